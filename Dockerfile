@@ -1,0 +1,60 @@
+# One kvgossip node in a small image.
+#
+#   docker build -t kvgossip .
+#   docker run --rm -p 127.0.0.1:7480:7480 kvgossip
+#
+# Every option of `kvgossip agent` can be given after the image's name or as KVGOSSIP_... in the environment; three nodes
+# that know each other are in docker-compose.yml. Behind a package mirror:
+#
+#   docker build --build-arg PIP_INDEX_URL=https://mirror.example/simple -t kvgossip .
+
+FROM python:3.11-slim-bookworm AS build
+
+# pip reads these from its environment and takes an empty one for absent. They are arguments of this stage alone,
+# so neither they nor a password in them are in the image that ships or in its history.
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_TRUSTED_HOST
+ARG PIP_CERT
+ARG PIP_DEFAULT_TIMEOUT
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+
+# Two environments: pip works in the first and fills the second, which ships without pip.
+RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/kvgossip
+
+# Dependencies before the source: a change of the source alone reuses this layer.
+WORKDIR /src
+COPY pyproject.toml ./
+RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > /tmp/dependencies \
+ && /opt/build/bin/pip --python /opt/kvgossip/bin/python install -r /tmp/dependencies
+COPY . .
+RUN /opt/build/bin/pip --python /opt/kvgossip/bin/python install --no-deps .
+
+
+FROM python:3.11-slim-bookworm
+
+LABEL org.opencontainers.image.title="kvgossip" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin kvgossip
+COPY --from=build /opt/kvgossip /opt/kvgossip
+
+# In a container the outside is the other containers: listen on every interface, unlike the command's own defaults.
+ENV PATH=/opt/kvgossip/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    KVGOSSIP_HTTP=0.0.0.0:7480 \
+    KVGOSSIP_GOSSIP=0.0.0.0:7481
+
+# A number, so that an orchestrator that demands "not root" can tell without reading /etc/passwd.
+USER 10001:10001
+WORKDIR /
+
+EXPOSE 7480 7481/tcp 7481/udp
+STOPSIGNAL SIGTERM
+
+# http.client, because urllib would send this through a proxy that the environment names.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import http.client, os, sys; link = http.client.HTTPConnection('127.0.0.1', int(os.environ['KVGOSSIP_HTTP'].rpartition(':')[2]), timeout=3); link.request('GET', '/healthz'); sys.exit(link.getresponse().status != 200)"]
+
+ENTRYPOINT ["kvgossip"]
+CMD ["agent"]

@@ -1,0 +1,92 @@
+"""kvgossip: a replicated key-value store that lives in every process that needs it.
+
+    async with Node(Config(join=("10.0.0.5:7481",))) as node:
+        await node.put("a", b"1")
+        node.get("a")
+        async for change in node.watch("prefix/"):
+            ...
+
+The names load on first use, so that `kvgossip --help` does not pay for a node.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kvgossip.config import Address, Config, config_from
+    from kvgossip.errors import (
+        BadKeyError,
+        ConfigError,
+        JoinRefusedError,
+        KVGossipError,
+        LocalError,
+        NotSettledError,
+        RemoteError,
+        ValueTooLargeError,
+        WatchLaggedError,
+    )
+    from kvgossip.protocol.entry import Entry, Version
+    from kvgossip.protocol.member import Member, MemberState
+    from kvgossip.runtime.node import Node
+    from kvgossip.runtime.watch import Change, Watcher
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "kvgossip.config": ("Address", "Config", "config_from"),
+    "kvgossip.errors": (
+        "BadKeyError",
+        "ConfigError",
+        "JoinRefusedError",
+        "KVGossipError",
+        "LocalError",
+        "NotSettledError",
+        "RemoteError",
+        "ValueTooLargeError",
+        "WatchLaggedError",
+    ),
+    "kvgossip.protocol.entry": ("Entry", "Version"),
+    "kvgossip.protocol.member": ("Member", "MemberState"),
+    "kvgossip.runtime.node": ("Node",),
+    "kvgossip.runtime.watch": ("Change", "Watcher"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: RUF022 - the node first
+    "Node",
+    "Config",
+    "config_from",
+    "Address",
+    "Entry",
+    "Version",
+    "Change",
+    "Watcher",
+    "Member",
+    "MemberState",
+    "KVGossipError",
+    "ConfigError",
+    "LocalError",
+    "BadKeyError",
+    "ValueTooLargeError",
+    "NotSettledError",
+    "WatchLaggedError",
+    "JoinRefusedError",
+    "RemoteError",
+    "__version__",
+]
+
+
+if not TYPE_CHECKING:  # a type checker knows the names from above, and shall miss those that are not there
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME_OF:
+            raise AttributeError(f"module 'kvgossip' has no attribute {name!r}")
+        value = getattr(import_module(_HOME_OF[name]), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return __all__

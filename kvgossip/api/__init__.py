@@ -1,0 +1,5 @@
+"""The HTTP face of a node: parse, call the node, answer. No protocol words, and the only place that knows aiohttp.
+
+Reading order: `server` (connections and the route table), `kv` and `cluster` (the two families of routes), `target` (from a
+request's path to a key), `body`, `answer` and `errors` (from results and failures to bytes). `client` is the other end, for the CLI.
+"""

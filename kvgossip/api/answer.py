@@ -1,0 +1,115 @@
+"""Answers: a head and a body, rendered once and written in one piece.
+
+aiohttp's own Response builds a multi-dictionary, serialises it and awaits five coroutines for each answer, which costs more than
+a node needs to find a value. An `Answer` keeps to the part of its contract that the server uses: `prepare`, `write_eof` and
+`keep_alive`. The lines that all answers share are rendered at most once a second.
+"""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import HttpVersion10, web
+
+from kvgossip import __version__
+from kvgossip.api.errors import head_of, hint_of, status_of
+from kvgossip.errors import KVGossipError, LocalError
+
+if TYPE_CHECKING:
+    from kvgossip.runtime.node import Node
+
+OCTETS = "application/octet-stream"
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+
+
+class Answer(web.StreamResponse):
+    """One answer. `head` is whole header lines, each ending in CR LF: nobody escapes them again. A body of None has no length (304)."""
+
+    def __init__(self, status: int, head: str, body: bytes | None) -> None:
+        # Without super().__init__: it would build the dictionaries that this class exists to avoid.
+        self._status = status
+        self._head = head
+        self._content = body
+        self._open: bool | None = None
+
+    @property
+    def keep_alive(self) -> bool | None:
+        return self._open
+
+    def force_close(self) -> None:
+        self._open = False
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Writes head and body. Raises ConnectionError when the client has gone."""
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        if self._open is None:
+            self._open = request.keep_alive
+        transport.write(self._render(request))
+        # A client that sends requests and reads no answers waits here instead of filling this node's memory.
+        await request.writer.drain()
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Everything was written by `prepare`."""
+
+    def _render(self, request: web.BaseRequest) -> bytes:
+        head = _STATUS_LINES[self._status] + self._head
+        if not self._open:
+            head += "Connection: close\r\n"
+        elif request.version == HttpVersion10:
+            head += "Connection: keep-alive\r\n"
+        if self._content is None:
+            return (head + "\r\n").encode("latin-1")
+        head += f"Content-Length: {len(self._content)}\r\n\r\n"
+        return head.encode("latin-1") + (b"" if request.method == "HEAD" else self._content)
+
+
+class Answers:
+    """Makes the answers of one node: each tells whether the node is settled and how old its knowledge is (protocol.md section 8)."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._shared = ""
+        self._shared_until = 0.0
+
+    def octets(self, status: int, body: bytes | None, head: str) -> Answer:
+        return Answer(status, self._shared_lines() + head, body)
+
+    def json(self, status: int, document: Any, head: str = "") -> Answer:
+        """One line of JSON, with its end: a terminal shows it as a line."""
+        return Answer(status, f"{self._shared_lines()}Content-Type: application/json\r\n{head}", msgspec.json.encode(document) + b"\n")
+
+    def failure(self, error: KVGossipError) -> Answer:
+        return self.problem(status_of(error), str(error), hint_of(error), head_of(error))
+
+    def problem(self, status: int, error: str, hint: str = "", head: str = "") -> Answer:
+        # Where the parser is the one in Python, a path may hold bytes that are no UTF-8, as surrogates.
+        return self.json(status, {"error": error.encode(errors="replace").decode(), "hint": hint}, head)
+
+    def _shared_lines(self) -> str:
+        now = time.monotonic()
+        if now >= self._shared_until:
+            self._shared = self._render_shared_lines()
+            # Never kept before the node has settled: that it has must be told at once.
+            self._shared_until = now + 1.0 if self._node.settled else 0.0
+        return self._shared
+
+    def _render_shared_lines(self) -> str:
+        settled = "true" if self._node.settled else "false"
+        return (
+            f"Date: {formatdate(usegmt=True)}\r\nServer: kvgossip/{__version__}\r\nCache-Control: no-cache\r\n"
+            f"X-Content-Type-Options: nosniff\r\nKV-Settled: {settled}\r\n{self._age_line()}"
+        )
+
+    def _age_line(self) -> str:
+        try:
+            age_s = self._node.last_exchange_age_s
+        except LocalError:
+            # A node that was stopped under its server: the answer that says so must not fail for want of an age.
+            age_s = None
+        return "" if age_s is None else f"KV-Synced-Age: {int(age_s)}\r\n"

@@ -1,0 +1,148 @@
+"""The other end of the API: a small asynchronous client, with errors that say in one line what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from types import TracebackType
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
+
+import aiohttp
+from yarl import URL
+
+from kvgossip.errors import ConfigError, KVGossipError
+
+TIMEOUT_S = 30.0
+
+
+class UnreachableError(KVGossipError):
+    """No node answered at the URL."""
+
+
+class RefusedError(KVGossipError):
+    """The node answered, and the answer is no. `status` is HTTP's."""
+
+    def __init__(self, status: int, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
+class Reply(NamedTuple):
+    """What came back: the body, and the headers in lower case."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
+class Client:
+    """Speaks to one node at `url`. Use it as `async with`. Every call raises UnreachableError or RefusedError."""
+
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+        self.url = checked_url(url)
+        self._timeout_s = timeout_s
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Client:
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout_s), auto_decompress=False)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(self, key: str) -> Reply:
+        """The value's bytes; its headers tell version and content type."""
+        return await self._call("GET", _path_of(key))
+
+    async def put(self, key: str, value: bytes, content_type: str | None = None) -> Any:
+        # aiohttp would invent a content type where there is none, and it would be stored.
+        return _document(await self._call("PUT", _path_of(key), value, content_type))
+
+    async def delete(self, key: str) -> Any:
+        return _document(await self._call("DELETE", _path_of(key)))
+
+    async def page(self, prefix: str = "", limit: int = 100, after: str = "") -> Any:
+        """One page of the sorted list: {"entries": [...], "after": cursor or None}."""
+        return _document(await self._call("GET", "/kv?" + urlencode({"prefix": prefix, "limit": limit, "after": after})))
+
+    async def members(self) -> Any:
+        return _document(await self._call("GET", "/members"))
+
+    async def status(self) -> Any:
+        return _document(await self._call("GET", "/status"))
+
+    async def join(self, addresses: list[str]) -> Any:
+        return _document(await self._call("POST", "/join", json.dumps({"addresses": addresses}).encode(), "application/json"))
+
+    async def leave(self) -> Any:
+        return _document(await self._call("POST", "/leave"))
+
+    async def settle(self) -> Any:
+        return _document(await self._call("POST", "/settle"))
+
+    async def _call(self, method: str, target: str, body: bytes | None = None, content_type: str | None = None) -> Reply:
+        assert self._session is not None, "use it as `async with Client(url)`"
+        url = URL(self.url + target, encoded=True)
+        headers = {"Content-Type": content_type} if content_type else {}
+        try:
+            async with self._session.request(
+                method, url, data=body, headers=headers, skip_auto_headers=("Content-Type",), allow_redirects=False
+            ) as response:
+                reply = Reply(await response.read(), {name.lower(): value for name, value in response.headers.items()})
+                status = response.status
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise _unreachable(self.url, error) from error
+        if status >= 300:
+            raise _refused(self.url, status, reply.body)
+        return reply
+
+
+def checked_url(text: str) -> str:
+    """The base URL without a slash at its end; `HOST:PORT` is taken too. Raises ConfigError when it is no HTTP URL."""
+    url = (text if "://" in text else f"http://{text}").rstrip("/")
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0 and not parts.query
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigError(f"{text!r} is not the URL of a node", "write --url http://HOST:PORT, for example http://127.0.0.1:7480")
+    return url
+
+
+def _path_of(key: str) -> str:
+    return "/kv/" + quote(key.encode("utf-8", "surrogateescape"), safe="/")
+
+
+def _document(reply: Reply) -> Any:
+    try:
+        return json.loads(reply.body)
+    except ValueError:
+        raise UnreachableError("the answer is not JSON", "is this the HTTP address of a kvgossip node?") from None
+
+
+def _refused(url: str, status: int, body: bytes) -> KVGossipError:
+    try:
+        document = json.loads(body)
+        return RefusedError(status, str(document["error"]), str(document["hint"]))
+    except (ValueError, KeyError, TypeError):
+        return UnreachableError(f"{url} answers with status {status} and no reason", "is this the HTTP address of a kvgossip node?")
+
+
+def _unreachable(url: str, error: BaseException) -> UnreachableError:
+    if isinstance(error, TimeoutError):
+        return UnreachableError(f"{url} does not answer in time", "is the node overloaded, or is something else listening there?")
+    return UnreachableError(
+        f"no node answers at {url}: {_reason(error)}",
+        "start one with `kvgossip agent`, or name another with --url or KVGOSSIP_URL",
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """The system's own words where there are any: aiohttp's repeat the address."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, socket.gaierror):
+        return "the name cannot be resolved"
+    return os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(cause) or type(cause).__name__

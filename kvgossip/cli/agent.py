@@ -1,0 +1,79 @@
+"""The command `agent`: what it can be told, and where it finds it. `serving` is what it does."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kvgossip.cli.failure import EXIT_CODES
+from kvgossip.cli.output import Format, Output
+
+_MORE = (
+    "Every other parameter is set in the file of --config, as `probe_interval_s = 2.0`, or as KVGOSSIP_PROBE_INTERVAL_S. "
+    "The command line wins over the environment, that over the file, that over the profile."
+)
+
+
+def agent(
+    name: Annotated[str | None, typer.Option(envvar="KVGOSSIP_NAME", metavar="NAME", help="Unique; default: host name and port.")] = None,
+    cluster: Annotated[
+        str | None, typer.Option(envvar="KVGOSSIP_CLUSTER", metavar="NAME", help="Nodes of other clusters are refused.")
+    ] = None,
+    datacenter: Annotated[str | None, typer.Option(envvar="KVGOSSIP_DATACENTER", metavar="NAME", help="Default dc1.")] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(envvar="KVGOSSIP_HTTP", metavar="HOST:PORT", help="Serve HTTP here; default 127.0.0.1:7480, port 0: a free one."),
+    ] = None,
+    gossip: Annotated[
+        str | None,
+        typer.Option(envvar="KVGOSSIP_GOSSIP", metavar="HOST:PORT", help="Listen for peers here, UDP and TCP; default 0.0.0.0:7481."),
+    ] = None,
+    advertise: Annotated[
+        str | None,
+        typer.Option(envvar="KVGOSSIP_ADVERTISE", metavar="HOST:PORT", help="Where peers reach it, if they see another address."),
+    ] = None,
+    join: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="KVGOSSIP_JOIN",
+            metavar="HOST:PORT",
+            help="A member to join; repeatable; DNS names use every record. None: found a cluster.",
+        ),
+    ] = None,
+    profile: Annotated[str | None, typer.Option(envvar="KVGOSSIP_PROFILE", metavar="lan|wan|local", help="Timing; default lan.")] = None,
+    config: Annotated[Path | None, typer.Option(envvar="KVGOSSIP_CONFIG", metavar="FILE.toml", help="A file with any parameters.")] = None,
+    log_level: Annotated[str, typer.Option(envvar="KVGOSSIP_LOG_LEVEL", metavar="LEVEL", help="debug, info, warning or error.")] = "info",
+    free_port: Annotated[bool, typer.Option("--free-port", help="Take a free HTTP port when the wanted one is in use.")] = False,
+    stop_on_eof: Annotated[bool, typer.Option("--stop-on-eof", help="Stop when standard input ends: for parent processes.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Run a node. It prints one line when it serves; SIGTERM and Ctrl-C make it leave gracefully.
+
+    Examples:
+
+    - `kvgossip agent`
+    - `kvgossip agent --http 127.0.0.1:7482 --gossip 127.0.0.1:7483 --join 127.0.0.1:7481`
+    """
+    from kvgossip.cli.logs import log_to_stderr
+    from kvgossip.cli.serving import open_standard_streams, serve
+    from kvgossip.cli.settings import load_config, unknown_variables
+    from kvgossip.runtime.loop import run
+
+    options = {
+        "name": name, "cluster": cluster, "datacenter": datacenter, "http": http, "gossip": gossip,
+        "advertise": advertise, "join": ",".join(join or ()),
+    }  # fmt: skip
+    settings = load_config(options, os.environ, config, profile)
+    log_to_stderr(log_level)
+    for variable in unknown_variables(os.environ):
+        logging.getLogger("kvgossip.agent").warning("%s means nothing to this version and is ignored", variable)
+    open_standard_streams()
+    run(serve(settings, output, free_port=free_port, stop_on_eof=stop_on_eof))
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Nodes", epilog=f"{_MORE} {EXIT_CODES}")(agent)

@@ -1,0 +1,48 @@
+"""What commands print: a table for people, the node's own JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from kvgossip.cli.failure import printable
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="A table to read, or the node's JSON.", show_choices=True)]
+
+
+def print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table whose cells are taken literally."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=box.SIMPLE, pad_edge=False, show_edge=False)
+    for row in rows:
+        table.add_row(*(Text(printable("" if cell is None else str(cell)), overflow="fold") for cell in row))
+    # In a pipe there is no width to fit into: never cut or fold what a program may read.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    console.print(table)
+
+
+def say(document: Any, output: Format, sentence: str) -> None:
+    """The document for programs, the sentence for people."""
+    if output is Format.JSON:
+        print_json(document)
+    else:
+        print(printable(sentence))

@@ -1,0 +1,145 @@
+"""What an agent does: one node and its HTTP server in this process, until a signal, a `leave` or the end of its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gc
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+from kvgossip.api.server import ApiServer, PortInUseError, listen
+from kvgossip.cli.output import Format
+from kvgossip.cli.settings import DEFAULT_HTTP
+from kvgossip.config import Address, Config
+from kvgossip.errors import ConfigError
+from kvgossip.runtime.node import Node
+
+LEAVE_GRACE_S = 10.0
+"""How long the farewell may take before the process ends without it."""
+
+log = logging.getLogger("kvgossip.agent")
+
+
+def open_standard_streams() -> None:
+    """A process that was started without them would give their numbers to its sockets; uvloop ends it for that."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+async def serve(config: Config, output: Format, *, free_port: bool, stop_on_eof: bool) -> None:
+    stop = _stop_event(stop_on_eof)
+    # The socket first: members tell its port, and until the server starts, connections wait in it.
+    listener = _listen(config.http, free_port)
+    node = Node(dataclasses.replace(config, http=_told_address(config, listener)))
+    try:
+        await node.start()
+        server = ApiServer(node, listener)
+        await server.start()
+    except BaseException:
+        listener.close()
+        await node.stop(leave=False)
+        raise
+    # What lives now lives to the end: the garbage collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    _announce(node, server, output)
+    try:
+        await _until_stopped(node, server, stop, output)
+    finally:
+        await _close(node, server)
+
+
+async def _until_stopped(node: Node, server: ApiServer, stop: asyncio.Event, output: Format) -> None:
+    settled = asyncio.create_task(_tell_settled(node, output))
+    ends = [asyncio.create_task(stop.wait()), asyncio.create_task(server.left.wait())]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for task in (settled, *ends):
+        task.cancel()
+    await asyncio.gather(settled, *ends, return_exceptions=True)
+
+
+async def _close(node: Node, server: ApiServer) -> None:
+    log.info("%s leaves", node.name)
+    try:
+        async with asyncio.timeout(LEAVE_GRACE_S):
+            await server.stop()
+            await node.stop()
+    except TimeoutError:
+        log.warning("%s ends without having said goodbye to everybody", node.name)
+
+
+async def _tell_settled(node: Node, output: Format) -> None:
+    await node.wait_settled()
+    log.info("%s has settled: it answers reads", node.name)
+    if output is Format.JSON:
+        _print_line({"event": "settled"})
+
+
+def _announce(node: Node, server: ApiServer, output: Format) -> None:
+    url = f"http://{_dialable(server.address)}"
+    if output is Format.JSON:
+        return _print_line({"event": "serving", "name": node.name, "url": url, "gossip": str(node.address), "cluster": node.config.cluster})
+    print(f"{node.name} serves {url}, gossip {node.address}, cluster {node.config.cluster}", flush=True)
+
+
+def _print_line(document: object) -> None:
+    print(json.dumps(document), flush=True)
+
+
+def _stop_event(stop_on_eof: bool) -> asyncio.Event:
+    """Set by SIGTERM, SIGINT or the end of standard input; a second signal ends the process at once."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def stop_or_quit() -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop_or_quit)
+    if stop_on_eof:
+        _watch_stdin(loop, stop.set)
+    return stop
+
+
+def _watch_stdin(loop: asyncio.AbstractEventLoop, on_end: Callable[[], None]) -> None:
+    def read() -> None:
+        if not os.read(0, 4096):
+            loop.remove_reader(0)
+            on_end()
+
+    try:
+        loop.add_reader(0, read)
+    except OSError as error:
+        raise ConfigError(f"cannot wait for the end of standard input: {error.strerror}", "--stop-on-eof needs a pipe there") from error
+
+
+def _listen(address: Address | None, free_port: bool) -> socket.socket:
+    wanted = address or DEFAULT_HTTP
+    try:
+        return listen(wanted)
+    except PortInUseError:
+        if not free_port:
+            raise
+        return listen(wanted._replace(port=0))
+
+
+def _told_address(config: Config, listener: socket.socket) -> Address:
+    """What members tell as this node's HTTP address: an empty host where it is the one that peers see."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = config.advertise.host if config.advertise else ""
+    return Address(host, port)
+
+
+def _dialable(address: Address) -> Address:
+    """An address of this machine for a listener on all of them."""
+    return address._replace(host="127.0.0.1") if address.host in ("0.0.0.0", "::") else address

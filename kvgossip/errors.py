@@ -1,0 +1,47 @@
+"""The errors of kvgossip, by whose fault they are: the operator's, the caller's, or a peer's."""
+
+from __future__ import annotations
+
+
+class KVGossipError(Exception):
+    """The root of all errors that kvgossip raises on purpose. `hint` says what to do next, in one sentence (may be empty)."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(KVGossipError):
+    """A parameter is unknown, of the wrong kind or out of its bounds; or an address cannot be used. The operator's fault."""
+
+
+class LocalError(KVGossipError):
+    """The caller of this node did something wrong (a bad key, a value that is too large): nothing was changed."""
+
+
+class BadKeyError(LocalError):
+    """The key is not one that the store takes."""
+
+
+class ValueTooLargeError(LocalError):
+    """The value is longer than `value_bytes_max`."""
+
+
+class NotSettledError(LocalError):
+    """The node has not caught up with the cluster yet, so an answer would be a guess (protocol.md section 8)."""
+
+
+class WatchLaggedError(LocalError):
+    """This watcher did not keep up and was cut off: list the keys again, then watch again."""
+
+
+class JoinRefusedError(KVGossipError):
+    """A member refused to let this node into its pool; the text names both sides and says what to change."""
+
+
+class RemoteError(KVGossipError):
+    """A peer sent something that this node cannot accept. Never the fault of the caller. `reason` is the counter's name."""
+
+    def __init__(self, reason: str, message: str = "") -> None:
+        super().__init__(message or reason.replace("_", " "))
+        self.reason = reason

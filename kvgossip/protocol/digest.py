@@ -1,0 +1,86 @@
+"""DigestTree: fingerprints of all entries, combined level by level; never values.
+
+A key's position is the top 16 bits of its seeded hash. Level l has 16^l buckets, a bucket holds the keys whose positions share its
+4 * l bits, and its fingerprint is the XOR of their fingerprints. The top 16 bits of a fingerprint are the key's position, so that a
+fingerprint that a peer names finds its key in one small bucket.
+
+Laws: the tree depends on the content alone, never on the order of arrival; one write costs one XOR a level; the fingerprints of a
+level do not depend on how deep the tree is, so that peers with trees of different depth compare the levels that both have.
+
+Why XOR and not a hash of hashes: it makes a write O(depth) without reading siblings, and it is the same sum that the rateless
+sketch needs. It is no defence against a peer who forges collisions; members of a cluster trust each other.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+
+from xxhash import xxh3_64_intdigest
+
+FAN_OUT = 16
+FAN_OUT_BITS = 4
+POSITION_BITS = 16
+_BODY_BITS = 64 - POSITION_BITS
+_BODY_MASK = (1 << _BODY_BITS) - 1
+
+
+class DigestTree:
+    """`levels`: depth, 1 to 4; `seed`: the same in a whole cluster, so that nobody can aim keys at one bucket of it."""
+
+    __slots__ = ("_seed", "_sums", "levels")
+
+    def __init__(self, levels: int, seed: int) -> None:
+        self.levels = levels
+        self._seed = seed
+        self._sums = [array("Q", bytes(8 * FAN_OUT**level)) for level in range(levels + 1)]
+
+    @property
+    def root(self) -> int:
+        return self._sums[0][0]
+
+    def hash_of(self, key: str) -> int:
+        """64 bits; the top ones are the key's position."""
+        return xxh3_64_intdigest(key.encode(), self._seed)
+
+    def fingerprint(self, key: str, record: bytes) -> int:
+        key_hash = xxh3_64_intdigest(key.encode(), self._seed)
+        return (key_hash & ~_BODY_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
+
+    def fingerprints(self, entries: Iterable[tuple[str, bytes]]) -> list[int]:
+        """Those of these keys and records, in their order: what a descent spends its time on."""
+        seed = self._seed
+        return [
+            ((key_hash := xxh3_64_intdigest(key.encode(), seed)) & ~_BODY_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
+            for key, record in entries
+        ]
+
+    def replace(self, key_hash: int, old: bytes | None, new: bytes | None) -> tuple[int, int]:
+        """Account for one change: `old` and `new` are the records before and after, None where there is none.
+
+        `key_hash` is what `hash_of` gives. Returns the fingerprints that went and came, 0 where there is none.
+        """
+        top = key_hash & ~_BODY_MASK
+        went = top | (xxh3_64_intdigest(old, key_hash) & _BODY_MASK) if old is not None else 0
+        came = top | (xxh3_64_intdigest(new, key_hash) & _BODY_MASK) if new is not None else 0
+        position = key_hash >> _BODY_BITS
+        delta, shift = went ^ came, POSITION_BITS
+        for sums in self._sums:
+            sums[position >> shift] ^= delta
+            shift -= FAN_OUT_BITS
+        return went, came
+
+    def sums(self, level: int) -> array[int]:
+        """The fingerprints of all 16^level buckets of a level. Read only."""
+        return self._sums[level]
+
+    def bucket_of(self, level: int, fingerprint: int) -> int:
+        """The bucket in which the key of this fingerprint lies."""
+        return fingerprint >> (64 - FAN_OUT_BITS * level)
+
+    def _check(self, entries: Iterable[tuple[str, bytes]]) -> None:
+        """Asserts that this tree is what the content says: rebuilt from nothing, it is the same."""
+        fresh = DigestTree(self.levels, self._seed)
+        for key, record in entries:
+            fresh.replace(fresh.hash_of(key), None, record)
+        assert fresh._sums == self._sums, "the sums differ from the content"

@@ -1,0 +1,102 @@
+"""The boundary of the pure machine: the time goes in with every input, effects come out of every input.
+
+A driver reads the clocks once an input, performs the effects in their order, and calls `Replica.tick` no later than
+`Replica.deadline()`. Nothing else crosses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from kvgossip.config import Address
+from kvgossip.protocol.entry import Entry, entry_of
+from kvgossip.protocol.member import Member
+
+
+class Now(NamedTuple):
+    """Both clocks, read once an input: `monotonic_s` (seconds, any origin) for timers, `wall_ms` (ms since 1970) for the HLC."""
+
+    monotonic_s: float
+    wall_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send these bytes to `to`: as one datagram, or, when `reliable`, as one frame over the TCP link with that address."""
+
+    to: Address
+    data: bytes
+    reliable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A merge was news: `old` is what this replica had (None: nothing), `new` what it has now (perhaps a death certificate).
+
+    Both are read from their immutable records on demand, so that a bulk load without watchers parses nothing.
+    """
+
+    key: str
+    old_record: bytes | None
+    new_record: bytes
+
+    @property
+    def old(self) -> Entry | None:
+        return None if self.old_record is None else entry_of(self.key, self.old_record)
+
+    @property
+    def new(self) -> Entry:
+        return entry_of(self.key, self.new_record)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChanged:
+    """What this replica believes of a member changed. `old` is None for a new name, `new` is None when it was forgotten."""
+
+    old: Member | None
+    new: Member | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """From now on reads are answered as truth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Look up every address of this join target (`HOST:PORT`) and answer with `Replica.resolved`."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The node at `source`, which is named `name`, took us into its pool."""
+
+    source: Address
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRefused:
+    """A node refused us, or did not answer; `text` names both sides and says what to change."""
+
+    source: Address
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Something an operator should read, already limited in rate. `level` is a name of the logging module: INFO, WARNING, ERROR."""
+
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """The farewell has been said: the driver may close the sockets."""
+
+
+Effect = Send | Changed | MemberChanged | Settled | Resolve | Joined | JoinRefused | Log | Departed

@@ -1,0 +1,153 @@
+"""Entry: a key with its value or death certificate and its version; and the order that decides every merge.
+
+**An entry is encoded once, by its writer.** These bytes, the *record*, are what every replica stores, fingerprints, compares
+and sends; nobody encodes an entry again. So equal entries are equal bytes everywhere, fields that this version does not know are
+kept, and a million entries are a million byte strings that the garbage collector never visits.
+
+    record  := head meta? value
+    head    := 1 byte: record format (high 4 bits), has meta (bit 1), is a death certificate (bit 0)
+               8 bytes timestamp, 8 bytes site, big-endian: so bytes compare as versions do
+    meta    := 2 bytes length, a MessagePack map; "t" is the content type; unknown names are kept
+    value   := the rest; empty in a death certificate
+
+The order (protocol.md section 5): the greater version wins; of two bodies under one version, the one whose hash is greater,
+then whose bytes are greater. It is total, so that merging is commutative, associative and idempotent.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+from kvgossip.errors import BadKeyError, LocalError, RemoteError
+
+RECORD_FORMAT = 1
+KEY_BYTES_MAX = 1024
+CONTENT_TYPE_BYTES_MAX = 256
+HEAD_BYTES = 17
+META_BYTES_MAX = 4096
+
+_DEAD = 0b01
+_HAS_META = 0b10
+_FORBIDDEN_SEGMENT = re.compile(r"(?:^|/)\.\.?(?:/|\Z)")
+
+
+class Version(NamedTuple):
+    """When and where an entry was written: HLC timestamp and site (one life of a node), 64 bits each."""
+
+    timestamp: int
+    site: int
+
+    def __str__(self) -> str:
+        return f"{self.timestamp:016x}-{self.site:016x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a replica knows under a key. `value` is None in a death certificate."""
+
+    key: str
+    value: bytes | None
+    version: Version
+    content_type: str | None = None
+
+    @property
+    def deleted(self) -> bool:
+        return self.value is None
+
+
+def check_key(key: str) -> bytes:
+    """The key's UTF-8 bytes. Raises BadKeyError unless it is 1 to 1,024 bytes, without a leading `/`, a `.` or a `..` segment."""
+    try:
+        encoded = key.encode()
+    except UnicodeEncodeError:
+        raise BadKeyError("the key is not valid UTF-8") from None
+    if not 0 < len(encoded) <= KEY_BYTES_MAX:
+        raise BadKeyError(f"the key has {len(encoded)} bytes", f"use 1 to {KEY_BYTES_MAX} bytes of UTF-8")
+    if key[0] == "/" or ("." in key and _FORBIDDEN_SEGMENT.search(key)):
+        raise BadKeyError(f"the key {key!r} looks like a path that climbs", "leave out a leading '/' and the segments '.' and '..'")
+    return encoded
+
+
+def check_content_type(content_type: str | None) -> None:
+    """Raises LocalError unless this is None, or 1 to 256 printable characters of ASCII."""
+    if content_type is not None and not (
+        0 < len(content_type) <= CONTENT_TYPE_BYTES_MAX and content_type.isascii() and content_type.isprintable()
+    ):
+        raise LocalError("the content type is not usable", f"use 1 to {CONTENT_TYPE_BYTES_MAX} printable ASCII characters")
+
+
+def make_record(version: Version, value: bytes | None, content_type: str | None = None) -> bytes:
+    """The record of a new entry; `value` None makes a death certificate."""
+    head = RECORD_FORMAT << 4 | (_DEAD if value is None else 0) | (_HAS_META if content_type else 0)
+    parts = [bytes((head,)), version.timestamp.to_bytes(8, "big"), version.site.to_bytes(8, "big")]
+    if content_type:
+        meta = msgspec.msgpack.encode({"t": content_type})
+        parts += [len(meta).to_bytes(2, "big"), meta]
+    parts.append(value or b"")
+    return b"".join(parts)
+
+
+def check_record(record: bytes) -> None:
+    """Raises RemoteError unless this is a record of a format that this node knows, whatever its unknown fields."""
+    if len(record) < HEAD_BYTES or record[0] >> 4 != RECORD_FORMAT:
+        raise RemoteError("bad_record", "an entry of an unknown record format")
+    if record[0] & _HAS_META:
+        _meta(record)
+    if record[0] & _DEAD and len(record) != value_offset(record):
+        raise RemoteError("bad_record", "a death certificate with a value")
+
+
+def is_dead(record: bytes) -> bool:
+    """Whether the record is a death certificate."""
+    return bool(record[0] & _DEAD)
+
+
+def version_of(record: bytes) -> Version:
+    return Version(int.from_bytes(record[1:9], "big"), int.from_bytes(record[9:17], "big"))
+
+
+def timestamp_in(record: bytes) -> int:
+    return int.from_bytes(record[1:9], "big")
+
+
+def value_offset(record: bytes) -> int:
+    """Where the value starts in the record."""
+    return HEAD_BYTES + 2 + int.from_bytes(record[17:19], "big") if record[0] & _HAS_META else HEAD_BYTES
+
+
+def value_in(record: bytes) -> bytes | None:
+    return None if record[0] & _DEAD else record[value_offset(record) :]
+
+
+def content_type_in(record: bytes) -> str | None:
+    content_type = _meta(record).get("t") if record[0] & _HAS_META else None
+    return content_type if isinstance(content_type, str) else None
+
+
+def entry_of(key: str, record: bytes) -> Entry:
+    return Entry(key, value_in(record), version_of(record), content_type_in(record))
+
+
+def supersedes(new: bytes, old: bytes) -> bool:
+    """Whether the record `new` wins over `old`: the one order that decides every merge."""
+    if new[1:HEAD_BYTES] != old[1:HEAD_BYTES]:
+        return new[1:HEAD_BYTES] > old[1:HEAD_BYTES]
+    return new != old and (xxh3_64_intdigest(new), new) > (xxh3_64_intdigest(old), old)
+
+
+def _meta(record: bytes) -> dict[str, Any]:
+    end = value_offset(record)
+    if end > len(record) or end - HEAD_BYTES - 2 > META_BYTES_MAX:
+        raise RemoteError("bad_record", "an entry that is cut off")
+    try:
+        return _decode_meta(record[HEAD_BYTES + 2 : end])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise RemoteError("bad_record", "an entry with unreadable fields") from None
+
+
+_decode_meta = msgspec.msgpack.Decoder(dict[str, Any]).decode

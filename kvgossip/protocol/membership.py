@@ -1,0 +1,379 @@
+"""Membership: SWIM (Das, Gupta, Motivala 2002) with Lifeguard. Who is in the pool, who is alive, and how the news gets round.
+
+Laws
+- One order (member.rank) decides every merge; a merge that is no news changes nothing and sends nothing.
+- Only a node itself raises its incarnation (to refute a suspicion) and its generation (to refute a death, or an older life).
+- Each period one member is probed, in shuffled round robin. An ack from another name or to another sequence number is no ack.
+
+Deviations from the papers, with reasons
+- A direct probe over TCP goes out together with the indirect ones (memberlist): blocked UDP with working TCP is no death.
+- Death is final for a generation; the owner comes back with the next one (see member.py).
+- Every packet to a member that is not alive carries what we believe of it, first (Lifeguard's buddy system, for acks and gossip too).
+- Each period one random dead member is pinged as well: so a partition in which both sides declared each other dead heals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+from msgspec.structs import replace
+from xxhash import xxh3_64_intdigest
+
+from kvgossip.config import Address, Config
+from kvgossip.protocol.effect import Now
+from kvgossip.protocol.member import Member, MemberState, life, rank
+from kvgossip.protocol.message import Ack, Nack, Ping, PingRequest
+from kvgossip.protocol.sampling import RoundRobin, uniform
+from kvgossip.protocol.spatial import Selection, SpatialPeers, SpatialPolicy, distance_between
+from kvgossip.protocol.suspicion import Awareness, Suspicion
+from kvgossip.protocol.wire import encode
+
+RELAYS_MAX = 256
+NACK_AFTER = 0.8
+NEWS_FACTOR, NEWS_MIN = 4, 64
+INCARNATION_MAX = 2**32
+GENERATION_AHEAD_MS_MAX = 10 * 365 * 86_400_000
+
+
+@dataclass(slots=True)
+class Probe:
+    """One period's question whether `target` is alive, and what became of it. Times are monotonic seconds."""
+
+    sequence: int
+    target: Member
+    timeout_s: float
+    indirect: bool = False
+    asked: int = 0
+    nacks: int = 0
+    acked: bool = False
+
+
+@dataclass(slots=True)
+class Relay:
+    """A ping on behalf of another member; it is nacked at `nack_s` and forgotten at `end_s`."""
+
+    origin: Address
+    sequence: int
+    nack_s: float
+    end_s: float
+    nacked: bool = False
+
+
+class Membership:
+    """`send(message, to, member, reliable=)` is the pool's. `changes` gathers (old, new) records for the pool to take,
+    `rival` is a live node that has claimed our name.
+    """
+
+    def __init__(self, config: Config, me: Member, rng: Random, send: Callable[..., None], now: Now) -> None:
+        self.me = me
+        self.members: dict[str, Member] = {me.name: me}
+        self.awareness = Awareness(config.awareness_max)
+        self.changes: list[tuple[Member | None, Member | None]] = []
+        self.rival: Member | None = None
+        self.conflicts = self.names_refused = self.lives_refused = 0
+        self._config, self._rng, self._send = config, rng, send
+        self._order = RoundRobin(rng)
+        self._news: deque[tuple[str, bytes, int]] = deque()
+        self._latest: dict[str, bytes] = {}
+        self._suspicions: dict[str, Suspicion] = {}
+        self._gone_s: dict[str, float] = {}
+        self._probe: Probe | None = None
+        self._next_probe_s = now.monotonic_s + rng.random() * config.probe_interval_s
+        self._relays: dict[int, Relay] = {}
+        self._sequence = 0
+        self._reachable: list[Member] | None = None
+        self._digest: int | None = None
+        policy = SpatialPolicy(Selection(config.selection), config.spatial_exponent, config.spatial_uniform_share)
+        self._spatial: SpatialPeers[Member] = SpatialPeers(policy)
+        self._spatial_stale = True
+        self.leaving = False
+        self._host_is_learned = False
+        self.spread(me)
+
+    # -- questions ---------------------------------------------------------------------------------------------------
+
+    @property
+    def reachable(self) -> list[Member]:
+        """The other members that are alive or suspect, in the order of their names. Do not change the list."""
+        if self._reachable is None:
+            others = (self.members[name] for name in sorted(self.members) if name != self.me.name)
+            self._reachable = [member for member in others if member.reachable]
+        return self._reachable
+
+    def choose(self, count: int) -> list[Member]:
+        """At most `count` different peers, near ones rather than far ones (protocol.md section 10)."""
+        if self._spatial_stale:
+            self._spatial_stale = False
+            here = self.me.location
+            self._spatial.refresh((member, distance_between(here, member.location)) for member in self.reachable)
+        return self._spatial.choose(self._rng, count)
+
+    def gossip_targets(self, count: int, now: Now) -> list[Member]:
+        """Who hears the next round: some of the reachable, and for a while one of the dead, so that it can refute."""
+        since = now.monotonic_s - self._config.gossip_to_dead_s
+        return self.choose(count) + uniform(self._rng, [member for member in self.dead() if self._gone_s[member.name] > since], 1)
+
+    def dead(self) -> list[Member]:
+        """The members that died, but not those that left: they may come back."""
+        return [self.members[name] for name in self._gone_s if self.members[name].state is MemberState.DEAD]
+
+    def name_at(self, address: Address) -> str:
+        """Who is reachable at this address; empty if nobody is known to be."""
+        return next((member.name for member in self.reachable if member.address == address), "")
+
+    @property
+    def digest(self) -> int:
+        """A fingerprint of the reachable members: equal tables have equal ones, whoever accuses whom.
+
+        The dead do not count: who joined later need not know them, and nobody should learn again of those it forgot.
+        """
+        if self._digest is None:
+            self._digest = 0
+            for member in [self.me, *self.reachable]:
+                self._digest ^= xxh3_64_intdigest(repr((member.name, rank(member))).encode())
+        return self._digest
+
+    def deadline(self) -> float:
+        nearest = self._next_probe_s
+        if self._probe is not None and not self._probe.indirect and not self._probe.acked:
+            nearest = min(nearest, self._probe.timeout_s)
+        for suspicion in self._suspicions.values():
+            nearest = min(nearest, suspicion.deadline_s)
+        for relay in self._relays.values():
+            nearest = min(nearest, relay.end_s if relay.nacked else relay.nack_s)
+        return nearest
+
+    # -- merging -----------------------------------------------------------------------------------------------------
+
+    def merge(self, heard: Member, now: Now) -> None:
+        """Take over what is said of a member, if it is news. Of ourselves we know better.
+
+        A generation is a time, so one that lies years ahead is a lie that its owner could never overrule.
+        """
+        if heard.generation > now.wall_ms + GENERATION_AHEAD_MS_MAX:
+            self.lives_refused += 1
+        elif heard.name == self.me.name:
+            self._refute(heard)
+        elif (known := self.members.get(heard.name)) is None:
+            self._meet(heard, now)
+        elif rank(heard) > rank(known):
+            self._accept(known, heard, now)
+        elif heard.state is MemberState.SUSPECT and rank(heard) == rank(known):
+            suspicion = self._suspicions.get(heard.name)
+            if suspicion is not None and suspicion.confirm(heard.accuser):
+                self.spread(heard)
+
+    def _meet(self, heard: Member, now: Now) -> None:
+        """A new name. The dead stay unknown, or those that everybody has forgotten would go round for ever as ghosts."""
+        if len(self.members) >= self._config.members_max:
+            self.names_refused += 1
+        elif heard.reachable and heard.host:
+            self._accept(None, heard, now)
+
+    def _accept(self, known: Member | None, heard: Member, now: Now) -> None:
+        if known is not None and not heard.host:
+            heard = replace(heard, host=known.host)  # it does not know its own address yet, we do
+        self.members[heard.name] = heard
+        if known is None or (heard.reachable and not known.reachable):
+            self._order.discard(heard.name)
+            self._order.add(heard.name)
+        self._suspicions.pop(heard.name, None)
+        if heard.state is MemberState.SUSPECT:
+            self._suspicions[heard.name] = Suspicion(self._config, 1 + len(self.reachable), heard.accuser, now.monotonic_s)
+        if heard.reachable:
+            self._gone_s.pop(heard.name, None)
+        else:
+            self._gone_s.setdefault(heard.name, now.monotonic_s)
+        self._changed(known, heard)
+        self.spread(heard)
+
+    def _changed(self, old: Member | None, new: Member | None) -> None:
+        self._reachable = self._digest = None
+        self._spatial_stale = True
+        self.changes.append((old, new))
+
+    def _refute(self, heard: Member) -> None:
+        if self.leaving or rank(heard) <= rank(self.me):
+            return
+        if life(heard) > life(self.me) or heard.state >= MemberState.DEAD or heard.incarnation >= INCARNATION_MAX:
+            if heard.site != self.me.site and heard.reachable:
+                self.conflicts += 1
+                self.rival = heard
+            self._renew_self(generation=heard.generation + 1, incarnation=0)
+        else:
+            self.awareness.add(1)
+            self._renew_self(generation=self.me.generation, incarnation=heard.incarnation + 1)
+
+    def _renew_self(self, **changes: object) -> None:
+        self.set_self(replace(self.me, state=MemberState.ALIVE, **changes))
+
+    def set_self(self, me: Member) -> None:
+        """Change the own record, and tell everybody."""
+        old, self.me = self.me, me
+        self.members[me.name] = me
+        self._changed(old, me)
+        self.spread(me)
+
+    def observed_at(self, host: str) -> None:
+        """A peer reaches us at this host: take it as our address, unless the configuration or somebody farther away told us better."""
+        if not self.me.host or (self._host_is_learned and is_loopback(self.me.host) and not is_loopback(host)):
+            self._host_is_learned = True
+            self._renew_self(host=host, incarnation=self.me.incarnation + 1)
+
+    def leave(self) -> None:
+        """From now on this node is gone on purpose; nothing that others say of it matters any more."""
+        self.leaving = True
+        self.set_self(replace(self.me, state=MemberState.LEFT))
+
+    # -- news on their way -------------------------------------------------------------------------------------------
+
+    def spread(self, member: Member) -> None:
+        """Queue this for piggybacking; an older piece of news about the same name is not sent any more."""
+        if not member.host:
+            return
+        times = self._config.retransmit_multiplier * math.ceil(math.log10(len(self.members) + 1))
+        unit = self._latest[member.name] = encode(member)
+        self._news.appendleft((member.name, unit, times))
+        if len(self._news) > NEWS_FACTOR * len(self.members) + NEWS_MIN:
+            # nobody is there to be told: keep what is still true
+            self._news = deque(news for news in self._news if self._latest.get(news[0]) is news[1])
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self._news)
+
+    def take_news(self, room: int) -> Iterator[bytes]:
+        """Encoded Member units that fit into `room` bytes: least sent first, each counted as sent once."""
+        for _ in range(len(self._news)):
+            name, unit, times = self._news[0]
+            if len(unit) > room:
+                return
+            self._news.popleft()
+            if self._latest.get(name) is not unit:
+                continue
+            if times > 1:
+                self._news.append((name, unit, times - 1))
+            else:
+                del self._latest[name]
+            room -= len(unit)
+            yield unit
+
+    # -- failure detection -------------------------------------------------------------------------------------------
+
+    def tick(self, now: Now, ping: Callable[[int, str], Ping]) -> None:
+        """All that is due at this time. `ping(sequence, target)` makes a Ping with what probes carry along."""
+        self._expire_suspicions(now)
+        self._expire_relays(now)
+        probe = self._probe
+        if probe is not None and not probe.acked and not probe.indirect and now.monotonic_s >= probe.timeout_s:
+            self._ask_others(probe, ping)
+            # A tick that comes late, after a pause of the process, must not conclude before anybody could answer.
+            rest_s = (self._config.probe_interval_s - self._config.probe_timeout_s) * self.awareness.factor
+            self._next_probe_s = max(self._next_probe_s, now.monotonic_s + rest_s)
+        if now.monotonic_s >= self._next_probe_s:
+            self._conclude(now)
+            self._next_probe_s = now.monotonic_s + self._config.probe_interval_s * self.awareness.factor
+            self._start_probe(now, ping)
+            self._ping_one_dead(ping)
+            self._forget_the_gone(now)
+
+    def next_sequence(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+    def _start_probe(self, now: Now, ping: Callable[[int, str], Ping]) -> None:
+        self._probe = None
+        name = self._order.next(lambda name: name in self.members and self.members[name].reachable)
+        if name is None or self.leaving:
+            return
+        target = self.members[name]
+        timeout_s = now.monotonic_s + self._config.probe_timeout_s * self.awareness.factor
+        self._probe = Probe(self.next_sequence(), target, timeout_s)
+        self._send(ping(self._probe.sequence, name), target.address, target)
+
+    def _ask_others(self, probe: Probe, ping: Callable[[int, str], Ping]) -> None:
+        """SWIM's indirect probes, and at the same time one of our own over TCP."""
+        probe.indirect = True
+        others = [member for member in self.reachable if member.name != probe.target.name]
+        for helper in uniform(self._rng, others, self._config.indirect_probes):
+            request = PingRequest(probe.sequence, self.me.name, probe.target.name, probe.target.host, probe.target.port)
+            self._send(request, helper.address, helper)
+            probe.asked += 1
+        self._send(ping(probe.sequence, probe.target.name), probe.target.address, probe.target, reliable=True)
+
+    def _conclude(self, now: Now) -> None:
+        """The period is over: suspect a target that nobody heard of; doubt ourselves if not even the helpers answered."""
+        probe = self._probe
+        if probe is None or probe.acked:
+            return
+        self.awareness.add(max(0, probe.asked - probe.nacks) if probe.asked else 1)
+        known = self.members.get(probe.target.name)
+        if known is not None and rank(known) == rank(probe.target):
+            accused = replace(known, state=MemberState.SUSPECT, accuser=self.me.name)
+            self.merge(accused, now)
+
+    def _ping_one_dead(self, ping: Callable[[int, str], Ping]) -> None:
+        dead = self.dead()
+        if dead and not self.leaving:
+            target = self._rng.choice(dead)
+            self._send(ping(self.next_sequence(), target.name), target.address, target)
+
+    def _forget_the_gone(self, now: Now) -> None:
+        since = now.monotonic_s - self._config.forget_after_s
+        for name in [name for name, gone_s in self._gone_s.items() if gone_s < since]:
+            self.forget(name)
+
+    def forget(self, name: str) -> None:
+        """Drop the record of a member that is dead or left."""
+        old = self.members.pop(name)
+        self._gone_s.pop(name, None)
+        self._latest.pop(name, None)
+        self._order.discard(name)
+        self._changed(old, None)
+
+    def _expire_suspicions(self, now: Now) -> None:
+        overdue = [name for name, suspicion in self._suspicions.items() if suspicion.deadline_s <= now.monotonic_s]
+        for name in overdue:
+            self.merge(replace(self.members[name], state=MemberState.DEAD, accuser=""), now)
+
+    def _expire_relays(self, now: Now) -> None:
+        for sequence, relay in list(self._relays.items()):
+            if relay.end_s <= now.monotonic_s:
+                del self._relays[sequence]
+            elif relay.nack_s <= now.monotonic_s and not relay.nacked:
+                relay.nacked = True
+                self._send(Nack(relay.sequence), relay.origin, None)
+
+    # -- messages ----------------------------------------------------------------------------------------------------
+
+    def on_ack(self, ack: Ack) -> None:
+        probe = self._probe
+        if probe is not None and probe.sequence == ack.sequence and probe.target.name == ack.sender:
+            if not probe.acked:
+                probe.acked = True
+                self.awareness.add(-1)
+            return
+        relay = self._relays.pop(ack.sequence, None)
+        if relay is not None:
+            self._send(replace(ack, sequence=relay.sequence), relay.origin, None)
+
+    def on_nack(self, nack: Nack) -> None:
+        if self._probe is not None and self._probe.sequence == nack.sequence:
+            self._probe.nacks += 1
+
+    def on_ping_request(self, asked: PingRequest, source: Address, now: Now, ping: Callable[[int, str], Ping]) -> None:
+        """Probe for another member, under a sequence number of our own."""
+        if len(self._relays) >= RELAYS_MAX:
+            return
+        sequence = self.next_sequence()
+        nack_s = now.monotonic_s + NACK_AFTER * self._config.probe_timeout_s
+        self._relays[sequence] = Relay(source, asked.sequence, nack_s, now.monotonic_s + self._config.probe_interval_s)
+        self._send(ping(sequence, asked.target), Address(asked.host, asked.port), None)
+
+
+def is_loopback(host: str) -> bool:
+    return host.startswith("127.") or host == "::1"

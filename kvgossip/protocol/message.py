@@ -1,0 +1,300 @@
+"""Every wire message, as a frozen structure; `wire` turns them into bytes and back.
+
+All of them are MessagePack arrays: a trailing field that this version does not know is ignored, a missing one takes its default.
+
+    failure detection   A --Ping--> B --Ack--> A                                   each period
+                        A --PingRequest--> C --Ping--> B --Ack--> C --Ack|Nack--> A    when B's ack is late
+    join                A ==Join, Member...==> B ==JoinReply, Member...==> A
+    rumors              A --Gossip, Rumor|Notice...--> B --Feedback|Busy--> A
+                        A --Pull--> B --Gossip, Rumor|Notice...--> A               where the policy pulls
+                        B ==Fetch==> A ==Bodies==> B                               bodies too large for a datagram
+    anti-entropy        A ==Sketch==> B ==Decoded|Symbols==> A                     few differences: what they are, at once
+                        A ==Want==> B ==Entries==> A                               what the symbols told A that it lacks
+                        A ==Compare==> B ==Differ==> A                             many differences: level by level
+                        A ==Leaves==> B ==Entries==> A                             what A lacks, and which of A's B wants
+                        A ==Push==> B ==Merged==> A                                what B wanted
+
+    --> one datagram; ==> one frame of a TCP link. Member units ride on every datagram with room.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from kvgossip.protocol.member import Count, Host, Name, Port, Standing
+
+Key = Annotated[str, Meta(min_length=1, max_length=1024)]
+Pair = tuple[Key, bytes]
+Levels = Annotated[int, Meta(ge=1, le=4)]
+Text = Annotated[str, Meta(max_length=512, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]  # it goes into logs: no control characters
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """`kind` is the number that names the message on the wire. It never changes its meaning."""
+
+    kind: ClassVar[int] = 0
+
+
+class Ping(Message, frozen=True):
+    """Are you `target`, and alive? `root` is the sender's digest root, `wall_ms` its wall clock."""
+
+    kind = 1
+    sequence: Count
+    sender: Name
+    target: Name
+    root: Count
+    wall_ms: Count
+    standing: Standing
+
+
+class Ack(Message, frozen=True):
+    """`sender` is alive: it answers the ping of that sequence number."""
+
+    kind = 2
+    sequence: Count
+    sender: Name
+    root: Count
+    wall_ms: Count
+    standing: Standing
+
+
+class PingRequest(Message, frozen=True):
+    """Please ping `target` at this address for `sender`, and pass its ack on."""
+
+    kind = 3
+    sequence: Count
+    sender: Name
+    target: Name
+    host: Host
+    port: Port
+
+
+class Nack(Message, frozen=True):
+    """I asked, as you requested, and heard nothing yet: so at least the two of us are fine (Lifeguard)."""
+
+    kind = 4
+    sequence: Count
+
+
+# kind 5 is Member itself: news about one member
+
+
+class Join(Message, frozen=True):
+    """Take me into your pool: the node `name`, in its life `site`. Member units follow, its own first.
+
+    `asked_host` is where this is sent: a host that listens everywhere learns from it where it is reached.
+    """
+
+    kind = 6
+    name: Name
+    site: Count
+    asked_host: Host = ""
+
+
+class JoinReply(Message, frozen=True):
+    """You are in. `observed_host` is where your frame came from. Member units follow."""
+
+    kind = 7
+    sender: Name
+    site: Count
+    observed_host: Host
+    standing: Standing
+
+
+class Refused(Message, frozen=True):
+    """Your frame or your join is refused, by a node of this cluster and pool; `text` says why and what to change."""
+
+    kind = 8
+    cluster: Text
+    pool: Text
+    text: Text
+
+
+class Gossip(Message, frozen=True):
+    """Opens a packet of rumors: Rumor and Notice units follow, and the Feedback names their places in this packet.
+
+    `direct`: the sender wrote them, and is telling everybody itself.
+    """
+
+    kind = 9
+    sequence: Count
+    sender: Name
+    direct: bool = False
+
+
+class Rumor(Message, frozen=True):
+    """An entry that is news, as its record."""
+
+    kind = 10
+    key: Key
+    record: bytes
+
+
+class Notice(Message, frozen=True):
+    """There is news under this key, too large for a datagram: fetch its record of `size` bytes."""
+
+    kind = 11
+    key: Key
+    timestamp: Count
+    site: Count
+    size: Count
+
+
+class Feedback(Message, frozen=True):
+    """Bit i (least significant first) of `known` is set if the i-th rumor of that packet was no news here."""
+
+    kind = 12
+    sequence: Count
+    known: bytes
+
+
+class Fetch(Message, frozen=True):
+    """Send me the records under these keys."""
+
+    kind = 13
+    keys: Annotated[tuple[Key, ...], Meta(max_length=64)]
+
+
+class Bodies(Message, frozen=True):
+    """The records that were asked for."""
+
+    kind = 14
+    entries: tuple[Pair, ...]
+
+
+class Compare(Message, frozen=True):
+    """My fingerprints on one level: 16 children for each of `parents` (32-bit numbers), or, on level 0, the root alone.
+
+    `fingerprints`: 64-bit numbers. `levels`: how deep my tree is. `members`: a digest of my member table. All numbers big-endian.
+    """
+
+    kind = 15
+    exchange: Count
+    request: Count
+    levels: Levels
+    level: Annotated[int, Meta(ge=0, le=4)]
+    parents: bytes
+    fingerprints: bytes
+    members: Count
+    sender: Annotated[str, Meta(max_length=128)] = ""
+
+
+class Differ(Message, frozen=True):
+    """Which of the compared buckets differ here (32-bit numbers)."""
+
+    kind = 16
+    exchange: Count
+    request: Count
+    levels: Levels
+    differing: bytes
+    members: Count
+    standing: Standing
+
+
+class Leaves(Message, frozen=True):
+    """What I have in these buckets: for each of `buckets` a number of entries in `counts` (both 32-bit), then all their fingerprints."""
+
+    kind = 17
+    exchange: Count
+    request: Count
+    level: Levels
+    buckets: bytes
+    counts: bytes
+    fingerprints: bytes
+
+
+class Entries(Message, frozen=True):
+    """What you lack in the first `answered` of the buckets (of the fingerprints, where it answers Want), perhaps some of the next one.
+
+    `wanted`: fingerprints that I lack.
+    """
+
+    kind = 18
+    exchange: Count
+    request: Count
+    answered: Count
+    entries: tuple[Pair, ...]
+    wanted: bytes
+
+
+class Push(Message, frozen=True):
+    """What you wanted."""
+
+    kind = 19
+    exchange: Count
+    request: Count
+    entries: tuple[Pair, ...]
+
+
+class Merged(Message, frozen=True):
+    """I have what you pushed; `news` of these entries were news to me."""
+
+    kind = 20
+    exchange: Count
+    request: Count
+    news: Count = 0
+
+
+class Sketch(Message, frozen=True):
+    """The first symbols of my sketch. `parities`: four bits for each group of buckets of my tree, from which to guess how much differs."""
+
+    kind = 21
+    exchange: Count
+    request: Count
+    levels: Levels
+    parities: bytes
+    symbols: bytes
+    members: Count
+    sender: Annotated[str, Meta(max_length=128)] = ""
+
+
+class Decoded(Message, frozen=True):
+    """The whole difference: the entries that you lack, `offered` fingerprints of those that found no room, `wanted` ones I lack."""
+
+    kind = 22
+    exchange: Count
+    request: Count
+    levels: Levels
+    entries: tuple[Pair, ...]
+    offered: bytes
+    wanted: bytes
+    members: Count
+    standing: Standing
+
+
+class Symbols(Message, frozen=True):
+    """Your symbols were too few: here are mine, as many as it should take. Without any: descend the tree."""
+
+    kind = 23
+    exchange: Count
+    request: Count
+    levels: Levels
+    symbols: bytes
+    members: Count
+    standing: Standing
+
+
+class Want(Message, frozen=True):
+    """Send me the entries with these fingerprints; Entries answers."""
+
+    kind = 24
+    exchange: Count
+    request: Count
+    fingerprints: bytes
+
+
+class Pull(Message, frozen=True):
+    """What is hot with you? Gossip answers, or nothing where nothing is."""
+
+    kind = 25
+    sender: Name
+
+
+class Busy(Message, frozen=True):
+    """I have accepted as many packets of rumors this interval as I take; yours of that sequence number was dropped."""
+
+    kind = 26
+    sequence: Count

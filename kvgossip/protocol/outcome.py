@@ -1,0 +1,44 @@
+"""What became of an entry that was offered to a replica, and the face of the replica that its mechanisms see."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol
+
+from kvgossip.protocol.effect import Now
+from kvgossip.protocol.member import Standing
+from kvgossip.protocol.store import Store
+
+
+class Outcome(Enum):
+    NEWS = "news"
+    KNOWN = "known"
+    REFUSED = "refused"
+
+
+class Heat(Enum):
+    """How news is spread further: not at all, from the next round on, or at once."""
+
+    NOT = "not"
+    NEXT_ROUND = "next round"
+    AT_ONCE = "at once"
+
+
+class Data(Protocol):
+    """The one copy of the data that all pools of a replica share."""
+
+    store: Store
+    news_s: float
+    """When the last merge was news, monotonic seconds."""
+
+    @property
+    def standing(self) -> Standing: ...
+
+    def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat) -> Outcome:
+        """Offer a record that a peer sent. `heat`: how to spread it further if it is news."""
+
+    def introduced(self) -> None:
+        """A join address turned out to be our own."""
+
+    def exchanged(self, peer: str, peer_standing: Standing, now: Now) -> None:
+        """An exchange with this peer has completed."""

@@ -1,0 +1,331 @@
+"""Pool: one gossip pool - membership, spreading and repair under one profile - and its door: frames in, frames out.
+
+The door knows who is outside (protocol.md section 1): a frame of another cluster or pool is dropped by its header alone, counted by
+reason, and once a minute for each source logged and answered with a refusal that lets the other side log the same reason. A frame
+that is not of our kind at all is only counted: answering it would make us a reflector.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Any
+
+from kvgossip.config import Address, Config
+from kvgossip.errors import RemoteError
+from kvgossip.protocol.answering import chunks
+from kvgossip.protocol.effect import Effect, Log, MemberChanged, Now, Resolve, Send
+from kvgossip.protocol.introduction import Introductions
+from kvgossip.protocol.joining import Joining
+from kvgossip.protocol.member import Member, MemberState, Standing
+from kvgossip.protocol.membership import Membership
+from kvgossip.protocol.message import (
+    Ack,
+    Bodies,
+    Busy,
+    Compare,
+    Decoded,
+    Differ,
+    Entries,
+    Feedback,
+    Fetch,
+    Gossip,
+    Join,
+    JoinReply,
+    Leaves,
+    Merged,
+    Message,
+    Nack,
+    Notice,
+    Ping,
+    PingRequest,
+    Pull,
+    Push,
+    Refused,
+    Rumor,
+    Sketch,
+    Symbols,
+    Want,
+)
+from kvgossip.protocol.outcome import Data
+from kvgossip.protocol.repair import Repair
+from kvgossip.protocol.spreading import Spreading
+from kvgossip.protocol.wire import HEADER_BYTES, Framing, encode, frame_bytes_max, is_refusal
+
+COMPLAINT_INTERVAL_S = 60.0
+COMPLAINTS_MAX = 1024
+FAREWELLS_MAX = 64
+MEMBERS_A_FRAME = 100
+LINK_QUESTIONS = (Join, Fetch, Sketch, Compare, Leaves, Want, Push)
+QUESTIONS = (Ping, PingRequest, Pull, *LINK_QUESTIONS)
+
+
+class Pool:
+    """`me` is this node's own record, `pool` its kind and datacenter in words; effects are appended to `effects`."""
+
+    def __init__(self, config: Config, pool: str, me: Member, data: Data, rng: Random, effects: list[Effect], now: Now) -> None:
+        self.counters: Counter[str] = Counter()
+        self._config, self._data, self._effects = config, data, effects
+        self._framing = Framing(config.cluster, pool, frame_bytes_max(config))
+        self._complaints_s: dict[str, float] = {}
+        self._lives_refused = 0
+        self.membership = Membership(config, me, rng, self._send_probe, now)
+        self.spreading = Spreading(config, data, self.membership, self, rng)
+        self.repair = Repair(config, data, self.membership, self, rng, effects, now)
+        self.joining = Joining(config.join, config, me.name, now)
+        self.introductions = Introductions(config, self.membership, self, effects, self.refuse, lambda: data.standing)
+        self._handlers: dict[type, Callable[[Any, Address, Now], None]] = {
+            Ack: self._on_ack,
+            Nack: lambda told, source, now: self.membership.on_nack(told),
+            PingRequest: lambda told, source, now: self.membership.on_ping_request(told, source, now, self._ping_at(now)),
+            Member: lambda told, source, now: self.membership.merge(told, now),
+            Refused: self._on_refused,
+            Feedback: lambda told, source, now: self.spreading.on_feedback(told),
+            Busy: lambda told, source, now: self.spreading.on_busy(told),
+            Pull: lambda told, source, now: self.spreading.on_pull(told, source),
+            Fetch: lambda told, source, now: self.spreading.on_fetch(told, source),
+            Bodies: self.spreading.on_bodies,
+        }
+        self._handlers |= dict.fromkeys((Sketch, Compare, Leaves, Want, Push), self.repair.on_question)
+        self._handlers |= dict.fromkeys(
+            (Decoded, Symbols, Differ, Entries, Merged), lambda told, source, now: self.repair.on_answer(told, now)
+        )
+
+    # -- frames out --------------------------------------------------------------------------------------------------
+
+    def send_units(self, units: list[bytes], to: Address, *, reliable: bool = False) -> None:
+        data = self._framing.frame(units, compress=reliable)
+        self.counters["bytes_sent"] += len(data)
+        self.counters["frames_sent"] += 1
+        self._effects.append(Send(to, data, reliable))
+
+    def send(self, told: Message, to: Address, *, reliable: bool = False) -> None:
+        units = [encode(told)]
+        if not reliable:
+            units += self.membership.take_news(self._config.datagram_bytes_max - HEADER_BYTES - len(units[0]))
+        self.send_units(units, to, reliable=reliable)
+
+    def _send_probe(self, told: Message, to: Address, member: Member | None, *, reliable: bool = False) -> None:
+        """To a member that is not alive goes first what we believe of it (the buddy system of Lifeguard)."""
+        units = [encode(told)]
+        room = self._config.datagram_bytes_max - HEADER_BYTES - len(units[0])
+        units += self.news_for(member, room) if member is not None else self.membership.take_news(room)
+        self.send_units(units, to, reliable=reliable)
+
+    def news_for(self, peer: Member, room: int) -> list[bytes]:
+        current = self.membership.members.get(peer.name, peer)
+        units = [] if current.state is MemberState.ALIVE else [encode(current)]
+        return list(dict.fromkeys([*units, *self.membership.take_news(room - sum(map(len, units)))]))
+
+    def send_members(self, to: Address, members: Iterable[Member]) -> None:
+        for some in chunks([encode(member) for member in members], MEMBERS_A_FRAME):
+            self.send_units(some, to, reliable=True)
+
+    # -- frames in ---------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, source: Address, now: Now, *, reliable: bool) -> None:
+        """Handle one frame. Whatever it holds, this raises nothing: faults are counted by reason."""
+        self.counters["frames_received"] += 1
+        self.counters["bytes_received"] += len(data)
+        try:
+            opened = self._framing.open(data, reliable=reliable)
+        except RemoteError as fault:
+            self._drop(fault, data, source, now, reliable)
+            return
+        for reason in opened.faults:
+            self.counters[f"units_dropped.{reason}"] += 1
+        messages = opened.messages
+        if self.membership.leaving:
+            # who was told of a large entry in the farewell may still fetch its body; all else comes too late
+            messages = [told for told in messages if isinstance(told, Fetch)]
+        self._handle(messages, not opened.faults, source, now, reliable)
+        self._take_changes(now)
+
+    def _handle(self, messages: list[Message | Member], whole: bool, source: Address, now: Now, reliable: bool) -> None:
+        gossip: Gossip | None = None
+        rumors: list[Rumor | Notice] = []
+        questions = 0
+        for place, told in enumerate(messages):
+            if isinstance(told, QUESTIONS):
+                # one question a frame, and what costs much to answer over links only: else small frames would ask for many large ones
+                questions += 1
+                if questions > 1 or (not reliable and isinstance(told, LINK_QUESTIONS)):
+                    self.counters["units_dropped.unexpected_question"] += 1
+                    continue
+            if isinstance(told, (Rumor, Notice)):
+                rumors.append(told)
+            elif isinstance(told, Gossip):
+                gossip = told
+            elif isinstance(told, Ping):
+                self._on_ping(told, source, now, reliable)
+            elif isinstance(told, (Join, JoinReply)):
+                self._on_introduction(told, [member for member in messages[place + 1 :] if isinstance(member, Member)], source, now)
+                return
+            else:
+                self._dispatch(told, source, now)
+        if gossip is not None:
+            self.spreading.heard(gossip, rumors, whole, source, now)
+
+    def _dispatch(self, told: Message | Member, source: Address, now: Now) -> None:
+        try:
+            self._handlers[type(told)](told, source, now)
+        except RemoteError as fault:
+            self.counters[f"units_dropped.{fault.reason}"] += 1
+
+    def unreachable(self, address: Address, now: Now) -> None:
+        """A reliable frame could not be delivered there, or the link broke."""
+        self.introductions.unreachable(address, now)
+        self.repair.unreachable(address, now)
+        self.spreading.unreachable(address)
+        self._take_changes(now)
+
+    # -- the door ----------------------------------------------------------------------------------------------------
+
+    def _drop(self, fault: RemoteError, data: bytes, source: Address, now: Now, reliable: bool) -> None:
+        self.counters[f"frames_dropped.{fault.reason}"] += 1
+        reason = _REASONS.get(fault.reason)
+        if reason is not None and not is_refusal(data) and self._may_complain(f"{source.host} {fault.reason}", now):
+            self._effects.append(Log("WARNING", f"dropped a frame from {source}: {reason} ({self._here})"))
+            self._effects.append(Send(source, self._framing.refusal(reason), reliable))
+
+    def refuse(self, to: Address, text: str) -> None:
+        """Say no to a node of our own cluster and pool."""
+        self._effects.append(Send(to, self._framing.refusal(text), reliable=True))
+
+    def _on_refused(self, told: Refused, source: Address, now: Now) -> None:
+        text = f"refused by the node at {source} (cluster {told.cluster!r}, pool {told.pool!r}): {told.text} ({self._here})"
+        if self._may_complain(f"{source.host} refused", now):
+            self._effects.append(Log("WARNING", text))
+        self.introductions.failed(source, text)
+
+    def _may_complain(self, subject: str, now: Now) -> bool:
+        """At most once a minute about each subject."""
+        last_s = self._complaints_s.get(subject)
+        if last_s is not None and now.monotonic_s - last_s < COMPLAINT_INTERVAL_S:
+            return False
+        self._complaints_s.pop(subject, None)
+        self._complaints_s[subject] = now.monotonic_s
+        if len(self._complaints_s) > COMPLAINTS_MAX:
+            del self._complaints_s[next(iter(self._complaints_s))]
+        return True
+
+    # -- probes ------------------------------------------------------------------------------------------------------
+
+    def _ping_at(self, now: Now) -> Callable[[int, str], Ping]:
+        root, standing, name = self._data.store.digest.root, self._data.standing, self.membership.me.name
+        return lambda sequence, target: Ping(sequence, name, target, root, max(now.wall_ms, 0), standing)
+
+    def _on_ping(self, ping: Ping, source: Address, now: Now, reliable: bool) -> None:
+        if ping.target != self.membership.me.name:
+            self.counters["pings_for_another_name"] += 1
+            return
+        ack = Ack(ping.sequence, self.membership.me.name, self._data.store.digest.root, max(now.wall_ms, 0), self._data.standing)
+        self._send_probe(ack, source, self.membership.members.get(ping.sender), reliable=reliable)
+        self._saw(ping, now, asked=False)
+
+    def _on_ack(self, ack: Ack, source: Address, now: Now) -> None:
+        if not self.introductions.on_ack(ack):
+            self.membership.on_ack(ack)
+            self._saw(ack, now, asked=True)
+
+    def _saw(self, told: Ping | Ack, now: Now, *, asked: bool) -> None:
+        """A probe tells the peer's root and standing. Who has not settled yet does not wait for a difference.
+
+        Ping and ack show both sides the same difference in one instant. Were both to act on it, everything would cross twice: so only
+        who asked does; and who has settled leaves it to an unsettled peer to catch up.
+        """
+        if not self.is_member(told.sender):
+            return
+        settled, peer_settled = self._data.standing is Standing.SETTLED, told.standing is Standing.SETTLED
+        if not settled and self.joining.may_learn_from(told.sender, told.standing):
+            self.repair.start(told.sender, now)
+        self.repair.saw_root(told.sender, told.root, now, act=asked and (peer_settled or not settled))
+
+    # -- joining and changes of membership ---------------------------------------------------------------------------
+
+    def _on_introduction(self, told: Join | JoinReply, members: list[Member], source: Address, now: Now) -> None:
+        if isinstance(told, Join):
+            self.introductions.on_join(told, members, source, now, self._ping_at(now))
+        elif self.introductions.on_reply(told, members, source, now):
+            self.joining.answered(source, told.sender)
+            if told.sender == self.membership.me.name:
+                self._data.introduced()
+            else:
+                self.repair.start(told.sender, now)
+
+    def join(self, addresses: Iterable[Address]) -> None:
+        for address in addresses:
+            self.introductions.ask(address)
+
+    def is_member(self, name: str) -> bool:
+        member = self.membership.members.get(name)
+        return member is not None and member.reachable
+
+    def _take_changes(self, now: Now) -> None:
+        """Tell the driver what changed, and draw the consequences: who came back is exchanged with at once."""
+        self._report_rival(now)
+        self._report_lives_refused(now)
+        changes, self.membership.changes = self.membership.changes, []
+        for old, new in changes:
+            self._effects.append(MemberChanged(old, new))
+            if old is None or new is None or old.name == self.membership.me.name:
+                continue
+            if new.reachable and not old.reachable:
+                self.repair.start(new.name, now)
+            elif old.reachable and not new.reachable:
+                self.repair.forget(new.name)
+                self.joining.lost(now)
+
+    def _report_rival(self, now: Now) -> None:
+        rival, self.membership.rival = self.membership.rival, None
+        if rival is not None and self._may_complain("rival", now):
+            text = f"another live node, at {rival.address}, uses the name {rival.name!r} of this one, at {self.membership.me.address}"
+            self._effects.append(Log("WARNING", f"{text}: give one of them another --name"))
+
+    def _report_lives_refused(self, now: Now) -> None:
+        refused = self.membership.lives_refused
+        if refused > self._lives_refused and self._may_complain("lives", now):
+            text = "refused members that claim to have started years from now: either they lie, or the clock of this node is years behind"
+            self._effects.append(Log("WARNING", f"{text} ({self._here})"))
+        self._lives_refused = refused
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def deadline(self) -> float:
+        nearest = min(self.membership.deadline(), self.repair.deadline())
+        for other in (self.spreading.deadline(), self.joining.deadline(), self.introductions.deadline()):
+            if other is not None and other < nearest:
+                nearest = other
+        return nearest
+
+    def tick(self, now: Now) -> None:
+        self.membership.tick(now, self._ping_at(now))
+        self.introductions.tick(now)
+        self._take_changes(now)
+        settled = self._data.standing is Standing.SETTLED
+        if self.joining.is_due(now, settled):
+            self._effects += [Resolve(target) for target in self.joining.strangers(self.is_member)]
+            for name in [] if settled else self.joining.unexchanged():
+                self.repair.start(name, now)
+        self.repair.tick(now)
+        self.spreading.tick(now)
+
+    def leave(self, now: Now) -> None:
+        """Say farewell: own rumors first, then that we are gone, to as many as is decent."""
+        self.spreading.flush()
+        self.membership.leave()
+        for peer in self.membership.reachable[:FAREWELLS_MAX]:
+            self.send_units([encode(self.membership.me)], peer.address)
+        self._take_changes(now)
+
+    @property
+    def _here(self) -> str:
+        return f"this node is {self.membership.me.name!r} of cluster {self._framing.cluster!r}, pool {self._framing.pool!r}"
+
+
+_REASONS = {
+    "other_cluster": "it belongs to another cluster; give both the same --cluster, or stop joining them",
+    "other_pool": "it belongs to another pool; nodes of one pool have the same --datacenter",
+    "unknown_format": "it speaks another format of frames; run versions that have one in common",
+}

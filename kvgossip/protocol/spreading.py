@@ -1,0 +1,258 @@
+"""Spreading: rumor mongering in one pool. Whom to tell, how the packets are filled, and what to answer.
+
+Active side: news is sent at once to `gossip_fanout` random peers, then every gossip interval while it is hot; where the policy pulls,
+peers are asked for theirs each interval. An own write goes to `direct_fanout` peers at once. In a cluster that small everybody hears
+it in one hop, and is told so: then the others forward it only at their next round, for those whose packet was lost.
+Passive side: merge each rumor, spread the news further, and answer with one bit a rumor: did we know it? Where the policy limits
+connections, packets beyond the limit are refused, and their senders hunt elsewhere. Minimization compares the counters of both
+sides, which do not travel: it is for the simulator.
+
+An entry too large for a datagram travels as a notice, and whoever lacks it fetches the body over TCP (lesson 7: never dropped).
+The bytes of one round to one peer are bounded; under a flood the oldest go first and anti-entropy carries the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import NamedTuple
+
+from kvgossip.config import Address, Config
+from kvgossip.protocol.answering import batches
+from kvgossip.protocol.effect import Now
+from kvgossip.protocol.entry import HEAD_BYTES, version_of
+from kvgossip.protocol.link import Link
+from kvgossip.protocol.member import Member
+from kvgossip.protocol.membership import Membership
+from kvgossip.protocol.message import Bodies, Busy, Feedback, Fetch, Gossip, Notice, Pull, Rumor
+from kvgossip.protocol.outcome import Data, Heat, Outcome
+from kvgossip.protocol.policy import Mode, RumorPolicy
+from kvgossip.protocol.rumor import HotRumor, Rumors, bitmap
+from kvgossip.protocol.wire import HEADER_BYTES, encode
+
+ROUND_BYTES_MAX = 64 * 1024
+FETCH_MAX = 64
+NOTICE_BYTES_MIN = 1024
+REFUSED_MAX = 1024
+FETCH_BYTES_MAX = 4 * 2**20
+GOSSIP_UNIT_BYTES_MAX = 160
+
+
+def policy_of(config: Config) -> RumorPolicy:
+    return RumorPolicy(
+        k=config.rumor_k,
+        mode=Mode(config.rumor_mode),
+        feedback=config.rumor_feedback,
+        counter=config.rumor_counter,
+        connection_limit=config.rumor_connection_limit,
+        hunt=config.rumor_hunt,
+    )
+
+
+class Body(NamedTuple):
+    """A body that was asked for."""
+
+    source: Address
+    size: int
+    asked_s: float
+
+
+class Spreading:
+    def __init__(self, config: Config, data: Data, membership: Membership, link: Link, rng: Random) -> None:
+        self.rumors = Rumors(policy_of(config), config.rumors_max, rng)
+        self._config, self._data, self._membership, self._link, self._rng = config, data, membership, link, rng
+        self._unit_bytes_max = config.datagram_bytes_max - HEADER_BYTES - GOSSIP_UNIT_BYTES_MAX
+        self._fetching: dict[str, Body] = {}
+        self._fetching_bytes = 0
+        self._refused: dict[str, bytes] = {}
+        self.gossips = 0
+        self._next_round_s = 0.0
+        self._accepted = 0
+        self._window_ends_s = 0.0
+
+    # -- active side -------------------------------------------------------------------------------------------------
+
+    def heat(self, key: str, record: bytes, heard_from: str | None, *, at_once: bool) -> None:
+        """Spread this news, at once or from the next round on."""
+        if self._membership.reachable and self.rumors.policy.k:
+            unit = self._rumor(key, record)
+            self.rumors.heat(key, unit or self._notice(key, record), heard_from, at_once=at_once, is_notice=unit is None)
+            if not at_once and self._next_round_s < self._data.news_s:
+                # no round is waiting: give the direct packets their time
+                self._next_round_s = self._data.news_s + self._config.gossip_interval_s
+
+    def _rumor(self, key: str, record: bytes) -> bytes | None:
+        """The entry itself, if it fits into a datagram."""
+        unit = encode(Rumor(key, record)) if len(record) < self._unit_bytes_max else b""
+        return unit if 0 < len(unit) <= self._unit_bytes_max else None
+
+    def _notice(self, key: str, record: bytes) -> bytes:
+        version = version_of(record)
+        return encode(Notice(key, version.timestamp, version.site, len(record)))
+
+    def deadline(self) -> float | None:
+        if self.rumors.fresh:
+            return 0.0
+        busy = len(self.rumors) or self.rumors.policy.mode.pulls or (self._membership.has_news and len(self._membership.members) > 1)
+        return self._next_round_s if busy else None
+
+    def tick(self, now: Now) -> None:
+        if not self._membership.reachable:
+            self.rumors.cool_all()
+        pushes = self.rumors.policy.mode.pushes
+        fresh = self.rumors.take_fresh() if self.rumors.fresh else []
+        if pushes:
+            self._tell_at_once(fresh)
+        if now.monotonic_s >= self._next_round_s:
+            self._next_round_s = now.monotonic_s + self._config.gossip_interval_s
+            targets = self._membership.gossip_targets(self._config.gossip_fanout, now)
+            told = {id(rumor) for rumor in fresh}
+            self._round(targets, [rumor for rumor in self.rumors.hot() if id(rumor) not in told] if pushes else [])
+            self._pull()
+
+    def _tell_at_once(self, fresh: list[HotRumor]) -> None:
+        own = [rumor for rumor in fresh if rumor.own]
+        forwarded = [rumor for rumor in fresh if not rumor.own]
+        if own:
+            peers = self._membership.choose(max(self._config.direct_fanout, self._config.gossip_fanout))
+            self._round(peers, own, direct=len(peers) == len(self._membership.reachable))
+        if forwarded:
+            self._round(self._membership.choose(self._config.gossip_fanout), forwarded)
+
+    def _pull(self) -> None:
+        if self.rumors.policy.mode.pulls:
+            for peer in self._membership.choose(self._config.gossip_fanout):
+                self._link.send(Pull(self._membership.me.name), peer.address)
+
+    def flush(self) -> None:
+        """Tell as many peers as possible before leaving."""
+        for peer in self._membership.reachable[: 4 * self._config.gossip_fanout]:
+            self._tell(peer, list(self.rumors.hot()))
+
+    def _round(self, targets: Sequence[Member], rumors: list[HotRumor], *, direct: bool = False) -> None:
+        for peer in targets:
+            self._tell(peer, rumors, direct=direct)
+
+    def _tell(self, peer: Member, rumors: Iterable[HotRumor], *, direct: bool = False, hunts: int = 0) -> None:
+        """Packets for one peer: membership news first, then rumors, each filled to the datagram limit."""
+        peers = len(self._membership.reachable)
+        units = self._link.news_for(peer, self._config.datagram_bytes_max - HEADER_BYTES)
+        room = self._room(units)
+        batch: list[HotRumor] = []
+        budget = ROUND_BYTES_MAX
+        for rumor in rumors if peer.reachable else ():
+            if budget <= 0:
+                break
+            if not self.rumors.contact(peer.name, rumor, peers):
+                continue
+            if len(rumor.unit) > room:
+                self._send(peer, units, batch, direct, hunts)
+                units, batch, room = [], [], self._room([])
+            batch.append(rumor)
+            room -= len(rumor.unit)
+            budget -= len(rumor.unit)
+        self._send(peer, units, batch, direct, hunts)
+
+    def _room(self, units: list[bytes]) -> int:
+        return self._unit_bytes_max - sum(map(len, units))
+
+    def _send(self, peer: Member, units: list[bytes], batch: list[HotRumor], direct: bool, hunts: int) -> None:
+        if batch:
+            self.gossips += 1
+            gossip = encode(Gossip(self.rumors.sent(peer.name, batch, hunts), self._membership.me.name, direct))
+            units = [*units, gossip, *(rumor.unit for rumor in batch)]
+        if units:
+            self._link.send_units(units, peer.address)
+
+    # -- passive side ------------------------------------------------------------------------------------------------
+
+    def heard(self, gossip: Gossip, told: Sequence[Rumor | Notice], whole: bool, source: Address, now: Now) -> None:
+        """A packet of rumors. Unless it was `whole`, places cannot be counted, so it is merged but not answered."""
+        if now.monotonic_s >= self._window_ends_s:
+            self._accepted, self._window_ends_s = 0, now.monotonic_s + self._config.gossip_interval_s
+        self._accepted += 1
+        if 0 < self.rumors.policy.connection_limit < self._accepted:
+            self._link.send(Busy(gossip.sequence), source)
+            return
+        heat = Heat.NEXT_ROUND if gossip.direct else Heat.AT_ONCE
+        known: list[bool] = []
+        lacking: list[Notice] = []
+        for rumor in told:
+            if isinstance(rumor, Rumor):
+                outcome = self._data.merge(rumor.key, rumor.record, now, heard_from=gossip.sender, heat=heat)
+                known.append(outcome is not Outcome.NEWS)
+            else:
+                known.append(self._has(rumor))
+                if not known[-1]:
+                    lacking.append(rumor)
+        if whole and told:
+            self._link.send(Feedback(gossip.sequence, bitmap(known)), source)
+        holder = self._membership.members.get(gossip.sender)
+        self._fetch(lacking, source if holder is None else holder.address, now)
+
+    def _has(self, notice: Notice) -> bool:
+        """Whether the body is not worth fetching: it is here, or was refused when it came."""
+        record = self._data.store.record(notice.key)
+        version, refused = (notice.timestamp, notice.site), self._refused.get(notice.key)
+        return (record is not None and version_of(record) >= version) or (refused is not None and version_of(refused) == version)
+
+    def _fetch(self, notices: list[Notice], source: Address, now: Now) -> None:
+        """Ask for bodies, but for those that are on their way, and only so much at a time.
+
+        What is not fetched now is noticed again: its rumor stays hot, since we answered that it is news.
+        """
+        for key in [key for key, body in self._fetching.items() if now.monotonic_s - body.asked_s > self._config.exchange_timeout_s]:
+            self._fetched(key)
+        keys: list[str] = []
+        for notice in notices[:FETCH_MAX]:
+            size = min(max(notice.size, NOTICE_BYTES_MIN), self._config.value_bytes_max)
+            room = not self._fetching or self._fetching_bytes + size <= FETCH_BYTES_MAX
+            if room and notice.key not in self._fetching:
+                self._fetching[notice.key] = Body(source, size, now.monotonic_s)
+                self._fetching_bytes += size
+                keys.append(notice.key)
+        if keys:
+            self._link.send(Fetch(tuple(keys)), source, reliable=True)
+
+    def _fetched(self, key: str) -> None:
+        body = self._fetching.pop(key, None)
+        if body is not None:
+            self._fetching_bytes -= body.size
+
+    def on_pull(self, asked: Pull, source: Address) -> None:
+        peer = self._membership.members.get(asked.sender)
+        if peer is not None and peer.reachable:
+            self._tell(peer, list(self.rumors.hot()))
+
+    def on_busy(self, answer: Busy) -> None:
+        """Hunt: try somebody else, a bounded number of times."""
+        packet = self.rumors.refused(answer.sequence)
+        others = [peer for peer in self._membership.reachable if packet is not None and peer.name != packet.peer]
+        if packet is not None and packet.hunts < self.rumors.policy.hunt and others:
+            self._tell(self._rng.choice(others), packet.rumors, hunts=packet.hunts + 1)
+
+    def on_feedback(self, answer: Feedback) -> None:
+        self.rumors.feedback(answer.sequence, answer.known)
+
+    def on_fetch(self, asked: Fetch, source: Address) -> None:
+        store = self._data.store
+        pairs = [(key, record) for key in dict.fromkeys(asked.keys) if (record := store.record(key)) is not None]
+        sent = 0
+        for batch in batches(pairs, self._config.message_bytes_max):
+            sent += sum(len(record) for _, record in batch)
+            if sent > FETCH_BYTES_MAX and len(batch) < len(pairs):
+                return  # nobody honest asks for so much at a time
+            self._link.send(Bodies(batch), source, reliable=True)
+
+    def on_bodies(self, bodies: Bodies, source: Address, now: Now) -> None:
+        for key, record in bodies.entries:
+            self._fetched(key)
+            if self._data.merge(key, record, now, heard_from=self._membership.name_at(source), heat=Heat.AT_ONCE) is Outcome.REFUSED:
+                self._refused[key] = record[:HEAD_BYTES]
+                if len(self._refused) > REFUSED_MAX:
+                    del self._refused[next(iter(self._refused))]
+
+    def unreachable(self, address: Address) -> None:
+        """Bodies that were asked for there may be asked for elsewhere."""
+        for key in [key for key, body in self._fetching.items() if body.source == address]:
+            self._fetched(key)

@@ -1,0 +1,154 @@
+"""Store: the only owner of entries. It holds records (see entry.py), and all that enters goes through `merge`.
+
+The digest tree, the sketch and the sorted index of live keys are kept in step here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from kvgossip.protocol.digest import FAN_OUT, FAN_OUT_BITS, POSITION_BITS, DigestTree
+from kvgossip.protocol.entry import Entry, entry_of, is_dead, supersedes, value_in
+from kvgossip.protocol.index import SortedKeys
+from kvgossip.protocol.sketch import Sketch
+
+
+class News(NamedTuple):
+    """A merge that superseded what was there: the records before (None: nothing) and after."""
+
+    key: str
+    old: bytes | None
+    new: bytes
+
+
+class Store:
+    """All entries of one replica, by key. `record_bytes` counts the bytes of all records.
+
+    A table for each bucket of the digest's deepest level, so that a fingerprint finds its key in one small table. A table of strings
+    and bytes is nothing that the garbage collector visits, and none ever grows so large that growing it takes long.
+    """
+
+    __slots__ = ("_count", "_live", "_shift", "_tables", "digest", "record_bytes", "sketch")
+
+    def __init__(self, digest: DigestTree) -> None:
+        self.digest = digest
+        self.sketch = Sketch()
+        self._shift = 64 - FAN_OUT_BITS * digest.levels
+        self._tables: list[dict[str, bytes] | None] = [None] * FAN_OUT**digest.levels
+        self._live = SortedKeys()
+        self._count = 0
+        self.record_bytes = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def live(self) -> int:
+        """How many keys have a value."""
+        return len(self._live)
+
+    def merge(self, key: str, record: bytes) -> News | None:
+        """Take a record if it supersedes ours; the news, or None if it was not. The one door into the store."""
+        key_hash = self.digest.hash_of(key)
+        table = self._tables[key_hash >> self._shift]
+        if table is None:
+            table = self._tables[key_hash >> self._shift] = {}
+        old = table.get(key)
+        if old is not None and not supersedes(record, old):
+            return None
+        table[key] = record
+        went, came = self.digest.replace(key_hash, old, record)
+        if went:
+            self.sketch.toggle(went)
+        self.sketch.toggle(came)
+        self._index(key, old, record)
+        return News(key, old, record)
+
+    def _index(self, key: str, old: bytes | None, new: bytes) -> None:
+        was_live, live = old is not None and not is_dead(old), not is_dead(new)
+        if live and not was_live:
+            self._live.add(key)
+        elif was_live and not live:
+            self._live.remove(key)
+        if old is None:
+            self._count += 1
+        else:
+            self.record_bytes -= len(old)
+        self.record_bytes += len(new)
+
+    def __getitem__(self, key: str) -> bytes:
+        """The record under a key that is known to be here."""
+        record = self.record(key)
+        if record is None:
+            raise KeyError(key)
+        return record
+
+    def record(self, key: str) -> bytes | None:
+        table = self._tables[self.digest.hash_of(key) >> self._shift]
+        return None if table is None else table.get(key)
+
+    def value(self, key: str) -> bytes | None:
+        record = self.record(key)
+        return None if record is None else value_in(record)
+
+    def get(self, key: str) -> Entry | None:
+        """The live entry under the key."""
+        record = self.record(key)
+        return None if record is None or is_dead(record) else entry_of(key, record)
+
+    def scan(self, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """At most `limit` live keys, with records, that start with `prefix` and are greater than `after`, sorted by code point."""
+        found: list[tuple[str, bytes]] = []
+        for key in self._live.since(max(prefix, after)):
+            if not key.startswith(prefix) or len(found) == limit:
+                break
+            if key != after:
+                found.append((key, self[key]))
+        return found
+
+    def entries_in(self, level: int, bucket: int) -> Iterator[tuple[str, bytes]]:
+        """The key and record of every entry in a bucket of the digest tree, in no particular order."""
+        width = FAN_OUT ** (self.digest.levels - level)
+        for table in self._tables[bucket * width : (bucket + 1) * width]:
+            if table is not None:
+                yield from table.items()
+
+    def fingerprints_in(self, level: int, bucket: int) -> list[int]:
+        """The fingerprint of every entry in a bucket of the digest tree, in the order of `entries_in`."""
+        return self.digest.fingerprints(self.entries_in(level, bucket))
+
+    def find(self, fingerprints: Iterable[int]) -> dict[int, str]:
+        """The keys of those of these fingerprints that are here."""
+        by_table: dict[int, list[int]] = {}
+        for fingerprint in fingerprints:
+            by_table.setdefault(fingerprint >> self._shift, []).append(fingerprint)
+        found: dict[int, str] = {}
+        for place, asked in by_table.items():
+            table = self._tables[place] or {}
+            here = dict(zip(self.digest.fingerprints(table.items()), table, strict=True))
+            found.update((fingerprint, here[fingerprint]) for fingerprint in asked if fingerprint in here)
+        return found
+
+    def work_on_sketch(self) -> None:
+        """One portion, some milliseconds, of what waits to go into the sketch."""
+        self.sketch.work(self._fingerprints_at)
+
+    def _fingerprints_at(self, position: int) -> tuple[int, list[int]]:
+        width = 1 << (POSITION_BITS - FAN_OUT_BITS * self.digest.levels)
+        return position + width, self.fingerprints_in(self.digest.levels, position // width)
+
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """Every key with its record, also death certificates. The store must not change meanwhile."""
+        return self.entries_in(0, 0)
+
+    def _check(self) -> None:
+        """Asserts that index, digest and count are what the records say."""
+        live = sorted(key for key, record in self.records() if not is_dead(record))
+        assert list(self._live.since("")) == live, "the index of live keys is wrong"
+        self._live._check()
+        assert self._count == sum(1 for _ in self.records()), "the count of entries is wrong"
+        assert self.record_bytes == sum(len(record) for _, record in self.records()), "the count of bytes is wrong"
+        for place, table in enumerate(self._tables):
+            assert all(self.digest.hash_of(key) >> self._shift == place for key in table or ()), "a key is in the wrong table"
+        self.digest._check(self.records())

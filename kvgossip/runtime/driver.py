@@ -1,0 +1,171 @@
+"""Driver: one life of a Replica on real clocks and sockets. The shell decides nothing.
+
+Every input takes the same way: read the clocks, hand the input to the replica, perform its effects in their order, see to the timer.
+
+    put, delete, join, ... --+                  +--> Send                      --> transport
+    transport -------------->+--> Replica ------+--> Changed                   --> watches
+    the timer -------------->+                  +--> Resolve                   --> DNS --> Replica.resolved
+    DNS -------------------->+                  +--> Settled, Joined, Departed --> whoever waits for it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+from kvgossip.config import GOSSIP_PORT, Address, Config, parse_address
+from kvgossip.errors import ConfigError
+from kvgossip.protocol.effect import Changed, Departed, Effect, Joined, JoinRefused, Log, MemberChanged, Now, Resolve, Send, Settled
+from kvgossip.protocol.replica import Replica
+from kvgossip.runtime.transport import Transport
+from kvgossip.runtime.watch import Watches
+from kvgossip.runtime.wish import JoinWish
+
+# uvloop counts in milliseconds: a timer that fires that much early would have to be set again
+TIMER_STEP_S = 0.001
+AFTER_A_BUG_S = 1.0
+
+log = logging.getLogger("kvgossip")
+
+
+def read_clocks() -> Now:
+    return Now(time.monotonic(), time.time_ns() // 1_000_000)
+
+
+class Driver:
+    """`transport` is bound, and its callbacks are this driver's `on_...`; `address` is where peers reach the node, as Replica takes it.
+
+    `settled` and `departed` are set once the replica says so, and both when the driver is closed.
+    """
+
+    def __init__(self, config: Config, address: Address, transport: Transport, watches: Watches) -> None:
+        # seeded by the operating system, so that no two lives are alike
+        self.replica = Replica(config, address=address, rng=Random(), now=read_clocks())
+        self.settled, self.departed = asyncio.Event(), asyncio.Event()
+        self.wishes: set[JoinWish] = set()
+        self._name, self._transport, self._watches = config.name, transport, watches
+        self._loop = asyncio.get_running_loop()
+        self._lookups: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.Handle | None = None
+        self._tick_s = math.inf
+        self._closed = False
+        self._performers: dict[type[Effect], Callable[[Any], None]] = {
+            Settled: lambda effect: self.settled.set(),
+            Departed: lambda effect: self.departed.set(),
+            Resolve: self._resolve,
+            Joined: self._joined,
+            JoinRefused: self._refused,
+            MemberChanged: self._member_changed,
+            Log: lambda effect: self._log(logging.getLevelName(effect.level), effect.text),
+        }
+
+    def do(self, effects: Sequence[Effect], now: Now) -> None:
+        """Perform the effects of an input, in their order; then see to the timer."""
+        for effect in effects:
+            if isinstance(effect, Send):
+                self._transport.send(effect.to, effect.data, effect.reliable)
+            elif isinstance(effect, Changed):
+                self._watches.publish(effect)
+            else:
+                self._performers[type(effect)](effect)
+        # after the first of many writes of one turn there is nothing to set any more
+        if self._tick_s > now.monotonic_s:
+            self._set_timer(self.replica.deadline(), now)
+
+    async def close(self) -> None:
+        """No input and no effect from now on; whoever waits for something is told."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for wish in self.wishes:
+            wish.stopped()
+        self.settled.set()
+        self.departed.set()
+        lookups = list(self._lookups)
+        for task in lookups:
+            task.cancel()
+        await asyncio.gather(*lookups, return_exceptions=True)
+
+    # -- inputs ------------------------------------------------------------------------------------------------------
+
+    def on_datagram(self, data: bytes, source: Address) -> None:
+        if not self._closed:
+            now = read_clocks()
+            self.do(self.replica.receive(data, source, now), now)
+
+    def on_frame(self, data: bytes, source: Address) -> None:
+        if not self._closed:
+            now = read_clocks()
+            self.do(self.replica.receive_reliable(data, source, now), now)
+
+    def on_unreachable(self, address: Address) -> None:
+        if not self._closed:
+            now = read_clocks()
+            self.do(self.replica.unreachable(address, now), now)
+
+    def _tick(self) -> None:
+        self._timer, self._tick_s = None, math.inf
+        now = read_clocks()
+        try:
+            self.do(self.replica.tick(now), now)
+        except Exception:
+            # one mistake must not silence a node for ever, nor make it repeat the mistake at full speed
+            log.exception("%s: a bug of kvgossip; the node goes on", self._name)
+            self._set_timer(now.monotonic_s + AFTER_A_BUG_S, now)
+
+    def _set_timer(self, deadline_s: float | None, now: Now) -> None:
+        """One timer. A tick that comes early does nothing, so a timer that is early enough stays as it is."""
+        if deadline_s is None or deadline_s >= self._tick_s or self._closed:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        if deadline_s <= now.monotonic_s:
+            # at the end of this turn, so that several writes of one turn share packets
+            self._timer, self._tick_s = self._loop.call_soon(self._tick), -math.inf
+        else:
+            delay_s = max(deadline_s - now.monotonic_s, TIMER_STEP_S)
+            self._timer, self._tick_s = self._loop.call_later(delay_s, self._tick), deadline_s
+
+    # -- effects -----------------------------------------------------------------------------------------------------
+
+    def _resolve(self, effect: Resolve) -> None:
+        task = self._loop.create_task(self._look_up(effect.target))
+        self._lookups.add(task)
+        task.add_done_callback(self._lookups.discard)
+
+    async def _look_up(self, target: str) -> None:
+        try:
+            host, port = parse_address(target, GOSSIP_PORT)
+        except ConfigError:
+            found = []
+        else:
+            found = await self._transport.look_up(host, port)
+        for wish in self.wishes:
+            wish.resolved(target, found)
+        now = read_clocks()
+        self.do(self.replica.resolved(target, found, now), now)
+
+    def _joined(self, effect: Joined) -> None:
+        for wish in self.wishes:
+            wish.joined(effect.source)
+
+    def _refused(self, effect: JoinRefused) -> None:
+        heard = [wish.refused(effect.source, effect.text) for wish in self.wishes]
+        # an operator who waits is told; of the joins that the node makes by itself the log tells
+        if not any(heard):
+            self._log(logging.INFO, effect.text)
+
+    def _member_changed(self, effect: MemberChanged) -> None:
+        old, new = effect.old, effect.new
+        if new is None:
+            self._log(logging.INFO, f"forgot the member {old.name if old else '?'}")
+        elif old is None or old.state != new.state:
+            self._log(logging.INFO, f"{new.name} at {new.address} is {new.state.name.lower()}")
+
+    def _log(self, level: int, text: str) -> None:
+        log.log(level, "%s: %s", self._name, text)

@@ -1,0 +1,67 @@
+"""Listener: takes TCP connections from a listening socket.
+
+Not loop.create_server, for a connection that arrives just when asyncio's server closes is lost with its socket open (the task that
+was to greet it fails on the closed server). Here closing first stops accepting and then waits for those that are being greeted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Callable
+
+ACCEPTED_A_TURN = 64
+# where the process has too many files open: until some may have been closed
+REST_S = 0.5
+
+
+class Listener:
+    """Makes a protocol with `factory` for each connection of `listener`, a non-blocking socket that stays its owner's."""
+
+    def __init__(self, listener: socket.socket, factory: Callable[[], asyncio.Protocol], counts: Counter[str]) -> None:
+        self._listener, self._factory, self._counts = listener, factory, counts
+        self._loop = asyncio.get_running_loop()
+        self._greetings: set[asyncio.Task[None]] = set()
+        self._rest: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._listen()
+
+    async def close(self) -> None:
+        """Accept no more; returns when every connection that was accepted has its protocol. Harmless when repeated."""
+        if self._rest is not None:
+            self._rest.cancel()
+        elif not self._closed:
+            self._loop.remove_reader(self._listener)
+        self._closed = True
+        if self._greetings:
+            # never cancelled: a greeting takes a turn or two, and half of one would leave its socket open
+            await asyncio.wait(self._greetings)
+
+    def _listen(self) -> None:
+        self._rest = None
+        self._loop.add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_A_TURN):
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError:
+                self._counts["accepts_failed"] += 1
+                self._loop.remove_reader(self._listener)
+                self._rest = self._loop.call_later(REST_S, self._listen)
+                return
+            task = self._loop.create_task(self._greet(connection))
+            self._greetings.add(task)
+            task.add_done_callback(self._greetings.discard)
+
+    async def _greet(self, connection: socket.socket) -> None:
+        try:
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._loop.connect_accepted_socket(self._factory, connection)
+        except OSError:
+            # the peer has hung up already
+            connection.close()

@@ -1,0 +1,277 @@
+"""Node: a member of a cluster with a copy of its data; the object that users embed.
+
+It hands every wish to a Replica through the Driver and every question to the Replica itself. A node lives on the thread of the event
+loop that started it: no method may be called from another thread. A memory-only write neither waits nor starts a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import re
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from kvgossip.config import GOSSIP_PORT, Address, Config, parse_address
+from kvgossip.errors import LocalError, NotSettledError
+from kvgossip.protocol.effect import Changed, Effect
+from kvgossip.protocol.entry import Entry
+from kvgossip.protocol.member import Member, MemberState
+from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.wire import frame_bytes_max
+from kvgossip.runtime.driver import Driver, read_clocks
+from kvgossip.runtime.links import LinkLimits
+from kvgossip.runtime.sockets import ANY_HOSTS
+from kvgossip.runtime.transport import Transport
+from kvgossip.runtime.watch import Watcher, Watches
+from kvgossip.runtime.wish import JoinWish
+
+JOIN_TIMEOUT_S = 10.0
+FAREWELL_TIMEOUT_S = 5.0
+NAME_CHARACTERS_MAX = 128
+
+
+class Node:
+    """A node of the cluster that `config` names.
+
+        async with Node(Config(join=("10.0.0.5:7481",))) as node:
+            await node.wait_settled()
+            await node.put("a", b"1")
+
+    At the start `config` is completed by the port that was taken and by the name. All but `config`, `name`, `address` and `settled`
+    raises LocalError while the node does not run. Once stopped it may be started again: empty, as a new life of the same name.
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = _completed(config or Config(), 0)
+        self._watches = Watches(self.config.watch_events_max)
+        self._transport: Transport | None = None
+        self._driver: Driver | None = None
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the sockets and begin to join. Raises ConfigError when the gossip address cannot be used; then nothing is open."""
+        if self._transport is not None:
+            raise LocalError(f"the node {self.name!r} runs already")
+        transport = self._transport = Transport(LinkLimits(frame_bytes_max=frame_bytes_max(self.config)))
+        try:
+            bound = await transport.bind(self.config.gossip)
+            self.config = _completed(self.config, bound.port)
+            driver = self._driver = Driver(self.config, _told_address(self.config, bound), transport, self._watches)
+            await transport.serve(driver.on_datagram, driver.on_frame, driver.on_unreachable)
+            now = read_clocks()
+            driver.do(driver.replica.start(now), now)
+        except BaseException:
+            await self._close()
+            raise
+
+    async def stop(self, *, leave: bool = True) -> None:
+        """Leave, unless told not to, and close everything. Watchers get what waits for them, and end. Harmless when repeated."""
+        try:
+            if leave and self._driver is not None:
+                await self.leave()
+        finally:
+            await self._close()
+
+    async def __aenter__(self) -> Node:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+    async def _close(self) -> None:
+        driver, self._driver = self._driver, None
+        self._watches.close()
+        try:
+            if driver is not None:
+                await driver.close()
+        finally:
+            if self._transport is not None:
+                await self._transport.close()
+                self._transport = None
+
+    @property
+    def name(self) -> str:
+        """Empty only before the start, where the configuration has neither a name nor a port."""
+        return self.config.name
+
+    @property
+    def address(self) -> Address:
+        """Where peers reach this node. The host is empty until a peer has told it, where the configuration does not."""
+        return self._driver.replica.member.address if self._driver is not None else self.config.advertise or self.config.gossip
+
+    # -- data --------------------------------------------------------------------------------------------------------
+
+    async def put(self, key: str, value: bytes | str, *, content_type: str | None = None) -> Entry:
+        """Write; text is stored as UTF-8. Returns the entry with its version. Raises BadKeyError or ValueTooLargeError."""
+        driver, now = self._running, read_clocks()
+        effects = driver.replica.put(key, value.encode() if isinstance(value, str) else value, now, content_type)
+        driver.do(effects, now)
+        return _written(effects)
+
+    async def delete(self, key: str) -> Entry | None:
+        """Delete; returns the death certificate, None when there was nothing to delete. Raises BadKeyError."""
+        driver, now = self._running, read_clocks()
+        effects = driver.replica.delete(key, now)
+        driver.do(effects, now)
+        return _written(effects) if effects else None
+
+    def get(self, key: str) -> bytes | None:
+        """The value, None if there is none or it was deleted. Raises NotSettledError before the node has settled."""
+        return self._honest.value(key)
+
+    def entry(self, key: str) -> Entry | None:
+        """The live entry, with version and content type. Honest as `get`."""
+        return self._honest.get(key)
+
+    def record(self, key: str) -> bytes | None:
+        """The record (see protocol/entry.py) of an entry or a death certificate. Honest as `get`."""
+        return self._honest.record(key)
+
+    def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
+        """At most `limit` live entries whose keys start with `prefix` and are greater than `after`, sorted. Honest as `get`."""
+        return self._honest.scan(prefix, after, limit)
+
+    def records(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[tuple[str, bytes]]:
+        """What `list` gives, as keys with records: no value is copied."""
+        return self._honest.store.scan(prefix, after, limit)
+
+    def watch(self, prefix: str = "") -> Watcher:
+        """Every change under this prefix that this node merges from now on, in the order of the merges (see watch.py).
+
+        Also before the node has settled: what it catches up with comes as changes.
+        """
+        self._running  # noqa: B018 - raises when there is nothing to watch
+        return self._watches.watch(prefix)
+
+    # -- cluster -----------------------------------------------------------------------------------------------------
+
+    @property
+    def settled(self) -> bool:
+        """Whether reads are answered as truth."""
+        return self._driver is not None and self._driver.replica.settled
+
+    async def wait_settled(self, timeout_s: float | None = None) -> None:
+        """Raises NotSettledError when it takes longer than that, LocalError when the node stops meanwhile."""
+        driver = self._running
+        if driver.replica.settled:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await driver.settled.wait()
+        except TimeoutError:
+            raise NotSettledError(f"the node {self.name!r} has not settled within {timeout_s} s") from None
+        if not driver.replica.settled:
+            raise LocalError(f"the node {self.name!r} stopped before it had settled")
+
+    def settle(self) -> None:
+        """An operator says that what this node has is the truth."""
+        driver, now = self._running, read_clocks()
+        driver.do(driver.replica.settle(now), now)
+
+    async def join(self, *targets: str, timeout_s: float = JOIN_TIMEOUT_S) -> None:
+        """Join through any of these `HOST:PORT`; returns once a member has taken this node in.
+
+        Raises JoinRefusedError with every reason when all refused or did not answer, ConfigError when none could be asked.
+        """
+        for target in targets:
+            parse_address(target, GOSSIP_PORT)
+        driver, now, wish = self._running, read_clocks(), JoinWish(targets)
+        driver.wishes.add(wish)
+        try:
+            driver.do(driver.replica.join(targets, now), now)
+            await wish.wait(timeout_s)
+        finally:
+            driver.wishes.discard(wish)
+
+    async def leave(self) -> None:
+        """Say farewell; returns when the peers have had time to hear it. Until it is stopped, the node still answers reads."""
+        driver, now = self._running, read_clocks()
+        driver.do(driver.replica.leave(now), now)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_TIMEOUT_S):
+                await driver.departed.wait()
+
+    def members(self) -> builtins.list[Member]:
+        """Everybody this node knows, itself included, sorted by name."""
+        return self._running.replica.members()
+
+    @property
+    def last_exchange_age_s(self) -> float | None:
+        """Seconds since an exchange of this node's last completed, None if none ever did."""
+        return self._running.replica.last_exchange_s(read_clocks())
+
+    def status(self) -> dict[str, Any]:
+        """What an operator may want to know, ready for JSON. `statistics` are the replica's, `transport` the sockets'."""
+        replica = self._running.replica
+        statistics = replica.statistics()
+        states = Counter(member.state for member in replica.members())
+        return {
+            "name": self.name,
+            "cluster": self.config.cluster,
+            "datacenter": self.config.datacenter,
+            "site": f"{replica.site:016x}",
+            "gossip": str(self.address),
+            "http": str(self.config.http) if self.config.http else None,
+            "settled": replica.settled,
+            "memory_only": True,
+            "root": f"{replica.root:016x}",
+            "keys": statistics["keys"],
+            "members": {state.name.lower(): states[state] for state in MemberState},
+            "last_exchange_age_s": self.last_exchange_age_s,
+            "watchers": len(self._watches),
+            "watchers_cut_off": self._watches.lagged,
+            "statistics": statistics,
+            "transport": self._transport.statistics() if self._transport is not None else {},
+        }
+
+    # -- the life under way ------------------------------------------------------------------------------------------
+
+    @property
+    def _running(self) -> Driver:
+        if self._driver is None:
+            raise LocalError("the node does not run", "start it, or use `async with Node(config) as node`")
+        return self._driver
+
+    @property
+    def _honest(self) -> Replica:
+        """The replica, once it may be asked (protocol.md section 8)."""
+        replica = self._running.replica
+        if not replica.settled:
+            raise NotSettledError(f"the node {self.name!r} has not caught up with its cluster yet")
+        return replica
+
+
+def _written(effects: Sequence[Effect]) -> Entry:
+    """The entry of a write: its Changed is always the first effect."""
+    changed = effects[0]
+    assert isinstance(changed, Changed)
+    return changed.new
+
+
+def _completed(config: Config, port: int) -> Config:
+    """With the port that was taken (0: none yet), and with a name as soon as there is a port."""
+    port = port or config.gossip.port
+    name = config.name or (_default_name(port) if port else "")
+    return replace(config, name=name, gossip=Address(config.gossip.host, port))
+
+
+def _default_name(port: int) -> str:
+    """The host's name and the port, as far as they make a name (see NAME_PATTERN)."""
+    tail = f"-{port}"
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[: NAME_CHARACTERS_MAX - len(tail)].strip("._-")
+    return (host or "node") + tail
+
+
+def _told_address(config: Config, bound: Address) -> Address:
+    """Where peers reach the node, as far as it knows: an empty host is learned from them."""
+    if config.advertise is not None:
+        return Address(config.advertise.host, config.advertise.port or bound.port)
+    return Address("" if bound.host in ANY_HOSTS else bound.host, bound.port)

@@ -1,0 +1,389 @@
+"""Cluster: real replicas on simulated hosts. It hands them inputs and time, performs their effects, and lets a witness see every step.
+
+A *turn* is one input of one replica: the witness judges its effects, then they are performed in their order, then the timer is set again.
+Inputs of a paused host wait and come in a burst when it resumes.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from kvgossip.config import Address, Config
+from kvgossip.protocol.effect import Changed, Departed, Effect, JoinRefused, Log, Now, Resolve, Send
+from kvgossip.protocol.entry import is_dead
+from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.wire import Framing, encode, frame_bytes_max
+from kvgossip.sim.checkers import BrokenLawError, Ledger, Witness, require
+from kvgossip.sim.delivery import Delivery
+from kvgossip.sim.faults import Blow, Crash, Cut, Die, Fault, Garbage, Leave, Mend, Pause, Restart, Resume, SetClock, Sever, Way, skew_ms
+from kvgossip.sim.host import Call, Clock, Host, Life
+from kvgossip.sim.network import Network, Weather
+from kvgossip.sim.scenario import Joining, Scenario
+from kvgossip.sim.timeline import Timeline
+from kvgossip.sim.tracing import Event, Trace
+from kvgossip.sim.workload import Write
+
+GOSSIP_PORT = 7481
+SPINS_MAX = 200
+"""Ticks of one replica at one virtual time: more means that its deadline does not move."""
+SEEDS = 3
+DEPARTURE_S = 2.0
+"""A process that leaves ends at the latest so long after."""
+STRANGER = Address("192.0.2.1", 9)
+EVERYBODY = f"all.simulated:{GOSSIP_PORT}"
+
+
+class Cluster:
+    """`changed_s` is when anything that peers should agree on changed last, `news_s` when data did; `speaker` whose turn it is, or was.
+
+    `tap`, if it is set, sees every packet that is sent.
+    """
+
+    def __init__(self, scenario: Scenario, trace_length: int = 0) -> None:
+        self.scenario = scenario
+        self.timeline, self.ledger, self.trace = Timeline(), Ledger(), Trace(trace_length)
+        self.network = Network(scenario.stream("network"), Weather())
+        config = scenario.config
+        self.framing = Framing(config.cluster, f"lan:{config.datacenter}", frame_bytes_max(config))
+        clocks = scenario.stream("clocks")
+        self.hosts = [self._host(number, clocks) for number in range(scenario.nodes)]
+        self.delivery = Delivery(self.timeline, self.network, self.hosts, self, self.trace)
+        self.counts: Counter[str] = Counter()
+        self.changed_s = self.news_s = 0.0
+        self.speaker = ""
+        self.quiet = True
+        self.tap: Callable[[Send], None] | None = None
+        self._rng = scenario.stream("cluster")
+        self._packets: list[bytes] = []
+        self._severed: list[Way] = []
+        for host in self.hosts:
+            self.delivery.listen(host)
+
+    def _host(self, number: int, rng: Random) -> Host:
+        intensity = self.scenario.intensity
+        clock = Clock(1.0 + rng.uniform(-intensity.clock_drift, intensity.clock_drift), skew_ms(intensity, rng))
+        return Host(number, f"n{number}", Address(f"10.0.{number >> 8}.{number & 255}", GOSSIP_PORT), clock)
+
+    def running(self) -> list[Life]:
+        return [host.life for host in self.hosts if host.life is not None]
+
+    # -- lives -------------------------------------------------------------------------------------------------------
+
+    def start(self, host: Host) -> None:
+        """A new life under the host's name, with nothing in memory. No effect on a host that runs or is dead."""
+        if host.life is not None or host.dead:
+            return
+        host.lives += 1
+        host.clock.restart(self._rng.random() * 1e6)
+        config = self._config_of(host)
+        address = Address("", host.address.port) if self.scenario.addressless and config.join else host.address
+        rng = self.scenario.stream(f"{host.name} {host.lives}")
+        replica = Replica(config, address=address, rng=rng, now=host.clock.now(self.timeline.time_s))
+        host.life = Life(host, replica, Witness(replica, self.ledger))
+        self.turn(host.life, Event.START, str(host.address).encode(), replica.start)
+
+    def introduce(self) -> None:
+        """Tell every running replica of all others, in a frame such as members send: a cluster that is joined without exchanges."""
+        data = self.framing.frame([encode(life.replica.member) for life in self.running()])
+        for life in self.running():
+            self.frame(life, data, STRANGER)
+
+    def _config_of(self, host: Host) -> Config:
+        zone = f"z{host.number % self.scenario.zones}" if self.scenario.zones > 1 else ""
+        return replace(self.scenario.config, name=host.name, zone=zone, join=self._targets_of(host.number))
+
+    def _targets_of(self, number: int) -> tuple[str, ...]:
+        match self.scenario.joining:
+            case Joining.ONE_NAME:
+                return (EVERYBODY,)
+            case Joining.SEEDS:
+                return tuple(_dns_name(seed) for seed in range(min(SEEDS, self.scenario.nodes)))
+            case Joining.CHAIN:
+                return (_dns_name(number - 1),) if number else ()
+            case Joining.FOUNDER:
+                return (_dns_name(0),) if number else ()
+
+    def stop(self, life: Life) -> None:
+        """The process ends, and what it had in memory is lost."""
+        host = life.host
+        if host.life is not life:
+            return
+        self.trace.note(self.timeline.time_s, host.number, Event.STOP, b"")
+        self.count_gossips(life)
+        host.life = None
+        host.paused = False
+        host.backlog.clear()
+        self.delivery.close(life)
+
+    def restart(self, host: Host, moved: bool, renamed: bool = False) -> None:
+        """As `start`; `moved`: with another host or port, while the old address answers no more; `renamed`: as somebody new."""
+        if host.life is not None or host.dead:
+            return
+        if moved:
+            elsewhere = Address(f"10.{host.lives % 256}.{host.number >> 8}.{host.number & 255}", host.address.port)
+            host.address = elsewhere if self._rng.random() < 0.5 else host.address._replace(port=host.address.port + 1)
+            self.delivery.listen(host)
+        if renamed:
+            host.name = f"n{host.number}-{host.lives}"
+        self.start(host)
+
+    def resume(self, host: Host) -> None:
+        """What has waited comes at once, in its order."""
+        if host.paused and host.life is not None:
+            host.paused = False
+            waiting, host.backlog = host.backlog, []
+            for turn in waiting:
+                self.timeline.after(0.0, self.turn, *turn)
+            self._arm(host.life)
+
+    def count_gossips(self, life: Life) -> None:
+        """To be called when the life, or the run, has ended: packets of rumors that it sent, exchanges that it started."""
+        told = life.replica.statistics()
+        self.counts["gossips"] += int(told["gossips_sent"])
+        self.counts["exchanges"] += int(told["exchanges_started"])
+
+    # -- turns -------------------------------------------------------------------------------------------------------
+
+    def datagram(self, life: Life, data: bytes, source: Address) -> None:
+        self.turn(life, Event.DATAGRAM, data, life.replica.receive, data, source)
+
+    def frame(self, life: Life, data: bytes, source: Address) -> None:
+        self.turn(life, Event.FRAME, data, life.replica.receive_reliable, data, source)
+
+    def unreachable(self, life: Life, address: Address) -> None:
+        self.turn(life, Event.UNREACHABLE, str(address).encode(), life.replica.unreachable, address)
+
+    def turn(self, life: Life, event: Event, data: bytes, call: Call, *arguments: Any) -> None:
+        """One input. It waits while the host is paused, and misses a life that has ended."""
+        host = life.host
+        if host.life is not life:
+            return
+        if host.paused:
+            host.backlog.append((life, event, data, call, *arguments))
+            return
+        self.trace.note(self.timeline.time_s, host.number, event, data)
+        now = host.clock.now(self.timeline.time_s)
+        self._perform(life, event, self.judged(life, lambda: call(*arguments, now)))
+
+    def judged(self, life: Life, question: Callable[[], Any]) -> Any:
+        """What the question answers. Whatever it raises is a broken law of this node: a replica raises nothing on any input."""
+        self.speaker = life.host.name
+        try:
+            return question()
+        except BrokenLawError:
+            raise
+        except Exception as error:
+            raise BrokenLawError(f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-6)}") from error
+
+    def _perform(self, life: Life, event: Event, effects: list[Effect]) -> None:
+        if effects:
+            if life.witness.observe(effects):
+                self.changed_s = self.timeline.time_s
+            for effect in effects:
+                if type(effect) is Send:
+                    self._send(life, effect)
+                elif type(effect) is Changed:
+                    self.news_s = self.timeline.time_s
+                    self.counts[f"news_by_{event.name.lower()}"] += 1
+                else:
+                    self._perform_rare(life, effect)
+        else:
+            life.witness.observe(effects)
+        self._arm(life)
+
+    def _send(self, life: Life, effect: Send) -> None:
+        limit = frame_bytes_max(self.scenario.config) if effect.reliable else self.scenario.config.datagram_bytes_max
+        require(len(effect.data) <= limit, "a packet is longer than its limit", len(effect.data), limit, effect.reliable)
+        if self.scenario.intensity.garbage_rate and len(self._packets) < 64:
+            self._packets.append(effect.data)
+        if self.tap is not None:
+            self.tap(effect)
+        self.delivery.send(life, effect)
+
+    def _perform_rare(self, life: Life, effect: Effect) -> None:
+        if isinstance(effect, Resolve):
+            self.timeline.after(self._rng.uniform(0.001, 0.02), self._resolve, life, effect.target)
+        elif isinstance(effect, Departed):
+            self.timeline.after(0.0, self.stop, life)
+        elif isinstance(effect, JoinRefused):
+            # Every host has a name of its own, so a refusal takes somebody for his own earlier life (lesson 10).
+            require("is held by" not in effect.text, "a join was refused for its name", effect.text)
+        elif isinstance(effect, Log):
+            self.counts[f"log_{effect.level.lower()}"] += 1
+            self.trace.note(self.timeline.time_s, life.host.number, Event.LOG, effect.text.encode())
+
+    def _resolve(self, life: Life, target: str) -> None:
+        """DNS knows where each host is, or was before it went down. The name of all does not have the dead."""
+        failed = self._rng.random() < self.scenario.intensity.resolve_loss and not self.quiet
+        if target == EVERYBODY:
+            found = [host.address for host in self.hosts if not host.dead]
+        else:
+            found = [host.address for host in self.hosts if _dns_name(host.number) == target]
+        addresses = [] if failed else found
+        self.turn(life, Event.RESOLVED, " ".join(map(str, addresses)).encode(), life.replica.resolved, target, addresses)
+
+    # -- timers ------------------------------------------------------------------------------------------------------
+
+    def _arm(self, life: Life) -> None:
+        """One timer a life. One that is set too early looks again when it fires."""
+        deadline_s = life.replica.deadline()
+        if deadline_s is None or not life.active:
+            return
+        due_s = max(life.host.clock.time_of(deadline_s), self.timeline.time_s)
+        if life.timer_s is None or due_s < life.timer_s:
+            life.timer_s = due_s
+            self.timeline.at(due_s, self._timer, life, due_s)
+
+    def _timer(self, life: Life, due_s: float) -> None:
+        if life.timer_s != due_s:
+            return
+        life.timer_s = None
+        deadline_s = life.replica.deadline()
+        if deadline_s is None or not life.active:
+            return
+        if life.host.clock.time_of(deadline_s) > self.timeline.time_s:
+            self._arm(life)
+            return
+        self._count_spins(life)
+        self.trace.note(self.timeline.time_s, life.host.number, Event.TICK, b"")
+        now = life.host.clock.now(self.timeline.time_s, deadline_s)
+        self._perform(life, Event.TICK, self.judged(life, lambda: life.replica.tick(now)))
+
+    def _count_spins(self, life: Life) -> None:
+        life.spins = life.spins + 1 if life.spun_s == self.timeline.time_s else 0
+        life.spun_s = self.timeline.time_s
+        if life.spins > SPINS_MAX:
+            self.speaker = life.host.name
+            raise BrokenLawError("tick() is called again and again, and its deadline does not move")
+
+    # -- writes ------------------------------------------------------------------------------------------------------
+
+    def write(self, together: list[Write]) -> None:
+        """Writes of one turn of the event loop, on one of the running nodes."""
+        takers = [life for life in self.running() if life.active and not life.leaving]
+        if takers:
+            life = takers[int(together[0].choice * len(takers))]
+            for write in together:
+                event = Event.DELETE if write.value is None else Event.PUT
+                self.turn(life, event, write.key.encode(), self._accept, life, write)
+
+    def _accept(self, life: Life, write: Write, now: Now) -> list[Effect]:
+        """Hand a write to the replica, and hold it to its answer: the first effect is what the caller is told."""
+        if write.value is None:
+            effects = life.replica.delete(write.key, now)
+            held = life.witness.records.get(write.key)
+            if held is None or is_dead(held):
+                require(not effects, "a delete of nothing had effects", write.key, effects)
+                return effects
+        else:
+            effects = life.replica.put(write.key, write.value, now)
+        self.counts["deletes" if write.value is None else "puts"] += 1
+        told = effects[0] if effects else None
+        assert isinstance(told, Changed), f"the first effect of a write is {told}"
+        require(told.new.key == write.key and told.new.value == write.value, "what was stored is not what was written", told.new)
+        self.ledger.write(told.key, told.new_record, life.title)
+        return effects
+
+    # -- faults ------------------------------------------------------------------------------------------------------
+
+    def disturb(self) -> None:
+        """From now on the network is as bad as the scenario says, and faults may strike."""
+        self.quiet = False
+        self.network.weather = self.scenario.intensity.weather
+
+    def strike(self, fault: Fault) -> None:
+        """Let a fault happen, if the faults have not ended yet."""
+        if self.quiet:
+            return
+        kind = type(fault).__name__.lower()
+        self.counts[f"fault_{kind}"] += 1
+        self.trace.note(self.timeline.time_s, getattr(fault, "node", 0), Event.FAULT, repr(fault).encode())
+        self._strike(fault)
+
+    def _strike(self, fault: Fault) -> None:
+        match fault:
+            case Crash(node, vanishes):
+                self._with_life(node, self.stop)
+                self.hosts[node].dead |= vanishes and self._dispensable(node)
+            case Die(node):
+                self._die(self.hosts[node])
+            case Leave(node):
+                self._with_life(node, self._leave)
+            case Restart(node, moved, renamed):
+                self.restart(self.hosts[node], moved, renamed)
+            case Pause(node):
+                self.hosts[node].paused = self.hosts[node].life is not None
+            case Resume(node):
+                self.resume(self.hosts[node])
+            case Cut(ways):
+                self.network.cut(ways)
+            case Sever(ways):
+                self._sever(ways)
+            case Mend(ways):
+                self.network.mend(ways)
+            case SetClock(node, offset_ms):
+                self.hosts[node].clock.offset_ms = offset_ms
+            case Blow(loss):
+                self.network.weather = replace(self.network.weather, loss=loss)
+            case Garbage(node, kind):
+                self._send_garbage(self.hosts[node], kind)
+
+    def _die(self, host: Host) -> None:
+        """Off the network before the process ends, so that nobody hears its links close."""
+        others = [other.number for other in self.hosts if other is not host]
+        self._sever([way for other in others for way in ((host.number, other), (other, host.number))])
+        host.dead = True
+        self._with_life(host.number, self.stop)
+
+    def _sever(self, ways: Sequence[Way]) -> None:
+        self._severed += ways
+        self.network.cut(ways)
+
+    def _dispensable(self, node: int) -> bool:
+        """Nobody needs this one to find the cluster."""
+        return node >= SEEDS and self.scenario.joining is not Joining.CHAIN
+
+    def _with_life(self, node: int, action: Callable[[Life], None]) -> None:
+        life = self.hosts[node].life
+        if life is not None:
+            action(life)
+
+    def _leave(self, life: Life) -> None:
+        """Founders stay: nobody looks for one that left, and it would look for nobody."""
+        if life.active and not life.leaving and self._targets_of(life.host.number):
+            life.leaving = True
+            self.turn(life, Event.LEAVE, b"", life.replica.leave)
+            self.timeline.after(DEPARTURE_S, self.stop, life)
+
+    def _send_garbage(self, host: Host, kind: int) -> None:
+        """From a stranger: noise, or a real packet that is cut off, comes late, or carries the fingerprint of another cluster."""
+        draw = self._rng
+        packet = draw.choice(self._packets) if self._packets else b"kv"
+        noise = (
+            draw.randbytes(draw.randrange(200)),
+            packet[: draw.randrange(len(packet))],
+            packet,
+            packet[:8] + draw.randbytes(4) + packet[12:],
+        )[kind]
+        self.delivery.send_datagram(-1, STRANGER, host.address, noise)
+
+    def calm(self) -> None:
+        """No more faults: the paused resume, what is down starts, cuts are mended; what is dead or severed stays, and clocks stay wrong."""
+        self.quiet = True
+        self.changed_s = self.news_s = self.timeline.time_s
+        self.network.weather = Weather()
+        self.network.mend_all()
+        self.network.cut(self._severed)
+        for host in self.hosts:
+            self.resume(host)
+            self._with_life(host.number, lambda life: self.stop(life) if life.leaving else None)
+            self.start(host)
+
+
+def _dns_name(number: int) -> str:
+    return f"n{number}.simulated:{GOSSIP_PORT}"

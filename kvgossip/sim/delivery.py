@@ -1,0 +1,137 @@
+"""Delivery: datagrams and links between the lives of hosts, over the network's fate and the timeline.
+
+A link begins when a frame goes to an address that its sender has no link with. The dialler knows it by the address dialled, the acceptor by
+the dialler's ephemeral address; an answer goes back over it. It breaks
+
+- when its way is cut in either direction and somebody sends: the sender hears `unreachable` after a timeout, the other end hears
+  nothing until it sends itself. With only the acknowledgements cut off, the frame may have arrived all the same;
+- when the process at one end ends: the other end hears `unreachable` at once, or when it sends next if the way is cut;
+- when nobody listens at the dialled address: `unreachable` at once.
+
+What was in flight on a broken link is lost. Nobody can be dialled at an ephemeral address: `unreachable` at once, as in the real driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kvgossip.config import Address
+from kvgossip.protocol.effect import Send
+from kvgossip.sim.host import Host, Inputs, Life, Link
+from kvgossip.sim.network import Network
+from kvgossip.sim.timeline import Timeline
+from kvgossip.sim.tracing import Event, Trace
+
+EPHEMERAL_PORT = 32_768
+BACKLOG_MAX = 512
+"""Datagrams that wait for a paused host: what a socket buffer of 200 kB holds of small ones."""
+
+
+class Delivery:
+    """`messages` and `bytes` count what was sent, whatever became of it."""
+
+    def __init__(self, timeline: Timeline, network: Network, hosts: Sequence[Host], inputs: Inputs, trace: Trace) -> None:
+        self._timeline, self._network, self._hosts, self._inputs, self._trace = timeline, network, hosts, inputs, trace
+        self._owners: dict[Address, int] = {}
+        self._next_port = EPHEMERAL_PORT
+        self.datagrams = self.frames = self.bytes = self.unreachable = 0
+
+    def listen(self, host: Host) -> None:
+        """From now on this host has its address; it keeps the older ones, where nobody answers any more."""
+        self._owners[host.address] = host.number
+
+    def send(self, life: Life, effect: Send) -> None:
+        self.bytes += len(effect.data)
+        if effect.reliable:
+            self.frames += 1
+            self._trace.note(self._timeline.time_s, life.host.number, Event.SEND_FRAME, effect.data)
+            self._send_frame(life, effect.to, effect.data)
+        else:
+            self.datagrams += 1
+            self._trace.note(self._timeline.time_s, life.host.number, Event.SEND, effect.data)
+            self.send_datagram(life.host.number, life.host.address, effect.to, effect.data)
+
+    def send_datagram(self, source: int, source_address: Address, to: Address, data: bytes) -> None:
+        target = self._owners.get(to)
+        if target is None:
+            return
+        for delay_s in self._network.datagram(source, target):
+            self._timeline.after(delay_s, self._datagram_arrives, to, source_address, data)
+
+    def _datagram_arrives(self, to: Address, source: Address, data: bytes) -> None:
+        life = self._listening(to)
+        if life is not None and (not life.host.paused or len(life.host.backlog) < BACKLOG_MAX):
+            self._inputs.datagram(life, data, source)
+
+    def _listening(self, address: Address) -> Life | None:
+        host = self._hosts[self._owners[address]]
+        return host.life if host.address == address else None
+
+    # -- links -------------------------------------------------------------------------------------------------------
+
+    def _send_frame(self, life: Life, to: Address, data: bytes) -> None:
+        link = life.links.get(to)
+        if link is None and to in self._owners:
+            link = self._dial(life, to)
+        if link is None:
+            # A link that its dialler has closed, or an address that never was: nobody is dialled.
+            self._tell(life, to, 0.0)
+        elif link.broken:
+            del life.links[to]
+            self._tell(life, to, self._network.frame_s())
+        else:
+            arrival_s = link.in_order(life, self._timeline.time_s + self._network.frame_s())
+            self._timeline.at(arrival_s, self._frame_arrives, life, link, data)
+
+    def _dial(self, life: Life, to: Address) -> Link:
+        self._next_port += 1
+        link = Link(life, to, Address(life.host.address.host, self._next_port))
+        link.in_order(life, self._timeline.time_s + self._network.frame_s() + self._network.frame_s())
+        life.links[to] = link
+        return link
+
+    def _frame_arrives(self, sender: Life, link: Link, data: bytes) -> None:
+        if link.broken:
+            return
+        receiver = link.other(sender)
+        here, there = sender.host.number, self._owners[link.dialled] if sender is link.dialler else link.dialler.host.number
+        if self._network.is_cut(here, there):
+            self._break(link, sender, self._network.timeout_s())
+            return
+        if self._network.is_cut(there, here):
+            self._break(link, sender, self._network.timeout_s())
+            if receiver is None or self._network.heads():
+                return
+        receiver = receiver or self._accept(link)
+        if receiver is None:
+            self._break(link, sender, self._network.delay_s())
+        else:
+            self._inputs.frame(receiver, data, link.key_of(receiver))
+
+    def _accept(self, link: Link) -> Life | None:
+        life = self._listening(link.dialled)
+        if life is not None:
+            link.acceptor = life
+            life.links[link.ephemeral] = link
+        return life
+
+    def _break(self, link: Link, noticed_by: Life, after_s: float) -> None:
+        """One end notices at once, the other one when it sends."""
+        link.broken = True
+        noticed_by.links.pop(link.key_of(noticed_by), None)
+        self._tell(noticed_by, link.key_of(noticed_by), after_s)
+
+    def close(self, life: Life) -> None:
+        """The process has ended: its kernel tells the other ends, where it can."""
+        for link in list(life.links.values()):
+            other = link.other(life)
+            if link.broken or other is None or other is life:
+                continue
+            link.broken = True
+            if not self._network.is_cut(life.host.number, other.host.number):
+                self._break(link, other, self._network.frame_s())
+        life.links.clear()
+
+    def _tell(self, life: Life, address: Address, after_s: float) -> None:
+        self.unreachable += 1
+        self._timeline.after(after_s, self._inputs.unreachable, life, address)

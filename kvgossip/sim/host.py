@@ -1,0 +1,107 @@
+"""A host of the simulator: a machine with an address and clocks of its own; a life: what runs on it until it ends; a link of two lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from kvgossip.config import Address
+from kvgossip.protocol.effect import Effect, Now
+from kvgossip.protocol.replica import Replica
+from kvgossip.sim.checkers import Witness
+
+EPOCH_MS = 1_700_000_000_000
+"""The wall clock at virtual time 0, of a host without skew."""
+
+Call = Callable[..., list[Effect]]
+Waiting = tuple[Any, ...]
+"""An input that waits for its paused host: the arguments of the turn that it will be."""
+
+
+class Clock:
+    """Both clocks run at `rate`; the wall clock is `offset_ms` off, the monotonic one began at `origin_s`."""
+
+    __slots__ = ("_latest_s", "offset_ms", "origin_s", "rate")
+
+    def __init__(self, rate: float, offset_ms: float) -> None:
+        self.rate, self.offset_ms = rate, offset_ms
+        self.origin_s = self._latest_s = 0.0
+
+    def restart(self, origin_s: float) -> None:
+        """A machine that starts again counts from anywhere; its wall clock goes on."""
+        self.origin_s, self._latest_s = origin_s, 0.0
+
+    def now(self, time_s: float, due_s: float = 0.0) -> Now:
+        """What the clocks show at a virtual time. The monotonic one never goes back, and has reached `due_s`."""
+        self._latest_s = max(self._latest_s, self.origin_s + time_s * self.rate, due_s)
+        return Now(self._latest_s, EPOCH_MS + int(time_s * 1000 * self.rate + self.offset_ms))
+
+    def time_of(self, monotonic_s: float) -> float:
+        """The virtual time at which the monotonic clock shows this."""
+        return (monotonic_s - self.origin_s) / self.rate
+
+
+class Host:
+    """`number` is its place in the cluster; `life` is None while it is down; `lives` counts its starts; `dead`: it starts no more."""
+
+    __slots__ = ("address", "backlog", "clock", "dead", "life", "lives", "name", "number", "paused")
+
+    def __init__(self, number: int, name: str, address: Address, clock: Clock) -> None:
+        self.number, self.name, self.address, self.clock = number, name, address, clock
+        self.life: Life | None = None
+        self.lives = 0
+        self.dead = False
+        self.paused = False
+        self.backlog: list[Waiting] = []
+
+
+class Life:
+    """One run of the process: its replica, its links by how it names the other end, the one timer that it has set (a virtual time)."""
+
+    __slots__ = ("host", "leaving", "links", "replica", "spins", "spun_s", "timer_s", "title", "witness")
+
+    def __init__(self, host: Host, replica: Replica, witness: Witness) -> None:
+        self.host, self.replica, self.witness = host, replica, witness
+        self.title = f"{host.name} life {host.lives}"
+        self.leaving = False
+        self.links: dict[Address, Link] = {}
+        self.timer_s: float | None = None
+        self.spun_s, self.spins = -1.0, 0
+
+    @property
+    def active(self) -> bool:
+        """Running and not paused."""
+        return self.host.life is self and not self.host.paused
+
+
+class Link:
+    """One connection. `acceptor` is None until the first frame arrives."""
+
+    __slots__ = ("_ready_s", "acceptor", "broken", "dialled", "dialler", "ephemeral")
+
+    def __init__(self, dialler: Life, dialled: Address, ephemeral: Address) -> None:
+        self.dialler, self.dialled, self.ephemeral = dialler, dialled, ephemeral
+        self.acceptor: Life | None = None
+        self.broken = False
+        self._ready_s = [0.0, 0.0]
+
+    def other(self, life: Life) -> Life | None:
+        return self.acceptor if life is self.dialler else self.dialler
+
+    def key_of(self, life: Life) -> Address:
+        """How this end names the other one."""
+        return self.dialled if life is self.dialler else self.ephemeral
+
+    def in_order(self, sender: Life, arrival_s: float) -> float:
+        """When something that this end sends arrives: not before what it sent earlier."""
+        way = 0 if sender is self.dialler else 1
+        self._ready_s[way] = max(self._ready_s[way], arrival_s)
+        return self._ready_s[way]
+
+
+class Inputs(Protocol):
+    """Who hands what was delivered to the replicas."""
+
+    def datagram(self, life: Life, data: bytes, source: Address) -> None: ...
+    def frame(self, life: Life, data: bytes, source: Address) -> None: ...
+    def unreachable(self, life: Life, address: Address) -> None: ...

@@ -1,0 +1,95 @@
+"""The network: the fate of each packet. It carries bytes, as the real one does, so every message is encoded and decoded.
+
+    datagram   may be lost, late, twice or out of order, and is lost where a cut is
+    frame      of a link: in order and once (see delivery.py for how links begin and break); losses only cost it time
+
+Cuts are directed, so that an asymmetric partition is half of a symmetric one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+
+RETRANSMISSION_S = 0.2
+"""What one lost segment costs a link: the shortest retransmission timeout of Linux."""
+RETRANSMISSIONS_MAX = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weather:
+    """What the network does to packets: `loss`, `duplicate` and `tail` are probabilities of one packet.
+
+    A delay is uniform in `delay_min_s` to `delay_max_s`, and with probability `tail` up to `tail_s` longer: that reorders datagrams.
+    """
+
+    loss: float = 0.0
+    duplicate: float = 0.0
+    tail: float = 0.005
+    tail_s: float = 0.02
+    delay_min_s: float = 0.0001
+    delay_max_s: float = 0.002
+
+
+class Network:
+    """Decides by `rng` alone; nodes are numbers. `weather` may be replaced at any time."""
+
+    __slots__ = ("_cuts", "_rng", "duplicated", "lost", "weather")
+
+    def __init__(self, rng: Random, weather: Weather) -> None:
+        self._rng = rng
+        self._cuts: dict[tuple[int, int], int] = {}
+        self.weather = weather
+        self.lost = self.duplicated = 0
+
+    def cut(self, ways: Iterable[tuple[int, int]]) -> None:
+        """Cut these directed ways. Cuts add up: a way is open again when each of its cuts is mended."""
+        for way in ways:
+            self._cuts[way] = self._cuts.get(way, 0) + 1
+
+    def mend(self, ways: Iterable[tuple[int, int]]) -> None:
+        for way in ways:
+            left = self._cuts.pop(way, 0) - 1
+            if left > 0:
+                self._cuts[way] = left
+
+    def mend_all(self) -> None:
+        self._cuts.clear()
+
+    def is_cut(self, source: int, target: int) -> bool:
+        return (source, target) in self._cuts
+
+    def datagram(self, source: int, target: int) -> list[float]:
+        """The delays after which copies of a datagram arrive: none if it is lost, two if it is duplicated."""
+        weather, draw = self.weather, self._rng.random
+        if (source, target) in self._cuts or draw() < weather.loss:
+            self.lost += 1
+            return []
+        if draw() < weather.duplicate:
+            self.duplicated += 1
+            return [self.delay_s(), self.delay_s()]
+        return [self.delay_s()]
+
+    def frame_s(self) -> float:
+        """How long a frame is on its way, with the retransmissions of what was lost."""
+        delay_s, loss, draw = self.delay_s(), self.weather.loss, self._rng.random
+        for _ in range(RETRANSMISSIONS_MAX):
+            if draw() >= loss:
+                break
+            delay_s += RETRANSMISSION_S
+        return delay_s
+
+    def timeout_s(self) -> float:
+        """How long a sender waits on a cut way until its link breaks."""
+        return 0.5 + 2.5 * self._rng.random()
+
+    def heads(self) -> bool:
+        """A fair coin."""
+        return self._rng.random() < 0.5
+
+    def delay_s(self) -> float:
+        """One way, once."""
+        weather, draw = self.weather, self._rng.random
+        delay_s = weather.delay_min_s + (weather.delay_max_s - weather.delay_min_s) * draw()
+        return delay_s + weather.tail_s * draw() if draw() < weather.tail else delay_s

@@ -1,0 +1,175 @@
+"""Simulation: the phases of one run, from the first start to the verdict.
+
+join      the nodes start; a staged run waits until all hold all alive
+faults    writes, and everything that the schedule of faults says
+quiet     no more faults but the permanent: what is down starts, what is cut is mended, and all must agree within `agreement_periods_max`
+rest      for a while longer the data may not change: a cluster that agrees stays so
+"""
+
+from __future__ import annotations
+
+from kvgossip.protocol.entry import version_of
+from kvgossip.sim.checkers import BrokenLawError, Violation, agreement_periods_max, contents_differ, disagreement, require
+from kvgossip.sim.cluster import Cluster
+from kvgossip.sim.faults import schedule
+from kvgossip.sim.report import Report
+from kvgossip.sim.scenario import Options, Scenario, scenario
+from kvgossip.sim.workload import writes
+
+START_SPREAD_S = 1.0
+CHECK_S = 0.1
+REST_S = 3.0
+UNREPAIRED_S = 20.0
+"""Without anti-entropy nothing promises agreement; a run waits so long for the last rumors to cool."""
+
+
+def simulate(seed: int, options: Options, trace_length: int = 0) -> Report:
+    """One seed, from beginning to end. `trace_length`: how many of the last events the report shows. Raises ConfigError."""
+    return Simulation(scenario(seed, options), trace_length).run()
+
+
+class Simulation:
+    """`run` may be called once; afterwards `cluster` shows how it ended."""
+
+    def __init__(self, plan: Scenario, trace_length: int = 0) -> None:
+        self.scenario = plan
+        self.cluster = Cluster(plan, trace_length)
+        self.report = Report(seed=plan.seed, nodes=plan.nodes)
+        self.report.agreement_limit_s = agreement_periods_max(plan.config, plan.nodes) * plan.config.probe_interval_s + _catching_up_s(plan)
+        self._timeline = self.cluster.timeline
+        self._quiet_s = 0.0
+
+    def run(self) -> Report:
+        """Never raises for what a replica does: a broken law is in the report."""
+        rng = self.scenario.stream("starts")
+        for host in self.cluster.hosts:
+            self._timeline.at(rng.random() * START_SPREAD_S, self.cluster.start, host)
+        if not self.scenario.config.anti_entropy:
+            self._timeline.at(START_SPREAD_S, self.cluster.introduce)
+        self._timeline.at(START_SPREAD_S if self.scenario.staged else 0.0, self._await_joined)
+        try:
+            self._timeline.run()
+        except BrokenLawError as broken:
+            self.report.violation = Violation(self.scenario.seed, self._timeline.time_s, self.cluster.speaker, str(broken))
+        self._finish()
+        return self.report
+
+    def _disagreement(self) -> str | None:
+        witnesses = [life.witness for life in self.cluster.running()]
+        if self._data_only:
+            return disagreement(witnesses, settling=False, views=False)
+        return disagreement(witnesses, settling=self.scenario.config.anti_entropy)
+
+    @property
+    def _data_only(self) -> bool:
+        """Who has joined is asked of every run."""
+        return self.scenario.data_only and self._quiet_s > 0
+
+    def _await_joined(self) -> None:
+        why = self._disagreement() if self.scenario.staged else None
+        if why is None:
+            self._disturb()
+        elif self._timeline.time_s > START_SPREAD_S + self.report.agreement_limit_s:
+            self._fail(f"the nodes have not joined: {why}")
+        else:
+            self._timeline.after(CHECK_S, self._await_joined)
+
+    def _disturb(self) -> None:
+        plan = self.scenario
+        self.cluster.disturb()
+        for at_s, together in writes(plan.mix, plan.duration_s, plan.stream("workload")):
+            self._timeline.after(at_s, self.cluster.write, together)
+        for at_s, fault in schedule(plan.intensity, plan.nodes, plan.duration_s, plan.stream("faults")):
+            self._timeline.after(at_s, self.cluster.strike, fault)
+        self._timeline.after(plan.duration_s, self._quieten)
+
+    def _quieten(self) -> None:
+        self._quiet_s = self._timeline.time_s
+        self.cluster.calm()
+        self._audit()
+        self._await_agreement()
+
+    def _audit(self) -> None:
+        for life in self.cluster.running():
+            self.cluster.judged(life, life.witness.audit)
+
+    def _await_agreement(self) -> None:
+        why = self._disagreement()
+        waited_s = self._timeline.time_s - self._quiet_s
+        if why is None:
+            agreed_s = self.cluster.news_s if self._data_only else self.cluster.changed_s
+            self.report.agreement_time_s = agreed_s - self._quiet_s
+            self._timeline.after(REST_S, self._rested, self.cluster.running()[0].replica.root)
+        elif not self.scenario.config.anti_entropy and waited_s > UNREPAIRED_S:
+            self._timeline.stopped = True
+        elif waited_s > self.report.agreement_limit_s:
+            self._fail(f"no agreement {self.report.agreement_limit_s:.0f} s after the faults stopped: {why}")
+        else:
+            self._timeline.after(CHECK_S, self._await_agreement)
+
+    def _rested(self, root: int) -> None:
+        witnesses = [life.witness for life in self.cluster.running()]
+        self.cluster.speaker = ""
+        why = contents_differ(witnesses)
+        require(why is None, f"all agreed, and {REST_S} s later not any more", why)
+        require(witnesses[0].replica.root == root, f"all agreed, and {REST_S} s later the data has changed")
+        if self._disagreement() is not None:
+            # A probe that was under way when the faults stopped may still make a suspect of somebody, who refutes: wait for that.
+            self._await_agreement()
+            return
+        self._audit()
+        self._check_nothing_lost()
+        self.report.converged = True
+        self._timeline.stopped = True
+
+    def _check_nothing_lost(self) -> None:
+        for life in self.cluster.running():
+            for key, record in self.cluster.ledger.newest_of(life.title).items():
+                held = life.witness.records.get(key)
+                lost = held is None or version_of(held) < version_of(record)
+                require(not lost, "a write of a node that never crashed is lost", key, record, held)
+
+    def _fail(self, text: str) -> None:
+        self.cluster.speaker = ""
+        raise BrokenLawError(text)
+
+    # -- the report --------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        report, cluster = self.report, self.cluster
+        for life in cluster.running():
+            cluster.count_gossips(life)
+        report.gossips, report.exchanges = cluster.counts["gossips"], cluster.counts["exchanges"]
+        report.trace_hash, report.events = cluster.trace.digest(), cluster.trace.events
+        report.virtual_time_s = self._timeline.time_s
+        self._report_traffic()
+        report.writes, report.deletes = cluster.counts["puts"], cluster.counts["deletes"]
+        report.news_by_datagram, report.news_by_frame = cluster.counts["news_by_datagram"], cluster.counts["news_by_frame"]
+        report.starts = sum(host.lives for host in cluster.hosts)
+        report.faults = {name[6:]: count for name, count in sorted(cluster.counts.items()) if name.startswith("fault_")}
+        report.logs = {name[4:]: count for name, count in sorted(cluster.counts.items()) if name.startswith("log_")}
+        shares = self.residues()
+        report.keys, report.residue = len(shares), sum(shares) / max(1, len(shares))
+        report.trace = cluster.trace.lines(cluster.framing)
+
+    def _report_traffic(self) -> None:
+        report, delivery, network = self.report, self.cluster.delivery, self.cluster.network
+        report.messages, report.bytes = delivery.datagrams + delivery.frames, delivery.bytes
+        report.datagrams, report.frames, report.unreachable = delivery.datagrams, delivery.frames, delivery.unreachable
+        report.lost, report.duplicated = network.lost, network.duplicated
+
+    def residues(self) -> list[float]:
+        """For each key: the share of the running nodes that lack the newest version that any of them has."""
+        witnesses = [life.witness for life in self.cluster.running()]
+        held = ([witness.records.get(key) for witness in witnesses] for key in self.cluster.ledger.keys_written())
+        return [_lacking(records) for records in held if any(records)]
+
+
+def _catching_up_s(plan: Scenario) -> float:
+    """How long what the fastest clock has stamped is refused by the slowest one."""
+    return max(0.0, 2 * plan.intensity.clock_skew_ms / 1000 - plan.config.clock_drift_max_s)
+
+
+def _lacking(records: list[bytes | None]) -> float:
+    newest = max(version_of(record) for record in records if record)
+    return sum(not record or version_of(record) < newest for record in records) / len(records)

@@ -1,0 +1,79 @@
+"""The trace: a hash over every event of a run, and the last events in words.
+
+The hash is what "one seed, one run" means: it covers the time, kind, node and bytes of every input, send and fault.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import IntEnum
+from struct import Struct
+
+from xxhash import xxh3_128
+
+from kvgossip.errors import RemoteError
+from kvgossip.protocol.wire import Framing
+
+_EVENT = Struct("<dHB")
+_SHOWN_CHARACTERS = 160
+
+
+class Event(IntEnum):
+    START = 0
+    STOP = 1
+    TICK = 2
+    DATAGRAM = 3
+    FRAME = 4
+    UNREACHABLE = 5
+    RESOLVED = 6
+    PUT = 7
+    DELETE = 8
+    FAULT = 9
+    SEND = 10
+    SEND_FRAME = 11
+    LEAVE = 12
+    LOG = 13
+
+
+_CARRIES_FRAME = (Event.DATAGRAM, Event.FRAME, Event.SEND, Event.SEND_FRAME)
+
+
+class Trace:
+    """`length`: how many of the last events are kept to be shown."""
+
+    __slots__ = ("_hash", "_last", "_update", "events")
+
+    def __init__(self, length: int) -> None:
+        self._hash = xxh3_128()
+        self._update: Callable[[bytes], None] = self._hash.update
+        self._last: deque[tuple[float, int, Event, bytes]] = deque(maxlen=length)
+        self.events = 0
+
+    def note(self, time_s: float, number: int, event: Event, data: bytes) -> None:
+        self._update(_EVENT.pack(time_s, number, event))
+        self._update(data)
+        self.events += 1
+        self._last.append((time_s, number, event, data))
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    def lines(self, framing: Framing) -> list[str]:
+        """The last events, one a line: virtual seconds, node, what happened."""
+        return [_line(time_s, number, event, _shown(event, data, framing)) for time_s, number, event, data in self._last]
+
+
+def _line(time_s: float, number: int, event: Event, shown: str) -> str:
+    return f"{time_s:12.6f}  n{number:<3} {event.name.lower():<12} {shown}"
+
+
+def _shown(event: Event, data: bytes, framing: Framing) -> str:
+    if event not in _CARRIES_FRAME:
+        return data.decode("utf-8", "backslashreplace")
+    try:
+        opened = framing.open(data, reliable=event in (Event.FRAME, Event.SEND_FRAME))
+    except RemoteError as error:
+        return f"{len(data)} B, {error}"
+    told = " ".join(str(message) for message in opened.messages)
+    return f"{len(data)} B  {told[:_SHOWN_CHARACTERS]}{'...' if len(told) > _SHOWN_CHARACTERS else ''}"

@@ -1,0 +1,67 @@
+"""The workload: who writes what, and when. Few hot keys that all overwrite, many cold ones, deletes of both, small and large values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """`hot_share` of the writes go to one of `hot_keys` keys, the others to new keys; `delete_share` of all are deletes.
+
+    `large_share` of the values have up to `large_bytes` bytes, the others up to 100. `burst` writes at most come at once.
+    """
+
+    writes: int = 200
+    hot_keys: int = 8
+    hot_share: float = 0.5
+    delete_share: float = 0.2
+    large_share: float = 0.05
+    large_bytes: int = 20_000
+    burst: int = 4
+
+
+class Write(NamedTuple):
+    """`value` None is a delete. `choice` in [0, 1) says which of the running nodes takes it."""
+
+    key: str
+    value: bytes | None
+    choice: float
+
+
+def writes(mix: Mix, duration_s: float, rng: Random) -> list[tuple[float, list[Write]]]:
+    """All writes of a run by time, those that come at once together. Each value is unique, so that no mix-up goes unseen."""
+    every = _each(mix, rng)
+    found: list[tuple[float, list[Write]]] = []
+    left = mix.writes
+    while left > 0:
+        count = min(left, rng.randint(1, max(1, mix.burst)))
+        left -= count
+        together = [next(every) for _ in range(count)]
+        choice = together[0].choice
+        found.append((rng.random() * duration_s, [write._replace(choice=choice) for write in together]))
+    return sorted(found, key=lambda timed: timed[0])
+
+
+def _each(mix: Mix, rng: Random) -> Iterator[Write]:
+    cold: list[str] = []
+    number = 0
+    while True:
+        number += 1
+        hot = rng.random() < mix.hot_share
+        delete = rng.random() < mix.delete_share
+        if hot:
+            key = f"hot/{rng.randrange(mix.hot_keys)}"
+        elif cold and delete:
+            key = rng.choice(cold)
+        else:
+            cold.append(key := f"cold/{number:06d}{'-ç ' * rng.randrange(2)}")
+        yield Write(key, None if delete else _value(mix, number, rng), rng.random())
+
+
+def _value(mix: Mix, number: int, rng: Random) -> bytes:
+    limit = mix.large_bytes if rng.random() < mix.large_share else 100
+    return b"%d:" % number + rng.randbytes(rng.randrange(limit))

@@ -1,0 +1,55 @@
+"""The benchmarks still run, on a little data: their figures have the shape that they print, and hold what holds at any size."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import pytest
+
+from benchmarks import exchange, memory, residue
+
+
+def test_an_exchange_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    found = exchange.measure_repair(300, [1, 20], rounds=1, numpy=True)
+    exchange.print_repair(300, found)
+    assert [seen["changed"] for seen in found] == [1, 20]
+    for seen in found:
+        assert seen["trips"] <= 2
+        assert seen["bound"] < seen["beyond"]
+        assert 0 <= seen["stale"] < seen["entries"]
+    assert "MISSED" not in capsys.readouterr().out
+
+
+def test_a_takeover_is_counted() -> None:
+    found = exchange.measure_takeover(300, gets_per_s=50, numpy=True)
+    exchange.print_takeover(300, found)
+    assert found["entries"] == 300 * (len(exchange.key_of(0)) + 17 + exchange.VALUE_BYTES)
+    assert found["get_during"]["gets"] > 0
+
+
+def test_idle_nodes_are_counted() -> None:
+    found = exchange.measure_idle(100, seconds=0.5, numpy=False)
+    exchange.print_idle(100, [found])
+    assert set(found["kinds"]) <= {"Ping", "Ack", "Member", "Compare", "Differ"}
+
+
+def test_the_lower_bound_is_that_of_the_published_tables() -> None:
+    assert exchange.lower_bound(100) / 100 == pytest.approx(7.3, abs=0.05)
+
+
+def test_memory_and_writes_are_measured() -> None:
+    options = Namespace(keys=200, value_bytes=100, rounds=1, without_numpy=False)
+    seen, writes = memory.measure_memory(options), memory.measure_writes(options)
+    memory.print_memory(seen)
+    memory.print_writes(writes)
+    assert seen["records"] > 117
+    assert seen["keys"] > 16
+    assert writes["store_with"] > 0
+
+
+def test_residue_is_measured_in_small_clusters_and_large_ones() -> None:
+    cluster, sites = residue.measure_cluster(4, 2, 0.0, 5, 1), residue.measure_sites(50, 1, 5, 1)
+    residue.print_rows([cluster])
+    residue.print_rows([sites])
+    assert (cluster["writes"], cluster["residue"]) == (5, 0.0)
+    assert 0 < sites["residue"] < 1

@@ -1,0 +1,42 @@
+"""The index of keys: always in order, in blocks of bounded size, and nothing for the garbage collector to visit."""
+
+from __future__ import annotations
+
+import gc
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvgossip.protocol import index
+from kvgossip.protocol.index import SortedKeys
+from tests.protocol_strategies import few_keys, keys
+
+
+@given(st.lists(st.tuples(st.booleans(), few_keys), max_size=60), st.integers(2, 5), keys)
+def test_the_index_is_a_sorted_set(changes: list[tuple[bool, str]], block: int, first: str) -> None:
+    held: set[str] = set()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(index, "BLOCK_KEYS_MAX", block)
+        index_ = SortedKeys()
+        for add, key in changes:
+            if add and key not in held:
+                held.add(key)
+                index_.add(key)
+            elif not add and key in held:
+                held.remove(key)
+                index_.remove(key)
+            index_._check()
+    assert len(index_) == len(held)
+    assert list(index_.since("")) == sorted(held)
+    assert list(index_.since(first)) == sorted(key for key in held if key >= first)
+
+
+def test_the_garbage_collector_visits_no_key() -> None:
+    keys_, index_ = [f"{number:06d}" for number in range(5000)], SortedKeys()
+    Random(1).shuffle(keys_)
+    for key in keys_:
+        index_.add(key)
+    assert list(index_.since("")) == sorted(keys_)
+    assert not any(gc.is_tracked(block) for block in index_._blocks)
