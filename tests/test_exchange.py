@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +26,7 @@ CONTENT = st.dictionaries(keys, records, max_size=12)
 LEVELS = st.integers(1, 4)
 BYTES_MAX = 4096
 Refuses = Callable[[str], bool]
+Write = tuple[bool, str, bytes]
 
 
 def nobody(key: str) -> bool:
@@ -57,10 +59,16 @@ def many(count: int, prefix: str = "k", size: int = 1, ms: int = 0) -> dict[str,
 
 
 class Session:
-    """One exchange between two stores. Every message crosses as bytes; `trace` is what was said, `sizes` how long it was."""
+    """One exchange between two stores. Every message crosses as bytes; `trace` is what was said, `sizes` how long it was.
 
-    def __init__(self, mine: Store, theirs: Store, *, bytes_max: int = BYTES_MAX, refuses: Refuses = nobody) -> None:
+    `writes` happen meanwhile, one before each message: whether here or there, under which key, what.
+    """
+
+    def __init__(
+        self, mine: Store, theirs: Store, *, bytes_max: int = BYTES_MAX, refuses: Refuses = nobody, writes: Sequence[Write] = ()
+    ) -> None:
         self.mine, self.theirs, self.bytes_max, self.refuses = mine, theirs, bytes_max, refuses
+        self.writes = iter(writes)
         self.exchange = Exchange(5, "b", address_of(1), mine, bytes_max)
         self.trace: list[str] = []
         self.sizes: list[tuple[Message, int]] = []
@@ -79,6 +87,8 @@ class Session:
         return self.exchange.complete
 
     def _cross(self, told: Message) -> Message:
+        for here, key, held in islice(self.writes, 1):
+            (self.mine if here else self.theirs).merge(key, held)
         data = encode(told)
         self.trace.append(type(told).__name__)
         self.sizes.append((told, len(data)))
@@ -143,6 +153,31 @@ def test_both_sides_end_with_the_union_by_the_merge_order(
     assert content(left) == content(right) == union(mine, theirs)
     left._check()
     right._check()
+
+
+@given(CONTENT, CONTENT, st.integers(0, 60), st.lists(st.tuples(st.booleans(), keys, records), max_size=8), st.booleans())
+def test_sketch_and_tree_find_the_same_differences_also_while_both_sides_take_writes(
+    mine: dict[str, bytes], theirs: dict[str, bytes], more: int, writes: list[Write], mine_is_more: bool
+) -> None:
+    ours, others = ({**mine, **many(more)}, theirs) if mine_is_more else (mine, {**theirs, **many(more)})
+    expected, written = union(ours, others), {key for _, key, _ in writes}
+    for sketched in (True, False):
+        left, right = store_of(ours), store_of(others)
+        if left.digest.root == right.digest.root:
+            return
+        if not sketched:
+            unready(left)
+        session = Session(left, right, writes=writes)
+        assert session.run()
+        assert ("Sketch" in session.trace) is sketched
+        for side in (content(left), content(right)):
+            assert {key: held for key, held in side.items() if key not in written} == {
+                key: held for key, held in expected.items() if key not in written
+            }
+        assert left.digest.root == right.digest.root or Session(left, right).run()
+        assert content(left) == content(right)
+        left._check()
+        right._check()
 
 
 def unready(store: Store) -> None:
@@ -292,7 +327,7 @@ def test_a_hundred_differences_take_a_second_sketch_and_one_question() -> None:
 
 def test_many_differences_descend_the_tree() -> None:
     held = many(2000)
-    rounds = {"Sketch": 1, "Symbols": 1, "Compare": 7, "Differ": 7, "Leaves": 17, "Entries": 17}
+    rounds = {"Sketch": 1, "Symbols": 1, "Compare": 7, "Differ": 7, "Leaves": 23, "Entries": 23}
     assert said(held, {**held, **many(5000, "t")}) == rounds
 
 

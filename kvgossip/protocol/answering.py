@@ -22,7 +22,7 @@ from kvgossip.protocol.sketch import SYMBOL_BYTES, SYMBOLS_MAX
 from kvgossip.protocol.store import Store
 
 T = TypeVar("T")
-ENTRIES_MAX = 500
+ENTRIES_MAX = 300
 PARITY_LEVEL, PARITY_GROUP = 3, 4
 _ENTRY_OVERHEAD_BYTES = 12
 

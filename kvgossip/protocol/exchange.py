@@ -72,7 +72,7 @@ class Exchange:
         self._had_entries = len(store) > 0
         self._members = 0
         self._requests = 0
-        self._work: deque[Iterator[Question]] = deque()
+        self._work: deque[Iterator[Question | None]] = deque()  # None: a portion of work is done, and there is more
         self._unanswered: dict[int, Question] = {}
         self._pushed_bytes = 0
         self._window = WINDOW
@@ -110,10 +110,13 @@ class Exchange:
         """The next messages, a few at a time."""
         told: list[Question] = []
         while self._work and len(told) < BURST and self._has_room:
-            question = next(self._work[0], None)
-            if question is None:
+            try:
+                question = next(self._work[0])
+            except StopIteration:
                 self._work.popleft()
                 continue
+            if question is None:
+                break
             self._unanswered[question.request] = question
             self._pushed_bytes += _pushed_bytes(question)
             told.append(question)
@@ -135,16 +138,8 @@ class Exchange:
     def symbols(self, answer: Symbols) -> list[Question]:
         self._answered(answer.request, Sketch)
         self.peer_standing = answer.standing
-        found = self._store.sketch.decode(answer.symbols) if self._store.sketch.ready else None
-        if found is None:
-            deepest = min(self._levels, answer.levels)
-            level = min(DEEP_LEVEL, deepest)
-            self._work.append(self._compare(level, range(FAN_OUT ** (level - 1))))
-        else:
-            self._differ_at(found)
-            self._work.append(self._sort_out(found))
-        # decoding took its time: the next messages are for the next turn
-        return []
+        self._work.append(self._decode(answer))
+        return self.send()
 
     def differ(self, answer: Differ) -> list[Question]:
         asked = self._answered(answer.request, Compare)
@@ -268,6 +263,16 @@ class Exchange:
         elif isinstance(asked, Leaves) and 0 < answered < total:
             fingerprints = len(asked.fingerprints) // 8 * answered // total
             self._leaves_max = min(self._leaves_max, max(fingerprints, FINGERPRINTS_MIN))
+
+    def _decode(self, answer: Symbols) -> Iterator[Question | None]:
+        """Portion by portion; then ask for what the symbols told, or descend the tree where they were too few."""
+        found = (yield from self._store.sketch.peel(answer.symbols)) if self._store.sketch.ready else None
+        if found is not None:
+            self._differ_at(found)
+            yield from self._sort_out(found)
+        else:
+            level = min(DEEP_LEVEL, self._levels, answer.levels)
+            yield from self._compare(level, range(FAN_OUT ** (level - 1)))
 
     def _sort_out(self, fingerprints: Iterable[int]) -> Iterator[Question]:
         """Ask for those that are not here, push the others."""

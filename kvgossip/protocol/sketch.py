@@ -6,7 +6,7 @@ sketch of the symmetric difference, and about 1.4 to 1.7 symbols a difference gi
 Laws
 - The sketch depends on the set of fingerprints alone. Adding and taking away are the same operation, `toggle`.
 - The write path only remembers what changed; `work` folds it in, in portions of some milliseconds, when there is time.
-- Decoding gives the whole difference, or None; whatever symbols a peer made up, it ends.
+- Decoding gives the whole difference, or None; whatever symbols a peer made up, it ends. It can be done in portions, too.
 
 Deviation from the paper: no counts. A count says which side a fingerprint is from, and helps to see that a symbol holds one item;
 here the checksum of 32 bits does the second, and looking into the own store the first. So a symbol is 12 bytes instead of 13 to 16.
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from sys import byteorder
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ else:
 SYMBOL_BYTES = 12
 SYMBOLS_MAX = 4096
 PORTION = 2048 if np is not None else 128  # about a millisecond of folding
+PEELED = 512 if np is not None else 64
 CHANGES_MAX = 65_536
 _POSITIONS = 1 << POSITION_BITS
 _MASK = 0xFFFFFFFFFFFFFFFF
@@ -110,10 +111,20 @@ class Sketch:
 
     def decode(self, theirs: bytes) -> list[int] | None:
         """The symmetric difference to a peer's prefix; None when the prefix is too short for it, or no prefix at all."""
+        peeling = self.peel(theirs)
+        while True:
+            try:
+                next(peeling)
+            except StopIteration as end:
+                found: list[int] | None = end.value
+                return found
+
+    def peel(self, theirs: bytes) -> Generator[None, None, list[int] | None]:
+        """What `decode` does, in portions of about a millisecond; the difference is that of the first one's time."""
         if not theirs or len(theirs) % SYMBOL_BYTES or len(theirs) > SYMBOL_BYTES * self.length:
             return None
         self._fold(len(self._changed))
-        return self._symbols.minus(theirs).decode()
+        return (yield from self._symbols.minus(theirs).peel())
 
 
 class _Symbols:
@@ -177,17 +188,19 @@ class _Symbols:
             rest.checks = [a ^ b for a, b in zip(self.checks, checks, strict=False)]
         return rest
 
-    def decode(self) -> list[int] | None:
-        """Peel: take out, round by round, every fingerprint that is alone in some symbol."""
+    def peel(self) -> Generator[None, None, list[int] | None]:
+        """Take out, round by round, every fingerprint that is alone in some symbol."""
         found: dict[int, None] = {}
         while alone := self._alone():
-            for fingerprint in alone:
-                if fingerprint in found:
-                    return None  # no set of fingerprints gives such symbols
-                found[fingerprint] = None
+            for start in range(0, len(alone), PEELED):
+                for fingerprint in (some := alone[start : start + PEELED]):
+                    if fingerprint in found:
+                        return None  # no set of fingerprints gives such symbols
+                    found[fingerprint] = None
+                self.toggle(some)
+                yield
             if len(found) > len(self.sums):
                 return None
-            self.toggle(alone)
         return None if any(self.sums) or any(self.checks) else list(found)
 
     def _alone(self) -> list[int]:

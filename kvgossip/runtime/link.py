@@ -6,7 +6,8 @@ Laws
   that it has read: a peer that asks and does not take gets no more replies produced. Only the accepting side does so. Were both sides
   to stop reading while they cannot write, two peers that send much at once would wait for each other for ever; so the dialling side
   always reads, and what it has to send is bounded by `waiting_bytes_max`.
-- A link hands over at most FRAMES_A_TURN frames, for TURN_S, in one turn of the event loop, so that one busy peer cannot hold up the rest.
+- A link hands over at most FRAMES_A_TURN frames, for TURN_S, in one turn of the event loop, and then rests for REST_TURNS, so that one
+  busy peer cannot hold up the rest: what a request over HTTP takes in several turns waits for one frame, and not once each turn.
 - A length of zero or beyond the limit ends the link: whoever speaks there does not speak this protocol.
 """
 
@@ -22,6 +23,7 @@ LENGTH_BYTES = 4
 HIGH_WATER_BYTES = 256 * 1024
 FRAMES_A_TURN = 64
 TURN_S = 0.001
+REST_TURNS = 4
 
 
 class FrameCutter:
@@ -183,10 +185,13 @@ class Link(asyncio.Protocol):
             self._owner.link_received(self, frame)
             if self._loop.time() >= end_s:
                 break
-        # more frames may be there, but the other links get their turn first
+        # more frames may be there, but the others get their turn first
         self._read(False)
         if not self._choked and self.open:
-            self._turn = self._loop.call_soon(self._deliver)
+            self._rest(REST_TURNS)
+
+    def _rest(self, turns: int) -> None:
+        self._turn = self._loop.call_soon(*((self._rest, turns - 1) if turns else (self._deliver,)))
 
     def _next(self) -> bytes | None:
         try:
