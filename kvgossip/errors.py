@@ -35,6 +35,14 @@ class WatchLaggedError(LocalError):
     """This watcher did not keep up and was cut off: list the keys again, then watch again."""
 
 
+class NotFoundError(LocalError):
+    """There is no member, and no block, of this name."""
+
+
+class StillAliveError(LocalError):
+    """This member answers probes, so nobody may declare it gone."""
+
+
 class JoinRefusedError(KVGossipError):
     """A member refused to let this node into its pool; the text names both sides and says what to change."""
 

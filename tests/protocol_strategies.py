@@ -59,12 +59,14 @@ def _of_field(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
             return st.sampled_from(cls)
         case msgspec.inspect.VarTupleType(item_type=item):
             return st.lists(_of_field(item), max_size=4).map(tuple)
+        case msgspec.inspect.StructType(cls=cls):
+            return of_kind(cls)
         case msgspec.inspect.TupleType(item_types=items):
             return st.tuples(*map(_of_field, items))
     raise AssertionError(f"no strategy for {kind}")
 
 
-def of_kind(kind: type[Message] | type[Member]) -> st.SearchStrategy[Any]:
+def of_kind(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     """Any message of this kind."""
     declared = msgspec.inspect.type_info(kind)
     assert isinstance(declared, msgspec.inspect.StructType)

@@ -551,6 +551,35 @@ async def test_lesson_15_a_join_to_another_cluster_is_409_and_names_both_sides(s
     assert (await two.call("GET", "/readyz")).status == 200
 
 
+async def test_an_operator_blocks_and_unblocks_and_sees_what_is_blocked(serve: Serve) -> None:
+    one = await serve("n1")
+    two = await serve("n2", join=(str(one.node.address),))
+    await two.node.wait_settled(10)
+    assert (await one.call("POST", "/block", b'{"target": "n2"}')).json == {"blocked": ["n2"]}
+    assert (await one.call("POST", "/block", b'{"target": "10.9.8.7/8"}')).json == {"blocked": ["10.0.0.0/8", "n2"]}
+    assert (await one.call("GET", "/status")).json["blocked"] == ["10.0.0.0/8", "n2"]
+    blocked = {member["name"]: member["blocked"] for member in (await one.call("GET", "/members")).json["members"]}
+    assert blocked == {"n1": False, "n2": True}
+    assert (await one.call("POST", "/unblock", b'{"target": "n2"}')).json == {"blocked": ["10.0.0.0/8"]}
+    assert (await one.call("POST", "/unblock", b'{"target": "n2"}')).status == 404
+    assert (await one.call("POST", "/block", b'{"target": "a b"}')).status == 400
+    assert (await one.call("POST", "/block", b"{}")).status == 400
+    assert (await one.call("POST", "/block", b'{"target": "n2"}', Origin="http://evil.example")).status == 403
+
+
+async def test_a_member_is_forced_to_leave_and_pruned_but_not_while_it_answers(serve: Serve) -> None:
+    one = await serve("n1")
+    two = await serve("n2", join=(str(one.node.address),))
+    await two.node.wait_settled(10)
+    refused = await one.call("POST", "/force-leave", b'{"name": "n2"}')
+    assert (refused.status, refused.json["error"].partition(" at ")[0]) == (409, "the member 'n2'")
+    assert "block it" in refused.json["hint"]
+    assert (await one.call("POST", "/force-leave", b'{"name": "n3"}')).status == 404
+    await one.call("POST", "/block", b'{"target": "n2"}')
+    assert (await one.call("POST", "/force-leave", b'{"name": "n2", "prune": true}')).json == {"name": "n2", "pruned": True}
+    assert [member["name"] for member in (await one.call("GET", "/members")).json["members"]] == ["n1"]
+
+
 async def test_a_node_that_was_told_to_leave_says_so_and_its_process_may_end(serve: Serve) -> None:
     one = await serve("n1")
     two = await serve("n2", join=(str(one.node.address),))

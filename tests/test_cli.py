@@ -219,6 +219,22 @@ def test_the_commands_for_the_cluster_do_what_they_say() -> None:
         eventually(first["url"], "members", holds="left")
 
 
+def test_the_operator_guards_do_what_they_say() -> None:
+    with agent("--name", "n1") as one, agent("--name", "n2") as two:
+        url = one.event("serving")["url"]
+        run("join", two.event("serving")["gossip"], "--url", url)
+        refused = run("force-leave", "n2", "--url", url)
+        assert refused.returncode == 1
+        assert "answers probes" in refused.stderr.decode()
+        assert b"n2 is blocked on this node" in run("block", "n2", "--url", url).stdout
+        assert "alive (blocked)" in run("members", "--url", url).stdout.decode()
+        assert run("force-leave", "n2", "--prune", "--url", url).stdout == b"n2 is forgotten by every node\n"
+        assert {member["name"] for member in members_at(url)} == {"n1"}
+        assert run("unblock", "n2", "--url", url).returncode == 0
+        assert run("unblock", "n2", "--url", url).returncode == 1
+        assert run("block", "10.0.0.0/99", "--url", url).returncode == 1
+
+
 def test_a_node_whose_join_address_answers_nothing_serves_reads_after_settle() -> None:
     with agent("--join", "no-such-host.invalid:7481", "--join", "127.0.0.1:1") as process:
         url = process.event("serving")["url"]

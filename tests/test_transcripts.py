@@ -7,6 +7,7 @@ A change here is a change of what nodes say to each other: read the difference, 
     > start NAME [join NAME] [cluster CLUSTER]     > run SECONDS     > skip SECONDS (not written down)     > hide KIND...
     > put NAME KEY TEXT|SIZE     > fill NAME KEY COUNT     > delete NAME KEY     > leave NAME     > crash NAME     > join NAME NAME
     > cut NAME NAME (both ways)     > deaf NAME (no datagram reaches it)     > heal     > accuse NAME OF (NAME hears that OF is suspect)
+    > block NAME OF     > unblock NAME OF     > prune NAME OF (NAME forces OF to leave, and prunes it)
     > show KEY     > count (entries)     > members
 
     1.500  a -> b   one datagram: its messages; a member in brackets: name, state, incarnation
@@ -50,6 +51,7 @@ def of_entry(entry: Entry | None) -> str:
 WORDS: dict[type, Callable[..., str]] = {
     Member: of_member,
     wire_message.Ping: lambda told: f"Ping {told.target}",
+    wire_message.Prune: lambda told: f"Prune {of_member(told.member)}",
     wire_message.Ack: lambda told: f"Ack of {told.sender}",
     wire_message.PingRequest: lambda told: f"PingRequest {told.target}",
     wire_message.Join: lambda told: f"Join {told.name}",
@@ -200,6 +202,15 @@ class Stage:
     def accuse(self, name: str, of: str) -> None:
         accused = msgspec.structs.replace(self.net.replicas[of].member, state=MemberState.SUSPECT, accuser="somebody")
         self.net.perform(name, self.net.replicas[name].receive(LAN.frame([encode(accused)]), STRANGER, self.net.now(name)))
+
+    def block(self, name: str, of: str) -> None:
+        self.net.perform(name, self.net.replicas[name].block(of, self.net.now(name)))
+
+    def unblock(self, name: str, of: str) -> None:
+        self.net.perform(name, self.net.replicas[name].unblock(of, self.net.now(name)))
+
+    def prune(self, name: str, of: str) -> None:
+        self.net.perform(name, self.net.replicas[name].force_leave(of, self.net.now(name), prune=True))
 
     def show(self, key: str) -> None:
         self.lines += [f"{name}: {of_entry(replica.get(key))}" for name, replica in sorted(self.net.replicas.items())]

@@ -33,6 +33,7 @@ from kvgossip.protocol.message import (
     Notice,
     Ping,
     PingRequest,
+    Prune,
     Pull,
     Push,
     Refused,
@@ -111,7 +112,7 @@ BODIES = st.recursive(ATOMS, lambda inner: st.lists(inner, max_size=10) | st.dic
 
 
 @settings(max_examples=300)
-@given(st.integers(0, 30), BODIES)
+@given(st.integers(0, 60), BODIES)
 def test_any_well_formed_body_under_any_kind_gives_messages_or_faults(kind: int, body: Any) -> None:
     open_any(LAN.frame([unit(kind, msgspec.msgpack.encode(body))]))
 
@@ -189,6 +190,10 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     (Want(9, 4, b"\x01"), "18 00000006 930904c40101"),
     (Pull("a"), "19 00000003 91a161"),
     (Busy(7), "1a 00000002 9107"),
+    (
+        Prune(Member("b", "10.0.0.2", 7481, MemberState.LEFT, 1, 2, 3, "dc1")),
+        "32 0000001c 919ca162a831302e302e302e32cd1d3903010203a3646331a0a0a090",
+    ),
 ]
 
 

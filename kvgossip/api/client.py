@@ -74,13 +74,25 @@ class Client:
         return _document(await self._call("GET", "/status"))
 
     async def join(self, addresses: list[str]) -> Any:
-        return _document(await self._call("POST", "/join", json.dumps({"addresses": addresses}).encode(), "application/json"))
+        return await self._command("/join", {"addresses": addresses})
 
     async def leave(self) -> Any:
         return _document(await self._call("POST", "/leave"))
 
     async def settle(self) -> Any:
         return _document(await self._call("POST", "/settle"))
+
+    async def block(self, target: str) -> Any:
+        return await self._command("/block", {"target": target})
+
+    async def unblock(self, target: str) -> Any:
+        return await self._command("/unblock", {"target": target})
+
+    async def force_leave(self, name: str, prune: bool) -> Any:
+        return await self._command("/force-leave", {"name": name, "prune": prune})
+
+    async def _command(self, path: str, document: dict[str, Any]) -> Any:
+        return _document(await self._call("POST", path, json.dumps(document).encode(), "application/json"))
 
     async def _call(self, method: str, target: str, body: bytes | None = None, content_type: str | None = None) -> Reply:
         assert self._session is not None, "use it as `async with Client(url)`"

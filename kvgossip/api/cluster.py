@@ -1,9 +1,9 @@
-"""/members, /status, /healthz, /readyz, and what an operator asks of a node: /join, /leave, /settle."""
+"""/members, /status, /healthz, /readyz, and what an operator asks of a node: /join, /leave, /settle, /block, /unblock, /force-leave."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -19,12 +19,29 @@ if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
 
 COMMAND_BYTES_MAX = 64 * 1024
+BLOCK_HINT = 'send {"target": "NAME"} or {"target": "10.2.0.0/16"}'
 
 
 class JoinBody(msgspec.Struct, forbid_unknown_fields=True):
     """What POST /join takes."""
 
     addresses: Annotated[list[Annotated[str, Meta(min_length=1, max_length=300)]], Meta(min_length=1, max_length=64)]
+
+
+class BlockBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What POST /block and POST /unblock take: a member's name, an IP address, or a network in CIDR notation."""
+
+    target: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class ForceLeaveBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What POST /force-leave takes."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    prune: bool = False
+
+
+Body = TypeVar("Body", bound=msgspec.Struct)
 
 
 class ClusterRoutes:
@@ -48,20 +65,15 @@ class ClusterRoutes:
         return self._answers.json(503, document, f"Retry-After: {RETRY_AFTER_S}\r\n")
 
     async def members(self, request: web.BaseRequest, query: str) -> Answer:
-        return self._answers.json(200, {"members": [_member(member, self._node.name) for member in self._node.members()]})
+        return self._answers.json(200, {"members": [self._member(member) for member in self._node.members()]})
 
     async def status(self, request: web.BaseRequest, query: str) -> Answer:
         return self._answers.json(200, {"version": __version__, **self._node.status()})
 
     async def join(self, request: web.BaseRequest, query: str) -> Answer:
         """Joins through any of these addresses; answers when a member has answered, or with the reason why none did."""
-        _refuse_foreign_page(request)
-        body = await read_body(request, COMMAND_BYTES_MAX)
-        try:
-            addresses = msgspec.json.decode(body, type=JoinBody).addresses
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise RequestError(400, f"the body does not fit: {error}", 'send {"addresses": ["HOST:PORT", ...]}') from None
-        await self._node.join(*addresses)
+        told = await _command(request, JoinBody, 'send {"addresses": ["HOST:PORT", ...]}')
+        await self._node.join(*told.addresses)
         return self._answers.json(200, {"joined": True, "members": len(self._node.members())})
 
     async def leave(self, request: web.BaseRequest, query: str) -> Answer:
@@ -77,6 +89,36 @@ class ClusterRoutes:
         self._node.settle()
         return self._answers.json(200, {"settled": self._node.settled})
 
+    async def block(self, request: web.BaseRequest, query: str) -> Answer:
+        """From now on this node drops everything of a member, an address or a network."""
+        told = await _command(request, BlockBody, BLOCK_HINT)
+        self._node.block(told.target)
+        return self._answers.json(200, {"blocked": self._node.status()["blocked"]})
+
+    async def unblock(self, request: web.BaseRequest, query: str) -> Answer:
+        told = await _command(request, BlockBody, BLOCK_HINT)
+        self._node.unblock(told.target)
+        return self._answers.json(200, {"blocked": self._node.status()["blocked"]})
+
+    async def force_leave(self, request: web.BaseRequest, query: str) -> Answer:
+        """Declares a member left that does not answer; with "prune" everybody forgets it."""
+        told = await _command(request, ForceLeaveBody, 'send {"name": NAME, "prune": true|false}')
+        self._node.force_leave(told.name, prune=told.prune)
+        return self._answers.json(200, {"name": told.name, "pruned": told.prune})
+
+    def _member(self, member: Member) -> dict[str, Any]:
+        return {**_record(member), "self": member.name == self._node.name, "blocked": self._node.is_blocked(member)}
+
+
+async def _command(request: web.BaseRequest, kind: type[Body], hint: str) -> Body:
+    """What an operator asks for. Raises RequestError where a foreign page asks, or the body does not fit."""
+    _refuse_foreign_page(request)
+    body = await read_body(request, COMMAND_BYTES_MAX)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(400, f"the body does not fit: {error}", hint) from None
+
 
 def _refuse_foreign_page(request: web.BaseRequest) -> None:
     # A browser lets any web page POST to 127.0.0.1 without asking, but it always names the page's origin.
@@ -87,7 +129,7 @@ def _refuse_foreign_page(request: web.BaseRequest) -> None:
         )
 
 
-def _member(member: Member, own_name: str) -> dict[str, Any]:
+def _record(member: Member) -> dict[str, Any]:
     # A node that serves HTTP on all its addresses tells the port only: its host is the one that peers reach.
     http = f"{member.host}{member.http}" if member.http.startswith(":") else member.http
     return {
@@ -99,5 +141,4 @@ def _member(member: Member, own_name: str) -> dict[str, Any]:
         "generation": member.generation,
         "incarnation": member.incarnation,
         "site": f"{member.site:016x}",
-        "self": member.name == own_name,
     }

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from kvgossip.errors import BadKeyError, ConfigError, JoinRefusedError, KVGossipError, LocalError, NotSettledError, ValueTooLargeError
+from kvgossip.errors import (
+    BadKeyError,
+    ConfigError,
+    JoinRefusedError,
+    KVGossipError,
+    LocalError,
+    NotFoundError,
+    NotSettledError,
+    StillAliveError,
+    ValueTooLargeError,
+)
 
 RETRY_AFTER_S = 1
 
@@ -21,6 +31,8 @@ _STATUSES: tuple[tuple[type[KVGossipError], int], ...] = (
     (BadKeyError, 400),
     (ValueTooLargeError, 413),
     (NotSettledError, 503),
+    (NotFoundError, 404),
+    (StillAliveError, 409),
     (JoinRefusedError, 409),
     (ConfigError, 400),
     # What is left of the caller's faults is to ask a node that is leaving.

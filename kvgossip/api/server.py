@@ -71,6 +71,9 @@ class ApiServer:
             "/join": _methods(POST=cluster.join),
             "/leave": _methods(POST=cluster.leave),
             "/settle": _methods(POST=cluster.settle),
+            "/block": _methods(POST=cluster.block),
+            "/unblock": _methods(POST=cluster.unblock),
+            "/force-leave": _methods(POST=cluster.force_leave),
         }
         self._listener = listener
         self._runner: web.ServerRunner | None = None

@@ -16,6 +16,8 @@ def members(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
     document = ask(url, lambda client: client.members())
     if output is Format.JSON:
         return print_json(document)
+    for member in document["members"]:
+        member["state"] += " (blocked)" if member["blocked"] else ""
     columns = ("name", "state", "address", "http", "datacenter", "generation", "incarnation")
     print_table(columns, ([member[column] for column in columns] for member in document["members"]))
 

@@ -4,6 +4,7 @@ Laws
 - One order (member.rank) decides every merge; a merge that is no news changes nothing and sends nothing.
 - Only a node itself raises its incarnation (to refute a suspicion) and its generation (to refute a death, or an older life).
 - Each period one member is probed, in shuffled round robin. An ack from another name or to another sequence number is no ack.
+- A life that an operator had pruned is forgotten, and not taken from a stale table again: who tells of it is told that it is pruned.
 
 Deviations from the papers, with reasons
 - A direct probe over TCP goes out together with the indirect ones (memberlist): blocked UDP with working TCP is no death.
@@ -26,7 +27,7 @@ from xxhash import xxh3_64_intdigest
 from kvgossip.config import Address, Config
 from kvgossip.protocol.effect import Now
 from kvgossip.protocol.member import Member, MemberState, life, rank
-from kvgossip.protocol.message import Ack, Nack, Ping, PingRequest
+from kvgossip.protocol.message import Ack, Nack, Ping, PingRequest, Prune
 from kvgossip.protocol.sampling import RoundRobin, uniform
 from kvgossip.protocol.spatial import Selection, SpatialPeers, SpatialPolicy, distance_between
 from kvgossip.protocol.suspicion import Awareness, Suspicion
@@ -35,6 +36,7 @@ from kvgossip.protocol.wire import encode
 RELAYS_MAX = 256
 NACK_AFTER = 0.8
 NEWS_FACTOR, NEWS_MIN = 4, 64
+BURIED_MAX = 1024
 INCARNATION_MAX = 2**32
 GENERATION_AHEAD_MS_MAX = 10 * 365 * 86_400_000
 
@@ -65,7 +67,7 @@ class Relay:
 
 class Membership:
     """`send(message, to, member, reliable=)` is the pool's. `changes` gathers (old, new) records for the pool to take,
-    `rival` is a live node that has claimed our name.
+    `rival` is a live node that has claimed our name. `shut_out` says who is blocked (see blocking.py).
     """
 
     def __init__(self, config: Config, me: Member, rng: Random, send: Callable[..., None], now: Now) -> None:
@@ -74,13 +76,14 @@ class Membership:
         self.awareness = Awareness(config.awareness_max)
         self.changes: list[tuple[Member | None, Member | None]] = []
         self.rival: Member | None = None
-        self.conflicts = self.names_refused = self.lives_refused = 0
+        self.conflicts = self.names_refused = self.lives_refused = self.blocked_news = 0
         self._config, self._rng, self._send = config, rng, send
         self._order = RoundRobin(rng)
         self._news: deque[tuple[str, bytes, int]] = deque()
         self._latest: dict[str, bytes] = {}
         self._suspicions: dict[str, Suspicion] = {}
         self._gone_s: dict[str, float] = {}
+        self._buried: dict[str, tuple[Member, float]] = {}
         self._probe: Probe | None = None
         self._next_probe_s = now.monotonic_s + rng.random() * config.probe_interval_s
         self._relays: dict[int, Relay] = {}
@@ -91,6 +94,7 @@ class Membership:
         self._spatial: SpatialPeers[Member] = SpatialPeers(policy)
         self._spatial_stale = True
         self.leaving = False
+        self.shut_out: Callable[[Member], bool] = lambda member: False
         self._host_is_learned = False
         self.spread(me)
 
@@ -98,11 +102,14 @@ class Membership:
 
     @property
     def reachable(self) -> list[Member]:
-        """The other members that are alive or suspect, in the order of their names. Do not change the list."""
+        """The other members that are alive or suspect, and not blocked, in the order of their names. Do not change the list."""
         if self._reachable is None:
             others = (self.members[name] for name in sorted(self.members) if name != self.me.name)
-            self._reachable = [member for member in others if member.reachable]
+            self._reachable = [member for member in others if self._is_reachable(member)]
         return self._reachable
+
+    def _is_reachable(self, member: Member) -> bool:
+        return member.reachable and not self.shut_out(member)
 
     def choose(self, count: int) -> list[Member]:
         """At most `count` different peers, near ones rather than far ones (protocol.md section 10)."""
@@ -118,8 +125,9 @@ class Membership:
         return self.choose(count) + uniform(self._rng, [member for member in self.dead() if self._gone_s[member.name] > since], 1)
 
     def dead(self) -> list[Member]:
-        """The members that died, but not those that left: they may come back."""
-        return [self.members[name] for name in self._gone_s if self.members[name].state is MemberState.DEAD]
+        """The members that died, but not those that left: they may come back. Nor those that are blocked."""
+        gone = [self.members[name] for name in self._gone_s]
+        return [member for member in gone if member.state is MemberState.DEAD and not self.shut_out(member)]
 
     def name_at(self, address: Address) -> str:
         """Who is reachable at this address; empty if nobody is known to be."""
@@ -158,6 +166,8 @@ class Membership:
             self.lives_refused += 1
         elif heard.name == self.me.name:
             self._refute(heard)
+        elif heard.reachable and self.shut_out(heard):
+            self.blocked_news += 1
         elif (known := self.members.get(heard.name)) is None:
             self._meet(heard, now)
         elif rank(heard) > rank(known):
@@ -169,7 +179,11 @@ class Membership:
 
     def _meet(self, heard: Member, now: Now) -> None:
         """A new name. The dead stay unknown, or those that everybody has forgotten would go round for ever as ghosts."""
-        if len(self.members) >= self._config.members_max:
+        buried = self._buried.get(heard.name)
+        if buried is not None and life(heard) <= life(buried[0]):
+            if heard.reachable and heard.name not in self._latest:
+                self._spread_unit(heard.name, encode(Prune(buried[0])))
+        elif len(self.members) >= self._config.members_max:
             self.names_refused += 1
         elif heard.reachable and heard.host:
             self._accept(None, heard, now)
@@ -178,6 +192,7 @@ class Membership:
         if known is not None and not heard.host:
             heard = replace(heard, host=known.host)  # it does not know its own address yet, we do
         self.members[heard.name] = heard
+        self._buried.pop(heard.name, None)
         if known is None or (heard.reachable and not known.reachable):
             self._order.discard(heard.name)
             self._order.add(heard.name)
@@ -229,15 +244,48 @@ class Membership:
         self.leaving = True
         self.set_self(replace(self.me, state=MemberState.LEFT))
 
+    # -- what operators say --------------------------------------------------------------------------------------------
+
+    def regard_blocks(self, now: Now) -> None:
+        """Somebody was blocked or unblocked. Who is blocked cannot refute here, so no suspicion may end it; who no longer is, may."""
+        self._reachable = self._digest = None
+        self._spatial_stale = True
+        for member in self.members.values():
+            if self.shut_out(member):
+                self._suspicions.pop(member.name, None)
+            elif member.state is MemberState.SUSPECT and member.name not in self._suspicions:
+                self._suspicions[member.name] = Suspicion(self._config, 1 + len(self.reachable), member.accuser, now.monotonic_s)
+
+    def declare_left(self, name: str, now: Now) -> None:
+        """A member that does not answer will not come back, says an operator. If it does, it is with a new generation."""
+        self.merge(replace(self.members[name], state=MemberState.LEFT, accuser=""), now)
+
+    def bury(self, gone: Member, now: Now) -> None:
+        """Forget this life of a member, and tell everybody who knows it. Whoever lives it refutes."""
+        gone = replace(gone, state=MemberState.LEFT, accuser="")
+        known = self.members.get(gone.name)
+        if known is None or gone.generation > now.wall_ms + GENERATION_AHEAD_MS_MAX:
+            return
+        if gone.name == self.me.name:
+            self._refute(gone)
+        elif life(known) <= life(gone):
+            self.forget(gone.name)
+            self._buried[gone.name] = (gone, now.monotonic_s)
+            if len(self._buried) > BURIED_MAX:
+                del self._buried[next(iter(self._buried))]
+            self._spread_unit(gone.name, encode(Prune(gone)))
+
     # -- news on their way -------------------------------------------------------------------------------------------
 
     def spread(self, member: Member) -> None:
         """Queue this for piggybacking; an older piece of news about the same name is not sent any more."""
-        if not member.host:
-            return
+        if member.host:
+            self._spread_unit(member.name, encode(member))
+
+    def _spread_unit(self, name: str, unit: bytes) -> None:
         times = self._config.retransmit_multiplier * math.ceil(math.log10(len(self.members) + 1))
-        unit = self._latest[member.name] = encode(member)
-        self._news.appendleft((member.name, unit, times))
+        self._latest[name] = unit
+        self._news.appendleft((name, unit, times))
         if len(self._news) > NEWS_FACTOR * len(self.members) + NEWS_MIN:
             # nobody is there to be told: keep what is still true
             self._news = deque(news for news in self._news if self._latest.get(news[0]) is news[1])
@@ -287,7 +335,7 @@ class Membership:
 
     def _start_probe(self, now: Now, ping: Callable[[int, str], Ping]) -> None:
         self._probe = None
-        name = self._order.next(lambda name: name in self.members and self.members[name].reachable)
+        name = self._order.next(lambda name: name in self.members and self._is_reachable(self.members[name]))
         if name is None or self.leaving:
             return
         target = self.members[name]
@@ -326,12 +374,15 @@ class Membership:
         since = now.monotonic_s - self._config.forget_after_s
         for name in [name for name, gone_s in self._gone_s.items() if gone_s < since]:
             self.forget(name)
+        for name in [name for name, (_, buried_s) in self._buried.items() if buried_s < since]:
+            del self._buried[name]
 
     def forget(self, name: str) -> None:
-        """Drop the record of a member that is dead or left."""
+        """Drop the record of a member."""
         old = self.members.pop(name)
         self._gone_s.pop(name, None)
         self._latest.pop(name, None)
+        self._suspicions.pop(name, None)
         self._order.discard(name)
         self._changed(old, None)
 

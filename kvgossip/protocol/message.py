@@ -24,7 +24,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from kvgossip.protocol.member import Count, Host, Name, Port, Standing
+from kvgossip.protocol.member import Count, Host, Member, Name, Port, Standing
 
 Key = Annotated[str, Meta(min_length=1, max_length=1024)]
 Pair = tuple[Key, bytes]
@@ -298,3 +298,13 @@ class Busy(Message, frozen=True):
 
     kind = 26
     sequence: Count
+
+
+# -- operators (50 to 59) --
+
+
+class Prune(Message, frozen=True):
+    """An operator wants this life of a member forgotten. It is passed on as news of the member are."""
+
+    kind = 50
+    member: Member

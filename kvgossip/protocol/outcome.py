@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Protocol
 
+from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.effect import Now
 from kvgossip.protocol.member import Standing
 from kvgossip.protocol.store import Store
@@ -28,6 +29,7 @@ class Data(Protocol):
     """The one copy of the data that all pools of a replica share."""
 
     store: Store
+    blocks: Blocks
     news_s: float
     """When the last merge was news, monotonic seconds."""
 

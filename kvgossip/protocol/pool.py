@@ -2,7 +2,8 @@
 
 The door knows who is outside (protocol.md section 1): a frame of another cluster or pool is dropped by its header alone, counted by
 reason, and once a minute for each source logged and answered with a refusal that lets the other side log the same reason. A frame
-that is not of our kind at all is only counted: answering it would make us a reflector.
+that is not of our kind at all is only counted: answering it would make us a reflector. Whom the operator has blocked is dropped too,
+and gets nothing from us (blocking.py).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.answering import chunks
-from kvgossip.protocol.effect import Effect, Log, MemberChanged, Now, Resolve, Send
+from kvgossip.protocol.effect import Effect, JoinRefused, Log, MemberChanged, Now, Resolve, Send
 from kvgossip.protocol.introduction import Introductions
 from kvgossip.protocol.joining import Joining
 from kvgossip.protocol.member import Member, MemberState, Standing
@@ -40,6 +41,7 @@ from kvgossip.protocol.message import (
     Notice,
     Ping,
     PingRequest,
+    Prune,
     Pull,
     Push,
     Refused,
@@ -71,6 +73,7 @@ class Pool:
         self._complaints_s: dict[str, float] = {}
         self._lives_refused = 0
         self.membership = Membership(config, me, rng, self._send_probe, now)
+        self.membership.shut_out = data.blocks.covers
         self.spreading = Spreading(config, data, self.membership, self, rng)
         self.repair = Repair(config, data, self.membership, self, rng, effects, now)
         self.joining = Joining(config.join, config, me.name, now)
@@ -79,6 +82,7 @@ class Pool:
             Ack: self._on_ack,
             Nack: lambda told, source, now: self.membership.on_nack(told),
             PingRequest: lambda told, source, now: self.membership.on_ping_request(told, source, now, self._ping_at(now)),
+            Prune: lambda told, source, now: self.membership.bury(told.member, now),
             Member: lambda told, source, now: self.membership.merge(told, now),
             Refused: self._on_refused,
             Feedback: lambda told, source, now: self.spreading.on_feedback(told),
@@ -95,6 +99,9 @@ class Pool:
     # -- frames out --------------------------------------------------------------------------------------------------
 
     def send_units(self, units: list[bytes], to: Address, *, reliable: bool = False) -> None:
+        if self._data.blocks.covers_address(to):
+            self.counters["frames_to_blocked"] += 1
+            return
         data = self._framing.frame(units, compress=reliable)
         self.counters["bytes_sent"] += len(data)
         self.counters["frames_sent"] += 1
@@ -128,6 +135,9 @@ class Pool:
         """Handle one frame. Whatever it holds, this raises nothing: faults are counted by reason."""
         self.counters["frames_received"] += 1
         self.counters["bytes_received"] += len(data)
+        if self._data.blocks.covers_address(source):
+            self.counters["frames_dropped.blocked"] += 1
+            return
         try:
             opened = self._framing.open(data, reliable=reliable)
         except RemoteError as fault:
@@ -135,12 +145,18 @@ class Pool:
             return
         for reason in opened.faults:
             self.counters[f"units_dropped.{reason}"] += 1
-        messages = opened.messages
+        messages = self._admitted(opened.messages, source)
         if self.membership.leaving:
             # who was told of a large entry in the farewell may still fetch its body; all else comes too late
             messages = [told for told in messages if isinstance(told, Fetch)]
         self._handle(messages, not opened.faults, source, now, reliable)
-        self._take_changes(now)
+        self.take_changes(now)
+
+    def _admitted(self, messages: list[Message | Member], source: Address) -> list[Message | Member]:
+        admitted = self._data.blocks.admitted(messages, source) if self._data.blocks else messages
+        if admitted is None:
+            self.counters["frames_dropped.blocked"] += 1
+        return admitted or []
 
     def _handle(self, messages: list[Message | Member], whole: bool, source: Address, now: Now, reliable: bool) -> None:
         gossip: Gossip | None = None
@@ -178,7 +194,7 @@ class Pool:
         self.introductions.unreachable(address, now)
         self.repair.unreachable(address, now)
         self.spreading.unreachable(address)
-        self._take_changes(now)
+        self.take_changes(now)
 
     # -- the door ----------------------------------------------------------------------------------------------------
 
@@ -256,19 +272,31 @@ class Pool:
 
     def join(self, addresses: Iterable[Address]) -> None:
         for address in addresses:
-            self.introductions.ask(address)
+            if self._data.blocks.covers_address(address):
+                self._effects.append(JoinRefused(address, f"{address} is blocked on this node: `kvgossip unblock` it before you join it"))
+            else:
+                self.introductions.ask(address)
 
     def is_member(self, name: str) -> bool:
         member = self.membership.members.get(name)
-        return member is not None and member.reachable
+        return member is not None and member.reachable and not self._data.blocks.covers(member)
 
-    def _take_changes(self, now: Now) -> None:
+    def regard_blocks(self, now: Now) -> None:
+        """Somebody was blocked or unblocked."""
+        self.membership.regard_blocks(now)
+        for member in self.membership.members.values():
+            if self._data.blocks.covers(member):
+                self.repair.forget(member.name)
+
+    def take_changes(self, now: Now) -> None:
         """Tell the driver what changed, and draw the consequences: who came back is exchanged with at once."""
         self._report_rival(now)
         self._report_lives_refused(now)
         changes, self.membership.changes = self.membership.changes, []
         for old, new in changes:
             self._effects.append(MemberChanged(old, new))
+            if new is None and old is not None:
+                self.repair.forget(old.name)
             if old is None or new is None or old.name == self.membership.me.name:
                 continue
             if new.reachable and not old.reachable:
@@ -302,7 +330,7 @@ class Pool:
     def tick(self, now: Now) -> None:
         self.membership.tick(now, self._ping_at(now))
         self.introductions.tick(now)
-        self._take_changes(now)
+        self.take_changes(now)
         settled = self._data.standing is Standing.SETTLED
         if self.joining.is_due(now, settled):
             self._effects += [Resolve(target) for target in self.joining.strangers(self.is_member)]
@@ -317,7 +345,7 @@ class Pool:
         self.membership.leave()
         for peer in self.membership.reachable[:FAREWELLS_MAX]:
             self.send_units([encode(self.membership.me)], peer.address)
-        self._take_changes(now)
+        self.take_changes(now)
 
     @property
     def _here(self) -> str:

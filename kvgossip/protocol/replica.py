@@ -16,7 +16,8 @@ from random import Random
 from xxhash import xxh3_64_intdigest
 
 from kvgossip.config import Address, Config
-from kvgossip.errors import BadKeyError, ConfigError, LocalError, RemoteError, ValueTooLargeError
+from kvgossip.errors import BadKeyError, ConfigError, LocalError, NotFoundError, RemoteError, StillAliveError, ValueTooLargeError
+from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.digest import DigestTree
 from kvgossip.protocol.effect import Changed, Departed, Effect, Log, Now, Resolve, Settled
 from kvgossip.protocol.entry import (
@@ -53,6 +54,7 @@ class Replica:
         self.site = rng.getrandbits(64)
         self.hlc = HybridLogicalClock(int(config.clock_drift_max_s * 1000))
         self.store = Store(DigestTree(config.digest_levels, xxh3_64_intdigest(config.cluster.encode())))
+        self.blocks = Blocks()
         self.settled = not config.join
         self.news_s = now.monotonic_s
         self.counters: Counter[str] = Counter()
@@ -171,6 +173,45 @@ class Replica:
             self._departs_s = now.monotonic_s + rounds * self.config.gossip_interval_s
         return self._drain()
 
+    def block(self, target: str, now: Now) -> list[Effect]:
+        """Ignore a member, an address or a network from now on (see blocking.py). Raises ConfigError for what is none, or this node."""
+        if target == self.name:
+            raise ConfigError(f"{target!r} is this node itself", "name another member, or stop this one with `kvgossip leave`")
+        self.blocks.add(target)
+        known = self.pool.membership.members.get(target)
+        if known is not None:
+            self.blocks.learn(known.address, target)
+        self.pool.regard_blocks(now)
+        return self._drain()
+
+    def unblock(self, target: str, now: Now) -> list[Effect]:
+        """Take a block back. Raises NotFoundError if there is none."""
+        self.blocks.remove(target)
+        self.pool.regard_blocks(now)
+        return self._drain()
+
+    def force_leave(self, name: str, now: Now, *, prune: bool = False) -> list[Effect]:
+        """Declare a member left that will not come back; `prune`: and let everybody forget it.
+
+        Raises NotFoundError for an unknown name, StillAliveError for a member that answers probes and is not blocked here.
+        """
+        membership = self.pool.membership
+        known = membership.members.get(name)
+        if known is None:
+            raise NotFoundError(f"no member is named {name!r}", "`kvgossip members` shows who is known")
+        if name == self.name:
+            raise StillAliveError(f"{name!r} is this node itself", "let it leave with `kvgossip leave`")
+        if known.state is MemberState.ALIVE and not self.blocks.covers(known):
+            raise StillAliveError(
+                f"the member {name!r} at {known.address} answers probes, so it would come back at once",
+                "stop it; or, if it belongs elsewhere, block it on every node of this cluster first",
+            )
+        membership.declare_left(name, now)
+        if prune:
+            membership.bury(known, now)
+        self.pool.take_changes(now)
+        return self._drain()
+
     def deadline(self) -> float | None:
         """Call `tick` no later than this, monotonic seconds. May lie in the past: then at the end of this turn. None: never."""
         if self._departs_s is not None:
@@ -275,4 +316,5 @@ class Replica:
             "name_conflicts": membership.conflicts,
             "names_refused": membership.names_refused,
             "lives_refused": membership.lives_refused,
+            "blocked_news": membership.blocked_news,
         }

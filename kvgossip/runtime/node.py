@@ -199,6 +199,27 @@ class Node:
             async with asyncio.timeout(FAREWELL_TIMEOUT_S):
                 await driver.departed.wait()
 
+    def block(self, target: str) -> None:
+        """Drop everything of a member, an IP address or a network from now on. Raises ConfigError for what is none of them."""
+        driver, now = self._running, read_clocks()
+        driver.do(driver.replica.block(target, now), now)
+
+    def unblock(self, target: str) -> None:
+        """Take a block back. Raises NotFoundError if there is none."""
+        driver, now = self._running, read_clocks()
+        driver.do(driver.replica.unblock(target, now), now)
+
+    def force_leave(self, name: str, *, prune: bool = False) -> None:
+        """Declare a member left that will not come back; `prune`: and let the whole cluster forget it.
+
+        Raises NotFoundError for an unknown name, StillAliveError for a member that answers and is not blocked here.
+        """
+        driver, now = self._running, read_clocks()
+        driver.do(driver.replica.force_leave(name, now, prune=prune), now)
+
+    def is_blocked(self, member: Member) -> bool:
+        return self._running.replica.blocks.covers(member)
+
     def members(self) -> builtins.list[Member]:
         """Everybody this node knows, itself included, sorted by name."""
         return self._running.replica.members()
@@ -225,6 +246,7 @@ class Node:
             "root": f"{replica.root:016x}",
             "keys": statistics["keys"],
             "members": {state.name.lower(): states[state] for state in MemberState},
+            "blocked": replica.blocks.targets(),
             "last_exchange_age_s": self.last_exchange_age_s,
             "watchers": len(self._watches),
             "watchers_cut_off": self._watches.lagged,
