@@ -43,6 +43,10 @@ class StillAliveError(LocalError):
     """This member answers probes, so nobody may declare it gone."""
 
 
+class ClockAheadError(LocalError):
+    """This node's clock is so far ahead of its peers' that they would refuse what it writes."""
+
+
 class JoinRefusedError(KVGossipError):
     """A member refused to let this node into its pool; the text names both sides and says what to change."""
 

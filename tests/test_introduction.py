@@ -245,14 +245,29 @@ def test_the_holder_is_probed_over_both_ways_and_its_ack_refuses_the_newcomer() 
     assert host.pool.membership.members["b"].site == 2
 
 
-@pytest.mark.parametrize("way", ["timeout", "unreachable"])
-def test_a_holder_that_does_not_answer_is_replaced(way: str) -> None:
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_holder_that_does_not_answer_is_replaced_and_one_whose_tcp_is_refused_gets_the_same_time(refused: bool) -> None:
     host = make_replica("a")
     host.receive(LAN.frame([encode(member("b", 1))]), STRANGER, at())
-    host.receive_reliable(join_frame(site=9, host="10.0.0.8", generation=2), LINK, at())
-    effects = host.tick(at(0.5)) if way == "timeout" else host.unreachable(address_of(1), at())
+    effects = host.receive_reliable(join_frame(site=9, host="10.0.0.8", generation=2), LINK, at())
+    if refused:
+        effects = host.unreachable(address_of(1), at())
+    assert host.pool.membership.members["b"].address == address_of(1)
+    effects = host.tick(at(0.5))
     assert LINK in asked_of(told(LAN, effects), JoinReply)
     assert host.pool.membership.members["b"].address == Address("10.0.0.8", PORT)
+
+
+def test_a_holder_that_answers_udp_keeps_its_name_though_its_tcp_is_refused() -> None:
+    host = make_replica("a")
+    host.receive(LAN.frame([encode(member("b", 1))]), STRANGER, at())
+    effects = host.receive_reliable(join_frame(site=9, host="10.0.0.8"), LINK, at())
+    ping = next(message for _, message in told(LAN, effects) if isinstance(message, Ping))
+    host.unreachable(address_of(1), at())
+    answer = host.receive(LAN.frame([encode(Ack(ping.sequence, "b", 0, 0, Standing.SETTLED))]), address_of(1), at())
+    assert asked_of(told(LAN, answer), Refused) == [LINK]
+    host.tick(at(0.5))
+    assert host.pool.membership.members["b"].site == 2
 
 
 def test_name_checks_are_bounded() -> None:

@@ -509,6 +509,42 @@ def test_lesson_10_a_restart_takes_over_at_once_also_under_a_new_address() -> No
     assert record_of(side, "b").address == address_of(5)
 
 
+def test_lesson_11_of_two_names_at_one_address_the_later_life_stays_and_the_other_has_left_in_any_order() -> None:
+    old, new = member("b", 1, generation=5), member("c", 1, generation=9)
+    for order in permutations([old, new]):
+        side = Side()
+        for told in order:
+            side.merge(told)
+        assert (side.state("b"), side.state("c")) == (LEFT, ALIVE)
+        # whoever still tells of the old name cannot bring it back
+        side.merge(old)
+        assert [peer.name for peer in side.membership.reachable] == ["c"]
+        assert side.membership.name_at(address_of(1)) == "c"
+
+
+def test_lesson_11_a_name_that_died_at_an_address_goes_when_another_one_lives_there() -> None:
+    side = Side("b")
+    side.merge(member("b", 1, DEAD))
+    side.merge(member("c", 1, generation=2))
+    assert (side.state("b"), side.state("c")) == (LEFT, ALIVE)
+    assert side.membership.dead() == []
+
+
+def test_lesson_11_a_name_that_moved_away_stays_when_another_one_takes_its_old_address() -> None:
+    side = Side("b")
+    side.merge(member("b", 5, generation=2))
+    side.merge(member("c", 1, generation=3))
+    assert (side.state("b"), side.state("c")) == (ALIVE, ALIVE)
+
+
+def test_lesson_11_an_earlier_name_of_our_own_has_left_and_nobody_replaces_us() -> None:
+    side = Side()
+    side.merge(member("before", 0, generation=WALL_MS - 5))
+    side.merge(member("liar", 0, generation=WALL_MS + 5))
+    assert side.state("before") is LEFT
+    assert side.membership.me.state is ALIVE
+
+
 # -- relays ------------------------------------------------------------------------------------------------------
 
 

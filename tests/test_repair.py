@@ -201,8 +201,8 @@ def test_member_tables_that_differ_are_told_by_both_sides_once_an_exchange() -> 
     net.cluster("a b")
     net.run(2.0)
     tables = []
-    for name in "ab":
-        net.replicas[name].pool.membership.merge(member(f"of-{name}", 20), net.now(name))
+    for place, name in enumerate("ab", 20):
+        net.replicas[name].pool.membership.merge(member(f"of-{name}", place), net.now(name))
         while net.replicas[name].pool.membership.has_news:
             list(net.replicas[name].pool.membership.take_news(10_000))
     net.watch = lambda frm, to, sent: tables.append(frm) if LAN.open(sent.data, reliable=sent.reliable).messages[:1] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -224,13 +225,22 @@ def test_an_answer_that_is_too_short_changes_nothing() -> None:
     assert len(rumors) == 9
 
 
+def test_who_did_not_get_a_packet_cannot_guess_its_number() -> None:
+    rumors = rumors_of(1)
+    rumor = heat(rumors)
+    numbers = [rumors.sent("p", [rumor]) for _ in range(50)]
+    assert len({other - one for one, other in pairwise(numbers)}) == 49
+    assert max(numbers) > 2**24
+
+
 def test_the_packets_that_wait_for_an_answer_are_bounded_and_the_oldest_go() -> None:
     rumors = rumors_of(1)
     rumor = heat(rumors)
     first = rumors.sent("p", [rumor])
-    for _ in range(PENDING_MAX):
+    second = rumors.sent("q", [rumor])
+    for _ in range(PENDING_MAX - 1):
         rumors.sent("q", [rumor])
     rumors.feedback(first, KNEW)
     assert hot(rumors) == ["k"]
-    rumors.feedback(first + 1, KNEW)
+    rumors.feedback(second, KNEW)
     assert hot(rumors) == []

@@ -43,6 +43,7 @@ from kvgossip.protocol.message import (
     Want,
 )
 from kvgossip.protocol.wire import (
+    BAD_MEMBER,
     COMPRESS_BYTES_MIN,
     FLAG_COMPRESSED,
     FLAG_REFUSED,
@@ -56,7 +57,7 @@ from tests.protocol_net import LAN, refused
 from tests.protocol_strategies import KINDS, messages, of_kind
 
 REASONS = {"bad_magic", "unknown_format", "other_cluster", "other_pool", "bad_compression"}
-FAULTS = {"truncated", "unknown_kind", "bad_message"}
+FAULTS = {"truncated", "unknown_kind", "bad_message", BAD_MEMBER}
 HEADER = LAN.frame([])
 PACKED_HEADER = HEADER[:3] + bytes((FLAG_COMPRESSED,)) + HEADER[4:]
 
@@ -227,6 +228,18 @@ def test_trailing_fields_that_are_missing_take_their_defaults() -> None:
     assert opened(unit(5, old)) == ([Member("b", "10.0.0.2", 7481, MemberState.ALIVE, 1, 2, 3, "dc1")], [])
 
 
+@pytest.mark.parametrize("message", [message for message, _ in GOLDEN if "standing" in type(message).__struct_fields__])
+def test_a_standing_of_a_newer_release_is_worth_least_and_the_message_is_read(message: Message) -> None:
+    known = msgspec.structs.asdict(message)
+    body = msgspec.msgpack.encode([99 if field == "standing" else value for field, value in known.items()])
+    assert opened(unit(message.kind, body)) == ([msgspec.structs.replace(message, standing=Standing.WAITING)], [])
+
+
+def test_a_member_in_a_state_of_a_newer_release_is_passed_over_by_itself() -> None:
+    newer = msgspec.msgpack.encode(["b", "10.0.0.2", 7481, 9, 1, 2, 3, "dc1"])
+    assert opened(encode(Nack(1)), unit(5, newer), encode(Nack(2))) == ([Nack(1), Nack(2)], [BAD_MEMBER])
+
+
 @given(st.integers(0, 255).filter(lambda kind: kind not in {5, *(known.kind for known in KINDS)}), st.binary(max_size=20))
 def test_a_unit_of_an_unknown_kind_is_passed_over(kind: int, body: bytes) -> None:
     assert opened(encode(Nack(1)), unit(kind, body), encode(Nack(2))) == ([Nack(1), Nack(2)], ["unknown_kind"])
@@ -268,8 +281,8 @@ def test_text_that_is_no_utf_8_is_a_bad_message() -> None:
     Member("b", "h", 1, MemberState.SUSPECT, 1, 0, 1, "dc1", "", "é" * 128),
     Member("b\nERROR all is lost", "h", 1, MemberState.ALIVE, 1, 0, 1, "dc1"),
 ], ids=["name", "host", "http", "accuser", "line break"])  # fmt: skip
-def test_a_member_whose_fields_no_config_allows_is_a_bad_message(member: Member) -> None:
-    assert opened(encode(member)) == ([], ["bad_message"])
+def test_a_member_whose_fields_no_config_allows_is_a_bad_member(member: Member) -> None:
+    assert opened(encode(member)) == ([], [BAD_MEMBER])
 
 
 def test_the_longest_member_that_a_config_allows_fits_into_the_smallest_datagram() -> None:
@@ -280,10 +293,10 @@ def test_the_longest_member_that_a_config_allows_fits_into_the_smallest_datagram
 
 
 # F02
-def test_a_generation_or_incarnation_that_cannot_be_raised_is_a_bad_message() -> None:
+def test_a_generation_or_incarnation_that_cannot_be_raised_is_a_bad_member() -> None:
     most = 2**64 - 1
-    assert opened(encode(Member("b", "h", 1, MemberState.ALIVE, most, 0, 1, "dc1"))) == ([], ["bad_message"])
-    assert opened(encode(Member("b", "h", 1, MemberState.ALIVE, 1, most, 1, "dc1"))) == ([], ["bad_message"])
+    assert opened(encode(Member("b", "h", 1, MemberState.ALIVE, most, 0, 1, "dc1"))) == ([], [BAD_MEMBER])
+    assert opened(encode(Member("b", "h", 1, MemberState.ALIVE, 1, most, 1, "dc1"))) == ([], [BAD_MEMBER])
 
 
 @given(st.integers(1, 40))

@@ -4,8 +4,8 @@
 
 Laws
 - A name belongs to one live node. Where a newcomer brings a name that somebody reachable holds at another address, the holder is
-  probed, over UDP and TCP: if it answers, the newcomer is refused; if it is gone, the newcomer takes the name over at once
-  (lesson 10). No timer decides, only the probe's.
+  probed, over UDP and TCP: if it answers either, the newcomer is refused; if neither is answered within one probe timeout, the
+  newcomer takes the name over (lesson 10). That TCP is refused says nothing: the holder may still answer UDP.
 - A newcomer that does not know its own address takes the one from which the host saw it (lesson 30).
 """
 
@@ -141,22 +141,17 @@ class Introductions:
             self._refuse(check.source, self._name_is_held(check.members[0], check.holder))
         return check is not None
 
-    def unreachable(self, address: Address, now: Now) -> None:
-        """Nobody listens there: a join that was sent there failed; a holder that was there is gone."""
+    def unreachable(self, address: Address) -> None:
+        """Nobody listens there, so a join that was sent there failed."""
         self.failed(address, f"no answer from {address}: is a node running there, and does a firewall let TCP and UDP through?")
-        for sequence in [sequence for sequence, check in self._checks.items() if check.holder.address == address]:
-            self._pass(sequence, now)
 
     def deadline(self) -> float | None:
         return min((check.deadline_s for check in self._checks.values()), default=None)
 
     def tick(self, now: Now) -> None:
         for sequence in [sequence for sequence, check in self._checks.items() if check.deadline_s <= now.monotonic_s]:
-            self._pass(sequence, now)
-
-    def _pass(self, sequence: int, now: Now) -> None:
-        check = self._checks.pop(sequence)
-        self._accept(check.members, check.source, now)
+            check = self._checks.pop(sequence)
+            self._accept(check.members, check.source, now)
 
     def _units(self, first: Message, members: list[Member]) -> list[bytes]:
         return [encode(first), *map(encode, members)]

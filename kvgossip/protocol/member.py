@@ -48,6 +48,11 @@ class Standing(IntEnum):
     FRESH = 1
     SETTLED = 2
 
+    @classmethod
+    def _missing_(cls, value: object) -> Standing:
+        """What a newer release may add is worth least: a ping must stay one whatever its sender thinks of itself."""
+        return cls.WAITING
+
 
 class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is told about one name. `host` is empty only in a first Join: the receiver fills in what it sees.

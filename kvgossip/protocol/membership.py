@@ -4,6 +4,8 @@ Laws
 - One order (member.rank) decides every merge; a merge that is no news changes nothing and sends nothing.
 - Only a node itself raises its incarnation (to refute a suspicion) and its generation (to refute a death, or an older life).
 - Each period one member is probed, in shuffled round robin. An ack from another name or to another sequence number is no ack.
+- At one address lives one name: of two that claim it the life that began later, for both began on one machine, by one clock. The other
+  one has left (lesson 11).
 - A life that an operator had pruned is forgotten, and not taken from a stale table again: who tells of it is told that it is pruned.
 
 Deviations from the papers, with reasons
@@ -36,6 +38,7 @@ from kvgossip.protocol.wire import encode
 RELAYS_MAX = 256
 NACK_AFTER = 0.8
 NEWS_FACTOR, NEWS_MIN = 4, 64
+SEQUENCE_BITS = 32
 BURIED_MAX = 1024
 INCARNATION_MAX = 2**32
 GENERATION_AHEAD_MS_MAX = 10 * 365 * 86_400_000
@@ -83,11 +86,11 @@ class Membership:
         self._latest: dict[str, bytes] = {}
         self._suspicions: dict[str, Suspicion] = {}
         self._gone_s: dict[str, float] = {}
+        self._names_at: dict[Address, str] = {}
         self._buried: dict[str, tuple[Member, float]] = {}
         self._probe: Probe | None = None
         self._next_probe_s = now.monotonic_s + rng.random() * config.probe_interval_s
         self._relays: dict[int, Relay] = {}
-        self._sequence = 0
         self._reachable: list[Member] | None = None
         self._digest: int | None = None
         policy = SpatialPolicy(Selection(config.selection), config.spatial_exponent, config.spatial_uniform_share)
@@ -205,6 +208,25 @@ class Membership:
             self._gone_s.setdefault(heard.name, now.monotonic_s)
         self._changed(known, heard)
         self.spread(heard)
+        self._index_address(known, heard)
+        if heard.reachable:
+            self._replace_other_name(heard, now)
+
+    def _index_address(self, known: Member | None, heard: Member) -> None:
+        if known is not None and known.address != heard.address and self._names_at.get(known.address) == known.name:
+            del self._names_at[known.address]
+        self._names_at.setdefault(heard.address, heard.name)
+
+    def _replace_other_name(self, heard: Member, now: Now) -> None:
+        at_home = heard.address == self.me.address
+        other = self.me if at_home else self.members.get(self._names_at[heard.address])
+        if other is None or other.name == heard.name or other.address != heard.address or other.state is MemberState.LEFT:
+            self._names_at[heard.address] = heard.name
+            return
+        older, newer = sorted((other, heard), key=life)
+        if older.name != self.me.name and newer.reachable:
+            self._names_at[heard.address] = newer.name
+            self.declare_left(older.name, now)
 
     def _changed(self, old: Member | None, new: Member | None) -> None:
         self._reachable = self._digest = None
@@ -330,8 +352,8 @@ class Membership:
             self._forget_the_gone(now)
 
     def next_sequence(self) -> int:
-        self._sequence += 1
-        return self._sequence
+        """At random, so that nobody can answer what was not sent to him."""
+        return self._rng.getrandbits(SEQUENCE_BITS)
 
     def _start_probe(self, now: Now, ping: Callable[[int, str], Ping]) -> None:
         self._probe = None
@@ -381,6 +403,8 @@ class Membership:
         """Drop the record of a member."""
         old = self.members.pop(name)
         self._gone_s.pop(name, None)
+        if self._names_at.get(old.address) == name:
+            del self._names_at[old.address]
         self._latest.pop(name, None)
         self._suspicions.pop(name, None)
         self._order.discard(name)

@@ -39,6 +39,9 @@ class Data(Protocol):
     def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat) -> Outcome:
         """Offer a record that a peer sent. `heat`: how to spread it further if it is news."""
 
+    def saw_clock(self, peer: str, wall_ms: int, now: Now) -> None:
+        """A probe or an ack of this peer told its wall clock."""
+
     def introduced(self) -> None:
         """A join address turned out to be our own."""
 

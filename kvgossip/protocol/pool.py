@@ -51,9 +51,10 @@ from kvgossip.protocol.message import (
     Want,
 )
 from kvgossip.protocol.outcome import Data
+from kvgossip.protocol.partition import PartitionWatch
 from kvgossip.protocol.repair import Repair
 from kvgossip.protocol.spreading import Spreading
-from kvgossip.protocol.wire import HEADER_BYTES, Framing, encode, frame_bytes_max, is_refusal
+from kvgossip.protocol.wire import BAD_MEMBER, HEADER_BYTES, Framing, encode, frame_bytes_max, is_refusal
 
 COMPLAINT_INTERVAL_S = 60.0
 COMPLAINTS_MAX = 1024
@@ -76,6 +77,7 @@ class Pool:
         self.membership.shut_out = data.blocks.covers
         self.spreading = Spreading(config, data, self.membership, self, rng)
         self.repair = Repair(config, data, self.membership, self, rng, effects, now)
+        self.partition = PartitionWatch(config)
         self.joining = Joining(config.join, config, me.name, now)
         self.introductions = Introductions(config, self.membership, self, effects, self.refuse, lambda: data.standing)
         self._handlers: dict[type, Callable[[Any, Address, Now], None]] = {
@@ -149,7 +151,9 @@ class Pool:
         if self.membership.leaving:
             # who was told of a large entry in the farewell may still fetch its body; all else comes too late
             messages = [told for told in messages if isinstance(told, Fetch)]
-        self._handle(messages, not opened.faults, source, now, reliable)
+        # a record of a member that cannot be read does not shift the places of rumors
+        whole = all(reason == BAD_MEMBER for reason in opened.faults)
+        self._handle(messages, whole, source, now, reliable)
         self.take_changes(now)
 
     def _admitted(self, messages: list[Message | Member], source: Address) -> list[Message | Member]:
@@ -191,7 +195,7 @@ class Pool:
 
     def unreachable(self, address: Address, now: Now) -> None:
         """A reliable frame could not be delivered there, or the link broke."""
-        self.introductions.unreachable(address, now)
+        self.introductions.unreachable(address)
         self.repair.unreachable(address, now)
         self.spreading.unreachable(address)
         self.take_changes(now)
@@ -253,6 +257,7 @@ class Pool:
         """
         if not self.is_member(told.sender):
             return
+        self._data.saw_clock(told.sender, told.wall_ms, now)
         settled, peer_settled = self._data.standing is Standing.SETTLED, told.standing is Standing.SETTLED
         if not settled and self.joining.may_learn_from(told.sender, told.standing):
             self.repair.start(told.sender, now)
@@ -295,15 +300,23 @@ class Pool:
         changes, self.membership.changes = self.membership.changes, []
         for old, new in changes:
             self._effects.append(MemberChanged(old, new))
-            if new is None and old is not None:
+            if old is None or old.name == self.membership.me.name:
+                continue
+            self._watch_partition(old, new, now)
+            if new is None:
                 self.repair.forget(old.name)
-            if old is None or new is None or old.name == self.membership.me.name:
                 continue
             if new.reachable and not old.reachable:
                 self.repair.start(new.name, now)
             elif old.reachable and not new.reachable:
                 self.repair.forget(new.name)
                 self.joining.lost(now)
+
+    def _watch_partition(self, old: Member, new: Member | None, now: Now) -> None:
+        alive, stretch = 1 + len(self.membership.reachable), self.membership.awareness.factor
+        text = self.partition.changed(old, new, alive, stretch, now.monotonic_s)
+        if text is not None:
+            self._effects.append(Log("WARNING", f"{text} ({self._here})"))
 
     def _report_rival(self, now: Now) -> None:
         rival, self.membership.rival = self.membership.rival, None

@@ -9,6 +9,7 @@ Laws
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from random import Random
@@ -16,8 +17,18 @@ from random import Random
 from xxhash import xxh3_64_intdigest
 
 from kvgossip.config import Address, Config
-from kvgossip.errors import BadKeyError, ConfigError, LocalError, NotFoundError, RemoteError, StillAliveError, ValueTooLargeError
+from kvgossip.errors import (
+    BadKeyError,
+    ClockAheadError,
+    ConfigError,
+    LocalError,
+    NotFoundError,
+    RemoteError,
+    StillAliveError,
+    ValueTooLargeError,
+)
 from kvgossip.protocol.blocking import Blocks
+from kvgossip.protocol.clocks import PeerClocks
 from kvgossip.protocol.digest import DigestTree
 from kvgossip.protocol.effect import Changed, Departed, Effect, Log, Now, Resolve, Settled
 from kvgossip.protocol.entry import (
@@ -38,6 +49,7 @@ from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.store import Store
 
 FAREWELL_ROUNDS = 2
+CLOCK_COMPLAINT_S = 60.0
 
 
 class Replica:
@@ -55,12 +67,14 @@ class Replica:
         self.hlc = HybridLogicalClock(int(config.clock_drift_max_s * 1000))
         self.store = Store(DigestTree(config.digest_levels, xxh3_64_intdigest(config.cluster.encode())))
         self.blocks = Blocks()
+        self.peer_clocks = PeerClocks()
         self.settled = not config.join
         self.news_s = now.monotonic_s
         self.counters: Counter[str] = Counter()
         self._effects: list[Effect] = []
         self._departs_s: float | None = None
         self._departed = False
+        self._clock_told_s = -math.inf
         me = Member(
             name=config.name,
             host=address.host,
@@ -81,7 +95,7 @@ class Replica:
     def put(self, key: str, value: bytes, now: Now, content_type: str | None = None) -> list[Effect]:
         """Write. The first effect is the write's Changed.
 
-        Raises BadKeyError, ValueTooLargeError, or LocalError for a bad content type; then nothing has changed.
+        Raises BadKeyError, ValueTooLargeError, ClockAheadError, or LocalError for a bad content type; then nothing has changed.
         """
         check_key(key)
         check_content_type(content_type)
@@ -98,6 +112,8 @@ class Replica:
     def _write(self, key: str, value: bytes | None, now: Now, content_type: str | None) -> list[Effect]:
         if self._departs_s is not None:
             raise LocalError("this node is leaving", "write to another node")
+        if self._is_ahead(now):
+            raise ClockAheadError(self._ahead_text(now), "set its clock right, by NTP for example, or write to another node")
         version = Version(self.hlc.tick(now.wall_ms), self.site)
         self._take(key, make_record(version, value, content_type), now, heard_from=None, heat=Heat.AT_ONCE)
         return self._drain()
@@ -227,6 +243,22 @@ class Replica:
             self._effects.append(Departed())
         return self._drain()
 
+    def saw_clock(self, peer: str, wall_ms: int, now: Now) -> None:
+        """A peer's wall clock shows this: enough to see that the own one is wrong."""
+        self.peer_clocks.saw(peer, wall_ms, now)
+        if not self._is_ahead(now):
+            self._clock_told_s = -math.inf
+        elif now.monotonic_s - self._clock_told_s >= CLOCK_COMPLAINT_S:
+            self._clock_told_s = now.monotonic_s
+            self._effects.append(Log("WARNING", f"{self._ahead_text(now)}: set it right"))
+
+    def _is_ahead(self, now: Now) -> bool:
+        return self.peer_clocks.is_ahead(now, self.config.clock_drift_max_s)
+
+    def _ahead_text(self, now: Now) -> str:
+        ahead_s = self.peer_clocks.ahead_s(now) or 0.0
+        return f"the clock of this node is {ahead_s:.1f} s ahead of its peers' median, so they would refuse what it writes"
+
     def introduced(self) -> None:
         """A join address turned out to be our own: perhaps there is no other one."""
         if self.pool.joining.all_exchanged():
@@ -317,4 +349,5 @@ class Replica:
             "names_refused": membership.names_refused,
             "lives_refused": membership.lives_refused,
             "blocked_news": membership.blocked_news,
+            "partitions_suspected": self.pool.partition.count,
         }

@@ -23,6 +23,8 @@ from typing import NamedTuple
 from kvgossip.protocol.policy import RumorPolicy
 
 PENDING_MAX = 4096
+# Drawn at random: who did not get a packet cannot answer it, nor can an answer to an earlier life of this node be taken for one to this.
+SEQUENCE_BITS = 32
 
 
 @dataclass(slots=True, eq=False)
@@ -52,14 +54,13 @@ class Packet(NamedTuple):
 class Rumors:
     """The infective list. Own writes come before forwarded rumors, each oldest first."""
 
-    __slots__ = ("_forwarded", "_own", "_pending", "_rng", "_rumors_max", "_sequence", "cooled", "fresh", "policy")
+    __slots__ = ("_forwarded", "_own", "_pending", "_rng", "_rumors_max", "cooled", "fresh", "policy")
 
     def __init__(self, policy: RumorPolicy, rumors_max: int, rng: Random) -> None:
         self.policy, self._rumors_max, self._rng = policy, rumors_max, rng
         self._own: dict[str, HotRumor] = {}
         self._forwarded: dict[str, HotRumor] = {}
         self._pending: dict[int, Packet] = {}
-        self._sequence = 0
         self.fresh: list[HotRumor] = []
         self.cooled = 0
 
@@ -119,11 +120,11 @@ class Rumors:
 
     def sent(self, peer: str, rumors: list[HotRumor], hunts: int = 0) -> int:
         """The sequence number under which `peer` will answer for these rumors. `hunts`: how many peers refused them before."""
-        self._sequence += 1
-        self._pending[self._sequence] = Packet(peer, rumors, hunts)
+        sequence = self._rng.getrandbits(SEQUENCE_BITS)
+        self._pending[sequence] = Packet(peer, rumors, hunts)
         if len(self._pending) > PENDING_MAX:
             del self._pending[next(iter(self._pending))]
-        return self._sequence
+        return sequence
 
     def feedback(self, sequence: int, known: bytes) -> None:
         """The answer to a packet: bit i says whether its i-th rumor was known. Strange or late answers are ignored."""

@@ -36,6 +36,8 @@ _UNIT = Struct(">BI")
 HEADER_BYTES = _HEADER.size
 UNIT_BYTES = _UNIT.size
 MEMBER_KIND = 5
+BAD_MEMBER = "bad_member"
+"""The fault of a record that cannot be read, perhaps since a newer release knows more states. Such news is passed over by itself."""
 
 _compressor = zstandard.ZstdCompressor(level=1)
 _decompressor = zstandard.ZstdDecompressor()
@@ -160,4 +162,4 @@ def _decode(kind: int, body: memoryview, opened: Opened) -> None:
     try:
         opened.messages.append(decoder.decode(body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        opened.faults.append("bad_message")
+        opened.faults.append(BAD_MEMBER if kind == MEMBER_KIND else "bad_message")

@@ -19,9 +19,10 @@ from typing import Any
 
 from kvgossip.config import GOSSIP_PORT, Address, Config, parse_address
 from kvgossip.errors import LocalError, NotSettledError
-from kvgossip.protocol.effect import Changed, Effect
+from kvgossip.protocol.effect import Changed, Effect, Now
 from kvgossip.protocol.entry import Entry
 from kvgossip.protocol.member import Member, MemberState
+from kvgossip.protocol.partition import PartitionWatch
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire import frame_bytes_max
 from kvgossip.runtime.driver import Driver, read_clocks
@@ -231,7 +232,7 @@ class Node:
 
     def status(self) -> dict[str, Any]:
         """What an operator may want to know, ready for JSON. `statistics` are the replica's, `transport` the sockets'."""
-        replica = self._running.replica
+        replica, now = self._running.replica, read_clocks()
         statistics = replica.statistics()
         states = Counter(member.state for member in replica.members())
         return {
@@ -246,6 +247,8 @@ class Node:
             "root": f"{replica.root:016x}",
             "keys": statistics["keys"],
             "members": {state.name.lower(): states[state] for state in MemberState},
+            "clock_ahead_s": replica.peer_clocks.ahead_s(now),
+            "suspected_partition": _partition(replica.pool.partition, now),
             "blocked": replica.blocks.targets(),
             "last_exchange_age_s": self.last_exchange_age_s,
             "watchers": len(self._watches),
@@ -269,6 +272,10 @@ class Node:
         if not replica.settled:
             raise NotSettledError(f"the node {self.name!r} has not caught up with its cluster yet")
         return replica
+
+
+def _partition(watch: PartitionWatch, now: Now) -> dict[str, Any] | None:
+    return None if watch.since_s is None else {"age_s": round(now.monotonic_s - watch.since_s, 3), "lost": watch.lost}
 
 
 def _written(effects: Sequence[Effect]) -> Entry:

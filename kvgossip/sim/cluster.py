@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 from kvgossip.config import Address, Config
+from kvgossip.errors import ClockAheadError
 from kvgossip.protocol.effect import Changed, Departed, Effect, JoinRefused, Log, Now, Resolve, Send
 from kvgossip.protocol.entry import is_dead
 from kvgossip.protocol.replica import Replica
@@ -273,7 +274,17 @@ class Cluster:
                 self.turn(life, event, write.key.encode(), self._accept, life, write)
 
     def _accept(self, life: Life, write: Write, now: Now) -> list[Effect]:
-        """Hand a write to the replica, and hold it to its answer: the first effect is what the caller is told."""
+        """Hand a write to the replica, and hold it to its answer: the first effect is what the caller is told.
+
+        A node whose clock is ahead of its peers' refuses, and says so.
+        """
+        try:
+            return self._written(life, write, now)
+        except ClockAheadError:
+            self.counts["writes_refused"] += 1
+            return []
+
+    def _written(self, life: Life, write: Write, now: Now) -> list[Effect]:
         if write.value is None:
             effects = life.replica.delete(write.key, now)
             held = life.witness.records.get(write.key)
