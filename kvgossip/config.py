@@ -17,6 +17,7 @@ from kvgossip.errors import ConfigError
 
 GOSSIP_PORT = 7481
 HTTP_PORT = 7480
+WAN_PORT = 7483
 NAME_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 
 
@@ -43,6 +44,7 @@ def parse_address(text: str, default_port: int) -> Address:
 
 
 ANYWHERE = Address("0.0.0.0", GOSSIP_PORT)
+WAN_ANYWHERE = Address("0.0.0.0", WAN_PORT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,18 @@ class Config:
     """The HTTP address that `members` shows to others, None when the node serves none."""
     join: tuple[str, ...] = ()
     """`HOST:PORT` of members to join, DNS names allowed (every record is used). Empty: this node founds a cluster."""
+
+    # -- other datacenters ---------------------------------------------------------------------------------------
+    gateway: bool = False
+    """Whether this node is in the WAN pool too, and carries data between its datacenter and the others. Two or three in each."""
+    wan: Address = WAN_ANYWHERE
+    """Where a gateway listens for gateways, UDP and TCP. Port 0 takes a free port."""
+    advertise_wan: Address | None = None
+    """Where other gateways reach this one. None: the address that the first of them sees, with the WAN port."""
+    join_wan: tuple[str, ...] = ()
+    """`HOST:PORT` of gateways to join, DNS names allowed. The first datacenter needs none."""
+    wan_parameters: tuple[tuple[str, Any], ...] = ()
+    """What the WAN pool does otherwise than the wan profile, as (name, value): `probe_interval_s`, ... (see WAN_PARAMETERS)."""
 
     # -- membership (SWIM with Lifeguard) -----------------------------------------------------------------------
     probe_interval_s: float = 1.0
@@ -173,6 +187,12 @@ class Config:
             )
         for target in self.join:
             parse_address(target, GOSSIP_PORT)
+        for target in self.join_wan:
+            parse_address(target, WAN_PORT)
+        if self.join_wan and not self.gateway:
+            raise ConfigError("join_wan is for gateways, and this node is none", "set gateway too (--gateway), or leave join_wan out")
+        if self.gateway or self.wan_parameters:
+            wan_config(self)
 
 
 _CHOICES = {"rumor_mode": ("push", "pull", "push-pull"), "selection": ("uniform", "distance", "rank")}
@@ -207,6 +227,12 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "clock_drift_max_s": (0.1, 3600),
     "watch_events_max": (1, 10_000_000),
 }
+
+WAN_PARAMETERS = (
+    *(name for name in _BOUNDS if name not in ("digest_levels", "value_bytes_max", "clock_drift_max_s", "watch_events_max")),
+    *("rumor_mode", "rumor_feedback", "rumor_counter", "selection", "anti_entropy"),
+)
+"""What may differ between the pools of a gateway: everything but what belongs to the one store behind them."""
 
 PROFILES: dict[str, Mapping[str, Any]] = {
     "lan": {},
@@ -249,18 +275,38 @@ def config_from(values: Mapping[str, Any], profile: str = "lan") -> Config:
     return Config(**merged)
 
 
+def wan_config(config: Config) -> Config:
+    """What the WAN pool of a gateway goes by: the wan profile over `config`, `wan_parameters` over that, and addresses of its own.
+
+    Raises ConfigError for a parameter that is out of its bounds, or that cannot differ between pools.
+    """
+    values = dict(PROFILES["wan"])
+    for name, value in config.wan_parameters:
+        if name not in WAN_PARAMETERS:
+            text = f"wan_parameters: {name!r} cannot be set for the WAN pool alone"
+            raise ConfigError(text, f"known: {', '.join(sorted(WAN_PARAMETERS))}")
+        values[name] = _coerce(name, value)
+    addresses: dict[str, Any] = {"gossip": config.wan, "advertise": config.advertise_wan, "join": config.join_wan}
+    try:
+        return dataclasses.replace(config, **values, **addresses, gateway=False, join_wan=(), wan_parameters=())
+    except ConfigError as error:
+        raise ConfigError(f"wan_parameters: {error}", error.hint) from None
+
+
 _FIELDS = {field.name: field.default for field in dataclasses.fields(Config)}
-_DEFAULT_PORTS = {"gossip": GOSSIP_PORT, "advertise": GOSSIP_PORT, "http": HTTP_PORT}
+_DEFAULT_PORTS = {"gossip": GOSSIP_PORT, "advertise": GOSSIP_PORT, "http": HTTP_PORT, "wan": WAN_PORT, "advertise_wan": WAN_PORT}
 
 
 def _coerce(name: str, value: Any) -> Any:
     default = _FIELDS[name]
     if name in _DEFAULT_PORTS:
         return value if value is None or isinstance(value, Address) else parse_address(_expect(name, value, str), _DEFAULT_PORTS[name])
-    if name == "join":
+    if name == "wan_parameters":
+        return _pairs(name, value)
+    if name in ("join", "join_wan"):
         targets = re.split(r"[,\s]+", value) if isinstance(value, str) else value
         if not isinstance(targets, (list, tuple)):
-            raise ConfigError(f"join = {value!r} is not a list of addresses")
+            raise ConfigError(f"{name} = {value!r} is not a list of addresses")
         return tuple(target for target in targets if _expect(name, target, str))
     if name == "coordinates":
         numbers = re.split(r"[,\s]+", value) if isinstance(value, str) else value
@@ -272,6 +318,16 @@ def _coerce(name: str, value: Any) -> Any:
     if isinstance(default, (int, float)):
         return _number(name, value, type(default))
     return _expect(name, value, str)
+
+
+def _pairs(name: str, value: Any) -> tuple[tuple[str, Any], ...]:
+    """Of a table, of pairs, or of text: `probe_interval_s=2, gossip_interval_s=0.3`."""
+    if isinstance(value, str):
+        value = [tuple(part.strip() for part in text.split("=", 1)) for text in value.split(",") if text.strip()]
+    pairs = tuple(value.items()) if isinstance(value, Mapping) else value
+    if not isinstance(pairs, (list, tuple)) or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
+        raise ConfigError(f"{name} = {value!r} is not a table of parameters", "write wan_parameters = { probe_interval_s = 2.0 }")
+    return tuple((str(parameter), setting) for parameter, setting in pairs)
 
 
 def _expect(name: str, value: Any, kind: type) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 from kvgossip.config import Address, Config, parse_address
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.effect import Changed, Effect, Log, MemberChanged, Now, Resolve, Send
+from kvgossip.protocol.effect import Changed, Effect, Log, MemberChanged, Now, PoolKind, Resolve, Send
 from kvgossip.protocol.entry import Version, make_record
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Message
@@ -25,6 +25,7 @@ from kvgossip.protocol.wire import Framing, frame_bytes_max
 WALL_MS = 1_700_000_000_000
 START_S = 1000.0
 PORT = 7481
+WAN_PORT = 7483
 LINK_PORTS = 50_000
 TICKS_A_TURN_MAX = 200
 STRANGER = Address("192.0.2.9", 9)
@@ -33,6 +34,11 @@ STRANGER = Address("192.0.2.9", 9)
 def address_of(place: int) -> Address:
     """Where the node in this place listens."""
     return Address(f"10.0.0.{place + 1}", PORT)
+
+
+def wan_address_of(place: int) -> Address:
+    """Where it listens for gateways, if it is one."""
+    return address_of(place)._replace(port=WAN_PORT)
 
 
 def version(ms: int = 0, site: int = 1) -> Version:
@@ -58,7 +64,8 @@ def member(name: str, place: int = 0, state: MemberState = MemberState.ALIVE, **
 def make_replica(name: str = "a", place: int = 0, *, now: Now | None = None, seed: int = 0, **config: Any) -> Replica:
     """One replica by itself. Its digest tree has two levels unless told: a small one, of which many can be made."""
     settings = Config(name=name, **{"digest_levels": 2, **config})
-    return Replica(settings, address=address_of(place), rng=Random(f"{seed} {name}"), now=now or at())
+    rng = Random(f"{seed} {name}")
+    return Replica(settings, address=address_of(place), wan_address=wan_address_of(place), rng=rng, now=now or at())
 
 
 def sends(effects: Iterable[Effect]) -> list[Send]:
@@ -95,8 +102,8 @@ class Network:
         self.passes: Callable[[str, str, bool], bool] = lambda frm, to, reliable: True
         self.watch: Callable[[str, str, Send], None] | None = None
         self._at: dict[Address, str] = {}
-        self._links: dict[Address, tuple[str, Address]] = {}
-        self._dialled: dict[tuple[str, Address], Address] = {}
+        self._links: dict[Address, tuple[str, Address, PoolKind]] = {}
+        self._dialled: dict[tuple[str, PoolKind, Address], Address] = {}
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._floor: dict[str, tuple[int, int]] = {}
@@ -138,8 +145,8 @@ class Network:
         alive = {member.name for member in self.replicas[name].members() if member.state is MemberState.ALIVE}
         return alive == {name, *others}
 
-    def state(self, name: str, of: str) -> MemberState | None:
-        known = self.replicas[name].pool.membership.members.get(of)
+    def state(self, name: str, of: str, pool: PoolKind = PoolKind.LAN) -> MemberState | None:
+        known = self.replicas[name].in_pool(pool).membership.members.get(of)
         return None if known is None else known.state
 
     def state_changes(self, name: str, of: str) -> list[MemberState | None]:
@@ -198,8 +205,8 @@ class Network:
     def leave(self, name: str) -> None:
         self.perform(name, self.replicas[name].leave(self.now(name)))
 
-    def join(self, name: str, *targets: str) -> None:
-        self.perform(name, self.replicas[name].join(targets, self.now(name)))
+    def join(self, name: str, *targets: str, pool: PoolKind = PoolKind.LAN) -> None:
+        self.perform(name, self.replicas[name].join(targets, self.now(name), pool))
 
     def perform(self, name: str, effects: list[Effect]) -> None:
         """What a driver does after every input."""
@@ -208,7 +215,7 @@ class Network:
             if isinstance(effect, Send):
                 self._send(name, effect)
             elif isinstance(effect, Resolve):
-                self._after(0.0, lambda target=effect.target: self._resolved(name, target))  # type: ignore[misc]
+                self._after(0.0, lambda asked=effect: self._resolved(name, asked.target, asked.pool))  # type: ignore[misc]
         self._check(name)
         self._set_timer(name)
 
@@ -235,41 +242,49 @@ class Network:
             assert self._turns[name][1] <= TICKS_A_TURN_MAX, f"{name} ticks for ever in one instant"
             self.perform(name, replica.tick(now))
 
-    def _resolved(self, name: str, target: str) -> None:
+    def _resolved(self, name: str, target: str, pool: PoolKind) -> None:
         address = parse_address(target, PORT)
         addresses = self.names.get(address.host, [] if address.host[:1].isalpha() else [address])
         if name in self.replicas:
-            self.perform(name, self.replicas[name].resolved(target, addresses, self.now(name)))
+            self.perform(name, self.replicas[name].resolved(target, addresses, self.now(name), pool))
 
     def _send(self, name: str, sent: Send) -> None:
         mine = next(where for where, who in self._at.items() if who == name)
-        to, source = self._at.get(sent.to, ""), mine
+        mine = mine if sent.pool is PoolKind.LAN else mine._replace(port=WAN_PORT)
+        to, pool, source = *self._listener(sent.to), mine
         if sent.reliable and sent.to in self._links:
-            to, source = self._links[sent.to]
+            to, source, pool = self._links[sent.to]
             to = to if to in self.replicas else ""
         elif sent.reliable:
-            source = self._dialled.setdefault((name, sent.to), Address(mine.host, LINK_PORTS + len(self._dialled)))
-            self._links[source] = (name, sent.to)
+            source = self._dialled.setdefault((name, sent.pool, sent.to), Address(mine.host, LINK_PORTS + len(self._dialled)))
+            self._links[source] = (name, sent.to, sent.pool)
         open_ = bool(to) and frozenset((name, to)) not in self.cut_pairs and self.passes(name, to, sent.reliable)
         if self.watch is not None:
             self.watch(name, to if open_ else "", sent)
         if open_:
-            self._after(self.delay_s, lambda: self._deliver(name, to, sent, source))
+            self._after(self.delay_s, lambda: self._deliver(name, to, sent, source, pool))
         elif sent.reliable:
-            self._after(self.delay_s, lambda: self._unreachable(name, sent.to))
+            self._after(self.delay_s, lambda: self._unreachable(name, sent.to, sent.pool))
 
-    def _deliver(self, name: str, to: str, sent: Send, source: Address) -> None:
+    def _listener(self, address: Address) -> tuple[str, PoolKind]:
+        """Who listens there, and for which pool; nobody: an empty name."""
+        if address.port != WAN_PORT:
+            return self._at.get(address, ""), PoolKind.LAN
+        name = self._at.get(address._replace(port=PORT), "")
+        return name if name and self.replicas[name].wan is not None else "", PoolKind.WAN
+
+    def _deliver(self, name: str, to: str, sent: Send, source: Address, pool: PoolKind) -> None:
         replica = self.replicas.get(to)
         if replica is None or frozenset((name, to)) in self.cut_pairs:
             if sent.reliable:
-                self._unreachable(name, sent.to)
+                self._unreachable(name, sent.to, sent.pool)
             return
         receive = replica.receive_reliable if sent.reliable else replica.receive
-        self.perform(to, receive(sent.data, source, self.now(to)))
+        self.perform(to, receive(sent.data, source, self.now(to), pool))
 
-    def _unreachable(self, name: str, address: Address) -> None:
+    def _unreachable(self, name: str, address: Address, pool: PoolKind = PoolKind.LAN) -> None:
         if name in self.replicas:
-            self.perform(name, self.replicas[name].unreachable(address, self.now(name)))
+            self.perform(name, self.replicas[name].unreachable(address, self.now(name), pool))
 
     # -- faults --------------------------------------------------------------------------------------------------
 

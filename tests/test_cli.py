@@ -257,6 +257,22 @@ def test_a_join_to_another_cluster_is_refused_with_exit_code_1_and_the_node_goes
         assert run("put", "a", "1", "--url", url).returncode == 0
 
 
+def test_a_join_of_the_wrong_pool_is_refused_with_exit_code_1_and_what_to_change() -> None:
+    gateway = ("--gateway", "--wan", "127.0.0.1:0")
+    with agent("--datacenter", "paris", *gateway) as one, agent("--datacenter", "tokyo", *gateway) as two, agent() as three:
+        facts, url = one.event("serving"), two.event("serving")["url"]
+        for arguments, words in (((facts["gossip"],), "another datacenter"), (("--wan", facts["gossip"]), f"WAN address, {facts['wan']}")):
+            refused = run("join", *arguments, "--url", url)
+            assert refused.returncode == 1
+            assert words in refused.stderr.decode()
+        assert run("join", "--wan", facts["wan"], "--url", url).returncode == 0
+        members = json.loads(run("members", "-o", "json", "--url", url).stdout)["members"]
+        assert [(member["pool"], member["datacenter"]) for member in members] == [("lan", "tokyo"), ("wan", "paris"), ("wan", "tokyo")]
+        refused = run("join", "--wan", facts["wan"], "--url", three.event("serving")["url"])
+        assert refused.returncode == 1
+        assert "--gateway" in refused.stderr.decode()
+
+
 # -- a cluster ---------------------------------------------------------------------------------------------------------
 
 

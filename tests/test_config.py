@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvgossip import config as config_module
-from kvgossip.config import GOSSIP_PORT, PROFILES, Address, Config, config_from, parse_address
+from kvgossip.config import GOSSIP_PORT, PROFILES, WAN_PARAMETERS, Address, Config, config_from, parse_address, wan_config
 from kvgossip.errors import ConfigError
 
 FIELDS = [field.name for field in dataclasses.fields(Config)]
@@ -160,6 +160,33 @@ def test_an_unknown_profile_or_parameter_is_named_with_the_known_ones() -> None:
     assert "probe_interval_s" in caught.value.hint
 
 
+# -- the WAN pool ------------------------------------------------------------------------------------------------
+
+
+def test_the_wan_pool_has_the_wan_profile_and_its_own_addresses_whatever_the_lan_pool_has() -> None:
+    one = config_from({"rumor_k": 2, "gateway": True, "wan": "10.0.0.1", "join": "a", "join_wan": "b"}, "local")
+    wan = wan_config(one)
+    assert (wan.gossip, wan.join, wan.rumor_k) == (Address("10.0.0.1", 7483), ("b",), 2)
+    assert all(getattr(wan, name) == value for name, value in PROFILES["wan"].items())
+
+
+def test_single_parameters_of_the_wan_pool_can_be_set() -> None:
+    one = config_from({"gateway": True, "probe_interval_s": 1, "wan_parameters": {"probe_interval_s": "8", "rumor_feedback": "off"}})
+    assert (one.probe_interval_s, wan_config(one).probe_interval_s, wan_config(one).rumor_feedback) == (1.0, 8.0, False)
+    assert wan_config(one).probe_timeout_s == PROFILES["wan"]["probe_timeout_s"]
+
+
+def test_what_belongs_to_the_one_store_cannot_differ_between_the_pools() -> None:
+    assert not {"digest_levels", "value_bytes_max", "clock_drift_max_s", "cluster", "datacenter"} & set(WAN_PARAMETERS)
+    assert set(WAN_PARAMETERS) <= set(FIELDS)
+
+
+def test_join_wan_without_gateway_is_refused_with_what_to_change() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config(join_wan=("a:1",))
+    assert "--gateway" in caught.value.hint
+
+
 # -- values as text ----------------------------------------------------------------------------------------------
 
 
@@ -181,6 +208,11 @@ def test_an_unknown_profile_or_parameter_is_named_with_the_known_ones() -> None:
         ("http", "127.0.0.1", Address("127.0.0.1", 7480)),
         ("advertise", None, None),
         ("name", "n1", "n1"),
+        ("wan", "10.0.0.1", Address("10.0.0.1", 7483)),
+        ("advertise_wan", "gateway.example", Address("gateway.example", 7483)),
+        ("wan_parameters", {"probe_interval_s": 6.5}, (("probe_interval_s", 6.5),)),
+        ("wan_parameters", "probe_interval_s = 6.5, rumor_k=2", (("probe_interval_s", "6.5"), ("rumor_k", "2"))),
+        ("wan_parameters", "", ()),
     ],
 )
 def test_a_value_may_be_text(name: str, value: Any, taken: Any) -> None:
@@ -213,6 +245,14 @@ def test_a_value_may_be_text(name: str, value: Any, taken: Any) -> None:
         ("name", 5),
         ("name", None),
         ("cluster", "no good"),
+        ("join_wan", ["a:1"]),
+        ("wan_parameters", "probe_interval_s"),
+        ("wan_parameters", {"probe_interval_s": 0}),
+        ("wan_parameters", {"probe_interval_s": "soon"}),
+        ("wan_parameters", {"digest_levels": 2}),
+        ("wan_parameters", {"name": "x"}),
+        ("wan_parameters", [1]),
+        ("wan_parameters", 5),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_refused(name: str, value: Any) -> None:

@@ -45,6 +45,13 @@ FAST: dict[str, Any] = {
 }
 
 
+GATEWAY: dict[str, Any] = {
+    "gateway": True,
+    "wan": LOOPBACK,
+    "wan_parameters": tuple((name, value) for name, value in FAST.items() if name not in ("gossip",)),
+}
+
+
 def configured(name: str = "n1", *friends: Node, **settings: Any) -> Config:
     return Config(**{**FAST, "name": name, "join": tuple(str(friend.address) for friend in friends), **settings})
 
@@ -306,6 +313,81 @@ async def test_lesson_15_a_join_to_another_cluster_is_refused_with_both_names_an
         assert [member.name for member in two.members()] == ["n2"]
         assert statistic(one, "frames_dropped.other_cluster") >= 1
         await two.put("a", b"still running")
+
+
+async def refused(joiner: Node, address: Address | None, *, wan: bool = False) -> str:
+    with pytest.raises(JoinRefusedError) as caught:
+        await joiner.join(str(address), wan=wan)
+    return str(caught.value)
+
+
+async def test_lesson_15_every_mixture_of_pools_is_refused_in_words_on_both_sides_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    async with (
+        Node(configured("g1", datacenter="paris", **GATEWAY)) as g1,
+        Node(configured("g2", datacenter="tokyo", **GATEWAY)) as g2,
+        Node(configured("p1", datacenter="paris")) as p1,
+        Node(configured("p2", datacenter="tokyo")) as p2,
+    ):
+        another = "belongs to the LAN pool of another datacenter"
+        accidents = [
+            (p1, p2, p2.address, False, another),
+            (p2, p1, p1.address, False, another),
+            (p1, g2, g2.wan_address, False, "this is the WAN address of a gateway of 'tokyo'"),
+            (g2, p1, p1.address, True, "belongs to the WAN pool, and this node is no gateway"),
+            (g2, g1, g1.address, True, f"this is the LAN address of a gateway; join its WAN address, {g1.wan_address}"),
+            (p1, g1, g1.wan_address, False, f"the WAN address of a gateway there; join its LAN address, {g1.address}"),
+        ]
+        for joiner, host, address, wan, words in accidents:
+            before = statistic(host, "frames_dropped.other_pool")
+            for _ in range(2):
+                text = await refused(joiner, address, wan=wan)
+                assert words in text, "and at once, also the second time"
+                assert f"this node is {joiner.name!r}" in text
+            assert statistic(host, "frames_dropped.other_pool") >= before + 2
+            assert any(words in logged and logged.startswith(f"{host.name}: dropped") for logged in caplog.messages)
+        assert all([member.name for member in node.members()] == [node.name] for node in (g1, g2, p1, p2))
+        await p1.put("still", b"running")
+
+
+async def test_two_datacenters_share_their_data_through_gateways() -> None:
+    async with (
+        Node(configured("g1", datacenter="paris", **GATEWAY)) as g1,
+        Node(configured("p1", g1, datacenter="paris")) as p1,
+        Node(configured("g2", datacenter="tokyo", **GATEWAY, join_wan=(str(g1.wan_address),))) as g2,
+        Node(configured("p2", g2, datacenter="tokyo")) as p2,
+    ):
+        await p2.wait_settled(TIMEOUT_S)
+        await until(lambda: len(g1.gateways()) == 2)
+        watcher = p2.watch()
+        await p1.put("a", b"1")
+        async with asyncio.timeout(TIMEOUT_S):
+            assert (await anext(watcher)).new.value == b"1"
+        await p2.delete("a")
+        await until_value(p1, "a", None)
+        assert [member.name for member in p1.members()] == ["g1", "p1"]
+        assert p1.gateways() == []
+        assert [(member.name, member.address) for member in g2.gateways()] == [("g1", g1.wan_address), ("g2", g2.wan_address)]
+        status = g1.status()
+        assert (status["gateway"], p1.status()["gateway"]) == (True, False)
+        assert [pool["name"] for pool in status["pools"].values()] == ["lan:paris", "wan"]
+        assert [pool["members"]["alive"] for pool in status["pools"].values()] == [2, 2]
+        assert status["statistics"]["frames_sent"] == sum(pool["statistics"]["frames_sent"] for pool in status["pools"].values())
+
+
+async def test_a_gateway_whose_wan_address_is_taken_says_so_and_leaves_nothing_open() -> None:
+    async with Node(configured("g1", **GATEWAY)) as one:
+        other = Node(configured("g2", gateway=True, wan=one.wan_address))
+        with pytest.raises(ConfigError, match=str(one.wan_address)):
+            await other.start()
+        assert other.config.gossip.port != one.config.gossip.port
+        with pytest.raises(LocalError):
+            other.members()
+
+
+async def test_a_node_that_is_no_gateway_says_so_when_it_is_to_join_the_wan_pool() -> None:
+    async with Node(configured()) as node:
+        with pytest.raises(ConfigError, match="no gateway"):
+            await node.join("127.0.0.1:7483", wan=True)
 
 
 async def test_a_name_that_a_live_node_holds_is_refused() -> None:

@@ -34,7 +34,7 @@ FOREIGN = {
     "other_pool of another kind": WAN.frame([PING]),
     "unknown_format": other_format(LAN.frame([PING])),
 }
-WORDS = {"other_cluster": "another cluster", "other_pool": "another pool", "unknown_format": "another format"}
+WORDS = {"other_cluster": "another cluster", "other_pool": "--gateway", "unknown_format": "another format"}
 
 
 def statistic(replica: Replica, name: str) -> float:

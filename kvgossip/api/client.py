@@ -73,8 +73,8 @@ class Client:
     async def status(self) -> Any:
         return _document(await self._call("GET", "/status"))
 
-    async def join(self, addresses: list[str]) -> Any:
-        return await self._command("/join", {"addresses": addresses})
+    async def join(self, addresses: list[str], wan: bool = False) -> Any:
+        return await self._command("/join", {"addresses": addresses, "wan": wan})
 
     async def leave(self) -> Any:
         return _document(await self._call("POST", "/leave"))

@@ -13,6 +13,7 @@ from kvgossip import __version__
 from kvgossip.api.answer import Answer, Answers
 from kvgossip.api.body import read_body
 from kvgossip.api.errors import RETRY_AFTER_S, RequestError
+from kvgossip.protocol.effect import PoolKind
 from kvgossip.protocol.member import Member
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ BLOCK_HINT = 'send {"target": "NAME"} or {"target": "10.2.0.0/16"}'
 
 
 class JoinBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What POST /join takes."""
+    """What POST /join takes. `wan`: the addresses are of gateways, and this node joins their pool."""
 
     addresses: Annotated[list[Annotated[str, Meta(min_length=1, max_length=300)]], Meta(min_length=1, max_length=64)]
+    wan: bool = False
 
 
 class BlockBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,7 +67,10 @@ class ClusterRoutes:
         return self._answers.json(503, document, f"Retry-After: {RETRY_AFTER_S}\r\n")
 
     async def members(self, request: web.BaseRequest, query: str) -> Answer:
-        return self._answers.json(200, {"members": [self._member(member) for member in self._node.members()]})
+        """The members of the own datacenter; on a gateway then those of the WAN pool, which has addresses of its own."""
+        pools = {PoolKind.LAN: self._node.members(), PoolKind.WAN: self._node.gateways()}
+        told = [self._member(member, pool) for pool, members in pools.items() for member in members]
+        return self._answers.json(200, {"members": told})
 
     async def status(self, request: web.BaseRequest, query: str) -> Answer:
         return self._answers.json(200, {"version": __version__, **self._node.status()})
@@ -73,8 +78,8 @@ class ClusterRoutes:
     async def join(self, request: web.BaseRequest, query: str) -> Answer:
         """Joins through any of these addresses; answers when a member has answered, or with the reason why none did."""
         told = await _command(request, JoinBody, 'send {"addresses": ["HOST:PORT", ...]}')
-        await self._node.join(*told.addresses)
-        return self._answers.json(200, {"joined": True, "members": len(self._node.members())})
+        await self._node.join(*told.addresses, wan=told.wan)
+        return self._answers.json(200, {"joined": True, "members": len(self._node.gateways() if told.wan else self._node.members())})
 
     async def leave(self, request: web.BaseRequest, query: str) -> Answer:
         """Leaves the cluster gracefully; the agent process ends after this answer."""
@@ -106,8 +111,8 @@ class ClusterRoutes:
         self._node.force_leave(told.name, prune=told.prune)
         return self._answers.json(200, {"name": told.name, "pruned": told.prune})
 
-    def _member(self, member: Member) -> dict[str, Any]:
-        return {**_record(member), "self": member.name == self._node.name, "blocked": self._node.is_blocked(member)}
+    def _member(self, member: Member, pool: PoolKind) -> dict[str, Any]:
+        return {**_record(member, pool), "self": member.name == self._node.name, "blocked": self._node.is_blocked(member)}
 
 
 async def _command(request: web.BaseRequest, kind: type[Body], hint: str) -> Body:
@@ -129,12 +134,13 @@ def _refuse_foreign_page(request: web.BaseRequest) -> None:
         )
 
 
-def _record(member: Member) -> dict[str, Any]:
+def _record(member: Member, pool: PoolKind) -> dict[str, Any]:
     # A node that serves HTTP on all its addresses tells the port only: its host is the one that peers reach.
     http = f"{member.host}{member.http}" if member.http.startswith(":") else member.http
     return {
         "name": member.name,
         "state": member.state.name.lower(),
+        "pool": pool.value,
         "address": str(member.address),
         "http": http or None,
         "datacenter": member.datacenter,

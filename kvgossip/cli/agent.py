@@ -17,6 +17,22 @@ _MORE = (
     "The command line wins over the environment, that over the file, that over the profile."
 )
 
+Gateway = Annotated[
+    bool, typer.Option("--gateway", envvar="KVGOSSIP_GATEWAY", help="Connect this datacenter with others: be in the WAN pool too.")
+]
+Wan = Annotated[
+    str | None,
+    typer.Option(envvar="KVGOSSIP_WAN", metavar="HOST:PORT", help="A gateway listens for gateways here; default 0.0.0.0:7483."),
+]
+AdvertiseWan = Annotated[
+    str | None,
+    typer.Option(envvar="KVGOSSIP_ADVERTISE_WAN", metavar="HOST:PORT", help="Where gateways reach it, if they see another address."),
+]
+JoinWan = Annotated[
+    list[str] | None,
+    typer.Option(envvar="KVGOSSIP_JOIN_WAN", metavar="HOST:PORT", help="A gateway to join; repeatable. The first datacenter: none."),
+]
+
 
 def agent(
     name: Annotated[str | None, typer.Option(envvar="KVGOSSIP_NAME", metavar="NAME", help="Unique; default: host name and port.")] = None,
@@ -44,6 +60,10 @@ def agent(
             help="A member to join; repeatable; DNS names use every record. None: found a cluster.",
         ),
     ] = None,
+    gateway: Gateway = False,
+    wan: Wan = None,
+    advertise_wan: AdvertiseWan = None,
+    join_wan: JoinWan = None,
     profile: Annotated[str | None, typer.Option(envvar="KVGOSSIP_PROFILE", metavar="lan|wan|local", help="Timing; default lan.")] = None,
     config: Annotated[Path | None, typer.Option(envvar="KVGOSSIP_CONFIG", metavar="FILE.toml", help="A file with any parameters.")] = None,
     log_level: Annotated[str, typer.Option(envvar="KVGOSSIP_LOG_LEVEL", metavar="LEVEL", help="debug, info, warning or error.")] = "info",
@@ -56,7 +76,9 @@ def agent(
     Examples:
 
     - `kvgossip agent`
-    - `kvgossip agent --http 127.0.0.1:7482 --gossip 127.0.0.1:7483 --join 127.0.0.1:7481`
+    - `kvgossip agent --http 127.0.0.1:7482 --gossip 127.0.0.1:7485 --join 127.0.0.1:7481`
+    - `kvgossip agent --datacenter paris --gateway`: a first datacenter, and the node that connects it with others
+    - `kvgossip agent --datacenter tokyo --gateway --join-wan gateway.paris.example:7483`: a second one
     """
     from kvgossip.cli.logs import log_to_stderr
     from kvgossip.cli.serving import open_standard_streams, serve
@@ -66,6 +88,7 @@ def agent(
     options = {
         "name": name, "cluster": cluster, "datacenter": datacenter, "http": http, "gossip": gossip,
         "advertise": advertise, "join": ",".join(join or ()),
+        "gateway": gateway or None, "wan": wan, "advertise_wan": advertise_wan, "join_wan": ",".join(join_wan or ()),
     }  # fmt: skip
     settings = load_config(options, os.environ, config, profile)
     log_to_stderr(log_level)

@@ -12,13 +12,16 @@ from kvgossip.cli.output import Format, Output, print_json, print_table, say
 
 
 def members(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
-    """Show every node that this node knows, and what it believes of it: alive, suspect, dead or left."""
+    """Show every node that this node knows, and what it believes of it: alive, suspect, dead or left.
+
+    A gateway is in two pools: it shows its datacenter as pool lan, then the gateways of all datacenters as pool wan.
+    """
     document = ask(url, lambda client: client.members())
     if output is Format.JSON:
         return print_json(document)
     for member in document["members"]:
         member["state"] += " (blocked)" if member["blocked"] else ""
-    columns = ("name", "state", "address", "http", "datacenter", "generation", "incarnation")
+    columns = ("name", "state", "pool", "address", "http", "datacenter", "generation", "incarnation")
     print_table(columns, ([member[column] for column in columns] for member in document["members"]))
 
 
@@ -32,6 +35,7 @@ def status(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
 
 def join(
     addresses: Annotated[list[str], typer.Argument(metavar="HOST:PORT...", help="Gossip addresses of members; DNS names are fine.")],
+    wan: Annotated[bool, typer.Option("--wan", help="Join the WAN pool: these are WAN addresses of gateways, and so is the node.")] = False,
     url: Url = DEFAULT_URL,
     output: Output = Format.TABLE,
 ) -> None:
@@ -40,8 +44,9 @@ def join(
     Examples:
 
     - `kvgossip join 10.0.0.5:7481 --url http://127.0.0.1:7480`
+    - `kvgossip join --wan gateway.dc2.example:7483`
     """
-    document = ask(url, lambda client: client.join(addresses))
+    document = ask(url, lambda client: client.join(addresses, wan))
     say(document, output, f"joined: {document['members']} members are known")
 
 

@@ -85,9 +85,12 @@ async def _tell_settled(node: Node, output: Format) -> None:
 
 def _announce(node: Node, server: ApiServer, output: Format) -> None:
     url = f"http://{_dialable(server.address)}"
+    wan = str(node.wan_address) if node.wan_address is not None else None
     if output is Format.JSON:
-        return _print_line({"event": "serving", "name": node.name, "url": url, "gossip": str(node.address), "cluster": node.config.cluster})
-    print(f"{node.name} serves {url}, gossip {node.address}, cluster {node.config.cluster}", flush=True)
+        facts = {"name": node.name, "url": url, "gossip": str(node.address), "wan": wan, "cluster": node.config.cluster}
+        return _print_line({"event": "serving", **facts})
+    where = f"gossip {node.address}{f', WAN {wan}' if wan else ''}"
+    print(f"{node.name} serves {url}, {where}, cluster {node.config.cluster}", flush=True)
 
 
 def _print_line(document: object) -> None:

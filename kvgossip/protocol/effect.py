@@ -7,6 +7,7 @@ A driver reads the clocks once an input, performs the effects in their order, an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple
 
 from kvgossip.config import Address
@@ -21,6 +22,16 @@ class Now(NamedTuple):
     wall_ms: int
 
 
+class PoolKind(Enum):
+    """Which of a node's pools: all nodes of its datacenter, or, on a gateway, the gateways of all datacenters.
+
+    Each has sockets of its own. Inputs and effects that concern the network say which they mean.
+    """
+
+    LAN = "lan"
+    WAN = "wan"
+
+
 @dataclass(frozen=True, slots=True)
 class Send:
     """Send these bytes to `to`: as one datagram, or, when `reliable`, as one frame over the TCP link with that address."""
@@ -28,6 +39,7 @@ class Send:
     to: Address
     data: bytes
     reliable: bool = False
+    pool: PoolKind = PoolKind.LAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,7 @@ class MemberChanged:
 
     old: Member | None
     new: Member | None
+    pool: PoolKind = PoolKind.LAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +81,7 @@ class Resolve:
     """Look up every address of this join target (`HOST:PORT`) and answer with `Replica.resolved`."""
 
     target: str
+    pool: PoolKind = PoolKind.LAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,7 @@ class Joined:
 
     source: Address
     name: str
+    pool: PoolKind = PoolKind.LAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +99,7 @@ class JoinRefused:
 
     source: Address
     text: str
+    pool: PoolKind = PoolKind.LAN
 
 
 @dataclass(frozen=True, slots=True)

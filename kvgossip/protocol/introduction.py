@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from kvgossip.config import Address, Config
-from kvgossip.protocol.effect import Effect, Joined, JoinRefused, Now
+from kvgossip.protocol.effect import Effect, Joined, JoinRefused, Now, PoolKind
 from kvgossip.protocol.link import Link
 from kvgossip.protocol.member import Member, Standing
 from kvgossip.protocol.membership import Membership
@@ -50,9 +50,10 @@ class Introductions:
         effects: list[Effect],
         refuse: Callable[[Address, str], None],
         standing: Callable[[], Standing],
+        pool: PoolKind = PoolKind.LAN,
     ) -> None:
         self._config, self._membership, self._link, self._effects = config, membership, link, effects
-        self._refuse, self._standing = refuse, standing
+        self._refuse, self._standing, self._pool = refuse, standing, pool
         self._asked: dict[Address, None] = {}
         self._checks: dict[int, NameCheck] = {}
 
@@ -73,21 +74,21 @@ class Introductions:
             return False
         del self._asked[source]
         if reply.site == self._membership.me.site:
-            self._effects.append(JoinRefused(source, f"{source} is this node itself: name another member"))
+            self._effects.append(JoinRefused(source, f"{source} is this node itself: name another member", self._pool))
         else:
             self._membership.observed_at(reply.observed_host)
             for member in members:
                 # a host that does not know its own address yet is where we found it
                 at_source = member.name == reply.sender and not member.host
                 self._membership.merge(replace(member, host=source.host) if at_source else member, now)
-            self._effects.append(Joined(source, reply.sender))
+            self._effects.append(Joined(source, reply.sender, self._pool))
         return True
 
     def failed(self, source: Address, text: str) -> None:
         """Whoever we asked there said no, or nothing."""
         if source in self._asked:
             del self._asked[source]
-            self._effects.append(JoinRefused(source, text))
+            self._effects.append(JoinRefused(source, text, self._pool))
 
     # -- the host ----------------------------------------------------------------------------------------------------
 

@@ -99,6 +99,7 @@ class Membership:
         self.leaving = False
         self.shut_out: Callable[[Member], bool] = lambda member: False
         self._host_is_learned = False
+        self.reached_otherwise: Callable[[Member], bool] | None = None
         self.spread(me)
 
     # -- questions ---------------------------------------------------------------------------------------------------
@@ -114,18 +115,32 @@ class Membership:
     def _is_reachable(self, member: Member) -> bool:
         return member.reachable and not self.shut_out(member)
 
+    @property
+    def peers(self) -> list[Member]:
+        """The reachable that rumors and exchanges go to: all, but for those that this node reaches otherwise (see pool.py)."""
+        otherwise = self.reached_otherwise
+        return self.reachable if otherwise is None else [member for member in self.reachable if not otherwise(member)]
+
+    def is_peer(self, member: Member) -> bool:
+        """Whether rumors and exchanges may go there."""
+        return self._is_reachable(member) and not (self.reached_otherwise is not None and self.reached_otherwise(member))
+
     def choose(self, count: int) -> list[Member]:
         """At most `count` different peers, near ones rather than far ones (protocol.md section 10)."""
-        if self._spatial_stale:
+        if self._spatial_stale or self.reached_otherwise is not None:
             self._spatial_stale = False
             here = self.me.location
-            self._spatial.refresh((member, distance_between(here, member.location)) for member in self.reachable)
+            self._spatial.refresh((member, distance_between(here, member.location)) for member in self.peers)
         return self._spatial.choose(self._rng, count)
 
     def gossip_targets(self, count: int, now: Now) -> list[Member]:
-        """Who hears the next round: some of the reachable, and for a while one of the dead, so that it can refute."""
+        """Who hears the next round: some of the peers, one of those that are reached otherwise, for news of members alone, and for a
+        while one of the dead, so that it can refute.
+        """
         since = now.monotonic_s - self._config.gossip_to_dead_s
-        return self.choose(count) + uniform(self._rng, [member for member in self.dead() if self._gone_s[member.name] > since], 1)
+        otherwise = [member for member in self.reachable if not self.is_peer(member)] if self.reached_otherwise is not None else []
+        dead = [member for member in self.dead() if self._gone_s[member.name] > since]
+        return self.choose(count) + uniform(self._rng, otherwise, 1) + uniform(self._rng, dead, 1)
 
     def dead(self) -> list[Member]:
         """The members that died, but not those that left: they may come back. Nor those that are blocked."""

@@ -30,8 +30,10 @@ class Data(Protocol):
 
     store: Store
     blocks: Blocks
-    news_s: float
-    """When the last merge was news, monotonic seconds."""
+
+    @property
+    def news_s(self) -> float:
+        """When the last merge was news, monotonic seconds."""
 
     @property
     def standing(self) -> Standing: ...

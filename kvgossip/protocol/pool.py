@@ -1,9 +1,13 @@
 """Pool: one gossip pool - membership, spreading and repair under one profile - and its door: frames in, frames out.
 
 The door knows who is outside (protocol.md section 1): a frame of another cluster or pool is dropped by its header alone, counted by
-reason, and once a minute for each source logged and answered with a refusal that lets the other side log the same reason. A frame
-that is not of our kind at all is only counted: answering it would make us a reflector. Whom the operator has blocked is dropped too,
-and gets nothing from us (blocking.py).
+reason, once a minute for each source logged, and answered with a refusal that lets the other side log the same reason: a datagram
+once a minute, since its source may be a lie, a frame of a link always, or whoever asks a second time to join would hear nothing. A frame
+that is not of our kind at all is only counted: answering it would make us a reflector. Whom the operator has blocked is dropped too, and
+gets nothing from us (blocking.py).
+
+A gateway has two pools over one copy of the data. `reached_otherwise` says of the WAN pool's members which of them it also reaches in
+its LAN pool: they are probed and told of members here too, but rumors and exchanges take the short way.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import Any
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.answering import chunks
-from kvgossip.protocol.effect import Effect, JoinRefused, Log, MemberChanged, Now, Resolve, Send
+from kvgossip.protocol.effect import Effect, JoinRefused, Log, MemberChanged, Now, PoolKind, Resolve, Send
 from kvgossip.protocol.introduction import Introductions
 from kvgossip.protocol.joining import Joining
 from kvgossip.protocol.member import Member, MemberState, Standing
@@ -52,6 +56,7 @@ from kvgossip.protocol.message import (
 )
 from kvgossip.protocol.outcome import Data
 from kvgossip.protocol.partition import PartitionWatch
+from kvgossip.protocol.refusal import pool_name, refusal_of
 from kvgossip.protocol.repair import Repair
 from kvgossip.protocol.spreading import Spreading
 from kvgossip.protocol.wire import BAD_MEMBER, HEADER_BYTES, Framing, encode, frame_bytes_max, is_refusal
@@ -65,12 +70,14 @@ QUESTIONS = (Ping, PingRequest, Pull, *LINK_QUESTIONS)
 
 
 class Pool:
-    """`me` is this node's own record, `pool` its kind and datacenter in words; effects are appended to `effects`."""
+    """`me` is this node's own record in it; effects are appended to `effects`. `beside` is this node's other pool, if it has one."""
 
-    def __init__(self, config: Config, pool: str, me: Member, data: Data, rng: Random, effects: list[Effect], now: Now) -> None:
+    def __init__(self, config: Config, kind: PoolKind, me: Member, data: Data, rng: Random, effects: list[Effect], now: Now) -> None:
+        self.kind, self.name = kind, pool_name(kind, config.datacenter)
+        self.beside: Pool | None = None
         self.counters: Counter[str] = Counter()
         self._config, self._data, self._effects = config, data, effects
-        self._framing = Framing(config.cluster, pool, frame_bytes_max(config))
+        self._framing = Framing(config.cluster, self.name, frame_bytes_max(config))
         self._complaints_s: dict[str, float] = {}
         self._lives_refused = 0
         self.membership = Membership(config, me, rng, self._send_probe, now)
@@ -79,7 +86,7 @@ class Pool:
         self.repair = Repair(config, data, self.membership, self, rng, effects, now)
         self.partition = PartitionWatch(config)
         self.joining = Joining(config.join, config, me.name, now)
-        self.introductions = Introductions(config, self.membership, self, effects, self.refuse, lambda: data.standing)
+        self.introductions = Introductions(config, self.membership, self, effects, self.refuse, lambda: data.standing, kind)
         self._handlers: dict[type, Callable[[Any, Address, Now], None]] = {
             Ack: self._on_ack,
             Nack: lambda told, source, now: self.membership.on_nack(told),
@@ -107,7 +114,7 @@ class Pool:
         data = self._framing.frame(units, compress=reliable)
         self.counters["bytes_sent"] += len(data)
         self.counters["frames_sent"] += 1
-        self._effects.append(Send(to, data, reliable))
+        self._effects.append(Send(to, data, reliable, self.kind))
 
     def send(self, told: Message, to: Address, *, reliable: bool = False) -> None:
         units = [encode(told)]
@@ -204,16 +211,22 @@ class Pool:
 
     def _drop(self, fault: RemoteError, data: bytes, source: Address, now: Now, reliable: bool) -> None:
         self.counters[f"frames_dropped.{fault.reason}"] += 1
-        reason = _REASONS.get(fault.reason)
-        if reason is not None and not is_refusal(data) and self._may_complain(f"{source.host} {fault.reason}", now):
+        other = self.beside.membership.me.address if self.beside is not None else None
+        reason = refusal_of(fault.reason, data, self.kind, self._config.datacenter, other)
+        if reason is None or is_refusal(data):
+            return
+        complains = self._may_complain(f"{source.host} {reason}", now)
+        if complains:
             self._effects.append(Log("WARNING", f"dropped a frame from {source}: {reason} ({self._here})"))
-            self._effects.append(Send(source, self._framing.refusal(reason), reliable))
+        if complains or reliable:
+            self._effects.append(Send(source, self._framing.refusal(reason), reliable, self.kind))
 
     def refuse(self, to: Address, text: str) -> None:
         """Say no to a node of our own cluster and pool."""
-        self._effects.append(Send(to, self._framing.refusal(text), reliable=True))
+        self._effects.append(Send(to, self._framing.refusal(text), reliable=True, pool=self.kind))
 
     def _on_refused(self, told: Refused, source: Address, now: Now) -> None:
+        self.counters["refusals_heard"] += 1
         text = f"refused by the node at {source} (cluster {told.cluster!r}, pool {told.pool!r}): {told.text} ({self._here})"
         if self._may_complain(f"{source.host} refused", now):
             self._effects.append(Log("WARNING", text))
@@ -261,7 +274,8 @@ class Pool:
         settled, peer_settled = self._data.standing is Standing.SETTLED, told.standing is Standing.SETTLED
         if not settled and self.joining.may_learn_from(told.sender, told.standing):
             self.repair.start(told.sender, now)
-        self.repair.saw_root(told.sender, told.root, now, act=asked and (peer_settled or not settled))
+        act = asked and (peer_settled or not settled) and self.membership.is_peer(self.membership.members[told.sender])
+        self.repair.saw_root(told.sender, told.root, now, act=act)
 
     # -- joining and changes of membership ---------------------------------------------------------------------------
 
@@ -278,13 +292,20 @@ class Pool:
     def join(self, addresses: Iterable[Address]) -> None:
         for address in addresses:
             if self._data.blocks.covers_address(address):
-                self._effects.append(JoinRefused(address, f"{address} is blocked on this node: `kvgossip unblock` it before you join it"))
+                text = f"{address} is blocked on this node: `kvgossip unblock` it before you join it"
+                self._effects.append(JoinRefused(address, text, self.kind))
             else:
                 self.introductions.ask(address)
 
     def is_member(self, name: str) -> bool:
         member = self.membership.members.get(name)
         return member is not None and member.reachable and not self._data.blocks.covers(member)
+
+    def knows_as_neighbour(self, name: str) -> bool:
+        """Whether one and the same node, a gateway, has this name in both pools of this node."""
+        here = self.membership.members.get(name)
+        there = self.beside.membership.members.get(name) if self.beside is not None else None
+        return here is not None and there is not None and here.site == there.site
 
     def regard_blocks(self, now: Now) -> None:
         """Somebody was blocked or unblocked."""
@@ -299,14 +320,14 @@ class Pool:
         self._report_lives_refused(now)
         changes, self.membership.changes = self.membership.changes, []
         for old, new in changes:
-            self._effects.append(MemberChanged(old, new))
+            self._effects.append(MemberChanged(old, new, self.kind))
             if old is None or old.name == self.membership.me.name:
                 continue
             self._watch_partition(old, new, now)
             if new is None:
                 self.repair.forget(old.name)
                 continue
-            if new.reachable and not old.reachable:
+            if not old.reachable and self.membership.is_peer(new):
                 self.repair.start(new.name, now)
             elif old.reachable and not new.reachable:
                 self.repair.forget(new.name)
@@ -346,7 +367,7 @@ class Pool:
         self.take_changes(now)
         settled = self._data.standing is Standing.SETTLED
         if self.joining.is_due(now, settled):
-            self._effects += [Resolve(target) for target in self.joining.strangers(self.is_member)]
+            self._effects += [Resolve(target, self.kind) for target in self.joining.strangers(self.is_member)]
             for name in [] if settled else self.joining.unexchanged():
                 self.repair.start(name, now)
         self.repair.tick(now)
@@ -360,13 +381,28 @@ class Pool:
             self.send_units([encode(self.membership.me)], peer.address)
         self.take_changes(now)
 
+    # -- questions ---------------------------------------------------------------------------------------------------
+
+    def statistics(self) -> dict[str, int]:
+        """Counters since the start and present sizes, by name."""
+        repair, membership = self.repair, self.membership
+        return {
+            **self.counters,
+            "rumors_hot": len(self.spreading.rumors),
+            "gossips_sent": self.spreading.gossips,
+            "rumors_cooled": self.spreading.rumors.cooled,
+            "exchanges_started": repair.started,
+            "exchanges_completed": repair.completed,
+            "exchanges_cut": repair.cut,
+            "exchanges_futile": repair.futile,
+            "awareness": membership.awareness.score,
+            "name_conflicts": membership.conflicts,
+            "names_refused": membership.names_refused,
+            "lives_refused": membership.lives_refused,
+            "blocked_news": membership.blocked_news,
+            "partitions_suspected": self.partition.count,
+        }
+
     @property
     def _here(self) -> str:
-        return f"this node is {self.membership.me.name!r} of cluster {self._framing.cluster!r}, pool {self._framing.pool!r}"
-
-
-_REASONS = {
-    "other_cluster": "it belongs to another cluster; give both the same --cluster, or stop joining them",
-    "other_pool": "it belongs to another pool; nodes of one pool have the same --datacenter",
-    "unknown_format": "it speaks another format of frames; run versions that have one in common",
-}
+        return f"this node is {self.membership.me.name!r} of cluster {self._framing.cluster!r}, pool {self.name!r}"

@@ -1,10 +1,21 @@
-"""Replica: one copy of the data and its pool, as one machine. Bytes, requests and the time go in, effects come out.
+"""Replica: one copy of the data and its pools, as one machine. Bytes, requests and the time go in, effects come out.
 
 Laws
 - A local write and a heard rumor are the same event: both end in `_take`, which merges, emits Changed and heats the rumor.
 - Every input returns the effects it asks for, in order; questions change nothing; no input raises on what a peer sent.
 - A write on a replica that has seen version v has a greater version than v.
 - Deadlines are state: `tick` does what is due, however late it is called, and never twice.
+
+Pools (protocol.md section 9): every node is in the LAN pool of its datacenter, a gateway in the WAN pool as well. Data crosses
+datacenters through gateways only, and by these laws:
+- What is news is a rumor in every pool. In the pool that did not bring it, it is told at once: nobody there has heard it yet.
+- What an exchange brings is no rumor in that pool, where others see the difference themselves (see repair.py). In the other pool it is one
+  while fewer than REKINDLED_MAX rumors are hot there: a few entries are what rumors have lost, or one write of an empty moment, and as
+  rumors they cross the pool in milliseconds instead of one exchange after the other. Many are a cut that has healed: they travel by
+  exchanges, whose cost follows the difference, instead of being told to everybody one by one. A node that catches up kindles nothing.
+- No storm: an entry becomes a rumor only by a merge that was news, which happens once a version and node, whatever pools it came from.
+- A node settles by any pool: by an exchange with a settled member of either; or, in a fresh cluster, when all its join addresses, of
+  both pools, have answered and exchanged. So the first nodes of a new datacenter wait for the data of the others, not for each other.
 """
 
 from __future__ import annotations
@@ -16,7 +27,7 @@ from random import Random
 
 from xxhash import xxh3_64_intdigest
 
-from kvgossip.config import Address, Config
+from kvgossip.config import Address, Config, wan_config
 from kvgossip.errors import (
     BadKeyError,
     ClockAheadError,
@@ -30,7 +41,7 @@ from kvgossip.errors import (
 from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.clocks import PeerClocks
 from kvgossip.protocol.digest import DigestTree
-from kvgossip.protocol.effect import Changed, Departed, Effect, Log, Now, Resolve, Settled
+from kvgossip.protocol.effect import Changed, Departed, Effect, Log, Now, PoolKind, Resolve, Settled
 from kvgossip.protocol.entry import (
     Entry,
     Version,
@@ -46,20 +57,23 @@ from kvgossip.protocol.hlc import HybridLogicalClock
 from kvgossip.protocol.member import Member, MemberState, Standing
 from kvgossip.protocol.outcome import Heat, Outcome
 from kvgossip.protocol.pool import Pool
+from kvgossip.protocol.share import Share
 from kvgossip.protocol.store import Store
 
 FAREWELL_ROUNDS = 2
+REKINDLED_MAX = 64
 CLOCK_COMPLAINT_S = 60.0
 
 
 class Replica:
     """One node's protocol machine.
 
-    `address`: where peers reach this node; an empty host is learned from the first member that answers a join.
-    `rng`: the only source of chance; one seed gives one trace. `now`: the time of the start. `config.name` must not be empty.
+    `address`: where peers reach this node; an empty host is learned from the first member that answers a join. `wan_address`: the same
+    of the WAN pool, for a gateway. `rng`: the only source of chance; one seed gives one trace. `now`: the time of the start.
+    `config.name` must not be empty. `pool` is the LAN pool, `wan` the WAN pool of a gateway.
     """
 
-    def __init__(self, config: Config, *, address: Address, rng: Random, now: Now) -> None:
+    def __init__(self, config: Config, *, address: Address, rng: Random, now: Now, wan_address: Address | None = None) -> None:
         if not config.name:
             raise ConfigError("a replica needs a name")
         self.config = config
@@ -68,13 +82,23 @@ class Replica:
         self.store = Store(DigestTree(config.digest_levels, xxh3_64_intdigest(config.cluster.encode())))
         self.blocks = Blocks()
         self.peer_clocks = PeerClocks()
-        self.settled = not config.join
+        self.settled = not config.join and not config.join_wan
         self.news_s = now.monotonic_s
         self.counters: Counter[str] = Counter()
         self._effects: list[Effect] = []
         self._departs_s: float | None = None
         self._departed = False
         self._clock_told_s = -math.inf
+        self.pool = self._pool(PoolKind.LAN, config, address, rng, now)
+        self.wan: Pool | None = None
+        self.pools: tuple[Pool, ...] = (self.pool,)
+        if config.gateway:
+            self.wan = self._pool(PoolKind.WAN, wan_config(config), wan_address or config.wan, rng, now)
+            self.pool.beside, self.wan.beside = self.wan, self.pool
+            self.wan.membership.reached_otherwise = self._is_in_lan
+            self.pools = (self.pool, self.wan)
+
+    def _pool(self, kind: PoolKind, config: Config, address: Address, rng: Random, now: Now) -> Pool:
         me = Member(
             name=config.name,
             host=address.host,
@@ -88,7 +112,12 @@ class Replica:
             zone=config.zone,
             coordinates=config.coordinates,
         )
-        self.pool = Pool(config, f"lan:{config.datacenter}", me, self, rng, self._effects, now)
+        return Pool(config, kind, me, Share(self, kind), rng, self._effects, now)
+
+    def _is_in_lan(self, gateway: Member) -> bool:
+        """Whether this node reaches this gateway, in its present life, in the LAN pool too."""
+        known = self.pool.membership.members.get(gateway.name)
+        return known is not None and known.site == gateway.site and self.pool.is_member(gateway.name)
 
     # -- writes ------------------------------------------------------------------------------------------------------
 
@@ -115,11 +144,11 @@ class Replica:
         if self._is_ahead(now):
             raise ClockAheadError(self._ahead_text(now), "set its clock right, by NTP for example, or write to another node")
         version = Version(self.hlc.tick(now.wall_ms), self.site)
-        self._take(key, make_record(version, value, content_type), now, heard_from=None, heat=Heat.AT_ONCE)
+        self._take(key, make_record(version, value, content_type), now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
         return self._drain()
 
-    def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat) -> Outcome:
-        """Offer what a peer sent. What cannot be accepted is counted by reason and costs nothing else (lesson 8)."""
+    def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat, pool: PoolKind = PoolKind.LAN) -> Outcome:
+        """Offer what a peer of this pool sent. What cannot be accepted is counted by reason and costs nothing else (lesson 8)."""
         try:
             check_key(key)
             check_record(record)
@@ -130,18 +159,28 @@ class Replica:
         except BadKeyError:
             self.counters["entries_refused.bad_key"] += 1
             return Outcome.REFUSED
-        return Outcome.NEWS if self._take(key, record, now, heard_from=heard_from, heat=heat) else Outcome.KNOWN
+        return Outcome.NEWS if self._take(key, record, now, heard_from=heard_from, heat=heat, pool=pool) else Outcome.KNOWN
 
-    def _take(self, key: str, record: bytes, now: Now, *, heard_from: str | None, heat: Heat) -> bool:
+    def _take(self, key: str, record: bytes, now: Now, *, heard_from: str | None, heat: Heat, pool: PoolKind) -> bool:
         """Merge; if it is news, say so and spread it. Every entry that this replica ever holds came through here."""
         news = self.store.merge(key, record)
         if news is None:
             return False
         self.news_s = now.monotonic_s
         self._effects.append(Changed(key, news.old, news.new))
-        if heat is not Heat.NOT:
-            self.pool.spreading.heat(key, record, heard_from, at_once=heat is Heat.AT_ONCE)
+        for each in self.pools:
+            if each.kind is not pool:
+                self._heat_elsewhere(each, key, record, heard_from, heat)
+            elif heat is not Heat.NOT:
+                each.spreading.heat(key, record, heard_from, at_once=heat is Heat.AT_ONCE)
         return True
+
+    def _heat_elsewhere(self, other: Pool, key: str, record: bytes, heard_from: str | None, heat: Heat) -> None:
+        """What is news in one pool is news in this other one."""
+        if heat is not Heat.NOT or (self.settled and len(other.spreading.rumors) < REKINDLED_MAX):
+            # who told it needs not hear it, but names are those of one pool: another node may have this one there
+            speaker = heard_from if heard_from is None or other.knows_as_neighbour(heard_from) else ""
+            other.spreading.heat(key, record, speaker, at_once=True)
 
     # -- other inputs ------------------------------------------------------------------------------------------------
 
@@ -149,31 +188,35 @@ class Replica:
         """The first input: begins to join."""
         return self.tick(now)
 
-    def receive(self, data: bytes, source: Address, now: Now) -> list[Effect]:
-        """A datagram from `source`."""
-        self.pool.receive(data, source, now, reliable=False)
+    def receive(self, data: bytes, source: Address, now: Now, pool: PoolKind = PoolKind.LAN) -> list[Effect]:
+        """A datagram from `source` to the address of this pool."""
+        self.in_pool(pool).receive(data, source, now, reliable=False)
         return self._drain()
 
-    def receive_reliable(self, data: bytes, source: Address, now: Now) -> list[Effect]:
+    def receive_reliable(self, data: bytes, source: Address, now: Now, pool: PoolKind = PoolKind.LAN) -> list[Effect]:
         """A frame of the TCP link whose remote address is `source`."""
-        self.pool.receive(data, source, now, reliable=True)
+        self.in_pool(pool).receive(data, source, now, reliable=True)
         return self._drain()
 
-    def unreachable(self, address: Address, now: Now) -> list[Effect]:
+    def unreachable(self, address: Address, now: Now, pool: PoolKind = PoolKind.LAN) -> list[Effect]:
         """A reliable frame to this address could not be delivered, or its link broke."""
-        self.pool.unreachable(address, now)
+        self.in_pool(pool).unreachable(address, now)
         return self._drain()
 
-    def resolved(self, target: str, addresses: Sequence[Address], now: Now) -> list[Effect]:
+    def resolved(self, target: str, addresses: Sequence[Address], now: Now, pool: PoolKind = PoolKind.LAN) -> list[Effect]:
         """The answer to Resolve; no addresses if there was none."""
         if not addresses:
             self._effects.append(Log("WARNING", f"the join address {target} cannot be resolved; it will be tried again"))
-        self.pool.join(self.pool.joining.resolved(target, addresses, self.pool.is_member))
+        joined = self.in_pool(pool)
+        joined.join(joined.joining.resolved(target, addresses, joined.is_member))
         return self._drain()
 
-    def join(self, targets: Sequence[str], now: Now) -> list[Effect]:
-        """An operator's wish to join these `HOST:PORT` now; the outcome comes as Joined or JoinRefused."""
-        self._effects.extend(Resolve(target) for target in self.pool.joining.add(targets))
+    def join(self, targets: Sequence[str], now: Now, pool: PoolKind = PoolKind.LAN) -> list[Effect]:
+        """An operator's wish to join these `HOST:PORT` of a pool now; the outcome comes as Joined or JoinRefused.
+
+        Raises ConfigError on a node that is not in such a pool.
+        """
+        self._effects.extend(Resolve(target, pool) for target in self.in_pool(pool).joining.add(targets))
         return self._drain()
 
     def settle(self, now: Now) -> list[Effect]:
@@ -184,9 +227,10 @@ class Replica:
     def leave(self, now: Now) -> list[Effect]:
         """Tell the peers that this node goes; Departed follows when they have had time to hear it."""
         if self._departs_s is None:
-            self.pool.leave(now)
-            rounds = FAREWELL_ROUNDS if self.pool.membership.reachable else 0
-            self._departs_s = now.monotonic_s + rounds * self.config.gossip_interval_s
+            for pool in self.pools:
+                pool.leave(now)
+            anybody = any(pool.membership.reachable for pool in self.pools)
+            self._departs_s = now.monotonic_s + (FAREWELL_ROUNDS if anybody else 0) * self.config.gossip_interval_s
         return self._drain()
 
     def block(self, target: str, now: Now) -> list[Effect]:
@@ -194,16 +238,20 @@ class Replica:
         if target == self.name:
             raise ConfigError(f"{target!r} is this node itself", "name another member, or stop this one with `kvgossip leave`")
         self.blocks.add(target)
-        known = self.pool.membership.members.get(target)
-        if known is not None:
-            self.blocks.learn(known.address, target)
-        self.pool.regard_blocks(now)
-        return self._drain()
+        for pool in self.pools:
+            known = pool.membership.members.get(target)
+            if known is not None:
+                self.blocks.learn(known.address, target)
+        return self._regard_blocks(now)
 
     def unblock(self, target: str, now: Now) -> list[Effect]:
         """Take a block back. Raises NotFoundError if there is none."""
         self.blocks.remove(target)
-        self.pool.regard_blocks(now)
+        return self._regard_blocks(now)
+
+    def _regard_blocks(self, now: Now) -> list[Effect]:
+        for pool in self.pools:
+            pool.regard_blocks(now)
         return self._drain()
 
     def force_leave(self, name: str, now: Now, *, prune: bool = False) -> list[Effect]:
@@ -211,33 +259,35 @@ class Replica:
 
         Raises NotFoundError for an unknown name, StillAliveError for a member that answers probes and is not blocked here.
         """
-        membership = self.pool.membership
-        known = membership.members.get(name)
-        if known is None:
-            raise NotFoundError(f"no member is named {name!r}", "`kvgossip members` shows who is known")
         if name == self.name:
             raise StillAliveError(f"{name!r} is this node itself", "let it leave with `kvgossip leave`")
-        if known.state is MemberState.ALIVE and not self.blocks.covers(known):
-            raise StillAliveError(
-                f"the member {name!r} at {known.address} answers probes, so it would come back at once",
-                "stop it; or, if it belongs elsewhere, block it on every node of this cluster first",
-            )
-        membership.declare_left(name, now)
-        if prune:
-            membership.bury(known, now)
-        self.pool.take_changes(now)
+        knowing = [(pool, pool.membership.members[name]) for pool in self.pools if name in pool.membership.members]
+        if not knowing:
+            raise NotFoundError(f"no member is named {name!r}", "`kvgossip members` shows who is known")
+        for _, known in knowing:
+            if known.state is MemberState.ALIVE and not self.blocks.covers(known):
+                raise StillAliveError(
+                    f"the member {name!r} at {known.address} answers probes, so it would come back at once",
+                    "stop it; or, if it belongs elsewhere, block it on every node of this cluster first",
+                )
+        for pool, known in knowing:
+            pool.membership.declare_left(name, now)
+            if prune:
+                pool.membership.bury(known, now)
+            pool.take_changes(now)
         return self._drain()
 
     def deadline(self) -> float | None:
         """Call `tick` no later than this, monotonic seconds. May lie in the past: then at the end of this turn. None: never."""
         if self._departs_s is not None:
             return None if self._departed else self._departs_s
-        return self.pool.deadline()
+        return self.pool.deadline() if self.wan is None else min(self.pool.deadline(), self.wan.deadline())
 
     def tick(self, now: Now) -> list[Effect]:
         """Do whatever is due."""
         if self._departs_s is None:
-            self.pool.tick(now)
+            for pool in self.pools:
+                pool.tick(now)
         elif now.monotonic_s >= self._departs_s and not self._departed:
             self._departed = True
             self._effects.append(Departed())
@@ -261,21 +311,25 @@ class Replica:
 
     def introduced(self) -> None:
         """A join address turned out to be our own: perhaps there is no other one."""
-        if self.pool.joining.all_exchanged():
+        if self._all_exchanged():
             self._settle()
 
     def exchanged(self, peer: str, peer_standing: Standing, now: Now) -> None:
         """An exchange with this peer completed: perhaps that was what we waited for before answering reads (protocol.md section 8)."""
-        self.pool.joining.exchanged(peer, peer_standing)
-        if peer_standing is Standing.SETTLED or self.pool.joining.all_exchanged():
+        for pool in self.pools:
+            pool.joining.exchanged(peer, peer_standing)
+        if peer_standing is Standing.SETTLED or self._all_exchanged():
             self._settle()
+
+    def _all_exchanged(self) -> bool:
+        return all(pool.joining.all_exchanged() for pool in self.pools)
 
     @property
     def standing(self) -> Standing:
         """What peers are told of how much this replica's answers are worth."""
         if self.settled:
             return Standing.SETTLED
-        return Standing.FRESH if self.pool.joining.all_answered() else Standing.WAITING
+        return Standing.FRESH if all(pool.joining.all_answered() for pool in self.pools) else Standing.WAITING
 
     def _settle(self) -> None:
         if not self.settled:
@@ -295,8 +349,15 @@ class Replica:
 
     @property
     def member(self) -> Member:
-        """This node's own record."""
+        """This node's own record in its LAN pool."""
         return self.pool.membership.me
+
+    def in_pool(self, kind: PoolKind) -> Pool:
+        """This node's pool of that kind. Raises ConfigError where it has none."""
+        pool = self.pool if kind is PoolKind.LAN else self.wan
+        if pool is None:
+            raise ConfigError(f"the node {self.name!r} is no gateway, so it is not in the WAN pool", "start its agent with --gateway")
+        return pool
 
     @property
     def root(self) -> int:
@@ -318,36 +379,19 @@ class Replica:
         """At most `limit` live entries whose keys start with `prefix` and are greater than `after`, sorted by code point."""
         return [entry_of(key, record) for key, record in self.store.scan(prefix, after, limit)]
 
-    def members(self) -> list[Member]:
-        """Everybody this node knows, itself included, sorted by name."""
-        table = self.pool.membership.members
+    def members(self, pool: PoolKind = PoolKind.LAN) -> list[Member]:
+        """Everybody this node knows in that pool, itself included, sorted by name. Raises ConfigError as `in_pool`."""
+        table = self.in_pool(pool).membership.members
         return [table[name] for name in sorted(table)]
 
     def last_exchange_s(self, now: Now) -> float | None:
         """Seconds since an exchange of this node's last completed; None if none ever did."""
-        completed_s = self.pool.repair.completed_s
-        return None if completed_s is None else now.monotonic_s - completed_s
+        completed_s = [pool.repair.completed_s for pool in self.pools if pool.repair.completed_s is not None]
+        return now.monotonic_s - max(completed_s) if completed_s else None
 
     def statistics(self) -> dict[str, int | float]:
-        """Counters since the start and present sizes, by name."""
-        repair, membership = self.pool.repair, self.pool.membership
-        return {
-            **self.counters,
-            **self.pool.counters,
-            "keys": self.store.live,
-            "entries": len(self.store),
-            "record_bytes": self.store.record_bytes,
-            "rumors_hot": len(self.pool.spreading.rumors),
-            "gossips_sent": self.pool.spreading.gossips,
-            "rumors_cooled": self.pool.spreading.rumors.cooled,
-            "exchanges_started": repair.started,
-            "exchanges_completed": repair.completed,
-            "exchanges_cut": repair.cut,
-            "exchanges_futile": repair.futile,
-            "awareness": membership.awareness.score,
-            "name_conflicts": membership.conflicts,
-            "names_refused": membership.names_refused,
-            "lives_refused": membership.lives_refused,
-            "blocked_news": membership.blocked_news,
-            "partitions_suspected": self.pool.partition.count,
-        }
+        """Counters since the start and present sizes, by name; those of the pools added up."""
+        told: Counter[str] = Counter(self.counters)
+        for pool in self.pools:
+            told.update(pool.statistics())
+        return {**told, "keys": self.store.live, "entries": len(self.store), "record_bytes": self.store.record_bytes}

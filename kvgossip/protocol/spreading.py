@@ -74,7 +74,7 @@ class Spreading:
 
     def heat(self, key: str, record: bytes, heard_from: str | None, *, at_once: bool) -> None:
         """Spread this news, at once or from the next round on."""
-        if self._membership.reachable and self.rumors.policy.k:
+        if self._membership.peers and self.rumors.policy.k:
             unit = self._rumor(key, record)
             self.rumors.heat(key, unit or self._notice(key, record), heard_from, at_once=at_once, is_notice=unit is None)
             if not at_once and self._next_round_s < self._data.news_s:
@@ -97,7 +97,7 @@ class Spreading:
         return self._next_round_s if busy else None
 
     def tick(self, now: Now) -> None:
-        if not self._membership.reachable:
+        if not self._membership.peers:
             self.rumors.cool_all()
         pushes = self.rumors.policy.mode.pushes
         fresh = self.rumors.take_fresh() if self.rumors.fresh else []
@@ -115,7 +115,7 @@ class Spreading:
         forwarded = [rumor for rumor in fresh if not rumor.own]
         if own:
             peers = self._membership.choose(max(self._config.direct_fanout, self._config.gossip_fanout))
-            self._round(peers, own, direct=len(peers) == len(self._membership.reachable))
+            self._round(peers, own, direct=len(peers) == len(self._membership.peers))
         if forwarded:
             self._round(self._membership.choose(self._config.gossip_fanout), forwarded)
 
@@ -126,7 +126,7 @@ class Spreading:
 
     def flush(self) -> None:
         """Tell as many peers as possible before leaving."""
-        for peer in self._membership.reachable[: 4 * self._config.gossip_fanout]:
+        for peer in self._membership.peers[: 4 * self._config.gossip_fanout]:
             self._tell(peer, list(self.rumors.hot()))
 
     def _round(self, targets: Sequence[Member], rumors: list[HotRumor], *, direct: bool = False) -> None:
@@ -135,12 +135,12 @@ class Spreading:
 
     def _tell(self, peer: Member, rumors: Iterable[HotRumor], *, direct: bool = False, hunts: int = 0) -> None:
         """Packets for one peer: membership news first, then rumors, each filled to the datagram limit."""
-        peers = len(self._membership.reachable)
+        peers = len(self._membership.peers)
         units = self._link.news_for(peer, self._config.datagram_bytes_max - HEADER_BYTES)
         room = self._room(units)
         batch: list[HotRumor] = []
         budget = ROUND_BYTES_MAX
-        for rumor in rumors if peer.reachable else ():
+        for rumor in rumors if self._membership.is_peer(peer) else ():
             if budget <= 0:
                 break
             if not self.rumors.contact(peer.name, rumor, peers):
@@ -227,7 +227,7 @@ class Spreading:
     def on_busy(self, answer: Busy) -> None:
         """Hunt: try somebody else, a bounded number of times."""
         packet = self.rumors.refused(answer.sequence)
-        others = [peer for peer in self._membership.reachable if packet is not None and peer.name != packet.peer]
+        others = [peer for peer in self._membership.peers if packet is not None and peer.name != packet.peer]
         if packet is not None and packet.hunts < self.rumors.policy.hunt and others:
             self._tell(self._rng.choice(others), packet.rumors, hunts=packet.hunts + 1)
 

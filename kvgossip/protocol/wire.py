@@ -74,7 +74,7 @@ class Framing:
         self.cluster, self.pool = cluster, pool
         self._bytes_max = bytes_max
         self._cluster_fingerprint = xxh3_64_intdigest(f"cluster {cluster}".encode())
-        self._pool_fingerprint = xxh3_64_intdigest(f"pool {pool}".encode()) & 0xFFFFFFFF
+        self._pool_fingerprint = _pool_fingerprint(pool)
         self._head = self._header(0)
         self._head_compressed = self._header(FLAG_COMPRESSED)
 
@@ -137,6 +137,15 @@ class Framing:
 def is_refusal(data: bytes) -> bool:
     """Whether a frame, of whatever cluster and format, says no."""
     return len(data) >= HEADER_BYTES and bool(data[3] & FLAG_REFUSED)
+
+
+def is_of_pool(data: bytes, pool: str) -> bool:
+    """Whether a frame carries the fingerprint of this pool."""
+    return len(data) >= HEADER_BYTES and int.from_bytes(data[HEADER_BYTES - 4 : HEADER_BYTES]) == _pool_fingerprint(pool)
+
+
+def _pool_fingerprint(pool: str) -> int:
+    return xxh3_64_intdigest(f"pool {pool}".encode()) & 0xFFFFFFFF
 
 
 def _units(data: memoryview) -> Opened:

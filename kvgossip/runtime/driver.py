@@ -14,13 +14,26 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from kvgossip.config import GOSSIP_PORT, Address, Config, parse_address
+from kvgossip.config import GOSSIP_PORT, WAN_PORT, Address, Config, parse_address
 from kvgossip.errors import ConfigError
-from kvgossip.protocol.effect import Changed, Departed, Effect, Joined, JoinRefused, Log, MemberChanged, Now, Resolve, Send, Settled
+from kvgossip.protocol.effect import (
+    Changed,
+    Departed,
+    Effect,
+    Joined,
+    JoinRefused,
+    Log,
+    MemberChanged,
+    Now,
+    PoolKind,
+    Resolve,
+    Send,
+    Settled,
+)
 from kvgossip.protocol.replica import Replica
 from kvgossip.runtime.transport import Transport
 from kvgossip.runtime.watch import Watches
@@ -29,6 +42,7 @@ from kvgossip.runtime.wish import JoinWish
 # uvloop counts in milliseconds: a timer that fires that much early would have to be set again
 TIMER_STEP_S = 0.001
 AFTER_A_BUG_S = 1.0
+DEFAULT_PORTS = {PoolKind.LAN: GOSSIP_PORT, PoolKind.WAN: WAN_PORT}
 
 log = logging.getLogger("kvgossip")
 
@@ -38,17 +52,22 @@ def read_clocks() -> Now:
 
 
 class Driver:
-    """`transport` is bound, and its callbacks are this driver's `on_...`; `address` is where peers reach the node, as Replica takes it.
+    """`transports` are bound, one for each pool, and their callbacks are this driver's `on_...` for that pool; `addresses` are where
+    peers reach the node, by pool, as Replica takes them.
 
     `settled` and `departed` are set once the replica says so, and both when the driver is closed.
     """
 
-    def __init__(self, config: Config, address: Address, transport: Transport, watches: Watches) -> None:
+    def __init__(
+        self, config: Config, addresses: Mapping[PoolKind, Address], transports: Mapping[PoolKind, Transport], watches: Watches
+    ) -> None:
         # seeded by the operating system, so that no two lives are alike
-        self.replica = Replica(config, address=address, rng=Random(), now=read_clocks())
+        self.replica = Replica(
+            config, address=addresses[PoolKind.LAN], wan_address=addresses.get(PoolKind.WAN), rng=Random(), now=read_clocks()
+        )
         self.settled, self.departed = asyncio.Event(), asyncio.Event()
         self.wishes: set[JoinWish] = set()
-        self._name, self._transport, self._watches = config.name, transport, watches
+        self._name, self._transports, self._watches = config.name, transports, watches
         self._loop = asyncio.get_running_loop()
         self._lookups: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
@@ -68,7 +87,7 @@ class Driver:
         """Perform the effects of an input, in their order; then see to the timer."""
         for effect in effects:
             if isinstance(effect, Send):
-                self._transport.send(effect.to, effect.data, effect.reliable)
+                self._transports[effect.pool].send(effect.to, effect.data, effect.reliable)
             elif isinstance(effect, Changed):
                 self._watches.publish(effect)
             else:
@@ -93,20 +112,20 @@ class Driver:
 
     # -- inputs ------------------------------------------------------------------------------------------------------
 
-    def on_datagram(self, data: bytes, source: Address) -> None:
+    def on_datagram(self, pool: PoolKind, data: bytes, source: Address) -> None:
         if not self._closed:
             now = read_clocks()
-            self.do(self.replica.receive(data, source, now), now)
+            self.do(self.replica.receive(data, source, now, pool), now)
 
-    def on_frame(self, data: bytes, source: Address) -> None:
+    def on_frame(self, pool: PoolKind, data: bytes, source: Address) -> None:
         if not self._closed:
             now = read_clocks()
-            self.do(self.replica.receive_reliable(data, source, now), now)
+            self.do(self.replica.receive_reliable(data, source, now, pool), now)
 
-    def on_unreachable(self, address: Address) -> None:
+    def on_unreachable(self, pool: PoolKind, address: Address) -> None:
         if not self._closed:
             now = read_clocks()
-            self.do(self.replica.unreachable(address, now), now)
+            self.do(self.replica.unreachable(address, now, pool), now)
 
     def _tick(self) -> None:
         self._timer, self._tick_s = None, math.inf
@@ -134,38 +153,42 @@ class Driver:
     # -- effects -----------------------------------------------------------------------------------------------------
 
     def _resolve(self, effect: Resolve) -> None:
-        task = self._loop.create_task(self._look_up(effect.target))
+        task = self._loop.create_task(self._look_up(effect.target, effect.pool))
         self._lookups.add(task)
         task.add_done_callback(self._lookups.discard)
 
-    async def _look_up(self, target: str) -> None:
+    async def _look_up(self, target: str, pool: PoolKind) -> None:
         try:
-            host, port = parse_address(target, GOSSIP_PORT)
+            host, port = parse_address(target, DEFAULT_PORTS[pool])
         except ConfigError:
             found = []
         else:
-            found = await self._transport.look_up(host, port)
-        for wish in self.wishes:
+            found = await self._transports[pool].look_up(host, port)
+        for wish in self._wishes_of(pool):
             wish.resolved(target, found)
         now = read_clocks()
-        self.do(self.replica.resolved(target, found, now), now)
+        self.do(self.replica.resolved(target, found, now, pool), now)
+
+    def _wishes_of(self, pool: PoolKind) -> list[JoinWish]:
+        return [wish for wish in self.wishes if wish.pool is pool]
 
     def _joined(self, effect: Joined) -> None:
-        for wish in self.wishes:
+        for wish in self._wishes_of(effect.pool):
             wish.joined(effect.source)
 
     def _refused(self, effect: JoinRefused) -> None:
-        heard = [wish.refused(effect.source, effect.text) for wish in self.wishes]
+        heard = [wish.refused(effect.source, effect.text) for wish in self._wishes_of(effect.pool)]
         # an operator who waits is told; of the joins that the node makes by itself the log tells
         if not any(heard):
             self._log(logging.INFO, effect.text)
 
     def _member_changed(self, effect: MemberChanged) -> None:
         old, new = effect.old, effect.new
+        where = " in the WAN pool" if effect.pool is PoolKind.WAN else ""
         if new is None:
-            self._log(logging.INFO, f"forgot the member {old.name if old else '?'}")
+            self._log(logging.INFO, f"forgot the member {old.name if old else '?'}{where}")
         elif old is None or old.state != new.state:
-            self._log(logging.INFO, f"{new.name} at {new.address} is {new.state.name.lower()}")
+            self._log(logging.INFO, f"{new.name} at {new.address} is {new.state.name.lower()}{where}")
 
     def _log(self, level: int, text: str) -> None:
         log.log(level, "%s: %s", self._name, text)

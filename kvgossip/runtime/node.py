@@ -11,21 +11,23 @@ import builtins
 import re
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any
 
-from kvgossip.config import GOSSIP_PORT, Address, Config, parse_address
+from kvgossip.config import Address, Config, parse_address, wan_config
 from kvgossip.errors import LocalError, NotSettledError
-from kvgossip.protocol.effect import Changed, Effect, Now
+from kvgossip.protocol.effect import Changed, Effect, Now, PoolKind
 from kvgossip.protocol.entry import Entry
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.partition import PartitionWatch
+from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire import frame_bytes_max
-from kvgossip.runtime.driver import Driver, read_clocks
+from kvgossip.runtime.driver import DEFAULT_PORTS, Driver, read_clocks
 from kvgossip.runtime.links import LinkLimits
 from kvgossip.runtime.sockets import ANY_HOSTS
 from kvgossip.runtime.transport import Transport
@@ -51,26 +53,38 @@ class Node:
     def __init__(self, config: Config | None = None) -> None:
         self.config = _completed(config or Config(), 0)
         self._watches = Watches(self.config.watch_events_max)
-        self._transport: Transport | None = None
+        self._transports: dict[PoolKind, Transport] = {}
         self._driver: Driver | None = None
 
     # -- life --------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Open the sockets and begin to join. Raises ConfigError when the gossip address cannot be used; then nothing is open."""
-        if self._transport is not None:
+        if self._transports:
             raise LocalError(f"the node {self.name!r} runs already")
-        transport = self._transport = Transport(LinkLimits(frame_bytes_max=frame_bytes_max(self.config)))
         try:
-            bound = await transport.bind(self.config.gossip)
-            self.config = _completed(self.config, bound.port)
-            driver = self._driver = Driver(self.config, _told_address(self.config, bound), transport, self._watches)
-            await transport.serve(driver.on_datagram, driver.on_frame, driver.on_unreachable)
+            addresses = {PoolKind.LAN: _told_address(self.config.advertise, await self._bind(PoolKind.LAN, self.config.gossip))}
+            if self.config.gateway:
+                addresses[PoolKind.WAN] = _told_address(self.config.advertise_wan, await self._bind(PoolKind.WAN, self.config.wan))
+            driver = self._driver = Driver(self.config, addresses, self._transports, self._watches)
+            for pool, transport in self._transports.items():
+                await transport.serve(*(partial(told, pool) for told in (driver.on_datagram, driver.on_frame, driver.on_unreachable)))
             now = read_clocks()
             driver.do(driver.replica.start(now), now)
         except BaseException:
             await self._close()
             raise
+
+    async def _bind(self, pool: PoolKind, wanted: Address) -> Address:
+        """Take the sockets of a pool; the configuration then tells their port."""
+        config = self.config if pool is PoolKind.LAN else wan_config(self.config)
+        transport = self._transports[pool] = Transport(LinkLimits(frame_bytes_max=frame_bytes_max(config)))
+        bound = await transport.bind(wanted)
+        if pool is PoolKind.WAN:
+            self.config = replace(self.config, wan=Address(wanted.host, bound.port))
+        else:
+            self.config = _completed(self.config, bound.port)
+        return bound
 
     async def stop(self, *, leave: bool = True) -> None:
         """Leave, unless told not to, and close everything. Watchers get what waits for them, and end. Harmless when repeated."""
@@ -94,9 +108,8 @@ class Node:
             if driver is not None:
                 await driver.close()
         finally:
-            if self._transport is not None:
-                await self._transport.close()
-                self._transport = None
+            transports, self._transports = list(self._transports.values()), {}
+            await asyncio.gather(*(transport.close() for transport in transports))
 
     @property
     def name(self) -> str:
@@ -107,6 +120,14 @@ class Node:
     def address(self) -> Address:
         """Where peers reach this node. The host is empty until a peer has told it, where the configuration does not."""
         return self._driver.replica.member.address if self._driver is not None else self.config.advertise or self.config.gossip
+
+    @property
+    def wan_address(self) -> Address | None:
+        """Where other gateways reach this one; None where it is no gateway. The host as for `address`."""
+        if not self.config.gateway:
+            return None
+        wan = self._driver.replica.wan if self._driver is not None else None
+        return wan.membership.me.address if wan is not None else self.config.advertise_wan or self.config.wan
 
     # -- data --------------------------------------------------------------------------------------------------------
 
@@ -177,17 +198,18 @@ class Node:
         driver, now = self._running, read_clocks()
         driver.do(driver.replica.settle(now), now)
 
-    async def join(self, *targets: str, timeout_s: float = JOIN_TIMEOUT_S) -> None:
-        """Join through any of these `HOST:PORT`; returns once a member has taken this node in.
+    async def join(self, *targets: str, wan: bool = False, timeout_s: float = JOIN_TIMEOUT_S) -> None:
+        """Join through any of these `HOST:PORT`; returns once a member has taken this node in. `wan`: into the WAN pool, for gateways.
 
         Raises JoinRefusedError with every reason when all refused or did not answer, ConfigError when none could be asked.
         """
+        pool = PoolKind.WAN if wan else PoolKind.LAN
         for target in targets:
-            parse_address(target, GOSSIP_PORT)
-        driver, now, wish = self._running, read_clocks(), JoinWish(targets)
+            parse_address(target, DEFAULT_PORTS[pool])
+        driver, now, wish = self._running, read_clocks(), JoinWish(targets, pool)
         driver.wishes.add(wish)
         try:
-            driver.do(driver.replica.join(targets, now), now)
+            driver.do(driver.replica.join(targets, now, pool), now)
             await wish.wait(timeout_s)
         finally:
             driver.wishes.discard(wish)
@@ -222,8 +244,13 @@ class Node:
         return self._running.replica.blocks.covers(member)
 
     def members(self) -> builtins.list[Member]:
-        """Everybody this node knows, itself included, sorted by name."""
+        """Everybody this node knows in its datacenter, itself included, sorted by name."""
         return self._running.replica.members()
+
+    def gateways(self) -> builtins.list[Member]:
+        """The members of the WAN pool, sorted by name; empty where this node is no gateway. Addresses are those of that pool."""
+        replica = self._running.replica
+        return replica.members(PoolKind.WAN) if replica.wan is not None else []
 
     @property
     def last_exchange_age_s(self) -> float | None:
@@ -234,11 +261,11 @@ class Node:
         """What an operator may want to know, ready for JSON. `statistics` are the replica's, `transport` the sockets'."""
         replica, now = self._running.replica, read_clocks()
         statistics = replica.statistics()
-        states = Counter(member.state for member in replica.members())
         return {
             "name": self.name,
             "cluster": self.config.cluster,
             "datacenter": self.config.datacenter,
+            "gateway": self.config.gateway,
             "site": f"{replica.site:016x}",
             "gossip": str(self.address),
             "http": str(self.config.http) if self.config.http else None,
@@ -246,7 +273,7 @@ class Node:
             "memory_only": True,
             "root": f"{replica.root:016x}",
             "keys": statistics["keys"],
-            "members": {state.name.lower(): states[state] for state in MemberState},
+            "members": _states(replica.pool),
             "clock_ahead_s": replica.peer_clocks.ahead_s(now),
             "suspected_partition": _partition(replica.pool.partition, now),
             "blocked": replica.blocks.targets(),
@@ -254,7 +281,18 @@ class Node:
             "watchers": len(self._watches),
             "watchers_cut_off": self._watches.lagged,
             "statistics": statistics,
-            "transport": self._transport.statistics() if self._transport is not None else {},
+            "transport": _added_up(each.statistics() for each in self._transports.values()),
+            "pools": {pool.kind.value: self._pool_status(pool, now) for pool in replica.pools},
+        }
+
+    def _pool_status(self, pool: Pool, now: Now) -> dict[str, Any]:
+        return {
+            "name": pool.name,
+            "address": str(pool.membership.me.address),
+            "members": _states(pool),
+            "suspected_partition": _partition(pool.partition, now),
+            "statistics": pool.statistics(),
+            "transport": self._transports[pool.kind].statistics(),
         }
 
     # -- the life under way ------------------------------------------------------------------------------------------
@@ -285,6 +323,19 @@ def _written(effects: Sequence[Effect]) -> Entry:
     return changed.new
 
 
+def _added_up(statistics: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in statistics:
+        total.update(each)
+    return dict(total)
+
+
+def _states(pool: Pool) -> dict[str, int]:
+    """How many members are in which state."""
+    states = Counter(member.state for member in pool.membership.members.values())
+    return {state.name.lower(): states[state] for state in MemberState}
+
+
 def _completed(config: Config, port: int) -> Config:
     """With the port that was taken (0: none yet), and with a name as soon as there is a port."""
     port = port or config.gossip.port
@@ -299,8 +350,8 @@ def _default_name(port: int) -> str:
     return (host or "node") + tail
 
 
-def _told_address(config: Config, bound: Address) -> Address:
+def _told_address(advertised: Address | None, bound: Address) -> Address:
     """Where peers reach the node, as far as it knows: an empty host is learned from them."""
-    if config.advertise is not None:
-        return Address(config.advertise.host, config.advertise.port or bound.port)
+    if advertised is not None:
+        return Address(advertised.host, advertised.port or bound.port)
     return Address("" if bound.host in ANY_HOSTS else bound.host, bound.port)

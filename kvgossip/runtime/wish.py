@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError, JoinRefusedError, LocalError
+from kvgossip.protocol.effect import PoolKind
 
 
 class JoinWish:
-    """Waits for any one of `targets`. It is told what the node hears, and draws the conclusion."""
+    """Waits for any one of `targets` in this pool. It is told what the node hears there, and draws the conclusion."""
 
-    def __init__(self, targets: Iterable[str]) -> None:
+    def __init__(self, targets: Iterable[str], pool: PoolKind = PoolKind.LAN) -> None:
+        self.pool = pool
         self._targets = dict.fromkeys(targets)
         self._unresolved = dict(self._targets)
         self._asked: set[Address] = set()

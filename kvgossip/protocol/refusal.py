@@ -1,0 +1,49 @@
+"""Refusals: what is said to the sender of a frame that is not for this pool, in words that say what to change (protocol.md section 1).
+
+The header of a frame has fingerprints, not names: what can be told from it is whether the frame is of the WAN pool, of a LAN pool that
+this node knows, or of another one. Both sides name themselves, the refusing one in the refusal and the refused one in its log.
+"""
+
+from __future__ import annotations
+
+from kvgossip.config import Address
+from kvgossip.protocol.effect import PoolKind
+from kvgossip.protocol.wire import is_of_pool
+
+WAN_POOL = "wan"
+
+_WORDS = {
+    "other_cluster": "it belongs to another cluster; give both the same --cluster, or stop joining them",
+    "unknown_format": "it speaks another format of frames; run versions that have one in common",
+}
+_MEET = "datacenters meet through their gateways only, with --gateway and --join-wan"
+
+
+def pool_name(kind: PoolKind, datacenter: str) -> str:
+    """A pool in words, as frames carry the fingerprint of: `lan:dc1`, `wan`."""
+    return WAN_POOL if kind is PoolKind.WAN else f"lan:{datacenter}"
+
+
+def refusal_of(reason: str, data: bytes, kind: PoolKind, datacenter: str, other: Address | None) -> str | None:
+    """Why a frame is refused and what to change; None where it is better to say nothing.
+
+    `reason`: the door's, `data`: the frame, `kind` and `datacenter`: of the pool that refuses, `other`: where this node is reached in its
+    other pool, None if it has only one.
+    """
+    if reason != "other_pool":
+        return _WORDS.get(reason)
+    return _to_wan(data, datacenter, other) if kind is PoolKind.WAN else _to_lan(data, other)
+
+
+def _to_lan(data: bytes, wan: Address | None) -> str:
+    if not is_of_pool(data, WAN_POOL):
+        return f"it belongs to the LAN pool of another datacenter; nodes of one LAN pool have the same --datacenter, and {_MEET}"
+    if wan is None:
+        return "it belongs to the WAN pool, and this node is no gateway; join the --wan address of a node that runs with --gateway"
+    return f"it belongs to the WAN pool, and this is the LAN address of a gateway; join its WAN address, {wan}"
+
+
+def _to_wan(data: bytes, datacenter: str, lan: Address | None) -> str:
+    if lan is not None and is_of_pool(data, pool_name(PoolKind.LAN, datacenter)):
+        return f"it belongs to the LAN pool of {datacenter!r}, and this is the WAN address of a gateway there; join its LAN address, {lan}"
+    return f"it belongs to the LAN pool of another datacenter, and this is the WAN address of a gateway of {datacenter!r}; {_MEET}"

@@ -1,0 +1,60 @@
+"""Share: what one pool of a replica sees of the data that all its pools share."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from kvgossip.protocol.blocking import Blocks
+from kvgossip.protocol.effect import Now, PoolKind
+from kvgossip.protocol.member import Standing
+from kvgossip.protocol.outcome import Heat, Outcome
+from kvgossip.protocol.store import Store
+
+
+class Owner(Protocol):
+    """The replica, as its shares see it: what comes from a pool is told to it together with which pool it was."""
+
+    store: Store
+    blocks: Blocks
+    news_s: float
+
+    @property
+    def standing(self) -> Standing: ...
+
+    def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat, pool: PoolKind) -> Outcome: ...
+
+    def saw_clock(self, peer: str, wall_ms: int, now: Now) -> None: ...
+
+    def introduced(self) -> None: ...
+
+    def exchanged(self, peer: str, peer_standing: Standing, now: Now) -> None: ...
+
+
+class Share:
+    """Data (see outcome.py) of one pool."""
+
+    __slots__ = ("_owner", "_pool", "blocks", "store")
+
+    def __init__(self, owner: Owner, pool: PoolKind) -> None:
+        self.store, self.blocks = owner.store, owner.blocks
+        self._owner, self._pool = owner, pool
+
+    @property
+    def news_s(self) -> float:
+        return self._owner.news_s
+
+    @property
+    def standing(self) -> Standing:
+        return self._owner.standing
+
+    def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat) -> Outcome:
+        return self._owner.merge(key, record, now, heard_from=heard_from, heat=heat, pool=self._pool)
+
+    def saw_clock(self, peer: str, wall_ms: int, now: Now) -> None:
+        self._owner.saw_clock(peer, wall_ms, now)
+
+    def introduced(self) -> None:
+        self._owner.introduced()
+
+    def exchanged(self, peer: str, peer_standing: Standing, now: Now) -> None:
+        self._owner.exchanged(peer, peer_standing, now)
