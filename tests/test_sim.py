@@ -15,7 +15,7 @@ import pytest
 
 from kvgossip.config import Address
 from kvgossip.protocol.digest import DigestTree
-from kvgossip.protocol.effect import Send
+from kvgossip.protocol.effect import PoolKind, Send
 from kvgossip.protocol.entry import is_dead
 from kvgossip.protocol.hlc import HybridLogicalClock
 from kvgossip.protocol.member import Standing
@@ -387,13 +387,13 @@ class Recorder:
         self.frames: list[tuple[str, bytes, Address]] = []
         self.told: list[tuple[str, Address]] = []
 
-    def datagram(self, life: Life, data: bytes, source: Address) -> None:
+    def datagram(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None:
         raise NotImplementedError
 
-    def frame(self, life: Life, data: bytes, source: Address) -> None:
+    def frame(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None:
         self.frames.append((life.host.name, data, source))
 
-    def unreachable(self, life: Life, address: Address) -> None:
+    def unreachable(self, life: Life, address: Address, pool: PoolKind) -> None:
         self.told.append((life.host.name, address))
 
     def send(self, life: Life, to: Address, *frames: bytes) -> None:

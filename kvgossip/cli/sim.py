@@ -40,6 +40,9 @@ Jobs = Annotated[int | None, typer.Option(min=1, help="Processes to share the ru
 def cluster(
     context: typer.Context,
     nodes: Annotated[str, typer.Option(metavar="N|A-B", help="How many nodes, or a range from which each seed picks.")] = "5-20",
+    datacenters: Annotated[
+        str | None, typer.Option(metavar="N|A-B", help="How many datacenters. Default: 1, but of swarms one in four has 2 or 3.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides everything that is random.")] = 1,
     runs: Annotated[int, typer.Option(min=1, help="Run so many seeds, from --seed on.")] = 1,
     jobs: Jobs = None,
@@ -53,6 +56,9 @@ def cluster(
     leave_rate: Annotated[float | None, typer.Option(metavar="P", min=0.0, help="Graceful departures a second of each node.")] = None,
     partition_rate: Annotated[
         float | None, typer.Option(metavar="P", min=0.0, help="Partitions a second, symmetric and not; they heal within 30 s.")
+    ] = None,
+    datacenter_rate: Annotated[
+        float | None, typer.Option(metavar="P", min=0.0, help="Datacenters a second that are cut off, or lose all their gateways.")
     ] = None,
     pause_rate: Annotated[float | None, typer.Option(metavar="P", min=0.0, help="Pauses a second of each node, up to 20 s long.")] = None,
     garbage_rate: Annotated[float | None, typer.Option(metavar="P", min=0.0, help="Packets of noise a second.")] = None,
@@ -79,15 +85,18 @@ def cluster(
 
     - `kvgossip sim cluster --runs 1000`: a thousand swarms of 5 to 20 nodes
     - `kvgossip sim cluster --nodes 10 --seed 7 --loss 0.2 --crash-rate 0.01 --json`
+    - `kvgossip sim cluster --nodes 12 --datacenters 3 --datacenter-rate 0.2`: cuts between datacenters, and crashes of their gateways
     - `kvgossip sim cluster --nodes 50 --loss 0 --no-rumors`: anti-entropy repairs everything alone
     - `kvgossip sim cluster --seed 7 --trace 100`: what happened last in this run
     """
     faults = {
         "loss": loss, "duplicate": duplicate, "crash_rate": crash_rate, "leave_rate": leave_rate, "partition_rate": partition_rate,
-        "pause_rate": pause_rate, "garbage_rate": garbage_rate, "clock_skew_ms": clock_skew_ms, "clock_drift": clock_drift,
+        "datacenter_rate": datacenter_rate, "pause_rate": pause_rate, "garbage_rate": garbage_rate, "clock_skew_ms": clock_skew_ms,
+        "clock_drift": clock_drift,
     }  # fmt: skip
     parameters = _parameters(parameter or [], no_rumors, no_anti_entropy, rumor_k, fanout)
-    options = _options(nodes, duration, writes, {name: value for name, value in faults.items() if value is not None}, parameters)
+    given = {name: value for name, value in faults.items() if value is not None}
+    options = _options(nodes, datacenters, duration, writes, given, parameters)
     seeds = range(seed, seed + runs)
     reports = list(_spread(partial(_simulate, options=options, trace_length=trace), seeds, jobs))
     _tell(reports, as_json or output is Format.JSON)
@@ -159,7 +168,9 @@ def _parameters(texts: list[str], no_rumors: bool, no_anti_entropy: bool, rumor_
     return parameters
 
 
-def _options(nodes: str, duration_s: float, writes: int, faults: dict[str, float], parameters: dict[str, Any]) -> Options:
+def _options(
+    nodes: str, datacenters: str | None, duration_s: float, writes: int, faults: dict[str, float], parameters: dict[str, Any]
+) -> Options:
     from kvgossip.sim.faults import Intensity
     from kvgossip.sim.scenario import Options, scenario
     from kvgossip.sim.workload import Mix
@@ -173,6 +184,7 @@ def _options(nodes: str, duration_s: float, writes: int, faults: dict[str, float
         duration_s=duration_s,
         mix=Mix(writes=writes),
         parameters=parameters,
+        datacenters=None if datacenters is None else _range(datacenters, "--datacenters", 1, 16),
     )
     scenario(0, options)  # a wrong parameter is told before the first run
     return options

@@ -11,7 +11,7 @@ Safety, checked by a `Witness` that sees every effect of one life and asks the r
 
 Liveness, checked by `disagreement`
  8. All digest roots are equal, and all stores entry by entry; every accepted write of a node that never crashed is in them.
- 9. Every running node holds every running node alive, in its present life at its present address, and nobody else.
+ 9. Every running node holds every running node of its pool alive, in its present life at its present address, and nobody else.
 10. Every running node is settled.
 """
 
@@ -22,9 +22,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kvgossip.config import Address, Config
-from kvgossip.protocol.effect import Changed, Effect, MemberChanged
+from kvgossip.protocol.effect import Changed, Effect, MemberChanged, PoolKind
 from kvgossip.protocol.entry import HEAD_BYTES, Entry, entry_of, is_dead, timestamp_in, value_in, version_of
 from kvgossip.protocol.member import Member, MemberState, rank
+from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.replica import Replica
 
 SCAN_LIMIT = 100
@@ -96,17 +97,21 @@ class Ledger:
 
 
 class Witness:
-    """Sees one life of a replica from outside; `records` and `members` are what its effects have told so far."""
+    """Sees one life of a replica from outside; `records` and `members`, and the `gateways` of the WAN pool, are what its effects have
+    told so far.
+    """
 
-    __slots__ = ("_hlc", "_ledger", "_me", "_root", "_turns", "_watched", "members", "records", "replica")
+    __slots__ = ("_hlc", "_ledger", "_me", "_root", "_turns", "_watched", "gateways", "members", "records", "replica")
 
     def __init__(self, replica: Replica, ledger: Ledger) -> None:
         self.replica, self._ledger = replica, ledger
         self.records: dict[str, bytes] = {}
         self.members: dict[str, Member] = {member.name: member for member in replica.members()}
+        self.gateways: dict[str, Member] = {member.name: member for member in _gateways(replica)}
         self._watched: list[str] = []
         self._turns = 0
-        self._hlc, self._me, self._root = replica.hlc.latest, replica.member, replica.root
+        self._hlc, self._root = replica.hlc.latest, replica.root
+        self._me = [pool.membership.me for pool in replica.pools]
 
     def observe(self, effects: Sequence[Effect]) -> bool:
         """To be called after every input. Returns whether anything changed that peers should agree on. Raises BrokenLawError."""
@@ -144,22 +149,25 @@ class Witness:
         told = new or old
         require(told is not None, "MemberChanged tells of nobody")
         assert told is not None
-        require(self.members.get(told.name) == old, "MemberChanged.old is not what this replica believed", old, self.members.get(told.name))
+        table = self.members if effect.pool is PoolKind.LAN else self.gateways
+        require(table.get(told.name) == old, "MemberChanged.old is not what this replica believed", old, table.get(told.name))
         if new is None:
-            del self.members[told.name]
+            del table[told.name]
             return
         require(old is None or (rank(new) > rank(old) and old.name == new.name), "a member went back in rank", old, new)
-        self.members[new.name] = new
+        table[new.name] = new
 
     def _own_state(self, changed: bool) -> None:
         replica = self.replica
-        latest, me = replica.hlc.latest, replica.member
+        latest = replica.hlc.latest
         require(latest >= self._hlc, "the HLC went back", self._hlc, latest)
         self._hlc = latest
-        if me is not self._me:
-            before, self._me = self._me, me
-            require(rank(me) >= rank(before), "the own incarnation or generation went back", before, me)
-            require(me.name == before.name and me.site == before.site, "the own name or site changed", before, me)
+        for place, pool in enumerate(replica.pools):
+            before, me = self._me[place], pool.membership.me
+            if me is not before:
+                self._me[place] = me
+                require(rank(me) >= rank(before), "the own incarnation or generation went back", before, me)
+                require(me.name == before.name and me.site == before.site, "the own name or site changed", before, me)
         if replica.root != self._root:
             require(changed, "the root changed without a Changed")
             self._root = replica.root
@@ -190,12 +198,18 @@ class Witness:
             raise BrokenLawError(f"the store's own law: {error}") from error
         believed = {member.name: member for member in self.replica.members()}
         require(believed == self.members, "members() is not what was told", sorted(believed.items()), sorted(self.members.items()))
+        believed = {member.name: member for member in _gateways(self.replica)}
+        require(believed == self.gateways, "members() is not what was told", sorted(believed.items()), sorted(self.gateways.items()))
 
     def _scan(self) -> list[Entry]:
         found: list[Entry] = []
         while page := self.replica.scan(after=found[-1].key if found else "", limit=SCAN_LIMIT):
             found.extend(page)
         return found
+
+
+def _gateways(replica: Replica) -> list[Member]:
+    return replica.members(PoolKind.WAN) if replica.wan is not None else []
 
 
 def disagreement(witnesses: Sequence[Witness], *, settling: bool = True, views: bool = True) -> str | None:
@@ -214,15 +228,25 @@ def disagreement(witnesses: Sequence[Witness], *, settling: bool = True, views: 
 
 
 def _views_differ(witnesses: Sequence[Witness]) -> str | None:
-    running = {witness.replica.name: witness.replica.member for witness in witnesses}
+    """The first pool whose members do not hold exactly each other alive."""
+    pools: dict[str, list[tuple[Pool, Mapping[str, Member]]]] = {}
     for witness in witnesses:
+        for pool, seen in zip(witness.replica.pools, (witness.members, witness.gateways), strict=False):
+            pools.setdefault(pool.name, []).append((pool, seen))
+    return next((why for views in pools.values() if (why := _pool_differs(views)) is not None), None)
+
+
+def _pool_differs(views: Sequence[tuple[Pool, Mapping[str, Member]]]) -> str | None:
+    running = {pool.membership.me.name: pool.membership.me for pool, _ in views}
+    for pool, members in views:
+        who = f"{pool.membership.me.name} in {pool.name}"
         for name, member in running.items():
-            seen = witness.members.get(name)
+            seen = members.get(name)
             if seen is None or seen.state is not MemberState.ALIVE or _life(seen) != _life(member):
-                return f"{witness.replica.name} does not hold {name} alive: {seen} / {member}"
-        for seen in witness.members.values():
+                return f"{who} does not hold {name} alive: {seen} / {member}"
+        for seen in members.values():
             if seen.reachable and seen.name not in running:
-                return f"{witness.replica.name} holds {seen.name} {seen.state.name.lower()}, which is not running"
+                return f"{who} holds {seen.name} {seen.state.name.lower()}, which is not running"
     return None
 
 

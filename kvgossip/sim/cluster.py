@@ -10,12 +10,13 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
-from kvgossip.config import Address, Config
+from kvgossip.config import GOSSIP_PORT, Address, Config
 from kvgossip.errors import ClockAheadError
-from kvgossip.protocol.effect import Changed, Departed, Effect, JoinRefused, Log, Now, Resolve, Send
+from kvgossip.protocol.effect import Changed, Departed, Effect, JoinRefused, Log, Now, PoolKind, Resolve, Send
 from kvgossip.protocol.entry import is_dead
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire import Framing, encode, frame_bytes_max
@@ -24,19 +25,16 @@ from kvgossip.sim.delivery import Delivery
 from kvgossip.sim.faults import Blow, Crash, Cut, Die, Fault, Garbage, Leave, Mend, Pause, Restart, Resume, SetClock, Sever, Way, skew_ms
 from kvgossip.sim.host import Call, Clock, Host, Life
 from kvgossip.sim.network import Network, Weather
-from kvgossip.sim.scenario import Joining, Scenario
+from kvgossip.sim.scenario import Scenario
 from kvgossip.sim.timeline import Timeline
 from kvgossip.sim.tracing import Event, Trace
 from kvgossip.sim.workload import Write
 
-GOSSIP_PORT = 7481
 SPINS_MAX = 200
 """Ticks of one replica at one virtual time: more means that its deadline does not move."""
-SEEDS = 3
 DEPARTURE_S = 2.0
 """A process that leaves ends at the latest so long after."""
 STRANGER = Address("192.0.2.1", 9)
-EVERYBODY = f"all.simulated:{GOSSIP_PORT}"
 
 
 class Cluster:
@@ -46,11 +44,12 @@ class Cluster:
     """
 
     def __init__(self, scenario: Scenario, trace_length: int = 0) -> None:
-        self.scenario = scenario
+        self.scenario, self.layout = scenario, scenario.layout
         self.timeline, self.ledger, self.trace = Timeline(), Ledger(), Trace(trace_length)
-        self.network = Network(scenario.stream("network"), Weather())
-        config = scenario.config
-        self.framing = Framing(config.cluster, f"lan:{config.datacenter}", frame_bytes_max(config))
+        self.network = Network(scenario.stream("network"), Weather(), self.layout)
+        pools = [f"lan:{self._datacenter_of(number)}" for number in range(self.layout.datacenters)]
+        self.framings = [Framing(scenario.config.cluster, pool, frame_bytes_max(scenario.config)) for pool in [*pools, "wan"]]
+        self.framing = self.framings[0]
         clocks = scenario.stream("clocks")
         self.hosts = [self._host(number, clocks) for number in range(scenario.nodes)]
         self.delivery = Delivery(self.timeline, self.network, self.hosts, self, self.trace)
@@ -83,8 +82,9 @@ class Cluster:
         host.clock.restart(self._rng.random() * 1e6)
         config = self._config_of(host)
         address = Address("", host.address.port) if self.scenario.addressless and config.join else host.address
+        wan_address = Address("", host.wan_address.port) if self.scenario.addressless and config.join_wan else host.wan_address
         rng = self.scenario.stream(f"{host.name} {host.lives}")
-        replica = Replica(config, address=address, rng=rng, now=host.clock.now(self.timeline.time_s))
+        replica = Replica(config, address=address, wan_address=wan_address, rng=rng, now=host.clock.now(self.timeline.time_s))
         host.life = Life(host, replica, Witness(replica, self.ledger))
         self.turn(host.life, Event.START, str(host.address).encode(), replica.start)
 
@@ -92,22 +92,23 @@ class Cluster:
         """Tell every running replica of all others, in a frame such as members send: a cluster that is joined without exchanges."""
         data = self.framing.frame([encode(life.replica.member) for life in self.running()])
         for life in self.running():
-            self.frame(life, data, STRANGER)
+            self.frame(life, data, STRANGER, PoolKind.LAN)
 
     def _config_of(self, host: Host) -> Config:
         zone = f"z{host.number % self.scenario.zones}" if self.scenario.zones > 1 else ""
-        return replace(self.scenario.config, name=host.name, zone=zone, join=self._targets_of(host.number))
+        return replace(
+            self.scenario.config,
+            name=host.name,
+            zone=zone,
+            join=self.scenario.targets_of(host.number),
+            datacenter=self._datacenter_of(host.number),
+            gateway=self.layout.is_gateway(host.number),
+            join_wan=self.scenario.wan_targets_of(host.number),
+        )
 
-    def _targets_of(self, number: int) -> tuple[str, ...]:
-        match self.scenario.joining:
-            case Joining.ONE_NAME:
-                return (EVERYBODY,)
-            case Joining.SEEDS:
-                return tuple(_dns_name(seed) for seed in range(min(SEEDS, self.scenario.nodes)))
-            case Joining.CHAIN:
-                return (_dns_name(number - 1),) if number else ()
-            case Joining.FOUNDER:
-                return (_dns_name(0),) if number else ()
+    def _datacenter_of(self, number: int) -> str:
+        """Its name: the configured one where there is one only."""
+        return self.scenario.config.datacenter if self.layout.datacenters == 1 else f"dc{self.layout.datacenter_of(number)}"
 
     def stop(self, life: Life) -> None:
         """The process ends, and what it had in memory is lost."""
@@ -150,14 +151,14 @@ class Cluster:
 
     # -- turns -------------------------------------------------------------------------------------------------------
 
-    def datagram(self, life: Life, data: bytes, source: Address) -> None:
-        self.turn(life, Event.DATAGRAM, data, life.replica.receive, data, source)
+    def datagram(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None:
+        self.turn(life, Event.DATAGRAM, data, partial(life.replica.receive, pool=pool), data, source)
 
-    def frame(self, life: Life, data: bytes, source: Address) -> None:
-        self.turn(life, Event.FRAME, data, life.replica.receive_reliable, data, source)
+    def frame(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None:
+        self.turn(life, Event.FRAME, data, partial(life.replica.receive_reliable, pool=pool), data, source)
 
-    def unreachable(self, life: Life, address: Address) -> None:
-        self.turn(life, Event.UNREACHABLE, str(address).encode(), life.replica.unreachable, address)
+    def unreachable(self, life: Life, address: Address, pool: PoolKind) -> None:
+        self.turn(life, Event.UNREACHABLE, str(address).encode(), partial(life.replica.unreachable, pool=pool), address)
 
     def turn(self, life: Life, event: Event, data: bytes, call: Call, *arguments: Any) -> None:
         """One input. It waits while the host is paused, and misses a life that has ended."""
@@ -200,15 +201,26 @@ class Cluster:
     def _send(self, life: Life, effect: Send) -> None:
         limit = frame_bytes_max(self.scenario.config) if effect.reliable else self.scenario.config.datagram_bytes_max
         require(len(effect.data) <= limit, "a packet is longer than its limit", len(effect.data), limit, effect.reliable)
+        self._stays_in_its_pool(life, effect)
         if self.scenario.intensity.garbage_rate and len(self._packets) < 64:
             self._packets.append(effect.data)
         if self.tap is not None:
             self.tap(effect)
         self.delivery.send(life, effect)
 
+    def _stays_in_its_pool(self, life: Life, effect: Send) -> None:
+        """Datacenters meet through gateways only. The ends of links are known by where they were dialled."""
+        layout, sender, owner = self.layout, life.host.number, self.delivery.owner_of(effect.to)
+        if effect.pool is PoolKind.WAN:
+            among_gateways = layout.is_gateway(sender) and (owner is None or layout.is_gateway(owner))
+            require(among_gateways, "a WAN packet of or to no gateway", effect.to)
+        elif owner is not None:
+            inside = layout.datacenter_of(owner) == layout.datacenter_of(sender)
+            require(inside, "a LAN packet leaves its datacenter", effect.to)
+
     def _perform_rare(self, life: Life, effect: Effect) -> None:
         if isinstance(effect, Resolve):
-            self.timeline.after(self._rng.uniform(0.001, 0.02), self._resolve, life, effect.target)
+            self.timeline.after(self._rng.uniform(0.001, 0.02), self._resolve, life, effect.target, effect.pool)
         elif isinstance(effect, Departed):
             self.timeline.after(0.0, self.stop, life)
         elif isinstance(effect, JoinRefused):
@@ -218,15 +230,14 @@ class Cluster:
             self.counts[f"log_{effect.level.lower()}"] += 1
             self.trace.note(self.timeline.time_s, life.host.number, Event.LOG, effect.text.encode())
 
-    def _resolve(self, life: Life, target: str) -> None:
-        """DNS knows where each host is, or was before it went down. The name of all does not have the dead."""
+    def _resolve(self, life: Life, target: str, pool: PoolKind) -> None:
+        """DNS knows where each host is, or was before it went down. A name of many does not have the dead."""
         failed = self._rng.random() < self.scenario.intensity.resolve_loss and not self.quiet
-        if target == EVERYBODY:
-            found = [host.address for host in self.hosts if not host.dead]
-        else:
-            found = [host.address for host in self.hosts if _dns_name(host.number) == target]
+        hosts = [self.hosts[number] for number in self.layout.named(target)]
+        found = [host.address if pool is PoolKind.LAN else host.wan_address for host in hosts if not host.dead or len(hosts) == 1]
         addresses = [] if failed else found
-        self.turn(life, Event.RESOLVED, " ".join(map(str, addresses)).encode(), life.replica.resolved, target, addresses)
+        call = partial(life.replica.resolved, pool=pool)
+        self.turn(life, Event.RESOLVED, " ".join(map(str, addresses)).encode(), call, target, addresses)
 
     # -- timers ------------------------------------------------------------------------------------------------------
 
@@ -320,7 +331,7 @@ class Cluster:
         match fault:
             case Crash(node, vanishes):
                 self._with_life(node, self.stop)
-                self.hosts[node].dead |= vanishes and self._dispensable(node)
+                self.hosts[node].dead |= vanishes and not self.scenario.is_needed(node)
             case Die(node):
                 self._die(self.hosts[node])
             case Leave(node):
@@ -355,10 +366,6 @@ class Cluster:
         self._severed += ways
         self.network.cut(ways)
 
-    def _dispensable(self, node: int) -> bool:
-        """Nobody needs this one to find the cluster."""
-        return node >= SEEDS and self.scenario.joining is not Joining.CHAIN
-
     def _with_life(self, node: int, action: Callable[[Life], None]) -> None:
         life = self.hosts[node].life
         if life is not None:
@@ -366,7 +373,7 @@ class Cluster:
 
     def _leave(self, life: Life) -> None:
         """Founders stay: nobody looks for one that left, and it would look for nobody."""
-        if life.active and not life.leaving and self._targets_of(life.host.number):
+        if life.active and not life.leaving and life.replica.config.join:
             life.leaving = True
             self.turn(life, Event.LEAVE, b"", life.replica.leave)
             self.timeline.after(DEPARTURE_S, self.stop, life)
@@ -394,7 +401,3 @@ class Cluster:
             self.resume(host)
             self._with_life(host.number, lambda life: self.stop(life) if life.leaving else None)
             self.start(host)
-
-
-def _dns_name(number: int) -> str:
-    return f"n{number}.simulated:{GOSSIP_PORT}"

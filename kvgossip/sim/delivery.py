@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kvgossip.config import Address
-from kvgossip.protocol.effect import Send
+from kvgossip.protocol.effect import PoolKind, Send
 from kvgossip.sim.host import Host, Inputs, Life, Link
 from kvgossip.sim.network import Network
 from kvgossip.sim.timeline import Timeline
@@ -37,19 +37,24 @@ class Delivery:
         self.datagrams = self.frames = self.bytes = self.unreachable = 0
 
     def listen(self, host: Host) -> None:
-        """From now on this host has its address; it keeps the older ones, where nobody answers any more."""
-        self._owners[host.address] = host.number
+        """From now on this host has its addresses; it keeps the older ones, where nobody answers any more."""
+        self._owners[host.address] = self._owners[host.wan_address] = host.number
+
+    def owner_of(self, address: Address) -> int | None:
+        """The number of the host that has or had this address; None for the ends of links and for strangers."""
+        return self._owners.get(address)
 
     def send(self, life: Life, effect: Send) -> None:
         self.bytes += len(effect.data)
         if effect.reliable:
             self.frames += 1
             self._trace.note(self._timeline.time_s, life.host.number, Event.SEND_FRAME, effect.data)
-            self._send_frame(life, effect.to, effect.data)
+            self._send_frame(life, effect.to, effect.data, effect.pool)
         else:
             self.datagrams += 1
             self._trace.note(self._timeline.time_s, life.host.number, Event.SEND, effect.data)
-            self.send_datagram(life.host.number, life.host.address, effect.to, effect.data)
+            source = life.host.address if effect.pool is PoolKind.LAN else life.host.wan_address
+            self.send_datagram(life.host.number, source, effect.to, effect.data)
 
     def send_datagram(self, source: int, source_address: Address, to: Address, data: bytes) -> None:
         target = self._owners.get(to)
@@ -59,42 +64,52 @@ class Delivery:
             self._timeline.after(delay_s, self._datagram_arrives, to, source_address, data)
 
     def _datagram_arrives(self, to: Address, source: Address, data: bytes) -> None:
-        life = self._listening(to)
+        life, pool = self._listening(to)
         if life is not None and (not life.host.paused or len(life.host.backlog) < BACKLOG_MAX):
-            self._inputs.datagram(life, data, source)
+            self._inputs.datagram(life, data, source, pool)
 
-    def _listening(self, address: Address) -> Life | None:
+    def _listening(self, address: Address) -> tuple[Life | None, PoolKind]:
+        """Who listens at an address of a host, and for which pool."""
         host = self._hosts[self._owners[address]]
-        return host.life if host.address == address else None
+        if host.address == address:
+            return host.life, PoolKind.LAN
+        is_gateway = host.wan_address == address and host.life is not None and host.life.replica.wan is not None
+        return host.life if is_gateway else None, PoolKind.WAN
 
     # -- links -------------------------------------------------------------------------------------------------------
 
-    def _send_frame(self, life: Life, to: Address, data: bytes) -> None:
+    def _send_frame(self, life: Life, to: Address, data: bytes, pool: PoolKind) -> None:
         link = life.links.get(to)
         if link is None and to in self._owners:
-            link = self._dial(life, to)
+            link = self._dial(life, to, pool)
         if link is None:
             # A link that its dialler has closed, or an address that never was: nobody is dialled.
-            self._tell(life, to, 0.0)
+            self._tell(life, to, 0.0, pool)
         elif link.broken:
             del life.links[to]
-            self._tell(life, to, self._network.frame_s())
+            self._tell(life, to, self._frame_s(life, link), pool)
         else:
-            arrival_s = link.in_order(life, self._timeline.time_s + self._network.frame_s())
+            arrival_s = link.in_order(life, self._timeline.time_s + self._frame_s(life, link))
             self._timeline.at(arrival_s, self._frame_arrives, life, link, data)
 
-    def _dial(self, life: Life, to: Address) -> Link:
+    def _dial(self, life: Life, to: Address, pool: PoolKind) -> Link:
         self._next_port += 1
-        link = Link(life, to, Address(life.host.address.host, self._next_port))
-        link.in_order(life, self._timeline.time_s + self._network.frame_s() + self._network.frame_s())
+        link = Link(life, to, Address(life.host.address.host, self._next_port), pool)
+        link.in_order(life, self._timeline.time_s + self._frame_s(life, link) + self._frame_s(life, link))
         life.links[to] = link
         return link
+
+    def _frame_s(self, sender: Life, link: Link) -> float:
+        return self._network.frame_s(sender.host.number, self._other_end(sender, link))
+
+    def _other_end(self, life: Life, link: Link) -> int:
+        return self._owners[link.dialled] if life is link.dialler else link.dialler.host.number
 
     def _frame_arrives(self, sender: Life, link: Link, data: bytes) -> None:
         if link.broken:
             return
         receiver = link.other(sender)
-        here, there = sender.host.number, self._owners[link.dialled] if sender is link.dialler else link.dialler.host.number
+        here, there = sender.host.number, self._other_end(sender, link)
         if self._network.is_cut(here, there):
             self._break(link, sender, self._network.timeout_s())
             return
@@ -106,12 +121,12 @@ class Delivery:
         if receiver is None:
             self._break(link, sender, self._network.delay_s())
         else:
-            self._inputs.frame(receiver, data, link.key_of(receiver))
+            self._inputs.frame(receiver, data, link.key_of(receiver), link.pool_of(receiver))
 
     def _accept(self, link: Link) -> Life | None:
-        life = self._listening(link.dialled)
+        life, pool = self._listening(link.dialled)
         if life is not None:
-            link.acceptor = life
+            link.acceptor, link.accepting = life, pool
             life.links[link.ephemeral] = link
         return life
 
@@ -119,7 +134,7 @@ class Delivery:
         """One end notices at once, the other one when it sends."""
         link.broken = True
         noticed_by.links.pop(link.key_of(noticed_by), None)
-        self._tell(noticed_by, link.key_of(noticed_by), after_s)
+        self._tell(noticed_by, link.key_of(noticed_by), after_s, link.pool_of(noticed_by))
 
     def close(self, life: Life) -> None:
         """The process has ended: its kernel tells the other ends, where it can."""
@@ -129,9 +144,9 @@ class Delivery:
                 continue
             link.broken = True
             if not self._network.is_cut(life.host.number, other.host.number):
-                self._break(link, other, self._network.frame_s())
+                self._break(link, other, self._frame_s(life, link))
         life.links.clear()
 
-    def _tell(self, life: Life, address: Address, after_s: float) -> None:
+    def _tell(self, life: Life, address: Address, after_s: float, pool: PoolKind) -> None:
         self.unreachable += 1
-        self._timeline.after(after_s, self._inputs.unreachable, life, address)
+        self._timeline.after(after_s, self._inputs.unreachable, life, address, pool)

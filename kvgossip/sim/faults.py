@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, fields
 from random import Random
 
+from kvgossip.sim.layout import Layout
 from kvgossip.sim.network import Weather
 
 Way = tuple[int, int]
@@ -24,7 +25,8 @@ class Intensity:
     `jump_rate`: clocks set anew. `leave_rate`: nodes that leave and come back. `garbage_rate`: packets of noise. `resolve_loss`:
     look-ups of join addresses that fail. `move_share`: restarts with a new address; `rename_share`: with a new name, perhaps at the
     old address; `vanish_share`: crashes without a restart.
-    `cut_rate`: one link, both ways, is cut for a while. Permanent is what outlasts the faults: `permanent_crash_rate` takes nodes from the
+    `cut_rate`: one link, both ways, is cut for a while. `datacenter_rate`: a whole datacenter is cut off from the others for a while, or
+    loses all its gateways at once. Permanent is what outlasts the faults: `permanent_crash_rate` takes nodes from the
     network for good, but at least two stay; `permanent_cut_rate` cuts links for good, but those that stay are connected, if not directly.
     """
 
@@ -45,6 +47,7 @@ class Intensity:
     clock_skew_ms: float = 0.0
     clock_drift: float = 0.0
     cut_rate: float = 0.0
+    datacenter_rate: float = 0.0
     permanent_crash_rate: float = 0.0
     permanent_cut_rate: float = 0.0
 
@@ -176,7 +179,7 @@ def swarm(rng: Random) -> Intensity:
     )
 
 
-def schedule(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> list[Timed]:
+def schedule(intensity: Intensity, nodes: int, duration_s: float, rng: Random, layout: Layout | None = None) -> list[Timed]:
     """All faults within the duration, by time. What is undone late (a restart, a mending) may lie beyond it.
 
     The end undoes everything but what is permanent.
@@ -184,6 +187,8 @@ def schedule(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -
     found: list[Timed] = []
     for kind in (_crashes, _departures, _partitions, _pauses, _storms, _garbage, _jumps, _cuts, _permanent):
         found.extend(kind(intensity, nodes, duration_s, rng))
+    if layout is not None and layout.datacenters > 1:
+        found.extend(_datacenters(intensity, layout, duration_s, rng))
     return sorted(found, key=lambda timed: timed[0])
 
 
@@ -287,6 +292,27 @@ def _cuts(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> I
         ways = _both_ways(rng.sample(range(nodes), 2))
         yield at_s, Cut(ways)
         yield at_s + min(0.1 + rng.expovariate(0.15), 30.0), Mend(ways)
+
+
+def _datacenters(intensity: Intensity, layout: Layout, duration_s: float, rng: Random) -> Iterator[Timed]:
+    for at_s in _moments(intensity.datacenter_rate, duration_s, rng):
+        struck = rng.randrange(layout.datacenters)
+        if rng.random() < 0.6:
+            ways = _cut_off(layout, struck, rng)
+            yield at_s, Cut(ways)
+            yield at_s + min(0.1 + rng.expovariate(0.1), 40.0), Mend(ways)
+        else:
+            for node in layout.gateways_of(struck):
+                yield at_s, Crash(node)
+                yield at_s + _down_s(rng), _restart(node, intensity, rng)
+
+
+def _cut_off(layout: Layout, struck: int, rng: Random) -> tuple[Way, ...]:
+    """All ways between a datacenter and the others; one time in four only those in one direction."""
+    inside = layout.nodes_of(struck)
+    out = [(a, b) for a in inside for b in range(layout.nodes) if layout.datacenter_of(b) != struck]
+    back = [(b, a) for a, b in out]
+    return tuple(rng.choice((out, back)) if rng.random() < 0.25 else out + back)
 
 
 def _permanent(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:

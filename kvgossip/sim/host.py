@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from kvgossip.config import Address
-from kvgossip.protocol.effect import Effect, Now
+from kvgossip.protocol.effect import Effect, Now, PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.sim.checkers import Witness
+from kvgossip.sim.layout import WAN_OFFSET
 
 EPOCH_MS = 1_700_000_000_000
 """The wall clock at virtual time 0, of a host without skew."""
@@ -54,6 +55,11 @@ class Host:
         self.paused = False
         self.backlog: list[Waiting] = []
 
+    @property
+    def wan_address(self) -> Address:
+        """Where it listens for gateways, if it is one."""
+        return self.address._replace(port=self.address.port + WAN_OFFSET)
+
 
 class Life:
     """One run of the process: its replica, its links by how it names the other end, the one timer that it has set (a virtual time)."""
@@ -75,12 +81,13 @@ class Life:
 
 
 class Link:
-    """One connection. `acceptor` is None until the first frame arrives."""
+    """One connection. `acceptor` is None until the first frame arrives. `dialling` and `accepting` are the pools of its ends."""
 
-    __slots__ = ("_ready_s", "acceptor", "broken", "dialled", "dialler", "ephemeral")
+    __slots__ = ("_ready_s", "accepting", "acceptor", "broken", "dialled", "dialler", "dialling", "ephemeral")
 
-    def __init__(self, dialler: Life, dialled: Address, ephemeral: Address) -> None:
+    def __init__(self, dialler: Life, dialled: Address, ephemeral: Address, dialling: PoolKind) -> None:
         self.dialler, self.dialled, self.ephemeral = dialler, dialled, ephemeral
+        self.dialling = self.accepting = dialling
         self.acceptor: Life | None = None
         self.broken = False
         self._ready_s = [0.0, 0.0]
@@ -92,6 +99,10 @@ class Link:
         """How this end names the other one."""
         return self.dialled if life is self.dialler else self.ephemeral
 
+    def pool_of(self, life: Life) -> PoolKind:
+        """Of which of this end's pools it is."""
+        return self.dialling if life is self.dialler else self.accepting
+
     def in_order(self, sender: Life, arrival_s: float) -> float:
         """When something that this end sends arrives: not before what it sent earlier."""
         way = 0 if sender is self.dialler else 1
@@ -102,6 +113,6 @@ class Link:
 class Inputs(Protocol):
     """Who hands what was delivered to the replicas."""
 
-    def datagram(self, life: Life, data: bytes, source: Address) -> None: ...
-    def frame(self, life: Life, data: bytes, source: Address) -> None: ...
-    def unreachable(self, life: Life, address: Address) -> None: ...
+    def datagram(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None: ...
+    def frame(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None: ...
+    def unreachable(self, life: Life, address: Address, pool: PoolKind) -> None: ...

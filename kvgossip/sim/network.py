@@ -3,7 +3,7 @@
     datagram   may be lost, late, twice or out of order, and is lost where a cut is
     frame      of a link: in order and once (see delivery.py for how links begin and break); losses only cost it time
 
-Cuts are directed, so that an asymmetric partition is half of a symmetric one.
+Cuts are directed, so that an asymmetric partition is half of a symmetric one. Between datacenters every way is longer, and may lose more.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
+
+from kvgossip.sim.layout import NEAR, Far, Layout
 
 RETRANSMISSION_S = 0.2
 """What one lost segment costs a link: the shortest retransmission timeout of Linux."""
@@ -35,10 +37,10 @@ class Weather:
 class Network:
     """Decides by `rng` alone; nodes are numbers. `weather` may be replaced at any time."""
 
-    __slots__ = ("_cuts", "_rng", "duplicated", "lost", "weather")
+    __slots__ = ("_cuts", "_layout", "_rng", "duplicated", "lost", "weather")
 
-    def __init__(self, rng: Random, weather: Weather) -> None:
-        self._rng = rng
+    def __init__(self, rng: Random, weather: Weather, layout: Layout | None = None) -> None:
+        self._rng, self._layout = rng, layout
         self._cuts: dict[tuple[int, int], int] = {}
         self.weather = weather
         self.lost = self.duplicated = 0
@@ -62,18 +64,19 @@ class Network:
 
     def datagram(self, source: int, target: int) -> list[float]:
         """The delays after which copies of a datagram arrive: none if it is lost, two if it is duplicated."""
-        weather, draw = self.weather, self._rng.random
-        if (source, target) in self._cuts or draw() < weather.loss:
+        weather, draw, far = self.weather, self._rng.random, self._between(source, target)
+        if (source, target) in self._cuts or draw() < weather.loss + far.loss:
             self.lost += 1
             return []
         if draw() < weather.duplicate:
             self.duplicated += 1
-            return [self.delay_s(), self.delay_s()]
-        return [self.delay_s()]
+            return [self.delay_s(far), self.delay_s(far)]
+        return [self.delay_s(far)]
 
-    def frame_s(self) -> float:
+    def frame_s(self, source: int, target: int) -> float:
         """How long a frame is on its way, with the retransmissions of what was lost."""
-        delay_s, loss, draw = self.delay_s(), self.weather.loss, self._rng.random
+        far = self._between(source, target)
+        delay_s, loss, draw = self.delay_s(far), self.weather.loss + far.loss, self._rng.random
         for _ in range(RETRANSMISSIONS_MAX):
             if draw() >= loss:
                 break
@@ -88,8 +91,11 @@ class Network:
         """A fair coin."""
         return self._rng.random() < 0.5
 
-    def delay_s(self) -> float:
+    def delay_s(self, far: Far = NEAR) -> float:
         """One way, once."""
         weather, draw = self.weather, self._rng.random
-        delay_s = weather.delay_min_s + (weather.delay_max_s - weather.delay_min_s) * draw()
+        delay_s = far.delay_s + weather.delay_min_s + (weather.delay_max_s - weather.delay_min_s) * draw()
         return delay_s + weather.tail_s * draw() if draw() < weather.tail else delay_s
+
+    def _between(self, source: int, target: int) -> Far:
+        return NEAR if self._layout is None else self._layout.between(source, target)

@@ -20,6 +20,7 @@ class Report:
 
     seed: int
     nodes: int
+    datacenters: int = 1
     trace_hash: str = ""
     converged: bool = False
     agreement_time_s: float | None = None

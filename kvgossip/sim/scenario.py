@@ -10,11 +10,16 @@ from typing import Any
 
 from kvgossip.config import Config, config_from
 from kvgossip.sim.faults import Intensity, swarm
+from kvgossip.sim.layout import EVERY_GATEWAY, NEAR, WAN_PORT, Far, Layout, dns_name
 from kvgossip.sim.workload import Mix
+
+SEEDS = 3
+WAN_QUICK = {"probe_interval_s": 1.0, "probe_timeout_s": 0.5, "suspicion_multiplier": 4.0, "push_pull_interval_s": 30.0}
+"""As quick as a LAN: a run is shorter by the minutes in which the wan profile makes up its mind."""
 
 
 class Joining(Enum):
-    """Whom the nodes are told to join."""
+    """Whom the nodes of a datacenter are told to join."""
 
     FOUNDER = "founder"
     """The first node founds the cluster, the others join it."""
@@ -30,7 +35,8 @@ class Joining(Enum):
 class Options:
     """What to run for each seed. `intensity` None: the seed picks its faults (a swarm). `parameters` override those of Config.
 
-    `nodes`: at least and at most. `duration_s`: how long faults and writes last, in virtual seconds.
+    `nodes`: at least and at most. `duration_s`: how long faults and writes last, in virtual seconds. `datacenters`: at least and at most;
+    None: one, but of swarms one in four has two or three.
     """
 
     nodes: tuple[int, int] = (5, 20)
@@ -38,6 +44,7 @@ class Options:
     duration_s: float = 20.0
     mix: Mix = field(default_factory=Mix)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    datacenters: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +53,7 @@ class Scenario:
 
     `addressless`: nodes do not know their own address and learn it from those that they join. `zones`: over how many they are spread.
     `data_only`: agreement is on the data of the running nodes, not on who is alive (who cannot reach whom for good may well differ there).
+    `datacenters`, `gateways`, `far`: as Layout has them.
     """
 
     seed: int
@@ -59,6 +67,40 @@ class Scenario:
     addressless: bool
     zones: int = 1
     data_only: bool = False
+    datacenters: int = 1
+    gateways: int = 1
+    far: Far = NEAR
+
+    @property
+    def layout(self) -> Layout:
+        """Which node is where."""
+        return Layout(nodes=self.nodes, datacenters=self.datacenters, gateways=self.gateways, far=self.far)
+
+    def targets_of(self, node: int) -> tuple[str, ...]:
+        """The join addresses of a node, in its own datacenter."""
+        layout = self.layout
+        first, place = layout.datacenter_of(node), layout.place_of(node)
+        match self.joining:
+            case Joining.ONE_NAME:
+                return (layout.everybody_of(first),)
+            case Joining.SEEDS:
+                return tuple(dns_name(seed) for seed in layout.nodes_of(first)[:SEEDS])
+            case Joining.CHAIN:
+                return (dns_name(node - self.datacenters),) if place else ()
+            case Joining.FOUNDER:
+                return (dns_name(first),) if place else ()
+
+    def wan_targets_of(self, node: int) -> tuple[str, ...]:
+        """The join addresses of a gateway in the WAN pool."""
+        if not self.layout.is_gateway(node):
+            return ()
+        if self.joining in (Joining.ONE_NAME, Joining.SEEDS):
+            return (EVERY_GATEWAY,)
+        return (dns_name(0, WAN_PORT),) if node else ()
+
+    def is_needed(self, node: int) -> bool:
+        """Whether others cannot do without this one to find the cluster."""
+        return self.joining is Joining.CHAIN or self.layout.place_of(node) < SEEDS or self.layout.is_gateway(node)
 
     def stream(self, purpose: str) -> Random:
         """A random generator of its own for each purpose, so that a change of one does not shift the others."""
@@ -71,10 +113,13 @@ def scenario(seed: int, options: Options) -> Scenario:
     nodes, joining, addressless = rng.randint(*options.nodes), rng.choice(list(Joining)), rng.random() < 0.3
     intensity = options.intensity or swarm(rng)
     varied = _variations(rng) if options.intensity is None else {}
+    layout, wan = _datacenters(Random(f"{seed} datacenters"), options, nodes)
+    if layout.datacenters > 1 and options.intensity is None:
+        intensity = replace(intensity, datacenter_rate=Random(f"{seed} datacenter rate").choice((0.0, 0.05, 0.2)))
     return Scenario(
         seed=seed,
         nodes=nodes,
-        config=config_from({"cluster": "simulated"} | varied | dict(options.parameters)),
+        config=config_from({"cluster": "simulated"} | wan | varied | dict(options.parameters)),
         intensity=intensity,
         duration_s=options.duration_s,
         mix=replace(options.mix, large_bytes=rng.choice((2_000, 20_000, 200_000))) if varied else options.mix,
@@ -82,7 +127,25 @@ def scenario(seed: int, options: Options) -> Scenario:
         staged=intensity.calm or rng.random() < 0.5,
         addressless=addressless,
         zones=rng.choice((1, 1, 3)) if varied else 1,
+        datacenters=layout.datacenters,
+        gateways=layout.gateways,
+        far=layout.far,
     )
+
+
+def _datacenters(rng: Random, options: Options, nodes: int) -> tuple[Layout, dict[str, Any]]:
+    """Who is where, and what the WAN pool is told. From a generator of its own: a seed with one datacenter is the run it always was."""
+    if options.datacenters is None:
+        wanted = rng.choice((1, 1, 1, rng.randint(2, 3))) if options.intensity is None else 1
+    else:
+        wanted = rng.randint(*options.datacenters)
+    datacenters = max(1, min(wanted, nodes // 2))
+    if datacenters == 1:
+        return Layout(nodes=nodes), {}
+    gateways = min(rng.choice((1, 1, 2, 3)), nodes // datacenters)
+    far = Far(delay_s=rng.uniform(0.005, 0.15), loss=rng.choice((0.0, 0.01, 0.05)))
+    quick = WAN_QUICK if rng.random() < 0.75 else {}
+    return Layout(nodes=nodes, datacenters=datacenters, gateways=gateways, far=far), {"wan_parameters": tuple(quick.items())}
 
 
 def _variations(rng: Random) -> dict[str, Any]:

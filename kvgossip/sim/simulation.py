@@ -8,6 +8,7 @@ rest      for a while longer the data may not change: a cluster that agrees stay
 
 from __future__ import annotations
 
+from kvgossip.config import Config, wan_config
 from kvgossip.protocol.entry import version_of
 from kvgossip.sim.checkers import BrokenLawError, Violation, agreement_periods_max, contents_differ, disagreement, require
 from kvgossip.sim.cluster import Cluster
@@ -34,8 +35,11 @@ class Simulation:
     def __init__(self, plan: Scenario, trace_length: int = 0) -> None:
         self.scenario = plan
         self.cluster = Cluster(plan, trace_length)
-        self.report = Report(seed=plan.seed, nodes=plan.nodes)
-        self.report.agreement_limit_s = agreement_periods_max(plan.config, plan.nodes) * plan.config.probe_interval_s + _catching_up_s(plan)
+        self.report = Report(seed=plan.seed, nodes=plan.nodes, datacenters=plan.layout.datacenters)
+        self.report.agreement_limit_s = _agreeing_s(plan.config, plan.nodes) + _catching_up_s(plan)
+        if plan.layout.datacenters > 1:
+            # one pool after the other: what a gateway learns late is late in its datacenter
+            self.report.agreement_limit_s += _agreeing_s(wan_config(plan.config), plan.nodes) + _agreeing_s(plan.config, plan.nodes)
         self._timeline = self.cluster.timeline
         self._quiet_s = 0.0
 
@@ -79,7 +83,7 @@ class Simulation:
         self.cluster.disturb()
         for at_s, together in writes(plan.mix, plan.duration_s, plan.stream("workload")):
             self._timeline.after(at_s, self.cluster.write, together)
-        for at_s, fault in schedule(plan.intensity, plan.nodes, plan.duration_s, plan.stream("faults")):
+        for at_s, fault in schedule(plan.intensity, plan.nodes, plan.duration_s, plan.stream("faults"), plan.layout):
             self._timeline.after(at_s, self.cluster.strike, fault)
         self._timeline.after(plan.duration_s, self._quieten)
 
@@ -150,7 +154,7 @@ class Simulation:
         report.logs = {name[4:]: count for name, count in sorted(cluster.counts.items()) if name.startswith("log_")}
         shares = self.residues()
         report.keys, report.residue = len(shares), sum(shares) / max(1, len(shares))
-        report.trace = cluster.trace.lines(cluster.framing)
+        report.trace = cluster.trace.lines(cluster.framings)
 
     def _report_traffic(self) -> None:
         report, delivery, network = self.report, self.cluster.delivery, self.cluster.network
@@ -163,6 +167,11 @@ class Simulation:
         witnesses = [life.witness for life in self.cluster.running()]
         held = ([witness.records.get(key) for witness in witnesses] for key in self.cluster.ledger.keys_written())
         return [_lacking(records) for records in held if any(records)]
+
+
+def _agreeing_s(config: Config, nodes: int) -> float:
+    """What one pool is allowed."""
+    return agreement_periods_max(config, nodes) * config.probe_interval_s
 
 
 def _catching_up_s(plan: Scenario) -> float:

@@ -6,14 +6,14 @@ The hash is what "one seed, one run" means: it covers the time, kind, node and b
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from struct import Struct
 
 from xxhash import xxh3_128
 
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.wire import Framing
+from kvgossip.protocol.wire import Framing, is_of_pool
 
 _EVENT = Struct("<dHB")
 _SHOWN_CHARACTERS = 160
@@ -59,18 +59,19 @@ class Trace:
     def digest(self) -> str:
         return self._hash.hexdigest()
 
-    def lines(self, framing: Framing) -> list[str]:
-        """The last events, one a line: virtual seconds, node, what happened."""
-        return [_line(time_s, number, event, _shown(event, data, framing)) for time_s, number, event, data in self._last]
+    def lines(self, framings: Sequence[Framing]) -> list[str]:
+        """The last events, one a line: virtual seconds, node, what happened. `framings`: of all pools, to read their frames."""
+        return [_line(time_s, number, event, _shown(event, data, framings)) for time_s, number, event, data in self._last]
 
 
 def _line(time_s: float, number: int, event: Event, shown: str) -> str:
     return f"{time_s:12.6f}  n{number:<3} {event.name.lower():<12} {shown}"
 
 
-def _shown(event: Event, data: bytes, framing: Framing) -> str:
+def _shown(event: Event, data: bytes, framings: Sequence[Framing]) -> str:
     if event not in _CARRIES_FRAME:
         return data.decode("utf-8", "backslashreplace")
+    framing = next((framing for framing in framings if is_of_pool(data, framing.pool)), framings[0])
     try:
         opened = framing.open(data, reliable=event in (Event.FRAME, Event.SEND_FRAME))
     except RemoteError as error:
