@@ -259,7 +259,8 @@ def test_a_join_to_another_cluster_is_refused_with_exit_code_1_and_the_node_goes
 
 def test_a_join_of_the_wrong_pool_is_refused_with_exit_code_1_and_what_to_change() -> None:
     gateway = ("--gateway", "--wan", "127.0.0.1:0")
-    with agent("--datacenter", "paris", *gateway) as one, agent("--datacenter", "tokyo", *gateway) as two, agent() as three:
+    paris, tokyo = ("--name", "a", "--datacenter", "paris"), ("--name", "b", "--datacenter", "tokyo")
+    with agent(*paris, *gateway) as one, agent(*tokyo, *gateway) as two, agent() as three:
         facts, url = one.event("serving"), two.event("serving")["url"]
         for arguments, words in (((facts["gossip"],), "another datacenter"), (("--wan", facts["gossip"]), f"WAN address, {facts['wan']}")):
             refused = run("join", *arguments, "--url", url)
