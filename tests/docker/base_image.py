@@ -1,7 +1,7 @@
 """The image that the Dockerfile starts FROM, also where no registry can be reached.
 
 Where the engine lacks the image and this machine has debootstrap, `ensure_base_image` makes one out of Debian's packages:
-the same distribution, the same Python, the same names `python` and `python3`. Elsewhere `docker build` pulls the real one.
+the same distribution, the same Python, the same names `python` and `python3`. Elsewhere the engine pulls the real one.
 `build_options` tells a build where this machine finds its packages: nothing of it stays in the image.
 
 `python tests/docker/base_image.py` makes the image and prints a `docker build` command that works here.
@@ -54,13 +54,21 @@ class BaseImageError(Exception):
     """The base image cannot be made. The text says what failed."""
 
 
+class NoBaseImageError(BaseImageError):
+    """There is nothing to make it of: no registry that answers, and no debootstrap."""
+
+
 def ensure_base_image(log: Log = print) -> None:
-    """Leave the engine with the Dockerfile's base image, or with a `docker build` that will pull it. Raises BaseImageError."""
+    """Leave the engine with the Dockerfile's base image. Raises BaseImageError, NoBaseImageError where this machine has no way to it."""
     tag = base_tag(DOCKERFILE.read_text())
     if has_image(tag):
         log(f"base image {tag}: the engine has it")
     elif _debootstrap() is None or os.geteuid() != 0:
-        log(f"base image {tag}: left to the engine to pull (to make it out of Debian's packages takes root and debootstrap)")
+        log(f"base image {tag}: the engine lacks it, pulling it")
+        pulled = _run("docker", "pull", "--quiet", tag)
+        if pulled.returncode != 0:
+            text = f"the base image {tag} cannot be pulled, and to make it out of Debian's packages takes root and debootstrap"
+            raise NoBaseImageError(f"{text}: {pulled.stderr.strip()[:500]}")
     else:
         log(f"base image {tag}: the engine lacks it, making one out of Debian's packages")
         _make(tag)

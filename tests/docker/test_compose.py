@@ -1,16 +1,18 @@
 """Three real containers of the repo's Dockerfile, started by the repo's docker-compose.yml, on a real bridge network.
 
-Needs a Docker engine and `docker compose` or `docker-compose`, and is skipped without; KVGOSSIP_REQUIRE_DOCKER=1 makes
-that a failure. `pytest -m docker -s` prints each step.
+Needs a Docker engine, `docker compose` or `docker-compose`, and a way to the base image, and is skipped without;
+KVGOSSIP_REQUIRE_DOCKER=1 makes that a failure. `pytest -m docker -s` prints each step.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 
+from .base_image import NoBaseImageError
 from .cluster import NAMES, Cluster, Node, build, compose_command, eventually, eventually_on, has_engine, step
 
 pytestmark = pytest.mark.docker
@@ -19,13 +21,22 @@ GONE = {"left", "dead"}
 ALL_ALIVE = dict.fromkeys(NAMES, "alive")
 
 
+def give_up(missing: str) -> NoReturn:
+    """Without what the test needs it is skipped, or fails where it is required."""
+    if os.environ.get("KVGOSSIP_REQUIRE_DOCKER") == "1":
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     compose = compose_command()
     if compose is None or not has_engine():
-        missing = "no Docker engine answers" if compose else "neither `docker compose` nor `docker-compose` works"
-        (pytest.fail if os.environ.get("KVGOSSIP_REQUIRE_DOCKER") == "1" else pytest.skip)(missing)
-    build()
+        give_up("no Docker engine answers" if compose else "neither `docker compose` nor `docker-compose` works")
+    try:
+        build()
+    except NoBaseImageError as error:
+        give_up(str(error))
     cluster = Cluster(compose)
     try:
         cluster.up()
