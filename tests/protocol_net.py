@@ -15,7 +15,7 @@ from typing import Any
 
 from kvgossip.config import Address, Config, parse_address
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.effect import Changed, Effect, Log, MemberChanged, Now, PoolKind, Resolve, Send
+from kvgossip.protocol.effect import Changed, Dropped, Effect, Log, MemberChanged, Now, Persist, PoolKind, Resolve, Send
 from kvgossip.protocol.entry import Version, make_record
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Message
@@ -61,11 +61,16 @@ def member(name: str, place: int = 0, state: MemberState = MemberState.ALIVE, **
     return Member(name=name, state=state, datacenter="dc1", **{**default, **fields})
 
 
-def make_replica(name: str = "a", place: int = 0, *, now: Now | None = None, seed: int = 0, **config: Any) -> Replica:
+def make_replica(
+    name: str = "a", place: int = 0, *, now: Now | None = None, seed: int = 0, saved: dict[bytes, bytes] | None = None, **config: Any
+) -> Replica:
     """One replica by itself. Its digest tree has two levels unless told: a small one, of which many can be made."""
+    rebuilding = config.pop("rebuilding", False)
     settings = Config(name=name, **{"digest_levels": 2, **config})
     rng = Random(f"{seed} {name}")
-    return Replica(settings, address=address_of(place), wan_address=wan_address_of(place), rng=rng, now=now or at())
+    return Replica(
+        settings, address=address_of(place), wan_address=wan_address_of(place), rng=rng, now=now or at(), saved=saved, rebuilding=rebuilding
+    )
 
 
 def sends(effects: Iterable[Effect]) -> list[Send]:
@@ -88,6 +93,25 @@ def told(framing: Framing, effects: Iterable[Effect]) -> list[tuple[Address, Mes
 LAN = Framing("default", "lan:dc1", frame_bytes_max(Config()))
 
 
+class Disk:
+    """What a driver with a disk keeps of one node: facts and records."""
+
+    def __init__(self) -> None:
+        self.facts: dict[bytes, bytes] = {}
+        self.records: dict[str, bytes] = {}
+
+    def commit(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Changed):
+                self.records[effect.key] = effect.new_record
+            elif isinstance(effect, Dropped) and self.records.get(effect.key) == effect.record:
+                del self.records[effect.key]
+            elif isinstance(effect, Persist) and effect.value is None:
+                self.facts.pop(effect.key, None)
+            elif isinstance(effect, Persist) and effect.value is not None:
+                self.facts[effect.key] = effect.value
+
+
 class Network:
     """Replicas at `address_of(place)`. Both kinds of frames take `delay_s`; `passes(frm, to, reliable)` decides what arrives."""
 
@@ -97,6 +121,7 @@ class Network:
         self.replicas: dict[str, Replica] = {}
         self.effects: dict[str, list[Effect]] = {}
         self.names: dict[str, list[Address]] = {}
+        self.disks: dict[str, Disk] = {}
         self.skew_ms: dict[str, int] = {}
         self.cut_pairs: set[frozenset[str]] = set()
         self.passes: Callable[[str, str, bool], bool] = lambda frm, to, reliable: True
@@ -113,10 +138,18 @@ class Network:
     # -- nodes ---------------------------------------------------------------------------------------------------
 
     def add(self, name: str, place: int | None = None, *, start: bool = True, **config: Any) -> Replica:
-        """A new node; its place is the next free one unless told. A name that exists is a restart of it: a new life, without its data."""
+        """A new node; its place is the next free one unless told. A name that exists is a restart of it: a new life, without its data.
+
+        But where `disks` has a disk under the name, with what is on that.
+        """
         place = len(self._at) if place is None else place
         address = address_of(place)
-        replica = make_replica(name, place, now=self.now(name), seed=self._count, **config)
+        disk = self.disks.get(name)
+        saved = disk.facts if disk is not None else None
+        replica = make_replica(name, place, now=self.now(name), seed=self._count, saved=saved, **config)
+        if disk is not None:
+            replica.load(disk.records.items())
+            disk.commit(replica.checkpoint(self.now(name)))
         self._at = {where: who for where, who in self._at.items() if who != name} | {address: name}
         self.replicas[name] = replica
         self.effects.setdefault(name, [])
@@ -211,6 +244,8 @@ class Network:
     def perform(self, name: str, effects: list[Effect]) -> None:
         """What a driver does after every input."""
         self.effects[name] += effects
+        if name in self.disks:
+            self.disks[name].commit([*effects, *self.replicas[name].checkpoint(self.now(name))])
         for effect in effects:
             if isinstance(effect, Send):
                 self._send(name, effect)

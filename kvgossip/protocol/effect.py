@@ -2,6 +2,9 @@
 
 A driver reads the clocks once an input, performs the effects in their order, and calls `Replica.tick` no later than
 `Replica.deadline()`. Nothing else crosses.
+
+A driver with a disk writes Changed, Dropped, Quarantined and Persist there, those of one input in one atomic commit, together with
+what `Replica.checkpoint` gives. After a restart it hands the facts to the next Replica as `saved`, and the records to `Replica.load`.
 """
 
 from __future__ import annotations
@@ -63,6 +66,31 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """This record was taken out of the store: it was collected. Remove it from the disk."""
+
+    key: str
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A live value that the cluster had deleted was taken out here, as `peer` told: keep it in the quarantine. Its Dropped follows."""
+
+    key: str
+    record: bytes
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """A fact about this replica, which is no entry: keep it on the disk under this key. None: remove it."""
+
+    key: bytes
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class MemberChanged:
     """What this replica believes of a member changed. `old` is None for a new name, `new` is None when it was forgotten."""
 
@@ -115,4 +143,4 @@ class Departed:
     """The farewell has been said: the driver may close the sockets."""
 
 
-Effect = Send | Changed | MemberChanged | Settled | Resolve | Joined | JoinRefused | Log | Departed
+Effect = Send | Changed | Dropped | Quarantined | Persist | MemberChanged | Settled | Resolve | Joined | JoinRefused | Log | Departed

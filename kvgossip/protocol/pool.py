@@ -13,7 +13,7 @@ its LAN pool: they are probed and told of members here too, but rumors and excha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from typing import Any
 
@@ -57,6 +57,7 @@ from kvgossip.protocol.message import (
 from kvgossip.protocol.outcome import Data
 from kvgossip.protocol.partition import PartitionWatch
 from kvgossip.protocol.refusal import pool_name, refusal_of
+from kvgossip.protocol.rejoining import Rejoining
 from kvgossip.protocol.repair import Repair
 from kvgossip.protocol.spreading import Spreading
 from kvgossip.protocol.wire import BAD_MEMBER, HEADER_BYTES, Framing, encode, frame_bytes_max, is_refusal
@@ -70,9 +71,22 @@ QUESTIONS = (Ping, PingRequest, Pull, *LINK_QUESTIONS)
 
 
 class Pool:
-    """`me` is this node's own record in it; effects are appended to `effects`. `beside` is this node's other pool, if it has one."""
+    """`me` is this node's own record in it; effects are appended to `effects`. `beside` is this node's other pool, if it has one.
 
-    def __init__(self, config: Config, kind: PoolKind, me: Member, data: Data, rng: Random, effects: list[Effect], now: Now) -> None:
+    `peers`: whom an earlier life knew in it, and where.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        kind: PoolKind,
+        me: Member,
+        data: Data,
+        rng: Random,
+        effects: list[Effect],
+        now: Now,
+        peers: Mapping[str, Address],
+    ) -> None:
         self.kind, self.name = kind, pool_name(kind, config.datacenter)
         self.beside: Pool | None = None
         self.counters: Counter[str] = Counter()
@@ -86,6 +100,7 @@ class Pool:
         self.repair = Repair(config, data, self.membership, self, rng, effects, now)
         self.partition = PartitionWatch(config)
         self.joining = Joining(config.join, config, me.name, now)
+        self.rejoining = Rejoining(peers, kind, config, rng, now)
         self.introductions = Introductions(config, self.membership, self, effects, self.refuse, lambda: data.standing, kind)
         self._handlers: dict[type, Callable[[Any, Address, Now], None]] = {
             Ack: self._on_ack,
@@ -321,6 +336,7 @@ class Pool:
         changes, self.membership.changes = self.membership.changes, []
         for old, new in changes:
             self._effects.append(MemberChanged(old, new, self.kind))
+            self._remember(old, new)
             if old is None or old.name == self.membership.me.name:
                 continue
             self._watch_partition(old, new, now)
@@ -332,6 +348,12 @@ class Pool:
             elif old.reachable and not new.reachable:
                 self.repair.forget(new.name)
                 self.joining.lost(now)
+
+    def _remember(self, old: Member | None, new: Member | None) -> None:
+        """A later life on the same disk shall find the members again."""
+        told = new or old
+        if told is not None and told.name != self.membership.me.name:
+            self._effects += self.rejoining.changed(told.name, new)
 
     def _watch_partition(self, old: Member, new: Member | None, now: Now) -> None:
         alive, stretch = 1 + len(self.membership.reachable), self.membership.awareness.factor
@@ -356,7 +378,8 @@ class Pool:
 
     def deadline(self) -> float:
         nearest = min(self.membership.deadline(), self.repair.deadline())
-        for other in (self.spreading.deadline(), self.joining.deadline(), self.introductions.deadline()):
+        waiting = (self.spreading.deadline(), self.joining.deadline(), self.introductions.deadline(), self.rejoining.deadline())
+        for other in waiting:
             if other is not None and other < nearest:
                 nearest = other
         return nearest
@@ -370,6 +393,8 @@ class Pool:
             self._effects += [Resolve(target, self.kind) for target in self.joining.strangers(self.is_member)]
             for name in [] if settled else self.joining.unexchanged():
                 self.repair.start(name, now)
+        self.join(self.rejoining.due(now))
+        self._effects += self.rejoining.forgotten(now)
         self.repair.tick(now)
         self.spreading.tick(now)
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 from xxhash import xxh3_64_intdigest
@@ -41,7 +41,7 @@ from kvgossip.errors import (
 from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.clocks import PeerClocks
 from kvgossip.protocol.digest import DigestTree
-from kvgossip.protocol.effect import Changed, Departed, Effect, Log, Now, PoolKind, Resolve, Settled
+from kvgossip.protocol.effect import Changed, Departed, Effect, Log, Now, Persist, PoolKind, Resolve, Settled
 from kvgossip.protocol.entry import (
     Entry,
     Version,
@@ -53,6 +53,7 @@ from kvgossip.protocol.entry import (
     make_record,
     timestamp_in,
 )
+from kvgossip.protocol.facts import Facts, Self, clock_fact, self_fact
 from kvgossip.protocol.hlc import HybridLogicalClock
 from kvgossip.protocol.member import Member, MemberState, Standing
 from kvgossip.protocol.outcome import Heat, Outcome
@@ -70,41 +71,60 @@ class Replica:
 
     `address`: where peers reach this node; an empty host is learned from the first member that answers a join. `wan_address`: the same
     of the WAN pool, for a gateway. `rng`: the only source of chance; one seed gives one trace. `now`: the time of the start.
-    `config.name` must not be empty. `pool` is the LAN pool, `wan` the WAN pool of a gateway.
+    `config.name` must not be empty. `pool` is the LAN pool, `wan` the WAN pool of a gateway. `saved`: the facts that an earlier life has
+    left on the disk (see facts.py), None where there is none. `rebuilding`: the data of this node was lost, so that it knows nothing until
+    a settled member has told it all.
     """
 
-    def __init__(self, config: Config, *, address: Address, rng: Random, now: Now, wan_address: Address | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        address: Address,
+        rng: Random,
+        now: Now,
+        wan_address: Address | None = None,
+        saved: Mapping[bytes, bytes] | None = None,
+        rebuilding: bool = False,
+    ) -> None:
         if not config.name:
             raise ConfigError("a replica needs a name")
         self.config = config
         self.site = rng.getrandbits(64)
+        facts = Facts(saved or {})
         self.hlc = HybridLogicalClock(int(config.clock_drift_max_s * 1000))
+        self.hlc.latest = facts.clock
         self.store = Store(DigestTree(config.digest_levels, xxh3_64_intdigest(config.cluster.encode())))
         self.blocks = Blocks()
         self.peer_clocks = PeerClocks()
-        self.settled = not config.join and not config.join_wan
         self.news_s = now.monotonic_s
         self.counters: Counter[str] = Counter()
         self._effects: list[Effect] = []
         self._departs_s: float | None = None
         self._departed = False
         self._clock_told_s = -math.inf
-        self.pool = self._pool(PoolKind.LAN, config, address, rng, now)
+        self._saved_self = facts.own
+        self.pool = self._pool(PoolKind.LAN, config, address, rng, now, facts)
         self.wan: Pool | None = None
         self.pools: tuple[Pool, ...] = (self.pool,)
         if config.gateway:
-            self.wan = self._pool(PoolKind.WAN, wan_config(config), wan_address or config.wan, rng, now)
+            self.wan = self._pool(PoolKind.WAN, wan_config(config), wan_address or config.wan, rng, now, facts)
             self.pool.beside, self.wan.beside = self.wan, self.pool
             self.wan.membership.reached_otherwise = self._is_in_lan
             self.pools = (self.pool, self.wan)
+        self._rebuilding = rebuilding or facts.own.rebuilding
+        targets = bool(config.join or config.join_wan)
+        strangers = not any(pool.rejoining.absent for pool in self.pools)
+        self.settled = facts.own.settled or (strangers and not targets and not self._rebuilding)
+        self._may_settle_fresh = targets and not self._rebuilding
 
-    def _pool(self, kind: PoolKind, config: Config, address: Address, rng: Random, now: Now) -> Pool:
+    def _pool(self, kind: PoolKind, config: Config, address: Address, rng: Random, now: Now, facts: Facts) -> Pool:
         me = Member(
             name=config.name,
             host=address.host,
             port=address.port,
             state=MemberState.ALIVE,
-            generation=max(now.wall_ms, 0),
+            generation=max(now.wall_ms, facts.generation(kind) + 1),
             incarnation=0,
             site=self.site,
             datacenter=config.datacenter,
@@ -112,7 +132,7 @@ class Replica:
             zone=config.zone,
             coordinates=config.coordinates,
         )
-        return Pool(config, kind, me, Share(self, kind), rng, self._effects, now)
+        return Pool(config, kind, me, Share(self, kind), rng, self._effects, now, facts.peers(kind))
 
     def _is_in_lan(self, gateway: Member) -> bool:
         """Whether this node reaches this gateway, in its present life, in the LAN pool too."""
@@ -181,6 +201,30 @@ class Replica:
             # who told it needs not hear it, but names are those of one pool: another node may have this one there
             speaker = heard_from if heard_from is None or other.knows_as_neighbour(heard_from) else ""
             other.spreading.heat(key, record, speaker, at_once=True)
+
+    # -- the disk ----------------------------------------------------------------------------------------------------
+
+    def load(self, entries: Iterable[tuple[str, bytes]]) -> None:
+        """Take records from the disk, some at a time, before `start`. They are no news: nobody is told.
+
+        Raises RemoteError for a record of a format that this version does not know.
+        """
+        latest = self.hlc.latest
+        for key, record in entries:
+            check_record(record)
+            latest = max(latest, timestamp_in(record))
+            self.store.merge(key, record)
+        self.hlc.latest = latest
+
+    def checkpoint(self, now: Now) -> list[Persist]:
+        """What belongs into every commit: the facts that are always now."""
+        wan_generation = self.wan.membership.me.generation if self.wan is not None else 0
+        own = Self(self.member.generation, wan_generation, self.settled, self._rebuilding and not self.settled)
+        facts = [clock_fact(self.hlc.latest)]
+        if own != self._saved_self:
+            self._saved_self = own
+            facts.append(self_fact(own))
+        return facts
 
     # -- other inputs ------------------------------------------------------------------------------------------------
 
@@ -322,14 +366,15 @@ class Replica:
             self._settle()
 
     def _all_exchanged(self) -> bool:
-        return all(pool.joining.all_exchanged() for pool in self.pools)
+        return self._may_settle_fresh and all(pool.joining.all_exchanged() for pool in self.pools)
 
     @property
     def standing(self) -> Standing:
         """What peers are told of how much this replica's answers are worth."""
         if self.settled:
             return Standing.SETTLED
-        return Standing.FRESH if all(pool.joining.all_answered() for pool in self.pools) else Standing.WAITING
+        fresh = self._may_settle_fresh and all(pool.joining.all_answered() for pool in self.pools)
+        return Standing.FRESH if fresh else Standing.WAITING
 
     def _settle(self) -> None:
         if not self.settled:

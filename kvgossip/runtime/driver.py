@@ -23,13 +23,16 @@ from kvgossip.errors import ConfigError
 from kvgossip.protocol.effect import (
     Changed,
     Departed,
+    Dropped,
     Effect,
     Joined,
     JoinRefused,
     Log,
     MemberChanged,
     Now,
+    Persist,
     PoolKind,
+    Quarantined,
     Resolve,
     Send,
     Settled,
@@ -80,6 +83,9 @@ class Driver:
             Joined: self._joined,
             JoinRefused: self._refused,
             MemberChanged: self._member_changed,
+            Dropped: lambda effect: None,
+            Quarantined: lambda effect: None,
+            Persist: lambda effect: None,
             Log: lambda effect: self._log(logging.getLevelName(effect.level), effect.text),
         }
 
