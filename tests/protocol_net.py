@@ -113,7 +113,9 @@ class Disk:
 
 
 class Network:
-    """Replicas at `address_of(place)`. Both kinds of frames take `delay_s`; `passes(frm, to, reliable)` decides what arrives."""
+    """Replicas at `address_of(place)`. Both kinds of frames take `way_s(frm, to)`, which is `delay_s` unless it is replaced;
+    `passes(frm, to, reliable)` decides what arrives.
+    """
 
     def __init__(self, delay_s: float = 0.001) -> None:
         self.clock_s = START_S
@@ -125,6 +127,7 @@ class Network:
         self.skew_ms: dict[str, int] = {}
         self.cut_pairs: set[frozenset[str]] = set()
         self.passes: Callable[[str, str, bool], bool] = lambda frm, to, reliable: True
+        self.way_s: Callable[[str, str], float] = lambda frm, to: self.delay_s
         self.watch: Callable[[str, str, Send], None] | None = None
         self._at: dict[Address, str] = {}
         self._links: dict[Address, tuple[str, Address, PoolKind]] = {}
@@ -297,7 +300,7 @@ class Network:
         if self.watch is not None:
             self.watch(name, to if open_ else "", sent)
         if open_:
-            self._after(self.delay_s, lambda: self._deliver(name, to, sent, source, pool))
+            self._after(self.way_s(name, to), lambda: self._deliver(name, to, sent, source, pool))
         elif sent.reliable:
             self._after(self.delay_s, lambda: self._unreachable(name, sent.to, sent.pool))
 

@@ -78,7 +78,7 @@ class Side:
                 return pings[0]
 
     def ack(self, ping: Ping, sender: str = "") -> None:
-        self.membership.on_ack(Ack(ping.sequence, sender or ping.target, 0, 0, Standing.SETTLED))
+        self.membership.on_ack(Ack(ping.sequence, sender or ping.target, 0, 0, Standing.SETTLED), self.now)
 
 
 def record_of(side: Side, name: str) -> Member:
@@ -309,7 +309,7 @@ def test_an_ack_from_another_name_or_to_another_sequence_is_no_ack(forgery: str)
     if forgery == "another name":
         side.ack(ping, "c")
     else:
-        side.membership.on_ack(Ack(ping.sequence + 1, "b", 0, 0, Standing.SETTLED))
+        side.membership.on_ack(Ack(ping.sequence + 1, "b", 0, 0, Standing.SETTLED), side.now)
     side.to_deadline()
     side.to_deadline()
     assert side.state("b") is SUSPECT
@@ -328,7 +328,9 @@ def test_a_late_ack_is_asked_for_by_others_and_over_tcp_at_the_same_time() -> No
     helpers = {sent.to for sent in requests}
     assert len(helpers) == 3
     assert target.address not in helpers
-    assert {sent.told for sent in requests} == {PingRequest(ping.sequence, "me", target.name, target.host, target.port)}
+    (asked_for,) = {sent.told for sent in requests if isinstance(sent.told, PingRequest)}
+    assert asked_for == PingRequest(asked_for.sequence, "me", target.name, target.host, target.port)
+    assert asked_for.sequence != ping.sequence
     assert [sent for sent in asked if sent not in requests] == [Sent(ping, target.address, True)]
 
 
@@ -361,9 +363,9 @@ def test_a_target_that_refuted_meanwhile_is_not_suspected() -> None:
 def test_missing_nacks_make_a_node_doubt_itself(helpers: str, nacks: int, score: int) -> None:
     side = Side("b", *helpers)
     ping = side.probe()
-    side.to_deadline()
+    asked = [sent.told.sequence for sent in side.to_deadline() if isinstance(sent.told, PingRequest)]
     for _ in range(nacks):
-        side.membership.on_nack(Nack(ping.sequence))
+        side.membership.on_nack(Nack(asked[0]))
     side.to_deadline()
     assert side.state(ping.target) is SUSPECT
     assert side.membership.awareness.score == score

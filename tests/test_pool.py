@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvgossip.config import Address
+from kvgossip.protocol.coordinate import ORIGIN
 from kvgossip.protocol.effect import Effect, Log, MemberChanged, Send
 from kvgossip.protocol.member import Member, MemberState, Standing
 from kvgossip.protocol.message import Ack, Nack, Ping, PingRequest, Refused, Rumor
@@ -154,7 +155,9 @@ def test_a_ping_is_answered_the_way_it_came_with_root_clock_and_settledness() ->
         effects = (replica.receive_reliable if reliable else replica.receive)(LAN.frame([PING]), STRANGER, at())
         (packet,) = sends(effects)
         assert (packet.to, packet.reliable) == (STRANGER, reliable)
-        assert LAN.open(packet.data, reliable=reliable).messages[0] == Ack(1, "a", replica.root, at().wall_ms, Standing.SETTLED)
+        assert LAN.open(packet.data, reliable=reliable).messages[0] == Ack(
+            1, "a", replica.root, at().wall_ms, Standing.SETTLED, ORIGIN.packed()
+        )
 
 
 def test_a_ping_for_another_name_is_not_answered() -> None:
@@ -167,7 +170,9 @@ def test_a_ping_for_another_name_is_not_answered() -> None:
 def test_a_clock_before_1970_says_zero() -> None:
     replica = make_replica("a")
     effects = replica.receive(LAN.frame([PING]), STRANGER, at()._replace(wall_ms=-5))
-    assert [message for _, message in told(LAN, effects) if isinstance(message, Ack)] == [Ack(1, "a", 0, 0, Standing.SETTLED)]
+    assert [message for _, message in told(LAN, effects) if isinstance(message, Ack)] == [
+        Ack(1, "a", 0, 0, Standing.SETTLED, ORIGIN.packed())
+    ]
 
 
 # F03

@@ -13,6 +13,8 @@ Deviations from the papers, with reasons
 - Death is final for a generation; the owner comes back with the next one (see member.py).
 - Every packet to a member that is not alive carries what we believe of it, first (Lifeguard's buddy system, for acks and gossip too).
 - Each period one random dead member is pinged as well: so a partition in which both sides declared each other dead heals.
+- Helpers are asked under another number than the one of the direct ping: so a number tells which way an ack has come, whatever address
+  it has come from, and what is taken for a round trip is one (coordinate.py).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from msgspec.structs import replace
 from xxhash import xxh3_64_intdigest
 
 from kvgossip.config import Address, Config
+from kvgossip.protocol.coordinate import Coordinates
 from kvgossip.protocol.effect import Now
 from kvgossip.protocol.member import Member, MemberState, life, rank
 from kvgossip.protocol.message import Ack, Nack, Ping, PingRequest, Prune
@@ -46,11 +49,17 @@ GENERATION_AHEAD_MS_MAX = 10 * 365 * 86_400_000
 
 @dataclass(slots=True)
 class Probe:
-    """One period's question whether `target` is alive, and what became of it. Times are monotonic seconds."""
+    """One period's question whether `target` is alive, and what became of it. Times are monotonic seconds.
+
+    `sequence` is that of the pings, `relayed` that of the helpers' requests.
+    """
 
     sequence: int
     target: Member
+    sent_s: float
     timeout_s: float
+    relayed: int | None = None
+    measured: bool = False
     indirect: bool = False
     asked: int = 0
     nacks: int = 0
@@ -77,6 +86,8 @@ class Membership:
         self.me = me
         self.members: dict[str, Member] = {me.name: me}
         self.awareness = Awareness(config.awareness_max)
+        # a generator of its own: where somebody is must not change who is probed
+        self.coordinates = Coordinates(Random(me.site))
         self.changes: list[tuple[Member | None, Member | None]] = []
         self.rival: Member | None = None
         self.conflicts = self.names_refused = self.lives_refused = self.blocked_news = 0
@@ -377,15 +388,16 @@ class Membership:
             return
         target = self.members[name]
         timeout_s = now.monotonic_s + self._config.probe_timeout_s * self.awareness.factor
-        self._probe = Probe(self.next_sequence(), target, timeout_s)
+        self._probe = Probe(self.next_sequence(), target, now.monotonic_s, timeout_s)
         self._send(ping(self._probe.sequence, name), target.address, target)
 
     def _ask_others(self, probe: Probe, ping: Callable[[int, str], Ping]) -> None:
         """SWIM's indirect probes, and at the same time one of our own over TCP."""
         probe.indirect = True
+        probe.relayed = self.next_sequence()
         others = [member for member in self.reachable if member.name != probe.target.name]
         for helper in uniform(self._rng, others, self._config.indirect_probes):
-            request = PingRequest(probe.sequence, self.me.name, probe.target.name, probe.target.host, probe.target.port)
+            request = PingRequest(probe.relayed, self.me.name, probe.target.name, probe.target.host, probe.target.port)
             self._send(request, helper.address, helper)
             probe.asked += 1
         self._send(ping(probe.sequence, probe.target.name), probe.target.address, probe.target, reliable=True)
@@ -423,6 +435,7 @@ class Membership:
         self._latest.pop(name, None)
         self._suspicions.pop(name, None)
         self._order.discard(name)
+        self.coordinates.forget(name)
         self._changed(old, None)
 
     def _expire_suspicions(self, now: Now) -> None:
@@ -440,9 +453,12 @@ class Membership:
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
-    def on_ack(self, ack: Ack) -> None:
+    def on_ack(self, ack: Ack, now: Now, *, reliable: bool = False) -> None:
         probe = self._probe
-        if probe is not None and probe.sequence == ack.sequence and probe.target.name == ack.sender:
+        if probe is not None and ack.sequence in (probe.sequence, probe.relayed) and probe.target.name == ack.sender:
+            if not reliable and ack.sequence == probe.sequence and not probe.measured:
+                probe.measured = True
+                self.coordinates.sampled(ack.sender, ack.coordinate, now.monotonic_s - probe.sent_s)
             if not probe.acked:
                 probe.acked = True
                 self.awareness.add(-1)
@@ -452,7 +468,7 @@ class Membership:
             self._send(replace(ack, sequence=relay.sequence), relay.origin, None)
 
     def on_nack(self, nack: Nack) -> None:
-        if self._probe is not None and self._probe.sequence == nack.sequence:
+        if self._probe is not None and self._probe.relayed == nack.sequence:
             self._probe.nacks += 1
 
     def on_ping_request(self, asked: PingRequest, source: Address, now: Now, ping: Callable[[int, str], Ping]) -> None:

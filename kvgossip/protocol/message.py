@@ -51,7 +51,7 @@ class Ping(Message, frozen=True):
 
 
 class Ack(Message, frozen=True):
-    """`sender` is alive: it answers the ping of that sequence number."""
+    """`sender` is alive: it answers the ping of that sequence number. `coordinate`: its place in the network, see coordinate.py."""
 
     kind = 2
     sequence: Count
@@ -59,6 +59,7 @@ class Ack(Message, frozen=True):
     root: Count
     wall_ms: Count
     standing: Standing
+    coordinate: bytes = b""
 
 
 class PingRequest(Message, frozen=True):

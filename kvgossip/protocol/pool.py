@@ -103,7 +103,6 @@ class Pool:
         self.rejoining = Rejoining(peers, kind, config, rng, now)
         self.introductions = Introductions(config, self.membership, self, effects, self.refuse, lambda: data.standing, kind)
         self._handlers: dict[type, Callable[[Any, Address, Now], None]] = {
-            Ack: self._on_ack,
             Nack: lambda told, source, now: self.membership.on_nack(told),
             PingRequest: lambda told, source, now: self.membership.on_ping_request(told, source, now, self._ping_at(now)),
             Prune: lambda told, source, now: self.membership.bury(told.member, now),
@@ -201,6 +200,8 @@ class Pool:
                 gossip = told
             elif isinstance(told, Ping):
                 self._on_ping(told, source, now, reliable)
+            elif isinstance(told, Ack):
+                self._on_ack(told, now, reliable)
             elif isinstance(told, (Join, JoinReply)):
                 self._on_introduction(told, [member for member in messages[place + 1 :] if isinstance(member, Member)], source, now)
                 return
@@ -268,13 +269,14 @@ class Pool:
         if ping.target != self.membership.me.name:
             self.counters["pings_for_another_name"] += 1
             return
-        ack = Ack(ping.sequence, self.membership.me.name, self._data.store.digest.root, max(now.wall_ms, 0), self._data.standing)
+        me, data, place = self.membership.me, self._data, self.membership.coordinates.own.packed()
+        ack = Ack(ping.sequence, me.name, data.store.digest.root, max(now.wall_ms, 0), data.standing, place)
         self._send_probe(ack, source, self.membership.members.get(ping.sender), reliable=reliable)
         self._saw(ping, now, asked=False)
 
-    def _on_ack(self, ack: Ack, source: Address, now: Now) -> None:
+    def _on_ack(self, ack: Ack, now: Now, reliable: bool) -> None:
         if not self.introductions.on_ack(ack):
-            self.membership.on_ack(ack)
+            self.membership.on_ack(ack, now, reliable=reliable)
             self._saw(ack, now, asked=True)
 
     def _saw(self, told: Ping | Ack, now: Now, *, asked: bool) -> None:
@@ -425,6 +427,9 @@ class Pool:
             "names_refused": membership.names_refused,
             "lives_refused": membership.lives_refused,
             "blocked_news": membership.blocked_news,
+            "coordinate_samples": membership.coordinates.samples,
+            "coordinates_refused": membership.coordinates.refused,
+            "coordinate_resets": membership.coordinates.resets,
             "partitions_suspected": self.partition.count,
         }
 
