@@ -87,7 +87,8 @@ class Config:
     probe_interval_s: float = 1.0
     """The protocol period. Shorter finds failures sooner and costs more packets. 0.01 to 600."""
     probe_timeout_s: float = 0.5
-    """How long to wait for a direct ack before asking others. Above the 99th percentile round trip. Below the interval."""
+    """How long to wait for a direct ack before asking others, until round trips are known: then as long as the member takes, at least
+    half of this and at most the interval (roundtrip.py). Above the 99th percentile round trip. Below the interval."""
     indirect_probes: int = 3
     """How many members are asked to probe for us. 0 to 16."""
     suspicion_multiplier: float = 4.0

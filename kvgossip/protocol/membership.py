@@ -33,6 +33,7 @@ from kvgossip.protocol.coordinate import Coordinates
 from kvgossip.protocol.effect import Now
 from kvgossip.protocol.member import Member, MemberState, life, rank
 from kvgossip.protocol.message import Ack, Nack, Ping, PingRequest, Prune
+from kvgossip.protocol.roundtrip import RoundTrips
 from kvgossip.protocol.sampling import RoundRobin, uniform
 from kvgossip.protocol.spatial import Selection, SpatialPeers, SpatialPolicy, distance_between
 from kvgossip.protocol.suspicion import Awareness, Suspicion
@@ -51,19 +52,25 @@ GENERATION_AHEAD_MS_MAX = 10 * 365 * 86_400_000
 class Probe:
     """One period's question whether `target` is alive, and what became of it. Times are monotonic seconds.
 
-    `sequence` is that of the pings, `relayed` that of the helpers' requests.
+    `sequence` is that of the pings, `relay_sequence` that of the helpers' requests; `direct`, `relayed` and `tcp` are the ways by which it
+    was answered.
     """
 
     sequence: int
     target: Member
     sent_s: float
     timeout_s: float
-    relayed: int | None = None
-    measured: bool = False
+    relay_sequence: int | None = None
     indirect: bool = False
     asked: int = 0
     nacks: int = 0
-    acked: bool = False
+    direct: bool = False
+    relayed: bool = False
+    tcp: bool = False
+
+    @property
+    def acked(self) -> bool:
+        return self.direct or self.relayed or self.tcp
 
 
 @dataclass(slots=True)
@@ -88,6 +95,7 @@ class Membership:
         self.awareness = Awareness(config.awareness_max)
         # a generator of its own: where somebody is must not change who is probed
         self.coordinates = Coordinates(Random(me.site))
+        self.round_trips = RoundTrips(config)
         self.changes: list[tuple[Member | None, Member | None]] = []
         self.rival: Member | None = None
         self.conflicts = self.names_refused = self.lives_refused = self.blocked_news = 0
@@ -368,6 +376,7 @@ class Membership:
         if probe is not None and not probe.acked and not probe.indirect and now.monotonic_s >= probe.timeout_s:
             self._ask_others(probe, ping)
             # A tick that comes late, after a pause of the process, must not conclude before anybody could answer.
+            # Nor may it where a far target was waited for longer: the helpers need their time too.
             rest_s = (self._config.probe_interval_s - self._config.probe_timeout_s) * self.awareness.factor
             self._next_probe_s = max(self._next_probe_s, now.monotonic_s + rest_s)
         if now.monotonic_s >= self._next_probe_s:
@@ -387,17 +396,17 @@ class Membership:
         if name is None or self.leaving:
             return
         target = self.members[name]
-        timeout_s = now.monotonic_s + self._config.probe_timeout_s * self.awareness.factor
+        timeout_s = now.monotonic_s + self.round_trips.timeout_s(name) * self.awareness.factor
         self._probe = Probe(self.next_sequence(), target, now.monotonic_s, timeout_s)
         self._send(ping(self._probe.sequence, name), target.address, target)
 
     def _ask_others(self, probe: Probe, ping: Callable[[int, str], Ping]) -> None:
         """SWIM's indirect probes, and at the same time one of our own over TCP."""
         probe.indirect = True
-        probe.relayed = self.next_sequence()
+        probe.relay_sequence = self.next_sequence()
         others = [member for member in self.reachable if member.name != probe.target.name]
         for helper in uniform(self._rng, others, self._config.indirect_probes):
-            request = PingRequest(probe.relayed, self.me.name, probe.target.name, probe.target.host, probe.target.port)
+            request = PingRequest(probe.relay_sequence, self.me.name, probe.target.name, probe.target.host, probe.target.port)
             self._send(request, helper.address, helper)
             probe.asked += 1
         self._send(ping(probe.sequence, probe.target.name), probe.target.address, probe.target, reliable=True)
@@ -405,7 +414,11 @@ class Membership:
     def _conclude(self, now: Now) -> None:
         """The period is over: suspect a target that nobody heard of; doubt ourselves if not even the helpers answered."""
         probe = self._probe
-        if probe is None or probe.acked:
+        if probe is None:
+            return
+        if probe.target.name in self.members:
+            self.round_trips.concluded(probe.target, direct=probe.direct, relayed=probe.relayed, tcp=probe.tcp)
+        if probe.acked:
             return
         self.awareness.add(max(0, probe.asked - probe.nacks) if probe.asked else 1)
         known = self.members.get(probe.target.name)
@@ -436,6 +449,7 @@ class Membership:
         self._suspicions.pop(name, None)
         self._order.discard(name)
         self.coordinates.forget(name)
+        self.round_trips.forget(name)
         self._changed(old, None)
 
     def _expire_suspicions(self, now: Now) -> None:
@@ -455,20 +469,29 @@ class Membership:
 
     def on_ack(self, ack: Ack, now: Now, *, reliable: bool = False) -> None:
         probe = self._probe
-        if probe is not None and ack.sequence in (probe.sequence, probe.relayed) and probe.target.name == ack.sender:
-            if not reliable and ack.sequence == probe.sequence and not probe.measured:
-                probe.measured = True
-                self.coordinates.sampled(ack.sender, ack.coordinate, now.monotonic_s - probe.sent_s)
-            if not probe.acked:
-                probe.acked = True
-                self.awareness.add(-1)
+        if probe is not None and ack.sequence in (probe.sequence, probe.relay_sequence) and probe.target.name == ack.sender:
+            self._acked(probe, ack, now, reliable)
             return
         relay = self._relays.pop(ack.sequence, None)
         if relay is not None:
             self._send(replace(ack, sequence=relay.sequence), relay.origin, None)
 
+    def _acked(self, probe: Probe, ack: Ack, now: Now, reliable: bool) -> None:
+        """One answer of perhaps several: the first one by a datagram is a round trip, however late it comes."""
+        if not probe.acked:
+            self.awareness.add(-1)
+        if reliable:
+            probe.tcp = True
+        elif ack.sequence == probe.relay_sequence:
+            probe.relayed = True
+        elif not probe.direct and probe.target.name in self.members:
+            probe.direct = True
+            round_trip_s = now.monotonic_s - probe.sent_s
+            self.round_trips.measured(probe.target, round_trip_s)
+            self.coordinates.sampled(ack.sender, ack.coordinate, round_trip_s)
+
     def on_nack(self, nack: Nack) -> None:
-        if self._probe is not None and self._probe.relayed == nack.sequence:
+        if self._probe is not None and self._probe.relay_sequence == nack.sequence:
             self._probe.nacks += 1
 
     def on_ping_request(self, asked: PingRequest, source: Address, now: Now, ping: Callable[[int, str], Ping]) -> None:

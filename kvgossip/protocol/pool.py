@@ -59,6 +59,7 @@ from kvgossip.protocol.partition import PartitionWatch
 from kvgossip.protocol.refusal import pool_name, refusal_of
 from kvgossip.protocol.rejoining import Rejoining
 from kvgossip.protocol.repair import Repair
+from kvgossip.protocol.roundtrip import BLOCKED_AFTER
 from kvgossip.protocol.spreading import Spreading
 from kvgossip.protocol.wire import BAD_MEMBER, HEADER_BYTES, Framing, encode, frame_bytes_max, is_refusal
 
@@ -335,6 +336,7 @@ class Pool:
         """Tell the driver what changed, and draw the consequences: who came back is exchanged with at once."""
         self._report_rival(now)
         self._report_lives_refused(now)
+        self._report_blocked_udp(now)
         changes, self.membership.changes = self.membership.changes, []
         for old, new in changes:
             self._effects.append(MemberChanged(old, new, self.kind))
@@ -368,6 +370,23 @@ class Pool:
         if rival is not None and self._may_complain("rival", now):
             text = f"another live node, at {rival.address}, uses the name {rival.name!r} of this one, at {self.membership.me.address}"
             self._effects.append(Log("WARNING", f"{text}: give one of them another --name"))
+
+    def _report_blocked_udp(self, now: Now) -> None:
+        """Rumors and probes do not pass, and yet nobody is suspected: an operator must hear of it (lesson 13)."""
+        turned, self.membership.round_trips.turned = self.membership.round_trips.turned, []
+        for member in turned:
+            known = self.membership.round_trips.of(member.name)
+            blocked = known is not None and known.is_udp_blocked
+            if not self._may_complain(f"udp {member.name} {blocked}", now):
+                continue
+            if blocked:
+                text = (
+                    f"UDP is blocked between this node and {member.name!r} at {member.address}, TCP works: open UDP port {member.port} in "
+                    f"both directions; {BLOCKED_AFTER} probes in a row were answered over TCP only"
+                )
+                self._effects.append(Log("WARNING", f"{text} ({self._here})"))
+            else:
+                self._effects.append(Log("INFO", f"{member.name!r} at {member.address} answers by UDP again ({self._here})"))
 
     def _report_lives_refused(self, now: Now) -> None:
         refused = self.membership.lives_refused
@@ -427,6 +446,7 @@ class Pool:
             "names_refused": membership.names_refused,
             "lives_refused": membership.lives_refused,
             "blocked_news": membership.blocked_news,
+            "members_without_udp": len(membership.round_trips.blocked()),
             "coordinate_samples": membership.coordinates.samples,
             "coordinates_refused": membership.coordinates.refused,
             "coordinate_resets": membership.coordinates.resets,

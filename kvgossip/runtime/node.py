@@ -291,6 +291,7 @@ class Node:
             "address": str(pool.membership.me.address),
             "members": _states(pool),
             "suspected_partition": _partition(pool.partition, now),
+            "udp_blocked": pool.membership.round_trips.blocked(),
             "statistics": pool.statistics(),
             "transport": self._transports[pool.kind].statistics(),
         }
