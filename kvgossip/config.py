@@ -101,6 +101,10 @@ class Config:
     """How long gossip still goes to a dead member, so that it can refute. 0 to 3600."""
     awareness_max: int = 8
     """How far a node that is slow itself stretches its timeouts. 0 switches it off. 0 to 64."""
+    probe_nacks: bool = True
+    """Whether helpers are asked to say that they hear nothing, so that a node can tell its own slowness from the target's (Lifeguard)."""
+    buddy: bool = True
+    """Whether what we send to a member that is not alive tells it so first: it can refute the sooner (Lifeguard)."""
     forget_after_s: float = 72 * 3600.0
     """A dead member's record is dropped after this time. Longer than any outage you want to come back from. 1 to 1 year."""
     members_max: int = 8192
@@ -231,7 +235,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 
 WAN_PARAMETERS = (
     *(name for name in _BOUNDS if name not in ("digest_levels", "value_bytes_max", "clock_drift_max_s", "watch_events_max")),
-    *("rumor_mode", "rumor_feedback", "rumor_counter", "selection", "anti_entropy"),
+    *("probe_nacks", "buddy", "rumor_mode", "rumor_feedback", "rumor_counter", "selection", "anti_entropy"),
 )
 """What may differ between the pools of a gateway: everything but what belongs to the one store behind them."""
 

@@ -371,6 +371,15 @@ def test_missing_nacks_make_a_node_doubt_itself(helpers: str, nacks: int, score:
     assert side.membership.awareness.score == score
 
 
+def test_without_nacks_none_is_asked_for_and_none_is_missed() -> None:
+    side = Side("b", "c", "d", "e", probe_nacks=False)
+    side.probe()
+    requests = [sent.told for sent in side.to_deadline() if isinstance(sent.told, PingRequest)]
+    assert [request.nack for request in requests] == [False] * 3
+    side.to_deadline()
+    assert side.membership.awareness.score == 1
+
+
 def test_doubt_stretches_the_times_of_probes_and_acks_take_it_back() -> None:
     side = Side("b")
     side.membership.awareness.add(2)
@@ -570,6 +579,13 @@ def test_a_relay_says_nack_in_time_for_the_asker_and_forgets_after_the_period() 
     for step in range(1, 30):
         nacks += [(step, sent) for sent in side.tick(1.0 + step / 20) if isinstance(sent.told, Nack)]
     assert nacks == [(8, Sent(Nack(500), address_of(1), False))]
+
+
+def test_a_relay_says_no_nack_to_who_wants_none() -> None:
+    side = Side("b", "c")
+    side.tick(1.0)
+    side.ask(PingRequest(500, "b", "c", "10.0.0.3", 7481, nack=False), address_of(1))
+    assert not any(isinstance(sent.told, Nack) for step in range(1, 30) for sent in side.tick(1.0 + step / 20))
 
 
 def test_a_late_ack_is_still_passed_on_after_the_nack() -> None:

@@ -252,3 +252,14 @@ def test_a_nack_a_rumor_or_an_ack_that_nobody_asked_for_changes_nothing() -> Non
         assert replica.receive(LAN.frame([encode(message)]), STRANGER, at()) == []
     after = replica.statistics()
     assert {name for name in after if after[name] != before.get(name, 0)} == {"frames_received", "bytes_received"}
+
+
+@pytest.mark.parametrize("buddy", [True, False])
+def test_a_suspect_hears_first_that_it_is_one_however_old_that_news_is(buddy: bool) -> None:
+    replica = make_replica("a", buddy=buddy)
+    suspect = member("b", 1, state=MemberState.SUSPECT, accuser="c")
+    replica.receive(LAN.frame([encode(suspect)]), STRANGER, at())
+    while replica.pool.membership.has_news:
+        list(replica.pool.membership.take_news(2**20))
+    answers = told(LAN, replica.receive(LAN.frame([PING]), suspect.address, at()))
+    assert [message for _, message in answers if isinstance(message, Member)] == [suspect] * buddy

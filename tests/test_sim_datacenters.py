@@ -14,7 +14,7 @@ from kvgossip.protocol.replica import Replica
 from kvgossip.sim.faults import Crash, Cut, Intensity, Mend, Restart, schedule
 from kvgossip.sim.layout import Far, Layout
 from kvgossip.sim.network import Network, Weather
-from kvgossip.sim.scenario import Joining, Options, Scenario, scenario
+from kvgossip.sim.scenario import JOININGS, Joining, Options, Scenario, scenario
 from kvgossip.sim.simulation import Simulation, simulate
 from kvgossip.sim.workload import Mix
 
@@ -69,7 +69,7 @@ def test_there_are_at_least_two_nodes_in_a_datacenter_and_one_of_them_is_a_gatew
             assert bool(layout.gateways_of(datacenter)) == (layout.datacenters > 1)
 
 
-@pytest.mark.parametrize("joining", Joining)
+@pytest.mark.parametrize("joining", JOININGS)
 def test_nodes_join_in_their_own_datacenter_and_gateways_each_other(joining: Joining) -> None:
     layout = Layout(nodes=11, datacenters=3, gateways=2)
     plan = _plan(layout, joining)

@@ -164,7 +164,7 @@ def test_no_two_kinds_have_the_same_number() -> None:
 GOLDEN: list[tuple[Message | Member, str]] = [
     (Ping(1, "a", "b", 2**63, 1_700_000_000_000, Standing.SETTLED), "01 00000019 9601a161a162cf8000000000000000cf0000018bcfe5680002"),
     (Ack(1, "b", 0, 0, Standing.WAITING, b"\x01\x02"), "02 0000000b 9601a162000000c4020102"),
-    (PingRequest(2, "a", "b", "10.0.0.2", 7481), "03 00000012 9502a161a162a831302e302e302e32cd1d39"),
+    (PingRequest(2, "a", "b", "10.0.0.2", 7481), "03 00000013 9602a161a162a831302e302e302e32cd1d39c3"),
     (Nack(2), "04 00000002 9102"),
     (
         Member("b", "10.0.0.2", 7481, MemberState.SUSPECT, 1, 2, 3, "dc1", "h:1", "a", "z", (1.5,)),

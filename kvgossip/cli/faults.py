@@ -5,7 +5,6 @@ The same seed gives every variant the same failures and the same writes, whateve
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kvgossip.cli.epidemics import Jobs, Json, Plot, Row, Seed
-from kvgossip.cli.failure import CommandError, complain
+from kvgossip.cli.experiment import sizes_of
+from kvgossip.cli.failure import complain
 from kvgossip.cli.output import Format, Output, print_json, print_table
 from kvgossip.cli.trials import run_trials
 
@@ -117,7 +117,7 @@ def faults(
     """
     from kvgossip.sim.faults import Intensity
 
-    sizes = _sizes(nodes)
+    sizes = sizes_of(nodes, NODES)
     if plot_file is not None:
         from kvgossip.cli.figures import check_plot
 
@@ -139,16 +139,6 @@ def faults(
         complain(f"{trial.variant.value}, {trial.nodes} nodes: {report.violation}", f"repeat it with the same rates and {again}")
     if failed:
         raise typer.Exit(1)
-
-
-def _sizes(text: str) -> list[int]:
-    low, high = NODES
-    if not re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", text):
-        raise CommandError(f"--nodes {text} is no number or list of numbers", "write --nodes 10 or --nodes 5,10,20")
-    sizes = [int(part) for part in text.split(",")]
-    if not all(low <= size <= high for size in sizes):
-        raise CommandError(f"--nodes {text} is out of bounds", f"choose {low} to {high}")
-    return list(dict.fromkeys(sizes))
 
 
 # -- telling ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The commands of the simulator: sim cluster, sim residue, and those of epidemics.py and faults.py.
+"""The commands of the simulator: sim cluster, sim residue, and those of epidemics.py, faults.py and membership.py.
 
 One seed is one run; a failing seed is printed with how to repeat it.
 """
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from kvgossip.cli import epidemics, faults
+from kvgossip.cli import epidemics, faults, membership
+from kvgossip.cli.experiment import parameters_of
 from kvgossip.cli.failure import CommandError, complain
 from kvgossip.cli.output import Format, Output, print_json, print_table
 
@@ -151,12 +152,7 @@ def _range(text: str, option: str, low: int, high: int) -> tuple[int, int]:
 
 
 def _parameters(texts: list[str], no_rumors: bool, no_anti_entropy: bool, rumor_k: int | None, fanout: int | None) -> dict[str, Any]:
-    parameters: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise CommandError(f"--parameter {text} has no value", "write --parameter NAME=VALUE, as --parameter probe_interval_s=0.5")
-        parameters[name] = value
+    parameters = parameters_of(texts)
     if rumor_k is not None:
         parameters["rumor_k"] = rumor_k
     if fanout is not None:
@@ -301,4 +297,5 @@ def _given(context: typer.Context) -> Iterator[str]:
 def register(app: typer.Typer) -> None:
     epidemics.register(sim_app)
     faults.register(sim_app)
+    membership.register(sim_app)
     app.add_typer(sim_app, rich_help_panel="Simulator")

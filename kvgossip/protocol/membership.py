@@ -75,7 +75,9 @@ class Probe:
 
 @dataclass(slots=True)
 class Relay:
-    """A ping on behalf of another member; it is nacked at `nack_s` and forgotten at `end_s`."""
+    """A ping on behalf of another member; it is nacked at `nack_s`, unless it is `nacked` already or none is wanted, and forgotten at
+    `end_s`.
+    """
 
     origin: Address
     sequence: int
@@ -406,9 +408,10 @@ class Membership:
         probe.relay_sequence = self.next_sequence()
         others = [member for member in self.reachable if member.name != probe.target.name]
         for helper in uniform(self._rng, others, self._config.indirect_probes):
-            request = PingRequest(probe.relay_sequence, self.me.name, probe.target.name, probe.target.host, probe.target.port)
+            at = probe.target.address
+            request = PingRequest(probe.relay_sequence, self.me.name, probe.target.name, at.host, at.port, self._config.probe_nacks)
             self._send(request, helper.address, helper)
-            probe.asked += 1
+            probe.asked += self._config.probe_nacks
         self._send(ping(probe.sequence, probe.target.name), probe.target.address, probe.target, reliable=True)
 
     def _conclude(self, now: Now) -> None:
@@ -500,7 +503,8 @@ class Membership:
             return
         sequence = self.next_sequence()
         nack_s = now.monotonic_s + NACK_AFTER * self._config.probe_timeout_s
-        self._relays[sequence] = Relay(source, asked.sequence, nack_s, now.monotonic_s + self._config.probe_interval_s)
+        end_s = now.monotonic_s + self._config.probe_interval_s
+        self._relays[sequence] = Relay(source, asked.sequence, nack_s, end_s, nacked=not asked.nack)
         self._send(ping(sequence, asked.target), Address(asked.host, asked.port), None)
 
 

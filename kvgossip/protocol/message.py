@@ -63,7 +63,7 @@ class Ack(Message, frozen=True):
 
 
 class PingRequest(Message, frozen=True):
-    """Please ping `target` at this address for `sender`, and pass its ack on."""
+    """Please ping `target` at this address for `sender`, and pass its ack on. `nack`: and say so if there is none."""
 
     kind = 3
     sequence: Count
@@ -71,6 +71,7 @@ class PingRequest(Message, frozen=True):
     target: Name
     host: Host
     port: Port
+    nack: bool = True
 
 
 class Nack(Message, frozen=True):

@@ -146,7 +146,7 @@ class Pool:
 
     def news_for(self, peer: Member, room: int) -> list[bytes]:
         current = self.membership.members.get(peer.name, peer)
-        units = [] if current.state is MemberState.ALIVE else [encode(current)]
+        units = [encode(current)] if self._config.buddy and current.state is not MemberState.ALIVE else []
         return list(dict.fromkeys([*units, *self.membership.take_news(room - sum(map(len, units)))]))
 
     def send_members(self, to: Address, members: Iterable[Member]) -> None:

@@ -29,6 +29,12 @@ class Joining(Enum):
     """All, themselves included, join the first few."""
     ONE_NAME = "one_name"
     """All join one DNS name that has the addresses of all."""
+    INTRODUCED = "introduced"
+    """Nobody joins: each founds a cluster, until somebody tells them of each other (see Cluster.introduce)."""
+
+
+JOININGS = (Joining.FOUNDER, Joining.CHAIN, Joining.SEEDS, Joining.ONE_NAME)
+"""From which a seed picks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +95,8 @@ class Scenario:
                 return (dns_name(node - self.datacenters),) if place else ()
             case Joining.FOUNDER:
                 return (dns_name(first),) if place else ()
+            case Joining.INTRODUCED:
+                return ()
 
     def wan_targets_of(self, node: int) -> tuple[str, ...]:
         """The join addresses of a gateway in the WAN pool."""
@@ -110,7 +118,7 @@ class Scenario:
 def scenario(seed: int, options: Options) -> Scenario:
     """The run that this seed means. Raises ConfigError for parameters out of their bounds."""
     rng = Random(f"{seed} scenario")
-    nodes, joining, addressless = rng.randint(*options.nodes), rng.choice(list(Joining)), rng.random() < 0.3
+    nodes, joining, addressless = rng.randint(*options.nodes), rng.choice(JOININGS), rng.random() < 0.3
     intensity = options.intensity or swarm(rng)
     varied = _variations(rng) if options.intensity is None else {}
     layout, wan = _datacenters(Random(f"{seed} datacenters"), options, nodes)
