@@ -18,6 +18,10 @@ from kvgossip.errors import ConfigError
 GOSSIP_PORT = 7481
 HTTP_PORT = 7480
 WAN_PORT = 7483
+KEY_BYTES = 32
+"""The length of a key of a keyring, which is written as twice as many hexadecimal digits."""
+KEY_PATTERN = re.compile(r"[0-9A-Fa-f]{64}")
+DATAGRAM_BYTES_MIN_SEALED = 1280
 NAME_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 
 
@@ -82,6 +86,12 @@ class Config:
     """`HOST:PORT` of gateways to join, DNS names allowed. The first datacenter needs none."""
     wan_parameters: tuple[tuple[str, Any], ...] = ()
     """What the WAN pool does otherwise than the wan profile, as (name, value): `probe_interval_s`, ... (see WAN_PARAMETERS)."""
+
+    # -- security ------------------------------------------------------------------------------------------------
+    keyring: str | tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    """The keys that seal all frames (see protocol/seal.py), the primary one first: the path of a file with one of 64 hexadecimal digits
+    in each line, which rotations rewrite; or the keys themselves, which rotations change in memory only. Empty: nothing is sealed, and
+    nodes that seal are refused."""
 
     # -- membership (SWIM with Lifeguard) -----------------------------------------------------------------------
     probe_interval_s: float = 1.0
@@ -157,7 +167,7 @@ class Config:
 
     # -- limits -------------------------------------------------------------------------------------------------
     datagram_bytes_max: int = 1400
-    """Largest UDP payload: below the path MTU. 1232 (IPv6 everywhere, and the longest key) to 65507."""
+    """Largest UDP payload: below the path MTU. 1232 (IPv6 everywhere, and the longest key; sealed: 1280) to 65507."""
     message_bytes_max: int = 256 * 1024
     """Largest message of an exchange, but for one entry that is larger alone. 128 KiB to 16 MiB."""
     value_bytes_max: int = 1024 * 1024
@@ -190,6 +200,7 @@ class Config:
                 f"probe_timeout_s = {self.probe_timeout_s} is not below probe_interval_s = {self.probe_interval_s}",
                 "an indirect probe needs the rest of the interval",
             )
+        self._check_keyring()
         for target in self.join:
             parse_address(target, GOSSIP_PORT)
         for target in self.join_wan:
@@ -198,6 +209,16 @@ class Config:
             raise ConfigError("join_wan is for gateways, and this node is none", "set gateway too (--gateway), or leave join_wan out")
         if self.gateway or self.wan_parameters:
             wan_config(self)
+
+    def _check_keyring(self) -> None:
+        if not isinstance(self.keyring, str) and not all(KEY_PATTERN.fullmatch(key) for key in self.keyring):
+            # which one it is and how it looks is nobody's business
+            raise ConfigError("keyring has a key that is not 64 hexadecimal digits", "`kvgossip keygen` makes one, in a file to name here")
+        if self.keyring and self.datagram_bytes_max < DATAGRAM_BYTES_MIN_SEALED:
+            raise ConfigError(
+                f"datagram_bytes_max = {self.datagram_bytes_max} is too small with a keyring",
+                f"choose {DATAGRAM_BYTES_MIN_SEALED} to 65507: a seal needs room, and so does the longest key",
+            )
 
 
 _CHOICES = {"rumor_mode": ("push", "pull", "push-pull"), "selection": ("uniform", "distance", "rank")}
@@ -313,6 +334,10 @@ def _coerce(name: str, value: Any) -> Any:
         if not isinstance(targets, (list, tuple)):
             raise ConfigError(f"{name} = {value!r} is not a list of addresses")
         return tuple(target for target in targets if _expect(name, target, str))
+    if name == "keyring":
+        if not isinstance(value, str) and not (isinstance(value, (list, tuple)) and all(isinstance(key, str) for key in value)):
+            raise ConfigError("keyring is neither the path of a file nor a list of keys")
+        return value if isinstance(value, str) else tuple(value)
     if name == "coordinates":
         numbers = re.split(r"[,\s]+", value) if isinstance(value, str) else value
         if not isinstance(numbers, (list, tuple)):

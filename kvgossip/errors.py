@@ -47,6 +47,10 @@ class ClockAheadError(LocalError):
     """This node's clock is so far ahead of its peers' that they would refuse what it writes."""
 
 
+class KeyringError(LocalError):
+    """The keyring does not allow this now; nothing was changed."""
+
+
 class JoinRefusedError(KVGossipError):
     """A member refused to let this node into its pool; the text names both sides and says what to change."""
 

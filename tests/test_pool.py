@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from kvgossip.config import Address
 from kvgossip.protocol.coordinate import ORIGIN
+from kvgossip.protocol.door import COMPLAINTS_MAX
 from kvgossip.protocol.effect import Effect, Log, MemberChanged, Send
 from kvgossip.protocol.member import Member, MemberState, Standing
 from kvgossip.protocol.message import Ack, Nack, Ping, PingRequest, Refused, Rumor
-from kvgossip.protocol.pool import COMPLAINTS_MAX
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire import FLAG_COMPRESSED, HEADER_BYTES, Framing, encode
 from tests.protocol_net import LAN, STRANGER, address_of, at, logs, make_replica, member, sends, told
@@ -142,7 +142,7 @@ def test_what_is_remembered_of_strangers_is_bounded() -> None:
     replica = make_replica("a")
     for number in range(COMPLAINTS_MAX + 500):
         replica.receive(FOREIGN["other_cluster"], Address(f"192.0.{number >> 8}.{number & 255}", 1), at())
-    assert len(replica.pool._complaints_s) == COMPLAINTS_MAX
+    assert len(replica.pool.door._complaints_s) == COMPLAINTS_MAX
 
 
 # -- frames of our own -------------------------------------------------------------------------------------------------

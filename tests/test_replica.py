@@ -282,7 +282,7 @@ FRAMES = st.one_of(
     st.binary(max_size=60),
     st.binary(max_size=60).map(lambda tail: LAN.frame([tail])),
     st.lists(messages, min_size=1, max_size=4).map(lambda told: LAN.frame(map(encode, told))),
-    st.lists(messages, min_size=1, max_size=4).map(lambda told: LAN.frame(map(encode, told), compress=True)),
+    st.lists(messages, min_size=1, max_size=4).map(lambda told: LAN.frame(map(encode, told), reliable=True)),
 )
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from kvgossip.config import Address
 from kvgossip.protocol.digest import DigestTree
+from kvgossip.protocol.door import Door
 from kvgossip.protocol.effect import PoolKind, Send
 from kvgossip.protocol.entry import is_dead
 from kvgossip.protocol.hlc import HybridLogicalClock
@@ -218,7 +219,7 @@ def _the_deadline_stands_still(patch: pytest.MonkeyPatch) -> None:
 
 
 def _datagrams_know_no_limit(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("kvgossip.protocol.spreading.HEADER_BYTES", -4000)
+    patch.setattr(Door, "datagram_room", 5400)
     patch.setattr("kvgossip.protocol.spreading.GOSSIP_UNIT_BYTES_MAX", 0)
 
 

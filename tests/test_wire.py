@@ -150,7 +150,7 @@ def test_every_kind_of_message_comes_out_as_it_went_in(kind: type[Message] | typ
 
 @given(st.lists(messages, max_size=6), st.booleans())
 def test_the_messages_of_a_frame_come_out_in_their_order(sent: list[Message | Member], compress: bool) -> None:
-    assert open_link(LAN.frame(map(encode, sent), compress=compress)) == (sent, [])
+    assert open_link(LAN.frame(map(encode, sent), reliable=compress)) == (sent, [])
 
 
 def test_no_two_kinds_have_the_same_number() -> None:
@@ -330,7 +330,7 @@ def test_lesson_15_a_frame_of_another_cluster_pool_or_format_is_known_by_its_hea
     assert reason_of(Framing("other", "wan", 1000).frame(undecodable)) == "other_cluster"
     assert reason_of(b"kv\x02" + LAN.frame(undecodable)[3:]) == "unknown_format"
     # what is compressed is not even unpacked
-    assert reason_of(Framing("other", "lan:dc1", 1000).frame([bytes(5000)], compress=True)) == "other_cluster"
+    assert reason_of(Framing("other", "lan:dc1", 1000).frame([bytes(5000)], reliable=True)) == "other_cluster"
 
 
 def test_a_cluster_and_a_pool_of_the_same_name_have_different_fingerprints() -> None:
@@ -359,13 +359,13 @@ def test_the_text_of_a_refusal_is_cut_to_what_a_refusal_may_hold() -> None:
 
 def test_a_long_frame_is_compressed_when_asked_and_when_that_pays() -> None:
     long = encode(Rumor("k", bytes(5000)))
-    assert len(LAN.frame([long], compress=True)) < 100
-    assert open_link(LAN.frame([long], compress=True)).messages == [Rumor("k", bytes(5000))]
+    assert len(LAN.frame([long], reliable=True)) < 100
+    assert open_link(LAN.frame([long], reliable=True)).messages == [Rumor("k", bytes(5000))]
     assert LAN.frame([long]) == HEADER + long
     short = encode(Rumor("k", bytes(COMPRESS_BYTES_MIN - 20)))
-    assert LAN.frame([short], compress=True) == HEADER + short
+    assert LAN.frame([short], reliable=True) == HEADER + short
     noise = encode(Rumor("k", b"".join(number.to_bytes(8, "big") for number in _noise(200))))
-    assert LAN.frame([noise], compress=True) == HEADER + noise
+    assert LAN.frame([noise], reliable=True) == HEADER + noise
 
 
 def _noise(count: int) -> list[int]:

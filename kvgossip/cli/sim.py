@@ -34,6 +34,7 @@ _TRACE_REPEATED = 200
 sim_app = typer.Typer(name="sim", no_args_is_help=True, help="Run the protocol that ships in virtual time: thousands of hours, one seed.")
 
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table; as -o json.")]
+Sealed = Annotated[bool | None, typer.Option("--sealed/--unsealed", help="Whether frames are. Default: those of one swarm in four.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Processes to share the runs. Default: one a processor.")]
 
 
@@ -67,6 +68,7 @@ def cluster(
     clock_drift: Annotated[
         float | None, typer.Option(metavar="P", min=0.0, help="Each clock is up to that share too fast or slow.")
     ] = None,
+    sealed: Sealed = None,
     no_rumors: Annotated[bool, typer.Option("--no-rumors", help="Anti-entropy alone: must agree all the same.")] = False,
     no_anti_entropy: Annotated[
         bool, typer.Option("--no-anti-entropy", help="Rumors alone: leave a residue, so exit 1 is expected.")
@@ -97,7 +99,7 @@ def cluster(
     }  # fmt: skip
     parameters = _parameters(parameter or [], no_rumors, no_anti_entropy, rumor_k, fanout)
     given = {name: value for name, value in faults.items() if value is not None}
-    options = _options(nodes, datacenters, duration, writes, given, parameters)
+    options = _options(nodes, datacenters, duration, writes, given, parameters, sealed)
     seeds = range(seed, seed + runs)
     reports = list(_spread(partial(_simulate, options=options, trace_length=trace), seeds, jobs))
     _tell(reports, as_json or output is Format.JSON)
@@ -165,7 +167,13 @@ def _parameters(texts: list[str], no_rumors: bool, no_anti_entropy: bool, rumor_
 
 
 def _options(
-    nodes: str, datacenters: str | None, duration_s: float, writes: int, faults: dict[str, float], parameters: dict[str, Any]
+    nodes: str,
+    datacenters: str | None,
+    duration_s: float,
+    writes: int,
+    faults: dict[str, float],
+    parameters: dict[str, Any],
+    sealed: bool | None,
 ) -> Options:
     from kvgossip.sim.faults import Intensity
     from kvgossip.sim.scenario import Options, scenario
@@ -181,6 +189,7 @@ def _options(
         mix=Mix(writes=writes),
         parameters=parameters,
         datacenters=None if datacenters is None else _range(datacenters, "--datacenters", 1, 16),
+        sealed=sealed,
     )
     scenario(0, options)  # a wrong parameter is told before the first run
     return options
@@ -291,7 +300,10 @@ def _given(context: typer.Context) -> Iterator[str]:
         if source is None or source.name != "COMMANDLINE" or name in _NOT_REPEATED:
             continue
         for each in value if isinstance(value, (list, tuple)) else [value]:
-            yield option.opts[0] if each is True else f"{option.opts[0]} {each}"
+            if each is False:
+                yield option.secondary_opts[0]
+            else:
+                yield option.opts[0] if each is True else f"{option.opts[0]} {each}"
 
 
 def register(app: typer.Typer) -> None:

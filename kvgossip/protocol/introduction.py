@@ -54,14 +54,14 @@ class Introductions:
     ) -> None:
         self._config, self._membership, self._link, self._effects = config, membership, link, effects
         self._refuse, self._standing, self._pool = refuse, standing, pool
-        self._asked: dict[Address, None] = {}
+        self._asked: dict[Address, bool] = {}
         self._checks: dict[int, NameCheck] = {}
 
     # -- the newcomer ------------------------------------------------------------------------------------------------
 
     def ask(self, address: Address) -> None:
         """Send a Join there."""
-        self._asked[address] = None
+        self._asked[address] = True
         if len(self._asked) > ASKED_MAX:
             del self._asked[next(iter(self._asked))]
         me = self._membership.me
@@ -84,10 +84,16 @@ class Introductions:
             self._effects.append(Joined(source, reply.sender, self._pool))
         return True
 
-    def failed(self, source: Address, text: str) -> None:
-        """Whoever we asked there said no, or nothing."""
-        if source in self._asked:
+    def failed(self, source: Address, text: str, *, final: bool = True) -> None:
+        """Whoever we asked there said no, or nothing. Not `final`: somebody says so who may not be who we asked, so a yes still counts."""
+        waits = self._asked.get(source)
+        if waits is None:
+            return
+        if final:
             del self._asked[source]
+        else:
+            self._asked[source] = False
+        if waits:
             self._effects.append(JoinRefused(source, text, self._pool))
 
     # -- the host ----------------------------------------------------------------------------------------------------

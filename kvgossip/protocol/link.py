@@ -13,6 +13,10 @@ from kvgossip.protocol.message import Message
 class Link(Protocol):
     """The outgoing side of a pool. A reliable message is a frame of a TCP link, any other one a datagram."""
 
+    @property
+    def datagram_room(self) -> int:
+        """How many bytes of units fit into a datagram."""
+
     def send(self, told: Message, to: Address, *, reliable: bool = False) -> None:
         """One message; a datagram is filled up with membership news."""
 

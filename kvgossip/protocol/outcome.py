@@ -8,6 +8,7 @@ from typing import Protocol
 from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.effect import Now
 from kvgossip.protocol.member import Standing
+from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.store import Store
 
 
@@ -30,6 +31,8 @@ class Data(Protocol):
 
     store: Store
     blocks: Blocks
+    keyring: Keyring | None
+    """None: frames are not sealed."""
 
     @property
     def news_s(self) -> float:

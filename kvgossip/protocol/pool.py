@@ -1,10 +1,7 @@
 """Pool: one gossip pool - membership, spreading and repair under one profile - and its door: frames in, frames out.
 
-The door knows who is outside (protocol.md section 1): a frame of another cluster or pool is dropped by its header alone, counted by
-reason, once a minute for each source logged, and answered with a refusal that lets the other side log the same reason: a datagram
-once a minute, since its source may be a lie, a frame of a link always, or whoever asks a second time to join would hear nothing. A frame
-that is not of our kind at all is only counted: answering it would make us a reflector. Whom the operator has blocked is dropped too, and
-gets nothing from us (blocking.py).
+Who is outside, and what they are told, is the matter of door.py. Whom the operator has blocked is dropped too, and gets nothing from us
+(blocking.py).
 
 A gateway has two pools over one copy of the data. `reached_otherwise` says of the WAN pool's members which of them it also reaches in
 its LAN pool: they are probed and told of members here too, but rumors and exchanges take the short way.
@@ -20,6 +17,7 @@ from typing import Any
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.answering import chunks
+from kvgossip.protocol.door import Door
 from kvgossip.protocol.effect import Effect, JoinRefused, Log, MemberChanged, Now, PoolKind, Resolve, Send
 from kvgossip.protocol.introduction import Introductions
 from kvgossip.protocol.joining import Joining
@@ -56,15 +54,12 @@ from kvgossip.protocol.message import (
 )
 from kvgossip.protocol.outcome import Data
 from kvgossip.protocol.partition import PartitionWatch
-from kvgossip.protocol.refusal import pool_name, refusal_of
 from kvgossip.protocol.rejoining import Rejoining
 from kvgossip.protocol.repair import Repair
 from kvgossip.protocol.roundtrip import BLOCKED_AFTER
 from kvgossip.protocol.spreading import Spreading
-from kvgossip.protocol.wire import BAD_MEMBER, HEADER_BYTES, Framing, encode, frame_bytes_max, is_refusal
+from kvgossip.protocol.wire import BAD_MEMBER, encode, is_refusal
 
-COMPLAINT_INTERVAL_S = 60.0
-COMPLAINTS_MAX = 1024
 FAREWELLS_MAX = 64
 MEMBERS_A_FRAME = 100
 LINK_QUESTIONS = (Join, Fetch, Sketch, Compare, Leaves, Want, Push)
@@ -88,12 +83,12 @@ class Pool:
         now: Now,
         peers: Mapping[str, Address],
     ) -> None:
-        self.kind, self.name = kind, pool_name(kind, config.datacenter)
+        self.kind = kind
         self.beside: Pool | None = None
         self.counters: Counter[str] = Counter()
         self._config, self._data, self._effects = config, data, effects
-        self._framing = Framing(config.cluster, self.name, frame_bytes_max(config))
-        self._complaints_s: dict[str, float] = {}
+        self.door = Door(config, kind, me, data.keyring, effects, self.counters, self._elsewhere, self._cannot_read)
+        self.name = self.door.pool
         self._lives_refused = 0
         self.membership = Membership(config, me, rng, self._send_probe, now)
         self.membership.shut_out = data.blocks.covers
@@ -102,13 +97,13 @@ class Pool:
         self.partition = PartitionWatch(config)
         self.joining = Joining(config.join, config, me.name, now)
         self.rejoining = Rejoining(peers, kind, config, rng, now)
-        self.introductions = Introductions(config, self.membership, self, effects, self.refuse, lambda: data.standing, kind)
+        self.introductions = Introductions(config, self.membership, self, effects, self.door.refuse, lambda: data.standing, kind)
         self._handlers: dict[type, Callable[[Any, Address, Now], None]] = {
             Nack: lambda told, source, now: self.membership.on_nack(told),
             PingRequest: lambda told, source, now: self.membership.on_ping_request(told, source, now, self._ping_at(now)),
             Prune: lambda told, source, now: self.membership.bury(told.member, now),
             Member: lambda told, source, now: self.membership.merge(told, now),
-            Refused: self._on_refused,
+            Refused: lambda told, source, now: self.introductions.failed(source, self.door.heard(told, source, now)),
             Feedback: lambda told, source, now: self.spreading.on_feedback(told),
             Busy: lambda told, source, now: self.spreading.on_busy(told),
             Pull: lambda told, source, now: self.spreading.on_pull(told, source),
@@ -122,11 +117,15 @@ class Pool:
 
     # -- frames out --------------------------------------------------------------------------------------------------
 
+    @property
+    def datagram_room(self) -> int:
+        return self.door.datagram_room
+
     def send_units(self, units: list[bytes], to: Address, *, reliable: bool = False) -> None:
         if self._data.blocks.covers_address(to):
             self.counters["frames_to_blocked"] += 1
             return
-        data = self._framing.frame(units, compress=reliable)
+        data = self.door.framing.frame(units, reliable=reliable)
         self.counters["bytes_sent"] += len(data)
         self.counters["frames_sent"] += 1
         self._effects.append(Send(to, data, reliable, self.kind))
@@ -134,13 +133,13 @@ class Pool:
     def send(self, told: Message, to: Address, *, reliable: bool = False) -> None:
         units = [encode(told)]
         if not reliable:
-            units += self.membership.take_news(self._config.datagram_bytes_max - HEADER_BYTES - len(units[0]))
+            units += self.membership.take_news(self.datagram_room - len(units[0]))
         self.send_units(units, to, reliable=reliable)
 
     def _send_probe(self, told: Message, to: Address, member: Member | None, *, reliable: bool = False) -> None:
         """To a member that is not alive goes first what we believe of it (the buddy system of Lifeguard)."""
         units = [encode(told)]
-        room = self._config.datagram_bytes_max - HEADER_BYTES - len(units[0])
+        room = self.datagram_room - len(units[0])
         units += self.news_for(member, room) if member is not None else self.membership.take_news(room)
         self.send_units(units, to, reliable=reliable)
 
@@ -162,13 +161,14 @@ class Pool:
         if self._data.blocks.covers_address(source):
             self.counters["frames_dropped.blocked"] += 1
             return
-        try:
-            opened = self._framing.open(data, reliable=reliable)
-        except RemoteError as fault:
-            self._drop(fault, data, source, now, reliable)
+        opened = self.door.open(data, source, now, reliable=reliable)
+        if opened is None:
             return
         for reason in opened.faults:
             self.counters[f"units_dropped.{reason}"] += 1
+        if is_refusal(data):
+            self._refused_in_clear(opened.messages, source, now, reliable)
+            return
         messages = self._admitted(opened.messages, source)
         if self.membership.leaving:
             # who was told of a large entry in the farewell may still fetch its body; all else comes too late
@@ -224,41 +224,21 @@ class Pool:
         self.spreading.unreachable(address)
         self.take_changes(now)
 
-    # -- the door ----------------------------------------------------------------------------------------------------
+    # -- refusals ----------------------------------------------------------------------------------------------------
 
-    def _drop(self, fault: RemoteError, data: bytes, source: Address, now: Now, reliable: bool) -> None:
-        self.counters[f"frames_dropped.{fault.reason}"] += 1
-        other = self.beside.membership.me.address if self.beside is not None else None
-        reason = refusal_of(fault.reason, data, self.kind, self._config.datacenter, other)
-        if reason is None or is_refusal(data):
-            return
-        complains = self._may_complain(f"{source.host} {reason}", now)
-        if complains:
-            self._effects.append(Log("WARNING", f"dropped a frame from {source}: {reason} ({self._here})"))
-        if complains or reliable:
-            self._effects.append(Send(source, self._framing.refusal(reason), reliable, self.kind))
+    def _refused_in_clear(self, messages: Iterable[Message | Member], source: Address, now: Now, reliable: bool) -> None:
+        """Anybody may have written it. Where frames are sealed, a member that takes us in all the same is still believed."""
+        for told in messages:
+            if isinstance(told, Refused):
+                text = self.door.heard(told, source, now)
+                if reliable:
+                    self.introductions.failed(source, text, final=self._data.keyring is None)
 
-    def refuse(self, to: Address, text: str) -> None:
-        """Say no to a node of our own cluster and pool."""
-        self._effects.append(Send(to, self._framing.refusal(text), reliable=True, pool=self.kind))
+    def _cannot_read(self, source: Address, text: str) -> None:
+        self.introductions.failed(source, text, final=False)
 
-    def _on_refused(self, told: Refused, source: Address, now: Now) -> None:
-        self.counters["refusals_heard"] += 1
-        text = f"refused by the node at {source} (cluster {told.cluster!r}, pool {told.pool!r}): {told.text} ({self._here})"
-        if self._may_complain(f"{source.host} refused", now):
-            self._effects.append(Log("WARNING", text))
-        self.introductions.failed(source, text)
-
-    def _may_complain(self, subject: str, now: Now) -> bool:
-        """At most once a minute about each subject."""
-        last_s = self._complaints_s.get(subject)
-        if last_s is not None and now.monotonic_s - last_s < COMPLAINT_INTERVAL_S:
-            return False
-        self._complaints_s.pop(subject, None)
-        self._complaints_s[subject] = now.monotonic_s
-        if len(self._complaints_s) > COMPLAINTS_MAX:
-            del self._complaints_s[next(iter(self._complaints_s))]
-        return True
+    def _elsewhere(self) -> Address | None:
+        return self.beside.membership.me.address if self.beside is not None else None
 
     # -- probes ------------------------------------------------------------------------------------------------------
 
@@ -363,13 +343,13 @@ class Pool:
         alive, stretch = 1 + len(self.membership.reachable), self.membership.awareness.factor
         text = self.partition.changed(old, new, alive, stretch, now.monotonic_s)
         if text is not None:
-            self._effects.append(Log("WARNING", f"{text} ({self._here})"))
+            self._effects.append(Log("WARNING", f"{text} ({self.door.here})"))
 
     def _report_rival(self, now: Now) -> None:
         rival, self.membership.rival = self.membership.rival, None
-        if rival is not None and self._may_complain("rival", now):
+        if rival is not None:
             text = f"another live node, at {rival.address}, uses the name {rival.name!r} of this one, at {self.membership.me.address}"
-            self._effects.append(Log("WARNING", f"{text}: give one of them another --name"))
+            self.door.complain("rival", f"{text}: give one of them another --name", now)
 
     def _report_blocked_udp(self, now: Now) -> None:
         """Rumors and probes do not pass, and yet nobody is suspected: an operator must hear of it (lesson 13)."""
@@ -377,22 +357,22 @@ class Pool:
         for member in turned:
             known = self.membership.round_trips.of(member.name)
             blocked = known is not None and known.is_udp_blocked
-            if not self._may_complain(f"udp {member.name} {blocked}", now):
+            if not self.door.may_complain(f"udp {member.name} {blocked}", now):
                 continue
             if blocked:
                 text = (
                     f"UDP is blocked between this node and {member.name!r} at {member.address}, TCP works: open UDP port {member.port} in "
                     f"both directions; {BLOCKED_AFTER} probes in a row were answered over TCP only"
                 )
-                self._effects.append(Log("WARNING", f"{text} ({self._here})"))
+                self._effects.append(Log("WARNING", f"{text} ({self.door.here})"))
             else:
-                self._effects.append(Log("INFO", f"{member.name!r} at {member.address} answers by UDP again ({self._here})"))
+                self._effects.append(Log("INFO", f"{member.name!r} at {member.address} answers by UDP again ({self.door.here})"))
 
     def _report_lives_refused(self, now: Now) -> None:
         refused = self.membership.lives_refused
-        if refused > self._lives_refused and self._may_complain("lives", now):
+        if refused > self._lives_refused:
             text = "refused members that claim to have started years from now: either they lie, or the clock of this node is years behind"
-            self._effects.append(Log("WARNING", f"{text} ({self._here})"))
+            self.door.complain("lives", f"{text} ({self.door.here})", now)
         self._lives_refused = refused
 
     # -- time --------------------------------------------------------------------------------------------------------
@@ -452,7 +432,3 @@ class Pool:
             "coordinate_resets": membership.coordinates.resets,
             "partitions_suspected": self.partition.count,
         }
-
-    @property
-    def _here(self) -> str:
-        return f"this node is {self.membership.me.name!r} of cluster {self._framing.cluster!r}, pool {self.name!r}"

@@ -58,6 +58,7 @@ from kvgossip.protocol.hlc import HybridLogicalClock
 from kvgossip.protocol.member import Member, MemberState, Standing
 from kvgossip.protocol.outcome import Heat, Outcome
 from kvgossip.protocol.pool import Pool
+from kvgossip.protocol.seal import Keyring, keyring_of
 from kvgossip.protocol.share import Share
 from kvgossip.protocol.store import Store
 
@@ -74,6 +75,7 @@ class Replica:
     `config.name` must not be empty. `pool` is the LAN pool, `wan` the WAN pool of a gateway. `saved`: the facts that an earlier life has
     left on the disk (see facts.py), None where there is none. `rebuilding`: the data of this node was lost, so that it knows nothing until
     a settled member has told it all.
+    `keyring`: None takes the keys that the configuration itself holds; without any, nothing is sealed.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Replica:
         wan_address: Address | None = None,
         saved: Mapping[bytes, bytes] | None = None,
         rebuilding: bool = False,
+        keyring: Keyring | None = None,
     ) -> None:
         if not config.name:
             raise ConfigError("a replica needs a name")
@@ -96,6 +99,7 @@ class Replica:
         self.hlc.latest = facts.clock
         self.store = Store(DigestTree(config.digest_levels, xxh3_64_intdigest(config.cluster.encode())))
         self.blocks = Blocks()
+        self.keyring = keyring or keyring_of(config)
         self.peer_clocks = PeerClocks()
         self.news_s = now.monotonic_s
         self.counters: Counter[str] = Counter()

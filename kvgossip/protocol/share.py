@@ -8,6 +8,7 @@ from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.effect import Now, PoolKind
 from kvgossip.protocol.member import Standing
 from kvgossip.protocol.outcome import Heat, Outcome
+from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.store import Store
 
 
@@ -16,6 +17,7 @@ class Owner(Protocol):
 
     store: Store
     blocks: Blocks
+    keyring: Keyring | None
     news_s: float
 
     @property
@@ -33,10 +35,10 @@ class Owner(Protocol):
 class Share:
     """Data (see outcome.py) of one pool."""
 
-    __slots__ = ("_owner", "_pool", "blocks", "store")
+    __slots__ = ("_owner", "_pool", "blocks", "keyring", "store")
 
     def __init__(self, owner: Owner, pool: PoolKind) -> None:
-        self.store, self.blocks = owner.store, owner.blocks
+        self.store, self.blocks, self.keyring = owner.store, owner.blocks, owner.keyring
         self._owner, self._pool = owner, pool
 
     @property

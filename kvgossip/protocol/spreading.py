@@ -28,7 +28,7 @@ from kvgossip.protocol.message import Bodies, Busy, Feedback, Fetch, Gossip, Not
 from kvgossip.protocol.outcome import Data, Heat, Outcome
 from kvgossip.protocol.policy import Mode, RumorPolicy
 from kvgossip.protocol.rumor import HotRumor, Rumors, bitmap
-from kvgossip.protocol.wire import HEADER_BYTES, encode
+from kvgossip.protocol.wire import encode
 
 ROUND_BYTES_MAX = 64 * 1024
 FETCH_MAX = 64
@@ -61,7 +61,7 @@ class Spreading:
     def __init__(self, config: Config, data: Data, membership: Membership, link: Link, rng: Random) -> None:
         self.rumors = Rumors(policy_of(config), config.rumors_max, rng)
         self._config, self._data, self._membership, self._link, self._rng = config, data, membership, link, rng
-        self._unit_bytes_max = config.datagram_bytes_max - HEADER_BYTES - GOSSIP_UNIT_BYTES_MAX
+        self._unit_bytes_max = link.datagram_room - GOSSIP_UNIT_BYTES_MAX
         self._fetching: dict[str, Body] = {}
         self._fetching_bytes = 0
         self._refused: dict[str, bytes] = {}
@@ -136,7 +136,7 @@ class Spreading:
     def _tell(self, peer: Member, rumors: Iterable[HotRumor], *, direct: bool = False, hunts: int = 0) -> None:
         """Packets for one peer: membership news first, then rumors, each filled to the datagram limit."""
         peers = len(self._membership.peers)
-        units = self._link.news_for(peer, self._config.datagram_bytes_max - HEADER_BYTES)
+        units = self._link.news_for(peer, self._link.datagram_room)
         room = self._room(units)
         batch: list[HotRumor] = []
         budget = ROUND_BYTES_MAX

@@ -2,10 +2,14 @@
 
     frame   := magic "kv", format version (1 byte), flags (1), cluster fingerprint (8), pool fingerprint (4), unit*
     unit    := kind (1 byte), length (4 bytes, big-endian), body: a MessagePack array
-    flags   := 1: the frame says no, see Refused; 2: what follows the header is one zstd frame, which gives the units
+    flags   := 1: the frame says no, see Refused; 2: what follows the header is one zstd frame, which gives the units;
+               4: what follows the header is sealed, see seal.py, and 2 is about what that gives
 
 A frame of another cluster or pool is recognised by its header alone, before anything is decoded (protocol.md section 1). Units of
 an unknown kind are passed over, so that newer peers can say more. A unit that cannot be decoded costs itself, not its neighbours.
+
+A pool is sealed or it is not: with a keyring, frames that are not sealed are refused, without one those that are. A frame that says no
+is never sealed, so that everybody can read it; so anybody can forge it, and it is believed as a text and nothing more.
 
 Law: any bytes give messages or RemoteErrors, never another exception.
 """
@@ -25,11 +29,13 @@ from kvgossip.errors import RemoteError
 from kvgossip.protocol import message
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.message import Message
+from kvgossip.protocol.seal import SEAL_BYTES, Keyring, Seals
 
 MAGIC = b"kv"
 FORMAT = 1
 FLAG_REFUSED = 0x01
 FLAG_COMPRESSED = 0x02
+FLAG_SEALED = 0x04
 COMPRESS_BYTES_MIN = 512
 _HEADER = Struct(">2sBBQI")
 _UNIT = Struct(">BI")
@@ -67,28 +73,40 @@ class Opened(NamedTuple):
 class Framing:
     """The header of one pool's frames. `pool` is its kind and datacenter in words, such as `lan:dc1`.
 
-    No frame is longer than `bytes_max`, also after decompression.
+    No frame is longer than `bytes_max`, also after decompression. Where there are seals (see `seal_with`), every frame is sealed.
     """
 
     def __init__(self, cluster: str, pool: str, bytes_max: int) -> None:
         self.cluster, self.pool = cluster, pool
+        self.seals: Seals | None = None
         self._bytes_max = bytes_max
         self._cluster_fingerprint = xxh3_64_intdigest(f"cluster {cluster}".encode())
         self._pool_fingerprint = _pool_fingerprint(pool)
-        self._head = self._header(0)
-        self._head_compressed = self._header(FLAG_COMPRESSED)
+        self._heads = {flags: self._header(flags) for flags in (0, FLAG_COMPRESSED)}
+
+    def seal_with(self, keyring: Keyring, site: int, generation: int, lives_max: int) -> None:
+        """Seal from now on, as this life of a node; see Seals."""
+        self.seals = Seals(keyring, self._header(0)[4:], site, generation, lives_max)
+        self._heads = {flags: self._header(flags | FLAG_SEALED) for flags in (0, FLAG_COMPRESSED)}
+
+    @property
+    def overhead_bytes(self) -> int:
+        """What a frame has beside its units."""
+        return HEADER_BYTES + (SEAL_BYTES if self.seals is not None else 0)
 
     def _header(self, flags: int) -> bytes:
         return _HEADER.pack(MAGIC, FORMAT, flags, self._cluster_fingerprint, self._pool_fingerprint)
 
-    def frame(self, units: Iterable[bytes], *, compress: bool = False) -> bytes:
-        """One frame; `compress`: with zstd, where that makes it an eighth smaller at least."""
-        body = b"".join(units)
-        if compress and len(body) >= COMPRESS_BYTES_MIN:
+    def frame(self, units: Iterable[bytes], *, reliable: bool = False) -> bytes:
+        """One frame; `reliable`: for a link, compressed with zstd where that makes it an eighth smaller at least."""
+        flags, body = 0, b"".join(units)
+        if reliable and len(body) >= COMPRESS_BYTES_MIN:
             packed = _compressor.compress(body)
             if len(packed) < len(body) - len(body) // 8:
-                return self._head_compressed + packed
-        return self._head + body
+                flags, body = FLAG_COMPRESSED, packed
+        if self.seals is None:
+            return self._heads[flags] + body
+        return self.seals.seal(self._heads[flags], body, reliable=reliable)
 
     def refusal(self, text: str) -> bytes:
         """A frame that says no; its flag lets also nodes of other pools read it."""
@@ -108,23 +126,31 @@ class Framing:
         if pool != self._pool_fingerprint:
             raise RemoteError("other_pool")
 
-    def open(self, data: bytes, *, reliable: bool) -> Opened:
-        """The messages of a frame. Raises RemoteError as `check` does; of a refusal from elsewhere only Refused is believed.
+    def open(self, data: bytes, *, reliable: bool, replays: bool = False) -> Opened:
+        """The messages of a frame. Raises RemoteError as `check` and Seals do; of a refusal from elsewhere only Refused is believed.
 
-        `reliable`: it came over a link. Datagrams are never compressed: a small one must not turn into much work.
+        `reliable`: it came over a link. Datagrams are never compressed: a small one must not turn into much work. `replays`: see Seals.
         """
         self.check(data)
+        if is_refusal(data):
+            opened = _units(memoryview(data)[HEADER_BYTES:])
+            return Opened([told for told in opened.messages if isinstance(told, message.Refused)], opened.faults)
         if data[3] & FLAG_COMPRESSED and not reliable:
             raise RemoteError("bad_compression", "a compressed datagram")
-        opened = _units(self._body(data))
-        if is_refusal(data):
-            return Opened([told for told in opened.messages if isinstance(told, message.Refused)], opened.faults)
-        return opened
+        body = self._unsealed(data, reliable, replays)
+        return _units(self._unpacked(body) if data[3] & FLAG_COMPRESSED else memoryview(body))
 
-    def _body(self, data: bytes) -> memoryview:
-        if not data[3] & FLAG_COMPRESSED:
-            return memoryview(data)[HEADER_BYTES:]
-        packed = data[HEADER_BYTES:]
+    def _unsealed(self, data: bytes, reliable: bool, replays: bool) -> bytes | memoryview:
+        sealed = data[3] & FLAG_SEALED
+        if self.seals is not None and sealed:
+            return self.seals.open(data, HEADER_BYTES, reliable=reliable, replays=replays)
+        if self.seals is not None:
+            raise RemoteError("unsealed")
+        if sealed:
+            raise RemoteError("sealed")
+        return memoryview(data)[HEADER_BYTES:]
+
+    def _unpacked(self, packed: bytes | memoryview) -> memoryview:
         try:
             # judged by the size that the frame declares, before a byte is unpacked: a small frame must not claim much memory
             if not 0 < zstandard.get_frame_parameters(packed).content_size <= self._bytes_max:
@@ -137,6 +163,15 @@ class Framing:
 def is_refusal(data: bytes) -> bool:
     """Whether a frame, of whatever cluster and format, says no."""
     return len(data) >= HEADER_BYTES and bool(data[3] & FLAG_REFUSED)
+
+
+def is_sealed(data: bytes) -> bool:
+    return len(data) >= HEADER_BYTES and bool(data[3] & FLAG_SEALED)
+
+
+def sealing_key(data: bytes) -> str:
+    """The id of the key with which a sealed frame claims to be sealed."""
+    return data[HEADER_BYTES : HEADER_BYTES + 4].hex()
 
 
 def is_of_pool(data: bytes, pool: str) -> bool:

@@ -19,7 +19,8 @@ from kvgossip.errors import ClockAheadError
 from kvgossip.protocol.effect import Changed, Departed, Effect, JoinRefused, Log, Now, PoolKind, Resolve, Send
 from kvgossip.protocol.entry import is_dead
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.wire import Framing, encode, frame_bytes_max
+from kvgossip.protocol.seal import keyring_of
+from kvgossip.protocol.wire import Framing, encode, frame_bytes_max, is_refusal, is_sealed
 from kvgossip.sim.checkers import BrokenLawError, Ledger, Witness, require
 from kvgossip.sim.delivery import Delivery
 from kvgossip.sim.faults import Blow, Crash, Cut, Die, Fault, Garbage, Leave, Mend, Pause, Restart, Resume, SetClock, Sever, Way, skew_ms
@@ -50,6 +51,10 @@ class Cluster:
         pools = [f"lan:{self._datacenter_of(number)}" for number in range(self.layout.datacenters)]
         self.framings = [Framing(scenario.config.cluster, pool, frame_bytes_max(scenario.config)) for pool in [*pools, "wan"]]
         self.framing = self.framings[0]
+        keyring = keyring_of(scenario.config)
+        if keyring is not None:
+            for framing in self.framings:
+                framing.seal_with(keyring, 0, 0, scenario.config.members_max)
         clocks = scenario.stream("clocks")
         self.hosts = [self._host(number, clocks) for number in range(scenario.nodes)]
         self.delivery = Delivery(self.timeline, self.network, self.hosts, self, self.trace)
@@ -202,6 +207,7 @@ class Cluster:
         limit = frame_bytes_max(self.scenario.config) if effect.reliable else self.scenario.config.datagram_bytes_max
         require(len(effect.data) <= limit, "a packet is longer than its limit", len(effect.data), limit, effect.reliable)
         self._stays_in_its_pool(life, effect)
+        require(is_refusal(effect.data) or is_sealed(effect.data) == bool(life.replica.keyring), "a frame that is not sealed as all are")
         if self.scenario.intensity.garbage_rate and len(self._packets) < 64:
             self._packets.append(effect.data)
         if self.tap is not None:

@@ -21,6 +21,7 @@ class Report:
     seed: int
     nodes: int
     datacenters: int = 1
+    sealed: bool = False
     trace_hash: str = ""
     converged: bool = False
     agreement_time_s: float | None = None

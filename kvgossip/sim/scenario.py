@@ -8,12 +8,13 @@ from enum import Enum
 from random import Random
 from typing import Any
 
-from kvgossip.config import Config, config_from
+from kvgossip.config import DATAGRAM_BYTES_MIN_SEALED, KEY_BYTES, Config, config_from
 from kvgossip.sim.faults import Intensity, swarm
 from kvgossip.sim.layout import EVERY_GATEWAY, NEAR, WAN_PORT, Far, Layout, dns_name
 from kvgossip.sim.workload import Mix
 
 SEEDS = 3
+SEALED_SHARE = 0.25
 WAN_QUICK = {"probe_interval_s": 1.0, "probe_timeout_s": 0.5, "suspicion_multiplier": 4.0, "push_pull_interval_s": 30.0}
 """As quick as a LAN: a run is shorter by the minutes in which the wan profile makes up its mind."""
 
@@ -42,7 +43,7 @@ class Options:
     """What to run for each seed. `intensity` None: the seed picks its faults (a swarm). `parameters` override those of Config.
 
     `nodes`: at least and at most. `duration_s`: how long faults and writes last, in virtual seconds. `datacenters`: at least and at most;
-    None: one, but of swarms one in four has two or three.
+    None: one, but of swarms one in four has two or three. `sealed`: whether frames are; None: those of one swarm in four.
     """
 
     nodes: tuple[int, int] = (5, 20)
@@ -51,6 +52,7 @@ class Options:
     mix: Mix = field(default_factory=Mix)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     datacenters: tuple[int, int] | None = None
+    sealed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +126,11 @@ def scenario(seed: int, options: Options) -> Scenario:
     layout, wan = _datacenters(Random(f"{seed} datacenters"), options, nodes)
     if layout.datacenters > 1 and options.intensity is None:
         intensity = replace(intensity, datacenter_rate=Random(f"{seed} datacenter rate").choice((0.0, 0.05, 0.2)))
+    parameters = {"cluster": "simulated"} | wan | varied | dict(options.parameters)
     return Scenario(
         seed=seed,
         nodes=nodes,
-        config=config_from({"cluster": "simulated"} | wan | varied | dict(options.parameters)),
+        config=config_from(parameters | _keyring(Random(f"{seed} seal"), options, parameters)),
         intensity=intensity,
         duration_s=options.duration_s,
         mix=replace(options.mix, large_bytes=rng.choice((2_000, 20_000, 200_000))) if varied else options.mix,
@@ -154,6 +157,15 @@ def _datacenters(rng: Random, options: Options, nodes: int) -> tuple[Layout, dic
     far = Far(delay_s=rng.uniform(0.005, 0.15), loss=rng.choice((0.0, 0.01, 0.05)))
     quick = WAN_QUICK if rng.random() < 0.75 else {}
     return Layout(nodes=nodes, datacenters=datacenters, gateways=gateways, far=far), {"wan_parameters": tuple(quick.items())}
+
+
+def _keyring(rng: Random, options: Options, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a sealed run. From a generator of its own: a seed that is not sealed is the run it always was."""
+    sealed = rng.random() < SEALED_SHARE and options.intensity is None if options.sealed is None else options.sealed
+    if not sealed:
+        return {}
+    limit = max(DATAGRAM_BYTES_MIN_SEALED, int(parameters.get("datagram_bytes_max", Config().datagram_bytes_max)))
+    return {"keyring": tuple(rng.randbytes(KEY_BYTES).hex() for _ in range(2)), "datagram_bytes_max": limit}
 
 
 def _variations(rng: Random) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Simulation:
     def __init__(self, plan: Scenario, trace_length: int = 0) -> None:
         self.scenario = plan
         self.cluster = Cluster(plan, trace_length)
-        self.report = Report(seed=plan.seed, nodes=plan.nodes, datacenters=plan.layout.datacenters)
+        self.report = Report(seed=plan.seed, nodes=plan.nodes, datacenters=plan.layout.datacenters, sealed=bool(plan.config.keyring))
         self.report.agreement_limit_s = _agreeing_s(plan.config, plan.nodes) + _catching_up_s(plan)
         if plan.layout.datacenters > 1:
             # one pool after the other: what a gateway learns late is late in its datacenter

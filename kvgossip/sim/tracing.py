@@ -73,7 +73,7 @@ def _shown(event: Event, data: bytes, framings: Sequence[Framing]) -> str:
         return data.decode("utf-8", "backslashreplace")
     framing = next((framing for framing in framings if is_of_pool(data, framing.pool)), framings[0])
     try:
-        opened = framing.open(data, reliable=event in (Event.FRAME, Event.SEND_FRAME))
+        opened = framing.open(data, reliable=event in (Event.FRAME, Event.SEND_FRAME), replays=True)
     except RemoteError as error:
         return f"{len(data)} B, {error}"
     told = " ".join(str(message) for message in opened.messages)
