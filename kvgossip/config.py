@@ -147,7 +147,8 @@ class Config:
 
     # -- whom to talk to ----------------------------------------------------------------------------------------
     selection: str = "rank"
-    """Of rumors and exchanges: rank or distance prefer near peers (spatial.py), uniform does not. All alike in one zone."""
+    """Of rumors and exchanges: rank or distance prefer near peers (spatial.py), uniform does not. Where all are configured
+    alike, measured distances tell them apart (neighborhood.py)."""
     spatial_exponent: float = 2.0
     """How much near peers are preferred. More spares far links, and makes news slower to cross them. 0 to 16."""
     spatial_uniform_share: float = 0.1

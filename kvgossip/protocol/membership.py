@@ -33,9 +33,9 @@ from kvgossip.protocol.coordinate import Coordinates
 from kvgossip.protocol.effect import Now
 from kvgossip.protocol.member import Member, MemberState, life, rank
 from kvgossip.protocol.message import Ack, Nack, Ping, PingRequest, Prune
+from kvgossip.protocol.neighborhood import Neighborhood
 from kvgossip.protocol.roundtrip import RoundTrips
 from kvgossip.protocol.sampling import RoundRobin, uniform
-from kvgossip.protocol.spatial import Selection, SpatialPeers, SpatialPolicy, distance_between
 from kvgossip.protocol.suspicion import Awareness, Suspicion
 from kvgossip.protocol.wire import encode
 
@@ -114,9 +114,7 @@ class Membership:
         self._relays: dict[int, Relay] = {}
         self._reachable: list[Member] | None = None
         self._digest: int | None = None
-        policy = SpatialPolicy(Selection(config.selection), config.spatial_exponent, config.spatial_uniform_share)
-        self._spatial: SpatialPeers[Member] = SpatialPeers(policy)
-        self._spatial_stale = True
+        self._neighborhood = Neighborhood(config, me.location, self.coordinates)
         self.leaving = False
         self.shut_out: Callable[[Member], bool] = lambda member: False
         self._host_is_learned = False
@@ -148,11 +146,9 @@ class Membership:
 
     def choose(self, count: int) -> list[Member]:
         """At most `count` different peers, near ones rather than far ones (protocol.md section 10)."""
-        if self._spatial_stale or self.reached_otherwise is not None:
-            self._spatial_stale = False
-            here = self.me.location
-            self._spatial.refresh((member, distance_between(here, member.location)) for member in self.peers)
-        return self._spatial.choose(self._rng, count)
+        if self.reached_otherwise is not None:
+            self._neighborhood.changed()
+        return self._neighborhood.choose(self._rng, lambda: self.peers, count)
 
     def gossip_targets(self, count: int, now: Now) -> list[Member]:
         """Who hears the next round: some of the peers, one of those that are reached otherwise, for news of members alone, and for a
@@ -266,7 +262,7 @@ class Membership:
 
     def _changed(self, old: Member | None, new: Member | None) -> None:
         self._reachable = self._digest = None
-        self._spatial_stale = True
+        self._neighborhood.changed()
         self.changes.append((old, new))
 
     def _refute(self, heard: Member) -> None:
@@ -307,7 +303,7 @@ class Membership:
     def regard_blocks(self, now: Now) -> None:
         """Somebody was blocked or unblocked. Who is blocked cannot refute here, so no suspicion may end it; who no longer is, may."""
         self._reachable = self._digest = None
-        self._spatial_stale = True
+        self._neighborhood.changed()
         for member in self.members.values():
             if self.shut_out(member):
                 self._suspicions.pop(member.name, None)
