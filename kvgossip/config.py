@@ -177,6 +177,10 @@ class Config:
     """A version further ahead of this node's clock than this is refused. 0.1 to 3600."""
     watch_events_max: int = 10_000
     """Changes that wait for one slow watcher before it is cut off. 1 to 10,000,000."""
+    feed_changes_max: int = 32_768
+    """Changes that are kept for watchers that come back: the longest absence without a resync. 150 B each. 1 to 10,000,000."""
+    feed_bytes_max: int = 32 * 1024 * 1024
+    """Bytes of records that those changes hold on to at most. 64 KiB to 16 GiB."""
 
     def __post_init__(self) -> None:
         for field, (low, high) in _BOUNDS.items():
@@ -253,10 +257,13 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "value_bytes_max": (1, 64 * 2**20),
     "clock_drift_max_s": (0.1, 3600),
     "watch_events_max": (1, 10_000_000),
+    "feed_changes_max": (1, 10_000_000),
+    "feed_bytes_max": (64 * 1024, 16 * 2**30),
 }
 
+_OF_THE_STORE = ("digest_levels", "value_bytes_max", "clock_drift_max_s")
 WAN_PARAMETERS = (
-    *(name for name in _BOUNDS if name not in ("digest_levels", "value_bytes_max", "clock_drift_max_s", "watch_events_max")),
+    *(name for name in _BOUNDS if name not in _OF_THE_STORE and not name.startswith(("watch", "feed"))),
     *("probe_nacks", "buddy", "rumor_mode", "rumor_feedback", "rumor_counter", "selection", "anti_entropy"),
 )
 """What may differ between the pools of a gateway: everything but what belongs to the one store behind them."""

@@ -9,21 +9,27 @@ from time import perf_counter
 
 import pytest
 
+from kvgossip.config import Config
 from kvgossip.errors import LocalError, WatchLaggedError
 from kvgossip.protocol.effect import Changed
 from kvgossip.protocol.entry import Entry, Version, make_record
-from kvgossip.runtime.watch import Change, Watcher, Watches
+from kvgossip.runtime.feed import Feed
+from kvgossip.runtime.watch import Change, Topic, Watcher
 
 TIMEOUT_S = 30.0
+
+
+def feed_of(events_max: int) -> Feed:
+    return Feed(Config(watch_events_max=events_max), site=1, start=1)
 
 
 def record(number: int, value: bytes | None = b"v") -> bytes:
     return make_record(Version(number, 1), value)
 
 
-def publish(watches: Watches, key: str, number: int = 1) -> Change:
+def publish(feed: Feed, key: str, number: int = 1) -> Change:
     changed = Changed(key, None, record(number))
-    watches.publish(changed)
+    feed.publish(changed, number)
     return Change(key, None, changed.new)
 
 
@@ -33,36 +39,36 @@ async def take(watcher: Watcher, count: int) -> list[Change]:
 
 
 async def test_a_watcher_gets_the_changes_under_its_prefix_and_no_others() -> None:
-    watches = Watches(100)
-    watcher = watches.watch("user/")
+    feed = feed_of(100)
+    watcher = feed.watch(Topic("user/"))
     for key in ("user", "users", "user/1", "use", "", "group/1", "user/", "USER/1"):
-        publish(watches, key)
+        publish(feed, key)
     assert [change.key for change in await take(watcher, 2)] == ["user/1", "user/"]
     assert watcher.waiting == 0
 
 
 async def test_the_empty_prefix_gets_everything_in_order() -> None:
-    watches = Watches(100)
-    watcher = watches.watch()
-    told = [publish(watches, f"{number % 7}", number) for number in range(50)]
+    feed = feed_of(100)
+    watcher = feed.watch(Topic())
+    told = [publish(feed, f"{number % 7}", number) for number in range(50)]
     assert await take(watcher, 50) == told
 
 
 async def test_every_watcher_gets_a_change_once_whatever_its_prefix_and_the_length_of_the_key() -> None:
     rng = random.Random(3)
     prefixes = ["", "a", "ab", "abc", "abcd", "b", "ba", "a", "abc", "abcdefgh"]
-    watches = Watches(10_000)
-    watchers = [watches.watch(prefix) for prefix in prefixes]
-    told = [publish(watches, "".join(rng.choice("abc") for _ in range(rng.randrange(6))), number) for number in range(500)]
+    feed = feed_of(10_000)
+    watchers = [feed.watch(Topic(prefix)) for prefix in prefixes]
+    told = [publish(feed, "".join(rng.choice("abc") for _ in range(rng.randrange(6))), number) for number in range(500)]
     for prefix, watcher in zip(prefixes, watchers, strict=True):
         expected = [change for change in told if change.key.startswith(prefix)]
         assert await take(watcher, watcher.waiting) == expected
 
 
 async def test_a_delete_arrives_as_the_frozen_pair_of_what_was_and_its_certificate() -> None:
-    watches = Watches(100)
-    watcher = watches.watch("k")
-    watches.publish(Changed("k", record(1, b"was"), record(2, None)))
+    feed = feed_of(100)
+    watcher = feed.watch(Topic("k"))
+    feed.publish(Changed("k", record(1, b"was"), record(2, None)), 2)
     (change,) = await take(watcher, 1)
     assert change[:] == ("k", Entry("k", b"was", Version(1, 1)), Entry("k", None, Version(2, 1)))
     assert change.new.deleted
@@ -71,35 +77,35 @@ async def test_a_delete_arrives_as_the_frozen_pair_of_what_was_and_its_certifica
 
 
 async def test_a_watcher_hears_from_the_moment_of_watch_and_not_of_the_first_iteration() -> None:
-    watches = Watches(100)
-    publish(watches, "before")
-    watcher = watches.watch()
-    publish(watches, "after")
+    feed = feed_of(100)
+    publish(feed, "before")
+    watcher = feed.watch(Topic())
+    publish(feed, "after")
     assert [change.key for change in await take(watcher, 1)] == ["after"]
 
 
 async def test_a_waiting_watcher_wakes_for_its_prefix_only() -> None:
-    watches = Watches(100)
-    watcher = watches.watch("a")
+    feed = feed_of(100)
+    watcher = feed.watch(Topic("a"))
     waiting = asyncio.ensure_future(anext(watcher))
     await asyncio.sleep(0)
-    publish(watches, "b")
+    publish(feed, "b")
     await asyncio.sleep(0)
     assert not waiting.done()
-    publish(watches, "a")
+    publish(feed, "a")
     async with asyncio.timeout(TIMEOUT_S):
         assert (await waiting).key == "a"
 
 
 async def test_a_watcher_that_does_not_keep_up_is_cut_off_and_told() -> None:
-    watches = Watches(3)
-    slow, quick = watches.watch("a"), watches.watch("a")
+    feed = feed_of(3)
+    slow, quick = feed.watch(Topic("a")), feed.watch(Topic("a"))
     for number in range(3):
-        publish(watches, "a", number)
+        publish(feed, "a", number)
     assert len(await take(quick, 3)) == 3
-    assert len(watches) == 2
-    publish(watches, "a", 3)
-    assert len(watches) == watches.lagged == 1
+    assert len(feed.watches) == 2
+    publish(feed, "a", 3)
+    assert len(feed.watches) == feed.watches.lagged == 1
     assert slow.waiting == 0
     for _ in range(2):
         with pytest.raises(WatchLaggedError, match="'a' did not keep up") as lagged:
@@ -109,64 +115,64 @@ async def test_a_watcher_that_does_not_keep_up_is_cut_off_and_told() -> None:
 
 
 async def test_a_burst_within_one_turn_may_cut_off_even_a_watcher_that_waits() -> None:
-    watches = Watches(3)
-    watcher = watches.watch()
+    feed = feed_of(3)
+    watcher = feed.watch(Topic())
     waiting = asyncio.ensure_future(anext(watcher))
     await asyncio.sleep(0)
     for number in range(4):
-        publish(watches, "a", number)
+        publish(feed, "a", number)
     async with asyncio.timeout(TIMEOUT_S):
         with pytest.raises(WatchLaggedError):
             await waiting
 
 
 async def test_a_closed_watcher_is_gone_at_once_and_its_iteration_ends() -> None:
-    watches = Watches(100)
-    watcher = watches.watch("a")
-    publish(watches, "a")
+    feed = feed_of(100)
+    watcher = feed.watch(Topic("a"))
+    publish(feed, "a")
     await watcher.aclose()
-    assert len(watches) == 0
+    assert len(feed.watches) == 0
     assert watcher.waiting == 0
-    publish(watches, "a")
+    publish(feed, "a")
     async with asyncio.timeout(TIMEOUT_S):
         assert [change async for change in watcher] == []
     await watcher.aclose()
 
 
 async def test_closing_ends_the_wait_of_another_task() -> None:
-    watches = Watches(100)
-    async with watches.watch("a") as watcher:
+    feed = feed_of(100)
+    async with feed.watch(Topic("a")) as watcher:
         waiting = asyncio.ensure_future(anext(watcher, None))
         await asyncio.sleep(0)
     async with asyncio.timeout(TIMEOUT_S):
         assert await waiting is None
-    assert len(watches) == 0
+    assert len(feed.watches) == 0
 
 
 async def test_a_watcher_that_nobody_holds_any_more_is_gone() -> None:
-    watches = Watches(100)
+    feed = feed_of(100)
 
     async def first() -> Change | None:
-        async for change in watches.watch("a"):
+        async for change in feed.watch(Topic("a")):
             return change
         return None
 
     waiting = asyncio.ensure_future(first())
     await asyncio.sleep(0)
-    assert len(watches) == 1
-    publish(watches, "a")
+    assert len(feed.watches) == 1
+    publish(feed, "a")
     async with asyncio.timeout(TIMEOUT_S):
         assert (await waiting) is not None
     gc.collect()
-    assert len(watches) == 0
+    assert len(feed.watches) == 0
 
 
 async def test_a_cancelled_wait_loses_nothing() -> None:
-    watches = Watches(100)
-    watcher = watches.watch()
+    feed = feed_of(100)
+    watcher = feed.watch(Topic())
     waiting = asyncio.ensure_future(anext(watcher))
     await asyncio.sleep(0)
-    publish(watches, "a")
+    publish(feed, "a")
     # the change has woken the task, which is cancelled before it runs
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
@@ -175,7 +181,7 @@ async def test_a_cancelled_wait_loses_nothing() -> None:
 
 
 async def test_one_watcher_is_for_one_task_at_a_time() -> None:
-    watcher = Watches(100).watch()
+    watcher = feed_of(100).watch(Topic())
     waiting = asyncio.ensure_future(anext(watcher, None))
     await asyncio.sleep(0)
     with pytest.raises(LocalError, match="two tasks"):
@@ -185,63 +191,63 @@ async def test_one_watcher_is_for_one_task_at_a_time() -> None:
 
 
 async def test_watchers_may_come_and_go_while_changes_are_told() -> None:
-    watches = Watches(1)
-    watchers = [watches.watch("a") for _ in range(10)]
-    publish(watches, "a", 1)
+    feed = feed_of(1)
+    watchers = [feed.watch(Topic("a")) for _ in range(10)]
+    publish(feed, "a", 1)
     kept = watchers[::2]
     for watcher in kept:
         await take(watcher, 1)
     # five of the ten are cut off in the middle of this one
-    told = publish(watches, "a", 2)
-    assert len(watches) == 5
+    told = publish(feed, "a", 2)
+    assert len(feed.watches) == 5
     for watcher in kept:
         assert await take(watcher, 1) == [told]
 
     async def watch_more() -> Change:
         async for _ in kept[0]:
-            return (await take(watches.watch("a"), 1))[0]
+            return (await take(feed.watch(Topic("a")), 1))[0]
         raise AssertionError
 
     task = asyncio.ensure_future(watch_more())
     await asyncio.sleep(0)
-    publish(watches, "a", 3)
+    publish(feed, "a", 3)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    last = publish(watches, "a", 4)
+    last = publish(feed, "a", 4)
     async with asyncio.timeout(TIMEOUT_S):
         assert await task == last
 
 
 async def test_when_the_node_stops_its_watchers_get_what_waits_and_then_end() -> None:
-    watches = Watches(100)
-    one, other = watches.watch("a"), watches.watch("b")
+    feed = feed_of(100)
+    one, other = feed.watch(Topic("a")), feed.watch(Topic("b"))
     waiting = asyncio.ensure_future(anext(other, None))
     await asyncio.sleep(0)
-    told = publish(watches, "a")
-    watches.close()
-    assert len(watches) == 0
-    publish(watches, "a")
+    told = publish(feed, "a")
+    feed.close()
+    assert len(feed.watches) == 0
+    publish(feed, "a")
     async with asyncio.timeout(TIMEOUT_S):
         assert [change async for change in one] == [told]
         assert await waiting is None
 
 
 async def test_publishing_costs_next_to_nothing_without_watchers_and_little_with_many_prefixes() -> None:
-    watches, changed = Watches(10), Changed("user/5000/name", None, record(1))
+    feed, changed = feed_of(10), Changed("user/5000/name", None, record(1))
 
     def cost_s(times: int) -> float:
         start = perf_counter()
         for _ in range(times):
-            watches.publish(changed)
+            feed.publish(changed, 1)
         return (perf_counter() - start) / times
 
     unwatched = min(cost_s(10_000) for _ in range(3))
-    watchers = [watches.watch(f"other/{number:05}/") for number in range(10_000)]
+    watchers = [feed.watch(Topic(f"other/{number:05}/")) for number in range(10_000)]
     watched = min(cost_s(10_000) for _ in range(3))
     # generous, for machines that are busy with other things: measured are 0.05 and 0.5 microseconds
     assert unwatched < 5e-6
     assert watched < 50e-6
     for watcher in watchers:
         await watcher.aclose()
-    assert len(watches) == 0
-    assert watches._lengths == ()
+    assert len(feed.watches) == 0
+    assert feed.watches._lengths == ()

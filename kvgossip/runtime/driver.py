@@ -3,7 +3,7 @@
 Every input takes the same way: read the clocks, hand the input to the replica, perform its effects in their order, see to the timer.
 
     put, delete, join, ... --+                  +--> Send                      --> transport
-    transport -------------->+--> Replica ------+--> Changed                   --> watches
+    transport -------------->+--> Replica ------+--> Changed                   --> feed --> watches
     the timer -------------->+                  +--> Resolve                   --> DNS --> Replica.resolved
     DNS -------------------->+                  +--> Settled, Joined, Departed --> whoever waits for it
 """
@@ -37,9 +37,10 @@ from kvgossip.protocol.effect import (
     Send,
     Settled,
 )
+from kvgossip.protocol.hlc import timestamp_of
 from kvgossip.protocol.replica import Replica
+from kvgossip.runtime.feed import Feed
 from kvgossip.runtime.transport import Transport
-from kvgossip.runtime.watch import Watches
 from kvgossip.runtime.wish import JoinWish
 
 # uvloop counts in milliseconds: a timer that fires that much early would have to be set again
@@ -61,16 +62,14 @@ class Driver:
     `settled` and `departed` are set once the replica says so, and both when the driver is closed.
     """
 
-    def __init__(
-        self, config: Config, addresses: Mapping[PoolKind, Address], transports: Mapping[PoolKind, Transport], watches: Watches
-    ) -> None:
+    def __init__(self, config: Config, addresses: Mapping[PoolKind, Address], transports: Mapping[PoolKind, Transport]) -> None:
+        now = read_clocks()
         # seeded by the operating system, so that no two lives are alike
-        self.replica = Replica(
-            config, address=addresses[PoolKind.LAN], wan_address=addresses.get(PoolKind.WAN), rng=Random(), now=read_clocks()
-        )
+        self.replica = Replica(config, address=addresses[PoolKind.LAN], wan_address=addresses.get(PoolKind.WAN), rng=Random(), now=now)
+        self.feed = Feed(config, self.replica.site, timestamp_of(now.wall_ms))
         self.settled, self.departed = asyncio.Event(), asyncio.Event()
         self.wishes: set[JoinWish] = set()
-        self._name, self._transports, self._watches = config.name, transports, watches
+        self._name, self._transports = config.name, transports
         self._loop = asyncio.get_running_loop()
         self._lookups: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
@@ -95,7 +94,7 @@ class Driver:
             if isinstance(effect, Send):
                 self._transports[effect.pool].send(effect.to, effect.data, effect.reliable)
             elif isinstance(effect, Changed):
-                self._watches.publish(effect)
+                self.feed.publish(effect, max(self.replica.hlc.latest, timestamp_of(now.wall_ms)))
             else:
                 self._performers[type(effect)](effect)
         # after the first of many writes of one turn there is nothing to set any more
@@ -105,6 +104,7 @@ class Driver:
     async def close(self) -> None:
         """No input and no effect from now on; whoever waits for something is told."""
         self._closed = True
+        self.feed.close()
         if self._timer is not None:
             self._timer.cancel()
         for wish in self.wishes:

@@ -28,10 +28,11 @@ from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire import frame_bytes_max
 from kvgossip.runtime.driver import DEFAULT_PORTS, Driver, read_clocks
+from kvgossip.runtime.feed import Feed
 from kvgossip.runtime.links import LinkLimits
 from kvgossip.runtime.sockets import ANY_HOSTS
 from kvgossip.runtime.transport import Transport
-from kvgossip.runtime.watch import Watcher, Watches
+from kvgossip.runtime.watch import Topic, Watcher
 from kvgossip.runtime.wish import JoinWish
 
 JOIN_TIMEOUT_S = 10.0
@@ -52,7 +53,6 @@ class Node:
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = _completed(config or Config(), 0)
-        self._watches = Watches(self.config.watch_events_max)
         self._transports: dict[PoolKind, Transport] = {}
         self._driver: Driver | None = None
 
@@ -66,7 +66,7 @@ class Node:
             addresses = {PoolKind.LAN: _told_address(self.config.advertise, await self._bind(PoolKind.LAN, self.config.gossip))}
             if self.config.gateway:
                 addresses[PoolKind.WAN] = _told_address(self.config.advertise_wan, await self._bind(PoolKind.WAN, self.config.wan))
-            driver = self._driver = Driver(self.config, addresses, self._transports, self._watches)
+            driver = self._driver = Driver(self.config, addresses, self._transports)
             for pool, transport in self._transports.items():
                 await transport.serve(*(partial(told, pool) for told in (driver.on_datagram, driver.on_frame, driver.on_unreachable)))
             now = read_clocks()
@@ -103,7 +103,6 @@ class Node:
 
     async def _close(self) -> None:
         driver, self._driver = self._driver, None
-        self._watches.close()
         try:
             if driver is not None:
                 await driver.close()
@@ -165,13 +164,18 @@ class Node:
         """What `list` gives, as keys with records: no value is copied."""
         return self._honest.store.scan(prefix, after, limit)
 
-    def watch(self, prefix: str = "") -> Watcher:
+    def watch(self, prefix: str = "", *, since: str | None = None) -> Watcher:
         """Every change under this prefix that this node merges from now on, in the order of the merges (see watch.py).
 
-        Also before the node has settled: what it catches up with comes as changes.
+        `since`: the cursor of an earlier watcher, from which this one goes on. Raises WatchLaggedError where that is not possible: list
+        the keys again, then watch again. Also before the node has settled: what it catches up with comes as changes.
         """
-        self._running  # noqa: B018 - raises when there is nothing to watch
-        return self._watches.watch(prefix)
+        return self.feed.watch(Topic(prefix), since)
+
+    @property
+    def feed(self) -> Feed:
+        """The changes of this life of the node (see feed.py)."""
+        return self._running.feed
 
     # -- cluster -----------------------------------------------------------------------------------------------------
 
@@ -278,8 +282,8 @@ class Node:
             "suspected_partition": _partition(replica.pool.partition, now),
             "blocked": replica.blocks.targets(),
             "last_exchange_age_s": self.last_exchange_age_s,
-            "watchers": len(self._watches),
-            "watchers_cut_off": self._watches.lagged,
+            "watchers": len(self.feed.watches),
+            "watchers_cut_off": self.feed.watches.lagged,
             "statistics": statistics,
             "transport": _added_up(each.statistics() for each in self._transports.values()),
             "pools": {pool.kind.value: self._pool_status(pool, now) for pool in replica.pools},
