@@ -24,8 +24,12 @@ from kvgossip.protocol.message import (
     Feedback,
     Fetch,
     Gossip,
+    Holding,
     Join,
     JoinReply,
+    KeyringAction,
+    KeyringOrder,
+    KeyringReport,
     Leaves,
     Merged,
     Message,
@@ -194,6 +198,11 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     (
         Prune(Member("b", "10.0.0.2", 7481, MemberState.LEFT, 1, 2, 3, "dc1")),
         "32 0000001c 919ca162a831302e302e302e32cd1d3903010203a3646331a0a0a090",
+    ),
+    (KeyringOrder(1, 2, 1, KeyringAction.USE, b"abcd"), "3c 0000000b 9501020102c40461626364"),
+    (
+        KeyringReport(1, (Holding("n", "dc1", b"abcdefgh", True, ""), Holding("m", "dc2", b"", False, "why"))),
+        "3d 00000024 92019295a16ea3646331c4086162636465666768c3a095a16da3646332c400c2a3776879",
     ),
 ]
 

@@ -91,6 +91,12 @@ class Client:
     async def force_leave(self, name: str, prune: bool) -> Any:
         return await self._command("/force-leave", {"name": name, "prune": prune})
 
+    async def keyring(self, action: str = "list", key: str = "") -> Any:
+        """Who has which keys, after this order."""
+        if action == "list":
+            return _document(await self._call("GET", "/keyring"))
+        return await self._command("/keyring", {"action": action, "key": key})
+
     async def _command(self, path: str, document: dict[str, Any]) -> Any:
         return _document(await self._call("POST", path, json.dumps(document).encode(), "application/json"))
 

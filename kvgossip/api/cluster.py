@@ -1,9 +1,10 @@
-"""/members, /status, /healthz, /readyz, and what an operator asks of a node: /join, /leave, /settle, /block, /unblock, /force-leave."""
+"""/members, /status, /healthz, /readyz, and what an operator asks of a node: /join, /leave, /settle, /block, /unblock,
+/force-leave, /keyring."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -15,11 +16,14 @@ from kvgossip.api.body import read_body
 from kvgossip.api.errors import RETRY_AFTER_S, RequestError
 from kvgossip.protocol.effect import PoolKind
 from kvgossip.protocol.member import Member
+from kvgossip.protocol.message import Holding
+from kvgossip.protocol.rotation import ids_of
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
 
 COMMAND_BYTES_MAX = 64 * 1024
+KEYRING_HINT = 'send {"action": "install", "key": 64 hexadecimal digits} or {"action": "use" or "remove", "key": the 8 digits of its id}'
 BLOCK_HINT = 'send {"target": "NAME"} or {"target": "10.2.0.0/16"}'
 
 
@@ -41,6 +45,13 @@ class ForceLeaveBody(msgspec.Struct, forbid_unknown_fields=True):
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
     prune: bool = False
+
+
+class KeyringBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What POST /keyring takes. `key`: the key to install, or the id of the one to use or remove."""
+
+    action: Literal["install", "use", "remove"]
+    key: Annotated[str, Meta(max_length=64)]
 
 
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -110,6 +121,33 @@ class ClusterRoutes:
         told = await _command(request, ForceLeaveBody, 'send {"name": NAME, "prune": true|false}')
         self._node.force_leave(told.name, prune=told.prune)
         return self._answers.json(200, {"name": told.name, "pruned": told.prune})
+
+    async def keyring(self, request: web.BaseRequest, query: str) -> Answer:
+        """Who has which keys, on all nodes of all datacenters: ids, and no keys."""
+        return self._holdings(await self._node.rotate())
+
+    async def change_keyring(self, request: web.BaseRequest, query: str) -> Answer:
+        """Installs, uses or removes a key on all nodes; answers what they have then."""
+        try:
+            told = await _command(request, KeyringBody, KEYRING_HINT)
+        except RequestError as error:
+            # what does not fit may be a key: show nothing of it
+            raise RequestError(error.status, "the order does not fit", KEYRING_HINT) if error.status == 400 else error from None
+        return self._holdings(await self._node.rotate(told.action, told.key))
+
+    def _holdings(self, found: list[Holding]) -> Answer:
+        nodes = [
+            {
+                "name": held.name,
+                "datacenter": held.datacenter,
+                "answered": held.answered,
+                "primary": next(iter(ids_of(held)), None),
+                "keys": ids_of(held),
+                "problem": held.problem,
+            }
+            for held in found
+        ]
+        return self._answers.json(200, {"nodes": nodes, "complete": not any(held.problem for held in found)})
 
     def _member(self, member: Member, pool: PoolKind) -> dict[str, Any]:
         return {**_record(member, pool), "self": member.name == self._node.name, "blocked": self._node.is_blocked(member)}

@@ -6,6 +6,7 @@ from kvgossip.errors import (
     BadKeyError,
     ConfigError,
     JoinRefusedError,
+    KeyringError,
     KVGossipError,
     LocalError,
     NotFoundError,
@@ -34,6 +35,7 @@ _STATUSES: tuple[tuple[type[KVGossipError], int], ...] = (
     (NotFoundError, 404),
     (StillAliveError, 409),
     (JoinRefusedError, 409),
+    (KeyringError, 409),
     (ConfigError, 400),
     # What is left of the caller's faults is to ask a node that is leaving.
     (LocalError, 503),

@@ -74,6 +74,7 @@ class ApiServer:
             "/block": _methods(POST=cluster.block),
             "/unblock": _methods(POST=cluster.unblock),
             "/force-leave": _methods(POST=cluster.force_leave),
+            "/keyring": _methods(GET=cluster.keyring, POST=cluster.change_keyring),
         }
         self._listener = listener
         self._runner: web.ServerRunner | None = None

@@ -17,6 +17,10 @@ _MORE = (
     "The command line wins over the environment, that over the file, that over the profile."
 )
 
+KeyringFile = Annotated[
+    str | None,
+    typer.Option(envvar="KVGOSSIP_KEYRING", metavar="FILE", help="Seal all frames with the keys in it; kvgossip keygen makes one."),
+]
 Gateway = Annotated[
     bool, typer.Option("--gateway", envvar="KVGOSSIP_GATEWAY", help="Connect this datacenter with others: be in the WAN pool too.")
 ]
@@ -60,6 +64,7 @@ def agent(
             help="A member to join; repeatable; DNS names use every record. None: found a cluster.",
         ),
     ] = None,
+    keyring: KeyringFile = None,
     gateway: Gateway = False,
     wan: Wan = None,
     advertise_wan: AdvertiseWan = None,
@@ -77,6 +82,7 @@ def agent(
 
     - `kvgossip agent`
     - `kvgossip agent --http 127.0.0.1:7482 --gossip 127.0.0.1:7485 --join 127.0.0.1:7481`
+    - `kvgossip agent --keyring /etc/kvgossip.keys`: encrypt and authenticate all gossip, as all its peers do
     - `kvgossip agent --datacenter paris --gateway`: a first datacenter, and the node that connects it with others
     - `kvgossip agent --datacenter tokyo --gateway --join-wan gateway.paris.example:7483`: a second one
     """
@@ -88,7 +94,7 @@ def agent(
     options = {
         "name": name, "cluster": cluster, "datacenter": datacenter, "http": http, "gossip": gossip,
         "advertise": advertise, "join": ",".join(join or ()),
-        "gateway": gateway or None, "wan": wan, "advertise_wan": advertise_wan, "join_wan": ",".join(join_wan or ()),
+        "keyring": keyring, "gateway": gateway or None, "wan": wan, "advertise_wan": advertise_wan, "join_wan": ",".join(join_wan or ()),
     }  # fmt: skip
     settings = load_config(options, os.environ, config, profile)
     log_to_stderr(log_level)

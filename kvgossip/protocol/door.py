@@ -115,4 +115,6 @@ class Door:
     def here(self) -> str:
         """This node in words, for whoever reads a line of its log."""
         sealing = "" if self._keyring is None else f", and seals with key {self._keyring.primary}"
+        if isinstance(self._config.keyring, str) and self._keyring is not None:
+            sealing += f" of {self._config.keyring}"
         return f"this node is {self._me.name!r} of cluster {self.framing.cluster!r}, pool {self.pool!r}{sealing}"

@@ -9,13 +9,14 @@ what `Replica.checkpoint` gives. After a restart it hands the facts to the next 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
 from kvgossip.config import Address
 from kvgossip.protocol.entry import Entry, entry_of
 from kvgossip.protocol.member import Member
+from kvgossip.protocol.message import Holding
 
 
 class Now(NamedTuple):
@@ -131,6 +132,22 @@ class JoinRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyringChanged:
+    """The keys of this node are now these, the primary one first: keep them for its next life, and show them to nobody."""
+
+    keys: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyringTold:
+    """What came of `Replica.rotate` with this ticket: who has which keys. `objection`: why it was not even tried; empty where it was."""
+
+    ticket: int
+    found: tuple[Holding, ...]
+    objection: str
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """Something an operator should read, already limited in rate. `level` is a name of the logging module: INFO, WARNING, ERROR."""
 
@@ -143,4 +160,7 @@ class Departed:
     """The farewell has been said: the driver may close the sockets."""
 
 
-Effect = Send | Changed | Dropped | Quarantined | Persist | MemberChanged | Settled | Resolve | Joined | JoinRefused | Log | Departed
+Effect = (
+    Send | Changed | Dropped | Quarantined | Persist | MemberChanged | Settled | Resolve | Joined | JoinRefused | Log | Departed
+    | KeyringChanged | KeyringTold
+)  # fmt: skip

@@ -14,11 +14,14 @@ All of them are MessagePack arrays: a trailing field that this version does not 
                         A ==Leaves==> B ==Entries==> A                             what A lacks, and which of A's B wants
                         A ==Push==> B ==Merged==> A                                what B wanted
 
+    keyrings            A ==KeyringOrder==> B ==KeyringReport==> A                 only where frames are sealed
+
     --> one datagram; ==> one frame of a TCP link. Member units ride on every datagram with room.
 """
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -310,3 +313,45 @@ class Prune(Message, frozen=True):
 
     kind = 50
     member: Member
+
+
+# -- keyrings (60 to 69) --
+
+
+class KeyringAction(IntEnum):
+    LIST = 0
+    INSTALL = 1
+    USE = 2
+    REMOVE = 3
+
+
+class KeyringOrder(Message, frozen=True):
+    """Do this with your keyring, and let it be done behind you; for the life `site` alone. `hops`: how often it may be passed on.
+
+    `key`: the key to install, or the four bytes of the id of the key to use or remove.
+    """
+
+    kind = 60
+    request: Count
+    site: Count
+    hops: Count
+    action: KeyringAction
+    key: bytes
+
+
+class Holding(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a node has: the ids of its keys, four bytes each, the primary one first. `problem`: what is wrong with that, if anything."""
+
+    name: Name
+    datacenter: Name
+    keys: bytes
+    answered: bool
+    problem: Text
+
+
+class KeyringReport(Message, frozen=True):
+    """Who has which keys: I, and those to whom I have passed your order on."""
+
+    kind = 61
+    request: Count
+    found: tuple[Holding, ...]

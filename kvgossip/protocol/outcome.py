@@ -5,9 +5,11 @@ from __future__ import annotations
 from enum import Enum
 from typing import Protocol
 
+from kvgossip.config import Address
 from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.effect import Now
 from kvgossip.protocol.member import Standing
+from kvgossip.protocol.message import KeyringOrder, KeyringReport
 from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.store import Store
 
@@ -52,3 +54,6 @@ class Data(Protocol):
 
     def exchanged(self, peer: str, peer_standing: Standing, now: Now) -> None:
         """An exchange with this peer has completed."""
+
+    def keyring_heard(self, told: KeyringOrder | KeyringReport, source: Address, now: Now) -> None:
+        """A member orders something of this node's keyring, or reports what it did with its own."""

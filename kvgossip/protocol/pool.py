@@ -36,6 +36,8 @@ from kvgossip.protocol.message import (
     Gossip,
     Join,
     JoinReply,
+    KeyringOrder,
+    KeyringReport,
     Leaves,
     Merged,
     Message,
@@ -62,7 +64,7 @@ from kvgossip.protocol.wire import BAD_MEMBER, encode, is_refusal
 
 FAREWELLS_MAX = 64
 MEMBERS_A_FRAME = 100
-LINK_QUESTIONS = (Join, Fetch, Sketch, Compare, Leaves, Want, Push)
+LINK_QUESTIONS = (Join, Fetch, Sketch, Compare, Leaves, Want, Push, KeyringOrder)
 QUESTIONS = (Ping, PingRequest, Pull, *LINK_QUESTIONS)
 
 
@@ -109,6 +111,8 @@ class Pool:
             Pull: lambda told, source, now: self.spreading.on_pull(told, source),
             Fetch: lambda told, source, now: self.spreading.on_fetch(told, source),
             Bodies: self.spreading.on_bodies,
+            KeyringOrder: data.keyring_heard,
+            KeyringReport: data.keyring_heard,
         }
         self._handlers |= dict.fromkeys((Sketch, Compare, Leaves, Want, Push), self.repair.on_question)
         self._handlers |= dict.fromkeys(

@@ -56,8 +56,10 @@ from kvgossip.protocol.entry import (
 from kvgossip.protocol.facts import Facts, Self, clock_fact, self_fact
 from kvgossip.protocol.hlc import HybridLogicalClock
 from kvgossip.protocol.member import Member, MemberState, Standing
+from kvgossip.protocol.message import KeyringAction, KeyringOrder, KeyringReport
 from kvgossip.protocol.outcome import Heat, Outcome
 from kvgossip.protocol.pool import Pool
+from kvgossip.protocol.rotation import Rotation
 from kvgossip.protocol.seal import Keyring, keyring_of
 from kvgossip.protocol.share import Share
 from kvgossip.protocol.store import Store
@@ -116,6 +118,7 @@ class Replica:
             self.pool.beside, self.wan.beside = self.wan, self.pool
             self.wan.membership.reached_otherwise = self._is_in_lan
             self.pools = (self.pool, self.wan)
+        self.rotation = Rotation(self.pools, self.keyring, rng, self._effects)
         self._rebuilding = rebuilding or facts.own.rebuilding
         targets = bool(config.join or config.join_wan)
         strangers = not any(pool.rejoining.absent for pool in self.pools)
@@ -249,6 +252,7 @@ class Replica:
     def unreachable(self, address: Address, now: Now, pool: PoolKind = PoolKind.LAN) -> list[Effect]:
         """A reliable frame to this address could not be delivered, or its link broke."""
         self.in_pool(pool).unreachable(address, now)
+        self.rotation.unreachable(address, now, pool)
         return self._drain()
 
     def resolved(self, target: str, addresses: Sequence[Address], now: Now, pool: PoolKind = PoolKind.LAN) -> list[Effect]:
@@ -325,17 +329,31 @@ class Replica:
             pool.take_changes(now)
         return self._drain()
 
+    def rotate(self, ticket: int, action: KeyringAction, key: bytes, now: Now) -> list[Effect]:
+        """An operator's order for the keyrings of the whole cluster (see rotation.py); KeyringTold follows. Raises KeyringError."""
+        self.rotation.ask(ticket, action, key, now)
+        return self._drain()
+
+    def keyring_heard(self, told: KeyringOrder | KeyringReport, source: Address, now: Now, pool: PoolKind) -> None:
+        if isinstance(told, KeyringOrder):
+            self.rotation.on_order(told, source, now, pool)
+        else:
+            self.rotation.on_report(told, source, now, pool)
+
     def deadline(self) -> float | None:
         """Call `tick` no later than this, monotonic seconds. May lie in the past: then at the end of this turn. None: never."""
         if self._departs_s is not None:
             return None if self._departed else self._departs_s
-        return self.pool.deadline() if self.wan is None else min(self.pool.deadline(), self.wan.deadline())
+        nearest = self.pool.deadline() if self.wan is None else min(self.pool.deadline(), self.wan.deadline())
+        rotated_s = self.rotation.deadline()
+        return nearest if rotated_s is None else min(nearest, rotated_s)
 
     def tick(self, now: Now) -> list[Effect]:
         """Do whatever is due."""
         if self._departs_s is None:
             for pool in self.pools:
                 pool.tick(now)
+            self.rotation.tick(now)
         elif now.monotonic_s >= self._departs_s and not self._departed:
             self._departed = True
             self._effects.append(Departed())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from kvgossip.config import Address
 from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.effect import Now, PoolKind
 from kvgossip.protocol.member import Standing
+from kvgossip.protocol.message import KeyringOrder, KeyringReport
 from kvgossip.protocol.outcome import Heat, Outcome
 from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.store import Store
@@ -30,6 +32,8 @@ class Owner(Protocol):
     def introduced(self) -> None: ...
 
     def exchanged(self, peer: str, peer_standing: Standing, now: Now) -> None: ...
+
+    def keyring_heard(self, told: KeyringOrder | KeyringReport, source: Address, now: Now, pool: PoolKind) -> None: ...
 
 
 class Share:
@@ -60,3 +64,6 @@ class Share:
 
     def exchanged(self, peer: str, peer_standing: Standing, now: Now) -> None:
         self._owner.exchanged(peer, peer_standing, now)
+
+    def keyring_heard(self, told: KeyringOrder | KeyringReport, source: Address, now: Now) -> None:
+        self._owner.keyring_heard(told, source, now, self._pool)

@@ -11,6 +11,7 @@ Every input takes the same way: read the clocks, hand the input to the replica, 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import math
 import time
@@ -19,7 +20,7 @@ from random import Random
 from typing import Any
 
 from kvgossip.config import GOSSIP_PORT, WAN_PORT, Address, Config, parse_address
-from kvgossip.errors import ConfigError
+from kvgossip.errors import ConfigError, LocalError
 from kvgossip.protocol.effect import (
     Changed,
     Departed,
@@ -27,6 +28,8 @@ from kvgossip.protocol.effect import (
     Effect,
     Joined,
     JoinRefused,
+    KeyringChanged,
+    KeyringTold,
     Log,
     MemberChanged,
     Now,
@@ -38,8 +41,11 @@ from kvgossip.protocol.effect import (
     Settled,
 )
 from kvgossip.protocol.hlc import timestamp_of
+from kvgossip.protocol.message import KeyringAction
 from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.seal import Keyring, key_id
 from kvgossip.runtime.feed import Feed
+from kvgossip.runtime.keyfile import write_keys
 from kvgossip.runtime.transport import Transport
 from kvgossip.runtime.wish import JoinWish
 
@@ -62,13 +68,25 @@ class Driver:
     `settled` and `departed` are set once the replica says so, and both when the driver is closed.
     """
 
-    def __init__(self, config: Config, addresses: Mapping[PoolKind, Address], transports: Mapping[PoolKind, Transport]) -> None:
+    def __init__(
+        self, config: Config, addresses: Mapping[PoolKind, Address], transports: Mapping[PoolKind, Transport], keyring: Keyring | None
+    ) -> None:
         now = read_clocks()
-        # seeded by the operating system, so that no two lives are alike
-        self.replica = Replica(config, address=addresses[PoolKind.LAN], wan_address=addresses.get(PoolKind.WAN), rng=Random(), now=now)
+        self.replica = Replica(
+            config,
+            address=addresses[PoolKind.LAN],
+            wan_address=addresses.get(PoolKind.WAN),
+            # seeded by the operating system, so that no two lives are alike
+            rng=Random(),
+            now=now,
+            keyring=keyring,
+        )
         self.feed = Feed(config, self.replica.site, timestamp_of(now.wall_ms))
         self.settled, self.departed = asyncio.Event(), asyncio.Event()
         self.wishes: set[JoinWish] = set()
+        self._rotations: dict[int, asyncio.Future[KeyringTold]] = {}
+        self._tickets = itertools.count()
+        self._keyring_file = config.keyring if isinstance(config.keyring, str) else ""
         self._name, self._transports = config.name, transports
         self._loop = asyncio.get_running_loop()
         self._lookups: set[asyncio.Task[None]] = set()
@@ -85,6 +103,8 @@ class Driver:
             Dropped: lambda effect: None,
             Quarantined: lambda effect: None,
             Persist: lambda effect: None,
+            KeyringChanged: self._keyring_changed,
+            KeyringTold: self._keyring_told,
             Log: lambda effect: self._log(logging.getLevelName(effect.level), effect.text),
         }
 
@@ -109,12 +129,25 @@ class Driver:
             self._timer.cancel()
         for wish in self.wishes:
             wish.stopped()
+        for rotation in [each for each in self._rotations.values() if not each.done()]:
+            rotation.set_exception(LocalError("the node stopped while keyrings were changed: list them on another one"))
         self.settled.set()
         self.departed.set()
         lookups = list(self._lookups)
         for task in lookups:
             task.cancel()
         await asyncio.gather(*lookups, return_exceptions=True)
+
+    async def rotate(self, action: KeyringAction, key: bytes) -> KeyringTold:
+        """An order for the keyrings of the whole cluster, and what came of it. Raises KeyringError."""
+        now, ticket = read_clocks(), next(self._tickets)
+        told: asyncio.Future[KeyringTold] = self._loop.create_future()
+        self._rotations[ticket] = told
+        try:
+            self.do(self.replica.rotate(ticket, action, key, now), now)
+            return await told
+        finally:
+            del self._rotations[ticket]
 
     # -- inputs ------------------------------------------------------------------------------------------------------
 
@@ -177,6 +210,26 @@ class Driver:
 
     def _wishes_of(self, pool: PoolKind) -> list[JoinWish]:
         return [wish for wish in self.wishes if wish.pool is pool]
+
+    def _keyring_told(self, effect: KeyringTold) -> None:
+        told = self._rotations.get(effect.ticket)
+        if told is not None and not told.done():
+            told.set_result(effect)
+
+    def _keyring_changed(self, effect: KeyringChanged) -> None:
+        """Keep the keys for the next life. What goes wrong is told with this node's keys, wherever somebody lists them."""
+        problem = ""
+        if not self._keyring_file:
+            problem = "its keys stand in its configuration: change them there too, or it will start with the old ones"
+        else:
+            try:
+                write_keys(self._keyring_file, effect.keys)
+            except OSError as error:
+                problem = f"cannot write its keyring file {self._keyring_file} ({error.strerror}): it will start with the old keys"
+        self.replica.rotation.problem = problem
+        self._log(logging.INFO, f"the keyring has changed: {', '.join(map(key_id, effect.keys))}, and the first of them seals")
+        if problem:
+            self._log(logging.WARNING, problem)
 
     def _joined(self, effect: Joined) -> None:
         for wish in self._wishes_of(effect.pool):

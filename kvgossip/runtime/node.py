@@ -19,16 +19,19 @@ from types import TracebackType
 from typing import Any
 
 from kvgossip.config import Address, Config, parse_address, wan_config
-from kvgossip.errors import LocalError, NotSettledError
+from kvgossip.errors import KeyringError, LocalError, NotSettledError
 from kvgossip.protocol.effect import Changed, Effect, Now, PoolKind
 from kvgossip.protocol.entry import Entry
 from kvgossip.protocol.member import Member, MemberState
+from kvgossip.protocol.message import Holding
 from kvgossip.protocol.partition import PartitionWatch
 from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.rotation import parse_order
 from kvgossip.protocol.wire import frame_bytes_max
 from kvgossip.runtime.driver import DEFAULT_PORTS, Driver, read_clocks
 from kvgossip.runtime.feed import Feed
+from kvgossip.runtime.keyfile import read_keys
 from kvgossip.runtime.links import LinkLimits
 from kvgossip.runtime.sockets import ANY_HOSTS
 from kvgossip.runtime.transport import Transport
@@ -59,14 +62,16 @@ class Node:
     # -- life --------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open the sockets and begin to join. Raises ConfigError when the gossip address cannot be used; then nothing is open."""
+        """Open the sockets and begin to join. Raises ConfigError when gossip address or keyring cannot be used; then nothing is open."""
         if self._transports:
             raise LocalError(f"the node {self.name!r} runs already")
+        path = self.config.keyring
+        keyring = read_keys(path) if path and isinstance(path, str) else None
         try:
             addresses = {PoolKind.LAN: _told_address(self.config.advertise, await self._bind(PoolKind.LAN, self.config.gossip))}
             if self.config.gateway:
                 addresses[PoolKind.WAN] = _told_address(self.config.advertise_wan, await self._bind(PoolKind.WAN, self.config.wan))
-            driver = self._driver = Driver(self.config, addresses, self._transports)
+            driver = self._driver = Driver(self.config, addresses, self._transports, keyring)
             for pool, transport in self._transports.items():
                 await transport.serve(*(partial(told, pool) for told in (driver.on_datagram, driver.on_frame, driver.on_unreachable)))
             now = read_clocks()
@@ -244,6 +249,18 @@ class Node:
         driver, now = self._running, read_clocks()
         driver.do(driver.replica.force_leave(name, now, prune=prune), now)
 
+    async def rotate(self, action: str = "list", key: str = "") -> builtins.list[Holding]:
+        """Change the keyrings of all nodes of all datacenters: `install` a key of 64 hexadecimal digits, `use` or `remove` the one
+        with this id of 8, or `list`. Returns who has which keys then, who did not answer, and what is wrong.
+
+        Raises KeyringError where this node has no keyring; for `use`, while an alive member lacks the key; for `remove`, while it is the
+        primary one of a member; and for both while one does not answer.
+        """
+        told = await self._running.rotate(*parse_order(action, key))
+        if told.objection:
+            raise KeyringError(told.objection, "nothing was changed; `kvgossip keyring list` shows who has what")
+        return builtins.list(told.found)
+
     def is_blocked(self, member: Member) -> bool:
         return self._running.replica.blocks.covers(member)
 
@@ -281,6 +298,7 @@ class Node:
             "clock_ahead_s": replica.peer_clocks.ahead_s(now),
             "suspected_partition": _partition(replica.pool.partition, now),
             "blocked": replica.blocks.targets(),
+            "keyring": {"primary": replica.keyring.primary, "keys": replica.keyring.ids} if replica.keyring is not None else None,
             "last_exchange_age_s": self.last_exchange_age_s,
             "watchers": len(self.feed.watches),
             "watchers_cut_off": self.feed.watches.lagged,
