@@ -173,6 +173,11 @@ class Config:
     """Largest message of an exchange, but for one entry that is larger alone. 128 KiB to 16 MiB."""
     value_bytes_max: int = 1024 * 1024
     """Largest value. Every node holds every value in memory. 1 to 64 MiB."""
+    source_datagrams_per_s: float = 20_000.0
+    """Datagrams taken from one address; two seconds of them at once. Above what a node can work off, so that only floods meet it; every
+    node behind one address counts. 10 to 10,000,000."""
+    source_links_per_s: float = 200.0
+    """New TCP links taken from one address; those of two seconds at once. 1 to 1,000,000."""
     clock_drift_max_s: float = 10.0
     """A version further ahead of this node's clock than this is refused. 0.1 to 3600."""
     watch_events_max: int = 10_000
@@ -255,6 +260,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "datagram_bytes_max": (1232, 65507),
     "message_bytes_max": (128 * 1024, 16 * 2**20),
     "value_bytes_max": (1, 64 * 2**20),
+    "source_datagrams_per_s": (10, 10_000_000),
+    "source_links_per_s": (1, 1_000_000),
     "clock_drift_max_s": (0.1, 3600),
     "watch_events_max": (1, 10_000_000),
     "feed_changes_max": (1, 10_000_000),

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.effect import Effect, Log, Now, PoolKind, Send
+from kvgossip.protocol.limits import Buckets
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.message import Refused
 from kvgossip.protocol.refusal import pool_name, refusal_of
@@ -53,6 +54,7 @@ class Door:
         self._config, self._kind, self._me, self._keyring = config, kind, me, keyring
         self._effects, self._counters, self._elsewhere, self._failed = effects, counters, elsewhere, failed
         self._complaints_s: dict[str, float] = {}
+        self._sources = Buckets(config.source_datagrams_per_s)
 
     @property
     def datagram_room(self) -> int:
@@ -60,7 +62,12 @@ class Door:
         return self._config.datagram_bytes_max - self.framing.overhead_bytes
 
     def open(self, data: bytes, source: Address, now: Now, *, reliable: bool) -> Opened | None:
-        """What a frame holds; None where it is dropped."""
+        """What a frame holds; None where it is dropped. A link is slowed down by not reading it, datagrams can only be left unread."""
+        if not reliable and not self._sources.admits(source.host, now.monotonic_s):
+            self._counters["frames_dropped.rate_limited"] += 1
+            limit = f"source_datagrams_per_s = {self._config.source_datagrams_per_s:g}"
+            self.complain(f"{source.host} flood", f"dropped datagrams from {source.host}, which sends more than {limit} ({self.here})", now)
+            return None
         try:
             return self.framing.open(data, reliable=reliable)
         except RemoteError as fault:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from kvgossip.config import Address
 from kvgossip.errors import RemoteError
+from kvgossip.protocol.limits import Buckets
 from kvgossip.runtime.link import LENGTH_BYTES, Link
 from kvgossip.runtime.listener import Listener
 from kvgossip.runtime.sockets import plain
@@ -44,6 +45,8 @@ class LinkLimits:
     idle_s: float = 60.0
     """A link that nobody used for so long is hung up."""
     dial_timeout_s: float = 5.0
+    source_links_per_s: float = 200.0
+    """New links of one host; more are closed at once."""
 
     @property
     def waiting_bytes_max(self) -> int:
@@ -59,6 +62,7 @@ class Links:
         self._received, self._unreachable = received, unreachable
         self._counts, self._limits = counts, limits
         self._loop = asyncio.get_running_loop()
+        self._sources = Buckets(limits.source_links_per_s)
         self._outgoing: dict[Address, Link] = {}
         self._incoming: dict[Address, Link] = {}
         self._gone: dict[Address, float] = {}
@@ -133,7 +137,12 @@ class Links:
         # there: the peer may have hung up already. here: the kernel may connect a socket to itself when one dials a free port
         if self._closed or there is None or here == there:
             self._drop(link)
-        elif not link.dialled:
+        elif link.dialled:
+            return
+        elif not self._sources.admits(plain(there).host, self._loop.time()):
+            self._counts["links_refused.rate_limited"] += 1
+            self._drop(link)
+        else:
             link.address = plain(there)
             self._gone.pop(link.address, None)
             self._make_room(self._incoming)

@@ -83,7 +83,7 @@ class Node:
     async def _bind(self, pool: PoolKind, wanted: Address) -> Address:
         """Take the sockets of a pool; the configuration then tells their port."""
         config = self.config if pool is PoolKind.LAN else wan_config(self.config)
-        transport = self._transports[pool] = Transport(LinkLimits(frame_bytes_max=frame_bytes_max(config)))
+        transport = self._transports[pool] = Transport(_limits(config))
         bound = await transport.bind(wanted)
         if pool is PoolKind.WAN:
             self.config = replace(self.config, wan=Address(wanted.host, bound.port))
@@ -333,6 +333,10 @@ class Node:
         if not replica.settled:
             raise NotSettledError(f"the node {self.name!r} has not caught up with its cluster yet")
         return replica
+
+
+def _limits(config: Config) -> LinkLimits:
+    return LinkLimits(frame_bytes_max=frame_bytes_max(config), source_links_per_s=config.source_links_per_s)
 
 
 def _partition(watch: PartitionWatch, now: Now) -> dict[str, Any] | None:

@@ -1,0 +1,34 @@
+"""Limits: how much one source may ask for, as a token bucket for each of them.
+
+A bucket holds what BURST_S fill it with, so that a burst is taken whole and only a flood is not. The table is bounded: where more sources
+speak than it holds, the one that was first noticed is forgotten and begins with a full bucket, so strangers who lie about their address
+can gain a burst and nothing else. No chance and no clock: the time is an argument.
+"""
+
+from __future__ import annotations
+
+BURST_S = 2.0
+SOURCES_MAX = 4096
+
+
+class Buckets:
+    """Each source may have `per_s` a second."""
+
+    __slots__ = ("_buckets", "_full", "_per_s")
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s, self._full = per_s, max(1.0, per_s * BURST_S)
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def admits(self, source: str, now_s: float) -> bool:
+        """Whether there is something left for this source at this time (monotonic seconds); then it is taken."""
+        level, since_s = self._buckets.get(source, (self._full, now_s))
+        level = min(self._full, level + max(0.0, now_s - since_s) * self._per_s)
+        admitted = level >= 1.0
+        self._buckets[source] = (level - 1.0 if admitted else level, now_s)
+        if len(self._buckets) > SOURCES_MAX:
+            del self._buckets[next(iter(self._buckets))]
+        return admitted
