@@ -20,6 +20,7 @@ from tests.protocol_net import WALL_MS, address_of, at, member
 from tests.protocol_strategies import members
 
 ALIVE, SUSPECT, DEAD, LEFT = MemberState
+OTHERS = ("b", "c", "d", "e")
 
 
 class Sent(NamedTuple):
@@ -389,6 +390,51 @@ def test_doubt_stretches_the_times_of_probes_and_acks_take_it_back() -> None:
     side.ack(ping)
     assert side.membership.awareness.score == 1
     assert side.membership.deadline() == start_s + 3 * 1.0
+
+
+def test_a_broken_link_lets_its_member_be_probed_at_once_and_only_a_probe_makes_it_a_suspect() -> None:
+    side = Side(*OTHERS)
+    ping = side.probe()
+    side.ack(ping)
+    doubted = next(name for name in OTHERS if name != ping.target)
+    side.membership.doubt(record_of(side, doubted).address, side.now)
+    assert side.membership.deadline() == side.now.monotonic_s
+    began_s = side.now.monotonic_s
+    assert side.probe().target == doubted
+    assert side.now.monotonic_s == began_s
+    assert side.state(doubted) is ALIVE
+    side.to_deadline()
+    side.to_deadline()
+    assert side.state(doubted) is SUSPECT
+
+
+def test_a_broken_link_waits_for_the_probe_that_is_under_way_and_links_that_keep_breaking_for_the_others() -> None:
+    side = Side(*OTHERS)
+    ping = side.probe()
+    doubted = next(name for name in OTHERS if name != ping.target)
+    address, deadline_s = record_of(side, doubted).address, side.membership.deadline()
+    side.membership.doubt(address, side.now)
+    assert side.membership.deadline() == deadline_s
+    side.ack(ping)
+    came = []
+    for _ in range(8):
+        came.append(side.probe())
+        side.ack(came[-1])
+        side.membership.doubt(address, side.now)
+    assert [ping.target for ping in came[::2]] == [doubted] * 4
+    # a period that begins early lets the next one last its whole time
+    assert side.now.monotonic_s - at().monotonic_s > 3.0
+
+
+def test_a_link_with_a_stranger_or_with_the_target_of_the_probe_changes_nothing() -> None:
+    side = Side("b", "c")
+    ping = side.probe()
+    deadline_s = side.membership.deadline()
+    for address in (Address("10.9.9.9", 7481), record_of(side, ping.target).address):
+        side.membership.doubt(address, side.now)
+    assert side.membership.deadline() == deadline_s
+    side.ack(ping)
+    assert side.probe().target != ping.target
 
 
 # F22

@@ -64,6 +64,38 @@ def test_a_name_that_was_discarded_never_comes_and_the_round_goes_on(seed: int, 
     assert sorted(order.next(everybody) or "" for _ in rest) == rest
 
 
+@given(SEEDS, COUNTS, st.data())
+def test_a_hastened_name_comes_next_and_in_its_turn_as_well(seed: int, count: int, data: st.DataObject) -> None:
+    order = robin(seed, names_of(count))
+    came = [order.next(everybody) for _ in range(data.draw(st.integers(0, count - 1)))]
+    hastened = data.draw(st.sampled_from(names_of(count)))
+    order.hasten(hastened)
+    assert (order.next(everybody), order.was_hastened) == (hastened, True)
+    rest = [order.next(everybody) or "" for _ in range(count - len(came))]
+    assert not order.was_hastened
+    assert sorted([*came, *rest]) == sorted(names_of(count))  # type: ignore[type-var]
+
+
+def test_at_most_every_other_name_is_a_hastened_one() -> None:
+    order = robin(1, names_of(4))
+    came = []
+    for _ in range(8):
+        order.hasten("n00")
+        came.append(order.next(everybody))
+    assert came[::2] == ["n00"] * 4
+    assert sorted(name or "" for name in came[1::2]) == names_of(4)
+
+
+def test_a_hastened_name_that_is_not_wanted_waits_and_one_that_is_discarded_is_forgotten() -> None:
+    order = robin(1, names_of(3))
+    order.hasten("n01")
+    order.hasten("n02")
+    order.discard("n02")
+    came = [order.next(lambda name: name != "n01") for _ in range(4)]
+    assert "n01" not in came
+    assert (order.next(everybody), order.was_hastened) == ("n01", True)
+
+
 # F13
 @given(SEEDS, COUNTS, st.integers(0, 12))
 def test_the_only_name_that_is_wanted_comes_at_every_call(seed: int, count: int, start: int) -> None:

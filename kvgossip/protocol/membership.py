@@ -13,6 +13,8 @@ Deviations from the papers, with reasons
 - Death is final for a generation; the owner comes back with the next one (see member.py).
 - Every packet to a member that is not alive carries what we believe of it, first (Lifeguard's buddy system, for acks and gossip too).
 - Each period one random dead member is pinged as well: so a partition in which both sides declared each other dead heals.
+- A broken TCP link lets its member be probed before its turn: the kernel of a machine whose process crashed tells at once what round
+  robin finds out a period later. Only a probe makes a suspect.
 - Helpers are asked under another number than the one of the direct ping: so a number tells which way an ack has come, whatever address
   it has come from, and what is taken for a round trip is one (coordinate.py).
 """
@@ -397,6 +399,21 @@ class Membership:
         timeout_s = now.monotonic_s + self.round_trips.timeout_s(name) * self.awareness.factor
         self._probe = Probe(self.next_sequence(), target, now.monotonic_s, timeout_s)
         self._send(ping(self._probe.sequence, name), target.address, target)
+
+    def doubt(self, address: Address, now: Now) -> None:
+        """A link to this address broke, or could not be made. That proves nothing, but who is there is probed next: now, if the probe
+        that is under way has its answer, else when its period is over.
+        """
+        member = self.members.get(self._names_at.get(address, ""))
+        if member is None or member.address != address or not self._is_reachable(member):
+            return
+        if self._probe is not None and not self._probe.acked:
+            if self._probe.target.name != member.name:
+                self._order.hasten(member.name)
+            return
+        self._order.hasten(member.name)
+        if not self._order.was_hastened:
+            self._next_probe_s = min(self._next_probe_s, now.monotonic_s)
 
     def _ask_others(self, probe: Probe, ping: Callable[[int, str], Ping]) -> None:
         """SWIM's indirect probes, and at the same time one of our own over TCP."""

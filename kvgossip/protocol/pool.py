@@ -226,6 +226,7 @@ class Pool:
         self.introductions.unreachable(address)
         self.repair.unreachable(address, now)
         self.spreading.unreachable(address)
+        self.membership.doubt(address, now)
         self.take_changes(now)
 
     # -- refusals ----------------------------------------------------------------------------------------------------

@@ -17,15 +17,18 @@ def uniform(rng: Random, candidates: Sequence[T], count: int) -> list[T]:
 class RoundRobin:
     """Every name once a round, in an order that is new each round; a new name enters at a random place.
 
-    So the time until a given member is probed is bounded by two rounds, and its expectation is one period's.
+    So the time until a given member is probed is bounded by two rounds, and its expectation is one period's. Names that are hastened
+    come before their turn, but never two in a row: whoever makes us hasten it can make the others wait twice as long at most.
     """
 
-    __slots__ = ("_at", "_names", "_rng")
+    __slots__ = ("_at", "_hastened", "_names", "_rng", "was_hastened")
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         self._names: list[str] = []
         self._at = 0
+        self._hastened: dict[str, None] = {}
+        self.was_hastened = False
 
     def add(self, name: str) -> None:
         place = self._rng.randint(0, len(self._names))
@@ -33,7 +36,12 @@ class RoundRobin:
         if place < self._at:
             self._at += 1
 
+    def hasten(self, name: str) -> None:
+        """Let this name come once before its turn."""
+        self._hastened[name] = None
+
     def discard(self, name: str) -> None:
+        self._hastened.pop(name, None)
         if name in self._names:
             place = self._names.index(name)
             del self._names[place]
@@ -41,7 +49,12 @@ class RoundRobin:
                 self._at -= 1
 
     def next(self, wanted: Callable[[str], bool]) -> str | None:
-        """The next name that is wanted; None if there is none."""
+        """The next name that is wanted; None if there is none. `was_hastened`: it came before its turn."""
+        hasty = None if self.was_hastened else next(filter(wanted, self._hastened), None)
+        self.was_hastened = hasty is not None
+        if hasty is not None:
+            del self._hastened[hasty]
+            return hasty
         for _ in range(2 * len(self._names)):  # whoever came just before the shuffle may come last after it
             if self._at >= len(self._names):
                 self._rng.shuffle(self._names)

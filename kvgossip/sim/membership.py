@@ -86,7 +86,8 @@ class MembershipPlan:
     @property
     def config(self) -> Config:
         """Raises ConfigError for parameters out of their bounds."""
-        return config_from({"cluster": "simulated"} | ({} if self.lifeguard else PLAIN_SWIM) | dict(self.parameters))
+        small = {"cluster": "simulated", "digest_levels": 1}  # there is no data
+        return config_from(small | ({} if self.lifeguard else PLAIN_SWIM) | dict(self.parameters))
 
     @property
     def expected_first_probe_periods(self) -> float:
