@@ -72,6 +72,8 @@ class Config:
     """Where peers reach this node. None: the address that the first peer sees, with the gossip port."""
     http: Address | None = None
     """The HTTP address that `members` shows to others, None when the node serves none."""
+    data_dir: str = ""
+    """Where the data is kept on disk, so that it survives the process. One node a directory. Empty: in memory only."""
     join: tuple[str, ...] = ()
     """`HOST:PORT` of members to join, DNS names allowed (every record is used). Empty: this node founds a cluster."""
 

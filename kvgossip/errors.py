@@ -15,6 +15,10 @@ class ConfigError(KVGossipError):
     """A parameter is unknown, of the wrong kind or out of its bounds; or an address cannot be used. The operator's fault."""
 
 
+class DataDirError(ConfigError):
+    """The data directory cannot be used: it is another node's, in use, damaged, or of a newer version."""
+
+
 class LocalError(KVGossipError):
     """The caller of this node did something wrong (a bad key, a value that is too large): nothing was changed."""
 
@@ -49,6 +53,14 @@ class ClockAheadError(LocalError):
 
 class KeyringError(LocalError):
     """The keyring does not allow this now; nothing was changed."""
+
+
+class StorageError(LocalError):
+    """The disk does not take what is written, so nothing is acknowledged; reads are answered."""
+
+
+class DiskFullError(StorageError):
+    """There is no room on the disk of the data directory."""
 
 
 class JoinRefusedError(KVGossipError):

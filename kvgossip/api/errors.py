@@ -5,6 +5,7 @@ from __future__ import annotations
 from kvgossip.errors import (
     BadKeyError,
     ConfigError,
+    DiskFullError,
     JoinRefusedError,
     KeyringError,
     KVGossipError,
@@ -12,6 +13,7 @@ from kvgossip.errors import (
     NotFoundError,
     NotSettledError,
     StillAliveError,
+    StorageError,
     ValueTooLargeError,
 )
 
@@ -37,6 +39,8 @@ _STATUSES: tuple[tuple[type[KVGossipError], int], ...] = (
     (JoinRefusedError, 409),
     (KeyringError, 409),
     (ConfigError, 400),
+    (DiskFullError, 507),
+    (StorageError, 500),
     # What is left of the caller's faults is to ask a node that is leaving.
     (LocalError, 503),
 )

@@ -21,6 +21,14 @@ KeyringFile = Annotated[
     str | None,
     typer.Option(envvar="KVGOSSIP_KEYRING", metavar="FILE", help="Seal all frames with the keys in it; kvgossip keygen makes one."),
 ]
+DataDir = Annotated[
+    str | None,
+    typer.Option(envvar="KVGOSSIP_DATA_DIR", metavar="DIR", help="Keep the data here; without it, it lives in memory only."),
+]
+# On the command line alone: a variable that stays would throw away good data at every restart.
+Rebuild = Annotated[
+    bool, typer.Option("--rebuild", help="Move what is in --data-dir aside, and fetch everything from the peers of --join.")
+]
 Gateway = Annotated[
     bool, typer.Option("--gateway", envvar="KVGOSSIP_GATEWAY", help="Connect this datacenter with others: be in the WAN pool too.")
 ]
@@ -65,6 +73,8 @@ def agent(
         ),
     ] = None,
     keyring: KeyringFile = None,
+    data_dir: DataDir = None,
+    rebuild: Rebuild = False,
     gateway: Gateway = False,
     wan: Wan = None,
     advertise_wan: AdvertiseWan = None,
@@ -83,6 +93,8 @@ def agent(
     - `kvgossip agent`
     - `kvgossip agent --http 127.0.0.1:7482 --gossip 127.0.0.1:7485 --join 127.0.0.1:7481`
     - `kvgossip agent --keyring /etc/kvgossip.keys`: encrypt and authenticate all gossip, as all its peers do
+    - `kvgossip agent --data-dir /var/lib/kvgossip`: what was acknowledged survives a crash and a power cut
+    - `kvgossip agent --data-dir /var/lib/kvgossip --rebuild --join 10.0.0.5:7481`: after damage to the disk
     - `kvgossip agent --datacenter paris --gateway`: a first datacenter, and the node that connects it with others
     - `kvgossip agent --datacenter tokyo --gateway --join-wan gateway.paris.example:7483`: a second one
     """
@@ -93,7 +105,7 @@ def agent(
 
     options = {
         "name": name, "cluster": cluster, "datacenter": datacenter, "http": http, "gossip": gossip,
-        "advertise": advertise, "join": ",".join(join or ()),
+        "advertise": advertise, "join": ",".join(join or ()), "data_dir": data_dir,
         "keyring": keyring, "gateway": gateway or None, "wan": wan, "advertise_wan": advertise_wan, "join_wan": ",".join(join_wan or ()),
     }  # fmt: skip
     settings = load_config(options, os.environ, config, profile)
@@ -101,7 +113,7 @@ def agent(
     for variable in unknown_variables(os.environ):
         logging.getLogger("kvgossip.agent").warning("%s means nothing to this version and is ignored", variable)
     open_standard_streams()
-    run(serve(settings, output, free_port=free_port, stop_on_eof=stop_on_eof))
+    run(serve(settings, output, free_port=free_port, stop_on_eof=stop_on_eof, rebuild=rebuild))
 
 
 def register(app: typer.Typer) -> None:

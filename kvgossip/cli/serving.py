@@ -34,11 +34,11 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-async def serve(config: Config, output: Format, *, free_port: bool, stop_on_eof: bool) -> None:
+async def serve(config: Config, output: Format, *, free_port: bool, stop_on_eof: bool, rebuild: bool) -> None:
     stop = _stop_event(stop_on_eof)
     # The socket first: members tell its port, and until the server starts, connections wait in it.
     listener = _listen(config.http, free_port)
-    node = Node(dataclasses.replace(config, http=_told_address(config, listener)))
+    node = Node(dataclasses.replace(config, http=_told_address(config, listener)), rebuild=rebuild)
     try:
         await node.start()
         server = ApiServer(node, listener)

@@ -3,9 +3,10 @@
 Every input takes the same way: read the clocks, hand the input to the replica, perform its effects in their order, see to the timer.
 
     put, delete, join, ... --+                  +--> Send                      --> transport
-    transport -------------->+--> Replica ------+--> Changed                   --> feed --> watches
+    transport -------------->+--> Replica ------+--> Changed                   --> disk, feed --> watches
     the timer -------------->+                  +--> Resolve                   --> DNS --> Replica.resolved
-    DNS -------------------->+                  +--> Settled, Joined, Departed --> whoever waits for it
+    DNS -------------------->+                  +--> Persist, Dropped, ...     --> disk
+                                                +--> Settled, Joined, Departed --> whoever waits for it
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvgossip.config import GOSSIP_PORT, WAN_PORT, Address, Config, parse_address
 from kvgossip.errors import ConfigError, LocalError
@@ -46,8 +47,12 @@ from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.seal import Keyring, key_id
 from kvgossip.runtime.feed import Feed
 from kvgossip.runtime.keyfile import write_keys
+from kvgossip.runtime.quarantine import Quarantine
 from kvgossip.runtime.transport import Transport
 from kvgossip.runtime.wish import JoinWish
+
+if TYPE_CHECKING:
+    from kvgossip.runtime.commits import Commits
 
 # uvloop counts in milliseconds: a timer that fires that much early would have to be set again
 TIMER_STEP_S = 0.001
@@ -65,11 +70,19 @@ class Driver:
     """`transports` are bound, one for each pool, and their callbacks are this driver's `on_...` for that pool; `addresses` are where
     peers reach the node, by pool, as Replica takes them.
 
-    `settled` and `departed` are set once the replica says so, and both when the driver is closed.
+    `saved` and `rebuilding` are as Replica takes them. `commits` is set by who has a disk; without one nothing is kept, but for a
+    quarantine in memory. `settled` and `departed` are set once the replica says so, and both when the driver is closed.
     """
 
     def __init__(
-        self, config: Config, addresses: Mapping[PoolKind, Address], transports: Mapping[PoolKind, Transport], keyring: Keyring | None
+        self,
+        config: Config,
+        addresses: Mapping[PoolKind, Address],
+        transports: Mapping[PoolKind, Transport],
+        keyring: Keyring | None,
+        *,
+        saved: Mapping[bytes, bytes] | None = None,
+        rebuilding: bool = False,
     ) -> None:
         now = read_clocks()
         self.replica = Replica(
@@ -80,8 +93,12 @@ class Driver:
             rng=Random(),
             now=now,
             keyring=keyring,
+            saved=saved,
+            rebuilding=rebuilding,
         )
-        self.feed = Feed(config, self.replica.site, timestamp_of(now.wall_ms))
+        self.feed = Feed(config, self.replica.site, max(self.replica.hlc.latest, timestamp_of(now.wall_ms)))
+        self.commits: Commits | None = None
+        self.quarantine = Quarantine(None)
         self.settled, self.departed = asyncio.Event(), asyncio.Event()
         self.wishes: set[JoinWish] = set()
         self._rotations: dict[int, asyncio.Future[KeyringTold]] = {}
@@ -100,9 +117,9 @@ class Driver:
             Joined: self._joined,
             JoinRefused: self._refused,
             MemberChanged: self._member_changed,
-            Dropped: lambda effect: None,
-            Quarantined: lambda effect: None,
-            Persist: lambda effect: None,
+            Dropped: self._keep,
+            Quarantined: self._keep,
+            Persist: self._keep,
             KeyringChanged: self._keyring_changed,
             KeyringTold: self._keyring_told,
             Log: lambda effect: self._log(logging.getLevelName(effect.level), effect.text),
@@ -115,6 +132,8 @@ class Driver:
                 self._transports[effect.pool].send(effect.to, effect.data, effect.reliable)
             elif isinstance(effect, Changed):
                 self.feed.publish(effect, max(self.replica.hlc.latest, timestamp_of(now.wall_ms)))
+                if self.commits is not None:
+                    self.commits.take(effect)
             else:
                 self._performers[type(effect)](effect)
         # after the first of many writes of one turn there is nothing to set any more
@@ -190,6 +209,12 @@ class Driver:
             self._timer, self._tick_s = self._loop.call_later(delay_s, self._tick), deadline_s
 
     # -- effects -----------------------------------------------------------------------------------------------------
+
+    def _keep(self, effect: Dropped | Quarantined | Persist) -> None:
+        if self.commits is not None:
+            self.commits.take(effect)
+        elif isinstance(effect, Quarantined):
+            self.quarantine.add(effect)
 
     def _resolve(self, effect: Resolve) -> None:
         task = self._loop.create_task(self._look_up(effect.target, effect.pool))

@@ -1,7 +1,8 @@
 """Node: a member of a cluster with a copy of its data; the object that users embed.
 
 It hands every wish to a Replica through the Driver and every question to the Replica itself. A node lives on the thread of the event
-loop that started it: no method may be called from another thread. A memory-only write neither waits nor starts a task.
+loop that started it: no method may be called from another thread. A memory-only write neither waits nor starts a task; with a data
+directory it returns when it is on the disk (see commits.py).
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ import builtins
 import re
 import socket
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvgossip.config import Address, Config, parse_address, wan_config
-from kvgossip.errors import KeyringError, LocalError, NotSettledError
+from kvgossip.errors import ConfigError, KeyringError, LocalError, NotSettledError
 from kvgossip.protocol.effect import Changed, Effect, Now, PoolKind
 from kvgossip.protocol.entry import Entry
 from kvgossip.protocol.member import Member, MemberState
@@ -28,6 +29,7 @@ from kvgossip.protocol.partition import PartitionWatch
 from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rotation import parse_order
+from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.wire import frame_bytes_max
 from kvgossip.runtime.driver import DEFAULT_PORTS, Driver, read_clocks
 from kvgossip.runtime.feed import Feed
@@ -37,6 +39,9 @@ from kvgossip.runtime.sockets import ANY_HOSTS
 from kvgossip.runtime.transport import Transport
 from kvgossip.runtime.watch import Topic, Watcher
 from kvgossip.runtime.wish import JoinWish
+
+if TYPE_CHECKING:
+    from kvgossip.runtime.disk import Disk
 
 JOIN_TIMEOUT_S = 10.0
 FAREWELL_TIMEOUT_S = 5.0
@@ -50,28 +55,37 @@ class Node:
             await node.wait_settled()
             await node.put("a", b"1")
 
-    At the start `config` is completed by the port that was taken and by the name. All but `config`, `name`, `address` and `settled`
-    raises LocalError while the node does not run. Once stopped it may be started again: empty, as a new life of the same name.
+    At the start `config` is completed by the port that was taken and by the name: of several starts on one data directory that of the
+    first. `rebuild`: the first start moves what is in the data directory aside, and fetches everything from peers. All but `config`,
+    `name`, `address` and `settled` raises LocalError while the node does not run. Once stopped it may be started again, as a new life of
+    the same name: without a data directory it is empty then.
     """
 
-    def __init__(self, config: Config | None = None) -> None:
+    def __init__(self, config: Config | None = None, *, rebuild: bool = False) -> None:
+        self._named = config is not None and bool(config.name)
+        self._rebuild = rebuild
         self.config = _completed(config or Config(), 0)
         self._transports: dict[PoolKind, Transport] = {}
         self._driver: Driver | None = None
+        self._disk: Disk | None = None
 
     # -- life --------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open the sockets and begin to join. Raises ConfigError when gossip address or keyring cannot be used; then nothing is open."""
+        """Take the data directory and the sockets, read the data, and begin to join.
+
+        Raises ConfigError when the gossip address or the keyring cannot be used, DataDirError for the data directory; then nothing is open.
+        """
         if self._transports:
             raise LocalError(f"the node {self.name!r} runs already")
         path = self.config.keyring
         keyring = read_keys(path) if path and isinstance(path, str) else None
         try:
+            rebuilding = await self._take_disk()
             addresses = {PoolKind.LAN: _told_address(self.config.advertise, await self._bind(PoolKind.LAN, self.config.gossip))}
             if self.config.gateway:
                 addresses[PoolKind.WAN] = _told_address(self.config.advertise_wan, await self._bind(PoolKind.WAN, self.config.wan))
-            driver = self._driver = Driver(self.config, addresses, self._transports, keyring)
+            driver = await self._prepare(addresses, keyring, rebuilding)
             for pool, transport in self._transports.items():
                 await transport.serve(*(partial(told, pool) for told in (driver.on_datagram, driver.on_frame, driver.on_unreachable)))
             now = read_clocks()
@@ -79,6 +93,41 @@ class Node:
         except BaseException:
             await self._close()
             raise
+
+    async def _take_disk(self) -> bool:
+        """Take the data directory, if there is to be one; whether the data is to be rebuilt from peers."""
+        rebuilding = self._rebuild
+        if not self.config.data_dir:
+            if rebuilding:
+                raise ConfigError("--rebuild is for a data directory, and this node has none", "add --data-dir DIR")
+            return False
+        # RocksDB is loaded by those who use it
+        from kvgossip.runtime.disk import Disk
+
+        self._disk = await Disk.take(self.config, rebuild=rebuilding)
+        self._rebuild = False
+        if self._disk.name and not self._named:
+            self.config = replace(self.config, name=self._disk.name)
+        return rebuilding
+
+    async def _prepare(self, addresses: Mapping[PoolKind, Address], keyring: Keyring | None, rebuilding: bool) -> Driver:
+        """A driver whose replica has what is on the disk."""
+        disk = self._disk
+        if disk is not None:
+            await disk.open(self.config)
+        driver = Driver(
+            self.config,
+            addresses,
+            self._transports,
+            keyring,
+            saved=disk.facts if disk is not None else None,
+            rebuilding=rebuilding,
+        )
+        if disk is not None:
+            await disk.load(driver.replica)
+            driver.commits, driver.quarantine = disk.commits, disk.quarantine
+        self._driver = driver
+        return driver
 
     async def _bind(self, pool: PoolKind, wanted: Address) -> Address:
         """Take the sockets of a pool; the configuration then tells their port."""
@@ -114,6 +163,9 @@ class Node:
         finally:
             transports, self._transports = list(self._transports.values()), {}
             await asyncio.gather(*(transport.close() for transport in transports))
+            disk, self._disk = self._disk, None
+            if disk is not None:
+                await disk.close()
 
     @property
     def name(self) -> str:
@@ -136,18 +188,29 @@ class Node:
     # -- data --------------------------------------------------------------------------------------------------------
 
     async def put(self, key: str, value: bytes | str, *, content_type: str | None = None) -> Entry:
-        """Write; text is stored as UTF-8. Returns the entry with its version. Raises BadKeyError or ValueTooLargeError."""
-        driver, now = self._running, read_clocks()
-        effects = driver.replica.put(key, value.encode() if isinstance(value, str) else value, now, content_type)
-        driver.do(effects, now)
-        return _written(effects)
+        """Write; text is stored as UTF-8. Returns the entry with its version, with a data directory once it is on the disk.
+
+        Raises BadKeyError or ValueTooLargeError; StorageError when the disk does not take it.
+        """
+        encoded = value.encode() if isinstance(value, str) else value
+        return _written(await self._write(lambda replica, now: replica.put(key, encoded, now, content_type)))
 
     async def delete(self, key: str) -> Entry | None:
-        """Delete; returns the death certificate, None when there was nothing to delete. Raises BadKeyError."""
-        driver, now = self._running, read_clocks()
-        effects = driver.replica.delete(key, now)
-        driver.do(effects, now)
+        """Delete; returns the death certificate, None when there was nothing to delete. Durable, and raises, as `put`."""
+        effects = await self._write(lambda replica, now: replica.delete(key, now))
         return _written(effects) if effects else None
+
+    async def _write(self, write: Callable[[Replica, Now], builtins.list[Effect]]) -> builtins.list[Effect]:
+        """Give an input to the replica; what it has written is on the disk when this returns."""
+        commits = self._running.commits
+        if commits is not None:
+            await commits.admit()
+        driver, now = self._running, read_clocks()
+        effects = write(driver.replica, now)
+        driver.do(effects, now)
+        if effects and commits is not None:
+            await commits.durable()
+        return effects
 
     def get(self, key: str) -> bytes | None:
         """The value, None if there is none or it was deleted. Raises NotSettledError before the node has settled."""
@@ -291,7 +354,8 @@ class Node:
             "gossip": str(self.address),
             "http": str(self.config.http) if self.config.http else None,
             "settled": replica.settled,
-            "memory_only": True,
+            "memory_only": self._disk is None,
+            "storage": self._disk.status() if self._disk is not None else None,
             "root": f"{replica.root:016x}",
             "keys": statistics["keys"],
             "members": _states(replica.pool),
