@@ -290,9 +290,10 @@ async def test_a_slow_disk_gets_a_thread_and_a_quick_one_none(tmp_path: Path, mo
         by.append(threading.current_thread().name)
         return took_s
 
+    monkeypatch.setattr(Storage, "commit", commit)
+    monkeypatch.setattr(commits_module, "MEASURE_AFTER_S", 1000.0)
     async with durable(tmp_path) as node:
-        monkeypatch.setattr(Storage, "commit", commit)
-        monkeypatch.setattr(commits_module, "MEASURE_AFTER_S", 1000.0)
+        by.clear()
         await node.put("key", b"quick")
         assert by == ["MainThread"]
         took_s = 1.0
