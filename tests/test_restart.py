@@ -204,3 +204,10 @@ def test_records_that_come_in_any_order_and_twice_are_merged() -> None:
     assert replica.value("key") == b"new"
     assert replica.hlc.latest == version(2).timestamp
     assert not [effect for effect in replica.tick(at()) if isinstance(effect, Changed)]
+
+
+def test_that_a_node_has_settled_is_kept_though_nothing_is_written_after_it() -> None:
+    replica, disk = make_replica("b", 1, join=SEED, saved={}), Disk()
+    disk.commit(replica.checkpoint(at()))
+    disk.commit(replica.settle(at()))
+    assert make_replica("b", 1, join=SEED, saved=disk.facts).settled

@@ -225,13 +225,16 @@ class Replica:
 
     def checkpoint(self, now: Now) -> list[Persist]:
         """What belongs into every commit: the facts that are always now."""
+        return [clock_fact(self.hlc.latest), *self._self_facts()]
+
+    def _self_facts(self) -> list[Persist]:
+        """The fact about this life, if it has changed."""
         wan_generation = self.wan.membership.me.generation if self.wan is not None else 0
         own = Self(self.member.generation, wan_generation, self.settled, self._rebuilding and not self.settled)
-        facts = [clock_fact(self.hlc.latest)]
-        if own != self._saved_self:
-            self._saved_self = own
-            facts.append(self_fact(own))
-        return facts
+        if own == self._saved_self:
+            return []
+        self._saved_self = own
+        return [self_fact(own)]
 
     # -- other inputs ------------------------------------------------------------------------------------------------
 
@@ -401,7 +404,8 @@ class Replica:
     def _settle(self) -> None:
         if not self.settled:
             self.settled = True
-            self._effects.append(Settled())
+            # a commit of its own, where nothing else is going to be written
+            self._effects += [Settled(), *self._self_facts()]
 
     def _drain(self) -> list[Effect]:
         effects = self._effects[:]
