@@ -98,8 +98,8 @@ def _valid(declared: Any, rng: Random) -> Any:
             return rng.choice(fits)
         case msgspec.inspect.StrType(max_length=high):
             return rng.choice(("n0", "n1", "n2", "10.9.0.1", "dc1"))[:high]
-        case msgspec.inspect.BytesType():
-            return rng.choice((b"", b"\x10" + rng.randbytes(16), rng.randbytes(8 * rng.randrange(1, 6)), rng.randbytes(4)))
+        case msgspec.inspect.BytesType(max_length=high):
+            return rng.choice((b"", b"\x10" + rng.randbytes(16), rng.randbytes(8 * rng.randrange(1, 6)), rng.randbytes(4)))[:high]
         case msgspec.inspect.BoolType():
             return rng.random() < 0.5
         case msgspec.inspect.FloatType():

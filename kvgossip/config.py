@@ -95,6 +95,11 @@ class Config:
     in each line, which rotations rewrite; or the keys themselves, which rotations change in memory only. Empty: nothing is sealed, and
     nodes that seal are refused."""
 
+    identity: str = ""
+    """The file of this node's own key, made at the first start: then its name is refused to all others (see protocol/identity.py)."""
+    require_identity: bool = False
+    """Whether members without an identity are refused. Set it once every node has one."""
+
     # -- membership (SWIM with Lifeguard) -----------------------------------------------------------------------
     probe_interval_s: float = 1.0
     """The protocol period. Shorter finds failures sooner and costs more packets. 0.01 to 600."""
@@ -212,7 +217,7 @@ class Config:
                 f"probe_timeout_s = {self.probe_timeout_s} is not below probe_interval_s = {self.probe_interval_s}",
                 "an indirect probe needs the rest of the interval",
             )
-        self._check_keyring()
+        self._check_security()
         for target in self.join:
             parse_address(target, GOSSIP_PORT)
         for target in self.join_wan:
@@ -222,10 +227,12 @@ class Config:
         if self.gateway or self.wan_parameters:
             wan_config(self)
 
-    def _check_keyring(self) -> None:
+    def _check_security(self) -> None:
         if not isinstance(self.keyring, str) and not all(KEY_PATTERN.fullmatch(key) for key in self.keyring):
             # which one it is and how it looks is nobody's business
             raise ConfigError("keyring has a key that is not 64 hexadecimal digits", "`kvgossip keygen` makes one, in a file to name here")
+        if self.require_identity and not self.identity:
+            raise ConfigError("require_identity is set, and this node has no identity itself", "name the file of one with --identity")
         if self.keyring and self.datagram_bytes_max < DATAGRAM_BYTES_MIN_SEALED:
             raise ConfigError(
                 f"datagram_bytes_max = {self.datagram_bytes_max} is too small with a keyring",

@@ -49,6 +49,8 @@ def _of_field(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
             return NAMES
         case msgspec.inspect.StrType(min_length=low, max_length=high):
             return st.text(st.characters(codec="utf-8"), min_size=low or 0, max_size=min(high or 20, 20))
+        case msgspec.inspect.BytesType(max_length=high) if high is not None:
+            return st.binary(max_size=high)
         case msgspec.inspect.BytesType():
             return st.binary(max_size=64) | st.integers(1, 4).map(lambda count: bytes(8 * count))
         case msgspec.inspect.FloatType():

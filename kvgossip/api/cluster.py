@@ -185,4 +185,5 @@ def _record(member: Member, pool: PoolKind) -> dict[str, Any]:
         "generation": member.generation,
         "incarnation": member.incarnation,
         "site": f"{member.site:016x}",
+        "identity": member.identity.hex() or None,
     }

@@ -17,6 +17,14 @@ _MORE = (
     "The command line wins over the environment, that over the file, that over the profile."
 )
 
+Join = Annotated[
+    list[str] | None,
+    typer.Option(
+        envvar="KVGOSSIP_JOIN",
+        metavar="HOST:PORT",
+        help="A member to join; repeatable; DNS names use every record. None: found a cluster.",
+    ),
+]
 KeyringFile = Annotated[
     str | None,
     typer.Option(envvar="KVGOSSIP_KEYRING", metavar="FILE", help="Seal all frames with the keys in it; kvgossip keygen makes one."),
@@ -28,6 +36,13 @@ DataDir = Annotated[
 # On the command line alone: a variable that stays would throw away good data at every restart.
 Rebuild = Annotated[
     bool, typer.Option("--rebuild", help="Move what is in --data-dir aside, and fetch everything from the peers of --join.")
+]
+IdentityFile = Annotated[
+    str | None,
+    typer.Option(envvar="KVGOSSIP_IDENTITY", metavar="FILE", help="This node's own key, made when missing: its name is refused to others."),
+]
+RequireIdentity = Annotated[
+    bool, typer.Option("--require-identity", envvar="KVGOSSIP_REQUIRE_IDENTITY", help="Refuse members without an identity.")
 ]
 Gateway = Annotated[
     bool, typer.Option("--gateway", envvar="KVGOSSIP_GATEWAY", help="Connect this datacenter with others: be in the WAN pool too.")
@@ -64,17 +79,12 @@ def agent(
         str | None,
         typer.Option(envvar="KVGOSSIP_ADVERTISE", metavar="HOST:PORT", help="Where peers reach it, if they see another address."),
     ] = None,
-    join: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="KVGOSSIP_JOIN",
-            metavar="HOST:PORT",
-            help="A member to join; repeatable; DNS names use every record. None: found a cluster.",
-        ),
-    ] = None,
+    join: Join = None,
     keyring: KeyringFile = None,
     data_dir: DataDir = None,
     rebuild: Rebuild = False,
+    identity: IdentityFile = None,
+    require_identity: RequireIdentity = False,
     gateway: Gateway = False,
     wan: Wan = None,
     advertise_wan: AdvertiseWan = None,
@@ -106,7 +116,8 @@ def agent(
     options = {
         "name": name, "cluster": cluster, "datacenter": datacenter, "http": http, "gossip": gossip,
         "advertise": advertise, "join": ",".join(join or ()), "data_dir": data_dir,
-        "keyring": keyring, "gateway": gateway or None, "wan": wan, "advertise_wan": advertise_wan, "join_wan": ",".join(join_wan or ()),
+        "keyring": keyring, "identity": identity, "require_identity": require_identity or None,
+        "gateway": gateway or None, "wan": wan, "advertise_wan": advertise_wan, "join_wan": ",".join(join_wan or ()),
     }  # fmt: skip
     settings = load_config(options, os.environ, config, profile)
     log_to_stderr(log_level)

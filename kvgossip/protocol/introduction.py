@@ -6,6 +6,7 @@ Laws
 - A name belongs to one live node. Where a newcomer brings a name that somebody reachable holds at another address, the holder is
   probed, over UDP and TCP: if it answers either, the newcomer is refused; if neither is answered within one probe timeout, the
   newcomer takes the name over (lesson 10). That TCP is refused says nothing: the holder may still answer UDP.
+- A name that belongs to another identity is refused (identity.py).
 - A newcomer that does not know its own address takes the one from which the host saw it (lesson 30).
 """
 
@@ -18,10 +19,12 @@ from msgspec.structs import replace
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.effect import Effect, Joined, JoinRefused, Now, PoolKind
+from kvgossip.protocol.identity import Identity, objection_to
 from kvgossip.protocol.link import Link
 from kvgossip.protocol.member import Member, Standing
 from kvgossip.protocol.membership import Membership
 from kvgossip.protocol.message import Ack, Join, JoinReply, Message, Ping
+from kvgossip.protocol.refusal import pool_name
 from kvgossip.protocol.wire import encode
 
 NAME_CHECKS_MAX = 64
@@ -51,9 +54,11 @@ class Introductions:
         refuse: Callable[[Address, str], None],
         standing: Callable[[], Standing],
         pool: PoolKind = PoolKind.LAN,
+        identity: Identity | None = None,
     ) -> None:
         self._config, self._membership, self._link, self._effects = config, membership, link, effects
-        self._refuse, self._standing, self._pool = refuse, standing, pool
+        self._refuse, self._standing, self._pool, self._identity = refuse, standing, pool, identity
+        self._pool_name = pool_name(pool, config.datacenter)
         self._asked: dict[Address, bool] = {}
         self._checks: dict[int, NameCheck] = {}
 
@@ -66,7 +71,11 @@ class Introductions:
             del self._asked[next(iter(self._asked))]
         me = self._membership.me
         told = [me, *self._membership.reachable[:FIRST_MEMBERS]]
-        self._link.send_units(self._units(Join(me.name, me.site, address.host), told), address, reliable=True)
+        join = Join(me.name, me.site, address.host)
+        if self._identity is not None:
+            signature = self._identity.sign(self._config.cluster, self._pool_name, me)
+            join = replace(join, identity=self._identity.public, signature=signature)
+        self._link.send_units(self._units(join, told), address, reliable=True)
 
     def on_reply(self, reply: JoinReply, members: list[Member], source: Address, now: Now) -> bool:
         """Whether this answers a Join of ours: then its members are merged."""
@@ -104,10 +113,14 @@ class Introductions:
             return
         if join.asked_host:
             self._membership.observed_at(join.asked_host)
+        me, holder = self._membership.me, self._membership.members.get(join.name)
+        required = self._config.require_identity
+        objection = objection_to(join, members[0], holder, self._config.cluster, self._pool_name, required)
         newcomer = members[0] if members[0].host else replace(members[0], host=source.host)
         members = [newcomer, *members[1:]]
-        me, holder = self._membership.me, self._membership.members.get(join.name)
-        if holder is None and len(self._membership.members) >= self._config.members_max:
+        if objection:
+            self._refuse(source, objection)
+        elif holder is None and len(self._membership.members) >= self._config.members_max:
             text = f"this cluster has all the names that it takes, {self._config.members_max} (members_max); raise it everywhere"
             self._refuse(source, text)
         elif join.name == me.name and join.site != me.site:

@@ -58,7 +58,8 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is told about one name. `host` is empty only in a first Join: the receiver fills in what it sees.
 
     `site` identifies one life of the node; `http` is `HOST:PORT` or empty; `accuser` is who
-    suspects it, in news of a suspicion. A peer's unknown trailing fields are ignored.
+    suspects it, in news of a suspicion; `identity` is the fingerprint of its key, or empty (see identity.py). A peer's unknown trailing
+    fields are ignored.
     """
 
     name: Name
@@ -73,6 +74,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     accuser: Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z0-9._-]*\Z")] = ""
     zone: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9._-]*\Z")] = ""
     coordinates: Annotated[tuple[float, ...], Meta(max_length=8)] = ()
+    identity: Annotated[bytes, Meta(max_length=16)] = b""
 
     @property
     def address(self) -> Address:

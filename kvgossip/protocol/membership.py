@@ -102,7 +102,7 @@ class Membership:
         self.round_trips = RoundTrips(config)
         self.changes: list[tuple[Member | None, Member | None]] = []
         self.rival: Member | None = None
-        self.conflicts = self.names_refused = self.lives_refused = self.blocked_news = 0
+        self.conflicts = self.names_refused = self.lives_refused = self.blocked_news = self.identities_refused = 0
         self._config, self._rng, self._send = config, rng, send
         self._order = RoundRobin(rng)
         self._news: deque[tuple[str, bytes, int]] = deque()
@@ -205,6 +205,8 @@ class Membership:
             self._refute(heard)
         elif heard.reachable and self.shut_out(heard):
             self.blocked_news += 1
+        elif self._is_of_another(heard):
+            self.identities_refused += 1
         elif (known := self.members.get(heard.name)) is None:
             self._meet(heard, now)
         elif rank(heard) > rank(known):
@@ -213,6 +215,13 @@ class Membership:
             suspicion = self._suspicions.get(heard.name)
             if suspicion is not None and suspicion.confirm(heard.accuser):
                 self.spread(heard)
+
+    def _is_of_another(self, heard: Member) -> bool:
+        """Whether this name belongs to another identity, or nobody may be without one (see identity.py)."""
+        known = self.members.get(heard.name)
+        if known is not None and known.identity:
+            return heard.identity != known.identity
+        return self._config.require_identity and not heard.identity
 
     def _meet(self, heard: Member, now: Now) -> None:
         """A new name. The dead stay unknown, or those that everybody has forgotten would go round for ever as ghosts."""

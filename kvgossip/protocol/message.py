@@ -90,13 +90,16 @@ class Nack(Message, frozen=True):
 class Join(Message, frozen=True):
     """Take me into your pool: the node `name`, in its life `site`. Member units follow, its own first.
 
-    `asked_host` is where this is sent: a host that listens everywhere learns from it where it is reached.
+    `asked_host` is where this is sent: a host that listens everywhere learns from it where it is reached. `identity`: the public key of
+    the newcomer, and its `signature`, both empty where it has none (see identity.py).
     """
 
     kind = 6
     name: Name
     site: Count
     asked_host: Host = ""
+    identity: Annotated[bytes, Meta(max_length=32)] = b""
+    signature: Annotated[bytes, Meta(max_length=64)] = b""
 
 
 class JoinReply(Message, frozen=True):

@@ -8,6 +8,7 @@ from typing import Protocol
 from kvgossip.config import Address
 from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.effect import Now
+from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Standing
 from kvgossip.protocol.message import KeyringOrder, KeyringReport
 from kvgossip.protocol.seal import Keyring
@@ -35,6 +36,7 @@ class Data(Protocol):
     blocks: Blocks
     keyring: Keyring | None
     """None: frames are not sealed."""
+    identity: Identity | None
 
     @property
     def news_s(self) -> float:

@@ -99,7 +99,9 @@ class Pool:
         self.partition = PartitionWatch(config)
         self.joining = Joining(config.join, config, me.name, now)
         self.rejoining = Rejoining(peers, kind, config, rng, now)
-        self.introductions = Introductions(config, self.membership, self, effects, self.door.refuse, lambda: data.standing, kind)
+        self.introductions = Introductions(
+            config, self.membership, self, effects, self.door.refuse, lambda: data.standing, kind, data.identity
+        )
         self._handlers: dict[type, Callable[[Any, Address, Now], None]] = {
             Nack: lambda told, source, now: self.membership.on_nack(told),
             PingRequest: lambda told, source, now: self.membership.on_ping_request(told, source, now, self._ping_at(now)),
@@ -431,6 +433,7 @@ class Pool:
             "names_refused": membership.names_refused,
             "lives_refused": membership.lives_refused,
             "blocked_news": membership.blocked_news,
+            "identities_refused": membership.identities_refused,
             "members_without_udp": len(membership.round_trips.blocked()),
             "coordinate_samples": membership.coordinates.samples,
             "coordinates_refused": membership.coordinates.refused,

@@ -55,6 +55,7 @@ from kvgossip.protocol.entry import (
 )
 from kvgossip.protocol.facts import Facts, Self, clock_fact, self_fact
 from kvgossip.protocol.hlc import HybridLogicalClock
+from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Member, MemberState, Standing
 from kvgossip.protocol.message import KeyringAction, KeyringOrder, KeyringReport
 from kvgossip.protocol.outcome import Heat, Outcome
@@ -78,6 +79,7 @@ class Replica:
     left on the disk (see facts.py), None where there is none. `rebuilding`: the data of this node was lost, so that it knows nothing until
     a settled member has told it all.
     `keyring`: None takes the keys that the configuration itself holds; without any, nothing is sealed.
+    `identity`: this node's own (see identity.py), None where it has none.
     """
 
     def __init__(
@@ -91,9 +93,12 @@ class Replica:
         saved: Mapping[bytes, bytes] | None = None,
         rebuilding: bool = False,
         keyring: Keyring | None = None,
+        identity: Identity | None = None,
     ) -> None:
         if not config.name:
             raise ConfigError("a replica needs a name")
+        if config.identity and identity is None:
+            raise ConfigError("the identity file has not been read")
         self.config = config
         self.site = rng.getrandbits(64)
         facts = Facts(saved or {})
@@ -101,7 +106,7 @@ class Replica:
         self.hlc.latest = facts.clock
         self.store = Store(DigestTree(config.digest_levels, xxh3_64_intdigest(config.cluster.encode())))
         self.blocks = Blocks()
-        self.keyring = keyring or keyring_of(config)
+        self.keyring, self.identity = keyring or keyring_of(config), identity
         self.peer_clocks = PeerClocks()
         self.news_s = now.monotonic_s
         self.counters: Counter[str] = Counter()
@@ -138,6 +143,7 @@ class Replica:
             http=str(config.http) if config.http else "",
             zone=config.zone,
             coordinates=config.coordinates,
+            identity=self.identity.fingerprint if self.identity is not None else b"",
         )
         return Pool(config, kind, me, Share(self, kind), rng, self._effects, now, facts.peers(kind))
 

@@ -7,6 +7,7 @@ from typing import Protocol
 from kvgossip.config import Address
 from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.effect import Now, PoolKind
+from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Standing
 from kvgossip.protocol.message import KeyringOrder, KeyringReport
 from kvgossip.protocol.outcome import Heat, Outcome
@@ -20,6 +21,7 @@ class Owner(Protocol):
     store: Store
     blocks: Blocks
     keyring: Keyring | None
+    identity: Identity | None
     news_s: float
 
     @property
@@ -39,10 +41,10 @@ class Owner(Protocol):
 class Share:
     """Data (see outcome.py) of one pool."""
 
-    __slots__ = ("_owner", "_pool", "blocks", "keyring", "store")
+    __slots__ = ("_owner", "_pool", "blocks", "identity", "keyring", "store")
 
     def __init__(self, owner: Owner, pool: PoolKind) -> None:
-        self.store, self.blocks, self.keyring = owner.store, owner.blocks, owner.keyring
+        self.store, self.blocks, self.keyring, self.identity = owner.store, owner.blocks, owner.keyring, owner.identity
         self._owner, self._pool = owner, pool
 
     @property

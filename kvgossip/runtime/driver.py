@@ -42,6 +42,7 @@ from kvgossip.protocol.effect import (
     Settled,
 )
 from kvgossip.protocol.hlc import timestamp_of
+from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.message import KeyringAction
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.seal import Keyring, key_id
@@ -80,6 +81,7 @@ class Driver:
         addresses: Mapping[PoolKind, Address],
         transports: Mapping[PoolKind, Transport],
         keyring: Keyring | None,
+        identity: Identity | None,
         *,
         saved: Mapping[bytes, bytes] | None = None,
         rebuilding: bool = False,
@@ -95,6 +97,7 @@ class Driver:
             keyring=keyring,
             saved=saved,
             rebuilding=rebuilding,
+            identity=identity,
         )
         self.feed = Feed(config, self.replica.site, max(self.replica.hlc.latest, timestamp_of(now.wall_ms)))
         self.commits: Commits | None = None

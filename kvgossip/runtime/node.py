@@ -23,6 +23,7 @@ from kvgossip.config import Address, Config, parse_address, wan_config
 from kvgossip.errors import ConfigError, KeyringError, LocalError, NotSettledError
 from kvgossip.protocol.effect import Changed, Effect, Now, PoolKind
 from kvgossip.protocol.entry import Entry
+from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Holding
 from kvgossip.protocol.partition import PartitionWatch
@@ -33,7 +34,7 @@ from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.wire import frame_bytes_max
 from kvgossip.runtime.driver import DEFAULT_PORTS, Driver, read_clocks
 from kvgossip.runtime.feed import Feed
-from kvgossip.runtime.keyfile import read_keys
+from kvgossip.runtime.keyfile import read_identity, read_keys
 from kvgossip.runtime.links import LinkLimits
 from kvgossip.runtime.sockets import ANY_HOSTS
 from kvgossip.runtime.transport import Transport
@@ -80,12 +81,13 @@ class Node:
             raise LocalError(f"the node {self.name!r} runs already")
         path = self.config.keyring
         keyring = read_keys(path) if path and isinstance(path, str) else None
+        identity = read_identity(self.config.identity) if self.config.identity else None
         try:
             rebuilding = await self._take_disk()
             addresses = {PoolKind.LAN: _told_address(self.config.advertise, await self._bind(PoolKind.LAN, self.config.gossip))}
             if self.config.gateway:
                 addresses[PoolKind.WAN] = _told_address(self.config.advertise_wan, await self._bind(PoolKind.WAN, self.config.wan))
-            driver = await self._prepare(addresses, keyring, rebuilding)
+            driver = await self._prepare(addresses, keyring, identity, rebuilding)
             for pool, transport in self._transports.items():
                 await transport.serve(*(partial(told, pool) for told in (driver.on_datagram, driver.on_frame, driver.on_unreachable)))
             now = read_clocks()
@@ -110,7 +112,9 @@ class Node:
             self.config = replace(self.config, name=self._disk.name)
         return rebuilding
 
-    async def _prepare(self, addresses: Mapping[PoolKind, Address], keyring: Keyring | None, rebuilding: bool) -> Driver:
+    async def _prepare(
+        self, addresses: Mapping[PoolKind, Address], keyring: Keyring | None, identity: Identity | None, rebuilding: bool
+    ) -> Driver:
         """A driver whose replica has what is on the disk."""
         disk = self._disk
         if disk is not None:
@@ -120,6 +124,7 @@ class Node:
             addresses,
             self._transports,
             keyring,
+            identity,
             saved=disk.facts if disk is not None else None,
             rebuilding=rebuilding,
         )
@@ -362,6 +367,7 @@ class Node:
             "clock_ahead_s": replica.peer_clocks.ahead_s(now),
             "suspected_partition": _partition(replica.pool.partition, now),
             "blocked": replica.blocks.targets(),
+            "identity": replica.identity.fingerprint.hex() if replica.identity is not None else None,
             "keyring": {"primary": replica.keyring.primary, "keys": replica.keyring.ids} if replica.keyring is not None else None,
             "last_exchange_age_s": self.last_exchange_age_s,
             "watchers": len(self.feed.watches),
