@@ -189,6 +189,8 @@ class Config:
     """A version further ahead of this node's clock than this is refused. 0.1 to 3600."""
     watch_events_max: int = 10_000
     """Changes that wait for one slow watcher before it is cut off. 1 to 10,000,000."""
+    watchers_max: int = 16_384
+    """Streams and polls of /watch at a time; one more is answered with 503. Each is an open file. 1 to 1,000,000."""
     feed_changes_max: int = 32_768
     """Changes that are kept for watchers that come back: the longest absence without a resync. 150 B each. 1 to 10,000,000."""
     feed_bytes_max: int = 32 * 1024 * 1024
@@ -273,6 +275,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "source_links_per_s": (1, 1_000_000),
     "clock_drift_max_s": (0.1, 3600),
     "watch_events_max": (1, 10_000_000),
+    "watchers_max": (1, 1_000_000),
     "feed_changes_max": (1, 10_000_000),
     "feed_bytes_max": (64 * 1024, 16 * 2**30),
 }

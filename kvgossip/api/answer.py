@@ -84,6 +84,10 @@ class Answers:
         """One line of JSON, with its end: a terminal shows it as a line."""
         return Answer(status, f"{self._shared_lines()}Content-Type: application/json\r\n{head}", msgspec.json.encode(document) + b"\n")
 
+    def head(self, head: str) -> str:
+        """The lines that all answers share, and these."""
+        return self._shared_lines() + head
+
     def failure(self, error: KVGossipError) -> Answer:
         return self.problem(status_of(error), str(error), hint_of(error), head_of(error))
 

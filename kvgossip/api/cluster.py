@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -58,11 +59,15 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 
 class ClusterRoutes:
-    """Questions about the cluster and commands to this node. `left` is set once the node has left on request: then the process may end."""
+    """Questions about the cluster and commands to this node. `left` is set once the node has left on request: then the process may end.
 
-    def __init__(self, node: Node, answers: Answers) -> None:
+    `watching` tells of those who watch over HTTP.
+    """
+
+    def __init__(self, node: Node, answers: Answers, watching: Callable[[], dict[str, Any]]) -> None:
         self._node = node
         self._answers = answers
+        self._watching = watching
         self.left = asyncio.Event()
 
     async def healthz(self, request: web.BaseRequest, query: str) -> Answer:
@@ -84,7 +89,7 @@ class ClusterRoutes:
         return self._answers.json(200, {"members": told})
 
     async def status(self, request: web.BaseRequest, query: str) -> Answer:
-        return self._answers.json(200, {"version": __version__, **self._node.status()})
+        return self._answers.json(200, {"version": __version__, **self._node.status(), "watching": self._watching()})
 
     async def join(self, request: web.BaseRequest, query: str) -> Answer:
         """Joins through any of these addresses; answers when a member has answered, or with the reason why none did."""

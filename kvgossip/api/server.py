@@ -19,7 +19,9 @@ from kvgossip.api.answer import Answer, Answers
 from kvgossip.api.cluster import ClusterRoutes
 from kvgossip.api.errors import RequestError
 from kvgossip.api.kv import KeyRoutes
+from kvgossip.api.stream import Hub
 from kvgossip.api.target import escape_target, parameters, split_target
+from kvgossip.api.watch import WatchRoutes
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError, KVGossipError
 
@@ -59,11 +61,14 @@ class ApiServer:
 
     def __init__(self, node: Node, listener: socket.socket) -> None:
         self._answers = Answers(node)
-        keys, cluster = KeyRoutes(node, self._answers), ClusterRoutes(node, self._answers)
+        self._hub = Hub()
+        self._watching = WatchRoutes(node, self._answers, self._hub)
+        keys, cluster = KeyRoutes(node, self._answers), ClusterRoutes(node, self._answers, self._watching.statistics)
         self.left = cluster.left
         self._key_methods = _methods(GET=keys.get, PUT=keys.put, DELETE=keys.delete)
         self._paths = {
             "/kv": _methods(GET=keys.list),
+            "/watch": _methods(GET=self._watching.watch),
             "/members": _methods(GET=cluster.members),
             "/status": _methods(GET=cluster.status),
             "/healthz": _methods(GET=cluster.healthz),
@@ -91,6 +96,7 @@ class ApiServer:
 
     async def stop(self) -> None:
         """Takes no more requests, lets those under way finish for a moment, and closes the socket."""
+        await self._hub.close()
         if self._runner is not None:
             await self._runner.cleanup()
         self._listener.close()
@@ -122,7 +128,7 @@ class ApiServer:
         if handler is None:
             allowed = ", ".join(methods)
             raise RequestError(405, f"{request.method} does not fit this path", f"use {allowed}", f"Allow: {allowed}\r\n")
-        if query and path != "/kv":
+        if query and path not in ("/kv", "/watch"):
             parameters(query, ())
         return handler, argument
 

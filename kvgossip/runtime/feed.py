@@ -23,6 +23,7 @@ import re
 import threading
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Callable
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -98,8 +99,14 @@ class Feed:
             raise WatchLaggedError(f"the cursor {since!r} is too old, or of another node or an earlier life of this one", LAGGED_HINT)
         queue = Queue(topic)
         queue.arrivals.extend(self._arrivals(index, topic))
-        self.watches.add(queue)
+        self.watches.add(queue, self.index)
         return Watcher(self.watches, queue, index, self.cursor)
+
+    def subscribe(self, topic: Topic, on_wake: Callable[[], None]) -> Queue:
+        """What comes from now on, for those who are no Watcher. Give it back to `watches.remove`."""
+        queue = Queue(topic, on_wake)
+        self.watches.add(queue, self.index)
+        return queue
 
     def cursor(self, index: int | None = None) -> str:
         """The cursor of a watcher that has seen everything until this index; None: until now."""
@@ -118,7 +125,7 @@ class Feed:
 
         Raises WatchLaggedError when some of them are gone.
         """
-        if 0 < self.watches.index_of(topic) <= after:
+        if self._is_quiet_since(after, topic):
             return Portion([], self.index)
         if after < self._floor:
             raise WatchLaggedError(f"the changes after {after} are gone", LAGGED_HINT)
@@ -147,8 +154,7 @@ class Feed:
         if index > after or after > self.index:
             return index
         woken = asyncio.Event()
-        queue = Queue(topic, woken.set)
-        self.watches.add(queue)
+        queue = self.subscribe(topic, woken.set)
         try:
             async with asyncio.timeout(timeout_s):
                 await woken.wait()
@@ -162,7 +168,11 @@ class Feed:
 
     def _reaches(self, after: int, topic: Topic) -> bool:
         """Whether everything of the topic that came after this index is here."""
-        return after >= self._floor or 0 < self.watches.index_of(topic) <= after
+        return after >= self._floor or self._is_quiet_since(after, topic)
+
+    def _is_quiet_since(self, after: int, topic: Topic) -> bool:
+        quiet_since = self.watches.quiet_since(topic)
+        return quiet_since is not None and quiet_since <= after
 
     def _arrivals(self, after: int, topic: Topic) -> list[Arrival]:
         found: list[Arrival] = []

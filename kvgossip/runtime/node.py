@@ -34,6 +34,7 @@ from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.wire import frame_bytes_max
 from kvgossip.runtime.driver import DEFAULT_PORTS, Driver, read_clocks
 from kvgossip.runtime.feed import Feed
+from kvgossip.runtime.follow import Follower
 from kvgossip.runtime.keyfile import read_identity, read_keys
 from kvgossip.runtime.links import LinkLimits
 from kvgossip.runtime.sockets import ANY_HOSTS
@@ -244,6 +245,10 @@ class Node:
         the keys again, then watch again. Also before the node has settled: what it catches up with comes as changes.
         """
         return self.feed.watch(Topic(prefix), since)
+
+    def follow(self, topic: Topic, since: str | None = None) -> Follower:
+        """A way through the feed that begins with a snapshot where the cursor cannot be gone on from (see follow.py). Honest as `get`."""
+        return Follower(self.feed, self._honest.store.scan, topic, since)
 
     @property
     def feed(self) -> Feed:

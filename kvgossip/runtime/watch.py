@@ -88,13 +88,17 @@ class Queue:
 
 
 class _Group:
-    """Those who watch one topic. `index` is that of its latest change, 0 while it is not known; `kept`: also while nobody watches."""
+    """Those who watch one topic. `index` is that of its latest change, 0 while it is not known: then there was none after `since`.
 
-    __slots__ = ("index", "kept", "queues")
+    `kept`: also while nobody watches.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("index", "kept", "queues", "since")
+
+    def __init__(self, since: int) -> None:
         self.queues: dict[Queue, None] = {}
         self.index = 0
+        self.since = since
         self.kept = False
 
 
@@ -120,9 +124,9 @@ class Watches:
         groups = (group for groups in (self._by_prefix, self._by_key) for group in groups.values())
         return sum(len(queue.arrivals) for group in groups for queue in group.queues)
 
-    def add(self, queue: Queue) -> None:
-        """Everything that is published of its topic from now on goes into this queue."""
-        self._group_of(queue.topic).queues[queue] = None
+    def add(self, queue: Queue, index: int) -> None:
+        """Everything that is published of its topic from now on goes into this queue; `index`: that of the latest change by now."""
+        self._group_of(queue.topic, index).queues[queue] = None
 
     def remove(self, queue: Queue) -> None:
         """Forget a watcher; harmless when it is gone already."""
@@ -160,16 +164,21 @@ class Watches:
         group = self._groups(topic).get(topic.text)
         return 0 if group is None else group.index
 
+    def quiet_since(self, topic: Topic) -> int | None:
+        """An index after which no change came under the topic, None where that is not known."""
+        group = self._groups(topic).get(topic.text)
+        return None if group is None else group.index or group.since
+
     def keep(self, topic: Topic, index: int) -> None:
         """From now on `index_of` knows this topic, also while nobody watches it, until TOPICS_KEPT others were kept after it."""
-        group = self._group_of(topic)
+        group = self._group_of(topic, index)
         group.index, group.kept = index, True
         self._kept.pop(topic, None)
         self._kept[topic] = None
         if len(self._kept) > TOPICS_KEPT:
             oldest = next(iter(self._kept))
             del self._kept[oldest]
-            group = self._group_of(oldest)
+            group = self._groups(oldest)[oldest.text]
             group.kept = False
             self._drop_if_idle(oldest, group)
 
@@ -192,10 +201,10 @@ class Watches:
     def _groups(self, topic: Topic) -> dict[str, _Group]:
         return self._by_key if topic.exact else self._by_prefix
 
-    def _group_of(self, topic: Topic) -> _Group:
+    def _group_of(self, topic: Topic, since: int) -> _Group:
         groups = self._groups(topic)
         if topic.text not in groups:
-            groups[topic.text] = _Group()
+            groups[topic.text] = _Group(since)
             if not topic.exact:
                 self._count(topic.text, +1)
         return groups[topic.text]
