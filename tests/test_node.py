@@ -303,8 +303,12 @@ async def test_an_operator_joins_two_clusters_of_one_name_and_both_sides_data_is
         assert two.get("a") == b"1"
 
 
-async def test_lesson_15_a_join_to_another_cluster_is_refused_with_both_names_and_the_node_keeps_running() -> None:
-    async with Node(configured("n1", cluster="blue")) as one, Node(configured("n2", cluster="green")) as two:
+@pytest.mark.parametrize("keyring", [(), ("5e" * 32,)], ids=["unsealed", "sealed"])
+async def test_lesson_15_a_join_to_another_cluster_is_refused_with_both_names_and_the_node_keeps_running(keyring: tuple[str, ...]) -> None:
+    async with (
+        Node(configured("n1", cluster="blue", keyring=keyring)) as one,
+        Node(configured("n2", cluster="green", keyring=keyring)) as two,
+    ):
         with pytest.raises(JoinRefusedError) as refused:
             await two.join(str(one.address))
         assert "blue" in str(refused.value)
@@ -321,12 +325,15 @@ async def refused(joiner: Node, address: Address | None, *, wan: bool = False) -
     return str(caught.value)
 
 
-async def test_lesson_15_every_mixture_of_pools_is_refused_in_words_on_both_sides_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("keyring", [(), ("5e" * 32,)], ids=["unsealed", "sealed"])
+async def test_lesson_15_every_mixture_of_pools_is_refused_in_words_on_both_sides_and_counted(
+    caplog: pytest.LogCaptureFixture, keyring: tuple[str, ...]
+) -> None:
     async with (
-        Node(configured("g1", datacenter="paris", **GATEWAY)) as g1,
-        Node(configured("g2", datacenter="tokyo", **GATEWAY)) as g2,
-        Node(configured("p1", datacenter="paris")) as p1,
-        Node(configured("p2", datacenter="tokyo")) as p2,
+        Node(configured("g1", datacenter="paris", keyring=keyring, **GATEWAY)) as g1,
+        Node(configured("g2", datacenter="tokyo", keyring=keyring, **GATEWAY)) as g2,
+        Node(configured("p1", datacenter="paris", keyring=keyring)) as p1,
+        Node(configured("p2", datacenter="tokyo", keyring=keyring)) as p2,
     ):
         another = "belongs to the LAN pool of another datacenter"
         accidents = [

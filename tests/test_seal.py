@@ -279,6 +279,13 @@ def test_a_frame_with_the_wrong_key_or_none_is_counted_logged_and_answered_in_wo
     assert replica.receive(data, STRANGER, at(COMPLAINT_INTERVAL_S - 1)) == []
 
 
+def test_a_stranger_who_names_many_keys_is_told_of_one_a_minute() -> None:
+    replica = make_replica("a", **SEALED)
+    told = [replica.receive(framing(bytes((number,)) * 32).frame([PING]), STRANGER, at()) for number in range(20)]
+    assert [len(effects) for effects in told] == [2] + [0] * 19
+    assert statistic(replica, "frames_dropped.unknown_key") == 20
+
+
 def test_what_is_forged_or_replayed_is_only_counted_or_this_node_were_a_reflector() -> None:
     replica, data = make_replica("a", **SEALED), framing().frame([PING])
     assert len(sends(replica.receive(data, STRANGER, at()))) == 1

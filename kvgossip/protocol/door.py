@@ -21,7 +21,7 @@ from kvgossip.protocol.effect import Effect, Log, Now, PoolKind, Send
 from kvgossip.protocol.limits import Buckets
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.message import Refused
-from kvgossip.protocol.refusal import pool_name, refusal_of
+from kvgossip.protocol.refusal import KEY_REASONS, pool_name, refusal_of
 from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.wire import Framing, Opened, encode, frame_bytes_max, is_refusal
 
@@ -79,7 +79,8 @@ class Door:
         text = refusal_of(reason, data, self._kind, self._config.datacenter, self._elsewhere(), self._keyring)
         if text is None or is_refusal(data):
             return
-        complains = self.may_complain(f"{source.host} {reason}", now)
+        # words about pools are few; those about keys name one, and a stranger could name millions
+        complains = self.may_complain(f"{source.host} {reason if reason in KEY_REASONS else text}", now)
         if complains:
             self._effects.append(Log("WARNING", f"dropped a frame from {source}: {text} ({self.here})"))
         if complains or reliable:

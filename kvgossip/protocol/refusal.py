@@ -12,6 +12,7 @@ from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.wire import is_of_pool, sealing_key
 
 WAN_POOL = "wan"
+KEY_REASONS = ("sealed", "unsealed", "unknown_key")
 
 _WORDS = {
     "other_cluster": "it belongs to another cluster; give both the same --cluster, or stop joining them",
@@ -33,7 +34,7 @@ def refusal_of(
     `reason`: the door's, `data`: the frame, `kind` and `datacenter`: of the pool that refuses, `other`: where this node is reached in its
     other pool, None if it has only one.
     """
-    if reason in ("sealed", "unsealed", "unknown_key"):
+    if reason in KEY_REASONS:
         return _of_keys(sealing_key(data), reason, keyring)
     if reason != "other_pool":
         return _WORDS.get(reason)
