@@ -47,6 +47,14 @@ class StillAliveError(LocalError):
     """This member answers probes, so nobody may declare it gone."""
 
 
+class CannotMeetError(LocalError):
+    """There are not so many members as shall hold a write: it was not made."""
+
+
+class OverloadedError(LocalError):
+    """So many wait already that one more is not taken."""
+
+
 class ClockAheadError(LocalError):
     """This node's clock is so far ahead of its peers' that they would refuse what it writes."""
 

@@ -8,6 +8,7 @@ A change here is a change of what nodes say to each other: read the difference, 
     > put NAME KEY TEXT|SIZE     > fill NAME KEY COUNT     > delete NAME KEY     > leave NAME     > crash NAME     > join NAME NAME
     > cut NAME NAME (both ways)     > deaf NAME (no datagram reaches it)     > heal     > accuse NAME OF (NAME hears that OF is suspect)
     > block NAME OF     > unblock NAME OF     > prune NAME OF (NAME forces OF to leave, and prunes it)
+    > wait NAME KEY NEED SECONDS (for those that hold it, see need.py)
     > show KEY     > count (entries)     > members
 
     1.500  a -> b   one datagram: its messages; a member in brackets: name, state, incarnation
@@ -26,10 +27,11 @@ import pytest
 
 from kvgossip.config import Config
 from kvgossip.protocol import message as wire_message
-from kvgossip.protocol.effect import Changed, Departed, Effect, Joined, JoinRefused, Log, MemberChanged, Send, Settled
+from kvgossip.protocol.effect import Changed, Departed, Effect, Held, Joined, JoinRefused, Log, MemberChanged, Send, Settled, Waited
 from kvgossip.protocol.entry import Entry
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Message
+from kvgossip.protocol.need import parse_need
 from kvgossip.protocol.wire import HEADER_BYTES, Framing, encode, frame_bytes_max
 from tests.protocol_net import LAN, STRANGER, Network, address_of
 
@@ -73,6 +75,7 @@ WORDS: dict[type, Callable[..., str]] = {
         f"Decoded {of_pairs(told.entries)}, {len(told.offered) // 8} offered, {len(told.wanted) // 8} wanted"
     ),
     wire_message.Entries: lambda told: f"Entries {of_pairs(told.entries)}, {len(told.wanted) // 8} wanted",
+    wire_message.Enquire: lambda told: f"Enquire {told.key}",
     wire_message.Push: lambda told: f"Push {of_pairs(told.entries)}",
 }
 
@@ -92,6 +95,11 @@ def of_effect(effect: Effect) -> str:
             return f"{effect.key}: {of_entry(effect.old)} -> {of_entry(effect.new)}"
         case MemberChanged():
             return " -> ".join(of_member(known) if known else "unknown" for known in (effect.old, effect.new))
+        case Held():
+            return f"wait {effect.ticket}: held by {effect.peer.name}"
+        case Waited():
+            lacking = "".join(f", not by {each.peer.name} ({each.state.name.lower()})" for each in effect.lacking)
+            return f"wait {effect.ticket} {'met' if effect.met else 'not met'}: {' '.join(peer.name for peer in effect.held_by)}{lacking}"
         case Joined():
             return f"joined {effect.name}"
         case JoinRefused() | Log():
@@ -119,6 +127,7 @@ class Stage:
         self._places: dict[str, int] = {}
         self._deaf: set[str] = set()
         self._told: dict[str, int] = {}
+        self._waits = 0
         self.net.watch = self._sent
         self.net.passes = lambda frm, to, reliable: reliable or to not in self._deaf
 
@@ -179,6 +188,11 @@ class Stage:
 
     def join(self, name: str, other: str) -> None:
         self.net.join(name, str(address_of(self._places[other])))
+
+    def wait(self, name: str, key: str, need: str, seconds: str) -> None:
+        self._waits += 1
+        replica, now = self.net.replicas[name], self.net.now(name)
+        self.net.perform(name, replica.wait(self._waits, key, parse_need(need), float(seconds), now))
 
     def delete(self, name: str, key: str) -> None:
         self.net.delete(name, key)

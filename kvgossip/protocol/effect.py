@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from kvgossip.config import Address
 from kvgossip.protocol.entry import Entry, entry_of
-from kvgossip.protocol.member import Member
+from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Holding
 
 
@@ -100,6 +100,38 @@ class MemberChanged:
     pool: PoolKind = PoolKind.LAN
 
 
+class Peer(NamedTuple):
+    """Whom a name means: names are unique in a pool."""
+
+    pool: PoolKind
+    name: str
+
+
+class Lacking(NamedTuple):
+    """A member that has not shown that it holds a version, and what is believed of it."""
+
+    peer: Peer
+    state: MemberState
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Progress of a wait: this member, or this node, has shown that it holds the version, or a newer one of the key (waits.py)."""
+
+    ticket: int
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """A wait is over, `met` or out of time."""
+
+    ticket: int
+    met: bool
+    held_by: tuple[Peer, ...]
+    lacking: tuple[Lacking, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Settled:
     """From now on reads are answered as truth."""
@@ -162,5 +194,5 @@ class Departed:
 
 Effect = (
     Send | Changed | Dropped | Quarantined | Persist | MemberChanged | Settled | Resolve | Joined | JoinRefused | Log | Departed
-    | KeyringChanged | KeyringTold
+    | KeyringChanged | KeyringTold | Held | Waited
 )  # fmt: skip

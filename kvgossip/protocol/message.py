@@ -7,6 +7,7 @@ All of them are MessagePack arrays: a trailing field that this version does not 
     join                A ==Join, Member...==> B ==JoinReply, Member...==> A
     rumors              A --Gossip, Rumor|Notice...--> B --Feedback|Busy--> A
                         A --Pull--> B --Gossip, Rumor|Notice...--> A               where the policy pulls
+    waits               A --Enquire--> B --Confirm--> A                            where the feedback to a rumor is missing
                         B ==Fetch==> A ==Bodies==> B                               bodies too large for a datagram
     anti-entropy        A ==Sketch==> B ==Decoded|Symbols==> A                     few differences: what they are, at once
                         A ==Want==> B ==Entries==> A                               what the symbols told A that it lacks
@@ -306,6 +307,29 @@ class Busy(Message, frozen=True):
 
     kind = 26
     sequence: Count
+
+
+# -- waits (80 to 89) --
+
+
+class Enquire(Message, frozen=True):
+    """Do you hold this version of the key, or a newer one? Confirm it as soon as you do. I have it, a record of `size` bytes."""
+
+    kind = 80
+    number: Count
+    key: Key
+    timestamp: Count
+    site: Count
+    size: Count
+
+
+class Confirm(Message, frozen=True):
+    """`sender`, in its life `life`, holds what the enquiry of that number is about."""
+
+    kind = 81
+    number: Count
+    sender: Name
+    life: Count
 
 
 # -- operators (50 to 59) --

@@ -13,6 +13,7 @@ from kvgossip.protocol.member import Standing
 from kvgossip.protocol.message import KeyringOrder, KeyringReport
 from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.store import Store
+from kvgossip.protocol.waits import Waits
 
 
 class Outcome(Enum):
@@ -34,6 +35,7 @@ class Data(Protocol):
 
     store: Store
     blocks: Blocks
+    waits: Waits
     keyring: Keyring | None
     """None: frames are not sealed."""
     identity: Identity | None
@@ -47,6 +49,18 @@ class Data(Protocol):
 
     def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat) -> Outcome:
         """Offer a record that a peer sent. `heat`: how to spread it further if it is news."""
+
+    def showed(self, peer: str, key: str, version: bytes) -> None:
+        """This peer has shown that it holds this version of the key (waits.py)."""
+
+    def suggests(self, peer: str, key: str) -> None:
+        """Perhaps this peer holds what is waited for under this key, or will soon."""
+
+    def equals(self, peer: str) -> None:
+        """This peer has all that we have."""
+
+    def confirmed(self, number: int, peer: str) -> None:
+        """This peer has answered an enquiry of ours."""
 
     def saw_clock(self, peer: str, wall_ms: int, now: Now) -> None:
         """A probe or an ack of this peer told its wall clock."""

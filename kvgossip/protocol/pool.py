@@ -18,7 +18,8 @@ from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.answering import chunks
 from kvgossip.protocol.door import Door
-from kvgossip.protocol.effect import Effect, JoinRefused, Log, MemberChanged, Now, PoolKind, Resolve, Send
+from kvgossip.protocol.effect import Effect, JoinRefused, Log, MemberChanged, Now, Peer, PoolKind, Resolve, Send
+from kvgossip.protocol.enquiry import Enquiries
 from kvgossip.protocol.introduction import Introductions
 from kvgossip.protocol.joining import Joining
 from kvgossip.protocol.member import Member, MemberState, Standing
@@ -28,8 +29,10 @@ from kvgossip.protocol.message import (
     Bodies,
     Busy,
     Compare,
+    Confirm,
     Decoded,
     Differ,
+    Enquire,
     Entries,
     Feedback,
     Fetch,
@@ -54,6 +57,7 @@ from kvgossip.protocol.message import (
     Symbols,
     Want,
 )
+from kvgossip.protocol.need import Candidate
 from kvgossip.protocol.outcome import Data
 from kvgossip.protocol.partition import PartitionWatch
 from kvgossip.protocol.rejoining import Rejoining
@@ -65,7 +69,7 @@ from kvgossip.protocol.wire import BAD_MEMBER, encode, is_refusal
 FAREWELLS_MAX = 64
 MEMBERS_A_FRAME = 100
 LINK_QUESTIONS = (Join, Fetch, Sketch, Compare, Leaves, Want, Push, KeyringOrder)
-QUESTIONS = (Ping, PingRequest, Pull, *LINK_QUESTIONS)
+QUESTIONS = (Ping, PingRequest, Pull, Enquire, *LINK_QUESTIONS)
 
 
 class Pool:
@@ -95,6 +99,7 @@ class Pool:
         self.membership = Membership(config, me, rng, self._send_probe, now)
         self.membership.shut_out = data.blocks.covers
         self.spreading = Spreading(config, data, self.membership, self, rng)
+        self.enquiries = Enquiries(data, self.membership, self.spreading, self)
         self.repair = Repair(config, data, self.membership, self, rng, effects, now)
         self.partition = PartitionWatch(config)
         self.joining = Joining(config.join, config, me.name, now)
@@ -115,6 +120,7 @@ class Pool:
             Bodies: self.spreading.on_bodies,
             KeyringOrder: data.keyring_heard,
             KeyringReport: data.keyring_heard,
+            Confirm: lambda told, source, now: self.enquiries.on_confirm(told),
         }
         self._handlers |= dict.fromkeys((Sketch, Compare, Leaves, Want, Push), self.repair.on_question)
         self._handlers |= dict.fromkeys(
@@ -207,6 +213,8 @@ class Pool:
                 gossip = told
             elif isinstance(told, Ping):
                 self._on_ping(told, source, now, reliable)
+            elif isinstance(told, Enquire):
+                self.enquiries.on_enquire(told, source, now, reliable)
             elif isinstance(told, Ack):
                 self._on_ack(told, now, reliable)
             elif isinstance(told, (Join, JoinReply)):
@@ -281,6 +289,8 @@ class Pool:
             self.repair.start(told.sender, now)
         act = asked and (peer_settled or not settled) and self.membership.is_peer(self.membership.members[told.sender])
         self.repair.saw_root(told.sender, told.root, now, act=act)
+        if self._data.waits and told.root == self._data.store.digest.root:
+            self._data.equals(told.sender)
 
     # -- joining and changes of membership ---------------------------------------------------------------------------
 
@@ -341,10 +351,11 @@ class Pool:
                 self.joining.lost(now)
 
     def _remember(self, old: Member | None, new: Member | None) -> None:
-        """A later life on the same disk shall find the members again."""
+        """A later life on the same disk shall find the members again, and who waits for one shall know what became of it."""
         told = new or old
         if told is not None and told.name != self.membership.me.name:
             self._effects += self.rejoining.changed(told.name, new)
+            self._data.waits.changed(Peer(self.kind, told.name), old, new)
 
     def _watch_partition(self, old: Member, new: Member | None, now: Now) -> None:
         alive, stretch = 1 + len(self.membership.reachable), self.membership.awareness.factor
@@ -415,6 +426,18 @@ class Pool:
         self.take_changes(now)
 
     # -- questions ---------------------------------------------------------------------------------------------------
+
+    def candidates(self) -> list[Candidate]:
+        """The other members that have not left and are not blocked, each on one way only: who is in both pools, in the LAN pool."""
+        members = (self.membership.members[name] for name in sorted(self.membership.members))
+        return [
+            Candidate(Peer(self.kind, member.name), member.zone, member.reachable)
+            for member in members
+            if member.name != self.membership.me.name
+            and member.state is not MemberState.LEFT
+            and not self._data.blocks.covers(member)
+            and not (self.kind is PoolKind.WAN and self.knows_as_neighbour(member.name))
+        ]
 
     def statistics(self) -> dict[str, int]:
         """Counters since the start and present sizes, by name."""

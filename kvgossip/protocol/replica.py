@@ -41,8 +41,9 @@ from kvgossip.errors import (
 from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.clocks import PeerClocks
 from kvgossip.protocol.digest import DigestTree
-from kvgossip.protocol.effect import Changed, Departed, Effect, Log, Now, Persist, PoolKind, Resolve, Settled
+from kvgossip.protocol.effect import Changed, Departed, Effect, Log, Now, Peer, Persist, PoolKind, Resolve, Settled
 from kvgossip.protocol.entry import (
+    HEAD_BYTES,
     Entry,
     Version,
     check_content_type,
@@ -57,13 +58,15 @@ from kvgossip.protocol.facts import Facts, Self, clock_fact, self_fact
 from kvgossip.protocol.hlc import HybridLogicalClock
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Member, MemberState, Standing
-from kvgossip.protocol.message import KeyringAction, KeyringOrder, KeyringReport
+from kvgossip.protocol.message import Enquire, KeyringAction, KeyringOrder, KeyringReport
+from kvgossip.protocol.need import Candidate, Group, Need, groups_of
 from kvgossip.protocol.outcome import Heat, Outcome
 from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.rotation import Rotation
 from kvgossip.protocol.seal import Keyring, keyring_of
 from kvgossip.protocol.share import Share
 from kvgossip.protocol.store import Store
+from kvgossip.protocol.waits import Waits
 
 FAREWELL_ROUNDS = 2
 REKINDLED_MAX = 64
@@ -111,6 +114,7 @@ class Replica:
         self.news_s = now.monotonic_s
         self.counters: Counter[str] = Counter()
         self._effects: list[Effect] = []
+        self.waits = Waits(self._effects, rng, self._enquire, self._state_of)
         self._departs_s: float | None = None
         self._departed = False
         self._clock_told_s = -math.inf
@@ -192,7 +196,10 @@ class Replica:
         except BadKeyError:
             self.counters["entries_refused.bad_key"] += 1
             return Outcome.REFUSED
-        return Outcome.NEWS if self._take(key, record, now, heard_from=heard_from, heat=heat, pool=pool) else Outcome.KNOWN
+        outcome = Outcome.NEWS if self._take(key, record, now, heard_from=heard_from, heat=heat, pool=pool) else Outcome.KNOWN
+        if self.waits:
+            self.waits.showed(Peer(pool, heard_from), key, record[1:HEAD_BYTES])
+        return outcome
 
     def _take(self, key: str, record: bytes, now: Now, *, heard_from: str | None, heat: Heat, pool: PoolKind) -> bool:
         """Merge; if it is news, say so and spread it. Every entry that this replica ever holds came through here."""
@@ -202,6 +209,8 @@ class Replica:
         self.news_s = now.monotonic_s
         self._effects.append(Changed(key, news.old, news.new))
         for each in self.pools:
+            if each.enquiries:
+                each.enquiries.merged(key, record, now)
             if each.kind is not pool:
                 self._heat_elsewhere(each, key, record, heard_from, heat)
             elif heat is not Heat.NOT:
@@ -214,6 +223,46 @@ class Replica:
             # who told it needs not hear it, but names are those of one pool: another node may have this one there
             speaker = heard_from if heard_from is None or other.knows_as_neighbour(heard_from) else ""
             other.spreading.heat(key, record, speaker, at_once=True)
+
+    # -- waits -------------------------------------------------------------------------------------------------------
+
+    def check_wait(self, need: Need) -> None:
+        """Raises CannotMeetError or OverloadedError where a wait for this cannot begin: to be asked before the write."""
+        self.waits.check_room()
+        self._groups(need)
+
+    def wait(self, ticket: int, key: str, need: Need, timeout_s: float, now: Now) -> list[Effect]:
+        """From now on, wait until the version that is here now is held by those that `need` names.
+
+        Held tells of each holder, and one Waited that the wait is over; they carry `ticket`. Raises as `check_wait`, and NotFoundError
+        where there is nothing under the key.
+        """
+        record = self.store.record(key)
+        if record is None:
+            raise NotFoundError(f"there is nothing under {key!r}")
+        self.check_wait(need)
+        self.waits.begin(ticket, self._me, key, record, self._groups(need), timeout_s, now)
+        return self._drain()
+
+    def cancel_wait(self, ticket: int, now: Now) -> list[Effect]:
+        """Nobody waits any more."""
+        self.waits.cancel(ticket)
+        return self._drain()
+
+    @property
+    def _me(self) -> Peer:
+        return Peer(PoolKind.LAN, self.name)
+
+    def _groups(self, need: Need) -> list[Group]:
+        others = [candidate for pool in self.pools for candidate in pool.candidates()]
+        return groups_of(need, Candidate(self._me, self.config.zone, alive=True), others)
+
+    def _enquire(self, peer: Peer, enquiry: Enquire, reliable: bool) -> None:
+        pool = self.in_pool(peer.pool)
+        pool.send(enquiry, pool.membership.members[peer.name].address, reliable=reliable)
+
+    def _state_of(self, peer: Peer) -> MemberState:
+        return self.in_pool(peer.pool).membership.members[peer.name].state
 
     # -- the disk ----------------------------------------------------------------------------------------------------
 
@@ -288,6 +337,7 @@ class Replica:
     def leave(self, now: Now) -> list[Effect]:
         """Tell the peers that this node goes; Departed follows when they have had time to hear it."""
         if self._departs_s is None:
+            self.waits.end_all()
             for pool in self.pools:
                 pool.leave(now)
             anybody = any(pool.membership.reachable for pool in self.pools)
@@ -354,6 +404,8 @@ class Replica:
         if self._departs_s is not None:
             return None if self._departed else self._departs_s
         nearest = self.pool.deadline() if self.wan is None else min(self.pool.deadline(), self.wan.deadline())
+        if self.waits:
+            nearest = min(nearest, self.waits.deadline())
         rotated_s = self.rotation.deadline()
         return nearest if rotated_s is None else min(nearest, rotated_s)
 
@@ -363,6 +415,7 @@ class Replica:
             for pool in self.pools:
                 pool.tick(now)
             self.rotation.tick(now)
+            self.waits.tick(now)
         elif now.monotonic_s >= self._departs_s and not self._departed:
             self._departed = True
             self._effects.append(Departed())
@@ -468,7 +521,7 @@ class Replica:
 
     def statistics(self) -> dict[str, int | float]:
         """Counters since the start and present sizes, by name; those of the pools added up."""
-        told: Counter[str] = Counter(self.counters)
+        told: Counter[str] = self.counters + self.waits.counters
         for pool in self.pools:
             told.update(pool.statistics())
         return {**told, "keys": self.store.live, "entries": len(self.store), "record_bytes": self.store.record_bytes}

@@ -29,15 +29,17 @@ SEQUENCE_BITS = 32
 
 @dataclass(slots=True, eq=False)
 class HotRumor:
-    """What is being spread: `unit` is its encoded Rumor, or Notice. `holders` are the peers that are known to hold this version:
+    """What is being spread: `unit` is its encoded Rumor, or Notice; `version` is that of its record, encoded.
 
-    those that told it, knew it, or got it whole; to whom a notice was news has still to fetch the body, and is told again.
+    `holders` are the peers that need not be told: those that told it, knew it, or got it whole; to whom a notice was news has still
+    to fetch the body, and is told again.
     """
 
     key: str
     unit: bytes
     own: bool
     is_notice: bool = False
+    version: bytes = b""
     unnecessary: int = 0
     contacts: int = 0
     holders: set[str] = field(default_factory=set)
@@ -67,7 +69,9 @@ class Rumors:
     def __len__(self) -> int:
         return len(self._own) + len(self._forwarded)
 
-    def heat(self, key: str, unit: bytes, heard_from: str | None, *, at_once: bool = True, is_notice: bool = False) -> None:
+    def heat(
+        self, key: str, unit: bytes, heard_from: str | None, *, at_once: bool = True, is_notice: bool = False, version: bytes = b""
+    ) -> None:
         """Spread this news. `heard_from` is the peer that told it, None for a write of this node's own.
 
         `at_once`: not only from the next round on.
@@ -76,7 +80,7 @@ class Rumors:
             return
         self._own.pop(key, None)
         self._forwarded.pop(key, None)
-        rumor = HotRumor(key, unit, heard_from is None, is_notice)
+        rumor = HotRumor(key, unit, heard_from is None, is_notice, version)
         if heard_from is not None:
             rumor.holders.add(heard_from)
         (self._own if rumor.own else self._forwarded)[key] = rumor
@@ -126,17 +130,18 @@ class Rumors:
             del self._pending[next(iter(self._pending))]
         return sequence
 
-    def feedback(self, sequence: int, known: bytes) -> None:
-        """The answer to a packet: bit i says whether its i-th rumor was known. Strange or late answers are ignored."""
+    def feedback(self, sequence: int, known: bytes) -> Packet | None:
+        """The answer to a packet, which is returned: bit i says whether its i-th rumor was known. Strange or late answers are ignored."""
         packet = self._pending.pop(sequence, None)
         if packet is None or len(known) * 8 < len(packet.rumors):
-            return
+            return None
         for place, rumor in enumerate(packet.rumors):
-            knew = bool(known[place >> 3] >> (place & 7) & 1)
+            knew = bit_of(known, place)
             if knew or not rumor.is_notice:
                 rumor.holders.add(packet.peer)
             if self.policy.feedback:
                 self._judge(rumor, knew)
+        return packet
 
     def refused(self, sequence: int) -> Packet | None:
         """The packet that its peer was too busy to take; None for a strange answer."""
@@ -156,6 +161,10 @@ class Rumors:
         if self._is_hot(rumor):
             del (self._own if rumor.own else self._forwarded)[rumor.key]
             self.cooled += 1
+
+
+def bit_of(bits: bytes, place: int) -> bool:
+    return place >> 3 < len(bits) and bool(bits[place >> 3] >> (place & 7) & 1)
 
 
 def bitmap(known: list[bool]) -> bytes:

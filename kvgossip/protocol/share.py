@@ -6,13 +6,14 @@ from typing import Protocol
 
 from kvgossip.config import Address
 from kvgossip.protocol.blocking import Blocks
-from kvgossip.protocol.effect import Now, PoolKind
+from kvgossip.protocol.effect import Now, Peer, PoolKind
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Standing
 from kvgossip.protocol.message import KeyringOrder, KeyringReport
 from kvgossip.protocol.outcome import Heat, Outcome
 from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.store import Store
+from kvgossip.protocol.waits import Waits
 
 
 class Owner(Protocol):
@@ -20,6 +21,7 @@ class Owner(Protocol):
 
     store: Store
     blocks: Blocks
+    waits: Waits
     keyring: Keyring | None
     identity: Identity | None
     news_s: float
@@ -41,10 +43,11 @@ class Owner(Protocol):
 class Share:
     """Data (see outcome.py) of one pool."""
 
-    __slots__ = ("_owner", "_pool", "blocks", "identity", "keyring", "store")
+    __slots__ = ("_owner", "_pool", "blocks", "identity", "keyring", "store", "waits")
 
     def __init__(self, owner: Owner, pool: PoolKind) -> None:
-        self.store, self.blocks, self.keyring, self.identity = owner.store, owner.blocks, owner.keyring, owner.identity
+        self.store, self.blocks, self.waits = owner.store, owner.blocks, owner.waits
+        self.keyring, self.identity = owner.keyring, owner.identity
         self._owner, self._pool = owner, pool
 
     @property
@@ -69,3 +72,15 @@ class Share:
 
     def keyring_heard(self, told: KeyringOrder | KeyringReport, source: Address, now: Now) -> None:
         self._owner.keyring_heard(told, source, now, self._pool)
+
+    def showed(self, peer: str, key: str, version: bytes) -> None:
+        self.waits.showed(Peer(self._pool, peer), key, version)
+
+    def suggests(self, peer: str, key: str) -> None:
+        self.waits.prompt(Peer(self._pool, peer), key)
+
+    def equals(self, peer: str) -> None:
+        self.waits.equals(Peer(self._pool, peer), self.store.record)
+
+    def confirmed(self, number: int, peer: str) -> None:
+        self.waits.confirmed(number, Peer(self._pool, peer))

@@ -27,7 +27,7 @@ from kvgossip.protocol.membership import Membership
 from kvgossip.protocol.message import Bodies, Busy, Feedback, Fetch, Gossip, Notice, Pull, Rumor
 from kvgossip.protocol.outcome import Data, Heat, Outcome
 from kvgossip.protocol.policy import Mode, RumorPolicy
-from kvgossip.protocol.rumor import HotRumor, Rumors, bitmap
+from kvgossip.protocol.rumor import HotRumor, Rumors, bit_of, bitmap
 from kvgossip.protocol.wire import encode
 
 ROUND_BYTES_MAX = 64 * 1024
@@ -76,7 +76,8 @@ class Spreading:
         """Spread this news, at once or from the next round on."""
         if self._membership.peers and self.rumors.policy.k:
             unit = self._rumor(key, record)
-            self.rumors.heat(key, unit or self._notice(key, record), heard_from, at_once=at_once, is_notice=unit is None)
+            version, notice = record[1:HEAD_BYTES], unit is None
+            self.rumors.heat(key, unit or self._notice(key, record), heard_from, at_once=at_once, is_notice=notice, version=version)
             if not at_once and self._next_round_s < self._data.news_s:
                 # no round is waiting: give the direct packets their time
                 self._next_round_s = self._data.news_s + self._config.gossip_interval_s
@@ -214,6 +215,11 @@ class Spreading:
         if keys:
             self._link.send(Fetch(tuple(keys)), source, reliable=True)
 
+    def fetch(self, notice: Notice, source: Address, now: Now) -> None:
+        """Ask for this body, unless it is here or on its way."""
+        if not self._has(notice):
+            self._fetch([notice], source, now)
+
     def _fetched(self, key: str) -> None:
         body = self._fetching.pop(key, None)
         if body is not None:
@@ -232,7 +238,15 @@ class Spreading:
             self._tell(self._rng.choice(others), packet.rumors, hunts=packet.hunts + 1)
 
     def on_feedback(self, answer: Feedback) -> None:
-        self.rumors.feedback(answer.sequence, answer.known)
+        packet = self.rumors.feedback(answer.sequence, answer.known)
+        if packet is None or not self._data.waits:
+            return
+        for place, rumor in enumerate(packet.rumors):
+            if rumor.is_notice or bit_of(answer.known, place):
+                # a notice says nothing of the body, and what was no news may have been refused
+                self._data.suggests(packet.peer, rumor.key)
+            else:
+                self._data.showed(packet.peer, rumor.key, rumor.version)
 
     def on_fetch(self, asked: Fetch, source: Address) -> None:
         store = self._data.store

@@ -27,6 +27,7 @@ from kvgossip.protocol.effect import (
     Departed,
     Dropped,
     Effect,
+    Held,
     Joined,
     JoinRefused,
     KeyringChanged,
@@ -40,6 +41,7 @@ from kvgossip.protocol.effect import (
     Resolve,
     Send,
     Settled,
+    Waited,
 )
 from kvgossip.protocol.hlc import timestamp_of
 from kvgossip.protocol.identity import Identity
@@ -125,6 +127,8 @@ class Driver:
             Persist: self._keep,
             KeyringChanged: self._keyring_changed,
             KeyringTold: self._keyring_told,
+            Held: lambda effect: None,
+            Waited: lambda effect: None,
             Log: lambda effect: self._log(logging.getLevelName(effect.level), effect.text),
         }
 

@@ -7,12 +7,14 @@ Safety, checked by a `Witness` that sees every effect of one life and asks the r
  4. A replica's entry never goes to an older version; its effects tell every change (`Changed.old` is what it said before).
  5. A deleted key is not served after its certificate was learned, unless by a newer version: `get`, `value`, `scan` and `record` agree.
  6. Nothing appears that nobody wrote; no version is given twice (`Ledger`).
- 7. The root changes with the content only; index, count and digest rebuilt from the content are the same (`audit`).
+ 7. Who is said to hold a version that is waited for has held it, or a newer one of the key; a wait that is met has as many holders
+    as it needs, and every wait ends in time (`Promises`).
+ 8. The root changes with the content only; index, count and digest rebuilt from the content are the same (`audit`).
 
 Liveness, checked by `disagreement`
- 8. All digest roots are equal, and all stores entry by entry; every accepted write of a node that never crashed is in them.
- 9. Every running node holds every running node of its pool alive, in its present life at its present address, and nobody else.
-10. Every running node is settled.
+ 9. All digest roots are equal, and all stores entry by entry; every accepted write of a node that never crashed is in them.
+10. Every running node holds every running node of its pool alive, in its present life at its present address, and nobody else.
+11. Every running node is settled.
 """
 
 from __future__ import annotations
@@ -69,9 +71,13 @@ def _version(record: bytes) -> bytes:
 
 
 class Ledger:
-    """Every write that a replica accepted, as its record. `writer` names one life of one node."""
+    """Every write that a replica accepted, as its record. `writer` names one life of one node.
+
+    And which version of which key a node of some name has ever held.
+    """
 
     def __init__(self) -> None:
+        self._held: dict[tuple[str, str], bytes] = {}
         self._written: dict[bytes, tuple[str, bytes]] = {}
         self._newest: dict[str, dict[str, bytes]] = {}
 
@@ -86,6 +92,14 @@ class Ledger:
     def check(self, key: str, record: bytes) -> None:
         if self._written.get(_version(record)) != (key, record):
             require(False, "an entry that nobody wrote", key, record, self._written.get(_version(record)))
+
+    def hold(self, name: str, key: str, record: bytes) -> None:
+        """A node of this name has this now, in one of its lives."""
+        self._held[name, key] = max(self._held.get((name, key), b""), _version(record))
+
+    def has_held(self, name: str, key: str, record: bytes) -> bool:
+        """Whether one of its lives had this version of the key, or a newer one."""
+        return self._held.get((name, key), b"") >= _version(record)
 
     def newest_of(self, writer: str) -> Mapping[str, bytes]:
         """The last record under each key that this life wrote."""
@@ -140,6 +154,7 @@ class Witness:
             require(False, "an entry went to an older version, or did not change", key, old, new)
         require(timestamp_in(new) <= self.replica.hlc.latest, "an entry is ahead of the HLC", key)
         self._ledger.check(key, new)
+        self._ledger.hold(self.replica.name, key, new)
         if old is None:
             self._watched.append(key)
         self.records[key] = new

@@ -16,7 +16,7 @@ from typing import Any
 
 from kvgossip.config import GOSSIP_PORT, Address, Config
 from kvgossip.errors import ClockAheadError
-from kvgossip.protocol.effect import Changed, Departed, Effect, JoinRefused, Log, Now, PoolKind, Resolve, Send
+from kvgossip.protocol.effect import Changed, Departed, Effect, Held, JoinRefused, Log, Now, PoolKind, Resolve, Send, Waited
 from kvgossip.protocol.entry import is_dead
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.seal import keyring_of
@@ -26,6 +26,7 @@ from kvgossip.sim.delivery import Delivery
 from kvgossip.sim.faults import Blow, Crash, Cut, Die, Fault, Garbage, Leave, Mend, Pause, Restart, Resume, SetClock, Sever, Way, skew_ms
 from kvgossip.sim.host import Call, Clock, Host, Life
 from kvgossip.sim.network import Network, Weather
+from kvgossip.sim.promises import Promises
 from kvgossip.sim.scenario import Scenario
 from kvgossip.sim.timeline import Timeline
 from kvgossip.sim.tracing import Event, Trace
@@ -55,6 +56,7 @@ class Cluster:
         if keyring is not None:
             for framing in self.framings:
                 framing.seal_with(keyring, 0, 0, scenario.config.members_max)
+        self.promises = Promises(self.ledger, scenario.wait_share, scenario.stream("promises"))
         clocks = scenario.stream("clocks")
         self.hosts = [self._host(number, clocks) for number in range(scenario.nodes)]
         self.delivery = Delivery(self.timeline, self.network, self.hosts, self, self.trace)
@@ -227,6 +229,10 @@ class Cluster:
     def _perform_rare(self, life: Life, effect: Effect) -> None:
         if isinstance(effect, Resolve):
             self.timeline.after(self._rng.uniform(0.001, 0.02), self._resolve, life, effect.target, effect.pool)
+        elif isinstance(effect, Held):
+            self.promises.held(effect)
+        elif isinstance(effect, Waited):
+            self.promises.waited(effect, life.host.clock.now(self.timeline.time_s), leaving=life.leaving)
         elif isinstance(effect, Departed):
             self.timeline.after(0.0, self.stop, life)
         elif isinstance(effect, JoinRefused):
@@ -315,7 +321,7 @@ class Cluster:
         assert isinstance(told, Changed), f"the first effect of a write is {told}"
         require(told.new.key == write.key and told.new.value == write.value, "what was stored is not what was written", told.new)
         self.ledger.write(told.key, told.new_record, life.title)
-        return effects
+        return [*effects, *self.promises.begin(life.replica, told, now)]
 
     # -- faults ------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ class Report:
     `agreement_time_s`: from the end of the faults and writes until the last change after which all agreed; None if they never did.
     `agreement_limit_s`: what was allowed. `residue`: share of the pairs (key, running node) at the end where the node lacks the newest
     version that any running node has. `gossips`: packets of rumors sent, `exchanges`: how many were started.
+    `waits_met`, `waits_unmet`: writes that were waited for, and how that ended.
     `news_by_datagram`, `news_by_frame`: merges that were news, by what carried them.
     """
 
@@ -43,6 +44,8 @@ class Report:
     news_by_datagram: int = 0
     news_by_frame: int = 0
     residue: float = 0.0
+    waits_met: int = 0
+    waits_unmet: int = 0
     starts: int = 0
     faults: dict[str, int] = field(default_factory=dict)
     logs: dict[str, int] = field(default_factory=dict)

@@ -44,6 +44,7 @@ class Options:
 
     `nodes`: at least and at most. `duration_s`: how long faults and writes last, in virtual seconds. `datacenters`: at least and at most;
     None: one, but of swarms one in four has two or three. `sealed`: whether frames are; None: those of one swarm in four.
+    `wait_share`: of the writes that are waited for until others hold them; None: a quarter of them in two of three swarms, else none.
     """
 
     nodes: tuple[int, int] = (5, 20)
@@ -53,6 +54,7 @@ class Options:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     datacenters: tuple[int, int] | None = None
     sealed: bool | None = None
+    wait_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ class Scenario:
 
     `addressless`: nodes do not know their own address and learn it from those that they join. `zones`: over how many they are spread.
     `data_only`: agreement is on the data of the running nodes, not on who is alive (who cannot reach whom for good may well differ there).
-    `datacenters`, `gateways`, `far`: as Layout has them.
+    `datacenters`, `gateways`, `far`: as Layout has them. `wait_share`: as Options has it.
     """
 
     seed: int
@@ -78,6 +80,7 @@ class Scenario:
     datacenters: int = 1
     gateways: int = 1
     far: Far = NEAR
+    wait_share: float = 0.0
 
     @property
     def layout(self) -> Layout:
@@ -141,7 +144,14 @@ def scenario(seed: int, options: Options) -> Scenario:
         datacenters=layout.datacenters,
         gateways=layout.gateways,
         far=layout.far,
+        wait_share=_wait_share(seed, options),
     )
+
+
+def _wait_share(seed: int, options: Options) -> float:
+    if options.wait_share is not None:
+        return options.wait_share
+    return 0.0 if options.intensity is not None else Random(f"{seed} waits").choice((0.0, 0.25, 0.25))
 
 
 def _datacenters(rng: Random, options: Options, nodes: int) -> tuple[Layout, dict[str, Any]]:

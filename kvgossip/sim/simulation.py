@@ -123,6 +123,7 @@ class Simulation:
             return
         self._audit()
         self._check_nothing_lost()
+        self._check_waits_ended()
         self.report.converged = True
         self._timeline.stopped = True
 
@@ -132,6 +133,10 @@ class Simulation:
                 held = life.witness.records.get(key)
                 lost = held is None or version_of(held) < version_of(record)
                 require(not lost, "a write of a node that never crashed is lost", key, record, held)
+
+    def _check_waits_ended(self) -> None:
+        for life in self.cluster.running():
+            self.cluster.promises.check_ended(life.replica, life.host.clock.now(self._timeline.time_s))
 
     def _fail(self, text: str) -> None:
         self.cluster.speaker = ""
@@ -149,6 +154,7 @@ class Simulation:
         self._report_traffic()
         report.writes, report.deletes = cluster.counts["puts"], cluster.counts["deletes"]
         report.news_by_datagram, report.news_by_frame = cluster.counts["news_by_datagram"], cluster.counts["news_by_frame"]
+        report.waits_met, report.waits_unmet = cluster.promises.met, cluster.promises.unmet
         report.starts = sum(host.lives for host in cluster.hosts)
         report.faults = {name[6:]: count for name, count in sorted(cluster.counts.items()) if name.startswith("fault_")}
         report.logs = {name[4:]: count for name, count in sorted(cluster.counts.items()) if name.startswith("log_")}
