@@ -9,6 +9,7 @@ A change here is a change of what nodes say to each other: read the difference, 
     > cut NAME NAME (both ways)     > deaf NAME (no datagram reaches it)     > heal     > accuse NAME OF (NAME hears that OF is suspect)
     > block NAME OF     > unblock NAME OF     > prune NAME OF (NAME forces OF to leave, and prunes it)
     > wait NAME KEY NEED SECONDS (for those that hold it, see need.py)
+    > survey NAME
     > show KEY     > count (entries)     > members
 
     1.500  a -> b   one datagram: its messages; a member in brackets: name, state, incarnation
@@ -27,7 +28,20 @@ import pytest
 
 from kvgossip.config import Config
 from kvgossip.protocol import message as wire_message
-from kvgossip.protocol.effect import Changed, Departed, Effect, Held, Joined, JoinRefused, Log, MemberChanged, Send, Settled, Waited
+from kvgossip.protocol.effect import (
+    Changed,
+    Departed,
+    Effect,
+    Held,
+    Joined,
+    JoinRefused,
+    Log,
+    MemberChanged,
+    Send,
+    Settled,
+    Surveyed,
+    Waited,
+)
 from kvgossip.protocol.entry import Entry
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Message
@@ -76,6 +90,8 @@ WORDS: dict[type, Callable[..., str]] = {
     ),
     wire_message.Entries: lambda told: f"Entries {of_pairs(told.entries)}, {len(told.wanted) // 8} wanted",
     wire_message.Enquire: lambda told: f"Enquire {told.key}",
+    wire_message.Measure: lambda told: f"Measure by {len(told.symbols) // 12} symbols",
+    wire_message.Measured: lambda told: f"Measured {told.keys}",
     wire_message.Push: lambda told: f"Push {of_pairs(told.entries)}",
 }
 
@@ -100,6 +116,8 @@ def of_effect(effect: Effect) -> str:
         case Waited():
             lacking = "".join(f", not by {each.peer.name} ({each.state.name.lower()})" for each in effect.lacking)
             return f"wait {effect.ticket} {'met' if effect.met else 'not met'}: {' '.join(peer.name for peer in effect.held_by)}{lacking}"
+        case Surveyed():
+            return f"{effect.peer.name} differs by {effect.keys}, {effect.precision.name.lower()}"
         case Joined():
             return f"joined {effect.name}"
         case JoinRefused() | Log():
@@ -193,6 +211,10 @@ class Stage:
         self._waits += 1
         replica, now = self.net.replicas[name], self.net.now(name)
         self.net.perform(name, replica.wait(self._waits, key, parse_need(need), float(seconds), now))
+
+    def survey(self, name: str) -> None:
+        replica, now = self.net.replicas[name], self.net.now(name)
+        self.net.perform(name, replica.survey(0, now))
 
     def delete(self, name: str, key: str) -> None:
         self.net.delete(name, key)

@@ -24,6 +24,7 @@ from kvgossip.protocol.store import Store
 T = TypeVar("T")
 ENTRIES_MAX = 300
 PARITY_LEVEL, PARITY_GROUP = 3, 4
+SHARE_MAX = 0.9
 _ENTRY_OVERHEAD_BYTES = 12
 
 
@@ -135,21 +136,28 @@ def parities(digest: DigestTree) -> bytes:
 
 
 def differing_keys(digest: DigestTree, theirs: bytes) -> float:
-    """How many keys differ, at most as chance goes (2.5 sigma): infinite when too many to tell, or when the trees are of other depths.
+    """How many keys differ, at most as chance goes (2.5 sigma): infinite when too many to tell, or when the trees are of other depths."""
+    keys, is_all = estimated_keys(digest, theirs)
+    if not is_all:
+        return math.inf
+    groups = 2 * len(theirs)
+    load = keys / groups
+    sigma = math.sqrt(groups * (math.exp(load) - 1 - load) + groups * load / 15)
+    return keys + 2.5 * sigma + 1
+
+
+def estimated_keys(digest: DigestTree, theirs: bytes) -> tuple[float, bool]:
+    """How many keys differ, by the parities of the other side; False: that many at least, but there are too many to tell.
 
     Of m groups of buckets a share 1 - e^(-k/m) holds some of k differing keys, and 15 of 16 of these show it.
     """
     ours = parities(digest)
     if len(ours) != len(theirs):
-        return math.inf
+        return 0.0, False
     groups = 2 * len(ours)
     differing = sum((a >> 4 != b >> 4) + (a & 15 != b & 15) for a, b in zip(ours, theirs, strict=True) if a != b)
     share = differing / groups * 16 / 15
-    if share > 0.9:
-        return math.inf
-    load = -math.log(1 - share)
-    sigma = math.sqrt(groups * (math.exp(load) - 1 - load) + groups * load / 15)
-    return groups * load + 2.5 * sigma + 1
+    return -math.log(1 - min(share, SHARE_MAX)) * groups, share <= SHARE_MAX
 
 
 def symbols_for(keys: float) -> int:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from kvgossip.config import Address
 from kvgossip.protocol.entry import Entry, entry_of
 from kvgossip.protocol.member import Member, MemberState
-from kvgossip.protocol.message import Holding
+from kvgossip.protocol.message import Holding, Precision
 
 
 class Now(NamedTuple):
@@ -133,6 +133,17 @@ class Waited:
 
 
 @dataclass(frozen=True, slots=True)
+class Surveyed:
+    """A member has answered a survey: its root, and by how many keys it differs from this replica as it was when it asked."""
+
+    ticket: int
+    peer: Peer
+    root: int
+    keys: int
+    precision: Precision
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """From now on reads are answered as truth."""
 
@@ -194,5 +205,5 @@ class Departed:
 
 Effect = (
     Send | Changed | Dropped | Quarantined | Persist | MemberChanged | Settled | Resolve | Joined | JoinRefused | Log | Departed
-    | KeyringChanged | KeyringTold | Held | Waited
+    | KeyringChanged | KeyringTold | Held | Waited | Surveyed
 )  # fmt: skip

@@ -8,6 +8,7 @@ All of them are MessagePack arrays: a trailing field that this version does not 
     rumors              A --Gossip, Rumor|Notice...--> B --Feedback|Busy--> A
                         A --Pull--> B --Gossip, Rumor|Notice...--> A               where the policy pulls
     waits               A --Enquire--> B --Confirm--> A                            where the feedback to a rumor is missing
+    surveys             A ==Measure==> B ==Measured==> A                           by how much B differs
                         B ==Fetch==> A ==Bodies==> B                               bodies too large for a datagram
     anti-entropy        A ==Sketch==> B ==Decoded|Symbols==> A                     few differences: what they are, at once
                         A ==Want==> B ==Entries==> A                               what the symbols told A that it lacks
@@ -330,6 +331,40 @@ class Confirm(Message, frozen=True):
     number: Count
     sender: Name
     life: Count
+
+
+class Precision(IntEnum):
+    """What a number of differing keys is worth."""
+
+    EXACT = 0
+    ESTIMATE = 1
+    AT_LEAST = 2
+
+    @classmethod
+    def _missing_(cls, value: object) -> Precision:
+        """What a newer release may add is an estimate of some kind."""
+        return cls.ESTIMATE
+
+
+class Measure(Message, frozen=True):
+    """By how many keys does your store differ from mine? `parities` and `symbols` as in Sketch; no symbols: mine are not ready."""
+
+    kind = 82
+    number: Count
+    root: Count
+    parities: bytes
+    symbols: bytes
+
+
+class Measured(Message, frozen=True):
+    """By `keys`; `root` is the root of `sender`."""
+
+    kind = 83
+    number: Count
+    sender: Name
+    root: Count
+    keys: Count
+    precision: Precision
 
 
 # -- operators (50 to 59) --

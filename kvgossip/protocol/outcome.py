@@ -10,7 +10,7 @@ from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.effect import Now
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Standing
-from kvgossip.protocol.message import KeyringOrder, KeyringReport
+from kvgossip.protocol.message import KeyringOrder, KeyringReport, Measured
 from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.store import Store
 from kvgossip.protocol.waits import Waits
@@ -61,6 +61,9 @@ class Data(Protocol):
 
     def confirmed(self, number: int, peer: str) -> None:
         """This peer has answered an enquiry of ours."""
+
+    def measured(self, told: Measured) -> None:
+        """A member has answered a survey."""
 
     def saw_clock(self, peer: str, wall_ms: int, now: Now) -> None:
         """A probe or an ack of this peer told its wall clock."""

@@ -42,6 +42,8 @@ from kvgossip.protocol.message import (
     KeyringOrder,
     KeyringReport,
     Leaves,
+    Measure,
+    Measured,
     Merged,
     Message,
     Nack,
@@ -64,11 +66,12 @@ from kvgossip.protocol.rejoining import Rejoining
 from kvgossip.protocol.repair import Repair
 from kvgossip.protocol.roundtrip import BLOCKED_AFTER
 from kvgossip.protocol.spreading import Spreading
+from kvgossip.protocol.survey import measure
 from kvgossip.protocol.wire import BAD_MEMBER, encode, is_refusal
 
 FAREWELLS_MAX = 64
 MEMBERS_A_FRAME = 100
-LINK_QUESTIONS = (Join, Fetch, Sketch, Compare, Leaves, Want, Push, KeyringOrder)
+LINK_QUESTIONS = (Join, Fetch, Sketch, Compare, Leaves, Want, Push, KeyringOrder, Measure)
 QUESTIONS = (Ping, PingRequest, Pull, Enquire, *LINK_QUESTIONS)
 
 
@@ -120,6 +123,8 @@ class Pool:
             Bodies: self.spreading.on_bodies,
             KeyringOrder: data.keyring_heard,
             KeyringReport: data.keyring_heard,
+            Measure: self._on_measure,
+            Measured: lambda told, source, now: self._data.measured(told),
             Confirm: lambda told, source, now: self.enquiries.on_confirm(told),
         }
         self._handlers |= dict.fromkeys((Sketch, Compare, Leaves, Want, Push), self.repair.on_question)
@@ -292,6 +297,10 @@ class Pool:
         if self._data.waits and told.root == self._data.store.digest.root:
             self._data.equals(told.sender)
 
+    def _on_measure(self, asked: Measure, source: Address, now: Now) -> None:
+        store = self._data.store
+        self.send(Measured(asked.number, self.membership.me.name, store.digest.root, *measure(store, asked)), source, reliable=True)
+
     # -- joining and changes of membership ---------------------------------------------------------------------------
 
     def _on_introduction(self, told: Join | JoinReply, members: list[Member], source: Address, now: Now) -> None:
@@ -427,6 +436,13 @@ class Pool:
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
+    def surveyed(self) -> list[Member]:
+        """Whom a survey asks: each member on one way only, as `candidates`."""
+        return [member for member in self.membership.reachable if not self._is_reached_in_lan(member.name)]
+
+    def _is_reached_in_lan(self, name: str) -> bool:
+        return self.kind is PoolKind.WAN and self.knows_as_neighbour(name)
+
     def candidates(self) -> list[Candidate]:
         """The other members that have not left and are not blocked, each on one way only: who is in both pools, in the LAN pool."""
         members = (self.membership.members[name] for name in sorted(self.membership.members))
@@ -436,7 +452,7 @@ class Pool:
             if member.name != self.membership.me.name
             and member.state is not MemberState.LEFT
             and not self._data.blocks.covers(member)
-            and not (self.kind is PoolKind.WAN and self.knows_as_neighbour(member.name))
+            and not self._is_reached_in_lan(member.name)
         ]
 
     def statistics(self) -> dict[str, int]:

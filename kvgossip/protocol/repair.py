@@ -213,6 +213,10 @@ class Repair:
         )
         self._effects.append(Log("ERROR", text))
 
+    def unequal_since_s(self, peer: str) -> float | None:
+        """When probes began to show another root than ours, monotonic seconds; None: they do not."""
+        return self._unequal_since_s.get(peer)
+
     def forget(self, peer: str) -> None:
         self._unequal_since_s.pop(peer, None)
         self._last_with_s.pop(peer, None)

@@ -66,6 +66,7 @@ from kvgossip.protocol.rotation import Rotation
 from kvgossip.protocol.seal import Keyring, keyring_of
 from kvgossip.protocol.share import Share
 from kvgossip.protocol.store import Store
+from kvgossip.protocol.survey import Surveys, question
 from kvgossip.protocol.waits import Waits
 
 FAREWELL_ROUNDS = 2
@@ -114,6 +115,7 @@ class Replica:
         self.news_s = now.monotonic_s
         self.counters: Counter[str] = Counter()
         self._effects: list[Effect] = []
+        self.surveys = Surveys(self._effects, rng)
         self.waits = Waits(self._effects, rng, self._enquire, self._state_of)
         self._departs_s: float | None = None
         self._departed = False
@@ -247,6 +249,22 @@ class Replica:
     def cancel_wait(self, ticket: int, now: Now) -> list[Effect]:
         """Nobody waits any more."""
         self.waits.cancel(ticket)
+        return self._drain()
+
+    def survey(self, ticket: int, now: Now) -> list[Effect]:
+        """Ask all reachable members by how much they differ: Surveyed, with this ticket, tells each answer, until `end_survey`.
+
+        Raises OverloadedError.
+        """
+        asked = question(self.store, self.surveys.begin(ticket))
+        for pool in self.pools:
+            for member in pool.surveyed():
+                pool.send(asked, member.address, reliable=True)
+        return self._drain()
+
+    def end_survey(self, ticket: int, now: Now) -> list[Effect]:
+        """Later answers are of no interest."""
+        self.surveys.end(ticket)
         return self._drain()
 
     @property

@@ -9,10 +9,11 @@ from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.effect import Now, Peer, PoolKind
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Standing
-from kvgossip.protocol.message import KeyringOrder, KeyringReport
+from kvgossip.protocol.message import KeyringOrder, KeyringReport, Measured
 from kvgossip.protocol.outcome import Heat, Outcome
 from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.store import Store
+from kvgossip.protocol.survey import Surveys
 from kvgossip.protocol.waits import Waits
 
 
@@ -22,6 +23,7 @@ class Owner(Protocol):
     store: Store
     blocks: Blocks
     waits: Waits
+    surveys: Surveys
     keyring: Keyring | None
     identity: Identity | None
     news_s: float
@@ -84,3 +86,6 @@ class Share:
 
     def confirmed(self, number: int, peer: str) -> None:
         self.waits.confirmed(number, Peer(self._pool, peer))
+
+    def measured(self, told: Measured) -> None:
+        self._owner.surveys.answered(told, Peer(self._pool, told.sender))

@@ -41,6 +41,7 @@ from kvgossip.protocol.effect import (
     Resolve,
     Send,
     Settled,
+    Surveyed,
     Waited,
 )
 from kvgossip.protocol.hlc import timestamp_of
@@ -129,6 +130,7 @@ class Driver:
             KeyringTold: self._keyring_told,
             Held: lambda effect: None,
             Waited: lambda effect: None,
+            Surveyed: lambda effect: None,
             Log: lambda effect: self._log(logging.getLevelName(effect.level), effect.text),
         }
 
