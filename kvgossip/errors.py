@@ -47,12 +47,16 @@ class StillAliveError(LocalError):
     """This member answers probes, so nobody may declare it gone."""
 
 
+class StaleError(LocalError):
+    """The version that was asked for has not arrived here in time. `version` is what is here instead, None for nothing."""
+
+    def __init__(self, message: str, hint: str, version: str | None) -> None:
+        super().__init__(message, hint)
+        self.version = version
+
+
 class CannotMeetError(LocalError):
     """There are not so many members as shall hold a write: it was not made."""
-
-
-class OverloadedError(LocalError):
-    """So many wait already that one more is not taken."""
 
 
 class ClockAheadError(LocalError):
@@ -61,6 +65,10 @@ class ClockAheadError(LocalError):
 
 class KeyringError(LocalError):
     """The keyring does not allow this now; nothing was changed."""
+
+
+class OverloadedError(LocalError):
+    """So much waits already, for the disk or for peers, that this write was not made: try again in a moment."""
 
 
 class StorageError(LocalError):

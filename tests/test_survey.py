@@ -54,21 +54,21 @@ def test_a_larger_difference_is_an_estimate_and_a_very_large_one_a_lower_bound()
     one, other = make_replica("a", digest_levels=3), make_replica("b", digest_levels=3)
     for number in range(800):
         one.put(f"k{number}", b"v", at())
-    keys, precision = measure(other.store, question(one.store, 1))
+    keys, precision = measure(other.store, question(one.store, 1, "a"))
     assert precision is Precision.ESTIMATE
     assert 650 < keys < 950
     for number in range(20_000):
         one.put(f"m{number}", b"v", at())
-    keys, precision = measure(other.store, question(one.store, 1))
+    keys, precision = measure(other.store, question(one.store, 1, "a"))
     assert precision is Precision.AT_LEAST
     assert 1_500 < keys < 20_800
 
 
 def test_questions_that_make_no_sense_are_refused() -> None:
     replica = make_replica("a")
-    assert refused(lambda: measure(replica.store, Measure(1, 1, b"", bytes(13)))) == "bad_message"
-    assert refused(lambda: measure(replica.store, Measure(1, 1, b"", bytes(12 * 5000)))) == "bad_message"
-    assert measure(replica.store, Measure(1, 1, b"", b"")) == (1, Precision.AT_LEAST)
+    assert refused(lambda: measure(replica.store, Measure(1, "b", 1, b"", bytes(13)))) == "bad_message"
+    assert refused(lambda: measure(replica.store, Measure(1, "b", 1, b"", bytes(12 * 5000)))) == "bad_message"
+    assert measure(replica.store, Measure(1, "b", 1, b"", b"")) == (1, Precision.AT_LEAST)
 
 
 def test_an_answer_that_nobody_waits_for_is_nothing_and_surveys_are_bounded() -> None:

@@ -178,6 +178,18 @@ def test_who_holds_it_answers_an_enquiry_at_once_and_who_does_not_fetches_it_and
     assert of(Confirm, replica.receive(gossip(rumor("k", ms=11)), address_of(1), at())) == []
 
 
+def test_the_blocked_are_not_answered_over_a_link_either() -> None:
+    network = Network()
+    network.cluster("a b")
+    network.perform("b", network.replicas["b"].block("a", network.now("b")))
+    network.put("a", "k", b"v")
+    network.perform("a", network.replicas["a"].wait(1, "k", ALL, 3.0, network.now("a")))
+    network.run(4.0)
+    waited = ended(network.effects["a"])
+    assert waited is not None
+    assert (waited.met, waited.held_by) == (False, lan("a"))
+
+
 def test_an_enquiry_of_a_stranger_makes_nobody_dial() -> None:
     replica = replica_with("b")
     asked = replica.receive(LAN.frame([encode(Enquire(7, "k", 5, 5, 20))]), STRANGER, at())

@@ -33,6 +33,7 @@ META_BYTES_MAX = 4096
 
 _DEAD = 0b01
 _HAS_META = 0b10
+_VERSION = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}")
 _FORBIDDEN_SEGMENT = re.compile(r"(?:^|/)\.\.?(?:/|\Z)")
 
 
@@ -44,6 +45,14 @@ class Version(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.timestamp:016x}-{self.site:016x}"
+
+
+def parse_version(text: str) -> Version:
+    """What str(version) gave. Raises LocalError for anything else."""
+    if not _VERSION.fullmatch(text):
+        raise LocalError(f"{text[:100]!r} is no version", "give it as KV-Version, or the answer to a write, has it")
+    timestamp, _, site = text.partition("-")
+    return Version(int(timestamp, 16), int(site, 16))
 
 
 @dataclass(frozen=True, slots=True)

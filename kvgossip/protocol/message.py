@@ -314,7 +314,10 @@ class Busy(Message, frozen=True):
 
 
 class Enquire(Message, frozen=True):
-    """Do you hold this version of the key, or a newer one? Confirm it as soon as you do. I have it, a record of `size` bytes."""
+    """Do you hold this version of the key, or a newer one? Confirm it as soon as you do. I have it, a record of `size` bytes.
+
+    `sender` is told over links alone, where nobody could know it from the address: beside the longest key there is no room in a datagram.
+    """
 
     kind = 80
     number: Count
@@ -322,6 +325,7 @@ class Enquire(Message, frozen=True):
     timestamp: Count
     site: Count
     size: Count
+    sender: Annotated[str, Meta(max_length=128)] = ""
 
 
 class Confirm(Message, frozen=True):
@@ -351,6 +355,7 @@ class Measure(Message, frozen=True):
 
     kind = 82
     number: Count
+    sender: Name
     root: Count
     parities: bytes
     symbols: bytes

@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
+from msgspec.structs import replace
 from xxhash import xxh3_64_intdigest
 
 from kvgossip.config import Address, Config, wan_config
@@ -256,7 +257,7 @@ class Replica:
 
         Raises OverloadedError.
         """
-        asked = question(self.store, self.surveys.begin(ticket))
+        asked = question(self.store, self.surveys.begin(ticket), self.name)
         for pool in self.pools:
             for member in pool.surveyed():
                 pool.send(asked, member.address, reliable=True)
@@ -276,8 +277,8 @@ class Replica:
         return groups_of(need, Candidate(self._me, self.config.zone, alive=True), others)
 
     def _enquire(self, peer: Peer, enquiry: Enquire, reliable: bool) -> None:
-        pool = self.in_pool(peer.pool)
-        pool.send(enquiry, pool.membership.members[peer.name].address, reliable=reliable)
+        pool, told = self.in_pool(peer.pool), replace(enquiry, sender=self.name) if reliable else enquiry
+        pool.send(told, pool.membership.members[peer.name].address, reliable=reliable)
 
     def _state_of(self, peer: Peer) -> MemberState:
         return self.in_pool(peer.pool).membership.members[peer.name].state

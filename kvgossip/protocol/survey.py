@@ -26,10 +26,10 @@ SURVEYS_MAX = 64
 NUMBER_BITS = 62
 
 
-def question(store: Store, number: int) -> Measure:
+def question(store: Store, number: int, sender: str) -> Measure:
     """What to ask."""
     symbols = store.sketch.prefix(SYMBOLS) if store.sketch.ready else b""
-    return Measure(number, store.digest.root, parities(store.digest), symbols)
+    return Measure(number, sender, store.digest.root, parities(store.digest), symbols)
 
 
 def measure(store: Store, asked: Measure) -> tuple[int, Precision]:
