@@ -196,6 +196,18 @@ class Config:
     feed_bytes_max: int = 32 * 1024 * 1024
     """Bytes of records that those changes hold on to at most. 64 KiB to 16 GiB."""
 
+    # -- HTTP -----------------------------------------------------------------------------------------------------
+    http_connections_max: int = 1000
+    """Connections of clients at a time; one more is answered with 503. Leave some of the process's files to links. 1 to 100,000."""
+    http_head_bytes_max: int = 16 * 1024
+    """Longest head of a request: its line and headers. 4 KiB (the longest key, percent-encoded) to 1 MiB."""
+    http_head_timeout_s: float = 10.0
+    """How long the head of a request may take, from its first byte. 0.05 to 600."""
+    http_body_timeout_s: float = 30.0
+    """How long a body may take, beyond its length at 16 KiB/s; and how long a client may take none of what is sent to it. 0.05 to 3600."""
+    http_idle_timeout_s: float = 75.0
+    """A connection on which nothing is asked for so long is closed. Longer than a proxy in front keeps it. 0.05 to 86,400."""
+
     def __post_init__(self) -> None:
         for field, (low, high) in _BOUNDS.items():
             value = getattr(self, field)
@@ -278,11 +290,16 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "watchers_max": (1, 1_000_000),
     "feed_changes_max": (1, 10_000_000),
     "feed_bytes_max": (64 * 1024, 16 * 2**30),
+    "http_connections_max": (1, 100_000),
+    "http_head_bytes_max": (4096, 2**20),
+    "http_head_timeout_s": (0.05, 600),
+    "http_body_timeout_s": (0.05, 3600),
+    "http_idle_timeout_s": (0.05, 86_400),
 }
 
 _OF_THE_STORE = ("digest_levels", "value_bytes_max", "clock_drift_max_s")
 WAN_PARAMETERS = (
-    *(name for name in _BOUNDS if name not in _OF_THE_STORE and not name.startswith(("watch", "feed"))),
+    *(name for name in _BOUNDS if name not in _OF_THE_STORE and not name.startswith(("watch", "feed", "http"))),
     *("probe_nacks", "buddy", "rumor_mode", "rumor_feedback", "rumor_counter", "selection", "anti_entropy"),
 )
 """What may differ between the pools of a gateway: everything but what belongs to the one store behind them."""

@@ -2,104 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import random
 import subprocess
 import sys
 import tomllib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 import kvgossip
-from kvgossip import Config, Node
-from kvgossip.api import body as body_module
-from kvgossip.api.server import ApiServer, PortInUseError, listen
-from kvgossip.config import Address
+from kvgossip.api.server import PortInUseError, listen
 from kvgossip.protocol.entry import Version, make_record
-
-VALUE_BYTES_MAX = 2000
-ANYWHERE = Address("127.0.0.1", 0)
-# Nothing listens on port 1, so who joins it never settles.
-NOBODY = "127.0.0.1:1"
-
-
-class Reply(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        assert self.headers["content-type"] == "application/json"
-        return json.loads(self.body)
-
-
-class Served:
-    """A node with its server, and connections to it."""
-
-    def __init__(self, node: Node, server: ApiServer) -> None:
-        self.node, self.server = node, server
-
-    async def call(self, method: str, target: str, body: bytes | None = None, **headers: str) -> Reply:
-        """One request on a connection of its own. `content_type=` becomes Content-Type."""
-        lines = [f"{method} {target} HTTP/1.1", "Host: node"]
-        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        lines += [] if body is None else [f"Content-Length: {len(body)}"]
-        return await self.raw("\r\n".join([*lines, "", ""]).encode() + (body or b""), method == "HEAD")
-
-    async def raw(self, data: bytes, head_only: bool = False) -> Reply:
-        reader, writer = await self.connect()
-        writer.write(data)
-        try:
-            return await read_reply(reader, head_only)
-        finally:
-            writer.close()
-            await writer.wait_closed()
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection(*self.server.address)
-
-
-async def read_reply(reader: asyncio.StreamReader, head_only: bool = False) -> Reply:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    status, *lines = head.strip().split("\r\n")
-    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-    length = 0 if head_only else int(headers.get("content-length", "0"))
-    return Reply(int(status.split()[1]), headers, await reader.readexactly(length))
-
-
-Serve = Callable[..., Awaitable[Served]]
-
-
-@pytest.fixture
-async def serve() -> AsyncIterator[Serve]:
-    """Starts nodes with servers, and stops them after the test."""
-    async with AsyncExitStack() as stack:
-
-        async def start(name: str = "n1", **settings: Any) -> Served:
-            listener = listen(ANYWHERE)
-            config = Config(name=name, gossip=ANYWHERE, http=Address(*listener.getsockname()), value_bytes_max=VALUE_BYTES_MAX, **settings)
-            node = Node(config)
-            await node.start()
-            stack.push_async_callback(node.stop, leave=False)
-            server = ApiServer(node, listener)
-            await server.start()
-            stack.push_async_callback(server.stop)
-            return Served(node, server)
-
-        yield start
-
-
-@pytest.fixture
-async def served(serve: Serve) -> Served:
-    return await serve()
-
+from tests.http_serving import NOBODY, VALUE_BYTES_MAX, Serve, Served, read_reply
 
 # -- values ----------------------------------------------------------------------------------------------------------
 
@@ -173,8 +90,65 @@ async def test_a_write_after_a_delete_has_a_greater_version(served: Served) -> N
     assert (await served.call("GET", "/kv/a")).body == b"2"
 
 
-async def test_a_condition_on_a_write_is_refused_because_it_is_not_looked_at(served: Served) -> None:
-    for name in ("If_Match", "If_None_Match", "Content_Range"):
+# Without it the express lane answers, with it aiohttp's (see test_lane.py).
+LANES = pytest.mark.parametrize("lane", [{}, {"X_Other_Lane": "1"}], ids=["express", "general"])
+
+
+@LANES
+async def test_a_write_whose_version_is_not_the_present_one_is_412_and_tells_the_present_one(served: Served, lane: dict[str, Any]) -> None:
+    first = (await served.call("PUT", "/kv/a", b"1", **lane)).headers["kv-version"]
+    second = await served.call("PUT", "/kv/a", b"2", If_Match=f'"{first}"', **lane)
+    assert (second.status, second.headers["kv-condition-scope"]) == (200, "node")
+    version = second.headers["kv-version"]
+    for condition in (f'"{first}"', f'"{first}", "other"', f'W/"{version}"'):
+        for method in ("PUT", "DELETE"):
+            failed = await served.call(method, "/kv/a", b"3" if method == "PUT" else None, If_Match=condition, **lane)
+            assert (failed.status, failed.json["key"], failed.json["version"]) == (412, "a", version)
+            assert (failed.headers["etag"], failed.headers["kv-version"]) == (f'"{version}"', version)
+            assert failed.headers["kv-condition-scope"] == "node"
+    assert served.node.get("a") == b"2"
+    assert (await served.call("GET", "/kv/a", If_Match=f'"{first}"', **lane)).status == 412
+    deleted = await served.call("DELETE", "/kv/a", If_Match=f'"other", "{version}"', **lane)
+    assert (deleted.status, deleted.headers["kv-condition-scope"]) == (200, "node")
+    # what would be 404 without a condition is 404 with it (RFC 9110 section 13.2.1)
+    assert (await served.call("DELETE", "/kv/a", If_Match=f'"{version}"', **lane)).status == 404
+
+
+@LANES
+async def test_a_write_that_wants_no_such_key_or_some_such_key_gets_what_it_wants(served: Served, lane: dict[str, Any]) -> None:
+    nothing = await served.call("PUT", "/kv/a", b"0", If_Match="*", **lane)
+    assert (nothing.status, nothing.json["version"]) == (412, None)
+    assert "etag" not in nothing.headers
+    assert (await served.call("PUT", "/kv/a", b"1", If_None_Match="*", **lane)).status == 200
+    assert (await served.call("PUT", "/kv/a", b"2", If_None_Match="*", **lane)).status == 412
+    assert (await served.call("DELETE", "/kv/a", If_None_Match="*", **lane)).status == 412
+    assert (await served.call("PUT", "/kv/a", b"3", If_Match="*", **lane)).status == 200
+    await served.call("DELETE", "/kv/a", **lane)
+    assert (await served.call("PUT", "/kv/a", b"4", If_None_Match="*", **lane)).status == 200
+    assert served.node.get("a") == b"4"
+
+
+@LANES
+async def test_a_condition_that_is_not_understood_is_400_and_changes_nothing(served: Served, lane: dict[str, Any]) -> None:
+    for condition in ("bare", '"', "", '*, "a"', '"a" "b"'):
+        for method in ("PUT", "DELETE", "GET"):
+            answer = await served.call(method, "/kv/a", b"1" if method == "PUT" else None, If_Match=condition, **lane)
+            assert (answer.status, "with the quotes" in answer.json["hint"]) == (400, True)
+    assert served.node.list() == []
+
+
+@LANES
+async def test_a_condition_is_503_before_the_node_has_settled_because_the_node_cannot_know(serve: Serve, lane: dict[str, Any]) -> None:
+    served = await serve(join=(NOBODY,))
+    assert (await served.call("PUT", "/kv/a", b"1", **lane)).status == 200
+    conditions: list[dict[str, Any]] = [{"If_Match": "*"}, {"If_None_Match": "*"}]
+    for condition in conditions:
+        assert (await served.call("PUT", "/kv/a", b"2", **condition, **lane)).status == 503
+        assert (await served.call("DELETE", "/kv/a", **condition, **lane)).status == 503
+
+
+async def test_a_condition_that_is_not_looked_at_is_refused(served: Served) -> None:
+    for name in ("If_Unmodified_Since", "Content_Range"):
         assert (await served.call("PUT", "/kv/a", b"1", **{name: "*"})).status == 501
         assert (await served.call("DELETE", "/kv/a", None, **{name: "*"})).status == 501
     assert served.node.get("a") is None
@@ -370,10 +344,15 @@ async def test_a_body_cut_off_in_the_middle_changes_nothing(served: Served, capl
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_a_body_that_never_arrives_is_given_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_module, "BODY_PAUSE_MAX_S", 0.01)
-    answer = await served.raw(b"PUT /kv/a HTTP/1.1\r\nHost: n\r\nContent-Length: 9\r\n\r\nnew")
-    assert answer.status == 408
+@pytest.mark.parametrize("more", ["", "X-Other-Lane: 1\r\n"])
+async def test_a_body_that_never_arrives_is_given_up(serve: Serve, more: str) -> None:
+    served = await serve(http_body_timeout_s=0.1)
+    reader, writer = await served.connect()
+    writer.write(f"PUT /kv/a HTTP/1.1\r\nHost: n\r\n{more}Content-Length: 9\r\n\r\nnew".encode())
+    answer = await read_reply(reader)
+    assert (answer.status, answer.headers["connection"]) == (408, "close")
+    writer.close()
+    await writer.wait_closed()
     assert served.node.get("a") is None
 
 

@@ -1,4 +1,4 @@
-"""Answers: a head and a body, rendered once and written in one piece.
+"""Answers: a head and a body, rendered once and written in one piece. Both lanes (see lane.py) send the same ones.
 
 aiohttp's own Response builds a multi-dictionary, serialises it and awaits five coroutines for each answer, which costs more than
 a node needs to find a value. An `Answer` keeps to the part of its contract that the server uses: `prepare`, `write_eof` and
@@ -7,6 +7,7 @@ a node needs to find a value. An `Answer` keeps to the part of its contract that
 
 from __future__ import annotations
 
+import logging
 import time
 from email.utils import formatdate
 from http import HTTPStatus
@@ -21,6 +22,8 @@ from kvgossip.errors import KVGossipError, LocalError
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
+
+log = logging.getLogger("kvgossip.api")
 
 OCTETS = "application/octet-stream"
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
@@ -50,23 +53,24 @@ class Answer(web.StreamResponse):
             raise ConnectionResetError("the client has gone")
         if self._open is None:
             self._open = request.keep_alive
-        transport.write(self._render(request))
+        transport.write(self.render(self._open, head_only=request.method == "HEAD", http_1_0=request.version == HttpVersion10))
         # A client that sends requests and reads no answers waits here instead of filling this node's memory.
         await request.writer.drain()
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Everything was written by `prepare`."""
 
-    def _render(self, request: web.BaseRequest) -> bytes:
+    def render(self, keep_open: bool, *, head_only: bool, http_1_0: bool = False) -> bytes:
+        """The bytes of the answer, to a client whose connection stays open after it, or does not."""
         head = _STATUS_LINES[self._status] + self._head
-        if not self._open:
+        if not keep_open:
             head += "Connection: close\r\n"
-        elif request.version == HttpVersion10:
+        elif http_1_0:
             head += "Connection: keep-alive\r\n"
         if self._content is None:
             return (head + "\r\n").encode("latin-1")
         head += f"Content-Length: {len(self._content)}\r\n\r\n"
-        return head.encode("latin-1") + (b"" if request.method == "HEAD" else self._content)
+        return head.encode("latin-1") + (b"" if head_only else self._content)
 
 
 class Answers:
@@ -88,8 +92,12 @@ class Answers:
         """The lines that all answers share, and these."""
         return self._shared_lines() + head
 
-    def failure(self, error: KVGossipError) -> Answer:
-        return self.problem(status_of(error), str(error), hint_of(error), head_of(error))
+    def failure(self, error: Exception, method: str, target: str) -> Answer:
+        """What is told of an error: whose fault it is, or that it is a bug, which the log then explains."""
+        if isinstance(error, KVGossipError):
+            return self.problem(status_of(error), str(error), hint_of(error), head_of(error))
+        log.error("%s %s failed", method, target, exc_info=error)
+        return self.problem(500, "the node failed to answer", "this is a bug of kvgossip: its log has the details")
 
     def problem(self, status: int, error: str, hint: str = "", head: str = "") -> Answer:
         # Where the parser is the one in Python, a path may hold bytes that are no UTF-8, as surrogates.

@@ -9,11 +9,20 @@ from aiohttp import HttpVersion11, StreamReader, web
 from kvgossip.api.errors import RequestError
 from kvgossip.errors import ValueTooLargeError
 
-BODY_PAUSE_MAX_S = 30.0
-"""A body that does not move for so long is given up: 408."""
+BODY_BYTES_PER_S_MIN = 16 * 1024
+"""A body may take `http_body_timeout_s`, and longer by its length at this rate: what comes slower is given up, steady as it may be."""
 
 
-async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
+def body_patience_s(length: int, timeout_s: float) -> float:
+    """How long a body of this length may take."""
+    return timeout_s + length / BODY_BYTES_PER_S_MIN
+
+
+def late_body() -> RequestError:
+    return RequestError(408, "the body did not arrive in time", "nothing was changed")
+
+
+async def read_body(request: web.BaseRequest, bytes_max: int, timeout_s: float) -> bytes:
     """The whole body. Raises ValueTooLargeError beyond `bytes_max`, where the length is announced before reading any of it."""
     content = request.content
     if content.is_eof():
@@ -26,20 +35,21 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
         raise _too_large(bytes_max)
     if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11 and request.transport:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    length = request.content_length
+    try:
+        async with asyncio.timeout(body_patience_s(bytes_max if length is None else length, timeout_s)):
+            return await _whole(content, bytes_max)
+    except TimeoutError:
+        raise late_body() from None
+
+
+async def _whole(content: StreamReader, bytes_max: int) -> bytes:
     body = bytearray()
     while not content.at_eof():
-        body += await _next_part(content)
+        body += await content.readany()
         if len(body) > bytes_max:
             raise _too_large(bytes_max)
     return bytes(body)
-
-
-async def _next_part(content: StreamReader) -> bytes:
-    try:
-        async with asyncio.timeout(BODY_PAUSE_MAX_S):
-            return await content.readany()
-    except TimeoutError:
-        raise RequestError(408, "the body did not arrive", "nothing was changed") from None
 
 
 def _too_large(bytes_max: int) -> ValueTooLargeError:

@@ -14,7 +14,7 @@ from msgspec import Meta
 from kvgossip import __version__
 from kvgossip.api.answer import Answer, Answers
 from kvgossip.api.body import read_body
-from kvgossip.api.errors import RETRY_AFTER_S, RequestError
+from kvgossip.api.errors import RETRY_AFTER, RequestError
 from kvgossip.protocol.effect import PoolKind
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.message import Holding
@@ -61,13 +61,15 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 class ClusterRoutes:
     """Questions about the cluster and commands to this node. `left` is set once the node has left on request: then the process may end.
 
-    `watching` tells of those who watch over HTTP.
+    `watching` tells of those who watch over HTTP, `connections` of all connections.
     """
 
-    def __init__(self, node: Node, answers: Answers, watching: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, node: Node, answers: Answers, watching: Callable[[], dict[str, Any]], connections: Callable[[], dict[str, int]]
+    ) -> None:
         self._node = node
         self._answers = answers
-        self._watching = watching
+        self._watching, self._connections = watching, connections
         self.left = asyncio.Event()
 
     async def healthz(self, request: web.BaseRequest, query: str) -> Answer:
@@ -80,7 +82,7 @@ class ClusterRoutes:
             return self._answers.json(200, {"settled": True})
         hint = "the node answers reads once it has exchanged with a settled member, or after `kvgossip settle`"
         document = {"error": "the node has not settled yet", "hint": hint, "settled": False}
-        return self._answers.json(503, document, f"Retry-After: {RETRY_AFTER_S}\r\n")
+        return self._answers.json(503, document, RETRY_AFTER)
 
     async def members(self, request: web.BaseRequest, query: str) -> Answer:
         """The members of the own datacenter; on a gateway then those of the WAN pool, which has addresses of its own."""
@@ -89,11 +91,12 @@ class ClusterRoutes:
         return self._answers.json(200, {"members": told})
 
     async def status(self, request: web.BaseRequest, query: str) -> Answer:
-        return self._answers.json(200, {"version": __version__, **self._node.status(), "watching": self._watching()})
+        told = {"watching": self._watching(), "connections": self._connections()}
+        return self._answers.json(200, {"version": __version__, **self._node.status(), **told})
 
     async def join(self, request: web.BaseRequest, query: str) -> Answer:
         """Joins through any of these addresses; answers when a member has answered, or with the reason why none did."""
-        told = await _command(request, JoinBody, 'send {"addresses": ["HOST:PORT", ...]}')
+        told = await self._command(request, JoinBody, 'send {"addresses": ["HOST:PORT", ...]}')
         await self._node.join(*told.addresses, wan=told.wan)
         return self._answers.json(200, {"joined": True, "members": len(self._node.gateways() if told.wan else self._node.members())})
 
@@ -112,18 +115,18 @@ class ClusterRoutes:
 
     async def block(self, request: web.BaseRequest, query: str) -> Answer:
         """From now on this node drops everything of a member, an address or a network."""
-        told = await _command(request, BlockBody, BLOCK_HINT)
+        told = await self._command(request, BlockBody, BLOCK_HINT)
         self._node.block(told.target)
         return self._answers.json(200, {"blocked": self._node.status()["blocked"]})
 
     async def unblock(self, request: web.BaseRequest, query: str) -> Answer:
-        told = await _command(request, BlockBody, BLOCK_HINT)
+        told = await self._command(request, BlockBody, BLOCK_HINT)
         self._node.unblock(told.target)
         return self._answers.json(200, {"blocked": self._node.status()["blocked"]})
 
     async def force_leave(self, request: web.BaseRequest, query: str) -> Answer:
         """Declares a member left that does not answer; with "prune" everybody forgets it."""
-        told = await _command(request, ForceLeaveBody, 'send {"name": NAME, "prune": true|false}')
+        told = await self._command(request, ForceLeaveBody, 'send {"name": NAME, "prune": true|false}')
         self._node.force_leave(told.name, prune=told.prune)
         return self._answers.json(200, {"name": told.name, "pruned": told.prune})
 
@@ -134,7 +137,7 @@ class ClusterRoutes:
     async def change_keyring(self, request: web.BaseRequest, query: str) -> Answer:
         """Installs, uses or removes a key on all nodes; answers what they have then."""
         try:
-            told = await _command(request, KeyringBody, KEYRING_HINT)
+            told = await self._command(request, KeyringBody, KEYRING_HINT)
         except RequestError as error:
             # what does not fit may be a key: show nothing of it
             raise RequestError(error.status, "the order does not fit", KEYRING_HINT) if error.status == 400 else error from None
@@ -154,18 +157,17 @@ class ClusterRoutes:
         ]
         return self._answers.json(200, {"nodes": nodes, "complete": not any(held.problem for held in found)})
 
+    async def _command(self, request: web.BaseRequest, kind: type[Body], hint: str) -> Body:
+        """What an operator asks for. Raises RequestError where a foreign page asks, or the body does not fit."""
+        _refuse_foreign_page(request)
+        body = await read_body(request, COMMAND_BYTES_MAX, self._node.config.http_body_timeout_s)
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise RequestError(400, f"the body does not fit: {error}", hint) from None
+
     def _member(self, member: Member, pool: PoolKind) -> dict[str, Any]:
         return {**_record(member, pool), "self": member.name == self._node.name, "blocked": self._node.is_blocked(member)}
-
-
-async def _command(request: web.BaseRequest, kind: type[Body], hint: str) -> Body:
-    """What an operator asks for. Raises RequestError where a foreign page asks, or the body does not fit."""
-    _refuse_foreign_page(request)
-    body = await read_body(request, COMMAND_BYTES_MAX)
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(400, f"the body does not fit: {error}", hint) from None
 
 
 def _refuse_foreign_page(request: web.BaseRequest) -> None:

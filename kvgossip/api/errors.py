@@ -12,12 +12,13 @@ from kvgossip.errors import (
     LocalError,
     NotFoundError,
     NotSettledError,
+    OverloadedError,
     StillAliveError,
     StorageError,
     ValueTooLargeError,
 )
 
-RETRY_AFTER_S = 1
+RETRY_AFTER = "Retry-After: 1\r\n"
 
 
 class RequestError(LocalError):
@@ -57,10 +58,22 @@ def head_of(error: KVGossipError) -> str:
     """The header lines that belong to the answer."""
     if isinstance(error, RequestError):
         return error.head
-    return f"Retry-After: {RETRY_AFTER_S}\r\n" if isinstance(error, NotSettledError) else ""
+    return RETRY_AFTER if isinstance(error, (NotSettledError, OverloadedError)) else ""
 
 
 def hint_of(error: KVGossipError) -> str:
     if error.hint or not isinstance(error, NotSettledError):
         return error.hint
     return "the node is catching up with its cluster: try again, ask another node, or accept what it has with `kvgossip settle`"
+
+
+def not_http(reason: str) -> RequestError:
+    """`reason`: what a parser says."""
+    reason = reason.strip().partition("\n")[0].rstrip(":. ")
+    return RequestError(
+        400, f"this is no request of HTTP/1.1: {reason}", "the connection is closed: where the next request starts is not known"
+    )
+
+
+def head_too_long(bytes_max: int) -> RequestError:
+    return RequestError(431, "the head of the request is too long", f"it may have {bytes_max} bytes, which is http_head_bytes_max")

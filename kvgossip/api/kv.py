@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
 from kvgossip.api.answer import OCTETS, Answer, Answers
 from kvgossip.api.body import read_body
+from kvgossip.api.condition import Condition, condition_of
 from kvgossip.api.errors import RequestError
 from kvgossip.api.target import decode_key, parameters
 from kvgossip.errors import LocalError, NotSettledError
@@ -19,18 +21,27 @@ if TYPE_CHECKING:
 LIST_LIMIT = 100
 LIST_LIMIT_MAX = 1000
 # To store a value although its condition was not looked at would break the promise that these headers make to a client.
-_CONDITIONS = ("If-Match", "If-None-Match", "If-Unmodified-Since", "Content-Range")
+_NOT_OFFERED = ("If-Unmodified-Since", "Content-Range")
+CHECKED_HERE = "KV-Condition-Scope: node\r\n"
+"""Goes with every write that had a condition: this node checked it, alone, against what it has heard. It is no lock of the cluster."""
+FAILED_HINT = "nothing was changed; read the key again, and write with the version that you then see"
 
 
-class KeyRoutes:
-    """GET, HEAD, PUT and DELETE of /kv/{key}, and GET of /kv."""
+class Reply(NamedTuple):
+    """An answer, and what it must wait for: None, or until the write that it tells of is on the disk, or has failed to get there."""
+
+    answer: Answer
+    durable: asyncio.Future[None] | None
+
+
+class Keys:
+    """What can be done with one key: the same code whichever lane a request came by (see lane.py). All raise KVGossipError."""
 
     def __init__(self, node: Node, answers: Answers) -> None:
         self._node = node
         self._answers = answers
-        self._value_bytes_max = node.config.value_bytes_max
 
-    async def get(self, request: web.BaseRequest, encoded_key: str) -> Answer:
+    def get(self, encoded_key: str, condition: Condition | None) -> Answer:
         """The raw bytes with their content type; `ETag` and `KV-Version` are the version. 304 when If-None-Match names it."""
         key = decode_key(encoded_key)
         record = self._node.record(key)
@@ -38,33 +49,79 @@ class KeyRoutes:
             check_key(key)
             return self._absent(key)
         version = _version_in(record)
-        if "If-None-Match" in request.headers and _names(request.headers["If-None-Match"], version):
-            return self._answers.octets(304, None, _version_lines(version))
+        if condition is not None and not condition.holds(version):
+            return self._unchanged(version) if condition.matches(version) else self._failed(key, version)
         content_type, value = _content_of(key, record)
         return self._answers.octets(200, value, f"Content-Type: {content_type}\r\n{_version_lines(version)}")
 
-    async def put(self, request: web.BaseRequest, encoded_key: str) -> Answer:
-        """Stores the body. The value changes only after the whole body has arrived."""
+    def put(self, encoded_key: str, value: bytes, content_type: str | None, condition: Condition | None) -> Reply:
+        """Stores the value if the condition holds here and now."""
         key = decode_key(encoded_key)
-        _refuse_conditions(request)
-        content_type = _content_type_of(request)
-        value = await read_body(request, self._value_bytes_max)
-        entry = await self._node.put(key, value, content_type=content_type)
-        version = str(entry.version)
-        return self._answers.json(200, {"key": key, "version": version}, _version_lines(version))
+        content_type = _checked(content_type)
+        if condition is not None:
+            check_key(key)
+            current = self._version_of(key)
+            if not condition.holds(current):
+                return Reply(self._failed(key, current), None)
+        record, durable = self._node.begin_put(key, value, content_type=content_type)
+        version = _version_in(record)
+        head = _version_lines(version) + (CHECKED_HERE if condition is not None else "")
+        return Reply(self._answers.json(200, {"key": key, "version": version}, head), durable)
 
-    async def delete(self, request: web.BaseRequest, encoded_key: str) -> Answer:
-        """200 with the version of the death certificate; 404 when there was nothing to delete."""
+    def delete(self, encoded_key: str, condition: Condition | None) -> Reply:
+        """200 with the version of the death certificate; 404 when there was nothing to delete, whatever the condition."""
         key = decode_key(encoded_key)
-        _refuse_conditions(request)
         check_key(key)
-        certificate = await self._node.delete(key)
-        if certificate is None:
+        if condition is not None:
+            current = self._version_of(key)
+            if current is not None and not condition.holds(current):
+                return Reply(self._failed(key, current), None)
+        written = self._node.begin_delete(key)
+        if written is None:
             if not self._node.settled:
                 raise NotSettledError("the node has not caught up yet, so it cannot tell whether this key exists")
-            return self._absent(key)
-        version = str(certificate.version)
-        return self._answers.json(200, {"key": key, "version": version, "deleted": True}, f"KV-Version: {version}\r\n")
+            return Reply(self._absent(key), None)
+        version = _version_in(written.record)
+        head = f"KV-Version: {version}\r\n" + (CHECKED_HERE if condition is not None else "")
+        return Reply(self._answers.json(200, {"key": key, "version": version, "deleted": True}, head), written.durable)
+
+    def _version_of(self, key: str) -> str | None:
+        """The version that a condition is about. Raises NotSettledError where this node cannot know it."""
+        record = self._node.record(key)
+        return None if record is None or is_dead(record) else _version_in(record)
+
+    def _absent(self, key: str) -> Answer:
+        return self._answers.json(404, {"error": "there is no such key", "hint": "keys are exact, GET /kv?prefix= lists them", "key": key})
+
+    def _unchanged(self, version: str) -> Answer:
+        return self._answers.octets(304, None, _version_lines(version))
+
+    def _failed(self, key: str, version: str | None) -> Answer:
+        document = {"error": "the condition does not hold on this node", "hint": FAILED_HINT, "key": key, "version": version}
+        return self._answers.json(412, document, (_version_lines(version) if version else "") + CHECKED_HERE)
+
+
+class KeyRoutes:
+    """GET, HEAD, PUT and DELETE of /kv/{key} as aiohttp hands them over, and GET of /kv."""
+
+    def __init__(self, node: Node, keys: Keys, answers: Answers) -> None:
+        self._node, self._keys, self._answers = node, keys, answers
+        self._value_bytes_max = node.config.value_bytes_max
+        self._body_timeout_s = node.config.http_body_timeout_s
+
+    async def get(self, request: web.BaseRequest, encoded_key: str) -> Answer:
+        return self._keys.get(encoded_key, _condition_of(request))
+
+    async def put(self, request: web.BaseRequest, encoded_key: str) -> Answer:
+        """The value changes only after the whole body has arrived."""
+        _refuse_headers(request)
+        condition = _condition_of(request)
+        value = await read_body(request, self._value_bytes_max, self._body_timeout_s)
+        return await _done(self._keys.put(encoded_key, value, request.headers.get("Content-Type"), condition))
+
+    async def delete(self, request: web.BaseRequest, encoded_key: str) -> Answer:
+        _refuse_headers(request)
+        return await _done(self._keys.delete(encoded_key, _condition_of(request)))
 
     async def list(self, request: web.BaseRequest, query: str) -> Answer:
         """The live keys in order, a page at a time, without their values. `after` of a page asks for the next one, null ends it."""
@@ -82,21 +139,43 @@ class KeyRoutes:
         ]
         return self._answers.json(200, {"entries": page, "after": page[-1]["key"] if len(entries) > limit else None})
 
-    def _absent(self, key: str) -> Answer:
-        return self._answers.json(404, {"error": "there is no such key", "hint": "keys are exact, GET /kv?prefix= lists them", "key": key})
+
+def failure_of(durable: asyncio.Future[None]) -> Exception | None:
+    """Why a write that has ended is not on the disk; None: it is."""
+    if durable.cancelled():
+        return LocalError("the node stopped before the write was on its disk", "write again; it may be there, or not")
+    error = durable.exception()
+    return LocalError(f"the write failed: {error!r}") if error is not None and not isinstance(error, Exception) else error
 
 
-def _refuse_conditions(request: web.BaseRequest) -> None:
+async def _done(reply: Reply) -> Answer:
+    """The answer, once what it tells cannot be lost any more."""
+    if reply.durable is not None:
+        await asyncio.wait((reply.durable,))
+        if (error := failure_of(reply.durable)) is not None:
+            raise error
+    return reply.answer
+
+
+def _condition_of(request: web.BaseRequest) -> Condition | None:
     headers = request.headers
-    for name in _CONDITIONS:
+    if "If-Match" in headers or "If-None-Match" in headers:
+        return condition_of(*(", ".join(headers.getall(name)) if name in headers else None for name in ("If-Match", "If-None-Match")))
+    return None
+
+
+def _refuse_headers(request: web.BaseRequest) -> None:
+    headers = request.headers
+    for name in _NOT_OFFERED:
         if name in headers:
             raise RequestError(501, f"{name} is not offered for writes", "nothing was changed; leave the header out")
     if headers.get("Content-Encoding", "identity") != "identity":
         raise RequestError(415, "encoded bodies are not taken", "nothing was changed; send the value as it is")
 
 
-def _content_type_of(request: web.BaseRequest) -> str | None:
-    content_type = request.headers.get("Content-Type") or None
+def _checked(content_type: str | None) -> str | None:
+    if not content_type:
+        return None
     try:
         check_content_type(content_type)
     except LocalError as error:
@@ -134,8 +213,3 @@ def _sendable(content_type: str | None) -> str:
     except LocalError:
         return OCTETS
     return content_type or OCTETS
-
-
-def _names(condition: str, version: str) -> bool:
-    tags = [tag.strip().removeprefix("W/") for tag in condition.split(",")]
-    return "*" in tags or f'"{version}"' in tags

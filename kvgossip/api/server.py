@@ -1,37 +1,38 @@
 """The server: a listening socket, a route table, and one place where failures become answers.
 
-It is aiohttp's low-level server with a table of its own: a dozen fixed paths and one prefix need no router, and the path must not be
-normalised before it is a key.
+Two lanes serve its connections: lane.py the requests for single keys, general.py all others. The table is our own: a dozen fixed paths and
+one prefix need no router, and the path must not be normalised before it is a key.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import socket
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import http_exceptions, web
 
 from kvgossip.api.answer import Answer, Answers
 from kvgossip.api.cluster import ClusterRoutes
+from kvgossip.api.connections import Connections
 from kvgossip.api.errors import RequestError
-from kvgossip.api.kv import KeyRoutes
+from kvgossip.api.general import General
+from kvgossip.api.kv import KeyRoutes, Keys
+from kvgossip.api.lane import Lane
 from kvgossip.api.stream import Hub
-from kvgossip.api.target import escape_target, parameters, split_target
+from kvgossip.api.target import parameters, split_target
 from kvgossip.api.watch import WatchRoutes
 from kvgossip.config import Address
-from kvgossip.errors import ConfigError, KVGossipError
+from kvgossip.errors import ConfigError
+from kvgossip.runtime.listener import Listener
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
 
 STOP_GRACE_S = 2.0
 """How long requests under way may take to finish when the server stops."""
-
-log = logging.getLogger("kvgossip.api")
 
 Handler = Callable[[web.BaseRequest, str], Awaitable[Answer]]
 """The second argument is the encoded key for /kv/{key}, the query for all others."""
@@ -60,10 +61,13 @@ class ApiServer:
     """Serves `node` on `listener` between `start()` and `stop()`; it owns the socket, not the node."""
 
     def __init__(self, node: Node, listener: socket.socket) -> None:
+        self._node = node
         self._answers = Answers(node)
         self._hub = Hub()
         self._watching = WatchRoutes(node, self._answers, self._hub)
-        keys, cluster = KeyRoutes(node, self._answers), ClusterRoutes(node, self._answers, self._watching.statistics)
+        self._keys = Keys(node, self._answers)
+        keys = KeyRoutes(node, self._keys, self._answers)
+        cluster = ClusterRoutes(node, self._answers, self._watching.statistics, self.statistics)
         self.left = cluster.left
         self._key_methods = _methods(GET=keys.get, PUT=keys.put, DELETE=keys.delete)
         self._paths = {
@@ -81,40 +85,48 @@ class ApiServer:
             "/force-leave": _methods(POST=cluster.force_leave),
             "/keyring": _methods(GET=cluster.keyring, POST=cluster.change_keyring),
         }
-        self._listener = listener
-        self._runner: web.ServerRunner | None = None
+        self._socket = listener
+        self._listener: Listener | None = None
+        self._general: General | None = None
+        self._connections: Connections | None = None
 
     @property
     def address(self) -> Address:
-        host, port = self._listener.getsockname()[:2]
+        host, port = self._socket.getsockname()[:2]
         return Address(host, port)
 
     async def start(self) -> None:
-        self._runner = web.ServerRunner(_Server(self.answer, self._answers), shutdown_timeout=STOP_GRACE_S)
-        await self._runner.setup()
-        await web.SockSite(self._runner, self._listener).start()
+        config = self._node.config
+        connections = self._connections = Connections(config)
+        general = self._general = General(self.answer, config, self._answers, connections)
+        self._socket.setblocking(False)
+        self._listener = Listener(self._socket, lambda: Lane(config, self._keys, self._answers, connections, general), connections.counts)
 
     async def stop(self) -> None:
         """Takes no more requests, lets those under way finish for a moment, and closes the socket."""
         await self._hub.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
-        self._listener.close()
+        if self._listener is not None and self._general is not None and self._connections is not None:
+            await self._listener.close()
+            await asyncio.gather(self._connections.close(STOP_GRACE_S), self._general.shutdown(STOP_GRACE_S))
+        self._socket.close()
+
+    def statistics(self) -> dict[str, int]:
+        """How many connections there are, and what became of all so far and of their requests, by name."""
+        if self._connections is None:
+            return {}
+        return {"connections_open": len(self._connections), **self._connections.counts}
 
     async def answer(self, request: web.BaseRequest) -> Answer:
         """The answer to any request; every failure that is not the connection's own becomes one."""
         try:
             handler, argument = self._handler_of(request)
             return await handler(request, argument)
-        except KVGossipError as error:
-            return self._answers.failure(error)
         except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
             return self._answers.problem(400, f"the body cannot be read: {type(error).__name__}", "nothing was changed")
         except ConnectionError:
             raise
-        except Exception:
-            log.exception("%s %s failed", request.method, request.raw_path)
-            return self._answers.problem(500, "the node failed to answer", "this is a bug of kvgossip: its log has the details")
+        except Exception as error:
+            return self._answers.failure(error, request.method, request.raw_path)
 
     def _handler_of(self, request: web.BaseRequest) -> tuple[Handler, str]:
         path, query = split_target(request.raw_path)
@@ -145,50 +157,3 @@ def _cannot_listen(address: Address, error: OSError) -> ConfigError:
     return ConfigError(
         f"cannot listen for HTTP on {address}: {error.strerror or error}", "choose an address of this machine with --http HOST:PORT"
     )
-
-
-class _Server(web.Server):
-    """web.Server with our connections."""
-
-    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[Answer]], answers: Answers) -> None:
-        super().__init__(handler)
-        self._answers = answers
-
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, self._answers)
-
-
-class _Connection(web.RequestHandler):
-    """web.RequestHandler that takes paths as curl sends them, and that answers what is no HTTP with our JSON and without a traceback."""
-
-    __slots__ = ("_answers",)
-
-    def __init__(self, server: _Server, answers: Answers) -> None:
-        # A value is stored as it was sent, so nothing is decompressed (body.py refuses encodings).
-        super().__init__(server, loop=asyncio.get_running_loop(), access_log=None, auto_decompress=False)  # type: ignore[arg-type]
-        self._answers = answers
-
-    def data_received(self, data: bytes) -> None:
-        if not data.isascii() and self._is_idle():
-            data = escape_target(data)
-        super().data_received(data)
-
-    def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> web.StreamResponse:
-        if isinstance(exc, (http_exceptions.HttpProcessingError, ConnectionError)):
-            log.debug("not HTTP from %s: %s", request.remote, exc)
-        else:
-            log.error("a connection failed", exc_info=exc)
-        answer = self._answers.problem(status, (message or "not an HTTP request").partition("\n")[0].rstrip(":"), "speak HTTP/1.1")
-        answer.force_close()
-        return answer
-
-    def log_exception(self, *args: Any, **kw: Any) -> None:
-        # A body that the client broke was answered already; aiohttp meets the same error again when it skips the rest.
-        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
-            log.error(*args, **kw)
-
-    def _is_idle(self) -> bool:
-        """Whether the next byte starts a request: bytes of a body must never be touched."""
-        return self._request_count == 0 or (self._waiter is not None and not self._waiter.done())

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from kvgossip.api.answer import Answer, Answers
 from kvgossip.api.duration import duration_s
-from kvgossip.api.errors import RETRY_AFTER_S, RequestError
+from kvgossip.api.errors import RETRY_AFTER, RequestError
 from kvgossip.api.event import VALUES, Form, cursor_of, document, told
 from kvgossip.api.stream import Hub
 from kvgossip.api.target import parameters
@@ -55,7 +55,7 @@ class WatchRoutes:
         follower = self._node.follow(form.topic, since)
         if len(self._hub) + self._polls >= self._node.config.watchers_max:
             limit = f"watchers_max is {self._node.config.watchers_max}"
-            raise RequestError(503, "this node has too many watchers", f"{limit}; ask another node", f"Retry-After: {RETRY_AFTER_S}\r\n")
+            raise RequestError(503, "this node has too many watchers", f"{limit}; ask another node", RETRY_AFTER)
         if polls:
             return await self._poll(request, form, follower, timeout_s)
         if request.method == "HEAD":

@@ -30,7 +30,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from kvgossip.errors import StorageError
+from kvgossip.errors import OverloadedError, StorageError
 from kvgossip.protocol.effect import Changed, Dropped, Persist, Quarantined
 from kvgossip.runtime.quarantine import QUARANTINE, Quarantine
 from kvgossip.runtime.storage import ENTRY, FACT, Storage
@@ -102,14 +102,20 @@ class Commits:
 
     # -- who waits ---------------------------------------------------------------------------------------------------
 
+    def check(self) -> None:
+        """Raises StorageError while the disk takes nothing, OverloadedError while so much waits for it that a write may not be made."""
+        if self.fault is not None:
+            raise self.fault
+        if self._piece_bytes >= WAITING_BYTES_MAX:
+            raise OverloadedError(f"{self._piece_bytes} bytes wait for the disk of this node", "write again in a moment, or more slowly")
+
     async def admit(self) -> None:
         """Returns when a write may be made. Raises StorageError while the disk takes nothing."""
         while True:
-            if self.fault is not None:
-                raise self.fault
-            if self._piece_bytes < WAITING_BYTES_MAX:
-                return
-            await self.durable()
+            try:
+                return self.check()
+            except OverloadedError:
+                await self.durable()
 
     def durable(self) -> asyncio.Future[None]:
         """Done when everything taken so far is on the disk. Its exception is StorageError when that failed."""

@@ -12,17 +12,17 @@ import builtins
 import re
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvgossip.config import Address, Config, parse_address, wan_config
 from kvgossip.errors import ConfigError, KeyringError, LocalError, NotSettledError
 from kvgossip.protocol.effect import Changed, Effect, Now, PoolKind
-from kvgossip.protocol.entry import Entry
+from kvgossip.protocol.entry import Entry, entry_of
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Holding
@@ -48,6 +48,13 @@ if TYPE_CHECKING:
 JOIN_TIMEOUT_S = 10.0
 FAREWELL_TIMEOUT_S = 5.0
 NAME_CHARACTERS_MAX = 128
+
+
+class Written(NamedTuple):
+    """A write that was done: its record (see protocol/entry.py), and when it is on the disk. None: there is nothing to wait for."""
+
+    record: bytes
+    durable: asyncio.Future[None] | None
 
 
 class Node:
@@ -196,27 +203,40 @@ class Node:
     async def put(self, key: str, value: bytes | str, *, content_type: str | None = None) -> Entry:
         """Write; text is stored as UTF-8. Returns the entry with its version, with a data directory once it is on the disk.
 
-        Raises BadKeyError or ValueTooLargeError; StorageError when the disk does not take it.
+        Raises BadKeyError or ValueTooLargeError; StorageError when the disk does not take it. Waits while too much waits for the disk.
         """
-        encoded = value.encode() if isinstance(value, str) else value
-        return _written(await self._write(lambda replica, now: replica.put(key, encoded, now, content_type)))
+        await self._admission()
+        written = self.begin_put(key, value.encode() if isinstance(value, str) else value, content_type=content_type)
+        return await _finished(key, written)
 
     async def delete(self, key: str) -> Entry | None:
         """Delete; returns the death certificate, None when there was nothing to delete. Durable, and raises, as `put`."""
-        effects = await self._write(lambda replica, now: replica.delete(key, now))
-        return _written(effects) if effects else None
+        await self._admission()
+        written = self.begin_delete(key)
+        return None if written is None else await _finished(key, written)
 
-    async def _write(self, write: Callable[[Replica, Now], builtins.list[Effect]]) -> builtins.list[Effect]:
-        """Give an input to the replica; what it has written is on the disk when this returns."""
+    def begin_put(self, key: str, value: bytes, *, content_type: str | None = None) -> Written:
+        """What `put` does, without waiting for anything: for those who answer many writes at once.
+
+        Raises as `put`, and OverloadedError where `put` would wait.
+        """
+        driver, now = self._running, read_clocks()
+        if driver.commits is not None:
+            driver.commits.check()
+        return _written(driver, driver.replica.put(key, value, now, content_type), now)
+
+    def begin_delete(self, key: str) -> Written | None:
+        """What `delete` does, without waiting for anything. Raises as `begin_put`."""
+        driver, now = self._running, read_clocks()
+        if driver.commits is not None:
+            driver.commits.check()
+        effects = driver.replica.delete(key, now)
+        return _written(driver, effects, now) if effects else None
+
+    async def _admission(self) -> None:
         commits = self._running.commits
         if commits is not None:
             await commits.admit()
-        driver, now = self._running, read_clocks()
-        effects = write(driver.replica, now)
-        driver.do(effects, now)
-        if effects and commits is not None:
-            await commits.durable()
-        return effects
 
     def get(self, key: str) -> bytes | None:
         """The value, None if there is none or it was deleted. Raises NotSettledError before the node has settled."""
@@ -418,11 +438,18 @@ def _partition(watch: PartitionWatch, now: Now) -> dict[str, Any] | None:
     return None if watch.since_s is None else {"age_s": round(now.monotonic_s - watch.since_s, 3), "lost": watch.lost}
 
 
-def _written(effects: Sequence[Effect]) -> Entry:
-    """The entry of a write: its Changed is always the first effect."""
+def _written(driver: Driver, effects: Sequence[Effect], now: Now) -> Written:
+    """Perform what a write asks for: its Changed is always the first effect."""
+    driver.do(effects, now)
     changed = effects[0]
     assert isinstance(changed, Changed)
-    return changed.new
+    return Written(changed.new_record, driver.commits.durable() if driver.commits is not None else None)
+
+
+async def _finished(key: str, written: Written) -> Entry:
+    if written.durable is not None:
+        await written.durable
+    return entry_of(key, written.record)
 
 
 def _added_up(statistics: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -1,0 +1,106 @@
+"""RequestParser: one head at a time, read by httptools, and written anew for those who read it after us."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from kvgossip.api.target import escape_target
+from kvgossip.errors import RemoteError
+
+
+class RequestParser:
+    """Give it exact heads, each up to its empty line, and then its body by its length: all other bytes are refused.
+
+    `target` and `headers` are those of the last head, as they were sent; `found` has the headers by their names in lower case.
+    """
+
+    __slots__ = ("_body", "_heads", "_in_body", "_parser", "found", "headers", "target")
+
+    def __init__(self) -> None:
+        self._parser: HttpRequestParser = HttpRequestParser(self)
+        self._body: list[bytes] = []
+        self._in_body = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._heads = 0
+        self.target = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.found: dict[bytes, bytes] = {}
+
+    def read_head(self, data: bytes) -> bool:
+        """False where these were but the empty lines that may stand before a request. Raises RemoteError for all but exactly one head."""
+        self._clear()
+        if not data.isascii():
+            data = escape_target(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            # its headers tell, and the lane leaves them to aiohttp, which knows no other protocol either
+            pass
+        except HttpParserError as error:
+            raise RemoteError("not_http", str(error)) from None
+        if self._heads == 1:
+            return True
+        if data.strip():
+            raise RemoteError("not_http", "not one head")
+        return False
+
+    def read_body(self, part: bytes) -> None:
+        """The next part of the body that the head has announced."""
+        self._in_body = True
+        self._parser.feed_data(part)
+        self._in_body = False
+
+    def take_body(self) -> bytes:
+        """All that was read of it."""
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        return body
+
+    @property
+    def method(self) -> bytes:
+        method: bytes = self._parser.get_method()
+        return method
+
+    @property
+    def version(self) -> str:
+        version: str = self._parser.get_http_version()
+        return version
+
+    def rewritten(self) -> bytes:
+        """The head as bytes that can be read in one way only."""
+        lines = [b"%s %s HTTP/%s" % (self.method, self.target, self.version.encode())]
+        lines += [b"%s: %s" % header for header in self.headers]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def close(self) -> None:
+        """Break the circle between this object and the C parser."""
+        del self._parser
+
+    # -- called by httptools: a second head, or bytes of a body, among those of a head make it no head ---------------
+
+    def on_url(self, target: bytes) -> None:
+        self._heads += bool(self.target)
+        self.target = target
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+        self.found[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self._heads += 1
+
+    def on_body(self, part: bytes) -> None:
+        if self._in_body:
+            self._body.append(part)
+        else:
+            self._heads += 1
+
+
+def text_of(found: Mapping[bytes, bytes], name: bytes) -> str | None:
+    """The value of a header."""
+    value = found.get(name)
+    return None if value is None else value.decode("latin-1")
