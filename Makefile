@@ -17,9 +17,10 @@ test: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
-# Every simulated fault of a thousand seeds: minutes, not part of `make test`.
+# Every simulated fault of a thousand seeds, then partitions of every shape: an hour of one processor, not part of `make test`.
 soak: $(VENV)/.demo
 	$(BIN)/kvgossip sim cluster --nodes 5-20 --seed 1 --runs 1000 --jobs 2
+	$(BIN)/kvgossip sim cluster --nodes 5-20 --datacenters 1-3 --partition-rate 0.3 --datacenter-rate 0.1 --writes 50 --runs 1000 --jobs 2
 
 $(VENV)/.demo: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("kvgossip needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'

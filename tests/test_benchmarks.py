@@ -6,7 +6,7 @@ from argparse import Namespace
 
 import pytest
 
-from benchmarks import exchange, memory, residue
+from benchmarks import exchange, membership, memory, residue
 
 
 def test_an_exchange_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,3 +53,39 @@ def test_residue_is_measured_in_small_clusters_and_large_ones() -> None:
     residue.print_rows([sites])
     assert (cluster["writes"], cluster["residue"]) == (5, 0.0)
     assert 0 < sites["residue"] < 1
+
+
+@pytest.mark.netns
+def test_membership_is_measured_on_real_agents_in_namespaces_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    why = membership.missing(["kvgossip"])
+    if why:
+        pytest.skip(why)
+    found = membership.measure_apart("kvgossip", 3, Namespace(idle_s=1.0, kills=1, calm_s=0.5))
+    membership.print_found([found])
+    assert found["bytes_a_s"] > found["packets_a_s"] * 42 > 0
+    assert found["pss_mb"] > 1
+    assert 0 < found["first_s_median"] <= found["all_s_median"]
+    assert "MISSED" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("system", "alive", "failed"),
+    [
+        ("kvgossip", b"n0: n12 at 10.0.0.2:7481 is alive", b"n0: n12 at 10.0.0.2:7481 is dead"),
+        ("serf", b"[INFO] serf: EventMemberJoin: n12 10.0.0.2", b"[INFO] serf: EventMemberFailed: n12 10.0.0.2"),
+    ],
+)
+def test_the_logs_of_agents_say_who_is_there_and_who_failed(system: str, alive: bytes, failed: bytes) -> None:
+    known = membership.SYSTEMS[system]
+    for pattern, line, other in ((known.alive, alive, failed), (known.failed, failed, alive)):
+        found = pattern.search(line)
+        assert found is not None
+        assert found[1] == b"n12"
+        assert not pattern.search(other)
+
+
+def test_what_is_worse_than_serf_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    ours = {"system": "kvgossip", "agents": 5, "cpu_percent": 9.0, "bytes_a_s": 200.0, "all_s_median": 8.0}
+    theirs = {"system": "serf", "agents": 5, "cpu_percent": 1.0, "bytes_a_s": 300.0, "all_s_median": 7.0}
+    membership.print_found([ours, theirs])
+    assert [line.split(":")[0].strip() for line in capsys.readouterr().out.splitlines() if "MISSED" in line] == ["crash to all, s"]
