@@ -7,9 +7,9 @@ A change here is a change of what nodes say to each other: read the difference, 
     > start NAME [join NAME] [cluster CLUSTER]     > run SECONDS     > skip SECONDS (not written down)     > hide KIND...
     > put NAME KEY TEXT|SIZE     > fill NAME KEY COUNT     > delete NAME KEY     > leave NAME     > crash NAME     > join NAME NAME
     > cut NAME NAME (both ways)     > deaf NAME (no datagram reaches it)     > heal     > accuse NAME OF (NAME hears that OF is suspect)
-    > block NAME OF     > unblock NAME OF     > prune NAME OF (NAME forces OF to leave, and prunes it)
     > wait NAME KEY NEED SECONDS (for those that hold it, see need.py)
-    > survey NAME
+    > survey NAME     > examine NAME
+    > block NAME OF     > unblock NAME OF     > prune NAME OF (NAME forces OF to leave, and prunes it)
     > show KEY     > count (entries)     > members
 
     1.500  a -> b   one datagram: its messages; a member in brackets: name, state, incarnation
@@ -28,10 +28,12 @@ import pytest
 
 from kvgossip.config import Config
 from kvgossip.protocol import message as wire_message
+from kvgossip.protocol.diagnosis import diagnose
 from kvgossip.protocol.effect import (
     Changed,
     Departed,
     Effect,
+    Examined,
     Held,
     Joined,
     JoinRefused,
@@ -44,7 +46,7 @@ from kvgossip.protocol.effect import (
 )
 from kvgossip.protocol.entry import Entry
 from kvgossip.protocol.member import Member, MemberState
-from kvgossip.protocol.message import Message
+from kvgossip.protocol.message import Message, Sight
 from kvgossip.protocol.need import parse_need
 from kvgossip.protocol.wire import HEADER_BYTES, Framing, encode, frame_bytes_max
 from tests.protocol_net import LAN, STRANGER, Network, address_of
@@ -56,6 +58,11 @@ REWRITE = "KVGOSSIP_REWRITE_TRANSCRIPTS"
 def of_member(known: Member) -> str:
     accuser = f" by {known.accuser}" if known.accuser else ""
     return f"[{known.name} {known.state.name.lower()} {known.incarnation}{accuser}]"
+
+
+def of_sight(seen: Sight) -> str:
+    ways = [way for way, microseconds in (("udp", seen.udp_us), ("tcp", seen.tcp_us)) if microseconds >= 0]
+    return f"{seen.name} by {'+'.join(ways) or 'nothing'}"
 
 
 def of_entry(entry: Entry | None) -> str:
@@ -92,6 +99,9 @@ WORDS: dict[type, Callable[..., str]] = {
     wire_message.Enquire: lambda told: f"Enquire {told.key}",
     wire_message.Measure: lambda told: f"Measure by {len(told.symbols) // 12} symbols",
     wire_message.Measured: lambda told: f"Measured {told.keys}",
+    wire_message.Examine: lambda told: f"Examine {' '.join(told.subjects)}".rstrip(),
+    wire_message.Condition: lambda told: f"Condition of {told.sender}",
+    wire_message.Sights: lambda told: "Sights " + " ".join(map(of_sight, told.seen)),
     wire_message.Push: lambda told: f"Push {of_pairs(told.entries)}",
 }
 
@@ -122,6 +132,8 @@ def of_effect(effect: Effect) -> str:
             return f"joined {effect.name}"
         case JoinRefused() | Log():
             return f"{type(effect).__name__}: {effect.text}"
+        case Examined():
+            return "  ".join(f"Finding {finding.code}: {finding.text}" for finding in diagnose(effect.report)) or "examined: healthy"
         case Settled() | Departed():
             return type(effect).__name__.lower()
     return ""
@@ -238,6 +250,9 @@ class Stage:
     def accuse(self, name: str, of: str) -> None:
         accused = msgspec.structs.replace(self.net.replicas[of].member, state=MemberState.SUSPECT, accuser="somebody")
         self.net.perform(name, self.net.replicas[name].receive(LAN.frame([encode(accused)]), STRANGER, self.net.now(name)))
+
+    def examine(self, name: str) -> None:
+        self.net.perform(name, self.net.replicas[name].examine(self.net.now(name)))
 
     def block(self, name: str, of: str) -> None:
         self.net.perform(name, self.net.replicas[name].block(of, self.net.now(name)))

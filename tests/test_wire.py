@@ -18,11 +18,13 @@ from kvgossip.protocol.message import (
     Bodies,
     Busy,
     Compare,
+    Condition,
     Confirm,
     Decoded,
     Differ,
     Enquire,
     Entries,
+    Examine,
     Feedback,
     Fetch,
     Gossip,
@@ -47,6 +49,8 @@ from kvgossip.protocol.message import (
     Push,
     Refused,
     Rumor,
+    Sight,
+    Sights,
     Sketch,
     Symbols,
     Want,
@@ -65,7 +69,7 @@ from kvgossip.protocol.wire import (
 from tests.protocol_net import LAN, refused
 from tests.protocol_strategies import KINDS, messages, of_kind
 
-REASONS = {"bad_magic", "unknown_format", "other_cluster", "other_pool", "bad_compression"}
+REASONS = {"bad_magic", "unknown_format", "other_cluster", "other_pool", "bad_compression", "sealed"}
 FAULTS = {"truncated", "unknown_kind", "bad_message", BAD_MEMBER}
 HEADER = LAN.frame([])
 PACKED_HEADER = HEADER[:3] + bytes((FLAG_COMPRESSED,)) + HEADER[4:]
@@ -213,6 +217,12 @@ GOLDEN: list[tuple[Message | Member, str]] = [
         KeyringReport(1, (Holding("n", "dc1", b"abcdefgh", True, ""), Holding("m", "dc2", b"", False, "why"))),
         "3d 00000024 92019295a16ea3646331c4086162636465666768c3a095a16da3646332c400c2a3776879",
     ),
+    (Examine(3, "a", ("b", "c")), "46 00000009 9303a16192a162a163"),
+    (
+        Condition(3, "b", 9, Standing.SETTLED, (1, 1), ("6b657931",), True, 2, "h:1", (("dc2", 1, 0),)),
+        "47 00000021 9a03a162090292010191a83662363537393331c302a3683a319193a36463320100",
+    ),
+    (Sights(3, "b", (Sight("c", 1, 200, -1, True, -4),)), "48 0000000f 9403a1629196a16301ccc8ffc3fcc2"),
 ]
 
 

@@ -73,6 +73,13 @@ class Client:
     async def status(self) -> Any:
         return _document(await self._call("GET", "/status"))
 
+    async def rtt(self, frm: str, to: str) -> Any:
+        """`frm`: empty for the node itself."""
+        return _document(await self._call("GET", "/rtt?" + urlencode({"from": frm, "to": to})))
+
+    async def doctor(self) -> Any:
+        return _document(await self._call("POST", "/doctor"))
+
     async def join(self, addresses: list[str], wan: bool = False) -> Any:
         return await self._command("/join", {"addresses": addresses, "wan": wan})
 

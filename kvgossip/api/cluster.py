@@ -1,4 +1,4 @@
-"""/members, /status, /healthz, /readyz, and what an operator asks of a node: /join, /leave, /settle, /block, /unblock,
+"""/members, /status, /rtt, /healthz, /readyz, and what an operator asks of a node: /doctor, /join, /leave, /settle, /block, /unblock,
 /force-leave, /keyring."""
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from kvgossip import __version__
 from kvgossip.api.answer import Answer, Answers
 from kvgossip.api.body import read_body
 from kvgossip.api.errors import RETRY_AFTER, RequestError
+from kvgossip.api.target import parameters
 from kvgossip.protocol.effect import PoolKind
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.message import Holding
@@ -94,6 +95,18 @@ class ClusterRoutes:
         told = {"watching": self._watching(), "connections": self._connections()}
         return self._answers.json(200, {"version": __version__, **self._node.status(), **told})
 
+    async def rtt(self, request: web.BaseRequest, query: str) -> Answer:
+        """The round trip between two members, `from` (this node, where it is left out) and `to`."""
+        told = parameters(query, ("from", "to"))
+        if "to" not in told:
+            raise RequestError(400, "whom to?", "ask for /rtt?to=NAME, or /rtt?from=NAME&to=NAME")
+        return self._answers.json(200, await self._node.round_trip(told.get("from") or self._node.name, told["to"]))
+
+    async def doctor(self, request: web.BaseRequest, query: str) -> Answer:
+        """Examines the cluster through this node: who reaches whom, whose clock is wrong, what else is."""
+        _refuse_foreign_page(request)
+        return self._answers.json(200, await self._node.doctor())
+
     async def join(self, request: web.BaseRequest, query: str) -> Answer:
         """Joins through any of these addresses; answers when a member has answered, or with the reason why none did."""
         told = await self._command(request, JoinBody, 'send {"addresses": ["HOST:PORT", ...]}')
@@ -167,7 +180,8 @@ class ClusterRoutes:
             raise RequestError(400, f"the body does not fit: {error}", hint) from None
 
     def _member(self, member: Member, pool: PoolKind) -> dict[str, Any]:
-        return {**_record(member, pool), "self": member.name == self._node.name, "blocked": self._node.is_blocked(member)}
+        way = self._node.round_trip_to(member, pool)
+        return {**_record(member, pool), "self": member.name == self._node.name, "blocked": self._node.is_blocked(member), **way}
 
 
 def _refuse_foreign_page(request: web.BaseRequest) -> None:

@@ -75,6 +75,8 @@ class ApiServer:
             "/watch": _methods(GET=self._watching.watch),
             "/members": _methods(GET=cluster.members),
             "/status": _methods(GET=cluster.status),
+            "/rtt": _methods(GET=cluster.rtt),
+            "/doctor": _methods(POST=cluster.doctor),
             "/healthz": _methods(GET=cluster.healthz),
             "/readyz": _methods(GET=cluster.readyz),
             "/join": _methods(POST=cluster.join),
@@ -140,7 +142,7 @@ class ApiServer:
         if handler is None:
             allowed = ", ".join(methods)
             raise RequestError(405, f"{request.method} does not fit this path", f"use {allowed}", f"Allow: {allowed}\r\n")
-        if query and path not in ("/kv", "/watch"):
+        if query and path not in ("/kv", "/watch", "/rtt"):
             parameters(query, ())
         return handler, argument
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kvgossip import __version__
-from kvgossip.cli import agent, cluster, demo, guards, keyring, keys, sim
+from kvgossip.cli import agent, cluster, demo, doctor, guards, keyring, keys, sim
 from kvgossip.cli.failure import EXIT_CODES, UNUSABLE, complain, exit_code_of, usage_message
 from kvgossip.cli.output import Format, Output, say
 from kvgossip.errors import KVGossipError
@@ -51,6 +51,7 @@ keys.register(app)
 cluster.register(app)
 guards.register(app)
 keyring.register(app)
+doctor.register(app)
 sim.register(app)
 app.command(rich_help_panel="Nodes")(version)
 

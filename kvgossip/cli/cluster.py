@@ -21,8 +21,16 @@ def members(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
         return print_json(document)
     for member in document["members"]:
         member["state"] += " (blocked)" if member["blocked"] else ""
-    columns = ("name", "state", "pool", "address", "http", "datacenter", "generation", "incarnation")
+        member["rtt"] = _rtt(member)
+    columns = ("name", "state", "pool", "address", "http", "datacenter", "rtt", "generation", "incarnation")
     print_table(columns, ([member[column] for column in columns] for member in document["members"]))
+
+
+def _rtt(member: dict[str, Any]) -> str:
+    """From the node that was asked; what is only estimated is marked."""
+    if member["rtt_ms"] is not None:
+        return f"{member['rtt_ms']:.1f} ms"
+    return "" if member["rtt_estimate_ms"] is None else f"~{member['rtt_estimate_ms']:.1f} ms"
 
 
 def status(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:

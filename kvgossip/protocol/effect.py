@@ -17,6 +17,7 @@ from kvgossip.config import Address
 from kvgossip.protocol.entry import Entry, entry_of
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Holding, Precision
+from kvgossip.protocol.report import Report
 
 
 class Now(NamedTuple):
@@ -203,7 +204,16 @@ class Departed:
     """The farewell has been said: the driver may close the sockets."""
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """An examination of this pool is over: of `asked`, one member by the other one, or, where both are empty, of all."""
+
+    asked: tuple[str, str]
+    report: Report
+    pool: PoolKind = PoolKind.LAN
+
+
 Effect = (
     Send | Changed | Dropped | Quarantined | Persist | MemberChanged | Settled | Resolve | Joined | JoinRefused | Log | Departed
-    | KeyringChanged | KeyringTold | Held | Waited | Surveyed
+    | KeyringChanged | KeyringTold | Held | Waited | Surveyed | Examined
 )  # fmt: skip

@@ -422,3 +422,61 @@ class KeyringReport(Message, frozen=True):
     kind = 61
     request: Count
     found: tuple[Holding, ...]
+
+
+# -- examinations (70 to 79) --
+
+
+class Sight(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What one member sees of another. `state`: what it believes of it, a MemberState, -1 where it does not know the name.
+
+    Round trips in microseconds, -1 where nothing came back; that of TCP may include the making of the link. `heard`: whether a ping of it
+    came by a datagram since the observer began to look. `offset_ms`: by how much its wall clock is ahead of the observer's, where anything
+    came back.
+    """
+
+    name: Name
+    state: Annotated[int, Meta(ge=-1, le=255)]
+    udp_us: Annotated[int, Meta(ge=-1, le=2**40)] = -1
+    tcp_us: Annotated[int, Meta(ge=-1, le=2**40)] = -1
+    heard: bool = False
+    offset_ms: Annotated[int, Meta(ge=-(2**60), le=2**60)] = 0
+
+
+class Examine(Message, frozen=True):
+    """How are you? Condition answers at once; and where `subjects` are named, Sights when you have looked at these members."""
+
+    kind = 70
+    sequence: Count
+    sender: Name
+    subjects: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
+
+
+class Condition(Message, frozen=True):
+    """How the sender is. `formats`: the lowest and the highest format of frames that it speaks. `keys`: ids, the primary one first.
+
+    `lost`: members missing in a partition that it suspects. `rival`: where another live node uses its name. `datacenters`: what a gateway
+    knows of each, as (name, gateways that are alive, gateways that are gone).
+    """
+
+    kind = 71
+    sequence: Count
+    sender: Name
+    site: Count
+    standing: Standing
+    formats: tuple[Count, Count]
+    keys: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
+    gateway: bool = False
+    lost: Count = 0
+    rival: Text = ""
+    datacenters: Annotated[tuple[tuple[Name, Count, Count], ...], Meta(max_length=64)] = ()
+
+
+class Sights(Message, frozen=True):
+    """What the sender sees of the members that it was asked to look at. `busy`: nothing, it looks at others for too many already."""
+
+    kind = 72
+    sequence: Count
+    sender: Name
+    seen: Annotated[tuple[Sight, ...], Meta(max_length=64)]
+    busy: bool = False

@@ -9,6 +9,7 @@ its LAN pool: they are probed and told of members here too, but rumors and excha
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
@@ -20,6 +21,7 @@ from kvgossip.protocol.answering import chunks
 from kvgossip.protocol.door import Door
 from kvgossip.protocol.effect import Effect, JoinRefused, Log, MemberChanged, Now, Peer, PoolKind, Resolve, Send
 from kvgossip.protocol.enquiry import Enquiries
+from kvgossip.protocol.examination import Examiner
 from kvgossip.protocol.introduction import Introductions
 from kvgossip.protocol.joining import Joining
 from kvgossip.protocol.member import Member, MemberState, Standing
@@ -29,11 +31,13 @@ from kvgossip.protocol.message import (
     Bodies,
     Busy,
     Compare,
+    Condition,
     Confirm,
     Decoded,
     Differ,
     Enquire,
     Entries,
+    Examine,
     Feedback,
     Fetch,
     Gossip,
@@ -55,6 +59,7 @@ from kvgossip.protocol.message import (
     Push,
     Refused,
     Rumor,
+    Sights,
     Sketch,
     Symbols,
     Want,
@@ -67,11 +72,13 @@ from kvgossip.protocol.repair import Repair
 from kvgossip.protocol.roundtrip import BLOCKED_AFTER
 from kvgossip.protocol.spreading import Spreading
 from kvgossip.protocol.survey import measure
-from kvgossip.protocol.wire import BAD_MEMBER, encode, is_refusal
+from kvgossip.protocol.wire import BAD_MEMBER, FORMAT, encode, is_refusal
 
 FAREWELLS_MAX = 64
 MEMBERS_A_FRAME = 100
-LINK_QUESTIONS = (Join, Fetch, Sketch, Compare, Leaves, Want, Push, KeyringOrder, Measure)
+RIVAL_KEPT_S = 300.0
+DATACENTERS_TOLD = 64
+LINK_QUESTIONS = (Join, Fetch, Sketch, Compare, Leaves, Want, Push, KeyringOrder, Measure, Examine)
 QUESTIONS = (Ping, PingRequest, Pull, Enquire, *LINK_QUESTIONS)
 
 
@@ -99,6 +106,7 @@ class Pool:
         self.door = Door(config, kind, me, data.keyring, effects, self.counters, self._elsewhere, self._cannot_read)
         self.name = self.door.pool
         self._lives_refused = 0
+        self._rival, self._rival_s = "", -math.inf
         self.membership = Membership(config, me, rng, self._send_probe, now)
         self.membership.shut_out = data.blocks.covers
         self.spreading = Spreading(config, data, self.membership, self, rng)
@@ -110,12 +118,16 @@ class Pool:
         self.introductions = Introductions(
             config, self.membership, self, effects, self.door.refuse, lambda: data.standing, kind, data.identity
         )
+        self.examiner = Examiner(config, self.membership, self, effects, self._condition, self._ping_at, kind)
         self._handlers: dict[type, Callable[[Any, Address, Now], None]] = {
             Nack: lambda told, source, now: self.membership.on_nack(told),
             PingRequest: lambda told, source, now: self.membership.on_ping_request(told, source, now, self._ping_at(now)),
             Prune: lambda told, source, now: self.membership.bury(told.member, now),
             Member: lambda told, source, now: self.membership.merge(told, now),
-            Refused: lambda told, source, now: self.introductions.failed(source, self.door.heard(told, source, now)),
+            Refused: self._on_refused,
+            Examine: self.examiner.on_examine,
+            Condition: lambda told, source, now: self.examiner.on_condition(told, now),
+            Sights: lambda told, source, now: self.examiner.on_sights(told, now),
             Feedback: lambda told, source, now: self.spreading.on_feedback(told),
             Busy: lambda told, source, now: self.spreading.on_busy(told),
             Pull: lambda told, source, now: self.spreading.on_pull(told, source),
@@ -251,8 +263,14 @@ class Pool:
         for told in messages:
             if isinstance(told, Refused):
                 text = self.door.heard(told, source, now)
+                self.examiner.refused(source, text)
                 if reliable:
                     self.introductions.failed(source, text, final=self._data.keyring is None)
+
+    def _on_refused(self, told: Refused, source: Address, now: Now) -> None:
+        text = self.door.heard(told, source, now)
+        self.examiner.refused(source, text)
+        self.introductions.failed(source, text)
 
     def _cannot_read(self, source: Address, text: str) -> None:
         self.introductions.failed(source, text, final=False)
@@ -274,9 +292,11 @@ class Pool:
         ack = Ack(ping.sequence, me.name, data.store.digest.root, max(now.wall_ms, 0), data.standing, place)
         self._send_probe(ack, source, self.membership.members.get(ping.sender), reliable=reliable)
         self._saw(ping, now, asked=False)
+        if not reliable:
+            self.examiner.heard(ping.sender, now)
 
     def _on_ack(self, ack: Ack, now: Now, reliable: bool) -> None:
-        if not self.introductions.on_ack(ack):
+        if not self.introductions.on_ack(ack) and not self.examiner.on_ack(ack, now, reliable=reliable):
             self.membership.on_ack(ack, now, reliable=reliable)
             self._saw(ack, now, asked=True)
 
@@ -300,6 +320,33 @@ class Pool:
     def _on_measure(self, asked: Measure, source: Address, now: Now) -> None:
         store = self._data.store
         self.send(Measured(asked.number, self.membership.me.name, store.digest.root, *measure(store, asked)), source, reliable=True)
+
+    # -- examinations ------------------------------------------------------------------------------------------------
+
+    def _condition(self, sequence: int, now: Now) -> Condition:
+        """How this node is, as it tells whoever examines it."""
+        me, keyring = self.membership.me, self._data.keyring
+        return Condition(
+            sequence,
+            me.name,
+            me.site,
+            self._data.standing,
+            (FORMAT, FORMAT),
+            tuple(keyring.ids) if keyring is not None else (),
+            self.kind is PoolKind.WAN or self.beside is not None,
+            len(self.partition.lost),
+            self._rival if now.monotonic_s - self._rival_s < RIVAL_KEPT_S else "",
+            self._datacenters(),
+        )
+
+    def _datacenters(self) -> tuple[tuple[str, int, int], ...]:
+        """Every datacenter that this node, as a gateway, knows, with its gateways that are alive, and that died."""
+        wan = self if self.kind is PoolKind.WAN else self.beside
+        counts: dict[str, list[int]] = {}
+        for member in wan.membership.members.values() if wan is not None else ():
+            if member.state is not MemberState.LEFT:
+                counts.setdefault(member.datacenter, [0, 0])[not member.reachable] += 1
+        return tuple((name, alive, gone) for name, (alive, gone) in list(counts.items())[:DATACENTERS_TOLD])
 
     # -- joining and changes of membership ---------------------------------------------------------------------------
 
@@ -375,6 +422,7 @@ class Pool:
     def _report_rival(self, now: Now) -> None:
         rival, self.membership.rival = self.membership.rival, None
         if rival is not None:
+            self._rival, self._rival_s = str(rival.address), now.monotonic_s
             text = f"another live node, at {rival.address}, uses the name {rival.name!r} of this one, at {self.membership.me.address}"
             self.door.complain("rival", f"{text}: give one of them another --name", now)
 
@@ -406,8 +454,8 @@ class Pool:
 
     def deadline(self) -> float:
         nearest = min(self.membership.deadline(), self.repair.deadline())
-        waiting = (self.spreading.deadline(), self.joining.deadline(), self.introductions.deadline(), self.rejoining.deadline())
-        for other in waiting:
+        waiting = (self.spreading, self.joining, self.introductions, self.rejoining, self.examiner)
+        for other in (each.deadline() for each in waiting):
             if other is not None and other < nearest:
                 nearest = other
         return nearest
@@ -425,6 +473,7 @@ class Pool:
         self._effects += self.rejoining.forgotten(now)
         self.repair.tick(now)
         self.spreading.tick(now)
+        self.examiner.tick(now)
 
     def leave(self, now: Now) -> None:
         """Say farewell: own rumors first, then that we are gone, to as many as is decent."""

@@ -418,6 +418,19 @@ class Replica:
         else:
             self.rotation.on_report(told, source, now, pool)
 
+    def examine(self, now: Now, pool: PoolKind = PoolKind.LAN) -> list[Effect]:
+        """Look at the members of a pool, and let them look at each other; Examined follows, once where several wishes meet."""
+        self.in_pool(pool).examiner.start(now)
+        return self._drain()
+
+    def let_look(self, one: str, other: str, now: Now, pool: PoolKind = PoolKind.LAN) -> list[Effect]:
+        """Look at one member, and let it look at another one; Examined follows. Raises NotFoundError for a name that is not known."""
+        for name in (one, other):
+            if name not in self.in_pool(pool).membership.members:
+                raise NotFoundError(f"no member is named {name!r}", "`kvgossip members` shows who is known")
+        self.in_pool(pool).examiner.ask(one, other, now)
+        return self._drain()
+
     def deadline(self) -> float | None:
         """Call `tick` no later than this, monotonic seconds. May lie in the past: then at the end of this turn. None: never."""
         if self._departs_s is not None:

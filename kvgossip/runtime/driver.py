@@ -27,6 +27,7 @@ from kvgossip.protocol.effect import (
     Departed,
     Dropped,
     Effect,
+    Examined,
     Held,
     Joined,
     JoinRefused,
@@ -48,6 +49,7 @@ from kvgossip.protocol.hlc import timestamp_of
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.message import KeyringAction
 from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.report import Report
 from kvgossip.protocol.seal import Keyring, key_id
 from kvgossip.runtime.feed import Feed
 from kvgossip.runtime.keyfile import write_keys
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
 # uvloop counts in milliseconds: a timer that fires that much early would have to be set again
 TIMER_STEP_S = 0.001
 AFTER_A_BUG_S = 1.0
+STOPPED = "the node stopped while it was examining others"
 DEFAULT_PORTS = {PoolKind.LAN: GOSSIP_PORT, PoolKind.WAN: WAN_PORT}
 
 log = logging.getLogger("kvgossip")
@@ -111,6 +114,7 @@ class Driver:
         self._tickets = itertools.count()
         self._keyring_file = config.keyring if isinstance(config.keyring, str) else ""
         self._name, self._transports = config.name, transports
+        self._examinations: dict[tuple[PoolKind, str, str], asyncio.Future[Report]] = {}
         self._loop = asyncio.get_running_loop()
         self._lookups: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
@@ -131,6 +135,7 @@ class Driver:
             Held: lambda effect: None,
             Waited: lambda effect: None,
             Surveyed: lambda effect: None,
+            Examined: self._examined,
             Log: lambda effect: self._log(logging.getLevelName(effect.level), effect.text),
         }
 
@@ -159,6 +164,8 @@ class Driver:
             wish.stopped()
         for rotation in [each for each in self._rotations.values() if not each.done()]:
             rotation.set_exception(LocalError("the node stopped while keyrings were changed: list them on another one"))
+        for waiting in self._examinations.values():
+            waiting.cancel()
         self.settled.set()
         self.departed.set()
         lookups = list(self._lookups)
@@ -176,6 +183,32 @@ class Driver:
             return await told
         finally:
             del self._rotations[ticket]
+
+    async def examine(self, pool: PoolKind, one: str = "", other: str = "") -> Report:
+        """Examine a pool; or let one member look at another one. Who asks for the same at the same time shares the answer.
+
+        Raises what the replica does, and LocalError when the node stops meanwhile.
+        """
+        if self._closed:
+            raise LocalError(STOPPED)
+        key = (pool, one, other)
+        waiting = self._examinations.get(key)
+        if waiting is None:
+            waiting = self._examinations[key] = self._loop.create_future()
+            now = read_clocks()
+            try:
+                effects = self.replica.let_look(one, other, now, pool) if one else self.replica.examine(now, pool)
+            except BaseException:
+                del self._examinations[key]
+                raise
+            self.do(effects, now)
+        try:
+            # shielded: who gives up must not take the answer from others
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            if not self._closed:
+                raise
+            raise LocalError(STOPPED) from None
 
     # -- inputs ------------------------------------------------------------------------------------------------------
 
@@ -264,6 +297,11 @@ class Driver:
         self._log(logging.INFO, f"the keyring has changed: {', '.join(map(key_id, effect.keys))}, and the first of them seals")
         if problem:
             self._log(logging.WARNING, problem)
+
+    def _examined(self, effect: Examined) -> None:
+        waiting = self._examinations.pop((effect.pool, *effect.asked), None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(effect.report)
 
     def _joined(self, effect: Joined) -> None:
         for wish in self._wishes_of(effect.pool):

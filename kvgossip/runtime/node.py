@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvgossip.config import Address, Config, parse_address, wan_config
-from kvgossip.errors import ConfigError, KeyringError, LocalError, NotSettledError
+from kvgossip.errors import ConfigError, KeyringError, LocalError, NotFoundError, NotSettledError
 from kvgossip.protocol.effect import Changed, Effect, Now, PoolKind
 from kvgossip.protocol.entry import Entry, entry_of
 from kvgossip.protocol.identity import Identity
@@ -32,6 +32,7 @@ from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rotation import parse_order
 from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.wire import frame_bytes_max
+from kvgossip.runtime.checkup import checkup, estimate_between, measured_by, pool_of, round_trip_to
 from kvgossip.runtime.driver import DEFAULT_PORTS, Driver, read_clocks
 from kvgossip.runtime.feed import Feed
 from kvgossip.runtime.follow import Follower
@@ -365,6 +366,36 @@ class Node:
         """The members of the WAN pool, sorted by name; empty where this node is no gateway. Addresses are those of that pool."""
         replica = self._running.replica
         return replica.members(PoolKind.WAN) if replica.wan is not None else []
+
+    async def doctor(self) -> dict[str, Any]:
+        """Examine the cluster through this node, ready for JSON: `findings` say in words what is wrong, `healthy` that there are none.
+
+        Takes some seconds where something does not answer. In each pool up to 64 members are looked at, by each other too.
+        """
+        driver = self._running
+        return checkup(await asyncio.gather(*(driver.examine(pool.kind) for pool in driver.replica.pools)))
+
+    async def round_trip(self, one: str, other: str) -> dict[str, Any]:
+        """The round trip between two members, ready for JSON: estimated, and measured - by `one`, where neither is this node.
+
+        Raises NotFoundError where no pool of this node has both.
+        """
+        driver = self._running
+        pool = pool_of(driver.replica.pools, one, other)
+        if pool is None or one == other:
+            text = f"{one!r} is both ends" if one == other else f"no pool of this node has both {one!r} and {other!r}"
+            raise NotFoundError(text, "`kvgossip members` shows who is known; name two that are in one pool")
+        if other == self.name:
+            one, other = other, one
+        told = {"from": one, "to": other, "pool": pool.kind.value, **estimate_between(pool, one, other)}
+        if one != self.name:
+            return {**told, **measured_by(await driver.examine(pool.kind, one, other), one, other)}
+        known = round_trip_to(pool, other)["rtt_ms"]
+        return {**told, "measured_ms": known, "measured_by": one if known is not None else None, "note": "" if known else "not probed yet"}
+
+    def round_trip_to(self, member: Member, pool: PoolKind) -> dict[str, float | None]:
+        """What is known of the way from this node to a member, ready for JSON: `rtt_ms` measured, `rtt_estimate_ms` by coordinates."""
+        return round_trip_to(self._running.replica.in_pool(pool), member.name)
 
     @property
     def last_exchange_age_s(self) -> float | None:
