@@ -6,7 +6,7 @@ from argparse import Namespace
 
 import pytest
 
-from benchmarks import exchange, membership, memory, residue
+from benchmarks import exchange, membership, memory, residue, watchers
 
 
 def test_an_exchange_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,3 +89,9 @@ def test_what_is_worse_than_serf_is_marked(capsys: pytest.CaptureFixture[str]) -
     theirs = {"system": "serf", "agents": 5, "cpu_percent": 1.0, "bytes_a_s": 300.0, "all_s_median": 7.0}
     membership.print_found([ours, theirs])
     assert [line.split(":")[0].strip() for line in capsys.readouterr().out.splitlines() if "MISSED" in line] == ["crash to all, s"]
+
+
+async def test_watchers_are_weighed_and_all_hear() -> None:
+    seen = await watchers.measure(watchers=20, rounds=1, prefixes=3)
+    watchers.show(seen)
+    assert 0 < seen["first_ms"] <= seen["all_ms"] == seen["all_ms_max"]

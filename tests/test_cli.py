@@ -501,3 +501,52 @@ def test_the_version_is_printed_without_loading_a_node_or_aiohttp() -> None:
     assert run("version").stdout.decode() == run("--version").stdout.decode() == f"kvgossip {kvgossip.__version__}\n"
     code = "import sys, kvgossip.cli; sys.exit(any(name in sys.modules for name in ('aiohttp', 'msgspec')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# -- watching ----------------------------------------------------------------------------------------------------------
+
+
+def test_watch_prints_changes_as_they_come_and_goes_on_by_itself_after_its_node_restarted() -> None:
+    with agent("--name", "n1") as process:
+        url, gossip = (serving := process.event("serving"))["url"], serving["gossip"]
+        with started("watch", "a/", "--values", "text", "-o", "json", "--count", "3", "--since", "0", "--url", url) as watching:
+            assert json.loads(watching.line(".*synced.*")[0])["cursor"]
+            run("put", "b/1", "other", "--url", url)
+            run("put", "a/1", "one", "--url", url)
+            put = json.loads(watching.line(".*a/1.*")[0])
+            assert (put["event"], put["value"], bool(put["cursor"])) == ("put", "one", True)
+            process.popen.terminate()
+            process.end()
+            watching.line(f"going on from {put['cursor']}", "stderr")
+            with started("agent", "--name", "n1", "--http", url.removeprefix("http://"), "--gossip", gossip, "-o", "json") as again:
+                again.event("settled")
+                watching.line("resync")
+                run("put", "a/2", "two", "--url", url)
+                run("delete", "a/2", "--url", url)
+                assert watching.end()[0] == 0
+
+
+def test_watch_prints_lines_to_read_and_ends_quietly_when_nobody_reads_them() -> None:
+    with agent() as process:
+        url = process.event("serving")["url"]
+        run("put", "a", "x\ty", "--url", url)
+        done = run("watch", "--since", "0", "--values", "text", "--count", "1", "--url", url)
+        assert done.returncode == 0
+        head, line = done.stdout.decode().splitlines()
+        assert head.startswith("-- ")
+        assert re.fullmatch(r"put     a  [0-9a-f]{16}-[0-9a-f]{16}  3 B  x\\ty", line)
+        with started("watch", "--since", "0", "--url", url) as watching:
+            watching.line("put")
+            assert watching.popen.stdout is not None
+            watching.popen.stdout.close()
+            run("put", "b", "1", "--url", url)
+            run("put", "c", "1", "--url", url)
+            assert watching.popen.wait(PATIENCE_S) == 0
+
+
+def test_watch_without_a_node_or_with_a_wrong_option_says_so() -> None:
+    assert run("watch", "--url", "http://127.0.0.1:1").returncode == 2
+    with agent() as process:
+        done = run("watch", "--values", "hex", "--url", process.event("serving")["url"])
+        assert done.returncode == 1
+        assert b"choose one of none, text, base64" in done.stderr

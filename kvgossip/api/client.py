@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
@@ -15,6 +16,8 @@ from yarl import URL
 from kvgossip.errors import ConfigError, KVGossipError
 
 TIMEOUT_S = 30.0
+STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=60.0)
+"""A stream shows a sign of life every 15 s; after a minute without one it is lost."""
 
 
 class UnreachableError(KVGossipError):
@@ -34,6 +37,14 @@ class Reply(NamedTuple):
 
     body: bytes
     headers: dict[str, str]
+
+
+class Told(NamedTuple):
+    """One block of a stream: the event's name and document, and what to come back with after it. A sign of life has an empty name."""
+
+    event: str
+    cursor: str
+    data: Any
 
 
 class Client:
@@ -66,6 +77,25 @@ class Client:
     async def page(self, prefix: str = "", limit: int = 100, after: str = "") -> Any:
         """One page of the sorted list: {"entries": [...], "after": cursor or None}."""
         return _document(await self._call("GET", "/kv?" + urlencode({"prefix": prefix, "limit": limit, "after": after})))
+
+    async def watch(self, query: dict[str, str], since: str | None) -> AsyncIterator[Told]:
+        """The events of one stream of /watch, until it ends. `query` is that of the request, `since` a cursor."""
+        assert self._session is not None, "use it as `async with Client(url)`"
+        url = URL(f"{self.url}/watch?{urlencode(query | ({} if since is None else {'since': since}))}", encoded=True)
+        try:
+            async with self._session.get(url, timeout=STREAM_TIMEOUT, allow_redirects=False) as response:
+                if response.status != 200:
+                    raise _refused(self.url, response.status, await response.read())
+                cursor, unread = since or "", bytearray()
+                async for data in response.content.iter_any():
+                    unread += data
+                    while (end := unread.find(b"\n\n")) >= 0:
+                        told = _told(unread[:end].decode(), cursor)
+                        del unread[: end + 2]
+                        cursor = told.cursor
+                        yield told
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise _unreachable(self.url, error) from error
 
     async def members(self) -> Any:
         return _document(await self._call("GET", "/members"))
@@ -122,6 +152,15 @@ class Client:
         if status >= 300:
             raise _refused(self.url, status, reply.body)
         return reply
+
+
+def _told(block: str, cursor: str) -> Told:
+    fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line)
+    try:
+        data = json.loads(fields.get("data", "{}"))
+    except ValueError:
+        raise UnreachableError("the stream is not JSON", "is this the HTTP address of a kvgossip node?") from None
+    return Told(fields.get("event", ""), fields.get("id", cursor), data)
 
 
 def checked_url(text: str) -> str:

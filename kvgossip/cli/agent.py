@@ -108,6 +108,7 @@ def agent(
     - `kvgossip agent --datacenter paris --gateway`: a first datacenter, and the node that connects it with others
     - `kvgossip agent --datacenter tokyo --gateway --join-wan gateway.paris.example:7483`: a second one
     """
+    from kvgossip.cli.files import raise_file_limit
     from kvgossip.cli.logs import log_to_stderr
     from kvgossip.cli.serving import open_standard_streams, serve
     from kvgossip.cli.settings import load_config, unknown_variables
@@ -124,6 +125,7 @@ def agent(
     for variable in unknown_variables(os.environ):
         logging.getLogger("kvgossip.agent").warning("%s means nothing to this version and is ignored", variable)
     open_standard_streams()
+    raise_file_limit()
     run(serve(settings, output, free_port=free_port, stop_on_eof=stop_on_eof, rebuild=rebuild))
 
 

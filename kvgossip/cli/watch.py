@@ -1,0 +1,104 @@
+"""The command `watch`: what changes, line by line, for as long as it is wanted."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kvgossip.cli.connection import DEFAULT_URL, Url, ask
+from kvgossip.cli.failure import EXIT_CODES, complain, printable
+from kvgossip.cli.output import Format, Output
+
+if TYPE_CHECKING:
+    from kvgossip.api.client import Client, Told
+
+PAUSE_MIN_S = 0.25
+PAUSE_MAX_S = 10.0
+_SENTENCES = {
+    "resync": "-- what follows replaces all that was known --",
+    "synced": "-- that is all there is; changes follow --",
+}
+
+
+def watch(
+    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only keys that start with this.")] = "",
+    key: Annotated[str, typer.Option(metavar="KEY", help="Only this very key, instead of a prefix.")] = "",
+    since: Annotated[str, typer.Option(metavar="CURSOR", help="Go on from here; 0: begin with all that there is. Default: from now.")] = "",
+    values: Annotated[str, typer.Option(metavar="none|text|base64", help="Show the values too.")] = "none",
+    coalesce: Annotated[str, typer.Option(metavar="DURATION", help="Only the last change of each key in so long, as 100ms.")] = "0",
+    count: Annotated[int, typer.Option(min=0, help="End after so many puts and deletes; 0: never.")] = 0,
+    url: Url = DEFAULT_URL,
+    output: Output = Format.TABLE,
+) -> None:
+    """Print what changes, as it changes: here or anywhere in the cluster. Ctrl-C ends it.
+
+    A connection that is lost is opened again, and goes on where it was; stderr says so. Where that is not possible, because the node
+    is another one or the pause was too long, all keys are printed once, between `resync` and `synced`.
+
+    Examples:
+
+    - `kvgossip watch config/`
+    - `kvgossip watch --key config/theme --values text`
+    - `kvgossip watch --since 0 -o json > changes.ndjson`: one JSON document a line, each with its cursor
+    """
+    query = {"key": key} if key else {"prefix": prefix}
+    query |= {"values": values, "coalesce": coalesce}
+    try:
+        ask(url, lambda client: _print_all(client, query, since or None, count, output))
+    except BrokenPipeError:
+        # whoever read this has enough; what Python would still flush has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+async def _print_all(client: Client, query: dict[str, str], since: str | None, count: int, output: Format) -> None:
+    changes = 0
+    async for told in _for_ever(client, query, since):
+        line = json.dumps({"event": told.event, "cursor": told.cursor, **told.data}, ensure_ascii=False)
+        print(line if output is Format.JSON else _line(told), flush=True)
+        changes += told.event not in _SENTENCES
+        if count and changes >= count:
+            return
+
+
+async def _for_ever(client: Client, query: dict[str, str], cursor: str | None) -> AsyncIterator[Told]:
+    """The events of one stream after the other, each going on where the one before ended. Raises when there never was one."""
+    import asyncio
+
+    from kvgossip.api.client import RefusedError, UnreachableError
+
+    connected, pause_s = False, PAUSE_MIN_S
+    while True:
+        why, hint = "the stream ended", ""
+        try:
+            async for told in client.watch(query, cursor):
+                connected, pause_s, cursor = True, PAUSE_MIN_S, told.cursor
+                if told.event == "cut":
+                    why, hint = told.data["error"], told.data["hint"]
+                elif told.event:
+                    yield told
+        except (RefusedError, UnreachableError) as error:
+            # a node that restarts has not settled for a while
+            if not connected or (isinstance(error, RefusedError) and error.status != 503):
+                raise
+            why = str(error)
+        complain(f"{why}; going on from {cursor}", hint if "resync" not in hint else "")
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, PAUSE_MAX_S)
+
+
+def _line(told: Told) -> str:
+    if told.event in _SENTENCES:
+        return _SENTENCES[told.event]
+    data: dict[str, Any] = told.data
+    value = data.get("value", data.get("value_base64"))
+    parts = [f"{told.event:<6}", data["key"], data["version"], "" if "bytes" not in data else f"{data['bytes']} B", value]
+    return "  ".join(printable(str(part)) for part in parts if part not in ("", None))
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Keys", epilog=EXIT_CODES)(watch)
