@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Protocol
 
 from kvgossip.api.body import BODY_BYTES_PER_S_MIN
+from kvgossip.api.requests import Requests
 from kvgossip.config import Config
 
 SWEEP_S = 1.0
@@ -69,6 +70,7 @@ class Connections:
 
     def __init__(self, config: Config) -> None:
         self.counts: Counter[str] = Counter()
+        self.requests = Requests()
         self.stopping = False
         self._max = config.http_connections_max
         self._idle_s, self._head_s = config.http_idle_timeout_s, config.http_head_timeout_s

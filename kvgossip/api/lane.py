@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
 from typing import NamedTuple, Protocol, cast
 
@@ -60,6 +61,8 @@ class _Waiting(NamedTuple):
     durable: asyncio.Future[None] | None
     last: bool
     head_only: bool = False
+    status: int = 0
+    started_s: float = 0.0
 
 
 class Lane(asyncio.Protocol):
@@ -236,6 +239,7 @@ class Lane(asyncio.Protocol):
         return len(part)
 
     def _answer(self) -> None:
+        started_s = time.perf_counter()
         request = self._request
         method, key = request.method, request.target[4:].decode()
         self._connections.counts["express"] += 1
@@ -245,7 +249,10 @@ class Lane(asyncio.Protocol):
             answer, durable = self._answers.failure(error, method.decode(), f"/kv/{key}"), None
         last = self._connections.stopping or request.found.get(b"connection", b"").lower() == b"close"
         head_only = method == b"HEAD"
-        self._send(_Waiting(answer.render(not last, head_only=head_only), durable, last, head_only))
+        if durable is None:
+            self._connections.requests.observe("kv", answer.status, time.perf_counter() - started_s)
+        data = answer.render(not last, head_only=head_only)
+        self._send(_Waiting(data, durable, last, head_only, answer.status, started_s))
 
     def _do(self, method: bytes, key: str) -> Reply:
         found = self._request.found
@@ -302,9 +309,13 @@ class Lane(asyncio.Protocol):
 
     def _told(self, answer: _Waiting) -> bytes:
         """What the client is told once the outcome is known."""
-        if answer.durable is None or (error := failure_of(answer.durable)) is None:
+        if answer.durable is None:
             return answer.data
-        return self._answers.failure(error, "a write to", "/kv/").render(not answer.last, head_only=answer.head_only)
+        error = failure_of(answer.durable)
+        failed = None if error is None else self._answers.failure(error, "a write to", "/kv/")
+        status = answer.status if failed is None else failed.status
+        self._connections.requests.observe("kv", status, time.perf_counter() - answer.started_s)
+        return answer.data if failed is None else failed.render(not answer.last, head_only=answer.head_only)
 
     def _refuse(self, error: RequestError) -> None:
         """The last answer of this connection, because of what its client did; all that it sent since is dropped."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from kvgossip.api.errors import RequestError
 from kvgossip.api.general import General
 from kvgossip.api.kv import KeyRoutes, Keys
 from kvgossip.api.lane import Lane
+from kvgossip.api.requests import LoopDelay
 from kvgossip.api.stream import Hub
 from kvgossip.api.target import parameters, split_target
 from kvgossip.api.watch import WatchRoutes
@@ -29,6 +31,7 @@ from kvgossip.errors import ConfigError
 from kvgossip.runtime.listener import Listener
 
 if TYPE_CHECKING:
+    from kvgossip.api.metrics import Metrics
     from kvgossip.runtime.node import Node
 
 STOP_GRACE_S = 2.0
@@ -63,7 +66,8 @@ class ApiServer:
     def __init__(self, node: Node, listener: socket.socket) -> None:
         self._node = node
         self._answers = Answers(node)
-        self._hub = Hub()
+        self._hub, self._delay = Hub(), LoopDelay()
+        self._metrics: Metrics | None = None
         self._watching = WatchRoutes(node, self._answers, self._hub)
         self._keys = Keys(node, self._answers)
         keys = KeyRoutes(node, self._keys, self._answers)
@@ -74,6 +78,7 @@ class ApiServer:
             "/kv": _methods(GET=keys.list),
             "/watch": _methods(GET=self._watching.watch),
             "/members": _methods(GET=cluster.members),
+            "/metrics": _methods(GET=self.metrics),
             "/status": _methods(GET=cluster.status),
             "/rtt": _methods(GET=cluster.rtt),
             "/doctor": _methods(POST=cluster.doctor),
@@ -103,9 +108,11 @@ class ApiServer:
         general = self._general = General(self.answer, config, self._answers, connections)
         self._socket.setblocking(False)
         self._listener = Listener(self._socket, lambda: Lane(config, self._keys, self._answers, connections, general), connections.counts)
+        self._delay.start()
 
     async def stop(self) -> None:
         """Takes no more requests, lets those under way finish for a moment, and closes the socket."""
+        self._delay.stop()
         await self._hub.close()
         if self._listener is not None and self._general is not None and self._connections is not None:
             await self._listener.close()
@@ -118,8 +125,34 @@ class ApiServer:
             return {}
         return {"connections_open": len(self._connections), **self._connections.counts}
 
+    async def metrics(self, request: web.BaseRequest, query: str) -> Answer:
+        """Everything that can be counted, for Prometheus."""
+        if self._metrics is None:
+            assert self._connections is not None
+            # who is never scraped does not load it
+            from kvgossip.api.metrics import Metrics
+
+            self._metrics = Metrics(self._node, self._connections, self._delay, self._watching)
+        text, content_type = self._metrics.render(request)
+        return self._answers.octets(200, text, f"Content-Type: {content_type}\r\n")
+
     async def answer(self, request: web.BaseRequest) -> Answer:
-        """The answer to any request; every failure that is not the connection's own becomes one."""
+        """The answer to any request, and how long it took."""
+        assert self._connections is not None
+        started_s = time.perf_counter()
+        answer = await self._answer(request)
+        self._connections.requests.observe(self._family_of(request.raw_path), answer.status, time.perf_counter() - started_s)
+        return answer
+
+    def _family_of(self, target: str) -> str:
+        """Its name among the metrics: few, whatever is asked."""
+        path, _ = split_target(target)
+        if path.startswith("/kv/"):
+            return "kv"
+        return path[1:] if path in self._paths else "other"
+
+    async def _answer(self, request: web.BaseRequest) -> Answer:
+        """Every failure that is not the connection's own becomes an answer."""
         try:
             handler, argument = self._handler_of(request)
             return await handler(request, argument)

@@ -516,6 +516,8 @@ class Pool:
             "exchanges_completed": repair.completed,
             "exchanges_cut": repair.cut,
             "exchanges_futile": repair.futile,
+            "exchange_rounds": repair.rounds,
+            "exchange_news": repair.news,
             "awareness": membership.awareness.score,
             "name_conflicts": membership.conflicts,
             "names_refused": membership.names_refused,

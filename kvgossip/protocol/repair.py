@@ -47,13 +47,16 @@ SKETCH_PAUSE_S = 0.004
 
 
 class Repair:
-    """`completed_s` is when the last exchange completed (monotonic seconds, None: never)."""
+    """`completed_s` is when the last exchange completed (monotonic seconds, None: never).
+
+    `rounds`: questions that were asked in exchanges. `news`: the residue of rumors, entries that exchanges have brought.
+    """
 
     def __init__(
         self, config: Config, data: Data, membership: Membership, link: Link, rng: Random, effects: list[Effect], now: Now
     ) -> None:
         self.completed_s: float | None = None
-        self.started = self.completed = self.cut = self.futile = 0
+        self.started = self.completed = self.cut = self.futile = self.rounds = self.news = 0
         self._effects = effects
         self._config, self._data, self._membership, self._link, self._rng = config, data, membership, link, rng
         self._running: dict[int, Exchange] = {}
@@ -109,6 +112,7 @@ class Repair:
 
     def _ask(self, exchange: Exchange, messages: Iterable[Message], now: Now) -> None:
         for told in messages:
+            self.rounds += 1
             self._link.send(told, exchange.address, reliable=True)
         if exchange.complete:
             self._complete(exchange, now)
@@ -271,4 +275,5 @@ class Repair:
                 news += 1
             elif outcome is Outcome.REFUSED:
                 refused.append(self._data.store.digest.fingerprint(key, record))
+        self.news += news
         return Merge(news, refused)

@@ -32,6 +32,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from kvgossip.errors import OverloadedError, StorageError
 from kvgossip.protocol.effect import Changed, Dropped, Persist, Quarantined
+from kvgossip.runtime.histogram import Histogram
 from kvgossip.runtime.quarantine import QUARANTINE, Quarantine
 from kvgossip.runtime.storage import ENTRY, FACT, Storage
 
@@ -41,6 +42,7 @@ MEAN_WEIGHT = 0.1
 MEASURE_AFTER_S, MEASURE_AFTER_S_MAX = 1.0, 60.0
 WAITING_BYTES_MAX = 64 * 2**20
 RETRY_S = 1.0
+COMMIT_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 Piece = dict[bytes, bytes | None]
 Durable = Changed | Dropped | Quarantined | Persist
@@ -51,7 +53,7 @@ log = logging.getLogger("kvgossip")
 class Commits:
     """Between `start` and `close`, on the thread of the event loop that made it. `checkpoint()` gives the facts for a commit.
 
-    `fault` is why the last commit failed, None while all is well.
+    `times` are those that the commits took. `fault` is why the last commit failed, None while all is well.
     """
 
     def __init__(self, storage: Storage, quarantine: Quarantine, checkpoint: Callable[[], list[Persist]], title: str) -> None:
@@ -69,6 +71,7 @@ class Commits:
         self._measure_after_s = MEASURE_AFTER_S
         self._measure_s = 0.0
         self.counters: Counter[str] = Counter()
+        self.times = Histogram(COMMIT_BOUNDS_S)
 
     async def start(self) -> None:
         """The first commit of this life: nobody shall hear of it before the disk has. Raises StorageError."""
@@ -141,11 +144,12 @@ class Commits:
         self._flying, self._waiters = self._waiters, []
         if self._is_quick(piece_bytes):
             try:
-                self._measured(self._storage.commit(piece))
+                took_s = self._storage.commit(piece)
+                self._measured(took_s)
             except Exception as error:
                 self._failed(piece, piece_bytes, error)
             else:
-                self._succeeded(len(piece))
+                self._succeeded(len(piece), took_s)
             return
         self._busy = True
         done = self._loop.run_in_executor(self._thread, self._storage.commit, piece)
@@ -176,11 +180,12 @@ class Commits:
         if error is not None:
             self._failed(piece, piece_bytes, error)
         else:
-            self._succeeded(len(piece))
+            self._succeeded(len(piece), done.result())
         if self._piece and self._due is None:
             self._begin()
 
-    def _succeeded(self, changes: int) -> None:
+    def _succeeded(self, changes: int, took_s: float) -> None:
+        self.times.observe(took_s)
         self.counters["commits"] += 1
         self.counters["changes_committed"] += changes
         if self.fault is not None:

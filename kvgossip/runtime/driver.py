@@ -16,6 +16,7 @@ import itertools
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,7 @@ class Driver:
         self.quarantine = Quarantine(None)
         self.settled, self.departed = asyncio.Event(), asyncio.Event()
         self.wishes: set[JoinWish] = set()
+        self.member_events: Counter[tuple[PoolKind, str]] = Counter()
         self._rotations: dict[int, asyncio.Future[KeyringTold]] = {}
         self._tickets = itertools.count()
         self._keyring_file = config.keyring if isinstance(config.keyring, str) else ""
@@ -317,8 +319,10 @@ class Driver:
         old, new = effect.old, effect.new
         where = " in the WAN pool" if effect.pool is PoolKind.WAN else ""
         if new is None:
+            self.member_events[effect.pool, "forgotten"] += 1
             self._log(logging.INFO, f"forgot the member {old.name if old else '?'}{where}")
         elif old is None or old.state != new.state:
+            self.member_events[effect.pool, new.state.name.lower()] += 1
             self._log(logging.INFO, f"{new.name} at {new.address} is {new.state.name.lower()}{where}")
 
     def _log(self, level: int, text: str) -> None:

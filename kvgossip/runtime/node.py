@@ -36,6 +36,7 @@ from kvgossip.runtime.checkup import checkup, estimate_between, measured_by, poo
 from kvgossip.runtime.driver import DEFAULT_PORTS, Driver, read_clocks
 from kvgossip.runtime.feed import Feed
 from kvgossip.runtime.follow import Follower
+from kvgossip.runtime.histogram import Histogram
 from kvgossip.runtime.keyfile import read_identity, read_keys
 from kvgossip.runtime.links import LinkLimits
 from kvgossip.runtime.sockets import ANY_HOSTS
@@ -438,11 +439,22 @@ class Node:
             "name": pool.name,
             "address": str(pool.membership.me.address),
             "members": _states(pool),
+            "member_events": self._member_events(pool.kind),
             "suspected_partition": _partition(pool.partition, now),
             "udp_blocked": pool.membership.round_trips.blocked(),
             "statistics": pool.statistics(),
             "transport": self._transports[pool.kind].statistics(),
         }
+
+    def _member_events(self, pool: PoolKind) -> dict[str, int]:
+        """How often a member came to each state, in the eyes of this node."""
+        return {state: count for (kind, state), count in self._running.member_events.items() if kind is pool}
+
+    @property
+    def commit_times(self) -> Histogram | None:
+        """How long the commits of this life took; None without a data directory."""
+        commits = self._running.commits
+        return None if commits is None else commits.times
 
     # -- the life under way ------------------------------------------------------------------------------------------
 
