@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kvgossip.config import Address, Config
@@ -161,7 +161,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("write"), st.sampled_from(KEYS), st.booleans()),
         st.tuples(st.just("write"), st.sampled_from(KEYS), st.booleans()),
-        st.tuples(st.just("take"), st.integers(1, 3), st.booleans()),
+        st.tuples(st.just("take"), st.integers(1, 6), st.booleans()),
         st.tuples(st.just("cut"), st.booleans(), st.integers(0, 2)),
         st.tuples(st.just("restart"), st.booleans(), st.booleans()),
     ),
@@ -171,6 +171,8 @@ STEPS = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(STEPS, st.sampled_from(TOPICS), st.integers(2, 12))
+# rare by chance: what was read is lost in a restart, whose indices then pass the cursor
+@example([("write", "b5", True), ("take", 6, True), ("restart", False, True)], Topic(), 12)
 def test_whatever_happens_a_watcher_ends_with_what_the_node_has(steps: list[Any], topic: Topic, changes_max: int) -> None:
     pages, follow.PAGE_KEYS = follow.PAGE_KEYS, 2
     try:
@@ -206,8 +208,12 @@ def _run(steps: list[Any], topic: Topic, changes_max: int) -> None:
         else:
             starts += 1
             kept = [(key, record) for key, record in server.replica.store.records() if first or key < "b"]
-            server = Server(starts, changes_max)
+            clock, server = server.clock, Server(starts, changes_max)
             server.replica.load(kept)
+            # the wall clock goes on, so that its indices pass those of the life before
+            server.clock = clock
+            for key in KEYS[number % 6 : 8] if second else ():
+                server.write(key, b"new")
             follower = server.follow(topic, consumer.cursor)
     while not follower.caught_up:
         take()
