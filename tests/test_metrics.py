@@ -60,7 +60,14 @@ async def test_what_is_scraped_is_what_happened() -> None:
             await server.node.put(key, b"1")
         await server.node.delete("b")
         async with aiohttp.ClientSession() as session:
-            for path, status in (("/kv?prefix=", 200), ("/members", 200), ("/members", 200), ("/nowhere", 404)):
+            for path, status in (
+                ("/kv?prefix=", 200),
+                ("/members", 200),
+                ("/members", 200),
+                ("/nowhere", 404),
+                ("/kv/a", 200),
+                ("/kv/b", 404),
+            ):
                 async with session.get(f"http://{server.server.address}{path}") as got:
                     assert got.status == status
         found = await scrape(server)
@@ -72,7 +79,9 @@ async def test_what_is_scraped_is_what_happened() -> None:
         assert value(found, "kvgossip_feed_changes") == 3
         assert value(found, "kvgossip_http_requests_total", family="members", code="200") == 2
         assert value(found, "kvgossip_http_requests_total", family="other", code="404") == 1
+        assert value(found, "kvgossip_http_requests_total", family="kv", code="404") == 1
         assert value(found, "kvgossip_http_request_duration_seconds_count", family="members") == 2
+        assert value(found, "kvgossip_http_request_duration_seconds_count", family="kv") == 2
         assert "kvgossip_commit_duration_seconds" not in found
         assert value(found, "process_open_fds") > 0
 
@@ -127,6 +136,9 @@ async def test_with_a_data_directory_the_time_of_every_commit_is_in_the_histogra
         found = await scrape(server)
         assert value(found, "kvgossip_commit_duration_seconds_count") == value(found, "kvgossip_storage_commits_total") >= 3
         assert value(found, "kvgossip_storage_degraded") == 0
+        async with aiohttp.ClientSession() as session, session.put(f"http://{server.server.address}/kv/a", data=b"1") as put:
+            assert put.status == 200
+        assert value(await scrape(server), "kvgossip_http_requests_total", family="kv", code="200") == 1
 
 
 async def test_a_node_that_has_not_settled_tells_its_metrics() -> None:
