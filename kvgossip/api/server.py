@@ -149,7 +149,7 @@ class ApiServer:
         path, _ = split_target(target)
         if path.startswith("/kv/"):
             return "kv"
-        return path[1:] if path in self._paths else "other"
+        return {"/kv": "list"}.get(path, path[1:]) if path in self._paths else "other"
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
         """Every failure that is not the connection's own becomes an answer."""
