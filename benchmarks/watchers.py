@@ -3,9 +3,10 @@
     python -m benchmarks.watchers [--watchers 10000] [--rounds 5] [--prefixes 1] [--json]
 
 One node with its HTTP server in a process of its own; the watchers are streams of /watch over real sockets of loopback, all in this
-process. A watcher's cost is what the node's process has more (PSS, so pages that are shared do not count twice) once all are connected and
-idle; what the kernel keeps for sockets is not in it. Then one PUT a round, to a key that all of them watch, while nothing else happens:
-from the start of the request until the last watcher has the event. `get_ms`: the slowest GET that was asked meanwhile, one after the other.
+process. A watcher's cost is what the node's process has more (the anonymous part of PSS: pages of libraries come and go with other
+processes) once all are connected and idle; what the kernel keeps for sockets is not in it. Then one PUT a round, to a key that all of them
+watch, while nothing else happens: from the start of the request until the last watcher has the event. `get_ms`: the slowest GET that was
+asked meanwhile, one after the other.
 
 With --prefixes N they watch that many different prefixes, all of which the written key has.
 """
@@ -73,7 +74,7 @@ async def serve() -> None:
 
 def pss_bytes(process_id: int) -> int:
     with open(f"/proc/{process_id}/smaps_rollup") as told:
-        return 1024 * next(int(line.split()[1]) for line in told if line.startswith("Pss:"))
+        return 1024 * next(int(line.split()[1]) for line in told if line.startswith("Pss_Anon:"))
 
 
 async def measure(watchers: int, rounds: int, prefixes: int) -> dict[str, Any]:

@@ -9,14 +9,16 @@ something to catch up with; then it takes portions from its Follower whenever th
 Laws
 - No stream holds more than PORTION_BYTES beyond the high-water mark of its socket, however slow its client is.
 - A client that is so slow that the feed has gone past it, or that takes nothing at all for HEARTBEAT_S, is told why and cut off.
-- A write on the node does not wait for streams: they are written to in later turns of the event loop, STREAMS_A_TURN of them in each.
+- A write on the node does not wait for streams: they are written to in later turns of the event loop, at most STREAMS_A_TURN of them in
+  each, whatever channels they are of, and for TURN_S at most.
 - An idle stream shows signs of life, with the newest cursor: so a client can tell a quiet node from a lost one, and a node a lost client.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Iterator
 
 from kvgossip.api.event import NEVER, Form, beat, blocks, greeting, notice
@@ -27,6 +29,7 @@ from kvgossip.runtime.watch import Arrival, State
 
 HEARTBEAT_S = 15.0
 STREAMS_A_TURN = 256
+TURN_S = 0.005
 FAREWELL_S = 2.0
 """How long a client that is cut off may take to read why."""
 _END = object()
@@ -74,7 +77,11 @@ class Stream(asyncio.Protocol):
         if self._follower.caught_up:
             self._live = True
         else:
-            self._channel.hub.loop.call_soon(self.go_on)
+            self._channel.hub.in_turns(self._going_on())
+
+    def _going_on(self) -> Iterator[None]:
+        self.go_on()
+        yield
 
     def tell(self, first: int, last: int, data: bytes) -> None:
         """The changes from index `first` to `last` of the channel's topic, encoded."""
@@ -90,7 +97,7 @@ class Stream(asyncio.Protocol):
     def fall_behind(self) -> None:
         if self._live:
             self._live = False
-            self._channel.hub.loop.call_soon(self.go_on)
+            self._channel.hub.in_turns(self._going_on())
 
     def beat(self, until: int, with_cursor: bytes, without: bytes) -> None:
         """A sign of life, which tells that there was nothing until this index; or the end, where the client shows none."""
@@ -139,7 +146,10 @@ class Channel:
     def _wake(self) -> None:
         if not self._busy:
             self._busy = True
-            self.hub.loop.call_later(self.form.coalesce_s, self.hub.in_turns, self._tell_all())
+            if self.form.coalesce_s:
+                self.hub.loop.call_later(self.form.coalesce_s, self.hub.in_turns, self._tell_all())
+            else:
+                self.hub.in_turns(self._tell_all())
 
     def _tell_all(self) -> Iterator[None]:
         try:
@@ -188,6 +198,8 @@ class Hub:
         self._channels: dict[Form, Channel] = {}
         self._streams: dict[Stream, asyncio.Transport] = {}
         self._empty = asyncio.Event()
+        self._works: deque[Iterator[None]] = deque()
+        self._turning = False
         self._heartbeat: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -233,11 +245,24 @@ class Hub:
                     transport.abort()
 
     def in_turns(self, work: Iterator[None]) -> None:
-        """Carry on with this work for as long as one turn of the event loop may take, then in the next one."""
-        for _ in range(STREAMS_A_TURN):
-            if next(work, _END) is _END:
-                return
-        self.loop.call_soon(self.in_turns, work)
+        """Do this work, step by step, after all that was begun before it: as much of it as fits into each turn of the event loop."""
+        self._works.append(work)
+        if not self._turning:
+            self._turning = True
+            self.loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        ends_s = time.perf_counter() + TURN_S
+        try:
+            for _ in range(STREAMS_A_TURN):
+                if not self._works or time.perf_counter() > ends_s:
+                    break
+                if next(self._works[0], _END) is _END:
+                    self._works.popleft()
+        finally:
+            self._turning = bool(self._works)
+            if self._works:
+                self.loop.call_soon(self._turn)
 
     def _beat(self) -> None:
         self._heartbeat = self.loop.call_later(HEARTBEAT_S, self._beat) if self._streams else None
