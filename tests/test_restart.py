@@ -188,8 +188,9 @@ def test_peers_that_stay_away_are_forgotten_as_the_dead_are() -> None:
 def test_what_is_always_now_is_in_every_checkpoint_and_the_rest_only_when_it_changed() -> None:
     replica = make_replica("a", saved={})
     first, second = replica.checkpoint(at()), replica.checkpoint(at())
-    assert [fact.key for fact in first] == [b"replica/clock", b"replica/self"]
-    assert [fact.key for fact in second] == [b"replica/clock"]
+    always = [b"replica/clock", b"context/row/" + replica.site.to_bytes(8, "big")]
+    assert [fact.key for fact in first] == [*always, b"replica/self"]
+    assert [fact.key for fact in second] == always
 
 
 def test_a_record_of_a_newer_format_is_not_loaded_silently() -> None:

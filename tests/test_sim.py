@@ -261,9 +261,9 @@ def test_a_lost_write_of_a_node_that_never_crashed_is_noticed() -> None:
     run = Simulation(_plain_scenario(nodes=3))
     assert run.run().passed
     survivor = run.cluster.running()[0]
-    run.cluster.ledger.write("k", b"\x10" + b"\xff" * 16 + b"v", survivor.title)
-    with pytest.raises(Exception, match="a write of a node that never crashed is lost"):
-        run._check_nothing_lost()
+    run.cluster.truth.wrote(survivor.host.number, "k", b"\x10" + b"\xff" * 16 + b"v")
+    with pytest.raises(Exception, match="an acknowledged write is lost"):
+        run._check_truth()
 
 
 def test_what_is_not_repeated_within_the_limit_is_no_agreement() -> None:

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from kvgossip.config import Address
-from kvgossip.protocol.entry import Entry, entry_of
+from kvgossip.protocol.entry import Entry, entry_of, make_record, version_of
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Holding, Precision
 from kvgossip.protocol.report import Report
@@ -67,6 +67,11 @@ class Changed:
         return entry_of(self.key, self.new_record)
 
 
+def _gone(key: str, record: bytes) -> Changed:
+    """That a value is served no more, although nobody has written so."""
+    return Changed(key, record, make_record(version_of(record), None))
+
+
 @dataclass(frozen=True, slots=True)
 class Dropped:
     """This record was taken out of the store: it was collected. Remove it from the disk."""
@@ -77,11 +82,33 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A live value that the cluster had deleted was taken out here, as `peer` told: keep it in the quarantine. Its Dropped follows."""
+    """A live value that the cluster had deleted was taken out here, as `peer` told: keep it in the quarantine. Its Dropped follows.
+
+    For watchers it is `change`: a delete under the same version.
+    """
 
     key: str
     record: bytes
     peer: str
+
+    @property
+    def change(self) -> Changed:
+        return _gone(self.key, self.record)
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """This entry is served no more: its time has come. Its record stays until it is collected, so nothing is to be written.
+
+    For watchers it is `change`, as Quarantined is.
+    """
+
+    key: str
+    record: bytes
+
+    @property
+    def change(self) -> Changed:
+        return _gone(self.key, self.record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +241,6 @@ class Examined:
 
 
 Effect = (
-    Send | Changed | Dropped | Quarantined | Persist | MemberChanged | Settled | Resolve | Joined | JoinRefused | Log | Departed
+    Send | Changed | Expired | Dropped | Quarantined | Persist | MemberChanged | Settled | Resolve | Joined | JoinRefused | Log | Departed
     | KeyringChanged | KeyringTold | Held | Waited | Surveyed | Examined
 )  # fmt: skip

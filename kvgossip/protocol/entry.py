@@ -5,9 +5,9 @@ and sends; nobody encodes an entry again. So equal entries are equal bytes every
 kept, and a million entries are a million byte strings that the garbage collector never visits.
 
     record  := head meta? value
-    head    := 1 byte: record format (high 4 bits), has meta (bit 1), is a death certificate (bit 0)
+    head    := 1 byte: record format (high 4 bits), has an expiry (bit 2), has meta (bit 1), is a death certificate (bit 0)
                8 bytes timestamp, 8 bytes site, big-endian: so bytes compare as versions do
-    meta    := 2 bytes length, a MessagePack map; "t" is the content type; unknown names are kept
+    meta    := 2 bytes length, a MessagePack map; "t" is the content type, "x" when it expires (ms since 1970); unknown names are kept
     value   := the rest; empty in a death certificate
 
 The order (protocol.md section 5): the greater version wins; of two bodies under one version, the one whose hash is greater,
@@ -30,9 +30,11 @@ KEY_BYTES_MAX = 1024
 CONTENT_TYPE_BYTES_MAX = 256
 HEAD_BYTES = 17
 META_BYTES_MAX = 4096
+EXPIRES_MS_MAX = 2**48 - 1
 
-_DEAD = 0b01
-_HAS_META = 0b10
+_DEAD = 0b001
+_HAS_META = 0b010
+_EXPIRES = 0b100
 _VERSION = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}")
 _FORBIDDEN_SEGMENT = re.compile(r"(?:^|/)\.\.?(?:/|\Z)")
 
@@ -57,12 +59,13 @@ def parse_version(text: str) -> Version:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a replica knows under a key. `value` is None in a death certificate."""
+    """What a replica knows under a key. `value` is None in a death certificate. `expires_ms`: ms since 1970, None for never."""
 
     key: str
     value: bytes | None
     version: Version
     content_type: str | None = None
+    expires_ms: int | None = None
 
     @property
     def deleted(self) -> bool:
@@ -90,12 +93,15 @@ def check_content_type(content_type: str | None) -> None:
         raise LocalError("the content type is not usable", f"use 1 to {CONTENT_TYPE_BYTES_MAX} printable ASCII characters")
 
 
-def make_record(version: Version, value: bytes | None, content_type: str | None = None) -> bytes:
+def make_record(version: Version, value: bytes | None, content_type: str | None = None, expires_ms: int | None = None) -> bytes:
     """The record of a new entry; `value` None makes a death certificate."""
-    head = RECORD_FORMAT << 4 | (_DEAD if value is None else 0) | (_HAS_META if content_type else 0)
-    parts = [bytes((head,)), version.timestamp.to_bytes(8, "big"), version.site.to_bytes(8, "big")]
-    if content_type:
-        meta = msgspec.msgpack.encode({"t": content_type})
+    fields: dict[str, Any] = {"t": content_type} if content_type else {}
+    if expires_ms is not None:
+        fields["x"] = expires_ms
+    flags = (_DEAD if value is None else 0) | (_HAS_META if fields else 0) | (_EXPIRES if expires_ms is not None else 0)
+    parts = [bytes((RECORD_FORMAT << 4 | flags,)), version.timestamp.to_bytes(8, "big"), version.site.to_bytes(8, "big")]
+    if fields:
+        meta = msgspec.msgpack.encode(fields)
         parts += [len(meta).to_bytes(2, "big"), meta]
     parts.append(value or b"")
     return b"".join(parts)
@@ -105,8 +111,11 @@ def check_record(record: bytes) -> None:
     """Raises RemoteError unless this is a record of a format that this node knows, whatever its unknown fields."""
     if len(record) < HEAD_BYTES or record[0] >> 4 != RECORD_FORMAT:
         raise RemoteError("bad_record", "an entry of an unknown record format")
-    if record[0] & _HAS_META:
-        _meta(record)
+    fields = _meta(record) if record[0] & _HAS_META else {}
+    if record[0] & _EXPIRES:
+        expires_ms = fields.get("x")
+        if record[0] & _DEAD or not isinstance(expires_ms, int) or not 0 <= expires_ms <= EXPIRES_MS_MAX:
+            raise RemoteError("bad_record", "an entry that expires nobody knows when")
     if record[0] & _DEAD and len(record) != value_offset(record):
         raise RemoteError("bad_record", "a death certificate with a value")
 
@@ -114,6 +123,15 @@ def check_record(record: bytes) -> None:
 def is_dead(record: bytes) -> bool:
     """Whether the record is a death certificate."""
     return bool(record[0] & _DEAD)
+
+
+def may_expire(record: bytes) -> bool:
+    return bool(record[0] & _EXPIRES)
+
+
+def expires_in(record: bytes) -> int | None:
+    """When the entry of this record, which has been checked, expires: ms since 1970; None for never."""
+    return int(_meta(record)["x"]) if record[0] & _EXPIRES else None
 
 
 def version_of(record: bytes) -> Version:
@@ -139,7 +157,7 @@ def content_type_in(record: bytes) -> str | None:
 
 
 def entry_of(key: str, record: bytes) -> Entry:
-    return Entry(key, value_in(record), version_of(record), content_type_in(record))
+    return Entry(key, value_in(record), version_of(record), content_type_in(record), expires_in(record))
 
 
 def supersedes(new: bytes, old: bytes) -> bool:

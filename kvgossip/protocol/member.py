@@ -75,6 +75,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     zone: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9._-]*\Z")] = ""
     coordinates: Annotated[tuple[float, ...], Meta(max_length=8)] = ()
     identity: Annotated[bytes, Meta(max_length=16)] = b""
+    gateway: bool = False
 
     @property
     def address(self) -> Address:

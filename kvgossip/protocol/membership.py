@@ -499,7 +499,8 @@ class Membership:
             return
         relay = self._relays.pop(ack.sequence, None)
         if relay is not None:
-            self._send(replace(ack, sequence=relay.sequence), relay.origin, None)
+            # what it holds is told to us, of our clock: it says nothing to whom we relay
+            self._send(replace(ack, sequence=relay.sequence, held=0), relay.origin, None)
 
     def _acked(self, probe: Probe, ack: Ack, now: Now, reliable: bool) -> None:
         """One answer of perhaps several: the first one by a datagram is a round trip, however late it comes."""

@@ -15,6 +15,7 @@ All of them are MessagePack arrays: a trailing field that this version does not 
                         A ==Compare==> B ==Differ==> A                             many differences: level by level
                         A ==Leaves==> B ==Entries==> A                             what A lacks, and which of A's B wants
                         A ==Push==> B ==Merged==> A                                what B wanted
+                        A ==Conclude==> B ==Concluded==> A                         what each of them had ever merged (context.py)
 
     keyrings            A ==KeyringOrder==> B ==KeyringReport==> A                 only where frames are sealed
 
@@ -44,7 +45,10 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Ping(Message, frozen=True):
-    """Are you `target`, and alive? `root` is the sender's digest root, `wall_ms` its wall clock."""
+    """Are you `target`, and alive? `root` is the sender's digest root, `wall_ms` its wall clock.
+
+    `held`: all that had reached the target when its own clock stood there is held by the sender, and by all it answers for.
+    """
 
     kind = 1
     sequence: Count
@@ -53,10 +57,14 @@ class Ping(Message, frozen=True):
     root: Count
     wall_ms: Count
     standing: Standing
+    held: Count = 0
 
 
 class Ack(Message, frozen=True):
-    """`sender` is alive: it answers the ping of that sequence number. `coordinate`: its place in the network, see coordinate.py."""
+    """`sender` is alive: it answers the ping of that sequence number. `held` as in Ping, of whoever pinged.
+
+    `coordinate`: its place in the network, see coordinate.py.
+    """
 
     kind = 2
     sequence: Count
@@ -64,6 +72,7 @@ class Ack(Message, frozen=True):
     root: Count
     wall_ms: Count
     standing: Standing
+    held: Count = 0
     coordinate: bytes = b""
 
 
@@ -154,11 +163,15 @@ class Notice(Message, frozen=True):
 
 
 class Feedback(Message, frozen=True):
-    """Bit i (least significant first) of `known` is set if the i-th rumor of that packet was no news here."""
+    """Bit i (least significant first) of `known` is set if the i-th rumor of that packet was no news here.
+
+    And of `collected` if the entry was once here, and was collected since: the teller shall take it out.
+    """
 
     kind = 12
     sequence: Count
     known: bytes
+    collected: bytes = b""
 
 
 class Fetch(Message, frozen=True):
@@ -179,6 +192,7 @@ class Compare(Message, frozen=True):
     """My fingerprints on one level: 16 children for each of `parents` (32-bit numbers), or, on level 0, the root alone.
 
     `fingerprints`: 64-bit numbers. `levels`: how deep my tree is. `members`: a digest of my member table. All numbers big-endian.
+    `context`: a summary of my context, in the first message of an exchange.
     """
 
     kind = 15
@@ -190,10 +204,14 @@ class Compare(Message, frozen=True):
     fingerprints: bytes
     members: Count
     sender: Annotated[str, Meta(max_length=128)] = ""
+    context: bytes = b""
 
 
 class Differ(Message, frozen=True):
-    """Which of the compared buckets differ here (32-bit numbers)."""
+    """Which of the compared buckets differ here (32-bit numbers).
+
+    In the first answer of an exchange, `site` is my life, and `context` what my context says where yours differs.
+    """
 
     kind = 16
     exchange: Count
@@ -202,6 +220,8 @@ class Differ(Message, frozen=True):
     differing: bytes
     members: Count
     standing: Standing
+    site: Count = 0
+    context: bytes = b""
 
 
 class Leaves(Message, frozen=True):
@@ -240,12 +260,17 @@ class Push(Message, frozen=True):
 
 
 class Merged(Message, frozen=True):
-    """I have what you pushed; `news` of these entries were news to me."""
+    """I have what you pushed; `news` of these entries were news to me, `refused` I cannot accept.
+
+    `collected`: fingerprints of those that I once held, and have collected since.
+    """
 
     kind = 20
     exchange: Count
     request: Count
     news: Count = 0
+    refused: Count = 0
+    collected: bytes = b""
 
 
 class Sketch(Message, frozen=True):
@@ -259,6 +284,7 @@ class Sketch(Message, frozen=True):
     symbols: bytes
     members: Count
     sender: Annotated[str, Meta(max_length=128)] = ""
+    context: bytes = b""
 
 
 class Decoded(Message, frozen=True):
@@ -273,6 +299,8 @@ class Decoded(Message, frozen=True):
     wanted: bytes
     members: Count
     standing: Standing
+    site: Count = 0
+    context: bytes = b""
 
 
 class Symbols(Message, frozen=True):
@@ -285,6 +313,8 @@ class Symbols(Message, frozen=True):
     symbols: bytes
     members: Count
     standing: Standing
+    site: Count = 0
+    context: bytes = b""
 
 
 class Want(Message, frozen=True):
@@ -370,6 +400,33 @@ class Measured(Message, frozen=True):
     root: Count
     keys: Count
     precision: Precision
+
+
+# -- deletes (30 to 49) --
+
+
+class Conclude(Message, frozen=True):
+    """All is said. `context`: facts that you lack, of mine when the exchange began; empty where you did not get all that I held then.
+
+    `collected`: fingerprints of entries of yours that I have collected. Meant for the life `site` alone.
+    """
+
+    kind = 30
+    exchange: Count
+    request: Count
+    site: Count
+    context: bytes
+    collected: bytes
+
+
+class Concluded(Message, frozen=True):
+    """The life `site` has taken that over, and `dropped` so many of its entries."""
+
+    kind = 31
+    exchange: Count
+    request: Count
+    site: Count
+    dropped: Count = 0
 
 
 # -- operators (50 to 59) --

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from kvgossip.config import Address
 from kvgossip.protocol.blocking import Blocks
+from kvgossip.protocol.deletes import Deletes
 from kvgossip.protocol.effect import Now
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Standing
@@ -17,9 +18,12 @@ from kvgossip.protocol.waits import Waits
 
 
 class Outcome(Enum):
+    """COLLECTED: it was here once, and was collected (see deletes.py)."""
+
     NEWS = "news"
     KNOWN = "known"
     REFUSED = "refused"
+    COLLECTED = "collected"
 
 
 class Heat(Enum):
@@ -39,6 +43,7 @@ class Data(Protocol):
     keyring: Keyring | None
     """None: frames are not sealed."""
     identity: Identity | None
+    deletes: Deletes
 
     @property
     def news_s(self) -> float:

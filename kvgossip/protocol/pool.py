@@ -31,6 +31,8 @@ from kvgossip.protocol.message import (
     Bodies,
     Busy,
     Compare,
+    Conclude,
+    Concluded,
     Condition,
     Confirm,
     Decoded,
@@ -78,7 +80,7 @@ FAREWELLS_MAX = 64
 MEMBERS_A_FRAME = 100
 RIVAL_KEPT_S = 300.0
 DATACENTERS_TOLD = 64
-LINK_QUESTIONS = (Join, Fetch, Sketch, Compare, Leaves, Want, Push, KeyringOrder, Measure, Examine)
+LINK_QUESTIONS = (Join, Fetch, Sketch, Compare, Leaves, Want, Push, Conclude, KeyringOrder, Measure, Examine)
 QUESTIONS = (Ping, PingRequest, Pull, Enquire, *LINK_QUESTIONS)
 
 
@@ -128,7 +130,7 @@ class Pool:
             Examine: self.examiner.on_examine,
             Condition: lambda told, source, now: self.examiner.on_condition(told, now),
             Sights: lambda told, source, now: self.examiner.on_sights(told, now),
-            Feedback: lambda told, source, now: self.spreading.on_feedback(told),
+            Feedback: lambda told, source, now: self.spreading.on_feedback(told, now),
             Busy: lambda told, source, now: self.spreading.on_busy(told),
             Pull: lambda told, source, now: self.spreading.on_pull(told, source),
             Fetch: lambda told, source, now: self.spreading.on_fetch(told, source),
@@ -139,9 +141,9 @@ class Pool:
             Measured: lambda told, source, now: self._data.measured(told),
             Confirm: lambda told, source, now: self.enquiries.on_confirm(told),
         }
-        self._handlers |= dict.fromkeys((Sketch, Compare, Leaves, Want, Push), self.repair.on_question)
+        self._handlers |= dict.fromkeys((Sketch, Compare, Leaves, Want, Push, Conclude), self.repair.on_question)
         self._handlers |= dict.fromkeys(
-            (Decoded, Symbols, Differ, Entries, Merged), lambda told, source, now: self.repair.on_answer(told, now)
+            (Decoded, Symbols, Differ, Entries, Merged, Concluded), lambda told, source, now: self.repair.on_answer(told, now)
         )
 
     # -- frames out --------------------------------------------------------------------------------------------------
@@ -282,14 +284,19 @@ class Pool:
 
     def _ping_at(self, now: Now) -> Callable[[int, str], Ping]:
         root, standing, name = self._data.store.digest.root, self._data.standing, self.membership.me.name
-        return lambda sequence, target: Ping(sequence, name, target, root, max(now.wall_ms, 0), standing)
+        return lambda sequence, target: Ping(sequence, name, target, root, max(now.wall_ms, 0), standing, self._held_for(target))
+
+    def _held_for(self, name: str) -> int:
+        known = self.membership.members.get(name)
+        return 0 if known is None else self._data.deletes.held_for(known)
 
     def _on_ping(self, ping: Ping, source: Address, now: Now, reliable: bool) -> None:
         if ping.target != self.membership.me.name:
             self.counters["pings_for_another_name"] += 1
             return
         me, data, place = self.membership.me, self._data, self.membership.coordinates.own.packed()
-        ack = Ack(ping.sequence, me.name, data.store.digest.root, max(now.wall_ms, 0), data.standing, place)
+        held = self._held_for(ping.sender)
+        ack = Ack(ping.sequence, me.name, data.store.digest.root, max(now.wall_ms, 0), data.standing, held, place)
         self._send_probe(ack, source, self.membership.members.get(ping.sender), reliable=reliable)
         self._saw(ping, now, asked=False)
         if not reliable:
@@ -309,6 +316,7 @@ class Pool:
         if not self.is_member(told.sender):
             return
         self._data.saw_clock(told.sender, told.wall_ms, now)
+        self._data.deletes.heard(self.membership.members[told.sender], told.held, told.root)
         settled, peer_settled = self._data.standing is Standing.SETTLED, told.standing is Standing.SETTLED
         if not settled and self.joining.may_learn_from(told.sender, told.standing):
             self.repair.start(told.sender, now)

@@ -15,15 +15,32 @@ from itertools import islice
 from random import Random
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.answering import answer_compare, answer_leaves, answer_sketch, answer_want
+from kvgossip.protocol.answering import answer_compare, answer_leaves, answer_sketch, answer_want, pack, unpack
+from kvgossip.protocol.context import decode, difference
 from kvgossip.protocol.effect import Effect, Log, Now
-from kvgossip.protocol.exchange import SHOWN, Exchange, Merge
+from kvgossip.protocol.exchange import FIRST_REQUEST, SHOWN, Exchange, Merge, Question
 from kvgossip.protocol.link import Link
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.membership import Membership
-from kvgossip.protocol.message import Compare, Decoded, Differ, Entries, Leaves, Merged, Message, Pair, Push, Sketch, Symbols, Want
+from kvgossip.protocol.message import (
+    Compare,
+    Conclude,
+    Concluded,
+    Decoded,
+    Differ,
+    Entries,
+    Leaves,
+    Merged,
+    Message,
+    Pair,
+    Sketch,
+    Symbols,
+    Want,
+)
 from kvgossip.protocol.outcome import Data, Heat, Outcome
 
 
@@ -38,10 +55,9 @@ class Futile(NamedTuple):
 NEVER = Futile(0, 0, 0)
 FUTILE_MAX = 3
 SHOWN_DIGITS = 128
-Answer = Decoded | Symbols | Differ | Entries | Merged
+Answer = Decoded | Symbols | Differ | Entries | Merged | Concluded
 EXCHANGES_MAX = 2
 ASKERS_MAX = 64
-FIRST_REQUEST = 1
 SKETCH_REST_S = 0.05
 SKETCH_PAUSE_S = 0.004
 
@@ -104,7 +120,8 @@ class Repair:
                 self._open(member, differs, now)
 
     def _open(self, member: Member, differs: bool, now: Now) -> None:
-        exchange = Exchange(self._rng.getrandbits(63), member.name, member.address, self._data.store, self._config.message_bytes_max)
+        data, number = self._data, self._rng.getrandbits(63)
+        exchange = Exchange(number, member.name, member.address, data.store, self._config.message_bytes_max, data.deletes.facts())
         self._running[exchange.number] = exchange
         self.started += 1
         exchange.progress_s = now.monotonic_s
@@ -169,7 +186,11 @@ class Repair:
 
     def _continue(self, exchange: Exchange, answer: Answer, now: Now) -> Iterable[Message]:
         if isinstance(answer, Merged):
+            # a live value goes at once, a certificate when this exchange is complete
+            exchange.brought += self._data.deletes.renounce(unpack("Q", answer.collected), exchange.peer, now)
             return exchange.merged(answer)
+        if isinstance(answer, Concluded):
+            return exchange.concluded(answer)
         if isinstance(answer, Entries):
             return exchange.entries(answer, self._merge(answer.entries, exchange.peer, now))
         if answer.request == FIRST_REQUEST and answer.members != self._membership.digest:
@@ -185,6 +206,8 @@ class Repair:
     def _complete(self, exchange: Exchange, now: Now) -> None:
         del self._running[exchange.number]
         self.completed += 1
+        self._data.deletes.learn(exchange.learned, now)
+        exchange.brought += self._data.deletes.renounce(exchange.renounced, exchange.peer, now)
         self.completed_s = self._last_with_s[exchange.peer] = now.monotonic_s
         self._unequal_since_s.pop(exchange.peer, None)
         self._judge(exchange)
@@ -230,7 +253,7 @@ class Repair:
 
     # -- passive side ------------------------------------------------------------------------------------------------
 
-    def on_question(self, asked: Sketch | Compare | Leaves | Want | Push, source: Address, now: Now) -> None:
+    def on_question(self, asked: Question, source: Address, now: Now) -> None:
         """Answer from the store alone. Raises RemoteError when the question makes no sense."""
         if not self._config.anti_entropy:
             return
@@ -239,7 +262,7 @@ class Repair:
             self._tell_members(source)
         self._link.send(self._answer(asked, source, now), source, reliable=True)
 
-    def _note(self, asked: Sketch | Compare | Leaves | Want | Push, now: Now) -> None:
+    def _note(self, asked: Question, now: Now) -> None:
         """Who has an exchange with us under way: one of our own with that peer would find the same differences."""
         if isinstance(asked, (Sketch, Compare)) and asked.sender in self._membership.members:
             self._askers[asked.exchange] = asked.sender
@@ -253,27 +276,52 @@ class Repair:
         asked_s = self._asked_s.get(peer)
         return asked_s is not None and now.monotonic_s - asked_s < self._config.rumor_settling_s
 
-    def _answer(self, asked: Sketch | Compare | Leaves | Want | Push, source: Address, now: Now) -> Message:
+    def _answer(self, asked: Question, source: Address, now: Now) -> Message:
         store, bytes_max = self._data.store, self._config.message_bytes_max
         if isinstance(asked, Sketch):
-            return answer_sketch(store, asked, bytes_max, self._membership.digest, self._data.standing)
+            sketched = answer_sketch(store, asked, bytes_max, self._membership.digest, self._data.standing)
+            return self._with_context(sketched, asked.context)
         if isinstance(asked, Compare):
-            return answer_compare(store, asked, self._membership.digest, self._data.standing)
+            return self._with_context(answer_compare(store, asked, self._membership.digest, self._data.standing), asked.context)
         if isinstance(asked, Leaves):
             return answer_leaves(store, asked, bytes_max)
         if isinstance(asked, Want):
             return answer_want(store, asked, bytes_max)
-        merged = self._merge(asked.entries, self._membership.name_at(source), now)
-        return Merged(asked.exchange, asked.request, merged.news)
+        peer = self._askers.get(asked.exchange) or self._membership.name_at(source)
+        if isinstance(asked, Conclude):
+            return self._conclude(asked, peer, now)
+        merged = self._merge(asked.entries, peer, now)
+        return Merged(asked.exchange, asked.request, merged.news, len(merged.refused), pack("Q", merged.collected))
+
+    def _with_context(self, answer: Decoded | Symbols | Differ, asked: bytes) -> Message:
+        """In one instant with the answer itself: so the context is that of what is compared."""
+        if not asked:
+            return answer
+        deletes = self._data.deletes
+        return replace(answer, site=deletes.site, context=difference(deletes.facts(), asked))
+
+    def _conclude(self, told: Conclude, peer: str, now: Now) -> Concluded:
+        """The asker, who has judged that this node got all, tells its context. It does not speak to a life that began meanwhile."""
+        deletes, dropped = self._data.deletes, 0
+        if told.site == deletes.site:
+            deletes.learn(decode(told.context).facts, now)
+            dropped = deletes.renounce(unpack("Q", told.collected), peer, now)
+        return Concluded(told.exchange, told.request, deletes.site, dropped)
 
     def _merge(self, entries: Iterable[Pair], peer: str, now: Now) -> Merge:
         """Merge, and tell what became of it. An entry that is refused costs itself alone (lesson 8)."""
-        news, refused = 0, []
+        store, news = self._data.store, 0
+        refused: list[int] = []
+        collected: list[int] = []
+        replaced: list[int] = []
         for key, record in entries:
+            old = store.record(key)
             outcome = self._data.merge(key, record, now, heard_from=peer, heat=Heat.NOT)
             if outcome is Outcome.NEWS:
                 news += 1
-            elif outcome is Outcome.REFUSED:
-                refused.append(self._data.store.digest.fingerprint(key, record))
+                if old is not None:
+                    replaced.append(store.digest.fingerprint(key, old))
+            elif outcome is not Outcome.KNOWN:
+                (refused if outcome is Outcome.REFUSED else collected).append(store.digest.fingerprint(key, record))
         self.news += news
-        return Merge(news, refused)
+        return Merge(news, refused, collected, replaced)

@@ -4,6 +4,7 @@ Laws
 - A local write and a heard rumor are the same event: both end in `_take`, which merges, emits Changed and heats the rumor.
 - Every input returns the effects it asks for, in order; questions change nothing; no input raises on what a peer sent.
 - A write on a replica that has seen version v has a greater version than v.
+- What was deleted, and collected since, does not come back (deletes.py).
 - Deadlines are state: `tick` does what is due, however late it is called, and never twice.
 
 Pools (protocol.md section 9): every node is in the LAN pool of its datacenter, a gateway in the WAN pool as well. Data crosses
@@ -41,6 +42,7 @@ from kvgossip.errors import (
 )
 from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.clocks import PeerClocks
+from kvgossip.protocol.deletes import Deletes
 from kvgossip.protocol.digest import DigestTree
 from kvgossip.protocol.effect import Changed, Departed, Effect, Log, Now, Peer, Persist, PoolKind, Resolve, Settled
 from kvgossip.protocol.entry import (
@@ -51,12 +53,11 @@ from kvgossip.protocol.entry import (
     check_key,
     check_record,
     entry_of,
-    is_dead,
     make_record,
     timestamp_in,
 )
 from kvgossip.protocol.facts import Facts, Self, clock_fact, self_fact
-from kvgossip.protocol.hlc import HybridLogicalClock
+from kvgossip.protocol.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Member, MemberState, Standing
 from kvgossip.protocol.message import Enquire, KeyringAction, KeyringOrder, KeyringReport
@@ -73,6 +74,7 @@ from kvgossip.protocol.waits import Waits
 FAREWELL_ROUNDS = 2
 REKINDLED_MAX = 64
 CLOCK_COMPLAINT_S = 60.0
+TTL_S_MIN, TTL_S_MAX = 0.001, 10 * 366 * 86_400
 
 
 class Replica:
@@ -122,6 +124,11 @@ class Replica:
         self._departed = False
         self._clock_told_s = -math.inf
         self._saved_self = facts.own
+        self.deletes = Deletes(config, self.site, self.store, self.hlc, self._effects, self.counters)
+        if rebuilding:
+            self.deletes.context.renounce(saved or {})
+        else:
+            self.deletes.context.restore(saved or {})
         self.pool = self._pool(PoolKind.LAN, config, address, rng, now, facts)
         self.wan: Pool | None = None
         self.pools: tuple[Pool, ...] = (self.pool,)
@@ -131,6 +138,8 @@ class Replica:
             self.wan.membership.reached_otherwise = self._is_in_lan
             self.pools = (self.pool, self.wan)
         self.rotation = Rotation(self.pools, self.keyring, rng, self._effects)
+        self.deletes.members, self.deletes.cool = self._counting, self._cool
+        self.deletes.absent = lambda: any(pool.rejoining.absent for pool in self.pools)
         self._rebuilding = rebuilding or facts.own.rebuilding
         targets = bool(config.join or config.join_wan)
         strangers = not any(pool.rejoining.absent for pool in self.pools)
@@ -151,6 +160,7 @@ class Replica:
             zone=config.zone,
             coordinates=config.coordinates,
             identity=self.identity.fingerprint if self.identity is not None else b"",
+            gateway=self.config.gateway,
         )
         return Pool(config, kind, me, Share(self, kind), rng, self._effects, now, facts.peers(kind))
 
@@ -159,32 +169,44 @@ class Replica:
         known = self.pool.membership.members.get(gateway.name)
         return known is not None and known.site == gateway.site and self.pool.is_member(gateway.name)
 
+    def _counting(self) -> list[Member]:
+        """The members, of all pools, without which no certificate may go (see deletes.py)."""
+        every = (member for pool in self.pools for member in pool.membership.members.values())
+        return [m for m in every if m.name != self.name and m.state is not MemberState.LEFT and not self.blocks.covers(m)]
+
+    def _cool(self, key: str) -> None:
+        for pool in self.pools:
+            pool.spreading.rumors.cool(key)
+
     # -- writes ------------------------------------------------------------------------------------------------------
 
-    def put(self, key: str, value: bytes, now: Now, content_type: str | None = None) -> list[Effect]:
-        """Write. The first effect is the write's Changed.
+    def put(self, key: str, value: bytes, now: Now, content_type: str | None = None, ttl_s: float | None = None) -> list[Effect]:
+        """Write. The first effect is the write's Changed. `ttl_s`: the entry expires so many seconds from now.
 
-        Raises BadKeyError, ValueTooLargeError, ClockAheadError, or LocalError for a bad content type; then nothing has changed.
+        Raises BadKeyError, ValueTooLargeError, ClockAheadError, or LocalError for a bad content type or ttl; then nothing has changed.
         """
         check_key(key)
         check_content_type(content_type)
         if len(value) > self.config.value_bytes_max:
             raise ValueTooLargeError(f"the value has {len(value)} bytes", f"value_bytes_max is {self.config.value_bytes_max}")
-        return self._write(key, value, now, content_type)
+        if ttl_s is not None and not TTL_S_MIN <= ttl_s <= TTL_S_MAX:
+            raise LocalError(f"a value cannot expire after {ttl_s} s", f"use {TTL_S_MIN} to {TTL_S_MAX} seconds")
+        return self._write(key, value, now, content_type, ttl_s)
 
     def delete(self, key: str, now: Now) -> list[Effect]:
         """Write a death certificate; the first effect is its Changed. Without a live entry nothing happens and nothing is returned."""
         check_key(key)
         record = self.store.record(key)
-        return [] if record is None or is_dead(record) else self._write(key, None, now, None)
+        return [] if record is None or self.store.is_spent(key, record) else self._write(key, None, now)
 
-    def _write(self, key: str, value: bytes | None, now: Now, content_type: str | None) -> list[Effect]:
+    def _write(self, key: str, value: bytes | None, now: Now, content_type: str | None = None, ttl_s: float | None = None) -> list[Effect]:
         if self._departs_s is not None:
             raise LocalError("this node is leaving", "write to another node")
         if self._is_ahead(now):
             raise ClockAheadError(self._ahead_text(now), "set its clock right, by NTP for example, or write to another node")
         version = Version(self.hlc.tick(now.wall_ms), self.site)
-        self._take(key, make_record(version, value, content_type), now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
+        expires_ms = None if ttl_s is None else milliseconds_of(version.timestamp) + int(ttl_s * 1000)
+        self._take(key, make_record(version, value, content_type, expires_ms), now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
         return self._drain()
 
     def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat, pool: PoolKind = PoolKind.LAN) -> Outcome:
@@ -199,10 +221,15 @@ class Replica:
         except BadKeyError:
             self.counters["entries_refused.bad_key"] += 1
             return Outcome.REFUSED
-        outcome = Outcome.NEWS if self._take(key, record, now, heard_from=heard_from, heat=heat, pool=pool) else Outcome.KNOWN
         if self.waits:
             self.waits.showed(Peer(pool, heard_from), key, record[1:HEAD_BYTES])
-        return outcome
+        if self.deletes.refuses(key, record):
+            self.counters["offers_collected"] += 1
+            return Outcome.COLLECTED
+        if self._take(key, record, now, heard_from=heard_from, heat=heat, pool=pool):
+            return Outcome.NEWS
+        self.deletes.known(key, record)
+        return Outcome.KNOWN
 
     def _take(self, key: str, record: bytes, now: Now, *, heard_from: str | None, heat: Heat, pool: PoolKind) -> bool:
         """Merge; if it is news, say so and spread it. Every entry that this replica ever holds came through here."""
@@ -211,6 +238,7 @@ class Replica:
             return False
         self.news_s = now.monotonic_s
         self._effects.append(Changed(key, news.old, news.new))
+        self.deletes.merged(news, now)
         for each in self.pools:
             if each.enquiries:
                 each.enquiries.merged(key, record, now)
@@ -294,12 +322,13 @@ class Replica:
         for key, record in entries:
             check_record(record)
             latest = max(latest, timestamp_in(record))
-            self.store.merge(key, record)
-        self.hlc.latest = latest
+            if self.store.merge(key, record) is not None:
+                self.deletes.loaded(key, record)
+        self.hlc.latest = max(latest, self.hlc.latest)
 
     def checkpoint(self, now: Now) -> list[Persist]:
         """What belongs into every commit: the facts that are always now."""
-        return [clock_fact(self.hlc.latest), *self._self_facts()]
+        return [clock_fact(self.hlc.latest), *self.deletes.checkpoint(), *self._self_facts()]
 
     def _self_facts(self) -> list[Persist]:
         """The fact about this life, if it has changed."""
@@ -435,11 +464,11 @@ class Replica:
         """Call `tick` no later than this, monotonic seconds. May lie in the past: then at the end of this turn. None: never."""
         if self._departs_s is not None:
             return None if self._departed else self._departs_s
-        nearest = self.pool.deadline() if self.wan is None else min(self.pool.deadline(), self.wan.deadline())
+        deadlines = [self.deletes.deadline(), *(pool.deadline() for pool in self.pools)]
         if self.waits:
-            nearest = min(nearest, self.waits.deadline())
+            deadlines.append(self.waits.deadline())
         rotated_s = self.rotation.deadline()
-        return nearest if rotated_s is None else min(nearest, rotated_s)
+        return min(deadlines) if rotated_s is None else min(rotated_s, *deadlines)
 
     def tick(self, now: Now) -> list[Effect]:
         """Do whatever is due."""
@@ -448,6 +477,7 @@ class Replica:
                 pool.tick(now)
             self.rotation.tick(now)
             self.waits.tick(now)
+            self.deletes.tick(now, settled=self.settled)
         elif now.monotonic_s >= self._departs_s and not self._departed:
             self._departed = True
             self._effects.append(Departed())
@@ -499,6 +529,7 @@ class Replica:
             self._effects += [Settled(), *self._self_facts()]
 
     def _drain(self) -> list[Effect]:
+        self._effects += self.deletes.context.take_changes()
         effects = self._effects[:]
         self._effects.clear()
         return effects
@@ -534,8 +565,9 @@ class Replica:
         return self.store.value(key)
 
     def record(self, key: str) -> bytes | None:
-        """The record (see entry.py) of an entry or a death certificate."""
-        return self.store.record(key)
+        """The record (see entry.py) of an entry or a death certificate; None of what has expired."""
+        record = self.store.record(key)
+        return None if record is None or self.store.is_hidden(key) else record
 
     def scan(self, prefix: str = "", after: str = "", limit: int = 1000) -> list[Entry]:
         """At most `limit` live entries whose keys start with `prefix` and are greater than `after`, sorted by code point."""
@@ -556,4 +588,5 @@ class Replica:
         told: Counter[str] = self.counters + self.waits.counters
         for pool in self.pools:
             told.update(pool.statistics())
-        return {**told, "keys": self.store.live, "entries": len(self.store), "record_bytes": self.store.record_bytes}
+        sizes = {"keys": self.store.live, "entries": len(self.store), "record_bytes": self.store.record_bytes}
+        return {**told, **sizes, **self.deletes.statistics()}

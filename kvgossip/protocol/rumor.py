@@ -99,6 +99,12 @@ class Rumors:
         fresh, self.fresh = self.fresh, []
         return sorted(filter(self._is_hot, fresh), key=lambda rumor: not rumor.own)
 
+    def cool(self, key: str) -> None:
+        """There is nothing more to tell of this key."""
+        rumor = self._own.get(key) or self._forwarded.get(key)
+        if rumor is not None:
+            self._cool(rumor)
+
     def cool_all(self) -> None:
         """Nobody is left to tell."""
         for rumor in list(self.hot()):

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from kvgossip.config import Address
 from kvgossip.protocol.blocking import Blocks
+from kvgossip.protocol.deletes import Deletes
 from kvgossip.protocol.effect import Now, Peer, PoolKind
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Standing
@@ -26,6 +27,7 @@ class Owner(Protocol):
     surveys: Surveys
     keyring: Keyring | None
     identity: Identity | None
+    deletes: Deletes
     news_s: float
 
     @property
@@ -45,10 +47,10 @@ class Owner(Protocol):
 class Share:
     """Data (see outcome.py) of one pool."""
 
-    __slots__ = ("_owner", "_pool", "blocks", "identity", "keyring", "store", "waits")
+    __slots__ = ("_owner", "_pool", "blocks", "deletes", "identity", "keyring", "store", "waits")
 
     def __init__(self, owner: Owner, pool: PoolKind) -> None:
-        self.store, self.blocks, self.waits = owner.store, owner.blocks, owner.waits
+        self.store, self.blocks, self.deletes, self.waits = owner.store, owner.blocks, owner.deletes, owner.waits
         self.keyring, self.identity = owner.keyring, owner.identity
         self._owner, self._pool = owner, pool
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from kvgossip.config import Address, Config
 from kvgossip.protocol.answering import batches
 from kvgossip.protocol.effect import Now
-from kvgossip.protocol.entry import HEAD_BYTES, version_of
+from kvgossip.protocol.entry import HEAD_BYTES, Version, version_of
 from kvgossip.protocol.link import Link
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.membership import Membership
@@ -177,17 +177,21 @@ class Spreading:
             return
         heat = Heat.NEXT_ROUND if gossip.direct else Heat.AT_ONCE
         known: list[bool] = []
+        collected: list[bool] = []
         lacking: list[Notice] = []
         for rumor in told:
             if isinstance(rumor, Rumor):
                 outcome = self._data.merge(rumor.key, rumor.record, now, heard_from=gossip.sender, heat=heat)
                 known.append(outcome is not Outcome.NEWS)
+                collected.append(outcome is Outcome.COLLECTED)
             else:
-                known.append(self._has(rumor))
+                collected.append(self._data.deletes.has_collected(rumor.key, Version(rumor.timestamp, rumor.site)))
+                known.append(collected[-1] or self._has(rumor))
                 if not known[-1]:
                     lacking.append(rumor)
         if whole and told:
-            self._link.send(Feedback(gossip.sequence, bitmap(known)), source)
+            answer = Feedback(gossip.sequence, bitmap(known), bitmap(collected) if any(collected) else b"")
+            self._link.send(answer, source)
         holder = self._membership.members.get(gossip.sender)
         self._fetch(lacking, source if holder is None else holder.address, now)
 
@@ -237,12 +241,14 @@ class Spreading:
         if packet is not None and packet.hunts < self.rumors.policy.hunt and others:
             self._tell(self._rng.choice(others), packet.rumors, hunts=packet.hunts + 1)
 
-    def on_feedback(self, answer: Feedback) -> None:
+    def on_feedback(self, answer: Feedback, now: Now) -> None:
         packet = self.rumors.feedback(answer.sequence, answer.known)
-        if packet is None or not self._data.waits:
+        if packet is None or not (self._data.waits or answer.collected):
             return
         for place, rumor in enumerate(packet.rumors):
-            if rumor.is_notice or bit_of(answer.known, place):
+            if bit_of(answer.collected, place):
+                self._data.deletes.renounce_rumor(rumor.key, rumor.version, packet.peer, now)
+            elif rumor.is_notice or bit_of(answer.known, place):
                 # a notice says nothing of the body, and what was no news may have been refused
                 self._data.suggests(packet.peer, rumor.key)
             else:

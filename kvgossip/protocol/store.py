@@ -1,4 +1,6 @@
-"""Store: the only owner of entries. It holds records (see entry.py), and all that enters goes through `merge`.
+"""Store: the only owner of entries. It holds records (see entry.py). All that enters goes through `merge`; what leaves, by `remove`.
+
+An entry that has expired is hidden: its record stays, and the digest does not change, but no question finds its value any more.
 
 The digest tree, the sketch and the sorted index of live keys are kept in step here and nowhere else.
 """
@@ -9,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from kvgossip.protocol.digest import FAN_OUT, FAN_OUT_BITS, POSITION_BITS, DigestTree
-from kvgossip.protocol.entry import Entry, entry_of, is_dead, supersedes, value_in
+from kvgossip.protocol.entry import Entry, entry_of, is_dead, may_expire, supersedes, value_in
 from kvgossip.protocol.index import SortedKeys
 from kvgossip.protocol.sketch import Sketch
 
@@ -29,7 +31,7 @@ class Store:
     and bytes is nothing that the garbage collector visits, and none ever grows so large that growing it takes long.
     """
 
-    __slots__ = ("_count", "_live", "_shift", "_tables", "digest", "record_bytes", "sketch")
+    __slots__ = ("_count", "_hidden", "_live", "_shift", "_tables", "digest", "record_bytes", "sketch")
 
     def __init__(self, digest: DigestTree) -> None:
         self.digest = digest
@@ -37,6 +39,7 @@ class Store:
         self._shift = 64 - FAN_OUT_BITS * digest.levels
         self._tables: list[dict[str, bytes] | None] = [None] * FAN_OUT**digest.levels
         self._live = SortedKeys()
+        self._hidden: dict[str, None] = {}
         self._count = 0
         self.record_bytes = 0
 
@@ -65,8 +68,37 @@ class Store:
         self._index(key, old, record)
         return News(key, old, record)
 
+    def remove(self, key: str) -> bytes:
+        """Take out the record under a key that is known to be here."""
+        key_hash = self.digest.hash_of(key)
+        table = self._tables[key_hash >> self._shift]
+        if table is None:
+            raise KeyError(key)
+        record = table.pop(key)
+        went, _ = self.digest.replace(key_hash, record, None)
+        self.sketch.toggle(went)
+        if not self.is_spent(key, record):
+            self._live.remove(key)
+        self._hidden.pop(key, None)
+        self._count -= 1
+        self.record_bytes -= len(record)
+        return record
+
+    def hide(self, key: str) -> None:
+        """The entry under this key, which is live, has expired."""
+        self._live.remove(key)
+        self._hidden[key] = None
+
+    def is_hidden(self, key: str) -> bool:
+        return key in self._hidden
+
+    def is_spent(self, key: str, record: bytes) -> bool:
+        """Whether this record, which is here under that key, is a death certificate or has expired."""
+        return is_dead(record) or (may_expire(record) and key in self._hidden)
+
     def _index(self, key: str, old: bytes | None, new: bytes) -> None:
-        was_live, live = old is not None and not is_dead(old), not is_dead(new)
+        was_live, live = old is not None and not self.is_spent(key, old), not is_dead(new)
+        self._hidden.pop(key, None)
         if live and not was_live:
             self._live.add(key)
         elif was_live and not live:
@@ -90,12 +122,12 @@ class Store:
 
     def value(self, key: str) -> bytes | None:
         record = self.record(key)
-        return None if record is None else value_in(record)
+        return None if record is None or key in self._hidden else value_in(record)
 
     def get(self, key: str) -> Entry | None:
         """The live entry under the key."""
         record = self.record(key)
-        return None if record is None or is_dead(record) else entry_of(key, record)
+        return None if record is None or self.is_spent(key, record) else entry_of(key, record)
 
     def scan(self, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
         """At most `limit` live keys, with records, that start with `prefix` and are greater than `after`, sorted by code point."""
@@ -144,7 +176,8 @@ class Store:
 
     def _check(self) -> None:
         """Asserts that index, digest and count are what the records say."""
-        live = sorted(key for key, record in self.records() if not is_dead(record))
+        live = sorted(key for key, record in self.records() if not self.is_spent(key, record))
+        assert all(may_expire(self[key]) for key in self._hidden), "an entry is hidden that never expires"
         assert list(self._live.since("")) == live, "the index of live keys is wrong"
         self._live._check()
         assert self._count == sum(1 for _ in self.records()), "the count of entries is wrong"

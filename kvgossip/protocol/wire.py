@@ -27,6 +27,7 @@ from xxhash import xxh3_64_intdigest
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol import message
+from kvgossip.protocol.context import FACTS_BYTES_MAX
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.message import Message
 from kvgossip.protocol.seal import SEAL_BYTES, Keyring, Seals
@@ -53,8 +54,8 @@ _DECODERS |= {kind.kind: msgspec.msgpack.Decoder(kind) for kind in Message.__sub
 
 
 def frame_bytes_max(config: Config) -> int:
-    """The longest frame that a TCP link takes: one full message, and one entry of the largest size beyond it."""
-    return config.message_bytes_max + config.value_bytes_max + 64 * 1024
+    """The longest frame that a TCP link takes: one full message, and beyond it one entry of the largest size, or the largest context."""
+    return config.message_bytes_max + max(config.value_bytes_max, FACTS_BYTES_MAX) + 64 * 1024
 
 
 def encode(told: Message | Member) -> bytes:

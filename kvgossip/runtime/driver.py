@@ -29,6 +29,7 @@ from kvgossip.protocol.effect import (
     Dropped,
     Effect,
     Examined,
+    Expired,
     Held,
     Joined,
     JoinRefused,
@@ -130,7 +131,8 @@ class Driver:
             JoinRefused: self._refused,
             MemberChanged: self._member_changed,
             Dropped: self._keep,
-            Quarantined: self._keep,
+            Quarantined: self._quarantined,
+            Expired: lambda effect: self._publish(effect.change, read_clocks()),
             Persist: self._keep,
             KeyringChanged: self._keyring_changed,
             KeyringTold: self._keyring_told,
@@ -147,7 +149,7 @@ class Driver:
             if isinstance(effect, Send):
                 self._transports[effect.pool].send(effect.to, effect.data, effect.reliable)
             elif isinstance(effect, Changed):
-                self.feed.publish(effect, max(self.replica.hlc.latest, timestamp_of(now.wall_ms)))
+                self._publish(effect, now)
                 if self.commits is not None:
                     self.commits.take(effect)
             else:
@@ -155,6 +157,9 @@ class Driver:
         # after the first of many writes of one turn there is nothing to set any more
         if self._tick_s > now.monotonic_s:
             self._set_timer(self.replica.deadline(), now)
+
+    def _publish(self, changed: Changed, now: Now) -> None:
+        self.feed.publish(changed, max(self.replica.hlc.latest, timestamp_of(now.wall_ms)))
 
     async def close(self) -> None:
         """No input and no effect from now on; whoever waits for something is told."""
@@ -259,6 +264,10 @@ class Driver:
             self.commits.take(effect)
         elif isinstance(effect, Quarantined):
             self.quarantine.add(effect)
+
+    def _quarantined(self, effect: Quarantined) -> None:
+        self._keep(effect)
+        self._publish(effect.change, read_clocks())
 
     def _resolve(self, effect: Resolve) -> None:
         task = self._loop.create_task(self._look_up(effect.target, effect.pool))

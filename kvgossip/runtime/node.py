@@ -202,13 +202,14 @@ class Node:
 
     # -- data --------------------------------------------------------------------------------------------------------
 
-    async def put(self, key: str, value: bytes | str, *, content_type: str | None = None) -> Entry:
+    async def put(self, key: str, value: bytes | str, *, content_type: str | None = None, ttl_s: float | None = None) -> Entry:
         """Write; text is stored as UTF-8. Returns the entry with its version, with a data directory once it is on the disk.
 
-        Raises BadKeyError or ValueTooLargeError; StorageError when the disk does not take it. Waits while too much waits for the disk.
+        `ttl_s`: it expires so many seconds from now. Raises BadKeyError, ValueTooLargeError, or LocalError for a bad content type or ttl;
+        StorageError when the disk does not take it. Waits while too much waits for the disk.
         """
         await self._admission()
-        written = self.begin_put(key, value.encode() if isinstance(value, str) else value, content_type=content_type)
+        written = self.begin_put(key, value.encode() if isinstance(value, str) else value, content_type=content_type, ttl_s=ttl_s)
         return await _finished(key, written)
 
     async def delete(self, key: str) -> Entry | None:
@@ -217,7 +218,7 @@ class Node:
         written = self.begin_delete(key)
         return None if written is None else await _finished(key, written)
 
-    def begin_put(self, key: str, value: bytes, *, content_type: str | None = None) -> Written:
+    def begin_put(self, key: str, value: bytes, *, content_type: str | None = None, ttl_s: float | None = None) -> Written:
         """What `put` does, without waiting for anything: for those who answer many writes at once.
 
         Raises as `put`, and OverloadedError where `put` would wait.
@@ -225,7 +226,7 @@ class Node:
         driver, now = self._running, read_clocks()
         if driver.commits is not None:
             driver.commits.check()
-        return _written(driver, driver.replica.put(key, value, now, content_type), now)
+        return _written(driver, driver.replica.put(key, value, now, content_type, ttl_s), now)
 
     def begin_delete(self, key: str) -> Written | None:
         """What `delete` does, without waiting for anything. Raises as `begin_put`."""
@@ -421,6 +422,7 @@ class Node:
             "root": f"{replica.root:016x}",
             "keys": statistics["keys"],
             "members": _states(replica.pool),
+            "certificates_wait_for": replica.deletes.late(),
             "clock_ahead_s": replica.peer_clocks.ahead_s(now),
             "suspected_partition": _partition(replica.pool.partition, now),
             "blocked": replica.blocks.targets(),

@@ -6,6 +6,8 @@ Safety, checked by a `Witness` that sees every effect of one life and asks the r
  3. What a replica believes of a member only grows in rank; its effects tell every change (`MemberChanged.old` is what it said before).
  4. A replica's entry never goes to an older version; its effects tell every change (`Changed.old` is what it said before).
  5. A deleted key is not served after its certificate was learned, unless by a newer version: `get`, `value`, `scan` and `record` agree.
+    Nor is one that has expired, nor one whose record was dropped; what is dropped is what was held (`Dropped`), and only what is live
+    goes to the quarantine.
  6. Nothing appears that nobody wrote; no version is given twice (`Ledger`).
  7. Who is said to hold a version that is waited for has held it, or a newer one of the key; a wait that is met has as many holders
     as it needs, and every wait ends in time (`Promises`).
@@ -24,8 +26,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kvgossip.config import Address, Config
-from kvgossip.protocol.effect import Changed, Effect, MemberChanged, PoolKind
-from kvgossip.protocol.entry import HEAD_BYTES, Entry, entry_of, is_dead, timestamp_in, value_in, version_of
+from kvgossip.protocol.effect import Changed, Dropped, Effect, Expired, MemberChanged, PoolKind, Quarantined
+from kvgossip.protocol.entry import HEAD_BYTES, Entry, entry_of, is_dead, may_expire, timestamp_in, value_in, version_of
 from kvgossip.protocol.member import Member, MemberState, rank
 from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.replica import Replica
@@ -112,20 +114,27 @@ class Ledger:
 
 class Witness:
     """Sees one life of a replica from outside; `records` and `members`, and the `gateways` of the WAN pool, are what its effects have
-    told so far.
+    told so far; `expired` the keys whose records are there, but are served no more.
     """
 
-    __slots__ = ("_hlc", "_ledger", "_me", "_root", "_turns", "_watched", "gateways", "members", "records", "replica")
+    __slots__ = ("_hlc", "_ledger", "_me", "_root", "_turns", "_watched", "expired", "gateways", "members", "records", "replica")
 
     def __init__(self, replica: Replica, ledger: Ledger) -> None:
         self.replica, self._ledger = replica, ledger
         self.records: dict[str, bytes] = {}
+        self.expired: dict[str, None] = {}
         self.members: dict[str, Member] = {member.name: member for member in replica.members()}
         self.gateways: dict[str, Member] = {member.name: member for member in _gateways(replica)}
         self._watched: list[str] = []
         self._turns = 0
         self._hlc, self._root = replica.hlc.latest, replica.root
         self._me = [pool.membership.me for pool in replica.pools]
+
+    def loaded(self, records: Mapping[str, bytes]) -> None:
+        """What an earlier life has left on the disk; the replica has taken it."""
+        self.records = dict(records)
+        self._root = self.replica.root
+        self._watched = list(records)
 
     def observe(self, effects: Sequence[Effect]) -> bool:
         """To be called after every input. Returns whether anything changed that peers should agree on. Raises BrokenLawError."""
@@ -134,6 +143,9 @@ class Witness:
         for effect in effects:
             if type(effect) is Changed:
                 self._changed(effect.key, effect)
+                keys.append(effect.key)
+            elif isinstance(effect, (Dropped, Expired, Quarantined)):
+                self._went(effect)
                 keys.append(effect.key)
             elif type(effect) is MemberChanged:
                 self._member_changed(effect)
@@ -158,6 +170,20 @@ class Witness:
         if old is None:
             self._watched.append(key)
         self.records[key] = new
+        self.expired.pop(key, None)
+
+    def _went(self, effect: Dropped | Expired | Quarantined) -> None:
+        key, held = effect.key, self.records.get(effect.key)
+        if held != effect.record:
+            require(False, f"{type(effect).__name__} tells of what this replica did not hold", key, effect.record, held)
+        if isinstance(effect, Dropped):
+            del self.records[key]
+            self.expired.pop(key, None)
+            return
+        require(not is_dead(effect.record) and key not in self.expired, f"{type(effect).__name__} of what was not live", key, held)
+        if isinstance(effect, Expired):
+            require(may_expire(effect.record), "an entry expired that never does", key, held)
+            self.expired[key] = None
 
     def _member_changed(self, effect: MemberChanged) -> None:
         old, new = effect.old, effect.new
@@ -189,11 +215,12 @@ class Witness:
 
     def _agrees(self, key: str) -> None:
         """Every question about the key has the one answer that the effects have told."""
-        replica, told = self.replica, self.records[key]
+        replica, told = self.replica, self.records.get(key)
         found, value = replica.get(key), replica.value(key)
-        if is_dead(told):
+        if told is None or is_dead(told) or key in self.expired:
             if found is not None or value is not None:
                 require(False, "a deleted key is served", key, told, found)
+            told = None if key in self.expired else told
         elif found != entry_of(key, told) or found.value != value:
             require(False, "get() or value() does not tell what was learned", key, told, found, value)
         if replica.record(key) != told:
@@ -203,7 +230,7 @@ class Witness:
         """The whole content against all that was told, and the inner laws of the store. Costs a pass over everything."""
         for key in self._watched:
             self._agrees(key)
-        told = [entry_of(key, record) for key, record in sorted(self.records.items()) if not is_dead(record)]
+        told = [entry_of(key, record) for key, record in sorted(self.live().items())]
         require(self._scan() == told, "scan() does not list what was learned")
         store = self.replica.store
         require(len(store) == len(self.records), "the store holds what was never told", len(store), len(self.records))
@@ -215,6 +242,10 @@ class Witness:
         require(believed == self.members, "members() is not what was told", sorted(believed.items()), sorted(self.members.items()))
         believed = {member.name: member for member in _gateways(self.replica)}
         require(believed == self.gateways, "members() is not what was told", sorted(believed.items()), sorted(self.gateways.items()))
+
+    def live(self) -> dict[str, bytes]:
+        """What is served."""
+        return {key: record for key, record in self.records.items() if not is_dead(record) and key not in self.expired}
 
     def _scan(self) -> list[Entry]:
         found: list[Entry] = []

@@ -16,20 +16,37 @@ from typing import Any
 
 from kvgossip.config import GOSSIP_PORT, Address, Config
 from kvgossip.errors import ClockAheadError
-from kvgossip.protocol.effect import Changed, Departed, Effect, Held, JoinRefused, Log, Now, PoolKind, Resolve, Send, Waited
-from kvgossip.protocol.entry import is_dead
+from kvgossip.protocol.effect import (
+    Changed,
+    Departed,
+    Dropped,
+    Effect,
+    Held,
+    JoinRefused,
+    Log,
+    MemberChanged,
+    Now,
+    PoolKind,
+    Quarantined,
+    Resolve,
+    Send,
+    Waited,
+)
+from kvgossip.protocol.member import MemberState
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.seal import keyring_of
 from kvgossip.protocol.wire import Framing, encode, frame_bytes_max, is_refusal, is_sealed
 from kvgossip.sim.checkers import BrokenLawError, Ledger, Witness, require
 from kvgossip.sim.delivery import Delivery
+from kvgossip.sim.disk import COMMIT_S_MAX, Disk
 from kvgossip.sim.faults import Blow, Crash, Cut, Die, Fault, Garbage, Leave, Mend, Pause, Restart, Resume, SetClock, Sever, Way, skew_ms
-from kvgossip.sim.host import Call, Clock, Host, Life
+from kvgossip.sim.host import EPOCH_MS, Call, Clock, Host, Life
 from kvgossip.sim.network import Network, Weather
 from kvgossip.sim.promises import Promises
 from kvgossip.sim.scenario import Scenario
 from kvgossip.sim.timeline import Timeline
 from kvgossip.sim.tracing import Event, Trace
+from kvgossip.sim.truth import Truth
 from kvgossip.sim.workload import Write
 
 SPINS_MAX = 200
@@ -47,7 +64,7 @@ class Cluster:
 
     def __init__(self, scenario: Scenario, trace_length: int = 0) -> None:
         self.scenario, self.layout = scenario, scenario.layout
-        self.timeline, self.ledger, self.trace = Timeline(), Ledger(), Trace(trace_length)
+        self.timeline, self.ledger, self.trace, self.truth = Timeline(), Ledger(), Trace(trace_length), Truth()
         self.network = Network(scenario.stream("network"), Weather(), self.layout)
         pools = [f"lan:{self._datacenter_of(number)}" for number in range(self.layout.datacenters)]
         self.framings = [Framing(scenario.config.cluster, pool, frame_bytes_max(scenario.config)) for pool in [*pools, "wan"]]
@@ -64,6 +81,7 @@ class Cluster:
         self.changed_s = self.news_s = 0.0
         self.speaker = ""
         self.quiet = True
+        self._somebody_went = False
         self.tap: Callable[[Send], None] | None = None
         self._rng = scenario.stream("cluster")
         self._packets: list[bytes] = []
@@ -74,7 +92,14 @@ class Cluster:
     def _host(self, number: int, rng: Random) -> Host:
         intensity = self.scenario.intensity
         clock = Clock(1.0 + rng.uniform(-intensity.clock_drift, intensity.clock_drift), skew_ms(intensity, rng))
-        return Host(number, f"n{number}", Address(f"10.0.{number >> 8}.{number & 255}", GOSSIP_PORT), clock)
+        host = Host(number, f"n{number}", Address(f"10.0.{number >> 8}.{number & 255}", GOSSIP_PORT), clock)
+        host.disk = Disk() if self.scenario.durable else None
+        return host
+
+    @property
+    def wall_ms(self) -> int:
+        """The true time."""
+        return EPOCH_MS + int(self.timeline.time_s * 1000)
 
     def running(self) -> list[Life]:
         return [host.life for host in self.hosts if host.life is not None]
@@ -82,7 +107,7 @@ class Cluster:
     # -- lives -------------------------------------------------------------------------------------------------------
 
     def start(self, host: Host) -> None:
-        """A new life under the host's name, with nothing in memory. No effect on a host that runs or is dead."""
+        """A new life under the host's name, with what is on its disk. No effect on a host that runs or is dead."""
         if host.life is not None or host.dead:
             return
         host.lives += 1
@@ -91,8 +116,14 @@ class Cluster:
         address = Address("", host.address.port) if self.scenario.addressless and config.join else host.address
         wan_address = Address("", host.wan_address.port) if self.scenario.addressless and config.join_wan else host.wan_address
         rng = self.scenario.stream(f"{host.name} {host.lives}")
-        replica = Replica(config, address=address, wan_address=wan_address, rng=rng, now=host.clock.now(self.timeline.time_s))
-        host.life = Life(host, replica, Witness(replica, self.ledger))
+        now, saved = host.clock.now(self.timeline.time_s), dict(host.disk.facts) if host.disk is not None else None
+        replica = Replica(config, address=address, wan_address=wan_address, rng=rng, now=now, saved=saved)
+        host.life = life = Life(host, replica, Witness(replica, self.ledger))
+        if host.disk is not None:
+            records = host.disk.records
+            self.judged(life, lambda: replica.load(records.items()))
+            life.witness.loaded(records)
+            self._commit(life)
         self.turn(host.life, Event.START, str(host.address).encode(), replica.start)
 
     def introduce(self) -> None:
@@ -128,6 +159,9 @@ class Cluster:
         host.paused = False
         host.backlog.clear()
         self.delivery.close(life)
+        self.truth.crashed(host.number, durable=host.disk is not None)
+        if host.disk is not None:
+            host.disk.lose()
 
     def restart(self, host: Host, moved: bool, renamed: bool = False) -> None:
         """As `start`; `moved`: with another host or port, while the old address answers no more; `renamed`: as somebody new."""
@@ -193,6 +227,7 @@ class Cluster:
         if effects:
             if life.witness.observe(effects):
                 self.changed_s = self.timeline.time_s
+            self._keep(life, event, effects)
             for effect in effects:
                 if type(effect) is Send:
                     self._send(life, effect)
@@ -204,6 +239,27 @@ class Cluster:
         else:
             life.witness.observe(effects)
         self._arm(life)
+
+    def _keep(self, life: Life, event: Event, effects: list[Effect]) -> None:
+        """What the truth is, and what goes to the disk: a write at once, all else some time later."""
+        number, disk = life.host.number, life.host.disk
+        for effect in effects:
+            if type(effect) is Changed:
+                self.judged(life, partial(self.truth.holds, number, effect.key, effect.new_record))
+        if disk is None or not disk.note(effects):
+            return
+        if event in (Event.PUT, Event.DELETE):
+            self._commit(life)
+        elif not disk.planned:
+            disk.planned = True
+            self.timeline.after(self._rng.random() * COMMIT_S_MAX, self._commit, life)
+
+    def _commit(self, life: Life) -> None:
+        disk = life.host.disk
+        if life.host.life is life and disk is not None:
+            disk.planned = False
+            disk.commit(life.replica.checkpoint(life.host.clock.now(self.timeline.time_s)))
+            self.truth.committed(life.host.number)
 
     def _send(self, life: Life, effect: Send) -> None:
         limit = frame_bytes_max(self.scenario.config) if effect.reliable else self.scenario.config.datagram_bytes_max
@@ -227,7 +283,15 @@ class Cluster:
             require(inside, "a LAN packet leaves its datacenter", effect.to)
 
     def _perform_rare(self, life: Life, effect: Effect) -> None:
-        if isinstance(effect, Resolve):
+        if isinstance(effect, (Dropped, Quarantined)):
+            self.changed_s = self.timeline.time_s
+            self.counts[type(effect).__name__.lower()] += 1
+            # whoever collects waits for all that it knows: only who went, or was thought to have gone, can have missed a delete
+            missed = isinstance(effect, Dropped) or self._somebody_went or any(host.lives > 1 or host.dead for host in self.hosts)
+            require(missed, "a value is put into quarantine although nobody was ever away", effect.key)
+        elif isinstance(effect, MemberChanged):
+            self._somebody_went |= effect.new is None or effect.new.state is MemberState.LEFT
+        elif isinstance(effect, Resolve):
             self.timeline.after(self._rng.uniform(0.001, 0.02), self._resolve, life, effect.target, effect.pool)
         elif isinstance(effect, Held):
             self.promises.held(effect)
@@ -310,17 +374,17 @@ class Cluster:
     def _written(self, life: Life, write: Write, now: Now) -> list[Effect]:
         if write.value is None:
             effects = life.replica.delete(write.key, now)
-            held = life.witness.records.get(write.key)
-            if held is None or is_dead(held):
+            if write.key not in life.witness.live():
                 require(not effects, "a delete of nothing had effects", write.key, effects)
                 return effects
         else:
-            effects = life.replica.put(write.key, write.value, now)
+            effects = life.replica.put(write.key, write.value, now, ttl_s=write.ttl_s)
         self.counts["deletes" if write.value is None else "puts"] += 1
         told = effects[0] if effects else None
         assert isinstance(told, Changed), f"the first effect of a write is {told}"
         require(told.new.key == write.key and told.new.value == write.value, "what was stored is not what was written", told.new)
         self.ledger.write(told.key, told.new_record, life.title)
+        self.truth.wrote(life.host.number, told.key, told.new_record)
         return [*effects, *self.promises.begin(life.replica, told, now)]
 
     # -- faults ------------------------------------------------------------------------------------------------------
@@ -341,9 +405,10 @@ class Cluster:
 
     def _strike(self, fault: Fault) -> None:
         match fault:
-            case Crash(node, vanishes):
+            case Crash(node, vanishes, wipes):
                 self._with_life(node, self.stop)
                 self.hosts[node].dead |= vanishes and not self.scenario.is_needed(node)
+                self._wipe(self.hosts[node], wipes)
             case Die(node):
                 self._die(self.hosts[node])
             case Leave(node):
@@ -373,6 +438,11 @@ class Cluster:
         self._sever([way for other in others for way in ((host.number, other), (other, host.number))])
         host.dead = True
         self._with_life(host.number, self.stop)
+
+    def _wipe(self, host: Host, wipes: bool) -> None:
+        if host.disk is not None and wipes:
+            host.disk = Disk()
+            self.truth.crashed(host.number, durable=False)
 
     def _sever(self, ways: Sequence[Way]) -> None:
         self._severed += ways

@@ -24,7 +24,8 @@ class Intensity:
     `clock_skew_ms`: each wall clock is up to that far off, either way. `clock_drift`: each clock runs up to that share too fast or slow.
     `jump_rate`: clocks set anew. `leave_rate`: nodes that leave and come back. `garbage_rate`: packets of noise. `resolve_loss`:
     look-ups of join addresses that fail. `move_share`: restarts with a new address; `rename_share`: with a new name, perhaps at the
-    old address; `vanish_share`: crashes without a restart.
+    old address; `vanish_share`: crashes without a restart. `absence_share`: crashes after which the host stays away for `absence_s`
+    instead of seconds. `wipe_share`: crashes that take the disk, too.
     `cut_rate`: one link, both ways, is cut for a while. `datacenter_rate`: a whole datacenter is cut off from the others for a while, or
     loses all its gateways at once. Permanent is what outlasts the faults: `permanent_crash_rate` takes nodes from the
     network for good, but at least two stay; `permanent_cut_rate` cuts links for good, but those that stay are connected, if not directly.
@@ -38,6 +39,9 @@ class Intensity:
     move_share: float = 0.0
     rename_share: float = 0.0
     vanish_share: float = 0.0
+    absence_share: float = 0.0
+    absence_s: float = 60.0
+    wipe_share: float = 0.0
     partition_rate: float = 0.0
     pause_rate: float = 0.0
     storm_rate: float = 0.0
@@ -58,15 +62,17 @@ class Intensity:
     @property
     def calm(self) -> bool:
         """Whether nothing goes wrong at all, clocks aside."""
-        return not any(getattr(self, field.name) for field in fields(self) if field.name not in ("tail_s", "clock_skew_ms", "clock_drift"))
+        harmless = ("tail_s", "absence_s", "clock_skew_ms", "clock_drift")
+        return not any(getattr(self, field.name) for field in fields(self) if field.name not in harmless)
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """All memory is lost. `vanishes`: it never starts again, if the others can do without it."""
+    """All memory is lost. `vanishes`: it never starts again, if the others can do without it. `wipes`: the disk is lost, too."""
 
     node: int
     vanishes: bool = False
+    wipes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +211,10 @@ def _crashes(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -
         # Now and then many at once, even all: the power of a rack.
         share = rng.random() if rng.random() < 0.1 else 0.0
         for node in rng.sample(range(nodes), max(1, round(share * nodes))):
-            yield at_s, Crash(node, vanishes=rng.random() < intensity.vanish_share)
-            yield at_s + _down_s(rng), _restart(node, intensity, rng)
+            vanishes = rng.random() < intensity.vanish_share
+            yield at_s, Crash(node, vanishes, wipes=intensity.wipe_share > 0 and rng.random() < intensity.wipe_share)
+            away = intensity.absence_share > 0 and rng.random() < intensity.absence_share
+            yield at_s + (intensity.absence_s if away else _down_s(rng)), _restart(node, intensity, rng)
 
 
 def _restart(node: int, intensity: Intensity, rng: Random) -> Restart:

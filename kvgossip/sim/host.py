@@ -9,6 +9,7 @@ from kvgossip.config import Address
 from kvgossip.protocol.effect import Effect, Now, PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.sim.checkers import Witness
+from kvgossip.sim.disk import Disk
 from kvgossip.sim.layout import WAN_OFFSET
 
 EPOCH_MS = 1_700_000_000_000
@@ -43,9 +44,12 @@ class Clock:
 
 
 class Host:
-    """`number` is its place in the cluster; `life` is None while it is down; `lives` counts its starts; `dead`: it starts no more."""
+    """`number` is its place in the cluster; `life` is None while it is down; `lives` counts its starts; `dead`: it starts no more.
 
-    __slots__ = ("address", "backlog", "clock", "dead", "life", "lives", "name", "number", "paused")
+    `disk` is None where its processes are memory-only.
+    """
+
+    __slots__ = ("address", "backlog", "clock", "dead", "disk", "life", "lives", "name", "number", "paused")
 
     def __init__(self, number: int, name: str, address: Address, clock: Clock) -> None:
         self.number, self.name, self.address, self.clock = number, name, address, clock
@@ -54,6 +58,7 @@ class Host:
         self.dead = False
         self.paused = False
         self.backlog: list[Waiting] = []
+        self.disk: Disk | None = None
 
     @property
     def wan_address(self) -> Address:

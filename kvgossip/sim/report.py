@@ -13,8 +13,10 @@ class Report:
     """Counts of one run. Times are virtual seconds; `bytes` are payloads of all packets sent, without IP, UDP and TCP headers.
 
     `agreement_time_s`: from the end of the faults and writes until the last change after which all agreed; None if they never did.
-    `agreement_limit_s`: what was allowed. `residue`: share of the pairs (key, running node) at the end where the node lacks the newest
-    version that any running node has. `gossips`: packets of rumors sent, `exchanges`: how many were started.
+    `agreement_limit_s`: what was allowed. `collect_time_s`: until the last certificate was gone, where that is waited for.
+    `collected`: records that were dropped, on all nodes, `quarantined`: live values among them.
+    `residue`: share of the pairs (key, running node) at the end where the node lacks the newest version that any running node has.
+    `gossips`: packets of rumors sent, `exchanges`: how many were started.
     `waits_met`, `waits_unmet`: writes that were waited for, and how that ended.
     `news_by_datagram`, `news_by_frame`: merges that were news, by what carried them.
     """
@@ -27,6 +29,7 @@ class Report:
     converged: bool = False
     agreement_time_s: float | None = None
     agreement_limit_s: float = 0.0
+    collect_time_s: float | None = None
     virtual_time_s: float = 0.0
     events: int = 0
     messages: int = 0
@@ -38,6 +41,8 @@ class Report:
     unreachable: int = 0
     writes: int = 0
     deletes: int = 0
+    collected: int = 0
+    quarantined: int = 0
     keys: int = 0
     gossips: int = 0
     exchanges: int = 0

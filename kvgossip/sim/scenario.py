@@ -15,6 +15,7 @@ from kvgossip.sim.workload import Mix
 
 SEEDS = 3
 SEALED_SHARE = 0.25
+FORGET_S_MAX = 120.0
 WAN_QUICK = {"probe_interval_s": 1.0, "probe_timeout_s": 0.5, "suspicion_multiplier": 4.0, "push_pull_interval_s": 30.0}
 """As quick as a LAN: a run is shorter by the minutes in which the wan profile makes up its mind."""
 
@@ -45,6 +46,7 @@ class Options:
     `nodes`: at least and at most. `duration_s`: how long faults and writes last, in virtual seconds. `datacenters`: at least and at most;
     None: one, but of swarms one in four has two or three. `sealed`: whether frames are; None: those of one swarm in four.
     `wait_share`: of the writes that are waited for until others hold them; None: a quarter of them in two of three swarms, else none.
+    `durable`: whether hosts have disks; None: those of every other swarm.
     """
 
     nodes: tuple[int, int] = (5, 20)
@@ -55,6 +57,7 @@ class Options:
     datacenters: tuple[int, int] | None = None
     sealed: bool | None = None
     wait_share: float | None = None
+    durable: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,7 @@ class Scenario:
 
     `addressless`: nodes do not know their own address and learn it from those that they join. `zones`: over how many they are spread.
     `data_only`: agreement is on the data of the running nodes, not on who is alive (who cannot reach whom for good may well differ there).
-    `datacenters`, `gateways`, `far`: as Layout has them. `wait_share`: as Options has it.
+    `datacenters`, `gateways`, `far`: as Layout has them. `wait_share`: as Options has it. `durable`: hosts have disks.
     """
 
     seed: int
@@ -81,6 +84,12 @@ class Scenario:
     gateways: int = 1
     far: Far = NEAR
     wait_share: float = 0.0
+    durable: bool = False
+
+    @property
+    def collects(self) -> bool:
+        """Whether all certificates will have gone after a while: those of the dead go when these are forgotten."""
+        return self.config.forget_after_s <= FORGET_S_MAX and self.config.anti_entropy and not self.data_only
 
     @property
     def layout(self) -> Layout:
@@ -145,6 +154,7 @@ def scenario(seed: int, options: Options) -> Scenario:
         gateways=layout.gateways,
         far=layout.far,
         wait_share=_wait_share(seed, options),
+        durable=Random(f"{seed} disks").random() < 0.5 if options.durable is None and options.intensity is None else bool(options.durable),
     )
 
 

@@ -4,12 +4,15 @@ join      the nodes start; a staged run waits until all hold all alive
 faults    writes, and everything that the schedule of faults says
 quiet     no more faults but the permanent: what is down starts, what is cut is mended, and all must agree within `agreement_periods_max`
 rest      for a while longer the data may not change: a cluster that agrees stays so
+collect   where the dead are forgotten soon: all certificates must go, and then it must be quiet
 """
 
 from __future__ import annotations
 
+import math
+
 from kvgossip.config import Config, wan_config
-from kvgossip.protocol.entry import version_of
+from kvgossip.protocol.entry import may_expire, version_of
 from kvgossip.sim.checkers import BrokenLawError, Violation, agreement_periods_max, contents_differ, disagreement, require
 from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.faults import schedule
@@ -20,6 +23,7 @@ from kvgossip.sim.workload import writes
 START_SPREAD_S = 1.0
 CHECK_S = 0.1
 REST_S = 3.0
+QUIET_INTERVALS = 3
 UNREPAIRED_S = 20.0
 """Without anti-entropy nothing promises agreement; a run waits so long for the last rumors to cool."""
 
@@ -103,7 +107,9 @@ class Simulation:
         if why is None:
             agreed_s = self.cluster.news_s if self._data_only else self.cluster.changed_s
             self.report.agreement_time_s = agreed_s - self._quiet_s
-            self._timeline.after(REST_S, self._rested, self.cluster.running()[0].replica.root)
+            live = self.cluster.running()[0].witness.live()
+            # what expires goes earlier where a clock is ahead
+            self._timeline.after(REST_S, self._rested, {key: record for key, record in live.items() if not may_expire(record)})
         elif not self.scenario.config.anti_entropy and waited_s > UNREPAIRED_S:
             self._timeline.stopped = True
         elif waited_s > self.report.agreement_limit_s:
@@ -111,28 +117,64 @@ class Simulation:
         else:
             self._timeline.after(CHECK_S, self._await_agreement)
 
-    def _rested(self, root: int) -> None:
+    def _rested(self, data: dict[str, bytes]) -> None:
         witnesses = [life.witness for life in self.cluster.running()]
         self.cluster.speaker = ""
-        why = contents_differ(witnesses)
-        require(why is None, f"all agreed, and {REST_S} s later not any more", why)
-        require(witnesses[0].replica.root == root, f"all agreed, and {REST_S} s later the data has changed")
+        for witness in witnesses:
+            live = {key: record for key, record in witness.live().items() if not may_expire(record)}
+            require(live == data, f"all agreed, and {REST_S} s later the data has changed", witness.replica.name)
         if self._disagreement() is not None:
-            # A probe that was under way when the faults stopped may still make a suspect of somebody, who refutes: wait for that.
+            # A probe that was under way when the faults stopped may still make a suspect of somebody, who refutes; and certificates
+            # go from one node before they do from another: wait for that.
             self._await_agreement()
             return
+        why = contents_differ(witnesses)
+        require(why is None, "roots are equal, and the data is not", why)
         self._audit()
-        self._check_nothing_lost()
         self._check_waits_ended()
+        self._check_truth()
+        if self.scenario.collects:
+            self._await_collected()
+        else:
+            self._passed()
+
+    def _passed(self) -> None:
         self.report.converged = True
         self._timeline.stopped = True
 
-    def _check_nothing_lost(self) -> None:
-        for life in self.cluster.running():
-            for key, record in self.cluster.ledger.newest_of(life.title).items():
-                held = life.witness.records.get(key)
-                lost = held is None or version_of(held) < version_of(record)
-                require(not lost, "a write of a node that never crashed is lost", key, record, held)
+    def _check_truth(self) -> None:
+        """Of all that was acknowledged nothing is lost, and of all that was deleted nothing lives."""
+        witness = self.cluster.running()[0].witness
+        self.cluster.truth.check(witness.records, witness.live(), self.cluster.wall_ms)
+
+    def _await_collected(self) -> None:
+        waiting = sum(len(life.replica.deletes.collecting) for life in self.cluster.running())
+        if not waiting and self._disagreement() is None:
+            self.report.collect_time_s = self._timeline.time_s - self._quiet_s
+            started = self._exchanges()
+            self._timeline.after(QUIET_INTERVALS * self.scenario.config.push_pull_interval_s, self._quiet, started)
+        elif self._timeline.time_s - self._quiet_s > self.report.agreement_limit_s + _collecting_s(self.scenario):
+            late = {life.host.name: life.replica.deletes.late() for life in self.cluster.running()}
+            self._fail(f"{waiting} certificates are left, for {late}")
+        else:
+            self._timeline.after(CHECK_S, self._await_collected)
+
+    def _exchanges(self) -> int:
+        return sum(pool.repair.started for life in self.cluster.running() for pool in life.replica.pools)
+
+    def _quiet(self, started: int) -> None:
+        """Nothing is left to do, so nobody exchanges but at the floor, which is spread by a quarter."""
+        more = self._exchanges() - started
+        config, running = self.scenario.config, self.cluster.running()
+        window_s = QUIET_INTERVALS * config.push_pull_interval_s
+        floor = sum(_floor(window_s, config) + (_floor(window_s, wan_config(config)) if life.replica.wan else 0) for life in running)
+        self.cluster.speaker = ""
+        require(more <= floor, "the cluster is not quiet after its certificates were collected: exchanges", more, floor)
+        why = self._disagreement()
+        require(why is None, "all was collected, and then they disagree", why)
+        self._audit()
+        self._check_truth()
+        self._passed()
 
     def _check_waits_ended(self) -> None:
         for life in self.cluster.running():
@@ -152,6 +194,7 @@ class Simulation:
         report.trace_hash, report.events = cluster.trace.digest(), cluster.trace.events
         report.virtual_time_s = self._timeline.time_s
         self._report_traffic()
+        report.collected, report.quarantined = cluster.counts["dropped"], cluster.counts["quarantined"]
         report.writes, report.deletes = cluster.counts["puts"], cluster.counts["deletes"]
         report.news_by_datagram, report.news_by_frame = cluster.counts["news_by_datagram"], cluster.counts["news_by_frame"]
         report.waits_met, report.waits_unmet = cluster.promises.met, cluster.promises.unmet
@@ -178,6 +221,19 @@ class Simulation:
 def _agreeing_s(config: Config, nodes: int) -> float:
     """What one pool is allowed."""
     return agreement_periods_max(config, nodes) * config.probe_interval_s
+
+
+def _floor(window_s: float, config: Config) -> int:
+    """How many exchanges one node starts in so long at most, where there is nothing to repair."""
+    return math.ceil(window_s / (0.75 * config.push_pull_interval_s))
+
+
+def _collecting_s(plan: Scenario) -> float:
+    """How long certificates may be left: until the dead are forgotten, all values have expired, and everybody has told everybody; gateways
+    pass that on one after the other."""
+    config, pools = plan.config, 1 + 2 * (plan.datacenters > 1)
+    told_s = 2 * plan.nodes * config.probe_interval_s + 6 * config.push_pull_interval_s + 15 * config.rumor_settling_s
+    return 1.5 * config.forget_after_s + plan.mix.ttl_s_max + pools * told_s
 
 
 def _catching_up_s(plan: Scenario) -> float:

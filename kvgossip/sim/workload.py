@@ -12,7 +12,8 @@ from typing import NamedTuple
 class Mix:
     """`hot_share` of the writes go to one of `hot_keys` keys, the others to new keys; `delete_share` of all are deletes.
 
-    `large_share` of the values have up to `large_bytes` bytes, the others up to 100. `burst` writes at most come at once.
+    `large_share` of the values have up to `large_bytes` bytes, the others up to 100. `burst` writes at most come at once. `ttl_share` of
+    the values expire, after up to `ttl_s_max`.
     """
 
     writes: int = 200
@@ -22,6 +23,8 @@ class Mix:
     large_share: float = 0.05
     large_bytes: int = 20_000
     burst: int = 4
+    ttl_share: float = 0.0
+    ttl_s_max: float = 20.0
 
 
 class Write(NamedTuple):
@@ -30,6 +33,7 @@ class Write(NamedTuple):
     key: str
     value: bytes | None
     choice: float
+    ttl_s: float | None = None
 
 
 def writes(mix: Mix, duration_s: float, rng: Random) -> list[tuple[float, list[Write]]]:
@@ -59,7 +63,9 @@ def _each(mix: Mix, rng: Random) -> Iterator[Write]:
             key = rng.choice(cold)
         else:
             cold.append(key := f"cold/{number:06d}{'-ç ' * rng.randrange(2)}")
-        yield Write(key, None if delete else _value(mix, number, rng), rng.random())
+        expires = not delete and mix.ttl_share > 0 and rng.random() < mix.ttl_share
+        ttl_s = max(0.1, rng.random() * mix.ttl_s_max) if expires else None
+        yield Write(key, None if delete else _value(mix, number, rng), rng.random(), ttl_s)
 
 
 def _value(mix: Mix, number: int, rng: Random) -> bytes:

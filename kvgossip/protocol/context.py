@@ -1,0 +1,276 @@
+"""Context: which versions this replica has ever merged (protocol.md section 6). What makes deletes stay deleted.
+
+    row    site -> timestamp   everything that this site wrote up to then
+    dot    one version         of those beyond the rows, which came alone: as a rumor, or by an exchange that was cut
+    gap    site -> timestamp   dots up to then have been let go, since there were too many of them
+
+Laws
+- The store itself is part of the context: what it holds needs no dot. A version becomes a dot when it leaves the store, or was offered
+  and too old for it, and no row covers it. So new keys cost nothing here, and what an exchange brings does not either.
+- A row advances only by `join`, when an exchange was whole: all that the peer held when it began has been merged, or what superseded
+  it. So with a row comes all that its site had seen when it wrote what the row covers. A dot says nothing of that kind.
+- The own site is always covered: its row is "now". On disk it is kept with every commit, so that the next life has it as a past site.
+- What is covered stays covered (but for rows beyond the newest ROWS_MAX): joining is commutative, associative and idempotent.
+- While there is a gap no certificate is collected, so letting dots go delays, and never harms.
+
+Deviation from protocol.md and its model, where every version heard by rumor is a dot: dots of what the store holds follow from the
+store, on this side and, once the exchange is whole, on the other side too. They would be most of all dots.
+
+What travels: facts, newest first. The asker of an exchange sends `summary`: a digest for each range of timestamps, the older the wider,
+so that rows of past sites, which all have alike, cost nothing. The answer is `difference`: the facts in those ranges that differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import IntEnum
+from struct import Struct
+from typing import NamedTuple
+
+from xxhash import xxh3_64_intdigest
+
+from kvgossip.errors import RemoteError
+from kvgossip.protocol.effect import Persist
+from kvgossip.protocol.entry import Version
+
+ROWS_MAX = DOTS_MAX = GAPS_MAX = 8192
+RANGE_FACTS_MIN = 32
+RANGES_MAX = 32
+FACTS_BYTES_MAX = 8 + 17 * (ROWS_MAX + 1 + DOTS_MAX + GAPS_MAX)
+PREFIX = b"context/"
+
+_FACT = Struct(">QQB")
+_RANGE = Struct(">QQ")
+_MASK = Struct(">Q")
+
+
+class Kind(IntEnum):
+    ROW = 0
+    DOT = 1
+    GAP = 2
+
+
+_NAMES = {Kind.ROW: b"row/", Kind.DOT: b"dot/", Kind.GAP: b"gap/"}
+
+
+class Fact(NamedTuple):
+    """One row, dot or gap."""
+
+    timestamp: int
+    site: int
+    kind: int
+
+
+class Context:
+    """`rows`, `dots` (oldest first) and `gaps` are read only outside. `site` is this life's own."""
+
+    __slots__ = ("_changed", "dots", "gaps", "rows", "site")
+
+    def __init__(self, site: int) -> None:
+        self.site = site
+        self.rows: dict[int, int] = {}
+        self.dots: dict[Version, None] = {}
+        self.gaps: dict[int, int] = {}
+        self._changed: dict[bytes, bytes | None] = {}
+
+    # -- questions ---------------------------------------------------------------------------------------------------
+
+    def covers(self, version: Version) -> bool:
+        """Whether this replica has once merged this version, or had one that superseded it. What its store holds it need not tell."""
+        return self.row_covers(version) or version in self.dots
+
+    def row_covers(self, version: Version) -> bool:
+        """Whether it has merged that version together with all that its writer had seen."""
+        return version.site == self.site or self.rows.get(version.site, -1) >= version.timestamp
+
+    def facts(self, clock: int) -> list[Fact]:
+        """Everything, newest first; the own row stands at `clock`."""
+        rows = [Fact(timestamp, site, Kind.ROW) for site, timestamp in self.rows.items()]
+        dots = [Fact(*dot, Kind.DOT) for dot in self.dots]
+        gaps = [Fact(timestamp, site, Kind.GAP) for site, timestamp in self.gaps.items()]
+        return sorted([Fact(clock, self.site, Kind.ROW), *rows, *dots, *gaps], reverse=True)
+
+    # -- changes -----------------------------------------------------------------------------------------------------
+
+    def add(self, version: Version) -> None:
+        """This version was merged, and the store does not hold it any more."""
+        if not self.covers(version):
+            self.dots[version] = None
+            self._note(Kind.DOT, version.site, version.timestamp)
+            if len(self.dots) > DOTS_MAX:
+                self._let_go(next(iter(self.dots)))
+
+    def join(self, facts: Iterable[Fact]) -> int:
+        """Take over what a peer's context says, at the end of a whole exchange; how many rows have advanced."""
+        told = sorted(facts, key=lambda fact: (fact.kind, fact.timestamp))
+        advanced = sum(self._advance(fact) for fact in told if fact.kind == Kind.ROW)
+        if advanced:
+            self._prune()
+        for fact in told:
+            if fact.kind == Kind.DOT:
+                self.add(Version(fact.timestamp, fact.site))
+            elif fact.kind == Kind.GAP:
+                self._open_gap(fact.site, fact.timestamp)
+        return advanced
+
+    def _advance(self, fact: Fact) -> bool:
+        if fact.site == self.site or self.rows.get(fact.site, -1) >= fact.timestamp:
+            return False
+        self.rows[fact.site] = fact.timestamp
+        self._note(Kind.ROW, fact.site, fact.timestamp)
+        return True
+
+    def _prune(self) -> None:
+        """Dots and gaps that rows have passed say nothing any more; of too many rows the oldest go."""
+        for dot in [dot for dot in self.dots if self.row_covers(dot)]:
+            self._forget_dot(dot)
+        for site in [site for site, timestamp in self.gaps.items() if self.rows.get(site, -1) >= timestamp]:
+            del self.gaps[site]
+            self._note(Kind.GAP, site, None)
+        if len(self.rows) > ROWS_MAX:
+            for site in sorted(self.rows, key=self.rows.__getitem__)[: len(self.rows) - ROWS_MAX]:
+                del self.rows[site]
+                self._note(Kind.ROW, site, None)
+
+    def _let_go(self, dot: Version) -> None:
+        self._forget_dot(dot)
+        self._open_gap(dot.site, dot.timestamp)
+
+    def _forget_dot(self, dot: Version) -> None:
+        del self.dots[dot]
+        self._changed[_key(Kind.DOT, dot.site, dot.timestamp)] = None
+
+    def _open_gap(self, site: int, timestamp: int) -> None:
+        if self.row_covers(Version(timestamp, site)) or self.gaps.get(site, -1) >= timestamp:
+            return
+        self.gaps[site] = timestamp
+        self._note(Kind.GAP, site, timestamp)
+        if len(self.gaps) > GAPS_MAX:
+            oldest = min(self.gaps, key=self.gaps.__getitem__)
+            del self.gaps[oldest]
+            self._note(Kind.GAP, oldest, None)
+
+    # -- the disk ----------------------------------------------------------------------------------------------------
+
+    def _note(self, kind: Kind, site: int, timestamp: int | None) -> None:
+        if kind is Kind.DOT:
+            assert timestamp is not None
+            self._changed[_key(kind, site, timestamp)] = b""
+        else:
+            self._changed[_key(kind, site)] = None if timestamp is None else timestamp.to_bytes(8, "big")
+
+    def take_changes(self) -> list[Persist]:
+        """What has changed since the last call, for the disk."""
+        if not self._changed:
+            return []
+        changed, self._changed = self._changed, {}
+        return [Persist(key, value) for key, value in changed.items()]
+
+    def own_row(self, clock: int) -> Persist:
+        """For every commit: all that this life has written up to `clock` is in it."""
+        return Persist(_key(Kind.ROW, self.site), clock.to_bytes(8, "big"))
+
+    def restore(self, saved: Mapping[bytes, bytes]) -> None:
+        """What an earlier life left. Nothing of it is news for the disk."""
+        self.join(_saved_facts(saved))
+        self._changed.clear()
+
+    def renounce(self, saved: Mapping[bytes, bytes]) -> None:
+        """The data that an earlier life had merged is lost, so its context is worth nothing: off the disk with it."""
+        self._changed |= {key: None for key in sorted(saved) if key.startswith(PREFIX)}
+
+
+def _key(kind: Kind, site: int, timestamp: int | None = None) -> bytes:
+    tail = b"" if timestamp is None else timestamp.to_bytes(8, "big")
+    return PREFIX + _NAMES[kind] + site.to_bytes(8, "big") + tail
+
+
+def _saved_facts(saved: Mapping[bytes, bytes]) -> Iterator[Fact]:
+    for kind, name in _NAMES.items():
+        start = PREFIX + name
+        for key in sorted(saved):
+            if key.startswith(start):
+                site, timestamp = key[len(start) : len(start) + 8], key[len(start) + 8 :] or saved[key]
+                yield Fact(int.from_bytes(timestamp, "big"), int.from_bytes(site, "big"), kind)
+
+
+# -- what travels ------------------------------------------------------------------------------------------------------
+
+
+class Told(NamedTuple):
+    """What a peer said of its context: which of the ranges differ, as bits, and all its facts in these."""
+
+    differing: int
+    facts: list[Fact]
+
+
+def summary(facts: list[Fact]) -> bytes:
+    """A digest for each range of timestamps, newest range first, each twice as long as the one before."""
+    ranges: list[bytes] = []
+    start, length = 0, RANGE_FACTS_MIN
+    while start < len(facts) or not ranges:
+        end = min(start + length, len(facts))
+        # what lies on one timestamp stays together, and the last range goes down to zero
+        while 0 < end < len(facts) and facts[end].timestamp == facts[end - 1].timestamp:
+            end += 1
+        last = end >= len(facts) or len(ranges) + 1 == RANGES_MAX
+        chunk = facts[start:] if last else facts[start:end]
+        ranges.append(_RANGE.pack(0 if last else chunk[-1].timestamp, _digest(chunk)))
+        if last:
+            break
+        start, length = end, 2 * length
+    return b"".join(ranges)
+
+
+def difference(facts: list[Fact], asked: bytes) -> bytes:
+    """The answer to a peer's `summary`; empty where nothing differs. Raises RemoteError for what is no summary."""
+    if len(asked) % _RANGE.size or len(asked) > RANGES_MAX * _RANGE.size:
+        raise RemoteError("bad_context", "a summary that is cut off")
+    differing, told, at, high = 0, list[Fact](), 0, 2**64
+    for place, (low, digest) in enumerate(_RANGE.iter_unpack(asked)):
+        if low >= high:
+            raise RemoteError("bad_context", "a summary whose ranges overlap")
+        start = at
+        while at < len(facts) and facts[at].timestamp >= low:
+            at += 1
+        if _digest(facts[start:at]) != digest:
+            differing |= 1 << place
+            told += facts[start:at]
+        high = low
+    return encode(Told(differing, told)) if differing else b""
+
+
+def lacking(facts: list[Fact], asked: bytes, told: Told) -> list[Fact]:
+    """Of the facts whose summary was `asked`, those that the peer who answered `told` lacks."""
+    lows = [low for low, _ in _RANGE.iter_unpack(asked)]
+    rows = {fact.site: fact.timestamp for fact in told.facts if fact.kind == Kind.ROW}
+    known = dict.fromkeys(told.facts)
+    found: list[Fact] = []
+    place = 0
+    for fact in facts:
+        while fact.timestamp < lows[place]:
+            place += 1
+        if told.differing >> place & 1 and fact not in known and rows.get(fact.site, -1) < fact.timestamp:
+            found.append(fact)
+    return found
+
+
+def encode(told: Told) -> bytes:
+    return _MASK.pack(told.differing) + b"".join(_FACT.pack(*fact) for fact in told.facts)
+
+
+def decode(data: bytes) -> Told:
+    """What `encode` made; nothing of an empty one. Raises RemoteError for anything else."""
+    if not data:
+        return Told(0, [])
+    if len(data) > FACTS_BYTES_MAX or (len(data) - _MASK.size) % _FACT.size or len(data) < _MASK.size:
+        raise RemoteError("bad_context", "facts that are cut off, or too many")
+    facts = [Fact(*fact) for fact in _FACT.iter_unpack(data[_MASK.size :])]
+    if any(fact.kind > Kind.GAP for fact in facts):
+        # of facts that say more than this version knows a part must not be taken for the whole
+        raise RemoteError("bad_context", "facts of an unknown kind")
+    return Told(_MASK.unpack_from(data)[0], facts)
+
+
+def _digest(facts: list[Fact]) -> int:
+    return xxh3_64_intdigest(b"".join(_FACT.pack(*fact) for fact in facts))

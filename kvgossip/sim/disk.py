@@ -1,0 +1,48 @@
+"""Disk: what a simulated process has committed, and what it has not yet.
+
+A commit takes all effects since the last one, whole inputs at a time, and the checkpoint. A write is committed before it is acknowledged;
+what was merged is committed some time later. Packets do not wait for that. So a crash loses merges of which others were told already:
+the worst that a driver may do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kvgossip.protocol.effect import Changed, Dropped, Effect, Persist
+
+COMMIT_S_MAX = 0.5
+
+
+class Disk:
+    """`records` and `facts` are what the next life finds."""
+
+    __slots__ = ("_waiting", "facts", "planned", "records")
+
+    def __init__(self) -> None:
+        self.records: dict[str, bytes] = {}
+        self.facts: dict[bytes, bytes] = {}
+        self.planned = False
+        self._waiting: list[Changed | Dropped | Persist] = []
+
+    def note(self, effects: Iterable[Effect]) -> bool:
+        """The effects of one input; whether any of them waits for a commit."""
+        self._waiting += [effect for effect in effects if isinstance(effect, (Changed, Dropped, Persist))]
+        return bool(self._waiting)
+
+    def commit(self, checkpoint: Iterable[Persist]) -> None:
+        for effect in (*self._waiting, *checkpoint):
+            if isinstance(effect, Changed):
+                self.records[effect.key] = effect.new_record
+            elif isinstance(effect, Dropped):
+                self.records.pop(effect.key, None)
+            elif effect.value is None:
+                self.facts.pop(effect.key, None)
+            else:
+                self.facts[effect.key] = effect.value
+        self._waiting.clear()
+
+    def lose(self) -> None:
+        """The process has ended: what was not committed is gone."""
+        self._waiting.clear()
+        self.planned = False
