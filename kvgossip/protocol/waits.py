@@ -140,6 +140,8 @@ class Waits:
         for wait in [wait for wait in self._waits.values() if peer in wait.states]:
             if new is None or old is None or new.site != old.site:
                 wait.shown.pop(peer, None)
+            if wait.states[peer] is MemberState.LEFT and not any(peer in group.members for group in wait.groups):
+                continue  # it is not waited for any more, also if it comes back
             wait.states[peer] = new.state if new is not None else MemberState.DEAD
             if new is not None and new.state is MemberState.LEFT:
                 wait.left(peer)
