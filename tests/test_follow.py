@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kvgossip.config import Address, Config
 from kvgossip.errors import WatchLaggedError
 from kvgossip.protocol.effect import Changed, Effect, Now
+from kvgossip.protocol.entry import make_record, version_of
 from kvgossip.protocol.hlc import timestamp_of
 from kvgossip.protocol.replica import Replica
 from kvgossip.runtime import follow
@@ -86,6 +87,14 @@ def test_lesson_20_a_delete_is_told_also_to_who_was_away() -> None:
     cursor = server.feed.cursor()
     server.write("a", None)
     assert kinds(server.follow(since=cursor)) == [("delete", "a")]
+
+
+def test_a_value_that_is_served_no_more_although_nobody_wrote_so_has_expired() -> None:
+    server = Server()
+    server.write("a", b"1")
+    follower, record = server.follow(), server.replica.store["a"]
+    server.feed.publish(Changed("a", record, make_record(version_of(record), None)), 0)
+    assert kinds(follower) == [("expire", "a")]
 
 
 def test_a_cursor_that_cannot_be_gone_on_from_is_a_resync_a_snapshot_and_its_end() -> None:

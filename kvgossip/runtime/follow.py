@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from kvgossip.protocol.entry import is_dead
+from kvgossip.protocol.effect import Changed
+from kvgossip.protocol.entry import is_dead, version_of
 from kvgossip.runtime.feed import Feed
 from kvgossip.runtime.watch import Arrival, Topic
 
@@ -32,12 +33,17 @@ Scan = Callable[[str, str, int], list[tuple[str, bytes]]]
 class Kind(StrEnum):
     PUT = "put"
     DELETE = "delete"
+    EXPIRE = "expire"
     RESYNC = "resync"
     SYNCED = "synced"
 
 
 class Event(NamedTuple):
-    """What a watcher is told. `record` (see protocol/entry.py) is that of the value or the death certificate."""
+    """What a watcher is told. `record` (see protocol/entry.py) is that of the value or the death certificate.
+
+    EXPIRE is a death that nobody has written: a value is served no more, under its own version. Its time has come, or the cluster had
+    deleted it long ago and it is in the quarantine.
+    """
 
     kind: Kind
     at: int | None
@@ -113,8 +119,14 @@ class Follower:
 
 
 def event_of(arrival: Arrival) -> Event:
-    record = arrival.changed.new_record
-    return Event(Kind.DELETE if is_dead(record) else Kind.PUT, arrival.at, arrival.changed.key, record)
+    return Event(_kind_of(arrival.changed), arrival.at, arrival.changed.key, arrival.changed.new_record)
+
+
+def _kind_of(changed: Changed) -> Kind:
+    if not is_dead(changed.new_record):
+        return Kind.PUT
+    old = changed.old_record
+    return Kind.EXPIRE if old is not None and version_of(old) == version_of(changed.new_record) else Kind.DELETE
 
 
 def fitting(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
