@@ -242,6 +242,14 @@ async def test_lesson_22_a_stream_is_told_when_the_node_or_its_server_stops_and_
             await stopping
 
 
+async def test_a_stream_that_begins_while_the_server_stops_ends_at_once() -> None:
+    async with served() as server:
+        await server.server._hub.close()
+        async with stream(server) as watcher:
+            assert (await watcher.event() or Told("", None, None)).kind == "cut"
+            assert await watcher.event() is None
+
+
 def test_a_notice_is_one_event_whatever_it_says() -> None:
     assert notice("cut", "a\nb", "") == b'event: cut\ndata: {"error":"a\\nb","hint":""}\n\n'
 

@@ -32,6 +32,7 @@ STREAMS_A_TURN = 256
 TURN_S = 0.005
 FAREWELL_S = 2.0
 """How long a client that is cut off may take to read why."""
+STOPS = ("the node stops", "reconnect to another node, or to this one later")
 _END = object()
 
 
@@ -169,7 +170,7 @@ class Channel:
                 yield
         elif self._queue.state is State.CLOSED:
             for stream in list(self._streams):
-                stream.end(notice("cut", "the node stops", "reconnect to another node, or to this one later"))
+                stream.end(notice("cut", *STOPS))
                 yield
 
     def _portion(self) -> list[Arrival]:
@@ -199,7 +200,7 @@ class Hub:
         self._streams: dict[Stream, asyncio.Transport] = {}
         self._empty = asyncio.Event()
         self._works: deque[Iterator[None]] = deque()
-        self._turning = False
+        self._turning = self._closing = False
         self._heartbeat: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -219,6 +220,8 @@ class Hub:
         if self._heartbeat is None:
             self._heartbeat = self.loop.call_later(HEARTBEAT_S, self._beat)
         stream.go_on()
+        if self._closing:
+            stream.end(notice("cut", *STOPS))
 
     def closed(self, stream: Stream) -> None:
         self._streams.pop(stream, None)
@@ -233,9 +236,10 @@ class Hub:
         """Ends all streams; returns when their connections are closed."""
         if self._heartbeat is not None:
             self._heartbeat.cancel()
+        self._closing = True
         self._empty.clear()
         for stream in list(self._streams):
-            stream.end(notice("cut", "the server stops", "reconnect to another node, or to this one later"))
+            stream.end(notice("cut", *STOPS))
         while self._streams:
             try:
                 async with asyncio.timeout(FAREWELL_S):
