@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from kvgossip import Config, Node
-from kvgossip.api.server import ApiServer, listen
-from kvgossip.config import Address
+from tests.http_serving import Served, serving
 
-ANYWHERE = Address("127.0.0.1", 0)
 TIMEOUT_S = 30.0
 
 
@@ -25,26 +22,18 @@ class Told(NamedTuple):
     data: Any
 
 
-class Served(NamedTuple):
-    node: Node
-    server: ApiServer
+async def ask(server: Served, query: str) -> tuple[int, dict[str, str], Any]:
+    """The whole answer of a poll, or of a refusal: status, headers, JSON."""
+    async with asyncio.timeout(TIMEOUT_S):
+        reply = await server.call("GET", f"/watch?{query}")
+    return reply.status, reply.headers, reply.json
 
-    async def connect(self, query: str, **headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """GET /watch?query, with these headers: `last_event_id` becomes Last-Event-ID."""
-        reader, writer = await asyncio.open_connection(*self.server.address, limit=2**18)
-        lines = [f"GET /watch?{query} HTTP/1.1", "Host: n", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
-        writer.write("\r\n".join([*lines, "", ""]).encode())
-        return reader, writer
 
-    async def ask(self, query: str, **headers: str) -> tuple[int, dict[str, str], Any]:
-        """The whole answer of a poll, or of a refusal: status, headers, JSON."""
-        reader, writer = await self.connect(query, connection="close", **headers)
-        async with asyncio.timeout(TIMEOUT_S):
-            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-        writer.close()
-        status, _, lines = head.decode().partition("\r\n")
-        told = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines.split("\r\n"))}
-        return int(status.split()[1]), told, json.loads(body)
+async def open_stream(server: Served, query: str, last_event_id: str | None = None) -> Stream:
+    reader, writer = await server.connect(limit=2**18)
+    header = "" if last_event_id is None else f"Last-Event-ID: {last_event_id}\r\n"
+    writer.write(f"GET /watch?{query} HTTP/1.1\r\nHost: n\r\n{header}\r\n".encode())
+    return Stream(reader, writer)
 
 
 class Stream:
@@ -100,22 +89,15 @@ class Stream:
 @asynccontextmanager
 async def served(**settings: Any) -> AsyncIterator[Served]:
     """A node with its server."""
-    async with AsyncExitStack() as stack:
-        listener = listen(ANYWHERE)
-        node = Node(Config(**{"name": "n1", "gossip": ANYWHERE, "http": Address(*listener.getsockname()), **settings}))
-        await node.start()
-        stack.push_async_callback(node.stop, leave=False)
-        server = ApiServer(node, listener)
-        await server.start()
-        stack.push_async_callback(server.stop)
-        yield Served(node, server)
+    async with serving() as start:
+        yield await start(**{"value_bytes_max": 2**20, **settings})
 
 
 @asynccontextmanager
 async def stream(server: Served, **query: str) -> AsyncIterator[Stream]:
     """A watcher whose response has begun: `since_header` goes into Last-Event-ID."""
-    headers = {"last_event_id": query.pop("since_header")} if "since_header" in query else {}
-    opened = Stream(*await server.connect(urlencode(query), **headers))
+    since = query.pop("since_header", None)
+    opened = await open_stream(server, urlencode(query), since)
     try:
         assert (await opened.head()).startswith("HTTP/1.1 200 OK\r\n")
         # where it begins

@@ -51,8 +51,9 @@ class Served:
             writer.close()
             await writer.wait_closed()
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection(*self.server.address)
+    async def connect(self, limit: int = 2**16) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """`limit`: how many bytes the reader holds."""
+        return await asyncio.open_connection(*self.server.address, limit=limit)
 
 
 async def read_reply(reader: asyncio.StreamReader, head_only: bool = False) -> Reply:

@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from kvgossip.api.requests import LoopDelay, Requests
 from kvgossip.runtime.histogram import Histogram
-from tests.event_stream import TIMEOUT_S, Served, served, stream
+from tests.event_stream import TIMEOUT_S, served, stream
+from tests.http_serving import Served
 
 Families = dict[str, Metric]
 

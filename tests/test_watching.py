@@ -13,7 +13,8 @@ import pytest
 from kvgossip.api import stream as stream_module
 from kvgossip.api.event import notice
 from kvgossip.protocol.entry import version_of
-from tests.event_stream import TIMEOUT_S, Served, Stream, Told, served, stream
+from tests.event_stream import TIMEOUT_S, Told, ask, open_stream, served, stream
+from tests.http_serving import Served
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -46,7 +47,7 @@ async def test_a_stream_tells_puts_and_deletes_under_its_prefix_as_they_come() -
 
 async def test_the_head_says_what_it_is_and_that_the_connection_ends_with_it() -> None:
     async with served() as server:
-        watcher = Stream(*await server.connect(""))
+        watcher = await open_stream(server, "")
         head = await watcher.head()
         assert "Content-Type: text/event-stream\r\n" in head
         assert "Connection: close\r\n" in head
@@ -224,7 +225,7 @@ async def test_a_client_that_goes_away_is_forgotten() -> None:
 async def test_more_watchers_than_the_limit_are_503_with_retry_after() -> None:
     async with served(watchers_max=2) as server, stream(server), stream(server):
         for query in ("", "poll=1"):
-            status, headers, body = await server.ask(query)
+            status, headers, body = await ask(server, query)
             assert (status, headers["retry-after"]) == (503, "1")
             assert body["hint"].startswith("watchers_max is 2")
 
@@ -259,23 +260,23 @@ def test_a_notice_is_one_event_whatever_it_says() -> None:
 
 async def test_a_poll_answers_what_came_since_and_the_next_one_goes_on_there() -> None:
     async with served() as server:
-        _, _, first = await server.ask("poll=1&timeout=0")
+        _, _, first = await ask(server, "poll=1&timeout=0")
         assert first == {"events": [], "cursor": server.node.feed.cursor(), "resync": False}
         entry = await server.node.put("a", b"1")
         await server.node.delete("a")
-        _, _, second = await server.ask(f"poll=1&values=text&since={first['cursor']}")
+        _, _, second = await ask(server, f"poll=1&values=text&since={first['cursor']}")
         assert [event["event"] for event in second["events"]] == ["put", "delete"]
         put = second["events"][0]
         assert put["value"] == "1"
         assert put["version"] == str(entry.version)
         assert second["events"][1]["cursor"] == second["cursor"]
-        _, _, third = await server.ask(f"poll=1&timeout=0&since={put['cursor']}")
+        _, _, third = await ask(server, f"poll=1&timeout=0&since={put['cursor']}")
         assert [event["event"] for event in third["events"]] == ["delete"]
 
 
 async def test_a_poll_waits_for_the_next_change_of_its_topic() -> None:
     async with served() as server:
-        asking = asyncio.ensure_future(server.ask("poll=1&prefix=a"))
+        asking = asyncio.ensure_future(ask(server, "poll=1&prefix=a"))
         await until(lambda: len(server.node.feed.watches) == 1)
         await server.node.put("b", b"1")
         await server.node.put("a", b"1")
@@ -287,7 +288,7 @@ async def test_a_poll_waits_for_the_next_change_of_its_topic() -> None:
 async def test_lesson_23_a_poll_with_a_cursor_that_cannot_be_gone_on_from_says_resync_at_once() -> None:
     async with served() as server:
         await server.node.put("a", b"1")
-        assert (await server.ask("poll=1&since=0"))[2] == {"events": [], "cursor": server.node.feed.cursor(), "resync": True}
+        assert (await ask(server, "poll=1&since=0"))[2] == {"events": [], "cursor": server.node.feed.cursor(), "resync": True}
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
@@ -309,7 +310,7 @@ async def test_lesson_23_a_poll_with_a_cursor_that_cannot_be_gone_on_from_says_r
 )
 async def test_a_query_that_makes_no_sense_is_a_400_that_says_why(query: str, words: str) -> None:
     async with served() as server:
-        status, _, body = await server.ask(query)
+        status, _, body = await ask(server, query)
         assert status == 400
         assert words in body["error"] + body["hint"]
 
@@ -317,7 +318,7 @@ async def test_a_query_that_makes_no_sense_is_a_400_that_says_why(query: str, wo
 async def test_lesson_16_before_the_node_has_settled_a_watch_is_503_as_every_read_is() -> None:
     async with served(join=("127.0.0.1:1",)) as server:
         for query in ("since=0", "", "poll=1"):
-            status, headers, body = await server.ask(query)
+            status, headers, body = await ask(server, query)
             assert (status, headers["retry-after"]) == (503, "1")
             assert "not caught up" in body["error"]
         server.node.settle()
