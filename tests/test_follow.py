@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import WatchLaggedError
-from kvgossip.protocol.effect import Changed, Effect, Now
+from kvgossip.protocol.effect import Changed, Effect, Expired, Now, Quarantined
 from kvgossip.protocol.entry import make_record, version_of
 from kvgossip.protocol.hlc import timestamp_of
 from kvgossip.protocol.replica import Replica
@@ -24,6 +24,7 @@ from kvgossip.sim.host import Life
 from kvgossip.sim.scenario import Options, scenario
 from kvgossip.sim.simulation import Simulation
 from kvgossip.sim.tracing import Event as Turn
+from kvgossip.sim.workload import Mix
 from tests.watcher_model import Consumer
 
 TOPICS = (Topic(), Topic("a"), Topic("b"), Topic("a1", exact=True), Topic("none"))
@@ -292,7 +293,7 @@ class Watched:
     """A simulation whose lives have feeds."""
 
     def __init__(self, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.simulation = Simulation(scenario(seed, Options(nodes=(3, 6), duration_s=15.0)))
+        self.simulation = Simulation(scenario(seed, Options(nodes=(3, 6), duration_s=15.0, mix=Mix(ttl_share=0.2, ttl_s_max=10.0))))
         self.cluster = self.simulation.cluster
         self._config = Config(feed_changes_max=20)
         self._feeds: dict[Life, Feed] = {}
@@ -300,8 +301,9 @@ class Watched:
 
         def performed(cluster: Cluster, life: Life, event: Turn, effects: list[Effect]) -> None:
             for effect in effects:
-                if isinstance(effect, Changed):
-                    self.feed_of(life).publish(effect, life.replica.hlc.latest)
+                if isinstance(effect, Changed | Expired | Quarantined):
+                    changed = effect if isinstance(effect, Changed) else effect.change
+                    self.feed_of(life).publish(changed, life.replica.hlc.latest)
             perform(cluster, life, event, effects)
 
         monkeypatch.setattr(Cluster, "_perform", performed)

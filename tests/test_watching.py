@@ -45,6 +45,16 @@ async def test_a_stream_tells_puts_and_deletes_under_its_prefix_as_they_come() -
         assert second.id == watcher.cursor == server.node.feed.cursor()
 
 
+async def test_a_stream_tells_what_expires() -> None:
+    async with served() as server, stream(server) as watcher:
+        put = await server.node.put("a", b"1", ttl_s=0.2)
+        assert await watcher.events(1) == [("put", "a")]
+        event = await watcher.event()
+        assert event is not None
+        assert event[::2] == ("expire", {"key": "a", "version": str(put.version)})
+        assert server.node.get("a") is None
+
+
 async def test_the_head_says_what_it_is_and_that_the_connection_ends_with_it() -> None:
     async with served() as server:
         watcher = await open_stream(server, "")
