@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from kvgossip.api import lane as lane_module
 from kvgossip.api.body import BODY_BYTES_PER_S_MIN
 from kvgossip.api.connections import REFUSALS_MAX, Outflow
-from kvgossip.errors import LocalError
+from kvgossip.errors import LocalError, OverloadedError
 from kvgossip.protocol.effect import Now
 from kvgossip.runtime import commits as commits_module
 from kvgossip.runtime import driver as driver_module
 from kvgossip.runtime import node as node_module
+from kvgossip.runtime.links import Links
 from kvgossip.runtime.node import Node, Written
 from tests.http_serving import Reply, Serve, Served, read_reply, serving
 
@@ -343,9 +344,9 @@ class SlowDisk:
         self.begun = 0
         begin_put = node.begin_put
 
-        def slow_put(key: str, value: bytes, *, content_type: str | None = None) -> Written:
+        def slow_put(*arguments: Any, **options: Any) -> Written:
             self.begun += 1
-            return Written(begin_put(key, value, content_type=content_type).record, self.commit)
+            return Written(begin_put(*arguments, **options).record, self.commit)
 
         monkeypatch.setattr(node, "begin_put", slow_put)
 
@@ -443,6 +444,31 @@ def test_a_write_is_503_with_retry_after_while_too_much_waits_for_the_disk(
         *refused, got = await replies(reader, 3)
         assert [(answer.status, answer.headers["retry-after"]) for answer in refused] == [(503, "1")] * 2
         assert (got.status, got.body) == (200, b"1")
+        writer.close()
+
+    play(scenes)
+
+
+@pytest.mark.parametrize("more", [b"", OTHER_LANE])
+def test_a_write_is_503_with_retry_after_while_too_much_waits_for_peers(
+    more: bytes, play: Callable[[Play], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenes(serve: Serve) -> None:
+        served = await serve()
+        monkeypatch.setattr(driver_module, "LOAD_LOOK_S", 0.0)
+        monkeypatch.setattr(Links, "waiting_bytes", driver_module.LINK_BYTES_WAITING_MAX + 1)
+        reader, writer = await served.connect()
+        writer.write(put("a", b"1", more))
+        refused = await read_reply(reader)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert (await served.call("GET", "/status")).json["overload"] == refused.json["error"]
+        with pytest.raises(OverloadedError, match="wait for peers"):
+            await served.node.put("a", b"1")
+        assert served.node.get("a") is None
+        monkeypatch.setattr(Links, "waiting_bytes", driver_module.LINK_BYTES_WAITING_MAX)
+        writer.write(put("a", b"1", more))
+        assert (await read_reply(reader)).status == 200
+        assert (await served.call("GET", "/status")).json["overload"] is None
         writer.close()
 
     play(scenes)

@@ -15,6 +15,7 @@ from kvgossip import __version__
 from kvgossip.api.answer import Answer, Answers
 from kvgossip.api.body import read_body
 from kvgossip.api.errors import RETRY_AFTER, RequestError
+from kvgossip.api.openapi import Paths, Schema, fields, operation, parameter
 from kvgossip.api.target import parameters
 from kvgossip.protocol.effect import PoolKind
 from kvgossip.protocol.member import Member
@@ -55,6 +56,34 @@ class KeyringBody(msgspec.Struct, forbid_unknown_fields=True):
     action: Literal["install", "use", "remove"]
     key: Annotated[str, Meta(max_length=64)]
 
+
+BODIES = (JoinBody, BlockBody, ForceLeaveBody, KeyringBody)
+_COMMAND_STATUSES = (403, 404, 408, 409, 413, 431)
+_OBJECT: Schema = {"type": "object"}
+_BLOCKED = fields(blocked={"type": "array", "items": {"type": "string"}})
+_NODES = fields(nodes={"type": "array", "items": {"type": "object"}}, complete={"type": "boolean"})
+_ENDS = (
+    parameter("query", "from", {"type": "string"}, "a member; default this node"),
+    parameter("query", "to", {"type": "string"}, "a member; required"),
+)
+PATHS: Paths = {
+    "/members": {"get": operation("Who is in the cluster, by pool.", fields(members={"type": "array", "items": _OBJECT}))},
+    "/status": {"get": operation("What this node knows of itself, with all counters.", _OBJECT)},
+    "/rtt": {"get": operation("The estimated round trip between two members.", _OBJECT, (404,), parameters=_ENDS)},
+    "/doctor": {"post": operation("The nodes look at each other, and say what is wrong.", _OBJECT, _COMMAND_STATUSES)},
+    "/healthz": {"get": operation("200 while the process lives.", fields(status={"const": "ok"}))},
+    "/readyz": {"get": operation("200 once reads are answered as truth, 503 before.", fields(settled={"const": True}))},
+    "/join": {"post": operation("Join through any of these addresses.", _OBJECT, _COMMAND_STATUSES, body=JoinBody)},
+    "/leave": {"post": operation("Leave the cluster; the agent ends.", fields(left={"const": True}), _COMMAND_STATUSES)},
+    "/settle": {"post": operation("Say that what this node has is the truth.", _OBJECT, _COMMAND_STATUSES)},
+    "/block": {"post": operation("Drop all that comes from a member or a network.", _BLOCKED, _COMMAND_STATUSES, body=BlockBody)},
+    "/unblock": {"post": operation("Take a block back.", _BLOCKED, _COMMAND_STATUSES, body=BlockBody)},
+    "/force-leave": {"post": operation("Declare a member left that does not answer.", _OBJECT, _COMMAND_STATUSES, body=ForceLeaveBody)},
+    "/keyring": {
+        "get": operation("Who has which keys of the keyring: their ids.", _NODES, _COMMAND_STATUSES),
+        "post": operation("Install, use or remove a key on all nodes.", _NODES, _COMMAND_STATUSES, body=KeyringBody),
+    },
+}
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 

@@ -13,10 +13,11 @@ from kvgossip.errors import RemoteError
 class RequestParser:
     """Give it exact heads, each up to its empty line, and then its body by its length: all other bytes are refused.
 
-    `target` and `headers` are those of the last head, as they were sent; `found` has the headers by their names in lower case.
+    `method`, `target`, `version` and `headers` are those of the last head, as they were sent; `found` has the headers by their names in
+    lower case.
     """
 
-    __slots__ = ("_body", "_heads", "_in_body", "_parser", "found", "headers", "target")
+    __slots__ = ("_body", "_heads", "_in_body", "_parser", "found", "headers", "method", "target", "version")
 
     def __init__(self) -> None:
         self._parser: HttpRequestParser = HttpRequestParser(self)
@@ -26,7 +27,7 @@ class RequestParser:
 
     def _clear(self) -> None:
         self._heads = 0
-        self.target = b""
+        self.method, self.target, self.version = b"", b"", ""
         self.headers: list[tuple[bytes, bytes]] = []
         self.found: dict[bytes, bytes] = {}
 
@@ -43,6 +44,7 @@ class RequestParser:
         except HttpParserError as error:
             raise RemoteError("not_http", str(error)) from None
         if self._heads == 1:
+            self.method, self.version = self._parser.get_method(), self._parser.get_http_version()
             return True
         if data.strip():
             raise RemoteError("not_http", "not one head")
@@ -59,16 +61,6 @@ class RequestParser:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         return body
-
-    @property
-    def method(self) -> bytes:
-        method: bytes = self._parser.get_method()
-        return method
-
-    @property
-    def version(self) -> str:
-        version: str = self._parser.get_http_version()
-        return version
 
     def rewritten(self) -> bytes:
         """The head as bytes that can be read in one way only."""

@@ -11,6 +11,8 @@ from kvgossip.api.answer import OCTETS, Answer, Answers
 from kvgossip.api.body import read_body
 from kvgossip.api.condition import Condition, condition_of
 from kvgossip.api.errors import RequestError
+from kvgossip.api.openapi import OCTETS as OCTETS_SCHEMA
+from kvgossip.api.openapi import VERSION, Paths, Schema, fields, operation, parameter
 from kvgossip.api.target import decode_key, parameters
 from kvgossip.errors import LocalError, NotSettledError
 from kvgossip.protocol.entry import HEAD_BYTES, check_content_type, check_key, content_type_in, entry_of, is_dead, value_offset
@@ -25,6 +27,45 @@ _NOT_OFFERED = ("If-Unmodified-Since", "Content-Range")
 CHECKED_HERE = "KV-Condition-Scope: node\r\n"
 """Goes with every write that had a condition: this node checked it, alone, against what it has heard. It is no lock of the cluster."""
 FAILED_HINT = "nothing was changed; read the key again, and write with the version that you then see"
+
+
+TEXT: Schema = {"type": "string"}
+KEY = parameter("path", "key", {"type": "string", "minLength": 1, "maxLength": 1024}, "any UTF-8 of 1 to 1,024 bytes, percent-encoded")
+CONDITIONS = (
+    parameter("header", "If-Match", TEXT, 'only if the version is one of these on this node: "VERSION", or * for any'),
+    parameter("header", "If-None-Match", TEXT, 'only if it is none of these on this node: "VERSION", or * for any'),
+)
+WRITE_STATUSES = (408, 412, 413, 415, 431, 501)
+_LISTED = fields(key=TEXT, version=VERSION, content_type={"type": ["string", "null"]}, bytes={"type": "integer"})
+PATHS: Paths = {
+    "/kv/{key}": {
+        "get": operation("The raw bytes of a value.", OCTETS_SCHEMA, (304, 404, 412), parameters=(KEY, *CONDITIONS), content_type="*/*"),
+        "put": operation(
+            "Store a value, with its Content-Type.",
+            fields(key=TEXT, version=VERSION),
+            WRITE_STATUSES,
+            parameters=(KEY, *CONDITIONS),
+            body=OCTETS_SCHEMA,
+        ),
+        "delete": operation(
+            "Delete a key.",
+            fields(key=TEXT, version=VERSION, deleted={"const": True}),
+            (404, *WRITE_STATUSES),
+            parameters=(KEY, *CONDITIONS),
+        ),
+    },
+    "/kv": {
+        "get": operation(
+            "The live keys in order, a page at a time.",
+            fields(entries={"type": "array", "items": _LISTED}, after={"type": ["string", "null"]}),
+            parameters=(
+                parameter("query", "prefix", TEXT, "what the keys start with"),
+                parameter("query", "after", TEXT, "the `after` of the page before"),
+                parameter("query", "limit", {"type": "integer", "minimum": 1, "maximum": LIST_LIMIT_MAX}, f"default {LIST_LIMIT}"),
+            ),
+        )
+    },
+}
 
 
 class Reply(NamedTuple):

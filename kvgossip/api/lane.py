@@ -252,7 +252,10 @@ class Lane(asyncio.Protocol):
         if durable is None:
             self._connections.requests.observe("kv", answer.status, time.perf_counter() - started_s)
         data = answer.render(not last, head_only=head_only)
-        self._send(_Waiting(data, durable, last, head_only, answer.status, started_s))
+        if durable is None and not self._waiting:
+            self._write(data, last)
+        else:
+            self._queue(_Waiting(data, durable, last, head_only, answer.status, started_s))
 
     def _do(self, method: bytes, key: str) -> Reply:
         found = self._request.found
@@ -268,10 +271,7 @@ class Lane(asyncio.Protocol):
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
-    def _send(self, answer: _Waiting) -> None:
-        if answer.durable is None and not self._waiting:
-            self._write(answer.data, answer.last)
-            return
+    def _queue(self, answer: _Waiting) -> None:
         self._waiting.append(answer)
         self._waiting_bytes += len(answer.data)
         self._ending = answer.last
@@ -322,7 +322,11 @@ class Lane(asyncio.Protocol):
         self._connections.counts[f"refused_{error.status}"] += 1
         self._missing, self._partial = 0, False
         self._ending = self._lingers = True
-        self._send(_Waiting(self._answers.failure(error, "", "").render(False, head_only=False), None, True))
+        refusal = self._answers.failure(error, "", "").render(False, head_only=False)
+        if self._waiting:
+            self._queue(_Waiting(refusal, None, True))
+        else:
+            self._write(refusal, True)
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 

@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING
 from aiohttp import http_exceptions, web
 
 from kvgossip.api.answer import Answer, Answers
-from kvgossip.api.cluster import ClusterRoutes
+from kvgossip.api.cluster import BODIES, ClusterRoutes
+from kvgossip.api.cluster import PATHS as CLUSTER_PATHS
 from kvgossip.api.connections import Connections
 from kvgossip.api.errors import RequestError
 from kvgossip.api.general import General
+from kvgossip.api.kv import PATHS as KEY_PATHS
 from kvgossip.api.kv import KeyRoutes, Keys
 from kvgossip.api.lane import Lane
+from kvgossip.api.openapi import Paths, document, operation
 from kvgossip.api.requests import LoopDelay
 from kvgossip.api.stream import Hub
 from kvgossip.api.target import parameters, split_target
+from kvgossip.api.watch import PATHS as WATCH_PATHS
 from kvgossip.api.watch import WatchRoutes
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError
@@ -36,6 +40,12 @@ if TYPE_CHECKING:
 
 STOP_GRACE_S = 2.0
 """How long requests under way may take to finish when the server stops."""
+
+PATHS: Paths = {
+    "/openapi.json": {"get": operation("This description.", {"type": "object"})},
+    "/metrics": {"get": operation("Everything that can be counted, for Prometheus.", {"type": "string"}, content_type="text/plain")},
+}
+DESCRIPTION = document((KEY_PATHS, WATCH_PATHS, CLUSTER_PATHS, PATHS), BODIES)
 
 Handler = Callable[[web.BaseRequest, str], Awaitable[Answer]]
 """The second argument is the encoded key for /kv/{key}, the query for all others."""
@@ -75,6 +85,7 @@ class ApiServer:
         self.left = cluster.left
         self._key_methods = _methods(GET=keys.get, PUT=keys.put, DELETE=keys.delete)
         self._paths = {
+            "/openapi.json": _methods(GET=self._describe),
             "/kv": _methods(GET=keys.list),
             "/watch": _methods(GET=self._watching.watch),
             "/members": _methods(GET=cluster.members),
@@ -135,6 +146,9 @@ class ApiServer:
             self._metrics = Metrics(self._node, self._connections, self._delay, self._watching)
         text, content_type = self._metrics.render(request)
         return self._answers.octets(200, text, f"Content-Type: {content_type}\r\n")
+
+    async def _describe(self, request: web.BaseRequest, query: str) -> Answer:
+        return self._answers.json(200, DESCRIPTION)
 
     async def answer(self, request: web.BaseRequest) -> Answer:
         """The answer to any request, and how long it took."""

@@ -13,6 +13,7 @@ from kvgossip.api.answer import Answer, Answers
 from kvgossip.api.duration import duration_s
 from kvgossip.api.errors import RETRY_AFTER, RequestError
 from kvgossip.api.event import VALUES, Form, cursor_of, document, told
+from kvgossip.api.openapi import Paths, Schema, operation, parameter
 from kvgossip.api.stream import Hub
 from kvgossip.api.target import parameters
 from kvgossip.errors import WatchLaggedError
@@ -30,6 +31,27 @@ POLL_LOOKS_S = 5.0
 COALESCE_MAX_S = 60.0
 STREAM_HEAD = "Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n"
 _PARAMETERS = ("prefix", "key", "since", "values", "coalesce", "poll", "timeout")
+_TEXT: Schema = {"type": "string"}
+_FLAG: Schema = {"enum": ["0", "1"]}
+PATHS: Paths = {
+    "/watch": {
+        "get": operation(
+            "What changes: a stream of events, or with poll=1 one answer (JSON) with the next ones.",
+            _TEXT,
+            parameters=(
+                parameter("query", "prefix", _TEXT, "only keys that start with this"),
+                parameter("query", "key", _TEXT, "only this key"),
+                parameter("query", "since", _TEXT, "a cursor: go on after it; Last-Event-ID says the same"),
+                parameter("query", "values", {"enum": list(VALUES)}, "whether and how values are told"),
+                parameter("query", "coalesce", _TEXT, f"gather changes for so long: 500ms, 2s; up to {COALESCE_MAX_S:.0f}s"),
+                parameter("query", "poll", _FLAG, "answer once, instead of a stream"),
+                parameter("query", "timeout", _TEXT, f"how long a poll waits; default {POLL_TIMEOUT}"),
+                parameter("header", "Last-Event-ID", _TEXT, "the cursor of the last event that was read"),
+            ),
+            content_type="text/event-stream",
+        )
+    }
+}
 
 
 class WatchRoutes:

@@ -22,7 +22,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from kvgossip.config import GOSSIP_PORT, WAN_PORT, Address, Config, parse_address
-from kvgossip.errors import ConfigError, LocalError
+from kvgossip.errors import ConfigError, LocalError, OverloadedError
 from kvgossip.protocol.effect import (
     Changed,
     Departed,
@@ -66,6 +66,9 @@ if TYPE_CHECKING:
 TIMER_STEP_S = 0.001
 AFTER_A_BUG_S = 1.0
 STOPPED = "the node stopped while it was examining others"
+LINK_BYTES_WAITING_MAX = 64 * 2**20
+LOAD_LOOK_S = 0.1
+"""All links are looked at no more often than this."""
 DEFAULT_PORTS = {PoolKind.LAN: GOSSIP_PORT, PoolKind.WAN: WAN_PORT}
 
 log = logging.getLogger("kvgossip")
@@ -123,6 +126,7 @@ class Driver:
         self._timer: asyncio.Handle | None = None
         self._tick_s = math.inf
         self._closed = False
+        self._link_bytes_waiting, self._load_seen_s = 0, -math.inf
         self._performers: dict[type[Effect], Callable[[Any], None]] = {
             Settled: lambda effect: self.settled.set(),
             Departed: lambda effect: self.departed.set(),
@@ -160,6 +164,19 @@ class Driver:
 
     def _publish(self, changed: Changed, now: Now) -> None:
         self.feed.publish(changed, max(self.replica.hlc.latest, timestamp_of(now.wall_ms)))
+
+    def check_load(self, now: Now) -> None:
+        """Raises StorageError while the disk takes nothing, OverloadedError while so much waits, for it or for peers, that a write may not
+        be made. One slow peer is given up long before (see links.py): many of them, or the network, are what this is about."""
+        if self.commits is not None:
+            self.commits.check()
+        if now.monotonic_s - self._load_seen_s >= LOAD_LOOK_S:
+            self._load_seen_s = now.monotonic_s
+            self._link_bytes_waiting = sum(transport.waiting_bytes for transport in self._transports.values())
+        if self._link_bytes_waiting > LINK_BYTES_WAITING_MAX:
+            raise OverloadedError(
+                f"{self._link_bytes_waiting} bytes wait for peers of this node", "write again in a moment, or more slowly"
+            )
 
     async def close(self) -> None:
         """No input and no effect from now on; whoever waits for something is told."""

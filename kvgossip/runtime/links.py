@@ -97,13 +97,17 @@ class Links:
             self._counts["links_overflowed"] += 1
             self._drop(link)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait for peers to take them."""
+        return sum(link.waiting_bytes for links in (self._outgoing, self._incoming) for link in links.values())
+
     def statistics(self) -> dict[str, int]:
         """How many links there are now, and how many bytes wait for peers to take them."""
-        links = [*self._outgoing.values(), *self._incoming.values()]
         return {
             "links_outgoing": len(self._outgoing),
             "links_incoming": len(self._incoming),
-            "link_bytes_waiting": sum(link.waiting_bytes for link in links),
+            "link_bytes_waiting": self.waiting_bytes,
         }
 
     async def close(self) -> None:

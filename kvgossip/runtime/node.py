@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvgossip.config import Address, Config, parse_address, wan_config
-from kvgossip.errors import ConfigError, KeyringError, LocalError, NotFoundError, NotSettledError
+from kvgossip.errors import ConfigError, KeyringError, LocalError, NotFoundError, NotSettledError, OverloadedError, StorageError
 from kvgossip.protocol.effect import Changed, Effect, Now, PoolKind
 from kvgossip.protocol.entry import Entry, entry_of
 from kvgossip.protocol.identity import Identity
@@ -206,7 +206,8 @@ class Node:
         """Write; text is stored as UTF-8. Returns the entry with its version, with a data directory once it is on the disk.
 
         `ttl_s`: it expires so many seconds from now. Raises BadKeyError, ValueTooLargeError, or LocalError for a bad content type or ttl;
-        StorageError when the disk does not take it. Waits while too much waits for the disk.
+        StorageError when the disk does not take it; OverloadedError while too much waits for peers. While too much waits for the disk, it
+        waits.
         """
         await self._admission()
         written = self.begin_put(key, value.encode() if isinstance(value, str) else value, content_type=content_type, ttl_s=ttl_s)
@@ -221,20 +222,27 @@ class Node:
     def begin_put(self, key: str, value: bytes, *, content_type: str | None = None, ttl_s: float | None = None) -> Written:
         """What `put` does, without waiting for anything: for those who answer many writes at once.
 
-        Raises as `put`, and OverloadedError where `put` would wait.
+        Raises as `put`, and OverloadedError also while too much waits for the disk.
         """
         driver, now = self._running, read_clocks()
-        if driver.commits is not None:
-            driver.commits.check()
+        driver.check_load(now)
         return _written(driver, driver.replica.put(key, value, now, content_type, ttl_s), now)
 
     def begin_delete(self, key: str) -> Written | None:
         """What `delete` does, without waiting for anything. Raises as `begin_put`."""
         driver, now = self._running, read_clocks()
-        if driver.commits is not None:
-            driver.commits.check()
+        driver.check_load(now)
         effects = driver.replica.delete(key, now)
         return _written(driver, effects, now) if effects else None
+
+    @property
+    def overload(self) -> str | None:
+        """Why no write is taken just now; None while they are."""
+        try:
+            self._running.check_load(read_clocks())
+        except (OverloadedError, StorageError) as reason:
+            return str(reason)
+        return None
 
     async def _admission(self) -> None:
         commits = self._running.commits
@@ -417,6 +425,7 @@ class Node:
             "gossip": str(self.address),
             "http": str(self.config.http) if self.config.http else None,
             "settled": replica.settled,
+            "overload": self.overload,
             "memory_only": self._disk is None,
             "storage": self._disk.status() if self._disk is not None else None,
             "root": f"{replica.root:016x}",

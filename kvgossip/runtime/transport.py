@@ -69,6 +69,11 @@ class Transport:
         assert self._sockets is not None, "bind comes first"
         return await look_up(host, port, self._sockets.lookup_family)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait on all links for peers to take them."""
+        return self._links.waiting_bytes if self._links is not None else 0
+
     def statistics(self) -> dict[str, int]:
         """Counters since the start, and how many links and waiting bytes there are now."""
         return {**dict(sorted(self._counts.items())), **(self._links.statistics() if self._links is not None else {})}
