@@ -41,6 +41,10 @@ GAUGES = {
     "rumors_hot": "The rumor queue: news that is being told.",
     "awareness": "How slow this node thinks itself, 0 is well (Lifeguard).",
     "members_without_udp": "Members that answer over TCP only.",
+    "certificates_waiting": "Death certificates that are not collected yet.",
+    "context_rows": "Rows of the context: lives of nodes.",
+    "context_dots": "Single versions beyond the rows.",
+    "context_gaps": "Gaps of the context.",
     "transport_links_outgoing": "TCP links that this node has opened.",
     "transport_links_incoming": "TCP links that peers have opened.",
     "transport_link_bytes_waiting": "Bytes that wait for peers to take them.",
@@ -62,6 +66,20 @@ COUNTERS = {
     "units_dropped": "Messages in frames that were dropped.",
     "entries_refused": "Entries of peers that were refused.",
     "refusals_heard": "Frames of this node that others refused.",
+    "certificates_collected": "Death certificates that were collected.",
+    "entries_quarantined": "Live values that the cluster had deleted.",
+    "offers_collected": "Entries of peers that had been collected here.",
+    "contexts_refused": "Contexts of peers that made no sense.",
+    "frames_to_blocked": "Frames that were not sent to blocked members.",
+    "pings_for_another_name": "Probes of somebody who was here before.",
+    "blocked_news": "News of blocked members.",
+    "coordinate_samples": "Round trips that coordinates were learned from.",
+    "coordinate_resets": "Coordinates that were begun anew.",
+    "coordinates_refused": "Coordinates of peers that made no sense.",
+    "identities_refused": "Members whose name belongs to another key.",
+    "lives_refused": "Lives of members that were refused.",
+    "name_conflicts": "Names that two nodes claimed.",
+    "names_refused": "Names beyond members_max.",
     "partitions_suspected": "How often more than half of the members were lost at once.",
     "transport_frame_bytes_sent": "Bytes over TCP: exchanges and large values.",
     "transport_frame_bytes_received": "Bytes over TCP: exchanges and large values.",
@@ -200,7 +218,7 @@ def _numbers(status: Mapping[str, Any]) -> Iterator[Metric]:
     for (name, labels), values in sorted(families.items()):
         if name in GAUGES:
             yield _family(GaugeMetricFamily, name, GAUGES[name], values, labels)
-        elif name in COUNTERS:
-            yield counter(name, COUNTERS[name], values, labels)
+        elif name in COUNTERS or name.startswith("transport_"):
+            yield counter(name, COUNTERS.get(name, "Of the sockets of a pool."), values, labels)
         else:
             yield _family(UnknownMetricFamily, name, "See /status.", values, labels)
