@@ -242,10 +242,10 @@ def wrk(port: int, seconds: int, *, method: str, path: str, body: str, setting: 
         sys.exit(f"the load saw errors:\n{done.stdout}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
     assert rate is not None, done.stdout
-    return {"requests_per_s": float(rate[1]), "p50_ms": _latency(done.stdout, "50%"), "p99_ms": _latency(done.stdout, "99%")}
+    return {"requests_per_s": float(rate[1]), "p50_ms": latency(done.stdout, "50%"), "p99_ms": latency(done.stdout, "99%")}
 
 
-def _latency(text: str, share: str) -> float:
+def latency(text: str, share: str) -> float:
     found = re.search(rf"{share}\s+([\d.]+)(us|ms|s)", text)
     assert found is not None, text
     return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]

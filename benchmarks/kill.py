@@ -1,0 +1,306 @@
+"""Is every acknowledged write still there after kill -9?
+
+    python -m benchmarks.kill [--kills 200] [--writers 4] [--seed 1] [--json]
+
+Three agents with data directories, on this machine, under writes. Again and again, at a random moment, one of them is killed with
+SIGKILL. Then, before it runs again:
+
+    disk        its directory, as the crash left it, is opened and must have every write that this node had acknowledged
+    truncated   the same with a copy whose newest log is cut at a random byte after the last acknowledged commit: what a power cut may leave
+
+and the agent is started on it again, with the same writes there as soon as it answers. At the end all three nodes must have all writes
+that any had acknowledged. A key may have a newer version than the acknowledged one, never an older or none. Exits with 1 where a write
+is missing, or a directory does not open.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from asyncio.subprocess import PIPE, Process
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from kvgossip.api.client import Client, UnreachableError
+from kvgossip.errors import KVGossipError
+from kvgossip.protocol.entry import version_of
+from kvgossip.runtime.storage import Storage
+
+NODES = ("n1", "n2", "n3")
+KEYS = 3000
+VALUE_BYTES = 100
+PATIENCE_S = 120.0
+MOMENT_S = 0.5
+PAGE = 1000
+BLOCK_BYTES, HEADER_BYTES = 32 * 1024, 7
+
+Acked = dict[str, str]
+"""The greatest version of each key that was acknowledged."""
+
+
+class LostError(Exception):
+    """An acknowledged write is missing."""
+
+
+class Victim:
+    """One agent that may be killed and started again, on the same directory and ports."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder / name
+        self.http = self.gossip = "127.0.0.1:0"
+        self.process: Process | None = None
+        self.acked: Acked = {}
+
+    async def start(self, *join: str) -> float:
+        """Returns the seconds until it serves."""
+        started_s = time.monotonic()
+        command = [
+            sys.executable, "-m", "kvgossip", "agent", "--name", self.name, "--cluster", "kill", "--profile", "local", "--http", self.http,
+            "--gossip", self.gossip, "--data-dir", str(self.folder), "--log-level", "error", "--stop-on-eof", "-o", "json",
+            *(word for address in join for word in ("--join", address)),
+        ]  # fmt: skip
+        self.process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=None)
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PATIENCE_S):
+            line = await self.process.stdout.readline()
+        if not line:
+            raise LostError(f"{self.name} does not start on {self.folder}")
+        facts = json.loads(line)
+        self.http, self.gossip = urlsplit(facts["url"]).netloc, facts["gossip"]
+        return time.monotonic() - started_s
+
+    async def settled(self) -> None:
+        """A node that was killed before it had ever caught up would rightly answer no read after its restart."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PATIENCE_S):
+            while b'"settled"' not in await self.process.stdout.readline():
+                pass
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+    async def stop(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.terminate()
+            await self.process.wait()
+
+
+class Writers:
+    """Writes to whatever runs, and remembers what was acknowledged."""
+
+    def __init__(self, victims: list[Victim], count: int, rng: random.Random) -> None:
+        self._victims, self._rng = victims, rng
+        self.acked: Acked = {}
+        self.writes = 0
+        self._tasks = [asyncio.create_task(self._write(victim)) for victim in victims for _ in range(count)]
+
+    async def _write(self, victim: Victim) -> None:
+        while True:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                await self._write_until_it_breaks(victim)
+            await asyncio.sleep(0.02)
+
+    async def _write_until_it_breaks(self, victim: Victim) -> None:
+        host, _, port = victim.http.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        try:
+            while True:
+                key, value = f"key-{self._rng.randrange(KEYS)}", self._rng.randbytes(VALUE_BYTES)
+                writer.write(f"PUT /kv/{key} HTTP/1.1\r\nHost: kill\r\nContent-Length: {VALUE_BYTES}\r\n\r\n".encode() + value)
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
+                await reader.readexactly(int(fields["content-length"]))
+                if not head.startswith("HTTP/1.1 200"):
+                    raise LostError(f"{victim.name} refused a write: {head.splitlines()[0]}")
+                self._acknowledge(victim, key, fields["kv-version"])
+        finally:
+            writer.close()
+
+    def _acknowledge(self, victim: Victim, key: str, version: str) -> None:
+        self.writes += 1
+        for acked in (victim.acked, self.acked):
+            acked[key] = max(version, acked.get(key, ""))
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        done = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for result in done:
+            if isinstance(result, LostError):
+                raise result
+
+
+def check(acked: Acked, found: dict[str, str], where: str) -> None:
+    """Raises LostError unless every acknowledged version, or a newer one, was found."""
+    lost = [key for key, version in acked.items() if found.get(key, "") < version]
+    if lost:
+        raise LostError(f"{where}: {len(lost)} of {len(acked)} acknowledged writes are missing, such as {lost[0]}")
+
+
+def on_disk(folder: Path) -> dict[str, str]:
+    """The versions in a data directory that nobody uses. Raises what opening it raises."""
+    storage = Storage(folder)
+    try:
+        storage.open()
+        return {key: str(version_of(record)) for portion in storage.entries() for key, record in portion}
+    finally:
+        storage.close()
+
+
+def synced_bytes(log: bytes, acked: Acked) -> int:
+    """Up to where this log of RocksDB was surely synced: to the end of the last commit that holds an acknowledged version.
+
+    A log is blocks of 32 KiB of fragments: 4 bytes checksum, 2 length, 1 type (1 whole, 2 first, 3 middle, 4 last).
+    """
+    versions = {bytes.fromhex(version.replace("-", "")) for version in acked.values()}
+    place, synced, commit = 0, 0, b""
+    while place + HEADER_BYTES <= len(log):
+        left = BLOCK_BYTES - place % BLOCK_BYTES
+        length, kind = int.from_bytes(log[place + 4 : place + 6], "little"), log[place + 6]
+        if left < HEADER_BYTES or kind == 0:
+            place += left
+            continue
+        commit = (b"" if kind in (1, 2) else commit) + log[place + HEADER_BYTES : place + HEADER_BYTES + length]
+        place += HEADER_BYTES + length
+        if kind in (1, 4) and place <= len(log) and _holds(commit, versions):
+            synced = place
+    return synced
+
+
+def _holds(commit: bytes, versions: set[bytes]) -> bool:
+    """Whether any of these versions is in the commit: 16 bytes after the first byte of a record."""
+    place = commit.find(b"ekey-")
+    while place >= 0:
+        start = commit.find(b"\x10", place)  # the first byte of a record without fields
+        if start >= 0 and commit[start + 1 : start + 17] in versions:
+            return True
+        place = commit.find(b"ekey-", place + 1)
+    return False
+
+
+def cut_log(folder: Path, acked: Acked, rng: random.Random) -> bool:
+    """Cut the newest log somewhere after the last acknowledged commit; whether there was anything to cut."""
+    log = max((folder / "db").glob("*.log"))
+    data = log.read_bytes()
+    synced = synced_bytes(data, acked)
+    if synced >= len(data):
+        return False
+    log.write_bytes(data[: rng.randrange(synced, len(data))])
+    return True
+
+
+async def versions_at(victim: Victim) -> dict[str, str]:
+    """What a node has, as it answers it."""
+    found: dict[str, str] = {}
+    async with Client(f"http://{victim.http}") as client:
+        after: str | None = ""
+        while after is not None:
+            page = await client.page("", PAGE, after)
+            found.update((entry["key"], entry["version"]) for entry in page["entries"])
+            after = page["after"]
+    return found
+
+
+async def kill_one(victim: Victim, others: list[Victim], scratch: Path, rng: random.Random, counts: Counter[str]) -> float:
+    """Returns the seconds that its restart took."""
+    await victim.kill()
+    acked = dict(victim.acked)
+    for kind in ("disk", "truncated"):
+        copy = scratch / kind
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(victim.folder, copy)
+        if kind == "truncated":
+            counts["truncated"] += cut_log(copy, acked, rng)
+        try:
+            check(acked, await asyncio.to_thread(on_disk, copy), f"{victim.name}, {kind}")
+        except KVGossipError as error:
+            raise LostError(f"{victim.name}, {kind}: {error}") from error
+    took_s = await victim.start(*(other.gossip for other in others))
+    check(acked, await versions_at(victim), f"{victim.name}, after its restart")
+    counts["kills"] += 1
+    return took_s
+
+
+async def converge(victims: list[Victim], acked: Acked) -> None:
+    """Every node must come to have every acknowledged write."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    for victim in victims:
+        while True:
+            try:
+                check(acked, await versions_at(victim), f"{victim.name}, at the end")
+                break
+            except (LostError, UnreachableError):
+                if time.monotonic() > deadline_s:
+                    raise
+                await asyncio.sleep(0.2)
+
+
+async def run(kills: int, writers: int, seed: int) -> dict[str, Any]:
+    """Raises LostError at the first write that is missing."""
+    rng = random.Random(seed)
+    counts: Counter[str] = Counter()
+    restarts_s: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="kvgossip-kill-") as folder:
+        victims = [Victim(name, Path(folder)) for name in NODES]
+        try:
+            for victim in victims:
+                await victim.start(*(other.gossip for other in victims[:1] if other is not victim))
+            for victim in victims:
+                await victim.settled()
+            load = Writers(victims, writers, rng)
+            try:
+                for number in range(kills):
+                    await asyncio.sleep(rng.uniform(0.0, MOMENT_S))
+                    victim = rng.choice(victims)
+                    others = [other for other in victims if other is not victim]
+                    restarts_s.append(await kill_one(victim, others, Path(folder), rng, counts))
+                    if (number + 1) % 20 == 0:
+                        print(f"{number + 1}/{kills} kills, {load.writes:,} writes acknowledged, none lost", file=sys.stderr)
+            finally:
+                await load.stop()
+            await converge(victims, load.acked)
+        finally:
+            await asyncio.gather(*(victim.stop() for victim in victims))
+    restarts_s.sort()
+    return {
+        "kills": counts["kills"],
+        "logs_truncated": counts["truncated"],
+        "writes_acknowledged": load.writes,
+        "lost": 0,
+        "restart_median_s": round(restarts_s[len(restarts_s) // 2], 2),
+        "restart_max_s": round(restarts_s[-1], 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--writers", type=int, default=4, help="connections that write to each node")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    try:
+        told = asyncio.run(run(options.kills, options.writers, options.seed))
+    except LostError as error:
+        sys.exit(f"LOST: {error}")
+    if options.json:
+        print(json.dumps(told, indent=2))
+    else:
+        print("\n".join(f"{name:>20}  {value:,}" for name, value in told.items()))
+
+
+if __name__ == "__main__":
+    main()
