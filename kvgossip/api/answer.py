@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -73,6 +75,26 @@ class Answer(web.StreamResponse):
         return head.encode("latin-1") + (b"" if head_only else self._content)
 
 
+class Download(Answer):
+    """An answer of unknown length: it ends with the connection. `parts` is closed in any case."""
+
+    def __init__(self, head: str, parts: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(200, head, None)
+        self._parts = parts
+        self.force_close()
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        async with aclosing(self._parts):
+            await super().prepare(request)
+            async for part in self._parts:
+                if request.method == "HEAD":
+                    return
+                if request.transport is None or request.transport.is_closing():
+                    raise ConnectionResetError("the client has gone")
+                request.transport.write(part)
+                await request.writer.drain()
+
+
 class Answers:
     """Makes the answers of one node: each tells whether the node is settled and how old its knowledge is (protocol.md section 8)."""
 
@@ -91,6 +113,9 @@ class Answers:
     def head(self, head: str) -> str:
         """The lines that all answers share, and these."""
         return self._shared_lines() + head
+
+    def download(self, parts: AsyncGenerator[bytes, None], head: str) -> Answer:
+        return Download(self.head(head), parts)
 
     def failure(self, error: Exception, method: str, target: str) -> Answer:
         """What is told of an error: whose fault it is, or that it is a bug, which the log then explains."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TypeVar
 
+import msgspec
 from aiohttp import HttpVersion11, StreamReader, web
 
 from kvgossip.api.errors import RequestError
 from kvgossip.errors import ValueTooLargeError
 
+COMMAND_BYTES_MAX = 64 * 1024
 BODY_BYTES_PER_S_MIN = 16 * 1024
 """A body may take `http_body_timeout_s`, and longer by its length at this rate: what comes slower is given up, steady as it may be."""
+
+Command = TypeVar("Command", bound=msgspec.Struct)
 
 
 def body_patience_s(length: int, timeout_s: float) -> float:
@@ -56,3 +61,23 @@ def _too_large(bytes_max: int) -> ValueTooLargeError:
     return ValueTooLargeError(
         f"the body is longer than {bytes_max} bytes", "nothing was changed; store less, or raise value_bytes_max on every node"
     )
+
+
+async def read_command(request: web.BaseRequest, kind: type[Command], hint: str, timeout_s: float) -> Command:
+    """What an operator asks for. Raises RequestError where a foreign page asks, or the body does not fit."""
+    refuse_foreign_page(request)
+    body = await read_body(request, COMMAND_BYTES_MAX, timeout_s)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(400, f"the body does not fit: {error}", hint) from None
+
+
+def refuse_foreign_page(request: web.BaseRequest) -> None:
+    """Raises RequestError where a browser sends this on behalf of another site."""
+    # A browser lets any web page POST to 127.0.0.1 without asking, but it always names the page's origin.
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("Host"):
+        raise RequestError(
+            403, "this request was sent by a page of another site", "commands come from the command line, or from this address"
+        )

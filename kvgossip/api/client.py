@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
@@ -18,6 +19,7 @@ from kvgossip.errors import ConfigError, KVGossipError
 TIMEOUT_S = 30.0
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=60.0)
 """A stream shows a sign of life every 15 s; after a minute without one it is lost."""
+_PATIENT = aiohttp.ClientTimeout(total=None, sock_read=TIMEOUT_S)
 
 
 class UnreachableError(KVGossipError):
@@ -134,21 +136,47 @@ class Client:
             return _document(await self._call("GET", "/keyring"))
         return await self._command("/keyring", {"action": action, "key": key})
 
+    async def export(self) -> AsyncGenerator[bytes, None]:
+        """The lines of an archive, in pieces of any length."""
+        async with self._request("GET", "/export", timeout=_PATIENT) as response:
+            if response.status >= 300:
+                raise _refused(self.url, response.status, await response.read())
+            async for piece in response.content.iter_any():
+                yield piece
+
+    async def import_lines(self, lines: bytes, as_new: bool) -> Any:
+        return _document(await self._call("POST", f"/import?as_new={'true' if as_new else 'false'}", lines, "application/x-ndjson"))
+
+    async def quarantine(self, after: str = "") -> Any:
+        """One page: {"values": [...], "after": cursor or None}."""
+        return _document(await self._call("GET", "/quarantine?" + urlencode({"after": after})))
+
+    async def quarantined(self, number: str) -> Reply:
+        return await self._call("GET", "/quarantine/value?" + urlencode({"number": number}))
+
+    async def restore_quarantined(self, number: str) -> Any:
+        return await self._command("/quarantine/restore", {"number": number})
+
+    async def discard_quarantined(self, number: str) -> Any:
+        return await self._command("/quarantine/discard", {"number": number})
+
     async def _command(self, path: str, document: dict[str, Any]) -> Any:
         return _document(await self._call("POST", path, json.dumps(document).encode(), "application/json"))
 
-    async def _call(self, method: str, target: str, body: bytes | None = None, content_type: str | None = None) -> Reply:
+    @asynccontextmanager
+    async def _request(self, method: str, target: str, **how: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         assert self._session is not None, "use it as `async with Client(url)`"
-        url = URL(self.url + target, encoded=True)
-        headers = {"Content-Type": content_type} if content_type else {}
         try:
-            async with self._session.request(
-                method, url, data=body, headers=headers, skip_auto_headers=("Content-Type",), allow_redirects=False
-            ) as response:
-                reply = Reply(await response.read(), {name.lower(): value for name, value in response.headers.items()})
-                status = response.status
+            async with self._session.request(method, URL(self.url + target, encoded=True), allow_redirects=False, **how) as response:
+                yield response
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _unreachable(self.url, error) from error
+
+    async def _call(self, method: str, target: str, body: bytes | None = None, content_type: str | None = None) -> Reply:
+        headers = {"Content-Type": content_type} if content_type else {}
+        async with self._request(method, target, data=body, headers=headers, skip_auto_headers=("Content-Type",)) as response:
+            reply = Reply(await response.read(), {name.lower(): value for name, value in response.headers.items()})
+            status = response.status
         if status >= 300:
             raise _refused(self.url, status, reply.body)
         return reply

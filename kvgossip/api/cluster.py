@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from aiohttp import web
@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from kvgossip import __version__
 from kvgossip.api.answer import Answer, Answers
-from kvgossip.api.body import read_body
+from kvgossip.api.body import Command, read_command, refuse_foreign_page
 from kvgossip.api.errors import RETRY_AFTER, RequestError
 from kvgossip.api.openapi import Paths, Schema, fields, operation, parameter
 from kvgossip.api.target import parameters
@@ -25,7 +25,6 @@ from kvgossip.protocol.rotation import ids_of
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
 
-COMMAND_BYTES_MAX = 64 * 1024
 KEYRING_HINT = 'send {"action": "install", "key": 64 hexadecimal digits} or {"action": "use" or "remove", "key": the 8 digits of its id}'
 BLOCK_HINT = 'send {"target": "NAME"} or {"target": "10.2.0.0/16"}'
 
@@ -85,8 +84,6 @@ PATHS: Paths = {
     },
 }
 
-Body = TypeVar("Body", bound=msgspec.Struct)
-
 
 class ClusterRoutes:
     """Questions about the cluster and commands to this node. `left` is set once the node has left on request: then the process may end.
@@ -133,7 +130,7 @@ class ClusterRoutes:
 
     async def doctor(self, request: web.BaseRequest, query: str) -> Answer:
         """Examines the cluster through this node: who reaches whom, whose clock is wrong, what else is."""
-        _refuse_foreign_page(request)
+        refuse_foreign_page(request)
         return self._answers.json(200, await self._node.doctor())
 
     async def join(self, request: web.BaseRequest, query: str) -> Answer:
@@ -144,14 +141,14 @@ class ClusterRoutes:
 
     async def leave(self, request: web.BaseRequest, query: str) -> Answer:
         """Leaves the cluster gracefully; the agent process ends after this answer."""
-        _refuse_foreign_page(request)
+        refuse_foreign_page(request)
         await self._node.leave()
         self.left.set()
         return self._answers.json(200, {"left": True})
 
     async def settle(self, request: web.BaseRequest, query: str) -> Answer:
         """An operator's word that what this node has may be answered as truth."""
-        _refuse_foreign_page(request)
+        refuse_foreign_page(request)
         self._node.settle()
         return self._answers.json(200, {"settled": self._node.settled})
 
@@ -199,27 +196,12 @@ class ClusterRoutes:
         ]
         return self._answers.json(200, {"nodes": nodes, "complete": not any(held.problem for held in found)})
 
-    async def _command(self, request: web.BaseRequest, kind: type[Body], hint: str) -> Body:
-        """What an operator asks for. Raises RequestError where a foreign page asks, or the body does not fit."""
-        _refuse_foreign_page(request)
-        body = await read_body(request, COMMAND_BYTES_MAX, self._node.config.http_body_timeout_s)
-        try:
-            return msgspec.json.decode(body, type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise RequestError(400, f"the body does not fit: {error}", hint) from None
+    async def _command(self, request: web.BaseRequest, kind: type[Command], hint: str) -> Command:
+        return await read_command(request, kind, hint, self._node.config.http_body_timeout_s)
 
     def _member(self, member: Member, pool: PoolKind) -> dict[str, Any]:
         way = self._node.round_trip_to(member, pool)
         return {**_record(member, pool), "self": member.name == self._node.name, "blocked": self._node.is_blocked(member), **way}
-
-
-def _refuse_foreign_page(request: web.BaseRequest) -> None:
-    # A browser lets any web page POST to 127.0.0.1 without asking, but it always names the page's origin.
-    origin = request.headers.get("Origin")
-    if origin is not None and origin.partition("://")[2] != request.headers.get("Host"):
-        raise RequestError(
-            403, "this request was sent by a page of another site", "commands come from the command line, or from this address"
-        )
 
 
 def _record(member: Member, pool: PoolKind) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING
 from aiohttp import http_exceptions, web
 
 from kvgossip.api.answer import Answer, Answers
+from kvgossip.api.backup import BODIES as BACKUP_BODIES
+from kvgossip.api.backup import PATHS as BACKUP_PATHS
+from kvgossip.api.backup import BackupRoutes
 from kvgossip.api.cluster import BODIES, ClusterRoutes
 from kvgossip.api.cluster import PATHS as CLUSTER_PATHS
 from kvgossip.api.connections import Connections
@@ -45,10 +48,14 @@ PATHS: Paths = {
     "/openapi.json": {"get": operation("This description.", {"type": "object"})},
     "/metrics": {"get": operation("Everything that can be counted, for Prometheus.", {"type": "string"}, content_type="text/plain")},
 }
-DESCRIPTION = document((KEY_PATHS, WATCH_PATHS, CLUSTER_PATHS, PATHS), BODIES)
+DESCRIPTION = document((KEY_PATHS, WATCH_PATHS, CLUSTER_PATHS, BACKUP_PATHS, PATHS), (*BODIES, *BACKUP_BODIES))
 
 Handler = Callable[[web.BaseRequest, str], Awaitable[Answer]]
 """The second argument is the encoded key for /kv/{key}, the query for all others."""
+
+
+_WITH_PARAMETERS = ("/kv", "/watch", "/rtt", "/import", "/quarantine", "/quarantine/value")
+"""Paths that look at their query themselves; to all others any parameter is a mistake."""
 
 
 def listen(address: Address) -> socket.socket:
@@ -102,6 +109,15 @@ class ApiServer:
             "/unblock": _methods(POST=cluster.unblock),
             "/force-leave": _methods(POST=cluster.force_leave),
             "/keyring": _methods(GET=cluster.keyring, POST=cluster.change_keyring),
+        }
+        backup = BackupRoutes(node, self._answers)
+        self._paths |= {
+            "/export": _methods(GET=backup.export),
+            "/import": _methods(POST=backup.import_),
+            "/quarantine": _methods(GET=backup.quarantine),
+            "/quarantine/value": _methods(GET=backup.value),
+            "/quarantine/restore": _methods(POST=backup.restore),
+            "/quarantine/discard": _methods(POST=backup.discard),
         }
         self._socket = listener
         self._listener: Listener | None = None
@@ -189,7 +205,7 @@ class ApiServer:
         if handler is None:
             allowed = ", ".join(methods)
             raise RequestError(405, f"{request.method} does not fit this path", f"use {allowed}", f"Allow: {allowed}\r\n")
-        if query and path not in ("/kv", "/watch", "/rtt"):
+        if query and path not in _WITH_PARAMETERS:
             parameters(query, ())
         return handler, argument
 

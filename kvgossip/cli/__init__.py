@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kvgossip import __version__
-from kvgossip.cli import agent, cluster, demo, doctor, guards, keyring, keys, sim, watch
+from kvgossip.cli import agent, backup, cluster, demo, doctor, guards, keyring, keys, quarantine, sim, watch
 from kvgossip.cli.failure import EXIT_CODES, UNUSABLE, complain, exit_code_of, usage_message
 from kvgossip.cli.output import Format, Output, say
 from kvgossip.errors import KVGossipError
@@ -51,6 +51,8 @@ keys.register(app)
 watch.register(app)
 cluster.register(app)
 guards.register(app)
+backup.register(app)
+quarantine.register(app)
 keyring.register(app)
 doctor.register(app)
 sim.register(app)

@@ -107,6 +107,11 @@ def make_record(version: Version, value: bytes | None, content_type: str | None 
     return b"".join(parts)
 
 
+def with_version(record: bytes, version: Version) -> bytes:
+    """The same body under another version: also fields that this node does not know stay."""
+    return b"".join((record[:1], version.timestamp.to_bytes(8, "big"), version.site.to_bytes(8, "big"), record[HEAD_BYTES:]))
+
+
 def check_record(record: bytes) -> None:
     """Raises RemoteError unless this is a record of a format that this node knows, whatever its unknown fields."""
     if len(record) < HEAD_BYTES or record[0] >> 4 != RECORD_FORMAT:

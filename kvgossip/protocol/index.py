@@ -25,6 +25,9 @@ class SortedKeys:
     def __len__(self) -> int:
         return self._length
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._blocks[bisect_right(self._lows, key) - 1]
+
     def add(self, key: str) -> None:
         """`key` is not there yet."""
         place = bisect_right(self._lows, key) - 1

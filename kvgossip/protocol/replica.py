@@ -53,8 +53,10 @@ from kvgossip.protocol.entry import (
     check_key,
     check_record,
     entry_of,
+    is_dead,
     make_record,
     timestamp_in,
+    with_version,
 )
 from kvgossip.protocol.facts import Facts, Self, clock_fact, self_fact
 from kvgossip.protocol.hlc import HybridLogicalClock, milliseconds_of
@@ -199,11 +201,34 @@ class Replica:
         record = self.store.record(key)
         return [] if record is None or self.store.is_spent(key, record) else self._write(key, None, now)
 
-    def _write(self, key: str, value: bytes | None, now: Now, content_type: str | None = None, ttl_s: float | None = None) -> list[Effect]:
+    def restore(self, entries: Iterable[tuple[str, bytes]], now: Now, *, as_new: bool = False) -> tuple[list[Effect], list[Outcome]]:
+        """Merge entries of a backup, with the versions that they have there; what became of each.
+
+        `as_new`: write each value anew, whatever was written or deleted since; death certificates are left out then. Raises as `put`.
+        """
+        self._check_may_write(now)
+        offer = self._write_anew if as_new else self._merge_again
+        outcomes = [offer(key, record, now) for key, record in entries]
+        return self._drain(), outcomes
+
+    def _merge_again(self, key: str, record: bytes, now: Now) -> Outcome:
+        return self.merge(key, record, now, heard_from="", heat=Heat.NEXT_ROUND)
+
+    def _write_anew(self, key: str, record: bytes, now: Now) -> Outcome:
+        if is_dead(record):
+            return Outcome.KNOWN
+        fresh = with_version(record, Version(self.hlc.tick(now.wall_ms), self.site))
+        self._take(key, fresh, now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
+        return Outcome.NEWS
+
+    def _check_may_write(self, now: Now) -> None:
         if self._departs_s is not None:
             raise LocalError("this node is leaving", "write to another node")
         if self._is_ahead(now):
             raise ClockAheadError(self._ahead_text(now), "set its clock right, by NTP for example, or write to another node")
+
+    def _write(self, key: str, value: bytes | None, now: Now, content_type: str | None = None, ttl_s: float | None = None) -> list[Effect]:
+        self._check_may_write(now)
         version = Version(self.hlc.tick(now.wall_ms), self.site)
         expires_ms = None if ttl_s is None else milliseconds_of(version.timestamp) + int(ttl_s * 1000)
         self._take(key, make_record(version, value, content_type, expires_ms), now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)

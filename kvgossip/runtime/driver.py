@@ -56,6 +56,7 @@ from kvgossip.protocol.seal import Keyring, key_id
 from kvgossip.runtime.feed import Feed
 from kvgossip.runtime.keyfile import write_keys
 from kvgossip.runtime.quarantine import Quarantine
+from kvgossip.runtime.snapshot import Snapshot
 from kvgossip.runtime.transport import Transport
 from kvgossip.runtime.wish import JoinWish
 
@@ -113,6 +114,7 @@ class Driver:
         self.feed = Feed(config, self.replica.site, max(self.replica.hlc.latest, timestamp_of(now.wall_ms)))
         self.commits: Commits | None = None
         self.quarantine = Quarantine(None)
+        self.snapshots: list[Snapshot] = []
         self.settled, self.departed = asyncio.Event(), asyncio.Event()
         self.wishes: set[JoinWish] = set()
         self.member_events: Counter[tuple[PoolKind, str]] = Counter()
@@ -125,7 +127,7 @@ class Driver:
         self._lookups: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
         self._tick_s = math.inf
-        self._closed = False
+        self.closed = False
         self._link_bytes_waiting, self._load_seen_s = 0, -math.inf
         self._performers: dict[type[Effect], Callable[[Any], None]] = {
             Settled: lambda effect: self.settled.set(),
@@ -134,7 +136,7 @@ class Driver:
             Joined: self._joined,
             JoinRefused: self._refused,
             MemberChanged: self._member_changed,
-            Dropped: self._keep,
+            Dropped: self._dropped,
             Quarantined: self._quarantined,
             Expired: lambda effect: self._publish(effect.change, read_clocks()),
             Persist: self._keep,
@@ -156,6 +158,8 @@ class Driver:
                 self._publish(effect, now)
                 if self.commits is not None:
                     self.commits.take(effect)
+                for snapshot in self.snapshots:
+                    snapshot.changed(effect.key, effect.old_record)
             else:
                 self._performers[type(effect)](effect)
         # after the first of many writes of one turn there is nothing to set any more
@@ -180,7 +184,7 @@ class Driver:
 
     async def close(self) -> None:
         """No input and no effect from now on; whoever waits for something is told."""
-        self._closed = True
+        self.closed = True
         self.feed.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -213,7 +217,7 @@ class Driver:
 
         Raises what the replica does, and LocalError when the node stops meanwhile.
         """
-        if self._closed:
+        if self.closed:
             raise LocalError(STOPPED)
         key = (pool, one, other)
         waiting = self._examinations.get(key)
@@ -230,24 +234,24 @@ class Driver:
             # shielded: who gives up must not take the answer from others
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
-            if not self._closed:
+            if not self.closed:
                 raise
             raise LocalError(STOPPED) from None
 
     # -- inputs ------------------------------------------------------------------------------------------------------
 
     def on_datagram(self, pool: PoolKind, data: bytes, source: Address) -> None:
-        if not self._closed:
+        if not self.closed:
             now = read_clocks()
             self.do(self.replica.receive(data, source, now, pool), now)
 
     def on_frame(self, pool: PoolKind, data: bytes, source: Address) -> None:
-        if not self._closed:
+        if not self.closed:
             now = read_clocks()
             self.do(self.replica.receive_reliable(data, source, now, pool), now)
 
     def on_unreachable(self, pool: PoolKind, address: Address) -> None:
-        if not self._closed:
+        if not self.closed:
             now = read_clocks()
             self.do(self.replica.unreachable(address, now, pool), now)
 
@@ -263,7 +267,7 @@ class Driver:
 
     def _set_timer(self, deadline_s: float | None, now: Now) -> None:
         """One timer. A tick that comes early does nothing, so a timer that is early enough stays as it is."""
-        if deadline_s is None or deadline_s >= self._tick_s or self._closed:
+        if deadline_s is None or deadline_s >= self._tick_s or self.closed:
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -275,6 +279,11 @@ class Driver:
             self._timer, self._tick_s = self._loop.call_later(delay_s, self._tick), deadline_s
 
     # -- effects -----------------------------------------------------------------------------------------------------
+
+    def _dropped(self, effect: Dropped) -> None:
+        self._keep(effect)
+        for snapshot in self.snapshots:
+            snapshot.changed(effect.key, effect.record)
 
     def _keep(self, effect: Dropped | Quarantined | Persist) -> None:
         if self.commits is not None:

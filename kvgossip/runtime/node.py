@@ -12,7 +12,7 @@ import builtins
 import re
 import socket
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -26,11 +26,13 @@ from kvgossip.protocol.entry import Entry, entry_of
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Holding
+from kvgossip.protocol.outcome import Outcome
 from kvgossip.protocol.partition import PartitionWatch
 from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rotation import parse_order
 from kvgossip.protocol.seal import Keyring
+from kvgossip.protocol.store import Store
 from kvgossip.protocol.wire import frame_bytes_max
 from kvgossip.runtime.checkup import checkup, estimate_between, measured_by, pool_of, round_trip_to
 from kvgossip.runtime.driver import DEFAULT_PORTS, Driver, read_clocks
@@ -39,6 +41,8 @@ from kvgossip.runtime.follow import Follower
 from kvgossip.runtime.histogram import Histogram
 from kvgossip.runtime.keyfile import read_identity, read_keys
 from kvgossip.runtime.links import LinkLimits
+from kvgossip.runtime.quarantine import Quarantine
+from kvgossip.runtime.snapshot import Snapshot
 from kvgossip.runtime.sockets import ANY_HOSTS
 from kvgossip.runtime.transport import Transport
 from kvgossip.runtime.watch import Topic, Watcher
@@ -248,6 +252,45 @@ class Node:
         commits = self._running.commits
         if commits is not None:
             await commits.admit()
+
+    async def restore(self, entries: Sequence[tuple[str, bytes]], *, as_new: bool = False) -> builtins.list[Outcome]:
+        """Merge keys with records of a backup, with their versions, all in one commit; what became of each.
+
+        `as_new`: write their values anew instead, whatever was written or deleted since. Durable, and raises, as `put`.
+        """
+        await self._admission()
+        driver, now = self._running, read_clocks()
+        effects, outcomes = driver.replica.restore(entries, now, as_new=as_new)
+        driver.do(effects, now)
+        if effects and driver.commits is not None:
+            await driver.commits.durable()
+        return outcomes
+
+    def snapshot(self) -> AsyncGenerator[builtins.list[tuple[str, bytes]], None]:
+        """All keys with records as they are when the iteration begins, death certificates too, sorted, in portions. Honest as `get`."""
+        return _portions(self._running, self._honest.store)
+
+    @property
+    def quarantine(self) -> Quarantine:
+        """Live values that this node had and the cluster had deleted meanwhile (see quarantine.py)."""
+        return self._running.quarantine
+
+    async def restore_quarantined(self, number: str) -> Entry:
+        """Write a value in quarantine anew, and take it out of there. Raises NotFoundError, and as `put`."""
+        suspect = self.quarantine.get(number)
+        await self.restore([(suspect.entry.key, suspect.record)], as_new=True)
+        await self.discard_quarantined(number)
+        record = self._running.replica.record(suspect.entry.key)
+        return suspect.entry if record is None else entry_of(suspect.entry.key, record)
+
+    async def discard_quarantined(self, number: str) -> None:
+        """Forget a value in quarantine. Raises NotFoundError."""
+        self.quarantine.get(number)
+        driver = self._running
+        forgotten = driver.quarantine.forget(number)
+        if driver.commits is not None:
+            driver.commits.remove_quarantined(forgotten)
+            await driver.commits.durable()
 
     def get(self, key: str) -> bytes | None:
         """The value, None if there is none or it was deleted. Raises NotSettledError before the node has settled."""
@@ -490,6 +533,20 @@ def _limits(config: Config) -> LinkLimits:
 
 def _partition(watch: PartitionWatch, now: Now) -> dict[str, Any] | None:
     return None if watch.since_s is None else {"age_s": round(now.monotonic_s - watch.since_s, 3), "lost": watch.lost}
+
+
+async def _portions(driver: Driver, store: Store) -> AsyncGenerator[list[tuple[str, bytes]], None]:
+    """A snapshot hears of every change as long as somebody reads it."""
+    snapshot = Snapshot(store)
+    driver.snapshots.append(snapshot)
+    try:
+        for portion in snapshot.portions():
+            yield portion
+            await asyncio.sleep(0)
+            if driver.closed:
+                raise LocalError("the node stopped")
+    finally:
+        driver.snapshots.remove(snapshot)
 
 
 def _written(driver: Driver, effects: Sequence[Effect], now: Now) -> Written:

@@ -33,6 +33,7 @@ class Suspect(NamedTuple):
 
     number: str
     entry: Entry
+    record: bytes
     peer: str
     wall_ms: int
 
@@ -114,7 +115,7 @@ def _bytes_of(number: str) -> bytes:
 
 def _suspect(number: bytes, kept: bytes) -> Suspect:
     told = _decode(kept)
-    return Suspect(number.hex(), entry_of(told.key, told.record), told.peer, told.wall_ms)
+    return Suspect(number.hex(), entry_of(told.key, told.record), told.record, told.peer, told.wall_ms)
 
 
 _decode = msgspec.msgpack.Decoder(_Kept).decode

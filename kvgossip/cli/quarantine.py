@@ -1,0 +1,76 @@
+"""The commands for values in quarantine: list, show, restore, discard."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kvgossip.cli.connection import DEFAULT_URL, Url, ask
+from kvgossip.cli.failure import EXIT_CODES
+from kvgossip.cli.output import Format, Output, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from kvgossip.api.client import Client
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Values that a node brought back although the cluster had deleted them meanwhile: never merged silently, never lost.",
+)
+
+Number = Annotated[str, typer.Argument(metavar="NUMBER", help="As `kvgossip quarantine list` shows it.")]
+
+
+def list_values(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
+    """List what is in the quarantine of a node: each node has its own."""
+    values = ask(url, _pages)
+    if output is Format.JSON:
+        return print_json({"values": values})
+    columns = ("number", "key", "bytes", "content_type", "version", "deleted_says")
+    rows = ([*(value[column] for column in columns), _time(value["wall_ms"])] for value in values)
+    print_table((*columns, "since"), rows)
+
+
+def show(number: Number, url: Url = DEFAULT_URL) -> None:
+    """Print one value: its raw bytes, nothing added.
+
+    Examples:
+
+    - `kvgossip quarantine show 0000018bcfe56800 > value`
+    """
+    reply = ask(url, lambda client: client.quarantined(number))
+    sys.stdout.buffer.write(reply.body)
+    sys.stdout.buffer.flush()
+
+
+def restore(number: Number, url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
+    """Write a value anew under its key, on every node, and take it out of the quarantine. Refused where there is a newer value."""
+    document = ask(url, lambda client: client.restore_quarantined(number))
+    say(document, output, f"{document['key']} is stored, version {document['version']}")
+
+
+def discard(number: Number, url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
+    """Forget a value for good."""
+    say(ask(url, lambda client: client.discard_quarantined(number)), output, f"{number} is forgotten")
+
+
+async def _pages(client: Client) -> list[Any]:
+    values: list[Any] = []
+    after: str | None = ""
+    while after is not None:
+        page = await client.quarantine(after)
+        values += page["values"]
+        after = page["after"]
+    return values
+
+
+def _time(wall_ms: int) -> str:
+    return datetime.fromtimestamp(wall_ms / 1000, UTC).isoformat(timespec="seconds")
+
+
+def register(parent: typer.Typer) -> None:
+    for name, command in (("list", list_values), ("show", show), ("restore", restore), ("discard", discard)):
+        app.command(name, epilog=EXIT_CODES)(command)
+    parent.add_typer(app, name="quarantine", rich_help_panel="Backup")
