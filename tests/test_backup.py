@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import kvgossip.cli
 from kvgossip.api.archive import ArchiveError, Checker, Contents, Writer, parse_lines, split_lines
 from kvgossip.api.client import Client, RefusedError
 from kvgossip.api.server import ApiServer, listen
@@ -31,7 +33,6 @@ from kvgossip.runtime import snapshot as snapshot_module
 from kvgossip.runtime.node import Node
 from kvgossip.runtime.snapshot import Snapshot
 from tests.protocol_net import at, changed, make_replica, record, version
-from tests.test_cli import agent, run
 from tests.test_node import TIMEOUT_S, configured, until_value
 
 FAR_AHEAD_MS = 3_600_000
@@ -267,38 +268,57 @@ async def test_an_export_that_nobody_reads_to_its_end_costs_nothing_afterwards()
 # -- the command line ----------------------------------------------------------------------------------------------------
 
 
-def test_export_and_import_by_command(tmp_path: Path) -> None:
-    plain, compressed = str(tmp_path / "backup.ndjson"), str(tmp_path / "backup.ndjson.zst")
-    with agent("--name", "n1") as process:
-        url = process.event("serving")["url"]
-        for command in (("put", "a", "old"), ("put", "gone", "old"), ("delete", "gone")):
-            run(*command, "--url", url)
-        told = json.loads(run("export", plain, "-o", "json", "--url", url).stdout)
+Run = Callable[..., Awaitable[tuple[int, str, str]]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """A command of kvgossip beside the node in this process: exit code, stdout, stderr."""
+
+    async def run_it(*arguments: str | Path) -> tuple[int, str, str]:
+        code = await asyncio.to_thread(kvgossip.cli._run, [str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run_it
+
+
+async def test_export_and_import_by_command(tmp_path: Path, run: Run) -> None:
+    plain, compressed = tmp_path / "backup.ndjson", tmp_path / "backup.ndjson.zst"
+    async with served(name="n1") as (node, client):
+        await node.put("a", b"old")
+        await node.put("gone", b"old")
+        await node.delete("gone")
+        told = json.loads((await run("export", plain, "-o", "json", "--url", client.url))[1])
         assert (told["entries"], told["certificates"], told["of"]["node"]) == (2, 1, "n1")
-        assert b"2 entries (1 of them death certificates)" in run("export", compressed, "--url", url).stdout
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.ndjson", "backup.ndjson.zst"]
-        run("put", "a", "new", "--url", url)
-        assert b"0 new, 2 known already" in run("import", plain, "--url", url).stdout
-        assert run("get", "a", "--url", url).stdout == b"new"
-        assert b"1 new, 1 death certificates, left out" in run("import", compressed, "--as-new", "--url", url).stdout
-        assert run("get", "a", "--url", url).stdout == b"old"
+        assert "2 entries (1 of them death certificates)" in (await run("export", compressed, "--url", client.url))[1]
+        assert sorted(os.listdir(tmp_path)) == ["backup.ndjson", "backup.ndjson.zst"]
+        await node.put("a", b"new")
+        assert "0 new, 2 known already" in (await run("import", plain, "--url", client.url))[1]
+        assert node.get("a") == b"new"
+        assert "1 new, 1 death certificates, left out" in (await run("import", compressed, "--as-new", "--url", client.url))[1]
+        assert node.get("a") == b"old"
 
 
-def test_a_damaged_file_is_refused_before_anything_changes(tmp_path: Path) -> None:
+async def test_a_damaged_file_is_refused_before_anything_changes(tmp_path: Path, run: Run) -> None:
     lines = archived(SOME)
     file = tmp_path / "backup.ndjson"
-    with agent("--name", "n1") as process:
-        url = process.event("serving")["url"]
-        file.write_bytes(b"".join([lines[0], lines[2], lines[1], *lines[3:]]))
-        done = run("import", str(file), "--url", url)
-        assert done.returncode == 2
-        assert f"{file} cannot be imported: the sum at the end" in done.stderr.decode()
+    async with served() as (node, client):
+        for damaged, why in (
+            (b"".join([lines[0], lines[2], lines[1], *lines[3:]]), "the sum at the end"),
+            (b"".join(lines[:-1]), "before its end"),
+            (b"no export\n", "no export of kvgossip"),
+        ):
+            file.write_bytes(damaged)
+            code, _, told = await run("import", file, "--url", client.url)
+            assert code == 2
+            assert f"{file} cannot be imported" in told
+            assert why in told
         compressed = tmp_path / "backup.zst"
         compressed.write_bytes(b"no zstd")
-        assert "it is damaged" in run("import", str(compressed), "--url", url).stderr.decode()
-        assert run("import", str(tmp_path / "missing"), "--url", url).returncode == 2
-        assert json.loads(run("list", "-o", "json", "--url", url).stdout)["entries"] == []
-        assert run("export", str(tmp_path / "no" / "where"), "--url", url).returncode == 2
+        assert "it is damaged" in (await run("import", compressed, "--url", client.url))[2]
+        assert (await run("import", tmp_path / "missing", "--url", client.url))[0] == 2
+        assert (await run("export", tmp_path / "no" / "where", "--url", client.url))[0] == 2
+        assert node.status()["statistics"]["entries"] == 0
 
 
 @pytest.fixture
@@ -318,25 +338,22 @@ def cut_off() -> Iterator[str]:
         thread.join()
 
 
-def test_an_export_that_is_cut_off_leaves_no_file(tmp_path: Path, cut_off: str) -> None:
-    done = run("export", str(tmp_path / "backup"), "--url", cut_off)
-    assert done.returncode == 2
-    assert "the node stopped in the middle" in done.stderr.decode()
-    assert list(tmp_path.iterdir()) == []
+async def test_an_export_that_is_cut_off_leaves_no_file(tmp_path: Path, cut_off: str, run: Run) -> None:
+    code, _, told = await run("export", tmp_path / "backup", "--url", cut_off)
+    assert code == 2
+    assert "the node stopped in the middle" in told
+    assert os.listdir(tmp_path) == []
 
 
-def test_an_import_that_is_interrupted_says_how_far_it_came(tmp_path: Path) -> None:
+async def test_an_import_that_is_interrupted_says_how_far_it_came(tmp_path: Path, run: Run) -> None:
     file = tmp_path / "backup.ndjson"
     # the node stops it at the second batch, in which values are too large for it
     file.write_bytes(b"".join(archived([(f"key-{number:04}", record(bytes(number + 1))) for number in range(1200)])))
-    with agent("--name", "n1", KVGOSSIP_VALUE_BYTES_MAX="1000") as process:
-        url = process.event("serving")["url"]
-        done = run("import", str(file), "--url", url)
-        assert done.returncode == 1
-        told = "stopped: the first 1,000 of 1,200 entries are imported, entries 1,001 to 1,200 perhaps"
-        assert told in done.stderr.decode()
-        listed = json.loads(run("list", "--limit", "2000", "-o", "json", "--url", url).stdout)["entries"]
-        assert [entry["key"] for entry in listed] == [f"key-{number:04}" for number in range(1000)]
+    async with served(value_bytes_max=1000) as (node, client):
+        code, _, told = await run("import", file, "--url", client.url)
+        assert code == 1
+        assert "stopped: the first 1,000 of 1,200 entries are imported, entries 1,001 to 1,200 perhaps" in told
+        assert [entry.key for entry in node.list(limit=2000)] == [f"key-{number:04}" for number in range(1000)]
 
 
 # -- the quarantine ------------------------------------------------------------------------------------------------------
@@ -384,11 +401,13 @@ async def test_without_a_disk_the_quarantine_keeps_the_newest_values(monkeypatch
         kept.get("00" * 8)
 
 
-def test_the_quarantine_by_command() -> None:
-    with agent("--name", "n1") as process:
-        url = process.event("serving")["url"]
-        assert json.loads(run("quarantine", "list", "-o", "json", "--url", url).stdout) == {"values": []}
-        assert run("quarantine", "list", "--url", url).returncode == 0
-        done = run("quarantine", "restore", "00" * 8, "--url", url)
-        assert done.returncode == 1
-        assert "no value" in done.stderr.decode()
+async def test_the_quarantine_by_command(run: Run) -> None:
+    async with served() as (node, client):
+        await quarantine(node, "one", b"1")
+        (value,) = json.loads((await run("quarantine", "list", "-o", "json", "--url", client.url))[1])["values"]
+        assert value["number"] in (await run("quarantine", "list", "--url", client.url))[1]
+        code, told, _ = await run("quarantine", "restore", value["number"], "--url", client.url)
+        assert (code, told.startswith("one is stored")) == (0, True)
+        code, _, told = await run("quarantine", "discard", value["number"], "--url", client.url)
+        assert code == 1
+        assert "no value" in told

@@ -13,7 +13,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from kvgossip.api.answer import OCTETS, Answer, Answers
-from kvgossip.api.archive import Writer, parse_lines, split_lines
+from kvgossip.api.archive import ArchiveError, Writer, parse_lines, split_lines
 from kvgossip.api.body import read_body, read_command, refuse_foreign_page
 from kvgossip.api.errors import RequestError
 from kvgossip.api.openapi import OCTETS as OCTETS_BODY
@@ -96,7 +96,10 @@ class BackupRoutes:
         refuse_foreign_page(request)
         as_new = _boolean(parameters(query, ("as_new",)).get("as_new", "false"))
         body = await read_body(request, IMPORT_BYTES_MIN + 2 * self._value_bytes_max, self._timeout_s)
-        entries = parse_lines(list(split_lines(body)), self._value_bytes_max)
+        try:
+            entries = parse_lines(list(split_lines(body)), self._value_bytes_max)
+        except ArchiveError as error:
+            raise RequestError(400, str(error), error.hint or "nothing was changed; send lines of entries of an export") from None
         outcomes = await self._node.restore(entries, as_new=as_new)
         counts = Counter(outcome.value for outcome in outcomes)
         return self._answers.json(200, {"entries": len(entries), "outcomes": dict(sorted(counts.items()))})
