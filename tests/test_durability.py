@@ -308,15 +308,15 @@ async def test_effects_that_are_no_writes_are_kept_and_removed(tmp_path: Path) -
         entry = await node.put("old", b"1")
         record = node.record("old") or b""
         driver = node._running
-        driver.do([Persist(b"context/x", b"1"), Persist(b"context/y", b"2")], Now(0.0, 0))
-        driver.do([Persist(b"context/y", None), Quarantined("old", record, "n2"), Dropped("old", record)], Now(0.0, 0))
+        driver.do([Persist(b"test/x", b"1"), Persist(b"test/y", b"2")], Now(0.0, 0))
+        driver.do([Persist(b"test/y", None), Quarantined("old", record, "n2"), Dropped("old", record)], Now(0.0, 0))
         await driver.commits.durable()  # type: ignore[union-attr]
         (kept,) = driver.quarantine.page()
         assert (kept.entry, kept.peer) == (entry, "n2")
         folder = crashed(tmp_path)
     disk = await Disk.take(configured(data_dir=str(folder / "n1")), rebuild=False)
     await disk.open(configured(data_dir=str(folder / "n1")))
-    assert {key: value for key, value in (disk.facts or {}).items() if key.startswith(b"context/")} == {b"context/x": b"1"}
+    assert {key: value for key, value in (disk.facts or {}).items() if key.startswith(b"test/")} == {b"test/x": b"1"}
     assert [portion for portion in disk.storage.entries() if portion] == []
     assert disk.quarantine.page() == [kept]
     await disk.close()
