@@ -240,6 +240,20 @@ async def test_what_gathers_while_the_disk_works_is_the_next_commit(tmp_path: Pa
         assert [sum(key[:1] == b"e" for key in piece) for piece in disk.commits] == [1, 10]
 
 
+async def test_what_nobody_waits_for_waits_for_company(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = BadDisk(monkeypatch)
+    monkeypatch.setattr(commits_module, "LINGER_S", 1000.0)
+    async with durable(tmp_path) as node:
+        disk.commits.clear()
+        driver = node._running
+        driver.do([Persist(b"test/x", b"1")], Now(0.0, 0))
+        await asyncio.sleep(0)
+        assert disk.commits == []
+        await node.put("key", b"1")
+        (piece,) = disk.commits
+        assert {b"ftest/x", b"ekey"} <= piece.keys()
+
+
 async def test_a_writer_that_is_too_fast_for_the_disk_waits_before_its_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = BadDisk(monkeypatch)
     monkeypatch.setattr(commits_module, "WAITING_BYTES_MAX", 1000)

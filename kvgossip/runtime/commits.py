@@ -6,6 +6,8 @@ Laws (protocol.md section 7)
 - A write is acknowledged when the commit that contains it is on the disk. Rumors do not wait: they leave while the disk works, so a
   write that was not acknowledged may still exist, on peers or here, as with any store that answers over a network.
 - A commit holds whole inputs, in their order, and the facts that are always now: what is on the disk is a state that the replica was in.
+- What nobody waits for, such as what peers have sent, waits LINGER_S for company: else each rumor would cost every node a sync of its own.
+  A crash in that moment costs an exchange with a peer, and no acknowledged write.
 - Watchers are told at the merge, before the commit: they see what this node answers to reads.
 - One commit at a time. The busier the node, the more writes share one.
 - A piece holds one record a key, and it is the store's own: however long the disk takes, what waits is bounded by the data itself.
@@ -42,6 +44,7 @@ MEAN_WEIGHT = 0.1
 MEASURE_AFTER_S, MEASURE_AFTER_S_MAX = 1.0, 60.0
 WAITING_BYTES_MAX = 64 * 2**20
 RETRY_S = 1.0
+LINGER_S = 0.02
 COMMIT_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 Piece = dict[bytes, bytes | None]
@@ -66,6 +69,7 @@ class Commits:
         self._waiters: list[asyncio.Future[None]] = []
         self._flying: list[asyncio.Future[None]] = []
         self._due: asyncio.Handle | None = None
+        self._lingers = False
         self._busy = False
         self._mean_s = 0.0
         self._measure_after_s = MEASURE_AFTER_S
@@ -100,8 +104,10 @@ class Commits:
         self._piece[key] = value
         self._piece_bytes += len(key) + len(value or b"")
         if self._due is None and not self._busy:
-            # in a later turn: by then every request that arrived in this one has had its say
-            self._due = self._loop.call_soon(self._begin)
+            self._linger()
+
+    def _linger(self) -> None:
+        self._lingers, self._due = True, self._loop.call_later(LINGER_S, self._begin)
 
     # -- who waits ---------------------------------------------------------------------------------------------------
 
@@ -125,6 +131,10 @@ class Commits:
         waiter = self._loop.create_future()
         if self._piece:
             self._waiters.append(waiter)
+            if self._lingers and self._due is not None:
+                self._due.cancel()
+                # in a later turn: by then every request that arrived in this one has had its say
+                self._lingers, self._due = False, self._loop.call_soon(self._begin)
         elif self._busy:
             self._flying.append(waiter)
         else:
@@ -134,7 +144,7 @@ class Commits:
     # -- one commit --------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self._due = None
+        self._lingers, self._due = False, None
         if self._busy or not self._piece:
             return
         for fact in self._checkpoint():
@@ -182,7 +192,10 @@ class Commits:
         else:
             self._succeeded(len(piece), done.result())
         if self._piece and self._due is None:
-            self._begin()
+            if self._waiters:
+                self._begin()
+            else:
+                self._linger()
 
     def _succeeded(self, changes: int, took_s: float) -> None:
         self.times.observe(took_s)
@@ -211,7 +224,7 @@ class Commits:
                 waiter.set_exception(_not_durable(fault))
         if self._due is not None:
             self._due.cancel()
-        self._due = self._loop.call_later(RETRY_S, self._begin)
+        self._lingers, self._due = False, self._loop.call_later(RETRY_S, self._begin)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
