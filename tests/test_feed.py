@@ -15,7 +15,7 @@ from kvgossip.protocol.effect import Changed
 from kvgossip.protocol.entry import Version, make_record
 from kvgossip.protocol.hlc import timestamp_of
 from kvgossip.runtime.feed import Feed
-from kvgossip.runtime.watch import Topic
+from kvgossip.runtime.watch import Topic, Watches
 
 TIMEOUT_S = 30.0
 SITE = 0xFACE
@@ -201,6 +201,20 @@ def test_the_last_index_of_a_topic_is_that_of_its_last_change_or_one_from_before
     assert feed.last_index(Topic("a")) == first
     forgotten = feed.last_index(Topic("b"))
     assert first < forgotten < feed.index
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=30), st.integers(1, 6))
+def test_the_last_index_of_a_key_is_found_without_looking_for_it(keys: list[str], changes_max: int) -> None:
+    feed = feed_of(changes_max)
+    last = dict.fromkeys("abc", START)
+    floor = START
+    for number, key in enumerate(keys):
+        publish(feed, key)
+        last[key] = feed.index
+        floor = START + max(number + 1 - changes_max, 0)
+        assert {key: feed.last_index(Topic(key, exact=True)) for key in "abc"} == {key: max(at, floor) for key, at in last.items()}
+        feed.watches = Watches(10)
+    assert len(feed._latest) == len(set(keys[-changes_max:]))
 
 
 def test_topics_that_nobody_asks_for_any_more_are_forgotten() -> None:

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jsonschema_rs
@@ -32,7 +32,7 @@ CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance,
 
 def test_the_description_tells_every_route_and_no_other(served: Served) -> None:
     server = served.server
-    routes = {"/kv/{key}": server._key_methods, **server._paths}
+    routes: dict[str, Iterable[str]] = {"/kv/{key}": server._key_methods, **server._paths, **server._consul.routes}
     told = {path: {method.upper() for method in methods} for path, methods in DESCRIPTION["paths"].items()}
     assert told == {path: set(methods) - {"HEAD"} for path, methods in routes.items()}
 

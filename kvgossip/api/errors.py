@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kvgossip.errors import (
     BadKeyError,
     ConfigError,
@@ -65,6 +67,12 @@ def hint_of(error: KVGossipError) -> str:
     if error.hint or not isinstance(error, NotSettledError):
         return error.hint
     return "the node is catching up with its cluster: try again, ask another node, or accept what it has with `kvgossip settle`"
+
+
+def wrong_method(method: str, methods: Iterable[str]) -> RequestError:
+    """`methods`: those that the path has."""
+    allowed = ", ".join(methods)
+    return RequestError(405, f"{method} does not fit this path", f"use {allowed}", f"Allow: {allowed}\r\n")
 
 
 def not_http(reason: str) -> RequestError:

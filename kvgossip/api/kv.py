@@ -155,13 +155,13 @@ class KeyRoutes:
 
     async def put(self, request: web.BaseRequest, encoded_key: str) -> Answer:
         """The value changes only after the whole body has arrived."""
-        _refuse_headers(request)
+        refuse_headers(request)
         condition = _condition_of(request)
         value = await read_body(request, self._value_bytes_max, self._body_timeout_s)
         return await _done(self._keys.put(encoded_key, value, request.headers.get("Content-Type"), condition))
 
     async def delete(self, request: web.BaseRequest, encoded_key: str) -> Answer:
-        _refuse_headers(request)
+        refuse_headers(request)
         return await _done(self._keys.delete(encoded_key, _condition_of(request)))
 
     async def list(self, request: web.BaseRequest, query: str) -> Answer:
@@ -189,12 +189,17 @@ def failure_of(durable: asyncio.Future[None]) -> Exception | None:
     return LocalError(f"the write failed: {error!r}") if error is not None and not isinstance(error, Exception) else error
 
 
+async def until_kept(durable: asyncio.Future[None] | None) -> None:
+    """Until a write is on the disk; None: at once. Raises what `failure_of` tells."""
+    if durable is not None:
+        await asyncio.wait((durable,))
+        if (error := failure_of(durable)) is not None:
+            raise error
+
+
 async def _done(reply: Reply) -> Answer:
     """The answer, once what it tells cannot be lost any more."""
-    if reply.durable is not None:
-        await asyncio.wait((reply.durable,))
-        if (error := failure_of(reply.durable)) is not None:
-            raise error
+    await until_kept(reply.durable)
     return reply.answer
 
 
@@ -205,7 +210,8 @@ def _condition_of(request: web.BaseRequest) -> Condition | None:
     return None
 
 
-def _refuse_headers(request: web.BaseRequest) -> None:
+def refuse_headers(request: web.BaseRequest) -> None:
+    """Raises RequestError for headers of a write without which it would be another one."""
     headers = request.headers
     for name in _NOT_OFFERED:
         if name in headers:

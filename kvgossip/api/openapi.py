@@ -39,14 +39,17 @@ def operation(
     parameters: Sequence[Schema] = (),
     body: type[msgspec.Struct] | Schema | None = None,
     content_type: str = "application/json",
+    bare: Sequence[int] = (304,),
 ) -> Schema:
-    """What one method of a path does. `answer`: the schema of its 200; `statuses`: what else it may answer, with an error in JSON.
+    """What one method of a path does. `answer`: the schema of its 200; `statuses`: what else it may answer, with an error in JSON, but for
+    those in `bare`, which have no body.
 
     `body`: the structure that it takes as JSON, or the schema of raw bytes.
     """
     told: Schema = {"summary": summary, "responses": {"200": _answer(200, answer, content_type)}}
     for status in (*statuses, 400, 500, 503):
-        told["responses"][str(status)] = _answer(status, {"$ref": "#/components/schemas/Error"}, "application/json")
+        error = _answer(status, {"$ref": "#/components/schemas/Error"}, "application/json")
+        told["responses"][str(status)] = {"description": error["description"]} if status in bare else error
     if parameters:
         told["parameters"] = list(parameters)
     if isinstance(body, dict):
@@ -78,6 +81,4 @@ def document(families: Sequence[Paths], bodies: Sequence[type[msgspec.Struct]]) 
 
 
 def _answer(status: int, schema: Schema, content_type: str) -> Schema:
-    phrase = {"description": HTTPStatus(status).phrase}
-    # a 304 has no body
-    return phrase if status == 304 else {**phrase, "content": {content_type: {"schema": schema}}}
+    return {"description": HTTPStatus(status).phrase, "content": {content_type: {"schema": schema}}}

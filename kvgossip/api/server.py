@@ -22,7 +22,9 @@ from kvgossip.api.backup import BackupRoutes
 from kvgossip.api.cluster import BODIES, ClusterRoutes
 from kvgossip.api.cluster import PATHS as CLUSTER_PATHS
 from kvgossip.api.connections import Connections
-from kvgossip.api.errors import RequestError
+from kvgossip.api.consul import PATHS as CONSUL_PATHS
+from kvgossip.api.consul import ConsulRoutes
+from kvgossip.api.errors import RequestError, wrong_method
 from kvgossip.api.general import General
 from kvgossip.api.kv import PATHS as KEY_PATHS
 from kvgossip.api.kv import KeyRoutes, Keys
@@ -48,7 +50,7 @@ PATHS: Paths = {
     "/openapi.json": {"get": operation("This description.", {"type": "object"})},
     "/metrics": {"get": operation("Everything that can be counted, for Prometheus.", {"type": "string"}, content_type="text/plain")},
 }
-DESCRIPTION = document((KEY_PATHS, WATCH_PATHS, CLUSTER_PATHS, BACKUP_PATHS, PATHS), (*BODIES, *BACKUP_BODIES))
+DESCRIPTION = document((KEY_PATHS, WATCH_PATHS, CLUSTER_PATHS, BACKUP_PATHS, CONSUL_PATHS, PATHS), (*BODIES, *BACKUP_BODIES))
 
 Handler = Callable[[web.BaseRequest, str], Awaitable[Answer]]
 """The second argument is the encoded key for /kv/{key}, the query for all others."""
@@ -86,6 +88,7 @@ class ApiServer:
         self._hub, self._delay = Hub(), LoopDelay()
         self._metrics: Metrics | None = None
         self._watching = WatchRoutes(node, self._answers, self._hub)
+        self._consul = ConsulRoutes(node, self._answers, self._watching)
         self._keys = Keys(node, self._answers)
         keys = KeyRoutes(node, self._keys, self._answers)
         cluster = ClusterRoutes(node, self._answers, self._watching.statistics, self.statistics)
@@ -179,6 +182,8 @@ class ApiServer:
         path, _ = split_target(target)
         if path.startswith("/kv/"):
             return "kv"
+        if path.startswith("/v1/"):
+            return "consul"
         return {"/kv": "list"}.get(path, path[1:]) if path in self._paths else "other"
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
@@ -195,16 +200,17 @@ class ApiServer:
 
     def _handler_of(self, request: web.BaseRequest) -> tuple[Handler, str]:
         path, query = split_target(request.raw_path)
+        if path.startswith("/v1/"):
+            return self._consul.answer, query
         if path.startswith("/kv/"):
             methods, argument = self._key_methods, path[4:]
         elif path in self._paths:
             methods, argument = self._paths[path], query
         else:
-            raise RequestError(404, f"there is no {path}", f"there are /kv/{{key}}, {', '.join(self._paths)}")
+            raise RequestError(404, f"there is no {path}", f"there are /kv/{{key}}, {', '.join(self._paths)}, and Consul's under /v1/")
         handler = methods.get(request.method)
         if handler is None:
-            allowed = ", ".join(methods)
-            raise RequestError(405, f"{request.method} does not fit this path", f"use {allowed}", f"Allow: {allowed}\r\n")
+            raise wrong_method(request.method, methods)
         if query and path not in _WITH_PARAMETERS:
             parameters(query, ())
         return handler, argument

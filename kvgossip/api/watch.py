@@ -4,7 +4,8 @@ took the first half of what a node catches up with for everything would delete t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -75,9 +76,7 @@ class WatchRoutes:
         # a browser that reconnects repeats its URL, and tells in the header how far it has come since
         since = request.headers.get("Last-Event-ID", asked.get("since"))
         follower = self._node.follow(form.topic, since)
-        if len(self._hub) + self._polls >= self._node.config.watchers_max:
-            limit = f"watchers_max is {self._node.config.watchers_max}"
-            raise RequestError(503, "this node has too many watchers", f"{limit}; ask another node", RETRY_AFTER)
+        self._check_room()
         if polls:
             return await self._poll(request, form, follower, timeout_s)
         if request.method == "HEAD":
@@ -85,22 +84,36 @@ class WatchRoutes:
         feed = self._node.feed
         return Beginning(self._answers.head(STREAM_HEAD), lambda transport: self._hub.open(feed, follower, form, transport))
 
+    @contextmanager
+    def polling(self) -> Iterator[None]:
+        """Around the wait of a request for a change. Raises RequestError(503) where there are too many watchers."""
+        self._check_room()
+        self._polls += 1
+        try:
+            yield
+        finally:
+            self._polls -= 1
+
+    def _check_room(self) -> None:
+        watchers_max = self._node.config.watchers_max
+        if len(self._hub) + self._polls >= watchers_max:
+            hint = f"watchers_max is {watchers_max}; ask another node"
+            raise RequestError(503, "this node has too many watchers", hint, RETRY_AFTER)
+
     async def _poll(self, request: web.BaseRequest, form: Form, follower: Follower, timeout_s: float) -> Answer:
         """What came since the cursor, or comes within `timeout_s`. Where the cursor cannot be gone on from, `resync`: list the keys, then
         poll from the cursor of this answer."""
         feed = self._node.feed
         if follower.resyncs:
             return self._answers.json(200, {"events": [], "cursor": feed.cursor(), "resync": True})
-        self._polls += 1
         try:
-            events = await self._next(request, follower, timeout_s)
-            if events and form.coalesce_s:
-                await asyncio.sleep(form.coalesce_s)
-                events += _taken(follower)
+            with self.polling():
+                events = await self._next(request, follower, timeout_s)
+                if events and form.coalesce_s:
+                    await asyncio.sleep(form.coalesce_s)
+                    events += _taken(follower)
         except WatchLaggedError:
             return self._answers.json(200, {"events": [], "cursor": feed.cursor(), "resync": True})
-        finally:
-            self._polls -= 1
         documents = [
             {"event": str(event.kind), "cursor": cursor_of(event, feed), **document(event, form.values)} for event in told(events, form)
         ]

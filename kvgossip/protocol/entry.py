@@ -7,7 +7,8 @@ kept, and a million entries are a million byte strings that the garbage collecto
     record  := head meta? value
     head    := 1 byte: record format (high 4 bits), has an expiry (bit 2), has meta (bit 1), is a death certificate (bit 0)
                8 bytes timestamp, 8 bytes site, big-endian: so bytes compare as versions do
-    meta    := 2 bytes length, a MessagePack map; "t" is the content type, "x" when it expires (ms since 1970); unknown names are kept
+    meta    := 2 bytes length, a MessagePack map; "t" is the content type, "x" when it expires (ms since 1970), "f" the flags, a number
+               of 64 bits that means something to its writer alone; unknown names are kept
     value   := the rest; empty in a death certificate
 
 The order (protocol.md section 5): the greater version wins; of two bodies under one version, the one whose hash is greater,
@@ -31,6 +32,7 @@ CONTENT_TYPE_BYTES_MAX = 256
 HEAD_BYTES = 17
 META_BYTES_MAX = 4096
 EXPIRES_MS_MAX = 2**48 - 1
+FLAGS_MAX = 2**64 - 1
 
 _DEAD = 0b001
 _HAS_META = 0b010
@@ -59,13 +61,17 @@ def parse_version(text: str) -> Version:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a replica knows under a key. `value` is None in a death certificate. `expires_ms`: ms since 1970, None for never."""
+    """What a replica knows under a key. `value` is None in a death certificate. `expires_ms`: ms since 1970, None for never.
+
+    `flags`: 64 bits of which only its writer knows what they mean.
+    """
 
     key: str
     value: bytes | None
     version: Version
     content_type: str | None = None
     expires_ms: int | None = None
+    flags: int = 0
 
     @property
     def deleted(self) -> bool:
@@ -93,13 +99,23 @@ def check_content_type(content_type: str | None) -> None:
         raise LocalError("the content type is not usable", f"use 1 to {CONTENT_TYPE_BYTES_MAX} printable ASCII characters")
 
 
-def make_record(version: Version, value: bytes | None, content_type: str | None = None, expires_ms: int | None = None) -> bytes:
+def check_flags(flags: int) -> None:
+    """Raises LocalError unless this is a number of 64 bits."""
+    if not 0 <= flags <= FLAGS_MAX:
+        raise LocalError(f"the flags {flags} are not usable", f"use a number from 0 to {FLAGS_MAX}")
+
+
+def make_record(
+    version: Version, value: bytes | None, content_type: str | None = None, expires_ms: int | None = None, flags: int = 0
+) -> bytes:
     """The record of a new entry; `value` None makes a death certificate."""
     fields: dict[str, Any] = {"t": content_type} if content_type else {}
     if expires_ms is not None:
         fields["x"] = expires_ms
-    flags = (_DEAD if value is None else 0) | (_HAS_META if fields else 0) | (_EXPIRES if expires_ms is not None else 0)
-    parts = [bytes((RECORD_FORMAT << 4 | flags,)), version.timestamp.to_bytes(8, "big"), version.site.to_bytes(8, "big")]
+    if flags:
+        fields["f"] = flags
+    bits = (_DEAD if value is None else 0) | (_HAS_META if fields else 0) | (_EXPIRES if expires_ms is not None else 0)
+    parts = [bytes((RECORD_FORMAT << 4 | bits,)), version.timestamp.to_bytes(8, "big"), version.site.to_bytes(8, "big")]
     if fields:
         meta = msgspec.msgpack.encode(fields)
         parts += [len(meta).to_bytes(2, "big"), meta]
@@ -161,8 +177,14 @@ def content_type_in(record: bytes) -> str | None:
     return content_type if isinstance(content_type, str) else None
 
 
+def flags_in(record: bytes) -> int:
+    """0 where there are none, and where a peer has sent what is no number of 64 bits."""
+    flags = _meta(record).get("f") if record[0] & _HAS_META else None
+    return flags if type(flags) is int and 0 <= flags <= FLAGS_MAX else 0
+
+
 def entry_of(key: str, record: bytes) -> Entry:
-    return Entry(key, value_in(record), version_of(record), content_type_in(record), expires_in(record))
+    return Entry(key, value_in(record), version_of(record), content_type_in(record), expires_in(record), flags_in(record))
 
 
 def supersedes(new: bytes, old: bytes) -> bool:

@@ -50,6 +50,7 @@ from kvgossip.protocol.entry import (
     Entry,
     Version,
     check_content_type,
+    check_flags,
     check_key,
     check_record,
     entry_of,
@@ -182,18 +183,21 @@ class Replica:
 
     # -- writes ------------------------------------------------------------------------------------------------------
 
-    def put(self, key: str, value: bytes, now: Now, content_type: str | None = None, ttl_s: float | None = None) -> list[Effect]:
+    def put(
+        self, key: str, value: bytes, now: Now, content_type: str | None = None, ttl_s: float | None = None, flags: int = 0
+    ) -> list[Effect]:
         """Write. The first effect is the write's Changed. `ttl_s`: the entry expires so many seconds from now.
 
-        Raises BadKeyError, ValueTooLargeError, ClockAheadError, or LocalError for a bad content type or ttl; then nothing has changed.
+        Raises BadKeyError, ValueTooLargeError, ClockAheadError, or LocalError for bad other arguments; then nothing has changed.
         """
         check_key(key)
         check_content_type(content_type)
+        check_flags(flags)
         if len(value) > self.config.value_bytes_max:
             raise ValueTooLargeError(f"the value has {len(value)} bytes", f"value_bytes_max is {self.config.value_bytes_max}")
         if ttl_s is not None and not TTL_S_MIN <= ttl_s <= TTL_S_MAX:
             raise LocalError(f"a value cannot expire after {ttl_s} s", f"use {TTL_S_MIN} to {TTL_S_MAX} seconds")
-        return self._write(key, value, now, content_type, ttl_s)
+        return self._write(key, value, now, content_type, ttl_s, flags)
 
     def delete(self, key: str, now: Now) -> list[Effect]:
         """Write a death certificate; the first effect is its Changed. Without a live entry nothing happens and nothing is returned."""
@@ -227,11 +231,14 @@ class Replica:
         if self._is_ahead(now):
             raise ClockAheadError(self._ahead_text(now), "set its clock right, by NTP for example, or write to another node")
 
-    def _write(self, key: str, value: bytes | None, now: Now, content_type: str | None = None, ttl_s: float | None = None) -> list[Effect]:
+    def _write(
+        self, key: str, value: bytes | None, now: Now, content_type: str | None = None, ttl_s: float | None = None, flags: int = 0
+    ) -> list[Effect]:
         self._check_may_write(now)
         version = Version(self.hlc.tick(now.wall_ms), self.site)
         expires_ms = None if ttl_s is None else milliseconds_of(version.timestamp) + int(ttl_s * 1000)
-        self._take(key, make_record(version, value, content_type, expires_ms), now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
+        record = make_record(version, value, content_type, expires_ms, flags)
+        self._take(key, record, now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
         return self._drain()
 
     def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat, pool: PoolKind = PoolKind.LAN) -> Outcome:

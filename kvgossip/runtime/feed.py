@@ -55,6 +55,7 @@ class Feed:
         self.index = self._floor = max(start, 1)
         self._site = site
         self._ring: deque[Arrival] = deque()
+        self._latest: dict[str, int] = {}
         self._bytes = 0
         self._changes_max, self._bytes_max = config.feed_changes_max, config.feed_bytes_max
         self._thread = threading.get_ident()
@@ -75,10 +76,13 @@ class Feed:
         self.index = index = timestamp if timestamp > self.index else self.index + 1
         arrival = Arrival(index, changed)
         self._ring.append(arrival)
+        self._latest[changed.key] = index
         self._bytes += _bytes_of(changed)
         while len(self._ring) > self._changes_max or self._bytes > self._bytes_max:
             self._floor, gone = self._ring.popleft()
             self._bytes -= _bytes_of(gone)
+            if self._latest[gone.key] == self._floor:
+                del self._latest[gone.key]
         self.watches.publish(arrival)
 
     def close(self) -> None:
@@ -139,7 +143,9 @@ class Feed:
         It stays the same until a change comes, while somebody watches or asks often enough (see Watches.keep).
         """
         index = self.watches.index_of(topic)
-        if not index:
+        if not index and topic.exact:
+            index = self._latest.get(topic.text, self._floor)
+        elif not index:
             found = (arrival.at for arrival in reversed(self._ring) if topic.covers(arrival.changed.key))
             index = next(found, self._floor)
         self.watches.keep(topic, index)

@@ -206,16 +206,18 @@ class Node:
 
     # -- data --------------------------------------------------------------------------------------------------------
 
-    async def put(self, key: str, value: bytes | str, *, content_type: str | None = None, ttl_s: float | None = None) -> Entry:
+    async def put(
+        self, key: str, value: bytes | str, *, content_type: str | None = None, ttl_s: float | None = None, flags: int = 0
+    ) -> Entry:
         """Write; text is stored as UTF-8. Returns the entry with its version, with a data directory once it is on the disk.
 
-        `ttl_s`: it expires so many seconds from now. Raises BadKeyError, ValueTooLargeError, or LocalError for a bad content type or ttl;
-        StorageError when the disk does not take it; OverloadedError while too much waits for peers. While too much waits for the disk, it
-        waits.
+        `ttl_s`: it expires so many seconds from now; `flags`: 64 bits for the caller's own use. Raises BadKeyError, ValueTooLargeError, or
+        LocalError for a bad content type, ttl or flags; StorageError when the disk does not take it; OverloadedError while too much waits
+        for peers. While too much waits for the disk, it waits.
         """
         await self._admission()
-        written = self.begin_put(key, value.encode() if isinstance(value, str) else value, content_type=content_type, ttl_s=ttl_s)
-        return await _finished(key, written)
+        octets = value.encode() if isinstance(value, str) else value
+        return await _finished(key, self.begin_put(key, octets, content_type=content_type, ttl_s=ttl_s, flags=flags))
 
     async def delete(self, key: str) -> Entry | None:
         """Delete; returns the death certificate, None when there was nothing to delete. Durable, and raises, as `put`."""
@@ -223,14 +225,14 @@ class Node:
         written = self.begin_delete(key)
         return None if written is None else await _finished(key, written)
 
-    def begin_put(self, key: str, value: bytes, *, content_type: str | None = None, ttl_s: float | None = None) -> Written:
+    def begin_put(self, key: str, value: bytes, *, content_type: str | None = None, ttl_s: float | None = None, flags: int = 0) -> Written:
         """What `put` does, without waiting for anything: for those who answer many writes at once.
 
         Raises as `put`, and OverloadedError also while too much waits for the disk.
         """
         driver, now = self._running, read_clocks()
         driver.check_load(now)
-        return _written(driver, driver.replica.put(key, value, now, content_type, ttl_s), now)
+        return _written(driver, driver.replica.put(key, value, now, content_type, ttl_s, flags), now)
 
     def begin_delete(self, key: str) -> Written | None:
         """What `delete` does, without waiting for anything. Raises as `begin_put`."""
@@ -247,6 +249,11 @@ class Node:
         except (OverloadedError, StorageError) as reason:
             return str(reason)
         return None
+
+    def kept(self) -> asyncio.Future[None] | None:
+        """Done when all that this node has by now is on the disk, with the exception of `put`. None: there is nothing to wait for."""
+        commits = self._running.commits
+        return None if commits is None else commits.durable()
 
     async def _admission(self) -> None:
         commits = self._running.commits
