@@ -10,7 +10,8 @@ repair    Two joined nodes with the same keys, d of them changed, half on either
           bound    what no protocol can undercut: 2d fingerprints of 64 bits differ, an old and a new one for each key
           list     what a list of all keys with 8 B each would take
           wire     bytes of the TCP streams, after zstd, with everything; the values are random and do not compress
-          trips    round trips: the longest chain of questions that had to wait for one another; that a window was full does not count
+          trips    round trips until both sides hold the same: the longest chain of questions that had to wait for one another; that a
+                   window was full does not count, nor does the closing word (Conclude), in which each side learns what the other knows
 takeover  An empty node joins one with all keys, which meanwhile answers GETs that are due at a fixed rate. Latency counts from when a
           request was due, so that a giver that stands still is charged for all that it missed. `loading`: how the giver got its keys.
 idle      Bytes a second of two nodes in sync that have nothing to do, with few keys and with all, and what messages these were.
@@ -51,7 +52,8 @@ HOLD_MAX_S = 0.010
 PATIENCE_S = 600.0
 GET_CONNECTIONS = 16
 FRAME_HEADER_BYTES, LENGTH_BYTES = 18, 4
-EXCHANGE_KINDS = range(15, 25)
+EXCHANGE_KINDS = (*range(15, 25), 30, 31)
+CONCLUDE_KIND = 30
 
 TRIPS_MAX = {1: 2, 100: 2, 1000: 2, 10_000: 7}
 BEYOND_MAX = {1: 1_000, 100: 8_000, 1000: 60_000, 10_000: 5_000_000}
@@ -177,7 +179,8 @@ class _Work(deque[Any]):
         for question in questions:
             if question is not None:
                 self._wire.depths[question.request] = depth
-                self._wire.trips = max(self._wire.trips, depth)
+                if question.kind != CONCLUDE_KIND:
+                    self._wire.trips = max(self._wire.trips, depth)
             yield question
 
 

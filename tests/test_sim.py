@@ -233,7 +233,7 @@ def _records_are_withheld(patch: pytest.MonkeyPatch) -> None:
         (_older_versions_win, "an entry went to an older version"),
         (_equal_versions_are_given_out, "a version was given twice"),
         (_the_clock_follows_whoever_speaks, "the HLC went back|an entry is ahead of the HLC"),
-        (_deletes_are_not_merged, "no agreement"),
+        (_deletes_are_not_merged, "no agreement|a value is put into quarantine although nobody was ever away"),
         (_deleted_keys_are_served, "a deleted key is served"),
         (_changes_are_not_told, "the first effect of a write|the root changed without a Changed"),
         (_the_digest_forgets, "the store's own law"),
