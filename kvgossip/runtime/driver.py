@@ -127,6 +127,7 @@ class Driver:
         self._lookups: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
         self._tick_s = math.inf
+        self._looks = False
         self.closed = False
         self._link_bytes_waiting, self._load_seen_s = 0, -math.inf
         self._performers: dict[type[Effect], Callable[[Any], None]] = {
@@ -162,9 +163,10 @@ class Driver:
                     snapshot.changed(effect.key, effect.old_record)
             else:
                 self._performers[type(effect)](effect)
-        # after the first of many writes of one turn there is nothing to set any more
-        if self._tick_s > now.monotonic_s:
-            self._set_timer(self.replica.deadline(), now)
+        # once a turn, after all of its writes: so they share packets, and one look at what is due
+        if not self._looks and self._tick_s > now.monotonic_s:
+            self._looks = True
+            self._loop.call_soon(self._look)
 
     def _publish(self, changed: Changed, now: Now) -> None:
         self.feed.publish(changed, max(self.replica.hlc.latest, timestamp_of(now.wall_ms)))
@@ -255,28 +257,40 @@ class Driver:
             now = read_clocks()
             self.do(self.replica.unreachable(address, now, pool), now)
 
-    def _tick(self) -> None:
-        self._timer, self._tick_s = None, math.inf
+    def _look(self) -> None:
+        """See to the timer; tick at once where something is due."""
+        self._looks = False
         now = read_clocks()
         try:
-            self.do(self.replica.tick(now), now)
+            deadline_s = self.replica.deadline()
+            if deadline_s is not None and deadline_s <= now.monotonic_s:
+                self._tick(now)
+            else:
+                self._set_timer(deadline_s, now)
         except Exception:
             # one mistake must not silence a node for ever, nor make it repeat the mistake at full speed
             log.exception("%s: a bug of kvgossip; the node goes on", self._name)
             self._set_timer(now.monotonic_s + AFTER_A_BUG_S, now)
 
+    def _tick(self, now: Now) -> None:
+        if not self.closed:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer, self._tick_s = None, math.inf
+            self.do(self.replica.tick(now), now)
+
     def _set_timer(self, deadline_s: float | None, now: Now) -> None:
-        """One timer. A tick that comes early does nothing, so a timer that is early enough stays as it is."""
+        """One timer. A look that comes early does nothing, so a timer that is early enough stays as it is."""
         if deadline_s is None or deadline_s >= self._tick_s or self.closed:
             return
         if self._timer is not None:
             self._timer.cancel()
-        if deadline_s <= now.monotonic_s:
-            # at the end of this turn, so that several writes of one turn share packets
-            self._timer, self._tick_s = self._loop.call_soon(self._tick), -math.inf
-        else:
-            delay_s = max(deadline_s - now.monotonic_s, TIMER_STEP_S)
-            self._timer, self._tick_s = self._loop.call_later(delay_s, self._tick), deadline_s
+        delay_s = max(deadline_s - now.monotonic_s, TIMER_STEP_S)
+        self._timer, self._tick_s = self._loop.call_later(delay_s, self._wake), deadline_s
+
+    def _wake(self) -> None:
+        self._timer, self._tick_s = None, math.inf
+        self._look()
 
     # -- effects -----------------------------------------------------------------------------------------------------
 
