@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from kvgossip.api import consul as consul_module
+from kvgossip.errors import StorageError
 from kvgossip.protocol.entry import FLAGS_MAX, Version, entry_of, make_record
 from tests.http_serving import NOBODY, VALUE_BYTES_MAX, Reply, Serve, Served
 
@@ -188,13 +189,14 @@ async def test_a_value_that_would_expire_is_written_again_to_stay(served: Served
     assert entry.expires_ms is None
 
 
-async def test_what_is_not_written_again_is_on_the_disk_before_the_answer(serve: Serve, tmp_path: Any) -> None:
-    served = await serve(data_dir=str(tmp_path))
-    both = await asyncio.gather(*(served.call("PUT", "/v1/kv/a", b"1") for _ in range(2)))
-    assert [reply.body for reply in both] == [b"true", b"true"]
-    waits = served.node.kept()
-    assert waits is not None
-    await waits
+async def test_what_is_not_written_again_must_be_on_the_disk_before_the_answer(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    await served.call("PUT", "/v1/kv/a", b"1")
+    failing = asyncio.get_running_loop().create_future()
+    failing.set_exception(StorageError("the disk is gone"))
+    monkeypatch.setattr(served.node, "kept", lambda: failing)
+    for method, target in (("PUT", "/v1/kv/a"), ("DELETE", "/v1/kv/absent")):
+        failed = await served.call(method, target, b"1" if method == "PUT" else None)
+        assert (failed.status, failed.json["error"]) == (500, "the disk is gone")
 
 
 async def test_a_recursive_delete_takes_the_prefix_and_nothing_else(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,8 +406,16 @@ async def test_a_value_that_is_too_large_is_413(served: Served) -> None:
 async def test_before_it_has_settled_a_node_answers_no_read_and_no_cas_but_takes_writes(serve: Serve) -> None:
     served = await serve(join=(NOBODY,))
     assert (await served.call("PUT", "/v1/kv/a", b"1")).body == b"true"
+    assert (await served.call("PUT", "/v1/kv/b", b"1")).body == b"true"
+    assert (await served.call("DELETE", "/v1/kv/b")).body == b"true"
     reads = [("GET", "/v1/kv/a"), ("GET", "/v1/kv/a?recurse"), ("GET", "/v1/kv/a?keys"), ("GET", "/v1/kv/a?index=1&wait=10m")]
-    for method, target in [*reads, ("PUT", "/v1/kv/a?cas=0"), ("DELETE", "/v1/kv/a?cas=1"), ("DELETE", "/v1/kv/a?recurse")]:
+    for method, target in [
+        *reads,
+        ("PUT", "/v1/kv/a?cas=0"),
+        ("DELETE", "/v1/kv/a?cas=1"),
+        ("DELETE", "/v1/kv/a?recurse"),
+        ("DELETE", "/v1/kv/b"),
+    ]:
         async with asyncio.timeout(TIMEOUT_S):
             got = await served.call(method, target, b"2" if method == "PUT" else None)
         assert (got.status, got.headers["retry-after"]) == (503, "1")

@@ -7,12 +7,14 @@ Laws
   near it in time. A version that was written long ago and arrives now has a new one: a blocking query hears of it.
 - `ModifyIndex` is the HLC timestamp of the version, alike on all nodes. By the hybrid clock nothing arrives before it is written, so it is
   never greater than the X-Consul-Index of the answer that has it. Two writes to one key at one timestamp on two nodes, which the site
-  tells apart elsewhere, have the same. When a key was created is kept nowhere: `CreateIndex` is `ModifyIndex`.
+  tells apart elsewhere, have the same. A version that arrives late has a ModifyIndex that is less than an X-Consul-Index from before: what
+  is new in a list is found by comparing it. When a key was created is kept nowhere: `CreateIndex` is `ModifyIndex`.
 - All of these have 57 bits in use: a client whose numbers are floating-point (JavaScript) cannot hold them.
 - A blocking query ends when something under its topic changes, and for no other change (lessons.md 21). An index that this node does not
   give for this topic now is another server's, or another query's. What its client has seen is not known, so it is answered as soon as
   something changes, at the latest after STRANGE_WAIT_S (lessons.md 23) - and not at once, so that a client that is balanced over several
-  nodes does not run in circles.
+  nodes does not run in circles. (Two nodes whose latest change is the same may give the same index, and one of them lack an older one: a
+  client that changes from that one to the other, there and then, hears of it with the next change, or when its wait is over.)
 - `cas` is checked by this node alone, in the turn of the write, against what it has heard: `KV-Condition-Scope: node`.
 
 Deviations: `consistent` is taken, and the answer says what it is: `X-Consul-Effective-Consistency: stale`. Every node is its own leader,
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -141,6 +144,7 @@ class ConsulRoutes:
 
     def __init__(self, node: Node, answers: Answers, watching: WatchRoutes) -> None:
         self._node, self._answers, self._watching = node, answers, watching
+        self._began_s = time.monotonic()
         self.routes: dict[str, dict[str, _Handler]] = {
             _KEY_PATH: {"GET": self._get, "HEAD": self._get, "PUT": self._put, "DELETE": self._delete},
             **{path: dict.fromkeys(("GET", "HEAD"), partial(self._cluster, tell)) for path, tell in _CLUSTER.items()},
@@ -262,10 +266,12 @@ class ConsulRoutes:
         if lists:
             await self._delete_all(key)
             return self._did(True, key, None)
-        found = self._node.entry(key)
-        if cas is not None and found is not None and cas != _modify_index(found):
+        if cas is not None and (found := self._node.entry(key)) is not None and cas != _modify_index(found):
             return self._did(False, key, cas)
         written = self._node.begin_delete(key)
+        if written is None:
+            # raises NotSettledError where the node cannot tell that there is nothing
+            self._node.record(key)
         await until_kept(written.durable if written is not None else self._node.kept())
         return self._did(True, key, cas)
 
@@ -290,7 +296,10 @@ class ConsulRoutes:
         return asked
 
     def _lines(self, index: int) -> str:
-        age_s = self._node.last_exchange_age_s or 0.0
+        age_s = self._node.last_exchange_age_s
+        if age_s is None:
+            # alone it has missed nothing; with others, what it has is as old as this server at least
+            age_s = time.monotonic() - self._began_s if len(self._node.members()) > 1 else 0.0
         return (
             f"X-Consul-Index: {index}\r\nX-Consul-KnownLeader: true\r\nX-Consul-LastContact: {int(age_s * 1000)}\r\n"
             "X-Consul-Effective-Consistency: stale\r\n"
