@@ -208,6 +208,12 @@ class Config:
     http_idle_timeout_s: float = 75.0
     """A connection on which nothing is asked for so long is closed. Longer than a proxy in front keeps it. 0.05 to 86,400."""
 
+    # -- history ------------------------------------------------------------------------------------------------
+    history_versions: int = 8
+    """Versions of a key, with the present one, that this node remembers. 0: none but the present one, and no history. 0 to 1000."""
+    history_bytes_max: int = 16 * 2**20
+    """Memory for earlier versions, of all keys together; what has not changed for longest goes first. 0 to 16 GiB."""
+
     def __post_init__(self) -> None:
         for field, (low, high) in _BOUNDS.items():
             value = getattr(self, field)
@@ -256,6 +262,8 @@ class Config:
 
 _CHOICES = {"rumor_mode": ("push", "pull", "push-pull"), "selection": ("uniform", "distance", "rank")}
 _BOUNDS: dict[str, tuple[float, float]] = {
+    "history_versions": (0, 1000),
+    "history_bytes_max": (0, 16 * 2**30),
     "probe_interval_s": (0.01, 600),
     "probe_timeout_s": (0.001, 600),
     "indirect_probes": (0, 16),
@@ -299,7 +307,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 
 _OF_THE_STORE = ("digest_levels", "value_bytes_max", "clock_drift_max_s")
 WAN_PARAMETERS = (
-    *(name for name in _BOUNDS if name not in _OF_THE_STORE and not name.startswith(("watch", "feed", "http"))),
+    *(name for name in _BOUNDS if name not in _OF_THE_STORE and not name.startswith(("watch", "feed", "http", "history"))),
     *("probe_nacks", "buddy", "rumor_mode", "rumor_feedback", "rumor_counter", "selection", "anti_entropy"),
 )
 """What may differ between the pools of a gateway: everything but what belongs to the one store behind them."""

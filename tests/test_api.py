@@ -282,7 +282,7 @@ async def test_a_query_that_makes_no_sense_is_400(served: Served, query: str) ->
 
 
 async def test_a_parameter_that_a_path_does_not_know_is_400_and_changes_nothing(served: Served) -> None:
-    assert (await served.call("PUT", "/kv/a?wait=all", b"1")).status == 400
+    assert (await served.call("PUT", "/kv/a?sync=all", b"1")).status == 400
     assert served.node.list() == []
 
 

@@ -41,7 +41,12 @@ CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance,
 
 def test_the_description_tells_every_route_and_no_other(served: Served) -> None:
     server = served.server
-    routes: dict[str, Iterable[str]] = {"/kv/{key}": server._key_methods, **server._paths, **server._consul.routes}
+    routes: dict[str, Iterable[str]] = {
+        "/kv/{key}": server._key_methods,
+        "/history/{key}": server._history_methods,
+        **server._paths,
+        **server._consul.routes,
+    }
     told = {path: {method.upper() for method in methods} for path, methods in DESCRIPTION["paths"].items()}
     assert told == {path: set(methods) - {"HEAD"} for path, methods in routes.items()}
 

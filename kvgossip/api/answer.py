@@ -21,6 +21,7 @@ from aiohttp import HttpVersion10, web
 from kvgossip import __version__
 from kvgossip.api.errors import head_of, hint_of, status_of
 from kvgossip.errors import KVGossipError, LocalError
+from kvgossip.protocol.entry import check_content_type
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
@@ -150,3 +151,12 @@ class Answers:
             # A node that was stopped under its server: the answer that says so must not fail for want of an age.
             age_s = None
         return "" if age_s is None else f"KV-Synced-Age: {int(age_s)}\r\n"
+
+
+def sendable(content_type: str | None) -> str:
+    """What of a stored content type may go into a head: a peer may have sent anything."""
+    try:
+        check_content_type(content_type)
+    except LocalError:
+        return OCTETS
+    return content_type or OCTETS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -14,12 +14,15 @@ from urllib.parse import quote, urlencode, urlsplit
 import aiohttp
 from yarl import URL
 
+from kvgossip.api.duration import duration_s
 from kvgossip.errors import ConfigError, KVGossipError
 
 TIMEOUT_S = 30.0
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=60.0)
 """A stream shows a sign of life every 15 s; after a minute without one it is lost."""
 _PATIENT = aiohttp.ClientTimeout(total=None, sock_read=TIMEOUT_S)
+WAIT_MAX_S = 3600.0
+LINES = "application/x-ndjson"
 
 
 class UnreachableError(KVGossipError):
@@ -75,6 +78,44 @@ class Client:
 
     async def delete(self, key: str) -> Any:
         return _document(await self._call("DELETE", _path_of(key)))
+
+    async def write_and_wait(
+        self,
+        key: str,
+        value: bytes | None,
+        content_type: str | None,
+        wait: str,
+        timeout: str,
+        told: Callable[[dict[str, Any]], None],
+    ) -> Any:
+        """Write, or delete where `value` is None, and wait for those that `wait` names; `told` hears of each holder as it shows."""
+        target = f"{_path_of(key)}?{urlencode({'wait': wait, 'timeout': timeout})}"
+        patience = aiohttp.ClientTimeout(sock_read=duration_s("timeout", timeout, WAIT_MAX_S) + self._timeout_s)
+        method, last = "DELETE" if value is None else "PUT", None
+        headers = {"Accept": LINES, **({"Content-Type": content_type} if content_type else {})}
+        how = {"data": value, "headers": headers, "skip_auto_headers": ("Content-Type",), "timeout": patience}
+        async with self._request(method, target, **how) as response:
+            if response.status >= 300:
+                raise _refused(self.url, response.status, await response.read())
+            async for line in response.content:
+                last = json.loads(line)
+                if "error" in last:
+                    raise RefusedError(503, last["error"], last["hint"])
+                if isinstance(last["held_by"], dict):
+                    told(last["held_by"])
+        if last is None or "met" not in last:
+            raise UnreachableError("the answer broke off", "the write may stand: read the key, or `kvgossip history` it")
+        return last
+
+    async def history(self, key: str) -> Any:
+        return _document(await self._call("GET", _path_of(key, "/history/")))
+
+    async def edition(self, key: str, version: str) -> Reply:
+        """The value that the key had in this version."""
+        return await self._call("GET", f"{_path_of(key, '/history/')}?{urlencode({'version': version})}")
+
+    async def converge(self) -> Any:
+        return _document(await self._call("GET", "/converge"))
 
     async def page(self, prefix: str = "", limit: int = 100, after: str = "") -> Any:
         """One page of the sorted list: {"entries": [...], "after": cursor or None}."""
@@ -204,8 +245,8 @@ def checked_url(text: str) -> str:
     return url
 
 
-def _path_of(key: str) -> str:
-    return "/kv/" + quote(key.encode("utf-8", "surrogateescape"), safe="/")
+def _path_of(key: str, route: str = "/kv/") -> str:
+    return route + quote(key.encode("utf-8", "surrogateescape"), safe="/")
 
 
 def _document(reply: Reply) -> Any:

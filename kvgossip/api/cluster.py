@@ -14,17 +14,21 @@ from msgspec import Meta
 from kvgossip import __version__
 from kvgossip.api.answer import Answer, Answers
 from kvgossip.api.body import Command, read_command, refuse_foreign_page
+from kvgossip.api.duration import duration_s
 from kvgossip.api.errors import RETRY_AFTER, RequestError
 from kvgossip.api.openapi import Paths, Schema, fields, operation, parameter
 from kvgossip.api.target import parameters
 from kvgossip.protocol.effect import PoolKind
-from kvgossip.protocol.member import Member
+from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Holding
 from kvgossip.protocol.rotation import ids_of
+from kvgossip.runtime.convergence import Comparison
+from kvgossip.runtime.node import CONVERGE_TIMEOUT_S
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
 
+CONVERGE_TIMEOUT_MAX_S = 60.0
 KEYRING_HINT = 'send {"action": "install", "key": 64 hexadecimal digits} or {"action": "use" or "remove", "key": the 8 digits of its id}'
 BLOCK_HINT = 'send {"target": "NAME"} or {"target": "10.2.0.0/16"}'
 
@@ -68,6 +72,13 @@ _ENDS = (
 PATHS: Paths = {
     "/members": {"get": operation("Who is in the cluster, by pool.", fields(members={"type": "array", "items": _OBJECT}))},
     "/status": {"get": operation("What this node knows of itself, with all counters.", _OBJECT)},
+    "/converge": {
+        "get": operation(
+            "Who has the same data as this node, and by how many keys the others differ.",
+            fields(equal={"type": "boolean"}, members={"type": "array", "items": _OBJECT}),
+            parameters=(parameter("query", "timeout", {"type": "string"}, "how long to wait for their answers: 500ms, 2s"),),
+        )
+    },
     "/rtt": {"get": operation("The estimated round trip between two members.", _OBJECT, (404,), parameters=_ENDS)},
     "/doctor": {"post": operation("The nodes look at each other, and say what is wrong.", _OBJECT, _COMMAND_STATUSES)},
     "/healthz": {"get": operation("200 while the process lives.", fields(status={"const": "ok"}))},
@@ -132,6 +143,20 @@ class ClusterRoutes:
         """Examines the cluster through this node: who reaches whom, whose clock is wrong, what else is."""
         refuse_foreign_page(request)
         return self._answers.json(200, await self._node.doctor())
+
+    async def converge(self, request: web.BaseRequest, query: str) -> Answer:
+        """Which members have the same data as this node, and by how many keys the others differ; ?timeout= is how long to wait for them."""
+        asked = parameters(query, ("timeout",))
+        timeout_s = duration_s("timeout", asked["timeout"], CONVERGE_TIMEOUT_MAX_S) if "timeout" in asked else CONVERGE_TIMEOUT_S
+        told = await self._node.converge(timeout_s)
+        alive = [each for each in told if each.state <= MemberState.SUSPECT]
+        document = {
+            "equal": all(each.equal for each in alive),
+            "root": f"{self._node.root:016x}",
+            "asked": self._node.name,
+            "members": [_compared(each) for each in told],
+        }
+        return self._answers.json(200, document)
 
     async def join(self, request: web.BaseRequest, query: str) -> Answer:
         """Joins through any of these addresses; answers when a member has answered, or with the reason why none did."""
@@ -202,6 +227,20 @@ class ClusterRoutes:
     def _member(self, member: Member, pool: PoolKind) -> dict[str, Any]:
         way = self._node.round_trip_to(member, pool)
         return {**_record(member, pool), "self": member.name == self._node.name, "blocked": self._node.is_blocked(member), **way}
+
+
+def _compared(each: Comparison) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "pool": each.pool.value,
+        "state": each.state.name.lower(),
+        "answered": each.root is not None,
+        "equal": each.equal,
+        "root": None if each.root is None else f"{each.root:016x}",
+        "keys": each.keys,
+        "precision": None if each.precision is None else each.precision.name.lower(),
+        "unequal_s": None if each.unequal_s is None else round(each.unequal_s, 3),
+    }
 
 
 def _record(member: Member, pool: PoolKind) -> dict[str, Any]:

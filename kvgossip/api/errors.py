@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from kvgossip.errors import (
     BadKeyError,
+    CannotMeetError,
     ConfigError,
     DiskFullError,
     JoinRefusedError,
@@ -15,6 +16,7 @@ from kvgossip.errors import (
     NotFoundError,
     NotSettledError,
     OverloadedError,
+    StaleError,
     StillAliveError,
     StorageError,
     ValueTooLargeError,
@@ -37,6 +39,8 @@ _STATUSES: tuple[tuple[type[KVGossipError], int], ...] = (
     (BadKeyError, 400),
     (ValueTooLargeError, 413),
     (NotSettledError, 503),
+    (CannotMeetError, 409),
+    (StaleError, 504),
     (NotFoundError, 404),
     (StillAliveError, 409),
     (JoinRefusedError, 409),
@@ -60,6 +64,8 @@ def head_of(error: KVGossipError) -> str:
     """The header lines that belong to the answer."""
     if isinstance(error, RequestError):
         return error.head
+    if isinstance(error, StaleError):
+        return f"KV-Version: {error.version}\r\n" if error.version else ""
     return RETRY_AFTER if isinstance(error, (NotSettledError, OverloadedError)) else ""
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, http_exceptions, web
 
-from kvgossip.api.answer import Answer, Answers
+from kvgossip.api.answer import Answers
 from kvgossip.api.connections import LINGER_S, Connections, Outflow
 from kvgossip.api.errors import head_too_long, not_http
 from kvgossip.api.target import escape_target
@@ -30,12 +30,16 @@ class General(web.Server):
     """All connections of the general lane."""
 
     def __init__(
-        self, handler: Callable[[web.BaseRequest], Awaitable[Answer]], config: Config, answers: Answers, connections: Connections
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        config: Config,
+        answers: Answers,
+        connections: Connections,
     ) -> None:
         super().__init__(self._answer)
         self._handler, self._config, self._answers, self._open = handler, config, answers, connections
 
-    async def _answer(self, request: web.BaseRequest) -> Answer:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         answer = await self._handler(request)
         connection = request.protocol
         # after a body that did not arrive, nobody knows where the next request starts

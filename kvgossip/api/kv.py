@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
-from kvgossip.api.answer import OCTETS, Answer, Answers
+from kvgossip.api.answer import OCTETS, Answer, Answers, sendable
 from kvgossip.api.body import read_body
 from kvgossip.api.condition import Condition, condition_of
 from kvgossip.api.errors import RequestError
 from kvgossip.api.openapi import OCTETS as OCTETS_SCHEMA
 from kvgossip.api.openapi import VERSION, Paths, Schema, fields, operation, parameter
-from kvgossip.api.target import decode_key, parameters
+from kvgossip.api.target import decode_key, parameters, split_target
+from kvgossip.api.waiting import AT_LEAST, WAIT, WAITED, Waiting, Wish
 from kvgossip.errors import LocalError, NotSettledError
 from kvgossip.protocol.entry import HEAD_BYTES, check_content_type, check_key, content_type_in, entry_of, is_dead, value_offset
 
 if TYPE_CHECKING:
-    from kvgossip.runtime.node import Node
+    from kvgossip.runtime.node import Node, Written
 
 LIST_LIMIT = 100
 LIST_LIMIT_MAX = 1000
@@ -35,23 +36,27 @@ CONDITIONS = (
     parameter("header", "If-Match", TEXT, 'only if the version is one of these on this node: "VERSION", or * for any'),
     parameter("header", "If-None-Match", TEXT, 'only if it is none of these on this node: "VERSION", or * for any'),
 )
-WRITE_STATUSES = (408, 412, 413, 415, 431, 501)
+WRITE_STATUSES = (408, 409, 412, 413, 415, 431, 501)
 _LISTED = fields(key=TEXT, version=VERSION, content_type={"type": ["string", "null"]}, bytes={"type": "integer"})
 PATHS: Paths = {
     "/kv/{key}": {
-        "get": operation("The raw bytes of a value.", OCTETS_SCHEMA, (304, 404, 412), parameters=(KEY, *CONDITIONS), content_type="*/*"),
+        "get": operation(
+            "The raw bytes of a value.", OCTETS_SCHEMA, (304, 404, 412, 504), parameters=(KEY, *AT_LEAST, *CONDITIONS), content_type="*/*"
+        ),
         "put": operation(
             "Store a value, with its Content-Type.",
             fields(key=TEXT, version=VERSION),
             WRITE_STATUSES,
-            parameters=(KEY, *CONDITIONS),
+            parameters=(KEY, *WAIT, *CONDITIONS),
             body=OCTETS_SCHEMA,
+            accepted=WAITED,
         ),
         "delete": operation(
             "Delete a key.",
             fields(key=TEXT, version=VERSION, deleted={"const": True}),
             (404, *WRITE_STATUSES),
-            parameters=(KEY, *CONDITIONS),
+            parameters=(KEY, *WAIT, *CONDITIONS),
+            accepted=WAITED,
         ),
     },
     "/kv": {
@@ -69,10 +74,14 @@ PATHS: Paths = {
 
 
 class Reply(NamedTuple):
-    """An answer, and what it must wait for: None, or until the write that it tells of is on the disk, or has failed to get there."""
+    """An answer, and what it must wait for: None, or until the write that it tells of is on the disk, or has failed to get there.
+
+    `written`: that write; None where nothing was written.
+    """
 
     answer: Answer
     durable: asyncio.Future[None] | None
+    written: Written | None = None
 
 
 class Keys:
@@ -88,7 +97,7 @@ class Keys:
         record = self._node.record(key)
         if record is None or is_dead(record):
             check_key(key)
-            return self._absent(key)
+            return self._absent(key, record)
         version = _version_in(record)
         if condition is not None and not condition.holds(version):
             return self._unchanged(version) if condition.matches(version) else self._failed(key, version)
@@ -104,10 +113,10 @@ class Keys:
             current = self._version_of(key)
             if not condition.holds(current):
                 return Reply(self._failed(key, current), None)
-        record, durable = self._node.begin_put(key, value, content_type=content_type)
-        version = _version_in(record)
+        written = self._node.begin_put(key, value, content_type=content_type)
+        version = _version_in(written.record)
         head = _version_lines(version) + (CHECKED_HERE if condition is not None else "")
-        return Reply(self._answers.json(200, {"key": key, "version": version}, head), durable)
+        return Reply(self._answers.json(200, {"key": key, "version": version}, head), written.durable, written)
 
     def delete(self, encoded_key: str, condition: Condition | None) -> Reply:
         """200 with the version of the death certificate; 404 when there was nothing to delete, whatever the condition."""
@@ -121,18 +130,20 @@ class Keys:
         if written is None:
             if not self._node.settled:
                 raise NotSettledError("the node has not caught up yet, so it cannot tell whether this key exists")
-            return Reply(self._absent(key), None)
+            return Reply(self._absent(key, None), None)
         version = _version_in(written.record)
         head = f"KV-Version: {version}\r\n" + (CHECKED_HERE if condition is not None else "")
-        return Reply(self._answers.json(200, {"key": key, "version": version, "deleted": True}, head), written.durable)
+        return Reply(self._answers.json(200, {"key": key, "version": version, "deleted": True}, head), written.durable, written)
 
     def _version_of(self, key: str) -> str | None:
         """The version that a condition is about. Raises NotSettledError where this node cannot know it."""
         record = self._node.record(key)
         return None if record is None or is_dead(record) else _version_in(record)
 
-    def _absent(self, key: str) -> Answer:
-        return self._answers.json(404, {"error": "there is no such key", "hint": "keys are exact, GET /kv?prefix= lists them", "key": key})
+    def _absent(self, key: str, certificate: bytes | None) -> Answer:
+        """A key that was deleted tells the version of its delete."""
+        document = {"error": "there is no such key", "hint": "keys are exact, GET /kv?prefix= lists them", "key": key}
+        return self._answers.json(404, document, f"KV-Version: {_version_in(certificate)}\r\n" if certificate is not None else "")
 
     def _unchanged(self, version: str) -> Answer:
         return self._answers.octets(304, None, _version_lines(version))
@@ -149,20 +160,39 @@ class KeyRoutes:
         self._node, self._keys, self._answers = node, keys, answers
         self._value_bytes_max = node.config.value_bytes_max
         self._body_timeout_s = node.config.http_body_timeout_s
+        self._waiting = Waiting(node, answers)
 
     async def get(self, request: web.BaseRequest, encoded_key: str) -> Answer:
+        query = split_target(request.raw_path)[1]
+        if query:
+            await self._waiting.arrived(request, decode_key(encoded_key), query)
         return self._keys.get(encoded_key, _condition_of(request))
 
-    async def put(self, request: web.BaseRequest, encoded_key: str) -> Answer:
+    async def put(self, request: web.BaseRequest, encoded_key: str) -> web.StreamResponse:
         """The value changes only after the whole body has arrived."""
         refuse_headers(request)
-        condition = _condition_of(request)
+        condition, wish = _condition_of(request), self._waiting.wish_of(request)
         value = await read_body(request, self._value_bytes_max, self._body_timeout_s)
-        return await _done(self._keys.put(encoded_key, value, request.headers.get("Content-Type"), condition))
+        if wish is not None:
+            self._waiting.check(wish)
+        reply = self._keys.put(encoded_key, value, request.headers.get("Content-Type"), condition)
+        return await self._done(request, encoded_key, reply, wish, condition)
 
-    async def delete(self, request: web.BaseRequest, encoded_key: str) -> Answer:
+    async def delete(self, request: web.BaseRequest, encoded_key: str) -> web.StreamResponse:
         refuse_headers(request)
-        return await _done(self._keys.delete(encoded_key, _condition_of(request)))
+        condition, wish = _condition_of(request), self._waiting.wish_of(request)
+        if wish is not None:
+            self._waiting.check(wish)
+        return await self._done(request, encoded_key, self._keys.delete(encoded_key, condition), wish, condition)
+
+    async def _done(
+        self, request: web.BaseRequest, encoded_key: str, reply: Reply, wish: Wish | None, condition: Condition | None
+    ) -> web.StreamResponse:
+        """The answer, once what it tells cannot be lost any more, and those that it was to wait for hold it."""
+        if wish is None or reply.written is None:
+            return await _done(reply)
+        head = CHECKED_HERE if condition is not None else ""
+        return await self._waiting.held(request, decode_key(encoded_key), reply.written, wish, head)
 
     async def list(self, request: web.BaseRequest, query: str) -> Answer:
         """The live keys in order, a page at a time, without their values. `after` of a page asks for the next one, null ends it."""
@@ -250,13 +280,4 @@ def _content_of(key: str, record: bytes) -> tuple[str, bytes]:
     if value_offset(record) == HEAD_BYTES:
         return OCTETS, record[HEAD_BYTES:]
     entry = entry_of(key, record)
-    return _sendable(entry.content_type), entry.value or b""
-
-
-def _sendable(content_type: str | None) -> str:
-    # A peer may have sent anything; what is no header text must not reach the head.
-    try:
-        check_content_type(content_type)
-    except LocalError:
-        return OCTETS
-    return content_type or OCTETS
+    return sendable(entry.content_type), entry.value or b""

@@ -244,7 +244,7 @@ class Lane(asyncio.Protocol):
         method, key = request.method, request.target[4:].decode()
         self._connections.counts["express"] += 1
         try:
-            answer, durable = self._do(method, key)
+            answer, durable, _ = self._do(method, key)
         except Exception as error:
             answer, durable = self._answers.failure(error, method.decode(), f"/kv/{key}"), None
         last = self._connections.stopping or request.found.get(b"connection", b"").lower() == b"close"

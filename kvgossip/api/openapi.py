@@ -40,16 +40,19 @@ def operation(
     body: type[msgspec.Struct] | Schema | None = None,
     content_type: str = "application/json",
     bare: Sequence[int] = (304,),
+    accepted: Schema | None = None,
 ) -> Schema:
     """What one method of a path does. `answer`: the schema of its 200; `statuses`: what else it may answer, with an error in JSON, but for
     those in `bare`, which have no body.
 
-    `body`: the structure that it takes as JSON, or the schema of raw bytes.
+    `body`: the structure that it takes as JSON, or the schema of raw bytes. `accepted`: the schema of its 202, if it has one.
     """
     told: Schema = {"summary": summary, "responses": {"200": _answer(200, answer, content_type)}}
     for status in (*statuses, 400, 500, 503):
         error = _answer(status, {"$ref": "#/components/schemas/Error"}, "application/json")
         told["responses"][str(status)] = {"description": error["description"]} if status in bare else error
+    if accepted is not None:
+        told["responses"]["202"] = _answer(202, accepted, "application/json")
     if parameters:
         told["parameters"] = list(parameters)
     if isinstance(body, dict):

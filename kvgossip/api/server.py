@@ -33,6 +33,8 @@ from kvgossip.api.openapi import Paths, document, operation
 from kvgossip.api.requests import LoopDelay
 from kvgossip.api.stream import Hub
 from kvgossip.api.target import parameters, split_target
+from kvgossip.api.waiting import PATHS as WAITING_PATHS
+from kvgossip.api.waiting import Waiting
 from kvgossip.api.watch import PATHS as WATCH_PATHS
 from kvgossip.api.watch import WatchRoutes
 from kvgossip.config import Address
@@ -50,13 +52,13 @@ PATHS: Paths = {
     "/openapi.json": {"get": operation("This description.", {"type": "object"})},
     "/metrics": {"get": operation("Everything that can be counted, for Prometheus.", {"type": "string"}, content_type="text/plain")},
 }
-DESCRIPTION = document((KEY_PATHS, WATCH_PATHS, CLUSTER_PATHS, BACKUP_PATHS, CONSUL_PATHS, PATHS), (*BODIES, *BACKUP_BODIES))
+DESCRIPTION = document((KEY_PATHS, WAITING_PATHS, WATCH_PATHS, CLUSTER_PATHS, BACKUP_PATHS, CONSUL_PATHS, PATHS), (*BODIES, *BACKUP_BODIES))
 
-Handler = Callable[[web.BaseRequest, str], Awaitable[Answer]]
+Handler = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
 """The second argument is the encoded key for /kv/{key}, the query for all others."""
 
 
-_WITH_PARAMETERS = ("/kv", "/watch", "/rtt", "/import", "/quarantine", "/quarantine/value")
+_WITH_PARAMETERS = ("/kv", "/watch", "/rtt", "/converge", "/import", "/quarantine", "/quarantine/value")
 """Paths that look at their query themselves; to all others any parameter is a mistake."""
 
 
@@ -94,10 +96,12 @@ class ApiServer:
         cluster = ClusterRoutes(node, self._answers, self._watching.statistics, self.statistics)
         self.left = cluster.left
         self._key_methods = _methods(GET=keys.get, PUT=keys.put, DELETE=keys.delete)
+        self._history_methods = _methods(GET=Waiting(node, self._answers).history)
         self._paths = {
             "/openapi.json": _methods(GET=self._describe),
             "/kv": _methods(GET=keys.list),
             "/watch": _methods(GET=self._watching.watch),
+            "/converge": _methods(GET=cluster.converge),
             "/members": _methods(GET=cluster.members),
             "/metrics": _methods(GET=self.metrics),
             "/status": _methods(GET=cluster.status),
@@ -169,7 +173,7 @@ class ApiServer:
     async def _describe(self, request: web.BaseRequest, query: str) -> Answer:
         return self._answers.json(200, DESCRIPTION)
 
-    async def answer(self, request: web.BaseRequest) -> Answer:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to any request, and how long it took."""
         assert self._connections is not None
         started_s = time.perf_counter()
@@ -179,14 +183,17 @@ class ApiServer:
 
     def _family_of(self, target: str) -> str:
         """Its name among the metrics: few, whatever is asked."""
-        path, _ = split_target(target)
+        path, query = split_target(target)
         if path.startswith("/kv/"):
-            return "kv"
+            # what waits for others must not look like a slow node
+            return "waiting" if query else "kv"
         if path.startswith("/v1/"):
             return "consul"
+        if path.startswith("/history/"):
+            return "history"
         return {"/kv": "list"}.get(path, path[1:]) if path in self._paths else "other"
 
-    async def _answer(self, request: web.BaseRequest) -> Answer:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Every failure that is not the connection's own becomes an answer."""
         try:
             handler, argument = self._handler_of(request)
@@ -204,14 +211,18 @@ class ApiServer:
             return self._consul.answer, query
         if path.startswith("/kv/"):
             methods, argument = self._key_methods, path[4:]
+        elif path.startswith("/history/"):
+            methods, argument = self._history_methods, path[9:]
         elif path in self._paths:
             methods, argument = self._paths[path], query
         else:
-            raise RequestError(404, f"there is no {path}", f"there are /kv/{{key}}, {', '.join(self._paths)}, and Consul's under /v1/")
+            raise RequestError(
+                404, f"there is no {path}", f"there are /kv/{{key}}, /history/{{key}}, {', '.join(self._paths)}, and Consul's under /v1/"
+            )
         handler = methods.get(request.method)
         if handler is None:
             raise wrong_method(request.method, methods)
-        if query and path not in _WITH_PARAMETERS:
+        if query and path in self._paths and path not in _WITH_PARAMETERS:
             parameters(query, ())
         return handler, argument
 

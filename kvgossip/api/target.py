@@ -51,5 +51,5 @@ def parameters(query: str, known: Iterable[str]) -> dict[str, str]:
             known_ones = f"known here: {', '.join(names)}" if names else "this path takes none"
             raise RequestError(400, f"unknown query parameter {name!r}", known_ones)
     if len(dict(pairs)) < len(pairs):
-        raise RequestError(400, "a query parameter is given twice")
+        raise RequestError(400, "a query parameter is given twice", "give each of them once")
     return dict(pairs)

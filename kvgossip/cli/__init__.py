@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 from kvgossip import __version__
-from kvgossip.cli import agent, backup, cluster, demo, doctor, guards, keyring, keys, quarantine, sim, watch
+from kvgossip.cli import (
+    agent,
+    backup,
+    bulk,
+    cluster,
+    convergence,
+    demo,
+    doctor,
+    guards,
+    history,
+    keyring,
+    keys,
+    quarantine,
+    sim,
+    watch,
+)
 from kvgossip.cli.failure import EXIT_CODES, UNUSABLE, complain, exit_code_of, usage_message
 from kvgossip.cli.output import Format, Output, say
 from kvgossip.errors import KVGossipError
@@ -49,6 +64,9 @@ agent.register(app)
 demo.register(app)
 keys.register(app)
 watch.register(app)
+history.register(app)
+bulk.register(app)
+convergence.register(app)
 cluster.register(app)
 guards.register(app)
 backup.register(app)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kvgossip.cli.connection import DEFAULT_URL, Url, ask
-from kvgossip.cli.failure import EXIT_CODES, CommandError, complain
+from kvgossip.cli.failure import EXIT_CODES, REFUSED, CommandError, complain, printable
 from kvgossip.cli.output import Format, Output, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 PAGE_LIMIT_MAX = 1000
 
+Wait = Annotated[
+    str | None,
+    typer.Option(
+        "--wait", metavar="N|majority|all|zone:N|other-zone:N", help="Wait until so many members hold it, this one counted; N of each zone."
+    ),
+]
+Timeout = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long to wait, such as 500ms, 5s or 1m.")]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Any text up to 1,024 bytes; a '/' makes prefixes, '.' and '..' are no segments.")]
 
 
@@ -36,26 +44,56 @@ def put(
     key: Key,
     value: Annotated[str, typer.Argument(metavar="VALUE|@FILE|-", help="The text itself, a file's content, or standard input.")],
     content_type: Annotated[str | None, typer.Option("--content-type", "-t", metavar="TYPE", help="Stored with the value.")] = None,
+    wait: Wait = None,
+    timeout: Timeout = "5s",
     url: Url = DEFAULT_URL,
     output: Output = Format.TABLE,
 ) -> None:
     """Store a value under a key, on every node.
+
+    With --wait, show who has it, and exit with 1 if not enough members do when the time is up; the write stands all the same.
 
     Examples:
 
     - `kvgossip put greeting hello`
     - `kvgossip put app/config @config.json -t application/json`
     - `date | kvgossip put now -`
+    - `kvgossip put app/config @config.json --wait all`
+    - `kvgossip put flag on --wait zone:1 --timeout 500ms`
     """
     body = _read_value(value)
+    if wait is not None:
+        return _wait(url, output, lambda client, told: client.write_and_wait(key, body, content_type, wait, timeout, told))
     document = ask(url, lambda client: client.put(key, body, content_type))
     say(document, output, f"{document['key']} is stored, version {document['version']}")
 
 
-def delete(key: Key, url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
-    """Delete a key, on every node. Exit code 1 when there is no such key."""
+def delete(key: Key, wait: Wait = None, timeout: Timeout = "5s", url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
+    """Delete a key, on every node. Exit code 1 when there is no such key. --wait as for `put`."""
+    if wait is not None:
+        return _wait(url, output, lambda client, told: client.write_and_wait(key, None, None, wait, timeout, told))
     document = ask(url, lambda client: client.delete(key))
     say(document, output, f"{document['key']} is deleted, version {document['version']}")
+
+
+def _wait(url: str, output: Format, write: Callable[[Client, Callable[[dict[str, Any]], None]], Awaitable[Any]]) -> None:
+    """Show who holds a write as they do, and what came of it."""
+
+    def told(holder: dict[str, Any]) -> None:
+        if output is not Format.JSON:
+            print(f"held by {printable(holder['name'])} after {holder['ms']:.1f} ms", flush=True)
+
+    document = ask(url, lambda client: write(client, told))
+    for each in document["lacking"]:
+        if output is not Format.JSON:
+            print(f"not held by {printable(each['name'])} ({each['state']})")
+    holders, what = len(document["held_by"]), "deleted" if document.get("deleted") else "stored"
+    among = f"{holders} of {holders + len(document['lacking'])} hold it, of {document['among']}"
+    say(document, output, f"{document['key']} is {what}, version {document['version']}: {among}")
+    if not document["met"]:
+        hint = "the write stands and will reach the others; `kvgossip converge` tells when"
+        complain(f"the time was up before wait={document['wait']} was met", hint)
+        raise typer.Exit(REFUSED)
 
 
 def list_keys(

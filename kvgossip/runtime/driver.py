@@ -22,7 +22,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from kvgossip.config import GOSSIP_PORT, WAN_PORT, Address, Config, parse_address
-from kvgossip.errors import ConfigError, LocalError, OverloadedError
+from kvgossip.errors import ConfigError, KVGossipError, LocalError, OverloadedError
 from kvgossip.protocol.effect import (
     Changed,
     Departed,
@@ -38,6 +38,7 @@ from kvgossip.protocol.effect import (
     Log,
     MemberChanged,
     Now,
+    Peer,
     Persist,
     PoolKind,
     Quarantined,
@@ -47,13 +48,19 @@ from kvgossip.protocol.effect import (
     Surveyed,
     Waited,
 )
+from kvgossip.protocol.entry import Entry
 from kvgossip.protocol.hlc import timestamp_of
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.message import KeyringAction
+from kvgossip.protocol.need import Need
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.report import Report
 from kvgossip.protocol.seal import Keyring, key_id
+from kvgossip.runtime.arrivals import Arrivals
+from kvgossip.runtime.convergence import Survey
 from kvgossip.runtime.feed import Feed
+from kvgossip.runtime.history import History
+from kvgossip.runtime.holders import HeldWrite, HolderWait, Told
 from kvgossip.runtime.keyfile import write_keys
 from kvgossip.runtime.quarantine import Quarantine
 from kvgossip.runtime.snapshot import Snapshot
@@ -118,6 +125,11 @@ class Driver:
         self.settled, self.departed = asyncio.Event(), asyncio.Event()
         self.wishes: set[JoinWish] = set()
         self.member_events: Counter[tuple[PoolKind, str]] = Counter()
+        self.arrivals = Arrivals()
+        self.history = History(config.history_versions, config.history_bytes_max)
+        self.history.name_site(self.replica.site, config.name)
+        self._waits: dict[int, HolderWait] = {}
+        self._surveys: dict[int, Survey] = {}
         self._rotations: dict[int, asyncio.Future[KeyringTold]] = {}
         self._tickets = itertools.count()
         self._keyring_file = config.keyring if isinstance(config.keyring, str) else ""
@@ -143,9 +155,9 @@ class Driver:
             Persist: self._keep,
             KeyringChanged: self._keyring_changed,
             KeyringTold: self._keyring_told,
-            Held: lambda effect: None,
-            Waited: lambda effect: None,
-            Surveyed: lambda effect: None,
+            Held: lambda effect: self._waits[effect.ticket].held(effect),
+            Waited: lambda effect: self._waits[effect.ticket].waited(effect),
+            Surveyed: lambda effect: self._surveys[effect.ticket].answered(effect),
             Examined: self._examined,
             Log: lambda effect: self._log(logging.getLevelName(effect.level), effect.text),
         }
@@ -169,6 +181,9 @@ class Driver:
             self._loop.call_soon(self._look)
 
     def _publish(self, changed: Changed, now: Now) -> None:
+        self.history.changed(changed)
+        if self.arrivals:
+            self.arrivals.arrived(changed)
         self.feed.publish(changed, max(self.replica.hlc.latest, timestamp_of(now.wall_ms)))
 
     def check_load(self, now: Now) -> None:
@@ -188,6 +203,9 @@ class Driver:
         """No input and no effect from now on; whoever waits for something is told."""
         self.closed = True
         self.feed.close()
+        self.arrivals.close()
+        for wait in self._waits.values():
+            wait.stopped()
         if self._timer is not None:
             self._timer.cancel()
         for wish in self.wishes:
@@ -239,6 +257,41 @@ class Driver:
             if not self.closed:
                 raise
             raise LocalError(STOPPED) from None
+
+    def begin_wait(self, key: str, need: Need, timeout_s: float, told: Told | None) -> int:
+        """Wait for those that shall hold what is under the key now; `end_wait` must follow. Raises as Replica.wait."""
+        now, ticket = read_clocks(), next(self._tickets)
+        self._waits[ticket] = HolderWait(told)
+        try:
+            self.do(self.replica.wait(ticket, key, need, timeout_s, now), now)
+        except KVGossipError:
+            del self._waits[ticket]
+            raise
+        return ticket
+
+    async def outcome(self, ticket: int, entry: Entry) -> HeldWrite:
+        """What came of it. Raises LocalError when the node stops."""
+        return await self._waits[ticket].outcome(entry)
+
+    def end_wait(self, ticket: int) -> None:
+        del self._waits[ticket]
+        if not self.closed:
+            now = read_clocks()
+            self.do(self.replica.cancel_wait(ticket, now), now)
+
+    async def survey(self, timeout_s: float) -> Mapping[Peer, Surveyed]:
+        """What the members say of themselves that answer within this time. Raises OverloadedError."""
+        now, ticket = read_clocks(), next(self._tickets)
+        survey = self._surveys[ticket] = Survey(sum(len(pool.surveyed()) for pool in self.replica.pools))
+        try:
+            self.do(self.replica.survey(ticket, now), now)
+            await survey.complete(timeout_s)
+            return survey.answers
+        finally:
+            del self._surveys[ticket]
+            if not self.closed:
+                now = read_clocks()
+                self.do(self.replica.end_survey(ticket, now), now)
 
     # -- inputs ------------------------------------------------------------------------------------------------------
 
@@ -300,6 +353,8 @@ class Driver:
             snapshot.changed(effect.key, effect.record)
 
     def _keep(self, effect: Dropped | Quarantined | Persist) -> None:
+        if isinstance(effect, Dropped):
+            self.history.dropped(effect)
         if self.commits is not None:
             self.commits.take(effect)
         elif isinstance(effect, Quarantined):
@@ -366,6 +421,7 @@ class Driver:
 
     def _member_changed(self, effect: MemberChanged) -> None:
         old, new = effect.old, effect.new
+        self.history.met(effect)
         where = " in the WAN pool" if effect.pool is PoolKind.WAN else ""
         if new is None:
             self.member_events[effect.pool, "forgotten"] += 1

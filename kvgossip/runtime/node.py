@@ -20,12 +20,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvgossip.config import Address, Config, parse_address, wan_config
-from kvgossip.errors import ConfigError, KeyringError, LocalError, NotFoundError, NotSettledError, OverloadedError, StorageError
-from kvgossip.protocol.effect import Changed, Effect, Now, PoolKind
-from kvgossip.protocol.entry import Entry, entry_of
+from kvgossip.errors import ConfigError, KeyringError, LocalError, NotFoundError, NotSettledError, OverloadedError, StaleError, StorageError
+from kvgossip.protocol.effect import Changed, Effect, Now, Peer, PoolKind, Surveyed
+from kvgossip.protocol.entry import Entry, Version, check_key, entry_of, is_dead, version_of
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Holding
+from kvgossip.protocol.need import Need, parse_need
 from kvgossip.protocol.outcome import Outcome
 from kvgossip.protocol.partition import PartitionWatch
 from kvgossip.protocol.pool import Pool
@@ -35,10 +36,13 @@ from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.store import Store
 from kvgossip.protocol.wire import frame_bytes_max
 from kvgossip.runtime.checkup import checkup, estimate_between, measured_by, pool_of, round_trip_to
+from kvgossip.runtime.convergence import Comparison
 from kvgossip.runtime.driver import DEFAULT_PORTS, Driver, read_clocks
 from kvgossip.runtime.feed import Feed
 from kvgossip.runtime.follow import Follower
 from kvgossip.runtime.histogram import Histogram
+from kvgossip.runtime.history import Edition
+from kvgossip.runtime.holders import HeldWrite, Told
 from kvgossip.runtime.keyfile import read_identity, read_keys
 from kvgossip.runtime.links import LinkLimits
 from kvgossip.runtime.quarantine import Quarantine
@@ -52,6 +56,9 @@ if TYPE_CHECKING:
     from kvgossip.runtime.disk import Disk
 
 JOIN_TIMEOUT_S = 10.0
+CONVERGE_TIMEOUT_S = 2.0
+WAIT_TIMEOUT_S = 5.0
+WAIT_TIMEOUT_MAX_S = 600.0
 FAREWELL_TIMEOUT_S = 5.0
 NAME_CHARACTERS_MAX = 128
 
@@ -299,6 +306,100 @@ class Node:
             driver.commits.remove_quarantined(forgotten)
             await driver.commits.durable()
 
+    async def put_and_wait(
+        self,
+        key: str,
+        value: bytes | str,
+        wait: str | Need,
+        *,
+        timeout_s: float = WAIT_TIMEOUT_S,
+        content_type: str | None = None,
+        told: Told | None = None,
+    ) -> HeldWrite:
+        """Write, and return when enough members hold it, or after `timeout_s`: the write stands in either case.
+
+        `wait` says how many and which: "2" (this node counts), "majority", "all", "zone:1" or "other-zone:1" (see protocol/need.py).
+        `told` is called with each holder as it shows. Raises as `put`, CannotMeetError where there are not so many members, and
+        OverloadedError where too many wait: then nothing was written.
+        """
+        await self._admission()
+        need = self.check_wait(wait, timeout_s)
+        written = self.begin_put(key, value.encode() if isinstance(value, str) else value, content_type=content_type)
+        return await self.held(key, written, need, timeout_s=timeout_s, told=told)
+
+    async def delete_and_wait(
+        self, key: str, wait: str | Need, *, timeout_s: float = WAIT_TIMEOUT_S, told: Told | None = None
+    ) -> HeldWrite | None:
+        """As `put_and_wait`; None when there was nothing to delete."""
+        await self._admission()
+        need = self.check_wait(wait, timeout_s)
+        written = self.begin_delete(key)
+        return None if written is None else await self.held(key, written, need, timeout_s=timeout_s, told=told)
+
+    def check_wait(self, wait: str | Need, timeout_s: float) -> Need:
+        """What `wait` says. Raises as `put_and_wait` where one could not wait for it: to be asked before the write."""
+        need = wait if isinstance(wait, Need) else parse_need(wait)
+        if not 0 <= timeout_s <= WAIT_TIMEOUT_MAX_S:
+            raise LocalError(f"timeout_s = {timeout_s} is out of bounds", f"choose 0 to {WAIT_TIMEOUT_MAX_S:.0f} seconds")
+        self._running.replica.check_wait(need)
+        return need
+
+    async def held(
+        self, key: str, written: Written, need: Need, *, timeout_s: float = WAIT_TIMEOUT_S, told: Told | None = None
+    ) -> HeldWrite:
+        """As `put_and_wait`, of what `begin_put` or `begin_delete` has written in this turn of the event loop."""
+        driver = self._running
+        ticket = driver.begin_wait(key, need, timeout_s, told)
+        try:
+            return await driver.outcome(ticket, await _finished(key, written))
+        finally:
+            driver.end_wait(ticket)
+
+    @property
+    def root(self) -> int:
+        """The root of this node's digest, 64 bits: equal on nodes with equal data."""
+        return self._running.replica.root
+
+    @property
+    def waits_among(self) -> str:
+        """Whose members `all` means on this node, in words."""
+        gateways = " and the gateways of the WAN pool" if self.config.gateway else ""
+        return f"the members of datacenter {self.config.datacenter}{gateways}"
+
+    async def wait_for(self, key: str, version: Version, timeout_s: float) -> Entry:
+        """Return what is under the key once this version, or a newer one, is here: perhaps a death certificate, or what has expired.
+
+        Raises StaleError when it has not come in time, NotSettledError when the node has not settled by then, OverloadedError where
+        too many wait.
+        """
+        check_key(key)
+        driver = self._running
+        replica = driver.replica
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.wait_settled()
+                while not _has_arrived(replica, key, version):
+                    await driver.arrivals.wait(key, version)
+        except TimeoutError:
+            record = self._honest.store.record(key)
+            text = f"version {version} of this key has not arrived within {timeout_s:g} s"
+            raise StaleError(text, "try again, or ask another node", str(version_of(record)) if record else None) from None
+        record = replica.store.record(key)
+        return entry_of(key, record) if record is not None else Entry(key, None, version)
+
+    def history(self, key: str) -> builtins.list[Edition]:
+        """The versions of the key that this node remembers, newest first, with who wrote them: see history.py. Honest as `get`."""
+        check_key(key)
+        record, history = self._honest.store.record(key), self._running.history
+        if not self.config.history_versions:
+            raise NotFoundError("this node keeps no history", "set history_versions to more than 0")
+        earlier = history.earlier(key)
+        # a certificate that was collected is still what is true
+        is_deleted = record is None and bool(earlier) and is_dead(earlier[-1])
+        entries = [entry_of(key, each) for each in [*earlier, *([record] if record is not None else [])]][::-1]
+        present = record is not None or is_deleted
+        return [Edition(each, history.writer(each.version.site), present and each is entries[0]) for each in entries]
+
     def get(self, key: str) -> bytes | None:
         """The value, None if there is none or it was deleted. Raises NotSettledError before the node has settled."""
         return self._honest.value(key)
@@ -384,6 +485,19 @@ class Node:
         with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_TIMEOUT_S):
                 await driver.departed.wait()
+
+    async def converge(self, timeout_s: float = CONVERGE_TIMEOUT_S) -> builtins.list[Comparison]:
+        """Ask all members how their data differs from this node's, sorted by pool and name: see runtime/convergence.py.
+
+        Who has not answered within `timeout_s` is told without an answer. On a gateway the other gateways of the WAN pool are asked too.
+        """
+        driver = self._running
+        answers, now = await driver.survey(timeout_s), read_clocks()
+        return [
+            _comparison(pool, candidate.peer, answers.get(candidate.peer), now)
+            for pool in driver.replica.pools
+            for candidate in pool.candidates()
+        ]
 
     def block(self, target: str) -> None:
         """Drop everything of a member, an IP address or a network from now on. Raises ConfigError for what is none of them."""
@@ -536,6 +650,20 @@ class Node:
 
 def _limits(config: Config) -> LinkLimits:
     return LinkLimits(frame_bytes_max=frame_bytes_max(config), source_links_per_s=config.source_links_per_s)
+
+
+def _comparison(pool: Pool, peer: Peer, told: Surveyed | None, now: Now) -> Comparison:
+    state, since_s = pool.membership.members[peer.name].state, pool.repair.unequal_since_s(peer.name)
+    unequal_s = None if since_s is None else now.monotonic_s - since_s
+    if told is None:
+        return Comparison(peer.name, peer.pool, state, None, None, None, unequal_s)
+    return Comparison(peer.name, peer.pool, state, told.root, told.keys, told.precision, unequal_s if told.keys else None)
+
+
+def _has_arrived(replica: Replica, key: str, version: Version) -> bool:
+    """Whether this version, or a newer one, is here, or was here and has been collected since."""
+    record = replica.store.record(key)
+    return version_of(record) >= version if record is not None else replica.deletes.has_collected(key, version)
 
 
 def _partition(watch: PartitionWatch, now: Now) -> dict[str, Any] | None:

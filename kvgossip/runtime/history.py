@@ -1,0 +1,91 @@
+"""History: earlier versions of keys, as this node has seen them. They live in memory, bounded, and are no part of the replicated data.
+
+Laws
+- The history of a key is what its merges on this node have replaced, and what was taken out of the store; so a key that was written once
+  costs nothing here. Two nodes may have seen different versions: of two writes that met somewhere else, this node saw the winner alone.
+- At most `versions_max` versions of a key are told, the present one among them, and at most `bytes_max` bytes are kept of all keys
+  together: the key that has not changed for longest loses its history first. `versions_max` 0 keeps and tells nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import NamedTuple
+
+from kvgossip.protocol.effect import Changed, Dropped, MemberChanged
+from kvgossip.protocol.entry import Entry
+
+SITES_MAX = 8192
+ENTRY_OVERHEAD_BYTES = 64
+
+
+class Edition(NamedTuple):
+    """One version of a key. `writer`: the member that wrote it, None where this node has never met it. `present`: nothing newer is here."""
+
+    entry: Entry
+    writer: str | None
+    present: bool
+
+
+class History:
+    def __init__(self, versions_max: int, bytes_max: int) -> None:
+        self._earlier_max, self._bytes_max = max(versions_max - 1, 0), bytes_max
+        self._earlier: OrderedDict[str, deque[bytes]] = OrderedDict()
+        self._writers: dict[int, str] = {}
+        self.bytes = 0
+
+    def changed(self, changed: Changed) -> None:
+        """A merge has replaced a record, if there was one."""
+        if changed.old_record is not None:
+            self._keep(changed.key, changed.old_record)
+
+    def dropped(self, dropped: Dropped) -> None:
+        """A record was taken out of the store."""
+        self._keep(dropped.key, dropped.record)
+
+    def _keep(self, key: str, record: bytes) -> None:
+        if not self._earlier_max:
+            return
+        records = self._earlier.get(key)
+        if records is None:
+            records = self._earlier[key] = deque()
+            self.bytes += len(key)
+        self._earlier.move_to_end(key)
+        records.append(record)
+        self.bytes += len(record) + ENTRY_OVERHEAD_BYTES
+        if len(records) > self._earlier_max:
+            self._drop(records)
+        while self.bytes > self._bytes_max:
+            self._forget_oldest()
+
+    def _drop(self, records: deque[bytes]) -> None:
+        self.bytes -= len(records.popleft()) + ENTRY_OVERHEAD_BYTES
+
+    def _forget_oldest(self) -> None:
+        key = next(iter(self._earlier))
+        records = self._earlier[key]
+        self._drop(records)
+        if not records:
+            del self._earlier[key]
+            self.bytes -= len(key)
+
+    def earlier(self, key: str) -> list[bytes]:
+        """The records before the present one, oldest first."""
+        return list(self._earlier.get(key, ()))
+
+    # -- who wrote it --------------------------------------------------------------------------------------------------
+
+    def met(self, changed: MemberChanged) -> None:
+        """Remember which name a site belongs to: also after the member has gone."""
+        if changed.new is not None:
+            self.name_site(changed.new.site, changed.new.name)
+
+    def name_site(self, site: int, name: str) -> None:
+        self._writers.pop(site, None)
+        self._writers[site] = name
+        if len(self._writers) > SITES_MAX:
+            del self._writers[next(iter(self._writers))]
+
+    def writer(self, site: int) -> str | None:
+        """The name of the member whose life this was; None where this node has never met it."""
+        return self._writers.get(site)
