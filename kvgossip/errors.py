@@ -31,6 +31,10 @@ class ValueTooLargeError(LocalError):
     """The value is longer than `value_bytes_max`."""
 
 
+class BadBatchError(LocalError):
+    """The batch is empty, has too many writes, or writes a key twice."""
+
+
 class NotSettledError(LocalError):
     """The node has not caught up with the cluster yet, so an answer would be a guess (protocol.md section 8)."""
 

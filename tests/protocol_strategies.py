@@ -59,8 +59,8 @@ def _of_field(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
             return st.booleans()
         case msgspec.inspect.EnumType(cls=cls):
             return st.sampled_from(cls)
-        case msgspec.inspect.VarTupleType(item_type=item):
-            return st.lists(_of_field(item), max_size=4).map(tuple)
+        case msgspec.inspect.VarTupleType(item_type=item, min_length=low):
+            return st.lists(_of_field(item), min_size=low or 0, max_size=4).map(tuple)
         case msgspec.inspect.StructType(cls=cls):
             return of_kind(cls)
         case msgspec.inspect.TupleType(item_types=items):

@@ -28,6 +28,7 @@ import pytest
 
 from kvgossip.config import Config
 from kvgossip.protocol import message as wire_message
+from kvgossip.protocol.bundle import Writing
 from kvgossip.protocol.diagnosis import diagnose
 from kvgossip.protocol.effect import (
     Changed,
@@ -97,6 +98,7 @@ WORDS: dict[type, Callable[..., str]] = {
     ),
     wire_message.Entries: lambda told: f"Entries {of_pairs(told.entries)}, {len(told.wanted) // 8} wanted",
     wire_message.Enquire: lambda told: f"Enquire {told.key}",
+    wire_message.Bundle: lambda told: f"Bundle {of_pairs(told.entries)}",
     wire_message.Measure: lambda told: f"Measure by {len(told.symbols) // 12} symbols",
     wire_message.Measured: lambda told: f"Measured {told.keys}",
     wire_message.Examine: lambda told: f"Examine {' '.join(told.subjects)}".rstrip(),
@@ -227,6 +229,10 @@ class Stage:
     def survey(self, name: str) -> None:
         replica, now = self.net.replicas[name], self.net.now(name)
         self.net.perform(name, replica.survey(0, now))
+
+    def batch(self, name: str, value: str, *keys: str) -> None:
+        written = b"v" * int(value) if value.isdigit() else value.encode()
+        self.net.perform(name, self.net.replicas[name].batch([Writing(key, written) for key in keys], self.net.now(name)))
 
     def delete(self, name: str, key: str) -> None:
         self.net.delete(name, key)

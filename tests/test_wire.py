@@ -16,6 +16,7 @@ from kvgossip.protocol.member import Member, MemberState, Standing
 from kvgossip.protocol.message import (
     Ack,
     Bodies,
+    Bundle,
     Busy,
     Compare,
     Conclude,
@@ -209,6 +210,7 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     (Want(9, 4, b"\x01"), "18 00000006 930904c40101"),
     (Pull("a"), "19 00000003 91a161"),
     (Busy(7), "1a 00000002 9107"),
+    (Bundle((("k", b"\x10"), ("l", b"\x11"))), "54 0000000e 919292a16bc4011092a16cc40111"),
     (Enquire(5, "k", 1, 2, 70_000, "a"), "50 0000000d 9605a16b0102ce00011170 a161"),
     (Confirm(5, "b", 3), "51 00000005 9305a16203"),
     (Measure(5, "a", 9, b"\x01", b"\x02"), "52 0000000b 9505a16109c40101c40102"),

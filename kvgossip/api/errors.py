@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kvgossip.errors import (
+    BadBatchError,
     BadKeyError,
     CannotMeetError,
     ConfigError,
@@ -36,6 +37,7 @@ class RequestError(LocalError):
 
 # The first class that fits decides.
 _STATUSES: tuple[tuple[type[KVGossipError], int], ...] = (
+    (BadBatchError, 400),
     (BadKeyError, 400),
     (ValueTooLargeError, 413),
     (NotSettledError, 503),

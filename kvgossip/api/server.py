@@ -19,6 +19,8 @@ from kvgossip.api.answer import Answer, Answers
 from kvgossip.api.backup import BODIES as BACKUP_BODIES
 from kvgossip.api.backup import PATHS as BACKUP_PATHS
 from kvgossip.api.backup import BackupRoutes
+from kvgossip.api.batch import PATHS as BATCH_PATHS
+from kvgossip.api.batch import BatchBody, BatchRoutes
 from kvgossip.api.cluster import BODIES, ClusterRoutes
 from kvgossip.api.cluster import PATHS as CLUSTER_PATHS
 from kvgossip.api.connections import Connections
@@ -52,7 +54,8 @@ PATHS: Paths = {
     "/openapi.json": {"get": operation("This description.", {"type": "object"})},
     "/metrics": {"get": operation("Everything that can be counted, for Prometheus.", {"type": "string"}, content_type="text/plain")},
 }
-DESCRIPTION = document((KEY_PATHS, WAITING_PATHS, WATCH_PATHS, CLUSTER_PATHS, BACKUP_PATHS, CONSUL_PATHS, PATHS), (*BODIES, *BACKUP_BODIES))
+_FAMILIES = (KEY_PATHS, BATCH_PATHS, WAITING_PATHS, WATCH_PATHS, CLUSTER_PATHS, BACKUP_PATHS, CONSUL_PATHS, PATHS)
+DESCRIPTION = document(_FAMILIES, (*BODIES, *BACKUP_BODIES, BatchBody))
 
 Handler = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
 """The second argument is the encoded key for /kv/{key}, the query for all others."""
@@ -100,6 +103,7 @@ class ApiServer:
         self._paths = {
             "/openapi.json": _methods(GET=self._describe),
             "/kv": _methods(GET=keys.list),
+            "/batch": _methods(POST=BatchRoutes(node, self._answers).batch),
             "/watch": _methods(GET=self._watching.watch),
             "/converge": _methods(GET=cluster.converge),
             "/members": _methods(GET=cluster.members),

@@ -7,6 +7,7 @@ All of them are MessagePack arrays: a trailing field that this version does not 
     join                A ==Join, Member...==> B ==JoinReply, Member...==> A
     rumors              A --Gossip, Rumor|Notice...--> B --Feedback|Busy--> A
                         A --Pull--> B --Gossip, Rumor|Notice...--> A               where the policy pulls
+                        A --Gossip, Bundle|Notice--> B ==Fetch==> A ==Bundle==> B  batches: all of it at once, or nothing
     waits               A --Enquire--> B --Confirm--> A                            where the feedback to a rumor is missing
     surveys             A ==Measure==> B ==Measured==> A                           by how much B differs
                         B ==Fetch==> A ==Bodies==> B                               bodies too large for a datagram
@@ -32,6 +33,7 @@ from msgspec import Meta
 
 from kvgossip.protocol.member import Count, Host, Member, Name, Port, Standing
 
+BUNDLE_ENTRIES_MAX = 256
 Key = Annotated[str, Meta(min_length=1, max_length=1024)]
 Pair = tuple[Key, bytes]
 Levels = Annotated[int, Meta(ge=1, le=4)]
@@ -160,6 +162,16 @@ class Notice(Message, frozen=True):
     timestamp: Count
     site: Count
     size: Count
+
+
+class Bundle(Message, frozen=True):
+    """The entries of a batch, as their records: news in a packet of rumors, or, over a link, what was fetched after a Notice (bundle.py).
+
+    That Notice has a key that begins with a slash, as no entry has.
+    """
+
+    kind = 84
+    entries: Annotated[tuple[Pair, ...], Meta(min_length=1, max_length=BUNDLE_ENTRIES_MAX)]
 
 
 class Feedback(Message, frozen=True):

@@ -7,11 +7,12 @@ from typing import Protocol
 
 from kvgossip.config import Address
 from kvgossip.protocol.blocking import Blocks
+from kvgossip.protocol.bundle import Bundles
 from kvgossip.protocol.deletes import Deletes
 from kvgossip.protocol.effect import Now
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Standing
-from kvgossip.protocol.message import KeyringOrder, KeyringReport, Measured
+from kvgossip.protocol.message import KeyringOrder, KeyringReport, Measured, Pair
 from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.store import Store
 from kvgossip.protocol.waits import Waits
@@ -39,6 +40,7 @@ class Data(Protocol):
 
     store: Store
     blocks: Blocks
+    bundles: Bundles
     waits: Waits
     keyring: Keyring | None
     """None: frames are not sealed."""
@@ -54,6 +56,9 @@ class Data(Protocol):
 
     def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat) -> Outcome:
         """Offer a record that a peer sent. `heat`: how to spread it further if it is news."""
+
+    def merge_bundle(self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, heat: Heat) -> Outcome:
+        """Offer a batch that a peer sent, all of it at once."""
 
     def showed(self, peer: str, key: str, version: bytes) -> None:
         """This peer has shown that it holds this version of the key (waits.py)."""

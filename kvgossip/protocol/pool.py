@@ -29,6 +29,7 @@ from kvgossip.protocol.membership import Membership
 from kvgossip.protocol.message import (
     Ack,
     Bodies,
+    Bundle,
     Busy,
     Compare,
     Conclude,
@@ -135,6 +136,7 @@ class Pool:
             Pull: lambda told, source, now: self.spreading.on_pull(told, source),
             Fetch: lambda told, source, now: self.spreading.on_fetch(told, source),
             Bodies: self.spreading.on_bodies,
+            Bundle: self.spreading.on_bundle,
             KeyringOrder: data.keyring_heard,
             KeyringReport: data.keyring_heard,
             Measure: self._on_measure,
@@ -217,7 +219,7 @@ class Pool:
 
     def _handle(self, messages: list[Message | Member], whole: bool, source: Address, now: Now, reliable: bool) -> None:
         gossip: Gossip | None = None
-        rumors: list[Rumor | Notice] = []
+        rumors: list[Rumor | Notice | Bundle] = []
         questions = 0
         for place, told in enumerate(messages):
             if isinstance(told, QUESTIONS):
@@ -226,7 +228,7 @@ class Pool:
                 if questions > 1 or (not reliable and isinstance(told, LINK_QUESTIONS)):
                     self.counters["units_dropped.unexpected_question"] += 1
                     continue
-            if isinstance(told, (Rumor, Notice)):
+            if isinstance(told, (Rumor, Notice)) or (isinstance(told, Bundle) and gossip is not None):
                 rumors.append(told)
             elif isinstance(told, Gossip):
                 gossip = told

@@ -1,7 +1,7 @@
 """Replica: one copy of the data and its pools, as one machine. Bytes, requests and the time go in, effects come out.
 
 Laws
-- A local write and a heard rumor are the same event: both end in `_take`, which merges, emits Changed and heats the rumor.
+- A local write and a heard rumor are the same event: both end in `_is_news`, which merges and emits Changed, and heat the rumor.
 - Every input returns the effects it asks for, in order; questions change nothing; no input raises on what a peer sent.
 - A write on a replica that has seen version v has a greater version than v.
 - What was deleted, and collected since, does not come back (deletes.py).
@@ -38,9 +38,9 @@ from kvgossip.errors import (
     NotFoundError,
     RemoteError,
     StillAliveError,
-    ValueTooLargeError,
 )
 from kvgossip.protocol.blocking import Blocks
+from kvgossip.protocol.bundle import Bundles, Writing, check_batch, check_write
 from kvgossip.protocol.clocks import PeerClocks
 from kvgossip.protocol.deletes import Deletes
 from kvgossip.protocol.digest import DigestTree
@@ -49,7 +49,6 @@ from kvgossip.protocol.entry import (
     HEAD_BYTES,
     Entry,
     Version,
-    check_content_type,
     check_flags,
     check_key,
     check_record,
@@ -121,6 +120,7 @@ class Replica:
         self.news_s = now.monotonic_s
         self.counters: Counter[str] = Counter()
         self._effects: list[Effect] = []
+        self.bundles = Bundles()
         self.surveys = Surveys(self._effects, rng)
         self.waits = Waits(self._effects, rng, self._enquire, self._state_of)
         self._departs_s: float | None = None
@@ -190,11 +190,8 @@ class Replica:
 
         Raises BadKeyError, ValueTooLargeError, ClockAheadError, or LocalError for bad other arguments; then nothing has changed.
         """
-        check_key(key)
-        check_content_type(content_type)
+        check_write(key, value, content_type, self.config)
         check_flags(flags)
-        if len(value) > self.config.value_bytes_max:
-            raise ValueTooLargeError(f"the value has {len(value)} bytes", f"value_bytes_max is {self.config.value_bytes_max}")
         if ttl_s is not None and not TTL_S_MIN <= ttl_s <= TTL_S_MAX:
             raise LocalError(f"a value cannot expire after {ttl_s} s", f"use {TTL_S_MIN} to {TTL_S_MAX} seconds")
         return self._write(key, value, now, content_type, ttl_s, flags)
@@ -202,8 +199,26 @@ class Replica:
     def delete(self, key: str, now: Now) -> list[Effect]:
         """Write a death certificate; the first effect is its Changed. Without a live entry nothing happens and nothing is returned."""
         check_key(key)
+        return self._write(key, None, now) if self._is_live(key) else []
+
+    def batch(self, writes: Sequence[Writing], now: Now) -> list[Effect]:
+        """Write them all, as one (see bundle.py). Their Changed are the first effects, in order; a delete of nothing has none.
+
+        Raises as `put`, and BadBatchError; then nothing has changed.
+        """
+        check_batch(writes, self.config)
+        self._check_may_write(now)
+        made = [each for each in writes if each.value is not None or self._is_live(each.key)]
+        pairs = tuple((each.key, make_record(self._next_version(now), each.value, each.content_type)) for each in made)
+        if len(pairs) == 1:
+            self._take(*pairs[0], now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
+        elif pairs:
+            self._take_bundle(pairs, pairs, now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
+        return self._drain()
+
+    def _is_live(self, key: str) -> bool:
         record = self.store.record(key)
-        return [] if record is None or self.store.is_spent(key, record) else self._write(key, None, now)
+        return record is not None and not self.store.is_spent(key, record)
 
     def restore(self, entries: Iterable[tuple[str, bytes]], now: Now, *, as_new: bool = False) -> tuple[list[Effect], list[Outcome]]:
         """Merge entries of a backup, with the versions that they have there; what became of each.
@@ -221,7 +236,7 @@ class Replica:
     def _write_anew(self, key: str, record: bytes, now: Now) -> Outcome:
         if is_dead(record):
             return Outcome.KNOWN
-        fresh = with_version(record, Version(self.hlc.tick(now.wall_ms), self.site))
+        fresh = with_version(record, self._next_version(now))
         self._take(key, fresh, now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
         return Outcome.NEWS
 
@@ -231,11 +246,14 @@ class Replica:
         if self._is_ahead(now):
             raise ClockAheadError(self._ahead_text(now), "set its clock right, by NTP for example, or write to another node")
 
+    def _next_version(self, now: Now) -> Version:
+        return Version(self.hlc.tick(now.wall_ms), self.site)
+
     def _write(
         self, key: str, value: bytes | None, now: Now, content_type: str | None = None, ttl_s: float | None = None, flags: int = 0
     ) -> list[Effect]:
         self._check_may_write(now)
-        version = Version(self.hlc.tick(now.wall_ms), self.site)
+        version = self._next_version(now)
         expires_ms = None if ttl_s is None else milliseconds_of(version.timestamp) + int(ttl_s * 1000)
         record = make_record(version, value, content_type, expires_ms, flags)
         self._take(key, record, now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
@@ -243,15 +261,7 @@ class Replica:
 
     def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat, pool: PoolKind = PoolKind.LAN) -> Outcome:
         """Offer what a peer of this pool sent. What cannot be accepted is counted by reason and costs nothing else (lesson 8)."""
-        try:
-            check_key(key)
-            check_record(record)
-            self.hlc.observe(timestamp_in(record), now.wall_ms)
-        except RemoteError as fault:
-            self.counters[f"entries_refused.{fault.reason}"] += 1
-            return Outcome.REFUSED
-        except BadKeyError:
-            self.counters["entries_refused.bad_key"] += 1
+        if not self._accepts(key, record, now):
             return Outcome.REFUSED
         if self.waits:
             self.waits.showed(Peer(pool, heard_from), key, record[1:HEAD_BYTES])
@@ -263,8 +273,69 @@ class Replica:
         self.deletes.known(key, record)
         return Outcome.KNOWN
 
+    def merge_bundle(
+        self, entries: tuple[tuple[str, bytes], ...], now: Now, *, heard_from: str, heat: Heat, pool: PoolKind = PoolKind.LAN
+    ) -> Outcome:
+        """Offer a batch that a peer of this pool sent: all of it is merged now, or, where a part cannot be accepted, nothing."""
+        if not all(self._accepts(key, record, now) for key, record in entries):
+            return Outcome.REFUSED
+        offered: list[tuple[str, bytes]] = []
+        for key, record in entries:
+            if self.waits:
+                self.waits.showed(Peer(pool, heard_from), key, record[1:HEAD_BYTES])
+            if not self.deletes.refuses(key, record):
+                offered.append((key, record))
+        return Outcome.NEWS if self._take_bundle(entries, offered, now, heard_from=heard_from, heat=heat, pool=pool) else Outcome.KNOWN
+
+    def _accepts(self, key: str, record: bytes, now: Now) -> bool:
+        """Whether it may be merged; if so, the clock has taken over its time."""
+        try:
+            check_key(key)
+            check_record(record)
+            self.hlc.observe(timestamp_in(record), now.wall_ms)
+        except RemoteError as fault:
+            self.counters[f"entries_refused.{fault.reason}"] += 1
+            return False
+        except BadKeyError:
+            self.counters["entries_refused.bad_key"] += 1
+            return False
+        return True
+
     def _take(self, key: str, record: bytes, now: Now, *, heard_from: str | None, heat: Heat, pool: PoolKind) -> bool:
-        """Merge; if it is news, say so and spread it. Every entry that this replica ever holds came through here."""
+        """Merge; if it is news, say so and spread it."""
+        if not self._is_news(key, record, now):
+            return False
+        for each in self.pools:
+            if each.kind is not pool:
+                self._heat_elsewhere(each, key, record, heard_from, heat)
+            elif heat is not Heat.NOT:
+                each.spreading.heat(key, record, heard_from, at_once=heat is Heat.AT_ONCE)
+        return True
+
+    def _take_bundle(
+        self,
+        entries: tuple[tuple[str, bytes], ...],
+        offered: Iterable[tuple[str, bytes]],
+        now: Now,
+        *,
+        heard_from: str | None,
+        heat: Heat,
+        pool: PoolKind,
+    ) -> bool:
+        """Merge those of the entries that are offered; if any of it is news, spread the whole. What was collected since is superseded."""
+        news = False
+        for key, record in offered:
+            if self._is_news(key, record, now):
+                news = True
+            else:
+                self.deletes.known(key, record)
+        for each in self.pools if news else ():
+            speaker = heard_from if each.kind is pool else self._speaker_elsewhere(each, heard_from)
+            each.spreading.heat_bundle(entries, speaker, at_once=each.kind is not pool or heat is Heat.AT_ONCE)
+        return news
+
+    def _is_news(self, key: str, record: bytes, now: Now) -> bool:
+        """Merge; if it is news, say so. Every entry that this replica ever holds came through here."""
         news = self.store.merge(key, record)
         if news is None:
             return False
@@ -274,18 +345,16 @@ class Replica:
         for each in self.pools:
             if each.enquiries:
                 each.enquiries.merged(key, record, now)
-            if each.kind is not pool:
-                self._heat_elsewhere(each, key, record, heard_from, heat)
-            elif heat is not Heat.NOT:
-                each.spreading.heat(key, record, heard_from, at_once=heat is Heat.AT_ONCE)
         return True
 
     def _heat_elsewhere(self, other: Pool, key: str, record: bytes, heard_from: str | None, heat: Heat) -> None:
         """What is news in one pool is news in this other one."""
         if heat is not Heat.NOT or (self.settled and len(other.spreading.rumors) < REKINDLED_MAX):
-            # who told it needs not hear it, but names are those of one pool: another node may have this one there
-            speaker = heard_from if heard_from is None or other.knows_as_neighbour(heard_from) else ""
-            other.spreading.heat(key, record, speaker, at_once=True)
+            other.spreading.heat(key, record, self._speaker_elsewhere(other, heard_from), at_once=True)
+
+    def _speaker_elsewhere(self, other: Pool, heard_from: str | None) -> str | None:
+        """Who told it needs not hear it, but names are those of one pool: another node may have this one there."""
+        return heard_from if heard_from is None or other.knows_as_neighbour(heard_from) else ""
 
     # -- waits -------------------------------------------------------------------------------------------------------
 

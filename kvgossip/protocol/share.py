@@ -6,11 +6,12 @@ from typing import Protocol
 
 from kvgossip.config import Address
 from kvgossip.protocol.blocking import Blocks
+from kvgossip.protocol.bundle import Bundles
 from kvgossip.protocol.deletes import Deletes
 from kvgossip.protocol.effect import Now, Peer, PoolKind
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Standing
-from kvgossip.protocol.message import KeyringOrder, KeyringReport, Measured
+from kvgossip.protocol.message import KeyringOrder, KeyringReport, Measured, Pair
 from kvgossip.protocol.outcome import Heat, Outcome
 from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.store import Store
@@ -23,6 +24,7 @@ class Owner(Protocol):
 
     store: Store
     blocks: Blocks
+    bundles: Bundles
     waits: Waits
     surveys: Surveys
     keyring: Keyring | None
@@ -34,6 +36,8 @@ class Owner(Protocol):
     def standing(self) -> Standing: ...
 
     def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat, pool: PoolKind) -> Outcome: ...
+
+    def merge_bundle(self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, heat: Heat, pool: PoolKind) -> Outcome: ...
 
     def saw_clock(self, peer: str, wall_ms: int, now: Now) -> None: ...
 
@@ -47,10 +51,11 @@ class Owner(Protocol):
 class Share:
     """Data (see outcome.py) of one pool."""
 
-    __slots__ = ("_owner", "_pool", "blocks", "deletes", "identity", "keyring", "store", "waits")
+    __slots__ = ("_owner", "_pool", "blocks", "bundles", "deletes", "identity", "keyring", "store", "waits")
 
     def __init__(self, owner: Owner, pool: PoolKind) -> None:
-        self.store, self.blocks, self.deletes, self.waits = owner.store, owner.blocks, owner.deletes, owner.waits
+        self.store, self.blocks, self.deletes = owner.store, owner.blocks, owner.deletes
+        self.bundles, self.waits = owner.bundles, owner.waits
         self.keyring, self.identity = owner.keyring, owner.identity
         self._owner, self._pool = owner, pool
 
@@ -76,6 +81,9 @@ class Share:
 
     def keyring_heard(self, told: KeyringOrder | KeyringReport, source: Address, now: Now) -> None:
         self._owner.keyring_heard(told, source, now, self._pool)
+
+    def merge_bundle(self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, heat: Heat) -> Outcome:
+        return self._owner.merge_bundle(entries, now, heard_from=heard_from, heat=heat, pool=self._pool)
 
     def showed(self, peer: str, key: str, version: bytes) -> None:
         self.waits.showed(Peer(self._pool, peer), key, version)

@@ -19,12 +19,13 @@ from typing import NamedTuple
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.answering import batches
+from kvgossip.protocol.bundle import is_bundle_key, key_of
 from kvgossip.protocol.effect import Now
 from kvgossip.protocol.entry import HEAD_BYTES, Version, version_of
 from kvgossip.protocol.link import Link
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.membership import Membership
-from kvgossip.protocol.message import Bodies, Busy, Feedback, Fetch, Gossip, Notice, Pull, Rumor
+from kvgossip.protocol.message import Bodies, Bundle, Busy, Feedback, Fetch, Gossip, Notice, Pair, Pull, Rumor
 from kvgossip.protocol.outcome import Data, Heat, Outcome
 from kvgossip.protocol.policy import Mode, RumorPolicy
 from kvgossip.protocol.rumor import HotRumor, Rumors, bit_of, bitmap
@@ -78,9 +79,24 @@ class Spreading:
             unit = self._rumor(key, record)
             version, notice = record[1:HEAD_BYTES], unit is None
             self.rumors.heat(key, unit or self._notice(key, record), heard_from, at_once=at_once, is_notice=notice, version=version)
-            if not at_once and self._next_round_s < self._data.news_s:
-                # no round is waiting: give the direct packets their time
-                self._next_round_s = self._data.news_s + self._config.gossip_interval_s
+            self._await_direct(at_once)
+
+    def _await_direct(self, at_once: bool) -> None:
+        if not at_once and self._next_round_s < self._data.news_s:
+            # no round is waiting: give the direct packets their time
+            self._next_round_s = self._data.news_s + self._config.gossip_interval_s
+
+    def heat_bundle(self, entries: tuple[Pair, ...], heard_from: str | None, *, at_once: bool) -> None:
+        """Spread this batch as one rumor."""
+        if self._membership.peers and self.rumors.policy.k:
+            key, version = key_of(entries), version_of(entries[0][1])
+            unit: bytes | None = encode(Bundle(entries)) if sum(len(record) for _, record in entries) < self._unit_bytes_max else None
+            if unit is None or len(unit) > self._unit_bytes_max:
+                self._data.bundles.keep(entries)
+                unit = encode(Notice(key, *version, sum(len(record) for _, record in entries)))
+            is_notice = key in self._data.bundles
+            self.rumors.heat(key, unit, heard_from, at_once=at_once, is_notice=is_notice, version=entries[0][1][1:HEAD_BYTES])
+            self._await_direct(at_once)
 
     def _rumor(self, key: str, record: bytes) -> bytes | None:
         """The entry itself, if it fits into a datagram."""
@@ -167,7 +183,7 @@ class Spreading:
 
     # -- passive side ------------------------------------------------------------------------------------------------
 
-    def heard(self, gossip: Gossip, told: Sequence[Rumor | Notice], whole: bool, source: Address, now: Now) -> None:
+    def heard(self, gossip: Gossip, told: Sequence[Rumor | Notice | Bundle], whole: bool, source: Address, now: Now) -> None:
         """A packet of rumors. Unless it was `whole`, places cannot be counted, so it is merged but not answered."""
         if now.monotonic_s >= self._window_ends_s:
             self._accepted, self._window_ends_s = 0, now.monotonic_s + self._config.gossip_interval_s
@@ -184,8 +200,12 @@ class Spreading:
                 outcome = self._data.merge(rumor.key, rumor.record, now, heard_from=gossip.sender, heat=heat)
                 known.append(outcome is not Outcome.NEWS)
                 collected.append(outcome is Outcome.COLLECTED)
+            elif isinstance(rumor, Bundle):
+                outcome = self._data.merge_bundle(rumor.entries, now, heard_from=gossip.sender, heat=heat)
+                known.append(outcome is not Outcome.NEWS)
+                collected.append(False)
             else:
-                collected.append(self._data.deletes.has_collected(rumor.key, Version(rumor.timestamp, rumor.site)))
+                collected.append(not is_bundle_key(rumor.key) and self._has_collected(rumor))
                 known.append(collected[-1] or self._has(rumor))
                 if not known[-1]:
                     lacking.append(rumor)
@@ -195,8 +215,13 @@ class Spreading:
         holder = self._membership.members.get(gossip.sender)
         self._fetch(lacking, source if holder is None else holder.address, now)
 
+    def _has_collected(self, notice: Notice) -> bool:
+        return self._data.deletes.has_collected(notice.key, Version(notice.timestamp, notice.site))
+
     def _has(self, notice: Notice) -> bool:
         """Whether the body is not worth fetching: it is here, or was refused when it came."""
+        if is_bundle_key(notice.key):
+            return notice.key in self._data.bundles
         record = self._data.store.record(notice.key)
         version, refused = (notice.timestamp, notice.site), self._refused.get(notice.key)
         return (record is not None and version_of(record) >= version) or (refused is not None and version_of(refused) == version)
@@ -256,6 +281,10 @@ class Spreading:
 
     def on_fetch(self, asked: Fetch, source: Address) -> None:
         store = self._data.store
+        for key in dict.fromkeys(asked.keys):
+            entries = self._data.bundles.get(key)
+            if entries is not None:
+                self._link.send(Bundle(entries), source, reliable=True)
         pairs = [(key, record) for key in dict.fromkeys(asked.keys) if (record := store.record(key)) is not None]
         sent = 0
         for batch in batches(pairs, self._config.message_bytes_max):
@@ -271,6 +300,13 @@ class Spreading:
                 self._refused[key] = record[:HEAD_BYTES]
                 if len(self._refused) > REFUSED_MAX:
                     del self._refused[next(iter(self._refused))]
+
+    def on_bundle(self, bundle: Bundle, source: Address, now: Now) -> None:
+        """What was fetched; who sends one unasked is welcome, too."""
+        self._fetched(key_of(bundle.entries))
+        # also where nothing of it is news, or it would be noticed and fetched again
+        self._data.bundles.keep(bundle.entries)
+        self._data.merge_bundle(bundle.entries, now, heard_from=self._membership.name_at(source), heat=Heat.AT_ONCE)
 
     def unreachable(self, address: Address) -> None:
         """Bodies that were asked for there may be asked for elsewhere."""

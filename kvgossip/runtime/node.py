@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvgossip.config import Address, Config, parse_address, wan_config
 from kvgossip.errors import ConfigError, KeyringError, LocalError, NotFoundError, NotSettledError, OverloadedError, StaleError, StorageError
+from kvgossip.protocol.bundle import Writing
 from kvgossip.protocol.effect import Changed, Effect, Now, Peer, PoolKind, Surveyed
 from kvgossip.protocol.entry import Entry, Version, check_key, entry_of, is_dead, version_of
 from kvgossip.protocol.identity import Identity
@@ -67,6 +68,13 @@ class Written(NamedTuple):
     """A write that was done: its record (see protocol/entry.py), and when it is on the disk. None: there is nothing to wait for."""
 
     record: bytes
+    durable: asyncio.Future[None] | None
+
+
+class Batch(NamedTuple):
+    """A batch that was written: the records by key, without those of deletes of nothing; `durable` as in Written."""
+
+    records: Mapping[str, bytes]
     durable: asyncio.Future[None] | None
 
 
@@ -247,6 +255,28 @@ class Node:
         driver.check_load(now)
         effects = driver.replica.delete(key, now)
         return _written(driver, effects, now) if effects else None
+
+    async def batch(self, writes: Sequence[Writing]) -> builtins.list[Entry | None]:
+        """Make these writes as one: with consecutive versions, in one commit, and every node that hears of them shows all or none.
+
+        Returns the entries in their order, None for a delete of nothing. At most 256 writes and `message_bytes_max` bytes, each key
+        once. Durable, and raises, as `put`, and BadBatchError: then nothing was written.
+        """
+        await self._admission()
+        batch = self.begin_batch(writes)
+        if batch.durable is not None:
+            await batch.durable
+        records = [batch.records.get(each.key) for each in writes]
+        return [None if record is None else entry_of(each.key, record) for each, record in zip(writes, records, strict=True)]
+
+    def begin_batch(self, writes: Sequence[Writing]) -> Batch:
+        """What `batch` does, without waiting for anything. Raises as `begin_put` and `batch`."""
+        driver, now = self._running, read_clocks()
+        driver.check_load(now)
+        effects = driver.replica.batch(writes, now)
+        driver.do(effects, now)
+        records = {effect.key: effect.new_record for effect in effects if isinstance(effect, Changed)}
+        return Batch(records, driver.commits.durable() if records and driver.commits is not None else None)
 
     @property
     def overload(self) -> str | None:

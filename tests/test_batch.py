@@ -1,0 +1,101 @@
+"""POST /batch and Node.batch: on real nodes, over HTTP and embedded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from kvgossip import Node
+from kvgossip.errors import BadBatchError
+from kvgossip.protocol.bundle import Writing
+from tests.http_serving import Served, serving
+from tests.test_node import cluster, configured, until
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    async with serving() as start:
+        yield await start()
+
+
+def body(*operations: dict[str, Any]) -> bytes:
+    return json.dumps({"operations": operations}).encode()
+
+
+async def test_puts_deletes_and_gets_happen_together(served: Served) -> None:
+    await served.node.put("old", b"\xff", content_type="image/x")
+    reply = await served.call(
+        "POST",
+        "/batch",
+        body(
+            {"put": "a", "value": "ç"},
+            {"put": "b", "base64": "AP8=", "content_type": "x/y"},
+            {"delete": "old"},
+            {"delete": "nothing"},
+            {"get": "old"},
+            {"get": "a"},
+        ),
+    )
+    assert reply.status == 200
+    a, b, old, nothing, got, absent = reply.json["results"]
+    assert (a["put"], b["put"], old["delete"], nothing) == ("a", "b", "old", {"delete": "nothing", "version": None})
+    stamps = [int(each["version"].partition("-")[0], 16) for each in (a, b, old)]
+    assert stamps == [stamps[0], stamps[0] + 1, stamps[0] + 2]
+    assert (got["base64"], got["content_type"]) == ("/w==", "image/x")
+    assert absent == {"get": "a", "version": None}
+    assert (served.node.get("a"), served.node.get("b"), served.node.get("old")) == ("ç".encode(), b"\x00\xff", None)
+    read = (await served.call("POST", "/batch", body({"get": "a"}))).json["results"]
+    assert read == [{"get": "a", "version": a["version"], "value": "ç"}]
+
+
+@pytest.mark.parametrize(
+    ("operations", "status"),
+    [
+        ([], 400),
+        ([{"put": "x", "value": "1"}, {}], 400),
+        ([{"put": "x", "value": "1"}, {"put": "y"}], 400),
+        ([{"put": "x", "value": "1"}, {"put": "y", "value": "1", "base64": "AA=="}], 400),
+        ([{"put": "x", "value": "1"}, {"put": "y", "base64": "?"}], 400),
+        ([{"put": "x", "value": "1"}, {"put": "y", "value": 1}], 400),
+        ([{"put": "x", "value": "1"}, {"delete": "y", "value": "1"}], 400),
+        ([{"put": "x", "value": "1"}, {"put": "y", "value": "1", "ttl": 1}], 400),
+        ([{"put": "x", "value": "1"}, {"put": "y", "delete": "y", "value": "1"}], 400),
+        ([{"put": "x", "value": "1"}, {"put": "../y", "value": "1"}], 400),
+        ([{"put": "x", "value": "1"}, {"get": ""}], 400),
+        ([{"put": "x", "value": "1"}, {"put": "y", "value": "1", "content_type": "\n"}], 400),
+        ([{"put": "x", "value": "1"}, {"delete": "x"}], 400),
+        ([{"put": "x", "value": "1"}, {"put": "y", "value": "v" * 3000}], 413),
+        ([{"put": f"x{number}", "value": "1"} for number in range(300)], 400),
+    ],
+)
+async def test_a_part_that_does_not_fit_refuses_the_whole(served: Served, operations: list[Any], status: int) -> None:
+    reply = await served.call("POST", "/batch", body(*operations))
+    assert reply.status == status, reply.body
+    assert reply.json["hint"]
+    assert served.node.list() == []
+
+
+async def test_a_batch_is_no_request_of_a_foreign_page(served: Served) -> None:
+    reply = await served.call("POST", "/batch", body({"put": "a", "value": "1"}), Origin="https://evil.example")
+    assert reply.status == 403
+    assert served.node.list() == []
+
+
+async def test_a_batch_is_durable_and_reaches_the_others_as_one(tmp_path: Any) -> None:
+    async with cluster(2) as nodes:
+        async with Node(configured("disk", nodes[0], data_dir=str(tmp_path))) as node:
+            await node.wait_settled(30)
+            changes = nodes[1].watch("k")
+            entries = await node.batch([Writing(f"k{number}", b"v" * 100) for number in range(50)])
+            assert all(entry is not None for entry in entries)
+            seen = [(await anext(changes)).key for _ in range(50)]
+            assert seen == [f"k{number}" for number in range(50)]
+            with pytest.raises(BadBatchError):
+                await node.batch([])
+            await changes.aclose()
+        async with Node(configured("disk", nodes[0], data_dir=str(tmp_path))) as again:
+            assert len(again.list("k")) == 50
+            await until(lambda: len(nodes[0].list("k")) == 50)
