@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import random
@@ -598,3 +599,28 @@ def test_every_public_name_is_there() -> None:
 def test_the_version_is_that_of_the_project_file() -> None:
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
     assert kvgossip.__version__ == project["project"]["version"]
+
+
+# -- values that expire ------------------------------------------------------------------------------------------------
+
+
+async def test_a_value_with_a_time_to_live_is_gone_when_that_is_over(served: Served) -> None:
+    assert (await served.call("PUT", "/kv/brief?ttl=300ms", b"v")).status == 200
+    assert (await served.call("PUT", "/kv/told", b"v", kv_ttl="1h")).status == 200
+    entry = served.node.entry("told")
+    assert entry is not None
+    assert entry.expires_ms is not None
+    assert 3_590_000 < entry.expires_ms - (entry.version.timestamp >> 16) <= 3_600_000
+    async with asyncio.timeout(30), served.node.watch("brief") as changes:
+        # it may be gone already
+        while (await served.call("GET", "/kv/brief")).status == 200:
+            assert (await anext(changes)).new.value is None
+    assert (await served.call("GET", "/kv/told")).status == 200
+
+
+@pytest.mark.parametrize("ttl", ["", "0", "soon", "-1s", "1y", "1e3s", "nan", "999999999h", "5ss"])
+async def test_a_time_to_live_that_makes_no_sense_is_400_and_changes_nothing(served: Served, ttl: str) -> None:
+    assert (await served.call("PUT", f"/kv/k?ttl={ttl}", b"v")).status == 400
+    assert (await served.call("PUT", "/kv/k", b"v", kv_ttl=ttl)).status == 400
+    assert (await served.call("PUT", "/kv/k?ttl=1s", b"v", kv_ttl="1s")).status == 400
+    assert (await served.call("GET", "/kv/k")).status == 404

@@ -169,6 +169,9 @@ def test_the_commands_for_keys_do_what_they_say(tmp_path: Path) -> None:
         assert json.loads(ask("put", "file", f"@{tmp_path / 'value'}", "-o", "json").stdout)["key"] == "file"
         assert ask("get", "file").stdout == raw
         assert ask("put", "stdin", "-", stdin=raw).returncode == 0
+        soon = ask("put", "lease", "1", "--ttl", "soon")
+        assert (soon.returncode, b"is not a duration" in soon.stderr) == (1, True)
+        assert ask("put", "lease", "1", "--ttl", "1ms").returncode == 0
         assert ask("get", "stdin").stdout == raw
 
         listed = json.loads(ask("list", "-o", "json").stdout)

@@ -6,9 +6,8 @@ import pytest
 
 from kvgossip.errors import LocalError
 from kvgossip.protocol.effect import Expired, Quarantined
-from kvgossip.protocol.entry import check_record, entry_of, expires_in, make_record
+from kvgossip.protocol.entry import TTL_S_MAX, check_record, entry_of, expires_in, make_record
 from kvgossip.protocol.expiring import SPARE, Expiring
-from kvgossip.protocol.replica import TTL_S_MAX
 from tests.protocol_net import WALL_MS, Disk, Network, at, changed, make_replica, record, refused, version
 from tests.test_exchange import store_of
 

@@ -72,9 +72,10 @@ class Client:
         """The value's bytes; its headers tell version and content type."""
         return await self._call("GET", _path_of(key))
 
-    async def put(self, key: str, value: bytes, content_type: str | None = None) -> Any:
+    async def put(self, key: str, value: bytes, content_type: str | None = None, ttl: str | None = None) -> Any:
         # aiohttp would invent a content type where there is none, and it would be stored.
-        return _document(await self._call("PUT", _path_of(key), value, content_type))
+        query = "" if ttl is None else "?" + urlencode({"ttl": ttl})
+        return _document(await self._call("PUT", _path_of(key) + query, value, content_type))
 
     async def delete(self, key: str) -> Any:
         return _document(await self._call("DELETE", _path_of(key)))
@@ -87,9 +88,10 @@ class Client:
         wait: str,
         timeout: str,
         told: Callable[[dict[str, Any]], None],
+        ttl: str | None = None,
     ) -> Any:
         """Write, or delete where `value` is None, and wait for those that `wait` names; `told` hears of each holder as it shows."""
-        target = f"{_path_of(key)}?{urlencode({'wait': wait, 'timeout': timeout})}"
+        target = f"{_path_of(key)}?{urlencode({'wait': wait, 'timeout': timeout, **({'ttl': ttl} if ttl is not None else {})})}"
         patience = aiohttp.ClientTimeout(sock_read=duration_s("timeout", timeout, WAIT_MAX_S) + self._timeout_s)
         method, last = "DELETE" if value is None else "PUT", None
         headers = {"Accept": LINES, **({"Content-Type": content_type} if content_type else {})}

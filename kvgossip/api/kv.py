@@ -10,13 +10,24 @@ from aiohttp import web
 from kvgossip.api.answer import OCTETS, Answer, Answers, sendable
 from kvgossip.api.body import read_body
 from kvgossip.api.condition import Condition, condition_of
+from kvgossip.api.duration import duration_s
 from kvgossip.api.errors import RequestError
 from kvgossip.api.openapi import OCTETS as OCTETS_SCHEMA
 from kvgossip.api.openapi import VERSION, Paths, Schema, fields, operation, parameter
 from kvgossip.api.target import decode_key, parameters, split_target
-from kvgossip.api.waiting import AT_LEAST, WAIT, WAITED, Waiting, Wish
+from kvgossip.api.waiting import AT_LEAST, WAIT, WAITED, WRITE_PARAMETERS, Waiting, Wish
 from kvgossip.errors import LocalError, NotSettledError
-from kvgossip.protocol.entry import HEAD_BYTES, check_content_type, check_key, content_type_in, entry_of, is_dead, value_offset
+from kvgossip.protocol.entry import (
+    HEAD_BYTES,
+    TTL_S_MAX,
+    TTL_S_MIN,
+    check_content_type,
+    check_key,
+    content_type_in,
+    entry_of,
+    is_dead,
+    value_offset,
+)
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node, Written
@@ -38,6 +49,10 @@ CONDITIONS = (
 )
 WRITE_STATUSES = (408, 409, 412, 413, 415, 431, 501)
 _LISTED = fields(key=TEXT, version=VERSION, content_type={"type": ["string", "null"]}, bytes={"type": "integer"})
+TTL = (
+    parameter("query", "ttl", TEXT, "how long the value lives: 500ms, 30s, 15m, 12h; default: for ever"),
+    parameter("header", "KV-TTL", TEXT, "the same; give one of them"),
+)
 PATHS: Paths = {
     "/kv/{key}": {
         "get": operation(
@@ -47,7 +62,7 @@ PATHS: Paths = {
             "Store a value, with its Content-Type.",
             fields(key=TEXT, version=VERSION),
             WRITE_STATUSES,
-            parameters=(KEY, *WAIT, *CONDITIONS),
+            parameters=(KEY, *WAIT, *TTL, *CONDITIONS),
             body=OCTETS_SCHEMA,
             accepted=WAITED,
         ),
@@ -104,8 +119,10 @@ class Keys:
         content_type, value = _content_of(key, record)
         return self._answers.octets(200, value, f"Content-Type: {content_type}\r\n{_version_lines(version)}")
 
-    def put(self, encoded_key: str, value: bytes, content_type: str | None, condition: Condition | None) -> Reply:
-        """Stores the value if the condition holds here and now."""
+    def put(
+        self, encoded_key: str, value: bytes, content_type: str | None, condition: Condition | None, ttl_s: float | None = None
+    ) -> Reply:
+        """Stores the value if the condition holds here and now. `ttl_s`: it expires after so many seconds."""
         key = decode_key(encoded_key)
         content_type = _checked(content_type)
         if condition is not None:
@@ -113,7 +130,7 @@ class Keys:
             current = self._version_of(key)
             if not condition.holds(current):
                 return Reply(self._failed(key, current), None)
-        written = self._node.begin_put(key, value, content_type=content_type)
+        written = self._node.begin_put(key, value, content_type=content_type, ttl_s=ttl_s)
         version = _version_in(written.record)
         head = _version_lines(version) + (CHECKED_HERE if condition is not None else "")
         return Reply(self._answers.json(200, {"key": key, "version": version}, head), written.durable, written)
@@ -171,11 +188,11 @@ class KeyRoutes:
     async def put(self, request: web.BaseRequest, encoded_key: str) -> web.StreamResponse:
         """The value changes only after the whole body has arrived."""
         refuse_headers(request)
-        condition, wish = _condition_of(request), self._waiting.wish_of(request)
+        condition, wish, ttl_s = _condition_of(request), self._waiting.wish_of(request), _ttl_of(request)
         value = await read_body(request, self._value_bytes_max, self._body_timeout_s)
         if wish is not None:
             self._waiting.check(wish)
-        reply = self._keys.put(encoded_key, value, request.headers.get("Content-Type"), condition)
+        reply = self._keys.put(encoded_key, value, request.headers.get("Content-Type"), condition, ttl_s)
         return await self._done(request, encoded_key, reply, wish, condition)
 
     async def delete(self, request: web.BaseRequest, encoded_key: str) -> web.StreamResponse:
@@ -238,6 +255,22 @@ def _condition_of(request: web.BaseRequest) -> Condition | None:
     if "If-Match" in headers or "If-None-Match" in headers:
         return condition_of(*(", ".join(headers.getall(name)) if name in headers else None for name in ("If-Match", "If-None-Match")))
     return None
+
+
+def _ttl_of(request: web.BaseRequest) -> float | None:
+    """How long the value shall live: `?ttl=` or the header KV-TTL, in seconds; None: for ever."""
+    query = split_target(request.raw_path)[1]
+    asked = parameters(query, WRITE_PARAMETERS).get("ttl") if query else None
+    told = request.headers.get("KV-TTL")
+    if asked is not None and told is not None:
+        raise RequestError(400, "the time to live is given twice", "give either ?ttl= or the header KV-TTL; nothing was changed")
+    text = told if asked is None else asked
+    if text is None:
+        return None
+    ttl_s = duration_s("ttl", text, TTL_S_MAX)
+    if ttl_s < TTL_S_MIN:
+        raise RequestError(400, "a value that expires at once is none", "write a ttl of 1ms or more; nothing was changed")
+    return ttl_s
 
 
 def refuse_headers(request: web.BaseRequest) -> None:

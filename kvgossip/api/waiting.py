@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LINES = "application/x-ndjson"
 TEXT: Schema = {"type": "string"}
+WRITE_PARAMETERS = ("wait", "timeout", "ttl")
 TIMEOUT = parameter("query", "timeout", TEXT, f"how long to wait: 500ms, 2s, 1m; default {WAIT_TIMEOUT_S:.0f}s")
 WAIT = (parameter("query", "wait", TEXT, "answer when so many hold it: N, majority, all, zone:N or other-zone:N"), TIMEOUT)
 AT_LEAST = (parameter("query", "at_least", TEXT, "answer when this version, or a newer one, is here"), TIMEOUT)
@@ -75,7 +76,9 @@ class Waiting:
         query = split_target(request.raw_path)[1]
         if not query:
             return None
-        asked = parameters(query, ("wait", "timeout"))
+        asked = parameters(query, WRITE_PARAMETERS if request.method == "PUT" else ("wait", "timeout"))
+        if "ttl" in asked and len(asked) == 1:
+            return None
         if "wait" not in asked:
             raise RequestError(400, "timeout= goes with wait=", "nothing was changed; add wait=all, or leave timeout= out")
         return Wish(_need_of(asked["wait"]), _timeout_of(asked), LINES in request.headers.get("Accept", ""))

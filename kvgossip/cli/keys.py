@@ -44,6 +44,7 @@ def put(
     key: Key,
     value: Annotated[str, typer.Argument(metavar="VALUE|@FILE|-", help="The text itself, a file's content, or standard input.")],
     content_type: Annotated[str | None, typer.Option("--content-type", "-t", metavar="TYPE", help="Stored with the value.")] = None,
+    ttl: Annotated[str | None, typer.Option("--ttl", metavar="TIME", help="It expires after that time: 500ms, 30s, 15m, 12h.")] = None,
     wait: Wait = None,
     timeout: Timeout = "5s",
     url: Url = DEFAULT_URL,
@@ -57,14 +58,15 @@ def put(
 
     - `kvgossip put greeting hello`
     - `kvgossip put app/config @config.json -t application/json`
+    - `kvgossip put lease/leader web-1 --ttl 30s`
     - `date | kvgossip put now -`
     - `kvgossip put app/config @config.json --wait all`
     - `kvgossip put flag on --wait zone:1 --timeout 500ms`
     """
     body = _read_value(value)
     if wait is not None:
-        return _wait(url, output, lambda client, told: client.write_and_wait(key, body, content_type, wait, timeout, told))
-    document = ask(url, lambda client: client.put(key, body, content_type))
+        return _wait(url, output, lambda client, told: client.write_and_wait(key, body, content_type, wait, timeout, told, ttl))
+    document = ask(url, lambda client: client.put(key, body, content_type, ttl))
     say(document, output, f"{document['key']} is stored, version {document['version']}")
 
 

@@ -110,6 +110,34 @@ def cluster(
         raise typer.Exit(1)
 
 
+@sim_app.command(epilog=EXIT_CODES)
+def deletes(
+    context: typer.Context,
+    seed: Annotated[int, typer.Option(help="The first seed; each decides everything about its run.")] = 1,
+    runs: Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")] = 1,
+    jobs: Jobs = None,
+    trace: Annotated[int, typer.Option(metavar="N", min=0, help="Show the last N events of a run.")] = 0,
+    as_json: Json = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Try deletes: hosts with disks that return after any absence, also when they were forgotten; expiries; one to three datacenters.
+
+    No deleted value may live again, no acknowledged write may be lost. At the end all death certificates must go, and it must be quiet.
+
+    Examples:
+
+    - `kvgossip sim deletes --runs 100`
+    - `kvgossip sim deletes --seed 7 --trace 200`: what happened last in this run
+    """
+    reports = list(_spread(partial(_simulate_deletes, trace_length=trace), range(seed, seed + runs), jobs))
+    _tell(reports, as_json or output is Format.JSON)
+    failed = [report for report in reports if not report.passed]
+    for report in failed:
+        _complain(report, context, "deletes")
+    if failed:
+        raise typer.Exit(1)
+
+
 @sim_app.command(epilog="Exit code: 0 measured; 2 wrong usage.")
 def residue(
     k: Annotated[str, typer.Option("--k", metavar="K|A-B", help="Unnecessary contacts until a rumor cools.")] = "1-3",
@@ -204,6 +232,13 @@ def _simulate(seed: int, options: Options, trace_length: int) -> Report:
     return simulate(seed, options, trace_length)
 
 
+def _simulate_deletes(seed: int, trace_length: int) -> Report:
+    from kvgossip.sim.deletion import deletion_options
+    from kvgossip.sim.simulation import simulate
+
+    return simulate(seed, deletion_options(seed), trace_length)
+
+
 def _measure(k: int, nodes: int, writes: int, seed: int) -> Any:
     from kvgossip.sim.residue import measure_residue
 
@@ -286,9 +321,9 @@ def _total(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     return total
 
 
-def _complain(report: Report, context: typer.Context) -> None:
+def _complain(report: Report, context: typer.Context, command: str = "cluster") -> None:
     why = str(report.violation) if report.violation else f"seed {report.seed}: no agreement; residue {report.residue:.4f}"
-    repeat = ["kvgossip sim cluster", f"--seed {report.seed}", *_given(context), f"--trace {_TRACE_REPEATED}"]
+    repeat = [f"kvgossip sim {command}", f"--seed {report.seed}", *_given(context), f"--trace {_TRACE_REPEATED}"]
     complain(why, f"repeat it with: {' '.join(repeat)}")
 
 

@@ -24,7 +24,7 @@ from kvgossip.protocol.hlc import milliseconds_of
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.store import Store
 
-PORTION = 512  # some milliseconds
+PORTION = 256  # some milliseconds
 PENDING_MAX = 8
 
 

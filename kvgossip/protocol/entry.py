@@ -33,6 +33,7 @@ HEAD_BYTES = 17
 META_BYTES_MAX = 4096
 EXPIRES_MS_MAX = 2**48 - 1
 FLAGS_MAX = 2**64 - 1
+TTL_S_MIN, TTL_S_MAX = 0.001, 10 * 366 * 86_400
 
 _DEAD = 0b001
 _HAS_META = 0b010
@@ -103,6 +104,12 @@ def check_flags(flags: int) -> None:
     """Raises LocalError unless this is a number of 64 bits."""
     if not 0 <= flags <= FLAGS_MAX:
         raise LocalError(f"the flags {flags} are not usable", f"use a number from 0 to {FLAGS_MAX}")
+
+
+def check_ttl(ttl_s: float | None) -> None:
+    """Raises LocalError unless this is None, or from a millisecond to ten years."""
+    if ttl_s is not None and not TTL_S_MIN <= ttl_s <= TTL_S_MAX:
+        raise LocalError(f"a value cannot expire after {ttl_s} s", f"use {TTL_S_MIN} to {TTL_S_MAX} seconds")
 
 
 def make_record(

@@ -52,6 +52,7 @@ from kvgossip.protocol.entry import (
     check_flags,
     check_key,
     check_record,
+    check_ttl,
     entry_of,
     is_dead,
     make_record,
@@ -76,7 +77,6 @@ from kvgossip.protocol.waits import Waits
 FAREWELL_ROUNDS = 2
 REKINDLED_MAX = 64
 CLOCK_COMPLAINT_S = 60.0
-TTL_S_MIN, TTL_S_MAX = 0.001, 10 * 366 * 86_400
 
 
 class Replica:
@@ -192,8 +192,7 @@ class Replica:
         """
         check_write(key, value, content_type, self.config)
         check_flags(flags)
-        if ttl_s is not None and not TTL_S_MIN <= ttl_s <= TTL_S_MAX:
-            raise LocalError(f"a value cannot expire after {ttl_s} s", f"use {TTL_S_MIN} to {TTL_S_MAX} seconds")
+        check_ttl(ttl_s)
         return self._write(key, value, now, content_type, ttl_s, flags)
 
     def delete(self, key: str, now: Now) -> list[Effect]:
