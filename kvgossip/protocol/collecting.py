@@ -9,6 +9,8 @@ A certificate that arrived here at time a (of this node's own HLC) may go when
 The first is for safety, and needs nobody else: whoever drops a certificate refuses what it had killed. The second is for quiet: were it
 dropped before all have it, those who lack it would learn by refusals, and would put values into quarantine.
 
+An entry that has expired waits for `drift_ms` more: where a clock is behind it is served until then, and must not be taken from there.
+
 Arrivals never go back, so one clock, that which all have confirmed, says how far down the list one may go. What all hold, but no row
 covers, is put aside by its site, and looked at again when that row advances.
 """
@@ -19,28 +21,29 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 
 from kvgossip.protocol.context import Context
-from kvgossip.protocol.entry import version_of
+from kvgossip.protocol.entry import expires_in, version_of
 from kvgossip.protocol.hlc import milliseconds_of
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.store import Store
 
 PORTION = 256  # some milliseconds
 PENDING_MAX = 8
+RETRY_MS = 30_000
 
 
 class Collecting:
     """`confirmed`: what was known of the members when the round under way began."""
 
     __slots__ = (
-        *("_again", "_aside", "_context", "_forget_ms", "_looked", "_present", "_retried_ms", "_store", "_told", "_waiting"),
+        *("_again", "_aside", "_context", "_drift_ms", "_forget_ms", "_looked", "_present", "_retried_ms", "_store", "_told", "_waiting"),
         "confirmed",
     )
 
-    def __init__(self, store: Store, context: Context, forget_after_s: float) -> None:
+    def __init__(self, store: Store, context: Context, forget_after_s: float, drift_ms: int) -> None:
         self._store, self._context = store, context
-        self._forget_ms = int(forget_after_s * 1000)
+        self._forget_ms, self._drift_ms = int(forget_after_s * 1000), drift_ms
         self._waiting: dict[str, int] = {}  # key -> arrival, the oldest first: a table of plain values costs the garbage collector nothing
-        self._aside: dict[int, dict[str, int]] = {}  # site -> those whom no row covers
+        self._aside: dict[int, dict[str, int]] = {}  # site -> those whom no row covers, or that have just expired
         self._looked: dict[int, int] = {}  # site -> its row when those aside were looked at
         self._again: list[dict[str, int]] = []
         self._retried_ms = 0
@@ -89,7 +92,7 @@ class Collecting:
         self._present = {member.site: None for member in members}
         self._told = {site: self._told[site] for site in self._present if site in self._told}
         self.confirmed = 0 if self._context.gaps else confirmed
-        retry = self._forget_ms and wall_ms - self._retried_ms > self._forget_ms // 8
+        retry = wall_ms - self._retried_ms > min(self._forget_ms // 8, RETRY_MS)
         if retry:
             self._retried_ms = wall_ms
         rows = self._context.rows
@@ -128,6 +131,8 @@ class Collecting:
     def may_drop(self, record: bytes, wall_ms: int) -> bool:
         """Whether this replica may let go a certificate, as far as its own context is concerned."""
         version = version_of(record)
+        if wall_ms < (expires_in(record) or -self._drift_ms) + self._drift_ms:
+            return False
         if self._context.row_covers(version):
             return True
         # by its version, so that all nodes think alike

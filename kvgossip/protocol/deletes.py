@@ -55,7 +55,8 @@ class Deletes:
         self, config: Config, site: int, store: Store, hlc: HybridLogicalClock, effects: list[Effect], counters: Counter[str]
     ) -> None:
         self.context = Context(site)
-        self.collecting = Collecting(store, self.context, config.forget_after_s)
+        self._drift_ms = int(config.clock_drift_max_s * 1000)
+        self.collecting = Collecting(store, self.context, config.forget_after_s, self._drift_ms)
         self.members: Callable[[], Sequence[Member]] = list
         self.absent: Callable[[], bool] = lambda: False
         self.cool: Callable[[str], None] = lambda key: None
@@ -63,7 +64,6 @@ class Deletes:
         self._expiring = Expiring(store)
         self._gateway = config.gateway
         self._for_gateways, self._for_plain = Vouching(), Vouching()
-        self._drift_ms = int(config.clock_drift_max_s * 1000)
         self._round_s = max(ROUND_SETTLINGS * config.rumor_settling_s, 0.1)
         self._next_round_s = math.inf
         self._in_round = False

@@ -24,6 +24,8 @@ START_SPREAD_S = 1.0
 CHECK_S = 0.1
 REST_S = 3.0
 QUIET_INTERVALS = 3
+EXPIRED_S = 45.0
+"""What has expired is looked at again every thirty seconds, by clocks that may differ."""
 UNREPAIRED_S = 20.0
 """Without anti-entropy nothing promises agreement; a run waits so long for the last rumors to cool."""
 
@@ -149,7 +151,8 @@ class Simulation:
 
     def _await_collected(self) -> None:
         waiting = sum(len(life.replica.deletes.collecting) for life in self.cluster.running())
-        if not waiting and self._disagreement() is None:
+        mortal = any(may_expire(record) for life in self.cluster.running() for record in life.witness.records.values())
+        if not waiting and not mortal and self._disagreement() is None:
             self.report.collect_time_s = self._timeline.time_s - self._quiet_s
             started = self._exchanges()
             self._timeline.after(QUIET_INTERVALS * self.scenario.config.push_pull_interval_s, self._quiet, started)
@@ -233,7 +236,7 @@ def _collecting_s(plan: Scenario) -> float:
     pass that on one after the other."""
     config, pools = plan.config, 1 + 2 * (plan.datacenters > 1)
     told_s = 2 * plan.nodes * config.probe_interval_s + 6 * config.push_pull_interval_s + 15 * config.rumor_settling_s
-    return 1.5 * config.forget_after_s + plan.mix.ttl_s_max + pools * told_s
+    return 1.5 * config.forget_after_s + plan.mix.ttl_s_max + config.clock_drift_max_s + EXPIRED_S + pools * told_s
 
 
 def _catching_up_s(plan: Scenario) -> float:
