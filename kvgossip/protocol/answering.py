@@ -128,11 +128,11 @@ def answer_want(store: Store, asked: Want, bytes_max: int) -> Entries:
 
 
 def parities(digest: DigestTree) -> bytes:
-    """Four bits of the sum of every PARITY_GROUP buckets of a level: how many of them differ tells how many keys do, in 512 B."""
+    """Two bits of the sum of every PARITY_GROUP buckets of a level: how many of them differ tells how many keys do, in 256 B."""
     sums = digest.sums(min(PARITY_LEVEL, digest.levels))
-    low = bytes(total & 15 for total in sums)
-    nibbles = [a ^ b ^ c ^ d for a, b, c, d in zip(*(low[place::PARITY_GROUP] for place in range(PARITY_GROUP)), strict=True)]
-    return bytes(high << 4 | rest for high, rest in zip(nibbles[::2], nibbles[1::2], strict=True))
+    low = bytes(total & 3 for total in sums)
+    pairs = [a ^ b ^ c ^ d for a, b, c, d in zip(*(low[place::PARITY_GROUP] for place in range(PARITY_GROUP)), strict=True)]
+    return bytes(a << 6 | b << 4 | c << 2 | d for a, b, c, d in zip(*(pairs[place::4] for place in range(4)), strict=True))
 
 
 def differing_keys(digest: DigestTree, theirs: bytes) -> float:
@@ -140,23 +140,24 @@ def differing_keys(digest: DigestTree, theirs: bytes) -> float:
     keys, is_all = estimated_keys(digest, theirs)
     if not is_all:
         return math.inf
-    groups = 2 * len(theirs)
+    groups = 4 * len(theirs)
     load = keys / groups
-    sigma = math.sqrt(groups * (math.exp(load) - 1 - load) + groups * load / 15)
+    sigma = math.sqrt(groups * (math.exp(load) - 1 - load) + groups * load / 3)
     return keys + 2.5 * sigma + 1
 
 
 def estimated_keys(digest: DigestTree, theirs: bytes) -> tuple[float, bool]:
     """How many keys differ, by the parities of the other side; False: that many at least, but there are too many to tell.
 
-    Of m groups of buckets a share 1 - e^(-k/m) holds some of k differing keys, and 15 of 16 of these show it.
+    Of m groups of buckets a share 1 - e^(-k/m) holds some of k differing keys, and three of four of these show it.
     """
     ours = parities(digest)
     if len(ours) != len(theirs):
         return 0.0, False
-    groups = 2 * len(ours)
-    differing = sum((a >> 4 != b >> 4) + (a & 15 != b & 15) for a, b in zip(ours, theirs, strict=True) if a != b)
-    share = differing / groups * 16 / 15
+    groups = 4 * len(ours)
+    unequal = (a ^ b for a, b in zip(ours, theirs, strict=True) if a != b)
+    differing = sum(((bits | bits >> 1) & 0x55).bit_count() for bits in unequal)
+    share = differing / groups * 4 / 3
     return -math.log(1 - min(share, SHARE_MAX)) * groups, share <= SHARE_MAX
 
 

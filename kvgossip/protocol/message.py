@@ -286,7 +286,7 @@ class Merged(Message, frozen=True):
 
 
 class Sketch(Message, frozen=True):
-    """The first symbols of my sketch. `parities`: four bits for each group of buckets of my tree, from which to guess how much differs."""
+    """The first symbols of my sketch. `parities`: two bits for each group of buckets of my tree, from which to guess how much differs."""
 
     kind = 21
     exchange: Count

@@ -37,6 +37,10 @@ SCANNED_MAX = 4096
 _CURSOR = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})")
 
 
+Kept = tuple[int, str, bytes | None, bytes]
+"""An arrival as the ring keeps it: a plain tuple of plain values, which the garbage collector visits once and never again."""
+
+
 class Portion(NamedTuple):
     """Changes of a topic in the order of their arrival, and the index up to which there are no others."""
 
@@ -54,7 +58,7 @@ class Feed:
         self.watches = Watches(config.watch_events_max)
         self.index = self._floor = max(start, 1)
         self._site = site
-        self._ring: deque[Arrival] = deque()
+        self._ring: deque[Kept] = deque()
         self._latest: dict[str, int] = {}
         self._bytes = 0
         self._changes_max, self._bytes_max = config.feed_changes_max, config.feed_bytes_max
@@ -74,16 +78,15 @@ class Feed:
     def publish(self, changed: Changed, timestamp: int) -> None:
         """A merge was news, at this hybrid logical time."""
         self.index = index = timestamp if timestamp > self.index else self.index + 1
-        arrival = Arrival(index, changed)
-        self._ring.append(arrival)
+        self._ring.append((index, changed.key, changed.old_record, changed.new_record))
         self._latest[changed.key] = index
         self._bytes += _bytes_of(changed)
         while len(self._ring) > self._changes_max or self._bytes > self._bytes_max:
-            self._floor, gone = self._ring.popleft()
-            self._bytes -= _bytes_of(gone)
-            if self._latest[gone.key] == self._floor:
-                del self._latest[gone.key]
-        self.watches.publish(arrival)
+            self._floor, key, old, new = self._ring.popleft()
+            self._bytes -= _bytes_of(Changed(key, old, new))
+            if self._latest[key] == self._floor:
+                del self._latest[key]
+        self.watches.publish(Arrival(index, changed))
 
     def close(self) -> None:
         """End all watchers (see Watches.close)."""
@@ -135,7 +138,8 @@ class Feed:
             raise WatchLaggedError(f"the changes after {after} are gone", LAGGED_HINT)
         first = self._place_after(after)
         seen = [self._ring[place] for place in range(first, min(first + scanned_max, len(self._ring)))]
-        return Portion([arrival for arrival in seen if topic.covers(arrival.changed.key)], seen[-1].at if seen else self.index)
+        found = [Arrival(at, Changed(key, old, new)) for at, key, old, new in seen if topic.covers(key)]
+        return Portion(found, seen[-1][0] if seen else self.index)
 
     def last_index(self, topic: Topic) -> int:
         """The index of the topic's latest change; where that is gone, or there was none, an index before which it was.
@@ -146,7 +150,7 @@ class Feed:
         if not index and topic.exact:
             index = self._latest.get(topic.text, self._floor)
         elif not index:
-            found = (arrival.at for arrival in reversed(self._ring) if topic.covers(arrival.changed.key))
+            found = (at for at, key, _, _ in reversed(self._ring) if topic.covers(key))
             index = next(found, self._floor)
         self.watches.keep(topic, index)
         return index
