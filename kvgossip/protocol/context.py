@@ -31,7 +31,7 @@ from xxhash import xxh3_64_intdigest
 
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.effect import Persist
-from kvgossip.protocol.entry import Version
+from kvgossip.protocol.entry import Version, version_of
 
 ROWS_MAX = DOTS_MAX = GAPS_MAX = 8192
 RANGE_FACTS_MIN = 32
@@ -78,6 +78,13 @@ class Context:
     def covers(self, version: Version) -> bool:
         """Whether this replica has once merged this version, or had one that superseded it. What its store holds it need not tell."""
         return self.row_covers(version) or version in self.dots
+
+    def covers_record(self, record: bytes) -> bool:
+        """`covers` for the version of a record, without making a Version of it: every entry that is offered is asked about."""
+        site = int.from_bytes(record[9:17], "big")
+        if site == self.site or self.rows.get(site, -1) >= int.from_bytes(record[1:9], "big"):
+            return True
+        return bool(self.dots) and version_of(record) in self.dots
 
     def row_covers(self, version: Version) -> bool:
         """Whether it has merged that version together with all that its writer had seen."""

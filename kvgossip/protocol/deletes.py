@@ -93,7 +93,7 @@ class Deletes:
 
     def refuses(self, key: str, record: bytes) -> bool:
         """Whether this is an entry that was here, and was collected."""
-        return self.context.covers(version_of(record)) and self._is_news(key, record[1:HEAD_BYTES])
+        return self.context.covers_record(record) and self._is_news(key, record[1:HEAD_BYTES])
 
     def has_collected(self, key: str, version: Version) -> bool:
         return self.context.covers(version) and self._is_news(key, version.timestamp.to_bytes(8, "big") + version.site.to_bytes(8, "big"))

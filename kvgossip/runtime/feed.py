@@ -78,15 +78,20 @@ class Feed:
     def publish(self, changed: Changed, timestamp: int) -> None:
         """A merge was news, at this hybrid logical time."""
         self.index = index = timestamp if timestamp > self.index else self.index + 1
-        self._ring.append((index, changed.key, changed.old_record, changed.new_record))
-        self._latest[changed.key] = index
-        self._bytes += _bytes_of(changed)
+        key, old, new = changed.key, changed.old_record, changed.new_record
+        self._ring.append((index, key, old, new))
+        self._latest[key] = index
+        self._bytes += len(new) if old is None else len(new) + len(old)
         while len(self._ring) > self._changes_max or self._bytes > self._bytes_max:
-            self._floor, key, old, new = self._ring.popleft()
-            self._bytes -= _bytes_of(Changed(key, old, new))
-            if self._latest[key] == self._floor:
-                del self._latest[key]
-        self.watches.publish(Arrival(index, changed))
+            self._forget_oldest()
+        if not self.watches.idle:
+            self.watches.publish(Arrival(index, changed))
+
+    def _forget_oldest(self) -> None:
+        self._floor, key, old, new = self._ring.popleft()
+        self._bytes -= len(new) if old is None else len(new) + len(old)
+        if self._latest[key] == self._floor:
+            del self._latest[key]
 
     def close(self) -> None:
         """End all watchers (see Watches.close)."""
@@ -193,7 +198,3 @@ class Feed:
 
     def _place_after(self, index: int) -> int:
         return bisect_right(self._ring, index, key=itemgetter(0))
-
-
-def _bytes_of(changed: Changed) -> int:
-    return len(changed.new_record) + (0 if changed.old_record is None else len(changed.old_record))

@@ -119,6 +119,11 @@ class Watches:
         return sum(len(group.queues) for groups in (self._by_prefix, self._by_key) for group in groups.values())
 
     @property
+    def idle(self) -> bool:
+        """Whether nobody watches, and no topic's index is kept."""
+        return not (self._lengths or self._by_key)
+
+    @property
     def waiting(self) -> int:
         """How many changes wait for watchers."""
         groups = (group for groups in (self._by_prefix, self._by_key) for group in groups.values())
