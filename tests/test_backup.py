@@ -63,7 +63,7 @@ def test_a_snapshot_is_what_there_was_whatever_happens_while_it_is_read(before: 
                     newest_ms += 1
                     news = store.merge(key, record(b"new", ms=newest_ms))
                     assert news is not None
-                    snapshot.changed(key, news.old)
+                    snapshot.changed(key, news.old_record)
     assert found == expected
 
 

@@ -12,8 +12,9 @@ from xxhash import xxh3_64_intdigest
 
 from kvgossip.protocol import digest as digest_module
 from kvgossip.protocol.digest import DigestTree
+from kvgossip.protocol.effect import Changed
 from kvgossip.protocol.entry import entry_of, is_dead, supersedes
-from kvgossip.protocol.store import News, Store
+from kvgossip.protocol.store import Store
 from tests.protocol_net import record
 from tests.protocol_strategies import few_keys, records
 
@@ -65,7 +66,7 @@ def test_a_merge_returns_the_news_and_only_the_news(arrivals: list[tuple[str, by
     for key, arrived in arrivals:
         old = held.get(key)
         is_news = old is None or supersedes(arrived, old)
-        assert store.merge(key, arrived) == (News(key, old, arrived) if is_news else None)
+        assert store.merge(key, arrived) == (Changed(key, old, arrived) if is_news else None)
         if is_news:
             held[key] = arrived
     assert content(store) == held

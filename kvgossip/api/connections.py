@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
@@ -77,6 +78,7 @@ class Connections:
         self.stall_s = config.http_body_timeout_s
         self._sweep_s = min(SWEEP_S, self._idle_s / 4, self._head_s / 4, self.stall_s / 4)
         self._open: dict[Connection, None] = {}
+        self._to_flush: list[Callable[[], None]] = []
         self._empty = asyncio.Event()
         self._empty.set()
         self._loop = asyncio.get_running_loop()
@@ -99,6 +101,17 @@ class Connections:
         """The connection goes on under another object."""
         del self._open[old]
         self._open[new] = None
+
+    def at_end_of_turn(self, flush: Callable[[], None]) -> None:
+        """Have what a connection has kept back sent together with what all others have."""
+        if not self._to_flush:
+            self._loop.call_soon(self._flush)
+        self._to_flush.append(flush)
+
+    def _flush(self) -> None:
+        waiting, self._to_flush = self._to_flush, []
+        for flush in waiting:
+            flush()
 
     def closed(self, connection: Connection) -> None:
         self._open.pop(connection, None)

@@ -1,7 +1,12 @@
-"""RequestParser: one head at a time, read by httptools, and written anew for those who read it after us."""
+"""RequestParser: one head at a time, read by httptools, and written anew for those who read it after us.
+
+A client sends the same header lines with each of its requests. Where they are, byte for byte, those of the head before, and the request
+line is one of those that can be read in one way only, the parser is not asked again what they say: it is a third of what a GET costs.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -9,30 +14,40 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from kvgossip.api.target import escape_target
 from kvgossip.errors import RemoteError
 
+_PLAIN_LINE = re.compile(rb"(GET|HEAD|PUT|DELETE) (/[A-Za-z0-9/%~._:@!$&'()*+,;=-]*) HTTP/1\.1")
+"""A path without query, in the characters that RFC 3986 gives it."""
+
 
 class RequestParser:
     """Give it exact heads, each up to its empty line, and then its body by its length: all other bytes are refused.
 
     `method`, `target`, `version` and `headers` are those of the last head, as they were sent; `found` has the headers by their names in
-    lower case.
+    lower case. `repeated`: those header lines were the same as the last time, and the version, too.
     """
 
-    __slots__ = ("_body", "_heads", "_in_body", "_parser", "found", "headers", "method", "target", "version")
+    __slots__ = ("_body", "_heads", "_in_body", "_lines", "_parser", "found", "headers", "method", "repeated", "target", "version")
 
     def __init__(self) -> None:
         self._parser: HttpRequestParser = HttpRequestParser(self)
         self._body: list[bytes] = []
         self._in_body = False
+        self._lines = b""
         self._clear()
 
     def _clear(self) -> None:
         self._heads = 0
+        self._lines, self.repeated = b"", False
         self.method, self.target, self.version = b"", b"", ""
         self.headers: list[tuple[bytes, bytes]] = []
         self.found: dict[bytes, bytes] = {}
 
     def read_head(self, data: bytes) -> bool:
         """False where these were but the empty lines that may stand before a request. Raises RemoteError for all but exactly one head."""
+        line, _, lines = data.partition(b"\r\n")
+        if lines == self._lines and (match := _PLAIN_LINE.fullmatch(line)) is not None:
+            self.method, self.target = match.groups()
+            self.repeated = True
+            return True
         self._clear()
         if not data.isascii():
             data = escape_target(data)
@@ -45,6 +60,7 @@ class RequestParser:
             raise RemoteError("not_http", str(error)) from None
         if self._heads == 1:
             self.method, self.version = self._parser.get_method(), self._parser.get_http_version()
+            self._lines = lines if self.version == "1.1" else b""
             return True
         if data.strip():
             raise RemoteError("not_http", "not one head")
@@ -52,6 +68,10 @@ class RequestParser:
 
     def read_body(self, part: bytes) -> None:
         """The next part of the body that the head has announced."""
+        if self.repeated:
+            # it has no head for this body: it is still where the last body ended
+            self._body.append(part)
+            return
         self._in_body = True
         self._parser.feed_data(part)
         self._in_body = False

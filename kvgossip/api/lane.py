@@ -10,6 +10,9 @@ Laws
   so no request can hide in another (request smuggling).
 - A header that HEADERS does not name is a reason to hand over: a route that learns a new header cannot be forgotten here.
 - Answers leave in the order of the requests. One that waits for the disk holds back the answers after it, not the requests.
+- Small answers leave at the end of the turn of the loop that made them, those of one connection in one piece, those of all in one go. A
+  client that is woken by the first of them finds the others, where answers that come one by one would wake it for each: on one core
+  for each side, that is a fifth of what a request costs this one. Nothing else happens between.
 - What a client makes wait here is bounded: one head, one body, PIPELINE_MAX answers or WAITING_BYTES_MAX of them; then nothing is read.
 - A value changes only after its whole body has arrived. A client that goes away earlier has changed nothing.
 """
@@ -45,6 +48,8 @@ HEADERS = frozenset(
 REQUESTS_A_TURN = 64
 PIPELINE_MAX = 64
 WAITING_BYTES_MAX = 256 * 1024
+OUTBOX_ANSWERS_MAX = 16
+OUTBOX_ANSWER_BYTES_MAX = 8 * 1024
 
 
 class OtherLane(Protocol):
@@ -69,9 +74,9 @@ class Lane(asyncio.Protocol):
     """One connection."""
 
     __slots__ = (
-        "_answers", "_choked", "_config", "_connections", "_data", "_ended", "_ending", "_handed_over", "_keys", "_lingers", "_loop",
-        "_missing", "_other", "_outflow", "_partial", "_reading", "_request", "_resting", "_transport", "_waiting", "_waiting_bytes",
-        "due_s",
+        "_answers", "_choked", "_config", "_connections", "_data", "_ended", "_ending", "_handed_over", "_keys", "_length", "_lingers",
+        "_loop", "_missing", "_other", "_outbox", "_outflow", "_partial", "_reading", "_request", "_resting", "_transport", "_waiting",
+        "_waiting_bytes", "due_s",
     )  # fmt: skip
 
     def __init__(self, config: Config, keys: Keys, answers: Answers, connections: Connections, other: OtherLane) -> None:
@@ -82,9 +87,11 @@ class Lane(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._data = b""
         self._missing = 0
+        self._length: int | None = None
         self._handed_over: bytes | None = None
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
+        self._outbox: list[bytes] = []
         self._partial = self._choked = self._resting = self._ended = self._ending = self._lingers = False
         self._reading = True
         self.due_s = connections.head_due_s
@@ -110,6 +117,7 @@ class Lane(asyncio.Protocol):
     def eof_received(self) -> bool:
         """A client that will send no more still gets its answers; then, or if there are none, the connection is closed."""
         self._ended = True
+        self._flush()
         return bool(self._waiting or (self._data and not self._ending and self._is_held()))
 
     def pause_writing(self) -> None:
@@ -124,6 +132,7 @@ class Lane(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._waiting.clear()
+        self._outbox.clear()
         self._data = b""
         self._request.close()
         self._connections.closed(self)
@@ -142,13 +151,13 @@ class Lane(asyncio.Protocol):
         elif self._partial:
             self._refuse(RequestError(408, "the head of the request did not arrive in time", "send it at once"))
         else:
-            self._transport.close()
+            self._close()
         return True
 
     def finish(self) -> None:
-        # anything that is under way ends in _serve or _flush, which look at `stopping`
+        # anything that is under way ends in _serve or _settle, which look at `stopping`
         if self._transport is not None and not (self._missing or self._data or self._waiting or self._ending):
-            self._transport.close()
+            self._close()
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -166,11 +175,14 @@ class Lane(asyncio.Protocol):
                 self._rest()
                 break
             last -= 1
-            taken = self._take_body(data, at) if self._missing else self._take_head(data, at)
-            if not taken:
-                break
-            at += taken
-        self._data = b"" if self._ending else data[at:]
+            if not self._missing:
+                taken = self._take_head(data, at)
+                if not taken:
+                    break
+                at += taken
+            if self._missing and at < size:
+                at += self._take_body(data, at)
+        self._data = b"" if self._ending or at == size else data[at:]
         if at == size and self._reading and not (self._missing or self._waiting or self._handed_over or self._ended or self._is_held()):
             self.due_s = self._connections.idle_due_s
         else:
@@ -220,15 +232,22 @@ class Lane(asyncio.Protocol):
     def _plain_length(self) -> int | None:
         """The length of the body of a request that this lane serves; None: it does not."""
         request = self._request
-        found, target, method = request.found, request.target, request.method
-        if len(found) != len(request.headers) or not found.keys() <= HEADERS or request.version != "1.1" or method not in METHODS:
+        if not request.repeated:
+            self._length = self._length_told()
+        length, target, method = self._length, request.target, request.method
+        if length is None or method not in METHODS or not target.startswith(b"/kv/") or b"?" in target or b"#" in target:
             return None
-        if not target.startswith(b"/kv/") or b"?" in target or b"#" in target or b"host" not in found:
+        return length if length <= (self._config.value_bytes_max if method == b"PUT" else 0) else None
+
+    def _length_told(self) -> int | None:
+        """What the header lines say of it; None: they say what this lane does not understand."""
+        request = self._request
+        found = request.found
+        if len(found) != len(request.headers) or not found.keys() <= HEADERS or request.version != "1.1" or b"host" not in found:
             return None
         if found.get(b"connection", b"close").lower() not in (b"close", b"keep-alive"):
             return None
-        length = int(found.get(b"content-length", b"0"))
-        return length if length <= (self._config.value_bytes_max if method == b"PUT" else 0) else None
+        return int(found.get(b"content-length", b"0"))
 
     def _take_body(self, data: bytes, at: int) -> int:
         part = data[at : at + self._missing]
@@ -240,17 +259,17 @@ class Lane(asyncio.Protocol):
 
     def _answer(self) -> None:
         started_s = time.perf_counter()
-        request = self._request
+        request, connections = self._request, self._connections
         method, key = request.method, request.target[4:].decode()
-        self._connections.counts["express"] += 1
+        connections.counts["express"] += 1
         try:
             answer, durable, _ = self._do(method, key)
         except Exception as error:
             answer, durable = self._answers.failure(error, method.decode(), f"/kv/{key}"), None
-        last = self._connections.stopping or request.found.get(b"connection", b"").lower() == b"close"
+        last = connections.stopping or (b"connection" in request.found and request.found[b"connection"].lower() == b"close")
         head_only = method == b"HEAD"
         if durable is None:
-            self._connections.requests.observe("kv", answer.status, time.perf_counter() - started_s)
+            connections.requests.observe("kv", answer.status, time.perf_counter() - started_s)
         data = answer.render(not last, head_only=head_only)
         if durable is None and not self._waiting:
             self._write(data, last)
@@ -263,6 +282,8 @@ class Lane(asyncio.Protocol):
         body = self._request.take_body()
         if b"if-match" in found or b"if-none-match" in found:
             condition = condition_of(text_of(found, b"if-match"), text_of(found, b"if-none-match"))
+        if method == b"GET":
+            return Reply(self._keys.get(key, condition), None)
         if method == b"PUT":
             return self._keys.put(key, body, text_of(found, b"content-type"), condition)
         if method == b"DELETE":
@@ -276,23 +297,41 @@ class Lane(asyncio.Protocol):
         self._waiting_bytes += len(answer.data)
         self._ending = answer.last
         if answer.durable is not None:
-            answer.durable.add_done_callback(self._flush)
+            answer.durable.add_done_callback(self._settle)
 
     def _write(self, data: bytes, last: bool) -> None:
         assert self._transport is not None
-        self._transport.write(data)
+        self._outbox.append(data)
+        if not last and len(self._outbox) < OUTBOX_ANSWERS_MAX and len(data) < OUTBOX_ANSWER_BYTES_MAX:
+            if len(self._outbox) == 1:
+                self._connections.at_end_of_turn(self._flush)
+            return
+        self._flush()
         if not last:
             return
         self._ending = True
         if not self._lingers:
             self.due_s = self._connections.now_s + self._connections.stall_s
-            self._transport.close()
+            self._close()
             return
         # closed at once, with bytes of the client unread, the kernel would reset the connection, and the answer might be lost with it
         self.due_s = self._connections.now_s + LINGER_S
         self._transport.write_eof()
 
-    def _flush(self, durable: asyncio.Future[None]) -> None:
+    def _flush(self) -> None:
+        """Send what was kept back in this turn."""
+        if self._outbox and self._transport is not None:
+            data = self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox)
+            self._outbox.clear()
+            self._transport.write(data)
+
+    def _close(self) -> None:
+        """Close it, once what was written has left."""
+        assert self._transport is not None
+        self._flush()
+        self._transport.close()
+
+    def _settle(self, durable: asyncio.Future[None]) -> None:
         """A write has reached the disk, or failed to: send the answers whose turn it is."""
         # looked at also where the client has gone: asyncio complains of failures that nobody has seen
         failure_of(durable)
@@ -343,7 +382,7 @@ class Lane(asyncio.Protocol):
         if self._waiting or self._resting:
             self.due_s = math.inf
         elif self._ended or (self._connections.stopping and not (self._missing or self._data)):
-            self._transport.close()
+            self._close()
         elif self._data and not self._partial:
             self._partial = True
             self.due_s = self._connections.head_due_s
@@ -353,6 +392,7 @@ class Lane(asyncio.Protocol):
     def _pass_on(self, transport: asyncio.Transport) -> None:
         assert self._handed_over is not None
         self._read(True)
+        self._flush()
         self._connections.counts["handed_over"] += 1
         self._transport = None
         self._request.close()

@@ -16,14 +16,22 @@ class Requests:
     """`counts` by family of routes and status, `times` by family: until the answer is ready, of a stream until it begins."""
 
     def __init__(self) -> None:
-        self.counts: Counter[tuple[str, str]] = Counter()
-        self.times: dict[tuple[str], Histogram] = {}
+        self._counts: Counter[tuple[str, int]] = Counter()
+        self._times: dict[str, Histogram] = {}
+
+    @property
+    def counts(self) -> dict[tuple[str, str], int]:
+        return {(family, str(status)): count for (family, status), count in self._counts.items()}
+
+    @property
+    def times(self) -> dict[tuple[str], Histogram]:
+        return {(family,): times for family, times in self._times.items()}
 
     def observe(self, family: str, status: int, seconds: float) -> None:
-        self.counts[family, str(status)] += 1
-        times = self.times.get((family,))
+        self._counts[family, status] += 1
+        times = self._times.get(family)
         if times is None:
-            times = self.times[family,] = Histogram(REQUEST_BOUNDS_S)
+            times = self._times[family] = Histogram(REQUEST_BOUNDS_S)
         times.observe(seconds)
 
 

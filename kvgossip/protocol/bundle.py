@@ -35,7 +35,8 @@ class Writing(NamedTuple):
 def check_write(key: str, value: bytes, content_type: str | None, config: Config) -> None:
     """Raises BadKeyError, ValueTooLargeError, or LocalError for a bad content type."""
     check_key(key)
-    check_content_type(content_type)
+    if content_type is not None:
+        check_content_type(content_type)
     if len(value) > config.value_bytes_max:
         raise ValueTooLargeError(f"the value has {len(value)} bytes", f"value_bytes_max is {config.value_bytes_max}")
 

@@ -39,5 +39,5 @@ class PeerClocks:
 
     def is_ahead(self, now: Now, limit_s: float) -> bool:
         """Whether enough peers agree that this node's wall clock is further ahead than that."""
-        ahead_s = self.ahead_s(now)
-        return ahead_s is not None and len(self._distances_ms) >= PEERS_MIN and ahead_s > limit_s
+        ahead_s = self.ahead_s(now) if len(self._distances_ms) >= PEERS_MIN else None
+        return ahead_s is not None and ahead_s > limit_s

@@ -64,10 +64,11 @@ class Fact(NamedTuple):
 class Context:
     """`rows`, `dots` (oldest first) and `gaps` are read only outside. `site` is this life's own."""
 
-    __slots__ = ("_changed", "dots", "gaps", "rows", "site")
+    __slots__ = ("_changed", "_own", "dots", "gaps", "rows", "site")
 
     def __init__(self, site: int) -> None:
         self.site = site
+        self._own = site.to_bytes(8, "big")
         self.rows: dict[int, int] = {}
         self.dots: dict[Version, None] = {}
         self.gaps: dict[int, int] = {}
@@ -81,8 +82,10 @@ class Context:
 
     def covers_record(self, record: bytes) -> bool:
         """`covers` for the version of a record, without making a Version of it: every entry that is offered is asked about."""
+        if record[9:17] == self._own:
+            return True
         site = int.from_bytes(record[9:17], "big")
-        if site == self.site or self.rows.get(site, -1) >= int.from_bytes(record[1:9], "big"):
+        if self.rows.get(site, -1) >= int.from_bytes(record[1:9], "big"):
             return True
         return bool(self.dots) and version_of(record) in self.dots
 

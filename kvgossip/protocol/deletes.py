@@ -34,12 +34,12 @@ from collections.abc import Callable, Iterable, Sequence
 from kvgossip.config import Config
 from kvgossip.protocol.collecting import Collecting, Vouching
 from kvgossip.protocol.context import Context, Fact
-from kvgossip.protocol.effect import Dropped, Effect, Expired, Now, Persist, Quarantined
-from kvgossip.protocol.entry import HEAD_BYTES, Version, expires_in, is_dead, may_expire, version_of
+from kvgossip.protocol.effect import Changed, Dropped, Effect, Expired, Now, Persist, Quarantined
+from kvgossip.protocol.entry import HEAD_BYTES, Version, expires_in, is_dead, is_lasting, may_expire, version_of
 from kvgossip.protocol.expiring import Expiring
 from kvgossip.protocol.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.member import Member
-from kvgossip.protocol.store import News, Store
+from kvgossip.protocol.store import Store
 
 ROUND_SETTLINGS = 5
 PAUSE_S = 0.002
@@ -108,12 +108,16 @@ class Deletes:
         if mine is not None and record[1:HEAD_BYTES] < mine[1:HEAD_BYTES]:
             self.context.add(version_of(record))
 
-    def merged(self, news: News, now: Now) -> None:
+    def merged(self, changed: Changed, now: Now) -> None:
         """The store has taken a record."""
-        if news.old is not None:
-            self.context.add(version_of(news.old))
-            self.collecting.discard(news.key, news.old)
-        self._holds(news.key, news.new, now)
+        key, old, new = changed
+        if old is not None:
+            if not self.context.covers_record(old):
+                self.context.add(version_of(old))
+            if not is_lasting(old):
+                self.collecting.discard(key, old)
+        if not is_lasting(new):
+            self._holds(key, new, now)
 
     def _holds(self, key: str, record: bytes, now: Now) -> None:
         if is_dead(record):

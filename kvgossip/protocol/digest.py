@@ -23,17 +23,19 @@ FAN_OUT_BITS = 4
 POSITION_BITS = 16
 _BODY_BITS = 64 - POSITION_BITS
 _BODY_MASK = (1 << _BODY_BITS) - 1
+_TOP_MASK = ~_BODY_MASK
 
 
 class DigestTree:
     """`levels`: depth, 1 to 4; `seed`: the same in a whole cluster, so that nobody can aim keys at one bucket of it."""
 
-    __slots__ = ("_seed", "_sums", "levels")
+    __slots__ = ("_seed", "_shifted", "_sums", "levels")
 
     def __init__(self, levels: int, seed: int) -> None:
         self.levels = levels
         self._seed = seed
         self._sums = [array("Q", bytes(8 * FAN_OUT**level)) for level in range(levels + 1)]
+        self._shifted = tuple((sums, 64 - FAN_OUT_BITS * level) for level, sums in enumerate(self._sums))
 
     @property
     def root(self) -> int:
@@ -45,13 +47,13 @@ class DigestTree:
 
     def fingerprint(self, key: str, record: bytes) -> int:
         key_hash = xxh3_64_intdigest(key.encode(), self._seed)
-        return (key_hash & ~_BODY_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
+        return (key_hash & _TOP_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
 
     def fingerprints(self, entries: Iterable[tuple[str, bytes]]) -> list[int]:
         """Those of these keys and records, in their order: what a descent spends its time on."""
         seed = self._seed
         return [
-            ((key_hash := xxh3_64_intdigest(key.encode(), seed)) & ~_BODY_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
+            ((key_hash := xxh3_64_intdigest(key.encode(), seed)) & _TOP_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
             for key, record in entries
         ]
 
@@ -60,14 +62,12 @@ class DigestTree:
 
         `key_hash` is what `hash_of` gives. Returns the fingerprints that went and came, 0 where there is none.
         """
-        top = key_hash & ~_BODY_MASK
+        top = key_hash & _TOP_MASK
         went = top | (xxh3_64_intdigest(old, key_hash) & _BODY_MASK) if old is not None else 0
         came = top | (xxh3_64_intdigest(new, key_hash) & _BODY_MASK) if new is not None else 0
-        position = key_hash >> _BODY_BITS
-        delta, shift = went ^ came, POSITION_BITS
-        for sums in self._sums:
-            sums[position >> shift] ^= delta
-            shift -= FAN_OUT_BITS
+        delta = went ^ came
+        for sums, shift in self._shifted:
+            sums[key_hash >> shift] ^= delta
         return went, came
 
     def sums(self, level: int) -> array[int]:

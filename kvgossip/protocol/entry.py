@@ -35,6 +35,7 @@ EXPIRES_MS_MAX = 2**48 - 1
 FLAGS_MAX = 2**64 - 1
 TTL_S_MIN, TTL_S_MAX = 0.001, 10 * 366 * 86_400
 
+_PLAIN = bytes((RECORD_FORMAT << 4,))
 _DEAD = 0b001
 _HAS_META = 0b010
 _EXPIRES = 0b100
@@ -116,13 +117,16 @@ def make_record(
     version: Version, value: bytes | None, content_type: str | None = None, expires_ms: int | None = None, flags: int = 0
 ) -> bytes:
     """The record of a new entry; `value` None makes a death certificate."""
+    stamp = version.timestamp.to_bytes(8, "big") + version.site.to_bytes(8, "big")
+    if value is not None and content_type is None and expires_ms is None and not flags:
+        return _PLAIN + stamp + value
     fields: dict[str, Any] = {"t": content_type} if content_type else {}
     if expires_ms is not None:
         fields["x"] = expires_ms
     if flags:
         fields["f"] = flags
     bits = (_DEAD if value is None else 0) | (_HAS_META if fields else 0) | (_EXPIRES if expires_ms is not None else 0)
-    parts = [bytes((RECORD_FORMAT << 4 | bits,)), version.timestamp.to_bytes(8, "big"), version.site.to_bytes(8, "big")]
+    parts = [bytes((RECORD_FORMAT << 4 | bits,)), stamp]
     if fields:
         meta = msgspec.msgpack.encode(fields)
         parts += [len(meta).to_bytes(2, "big"), meta]
@@ -155,6 +159,11 @@ def is_dead(record: bytes) -> bool:
 
 def may_expire(record: bytes) -> bool:
     return bool(record[0] & _EXPIRES)
+
+
+def is_lasting(record: bytes) -> bool:
+    """Whether it is a value that never expires: what nobody has to hide or to collect."""
+    return not record[0] & (_DEAD | _EXPIRES)
 
 
 def expires_in(record: bytes) -> int | None:
@@ -196,8 +205,9 @@ def entry_of(key: str, record: bytes) -> Entry:
 
 def supersedes(new: bytes, old: bytes) -> bool:
     """Whether the record `new` wins over `old`: the one order that decides every merge."""
-    if new[1:HEAD_BYTES] != old[1:HEAD_BYTES]:
-        return new[1:HEAD_BYTES] > old[1:HEAD_BYTES]
+    newer, older = new[1:HEAD_BYTES], old[1:HEAD_BYTES]
+    if newer != older:
+        return newer > older
     return new != old and (xxh3_64_intdigest(new), new) > (xxh3_64_intdigest(old), old)
 
 

@@ -44,7 +44,7 @@ from kvgossip.protocol.bundle import Bundles, Writing, check_batch, check_write
 from kvgossip.protocol.clocks import PeerClocks
 from kvgossip.protocol.deletes import Deletes
 from kvgossip.protocol.digest import DigestTree
-from kvgossip.protocol.effect import Changed, Departed, Effect, Log, Now, Peer, Persist, PoolKind, Resolve, Settled
+from kvgossip.protocol.effect import Departed, Effect, Log, Now, Peer, Persist, PoolKind, Resolve, Settled
 from kvgossip.protocol.entry import (
     HEAD_BYTES,
     Entry,
@@ -191,8 +191,10 @@ class Replica:
         Raises BadKeyError, ValueTooLargeError, ClockAheadError, or LocalError for bad other arguments; then nothing has changed.
         """
         check_write(key, value, content_type, self.config)
-        check_flags(flags)
-        check_ttl(ttl_s)
+        if flags:
+            check_flags(flags)
+        if ttl_s is not None:
+            check_ttl(ttl_s)
         return self._write(key, value, now, content_type, ttl_s, flags)
 
     def delete(self, key: str, now: Now) -> list[Effect]:
@@ -335,12 +337,12 @@ class Replica:
 
     def _is_news(self, key: str, record: bytes, now: Now) -> bool:
         """Merge; if it is news, say so. Every entry that this replica ever holds came through here."""
-        news = self.store.merge(key, record)
-        if news is None:
+        changed = self.store.merge(key, record)
+        if changed is None:
             return False
         self.news_s = now.monotonic_s
-        self._effects.append(Changed(key, news.old, news.new))
-        self.deletes.merged(news, now)
+        self._effects.append(changed)
+        self.deletes.merged(changed, now)
         for each in self.pools:
             if each.enquiries:
                 each.enquiries.merged(key, record, now)

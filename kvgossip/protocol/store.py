@@ -8,20 +8,12 @@ The digest tree, the sketch and the sorted index of live keys are kept in step h
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from kvgossip.protocol.digest import FAN_OUT, FAN_OUT_BITS, POSITION_BITS, DigestTree
-from kvgossip.protocol.entry import Entry, entry_of, is_dead, may_expire, supersedes, value_in
+from kvgossip.protocol.effect import Changed
+from kvgossip.protocol.entry import Entry, entry_of, is_dead, is_lasting, may_expire, supersedes, value_in
 from kvgossip.protocol.index import SortedKeys
 from kvgossip.protocol.sketch import Sketch
-
-
-class News(NamedTuple):
-    """A merge that superseded what was there: the records before (None: nothing) and after."""
-
-    key: str
-    old: bytes | None
-    new: bytes
 
 
 class Store:
@@ -51,8 +43,8 @@ class Store:
         """How many keys have a value."""
         return len(self._live)
 
-    def merge(self, key: str, record: bytes) -> News | None:
-        """Take a record if it supersedes ours; the news, or None if it was not. The one door into the store."""
+    def merge(self, key: str, record: bytes) -> Changed | None:
+        """Take a record if it supersedes ours; what changed, or None if nothing did. The one door into the store."""
         key_hash = self.digest.hash_of(key)
         table = self._tables[key_hash >> self._shift]
         if table is None:
@@ -65,8 +57,11 @@ class Store:
         if went:
             self.sketch.toggle(went)
         self.sketch.toggle(came)
-        self._index(key, old, record)
-        return News(key, old, record)
+        if old is not None and is_lasting(old) and is_lasting(record):
+            self.record_bytes += len(record) - len(old)
+        else:
+            self._index(key, old, record)
+        return Changed(key, old, record)
 
     def remove(self, key: str) -> bytes:
         """Take out the record under a key that is known to be here."""

@@ -88,7 +88,7 @@ class Commits:
     def take(self, effect: Durable) -> None:
         """One effect of an input. All effects of an input are taken in one turn of the event loop."""
         if isinstance(effect, Changed):
-            self._put(ENTRY + effect.key.encode(), effect.new_record)
+            self.changed(effect)
         elif isinstance(effect, Dropped):
             self._put(ENTRY + effect.key.encode(), None)
         elif isinstance(effect, Persist):
@@ -96,6 +96,10 @@ class Commits:
         else:
             number, kept = self._quarantine.add(effect)
             self._put(QUARANTINE + number, kept)
+
+    def changed(self, effect: Changed) -> None:
+        """`take` of what most effects are."""
+        self._put(ENTRY + effect.key.encode(), effect.new_record)
 
     def remove_quarantined(self, number: bytes) -> None:
         self._put(QUARANTINE + number, None)

@@ -49,7 +49,7 @@ from kvgossip.protocol.effect import (
     Waited,
 )
 from kvgossip.protocol.entry import Entry
-from kvgossip.protocol.hlc import timestamp_of
+from kvgossip.protocol.hlc import COUNTER_BITS, timestamp_of
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.message import KeyringAction
 from kvgossip.protocol.need import Need
@@ -165,14 +165,14 @@ class Driver:
     def do(self, effects: Sequence[Effect], now: Now) -> None:
         """Perform the effects of an input, in their order; then see to the timer."""
         for effect in effects:
-            if isinstance(effect, Send):
-                self._transports[effect.pool].send(effect.to, effect.data, effect.reliable)
-            elif isinstance(effect, Changed):
+            if isinstance(effect, Changed):
                 self._publish(effect, now)
                 if self.commits is not None:
-                    self.commits.take(effect)
+                    self.commits.changed(effect)
                 for snapshot in self.snapshots:
                     snapshot.changed(effect.key, effect.old_record)
+            elif isinstance(effect, Send):
+                self._transports[effect.pool].send(effect.to, effect.data, effect.reliable)
             else:
                 self._performers[type(effect)](effect)
         # once a turn, after all of its writes: so they share packets, and one look at what is due
@@ -181,10 +181,13 @@ class Driver:
             self._loop.call_soon(self._look)
 
     def _publish(self, changed: Changed, now: Now) -> None:
-        self.history.changed(changed)
+        if changed.old_record is not None:
+            self.history.changed(changed)
         if self.arrivals:
             self.arrivals.arrived(changed)
-        self.feed.publish(changed, max(self.replica.hlc.latest, timestamp_of(now.wall_ms)))
+        latest = self.replica.hlc.latest
+        # a local write has just moved the clock there
+        self.feed.publish(changed, latest if latest >= now.wall_ms << COUNTER_BITS else timestamp_of(now.wall_ms))
 
     def check_load(self, now: Now) -> None:
         """Raises StorageError while the disk takes nothing, OverloadedError while so much waits, for it or for peers, that a write may not

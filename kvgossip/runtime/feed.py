@@ -78,7 +78,7 @@ class Feed:
     def publish(self, changed: Changed, timestamp: int) -> None:
         """A merge was news, at this hybrid logical time."""
         self.index = index = timestamp if timestamp > self.index else self.index + 1
-        key, old, new = changed.key, changed.old_record, changed.new_record
+        key, old, new = changed
         self._ring.append((index, key, old, new))
         self._latest[key] = index
         self._bytes += len(new) if old is None else len(new) + len(old)

@@ -54,17 +54,14 @@ class History:
         records.append(record)
         self.bytes += len(record) + ENTRY_OVERHEAD_BYTES
         if len(records) > self._earlier_max:
-            self._drop(records)
+            self.bytes -= len(records.popleft()) + ENTRY_OVERHEAD_BYTES
         while self.bytes > self._bytes_max:
             self._forget_oldest()
-
-    def _drop(self, records: deque[bytes]) -> None:
-        self.bytes -= len(records.popleft()) + ENTRY_OVERHEAD_BYTES
 
     def _forget_oldest(self) -> None:
         key = next(iter(self._earlier))
         records = self._earlier[key]
-        self._drop(records)
+        self.bytes -= len(records.popleft()) + ENTRY_OVERHEAD_BYTES
         if not records:
             del self._earlier[key]
             self.bytes -= len(key)
