@@ -64,7 +64,7 @@ class Fact(NamedTuple):
 class Context:
     """`rows`, `dots` (oldest first) and `gaps` are read only outside. `site` is this life's own."""
 
-    __slots__ = ("_changed", "_own", "dots", "gaps", "rows", "site")
+    __slots__ = ("_own", "changed", "dots", "gaps", "rows", "site")
 
     def __init__(self, site: int) -> None:
         self.site = site
@@ -72,7 +72,7 @@ class Context:
         self.rows: dict[int, int] = {}
         self.dots: dict[Version, None] = {}
         self.gaps: dict[int, int] = {}
-        self._changed: dict[bytes, bytes | None] = {}
+        self.changed: dict[bytes, bytes | None] = {}
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class Context:
 
     def _forget_dot(self, dot: Version) -> None:
         del self.dots[dot]
-        self._changed[_key(Kind.DOT, dot.site, dot.timestamp)] = None
+        self.changed[_key(Kind.DOT, dot.site, dot.timestamp)] = None
 
     def _open_gap(self, site: int, timestamp: int) -> None:
         if self.row_covers(Version(timestamp, site)) or self.gaps.get(site, -1) >= timestamp:
@@ -165,15 +165,13 @@ class Context:
     def _note(self, kind: Kind, site: int, timestamp: int | None) -> None:
         if kind is Kind.DOT:
             assert timestamp is not None
-            self._changed[_key(kind, site, timestamp)] = b""
+            self.changed[_key(kind, site, timestamp)] = b""
         else:
-            self._changed[_key(kind, site)] = None if timestamp is None else timestamp.to_bytes(8, "big")
+            self.changed[_key(kind, site)] = None if timestamp is None else timestamp.to_bytes(8, "big")
 
     def take_changes(self) -> list[Persist]:
         """What has changed since the last call, for the disk."""
-        if not self._changed:
-            return []
-        changed, self._changed = self._changed, {}
+        changed, self.changed = self.changed, {}
         return [Persist(key, value) for key, value in changed.items()]
 
     def own_row(self, clock: int) -> Persist:
@@ -183,11 +181,11 @@ class Context:
     def restore(self, saved: Mapping[bytes, bytes]) -> None:
         """What an earlier life left. Nothing of it is news for the disk."""
         self.join(_saved_facts(saved))
-        self._changed.clear()
+        self.changed.clear()
 
     def renounce(self, saved: Mapping[bytes, bytes]) -> None:
         """The data that an earlier life had merged is lost, so its context is worth nothing: off the disk with it."""
-        self._changed |= {key: None for key in sorted(saved) if key.startswith(PREFIX)}
+        self.changed |= {key: None for key in sorted(saved) if key.startswith(PREFIX)}
 
 
 def _key(kind: Kind, site: int, timestamp: int | None = None) -> bytes:

@@ -35,7 +35,7 @@ from kvgossip.config import Config
 from kvgossip.protocol.collecting import Collecting, Vouching
 from kvgossip.protocol.context import Context, Fact
 from kvgossip.protocol.effect import Changed, Dropped, Effect, Expired, Now, Persist, Quarantined
-from kvgossip.protocol.entry import HEAD_BYTES, Version, expires_in, is_dead, is_lasting, may_expire, version_of
+from kvgossip.protocol.entry import HEAD_BYTES, Version, expires_in, is_dead, is_fleeting, may_expire, version_of
 from kvgossip.protocol.expiring import Expiring
 from kvgossip.protocol.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.member import Member
@@ -114,9 +114,9 @@ class Deletes:
         if old is not None:
             if not self.context.covers_record(old):
                 self.context.add(version_of(old))
-            if not is_lasting(old):
+            if is_fleeting(old):
                 self.collecting.discard(key, old)
-        if not is_lasting(new):
+        if is_fleeting(new):
             self._holds(key, new, now)
 
     def _holds(self, key: str, record: bytes, now: Now) -> None:

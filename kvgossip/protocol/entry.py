@@ -161,9 +161,9 @@ def may_expire(record: bytes) -> bool:
     return bool(record[0] & _EXPIRES)
 
 
-def is_lasting(record: bytes) -> bool:
-    """Whether it is a value that never expires: what nobody has to hide or to collect."""
-    return not record[0] & (_DEAD | _EXPIRES)
+def is_fleeting(record: bytes) -> bool:
+    """Whether it is a death certificate or may expire: what has to be hidden or collected some day."""
+    return bool(record[0] & (_DEAD | _EXPIRES))
 
 
 def expires_in(record: bytes) -> int | None:

@@ -244,7 +244,7 @@ class Replica:
     def _check_may_write(self, now: Now) -> None:
         if self._departs_s is not None:
             raise LocalError("this node is leaving", "write to another node")
-        if self._is_ahead(now):
+        if self.peer_clocks.is_ahead(now, self.config.clock_drift_max_s):
             raise ClockAheadError(self._ahead_text(now), "set its clock right, by NTP for example, or write to another node")
 
     def _next_version(self, now: Now) -> Version:
@@ -254,9 +254,9 @@ class Replica:
         self, key: str, value: bytes | None, now: Now, content_type: str | None = None, ttl_s: float | None = None, flags: int = 0
     ) -> list[Effect]:
         self._check_may_write(now)
-        version = self._next_version(now)
-        expires_ms = None if ttl_s is None else milliseconds_of(version.timestamp) + int(ttl_s * 1000)
-        record = make_record(version, value, content_type, expires_ms, flags)
+        timestamp = self.hlc.tick(now.wall_ms)
+        expires_ms = None if ttl_s is None else milliseconds_of(timestamp) + int(ttl_s * 1000)
+        record = make_record(Version(timestamp, self.site), value, content_type, expires_ms, flags)
         self._take(key, record, now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
         return self._drain()
 
@@ -588,14 +588,11 @@ class Replica:
     def saw_clock(self, peer: str, wall_ms: int, now: Now) -> None:
         """A peer's wall clock shows this: enough to see that the own one is wrong."""
         self.peer_clocks.saw(peer, wall_ms, now)
-        if not self._is_ahead(now):
+        if not self.peer_clocks.is_ahead(now, self.config.clock_drift_max_s):
             self._clock_told_s = -math.inf
         elif now.monotonic_s - self._clock_told_s >= CLOCK_COMPLAINT_S:
             self._clock_told_s = now.monotonic_s
             self._effects.append(Log("WARNING", f"{self._ahead_text(now)}: set it right"))
-
-    def _is_ahead(self, now: Now) -> bool:
-        return self.peer_clocks.is_ahead(now, self.config.clock_drift_max_s)
 
     def _ahead_text(self, now: Now) -> str:
         ahead_s = self.peer_clocks.ahead_s(now) or 0.0
@@ -631,7 +628,8 @@ class Replica:
             self._effects += [Settled(), *self._self_facts()]
 
     def _drain(self) -> list[Effect]:
-        self._effects += self.deletes.context.take_changes()
+        if self.deletes.context.changed:
+            self._effects += self.deletes.context.take_changes()
         effects = self._effects[:]
         self._effects.clear()
         return effects

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from kvgossip.protocol.digest import FAN_OUT, FAN_OUT_BITS, POSITION_BITS, DigestTree
 from kvgossip.protocol.effect import Changed
-from kvgossip.protocol.entry import Entry, entry_of, is_dead, is_lasting, may_expire, supersedes, value_in
+from kvgossip.protocol.entry import Entry, entry_of, is_dead, is_fleeting, may_expire, supersedes, value_in
 from kvgossip.protocol.index import SortedKeys
 from kvgossip.protocol.sketch import Sketch
 
@@ -57,10 +57,10 @@ class Store:
         if went:
             self.sketch.toggle(went)
         self.sketch.toggle(came)
-        if old is not None and is_lasting(old) and is_lasting(record):
-            self.record_bytes += len(record) - len(old)
-        else:
+        if old is None or is_fleeting(old) or is_fleeting(record):
             self._index(key, old, record)
+        else:
+            self.record_bytes += len(record) - len(old)
         return Changed(key, old, record)
 
     def remove(self, key: str) -> bytes:
