@@ -109,18 +109,20 @@ def test_a_dot_is_no_row() -> None:
 # -- bounds ----------------------------------------------------------------------------------------------------------
 
 
-def test_dots_that_are_let_go_leave_a_gap_until_a_row_passes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_for_which_there_is_no_room_leave_a_gap_until_a_row_passes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DOTS_MAX", 3)
     context = Context(OWN)
     for timestamp in (5, 7, 6, 9, 8):
         context.add(Version(timestamp, 1))
-    assert [dot.timestamp for dot in context.dots] == [6, 9, 8]
-    assert context.gaps == {1: 7}
+    assert list(context.dots) == [module.encoded(Version(timestamp, 1)) for timestamp in (5, 7, 6)]
+    assert context.gaps == {1: 9}
     context.join([Fact(6, 1, Kind.ROW)])
-    assert context.gaps == {1: 7}
-    context.join([Fact(7, 1, Kind.ROW)])
+    assert context.gaps == {1: 9}
+    context.add(Version(10, 1))
+    assert list(context.dots) == [module.encoded(Version(timestamp, 1)) for timestamp in (7, 10)]
+    context.join([Fact(9, 1, Kind.ROW)])
     assert context.gaps == {}
-    assert [dot.timestamp for dot in context.dots] == [9, 8]
+    assert list(context.dots) == [module.encoded(Version(10, 1))]
 
 
 def test_of_too_many_rows_and_gaps_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
     row    site -> timestamp   everything that this site wrote up to then
     dot    one version         of those beyond the rows, which came alone: as a rumor, or by an exchange that was cut
-    gap    site -> timestamp   dots up to then have been let go, since there were too many of them
+    gap    site -> timestamp   up to then there are versions that should be dots, and for which there was no room
 
 Laws
 - The store itself is part of the context: what it holds needs no dot. A version becomes a dot when it leaves the store, or was offered
@@ -11,7 +11,9 @@ Laws
   it. So with a row comes all that its site had seen when it wrote what the row covers. A dot says nothing of that kind.
 - The own site is always covered: its row is "now". On disk it is kept with every commit, so that the next life has it as a past site.
 - What is covered stays covered (but for rows beyond the newest ROWS_MAX): joining is commutative, associative and idempotent.
-- While there is a gap no certificate is collected, so letting dots go delays, and never harms.
+- While there is a gap no certificate is collected, so a dot too many delays, and harms nothing. Until a row has passed them, those that
+  are here stay, and none more are taken: under a flood of writes to the same keys a dot that comes would be let go before anybody asks,
+  and to keep each for a moment would cost three changes of the disk a write.
 
 Deviation from protocol.md and its model, where every version heard by rumor is a dot: dots of what the store holds follow from the
 store, on this side and, once the exchange is whole, on the other side too. They would be most of all dots.
@@ -31,7 +33,7 @@ from xxhash import xxh3_64_intdigest
 
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.effect import Persist
-from kvgossip.protocol.entry import Version, version_of
+from kvgossip.protocol.entry import HEAD_BYTES, Version
 
 ROWS_MAX = DOTS_MAX = GAPS_MAX = 8192
 RANGE_FACTS_MIN = 32
@@ -39,6 +41,7 @@ RANGES_MAX = 32
 FACTS_BYTES_MAX = 8 + 17 * (ROWS_MAX + 1 + DOTS_MAX + GAPS_MAX)
 PREFIX = b"context/"
 
+_VERSION = Struct(">QQ")
 _FACT = Struct(">QQB")
 _RANGE = Struct(">QQ")
 _MASK = Struct(">Q")
@@ -51,6 +54,7 @@ class Kind(IntEnum):
 
 
 _NAMES = {Kind.ROW: b"row/", Kind.DOT: b"dot/", Kind.GAP: b"gap/"}
+_DOTS = PREFIX + _NAMES[Kind.DOT]
 
 
 class Fact(NamedTuple):
@@ -62,7 +66,9 @@ class Fact(NamedTuple):
 
 
 class Context:
-    """`rows`, `dots` (oldest first) and `gaps` are read only outside. `site` is this life's own."""
+    """`rows`, `dots` and `gaps` are read only outside. A dot is its version as records have it (see entry.py), so that asking whether a
+    record is covered makes no Version of it: that is asked of every entry that is offered. `site` is this life's own.
+    """
 
     __slots__ = ("_own", "changed", "dots", "gaps", "rows", "site")
 
@@ -70,7 +76,7 @@ class Context:
         self.site = site
         self._own = site.to_bytes(8, "big")
         self.rows: dict[int, int] = {}
-        self.dots: dict[Version, None] = {}
+        self.dots: dict[bytes, None] = {}
         self.gaps: dict[int, int] = {}
         self.changed: dict[bytes, bytes | None] = {}
 
@@ -78,16 +84,17 @@ class Context:
 
     def covers(self, version: Version) -> bool:
         """Whether this replica has once merged this version, or had one that superseded it. What its store holds it need not tell."""
-        return self.row_covers(version) or version in self.dots
+        return self._covers(encoded(version))
 
     def covers_record(self, record: bytes) -> bool:
-        """`covers` for the version of a record, without making a Version of it: every entry that is offered is asked about."""
-        if record[9:17] == self._own:
+        """`covers` for the version of a record."""
+        return self._covers(record[1:HEAD_BYTES])
+
+    def _covers(self, dot: bytes) -> bool:
+        site = dot[8:]
+        if site == self._own or dot in self.dots:
             return True
-        site = int.from_bytes(record[9:17], "big")
-        if self.rows.get(site, -1) >= int.from_bytes(record[1:9], "big"):
-            return True
-        return bool(self.dots) and version_of(record) in self.dots
+        return self.rows.get(int.from_bytes(site, "big"), -1) >= int.from_bytes(dot[:8], "big")
 
     def row_covers(self, version: Version) -> bool:
         """Whether it has merged that version together with all that its writer had seen."""
@@ -96,7 +103,7 @@ class Context:
     def facts(self, clock: int) -> list[Fact]:
         """Everything, newest first; the own row stands at `clock`."""
         rows = [Fact(timestamp, site, Kind.ROW) for site, timestamp in self.rows.items()]
-        dots = [Fact(*dot, Kind.DOT) for dot in self.dots]
+        dots = [Fact(timestamp, site, Kind.DOT) for timestamp, site in map(_VERSION.unpack, self.dots)]
         gaps = [Fact(timestamp, site, Kind.GAP) for site, timestamp in self.gaps.items()]
         return sorted([Fact(clock, self.site, Kind.ROW), *rows, *dots, *gaps], reverse=True)
 
@@ -104,11 +111,21 @@ class Context:
 
     def add(self, version: Version) -> None:
         """This version was merged, and the store does not hold it any more."""
-        if not self.covers(version):
-            self.dots[version] = None
-            self._note(Kind.DOT, version.site, version.timestamp)
-            if len(self.dots) > DOTS_MAX:
-                self._let_go(next(iter(self.dots)))
+        self._add(encoded(version))
+
+    def add_record(self, record: bytes) -> None:
+        """`add` for the version of a record."""
+        self._add(record[1:HEAD_BYTES])
+
+    def _add(self, dot: bytes) -> None:
+        if self._covers(dot):
+            return
+        if len(self.dots) < DOTS_MAX:
+            self.dots[dot] = None
+            self.changed[_dot_key(dot)] = b""
+        else:
+            timestamp, site = _VERSION.unpack(dot)
+            self._open_gap(site, timestamp)
 
     def join(self, facts: Iterable[Fact]) -> int:
         """Take over what a peer's context says, at the end of a whole exchange; how many rows have advanced."""
@@ -132,8 +149,9 @@ class Context:
 
     def _prune(self) -> None:
         """Dots and gaps that rows have passed say nothing any more; of too many rows the oldest go."""
-        for dot in [dot for dot in self.dots if self.row_covers(dot)]:
-            self._forget_dot(dot)
+        for dot in [dot for dot in self.dots if self.row_covers(Version(*_VERSION.unpack(dot)))]:
+            del self.dots[dot]
+            self.changed[_dot_key(dot)] = None
         for site in [site for site, timestamp in self.gaps.items() if self.rows.get(site, -1) >= timestamp]:
             del self.gaps[site]
             self._note(Kind.GAP, site, None)
@@ -141,14 +159,6 @@ class Context:
             for site in sorted(self.rows, key=self.rows.__getitem__)[: len(self.rows) - ROWS_MAX]:
                 del self.rows[site]
                 self._note(Kind.ROW, site, None)
-
-    def _let_go(self, dot: Version) -> None:
-        self._forget_dot(dot)
-        self._open_gap(dot.site, dot.timestamp)
-
-    def _forget_dot(self, dot: Version) -> None:
-        del self.dots[dot]
-        self.changed[_key(Kind.DOT, dot.site, dot.timestamp)] = None
 
     def _open_gap(self, site: int, timestamp: int) -> None:
         if self.row_covers(Version(timestamp, site)) or self.gaps.get(site, -1) >= timestamp:
@@ -163,11 +173,7 @@ class Context:
     # -- the disk ----------------------------------------------------------------------------------------------------
 
     def _note(self, kind: Kind, site: int, timestamp: int | None) -> None:
-        if kind is Kind.DOT:
-            assert timestamp is not None
-            self.changed[_key(kind, site, timestamp)] = b""
-        else:
-            self.changed[_key(kind, site)] = None if timestamp is None else timestamp.to_bytes(8, "big")
+        self.changed[_key(kind, site)] = None if timestamp is None else timestamp.to_bytes(8, "big")
 
     def take_changes(self) -> list[Persist]:
         """What has changed since the last call, for the disk."""
@@ -188,9 +194,17 @@ class Context:
         self.changed |= {key: None for key in sorted(saved) if key.startswith(PREFIX)}
 
 
-def _key(kind: Kind, site: int, timestamp: int | None = None) -> bytes:
-    tail = b"" if timestamp is None else timestamp.to_bytes(8, "big")
-    return PREFIX + _NAMES[kind] + site.to_bytes(8, "big") + tail
+def encoded(version: Version) -> bytes:
+    """The version as a record has it."""
+    return _VERSION.pack(*version)
+
+
+def _key(kind: Kind, site: int) -> bytes:
+    return PREFIX + _NAMES[kind] + site.to_bytes(8, "big")
+
+
+def _dot_key(dot: bytes) -> bytes:
+    return _DOTS + dot[8:] + dot[:8]
 
 
 def _saved_facts(saved: Mapping[bytes, bytes]) -> Iterator[Fact]:

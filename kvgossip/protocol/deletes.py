@@ -33,9 +33,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from kvgossip.config import Config
 from kvgossip.protocol.collecting import Collecting, Vouching
-from kvgossip.protocol.context import Context, Fact
+from kvgossip.protocol.context import Context, Fact, encoded
 from kvgossip.protocol.effect import Changed, Dropped, Effect, Expired, Now, Persist, Quarantined
-from kvgossip.protocol.entry import HEAD_BYTES, Version, expires_in, is_dead, is_fleeting, may_expire, version_of
+from kvgossip.protocol.entry import HEAD_BYTES, Version, expires_in, is_dead, is_fleeting, may_expire
 from kvgossip.protocol.expiring import Expiring
 from kvgossip.protocol.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.member import Member
@@ -96,7 +96,7 @@ class Deletes:
         return self.context.covers_record(record) and self._is_news(key, record[1:HEAD_BYTES])
 
     def has_collected(self, key: str, version: Version) -> bool:
-        return self.context.covers(version) and self._is_news(key, version.timestamp.to_bytes(8, "big") + version.site.to_bytes(8, "big"))
+        return self.context.covers(version) and self._is_news(key, encoded(version))
 
     def _is_news(self, key: str, version: bytes) -> bool:
         mine = self._store.record(key)
@@ -106,14 +106,13 @@ class Deletes:
         """A record was offered that was no news."""
         mine = self._store.record(key)
         if mine is not None and record[1:HEAD_BYTES] < mine[1:HEAD_BYTES]:
-            self.context.add(version_of(record))
+            self.context.add_record(record)
 
     def merged(self, changed: Changed, now: Now) -> None:
         """The store has taken a record."""
         key, old, new = changed
         if old is not None:
-            if not self.context.covers_record(old):
-                self.context.add(version_of(old))
+            self.context.add_record(old)
             if is_fleeting(old):
                 self.collecting.discard(key, old)
         if is_fleeting(new):
@@ -172,7 +171,7 @@ class Deletes:
 
     def _drop(self, key: str) -> None:
         record = self._store.remove(key)
-        self.context.add(version_of(record))
+        self.context.add_record(record)
         self.collecting.discard(key, record)
         self.cool(key)
         self._effects.append(Dropped(key, record))
