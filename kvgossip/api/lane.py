@@ -343,7 +343,8 @@ class Lane(asyncio.Protocol):
             self._waiting_bytes -= len(answer.data)
             self._write(self._told(answer), answer.last)
         if self._transport is not None and not self._transport.is_closing():
-            self._serve()
+            if self._data:
+                self._serve()
             self._wait()
 
     def _told(self, answer: _Waiting) -> bytes:
