@@ -166,9 +166,11 @@ class Introductions:
         self.failed(address, f"no answer from {address}: is a node running there, and does a firewall let TCP and UDP through?")
 
     def deadline(self) -> float | None:
-        return min((check.deadline_s for check in self._checks.values()), default=None)
+        return min(check.deadline_s for check in self._checks.values()) if self._checks else None
 
     def tick(self, now: Now) -> None:
+        if not self._checks:
+            return
         for sequence in [sequence for sequence, check in self._checks.items() if check.deadline_s <= now.monotonic_s]:
             check = self._checks.pop(sequence)
             self._accept(check.members, check.source, now)

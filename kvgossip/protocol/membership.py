@@ -183,13 +183,13 @@ class Membership:
         return self._digest
 
     def deadline(self) -> float:
-        nearest = self._next_probe_s
-        if self._probe is not None and not self._probe.indirect and not self._probe.acked:
-            nearest = min(nearest, self._probe.timeout_s)
-        for suspicion in self._suspicions.values():
-            nearest = min(nearest, suspicion.deadline_s)
-        for relay in self._relays.values():
-            nearest = min(nearest, relay.end_s if relay.nacked else relay.nack_s)
+        nearest, probe = self._next_probe_s, self._probe
+        if probe is not None and not probe.indirect and probe.timeout_s < nearest and not probe.acked:
+            nearest = probe.timeout_s
+        if self._suspicions:
+            nearest = min(nearest, *(suspicion.deadline_s for suspicion in self._suspicions.values()))
+        if self._relays:
+            nearest = min(nearest, *(relay.end_s if relay.nacked else relay.nack_s for relay in self._relays.values()))
         return nearest
 
     # -- merging -----------------------------------------------------------------------------------------------------

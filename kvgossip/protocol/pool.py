@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -81,8 +82,8 @@ FAREWELLS_MAX = 64
 MEMBERS_A_FRAME = 100
 RIVAL_KEPT_S = 300.0
 DATACENTERS_TOLD = 64
-LINK_QUESTIONS = (Join, Fetch, Sketch, Compare, Leaves, Want, Push, Conclude, KeyringOrder, Measure, Examine)
-QUESTIONS = (Ping, PingRequest, Pull, Enquire, *LINK_QUESTIONS)
+LINK_QUESTIONS = frozenset((Join, Fetch, Sketch, Compare, Leaves, Want, Push, Conclude, KeyringOrder, Measure, Examine))
+QUESTIONS = LINK_QUESTIONS | {Ping, PingRequest, Pull, Enquire}
 
 
 class Pool:
@@ -122,6 +123,7 @@ class Pool:
             config, self.membership, self, effects, self.door.refuse, lambda: data.standing, kind, data.identity
         )
         self.examiner = Examiner(config, self.membership, self, effects, self._condition, self._ping_at, kind)
+        self._waiting = (self.spreading, self.joining, self.introductions, self.rejoining, self.examiner)
         self._handlers: dict[type, Callable[[Any, Address, Now], None]] = {
             Nack: lambda told, source, now: self.membership.on_nack(told),
             PingRequest: lambda told, source, now: self.membership.on_ping_request(told, source, now, self._ping_at(now)),
@@ -222,10 +224,10 @@ class Pool:
         rumors: list[Rumor | Notice | Bundle] = []
         questions = 0
         for place, told in enumerate(messages):
-            if isinstance(told, QUESTIONS):
+            if type(told) in QUESTIONS:
                 # one question a frame, and what costs much to answer over links only: else small frames would ask for many large ones
                 questions += 1
-                if questions > 1 or (not reliable and isinstance(told, LINK_QUESTIONS)):
+                if questions > 1 or (not reliable and type(told) in LINK_QUESTIONS):
                     self.counters["units_dropped.unexpected_question"] += 1
                     continue
             if isinstance(told, (Rumor, Notice)) or (isinstance(told, Bundle) and gossip is not None):
@@ -285,8 +287,12 @@ class Pool:
     # -- probes ------------------------------------------------------------------------------------------------------
 
     def _ping_at(self, now: Now) -> Callable[[int, str], Ping]:
-        root, standing, name = self._data.store.digest.root, self._data.standing, self.membership.me.name
-        return lambda sequence, target: Ping(sequence, name, target, root, max(now.wall_ms, 0), standing, self._held_for(target))
+        """Makes the pings of this instant."""
+        return partial(self._ping, now)
+
+    def _ping(self, now: Now, sequence: int, target: str) -> Ping:
+        data, wall_ms = self._data, max(now.wall_ms, 0)
+        return Ping(sequence, self.membership.me.name, target, data.store.digest.root, wall_ms, data.standing, self._held_for(target))
 
     def _held_for(self, name: str) -> int:
         known = self.membership.members.get(name)
@@ -397,10 +403,16 @@ class Pool:
 
     def take_changes(self, now: Now) -> None:
         """Tell the driver what changed, and draw the consequences: who came back is exchanged with at once."""
-        self._report_rival(now)
-        self._report_lives_refused(now)
-        self._report_blocked_udp(now)
-        changes, self.membership.changes = self.membership.changes, []
+        membership = self.membership
+        if membership.rival is not None:
+            self._report_rival(membership.rival, now)
+        if membership.lives_refused > self._lives_refused:
+            self._report_lives_refused(now)
+        if membership.round_trips.turned:
+            self._report_blocked_udp(now)
+        if not membership.changes:
+            return
+        changes, membership.changes = membership.changes, []
         for old, new in changes:
             self._effects.append(MemberChanged(old, new, self.kind))
             self._remember(old, new)
@@ -429,12 +441,11 @@ class Pool:
         if text is not None:
             self._effects.append(Log("WARNING", f"{text} ({self.door.here})"))
 
-    def _report_rival(self, now: Now) -> None:
-        rival, self.membership.rival = self.membership.rival, None
-        if rival is not None:
-            self._rival, self._rival_s = str(rival.address), now.monotonic_s
-            text = f"another live node, at {rival.address}, uses the name {rival.name!r} of this one, at {self.membership.me.address}"
-            self.door.complain("rival", f"{text}: give one of them another --name", now)
+    def _report_rival(self, rival: Member, now: Now) -> None:
+        self.membership.rival = None
+        self._rival, self._rival_s = str(rival.address), now.monotonic_s
+        text = f"another live node, at {rival.address}, uses the name {rival.name!r} of this one, at {self.membership.me.address}"
+        self.door.complain("rival", f"{text}: give one of them another --name", now)
 
     def _report_blocked_udp(self, now: Now) -> None:
         """Rumors and probes do not pass, and yet nobody is suspected: an operator must hear of it (lesson 13)."""
@@ -454,18 +465,18 @@ class Pool:
                 self._effects.append(Log("INFO", f"{member.name!r} at {member.address} answers by UDP again ({self.door.here})"))
 
     def _report_lives_refused(self, now: Now) -> None:
-        refused = self.membership.lives_refused
-        if refused > self._lives_refused:
-            text = "refused members that claim to have started years from now: either they lie, or the clock of this node is years behind"
-            self.door.complain("lives", f"{text} ({self.door.here})", now)
-        self._lives_refused = refused
+        self._lives_refused = self.membership.lives_refused
+        text = "refused members that claim to have started years from now: either they lie, or the clock of this node is years behind"
+        self.door.complain("lives", f"{text} ({self.door.here})", now)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
-        nearest = min(self.membership.deadline(), self.repair.deadline())
-        waiting = (self.spreading, self.joining, self.introductions, self.rejoining, self.examiner)
-        for other in (each.deadline() for each in waiting):
+        nearest, repair_s = self.membership.deadline(), self.repair.deadline()
+        if repair_s < nearest:
+            nearest = repair_s
+        for each in self._waiting:
+            other = each.deadline()
             if other is not None and other < nearest:
                 nearest = other
         return nearest

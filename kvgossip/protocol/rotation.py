@@ -201,9 +201,13 @@ class Rotation:
                     self._finish(under_way, now)
 
     def deadline(self) -> float | None:
-        return -math.inf if self._waiting else min((under_way.deadline_s for under_way in self._rounds.values()), default=None)
+        if self._waiting:
+            return -math.inf
+        return min(under_way.deadline_s for under_way in self._rounds.values()) if self._rounds else None
 
     def tick(self, now: Now) -> None:
+        if not self._waiting and not self._rounds:
+            return
         waiting, self._waiting = self._waiting, []
         for conversation in waiting:
             self._begin(conversation, now)

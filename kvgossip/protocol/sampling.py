@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 def uniform(rng: Random, candidates: Sequence[T], count: int) -> list[T]:
     """`count` different candidates, or all of them in random order if there are fewer."""
-    return rng.sample(candidates, min(count, len(candidates)))
+    return rng.sample(candidates, min(count, len(candidates))) if candidates else []
 
 
 class RoundRobin:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from sys import byteorder
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ SYMBOL_BYTES = 12
 SYMBOLS_MAX = 4096
 PORTION = 2048 if np is not None else 128  # about a millisecond of folding
 PEELED = 512 if np is not None else 64
+FEW = 16  # so few fingerprints are folded sooner one by one than by numpy, which pays for each call
 CHANGES_MAX = 65_536
 _POSITIONS = 1 << POSITION_BITS
 _MASK = 0xFFFFFFFFFFFFFFFF
@@ -136,19 +137,19 @@ class _Symbols:
         self.sums: Any = np.zeros(length, np.uint64) if np is not None else [0] * length
         self.checks: Any = np.zeros(length, np.uint64) if np is not None else [0] * length
 
-    def toggle(self, fingerprints: Iterable[int]) -> set[int]:
-        """Add or take away; the places that changed, unless numpy was at work."""
-        if np is not None:
+    def toggle(self, fingerprints: Sequence[int]) -> None:
+        """Add or take away."""
+        if np is not None and len(fingerprints) > FEW:
             self._toggle_all(np.frombuffer(array("Q", fingerprints), np.uint64))
-            return set()
-        touched: set[int] = set()
+            return
+        length = len(self.sums)
+        # a memoryview of a numpy array gives and takes plain integers
+        sums, checks = (memoryview(self.sums), memoryview(self.checks)) if np is not None else (self.sums, self.checks)
         for fingerprint in fingerprints:
             check = checksum(fingerprint)
-            for place in places(fingerprint, len(self.sums)):
-                self.sums[place] ^= fingerprint
-                self.checks[place] ^= check
-                touched.add(place)
-        return touched
+            for place in places(fingerprint, length):
+                sums[place] ^= fingerprint
+                checks[place] ^= check
 
     def _toggle_all(self, fingerprints: Any) -> None:
         """The arithmetic of `places`, each fingerprint's next place at a time."""
@@ -164,10 +165,10 @@ class _Symbols:
                 place, state, checks, fingerprints = place[inside], state[inside], checks[inside], fingerprints[inside]
 
     def pack(self, length: int) -> bytes:
-        sums, checks = (
-            array("Q", self.sums[:length].tolist() if np is not None else self.sums[:length]),
-            array("I", map(int, self.checks[:length])),
-        )
+        if np is not None:
+            packed: bytes = self.sums[:length].astype(">u8").tobytes() + self.checks[:length].astype(">u4").tobytes()
+            return packed
+        sums, checks = array("Q", self.sums[:length]), array("I", self.checks[:length])
         if byteorder == "little":
             sums.byteswap()
             checks.byteswap()
@@ -175,17 +176,17 @@ class _Symbols:
 
     def minus(self, packed: bytes) -> _Symbols:
         length = len(packed) // SYMBOL_BYTES
+        rest = _Symbols(length)
+        if np is not None:
+            rest.sums = self.sums[:length] ^ np.frombuffer(packed, ">u8", length)
+            rest.checks = self.checks[:length] ^ np.frombuffer(packed, ">u4", length, 8 * length)
+            return rest
         sums, checks = array("Q", packed[: 8 * length]), array("I", packed[8 * length :])
         if byteorder == "little":
             sums.byteswap()
             checks.byteswap()
-        rest = _Symbols(length)
-        if np is not None:
-            rest.sums = self.sums[:length] ^ np.frombuffer(sums, np.uint64)
-            rest.checks = self.checks[:length] ^ np.frombuffer(checks, np.uint32).astype(np.uint64)
-        else:
-            rest.sums = [a ^ b for a, b in zip(self.sums, sums, strict=False)]
-            rest.checks = [a ^ b for a, b in zip(self.checks, checks, strict=False)]
+        rest.sums = [a ^ b for a, b in zip(self.sums, sums, strict=False)]
+        rest.checks = [a ^ b for a, b in zip(self.checks, checks, strict=False)]
         return rest
 
     def peel(self) -> Generator[None, None, list[int] | None]:
@@ -201,7 +202,12 @@ class _Symbols:
                 yield
             if len(found) > len(self.sums):
                 return None
-        return None if any(self.sums) or any(self.checks) else list(found)
+        return None if self._left() else list(found)
+
+    def _left(self) -> bool:
+        if np is not None:
+            return bool(self.sums.any() or self.checks.any())
+        return any(self.sums) or any(self.checks)
 
     def _alone(self) -> list[int]:
         if np is not None:

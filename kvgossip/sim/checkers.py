@@ -151,7 +151,7 @@ class Witness:
                 self._member_changed(effect)
                 members = True
         self._own_state(bool(keys))
-        for key in keys:
+        for key in dict.fromkeys(keys):
             self._agrees(key)
         self._turns += 1
         if self._watched and not self._turns % SAMPLE_TURNS:
@@ -201,17 +201,19 @@ class Witness:
     def _own_state(self, changed: bool) -> None:
         replica = self.replica
         latest = replica.hlc.latest
-        require(latest >= self._hlc, "the HLC went back", self._hlc, latest)
-        self._hlc = latest
+        if latest != self._hlc:
+            require(latest > self._hlc, "the HLC went back", self._hlc, latest)
+            self._hlc = latest
         for place, pool in enumerate(replica.pools):
             before, me = self._me[place], pool.membership.me
             if me is not before:
                 self._me[place] = me
                 require(rank(me) >= rank(before), "the own incarnation or generation went back", before, me)
                 require(me.name == before.name and me.site == before.site, "the own name or site changed", before, me)
-        if replica.root != self._root:
+        root = replica.root
+        if root != self._root:
             require(changed, "the root changed without a Changed")
-            self._root = replica.root
+            self._root = root
 
     def _agrees(self, key: str) -> None:
         """Every question about the key has the one answer that the effects have told."""

@@ -68,7 +68,7 @@ class Cluster:
         self.network = Network(scenario.stream("network"), Weather(), self.layout)
         pools = [f"lan:{self._datacenter_of(number)}" for number in range(self.layout.datacenters)]
         self.framings = [Framing(scenario.config.cluster, pool, frame_bytes_max(scenario.config)) for pool in [*pools, "wan"]]
-        self.framing = self.framings[0]
+        self.framing, self._frame_bytes_max = self.framings[0], frame_bytes_max(scenario.config)
         keyring = keyring_of(scenario.config)
         if keyring is not None:
             for framing in self.framings:
@@ -121,7 +121,7 @@ class Cluster:
         host.life = life = Life(host, replica, Witness(replica, self.ledger))
         if host.disk is not None:
             records = host.disk.records
-            self.judged(life, lambda: replica.load(records.items()))
+            self.judged(life, replica.load, records.items())
             life.witness.loaded(records)
             self._commit(life)
         self.turn(host.life, Event.START, str(host.address).encode(), replica.start)
@@ -169,7 +169,7 @@ class Cluster:
             return
         if moved:
             elsewhere = Address(f"10.{host.lives % 256}.{host.number >> 8}.{host.number & 255}", host.address.port)
-            host.address = elsewhere if self._rng.random() < 0.5 else host.address._replace(port=host.address.port + 1)
+            host.move(elsewhere if self._rng.random() < 0.5 else host.address._replace(port=host.address.port + 1))
             self.delivery.listen(host)
         if renamed:
             host.name = f"n{host.number}-{host.lives}"
@@ -211,23 +211,25 @@ class Cluster:
             return
         self.trace.note(self.timeline.time_s, host.number, event, data)
         now = host.clock.now(self.timeline.time_s)
-        self._perform(life, event, self.judged(life, lambda: call(*arguments, now)))
+        self._perform(life, event, self.judged(life, call, *arguments, now))
 
-    def judged(self, life: Life, question: Callable[[], Any]) -> Any:
+    def judged(self, life: Life, question: Callable[..., Any], *arguments: Any) -> Any:
         """What the question answers. Whatever it raises is a broken law of this node: a replica raises nothing on any input."""
         self.speaker = life.host.name
         try:
-            return question()
+            return question(*arguments)
         except BrokenLawError:
             raise
         except Exception as error:
             raise BrokenLawError(f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-6)}") from error
 
     def _perform(self, life: Life, event: Event, effects: list[Effect]) -> None:
+        # what is sent changes nothing that the witness or the disk looks at
+        told = [effect for effect in effects if type(effect) is not Send]
+        if life.witness.observe(told):
+            self.changed_s = self.timeline.time_s
         if effects:
-            if life.witness.observe(effects):
-                self.changed_s = self.timeline.time_s
-            self._keep(life, event, effects)
+            self._keep(life, event, told)
             for effect in effects:
                 if type(effect) is Send:
                     self._send(life, effect)
@@ -236,8 +238,6 @@ class Cluster:
                     self.counts[f"news_by_{event.name.lower()}"] += 1
                 else:
                     self._perform_rare(life, effect)
-        else:
-            life.witness.observe(effects)
         self._arm(life)
 
     def _keep(self, life: Life, event: Event, effects: list[Effect]) -> None:
@@ -245,7 +245,7 @@ class Cluster:
         number, disk = life.host.number, life.host.disk
         for effect in effects:
             if type(effect) is Changed:
-                self.judged(life, partial(self.truth.holds, number, effect.key, effect.new_record))
+                self.judged(life, self.truth.holds, number, effect.key, effect.new_record)
         if disk is None or not disk.note(effects):
             return
         if event in (Event.PUT, Event.DELETE):
@@ -262,12 +262,14 @@ class Cluster:
             self.truth.committed(life.host.number)
 
     def _send(self, life: Life, effect: Send) -> None:
-        limit = frame_bytes_max(self.scenario.config) if effect.reliable else self.scenario.config.datagram_bytes_max
-        require(len(effect.data) <= limit, "a packet is longer than its limit", len(effect.data), limit, effect.reliable)
-        self._stays_in_its_pool(life, effect)
-        require(is_refusal(effect.data) or is_sealed(effect.data) == bool(life.replica.keyring), "a frame that is not sealed as all are")
+        data, limit = effect.data, self._frame_bytes_max if effect.reliable else self.scenario.config.datagram_bytes_max
+        if len(data) > limit:
+            require(False, "a packet is longer than its limit", len(data), limit, effect.reliable)
+        if self.layout.datacenters > 1 or effect.pool is PoolKind.WAN:
+            self._stays_in_its_pool(life, effect)
+        require(is_sealed(data) == bool(life.replica.keyring) or is_refusal(data), "a frame that is not sealed as all are")
         if self.scenario.intensity.garbage_rate and len(self._packets) < 64:
-            self._packets.append(effect.data)
+            self._packets.append(data)
         if self.tap is not None:
             self.tap(effect)
         self.delivery.send(life, effect)
@@ -318,8 +320,13 @@ class Cluster:
     # -- timers ------------------------------------------------------------------------------------------------------
 
     def _arm(self, life: Life) -> None:
+        """Ask the replica when it wants to be called, which nothing but an input changes."""
+        life.deadline_s = life.replica.deadline()
+        self._set_timer(life)
+
+    def _set_timer(self, life: Life) -> None:
         """One timer a life. One that is set too early looks again when it fires."""
-        deadline_s = life.replica.deadline()
+        deadline_s = life.deadline_s
         if deadline_s is None or not life.active:
             return
         due_s = max(life.host.clock.time_of(deadline_s), self.timeline.time_s)
@@ -331,16 +338,16 @@ class Cluster:
         if life.timer_s != due_s:
             return
         life.timer_s = None
-        deadline_s = life.replica.deadline()
+        deadline_s = life.deadline_s
         if deadline_s is None or not life.active:
             return
         if life.host.clock.time_of(deadline_s) > self.timeline.time_s:
-            self._arm(life)
+            self._set_timer(life)
             return
         self._count_spins(life)
         self.trace.note(self.timeline.time_s, life.host.number, Event.TICK, b"")
         now = life.host.clock.now(self.timeline.time_s, deadline_s)
-        self._perform(life, Event.TICK, self.judged(life, lambda: life.replica.tick(now)))
+        self._perform(life, Event.TICK, self.judged(life, life.replica.tick, now))
 
     def _count_spins(self, life: Life) -> None:
         life.spins = life.spins + 1 if life.spun_s == self.timeline.time_s else 0

@@ -49,10 +49,11 @@ class Host:
     `disk` is None where its processes are memory-only.
     """
 
-    __slots__ = ("address", "backlog", "clock", "dead", "disk", "life", "lives", "name", "number", "paused")
+    __slots__ = ("address", "backlog", "clock", "dead", "disk", "life", "lives", "name", "number", "paused", "wan_address")
 
     def __init__(self, number: int, name: str, address: Address, clock: Clock) -> None:
-        self.number, self.name, self.address, self.clock = number, name, address, clock
+        self.number, self.name, self.clock = number, name, clock
+        self.move(address)
         self.life: Life | None = None
         self.lives = 0
         self.dead = False
@@ -60,16 +61,18 @@ class Host:
         self.backlog: list[Waiting] = []
         self.disk: Disk | None = None
 
-    @property
-    def wan_address(self) -> Address:
-        """Where it listens for gateways, if it is one."""
-        return self.address._replace(port=self.address.port + WAN_OFFSET)
+    def move(self, address: Address) -> None:
+        """To be found there from now on; `wan_address` is where it listens for gateways, if it is one."""
+        self.address, self.wan_address = address, address._replace(port=address.port + WAN_OFFSET)
 
 
 class Life:
-    """One run of the process: its replica, its links by how it names the other end, the one timer that it has set (a virtual time)."""
+    """One run of the process: its replica, its links by how it names the other end, the one timer that it has set (a virtual time).
 
-    __slots__ = ("host", "leaving", "links", "replica", "spins", "spun_s", "timer_s", "title", "witness")
+    `deadline_s` is what the replica has said after its last input (by its monotonic clock).
+    """
+
+    __slots__ = ("deadline_s", "host", "leaving", "links", "replica", "spins", "spun_s", "timer_s", "title", "witness")
 
     def __init__(self, host: Host, replica: Replica, witness: Witness) -> None:
         self.host, self.replica, self.witness = host, replica, witness
@@ -77,6 +80,7 @@ class Life:
         self.leaving = False
         self.links: dict[Address, Link] = {}
         self.timer_s: float | None = None
+        self.deadline_s: float | None = None
         self.spun_s, self.spins = -1.0, 0
 
     @property

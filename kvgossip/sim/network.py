@@ -40,7 +40,7 @@ class Network:
     __slots__ = ("_cuts", "_layout", "_rng", "duplicated", "lost", "weather")
 
     def __init__(self, rng: Random, weather: Weather, layout: Layout | None = None) -> None:
-        self._rng, self._layout = rng, layout
+        self._rng, self._layout = rng, layout if layout is not None and layout.datacenters > 1 else None
         self._cuts: dict[tuple[int, int], int] = {}
         self.weather = weather
         self.lost = self.duplicated = 0
