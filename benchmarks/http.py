@@ -133,7 +133,9 @@ class Server:
 
     def stop(self) -> None:
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
+        self.process.stdout.close()
         self.process.terminate()
         self.process.wait(30)
         self._folder.cleanup()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from argparse import Namespace
+from itertools import count
 
 import pytest
 
-from benchmarks import exchange, membership, memory, residue, watchers
+from benchmarks import exchange, http, load, membership, memory, overload, residue, watchers
+from benchmarks.kill import LostError
+from kvgossip.runtime.loop import run
 
 
 def test_an_exchange_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,3 +99,35 @@ async def test_watchers_are_weighed_and_all_hear() -> None:
     seen = await watchers.measure(watchers=20, rounds=1, prefixes=3)
     watchers.show(seen)
     assert 0 < seen["first_ms"] <= seen["all_ms"] == seen["all_ms_max"]
+
+
+@pytest.mark.skipif(shutil.which("taskset") is None, reason="servers of this benchmark are put on a processor with taskset")
+def test_loads_are_counted_to_the_last_request() -> None:
+    server = http.Own("kvgossip durable")
+    try:
+        closed, opened = (load.Load(("127.0.0.1", server.port), iter(numbers)) for numbers in (range(40), count(100)))
+        ledger = closed.closed(4, 60.0)
+        assert sorted(ledger.acked) == list(range(40))
+        assert len(ledger.answered_s) == 40 + ledger.counts["read"]
+        ledger = opened.open(300, 0.2)
+        assert ledger.counts["puts"] + ledger.counts["gets"] == len(ledger.answered_s) + ledger.counts["refused"] + ledger.counts["closed"]
+        assert ledger.wrong == []
+        for each in (closed, opened):
+            each.close()
+    finally:
+        server.stop()
+
+
+def test_overload_is_measured_and_what_is_lost_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("CAPACITY_S", "IDLE_S"):
+        monkeypatch.setattr(overload, name, 0.1)
+    found = run(overload.measure(Namespace(seconds=0.2, factor=2.0, slow=1)))
+    overload.show(found)
+    assert found["load"]["wrong"] == []
+    assert found["writes_acknowledged"] > 0
+    assert "no acknowledged write is lost: yes" in capsys.readouterr().out
+    kept = {load.key_of(1): ("v1", load.value_of(1)), load.key_of(2): ("v1", load.value_of(1))}
+    overload.check_values({1: "v1"}, kept, "here")
+    for lost in ({1: "v2"}, {2: "v1"}, {3: "v1"}):
+        with pytest.raises(LostError, match="here: 1 of 1"):
+            overload.check_values(lost, kept, "here")

@@ -603,16 +603,68 @@ def test_one_connection_too_many_is_told_so_and_another_may_come_when_one_has_go
     play(scenes)
 
 
-def test_a_flood_of_connections_is_cut_off_without_a_word(play: Callable[[Play], None]) -> None:
+def turned_away(served: Served) -> int:
+    told = served.server.statistics()
+    return told.get("connections_turned_away", 0) + told.get("connections_refused", 0) + told.get("connections_cut_off", 0)
+
+
+def test_a_flood_of_connections_is_turned_away_and_leaves_nothing_behind(play: Callable[[Play], None]) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve(http_connections_max=1)
         connections = [await served.connect() for _ in range(100)]
-        await until(lambda: served.server.statistics().get("connections_cut_off") == 100 - 1 - REFUSALS_MAX)
+        await until(lambda: turned_away(served) == 100 - 1)
         assert served.server.statistics()["connections_open"] <= 1 + REFUSALS_MAX
         for _, writer in connections:
             writer.transport.abort()
         await until(lambda: served.server.statistics()["connections_open"] == 0)
         assert (await served.call("GET", "/kv/a")).status == 404
+
+    play(scenes)
+
+
+def queued(served: Served, request: bytes) -> socket.socket:
+    """A connection that the server has not accepted yet, with a request that is there when it does."""
+    client = socket.create_connection(served.server.address)
+    client.sendall(request)
+    client.setblocking(False)
+    return client
+
+
+def test_who_stands_before_a_full_server_with_a_request_is_told_at_once_and_closed(play: Callable[[Play], None]) -> None:
+    async def scenes(serve: Serve) -> None:
+        served = await serve(http_connections_max=1)
+        kept = await served.connect()
+        kept[1].write(get("a"))
+        assert (await read_reply(kept[0])).status == 404
+        for _ in range(2 * REFUSALS_MAX):
+            reader, writer = await asyncio.open_connection(sock=queued(served, put("a", b"1")))
+            reply = await read_reply(reader)
+            writer.close()
+            assert (reply.status, reply.headers["connection"], reply.headers["retry-after"]) == (503, "close", "1")
+        told = served.server.statistics()
+        assert (told["connections_turned_away"], told.get("connections_refused", 0)) == (2 * REFUSALS_MAX, 0)
+        assert served.node.get("a") is None
+        kept[1].close()
+
+    play(scenes)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_full_server_says_that_it_lives_whether_it_is_asked_before_it_accepts_or_after(early: bool, play: Callable[[Play], None]) -> None:
+    async def scenes(serve: Serve) -> None:
+        served = await serve(http_connections_max=1)
+        kept = await served.connect()
+        await until(lambda: served.server.statistics()["connections_open"] == 1)
+        request = b"GET /healthz HTTP/1.1\r\nHost: n\r\n\r\n"
+        reader, writer = await asyncio.open_connection(sock=queued(served, request if early else b""))
+        await until(lambda: turned_away(served) == 1)
+        if not early:
+            writer.write(request)
+        reply = await read_reply(reader)
+        assert (reply.status, reply.headers["connection"], reply.json) == (200, "close", {"status": "ok"})
+        assert served.server.statistics().get("connections_turned_away", 0) == early
+        for each in (writer, kept[1]):
+            each.close()
 
     play(scenes)
 

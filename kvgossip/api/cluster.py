@@ -14,6 +14,7 @@ from msgspec import Meta
 from kvgossip import __version__
 from kvgossip.api.answer import Answer, Answers
 from kvgossip.api.body import Command, read_command, refuse_foreign_page
+from kvgossip.api.door import ALIVE
 from kvgossip.api.duration import duration_s
 from kvgossip.api.errors import RETRY_AFTER, RequestError
 from kvgossip.api.openapi import Paths, Schema, fields, operation, parameter
@@ -112,7 +113,7 @@ class ClusterRoutes:
 
     async def healthz(self, request: web.BaseRequest, query: str) -> Answer:
         """200 as long as the process answers."""
-        return self._answers.json(200, {"status": "ok"})
+        return self._answers.json(200, ALIVE)
 
     async def readyz(self, request: web.BaseRequest, query: str) -> Answer:
         """200 once reads are answered as truth, 503 before."""

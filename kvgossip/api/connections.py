@@ -1,7 +1,8 @@
 """Connections: all connections of clients, whichever lane they are on; how many there may be, and how long each may keep us waiting.
 
 Laws
-- There are at most `http_connections_max`. One more is told so with 503 and closed; beyond REFUSALS_MAX of those at a time, without a word.
+- There are at most `http_connections_max`. One more is told so with 503 and closed (door.py): most of them before they are connections of
+  ours, up to REFUSALS_MAX of them at a time by their lane.
 - Every connection has a moment at which it is overdue, whatever it does: one that asks nothing, a head or a body that does not arrive, a
   client that takes none of what it asked for. So nobody holds a connection by doing nothing, or almost nothing.
 - A request costs no timer: one sweep looks at them all, and its clock is all that they read. So a moment may be missed by SWEEP_S.
@@ -86,6 +87,16 @@ class Connections:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def full(self) -> bool:
+        """Whether one more would be refused."""
+        return len(self._open) >= self._max
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether one more may be told so by a lane, while there is no room for it."""
+        return len(self._open) < self._max + REFUSALS_MAX
 
     def opened(self, connection: Connection) -> Welcome:
         """Whether it may ask something, is to be told that there are too many, or is to be cut off."""

@@ -91,5 +91,9 @@ def not_http(reason: str) -> RequestError:
     )
 
 
+def too_many_connections() -> RequestError:
+    return RequestError(503, "this node has too many connections", "close some, or try again in a moment", RETRY_AFTER)
+
+
 def head_too_long(bytes_max: int) -> RequestError:
     return RequestError(431, "the head of the request is too long", f"it may have {bytes_max} bytes, which is http_head_bytes_max")

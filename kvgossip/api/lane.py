@@ -29,7 +29,8 @@ from kvgossip.api.answer import Answers
 from kvgossip.api.body import body_patience_s, late_body
 from kvgossip.api.condition import Condition, condition_of
 from kvgossip.api.connections import LINGER_S, Connections, Outflow, Welcome
-from kvgossip.api.errors import RETRY_AFTER, RequestError, head_too_long, not_http
+from kvgossip.api.door import told_outside
+from kvgossip.api.errors import RequestError, head_too_long, not_http
 from kvgossip.api.head import RequestParser, text_of
 from kvgossip.api.kv import Keys, Reply, failure_of
 from kvgossip.config import Config
@@ -75,8 +76,8 @@ class Lane(asyncio.Protocol):
 
     __slots__ = (
         "_answers", "_choked", "_config", "_connections", "_data", "_ended", "_ending", "_handed_over", "_keys", "_length", "_lingers",
-        "_loop", "_missing", "_other", "_outbox", "_outflow", "_partial", "_reading", "_request", "_resting", "_transport", "_waiting",
-        "_waiting_bytes", "due_s",
+        "_loop", "_missing", "_other", "_outbox", "_outflow", "_partial", "_reading", "_request", "_resting", "_transport", "_unwelcome",
+        "_waiting", "_waiting_bytes", "due_s",
     )  # fmt: skip
 
     def __init__(self, config: Config, keys: Keys, answers: Answers, connections: Connections, other: OtherLane) -> None:
@@ -92,7 +93,7 @@ class Lane(asyncio.Protocol):
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._outbox: list[bytes] = []
-        self._partial = self._choked = self._resting = self._ended = self._ending = self._lingers = False
+        self._partial = self._choked = self._resting = self._ended = self._ending = self._lingers = self._unwelcome = False
         self._reading = True
         self.due_s = connections.head_due_s
 
@@ -103,14 +104,17 @@ class Lane(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         welcome = self._connections.opened(self)
         if welcome is Welcome.REFUSED:
-            self._refuse(RequestError(503, "this node has too many connections", "close some, or try again in a moment", RETRY_AFTER))
+            self._unwelcome = True
+            self.due_s = self._connections.now_s + LINGER_S
         elif welcome is Welcome.CUT_OFF:
             self._ending = True
             # uvloop forgets to close what is aborted while it is being made
             self._loop.call_soon(self.abort)
 
     def data_received(self, data: bytes) -> None:
-        if not self._ending:
+        if self._unwelcome and not self._ending:
+            self._end(told_outside(self._answers, data))
+        elif not self._ending:
             self._data = self._data + data if self._data else data
             self._serve()
 
@@ -146,6 +150,8 @@ class Lane(asyncio.Protocol):
             return False
         if self._choked or self._ending:
             self.abort()
+        elif self._unwelcome:
+            self._end(told_outside(self._answers, b""))
         elif self._missing:
             self._refuse(late_body())
         elif self._partial:
@@ -361,12 +367,14 @@ class Lane(asyncio.Protocol):
         """The last answer of this connection, because of what its client did; all that it sent since is dropped."""
         self._connections.counts[f"refused_{error.status}"] += 1
         self._missing, self._partial = 0, False
+        self._end(self._answers.failure(error, "", "").render(False, head_only=False))
+
+    def _end(self, farewell: bytes) -> None:
         self._ending = self._lingers = True
-        refusal = self._answers.failure(error, "", "").render(False, head_only=False)
         if self._waiting:
-            self._queue(_Waiting(refusal, None, True))
+            self._queue(_Waiting(farewell, None, True))
         else:
-            self._write(refusal, True)
+            self._write(farewell, True)
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import errno
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import http_exceptions, web
@@ -26,6 +27,7 @@ from kvgossip.api.cluster import PATHS as CLUSTER_PATHS
 from kvgossip.api.connections import Connections
 from kvgossip.api.consul import PATHS as CONSUL_PATHS
 from kvgossip.api.consul import ConsulRoutes
+from kvgossip.api.door import Door
 from kvgossip.api.errors import RequestError, wrong_method
 from kvgossip.api.general import General
 from kvgossip.api.kv import PATHS as KEY_PATHS
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from kvgossip.api.metrics import Metrics
     from kvgossip.runtime.node import Node
 
+BACKLOG = 4096
+"""So many connections may queue while a turn of the event loop is long. The kernel ignores more: those clients try again after seconds."""
 STOP_GRACE_S = 2.0
 """How long requests under way may take to finish when the server stops."""
 
@@ -73,9 +77,9 @@ def listen(address: Address) -> socket.socket:
     try:
         if not address.host:
             dual = socket.has_dualstack_ipv6()
-            return socket.create_server(address, family=socket.AF_INET6 if dual else socket.AF_INET, backlog=512, dualstack_ipv6=dual)
+            return socket.create_server(address, family=socket.AF_INET6 if dual else socket.AF_INET, backlog=BACKLOG, dualstack_ipv6=dual)
         family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server(address, family=family, backlog=512)
+        return socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
         raise _cannot_listen(address, error) from error
 
@@ -145,7 +149,9 @@ class ApiServer:
         connections = self._connections = Connections(config)
         general = self._general = General(self.answer, config, self._answers, connections)
         self._socket.setblocking(False)
-        self._listener = Listener(self._socket, lambda: Lane(config, self._keys, self._answers, connections, general), connections.counts)
+        door = Door(connections, self._answers)
+        lane = partial(Lane, config, self._keys, self._answers, connections, general)
+        self._listener = Listener(self._socket, lane, connections.counts, door.turns_away)
         self._delay.start()
 
     async def stop(self) -> None:

@@ -110,6 +110,7 @@ def agent(
     """
     from kvgossip.cli.files import raise_file_limit
     from kvgossip.cli.logs import log_to_stderr
+    from kvgossip.cli.memory import return_large_blocks
     from kvgossip.cli.serving import open_standard_streams, serve
     from kvgossip.cli.settings import load_config, unknown_variables
     from kvgossip.runtime.loop import run
@@ -126,6 +127,7 @@ def agent(
         logging.getLogger("kvgossip.agent").warning("%s means nothing to this version and is ignored", variable)
     open_standard_streams()
     raise_file_limit()
+    return_large_blocks()
     run(serve(settings, output, free_port=free_port, stop_on_eof=stop_on_eof, rebuild=rebuild))
 
 

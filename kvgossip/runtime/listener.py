@@ -12,15 +12,29 @@ from collections import Counter
 from collections.abc import Callable
 
 ACCEPTED_A_TURN = 64
+TURNED_AWAY_A_TURN = 1024
 # where the process has too many files open: until some may have been closed
 REST_S = 0.5
 
 
-class Listener:
-    """Makes a protocol with `factory` for each connection of `listener`, a non-blocking socket that stays its owner's."""
+def _nobody(connection: socket.socket) -> bool:
+    return False
 
-    def __init__(self, listener: socket.socket, factory: Callable[[], asyncio.Protocol], counts: Counter[str]) -> None:
-        self._listener, self._factory, self._counts = listener, factory, counts
+
+class Listener:
+    """Makes a protocol with `factory` for each connection of `listener`, a non-blocking socket that stays its owner's.
+
+    But not for one of which `turns_away` says that it has closed it.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        factory: Callable[[], asyncio.Protocol],
+        counts: Counter[str],
+        turns_away: Callable[[socket.socket], bool] = _nobody,
+    ) -> None:
+        self._listener, self._factory, self._counts, self._turns_away = listener, factory, counts, turns_away
         self._loop = asyncio.get_running_loop()
         self._greetings: set[asyncio.Task[None]] = set()
         self._rest: asyncio.TimerHandle | None = None
@@ -43,7 +57,8 @@ class Listener:
         self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTED_A_TURN):
+        accepted = 0
+        for _ in range(TURNED_AWAY_A_TURN):
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
@@ -53,13 +68,18 @@ class Listener:
                 self._loop.remove_reader(self._listener)
                 self._rest = self._loop.call_later(REST_S, self._listen)
                 return
+            connection.setblocking(False)
+            if self._turns_away(connection):
+                continue
             task = self._loop.create_task(self._greet(connection))
             self._greetings.add(task)
             task.add_done_callback(self._greetings.discard)
+            accepted += 1
+            if accepted == ACCEPTED_A_TURN:
+                return
 
     async def _greet(self, connection: socket.socket) -> None:
         try:
-            connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.connect_accepted_socket(self._factory, connection)
         except OSError:
