@@ -11,6 +11,7 @@ import pytest
 from kvgossip import Node
 from kvgossip.errors import BadBatchError
 from kvgossip.protocol.bundle import Writing
+from kvgossip.protocol.hlc import milliseconds_of
 from tests.http_serving import Served, serving
 from tests.test_node import cluster, configured, until
 
@@ -51,6 +52,29 @@ async def test_puts_deletes_and_gets_happen_together(served: Served) -> None:
     assert read == [{"get": "a", "version": a["version"], "value": "ç"}]
 
 
+async def test_each_put_of_a_batch_has_its_own_time_to_live_flags_and_content_type(served: Served) -> None:
+    operations = (
+        {"put": "a", "value": "1", "ttl": "1h", "flags": 2**64 - 1, "content_type": "text/plain"},
+        {"put": "b", "value": "2", "flags": 7},
+        {"put": "c", "value": "3", "ttl": "30s"},
+    )
+    assert (await served.call("POST", "/batch", body(*operations))).status == 200
+    a, b, c = (served.node.entry(key) for key in "abc")
+    assert a is not None
+    assert b is not None
+    assert c is not None
+    assert (a.flags, a.content_type, b.flags, b.expires_ms, c.flags, c.content_type) == (2**64 - 1, "text/plain", 7, None, 0, None)
+    assert [each.expires_ms for each in (a, c)] == [
+        milliseconds_of(a.version.timestamp) + 3_600_000,
+        milliseconds_of(c.version.timestamp) + 30_000,
+    ]
+    told = (await served.call("POST", "/batch", body({"get": "a"}, {"get": "c"}))).json["results"]
+    assert told == [
+        {"get": "a", "version": str(a.version), "value": "1", "content_type": "text/plain", "flags": 2**64 - 1},
+        {"get": "c", "version": str(c.version), "value": "3"},
+    ]
+
+
 @pytest.mark.parametrize(
     ("operations", "status"),
     [
@@ -62,6 +86,13 @@ async def test_puts_deletes_and_gets_happen_together(served: Served) -> None:
         ([{"put": "x", "value": "1"}, {"put": "y", "value": 1}], 400),
         ([{"put": "x", "value": "1"}, {"delete": "y", "value": "1"}], 400),
         ([{"put": "x", "value": "1"}, {"put": "y", "value": "1", "ttl": 1}], 400),
+        ([{"put": "x", "value": "1"}, {"put": "y", "value": "1", "ttl": "soon"}], 400),
+        ([{"put": "x", "value": "1"}, {"put": "y", "value": "1", "ttl": "0s"}], 400),
+        ([{"put": "x", "value": "1"}, {"delete": "y", "ttl": "1s"}], 400),
+        ([{"put": "x", "value": "1"}, {"put": "y", "value": "1", "flags": -1}], 400),
+        ([{"put": "x", "value": "1"}, {"put": "y", "value": "1", "flags": 2**64}], 400),
+        ([{"put": "x", "value": "1"}, {"put": "y", "value": "1", "flags": "1"}], 400),
+        ([{"put": "x", "value": "1"}, {"get": "y", "flags": 0}], 400),
         ([{"put": "x", "value": "1"}, {"put": "y", "delete": "y", "value": "1"}], 400),
         ([{"put": "x", "value": "1"}, {"put": "../y", "value": "1"}], 400),
         ([{"put": "x", "value": "1"}, {"get": ""}], 400),

@@ -55,6 +55,8 @@ def test_a_batch_is_written_in_one_input_with_consecutive_timestamps() -> None:
         ([Writing("k", b"1"), Writing("k", None)], LocalError),
         ([Writing("k", b"1"), Writing("../k", b"1")], BadKeyError),
         ([Writing("k", b"1"), Writing("l", b"1", "\n")], LocalError),
+        ([Writing("k", b"1"), Writing("l", b"1", ttl_s=0.0)], LocalError),
+        ([Writing("k", b"1"), Writing("l", b"1", flags=-1)], LocalError),
         ([Writing("k", b"1"), Writing("l", bytes(1024 * 1024 + 1))], ValueTooLargeError),
         ([Writing("k", bytes(200_000)), Writing("l", bytes(200_000))], ValueTooLargeError),
     ],

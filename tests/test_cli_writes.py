@@ -88,7 +88,22 @@ def test_a_key_is_rolled_back_and_keys_are_loaded_and_dumped(tmp_path: Any) -> N
         dumped = run("dump", "k/", "--url", url)
         assert sorted(dumped.stdout.decode().splitlines()) == sorted(json.dumps(line, ensure_ascii=False) for line in lines)
         assert run("load", "-", "--url", url, stdin=dumped.stdout).returncode == 0
-        for bad in (b"[1]", b'{"key": "b"}', b'{"key": "b", "value": 1}', b'{"key": "b", "base64": "?"}', b'{"key": "b", "valeu": ""}'):
+        more = b'{"key": "m/a", "value": "1", "ttl": "1h", "flags": 7}\n{"key": "m/a", "value": "2"}\n{"key": "m/b", "value": "%s"}' % (
+            b"x" * 300_000
+        )
+        assert run("load", "-", "--url", url, stdin=more).returncode == 0
+        assert [each["bytes"] for each in document("list", "m/", "--url", url)["entries"]] == [1, 300_000]
+        mortal = b'{"key": "n", "value": "1", "ttl": "1ms", "flags": 7}'
+        assert (run("load", "-", "--url", url, stdin=mortal).returncode, run("get", "n", "--url", url).returncode) == (0, 1)
+        for bad in (
+            b"[1]",
+            b'{"key": "b", "value": "", "ttl": 1}',
+            b'{"key": "b", "value": "", "flags": "1"}',
+            b'{"key": "b"}',
+            b'{"key": "b", "value": 1}',
+            b'{"key": "b", "base64": "?"}',
+            b'{"key": "b", "valeu": ""}',
+        ):
             done = run("load", "-", "--url", url, stdin=b'{"key": "a", "value": "1"}\n' + bad)
             assert (done.returncode, b"line 2" in done.stderr, b"hint" in done.stderr) == (2, True, True), done
         assert run("get", "a", "--url", url).returncode == 1

@@ -12,12 +12,13 @@ from msgspec import Meta
 
 from kvgossip.api.answer import Answer, Answers
 from kvgossip.api.body import read_command
+from kvgossip.api.duration import duration_s
 from kvgossip.api.errors import RequestError
 from kvgossip.api.kv import until_kept
 from kvgossip.api.openapi import Paths, fields, operation
 from kvgossip.errors import LocalError
 from kvgossip.protocol.bundle import Writing
-from kvgossip.protocol.entry import Entry, check_content_type, check_key, version_of
+from kvgossip.protocol.entry import TTL_S_MAX, Entry, check_content_type, check_flags, check_key, check_ttl, version_of
 from kvgossip.protocol.message import BUNDLE_ENTRIES_MAX
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ BODY_SHARE = 8
 
 
 class Operation(msgspec.Struct, forbid_unknown_fields=True):
-    """Exactly one of `put`, `delete` and `get` names a key; a put has a `value` or `base64`."""
+    """Exactly one of `put`, `delete` and `get` names a key. A put has a `value` or `base64`, and may have the others; `ttl`: 30s."""
 
     put: str | None = None
     delete: str | None = None
@@ -37,6 +38,8 @@ class Operation(msgspec.Struct, forbid_unknown_fields=True):
     value: str | None = None
     base64: str | None = None
     content_type: str | None = None
+    ttl: str | None = None
+    flags: int | None = None
 
 
 class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -86,11 +89,13 @@ def _checked(place: int, each: Operation) -> Operation:
         if (each.value is None) == (each.base64 is None):
             raise _unfit(place, "a put needs one of value and base64")
         _decoded(place, each)
-    elif each.value is not None or each.base64 is not None or each.content_type is not None:
-        raise _unfit(place, f"a {named[0]} has no value and no content type")
+    elif any(getattr(each, name) is not None for name in ("value", "base64", "content_type", "ttl", "flags")):
+        raise _unfit(place, f"a {named[0]} has a key, and nothing else")
     try:
         check_key(each.put or each.delete or each.get or "")
         check_content_type(each.content_type)
+        check_flags(each.flags or 0)
+        check_ttl(_ttl_s(each))
     except LocalError as error:
         raise _unfit(place, str(error)) from None
     return each
@@ -112,7 +117,11 @@ def _decoded(place: int, put: Operation) -> bytes:
 def _writing(each: Operation) -> Writing:
     if each.delete is not None:
         return Writing(each.delete, None)
-    return Writing(each.put or "", _decoded(0, each), each.content_type)
+    return Writing(each.put or "", _decoded(0, each), each.content_type, _ttl_s(each), each.flags or 0)
+
+
+def _ttl_s(put: Operation) -> float | None:
+    return None if put.ttl is None else duration_s("ttl", put.ttl, TTL_S_MAX)
 
 
 def _result(each: Operation, found: Mapping[str, Entry | None], records: Mapping[str, bytes]) -> dict[str, Any]:
@@ -130,4 +139,8 @@ def _value(entry: Entry) -> dict[str, Any]:
         told: dict[str, Any] = {"value": value.decode()}
     except UnicodeDecodeError:
         told = {"base64": base64.b64encode(value).decode()}
-    return told if entry.content_type is None else {**told, "content_type": entry.content_type}
+    if entry.content_type is not None:
+        told["content_type"] = entry.content_type
+    if entry.flags:
+        told["flags"] = entry.flags
+    return told

@@ -77,6 +77,9 @@ class Client:
         query = "" if ttl is None else "?" + urlencode({"ttl": ttl})
         return _document(await self._call("PUT", _path_of(key) + query, value, content_type))
 
+    async def batch(self, operations: list[dict[str, Any]]) -> Any:
+        return await self._command("/batch", {"operations": operations})
+
     async def delete(self, key: str) -> Any:
         return _document(await self._call("DELETE", _path_of(key)))
 

@@ -1,6 +1,6 @@
 """The commands for many keys at once: load and dump, as lines of JSON that people can read and edit.
 
-A line is {"key": KEY, "value": TEXT} or {"key": KEY, "base64": BYTES}, and may have a "content_type".
+A line is {"key": KEY, "value": TEXT} or {"key": KEY, "base64": BYTES}, and may have a "content_type", a "ttl" and "flags".
 """
 
 from __future__ import annotations
@@ -24,14 +24,20 @@ if TYPE_CHECKING:
     from kvgossip.api.client import Client
 
 AT_A_TIME = 64
+BATCHES_AT_A_TIME = 4
+BATCH_KEYS, BATCH_BYTES = 64, 128 * 1024
 PAGE = 1000
-SHOWN_EVERY = 1000
 
 
 class Item(NamedTuple):
+    """One line, with what it says beside key and value, as POST /batch takes it."""
+
     key: str
     value: bytes
-    content_type: str | None
+    more: dict[str, Any]
+
+    def operation(self) -> dict[str, Any]:
+        return {"put": self.key, **_told(self.value), **self.more}
 
 
 def load(
@@ -41,9 +47,9 @@ def load(
 ) -> None:
     """Store many keys: one line of JSON for each, as `kvgossip dump` writes them.
 
-    A line is {"key": "a/b", "value": "text"} or {"key": "a/b", "base64": "AAEC"}, and may have a "content_type". All lines are
-    read before anything is written: a line that does not fit is told by its number, and then nothing is. Each key is a write of its own:
-    a load that is cut off has stored some of them, and may be repeated.
+    A line is {"key": "a/b", "value": "text"} or {"key": "a/b", "base64": "AAEC"}, and may have a "content_type", a "ttl" such as "30s"
+    and "flags", a number. All lines are read before anything is written: a line that does not fit is told by its number, and then nothing
+    is. Keys are written in batches of up to 64: a load that is cut off has stored some of them, and may be repeated.
 
     Examples:
 
@@ -95,38 +101,63 @@ def _items(lines: Iterable[bytes]) -> Iterator[Item]:
 def _item(document: Any) -> Item:
     if not isinstance(document, dict):
         raise TypeError("it is no JSON object")
-    known = {"key", "value", "base64", "content_type"}
+    known = {"key", "value", "base64", "content_type", "ttl", "flags"}
     if unknown := sorted(document.keys() - known):
         raise ValueError(f"unknown field {unknown[0]!r}")
-    key, value, encoded, content_type = (document.get(name) for name in ("key", "value", "base64", "content_type"))
-    if not isinstance(key, str) or not isinstance(content_type, (str, type(None))):
-        raise TypeError('"key" and "content_type" are text')
+    key, value, encoded = (document.get(name) for name in ("key", "value", "base64"))
+    more = {name: document[name] for name in ("content_type", "ttl", "flags") if document.get(name) is not None}
+    if not isinstance(key, str) or not all(isinstance(more.get(name, ""), str) for name in ("content_type", "ttl")):
+        raise TypeError('"key", "content_type" and "ttl" are text')
+    if type(more.get("flags", 0)) is not int:
+        raise TypeError('"flags" is a number')
     if (value is None) == (encoded is None) or not isinstance(value or encoded or "", str):
         raise TypeError('it needs one of "value" and "base64", as text')
-    return Item(
-        key, value.encode("utf-8", "surrogatepass") if value is not None else base64.b64decode(encoded or "", validate=True), content_type
-    )
+    octets = value.encode("utf-8", "surrogatepass") if value is not None else base64.b64decode(encoded or "", validate=True)
+    if len(octets) > BATCH_BYTES and "flags" in more:
+        raise ValueError(f"a value of more than {BATCH_BYTES} bytes cannot have flags")
+    return Item(key, octets, more)
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """What can be written at once, in order: a batch has each key once. A value that is too large for a batch stands alone."""
+    batch: dict[str, Item] = {}
+    size = 0
+    for item in items:
+        if batch and (item.key in batch or len(batch) == BATCH_KEYS or size + len(item.value) > BATCH_BYTES):
+            yield list(batch.values())
+            batch, size = {}, 0
+        batch[item.key] = item
+        size += len(item.value)
+    if batch:
+        yield list(batch.values())
 
 
 async def _store(client: Client, items: list[Item]) -> None:
     """Several at a time; the first refusal ends it."""
-    waiting = iter(items)
+    waiting = _batches(items)
     done = 0
 
     async def work() -> None:
         nonlocal done
-        for item in waiting:
-            await client.put(item.key, item.value, item.content_type)
-            done += 1
-            if done % SHOWN_EVERY == 0:
-                _progress(f"{done} of {len(items)} keys are stored")
+        for batch in waiting:
+            await _write(client, batch)
+            done += len(batch)
+            _progress(f"{done} of {len(items)} keys are stored")
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(AT_A_TIME, len(items))):
+            for _ in range(BATCHES_AT_A_TIME):
                 group.create_task(work())
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
+
+
+async def _write(client: Client, batch: list[Item]) -> None:
+    first = batch[0]
+    if len(first.value) > BATCH_BYTES:
+        await client.put(first.key, first.value, first.more.get("content_type"), first.more.get("ttl"))
+    else:
+        await client.batch([item.operation() for item in batch])
 
 
 async def _print_all(client: Client, prefix: str) -> None:

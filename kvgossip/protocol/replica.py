@@ -210,7 +210,7 @@ class Replica:
         check_batch(writes, self.config)
         self._check_may_write(now)
         made = [each for each in writes if each.value is not None or self._is_live(each.key)]
-        pairs = tuple((each.key, make_record(self._next_version(now), each.value, each.content_type)) for each in made)
+        pairs = tuple((each.key, self._record(each.value, now, each.content_type, each.ttl_s, each.flags)) for each in made)
         if len(pairs) == 1:
             self._take(*pairs[0], now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
         elif pairs:
@@ -254,11 +254,15 @@ class Replica:
         self, key: str, value: bytes | None, now: Now, content_type: str | None = None, ttl_s: float | None = None, flags: int = 0
     ) -> list[Effect]:
         self._check_may_write(now)
-        timestamp = self.hlc.tick(now.wall_ms)
-        expires_ms = None if ttl_s is None else milliseconds_of(timestamp) + int(ttl_s * 1000)
-        record = make_record(Version(timestamp, self.site), value, content_type, expires_ms, flags)
+        record = self._record(value, now, content_type, ttl_s, flags)
         self._take(key, record, now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
         return self._drain()
+
+    def _record(self, value: bytes | None, now: Now, content_type: str | None, ttl_s: float | None, flags: int) -> bytes:
+        """What is written now."""
+        timestamp = self.hlc.tick(now.wall_ms)
+        expires_ms = None if ttl_s is None else milliseconds_of(timestamp) + int(ttl_s * 1000)
+        return make_record(Version(timestamp, self.site), value, content_type, expires_ms, flags)
 
     def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat, pool: PoolKind = PoolKind.LAN) -> Outcome:
         """Offer what a peer of this pool sent. What cannot be accepted is counted by reason and costs nothing else (lesson 8)."""
