@@ -257,6 +257,49 @@ def test_a_planted_mistake_is_caught(plant: Plant, told: str, monkeypatch: pytes
     assert any(text in violation.text for text in told.split("|")), violation
 
 
+def _bundles_are_merged_in_part(patch: pytest.MonkeyPatch) -> None:
+    take = Replica._take_bundle
+
+    def partly(replica: Replica, entries: Any, offered: Any, now: Any, *, heard_from: str | None, **named: Any) -> bool:
+        return take(replica, entries, offered if heard_from is None else list(offered)[:1], now, heard_from=heard_from, **named)
+
+    patch.setattr(Replica, "_take_bundle", partly)
+
+
+def _batches_are_written_in_part(patch: pytest.MonkeyPatch) -> None:
+    batch = Replica.batch
+    patch.setattr(Replica, "batch", lambda replica, writes, now: batch(replica, writes[:-1], now))
+
+
+@pytest.mark.parametrize(
+    ("plant", "told"),
+    [
+        (_bundles_are_merged_in_part, "a batch was told as one, and a part of it is shown"),
+        (_batches_are_written_in_part, "what was stored is not the batch that was written"),
+    ],
+)
+def test_a_mistake_with_batches_is_caught(plant: Plant, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    report = simulate(1, Options(nodes=(4, 4), intensity=Intensity(), duration_s=5.0, batch_share=1.0))
+    assert report.violation is not None
+    assert told in report.violation.text
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_batches_are_shown_whole_to_all_who_are_told_of_them_under_every_fault(seed: int) -> None:
+    simulation = Simulation(scenario(seed, Options(nodes=(4, 8), batch_share=0.8)))
+    report = simulation.run()
+    assert report.passed, report.violation
+    assert report.batches > 20
+
+
+def test_repair_may_show_a_part_of_a_batch() -> None:
+    simulation = Simulation(scenario(1, Options(nodes=(6, 6), intensity=Intensity(loss=0.3), parameters={"rumor_k": 0}, batch_share=1.0)))
+    report = simulation.run()
+    assert report.passed, report.violation
+    assert simulation.cluster.batches.shown_in_part > 0
+
+
 def test_a_lost_write_of_a_node_that_never_crashed_is_noticed() -> None:
     run = Simulation(_plain_scenario(nodes=3))
     assert run.run().passed

@@ -46,6 +46,13 @@ def test_seeds_keep_every_law_and_end_without_certificates_and_quiet(first: int)
         assert report.passed, f"{report.violation}; repeat it with: kvgossip sim deletes --seed {seed} --trace 200"
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_seeds_keep_every_law_with_batches(seed: int) -> None:
+    report = simulate(seed, replace(deletion_options(seed), batch_share=0.7))
+    assert report.passed, report.violation
+    assert report.batches > 0
+
+
 @pytest.mark.parametrize("seed", BROKE_A_LAW_ONCE)
 def test_seeds_that_once_broke_a_law_keep_them_all(seed: int) -> None:
     report = simulate(seed, deletion_options(seed))

@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -35,6 +35,13 @@ sim_app = typer.Typer(name="sim", no_args_is_help=True, help="Run the protocol t
 
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of a table; as -o json.")]
 Sealed = Annotated[bool | None, typer.Option("--sealed/--unsealed", help="Whether frames are. Default: those of one swarm in four.")]
+Batches = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P", min=0.0, max=1.0, help="Share of the writes at once that are one batch. Default: a half of one swarm in three."
+    ),
+]
+NoAntiEntropy = Annotated[bool, typer.Option("--no-anti-entropy", help="Rumors alone: leave a residue, so exit 1 is expected.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Processes to share the runs. Default: one a processor.")]
 
 
@@ -68,11 +75,10 @@ def cluster(
     clock_drift: Annotated[
         float | None, typer.Option(metavar="P", min=0.0, help="Each clock is up to that share too fast or slow.")
     ] = None,
+    batches: Batches = None,
     sealed: Sealed = None,
     no_rumors: Annotated[bool, typer.Option("--no-rumors", help="Anti-entropy alone: must agree all the same.")] = False,
-    no_anti_entropy: Annotated[
-        bool, typer.Option("--no-anti-entropy", help="Rumors alone: leave a residue, so exit 1 is expected.")
-    ] = False,
+    no_anti_entropy: NoAntiEntropy = False,
     rumor_k: Annotated[int | None, typer.Option(help="Unnecessary contacts until a rumor cools.")] = None,
     fanout: Annotated[int | None, typer.Option(help="Peers that a node tells a round, and at once.")] = None,
     parameter: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Any other parameter of the configuration.")] = None,
@@ -99,7 +105,7 @@ def cluster(
     }  # fmt: skip
     parameters = _parameters(parameter or [], no_rumors, no_anti_entropy, rumor_k, fanout)
     given = {name: value for name, value in faults.items() if value is not None}
-    options = _options(nodes, datacenters, duration, writes, given, parameters, sealed)
+    options = replace(_options(nodes, datacenters, duration, writes, given, parameters, sealed), batch_share=batches)
     seeds = range(seed, seed + runs)
     reports = list(_spread(partial(_simulate, options=options, trace_length=trace), seeds, jobs))
     _tell(reports, as_json or output is Format.JSON)

@@ -11,12 +11,13 @@ Safety, checked by a `Witness` that sees every effect of one life and asks the r
  6. Nothing appears that nobody wrote; no version is given twice (`Ledger`).
  7. Who is said to hold a version that is waited for has held it, or a newer one of the key; a wait that is met has as many holders
     as it needs, and every wait ends in time (`Promises`).
- 8. The root changes with the content only; index, count and digest rebuilt from the content are the same (`audit`).
+ 8. Who is told of a batch as one shows all of it or nothing (`Batches`).
+ 9. The root changes with the content only; index, count and digest rebuilt from the content are the same (`audit`).
 
 Liveness, checked by `disagreement`
- 9. All digest roots are equal, and all stores entry by entry; every accepted write of a node that never crashed is in them.
-10. Every running node holds every running node of its pool alive, in its present life at its present address, and nobody else.
-11. Every running node is settled.
+10. All digest roots are equal, and all stores entry by entry; every accepted write of a node that never crashed is in them.
+11. Every running node holds every running node of its pool alive, in its present life at its present address, and nobody else.
+12. Every running node is settled.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from typing import Any
 
 from kvgossip.config import GOSSIP_PORT, Address, Config
 from kvgossip.errors import ClockAheadError
+from kvgossip.protocol.bundle import Writing
 from kvgossip.protocol.effect import (
     Changed,
     Departed,
@@ -32,10 +33,13 @@ from kvgossip.protocol.effect import (
     Send,
     Waited,
 )
-from kvgossip.protocol.member import MemberState
+from kvgossip.protocol.entry import is_dead
+from kvgossip.protocol.member import Member, MemberState
+from kvgossip.protocol.message import Message
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.seal import keyring_of
-from kvgossip.protocol.wire import Framing, encode, frame_bytes_max, is_refusal, is_sealed
+from kvgossip.protocol.wire import Framing, encode, frame_bytes_max, is_of_pool, is_refusal, is_sealed
+from kvgossip.sim.batches import Batches
 from kvgossip.sim.checkers import BrokenLawError, Ledger, Witness, require
 from kvgossip.sim.delivery import Delivery
 from kvgossip.sim.disk import COMMIT_S_MAX, Disk
@@ -74,6 +78,7 @@ class Cluster:
             for framing in self.framings:
                 framing.seal_with(keyring, 0, 0, scenario.config.members_max)
         self.promises = Promises(self.ledger, scenario.wait_share, scenario.stream("promises"))
+        self.batches = Batches(scenario.batch_share, scenario.stream("bundles"))
         clocks = scenario.stream("clocks")
         self.hosts = [self._host(number, clocks) for number in range(scenario.nodes)]
         self.delivery = Delivery(self.timeline, self.network, self.hosts, self, self.trace)
@@ -211,7 +216,25 @@ class Cluster:
             return
         self.trace.note(self.timeline.time_s, host.number, event, data)
         now = host.clock.now(self.timeline.time_s)
-        self._perform(life, event, self.judged(life, call, *arguments, now))
+        effects = self.judged(life, call, *arguments, now)
+        self._perform(life, event, effects)
+        if self.batches.count and effects:
+            self._judge_batches(life, event, data, effects)
+
+    def _judge_batches(self, life: Life, event: Event, data: bytes, effects: list[Effect]) -> None:
+        """Who was told of a batch as one does not show a part of it."""
+        parts = self.batches.parts_shown(life.replica, effects)
+        if parts and event is Event.BATCH:
+            raise BrokenLawError("of a batch that was written here a part is shown")
+        messages = self._messages(event, data) if parts else ()
+        for batch in parts:
+            self.batches.check(batch, messages, life.title)
+
+    def _messages(self, event: Event, data: bytes) -> Sequence[Message | Member]:
+        if event not in (Event.DATAGRAM, Event.FRAME):
+            return ()
+        framing = next(framing for framing in self.framings if is_of_pool(data, framing.pool))
+        return framing.open(data, reliable=event is Event.FRAME, replays=True).messages
 
     def judged(self, life: Life, question: Callable[..., Any], *arguments: Any) -> Any:
         """What the question answers. Whatever it raises is a broken law of this node: a replica raises nothing on any input."""
@@ -248,7 +271,7 @@ class Cluster:
                 self.judged(life, self.truth.holds, number, effect.key, effect.new_record)
         if disk is None or not disk.note(effects):
             return
-        if event in (Event.PUT, Event.DELETE):
+        if event in (Event.PUT, Event.DELETE, Event.BATCH):
             self._commit(life)
         elif not disk.planned:
             disk.planned = True
@@ -363,20 +386,43 @@ class Cluster:
         takers = [life for life in self.running() if life.active and not life.leaving]
         if takers:
             life = takers[int(together[0].choice * len(takers))]
+            batch = self.batches.choose(together, life.replica.config.message_bytes_max)
+            if batch:
+                self.turn(life, Event.BATCH, "\n".join(write.key for write in batch).encode(), self._accept, life, batch)
+                return
             for write in together:
                 event = Event.DELETE if write.value is None else Event.PUT
                 self.turn(life, event, write.key.encode(), self._accept, life, write)
 
-    def _accept(self, life: Life, write: Write, now: Now) -> list[Effect]:
-        """Hand a write to the replica, and hold it to its answer: the first effect is what the caller is told.
+    def _accept(self, life: Life, what: Write | list[Write], now: Now) -> list[Effect]:
+        """Hand a write, or a batch of them, to the replica, and hold it to its answer: the first effects are what the caller is told.
 
         A node whose clock is ahead of its peers' refuses, and says so.
         """
         try:
-            return self._written(life, write, now)
+            return self._batched(life, what, now) if isinstance(what, list) else self._written(life, what, now)
         except ClockAheadError:
             self.counts["writes_refused"] += 1
             return []
+
+    def _batched(self, life: Life, batch: list[Write], now: Now) -> list[Effect]:
+        effects = life.replica.batch([Writing(write.key, write.value, ttl_s=write.ttl_s) for write in batch], now)
+        live = life.witness.live()
+        made = [write for write in batch if write.value is not None or write.key in live]
+        told = [effect for effect in effects if type(effect) is Changed]
+        stored = [(effect.new.key, effect.new.value) for effect in told]
+        require(stored == [(write.key, write.value) for write in made], "what was stored is not the batch that was written", stored)
+        for effect in told:
+            self._note(life, effect)
+        if len(told) > 1:
+            self.batches.wrote(tuple((effect.key, effect.new_record) for effect in told))
+        return [*effects, *self.promises.begin(life.replica, told[0], now)] if told else effects
+
+    def _note(self, life: Life, told: Changed) -> None:
+        """A write that was accepted."""
+        self.counts["deletes" if is_dead(told.new_record) else "puts"] += 1
+        self.ledger.write(told.key, told.new_record, life.title)
+        self.truth.wrote(life.host.number, told.key, told.new_record)
 
     def _written(self, life: Life, write: Write, now: Now) -> list[Effect]:
         if write.value is None:
@@ -386,12 +432,10 @@ class Cluster:
                 return effects
         else:
             effects = life.replica.put(write.key, write.value, now, ttl_s=write.ttl_s)
-        self.counts["deletes" if write.value is None else "puts"] += 1
         told = effects[0] if effects else None
         assert isinstance(told, Changed), f"the first effect of a write is {told}"
         require(told.new.key == write.key and told.new.value == write.value, "what was stored is not what was written", told.new)
-        self.ledger.write(told.key, told.new_record, life.title)
-        self.truth.wrote(life.host.number, told.key, told.new_record)
+        self._note(life, told)
         return [*effects, *self.promises.begin(life.replica, told, now)]
 
     # -- faults ------------------------------------------------------------------------------------------------------

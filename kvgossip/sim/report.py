@@ -17,6 +17,7 @@ class Report:
     `collected`: records that were dropped, on all nodes, `quarantined`: live values among them.
     `residue`: share of the pairs (key, running node) at the end where the node lacks the newest version that any running node has.
     `gossips`: packets of rumors sent, `exchanges`: how many were started.
+    `batches`: writes of several keys as one, whose keys count among `writes` and `deletes` too.
     `waits_met`, `waits_unmet`: writes that were waited for, and how that ended.
     `news_by_datagram`, `news_by_frame`: merges that were news, by what carried them.
     """
@@ -49,6 +50,7 @@ class Report:
     news_by_datagram: int = 0
     news_by_frame: int = 0
     residue: float = 0.0
+    batches: int = 0
     waits_met: int = 0
     waits_unmet: int = 0
     starts: int = 0

@@ -46,7 +46,8 @@ class Options:
     `nodes`: at least and at most. `duration_s`: how long faults and writes last, in virtual seconds. `datacenters`: at least and at most;
     None: one, but of swarms one in four has two or three. `sealed`: whether frames are; None: those of one swarm in four.
     `wait_share`: of the writes that are waited for until others hold them; None: a quarter of them in two of three swarms, else none.
-    `durable`: whether hosts have disks; None: those of every other swarm.
+    `durable`: whether hosts have disks; None: those of every other swarm. `batch_share`: of the writes that come at once, which are made as
+    one; None: half of them in one of three swarms, else none.
     """
 
     nodes: tuple[int, int] = (5, 20)
@@ -58,6 +59,7 @@ class Options:
     sealed: bool | None = None
     wait_share: float | None = None
     durable: bool | None = None
+    batch_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,7 @@ class Scenario:
 
     `addressless`: nodes do not know their own address and learn it from those that they join. `zones`: over how many they are spread.
     `data_only`: agreement is on the data of the running nodes, not on who is alive (who cannot reach whom for good may well differ there).
-    `datacenters`, `gateways`, `far`: as Layout has them. `wait_share`: as Options has it. `durable`: hosts have disks.
+    `datacenters`, `gateways`, `far`: as Layout has them. `wait_share`, `batch_share`: as Options has them. `durable`: hosts have disks.
     """
 
     seed: int
@@ -85,6 +87,7 @@ class Scenario:
     far: Far = NEAR
     wait_share: float = 0.0
     durable: bool = False
+    batch_share: float = 0.0
 
     @property
     def collects(self) -> bool:
@@ -154,6 +157,7 @@ def scenario(seed: int, options: Options) -> Scenario:
         gateways=layout.gateways,
         far=layout.far,
         wait_share=_wait_share(seed, options),
+        batch_share=_batch_share(seed, options),
         durable=Random(f"{seed} disks").random() < 0.5 if options.durable is None and options.intensity is None else bool(options.durable),
     )
 
@@ -162,6 +166,12 @@ def _wait_share(seed: int, options: Options) -> float:
     if options.wait_share is not None:
         return options.wait_share
     return 0.0 if options.intensity is not None else Random(f"{seed} waits").choice((0.0, 0.25, 0.25))
+
+
+def _batch_share(seed: int, options: Options) -> float:
+    if options.batch_share is not None:
+        return options.batch_share
+    return 0.0 if options.intensity is not None else Random(f"{seed} batches").choice((0.0, 0.0, 0.5))
 
 
 def _datacenters(rng: Random, options: Options, nodes: int) -> tuple[Layout, dict[str, Any]]:

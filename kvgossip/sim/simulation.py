@@ -200,6 +200,7 @@ class Simulation:
         report.collected, report.quarantined = cluster.counts["dropped"], cluster.counts["quarantined"]
         report.writes, report.deletes = cluster.counts["puts"], cluster.counts["deletes"]
         report.news_by_datagram, report.news_by_frame = cluster.counts["news_by_datagram"], cluster.counts["news_by_frame"]
+        report.batches = cluster.batches.count
         report.waits_met, report.waits_unmet = cluster.promises.met, cluster.promises.unmet
         report.starts = sum(host.lives for host in cluster.hosts)
         report.faults = {name[6:]: count for name, count in sorted(cluster.counts.items()) if name.startswith("fault_")}

@@ -34,6 +34,7 @@ class Event(IntEnum):
     SEND_FRAME = 11
     LEAVE = 12
     LOG = 13
+    BATCH = 14
 
 
 _CARRIES_FRAME = (Event.DATAGRAM, Event.FRAME, Event.SEND, Event.SEND_FRAME)
