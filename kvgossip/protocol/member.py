@@ -97,7 +97,7 @@ def life(member: Member) -> tuple[int, int]:
     return (member.generation, member.site)
 
 
-def rank(member: Member) -> tuple[int, int, int, int, int]:
+def rank(member: Member) -> tuple[int, int, int, int, MemberState]:
     """Greater wins. Within a generation: every terminal state is above every incarnation."""
     if member.state >= MemberState.DEAD:
         return (*life(member), 1, 0, member.state)

@@ -458,8 +458,9 @@ class Cluster:
         match fault:
             case Crash(node, vanishes, wipes):
                 self._with_life(node, self.stop)
-                self.hosts[node].dead |= vanishes and not self.scenario.is_needed(node)
                 self._wipe(self.hosts[node], wipes)
+                if vanishes and not self.scenario.is_needed(node):
+                    self._vanish(self.hosts[node])
             case Die(node):
                 self._die(self.hosts[node])
             case Leave(node):
@@ -487,8 +488,13 @@ class Cluster:
         """Off the network before the process ends, so that nobody hears its links close."""
         others = [other.number for other in self.hosts if other is not host]
         self._sever([way for other in others for way in ((host.number, other), (other, host.number))])
-        host.dead = True
         self._with_life(host.number, self.stop)
+        self._vanish(host)
+
+    def _vanish(self, host: Host) -> None:
+        """It starts no more, so that what only its disk has is lost."""
+        host.dead = True
+        self.truth.crashed(host.number, durable=False)
 
     def _wipe(self, host: Host, wipes: bool) -> None:
         if host.disk is not None and wipes:

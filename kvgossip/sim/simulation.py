@@ -64,11 +64,11 @@ class Simulation:
         self._finish()
         return self.report
 
-    def _disagreement(self) -> str | None:
+    def _disagreement(self, *, views: bool = True) -> str | None:
         witnesses = [life.witness for life in self.cluster.running()]
         if self._data_only:
             return disagreement(witnesses, settling=False, views=False)
-        return disagreement(witnesses, settling=self.scenario.config.anti_entropy)
+        return disagreement(witnesses, settling=self.scenario.config.anti_entropy, views=views)
 
     @property
     def _data_only(self) -> bool:
@@ -173,11 +173,22 @@ class Simulation:
         floor = sum(_floor(window_s, config) + (_floor(window_s, wan_config(config)) if life.replica.wan else 0) for life in running)
         self.cluster.speaker = ""
         require(more <= floor, "the cluster is not quiet after its certificates were collected: exchanges", more, floor)
-        why = self._disagreement()
+        why = self._disagreement(views=False)
         require(why is None, "all was collected, and then they disagree", why)
         self._audit()
         self._check_truth()
-        self._passed()
+        self._await_refuted(self._timeline.time_s + self.report.agreement_limit_s)
+
+    def _await_refuted(self, until_s: float) -> None:
+        """Where the way between datacenters loses packets, there may be a suspect at any time: it has until then to refute."""
+        why = self._disagreement()
+        if why is None:
+            self._passed()
+            return
+        may_wait = self.scenario.far.loss > 0 and self._timeline.time_s < until_s
+        self.cluster.speaker = ""
+        require(may_wait, "all was collected, and then they disagree", why)
+        self._timeline.after(CHECK_S, self._await_refuted, until_s)
 
     def _check_waits_ended(self) -> None:
         for life in self.cluster.running():

@@ -5,8 +5,8 @@ superseded by a put, deleted by a delete. The laws, for every step and for the e
 
 - No host serves again what was killed by a version that it has merged. (A host that lost its disk has merged nothing.)
 - What ends alive was killed by no write that was acknowledged and kept. A write that the deleter had not seen may live.
-- Nothing is lost: of every write that was acknowledged by a host that kept its memory or its disk, the key ends with that version or a
-  greater one; or some version at least as great was a delete, or has expired.
+- Nothing is lost: of every write that was acknowledged by a host that kept its memory or its disk, or that such a host has merged, the key
+  ends with that version or a greater one; or some version at least as great was a delete, or has expired.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Truth:
         self._kills: dict[bytes, dict[bytes, None]] = {}
         self._written: dict[str, list[bytes]] = {}
         self._kept: dict[int, dict[bytes, tuple[str, bytes]]] = {}
+        self._bereft: dict[bytes, tuple[str, bytes]] = {}
 
     def _history(self, host: int) -> History:
         return self._histories.setdefault(host, History())
@@ -79,7 +80,7 @@ class Truth:
             self._history(host).roll_back()
         else:
             self._histories.pop(host, None)
-            self._kept.pop(host, None)
+            self._bereft |= self._kept.pop(host, {})
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -95,6 +96,9 @@ class Truth:
     def _all_kept(self) -> Iterator[tuple[str, bytes]]:
         for kept in self._kept.values():
             yield from kept.values()
+        for version, (key, record) in self._bereft.items():
+            if any(version in history.seen.get(key, ()) for history in self._histories.values()):
+                yield key, record
 
     def _superseded(self, key: str, record: bytes, held: dict[str, bytes], wall_ms: int) -> bool:
         here, version = held.get(key), version_of(record)
