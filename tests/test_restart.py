@@ -185,6 +185,19 @@ def test_peers_that_stay_away_are_forgotten_as_the_dead_are() -> None:
     assert not replica.pool.rejoining.absent
 
 
+def test_a_peer_in_whose_place_another_one_answers_is_looked_for_no_more() -> None:
+    net = durable("a b c")
+    for name in ("a", "b"):
+        net.crash(name)
+    net.add("b2", 1, join=(str(address_of(2)),))
+    net.until(lambda: net.sees("c", "b2"))
+    back = net.add("a", 0)
+    assert list(back.pool.rejoining.absent) == ["b", "c"]
+    net.until(lambda: net.sees("a", "b2", "c"))
+    net.until(lambda: not back.pool.rejoining.absent, 10.0)
+    assert set(Facts(net.disks["a"].facts).peers(PoolKind.LAN)) == {"b2", "c"}
+
+
 def test_what_is_always_now_is_in_every_checkpoint_and_the_rest_only_when_it_changed() -> None:
     replica = make_replica("a", saved={})
     first, second = replica.checkpoint(at()), replica.checkpoint(at())

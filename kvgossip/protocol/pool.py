@@ -371,6 +371,7 @@ class Pool:
             self.introductions.on_join(told, members, source, now, self._ping_at(now))
         elif self.introductions.on_reply(told, members, source, now):
             self.joining.answered(source, told.sender)
+            self._effects += self.rejoining.answered(source, told.sender)
             if told.sender == self.membership.me.name:
                 self._data.introduced()
             else:

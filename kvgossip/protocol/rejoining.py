@@ -5,6 +5,8 @@ Laws
 - Those whom this life has not met are asked to take it in, some at a time at random, with growing pauses, for as long as a dead member
   is kept. Not only until the first one answers: two halves that restart on both sides of a cut must find each other when it heals.
 - They are no join addresses: whether a node settles does not depend on them.
+- Where somebody else answers, who was there before is not looked for any more: at one address lives one name (membership.py), and the life
+  that is there began later.
 
 Why they are asked, and not taken for members as they were: a Join checks that nobody else has this node's name, and its answer tells
 the members as they are now.
@@ -62,6 +64,13 @@ class Rejoining:
         self._next_s = now.monotonic_s + self._pause_s
         self._pause_s = min(2 * self._pause_s, self._pause_s_max)
         return [self.absent[name] for name in uniform(self._rng, list(self.absent), ASKED_AT_ONCE)]
+
+    def answered(self, address: Address, name: str) -> list[Persist]:
+        """A node of this name is at this address now; what is not kept any more."""
+        gone = [absent for absent, place in self.absent.items() if place == address and absent != name]
+        for absent in gone:
+            del self.absent[absent]
+        return [self._keep(absent, None) for absent in gone]
 
     def forgotten(self, now: Now) -> list[Persist]:
         """Whoever was absent for so long that it would be forgotten as a dead member is, too."""
