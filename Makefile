@@ -3,7 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COMPILED := $(VENV)/compiled
 PYTEST_ARGS ?=
+SOAK_JOBS ?= 2
 
 .PHONY: demo test soak clean
 
@@ -17,10 +19,25 @@ test: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
-# Every simulated fault of a thousand seeds, then partitions of every shape: an hour of one processor, not part of `make test`.
-soak: $(VENV)/.demo
-	$(BIN)/kvgossip sim cluster --nodes 5-20 --seed 1 --runs 1000 --jobs 2
-	$(BIN)/kvgossip sim cluster --nodes 5-20 --datacenters 1-3 --partition-rate 0.3 --datacenter-rate 0.1 --writes 50 --runs 1000 --jobs 2
+# Every simulated fault of a thousand seeds, partitions of every shape, then ten thousand seeds of deletes: an hour and a half of one
+# processor, not part of `make test`.
+SIM = cd $(COMPILED) && ../bin/python -m kvgossip sim
+soak: $(COMPILED)/.built
+	$(SIM) cluster --nodes 5-20 --seed 1 --runs 1000 --jobs $(SOAK_JOBS)
+	$(SIM) cluster --nodes 5-20 --datacenters 1-3 --partition-rate 0.3 --datacenter-rate 0.1 --writes 50 --runs 1000 --jobs $(SOAK_JOBS)
+	$(SIM) deletes --seed 10000 --runs 10000 --jobs $(SOAK_JOBS)
+
+# The machine and its simulator, in a tree of their own, through mypyc and a C compiler: the same traces, nearly twice as fast. What stays
+# as it is: classes of msgspec's, effects, and what imports numpy only where it is installed.
+INTERPRETED := $(addprefix kvgossip/protocol/,message.py member.py effect.py sketch.py)
+SOURCES := $(wildcard kvgossip/*.py kvgossip/*/*.py)
+$(COMPILED)/.built: $(VENV)/.dev $(SOURCES)
+	rm -rf $(COMPILED)
+	mkdir $(COMPILED)
+	cp -r kvgossip $(COMPILED)
+	cd $(COMPILED) && MYPYC_OPT_LEVEL=2 MYPYC_DEBUG_LEVEL=0 ../bin/mypyc --ignore-missing-imports \
+		$(filter-out %/__init__.py $(INTERPRETED),$(filter kvgossip/protocol/% kvgossip/sim/%,$(SOURCES))) >build.log 2>&1 || (tail build.log; false)
+	touch $@
 
 $(VENV)/.demo: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("kvgossip needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
