@@ -11,8 +11,12 @@ the processor time of the server for each request, which other work on the machi
     aiohttp          the smallest application that puts and gets bytes in a dict
     etcd             one node, its JSON gateway (/v3/kv/range, /v3/kv/put): durable, linearizable reads
     redis            memory-only, in its own protocol, loaded by redis-benchmark
+    kvgossip, clients; nats, clients
+                     a key-value bucket of JetStream, memory-only, in its own protocol, which wrk does not speak. So both are loaded by the
+                     same few lines of Python (clients.py), which are slower than wrk: compare these two with each other only
 
-Needs wrk and two cores; etcd and Redis are measured where they are installed (Debian: apt-get install wrk etcd-server redis-server).
+Needs wrk and two cores; etcd, Redis and NATS are measured where they are installed (Debian: apt-get install wrk etcd-server redis-server
+nats-server).
 """
 
 from __future__ import annotations
@@ -32,7 +36,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+from benchmarks.clients import nats_bucket, nats_hello
 
 CONNECTIONS = 64
 VALUE_BYTES = 100
@@ -128,7 +135,7 @@ class Server:
         """Requests/s, latencies in ms, and the server's processor time for each request in microseconds."""
         before_s, started_s = self._cpu_s(), time.monotonic()
         figures = self.load(method, seconds)
-        requests = figures["requests_per_s"] * (time.monotonic() - started_s)
+        requests = figures.pop("requests", figures["requests_per_s"] * (time.monotonic() - started_s))
         return {**figures, "cpu_us": 1e6 * (self._cpu_s() - before_s) / requests}
 
     def stop(self) -> None:
@@ -197,14 +204,64 @@ class Redis(Server):
         return {name: float(row[column]) for name, column in names.items()}
 
 
+class Clients(Server):
+    """Servers that are loaded by clients.py."""
+
+    system: str
+    port: int
+
+    def load(self, method: str, seconds: int) -> Figures:
+        command = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "benchmarks.clients", self.system, "--port", str(self.port)]
+        command += ["--method", method, "--seconds", str(seconds), "--connections", str(CONNECTIONS), "--keys", str(KEYS)]
+        figures: Figures = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+        return figures
+
+
+class OwnByClients(Clients, Own):
+    system = "kvgossip"
+
+
+class Nats(Clients):
+    """NATS with a bucket of JetStream in memory."""
+
+    system = "nats"
+
+    def __init__(self) -> None:
+        (self.port,) = free_ports(1)
+        super().__init__(["nats-server", "-js", "-sd", "FOLDER", "-a", "127.0.0.1", "-p", str(self.port)])
+        wait_for(self.port)
+        make_bucket(self.port, replicas=1)
+
+
 SERVERS: dict[str, Callable[[], Server]] = {
     "aiohttp": lambda: Own("aiohttp"),
     "kvgossip": lambda: Own("kvgossip"),
     "kvgossip durable": lambda: Own("kvgossip durable"),
     "etcd": Etcd,
     "redis": Redis,
+    "kvgossip, clients": lambda: OwnByClients("kvgossip"),
+    "nats, clients": Nats,
 }
-PACKAGES = {"etcd": ("etcd", "etcd-server"), "redis": ("redis-benchmark", "redis-server")}
+PACKAGES = {
+    "etcd": ("etcd", "etcd-server"), "redis": ("redis-benchmark", "redis-server"), "nats, clients": ("nats-server", "nats-server")
+}  # fmt: skip
+
+
+def make_bucket(port: int, replicas: int) -> None:
+    """A cluster of NATS answers nothing to this until it has elected somebody."""
+    end_s = time.monotonic() + START_TIMEOUT_S
+    told = b""
+    while time.monotonic() < end_s:
+        with socket.create_connection(("127.0.0.1", port)) as asking, suppress(TimeoutError):
+            asking.settimeout(1.0)
+            asking.sendall(nats_hello("_INBOX.b") + nats_bucket("_INBOX.b", replicas))
+            told = b""
+            while b"_create_response" not in told and b" 503\r\n" not in told and (data := asking.recv(65536)):
+                told += data
+        if b"_create_response" in told and b'"error"' not in told:
+            return
+        time.sleep(0.2)
+    sys.exit(f"NATS made no bucket: {told[-500:]!r}")
 
 
 def free_ports(count: int) -> list[int]:
@@ -279,12 +336,12 @@ def measure(kinds: list[str], seconds: int, rounds: int) -> dict[str, dict[str, 
 def print_figures(figures: dict[str, dict[str, Figures]]) -> None:
     print(f"{CONNECTIONS} keep-alive connections, {VALUE_BYTES} B, one core for the server, one for the load")
     print(f"load average {os.getloadavg()[0]:.1f} at the end, of which this benchmark is up to 2")
-    print(f"{'':4} {'':16} {'requests/s':>10} {'x aiohttp':>9} {'p50 ms':>8} {'p99 ms':>8} {'cpu us':>7}")
+    print(f"{'':4} {'':17} {'requests/s':>10} {'x aiohttp':>9} {'p50 ms':>8} {'p99 ms':>8} {'cpu us':>7}")
     for method, by_kind in figures.items():
         for kind, seen in sorted(by_kind.items()):
             ratio = seen["requests_per_s"] / by_kind["aiohttp"]["requests_per_s"]
             print(
-                f"{method:4} {kind:16} {seen['requests_per_s']:10.0f} {ratio:9.2f} {seen['p50_ms']:8.2f} {seen['p99_ms']:8.2f}"
+                f"{method:4} {kind:17} {seen['requests_per_s']:10.0f} {ratio:9.2f} {seen['p50_ms']:8.2f} {seen['p99_ms']:8.2f}"
                 f" {seen['cpu_us']:7.1f}"
             )
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from argparse import Namespace
 from itertools import count
 
 import pytest
 
-from benchmarks import exchange, http, load, membership, memory, overload, residue, watchers
+from benchmarks import clients, exchange, fanout, http, load, membership, memory, overload, residue, watchers
 from benchmarks.kill import LostError
 from kvgossip.runtime.loop import run
+
+PINNED = pytest.mark.skipif(shutil.which("taskset") is None or (os.cpu_count() or 1) < 2, reason="needs taskset, and two processors")
 
 
 def test_an_exchange_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +104,7 @@ async def test_watchers_are_weighed_and_all_hear() -> None:
     assert 0 < seen["first_ms"] <= seen["all_ms"] == seen["all_ms_max"]
 
 
-@pytest.mark.skipif(shutil.which("taskset") is None, reason="servers of this benchmark are put on a processor with taskset")
+@PINNED
 def test_loads_are_counted_to_the_last_request() -> None:
     server = http.Own("kvgossip durable")
     try:
@@ -131,3 +134,39 @@ def test_overload_is_measured_and_what_is_lost_is_found(monkeypatch: pytest.Monk
     for lost in ({1: "v2"}, {2: "v1"}, {3: "v1"}):
         with pytest.raises(LostError, match="here: 1 of 1"):
             overload.check_values(lost, kept, "here")
+
+
+@PINNED
+def test_requests_of_a_load_that_speaks_http_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = [kind for kind in ("aiohttp", "kvgossip, clients") if kind != "aiohttp" or shutil.which("wrk")]
+    found = http.measure(kinds, seconds=1, rounds=1)
+    for by_kind in found.values():
+        assert list(by_kind) == sorted(kinds)
+        for seen in by_kind.values():
+            assert set(seen) == {"requests_per_s", "p50_ms", "p99_ms", "cpu_us"}
+            assert 0 < seen["p50_ms"] <= seen["p99_ms"]
+    if "aiohttp" in kinds:
+        http.print_figures(found)
+        assert "kvgossip, clients" in capsys.readouterr().out
+
+
+def test_answers_of_http_and_of_nats_are_told_apart_to_the_byte() -> None:
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"
+    ok, told, headed = b"+OK\r\n", b"MSG _INBOX.1 1  3\r\nabc\r\n", b"HMSG _INBOX.1 1  12 14\r\nNATS/1.0\r\n\r\nab\r\n"
+    for take, answer in ((clients.take_http, reply), (clients.take_nats, told), (clients.take_nats, headed)):
+        assert [take(answer[:size])[0] for size in range(len(answer))] == [0] * len(answer)
+        assert take(answer + b"more") == (len(answer), answer)
+    assert clients.take_nats(ok + told) == (len(ok), None)
+    assert clients.take_nats(b"-ERR 'no'\r\n")[1] == b"-ERR 'no'\r\n"
+
+
+@PINNED
+@pytest.mark.parametrize("kind", ["kvgossip", "redis"])
+async def test_watchers_on_one_node_and_on_others_hear_of_each_write(kind: str) -> None:
+    if shutil.which(fanout.COMMANDS.get(kind, "taskset")) is None:
+        pytest.skip(f"{kind} is not installed")
+    seen = await fanout.fanout(kind, watchers=5, rounds=2)
+    assert 0 < seen["first_ms"] <= seen["last_ms"] <= seen["last_ms_max"]
+    seen = await fanout.across(kind, nodes=2, writes=3)
+    assert 0 < seen["p50_ms"] <= seen["max_ms"]
+    fanout.print_found({"across": {kind: seen}}, Namespace(watchers=5, rounds=2, writes=3))
