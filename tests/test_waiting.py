@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -312,6 +313,20 @@ async def test_a_node_that_keeps_no_history_says_so(serve: Serve) -> None:
     served = await serve(history_versions=0)
     reply = await served.call("GET", "/history/a")
     assert (reply.status, "history_versions" in reply.json["hint"]) == (404, True)
+
+
+def test_history_takes_no_more_memory_than_it_says() -> None:
+    for versions in (1, 2, 7):
+        tracemalloc.start()
+        try:
+            history = History(8, 2**20)
+            for number in range(6000):
+                for version in range(versions):
+                    history.changed(Changed(f"key-{number}", record(b"x" * 20, version), b"new"))
+            taken, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert 2**19 < taken < history.bytes < 2**20
 
 
 def test_history_is_bounded_in_versions_and_in_bytes_and_the_longest_unchanged_goes_first() -> None:

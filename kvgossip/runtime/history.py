@@ -3,20 +3,25 @@
 Laws
 - The history of a key is what its merges on this node have replaced, and what was taken out of the store; so a key that was written once
   costs nothing here. Two nodes may have seen different versions: of two writes that met somewhere else, this node saw the winner alone.
-- At most `versions_max` versions of a key are told, the present one among them, and at most `bytes_max` bytes are kept of all keys
-  together: the key that has not changed for longest loses its history first. `versions_max` 0 keeps and tells nothing.
+- At most `versions_max` versions of a key are told, the present one among them, and at most `bytes_max` bytes of memory are taken for all
+  keys together: the key that has not changed for longest loses its history first. `versions_max` 0 keeps and tells nothing.
+- Bytes are those that the objects take. Most keys have one or two small records here, and what holds them takes more than they do.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from sys import getsizeof
 from typing import NamedTuple
 
 from kvgossip.protocol.effect import Changed, Dropped, MemberChanged
 from kvgossip.protocol.entry import Entry
 
 SITES_MAX = 8192
-ENTRY_OVERHEAD_BYTES = 64
+KEY_OVERHEAD_BYTES = 192
+"""What a key takes beside itself and its records: a place in the table, which doubles when it grows, a link, and an empty tuple."""
+RECORD_OVERHEAD_BYTES = 16
+"""A place in the tuple, and what the allocator rounds up."""
 
 
 class Edition(NamedTuple):
@@ -30,7 +35,7 @@ class Edition(NamedTuple):
 class History:
     def __init__(self, versions_max: int, bytes_max: int) -> None:
         self._earlier_max, self._bytes_max = max(versions_max - 1, 0), bytes_max
-        self._earlier: OrderedDict[str, deque[bytes]] = OrderedDict()
+        self._earlier: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()
         self._writers: dict[int, str] = {}
         self.bytes = 0
 
@@ -46,25 +51,26 @@ class History:
     def _keep(self, key: str, record: bytes) -> None:
         if not self._earlier_max:
             return
-        records = self._earlier.get(key)
-        if records is None:
-            records = self._earlier[key] = deque()
-            self.bytes += len(key)
+        records = self._earlier.get(key, ())
+        if not records:
+            self.bytes += _key_bytes(key)
+        elif len(records) == self._earlier_max:
+            self.bytes -= _record_bytes(records[0])
+            records = records[1:]
+        self._earlier[key] = (*records, record)
         self._earlier.move_to_end(key)
-        records.append(record)
-        self.bytes += len(record) + ENTRY_OVERHEAD_BYTES
-        if len(records) > self._earlier_max:
-            self.bytes -= len(records.popleft()) + ENTRY_OVERHEAD_BYTES
+        self.bytes += _record_bytes(record)
         while self.bytes > self._bytes_max:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        key = next(iter(self._earlier))
-        records = self._earlier[key]
-        self.bytes -= len(records.popleft()) + ENTRY_OVERHEAD_BYTES
-        if not records:
+        key, records = next(iter(self._earlier.items()))
+        self.bytes -= _record_bytes(records[0])
+        if len(records) > 1:
+            self._earlier[key] = records[1:]
+        else:
             del self._earlier[key]
-            self.bytes -= len(key)
+            self.bytes -= _key_bytes(key)
 
     def earlier(self, key: str) -> list[bytes]:
         """The records before the present one, oldest first."""
@@ -86,3 +92,11 @@ class History:
     def writer(self, site: int) -> str | None:
         """The name of the member whose life this was; None where this node has never met it."""
         return self._writers.get(site)
+
+
+def _key_bytes(key: str) -> int:
+    return getsizeof(key) + KEY_OVERHEAD_BYTES
+
+
+def _record_bytes(record: bytes) -> int:
+    return getsizeof(record) + RECORD_OVERHEAD_BYTES
