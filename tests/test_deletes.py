@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from kvgossip.protocol import collecting
+from kvgossip.protocol.collecting import Waiting
 from kvgossip.protocol.effect import Quarantined, Send
 from kvgossip.protocol.entry import is_dead, make_record, version_of
 from kvgossip.protocol.outcome import Heat, Outcome
@@ -35,10 +39,10 @@ def quarantined(net: Network, name: str) -> list[tuple[str, bytes]]:
     return [(effect.key, effect.record) for effect in net.effects[name] if isinstance(effect, Quarantined)]
 
 
-# -- collecting (lesson 3) ---------------------------------------------------------------------------------------------
+# -- collecting ---------------------------------------------------------------------------------------------
 
 
-def test_in_a_quiet_cluster_certificates_go_from_all_nodes() -> None:
+def test_lesson_03_in_a_quiet_cluster_certificates_go_from_all_nodes() -> None:
     net = cluster("a b c")
     for number in range(20):
         net.put("a", f"k{number}", b"v")
@@ -58,6 +62,31 @@ def test_alone_a_node_collects_by_itself() -> None:
     net.delete("a", "k")
     net.until(lambda: waiting(net) == 0, 30)
     assert len(net.replicas["a"].store) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("adt"), st.integers(0, 12), st.integers(1, 4)), max_size=60), st.integers(1, 4))
+def test_what_waits_is_taken_in_the_order_of_its_arrival(steps: list[tuple[str, int, int]], part: int) -> None:
+    model: dict[str, int] = {}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(collecting, "PART_KEYS_MAX", part)
+        waiting_, arrived = Waiting(), 0
+        for what, number, limit in steps:
+            if what == "a" and f"k{number}" not in model:
+                arrived += 1
+                waiting_.add(f"k{number}", arrived)
+                model[f"k{number}"] = arrived
+            elif what == "d":
+                assert waiting_.discard(f"k{number}") == (model.pop(f"k{number}", None) is not None)
+            elif what == "t":
+                taken = waiting_.take(limit, number)
+                ripe = [pair for pair in model.items() if pair[1] <= number]
+                assert taken == ripe[: len(taken)]
+                assert len(taken) <= limit
+                assert taken or not ripe
+                for key, _ in taken:
+                    del model[key]
+            assert (len(waiting_), waiting_.oldest) == (len(model), min(model.values(), default=0))
+            assert all(waiting_._parts)
 
 
 def test_a_dead_member_holds_collection_back_until_it_is_forgotten() -> None:
@@ -88,7 +117,7 @@ def test_who_has_left_and_who_is_blocked_hold_nothing_back() -> None:
     net.until(lambda: certificates(net.replicas["a"]) == certificates(net.replicas["b"]) == [], QUIET_S)
 
 
-# -- refusing (lesson 1) ----------------------------------------------------------------------------------------------
+# -- refusing ----------------------------------------------------------------------------------------------
 
 
 def absent_while_deleted() -> Network:
@@ -104,7 +133,7 @@ def absent_while_deleted() -> Network:
     return net
 
 
-def test_a_node_that_returns_after_any_absence_brings_no_deleted_key_back() -> None:
+def test_lesson_01_a_node_that_returns_after_any_absence_brings_no_deleted_key_back() -> None:
     net = absent_while_deleted()
     c = net.add("c", 2, forget_after_s=60.0)
     assert c.value("k") == b"v", "the last known good data"
@@ -265,7 +294,7 @@ def test_a_completed_exchange_advances_the_rows_of_both_sides_and_carries_others
 
 
 @pytest.mark.parametrize("kind", ["Push", "Merged", "Conclude"])
-def test_an_exchange_that_is_cut_advances_no_row(kind: str) -> None:
+def test_lesson_04_an_exchange_that_is_cut_advances_no_row(kind: str) -> None:
     net = Network()
     net.cluster("a b", push_pull_interval_s=3600.0, rumor_k=0, rumor_settling_s=600.0)
     net.put("a", "mine", b"v")

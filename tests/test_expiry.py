@@ -64,11 +64,10 @@ def test_every_node_hides_an_entry_at_the_same_time_and_watchers_see_it_go() -> 
         assert replica.scan() == []
         (gone,) = [effect for effect in net.effects[name] if isinstance(effect, Expired)]
         assert (gone.change.key, gone.change.old and gone.change.old.value, gone.change.new.value) == ("k", b"v", None)
-    assert [replica.root for replica in net.replicas.values()] == roots, "the digest does not change (lesson 2)"
+    assert [replica.root for replica in net.replicas.values()] == roots, "the digest does not change"
 
 
-def test_expired_entries_are_collected_and_leave_equal_digests() -> None:
-    # lesson 2: expired keys must not make the digests differ for ever
+def test_lesson_02_expired_entries_are_collected_and_leave_equal_digests() -> None:
     net = Network()
     net.cluster("a b c")
     for number in range(10):

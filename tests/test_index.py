@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from random import Random
+from sys import getsizeof
 
 import pytest
 from hypothesis import given
@@ -40,3 +41,25 @@ def test_the_garbage_collector_visits_no_key() -> None:
         index_.add(key)
     assert list(index_.since("")) == sorted(keys_)
     assert not any(gc.is_tracked(block) for block in index_._blocks)
+
+
+def test_after_many_keys_have_come_and_gone_it_takes_no_more_than_before() -> None:
+    stay, go = [f"{2 * number:06d}" for number in range(2000)], [f"{number:07d}" for number in range(20_000)]
+    index_ = SortedKeys()
+    for key in stay:
+        index_.add(key)
+
+    def taken() -> int:
+        return sum(map(getsizeof, index_._blocks))
+
+    before = taken()
+    for order in (go, sorted(go, key=lambda key: key[::-1])):
+        for key in order:
+            index_.add(key)
+        assert taken() > 4 * before
+        for key in order:
+            index_.remove(key)
+            assert all(low in block for low, block in zip(index_._lows[1:], index_._blocks[1:], strict=True)), "a bound is no key"
+        index_._check()
+        assert taken() < 2 * before
+    assert list(index_.since("")) == stay

@@ -15,7 +15,9 @@ from kvgossip.protocol.collecting import Collecting
 from kvgossip.protocol.context import Context
 from kvgossip.protocol.deletes import Deletes
 from kvgossip.protocol.effect import Effect, Now, PoolKind, Send
+from kvgossip.protocol.entry import is_dead, timestamp_in
 from kvgossip.protocol.exchange import Exchange
+from kvgossip.protocol.hlc import milliseconds_of
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.message import Want
 from kvgossip.protocol.repair import Repair
@@ -301,7 +303,8 @@ def _a_dot_is_enough_to_collect(patch: pytest.MonkeyPatch) -> None:
 
 def _certificates_go_by_age(patch: pytest.MonkeyPatch) -> None:
     def portion(collecting: Collecting, wall_ms: int) -> tuple[list[str], bool]:
-        return [key for key in collecting._waiting if (int.from_bytes(collecting._store[key][1:9]) >> 16) < wall_ms - 3000], False
+        dead = ((key, record) for key, record in collecting._store.records() if is_dead(record))
+        return [key for key, record in dead if milliseconds_of(timestamp_in(record)) < wall_ms - 3000], False
 
     patch.setattr(Collecting, "portion", portion)
 

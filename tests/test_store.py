@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from sys import getsizeof
 
 import pytest
 from hypothesis import given, settings
@@ -199,3 +200,35 @@ def test_every_fingerprint_finds_its_key_and_no_other_one_does(arrivals: list[tu
         listed = [pair for bucket in range(16**level) for pair in store.entries_in(level, bucket)]
         assert dict(listed) == content(store)
         assert len(listed) == len(store)
+
+
+# -- room that removed keys took ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_when_much_was_removed_the_tables_give_back_the_room_that_it_took(levels: int) -> None:
+    def taken(store: Store) -> int:
+        return sum(getsizeof(table) for table in store._tables if table is not None)
+
+    stay = [(f"s{number}", record(b"v")) for number in range(1000)]
+    fresh, store = make_store(stay, levels), make_store(stay, levels)
+    for number in range(20_000):
+        store.merge(f"g{number}", record(b"v"))
+    for number in range(20_000):
+        store.remove(f"g{number}")
+    full = taken(store)
+    while store.tidy():
+        pass
+    assert taken(store) <= min(2 * taken(fresh), full)
+    assert content(store) == content(fresh)
+    store._check()
+
+
+def test_little_that_was_removed_is_no_reason_to_look_at_all_tables() -> None:
+    store = make_store([(f"s{number}", record(b"v")) for number in range(2000)], 3)
+    for number in range(1000):
+        store.remove(f"s{number}")
+    assert not store.tidy()
+    for number in range(1000, 1100):
+        store.remove(f"s{number}")
+    assert store.tidy()

@@ -17,6 +17,7 @@ covers, is put aside by its site, and looked at again when that row advances.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
@@ -29,6 +30,55 @@ from kvgossip.protocol.store import Store
 PORTION = 256  # some milliseconds
 PENDING_MAX = 8
 RETRY_MS = 30_000
+PART_KEYS_MAX = 16_384
+
+
+class Waiting:
+    """Keys with their arrivals, the oldest first.
+
+    In parts, since a dict from whose front much was taken is searched from its old front on, and gives back no room before it grows again.
+    Tables of plain values cost the garbage collector nothing.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        self._parts: deque[dict[str, int]] = deque()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    @property
+    def oldest(self) -> int:
+        """The first arrival; 0 where nothing waits."""
+        return next(iter(self._parts[0].values())) if self._parts else 0
+
+    def add(self, key: str, arrived: int) -> None:
+        """`key` is not there, and no arrival is later."""
+        if not self._parts or len(self._parts[-1]) >= PART_KEYS_MAX:
+            self._parts.append({})
+        self._parts[-1][key] = arrived
+
+    def discard(self, key: str) -> bool:
+        """Whether it was there."""
+        for part in self._parts:
+            if part.pop(key, None) is not None:
+                if not part:
+                    self._parts.remove(part)
+                return True
+        return False
+
+    def take(self, limit: int, until: int) -> list[tuple[str, int]]:
+        """At most `limit` of those that arrived by then, the oldest first. Nothing: there are no more of them."""
+        if not self._parts:
+            return []
+        part = self._parts[0]
+        taken = [(key, arrived) for key, arrived in islice(part.items(), limit) if arrived <= until]
+        for key, _ in taken:
+            del part[key]
+        if not part:
+            self._parts.popleft()
+        return taken
 
 
 class Collecting:
@@ -42,7 +92,7 @@ class Collecting:
     def __init__(self, store: Store, context: Context, forget_after_s: float, drift_ms: int) -> None:
         self._store, self._context = store, context
         self._forget_ms, self._drift_ms = int(forget_after_s * 1000), drift_ms
-        self._waiting: dict[str, int] = {}  # key -> arrival, the oldest first: a table of plain values costs the garbage collector nothing
+        self._waiting = Waiting()
         self._aside: dict[int, dict[str, int]] = {}  # site -> those whom no row covers, or that have just expired
         self._looked: dict[int, int] = {}  # site -> its row when those aside were looked at
         self._again: list[dict[str, int]] = []
@@ -56,11 +106,11 @@ class Collecting:
 
     def add(self, key: str, arrived: int) -> None:
         """A certificate has come into the store, or an entry there has expired."""
-        self._waiting[key] = arrived
+        self._waiting.add(key, arrived)
 
     def discard(self, key: str, record: bytes) -> None:
         """It is in the store no longer."""
-        if self._waiting.pop(key, None) is None and (self._aside or self._again):
+        if not self._waiting.discard(key) and (self._aside or self._again):
             site = version_of(record).site
             aside = self._aside.get(site, {})
             if aside.pop(key, None) is not None and not aside:
@@ -82,7 +132,7 @@ class Collecting:
 
     def late(self, members: Iterable[Member]) -> list[str]:
         """The names of those for whom the oldest one waits."""
-        oldest = next(iter(self._waiting.values()), 0)
+        oldest = self._waiting.oldest
         return sorted({member.name: None for member in members if self._told.get(member.site, 0) < oldest})
 
     # -- rounds ------------------------------------------------------------------------------------------------------
@@ -109,10 +159,8 @@ class Collecting:
             if not batch:
                 self._again.pop()
             return self._sort(looked, wall_ms), True
-        looked = [(key, arrived) for key, arrived in islice(self._waiting.items(), PORTION) if arrived <= self.confirmed]
-        for key, _ in looked:
-            del self._waiting[key]
-        return self._sort(looked, wall_ms), len(looked) == PORTION
+        looked = self._waiting.take(PORTION, self.confirmed)
+        return self._sort(looked, wall_ms), bool(looked)
 
     def _sort(self, looked: list[tuple[str, int]], wall_ms: int) -> list[str]:
         ripe: list[str] = []

@@ -250,7 +250,7 @@ class Deletes:
             self._drop(key)
         self._counters["certificates_collected"] += len(ripe)
         self._in_round = more
-        if more:
+        if more or self._store.tidy():
             self._next_round_s = now.monotonic_s + PAUSE_S
         elif len(self.collecting):
             self._plan_round(now)

@@ -8,12 +8,30 @@ The digest tree, the sketch and the sorted index of live keys are kept in step h
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from sys import getsizeof
 
 from kvgossip.protocol.digest import FAN_OUT, FAN_OUT_BITS, POSITION_BITS, DigestTree
 from kvgossip.protocol.effect import Changed
 from kvgossip.protocol.entry import Entry, entry_of, is_dead, is_fleeting, may_expire, supersedes, value_in
 from kvgossip.protocol.index import SortedKeys
 from kvgossip.protocol.sketch import Sketch
+
+
+def _rooms(keys: int) -> list[int]:
+    """What a table takes that has never held more than so many keys, from none on: bytes."""
+    table: dict[str, bytes] = {}
+    rooms = [getsizeof(table)]
+    for number in range(keys):
+        table[str(number)] = b""
+        rooms.append(getsizeof(table))
+    return rooms
+
+
+ROOMS = _rooms(64)
+SPARSE_BYTES = 100
+"""A larger table that takes more than this for each key has much too much room: one that has just grown takes half of it."""
+UNTIDY_MIN, UNTIDY_SHARE = 1024, 16
+TIDY_PORTION = 1024
 
 
 class Store:
@@ -23,7 +41,7 @@ class Store:
     and bytes is nothing that the garbage collector visits, and none ever grows so large that growing it takes long.
     """
 
-    __slots__ = ("_count", "_hidden", "_live", "_shift", "_tables", "digest", "record_bytes", "sketch")
+    __slots__ = ("_count", "_hidden", "_live", "_removed", "_shift", "_tables", "_tidied", "digest", "record_bytes", "sketch")
 
     def __init__(self, digest: DigestTree) -> None:
         self.digest = digest
@@ -32,7 +50,8 @@ class Store:
         self._tables: list[dict[str, bytes] | None] = [None] * FAN_OUT**digest.levels
         self._live = SortedKeys()
         self._hidden: dict[str, None] = {}
-        self._count = 0
+        self._count = self._removed = 0
+        self._tidied = len(self._tables)
         self.record_bytes = 0
 
     def __len__(self) -> int:
@@ -48,7 +67,7 @@ class Store:
         key_hash = self.digest.hash_of(key)
         table = self._tables[key_hash >> self._shift]
         if table is None:
-            table = self._tables[key_hash >> self._shift] = {}
+            table = self._make_table(key_hash >> self._shift)
         old = table.get(key)
         if old is not None and not supersedes(record, old):
             return None
@@ -63,6 +82,14 @@ class Store:
             self.record_bytes += len(record) - len(old)
         return Changed(key, old, record)
 
+    def _make_table(self, place: int) -> dict[str, bytes]:
+        """With those beside it: they will be needed, and lie among what stays then, not among what comes and goes (see index.py)."""
+        first = place - place % FAN_OUT
+        self._tables[first : first + FAN_OUT] = [{} for _ in range(FAN_OUT)]
+        made = self._tables[place]
+        assert made is not None
+        return made
+
     def remove(self, key: str) -> bytes:
         """Take out the record under a key that is known to be here."""
         key_hash = self.digest.hash_of(key)
@@ -76,8 +103,24 @@ class Store:
             self._live.remove(key)
         self._hidden.pop(key, None)
         self._count -= 1
+        self._removed += 1
         self.record_bytes -= len(record)
         return record
+
+    def tidy(self) -> bool:
+        """One portion, about a millisecond, of giving back the room that removed keys took; whether there is more of that to do.
+
+        Where much has gone, and only then: while it goes, what is moved would come to lie among it (see index.py).
+        """
+        if self._tidied == len(self._tables):
+            if self._removed < max(UNTIDY_MIN, self._count // UNTIDY_SHARE):
+                return False
+            self._tidied = self._removed = 0
+        for table in self._tables[self._tidied : self._tidied + TIDY_PORTION]:
+            if table is not None and _is_roomy(table):
+                _tighten(table)
+        self._tidied = min(self._tidied + TIDY_PORTION, len(self._tables))
+        return self._tidied < len(self._tables)
 
     def hide(self, key: str) -> None:
         """The entry under this key, which is live, has expired."""
@@ -180,3 +223,14 @@ class Store:
         for place, table in enumerate(self._tables):
             assert all(self.digest.hash_of(key) >> self._shift == place for key in table or ()), "a key is in the wrong table"
         self.digest._check(self.records())
+
+
+def _is_roomy(table: dict[str, bytes]) -> bool:
+    return getsizeof(table) > (ROOMS[len(table)] if len(table) < len(ROOMS) else SPARSE_BYTES * len(table))
+
+
+def _tighten(table: dict[str, bytes]) -> None:
+    """A dict never gives back room by itself. The same dict goes on, where it is."""
+    held = list(table.items())
+    table.clear()
+    table.update(held)
