@@ -1,8 +1,8 @@
 """Disk: what one life of a node has to do with its data directory - take it, read it, and write to it until the end.
 
 In this order: `take` it, so that nobody else does and the node learns its own name; `open` it once the name is known; `load` the replica;
-then `commits` keeps what happens; `close` in any case. Nothing here holds the event loop for long: what may block runs on a thread, and
-entries are read some at a time.
+then `commits` keeps what happens, and `tidying` gives back what it no longer takes; `close` in any case. Nothing here holds the event
+loop for long: what may block runs on a thread, and entries are read some at a time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from kvgossip.runtime.commits import Commits
 from kvgossip.runtime.driver import read_clocks
 from kvgossip.runtime.quarantine import Quarantine
 from kvgossip.runtime.storage import REBUILD_HINT, Storage
+from kvgossip.runtime.tidying import Tidying
 
 PROGRESS_S = 1.0
 
@@ -33,6 +34,7 @@ class Disk:
         self.quarantine = Quarantine(storage)
         self.facts: dict[bytes, bytes] | None = None
         self._commits: Commits | None = None
+        self._tidying: Tidying | None = None
 
     @classmethod
     async def take(cls, config: Config, *, rebuild: bool) -> Disk:
@@ -83,6 +85,7 @@ class Disk:
             took_s = time.monotonic() - started_s
             log.info("%s: read %s entries from %s in %.1f s", replica.name, f"{count:,}", self.storage.directory, took_s)
         self._commits = Commits(self.storage, self.quarantine, lambda: replica.checkpoint(read_clocks()), replica.name)
+        self._tidying = Tidying(self.storage, lambda: len(replica.store), replica.name)
         try:
             await self._commits.start()
         except StorageError as error:
@@ -93,12 +96,19 @@ class Disk:
         assert self._commits is not None, "load comes first"
         return self._commits
 
+    @property
+    def tidying(self) -> Tidying:
+        assert self._tidying is not None, "load comes first"
+        return self._tidying
+
     async def close(self) -> None:
         """Commit what waits and let the directory go."""
         try:
             if self._commits is not None:
                 await self._commits.close()
         finally:
+            if self._tidying is not None:
+                await self._tidying.close()
             await asyncio.to_thread(self.storage.close)
 
     def status(self) -> dict[str, object]:

@@ -64,6 +64,7 @@ from kvgossip.runtime.holders import HeldWrite, HolderWait, Told
 from kvgossip.runtime.keyfile import write_keys
 from kvgossip.runtime.quarantine import Quarantine
 from kvgossip.runtime.snapshot import Snapshot
+from kvgossip.runtime.tidying import Tidying
 from kvgossip.runtime.transport import Transport
 from kvgossip.runtime.wish import JoinWish
 
@@ -128,6 +129,7 @@ class Driver:
         self.arrivals = Arrivals()
         self.history = History(config.history_versions, config.history_bytes_max)
         self.history.name_site(self.replica.site, config.name)
+        self.tidying = Tidying(None, lambda: len(self.replica.store), config.name)
         self._waits: dict[int, HolderWait] = {}
         self._surveys: dict[int, Survey] = {}
         self._rotations: dict[int, asyncio.Future[KeyringTold]] = {}
@@ -223,6 +225,8 @@ class Driver:
         for task in lookups:
             task.cancel()
         await asyncio.gather(*lookups, return_exceptions=True)
+        if self.commits is None:
+            await self.tidying.close()
 
     async def rotate(self, action: KeyringAction, key: bytes) -> KeyringTold:
         """An order for the keyrings of the whole cluster, and what came of it. Raises KeyringError."""
@@ -352,6 +356,7 @@ class Driver:
 
     def _dropped(self, effect: Dropped) -> None:
         self._keep(effect)
+        self.tidying.removed()
         for snapshot in self.snapshots:
             snapshot.changed(effect.key, effect.record)
 

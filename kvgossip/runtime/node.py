@@ -159,7 +159,7 @@ class Node:
         )
         if disk is not None:
             await disk.load(driver.replica)
-            driver.commits, driver.quarantine = disk.commits, disk.quarantine
+            driver.commits, driver.quarantine, driver.tidying = disk.commits, disk.quarantine, disk.tidying
         self._driver = driver
         return driver
 

@@ -27,7 +27,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
+from rocksdict import (
+    BlockBasedOptions,
+    BottommostLevelCompaction,
+    Cache,
+    CompactOptions,
+    DBCompressionType,
+    DBRecoveryMode,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteOptions,
+)
 
 from kvgossip.errors import DataDirError, DiskFullError, StorageError
 
@@ -208,6 +220,25 @@ class Storage:
             self._close_engine()
             raise _fault(error) from error
         return time.perf_counter() - started_s
+
+    def compact(self) -> None:
+        """Write everything anew, without what was removed. On a thread of its own: commits go on meanwhile. Raises StorageError."""
+        engine = self._db
+        if engine is None:
+            return
+        options = CompactOptions()
+        # else the marks of what was removed stay where nothing lies below them
+        options.set_bottommost_level_compaction(BottommostLevelCompaction.force())
+        options.set_exclusive_manual_compaction(False)
+        try:
+            engine.compact_range(None, None, options)
+        except Exception as error:
+            raise _fault(error) from error
+
+    def stop_compacting(self) -> None:
+        """Let a `compact` on another thread end soon. After the last commit: then the engine may only be closed."""
+        if self._db is not None:
+            self._db.cancel_all_background(True)
 
     @property
     def _engine(self) -> Rdict:
