@@ -71,10 +71,14 @@ class Blocks:
 
     def covers(self, member: Member) -> bool:
         """Whether this member is blocked, by its name or by its address."""
-        return bool(self) and (member.name in self._names or self.covers_address(member.address))
+        if not self._names and not self._networks:
+            return False
+        return member.name in self._names or self.covers_address(member.address)
 
     def covers_address(self, address: Address) -> bool:
-        return bool(self) and (address in self._sources or self._covers_host(address.host))
+        if not self._names and not self._networks:
+            return False
+        return address in self._sources or self._covers_host(address.host)
 
     def learn(self, source: Address, name: str) -> None:
         """A blocked name is, or speaks, at this address."""

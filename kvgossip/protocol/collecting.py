@@ -200,6 +200,11 @@ class Vouching:
         self.rows: Mapping[int, int] = {}
         self._pending: list[tuple[int, Mapping[int, int]]] = []
 
+    @property
+    def waits(self) -> bool:
+        """Whether any snapshot waits to be confirmed."""
+        return bool(self._pending)
+
     def note(self, clock: int, rows: Mapping[int, int]) -> None:
         """Rows have advanced."""
         if len(self._pending) >= PENDING_MAX:

@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from random import Random
-from statistics import median_low
 from struct import Struct
 from typing import NamedTuple
 
@@ -59,8 +59,11 @@ class Coordinate(NamedTuple):
     @property
     def is_valid(self) -> bool:
         """Whether all of it is finite and no farther than any round trip that is measured. False for NaN."""
-        places = all(-ROUND_TRIP_S_MAX <= number <= ROUND_TRIP_S_MAX for number in (*self.place_s, self.adjustment_s))
-        return places and 0 <= self.height_s <= ROUND_TRIP_S_MAX and 0 <= self.error <= ERROR_MAX
+        for number in self.place_s:
+            if not -ROUND_TRIP_S_MAX <= number <= ROUND_TRIP_S_MAX:
+                return False
+        adjusted = -ROUND_TRIP_S_MAX <= self.adjustment_s <= ROUND_TRIP_S_MAX
+        return adjusted and 0 <= self.height_s <= ROUND_TRIP_S_MAX and 0 <= self.error <= ERROR_MAX
 
     def raw_s(self, other: Coordinate) -> float:
         """The distance without the adjustments."""
@@ -77,10 +80,10 @@ class Coordinate(NamedTuple):
         direction, distance_s = _direction(self.place_s, other.place_s, rng)
         place_s = tuple(number + force_s * part for number, part in zip(self.place_s, direction, strict=True))
         if distance_s <= TINY:
-            return self._replace(place_s=place_s)
+            return Coordinate(place_s, self.height_s, self.adjustment_s, self.error)
         growth_s = (self.height_s + other.height_s) * force_s / distance_s
         growth_s = max(-abs(force_s), min(growth_s, abs(force_s)))
-        return self._replace(place_s=place_s, height_s=max(self.height_s + growth_s, HEIGHT_S_MIN))
+        return Coordinate(place_s, max(self.height_s + growth_s, HEIGHT_S_MIN), self.adjustment_s, self.error)
 
     def packed(self) -> bytes:
         """22 bytes."""
@@ -165,7 +168,7 @@ class Coordinates:
     def _filtered_s(self, peer: str, round_trip_s: float) -> float:
         last = self._filters.setdefault(peer, deque(maxlen=FILTER))
         last.append(round_trip_s)
-        return median_low(last)
+        return _median_low(last)
 
     def _move(self, peer: Coordinate, round_trip_s: float) -> None:
         """One step of Vivaldi; then the adjustment, then a pull towards the origin, so that the whole cloud does not drift away."""
@@ -184,7 +187,13 @@ class Coordinates:
         """How much one sample may pull at most. The first few are believed as far as their round trip goes."""
         if len(self._residuals_s) < TRUSTED_AFTER:
             return max(round_trip_s, OUTLIER_S_MIN)
-        return max(OUTLIER_FACTOR * median_low(map(abs, self._residuals_s)), OUTLIER_S_MIN)
+        return max(OUTLIER_FACTOR * _median_low(map(abs, self._residuals_s)), OUTLIER_S_MIN)
+
+
+def _median_low(numbers: Iterable[float]) -> float:
+    """That of the statistics module, of some numbers, without its checks: every ack asks for two."""
+    ordered = sorted(numbers)
+    return ordered[(len(ordered) - 1) // 2]
 
 
 def _clipped(number: float, limit: float) -> float:

@@ -200,8 +200,8 @@ class Deletes:
         if not self._gateway:
             return self.context.rows.get(member.site, 0)
         vouching = self._for_gateways if member.gateway else self._for_plain
-        behind = [other for other in self.members() if other.gateway is not member.gateway]
-        if not self.absent():
+        if vouching.waits and not self.absent():
+            behind = [other for other in self.members() if other.gateway is not member.gateway]
             vouching.confirm(self.collecting.confirmed_by(behind, self._hlc.latest))
         return vouching.rows.get(member.site, 0)
 
@@ -215,7 +215,7 @@ class Deletes:
     # -- time --------------------------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
-        return min(self._next_round_s, self._look_s)
+        return self._next_round_s if self._next_round_s < self._look_s else self._look_s
 
     def tick(self, now: Now, *, settled: bool) -> None:
         if self._expiring.next_ms <= self._hlc_ms(now) or now.monotonic_s >= self._look_s:

@@ -478,12 +478,14 @@ class Membership:
         self._changed(old, None)
 
     def _expire_suspicions(self, now: Now) -> None:
+        if not self._suspicions:
+            return
         overdue = [name for name, suspicion in self._suspicions.items() if suspicion.deadline_s <= now.monotonic_s]
         for name in overdue:
             self.merge(replace(self.members[name], state=MemberState.DEAD, accuser=""), now)
 
     def _expire_relays(self, now: Now) -> None:
-        for sequence, relay in list(self._relays.items()):
+        for sequence, relay in list(self._relays.items()) if self._relays else ():
             if relay.end_s <= now.monotonic_s:
                 del self._relays[sequence]
             elif relay.nack_s <= now.monotonic_s and not relay.nacked:

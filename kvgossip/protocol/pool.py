@@ -167,7 +167,7 @@ class Pool:
 
     def send(self, told: Message, to: Address, *, reliable: bool = False) -> None:
         units = [encode(told)]
-        if not reliable:
+        if not reliable and self.membership.has_news:
             units += self.membership.take_news(self.datagram_room - len(units[0]))
         self.send_units(units, to, reliable=reliable)
 
@@ -180,6 +180,8 @@ class Pool:
 
     def news_for(self, peer: Member, room: int) -> list[bytes]:
         current = self.membership.members.get(peer.name, peer)
+        if current.state is MemberState.ALIVE and not self.membership.has_news:
+            return []
         units = [encode(current)] if self._config.buddy and current.state is not MemberState.ALIVE else []
         return list(dict.fromkeys([*units, *self.membership.take_news(room - sum(map(len, units)))]))
 

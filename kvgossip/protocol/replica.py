@@ -570,11 +570,12 @@ class Replica:
         """Call `tick` no later than this, monotonic seconds. May lie in the past: then at the end of this turn. None: never."""
         if self._departs_s is not None:
             return None if self._departed else self._departs_s
-        deadlines = [self.deletes.deadline(), *(pool.deadline() for pool in self.pools)]
+        nearest, rotated_s = self.deletes.deadline(), self.rotation.deadline()
+        for pool in self.pools:
+            nearest = min(nearest, pool.deadline())
         if self.waits:
-            deadlines.append(self.waits.deadline())
-        rotated_s = self.rotation.deadline()
-        return min(deadlines) if rotated_s is None else min(rotated_s, *deadlines)
+            nearest = min(nearest, self.waits.deadline())
+        return nearest if rotated_s is None else min(nearest, rotated_s)
 
     def tick(self, now: Now) -> list[Effect]:
         """Do whatever is due."""

@@ -35,7 +35,11 @@ class Clock:
 
     def now(self, time_s: float, due_s: float = 0.0) -> Now:
         """What the clocks show at a virtual time. The monotonic one never goes back, and has reached `due_s`."""
-        self._latest_s = max(self._latest_s, self.origin_s + time_s * self.rate, due_s)
+        shown_s = self.origin_s + time_s * self.rate
+        if shown_s < due_s:
+            shown_s = due_s
+        if shown_s > self._latest_s:
+            self._latest_s = shown_s
         return Now(self._latest_s, EPOCH_MS + int(time_s * 1000 * self.rate + self.offset_ms))
 
     def time_of(self, monotonic_s: float) -> float:
