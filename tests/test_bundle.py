@@ -67,7 +67,7 @@ def test_a_batch_of_which_a_part_is_refused_is_refused_as_a_whole(writes: list[W
         replica.batch(writes, at())
     assert len(replica.store) == 0
     for number in range(3):
-        replica.saw_clock(f"p{number}", at().wall_ms - 60_000, at())
+        replica.saw_clock(f"p{number}", at().wall_ms - 60_000, at().monotonic_s, at())
     with pytest.raises(ClockAheadError):
         replica.batch([Writing("k", b"1"), Writing("l", b"1")], at())
     assert len(replica.store) == 0

@@ -7,13 +7,20 @@ import pytest
 from kvgossip.errors import ClockAheadError
 from kvgossip.protocol.clocks import PEERS_MAX, PeerClocks
 from kvgossip.protocol.effect import Now
-from tests.protocol_net import WALL_MS, Network, at, logs
+from kvgossip.protocol.member import Standing
+from kvgossip.protocol.message import Ping
+from kvgossip.protocol.wire import encode
+from kvgossip.sim.faults import Intensity
+from kvgossip.sim.scenario import Options
+from kvgossip.sim.simulation import simulate
+from tests.protocol_net import LAN, WALL_MS, Network, address_of, at, logs
+from tests.test_spreading import replica_with
 
 
 def clocks_that_show(*offsets_s: float, now: Now | None = None) -> PeerClocks:
     clocks = PeerClocks()
     for number, offset_s in enumerate(offsets_s):
-        clocks.saw(f"n{number}", WALL_MS + round(offset_s * 1000), now or at())
+        clocks.saw(f"n{number}", WALL_MS + round(offset_s * 1000), (now or at()).monotonic_s)
     return clocks
 
 
@@ -40,7 +47,7 @@ def test_who_has_heard_of_nobody_knows_nothing_and_of_two_nodes_nobody_can_tell_
 def test_only_the_newest_peers_count() -> None:
     clocks = clocks_that_show(*[-3600.0] * 100)
     for number in range(PEERS_MAX // 2 + 1):
-        clocks.saw(f"n{number}", WALL_MS, at())
+        clocks.saw(f"n{number}", WALL_MS, at().monotonic_s)
     assert clocks.ahead_s(at()) == 0.0
 
 
@@ -65,3 +72,26 @@ def test_lesson_25_a_node_whose_clock_is_ahead_of_its_peers_refuses_writes_and_s
     net.put("c", "k", b"in time again")
     net.until(net.converged)
     assert net.replicas["a"].value("k") == b"in time again"
+
+
+def test_what_was_long_on_its_way_or_waited_here_makes_nobody_ahead() -> None:
+    clocks = PeerClocks()
+    for peer in "bc":
+        # asked at 0, and read 40 s later, whenever it was answered in the meantime
+        clocks.saw(peer, at().wall_ms, at().monotonic_s)
+    assert clocks.ahead_s(at(40.0)) == pytest.approx(0.0)
+    replica = replica_with("b", "c")
+    for place, peer in enumerate("bc", 1):
+        late = Ping(place, peer, replica.name, replica.root, at().wall_ms, Standing.SETTLED)
+        replica.receive(LAN.frame([encode(late)]), address_of(place), at(40.0))
+    assert replica.peer_clocks.ahead_s(at(40.0)) is None
+    assert replica.put("k", b"v", at(40.0))
+
+
+@pytest.mark.parametrize("seed", [2, 3, 5, 9])
+def test_a_node_that_stood_still_and_then_reads_what_came_meanwhile_does_not_think_that_its_clock_is_ahead(seed: int) -> None:
+    pauses = Options(nodes=(5, 5), intensity=Intensity(pause_rate=0.1), duration_s=20.0)
+    report = simulate(seed, pauses)
+    assert report.passed, report.violation
+    assert report.faults["resume"] > 0
+    assert "warning" not in report.logs

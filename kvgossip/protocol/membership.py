@@ -494,15 +494,17 @@ class Membership:
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
-    def on_ack(self, ack: Ack, now: Now, *, reliable: bool = False) -> None:
+    def on_ack(self, ack: Ack, now: Now, *, reliable: bool = False) -> float | None:
+        """When the probe was sent that this answers; None where it answers no probe of ours."""
         probe = self._probe
         if probe is not None and ack.sequence in (probe.sequence, probe.relay_sequence) and probe.target.name == ack.sender:
             self._acked(probe, ack, now, reliable)
-            return
+            return probe.sent_s
         relay = self._relays.pop(ack.sequence, None)
         if relay is not None:
             # what it holds is told to us, of our clock: it says nothing to whom we relay
             self._send(replace(ack, sequence=relay.sequence, held=0), relay.origin, None)
+        return None
 
     def _acked(self, probe: Probe, ack: Ack, now: Now, reliable: bool) -> None:
         """One answer of perhaps several: the first one by a datagram is a round trip, however late it comes."""

@@ -75,8 +75,8 @@ class Data(Protocol):
     def measured(self, told: Measured) -> None:
         """A member has answered a survey."""
 
-    def saw_clock(self, peer: str, wall_ms: int, now: Now) -> None:
-        """A probe or an ack of this peer told its wall clock."""
+    def saw_clock(self, peer: str, wall_ms: int, asked_s: float, now: Now) -> None:
+        """This peer told its wall clock in its answer to what it was asked at `asked_s`."""
 
     def introduced(self) -> None:
         """A join address turned out to be our own."""

@@ -314,7 +314,9 @@ class Pool:
 
     def _on_ack(self, ack: Ack, now: Now, reliable: bool) -> None:
         if not self.introductions.on_ack(ack) and not self.examiner.on_ack(ack, now, reliable=reliable):
-            self.membership.on_ack(ack, now, reliable=reliable)
+            asked_s = self.membership.on_ack(ack, now, reliable=reliable)
+            if asked_s is not None and self.is_member(ack.sender):
+                self._data.saw_clock(ack.sender, ack.wall_ms, asked_s, now)
             self._saw(ack, now, asked=True)
 
     def _saw(self, told: Ping | Ack, now: Now, *, asked: bool) -> None:
@@ -325,7 +327,6 @@ class Pool:
         """
         if not self.is_member(told.sender):
             return
-        self._data.saw_clock(told.sender, told.wall_ms, now)
         self._data.deletes.heard(self.membership.members[told.sender], told.held, told.root)
         settled, peer_settled = self._data.standing is Standing.SETTLED, told.standing is Standing.SETTLED
         if not settled and self.joining.may_learn_from(told.sender, told.standing):

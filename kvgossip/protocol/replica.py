@@ -590,9 +590,9 @@ class Replica:
             self._effects.append(Departed())
         return self._drain()
 
-    def saw_clock(self, peer: str, wall_ms: int, now: Now) -> None:
-        """A peer's wall clock shows this: enough to see that the own one is wrong."""
-        self.peer_clocks.saw(peer, wall_ms, now)
+    def saw_clock(self, peer: str, wall_ms: int, asked_s: float, now: Now) -> None:
+        """A peer's wall clock showed this, at `asked_s` or later: enough to see that the own one is wrong."""
+        self.peer_clocks.saw(peer, wall_ms, asked_s)
         if not self.peer_clocks.is_ahead(now, self.config.clock_drift_max_s):
             self._clock_told_s = -math.inf
         elif now.monotonic_s - self._clock_told_s >= CLOCK_COMPLAINT_S:

@@ -39,7 +39,7 @@ class Owner(Protocol):
 
     def merge_bundle(self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, heat: Heat, pool: PoolKind) -> Outcome: ...
 
-    def saw_clock(self, peer: str, wall_ms: int, now: Now) -> None: ...
+    def saw_clock(self, peer: str, wall_ms: int, asked_s: float, now: Now) -> None: ...
 
     def introduced(self) -> None: ...
 
@@ -70,8 +70,8 @@ class Share:
     def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat) -> Outcome:
         return self._owner.merge(key, record, now, heard_from=heard_from, heat=heat, pool=self._pool)
 
-    def saw_clock(self, peer: str, wall_ms: int, now: Now) -> None:
-        self._owner.saw_clock(peer, wall_ms, now)
+    def saw_clock(self, peer: str, wall_ms: int, asked_s: float, now: Now) -> None:
+        self._owner.saw_clock(peer, wall_ms, asked_s, now)
 
     def introduced(self) -> None:
         self._owner.introduced()
