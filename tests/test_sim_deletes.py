@@ -40,7 +40,8 @@ CHUNK = 3
 # 11088, 11217, 11578: when all is done, a probe is lost on the way between datacenters, and makes a suspect that has still to refute.
 # 11250: a host vanishes for good, and with its disk writes that it alone had.
 # 14304: a host was renamed, and those who had known it asked at its address for ever, each time with an exchange.
-BROKE_A_LAW_ONCE = (90, 178, 280, 295, 5183, 11088, 11217, 11250, 11578, 14304)
+# 18988: all was collected before two nodes had asked again at their join addresses, which had long been down.
+BROKE_A_LAW_ONCE = (90, 178, 280, 295, 5183, 11088, 11217, 11250, 11578, 14304, 18988)
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 

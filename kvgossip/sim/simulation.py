@@ -13,6 +13,7 @@ import math
 
 from kvgossip.config import Config, wan_config
 from kvgossip.protocol.entry import may_expire, version_of
+from kvgossip.protocol.joining import PAUSE_FACTOR_MAX
 from kvgossip.sim.checkers import BrokenLawError, Violation, agreement_periods_max, contents_differ, disagreement, require
 from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.faults import schedule
@@ -152,7 +153,7 @@ class Simulation:
     def _await_collected(self) -> None:
         waiting = sum(len(life.replica.deletes.collecting) for life in self.cluster.running())
         mortal = any(may_expire(record) for life in self.cluster.running() for record in life.witness.records.values())
-        if not waiting and not mortal and self._disagreement() is None:
+        if not waiting and not mortal and not self._may_join() and self._disagreement() is None:
             self.report.collect_time_s = self._timeline.time_s - self._quiet_s
             started = self._exchanges()
             self._timeline.after(QUIET_INTERVALS * self.scenario.config.push_pull_interval_s, self._quiet, started)
@@ -161,6 +162,14 @@ class Simulation:
             self._fail(f"{waiting} certificates are left, for {late}")
         else:
             self._timeline.after(CHECK_S, self._await_collected)
+
+    def _may_join(self) -> bool:
+        """Whether somebody has yet to ask at a join address again, which was down for so long that the pauses have grown: the answer will
+        bring an exchange, once.
+        """
+        if self._timeline.time_s > self._quiet_s + PAUSE_FACTOR_MAX * self.scenario.config.join_retry_s:
+            return False
+        return not all(pool.joining.all_answered() for life in self.cluster.running() for pool in life.replica.pools)
 
     def _exchanges(self) -> int:
         return sum(pool.repair.started for life in self.cluster.running() for pool in life.replica.pools)
