@@ -1,11 +1,13 @@
 """Do memory and disk come back after a churn of keys that are created and deleted again?
 
-    python -m benchmarks.churn [--nodes 3 1] [--portions 10 1] [--keys 1000000] [--base 100000] [--json]
+    python -m benchmarks.churn [--nodes 3 1] [--portions 10 1] [--keys 1000000] [--base 100000] [--fresh] [--json]
 
 Agents with data directories, each a process of its own with the default profile; nobody compacts or collects anything by hand. A base load
-is written and stays. On top of it keys are created and deleted again, that many in all: by portions, each created through one node and
-deleted through the next one, and the next portion follows as soon as all nodes have heard of every delete; with `--portions 1` all of them
-live at a time. The names of all keys are random, so those that stay lie among those that go.
+is written and stays. It is written twice, so that what a node keeps of the past within bounds (the history of keys, the changes for
+watchers) is full at the start as it is at the end; with `--fresh` it is written once, and that counts as well. On top of it keys are
+created and deleted again, that many in all: by portions, each created through one node and deleted through the next one, and the next
+portion follows as soon as all nodes have heard of every delete; with `--portions 1` all of them live at a time. The names of all keys are
+random, so those that stay lie among those that go.
 
 memory    resident bytes of each process. disk: what its directory takes (blocks, not lengths). `start`: with the base load, `end`: after
           the last death certificate has been collected; each the median of some seconds, after a quiet time in which a node does what it
@@ -127,8 +129,8 @@ def _blocks(file: Path) -> int:
 class Run:
     """One cluster from its start to its end."""
 
-    def __init__(self, agents: list[Agent], base: int, keys: int, portions: int) -> None:
-        self._agents, self._base, self._keys, self._portions = agents, base, keys, portions
+    def __init__(self, agents: list[Agent], base: int, keys: int, portions: int, fresh: bool) -> None:
+        self._agents, self._base, self._keys, self._portions, self._fresh = agents, base, keys, portions, fresh
         self._phase: Phase = "load"
         self._gets_ms: dict[Phase, list[float]] = {}
         self._rng = random.Random(1)
@@ -136,8 +138,10 @@ class Run:
     async def measure(self) -> Figures:
         watching = [asyncio.create_task(self._sample())]
         try:
-            await self._write(0, self._base, 0, delete=False)
-            await self._until(lambda told: told["keys"] == self._base, "all nodes have the base load")
+            for _ in range(1 if self._fresh else 2):
+                await self._write(0, self._base, 0, delete=False)
+                await self._until(lambda told: told["keys"] == self._base, "all nodes have the base load")
+            await self._equal()
             watching += [asyncio.create_task(self._get(agent)) for agent in self._agents]
             start = await self._at_rest("quiet")
             self._phase = "churn"
@@ -157,7 +161,7 @@ class Run:
                 raise fault
         nodes = [self._node(*each) for each in zip(self._agents, start, end, strict=True)]
         gets = {phase: _latency(seen) for phase, seen in self._gets_ms.items() if len(seen) > 1}
-        shape = {"nodes": len(self._agents), "portions": self._portions, "base": self._base, "keys": self._keys}
+        shape = {"nodes": len(self._agents), "portions": self._portions, "base": self._base, "keys": self._keys, "fresh": self._fresh}
         return {**shape, "churn_s": round(churn_s, 1), **gone, "each": nodes, "gets_ms": gets}
 
     async def _churn(self, portion: int) -> None:
@@ -222,6 +226,13 @@ class Run:
             told[what] = {"start": start[place], "peak": max(seen), "end": end[place], "ratio": round(end[place] / start[place], 3)}
         return told
 
+    async def _equal(self) -> None:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while len({told["root"] for told in await self._told()}) > 1:
+            if time.monotonic() > deadline_s:
+                raise SystemExit("the nodes do not come to have the same")
+            await asyncio.sleep(LOOK_S)
+
     async def _told(self) -> list[Any]:
         return await asyncio.gather(*(agent.status() for agent in self._agents))
 
@@ -264,7 +275,7 @@ async def run(options: argparse.Namespace, nodes: int, portions: int) -> Figures
         try:
             for agent in agents:
                 await agent.start(*(other.gossip for other in agents[:1] if other is not agent))
-            return await Run(agents, options.base, options.keys, portions).measure()
+            return await Run(agents, options.base, options.keys, portions, options.fresh).measure()
         finally:
             await asyncio.gather(*(agent.stop() for agent in agents))
 
@@ -290,6 +301,7 @@ def main() -> None:
     parser.add_argument("--portions", type=int, nargs="+", default=[10, 1], help="in how many portions the keys come and go")
     parser.add_argument("--keys", type=int, default=1_000_000, help="that are created and deleted, in all")
     parser.add_argument("--base", type=int, default=100_000, help="keys that stay")
+    parser.add_argument("--fresh", action="store_true", help="write the base load once")
     parser.add_argument("--dir", help="where the data goes; default: the system's temporary directory, which must be on a disk")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()

@@ -129,12 +129,22 @@ def test_a_bundle_too_large_for_a_datagram_is_noticed_fetched_over_a_link_and_me
 
 
 def test_bundles_that_are_kept_for_others_are_bounded() -> None:
-    bundles = Bundles()
+    bundles = Bundles(10.0)
     for number in range(KEPT_MAX + 10):
         bundles.keep((("k", record(b"v", number)), ("l", record(b"v", number))))
     assert key_of((("k", record(b"v", 0)),)) not in bundles
     assert bundles.get(key_of((("k", record(b"v", KEPT_MAX)),))) is not None
     bundles.keep((("k", record(bytes(KEPT_BYTES_MAX + 1), 10_000)),))
+    assert bundles._bytes == 0
+
+
+def test_bundles_are_kept_for_as_long_as_somebody_may_fetch_them_and_not_for_ever() -> None:
+    bundles, key = Bundles(10.0), key_of((("k", record(b"v", 1)),))
+    bundles.age(at(0.0))
+    bundles.keep((("k", record(b"v", 1)), ("l", record(b"v", 1))))
+    for s, kept in ((9.0, True), (10.0, True), (19.0, True), (20.0, False)):
+        bundles.age(at(s))
+        assert (key in bundles) == kept
     assert bundles._bytes == 0
 
 

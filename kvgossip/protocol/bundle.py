@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from kvgossip.config import Config
 from kvgossip.errors import BadBatchError, ValueTooLargeError
+from kvgossip.protocol.effect import Now
 from kvgossip.protocol.entry import check_content_type, check_flags, check_key, check_ttl, version_of
 from kvgossip.protocol.message import BUNDLE_ENTRIES_MAX, Pair
 
@@ -69,10 +70,15 @@ def is_bundle_key(key: str) -> bool:
 
 
 class Bundles:
-    """The last bundles that were too large for a datagram, for peers that fetch them."""
+    """The last bundles that were too large for a datagram, for peers that fetch them.
 
-    def __init__(self) -> None:
+    Each is kept for `keep_s`, and not longer than twice that: then its rumor has long cooled, and an exchange repairs who never got it.
+    """
+
+    def __init__(self, keep_s: float) -> None:
+        self._keep_s, self._turn_s = keep_s, 0.0
         self._kept: dict[str, tuple[Pair, ...]] = {}
+        self._aged: list[str] = []
         self._bytes = 0
 
     def __contains__(self, key: str) -> bool:
@@ -88,7 +94,18 @@ class Bundles:
         self._kept[key] = entries
         self._bytes += _size(entries)
         while len(self._kept) > KEPT_MAX or self._bytes > KEPT_BYTES_MAX:
-            self._bytes -= _size(self._kept.pop(next(iter(self._kept))))
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, key: str) -> None:
+        self._bytes -= _size(self._kept.pop(key, ()))
+
+    def age(self, now: Now) -> None:
+        """To be called now and then."""
+        if now.monotonic_s >= self._turn_s:
+            self._turn_s = now.monotonic_s + self._keep_s
+            for key in self._aged:
+                self._forget(key)
+            self._aged = list(self._kept)
 
 
 def _size(entries: Sequence[Pair]) -> int:

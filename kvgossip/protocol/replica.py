@@ -120,7 +120,7 @@ class Replica:
         self.news_s = now.monotonic_s
         self.counters: Counter[str] = Counter()
         self._effects: list[Effect] = []
-        self.bundles = Bundles()
+        self.bundles = Bundles(2 * config.exchange_timeout_s)
         self.surveys = Surveys(self._effects, rng)
         self.waits = Waits(self._effects, rng, self._enquire, self._state_of)
         self._departs_s: float | None = None
@@ -585,6 +585,7 @@ class Replica:
             self.rotation.tick(now)
             self.waits.tick(now)
             self.deletes.tick(now, settled=self.settled)
+            self.bundles.age(now)
         elif now.monotonic_s >= self._departs_s and not self._departed:
             self._departed = True
             self._effects.append(Departed())
