@@ -42,6 +42,7 @@ from kvgossip.protocol.member import Member
 from kvgossip.protocol.store import Store
 
 ROUND_SETTLINGS = 5
+TIDY_ROUNDS = 1.5  # so that none has collected anything since: what tables move to lies well only where the rest has gone
 PAUSE_S = 0.002
 LOOK_AGAIN_S = 60.0
 
@@ -67,7 +68,7 @@ class Deletes:
         self._round_s = max(ROUND_SETTLINGS * config.rumor_settling_s, 0.1)
         self._next_round_s = math.inf
         self._in_round = False
-        self._look_s = math.inf
+        self._look_s = self._tidy_s = math.inf
         self._sealed = -1
 
     @property
@@ -215,11 +216,14 @@ class Deletes:
     # -- time --------------------------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
-        return self._next_round_s if self._next_round_s < self._look_s else self._look_s
+        nearest_s = self._next_round_s if self._next_round_s < self._look_s else self._look_s
+        return nearest_s if nearest_s < self._tidy_s else self._tidy_s
 
     def tick(self, now: Now, *, settled: bool) -> None:
         if self._expiring.next_ms <= self._hlc_ms(now) or now.monotonic_s >= self._look_s:
             self._expire(now)
+        if now.monotonic_s >= self._tidy_s:
+            self._tidy_s = now.monotonic_s + PAUSE_S if self._store.tidy() else math.inf
         if self._next_round_s == -math.inf:
             self._plan_round(now)
         elif now.monotonic_s >= self._next_round_s:
@@ -248,9 +252,11 @@ class Deletes:
         ripe, more = self.collecting.portion(now.wall_ms) if self._in_round else ([], False)
         for key in ripe:
             self._drop(key)
+        if ripe:
+            self._tidy_s = now.monotonic_s + TIDY_ROUNDS * self._round_s
         self._counters["certificates_collected"] += len(ripe)
         self._in_round = more
-        if more or self._store.tidy():
+        if more:
             self._next_round_s = now.monotonic_s + PAUSE_S
         elif len(self.collecting):
             self._plan_round(now)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from kvgossip.runtime.storage import Storage
 
 REMOVED_MIN, SHARE = 1024, 16
-QUIET_S = 5.0
+QUIET_S = 20.0
 
 log = logging.getLogger("kvgossip")
 
@@ -81,7 +82,12 @@ class Tidying:
 
 
 def return_free_memory() -> None:
-    """Let glibc give back whole pages that are free, wherever they lie. Other allocators have their own ways."""
+    """Let glibc give back whole pages that are free, wherever they lie. Other allocators have their own ways.
+
+    First of all CPython's cache of attributes, which it needs not: it holds names that rocksdict makes anew for each commit, thousands of
+    small strings among all that has gone, each of which keeps a megabyte.
+    """
+    getattr(sys, "_clear_type_cache", lambda: None)()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
