@@ -2,7 +2,7 @@
 
 A *closed* load asks again on a connection as soon as that was answered: it finds out what a node can serve. An *open* one starts its
 requests on schedule, whether or not earlier ones were answered: each takes a connection that is idle, or dials a new one, as clients with a
-pool do. One in PIPELINED_EVERY goes to one of a few connections that ask without waiting for answers.
+pool do. One in PIPELINED_EVERY goes to one of a few connections that ask without waiting for answers, up to PIPELINED_MAX of them.
 
 Keys are numbered, and a number says what the value is. What becomes of every request is in a `Ledger`.
 """
@@ -29,7 +29,10 @@ HANG_S = 30.0
 """A request without an answer, or an end of its connection, for so long hangs."""
 GET_SHARE = 0.2
 OPEN_MAX = 6000
-PIPELINED_EVERY, PIPELINES = 10, 8
+CONNECT_S = 5.0
+"""So long the kernels may take to connect. Where a node is offered more connections than it can even refuse, its kernel ignores some, and
+theirs tries again after 1, 3, 7, 15 and 31 s: clients do not wait for that."""
+PIPELINED_EVERY, PIPELINES, PIPELINED_MAX = 10, 8, 256
 STARTED_A_TURN = 32
 SOURCES = 16
 """Loopback addresses to dial from, as ports of one would be used up."""
@@ -54,12 +57,13 @@ class Asked(NamedTuple):
 
 
 class Connection:
-    """`asked` is what was sent, or waits in `unsent`, and has no answer yet."""
+    """`asked` is what was sent, or waits in `unsent`, and has no answer yet. `connected`: something could be sent."""
 
-    __slots__ = ("asked", "received", "socket", "unsent", "writing")
+    __slots__ = ("asked", "connected", "dialled_s", "received", "socket", "unsent", "writing")
 
-    def __init__(self, dialled: socket.socket) -> None:
-        self.socket = dialled
+    def __init__(self, dialled: socket.socket, now_s: float) -> None:
+        self.socket, self.dialled_s = dialled, now_s
+        self.connected = False
         self.asked: deque[Asked] = deque()
         self.received, self.unsent = b"", b""
         self.writing = False
@@ -103,6 +107,7 @@ class Load:
         self._idle: dict[Connection, None] = {}
         self._pipelines: list[Connection | None] = [None] * PIPELINES
         self._readable: list[int] = []
+        self._dialling: deque[Connection] = deque()
         self._dials = 0
         self._again = False
 
@@ -144,18 +149,22 @@ class Load:
     # -- requests ------------------------------------------------------------------------------------------------------
 
     def _start(self, place: int, due_s: float) -> None:
-        if not place % PIPELINED_EVERY:
-            number = place // PIPELINED_EVERY % PIPELINES
-            connection = self._pipelines[number]
-            if connection is None:
-                connection = self._pipelines[number] = self._dial()
-            self._ask(connection, due_s)
+        pipeline = None if place % PIPELINED_EVERY else self._pipeline(place // PIPELINED_EVERY % PIPELINES)
+        if pipeline is not None:
+            self._ask(pipeline, due_s)
         elif self._idle:
             self._ask(self._idle.popitem()[0], due_s)
         elif len(self._open) < OPEN_MAX:
             self._ask(self._dial(), due_s)
         else:
             self.ledger.counts["not_started"] += 1
+
+    def _pipeline(self, number: int) -> Connection | None:
+        """One of those that do not wait; None where it has as many requests under way as a client should have."""
+        connection = self._pipelines[number]
+        if connection is None:
+            connection = self._pipelines[number] = self._dial()
+        return connection if len(connection.asked) < PIPELINED_MAX else None
 
     def _ask(self, connection: Connection, due_s: float) -> None:
         if self._readable and self._rng.random() < self._get_share:
@@ -180,7 +189,8 @@ class Load:
         dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._address[0].startswith("127."):
             dialled.bind((f"127.0.1.{1 + self._dials % SOURCES}", 0))
-        connection = Connection(dialled)
+        connection = Connection(dialled, time.monotonic())
+        self._dialling.append(connection)
         self._open[dialled.fileno()] = connection
         self._epoll.register(dialled.fileno(), select.EPOLLIN)
         self.ledger.counts["dials"] += 1
@@ -190,6 +200,7 @@ class Load:
     def _send(self, connection: Connection) -> None:
         try:
             connection.unsent = connection.unsent[connection.socket.send(connection.unsent) :]
+            connection.connected = True
         except BlockingIOError:
             pass
         except OSError:
@@ -201,7 +212,18 @@ class Load:
 
     # -- answers -------------------------------------------------------------------------------------------------------
 
+    def _give_up(self) -> None:
+        """Those that have tried to connect for too long."""
+        due_s = time.monotonic() - CONNECT_S
+        while self._dialling and (self._dialling[0].connected or self._dialling[0].dialled_s < due_s):
+            connection = self._dialling.popleft()
+            if not connection.connected and self._open.get(connection.socket.fileno()) is connection:
+                self.ledger.counts["not_connected"] += len(connection.asked)
+                connection.asked.clear()
+                self._lost(connection)
+
     def _poll(self, timeout_s: float) -> None:
+        self._give_up()
         for number, events in self._epoll.poll(timeout_s):
             connection = self._open[number]
             if events & select.EPOLLOUT:
