@@ -9,7 +9,9 @@ Laws (protocol.md section 7)
 - What nobody waits for, such as what peers have sent, waits LINGER_S for company: else each rumor would cost every node a sync of its own.
   A crash in that moment costs an exchange with a peer, and no acknowledged write.
 - Watchers are told at the merge, before the commit: they see what this node answers to reads.
-- One commit at a time. The busier the node, the more writes share one.
+- One commit at a time. The busier the node, the more writes share one: each turn of the loop that brings more of them is followed by
+  another one before the commit, up to GATHER_TURNS_MAX. Clients that were answered together come back one after the other; to commit with
+  the first of them would let the others wait for one sync more.
 - A piece holds one record a key, and it is the store's own: however long the disk takes, what waits is bounded by the data itself.
   A caller who writes faster than the disk waits in `admit` while more than WAITING_BYTES_MAX wait.
 
@@ -45,6 +47,7 @@ MEASURE_AFTER_S, MEASURE_AFTER_S_MAX = 1.0, 60.0
 WAITING_BYTES_MAX = 64 * 2**20
 RETRY_S = 1.0
 LINGER_S = 0.02
+GATHER_TURNS_MAX = 4
 COMMIT_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 Piece = dict[bytes, bytes | None]
@@ -138,7 +141,7 @@ class Commits:
             if self._lingers and self._due is not None:
                 self._due.cancel()
                 # in a later turn: by then every request that arrived in this one has had its say
-                self._lingers, self._due = False, self._loop.call_soon(self._begin)
+                self._lingers, self._due = False, self._loop.call_soon(self._gather, 0, GATHER_TURNS_MAX)
         elif self._busy:
             self._flying.append(waiter)
         else:
@@ -146,6 +149,13 @@ class Commits:
         return waiter
 
     # -- one commit --------------------------------------------------------------------------------------------------
+
+    def _gather(self, waiting: int, turns: int) -> None:
+        """Begin, unless this turn has brought more who wait; `waiting` is how many did before it."""
+        if turns and len(self._waiters) > waiting:
+            self._due = self._loop.call_soon(self._gather, len(self._waiters), turns - 1)
+        else:
+            self._begin()
 
     def _begin(self) -> None:
         self._lingers, self._due = False, None

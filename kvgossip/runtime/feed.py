@@ -82,16 +82,13 @@ class Feed:
         self._ring.append((index, key, old, new))
         self._latest[key] = index
         self._bytes += len(new) if old is None else len(new) + len(old)
-        while len(self._ring) > self._changes_max or self._bytes > self._bytes_max:
-            self._forget_oldest()
         if not self.watches.idle:
             self.watches.publish(Arrival(index, changed))
-
-    def _forget_oldest(self) -> None:
-        self._floor, key, old, new = self._ring.popleft()
-        self._bytes -= len(new) if old is None else len(new) + len(old)
-        if self._latest[key] == self._floor:
-            del self._latest[key]
+        while self._bytes > self._bytes_max or len(self._ring) > self._changes_max:
+            self._floor, key, old, new = self._ring.popleft()
+            self._bytes -= len(new) if old is None else len(new) + len(old)
+            if self._latest[key] == self._floor:
+                del self._latest[key]
 
     def close(self) -> None:
         """End all watchers (see Watches.close)."""

@@ -20,8 +20,8 @@ from kvgossip.protocol.entry import Entry
 SITES_MAX = 8192
 KEY_OVERHEAD_BYTES = 192
 """What a key takes beside itself and its records: a place in the table, which doubles when it grows, a link, and an empty tuple."""
-RECORD_OVERHEAD_BYTES = 16
-"""A place in the tuple, and what the allocator rounds up."""
+RECORD_OVERHEAD_BYTES = 56
+"""What makes bytes an object, a place in the tuple, and what the allocator rounds up."""
 
 
 class Edition(NamedTuple):
@@ -55,17 +55,17 @@ class History:
         if not records:
             self.bytes += _key_bytes(key)
         elif len(records) == self._earlier_max:
-            self.bytes -= _record_bytes(records[0])
+            self.bytes -= len(records[0]) + RECORD_OVERHEAD_BYTES
             records = records[1:]
-        self._earlier[key] = (*records, record)
+        self._earlier[key] = records + (record,)  # noqa: RUF005 - two tuples are joined without a list between
         self._earlier.move_to_end(key)
-        self.bytes += _record_bytes(record)
+        self.bytes += len(record) + RECORD_OVERHEAD_BYTES
         while self.bytes > self._bytes_max:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
         key, records = next(iter(self._earlier.items()))
-        self.bytes -= _record_bytes(records[0])
+        self.bytes -= len(records[0]) + RECORD_OVERHEAD_BYTES
         if len(records) > 1:
             self._earlier[key] = records[1:]
         else:
@@ -96,7 +96,3 @@ class History:
 
 def _key_bytes(key: str) -> int:
     return getsizeof(key) + KEY_OVERHEAD_BYTES
-
-
-def _record_bytes(record: bytes) -> int:
-    return getsizeof(record) + RECORD_OVERHEAD_BYTES
