@@ -206,6 +206,34 @@ async def test_writes_of_one_moment_share_a_commit_and_each_waits_for_it(tmp_pat
         assert b"freplica/clock" in disk.commits[0]
 
 
+async def test_turns_that_bring_more_writes_share_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = BadDisk(monkeypatch)
+    async with durable(tmp_path) as node:
+        disk.commits.clear()
+        written = []
+        for turn in range(commits_module.GATHER_TURNS_MAX):
+            written.append(node.begin_put(f"key-{turn}", b"1"))
+            await asyncio.sleep(0)
+            assert disk.commits == []
+        for each in written:
+            assert each.durable is not None
+            await each.durable
+        assert [sum(key[:1] == b"e" for key in piece) for piece in disk.commits] == [len(written)]
+
+
+async def test_a_stream_of_writes_does_not_put_their_commit_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = BadDisk(monkeypatch)
+    async with durable(tmp_path) as node:
+        disk.commits.clear()
+        first = node.begin_put("first", b"1").durable
+        assert first is not None
+        for turn in range(commits_module.GATHER_TURNS_MAX + 1):
+            assert not first.done()
+            node.begin_put(f"key-{turn}", b"1")
+            await asyncio.sleep(0)
+        assert first.done()
+
+
 async def test_a_slow_disk_holds_neither_the_loop_nor_rumors_and_nothing_is_acknowledged_before_it_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
