@@ -12,6 +12,7 @@ from kvgossip.protocol.bundle import KEPT_BYTES_MAX, KEPT_MAX, Bundles, Writing,
 from kvgossip.protocol.entry import is_dead, version_of
 from kvgossip.protocol.message import Bundle, Feedback, Fetch, Gossip, Notice, Rumor
 from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.spreading import life_of
 from kvgossip.protocol.wire import encode
 from tests.protocol_net import LAN, Network, address_of, at, changed, make_replica, record
 from tests.test_spreading import of, replica_with
@@ -90,10 +91,10 @@ def test_a_bundle_is_merged_in_one_input_passed_on_and_answered_with_one_bit() -
     batch = written(writer, "k", "l", "m")
     effects = replica.receive(packet(Bundle(batch)), address_of(1), at())
     assert [effect.key for effect in changed(effects)] == ["k", "l", "m"]
-    assert of(Feedback, effects) == [(address_of(1), Feedback(9, b"\x00"))]
+    assert of(Feedback, effects) == [(address_of(1), Feedback(9, b"\x00", life=life_of(replica.site)))]
     assert of(Bundle, replica.tick(at())) == [(address_of(2), Bundle(batch))]
     again = replica.receive(packet(Bundle(batch)), address_of(1), at())
-    assert (changed(again), of(Feedback, again)) == ([], [(address_of(1), Feedback(9, b"\x01"))])
+    assert (changed(again), of(Feedback, again)) == ([], [(address_of(1), Feedback(9, b"\x01", life=life_of(replica.site)))])
 
 
 def test_a_bundle_of_which_a_part_cannot_be_accepted_is_refused_as_a_whole() -> None:
@@ -101,7 +102,7 @@ def test_a_bundle_of_which_a_part_cannot_be_accepted_is_refused_as_a_whole() -> 
     for bad in (("../k", record(b"v")), ("k", b"\x00" * 17), ("k", record(b"v", ms=3_600_000))):
         effects = replica.receive(packet(Bundle((("fine", record(b"v", 1)), bad))), address_of(1), at())
         assert changed(effects) == []
-        assert of(Feedback, effects) == [(address_of(1), Feedback(9, b"\x01"))]
+        assert of(Feedback, effects) == [(address_of(1), Feedback(9, b"\x01", life=life_of(replica.site)))]
     assert len(replica.store) == 0
 
 

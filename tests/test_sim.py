@@ -53,6 +53,11 @@ def test_swarms_keep_every_law_and_agree_when_the_faults_stop(first: int) -> Non
         assert report.passed, f"{report.violation}; repeat it with: kvgossip sim cluster --seed {seed} --trace 200"
 
 
+def test_a_node_that_was_renamed_while_a_rumor_was_under_way_is_not_held_for_its_old_name() -> None:
+    report = simulate(395, Options(nodes=(5, 20)))
+    assert report.passed, report.violation
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_without_rumors_anti_entropy_alone_brings_agreement(seed: int) -> None:
     report = simulate(seed, Options(nodes=(8, 8), parameters={"rumor_k": 0}))

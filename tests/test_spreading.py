@@ -15,6 +15,7 @@ from kvgossip.protocol.entry import entry_of, version_of
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Bodies, Busy, Feedback, Fetch, Gossip, Notice, Pull, Rumor
 from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.spreading import life_of
 from kvgossip.protocol.wire import encode
 from tests.protocol_net import LAN, STRANGER, Network, address_of, at, changed, make_replica, member, record, sends, told
 
@@ -189,7 +190,7 @@ def test_the_answer_has_one_bit_a_rumor_set_where_it_was_no_news() -> None:
     rumors = [rumor("new"), rumor("known"), Rumor("mine", replica.record("mine") or b""), rumor("newer"), Rumor("bad", b"\xff")]
     effects = replica.receive(gossip(*rumors, sequence=77), address_of(1), at())
     # what is refused counts as known: telling it again would not help
-    assert of(Feedback, effects) == [(address_of(1), Feedback(77, b"\x16"))]
+    assert of(Feedback, effects) == [(address_of(1), Feedback(77, b"\x16", life=life_of(replica.site)))]
     assert [change.key for change in changed(effects)] == ["new", "newer"]
 
 
@@ -212,7 +213,7 @@ def test_a_packet_that_comes_twice_changes_nothing_the_second_time() -> None:
     replica.receive(gossip(rumor("k")), address_of(1), at())
     effects = replica.receive(gossip(rumor("k")), address_of(1), at())
     assert changed(effects) == []
-    assert of(Feedback, effects) == [(address_of(1), Feedback(9, b"\x01"))]
+    assert of(Feedback, effects) == [(address_of(1), Feedback(9, b"\x01", life=life_of(replica.site)))]
 
 
 # -- large entries -----------------------------------------------------------------------------------------------
@@ -240,7 +241,7 @@ def notice(value: bytes = b"v" * 5000, ms: int = 0) -> Notice:
 def test_a_notice_of_what_is_lacking_is_answered_with_news_and_fetched_over_a_link() -> None:
     replica = replica_with("b")
     effects = replica.receive(gossip(notice()), address_of(1), at())
-    assert of(Feedback, effects) == [(address_of(1), Feedback(9, b"\x00"))]
+    assert of(Feedback, effects) == [(address_of(1), Feedback(9, b"\x00", life=life_of(replica.site)))]
     (fetch,) = (packet for packet in sends(effects) if packet.reliable)
     assert (fetch.to, LAN.open(fetch.data, reliable=True).messages) == (address_of(1), [Fetch(("k",))])
 
@@ -251,7 +252,7 @@ def test_a_notice_is_fetched_only_if_it_is_newer_than_what_is_here(held_ms: int,
     replica.receive(gossip(rumor("k", ms=held_ms)), address_of(1), at())
     effects = replica.receive(gossip(notice()), address_of(1), at())
     assert bool(of(Fetch, effects)) == fetched
-    assert of(Feedback, effects) == [(address_of(1), Feedback(9, b"\x00" if fetched else b"\x01"))]
+    assert of(Feedback, effects) == [(address_of(1), Feedback(9, b"\x00" if fetched else b"\x01", life=life_of(replica.site)))]
 
 
 def test_a_body_on_its_way_is_not_asked_for_again_unless_it_takes_too_long_or_its_link_breaks() -> None:

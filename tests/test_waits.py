@@ -90,6 +90,15 @@ def test_feedback_that_a_rumor_was_no_news_shows_nothing_since_it_may_have_been_
     assert ended(feed(replica, Confirm(asked.number, "b", 2), "b")) == Waited(1, True, lan("a", "b"), ())
 
 
+@pytest.mark.parametrize(("life", "shown"), [(0, True), (2, True), (77, False)])
+def test_feedback_of_another_node_at_the_address_shows_no_holder_and_it_is_asked_who_it_is(life: int, shown: bool) -> None:
+    replica = replica_with("b")
+    effects = write(replica)
+    assert replica.members()[1].site == 2
+    assert held(feed(replica, Feedback(sequences(effects)[address_of(1)], b"\x00", life=life), "b")) == (["b"] if shown else [])
+    assert list(enquiries(replica.tick(at(0.002)))) == ([] if shown else [address_of(1)])
+
+
 def test_a_node_that_refuses_a_write_for_its_own_clock_is_never_said_to_hold_it() -> None:
     network = Network()
     network.cluster("a b c")

@@ -177,13 +177,15 @@ class Bundle(Message, frozen=True):
 class Feedback(Message, frozen=True):
     """Bit i (least significant first) of `known` is set if the i-th rumor of that packet was no news here.
 
-    And of `collected` if the entry was once here, and was collected since: the teller shall take it out.
+    And of `collected` if the entry was once here, and was collected since: the teller shall take it out. `life`: 32 bits of the site of who
+    answers, since another node may have come to the address of the one that was told; 0 of a version that does not tell.
     """
 
     kind = 12
     sequence: Count
     known: bytes
     collected: bytes = b""
+    life: Count = 0
 
 
 class Fetch(Message, frozen=True):

@@ -39,6 +39,11 @@ FETCH_BYTES_MAX = 4 * 2**20
 GOSSIP_UNIT_BYTES_MAX = 160
 
 
+def life_of(site: int) -> int:
+    """What Feedback tells of who sends it."""
+    return site & 0xFFFFFFFF
+
+
 def policy_of(config: Config) -> RumorPolicy:
     return RumorPolicy(
         k=config.rumor_k,
@@ -210,7 +215,8 @@ class Spreading:
                 if not known[-1]:
                     lacking.append(rumor)
         if whole and told:
-            answer = Feedback(gossip.sequence, bitmap(known), bitmap(collected) if any(collected) else b"")
+            life = life_of(self._membership.me.site)
+            answer = Feedback(gossip.sequence, bitmap(known), bitmap(collected) if any(collected) else b"", life)
             self._link.send(answer, source)
         holder = self._membership.members.get(gossip.sender)
         self._fetch(lacking, source if holder is None else holder.address, now)
@@ -270,11 +276,13 @@ class Spreading:
         packet = self.rumors.feedback(answer.sequence, answer.known)
         if packet is None or not (self._data.waits or answer.collected):
             return
+        member = self._membership.members.get(packet.peer)
+        same = member is not None and answer.life in (0, life_of(member.site))
         for place, rumor in enumerate(packet.rumors):
             if bit_of(answer.collected, place):
                 self._data.deletes.renounce_rumor(rumor.key, rumor.version, packet.peer, now)
-            elif rumor.is_notice or bit_of(answer.known, place):
-                # a notice says nothing of the body, and what was no news may have been refused
+            elif rumor.is_notice or bit_of(answer.known, place) or not same:
+                # a notice says nothing of the body, what was no news may have been refused, and another node is there now
                 self._data.suggests(packet.peer, rumor.key)
             else:
                 self._data.showed(packet.peer, rumor.key, rumor.version)
