@@ -115,6 +115,7 @@ class Membership:
         self._next_probe_s = now.monotonic_s + rng.random() * config.probe_interval_s
         self._relays: dict[int, Relay] = {}
         self._reachable: list[Member] | None = None
+        self._is_whole = False
         self._digest: int | None = None
         self._neighborhood = Neighborhood(config, me.location, self.coordinates)
         self.leaving = False
@@ -129,9 +130,15 @@ class Membership:
     def reachable(self) -> list[Member]:
         """The other members that are alive or suspect, and not blocked, in the order of their names. Do not change the list."""
         if self._reachable is None:
-            others = (self.members[name] for name in sorted(self.members) if name != self.me.name)
+            others = [self.members[name] for name in sorted(self.members) if name != self.me.name]
             self._reachable = [member for member in others if self._is_reachable(member)]
+            self._is_whole = len(self._reachable) == sum(member.state is not MemberState.LEFT for member in others)
         return self._reachable
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all others are reachable, but for those that left."""
+        return bool(self.reachable) and self._is_whole
 
     def _is_reachable(self, member: Member) -> bool:
         return member.reachable and not self.shut_out(member)

@@ -137,13 +137,14 @@ class Refused(Message, frozen=True):
 class Gossip(Message, frozen=True):
     """Opens a packet of rumors: Rumor and Notice units follow, and the Feedback names their places in this packet.
 
-    `direct`: the sender wrote them, and is telling everybody itself.
+    `direct`: the sender wrote them, and is telling everybody itself whom it can reach. `whole`: and that is every member.
     """
 
     kind = 9
     sequence: Count
     sender: Name
     direct: bool = False
+    whole: bool = False
 
 
 class Rumor(Message, frozen=True):

@@ -28,9 +28,10 @@ class Outcome(Enum):
 
 
 class Heat(Enum):
-    """How news is spread further: not at all, from the next round on, or at once."""
+    """How news is spread further: not at all; not in this pool, whose every member its author tells; from the next round on; or at once."""
 
     NOT = "not"
+    ELSEWHERE = "elsewhere"
     NEXT_ROUND = "next round"
     AT_ONCE = "at once"
 

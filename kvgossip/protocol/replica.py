@@ -313,7 +313,7 @@ class Replica:
         for each in self.pools:
             if each.kind is not pool:
                 self._heat_elsewhere(each, key, record, heard_from, heat)
-            elif heat is not Heat.NOT:
+            elif heat is Heat.AT_ONCE or heat is Heat.NEXT_ROUND:
                 each.spreading.heat(key, record, heard_from, at_once=heat is Heat.AT_ONCE)
         return True
 
@@ -335,8 +335,10 @@ class Replica:
             else:
                 self.deletes.known(key, record)
         for each in self.pools if news else ():
-            speaker = heard_from if each.kind is pool else self._speaker_elsewhere(each, heard_from)
-            each.spreading.heat_bundle(entries, speaker, at_once=each.kind is not pool or heat is Heat.AT_ONCE)
+            if each.kind is not pool:
+                each.spreading.heat_bundle(entries, self._speaker_elsewhere(each, heard_from), at_once=True)
+            elif heat is not Heat.ELSEWHERE:
+                each.spreading.heat_bundle(entries, heard_from, at_once=heat is Heat.AT_ONCE)
         return news
 
     def _is_news(self, key: str, record: bytes, now: Now) -> bool:

@@ -191,6 +191,11 @@ class Driver:
         # a local write has just moved the clock there
         self.feed.publish(changed, latest if latest >= now.wall_ms << COUNTER_BITS else timestamp_of(now.wall_ms))
 
+    def pack_past(self) -> bool:
+        """A portion of what is kept of the past; whether there is more."""
+        self.feed.tidy()
+        return self.history.tidy()
+
     def check_load(self, now: Now) -> None:
         """Raises StorageError while the disk takes nothing, OverloadedError while so much waits, for it or for peers, that a write may not
         be made. One slow peer is given up long before (see links.py): many of them, or the network, are what this is about."""

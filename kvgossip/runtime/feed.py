@@ -3,8 +3,8 @@
 Laws
 - Every change has an *arrival index*: the hybrid logical time at which it arrived here, or one more than the index before it, whichever is
   greater. So indices rise strictly on a node, are never 0, and those of other nodes and of later lives lie near them in time.
-- The newest changes are kept, `changes_max` of them and `bytes_max` bytes, so that who was away for a while can go on. They are kept by
-  reference: a record that is still in the store costs nothing twice.
+- The newest changes are kept, at most `changes_max` of them and `bytes_max` bytes, so that who was away for a while can go on. They go
+  by chunks, so that up to a sixteenth less is kept.
 - A *cursor* names a life of a node and an index: "I have seen everything until there". The order of arrival is that node's own, so a
   cursor is good there and then only. Where it cannot be gone on from, because what came after it is gone, or it is another life's, the
   answer is *resync*, never silence and never a gap (lessons.md 23): the watcher is to take a snapshot, and then the changes after it.
@@ -14,6 +14,10 @@ Consul's blocking queries ask for the same: `last_index` of a topic, and `wait` 
 ever given here, by a client that comes from another server, returns at once instead of hanging.
 
 A new life begins with an empty feed at the time of its start: what it reads from its disk is no change.
+
+Chunks of small changes are packed into one piece of bytes each. As objects of their own they would lie scattered among all that comes and
+goes in the store, and CPython gives back no megabyte of which one of them is left: after a million deletes they held several times
+their size. A change whose records are large is kept by reference: it costs nothing twice while it is in the store.
 """
 
 from __future__ import annotations
@@ -21,11 +25,15 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+from array import array
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
-from operator import itemgetter
+from collections.abc import Callable, Iterator
+from itertools import islice
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
+
+import msgspec
 
 from kvgossip.config import Config
 from kvgossip.errors import LocalError, WatchLaggedError
@@ -34,11 +42,33 @@ from kvgossip.runtime.watch import LAGGED_HINT, Arrival, Queue, Topic, Watcher, 
 
 SCANNED_MAX = 4096
 """Changes that one `read` looks at: well below a millisecond."""
+CHUNK_MAX = 256
+CHUNK_SHARE = 16
+PACKED_RECORDS_MAX = 1024
+"""A chunk whose changes have larger records than this, on average, is kept as it is."""
+OPENED_MAX = 4
+PLACES_MIN = 1 << 16
 _CURSOR = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})")
 
 
 Kept = tuple[int, str, bytes | None, bytes]
-"""An arrival as the ring keeps it: a plain tuple of plain values, which the garbage collector visits once and never again."""
+"""An arrival as it is kept: a plain tuple of plain values, which the garbage collector visits once and never again."""
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[Kept]).decode
+
+
+class Chunk(NamedTuple):
+    """Arrivals that followed each other, packed or as they are; the index of the last one; how many, with how many bytes of records."""
+
+    last: int
+    changes: int
+    record_bytes: int
+    kept: bytes | list[Kept]
+
+    def may_hold(self, text: bytes) -> bool:
+        """Whether a key may begin with this text, found by looking through bytes, which takes much less than unpacking them."""
+        return not isinstance(self.kept, bytes) or text in self.kept
 
 
 class Portion(NamedTuple):
@@ -58,15 +88,21 @@ class Feed:
         self.watches = Watches(config.watch_events_max)
         self.index = self._floor = max(start, 1)
         self._site = site
-        self._ring: deque[Kept] = deque()
-        self._latest: dict[str, int] = {}
+        self._chunks: deque[Chunk] = deque()
+        self._tail: list[Kept] = []
+        self._opened: dict[int, list[Kept]] = {}
+        self._count = self._tail_bytes = 0
         self._bytes = 0
         self._changes_max, self._bytes_max = config.feed_changes_max, config.feed_bytes_max
+        self._chunk_max = max(min(self._changes_max // CHUNK_SHARE, CHUNK_MAX), 1)
+        self._chunk_bytes_max = self._bytes_max // CHUNK_SHARE
+        # the latest index of all keys whose hashes share a place, and so one that is late enough for each of them
+        self._latest = array("Q", bytes(8 * max(PLACES_MIN, 1 << (2 * self._changes_max).bit_length())))
         self._thread = threading.get_ident()
 
     def __len__(self) -> int:
         """How many changes are kept."""
-        return len(self._ring)
+        return self._count
 
     @property
     def kept_bytes(self) -> int:
@@ -79,16 +115,42 @@ class Feed:
         """A merge was news, at this hybrid logical time."""
         self.index = index = timestamp if timestamp > self.index else self.index + 1
         key, old, new = changed
-        self._ring.append((index, key, old, new))
-        self._latest[key] = index
-        self._bytes += len(new) if old is None else len(new) + len(old)
+        size = len(new) if old is None else len(new) + len(old)
+        tail, latest = self._tail, self._latest
+        tail.append((index, key, old, new))
+        latest[hash(key) % len(latest)] = index
+        self._count += 1
+        self._bytes += size
+        self._tail_bytes += size
         if not self.watches.idle:
             self.watches.publish(Arrival(index, changed))
-        while self._bytes > self._bytes_max or len(self._ring) > self._changes_max:
-            self._floor, key, old, new = self._ring.popleft()
-            self._bytes -= len(new) if old is None else len(new) + len(old)
-            if self._latest[key] == self._floor:
-                del self._latest[key]
+        if len(tail) >= self._chunk_max or self._tail_bytes >= self._chunk_bytes_max:
+            self._close_chunk()
+        while self._bytes > self._bytes_max or self._count > self._changes_max:
+            self._forget()
+
+    def _close_chunk(self) -> None:
+        tail, size = self._tail, self._tail_bytes
+        packs = size <= PACKED_RECORDS_MAX * len(tail)
+        self._chunks.append(Chunk(tail[-1][0], len(tail), size, _pack(tail) if packs else tail))
+        self._tail, self._tail_bytes = [], 0
+        if packs:
+            # who watches has often not yet read the last of it
+            self._remember(tail)
+
+    def _forget(self) -> None:
+        """The oldest chunk."""
+        gone = self._chunks.popleft()
+        self._floor = gone.last
+        self._count -= gone.changes
+        self._bytes -= gone.record_bytes
+        self._opened.pop(gone.last, None)
+
+    def tidy(self) -> None:
+        """Much has gone: keep nothing that would hold its room."""
+        if self._tail:
+            self._close_chunk()
+        self._opened.clear()
 
     def close(self) -> None:
         """End all watchers (see Watches.close)."""
@@ -138,8 +200,7 @@ class Feed:
             return Portion([], self.index)
         if after < self._floor:
             raise WatchLaggedError(f"the changes after {after} are gone", LAGGED_HINT)
-        first = self._place_after(after)
-        seen = [self._ring[place] for place in range(first, min(first + scanned_max, len(self._ring)))]
+        seen = list(islice(self._kept_after(after), scanned_max))
         found = [Arrival(at, Changed(key, old, new)) for at, key, old, new in seen if topic.covers(key)]
         return Portion(found, seen[-1][0] if seen else self.index)
 
@@ -150,9 +211,9 @@ class Feed:
         """
         index = self.watches.index_of(topic)
         if not index and topic.exact:
-            index = self._latest.get(topic.text, self._floor)
+            index = max(self._latest[hash(topic.text) % len(self._latest)], self._floor)
         elif not index:
-            found = (at for at, key, _, _ in reversed(self._ring) if topic.covers(key))
+            found = (at for at, key, _, _ in self._kept_backwards(topic.text.encode()) if topic.covers(key))
             index = next(found, self._floor)
         self.watches.keep(topic, index)
         return index
@@ -176,7 +237,38 @@ class Feed:
             self.watches.remove(queue)
         return self.last_index(topic)
 
-    # -- the ring ------------------------------------------------------------------------------------------------------
+    # -- chunks --------------------------------------------------------------------------------------------------------
+
+    def _kept_after(self, index: int) -> Iterator[Kept]:
+        """What came after this index, in order."""
+        for place in range(bisect_right(self._chunks, index, key=attrgetter("last")), len(self._chunks)):
+            kept = self._open(self._chunks[place])
+            yield from kept[bisect_right(kept, index, key=itemgetter(0)) :]
+        yield from self._tail[bisect_right(self._tail, index, key=itemgetter(0)) :]
+
+    def _kept_backwards(self, text: bytes) -> Iterator[Kept]:
+        """What is kept, the newest first, at least where the key begins with this text."""
+        yield from reversed(self._tail)
+        for chunk in reversed(self._chunks):
+            if chunk.may_hold(text):
+                yield from reversed(self._open(chunk))
+
+    def _open(self, chunk: Chunk) -> list[Kept]:
+        if isinstance(chunk.kept, list):
+            return chunk.kept
+        kept = self._opened.get(chunk.last)
+        if kept is None:
+            kept = _unpack(chunk.kept)
+            self._remember(kept)
+        return kept
+
+    def _remember(self, kept: list[Kept]) -> None:
+        """Others will want to read the same."""
+        self._opened[kept[-1][0]] = kept
+        if len(self._opened) > OPENED_MAX:
+            del self._opened[next(iter(self._opened))]
+
+    # -- what is still here --------------------------------------------------------------------------------------------
 
     def _reaches(self, after: int, topic: Topic) -> bool:
         """Whether everything of the topic that came after this index is here."""
@@ -192,6 +284,3 @@ class Feed:
             arrivals, after = self.read(after, topic)
             found += arrivals
         return found
-
-    def _place_after(self, index: int) -> int:
-        return bisect_right(self._ring, index, key=itemgetter(0))

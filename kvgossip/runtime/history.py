@@ -5,14 +5,18 @@ Laws
   costs nothing here. Two nodes may have seen different versions: of two writes that met somewhere else, this node saw the winner alone.
 - At most `versions_max` versions of a key are told, the present one among them, and at most `bytes_max` bytes of memory are taken for all
   keys together: the key that has not changed for longest loses its history first. `versions_max` 0 keeps and tells nothing.
+- When much has gone from the store, `tidy` packs what is kept into large pieces of bytes, and there it stays. As objects of their own, old
+  records and keys lie scattered among all that came and went with them, and CPython gives back no megabyte of which one of them is left.
 - Bytes are those that the objects take. Most keys have one or two small records here, and what holds them takes more than they do.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from sys import getsizeof
 from typing import NamedTuple
+
+import msgspec
 
 from kvgossip.protocol.effect import Changed, Dropped, MemberChanged
 from kvgossip.protocol.entry import Entry
@@ -22,6 +26,14 @@ KEY_OVERHEAD_BYTES = 192
 """What a key takes beside itself and its records: a place in the table, which doubles when it grows, a link, and an empty tuple."""
 RECORD_OVERHEAD_BYTES = 56
 """What makes bytes an object, a place in the tuple, and what the allocator rounds up."""
+PACKED_KEYS = 256
+"""Keys in a piece, and in a portion of tidying: about a millisecond."""
+
+Past = tuple[str, tuple[bytes, ...]]
+"""A key and its earlier records, oldest first."""
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[Past]).decode
 
 
 class Edition(NamedTuple):
@@ -36,6 +48,7 @@ class History:
     def __init__(self, versions_max: int, bytes_max: int) -> None:
         self._earlier_max, self._bytes_max = max(versions_max - 1, 0), bytes_max
         self._earlier: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()
+        self._packed: deque[bytes] = deque()
         self._writers: dict[int, str] = {}
         self.bytes = 0
 
@@ -55,17 +68,20 @@ class History:
         if not records:
             self.bytes += _key_bytes(key)
         elif len(records) == self._earlier_max:
-            self.bytes -= len(records[0]) + RECORD_OVERHEAD_BYTES
+            self.bytes -= _record_bytes(records[0])
             records = records[1:]
         self._earlier[key] = records + (record,)  # noqa: RUF005 - two tuples are joined without a list between
         self._earlier.move_to_end(key)
-        self.bytes += len(record) + RECORD_OVERHEAD_BYTES
+        self.bytes += _record_bytes(record)
         while self.bytes > self._bytes_max:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
+        if self._packed:
+            self.bytes -= getsizeof(self._packed.popleft())
+            return
         key, records = next(iter(self._earlier.items()))
-        self.bytes -= len(records[0]) + RECORD_OVERHEAD_BYTES
+        self.bytes -= _record_bytes(records[0])
         if len(records) > 1:
             self._earlier[key] = records[1:]
         else:
@@ -74,7 +90,19 @@ class History:
 
     def earlier(self, key: str) -> list[bytes]:
         """The records before the present one, oldest first."""
-        return list(self._earlier.get(key, ()))
+        wanted = key.encode()
+        packed = [records for piece in self._packed if wanted in piece for name, records in _unpack(piece) if name == key]
+        found = [record for records in (*packed, self._earlier.get(key, ())) for record in records]
+        return found[max(len(found) - self._earlier_max, 0) :]
+
+    def tidy(self) -> bool:
+        """Pack a portion, the keys that have not changed for longest; whether there is more to pack."""
+        some = [self._earlier.popitem(last=False) for _ in range(min(PACKED_KEYS, len(self._earlier)))]
+        if some:
+            piece = _pack(some)
+            self._packed.append(piece)
+            self.bytes += getsizeof(piece) - sum(_key_bytes(key) + sum(map(_record_bytes, records)) for key, records in some)
+        return bool(self._earlier)
 
     # -- who wrote it --------------------------------------------------------------------------------------------------
 
@@ -96,3 +124,7 @@ class History:
 
 def _key_bytes(key: str) -> int:
     return getsizeof(key) + KEY_OVERHEAD_BYTES
+
+
+def _record_bytes(record: bytes) -> int:
+    return len(record) + RECORD_OVERHEAD_BYTES

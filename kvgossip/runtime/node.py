@@ -160,6 +160,7 @@ class Node:
         if disk is not None:
             await disk.load(driver.replica)
             driver.commits, driver.quarantine, driver.tidying = disk.commits, disk.quarantine, disk.tidying
+        driver.tidying.pack = driver.pack_past
         self._driver = driver
         return driver
 

@@ -1,7 +1,9 @@
 """Tidying: when much has been removed, the disk and the memory that it took go back to the system.
 
 Neither does so by itself. RocksDB compacts as more is written: what was removed last, some tens of megabytes with the values below it,
-stays while nothing is. glibc keeps what was freed within its heap, unless it lies at the end of it.
+stays while nothing is. glibc keeps what was freed within its heap, unless it lies at the end of it; CPython keeps a megabyte while one
+small object of it is in use, and the few that stay of much that goes lie everywhere. What is kept of the past is like that, so its keepers
+are told first.
 
 Laws
 - It is done when as much was removed as is a share of what is there, so that what it costs is a part of what the removals did; and when
@@ -32,11 +34,12 @@ log = logging.getLogger("kvgossip")
 class Tidying:
     """On the thread of the event loop. `storage`: None without a data directory. `entries()`: how many there are.
 
-    `times`: how often it was done.
+    `times`: how often it was done. `pack()` packs a portion of what is kept of the past; whether there is more.
     """
 
     def __init__(self, storage: Storage | None, entries: Callable[[], int], title: str) -> None:
         self.times = 0
+        self.pack: Callable[[], bool] = lambda: False
         self._storage, self._entries, self._title = storage, entries, title
         self._removed = self._seen = 0
         self._timer: asyncio.Handle | None = None
@@ -62,6 +65,8 @@ class Tidying:
 
     async def _tidy(self) -> None:
         try:
+            for _ in iter(self.pack, False):
+                await asyncio.sleep(0)
             if self._storage is not None:
                 await asyncio.to_thread(self._storage.compact)
             await asyncio.to_thread(return_free_memory)
