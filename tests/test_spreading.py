@@ -36,8 +36,8 @@ def of(kind: type, effects: Iterable[Effect]) -> list[tuple[Address, Any]]:
     return [(to, message) for to, message in told(LAN, effects) if isinstance(message, kind)]
 
 
-def gossip(*rumors: Rumor | Notice, sequence: int = 9, sender: str = "b", direct: bool = False) -> bytes:
-    return LAN.frame(map(encode, [Gossip(sequence, sender, direct), *rumors]))
+def gossip(*rumors: Rumor | Notice, sequence: int = 9, sender: str = "b", direct: bool = False, whole: bool = False) -> bytes:
+    return LAN.frame(map(encode, [Gossip(sequence, sender, direct, whole), *rumors]))
 
 
 def rumor(key: str, value: bytes = b"v", ms: int = 0) -> Rumor:
@@ -57,7 +57,7 @@ def test_an_own_write_goes_at_once_to_everybody_where_there_are_few() -> None:
     for packet in packets:
         opening, first = LAN.open(packet.data, reliable=False).messages
         assert isinstance(opening, Gossip)
-        assert (opening.sender, opening.direct) == ("a", True)
+        assert (opening.sender, opening.direct, opening.whole) == ("a", True, True)
         assert first == Rumor("k", replica.record("k") or b"")
 
 
@@ -84,7 +84,33 @@ def test_a_heard_rumor_is_passed_on_at_once_but_not_to_its_teller() -> None:
     assert told_to == {address_of(2), address_of(3)}
 
 
-def test_a_rumor_that_its_writer_tells_everybody_itself_waits_for_the_next_round() -> None:
+def test_a_rumor_that_its_writer_tells_every_member_itself_is_not_passed_on() -> None:
+    replica = replica_with("b", "c", "d")
+    heard = replica.receive(gossip(rumor("k"), direct=True, whole=True), address_of(1), at(1.0))
+    assert replica.store.record("k") is not None
+    assert [(to, answer.known) for to, answer in of(Feedback, heard)] == [(address_of(1), b"\x00")]
+    assert of(Rumor, replica.tick(at(1.0)) + replica.tick(at(1.2))) == []
+    assert replica.statistics()["rumors_hot"] == 0
+
+
+@pytest.mark.parametrize(("state", "whole"), [(MemberState.LEFT, True), (MemberState.SUSPECT, True), (MemberState.DEAD, False)])
+def test_a_writer_tells_every_member_unless_it_believes_one_dead(state: MemberState, whole: bool) -> None:
+    replica = replica_with("b", "c", "d")
+    replica.pool.membership.merge(member("d", 3, state), at())
+    replica.put("k", b"v", at())
+    openings = of(Gossip, replica.tick(at()))
+    assert openings
+    assert all(opening.direct and opening.whole is whole for _, opening in openings)
+
+
+def test_who_has_blocked_a_member_does_not_tell_every_member() -> None:
+    replica = replica_with("b", "c")
+    replica.block("c", at())
+    replica.put("k", b"v", at())
+    assert [opening.whole for _, opening in of(Gossip, replica.tick(at()))] == [False]
+
+
+def test_a_rumor_that_its_writer_tells_everybody_it_can_reach_waits_for_the_next_round() -> None:
     replica = replica_with("b", "c", "d")
     replica.receive(gossip(rumor("k"), direct=True), address_of(1), at(1.0))
     assert of(Rumor, replica.tick(at(1.0))) == []
