@@ -15,9 +15,10 @@ ever given here, by a client that comes from another server, returns at once ins
 
 A new life begins with an empty feed at the time of its start: what it reads from its disk is no change.
 
-Chunks of small changes are packed into one piece of bytes each. As objects of their own they would lie scattered among all that comes and
-goes in the store, and CPython gives back no megabyte of which one of them is left: after a million deletes they held several times
-their size. A change whose records are large is kept by reference: it costs nothing twice while it is in the store.
+Chunks of small changes are packed into one piece of bytes each, and what is known of chunks stands in arrays. As objects of their own they
+would lie scattered among all that comes and goes in the store, and CPython gives back no megabyte of which one of them is left: after a
+million deletes they held several times their size, and even a hundred small objects held as many megabytes. A change whose records are
+large is kept by reference: it costs nothing twice while it is in the store.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
@@ -58,19 +59,6 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[Kept]).decode
 
 
-class Chunk(NamedTuple):
-    """Arrivals that followed each other, packed or as they are; the index of the last one; how many, with how many bytes of records."""
-
-    last: int
-    changes: int
-    record_bytes: int
-    kept: bytes | list[Kept]
-
-    def may_hold(self, text: bytes) -> bool:
-        """Whether a key may begin with this text, found by looking through bytes, which takes much less than unpacking them."""
-        return not isinstance(self.kept, bytes) or text in self.kept
-
-
 class Portion(NamedTuple):
     """Changes of a topic in the order of their arrival, and the index up to which there are no others."""
 
@@ -88,7 +76,9 @@ class Feed:
         self.watches = Watches(config.watch_events_max)
         self.index = self._floor = max(start, 1)
         self._site = site
-        self._chunks: deque[Chunk] = deque()
+        # for each chunk: its arrivals, packed or as they are; the index of the last one; how many; and how many bytes their records have
+        self._chunks: deque[bytes | list[Kept]] = deque()
+        self._lasts, self._counts, self._sizes = array("Q"), array("Q"), array("Q")
         self._tail: list[Kept] = []
         self._opened: dict[int, list[Kept]] = {}
         self._count = self._tail_bytes = 0
@@ -132,7 +122,10 @@ class Feed:
     def _close_chunk(self) -> None:
         tail, size = self._tail, self._tail_bytes
         packs = size <= PACKED_RECORDS_MAX * len(tail)
-        self._chunks.append(Chunk(tail[-1][0], len(tail), size, _pack(tail) if packs else tail))
+        self._chunks.append(_pack(tail) if packs else tail)
+        self._lasts.append(tail[-1][0])
+        self._counts.append(len(tail))
+        self._sizes.append(size)
         self._tail, self._tail_bytes = [], 0
         if packs:
             # who watches has often not yet read the last of it
@@ -140,11 +133,11 @@ class Feed:
 
     def _forget(self) -> None:
         """The oldest chunk."""
-        gone = self._chunks.popleft()
-        self._floor = gone.last
-        self._count -= gone.changes
-        self._bytes -= gone.record_bytes
-        self._opened.pop(gone.last, None)
+        self._chunks.popleft()
+        self._floor = self._lasts.pop(0)
+        self._count -= self._counts.pop(0)
+        self._bytes -= self._sizes.pop(0)
+        self._opened.pop(self._floor, None)
 
     def tidy(self) -> None:
         """Much has gone: keep nothing that would hold its room."""
@@ -241,24 +234,27 @@ class Feed:
 
     def _kept_after(self, index: int) -> Iterator[Kept]:
         """What came after this index, in order."""
-        for place in range(bisect_right(self._chunks, index, key=attrgetter("last")), len(self._chunks)):
-            kept = self._open(self._chunks[place])
+        for place in range(bisect_right(self._lasts, index), len(self._chunks)):
+            kept = self._open(place)
             yield from kept[bisect_right(kept, index, key=itemgetter(0)) :]
         yield from self._tail[bisect_right(self._tail, index, key=itemgetter(0)) :]
 
     def _kept_backwards(self, text: bytes) -> Iterator[Kept]:
         """What is kept, the newest first, at least where the key begins with this text."""
         yield from reversed(self._tail)
-        for chunk in reversed(self._chunks):
-            if chunk.may_hold(text):
-                yield from reversed(self._open(chunk))
+        for place in reversed(range(len(self._chunks))):
+            chunk = self._chunks[place]
+            # to look through bytes takes much less than to unpack them
+            if isinstance(chunk, list) or text in chunk:
+                yield from reversed(self._open(place))
 
-    def _open(self, chunk: Chunk) -> list[Kept]:
-        if isinstance(chunk.kept, list):
-            return chunk.kept
-        kept = self._opened.get(chunk.last)
+    def _open(self, place: int) -> list[Kept]:
+        chunk = self._chunks[place]
+        if isinstance(chunk, list):
+            return chunk
+        kept = self._opened.get(self._lasts[place])
         if kept is None:
-            kept = _unpack(chunk.kept)
+            kept = _unpack(chunk)
             self._remember(kept)
         return kept
 

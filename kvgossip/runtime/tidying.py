@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import logging
 import sys
 from collections.abc import Callable
@@ -89,10 +90,14 @@ class Tidying:
 def return_free_memory() -> None:
     """Let glibc give back whole pages that are free, wherever they lie. Other allocators have their own ways.
 
-    First of all CPython's cache of attributes, which it needs not: it holds names that rocksdict makes anew for each commit, thousands of
-    small strings among all that has gone, each of which keeps a megabyte.
+    First of all what CPython keeps, and needs not: its cache of attributes holds names that rocksdict makes anew for each commit, thousands
+    of small strings among all that has gone, each of which keeps a megabyte; so do its lists of free tuples, which a collection empties.
+    That takes a moment only where all that the process began with is frozen, as the agent does it: within a large program it could take
+    long.
     """
     getattr(sys, "_clear_type_cache", lambda: None)()
+    if gc.get_freeze_count():
+        gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
