@@ -38,6 +38,7 @@ from urllib.parse import urlsplit
 from xxhash import xxh3_64_hexdigest
 
 from benchmarks.exchange import Figures, verdict
+from benchmarks.load import beside
 
 VALUE_BYTES = 100
 BATCH = 250
@@ -136,8 +137,7 @@ class Run:
         self._rng = random.Random(1)
 
     async def measure(self) -> Figures:
-        watching = [asyncio.create_task(self._sample())]
-        try:
+        async with beside([self._sample()]) as watching:
             for _ in range(1 if self._fresh else 2):
                 await self._write(0, self._base, 0, delete=False)
                 await self._until(lambda told: told["keys"] == self._base, "all nodes have the base load")
@@ -152,13 +152,6 @@ class Run:
             gone = await self._collected()
             end = await self._at_rest("after")
             assert all(told["keys"] == self._base for told in await self._told()), "a key that stays is gone"
-        finally:
-            for task in watching:
-                task.cancel()
-            done = await asyncio.gather(*watching, return_exceptions=True)
-        for fault in done:
-            if isinstance(fault, Exception):
-                raise fault
         nodes = [self._node(*each) for each in zip(self._agents, start, end, strict=True)]
         gets = {phase: _latency(seen) for phase, seen in self._gets_ms.items() if len(seen) > 1}
         shape = {"nodes": len(self._agents), "portions": self._portions, "base": self._base, "keys": self._keys, "fresh": self._fresh}

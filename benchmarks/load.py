@@ -10,6 +10,7 @@ Keys are numbered, and a number says what the value is. What becomes of every re
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import select
@@ -18,8 +19,8 @@ import sys
 import time
 from array import array
 from collections import Counter, deque
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -37,6 +38,21 @@ STARTED_A_TURN = 32
 SOURCES = 16
 """Loopback addresses to dial from, as ports of one would be used up."""
 EXAMPLES = 10
+
+
+@asynccontextmanager
+async def beside(work: Iterable[Coroutine[Any, Any, None]]) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """What goes on beside a load, and ends with it; more may be put into the list. A fault of any of it is raised."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
 
 
 def key_of(number: int) -> str:

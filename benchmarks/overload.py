@@ -39,7 +39,7 @@ from urllib.parse import quote
 
 from benchmarks.exchange import ROOT
 from benchmarks.kill import NODES, LostError, Victim, check, on_disk
-from benchmarks.load import HANG_S, key_of, value_of
+from benchmarks.load import HANG_S, beside, key_of, value_of
 from kvgossip.api.archive import parse_lines, split_lines
 from kvgossip.api.client import Client
 from kvgossip.cli.files import raise_file_limit
@@ -208,17 +208,9 @@ async def overload(trio: Trio, rate: float, options: argparse.Namespace, acked: 
     stays, anew = (Counter[str](), [0.0]), (Counter[str](), [0.0])
     work = [trio.sample_on(), probe(address, *stays, anew=False), probe(address, *anew, anew=True)]
     work += [sip(address, request, slow) for request in (watching, reading) for _ in range(options.slow)]
-    tasks = [asyncio.create_task(each) for each in work]
-    try:
+    async with beside(work):
         arguments = ("--rate", str(rate), "--seconds", str(options.seconds), "--first", str(10**7), "--acked", str(acked))
         told = await load(address, *arguments)
-    finally:
-        for task in tasks:
-            task.cancel()
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
-    for end in ends:
-        if isinstance(end, Exception):
-            raise end
     told["healthz"] = {
         name: {"answers": dict(seen), "slowest_ms": round(1000 * slowest_s[0])}
         for name, (seen, slowest_s) in (("stays", stays), ("anew", anew))
