@@ -135,8 +135,8 @@ class Config:
     gossip_fanout: int = 3
     """Peers contacted a round. 1 to 64."""
     direct_fanout: int = 16
-    """Peers told at once of an own write. Where that is everybody, news takes one hop, and the others forward it only at their next
-    round, in case a packet was lost. 1 to 256."""
+    """Peers told at once of an own write. Where that is every member, news takes one hop, and the others do not forward it; while
+    some member is believed dead, they do at their next round, as they may reach it. 1 to 256."""
     rumor_k: int = 3
     """A rumor cools after this many unnecessary contacts. Each more lowers residue about threefold. 0 sends no rumors. 0 to 64."""
     rumor_mode: str = "push"
@@ -194,7 +194,7 @@ class Config:
     feed_changes_max: int = 32_768
     """Changes that are kept for watchers that come back: the longest absence without a resync. 150 B each. 1 to 10,000,000."""
     feed_bytes_max: int = 32 * 1024 * 1024
-    """Bytes of records that those changes hold on to at most. 64 KiB to 16 GiB."""
+    """Bytes of records that those changes hold at most. 64 KiB to 16 GiB."""
 
     # -- HTTP -----------------------------------------------------------------------------------------------------
     http_connections_max: int = 1000
