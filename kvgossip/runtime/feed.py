@@ -48,7 +48,7 @@ CHUNK_SHARE = 16
 PACKED_RECORDS_MAX = 1024
 """A chunk whose changes have larger records than this, on average, is kept as it is."""
 OPENED_MAX = 4
-PLACES_MIN = 1 << 16
+PLACES_MIN, PLACES_MAX = 1 << 16, 1 << 20
 _CURSOR = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})")
 
 
@@ -87,7 +87,8 @@ class Feed:
         self._chunk_max = max(min(self._changes_max // CHUNK_SHARE, CHUNK_MAX), 1)
         self._chunk_bytes_max = self._bytes_max // CHUNK_SHARE
         # the latest index of all keys whose hashes share a place, and so one that is late enough for each of them
-        self._latest = array("Q", bytes(8 * max(PLACES_MIN, 1 << (2 * self._changes_max).bit_length())))
+        places = min(max(1 << (2 * self._changes_max).bit_length(), PLACES_MIN), PLACES_MAX)
+        self._latest = array("Q", bytes(8 * places))
         self._thread = threading.get_ident()
 
     def __len__(self) -> int:
