@@ -326,7 +326,7 @@ def test_history_takes_no_more_memory_than_it_says() -> None:
             taken, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert 2**19 < taken < history.bytes < 2**20
+        assert 2**19 < taken < history.kept_bytes < 2**20
 
 
 def test_history_is_bounded_in_versions_and_in_bytes_and_the_longest_unchanged_goes_first() -> None:
@@ -336,14 +336,14 @@ def test_history_is_bounded_in_versions_and_in_bytes_and_the_longest_unchanged_g
     assert history.earlier("a") == [record(b"v", 4), record(b"v", 5)]
     for number in range(40):
         history.changed(Changed(f"k{number}", record(b"x" * 50), record(b"y", 1)))
-        assert history.bytes <= 1000
+        assert history.kept_bytes <= 1000
     assert history.earlier("a") == []
     assert history.earlier("k39") == [record(b"x" * 50)]
     history.changed(Changed("huge", bytes(2000), record(b"y", 1)))
-    assert history.bytes == 0
+    assert history.kept_bytes == 0
     none = History(0, 1000)
     none.changed(Changed("a", record(b"v"), record(b"w", 1)))
-    assert (none.earlier("a"), none.bytes) == ([], 0)
+    assert (none.earlier("a"), none.kept_bytes) == ([], 0)
 
 
 # -- who is equal ------------------------------------------------------------------------------------------------------

@@ -4,15 +4,18 @@ Laws
 - The history of a key is what its merges on this node have replaced, and what was taken out of the store; so a key that was written once
   costs nothing here. Two nodes may have seen different versions: of two writes that met somewhere else, this node saw the winner alone.
 - At most `versions_max` versions of a key are told, the present one among them, and at most `bytes_max` bytes of memory are taken for all
-  keys together: the key that has not changed for longest loses its history first. `versions_max` 0 keeps and tells nothing.
-- When much has gone from the store, `tidy` packs what is kept into large pieces of bytes, and there it stays. As objects of their own, old
-  records and keys lie scattered among all that came and went with them, and CPython gives back no megabyte of which one of them is left.
+  keys together: what has not changed for longest goes first, and of a key the older versions. `versions_max` 0 keeps and tells nothing.
+- While a key changes, its records are kept as they are. The others are packed, with the records of many keys in one piece of bytes: those
+  that were taken out of the store, those that have not changed for longest when half of the memory is taken, and all of them when much
+  has gone (`tidy`). As objects of their own, old records and keys lie scattered among all that comes and goes in the store, and CPython
+  gives back no megabyte of which one of them is left.
 - Bytes are those that the objects take. Most keys have one or two small records here, and what holds them takes more than they do.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from itertools import chain, islice
 from sys import getsizeof
 from typing import NamedTuple
 
@@ -22,11 +25,13 @@ from kvgossip.protocol.effect import Changed, Dropped, MemberChanged
 from kvgossip.protocol.entry import Entry
 
 SITES_MAX = 8192
-KEY_OVERHEAD_BYTES = 192
+KEY_OVERHEAD_BYTES = 224
 """What a key takes beside itself and its records: a place in the table, which doubles when it grows, a link, and an empty tuple."""
 RECORD_OVERHEAD_BYTES = 56
 """What makes bytes an object, a place in the tuple, and what the allocator rounds up."""
-PACKED_KEYS = 256
+PAST_OVERHEAD_BYTES = 64
+"""What waits to be packed is a pair, and has a place in a list."""
+PIECE_KEYS = 256
 """Keys in a piece, and in a portion of tidying: about a millisecond."""
 
 Past = tuple[str, tuple[bytes, ...]]
@@ -48,9 +53,15 @@ class History:
     def __init__(self, versions_max: int, bytes_max: int) -> None:
         self._earlier_max, self._bytes_max = max(versions_max - 1, 0), bytes_max
         self._earlier: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()
+        self._gone: list[Past] = []
         self._packed: deque[bytes] = deque()
         self._writers: dict[int, str] = {}
-        self.bytes = 0
+        self._earlier_bytes = self._gone_bytes = self._packed_bytes = 0
+
+    @property
+    def kept_bytes(self) -> int:
+        """What it takes."""
+        return self._earlier_bytes + self._gone_bytes + self._packed_bytes
 
     def changed(self, changed: Changed) -> None:
         """A merge has replaced a record, if there was one."""
@@ -60,48 +71,62 @@ class History:
     def dropped(self, dropped: Dropped) -> None:
         """A record was taken out of the store."""
         self._keep(dropped.key, dropped.record)
+        if dropped.key in self._earlier:
+            self._put_away(dropped.key)
+            self._forget()
 
     def _keep(self, key: str, record: bytes) -> None:
         if not self._earlier_max:
             return
         records = self._earlier.get(key, ())
         if not records:
-            self.bytes += _key_bytes(key)
+            self._earlier_bytes += _key_bytes(key)
         elif len(records) == self._earlier_max:
-            self.bytes -= _record_bytes(records[0])
+            self._earlier_bytes -= _record_bytes(records[0])
             records = records[1:]
         self._earlier[key] = records + (record,)  # noqa: RUF005 - two tuples are joined without a list between
         self._earlier.move_to_end(key)
-        self.bytes += _record_bytes(record)
-        while self.bytes > self._bytes_max:
-            self._forget_oldest()
+        self._earlier_bytes += _record_bytes(record)
+        while self._earlier_bytes > self._bytes_max // 2:
+            self._put_away(next(iter(self._earlier)))
+        self._forget()
 
-    def _forget_oldest(self) -> None:
-        if self._packed:
-            self.bytes -= getsizeof(self._packed.popleft())
-            return
-        key, records = next(iter(self._earlier.items()))
-        self.bytes -= _record_bytes(records[0])
-        if len(records) > 1:
-            self._earlier[key] = records[1:]
-        else:
-            del self._earlier[key]
-            self.bytes -= _key_bytes(key)
+    def _put_away(self, key: str) -> None:
+        records = self._earlier.pop(key)
+        size = _key_bytes(key) + sum(map(_record_bytes, records))
+        self._earlier_bytes -= size
+        self._gone_bytes += size + PAST_OVERHEAD_BYTES
+        self._gone.append((key, records))
+        if len(self._gone) >= PIECE_KEYS:
+            self._pack_gone()
+
+    def _pack_gone(self) -> None:
+        piece = _pack(self._gone)
+        self._packed.append(piece)
+        self._packed_bytes += getsizeof(piece)
+        self._gone, self._gone_bytes = [], 0
+
+    def _forget(self) -> None:
+        """The oldest, while all together take too much. What is not put away takes half of it at most."""
+        while self.kept_bytes > self._bytes_max:
+            if not self._packed:
+                self._pack_gone()
+            self._packed_bytes -= getsizeof(self._packed.popleft())
 
     def earlier(self, key: str) -> list[bytes]:
         """The records before the present one, oldest first."""
         wanted = key.encode()
-        packed = [records for piece in self._packed if wanted in piece for name, records in _unpack(piece) if name == key]
-        found = [record for records in (*packed, self._earlier.get(key, ())) for record in records]
+        pasts = chain.from_iterable(_unpack(piece) for piece in self._packed if wanted in piece)
+        found = [record for name, records in chain(pasts, self._gone) if name == key for record in records]
+        found += self._earlier.get(key, ())
         return found[max(len(found) - self._earlier_max, 0) :]
 
     def tidy(self) -> bool:
         """Pack a portion, the keys that have not changed for longest; whether there is more to pack."""
-        some = [self._earlier.popitem(last=False) for _ in range(min(PACKED_KEYS, len(self._earlier)))]
-        if some:
-            piece = _pack(some)
-            self._packed.append(piece)
-            self.bytes += getsizeof(piece) - sum(_key_bytes(key) + sum(map(_record_bytes, records)) for key, records in some)
+        for key in list(islice(self._earlier, PIECE_KEYS)):
+            self._put_away(key)
+        if not self._earlier and self._gone:
+            self._pack_gone()
         return bool(self._earlier)
 
     # -- who wrote it --------------------------------------------------------------------------------------------------
