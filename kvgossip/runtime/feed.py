@@ -123,7 +123,8 @@ class Feed:
     def _close_chunk(self) -> None:
         tail, size = self._tail, self._tail_bytes
         packs = size <= PACKED_RECORDS_MAX * len(tail)
-        self._chunks.append(_pack(tail) if packs else tail)
+        # a copy, as msgspec leaves room in what it encodes
+        self._chunks.append(bytes(memoryview(_pack(tail))) if packs else tail)
         self._lasts.append(tail[-1][0])
         self._counts.append(len(tail))
         self._sizes.append(size)

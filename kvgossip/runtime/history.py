@@ -101,7 +101,8 @@ class History:
             self._pack_gone()
 
     def _pack_gone(self) -> None:
-        piece = _pack(self._gone)
+        # a copy, as msgspec leaves room in what it encodes
+        piece = bytes(memoryview(_pack(self._gone)))
         self._packed.append(piece)
         self._packed_bytes += getsizeof(piece)
         self._gone, self._gone_bytes = [], 0
