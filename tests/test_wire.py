@@ -189,7 +189,7 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     (Join("b", 3, "10.0.0.1", b"\x01", b"\x02"), "06 00000013 95a16203 a831302e302e302e31c40101c40102"),
     (JoinReply("a", 1, "10.0.0.2", Standing.FRESH), "07 0000000e 94a16101a831302e302e302e3201"),
     (Refused("default", "lan:dc1", "no"), "08 00000014 93a764656661756c74a76c616e3a646331a26e6f"),
-    (Gossip(7, "a", True), "09 00000005 9307a161c3"),
+    (Gossip(7, "a", True, True), "09 00000006 9407a161c3c3"),
     (Rumor("k", b"\x10"), "0a 00000006 92a16bc40110"),
     (Notice("k", 1, 2, 70_000), "0b 0000000a 94a16b0102ce00011170"),
     (Feedback(7, b"\x05", b"", 9), "0c 00000008 9407c40105c40009"),
@@ -251,6 +251,10 @@ def test_a_frame_starts_with_these_bytes_for_ever() -> None:
 
 
 # -- other versions of this protocol -------------------------------------------------------------------------------
+
+
+def test_an_author_of_an_older_release_does_not_claim_to_tell_every_member() -> None:
+    assert opened(bytes.fromhex("09 00000005 9307a161c3")) == ([Gossip(7, "a", True, whole=False)], [])
 
 
 @pytest.mark.parametrize("message", [message for message, _ in GOLDEN], ids=lambda value: type(value).__name__)
