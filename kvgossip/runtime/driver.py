@@ -193,8 +193,10 @@ class Driver:
 
     def pack_past(self) -> bool:
         """A portion of what is kept of the past; whether there is more."""
-        self.feed.tidy()
-        return self.history.tidy()
+        more = self.history.tidy()
+        if not more:
+            self.feed.tidy()
+        return more
 
     def check_load(self, now: Now) -> None:
         """Raises StorageError while the disk takes nothing, OverloadedError while so much waits, for it or for peers, that a write may not

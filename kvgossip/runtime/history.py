@@ -25,7 +25,7 @@ from kvgossip.protocol.effect import Changed, Dropped, MemberChanged
 from kvgossip.protocol.entry import Entry
 
 SITES_MAX = 8192
-KEY_OVERHEAD_BYTES = 224
+KEY_OVERHEAD_BYTES = 192
 """What a key takes beside itself and its records: a place in the table, which doubles when it grows, a link, and an empty tuple."""
 RECORD_OVERHEAD_BYTES = 56
 """What makes bytes an object, a place in the tuple, and what the allocator rounds up."""
