@@ -39,6 +39,7 @@ import msgspec
 from kvgossip.config import Config
 from kvgossip.errors import LocalError, WatchLaggedError
 from kvgossip.protocol.effect import Changed
+from kvgossip.runtime.packing import packed
 from kvgossip.runtime.watch import LAGGED_HINT, Arrival, Queue, Topic, Watcher, Watches
 
 SCANNED_MAX = 4096
@@ -55,7 +56,6 @@ _CURSOR = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})")
 Kept = tuple[int, str, bytes | None, bytes]
 """An arrival as it is kept: a plain tuple of plain values, which the garbage collector visits once and never again."""
 
-_pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[Kept]).decode
 
 
@@ -123,8 +123,7 @@ class Feed:
     def _close_chunk(self) -> None:
         tail, size = self._tail, self._tail_bytes
         packs = size <= PACKED_RECORDS_MAX * len(tail)
-        # a copy, as msgspec leaves room in what it encodes
-        self._chunks.append(bytes(memoryview(_pack(tail))) if packs else tail)
+        self._chunks.append(packed(tail) if packs else tail)
         self._lasts.append(tail[-1][0])
         self._counts.append(len(tail))
         self._sizes.append(size)

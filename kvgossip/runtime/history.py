@@ -23,6 +23,7 @@ import msgspec
 
 from kvgossip.protocol.effect import Changed, Dropped, MemberChanged
 from kvgossip.protocol.entry import Entry
+from kvgossip.runtime.packing import packed
 
 SITES_MAX = 8192
 KEY_OVERHEAD_BYTES = 192
@@ -37,7 +38,6 @@ PIECE_KEYS = 256
 Past = tuple[str, tuple[bytes, ...]]
 """A key and its earlier records, oldest first."""
 
-_pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[Past]).decode
 
 
@@ -101,8 +101,7 @@ class History:
             self._pack_gone()
 
     def _pack_gone(self) -> None:
-        # a copy, as msgspec leaves room in what it encodes
-        piece = bytes(memoryview(_pack(self._gone)))
+        piece = packed(self._gone)
         self._packed.append(piece)
         self._packed_bytes += getsizeof(piece)
         self._gone, self._gone_bytes = [], 0
@@ -117,8 +116,8 @@ class History:
     def earlier(self, key: str) -> list[bytes]:
         """The records before the present one, oldest first."""
         wanted = key.encode()
-        pasts = chain.from_iterable(_unpack(piece) for piece in self._packed if wanted in piece)
-        found = [record for name, records in chain(pasts, self._gone) if name == key for record in records]
+        put_away = chain.from_iterable(_unpack(piece) for piece in self._packed if wanted in piece)
+        found = [record for name, records in chain(put_away, self._gone) if name == key for record in records]
         found += self._earlier.get(key, ())
         return found[max(len(found) - self._earlier_max, 0) :]
 
