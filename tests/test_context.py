@@ -159,6 +159,40 @@ def test_what_is_kept_on_disk_gives_the_same_context_back(steps: list[list[Fact]
     assert later.take_changes() == []
 
 
+def test_dots_of_one_input_share_a_key_on_the_disk_until_the_last_of_them_has_gone() -> None:
+    context, disk = Context(OWN), dict[bytes, bytes | None]()
+
+    def write() -> dict[bytes, bytes | None]:
+        told = {fact.key: fact.value for fact in context.take_changes()}
+        disk.update(told)
+        return told
+
+    for timestamp in (5, 7, 9):
+        context.add(Version(timestamp, 1))
+    ((key, value),) = write().items()
+    assert value == module.encoded(Version(7, 1)) + module.encoded(Version(9, 1))
+    context.add(Version(8, 1))
+    assert len(write()) == 1, "another input, another key"
+    context.join([Fact(8, 1, Kind.ROW)])
+    gone = write()
+    assert key not in gone, "one of its dots is left"
+    assert list(gone.values()).count(None) == 1, "the other key has none left"
+    later = Context(OWN + 1)
+    later.restore({name: told for name, told in disk.items() if told is not None})
+    assert list(later.dots) == [module.encoded(Version(9, 1))]
+    for each in (context, later):
+        each.join([Fact(9, 1, Kind.ROW)])
+        assert (key, None) in [(fact.key, fact.value) for fact in each.take_changes()]
+
+
+def test_a_dot_that_has_come_and_gone_in_one_input_costs_the_disk_nothing() -> None:
+    context = Context(OWN)
+    context.add(Version(5, 1))
+    context.join([Fact(6, 1, Kind.ROW)])
+    assert [fact.value for fact in context.take_changes()] == [(6).to_bytes(8, "big")]
+    assert not context.has_changed
+
+
 def test_after_its_data_is_lost_a_context_is_taken_off_the_disk() -> None:
     context = context_of([Fact(5, 1, Kind.ROW), Fact(9, 1, Kind.DOT)])
     saved = {fact.key: fact.value or b"" for fact in context.take_changes()}

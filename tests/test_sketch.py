@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kvgossip.protocol import sketch as sketch_module
@@ -136,6 +136,26 @@ def test_a_write_is_only_remembered_until_there_is_time() -> None:
     assert not store.sketch.idle
     assert store.sketch.ready
     assert store.sketch.prefix(store.sketch.length) == whole(store)
+
+
+@pytest.mark.usefixtures("arithmetic")
+def test_a_key_that_is_written_all_the_time_is_no_bulk_load() -> None:
+    store = filled(100)
+    store.work_on_sketch()
+    for number in range(CHANGES_MAX):
+        store.merge("k1", record(b"w", ms=1 + number))
+    assert not store.sketch.idle
+    store.work_on_sketch()
+    assert store.sketch.idle, "one portion: all but the first and the last version came and went"
+    assert store.sketch.prefix(store.sketch.length) == whole(store)
+
+
+@pytest.mark.usefixtures("arithmetic")
+@given(st.lists(st.integers(1, 8), max_size=60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_came_and_went_cancels_out(toggled: list[int]) -> None:
+    odd = {fingerprint for fingerprint in toggled if toggled.count(fingerprint) % 2}
+    assert of(toggled).prefix(64) == of(odd).prefix(64)
 
 
 def test_after_a_bulk_load_the_sketch_is_built_anew_in_portions_while_writes_go_on() -> None:

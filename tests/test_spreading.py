@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvgossip.config import Address
-from kvgossip.protocol.effect import Effect
+from kvgossip.protocol.bursts import UNANSWERED_MAX
+from kvgossip.protocol.effect import Effect, Send
 from kvgossip.protocol.entry import entry_of, version_of
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Bodies, Busy, Feedback, Fetch, Gossip, Notice, Pull, Rumor
@@ -200,9 +201,89 @@ def test_the_bytes_of_one_round_to_one_peer_are_bounded_and_the_oldest_go_first(
     for number in range(200):
         replica.put(f"k{number:03}", b"v" * 1000, at())
     effects = replica.tick(at())
-    assert 60_000 < sum(len(packet.data) for packet in sends(effects)) < 80_000
+    assert 60_000 < sum(len(encode(message)) for _, message in of(Rumor, effects)) < 80_000
     keys = [message.key for _, message in of(Rumor, effects)]
     assert keys == [f"k{number:03}" for number in range(len(keys))]
+
+
+# -- bursts ------------------------------------------------------------------------------------------------------
+
+
+def burst(replica: Replica, writes: int = 30, seconds: float = 0.0) -> list[Send]:
+    """What is sent at once of so many writes of one turn, beside what an earlier write left."""
+    for number in range(writes):
+        replica.put(f"k{number}", b"v" * 100, at(seconds))
+    return sends(replica.tick(at(seconds)))
+
+
+def test_many_writes_of_one_turn_go_in_one_frame_over_the_link_of_each_member() -> None:
+    replica = replica_with("b", "c")
+    packets = burst(replica)
+    assert [(packet.to, packet.reliable) for packet in packets] == [(address_of(1), True), (address_of(2), True)]
+    for packet in packets:
+        opening, *rumors = LAN.open(packet.data, reliable=True).messages
+        assert isinstance(opening, Gossip)
+        assert opening.whole
+        assert [message.key for message in rumors if isinstance(message, Rumor)] == [f"k{number}" for number in range(30)]
+
+
+def test_few_writes_of_one_turn_and_what_goes_to_some_of_many_members_are_no_burst() -> None:
+    assert not any(packet.reliable for packet in burst(replica_with("b"), writes=15))
+    many = replica_with(*(f"n{number:02}" for number in range(20)))
+    assert not any(packet.reliable for packet in burst(many))
+
+
+def test_a_burst_is_answered_on_its_link_and_not_told_again() -> None:
+    net = Network()
+    net.cluster("a b")
+    net.run(3.0)
+    seen: list[tuple[str, str, bool]] = []
+
+    def note(frm: str, to: str, sent: Send) -> None:
+        for kind in (Gossip, Feedback):
+            seen.extend((frm, kind.__name__, sent.reliable) for _ in of(kind, [sent]))
+
+    net.watch = note
+    for number in range(30):
+        net.put("a", f"k{number}", b"v" * 100)
+    net.run(0.1)
+    assert net.converged()
+    net.run(3.0)
+    assert seen == [("a", "Gossip", True), ("b", "Feedback", True)]
+    assert not len(net.replicas["a"].pool.spreading.rumors)
+
+
+def test_who_does_not_answer_bursts_gets_datagrams_until_it_answers_or_some_time_has_passed() -> None:
+    replica = replica_with("b")
+    sequences = []
+    for turn in range(UNANSWERED_MAX):
+        (packet,) = [packet for packet in burst(replica, seconds=turn * 0.01) if packet.reliable]
+        sequences += [opening.sequence for _, opening in of(Gossip, [packet])]
+    assert not any(packet.reliable for packet in burst(replica, seconds=0.1))
+    replica.receive_reliable(LAN.frame([encode(Feedback(sequences[0], bytes(4)))]), address_of(1), at(0.2))
+    assert [packet.reliable for packet in burst(replica, seconds=0.2)].count(True) == 1
+    assert not any(packet.reliable for packet in burst(replica, seconds=0.3))
+    late = burst(replica, seconds=0.3 + replica.config.exchange_timeout_s)
+    assert len([packet for packet in late if packet.reliable and of(Gossip, [packet])]) == 1
+
+
+def test_when_a_link_breaks_its_bursts_are_forgotten() -> None:
+    replica = replica_with("b", "c")
+    for turn in range(UNANSWERED_MAX):
+        burst(replica, seconds=turn * 0.01)
+    assert not any(packet.reliable for packet in burst(replica, seconds=0.1))
+    replica.unreachable(address_of(1), at(0.1))
+    assert {packet.to for packet in burst(replica, seconds=0.1) if packet.reliable} == {address_of(1)}
+
+
+def test_a_burst_that_is_lost_with_its_link_is_told_again_at_the_next_round() -> None:
+    net = Network()
+    net.cluster("a b")
+    net.run(3.0)
+    net.passes = lambda frm, to, reliable: not reliable
+    for number in range(30):
+        net.put("a", f"k{number}", b"v" * 100)
+    assert net.until(net.converged) < 2.0
 
 
 # -- answering ---------------------------------------------------------------------------------------------------

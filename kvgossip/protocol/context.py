@@ -18,13 +18,16 @@ Laws
 Deviation from protocol.md and its model, where every version heard by rumor is a dot: dots of what the store holds follow from the
 store, on this side and, once the exchange is whole, on the other side too. They would be most of all dots.
 
+On the disk: a key a row and a gap. Dots come and go by hundreds, so those that one input brought share a key, which is named after the
+first of them and has the others as its value, and goes when all of them have gone. One that is there and has gone costs nothing.
+
 What travels: facts, newest first. The asker of an exchange sends `summary`: a digest for each range of timestamps, the older the wider,
 so that rows of past sites, which all have alike, cost nothing. The answer is `difference`: the facts in those ranges that differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
@@ -68,17 +71,22 @@ class Fact(NamedTuple):
 class Context:
     """`rows`, `dots` and `gaps` are read only outside. A dot is its version as records have it (see entry.py), so that asking whether a
     record is covered makes no Version of it: that is asked of every entry that is offered. `site` is this life's own.
+
+    Each dot has, as its value, the dot after which its key on the disk is named, `_chunks` how many of those are left; while it has no key
+    yet, its value is empty, and it is in `_fresh`.
     """
 
-    __slots__ = ("_own", "changed", "dots", "gaps", "rows", "site")
+    __slots__ = ("_changed", "_chunks", "_fresh", "_own", "dots", "gaps", "rows", "site")
 
     def __init__(self, site: int) -> None:
         self.site = site
         self._own = site.to_bytes(8, "big")
         self.rows: dict[int, int] = {}
-        self.dots: dict[bytes, None] = {}
+        self.dots: dict[bytes, bytes] = {}
         self.gaps: dict[int, int] = {}
-        self.changed: dict[bytes, bytes | None] = {}
+        self._chunks: dict[bytes, int] = {}
+        self._fresh: dict[bytes, None] = {}
+        self._changed: dict[bytes, bytes | None] = {}
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
@@ -121,8 +129,8 @@ class Context:
         if self._covers(dot):
             return
         if len(self.dots) < DOTS_MAX:
-            self.dots[dot] = None
-            self.changed[_dot_key(dot)] = b""
+            self.dots[dot] = b""
+            self._fresh[dot] = None
         else:
             timestamp, site = _VERSION.unpack(dot)
             self._open_gap(site, timestamp)
@@ -150,8 +158,7 @@ class Context:
     def _prune(self) -> None:
         """Dots and gaps that rows have passed say nothing any more; of too many rows the oldest go."""
         for dot in [dot for dot in self.dots if self.row_covers(Version(*_VERSION.unpack(dot)))]:
-            del self.dots[dot]
-            self.changed[_dot_key(dot)] = None
+            self._let_go(dot)
         for site in [site for site, timestamp in self.gaps.items() if self.rows.get(site, -1) >= timestamp]:
             del self.gaps[site]
             self._note(Kind.GAP, site, None)
@@ -160,8 +167,18 @@ class Context:
                 del self.rows[site]
                 self._note(Kind.ROW, site, None)
 
+    def _let_go(self, dot: bytes) -> None:
+        chunk = self.dots.pop(dot)
+        if not chunk:
+            del self._fresh[dot]
+            return
+        self._chunks[chunk] -= 1
+        if not self._chunks[chunk]:
+            del self._chunks[chunk]
+            self._changed[_dot_key(chunk)] = None
+
     def _open_gap(self, site: int, timestamp: int) -> None:
-        if self.row_covers(Version(timestamp, site)) or self.gaps.get(site, -1) >= timestamp:
+        if self.gaps.get(site, -1) >= timestamp or self.row_covers(Version(timestamp, site)):
             return
         self.gaps[site] = timestamp
         self._note(Kind.GAP, site, timestamp)
@@ -173,25 +190,47 @@ class Context:
     # -- the disk ----------------------------------------------------------------------------------------------------
 
     def _note(self, kind: Kind, site: int, timestamp: int | None) -> None:
-        self.changed[_key(kind, site)] = None if timestamp is None else timestamp.to_bytes(8, "big")
+        self._changed[_key(kind, site)] = None if timestamp is None else timestamp.to_bytes(8, "big")
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether there is something for the disk."""
+        return bool(self._fresh or self._changed)
 
     def take_changes(self) -> list[Persist]:
         """What has changed since the last call, for the disk."""
-        changed, self.changed = self.changed, {}
+        if self._fresh:
+            first, *others = self._fresh
+            self._changed[_dot_key(first)] = b"".join(others)
+            self._name_chunk(first, self._fresh)
+            self._fresh = {}
+        changed, self._changed = self._changed, {}
         return [Persist(key, value) for key, value in changed.items()]
+
+    def _name_chunk(self, chunk: bytes, dots: Collection[bytes]) -> None:
+        self.dots.update(dict.fromkeys(dots, chunk))
+        self._chunks[chunk] = len(dots)
 
     def own_row(self, clock: int) -> Persist:
         """For every commit: all that this life has written up to `clock` is in it."""
         return Persist(_key(Kind.ROW, self.site), clock.to_bytes(8, "big"))
 
     def restore(self, saved: Mapping[bytes, bytes]) -> None:
-        """What an earlier life left. Nothing of it is news for the disk."""
+        """What an earlier life left. Nothing of it is news for the disk, but for keys of which nothing is needed any more."""
         self.join(_saved_facts(saved))
-        self.changed.clear()
+        self._changed.clear()
+        for key in sorted(saved):
+            if key.startswith(_DOTS):
+                dots = _saved_dots(key, saved[key])
+                held = [dot for dot in dots if self._fresh.pop(dot, self) is None]
+                if held:
+                    self._name_chunk(dots[0], held)
+                else:
+                    self._changed[key] = None
 
     def renounce(self, saved: Mapping[bytes, bytes]) -> None:
         """The data that an earlier life had merged is lost, so its context is worth nothing: off the disk with it."""
-        self.changed |= {key: None for key in sorted(saved) if key.startswith(PREFIX)}
+        self._changed |= {key: None for key in sorted(saved) if key.startswith(PREFIX)}
 
 
 def encoded(version: Version) -> bytes:
@@ -211,9 +250,17 @@ def _saved_facts(saved: Mapping[bytes, bytes]) -> Iterator[Fact]:
     for kind, name in _NAMES.items():
         start = PREFIX + name
         for key in sorted(saved):
-            if key.startswith(start):
-                site, timestamp = key[len(start) : len(start) + 8], key[len(start) + 8 :] or saved[key]
-                yield Fact(int.from_bytes(timestamp, "big"), int.from_bytes(site, "big"), kind)
+            if key.startswith(start) and kind is Kind.DOT:
+                for timestamp, site in map(_VERSION.unpack, _saved_dots(key, saved[key])):
+                    yield Fact(timestamp, site, kind)
+            elif key.startswith(start):
+                yield Fact(int.from_bytes(saved[key], "big"), int.from_bytes(key[len(start) :], "big"), kind)
+
+
+def _saved_dots(key: bytes, others: bytes) -> list[bytes]:
+    """All that share this key."""
+    name = key[len(_DOTS) :]
+    return [name[8:] + name[:8], *(others[at : at + 16] for at in range(0, len(others), 16))]
 
 
 # -- what travels ------------------------------------------------------------------------------------------------------

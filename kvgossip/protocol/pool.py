@@ -248,7 +248,7 @@ class Pool:
             else:
                 self._dispatch(told, source, now)
         if gossip is not None:
-            self.spreading.heard(gossip, rumors, whole, source, now)
+            self.spreading.heard(gossip, rumors, whole, source, now, reliable=reliable)
 
     def _dispatch(self, told: Message | Member, source: Address, now: Now) -> None:
         try:
@@ -403,7 +403,11 @@ class Pool:
         self.membership.regard_blocks(now)
         for member in self.membership.members.values():
             if self._data.blocks.covers(member):
-                self.repair.forget(member.name)
+                self._forget(member.name)
+
+    def _forget(self, peer: str) -> None:
+        self.repair.forget(peer)
+        self.spreading.forget(peer)
 
     def take_changes(self, now: Now) -> None:
         """Tell the driver what changed, and draw the consequences: who came back is exchanged with at once."""
@@ -424,12 +428,12 @@ class Pool:
                 continue
             self._watch_partition(old, new, now)
             if new is None:
-                self.repair.forget(old.name)
+                self._forget(old.name)
                 continue
             if not old.reachable and self.membership.is_peer(new):
                 self.repair.start(new.name, now)
             elif old.reachable and not new.reachable:
-                self.repair.forget(new.name)
+                self._forget(new.name)
                 self.joining.lost(now)
 
     def _remember(self, old: Member | None, new: Member | None) -> None:

@@ -636,7 +636,7 @@ class Replica:
             self._effects += [Settled(), *self._self_facts()]
 
     def _drain(self) -> list[Effect]:
-        if self.deletes.context.changed:
+        if self.deletes.context.has_changed:
             self._effects += self.deletes.context.take_changes()
         effects = self._effects[:]
         self._effects.clear()

@@ -5,7 +5,8 @@ sketch of the symmetric difference, and about 1.4 to 1.7 symbols a difference gi
 
 Laws
 - The sketch depends on the set of fingerprints alone. Adding and taking away are the same operation, `toggle`.
-- The write path only remembers what changed; `work` folds it in, in portions of some milliseconds, when there is time.
+- The write path only remembers what changed; `work` folds it in, in portions of some milliseconds, when there is time. What came and went
+  again meanwhile cancels out before: a key that is written all the time costs as much as one that was written once.
 - Decoding gives the whole difference, or None; whatever symbols a peer made up, it ends. It can be done in portions, too.
 
 Deviation from the paper: no counts. A count says which side a fingerprint is from, and helps to see that a symbol holds one item;
@@ -66,13 +67,15 @@ class Sketch:
 
     Changes gather until somebody has time or needs them. Where more gather than CHANGES_MAX - a bulk load - they are thrown away, and
     the sketch is built anew from the content, position by position: below `_covered` the content is in, and changes count.
+    The first `_odd` changes have been looked through for what cancels out.
     """
 
-    __slots__ = ("_changed", "_covered", "_symbols", "length")
+    __slots__ = ("_changed", "_covered", "_odd", "_symbols", "length")
 
     def __init__(self, length: int = SYMBOLS_MAX) -> None:
         self.length = length
         self._changed = array("Q")
+        self._odd = 0
         self._covered = _POSITIONS
         self._symbols = _Symbols(length)
 
@@ -81,7 +84,13 @@ class Sketch:
         if fingerprint >> (64 - POSITION_BITS) < self._covered:
             self._changed.append(fingerprint)
             if len(self._changed) > CHANGES_MAX:
-                self._changed, self._covered, self._symbols = array("Q"), 0, _Symbols(self.length)
+                self._cancel()
+                if len(self._changed) > CHANGES_MAX // 2:
+                    self._changed, self._odd, self._covered, self._symbols = array("Q"), 0, 0, _Symbols(self.length)
+
+    def _cancel(self) -> None:
+        self._changed = _odd_ones(self._changed)
+        self._odd = len(self._changed)
 
     @property
     def idle(self) -> bool:
@@ -101,9 +110,12 @@ class Sketch:
         self._fold(PORTION)
 
     def _fold(self, portion: int) -> None:
+        if len(self._changed) - self._odd > FEW:
+            self._cancel()
         if self._changed:
             self._symbols.toggle(self._changed[-portion:])
             del self._changed[-portion:]
+            self._odd = min(self._odd, len(self._changed))
 
     def prefix(self, length: int) -> bytes:
         """The first `length` symbols, 12 bytes each: all XORs of fingerprints (64 bits), then all of checksums (32 bits), big-endian."""
@@ -215,6 +227,18 @@ class _Symbols:
             return list(dict.fromkeys(self.sums[alone].tolist()))
         pairs = zip(self.sums, self.checks, strict=True)
         return list(dict.fromkeys(sum_ for sum_, check in pairs if sum_ and checksum(sum_) == check))
+
+
+def _odd_ones(fingerprints: array[int]) -> array[int]:
+    """Those that are there an odd number of times, once each."""
+    if np is not None:
+        values, counts = np.unique(np.frombuffer(fingerprints, np.uint64), return_counts=True)
+        return array("Q", values[counts % 2 == 1].tobytes())
+    odd: dict[int, None] = {}
+    for fingerprint in fingerprints:
+        if odd.pop(fingerprint, fingerprint) is not None:
+            odd[fingerprint] = None
+    return array("Q", odd)
 
 
 def _checksums(fingerprints: Any) -> Any:

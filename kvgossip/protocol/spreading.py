@@ -10,6 +10,9 @@ Passive side: merge each rumor, spread the news further, and answer with one bit
 connections, packets beyond the limit are refused, and their senders hunt elsewhere. Minimization compares the counters of both
 sides, which do not travel: it is for the simulator.
 
+Where everybody is told at once, many rumors to one peer are a burst: one frame over its link instead of datagram after datagram, each of
+which costs both sides as much as several rumors do, and an answer besides. In a cluster that small there is a link to everybody anyway.
+
 An entry too large for a datagram travels as a notice, and whoever lacks it fetches the body over TCP (lesson 7: never dropped).
 The bytes of one round to one peer are bounded; under a flood the oldest go first and anti-entropy carries the rest.
 """
@@ -23,6 +26,7 @@ from typing import NamedTuple
 from kvgossip.config import Address, Config
 from kvgossip.protocol.answering import batches
 from kvgossip.protocol.bundle import is_bundle_key, key_of
+from kvgossip.protocol.bursts import Bursts
 from kvgossip.protocol.effect import Now
 from kvgossip.protocol.entry import HEAD_BYTES, Version, version_of
 from kvgossip.protocol.link import Link
@@ -40,6 +44,8 @@ NOTICE_BYTES_MIN = 1024
 REFUSED_MAX = 1024
 FETCH_BYTES_MAX = 4 * 2**20
 GOSSIP_UNIT_BYTES_MAX = 160
+BURST_DATAGRAMS = 2
+"""What fits into so many datagrams is no burst."""
 
 
 def life_of(site: int) -> int:
@@ -71,6 +77,7 @@ class Spreading:
         self.rumors = Rumors(policy_of(config), config.rumors_max, rng)
         self._config, self._data, self._membership, self._link, self._rng = config, data, membership, link, rng
         self._unit_bytes_max = link.datagram_room - GOSSIP_UNIT_BYTES_MAX
+        self._bursts = Bursts(config.exchange_timeout_s)
         self._fetching: dict[str, Body] = {}
         self._fetching_bytes = 0
         self._refused: dict[str, bytes] = {}
@@ -127,7 +134,7 @@ class Spreading:
         pushes = self.rumors.policy.mode.pushes
         fresh = self.rumors.take_fresh() if self.rumors.fresh else []
         if pushes:
-            self._tell_at_once(fresh)
+            self._tell_at_once(fresh, now)
         if now.monotonic_s >= self._next_round_s:
             self._next_round_s = now.monotonic_s + self._config.gossip_interval_s
             targets = self._membership.gossip_targets(self._config.gossip_fanout, now)
@@ -135,12 +142,15 @@ class Spreading:
             self._round(targets, [rumor for rumor in self.rumors.hot() if id(rumor) not in told] if pushes else [])
             self._pull()
 
-    def _tell_at_once(self, fresh: list[HotRumor]) -> None:
+    def _tell_at_once(self, fresh: list[HotRumor], now: Now) -> None:
         own = [rumor for rumor in fresh if rumor.own]
         forwarded = [rumor for rumor in fresh if not rumor.own]
         if own:
             peers = self._membership.choose(max(self._config.direct_fanout, self._config.gossip_fanout))
-            self._round(peers, own, direct=len(peers) == len(self._membership.peers))
+            if len(peers) == len(self._membership.peers):
+                self._tell_everybody(peers, own, now)
+            else:
+                self._round(peers, own)
         if forwarded:
             self._round(self._membership.choose(self._config.gossip_fanout), forwarded)
 
@@ -154,51 +164,72 @@ class Spreading:
         for peer in self._membership.peers[: 4 * self._config.gossip_fanout]:
             self._tell(peer, list(self.rumors.hot()))
 
-    def _round(self, targets: Sequence[Member], rumors: list[HotRumor], *, direct: bool = False) -> None:
+    def _round(self, targets: Sequence[Member], rumors: list[HotRumor]) -> None:
         for peer in targets:
-            self._tell(peer, rumors, direct=direct)
+            self._tell(peer, rumors)
 
-    def _tell(self, peer: Member, rumors: Iterable[HotRumor], *, direct: bool = False, hunts: int = 0) -> None:
-        """Packets for one peer: membership news first, then rumors, each filled to the datagram limit."""
-        peers = len(self._membership.peers)
-        units = self._link.news_for(peer, self._link.datagram_room)
-        room = self._room(units)
-        batch: list[HotRumor] = []
-        budget = ROUND_BYTES_MAX
+    def _tell_everybody(self, peers: Sequence[Member], rumors: list[HotRumor], now: Now) -> None:
+        for peer in peers:
+            wanted, size = self._wanted(peer, rumors)
+            if size > BURST_DATAGRAMS * self._unit_bytes_max and self._bursts.may_leave(peer.name, now.monotonic_s):
+                news = self._link.news_for(peer, self._link.datagram_room)
+                self._bursts.left(peer.name, self._send(peer, news, wanted, direct=True, reliable=True), now.monotonic_s)
+            else:
+                self._send_packets(peer, wanted, direct=True)
+
+    def _tell(self, peer: Member, rumors: Iterable[HotRumor], *, hunts: int = 0) -> None:
+        self._send_packets(peer, self._wanted(peer, rumors)[0], hunts=hunts)
+
+    def _wanted(self, peer: Member, rumors: Iterable[HotRumor]) -> tuple[list[HotRumor], int]:
+        """Those of these rumors that this peer is to be told now, and how long they are."""
+        found: list[HotRumor] = []
+        peers, size = len(self._membership.peers), 0
         for rumor in rumors if self._membership.is_peer(peer) else ():
-            if budget <= 0:
+            if size >= ROUND_BYTES_MAX:
                 break
-            if not self.rumors.contact(peer.name, rumor, peers):
-                continue
+            if self.rumors.contact(peer.name, rumor, peers):
+                found.append(rumor)
+                size += len(rumor.unit)
+        return found, size
+
+    def _send_packets(self, peer: Member, rumors: list[HotRumor], *, direct: bool = False, hunts: int = 0) -> None:
+        """Datagrams for one peer: membership news first, then rumors, each filled to its limit."""
+        units = self._link.news_for(peer, self._link.datagram_room)
+        room = self._unit_bytes_max - sum(map(len, units))
+        batch: list[HotRumor] = []
+        for rumor in rumors:
             if len(rumor.unit) > room:
-                self._send(peer, units, batch, direct, hunts)
-                units, batch, room = [], [], self._room([])
+                self._send(peer, units, batch, direct=direct, hunts=hunts)
+                units, batch, room = [], [], self._unit_bytes_max
             batch.append(rumor)
             room -= len(rumor.unit)
-            budget -= len(rumor.unit)
-        self._send(peer, units, batch, direct, hunts)
+        self._send(peer, units, batch, direct=direct, hunts=hunts)
 
-    def _room(self, units: list[bytes]) -> int:
-        return self._unit_bytes_max - sum(map(len, units))
-
-    def _send(self, peer: Member, units: list[bytes], batch: list[HotRumor], direct: bool, hunts: int) -> None:
+    def _send(
+        self, peer: Member, units: list[bytes], batch: list[HotRumor], *, direct: bool, hunts: int = 0, reliable: bool = False
+    ) -> int:
+        """One frame; the sequence number under which its rumors will be answered, 0 where it has none."""
+        sequence = 0
         if batch:
             self.gossips += 1
             sequence, whole = self.rumors.sent(peer.name, batch, hunts), direct and self._membership.is_whole
             gossip = encode(Gossip(sequence, self._membership.me.name, direct, whole))
             units = [*units, gossip, *(rumor.unit for rumor in batch)]
         if units:
-            self._link.send_units(units, peer.address)
+            self._link.send_units(units, peer.address, reliable=reliable)
+        return sequence
 
     # -- passive side ------------------------------------------------------------------------------------------------
 
-    def heard(self, gossip: Gossip, told: Sequence[Rumor | Notice | Bundle], whole: bool, source: Address, now: Now) -> None:
+    def heard(
+        self, gossip: Gossip, told: Sequence[Rumor | Notice | Bundle], whole: bool, source: Address, now: Now, *, reliable: bool = False
+    ) -> None:
         """A packet of rumors. Unless it was `whole`, places cannot be counted, so it is merged but not answered."""
         if now.monotonic_s >= self._window_ends_s:
             self._accepted, self._window_ends_s = 0, now.monotonic_s + self._config.gossip_interval_s
         self._accepted += 1
         if 0 < self.rumors.policy.connection_limit < self._accepted:
-            self._link.send(Busy(gossip.sequence), source)
+            self._link.send(Busy(gossip.sequence), source, reliable=reliable)
             return
         heat = Heat.ELSEWHERE if gossip.whole else Heat.NEXT_ROUND if gossip.direct else Heat.AT_ONCE
         known: list[bool] = []
@@ -221,7 +252,7 @@ class Spreading:
         if whole and told:
             life = life_of(self._membership.me.site)
             answer = Feedback(gossip.sequence, bitmap(known), bitmap(collected) if any(collected) else b"", life)
-            self._link.send(answer, source)
+            self._link.send(answer, source, reliable=reliable)
         holder = self._membership.members.get(gossip.sender)
         self._fetch(lacking, source if holder is None else holder.address, now)
 
@@ -272,12 +303,16 @@ class Spreading:
     def on_busy(self, answer: Busy) -> None:
         """Hunt: try somebody else, a bounded number of times."""
         packet = self.rumors.refused(answer.sequence)
+        if packet is not None:
+            self._bursts.answered(packet.peer, answer.sequence)
         others = [peer for peer in self._membership.peers if packet is not None and peer.name != packet.peer]
         if packet is not None and packet.hunts < self.rumors.policy.hunt and others:
             self._tell(self._rng.choice(others), packet.rumors, hunts=packet.hunts + 1)
 
     def on_feedback(self, answer: Feedback, now: Now) -> None:
         packet = self.rumors.feedback(answer.sequence, answer.known)
+        if packet is not None:
+            self._bursts.answered(packet.peer, answer.sequence)
         if packet is None or not (self._data.waits or answer.collected):
             return
         member = self._membership.members.get(packet.peer)
@@ -320,7 +355,12 @@ class Spreading:
         self._data.bundles.keep(bundle.entries)
         self._data.merge_bundle(bundle.entries, now, heard_from=self._membership.name_at(source), heat=Heat.AT_ONCE)
 
+    def forget(self, peer: str) -> None:
+        """It is no peer any more."""
+        self._bursts.forget(peer)
+
     def unreachable(self, address: Address) -> None:
         """Bodies that were asked for there may be asked for elsewhere."""
+        self._bursts.forget(self._membership.name_at(address))
         for key in [key for key, body in self._fetching.items() if body.source == address]:
             self._fetched(key)
