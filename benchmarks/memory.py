@@ -79,7 +79,7 @@ def _parts(node: Node) -> dict[str, int]:
     return {
         "records": _sizes(record for _, record in pairs),
         "keys": _sizes(key for key, _ in pairs),
-        "tables": _sizes(filter(None, store._tables)) + sys.getsizeof(store._tables),
+        "tables": _sizes(store._tables) + _sizes([store._tables._slots, store._tables._widths]),
         "index": _sizes([*store._live._blocks, store._live._blocks, store._live._lows]),
         "digest": _sizes(store.digest._sums),
         "sketch": sys.getsizeof(sketch._changed) + sum(getattr(column, "nbytes", 40 * len(column)) for column in columns),

@@ -74,8 +74,7 @@ def test_what_is_dropped_before_its_turn_is_still_in_the_snapshot() -> None:
     snapshot = Snapshot(store)
     dropped = store["b"]
     # as the store will be once the record was collected
-    table = next(table for table in store._tables if table and "b" in table)
-    del table["b"]
+    store._tables.pop(store.digest.hash_of("b"), "b")
     snapshot.changed("b", dropped)
     assert [key for portion in snapshot.portions() for key, _ in portion] == ["a", "b", "c"]
 

@@ -205,11 +205,12 @@ def test_every_fingerprint_finds_its_key_and_no_other_one_does(arrivals: list[tu
 # -- room that removed keys took ---------------------------------------------------------------------------------------
 
 
+def taken(store: Store) -> int:
+    return sum(map(getsizeof, store._tables))
+
+
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_when_much_was_removed_the_tables_give_back_the_room_that_it_took(levels: int) -> None:
-    def taken(store: Store) -> int:
-        return sum(getsizeof(table) for table in store._tables if table is not None)
-
     stay = [(f"s{number}", record(b"v")) for number in range(1000)]
     fresh, store = make_store(stay, levels), make_store(stay, levels)
     for number in range(20_000):
@@ -228,7 +229,64 @@ def test_little_that_was_removed_is_no_reason_to_look_at_all_tables() -> None:
     store = make_store([(f"s{number}", record(b"v")) for number in range(2000)], 3)
     for number in range(1000):
         store.remove(f"s{number}")
+    full = taken(store)
     assert not store.tidy()
+    assert taken(store) == full
     for number in range(1000, 1100):
         store.remove(f"s{number}")
-    assert store.tidy()
+    while store.tidy():
+        pass
+    assert taken(store) < full
+
+
+def test_while_it_is_tidied_keys_come_and_go() -> None:
+    store = make_store([(f"g{number}", record(b"v")) for number in range(20_000)], 4)
+    for number in range(19_000):
+        store.remove(f"g{number}")
+    portions = 0
+    while store.tidy():
+        for number in range(200 * portions, 200 * (portions + 1)):
+            store.merge(f"n{number}", record(b"v"))
+        portions += 1
+        store._check()
+    assert portions > 1
+    for number in range(200 * portions):
+        store.remove(f"n{number}")
+    assert sorted(content(store)) == sorted(f"g{number}" for number in range(19_000, 20_000))
+    store._check()
+
+
+@given(st.integers(1, 4), st.integers(0, 3000), st.integers(0, 3000), st.integers(0, 3000))
+@settings(max_examples=30, deadline=None)
+def test_tables_are_split_and_joined_as_keys_come_and_go(levels: int, first: int, gone: int, more: int) -> None:
+    store = make_store(levels=levels)
+    held: dict[str, bytes] = {}
+    for number in range(first):
+        store.merge(f"k{number}", record(b"v"))
+        held[f"k{number}"] = record(b"v")
+    for number in range(min(gone, first)):
+        store.remove(f"k{number}")
+        del held[f"k{number}"]
+    while store.tidy():
+        pass
+    for number in range(more):
+        store.merge(f"m{number}", record(b"v"))
+        held[f"m{number}"] = record(b"v")
+    store._check()
+    assert content(store) == held
+    for level in range(min(levels, 3) + 1):
+        for bucket in range(0, 16**level, 1 + 16**level // 40):
+            listed = dict(store.entries_in(level, bucket))
+            assert listed == {key: held[key] for key in held if store.digest.hash_of(key) >> 64 - 4 * level == bucket}
+
+
+def test_parts_of_a_table_that_changes_between_the_questions_are_what_is_there() -> None:
+    store = make_store([(f"k{number}", record(b"v")) for number in range(100)], 4)
+    position = store.digest.hash_of("k7") >> 48
+    assert ("k7", record(b"v")) in list(store.entries_in(4, position))
+    store.merge("k7", record(b"w", ms=1))
+    assert ("k7", record(b"w", ms=1)) in list(store.entries_in(4, position))
+    store.remove("k7")
+    assert "k7" not in dict(store.entries_in(4, position))
+    store.merge("k7", record(b"x", ms=2))
+    assert ("k7", record(b"x", ms=2)) in list(store.entries_in(4, position))

@@ -14,7 +14,7 @@ sketch needs. It is no defence against a peer who forges collisions; members of 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from xxhash import xxh3_64_intdigest
 
@@ -56,6 +56,15 @@ class DigestTree:
             ((key_hash := xxh3_64_intdigest(key.encode(), seed)) & _TOP_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
             for key, record in entries
         ]
+
+    def those_at(self, positions: Set[int], entries: Iterable[tuple[str, bytes]]) -> dict[int, str]:
+        """The keys of those of these entries that are at one of the positions, by fingerprint."""
+        seed, found = self._seed, dict[int, str]()
+        for key, record in entries:
+            key_hash = xxh3_64_intdigest(key.encode(), seed)
+            if key_hash >> _BODY_BITS in positions:
+                found[(key_hash & _TOP_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)] = key
+        return found
 
     def replace(self, key_hash: int, old: bytes | None, new: bytes | None) -> tuple[int, int]:
         """Account for one change: `old` and `new` are the records before and after, None where there is none.
