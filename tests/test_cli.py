@@ -98,6 +98,26 @@ def agent(*arguments: str, **environment: str) -> Iterator[Process]:
         yield process
 
 
+# -- the allocator ---------------------------------------------------------------------------------------------------
+
+
+def allocator_of(process: Process) -> str:
+    process.event("serving")
+    variables = Path(f"/proc/{process.popen.pid}/environ").read_bytes().split(b"\0")
+    return next((line.partition(b"=")[2].decode() for line in variables if line.startswith(b"PYTHONMALLOC=")), "")
+
+
+@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names or not Path("/proc/self/environ").exists(), reason="not Linux with glibc")
+def test_an_agent_runs_on_the_allocator_of_the_system_unless_its_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(CLEAN, "PYTHONMALLOC", raising=False)
+    with agent() as process:
+        assert allocator_of(process) == "malloc"
+        process.popen.terminate()
+        assert process.end()[0] == 0
+    with agent(PYTHONMALLOC="pymalloc") as process:
+        assert allocator_of(process) == "pymalloc"
+
+
 def eventually(url: str, *arguments: str, holds: str) -> str:
     """Repeats a command until its output contains the text."""
     deadline = time.monotonic() + PATIENCE_S
