@@ -11,7 +11,7 @@ random, so those that stay lie among those that go.
 
 memory    resident bytes of each process. disk: what its directory takes (blocks, not lengths). `start`: with the base load, `end`: after
           the last death certificate has been collected; each the median of some seconds, after a quiet time in which a node does what it
-          does by itself. `peak`: the greatest that was seen. At most 20 % more than at the start may be left.
+          does by itself. `peak`: the greatest that was seen. At most 20 % more than at the start may be left: else it exits with 1.
 gone      Seconds from the last delete, acknowledged and known to all nodes, until no certificate waits anywhere; and how many waited then.
 GET       of keys that stay, one after the other from each node: quiet, under the load, and while certificates are collected and nothing
           else is done.
@@ -306,6 +306,8 @@ def main() -> None:
                 show(found[-1])
     if options.json:
         print(json.dumps(found, indent=2))
+    if any(node[what]["ratio"] > RATIO_MAX for told in found for node in told["each"] for what in ("memory", "disk")):
+        sys.exit(1)
 
 
 if __name__ == "__main__":
