@@ -19,7 +19,7 @@ class Bursts:
         self._unanswered: dict[str, dict[int, float]] = {}
 
     def may_leave(self, peer: str, now_s: float) -> bool:
-        """Whether this peer may be sent another one."""
+        """Whether this peer may be sent another one at this time (monotonic seconds)."""
         unanswered = self._unanswered.get(peer)
         if not unanswered or len(unanswered) < UNANSWERED_MAX:
             return True
@@ -29,6 +29,7 @@ class Bursts:
         return True
 
     def left(self, peer: str, sequence: int, now_s: float) -> None:
+        """A burst with this sequence number leaves for the peer now."""
         self._unanswered.setdefault(peer, {})[sequence] = now_s
 
     def answered(self, peer: str, sequence: int) -> None:

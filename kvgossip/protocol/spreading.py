@@ -303,17 +303,19 @@ class Spreading:
     def on_busy(self, answer: Busy) -> None:
         """Hunt: try somebody else, a bounded number of times."""
         packet = self.rumors.refused(answer.sequence)
-        if packet is not None:
-            self._bursts.answered(packet.peer, answer.sequence)
-        others = [peer for peer in self._membership.peers if packet is not None and peer.name != packet.peer]
-        if packet is not None and packet.hunts < self.rumors.policy.hunt and others:
+        if packet is None:
+            return
+        self._bursts.answered(packet.peer, answer.sequence)
+        others = [peer for peer in self._membership.peers if peer.name != packet.peer]
+        if packet.hunts < self.rumors.policy.hunt and others:
             self._tell(self._rng.choice(others), packet.rumors, hunts=packet.hunts + 1)
 
     def on_feedback(self, answer: Feedback, now: Now) -> None:
         packet = self.rumors.feedback(answer.sequence, answer.known)
-        if packet is not None:
-            self._bursts.answered(packet.peer, answer.sequence)
-        if packet is None or not (self._data.waits or answer.collected):
+        if packet is None:
+            return
+        self._bursts.answered(packet.peer, answer.sequence)
+        if not (self._data.waits or answer.collected):
             return
         member = self._membership.members.get(packet.peer)
         same = member is not None and answer.life in (0, life_of(member.site))

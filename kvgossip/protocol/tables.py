@@ -68,6 +68,7 @@ class Tables:
         return self._slots[key_hash >> self._shift]
 
     def put(self, key_hash: int, key: str, record: bytes, is_new: bool) -> None:
+        """Let this record lie under the key; `is_new`: nothing does yet."""
         place = key_hash >> self._shift
         table = self._slots[place]
         table[key] = record
