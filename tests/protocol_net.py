@@ -151,7 +151,7 @@ class Network:
         saved = disk.facts if disk is not None else None
         replica = make_replica(name, place, now=self.now(name), seed=self._count, saved=saved, **config)
         if disk is not None:
-            replica.load(disk.records.items())
+            replica.load(list(disk.records.items()))
             disk.commit(replica.checkpoint(self.now(name)))
         self._at = {where: who for where, who in self._at.items() if who != name} | {address: name}
         self.replicas[name] = replica

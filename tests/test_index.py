@@ -34,6 +34,24 @@ def test_the_index_is_a_sorted_set(changes: list[tuple[bool, str]], block: int, 
     assert list(index_.since(first)) == sorted(key for key in held if key >= first)
 
 
+@given(st.lists(st.sets(few_keys, max_size=12), max_size=6), st.integers(2, 5), st.booleans())
+def test_many_keys_at_once_are_as_many_one_by_one(portions: list[set[str]], block: int, ordered: bool) -> None:
+    everything, held = sorted(set().union(*portions)), set[str]()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(index, "BLOCK_KEYS_MAX", block)
+        index_ = SortedKeys()
+        for portion in portions:
+            fresh = everything[len(held) : len(held) + len(portion)] if ordered else list(portion - held)
+            index_.extend(fresh)
+            held |= set(fresh)
+            index_._check()
+            assert list(index_.since("")) == sorted(held)
+        for key in sorted(held):
+            index_.remove(key)
+            index_._check()
+    assert not len(index_)
+
+
 def test_the_garbage_collector_visits_no_key() -> None:
     keys_, index_ = [f"{number:06d}" for number in range(5000)], SortedKeys()
     Random(1).shuffle(keys_)

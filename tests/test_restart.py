@@ -27,7 +27,7 @@ def durable(names: str) -> Network:
 
 def restarted(disk: Disk, wall_ms: int, **config: Any) -> Replica:
     replica = make_replica("a", now=at()._replace(wall_ms=wall_ms), seed=1, saved=disk.facts, **config)
-    replica.load(disk.records.items())
+    replica.load(list(disk.records.items()))
     return replica
 
 

@@ -158,6 +158,21 @@ def test_what_came_and_went_cancels_out(toggled: list[int]) -> None:
     assert of(toggled).prefix(64) == of(odd).prefix(64)
 
 
+@pytest.mark.parametrize("changes_max", [100, 1000, CHANGES_MAX])
+def test_loading_is_a_bulk_load_too_and_the_sketch_may_be_built_between_its_portions(
+    changes_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sketch_module, "CHANGES_MAX", changes_max)
+    store = Store(DigestTree(2, seed=7))
+    for start in range(0, 3000, 300):
+        store.load([(f"k{number:04}", record(b"v")) for number in range(start, start + 300)])
+        store.work_on_sketch()
+    while not store.sketch.idle:
+        store.work_on_sketch()
+    monkeypatch.undo()
+    assert store.sketch.prefix(store.sketch.length) == whole(store)
+
+
 def test_after_a_bulk_load_the_sketch_is_built_anew_in_portions_while_writes_go_on() -> None:
     store = Store(DigestTree(2, seed=7))
     for fingerprint in numbers(CHANGES_MAX + 10):

@@ -202,6 +202,48 @@ def test_every_fingerprint_finds_its_key_and_no_other_one_does(arrivals: list[tu
         assert len(listed) == len(store)
 
 
+# -- loading -------------------------------------------------------------------------------------------------------------
+
+
+def sketch_of(store: Store) -> bytes:
+    return store.sketch.prefix(store.sketch.length)
+
+
+@given(ARRIVALS, st.lists(ARRIVALS, max_size=4), ARRIVALS, st.integers(1, 4), st.integers(0, 200))
+def test_what_is_loaded_is_what_would_have_been_merged(
+    before: list[tuple[str, bytes]], portions: list[list[tuple[str, bytes]]], after: list[tuple[str, bytes]], levels: int, expected: int
+) -> None:
+    loaded, merged = make_store(levels=levels), make_store(before, levels)
+    loaded.expect(expected)
+    for key, arrived in before:
+        loaded.merge(key, arrived)
+    for portion in portions:
+        loaded.load(portion)
+        for key, arrived in portion:
+            merged.merge(key, arrived)
+        assert loaded.digest.root == merged.digest.root
+    for key, arrived in after:
+        assert loaded.merge(key, arrived) == merged.merge(key, arrived)
+    loaded._check()
+    assert content(loaded) == content(merged)
+    assert sketch_of(loaded) == sketch_of(merged)
+
+
+@pytest.mark.parametrize("expected", [0, 300, 9000, 1_000_000])
+def test_more_keys_than_a_table_may_hold_are_loaded_whatever_was_expected(expected: int) -> None:
+    entries = sorted((f"k{number}", record(b"v")) for number in range(9000))
+    loaded, merged = make_store(levels=4), make_store(entries, levels=4)
+    loaded.expect(expected)
+    for start in range(0, len(entries), 2000):
+        loaded.load(entries[start : start + 2000])
+    loaded._check()
+    assert content(loaded) == content(merged)
+    while loaded.tidy():
+        pass
+    loaded._check()
+    assert taken(loaded) <= 2 * taken(merged), "of tables for keys that did not come most are joined"
+
+
 # -- room that removed keys took ---------------------------------------------------------------------------------------
 
 

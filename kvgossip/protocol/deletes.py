@@ -265,6 +265,11 @@ class Deletes:
 
     # -- the disk ----------------------------------------------------------------------------------------------------
 
+    def expect(self, keys: int) -> None:
+        """About so many keys are on the disk."""
+        self._store.expect(keys)
+        self._tidy_s = -math.inf
+
     def loaded(self, key: str, record: bytes) -> None:
         """The store has taken this from the disk. What is to be done about it is done at the first tick."""
         if is_dead(record):

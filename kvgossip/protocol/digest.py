@@ -14,7 +14,10 @@ sketch needs. It is no defence against a peer who forges collisions; members of 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator, Set
+from functools import reduce
+from itertools import pairwise
+from operator import xor
 
 from xxhash import xxh3_64_intdigest
 
@@ -29,17 +32,18 @@ _TOP_MASK = ~_BODY_MASK
 class DigestTree:
     """`levels`: depth, 1 to 4; `seed`: the same in a whole cluster, so that nobody can aim keys at one bucket of it."""
 
-    __slots__ = ("_seed", "_shifted", "_sums", "levels")
+    __slots__ = ("_behind", "_seed", "_shifted", "_sums", "levels")
 
     def __init__(self, levels: int, seed: int) -> None:
         self.levels = levels
         self._seed = seed
         self._sums = [array("Q", bytes(8 * FAN_OUT**level)) for level in range(levels + 1)]
         self._shifted = tuple((sums, 64 - FAN_OUT_BITS * level) for level, sums in enumerate(self._sums))
+        self._behind = False
 
     @property
     def root(self) -> int:
-        return self._sums[0][0]
+        return self.sums(0)[0]
 
     def hash_of(self, key: str) -> int:
         """64 bits; the top ones are the key's position."""
@@ -79,8 +83,36 @@ class DigestTree:
             sums[key_hash >> shift] ^= delta
         return went, came
 
+    def hashes(self, entries: Iterable[tuple[str, bytes]]) -> Iterator[int]:
+        """`hash_of` each key."""
+        seed = self._seed
+        return (xxh3_64_intdigest(key.encode(), seed) for key, _ in entries)
+
+    def add(self, entries: Iterable[tuple[str, bytes]]) -> array[int]:
+        """Account for entries that are new; the fingerprints that came, in their order.
+
+        Not with `hashes` kept in a list: to make thousands of numbers that live a while takes glibc longer than to hash again.
+        """
+        seed, came = self._seed, array("Q")
+        sums, shift = self._shifted[-1]
+        for key, record in entries:
+            key_hash = xxh3_64_intdigest(key.encode(), seed)
+            fingerprint = (key_hash & _TOP_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
+            sums[fingerprint >> shift] ^= fingerprint
+            came.append(fingerprint)
+        self._behind = True
+        return came
+
+    def _catch_up(self) -> None:
+        """After `add` only the lowest level is right: the others are the sums of it, and all together cost some milliseconds."""
+        self._behind = False
+        for upper, lower in reversed(list(pairwise(self._sums))):
+            upper[:] = reduce(lambda one, other: array("Q", map(xor, one, other)), (lower[first::FAN_OUT] for first in range(FAN_OUT)))
+
     def sums(self, level: int) -> array[int]:
         """The fingerprints of all 16^level buckets of a level. Read only."""
+        if self._behind:
+            self._catch_up()
         return self._sums[level]
 
     def bucket_of(self, level: int, fingerprint: int) -> int:
@@ -92,4 +124,4 @@ class DigestTree:
         fresh = DigestTree(self.levels, self._seed)
         for key, record in entries:
             fresh.replace(fresh.hash_of(key), None, record)
-        assert fresh._sums == self._sums, "the sums differ from the content"
+        assert all(fresh.sums(level) == self.sums(level) for level in range(self.levels + 1)), "the sums differ from the content"

@@ -43,19 +43,38 @@ class SortedKeys:
         block[key] = None
         self._length += 1
 
+    def extend(self, keys: Iterable[str]) -> None:
+        """`add` of many. Where they are greater than all that are there, whole blocks are made of them."""
+        ordered = sorted(keys)
+        if ordered and ordered[0] < max(self._blocks[-1], default=self._lows[-1]):
+            for key in ordered:
+                self.add(key)
+            return
+        done = max(BLOCK_KEYS_MAX // 2 - len(self._blocks[-1]), 0)
+        self._blocks[-1].update(dict.fromkeys(ordered[:done]))
+        for start in range(done, len(ordered), BLOCK_KEYS_MAX // 2):
+            block = self._spare()
+            _fill(block, ordered[start : start + BLOCK_KEYS_MAX // 2])
+            self._blocks.append(block)
+            self._lows.append(ordered[start])
+        self._length += len(ordered)
+
     def _split(self, place: int, key: str) -> dict[str, None]:
         """The half into which `key` belongs."""
         low = self._blocks[place]
         ordered = sorted(low)
         half = len(ordered) // 2
-        if not self._spares:
-            self._spares = [{} for _ in range(SPARES)]
-        high = self._spares.pop()
+        high = self._spare()
         _fill(low, ordered[:half])
         _fill(high, ordered[half:])
         self._blocks.insert(place + 1, high)
         self._lows.insert(place + 1, ordered[half])
         return high if key >= ordered[half] else low
+
+    def _spare(self) -> dict[str, None]:
+        if not self._spares:
+            self._spares = [{} for _ in range(SPARES)]
+        return self._spares.pop()
 
     def remove(self, key: str) -> None:
         """`key` is there."""

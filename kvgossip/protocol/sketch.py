@@ -84,9 +84,23 @@ class Sketch:
         if fingerprint >> (64 - POSITION_BITS) < self._covered:
             self._changed.append(fingerprint)
             if len(self._changed) > CHANGES_MAX:
-                self._cancel()
-                if len(self._changed) > CHANGES_MAX // 2:
-                    self._changed, self._odd, self._covered, self._symbols = array("Q"), 0, 0, _Symbols(self.length)
+                self._give_up()
+
+    def toggle_all(self, fingerprints: Sequence[int]) -> None:
+        """`toggle` of each."""
+        if self._covered == _POSITIONS:
+            self._changed.extend(fingerprints)
+            if len(self._changed) > CHANGES_MAX:
+                self._give_up()
+        else:
+            for fingerprint in fingerprints:
+                self.toggle(fingerprint)
+
+    def _give_up(self) -> None:
+        """Begin anew, unless much of what waits cancels out."""
+        self._cancel()
+        if len(self._changed) > CHANGES_MAX // 2:
+            self._changed, self._odd, self._covered, self._symbols = array("Q"), 0, 0, _Symbols(self.length)
 
     def _cancel(self) -> None:
         self._changed = _odd_ones(self._changed)

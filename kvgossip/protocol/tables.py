@@ -17,13 +17,14 @@ Law: keys of one table come in the order in which they were put, whatever was sp
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from sys import getsizeof
 
 from kvgossip.protocol.digest import FAN_OUT_BITS, POSITION_BITS, DigestTree
 
 KEYS_MAX = 64
 JOINED_MAX = 56
+EXPECTED_KEYS = 40
 SPARES = 64
 TIDY_PORTION = 64
 """Tables, about a millisecond."""
@@ -63,6 +64,14 @@ class Tables:
         self._spares: list[Table] = []
         self._seen: tuple[Table, list[int]] | None = None
 
+    def expect(self, keys: int) -> None:
+        """About so many keys will come into these tables, which are empty: split them now, while that moves nothing."""
+        width = len(self._slots)
+        while width > 1 and keys * width > EXPECTED_KEYS * len(self._slots):
+            width //= 2
+        self._slots = [table for _ in range(len(self._slots) // width) for table in [Table()] * width]
+        self._widths = array("I", [width]) * len(self._slots)
+
     def at(self, key_hash: int) -> Table:
         """The table in which a key with this hash lies. Read only."""
         return self._slots[key_hash >> self._shift]
@@ -77,6 +86,21 @@ class Tables:
             self.count += 1
             if len(table) > KEYS_MAX:
                 self._split(place)
+
+    def add(self, entries: Collection[tuple[str, bytes]]) -> dict[int, None]:
+        """`put` of many. The places of those whose keys lie here already: nothing was done about these."""
+        slots, shift, known = self._slots, self._shift, dict[int, None]()
+        self._seen = None
+        for number, (key_hash, (key, record)) in enumerate(zip(self._digest.hashes(entries), entries, strict=True)):
+            table = slots[key_hash >> shift]
+            size = len(table)
+            table.setdefault(key, record)
+            if len(table) == size:
+                known[number] = None
+            elif size == KEYS_MAX:
+                self._split(key_hash >> shift)
+        self.count += len(entries) - len(known)
+        return known
 
     def pop(self, key_hash: int, key: str) -> bytes:
         """Take out a key. Raises KeyError where it is not there."""
@@ -124,8 +148,7 @@ class Tables:
     def _positions(self, table: Table) -> list[int]:
         """Whoever asks for one small range asks for the next one then."""
         if self._seen is None or self._seen[0] is not table:
-            hash_of = self._digest.hash_of
-            self._seen = table, [hash_of(key) >> (64 - POSITION_BITS) for key in table]
+            self._seen = table, [key_hash >> (64 - POSITION_BITS) for key_hash in self._digest.hashes(table.items())]
         return self._seen[1]
 
     def find(self, fingerprints: Iterable[int]) -> dict[int, str]:
@@ -149,10 +172,9 @@ class Tables:
             return
         half, first, table = width // 2, place - place % width, self._slots[place]
         bound = (first + half) << self._shift
-        hash_of = self._digest.hash_of
         low, high = Table(), self._spare()
-        for key, record in table.items():
-            (low if hash_of(key) < bound else high)[key] = record
+        for key_hash, (key, record) in zip(self._digest.hashes(table.items()), table.items(), strict=True):
+            (low if key_hash < bound else high)[key] = record
         _refill(table, low)
         self._seen = None
         self._slots[first + half : first + width] = [high] * half

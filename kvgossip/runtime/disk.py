@@ -70,6 +70,7 @@ class Disk:
         """Hand all entries to the replica and make its first commit. Raises DataDirError."""
         started_s = told_s = time.monotonic()
         count, about = 0, self.storage.entries_estimate()
+        replica.expect(about)
         for portion in self.storage.entries():
             try:
                 replica.load(portion)
