@@ -1,5 +1,5 @@
-"""Store: the only owner of entries. It holds records (see entry.py). All that enters goes through `merge`, or, at a restart, through `load`,
-which does the same for many at once; what leaves, by `remove`.
+"""Store: the only owner of entries. It holds records (see entry.py). All that enters goes through `merge`, or, at a restart, through
+`load`, which does the same for many at once; what leaves, by `remove`.
 
 An entry that has expired is hidden: its record stays, and the digest does not change, but no question finds its value any more.
 
