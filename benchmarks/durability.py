@@ -3,7 +3,8 @@
     python -m benchmarks.durability [puts restart] [--seconds 5] [--rounds 3] [--keys 1000000] [--json]
 
 puts      PUT of 100 B, on the disk (fsync) before the answer, over 64 connections and over one, with wrk: one node, and a cluster of
-          three. All servers are pinned to one core, the load to the other. etcd is asked by its JSON gateway, as it has no other HTTP API.
+          three, of which one node or each of them is asked. All servers are pinned to one core, the load to the other. etcd is asked by
+          its JSON gateway, as it has no other HTTP API.
           In turns, since machines are noisy; medians. Each server keeps its data in a directory of its own on the same disk.
 restart   A node is filled with that many keys of 100 B and stopped: bytes on the disk for each key, and the seconds from the start of its
           process until it answers a GET of one of them.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import itertools
 import json
 import os
 import random
@@ -28,7 +30,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,8 +39,8 @@ from benchmarks.http import LOAD_CORE, SERVER_CORE, latency
 
 VALUE_BYTES = 100
 KEYS = 1000
-CONNECTIONS = (64, 1)
-SIZES = (1, 3)
+LOADS = ((1, 1, 64), (1, 1, 1), (3, 1, 64), (3, 1, 1), (3, 3, 64))
+"""Nodes of the cluster, how many of them are asked, and over how many connections together."""
 PATIENCE_S = 120.0
 FILL = 1000
 PUT_KVGOSSIP = """
@@ -58,6 +60,15 @@ function request()
   return wrk.format("POST", "/v3/kv/put", {["Content-Type"] = "application/json"}, body)
 end
 """
+
+SPREAD = """
+local hosts, count = { %s }, 0
+function setup(thread)
+  local host, port = hosts[count %% #hosts + 1]:match("(.*):(.*)")
+  thread.addr, count = wrk.lookup(host, port)[1], count + 1
+end
+"""
+"""Each thread of the load asks another node."""
 
 Figures = dict[str, Any]
 
@@ -175,12 +186,13 @@ def script_of(kind: str) -> str:
     return PUT_ETCD % (keys, text64(b"x" * VALUE_BYTES))
 
 
-def load(kind: str, server: Server, connections: int, seconds: float) -> Figures:
+def load(kind: str, servers: Sequence[Server], connections: int, seconds: float) -> Figures:
+    hosts = ", ".join(f'"{server.url.removeprefix("http://")}"' for server in servers)
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "load.lua")
-        script.write_text(script_of(kind))
-        command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(script)]
-        told = subprocess.run([*command, server.url], capture_output=True, text=True, check=True).stdout
+        script.write_text(script_of(kind) + SPREAD % hosts)
+        command = ["taskset", "-c", str(LOAD_CORE), "wrk", f"-t{len(servers)}", f"-c{connections}", f"-d{seconds:g}s", "--latency"]
+        told = subprocess.run([*command, "-s", str(script), servers[0].url], capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in told or "Socket errors" in told:
         sys.exit(f"the load saw errors:\n{told}")
     rate = next(float(line.split()[1]) for line in told.splitlines() if line.startswith("Requests/sec"))
@@ -189,30 +201,31 @@ def load(kind: str, server: Server, connections: int, seconds: float) -> Figures
 
 def measure_puts(options: argparse.Namespace) -> list[Figures]:
     found = []
-    for size in SIZES:
+    for size, loads in itertools.groupby(LOADS, key=lambda load: load[0]):
         with tempfile.TemporaryDirectory(dir=options.dir) as folder, ExitStack() as stack:
-            servers = {kind: stack.enter_context(running(kind, Path(folder), size))[0] for kind in CLUSTERS}
-            for connections in CONNECTIONS:
-                runs: dict[str, list[Figures]] = {kind: [] for kind in servers}
+            clusters = {kind: stack.enter_context(running(kind, Path(folder), size)) for kind in CLUSTERS}
+            for _, asked, connections in loads:
+                runs: dict[str, list[Figures]] = {kind: [] for kind in clusters}
                 for turn in range(options.rounds):
-                    for kind in sorted(servers, reverse=bool(turn % 2)):
-                        runs[kind].append(load(kind, servers[kind], connections, options.seconds))
-                        print(f"{size} node(s), {connections} connection(s), {kind}: {runs[kind][-1]}", file=sys.stderr)
+                    for kind in sorted(clusters, reverse=bool(turn % 2)):
+                        runs[kind].append(load(kind, clusters[kind][:asked], connections, options.seconds))
+                        text = f"{size} node(s), {asked} of them asked, {connections} connection(s), {kind}: {runs[kind][-1]}"
+                        print(text, file=sys.stderr)
                 medians = {kind: {name: statistics.median(run[name] for run in seen) for name in seen[0]} for kind, seen in runs.items()}
                 ratio = medians["kvgossip"]["requests_per_s"] / medians["etcd"]["requests_per_s"]
-                found.append({"nodes": size, "connections": connections, **medians, "ratio": round(ratio, 2)})
+                found.append({"nodes": size, "asked": asked, "connections": connections, **medians, "ratio": round(ratio, 2)})
     return found
 
 
 def print_puts(found: list[Figures]) -> None:
     print(f"durable PUT of {VALUE_BYTES} B; one core for all servers, one for the load")
-    print(f"{'nodes':>5}{'connections':>13}  {'':10}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}")
+    print(f"{'nodes':>5}{'asked':>7}{'connections':>13}  {'':10}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}")
     for row in found:
         for kind in CLUSTERS:
             seen = row[kind]
-            print(f"{row['nodes']:5}{row['connections']:13}  {kind:10}", end="")
+            print(f"{row['nodes']:5}{row['asked']:7}{row['connections']:13}  {kind:10}", end="")
             print(f"{seen['requests_per_s']:12,.0f}{seen['p50_ms']:9.2f}{seen['p99_ms']:9.2f}")
-        print(f"{'':20}{'ratio':10}{row['ratio']:12.2f}")
+        print(f"{'':27}{'ratio':10}{row['ratio']:12.2f}")
 
 
 # -- restart -------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from kvgossip.errors import RemoteError
 from kvgossip.protocol.effect import Changed, Persist, PoolKind
 from kvgossip.protocol.facts import Facts, Self, peer_fact, self_fact
 from kvgossip.protocol.member import MemberState, Standing
+from kvgossip.protocol.outcome import Outcome
 from kvgossip.protocol.replica import Replica
 from tests.protocol_net import WALL_MS, Disk, Network, address_of, at, changed, make_replica, member, record, version
 
@@ -204,6 +205,21 @@ def test_what_is_always_now_is_in_every_checkpoint_and_the_rest_only_when_it_cha
     always = [b"replica/clock", b"context/row/" + replica.site.to_bytes(8, "big")]
     assert [fact.key for fact in first] == [*always, b"replica/self"]
     assert [fact.key for fact in second] == always
+
+
+def test_what_was_learned_without_news_asks_for_a_commit_and_goes_with_it() -> None:
+    replica = make_replica("a", saved={})
+    replica.checkpoint(at())
+    newer, older = record(b"new", ms=2, site=5), record(b"old", ms=1, site=5)
+    effects, _ = replica.restore([("key", newer)], at())
+    assert not [effect for effect in effects if isinstance(effect, Persist)], "it goes to the disk anyway"
+    effects, outcomes = replica.restore([("key", older)], at())
+    assert outcomes == [Outcome.KNOWN]
+    assert [effect.key for effect in effects if isinstance(effect, Persist)] == [b"context/row/" + replica.site.to_bytes(8, "big")]
+    disk = Disk()
+    disk.commit([*effects, *replica.checkpoint(at())])
+    disk.records["key"] = newer
+    assert restarted(disk, WALL_MS).deletes.context.covers(version(1, 5))
 
 
 def test_a_record_of_a_newer_format_is_not_loaded_silently() -> None:

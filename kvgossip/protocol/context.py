@@ -18,8 +18,8 @@ Laws
 Deviation from protocol.md and its model, where every version heard by rumor is a dot: dots of what the store holds follow from the
 store, on this side and, once the exchange is whole, on the other side too. They would be most of all dots.
 
-On the disk: a key a row and a gap. Dots come and go by hundreds, so those that one input brought share a key, which is named after the
-first of them and has the others as its value, and goes when all of them have gone. One that is there and has gone costs nothing.
+On the disk: a key a row and a gap. Dots come and go by hundreds, so those of one commit share a key, which is named after the first of them
+and has the others as its value, and goes when all of them have gone. One that has come and gone between two commits costs nothing.
 
 What travels: facts, newest first. The asker of an exchange sends `summary`: a digest for each range of timestamps, the older the wider,
 so that rows of past sites, which all have alike, cost nothing. The answer is `difference`: the facts in those ranges that differ.
@@ -58,35 +58,44 @@ class Kind(IntEnum):
 
 _NAMES = {Kind.ROW: b"row/", Kind.DOT: b"dot/", Kind.GAP: b"gap/"}
 _DOTS = PREFIX + _NAMES[Kind.DOT]
+_DOT = bytes((Kind.DOT,))
+_EVER = b"\xff" * 8
+_NEVER = b""
+
+Fact = bytes
+"""One row, dot or gap as it travels: timestamp and site, 8 bytes each, and the kind. There are thousands, and as bytes they compare as
+their times do, and are hashed and sent as they are."""
 
 
-class Fact(NamedTuple):
-    """One row, dot or gap."""
+def fact_of(timestamp: int, site: int, kind: int) -> Fact:
+    return _FACT.pack(timestamp, site, kind)
 
-    timestamp: int
-    site: int
-    kind: int
+
+def timestamp_of(fact: Fact) -> int:
+    return int.from_bytes(fact[:8], "big")
 
 
 class Context:
     """`rows`, `dots` and `gaps` are read only outside. A dot is its version as records have it (see entry.py), so that asking whether a
     record is covered makes no Version of it: that is asked of every entry that is offered. `site` is this life's own.
 
-    Each dot has, as its value, the dot after which its key on the disk is named, `_chunks` how many of those are left; while it has no key
-    yet, its value is empty, and it is in `_fresh`.
+    `_bounds` has the rows, and one without end for the own site, as bytes. Each dot has, as its value, the dot after which its key on the
+    disk is named, `_chunks` how many of those are left; while it has no key yet, its value is empty, and it is in `_fresh`. `has_new_dots`:
+    some have come since whoever looks at that has set it to False.
     """
 
-    __slots__ = ("_changed", "_chunks", "_fresh", "_own", "dots", "gaps", "rows", "site")
+    __slots__ = ("_bounds", "_changed", "_chunks", "_fresh", "dots", "gaps", "has_new_dots", "rows", "site")
 
     def __init__(self, site: int) -> None:
         self.site = site
-        self._own = site.to_bytes(8, "big")
+        self._bounds = {site.to_bytes(8, "big"): _EVER}
         self.rows: dict[int, int] = {}
         self.dots: dict[bytes, bytes] = {}
         self.gaps: dict[int, int] = {}
         self._chunks: dict[bytes, int] = {}
         self._fresh: dict[bytes, None] = {}
         self._changed: dict[bytes, bytes | None] = {}
+        self.has_new_dots = False
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
@@ -99,10 +108,7 @@ class Context:
         return self._covers(record[1:HEAD_BYTES])
 
     def _covers(self, dot: bytes) -> bool:
-        site = dot[8:]
-        if site == self._own or dot in self.dots:
-            return True
-        return self.rows.get(int.from_bytes(site, "big"), -1) >= int.from_bytes(dot[:8], "big")
+        return dot[:8] <= self._bounds.get(dot[8:], _NEVER) or dot in self.dots
 
     def row_covers(self, version: Version) -> bool:
         """Whether it has merged that version together with all that its writer had seen."""
@@ -110,10 +116,9 @@ class Context:
 
     def facts(self, clock: int) -> list[Fact]:
         """Everything, newest first; the own row stands at `clock`."""
-        rows = [Fact(timestamp, site, Kind.ROW) for site, timestamp in self.rows.items()]
-        dots = [Fact(timestamp, site, Kind.DOT) for timestamp, site in map(_VERSION.unpack, self.dots)]
-        gaps = [Fact(timestamp, site, Kind.GAP) for site, timestamp in self.gaps.items()]
-        return sorted([Fact(clock, self.site, Kind.ROW), *rows, *dots, *gaps], reverse=True)
+        rows = [fact_of(timestamp, site, Kind.ROW) for site, timestamp in self.rows.items()]
+        gaps = [fact_of(timestamp, site, Kind.GAP) for site, timestamp in self.gaps.items()]
+        return sorted([fact_of(clock, self.site, Kind.ROW), *rows, *(dot + _DOT for dot in self.dots), *gaps], reverse=True)
 
     # -- changes -----------------------------------------------------------------------------------------------------
 
@@ -131,40 +136,46 @@ class Context:
         if len(self.dots) < DOTS_MAX:
             self.dots[dot] = b""
             self._fresh[dot] = None
+            self.has_new_dots = True
         else:
             timestamp, site = _VERSION.unpack(dot)
             self._open_gap(site, timestamp)
 
     def join(self, facts: Iterable[Fact]) -> int:
         """Take over what a peer's context says, at the end of a whole exchange; how many rows have advanced."""
-        told = sorted(facts, key=lambda fact: (fact.kind, fact.timestamp))
-        advanced = sum(self._advance(fact) for fact in told if fact.kind == Kind.ROW)
+        told = sorted(facts)
+        advanced = sum(self._advance(fact) for fact in told if fact[16] == Kind.ROW)
         if advanced:
             self._prune()
         for fact in told:
-            if fact.kind == Kind.DOT:
-                self.add(Version(fact.timestamp, fact.site))
-            elif fact.kind == Kind.GAP:
-                self._open_gap(fact.site, fact.timestamp)
+            if fact[16] == Kind.DOT:
+                self._add(fact[:16])
+        for fact in told:
+            if fact[16] == Kind.GAP:
+                timestamp, site, _ = _FACT.unpack(fact)
+                self._open_gap(site, timestamp)
         return advanced
 
     def _advance(self, fact: Fact) -> bool:
-        if fact.site == self.site or self.rows.get(fact.site, -1) >= fact.timestamp:
+        bound, of_site = fact[:8], fact[8:16]
+        if bound <= self._bounds.get(of_site, _NEVER):
             return False
-        self.rows[fact.site] = fact.timestamp
-        self._note(Kind.ROW, fact.site, fact.timestamp)
+        timestamp, site, _ = _FACT.unpack(fact)
+        self.rows[site], self._bounds[of_site] = timestamp, bound
+        self._note(Kind.ROW, site, timestamp)
         return True
 
     def _prune(self) -> None:
         """Dots and gaps that rows have passed say nothing any more; of too many rows the oldest go."""
-        for dot in [dot for dot in self.dots if self.row_covers(Version(*_VERSION.unpack(dot)))]:
+        bounds = self._bounds
+        for dot in [dot for dot in self.dots if dot[:8] <= bounds.get(dot[8:], _NEVER)]:
             self._let_go(dot)
         for site in [site for site, timestamp in self.gaps.items() if self.rows.get(site, -1) >= timestamp]:
             del self.gaps[site]
             self._note(Kind.GAP, site, None)
         if len(self.rows) > ROWS_MAX:
             for site in sorted(self.rows, key=self.rows.__getitem__)[: len(self.rows) - ROWS_MAX]:
-                del self.rows[site]
+                del self.rows[site], self._bounds[site.to_bytes(8, "big")]
                 self._note(Kind.ROW, site, None)
 
     def _let_go(self, dot: bytes) -> None:
@@ -194,18 +205,25 @@ class Context:
 
     @property
     def has_changed(self) -> bool:
-        """Whether there is something for the disk."""
-        return bool(self._fresh or self._changed)
+        """Whether `take_changes` has something for the disk."""
+        return bool(self._changed)
 
     def take_changes(self) -> list[Persist]:
-        """What has changed since the last call, for the disk."""
-        if self._fresh:
-            first, *others = self._fresh
-            self._changed[_dot_key(first)] = b"".join(others)
-            self._name_chunk(first, self._fresh)
-            self._fresh = {}
+        """What has changed since the last call, for the disk, but for dots that have come."""
         changed, self._changed = self._changed, {}
         return [Persist(key, value) for key, value in changed.items()]
+
+    def take_dots(self) -> list[Persist]:
+        """The dots that have come since the last call, for the disk."""
+        if not self._fresh:
+            return []
+        first = next(iter(self._fresh))
+        if first in self._chunks:
+            # it went, and has come again: its key has others still
+            self._fresh |= {dot: None for dot, chunk in self.dots.items() if chunk == first}
+        fresh, self._fresh = self._fresh, {}
+        self._name_chunk(first, fresh)
+        return [Persist(_dot_key(first), b"".join(dot for dot in fresh if dot != first))]
 
     def _name_chunk(self, chunk: bytes, dots: Collection[bytes]) -> None:
         self.dots.update(dict.fromkeys(dots, chunk))
@@ -227,6 +245,7 @@ class Context:
                     self._name_chunk(dots[0], held)
                 else:
                     self._changed[key] = None
+        self.has_new_dots = False
 
     def renounce(self, saved: Mapping[bytes, bytes]) -> None:
         """The data that an earlier life had merged is lost, so its context is worth nothing: off the disk with it."""
@@ -251,10 +270,9 @@ def _saved_facts(saved: Mapping[bytes, bytes]) -> Iterator[Fact]:
         start = PREFIX + name
         for key in sorted(saved):
             if key.startswith(start) and kind is Kind.DOT:
-                for timestamp, site in map(_VERSION.unpack, _saved_dots(key, saved[key])):
-                    yield Fact(timestamp, site, kind)
+                yield from (dot + _DOT for dot in _saved_dots(key, saved[key]))
             elif key.startswith(start):
-                yield Fact(int.from_bytes(saved[key], "big"), int.from_bytes(key[len(start) :], "big"), kind)
+                yield fact_of(int.from_bytes(saved[key], "big"), int.from_bytes(key[len(start) :], "big"), kind)
 
 
 def _saved_dots(key: bytes, others: bytes) -> list[bytes]:
@@ -280,11 +298,11 @@ def summary(facts: list[Fact]) -> bytes:
     while start < len(facts) or not ranges:
         end = min(start + length, len(facts))
         # what lies on one timestamp stays together, and the last range goes down to zero
-        while 0 < end < len(facts) and facts[end].timestamp == facts[end - 1].timestamp:
+        while 0 < end < len(facts) and facts[end][:8] == facts[end - 1][:8]:
             end += 1
         last = end >= len(facts) or len(ranges) + 1 == RANGES_MAX
         chunk = facts[start:] if last else facts[start:end]
-        ranges.append(_RANGE.pack(0 if last else chunk[-1].timestamp, _digest(chunk)))
+        ranges.append(_RANGE.pack(0 if last else timestamp_of(chunk[-1]), _digest(chunk)))
         if last:
             break
         start, length = end, 2 * length
@@ -295,12 +313,12 @@ def difference(facts: list[Fact], asked: bytes) -> bytes:
     """The answer to a peer's `summary`; empty where nothing differs. Raises RemoteError for what is no summary."""
     if len(asked) % _RANGE.size or len(asked) > RANGES_MAX * _RANGE.size:
         raise RemoteError("bad_context", "a summary that is cut off")
-    differing, told, at, high = 0, list[Fact](), 0, 2**64
-    for place, (low, digest) in enumerate(_RANGE.iter_unpack(asked)):
+    differing, told, at, high = 0, list[Fact](), 0, _EVER + b"\xff"
+    for place, (low, digest) in enumerate(_ranges(asked)):
         if low >= high:
             raise RemoteError("bad_context", "a summary whose ranges overlap")
         start = at
-        while at < len(facts) and facts[at].timestamp >= low:
+        while at < len(facts) and facts[at] >= low:
             at += 1
         if _digest(facts[start:at]) != digest:
             differing |= 1 << place
@@ -311,21 +329,26 @@ def difference(facts: list[Fact], asked: bytes) -> bytes:
 
 def lacking(facts: list[Fact], asked: bytes, told: Told) -> list[Fact]:
     """Of the facts whose summary was `asked`, those that the peer who answered `told` lacks."""
-    lows = [low for low, _ in _RANGE.iter_unpack(asked)]
-    rows = {fact.site: fact.timestamp for fact in told.facts if fact.kind == Kind.ROW}
+    lows = [low for low, _ in _ranges(asked)]
+    rows = {fact[8:16]: fact[:8] for fact in told.facts if fact[16] == Kind.ROW}
     known = dict.fromkeys(told.facts)
     found: list[Fact] = []
     place = 0
     for fact in facts:
-        while fact.timestamp < lows[place]:
+        while fact < lows[place]:
             place += 1
-        if told.differing >> place & 1 and fact not in known and rows.get(fact.site, -1) < fact.timestamp:
+        if told.differing >> place & 1 and fact not in known and rows.get(fact[8:16], _NEVER) < fact[:8]:
             found.append(fact)
     return found
 
 
+def _ranges(asked: bytes) -> Iterator[tuple[bytes, int]]:
+    """Where each range begins, as the first bytes of facts, and its digest."""
+    return ((asked[at : at + 8], int.from_bytes(asked[at + 8 : at + 16], "big")) for at in range(0, len(asked), _RANGE.size))
+
+
 def encode(told: Told) -> bytes:
-    return _MASK.pack(told.differing) + b"".join(_FACT.pack(*fact) for fact in told.facts)
+    return _MASK.pack(told.differing) + b"".join(told.facts)
 
 
 def decode(data: bytes) -> Told:
@@ -334,12 +357,12 @@ def decode(data: bytes) -> Told:
         return Told(0, [])
     if len(data) > FACTS_BYTES_MAX or (len(data) - _MASK.size) % _FACT.size or len(data) < _MASK.size:
         raise RemoteError("bad_context", "facts that are cut off, or too many")
-    facts = [Fact(*fact) for fact in _FACT.iter_unpack(data[_MASK.size :])]
-    if any(fact.kind > Kind.GAP for fact in facts):
+    facts = [data[at : at + _FACT.size] for at in range(_MASK.size, len(data), _FACT.size)]
+    if max(data[_MASK.size + 16 :: _FACT.size], default=0) > Kind.GAP:
         # of facts that say more than this version knows a part must not be taken for the whole
         raise RemoteError("bad_context", "facts of an unknown kind")
     return Told(_MASK.unpack_from(data)[0], facts)
 
 
 def _digest(facts: list[Fact]) -> int:
-    return xxh3_64_intdigest(b"".join(_FACT.pack(*fact) for fact in facts))
+    return xxh3_64_intdigest(b"".join(facts))

@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from kvgossip.config import Config
 from kvgossip.protocol.collecting import Collecting, Vouching
-from kvgossip.protocol.context import Context, Fact, encoded
+from kvgossip.protocol.context import Context, Fact, encoded, timestamp_of
 from kvgossip.protocol.effect import Changed, Dropped, Effect, Expired, Now, Persist, Quarantined
 from kvgossip.protocol.entry import HEAD_BYTES, Version, expires_in, is_dead, is_fleeting, may_expire
 from kvgossip.protocol.expiring import Expiring
@@ -186,7 +186,7 @@ class Deletes:
     def learn(self, facts: Sequence[Fact], now: Now) -> bool:
         """An exchange was whole: what was true of the peer's context is true of this one. Rows from the future are not believed, nor is
         what came with them."""
-        if any(milliseconds_of(fact.timestamp) > now.wall_ms + self._drift_ms for fact in facts):
+        if facts and milliseconds_of(timestamp_of(max(facts))) > now.wall_ms + self._drift_ms:
             self._counters["contexts_refused"] += 1
             return False
         if self.context.join(facts) and self._gateway:
@@ -280,7 +280,11 @@ class Deletes:
             self._look_s = -math.inf
 
     def checkpoint(self) -> list[Persist]:
-        return [self.context.own_row(self._hlc.latest)]
+        return [self.own_row(), *self.context.take_dots()]
+
+    def own_row(self) -> Persist:
+        """What this life has written: a fact of every commit."""
+        return self.context.own_row(self._hlc.latest)
 
     # -- questions ---------------------------------------------------------------------------------------------------
 

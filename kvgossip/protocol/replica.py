@@ -44,7 +44,7 @@ from kvgossip.protocol.bundle import Bundles, Writing, check_batch, check_write
 from kvgossip.protocol.clocks import PeerClocks
 from kvgossip.protocol.deletes import Deletes
 from kvgossip.protocol.digest import DigestTree
-from kvgossip.protocol.effect import Departed, Effect, Log, Now, Peer, Persist, PoolKind, Resolve, Settled
+from kvgossip.protocol.effect import Changed, Departed, Dropped, Effect, Log, Now, Peer, Persist, PoolKind, Resolve, Settled
 from kvgossip.protocol.entry import (
     HEAD_BYTES,
     PLAIN,
@@ -645,8 +645,14 @@ class Replica:
             self._effects += [Settled(), *self._self_facts()]
 
     def _drain(self) -> list[Effect]:
-        if self.deletes.context.has_changed:
-            self._effects += self.deletes.context.take_changes()
+        context = self.deletes.context
+        if context.has_changed:
+            self._effects += context.take_changes()
+        if context.has_new_dots:
+            context.has_new_dots = False
+            if not any(isinstance(effect, (Changed, Dropped, Persist)) for effect in self._effects):
+                # they go with the next commit, and nothing else asks for one
+                self._effects.append(self.deletes.own_row())
         effects = self._effects[:]
         self._effects.clear()
         return effects
