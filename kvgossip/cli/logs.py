@@ -28,6 +28,7 @@ def _handler() -> logging.Handler:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         return handler
     from rich.console import Console
-    from rich.logging import RichHandler
 
-    return RichHandler(console=Console(stderr=True), show_path=False, omit_repeated_times=False, markup=False, highlighter=None)
+    from kvgossip.cli.terminal import TerminalHandler
+
+    return TerminalHandler(Console(stderr=True))

@@ -80,7 +80,8 @@ class Disk:
             count += len(portion)
             if time.monotonic() - told_s >= PROGRESS_S:
                 told_s = time.monotonic()
-                log.info("%s: read %s of about %s entries from %s", replica.name, f"{count:,}", f"{about:,}", self.storage.directory)
+                told = (replica.name, f"{count:,}", f"{about:,}", self.storage.directory)
+                log.info("%s: read %s of about %s entries from %s", *told, extra={"progress": (count, about)})
             await asyncio.sleep(0)
         if count:
             took_s = time.monotonic() - started_s
