@@ -93,6 +93,12 @@ def test_a_key_is_rolled_back_and_keys_are_loaded_and_dumped(tmp_path: Any) -> N
         )
         assert run("load", "-", "--url", url, stdin=more).returncode == 0
         assert [each["bytes"] for each in document("list", "m/", "--url", url)["entries"]] == [1, 300_000]
+        first = b'{"key": "t", "value": "1", "ttl": "1h", "flags": 7}'
+        assert run("load", "-", "--url", url, stdin=first).returncode == 0
+        (told,) = [json.loads(line) for line in run("dump", "t", "--url", url).stdout.splitlines()]
+        left_ms = int(told.pop("ttl").removesuffix("ms"))
+        assert told == {"key": "t", "value": "1", "flags": 7}
+        assert 0 < left_ms <= 3_600_000
         mortal = b'{"key": "n", "value": "1", "ttl": "1ms", "flags": 7}'
         assert (run("load", "-", "--url", url, stdin=mortal).returncode, run("get", "n", "--url", url).returncode) == (0, 1)
         for bad in (

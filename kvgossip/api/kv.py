@@ -25,6 +25,8 @@ from kvgossip.protocol.entry import (
     check_key,
     content_type_in,
     entry_of,
+    expires_in,
+    flags_in,
     is_dead,
     value_offset,
 )
@@ -48,7 +50,14 @@ CONDITIONS = (
     parameter("header", "If-None-Match", TEXT, 'only if it is none of these on this node: "VERSION", or * for any'),
 )
 WRITE_STATUSES = (408, 409, 412, 413, 415, 431, 501)
-_LISTED = fields(key=TEXT, version=VERSION, content_type={"type": ["string", "null"]}, bytes={"type": "integer"})
+_LISTED = fields(
+    key=TEXT,
+    version=VERSION,
+    content_type={"type": ["string", "null"]},
+    bytes={"type": "integer"},
+    expires_ms={"type": ["integer", "null"]},
+    flags={"type": "integer"},
+)
 TTL = (
     parameter("query", "ttl", TEXT, "how long the value lives: 500ms, 30s, 15m, 12h; default: for ever"),
     parameter("header", "KV-TTL", TEXT, "the same; give one of them"),
@@ -212,7 +221,10 @@ class KeyRoutes:
         return await self._waiting.held(request, decode_key(encoded_key), reply.written, wish, head)
 
     async def list(self, request: web.BaseRequest, query: str) -> Answer:
-        """The live keys in order, a page at a time, without their values. `after` of a page asks for the next one, null ends it."""
+        """The live keys in order, a page at a time, without their values. `after` of a page asks for the next one, null ends it.
+
+        `expires_ms`: ms since 1970, null for never.
+        """
         asked = parameters(query, ("prefix", "limit", "after"))
         limit = _limit(asked.get("limit", str(LIST_LIMIT)))
         entries = self._node.records(asked.get("prefix", ""), asked.get("after", ""), limit + 1)
@@ -222,6 +234,8 @@ class KeyRoutes:
                 "version": _version_in(record),
                 "content_type": content_type_in(record),
                 "bytes": len(record) - value_offset(record),
+                "expires_ms": expires_in(record),
+                "flags": flags_in(record),
             }
             for key, record in entries[:limit]
         ]

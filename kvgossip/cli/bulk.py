@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -65,7 +66,8 @@ def dump(
     prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only keys that start with this.")] = "",
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Print keys and their values as lines of JSON, in order; values that are no text as base64.
+    """Print keys and their values as lines of JSON, in order; values that are no text as base64, and the time that those have left
+    which expire.
 
     Each value is what the node has when it is read: a dump is no snapshot of one moment, and has no versions. `export` writes backups.
 
@@ -188,6 +190,10 @@ async def _line(client: Client, entry: dict[str, Any]) -> str:
     document = {"key": entry["key"], **_told(value)}
     if entry["content_type"] is not None:
         document["content_type"] = entry["content_type"]
+    if entry.get("expires_ms") is not None:
+        document["ttl"] = f"{max(entry['expires_ms'] - time.time_ns() // 1_000_000, 1)}ms"
+    if entry.get("flags"):
+        document["flags"] = entry["flags"]
     return json.dumps(document, ensure_ascii=False) + "\n"
 
 

@@ -66,6 +66,7 @@ class Tables:
 
     def expect(self, keys: int) -> None:
         """About so many keys will come into these tables, which are empty: split them now, while that moves nothing."""
+        assert not self.count, "what is here would be lost"
         width = len(self._slots)
         while width > 1 and keys * width > EXPECTED_KEYS * len(self._slots):
             width //= 2
