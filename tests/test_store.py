@@ -263,6 +263,7 @@ def test_when_much_was_removed_the_tables_give_back_the_room_that_it_took(levels
     while store.tidy():
         pass
     assert taken(store) <= min(2 * taken(fresh), full)
+    assert len(store._tables._spares) <= 64
     assert content(store) == content(fresh)
     store._check()
 

@@ -215,7 +215,9 @@ class Tables:
             return False
         _refill(low, low | high)
         high.clear()
-        self._spares.append(high)
+        if len(self._spares) < SPARES:
+            # thousands, each alone where much was, would hold a page each
+            self._spares.append(high)
         self._slots[first + width : first + 2 * width] = [low] * width
         self._widths[first : first + 2 * width] = array("I", [2 * width]) * (2 * width)
         self._seen = None

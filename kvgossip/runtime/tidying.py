@@ -7,7 +7,7 @@ are told first.
 
 Laws
 - It is done when as much was removed as is a share of what is there, so that what it costs is a part of what the removals did; and when
-  nothing has been removed for QUIET_S, as it is better done once, at the end.
+  nothing has been removed for QUIET_S, as it is better done once, at the end: also of what the store does when much has gone (deletes.py).
 - The loop does not wait for it. A commit waits some milliseconds at most, and a node that stops interrupts it.
 """
 
@@ -18,6 +18,7 @@ import ctypes
 import gc
 import logging
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from kvgossip.runtime.storage import Storage
 
 REMOVED_MIN, SHARE = 1024, 16
-QUIET_S = 20.0
+QUIET_S = 25.0
 
 log = logging.getLogger("kvgossip")
 
@@ -42,24 +43,26 @@ class Tidying:
         self.times = 0
         self.pack: Callable[[], bool] = lambda: False
         self._storage, self._entries, self._title = storage, entries, title
-        self._removed = self._seen = 0
+        self._removed = 0
+        self._removed_s = 0.0
         self._timer: asyncio.Handle | None = None
         self._work: asyncio.Task[None] | None = None
 
     def removed(self) -> None:
         """An entry was taken out of the store and, by a commit that follows, off the disk."""
         self._removed += 1
+        self._removed_s = time.monotonic()
         if self._timer is None and self._removed >= REMOVED_MIN and self._work is None:
-            self._wait()
+            self._wait(QUIET_S)
 
-    def _wait(self) -> None:
-        self._seen = self._removed
-        self._timer = asyncio.get_running_loop().call_later(QUIET_S, self._look)
+    def _wait(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
 
     def _look(self) -> None:
         self._timer = None
-        if self._removed > self._seen:
-            self._wait()
+        rest_s = self._removed_s + QUIET_S - time.monotonic()
+        if rest_s > 0:
+            self._wait(rest_s)
         elif self._removed >= self._entries() // SHARE:
             self._removed = 0
             self._work = asyncio.get_running_loop().create_task(self._tidy())
