@@ -66,8 +66,9 @@ def dump(
     prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only keys that start with this.")] = "",
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Print keys and their values as lines of JSON, in order; values that are no text as base64, and the time that those have left
-    which expire.
+    """Print keys and their values as lines of JSON, in order; values that are no text as base64.
+
+    What expires has the time that it has left as "ttl".
 
     Each value is what the node has when it is read: a dump is no snapshot of one moment, and has no versions. `export` writes backups.
 

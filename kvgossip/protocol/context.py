@@ -71,7 +71,7 @@ def fact_of(timestamp: int, site: int, kind: int) -> Fact:
     return _FACT.pack(timestamp, site, kind)
 
 
-def timestamp_of(fact: Fact) -> int:
+def fact_timestamp(fact: Fact) -> int:
     return int.from_bytes(fact[:8], "big")
 
 
@@ -302,7 +302,7 @@ def summary(facts: list[Fact]) -> bytes:
             end += 1
         last = end >= len(facts) or len(ranges) + 1 == RANGES_MAX
         chunk = facts[start:] if last else facts[start:end]
-        ranges.append(_RANGE.pack(0 if last else timestamp_of(chunk[-1]), _digest(chunk)))
+        ranges.append(_RANGE.pack(0 if last else fact_timestamp(chunk[-1]), _digest(chunk)))
         if last:
             break
         start, length = end, 2 * length

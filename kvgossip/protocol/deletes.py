@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from kvgossip.config import Config
 from kvgossip.protocol.collecting import Collecting, Vouching
-from kvgossip.protocol.context import Context, Fact, encoded, timestamp_of
+from kvgossip.protocol.context import Context, Fact, encoded, fact_timestamp
 from kvgossip.protocol.effect import Changed, Dropped, Effect, Expired, Now, Persist, Quarantined
 from kvgossip.protocol.entry import HEAD_BYTES, Version, expires_in, is_dead, is_fleeting, may_expire
 from kvgossip.protocol.expiring import Expiring
@@ -186,7 +186,7 @@ class Deletes:
     def learn(self, facts: Sequence[Fact], now: Now) -> bool:
         """An exchange was whole: what was true of the peer's context is true of this one. Rows from the future are not believed, nor is
         what came with them."""
-        if facts and milliseconds_of(timestamp_of(max(facts))) > now.wall_ms + self._drift_ms:
+        if facts and milliseconds_of(fact_timestamp(max(facts))) > now.wall_ms + self._drift_ms:
             self._counters["contexts_refused"] += 1
             return False
         if self.context.join(facts) and self._gateway:
@@ -266,7 +266,7 @@ class Deletes:
     # -- the disk ----------------------------------------------------------------------------------------------------
 
     def expect(self, keys: int) -> None:
-        """About so many keys are on the disk."""
+        """About so many keys are on the disk. The first tick sees to the room of those that did not come."""
         self._store.expect(keys)
         self._tidy_s = -math.inf
 

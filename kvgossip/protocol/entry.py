@@ -35,8 +35,7 @@ EXPIRES_MS_MAX = 2**48 - 1
 FLAGS_MAX = 2**64 - 1
 TTL_S_MIN, TTL_S_MAX = 0.001, 10 * 366 * 86_400
 
-PLAIN = bytes((RECORD_FORMAT << 4,))
-"""How the record of a value begins that has no meta and never expires: nearly all."""
+_PLAIN = bytes((RECORD_FORMAT << 4,))
 _DEAD = 0b001
 _HAS_META = 0b010
 _EXPIRES = 0b100
@@ -120,7 +119,7 @@ def make_record(
     """The record of a new entry; `value` None makes a death certificate."""
     stamp = version.timestamp.to_bytes(8, "big") + version.site.to_bytes(8, "big")
     if value is not None and content_type is None and expires_ms is None and not flags:
-        return PLAIN + stamp + value
+        return _PLAIN + stamp + value
     fields: dict[str, Any] = {"t": content_type} if content_type else {}
     if expires_ms is not None:
         fields["x"] = expires_ms

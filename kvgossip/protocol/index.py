@@ -13,19 +13,20 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
+from kvgossip.protocol.spares import Spares
+
 BLOCK_KEYS_MAX = 682  # what a dict of 1,024 places holds before it grows; half of it fits into one of 512
-SPARES = 64
 
 
 class SortedKeys:
-    """Block i holds the keys from `_lows[i]` up to, and without, `_lows[i + 1]`. `_spares` are empty."""
+    """Block i holds the keys from `_lows[i]` up to, and without, `_lows[i + 1]`."""
 
     __slots__ = ("_blocks", "_length", "_lows", "_spares")
 
     def __init__(self) -> None:
         self._blocks: list[dict[str, None]] = [{}]
         self._lows = [""]
-        self._spares: list[dict[str, None]] = []
+        self._spares = Spares[None]()
         self._length = 0
 
     def __len__(self) -> int:
@@ -53,7 +54,7 @@ class SortedKeys:
         done = max(BLOCK_KEYS_MAX // 2 - len(self._blocks[-1]), 0)
         self._blocks[-1].update(dict.fromkeys(ordered[:done]))
         for start in range(done, len(ordered), BLOCK_KEYS_MAX // 2):
-            block = self._spare()
+            block = self._spares.take()
             _fill(block, ordered[start : start + BLOCK_KEYS_MAX // 2])
             self._blocks.append(block)
             self._lows.append(ordered[start])
@@ -64,17 +65,12 @@ class SortedKeys:
         low = self._blocks[place]
         ordered = sorted(low)
         half = len(ordered) // 2
-        high = self._spare()
+        high = self._spares.take()
         _fill(low, ordered[:half])
         _fill(high, ordered[half:])
         self._blocks.insert(place + 1, high)
         self._lows.insert(place + 1, ordered[half])
         return high if key >= ordered[half] else low
-
-    def _spare(self) -> dict[str, None]:
-        if not self._spares:
-            self._spares = [{} for _ in range(SPARES)]
-        return self._spares.pop()
 
     def remove(self, key: str) -> None:
         """`key` is there."""
@@ -96,8 +92,7 @@ class SortedKeys:
                 one, other = self._blocks[low : low + 2]
                 if len(one) + len(other) <= BLOCK_KEYS_MAX // 2 or not one or not other:
                     _fill(one, [*one, *other])
-                    other.clear()
-                    self._spares.append(other)
+                    self._spares.give(other)
                     del self._blocks[low + 1], self._lows[low + 1]
                     return
 
@@ -115,7 +110,7 @@ class SortedKeys:
         for low, block, high in zip(self._lows, self._blocks, bounds, strict=True):
             assert all(low <= key and (high is None or key < high) for key in block), "a key is in the wrong block"
         assert all(low in block for low, block in zip(self._lows[1:], self._blocks[1:], strict=True)), "a bound is no key"
-        assert not any(self._spares), "a spare block holds keys"
+        self._spares._check()
         assert self._length == sum(map(len, self._blocks)), "the count of keys is wrong"
 
 

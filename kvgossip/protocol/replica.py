@@ -47,7 +47,6 @@ from kvgossip.protocol.digest import DigestTree
 from kvgossip.protocol.effect import Changed, Departed, Dropped, Effect, Log, Now, Peer, Persist, PoolKind, Resolve, Settled
 from kvgossip.protocol.entry import (
     HEAD_BYTES,
-    PLAIN,
     Entry,
     Version,
     check_flags,
@@ -432,19 +431,15 @@ class Replica:
 
         Raises RemoteError for a record of a format that this version does not know.
         """
-        latest = b""
         for _, record in entries:
-            if record[:1] != PLAIN or len(record) < HEAD_BYTES:
-                check_record(record)
-            if record[1:9] > latest:
-                latest = record[1:9]
-        self.hlc.latest = max(self.hlc.latest, int.from_bytes(latest, "big"))
+            check_record(record)
+        self.hlc.latest = max([self.hlc.latest, *(timestamp_in(record) for _, record in entries)])
         self.store.load(entries)
         for key in dict.fromkeys(key for key, record in entries if is_fleeting(record)):
             self.deletes.loaded(key, self.store[key])
 
     def checkpoint(self, now: Now) -> list[Persist]:
-        """What belongs into every commit: the facts that are always now."""
+        """What belongs into every commit: the facts that are always now, and the dots since the last one, which are told once."""
         return [clock_fact(self.hlc.latest), *self.deletes.checkpoint(), *self._self_facts()]
 
     def _self_facts(self) -> list[Persist]:

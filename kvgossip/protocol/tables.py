@@ -21,11 +21,11 @@ from collections.abc import Collection, Iterable, Iterator
 from sys import getsizeof
 
 from kvgossip.protocol.digest import FAN_OUT_BITS, POSITION_BITS, DigestTree
+from kvgossip.protocol.spares import Spares
 
 KEYS_MAX = 64
 JOINED_MAX = 56
 EXPECTED_KEYS = 40
-SPARES = 64
 TIDY_PORTION = 64
 """Tables, about a millisecond."""
 
@@ -61,7 +61,7 @@ class Tables:
         self._digest, self._shift, self._bits = digest, 64 - bits, POSITION_BITS - bits
         self._slots: list[Table] = [{}] * (1 << bits)
         self._widths = array("I", [1 << bits]) * (1 << bits)
-        self._spares: list[Table] = []
+        self._spares = Spares[bytes]()
         self._seen: tuple[Table, list[int]] | None = None
 
     def expect(self, keys: int) -> None:
@@ -173,7 +173,7 @@ class Tables:
             return
         half, first, table = width // 2, place - place % width, self._slots[place]
         bound = (first + half) << self._shift
-        low, high = Table(), self._spare()
+        low, high = Table(), self._spares.take()
         for key_hash, (key, record) in zip(self._digest.hashes(table.items()), table.items(), strict=True):
             (low if key_hash < bound else high)[key] = record
         _refill(table, low)
@@ -182,12 +182,6 @@ class Tables:
         self._widths[first : first + width] = array("I", [half]) * width
         if len(table) > KEYS_MAX or len(high) > KEYS_MAX:
             self._split(first if len(table) > KEYS_MAX else first + half)
-
-    def _spare(self) -> Table:
-        """They are made many at a time, so that they do not lie one by one among what comes and goes."""
-        if not self._spares:
-            self._spares = [{} for _ in range(SPARES)]
-        return self._spares.pop()
 
     def tidy(self) -> Iterator[None]:
         """Join and tighten, in portions of about a millisecond. What comes and goes meanwhile does no harm."""
@@ -214,10 +208,7 @@ class Tables:
         if not self._widths[first] == self._widths[first + width] == width or len(low) + len(high) > JOINED_MAX:
             return False
         _refill(low, low | high)
-        high.clear()
-        if len(self._spares) < SPARES:
-            # thousands, each alone where much was, would hold a page each
-            self._spares.append(high)
+        self._spares.give(high)
         self._slots[first + width : first + 2 * width] = [low] * width
         self._widths[first : first + 2 * width] = array("I", [2 * width]) * (2 * width)
         self._seen = None
@@ -236,7 +227,7 @@ class Tables:
             count += len(table)
             place += width
         assert self.count == count, "the count of keys is wrong"
-        assert not any(self._spares), "a spare table holds keys"
+        self._spares._check()
 
 
 def _is_roomy(table: Table) -> bool:
