@@ -25,7 +25,7 @@ from typing import Any
 
 from kvgossip.cli.trials import run_trials
 from kvgossip.config import config_from
-from kvgossip.protocol.effect import Changed
+from kvgossip.protocol.change import Changed
 from kvgossip.protocol.message import Notice, Rumor
 from kvgossip.protocol.policy import RumorPolicy
 from kvgossip.sim.epidemic import estimate, spread_rumor

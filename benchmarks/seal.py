@@ -18,8 +18,8 @@ from random import Random
 from typing import Any
 
 from kvgossip.config import KEY_BYTES
+from kvgossip.protocol.keyring import Keyring
 from kvgossip.protocol.message import Rumor
-from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.wire import Framing, encode
 
 BYTES_MAX = 2**21

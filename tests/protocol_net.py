@@ -15,10 +15,13 @@ from typing import Any
 
 from kvgossip.config import Address, Config, parse_address
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.effect import Changed, Dropped, Effect, Log, MemberChanged, Now, Persist, PoolKind, Resolve, Send
+from kvgossip.protocol.change import Changed, Persist
+from kvgossip.protocol.effect import Dropped, Effect, Log, MemberChanged, Resolve, Send
 from kvgossip.protocol.entry import Version, make_record
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Message
+from kvgossip.protocol.now import Now
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire import Framing, frame_bytes_max
 

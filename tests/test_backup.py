@@ -24,8 +24,9 @@ from kvgossip.api.server import ApiServer, listen
 from kvgossip.config import Address
 from kvgossip.errors import NotFoundError, NotSettledError
 from kvgossip.protocol.digest import DigestTree
-from kvgossip.protocol.effect import Dropped, Now, Quarantined
+from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.protocol.entry import entry_of, make_record
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.outcome import Heat, Outcome
 from kvgossip.protocol.store import Store
 from kvgossip.runtime import quarantine as quarantine_module

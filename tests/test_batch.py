@@ -10,8 +10,8 @@ import pytest
 
 from kvgossip import Node
 from kvgossip.errors import BadBatchError
-from kvgossip.protocol.bundle import Writing
 from kvgossip.protocol.hlc import milliseconds_of
+from kvgossip.protocol.write import Writing
 from tests.http_serving import Served, serving
 from tests.test_node import cluster, configured, until
 

@@ -8,12 +8,13 @@ from random import Random
 import pytest
 
 from kvgossip.errors import BadKeyError, ClockAheadError, LocalError, ValueTooLargeError
-from kvgossip.protocol.bundle import KEPT_BYTES_MAX, KEPT_MAX, Bundles, Writing, key_of
+from kvgossip.protocol.bundle import KEPT_BYTES_MAX, KEPT_MAX, Bundles, key_of
 from kvgossip.protocol.entry import is_dead, version_of
 from kvgossip.protocol.message import Bundle, Feedback, Fetch, Gossip, Notice, Rumor
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.spreading import life_of
 from kvgossip.protocol.wire import encode
+from kvgossip.protocol.write import Writing
 from tests.protocol_net import LAN, Network, address_of, at, changed, make_replica, record
 from tests.test_spreading import of, replica_with
 

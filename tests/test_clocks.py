@@ -6,9 +6,9 @@ import pytest
 
 from kvgossip.errors import ClockAheadError
 from kvgossip.protocol.clocks import PEERS_MAX, PeerClocks
-from kvgossip.protocol.effect import Now
 from kvgossip.protocol.member import Standing
 from kvgossip.protocol.message import Ping
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.wire import encode
 from kvgossip.sim.faults import Intensity
 from kvgossip.sim.scenario import Options

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvgossip.protocol import context as module
-from kvgossip.protocol.context import FACTS_BYTES_MAX, Context, Fact, Kind, Told, decode, difference, encode, fact_of, lacking, summary
+from kvgossip.protocol.context import Context, Fact, Kind, Told, decode, difference, encode, fact_of, lacking, summary
 from kvgossip.protocol.entry import Version
+from kvgossip.protocol.message import FACTS_BYTES_MAX
 from tests.protocol_net import refused
 
 OWN = 99

@@ -9,8 +9,9 @@ import pytest
 
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError
-from kvgossip.protocol.effect import JoinRefused, PoolKind, Send
+from kvgossip.protocol.effect import JoinRefused, Send
 from kvgossip.protocol.member import Member, MemberState
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.replica import REKINDLED_MAX, Replica
 from kvgossip.protocol.wire import Framing
 from tests.protocol_net import WAN_PORT, Network, address_of, at, make_replica, wan_address_of

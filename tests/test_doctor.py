@@ -19,7 +19,8 @@ from kvgossip.api.server import ApiServer, listen
 from kvgossip.cli import doctor as doctor_module
 from kvgossip.config import Address
 from kvgossip.errors import LocalError, NotFoundError
-from kvgossip.protocol.effect import Now, PoolKind
+from kvgossip.protocol.now import Now
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.runtime.node import Node
 from tests.test_node import GATEWAY, LOOPBACK, cluster, configured, until
 

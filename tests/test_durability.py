@@ -16,8 +16,10 @@ import pytest
 from kvgossip.api import server as api
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError, DataDirError, DiskFullError, NotSettledError, StorageError
-from kvgossip.protocol.effect import Dropped, Now, Persist, Quarantined
+from kvgossip.protocol.change import Persist
+from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.protocol.member import MemberState
+from kvgossip.protocol.now import Now
 from kvgossip.runtime import commits as commits_module
 from kvgossip.runtime.disk import Disk
 from kvgossip.runtime.node import Node

@@ -10,11 +10,11 @@ import pytest
 
 from kvgossip.errors import LocalError
 from kvgossip.protocol.diagnosis import Finding, clock_offsets_ms, diagnose
-from kvgossip.protocol.effect import Examined, PoolKind
+from kvgossip.protocol.effect import Examined, Report
 from kvgossip.protocol.examination import LOOKS_MAX, OBSERVERS_MAX, SUBJECTS_MAX
 from kvgossip.protocol.member import MemberState, Standing
 from kvgossip.protocol.message import Ack, Condition, Examine, Ping, Sights
-from kvgossip.protocol.report import Report
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.wire import encode
 from tests.protocol_net import LAN, STRANGER, WALL_MS, Network, address_of, at, make_replica, member, sends, told
 

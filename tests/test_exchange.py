@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from kvgossip.config import _BOUNDS, Config
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.answering import ENTRIES_MAX, answer_compare, answer_leaves, answer_sketch, answer_want, pack, unpack
+from kvgossip.protocol.answering import answer_compare, answer_leaves, answer_sketch, answer_want
+from kvgossip.protocol.batching import ENTRIES_MAX, pack, unpack
 from kvgossip.protocol.digest import DigestTree
 from kvgossip.protocol.exchange import WINDOW, Exchange, Merge
 from kvgossip.protocol.member import Member, Standing

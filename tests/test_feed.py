@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kvgossip.config import Config
 from kvgossip.errors import LocalError, WatchLaggedError
-from kvgossip.protocol.effect import Changed
+from kvgossip.protocol.change import Changed
 from kvgossip.protocol.entry import Version, make_record
 from kvgossip.protocol.hlc import timestamp_of
 from kvgossip.runtime.feed import Feed

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import WatchLaggedError
-from kvgossip.protocol.effect import Changed, Effect, Expired, Now, Quarantined
+from kvgossip.protocol.change import Changed
+from kvgossip.protocol.effect import Effect, Expired, Quarantined
 from kvgossip.protocol.entry import make_record, version_of
 from kvgossip.protocol.hlc import timestamp_of
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.replica import Replica
 from kvgossip.runtime import follow
 from kvgossip.runtime.feed import Feed

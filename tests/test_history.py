@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvgossip.protocol.effect import Changed, Dropped
+from kvgossip.protocol.change import Changed
+from kvgossip.protocol.effect import Dropped
 from kvgossip.runtime.history import History
 
 KEYS = ("a", "ab", "b", "\u00e9")

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from kvgossip.config import Config
 from kvgossip.errors import ConfigError
-from kvgossip.protocol.effect import Now
 from kvgossip.protocol.identity import Identity
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Join
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire import encode
 from kvgossip.runtime.keyfile import read_identity

@@ -17,9 +17,11 @@ import pytest
 from kvgossip.cli import main
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError, KeyringError
-from kvgossip.protocol.effect import Effect, Now, PoolKind
+from kvgossip.protocol.effect import Effect
+from kvgossip.protocol.keyring import key_id
+from kvgossip.protocol.now import Now
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.rotation import ids_of
-from kvgossip.protocol.seal import key_id
 from kvgossip.runtime.keyfile import read_keys, write_keys
 from kvgossip.runtime.node import Node
 from tests.test_cli import agent, run

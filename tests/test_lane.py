@@ -21,7 +21,7 @@ from kvgossip.api import lane as lane_module
 from kvgossip.api.body import BODY_BYTES_PER_S_MIN
 from kvgossip.api.connections import REFUSALS_MAX, Outflow
 from kvgossip.errors import LocalError, OverloadedError
-from kvgossip.protocol.effect import Now
+from kvgossip.protocol.now import Now
 from kvgossip.runtime import commits as commits_module
 from kvgossip.runtime import driver as driver_module
 from kvgossip.runtime import node as node_module

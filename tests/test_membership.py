@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvgossip.config import Address, Config
-from kvgossip.protocol.effect import Now
 from kvgossip.protocol.member import Member, MemberState, Standing, rank
 from kvgossip.protocol.membership import RELAYS_MAX, Membership
 from kvgossip.protocol.message import Ack, Message, Nack, Ping, PingRequest
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.wire import encode
 from tests.protocol_net import WALL_MS, address_of, at, member
 from tests.protocol_strategies import members

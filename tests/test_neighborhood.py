@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from kvgossip.config import Config
 from kvgossip.protocol.coordinate import DIMENSIONS, ORIGIN, Coordinate, Coordinates
+from kvgossip.protocol.location import Location
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.neighborhood import SAMPLES_BETWEEN, Neighborhood
-from kvgossip.protocol.spatial import Location
 from tests.protocol_net import Network, member
 
 NAMES = ["b", "c", "d", "e"]

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import BadKeyError, ConfigError, LocalError, ValueTooLargeError
+from kvgossip.protocol.change import Changed
 from kvgossip.protocol.clocks import PeerClocks
-from kvgossip.protocol.effect import Changed, Departed, Log, MemberChanged, Now, Resolve, Settled
+from kvgossip.protocol.effect import Departed, Log, MemberChanged, Resolve, Settled
 from kvgossip.protocol.entry import Version, make_record, version_of
 from kvgossip.protocol.member import Member, MemberState, Standing
 from kvgossip.protocol.message import Ack, Gossip, Push, Rumor
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire import encode
 from tests.protocol_net import (

@@ -8,10 +8,11 @@ import pytest
 
 from kvgossip.config import Address
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.effect import Changed, Persist, PoolKind
+from kvgossip.protocol.change import Changed, Persist
 from kvgossip.protocol.facts import Facts, Self, peer_fact, self_fact
 from kvgossip.protocol.member import MemberState, Standing
 from kvgossip.protocol.outcome import Outcome
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from tests.protocol_net import WALL_MS, Disk, Network, address_of, at, changed, make_replica, member, record, version
 

@@ -9,11 +9,12 @@ import pytest
 
 from kvgossip.config import Config
 from kvgossip.errors import KeyringError
-from kvgossip.protocol.effect import KeyringChanged, KeyringTold, PoolKind
+from kvgossip.protocol.effect import KeyringChanged, KeyringTold
+from kvgossip.protocol.keyring import Keyring, key_id
 from kvgossip.protocol.member import MemberState
 from kvgossip.protocol.message import Holding, KeyringAction, KeyringOrder, KeyringReport
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.rotation import PATIENCE_S, ids_of, parse_order
-from kvgossip.protocol.seal import Keyring, key_id
 from kvgossip.protocol.wire import Framing, encode, frame_bytes_max
 from tests.protocol_net import STRANGER, Network, address_of, at, logs, make_replica, sends
 

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from kvgossip.config import DATAGRAM_BYTES_MIN_SEALED, Config, config_from
 from kvgossip.errors import ConfigError, KeyringError
 from kvgossip.protocol.door import COMPLAINT_INTERVAL_S
-from kvgossip.protocol.effect import Effect, Joined, JoinRefused, MemberChanged, PoolKind
+from kvgossip.protocol.effect import Effect, Joined, JoinRefused, MemberChanged
+from kvgossip.protocol.keyring import KEYS_MAX, Keyring, key_id
 from kvgossip.protocol.member import MemberState, Standing
 from kvgossip.protocol.message import Join, JoinReply, Nack, Ping, Refused, Rumor
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.seal import KEYS_MAX, SEAL_BYTES, WINDOW, Keyring, Seals, Window, key_id
+from kvgossip.protocol.seal import SEAL_BYTES, WINDOW, Seals, Window
 from kvgossip.protocol.wire import FLAG_REFUSED, FLAG_SEALED, HEADER_BYTES, Framing, encode, is_refusal, is_sealed
 from kvgossip.sim.faults import Intensity
 from kvgossip.sim.scenario import Options, scenario

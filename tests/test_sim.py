@@ -16,12 +16,13 @@ import pytest
 from kvgossip.config import Address
 from kvgossip.protocol.digest import DigestTree
 from kvgossip.protocol.door import Door
-from kvgossip.protocol.effect import PoolKind, Send
+from kvgossip.protocol.effect import Send
 from kvgossip.protocol.entry import is_dead
 from kvgossip.protocol.hlc import HybridLogicalClock
 from kvgossip.protocol.member import Standing
 from kvgossip.protocol.membership import Membership
 from kvgossip.protocol.outcome import Outcome
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.repair import Repair
 from kvgossip.protocol.replica import Replica

@@ -9,7 +9,8 @@ from random import Random
 import pytest
 
 from kvgossip.cli import main
-from kvgossip.protocol.effect import PoolKind, Send
+from kvgossip.protocol.effect import Send
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.sim.faults import Crash, Cut, Intensity, Mend, Restart, schedule
 from kvgossip.sim.layout import Far, Layout

@@ -14,12 +14,14 @@ import pytest
 from kvgossip.protocol.collecting import Collecting
 from kvgossip.protocol.context import Context
 from kvgossip.protocol.deletes import Deletes
-from kvgossip.protocol.effect import Effect, Now, PoolKind, Send
+from kvgossip.protocol.effect import Effect, Send
 from kvgossip.protocol.entry import is_dead, timestamp_in
 from kvgossip.protocol.exchange import Exchange
 from kvgossip.protocol.hlc import milliseconds_of
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.message import Want
+from kvgossip.protocol.now import Now
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.repair import Repair
 from kvgossip.protocol.replica import Replica
 from kvgossip.sim.checkers import BrokenLawError, disagreement

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from kvgossip.cli.epidemics import register
 from kvgossip.errors import ConfigError
-from kvgossip.protocol.spatial import Location, Selection, SpatialPeers, SpatialPolicy, distance_between
+from kvgossip.protocol.location import Location, distance_between
+from kvgossip.protocol.spatial import Selection, SpatialPeers, SpatialPolicy
 from kvgossip.sim.spread import Neighbors, cycles_until_all_know, growth_law, link_traffic
 from kvgossip.sim.topology import TOPOLOGIES, Grid, Line, Topology, topology
 

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from xxhash import xxh3_64_intdigest
 
 from kvgossip.protocol import digest as digest_module
+from kvgossip.protocol.change import Changed
 from kvgossip.protocol.digest import DigestTree
-from kvgossip.protocol.effect import Changed
 from kvgossip.protocol.entry import entry_of, is_dead, supersedes
 from kvgossip.protocol.store import Store
 from tests.protocol_net import record

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from kvgossip.errors import OverloadedError
-from kvgossip.protocol.effect import Effect, Peer, PoolKind, Surveyed
+from kvgossip.protocol.effect import Effect, Surveyed
 from kvgossip.protocol.message import Measure, Precision
+from kvgossip.protocol.peer import Peer, PoolKind
 from kvgossip.protocol.survey import SURVEYS_MAX, measure, question
 from tests.protocol_net import Network, at, make_replica, refused
 

@@ -28,10 +28,9 @@ import pytest
 
 from kvgossip.config import Config
 from kvgossip.protocol import message as wire_message
-from kvgossip.protocol.bundle import Writing
+from kvgossip.protocol.change import Changed
 from kvgossip.protocol.diagnosis import diagnose
 from kvgossip.protocol.effect import (
-    Changed,
     Departed,
     Effect,
     Examined,
@@ -50,6 +49,7 @@ from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Message, Sight
 from kvgossip.protocol.need import parse_need
 from kvgossip.protocol.wire import HEADER_BYTES, Framing, encode, frame_bytes_max
+from kvgossip.protocol.write import Writing
 from tests.protocol_net import LAN, STRANGER, Network, address_of
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))

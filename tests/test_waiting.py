@@ -13,7 +13,7 @@ import pytest
 
 from kvgossip import Node
 from kvgossip.errors import CannotMeetError, LocalError, NotSettledError, OverloadedError, StaleError
-from kvgossip.protocol.effect import Changed
+from kvgossip.protocol.change import Changed
 from kvgossip.protocol.entry import Version, parse_version
 from kvgossip.runtime import arrivals
 from kvgossip.runtime.arrivals import Arrivals

@@ -10,11 +10,12 @@ import pytest
 
 from kvgossip.config import Address
 from kvgossip.errors import CannotMeetError, LocalError, NotFoundError, OverloadedError
-from kvgossip.protocol.effect import Effect, Held, Lacking, Peer, PoolKind, Send, Waited
+from kvgossip.protocol.effect import Effect, Held, Lacking, Send, Waited
 from kvgossip.protocol.entry import version_of
 from kvgossip.protocol.member import MemberState
 from kvgossip.protocol.message import Ack, Confirm, Enquire, Feedback, Fetch, Gossip, Rumor
 from kvgossip.protocol.need import Need, Scope, parse_need
+from kvgossip.protocol.peer import Peer, PoolKind
 from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.share import Share

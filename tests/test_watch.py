@@ -11,7 +11,7 @@ import pytest
 
 from kvgossip.config import Config
 from kvgossip.errors import LocalError, WatchLaggedError
-from kvgossip.protocol.effect import Changed
+from kvgossip.protocol.change import Changed
 from kvgossip.protocol.entry import Entry, Version, make_record
 from kvgossip.runtime.feed import Feed
 from kvgossip.runtime.watch import Change, Topic, Watcher

@@ -17,9 +17,8 @@ from kvgossip.api.errors import RequestError
 from kvgossip.api.kv import until_kept
 from kvgossip.api.openapi import Paths, fields, operation
 from kvgossip.errors import LocalError
-from kvgossip.protocol.bundle import Writing
 from kvgossip.protocol.entry import TTL_S_MAX, Entry, check_content_type, check_flags, check_key, check_ttl, version_of
-from kvgossip.protocol.message import BUNDLE_ENTRIES_MAX
+from kvgossip.protocol.write import BUNDLE_ENTRIES_MAX, Writing
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node

@@ -19,9 +19,9 @@ from kvgossip.api.duration import duration_s
 from kvgossip.api.errors import RETRY_AFTER, RequestError
 from kvgossip.api.openapi import Paths, Schema, fields, operation, parameter
 from kvgossip.api.target import parameters
-from kvgossip.protocol.effect import PoolKind
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Holding
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.rotation import ids_of
 from kvgossip.runtime.convergence import Comparison
 from kvgossip.runtime.node import CONVERGE_TIMEOUT_S

@@ -15,10 +15,10 @@ from kvgossip.api.errors import RequestError, hint_of
 from kvgossip.api.openapi import VERSION, Paths, Schema, fields, operation, parameter
 from kvgossip.api.target import decode_key, parameters, split_target
 from kvgossip.errors import KVGossipError, LocalError
-from kvgossip.protocol.effect import Peer
 from kvgossip.protocol.entry import Version, parse_version, version_of
 from kvgossip.protocol.hlc import milliseconds_of
 from kvgossip.protocol.need import Need, parse_need
+from kvgossip.protocol.peer import Peer
 from kvgossip.runtime.history import Edition
 from kvgossip.runtime.holders import HeldWrite, Holder
 from kvgossip.runtime.node import WAIT_TIMEOUT_MAX_S, WAIT_TIMEOUT_S

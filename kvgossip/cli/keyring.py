@@ -38,7 +38,7 @@ def keygen(
     import secrets
 
     from kvgossip.config import KEY_BYTES
-    from kvgossip.protocol.seal import key_id
+    from kvgossip.protocol.keyring import key_id
     from kvgossip.runtime.keyfile import write_keys
 
     key = secrets.token_bytes(KEY_BYTES)

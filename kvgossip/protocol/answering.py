@@ -7,44 +7,17 @@ how long the event loop is held, and how much waits for a peer. What found no ro
 
 from __future__ import annotations
 
-import math
 from array import array
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from sys import byteorder
-from typing import TypeVar
+from collections.abc import Iterator
 
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.digest import FAN_OUT, DigestTree
+from kvgossip.protocol.batching import Batch, pack, unpack
+from kvgossip.protocol.difference import differing_keys, symbols_for
+from kvgossip.protocol.digest import FAN_OUT
 from kvgossip.protocol.member import Standing
 from kvgossip.protocol.message import Compare, Decoded, Differ, Entries, Leaves, Pair, Sketch, Symbols, Want
-from kvgossip.protocol.sketch import SYMBOL_BYTES, SYMBOLS_MAX
+from kvgossip.protocol.sketch import SYMBOL_BYTES
 from kvgossip.protocol.store import Store
-
-T = TypeVar("T")
-ENTRIES_MAX = 300
-PARITY_LEVEL, PARITY_GROUP = 3, 4
-SHARE_MAX = 0.9
-_ENTRY_OVERHEAD_BYTES = 12
-
-
-def pack(kind: str, numbers: Iterable[int]) -> bytes:
-    """Big-endian numbers: `kind` "I" of 32 bits, "Q" of 64."""
-    packed = array(kind, numbers)
-    if byteorder == "little":
-        packed.byteswap()
-    return packed.tobytes()
-
-
-def unpack(kind: str, data: bytes) -> array[int]:
-    """What `pack` made. Raises RemoteError when the length is no multiple."""
-    numbers = array(kind)
-    if len(data) % numbers.itemsize:
-        raise RemoteError("bad_message", "a list of numbers that is cut off")
-    numbers.frombytes(data)
-    if byteorder == "little":
-        numbers.byteswap()
-    return numbers
 
 
 def answer_compare(store: Store, asked: Compare, members: int, standing: Standing) -> Differ:
@@ -127,89 +100,4 @@ def answer_want(store: Store, asked: Want, bytes_max: int) -> Entries:
 # -- how much differs --------------------------------------------------------------------------------------------
 
 
-def parities(digest: DigestTree) -> bytes:
-    """Two bits of the sum of every PARITY_GROUP buckets of a level: how many of them differ tells how many keys do, in 256 B."""
-    sums = digest.sums(min(PARITY_LEVEL, digest.levels))
-    low = bytes(total & 3 for total in sums)
-    pairs = [a ^ b ^ c ^ d for a, b, c, d in zip(*(low[place::PARITY_GROUP] for place in range(PARITY_GROUP)), strict=True)]
-    return bytes(a << 6 | b << 4 | c << 2 | d for a, b, c, d in zip(*(pairs[place::4] for place in range(4)), strict=True))
-
-
-def differing_keys(digest: DigestTree, theirs: bytes) -> float:
-    """How many keys differ, at most as chance goes (2.5 sigma): infinite when too many to tell, or when the trees are of other depths."""
-    keys, is_all = estimated_keys(digest, theirs)
-    if not is_all:
-        return math.inf
-    groups = 4 * len(theirs)
-    load = keys / groups
-    sigma = math.sqrt(groups * (math.exp(load) - 1 - load) + groups * load / 3)
-    return keys + 2.5 * sigma + 1
-
-
-def estimated_keys(digest: DigestTree, theirs: bytes) -> tuple[float, bool]:
-    """How many keys differ, by the parities of the other side; False: that many at least, but there are too many to tell.
-
-    Of m groups of buckets a share 1 - e^(-k/m) holds some of k differing keys, and three of four of these show it.
-    """
-    ours = parities(digest)
-    if len(ours) != len(theirs):
-        return 0.0, False
-    groups = 4 * len(ours)
-    unequal = (a ^ b for a, b in zip(ours, theirs, strict=True) if a != b)
-    differing = sum(((bits | bits >> 1) & 0x55).bit_count() for bits in unequal)
-    share = differing / groups * 4 / 3
-    return -math.log(1 - min(share, SHARE_MAX)) * groups, share <= SHARE_MAX
-
-
-def symbols_for(keys: float) -> int:
-    """How many symbols give back so many changed keys, two fingerprints each, 999 times of 1,000; 0 when more than there are.
-
-    Measured: 1.36 a fingerprint for many of them, and the fewer they are the more chance has its way.
-    """
-    symbols = 20 + 1.36 * 2 * keys + 4.5 * math.sqrt(2 * keys)
-    return math.ceil(symbols) if symbols <= SYMBOLS_MAX else 0
-
-
 # -- entries in messages -----------------------------------------------------------------------------------------
-
-
-class Batch:
-    """The entries of one message. It always takes the first one, however long."""
-
-    __slots__ = ("_pairs", "_room")
-
-    def __init__(self, bytes_max: int) -> None:
-        self._pairs: list[Pair] = []
-        self._room = bytes_max
-
-    def add(self, pair: Pair) -> bool:
-        """Whether there was room for it; a character of a key may take up to four bytes."""
-        cost = 4 * len(pair[0]) + len(pair[1]) + _ENTRY_OVERHEAD_BYTES
-        if self._pairs and (cost > self._room or len(self._pairs) >= ENTRIES_MAX):
-            return False
-        self._pairs.append(pair)
-        self._room -= cost
-        return True
-
-    @property
-    def taken(self) -> tuple[Pair, ...]:
-        return tuple(self._pairs)
-
-
-def batches(pairs: Iterable[Pair], bytes_max: int) -> Iterator[tuple[Pair, ...]]:
-    """The pairs in batches."""
-    batch = Batch(bytes_max)
-    for pair in pairs:
-        if not batch.add(pair):
-            yield batch.taken
-            batch = Batch(bytes_max)
-            batch.add(pair)
-    if batch.taken:
-        yield batch.taken
-
-
-def chunks(things: Iterable[T], length: int) -> Iterator[list[T]]:
-    """The things in lists of at most `length`."""
-    iterator = iter(things)
-    while chunk := list(islice(iterator, length)):
-        yield chunk

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from statistics import median_high
 
-from kvgossip.protocol.effect import Now
+from kvgossip.protocol.now import Now
 
 PEERS_MAX = 9
 PEERS_MIN = 2

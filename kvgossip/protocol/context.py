@@ -35,13 +35,13 @@ from typing import NamedTuple
 from xxhash import xxh3_64_intdigest
 
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.effect import Persist
+from kvgossip.protocol.change import Persist
 from kvgossip.protocol.entry import HEAD_BYTES, Version
+from kvgossip.protocol.message import FACTS_BYTES_MAX, FACTS_OF_A_KIND_MAX
 
-ROWS_MAX = DOTS_MAX = GAPS_MAX = 8192
+ROWS_MAX = DOTS_MAX = GAPS_MAX = FACTS_OF_A_KIND_MAX
 RANGE_FACTS_MIN = 32
 RANGES_MAX = 32
-FACTS_BYTES_MAX = 8 + 17 * (ROWS_MAX + 1 + DOTS_MAX + GAPS_MAX)
 PREFIX = b"context/"
 
 _VERSION = Struct(">QQ")

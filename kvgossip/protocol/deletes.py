@@ -32,13 +32,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from kvgossip.config import Config
+from kvgossip.protocol.change import Changed, Persist
 from kvgossip.protocol.collecting import Collecting, Vouching
 from kvgossip.protocol.context import Context, Fact, encoded, fact_timestamp
-from kvgossip.protocol.effect import Changed, Dropped, Effect, Expired, Now, Persist, Quarantined
+from kvgossip.protocol.effect import Dropped, Effect, Expired, Quarantined
 from kvgossip.protocol.entry import HEAD_BYTES, Version, expires_in, is_dead, is_fleeting, may_expire
 from kvgossip.protocol.expiring import Expiring
 from kvgossip.protocol.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.member import Member
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.store import Store
 
 ROUND_SETTLINGS = 5

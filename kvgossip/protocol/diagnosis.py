@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from kvgossip.protocol.effect import Report
 from kvgossip.protocol.member import MemberState, Standing
 from kvgossip.protocol.message import Condition, Sight
-from kvgossip.protocol.report import Report
 
 CLOCK_MS_MAX = 1000
 NAMES_TOLD = 8

@@ -17,12 +17,14 @@ from collections.abc import Callable
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.effect import Effect, Log, Now, PoolKind, Send
+from kvgossip.protocol.effect import Effect, Log, Send
+from kvgossip.protocol.keyring import Keyring
 from kvgossip.protocol.limits import Buckets
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.message import Refused
+from kvgossip.protocol.now import Now
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.refusal import KEY_REASONS, pool_name, refusal_of
-from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.wire import Framing, Opened, encode, frame_bytes_max, is_refusal
 
 COMPLAINT_INTERVAL_S = 60.0

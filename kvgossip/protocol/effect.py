@@ -9,32 +9,16 @@ what `Replica.checkpoint` gives. After a restart it hands the facts to the next 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import NamedTuple
 
 from kvgossip.config import Address
-from kvgossip.protocol.entry import Entry, entry_of, make_record, version_of
+from kvgossip.protocol.change import Changed, Persist
+from kvgossip.protocol.entry import make_record, version_of
 from kvgossip.protocol.member import Member, MemberState
-from kvgossip.protocol.message import Holding, Precision
-from kvgossip.protocol.report import Report
-
-
-class Now(NamedTuple):
-    """Both clocks, read once an input: `monotonic_s` (seconds, any origin) for timers, `wall_ms` (ms since 1970) for the HLC."""
-
-    monotonic_s: float
-    wall_ms: int
-
-
-class PoolKind(Enum):
-    """Which of a node's pools: all nodes of its datacenter, or, on a gateway, the gateways of all datacenters.
-
-    Each has sockets of its own. Inputs and effects that concern the network say which they mean.
-    """
-
-    LAN = "lan"
-    WAN = "wan"
+from kvgossip.protocol.message import Condition, Holding, Precision, Sight
+from kvgossip.protocol.peer import Peer, PoolKind
 
 
 class Send(NamedTuple):
@@ -46,24 +30,26 @@ class Send(NamedTuple):
     pool: PoolKind = PoolKind.LAN
 
 
-class Changed(NamedTuple):
-    """A merge was news: `old` is what this replica had (None: nothing), `new` what it has now (perhaps a death certificate).
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`observer` was asked; `members` are those that it looked at, out of `known`, itself not counted.
 
-    Both are read from their immutable records on demand, so that a bulk load without watchers parses nothing. The store makes it, and it
-    is the effect, the feed's and the commits' argument as it is: a tuple costs a third of a frozen dataclass to make.
+    `sights`: by observer, then by whom it saw; the observer's own first. `conditions`: of all that told theirs, the observer's own too.
+    `answers_as`: members at whose address somebody of another name answers. `silent`: asked to look at others, without an answer; `busy`:
+    too busy to. `refusals`: what was said no with, by member. `took_s`: how long it took, seconds.
     """
 
-    key: str
-    old_record: bytes | None
-    new_record: bytes
-
-    @property
-    def old(self) -> Entry | None:
-        return None if self.old_record is None else entry_of(self.key, self.old_record)
-
-    @property
-    def new(self) -> Entry:
-        return entry_of(self.key, self.new_record)
+    observer: str
+    pool: str
+    members: Mapping[str, Member]
+    known: int
+    sights: Mapping[str, Mapping[str, Sight]]
+    conditions: Mapping[str, Condition]
+    answers_as: Mapping[str, str]
+    silent: tuple[str, ...]
+    busy: tuple[str, ...]
+    refusals: Mapping[str, str]
+    took_s: float
 
 
 def _gone(key: str, record: bytes) -> Changed:
@@ -111,27 +97,12 @@ class Expired:
 
 
 @dataclass(frozen=True, slots=True)
-class Persist:
-    """A fact about this replica, which is no entry: keep it on the disk under this key. None: remove it."""
-
-    key: bytes
-    value: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
 class MemberChanged:
     """What this replica believes of a member changed. `old` is None for a new name, `new` is None when it was forgotten."""
 
     old: Member | None
     new: Member | None
     pool: PoolKind = PoolKind.LAN
-
-
-class Peer(NamedTuple):
-    """Whom a name means: names are unique in a pool."""
-
-    pool: PoolKind
-    name: str
 
 
 class Lacking(NamedTuple):

@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kvgossip.config import Address
-from kvgossip.protocol.effect import Now
 from kvgossip.protocol.entry import Version, version_of
 from kvgossip.protocol.link import Link
 from kvgossip.protocol.membership import Membership
 from kvgossip.protocol.message import Confirm, Enquire, Notice
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.outcome import Data
 from kvgossip.protocol.spreading import Spreading
 

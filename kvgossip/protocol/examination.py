@@ -23,12 +23,13 @@ from random import Random
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import LocalError
-from kvgossip.protocol.effect import Effect, Examined, Now, PoolKind
+from kvgossip.protocol.effect import Effect, Examined, Report
 from kvgossip.protocol.link import Link
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.membership import Membership
 from kvgossip.protocol.message import Ack, Condition, Examine, Ping, Sight, Sights
-from kvgossip.protocol.report import Report
+from kvgossip.protocol.now import Now
+from kvgossip.protocol.peer import PoolKind
 
 SUBJECTS_MAX = 64
 OBSERVERS_MAX = 32

@@ -33,8 +33,9 @@ from typing import NamedTuple, TypeVar
 
 from kvgossip.config import Address
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.answering import ENTRIES_MAX, batches, chunks, pack, parities, unpack
+from kvgossip.protocol.batching import ENTRIES_MAX, batches, chunks, pack, unpack
 from kvgossip.protocol.context import Fact, Told, decode, encode, lacking, summary
+from kvgossip.protocol.difference import parities
 from kvgossip.protocol.digest import FAN_OUT
 from kvgossip.protocol.member import Standing
 from kvgossip.protocol.message import (

@@ -15,7 +15,8 @@ from collections.abc import Mapping
 import msgspec
 
 from kvgossip.config import Address
-from kvgossip.protocol.effect import Persist, PoolKind
+from kvgossip.protocol.change import Persist
+from kvgossip.protocol.peer import PoolKind
 
 CLOCK = b"replica/clock"
 SELF = b"replica/self"

@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from kvgossip.config import Address, Config
-from kvgossip.protocol.effect import Effect, Joined, JoinRefused, Now, PoolKind
+from kvgossip.protocol.effect import Effect, Joined, JoinRefused
 from kvgossip.protocol.identity import Identity, objection_to
 from kvgossip.protocol.link import Link
 from kvgossip.protocol.member import Member, Standing
 from kvgossip.protocol.membership import Membership
 from kvgossip.protocol.message import Ack, Join, JoinReply, Message, Ping
+from kvgossip.protocol.now import Now
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.refusal import pool_name
 from kvgossip.protocol.wire import encode
 

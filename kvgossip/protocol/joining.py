@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kvgossip.config import Address, Config
-from kvgossip.protocol.effect import Now
 from kvgossip.protocol.member import Standing
+from kvgossip.protocol.now import Now
 
 PAUSE_FACTOR_MAX = 30
 PAUSE_FACTOR_UNSETTLED = 3

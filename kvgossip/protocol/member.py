@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from kvgossip.config import Address
-from kvgossip.protocol.spatial import Location
+from kvgossip.protocol.location import Location
 
 # ASCII only, as Config has it: a limit on characters is then one on bytes, and a record fits into a datagram.
 Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+\Z")]

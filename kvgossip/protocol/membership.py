@@ -32,10 +32,10 @@ from xxhash import xxh3_64_intdigest
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.coordinate import Coordinates
-from kvgossip.protocol.effect import Now
 from kvgossip.protocol.member import Member, MemberState, life, rank
 from kvgossip.protocol.message import Ack, Nack, Ping, PingRequest, Prune
 from kvgossip.protocol.neighborhood import Neighborhood
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.roundtrip import RoundTrips
 from kvgossip.protocol.sampling import RoundRobin, uniform
 from kvgossip.protocol.suspicion import Awareness, Suspicion

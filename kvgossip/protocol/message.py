@@ -32,8 +32,11 @@ import msgspec
 from msgspec import Meta
 
 from kvgossip.protocol.member import Count, Host, Member, Name, Port, Standing
+from kvgossip.protocol.write import BUNDLE_ENTRIES_MAX
 
-BUNDLE_ENTRIES_MAX = 256
+FACTS_OF_A_KIND_MAX = 8192
+FACTS_BYTES_MAX = 8 + 17 * (3 * FACTS_OF_A_KIND_MAX + 1)
+"""The longest context that travels: a mask, then 17 bytes a fact of one of three kinds, and the sender's own row."""
 Key = Annotated[str, Meta(min_length=1, max_length=1024)]
 Pair = tuple[Key, bytes]
 Levels = Annotated[int, Meta(ge=1, le=4)]

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from kvgossip.errors import CannotMeetError, LocalError
-from kvgossip.protocol.effect import Peer, PoolKind
+from kvgossip.protocol.peer import Peer, PoolKind
 
 NUMBER_MAX = 100_000
 HINT = "write wait=2 (a number), majority, all, zone:1 or other-zone:1"

@@ -19,8 +19,9 @@ from random import Random
 
 from kvgossip.config import Config
 from kvgossip.protocol.coordinate import Coordinates
+from kvgossip.protocol.location import Location, distance_between
 from kvgossip.protocol.member import Member
-from kvgossip.protocol.spatial import Location, Selection, SpatialPeers, SpatialPolicy, distance_between
+from kvgossip.protocol.spatial import Selection, SpatialPeers, SpatialPolicy
 
 UNIT_S_MIN = 0.001
 CLASS_WIDTH = 4.0

@@ -9,11 +9,11 @@ from kvgossip.config import Address
 from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.bundle import Bundles
 from kvgossip.protocol.deletes import Deletes
-from kvgossip.protocol.effect import Now
 from kvgossip.protocol.identity import Identity
+from kvgossip.protocol.keyring import Keyring
 from kvgossip.protocol.member import Standing
 from kvgossip.protocol.message import KeyringOrder, KeyringReport, Measured, Pair
-from kvgossip.protocol.seal import Keyring
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.store import Store
 from kvgossip.protocol.waits import Waits
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.answering import chunks
+from kvgossip.protocol.batching import chunks
 from kvgossip.protocol.door import Door
-from kvgossip.protocol.effect import Effect, JoinRefused, Log, MemberChanged, Now, Peer, PoolKind, Resolve, Send
+from kvgossip.protocol.effect import Effect, JoinRefused, Log, MemberChanged, Resolve, Send
 from kvgossip.protocol.enquiry import Enquiries
 from kvgossip.protocol.examination import Examiner
 from kvgossip.protocol.introduction import Introductions
@@ -69,8 +69,10 @@ from kvgossip.protocol.message import (
     Want,
 )
 from kvgossip.protocol.need import Candidate
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.outcome import Data
 from kvgossip.protocol.partition import PartitionWatch
+from kvgossip.protocol.peer import Peer, PoolKind
 from kvgossip.protocol.rejoining import Rejoining
 from kvgossip.protocol.repair import Repair
 from kvgossip.protocol.roundtrip import BLOCKED_AFTER

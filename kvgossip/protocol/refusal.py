@@ -7,8 +7,8 @@ this node knows, or of another one. Both sides name themselves, the refusing one
 from __future__ import annotations
 
 from kvgossip.config import Address
-from kvgossip.protocol.effect import PoolKind
-from kvgossip.protocol.seal import Keyring
+from kvgossip.protocol.keyring import Keyring
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.wire import is_of_pool, sealing_key
 
 WAN_POOL = "wan"

@@ -18,9 +18,11 @@ from collections.abc import Mapping
 from random import Random
 
 from kvgossip.config import Address, Config
-from kvgossip.protocol.effect import Now, Persist, PoolKind
+from kvgossip.protocol.change import Persist
 from kvgossip.protocol.facts import peer_fact
 from kvgossip.protocol.member import Member, MemberState
+from kvgossip.protocol.now import Now
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.sampling import uniform
 
 ASKED_AT_ONCE = 8

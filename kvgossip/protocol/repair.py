@@ -19,9 +19,10 @@ from msgspec.structs import replace
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.answering import answer_compare, answer_leaves, answer_sketch, answer_want, pack, unpack
+from kvgossip.protocol.answering import answer_compare, answer_leaves, answer_sketch, answer_want
+from kvgossip.protocol.batching import pack, unpack
 from kvgossip.protocol.context import decode, difference
-from kvgossip.protocol.effect import Effect, Log, Now
+from kvgossip.protocol.effect import Effect, Log
 from kvgossip.protocol.exchange import FIRST_REQUEST, SHOWN, Exchange, Merge, Question
 from kvgossip.protocol.link import Link
 from kvgossip.protocol.member import Member
@@ -41,6 +42,7 @@ from kvgossip.protocol.message import (
     Symbols,
     Want,
 )
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.outcome import Data, Heat, Outcome
 
 

@@ -40,11 +40,12 @@ from kvgossip.errors import (
     StillAliveError,
 )
 from kvgossip.protocol.blocking import Blocks
-from kvgossip.protocol.bundle import Bundles, Writing, check_batch, check_write
+from kvgossip.protocol.bundle import Bundles
+from kvgossip.protocol.change import Changed, Persist
 from kvgossip.protocol.clocks import PeerClocks
 from kvgossip.protocol.deletes import Deletes
 from kvgossip.protocol.digest import DigestTree
-from kvgossip.protocol.effect import Changed, Departed, Dropped, Effect, Log, Now, Peer, Persist, PoolKind, Resolve, Settled
+from kvgossip.protocol.effect import Departed, Dropped, Effect, Log, Resolve, Settled
 from kvgossip.protocol.entry import (
     HEAD_BYTES,
     Entry,
@@ -63,17 +64,20 @@ from kvgossip.protocol.entry import (
 from kvgossip.protocol.facts import Facts, Self, clock_fact, self_fact
 from kvgossip.protocol.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.identity import Identity
+from kvgossip.protocol.keyring import Keyring, keyring_of
 from kvgossip.protocol.member import Member, MemberState, Standing
 from kvgossip.protocol.message import Enquire, KeyringAction, KeyringOrder, KeyringReport
 from kvgossip.protocol.need import Candidate, Group, Need, groups_of
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.outcome import Heat, Outcome
+from kvgossip.protocol.peer import Peer, PoolKind
 from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.rotation import Rotation
-from kvgossip.protocol.seal import Keyring, keyring_of
 from kvgossip.protocol.share import Share
 from kvgossip.protocol.store import Store
 from kvgossip.protocol.survey import Surveys, question
 from kvgossip.protocol.waits import Waits
+from kvgossip.protocol.write import Writing, check_batch, check_write
 
 FAREWELL_ROUNDS = 2
 REKINDLED_MAX = 64

@@ -27,11 +27,13 @@ from msgspec.structs import replace
 
 from kvgossip.config import KEY_BYTES, Address
 from kvgossip.errors import KeyringError
-from kvgossip.protocol.effect import Effect, KeyringChanged, KeyringTold, Now, PoolKind
+from kvgossip.protocol.effect import Effect, KeyringChanged, KeyringTold
+from kvgossip.protocol.keyring import Keyring
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.message import Holding, KeyringAction, KeyringOrder, KeyringReport
+from kvgossip.protocol.now import Now
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.pool import Pool
-from kvgossip.protocol.seal import Keyring
 
 FURTHER = {PoolKind.LAN: 2, PoolKind.WAN: 1}
 """How often an order that its first node sends into this pool is passed on: to the gateways of other datacenters, and to their members."""

@@ -8,12 +8,13 @@ from kvgossip.config import Address
 from kvgossip.protocol.blocking import Blocks
 from kvgossip.protocol.bundle import Bundles
 from kvgossip.protocol.deletes import Deletes
-from kvgossip.protocol.effect import Now, Peer, PoolKind
 from kvgossip.protocol.identity import Identity
+from kvgossip.protocol.keyring import Keyring
 from kvgossip.protocol.member import Standing
 from kvgossip.protocol.message import KeyringOrder, KeyringReport, Measured, Pair
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.outcome import Heat, Outcome
-from kvgossip.protocol.seal import Keyring
+from kvgossip.protocol.peer import Peer, PoolKind
 from kvgossip.protocol.store import Store
 from kvgossip.protocol.survey import Surveys
 from kvgossip.protocol.waits import Waits

@@ -24,15 +24,15 @@ from random import Random
 from typing import NamedTuple
 
 from kvgossip.config import Address, Config
-from kvgossip.protocol.answering import batches
+from kvgossip.protocol.batching import batches
 from kvgossip.protocol.bundle import is_bundle_key, key_of
 from kvgossip.protocol.bursts import Bursts
-from kvgossip.protocol.effect import Now
 from kvgossip.protocol.entry import HEAD_BYTES, Version, version_of
 from kvgossip.protocol.link import Link
 from kvgossip.protocol.member import Member
 from kvgossip.protocol.membership import Membership
 from kvgossip.protocol.message import Bodies, Bundle, Busy, Feedback, Fetch, Gossip, Notice, Pair, Pull, Rumor
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.outcome import Data, Heat, Outcome
 from kvgossip.protocol.policy import Mode, RumorPolicy
 from kvgossip.protocol.rumor import HotRumor, Rumors, bit_of, bitmap

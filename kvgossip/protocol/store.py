@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from kvgossip.protocol.change import Changed
 from kvgossip.protocol.digest import FAN_OUT_BITS, POSITION_BITS, DigestTree
-from kvgossip.protocol.effect import Changed
 from kvgossip.protocol.entry import Entry, entry_of, is_dead, is_fleeting, may_expire, supersedes, value_in
 from kvgossip.protocol.index import SortedKeys
 from kvgossip.protocol.sketch import Sketch

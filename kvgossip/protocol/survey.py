@@ -14,10 +14,11 @@ from collections.abc import Iterable
 from random import Random
 
 from kvgossip.errors import OverloadedError, RemoteError
-from kvgossip.protocol.answering import estimated_keys, parities
+from kvgossip.protocol.difference import estimated_keys, parities
 from kvgossip.protocol.digest import POSITION_BITS
-from kvgossip.protocol.effect import Effect, Peer, Surveyed
+from kvgossip.protocol.effect import Effect, Surveyed
 from kvgossip.protocol.message import Measure, Measured, Precision
+from kvgossip.protocol.peer import Peer
 from kvgossip.protocol.sketch import SYMBOL_BYTES, SYMBOLS_MAX
 from kvgossip.protocol.store import Store
 

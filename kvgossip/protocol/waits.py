@@ -23,11 +23,13 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from kvgossip.errors import OverloadedError
-from kvgossip.protocol.effect import Effect, Held, Lacking, Now, Peer, Waited
+from kvgossip.protocol.effect import Effect, Held, Lacking, Waited
 from kvgossip.protocol.entry import HEAD_BYTES, version_of
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Enquire
 from kvgossip.protocol.need import Group
+from kvgossip.protocol.now import Now
+from kvgossip.protocol.peer import Peer
 
 WAITS_MAX = 1024
 ASK_FIRST_S = 0.05

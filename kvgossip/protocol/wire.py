@@ -27,10 +27,10 @@ from xxhash import xxh3_64_intdigest
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol import message
-from kvgossip.protocol.context import FACTS_BYTES_MAX
+from kvgossip.protocol.keyring import Keyring
 from kvgossip.protocol.member import Member
-from kvgossip.protocol.message import Message
-from kvgossip.protocol.seal import SEAL_BYTES, Keyring, Seals
+from kvgossip.protocol.message import FACTS_BYTES_MAX, Message
+from kvgossip.protocol.seal import SEAL_BYTES, Seals
 
 MAGIC = b"kv"
 FORMAT = 1

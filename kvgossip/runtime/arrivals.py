@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from kvgossip.errors import LocalError, OverloadedError
-from kvgossip.protocol.effect import Changed
+from kvgossip.protocol.change import Changed
 from kvgossip.protocol.entry import Version, version_of
 
 WAITERS_MAX = 10_000

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from kvgossip.protocol.diagnosis import clock_offsets_ms, diagnose
+from kvgossip.protocol.effect import Report
 from kvgossip.protocol.member import MemberState
 from kvgossip.protocol.message import Sight
 from kvgossip.protocol.pool import Pool
-from kvgossip.protocol.report import Report
 
 
 def checkup(reports: Sequence[Report]) -> dict[str, Any]:

@@ -35,7 +35,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from kvgossip.errors import OverloadedError, StorageError
-from kvgossip.protocol.effect import Changed, Dropped, Persist, Quarantined
+from kvgossip.protocol.change import Changed, Persist
+from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.runtime.histogram import Histogram
 from kvgossip.runtime.quarantine import QUARANTINE, Quarantine
 from kvgossip.runtime.storage import ENTRY, FACT, Storage

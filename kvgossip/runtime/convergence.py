@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from kvgossip.protocol.effect import Peer, PoolKind, Surveyed
+from kvgossip.protocol.effect import Surveyed
 from kvgossip.protocol.member import MemberState
 from kvgossip.protocol.message import Precision
+from kvgossip.protocol.peer import Peer, PoolKind
 
 
 class Comparison(NamedTuple):

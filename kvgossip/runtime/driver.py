@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from kvgossip.config import GOSSIP_PORT, WAN_PORT, Address, Config, parse_address
 from kvgossip.errors import ConfigError, KVGossipError, LocalError, OverloadedError
+from kvgossip.protocol.change import Changed, Persist
 from kvgossip.protocol.effect import (
-    Changed,
     Departed,
     Dropped,
     Effect,
@@ -37,11 +37,8 @@ from kvgossip.protocol.effect import (
     KeyringTold,
     Log,
     MemberChanged,
-    Now,
-    Peer,
-    Persist,
-    PoolKind,
     Quarantined,
+    Report,
     Resolve,
     Send,
     Settled,
@@ -51,11 +48,12 @@ from kvgossip.protocol.effect import (
 from kvgossip.protocol.entry import Entry
 from kvgossip.protocol.hlc import COUNTER_BITS, timestamp_of
 from kvgossip.protocol.identity import Identity
+from kvgossip.protocol.keyring import Keyring, key_id
 from kvgossip.protocol.message import KeyringAction
 from kvgossip.protocol.need import Need
+from kvgossip.protocol.now import Now
+from kvgossip.protocol.peer import Peer, PoolKind
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.report import Report
-from kvgossip.protocol.seal import Keyring, key_id
 from kvgossip.runtime.arrivals import Arrivals
 from kvgossip.runtime.convergence import Survey
 from kvgossip.runtime.feed import Feed

@@ -38,7 +38,7 @@ import msgspec
 
 from kvgossip.config import Config
 from kvgossip.errors import LocalError, WatchLaggedError
-from kvgossip.protocol.effect import Changed
+from kvgossip.protocol.change import Changed
 from kvgossip.runtime.packing import packed
 from kvgossip.runtime.watch import LAGGED_HINT, Arrival, Queue, Topic, Watcher, Watches
 

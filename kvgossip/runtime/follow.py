@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from kvgossip.protocol.effect import Changed
+from kvgossip.protocol.change import Changed
 from kvgossip.protocol.entry import is_dead, version_of
 from kvgossip.runtime.feed import Feed
 from kvgossip.runtime.watch import Arrival, Topic

@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from kvgossip.protocol.effect import Changed, Dropped, MemberChanged
+from kvgossip.protocol.change import Changed
+from kvgossip.protocol.effect import Dropped, MemberChanged
 from kvgossip.protocol.entry import Entry
 from kvgossip.runtime.packing import packed
 

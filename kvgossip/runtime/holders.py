@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from kvgossip.errors import LocalError
-from kvgossip.protocol.effect import Held, Lacking, PoolKind, Waited
+from kvgossip.protocol.effect import Held, Lacking, Waited
 from kvgossip.protocol.entry import Entry
+from kvgossip.protocol.peer import PoolKind
 
 
 class Holder(NamedTuple):

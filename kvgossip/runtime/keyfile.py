@@ -17,7 +17,7 @@ from pathlib import Path
 from kvgossip.config import KEY_BYTES, KEY_PATTERN
 from kvgossip.errors import ConfigError, KeyringError
 from kvgossip.protocol.identity import Identity
-from kvgossip.protocol.seal import Keyring, key_id
+from kvgossip.protocol.keyring import Keyring, key_id
 
 FILE_BYTES_MAX = 64 * 1024
 _TITLE = "# A keyring of kvgossip: the first key seals, all of them open. Keep it secret; `kvgossip keyring` changes it on all nodes."

@@ -21,21 +21,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvgossip.config import Address, Config, parse_address, wan_config
 from kvgossip.errors import ConfigError, KeyringError, LocalError, NotFoundError, NotSettledError, OverloadedError, StaleError, StorageError
-from kvgossip.protocol.bundle import Writing
-from kvgossip.protocol.effect import Changed, Effect, Now, Peer, PoolKind, Surveyed
+from kvgossip.protocol.change import Changed
+from kvgossip.protocol.effect import Effect, Surveyed
 from kvgossip.protocol.entry import Entry, Version, check_key, entry_of, is_dead, version_of
 from kvgossip.protocol.identity import Identity
+from kvgossip.protocol.keyring import Keyring
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Holding
 from kvgossip.protocol.need import Need, parse_need
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.outcome import Outcome
 from kvgossip.protocol.partition import PartitionWatch
+from kvgossip.protocol.peer import Peer, PoolKind
 from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rotation import parse_order
-from kvgossip.protocol.seal import Keyring
 from kvgossip.protocol.store import Store
 from kvgossip.protocol.wire import frame_bytes_max
+from kvgossip.protocol.write import Writing
 from kvgossip.runtime.checkup import checkup, estimate_between, measured_by, pool_of, round_trip_to
 from kvgossip.runtime.convergence import Comparison
 from kvgossip.runtime.driver import DEFAULT_PORTS, Driver, read_clocks

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from kvgossip.errors import LocalError, WatchLaggedError
-from kvgossip.protocol.effect import Changed
+from kvgossip.protocol.change import Changed
 from kvgossip.protocol.entry import Entry
 
 TOPICS_KEPT = 256

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError, JoinRefusedError, LocalError
-from kvgossip.protocol.effect import PoolKind
+from kvgossip.protocol.peer import PoolKind
 
 
 class JoinWish:

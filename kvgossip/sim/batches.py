@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from kvgossip.protocol.effect import Changed, Effect
+from kvgossip.protocol.change import Changed
+from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.entry import HEAD_BYTES, version_of
 from kvgossip.protocol.message import Bundle, Pair
 from kvgossip.protocol.replica import Replica

@@ -27,9 +27,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kvgossip.config import Address, Config
-from kvgossip.protocol.effect import Changed, Dropped, Effect, Expired, MemberChanged, PoolKind, Quarantined
+from kvgossip.protocol.change import Changed
+from kvgossip.protocol.effect import Dropped, Effect, Expired, MemberChanged, Quarantined
 from kvgossip.protocol.entry import HEAD_BYTES, Entry, entry_of, is_dead, may_expire, timestamp_in, value_in, version_of
 from kvgossip.protocol.member import Member, MemberState, rank
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.replica import Replica
 

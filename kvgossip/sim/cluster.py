@@ -16,29 +16,17 @@ from typing import Any
 
 from kvgossip.config import GOSSIP_PORT, Address, Config
 from kvgossip.errors import ClockAheadError
-from kvgossip.protocol.bundle import Writing
-from kvgossip.protocol.effect import (
-    Changed,
-    Departed,
-    Dropped,
-    Effect,
-    Held,
-    JoinRefused,
-    Log,
-    MemberChanged,
-    Now,
-    PoolKind,
-    Quarantined,
-    Resolve,
-    Send,
-    Waited,
-)
+from kvgossip.protocol.change import Changed
+from kvgossip.protocol.effect import Departed, Dropped, Effect, Held, JoinRefused, Log, MemberChanged, Quarantined, Resolve, Send, Waited
 from kvgossip.protocol.entry import is_dead
+from kvgossip.protocol.keyring import keyring_of
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Message
+from kvgossip.protocol.now import Now
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.seal import keyring_of
 from kvgossip.protocol.wire import Framing, encode, frame_bytes_max, is_of_pool, is_refusal, is_sealed
+from kvgossip.protocol.write import Writing
 from kvgossip.sim.batches import Batches
 from kvgossip.sim.checkers import BrokenLawError, Ledger, Witness, require
 from kvgossip.sim.delivery import Delivery

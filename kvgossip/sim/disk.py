@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kvgossip.protocol.effect import Changed, Dropped, Effect, Persist
+from kvgossip.protocol.change import Changed, Persist
+from kvgossip.protocol.effect import Dropped, Effect
 
 COMMIT_S_MAX = 0.5
 

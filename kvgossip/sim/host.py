@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from kvgossip.config import Address
-from kvgossip.protocol.effect import Effect, Now, PoolKind
+from kvgossip.protocol.effect import Effect
+from kvgossip.protocol.now import Now
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.sim.checkers import Witness
 from kvgossip.sim.disk import Disk

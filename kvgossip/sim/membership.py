@@ -33,9 +33,10 @@ from enum import StrEnum
 from typing import Any
 
 from kvgossip.config import Address, Config, config_from
-from kvgossip.protocol.effect import Effect, MemberChanged, PoolKind, Send
+from kvgossip.protocol.effect import Effect, MemberChanged, Send
 from kvgossip.protocol.member import Member, MemberState
 from kvgossip.protocol.message import Message, Ping
+from kvgossip.protocol.peer import PoolKind
 from kvgossip.protocol.wire import FLAG_COMPRESSED, HEADER_BYTES, MEMBER_KIND
 from kvgossip.sim.checkers import require
 from kvgossip.sim.cluster import Cluster

@@ -6,9 +6,11 @@ from random import Random
 from typing import NamedTuple
 
 from kvgossip.errors import CannotMeetError
-from kvgossip.protocol.effect import Changed, Effect, Held, Now, Waited
+from kvgossip.protocol.change import Changed
+from kvgossip.protocol.effect import Effect, Held, Waited
 from kvgossip.protocol.member import MemberState
 from kvgossip.protocol.need import Need, Scope
+from kvgossip.protocol.now import Now
 from kvgossip.protocol.replica import Replica
 from kvgossip.sim.checkers import Ledger, require
 
