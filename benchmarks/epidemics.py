@@ -18,12 +18,12 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from kvgossip.cli.epidemics import SpatialTrial, antientropy_trial, rumor_trial
-from kvgossip.cli.trials import run_trials
-from kvgossip.protocol.policy import Mode, RumorPolicy
-from kvgossip.protocol.spatial import Selection, SpatialPolicy
-from kvgossip.sim.epidemic import Estimate, estimate
-from kvgossip.sim.spread import growth_law
+from kvgossip.cli.sim.epidemics import SpatialTrial, antientropy_trial, rumor_trial
+from kvgossip.cli.sim.trials import run_trials
+from kvgossip.protocol.membership.spatial import Selection, SpatialPolicy
+from kvgossip.protocol.rumors.policy import Mode, RumorPolicy
+from kvgossip.sim.papers.epidemic import Estimate, estimate
+from kvgossip.sim.papers.spread import growth_law
 
 SITES = 1000
 PUBLISHED: dict[str, tuple[RumorPolicy, dict[int, tuple[float, float, float, float]]]] = {

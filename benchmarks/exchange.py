@@ -70,7 +70,7 @@ def key_of(number: int) -> str:
 
 def records(numbers: Sequence[int], generation: int, value_bytes: int = VALUE_BYTES) -> Iterator[tuple[str, bytes]]:
     """Keys and records that are the same wherever they are made; a later generation supersedes an earlier one."""
-    from kvgossip.protocol.entry import Version, make_record
+    from kvgossip.protocol.model.entry import Version, make_record
 
     rng, version = Random(generation), Version((EPOCH_MS + generation) << 16, SITE)
     for number in numbers:
@@ -119,7 +119,7 @@ class Wire:
     """What a node sends, and the longest chain of questions that waited for one another in the exchanges that it started."""
 
     def __init__(self, node: Node) -> None:
-        from kvgossip.protocol.exchange import Exchange
+        from kvgossip.protocol.anti_entropy.initiator import Exchange
 
         pool: Any = node._running.replica.pool
         self._pool, self._send, self._send_units = pool, pool.send, pool.send_units
@@ -235,7 +235,7 @@ class Subject:
 
     async def exchange(self) -> Figures:
         """One with the only peer, whose root is known to differ."""
-        from kvgossip.runtime.driver import read_clocks
+        from kvgossip.runtime.clocks import read_clocks
 
         replica: Any = self._replica
         (peer,), done, told = replica.pool.membership.reachable, asyncio.Event(), replica.exchanged
@@ -266,7 +266,7 @@ class Subject:
         } | self._wire.counts
 
     async def idle(self, seconds: float, side: int) -> Figures:
-        from kvgossip.protocol.wire import _DECODERS
+        from kvgossip.protocol.wire.frame import _DECODERS
 
         before = self._sent()
         await asyncio.sleep(seconds)

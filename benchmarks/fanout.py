@@ -41,7 +41,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.clients import BUCKET, nats_hello, nats_put, nats_request
 from benchmarks.http import LOAD_CORE, SERVER_CORE, free_ports, make_bucket, wait_for
-from kvgossip.cli.files import raise_file_limit
+from kvgossip.cli.process.open_files import raise_file_limit
 from kvgossip.runtime.loop import run
 
 KEY, VALUE = "watched", b"x" * 100

@@ -27,15 +27,15 @@ from typing import Any
 
 import msgspec
 
-from kvgossip.cli.trials import run_trials
+from kvgossip.cli.sim.trials import run_trials
 from kvgossip.config import KEY_BYTES, Address, Config
 from kvgossip.protocol.effect import Effect, JoinRefused, Log, Send
-from kvgossip.protocol.keyring import Keyring
-from kvgossip.protocol.member import Member, MemberState
-from kvgossip.protocol.message import Message
-from kvgossip.protocol.now import Now
+from kvgossip.protocol.model.member import Member, MemberState
+from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.wire import HEADER_BYTES, MEMBER_KIND, UNIT_BYTES, Framing, encode, frame_bytes_max, is_of_pool, is_refusal
+from kvgossip.protocol.wire.frame import HEADER_BYTES, MEMBER_KIND, UNIT_BYTES, Framing, encode, frame_bytes_max, is_of_pool, is_refusal
+from kvgossip.protocol.wire.keyring import Keyring
+from kvgossip.protocol.wire.message import Message
 from kvgossip.sim.faults import Intensity
 from kvgossip.sim.scenario import Options, scenario
 from kvgossip.sim.simulation import Simulation

@@ -33,8 +33,8 @@ from urllib.parse import urlsplit
 
 from kvgossip.api.client import Client, UnreachableError
 from kvgossip.errors import KVGossipError
-from kvgossip.protocol.entry import version_of
-from kvgossip.runtime.storage import Storage
+from kvgossip.protocol.model.entry import version_of
+from kvgossip.runtime.disk.rocksdb import Storage
 
 NODES = ("n1", "n2", "n3")
 KEYS = 3000

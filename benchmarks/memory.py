@@ -27,7 +27,7 @@ from benchmarks.exchange import ROOT, Figures, records, verdict
 
 if TYPE_CHECKING:
     from kvgossip import Node
-    from kvgossip.protocol.store import Store
+    from kvgossip.protocol.store.store import Store
 
 WRITES_MAX = 200_000
 ROUNDS = 5
@@ -114,7 +114,7 @@ def measure_writes(options: argparse.Namespace) -> Figures:
     """Medians of rounds in turns."""
     if options.without_numpy:
         sys.modules["numpy"] = None  # type: ignore[assignment]
-    from kvgossip.protocol.sketch import Sketch
+    from kvgossip.protocol.store.sketch import Sketch
 
     kind: Any = Sketch
     pairs, toggle = list(records(range(min(options.keys, WRITES_MAX)), 0, options.value_bytes)), kind.toggle
@@ -166,8 +166,8 @@ def fold(pairs: Pairs) -> float:
 
 
 def _store() -> Store:
-    from kvgossip.protocol.digest import DigestTree
-    from kvgossip.protocol.store import Store
+    from kvgossip.protocol.store.digest import DigestTree
+    from kvgossip.protocol.store.store import Store
 
     return Store(DigestTree(4, seed=7))
 

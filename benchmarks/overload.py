@@ -42,8 +42,8 @@ from benchmarks.kill import NODES, LostError, Victim, check, on_disk
 from benchmarks.load import HANG_S, beside, key_of, value_of
 from kvgossip.api.archive import parse_lines, split_lines
 from kvgossip.api.client import Client
-from kvgossip.cli.files import raise_file_limit
-from kvgossip.protocol.entry import value_in, version_of
+from kvgossip.cli.process.open_files import raise_file_limit
+from kvgossip.protocol.model.entry import value_in, version_of
 from kvgossip.runtime.loop import run
 
 MEMORY_SHARE, MEMORY_MB = 0.15, 16.0

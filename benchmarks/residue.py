@@ -23,13 +23,13 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from kvgossip.cli.trials import run_trials
+from kvgossip.cli.sim.trials import run_trials
 from kvgossip.config import config_from
-from kvgossip.protocol.change import Changed
-from kvgossip.protocol.message import Notice, Rumor
-from kvgossip.protocol.policy import RumorPolicy
-from kvgossip.sim.epidemic import estimate, spread_rumor
+from kvgossip.protocol.model.change import Changed
+from kvgossip.protocol.rumors.policy import RumorPolicy
+from kvgossip.protocol.wire.message import Notice, Rumor
 from kvgossip.sim.faults import Intensity
+from kvgossip.sim.papers.epidemic import estimate, spread_rumor
 from kvgossip.sim.scenario import Joining, Scenario
 from kvgossip.sim.simulation import Simulation
 from kvgossip.sim.workload import Mix

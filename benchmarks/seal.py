@@ -18,9 +18,9 @@ from random import Random
 from typing import Any
 
 from kvgossip.config import KEY_BYTES
-from kvgossip.protocol.keyring import Keyring
-from kvgossip.protocol.message import Rumor
-from kvgossip.protocol.wire import Framing, encode
+from kvgossip.protocol.wire.frame import Framing, encode
+from kvgossip.protocol.wire.keyring import Keyring
+from kvgossip.protocol.wire.message import Rumor
 
 BYTES_MAX = 2**21
 

@@ -25,7 +25,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from benchmarks.exchange import ROOT, verdict
-from kvgossip.cli.files import raise_file_limit
+from kvgossip.cli.process.open_files import raise_file_limit
 from kvgossip.runtime.loop import run
 
 WATCHER_KB_MAX, HEARD_S_MAX = 40.0, 1.0

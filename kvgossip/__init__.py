@@ -31,10 +31,10 @@ if TYPE_CHECKING:
         ValueTooLargeError,
         WatchLaggedError,
     )
-    from kvgossip.protocol.entry import Entry, Version
-    from kvgossip.protocol.member import Member, MemberState
+    from kvgossip.protocol.model.entry import Entry, Version
+    from kvgossip.protocol.model.member import Member, MemberState
+    from kvgossip.runtime.changes.watchers import Change, Watcher
     from kvgossip.runtime.node import Node
-    from kvgossip.runtime.watch import Change, Watcher
 
 __version__ = "0.1.0"
 
@@ -55,10 +55,10 @@ _HOMES = {
         "ValueTooLargeError",
         "WatchLaggedError",
     ),
-    "kvgossip.protocol.entry": ("Entry", "Version"),
-    "kvgossip.protocol.member": ("Member", "MemberState"),
+    "kvgossip.protocol.model.entry": ("Entry", "Version"),
+    "kvgossip.protocol.model.member": ("Member", "MemberState"),
     "kvgossip.runtime.node": ("Node",),
-    "kvgossip.runtime.watch": ("Change", "Watcher"),
+    "kvgossip.runtime.changes.watchers": ("Change", "Watcher"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

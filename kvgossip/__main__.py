@@ -2,7 +2,7 @@
 
 An agent runs on the allocator of the system, not on CPython's own, which gives back a megabyte when nothing of it is in use any more. After
 much has come and gone some small thing is left in nearly every one of them, so that a million keys, created and deleted again, left an
-agent with one and a half times the memory that it had before; glibc gives back every page of which nothing is left (see tidying.py). An
+agent with one and a half times the memory that it had before; glibc gives back every page of which nothing is left (see compaction.py). An
 interpreter chooses its allocator when it starts, so the process starts anew, before it has imported anything that takes long.
 """
 

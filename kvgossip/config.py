@@ -91,12 +91,13 @@ class Config:
 
     # -- security ------------------------------------------------------------------------------------------------
     keyring: str | tuple[str, ...] = dataclasses.field(default=(), repr=False)
-    """The keys that seal all frames (see protocol/seal.py), the primary one first: the path of a file with one of 64 hexadecimal digits
-    in each line, which rotations rewrite; or the keys themselves, which rotations change in memory only. Empty: nothing is sealed, and
-    nodes that seal are refused."""
+    """The keys that seal all frames (see protocol/wire/seal.py), the primary one first: the path of a file with one of 64 hexadecimal
+    digits in each line, which rotations rewrite; or the keys themselves, which rotations change in memory only. Empty: nothing is sealed,
+    and nodes that seal are refused."""
 
     identity: str = ""
-    """The file of this node's own key, made at the first start: then its name is refused to all others (see protocol/identity.py)."""
+    """The file of this node's own key, made at the first start: then its name is refused to all others (see
+    protocol/membership/identity.py)."""
     require_identity: bool = False
     """Whether members without an identity are refused. Set it once every node has one."""
 
@@ -105,7 +106,7 @@ class Config:
     """The protocol period. Shorter finds failures sooner and costs more packets. 0.01 to 600."""
     probe_timeout_s: float = 0.5
     """How long to wait for a direct ack before asking others, until round trips are known: then as long as the member takes, at least
-    half of this and at most the interval (roundtrip.py). Above the 99th percentile round trip. Below the interval."""
+    half of this and at most the interval (round_trip.py). Above the 99th percentile round trip. Below the interval."""
     indirect_probes: int = 3
     """How many members are asked to probe for us. 0 to 16."""
     suspicion_multiplier: float = 4.0
@@ -155,7 +156,7 @@ class Config:
     # -- whom to talk to ----------------------------------------------------------------------------------------
     selection: str = "rank"
     """Of rumors and exchanges: rank or distance prefer near peers (spatial.py), uniform does not. Where all are configured
-    alike, measured distances tell them apart (neighborhood.py)."""
+    alike, measured distances tell them apart (proximity.py)."""
     spatial_exponent: float = 2.0
     """How much near peers are preferred. More spares far links, and makes news slower to cross them. 0 to 16."""
     spatial_uniform_share: float = 0.1

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from tests.http_serving import Serve, Served
+    from tests.api.serving import Serve, Served
 
-# ci: what must pass before a change lands. deep: HYPOTHESIS_PROFILE=deep pytest tests/test_exchange.py, before touching the merge laws.
+# ci: what must pass before a change lands. deep, before touching the merge laws:
+# HYPOTHESIS_PROFILE=deep pytest tests/protocol/anti_entropy/test_exchange.py
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("deep", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
@@ -22,7 +23,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 async def serve() -> AsyncIterator[Serve]:
     """Starts nodes with HTTP servers, and stops them after the test."""
     # here, so that tests without HTTP need not wait for aiohttp
-    from tests.http_serving import serving
+    from tests.api.serving import serving
 
     async with serving() as start:
         yield start

@@ -5,7 +5,7 @@
     {"key": "config/old", "version": "...", "deleted": true, "record": "..."}                    death certificates too
     {"entries": 2, "sha256": "..."}                                                              of all lines before
 
-`record` is the entry as every node stores it (protocol/entry.py), in base64: nothing is lost, also what this version does not know.
+`record` is the entry as every node stores it (protocol/model/entry.py), in base64: nothing is lost, also what this version does not know.
 The rest of a line is for people, and is checked against it. A file without its last line is one that was cut off.
 """
 
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from kvgossip.errors import BadKeyError, LocalError, RemoteError
-from kvgossip.protocol.entry import check_key, check_record, is_dead, value_offset, version_of
+from kvgossip.protocol.model.entry import check_key, check_record, is_dead, value_offset, version_of
 
 FORMAT = 1
 LINE_BYTES_MAX = 128 * 2**20

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import aiohttp
 from yarl import URL
 
-from kvgossip.api.duration import duration_s
+from kvgossip.api.http.duration import duration_s
 from kvgossip.errors import ConfigError, KVGossipError
 
 TIMEOUT_S = 30.0

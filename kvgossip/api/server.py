@@ -1,7 +1,7 @@
 """The server: a listening socket, a route table, and one place where failures become answers.
 
-Two lanes serve its connections: lane.py the requests for single keys, general.py all others. The table is our own: a dozen fixed paths and
-one prefix need no router, and the path must not be normalised before it is a key.
+Two lanes serve its connections: fast.py the requests for single keys, aiohttp_lane.py all others. The table is our own: a dozen fixed paths
+and one prefix need no router, and the path must not be normalised before it is a key.
 """
 
 from __future__ import annotations
@@ -16,37 +16,38 @@ from typing import TYPE_CHECKING
 
 from aiohttp import http_exceptions, web
 
-from kvgossip.api.answer import Answer, Answers
-from kvgossip.api.backup import BODIES as BACKUP_BODIES
-from kvgossip.api.backup import PATHS as BACKUP_PATHS
-from kvgossip.api.backup import BackupRoutes
-from kvgossip.api.batch import PATHS as BATCH_PATHS
-from kvgossip.api.batch import BatchBody, BatchRoutes
-from kvgossip.api.cluster import BODIES, ClusterRoutes
-from kvgossip.api.cluster import PATHS as CLUSTER_PATHS
-from kvgossip.api.connections import Connections
-from kvgossip.api.consul import PATHS as CONSUL_PATHS
-from kvgossip.api.consul import ConsulRoutes
-from kvgossip.api.door import Door
-from kvgossip.api.errors import RequestError, wrong_method
-from kvgossip.api.general import General
-from kvgossip.api.kv import PATHS as KEY_PATHS
-from kvgossip.api.kv import KeyRoutes, Keys
-from kvgossip.api.lane import Lane
-from kvgossip.api.openapi import Paths, document, operation
-from kvgossip.api.requests import LoopDelay
-from kvgossip.api.stream import Hub
-from kvgossip.api.target import parameters, split_target
-from kvgossip.api.waiting import PATHS as WAITING_PATHS
-from kvgossip.api.waiting import Waiting
-from kvgossip.api.watch import PATHS as WATCH_PATHS
-from kvgossip.api.watch import WatchRoutes
+from kvgossip.api.http.errors import RequestError, wrong_method
+from kvgossip.api.http.openapi import Paths, document, operation
+from kvgossip.api.http.request_metrics import LoopDelay
+from kvgossip.api.http.request_target import parameters, split_target
+from kvgossip.api.http.response import Answer, Answers
+from kvgossip.api.keys import Keys
+from kvgossip.api.lanes.aiohttp_lane import General
+from kvgossip.api.lanes.connections import Connections
+from kvgossip.api.lanes.fast import Lane
+from kvgossip.api.lanes.overload import Door
+from kvgossip.api.routes.backup import BODIES as BACKUP_BODIES
+from kvgossip.api.routes.backup import PATHS as BACKUP_PATHS
+from kvgossip.api.routes.backup import BackupRoutes
+from kvgossip.api.routes.batch import PATHS as BATCH_PATHS
+from kvgossip.api.routes.batch import BatchBody, BatchRoutes
+from kvgossip.api.routes.cluster import BODIES, ClusterRoutes
+from kvgossip.api.routes.cluster import PATHS as CLUSTER_PATHS
+from kvgossip.api.routes.consul import PATHS as CONSUL_PATHS
+from kvgossip.api.routes.consul import ConsulRoutes
+from kvgossip.api.routes.kv import PATHS as KEY_PATHS
+from kvgossip.api.routes.kv import KeyRoutes
+from kvgossip.api.routes.sse import Hub
+from kvgossip.api.routes.watch import PATHS as WATCH_PATHS
+from kvgossip.api.routes.watch import WatchRoutes
+from kvgossip.api.routes.write_concern import PATHS as WAITING_PATHS
+from kvgossip.api.routes.write_concern import Waiting
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError
-from kvgossip.runtime.listener import Listener
+from kvgossip.runtime.network.listener import Listener
 
 if TYPE_CHECKING:
-    from kvgossip.api.metrics import Metrics
+    from kvgossip.api.routes.metrics import Metrics
     from kvgossip.runtime.node import Node
 
 BACKLOG = 4096
@@ -174,7 +175,7 @@ class ApiServer:
         if self._metrics is None:
             assert self._connections is not None
             # who is never scraped does not load it
-            from kvgossip.api.metrics import Metrics
+            from kvgossip.api.routes.metrics import Metrics
 
             self._metrics = Metrics(self._node, self._connections, self._delay, self._watching)
         text, content_type = self._metrics.render(request)

@@ -9,24 +9,10 @@ from typing import Annotated
 import typer
 
 from kvgossip import __version__
-from kvgossip.cli import (
-    agent,
-    backup,
-    bulk,
-    cluster,
-    convergence,
-    demo,
-    doctor,
-    guards,
-    history,
-    keyring,
-    keys,
-    quarantine,
-    sim,
-    watch,
-)
-from kvgossip.cli.failure import EXIT_CODES, UNUSABLE, complain, exit_code_of, usage_message
+from kvgossip.cli import agent, backup, blocklist, cluster, converge, demo, doctor, history, keyring, keys, load_dump, quarantine, watch
+from kvgossip.cli.errors import EXIT_CODES, UNUSABLE, complain, exit_code_of, usage_message
 from kvgossip.cli.output import Format, Output, say
+from kvgossip.cli.sim import cluster as sim
 from kvgossip.errors import KVGossipError
 
 app = typer.Typer(
@@ -65,10 +51,10 @@ demo.register(app)
 keys.register(app)
 watch.register(app)
 history.register(app)
-bulk.register(app)
-convergence.register(app)
+load_dump.register(app)
+converge.register(app)
 cluster.register(app)
-guards.register(app)
+blocklist.register(app)
 backup.register(app)
 quarantine.register(app)
 keyring.register(app)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from kvgossip.cli.failure import EXIT_CODES
+from kvgossip.cli.errors import EXIT_CODES
 from kvgossip.cli.output import Format, Output
 
 _MORE = (
@@ -108,10 +108,10 @@ def agent(
     - `kvgossip agent --datacenter paris --gateway`: a first datacenter, and the node that connects it with others
     - `kvgossip agent --datacenter tokyo --gateway --join-wan gateway.paris.example:7483`: a second one
     """
-    from kvgossip.cli.files import raise_file_limit
-    from kvgossip.cli.logs import log_to_stderr
-    from kvgossip.cli.memory import return_large_blocks
-    from kvgossip.cli.serving import open_standard_streams, serve
+    from kvgossip.cli.process.agent_process import open_standard_streams, serve
+    from kvgossip.cli.process.logs import log_to_stderr
+    from kvgossip.cli.process.memory import return_large_blocks
+    from kvgossip.cli.process.open_files import raise_file_limit
     from kvgossip.cli.settings import load_config, unknown_variables
     from kvgossip.runtime.loop import run
 

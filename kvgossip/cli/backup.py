@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from kvgossip.cli.connection import DEFAULT_URL, Url, ask
-from kvgossip.cli.failure import EXIT_CODES, UNUSABLE, CommandError, complain
+from kvgossip.cli.errors import EXIT_CODES, UNUSABLE, CommandError, complain
 from kvgossip.cli.output import Format, Output, say
 
 if TYPE_CHECKING:

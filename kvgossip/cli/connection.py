@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from kvgossip.cli.failure import REFUSED, CommandError
+from kvgossip.cli.errors import REFUSED, CommandError
 
 if TYPE_CHECKING:
     from kvgossip.api.client import Client

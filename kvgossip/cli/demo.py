@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kvgossip.cli.failure import EXIT_CODES
+from kvgossip.cli.errors import EXIT_CODES
 
 
 def demo(
@@ -20,8 +20,8 @@ def demo(
 
     - `kvgossip demo --nodes 5`
     """
-    from kvgossip.cli.children import PORTS_FROM, Demo
-    from kvgossip.cli.logs import check_level
+    from kvgossip.cli.process.demo_processes import PORTS_FROM, Demo
+    from kvgossip.cli.process.logs import check_level
     from kvgossip.runtime.loop import run
 
     check_level(log_level)

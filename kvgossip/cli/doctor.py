@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kvgossip.cli.connection import DEFAULT_URL, Result, Url, ask
-from kvgossip.cli.failure import REFUSED, printable
+from kvgossip.cli.errors import REFUSED, printable
 from kvgossip.cli.output import Format, Output, print_json, print_table
 
 if TYPE_CHECKING:

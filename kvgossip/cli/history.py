@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kvgossip.cli.connection import DEFAULT_URL, Url, ask
-from kvgossip.cli.failure import EXIT_CODES
+from kvgossip.cli.errors import EXIT_CODES
 from kvgossip.cli.keys import Key
 from kvgossip.cli.output import Format, Output, print_json, print_table, say
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from kvgossip.cli.connection import DEFAULT_URL, Url, ask
-from kvgossip.cli.failure import EXIT_CODES, REFUSED, CommandError
+from kvgossip.cli.errors import EXIT_CODES, REFUSED, CommandError
 from kvgossip.cli.output import Format, Output, print_json, print_table, say
 
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The 8 digits by which `kvgossip keyring list` shows the key.")]
@@ -38,8 +38,8 @@ def keygen(
     import secrets
 
     from kvgossip.config import KEY_BYTES
-    from kvgossip.protocol.keyring import key_id
-    from kvgossip.runtime.keyfile import write_keys
+    from kvgossip.protocol.wire.keyring import key_id
+    from kvgossip.runtime.disk.key_files import write_keys
 
     key = secrets.token_bytes(KEY_BYTES)
     if file is None:
@@ -63,7 +63,7 @@ def install(
 
     The key crosses HTTP in clear: ask a node on this machine. Between the nodes it is sealed with their primary key.
     """
-    from kvgossip.runtime.keyfile import read_keys
+    from kvgossip.runtime.disk.key_files import read_keys
 
     _order(url, output, "install", read_keys(str(file)).keys[0].hex())
 

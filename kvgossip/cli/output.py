@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kvgossip.cli.failure import printable
+from kvgossip.cli.errors import printable
 
 
 class Format(StrEnum):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kvgossip.cli.connection import DEFAULT_URL, Url, ask
-from kvgossip.cli.failure import EXIT_CODES, complain, printable
+from kvgossip.cli.errors import EXIT_CODES, complain, printable
 from kvgossip.cli.output import Format, Output
 
 if TYPE_CHECKING:

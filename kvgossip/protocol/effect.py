@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kvgossip.config import Address
-from kvgossip.protocol.change import Changed, Persist
-from kvgossip.protocol.entry import make_record, version_of
-from kvgossip.protocol.member import Member, MemberState
-from kvgossip.protocol.message import Condition, Holding, Precision, Sight
-from kvgossip.protocol.peer import Peer, PoolKind
+from kvgossip.protocol.model.change import Changed, Persist
+from kvgossip.protocol.model.entry import make_record, version_of
+from kvgossip.protocol.model.member import Member, MemberState
+from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.wire.message import Condition, Holding, Precision, Sight
 
 
 class Send(NamedTuple):
@@ -114,7 +114,7 @@ class Lacking(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Progress of a wait: this member, or this node, has shown that it holds the version, or a newer one of the key (waits.py)."""
+    """Progress of a wait: this member, or this node, has shown that it holds the version, or a newer one of the key (tracker.py)."""
 
     ticket: int
     peer: Peer

@@ -1,7 +1,7 @@
 """Pool: one gossip pool - membership, spreading and repair under one profile - and its door: frames in, frames out.
 
-Who is outside, and what they are told, is the matter of door.py. Whom the operator has blocked is dropped too, and gets nothing from us
-(blocking.py).
+Who is outside, and what they are told, is the matter of gate.py. Whom the operator has blocked is dropped too, and gets nothing from us
+(blocklist.py).
 
 A gateway has two pools over one copy of the data. `reached_otherwise` says of the WAN pool's members which of them it also reaches in
 its LAN pool: they are probed and told of members here too, but rumors and exchanges take the short way.
@@ -18,16 +18,27 @@ from typing import Any
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.batching import chunks
-from kvgossip.protocol.door import Door
+from kvgossip.protocol.acks.inquiry import Enquiries
+from kvgossip.protocol.acks.write_concern import Candidate
+from kvgossip.protocol.anti_entropy.scheduler import Repair
+from kvgossip.protocol.anti_entropy.survey import measure
+from kvgossip.protocol.doctor.examination import Examiner
 from kvgossip.protocol.effect import Effect, JoinRefused, Log, MemberChanged, Resolve, Send
-from kvgossip.protocol.enquiry import Enquiries
-from kvgossip.protocol.examination import Examiner
-from kvgossip.protocol.introduction import Introductions
-from kvgossip.protocol.joining import Joining
-from kvgossip.protocol.member import Member, MemberState, Standing
-from kvgossip.protocol.membership import Membership
-from kvgossip.protocol.message import (
+from kvgossip.protocol.ingress.gate import Door
+from kvgossip.protocol.membership.join_handshake import Introductions
+from kvgossip.protocol.membership.join_targets import Joining
+from kvgossip.protocol.membership.known_peers import Rejoining
+from kvgossip.protocol.membership.partition_watch import PartitionWatch
+from kvgossip.protocol.membership.round_trip import BLOCKED_AFTER
+from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.merging import Data
+from kvgossip.protocol.model.member import Member, MemberState, Standing
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.rumors.mongering import Spreading
+from kvgossip.protocol.wire.batching import chunks
+from kvgossip.protocol.wire.frame import BAD_MEMBER, FORMAT, encode, is_refusal
+from kvgossip.protocol.wire.message import (
     Ack,
     Bodies,
     Bundle,
@@ -68,17 +79,6 @@ from kvgossip.protocol.message import (
     Symbols,
     Want,
 )
-from kvgossip.protocol.need import Candidate
-from kvgossip.protocol.now import Now
-from kvgossip.protocol.outcome import Data
-from kvgossip.protocol.partition import PartitionWatch
-from kvgossip.protocol.peer import Peer, PoolKind
-from kvgossip.protocol.rejoining import Rejoining
-from kvgossip.protocol.repair import Repair
-from kvgossip.protocol.roundtrip import BLOCKED_AFTER
-from kvgossip.protocol.spreading import Spreading
-from kvgossip.protocol.survey import measure
-from kvgossip.protocol.wire import BAD_MEMBER, FORMAT, encode, is_refusal
 
 FAREWELLS_MAX = 64
 MEMBERS_A_FRAME = 100

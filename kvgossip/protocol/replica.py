@@ -4,14 +4,14 @@ Laws
 - A local write and a heard rumor are the same event: both end in `_is_news`, which merges and emits Changed, and heat the rumor.
 - Every input returns the effects it asks for, in order; questions change nothing; no input raises on what a peer sent.
 - A write on a replica that has seen version v has a greater version than v.
-- What was deleted, and collected since, does not come back (deletes.py).
+- What was deleted, and collected since, does not come back (tombstones.py).
 - Deadlines are state: `tick` does what is due, however late it is called, and never twice.
 
 Pools (protocol.md section 9): every node is in the LAN pool of its datacenter, a gateway in the WAN pool as well. Data crosses
 datacenters through gateways only, and by these laws:
 - What is news is a rumor in every pool. In the pool that did not bring it, it is told at once: nobody there has heard it yet.
-- What an exchange brings is no rumor in that pool, where others see the difference themselves (see repair.py). In the other pool it is one
-  while fewer than REKINDLED_MAX rumors are hot there: a few entries are what rumors have lost, or one write of an empty moment, and as
+- What an exchange brings is no rumor in that pool, where others see the difference themselves (see scheduler.py). In the other pool it is
+  one while fewer than REKINDLED_MAX rumors are hot there: a few entries are what rumors have lost, or one write of an empty moment, and as
   rumors they cross the pool in milliseconds instead of one exchange after the other. Many are a cut that has healed: they travel by
   exchanges, whose cost follows the difference, instead of being told to everybody one by one. A node that catches up kindles nothing.
 - No storm: an entry becomes a rumor only by a merge that was news, which happens once a version and node, whatever pools it came from.
@@ -39,14 +39,17 @@ from kvgossip.errors import (
     RemoteError,
     StillAliveError,
 )
-from kvgossip.protocol.blocking import Blocks
-from kvgossip.protocol.bundle import Bundles
-from kvgossip.protocol.change import Changed, Persist
-from kvgossip.protocol.clocks import PeerClocks
-from kvgossip.protocol.deletes import Deletes
-from kvgossip.protocol.digest import DigestTree
+from kvgossip.protocol.acks.tracker import Waits
+from kvgossip.protocol.acks.write_concern import Candidate, Group, Need, groups_of
+from kvgossip.protocol.anti_entropy.survey import Surveys, question
+from kvgossip.protocol.clock_guard import PeerClocks
 from kvgossip.protocol.effect import Departed, Dropped, Effect, Log, Resolve, Settled
-from kvgossip.protocol.entry import (
+from kvgossip.protocol.ingress.blocklist import Blocks
+from kvgossip.protocol.key_rotation import Rotation
+from kvgossip.protocol.membership.identity import Identity
+from kvgossip.protocol.merging import Heat, Outcome
+from kvgossip.protocol.model.change import Changed, Persist
+from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
     Entry,
     Version,
@@ -61,23 +64,20 @@ from kvgossip.protocol.entry import (
     timestamp_in,
     with_version,
 )
-from kvgossip.protocol.facts import Facts, Self, clock_fact, self_fact
-from kvgossip.protocol.hlc import HybridLogicalClock, milliseconds_of
-from kvgossip.protocol.identity import Identity
-from kvgossip.protocol.keyring import Keyring, keyring_of
-from kvgossip.protocol.member import Member, MemberState, Standing
-from kvgossip.protocol.message import Enquire, KeyringAction, KeyringOrder, KeyringReport
-from kvgossip.protocol.need import Candidate, Group, Need, groups_of
-from kvgossip.protocol.now import Now
-from kvgossip.protocol.outcome import Heat, Outcome
-from kvgossip.protocol.peer import Peer, PoolKind
+from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
+from kvgossip.protocol.model.member import Member, MemberState, Standing
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.model.write import Writing, check_batch, check_write
 from kvgossip.protocol.pool import Pool
-from kvgossip.protocol.rotation import Rotation
+from kvgossip.protocol.rumors.batches import Bundles
+from kvgossip.protocol.saved_state import Facts, Self, clock_fact, self_fact
 from kvgossip.protocol.share import Share
-from kvgossip.protocol.store import Store
-from kvgossip.protocol.survey import Surveys, question
-from kvgossip.protocol.waits import Waits
-from kvgossip.protocol.write import Writing, check_batch, check_write
+from kvgossip.protocol.store.digest import DigestTree
+from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.tombstones import Deletes
+from kvgossip.protocol.wire.keyring import Keyring, keyring_of
+from kvgossip.protocol.wire.message import Enquire, KeyringAction, KeyringOrder, KeyringReport
 
 FAREWELL_ROUNDS = 2
 REKINDLED_MAX = 64
@@ -87,13 +87,12 @@ CLOCK_COMPLAINT_S = 60.0
 class Replica:
     """One node's protocol machine.
 
-    `address`: where peers reach this node; an empty host is learned from the first member that answers a join. `wan_address`: the same
-    of the WAN pool, for a gateway. `rng`: the only source of chance; one seed gives one trace. `now`: the time of the start.
-    `config.name` must not be empty. `pool` is the LAN pool, `wan` the WAN pool of a gateway. `saved`: the facts that an earlier life has
-    left on the disk (see facts.py), None where there is none. `rebuilding`: the data of this node was lost, so that it knows nothing until
-    a settled member has told it all.
-    `keyring`: None takes the keys that the configuration itself holds; without any, nothing is sealed.
-    `identity`: this node's own (see identity.py), None where it has none.
+    `address`: where peers reach this node; an empty host is learned from the first member that answers a join. `wan_address`: the same of
+    the WAN pool, for a gateway. `rng`: the only source of chance; one seed gives one trace. `now`: the time of the start. `config.name`
+    must not be empty. `pool` is the LAN pool, `wan` the WAN pool of a gateway. `saved`: the facts that an earlier life has left on the disk
+    (see saved_state.py), None where there is none. `rebuilding`: the data of this node was lost, so that it knows nothing until a settled
+    member has told it all. `keyring`: None takes the keys that the configuration itself holds; without any, nothing is sealed. `identity`:
+    this node's own (see identity.py), None where it has none.
     """
 
     def __init__(
@@ -178,7 +177,7 @@ class Replica:
         return known is not None and known.site == gateway.site and self.pool.is_member(gateway.name)
 
     def _counting(self) -> list[Member]:
-        """The members, of all pools, without which no certificate may go (see deletes.py)."""
+        """The members, of all pools, without which no certificate may go (see tombstones.py)."""
         every = (member for pool in self.pools for member in pool.membership.members.values())
         return [m for m in every if m.name != self.name and m.state is not MemberState.LEFT and not self.blocks.covers(m)]
 
@@ -208,7 +207,7 @@ class Replica:
         return self._write(key, None, now) if self._is_live(key) else []
 
     def batch(self, writes: Sequence[Writing], now: Now) -> list[Effect]:
-        """Write them all, as one (see bundle.py). Their Changed are the first effects, in order; a delete of nothing has none.
+        """Write them all, as one (see batches.py). Their Changed are the first effects, in order; a delete of nothing has none.
 
         Raises as `put`, and BadBatchError; then nothing has changed.
         """
@@ -509,7 +508,7 @@ class Replica:
         return self._drain()
 
     def block(self, target: str, now: Now) -> list[Effect]:
-        """Ignore a member, an address or a network from now on (see blocking.py). Raises ConfigError for what is none, or this node."""
+        """Ignore a member, an address or a network from now on (see blocklist.py). Raises ConfigError for what is none, or this node."""
         if target == self.name:
             raise ConfigError(f"{target!r} is this node itself", "name another member, or stop this one with `kvgossip leave`")
         self.blocks.add(target)
@@ -553,7 +552,7 @@ class Replica:
         return self._drain()
 
     def rotate(self, ticket: int, action: KeyringAction, key: bytes, now: Now) -> list[Effect]:
-        """An operator's order for the keyrings of the whole cluster (see rotation.py); KeyringTold follows. Raises KeyringError."""
+        """An operator's order for the keyrings of the whole cluster (see key_rotation.py); KeyringTold follows. Raises KeyringError."""
         self.rotation.ask(ticket, action, key, now)
         return self._drain()
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Protocol
 
 from kvgossip.config import Address
-from kvgossip.protocol.blocking import Blocks
-from kvgossip.protocol.bundle import Bundles
-from kvgossip.protocol.deletes import Deletes
-from kvgossip.protocol.identity import Identity
-from kvgossip.protocol.keyring import Keyring
-from kvgossip.protocol.member import Standing
-from kvgossip.protocol.message import KeyringOrder, KeyringReport, Measured, Pair
-from kvgossip.protocol.now import Now
-from kvgossip.protocol.outcome import Heat, Outcome
-from kvgossip.protocol.peer import Peer, PoolKind
-from kvgossip.protocol.store import Store
-from kvgossip.protocol.survey import Surveys
-from kvgossip.protocol.waits import Waits
+from kvgossip.protocol.acks.tracker import Waits
+from kvgossip.protocol.anti_entropy.survey import Surveys
+from kvgossip.protocol.ingress.blocklist import Blocks
+from kvgossip.protocol.membership.identity import Identity
+from kvgossip.protocol.merging import Heat, Outcome
+from kvgossip.protocol.model.member import Standing
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.rumors.batches import Bundles
+from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.tombstones import Deletes
+from kvgossip.protocol.wire.keyring import Keyring
+from kvgossip.protocol.wire.message import KeyringOrder, KeyringReport, Measured, Pair
 
 
 class Owner(Protocol):
@@ -50,7 +50,7 @@ class Owner(Protocol):
 
 
 class Share:
-    """Data (see outcome.py) of one pool."""
+    """Data (see merging.py) of one pool."""
 
     __slots__ = ("_owner", "_pool", "blocks", "bundles", "deletes", "identity", "keyring", "store", "waits")
 

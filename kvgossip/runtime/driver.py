@@ -15,7 +15,6 @@ import asyncio
 import itertools
 import logging
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvgossip.config import GOSSIP_PORT, WAN_PORT, Address, Config, parse_address
 from kvgossip.errors import ConfigError, KVGossipError, LocalError, OverloadedError
-from kvgossip.protocol.change import Changed, Persist
+from kvgossip.protocol.acks.write_concern import Need
 from kvgossip.protocol.effect import (
     Departed,
     Dropped,
@@ -45,29 +44,30 @@ from kvgossip.protocol.effect import (
     Surveyed,
     Waited,
 )
-from kvgossip.protocol.entry import Entry
-from kvgossip.protocol.hlc import COUNTER_BITS, timestamp_of
-from kvgossip.protocol.identity import Identity
-from kvgossip.protocol.keyring import Keyring, key_id
-from kvgossip.protocol.message import KeyringAction
-from kvgossip.protocol.need import Need
-from kvgossip.protocol.now import Now
-from kvgossip.protocol.peer import Peer, PoolKind
+from kvgossip.protocol.membership.identity import Identity
+from kvgossip.protocol.model.change import Changed, Persist
+from kvgossip.protocol.model.entry import Entry
+from kvgossip.protocol.model.hlc import COUNTER_BITS, timestamp_of
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.replica import Replica
-from kvgossip.runtime.arrivals import Arrivals
-from kvgossip.runtime.convergence import Survey
-from kvgossip.runtime.feed import Feed
-from kvgossip.runtime.history import History
-from kvgossip.runtime.holders import HeldWrite, HolderWait, Told
-from kvgossip.runtime.keyfile import write_keys
-from kvgossip.runtime.quarantine import Quarantine
-from kvgossip.runtime.snapshot import Snapshot
-from kvgossip.runtime.tidying import Tidying
-from kvgossip.runtime.transport import Transport
-from kvgossip.runtime.wish import JoinWish
+from kvgossip.protocol.wire.keyring import Keyring, key_id
+from kvgossip.protocol.wire.message import KeyringAction
+from kvgossip.runtime.changes.feed import Feed
+from kvgossip.runtime.changes.history import History
+from kvgossip.runtime.changes.snapshot import Snapshot
+from kvgossip.runtime.clocks import read_clocks
+from kvgossip.runtime.disk.compaction import Tidying
+from kvgossip.runtime.disk.key_files import write_keys
+from kvgossip.runtime.disk.quarantine import Quarantine
+from kvgossip.runtime.network.transport import Transport
+from kvgossip.runtime.pending.join_attempt import JoinWish
+from kvgossip.runtime.pending.survey import Survey
+from kvgossip.runtime.pending.version_waits import Arrivals
+from kvgossip.runtime.pending.write_acks import HeldWrite, HolderWait, Told
 
 if TYPE_CHECKING:
-    from kvgossip.runtime.commits import Commits
+    from kvgossip.runtime.disk.group_commit import Commits
 
 # uvloop counts in milliseconds: a timer that fires that much early would have to be set again
 TIMER_STEP_S = 0.001
@@ -79,10 +79,6 @@ LOAD_LOOK_S = 0.1
 DEFAULT_PORTS = {PoolKind.LAN: GOSSIP_PORT, PoolKind.WAN: WAN_PORT}
 
 log = logging.getLogger("kvgossip")
-
-
-def read_clocks() -> Now:
-    return Now(time.monotonic(), time.time_ns() // 1_000_000)
 
 
 class Driver:
@@ -198,7 +194,7 @@ class Driver:
 
     def check_load(self, now: Now) -> None:
         """Raises StorageError while the disk takes nothing, OverloadedError while so much waits, for it or for peers, that a write may not
-        be made. One slow peer is given up long before (see links.py): many of them, or the network, are what this is about."""
+        be made. One slow peer is given up long before (see link_table.py): many of them, or the network, are what this is about."""
         if self.commits is not None:
             self.commits.check()
         if now.monotonic_s - self._load_seen_s >= LOAD_LOOK_S:

@@ -2,7 +2,7 @@
 
 It hands every wish to a Replica through the Driver and every question to the Replica itself. A node lives on the thread of the event
 loop that started it: no method may be called from another thread. A memory-only write neither waits nor starts a task; with a data
-directory it returns when it is on the disk (see commits.py).
+directory it returns when it is on the disk (see group_commit.py).
 """
 
 from __future__ import annotations
@@ -21,43 +21,44 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvgossip.config import Address, Config, parse_address, wan_config
 from kvgossip.errors import ConfigError, KeyringError, LocalError, NotFoundError, NotSettledError, OverloadedError, StaleError, StorageError
-from kvgossip.protocol.change import Changed
+from kvgossip.protocol.acks.write_concern import Need, parse_need
 from kvgossip.protocol.effect import Effect, Surveyed
-from kvgossip.protocol.entry import Entry, Version, check_key, entry_of, is_dead, version_of
-from kvgossip.protocol.identity import Identity
-from kvgossip.protocol.keyring import Keyring
-from kvgossip.protocol.member import Member, MemberState
-from kvgossip.protocol.message import Holding
-from kvgossip.protocol.need import Need, parse_need
-from kvgossip.protocol.now import Now
-from kvgossip.protocol.outcome import Outcome
-from kvgossip.protocol.partition import PartitionWatch
-from kvgossip.protocol.peer import Peer, PoolKind
+from kvgossip.protocol.key_rotation import parse_order
+from kvgossip.protocol.membership.identity import Identity
+from kvgossip.protocol.membership.partition_watch import PartitionWatch
+from kvgossip.protocol.merging import Outcome
+from kvgossip.protocol.model.change import Changed
+from kvgossip.protocol.model.entry import Entry, Version, check_key, entry_of, is_dead, version_of
+from kvgossip.protocol.model.member import Member, MemberState
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.rotation import parse_order
-from kvgossip.protocol.store import Store
-from kvgossip.protocol.wire import frame_bytes_max
-from kvgossip.protocol.write import Writing
-from kvgossip.runtime.checkup import checkup, estimate_between, measured_by, pool_of, round_trip_to
-from kvgossip.runtime.convergence import Comparison
-from kvgossip.runtime.driver import DEFAULT_PORTS, Driver, read_clocks
-from kvgossip.runtime.feed import Feed
-from kvgossip.runtime.follow import Follower
+from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.wire.frame import frame_bytes_max
+from kvgossip.protocol.wire.keyring import Keyring
+from kvgossip.protocol.wire.message import Holding
+from kvgossip.runtime.changes.feed import Feed
+from kvgossip.runtime.changes.follower import Follower
+from kvgossip.runtime.changes.history import Edition
+from kvgossip.runtime.changes.snapshot import Snapshot
+from kvgossip.runtime.changes.watchers import Topic, Watcher
+from kvgossip.runtime.clocks import read_clocks
+from kvgossip.runtime.disk.key_files import read_identity, read_keys
+from kvgossip.runtime.disk.quarantine import Quarantine
+from kvgossip.runtime.driver import DEFAULT_PORTS, Driver
 from kvgossip.runtime.histogram import Histogram
-from kvgossip.runtime.history import Edition
-from kvgossip.runtime.holders import HeldWrite, Told
-from kvgossip.runtime.keyfile import read_identity, read_keys
-from kvgossip.runtime.links import LinkLimits
-from kvgossip.runtime.quarantine import Quarantine
-from kvgossip.runtime.snapshot import Snapshot
-from kvgossip.runtime.sockets import ANY_HOSTS
-from kvgossip.runtime.transport import Transport
-from kvgossip.runtime.watch import Topic, Watcher
-from kvgossip.runtime.wish import JoinWish
+from kvgossip.runtime.network.link_table import LinkLimits
+from kvgossip.runtime.network.sockets import ANY_HOSTS
+from kvgossip.runtime.network.transport import Transport
+from kvgossip.runtime.pending.doctor_report import checkup, estimate_between, measured_by, pool_of, round_trip_to
+from kvgossip.runtime.pending.join_attempt import JoinWish
+from kvgossip.runtime.pending.survey import Comparison
+from kvgossip.runtime.pending.write_acks import HeldWrite, Told
 
 if TYPE_CHECKING:
-    from kvgossip.runtime.disk import Disk
+    from kvgossip.runtime.disk.data_dir import Disk
 
 JOIN_TIMEOUT_S = 10.0
 CONVERGE_TIMEOUT_S = 2.0
@@ -68,7 +69,7 @@ NAME_CHARACTERS_MAX = 128
 
 
 class Written(NamedTuple):
-    """A write that was done: its record (see protocol/entry.py), and when it is on the disk. None: there is nothing to wait for."""
+    """A write that was done: its record (see protocol/model/entry.py), and when it is on the disk. None: there is nothing to wait for."""
 
     record: bytes
     durable: asyncio.Future[None] | None
@@ -136,7 +137,7 @@ class Node:
                 raise ConfigError("--rebuild is for a data directory, and this node has none", "add --data-dir DIR")
             return False
         # RocksDB is loaded by those who use it
-        from kvgossip.runtime.disk import Disk
+        from kvgossip.runtime.disk.data_dir import Disk
 
         self._disk = await Disk.take(self.config, rebuild=rebuilding)
         self._rebuild = False
@@ -352,9 +353,9 @@ class Node:
     ) -> HeldWrite:
         """Write, and return when enough members hold it, or after `timeout_s`: the write stands in either case.
 
-        `wait` says how many and which: "2" (this node counts), "majority", "all", "zone:1" or "other-zone:1" (see protocol/need.py).
-        `told` is called with each holder as it shows. Raises as `put`, CannotMeetError where there are not so many members, and
-        OverloadedError where too many wait: then nothing was written.
+        `wait` says how many and which: "2" (this node counts), "majority", "all", "zone:1" or "other-zone:1" (see
+        protocol/acks/write_concern.py). `told` is called with each holder as it shows. Raises as `put`, CannotMeetError where there are not
+        so many members, and OverloadedError where too many wait: then nothing was written.
         """
         await self._admission()
         need = self.check_wait(wait, timeout_s)
@@ -443,7 +444,7 @@ class Node:
         return self._honest.get(key)
 
     def record(self, key: str) -> bytes | None:
-        """The record (see protocol/entry.py) of an entry or a death certificate. Honest as `get`."""
+        """The record (see protocol/model/entry.py) of an entry or a death certificate. Honest as `get`."""
         return self._honest.record(key)
 
     def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
@@ -455,7 +456,7 @@ class Node:
         return self._honest.store.scan(prefix, after, limit)
 
     def watch(self, prefix: str = "", *, since: str | None = None) -> Watcher:
-        """Every change under this prefix that this node merges from now on, in the order of the merges (see watch.py).
+        """Every change under this prefix that this node merges from now on, in the order of the merges (see watchers.py).
 
         `since`: the cursor of an earlier watcher, from which this one goes on. Raises WatchLaggedError where that is not possible: list
         the keys again, then watch again. Also before the node has settled: what it catches up with comes as changes.
@@ -463,7 +464,7 @@ class Node:
         return self.feed.watch(Topic(prefix), since)
 
     def follow(self, topic: Topic, since: str | None = None) -> Follower:
-        """A way through the feed that begins with a snapshot where the cursor cannot be gone on from (see follow.py). Honest as `get`."""
+        """A way through the feed that begins with a snapshot where the cursor cannot be gone on from (see follower.py). Honest as `get`."""
         return Follower(self.feed, self._honest.store.scan, topic, since)
 
     @property
@@ -521,7 +522,7 @@ class Node:
                 await driver.departed.wait()
 
     async def converge(self, timeout_s: float = CONVERGE_TIMEOUT_S) -> builtins.list[Comparison]:
-        """Ask all members how their data differs from this node's, sorted by pool and name: see runtime/convergence.py.
+        """Ask all members how their data differs from this node's, sorted by pool and name: see runtime/pending/survey.py.
 
         Who has not answered within `timeout_s` is told without an answer. On a gateway the other gateways of the WAN pool are asked too.
         """

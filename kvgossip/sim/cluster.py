@@ -16,29 +16,29 @@ from typing import Any
 
 from kvgossip.config import GOSSIP_PORT, Address, Config
 from kvgossip.errors import ClockAheadError
-from kvgossip.protocol.change import Changed
 from kvgossip.protocol.effect import Departed, Dropped, Effect, Held, JoinRefused, Log, MemberChanged, Quarantined, Resolve, Send, Waited
-from kvgossip.protocol.entry import is_dead
-from kvgossip.protocol.keyring import keyring_of
-from kvgossip.protocol.member import Member, MemberState
-from kvgossip.protocol.message import Message
-from kvgossip.protocol.now import Now
-from kvgossip.protocol.peer import PoolKind
+from kvgossip.protocol.model.change import Changed
+from kvgossip.protocol.model.entry import is_dead
+from kvgossip.protocol.model.member import Member, MemberState
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.wire import Framing, encode, frame_bytes_max, is_of_pool, is_refusal, is_sealed
-from kvgossip.protocol.write import Writing
-from kvgossip.sim.batches import Batches
-from kvgossip.sim.checkers import BrokenLawError, Ledger, Witness, require
+from kvgossip.protocol.wire.frame import Framing, encode, frame_bytes_max, is_of_pool, is_refusal, is_sealed
+from kvgossip.protocol.wire.keyring import keyring_of
+from kvgossip.protocol.wire.message import Message
+from kvgossip.sim.checks.batches import Batches
+from kvgossip.sim.checks.invariants import BrokenLawError, Ledger, Witness, require
+from kvgossip.sim.checks.oracle import Truth
+from kvgossip.sim.checks.promises import Promises
 from kvgossip.sim.delivery import Delivery
 from kvgossip.sim.disk import COMMIT_S_MAX, Disk
 from kvgossip.sim.faults import Blow, Crash, Cut, Die, Fault, Garbage, Leave, Mend, Pause, Restart, Resume, SetClock, Sever, Way, skew_ms
 from kvgossip.sim.host import EPOCH_MS, Call, Clock, Host, Life
 from kvgossip.sim.network import Network, Weather
-from kvgossip.sim.promises import Promises
 from kvgossip.sim.scenario import Scenario
 from kvgossip.sim.timeline import Timeline
 from kvgossip.sim.tracing import Event, Trace
-from kvgossip.sim.truth import Truth
 from kvgossip.sim.workload import Write
 
 SPINS_MAX = 200

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from kvgossip.config import Address
 from kvgossip.protocol.effect import Send
-from kvgossip.protocol.peer import PoolKind
+from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.sim.host import Host, Inputs, Life, Link
 from kvgossip.sim.network import Network
 from kvgossip.sim.timeline import Timeline

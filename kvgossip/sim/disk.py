@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kvgossip.protocol.change import Changed, Persist
 from kvgossip.protocol.effect import Dropped, Effect
+from kvgossip.protocol.model.change import Changed, Persist
 
 COMMIT_S_MAX = 0.5
 

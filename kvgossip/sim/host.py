@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from kvgossip.config import Address
 from kvgossip.protocol.effect import Effect
-from kvgossip.protocol.now import Now
-from kvgossip.protocol.peer import PoolKind
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
-from kvgossip.sim.checkers import Witness
+from kvgossip.sim.checks.invariants import Witness
 from kvgossip.sim.disk import Disk
 from kvgossip.sim.layout import WAN_OFFSET
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kvgossip.sim.checkers import Violation
+from kvgossip.sim.checks.invariants import Violation
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 
 from kvgossip.config import Config, wan_config
-from kvgossip.protocol.entry import may_expire, version_of
-from kvgossip.protocol.joining import PAUSE_FACTOR_MAX
-from kvgossip.sim.checkers import BrokenLawError, Violation, agreement_periods_max, contents_differ, disagreement, require
+from kvgossip.protocol.membership.join_targets import PAUSE_FACTOR_MAX
+from kvgossip.protocol.model.entry import may_expire, version_of
+from kvgossip.sim.checks.invariants import BrokenLawError, Violation, agreement_periods_max, contents_differ, disagreement, require
 from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.faults import schedule
 from kvgossip.sim.report import Report

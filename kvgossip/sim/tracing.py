@@ -13,7 +13,7 @@ from struct import Struct
 from xxhash import xxh3_128
 
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.wire import Framing, is_of_pool
+from kvgossip.protocol.wire.frame import Framing, is_of_pool
 
 _EVENT = Struct("<dHB")
 _SHOWN_CHARACTERS = 160

@@ -1,0 +1,162 @@
+"""Answers: a head and a body, rendered once and written in one piece. Both lanes (see fast.py) send the same ones.
+
+aiohttp's own Response builds a multi-dictionary, serialises it and awaits five coroutines for each answer, which costs more than
+a node needs to find a value. An `Answer` keeps to the part of its contract that the server uses: `prepare`, `write_eof` and
+`keep_alive`. The lines that all answers share are rendered at most once a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import HttpVersion10, web
+
+from kvgossip import __version__
+from kvgossip.api.http.errors import head_of, hint_of, status_of
+from kvgossip.errors import KVGossipError, LocalError
+from kvgossip.protocol.model.entry import check_content_type
+
+if TYPE_CHECKING:
+    from kvgossip.runtime.node import Node
+
+log = logging.getLogger("kvgossip.api")
+
+OCTETS = "application/octet-stream"
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+
+
+class Answer(web.StreamResponse):
+    """One answer. `head` is whole header lines, each ending in CR LF: nobody escapes them again. A body of None has no length (304)."""
+
+    def __init__(self, status: int, head: str, body: bytes | None) -> None:
+        # Without super().__init__: it would build the dictionaries that this class exists to avoid.
+        self._status = status
+        self._head = head
+        self._content = body
+        self._open: bool | None = None
+
+    @property
+    def keep_alive(self) -> bool | None:
+        return self._open
+
+    def force_close(self) -> None:
+        self._open = False
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Writes head and body. Raises ConnectionError when the client has gone."""
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        if self._open is None:
+            self._open = request.keep_alive
+        transport.write(self.render(self._open, head_only=request.method == "HEAD", http_1_0=request.version == HttpVersion10))
+        # A client that sends requests and reads no answers waits here instead of filling this node's memory.
+        await request.writer.drain()
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Everything was written by `prepare`."""
+
+    def render(self, keep_open: bool, *, head_only: bool, http_1_0: bool = False) -> bytes:
+        """The bytes of the answer, to a client whose connection stays open after it, or does not."""
+        head = _STATUS_LINES[self._status] + self._head
+        if not keep_open:
+            head += "Connection: close\r\n"
+        elif http_1_0:
+            head += "Connection: keep-alive\r\n"
+        if self._content is None:
+            return (head + "\r\n").encode("latin-1")
+        head += f"Content-Length: {len(self._content)}\r\n\r\n"
+        return head.encode("latin-1") + (b"" if head_only else self._content)
+
+
+class Download(Answer):
+    """An answer of unknown length: it ends with the connection. `parts` is closed in any case."""
+
+    def __init__(self, head: str, parts: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(200, head, None)
+        self._parts = parts
+        self.force_close()
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        async with aclosing(self._parts):
+            await super().prepare(request)
+            async for part in self._parts:
+                if request.method == "HEAD":
+                    return
+                if request.transport is None or request.transport.is_closing():
+                    raise ConnectionResetError("the client has gone")
+                request.transport.write(part)
+                await request.writer.drain()
+
+
+class Answers:
+    """Makes the answers of one node: each tells whether the node is settled and how old its knowledge is (protocol.md section 8)."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._shared = ""
+        self._shared_until = 0.0
+
+    def octets(self, status: int, body: bytes | None, head: str) -> Answer:
+        return Answer(status, self._shared_lines() + head, body)
+
+    def json(self, status: int, document: Any, head: str = "") -> Answer:
+        """One line of JSON, with its end: a terminal shows it as a line."""
+        return Answer(status, f"{self._shared_lines()}Content-Type: application/json\r\n{head}", msgspec.json.encode(document) + b"\n")
+
+    def head(self, head: str) -> str:
+        """The lines that all answers share, and these."""
+        return self._shared_lines() + head
+
+    def download(self, parts: AsyncGenerator[bytes, None], head: str) -> Answer:
+        return Download(self.head(head), parts)
+
+    def failure(self, error: Exception, method: str, target: str) -> Answer:
+        """What is told of an error: whose fault it is, or that it is a bug, which the log then explains."""
+        if isinstance(error, KVGossipError):
+            return self.problem(status_of(error), str(error), hint_of(error), head_of(error))
+        log.error("%s %s failed", method, target, exc_info=error)
+        return self.problem(500, "the node failed to answer", "this is a bug of kvgossip: its log has the details")
+
+    def problem(self, status: int, error: str, hint: str = "", head: str = "") -> Answer:
+        # Where the parser is the one in Python, a path may hold bytes that are no UTF-8, as surrogates.
+        return self.json(status, {"error": error.encode(errors="replace").decode(), "hint": hint}, head)
+
+    def _shared_lines(self) -> str:
+        now = time.monotonic()
+        if now >= self._shared_until:
+            self._shared = self._render_shared_lines()
+            # Never kept before the node has settled: that it has must be told at once.
+            self._shared_until = now + 1.0 if self._node.settled else 0.0
+        return self._shared
+
+    def _render_shared_lines(self) -> str:
+        settled = "true" if self._node.settled else "false"
+        return (
+            f"Date: {formatdate(usegmt=True)}\r\nServer: kvgossip/{__version__}\r\nCache-Control: no-cache\r\n"
+            f"X-Content-Type-Options: nosniff\r\nKV-Settled: {settled}\r\n{self._age_line()}"
+        )
+
+    def _age_line(self) -> str:
+        try:
+            age_s = self._node.last_exchange_age_s
+        except LocalError:
+            # A node that was stopped under its server: the answer that says so must not fail for want of an age.
+            age_s = None
+        return "" if age_s is None else f"KV-Synced-Age: {int(age_s)}\r\n"
+
+
+def sendable(content_type: str | None) -> str:
+    """What of a stored content type may go into a head: a peer may have sent anything."""
+    try:
+        check_content_type(content_type)
+    except LocalError:
+        return OCTETS
+    return content_type or OCTETS

@@ -1,0 +1,1 @@
+"""Connections of clients, and the two lanes that serve them."""

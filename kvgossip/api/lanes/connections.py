@@ -1,0 +1,152 @@
+"""Connections: all connections of clients, whichever lane they are on; how many there may be, and how long each may keep us waiting.
+
+Laws
+- There are at most `http_connections_max`. One more is told so with 503 and closed (overload.py): most of them before they are connections
+  of ours, up to REFUSALS_MAX of them at a time by their lane.
+- Every connection has a moment at which it is overdue, whatever it does: one that asks nothing, a head or a body that does not arrive, a
+  client that takes none of what it asked for. So nobody holds a connection by doing nothing, or almost nothing.
+- A request costs no timer: one sweep looks at them all, and its clock is all that they read. So a moment may be missed by SWEEP_S.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
+
+from kvgossip.api.http.body import BODY_BYTES_PER_S_MIN
+from kvgossip.api.http.request_metrics import Requests
+from kvgossip.config import Config
+
+SWEEP_S = 1.0
+LINGER_S = 2.0
+"""How long a client that was refused may take to read why."""
+REFUSALS_MAX = 64
+
+
+class Welcome(Enum):
+    SERVED = "connections_served"
+    REFUSED = "connections_refused"
+    CUT_OFF = "connections_cut_off"
+
+
+class Connection(Protocol):
+    """What a lane shows of a connection."""
+
+    due_s: float
+    """When it is overdue, by the clock of Connections."""
+
+    def overdue(self) -> bool:
+        """Close it, or tell its client why it is closed; False where it is to be looked at again, because it moves."""
+
+    def finish(self) -> None:
+        """The server stops: close it, at once or after what is under way."""
+
+    def abort(self) -> None:
+        """Close it now, whatever that loses."""
+
+
+class Outflow:
+    """Whether a client takes what is sent to it: at once, or at least at BODY_BYTES_PER_S_MIN."""
+
+    __slots__ = ("_stall_s", "_unread")
+
+    def __init__(self, stall_s: float) -> None:
+        self._stall_s = stall_s
+        self._unread = 0
+
+    def choked(self, transport: asyncio.WriteTransport, now_s: float) -> float:
+        """The client's buffers are full: when to look again."""
+        self._unread = transport.get_write_buffer_size()
+        return now_s + self._stall_s
+
+    def moves(self, transport: asyncio.WriteTransport) -> bool:
+        """Whether it has taken enough since then."""
+        return transport.get_write_buffer_size() <= self._unread - BODY_BYTES_PER_S_MIN * self._stall_s
+
+
+class Connections:
+    """`counts` tells of their fates, by name. Call `close` at the end."""
+
+    def __init__(self, config: Config) -> None:
+        self.counts: Counter[str] = Counter()
+        self.requests = Requests()
+        self.stopping = False
+        self._max = config.http_connections_max
+        self._idle_s, self._head_s = config.http_idle_timeout_s, config.http_head_timeout_s
+        self.stall_s = config.http_body_timeout_s
+        self._sweep_s = min(SWEEP_S, self._idle_s / 4, self._head_s / 4, self.stall_s / 4)
+        self._open: dict[Connection, None] = {}
+        self._to_flush: list[Callable[[], None]] = []
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._loop = asyncio.get_running_loop()
+        self._sweep()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def full(self) -> bool:
+        """Whether one more would be refused."""
+        return len(self._open) >= self._max
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether one more may be told so by a lane, while there is no room for it."""
+        return len(self._open) < self._max + REFUSALS_MAX
+
+    def opened(self, connection: Connection) -> Welcome:
+        """Whether it may ask something, is to be told that there are too many, or is to be cut off."""
+        count = len(self._open)
+        welcome = Welcome.SERVED if count < self._max else Welcome.REFUSED if count < self._max + REFUSALS_MAX else Welcome.CUT_OFF
+        self.counts[welcome.value] += 1
+        if welcome is not Welcome.CUT_OFF:
+            self._open[connection] = None
+            self._empty.clear()
+        return welcome
+
+    def moved(self, old: Connection, new: Connection) -> None:
+        """The connection goes on under another object."""
+        del self._open[old]
+        self._open[new] = None
+
+    def at_end_of_turn(self, flush: Callable[[], None]) -> None:
+        """Have what a connection has kept back sent together with what all others have."""
+        if not self._to_flush:
+            self._loop.call_soon(self._flush)
+        self._to_flush.append(flush)
+
+    def _flush(self) -> None:
+        waiting, self._to_flush = self._to_flush, []
+        for flush in waiting:
+            flush()
+
+    def closed(self, connection: Connection) -> None:
+        self._open.pop(connection, None)
+        if not self._open:
+            self._empty.set()
+
+    async def close(self, grace_s: float) -> None:
+        """Returns when all are closed: those that are idle now, the others when they have finished, or after `grace_s`."""
+        self.stopping = True
+        for connection in list(self._open):
+            connection.finish()
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._empty.wait()
+        except TimeoutError:
+            for connection in list(self._open):
+                connection.abort()
+            await self._empty.wait()
+        finally:
+            self._sweeper.cancel()
+
+    def _sweep(self) -> None:
+        now_s = self.now_s = self._loop.time()
+        self.idle_due_s, self.head_due_s = now_s + self._idle_s, now_s + self._head_s
+        for connection in [connection for connection in self._open if connection.due_s <= now_s]:
+            self.counts["connections_overdue"] += connection.overdue()
+        self._sweeper = self._loop.call_later(self._sweep_s, self._sweep)

@@ -1,0 +1,59 @@
+"""Door: tells clients for whom there is no room, while they still stand before it, and closes.
+
+A node that is asked twice what it can serve spends what it has on those it serves. So who is too many costs it a few system calls, and no
+protocol, no task and no buffer; and nobody waits for long where connections queue until they are accepted.
+
+Laws
+- Who has sent a request is told 503 with Retry-After, and is closed at once. /healthz alone is answered: a node that is busy lives, and
+  whoever restarts nodes that do not answer must not take the busy ones away, which leaves more to the others.
+- Who has sent nothing yet is let in, as long as few are, and told by the express lane once it has, or LINGER_S later.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+
+from kvgossip.api.http.errors import too_many_connections
+from kvgossip.api.http.response import Answers
+from kvgossip.api.lanes.connections import Connections
+
+LOOK_BYTES = 64 * 1024
+"""So much of a request is read, to be dropped: the kernel answers what is left unread with a reset, which may overtake our answer."""
+HEALTH = (b"GET /healthz ", b"HEAD /healthz ")
+ALIVE = {"status": "ok"}
+
+
+class Door:
+    """Before the connections of one server."""
+
+    def __init__(self, connections: Connections, answers: Answers) -> None:
+        self._connections, self._answers = connections, answers
+
+    def turns_away(self, connection: socket.socket) -> bool:
+        """Whether this connection, which was just accepted, was told so and closed. It is non-blocking."""
+        if not self._connections.full:
+            return False
+        with suppress(OSError):
+            request = _sent(connection)
+            if not request and self._connections.may_refuse:
+                return False
+            connection.send(told_outside(self._answers, request))
+        self._connections.counts["connections_turned_away"] += 1
+        connection.close()
+        return True
+
+
+def told_outside(answers: Answers, request: bytes) -> bytes:
+    """The answer to a client for whom there is no room, which has sent this so far."""
+    if request.startswith(HEALTH):
+        return answers.json(200, ALIVE).render(False, head_only=request.startswith(b"HEAD"))
+    return answers.failure(too_many_connections(), "", "").render(False, head_only=False)
+
+
+def _sent(connection: socket.socket) -> bytes:
+    """What the client has sent so far."""
+    try:
+        return connection.recv(LOOK_BYTES)
+    except BlockingIOError:
+        return b""

@@ -1,0 +1,118 @@
+"""RequestParser: one head at a time, read by httptools, and written anew for those who read it after us.
+
+A client sends the same header lines with each of its requests. Where they are, byte for byte, those of the head before, and the request
+line is one of those that can be read in one way only, the parser is not asked again what they say: it is a third of what a GET costs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from kvgossip.api.http.request_target import escape_target
+from kvgossip.errors import RemoteError
+
+_PLAIN_LINE = re.compile(rb"(GET|HEAD|PUT|DELETE) (/[A-Za-z0-9/%~._:@!$&'()*+,;=-]*) HTTP/1\.1")
+"""A path without query, in the characters that RFC 3986 gives it."""
+
+
+class RequestParser:
+    """Give it exact heads, each up to its empty line, and then its body by its length: all other bytes are refused.
+
+    `method`, `target`, `version` and `headers` are those of the last head, as they were sent; `found` has the headers by their names in
+    lower case. `repeated`: those header lines were the same as the last time, and the version, too.
+    """
+
+    __slots__ = ("_body", "_heads", "_in_body", "_lines", "_parser", "found", "headers", "method", "repeated", "target", "version")
+
+    def __init__(self) -> None:
+        self._parser: HttpRequestParser = HttpRequestParser(self)
+        self._body: list[bytes] = []
+        self._in_body = False
+        self._lines = b""
+        self._clear()
+
+    def _clear(self) -> None:
+        self._heads = 0
+        self._lines, self.repeated = b"", False
+        self.method, self.target, self.version = b"", b"", ""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.found: dict[bytes, bytes] = {}
+
+    def read_head(self, data: bytes) -> bool:
+        """False where these were but the empty lines that may stand before a request. Raises RemoteError for all but exactly one head."""
+        line, _, lines = data.partition(b"\r\n")
+        if lines == self._lines and (match := _PLAIN_LINE.fullmatch(line)) is not None:
+            self.method, self.target = match.groups()
+            self.repeated = True
+            return True
+        self._clear()
+        if not data.isascii():
+            data = escape_target(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            # its headers tell, and the lane leaves them to aiohttp, which knows no other protocol either
+            pass
+        except HttpParserError as error:
+            raise RemoteError("not_http", str(error)) from None
+        if self._heads == 1:
+            self.method, self.version = self._parser.get_method(), self._parser.get_http_version()
+            self._lines = lines if self.version == "1.1" else b""
+            return True
+        if data.strip():
+            raise RemoteError("not_http", "not one head")
+        return False
+
+    def read_body(self, part: bytes) -> None:
+        """The next part of the body that the head has announced."""
+        if self.repeated:
+            # it has no head for this body: it is still where the last body ended
+            self._body.append(part)
+            return
+        self._in_body = True
+        self._parser.feed_data(part)
+        self._in_body = False
+
+    def take_body(self) -> bytes:
+        """All that was read of it."""
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        return body
+
+    def rewritten(self) -> bytes:
+        """The head as bytes that can be read in one way only."""
+        lines = [b"%s %s HTTP/%s" % (self.method, self.target, self.version.encode())]
+        lines += [b"%s: %s" % header for header in self.headers]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def close(self) -> None:
+        """Break the circle between this object and the C parser."""
+        del self._parser
+
+    # -- called by httptools: a second head, or bytes of a body, among those of a head make it no head ---------------
+
+    def on_url(self, target: bytes) -> None:
+        self._heads += bool(self.target)
+        self.target = target
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+        self.found[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self._heads += 1
+
+    def on_body(self, part: bytes) -> None:
+        if self._in_body:
+            self._body.append(part)
+        else:
+            self._heads += 1
+
+
+def text_of(found: Mapping[bytes, bytes], name: bytes) -> str | None:
+    """The value of a header."""
+    value = found.get(name)
+    return None if value is None else value.decode("latin-1")

@@ -1,0 +1,146 @@
+"""POST /batch: puts, deletes and gets that happen together, on this node and on every one that hears of them
+(protocol/rumors/batches.py)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from kvgossip.api.http.body import read_command
+from kvgossip.api.http.duration import duration_s
+from kvgossip.api.http.errors import RequestError
+from kvgossip.api.http.openapi import Paths, fields, operation
+from kvgossip.api.http.response import Answer, Answers
+from kvgossip.api.keys import until_kept
+from kvgossip.errors import LocalError
+from kvgossip.protocol.model.entry import TTL_S_MAX, Entry, check_content_type, check_flags, check_key, check_ttl, version_of
+from kvgossip.protocol.model.write import BUNDLE_ENTRIES_MAX, Writing
+
+if TYPE_CHECKING:
+    from kvgossip.runtime.node import Node
+
+HINT = 'send {"operations": [{"put": KEY, "value": TEXT}, {"put": KEY, "base64": BYTES}, {"delete": KEY}, {"get": KEY}]}'
+BODY_SHARE = 8
+"""A body may have so many bytes for each byte of a batch: escapes, base64, and the names of fields."""
+
+
+class Operation(msgspec.Struct, forbid_unknown_fields=True):
+    """Exactly one of `put`, `delete` and `get` names a key. A put has a `value` or `base64`, and may have the others; `ttl`: 30s."""
+
+    put: str | None = None
+    delete: str | None = None
+    get: str | None = None
+    value: str | None = None
+    base64: str | None = None
+    content_type: str | None = None
+    ttl: str | None = None
+    flags: int | None = None
+
+
+class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
+    operations: Annotated[list[Operation], Meta(min_length=1, max_length=2 * BUNDLE_ENTRIES_MAX)]
+
+
+PATHS: Paths = {
+    "/batch": {
+        "post": operation(
+            "Puts, deletes and gets that happen together: all of it, or nothing.",
+            fields(results={"type": "array", "items": {"type": "object"}}),
+            (403, 408, 413, 431),
+            body=BatchBody,
+        )
+    }
+}
+
+
+class BatchRoutes:
+    """Batches of one node."""
+
+    def __init__(self, node: Node, answers: Answers) -> None:
+        self._node, self._answers = node, answers
+
+    async def batch(self, request: web.BaseRequest, query: str) -> Answer:
+        """All of it, or nothing: a part that is refused refuses the whole. Gets tell what was there before the writes."""
+        config = self._node.config
+        asked = await read_command(request, BatchBody, HINT, config.http_body_timeout_s, BODY_SHARE * config.message_bytes_max)
+        operations = [_checked(place, each) for place, each in enumerate(asked.operations)]
+        # from here to the writes without a pause: nothing comes in between
+        found = {each.get: self._node.entry(each.get) for each in operations if each.get is not None}
+        writes = [_writing(each) for each in operations if each.get is None]
+        records: Mapping[str, bytes] = {}
+        if writes:
+            batch = self._node.begin_batch(writes)
+            records = batch.records
+            await until_kept(batch.durable)
+        return self._answers.json(200, {"results": [_result(each, found, records) for each in operations]})
+
+
+def _checked(place: int, each: Operation) -> Operation:
+    """Raises RequestError for what is no operation, and says which one."""
+    named = [name for name in ("put", "delete", "get") if getattr(each, name) is not None]
+    if len(named) != 1:
+        raise _unfit(place, "it needs one of put, delete and get")
+    if named == ["put"]:
+        if (each.value is None) == (each.base64 is None):
+            raise _unfit(place, "a put needs one of value and base64")
+        _decoded(place, each)
+    elif any(getattr(each, name) is not None for name in ("value", "base64", "content_type", "ttl", "flags")):
+        raise _unfit(place, f"a {named[0]} has a key, and nothing else")
+    try:
+        check_key(each.put or each.delete or each.get or "")
+        check_content_type(each.content_type)
+        check_flags(each.flags or 0)
+        check_ttl(_ttl_s(each))
+    except LocalError as error:
+        raise _unfit(place, str(error)) from None
+    return each
+
+
+def _unfit(place: int, text: str) -> RequestError:
+    return RequestError(400, f"operation {place + 1} does not fit: {text}", f"nothing was changed; {HINT}")
+
+
+def _decoded(place: int, put: Operation) -> bytes:
+    if put.value is not None:
+        return put.value.encode()
+    try:
+        return base64.b64decode(put.base64 or "", validate=True)
+    except ValueError:
+        raise _unfit(place, "its base64 cannot be read") from None
+
+
+def _writing(each: Operation) -> Writing:
+    if each.delete is not None:
+        return Writing(each.delete, None)
+    return Writing(each.put or "", _decoded(0, each), each.content_type, _ttl_s(each), each.flags or 0)
+
+
+def _ttl_s(put: Operation) -> float | None:
+    return None if put.ttl is None else duration_s("ttl", put.ttl, TTL_S_MAX)
+
+
+def _result(each: Operation, found: Mapping[str, Entry | None], records: Mapping[str, bytes]) -> dict[str, Any]:
+    if each.get is not None:
+        entry = found[each.get]
+        return {"get": each.get, "version": None} if entry is None else {"get": each.get, "version": str(entry.version), **_value(entry)}
+    key = each.put or each.delete or ""
+    record = records.get(key)
+    return {"put" if each.put is not None else "delete": key, "version": None if record is None else str(version_of(record))}
+
+
+def _value(entry: Entry) -> dict[str, Any]:
+    value = entry.value or b""
+    try:
+        told: dict[str, Any] = {"value": value.decode()}
+    except UnicodeDecodeError:
+        told = {"base64": base64.b64encode(value).decode()}
+    if entry.content_type is not None:
+        told["content_type"] = entry.content_type
+    if entry.flags:
+        told["flags"] = entry.flags
+    return told

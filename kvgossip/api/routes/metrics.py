@@ -1,0 +1,224 @@
+"""/metrics: what a node knows of itself, in the format of Prometheus.
+
+Nothing is counted here: a scrape asks the node for its status and the server for its statistics, and gives every number a name by the
+conventions of Prometheus (units last, `_total` for what only grows, reasons and pools as labels). A number that this module does not
+know, because it is new, is told all the same, as of unknown type.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import isinf
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    UnknownMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from kvgossip import __version__
+from kvgossip.api.http.request_metrics import LoopDelay
+from kvgossip.api.lanes.connections import Connections
+from kvgossip.api.routes.watch import WatchRoutes
+from kvgossip.runtime.histogram import Histogram
+
+if TYPE_CHECKING:
+    from kvgossip.runtime.node import Node
+
+PREFIX = "kvgossip_"
+GAUGES = {
+    "keys": "Keys with a value.",
+    "entries": "Entries, death certificates too.",
+    "record_bytes": "Bytes of all entries.",
+    "rumors_hot": "The rumor queue: news that is being told.",
+    "awareness": "How slow this node thinks itself, 0 is well (Lifeguard).",
+    "members_without_udp": "Members that answer over TCP only.",
+    "certificates_waiting": "Death certificates that are not collected yet.",
+    "context_rows": "Rows of the context: lives of nodes.",
+    "context_dots": "Single versions beyond the rows.",
+    "context_gaps": "Gaps of the context.",
+    "transport_links_outgoing": "TCP links that this node has opened.",
+    "transport_links_incoming": "TCP links that peers have opened.",
+    "transport_link_bytes_waiting": "Bytes that wait for peers to take them.",
+}
+COUNTERS = {
+    "gossips_sent": "Packets of rumors.",
+    "rumors_cooled": "Rumors that K peers in a row knew.",
+    "exchanges_started": "Exchanges that this node has begun.",
+    "exchanges_completed": "Those that completed.",
+    "exchanges_cut": "Those that were cut.",
+    "exchanges_futile": "Differences that no exchange repairs.",
+    "exchange_rounds": "Questions that this node has asked in exchanges.",
+    "exchange_news": "Residue: entries that rumors had not brought, and exchanges did.",
+    "frames_sent": "Frames of the protocol.",
+    "frames_received": "Frames of the protocol.",
+    "bytes_sent": "Bytes of all frames.",
+    "bytes_received": "Bytes of all frames.",
+    "frames_dropped": "Frames that were dropped unread.",
+    "units_dropped": "Messages in frames that were dropped.",
+    "entries_refused": "Entries of peers that were refused.",
+    "refusals_heard": "Frames of this node that others refused.",
+    "certificates_collected": "Death certificates that were collected.",
+    "entries_quarantined": "Live values that the cluster had deleted.",
+    "offers_collected": "Entries of peers that had been collected here.",
+    "contexts_refused": "Contexts of peers that made no sense.",
+    "frames_to_blocked": "Frames that were not sent to blocked members.",
+    "pings_for_another_name": "Probes of somebody who was here before.",
+    "blocked_news": "News of blocked members.",
+    "coordinate_samples": "Round trips that coordinates were learned from.",
+    "coordinate_resets": "Coordinates that were begun anew.",
+    "coordinates_refused": "Coordinates of peers that made no sense.",
+    "identities_refused": "Members whose name belongs to another key.",
+    "lives_refused": "Lives of members that were refused.",
+    "name_conflicts": "Names that two nodes claimed.",
+    "names_refused": "Names beyond members_max.",
+    "partitions_suspected": "How often more than half of the members were lost at once.",
+    "transport_frame_bytes_sent": "Bytes over TCP: exchanges and large values.",
+    "transport_frame_bytes_received": "Bytes over TCP: exchanges and large values.",
+}
+
+
+class Metrics(Collector):
+    """Of one node and its server."""
+
+    def __init__(self, node: Node, connections: Connections, delay: LoopDelay, watching: WatchRoutes) -> None:
+        self._node, self._connections, self._delay, self._over_http = node, connections, delay, watching
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def render(self, request: web.BaseRequest) -> tuple[bytes, str]:
+        """The text, and its content type: the newest one that the scraper accepts."""
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return encode(self._registry), content_type
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing beforehand: what there is follows from the status."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._node.status()
+        yield info(status)
+        yield gauge("settled", "Whether reads are answered as truth.", float(status["settled"]))
+        yield gauge("memory_only", "Whether there is no data directory.", float(status["memory_only"]))
+        for name, text in (("last_exchange_age_s", "Since an exchange completed."), ("clock_ahead_s", "Of its peers' median.")):
+            if status[name] is not None:
+                yield gauge(name.removesuffix("_s") + "_seconds", text, status[name])
+        yield from _cluster(status["pools"])
+        yield from _numbers(status)
+        yield from self._watching(status)
+        if self._node.commit_times is not None:
+            yield histogram("commit_duration_seconds", "From the begin of a commit until it is on the disk.", {(): self._node.commit_times})
+        yield from self._serving()
+        yield from _storage(status["storage"])
+
+    def _serving(self) -> Iterator[Metric]:
+        """What the server knows."""
+        told, requests = self._over_http.statistics(), self._connections.requests
+        yield counter("http_requests", "Requests by family of routes and status.", requests.counts, ("family", "code"))
+        yield histogram("http_request_duration_seconds", "Until the answer is ready.", requests.times, ("family",))
+        fates = {(fate,): count for fate, count in self._connections.counts.items()}
+        yield gauge("http_connections", "Connections of clients, without those of streams.", len(self._connections))
+        yield counter("http_connection_events", "What became of connections and of their requests.", fates, ("event",))
+        watchers = {("stream",): told["streams"], ("poll",): told["polls"]}
+        yield _family(GaugeMetricFamily, "watchers", "Who watches over HTTP.", watchers, ("kind",))
+        cut_off = {(reason,): count for reason, count in told["cut_off"].items()}
+        yield counter("watchers_cut_off", "Streams that did not keep up.", cut_off, ("reason",))
+        yield histogram("event_loop_delay_seconds", "How late the event loop calls back.", {(): self._delay.times})
+
+    def _watching(self, status: Mapping[str, Any]) -> Iterator[Metric]:
+        feed = self._node.feed
+        yield gauge("watch_subscriptions", "Watchers within the process; streams of one form share one.", status["watchers"])
+        yield gauge("watch_queue_changes", "Changes that wait for watchers.", feed.watches.waiting)
+        yield counter("watch_subscriptions_cut_off", "Watchers within the process that did not keep up.", {(): feed.watches.lagged})
+        yield gauge("feed_changes", "Changes that are kept for watchers that come back.", len(feed))
+        yield gauge("feed_bytes", "Bytes of records that those hold on to.", feed.kept_bytes)
+
+
+def info(status: Mapping[str, Any]) -> Metric:
+    labels = {"version": __version__, **{name: status[name] for name in ("name", "cluster", "datacenter", "site")}}
+    family = GaugeMetricFamily(f"{PREFIX}node_info", "Who this is; always 1.", labels=list(labels))
+    family.add_metric(list(labels.values()), 1)
+    return family
+
+
+def gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(PREFIX + name, text, value=value)
+
+
+Labelled = Mapping[Any, float]
+"""Values by the tuples of their labels' values."""
+
+
+def counter(name: str, text: str, values: Labelled, labels: tuple[str, ...] = ()) -> Metric:
+    return _family(CounterMetricFamily, name, text, values, labels)
+
+
+def histogram(name: str, text: str, values: Mapping[Any, Histogram], labels: tuple[str, ...] = ()) -> Metric:
+    family = HistogramMetricFamily(PREFIX + name, text, labels=labels)
+    for label_values, seen in values.items():
+        buckets = [("+Inf" if isinf(bound_s) else str(bound_s), float(count)) for bound_s, count in seen.cumulative()]
+        family.add_metric(label_values, buckets, seen.sum_s)
+    return family
+
+
+def _family(kind: Callable[..., Any], name: str, text: str, values: Labelled, labels: tuple[str, ...]) -> Metric:
+    family = kind(PREFIX + _with_units_last(name), text, labels=labels)
+    for label_values, value in values.items():
+        family.add_metric(label_values, value)
+    metric: Metric = family
+    return metric
+
+
+def _with_units_last(name: str) -> str:
+    words = name.split("_")
+    return "_".join([*(word for word in words if word != "bytes"), *(word for word in words if word == "bytes")])
+
+
+def _storage(told: Mapping[str, Any] | None) -> Iterator[Metric]:
+    """Of the data directory, where there is one."""
+    if told is not None:
+        yield gauge("storage_bytes", "What the data directory takes.", told["bytes"])
+        yield gauge("storage_degraded", "Whether the disk takes no writes.", float(told["degraded"]))
+        for name in ("commits", "changes_committed", "commits_failed"):
+            yield counter(f"storage_{name}", "Of the data directory.", {(): told.get(name, 0)})
+
+
+def _cluster(pools: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
+    members = {(pool, state): count for pool, told in pools.items() for state, count in told["members"].items()}
+    events = {(pool, event): count for pool, told in pools.items() for event, count in told["member_events"].items()}
+    suspected = {(pool,): float(told["suspected_partition"] is not None) for pool, told in pools.items()}
+    yield _family(GaugeMetricFamily, "members", "Members by state.", members, ("pool", "state"))
+    yield counter("member_events", "Changes of members, by the state that they came to.", events, ("pool", "state"))
+    yield _family(GaugeMetricFamily, "suspected_partition", "Whether more than half were lost at once.", suspected, ("pool",))
+
+
+def _numbers(status: Mapping[str, Any]) -> Iterator[Metric]:
+    """The statistics of the pools and the sockets; then those that belong to the node alone."""
+    pooled: set[str] = set()
+    families: dict[tuple[str, tuple[str, ...]], dict[tuple[str, ...], float]] = defaultdict(dict)
+    for pool, told in status["pools"].items():
+        pooled |= told["statistics"].keys()
+        numbers = {**told["statistics"], **{f"transport_{name}": value for name, value in told["transport"].items()}}
+        for name, value in numbers.items():
+            base, _, reason = name.partition(".")
+            families[base, ("pool", "reason") if reason else ("pool",)][(pool, reason) if reason else (pool,)] = value
+    for name, value in status["statistics"].items():
+        if name not in pooled:
+            base, _, reason = name.partition(".")
+            families[base, ("reason",) if reason else ()][(reason,) if reason else ()] = value
+    for (name, labels), values in sorted(families.items()):
+        if name in GAUGES:
+            yield _family(GaugeMetricFamily, name, GAUGES[name], values, labels)
+        elif name in COUNTERS or name.startswith("transport_"):
+            yield counter(name, COUNTERS.get(name, "Of the sockets of a pool."), values, labels)
+        else:
+            yield _family(UnknownMetricFamily, name, "See /status.", values, labels)

@@ -1,0 +1,273 @@
+"""Streams: the connections of watchers after their response has begun. A few hundred bytes each, without a task and without a queue.
+
+Once the head of the response is written, a connection leaves aiohttp and belongs to a Stream, which writes and hears nothing. Streams that
+want the same (see Form) share a Channel, which encodes what comes once for all of them.
+
+A stream is *live* while it takes what its channel writes. It falls *behind* when its client is slow, and at its start when there is
+something to catch up with; then it takes portions from its Follower whenever the client is ready for more, until it is live again.
+
+Laws
+- No stream holds more than PORTION_BYTES beyond the high-water mark of its socket, however slow its client is.
+- A client that is so slow that the feed has gone past it, or that takes nothing at all for HEARTBEAT_S, is told why and cut off.
+- A write on the node does not wait for streams: they are written to in later turns of the event loop, at most STREAMS_A_TURN of them in
+  each, whatever channels they are of, and for TURN_S at most.
+- An idle stream shows signs of life, with the newest cursor: so a client can tell a quiet node from a lost one, and a node a lost client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+
+from kvgossip.api.routes.watch_event import NEVER, Form, beat, blocks, greeting, notice
+from kvgossip.errors import WatchLaggedError
+from kvgossip.runtime.changes.feed import Feed
+from kvgossip.runtime.changes.follower import PORTION_BYTES, Follower, event_of
+from kvgossip.runtime.changes.watchers import Arrival, State
+
+HEARTBEAT_S = 15.0
+STREAMS_A_TURN = 256
+TURN_S = 0.005
+FAREWELL_S = 2.0
+"""How long a client that is cut off may take to read why."""
+STOPS = ("the node stops", "reconnect to another node, or to this one later")
+_END = object()
+
+
+class Stream(asyncio.Protocol):
+    """One watcher. Make it with Hub.open."""
+
+    __slots__ = ("_channel", "_choked", "_follower", "_live", "_stuck_bytes", "_transport")
+
+    def __init__(self, channel: Channel, follower: Follower, transport: asyncio.Transport) -> None:
+        self._channel, self._follower, self._transport = channel, follower, transport
+        self._live = self._choked = False
+        self._stuck_bytes = -1
+
+    # -- called by the transport -------------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        self._choked, self._live = True, False
+
+    def resume_writing(self) -> None:
+        self._choked = False
+        self._stuck_bytes = -1
+        self.go_on()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._live = False
+        self._channel.leave(self)
+        self._channel.hub.closed(self)
+
+    # -- called by the channel and the hub ---------------------------------------------------------------------------
+
+    def go_on(self) -> None:
+        """Take portions until the client is slow, or the stream is live."""
+        if self._choked or self._live or self._transport.is_closing():
+            return
+        try:
+            events = self._follower.take()
+        except WatchLaggedError:
+            return self.cut("lagged", "the watcher did not keep up: what it has not read is no longer kept")
+        if events:
+            self._transport.write(blocks(events, self._channel.form, self._channel.feed))
+        if self._choked:
+            return
+        if self._follower.caught_up:
+            self._live = True
+        else:
+            self._channel.hub.in_turns(self._going_on())
+
+    def _going_on(self) -> Iterator[None]:
+        self.go_on()
+        yield
+
+    def tell(self, first: int, last: int, data: bytes) -> None:
+        """The changes from index `first` to `last` of the channel's topic, encoded."""
+        follower = self._follower
+        if not self._live or follower.at >= last:
+            return
+        if follower.at >= first:
+            # it came while these were under way, and has some of them
+            return self.fall_behind()
+        follower.at = last
+        self._transport.write(data)
+
+    def fall_behind(self) -> None:
+        if self._live:
+            self._live = False
+            self._channel.hub.in_turns(self._going_on())
+
+    def beat(self, until: int, with_cursor: bytes, without: bytes) -> None:
+        """A sign of life, which tells that there was nothing until this index; or the end, where the client shows none."""
+        if self._live:
+            is_news = self._follower.at < until
+            self._follower.at = max(self._follower.at, until)
+            self._transport.write(with_cursor if is_news else without)
+        elif self._choked and not self._transport.is_closing():
+            waiting_bytes = self._transport.get_write_buffer_size()
+            if waiting_bytes == self._stuck_bytes:
+                return self.cut("stalled", f"the watcher has read nothing for {HEARTBEAT_S:.0f} s")
+            self._stuck_bytes = waiting_bytes
+
+    def cut(self, reason: str, error: str) -> None:
+        """Tell the client why, and close. Counted by reason."""
+        self._channel.hub.cut_off[reason] += 1
+        self.end(notice("cut", error, "reconnect with the id of the last event, or without one for a resync"))
+
+    def end(self, farewell: bytes) -> None:
+        self._live = False
+        self._channel.leave(self)
+        if not self._transport.is_closing():
+            self._transport.write(farewell)
+            self._transport.close()
+            self._channel.hub.loop.call_later(FAREWELL_S, self._transport.abort)
+
+
+class Channel:
+    """The streams of one form, told by one subscription to the feed."""
+
+    def __init__(self, hub: Hub, feed: Feed, form: Form) -> None:
+        self.hub, self.feed, self.form = hub, feed, form
+        self._streams: dict[Stream, None] = {}
+        self._queue = feed.subscribe(form.topic, self._wake)
+        self._busy = False
+
+    def join(self, stream: Stream) -> None:
+        self._streams[stream] = None
+
+    def leave(self, stream: Stream) -> None:
+        """Harmless when repeated."""
+        if self._streams.pop(stream, stream) is None and not self._streams:
+            self.feed.watches.remove(self._queue)
+            self.hub.forget(self)
+
+    def _wake(self) -> None:
+        if not self._busy:
+            self._busy = True
+            if self.form.coalesce_s:
+                self.hub.loop.call_later(self.form.coalesce_s, self.hub.in_turns, self._tell_all())
+            else:
+                self.hub.in_turns(self._tell_all())
+
+    def _tell_all(self) -> Iterator[None]:
+        try:
+            while self._queue.arrivals:
+                arrivals = self._portion()
+                data = blocks(map(event_of, arrivals), self.form, self.feed)
+                for stream in list(self._streams):
+                    stream.tell(arrivals[0].at, arrivals[-1].at, data)
+                    yield
+        finally:
+            self._busy = False
+        if self._queue.state is State.LAGGED:
+            # more came within one turn than a queue may hold: let each take it from the feed
+            self._queue = self.feed.subscribe(self.form.topic, self._wake)
+            for stream in list(self._streams):
+                stream.fall_behind()
+                yield
+        elif self._queue.state is State.CLOSED:
+            for stream in list(self._streams):
+                stream.end(notice("cut", *STOPS))
+                yield
+
+    def _portion(self) -> list[Arrival]:
+        found: list[Arrival] = []
+        size = 0
+        while self._queue.arrivals and size <= PORTION_BYTES:
+            found.append(self._queue.arrivals.popleft())
+            size += len(found[-1].changed.new_record)
+        return found
+
+    def beat(self) -> Iterator[None]:
+        """A sign of life to every stream; with a cursor, where nothing is under way."""
+        without = beat(None)
+        until, with_cursor = (0, without) if self._busy else (self.feed.index, beat(self.feed.cursor()))
+        for stream in list(self._streams):
+            stream.beat(until, with_cursor, without)
+            yield
+
+
+class Hub:
+    """All streams of a server. `cut_off` counts those that were cut, by reason."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.cut_off: Counter[str] = Counter()
+        self._channels: dict[Form, Channel] = {}
+        self._streams: dict[Stream, asyncio.Transport] = {}
+        self._empty = asyncio.Event()
+        self._works: deque[Iterator[None]] = deque()
+        self._turning = self._closing = False
+        self._heartbeat: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
+
+    def open(self, feed: Feed, follower: Follower, form: Form, transport: asyncio.Transport) -> None:
+        """From now on this connection, whose response has begun, belongs to a stream."""
+        channel = self._channels.get(form)
+        if channel is None or channel.feed is not feed:
+            channel = self._channels[form] = Channel(self, feed, form)
+        stream = Stream(channel, follower, transport)
+        self._streams[stream] = transport
+        channel.join(stream)
+        transport.set_protocol(stream)
+        transport.write(greeting(NEVER if follower.resyncs else feed.cursor(follower.at)))
+        if self._heartbeat is None:
+            self._heartbeat = self.loop.call_later(HEARTBEAT_S, self._beat)
+        stream.go_on()
+        if self._closing:
+            stream.end(notice("cut", *STOPS))
+
+    def closed(self, stream: Stream) -> None:
+        self._streams.pop(stream, None)
+        if not self._streams:
+            self._empty.set()
+
+    def forget(self, channel: Channel) -> None:
+        if self._channels.get(channel.form) is channel:
+            del self._channels[channel.form]
+
+    async def close(self) -> None:
+        """Ends all streams; returns when their connections are closed."""
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+        self._closing = True
+        self._empty.clear()
+        for stream in list(self._streams):
+            stream.end(notice("cut", *STOPS))
+        while self._streams:
+            try:
+                async with asyncio.timeout(FAREWELL_S):
+                    await self._empty.wait()
+            except TimeoutError:
+                for transport in list(self._streams.values()):
+                    transport.abort()
+
+    def in_turns(self, work: Iterator[None]) -> None:
+        """Do this work, step by step, after all that was begun before it: as much of it as fits into each turn of the event loop."""
+        self._works.append(work)
+        if not self._turning:
+            self._turning = True
+            self.loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        ends_s = time.perf_counter() + TURN_S
+        try:
+            for _ in range(STREAMS_A_TURN):
+                if not self._works or time.perf_counter() > ends_s:
+                    break
+                if next(self._works[0], _END) is _END:
+                    self._works.popleft()
+        finally:
+            self._turning = bool(self._works)
+            if self._works:
+                self.loop.call_soon(self._turn)
+
+    def _beat(self) -> None:
+        self._heartbeat = self.loop.call_later(HEARTBEAT_S, self._beat) if self._streams else None
+        self.in_turns(step for channel in list(self._channels.values()) for step in channel.beat())

@@ -1,0 +1,175 @@
+"""/watch: what changes, as server-sent events or as a long poll. Before the node has settled it is 503, as every read: a consumer that
+took the first half of what a node catches up with for everything would delete the rest downstream (lessons.md 16)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from kvgossip.api.http.duration import duration_s
+from kvgossip.api.http.errors import RETRY_AFTER, RequestError
+from kvgossip.api.http.openapi import Paths, Schema, operation, parameter
+from kvgossip.api.http.request_target import parameters
+from kvgossip.api.http.response import Answer, Answers
+from kvgossip.api.routes.sse import Hub
+from kvgossip.api.routes.watch_event import VALUES, Form, cursor_of, document, told
+from kvgossip.errors import WatchLaggedError
+from kvgossip.protocol.model.entry import check_key
+from kvgossip.runtime.changes.follower import Event, Follower
+from kvgossip.runtime.changes.watchers import Topic
+
+if TYPE_CHECKING:
+    from kvgossip.runtime.node import Node
+
+POLL_TIMEOUT = "30s"
+POLL_TIMEOUT_MAX_S = 600.0
+POLL_LOOKS_S = 5.0
+"""How long a poll whose client has gone may still wait."""
+COALESCE_MAX_S = 60.0
+STREAM_HEAD = "Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n"
+_PARAMETERS = ("prefix", "key", "since", "values", "coalesce", "poll", "timeout")
+_TEXT: Schema = {"type": "string"}
+_FLAG: Schema = {"enum": ["0", "1"]}
+PATHS: Paths = {
+    "/watch": {
+        "get": operation(
+            "What changes: a stream of events, or with poll=1 one answer (JSON) with the next ones.",
+            _TEXT,
+            parameters=(
+                parameter("query", "prefix", _TEXT, "only keys that start with this"),
+                parameter("query", "key", _TEXT, "only this key"),
+                parameter("query", "since", _TEXT, "a cursor: go on after it; Last-Event-ID says the same"),
+                parameter("query", "values", {"enum": list(VALUES)}, "whether and how values are told"),
+                parameter("query", "coalesce", _TEXT, f"gather changes for so long: 500ms, 2s; up to {COALESCE_MAX_S:.0f}s"),
+                parameter("query", "poll", _FLAG, "answer once, instead of a stream"),
+                parameter("query", "timeout", _TEXT, f"how long a poll waits; default {POLL_TIMEOUT}"),
+                parameter("header", "Last-Event-ID", _TEXT, "the cursor of the last event that was read"),
+            ),
+            content_type="text/event-stream",
+        )
+    }
+}
+
+
+class WatchRoutes:
+    """GET /watch. `hub` owns the streams that are open."""
+
+    def __init__(self, node: Node, answers: Answers, hub: Hub) -> None:
+        self._node, self._answers, self._hub = node, answers, hub
+        self._polls = 0
+
+    def statistics(self) -> dict[str, Any]:
+        """Who watches over HTTP now, and how many streams were cut off, by reason."""
+        return {"streams": len(self._hub), "polls": self._polls, "cut_off": dict(self._hub.cut_off)}
+
+    async def watch(self, request: web.BaseRequest, query: str) -> Answer:
+        """A stream of events, or with poll=1 one answer with the next ones. 503 where there are too many watchers."""
+        asked = parameters(query, _PARAMETERS)
+        form, polls = _form_of(asked), _flag("poll", asked.get("poll", "0"))
+        timeout_s = duration_s("timeout", asked.get("timeout", POLL_TIMEOUT), POLL_TIMEOUT_MAX_S)
+        if "timeout" in asked and not polls:
+            raise RequestError(400, "timeout is for poll=1", "a stream ends when its client closes it")
+        # a browser that reconnects repeats its URL, and tells in the header how far it has come since
+        since = request.headers.get("Last-Event-ID", asked.get("since"))
+        follower = self._node.follow(form.topic, since)
+        self._check_room()
+        if polls:
+            return await self._poll(request, form, follower, timeout_s)
+        if request.method == "HEAD":
+            return Beginning(self._answers.head(STREAM_HEAD), None)
+        feed = self._node.feed
+        return Beginning(self._answers.head(STREAM_HEAD), lambda transport: self._hub.open(feed, follower, form, transport))
+
+    @contextmanager
+    def polling(self) -> Iterator[None]:
+        """Around the wait of a request for a change. Raises RequestError(503) where there are too many watchers."""
+        self._check_room()
+        self._polls += 1
+        try:
+            yield
+        finally:
+            self._polls -= 1
+
+    def _check_room(self) -> None:
+        watchers_max = self._node.config.watchers_max
+        if len(self._hub) + self._polls >= watchers_max:
+            hint = f"watchers_max is {watchers_max}; ask another node"
+            raise RequestError(503, "this node has too many watchers", hint, RETRY_AFTER)
+
+    async def _poll(self, request: web.BaseRequest, form: Form, follower: Follower, timeout_s: float) -> Answer:
+        """What came since the cursor, or comes within `timeout_s`. Where the cursor cannot be gone on from, `resync`: list the keys, then
+        poll from the cursor of this answer."""
+        feed = self._node.feed
+        if follower.resyncs:
+            return self._answers.json(200, {"events": [], "cursor": feed.cursor(), "resync": True})
+        try:
+            with self.polling():
+                events = await self._next(request, follower, timeout_s)
+                if events and form.coalesce_s:
+                    await asyncio.sleep(form.coalesce_s)
+                    events += _taken(follower)
+        except WatchLaggedError:
+            return self._answers.json(200, {"events": [], "cursor": feed.cursor(), "resync": True})
+        documents = [
+            {"event": str(event.kind), "cursor": cursor_of(event, feed), **document(event, form.values)} for event in told(events, form)
+        ]
+        return self._answers.json(200, {"events": documents, "cursor": feed.cursor(follower.at), "resync": False})
+
+    async def _next(self, request: web.BaseRequest, follower: Follower, timeout_s: float) -> list[Event]:
+        ends_s = self._hub.loop.time() + timeout_s
+        while not (events := _taken(follower)):
+            left_s = ends_s - self._hub.loop.time()
+            if left_s <= 0:
+                break
+            if request.transport is None:
+                raise ConnectionResetError("the client has gone")
+            await self._node.feed.wait(follower.topic, follower.at, min(left_s, POLL_LOOKS_S))
+        return events
+
+
+class Beginning(Answer):
+    """The head of a response that does not end here: aiohttp forgets the connection, and `goes_on` takes it."""
+
+    def __init__(self, head: str, goes_on: Callable[[asyncio.Transport], None] | None) -> None:
+        super().__init__(200, head, None)
+        self._goes_on = goes_on
+        self.force_close()
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        await super().prepare(request)
+        protocol, transport = request.protocol, request.transport
+        if self._goes_on is None or transport is None:
+            return
+        # for aiohttp the connection is lost; without its transport it cannot close it
+        protocol.transport = None
+        protocol.connection_lost(None)
+        self._goes_on(transport)
+
+
+def _taken(follower: Follower) -> list[Event]:
+    """The next portion that is not empty; empty only when the follower has caught up."""
+    while not (events := follower.take()) and not follower.caught_up:
+        pass
+    return events
+
+
+def _form_of(asked: Mapping[str, str]) -> Form:
+    values = asked.get("values", "none")
+    if values not in VALUES:
+        raise RequestError(400, f"values = {values!r} is unknown", f"choose one of {', '.join(VALUES)}")
+    if "key" in asked and "prefix" in asked:
+        raise RequestError(400, "key and prefix exclude each other", "key= watches exactly one key, prefix= all that start with it")
+    if "key" in asked:
+        check_key(asked["key"])
+    topic = Topic(asked["key"], exact=True) if "key" in asked else Topic(asked.get("prefix", ""))
+    return Form(topic, values, duration_s("coalesce", asked.get("coalesce", "0"), COALESCE_MAX_S))
+
+
+def _flag(name: str, text: str) -> bool:
+    if text not in ("0", "1", "true", "false"):
+        raise RequestError(400, f"{name} = {text!r} is not a switch", f"write {name}=1 or leave it out")
+    return text in ("1", "true")

@@ -1,0 +1,93 @@
+"""Events as text: the blocks of a stream (text/event-stream, WHATWG HTML 9.2) and the JSON documents of a long poll."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from kvgossip.protocol.model.entry import content_type_in, is_dead, value_offset, version_of
+from kvgossip.runtime.changes.feed import Feed
+from kvgossip.runtime.changes.follower import Event
+from kvgossip.runtime.changes.watchers import Topic
+
+VALUES = ("none", "text", "base64")
+RETRY_MS = 1000
+NEVER = "0"
+"""The cursor of who has seen nothing: a resync, on every node."""
+
+
+class Form(NamedTuple):
+    """What a watcher wants to hear, and how. Watchers of one form are told the same bytes.
+
+    `values`: one of VALUES. `coalesce_s`: 0: every change. Else changes are gathered for so long, and only the last of each key is told.
+    """
+
+    topic: Topic
+    values: str = "none"
+    coalesce_s: float = 0.0
+
+
+def cursor_of(event: Event, feed: Feed) -> str | None:
+    """What the watcher is to come back with once it has this event; None: with what it had before."""
+    return (feed.cursor(event.at) if event.at else NEVER) if event.at is not None else None
+
+
+def blocks(events: Iterable[Event], form: Form, feed: Feed) -> bytes:
+    """These events as they are sent."""
+    return b"".join(_block(event, form.values, cursor_of(event, feed)) for event in told(events, form))
+
+
+def told(events: Iterable[Event], form: Form) -> list[Event]:
+    """Those of these events that are told: all of them, or the last of each key in the order of the last ones."""
+    if not form.coalesce_s:
+        return list(events)
+    last: dict[str, Event] = {}
+    for event in events:
+        last.pop(event.key, None)
+        last[event.key] = event
+    return list(last.values())
+
+
+def _block(event: Event, values: str, cursor: str | None) -> bytes:
+    head = f"event: {event.kind}\n" if cursor is None else f"id: {cursor}\nevent: {event.kind}\n"
+    return b"".join((head.encode(), b"data: ", msgspec.json.encode(document(event, values)), b"\n\n"))
+
+
+def notice(kind: str, error: str, hint: str) -> bytes:
+    """An event that is about the stream itself."""
+    return b"event: %s\ndata: %s\n\n" % (kind.encode(), msgspec.json.encode({"error": error, "hint": hint}))
+
+
+def greeting(cursor: str) -> bytes:
+    """What begins a stream: where it begins, and how long a client waits before it reconnects."""
+    return f"retry: {RETRY_MS}\nid: {cursor}\n\n".encode()
+
+
+def beat(cursor: str | None) -> bytes:
+    """A sign of life: a comment, and perhaps a newer cursor. A block without data is no event."""
+    return b":\n\n" if cursor is None else f":\nid: {cursor}\n\n".encode()
+
+
+def document(event: Event, values: str) -> dict[str, Any]:
+    """Key and version of the change; of a put content type and size as well, and the value where it is asked for.
+
+    `value` is as `values` says; a value that is no UTF-8, where text is asked for, comes as `value_base64` instead.
+    """
+    if not event.record:
+        return {}
+    told: dict[str, Any] = {"key": event.key, "version": str(version_of(event.record))}
+    if is_dead(event.record):
+        return told
+    value = event.record[value_offset(event.record) :]
+    told |= {"content_type": content_type_in(event.record), "bytes": len(value)}
+    if values == "base64":
+        told["value"] = b64encode(value).decode()
+    elif values == "text":
+        try:
+            told["value"] = value.decode()
+        except UnicodeDecodeError:
+            told["value_base64"] = b64encode(value).decode()
+    return told

@@ -1,0 +1,1 @@
+"""Processes that commands run: an agent, a demo, and how they log."""

@@ -1,0 +1,34 @@
+"""Where log lines go: stderr, in colour where a person looks at it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from kvgossip.errors import ConfigError
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def check_level(level: str) -> str:
+    """The level as logging calls it. Raises ConfigError for an unknown one."""
+    if level.lower() not in LEVELS:
+        raise ConfigError(f"unknown log level {level!r}", f"choose one of {', '.join(LEVELS)}")
+    return level.upper()
+
+
+def log_to_stderr(level: str) -> None:
+    """Sends the log of this process to stderr. Raises ConfigError for an unknown level."""
+    logging.basicConfig(level=check_level(level), handlers=[_handler()])
+
+
+def _handler() -> logging.Handler:
+    if not sys.stderr.isatty():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+        return handler
+    from rich.console import Console
+
+    from kvgossip.cli.process.terminal import TerminalHandler
+
+    return TerminalHandler(Console(stderr=True))

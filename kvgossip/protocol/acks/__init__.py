@@ -1,0 +1,1 @@
+"""Acks: which members hold a write."""

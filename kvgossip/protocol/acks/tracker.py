@@ -1,0 +1,203 @@
+"""Waits: which members hold a version that somebody waits for - known, not guessed (protocol.md section 3).
+
+Laws
+- A member is called a holder of a version only after it has shown that it holds this version of the key or a newer one, by one of
+  - the feedback to a rumor that was news to it (what was no news may have been refused, and a notice is no body: then it is asked),
+  - a record of the key that came from it,
+  - a root equal to ours, while we hold it ourselves,
+  - its answer to an enquiry (inquiry.py).
+- To hold is to have merged: a holder that keeps its data in memory alone loses it with its process. One whose new life is known here
+  before the wait is over is no holder any more.
+- A wait ends once: when its need is met, or when its time is up. What was written stands in either case.
+- Nothing is kept, asked or sent for a write that nobody waits for.
+
+Rumors do most of the work: their feedback comes first. Whoever has not shown it after ASK_FIRST_S is asked, again and again with growing
+pauses: it was not told directly, or a packet was lost. Who is asked and lacks the version fetches it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from random import Random
+
+from kvgossip.errors import OverloadedError
+from kvgossip.protocol.acks.write_concern import Group
+from kvgossip.protocol.effect import Effect, Held, Lacking, Waited
+from kvgossip.protocol.model.entry import HEAD_BYTES, version_of
+from kvgossip.protocol.model.member import Member, MemberState
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import Peer
+from kvgossip.protocol.wire.message import Enquire
+
+WAITS_MAX = 1024
+ASK_FIRST_S = 0.05
+ASK_PAUSE_MAX_S = 1.0
+DATAGRAMS_FIRST = 2
+NUMBER_BITS = 62
+
+
+class Wait:
+    """One wait: `ticket` is its name to the driver, `version` as records have it, `states` what is believed of those it is about."""
+
+    __slots__ = ("asks", "deadline_s", "enquiry", "groups", "key", "next_ask_s", "prompted", "shown", "states", "ticket", "version")
+
+    def __init__(
+        self, ticket: int, enquiry: Enquire, version: bytes, states: dict[Peer, MemberState], groups: Sequence[Group], begin_s: float
+    ) -> None:
+        self.ticket, self.enquiry, self.version, self.states, self.groups = ticket, enquiry, version, states, list(groups)
+        self.key = enquiry.key
+        self.shown: dict[Peer, None] = {}
+        self.prompted: dict[Peer, None] = {}
+        self.next_ask_s, self.deadline_s, self.asks = begin_s + ASK_FIRST_S, math.inf, 0
+
+    @property
+    def met(self) -> bool:
+        return all(sum(peer in self.shown for peer in group.members) >= group.needed for group in self.groups)
+
+    @property
+    def lacking(self) -> list[Peer]:
+        return [peer for peer in self.states if peer not in self.shown]
+
+    def left(self, peer: Peer) -> None:
+        """Who has left on purpose is not waited for, where all are."""
+        for place, group in enumerate(self.groups):
+            if peer in group.members and group.needed == len(group.members):
+                self.groups[place] = Group(tuple(other for other in group.members if other != peer), group.needed - 1)
+
+    def pause(self, now: Now) -> None:
+        self.asks += 1
+        self.next_ask_s = now.monotonic_s + min(ASK_FIRST_S * 2**self.asks, ASK_PAUSE_MAX_S)
+
+
+class Waits:
+    """All waits of a replica. `ask(peer, enquiry, reliable)` sends an enquiry, `state_of(peer)` is what is believed of a member;
+    effects are appended to `effects`. False when nobody waits.
+    """
+
+    def __init__(
+        self,
+        effects: list[Effect],
+        rng: Random,
+        ask: Callable[[Peer, Enquire, bool], None],
+        state_of: Callable[[Peer], MemberState],
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self._effects, self._rng, self._ask, self._state_of = effects, rng, ask, state_of
+        self._waits: dict[int, Wait] = {}
+        self._by_key: dict[str, list[Wait]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waits)
+
+    def check_room(self) -> None:
+        """Raises OverloadedError where there are too many."""
+        if len(self._waits) >= WAITS_MAX:
+            raise OverloadedError(f"{WAITS_MAX} writes wait already", "nothing was changed; write without waiting, or try again")
+
+    def begin(self, ticket: int, me: Peer, key: str, record: bytes, groups: Sequence[Group], timeout_s: float, now: Now) -> None:
+        """Wait for the version of this record, which this node holds."""
+        enquiry = Enquire(self._rng.getrandbits(NUMBER_BITS), key, *version_of(record), len(record))
+        states = {peer: self._state_of(peer) for group in groups for peer in group.members}
+        wait = Wait(ticket, enquiry, record[1:HEAD_BYTES], states, groups, now.monotonic_s)
+        wait.deadline_s = now.monotonic_s + timeout_s
+        self._waits[enquiry.number] = wait
+        self._by_key.setdefault(key, []).append(wait)
+        self._holds(wait, me)
+
+    def cancel(self, ticket: int) -> None:
+        """Nobody waits any more. Harmless when the wait is over."""
+        for wait in [wait for wait in self._waits.values() if wait.ticket == ticket]:
+            self._remove(wait)
+
+    # -- what peers have shown ---------------------------------------------------------------------------------------
+
+    def showed(self, peer: Peer, key: str, version: bytes) -> None:
+        """This peer had this version of the key when it said so."""
+        for wait in list(self._by_key.get(key, ())):
+            if version >= wait.version:
+                self._holds(wait, peer)
+
+    def prompt(self, peer: Peer, key: str) -> None:
+        """Perhaps this peer has it, or will soon: ask it now. It answers as soon as it does."""
+        for wait in self._by_key.get(key, ()):
+            if peer in wait.states and peer not in wait.shown:
+                wait.prompted[peer] = None
+
+    def equals(self, peer: Peer, record_of: Callable[[str], bytes | None]) -> None:
+        """This peer has all that we have; `record_of` tells what that is under a key."""
+        for wait in [wait for wait in self._waits.values() if peer in wait.states and peer not in wait.shown]:
+            record = record_of(wait.key)
+            if record is not None and record[1:HEAD_BYTES] >= wait.version:
+                self._holds(wait, peer)
+
+    def confirmed(self, number: int, peer: Peer) -> None:
+        wait = self._waits.get(number)
+        if wait is not None:
+            self._holds(wait, peer)
+
+    def changed(self, peer: Peer, old: Member | None, new: Member | None) -> None:
+        """A member has another state, or another life."""
+        for wait in [wait for wait in self._waits.values() if peer in wait.states]:
+            if new is None or old is None or new.site != old.site:
+                wait.shown.pop(peer, None)
+            if wait.states[peer] is MemberState.LEFT and not any(peer in group.members for group in wait.groups):
+                continue  # it is not waited for any more, also if it comes back
+            wait.states[peer] = new.state if new is not None else MemberState.DEAD
+            if new is not None and new.state is MemberState.LEFT:
+                wait.left(peer)
+                self._judge(wait)
+
+    def _holds(self, wait: Wait, peer: Peer) -> None:
+        if peer in wait.states and peer not in wait.shown:
+            wait.shown[peer] = None
+            self._effects.append(Held(wait.ticket, peer))
+            self._judge(wait)
+
+    def _judge(self, wait: Wait) -> None:
+        if wait.met:
+            self._end(wait, met=True)
+
+    def _end(self, wait: Wait, *, met: bool) -> None:
+        if self._remove(wait):
+            self.counters["waits_met" if met else "waits_unmet"] += 1
+            lacking = tuple(Lacking(peer, wait.states[peer]) for peer in wait.lacking)
+            self._effects.append(Waited(wait.ticket, met, tuple(wait.shown), lacking))
+
+    def _remove(self, wait: Wait) -> bool:
+        """Whether it was there."""
+        if self._waits.pop(wait.enquiry.number, None) is None:
+            return False
+        self._by_key[wait.key].remove(wait)
+        if not self._by_key[wait.key]:
+            del self._by_key[wait.key]
+        return True
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def deadline(self) -> float:
+        """Infinite where nobody waits."""
+        nearest = math.inf
+        for wait in self._waits.values():
+            nearest = min(nearest, 0.0 if wait.prompted else min(wait.next_ask_s, wait.deadline_s))
+        return nearest
+
+    def tick(self, now: Now) -> None:
+        for wait in list(self._waits.values()):
+            if now.monotonic_s >= wait.deadline_s:
+                self._end(wait, met=False)
+                continue
+            asked, wait.prompted = list(wait.prompted), {}
+            if now.monotonic_s >= wait.next_ask_s:
+                wait.pause(now)
+                asked = wait.lacking
+            for peer in asked:
+                # where two datagrams were in vain perhaps all are
+                if wait.states[peer] <= MemberState.SUSPECT and peer not in wait.shown:
+                    self._ask(peer, wait.enquiry, wait.asks > DATAGRAMS_FIRST)
+
+    def end_all(self) -> None:
+        """This node leaves."""
+        for wait in list(self._waits.values()):
+            self._end(wait, met=False)

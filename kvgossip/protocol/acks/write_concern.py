@@ -1,0 +1,96 @@
+"""Need: how many members, and which, shall hold a version before a write that waits is answered.
+
+    N               N members, this node among them
+    majority        more than half of the members that have not left: a minority that is cut off can never meet it
+    all             all members that are alive, or suspect, when the wait begins; who leaves meanwhile is not waited for, who dies is
+    zone:N          N members of each zone of this datacenter, or all of a smaller one; without zones that is one zone
+    other-zone:N    N members of this datacenter in other zones than this node's
+
+What a node knows is what it can wait for: the members of its datacenter, and on a gateway also those of the WAN pool. So `all` is never
+all members of all datacenters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from kvgossip.errors import CannotMeetError, LocalError
+from kvgossip.protocol.model.peer import Peer, PoolKind
+
+NUMBER_MAX = 100_000
+HINT = "write wait=2 (a number), majority, all, zone:1 or other-zone:1"
+
+
+class Scope(StrEnum):
+    ANY = "any"
+    MAJORITY = "majority"
+    ALL = "all"
+    EACH_ZONE = "zone"
+    OTHER_ZONE = "other-zone"
+
+
+class Need(NamedTuple):
+    """`number` means nothing to MAJORITY and ALL."""
+
+    scope: Scope
+    number: int = 1
+
+    def __str__(self) -> str:
+        if self.scope is Scope.ANY:
+            return str(self.number)
+        return self.scope.value if self.scope in (Scope.MAJORITY, Scope.ALL) else f"{self.scope.value}:{self.number}"
+
+
+class Candidate(NamedTuple):
+    """A member that could hold the version: `alive` or suspect, or else dead."""
+
+    peer: Peer
+    zone: str
+    alive: bool
+
+
+class Group(NamedTuple):
+    """So many of these members are `needed`."""
+
+    members: tuple[Peer, ...]
+    needed: int
+
+
+def parse_need(text: str) -> Need:
+    """Raises LocalError with what to write instead."""
+    if text in (Scope.MAJORITY, Scope.ALL):
+        return Need(Scope(text))
+    scope, _, digits = text.rpartition(":")
+    if scope in ("", Scope.EACH_ZONE, Scope.OTHER_ZONE) and not text.startswith(":") and _is_number(digits):
+        return Need(Scope(scope or Scope.ANY), int(digits))
+    raise LocalError(f"wait = {text!r} says nothing that can be waited for", HINT)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 7 and 1 <= int(text) <= NUMBER_MAX
+
+
+def groups_of(need: Need, me: Candidate, others: Sequence[Candidate]) -> list[Group]:
+    """Who is waited for. Raises CannotMeetError where there are not so many members alive."""
+    everybody = [me, *others]
+    alive = [candidate for candidate in everybody if candidate.alive]
+    near = [candidate for candidate in alive if candidate.peer.pool is PoolKind.LAN]
+    if need.scope is Scope.MAJORITY:
+        return [Group(_peers(everybody), len(everybody) // 2 + 1)]
+    if need.scope is Scope.ALL:
+        return [Group(_peers(alive), len(alive))]
+    if need.scope is Scope.EACH_ZONE:
+        zones = {zone: [candidate for candidate in near if candidate.zone == zone] for zone in sorted({each.zone for each in near})}
+        return [Group(_peers(members), min(need.number, len(members))) for members in zones.values()]
+    wanted = alive if need.scope is Scope.ANY else [candidate for candidate in near if candidate.zone != me.zone]
+    if need.number > len(wanted):
+        raise CannotMeetError(
+            f"wait={need} cannot be met: {len(wanted)} such members are alive", "nothing was changed; wait for fewer, or start more nodes"
+        )
+    return [Group(_peers(wanted), need.number)]
+
+
+def _peers(candidates: Iterable[Candidate]) -> tuple[Peer, ...]:
+    return tuple(candidate.peer for candidate in candidates)

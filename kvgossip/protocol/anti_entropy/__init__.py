@@ -1,0 +1,1 @@
+"""Anti-entropy: exchanges that repair whatever differs (protocol.md section 4)."""

@@ -1,0 +1,83 @@
+"""Survey: who differs from this node right now, and by how many keys.
+
+    A ==Measure==> each member ==Measured==> A
+
+The question carries the root, a prefix of the sketch and the parities of the digest. So whoever answers can tell a small difference
+exactly, a larger one as an estimate, and of a very large one that it is at least so large (see Precision). Nothing is repaired by it.
+
+One limit of "exactly": a key that only one side has and another one that only the other side has, in one of 65,536 positions, count as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+
+from kvgossip.errors import OverloadedError, RemoteError
+from kvgossip.protocol.anti_entropy.difference import estimated_keys, parities
+from kvgossip.protocol.effect import Effect, Surveyed
+from kvgossip.protocol.model.peer import Peer
+from kvgossip.protocol.store.digest import POSITION_BITS
+from kvgossip.protocol.store.sketch import SYMBOL_BYTES, SYMBOLS_MAX
+from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.wire.message import Measure, Measured, Precision
+
+SYMBOLS = 512
+SURVEYS_MAX = 64
+NUMBER_BITS = 62
+
+
+def question(store: Store, number: int, sender: str) -> Measure:
+    """What to ask."""
+    symbols = store.sketch.prefix(SYMBOLS) if store.sketch.ready else b""
+    return Measure(number, sender, store.digest.root, parities(store.digest), symbols)
+
+
+def measure(store: Store, asked: Measure) -> tuple[int, Precision]:
+    """By how many keys this store differs from the asker's. Raises RemoteError when the question makes no sense."""
+    if len(asked.symbols) % SYMBOL_BYTES or len(asked.symbols) > SYMBOLS_MAX * SYMBOL_BYTES:
+        raise RemoteError("bad_message", "symbols that are cut off")
+    if asked.root == store.digest.root:
+        return 0, Precision.EXACT
+    found = store.sketch.decode(asked.symbols) if asked.symbols and store.sketch.ready else None
+    if found is not None:
+        return _keys_of(found, store), Precision.EXACT
+    keys, is_all = estimated_keys(store.digest, asked.parities)
+    return max(1, round(keys)), Precision.ESTIMATE if is_all else Precision.AT_LEAST
+
+
+def _keys_of(fingerprints: Iterable[int], store: Store) -> int:
+    """A key that both have in different versions shows as two fingerprints in one position, one of them ours."""
+    all_of_them = list(fingerprints)
+    here = store.find(all_of_them)
+    ours: dict[int, int] = {}
+    theirs: dict[int, int] = {}
+    for fingerprint in all_of_them:
+        counts = ours if fingerprint in here else theirs
+        position = fingerprint >> (64 - POSITION_BITS)
+        counts[position] = counts.get(position, 0) + 1
+    return sum(max(ours.get(position, 0), theirs.get(position, 0)) for position in dict.fromkeys([*ours, *theirs]))
+
+
+class Surveys:
+    """Those under way at a replica; the driver ends them. Effects are appended to `effects`."""
+
+    def __init__(self, effects: list[Effect], rng: Random) -> None:
+        self._effects, self._rng = effects, rng
+        self._tickets: dict[int, int] = {}
+
+    def begin(self, ticket: int) -> int:
+        """The number of its question on the wire. Raises OverloadedError where too many are under way."""
+        if len(self._tickets) >= SURVEYS_MAX:
+            raise OverloadedError(f"{SURVEYS_MAX} surveys are under way already", "try again")
+        number = self._rng.getrandbits(NUMBER_BITS)
+        self._tickets[number] = ticket
+        return number
+
+    def end(self, ticket: int) -> None:
+        self._tickets = {number: other for number, other in self._tickets.items() if other != ticket}
+
+    def answered(self, told: Measured, peer: Peer) -> None:
+        ticket = self._tickets.get(told.number)
+        if ticket is not None:
+            self._effects.append(Surveyed(ticket, peer, told.root, told.keys, told.precision))

@@ -1,0 +1,1 @@
+"""The doctor: observations by all members, and findings in words."""

@@ -1,0 +1,133 @@
+"""Blocking: whom this node ignores because its operator said so, by name or by network: what people do with a packet filter.
+
+Laws
+- Nothing that a blocked peer sends is taken, and nothing is sent to it. A frame is known as its own by the address from which it
+  comes, or by the name under which it speaks: from then on its source is blocked too, be it the port of a link.
+- A blocked member is neither probed nor suspected nor chosen here. That one node ignores it is no news for the others: were it
+  suspected, everybody else would see it flap between an accusation and its refutation.
+- What others tell of it is taken only if it is gone: dead, left, or pruned.
+- Blocks live as long as this life of the node: after a restart the operator has to say so again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from kvgossip.config import NAME_PATTERN, Address
+from kvgossip.errors import ConfigError, NotFoundError
+from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.wire.message import Ack, Join, Message
+
+TARGETS_MAX = 1024
+SOURCES_MAX = 4096
+HOSTS_MAX = 4096
+
+
+class Blocks:
+    """The names and networks that are blocked. True while there are any: who asks often asks that first."""
+
+    __slots__ = ("_hosts", "_names", "_networks", "_sources")
+
+    def __init__(self) -> None:
+        self._names: dict[str, None] = {}
+        self._networks: dict[str, IPv4Network | IPv6Network] = {}
+        self._sources: dict[Address, str] = {}
+        self._hosts: dict[str, bool] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._names or self._networks)
+
+    def targets(self) -> list[str]:
+        return sorted([*self._names, *self._networks])
+
+    # -- what the operator says ----------------------------------------------------------------------------------------
+
+    def add(self, target: str) -> str:
+        """Block a name, an IP address or a network in CIDR notation; returns how it is listed. Raises ConfigError for anything else."""
+        if len(self._names) + len(self._networks) >= TARGETS_MAX:
+            raise ConfigError(f"{TARGETS_MAX} names and networks are blocked already", "block a network instead of its addresses")
+        network = _network(target)
+        if network is not None:
+            self._networks[str(network)] = network
+        else:
+            self._names[target] = None
+        self._hosts.clear()
+        return target if network is None else str(network)
+
+    def remove(self, target: str) -> str:
+        """Take a block back. Raises NotFoundError if there is none, ConfigError as `add` does."""
+        network = _network(target)
+        listed = target if network is None else str(network)
+        if listed not in self._names and listed not in self._networks:
+            raise NotFoundError(f"{listed} is not blocked on this node", "`kvgossip status` lists what is")
+        self._names.pop(listed, None)
+        self._networks.pop(listed, None)
+        self._sources = {source: name for source, name in self._sources.items() if name != listed}
+        self._hosts.clear()
+        return listed
+
+    # -- what it means -------------------------------------------------------------------------------------------------
+
+    def covers(self, member: Member) -> bool:
+        """Whether this member is blocked, by its name or by its address."""
+        if not self._names and not self._networks:
+            return False
+        return member.name in self._names or self.covers_address(member.address)
+
+    def covers_address(self, address: Address) -> bool:
+        if not self._names and not self._networks:
+            return False
+        return address in self._sources or self._covers_host(address.host)
+
+    def learn(self, source: Address, name: str) -> None:
+        """A blocked name is, or speaks, at this address."""
+        if source.host:
+            self._sources[source] = name
+            if len(self._sources) > SOURCES_MAX:
+                del self._sources[next(iter(self._sources))]
+
+    def admitted(self, messages: Sequence[Message | Member], source: Address) -> list[Message | Member] | None:
+        """What may be taken of a frame; None where somebody who is blocked has written it.
+
+        An ack may have been passed on by a helper: then it is worth nothing, and the helper is innocent.
+        """
+        for author in map(_author_of, messages):
+            if author in self._names:
+                self.learn(source, author)
+                return None
+        return [told for told in messages if not (isinstance(told, Ack) and told.sender in self._names)]
+
+    def _covers_host(self, host: str) -> bool:
+        if not self._networks:
+            return False
+        covered = self._hosts.get(host)
+        if covered is None:
+            if len(self._hosts) >= HOSTS_MAX:
+                self._hosts.clear()
+            covered = self._hosts[host] = self._is_in_a_network(host)
+        return covered
+
+    def _is_in_a_network(self, host: str) -> bool:
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks.values())
+
+
+def _network(target: str) -> IPv4Network | IPv6Network | None:
+    """The network that is meant, None where it is a name."""
+    try:
+        return ip_network(target, strict=False)
+    except ValueError:
+        if NAME_PATTERN.fullmatch(target):
+            return None
+    raise ConfigError(f"{target!r} is neither a name nor a network", "for example node-7, 10.2.0.0/16, 10.2.0.9 or 2001:db8::/32")
+
+
+def _author_of(told: Message | Member) -> str:
+    """Who says that it wrote this; empty where the message does not tell."""
+    if isinstance(told, Join):
+        return told.name
+    return "" if isinstance(told, (Ack, Member)) else str(getattr(told, "sender", ""))

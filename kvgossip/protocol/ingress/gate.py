@@ -1,0 +1,130 @@
+"""Door: what comes in from the network, and who is told that it does not (protocol.md section 1).
+
+A frame of another cluster or pool is dropped by its header alone, one that is sealed with a key that this node lacks, or not sealed where
+all are, before it is decoded: counted by reason, once a minute for each source logged, and answered with a refusal that lets the other
+side log the same reason: a datagram once a minute, since its source may be a lie, a frame of a link always, or whoever asks a second time
+to join would hear nothing. A frame that is not of our kind at all, a seal that does not fit and a replay are only counted: answering
+them would make us a reflector.
+
+A refusal is in clear, for whoever cannot open seals must be able to read it. So it is nobody's word in particular: it makes a line in
+the log and, where we have asked to join, an answer for the operator; nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from kvgossip.config import Address, Config
+from kvgossip.errors import RemoteError
+from kvgossip.protocol.effect import Effect, Log, Send
+from kvgossip.protocol.ingress.rate_limit import Buckets
+from kvgossip.protocol.ingress.refusal import KEY_REASONS, pool_name, refusal_of
+from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.wire.frame import Framing, Opened, encode, frame_bytes_max, is_refusal
+from kvgossip.protocol.wire.keyring import Keyring
+from kvgossip.protocol.wire.message import Refused
+
+COMPLAINT_INTERVAL_S = 60.0
+COMPLAINTS_MAX = 1024
+LIVES_FACTOR = 2
+
+
+class Door:
+    """`me()` is this node's own record in the pool, `elsewhere()` its address in its other one, None if it has only one.
+
+    `failed(source, text)` is told why nothing that comes from there over a link can be read.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        kind: PoolKind,
+        me: Member,
+        keyring: Keyring | None,
+        effects: list[Effect],
+        counters: Counter[str],
+        elsewhere: Callable[[], Address | None],
+        failed: Callable[[Address, str], None],
+    ) -> None:
+        self.pool = pool_name(kind, config.datacenter)
+        self.framing = Framing(config.cluster, self.pool, frame_bytes_max(config))
+        if keyring is not None:
+            self.framing.seal_with(keyring, me.site, me.generation, LIVES_FACTOR * config.members_max)
+        self._config, self._kind, self._me, self._keyring = config, kind, me, keyring
+        self._effects, self._counters, self._elsewhere, self._failed = effects, counters, elsewhere, failed
+        self._complaints_s: dict[str, float] = {}
+        self._sources = Buckets(config.source_datagrams_per_s)
+
+    @property
+    def datagram_room(self) -> int:
+        """How many bytes of units fit into a datagram."""
+        return self._config.datagram_bytes_max - self.framing.overhead_bytes
+
+    def open(self, data: bytes, source: Address, now: Now, *, reliable: bool) -> Opened | None:
+        """What a frame holds; None where it is dropped. A link is slowed down by not reading it, datagrams can only be left unread."""
+        if not reliable and not self._sources.admits(source.host, now.monotonic_s):
+            self._counters["frames_dropped.rate_limited"] += 1
+            limit = f"source_datagrams_per_s = {self._config.source_datagrams_per_s:g}"
+            self.complain(f"{source.host} flood", f"dropped datagrams from {source.host}, which sends more than {limit} ({self.here})", now)
+            return None
+        try:
+            return self.framing.open(data, reliable=reliable)
+        except RemoteError as fault:
+            self._drop(fault.reason, data, source, now, reliable)
+            return None
+
+    def _drop(self, reason: str, data: bytes, source: Address, now: Now, reliable: bool) -> None:
+        self._counters[f"frames_dropped.{reason}"] += 1
+        text = refusal_of(reason, data, self._kind, self._config.datacenter, self._elsewhere(), self._keyring)
+        if text is None or is_refusal(data):
+            return
+        # words about pools are few; those about keys name one, and a stranger could name millions
+        complains = self.may_complain(f"{source.host} {reason if reason in KEY_REASONS else text}", now)
+        if complains:
+            self._effects.append(Log("WARNING", f"dropped a frame from {source}: {text} ({self.here})"))
+        if complains or reliable:
+            self._effects.append(Send(source, self.framing.refusal(text), reliable, self._kind))
+        if reliable:
+            self._failed(source, f"the answer from {source} cannot be taken: {text} ({self.here})")
+
+    def refuse(self, to: Address, text: str) -> None:
+        """Say no to a node of our own cluster and pool: sealed, where frames are."""
+        if self._keyring is None:
+            data = self.framing.refusal(text)
+        else:
+            data = self.framing.frame([encode(Refused(self.framing.cluster, self.pool, text[:512]))], reliable=True)
+        self._effects.append(Send(to, data, reliable=True, pool=self._kind))
+
+    def heard(self, told: Refused, source: Address, now: Now) -> str:
+        """Somebody says no: log it, and what to tell an operator who waits."""
+        self._counters["refusals_heard"] += 1
+        text = f"refused by the node at {source} (cluster {told.cluster!r}, pool {told.pool!r}): {told.text} ({self.here})"
+        self.complain(f"{source.host} refused", text, now)
+        return text
+
+    def complain(self, subject: str, text: str, now: Now) -> None:
+        """Warn, at most once a minute about each subject."""
+        if self.may_complain(subject, now):
+            self._effects.append(Log("WARNING", text))
+
+    def may_complain(self, subject: str, now: Now) -> bool:
+        """At most once a minute about each subject."""
+        last_s = self._complaints_s.get(subject)
+        if last_s is not None and now.monotonic_s - last_s < COMPLAINT_INTERVAL_S:
+            return False
+        self._complaints_s.pop(subject, None)
+        self._complaints_s[subject] = now.monotonic_s
+        if len(self._complaints_s) > COMPLAINTS_MAX:
+            del self._complaints_s[next(iter(self._complaints_s))]
+        return True
+
+    @property
+    def here(self) -> str:
+        """This node in words, for whoever reads a line of its log."""
+        sealing = "" if self._keyring is None else f", and seals with key {self._keyring.primary}"
+        if isinstance(self._config.keyring, str) and self._keyring is not None:
+            sealing += f" of {self._config.keyring}"
+        return f"this node is {self._me.name!r} of cluster {self.framing.cluster!r}, pool {self.pool!r}{sealing}"

@@ -1,0 +1,82 @@
+"""Rejoining: the members that earlier lives knew, so that a restart finds the cluster though no join address is up.
+
+Laws
+- Members are kept, with where they were, until they leave or are forgotten. A dead one is kept: it may come back.
+- Those whom this life has not met are asked to take it in, some at a time at random, with growing pauses, for as long as a dead member
+  is kept. Not only until the first one answers: two halves that restart on both sides of a cut must find each other when it heals.
+- They are no join addresses: whether a node settles does not depend on them.
+- Where somebody else answers, who was there before is not looked for any more: at one address lives one name (swim.py), and the life
+  that is there began later.
+
+Why they are asked, and not taken for members as they were: a Join checks that nobody else has this node's name, and its answer tells
+the members as they are now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+
+from kvgossip.config import Address, Config
+from kvgossip.protocol.membership.sampling import uniform
+from kvgossip.protocol.model.change import Persist
+from kvgossip.protocol.model.member import Member, MemberState
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.saved_state import peer_fact
+
+ASKED_AT_ONCE = 8
+PAUSE_FACTOR_MAX = 30
+
+
+class Rejoining:
+    """`absent` are the names, with addresses, of those whom an earlier life knew and this one has not met."""
+
+    def __init__(self, saved: Mapping[str, Address], kind: PoolKind, config: Config, rng: Random, now: Now) -> None:
+        self.absent = dict(saved)
+        self._kept = dict(saved)
+        self._kind, self._rng = kind, rng
+        self._next_s = now.monotonic_s
+        self._forget_s = now.monotonic_s + config.forget_after_s
+        self._pause_s = config.join_retry_s
+        self._pause_s_max = config.join_retry_s * PAUSE_FACTOR_MAX
+
+    def changed(self, name: str, new: Member | None) -> list[Persist]:
+        """What is now known of this member; what to keep of it."""
+        self.absent.pop(name, None)
+        address = None if new is None or new.state is MemberState.LEFT else new.address
+        if self._kept.get(name) == address:
+            return []
+        return [self._keep(name, address)]
+
+    def _keep(self, name: str, address: Address | None) -> Persist:
+        if address is None:
+            del self._kept[name]
+        else:
+            self._kept[name] = address
+        return peer_fact(self._kind, name, address)
+
+    def deadline(self) -> float | None:
+        return min(self._next_s, self._forget_s) if self.absent else None
+
+    def due(self, now: Now) -> list[Address]:
+        """Whom to ask now."""
+        if not self.absent or now.monotonic_s < self._next_s:
+            return []
+        self._next_s = now.monotonic_s + self._pause_s
+        self._pause_s = min(2 * self._pause_s, self._pause_s_max)
+        return [self.absent[name] for name in uniform(self._rng, list(self.absent), ASKED_AT_ONCE)]
+
+    def answered(self, address: Address, name: str) -> list[Persist]:
+        """A node of this name is at this address now; what is not kept any more."""
+        gone = [absent for absent, place in self.absent.items() if place == address and absent != name]
+        for absent in gone:
+            del self.absent[absent]
+        return [self._keep(absent, None) for absent in gone]
+
+    def forgotten(self, now: Now) -> list[Persist]:
+        """Whoever was absent for so long that it would be forgotten as a dead member is, too."""
+        if not self.absent or now.monotonic_s < self._forget_s:
+            return []
+        gone, self.absent = self.absent, {}
+        return [self._keep(name, None) for name in gone]

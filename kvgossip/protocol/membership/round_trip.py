@@ -1,0 +1,111 @@
+"""RoundTrips: how long each member takes to answer a probe, and by which way its answers come.
+
+**How long to wait for a direct ack.** One timeout for all members is too short for the far ones and too long for the near ones: a link of
+0.6 s there and back, probed with 0.5 s, costs indirect probes and a TCP frame every time, though nothing is wrong. So each member is
+waited for as TCP does it (Jacobson 1988; RFC 6298): the smoothed round trip and four deviations, no less than half of `probe_timeout_s`,
+for a process may stand still for a moment, and no more than `probe_interval_s`. Before anything is measured it is `probe_timeout_s`.
+An ack that comes after the timeout is measured all the same, as long as the period lasts: that is how a link that has become slow is
+learned about. TCP must guess which of its segments was acknowledged (Karn); a probe has a number of its own.
+
+What stays as it was: awareness multiplies this time as any other (Lifeguard), a target is suspected at the end of the period, so no
+failure is found later than before; and where the wait is longer, the period is as well, so that indirect probes have their time.
+
+**Blocked UDP with working TCP** (lesson 13) is seen by nobody else: such a member is never suspected, for it answers, but rumors do not
+reach it. It is said when four probes of it in a row were answered over TCP and none by a datagram, and when a datagram is answered again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kvgossip.config import Address, Config
+from kvgossip.protocol.model.member import Member
+
+MEAN_SHARE = 1 / 8
+DEVIATION_SHARE = 1 / 4
+DEVIATIONS = 4
+TIMEOUT_SHARE_MIN = 0.5
+BLOCKED_AFTER = 4
+
+
+@dataclass(slots=True)
+class RoundTrip:
+    """What is known of the way to one member. Times are seconds, `mean_s` None before the first measurement.
+
+    `direct`, `relayed` and `tcp` count the probes that were answered by a datagram, through a helper, over TCP - perhaps by several of
+    them - and `lost` those that were not. `without_udp`: so many in a row were answered over TCP and not by a datagram.
+    """
+
+    address: Address
+    mean_s: float | None = None
+    deviation_s: float = 0.0
+    direct: int = 0
+    relayed: int = 0
+    tcp: int = 0
+    lost: int = 0
+    without_udp: int = 0
+
+    @property
+    def is_udp_blocked(self) -> bool:
+        return self.without_udp >= BLOCKED_AFTER
+
+    def measured(self, round_trip_s: float) -> None:
+        if self.mean_s is None:
+            self.mean_s, self.deviation_s = round_trip_s, round_trip_s / 2
+            return
+        self.deviation_s += DEVIATION_SHARE * (abs(round_trip_s - self.mean_s) - self.deviation_s)
+        self.mean_s += MEAN_SHARE * (round_trip_s - self.mean_s)
+
+    def concluded(self, *, direct: bool, relayed: bool, tcp: bool) -> bool:
+        """One more probe is over, and was answered by these ways. Whether UDP has become blocked by it, or open again."""
+        was_blocked = self.is_udp_blocked
+        self.direct += direct
+        self.relayed += relayed
+        self.tcp += tcp
+        self.lost += not (direct or relayed or tcp)
+        self.without_udp = self.without_udp + 1 if tcp and not direct else 0
+        return direct if was_blocked else self.is_udp_blocked
+
+
+class RoundTrips:
+    """By the names of members; who has moved, or is forgotten, is met anew. `turned` gathers whose UDP was blocked or opened."""
+
+    __slots__ = ("_config", "_known", "turned")
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._known: dict[str, RoundTrip] = {}
+        self.turned: list[Member] = []
+
+    def of(self, name: str) -> RoundTrip | None:
+        return self._known.get(name)
+
+    def timeout_s(self, name: str) -> float:
+        """How long to wait for its direct ack."""
+        known, config = self._known.get(name), self._config
+        if known is None or known.mean_s is None:
+            return config.probe_timeout_s
+        wait_s = known.mean_s + DEVIATIONS * known.deviation_s
+        return min(max(wait_s, TIMEOUT_SHARE_MIN * config.probe_timeout_s), config.probe_interval_s)
+
+    def measured(self, target: Member, round_trip_s: float) -> None:
+        """A datagram to this member was answered by one, after so long."""
+        self._at(target).measured(round_trip_s)
+
+    def concluded(self, target: Member, *, direct: bool, relayed: bool, tcp: bool) -> None:
+        """A probe of this member is over."""
+        if self._at(target).concluded(direct=direct, relayed=relayed, tcp=tcp):
+            self.turned.append(target)
+
+    def blocked(self) -> list[str]:
+        """The members whose UDP is blocked while their TCP works, sorted."""
+        return sorted(name for name, known in self._known.items() if known.is_udp_blocked)
+
+    def forget(self, name: str) -> None:
+        self._known.pop(name, None)
+
+    def _at(self, target: Member) -> RoundTrip:
+        known = self._known.get(target.name)
+        if known is None or known.address != target.address:
+            known = self._known[target.name] = RoundTrip(target.address)
+        return known

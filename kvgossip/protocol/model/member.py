@@ -1,0 +1,104 @@
+"""Member: a peer with a state; and the order that decides every membership merge.
+
+    alive(i) < suspect(i) < alive(i+1) < ... < dead, then left, of that generation < any state of a higher generation
+
+Of two lives that began in one millisecond the one with the greater site is the later one, so that the order is total.
+
+An incarnation is raised by its owner to refute a suspicion, a generation by a restart - and by a live node that hears that it was
+declared dead: death is final for a generation, so coming back needs a new one. (memberlist lets alive(i+1) overrule dead(i); with
+generations the order stays total and a stale obituary can never return.)
+"""
+
+from __future__ import annotations
+
+import math
+from enum import IntEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from kvgossip.config import Address
+from kvgossip.protocol.model.location import Location
+
+# ASCII only, as Config has it: a limit on characters is then one on bytes, and a record fits into a datagram.
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+\Z")]
+Host = Annotated[str, Meta(max_length=253, pattern=r"^[A-Za-z0-9.:%_-]*\Z")]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=0)]  # msgspec reads 64 bits at most
+Life = Annotated[int, Meta(ge=0, le=2**62)]  # there is room to raise it
+
+
+class MemberState(IntEnum):
+    ALIVE = 0
+    SUSPECT = 1
+    DEAD = 2
+    LEFT = 3
+
+
+class Standing(IntEnum):
+    """How much a node's answers are worth (protocol.md section 8).
+
+    WAITING: it has not heard from every join address of its own. FRESH: it has, but from nobody who is settled; where all are fresh,
+    nobody knows more. SETTLED: it has caught up, or founded the cluster. Without the difference between the first two, a node that
+    joined through one that is itself still looking for the cluster would take that one's empty store for the truth.
+    """
+
+    WAITING = 0
+    FRESH = 1
+    SETTLED = 2
+
+    @classmethod
+    def _missing_(cls, value: object) -> Standing:
+        """What a newer release may add is worth least: a ping must stay one whatever its sender thinks of itself."""
+        return cls.WAITING
+
+
+class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is told about one name. `host` is empty only in a first Join: the receiver fills in what it sees.
+
+    `site` identifies one life of the node; `http` is `HOST:PORT` or empty; `accuser` is who
+    suspects it, in news of a suspicion; `identity` is the fingerprint of its key, or empty (see identity.py). A peer's unknown trailing
+    fields are ignored.
+    """
+
+    name: Name
+    host: Host
+    port: Port
+    state: MemberState
+    generation: Life
+    incarnation: Life
+    site: Count
+    datacenter: Name
+    http: Annotated[str, Meta(max_length=262, pattern=r"^[!-~]*\Z")] = ""
+    accuser: Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z0-9._-]*\Z")] = ""
+    zone: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9._-]*\Z")] = ""
+    coordinates: Annotated[tuple[float, ...], Meta(max_length=8)] = ()
+    identity: Annotated[bytes, Meta(max_length=16)] = b""
+    gateway: bool = False
+
+    @property
+    def address(self) -> Address:
+        return Address(self.host, self.port)
+
+    @property
+    def location(self) -> Location:
+        """Where it is, as configured; coordinates that are no numbers are left out."""
+        return Location(self.datacenter, self.zone, self.coordinates if all(map(math.isfinite, self.coordinates)) else ())
+
+    @property
+    def reachable(self) -> bool:
+        """Alive or suspect: a peer worth talking to."""
+        return self.state <= MemberState.SUSPECT
+
+
+def life(member: Member) -> tuple[int, int]:
+    """Greater is later."""
+    return (member.generation, member.site)
+
+
+def rank(member: Member) -> tuple[int, int, int, int, MemberState]:
+    """Greater wins. Within a generation: every terminal state is above every incarnation."""
+    if member.state >= MemberState.DEAD:
+        return (*life(member), 1, 0, member.state)
+    return (*life(member), 0, member.incarnation, member.state)

@@ -1,0 +1,1 @@
+"""Rumor mongering: news that is still spreading (protocol.md section 3)."""

@@ -1,0 +1,181 @@
+"""Rumor mongering: what is being spread, and when it stops (Demers et al. 1987, section 1.4; the variants are in policy.py).
+
+Laws (of the default policy: push, feedback, counter)
+- A rumor is hot until K contacts in a row found peers that already knew it; a contact to which it was news starts the count again.
+- A newer version of a key replaces its rumor and starts again.
+- Nothing depends on a rumor alone: one that is lost, or cools too soon, is residue, and residue is the job of anti-entropy.
+
+Deviations, with reasons
+- A peer that is known to hold the version (it told us, or answered so) is counted as an unnecessary contact without a packet: the
+  answer is known beforehand. The law of K is untouched, and small clusters save most of their traffic.
+- Feedback travels as a datagram and may be lost. A contact without an answer counts as nothing; so that silent peers cannot keep a
+  rumor hot for ever, it also cools after `contacts_max` contacts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import NamedTuple
+
+from kvgossip.protocol.rumors.policy import RumorPolicy
+
+PENDING_MAX = 4096
+# Drawn at random: who did not get a packet cannot answer it, nor can an answer to an earlier life of this node be taken for one to this.
+SEQUENCE_BITS = 32
+
+
+@dataclass(slots=True, eq=False)
+class HotRumor:
+    """What is being spread: `unit` is its encoded Rumor, or Notice; `version` is that of its record, encoded.
+
+    `holders` are the peers that need not be told: those that told it, knew it, or got it whole; to whom a notice was news has still
+    to fetch the body, and is told again.
+    """
+
+    key: str
+    unit: bytes
+    own: bool
+    is_notice: bool = False
+    version: bytes = b""
+    unnecessary: int = 0
+    contacts: int = 0
+    holders: set[str] = field(default_factory=set)
+
+
+class Packet(NamedTuple):
+    """Rumors on their way to a peer that has not answered yet; `hunts` is how many peers refused them before."""
+
+    peer: str
+    rumors: list[HotRumor]
+    hunts: int
+
+
+class Rumors:
+    """The infective list. Own writes come before forwarded rumors, each oldest first."""
+
+    __slots__ = ("_forwarded", "_own", "_pending", "_rng", "_rumors_max", "cooled", "fresh", "policy")
+
+    def __init__(self, policy: RumorPolicy, rumors_max: int, rng: Random) -> None:
+        self.policy, self._rumors_max, self._rng = policy, rumors_max, rng
+        self._own: dict[str, HotRumor] = {}
+        self._forwarded: dict[str, HotRumor] = {}
+        self._pending: dict[int, Packet] = {}
+        self.fresh: list[HotRumor] = []
+        self.cooled = 0
+
+    def __len__(self) -> int:
+        return len(self._own) + len(self._forwarded)
+
+    def heat(
+        self, key: str, unit: bytes, heard_from: str | None, *, at_once: bool = True, is_notice: bool = False, version: bytes = b""
+    ) -> None:
+        """Spread this news. `heard_from` is the peer that told it, None for a write of this node's own.
+
+        `at_once`: not only from the next round on.
+        """
+        if not self.policy.k:
+            return
+        self._own.pop(key, None)
+        self._forwarded.pop(key, None)
+        rumor = HotRumor(key, unit, heard_from is None, is_notice, version)
+        if heard_from is not None:
+            rumor.holders.add(heard_from)
+        (self._own if rumor.own else self._forwarded)[key] = rumor
+        if at_once:
+            self.fresh.append(rumor)
+        if len(self) > self._rumors_max:
+            self._cool(next(iter((self._forwarded or self._own).values())))
+
+    def hot(self) -> Iterator[HotRumor]:
+        """Every hot rumor in the order of sending."""
+        yield from self._own.values()
+        yield from self._forwarded.values()
+
+    def take_fresh(self) -> list[HotRumor]:
+        """What became hot since the last call and is hot still: own first."""
+        fresh, self.fresh = self.fresh, []
+        return sorted(filter(self._is_hot, fresh), key=lambda rumor: not rumor.own)
+
+    def cool(self, key: str) -> None:
+        """There is nothing more to tell of this key."""
+        rumor = self._own.get(key) or self._forwarded.get(key)
+        if rumor is not None:
+            self._cool(rumor)
+
+    def cool_all(self) -> None:
+        """Nobody is left to tell."""
+        for rumor in list(self.hot()):
+            self._cool(rumor)
+        self.fresh.clear()
+
+    def contact(self, peer: str, rumor: HotRumor, peers: int) -> bool:
+        """Account for choosing `peer` as a contact; whether a packet is needed. `peers`: how many there are to choose from."""
+        if peer in rumor.holders:
+            self._judge(rumor, knew=True)
+            return False
+        rumor.contacts += 1
+        if rumor.contacts > self.contacts_max(peers):
+            self._cool(rumor)
+            return False
+        if not self.policy.feedback:
+            self._judge(rumor, knew=False)
+        return True
+
+    def contacts_max(self, peers: int) -> int:
+        """Far above what rumors need where feedback arrives: a site makes about K + 2 contacts, the first ones some more."""
+        return 8 * (self.policy.k + math.ceil(math.log2(peers + 1)))
+
+    def sent(self, peer: str, rumors: list[HotRumor], hunts: int = 0) -> int:
+        """The sequence number under which `peer` will answer for these rumors. `hunts`: how many peers refused them before."""
+        sequence = self._rng.getrandbits(SEQUENCE_BITS)
+        self._pending[sequence] = Packet(peer, rumors, hunts)
+        if len(self._pending) > PENDING_MAX:
+            del self._pending[next(iter(self._pending))]
+        return sequence
+
+    def feedback(self, sequence: int, known: bytes) -> Packet | None:
+        """The answer to a packet, which is returned: bit i says whether its i-th rumor was known. Strange or late answers are ignored."""
+        packet = self._pending.pop(sequence, None)
+        if packet is None or len(known) * 8 < len(packet.rumors):
+            return None
+        for place, rumor in enumerate(packet.rumors):
+            knew = bit_of(known, place)
+            if knew or not rumor.is_notice:
+                rumor.holders.add(packet.peer)
+            if self.policy.feedback:
+                self._judge(rumor, knew)
+        return packet
+
+    def refused(self, sequence: int) -> Packet | None:
+        """The packet that its peer was too busy to take; None for a strange answer."""
+        return self._pending.pop(sequence, None)
+
+    def _judge(self, rumor: HotRumor, knew: bool) -> None:
+        count = self.policy.after(rumor.unnecessary, knew, self._rng)
+        if count is None:
+            self._cool(rumor)
+        else:
+            rumor.unnecessary = count
+
+    def _is_hot(self, rumor: HotRumor) -> bool:
+        return (self._own if rumor.own else self._forwarded).get(rumor.key) is rumor
+
+    def _cool(self, rumor: HotRumor) -> None:
+        if self._is_hot(rumor):
+            del (self._own if rumor.own else self._forwarded)[rumor.key]
+            self.cooled += 1
+
+
+def bit_of(bits: bytes, place: int) -> bool:
+    return place >> 3 < len(bits) and bool(bits[place >> 3] >> (place & 7) & 1)
+
+
+def bitmap(known: list[bool]) -> bytes:
+    """Bits, least significant first, as Feedback carries them."""
+    bits = bytearray((len(known) + 7) // 8)
+    for place, bit in enumerate(known):
+        bits[place >> 3] |= bit << (place & 7)
+    return bytes(bits)

@@ -1,0 +1,71 @@
+"""Facts: what a replica knows about itself beyond its entries, and what of it the next life on the same disk goes on from.
+
+Laws (protocol.md section 7)
+- A later life has a greater generation in each pool than all before it, and its clock stands at least where theirs did: whatever the
+  wall clock of the machine says after the restart.
+- Whoever had settled once answers reads from its last known good data at once, without any peer (lesson 17).
+- Who was known is looked for again (known_peers.py), and a life that had not settled does not found a cluster of its own beside them.
+- A life that rebuilds lost data takes nothing for the truth but what a settled member has, also after another restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from kvgossip.config import Address
+from kvgossip.protocol.model.change import Persist
+from kvgossip.protocol.model.peer import PoolKind
+
+CLOCK = b"replica/clock"
+SELF = b"replica/self"
+PEER = b"peer/"
+
+
+class Self(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is always now. Generations are 0 where there is no such pool; append new fields with defaults."""
+
+    lan_generation: int = 0
+    wan_generation: int = 0
+    settled: bool = False
+    rebuilding: bool = False
+
+
+class Facts:
+    """What an earlier life left, as Persist told it; nothing where there was none."""
+
+    def __init__(self, saved: Mapping[bytes, bytes]) -> None:
+        self._saved = saved
+        self.clock = int.from_bytes(saved.get(CLOCK, b""), "big")
+        self.own = _decode_self(saved[SELF]) if SELF in saved else Self()
+
+    def generation(self, kind: PoolKind) -> int:
+        """The last one of an earlier life in this pool; 0: there was none."""
+        return self.own.lan_generation if kind is PoolKind.LAN else self.own.wan_generation
+
+    def peers(self, kind: PoolKind) -> dict[str, Address]:
+        """Who was in this pool, and where."""
+        prefix = _peer_key(kind, "")
+        return {key[len(prefix) :].decode(): _decode_address(self._saved[key]) for key in sorted(self._saved) if key.startswith(prefix)}
+
+
+def clock_fact(timestamp: int) -> Persist:
+    return Persist(CLOCK, timestamp.to_bytes(8, "big"))
+
+
+def self_fact(own: Self) -> Persist:
+    return Persist(SELF, msgspec.msgpack.encode(own))
+
+
+def peer_fact(kind: PoolKind, name: str, address: Address | None) -> Persist:
+    """Where a member is; None forgets it."""
+    return Persist(_peer_key(kind, name), None if address is None else msgspec.msgpack.encode(address))
+
+
+def _peer_key(kind: PoolKind, name: str) -> bytes:
+    return PEER + f"{kind.value}/{name}".encode()
+
+
+_decode_self = msgspec.msgpack.Decoder(Self).decode
+_decode_address = msgspec.msgpack.Decoder(Address).decode

@@ -1,0 +1,1 @@
+"""The one copy of the data, its digest tree and its sketch."""

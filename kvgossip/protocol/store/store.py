@@ -1,0 +1,190 @@
+"""Store: the only owner of entries. It holds records (see entry.py). All that enters goes through `merge`, or, at a restart, through
+`load`, which does the same for many at once; what leaves, by `remove`.
+
+An entry that has expired is hidden: its record stays, and the digest does not change, but no question finds its value any more.
+
+The digest tree, the sketch and the sorted index of live keys are kept in step here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from kvgossip.protocol.model.change import Changed
+from kvgossip.protocol.model.entry import Entry, entry_of, is_dead, is_fleeting, may_expire, supersedes, value_in
+from kvgossip.protocol.store.digest import FAN_OUT_BITS, POSITION_BITS, DigestTree
+from kvgossip.protocol.store.hash_table import Tables
+from kvgossip.protocol.store.sketch import Sketch
+from kvgossip.protocol.store.sorted_keys import SortedKeys
+
+UNTIDY_MIN, UNTIDY_SHARE = 1024, 16
+
+
+class Store:
+    """All entries of one replica, by key. `record_bytes` counts the bytes of all records."""
+
+    __slots__ = ("_hidden", "_live", "_removed", "_tables", "_tidies", "digest", "record_bytes", "sketch")
+
+    def __init__(self, digest: DigestTree) -> None:
+        self.digest = digest
+        self.sketch = Sketch()
+        self._tables = Tables(digest)
+        self._live = SortedKeys()
+        self._hidden: dict[str, None] = {}
+        self._removed = 0
+        self._tidies: Iterator[None] | None = None
+        self.record_bytes = 0
+
+    def __len__(self) -> int:
+        return self._tables.count
+
+    @property
+    def live(self) -> int:
+        """How many keys have a value."""
+        return len(self._live)
+
+    def merge(self, key: str, record: bytes) -> Changed | None:
+        """Take a record if it supersedes ours; what changed, or None if nothing did."""
+        key_hash = self.digest.hash_of(key)
+        old = self._tables.at(key_hash).get(key)
+        if old is not None and not supersedes(record, old):
+            return None
+        self._tables.put(key_hash, key, record, old is None)
+        went, came = self.digest.replace(key_hash, old, record)
+        if went:
+            self.sketch.toggle(went)
+        self.sketch.toggle(came)
+        if old is None or is_fleeting(old) or is_fleeting(record):
+            self._index(key, old, record)
+        else:
+            self.record_bytes += len(record) - len(old)
+        return Changed(key, old, record)
+
+    def expect(self, keys: int) -> None:
+        """About so many keys are going to be loaded into this store, which is empty."""
+        self._tables.expect(keys)
+        self._removed = keys
+
+    def load(self, entries: Sequence[tuple[str, bytes]]) -> None:
+        """What `merge` would do with each of these; in half the time where they are new and sorted, as a disk has them."""
+        # what was expected, and does not come, is as much room too much as what has gone
+        self._removed = max(self._removed - len(entries), 0)
+        known = self._tables.add(entries)
+        fresh = [entry for place, entry in enumerate(entries) if place not in known] if known else entries
+        self.sketch.toggle_all(self.digest.add(fresh))
+        self._live.extend(key for key, record in fresh if not is_dead(record))
+        self.record_bytes += sum(len(record) for _, record in fresh)
+        for place in known:
+            self.merge(*entries[place])
+
+    def remove(self, key: str) -> bytes:
+        """Take out the record under a key that is known to be here."""
+        key_hash = self.digest.hash_of(key)
+        record = self._tables.pop(key_hash, key)
+        went, _ = self.digest.replace(key_hash, record, None)
+        self.sketch.toggle(went)
+        if not self.is_spent(key, record):
+            self._live.remove(key)
+        self._hidden.pop(key, None)
+        self._removed += 1
+        self.record_bytes -= len(record)
+        return record
+
+    def tidy(self) -> bool:
+        """One portion, about a millisecond, of giving back the room that removed keys took; whether there is more of that to do.
+
+        Where much has gone, and only then: while it goes, what is moved would come to lie among it (see hash_table.py).
+        """
+        if self._tidies is None:
+            if self._removed < max(UNTIDY_MIN, len(self) // UNTIDY_SHARE):
+                return False
+            self._tidies, self._removed = self._tables.tidy(), 0
+        for _ in self._tidies:
+            return True
+        self._tidies = None
+        return False
+
+    def hide(self, key: str) -> None:
+        """The entry under this key, which is live, has expired."""
+        self._live.remove(key)
+        self._hidden[key] = None
+
+    def is_hidden(self, key: str) -> bool:
+        return key in self._hidden
+
+    def is_spent(self, key: str, record: bytes) -> bool:
+        """Whether this record, which is here under that key, is a death certificate or has expired."""
+        return is_dead(record) or (may_expire(record) and key in self._hidden)
+
+    def _index(self, key: str, old: bytes | None, new: bytes) -> None:
+        was_live, live = old is not None and not self.is_spent(key, old), not is_dead(new)
+        self._hidden.pop(key, None)
+        if live and not was_live:
+            self._live.add(key)
+        elif was_live and not live:
+            self._live.remove(key)
+        self.record_bytes += len(new) - (len(old) if old is not None else 0)
+
+    def __getitem__(self, key: str) -> bytes:
+        """The record under a key that is known to be here."""
+        record = self.record(key)
+        if record is None:
+            raise KeyError(key)
+        return record
+
+    def record(self, key: str) -> bytes | None:
+        return self._tables.at(self.digest.hash_of(key)).get(key)
+
+    def value(self, key: str) -> bytes | None:
+        record = self.record(key)
+        return None if record is None or key in self._hidden else value_in(record)
+
+    def get(self, key: str) -> Entry | None:
+        """The live entry under the key."""
+        record = self.record(key)
+        return None if record is None or self.is_spent(key, record) else entry_of(key, record)
+
+    def scan(self, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """At most `limit` live keys, with records, that start with `prefix` and are greater than `after`, sorted by code point."""
+        found: list[tuple[str, bytes]] = []
+        for key in self._live.since(max(prefix, after)):
+            if not key.startswith(prefix) or len(found) == limit:
+                break
+            if key != after:
+                found.append((key, self[key]))
+        return found
+
+    def entries_in(self, level: int, bucket: int) -> Iterator[tuple[str, bytes]]:
+        """The key and record of every entry in a bucket of the digest tree, in no particular order."""
+        width = POSITION_BITS - FAN_OUT_BITS * level
+        return self._tables.between(bucket << width, (bucket + 1) << width)
+
+    def fingerprints_in(self, level: int, bucket: int) -> list[int]:
+        """The fingerprint of every entry in a bucket of the digest tree, in the order of `entries_in`."""
+        return self.digest.fingerprints(self.entries_in(level, bucket))
+
+    def find(self, fingerprints: Iterable[int]) -> dict[int, str]:
+        """The keys of those of these fingerprints that are here."""
+        return self._tables.find(fingerprints)
+
+    def work_on_sketch(self) -> None:
+        """One portion, some milliseconds, of what waits to go into the sketch."""
+        self.sketch.work(self._fingerprints_at)
+
+    def _fingerprints_at(self, position: int) -> tuple[int, list[int]]:
+        end = self._tables.end_of(position)
+        return end, self.digest.fingerprints(self._tables.between(position, end))
+
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """Every key with its record, also death certificates. The store must not change meanwhile."""
+        return self.entries_in(0, 0)
+
+    def _check(self) -> None:
+        """Asserts that index, digest and count are what the records say."""
+        live = sorted(key for key, record in self.records() if not self.is_spent(key, record))
+        assert all(may_expire(self[key]) for key in self._hidden), "an entry is hidden that never expires"
+        assert list(self._live.since("")) == live, "the index of live keys is wrong"
+        self._live._check()
+        assert self.record_bytes == sum(len(record) for _, record in self.records()), "the count of bytes is wrong"
+        self._tables._check()
+        self.digest._check(self.records())

@@ -1,0 +1,304 @@
+"""Deletes: what makes deletes stay deleted (protocol.md section 6), over one store. Refusing, collecting, expiring, and who was told what.
+
+Laws
+- A certificate leaves the store only when a row of the context covers it (or `forget_after_s` has passed): whatever it had killed is then
+  covered as well. What leaves the store, or is too old to enter it, is covered from then on.
+- An entry that is offered, that is covered, and that supersedes what is here, was here before and was collected: it is refused, and
+  whoever offers it takes it out. A write that the deleter had not seen is not covered: it lives.
+- A live value that is taken out goes to the quarantine. A certificate, or an entry that has expired, goes in silence, and only where a
+  row covers it here as well.
+- All nodes hide an entry at one time of their HLCs. What has expired is kept and collected as a certificate is: it keeps away what it
+  had superseded.
+
+Who counts (protocol.md says: every known member, alive, suspect or dead, but not forgotten). Of a member its present life counts: it may
+have lost what an earlier one had. Those whom an earlier life of this node knew, and this one has not met yet, count as well. Not:
+- who has left: its operator, or it itself, said that it goes. Should it come back, what the cluster deleted meanwhile is refused.
+- who is blocked here: an operator's word too; nothing comes from it anyway, and after it is unblocked it is as one that was away.
+
+Gateways answer for what lies behind them: to a gateway for the plain members of their datacenter, to a plain member for all other
+gateways. So equal roots prove that a plain member holds all that is here; of a gateway they prove nothing.
+
+Deviation from the model: a covered entry is refused also where something older is here, which came after the collection from somebody
+whom the deleter had not heard. The model would let the deleted one replace it.
+
+When certificates go: in rounds that begin at the same times by the wall clocks of all, so that most nodes let them go together, and
+roots differ no longer than need be. A node that is late is told so by the first exchange.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from kvgossip.config import Config
+from kvgossip.protocol.effect import Dropped, Effect, Expired, Quarantined
+from kvgossip.protocol.model.change import Changed, Persist
+from kvgossip.protocol.model.entry import HEAD_BYTES, Version, expires_in, is_dead, is_fleeting, may_expire
+from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
+from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.causal_context import Context, Fact, encoded, fact_timestamp
+from kvgossip.protocol.tombstones.collection import Collecting, Vouching
+from kvgossip.protocol.tombstones.expiry import Expiring
+
+ROUND_SETTLINGS = 5
+TIDY_ROUNDS = 1.5  # so that none has collected anything since: what tables move to lies well only where the rest has gone
+PAUSE_S = 0.002
+LOOK_AGAIN_S = 60.0
+
+
+class Deletes:
+    """`members()`: all members that count, of all pools. `absent()`: whether an earlier life knew members that this one has not met.
+    `cool(key)`: nothing is to be told of this key any more. The replica sets them.
+    """
+
+    def __init__(
+        self, config: Config, site: int, store: Store, hlc: HybridLogicalClock, effects: list[Effect], counters: Counter[str]
+    ) -> None:
+        self.context = Context(site)
+        self._drift_ms = int(config.clock_drift_max_s * 1000)
+        self.collecting = Collecting(store, self.context, config.forget_after_s, self._drift_ms)
+        self.members: Callable[[], Sequence[Member]] = list
+        self.absent: Callable[[], bool] = lambda: False
+        self.cool: Callable[[str], None] = lambda key: None
+        self._store, self._hlc, self._effects, self._counters = store, hlc, effects, counters
+        self._expiring = Expiring(store)
+        self._gateway = config.gateway
+        self._for_gateways, self._for_plain = Vouching(), Vouching()
+        self._round_s = max(ROUND_SETTLINGS * config.rumor_settling_s, 0.1)
+        self._next_round_s = math.inf
+        self._in_round = False
+        self._look_s = self._tidy_s = math.inf
+        self._sealed = -1
+
+    @property
+    def site(self) -> int:
+        return self.context.site
+
+    # -- this node's clock -------------------------------------------------------------------------------------------
+
+    def clock(self) -> int:
+        """What stands for all that has arrived here until now: what arrives next arrives later."""
+        self._sealed = self._hlc.latest
+        return self._sealed
+
+    def _arrive(self) -> int:
+        if self._hlc.latest <= self._sealed:
+            self._hlc.latest = self._sealed + 1
+        return self._hlc.latest
+
+    def _hlc_ms(self, now: Now) -> int:
+        return max(now.wall_ms, milliseconds_of(self._hlc.latest))
+
+    # -- merging -----------------------------------------------------------------------------------------------------
+
+    def refuses(self, key: str, record: bytes) -> bool:
+        """Whether this is an entry that was here, and was collected."""
+        return self.context.covers_record(record) and self._is_news(key, record[1:HEAD_BYTES])
+
+    def has_collected(self, key: str, version: Version) -> bool:
+        return self.context.covers(version) and self._is_news(key, encoded(version))
+
+    def _is_news(self, key: str, version: bytes) -> bool:
+        mine = self._store.record(key)
+        return mine is None or mine[1:HEAD_BYTES] < version
+
+    def known(self, key: str, record: bytes) -> None:
+        """A record was offered that was no news."""
+        mine = self._store.record(key)
+        if mine is not None and record[1:HEAD_BYTES] < mine[1:HEAD_BYTES]:
+            self.context.add_record(record)
+
+    def merged(self, changed: Changed, now: Now) -> None:
+        """The store has taken a record."""
+        key, old, new = changed
+        if old is not None:
+            self.context.add_record(old)
+            if is_fleeting(old):
+                self.collecting.discard(key, old)
+        if is_fleeting(new):
+            self._holds(key, new, now)
+
+    def _holds(self, key: str, record: bytes, now: Now) -> None:
+        if is_dead(record):
+            self._wait(key, now)
+        elif may_expire(record):
+            expires_ms = expires_in(record) or 0
+            if expires_ms <= self._hlc_ms(now):
+                self._hide(key, record, now)
+            else:
+                self._expiring.add(key, expires_ms)
+                self._plan_look(now)
+
+    def _wait(self, key: str, now: Now) -> None:
+        self.collecting.add(key, self._arrive())
+        if self._next_round_s == math.inf:
+            self._plan_round(now)
+
+    def _hide(self, key: str, record: bytes, now: Now) -> None:
+        self._store.hide(key)
+        self._effects.append(Expired(key, record))
+        self.cool(key)
+        self._wait(key, now)
+
+    # -- what others have collected ----------------------------------------------------------------------------------
+
+    def renounce(self, fingerprints: Iterable[int], peer: str, now: Now) -> int:
+        """Take out what this peer has collected; how many entries were."""
+        return sum(self._renounce(key, peer, now) for key in self._store.find(fingerprints).values())
+
+    def renounce_rumor(self, key: str, version: bytes, peer: str, now: Now) -> None:
+        """The same of a rumor: but a certificate goes only with the context of an exchange."""
+        record = self._store.record(key)
+        if record is not None and record[1:HEAD_BYTES] == version and not self._is_spent(key, record, now):
+            self._renounce(key, peer, now)
+
+    def _renounce(self, key: str, peer: str, now: Now) -> bool:
+        record = self._store[key]
+        if self._is_spent(key, record, now):
+            if not self.collecting.may_drop(record, now.wall_ms):
+                return False
+        else:
+            self._counters["entries_quarantined"] += 1
+            self._effects.append(Quarantined(key, record, peer))
+        self._drop(key)
+        return True
+
+    def _is_spent(self, key: str, record: bytes, now: Now) -> bool:
+        """Also what will have expired as soon as this node's clock has caught up with others'."""
+        if self._store.is_spent(key, record):
+            return True
+        return may_expire(record) and (expires_in(record) or 0) <= self._hlc_ms(now) + self._drift_ms
+
+    def _drop(self, key: str) -> None:
+        record = self._store.remove(key)
+        self.context.add_record(record)
+        self.collecting.discard(key, record)
+        self.cool(key)
+        self._effects.append(Dropped(key, record))
+
+    # -- contexts and what members hold --------------------------------------------------------------------------------
+
+    def facts(self) -> list[Fact]:
+        """The context as an exchange that begins now has it."""
+        return self.context.facts(self.clock())
+
+    def learn(self, facts: Sequence[Fact], now: Now) -> bool:
+        """An exchange was whole: what was true of the peer's context is true of this one. Rows from the future are not believed, nor is
+        what came with them."""
+        if facts and milliseconds_of(fact_timestamp(max(facts))) > now.wall_ms + self._drift_ms:
+            self._counters["contexts_refused"] += 1
+            return False
+        if self.context.join(facts) and self._gateway:
+            rows, clock = self.context.rows, self.clock()
+            snapshot = {member.site: rows[member.site] for member in self.members() if member.site in rows}
+            self._for_gateways.note(clock, snapshot)
+            self._for_plain.note(clock, snapshot)
+        return True
+
+    def held_for(self, member: Member) -> int:
+        """What this node tells a member that it holds, and all that lies behind it (a time of that member's clock)."""
+        if not self._gateway:
+            return self.context.rows.get(member.site, 0)
+        vouching = self._for_gateways if member.gateway else self._for_plain
+        if vouching.waits and not self.absent():
+            behind = [other for other in self.members() if other.gateway is not member.gateway]
+            vouching.confirm(self.collecting.confirmed_by(behind, self._hlc.latest))
+        return vouching.rows.get(member.site, 0)
+
+    def heard(self, member: Member, held: int, root: int) -> None:
+        """What a member told of what it holds."""
+        clock = min(held, self._hlc.latest)
+        if root == self._store.digest.root and not member.gateway:
+            clock = self.clock()
+        self.collecting.heard(member.site, clock)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def deadline(self) -> float:
+        nearest_s = self._next_round_s if self._next_round_s < self._look_s else self._look_s
+        return nearest_s if nearest_s < self._tidy_s else self._tidy_s
+
+    def tick(self, now: Now, *, settled: bool) -> None:
+        if self._expiring.next_ms <= self._hlc_ms(now) or now.monotonic_s >= self._look_s:
+            self._expire(now)
+        if now.monotonic_s >= self._tidy_s:
+            self._tidy_s = now.monotonic_s + PAUSE_S if self._store.tidy() else math.inf
+        if self._next_round_s == -math.inf:
+            self._plan_round(now)
+        elif now.monotonic_s >= self._next_round_s:
+            self._collect(now, settled)
+
+    def _expire(self, now: Now) -> None:
+        for key in self._expiring.due(self._hlc_ms(now)):
+            self._hide(key, self._store[key], now)
+        self._look_s = math.inf
+        self._plan_look(now)
+
+    def _plan_look(self, now: Now) -> None:
+        """The wall clock may be set meanwhile, so it is looked at now and then."""
+        in_s = min((self._expiring.next_ms - self._hlc_ms(now)) / 1000, LOOK_AGAIN_S)
+        if self._expiring.next_ms < math.inf:
+            self._look_s = min(self._look_s, now.monotonic_s + max(in_s, PAUSE_S))
+
+    def _plan_round(self, now: Now) -> None:
+        self._next_round_s = now.monotonic_s + self._round_s - now.wall_ms / 1000 % self._round_s
+
+    def _collect(self, now: Now, settled: bool) -> None:
+        if not self._in_round:
+            self._in_round = settled and not self.absent()
+            members = self.members()
+            self.collecting.begin(members, self.collecting.confirmed_by(members, self.clock()), now.wall_ms)
+        ripe, more = self.collecting.portion(now.wall_ms) if self._in_round else ([], False)
+        for key in ripe:
+            self._drop(key)
+        if ripe:
+            self._tidy_s = now.monotonic_s + TIDY_ROUNDS * self._round_s
+        self._counters["certificates_collected"] += len(ripe)
+        self._in_round = more
+        if more:
+            self._next_round_s = now.monotonic_s + PAUSE_S
+        elif len(self.collecting):
+            self._plan_round(now)
+        else:
+            self._next_round_s = math.inf
+
+    # -- the disk ----------------------------------------------------------------------------------------------------
+
+    def expect(self, keys: int) -> None:
+        """About so many keys are on the disk. The first tick sees to the room of those that did not come."""
+        self._store.expect(keys)
+        self._tidy_s = -math.inf
+
+    def loaded(self, key: str, record: bytes) -> None:
+        """The store has taken this from the disk. What is to be done about it is done at the first tick."""
+        if is_dead(record):
+            self.collecting.add(key, self._arrive())
+            self._next_round_s = -math.inf
+        elif may_expire(record):
+            self._expiring.add(key, expires_in(record) or 0)
+            self._look_s = -math.inf
+
+    def checkpoint(self) -> list[Persist]:
+        return [self.own_row(), *self.context.take_dots()]
+
+    def own_row(self) -> Persist:
+        """What this life has written: a fact of every commit."""
+        return self.context.own_row(self._hlc.latest)
+
+    # -- questions ---------------------------------------------------------------------------------------------------
+
+    def late(self) -> list[str]:
+        """The names of the members for whom the oldest certificate waits."""
+        return self.collecting.late(self.members())
+
+    def statistics(self) -> dict[str, int]:
+        context = self.context
+        return {
+            "certificates_waiting": len(self.collecting),
+            "context_rows": len(context.rows),
+            "context_dots": len(context.dots),
+            "context_gaps": len(context.gaps),
+        }

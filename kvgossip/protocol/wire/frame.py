@@ -1,0 +1,210 @@
+"""Messages to bytes and back: the only module that knows bytes.
+
+    frame   := magic "kv", format version (1 byte), flags (1), cluster fingerprint (8), pool fingerprint (4), unit*
+    unit    := kind (1 byte), length (4 bytes, big-endian), body: a MessagePack array
+    flags   := 1: the frame says no, see Refused; 2: what follows the header is one zstd frame, which gives the units;
+               4: what follows the header is sealed, see seal.py, and 2 is about what that gives
+
+A frame of another cluster or pool is recognised by its header alone, before anything is decoded (protocol.md section 1). Units of
+an unknown kind are passed over, so that newer peers can say more. A unit that cannot be decoded costs itself, not its neighbours.
+
+A pool is sealed or it is not: with a keyring, frames that are not sealed are refused, without one those that are. A frame that says no
+is never sealed, so that everybody can read it; so anybody can forge it, and it is believed as a text and nothing more.
+
+Law: any bytes give messages or RemoteErrors, never another exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from struct import Struct
+from typing import Any, NamedTuple
+
+import msgspec
+import zstandard
+from xxhash import xxh3_64_intdigest
+
+from kvgossip.config import Config
+from kvgossip.errors import RemoteError
+from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.wire import message
+from kvgossip.protocol.wire.keyring import Keyring
+from kvgossip.protocol.wire.message import FACTS_BYTES_MAX, Message
+from kvgossip.protocol.wire.seal import SEAL_BYTES, Seals
+
+MAGIC = b"kv"
+FORMAT = 1
+FLAG_REFUSED = 0x01
+FLAG_COMPRESSED = 0x02
+FLAG_SEALED = 0x04
+COMPRESS_BYTES_MIN = 512
+_HEADER = Struct(">2sBBQI")
+_UNIT = Struct(">BI")
+HEADER_BYTES = _HEADER.size
+UNIT_BYTES = _UNIT.size
+MEMBER_KIND = 5
+BAD_MEMBER = "bad_member"
+"""The fault of a record that cannot be read, perhaps since a newer release knows more states. Such news is passed over by itself."""
+
+_compressor = zstandard.ZstdCompressor(level=1)
+_decompressor = zstandard.ZstdDecompressor()
+_encode = msgspec.msgpack.Encoder().encode
+_DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {MEMBER_KIND: msgspec.msgpack.Decoder(Member)}
+_DECODERS |= {kind.kind: msgspec.msgpack.Decoder(kind) for kind in Message.__subclasses__()}
+
+
+def frame_bytes_max(config: Config) -> int:
+    """The longest frame that a TCP link takes: one full message, and beyond it one entry of the largest size, or the largest context."""
+    return config.message_bytes_max + max(config.value_bytes_max, FACTS_BYTES_MAX) + 64 * 1024
+
+
+def encode(told: Message | Member) -> bytes:
+    """One unit."""
+    body = _encode(told)
+    return _UNIT.pack(MEMBER_KIND if isinstance(told, Member) else told.kind, len(body)) + body
+
+
+class Opened(NamedTuple):
+    """What a frame held: its messages in order, and the reasons why some units gave none."""
+
+    messages: list[Message | Member]
+    faults: list[str]
+
+
+class Framing:
+    """The header of one pool's frames. `pool` is its kind and datacenter in words, such as `lan:dc1`.
+
+    No frame is longer than `bytes_max`, also after decompression. Where there are seals (see `seal_with`), every frame is sealed.
+    """
+
+    def __init__(self, cluster: str, pool: str, bytes_max: int) -> None:
+        self.cluster, self.pool = cluster, pool
+        self.seals: Seals | None = None
+        self._bytes_max = bytes_max
+        self._cluster_fingerprint = xxh3_64_intdigest(f"cluster {cluster}".encode())
+        self._pool_fingerprint = _pool_fingerprint(pool)
+        self._heads = {flags: self._header(flags) for flags in (0, FLAG_COMPRESSED)}
+
+    def seal_with(self, keyring: Keyring, site: int, generation: int, lives_max: int) -> None:
+        """Seal from now on, as this life of a node; see Seals."""
+        self.seals = Seals(keyring, self._header(0)[4:], site, generation, lives_max)
+        self._heads = {flags: self._header(flags | FLAG_SEALED) for flags in (0, FLAG_COMPRESSED)}
+
+    @property
+    def overhead_bytes(self) -> int:
+        """What a frame has beside its units."""
+        return HEADER_BYTES + (SEAL_BYTES if self.seals is not None else 0)
+
+    def _header(self, flags: int) -> bytes:
+        return _HEADER.pack(MAGIC, FORMAT, flags, self._cluster_fingerprint, self._pool_fingerprint)
+
+    def frame(self, units: Iterable[bytes], *, reliable: bool = False) -> bytes:
+        """One frame; `reliable`: for a link, compressed with zstd where that makes it an eighth smaller at least."""
+        flags, body = 0, b"".join(units)
+        if reliable and len(body) >= COMPRESS_BYTES_MIN:
+            packed = _compressor.compress(body)
+            if len(packed) < len(body) - len(body) // 8:
+                flags, body = FLAG_COMPRESSED, packed
+        if self.seals is None:
+            return self._heads[flags] + body
+        return self.seals.seal(self._heads[flags], body, reliable=reliable)
+
+    def refusal(self, text: str) -> bytes:
+        """A frame that says no; its flag lets also nodes of other pools read it."""
+        return self._header(FLAG_REFUSED) + encode(message.Refused(self.cluster, self.pool, text[:512]))
+
+    def check(self, data: bytes) -> None:
+        """Raises RemoteError, whose reason is why the frame is not for us: judged by the header alone."""
+        if len(data) < HEADER_BYTES or data[:2] != MAGIC:
+            raise RemoteError("bad_magic")
+        _, version, flags, cluster, pool = _HEADER.unpack_from(data)
+        if version != FORMAT:
+            raise RemoteError("unknown_format", f"frame format {version}, this node speaks {FORMAT}")
+        if flags & FLAG_REFUSED:
+            return
+        if cluster != self._cluster_fingerprint:
+            raise RemoteError("other_cluster")
+        if pool != self._pool_fingerprint:
+            raise RemoteError("other_pool")
+
+    def open(self, data: bytes, *, reliable: bool, replays: bool = False) -> Opened:
+        """The messages of a frame. Raises RemoteError as `check` and Seals do; of a refusal from elsewhere only Refused is believed.
+
+        `reliable`: it came over a link. Datagrams are never compressed: a small one must not turn into much work. `replays`: see Seals.
+        """
+        self.check(data)
+        if is_refusal(data):
+            opened = _units(memoryview(data)[HEADER_BYTES:])
+            return Opened([told for told in opened.messages if isinstance(told, message.Refused)], opened.faults)
+        if data[3] & FLAG_COMPRESSED and not reliable:
+            raise RemoteError("bad_compression", "a compressed datagram")
+        body = self._unsealed(data, reliable, replays)
+        return _units(self._unpacked(body) if data[3] & FLAG_COMPRESSED else memoryview(body))
+
+    def _unsealed(self, data: bytes, reliable: bool, replays: bool) -> bytes | memoryview:
+        sealed = data[3] & FLAG_SEALED
+        if self.seals is not None and sealed:
+            return self.seals.open(data, HEADER_BYTES, reliable=reliable, replays=replays)
+        if self.seals is not None:
+            raise RemoteError("unsealed")
+        if sealed:
+            raise RemoteError("sealed")
+        return memoryview(data)[HEADER_BYTES:]
+
+    def _unpacked(self, packed: bytes | memoryview) -> memoryview:
+        try:
+            # judged by the size that the frame declares, before a byte is unpacked: a small frame must not claim much memory
+            if not 0 < zstandard.get_frame_parameters(packed).content_size <= self._bytes_max:
+                raise RemoteError("bad_compression", "a frame that is too large when decompressed")
+            return memoryview(_decompressor.decompress(packed))
+        except zstandard.ZstdError:
+            raise RemoteError("bad_compression") from None
+
+
+def is_refusal(data: bytes) -> bool:
+    """Whether a frame, of whatever cluster and format, says no."""
+    return len(data) >= HEADER_BYTES and bool(data[3] & FLAG_REFUSED)
+
+
+def is_sealed(data: bytes) -> bool:
+    return len(data) >= HEADER_BYTES and bool(data[3] & FLAG_SEALED)
+
+
+def sealing_key(data: bytes) -> str:
+    """The id of the key with which a sealed frame claims to be sealed."""
+    return data[HEADER_BYTES : HEADER_BYTES + 4].hex()
+
+
+def is_of_pool(data: bytes, pool: str) -> bool:
+    """Whether a frame carries the fingerprint of this pool."""
+    return len(data) >= HEADER_BYTES and int.from_bytes(data[HEADER_BYTES - 4 : HEADER_BYTES]) == _pool_fingerprint(pool)
+
+
+def _pool_fingerprint(pool: str) -> int:
+    return xxh3_64_intdigest(f"pool {pool}".encode()) & 0xFFFFFFFF
+
+
+def _units(data: memoryview) -> Opened:
+    opened, at = Opened([], []), 0
+    while at < len(data):
+        if at + UNIT_BYTES > len(data):
+            opened.faults.append("truncated")
+            break
+        kind, length = _UNIT.unpack_from(data, at)
+        start, at = at + UNIT_BYTES, at + UNIT_BYTES + length
+        if at > len(data):
+            opened.faults.append("truncated")
+            break
+        _decode(kind, data[start:at], opened)
+    return opened
+
+
+def _decode(kind: int, body: memoryview, opened: Opened) -> None:
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        opened.faults.append("unknown_kind")
+        return
+    try:
+        opened.messages.append(decoder.decode(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        opened.faults.append(BAD_MEMBER if kind == MEMBER_KIND else "bad_message")

@@ -1,0 +1,557 @@
+"""Every wire message, as a frozen structure; `wire` turns them into bytes and back.
+
+All of them are MessagePack arrays: a trailing field that this version does not know is ignored, a missing one takes its default.
+
+    failure detection   A --Ping--> B --Ack--> A                                   each period
+                        A --PingRequest--> C --Ping--> B --Ack--> C --Ack|Nack--> A    when B's ack is late
+    join                A ==Join, Member...==> B ==JoinReply, Member...==> A
+    rumors              A --Gossip, Rumor|Notice...--> B --Feedback|Busy--> A
+                        A --Pull--> B --Gossip, Rumor|Notice...--> A               where the policy pulls
+                        A --Gossip, Bundle|Notice--> B ==Fetch==> A ==Bundle==> B  batches: all of it at once, or nothing
+    waits               A --Enquire--> B --Confirm--> A                            where the feedback to a rumor is missing
+    surveys             A ==Measure==> B ==Measured==> A                           by how much B differs
+                        B ==Fetch==> A ==Bodies==> B                               bodies too large for a datagram
+    anti-entropy        A ==Sketch==> B ==Decoded|Symbols==> A                     few differences: what they are, at once
+                        A ==Want==> B ==Entries==> A                               what the symbols told A that it lacks
+                        A ==Compare==> B ==Differ==> A                             many differences: level by level
+                        A ==Leaves==> B ==Entries==> A                             what A lacks, and which of A's B wants
+                        A ==Push==> B ==Merged==> A                                what B wanted
+                        A ==Conclude==> B ==Concluded==> A                         what each of them had ever merged (causal_context.py)
+
+    keyrings            A ==KeyringOrder==> B ==KeyringReport==> A                 only where frames are sealed
+
+    --> one datagram; ==> one frame of a TCP link. Member units ride on every datagram with room.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from kvgossip.protocol.model.member import Count, Host, Member, Name, Port, Standing
+from kvgossip.protocol.model.write import BUNDLE_ENTRIES_MAX
+
+FACTS_OF_A_KIND_MAX = 8192
+FACTS_BYTES_MAX = 8 + 17 * (3 * FACTS_OF_A_KIND_MAX + 1)
+"""The longest context that travels: a mask, then 17 bytes a fact of one of three kinds, and the sender's own row."""
+Key = Annotated[str, Meta(min_length=1, max_length=1024)]
+Pair = tuple[Key, bytes]
+Levels = Annotated[int, Meta(ge=1, le=4)]
+Text = Annotated[str, Meta(max_length=512, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]  # it goes into logs: no control characters
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """`kind` is the number that names the message on the wire. It never changes its meaning."""
+
+    kind: ClassVar[int] = 0
+
+
+class Ping(Message, frozen=True):
+    """Are you `target`, and alive? `root` is the sender's digest root, `wall_ms` its wall clock.
+
+    `held`: all that had reached the target when its own clock stood there is held by the sender, and by all it answers for.
+    """
+
+    kind = 1
+    sequence: Count
+    sender: Name
+    target: Name
+    root: Count
+    wall_ms: Count
+    standing: Standing
+    held: Count = 0
+
+
+class Ack(Message, frozen=True):
+    """`sender` is alive: it answers the ping of that sequence number. `held` as in Ping, of whoever pinged.
+
+    `coordinate`: its place in the network, see coordinate.py.
+    """
+
+    kind = 2
+    sequence: Count
+    sender: Name
+    root: Count
+    wall_ms: Count
+    standing: Standing
+    held: Count = 0
+    coordinate: bytes = b""
+
+
+class PingRequest(Message, frozen=True):
+    """Please ping `target` at this address for `sender`, and pass its ack on. `nack`: and say so if there is none."""
+
+    kind = 3
+    sequence: Count
+    sender: Name
+    target: Name
+    host: Host
+    port: Port
+    nack: bool = True
+
+
+class Nack(Message, frozen=True):
+    """I asked, as you requested, and heard nothing yet: so at least the two of us are fine (Lifeguard)."""
+
+    kind = 4
+    sequence: Count
+
+
+# kind 5 is Member itself: news about one member
+
+
+class Join(Message, frozen=True):
+    """Take me into your pool: the node `name`, in its life `site`. Member units follow, its own first.
+
+    `asked_host` is where this is sent: a host that listens everywhere learns from it where it is reached. `identity`: the public key of
+    the newcomer, and its `signature`, both empty where it has none (see identity.py).
+    """
+
+    kind = 6
+    name: Name
+    site: Count
+    asked_host: Host = ""
+    identity: Annotated[bytes, Meta(max_length=32)] = b""
+    signature: Annotated[bytes, Meta(max_length=64)] = b""
+
+
+class JoinReply(Message, frozen=True):
+    """You are in. `observed_host` is where your frame came from. Member units follow."""
+
+    kind = 7
+    sender: Name
+    site: Count
+    observed_host: Host
+    standing: Standing
+
+
+class Refused(Message, frozen=True):
+    """Your frame or your join is refused, by a node of this cluster and pool; `text` says why and what to change."""
+
+    kind = 8
+    cluster: Text
+    pool: Text
+    text: Text
+
+
+class Gossip(Message, frozen=True):
+    """Opens a packet of rumors: Rumor and Notice units follow, and the Feedback names their places in this packet.
+
+    `direct`: the sender wrote them, and is telling everybody itself whom it can reach. `whole`: and that is every member.
+    """
+
+    kind = 9
+    sequence: Count
+    sender: Name
+    direct: bool = False
+    whole: bool = False
+
+
+class Rumor(Message, frozen=True):
+    """An entry that is news, as its record."""
+
+    kind = 10
+    key: Key
+    record: bytes
+
+
+class Notice(Message, frozen=True):
+    """There is news under this key, too large for a datagram: fetch its record of `size` bytes."""
+
+    kind = 11
+    key: Key
+    timestamp: Count
+    site: Count
+    size: Count
+
+
+class Bundle(Message, frozen=True):
+    """The entries of a batch, as their records: news in a packet of rumors, or, over a link, what was fetched after a Notice (batches.py).
+
+    That Notice has a key that begins with a slash, as no entry has.
+    """
+
+    kind = 84
+    entries: Annotated[tuple[Pair, ...], Meta(min_length=1, max_length=BUNDLE_ENTRIES_MAX)]
+
+
+class Feedback(Message, frozen=True):
+    """Bit i (least significant first) of `known` is set if the i-th rumor of that packet was no news here.
+
+    And of `collected` if the entry was once here, and was collected since: the teller shall take it out. `life`: 32 bits of the site of who
+    answers, since another node may have come to the address of the one that was told; 0 of a version that does not tell.
+    """
+
+    kind = 12
+    sequence: Count
+    known: bytes
+    collected: bytes = b""
+    life: Count = 0
+
+
+class Fetch(Message, frozen=True):
+    """Send me the records under these keys."""
+
+    kind = 13
+    keys: Annotated[tuple[Key, ...], Meta(max_length=64)]
+
+
+class Bodies(Message, frozen=True):
+    """The records that were asked for."""
+
+    kind = 14
+    entries: tuple[Pair, ...]
+
+
+class Compare(Message, frozen=True):
+    """My fingerprints on one level: 16 children for each of `parents` (32-bit numbers), or, on level 0, the root alone.
+
+    `fingerprints`: 64-bit numbers. `levels`: how deep my tree is. `members`: a digest of my member table. All numbers big-endian.
+    `context`: a summary of my context, in the first message of an exchange.
+    """
+
+    kind = 15
+    exchange: Count
+    request: Count
+    levels: Levels
+    level: Annotated[int, Meta(ge=0, le=4)]
+    parents: bytes
+    fingerprints: bytes
+    members: Count
+    sender: Annotated[str, Meta(max_length=128)] = ""
+    context: bytes = b""
+
+
+class Differ(Message, frozen=True):
+    """Which of the compared buckets differ here (32-bit numbers).
+
+    In the first answer of an exchange, `site` is my life, and `context` what my context says where yours differs.
+    """
+
+    kind = 16
+    exchange: Count
+    request: Count
+    levels: Levels
+    differing: bytes
+    members: Count
+    standing: Standing
+    site: Count = 0
+    context: bytes = b""
+
+
+class Leaves(Message, frozen=True):
+    """What I have in these buckets: for each of `buckets` a number of entries in `counts` (both 32-bit), then all their fingerprints."""
+
+    kind = 17
+    exchange: Count
+    request: Count
+    level: Levels
+    buckets: bytes
+    counts: bytes
+    fingerprints: bytes
+
+
+class Entries(Message, frozen=True):
+    """What you lack in the first `answered` of the buckets (of the fingerprints, where it answers Want), perhaps some of the next one.
+
+    `wanted`: fingerprints that I lack.
+    """
+
+    kind = 18
+    exchange: Count
+    request: Count
+    answered: Count
+    entries: tuple[Pair, ...]
+    wanted: bytes
+
+
+class Push(Message, frozen=True):
+    """What you wanted."""
+
+    kind = 19
+    exchange: Count
+    request: Count
+    entries: tuple[Pair, ...]
+
+
+class Merged(Message, frozen=True):
+    """I have what you pushed; `news` of these entries were news to me, `refused` I cannot accept.
+
+    `collected`: fingerprints of those that I once held, and have collected since.
+    """
+
+    kind = 20
+    exchange: Count
+    request: Count
+    news: Count = 0
+    refused: Count = 0
+    collected: bytes = b""
+
+
+class Sketch(Message, frozen=True):
+    """The first symbols of my sketch. `parities`: two bits for each group of buckets of my tree, from which to guess how much differs."""
+
+    kind = 21
+    exchange: Count
+    request: Count
+    levels: Levels
+    parities: bytes
+    symbols: bytes
+    members: Count
+    sender: Annotated[str, Meta(max_length=128)] = ""
+    context: bytes = b""
+
+
+class Decoded(Message, frozen=True):
+    """The whole difference: the entries that you lack, `offered` fingerprints of those that found no room, `wanted` ones I lack."""
+
+    kind = 22
+    exchange: Count
+    request: Count
+    levels: Levels
+    entries: tuple[Pair, ...]
+    offered: bytes
+    wanted: bytes
+    members: Count
+    standing: Standing
+    site: Count = 0
+    context: bytes = b""
+
+
+class Symbols(Message, frozen=True):
+    """Your symbols were too few: here are mine, as many as it should take. Without any: descend the tree."""
+
+    kind = 23
+    exchange: Count
+    request: Count
+    levels: Levels
+    symbols: bytes
+    members: Count
+    standing: Standing
+    site: Count = 0
+    context: bytes = b""
+
+
+class Want(Message, frozen=True):
+    """Send me the entries with these fingerprints; Entries answers."""
+
+    kind = 24
+    exchange: Count
+    request: Count
+    fingerprints: bytes
+
+
+class Pull(Message, frozen=True):
+    """What is hot with you? Gossip answers, or nothing where nothing is."""
+
+    kind = 25
+    sender: Name
+
+
+class Busy(Message, frozen=True):
+    """I have accepted as many packets of rumors this interval as I take; yours of that sequence number was dropped."""
+
+    kind = 26
+    sequence: Count
+
+
+# -- waits (80 to 89) --
+
+
+class Enquire(Message, frozen=True):
+    """Do you hold this version of the key, or a newer one? Confirm it as soon as you do. I have it, a record of `size` bytes.
+
+    `sender` is told over links alone, where nobody could know it from the address: beside the longest key there is no room in a datagram.
+    """
+
+    kind = 80
+    number: Count
+    key: Key
+    timestamp: Count
+    site: Count
+    size: Count
+    sender: Annotated[str, Meta(max_length=128)] = ""
+
+
+class Confirm(Message, frozen=True):
+    """`sender`, in its life `life`, holds what the enquiry of that number is about."""
+
+    kind = 81
+    number: Count
+    sender: Name
+    life: Count
+
+
+class Precision(IntEnum):
+    """What a number of differing keys is worth."""
+
+    EXACT = 0
+    ESTIMATE = 1
+    AT_LEAST = 2
+
+    @classmethod
+    def _missing_(cls, value: object) -> Precision:
+        """What a newer release may add is an estimate of some kind."""
+        return cls.ESTIMATE
+
+
+class Measure(Message, frozen=True):
+    """By how many keys does your store differ from mine? `parities` and `symbols` as in Sketch; no symbols: mine are not ready."""
+
+    kind = 82
+    number: Count
+    sender: Name
+    root: Count
+    parities: bytes
+    symbols: bytes
+
+
+class Measured(Message, frozen=True):
+    """By `keys`; `root` is the root of `sender`."""
+
+    kind = 83
+    number: Count
+    sender: Name
+    root: Count
+    keys: Count
+    precision: Precision
+
+
+# -- deletes (30 to 49) --
+
+
+class Conclude(Message, frozen=True):
+    """All is said. `context`: facts that you lack, of mine when the exchange began; empty where you did not get all that I held then.
+
+    `collected`: fingerprints of entries of yours that I have collected. Meant for the life `site` alone.
+    """
+
+    kind = 30
+    exchange: Count
+    request: Count
+    site: Count
+    context: bytes
+    collected: bytes
+
+
+class Concluded(Message, frozen=True):
+    """The life `site` has taken that over, and `dropped` so many of its entries."""
+
+    kind = 31
+    exchange: Count
+    request: Count
+    site: Count
+    dropped: Count = 0
+
+
+# -- operators (50 to 59) --
+
+
+class Prune(Message, frozen=True):
+    """An operator wants this life of a member forgotten. It is passed on as news of the member are."""
+
+    kind = 50
+    member: Member
+
+
+# -- keyrings (60 to 69) --
+
+
+class KeyringAction(IntEnum):
+    LIST = 0
+    INSTALL = 1
+    USE = 2
+    REMOVE = 3
+
+
+class KeyringOrder(Message, frozen=True):
+    """Do this with your keyring, and let it be done behind you; for the life `site` alone. `hops`: how often it may be passed on.
+
+    `key`: the key to install, or the four bytes of the id of the key to use or remove.
+    """
+
+    kind = 60
+    request: Count
+    site: Count
+    hops: Count
+    action: KeyringAction
+    key: bytes
+
+
+class Holding(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a node has: the ids of its keys, four bytes each, the primary one first. `problem`: what is wrong with that, if anything."""
+
+    name: Name
+    datacenter: Name
+    keys: bytes
+    answered: bool
+    problem: Text
+
+
+class KeyringReport(Message, frozen=True):
+    """Who has which keys: I, and those to whom I have passed your order on."""
+
+    kind = 61
+    request: Count
+    found: tuple[Holding, ...]
+
+
+# -- examinations (70 to 79) --
+
+
+class Sight(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What one member sees of another. `state`: what it believes of it, a MemberState, -1 where it does not know the name.
+
+    Round trips in microseconds, -1 where nothing came back; that of TCP may include the making of the link. `heard`: whether a ping of it
+    came by a datagram since the observer began to look. `offset_ms`: by how much its wall clock is ahead of the observer's, where anything
+    came back.
+    """
+
+    name: Name
+    state: Annotated[int, Meta(ge=-1, le=255)]
+    udp_us: Annotated[int, Meta(ge=-1, le=2**40)] = -1
+    tcp_us: Annotated[int, Meta(ge=-1, le=2**40)] = -1
+    heard: bool = False
+    offset_ms: Annotated[int, Meta(ge=-(2**60), le=2**60)] = 0
+
+
+class Examine(Message, frozen=True):
+    """How are you? Condition answers at once; and where `subjects` are named, Sights when you have looked at these members."""
+
+    kind = 70
+    sequence: Count
+    sender: Name
+    subjects: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
+
+
+class Condition(Message, frozen=True):
+    """How the sender is. `formats`: the lowest and the highest format of frames that it speaks. `keys`: ids, the primary one first.
+
+    `lost`: members missing in a partition that it suspects. `rival`: where another live node uses its name. `datacenters`: what a gateway
+    knows of each, as (name, gateways that are alive, gateways that are gone).
+    """
+
+    kind = 71
+    sequence: Count
+    sender: Name
+    site: Count
+    standing: Standing
+    formats: tuple[Count, Count]
+    keys: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
+    gateway: bool = False
+    lost: Count = 0
+    rival: Text = ""
+    datacenters: Annotated[tuple[tuple[Name, Count, Count], ...], Meta(max_length=64)] = ()
+
+
+class Sights(Message, frozen=True):
+    """What the sender sees of the members that it was asked to look at. `busy`: nothing, it looks at others for too many already."""
+
+    kind = 72
+    sequence: Count
+    sender: Name
+    seen: Annotated[tuple[Sight, ...], Meta(max_length=64)]
+    busy: bool = False

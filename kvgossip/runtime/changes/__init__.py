@@ -1,0 +1,1 @@
+"""Changes: the feed, its watchers, and what is remembered of the past."""

@@ -1,0 +1,156 @@
+"""History: earlier versions of keys, as this node has seen them. They live in memory, bounded, and are no part of the replicated data.
+
+Laws
+- The history of a key is what its merges on this node have replaced, and what was taken out of the store; so a key that was written once
+  costs nothing here. Two nodes may have seen different versions: of two writes that met somewhere else, this node saw the winner alone.
+- At most `versions_max` versions of a key are told, the present one among them, and at most `bytes_max` bytes of memory are taken for all
+  keys together: what has not changed for longest goes first, and of a key the older versions. `versions_max` 0 keeps and tells nothing.
+- While a key changes, its records are kept as they are. The others are packed, with the records of many keys in one piece of bytes: those
+  that were taken out of the store, those that have not changed for longest when half of the memory is taken, and all of them when much
+  has gone (`tidy`). As objects of their own, old records and keys lie scattered among all that comes and goes in the store, and CPython
+  gives back no megabyte of which one of them is left.
+- Bytes are those that the objects take. Most keys have one or two small records here, and what holds them takes more than they do.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from itertools import chain, islice
+from sys import getsizeof
+from typing import NamedTuple
+
+import msgspec
+
+from kvgossip.protocol.effect import Dropped, MemberChanged
+from kvgossip.protocol.model.change import Changed
+from kvgossip.protocol.model.entry import Entry
+from kvgossip.runtime.changes.packing import packed
+
+SITES_MAX = 8192
+KEY_OVERHEAD_BYTES = 192
+"""What a key takes beside itself and its records: a place in the table, which doubles when it grows, a link, and an empty tuple."""
+RECORD_OVERHEAD_BYTES = 56
+"""What makes bytes an object, a place in the tuple, and what the allocator rounds up."""
+PAST_OVERHEAD_BYTES = 64
+"""What waits to be packed is a pair, and has a place in a list."""
+PIECE_KEYS = 256
+"""Keys in a piece, and in a portion of tidying: about a millisecond."""
+
+Past = tuple[str, tuple[bytes, ...]]
+"""A key and its earlier records, oldest first."""
+
+_unpack = msgspec.msgpack.Decoder(list[Past]).decode
+
+
+class Edition(NamedTuple):
+    """One version of a key. `writer`: the member that wrote it, None where this node has never met it. `present`: nothing newer is here."""
+
+    entry: Entry
+    writer: str | None
+    present: bool
+
+
+class History:
+    def __init__(self, versions_max: int, bytes_max: int) -> None:
+        self._earlier_max, self._bytes_max = max(versions_max - 1, 0), bytes_max
+        self._earlier: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()
+        self._gone: list[Past] = []
+        self._packed: deque[bytes] = deque()
+        self._writers: dict[int, str] = {}
+        self._earlier_bytes = self._gone_bytes = self._packed_bytes = 0
+
+    @property
+    def kept_bytes(self) -> int:
+        """What it takes."""
+        return self._earlier_bytes + self._gone_bytes + self._packed_bytes
+
+    def changed(self, changed: Changed) -> None:
+        """A merge has replaced a record, if there was one."""
+        if changed.old_record is not None:
+            self._keep(changed.key, changed.old_record)
+
+    def dropped(self, dropped: Dropped) -> None:
+        """A record was taken out of the store."""
+        self._keep(dropped.key, dropped.record)
+        if dropped.key in self._earlier:
+            self._put_away(dropped.key)
+            self._forget()
+
+    def _keep(self, key: str, record: bytes) -> None:
+        if not self._earlier_max:
+            return
+        records = self._earlier.get(key, ())
+        if not records:
+            self._earlier_bytes += _key_bytes(key)
+        elif len(records) == self._earlier_max:
+            self._earlier_bytes -= _record_bytes(records[0])
+            records = records[1:]
+        self._earlier[key] = records + (record,)  # noqa: RUF005 - two tuples are joined without a list between
+        self._earlier.move_to_end(key)
+        self._earlier_bytes += _record_bytes(record)
+        while self._earlier_bytes > self._bytes_max // 2:
+            self._put_away(next(iter(self._earlier)))
+        self._forget()
+
+    def _put_away(self, key: str) -> None:
+        records = self._earlier.pop(key)
+        size = _key_bytes(key) + sum(map(_record_bytes, records))
+        self._earlier_bytes -= size
+        self._gone_bytes += size + PAST_OVERHEAD_BYTES
+        self._gone.append((key, records))
+        if len(self._gone) >= PIECE_KEYS:
+            self._pack_gone()
+
+    def _pack_gone(self) -> None:
+        piece = packed(self._gone)
+        self._packed.append(piece)
+        self._packed_bytes += getsizeof(piece)
+        self._gone, self._gone_bytes = [], 0
+
+    def _forget(self) -> None:
+        """The oldest, while all together take too much. What is not put away takes half of it at most."""
+        while self.kept_bytes > self._bytes_max:
+            if not self._packed:
+                self._pack_gone()
+            self._packed_bytes -= getsizeof(self._packed.popleft())
+
+    def earlier(self, key: str) -> list[bytes]:
+        """The records before the present one, oldest first."""
+        wanted = key.encode()
+        put_away = chain.from_iterable(_unpack(piece) for piece in self._packed if wanted in piece)
+        found = [record for name, records in chain(put_away, self._gone) if name == key for record in records]
+        found += self._earlier.get(key, ())
+        return found[max(len(found) - self._earlier_max, 0) :]
+
+    def tidy(self) -> bool:
+        """Pack a portion, the keys that have not changed for longest; whether there is more to pack."""
+        for key in list(islice(self._earlier, PIECE_KEYS)):
+            self._put_away(key)
+        if not self._earlier and self._gone:
+            self._pack_gone()
+        return bool(self._earlier)
+
+    # -- who wrote it --------------------------------------------------------------------------------------------------
+
+    def met(self, changed: MemberChanged) -> None:
+        """Remember which name a site belongs to: also after the member has gone."""
+        if changed.new is not None:
+            self.name_site(changed.new.site, changed.new.name)
+
+    def name_site(self, site: int, name: str) -> None:
+        self._writers.pop(site, None)
+        self._writers[site] = name
+        if len(self._writers) > SITES_MAX:
+            del self._writers[next(iter(self._writers))]
+
+    def writer(self, site: int) -> str | None:
+        """The name of the member whose life this was; None where this node has never met it."""
+        return self._writers.get(site)
+
+
+def _key_bytes(key: str) -> int:
+    return getsizeof(key) + KEY_OVERHEAD_BYTES
+
+
+def _record_bytes(record: bytes) -> int:
+    return len(record) + RECORD_OVERHEAD_BYTES

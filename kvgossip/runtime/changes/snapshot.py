@@ -1,0 +1,63 @@
+"""Snapshot: all records as they were at one moment, in the order of their keys, read in portions while the node goes on.
+
+A copy of a million records would hold the node for long. So keys are gathered portion by portion, and whatever changes meanwhile is
+remembered as it was: a key that is not remembered has not changed since the moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kvgossip.protocol.store.digest import FAN_OUT
+from kvgossip.protocol.store.sorted_keys import SortedKeys
+from kvgossip.protocol.store.store import Store
+
+PORTION_ENTRIES = 1000
+PORTION_BYTES = 256 * 1024
+PORTION_BUCKETS = 4096
+
+Portion = list[tuple[str, bytes]]
+
+
+class Snapshot:
+    """Of what is in the store when this is made. `changed` must be told of every change from then on."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._before: dict[str, bytes | None] = {}
+
+    def changed(self, key: str, old: bytes | None) -> None:
+        """What was under the key: a record, or None for a new key."""
+        self._before.setdefault(key, old)
+
+    def portions(self) -> Iterator[Portion]:
+        """Some milliseconds of work each; the first ones are empty. The store may change between them."""
+        keys = SortedKeys()
+        yield from self._gather(keys)
+        portion: Portion = []
+        size = 0
+        for key in keys.since(""):
+            record = self._before[key] if key in self._before else self._store.record(key)
+            if record is None:
+                continue  # it came later
+            portion.append((key, record))
+            size += len(key) + len(record)
+            if len(portion) >= PORTION_ENTRIES or size >= PORTION_BYTES:
+                yield portion
+                portion, size = [], 0
+        yield portion
+
+    def _gather(self, keys: SortedKeys) -> Iterator[Portion]:
+        """All keys that there were, and perhaps some that came since."""
+        levels, count = self._store.digest.levels, 0
+        for bucket in range(FAN_OUT**levels):
+            for key, _ in self._store.entries_in(levels, bucket):
+                keys.add(key)
+                count += 1
+            if count >= PORTION_ENTRIES or bucket % PORTION_BUCKETS == 0:
+                count = 0
+                yield []
+        # what was dropped before its bucket had its turn
+        for key, old in self._before.items():
+            if old is not None and key not in keys:
+                keys.add(key)

@@ -1,0 +1,107 @@
+"""Tidying: when much has been removed, the disk and the memory that it took go back to the system.
+
+Neither does so by itself. RocksDB compacts as more is written: what was removed last, some tens of megabytes with the values below it,
+stays while nothing is. glibc keeps what was freed within its heap, unless it lies at the end of it; CPython keeps a megabyte while one
+small object of it is in use, and the few that stay of much that goes lie everywhere. What is kept of the past is like that, so its keepers
+are told first.
+
+Laws
+- It is done when as much was removed as is a share of what is there, so that what it costs is a part of what the removals did; and when
+  nothing has been removed for QUIET_S, as it is better done once, at the end: also of what the store does when much has gone
+  (tombstones.py).
+- The loop does not wait for it. A commit waits some milliseconds at most, and a node that stops interrupts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kvgossip.errors import StorageError
+
+if TYPE_CHECKING:
+    from kvgossip.runtime.disk.rocksdb import Storage
+
+REMOVED_MIN, SHARE = 1024, 16
+QUIET_S = 25.0
+
+log = logging.getLogger("kvgossip")
+
+
+class Tidying:
+    """On the thread of the event loop. `storage`: None without a data directory. `entries()`: how many there are.
+
+    `times`: how often it was done. `pack()` packs a portion of what is kept of the past; whether there is more.
+    """
+
+    def __init__(self, storage: Storage | None, entries: Callable[[], int], title: str) -> None:
+        self.times = 0
+        self.pack: Callable[[], bool] = lambda: False
+        self._storage, self._entries, self._title = storage, entries, title
+        self._removed = 0
+        self._removed_s = 0.0
+        self._timer: asyncio.Handle | None = None
+        self._work: asyncio.Task[None] | None = None
+
+    def removed(self) -> None:
+        """An entry was taken out of the store and, by a commit that follows, off the disk."""
+        self._removed += 1
+        self._removed_s = time.monotonic()
+        if self._timer is None and self._removed >= REMOVED_MIN and self._work is None:
+            self._wait(QUIET_S)
+
+    def _wait(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        rest_s = self._removed_s + QUIET_S - time.monotonic()
+        if rest_s > 0:
+            self._wait(rest_s)
+        elif self._removed >= self._entries() // SHARE:
+            self._removed = 0
+            self._work = asyncio.get_running_loop().create_task(self._tidy())
+
+    async def _tidy(self) -> None:
+        try:
+            for _ in iter(self.pack, False):
+                await asyncio.sleep(0)
+            if self._storage is not None:
+                await asyncio.to_thread(self._storage.compact)
+            await asyncio.to_thread(return_free_memory)
+            self.times += 1
+        except StorageError as error:
+            log.warning("%s: what was removed still takes room: %s", self._title, error)
+        finally:
+            self._work = None
+
+    async def close(self) -> None:
+        """Nothing is under way when this returns, and the storage takes no commit any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._work is not None:
+            if self._storage is not None:
+                self._storage.stop_compacting()
+            await self._work
+
+
+def return_free_memory() -> None:
+    """Let glibc give back whole pages that are free, wherever they lie. Other allocators have their own ways.
+
+    First of all what CPython keeps, and needs not: its cache of attributes holds names that rocksdict makes anew for each commit, thousands
+    of small strings among all that has gone, each of which keeps a megabyte; so do its lists of free tuples, which a collection empties.
+    That takes a moment only where all that the process began with is frozen, as the agent does it: within a large program it could take
+    long.
+    """
+    getattr(sys, "_clear_type_cache", lambda: None)()
+    if gc.get_freeze_count():
+        gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -1,0 +1,125 @@
+"""Disk: what one life of a node has to do with its data directory - take it, read it, and write to it until the end.
+
+In this order: `take` it, so that nobody else does and the node learns its own name; `open` it once the name is known; `load` the replica;
+then `commits` keeps what happens, and `tidying` gives back what it no longer takes; `close` in any case. Nothing here holds the event
+loop for long: what may block runs on a thread, and entries are read some at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+from kvgossip.config import Config
+from kvgossip.errors import ConfigError, DataDirError, RemoteError, StorageError
+from kvgossip.protocol.replica import Replica
+from kvgossip.runtime.clocks import read_clocks
+from kvgossip.runtime.disk.compaction import Tidying
+from kvgossip.runtime.disk.group_commit import Commits
+from kvgossip.runtime.disk.quarantine import Quarantine
+from kvgossip.runtime.disk.rocksdb import REBUILD_HINT, Storage
+
+PROGRESS_S = 1.0
+
+log = logging.getLogger("kvgossip")
+
+
+class Disk:
+    """`facts` are what earlier lives have left, None at the very first start."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self.quarantine = Quarantine(storage)
+        self.facts: dict[bytes, bytes] | None = None
+        self._commits: Commits | None = None
+        self._tidying: Tidying | None = None
+
+    @classmethod
+    async def take(cls, config: Config, *, rebuild: bool) -> Disk:
+        """`rebuild`: move what is there aside first. Raises DataDirError, or ConfigError where a rebuild has nobody to fetch from."""
+        if rebuild and not (config.join or config.join_wan):
+            raise ConfigError("--rebuild fetches all data from peers, and this node is told to join nobody", "add --join HOST:PORT")
+        storage = await asyncio.to_thread(Storage, Path(config.data_dir), ignore_owner=rebuild)
+        if rebuild:
+            try:
+                aside = await asyncio.to_thread(storage.set_aside)
+            except BaseException:
+                await asyncio.to_thread(storage.close)
+                raise
+            log.warning("rebuilding from peers; %s", f"the old data is kept in {aside}" if aside else "there was no data to keep")
+        return cls(storage)
+
+    @property
+    def name(self) -> str:
+        """Whose data this is; empty: nobody's yet."""
+        return self.storage.name
+
+    async def open(self, config: Config) -> None:
+        """Make sure that it is this node's, and read the facts. Raises DataDirError."""
+
+        def open_it() -> None:
+            self.storage.claim(name=config.name, cluster=config.cluster, datacenter=config.datacenter)
+            self.storage.open()
+            self.facts = self.storage.facts() or None
+
+        await asyncio.to_thread(open_it)
+
+    async def load(self, replica: Replica) -> None:
+        """Hand all entries to the replica and make its first commit. Raises DataDirError."""
+        started_s = told_s = time.monotonic()
+        count, about = 0, self.storage.entries_estimate()
+        replica.expect(about)
+        for portion in self.storage.entries():
+            try:
+                replica.load(portion)
+            except RemoteError as error:
+                text = f"the data in {self.storage.directory} holds {error}"
+                raise DataDirError(text, f"run the newer version that wrote it; or {REBUILD_HINT}") from error
+            count += len(portion)
+            if time.monotonic() - told_s >= PROGRESS_S:
+                told_s = time.monotonic()
+                told = (replica.name, f"{count:,}", f"{about:,}", self.storage.directory)
+                log.info("%s: read %s of about %s entries from %s", *told, extra={"progress": (count, about)})
+            await asyncio.sleep(0)
+        if count:
+            took_s = time.monotonic() - started_s
+            log.info("%s: read %s entries from %s in %.1f s", replica.name, f"{count:,}", self.storage.directory, took_s)
+        self._commits = Commits(self.storage, self.quarantine, lambda: replica.checkpoint(read_clocks()), replica.name)
+        self._tidying = Tidying(self.storage, lambda: len(replica.store), replica.name)
+        try:
+            await self._commits.start()
+        except StorageError as error:
+            raise DataDirError(f"the data directory {self.storage.directory} cannot be written: {error}", error.hint) from error
+
+    @property
+    def commits(self) -> Commits:
+        assert self._commits is not None, "load comes first"
+        return self._commits
+
+    @property
+    def tidying(self) -> Tidying:
+        assert self._tidying is not None, "load comes first"
+        return self._tidying
+
+    async def close(self) -> None:
+        """Commit what waits and let the directory go."""
+        try:
+            if self._commits is not None:
+                await self._commits.close()
+        finally:
+            if self._tidying is not None:
+                await self._tidying.close()
+            await asyncio.to_thread(self.storage.close)
+
+    def status(self) -> dict[str, object]:
+        """What an operator may want to know, ready for JSON."""
+        fault = self.commits.fault
+        return {
+            "directory": str(self.storage.directory),
+            "degraded": fault is not None,
+            "fault": None if fault is None else str(fault),
+            "bytes": self.storage.bytes_used(),
+            **self.commits.statistics(),
+        }

@@ -1,0 +1,1 @@
+"""Datagrams, TCP links and DNS."""

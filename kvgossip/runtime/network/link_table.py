@@ -1,0 +1,251 @@
+"""All TCP links of a node: those that it dialled, by the address dialled, and those that peers dialled, by where they came from.
+
+Laws
+- One link for each address, and what is sent while it is being dialled waits for it. What is sent to the address of a link that a
+  peer dialled goes back on that link; once that link is gone nobody is dialled, since nobody listens at its far end.
+- Everything that a peer can make grow is bounded: links, frames, what waits on a link. Where there are too many links, the one that
+  was idle longest goes: a flood may cost us idle links, never the ability to take new ones.
+- An address is reported unreachable when a dial failed or a link ended otherwise than by our own hanging up on an idle one. Reports
+  come in a later turn of the event loop, never from inside `send`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kvgossip.config import Address
+from kvgossip.errors import RemoteError
+from kvgossip.protocol.ingress.rate_limit import Buckets
+from kvgossip.runtime.network.listener import Listener
+from kvgossip.runtime.network.sockets import plain
+from kvgossip.runtime.network.tcp_link import LENGTH_BYTES, Link
+
+# the dialling side hangs up first, so that it does not send into a link that is just being closed
+ACCEPTED_IDLE_FACTOR = 1.5
+CLOSE_GRACE_S = 1.0
+# as long as the protocol may still have answers for a peer that hung up
+GONE_S = 10.0
+GONE_MAX = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkLimits:
+    """What one peer, and all of them together, may use."""
+
+    frame_bytes_max: int
+    """The longest frame that is taken."""
+    frames_waiting_max: int = 12
+    """So many of the longest frames may wait on one link; beyond that its peer is given up."""
+    links_max: int = 512
+    """Dialled, and again so many accepted: together no more than the files that a process may usually have open."""
+    idle_s: float = 60.0
+    """A link that nobody used for so long is hung up."""
+    dial_timeout_s: float = 5.0
+    source_links_per_s: float = 200.0
+    """New links of one host; more are closed at once."""
+
+    @property
+    def waiting_bytes_max(self) -> int:
+        return self.frames_waiting_max * (self.frame_bytes_max + LENGTH_BYTES)
+
+
+class Links:
+    """`received(frame, source)` gets each frame with its link's remote address, `unreachable(address)` each address given up."""
+
+    def __init__(
+        self, received: Callable[[bytes, Address], None], unreachable: Callable[[Address], None], counts: Counter[str], limits: LinkLimits
+    ) -> None:
+        self._received, self._unreachable = received, unreachable
+        self._counts, self._limits = counts, limits
+        self._loop = asyncio.get_running_loop()
+        self._sources = Buckets(limits.source_links_per_s)
+        self._outgoing: dict[Address, Link] = {}
+        self._incoming: dict[Address, Link] = {}
+        self._gone: dict[Address, float] = {}
+        self._connected: set[Link] = set()
+        self._none_connected = asyncio.Event()
+        self._none_connected.set()
+        self._dials: set[asyncio.Task[None]] = set()
+        self._local: tuple[str, int] | None = None
+        self._listener: Listener | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def serve(self, listening: socket.socket, local_host: str | None) -> None:
+        """Take links from a listening socket; dial from `local_host`, or from where the kernel likes when it is None."""
+        self._local = (local_host, 0) if local_host else None
+        self._listener = Listener(listening, lambda: self._link(None), self._counts)
+        self._sweep()
+
+    def send(self, to: Address, frame: bytes) -> None:
+        """Queue a frame on the link with that remote address, dialled where needed and possible."""
+        link = self._outgoing.get(to) or self._incoming.get(to)
+        if link is not None and not link.open:
+            self._forget(link)
+            link = None
+        link = link or self._dial(to)
+        if link is None:
+            self._report(to)
+        elif link.send(frame):
+            self._counts["frames_sent"] += 1
+            self._counts["frame_bytes_sent"] += len(frame)
+        else:
+            self._counts["links_overflowed"] += 1
+            self._drop(link)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait for peers to take them."""
+        return sum(link.waiting_bytes for links in (self._outgoing, self._incoming) for link in links.values())
+
+    def statistics(self) -> dict[str, int]:
+        """How many links there are now, and how many bytes wait for peers to take them."""
+        return {
+            "links_outgoing": len(self._outgoing),
+            "links_incoming": len(self._incoming),
+            "link_bytes_waiting": self.waiting_bytes,
+        }
+
+    async def close(self) -> None:
+        """End all links, what waits on them gets CLOSE_GRACE_S to leave. Harmless when repeated."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for task in self._dials:
+            task.cancel()
+        for link in self._connected:
+            link.close()
+        try:
+            async with asyncio.timeout(CLOSE_GRACE_S):
+                if self._listener is not None:
+                    await self._listener.close()
+                await asyncio.gather(*self._dials, return_exceptions=True)
+                await self._none_connected.wait()
+        except TimeoutError:
+            self._counts["links_cut"] += len(self._connected)
+        finally:
+            for link in list(self._connected):
+                link.abort()
+        await self._none_connected.wait()
+
+    # -- called by a Link ----------------------------------------------------------------------------------------
+
+    def link_opened(self, link: Link) -> None:
+        self._connected.add(link)
+        self._none_connected.clear()
+        here, there = link.ends
+        # there: the peer may have hung up already. here: the kernel may connect a socket to itself when one dials a free port
+        if self._closed or there is None or here == there:
+            self._drop(link)
+        elif link.dialled:
+            return
+        elif not self._sources.admits(plain(there).host, self._loop.time()):
+            self._counts["links_refused.rate_limited"] += 1
+            self._drop(link)
+        else:
+            link.address = plain(there)
+            self._gone.pop(link.address, None)
+            self._make_room(self._incoming)
+            self._incoming[link.address] = link
+            self._counts["links_accepted"] += 1
+
+    def link_received(self, link: Link, frame: bytes) -> None:
+        self._counts["frames_received"] += 1
+        self._counts["frame_bytes_received"] += len(frame)
+        self._received(frame, link.address)
+
+    def link_refused(self, link: Link, reason: RemoteError) -> None:
+        self._counts[f"links_refused.{reason.reason}"] += 1
+        self._drop(link)
+
+    def link_lost(self, link: Link) -> None:
+        self._connected.discard(link)
+        if not self._connected:
+            self._none_connected.set()
+        if self._forget(link):
+            self._counts["links_broken"] += 1
+            self._report(link.address)
+
+    # -- links come and go ---------------------------------------------------------------------------------------
+
+    def _link(self, address: Address | None) -> Link:
+        return Link(self, address, self._limits.frame_bytes_max, self._limits.waiting_bytes_max)
+
+    def _dial(self, to: Address) -> Link | None:
+        """A link on which frames may wait from now on. None for an address that cannot be dialled."""
+        gone_s = self._gone.get(to)
+        if self._closed or not to.host or not to.port or (gone_s is not None and self._loop.time() < gone_s + GONE_S):
+            return None
+        self._make_room(self._outgoing)
+        link = self._outgoing[to] = self._link(to)
+        task = self._loop.create_task(self._connect(link))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+        return link
+
+    async def _connect(self, link: Link) -> None:
+        self._counts["links_dialled"] += 1
+        connected = False
+        try:
+            async with asyncio.timeout(self._limits.dial_timeout_s):
+                await self._loop.create_connection(lambda: link, link.address.host, link.address.port, local_addr=self._local)
+            connected = True
+        except (OSError, ValueError):
+            # TimeoutError is an OSError; ValueError: the host cannot even be a DNS name
+            self._counts["dials_failed"] += 1
+        finally:
+            if not connected:
+                self._drop(link)
+                # uvloop closes the link of a dial that is given up after connection_made without a connection_lost
+                self._loop.call_soon(self.link_lost, link)
+
+    def _drop(self, link: Link) -> None:
+        """End a link at once and report its address."""
+        if self._forget(link):
+            self._report(link.address)
+        link.abort()
+
+    def _forget(self, link: Link) -> bool:
+        """Whether the link was still known; from now on it is not."""
+        links = self._outgoing if link.dialled else self._incoming
+        if links.get(link.address) is not link:
+            return False
+        del links[link.address]
+        if not link.dialled:
+            self._gone[link.address] = self._loop.time()
+            if len(self._gone) > GONE_MAX:
+                del self._gone[next(iter(self._gone))]
+        return True
+
+    def _make_room(self, links: dict[Address, Link]) -> None:
+        if len(links) >= self._limits.links_max:
+            self._counts["links_evicted"] += 1
+            self._drop(min(links.values(), key=lambda link: link.used_s))
+
+    def _report(self, address: Address) -> None:
+        self._loop.call_soon(self._tell, address)
+
+    def _tell(self, address: Address) -> None:
+        if not self._closed:
+            self._unreachable(address)
+
+    def _sweep(self) -> None:
+        """Hang up on links that nobody used; one whose peer takes nothing of what waits for it is broken, not idle."""
+        now = self._loop.time()
+        for link in [*self._outgoing.values(), *self._incoming.values()]:
+            if now - link.used_s > self._limits.idle_s * (1.0 if link.dialled else ACCEPTED_IDLE_FACTOR):
+                self._hang_up(link)
+        self._sweeper = self._loop.call_later(self._limits.idle_s / 4, self._sweep)
+
+    def _hang_up(self, link: Link) -> None:
+        if link.waiting_bytes:
+            self._counts["links_stalled"] += 1
+            self._drop(link)
+        else:
+            self._counts["links_idle"] += 1
+            self._forget(link)
+            link.close()

@@ -1,0 +1,425 @@
+"""Exports and imports: the entries of one moment, whole or not at all; and the quarantine beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kvgossip.cli
+from kvgossip.api.archive import ArchiveError, Checker, Contents, Writer, parse_lines, split_lines
+from kvgossip.api.client import Client, RefusedError
+from kvgossip.api.server import ApiServer, listen
+from kvgossip.config import Address
+from kvgossip.errors import NotFoundError, NotSettledError
+from kvgossip.protocol.effect import Dropped, Quarantined
+from kvgossip.protocol.merging import Heat, Outcome
+from kvgossip.protocol.model.entry import entry_of, make_record
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.store.digest import DigestTree
+from kvgossip.protocol.store.store import Store
+from kvgossip.runtime.changes import snapshot as snapshot_module
+from kvgossip.runtime.changes.snapshot import Snapshot
+from kvgossip.runtime.disk import quarantine as quarantine_module
+from kvgossip.runtime.node import Node
+from tests.protocol.net import at, changed, make_replica, record, version
+from tests.runtime.test_node import TIMEOUT_S, configured, until, until_value
+
+FAR_AHEAD_MS = 3_600_000
+
+
+# -- snapshots -----------------------------------------------------------------------------------------------------------
+
+
+@given(
+    before=st.lists(st.sampled_from("abcdefgh"), max_size=8, unique=True),
+    meanwhile=st.lists(st.tuples(st.integers(0, 12), st.sampled_from("abcdefghij"))),
+)
+def test_a_snapshot_is_what_there_was_whatever_happens_while_it_is_read(before: list[str], meanwhile: list[tuple[int, str]]) -> None:
+    store = Store(DigestTree(1, 7))
+    for number, key in enumerate(before):
+        store.merge(key, record(None if number % 3 == 2 else b"old", ms=number))
+    expected = sorted(store.records())
+    snapshot = Snapshot(store)
+    found: list[tuple[str, bytes]] = []
+    newest_ms = 1000
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshot_module, "PORTION_ENTRIES", 1)
+        patch.setattr(snapshot_module, "PORTION_BUCKETS", 1)
+        for turn, portion in enumerate(snapshot.portions()):
+            found += portion
+            for when, key in meanwhile:
+                if when == turn % 13:
+                    newest_ms += 1
+                    news = store.merge(key, record(b"new", ms=newest_ms))
+                    assert news is not None
+                    snapshot.changed(key, news.old_record)
+    assert found == expected
+
+
+def test_what_is_dropped_before_its_turn_is_still_in_the_snapshot() -> None:
+    store = Store(DigestTree(1, 7))
+    for key in "abc":
+        store.merge(key, record(b"v"))
+    snapshot = Snapshot(store)
+    dropped = store["b"]
+    # as the store will be once the record was collected
+    store._tables.pop(store.digest.hash_of("b"), "b")
+    snapshot.changed("b", dropped)
+    assert [key for portion in snapshot.portions() for key, _ in portion] == ["a", "b", "c"]
+
+
+async def test_writes_during_an_export_are_not_in_it_and_it_leaves_nothing_behind() -> None:
+    async with Node(configured()) as node:
+        for number in range(10):
+            await node.put(f"key-{number}", b"old")
+        portions = node.snapshot()
+        found = await anext(portions)
+        await node.put("key-5", b"new")
+        await node.delete("key-6")
+        await node.put("later", b"new")
+        found += [pair async for portion in portions for pair in portion]
+        assert [(key, entry_of(key, told).value) for key, told in found] == [(f"key-{number}", b"old") for number in range(10)]
+        assert node._running.snapshots == []
+        abandoned = node.snapshot()
+        await anext(abandoned)
+        await abandoned.aclose()
+        assert node._running.snapshots == []
+
+
+async def test_a_node_that_has_not_settled_is_not_exported() -> None:
+    async with Node(configured(join=("127.0.0.1:1",))) as node:
+        with pytest.raises(NotSettledError):
+            node.snapshot()
+
+
+# -- archives ------------------------------------------------------------------------------------------------------------
+
+
+def archived(entries: list[tuple[str, bytes]]) -> list[bytes]:
+    writer = Writer()
+    data = writer.head("shop", "n1", 0) + writer.lines(entries) + writer.last()
+    return list(split_lines(data))
+
+
+def checked(lines: list[bytes]) -> Contents:
+    checker = Checker()
+    for line in lines:
+        checker.line(line)
+    return checker.contents()
+
+
+SOME = [("a", record(b"\x00\xff")), ("dead", record(None, ms=1)), ("ç \n", record(b"1", ms=2, content_type="text/plain"))]
+
+
+def test_an_archive_holds_every_byte_of_every_record() -> None:
+    lines = archived(SOME)
+    assert checked(lines)[1:] == (3, 1)
+    assert parse_lines(lines[1:-1]) == SOME
+    assert json.loads(lines[2])["deleted"] is True
+    assert checked(archived([]))[1:] == (0, 0)
+
+
+@given(st.data())
+def test_an_archive_that_was_damaged_anywhere_is_refused(data: st.DataObject) -> None:
+    whole = b"".join(archived(SOME))
+    place = data.draw(st.integers(0, len(whole) - 1))
+    damaged = bytearray(whole)
+    damaged[place] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(ArchiveError):
+        checked(list(split_lines(bytes(damaged))))
+
+
+@given(st.integers(0, 10_000))
+def test_an_archive_that_was_cut_anywhere_is_refused(place: int) -> None:
+    whole = b"".join(archived(SOME))
+    with pytest.raises(ArchiveError):
+        checked(list(split_lines(whole[: place % (len(whole) - 1)])))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda lines: [*lines, lines[1]], "after the end"),
+        (lambda lines: [b'{"kvgossip": "export", "format": 2}\n', *lines[1:]], "has format 2, and this version knows format 1"),
+        (lambda lines: [b"[]\n", *lines[1:]], "no export of kvgossip"),
+        (lambda lines: [lines[0], lines[2], lines[1], *lines[3:]], "the sum at the end does not fit"),
+        (lambda lines: [lines[0], lines[1].replace(b'"a"', b'"../a"'), *lines[2:]], "line 2: no entry: the key"),
+        (lambda lines: [lines[0], lines[2].replace(b'"deleted":true', b'"deleted":false'), *lines[3:]], "line 2: the record of 'dead' is"),
+    ],
+)
+def test_what_is_wrong_with_an_archive_is_told(change: Callable[[list[bytes]], list[bytes]], reason: str) -> None:
+    with pytest.raises(ArchiveError, match=reason):
+        checked(change(archived(SOME)))
+
+
+# -- restoring -----------------------------------------------------------------------------------------------------------
+
+
+def test_restored_entries_keep_their_versions_and_never_win_over_what_is_newer() -> None:
+    replica = make_replica()
+    replica.merge("key", record(b"newer", ms=5), now=at(), heard_from="b", heat=Heat.NOT)
+    effects, outcomes = replica.restore([("key", record(b"older")), ("gone", record(None, ms=1)), ("new", record(b"1", ms=2))], at())
+    assert outcomes == [Outcome.KNOWN, Outcome.NEWS, Outcome.NEWS]
+    assert replica.value("key") == b"newer"
+    assert [effect.new.version for effect in changed(effects)[-2:]] == [version(1), version(2)]
+    assert replica.restore([("new", record(b"1", ms=2))], at())[1] == [Outcome.KNOWN]
+
+
+def test_values_that_are_restored_as_new_win_over_everything_and_keep_what_they_carry() -> None:
+    replica = make_replica()
+    replica.merge("key", record(b"newer", ms=5), now=at(), heard_from="b", heat=Heat.NOT)
+    archive = [("key", record(b"older", content_type="text/plain")), ("gone", record(None))]
+    _, outcomes = replica.restore(archive, at(), as_new=True)
+    entry = replica.get("key")
+    assert outcomes == [Outcome.NEWS, Outcome.KNOWN]
+    assert entry is not None
+    assert (entry.value, entry.content_type, entry.version.site) == (b"older", "text/plain", replica.site)
+    assert replica.record("gone") is None
+
+
+def test_versions_from_the_future_are_refused_and_told() -> None:
+    replica = make_replica()
+    assert replica.restore([("key", record(b"1", ms=FAR_AHEAD_MS))], at())[1] == [Outcome.REFUSED]
+
+
+# -- over HTTP -----------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def served(**settings: Any) -> AsyncIterator[tuple[Node, Client]]:
+    async with Node(configured(**settings)) as node:
+        server = ApiServer(node, listen(Address("127.0.0.1", 0)))
+        await server.start()
+        try:
+            async with Client(f"http://{server.address}") as client:
+                yield node, client
+        finally:
+            await server.stop()
+
+
+async def exported(client: Client) -> list[bytes]:
+    return list(split_lines(b"".join([piece async for piece in client.export()])))
+
+
+@pytest.mark.parametrize("durable", [False, True])
+async def test_what_was_exported_is_imported_elsewhere_with_its_versions(tmp_path: Path, durable: bool) -> None:
+    settings = {"data_dir": str(tmp_path / "n1")} if durable else {}
+    async with served(name="n1", **settings) as (one, source):
+        for number in range(2500):
+            await one.put(f"key-{number}", b"v")
+        lines = await exported(source)
+        root = one.status()["root"]
+    assert checked(lines)[1:] == (2500, 0)
+    async with served(name="n2") as (other, target), Node(configured("n3", other)) as peer:
+        await peer.wait_settled(TIMEOUT_S)
+        answer = await target.import_lines(b"".join(lines[1:-1]), False)
+        assert answer == {"entries": 2500, "outcomes": {"news": 2500}}
+        assert other.status()["root"] == root
+        assert (await target.import_lines(b"".join(lines[1:-1]), False))["outcomes"] == {"known": 2500}
+        await until_value(peer, "key-2499", b"v")
+
+
+async def test_a_batch_with_one_bad_line_changes_nothing() -> None:
+    lines = archived(SOME)[1:-1]
+    async with served() as (node, client):
+        for bad in (b"{}\n", b"garbage", lines[0].replace(b'"a"', b'"/a"')):
+            with pytest.raises(RefusedError, match="no entry"):
+                await client.import_lines(b"".join([*lines, bad]), False)
+        with pytest.raises(RefusedError, match="neither true nor false"):
+            await client._call("POST", "/import?as_new=1", b"")
+        assert node.status()["statistics"]["entries"] == 0
+
+
+async def test_a_value_that_is_larger_than_the_node_takes_is_refused() -> None:
+    lines = archived([("big", make_record(version(), bytes(9000)))])[1:-1]
+    async with served(value_bytes_max=1000) as (_, client):
+        with pytest.raises(RefusedError, match="more than"):
+            await client.import_lines(b"".join(lines), False)
+
+
+async def test_an_export_that_nobody_reads_to_its_end_costs_nothing_afterwards() -> None:
+    async with served(value_bytes_max=10**6) as (node, client):
+        for number in range(40):
+            await node.put(f"key-{number}", random.Random(number).randbytes(500_000))
+        pieces = client.export()
+        await anext(pieces)
+        with pytest.raises(RefusedError, match="exported already"):
+            await exported(client)
+        await pieces.aclose()
+        async with asyncio.timeout(TIMEOUT_S):
+            while node._running.snapshots:  # noqa: ASYNC110 - nobody sets an event
+                await asyncio.sleep(0.01)
+        assert checked(await exported(client)).entries == 40
+
+
+# -- the command line ----------------------------------------------------------------------------------------------------
+
+
+Run = Callable[..., Awaitable[tuple[int, str, str]]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """A command of kvgossip beside the node in this process: exit code, stdout, stderr."""
+
+    async def run_it(*arguments: str | Path) -> tuple[int, str, str]:
+        code = await asyncio.to_thread(kvgossip.cli._run, [str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run_it
+
+
+async def test_export_and_import_by_command(tmp_path: Path, run: Run) -> None:
+    plain, compressed = tmp_path / "backup.ndjson", tmp_path / "backup.ndjson.zst"
+    async with served(name="n1") as (node, client):
+        await node.put("a", b"old")
+        told = json.loads((await run("export", plain, "-o", "json", "--url", client.url))[1])
+        assert (told["entries"], told["certificates"], told["of"]["node"]) == (1, 0, "n1")
+        assert "1 entries (0 of them death certificates)" in (await run("export", compressed, "--url", client.url))[1]
+        assert sorted(os.listdir(tmp_path)) == ["backup.ndjson", "backup.ndjson.zst"]
+        await node.put("a", b"new")
+        assert "0 new, 1 known already" in (await run("import", plain, "--url", client.url))[1]
+        assert node.get("a") == b"new"
+        assert "1 new, 0 death certificates, left out" in (await run("import", compressed, "--as-new", "--url", client.url))[1]
+        assert node.get("a") == b"old"
+
+
+async def test_what_was_deleted_since_the_export_stays_deleted_unless_it_is_wanted_back(tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "backup.ndjson"
+    async with served(name="n1") as (node, client):
+        await node.put("gone", b"1")
+        assert (await run("export", file, "--url", client.url))[0] == 0
+        await node.delete("gone")
+        # nobody else has to know of the certificate of a node that is alone, so it is collected
+        await until(lambda: node.status()["statistics"]["entries"] == 0)
+        _, _, told = await run("import", file, "--url", client.url)
+        assert "1 were deleted since the export and stay so" in told
+        assert node.get("gone") is None
+        await run("import", file, "--as-new", "--url", client.url)
+        assert node.get("gone") == b"1"
+
+
+async def test_a_damaged_file_is_refused_before_anything_changes(tmp_path: Path, run: Run) -> None:
+    lines = archived(SOME)
+    file = tmp_path / "backup.ndjson"
+    async with served() as (node, client):
+        for damaged, why in (
+            (b"".join([lines[0], lines[2], lines[1], *lines[3:]]), "the sum at the end"),
+            (b"".join(lines[:-1]), "before its end"),
+            (b"no export\n", "no export of kvgossip"),
+        ):
+            file.write_bytes(damaged)
+            code, _, told = await run("import", file, "--url", client.url)
+            assert code == 2
+            assert f"{file} cannot be imported" in told
+            assert why in told
+        compressed = tmp_path / "backup.zst"
+        compressed.write_bytes(b"no zstd")
+        assert "it is damaged" in (await run("import", compressed, "--url", client.url))[2]
+        assert (await run("import", tmp_path / "missing", "--url", client.url))[0] == 2
+        assert (await run("export", tmp_path / "no" / "where", "--url", client.url))[0] == 2
+        assert node.status()["statistics"]["entries"] == 0
+
+
+@pytest.fixture
+def cut_off() -> Iterator[str]:
+    """The URL of a node that ends in the middle of an export."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"".join(archived(SOME)[:2]))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+async def test_an_export_that_is_cut_off_leaves_no_file(tmp_path: Path, cut_off: str, run: Run) -> None:
+    code, _, told = await run("export", tmp_path / "backup", "--url", cut_off)
+    assert code == 2
+    assert "the node stopped in the middle" in told
+    assert os.listdir(tmp_path) == []
+
+
+async def test_an_import_that_is_interrupted_says_how_far_it_came(tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "backup.ndjson"
+    # the node stops it at the second batch, in which values are too large for it
+    file.write_bytes(b"".join(archived([(f"key-{number:04}", record(bytes(number + 1))) for number in range(1200)])))
+    async with served(value_bytes_max=1000) as (node, client):
+        code, _, told = await run("import", file, "--url", client.url)
+        assert code == 1
+        assert "stopped: the first 1,000 of 1,200 entries are imported, entries 1,001 to 1,200 perhaps" in told
+        assert [entry.key for entry in node.list(limit=2000)] == [f"key-{number:04}" for number in range(1000)]
+
+
+# -- the quarantine ------------------------------------------------------------------------------------------------------
+
+
+async def quarantine(node: Node, key: str, value: bytes) -> None:
+    """As when the cluster had deleted this value while the node was away."""
+    await node.put(key, value)
+    found = node.record(key) or b""
+    driver = node._running
+    driver.do([Quarantined(key, found, "n2"), Dropped(key, found)], Now(0.0, 0))
+    await node.delete(key)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+async def test_values_in_quarantine_are_listed_shown_restored_and_discarded(tmp_path: Path, durable: bool) -> None:
+    async with served(name="n1", **({"data_dir": str(tmp_path)} if durable else {})) as (node, client):
+        await quarantine(node, "one", b"1")
+        await quarantine(node, "two", b"2")
+        first, second = (await client.quarantine())["values"]
+        assert (first["key"], first["bytes"], first["deleted_says"]) == ("one", 1, "n2")
+        assert (await client.quarantined(first["number"])).body == b"1"
+        assert (await client.restore_quarantined(first["number"]))["key"] == "one"
+        assert node.get("one") == b"1"
+        await node.put("two", b"newer")
+        with pytest.raises(RefusedError, match="there is a newer value under 'two'"):
+            await client.restore_quarantined(second["number"])
+        await client.discard_quarantined(second["number"])
+        assert (await client.quarantine()) == {"values": [], "after": None}
+        for number in (second["number"], "zz", ""):
+            with pytest.raises(RefusedError) as caught:
+                await client.quarantined(number)
+            assert caught.value.status == 404
+
+
+async def test_without_a_disk_the_quarantine_keeps_the_newest_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quarantine_module, "VALUES_MAX", 2)
+    kept = quarantine_module.Quarantine(None)
+    for key in "abc":
+        kept.add(Quarantined(key, record(b"1"), "n2"))
+    assert [suspect.entry.key for suspect in kept.page()] == ["b", "c"]
+    assert [suspect.entry.key for suspect in kept.page(kept.page()[0].number)] == ["c"]
+    assert kept.dropped == 1
+    with pytest.raises(NotFoundError):
+        kept.get("00" * 8)
+
+
+async def test_the_quarantine_by_command(run: Run) -> None:
+    async with served() as (node, client):
+        await quarantine(node, "one", b"1")
+        (value,) = json.loads((await run("quarantine", "list", "-o", "json", "--url", client.url))[1])["values"]
+        assert value["number"] in (await run("quarantine", "list", "--url", client.url))[1]
+        code, told, _ = await run("quarantine", "restore", value["number"], "--url", client.url)
+        assert (code, told.startswith("one is stored")) == (0, True)
+        code, _, told = await run("quarantine", "discard", value["number"], "--url", client.url)
+        assert code == 1
+        assert "no value" in told

@@ -1,0 +1,321 @@
+"""Operator guards: whom a node blocks is not there for it, who is forced to leave stays away, and who is pruned is forgotten by all."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from kvgossip.config import Address
+from kvgossip.errors import ConfigError, NotFoundError, StillAliveError
+from kvgossip.protocol.effect import JoinRefused
+from kvgossip.protocol.ingress.blocklist import SOURCES_MAX, TARGETS_MAX, Blocks
+from kvgossip.protocol.model.member import MemberState, Standing
+from kvgossip.protocol.wire.frame import encode
+from kvgossip.protocol.wire.message import Ack, Fetch, Gossip, Join, Nack, Ping, Prune, Pull
+from tests.protocol.net import LAN, STRANGER, Network, address_of, at, make_replica, member, sends, told
+
+ALIVE, SUSPECT, DEAD, LEFT = MemberState
+SEED = str(address_of(0))
+
+
+def block(net: Network, names: str, *targets: str) -> None:
+    for name in names.split():
+        for target in targets:
+            net.perform(name, net.replicas[name].block(target, net.now(name)))
+
+
+def unblock(net: Network, names: str, *targets: str) -> None:
+    for name in names.split():
+        for target in targets:
+            net.perform(name, net.replicas[name].unblock(target, net.now(name)))
+
+
+def force_leave(net: Network, name: str, of: str, *, prune: bool = False) -> None:
+    net.perform(name, net.replicas[name].force_leave(of, net.now(name), prune=prune))
+
+
+def names_known(net: Network, name: str) -> str:
+    return " ".join(known.name for known in net.replicas[name].members())
+
+
+# -- what is covered ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "listed", "host", "covered"),
+    [
+        ("10.2.0.0/16", "10.2.0.0/16", "10.2.9.9", True),
+        ("10.2.0.0/16", "10.2.0.0/16", "10.3.0.1", False),
+        ("10.2.3.4/16", "10.2.0.0/16", "10.2.9.9", True),
+        ("10.2.0.9", "10.2.0.9/32", "10.2.0.9", True),
+        ("2001:db8::/32", "2001:db8::/32", "2001:db8::7", True),
+        ("2001:db8::/32", "2001:db8::/32", "10.2.0.9", False),
+        ("0.0.0.0/0", "0.0.0.0/0", "a.example", False),
+    ],
+)
+def test_a_network_covers_its_addresses_of_any_port(target: str, listed: str, host: str, covered: bool) -> None:
+    blocks = Blocks()
+    assert blocks.add(target) == listed
+    assert blocks.targets() == [listed]
+    assert blocks.covers_address(Address(host, 1)) is covered
+    assert blocks.covers(member("b", host=host)) is covered
+
+
+def test_a_name_covers_its_member_and_the_sources_that_spoke_under_it_and_no_others() -> None:
+    blocks = Blocks()
+    blocks.add("b")
+    assert blocks.covers(member("b", 1))
+    assert not blocks.covers(member("c", 1))
+    assert blocks.admitted([Gossip(1, "b")], STRANGER) is None
+    assert blocks.covers_address(STRANGER)
+    blocks.remove("b")
+    assert not blocks
+    assert not blocks.covers_address(STRANGER)
+
+
+def test_an_ack_that_a_helper_passed_on_is_worth_nothing_and_the_helper_is_innocent() -> None:
+    blocks = Blocks()
+    blocks.add("b")
+    assert blocks.admitted([Ack(1, "b", 0, 0, Standing.SETTLED), Nack(1)], STRANGER) == [Nack(1)]
+    assert not blocks.covers_address(STRANGER)
+
+
+@pytest.mark.parametrize("target", ["", "a b", "10.2.0.0/64", "-x", "10.2.0.9:7481"])
+def test_what_is_neither_a_name_nor_a_network_is_refused_with_examples(target: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Blocks().add(target)
+    assert "10.2.0.0/16" in caught.value.hint
+
+
+def test_what_is_not_blocked_cannot_be_unblocked() -> None:
+    for target in ("b", "10.0.0.0/8"):
+        with pytest.raises(NotFoundError, match="is not blocked"):
+            Blocks().remove(target)
+
+
+def test_blocks_and_what_they_remember_are_bounded() -> None:
+    blocks = Blocks()
+    for number in range(TARGETS_MAX):
+        blocks.add(f"n{number}")
+    with pytest.raises(ConfigError, match="already"):
+        blocks.add("one-more")
+    for port in range(SOURCES_MAX + 10):
+        blocks.learn(Address("10.0.0.1", port), "n1")
+    assert not blocks.covers_address(Address("10.0.0.1", 9))
+    assert blocks.covers_address(Address("10.0.0.1", 10))
+
+
+# -- a node and whom it blocks -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reliable", [False, True])
+@pytest.mark.parametrize(
+    "unit", [encode(Ping(1, "b", "a", 0, 0, Standing.SETTLED)), encode(Pull("b")), encode(Join("b", 2))], ids=["ping", "pull", "join"]
+)
+def test_a_frame_that_a_blocked_name_has_written_is_dropped_whole_and_counted(unit: bytes, reliable: bool) -> None:
+    a = make_replica("a")
+    a.block("b", at())
+    receive = a.receive_reliable if reliable else a.receive
+    assert sends(receive(LAN.frame([unit, encode(member("d", 3))]), STRANGER, at())) == []
+    # its source is known from now on, so that what does not name its author is dropped as well
+    assert sends(receive(LAN.frame([encode(Fetch(("k",)))]), STRANGER, at())) == []
+    assert a.statistics()["frames_dropped.blocked"] == 2
+    assert [known.name for known in a.members()] == ["a"]
+
+
+def test_nothing_is_sent_to_a_blocked_member_not_even_a_write() -> None:
+    net = Network()
+    net.cluster("a b c")
+    block(net, "a", "b")
+    sent: list[str] = []
+    net.watch = lambda frm, to, effect: sent.append(to) if frm == "a" else None
+    net.put("a", "k", b"v")
+    net.run(60.0)
+    assert "b" not in sent
+    assert "c" in sent
+
+
+def test_a_block_by_one_node_is_no_news_for_the_others_and_nobody_flaps() -> None:
+    net = Network()
+    net.cluster("a b c d e")
+    block(net, "a", "b")
+    marks = {name: len(net.effects[name]) for name in net.replicas}
+    net.run(120.0)
+    assert net.sees("c", "a", "b", "d", "e")
+    assert net.replicas["b"].member.incarnation == 0
+    for name, mark in marks.items():
+        net.effects[name] = net.effects[name][mark:]
+    assert net.state_changes("c", "b") == []
+    assert net.state_changes("a", "b") == []
+
+
+def test_a_blocked_member_comes_back_when_it_is_unblocked_also_where_it_has_restarted_meanwhile() -> None:
+    net = Network()
+    net.cluster("a b c")
+    block(net, "a", "b")
+    net.crash("b")
+    net.add("b", 7, join=(str(address_of(2)),))
+    net.until(lambda: net.sees("c", "a", "b"))
+    net.run(10.0)
+    net.put("b", "k", b"v")
+    net.run(1.0)
+    assert net.replicas["a"].value("k") == b"v"  # by c, who is not blocked
+    unblock(net, "a", "b")
+    net.until(lambda: next(known for known in net.replicas["a"].members() if known.name == "b").address == address_of(7))
+
+
+def test_a_suspect_that_is_blocked_is_not_declared_dead_and_once_unblocked_its_time_starts_again() -> None:
+    net = Network()
+    net.cluster("a b")
+    accused = replace(net.replicas["b"].member, state=SUSPECT, accuser="x")
+    net.crash("b")
+    net.perform("a", net.replicas["a"].receive(LAN.frame([encode(accused)]), STRANGER, net.now("a")))
+    block(net, "a", "b")
+    net.run(60.0)
+    assert net.state("a", "b") is SUSPECT
+    unblock(net, "a", "b")
+    net.until(lambda: net.state("a", "b") is DEAD)
+
+
+def test_a_join_to_a_blocked_address_says_so() -> None:
+    net = Network()
+    net.cluster("a b")
+    block(net, "a", "10.0.0.0/8")
+    net.join("a", str(address_of(1)))
+    net.run(0.1)
+    (refusal,) = [effect for effect in net.effects["a"] if isinstance(effect, JoinRefused)]
+    assert "is blocked on this node" in refusal.text
+
+
+def test_a_node_cannot_block_itself() -> None:
+    with pytest.raises(ConfigError, match="is this node itself"):
+        make_replica("a").block("a", at())
+
+
+# -- who is forced to leave --------------------------------------------------------------------------------------------
+
+
+def test_a_dead_member_that_is_forced_to_leave_has_left_for_everybody_and_is_tried_no_more() -> None:
+    net = Network()
+    net.cluster("a b c")
+    net.crash("c")
+    net.until(lambda: net.state("a", "c") is net.state("b", "c") is DEAD)
+    force_leave(net, "a", "c")
+    net.until(lambda: net.state("a", "c") is net.state("b", "c") is LEFT, seconds=5.0)
+    tried: list[Address] = []
+    net.watch = lambda frm, to, effect: tried.append(effect.to)
+    net.run(60.0)
+    assert address_of(2) not in tried
+
+
+def test_a_member_that_was_forced_to_leave_and_lives_comes_back_with_a_new_generation() -> None:
+    net = Network()
+    net.cluster("a b c")
+    block(net, "a", "c")
+    force_leave(net, "a", "c")
+    unblock(net, "a", "c")
+    net.until(lambda: net.sees("a", "b", "c") and net.sees("b", "a", "c"))
+
+
+def test_who_answers_probes_is_not_forced_to_leave_unless_it_is_blocked() -> None:
+    net = Network()
+    net.cluster("a b")
+    for name in "ab":
+        with pytest.raises(StillAliveError) as caught:
+            force_leave(net, "a", name)
+        assert caught.value.hint
+    with pytest.raises(NotFoundError, match="no member is named 'z'"):
+        force_leave(net, "a", "z")
+    block(net, "a", "b")
+    force_leave(net, "a", "b")
+    assert net.state("a", "b") is LEFT
+
+
+# -- who is pruned -----------------------------------------------------------------------------------------------------
+
+
+def test_lesson_12_a_ghost_that_is_pruned_on_one_node_is_forgotten_by_all_and_no_stale_table_brings_it_back() -> None:
+    net = Network()
+    net.cluster("a b c d")
+    ghost = net.replicas["d"].member
+    net.crash("d")
+    net.until(lambda: net.state("a", "d") is DEAD)
+    force_leave(net, "a", "d", prune=True)
+    net.until(lambda: all(names_known(net, name) == "a b c" for name in "abc"), seconds=5.0)
+    # somebody who was away tells of it
+    net.perform("b", net.replicas["b"].receive(LAN.frame([encode(ghost)]), STRANGER, net.now("b")))
+    assert names_known(net, "b") == "a b c"
+    net.run(60.0)
+    assert all(names_known(net, name) == "a b c" for name in "abc")
+
+
+def test_who_tells_of_a_pruned_life_is_told_that_it_is_pruned() -> None:
+    a = make_replica("a")
+    b = member("b", 1)
+    for told_of in (b, member("c", 2), Prune(b), b):
+        a.receive(LAN.frame([encode(told_of)]), STRANGER, at())
+    answer = a.receive(LAN.frame([encode(Ping(1, "c", "a", 0, 0, Standing.SETTLED))]), address_of(2), at())
+    assert (address_of(2), Prune(replace(b, state=LEFT))) in told(LAN, answer)
+
+
+def test_a_pruned_name_that_starts_again_is_welcome() -> None:
+    net = Network()
+    net.cluster("a b c")
+    net.crash("c")
+    net.until(lambda: net.state("a", "c") is DEAD)
+    force_leave(net, "a", "c", prune=True)
+    net.run(5.0)
+    net.add("c", 2, join=(SEED,))
+    net.until(lambda: net.sees("a", "b", "c") and net.sees("b", "a", "c"))
+
+
+def test_who_is_pruned_and_lives_refutes() -> None:
+    a = make_replica("a")
+    generation = a.member.generation
+    a.receive(LAN.frame([encode(Prune(a.member))]), STRANGER, at(1))
+    assert a.member.generation == generation + 1
+
+
+@pytest.mark.parametrize("generation", [0, 2**62])
+def test_a_prune_of_an_older_life_or_of_one_that_cannot_be_changes_nothing(generation: int) -> None:
+    a = make_replica("a")
+    a.receive(LAN.frame([encode(member("b", 1))]), STRANGER, at())
+    a.receive(LAN.frame([encode(Prune(member("b", 1, generation=generation)))]), STRANGER, at())
+    assert [known.name for known in a.members()] == ["a", "b"]
+
+
+# -- two pools that were mixed -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["name", "network"])
+def test_lesson_12_and_15_two_pools_that_were_mixed_are_untangled_and_stay_apart(by: str) -> None:
+    """The accident of consul, loki and tempo: two clusters of one name, joined by mistake; and the operator's way out of it."""
+    net = Network()
+    net.cluster("a1 a2 a3")
+    net.add("b1", 10)
+    for place, name in enumerate(("b2", "b3"), 11):
+        net.add(name, place, join=(str(address_of(10)),))
+    net.until(lambda: net.sees("b1", "b2", "b3") and net.sees("a1", "a2", "a3"))
+    net.join("b2", SEED)
+    ours, theirs = "a1 a2 a3", "b1 b2 b3"
+    net.until(lambda: all(net.sees(name, *f"{ours} {theirs}".replace(name, "").split()) for name in f"{ours} {theirs}".split()))
+
+    # places 0 to 2 are 10.0.0.1 to 10.0.0.3, places 10 to 12 are 10.0.0.11 to 10.0.0.13
+    block(net, ours, *(theirs.split() if by == "name" else ["10.0.0.8/29"]))
+    block(net, theirs, *(ours.split() if by == "name" else ["10.0.0.0/29"]))
+    for name in theirs.split():
+        force_leave(net, "a1", name, prune=True)
+    for name in ours.split():
+        force_leave(net, "b3", name, prune=True)
+    net.run(10.0)
+    for side in (ours, theirs):
+        assert all(names_known(net, name) == side for name in side.split())
+    # also when everybody listens to everybody again
+    for name in net.replicas:
+        unblock(net, name, *net.replicas[name].blocks.targets())
+    net.put("a1", "only", b"ours")
+    net.run(120.0)
+    for side in (ours, theirs):
+        assert all(names_known(net, name) == side for name in side.split())
+    assert net.replicas["a3"].value("only") == b"ours"
+    assert net.replicas["b3"].value("only") is None

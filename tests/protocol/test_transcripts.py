@@ -1,0 +1,306 @@
+"""Golden transcripts, in the manner of etcd's raft: a script, and under each of its lines everything that was said and that happened.
+
+A change here is a change of what nodes say to each other: read the difference, and if it is meant, write it down with
+
+    KVGOSSIP_REWRITE_TRANSCRIPTS=1 pytest tests/protocol/test_transcripts.py
+
+    > start NAME [join NAME] [cluster CLUSTER]     > run SECONDS     > skip SECONDS (not written down)     > hide KIND...
+    > put NAME KEY TEXT|SIZE     > fill NAME KEY COUNT     > delete NAME KEY     > leave NAME     > crash NAME     > join NAME NAME
+    > cut NAME NAME (both ways)     > deaf NAME (no datagram reaches it)     > heal     > accuse NAME OF (NAME hears that OF is suspect)
+    > wait NAME KEY NEED SECONDS (for those that hold it, see write_concern.py)
+    > survey NAME     > examine NAME
+    > block NAME OF     > unblock NAME OF     > prune NAME OF (NAME forces OF to leave, and prunes it)
+    > show KEY     > count (entries)     > members
+
+    1.500  a -> b   one datagram: its messages; a member in brackets: name, state, incarnation
+    1.500  a => b   one frame of a TCP link; `x` instead of the name: it did not arrive
+    1.501  b !      an effect
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from kvgossip.config import Config
+from kvgossip.protocol.acks.write_concern import parse_need
+from kvgossip.protocol.doctor.diagnosis import diagnose
+from kvgossip.protocol.effect import (
+    Departed,
+    Effect,
+    Examined,
+    Held,
+    Joined,
+    JoinRefused,
+    Log,
+    MemberChanged,
+    Send,
+    Settled,
+    Surveyed,
+    Waited,
+)
+from kvgossip.protocol.model.change import Changed
+from kvgossip.protocol.model.entry import Entry
+from kvgossip.protocol.model.member import Member, MemberState
+from kvgossip.protocol.model.write import Writing
+from kvgossip.protocol.wire import message as wire_message
+from kvgossip.protocol.wire.frame import HEADER_BYTES, Framing, encode, frame_bytes_max
+from kvgossip.protocol.wire.message import Message, Sight
+from tests.protocol.net import LAN, STRANGER, Network, address_of
+
+TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
+REWRITE = "KVGOSSIP_REWRITE_TRANSCRIPTS"
+
+
+def of_member(known: Member) -> str:
+    accuser = f" by {known.accuser}" if known.accuser else ""
+    return f"[{known.name} {known.state.name.lower()} {known.incarnation}{accuser}]"
+
+
+def of_sight(seen: Sight) -> str:
+    ways = [way for way, microseconds in (("udp", seen.udp_us), ("tcp", seen.tcp_us)) if microseconds >= 0]
+    return f"{seen.name} by {'+'.join(ways) or 'nothing'}"
+
+
+def of_entry(entry: Entry | None) -> str:
+    if entry is None:
+        return "nothing"
+    return "deleted" if entry.value is None else entry.value.decode() if len(entry.value) <= 20 else f"{len(entry.value)} bytes"
+
+
+WORDS: dict[type, Callable[..., str]] = {
+    Member: of_member,
+    wire_message.Ping: lambda told: f"Ping {told.target}",
+    wire_message.Prune: lambda told: f"Prune {of_member(told.member)}",
+    wire_message.Ack: lambda told: f"Ack of {told.sender}",
+    wire_message.PingRequest: lambda told: f"PingRequest {told.target}",
+    wire_message.Join: lambda told: f"Join {told.name}",
+    wire_message.JoinReply: lambda told: f"JoinReply {told.standing.name.lower()}",
+    wire_message.Refused: lambda told: f"Refused: {told.text}",
+    wire_message.Gossip: lambda told: "Gossip direct" if told.direct else "Gossip",
+    wire_message.Rumor: lambda told: f"Rumor {told.key}",
+    wire_message.Notice: lambda told: f"Notice {told.key} of {told.size}",
+    wire_message.Feedback: lambda told: f"Feedback {told.known.hex()}",
+    wire_message.Fetch: lambda told: f"Fetch {' '.join(told.keys)}",
+    wire_message.Bodies: lambda told: f"Bodies {' '.join(key for key, _ in told.entries)}",
+    wire_message.Compare: lambda told: f"Compare level {told.level}, {len(told.fingerprints) // 8} sums",
+    wire_message.Differ: lambda told: f"Differ in {len(told.differing) // 4}",
+    wire_message.Leaves: lambda told: f"Leaves of {len(told.buckets) // 4}, {len(told.fingerprints) // 8} listed",
+    wire_message.Sketch: lambda told: f"Sketch of {len(told.symbols) // 12}",
+    wire_message.Symbols: lambda told: f"Symbols {len(told.symbols) // 12}",
+    wire_message.Want: lambda told: f"Want {len(told.fingerprints) // 8}",
+    wire_message.Decoded: lambda told: (
+        f"Decoded {of_pairs(told.entries)}, {len(told.offered) // 8} offered, {len(told.wanted) // 8} wanted"
+    ),
+    wire_message.Entries: lambda told: f"Entries {of_pairs(told.entries)}, {len(told.wanted) // 8} wanted",
+    wire_message.Enquire: lambda told: f"Enquire {told.key}",
+    wire_message.Bundle: lambda told: f"Bundle {of_pairs(told.entries)}",
+    wire_message.Measure: lambda told: f"Measure by {len(told.symbols) // 12} symbols",
+    wire_message.Measured: lambda told: f"Measured {told.keys}",
+    wire_message.Examine: lambda told: f"Examine {' '.join(told.subjects)}".rstrip(),
+    wire_message.Condition: lambda told: f"Condition of {told.sender}",
+    wire_message.Sights: lambda told: "Sights " + " ".join(map(of_sight, told.seen)),
+    wire_message.Push: lambda told: f"Push {of_pairs(told.entries)}",
+}
+
+
+def of_pairs(pairs: tuple[tuple[str, bytes], ...]) -> str:
+    return " ".join(key for key, _ in pairs[:3]) + ("" if len(pairs) <= 3 else f" and {len(pairs) - 3} more") if pairs else "none"
+
+
+def of_message(told: Message | Member) -> str:
+    words = WORDS.get(type(told))
+    return words(told) if words else type(told).__name__
+
+
+def of_effect(effect: Effect) -> str:
+    match effect:
+        case Changed():
+            return f"{effect.key}: {of_entry(effect.old)} -> {of_entry(effect.new)}"
+        case MemberChanged():
+            return " -> ".join(of_member(known) if known else "unknown" for known in (effect.old, effect.new))
+        case Held():
+            return f"wait {effect.ticket}: held by {effect.peer.name}"
+        case Waited():
+            lacking = "".join(f", not by {each.peer.name} ({each.state.name.lower()})" for each in effect.lacking)
+            return f"wait {effect.ticket} {'met' if effect.met else 'not met'}: {' '.join(peer.name for peer in effect.held_by)}{lacking}"
+        case Surveyed():
+            return f"{effect.peer.name} differs by {effect.keys}, {effect.precision.name.lower()}"
+        case Joined():
+            return f"joined {effect.name}"
+        case JoinRefused() | Log():
+            return f"{type(effect).__name__}: {effect.text}"
+        case Examined():
+            return "  ".join(f"Finding {finding.code}: {finding.text}" for finding in diagnose(effect.report)) or "examined: healthy"
+        case Settled() | Departed():
+            return type(effect).__name__.lower()
+    return ""
+
+
+OTHER = Framing("other", "lan:dc1", frame_bytes_max(Config()))
+
+
+def framing_of(data: bytes) -> Framing:
+    """Whoever can read this frame."""
+    return OTHER if data[:HEADER_BYTES] == OTHER.frame([]) else LAN
+
+
+class Stage:
+    """Performs the lines of a script; `lines` is what is to be written under the present one."""
+
+    def __init__(self) -> None:
+        self.net = Network()
+        self.lines: list[str] = []
+        self._hidden: tuple[str, ...] = ()
+        self._places: dict[str, int] = {}
+        self._deaf: set[str] = set()
+        self._told: dict[str, int] = {}
+        self._waits = 0
+        self.net.watch = self._sent
+        self.net.passes = lambda frm, to, reliable: reliable or to not in self._deaf
+
+    def perform(self, line: str) -> list[str]:
+        verb, *words = line.split()
+        self.lines = []
+        getattr(self, verb)(*words)
+        self._take_effects()
+        return self.lines
+
+    def _sent(self, frm: str, to: str, sent: Send) -> None:
+        self._take_effects()
+        messages = framing_of(sent.data).open(sent.data, reliable=sent.reliable).messages
+        if type(messages[0]).__name__ not in self._hidden:
+            self._line(f"{frm} {'=>' if sent.reliable else '->'} {to or 'x'}", "  ".join(map(of_message, messages)))
+
+    def _line(self, who: str, what: str) -> None:
+        self.lines.append(f"{self.net.time_s:7.3f}  {who:<6}  {what}")
+
+    def _take_effects(self) -> None:
+        for name, effects in self.net.effects.items():
+            first = self._told.get(name, 0)
+            self._told[name] = len(effects)
+            for effect in effects[first:]:
+                what = of_effect(effect) if type(effect).__name__ not in self._hidden else ""
+                if what:
+                    self._line(f"{name} !", what)
+
+    # -- the verbs of a script ---------------------------------------------------------------------------------------
+
+    def start(self, name: str, *words: str) -> None:
+        place = self._places.setdefault(name, len(self._places))
+        how = dict(zip(words[::2], words[1::2], strict=True))
+        join = (str(address_of(self._places[how["join"]])),) if "join" in how else ()
+        self.net.add(name, place, join=join, digest_levels=4, cluster=how.get("cluster", "default"))
+
+    def run(self, seconds: str) -> None:
+        before_s = self.net.time_s
+        while self.net.time_s < before_s + float(seconds) - 1e-9:
+            self.net.run(min(0.0005, before_s + float(seconds) - self.net.time_s))
+            self._take_effects()
+
+    def skip(self, seconds: str) -> None:
+        self.net.run(float(seconds))
+        self._take_effects()
+        self.lines = []
+
+    def hide(self, *kinds: str) -> None:
+        self._hidden = kinds
+
+    def put(self, name: str, key: str, value: str) -> None:
+        self.net.put(name, key, b"v" * int(value) if value.isdigit() else value.encode())
+
+    def fill(self, name: str, key: str, count: str) -> None:
+        for number in range(int(count)):
+            self.net.put(name, f"{key}{number}", b"v")
+        self._told[name] = len(self.net.effects[name])
+
+    def join(self, name: str, other: str) -> None:
+        self.net.join(name, str(address_of(self._places[other])))
+
+    def wait(self, name: str, key: str, need: str, seconds: str) -> None:
+        self._waits += 1
+        replica, now = self.net.replicas[name], self.net.now(name)
+        self.net.perform(name, replica.wait(self._waits, key, parse_need(need), float(seconds), now))
+
+    def survey(self, name: str) -> None:
+        replica, now = self.net.replicas[name], self.net.now(name)
+        self.net.perform(name, replica.survey(0, now))
+
+    def batch(self, name: str, value: str, *keys: str) -> None:
+        written = b"v" * int(value) if value.isdigit() else value.encode()
+        self.net.perform(name, self.net.replicas[name].batch([Writing(key, written) for key in keys], self.net.now(name)))
+
+    def delete(self, name: str, key: str) -> None:
+        self.net.delete(name, key)
+
+    def leave(self, name: str) -> None:
+        self.net.leave(name)
+
+    def crash(self, name: str) -> None:
+        self.net.crash(name)
+
+    def cut(self, one: str, other: str) -> None:
+        self.net.partition(one, other)
+
+    def heal(self) -> None:
+        self.net.heal()
+        self._deaf.clear()
+
+    def deaf(self, name: str) -> None:
+        self._deaf.add(name)
+
+    def accuse(self, name: str, of: str) -> None:
+        accused = msgspec.structs.replace(self.net.replicas[of].member, state=MemberState.SUSPECT, accuser="somebody")
+        self.net.perform(name, self.net.replicas[name].receive(LAN.frame([encode(accused)]), STRANGER, self.net.now(name)))
+
+    def examine(self, name: str) -> None:
+        self.net.perform(name, self.net.replicas[name].examine(self.net.now(name)))
+
+    def block(self, name: str, of: str) -> None:
+        self.net.perform(name, self.net.replicas[name].block(of, self.net.now(name)))
+
+    def unblock(self, name: str, of: str) -> None:
+        self.net.perform(name, self.net.replicas[name].unblock(of, self.net.now(name)))
+
+    def prune(self, name: str, of: str) -> None:
+        self.net.perform(name, self.net.replicas[name].force_leave(of, self.net.now(name), prune=True))
+
+    def show(self, key: str) -> None:
+        self.lines += [f"{name}: {of_entry(replica.get(key))}" for name, replica in sorted(self.net.replicas.items())]
+
+    def count(self) -> None:
+        self.lines += [f"{name}: {len(replica.store)}" for name, replica in sorted(self.net.replicas.items())]
+
+    def members(self) -> None:
+        for name, replica in sorted(self.net.replicas.items()):
+            self.lines.append(f"{name}: " + " ".join(map(of_member, replica.members())))
+
+
+def performed(script: str) -> Iterator[str]:
+    """The script again, with what happens now under each of its lines."""
+    stage = Stage()
+    for line in script.splitlines():
+        if line.startswith("> "):
+            yield line
+            yield from stage.perform(line[2:])
+        elif line.startswith("#") or not line.strip():
+            yield line
+
+
+@pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
+def test_what_is_said_is_what_the_transcript_says(path: Path) -> None:
+    now = "\n".join(performed(path.read_text())) + "\n"
+    if os.environ.get(REWRITE):
+        path.write_text(now)
+    assert now.splitlines() == path.read_text().splitlines()
+
+
+def test_every_kind_of_message_is_said_in_some_transcript() -> None:
+    said = "\n".join(path.read_text() for path in TRANSCRIPTS)
+    never = {"Pull", "Busy"}  # not part of the default policy
+    never |= {"KeyringOrder", "KeyringReport"}  # said only where frames are sealed, see test_key_rotation.py
+    assert {kind.__name__ for kind in Message.__subclasses__() if kind.__name__ not in said} <= never

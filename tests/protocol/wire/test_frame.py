@@ -1,0 +1,455 @@
+"""The wire: any bytes give messages or RemoteError, and what once was said in bytes is said in the same bytes for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kvgossip.config import Config
+from kvgossip.errors import RemoteError
+from kvgossip.protocol.model.member import Member, MemberState, Standing
+from kvgossip.protocol.wire.frame import (
+    BAD_MEMBER,
+    COMPRESS_BYTES_MIN,
+    FLAG_COMPRESSED,
+    FLAG_REFUSED,
+    HEADER_BYTES,
+    Framing,
+    Opened,
+    encode,
+    frame_bytes_max,
+)
+from kvgossip.protocol.wire.message import (
+    Ack,
+    Bodies,
+    Bundle,
+    Busy,
+    Compare,
+    Conclude,
+    Concluded,
+    Condition,
+    Confirm,
+    Decoded,
+    Differ,
+    Enquire,
+    Entries,
+    Examine,
+    Feedback,
+    Fetch,
+    Gossip,
+    Holding,
+    Join,
+    JoinReply,
+    KeyringAction,
+    KeyringOrder,
+    KeyringReport,
+    Leaves,
+    Measure,
+    Measured,
+    Merged,
+    Message,
+    Nack,
+    Notice,
+    Ping,
+    PingRequest,
+    Precision,
+    Prune,
+    Pull,
+    Push,
+    Refused,
+    Rumor,
+    Sight,
+    Sights,
+    Sketch,
+    Symbols,
+    Want,
+)
+from tests.protocol.net import LAN, refused
+from tests.protocol.strategies import KINDS, messages, of_kind
+
+REASONS = {"bad_magic", "unknown_format", "other_cluster", "other_pool", "bad_compression", "sealed"}
+FAULTS = {"truncated", "unknown_kind", "bad_message", BAD_MEMBER}
+HEADER = LAN.frame([])
+PACKED_HEADER = HEADER[:3] + bytes((FLAG_COMPRESSED,)) + HEADER[4:]
+
+
+def unit(kind: int, body: bytes) -> bytes:
+    return bytes((kind,)) + len(body).to_bytes(4, "big") + body
+
+
+def opened(*units: bytes) -> tuple[list[Message | Member], list[str]]:
+    return open_link(LAN.frame(units))
+
+
+def open_link(data: bytes) -> Opened:
+    return LAN.open(data, reliable=True)
+
+
+def reason_of(data: bytes, framing: Framing = LAN) -> str:
+    with pytest.raises(RemoteError) as caught:
+        framing.open(data, reliable=True)
+    return caught.value.reason
+
+
+# -- fuzzing -----------------------------------------------------------------------------------------------------
+
+
+def open_any(data: bytes) -> None:
+    """Any bytes give messages or RemoteError, over a link or as a datagram."""
+    for reliable in (True, False):
+        open_any_over(data, reliable)
+
+
+def open_any_over(data: bytes, reliable: bool) -> None:
+    reason = refused(lambda: LAN.open(data, reliable=reliable))
+    assert reason in {"", *REASONS}
+    if not reason:
+        found = LAN.open(data, reliable=reliable)
+        assert all(isinstance(message, (Message, Member)) for message in found.messages)
+        assert set(found.faults) <= FAULTS
+
+
+@settings(max_examples=300)
+@given(
+    st.binary(max_size=80)
+    | st.binary(max_size=80).map(lambda tail: HEADER + tail)
+    | st.binary(max_size=80).map(lambda tail: PACKED_HEADER + tail)
+)
+def test_any_bytes_give_messages_or_remote_error(data: bytes) -> None:
+    open_any(data)
+
+
+ATOMS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=4) | st.binary(max_size=9)
+BODIES = st.recursive(ATOMS, lambda inner: st.lists(inner, max_size=10) | st.dictionaries(st.text(max_size=2), inner, max_size=2))
+
+
+@settings(max_examples=300)
+@given(st.integers(0, 60), BODIES)
+def test_any_well_formed_body_under_any_kind_gives_messages_or_faults(kind: int, body: Any) -> None:
+    open_any(LAN.frame([unit(kind, msgspec.msgpack.encode(body))]))
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(messages, max_size=3),
+    st.booleans(),
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=4),
+    st.integers(0, 300),
+)
+def test_any_damage_to_a_frame_gives_messages_or_remote_error(
+    sent: list[Message | Member], compressed: bool, damage: list[tuple[int, int]], cut: int
+) -> None:
+    body = b"".join(map(encode, sent))
+    data = bytearray(PACKED_HEADER + zstandard.ZstdCompressor().compress(body) if compressed else HEADER + body)
+    for place, byte in damage:
+        data[place % len(data)] = byte
+    open_any(bytes(data[: len(data) - cut] if cut % 2 else data))
+
+
+# -- round trips -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [*KINDS, Member], ids=lambda kind: kind.__name__)
+def test_every_kind_of_message_comes_out_as_it_went_in(kind: type[Message] | type[Member]) -> None:
+    @settings(max_examples=25)
+    @given(of_kind(kind))
+    def round_trip(message: Message | Member) -> None:
+        assert opened(encode(message)) == ([message], [])
+
+    round_trip()
+
+
+@given(st.lists(messages, max_size=6), st.booleans())
+def test_the_messages_of_a_frame_come_out_in_their_order(sent: list[Message | Member], compress: bool) -> None:
+    assert open_link(LAN.frame(map(encode, sent), reliable=compress)) == (sent, [])
+
+
+def test_no_two_kinds_have_the_same_number() -> None:
+    numbers = [kind.kind for kind in KINDS]
+    assert len({*numbers, 5}) == len(numbers) + 1
+    assert all(1 <= number <= 255 for number in numbers)
+
+
+# -- golden bytes: a change here is a change of the wire format ---------------------------------------------------
+
+GOLDEN: list[tuple[Message | Member, str]] = [
+    (Ping(1, "a", "b", 2**63, 1_700_000_000_000, Standing.SETTLED), "01 0000001a 9701a161a162cf8000000000000000cf0000018bcfe568000200"),
+    (Ack(1, "b", 0, 0, Standing.WAITING, 0, b"\x01\x02"), "02 0000000c 9701a16200000000c4020102"),
+    (PingRequest(2, "a", "b", "10.0.0.2", 7481), "03 00000013 9602a161a162a831302e302e302e32cd1d39c3"),
+    (Nack(2), "04 00000002 9102"),
+    (
+        Member("b", "10.0.0.2", 7481, MemberState.SUSPECT, 1, 2, 3, "dc1", "h:1", "a", "z", (1.5,)),
+        "05 0000002c 9ea162a831302e302e302e32cd1d3901010203a3646331a3683a31a161 a17a 91cb3ff8000000000000c400c2",
+    ),
+    (Join("b", 3, "10.0.0.1", b"\x01", b"\x02"), "06 00000013 95a16203 a831302e302e302e31c40101c40102"),
+    (JoinReply("a", 1, "10.0.0.2", Standing.FRESH), "07 0000000e 94a16101a831302e302e302e3201"),
+    (Refused("default", "lan:dc1", "no"), "08 00000014 93a764656661756c74a76c616e3a646331a26e6f"),
+    (Gossip(7, "a", True, True), "09 00000006 9407a161c3c3"),
+    (Rumor("k", b"\x10"), "0a 00000006 92a16bc40110"),
+    (Notice("k", 1, 2, 70_000), "0b 0000000a 94a16b0102ce00011170"),
+    (Feedback(7, b"\x05", b"", 9), "0c 00000008 9407c40105c40009"),
+    (Fetch(("k", "l")), "0d 00000006 9192a16ba16c"),
+    (Bodies((("k", b"\x10"),)), "0e 00000008 919192a16bc40110"),
+    (Compare(9, 1, 4, 0, b"", b"\x00\x00\x00\x00\x00\x00\x00\x01", 5, "a"), "0f 00000016 9909010400c400c408000000000000000105a161c400"),
+    (Differ(9, 1, 4, b"\x00\x00\x00\x00", 5, Standing.SETTLED), "10 0000000f 98090104c40400000000050200c400"),
+    (Leaves(9, 2, 4, b"\x00\x00\x00\x07", b"\x00\x00\x00\x00", b""), "11 00000012 96090204c40400000007c40400000000c400"),
+    (Entries(9, 2, 1, (("k", b"\x10"),), b""), "12 0000000d 950902019192a16bc40110c400"),
+    (Push(9, 3, (("k", b"\x10"),)), "13 0000000a 9309039192a16bc40110"),
+    (Merged(9, 3, 2), "14 00000007 9509030200c400"),
+    (Sketch(9, 1, 4, b"\x01", b"\x02", 5, "a"), "15 0000000f 98090104c40101c4010205a161c400"),
+    (
+        Decoded(9, 1, 4, (("k", b"\x10"),), b"\x01", b"\x02", 5, Standing.SETTLED),
+        "16 00000016 9a0901049192a16bc40110c40101c40102050200c400",
+    ),
+    (Symbols(9, 1, 4, b"\x02", 5, Standing.WAITING), "17 0000000c 98090104c40102050000c400"),
+    (Want(9, 4, b"\x01"), "18 00000006 930904c40101"),
+    (Pull("a"), "19 00000003 91a161"),
+    (Busy(7), "1a 00000002 9107"),
+    (Bundle((("k", b"\x10"), ("l", b"\x11"))), "54 0000000e 919292a16bc4011092a16cc40111"),
+    (Enquire(5, "k", 1, 2, 70_000, "a"), "50 0000000d 9605a16b0102ce00011170 a161"),
+    (Confirm(5, "b", 3), "51 00000005 9305a16203"),
+    (Measure(5, "a", 9, b"\x01", b"\x02"), "52 0000000b 9505a16109c40101c40102"),
+    (Measured(5, "b", 9, 3, Precision.ESTIMATE), "53 00000007 9505a162090301"),
+    (Conclude(9, 5, 3, b"\x01", b"\x02"), "1e 0000000a 95090503c40101c40102"),
+    (Concluded(9, 5, 3, 1), "1f 00000005 9409050301"),
+    (
+        Prune(Member("b", "10.0.0.2", 7481, MemberState.LEFT, 1, 2, 3, "dc1")),
+        "32 0000001f 919ea162a831302e302e302e32cd1d3903010203a3646331a0a0a090c400c2",
+    ),
+    (KeyringOrder(1, 2, 1, KeyringAction.USE, b"abcd"), "3c 0000000b 9501020102c40461626364"),
+    (
+        KeyringReport(1, (Holding("n", "dc1", b"abcdefgh", True, ""), Holding("m", "dc2", b"", False, "why"))),
+        "3d 00000024 92019295a16ea3646331c4086162636465666768c3a095a16da3646332c400c2a3776879",
+    ),
+    (Examine(3, "a", ("b", "c")), "46 00000009 9303a16192a162a163"),
+    (
+        Condition(3, "b", 9, Standing.SETTLED, (1, 1), ("6b657931",), True, 2, "h:1", (("dc2", 1, 0),)),
+        "47 00000021 9a03a162090292010191a83662363537393331c302a3683a319193a36463320100",
+    ),
+    (Sights(3, "b", (Sight("c", 1, 200, -1, True, -4),)), "48 0000000f 9403a1629196a16301ccc8ffc3fcc2"),
+]
+
+
+@pytest.mark.parametrize(("message", "told"), GOLDEN, ids=lambda value: type(value).__name__ if not isinstance(value, str) else "")
+def test_a_message_is_these_bytes_for_ever(message: Message | Member, told: str) -> None:
+    assert encode(message) == bytes.fromhex(told)
+    assert opened(bytes.fromhex(told)) == ([message], [])
+
+
+def test_every_kind_has_its_golden_bytes() -> None:
+    assert {type(message) for message, _ in GOLDEN} == {*KINDS, Member}
+
+
+def test_a_frame_starts_with_these_bytes_for_ever() -> None:
+    assert LAN.frame([b"units"]) == bytes.fromhex("6b76 01 00 108ce7881965ca04 74b40740") + b"units"
+    assert LAN.refusal("no") == bytes.fromhex("6b76 01 01 108ce7881965ca04 74b40740") + encode(Refused("default", "lan:dc1", "no"))
+
+
+# -- other versions of this protocol -------------------------------------------------------------------------------
+
+
+def test_an_author_of_an_older_release_does_not_claim_to_tell_every_member() -> None:
+    assert opened(bytes.fromhex("09 00000005 9307a161c3")) == ([Gossip(7, "a", True, whole=False)], [])
+
+
+@pytest.mark.parametrize("message", [message for message, _ in GOLDEN], ids=lambda value: type(value).__name__)
+def test_trailing_fields_that_are_unknown_are_ignored(message: Message | Member) -> None:
+    kind = encode(message)[0]
+    body = msgspec.msgpack.encode([*msgspec.structs.astuple(message), {"new": 1}, "field"])
+    assert opened(unit(kind, body)) == ([message], [])
+
+
+def test_trailing_fields_that_are_missing_take_their_defaults() -> None:
+    old = msgspec.msgpack.encode(["b", "10.0.0.2", 7481, 0, 1, 2, 3, "dc1"])
+    assert opened(unit(5, old)) == ([Member("b", "10.0.0.2", 7481, MemberState.ALIVE, 1, 2, 3, "dc1")], [])
+    assert opened(bytes.fromhex("02 00000007 9501a162000000")) == ([Ack(1, "b", 0, 0, Standing.WAITING)], [])
+
+
+@pytest.mark.parametrize("message", [message for message, _ in GOLDEN if "standing" in type(message).__struct_fields__])
+def test_a_standing_of_a_newer_release_is_worth_least_and_the_message_is_read(message: Message) -> None:
+    known = msgspec.structs.asdict(message)
+    body = msgspec.msgpack.encode([99 if field == "standing" else value for field, value in known.items()])
+    assert opened(unit(message.kind, body)) == ([msgspec.structs.replace(message, standing=Standing.WAITING)], [])
+
+
+def test_a_member_in_a_state_of_a_newer_release_is_passed_over_by_itself() -> None:
+    newer = msgspec.msgpack.encode(["b", "10.0.0.2", 7481, 9, 1, 2, 3, "dc1"])
+    assert opened(encode(Nack(1)), unit(5, newer), encode(Nack(2))) == ([Nack(1), Nack(2)], [BAD_MEMBER])
+
+
+@given(st.integers(0, 255).filter(lambda kind: kind not in {5, *(known.kind for known in KINDS)}), st.binary(max_size=20))
+def test_a_unit_of_an_unknown_kind_is_passed_over(kind: int, body: bytes) -> None:
+    assert opened(encode(Nack(1)), unit(kind, body), encode(Nack(2))) == ([Nack(1), Nack(2)], ["unknown_kind"])
+
+
+# -- bad units ---------------------------------------------------------------------------------------------------
+
+BAD_BODIES = {
+    "empty": b"",
+    "no array": b"\x01",
+    "too few fields": b"\x90",
+    "a field of another kind": b"\x91\xa1x",
+    "a negative number": b"\x91\xff",
+    "trailing bytes": b"\x91\x01\x01",
+    "an array of four billion items": b"\xdd\xff\xff\xff\xff\x01",
+    "nested too deeply": b"\x91" * 5000,
+}
+
+
+@pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES)
+def test_a_bad_unit_costs_itself_and_not_its_neighbours(body: bytes) -> None:
+    assert opened(encode(Nack(1)), unit(Nack.kind, body), encode(Nack(2))) == ([Nack(1), Nack(2)], ["bad_message"])
+
+
+@pytest.mark.parametrize("name", ["", "x" * 129])
+def test_a_name_that_is_empty_or_too_long_is_a_bad_message(name: str) -> None:
+    assert opened(encode(Pull(name))) == ([], ["bad_message"])
+
+
+def test_text_that_is_no_utf_8_is_a_bad_message() -> None:
+    assert opened(unit(Pull.kind, b"\x91\xa1\xff")) == ([], ["bad_message"])
+
+
+# F04
+@pytest.mark.parametrize("member", [
+    Member("é" * 128, "h", 1, MemberState.ALIVE, 1, 0, 1, "dc1"),
+    Member("b", "é" * 253, 1, MemberState.ALIVE, 1, 0, 1, "dc1"),
+    Member("b", "h", 1, MemberState.ALIVE, 1, 0, 1, "dc1", "é" * 300),
+    Member("b", "h", 1, MemberState.SUSPECT, 1, 0, 1, "dc1", "", "é" * 128),
+    Member("b\nERROR all is lost", "h", 1, MemberState.ALIVE, 1, 0, 1, "dc1"),
+], ids=["name", "host", "http", "accuser", "line break"])  # fmt: skip
+def test_a_member_whose_fields_no_config_allows_is_a_bad_member(member: Member) -> None:
+    assert opened(encode(member)) == ([], [BAD_MEMBER])
+
+
+def test_the_longest_member_that_a_config_allows_fits_into_the_smallest_datagram() -> None:
+    member = Member(
+        "n" * 128, "h" * 253, 65535, MemberState.SUSPECT, 2**53, 2**32 - 1, 2**64 - 1, "d" * 128, "h" * 253 + ":65535", "a" * 128
+    )
+    assert len(encode(member)) <= 1232 - HEADER_BYTES
+
+
+# F02
+def test_a_generation_or_incarnation_that_cannot_be_raised_is_a_bad_member() -> None:
+    most = 2**64 - 1
+    assert opened(encode(Member("b", "h", 1, MemberState.ALIVE, most, 0, 1, "dc1"))) == ([], [BAD_MEMBER])
+    assert opened(encode(Member("b", "h", 1, MemberState.ALIVE, 1, most, 1, "dc1"))) == ([], [BAD_MEMBER])
+
+
+@given(st.integers(1, 40))
+def test_a_frame_that_is_cut_off_gives_its_whole_units(cut: int) -> None:
+    units = [encode(Nack(number)) for number in range(6)]
+    found, faults = open_link(LAN.frame(units)[:-cut])
+    whole = (6 * 7 - cut) // 7
+    assert found == [Nack(number) for number in range(whole)]
+    assert faults == (["truncated"] if cut % 7 else [])
+
+
+def test_a_unit_longer_than_its_frame_is_truncated() -> None:
+    assert opened(encode(Nack(1)), bytes((4, 255, 255, 255, 255)) + b"\x91\x01") == ([Nack(1)], ["truncated"])
+
+
+# -- the header --------------------------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=15) | st.binary(min_size=16, max_size=30).filter(lambda data: data[:2] != b"kv"))
+def test_bytes_of_another_kind_or_too_short_for_a_header_have_bad_magic(data: bytes) -> None:
+    assert reason_of(data) == "bad_magic"
+    assert reason_of((b"kv" + data)[:15]) == "bad_magic"
+
+
+def test_lesson_15_a_frame_of_another_cluster_pool_or_format_is_known_by_its_header_alone() -> None:
+    undecodable = [b"\xff" * 50]
+    assert reason_of(Framing("other", "lan:dc1", 1000).frame(undecodable)) == "other_cluster"
+    assert reason_of(Framing("default", "lan:dc2", 1000).frame(undecodable)) == "other_pool"
+    assert reason_of(Framing("default", "wan", 1000).frame(undecodable)) == "other_pool"
+    assert reason_of(Framing("other", "wan", 1000).frame(undecodable)) == "other_cluster"
+    assert reason_of(b"kv\x02" + LAN.frame(undecodable)[3:]) == "unknown_format"
+    # what is compressed is not even unpacked
+    assert reason_of(Framing("other", "lan:dc1", 1000).frame([bytes(5000)], reliable=True)) == "other_cluster"
+
+
+def test_a_cluster_and_a_pool_of_the_same_name_have_different_fingerprints() -> None:
+    head = Framing("x", "x", 1000).frame([])
+    assert head[8:12] != head[12:16]
+
+
+def test_a_refusal_is_read_by_nodes_of_every_cluster_and_pool() -> None:
+    told = Refused("other", "wan", "why")
+    assert open_link(Framing("other", "wan", 1000).refusal("why")) == ([told], [])
+
+
+def test_of_a_refusal_nothing_but_refused_is_believed() -> None:
+    data = Framing("other", "wan", 1000).refusal("why") + encode(Nack(1)) + encode(Member("b", "h", 1, MemberState.ALIVE, 1, 0, 1, "dc1"))
+    assert open_link(data).messages == [Refused("other", "wan", "why")]
+    assert data[3] & FLAG_REFUSED
+
+
+def test_the_text_of_a_refusal_is_cut_to_what_a_refusal_may_hold() -> None:
+    (told,) = open_link(LAN.refusal("x" * 2000)).messages
+    assert told == Refused("default", "lan:dc1", "x" * 512)
+
+
+# -- compression -------------------------------------------------------------------------------------------------
+
+
+def test_a_long_frame_is_compressed_when_asked_and_when_that_pays() -> None:
+    long = encode(Rumor("k", bytes(5000)))
+    assert len(LAN.frame([long], reliable=True)) < 100
+    assert open_link(LAN.frame([long], reliable=True)).messages == [Rumor("k", bytes(5000))]
+    assert LAN.frame([long]) == HEADER + long
+    short = encode(Rumor("k", bytes(COMPRESS_BYTES_MIN - 20)))
+    assert LAN.frame([short], reliable=True) == HEADER + short
+    noise = encode(Rumor("k", b"".join(number.to_bytes(8, "big") for number in _noise(200))))
+    assert LAN.frame([noise], reliable=True) == HEADER + noise
+
+
+def _noise(count: int) -> list[int]:
+    state, found = 1, []
+    for _ in range(count):
+        state = state * 0x9E3779B97F4A7C15 % 2**64 ^ state >> 7
+        found.append(state)
+    return found
+
+
+def packed(body: bytes, **how: Any) -> bytes:
+    return PACKED_HEADER + zstandard.ZstdCompressor(**how).compress(body)
+
+
+def test_a_compressed_frame_that_unpacks_to_more_than_a_frame_may_have_is_refused_by_its_declared_size() -> None:
+    most = frame_bytes_max(Config())
+    assert reason_of(packed(bytes(most + 1))) == "bad_compression"
+    assert open_link(packed(bytes(most))).messages == []
+
+
+def test_a_compressed_frame_that_does_not_declare_its_size_is_refused() -> None:
+    assert reason_of(packed(b"x" * 1000, write_content_size=False)) == "bad_compression"
+
+
+@pytest.mark.parametrize(
+    "tail", [b"", b"\x28", b"no zstd at all", b"\x28\xb5\x2f\xfd" + b"\xff" * 20, b"\x50\x2a\x4d\x18\x04\x00\x00\x00abcd"]
+)
+def test_a_compressed_frame_that_cannot_be_unpacked_is_refused(tail: bytes) -> None:
+    assert reason_of(PACKED_HEADER + tail) == "bad_compression"
+
+
+# F03
+def test_a_datagram_is_never_compressed() -> None:
+    with pytest.raises(RemoteError) as caught:
+        LAN.open(packed(encode(Nack(1)) * 100), reliable=False)
+    assert caught.value.reason == "bad_compression"
+
+
+def test_a_compressed_frame_that_is_cut_off_is_refused() -> None:
+    data = packed(bytes(range(256)) * 20)
+    assert {reason_of(data[:cut]) for cut in range(HEADER_BYTES, len(data))} == {"bad_compression"}
+
+
+def test_a_frame_has_room_for_a_full_message_and_one_entry_of_the_largest_size() -> None:
+    config = Config(message_bytes_max=2**17, value_bytes_max=100)
+    assert frame_bytes_max(config) >= 2**17 + 100 + 1024 * 4
