@@ -1,19 +1,25 @@
 """Do memory and disk come back after a churn of keys that are created and deleted again?
 
-    python -m benchmarks.churn [--nodes 3 1] [--portions 10 1] [--keys 1000000] [--base 100000] [--fresh] [--json]
+    python -m benchmarks.churn [--nodes 3 1] [--portions 10 1] [--keys 1000000] [--base 100000]
+    [--fresh] [--json]
 
-Agents with data directories, each a process of its own with the default profile; nobody compacts or collects anything by hand. A base load
-is written and stays. It is written twice, so that what a node keeps of the past within bounds (the history of keys, the changes for
-watchers) is full at the start as it is at the end; with `--fresh` it is written once, and that counts as well. On top of it keys are
-created and deleted again, that many in all: by portions, each created through one node and deleted through the next one, and the next
-portion follows as soon as all nodes have heard of every delete; with `--portions 1` all of them live at a time. The names of all keys are
-random, so those that stay lie among those that go.
+Agents with data directories, each a process of its own with the default profile; nobody compacts or
+collects anything by hand. A base load is written and stays. It is written twice, so that what a
+node keeps of the past within bounds (the history of keys, the changes for watchers) is full at the
+start as it is at the end; with `--fresh` it is written once, and that counts as well. On top of it
+keys are created and deleted again, that many in all: by portions, each created through one node and
+deleted through the next one, and the next portion follows as soon as all nodes have heard of every
+delete; with `--portions 1` all of them live at a time. The names of all keys are random, so those
+that stay lie among those that go.
 
-memory    resident bytes of each process. disk: what its directory takes (blocks, not lengths). `start`: with the base load, `end`: after
-          the last death certificate has been collected; each the median of some seconds, after a quiet time in which a node does what it
-          does by itself. `peak`: the greatest that was seen. At most 20 % more than at the start may be left: else it exits with 1.
-gone      Seconds from the last delete, acknowledged and known to all nodes, until no certificate waits anywhere; and how many waited then.
-GET       of keys that stay, one after the other from each node: quiet, under the load, and while certificates are collected and nothing
+memory    resident bytes of each process. disk: what its directory takes (blocks, not lengths).
+`start`: with the base load, `end`: after
+          the last death certificate has been collected; each the median of some seconds, after a
+          quiet time in which a node does what it does by itself. `peak`: the greatest that was
+          seen. At most 20 % more than at the start may be left: else it exits with 1.
+gone      Seconds from the last delete, acknowledged and known to all nodes, until no certificate
+waits anywhere; and how many waited then. GET       of keys that stay, one after the other from each
+node: quiet, under the load, and while certificates are collected and nothing
           else is done.
 """
 
@@ -66,7 +72,10 @@ class Line:
         return cls(*await asyncio.open_connection(host, int(port)))
 
     async def ask(self, method: str, target: str, body: bytes = b"") -> bytes:
-        head = f"{method} {target} HTTP/1.1\r\nHost: churn\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"{method} {target} HTTP/1.1\r\nHost: churn\r\nContent-Type: "
+            f"application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
         self._writer.write(head.encode() + body)
         told = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         fields = dict(line.lower().split(": ", 1) for line in told.split("\r\n")[1:] if line)
@@ -91,8 +100,10 @@ class Agent:
 
     async def start(self, *join: str) -> None:
         command = [
-            sys.executable, "-m", "kvgossip", "agent", "--name", self.name, "--cluster", "churn", "--http", "127.0.0.1:0", "--gossip",
-            "127.0.0.1:0", "--data-dir", str(self.folder), "--log-level", "error", "--stop-on-eof", "-o", "json",
+            sys.executable, "-m", "kvgossip", "agent", "--name", self.name, "--cluster", "churn",
+            "--http", "127.0.0.1:0", "--gossip",
+            "127.0.0.1:0", "--data-dir", str(self.folder), "--log-level", "error", "--stop-on-eof",
+            "-o", "json",
             *(word for address in join for word in ("--join", address)),
         ]  # fmt: skip
         self.process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
@@ -130,8 +141,16 @@ def _blocks(file: Path) -> int:
 class Run:
     """One cluster from its start to its end."""
 
-    def __init__(self, agents: list[Agent], base: int, keys: int, portions: int, fresh: bool) -> None:
-        self._agents, self._base, self._keys, self._portions, self._fresh = agents, base, keys, portions, fresh
+    def __init__(
+        self, agents: list[Agent], base: int, keys: int, portions: int, fresh: bool
+    ) -> None:
+        self._agents, self._base, self._keys, self._portions, self._fresh = (
+            agents,
+            base,
+            keys,
+            portions,
+            fresh,
+        )
         self._phase: Phase = "load"
         self._gets_ms: dict[Phase, list[float]] = {}
         self._rng = random.Random(1)
@@ -140,7 +159,9 @@ class Run:
         async with beside([self._sample()]) as watching:
             for _ in range(1 if self._fresh else 2):
                 await self._write(0, self._base, 0, delete=False)
-                await self._until(lambda told: told["keys"] == self._base, "all nodes have the base load")
+                await self._until(
+                    lambda told: told["keys"] == self._base, "all nodes have the base load"
+                )
             await self._equal()
             watching += [asyncio.create_task(self._get(agent)) for agent in self._agents]
             start = await self._at_rest("quiet")
@@ -151,24 +172,39 @@ class Run:
             churn_s = time.monotonic() - began_s
             gone = await self._collected()
             end = await self._at_rest("after")
-            assert all(told["keys"] == self._base for told in await self._told()), "a key that stays is gone"
+            assert all(told["keys"] == self._base for told in await self._told()), (
+                "a key that stays is gone"
+            )
         nodes = [self._node(*each) for each in zip(self._agents, start, end, strict=True)]
         gets = {phase: _latency(seen) for phase, seen in self._gets_ms.items() if len(seen) > 1}
-        shape = {"nodes": len(self._agents), "portions": self._portions, "base": self._base, "keys": self._keys, "fresh": self._fresh}
+        shape = {
+            "nodes": len(self._agents),
+            "portions": self._portions,
+            "base": self._base,
+            "keys": self._keys,
+            "fresh": self._fresh,
+        }
         return {**shape, "churn_s": round(churn_s, 1), **gone, "each": nodes, "gets_ms": gets}
 
     async def _churn(self, portion: int) -> None:
         size, places = self._keys // self._portions, len(self._agents)
         first = self._base + portion * size
         await self._write(first, size, 0, delete=False)
-        await self._until(lambda told: told["keys"] == self._base + size, "all nodes have the portion")
+        await self._until(
+            lambda told: told["keys"] == self._base + size, "all nodes have the portion"
+        )
         await self._write(first, size, 1 % places, delete=True)
-        await self._until(lambda told: told["keys"] == self._base, "all nodes have heard of its deletes")
+        await self._until(
+            lambda told: told["keys"] == self._base, "all nodes have heard of its deletes"
+        )
         self._say(f"portion {portion + 1} of {self._portions} is created and deleted")
 
     async def _write(self, first: int, count: int, shift: int, *, delete: bool) -> None:
         """Batch i through node i + shift."""
-        batches = [range(start, min(start + BATCH, first + count)) for start in range(first, first + count, BATCH)]
+        batches = [
+            range(start, min(start + BATCH, first + count))
+            for start in range(first, first + count, BATCH)
+        ]
         places = len(self._agents)
         async with asyncio.TaskGroup() as group:
             for place, agent in enumerate(self._agents):
@@ -179,7 +215,9 @@ class Run:
     async def _write_through(self, agent: Agent, batches: Iterator[range], delete: bool) -> None:
         line = await Line.open(agent.http)
         for batch in batches:
-            body = json.dumps({"operations": [self._operation(number, delete) for number in batch]}).encode()
+            body = json.dumps(
+                {"operations": [self._operation(number, delete) for number in batch]}
+            ).encode()
             results = json.loads(await line.ask("POST", "/batch", body))["results"]
             assert all(result["version"] for result in results), "a write did nothing"
         line.close()
@@ -193,9 +231,14 @@ class Run:
         """How long until no certificate waits."""
         self._phase, began_s = "collecting", time.monotonic()
         waiting = max(told["statistics"]["certificates_waiting"] for told in await self._told())
-        await self._until(lambda told: not told["statistics"]["certificates_waiting"], "no certificate waits any more")
+        await self._until(
+            lambda told: not told["statistics"]["certificates_waiting"],
+            "no certificate waits any more",
+        )
         gone_s = time.monotonic() - began_s
-        strays = sum(told["statistics"].get("entries_quarantined", 0) for told in await self._told())
+        strays = sum(
+            told["statistics"].get("entries_quarantined", 0) for told in await self._told()
+        )
         self._say(f"of {waiting:,} certificates none waits any more after {gone_s:.1f} s")
         return {"certificates": waiting, "gone_s": round(gone_s, 1), "quarantined": strays}
 
@@ -210,13 +253,20 @@ class Run:
             for agent, since in zip(self._agents, before, strict=True)
         ]
         for agent, (memory, disk) in zip(self._agents, seen, strict=True):
-            self._say(f"{agent.name}, {phase}: memory {memory / 1e6:.1f} MB, disk {disk / 1e6:.1f} MB")
+            self._say(
+                f"{agent.name}, {phase}: memory {memory / 1e6:.1f} MB, disk {disk / 1e6:.1f} MB"
+            )
         return seen
 
     def _node(self, agent: Agent, start: tuple[float, float], end: tuple[float, float]) -> Figures:
         told: Figures = {"name": agent.name}
         for place, (what, seen) in enumerate((("memory", agent.memory), ("disk", agent.disk))):
-            told[what] = {"start": start[place], "peak": max(seen), "end": end[place], "ratio": round(end[place] / start[place], 3)}
+            told[what] = {
+                "start": start[place],
+                "peak": max(seen),
+                "end": end[place],
+                "ratio": round(end[place] / start[place], 3),
+            }
         return told
 
     async def _equal(self) -> None:
@@ -236,7 +286,7 @@ class Run:
                 raise SystemExit(f"it never came to be that {what}: {await self._told()}")
             await asyncio.sleep(LOOK_S)
 
-    # -- beside it ---------------------------------------------------------------------------------------------------
+    # -- beside it ---------------------------------------------------------------------------------
 
     async def _sample(self) -> None:
         while True:
@@ -254,12 +304,21 @@ class Run:
             await asyncio.sleep(GET_S)
 
     def _say(self, text: str) -> None:
-        print(f"{len(self._agents)} node(s), {self._portions} portion(s): {text}", file=sys.stderr, flush=True)
+        print(
+            f"{len(self._agents)} node(s), {self._portions} portion(s): {text}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _latency(seen_ms: list[float]) -> Figures:
     cuts = statistics.quantiles(seen_ms, n=100)
-    return {"gets": len(seen_ms), "p50": round(cuts[49], 2), "p99": round(cuts[98], 2), "max": round(max(seen_ms), 1)}
+    return {
+        "gets": len(seen_ms),
+        "p50": round(cuts[49], 2),
+        "p99": round(cuts[98], 2),
+        "max": round(max(seen_ms), 1),
+    }
 
 
 async def run(options: argparse.Namespace, nodes: int, portions: int) -> Figures:
@@ -274,28 +333,60 @@ async def run(options: argparse.Namespace, nodes: int, portions: int) -> Figures
 
 
 def show(told: Figures) -> None:
-    print(f"churn: {told['keys']:,} keys of {VALUE_BYTES} B above {told['base']:,} that stay, {told['nodes']} node(s)", end="")
+    print(
+        f"churn: {told['keys']:,} keys of {VALUE_BYTES} B above {told['base']:,} that stay, "
+        f"{told['nodes']} node(s)",
+        end="",
+    )
     print(f", {told['portions']} portion(s), {told['churn_s']:,} s")
     print(f"  {'':8}{'start MB':>10}{'peak MB':>10}{'end MB':>10}{'end/start':>11}")
     for node in told["each"]:
         for what in ("memory", "disk"):
             seen = node[what]
             print(f"  {node['name'] if what == 'memory' else '':4}{what:>6}", end="")
-            print("".join(f"{seen[name] / 1e6:{8 if name == 'start' else 10}.1f}" for name in ("start", "peak", "end")), end="")
+            print(
+                "".join(
+                    f"{seen[name] / 1e6:{8 if name == 'start' else 10}.1f}"
+                    for name in ("start", "peak", "end")
+                ),
+                end="",
+            )
             print(f"{seen['ratio']:11.2f}{verdict(seen['ratio'] <= RATIO_MAX)}")
-    print(f"  {told['certificates']:,} certificates: gone after {told['gone_s']} s; {told['quarantined']} values in quarantine")
+    print(
+        f"  {told['certificates']:,} certificates: gone after {told['gone_s']} s; "
+        f"{told['quarantined']} values in quarantine"
+    )
     for phase, seen in told["gets_ms"].items():
-        print(f"  GET, {phase:>10}: p50 {seen['p50']:.2f}, p99 {seen['p99']:.2f}, max {seen['max']:.1f} ms")
+        print(
+            f"  GET, {phase:>10}: p50 {seen['p50']:.2f}, p99 {seen['p99']:.2f}, max "
+            f"{seen['max']:.1f} ms"
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--nodes", type=int, nargs="+", default=[3, 1], help="sizes of clusters")
-    parser.add_argument("--portions", type=int, nargs="+", default=[10, 1], help="in how many portions the keys come and go")
-    parser.add_argument("--keys", type=int, default=1_000_000, help="that are created and deleted, in all")
+    parser.add_argument(
+        "--portions",
+        type=int,
+        nargs="+",
+        default=[10, 1],
+        help="in how many portions the keys come and go",
+    )
+    parser.add_argument(
+        "--keys", type=int, default=1_000_000, help="that are created and deleted, in all"
+    )
     parser.add_argument("--base", type=int, default=100_000, help="keys that stay")
     parser.add_argument("--fresh", action="store_true", help="write the base load once")
-    parser.add_argument("--dir", help="where the data goes; default: the system's temporary directory, which must be on a disk")
+    parser.add_argument(
+        "--dir",
+        help=(
+            "where the data goes; default: the system's temporary directory, which must be on a "
+            "disk"
+        ),
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     found = []
@@ -306,7 +397,12 @@ def main() -> None:
                 show(found[-1])
     if options.json:
         print(json.dumps(found, indent=2))
-    if any(node[what]["ratio"] > RATIO_MAX for told in found for node in told["each"] for what in ("memory", "disk")):
+    if any(
+        node[what]["ratio"] > RATIO_MAX
+        for told in found
+        for node in told["each"]
+        for what in ("memory", "disk")
+    ):
         sys.exit(1)
 
 

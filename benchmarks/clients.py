@@ -1,9 +1,12 @@
-"""Clients: connections of one process, each of which asks again as soon as it was answered. For servers that wrk cannot load.
+"""Clients: connections of one process, each of which asks again as soon as it was answered. For
+servers that wrk cannot load.
 
-The same few lines of Python ask HTTP of kvgossip and JetStream of NATS, in its own protocol, without a client library: what is compared is
-the servers. How many requests this makes in a second is bounded by Python; the server's processor time for each is not.
+The same few lines of Python ask HTTP of kvgossip and JetStream of NATS, in its own protocol,
+without a client library: what is compared is the servers. How many requests this makes in a second
+is bounded by Python; the server's processor time for each is not.
 
-    python -m benchmarks.clients kvgossip|nats --port P --method GET|PUT [--seconds 3] [--connections 64] [--keys 1000]
+    python -m benchmarks.clients kvgossip|nats --port P --method GET|PUT [--seconds 3]
+    [--connections 64] [--keys 1000]
 """
 
 from __future__ import annotations
@@ -25,14 +28,28 @@ BUCKET = "bench"
 _HTTP_LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n", re.IGNORECASE)
 
 Taken = tuple[int, bytes | None]
-"""How many bytes were taken from the front, and the answer in them; 0: there is no whole one yet, None: they were none."""
+"""How many bytes were taken from the front, and the answer in them; 0: there is no whole one yet,
+None: they were none."""
 
 
 class Client(asyncio.Protocol):
     """One connection: `hello` once, then requests in turn; `took_s` gets how long each took."""
 
-    def __init__(self, hello: bytes, requests: list[bytes], take: Callable[[bytes], Taken], good: bytes, took_s: array[float]) -> None:
-        self._hello, self._requests, self._take, self._good, self._took_s = hello, requests, take, good, took_s
+    def __init__(
+        self,
+        hello: bytes,
+        requests: list[bytes],
+        take: Callable[[bytes], Taken],
+        good: bytes,
+        took_s: array[float],
+    ) -> None:
+        self._hello, self._requests, self._take, self._good, self._took_s = (
+            hello,
+            requests,
+            take,
+            good,
+            took_s,
+        )
         self._received = b""
         self._next = 0
         self._asked_s = 0.0
@@ -61,7 +78,7 @@ class Client(asyncio.Protocol):
                 self._ask()
 
 
-# -- what servers speak ----------------------------------------------------------------------------------------------
+# -- what servers speak ----------------------------------------------------------------------------
 
 
 def take_http(data: bytes) -> Taken:
@@ -84,7 +101,10 @@ def take_nats(data: bytes) -> Taken:
 
 def nats_hello(inbox: str) -> bytes:
     """The start of a connection whose answers come to this subject."""
-    return f'CONNECT {{"verbose":false,"headers":true,"no_responders":true,"protocol":1}}\r\nSUB {inbox} 1\r\n'.encode()
+    return (
+        f'CONNECT {{"verbose":false,"headers":true,"no_responders":true,"protocol":1}}\r\nSUB '
+        f"{inbox} 1\r\n"
+    ).encode()
 
 
 def nats_request(subject: str, inbox: str, payload: bytes) -> bytes:
@@ -99,8 +119,10 @@ def nats_put(key: str, inbox: str, value: bytes) -> bytes:
 def nats_bucket(inbox: str, replicas: int) -> bytes:
     """Makes the bucket, in memory, as the client libraries do."""
     config = {
-        "name": f"KV_{BUCKET}", "subjects": [f"$KV.{BUCKET}.>"], "max_msgs_per_subject": 1, "discard": "new", "allow_rollup_hdrs": True,
-        "deny_delete": True, "allow_direct": True, "storage": "memory", "retention": "limits", "num_replicas": replicas,
+        "name": f"KV_{BUCKET}", "subjects": [f"$KV.{BUCKET}.>"], "max_msgs_per_subject": 1,
+        "discard": "new", "allow_rollup_hdrs": True,
+        "deny_delete": True, "allow_direct": True, "storage": "memory", "retention": "limits",
+        "num_replicas": replicas,
     }  # fmt: skip
     return nats_request(f"$JS.API.STREAM.CREATE.KV_{BUCKET}", inbox, json.dumps(config).encode())
 
@@ -120,13 +142,19 @@ def _nats(method: str, key: str, inbox: str) -> bytes:
 def client_of(system: str, method: str, keys: int, number: int, took_s: array[float]) -> Client:
     names = [f"key-{(number * 37 + place) % keys}" for place in range(keys)]
     if system == "kvgossip":
-        return Client(b"", [_http(method, name) for name in names], take_http, b"HTTP/1.1 200 ", took_s)
+        return Client(
+            b"", [_http(method, name) for name in names], take_http, b"HTTP/1.1 200 ", took_s
+        )
     inbox = f"_INBOX.{number}"
     good = b'"seq":' if method == "PUT" else VALUE
-    return Client(nats_hello(inbox), [_nats(method, name, inbox) for name in names], take_nats, good, took_s)
+    return Client(
+        nats_hello(inbox), [_nats(method, name, inbox) for name in names], take_nats, good, took_s
+    )
 
 
-async def load(system: str, port: int, method: str, seconds: float, connections: int, keys: int) -> dict[str, float]:
+async def load(
+    system: str, port: int, method: str, seconds: float, connections: int, keys: int
+) -> dict[str, float]:
     """How many requests there were, how many a second, and latencies in ms."""
     took_s = array("d")
     loop = asyncio.get_running_loop()
@@ -150,7 +178,9 @@ async def load(system: str, port: int, method: str, seconds: float, connections:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("system", choices=("kvgossip", "nats"))
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--method", choices=("GET", "PUT"), default="GET")
@@ -158,7 +188,13 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--keys", type=int, default=1000)
     told = parser.parse_args()
-    print(json.dumps(run(load(told.system, told.port, told.method, told.seconds, told.connections, told.keys))))
+    print(
+        json.dumps(
+            run(
+                load(told.system, told.port, told.method, told.seconds, told.connections, told.keys)
+            )
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """What does a durable write cost, and how long does a restart take? Beside etcd, in the same run.
 
-    python -m benchmarks.durability [puts restart] [--seconds 5] [--rounds 3] [--keys 1000000] [--json]
+    python -m benchmarks.durability [puts restart] [--seconds 5] [--rounds 3] [--keys 1000000]
+    [--json]
 
-puts      PUT of 100 B, on the disk (fsync) before the answer, over 64 connections and over one, with wrk: one node, and a cluster of
-          three, of which one node or each of them is asked. All servers are pinned to one core, the load to the other. etcd is asked by
-          its JSON gateway, as it has no other HTTP API.
-          In turns, since machines are noisy; medians. Each server keeps its data in a directory of its own on the same disk.
-restart   A node is filled with that many keys of 100 B and stopped: bytes on the disk for each key, and the seconds from the start of its
+puts      PUT of 100 B, on the disk (fsync) before the answer, over 64 connections and over one,
+with wrk: one node, and a cluster of
+          three, of which one node or each of them is asked. All servers are pinned to one core, the
+          load to the other. etcd is asked by its JSON gateway, as it has no other HTTP API.
+          In turns, since machines are noisy; medians. Each server keeps its data in a directory of
+          its own on the same disk.
+restart   A node is filled with that many keys of 100 B and stopped: bytes on the disk for each key,
+and the seconds from the start of its
           process until it answers a GET of one of them.
 
 Needs wrk, taskset and etcd (Debian: apt-get install wrk util-linux etcd-server) and two cores.
@@ -82,7 +86,7 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-# -- servers -------------------------------------------------------------------------------------------------------------
+# -- servers ---------------------------------------------------------------------------------------
 
 
 class Server:
@@ -109,11 +113,15 @@ def kvgossip_cluster(folder: Path, size: int) -> list[Server]:
     for number in range(size):
         http = free_port()
         command = [
-            sys.executable, "-m", "kvgossip", "agent", "--name", f"n{number}", "--http", f"127.0.0.1:{http}", "--log-level", "error",
-            "--gossip", f"127.0.0.1:{gossip[number]}", "--data-dir", str(folder / f"kvgossip-{number}"),
+            sys.executable, "-m", "kvgossip", "agent", "--name", f"n{number}", "--http",
+            f"127.0.0.1:{http}", "--log-level", "error",
+            "--gossip", f"127.0.0.1:{gossip[number]}", "--data-dir",
+            str(folder / f"kvgossip-{number}"),
             *(["--join", f"127.0.0.1:{gossip[0]}"] if number else []),
         ]  # fmt: skip
-        servers.append(Server(command, f"http://127.0.0.1:{http}", folder / f"kvgossip-{number}.log"))
+        servers.append(
+            Server(command, f"http://127.0.0.1:{http}", folder / f"kvgossip-{number}.log")
+        )
     return servers
 
 
@@ -124,9 +132,12 @@ def etcd_cluster(folder: Path, size: int) -> list[Server]:
     for number, peer in enumerate(peers):
         url = f"http://127.0.0.1:{free_port()}"
         command = [
-            "etcd", "--name", f"n{number}", "--data-dir", str(folder / f"etcd-{number}"), "--listen-client-urls", url,
-            "--advertise-client-urls", url, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-            "--initial-cluster", members, "--max-txn-ops", str(FILL), "--quota-backend-bytes", str(8 * 2**30), "--log-level", "error",
+            "etcd", "--name", f"n{number}", "--data-dir", str(folder / f"etcd-{number}"),
+            "--listen-client-urls", url,
+            "--advertise-client-urls", url, "--listen-peer-urls", peer,
+            "--initial-advertise-peer-urls", peer,
+            "--initial-cluster", members, "--max-txn-ops", str(FILL), "--quota-backend-bytes",
+            str(8 * 2**30), "--log-level", "error",
         ]  # fmt: skip
         servers.append(Server(command, url, folder / f"etcd-{number}.log"))
     return servers
@@ -160,7 +171,9 @@ def put(kind: str, server: Server, key: bytes, value: bytes) -> urllib.request.R
 def get(kind: str, server: Server, key: bytes) -> urllib.request.Request:
     if kind == "kvgossip":
         return urllib.request.Request(f"{server.url}/kv/{key.decode()}")
-    return urllib.request.Request(f"{server.url}/v3/kv/range", json.dumps({"key": text64(key)}).encode(), method="POST")
+    return urllib.request.Request(
+        f"{server.url}/v3/kv/range", json.dumps({"key": text64(key)}).encode(), method="POST"
+    )
 
 
 def wait_until_it_answers(kind: str, server: Server, request: urllib.request.Request) -> bytes:
@@ -176,7 +189,7 @@ def wait_until_it_answers(kind: str, server: Server, request: urllib.request.Req
             time.sleep(0.005)
 
 
-# -- puts ----------------------------------------------------------------------------------------------------------------
+# -- puts ------------------------------------------------------------------------------------------
 
 
 def script_of(kind: str) -> str:
@@ -191,11 +204,27 @@ def load(kind: str, servers: Sequence[Server], connections: int, seconds: float)
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "load.lua")
         script.write_text(script_of(kind) + SPREAD % hosts)
-        command = ["taskset", "-c", str(LOAD_CORE), "wrk", f"-t{len(servers)}", f"-c{connections}", f"-d{seconds:g}s", "--latency"]
-        told = subprocess.run([*command, "-s", str(script), servers[0].url], capture_output=True, text=True, check=True).stdout
+        command = [
+            "taskset",
+            "-c",
+            str(LOAD_CORE),
+            "wrk",
+            f"-t{len(servers)}",
+            f"-c{connections}",
+            f"-d{seconds:g}s",
+            "--latency",
+        ]
+        told = subprocess.run(
+            [*command, "-s", str(script), servers[0].url],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
     if "Non-2xx" in told or "Socket errors" in told:
         sys.exit(f"the load saw errors:\n{told}")
-    rate = next(float(line.split()[1]) for line in told.splitlines() if line.startswith("Requests/sec"))
+    rate = next(
+        float(line.split()[1]) for line in told.splitlines() if line.startswith("Requests/sec")
+    )
     return {"requests_per_s": rate, "p50_ms": latency(told, "50%"), "p99_ms": latency(told, "99%")}
 
 
@@ -203,23 +232,44 @@ def measure_puts(options: argparse.Namespace) -> list[Figures]:
     found = []
     for size, loads in itertools.groupby(LOADS, key=lambda load: load[0]):
         with tempfile.TemporaryDirectory(dir=options.dir) as folder, ExitStack() as stack:
-            clusters = {kind: stack.enter_context(running(kind, Path(folder), size)) for kind in CLUSTERS}
+            clusters = {
+                kind: stack.enter_context(running(kind, Path(folder), size)) for kind in CLUSTERS
+            }
             for _, asked, connections in loads:
                 runs: dict[str, list[Figures]] = {kind: [] for kind in clusters}
                 for turn in range(options.rounds):
                     for kind in sorted(clusters, reverse=bool(turn % 2)):
-                        runs[kind].append(load(kind, clusters[kind][:asked], connections, options.seconds))
-                        text = f"{size} node(s), {asked} of them asked, {connections} connection(s), {kind}: {runs[kind][-1]}"
+                        runs[kind].append(
+                            load(kind, clusters[kind][:asked], connections, options.seconds)
+                        )
+                        text = (
+                            f"{size} node(s), {asked} of them asked, {connections} "
+                            f"connection(s), {kind}: {runs[kind][-1]}"
+                        )
                         print(text, file=sys.stderr)
-                medians = {kind: {name: statistics.median(run[name] for run in seen) for name in seen[0]} for kind, seen in runs.items()}
+                medians = {
+                    kind: {name: statistics.median(run[name] for run in seen) for name in seen[0]}
+                    for kind, seen in runs.items()
+                }
                 ratio = medians["kvgossip"]["requests_per_s"] / medians["etcd"]["requests_per_s"]
-                found.append({"nodes": size, "asked": asked, "connections": connections, **medians, "ratio": round(ratio, 2)})
+                found.append(
+                    {
+                        "nodes": size,
+                        "asked": asked,
+                        "connections": connections,
+                        **medians,
+                        "ratio": round(ratio, 2),
+                    }
+                )
     return found
 
 
 def print_puts(found: list[Figures]) -> None:
     print(f"durable PUT of {VALUE_BYTES} B; one core for all servers, one for the load")
-    print(f"{'nodes':>5}{'asked':>7}{'connections':>13}  {'':10}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}")
+    print(
+        f"{'nodes':>5}{'asked':>7}{'connections':>13}  "
+        f"{'':10}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}"
+    )
     for row in found:
         for kind in CLUSTERS:
             seen = row[kind]
@@ -228,7 +278,7 @@ def print_puts(found: list[Figures]) -> None:
         print(f"{'':27}{'ratio':10}{row['ratio']:12.2f}")
 
 
-# -- restart -------------------------------------------------------------------------------------------------------------
+# -- restart ---------------------------------------------------------------------------------------
 
 
 def fill_kvgossip(server: Server, folder: Path, keys: int) -> None:
@@ -240,10 +290,15 @@ def fill_kvgossip(server: Server, folder: Path, keys: int) -> None:
 
     async def fill() -> None:
         rng = random.Random(1)
-        async with Node(Config(name="n0", gossip=Address("127.0.0.1", 0), data_dir=str(folder / "kvgossip-0"))) as node:
+        async with Node(
+            Config(name="n0", gossip=Address("127.0.0.1", 0), data_dir=str(folder / "kvgossip-0"))
+        ) as node:
             for start in range(0, keys, FILL):
                 await asyncio.gather(
-                    *(node.put(f"key-{number:08}", rng.randbytes(VALUE_BYTES)) for number in range(start, min(start + FILL, keys)))
+                    *(
+                        node.put(f"key-{number:08}", rng.randbytes(VALUE_BYTES))
+                        for number in range(start, min(start + FILL, keys))
+                    )
                 )
 
     asyncio.run(fill())
@@ -255,11 +310,18 @@ def fill_etcd(server: Server, folder: Path, keys: int) -> None:
     wait_until_it_answers("etcd", server, get("etcd", server, b"x"))
     for start in range(0, keys, FILL):
         puts = [
-            {"requestPut": {"key": text64(b"key-%08d" % number), "value": text64(rng.randbytes(VALUE_BYTES))}}
+            {
+                "requestPut": {
+                    "key": text64(b"key-%08d" % number),
+                    "value": text64(rng.randbytes(VALUE_BYTES)),
+                }
+            }
             for number in range(start, min(start + FILL, keys))
         ]
         body = json.dumps({"success": puts}).encode()
-        wait_until_it_answers("etcd", server, urllib.request.Request(f"{server.url}/v3/kv/txn", body, method="POST"))
+        wait_until_it_answers(
+            "etcd", server, urllib.request.Request(f"{server.url}/v3/kv/txn", body, method="POST")
+        )
     server.stop()
 
 
@@ -282,8 +344,15 @@ def measure_restart(options: argparse.Namespace) -> Figures:
                 took_s.append(time.monotonic() - started_s)
                 assert len(answer) >= VALUE_BYTES, answer
                 server.stop()
-            disk = sum(file.stat().st_blocks * 512 for file in (folder / f"{kind}-0").rglob("*") if file.is_file())
-            found[kind] = {"restart_s": round(statistics.median(took_s), 2), "disk_bytes_a_key": round(disk / options.keys, 1)}
+            disk = sum(
+                file.stat().st_blocks * 512
+                for file in (folder / f"{kind}-0").rglob("*")
+                if file.is_file()
+            )
+            found[kind] = {
+                "restart_s": round(statistics.median(took_s), 2),
+                "disk_bytes_a_key": round(disk / options.keys, 1),
+            }
             print(f"{kind}: {found[kind]}", file=sys.stderr)
     return found
 
@@ -297,17 +366,28 @@ def print_restart(found: Figures) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sections", nargs="*", help="puts, restart; default: both")
     parser.add_argument("--seconds", type=float, default=5, help="length of one load")
     parser.add_argument("--rounds", type=int, default=3, help="of each; the median counts")
     parser.add_argument("--keys", type=int, default=1_000_000, help="of the restart")
-    parser.add_argument("--dir", help="where the data goes; default: the system's temporary directory, which must be on a disk")
+    parser.add_argument(
+        "--dir",
+        help=(
+            "where the data goes; default: the system's temporary directory, which must be on a "
+            "disk"
+        ),
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     options.kinds = tuple(CLUSTERS)
     if not all(map(shutil.which, ("wrk", "taskset", "etcd"))) or (os.cpu_count() or 1) < 2:
-        sys.exit("this benchmark needs wrk, taskset, etcd and two cores (Debian: apt-get install wrk util-linux etcd-server)")
+        sys.exit(
+            "this benchmark needs wrk, taskset, etcd and two cores (Debian: apt-get install wrk "
+            "util-linux etcd-server)"
+        )
     sections = {"puts": (measure_puts, print_puts), "restart": (measure_restart, print_restart)}
     found: Figures = {}
     for section in options.sections or sections:

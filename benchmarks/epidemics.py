@@ -1,9 +1,12 @@
-"""Do the papers' numbers come out of the code that ships, and which variant of rumor mongering is best at equal traffic?
+"""Do the papers' numbers come out of the code that ships, and which variant of rumor mongering is
+best at equal traffic?
 
-    python benchmarks/epidemics.py [tables relations variants antientropy spatial] [--runs 1000] [--jobs 1] [--seed 1] [--json]
+    python benchmarks/epidemics.py [tables relations variants antientropy spatial] [--runs 1000]
+    [--jobs 1] [--seed 1] [--json]
 
-Prints the tables of docs/epidemics.md as Markdown: Demers et al. 1987, Tables 1 to 3, the relations between residue and traffic, all
-variants at equal traffic, cycles of anti-entropy, and the growth of link traffic with the number of sites. About 5 minutes on one core.
+Prints the tables of docs/epidemics.md as Markdown: Demers et al. 1987, Tables 1 to 3, the relations
+between residue and traffic, all variants at equal traffic, cycles of anti-entropy, and the growth
+of link traffic with the number of sites. About 5 minutes on one core.
 """
 
 from __future__ import annotations
@@ -49,7 +52,11 @@ PUBLISHED: dict[str, tuple[RumorPolicy, dict[int, tuple[float, float, float, flo
     ),
     "Table 3: pull, feedback, counter": (
         RumorPolicy(mode=Mode.PULL),
-        {1: (3.1e-2, 2.7, 9.97, 17.6), 2: (5.8e-4, 4.5, 10.07, 15.4), 3: (4.0e-6, 6.1, 10.08, 14.0)},
+        {
+            1: (3.1e-2, 2.7, 9.97, 17.6),
+            2: (5.8e-4, 4.5, 10.07, 15.4),
+            3: (4.0e-6, 6.1, 10.08, 14.0),
+        },
     ),
 }
 """k -> residue, traffic, t_average, t_last."""
@@ -80,23 +87,39 @@ class Bench:
 
     def many(self, trial: Callable[[int], Any], label: str, runs: int | None = None) -> list[Any]:
         """What the trial returns for each run."""
-        return run_trials([partial(trial, run) for run in range(runs or self.runs)], self._jobs, label)
+        return run_trials(
+            [partial(trial, run) for run in range(runs or self.runs)], self._jobs, label
+        )
 
     def point(self, policy: RumorPolicy, sites: int = SITES, runs: int | None = None) -> Point:
-        outcomes = self.many(partial(rumor_trial, sites, policy, self._seed), f"{name_of(policy)}, k = {policy.k}", runs)
+        outcomes = self.many(
+            partial(rumor_trial, sites, policy, self._seed),
+            f"{name_of(policy)}, k = {policy.k}",
+            runs,
+        )
         names = ("residue", "traffic", "refused", "t_average", "t_last")
-        return Point(policy.k, *(estimate(getattr(outcome, name) for outcome in outcomes) for name in names))
+        return Point(
+            policy.k, *(estimate(getattr(outcome, name) for outcome in outcomes) for name in names)
+        )
 
-    # -- the sections ------------------------------------------------------------------------------------------------
+    # -- the sections ------------------------------------------------------------------------------
 
     def tables(self) -> Iterator[tuple[str, list[Row]]]:
         for title, (policy, published) in PUBLISHED.items():
-            yield title, [self._beside(replace(policy, k=k), paper) for k, paper in published.items()]
+            yield (
+                title,
+                [self._beside(replace(policy, k=k), paper) for k, paper in published.items()],
+            )
 
     def _beside(self, policy: RumorPolicy, paper: Sequence[float]) -> Row:
         point = self.point(policy)
         row: Row = {"k": policy.k}
-        for symbol, found, theirs in zip("smal", (point.residue, point.traffic, point.t_average, point.t_last), paper, strict=True):
+        for symbol, found, theirs in zip(
+            "smal",
+            (point.residue, point.traffic, point.t_average, point.t_last),
+            paper,
+            strict=True,
+        ):
             name = {"s": "s", "m": "m", "a": "t_ave", "l": "t_last"}[symbol]
             row |= {
                 name: f"{found.mean:.3g} ±{found.error:.1g}",
@@ -106,16 +129,31 @@ class Bench:
         return row
 
     def relations(self) -> Iterator[tuple[str, list[Row]]]:
-        points = [(policy, self.point(policy)) for policy in _push_policies() for policy in (replace(policy, k=2), replace(policy, k=4))]
+        points = [
+            (policy, self.point(policy))
+            for policy in _push_policies()
+            for policy in (replace(policy, k=2), replace(policy, k=4))
+        ]
         yield (
             "Push: s = e^-m",
             [
-                {"policy": name_of(policy), "k": at.k, "s": show(at.residue), "e^-m": f"{math.exp(-at.traffic.mean):.3g}"}
+                {
+                    "policy": name_of(policy),
+                    "k": at.k,
+                    "s": show(at.residue),
+                    "e^-m": f"{math.exp(-at.traffic.mean):.3g}",
+                }
                 for policy, at in points
             ],
         )
-        limited = [self.point(RumorPolicy(k, connection_limit=1), 100_000, max(30, self.runs // 20)) for k in (1, 2, 3, 4, 5)]
-        slopes = [math.nan] + [math.log(a.residue.mean / b.residue.mean) / (b.traffic.mean - a.traffic.mean) for a, b in pairwise(limited)]
+        limited = [
+            self.point(RumorPolicy(k, connection_limit=1), 100_000, max(30, self.runs // 20))
+            for k in (1, 2, 3, 4, 5)
+        ]
+        slopes = [math.nan] + [
+            math.log(a.residue.mean / b.residue.mean) / (b.traffic.mean - a.traffic.mean)
+            for a, b in pairwise(limited)
+        ]
         yield (
             "Push with connection limit 1, 100,000 sites: -d(ln s)/dm tends to 1.582",
             [
@@ -132,7 +170,10 @@ class Bench:
 
     def variants(self) -> Iterator[tuple[str, list[Row]]]:
         rows = [self._at_equal_traffic(policy) for policy in _variants()]
-        yield "All variants at equal traffic, best first", sorted(rows, key=lambda row: float(row["s at m = 4"].lstrip("<")))
+        yield (
+            "All variants at equal traffic, best first",
+            sorted(rows, key=lambda row: float(row["s at m = 4"].lstrip("<"))),
+        )
 
     def _at_equal_traffic(self, policy: RumorPolicy) -> Row:
         points: list[Point] = []
@@ -143,12 +184,19 @@ class Bench:
             row[f"s at m = {traffic:g}"] = self._residue_at(points, traffic)
         row["t_last at m = 4"] = f"{_between(points, TRAFFICS[-1], lambda at: at.t_last.mean):.1f}"
         row["refused calls"] = f"{_between(points, TRAFFICS[-1], lambda at: at.refused.mean):.1f}"
-        return row | {"measured (k: s, m)": "; ".join(f"{at.k}: {at.residue.mean:.2g}, {at.traffic.mean:.2f}" for at in points)}
+        return row | {
+            "measured (k: s, m)": "; ".join(
+                f"{at.k}: {at.residue.mean:.2g}, {at.traffic.mean:.2f}" for at in points
+            )
+        }
 
     def _residue_at(self, points: Sequence[Point], traffic: float) -> str:
-        """ln s is close to linear in m, so it is interpolated. A residue that was never met is taken for half of one site in all runs."""
+        """ln s is close to linear in m, so it is interpolated. A residue that was never met is
+        taken for half of one site in all runs."""
         floor = 0.5 / (self.runs * SITES)
-        residue = math.exp(_between(points, traffic, lambda at: math.log(max(at.residue.mean, floor))))
+        residue = math.exp(
+            _between(points, traffic, lambda at: math.log(max(at.residue.mean, floor)))
+        )
         return f"{'<' if residue < 2 * floor else ''}{residue:.2g}"
 
     def antientropy(self) -> Iterator[tuple[str, list[Row]]]:
@@ -157,7 +205,11 @@ class Bench:
             runs = min(self.runs, 1_000_000 // sites)
             row: Row = {"n": sites, "log2 n + ln n": f"{math.log2(sites) + math.log(sites):.1f}"}
             for mode in Mode:
-                outcomes = self.many(partial(antientropy_trial, sites, mode, self._seed), f"anti-entropy, {mode.value}", runs)
+                outcomes = self.many(
+                    partial(antientropy_trial, sites, mode, self._seed),
+                    f"anti-entropy, {mode.value}",
+                    runs,
+                )
                 row[mode.value] = show(estimate(outcome.cycles for outcome in outcomes))
             rows.append(row)
         yield "Anti-entropy: cycles until all know", rows
@@ -175,28 +227,45 @@ class Bench:
             policy = SpatialPolicy(selection, exponent, 0.0)
             # The fewer the sites, the more cycles for the same precision.
             cycles, runs = max(60, 100_000 // sites), 10
-            trials = [SpatialTrial("line", sites, policy, cycles, True, self._seed, run) for run in range(runs)]
+            trials = [
+                SpatialTrial("line", sites, policy, cycles, True, self._seed, run)
+                for run in range(runs)
+            ]
             outcomes = run_trials(trials, self._jobs, f"line, a = {exponent:g}, n = {sites}")
             traffic[sites] = estimate(found.middle or 0.0 for found, _ in outcomes)
         first, last = GROWTH_SITES[2], GROWTH_SITES[-1]
         decades = math.log(last / first)
-        row: Row = {"a": f"{exponent:g}"} | {f"n = {sites:,}": show(found) for sites, found in traffic.items()}
+        row: Row = {"a": f"{exponent:g}"} | {
+            f"n = {sites:,}": show(found) for sites, found in traffic.items()
+        }
         ratios = [found.mean / growth_law(exponent, sites) for sites, found in traffic.items()]
         row["T / law"] = " ".join(f"{ratio:.3g}" for ratio in ratios)
-        row["slope 10^3..10^4"] = f"{math.log(traffic[last].mean / traffic[first].mean) / decades:.3f}"
-        return row | {"law's slope": f"{math.log(growth_law(exponent, last) / growth_law(exponent, first)) / decades:.3f}"}
+        row["slope 10^3..10^4"] = (
+            f"{math.log(traffic[last].mean / traffic[first].mean) / decades:.3f}"
+        )
+        return row | {
+            (
+                "law's slope"
+            ): f"{math.log(growth_law(exponent, last) / growth_law(exponent, first)) / decades:.3f}"
+        }
 
 
 def _between(points: Sequence[Point], traffic: float, figure: Callable[[Point], float]) -> float:
     """The figure at this traffic, on the straight line through the two points around it."""
     ordered = sorted(points, key=lambda at: at.traffic.mean)
-    low, high = next((pair for pair in pairwise(ordered) if pair[1].traffic.mean >= traffic), ordered[-2:])
+    low, high = next(
+        (pair for pair in pairwise(ordered) if pair[1].traffic.mean >= traffic), ordered[-2:]
+    )
     share = (traffic - low.traffic.mean) / (high.traffic.mean - low.traffic.mean)
     return figure(low) + share * (figure(high) - figure(low))
 
 
 def _push_policies() -> list[RumorPolicy]:
-    return [RumorPolicy(feedback=feedback, counter=counter) for feedback in (True, False) for counter in (True, False)]
+    return [
+        RumorPolicy(feedback=feedback, counter=counter)
+        for feedback in (True, False)
+        for counter in (True, False)
+    ]
 
 
 def _variants() -> Iterator[RumorPolicy]:
@@ -210,7 +279,11 @@ def _variants() -> Iterator[RumorPolicy]:
 
 
 def name_of(policy: RumorPolicy) -> str:
-    words = [policy.mode.value, "feedback" if policy.feedback else "blind", "counter" if policy.counter else "coin"]
+    words = [
+        policy.mode.value,
+        "feedback" if policy.feedback else "blind",
+        "counter" if policy.counter else "coin",
+    ]
     if policy.minimization:
         words.append("minimization")
     if policy.connection_limit:

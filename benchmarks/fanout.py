@@ -1,23 +1,31 @@
-"""How soon do watchers hear of a write: many on one node, and those on the other nodes of a cluster? Beside etcd, NATS and Redis.
+"""How soon do watchers hear of a write: many on one node, and those on the other nodes of a
+cluster? Beside etcd, NATS and Redis.
 
-    python -m benchmarks.fanout [fanout across] [--watchers 1000] [--rounds 20] [--writes 200] [--beside etcd nats redis] [--json]
+    python -m benchmarks.fanout [fanout across] [--watchers 1000] [--rounds 20] [--writes 200]
+    [--beside etcd nats redis] [--json]
 
-fanout    One node, so many watchers of one key, each on a connection of its own; then one write a round. From its start until the first
-          and the last watcher have it: medians. `cpu us`: of the server, for each event that it told.
-across    Three nodes, and one watcher on each of the other two; then writes on the first, one after the other with a pause. From the
+fanout    One node, so many watchers of one key, each on a connection of its own; then one write a
+round. From its start until the first
+          and the last watcher have it: medians. `cpu us`: of the server, for each event that it
+          told.
+across    Three nodes, and one watcher on each of the other two; then writes on the first, one after
+the other with a pause. From the
           start of a write until both have it, and until the writer has its answer.
 
-The servers run on one processor, all watchers and the writer in one process on another; for all systems they are the same few lines, which
-send bytes and look for bytes. The systems take turns.
+The servers run on one processor, all watchers and the writer in one process on another; for all
+systems they are the same few lines, which send bytes and look for bytes. The systems take turns.
 
     kvgossip   /watch, in memory; the answer to a write waits for nobody
-    etcd       its JSON gateway (/v3/watch); on the disk, and a write is answered once a majority has it
-    nats       a bucket of JetStream, in memory, a push consumer for each watcher, as the client libraries make; three replicas in `across`,
-               where a write is answered once a majority has it
-    redis      in memory, notifications of the keyspace, which do not have the value; in `across` two replicas, and the answer to a write
-               waits for nobody
+    etcd       its JSON gateway (/v3/watch); on the disk, and a write is answered once a majority
+               has it
+    nats       a bucket of JetStream, in memory, a push consumer for each watcher, as the client
+               libraries make; three replicas in `across`, where a write is answered once a majority
+               has it
+    redis      in memory, notifications of the keyspace, which do not have the value; in `across`
+               two replicas, and the answer to a write waits for nobody
 
-Needs two processors and taskset; what is not installed is not measured (Debian: apt-get install etcd-server nats-server redis-server).
+Needs two processors and taskset; what is not installed is not measured (Debian: apt-get install
+etcd-server nats-server redis-server).
 """
 
 from __future__ import annotations
@@ -52,7 +60,8 @@ HTTP_END = b"\r\n\r\n"
 
 
 class System:
-    """Servers of one kind. What watchers and a writer send, and what they look for: `begun`, `event` and `written`."""
+    """Servers of one kind. What watchers and a writer send, and what they look for: `begun`,
+    `event` and `written`."""
 
     begun: bytes
     event: bytes
@@ -85,13 +94,17 @@ class System:
         environment = {**os.environ, "GOMAXPROCS": "1"}
         process = subprocess.Popen(
             ["taskset", "-c", str(SERVER_CORE), *command],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=environment,
         )  # fmt: skip
         self.processes.append(process)
         return process
 
     def cpu_s(self) -> float:
-        stats = [Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split() for process in self.processes]
+        stats = [
+            Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            for process in self.processes
+        ]
         return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> None:
@@ -113,7 +126,17 @@ class Kvgossip(System):
         for number in range(nodes):
             address = ("--http", "127.0.0.1:0", "--gossip", "127.0.0.1:0")
             process = self.run(
-                sys.executable, "-m", "kvgossip", "agent", "--name", f"n{number}", *address, *join, "--stop-on-eof", "-o", "json"
+                sys.executable,
+                "-m",
+                "kvgossip",
+                "agent",
+                "--name",
+                f"n{number}",
+                *address,
+                *join,
+                "--stop-on-eof",
+                "-o",
+                "json",
             )
             assert process.stdout is not None
             facts = json.loads(process.stdout.readline())
@@ -127,7 +150,10 @@ class Kvgossip(System):
         return f"GET /watch?key={KEY}&values=base64 HTTP/1.1\r\nHost: n\r\n\r\n".encode()
 
     def write(self) -> bytes:
-        return f"PUT /kv/{KEY} HTTP/1.1\r\nHost: n\r\nContent-Length: {len(VALUE)}\r\n\r\n".encode() + VALUE
+        return (
+            f"PUT /kv/{KEY} HTTP/1.1\r\nHost: n\r\nContent-Length: {len(VALUE)}\r\n\r\n".encode()
+            + VALUE
+        )
 
 
 class Etcd(System):
@@ -135,12 +161,16 @@ class Etcd(System):
 
     def start(self, nodes: int) -> None:
         self.ports, peers = free_ports(nodes), free_ports(nodes)
-        cluster = ",".join(f"n{number}=http://127.0.0.1:{port}" for number, port in enumerate(peers))
+        cluster = ",".join(
+            f"n{number}=http://127.0.0.1:{port}" for number, port in enumerate(peers)
+        )
         for number, (port, peer) in enumerate(zip(self.ports, peers, strict=True)):
             client, to_peers = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer}"
             options = {
-                "data-dir": self.folder(), "log-level": "error", "name": f"n{number}", "initial-cluster": cluster,
-                "listen-client-urls": client, "advertise-client-urls": client, "listen-peer-urls": to_peers,
+                "data-dir": self.folder(), "log-level": "error", "name": f"n{number}",
+                "initial-cluster": cluster,
+                "listen-client-urls": client, "advertise-client-urls": client,
+                "listen-peer-urls": to_peers,
                 "initial-advertise-peer-urls": to_peers,
             }  # fmt: skip
             self.run("etcd", *(f"--{name}={value}" for name, value in options.items()))
@@ -161,10 +191,28 @@ class Nats(System):
     def start(self, nodes: int) -> None:
         self.ports, routes = free_ports(nodes), free_ports(nodes)
         for number, (port, route) in enumerate(zip(self.ports, routes, strict=True)):
-            command = ["nats-server", "-js", "-sd", self.folder(), "-a", "127.0.0.1", "-p", str(port), "-n", f"n{number}"]
+            command = [
+                "nats-server",
+                "-js",
+                "-sd",
+                self.folder(),
+                "-a",
+                "127.0.0.1",
+                "-p",
+                str(port),
+                "-n",
+                f"n{number}",
+            ]
             if nodes > 1:
                 others = ",".join(f"nats://127.0.0.1:{other}" for other in routes)
-                command += ["--cluster_name", "bench", "--cluster", f"nats://127.0.0.1:{route}", "--routes", others]
+                command += [
+                    "--cluster_name",
+                    "bench",
+                    "--cluster",
+                    f"nats://127.0.0.1:{route}",
+                    "--routes",
+                    others,
+                ]
             self.run(*command)
         for port in self.ports:
             wait_for(port)
@@ -173,12 +221,16 @@ class Nats(System):
     def watch(self, number: int) -> bytes:
         deliver = f"deliver.{number}"
         config = {
-            "deliver_policy": "new", "ack_policy": "none", "max_deliver": 1, "mem_storage": True, "num_replicas": 1,
-            "filter_subject": f"$KV.{BUCKET}.{KEY}", "deliver_subject": deliver, "flow_control": True, "idle_heartbeat": 5_000_000_000,
+            "deliver_policy": "new", "ack_policy": "none", "max_deliver": 1, "mem_storage": True,
+            "num_replicas": 1,
+            "filter_subject": f"$KV.{BUCKET}.{KEY}", "deliver_subject": deliver,
+            "flow_control": True, "idle_heartbeat": 5_000_000_000,
         }  # fmt: skip
         asked = {"stream_name": f"KV_{BUCKET}", "config": config}
         inbox = f"_INBOX.{number}"
-        request = nats_request(f"$JS.API.CONSUMER.CREATE.KV_{BUCKET}", inbox, json.dumps(asked).encode())
+        request = nats_request(
+            f"$JS.API.CONSUMER.CREATE.KV_{BUCKET}", inbox, json.dumps(asked).encode()
+        )
         return nats_hello(inbox) + f"SUB {deliver} 2\r\n".encode() + request
 
     def write(self) -> bytes:
@@ -191,9 +243,22 @@ class Redis(System):
     def start(self, nodes: int) -> None:
         self.ports = free_ports(nodes)
         for port in self.ports:
-            command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", self.folder()]
+            command = [
+                "redis-server",
+                "--port",
+                str(port),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--dir",
+                self.folder(),
+            ]
             command += ["--notify-keyspace-events", "KEA", "--repl-diskless-sync-delay", "0"]
-            self.run(*command, *(("--replicaof", f"127.0.0.1 {self.ports[0]}") if port != self.ports[0] else ()))
+            self.run(
+                *command,
+                *(("--replicaof", f"127.0.0.1 {self.ports[0]}") if port != self.ports[0] else ()),
+            )
             wait_for(port)
         for port in self.ports[1:]:
             self._await_replica(port)
@@ -227,18 +292,24 @@ def _base64(data: bytes) -> str:
 
 def _post(path: str, document: Any) -> bytes:
     body = json.dumps(document).encode()
-    return f"POST {path} HTTP/1.1\r\nHost: n\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: n\r\nContent-Type: application/json\r\nContent-Length: "
+        f"{len(body)}\r\n\r\n"
+    ).encode() + body
 
 
 def _resp(*words: str) -> bytes:
-    return f"*{len(words)}\r\n".encode() + b"".join(f"${len(word)}\r\n{word}\r\n".encode() for word in words)
+    return f"*{len(words)}\r\n".encode() + b"".join(
+        f"${len(word)}\r\n{word}\r\n".encode() for word in words
+    )
 
 
-# -- watchers and a writer -------------------------------------------------------------------------------------------
+# -- watchers and a writer -------------------------------------------------------------------------
 
 
 class Ear(asyncio.Protocol):
-    """A connection that says when certain bytes came: `told` gets the time. `first` comes once, before any of the others."""
+    """A connection that says when certain bytes came: `told` gets the time. `first` comes once,
+    before any of the others."""
 
     def __init__(self, say: bytes, first: bytes, wanted: bytes, told: asyncio.Queue[float]) -> None:
         self._say, self._first, self._wanted, self._told = say, first, wanted, told
@@ -280,11 +351,17 @@ class Listening:
 
         async def watch(number: int, port: int) -> None:
             async with turn:
-                self._ears.append(await self._connect(port, Ear(system.watch(number), system.begun, system.event, self._heard)))
+                self._ears.append(
+                    await self._connect(
+                        port, Ear(system.watch(number), system.begun, system.event, self._heard)
+                    )
+                )
 
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(*(watch(number, port) for number, port in enumerate(ports)))
-            self._writer = await self._connect(system.ports[0], Ear(system.hello, b"", system.written, self._answered))
+            self._writer = await self._connect(
+                system.ports[0], Ear(system.hello, b"", system.written, self._answered)
+            )
             await self.write()
 
     async def _connect(self, port: int, ear: Ear) -> Ear:
@@ -293,7 +370,8 @@ class Listening:
         return ear
 
     async def write(self) -> tuple[float, float, float]:
-        """Seconds from the start of a write until the first watcher has it, until the last one has, and until it is answered."""
+        """Seconds from the start of a write until the first watcher has it, until the last one has,
+        and until it is answered."""
         async with asyncio.timeout(PATIENCE_S):
             started_s = time.perf_counter()
             self._writer.transport.write(self._system.write())
@@ -319,7 +397,12 @@ async def fanout(kind: str, watchers: int, rounds: int) -> dict[str, Any]:
     finally:
         system.stop()
     first, last, _ = (_milliseconds(times) for times in zip(*seen, strict=True))
-    return {"first_ms": first["p50"], "last_ms": last["p50"], "last_ms_max": last["max"], "cpu_us": round(cpu_us, 1)}
+    return {
+        "first_ms": first["p50"],
+        "last_ms": last["p50"],
+        "last_ms_max": last["max"],
+        "cpu_us": round(cpu_us, 1),
+    }
 
 
 async def across(kind: str, nodes: int, writes: int) -> dict[str, Any]:
@@ -332,12 +415,21 @@ async def across(kind: str, nodes: int, writes: int) -> dict[str, Any]:
     finally:
         system.stop()
     _, last, answered = (_milliseconds(times) for times in zip(*seen, strict=True))
-    return {"p50_ms": last["p50"], "p99_ms": last["p99"], "max_ms": last["max"], "answered_p50_ms": answered["p50"]}
+    return {
+        "p50_ms": last["p50"],
+        "p99_ms": last["p99"],
+        "max_ms": last["max"],
+        "answered_p50_ms": answered["p50"],
+    }
 
 
 def _milliseconds(times_s: Iterable[float]) -> dict[str, float]:
     ordered = sorted(times_s)
-    found = {"p50": statistics.median(ordered), "p99": ordered[len(ordered) * 99 // 100], "max": ordered[-1]}
+    found = {
+        "p50": statistics.median(ordered),
+        "p99": ordered[len(ordered) * 99 // 100],
+        "max": ordered[-1],
+    }
     return {name: round(1000 * time_s, 2) for name, time_s in found.items()}
 
 
@@ -349,11 +441,15 @@ def print_found(found: dict[str, dict[str, dict[str, Any]]], options: argparse.N
     for section, by_kind in found.items():
         print(f"{section}: {titles[section]}; load average {os.getloadavg()[0]:.1f}")
         for kind, seen in by_kind.items():
-            print(f"  {kind:10}" + "".join(f"  {name} {value:8.2f}" for name, value in seen.items()))
+            print(
+                f"  {kind:10}" + "".join(f"  {name} {value:8.2f}" for name, value in seen.items())
+            )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sections", nargs="*", help="fanout, across; default: both")
     parser.add_argument("--watchers", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=20, help="writes of fanout")
@@ -371,7 +467,11 @@ def main() -> None:
             if kind in COMMANDS and shutil.which(COMMANDS[kind]) is None:
                 print(f"{kind} is not installed and not measured", file=sys.stderr)
                 continue
-            work = fanout(kind, options.watchers, options.rounds) if section == "fanout" else across(kind, 3, options.writes)
+            work = (
+                fanout(kind, options.watchers, options.rounds)
+                if section == "fanout"
+                else across(kind, 3, options.writes)
+            )
             found.setdefault(section, {})[kind] = run(work)
     print(json.dumps(found, indent=2)) if options.json else print_found(found, options)
 

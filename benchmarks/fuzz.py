@@ -1,16 +1,20 @@
-"""Hostile frames by the million: does a replica ever raise, and does a sealed one ever change for somebody without its key?
+"""Hostile frames by the million: does a replica ever raise, and does a sealed one ever change for
+somebody without its key?
 
     python -m benchmarks.fuzz [--frames 1000000] [--seed 1] [--jobs 2] [--batch 20000] [--json]
 
-Real frames of all kinds of messages, recorded from simulated clusters and made up from the declarations of the messages, are cut, spliced,
-flipped, repeated, mixed, or replaced by noise, and handed to three receivers in turn, as datagrams and over links:
+Real frames of all kinds of messages, recorded from simulated clusters and made up from the
+declarations of the messages, are cut, spliced, flipped, repeated, mixed, or replaced by noise, and
+handed to three receivers in turn, as datagrams and over links:
 
     open        frames are not sealed, so anybody may say anything: nothing may raise
     member      frames are sealed, and the attacker has a key: nothing may raise
-    stranger    frames are sealed, and he has none, but has recorded what the receiver has taken: nothing may raise, and after every
-                frame data, members, clock, standing and keyring are what they were; the only answers are refusals
+    stranger    frames are sealed, and he has none, but has recorded what the receiver has taken:
+                nothing may raise, and after every frame data, members, clock, standing and keyring
+                are what they were; the only answers are refusals
 
-Each batch has a replica and a generator of its own, so a batch that fails is repeated by its number. `frames/s` includes making them.
+Each batch has a replica and a generator of its own, so a batch that fails is repeated by its
+number. `frames/s` includes making them.
 """
 
 from __future__ import annotations
@@ -33,7 +37,16 @@ from kvgossip.protocol.effect import Effect, JoinRefused, Log, Send
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.wire.frame import HEADER_BYTES, MEMBER_KIND, UNIT_BYTES, Framing, encode, frame_bytes_max, is_of_pool, is_refusal
+from kvgossip.protocol.wire.frame import (
+    HEADER_BYTES,
+    MEMBER_KIND,
+    UNIT_BYTES,
+    Framing,
+    encode,
+    frame_bytes_max,
+    is_of_pool,
+    is_refusal,
+)
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import Message
 from kvgossip.sim.faults import Intensity
@@ -48,12 +61,27 @@ UNITS_A_KIND = 64
 MEMBERS_MAX = 64
 FRAME_S = 0.001
 NUMBERS = (0, 1, 2, 7, 1000, 2**32, 2**62, 2**64 - 1, -1)
-VALUES: tuple[Any, ...] = (*NUMBERS, "", "n1", "x" * 200, b"", b"\x10" * 17, bytes(40), None, True, 1.5, [], ["n1"], {})
+VALUES: tuple[Any, ...] = (
+    *NUMBERS,
+    "",
+    "n1",
+    "x" * 200,
+    b"",
+    b"\x10" * 17,
+    bytes(40),
+    None,
+    True,
+    1.5,
+    [],
+    ["n1"],
+    {},
+)
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of some frames: `dropped` by reason, `failures` as batch, receiver, what happened and the frame in hexadecimal."""
+    """What became of some frames: `dropped` by reason, `failures` as batch, receiver, what happened
+    and the frame in hexadecimal."""
 
     receiver: str
     frames: int = 0
@@ -62,7 +90,7 @@ class Outcome:
     failures: list[tuple[int, str, str]] = field(default_factory=list)
 
 
-# -- what real nodes say -----------------------------------------------------------------------------------------------
+# -- what real nodes say ---------------------------------------------------------------------------
 
 
 @cache
@@ -95,12 +123,23 @@ def _valid(declared: Any, rng: Random) -> Any:
     """A value of this declared type, as MessagePack has it."""
     match declared:
         case msgspec.inspect.IntType(ge=low, le=high):
-            fits = [number for number in NUMBERS if number >= (low or 0) and (high is None or number <= high)]
+            fits = [
+                number
+                for number in NUMBERS
+                if number >= (low or 0) and (high is None or number <= high)
+            ]
             return rng.choice(fits)
         case msgspec.inspect.StrType(max_length=high):
             return rng.choice(("n0", "n1", "n2", "10.9.0.1", "dc1"))[:high]
         case msgspec.inspect.BytesType(max_length=high):
-            return rng.choice((b"", b"\x10" + rng.randbytes(16), rng.randbytes(8 * rng.randrange(1, 6)), rng.randbytes(4)))[:high]
+            return rng.choice(
+                (
+                    b"",
+                    b"\x10" + rng.randbytes(16),
+                    rng.randbytes(8 * rng.randrange(1, 6)),
+                    rng.randbytes(4),
+                )
+            )[:high]
         case msgspec.inspect.BoolType():
             return rng.random() < 0.5
         case msgspec.inspect.FloatType():
@@ -120,7 +159,10 @@ def _valid(declared: Any, rng: Random) -> Any:
 def _declared() -> tuple[tuple[int, Any], ...]:
     """Every kind of unit, with the declaration of its message."""
     kinds = sorted(Message.__subclasses__(), key=lambda kind: kind.kind)
-    return (*((kind.kind, msgspec.inspect.type_info(kind)) for kind in kinds), (MEMBER_KIND, msgspec.inspect.type_info(Member)))
+    return (
+        *((kind.kind, msgspec.inspect.type_info(kind)) for kind in kinds),
+        (MEMBER_KIND, msgspec.inspect.type_info(Member)),
+    )
 
 
 def _unit(kind: int, fields: list[Any]) -> bytes:
@@ -138,7 +180,9 @@ def _altered(unit: bytes, rng: Random) -> bytes:
     """A real unit of which some fields are others: of its own, or anything."""
     fields = msgspec.msgpack.decode(unit[UNIT_BYTES:])
     for _ in range(rng.randrange(1, 3)):
-        fields[rng.randrange(len(fields))] = rng.choice(VALUES) if rng.random() < 0.5 else rng.choice(fields)
+        fields[rng.randrange(len(fields))] = (
+            rng.choice(VALUES) if rng.random() < 0.5 else rng.choice(fields)
+        )
     return _unit(unit[0], fields)
 
 
@@ -179,7 +223,7 @@ def mutated(data: bytes, other: bytes, rng: Random) -> bytes:
     return bytes(changed)
 
 
-# -- the receivers -------------------------------------------------------------------------------------------------------
+# -- the receivers ---------------------------------------------------------------------------------
 
 
 class Attack:
@@ -190,7 +234,14 @@ class Attack:
         self.rng = rng = Random(f"{seed} {batch}")
         self._key, stolen = rng.randbytes(KEY_BYTES), rng.randbytes(KEY_BYTES)
         keyring = () if receiver == "open" else (self._key.hex(),)
-        config = Config(name="n0", digest_levels=2, members_max=MEMBERS_MAX, keyring=keyring, value_bytes_max=10_000, rumors_max=64)
+        config = Config(
+            name="n0",
+            digest_levels=2,
+            members_max=MEMBERS_MAX,
+            keyring=keyring,
+            value_bytes_max=10_000,
+            rumors_max=64,
+        )
         self.replica = Replica(config, address=Address("10.9.0.9", 7481), rng=rng, now=START)
         self.now = START
         self.attacker = Framing(config.cluster, "lan:dc1", frame_bytes_max(config))
@@ -209,7 +260,9 @@ class Attack:
         if self.replica.keyring is not None:
             friend.seal_with(Keyring([self._key]), 2, 2, 10)
         for number in range(1, 6):
-            known = Member(f"n{number}", f"10.9.0.{number}", 7481, MemberState.ALIVE, number, 0, number, "dc1")
+            known = Member(
+                f"n{number}", f"10.9.0.{number}", 7481, MemberState.ALIVE, number, 0, number, "dc1"
+            )
             self._recorded.append(friend.frame([encode(known), *_two_units(self.rng, self._pool)]))
             self.replica.put(f"k{number}", b"value", START)
         for data in self._recorded:
@@ -222,7 +275,11 @@ class Attack:
         rng = self.rng
         draw = rng.random()
         if draw < 0.1:
-            return rng.choice((self.attacker, self._plain)).refusal("go away") if rng.random() < 0.5 else rng.randbytes(rng.randrange(200))
+            return (
+                rng.choice((self.attacker, self._plain)).refusal("go away")
+                if rng.random() < 0.5
+                else rng.randbytes(rng.randrange(200))
+            )
         if draw < 0.25 and self.outcome.receiver == "stranger":
             recorded = rng.choice(self._recorded)
             return recorded if draw < 0.15 else mutated(recorded, rng.choice(self._recorded), rng)
@@ -242,7 +299,14 @@ class Attack:
         seals = self.replica.pool.door.framing.seals
         known = len(seals._senders) if seals is not None else 0
         keys = replica.keyring.ids if replica.keyring is not None else []
-        return replica.root, dict(membership.members), replica.hlc.latest, replica.standing, keys, known
+        return (
+            replica.root,
+            dict(membership.members),
+            replica.hlc.latest,
+            replica.standing,
+            keys,
+            known,
+        )
 
     def run(self, frames: int) -> Outcome:
         stranger = self.outcome.receiver == "stranger"
@@ -251,7 +315,14 @@ class Attack:
         for _ in range(frames):
             reliable = self.rng.random() < 0.5
             data, source = self.frame(reliable), self.rng.choice(SOURCES)
-            failure = self._attempt(partial(self.replica.receive_reliable if reliable else self.replica.receive, data, source, self.now))
+            failure = self._attempt(
+                partial(
+                    self.replica.receive_reliable if reliable else self.replica.receive,
+                    data,
+                    source,
+                    self.now,
+                )
+            )
             if stranger:
                 failure = failure or ("" if self.state() == before else "the state has changed")
             else:
@@ -259,7 +330,13 @@ class Attack:
             if failure:
                 self.outcome.failures.append((self.batch, failure, data.hex()))
         self.outcome.frames, self.outcome.taken_s = frames, time.perf_counter() - began_s
-        self.outcome.dropped = Counter({name: count for name, count in self.replica.pool.counters.items() if "dropped." in name})
+        self.outcome.dropped = Counter(
+            {
+                name: count
+                for name, count in self.replica.pool.counters.items()
+                if "dropped." in name
+            }
+        )
         return self.outcome
 
     def _attempt(self, call: Callable[[], list[Effect]]) -> str:
@@ -269,7 +346,10 @@ class Attack:
             return f"{type(error).__name__}: {error}"
         if self.outcome.receiver == "stranger":
             for effect in effects:
-                if not (isinstance(effect, (Log, JoinRefused)) or (isinstance(effect, Send) and is_refusal(effect.data))):
+                if not (
+                    isinstance(effect, (Log, JoinRefused))
+                    or (isinstance(effect, Send) and is_refusal(effect.data))
+                ):
                     return f"an effect for a stranger: {type(effect).__name__}"
         return ""
 
@@ -277,7 +357,11 @@ class Attack:
         """Timers fire, so that what frames have set going is met by more of them."""
         self.now = Now(self.now.monotonic_s + FRAME_S, self.now.wall_ms + 1)
         deadline_s = self.replica.deadline()
-        return self._attempt(partial(self.replica.tick, self.now)) if deadline_s is not None and deadline_s <= self.now.monotonic_s else ""
+        return (
+            self._attempt(partial(self.replica.tick, self.now))
+            if deadline_s is not None and deadline_s <= self.now.monotonic_s
+            else ""
+        )
 
 
 def run_batch(seed: int, batch: int, frames: int) -> Outcome:
@@ -289,7 +373,11 @@ def fuzz(frames: int, seed: int, jobs: int, batch_frames: int) -> list[Outcome]:
     """What became of all frames, by receiver."""
     batches = [min(batch_frames, frames - begun) for begun in range(0, frames, batch_frames)]
     total = {name: Outcome(name) for name in RECEIVERS}
-    for found in run_trials([partial(run_batch, seed, number, size) for number, size in enumerate(batches)], jobs, "fuzzing"):
+    for found in run_trials(
+        [partial(run_batch, seed, number, size) for number, size in enumerate(batches)],
+        jobs,
+        "fuzzing",
+    ):
         known = total[found.receiver]
         known.frames += found.frames
         known.taken_s += found.taken_s
@@ -301,15 +389,22 @@ def fuzz(frames: int, seed: int, jobs: int, batch_frames: int) -> list[Outcome]:
 def print_outcomes(found: list[Outcome]) -> None:
     print(f"{'receiver':<10}{'frames':>12}{'frames/s':>10}{'failures':>10}  dropped, by reason")
     for each in found:
-        reasons = ", ".join(f"{name.partition('dropped.')[2]} {count:,}" for name, count in each.dropped.most_common(6))
-        print(f"{each.receiver:<10}{each.frames:>12,}{each.frames / max(each.taken_s, 1e-9):>10,.0f}{len(each.failures):>10}  {reasons}")
+        reasons = ", ".join(
+            f"{name.partition('dropped.')[2]} {count:,}"
+            for name, count in each.dropped.most_common(6)
+        )
+        per_s = each.frames / max(each.taken_s, 1e-9)
+        figures = f"{each.frames:>12,}{per_s:>10,.0f}{len(each.failures):>10}"
+        print(f"{each.receiver:<10}{figures}  {reasons}")
     for each in found:
         for batch, failure, data in each.failures[:10]:
             print(f"batch {batch}, {each.receiver}: {failure}\n    {data[:400]}")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)

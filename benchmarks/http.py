@@ -2,21 +2,25 @@
 
     python -m benchmarks.http [--seconds 3] [--rounds 5] [--json]
 
-GET and PUT of 100 B under a thousand keys, over 64 keep-alive connections without pipelining. Every server runs on one core and the load
-on another; the servers take turns within each round, and the median of the rounds counts: machines are noisy, ratios less so. `cpu us` is
-the processor time of the server for each request, which other work on the machine changes least.
+GET and PUT of 100 B under a thousand keys, over 64 keep-alive connections without pipelining. Every
+server runs on one core and the load on another; the servers take turns within each round, and the
+median of the rounds counts: machines are noisy, ratios less so. `cpu us` is the processor time of
+the server for each request, which other work on the machine changes least.
 
     kvgossip         memory-only: GET, PUT
-    kvgossip durable with a data directory: a PUT is on the disk (fsync) before it is answered, many in one commit
+    kvgossip durable with a data directory: a PUT is on the disk (fsync) before it is answered, many
+    in one commit
     aiohttp          the smallest application that puts and gets bytes in a dict
-    etcd             one node, its JSON gateway (/v3/kv/range, /v3/kv/put): durable, linearizable reads
+    etcd             one node, its JSON gateway (/v3/kv/range, /v3/kv/put): durable, linearizable
+                     reads
     redis            memory-only, in its own protocol, loaded by redis-benchmark
     kvgossip, clients; nats, clients
-                     a key-value bucket of JetStream, memory-only, in its own protocol, which wrk does not speak. So both are loaded by the
-                     same few lines of Python (clients.py), which are slower than wrk: compare these two with each other only
+                     a key-value bucket of JetStream, memory-only, in its own protocol, which wrk
+                     does not speak. So both are loaded by the same few lines of Python
+                     (clients.py), which are slower than wrk: compare these two with each other only
 
-Needs wrk and two cores; etcd, Redis and NATS are measured where they are installed (Debian: apt-get install wrk etcd-server redis-server
-nats-server).
+Needs wrk and two cores; etcd, Redis and NATS are measured where they are installed (Debian: apt-get
+install wrk etcd-server redis-server nats-server).
 """
 
 from __future__ import annotations
@@ -60,7 +64,7 @@ end
 Figures = dict[str, float]
 
 
-# -- servers that this script runs itself, in a process of their own ---------------------------------------------------
+# -- servers that this script runs itself, in a process of their own -------------------------------
 
 
 def serve(kind: str) -> None:
@@ -99,7 +103,9 @@ async def _serve_node(durable: bool) -> None:
     from kvgossip.config import Address
 
     with tempfile.TemporaryDirectory() as folder:
-        async with Node(Config(name="bench", gossip=Address("127.0.0.1", 0), data_dir=folder if durable else "")) as node:
+        async with Node(
+            Config(name="bench", gossip=Address("127.0.0.1", 0), data_dir=folder if durable else "")
+        ) as node:
             server = ApiServer(node, listen(Address("127.0.0.1", 0)))
             await server.start()
             await _until_end_of_input(server.address.port)
@@ -111,7 +117,7 @@ async def _until_end_of_input(port: int) -> None:
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
-# -- servers ---------------------------------------------------------------------------------------------------------
+# -- servers ---------------------------------------------------------------------------------------
 
 
 class Server:
@@ -121,21 +127,34 @@ class Server:
 
     def __init__(self, command: list[str]) -> None:
         self._folder = tempfile.TemporaryDirectory()
-        command = ["taskset", "-c", str(SERVER_CORE), *(part.replace("FOLDER", self._folder.name) for part in command)]
+        command = [
+            "taskset",
+            "-c",
+            str(SERVER_CORE),
+            *(part.replace("FOLDER", self._folder.name) for part in command),
+        ]
         # one core is one core for those too that would start a thread for each
         environment = {**os.environ, "GOMAXPROCS": "1"}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
         )
 
     def load(self, method: str, seconds: int) -> Figures:
         raise NotImplementedError
 
     def measure(self, method: str, seconds: int) -> Figures:
-        """Requests/s, latencies in ms, and the server's processor time for each request in microseconds."""
+        """Requests/s, latencies in ms, and the server's processor time for each request in
+        microseconds."""
         before_s, started_s = self._cpu_s(), time.monotonic()
         figures = self.load(method, seconds)
-        requests = figures.pop("requests", figures["requests_per_s"] * (time.monotonic() - started_s))
+        requests = figures.pop(
+            "requests", figures["requests_per_s"] * (time.monotonic() - started_s)
+        )
         return {**figures, "cpu_us": 1e6 * (self._cpu_s() - before_s) / requests}
 
     def stop(self) -> None:
@@ -173,18 +192,31 @@ class Etcd(Server):
         self.port, peers = free_ports(2)
         client, peer = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{peers}"
         options = {
-            "data-dir": "FOLDER/etcd", "log-level": "error", "name": "bench", "initial-cluster": f"bench={peer}",
-            "listen-client-urls": client, "advertise-client-urls": client, "listen-peer-urls": peer, "initial-advertise-peer-urls": peer,
+            "data-dir": "FOLDER/etcd", "log-level": "error", "name": "bench",
+            "initial-cluster": f"bench={peer}",
+            "listen-client-urls": client, "advertise-client-urls": client,
+            "listen-peer-urls": peer, "initial-advertise-peer-urls": peer,
         }  # fmt: skip
         super().__init__(["etcd", *(f"--{name}={value}" for name, value in options.items())])
         wait_for(self.port)
 
     def load(self, method: str, seconds: int) -> Figures:
-        action, value = ("range", "") if method == "GET" else ("put", f',"value":"{_base64(b"x" * VALUE_BYTES)}"')
+        action, value = (
+            ("range", "")
+            if method == "GET"
+            else ("put", f',"value":"{_base64(b"x" * VALUE_BYTES)}"')
+        )
         # base64 of the keys, made here because Lua has none
         keys = ",".join(f'"{_base64(f"key-{number}".encode())}"' for number in range(KEYS))
         body = f"'{{\"key\":\"' .. keys[i + 1] .. '\"{value}}}'"
-        return wrk(self.port, seconds, method="POST", path=f'"/v3/kv/{action}"', body=body, setting=f"local keys = {{{keys}}}")
+        return wrk(
+            self.port,
+            seconds,
+            method="POST",
+            path=f'"/v3/kv/{action}"',
+            body=body,
+            setting=f"local keys = {{{keys}}}",
+        )
 
 
 class Redis(Server):
@@ -192,12 +224,43 @@ class Redis(Server):
 
     def __init__(self) -> None:
         (self.port,) = free_ports(1)
-        super().__init__(["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", "FOLDER"])
+        super().__init__(
+            [
+                "redis-server",
+                "--port",
+                str(self.port),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--dir",
+                "FOLDER",
+            ]
+        )
         wait_for(self.port)
 
     def load(self, method: str, seconds: int) -> Figures:
-        command = ["taskset", "-c", str(LOAD_CORE), "redis-benchmark", "-p", str(self.port), "-c", str(CONNECTIONS), "-d", str(VALUE_BYTES)]
-        command += ["-n", str(seconds * REDIS_REQUESTS_PER_S), "-r", str(KEYS), "-t", "get" if method == "GET" else "set", "--csv"]
+        command = [
+            "taskset",
+            "-c",
+            str(LOAD_CORE),
+            "redis-benchmark",
+            "-p",
+            str(self.port),
+            "-c",
+            str(CONNECTIONS),
+            "-d",
+            str(VALUE_BYTES),
+        ]
+        command += [
+            "-n",
+            str(seconds * REDIS_REQUESTS_PER_S),
+            "-r",
+            str(KEYS),
+            "-t",
+            "get" if method == "GET" else "set",
+            "--csv",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         (row,) = csv.DictReader(done.stdout.splitlines())
         names = {"requests_per_s": "rps", "p50_ms": "p50_latency_ms", "p99_ms": "p99_latency_ms"}
@@ -211,9 +274,30 @@ class Clients(Server):
     port: int
 
     def load(self, method: str, seconds: int) -> Figures:
-        command = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "benchmarks.clients", self.system, "--port", str(self.port)]
-        command += ["--method", method, "--seconds", str(seconds), "--connections", str(CONNECTIONS), "--keys", str(KEYS)]
-        figures: Figures = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+        command = [
+            "taskset",
+            "-c",
+            str(LOAD_CORE),
+            sys.executable,
+            "-m",
+            "benchmarks.clients",
+            self.system,
+            "--port",
+            str(self.port),
+        ]
+        command += [
+            "--method",
+            method,
+            "--seconds",
+            str(seconds),
+            "--connections",
+            str(CONNECTIONS),
+            "--keys",
+            str(KEYS),
+        ]
+        figures: Figures = json.loads(
+            subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        )
         return figures
 
 
@@ -228,7 +312,9 @@ class Nats(Clients):
 
     def __init__(self) -> None:
         (self.port,) = free_ports(1)
-        super().__init__(["nats-server", "-js", "-sd", "FOLDER", "-a", "127.0.0.1", "-p", str(self.port)])
+        super().__init__(
+            ["nats-server", "-js", "-sd", "FOLDER", "-a", "127.0.0.1", "-p", str(self.port)]
+        )
         wait_for(self.port)
         make_bucket(self.port, replicas=1)
 
@@ -243,7 +329,8 @@ SERVERS: dict[str, Callable[[], Server]] = {
     "nats, clients": Nats,
 }
 PACKAGES = {
-    "etcd": ("etcd", "etcd-server"), "redis": ("redis-benchmark", "redis-server"), "nats, clients": ("nats-server", "nats-server")
+    "etcd": ("etcd", "etcd-server"), "redis": ("redis-benchmark", "redis-server"), ("nats, "
+    "clients"): ("nats-server", "nats-server")
 }  # fmt: skip
 
 
@@ -256,7 +343,11 @@ def make_bucket(port: int, replicas: int) -> None:
             asking.settimeout(1.0)
             asking.sendall(nats_hello("_INBOX.b") + nats_bucket("_INBOX.b", replicas))
             told = b""
-            while b"_create_response" not in told and b" 503\r\n" not in told and (data := asking.recv(65536)):
+            while (
+                b"_create_response" not in told
+                and b" 503\r\n" not in told
+                and (data := asking.recv(65536))
+            ):
                 told += data
         if b"_create_response" in told and b'"error"' not in told:
             return
@@ -287,21 +378,43 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-# -- load ------------------------------------------------------------------------------------------------------------
+# -- load ------------------------------------------------------------------------------------------
 
 
-def wrk(port: int, seconds: int, *, method: str, path: str, body: str, setting: str = "") -> Figures:
+def wrk(
+    port: int, seconds: int, *, method: str, path: str, body: str, setting: str = ""
+) -> Figures:
     """What wrk measures with requests whose path and body are these expressions of Lua, of `i`."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "load.lua")
-        script.write_text(SCRIPT % {"keys": KEYS, "method": method, "path": path, "body": body, "setting": setting})
-        command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(script)]
-        done = subprocess.run([*command, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=True)
+        script.write_text(
+            SCRIPT
+            % {"keys": KEYS, "method": method, "path": path, "body": body, "setting": setting}
+        )
+        command = [
+            "taskset",
+            "-c",
+            str(LOAD_CORE),
+            "wrk",
+            "-t1",
+            f"-c{CONNECTIONS}",
+            f"-d{seconds}s",
+            "--latency",
+            "-s",
+            str(script),
+        ]
+        done = subprocess.run(
+            [*command, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=True
+        )
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         sys.exit(f"the load saw errors:\n{done.stdout}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
     assert rate is not None, done.stdout
-    return {"requests_per_s": float(rate[1]), "p50_ms": latency(done.stdout, "50%"), "p99_ms": latency(done.stdout, "99%")}
+    return {
+        "requests_per_s": float(rate[1]),
+        "p50_ms": latency(done.stdout, "50%"),
+        "p99_ms": latency(done.stdout, "99%"),
+    }
 
 
 def latency(text: str, share: str) -> float:
@@ -323,45 +436,68 @@ def measure(kinds: list[str], seconds: int, rounds: int) -> dict[str, dict[str, 
                     if method in servers[kind].methods:
                         seen = servers[kind].measure(method, seconds)
                         runs.setdefault((method, kind), []).append(seen)
-                        print(f"round {turn + 1}/{rounds}: {method} {kind}: {seen}", file=sys.stderr)
+                        print(
+                            f"round {turn + 1}/{rounds}: {method} {kind}: {seen}", file=sys.stderr
+                        )
     finally:
         for server in servers.values():
             server.stop()
     figures: dict[str, dict[str, Figures]] = {}
     for (method, kind), all_seen in runs.items():
-        figures.setdefault(method, {})[kind] = {name: round(statistics.median(run[name] for run in all_seen), 3) for name in all_seen[0]}
+        figures.setdefault(method, {})[kind] = {
+            name: round(statistics.median(run[name] for run in all_seen), 3) for name in all_seen[0]
+        }
     return figures
 
 
 def print_figures(figures: dict[str, dict[str, Figures]]) -> None:
-    print(f"{CONNECTIONS} keep-alive connections, {VALUE_BYTES} B, one core for the server, one for the load")
+    print(
+        f"{CONNECTIONS} keep-alive connections, {VALUE_BYTES} B, one core for the server, one for "
+        "the load"
+    )
     print(f"load average {os.getloadavg()[0]:.1f} at the end, of which this benchmark is up to 2")
-    print(f"{'':4} {'':17} {'requests/s':>10} {'x aiohttp':>9} {'p50 ms':>8} {'p99 ms':>8} {'cpu us':>7}")
+    print(
+        f"{'':4} {'':17} {'requests/s':>10} {'x aiohttp':>9} {'p50 ms':>8} {'p99 ms':>8} "
+        f"{'cpu us':>7}"
+    )
     for method, by_kind in figures.items():
         for kind, seen in sorted(by_kind.items()):
             ratio = seen["requests_per_s"] / by_kind["aiohttp"]["requests_per_s"]
             print(
-                f"{method:4} {kind:17} {seen['requests_per_s']:10.0f} {ratio:9.2f} {seen['p50_ms']:8.2f} {seen['p99_ms']:8.2f}"
+                f"{method:4} {kind:17} {seen['requests_per_s']:10.0f} {ratio:9.2f} "
+                f"{seen['p50_ms']:8.2f} {seen['p99_ms']:8.2f}"
                 f" {seen['cpu_us']:7.1f}"
             )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=int, default=3, help="length of one load")
-    parser.add_argument("--rounds", type=int, default=5, help="loads of each kind; the median counts")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="loads of each kind; the median counts"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--serve", choices=("aiohttp", "kvgossip", "kvgossip durable"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--serve", choices=("aiohttp", "kvgossip", "kvgossip durable"), help=argparse.SUPPRESS
+    )
     arguments = parser.parse_args()
     if arguments.serve:
         serve(arguments.serve)
         return
     if shutil.which("wrk") is None or shutil.which("taskset") is None or (os.cpu_count() or 1) < 2:
-        sys.exit("this benchmark needs wrk, taskset and two cores (Debian: apt-get install wrk util-linux)")
+        sys.exit(
+            "this benchmark needs wrk, taskset and two cores (Debian: apt-get install wrk "
+            "util-linux)"
+        )
     kinds = list(SERVERS)
     for kind, (command, package) in PACKAGES.items():
         if shutil.which(command) is None:
-            print(f"{kind} is not installed and not measured (Debian: apt-get install {package})", file=sys.stderr)
+            print(
+                f"{kind} is not installed and not measured (Debian: apt-get install {package})",
+                file=sys.stderr,
+            )
             kinds.remove(kind)
     figures = measure(kinds, arguments.seconds, arguments.rounds)
     if arguments.json:

@@ -2,15 +2,18 @@
 
     python -m benchmarks.kill [--kills 200] [--writers 4] [--seed 1] [--json]
 
-Three agents with data directories, on this machine, under writes. Again and again, at a random moment, one of them is killed with
-SIGKILL. Then, before it runs again:
+Three agents with data directories, on this machine, under writes. Again and again, at a random
+moment, one of them is killed with SIGKILL. Then, before it runs again:
 
-    disk        its directory, as the crash left it, is opened and must have every write that this node had acknowledged
-    truncated   the same with a copy whose newest log is cut at a random byte after the last acknowledged commit: what a power cut may leave
+    disk        its directory, as the crash left it, is opened and must have every write that this
+                node had acknowledged
+    truncated   the same with a copy whose newest log is cut at a random byte after the last
+                acknowledged commit: what a power cut may leave
 
-and the agent is started on it again, with the same writes there as soon as it answers. At the end all three nodes must have all writes
-that any had acknowledged. A key may have a newer version than the acknowledged one, never an older or none. Exits with 1 where a write
-is missing, or a directory does not open.
+and the agent is started on it again, with the same writes there as soon as it answers. At the end
+all three nodes must have all writes that any had acknowledged. A key may have a newer version than
+the acknowledged one, never an older or none. Exits with 1 where a write is missing, or a directory
+does not open.
 """
 
 from __future__ import annotations
@@ -65,11 +68,15 @@ class Victim:
         """Returns the seconds until it serves."""
         started_s = time.monotonic()
         command = [
-            sys.executable, "-m", "kvgossip", "agent", "--name", self.name, "--cluster", "kill", "--profile", "local", "--http", self.http,
-            "--gossip", self.gossip, "--data-dir", str(self.folder), "--log-level", "error", "--stop-on-eof", "-o", "json",
+            sys.executable, "-m", "kvgossip", "agent", "--name", self.name, "--cluster", "kill",
+            "--profile", "local", "--http", self.http,
+            "--gossip", self.gossip, "--data-dir", str(self.folder), "--log-level", "error",
+            "--stop-on-eof", "-o", "json",
             *(word for address in join for word in ("--join", address)),
         ]  # fmt: skip
-        self.process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=None)
+        self.process = await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE, stderr=None
+        )
         assert self.process.stdout is not None
         async with asyncio.timeout(PATIENCE_S):
             line = await self.process.stdout.readline()
@@ -80,7 +87,8 @@ class Victim:
         return time.monotonic() - started_s
 
     async def settled(self) -> None:
-        """A node that was killed before it had ever caught up would rightly answer no read after its restart."""
+        """A node that was killed before it had ever caught up would rightly answer no read after
+        its restart."""
         assert self.process is not None
         assert self.process.stdout is not None
         async with asyncio.timeout(PATIENCE_S):
@@ -105,7 +113,9 @@ class Writers:
         self._victims, self._rng = victims, rng
         self.acked: Acked = {}
         self.writes = 0
-        self._tasks = [asyncio.create_task(self._write(victim)) for victim in victims for _ in range(count)]
+        self._tasks = [
+            asyncio.create_task(self._write(victim)) for victim in victims for _ in range(count)
+        ]
 
     async def _write(self, victim: Victim) -> None:
         while True:
@@ -119,9 +129,17 @@ class Writers:
         try:
             while True:
                 key, value = f"key-{self._rng.randrange(KEYS)}", self._rng.randbytes(VALUE_BYTES)
-                writer.write(f"PUT /kv/{key} HTTP/1.1\r\nHost: kill\r\nContent-Length: {VALUE_BYTES}\r\n\r\n".encode() + value)
+                writer.write(
+                    (
+                        f"PUT /kv/{key} HTTP/1.1\r\nHost: kill\r\nContent-Length: "
+                        f"{VALUE_BYTES}\r\n\r\n"
+                    ).encode()
+                    + value
+                )
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-                fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
+                fields = dict(
+                    line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line
+                )
                 await reader.readexactly(int(fields["content-length"]))
                 if not head.startswith("HTTP/1.1 200"):
                     raise LostError(f"{victim.name} refused a write: {head.splitlines()[0]}")
@@ -147,7 +165,10 @@ def check(acked: Acked, found: dict[str, str], where: str) -> None:
     """Raises LostError unless every acknowledged version, or a newer one, was found."""
     lost = [key for key, version in acked.items() if found.get(key, "") < version]
     if lost:
-        raise LostError(f"{where}: {len(lost)} of {len(acked)} acknowledged writes are missing, such as {lost[0]}")
+        raise LostError(
+            f"{where}: {len(lost)} of {len(acked)} acknowledged writes are missing, such as "
+            f"{lost[0]}"
+        )
 
 
 def on_disk(folder: Path) -> dict[str, str]:
@@ -155,15 +176,19 @@ def on_disk(folder: Path) -> dict[str, str]:
     storage = Storage(folder)
     try:
         storage.open()
-        return {key: str(version_of(record)) for portion in storage.entries() for key, record in portion}
+        return {
+            key: str(version_of(record)) for portion in storage.entries() for key, record in portion
+        }
     finally:
         storage.close()
 
 
 def synced_bytes(log: bytes, acked: Acked) -> int:
-    """Up to where this log of RocksDB was surely synced: to the end of the last commit that holds an acknowledged version.
+    """Up to where this log of RocksDB was surely synced: to the end of the last commit that holds
+    an acknowledged version.
 
-    A log is blocks of 32 KiB of fragments: 4 bytes checksum, 2 length, 1 type (1 whole, 2 first, 3 middle, 4 last).
+    A log is blocks of 32 KiB of fragments: 4 bytes checksum, 2 length, 1 type (1 whole, 2 first, 3
+    middle, 4 last).
     """
     versions = {bytes.fromhex(version.replace("-", "")) for version in acked.values()}
     place, synced, commit = 0, 0, b""
@@ -173,7 +198,9 @@ def synced_bytes(log: bytes, acked: Acked) -> int:
         if left < HEADER_BYTES or kind == 0:
             place += left
             continue
-        commit = (b"" if kind in (1, 2) else commit) + log[place + HEADER_BYTES : place + HEADER_BYTES + length]
+        commit = (b"" if kind in (1, 2) else commit) + log[
+            place + HEADER_BYTES : place + HEADER_BYTES + length
+        ]
         place += HEADER_BYTES + length
         if kind in (1, 4) and place <= len(log) and _holds(commit, versions):
             synced = place
@@ -192,7 +219,8 @@ def _holds(commit: bytes, versions: set[bytes]) -> bool:
 
 
 def cut_log(folder: Path, acked: Acked, rng: random.Random) -> bool:
-    """Cut the newest log somewhere after the last acknowledged commit; whether there was anything to cut."""
+    """Cut the newest log somewhere after the last acknowledged commit; whether there was anything
+    to cut."""
     log = max((folder / "db").glob("*.log"))
     data = log.read_bytes()
     synced = synced_bytes(data, acked)
@@ -214,7 +242,9 @@ async def versions_at(victim: Victim) -> dict[str, str]:
     return found
 
 
-async def kill_one(victim: Victim, others: list[Victim], scratch: Path, rng: random.Random, counts: Counter[str]) -> float:
+async def kill_one(
+    victim: Victim, others: list[Victim], scratch: Path, rng: random.Random, counts: Counter[str]
+) -> float:
     """Returns the seconds that its restart took."""
     await victim.kill()
     acked = dict(victim.acked)
@@ -268,7 +298,11 @@ async def run(kills: int, writers: int, seed: int) -> dict[str, Any]:
                     others = [other for other in victims if other is not victim]
                     restarts_s.append(await kill_one(victim, others, Path(folder), rng, counts))
                     if (number + 1) % 20 == 0:
-                        print(f"{number + 1}/{kills} kills, {load.writes:,} writes acknowledged, none lost", file=sys.stderr)
+                        print(
+                            f"{number + 1}/{kills} kills, {load.writes:,} writes acknowledged, "
+                            "none lost",
+                            file=sys.stderr,
+                        )
             finally:
                 await load.stop()
             await converge(victims, load.acked)
@@ -286,9 +320,13 @@ async def run(kills: int, writers: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--writers", type=int, default=4, help="connections that write to each node")
+    parser.add_argument(
+        "--writers", type=int, default=4, help="connections that write to each node"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()

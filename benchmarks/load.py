@@ -1,10 +1,14 @@
-"""Load: requests of PUT and GET to one node, by one thread that does little else, so that it can offer more than a node can serve.
+"""Load: requests of PUT and GET to one node, by one thread that does little else, so that it can
+offer more than a node can serve.
 
-A *closed* load asks again on a connection as soon as that was answered: it finds out what a node can serve. An *open* one starts its
-requests on schedule, whether or not earlier ones were answered: each takes a connection that is idle, or dials a new one, as clients with a
-pool do. One in PIPELINED_EVERY goes to one of a few connections that ask without waiting for answers, up to PIPELINED_MAX of them.
+A *closed* load asks again on a connection as soon as that was answered: it finds out what a node
+can serve. An *open* one starts its requests on schedule, whether or not earlier ones were answered:
+each takes a connection that is idle, or dials a new one, as clients with a pool do. One in
+PIPELINED_EVERY goes to one of a few connections that ask without waiting for answers, up to
+PIPELINED_MAX of them.
 
-Keys are numbered, and a number says what the value is. What becomes of every request is in a `Ledger`.
+Keys are numbered, and a number says what the value is. What becomes of every request is in a
+`Ledger`.
 """
 
 from __future__ import annotations
@@ -31,8 +35,9 @@ HANG_S = 30.0
 GET_SHARE = 0.2
 OPEN_MAX = 6000
 CONNECT_S = 5.0
-"""So long the kernels may take to connect. Where a node is offered more connections than it can even refuse, its kernel ignores some, and
-theirs tries again after 1, 3, 7, 15 and 31 s: clients do not wait for that."""
+"""So long the kernels may take to connect. Where a node is offered more connections than it can
+even refuse, its kernel ignores some, and theirs tries again after 1, 3, 7, 15 and 31 s: clients do
+not wait for that."""
 PIPELINED_EVERY, PIPELINES, PIPELINED_MAX = 10, 8, 256
 STARTED_A_TURN = 32
 SOURCES = 16
@@ -41,8 +46,11 @@ EXAMPLES = 10
 
 
 @asynccontextmanager
-async def beside(work: Iterable[Coroutine[Any, Any, None]]) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """What goes on beside a load, and ends with it; more may be put into the list. A fault of any of it is raised."""
+async def beside(
+    work: Iterable[Coroutine[Any, Any, None]],
+) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """What goes on beside a load, and ends with it; more may be put into the list. A fault of any
+    of it is raised."""
     tasks = [asyncio.create_task(each) for each in work]
     try:
         yield tasks
@@ -73,7 +81,8 @@ class Asked(NamedTuple):
 
 
 class Connection:
-    """`asked` is what was sent, or waits in `unsent`, and has no answer yet. `connected`: something could be sent."""
+    """`asked` is what was sent, or waits in `unsent`, and has no answer yet. `connected`: something
+    could be sent."""
 
     __slots__ = ("asked", "connected", "dialled_s", "received", "socket", "unsent", "writing")
 
@@ -86,7 +95,8 @@ class Connection:
 
 
 class Ledger:
-    """`acked`: the versions of the numbers that were acknowledged. `wrong`: answers that may not be, some of them. Times in seconds."""
+    """`acked`: the versions of the numbers that were acknowledged. `wrong`: answers that may not
+    be, some of them. Times in seconds."""
 
     def __init__(self) -> None:
         self.acked: dict[int, str] = {}
@@ -102,8 +112,18 @@ class Ledger:
 
     def as_json(self) -> dict[str, Any]:
         times = {"answered": self.answered_s, "refused": self.refused_s, "late": self.late_s}
-        told = {f"{name}_{share}": _quantile(seen, share) for name, seen in times.items() for share in ("p50", "p99", "max")}
-        return {"took_s": self.took_s, "answered": len(self.answered_s), "counts": self.counts, "wrong": self.wrong, "times_ms": told}
+        told = {
+            f"{name}_{share}": _quantile(seen, share)
+            for name, seen in times.items()
+            for share in ("p50", "p99", "max")
+        }
+        return {
+            "took_s": self.took_s,
+            "answered": len(self.answered_s),
+            "counts": self.counts,
+            "wrong": self.wrong,
+            "times_ms": told,
+        }
 
 
 def _quantile(times_s: array[float], share: str) -> float | None:
@@ -113,11 +133,23 @@ def _quantile(times_s: array[float], share: str) -> float | None:
 
 
 class Load:
-    """Requests to `address` that write the keys of these numbers, and read some of what was acknowledged. Call `close` at the end."""
+    """Requests to `address` that write the keys of these numbers, and read some of what was
+    acknowledged. Call `close` at the end."""
 
-    def __init__(self, address: tuple[str, int], numbers: Iterator[int], get_share: float = GET_SHARE, seed: int = 1) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        numbers: Iterator[int],
+        get_share: float = GET_SHARE,
+        seed: int = 1,
+    ) -> None:
         self.ledger = Ledger()
-        self._address, self._numbers, self._get_share, self._rng = address, numbers, get_share, Random(seed)
+        self._address, self._numbers, self._get_share, self._rng = (
+            address,
+            numbers,
+            get_share,
+            Random(seed),
+        )
         self._epoll = select.epoll()
         self._open: dict[int, Connection] = {}
         self._idle: dict[Connection, None] = {}
@@ -162,10 +194,14 @@ class Load:
             connection.socket.close()
         self._epoll.close()
 
-    # -- requests ------------------------------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     def _start(self, place: int, due_s: float) -> None:
-        pipeline = None if place % PIPELINED_EVERY else self._pipeline(place // PIPELINED_EVERY % PIPELINES)
+        pipeline = (
+            None
+            if place % PIPELINED_EVERY
+            else self._pipeline(place // PIPELINED_EVERY % PIPELINES)
+        )
         if pipeline is not None:
             self._ask(pipeline, due_s)
         elif self._idle:
@@ -176,7 +212,8 @@ class Load:
             self.ledger.counts["not_started"] += 1
 
     def _pipeline(self, number: int) -> Connection | None:
-        """One of those that do not wait; None where it has as many requests under way as a client should have."""
+        """One of those that do not wait; None where it has as many requests under way as a client
+        should have."""
         connection = self._pipelines[number]
         if connection is None:
             connection = self._pipelines[number] = self._dial()
@@ -192,7 +229,10 @@ class Load:
                 self._again = False
                 return
             asked, value = Asked(True, number, due_s), value_of(number)
-            request = f"PUT /kv/{key_of(number)} HTTP/1.1\r\nHost: n\r\nContent-Length: {len(value)}\r\n\r\n".encode() + value
+            request = (
+                f"PUT /kv/{key_of(number)} HTTP/1.1\r\nHost: n\r\nContent-Length: "
+                f"{len(value)}\r\n\r\n"
+            ).encode() + value
         self.ledger.counts["puts" if asked.put else "gets"] += 1
         connection.asked.append(asked)
         connection.unsent += request
@@ -224,16 +264,24 @@ class Load:
             connection.unsent = b""
         if bool(connection.unsent) != connection.writing:
             connection.writing = not connection.writing
-            self._epoll.modify(connection.socket.fileno(), select.EPOLLIN | (select.EPOLLOUT if connection.writing else 0))
+            self._epoll.modify(
+                connection.socket.fileno(),
+                select.EPOLLIN | (select.EPOLLOUT if connection.writing else 0),
+            )
 
-    # -- answers -------------------------------------------------------------------------------------------------------
+    # -- answers -----------------------------------------------------------------------------------
 
     def _give_up(self) -> None:
         """Those that have tried to connect for too long."""
         due_s = time.monotonic() - CONNECT_S
-        while self._dialling and (self._dialling[0].connected or self._dialling[0].dialled_s < due_s):
+        while self._dialling and (
+            self._dialling[0].connected or self._dialling[0].dialled_s < due_s
+        ):
             connection = self._dialling.popleft()
-            if not connection.connected and self._open.get(connection.socket.fileno()) is connection:
+            if (
+                not connection.connected
+                and self._open.get(connection.socket.fileno()) is connection
+            ):
                 self.ledger.counts["not_connected"] += len(connection.asked)
                 connection.asked.clear()
                 self._lost(connection)
@@ -313,9 +361,13 @@ class Load:
         connection.socket.close()
 
     def _drain(self) -> None:
-        """Until every request has an answer, or its connection has ended; those that have none by then hang."""
+        """Until every request has an answer, or its connection has ended; those that have none by
+        then hang."""
         ends_s = time.monotonic() + HANG_S
-        while any(connection.asked for connection in self._open.values()) and time.monotonic() < ends_s:
+        while (
+            any(connection.asked for connection in self._open.values())
+            and time.monotonic() < ends_s
+        ):
             self._poll(0.1)
         for connection in self._open.values():
             for asked in connection.asked:
@@ -334,20 +386,40 @@ def go_first() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("address", help="HOST:PORT")
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--rate", type=float, help="requests a second of an open load; without it the load is closed")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        help="requests a second of an open load; without it the load is closed",
+    )
     parser.add_argument("--connections", type=int, default=64, help="of a closed load")
     parser.add_argument("--first", type=int, default=0, help="the first number")
-    parser.add_argument("--acked", type=Path, help="write the acknowledged numbers, with their versions, to this file")
-    parser.add_argument("--numbers", type=Path, help="write the numbers of such a file, and no others")
+    parser.add_argument(
+        "--acked",
+        type=Path,
+        help="write the acknowledged numbers, with their versions, to this file",
+    )
+    parser.add_argument(
+        "--numbers", type=Path, help="write the numbers of such a file, and no others"
+    )
     options = parser.parse_args()
     host, _, port = options.address.rpartition(":")
-    numbers = map(int, json.loads(options.numbers.read_text())) if options.numbers else count(options.first)
+    numbers = (
+        map(int, json.loads(options.numbers.read_text()))
+        if options.numbers
+        else count(options.first)
+    )
     go_first()
     load = Load((host, int(port)), iter(numbers), 0.0 if options.numbers else GET_SHARE)
-    ledger = load.closed(options.connections, options.seconds) if options.rate is None else load.open(options.rate, options.seconds)
+    ledger = (
+        load.closed(options.connections, options.seconds)
+        if options.rate is None
+        else load.open(options.rate, options.seconds)
+    )
     load.close()
     if options.acked:
         options.acked.write_text(json.dumps(ledger.acked))

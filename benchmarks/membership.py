@@ -1,16 +1,22 @@
-"""What does membership cost and how soon does it notice a crash: kvgossip beside serf, as many agents of each, on this machine?
+"""What does membership cost and how soon does it notice a crash: kvgossip beside serf, as many
+agents of each, on this machine?
 
-    python -m benchmarks.membership [--agents 5 20 50] [--systems kvgossip serf] [--idle-s 60] [--kills 5] [--json]
+    python -m benchmarks.membership [--agents 5 20 50] [--systems kvgossip serf] [--idle-s 60]
+    [--kills 5] [--json]
 
-serf is that of the Debian package `serf`, or any other in the PATH; `--systems kvgossip` does without. Both use their LAN profile, without
-encryption. One system runs after the other, each in network and process namespaces of its own (`unshare`, util-linux) with nothing but
-`lo`: so its counters hold every packet of the system, with the headers of IP, UDP, TCP and the 14 bytes of an Ethernet frame, the same way
-for both; and whatever happens, no process outlives the benchmark.
+serf is that of the Debian package `serf`, or any other in the PATH; `--systems kvgossip` does
+without. Both use their LAN profile, without encryption. One system runs after the other, each in
+network and process namespaces of its own (`unshare`, util-linux) with nothing but `lo`: so its
+counters hold every packet of the system, with the headers of IP, UDP, TCP and the 14 bytes of an
+Ethernet frame, the same way for both; and whatever happens, no process outlives the benchmark.
 
-idle      cpu: of one processor, by /proc/PID/stat; bytes and packets sent a second; memory: the proportional set size (smaps_rollup).
+idle      cpu: of one processor, by /proc/PID/stat; bytes and packets sent a second; memory: the
+proportional set size (smaps_rollup).
           All is of one agent, in the mean, over --idle-s seconds in which nothing happens.
-crash     kill -9 of one agent; `first` and `all`: seconds until the first, and until the last of the other agents has logged that it
-          failed. Then it starts again under its name, and the next one follows when everybody knows it.
+crash     kill -9 of one agent; `first` and `all`: seconds until the first, and until the last of
+the other agents has logged that it
+          failed. Then it starts again under its name, and the next one follows when everybody knows
+          it.
 """
 
 from __future__ import annotations
@@ -45,7 +51,8 @@ TICKS_A_S = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class System:
-    """How an agent is started, and how its log says who is there and who failed. Numbers are places in the cluster."""
+    """How an agent is started, and how its log says who is there and who failed. Numbers are places
+    in the cluster."""
 
     command: Callable[[int], Sequence[str]]
     alive: re.Pattern[bytes]
@@ -54,8 +61,24 @@ class System:
 
 def kvgossip_command(place: int) -> Sequence[str]:
     return [
-        *(sys.executable, "-m", "kvgossip", "agent", "--name", f"n{place}", "--cluster", "bench", "--profile", "lan"),
-        *("--gossip", f"127.0.0.1:{GOSSIP_PORT + place}", "--http", f"127.0.0.1:{SERVICE_PORT + place}"),
+        *(
+            sys.executable,
+            "-m",
+            "kvgossip",
+            "agent",
+            "--name",
+            f"n{place}",
+            "--cluster",
+            "bench",
+            "--profile",
+            "lan",
+        ),
+        *(
+            "--gossip",
+            f"127.0.0.1:{GOSSIP_PORT + place}",
+            "--http",
+            f"127.0.0.1:{SERVICE_PORT + place}",
+        ),
         *(("--join", f"127.0.0.1:{GOSSIP_PORT}") if place else ()),
     ]
 
@@ -63,23 +86,37 @@ def kvgossip_command(place: int) -> Sequence[str]:
 def serf_command(place: int) -> Sequence[str]:
     return [
         *("serf", "agent", "-node", f"n{place}", "-profile", "lan", "-log-level", "info"),
-        *("-bind", f"127.0.0.1:{GOSSIP_PORT + place}", "-rpc-addr", f"127.0.0.1:{SERVICE_PORT + place}"),
+        *(
+            "-bind",
+            f"127.0.0.1:{GOSSIP_PORT + place}",
+            "-rpc-addr",
+            f"127.0.0.1:{SERVICE_PORT + place}",
+        ),
         *(("-retry-join", f"127.0.0.1:{GOSSIP_PORT}", "-retry-interval", "1s") if place else ()),
     ]
 
 
 SYSTEMS = {
-    "kvgossip": System(kvgossip_command, re.compile(rb": (n\d+) at \S+ is alive"), re.compile(rb": (n\d+) at \S+ is dead")),
-    "serf": System(serf_command, re.compile(rb"EventMemberJoin: (n\d+) "), re.compile(rb"EventMemberFailed: (n\d+) ")),
+    "kvgossip": System(
+        kvgossip_command,
+        re.compile(rb": (n\d+) at \S+ is alive"),
+        re.compile(rb": (n\d+) at \S+ is dead"),
+    ),
+    "serf": System(
+        serf_command,
+        re.compile(rb"EventMemberJoin: (n\d+) "),
+        re.compile(rb"EventMemberFailed: (n\d+) "),
+    ),
 }
 
 
-# -- in the namespaces -----------------------------------------------------------------------------------------------
+# -- in the namespaces -----------------------------------------------------------------------------
 
 
 @dataclass
 class Agent:
-    """A process, and who it has said is there. `failed_s`: when it said that a member had failed."""
+    """A process, and who it has said is there. `failed_s`: when it said that a member had
+    failed."""
 
     process: subprocess.Popen[bytes]
     there: set[str] = field(default_factory=set)
@@ -101,10 +138,16 @@ class Agents:
             last = min(first + GROUP, self._count)
             for place in range(first, last):
                 self.start(place)
-            _until(partial(self._known_to_all, range(last)), START_S, "the agents have not found each other")
+            _until(
+                partial(self._known_to_all, range(last)),
+                START_S,
+                "the agents have not found each other",
+            )
 
     def start(self, place: int) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("KVGOSSIP_")}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("KVGOSSIP_")
+        }
         process = subprocess.Popen(
             self._system.command(place),
             cwd=ROOT,
@@ -144,15 +187,26 @@ class Agents:
         for place in places:
             code = self._agents[place].process.poll()
             if code is not None:
-                raise SystemExit(f"agent n{place} has ended with code {code}: run its command by hand to see why")
-        return all(name in self._agents[place].there for place in places for other, name in names.items() if other != place)
+                raise SystemExit(
+                    f"agent n{place} has ended with code {code}: run its command by hand to see why"
+                )
+        return all(
+            name in self._agents[place].there
+            for place in places
+            for other, name in names.items()
+            if other != place
+        )
 
     # -- figures --
 
     def idle(self, seconds: float) -> Figures:
         began_s, cpu_s, (octets, packets) = time.monotonic(), self._cpu_s(), loopback()
         time.sleep(seconds)
-        lasted_s, used_s, (octets_after, packets_after) = time.monotonic() - began_s, self._cpu_s() - cpu_s, loopback()
+        lasted_s, used_s, (octets_after, packets_after) = (
+            time.monotonic() - began_s,
+            self._cpu_s() - cpu_s,
+            loopback(),
+        )
         share = lasted_s * self._count
         memory = [pss_bytes(agent.process.pid) for agent in self._agents.values()]
         return {
@@ -166,7 +220,8 @@ class Agents:
         return sum(cpu_s(agent.process.pid) for agent in self._agents.values())
 
     def crash(self, place: int) -> Figures:
-        """Kills this agent, waits until all others know, starts it again, waits until all know that."""
+        """Kills this agent, waits until all others know, starts it again, waits until all know
+        that."""
         name = f"n{place}"
         others = [agent for other, agent in self._agents.items() if other != place]
         for agent in others:
@@ -174,10 +229,16 @@ class Agents:
         killed_s = time.monotonic()
         os.kill(self._agents[place].process.pid, signal.SIGKILL)
         self._agents[place].process.wait()
-        _until(lambda: all(name in agent.failed_s for agent in others), DETECT_S, f"the crash of {name} was not noticed by all")
+        _until(
+            lambda: all(name in agent.failed_s for agent in others),
+            DETECT_S,
+            f"the crash of {name} was not noticed by all",
+        )
         times_s = [agent.failed_s[name] - killed_s for agent in others]
         self.start(place)
-        _until(lambda: self._known_to_all(range(self._count)), DETECT_S, f"{name} has not come back")
+        _until(
+            lambda: self._known_to_all(range(self._count)), DETECT_S, f"{name} has not come back"
+        )
         return {"first_s": min(times_s), "all_s": max(times_s)}
 
     def stop(self) -> None:
@@ -228,7 +289,14 @@ def measure(system: str, count: int, idle_s: float, kills: int, calm_s: float) -
             time.sleep(calm_s / 2 if number + 1 < kills else 0.0)
     finally:
         agents.stop()
-    return {"system": system, "agents": count, "idle_s": idle_s, **found, "crashes": crashes, **_of_crashes(crashes)}
+    return {
+        "system": system,
+        "agents": count,
+        "idle_s": idle_s,
+        **found,
+        "crashes": crashes,
+        **_of_crashes(crashes),
+    }
 
 
 def _of_crashes(crashes: Sequence[Figures]) -> Figures:
@@ -241,7 +309,7 @@ def _of_crashes(crashes: Sequence[Figures]) -> Figures:
     }  # fmt: skip
 
 
-# -- outside ---------------------------------------------------------------------------------------------------------
+# -- outside ---------------------------------------------------------------------------------------
 
 
 def missing(systems: Sequence[str]) -> str:
@@ -253,7 +321,10 @@ def missing(systems: Sequence[str]) -> str:
     if subprocess.run([*NAMESPACES, "true"], capture_output=True, check=False).returncode:
         return "this machine allows no new namespaces (in a container: run it with --privileged)"
     if "serf" in systems and shutil.which("serf") is None:
-        return "serf is not installed: apt-get install serf, or run kvgossip alone with --systems kvgossip"
+        return (
+            "serf is not installed: apt-get install serf, or run kvgossip alone with --systems "
+            "kvgossip"
+        )
     return ""
 
 
@@ -262,10 +333,27 @@ NAMESPACES = ("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-pr
 
 def measure_apart(system: str, count: int, options: argparse.Namespace) -> Figures:
     """In fresh namespaces."""
-    inside = [sys.executable, "-m", "benchmarks.membership", "--inside", system, "--agents", str(count)]
-    inside += ["--idle-s", str(options.idle_s), "--kills", str(options.kills), "--calm-s", str(options.calm_s)]
+    inside = [
+        sys.executable,
+        "-m",
+        "benchmarks.membership",
+        "--inside",
+        system,
+        "--agents",
+        str(count),
+    ]
+    inside += [
+        "--idle-s",
+        str(options.idle_s),
+        "--kills",
+        str(options.kills),
+        "--calm-s",
+        str(options.calm_s),
+    ]
     command = [*NAMESPACES, "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *inside]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
         assert child.stdout is not None
         told = child.stdout.read()
     if child.returncode:
@@ -275,7 +363,8 @@ def measure_apart(system: str, count: int, options: argparse.Namespace) -> Figur
 
 
 def end_with_parent() -> None:
-    """The parent's end closes standard input; the end of this process, the first one of its namespace, ends all agents."""
+    """The parent's end closes standard input; the end of this process, the first one of its
+    namespace, ends all agents."""
     sys.stdin.read()
     os._exit(1)
 
@@ -301,8 +390,16 @@ def print_found(found: Sequence[Figures]) -> None:
         for title, name, form in ROWS:
             values = {system: each[name] for system, each in columns.items() if name in each}
             if values:
-                met = name not in TARGETS or values["kvgossip"] <= values["serf"] if len(values) == 2 else True
-                print(f"  {title:<32}" + "".join(f"{value:>12{form}}" for value in values.values()) + verdict(met))
+                met = (
+                    name not in TARGETS or values["kvgossip"] <= values["serf"]
+                    if len(values) == 2
+                    else True
+                )
+                print(
+                    f"  {title:<32}"
+                    + "".join(f"{value:>12{form}}" for value in values.values())
+                    + verdict(met)
+                )
 
 
 def main() -> None:
@@ -311,7 +408,12 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
     parser.add_argument("--idle-s", type=float, default=60.0)
     parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--calm-s", type=float, default=20.0, help="rest after the start, and half of it after a crash")
+    parser.add_argument(
+        "--calm-s",
+        type=float,
+        default=20.0,
+        help="rest after the start, and half of it after a crash",
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--inside", choices=list(SYSTEMS), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -319,12 +421,21 @@ def main() -> None:
         parser.error("--agents: at least 3")
     if options.inside:
         threading.Thread(target=end_with_parent, daemon=True).start()
-        json.dump(measure(options.inside, options.agents[0], options.idle_s, options.kills, options.calm_s), sys.stdout)
+        json.dump(
+            measure(
+                options.inside, options.agents[0], options.idle_s, options.kills, options.calm_s
+            ),
+            sys.stdout,
+        )
         return
     lacking = missing(options.systems)
     if lacking:
         parser.error(lacking)
-    found: list[dict[str, Any]] = [measure_apart(system, count, options) for count in options.agents for system in options.systems]
+    found: list[dict[str, Any]] = [
+        measure_apart(system, count, options)
+        for count in options.agents
+        for system in options.systems
+    ]
     if options.json:
         json.dump(found, sys.stdout, indent=2)
         print()

@@ -1,24 +1,31 @@
-"""Does a node survive twice the load that it can serve, with its memory back and no acknowledged write lost?
+"""Does a node survive twice the load that it can serve, with its memory back and no acknowledged
+write lost?
 
     python -m benchmarks.overload [--seconds 60] [--factor 2] [--slow 40] [--json]
 
-Three agents with data directories share one processor of this machine, the load has the others; all of it goes to the
-first agent. First 64 connections that wait for each answer find out what it can serve: PUTs of new keys of 100 B, and one GET in five. Then
-it is offered `--factor` times that for `--seconds`, as an open load (see load.py): requests start on schedule, whether or not earlier ones
-were answered. Meanwhile `--slow` watchers with values, and as many readers who pipeline GETs of 1 MiB, take a kilobyte now and then, and
-come again when they are cut off. /healthz is asked every 100 ms, on a connection of its own that stays, and on a new one each time.
+Three agents with data directories share one processor of this machine, the load has the others; all
+of it goes to the first agent. First 64 connections that wait for each answer find out what it can
+serve: PUTs of new keys of 100 B, and one GET in five. Then it is offered `--factor` times that for
+`--seconds`, as an open load (see load.py): requests start on schedule, whether or not earlier ones
+were answered. Meanwhile `--slow` watchers with values, and as many readers who pipeline GETs of 1
+MiB, take a kilobyte now and then, and come again when they are cut off. /healthz is asked every 100
+ms, on a connection of its own that stays, and on a new one each time.
 
 The laws, of which a broken one makes the exit code 1:
-- The load was offered: `--factor` times what the node served, before or meanwhile, was started. (Others on this machine may have made the
-  node slower meanwhile. The load does not start what is due while it has thousands of connections open.)
-- Every request is answered 200, or 503 with Retry-After, or its connection is closed, or never made: a node that is offered more than it
-  can even refuse leaves that to its kernel. None waits 30 s. A GET of what was acknowledged gives it.
-- Every write that was acknowledged is there with its version and value: on all three nodes once they agree; in the data directory of
-  the first after kill -9; and on the first when it runs on that directory again, alone.
+- The load was offered: `--factor` times what the node served, before or meanwhile, was started.
+  (Others on this machine may have made the node slower meanwhile. The load does not start what is
+  due while it has thousands of connections open.)
+- Every request is answered 200, or 503 with Retry-After, or its connection is closed, or never
+  made: a node that is offered more than it can even refuse leaves that to its kernel. None waits 30
+  s. A GET of what was acknowledged gives it.
+- Every write that was acknowledged is there with its version and value: on all three nodes once
+  they agree; in the data directory of the first after kill -9; and on the first when it runs on
+  that directory again, alone.
 - /healthz answers 200 on the connection that stays, every time.
-- The memory comes back: a second cluster takes the same writes at leisure, over four connections, with nobody slow; and when both are
-  idle, no node of the first is larger than its like there by more than MEMORY_SHARE of that and MEMORY_MB. (RSS: what the data itself needs
-  is in both; the rest is what overload has left behind.)
+- The memory comes back: a second cluster takes the same writes at leisure, over four connections,
+  with nobody slow; and when both are idle, no node of the first is larger than its like there by
+  more than MEMORY_SHARE of that and MEMORY_MB. (RSS: what the data itself needs is in both; the
+  rest is what overload has left behind.)
 """
 
 from __future__ import annotations
@@ -51,7 +58,8 @@ PROBE_S = SAMPLE_S = 0.1
 CAPACITY_S = 5.0
 OFFERED_SHARE = 0.95
 IDLE_S = 20.0
-"""So long nothing happens before memory is looked at: connections, links and commits have ended then."""
+"""So long nothing happens before memory is looked at: connections, links and commits have ended
+then."""
 AGREE_S = 120.0
 LEISURE, LEISURE_S_MAX = 4, 1800.0
 BIG_BYTES = 1024 * 1024
@@ -134,13 +142,15 @@ def pin(process_id: int, *, first: bool) -> None:
         os.sched_setaffinity(process_id, cores[:1] if first else cores[1:])
 
 
-# -- load ------------------------------------------------------------------------------------------------------------
+# -- load ------------------------------------------------------------------------------------------
 
 
 async def load(address: tuple[str, int], *arguments: str) -> dict[str, Any]:
     """What a load in a process of its own tells."""
     command = [sys.executable, "-m", "benchmarks.load", f"{address[0]}:{address[1]}", *arguments]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
     assert process.stdout is not None
     try:
         told = await process.stdout.read()
@@ -169,8 +179,11 @@ async def sip(address: tuple[str, int], request: bytes, counts: Counter[str]) ->
         await asyncio.sleep(1.0)
 
 
-async def probe(address: tuple[str, int], told: Counter[str], slowest_s: list[float], *, anew: bool) -> None:
-    """Ask /healthz until cancelled, `anew` on a new connection each time; `told` counts statuses, and what was closed or hung."""
+async def probe(
+    address: tuple[str, int], told: Counter[str], slowest_s: list[float], *, anew: bool
+) -> None:
+    """Ask /healthz until cancelled, `anew` on a new connection each time; `told` counts statuses,
+    and what was closed or hung."""
     connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
     try:
         while True:
@@ -196,20 +209,37 @@ async def probe(address: tuple[str, int], told: Counter[str], slowest_s: list[fl
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: n\r\n\r\n")
     head = await reader.readuntil(b"\r\n\r\n")
-    await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+    await reader.readexactly(
+        int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    )
     return head[9:12].decode()
 
 
-async def overload(trio: Trio, rate: float, options: argparse.Namespace, acked: Path) -> dict[str, Any]:
+async def overload(
+    trio: Trio, rate: float, options: argparse.Namespace, acked: Path
+) -> dict[str, Any]:
     """What became of the open load, of those who probed, and of the slow ones."""
     address, slow = trio.address, Counter[str]()
-    watching = f"GET /watch?prefix={quote('load/')}&values=base64 HTTP/1.1\r\nHost: n\r\n\r\n".encode()
+    watching = (
+        f"GET /watch?prefix={quote('load/')}&values=base64 HTTP/1.1\r\nHost: n\r\n\r\n".encode()
+    )
     reading = b"GET /kv/big HTTP/1.1\r\nHost: n\r\n\r\n" * 64
     stays, anew = (Counter[str](), [0.0]), (Counter[str](), [0.0])
     work = [trio.sample_on(), probe(address, *stays, anew=False), probe(address, *anew, anew=True)]
-    work += [sip(address, request, slow) for request in (watching, reading) for _ in range(options.slow)]
+    work += [
+        sip(address, request, slow) for request in (watching, reading) for _ in range(options.slow)
+    ]
     async with beside(work):
-        arguments = ("--rate", str(rate), "--seconds", str(options.seconds), "--first", str(10**7), "--acked", str(acked))
+        arguments = (
+            "--rate",
+            str(rate),
+            "--seconds",
+            str(options.seconds),
+            "--first",
+            str(10**7),
+            "--acked",
+            str(acked),
+        )
         told = await load(address, *arguments)
     told["healthz"] = {
         name: {"answers": dict(seen), "slowest_ms": round(1000 * slowest_s[0])}
@@ -218,7 +248,7 @@ async def overload(trio: Trio, rate: float, options: argparse.Namespace, acked: 
     return told | {"slow": dict(slow)}
 
 
-# -- what must hold --------------------------------------------------------------------------------------------------
+# -- what must hold --------------------------------------------------------------------------------
 
 
 async def records_of(node: Victim) -> Records:
@@ -226,26 +256,40 @@ async def records_of(node: Victim) -> Records:
     found: Records = {}
     async with Client(f"http://{node.http}", timeout_s=AGREE_S) as client:
         data = b"".join([part async for part in client.export()])
-    for key, record in parse_lines([line for line in split_lines(data) if line.startswith(b'{"key":')]):
+    for key, record in parse_lines(
+        [line for line in split_lines(data) if line.startswith(b'{"key":')]
+    ):
         found[key] = (str(version_of(record)), value_in(record) or b"")
     return found
 
 
 def check_values(acked: Acked, found: Records, where: str) -> None:
     """Raises LostError."""
-    lost = [number for number, version in acked.items() if found.get(key_of(number)) != (version, value_of(number))]
+    lost = [
+        number
+        for number, version in acked.items()
+        if found.get(key_of(number)) != (version, value_of(number))
+    ]
     if lost:
-        raise LostError(f"{where}: {len(lost)} of {len(acked)} acknowledged writes are missing, such as {key_of(lost[0])}")
+        raise LostError(
+            f"{where}: {len(lost)} of {len(acked)} acknowledged writes are missing, such as "
+            f"{key_of(lost[0])}"
+        )
 
 
 async def check_writes(trio: Trio, acked: Acked) -> None:
-    """On all nodes, on the disk of the first after kill -9, and on the first when it runs again, alone. Raises LostError."""
+    """On all nodes, on the disk of the first after kill -9, and on the first when it runs again,
+    alone. Raises LostError."""
     for node in trio.nodes:
         check_values(acked, await records_of(node), f"{node.name}, after the overload")
     first, *others = trio.nodes
     await first.kill()
     on_its_disk = await asyncio.to_thread(on_disk, first.folder)
-    check({key_of(number): version for number, version in acked.items()}, on_its_disk, f"the disk of {first.name}")
+    check(
+        {key_of(number): version for number, version in acked.items()},
+        on_its_disk,
+        f"the disk of {first.name}",
+    )
     for other in others:
         await other.stop()
     await first.start()
@@ -264,7 +308,7 @@ async def put_big(trio: Trio) -> None:
         await client.put("big", bytes(BIG_BYTES))
 
 
-# -- one run ---------------------------------------------------------------------------------------------------------
+# -- one run ---------------------------------------------------------------------------------------
 
 
 async def overloaded(folder: Path, options: argparse.Namespace) -> tuple[dict[str, Any], Acked]:
@@ -275,7 +319,9 @@ async def overloaded(folder: Path, options: argparse.Namespace) -> tuple[dict[st
         start_mb = trio.sample()
         await put_big(trio)
         started_cpu_s = trio.cpu_s()
-        capacity = await load(trio.address, "--seconds", str(CAPACITY_S), "--acked", str(folder / "capacity"))
+        capacity = await load(
+            trio.address, "--seconds", str(CAPACITY_S), "--acked", str(folder / "capacity")
+        )
         served_per_s = capacity["answered"] / capacity["took_s"]
         cpu_s = [started_cpu_s, trio.cpu_s()]
         before_mb = trio.sample()
@@ -284,14 +330,18 @@ async def overloaded(folder: Path, options: argparse.Namespace) -> tuple[dict[st
         agreed_s = await trio.agree()
         after_mb = await idle_mb(trio)
         acked = {
-            int(number): version for name in ("capacity", "overload") for number, version in json.loads((folder / name).read_text()).items()
+            int(number): version
+            for name in ("capacity", "overload")
+            for number, version in json.loads((folder / name).read_text()).items()
         }
         await check_writes(trio, acked)
     finally:
         await trio.stop()
     return {
         "closed_per_s": round(served_per_s),
-        "offered_per_s": round(sum(told["counts"].get(kind, 0) for kind in ("puts", "gets")) / told["took_s"]),
+        "offered_per_s": round(
+            sum(told["counts"].get(kind, 0) for kind in ("puts", "gets")) / told["took_s"]
+        ),
         "served_per_s": round(told["answered"] / told["took_s"]),
         "cpu_us": {
             "closed": round(1e6 * (cpu_s[1] - cpu_s[0]) / capacity["answered"]),
@@ -312,10 +362,18 @@ async def at_leisure(folder: Path, acked: Acked) -> list[float]:
         await put_big(trio)
         (folder / "numbers").write_text(json.dumps(acked))
         told = await load(
-            trio.address, "--numbers", str(folder / "numbers"), "--connections", str(LEISURE), "--seconds", str(LEISURE_S_MAX)
+            trio.address,
+            "--numbers",
+            str(folder / "numbers"),
+            "--connections",
+            str(LEISURE),
+            "--seconds",
+            str(LEISURE_S_MAX),
         )
         if told["answered"] != len(acked):
-            raise LostError(f"at leisure {told['answered']} of {len(acked)} writes were taken: {told}")
+            raise LostError(
+                f"at leisure {told['answered']} of {len(acked)} writes were taken: {told}"
+            )
         return await idle_mb(trio)
     finally:
         await trio.stop()
@@ -345,11 +403,14 @@ async def _measured(options: argparse.Namespace) -> dict[str, Any]:
     limits_mb = [round(each * (1 + MEMORY_SHARE) + MEMORY_MB, 1) for each in memory["leisure"]]
     memory["limit"] = limits_mb
     found["laws"] = {
-        "the load was offered": found["offered_per_s"] > OFFERED_SHARE * options.factor * min(found["closed_per_s"], found["served_per_s"]),
+        "the load was offered": found["offered_per_s"]
+        > OFFERED_SHARE * options.factor * min(found["closed_per_s"], found["served_per_s"]),
         "every request was answered, refused or closed": not found["load"]["wrong"],
         "no acknowledged write is lost": True,
         "/healthz answered on the connection that stays": set(health) == {"200"},
-        "the memory came back": all(after <= limit for after, limit in zip(memory["after"], limits_mb, strict=True)),
+        "the memory came back": all(
+            after <= limit for after, limit in zip(memory["after"], limits_mb, strict=True)
+        ),
     }
     return found
 
@@ -357,19 +418,40 @@ async def _measured(options: argparse.Namespace) -> dict[str, Any]:
 def show(found: dict[str, Any]) -> None:
     told = found["load"]
     counts, times = told["counts"], told["times_ms"]
-    print(f"one node of three serves {found['closed_per_s']:,} requests/s; offered {found['offered_per_s']:,} for {told['took_s']:.0f} s")
+    print(
+        f"one node of three serves {found['closed_per_s']:,} requests/s; offered "
+        f"{found['offered_per_s']:,} for {told['took_s']:.0f} s"
+    )
     spent = found["cpu_us"]
-    print(f"  its processor time for each: {spent['closed']} us, under overload {spent['overload']} us with all that it refuses")
-    for title, number, kind in (("answered 200", told["answered"], "answered"), ("503, Retry-After", counts.get("refused", 0), "refused")):
-        print(f"  {title:17} {number:>9,}   p50 {times[f'{kind}_p50']} ms, p99 {times[f'{kind}_p99']} ms, max {times[f'{kind}_max']} ms")
+    print(
+        f"  its processor time for each: {spent['closed']} us, under overload {spent['overload']} "
+        "us with all that it refuses"
+    )
+    for title, number, kind in (
+        ("answered 200", told["answered"], "answered"),
+        ("503, Retry-After", counts.get("refused", 0), "refused"),
+    ):
+        print(
+            f"  {title:17} {number:>9,}   p50 {times[f'{kind}_p50']} ms, p99 "
+            f"{times[f'{kind}_p99']} ms, max {times[f'{kind}_max']} ms"
+        )
     print(f"  closed unanswered {counts.get('closed', 0):>9,}")
     print(f"  not connected     {counts.get('not_connected', 0):>9,}   within 5 s")
-    print(f"  not even started  {counts.get('not_started', 0):>9,}   by the load; it started requests up to {times['late_max']} ms late")
+    print(
+        f"  not even started  {counts.get('not_started', 0):>9,}   by the load; it started "
+        f"requests up to {times['late_max']} ms late"
+    )
     for name, seen in told["healthz"].items():
         print(f"  /healthz, {name:5}   {seen['answers']}, the slowest {seen['slowest_ms']} ms")
     print(f"  slow clients      {told['slow']}")
-    print(f"  {found['writes_acknowledged']:,} writes acknowledged; all nodes agreed after {found['agreed_s']} s")
-    print("RSS in MB of each node: " + ", ".join(f"{name} {seen}" for name, seen in found["rss_mb"].items()))
+    print(
+        f"  {found['writes_acknowledged']:,} writes acknowledged; all nodes agreed after "
+        f"{found['agreed_s']} s"
+    )
+    print(
+        "RSS in MB of each node: "
+        + ", ".join(f"{name} {seen}" for name, seen in found["rss_mb"].items())
+    )
     for wrong in told["wrong"]:
         print(f"  {wrong}")
     for law, holds in found["laws"].items():
@@ -377,10 +459,16 @@ def show(found: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--factor", type=float, default=2.0, help="offered, by what the node can serve")
-    parser.add_argument("--slow", type=int, default=40, help="slow watchers, and so many slow readers")
+    parser.add_argument(
+        "--factor", type=float, default=2.0, help="offered, by what the node can serve"
+    )
+    parser.add_argument(
+        "--slow", type=int, default=40, help="slow watchers, and so many slow readers"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     try:

@@ -2,8 +2,9 @@
 
     python -m benchmarks.propagation [--nodes 3 10] [--writes 500] [--json]
 
-Every node is a process of its own on this machine, with its watcher in it. The PUTs go over HTTP to the first node, one after
-another with a pause, so that the cluster is idle. All processes read one clock (CLOCK_MONOTONIC).
+Every node is a process of its own on this machine, with its watcher in it. The PUTs go over HTTP to
+the first node, one after another with a pause, so that the cluster is idle. All processes read one
+clock (CLOCK_MONOTONIC).
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ async def be_a_node(name: str, join: str) -> None:
         async for change in node.watch(PREFIX):
             seen[change.key] = time.monotonic_ns()
 
-    config = Config(name=name, cluster="propagation", gossip=Address("127.0.0.1", 0), join=(join,) if join else ())
+    config = Config(
+        name=name,
+        cluster="propagation",
+        gossip=Address("127.0.0.1", 0),
+        join=(join,) if join else (),
+    )
     async with Node(config) as node:
         server = ApiServer(node, listen(Address("127.0.0.1", 0)))
         await server.start()
@@ -51,7 +57,9 @@ class Child:
 
     def __init__(self, name: str, join: str) -> None:
         command = [sys.executable, "-m", "benchmarks.propagation", "--child", name, "--join", join]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         told = self._read()
         self.gossip, self.http = told["gossip"], told["http"]
 
@@ -80,7 +88,8 @@ def ask(connection: socket.socket, request: bytes) -> int:
 
 
 def write(address: str, writes: int, pause_s: float) -> tuple[dict[str, int], list[int]]:
-    """When each PUT started, and how long a GET of /healthz takes in between: what of the delay is this machine's and HTTP's.
+    """When each PUT started, and how long a GET of /healthz takes in between: what of the delay is
+    this machine's and HTTP's.
 
     A bare socket instead of a client library: what is measured is the cluster.
     """
@@ -91,12 +100,17 @@ def write(address: str, writes: int, pause_s: float) -> tuple[dict[str, int], li
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for number in range(-20, writes):  # the first ones warm up and do not count
             key = f"{PREFIX}{number}"
-            put = f"PUT /kv/{key} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 100\r\n\r\n".encode() + b"x" * 100
+            put = (
+                f"PUT /kv/{key} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 100\r\n\r\n".encode()
+                + b"x" * 100
+            )
             begin = ask(connection, put)
             time.sleep(pause_s)
             if number >= 0:
                 started[key] = begin
-                begin = ask(connection, f"GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+                begin = ask(
+                    connection, f"GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n".encode()
+                )
                 round_trips.append(time.monotonic_ns() - begin)
                 time.sleep(pause_s)
         time.sleep(1)
@@ -124,7 +138,9 @@ def measure(nodes: int, writes: int, pause_s: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--nodes", type=int, nargs="+", default=[3, 10])
     parser.add_argument("--writes", type=int, default=500)
     parser.add_argument("--pause-ms", type=float, default=20.0, help="between two writes")
@@ -137,16 +153,26 @@ def main() -> None:
 
         run(be_a_node(arguments.child, arguments.join))
         return
-    figures = [measure(nodes, arguments.writes, arguments.pause_ms / 1000) for nodes in arguments.nodes]
+    figures = [
+        measure(nodes, arguments.writes, arguments.pause_ms / 1000) for nodes in arguments.nodes
+    ]
     if arguments.json:
         print(json.dumps(figures, indent=2))
         return
-    print("from the start of an HTTP PUT on one node until the watchers of all others have it, idle cluster, one machine")
+    print(
+        "from the start of an HTTP PUT on one node until the watchers of all others have it, idle "
+        "cluster, one machine"
+    )
     for seen in figures:
         print(
-            f"{seen['nodes']:3} nodes: p50 {seen['p50_ms']:6.2f} ms   p99 {seen['p99_ms']:6.2f} ms   max {seen['max_ms']:6.2f} ms", end=""
+            f"{seen['nodes']:3} nodes: p50 {seen['p50_ms']:6.2f} ms   p99 {seen['p99_ms']:6.2f} "
+            f"ms   max {seen['max_ms']:6.2f} ms",
+            end="",
         )
-        print(f"   late {seen['late_by_more_than_1_s']}   GET /healthz p50 {seen['healthz_p50_ms']:.2f} ms")
+        print(
+            f"   late {seen['late_by_more_than_1_s']}   GET /healthz p50 "
+            f"{seen['healthz_p50_ms']:.2f} ms"
+        )
 
 
 if __name__ == "__main__":

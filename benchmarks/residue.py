@@ -1,16 +1,21 @@
-"""How many unnecessary contacts K does a rumor need? Residue, traffic and delay of the code that ships, in virtual time.
+"""How many unnecessary contacts K does a rumor need? Residue, traffic and delay of the code that
+ships, in virtual time.
 
-    python -m benchmarks.residue [--nodes 3 5 10 20 50] [--loss 0 0.05] [--writes 200] [--sites 1000] [--runs 100] [--jobs 2] [--json]
+    python -m benchmarks.residue [--nodes 3 5 10 20 50] [--loss 0 0.05] [--writes 200] [--sites
+    1000] [--runs 100] [--jobs 2] [--json]
 
-Small clusters: real replicas in the simulator with the shipped parameters, but K, and without anti-entropy, which would repair what is
-measured. One way takes 0.1 to 2 ms; `loss` is the share of datagrams that are lost, feedback included. Writes of 100 B on random nodes
-are a quarter of a second apart, so each is a rumor by itself.
+Small clusters: real replicas in the simulator with the shipped parameters, but K, and without
+anti-entropy, which would repair what is measured. One way takes 0.1 to 2 ms; `loss` is the share of
+datagrams that are lost, feedback included. Writes of 100 B on random nodes are a quarter of a
+second apart, so each is a rumor by itself.
 
     residue    share of the other nodes that never heard of a write; 0 where no write missed anybody
     traffic    rumors sent for each write and node
-    mean, last delay from the write until a node has it, ms: over all nodes that ever got it, and of the last of them, both over all writes
+    mean, last delay from the write until a node has it, ms: over all nodes that ever got it, and of
+    the last of them, both over all writes
 
-Large ones: the shipped policy in synchronous cycles as in Demers et al. 1987, Table 1, delays in cycles (see also benchmarks/epidemics.py).
+Large ones: the shipped policy in synchronous cycles as in Demers et al. 1987, Table 1, delays in
+cycles (see also benchmarks/epidemics.py).
 """
 
 from __future__ import annotations
@@ -66,7 +71,9 @@ def measure_cluster(nodes: int, k: int, loss: float, writes: int, seed: int) -> 
     plan = Scenario(
         seed=seed,
         nodes=nodes,
-        config=config_from({"cluster": "simulated", "rumor_k": k, "anti_entropy": False, "digest_levels": 1}),
+        config=config_from(
+            {"cluster": "simulated", "rumor_k": k, "anti_entropy": False, "digest_levels": 1}
+        ),
         intensity=Intensity(loss=loss),
         duration_s=writes * SPACING_S,
         mix=Mix(writes=writes, hot_share=0.0, delete_share=0.0, large_share=0.0, burst=1),
@@ -92,14 +99,17 @@ def _figures(arrivals: Arrivals, nodes: int) -> Row:
         "residue": residue.mean,
         "error": residue.error,
         "traffic": arrivals.rumors / len(came) / nodes,
-        "mean_ms": 1e3 * statistics.fmean([delay for others in delays for delay in others] or [0.0]),
+        "mean_ms": 1e3
+        * statistics.fmean([delay for others in delays for delay in others] or [0.0]),
         "last_ms": 1e3 * statistics.fmean([max(others) for others in delays if others] or [0.0]),
     }
 
 
 def measure_sites(sites: int, k: int, runs: int, seed: int) -> Row:
     """One rumor a run, in cycles."""
-    outcomes = [spread_rumor(sites, RumorPolicy(k), Random(f"{seed} {k} {run}")) for run in range(runs)]
+    outcomes = [
+        spread_rumor(sites, RumorPolicy(k), Random(f"{seed} {k} {run}")) for run in range(runs)
+    ]
     residue = estimate(outcome.residue for outcome in outcomes)
     return {
         "sites": sites,
@@ -130,7 +140,9 @@ def _cell(name: str, row: Row) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--nodes", type=int, nargs="*", default=[3, 5, 10, 20, 50])
     parser.add_argument("--loss", type=float, nargs="+", default=[0.0, 0.05])
     parser.add_argument("--k", type=int, nargs="+", default=list(KS))
@@ -147,7 +159,12 @@ def main() -> None:
         for loss in options.loss
         for k in options.k
     ]
-    epidemics = [partial(measure_sites, sites, k, options.runs, options.seed) for sites in options.sites for k in options.k if k]
+    epidemics = [
+        partial(measure_sites, sites, k, options.runs, options.seed)
+        for sites in options.sites
+        for k in options.k
+        if k
+    ]
     found = {
         "clusters": run_trials(clusters, options.jobs, "small clusters") if clusters else [],
         "sites": run_trials(epidemics, options.jobs, "many sites") if epidemics else [],

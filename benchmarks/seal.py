@@ -5,7 +5,8 @@
     datagram    one rumor of 100 B, a datagram of rumors filled to 1,400 B
     link        a message of 256 KiB that zstd cannot make smaller
 
-Plain and sealed rounds alternate; the figures are medians of CPU time. `ways/s` is one frame made by one node and opened by another.
+Plain and sealed rounds alternate; the figures are medians of CPU time. `ways/s` is one frame made
+by one node and opened by another.
 """
 
 from __future__ import annotations
@@ -76,12 +77,16 @@ def measure(rounds: int, seconds: float) -> list[dict[str, Any]]:
 def print_rows(rows: list[dict[str, Any]]) -> None:
     print(f"{'frame':<20}{'bytes':>9}{'plain ways/s':>14}{'sealed ways/s':>15}{'a seal costs':>14}")
     for row in rows:
-        figures = f"{row['plain_per_s']:>14,.0f}{row['sealed_per_s']:>15,.0f}{row['seal_us']:>11.1f} us"
+        figures = (
+            f"{row['plain_per_s']:>14,.0f}{row['sealed_per_s']:>15,.0f}{row['seal_us']:>11.1f} us"
+        )
         print(f"{row['frame']:<20}{row['bytes']:>9,}{figures}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.2, help="CPU time of one round")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -2,9 +2,10 @@
 
     python -m benchmarks.wait [--nodes 10] [--writes 300] [--json]
 
-Every node is a process of its own on this machine. The PUTs go over HTTP to the first node, one after another with a pause, in turns
-without a wait, with ?wait=majority and with ?wait=all: what waiting costs is the difference. The load of the machine is printed, for it
-matters: all nodes have to get a turn.
+Every node is a process of its own on this machine. The PUTs go over HTTP to the first node, one
+after another with a pause, in turns without a wait, with ?wait=majority and with ?wait=all: what
+waiting costs is the difference. The load of the machine is printed, for it matters: all nodes have
+to get a turn.
 """
 
 from __future__ import annotations
@@ -25,12 +26,18 @@ WAITS = ("", "majority", "all")
 def put(connection: socket.socket, target: str) -> tuple[float, Any]:
     """Milliseconds until the answer is whole, and the answer."""
     begin = time.monotonic()
-    connection.sendall(f"PUT {target} HTTP/1.1\r\nHost: node\r\nContent-Length: 100\r\n\r\n".encode() + b"x" * 100)
+    connection.sendall(
+        f"PUT {target} HTTP/1.1\r\nHost: node\r\nContent-Length: 100\r\n\r\n".encode() + b"x" * 100
+    )
     head, body = connection.recv(65536), b""
     while b"\r\n\r\n" not in head:
         head += connection.recv(65536)
     head, _, body = head.partition(b"\r\n\r\n")
-    length = int(next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")).split(b":")[1])
+    length = int(
+        next(
+            line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+        ).split(b":")[1]
+    )
     while len(body) < length:
         body += connection.recv(65536)
     took_ms = (time.monotonic() - begin) * 1000
@@ -52,7 +59,10 @@ def measure(nodes: int, writes: int, pause_s: float) -> list[dict[str, Any]]:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for number in range(-10, writes):  # the first ones warm up and do not count
             for wait in WAITS:
-                ms, answer = put(connection, f"/kv/{PREFIX}{number}{wait}" + (f"?wait={wait}&timeout=10s" if wait else ""))
+                ms, answer = put(
+                    connection,
+                    f"/kv/{PREFIX}{number}{wait}" + (f"?wait={wait}&timeout=10s" if wait else ""),
+                )
                 unmet += bool(wait) and not answer["met"]
                 if wait == "all" and answer["met"] and len(answer["held_by"]) != nodes:
                     sys.exit(f"met by {len(answer['held_by'])} of {nodes} nodes")
@@ -63,7 +73,14 @@ def measure(nodes: int, writes: int, pause_s: float) -> list[dict[str, Any]]:
         child.stop()
     load = (load + os.getloadavg()[0]) / 2
     return [
-        {"nodes": nodes, "wait": wait or "none", "writes": writes, "unmet": unmet, "load": round(load, 1), **_figures(took_ms[wait])}
+        {
+            "nodes": nodes,
+            "wait": wait or "none",
+            "writes": writes,
+            "unmet": unmet,
+            "load": round(load, 1),
+            **_figures(took_ms[wait]),
+        }
         for wait in WAITS
     ]
 
@@ -78,20 +95,27 @@ def _figures(took_ms: list[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--nodes", type=int, nargs="+", default=[10])
     parser.add_argument("--writes", type=int, default=300)
     parser.add_argument("--pause-ms", type=float, default=20.0, help="between two writes")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    figures = [row for nodes in arguments.nodes for row in measure(nodes, arguments.writes, arguments.pause_ms / 1000)]
+    figures = [
+        row
+        for nodes in arguments.nodes
+        for row in measure(nodes, arguments.writes, arguments.pause_ms / 1000)
+    ]
     if arguments.json:
         print(json.dumps(figures, indent=2))
         return
     print(f"an HTTP PUT of 100 B on one of so many nodes, one machine with {os.cpu_count()} cores")
     for row in figures:
         print(
-            f"{row['nodes']:3} nodes, wait {row['wait']:<8}  p50 {row['p50_ms']:7.2f} ms   p99 {row['p99_ms']:7.2f} ms   "
+            f"{row['nodes']:3} nodes, wait {row['wait']:<8}  p50 {row['p50_ms']:7.2f} ms   p99 "
+            f"{row['p99_ms']:7.2f} ms   "
             f"max {row['max_ms']:7.2f} ms   unmet {row['unmet']}   load {row['load']}"
         )
 

@@ -2,11 +2,12 @@
 
     python -m benchmarks.watchers [--watchers 10000] [--rounds 5] [--prefixes 1] [--json]
 
-One node with its HTTP server in a process of its own; the watchers are streams of /watch over real sockets of loopback, all in this
-process. A watcher's cost is what the node's process has more (the anonymous part of PSS: pages of libraries come and go with other
-processes) once all are connected and idle; what the kernel keeps for sockets is not in it. Then one PUT a round, to a key that all of them
-watch, while nothing else happens: from the start of the request until the last watcher has the event. `get_ms`: the slowest GET that was
-asked meanwhile, one after the other.
+One node with its HTTP server in a process of its own; the watchers are streams of /watch over real
+sockets of loopback, all in this process. A watcher's cost is what the node's process has more (the
+anonymous part of PSS: pages of libraries come and go with other processes) once all are connected
+and idle; what the kernel keeps for sockets is not in it. Then one PUT a round, to a key that all of
+them watch, while nothing else happens: from the start of the request until the last watcher has the
+event. `get_ms`: the slowest GET that was asked meanwhile, one after the other.
 
 With --prefixes N they watch that many different prefixes, all of which the written key has.
 """
@@ -44,7 +45,9 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # not asked for with isinstance: uvloop's transports are none of asyncio's
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.write(f"GET /watch?prefix={quote(self._prefix)} HTTP/1.1\r\nHost: n\r\n\r\n".encode())
+        self.transport.write(
+            f"GET /watch?prefix={quote(self._prefix)} HTTP/1.1\r\nHost: n\r\n\r\n".encode()
+        )
 
     def data_received(self, data: bytes) -> None:
         if b"event: put" in data:
@@ -64,7 +67,9 @@ async def serve() -> None:
     from kvgossip.config import Address
 
     raise_file_limit()
-    async with Node(Config(name="bench", gossip=Address("127.0.0.1", 0), watchers_max=1_000_000)) as node:
+    async with Node(
+        Config(name="bench", gossip=Address("127.0.0.1", 0), watchers_max=1_000_000)
+    ) as node:
         server = ApiServer(node, listen(Address("127.0.0.1", 0)))
         await server.start()
         print(server.address.port, flush=True)
@@ -99,7 +104,9 @@ async def _measured(process: Process, watchers: int, rounds: int, prefixes: int)
     first.transport.abort()
     empty = pss_bytes(process.pid)
     started_s = time.perf_counter()
-    clients = await connect(port, [KEY[: 1 + number % prefixes] for number in range(watchers)], told)
+    clients = await connect(
+        port, [KEY[: 1 + number % prefixes] for number in range(watchers)], told
+    )
     connected_s = time.perf_counter() - started_s
     await asyncio.sleep(1.0)
     idle = pss_bytes(process.pid)
@@ -120,12 +127,15 @@ async def _measured(process: Process, watchers: int, rounds: int, prefixes: int)
 
 
 async def connect(port: int, prefixes: Iterable[str], told: asyncio.Queue[float]) -> list[Client]:
-    """One watcher for each prefix, CONNECTING of them at a time; returns when the streams of all have begun."""
+    """One watcher for each prefix, CONNECTING of them at a time; returns when the streams of all
+    have begun."""
     loop, turn = asyncio.get_running_loop(), asyncio.Semaphore(CONNECTING)
 
     async def open_one(prefix: str) -> Client:
         async with turn:
-            _, client = await loop.create_connection(lambda: Client(prefix, told), "127.0.0.1", port)
+            _, client = await loop.create_connection(
+                lambda: Client(prefix, told), "127.0.0.1", port
+            )
             await client.begun
             return client
 
@@ -134,7 +144,8 @@ async def connect(port: int, prefixes: Iterable[str], told: asyncio.Queue[float]
 
 
 async def hear(port: int, watchers: int, told: asyncio.Queue[float]) -> tuple[float, float, float]:
-    """Seconds from the start of a PUT until the first and the last watcher have it, and those of the slowest GET meanwhile."""
+    """Seconds from the start of a PUT until the first and the last watcher have it, and those of
+    the slowest GET meanwhile."""
     done = asyncio.Event()
     gets = asyncio.create_task(_ask_until(port, done))
     started_s = time.perf_counter()
@@ -157,22 +168,39 @@ async def _ask_until(port: int, done: asyncio.Event) -> float:
 async def request(port: int, method: str, key: str) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     body = b"x" * 100 if method == "PUT" else b""
-    writer.write(f"{method} /kv/{key} HTTP/1.1\r\nHost: n\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    writer.write(
+        (
+            f"{method} /kv/{key} HTTP/1.1\r\nHost: n\r\nConnection: close\r\nContent-Length: "
+            f"{len(body)}\r\n\r\n"
+        ).encode()
+        + body
+    )
     assert (await reader.read()).startswith(b"HTTP/1.1 200")
     writer.close()
 
 
 def show(seen: dict[str, Any]) -> None:
-    print(f"{seen['watchers']:,} idle watchers of {seen['prefixes']} prefixes on one node, connected in {seen['connect_s']} s")
-    print(f"  memory a watcher: {seen['watcher_kb']} KB   at most {WATCHER_KB_MAX}{verdict(seen['watcher_kb'] <= WATCHER_KB_MAX)}")
+    print(
+        f"{seen['watchers']:,} idle watchers of {seen['prefixes']} prefixes on one node, "
+        f"connected in {seen['connect_s']} s"
+    )
+    print(
+        f"  memory a watcher: {seen['watcher_kb']} KB   at most "
+        f"{WATCHER_KB_MAX}{verdict(seen['watcher_kb'] <= WATCHER_KB_MAX)}"
+    )
     print(f"  from the start of a PUT until the first has it: {seen['first_ms']} ms")
     within = verdict(seen["all_ms_max"] <= 1000 * HEARD_S_MAX)
-    print(f"  until all have it: {seen['all_ms']} ms, at worst {seen['all_ms_max']}   at most {1000 * HEARD_S_MAX:.0f}{within}")
+    print(
+        f"  until all have it: {seen['all_ms']} ms, at worst {seen['all_ms_max']}   at most "
+        f"{1000 * HEARD_S_MAX:.0f}{within}"
+    )
     print(f"  the slowest GET meanwhile: {seen['get_ms']} ms")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--watchers", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prefixes", type=int, default=1, help=f"1 to {len(KEY)}")

@@ -90,7 +90,9 @@ __all__ = [  # noqa: RUF022 - the node first
 ]
 
 
-if not TYPE_CHECKING:  # a type checker knows the names from above, and shall miss those that are not there
+if (
+    not TYPE_CHECKING
+):  # a type checker knows the names from above, and shall miss those that are not there
 
     def __getattr__(name: str) -> Any:
         if name not in _HOME_OF:

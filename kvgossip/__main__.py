@@ -1,9 +1,11 @@
 """`python -m kvgossip` is `kvgossip`.
 
-An agent runs on the allocator of the system, not on CPython's own, which gives back a megabyte when nothing of it is in use any more. After
-much has come and gone some small thing is left in nearly every one of them, so that a million keys, created and deleted again, left an
-agent with one and a half times the memory that it had before; glibc gives back every page of which nothing is left (see compaction.py). An
-interpreter chooses its allocator when it starts, so the process starts anew, before it has imported anything that takes long.
+An agent runs on the allocator of the system, not on CPython's own, which gives back a megabyte when
+nothing of it is in use any more. After much has come and gone some small thing is left in nearly
+every one of them, so that a million keys, created and deleted again, left an agent with one and a
+half times the memory that it had before; glibc gives back every page of which nothing is left (see
+compaction.py). An interpreter chooses its allocator when it starts, so the process starts anew,
+before it has imported anything that takes long.
 """
 
 from __future__ import annotations
@@ -16,11 +18,16 @@ ALLOCATOR = "PYTHONMALLOC"
 
 
 def use_system_allocator() -> None:
-    """Start this process anew where that is needed: then this does not return. Who has set PYTHONMALLOC has chosen."""
+    """Start this process anew where that is needed: then this does not return. Who has set
+    PYTHONMALLOC has chosen."""
     if ALLOCATOR in os.environ or sys.flags.dev_mode or not _is_glibc():
         return
     with suppress(OSError):  # it runs on either
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, ALLOCATOR: "malloc"})
+        os.execve(
+            sys.executable,
+            [sys.executable, *sys.orig_argv[1:]],
+            {**os.environ, ALLOCATOR: "malloc"},
+        )
 
 
 def _is_glibc() -> bool:

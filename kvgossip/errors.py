@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 class KVGossipError(Exception):
-    """The root of all errors that kvgossip raises on purpose. `hint` says what to do next, in one sentence (may be empty)."""
+    """The root of all errors that kvgossip raises on purpose. `hint` says what to do next, in one
+    sentence (may be empty)."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -12,15 +13,18 @@ class KVGossipError(Exception):
 
 
 class ConfigError(KVGossipError):
-    """A parameter is unknown, of the wrong kind or out of its bounds; or an address cannot be used. The operator's fault."""
+    """A parameter is unknown, of the wrong kind or out of its bounds; or an address cannot be used.
+    The operator's fault."""
 
 
 class DataDirError(ConfigError):
-    """The data directory cannot be used: it is another node's, in use, damaged, or of a newer version."""
+    """The data directory cannot be used: it is another node's, in use, damaged, or of a newer
+    version."""
 
 
 class LocalError(KVGossipError):
-    """The caller of this node did something wrong (a bad key, a value that is too large): nothing was changed."""
+    """The caller of this node did something wrong (a bad key, a value that is too large): nothing
+    was changed."""
 
 
 class BadKeyError(LocalError):
@@ -36,7 +40,8 @@ class BadBatchError(LocalError):
 
 
 class NotSettledError(LocalError):
-    """The node has not caught up with the cluster yet, so an answer would be a guess (protocol.md section 8)."""
+    """The node has not caught up with the cluster yet, so an answer would be a guess (protocol.md
+    section 8)."""
 
 
 class WatchLaggedError(LocalError):
@@ -52,7 +57,8 @@ class StillAliveError(LocalError):
 
 
 class StaleError(LocalError):
-    """The version that was asked for has not arrived here in time. `version` is what is here instead, None for nothing."""
+    """The version that was asked for has not arrived here in time. `version` is what is here
+    instead, None for nothing."""
 
     def __init__(self, message: str, hint: str, version: str | None) -> None:
         super().__init__(message, hint)
@@ -72,7 +78,8 @@ class KeyringError(LocalError):
 
 
 class OverloadedError(LocalError):
-    """So much waits already, for the disk or for peers, that this write was not made: try again in a moment."""
+    """So much waits already, for the disk or for peers, that this write was not made: try again in
+    a moment."""
 
 
 class StorageError(LocalError):
@@ -84,11 +91,13 @@ class DiskFullError(StorageError):
 
 
 class JoinRefusedError(KVGossipError):
-    """A member refused to let this node into its pool; the text names both sides and says what to change."""
+    """A member refused to let this node into its pool; the text names both sides and says what to
+    change."""
 
 
 class RemoteError(KVGossipError):
-    """A peer sent something that this node cannot accept. Never the fault of the caller. `reason` is the counter's name."""
+    """A peer sent something that this node cannot accept. Never the fault of the caller. `reason`
+    is the counter's name."""
 
     def __init__(self, reason: str, message: str = "") -> None:
         super().__init__(message or reason.replace("_", " "))

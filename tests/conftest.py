@@ -1,4 +1,5 @@
-"""Settings of all tests: property tests use the same examples on every run and every machine. And the fixtures of the HTTP tests."""
+"""Settings of all tests: property tests use the same examples on every run and every machine. And
+the fixtures of the HTTP tests."""
 
 from __future__ import annotations
 
@@ -14,8 +15,16 @@ if TYPE_CHECKING:
 
 # ci: what must pass before a change lands. deep, before touching the merge laws:
 # HYPOTHESIS_PROFILE=deep pytest tests/protocol/anti_entropy/test_exchange.py
-settings.register_profile("ci", derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("deep", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "deep", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

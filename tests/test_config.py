@@ -1,4 +1,5 @@
-"""Every parameter once: what is taken, what is refused, and that a refusal is always one clear ConfigError."""
+"""Every parameter once: what is taken, what is refused, and that a refusal is always one clear
+ConfigError."""
 
 from __future__ import annotations
 
@@ -11,14 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvgossip import config as config_module
-from kvgossip.config import GOSSIP_PORT, PROFILES, WAN_PARAMETERS, Address, Config, config_from, parse_address, wan_config
+from kvgossip.config import (
+    GOSSIP_PORT,
+    PROFILES,
+    WAN_PARAMETERS,
+    Address,
+    Config,
+    config_from,
+    parse_address,
+    wan_config,
+)
 from kvgossip.errors import ConfigError
 
 FIELDS = [field.name for field in dataclasses.fields(Config)]
 BOUNDS = config_module._BOUNDS
 
 
-# -- addresses ---------------------------------------------------------------------------------------------------
+# -- addresses -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -40,7 +50,21 @@ def test_an_address_is_a_host_a_port_or_both(text: str, address: Address) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "::1", "host:", "host:x", "host:65536", "host:123456", "a b:1", "http://host:1", "user@host:1", "[::1", "h:1:2"]
+    "text",
+    [
+        "",
+        " ",
+        "::1",
+        "host:",
+        "host:x",
+        "host:65536",
+        "host:123456",
+        "a b:1",
+        "http://host:1",
+        "user@host:1",
+        "[::1",
+        "h:1:2",
+    ],
 )
 def test_text_that_is_no_address_is_refused_with_what_to_write_instead(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -58,7 +82,7 @@ def test_any_text_is_an_address_or_a_config_error(text: str) -> None:
     assert not set(address.host) & set(" /@")
 
 
-# -- bounds ------------------------------------------------------------------------------------------------------
+# -- bounds ----------------------------------------------------------------------------------------
 
 
 def test_every_number_has_its_bound() -> None:
@@ -70,11 +94,22 @@ def test_every_number_has_its_bound() -> None:
 def test_a_number_is_taken_within_its_bounds_and_refused_beyond(name: str) -> None:
     low, high = BOUNDS[name]
     fitting: dict[str, Any] = (
-        {"probe_interval_s": 600} if name == "probe_timeout_s" else {"probe_timeout_s": 0.001} if name == "probe_interval_s" else {}
+        {"probe_interval_s": 600}
+        if name == "probe_timeout_s"
+        else {"probe_timeout_s": 0.001}
+        if name == "probe_interval_s"
+        else {}
     )
     for value in (low, high if name != "probe_timeout_s" else 599):
         assert getattr(dataclasses.replace(Config(), **{**fitting, name: value}), name) == value
-    for value in (low - 1, math.nextafter(low, -math.inf), math.nextafter(high, math.inf), math.inf, -math.inf, math.nan):
+    for value in (
+        low - 1,
+        math.nextafter(low, -math.inf),
+        math.nextafter(high, math.inf),
+        math.inf,
+        -math.inf,
+        math.nan,
+    ):
         with pytest.raises(ConfigError, match=f"{name} = .* out of bounds"):
             dataclasses.replace(Config(), **{**fitting, name: value})
 
@@ -85,7 +120,9 @@ def test_the_default_of_every_parameter_is_within_its_bounds() -> None:
 
 
 def test_a_probe_that_times_out_after_its_interval_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"probe_timeout_s = 1\.0 is not below probe_interval_s = 1\.0"):
+    with pytest.raises(
+        ConfigError, match=r"probe_timeout_s = 1\.0 is not below probe_interval_s = 1\.0"
+    ):
         Config(probe_timeout_s=1.0, probe_interval_s=1.0)
 
 
@@ -115,7 +152,7 @@ def test_a_join_target_that_is_no_address_is_refused_at_once() -> None:
         Config(join=("a:b:c",))
 
 
-# -- profiles ----------------------------------------------------------------------------------------------------
+# -- profiles --------------------------------------------------------------------------------------
 
 MEMBERLIST = {
     # lan, wan, local
@@ -138,7 +175,9 @@ MEMBERLIST = {
 
 def test_the_profiles_are_memberlists() -> None:
     profiles = [config_from({}, profile) for profile in ("lan", "wan", "local")]
-    assert {name: tuple(getattr(config, name) for config in profiles) for name in MEMBERLIST} == MEMBERLIST
+    assert {
+        name: tuple(getattr(config, name) for config in profiles) for name in MEMBERLIST
+    } == MEMBERLIST
 
 
 def test_the_default_is_the_lan_profile_and_others_change_only_what_they_name() -> None:
@@ -160,24 +199,42 @@ def test_an_unknown_profile_or_parameter_is_named_with_the_known_ones() -> None:
     assert "probe_interval_s" in caught.value.hint
 
 
-# -- the WAN pool ------------------------------------------------------------------------------------------------
+# -- the WAN pool ----------------------------------------------------------------------------------
 
 
 def test_the_wan_pool_has_the_wan_profile_and_its_own_addresses_whatever_the_lan_pool_has() -> None:
-    one = config_from({"rumor_k": 2, "gateway": True, "wan": "10.0.0.1", "join": "a", "join_wan": "b"}, "local")
+    one = config_from(
+        {"rumor_k": 2, "gateway": True, "wan": "10.0.0.1", "join": "a", "join_wan": "b"}, "local"
+    )
     wan = wan_config(one)
     assert (wan.gossip, wan.join, wan.rumor_k) == (Address("10.0.0.1", 7483), ("b",), 2)
     assert all(getattr(wan, name) == value for name, value in PROFILES["wan"].items())
 
 
 def test_single_parameters_of_the_wan_pool_can_be_set() -> None:
-    one = config_from({"gateway": True, "probe_interval_s": 1, "wan_parameters": {"probe_interval_s": "8", "rumor_feedback": "off"}})
-    assert (one.probe_interval_s, wan_config(one).probe_interval_s, wan_config(one).rumor_feedback) == (1.0, 8.0, False)
+    one = config_from(
+        {
+            "gateway": True,
+            "probe_interval_s": 1,
+            "wan_parameters": {"probe_interval_s": "8", "rumor_feedback": "off"},
+        }
+    )
+    assert (
+        one.probe_interval_s,
+        wan_config(one).probe_interval_s,
+        wan_config(one).rumor_feedback,
+    ) == (1.0, 8.0, False)
     assert wan_config(one).probe_timeout_s == PROFILES["wan"]["probe_timeout_s"]
 
 
 def test_what_belongs_to_the_one_store_cannot_differ_between_the_pools() -> None:
-    assert not {"digest_levels", "value_bytes_max", "clock_drift_max_s", "cluster", "datacenter"} & set(WAN_PARAMETERS)
+    assert not {
+        "digest_levels",
+        "value_bytes_max",
+        "clock_drift_max_s",
+        "cluster",
+        "datacenter",
+    } & set(WAN_PARAMETERS)
     assert set(WAN_PARAMETERS) <= set(FIELDS)
 
 
@@ -187,7 +244,7 @@ def test_join_wan_without_gateway_is_refused_with_what_to_change() -> None:
     assert "--gateway" in caught.value.hint
 
 
-# -- values as text ----------------------------------------------------------------------------------------------
+# -- values as text --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -211,7 +268,11 @@ def test_join_wan_without_gateway_is_refused_with_what_to_change() -> None:
         ("wan", "10.0.0.1", Address("10.0.0.1", 7483)),
         ("advertise_wan", "gateway.example", Address("gateway.example", 7483)),
         ("wan_parameters", {"probe_interval_s": 6.5}, (("probe_interval_s", 6.5),)),
-        ("wan_parameters", "probe_interval_s = 6.5, rumor_k=2", (("probe_interval_s", "6.5"), ("rumor_k", "2"))),
+        (
+            "wan_parameters",
+            "probe_interval_s = 6.5, rumor_k=2",
+            (("probe_interval_s", "6.5"), ("rumor_k", "2")),
+        ),
         ("wan_parameters", "", ()),
     ],
 )
@@ -270,8 +331,13 @@ VALUES = (
 )
 
 
-@given(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3), st.sampled_from([*PROFILES, "moon"]))
-def test_any_values_of_a_toml_file_are_a_config_or_a_config_error(values: dict[str, Any], profile: str) -> None:
+@given(
+    st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3),
+    st.sampled_from([*PROFILES, "moon"]),
+)
+def test_any_values_of_a_toml_file_are_a_config_or_a_config_error(
+    values: dict[str, Any], profile: str
+) -> None:
     try:
         config = config_from(values, profile)
     except ConfigError:

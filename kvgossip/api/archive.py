@@ -1,12 +1,17 @@
-"""Archive: the entries of a node as a file. Lines of JSON, so that any tool can look into it; sorted by key, so that two can be compared.
+"""Archive: the entries of a node as a file. Lines of JSON, so that any tool can look into it;
+sorted by key, so that two can be compared.
 
     {"kvgossip": "export", "format": 1, "cluster": "shop", "node": "a", "wall_ms": 1700000000000}
-    {"key": "config/theme", "version": "018bcfe568000000-5c3f...", "record": "EAGLz+..."}        one for each entry
-    {"key": "config/old", "version": "...", "deleted": true, "record": "..."}                    death certificates too
-    {"entries": 2, "sha256": "..."}                                                              of all lines before
+    {"key": "config/theme", "version": "018bcfe568000000-5c3f...", "record": "EAGLz+..."}        one
+    for each entry
+    {"key": "config/old", "version": "...", "deleted": true, "record": "..."}
+    death certificates too
+    {"entries": 2, "sha256": "..."}                                                              of
+    all lines before
 
-`record` is the entry as every node stores it (protocol/model/entry.py), in base64: nothing is lost, also what this version does not know.
-The rest of a line is for people, and is checked against it. A file without its last line is one that was cut off.
+`record` is the entry as every node stores it (protocol/model/entry.py), in base64: nothing is lost,
+also what this version does not know. The rest of a line is for people, and is checked against it. A
+file without its last line is one that was cut off.
 """
 
 from __future__ import annotations
@@ -59,11 +64,20 @@ class Writer:
         self.entries = 0
 
     def head(self, cluster: str, node: str, wall_ms: int) -> bytes:
-        told = {"kvgossip": "export", "format": FORMAT, "cluster": cluster, "node": node, "wall_ms": wall_ms}
+        told = {
+            "kvgossip": "export",
+            "format": FORMAT,
+            "cluster": cluster,
+            "node": node,
+            "wall_ms": wall_ms,
+        }
         return self._summed(json.dumps(told).encode() + b"\n")
 
     def lines(self, entries: Iterable[tuple[str, bytes]]) -> bytes:
-        encoded = [_encode(Line(key, str(version_of(record)), record, is_dead(record))) for key, record in entries]
+        encoded = [
+            _encode(Line(key, str(version_of(record)), record, is_dead(record)))
+            for key, record in entries
+        ]
         self.entries += len(encoded)
         return self._summed(b"".join(line + b"\n" for line in encoded))
 
@@ -76,7 +90,8 @@ class Writer:
 
 
 class Checker:
-    """Looks through the lines of an archive, one after the other. Raises ArchiveError with the number of the line that is wrong."""
+    """Looks through the lines of an archive, one after the other. Raises ArchiveError with the
+    number of the line that is wrong."""
 
     def __init__(self) -> None:
         self._sum = hashlib.sha256()
@@ -99,7 +114,9 @@ class Checker:
             try:
                 (pair,) = parse_lines([line])
             except LocalError as error:
-                raise ArchiveError(f"line {self._number}: {error}", "the file is damaged: nothing was changed") from None
+                raise ArchiveError(
+                    f"line {self._number}: {error}", "the file is damaged: nothing was changed"
+                ) from None
             self._entries += 1
             self._certificates += is_dead(pair[1])
             self._sum.update(line)
@@ -113,17 +130,25 @@ class Checker:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ArchiveError(f"line {self._number}: {error}") from None
         if (last.entries, last.sha256) != (self._entries, self._sum.hexdigest()):
-            raise ArchiveError("the sum at the end does not fit what is before it", "the file is damaged: nothing was changed")
+            raise ArchiveError(
+                "the sum at the end does not fit what is before it",
+                "the file is damaged: nothing was changed",
+            )
         self._ended = True
 
     def contents(self) -> Contents:
         """After the last line. Raises ArchiveError where it was not the end."""
         if self._head is None or not self._ended:
-            raise ArchiveError(f"it ends after {self._number} lines, before its end", "it was cut off: export again, or use another copy")
+            raise ArchiveError(
+                f"it ends after {self._number} lines, before its end",
+                "it was cut off: export again, or use another copy",
+            )
         return Contents(self._head, self._entries, self._certificates)
 
 
-def parse_lines(lines: Sequence[bytes], value_bytes_max: int | None = None) -> list[tuple[str, bytes]]:
+def parse_lines(
+    lines: Sequence[bytes], value_bytes_max: int | None = None
+) -> list[tuple[str, bytes]]:
     """Keys and records of lines of entries. Raises LocalError unless all of them are whole."""
     return [_pair_of(line, value_bytes_max) for line in lines]
 
@@ -133,12 +158,24 @@ def _pair_of(line: bytes, value_bytes_max: int | None) -> tuple[str, bytes]:
         told = _decode(line)
         check_key(told.key)
         check_record(told.record)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, RemoteError, BadKeyError) as error:
+    except (
+        msgspec.MsgspecError,
+        UnicodeDecodeError,
+        RecursionError,
+        RemoteError,
+        BadKeyError,
+    ) as error:
         raise ArchiveError(f"no entry: {error}") from None
     if (str(version_of(told.record)), is_dead(told.record)) != (told.version, told.deleted):
         raise ArchiveError(f"the record of {told.key!r} is another than its line says")
-    if value_bytes_max is not None and len(told.record) - value_offset(told.record) > value_bytes_max:
-        raise ArchiveError(f"the value of {told.key!r} has more than {value_bytes_max} bytes", "raise value_bytes_max on every node")
+    if (
+        value_bytes_max is not None
+        and len(told.record) - value_offset(told.record) > value_bytes_max
+    ):
+        raise ArchiveError(
+            f"the value of {told.key!r} has more than {value_bytes_max} bytes",
+            "raise value_bytes_max on every node",
+        )
     return told.key, told.record
 
 
@@ -161,7 +198,10 @@ def _head_of(line: bytes) -> dict[str, Any]:
     if not known:
         raise ArchiveError("this is no export of kvgossip", "`kvgossip export FILE` makes one")
     if told_format > FORMAT:
-        raise ArchiveError(f"it has format {told_format}, and this version knows format {FORMAT}", "use the newer version that wrote it")
+        raise ArchiveError(
+            f"it has format {told_format}, and this version knows format {FORMAT}",
+            "use the newer version that wrote it",
+        )
     return dict(head)
 
 

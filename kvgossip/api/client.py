@@ -1,4 +1,5 @@
-"""The other end of the API: a small asynchronous client, with errors that say in one line what to do."""
+"""The other end of the API: a small asynchronous client, with errors that say in one line what to
+do."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ class Reply(NamedTuple):
 
 
 class Told(NamedTuple):
-    """One block of a stream: the event's name and document, and what to come back with after it. A sign of life has an empty name."""
+    """One block of a stream: the event's name and document, and what to come back with after it. A
+    sign of life has an empty name."""
 
     event: str
     cursor: str
@@ -53,7 +55,8 @@ class Told(NamedTuple):
 
 
 class Client:
-    """Speaks to one node at `url`. Use it as `async with`. Every call raises UnreachableError or RefusedError."""
+    """Speaks to one node at `url`. Use it as `async with`. Every call raises UnreachableError or
+    RefusedError."""
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
         self.url = checked_url(url)
@@ -61,10 +64,17 @@ class Client:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Client:
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout_s), auto_decompress=False)
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s), auto_decompress=False
+        )
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._session is not None:
             await self._session.close()
 
@@ -72,7 +82,9 @@ class Client:
         """The value's bytes; its headers tell version and content type."""
         return await self._call("GET", _path_of(key))
 
-    async def put(self, key: str, value: bytes, content_type: str | None = None, ttl: str | None = None) -> Any:
+    async def put(
+        self, key: str, value: bytes, content_type: str | None = None, ttl: str | None = None
+    ) -> Any:
         # aiohttp would invent a content type where there is none, and it would be stored.
         query = "" if ttl is None else "?" + urlencode({"ttl": ttl})
         return _document(await self._call("PUT", _path_of(key) + query, value, content_type))
@@ -93,12 +105,21 @@ class Client:
         told: Callable[[dict[str, Any]], None],
         ttl: str | None = None,
     ) -> Any:
-        """Write, or delete where `value` is None, and wait for those that `wait` names; `told` hears of each holder as it shows."""
-        target = f"{_path_of(key)}?{urlencode({'wait': wait, 'timeout': timeout, **({'ttl': ttl} if ttl is not None else {})})}"
-        patience = aiohttp.ClientTimeout(sock_read=duration_s("timeout", timeout, WAIT_MAX_S) + self._timeout_s)
+        """Write, or delete where `value` is None, and wait for those that `wait` names; `told`
+        hears of each holder as it shows."""
+        query = {"wait": wait, "timeout": timeout, **({"ttl": ttl} if ttl is not None else {})}
+        target = f"{_path_of(key)}?{urlencode(query)}"
+        patience = aiohttp.ClientTimeout(
+            sock_read=duration_s("timeout", timeout, WAIT_MAX_S) + self._timeout_s
+        )
         method, last = "DELETE" if value is None else "PUT", None
         headers = {"Accept": LINES, **({"Content-Type": content_type} if content_type else {})}
-        how = {"data": value, "headers": headers, "skip_auto_headers": ("Content-Type",), "timeout": patience}
+        how = {
+            "data": value,
+            "headers": headers,
+            "skip_auto_headers": ("Content-Type",),
+            "timeout": patience,
+        }
         async with self._request(method, target, **how) as response:
             if response.status >= 300:
                 raise _refused(self.url, response.status, await response.read())
@@ -109,7 +130,10 @@ class Client:
                 if isinstance(last["held_by"], dict):
                     told(last["held_by"])
         if last is None or "met" not in last:
-            raise UnreachableError("the answer broke off", "the write may stand: read the key, or `kvgossip history` it")
+            raise UnreachableError(
+                "the answer broke off",
+                "the write may stand: read the key, or `kvgossip history` it",
+            )
         return last
 
     async def history(self, key: str) -> Any:
@@ -117,21 +141,33 @@ class Client:
 
     async def edition(self, key: str, version: str) -> Reply:
         """The value that the key had in this version."""
-        return await self._call("GET", f"{_path_of(key, '/history/')}?{urlencode({'version': version})}")
+        return await self._call(
+            "GET", f"{_path_of(key, '/history/')}?{urlencode({'version': version})}"
+        )
 
     async def converge(self) -> Any:
         return _document(await self._call("GET", "/converge"))
 
     async def page(self, prefix: str = "", limit: int = 100, after: str = "") -> Any:
         """One page of the sorted list: {"entries": [...], "after": cursor or None}."""
-        return _document(await self._call("GET", "/kv?" + urlencode({"prefix": prefix, "limit": limit, "after": after})))
+        return _document(
+            await self._call(
+                "GET", "/kv?" + urlencode({"prefix": prefix, "limit": limit, "after": after})
+            )
+        )
 
     async def watch(self, query: dict[str, str], since: str | None) -> AsyncIterator[Told]:
-        """The events of one stream of /watch, until it ends. `query` is that of the request, `since` a cursor."""
+        """The events of one stream of /watch, until it ends. `query` is that of the request,
+        `since` a cursor."""
         assert self._session is not None, "use it as `async with Client(url)`"
-        url = URL(f"{self.url}/watch?{urlencode(query | ({} if since is None else {'since': since}))}", encoded=True)
+        url = URL(
+            f"{self.url}/watch?{urlencode(query | ({} if since is None else {'since': since}))}",
+            encoded=True,
+        )
         try:
-            async with self._session.get(url, timeout=STREAM_TIMEOUT, allow_redirects=False) as response:
+            async with self._session.get(
+                url, timeout=STREAM_TIMEOUT, allow_redirects=False
+            ) as response:
                 if response.status != 200:
                     raise _refused(self.url, response.status, await response.read())
                 cursor, unread = since or "", bytearray()
@@ -191,7 +227,14 @@ class Client:
                 yield piece
 
     async def import_lines(self, lines: bytes, as_new: bool) -> Any:
-        return _document(await self._call("POST", f"/import?as_new={'true' if as_new else 'false'}", lines, "application/x-ndjson"))
+        return _document(
+            await self._call(
+                "POST",
+                f"/import?as_new={'true' if as_new else 'false'}",
+                lines,
+                "application/x-ndjson",
+            )
+        )
 
     async def quarantine(self, after: str = "") -> Any:
         """One page: {"values": [...], "after": cursor or None}."""
@@ -207,21 +250,34 @@ class Client:
         return await self._command("/quarantine/discard", {"number": number})
 
     async def _command(self, path: str, document: dict[str, Any]) -> Any:
-        return _document(await self._call("POST", path, json.dumps(document).encode(), "application/json"))
+        return _document(
+            await self._call("POST", path, json.dumps(document).encode(), "application/json")
+        )
 
     @asynccontextmanager
-    async def _request(self, method: str, target: str, **how: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _request(
+        self, method: str, target: str, **how: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         assert self._session is not None, "use it as `async with Client(url)`"
         try:
-            async with self._session.request(method, URL(self.url + target, encoded=True), allow_redirects=False, **how) as response:
+            async with self._session.request(
+                method, URL(self.url + target, encoded=True), allow_redirects=False, **how
+            ) as response:
                 yield response
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _unreachable(self.url, error) from error
 
-    async def _call(self, method: str, target: str, body: bytes | None = None, content_type: str | None = None) -> Reply:
+    async def _call(
+        self, method: str, target: str, body: bytes | None = None, content_type: str | None = None
+    ) -> Reply:
         headers = {"Content-Type": content_type} if content_type else {}
-        async with self._request(method, target, data=body, headers=headers, skip_auto_headers=("Content-Type",)) as response:
-            reply = Reply(await response.read(), {name.lower(): value for name, value in response.headers.items()})
+        async with self._request(
+            method, target, data=body, headers=headers, skip_auto_headers=("Content-Type",)
+        ) as response:
+            reply = Reply(
+                await response.read(),
+                {name.lower(): value for name, value in response.headers.items()},
+            )
             status = response.status
         if status >= 300:
             raise _refused(self.url, status, reply.body)
@@ -233,20 +289,31 @@ def _told(block: str, cursor: str) -> Told:
     try:
         data = json.loads(fields.get("data", "{}"))
     except ValueError:
-        raise UnreachableError("the stream is not JSON", "is this the HTTP address of a kvgossip node?") from None
+        raise UnreachableError(
+            "the stream is not JSON", "is this the HTTP address of a kvgossip node?"
+        ) from None
     return Told(fields.get("event", ""), fields.get("id", cursor), data)
 
 
 def checked_url(text: str) -> str:
-    """The base URL without a slash at its end; `HOST:PORT` is taken too. Raises ConfigError when it is no HTTP URL."""
+    """The base URL without a slash at its end; `HOST:PORT` is taken too. Raises ConfigError when it
+    is no HTTP URL."""
     url = (text if "://" in text else f"http://{text}").rstrip("/")
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0 and not parts.query
+        usable = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port or 1) > 0
+            and not parts.query
+        )
     except ValueError:
         usable = False
     if not usable:
-        raise ConfigError(f"{text!r} is not the URL of a node", "write --url http://HOST:PORT, for example http://127.0.0.1:7480")
+        raise ConfigError(
+            f"{text!r} is not the URL of a node",
+            "write --url http://HOST:PORT, for example http://127.0.0.1:7480",
+        )
     return url
 
 
@@ -258,7 +325,9 @@ def _document(reply: Reply) -> Any:
     try:
         return json.loads(reply.body)
     except ValueError:
-        raise UnreachableError("the answer is not JSON", "is this the HTTP address of a kvgossip node?") from None
+        raise UnreachableError(
+            "the answer is not JSON", "is this the HTTP address of a kvgossip node?"
+        ) from None
 
 
 def _refused(url: str, status: int, body: bytes) -> KVGossipError:
@@ -266,12 +335,18 @@ def _refused(url: str, status: int, body: bytes) -> KVGossipError:
         document = json.loads(body)
         return RefusedError(status, str(document["error"]), str(document["hint"]))
     except (ValueError, KeyError, TypeError):
-        return UnreachableError(f"{url} answers with status {status} and no reason", "is this the HTTP address of a kvgossip node?")
+        return UnreachableError(
+            f"{url} answers with status {status} and no reason",
+            "is this the HTTP address of a kvgossip node?",
+        )
 
 
 def _unreachable(url: str, error: BaseException) -> UnreachableError:
     if isinstance(error, TimeoutError):
-        return UnreachableError(f"{url} does not answer in time", "is the node overloaded, or is something else listening there?")
+        return UnreachableError(
+            f"{url} does not answer in time",
+            "is the node overloaded, or is something else listening there?",
+        )
     return UnreachableError(
         f"no node answers at {url}: {_reason(error)}",
         "start one with `kvgossip agent`, or name another with --url or KVGOSSIP_URL",
@@ -283,4 +358,8 @@ def _reason(error: BaseException) -> str:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, socket.gaierror):
         return "the name cannot be resolved"
-    return os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(cause) or type(cause).__name__
+    return (
+        os.strerror(cause.errno)
+        if isinstance(cause, OSError) and cause.errno
+        else str(cause) or type(cause).__name__
+    )

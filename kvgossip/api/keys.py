@@ -23,14 +23,18 @@ if TYPE_CHECKING:
     from kvgossip.runtime.node import Node, Written
 
 CHECKED_HERE = "KV-Condition-Scope: node\r\n"
-"""Goes with every write that had a condition: this node checked it, alone, against what it has heard. It is no lock of the cluster."""
+"""Goes with every write that had a condition: this node checked it, alone, against what it has
+heard. It is no lock of the cluster."""
 
 
-FAILED_HINT = "nothing was changed; read the key again, and write with the version that you then see"
+FAILED_HINT = (
+    "nothing was changed; read the key again, and write with the version that you then see"
+)
 
 
 class Reply(NamedTuple):
-    """An answer, and what it must wait for: None, or until the write that it tells of is on the disk, or has failed to get there.
+    """An answer, and what it must wait for: None, or until the write that it tells of is on the
+    disk, or has failed to get there.
 
     `written`: that write; None where nothing was written.
     """
@@ -41,14 +45,16 @@ class Reply(NamedTuple):
 
 
 class Keys:
-    """What can be done with one key: the same code whichever lane a request came by (see fast.py). All raise KVGossipError."""
+    """What can be done with one key: the same code whichever lane a request came by (see fast.py).
+    All raise KVGossipError."""
 
     def __init__(self, node: Node, answers: Answers) -> None:
         self._node = node
         self._answers = answers
 
     def get(self, encoded_key: str, condition: Condition | None) -> Answer:
-        """The raw bytes with their content type; `ETag` and `KV-Version` are the version. 304 when If-None-Match names it."""
+        """The raw bytes with their content type; `ETag` and `KV-Version` are the version. 304 when
+        If-None-Match names it."""
         key = decode_key(encoded_key)
         record = self._node.record(key)
         if record is None or is_dead(record):
@@ -56,14 +62,26 @@ class Keys:
             return self._absent(key, record)
         version = version_in(record)
         if condition is not None and not condition.holds(version):
-            return self._unchanged(version) if condition.matches(version) else self._failed(key, version)
+            return (
+                self._unchanged(version)
+                if condition.matches(version)
+                else self._failed(key, version)
+            )
         content_type, value = _content_of(key, record)
-        return self._answers.octets(200, value, f"Content-Type: {content_type}\r\n{_version_lines(version)}")
+        return self._answers.octets(
+            200, value, f"Content-Type: {content_type}\r\n{_version_lines(version)}"
+        )
 
     def put(
-        self, encoded_key: str, value: bytes, content_type: str | None, condition: Condition | None, ttl_s: float | None = None
+        self,
+        encoded_key: str,
+        value: bytes,
+        content_type: str | None,
+        condition: Condition | None,
+        ttl_s: float | None = None,
     ) -> Reply:
-        """Stores the value if the condition holds here and now. `ttl_s`: it expires after so many seconds."""
+        """Stores the value if the condition holds here and now. `ttl_s`: it expires after so many
+        seconds."""
         key = decode_key(encoded_key)
         content_type = _checked(content_type)
         if condition is not None:
@@ -74,10 +92,15 @@ class Keys:
         written = self._node.begin_put(key, value, content_type=content_type, ttl_s=ttl_s)
         version = version_in(written.record)
         head = _version_lines(version) + (CHECKED_HERE if condition is not None else "")
-        return Reply(self._answers.json(200, {"key": key, "version": version}, head), written.durable, written)
+        return Reply(
+            self._answers.json(200, {"key": key, "version": version}, head),
+            written.durable,
+            written,
+        )
 
     def delete(self, encoded_key: str, condition: Condition | None) -> Reply:
-        """200 with the version of the death certificate; 404 when there was nothing to delete, whatever the condition."""
+        """200 with the version of the death certificate; 404 when there was nothing to delete,
+        whatever the condition."""
         key = decode_key(encoded_key)
         check_key(key)
         if condition is not None:
@@ -87,36 +110,65 @@ class Keys:
         written = self._node.begin_delete(key)
         if written is None:
             if not self._node.settled:
-                raise NotSettledError("the node has not caught up yet, so it cannot tell whether this key exists")
+                raise NotSettledError(
+                    "the node has not caught up yet, so it cannot tell whether this key exists"
+                )
             return Reply(self._absent(key, None), None)
         version = version_in(written.record)
         head = f"KV-Version: {version}\r\n" + (CHECKED_HERE if condition is not None else "")
-        return Reply(self._answers.json(200, {"key": key, "version": version, "deleted": True}, head), written.durable, written)
+        return Reply(
+            self._answers.json(200, {"key": key, "version": version, "deleted": True}, head),
+            written.durable,
+            written,
+        )
 
     def _version_of(self, key: str) -> str | None:
-        """The version that a condition is about. Raises NotSettledError where this node cannot know it."""
+        """The version that a condition is about. Raises NotSettledError where this node cannot know
+        it."""
         record = self._node.record(key)
         return None if record is None or is_dead(record) else version_in(record)
 
     def _absent(self, key: str, certificate: bytes | None) -> Answer:
         """A key that was deleted tells the version of its delete."""
-        document = {"error": "there is no such key", "hint": "keys are exact, GET /kv?prefix= lists them", "key": key}
-        return self._answers.json(404, document, f"KV-Version: {version_in(certificate)}\r\n" if certificate is not None else "")
+        document = {
+            "error": "there is no such key",
+            "hint": "keys are exact, GET /kv?prefix= lists them",
+            "key": key,
+        }
+        return self._answers.json(
+            404,
+            document,
+            f"KV-Version: {version_in(certificate)}\r\n" if certificate is not None else "",
+        )
 
     def _unchanged(self, version: str) -> Answer:
         return self._answers.octets(304, None, _version_lines(version))
 
     def _failed(self, key: str, version: str | None) -> Answer:
-        document = {"error": "the condition does not hold on this node", "hint": FAILED_HINT, "key": key, "version": version}
-        return self._answers.json(412, document, (_version_lines(version) if version else "") + CHECKED_HERE)
+        document = {
+            "error": "the condition does not hold on this node",
+            "hint": FAILED_HINT,
+            "key": key,
+            "version": version,
+        }
+        return self._answers.json(
+            412, document, (_version_lines(version) if version else "") + CHECKED_HERE
+        )
 
 
 def failure_of(durable: asyncio.Future[None]) -> Exception | None:
     """Why a write that has ended is not on the disk; None: it is."""
     if durable.cancelled():
-        return LocalError("the node stopped before the write was on its disk", "write again; it may be there, or not")
+        return LocalError(
+            "the node stopped before the write was on its disk",
+            "write again; it may be there, or not",
+        )
     error = durable.exception()
-    return LocalError(f"the write failed: {error!r}") if error is not None and not isinstance(error, Exception) else error
+    return (
+        LocalError(f"the write failed: {error!r}")
+        if error is not None and not isinstance(error, Exception)
+        else error
+    )
 
 
 async def until_kept(durable: asyncio.Future[None] | None) -> None:

@@ -1,7 +1,8 @@
 """The server: a listening socket, a route table, and one place where failures become answers.
 
-Two lanes serve its connections: fast.py the requests for single keys, aiohttp_lane.py all others. The table is our own: a dozen fixed paths
-and one prefix need no router, and the path must not be normalised before it is a key.
+Two lanes serve its connections: fast.py the requests for single keys, aiohttp_lane.py all others.
+The table is our own: a dozen fixed paths and one prefix need no router, and the path must not be
+normalised before it is a key.
 """
 
 from __future__ import annotations
@@ -51,34 +52,64 @@ if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
 
 BACKLOG = 4096
-"""So many connections may queue while a turn of the event loop is long. The kernel ignores more: those clients try again after seconds."""
+"""So many connections may queue while a turn of the event loop is long. The kernel ignores more:
+those clients try again after seconds."""
 STOP_GRACE_S = 2.0
 """How long requests under way may take to finish when the server stops."""
 
 PATHS: Paths = {
     "/openapi.json": {"get": operation("This description.", {"type": "object"})},
-    "/metrics": {"get": operation("Everything that can be counted, for Prometheus.", {"type": "string"}, content_type="text/plain")},
+    "/metrics": {
+        "get": operation(
+            "Everything that can be counted, for Prometheus.",
+            {"type": "string"},
+            content_type="text/plain",
+        )
+    },
 }
-_FAMILIES = (KEY_PATHS, BATCH_PATHS, WAITING_PATHS, WATCH_PATHS, CLUSTER_PATHS, BACKUP_PATHS, CONSUL_PATHS, PATHS)
+_FAMILIES = (
+    KEY_PATHS,
+    BATCH_PATHS,
+    WAITING_PATHS,
+    WATCH_PATHS,
+    CLUSTER_PATHS,
+    BACKUP_PATHS,
+    CONSUL_PATHS,
+    PATHS,
+)
 DESCRIPTION = document(_FAMILIES, (*BODIES, *BACKUP_BODIES, BatchBody))
 
 Handler = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
 """The second argument is the encoded key for /kv/{key}, the query for all others."""
 
 
-_WITH_PARAMETERS = ("/kv", "/watch", "/rtt", "/converge", "/import", "/quarantine", "/quarantine/value")
+_WITH_PARAMETERS = (
+    "/kv",
+    "/watch",
+    "/rtt",
+    "/converge",
+    "/import",
+    "/quarantine",
+    "/quarantine/value",
+)
 """Paths that look at their query themselves; to all others any parameter is a mistake."""
 
 
 def listen(address: Address) -> socket.socket:
-    """A listening TCP socket: connections wait in it until a server starts. An empty host means all addresses, port 0 a free port.
+    """A listening TCP socket: connections wait in it until a server starts. An empty host means all
+    addresses, port 0 a free port.
 
     Raises ConfigError with one clear line where the address cannot be had.
     """
     try:
         if not address.host:
             dual = socket.has_dualstack_ipv6()
-            return socket.create_server(address, family=socket.AF_INET6 if dual else socket.AF_INET, backlog=BACKLOG, dualstack_ipv6=dual)
+            return socket.create_server(
+                address,
+                family=socket.AF_INET6 if dual else socket.AF_INET,
+                backlog=BACKLOG,
+                dualstack_ipv6=dual,
+            )
         family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
@@ -90,7 +121,8 @@ class PortInUseError(ConfigError):
 
 
 class ApiServer:
-    """Serves `node` on `listener` between `start()` and `stop()`; it owns the socket, not the node."""
+    """Serves `node` on `listener` between `start()` and `stop()`; it owns the socket, not the
+    node."""
 
     def __init__(self, node: Node, listener: socket.socket) -> None:
         self._node = node
@@ -156,16 +188,24 @@ class ApiServer:
         self._delay.start()
 
     async def stop(self) -> None:
-        """Takes no more requests, lets those under way finish for a moment, and closes the socket."""
+        """Takes no more requests, lets those under way finish for a moment, and closes the
+        socket."""
         self._delay.stop()
         await self._hub.close()
-        if self._listener is not None and self._general is not None and self._connections is not None:
+        if (
+            self._listener is not None
+            and self._general is not None
+            and self._connections is not None
+        ):
             await self._listener.close()
-            await asyncio.gather(self._connections.close(STOP_GRACE_S), self._general.shutdown(STOP_GRACE_S))
+            await asyncio.gather(
+                self._connections.close(STOP_GRACE_S), self._general.shutdown(STOP_GRACE_S)
+            )
         self._socket.close()
 
     def statistics(self) -> dict[str, int]:
-        """How many connections there are, and what became of all so far and of their requests, by name."""
+        """How many connections there are, and what became of all so far and of their requests, by
+        name."""
         if self._connections is None:
             return {}
         return {"connections_open": len(self._connections), **self._connections.counts}
@@ -189,7 +229,9 @@ class ApiServer:
         assert self._connections is not None
         started_s = time.perf_counter()
         answer = await self._answer(request)
-        self._connections.requests.observe(self._family_of(request.raw_path), answer.status, time.perf_counter() - started_s)
+        self._connections.requests.observe(
+            self._family_of(request.raw_path), answer.status, time.perf_counter() - started_s
+        )
         return answer
 
     def _family_of(self, target: str) -> str:
@@ -210,7 +252,9 @@ class ApiServer:
             handler, argument = self._handler_of(request)
             return await handler(request, argument)
         except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
-            return self._answers.problem(400, f"the body cannot be read: {type(error).__name__}", "nothing was changed")
+            return self._answers.problem(
+                400, f"the body cannot be read: {type(error).__name__}", "nothing was changed"
+            )
         except ConnectionError:
             raise
         except Exception as error:
@@ -228,7 +272,10 @@ class ApiServer:
             methods, argument = self._paths[path], query
         else:
             raise RequestError(
-                404, f"there is no {path}", f"there are /kv/{{key}}, /history/{{key}}, {', '.join(self._paths)}, and Consul's under /v1/"
+                404,
+                f"there is no {path}",
+                f"there are /kv/{{key}}, /history/{{key}}, {', '.join(self._paths)}, and Consul's "
+                "under /v1/",
             )
         handler = methods.get(request.method)
         if handler is None:
@@ -239,14 +286,20 @@ class ApiServer:
 
 
 def _methods(**handlers: Handler) -> dict[str, Handler]:
-    return {"GET": handlers["GET"], "HEAD": handlers["GET"], **handlers} if "GET" in handlers else handlers
+    return (
+        {"GET": handlers["GET"], "HEAD": handlers["GET"], **handlers}
+        if "GET" in handlers
+        else handlers
+    )
 
 
 def _cannot_listen(address: Address, error: OSError) -> ConfigError:
     if error.errno == errno.EADDRINUSE:
         return PortInUseError(
-            f"HTTP address {address} is in use", "stop what listens there, or choose another with --http HOST:PORT (port 0: a free one)"
+            f"HTTP address {address} is in use",
+            "stop what listens there, or choose another with --http HOST:PORT (port 0: a free one)",
         )
     return ConfigError(
-        f"cannot listen for HTTP on {address}: {error.strerror or error}", "choose an address of this machine with --http HOST:PORT"
+        f"cannot listen for HTTP on {address}: {error.strerror or error}",
+        "choose an address of this machine with --http HOST:PORT",
     )

@@ -1,4 +1,5 @@
-"""The command `kvgossip`. One file a group of commands; what a command needs is imported when it runs, so that --help is quick."""
+"""The command `kvgossip`. One file a group of commands; what a command needs is imported when it
+runs, so that --help is quick."""
 
 from __future__ import annotations
 
@@ -9,7 +10,21 @@ from typing import Annotated
 import typer
 
 from kvgossip import __version__
-from kvgossip.cli import agent, backup, blocklist, cluster, converge, demo, doctor, history, keyring, keys, load_dump, quarantine, watch
+from kvgossip.cli import (
+    agent,
+    backup,
+    blocklist,
+    cluster,
+    converge,
+    demo,
+    doctor,
+    history,
+    keyring,
+    keys,
+    load_dump,
+    quarantine,
+    watch,
+)
 from kvgossip.cli.errors import EXIT_CODES, UNUSABLE, complain, exit_code_of, usage_message
 from kvgossip.cli.output import Format, Output, say
 from kvgossip.cli.sim import cluster as sim
@@ -22,7 +37,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A replicated key-value store that lives in every process that needs it.\n\n"
-    "Start with\n\n- `kvgossip demo`: a cluster of three on this machine\n- `kvgossip put greeting hello`\n"
+    "Start with\n\n- `kvgossip demo`: a cluster of three on this machine\n- `kvgossip put greeting "
+    "hello`\n"
     "- `kvgossip get greeting --url http://127.0.0.1:7482`",
     epilog=EXIT_CODES,
 )
@@ -36,7 +52,12 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
 ) -> None:
     pass
 
@@ -77,7 +98,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except Exception as error:
-        # Which class says "wrong usage" differs between versions of typer, but all of them can say what is wrong.
+        # Which class says "wrong usage" differs between versions of typer, but all of them can say
+        # what is wrong.
         if not hasattr(error, "format_message"):
             raise
         if message := usage_message(error):

@@ -27,13 +27,20 @@ PROGRESS_LINES = 1000
 
 
 def export(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Lines of JSON; a name that ends in .zst is compressed.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Lines of JSON; a name that ends in .zst is compressed."
+        ),
+    ],
     url: Url = DEFAULT_URL,
     output: Output = Format.TABLE,
 ) -> None:
-    """Write all entries of a node, as they are at one moment, into a file: with versions and death certificates, sorted by key.
+    """Write all entries of a node, as they are at one moment, into a file: with versions and death
+    certificates, sorted by key.
 
-    The node goes on meanwhile. The file appears under its name only when it is whole, and carries a checksum.
+    The node goes on meanwhile. The file appears under its name only when it is whole, and carries a
+    checksum.
 
     Examples:
 
@@ -48,8 +55,17 @@ def export(
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    document = {**_told(file, contents), "bytes": file.stat().st_size, "seconds": round(time.monotonic() - started_s, 2)}
-    say(document, output, f"{contents.entries:,} entries ({contents.certificates:,} of them death certificates) are in {file}")
+    document = {
+        **_told(file, contents),
+        "bytes": file.stat().st_size,
+        "seconds": round(time.monotonic() - started_s, 2),
+    }
+    say(
+        document,
+        output,
+        f"{contents.entries:,} entries ({contents.certificates:,} of them death certificates) are "
+        f"in {file}",
+    )
 
 
 async def _fetch(client: Client, out: IO[bytes]) -> Contents:
@@ -67,21 +83,32 @@ async def _fetch(client: Client, out: IO[bytes]) -> Contents:
     try:
         return checker.contents()
     except ArchiveError as error:
-        raise CommandError(f"the node stopped in the middle: {error}", "no file was written; try again, or ask another node") from error
+        raise CommandError(
+            f"the node stopped in the middle: {error}",
+            "no file was written; try again, or ask another node",
+        ) from error
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `kvgossip export` wrote; .zst is compressed.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="What `kvgossip export` wrote; .zst is compressed."),
+    ],
     as_new: Annotated[
-        bool, typer.Option("--as-new", help="Write the values anew, over whatever was written or deleted since the export.")
+        bool,
+        typer.Option(
+            "--as-new",
+            help="Write the values anew, over whatever was written or deleted since the export.",
+        ),
     ] = False,
     url: Url = DEFAULT_URL,
     output: Output = Format.TABLE,
 ) -> None:
     """Bring the entries of an export back, through any node, into the whole cluster.
 
-    The whole file is checked before anything is changed. Entries keep their versions, so that what was written since stays, importing
-    twice changes nothing, and what was deleted since stays deleted; with --as-new the exported values win instead.
+    The whole file is checked before anything is changed. Entries keep their versions, so that what
+    was written since stays, importing twice changes nothing, and what was deleted since stays
+    deleted; with --as-new the exported values win instead.
 
     Examples:
 
@@ -93,15 +120,22 @@ def import_(
     document = {**_told(file, contents), "outcomes": dict(counts)}
     say(document, output, f"{contents.entries:,} entries: {_sentence(counts, as_new)}")
     if counts["collected"]:
-        complain(f"{counts['collected']:,} were deleted since the export and stay so", "--as-new brings them back")
+        complain(
+            f"{counts['collected']:,} were deleted since the export and stay so",
+            "--as-new brings them back",
+        )
     if counts["refused"]:
         raise CommandError(
-            f"{counts['refused']:,} entries were refused", "their versions lie in the future of the node's clock", exit_code=1
+            f"{counts['refused']:,} entries were refused",
+            "their versions lie in the future of the node's clock",
+            exit_code=1,
         )
 
 
 def _sentence(counts: Counter[str], as_new: bool) -> str:
-    known = "death certificates, left out" if as_new else "known already, or older than what is there"
+    known = (
+        "death certificates, left out" if as_new else "known already, or older than what is there"
+    )
     return f"{counts['news']:,} new, {counts['known']:,} {known}"
 
 
@@ -119,7 +153,10 @@ async def _send(client: Client, file: Path, contents: Contents, as_new: bool) ->
                 advance(done, contents.entries)
         except BaseException:
             maybe = f", entries {done + 1:,} to {sent:,} perhaps" if sent > done else ""
-            complain(f"stopped: the first {done:,} of {contents.entries:,} entries are imported{maybe}", "import the file again to go on")
+            complain(
+                f"stopped: the first {done:,} of {contents.entries:,} entries are imported{maybe}",
+                "import the file again to go on",
+            )
             raise
     return counts
 
@@ -154,7 +191,9 @@ def _checked(file: Path) -> Contents:
                     advance(number, None)
         return checker.contents()
     except ArchiveError as error:
-        raise CommandError(f"{file} cannot be imported: {error}", error.hint or "nothing was changed", UNUSABLE) from error
+        raise CommandError(
+            f"{file} cannot be imported: {error}", error.hint or "nothing was changed", UNUSABLE
+        ) from error
 
 
 def _lines(file: Path) -> Iterator[bytes]:
@@ -164,14 +203,21 @@ def _lines(file: Path) -> Iterator[bytes]:
 
     try:
         with open(file, "rb") as raw:
-            source: Any = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) if _is_compressed(file) else raw
+            source: Any = (
+                zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+                if _is_compressed(file)
+                else raw
+            )
             lines = io.BufferedReader(source, buffer_size=2**20) if source is not raw else raw
             while line := lines.readline(LINE_BYTES_MAX):
                 yield line
     except zstandard.ZstdError as error:
         raise ArchiveError(f"it is damaged: {error}", "nothing was changed") from error
     except OSError as error:
-        raise CommandError(f"cannot read {file}: {error.strerror or error}", "name a file that `kvgossip export` wrote") from error
+        raise CommandError(
+            f"cannot read {file}: {error.strerror or error}",
+            "name a file that `kvgossip export` wrote",
+        ) from error
 
 
 @contextmanager
@@ -190,7 +236,10 @@ def _written(part: Path, file: Path) -> Iterator[IO[bytes]]:
             os.fsync(raw.fileno())
         os.replace(part, file)
     except OSError as error:
-        raise CommandError(f"cannot write {file}: {error.strerror or error}", "name a file in a directory with room") from error
+        raise CommandError(
+            f"cannot write {file}: {error.strerror or error}",
+            "name a file in a directory with room",
+        ) from error
 
 
 def _is_compressed(file: Path) -> bool:
@@ -198,7 +247,12 @@ def _is_compressed(file: Path) -> bool:
 
 
 def _told(file: Path, contents: Contents) -> dict[str, Any]:
-    return {"file": str(file), "entries": contents.entries, "certificates": contents.certificates, "of": contents.head}
+    return {
+        "file": str(file),
+        "entries": contents.entries,
+        "certificates": contents.certificates,
+        "of": contents.head,
+    }
 
 
 @contextmanager
@@ -208,8 +262,16 @@ def _progress(what: str) -> Iterator[Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("entries"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("entries"),
+        TimeElapsedColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

@@ -13,12 +13,18 @@ if TYPE_CHECKING:
     from kvgossip.api.client import Client
 
 Result = TypeVar("Result")
-Url = Annotated[str, typer.Option("--url", envvar="KVGOSSIP_URL", metavar="URL", help="The HTTP address of any node.")]
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url", envvar="KVGOSSIP_URL", metavar="URL", help="The HTTP address of any node."
+    ),
+]
 DEFAULT_URL = "http://127.0.0.1:7480"
 
 
 def ask(url: str, question: Callable[[Client], Awaitable[Result]]) -> Result:
-    """Asks the node at `url`. A refusal becomes a CommandError with exit code 1, no answer one with 2."""
+    """Asks the node at `url`. A refusal becomes a CommandError with exit code 1, no answer one with
+    2."""
     import asyncio
 
     from kvgossip.api.client import Client, RefusedError

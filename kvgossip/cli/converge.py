@@ -15,15 +15,21 @@ PAUSE_S = 0.25
 
 
 def converge(
-    wait: Annotated[bool, typer.Option("--wait", help="Ask again until all are equal, or the time is up.")] = False,
-    timeout: Annotated[float, typer.Option(metavar="S", min=0.0, max=86_400.0, help="Seconds to wait for, with --wait.")] = 30.0,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Ask again until all are equal, or the time is up.")
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(metavar="S", min=0.0, max=86_400.0, help="Seconds to wait for, with --wait."),
+    ] = 30.0,
     url: Url = DEFAULT_URL,
     output: Output = Format.TABLE,
 ) -> None:
-    """Compare the data of all alive members with that of the node at --url. Exit code 0 when all are equal, 1 otherwise.
+    """Compare the data of all alive members with that of the node at --url. Exit code 0 when all
+    are equal, 1 otherwise.
 
-    Each member is asked for the root of its digest, and by how many keys it differs: exactly where that is few, else as an estimate
-    ("about"), or "at least" where it is very many.
+    Each member is asked for the root of its digest, and by how many keys it differs: exactly where
+    that is few, else as an estimate ("about"), or "at least" where it is very many.
 
     Examples:
 
@@ -38,10 +44,15 @@ def converge(
     if output is Format.JSON:
         print_json(document)
     else:
-        rows = [(document["asked"], "", "alive", "this node", document["root"], ""), *map(_row, document["members"])]
+        rows = [
+            (document["asked"], "", "alive", "this node", document["root"], ""),
+            *map(_row, document["members"]),
+        ]
         print_table(("name", "pool", "state", "keys that differ", "root", "for"), rows)
     if not document["equal"]:
-        complain("not all members have the same data", "they repair themselves; --wait waits for it")
+        complain(
+            "not all members have the same data", "they repair themselves; --wait waits for it"
+        )
         raise typer.Exit(1)
 
 

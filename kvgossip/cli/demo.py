@@ -11,8 +11,12 @@ from kvgossip.cli.errors import EXIT_CODES
 
 def demo(
     nodes: Annotated[int, typer.Option(min=1, max=50, help="How many nodes.")] = 3,
-    free_ports: Annotated[bool, typer.Option("--free-ports", help="Free HTTP ports instead of 7480, 7482, 7484 ...")] = False,
-    log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
+    free_ports: Annotated[
+        bool, typer.Option("--free-ports", help="Free HTTP ports instead of 7480, 7482, 7484 ...")
+    ] = False,
+    log_level: Annotated[
+        str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
+    ] = "info",
 ) -> None:
     """Start a cluster on this machine to play with. Ctrl-C stops all of it; nothing is kept.
 

@@ -16,27 +16,39 @@ if TYPE_CHECKING:
     from kvgossip.api.client import Client
 
 DOCTOR_EXIT_CODES = "Exit code: 0 healthy; 1 there are findings; 2 wrong usage, or no node answers."
-RTT_EXIT_CODES = "Exit code: 0 a round trip is known; 1 none is, or the node said no; 2 wrong usage, or no node answers."
+RTT_EXIT_CODES = (
+    "Exit code: 0 a round trip is known; 1 none is, or the node said no; 2 wrong "
+    "usage, or no node answers."
+)
 DASH = "-"
 
-Name = Annotated[str, typer.Argument(metavar="A", help="A member's name, as `kvgossip members` shows it.")]
-Other = Annotated[str, typer.Argument(metavar="[B]", help="Another one. Left out: the node at the URL.")]
+Name = Annotated[
+    str, typer.Argument(metavar="A", help="A member's name, as `kvgossip members` shows it.")
+]
+Other = Annotated[
+    str, typer.Argument(metavar="[B]", help="Another one. Left out: the node at the URL.")
+]
 
 
 def doctor(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
     """Find out what is wrong with a cluster, and say it in words.
 
-    The node at the URL looks at all members over its gossip sockets, by UDP and by TCP, and lets them look at each other: who reaches whom,
-    how long it takes, whose clock is wrong, who has not settled, which keys they use, which datacenter has no gateway, which address
-    nobody reaches. A healthy cluster answers at once; where something does not answer it takes some seconds. Of more than 64 members a
-    random sample is looked at.
+    The node at the URL looks at all members over its gossip sockets, by UDP and by TCP, and lets
+    them look at each other: who reaches whom, how long it takes, whose clock is wrong, who has not
+    settled, which keys they use, which datacenter has no gateway, which address nobody reaches. A
+    healthy cluster answers at once; where something does not answer it takes some seconds. Of more
+    than 64 members a random sample is looked at.
 
     Examples:
 
     - `kvgossip doctor --url http://10.0.0.5:7480`
     - `kvgossip doctor -o json | jq -r '.findings[].text'`
     """
-    document = _with_progress(f"examining the cluster through {url}, which may take some seconds", url, lambda client: client.doctor())
+    document = _with_progress(
+        f"examining the cluster through {url}, which may take some seconds",
+        url,
+        lambda client: client.doctor(),
+    )
     if output is Format.JSON:
         print_json(document)
     else:
@@ -45,11 +57,15 @@ def doctor(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
         raise typer.Exit(REFUSED)
 
 
-def rtt(one: Name, other: Other = "", url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
-    """Show the round trip between two members: estimated from their network coordinates, and measured.
+def rtt(
+    one: Name, other: Other = "", url: Url = DEFAULT_URL, output: Output = Format.TABLE
+) -> None:
+    """Show the round trip between two members: estimated from their network coordinates, and
+    measured.
 
-    The estimate costs nothing and needs some minutes of probes to be good; its error is what the nodes themselves think of it. Where
-    neither of the two is the node at the URL, A is asked to measure.
+    The estimate costs nothing and needs some minutes of probes to be good; its error is what the
+    nodes themselves think of it. Where neither of the two is the node at the URL, A is asked to
+    measure.
 
     Examples:
 
@@ -94,13 +110,28 @@ def _member_row(member: dict[str, Any]) -> list[Any]:
     offset_s, gateway = member["clock_offset_s"], member["gateway"]
     ways = ["(this node)", ""] if member["self"] else [_ms(member["udp_ms"]), _ms(member["tcp_ms"])]
     clock = DASH if offset_s is None else f"{offset_s:+.3f} s"
-    return [member["name"], member["pool"], member["state"], *ways, clock, member["standing"] or DASH, "yes" if gateway else ""]
+    return [
+        member["name"],
+        member["pool"],
+        member["state"],
+        *ways,
+        clock,
+        member["standing"] or DASH,
+        "yes" if gateway else "",
+    ]
 
 
 def _summary(pool: dict[str, Any]) -> str:
     whole = pool["examined"] == pool["known"]
-    share = f"all {pool['known']} members" if whole else f"a sample of {pool['examined']} of {pool['known']} members"
-    return f"{pool['pool']}: looked at {share}, through the eyes of {pool['observers']}, in {pool['took_s']:.1f} s"
+    share = (
+        f"all {pool['known']} members"
+        if whole
+        else f"a sample of {pool['examined']} of {pool['known']} members"
+    )
+    return (
+        f"{pool['pool']}: looked at {share}, through the eyes of {pool['observers']}, in "
+        f"{pool['took_s']:.1f} s"
+    )
 
 
 def _round_trip(told: dict[str, Any]) -> str:
@@ -109,10 +140,15 @@ def _round_trip(told: dict[str, Any]) -> str:
     if measured is not None:
         parts.append(f"{_ms(measured)} measured by {told['measured_by']}")
     if estimate is not None:
-        parts.append(f"{_ms(estimate)} estimated from coordinates, give or take {100 * told['estimate_error']:.0f} %")
+        parts.append(
+            f"{_ms(estimate)} estimated from coordinates, give or take "
+            f"{100 * told['estimate_error']:.0f} %"
+        )
     if told["note"]:
         parts.append(told["note"])
-    return f"{told['from']} - {told['to']} ({told['pool']}): " + ("; ".join(parts) or "nothing is known yet")
+    return f"{told['from']} - {told['to']} ({told['pool']}): " + (
+        "; ".join(parts) or "nothing is known yet"
+    )
 
 
 def _ms(milliseconds: float | None) -> str:

@@ -1,4 +1,5 @@
-"""How commands fail: one line that says what is wrong, a hint, and an exit code that a script can rely on."""
+"""How commands fail: one line that says what is wrong, a hint, and an exit code that a script can
+rely on."""
 
 from __future__ import annotations
 
@@ -8,11 +9,16 @@ from typing import Any
 from kvgossip.errors import KVGossipError
 
 REFUSED = 1
-"""The node answered, and the answer is no: no such key, a value that is too large, a refused join."""
+"""The node answered, and the answer is no: no such key, a value that is too large, a refused
+join."""
 UNUSABLE = 2
-"""The command could not be carried out: wrong usage or configuration, a port in use, no node at the URL."""
+"""The command could not be carried out: wrong usage or configuration, a port in use, no node at the
+URL."""
 
-EXIT_CODES = "Exit code: 0 done; 1 the node said no (no such key, refused); 2 wrong usage or configuration, or no node answers."
+EXIT_CODES = (
+    "Exit code: 0 done; 1 the node said no (no such key, refused); 2 wrong usage or "
+    "configuration, or no node answers."
+)
 
 
 class CommandError(KVGossipError):
@@ -24,7 +30,8 @@ class CommandError(KVGossipError):
 
 
 def complain(message: str, hint: str = "") -> None:
-    """One line, and a hint, on stderr. Control characters of names and answers never reach the terminal."""
+    """One line, and a hint, on stderr. Control characters of names and answers never reach the
+    terminal."""
     print(f"kvgossip: {printable(message)}", file=sys.stderr)
     if hint:
         print(f"hint: {printable(hint)}", file=sys.stderr)
@@ -32,7 +39,10 @@ def complain(message: str, hint: str = "") -> None:
 
 def printable(text: str) -> str:
     """The text with everything escaped that a terminal might obey."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text)
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text
+    )
 
 
 def exit_code_of(error: KVGossipError) -> int:

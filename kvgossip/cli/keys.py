@@ -21,11 +21,24 @@ PAGE_LIMIT_MAX = 1000
 Wait = Annotated[
     str | None,
     typer.Option(
-        "--wait", metavar="N|majority|all|zone:N|other-zone:N", help="Wait until so many members hold it, this one counted; N of each zone."
+        "--wait",
+        metavar="N|majority|all|zone:N|other-zone:N",
+        help="Wait until so many members hold it, this one counted; N of each zone.",
     ),
 ]
-Timeout = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long to wait, such as 500ms, 5s or 1m.")]
-Key = Annotated[str, typer.Argument(metavar="KEY", help="Any text up to 1,024 bytes; a '/' makes prefixes, '.' and '..' are no segments.")]
+Timeout = Annotated[
+    str,
+    typer.Option(
+        "--timeout", metavar="DURATION", help="How long to wait, such as 500ms, 5s or 1m."
+    ),
+]
+Key = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY",
+        help="Any text up to 1,024 bytes; a '/' makes prefixes, '.' and '..' are no segments.",
+    ),
+]
 
 
 def get(key: Key, url: Url = DEFAULT_URL) -> None:
@@ -42,9 +55,22 @@ def get(key: Key, url: Url = DEFAULT_URL) -> None:
 
 def put(
     key: Key,
-    value: Annotated[str, typer.Argument(metavar="VALUE|@FILE|-", help="The text itself, a file's content, or standard input.")],
-    content_type: Annotated[str | None, typer.Option("--content-type", "-t", metavar="TYPE", help="Stored with the value.")] = None,
-    ttl: Annotated[str | None, typer.Option("--ttl", metavar="TIME", help="It expires after that time: 500ms, 30s, 15m, 12h.")] = None,
+    value: Annotated[
+        str,
+        typer.Argument(
+            metavar="VALUE|@FILE|-", help="The text itself, a file's content, or standard input."
+        ),
+    ],
+    content_type: Annotated[
+        str | None,
+        typer.Option("--content-type", "-t", metavar="TYPE", help="Stored with the value."),
+    ] = None,
+    ttl: Annotated[
+        str | None,
+        typer.Option(
+            "--ttl", metavar="TIME", help="It expires after that time: 500ms, 30s, 15m, 12h."
+        ),
+    ] = None,
     wait: Wait = None,
     timeout: Timeout = "5s",
     url: Url = DEFAULT_URL,
@@ -52,7 +78,8 @@ def put(
 ) -> None:
     """Store a value under a key, on every node.
 
-    With --wait, show who has it, and exit with 1 if not enough members do when the time is up; the write stands all the same.
+    With --wait, show who has it, and exit with 1 if not enough members do when the time is up; the
+    write stands all the same.
 
     Examples:
 
@@ -65,20 +92,40 @@ def put(
     """
     body = _read_value(value)
     if wait is not None:
-        return _wait(url, output, lambda client, told: client.write_and_wait(key, body, content_type, wait, timeout, told, ttl))
+        return _wait(
+            url,
+            output,
+            lambda client, told: client.write_and_wait(
+                key, body, content_type, wait, timeout, told, ttl
+            ),
+        )
     document = ask(url, lambda client: client.put(key, body, content_type, ttl))
     say(document, output, f"{document['key']} is stored, version {document['version']}")
 
 
-def delete(key: Key, wait: Wait = None, timeout: Timeout = "5s", url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
+def delete(
+    key: Key,
+    wait: Wait = None,
+    timeout: Timeout = "5s",
+    url: Url = DEFAULT_URL,
+    output: Output = Format.TABLE,
+) -> None:
     """Delete a key, on every node. Exit code 1 when there is no such key. --wait as for `put`."""
     if wait is not None:
-        return _wait(url, output, lambda client, told: client.write_and_wait(key, None, None, wait, timeout, told))
+        return _wait(
+            url,
+            output,
+            lambda client, told: client.write_and_wait(key, None, None, wait, timeout, told),
+        )
     document = ask(url, lambda client: client.delete(key))
     say(document, output, f"{document['key']} is deleted, version {document['version']}")
 
 
-def _wait(url: str, output: Format, write: Callable[[Client, Callable[[dict[str, Any]], None]], Awaitable[Any]]) -> None:
+def _wait(
+    url: str,
+    output: Format,
+    write: Callable[[Client, Callable[[dict[str, Any]], None]], Awaitable[Any]],
+) -> None:
     """Show who holds a write as they do, and what came of it."""
 
     def told(holder: dict[str, Any]) -> None:
@@ -99,9 +146,13 @@ def _wait(url: str, output: Format, write: Callable[[Client, Callable[[dict[str,
 
 
 def list_keys(
-    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only keys that start with this.")] = "",
+    prefix: Annotated[
+        str, typer.Argument(metavar="PREFIX", help="Only keys that start with this.")
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many keys.")] = 100,
-    after: Annotated[str, typer.Option(metavar="KEY", help="Only keys that sort after this one.")] = "",
+    after: Annotated[
+        str, typer.Option(metavar="KEY", help="Only keys that sort after this one.")
+    ] = "",
     url: Url = DEFAULT_URL,
     output: Output = Format.TABLE,
 ) -> None:
@@ -115,10 +166,16 @@ def list_keys(
     document = ask(url, lambda client: _pages(client, prefix, limit, after))
     if output is Format.JSON:
         return print_json(document)
-    rows = [(entry["key"], entry["bytes"], entry["content_type"], entry["version"]) for entry in document["entries"]]
+    rows = [
+        (entry["key"], entry["bytes"], entry["content_type"], entry["version"])
+        for entry in document["entries"]
+    ]
     print_table(("key", "bytes", "content type", "version"), rows)
     if document["after"] is not None:
-        complain(f"there are more keys after {document['after']}", "continue with --after KEY, or raise --limit")
+        complain(
+            f"there are more keys after {document['after']}",
+            "continue with --after KEY, or raise --limit",
+        )
 
 
 async def _pages(client: Client, prefix: str, limit: int, after: str) -> dict[str, Any]:
@@ -140,7 +197,8 @@ def _read_value(value: str) -> bytes:
         return Path(value[1:]).read_bytes()
     except OSError as error:
         raise CommandError(
-            f"cannot read {value[1:]}: {error.strerror}", "a value that starts with '@' names a file; '-' reads stdin"
+            f"cannot read {value[1:]}: {error.strerror}",
+            "a value that starts with '@' names a file; '-' reads stdin",
         ) from error
 
 

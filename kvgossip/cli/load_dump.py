@@ -1,6 +1,8 @@
-"""The commands for many keys at once: load and dump, as lines of JSON that people can read and edit.
+"""The commands for many keys at once: load and dump, as lines of JSON that people can read and
+edit.
 
-A line is {"key": KEY, "value": TEXT} or {"key": KEY, "base64": BYTES}, and may have a "content_type", a "ttl" and "flags".
+A line is {"key": KEY, "value": TEXT} or {"key": KEY, "base64": BYTES}, and may have a
+"content_type", a "ttl" and "flags".
 """
 
 from __future__ import annotations
@@ -42,15 +44,19 @@ class Item(NamedTuple):
 
 
 def load(
-    source: Annotated[str, typer.Argument(metavar="FILE|-", help="Lines of JSON; '-' reads standard input.")],
+    source: Annotated[
+        str, typer.Argument(metavar="FILE|-", help="Lines of JSON; '-' reads standard input.")
+    ],
     url: Url = DEFAULT_URL,
     output: Output = Format.TABLE,
 ) -> None:
     """Store many keys: one line of JSON for each, as `kvgossip dump` writes them.
 
-    A line is {"key": "a/b", "value": "text"} or {"key": "a/b", "base64": "AAEC"}, and may have a "content_type", a "ttl" such as "30s"
-    and "flags", a number. All lines are read before anything is written: a line that does not fit is told by its number, and then nothing
-    is. Keys are written in batches of up to 64: a load that is cut off has stored some of them, and may be repeated.
+    A line is {"key": "a/b", "value": "text"} or {"key": "a/b", "base64": "AAEC"}, and may have a
+    "content_type", a "ttl" such as "30s" and "flags", a number. All lines are read before anything
+    is written: a line that does not fit is told by its number, and then nothing is. Keys are
+    written in batches of up to 64: a load that is cut off has stored some of them, and may be
+    repeated.
 
     Examples:
 
@@ -63,14 +69,17 @@ def load(
 
 
 def dump(
-    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only keys that start with this.")] = "",
+    prefix: Annotated[
+        str, typer.Argument(metavar="PREFIX", help="Only keys that start with this.")
+    ] = "",
     url: Url = DEFAULT_URL,
 ) -> None:
     """Print keys and their values as lines of JSON, in order; values that are no text as base64.
 
     What expires has the time that it has left as "ttl".
 
-    Each value is what the node has when it is read: a dump is no snapshot of one moment, and has no versions. `export` writes backups.
+    Each value is what the node has when it is read: a dump is no snapshot of one moment, and has no
+    versions. `export` writes backups.
 
     Examples:
 
@@ -83,9 +92,14 @@ def dump(
 def _read(source: str) -> list[Item]:
     with ExitStack() as stack:
         try:
-            lines = sys.stdin.buffer if source == "-" else stack.enter_context(Path(source).open("rb"))
+            lines = (
+                sys.stdin.buffer if source == "-" else stack.enter_context(Path(source).open("rb"))
+            )
         except OSError as error:
-            raise CommandError(f"cannot read {source}: {error.strerror}", "name a file of JSON lines, or '-' for standard input") from error
+            raise CommandError(
+                f"cannot read {source}: {error.strerror}",
+                "name a file of JSON lines, or '-' for standard input",
+            ) from error
         return list(_items(lines))
 
 
@@ -97,7 +111,9 @@ def _items(lines: Iterable[bytes]) -> Iterator[Item]:
             except (ValueError, TypeError, KeyError) as error:
                 text = f"line {number} does not fit: {error}"
                 raise CommandError(
-                    text, 'nothing was stored; write {"key": "a", "value": "text"} or {"key": "a", "base64": "AAEC"}'
+                    text,
+                    'nothing was stored; write {"key": "a", "value": "text"} or {"key": "a", '
+                    '"base64": "AAEC"}',
                 ) from None
 
 
@@ -108,25 +124,38 @@ def _item(document: Any) -> Item:
     if unknown := sorted(document.keys() - known):
         raise ValueError(f"unknown field {unknown[0]!r}")
     key, value, encoded = (document.get(name) for name in ("key", "value", "base64"))
-    more = {name: document[name] for name in ("content_type", "ttl", "flags") if document.get(name) is not None}
-    if not isinstance(key, str) or not all(isinstance(more.get(name, ""), str) for name in ("content_type", "ttl")):
+    more = {
+        name: document[name]
+        for name in ("content_type", "ttl", "flags")
+        if document.get(name) is not None
+    }
+    if not isinstance(key, str) or not all(
+        isinstance(more.get(name, ""), str) for name in ("content_type", "ttl")
+    ):
         raise TypeError('"key", "content_type" and "ttl" are text')
     if type(more.get("flags", 0)) is not int:
         raise TypeError('"flags" is a number')
     if (value is None) == (encoded is None) or not isinstance(value or encoded or "", str):
         raise TypeError('it needs one of "value" and "base64", as text')
-    octets = value.encode("utf-8", "surrogatepass") if value is not None else base64.b64decode(encoded or "", validate=True)
+    octets = (
+        value.encode("utf-8", "surrogatepass")
+        if value is not None
+        else base64.b64decode(encoded or "", validate=True)
+    )
     if len(octets) > BATCH_BYTES and "flags" in more:
         raise ValueError(f"a value of more than {BATCH_BYTES} bytes cannot have flags")
     return Item(key, octets, more)
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """What can be written at once, in order: a batch has each key once. A value that is too large for a batch stands alone."""
+    """What can be written at once, in order: a batch has each key once. A value that is too large
+    for a batch stands alone."""
     batch: dict[str, Item] = {}
     size = 0
     for item in items:
-        if batch and (item.key in batch or len(batch) == BATCH_KEYS or size + len(item.value) > BATCH_BYTES):
+        if batch and (
+            item.key in batch or len(batch) == BATCH_KEYS or size + len(item.value) > BATCH_BYTES
+        ):
             yield list(batch.values())
             batch, size = {}, 0
         batch[item.key] = item
@@ -158,7 +187,9 @@ async def _store(client: Client, items: list[Item]) -> None:
 async def _write(client: Client, batch: list[Item]) -> None:
     first = batch[0]
     if len(first.value) > BATCH_BYTES:
-        await client.put(first.key, first.value, first.more.get("content_type"), first.more.get("ttl"))
+        await client.put(
+            first.key, first.value, first.more.get("content_type"), first.more.get("ttl")
+        )
     else:
         await client.batch([item.operation() for item in batch])
 

@@ -18,7 +18,10 @@ class Format(StrEnum):
     JSON = "json"
 
 
-Output = Annotated[Format, typer.Option("--output", "-o", help="A table to read, or the node's JSON.", show_choices=True)]
+Output = Annotated[
+    Format,
+    typer.Option("--output", "-o", help="A table to read, or the node's JSON.", show_choices=True),
+]
 
 
 def print_json(document: Any) -> None:
@@ -34,7 +37,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
     table = Table(*columns, box=box.SIMPLE, pad_edge=False, show_edge=False)
     for row in rows:
-        table.add_row(*(Text(printable("" if cell is None else str(cell)), overflow="fold") for cell in row))
+        table.add_row(
+            *(Text(printable("" if cell is None else str(cell)), overflow="fold") for cell in row)
+        )
     # In a pipe there is no width to fit into: never cut or fold what a program may read.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
     console.print(table)

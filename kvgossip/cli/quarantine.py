@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Values that a node brought back although the cluster had deleted them meanwhile: never merged silently, never lost.",
+    help=(
+        "Values that a node brought back although the cluster had deleted them meanwhile: never "
+        "merged silently, never lost."
+    ),
 )
 
-Number = Annotated[str, typer.Argument(metavar="NUMBER", help="As `kvgossip quarantine list` shows it.")]
+Number = Annotated[
+    str, typer.Argument(metavar="NUMBER", help="As `kvgossip quarantine list` shows it.")
+]
 
 
 def list_values(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
@@ -46,14 +51,19 @@ def show(number: Number, url: Url = DEFAULT_URL) -> None:
 
 
 def restore(number: Number, url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
-    """Write a value anew under its key, on every node, and take it out of the quarantine. Refused where there is a newer value."""
+    """Write a value anew under its key, on every node, and take it out of the quarantine. Refused
+    where there is a newer value."""
     document = ask(url, lambda client: client.restore_quarantined(number))
     say(document, output, f"{document['key']} is stored, version {document['version']}")
 
 
 def discard(number: Number, url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
     """Forget a value for good."""
-    say(ask(url, lambda client: client.discard_quarantined(number)), output, f"{number} is forgotten")
+    say(
+        ask(url, lambda client: client.discard_quarantined(number)),
+        output,
+        f"{number} is forgotten",
+    )
 
 
 async def _pages(client: Client) -> list[Any]:
@@ -71,6 +81,11 @@ def _time(wall_ms: int) -> str:
 
 
 def register(parent: typer.Typer) -> None:
-    for name, command in (("list", list_values), ("show", show), ("restore", restore), ("discard", discard)):
+    for name, command in (
+        ("list", list_values),
+        ("show", show),
+        ("restore", restore),
+        ("discard", discard),
+    ):
         app.command(name, epilog=EXIT_CODES)(command)
     parent.add_typer(app, name="quarantine", rich_help_panel="Backup")

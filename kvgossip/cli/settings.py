@@ -1,4 +1,5 @@
-"""Where an agent's parameters come from: command line, then environment, then file, then profile, then default."""
+"""Where an agent's parameters come from: command line, then environment, then file, then profile,
+then default."""
 
 from __future__ import annotations
 
@@ -15,31 +16,50 @@ from kvgossip.errors import ConfigError
 PREFIX = "KVGOSSIP_"
 DEFAULT_HTTP = Address("127.0.0.1", HTTP_PORT)
 FIELDS = tuple(field.name for field in dataclasses.fields(Config))
-# Names that are ours but no parameter of a node; and what Kubernetes and Docker set for a service that is called kvgossip.
-_OTHER_VARIABLES = re.compile(r"(URL|CONFIG|PROFILE|LOG_LEVEL|IMAGE|TEST_.*)|.*(SERVICE|PORT|PORT_\d+_\w+|SERVICE_(HOST|PORT)\w*)")
+# Names that are ours but no parameter of a node; and what Kubernetes and Docker set for a service
+# that is called kvgossip.
+_OTHER_VARIABLES = re.compile(
+    r"(URL|CONFIG|PROFILE|LOG_LEVEL|IMAGE|TEST_.*)|.*(SERVICE|PORT|PORT_\d+_\w+|SERVICE_(HOST|PORT)\w*)"
+)
 
 
-def load_config(options: Mapping[str, Any], environment: Mapping[str, str], file: Path | None, profile: str | None) -> Config:
+def load_config(
+    options: Mapping[str, Any],
+    environment: Mapping[str, str],
+    file: Path | None,
+    profile: str | None,
+) -> Config:
     """The agent's Config. `options` are those of the command line, None or empty where not given.
 
     Raises ConfigError that names the place of the mistake: the file, or the variable.
     """
     written = _read_file(file) if file else {}
     in_file = str(written.pop("profile", "lan"))
-    places = {str(file): written, "environment": _from_environment(environment), "command line": _given(options)}
+    places = {
+        str(file): written,
+        "environment": _from_environment(environment),
+        "command line": _given(options),
+    }
     values: dict[str, Any] = {"http": DEFAULT_HTTP}
     for place in places.values():
         values.update(place)
     try:
         return config_from(values, profile or in_file)
     except ConfigError as error:
-        raise ConfigError(_located(error, places), error.hint or "kvgossip/config.py tells what each parameter takes") from error
+        raise ConfigError(
+            _located(error, places),
+            error.hint or "kvgossip/config.py tells what each parameter takes",
+        ) from error
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables that look like ours and mean nothing: probably misspelt."""
     names = [name.removeprefix(PREFIX) for name in environment if name.startswith(PREFIX)]
-    return [PREFIX + name for name in names if name.lower() not in FIELDS and not _OTHER_VARIABLES.fullmatch(name)]
+    return [
+        PREFIX + name
+        for name in names
+        if name.lower() not in FIELDS and not _OTHER_VARIABLES.fullmatch(name)
+    ]
 
 
 def _read_file(file: Path) -> dict[str, Any]:
@@ -47,14 +67,21 @@ def _read_file(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read the configuration file {file}: {error.strerror}", "name a readable TOML file") from error
+        raise ConfigError(
+            f"cannot read the configuration file {file}: {error.strerror}",
+            "name a readable TOML file",
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}", hint) from error
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     # An empty variable is one that a compose file left open: not given.
-    return {field: environment[PREFIX + field.upper()] for field in FIELDS if environment.get(PREFIX + field.upper())}
+    return {
+        field: environment[PREFIX + field.upper()]
+        for field in FIELDS
+        if environment.get(PREFIX + field.upper())
+    }
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

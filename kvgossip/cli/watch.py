@@ -26,25 +26,46 @@ _SENTENCES = {
 
 
 def watch(
-    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only keys that start with this.")] = "",
-    key: Annotated[str, typer.Option(metavar="KEY", help="Only this very key, instead of a prefix.")] = "",
-    since: Annotated[str, typer.Option(metavar="CURSOR", help="Go on from here; 0: begin with all that there is. Default: from now.")] = "",
-    values: Annotated[str, typer.Option(metavar="none|text|base64", help="Show the values too.")] = "none",
-    coalesce: Annotated[str, typer.Option(metavar="DURATION", help="Only the last change of each key in so long, as 100ms.")] = "0",
-    count: Annotated[int, typer.Option(min=0, help="End after so many puts and deletes; 0: never.")] = 0,
+    prefix: Annotated[
+        str, typer.Argument(metavar="PREFIX", help="Only keys that start with this.")
+    ] = "",
+    key: Annotated[
+        str, typer.Option(metavar="KEY", help="Only this very key, instead of a prefix.")
+    ] = "",
+    since: Annotated[
+        str,
+        typer.Option(
+            metavar="CURSOR",
+            help="Go on from here; 0: begin with all that there is. Default: from now.",
+        ),
+    ] = "",
+    values: Annotated[
+        str, typer.Option(metavar="none|text|base64", help="Show the values too.")
+    ] = "none",
+    coalesce: Annotated[
+        str,
+        typer.Option(
+            metavar="DURATION", help="Only the last change of each key in so long, as 100ms."
+        ),
+    ] = "0",
+    count: Annotated[
+        int, typer.Option(min=0, help="End after so many puts and deletes; 0: never.")
+    ] = 0,
     url: Url = DEFAULT_URL,
     output: Output = Format.TABLE,
 ) -> None:
     """Print what changes, as it changes: here or anywhere in the cluster. Ctrl-C ends it.
 
-    A connection that is lost is opened again, and goes on where it was; stderr says so. Where that is not possible, because the node
-    is another one or the pause was too long, all keys are printed once, between `resync` and `synced`.
+    A connection that is lost is opened again, and goes on where it was; stderr says so. Where that
+    is not possible, because the node is another one or the pause was too long, all keys are printed
+    once, between `resync` and `synced`.
 
     Examples:
 
     - `kvgossip watch config/`
     - `kvgossip watch --key config/theme --values text`
-    - `kvgossip watch --since 0 -o json > changes.ndjson`: one JSON document a line, each with its cursor
+    - `kvgossip watch --since 0 -o json > changes.ndjson`: one JSON document a line, each with its
+      cursor
     """
     query = {"key": key} if key else {"prefix": prefix}
     query |= {"values": values, "coalesce": coalesce}
@@ -55,18 +76,25 @@ def watch(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-async def _print_all(client: Client, query: dict[str, str], since: str | None, count: int, output: Format) -> None:
+async def _print_all(
+    client: Client, query: dict[str, str], since: str | None, count: int, output: Format
+) -> None:
     changes = 0
     async for told in _for_ever(client, query, since):
-        line = json.dumps({"event": told.event, "cursor": told.cursor, **told.data}, ensure_ascii=False)
+        line = json.dumps(
+            {"event": told.event, "cursor": told.cursor, **told.data}, ensure_ascii=False
+        )
         print(line if output is Format.JSON else _line(told), flush=True)
         changes += told.event not in _SENTENCES
         if count and changes >= count:
             return
 
 
-async def _for_ever(client: Client, query: dict[str, str], cursor: str | None) -> AsyncIterator[Told]:
-    """The events of one stream after the other, each going on where the one before ended. Raises when there never was one."""
+async def _for_ever(
+    client: Client, query: dict[str, str], cursor: str | None
+) -> AsyncIterator[Told]:
+    """The events of one stream after the other, each going on where the one before ended. Raises
+    when there never was one."""
     import asyncio
 
     from kvgossip.api.client import RefusedError, UnreachableError
@@ -96,7 +124,13 @@ def _line(told: Told) -> str:
         return _SENTENCES[told.event]
     data: dict[str, Any] = told.data
     value = data.get("value", data.get("value_base64"))
-    parts = [f"{told.event:<6}", data["key"], data["version"], "" if "bytes" not in data else f"{data['bytes']} B", value]
+    parts = [
+        f"{told.event:<6}",
+        data["key"],
+        data["version"],
+        "" if "bytes" not in data else f"{data['bytes']} B",
+        value,
+    ]
     return "  ".join(printable(str(part)) for part in parts if part not in ("", None))
 
 

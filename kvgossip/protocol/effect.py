@@ -1,10 +1,12 @@
-"""The boundary of the pure machine: the time goes in with every input, effects come out of every input.
+"""The boundary of the pure machine: the time goes in with every input, effects come out of every
+input.
 
-A driver reads the clocks once an input, performs the effects in their order, and calls `Replica.tick` no later than
-`Replica.deadline()`. Nothing else crosses.
+A driver reads the clocks once an input, performs the effects in their order, and calls
+`Replica.tick` no later than `Replica.deadline()`. Nothing else crosses.
 
-A driver with a disk writes Changed, Dropped, Quarantined and Persist there, those of one input in one atomic commit, together with
-what `Replica.checkpoint` gives. After a restart it hands the facts to the next Replica as `saved`, and the records to `Replica.load`.
+A driver with a disk writes Changed, Dropped, Quarantined and Persist there, those of one input in
+one atomic commit, together with what `Replica.checkpoint` gives. After a restart it hands the facts
+to the next Replica as `saved`, and the records to `Replica.load`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from kvgossip.protocol.wire.message import Condition, Holding, Precision, Sight
 
 
 class Send(NamedTuple):
-    """Send these bytes to `to`: as one datagram, or, when `reliable`, as one frame over the TCP link with that address."""
+    """Send these bytes to `to`: as one datagram, or, when `reliable`, as one frame over the TCP
+    link with that address."""
 
     to: Address
     data: bytes
@@ -32,11 +35,13 @@ class Send(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`observer` was asked; `members` are those that it looked at, out of `known`, itself not counted.
+    """`observer` was asked; `members` are those that it looked at, out of `known`, itself not
+    counted.
 
-    `sights`: by observer, then by whom it saw; the observer's own first. `conditions`: of all that told theirs, the observer's own too.
-    `answers_as`: members at whose address somebody of another name answers. `silent`: asked to look at others, without an answer; `busy`:
-    too busy to. `refusals`: what was said no with, by member. `took_s`: how long it took, seconds.
+    `sights`: by observer, then by whom it saw; the observer's own first. `conditions`: of all that
+    told theirs, the observer's own too. `answers_as`: members at whose address somebody of another
+    name answers. `silent`: asked to look at others, without an answer; `busy`: too busy to.
+    `refusals`: what was said no with, by member. `took_s`: how long it took, seconds.
     """
 
     observer: str
@@ -67,7 +72,8 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A live value that the cluster had deleted was taken out here, as `peer` told: keep it in the quarantine. Its Dropped follows.
+    """A live value that the cluster had deleted was taken out here, as `peer` told: keep it in the
+    quarantine. Its Dropped follows.
 
     For watchers it is `change`: a delete under the same version.
     """
@@ -83,7 +89,8 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """This entry is served no more: its time has come. Its record stays until it is collected, so nothing is to be written.
+    """This entry is served no more: its time has come. Its record stays until it is collected, so
+    nothing is to be written.
 
     For watchers it is `change`, as Quarantined is.
     """
@@ -98,7 +105,8 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class MemberChanged:
-    """What this replica believes of a member changed. `old` is None for a new name, `new` is None when it was forgotten."""
+    """What this replica believes of a member changed. `old` is None for a new name, `new` is None
+    when it was forgotten."""
 
     old: Member | None
     new: Member | None
@@ -114,7 +122,8 @@ class Lacking(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Progress of a wait: this member, or this node, has shown that it holds the version, or a newer one of the key (tracker.py)."""
+    """Progress of a wait: this member, or this node, has shown that it holds the version, or a
+    newer one of the key (tracker.py)."""
 
     ticket: int
     peer: Peer
@@ -132,7 +141,8 @@ class Waited:
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """A member has answered a survey: its root, and by how many keys it differs from this replica as it was when it asked."""
+    """A member has answered a survey: its root, and by how many keys it differs from this replica
+    as it was when it asked."""
 
     ticket: int
     peer: Peer
@@ -148,7 +158,8 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """Look up every address of this join target (`HOST:PORT`) and answer with `Replica.resolved`."""
+    """Look up every address of this join target (`HOST:PORT`) and answer with
+    `Replica.resolved`."""
 
     target: str
     pool: PoolKind = PoolKind.LAN
@@ -174,14 +185,16 @@ class JoinRefused:
 
 @dataclass(frozen=True, slots=True)
 class KeyringChanged:
-    """The keys of this node are now these, the primary one first: keep them for its next life, and show them to nobody."""
+    """The keys of this node are now these, the primary one first: keep them for its next life, and
+    show them to nobody."""
 
     keys: tuple[bytes, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyringTold:
-    """What came of `Replica.rotate` with this ticket: who has which keys. `objection`: why it was not even tried; empty where it was."""
+    """What came of `Replica.rotate` with this ticket: who has which keys. `objection`: why it was
+    not even tried; empty where it was."""
 
     ticket: int
     found: tuple[Holding, ...]
@@ -190,7 +203,8 @@ class KeyringTold:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Something an operator should read, already limited in rate. `level` is a name of the logging module: INFO, WARNING, ERROR."""
+    """Something an operator should read, already limited in rate. `level` is a name of the logging
+    module: INFO, WARNING, ERROR."""
 
     level: str
     text: str
@@ -203,7 +217,8 @@ class Departed:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """An examination of this pool is over: of `asked`, one member by the other one, or, where both are empty, of all."""
+    """An examination of this pool is over: of `asked`, one member by the other one, or, where both
+    are empty, of all."""
 
     asked: tuple[str, str]
     report: Report
@@ -211,6 +226,7 @@ class Examined:
 
 
 Effect = (
-    Send | Changed | Expired | Dropped | Quarantined | Persist | MemberChanged | Settled | Resolve | Joined | JoinRefused | Log | Departed
+    Send | Changed | Expired | Dropped | Quarantined | Persist | MemberChanged | Settled
+    | Resolve | Joined | JoinRefused | Log | Departed
     | KeyringChanged | KeyringTold | Held | Waited | Surveyed | Examined
 )  # fmt: skip

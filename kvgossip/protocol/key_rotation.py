@@ -1,19 +1,25 @@
-"""Rotation: keys come and go on all nodes of a cluster while it runs, at the word of an operator to any one of them.
+"""Rotation: keys come and go on all nodes of a cluster while it runs, at the word of an operator to
+any one of them.
 
     operator --> node ==KeyringOrder==> each member of its datacenter
-                 gateway ==KeyringOrder==> gateways of other datacenters ==KeyringOrder==> their members
-                 <==KeyringReport== each with what it and those behind it have now, or who did not answer
+                 gateway ==KeyringOrder==> gateways of other datacenters ==KeyringOrder==> their
+                 members <==KeyringReport== each with what it and those behind it have now, or who
+                 did not answer
 
-A key is replaced in three orders: install the new one everywhere, use it everywhere, remove the old one everywhere. As every key of a
-ring opens, nobody is shut out at any moment, in whatever order the nodes get there.
+A key is replaced in three orders: install the new one everywhere, use it everywhere, remove the old
+one everywhere. As every key of a ring opens, nobody is shut out at any moment, in whatever order
+the nodes get there.
 
 Laws
-- `use` is ordered only once every alive member has the key, `remove` only once it is nobody's primary one; and neither while one does not
-  answer: it might be the one that is shut out. Each node checks again for itself.
-- An order names the life of the node that it is for, so that a recorded one is worth nothing to another node or to a later life. It is
-  carried out once, also where it comes by two gateways.
-- Orders are taken from whoever has a key, and only where frames are sealed: so a key travels sealed, and a stranger orders nothing.
-- Who was off during a rotation is refused afterwards with words that say which key is used (refusal.py, lesson 28).
+- `use` is ordered only once every alive member has the key, `remove` only once it is nobody's
+  primary one; and neither while one does not answer: it might be the one that is shut out. Each
+  node checks again for itself.
+- An order names the life of the node that it is for, so that a recorded one is worth nothing to
+  another node or to a later life. It is carried out once, also where it comes by two gateways.
+- Orders are taken from whoever has a key, and only where frames are sealed: so a key travels
+  sealed, and a stranger orders nothing.
+- Who was off during a rotation is refused afterwards with words that say which key is used
+  (refusal.py, lesson 28).
 """
 
 from __future__ import annotations
@@ -36,9 +42,11 @@ from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import Holding, KeyringAction, KeyringOrder, KeyringReport
 
 FURTHER = {PoolKind.LAN: 2, PoolKind.WAN: 1}
-"""How often an order that its first node sends into this pool is passed on: to the gateways of other datacenters, and to their members."""
+"""How often an order that its first node sends into this pool is passed on: to the gateways of
+other datacenters, and to their members."""
 PATIENCE_S = (0.0, 3.0, 6.0, 9.0)
-"""How long to wait for answers, by how often an order may be passed on; the last is for the first node."""
+"""How long to wait for answers, by how often an order may be passed on; the last is for the first
+node."""
 KNOWN_MAX = 64
 KEY_ID_BYTES = 4
 NAMED_MAX = 8
@@ -47,7 +55,8 @@ Place = tuple[PoolKind, Address]
 
 @dataclass(slots=True)
 class Round:
-    """One order, and what came back so far. `asked`: who has not answered. `origin`: who ordered it, None: this node's own operator."""
+    """One order, and what came back so far. `asked`: who has not answered. `origin`: who ordered
+    it, None: this node's own operator."""
 
     request: int
     order: tuple[KeyringAction, bytes]
@@ -59,7 +68,8 @@ class Round:
 
 @dataclass(slots=True)
 class Conversation:
-    """What an operator wants, as the rounds that are still to come, and what nodes have said against it."""
+    """What an operator wants, as the rounds that are still to come, and what nodes have said
+    against it."""
 
     ticket: int
     steps: list[tuple[KeyringAction, bytes]]
@@ -67,9 +77,12 @@ class Conversation:
 
 
 class Rotation:
-    """`problem` is why this node would not find its keys again after a restart; empty where it would."""
+    """`problem` is why this node would not find its keys again after a restart; empty where it
+    would."""
 
-    def __init__(self, pools: Sequence[Pool], keyring: Keyring | None, rng: Random, effects: list[Effect]) -> None:
+    def __init__(
+        self, pools: Sequence[Pool], keyring: Keyring | None, rng: Random, effects: list[Effect]
+    ) -> None:
         self.problem = ""
         self._pools = {pool.kind: pool for pool in pools}
         self._keyring, self._rng, self._effects = keyring, rng, effects
@@ -78,12 +91,14 @@ class Rotation:
         self._conversations: dict[int, Conversation] = {}
         self._waiting: list[Conversation] = []
 
-    # -- the operator ------------------------------------------------------------------------------------------------
+    # -- the operator ------------------------------------------------------------------------------
 
     def ask(self, ticket: int, action: KeyringAction, key: bytes, now: Now) -> None:
-        """Order this of the whole cluster. `key`: the key to install, or the four bytes of the id of the key to use or remove.
+        """Order this of the whole cluster. `key`: the key to install, or the four bytes of the id
+        of the key to use or remove.
 
-        KeyringTold follows, with the ticket. Raises KeyringError at once where this node itself cannot.
+        KeyringTold follows, with the ticket. Raises KeyringError at once where this node itself
+        cannot.
         """
         if self._keyring is None:
             raise KeyringError(
@@ -102,25 +117,40 @@ class Rotation:
     def _begin(self, conversation: Conversation, now: Now) -> None:
         request = self._rng.getrandbits(64)
         self._conversations[request] = conversation
-        self._start(Round(request, conversation.steps[0], None, now.monotonic_s + PATIENCE_S[-1]), FURTHER, now)
+        self._start(
+            Round(request, conversation.steps[0], None, now.monotonic_s + PATIENCE_S[-1]),
+            FURTHER,
+            now,
+        )
 
     def _concluded(self, conversation: Conversation, found: list[Holding], now: Now) -> None:
         """A round of this conversation is over."""
         if conversation.steps[0][0] is not KeyringAction.LIST:
-            conversation.faults |= {(held.datacenter, held.name): held.problem for held in found if held.problem and held.answered}
+            conversation.faults |= {
+                (held.datacenter, held.name): held.problem
+                for held in found
+                if held.problem and held.answered
+            }
         if len(conversation.steps) > 1:
             objection = _objection(*conversation.steps[1], found)
             if objection:
                 self._effects.append(KeyringTold(conversation.ticket, tuple(found), objection))
             else:
-                # in an input of its own: until then the driver has performed what this round asks for
+                # in an input of its own: until then the driver has performed what this round asks
+                # for
                 del conversation.steps[0]
                 self._waiting.append(conversation)
             return
-        told = tuple(replace(held, problem=held.problem or conversation.faults.get((held.datacenter, held.name), "")) for held in found)
+        told = tuple(
+            replace(
+                held,
+                problem=held.problem or conversation.faults.get((held.datacenter, held.name), ""),
+            )
+            for held in found
+        )
         self._effects.append(KeyringTold(conversation.ticket, told, ""))
 
-    # -- orders ------------------------------------------------------------------------------------------------------
+    # -- orders ------------------------------------------------------------------------------------
 
     def on_order(self, order: KeyringOrder, source: Address, now: Now, kind: PoolKind) -> None:
         pool = self._pools[kind]
@@ -135,12 +165,15 @@ class Rotation:
         self._start(begun, {beside: hops - 1} if hops else {}, now)
 
     def _start(self, begun: Round, further: Mapping[PoolKind, int], now: Now) -> None:
-        """Carry the order out here, and pass it on into these pools, where it may be passed on so often."""
+        """Carry the order out here, and pass it on into these pools, where it may be passed on so
+        often."""
         self._known[begun.request] = None
         if len(self._known) > KNOWN_MAX:
             del self._known[next(iter(self._known))]
         begun.found.append(self._carried_out(*begun.order))
-        begun.asked = {(kind, member.address): member for kind in further for member in self._members(kind)}
+        begun.asked = {
+            (kind, member.address): member for kind in further for member in self._members(kind)
+        }
         if not begun.asked:
             self._finish(begun, now)
             return
@@ -155,7 +188,11 @@ class Rotation:
         if pool is None:
             return []
         here = pool.membership.me.datacenter
-        return [member for member in pool.membership.reachable if kind is PoolKind.LAN or member.datacenter != here]
+        return [
+            member
+            for member in pool.membership.reachable
+            if kind is PoolKind.LAN or member.datacenter != here
+        ]
 
     def _carried_out(self, action: KeyringAction, key: bytes) -> Holding:
         """What this node has after the order, and why if it was not obeyed."""
@@ -168,7 +205,13 @@ class Rotation:
         except KeyringError as error:
             problem = str(error)
         me = self._pools[PoolKind.LAN].membership.me
-        return Holding(me.name, me.datacenter, b"".join(map(bytes.fromhex, self._keyring.ids)), True, problem[:512])
+        return Holding(
+            me.name,
+            me.datacenter,
+            b"".join(map(bytes.fromhex, self._keyring.ids)),
+            True,
+            problem[:512],
+        )
 
     def _obeys(self, keyring: Keyring, action: KeyringAction, key: bytes) -> bool:
         """Whether that changed the keyring."""
@@ -183,7 +226,7 @@ class Rotation:
                 return keyring.remove(key.hex())
         return False
 
-    # -- answers -----------------------------------------------------------------------------------------------------
+    # -- answers -----------------------------------------------------------------------------------
 
     def on_report(self, report: KeyringReport, source: Address, now: Now, kind: PoolKind) -> None:
         under_way = self._rounds.get(report.request)
@@ -205,7 +248,11 @@ class Rotation:
     def deadline(self) -> float | None:
         if self._waiting:
             return -math.inf
-        return min(under_way.deadline_s for under_way in self._rounds.values()) if self._rounds else None
+        return (
+            min(under_way.deadline_s for under_way in self._rounds.values())
+            if self._rounds
+            else None
+        )
 
     def tick(self, now: Now) -> None:
         if not self._waiting and not self._rounds:
@@ -213,7 +260,9 @@ class Rotation:
         waiting, self._waiting = self._waiting, []
         for conversation in waiting:
             self._begin(conversation, now)
-        for under_way in [each for each in self._rounds.values() if each.deadline_s <= now.monotonic_s]:
+        for under_way in [
+            each for each in self._rounds.values() if each.deadline_s <= now.monotonic_s
+        ]:
             self._finish(under_way, now)
 
     def _finish(self, done: Round, now: Now) -> None:
@@ -222,7 +271,9 @@ class Rotation:
         found = _each_once([*done.found, *map(_silent, done.asked.values())])
         if done.origin is not None:
             kind, address = done.origin
-            self._pools[kind].send(KeyringReport(done.request, tuple(found)), address, reliable=True)
+            self._pools[kind].send(
+                KeyringReport(done.request, tuple(found)), address, reliable=True
+            )
         else:
             self._concluded(self._conversations.pop(done.request), found, now)
 
@@ -232,11 +283,15 @@ def _silent(member: Member) -> Holding:
 
 
 def _each_once(found: Iterable[Holding]) -> list[Holding]:
-    """Sorted, and of several words about one node the one that says most: what it answered, and first what it has against the order."""
+    """Sorted, and of several words about one node the one that says most: what it answered, and
+    first what it has against the order."""
     best: dict[tuple[str, str], Holding] = {}
     for held in found:
         place = (held.datacenter, held.name)
-        if place not in best or (held.answered, bool(held.problem)) > (best[place].answered, bool(best[place].problem)):
+        if place not in best or (held.answered, bool(held.problem)) > (
+            best[place].answered,
+            bool(best[place].problem),
+        ):
             best[place] = held
     return [best[place] for place in sorted(best)]
 
@@ -267,18 +322,25 @@ def _names(found: Iterable[Holding]) -> str:
 
 def ids_of(held: Holding) -> list[str]:
     """The ids of the keys that a node has, the primary one first."""
-    return [held.keys[at : at + KEY_ID_BYTES].hex() for at in range(0, len(held.keys), KEY_ID_BYTES)]
+    return [
+        held.keys[at : at + KEY_ID_BYTES].hex() for at in range(0, len(held.keys), KEY_ID_BYTES)
+    ]
 
 
 def parse_order(action: str, key: str) -> tuple[KeyringAction, bytes]:
-    """What an operator wrote: `install` and 64 hexadecimal digits, `use` or `remove` and the 8 of an id, or `list`. Raises KeyringError."""
+    """What an operator wrote: `install` and 64 hexadecimal digits, `use` or `remove` and the 8 of
+    an id, or `list`. Raises KeyringError."""
     try:
         wanted = KeyringAction[action.upper()]
         data = bytes.fromhex(key)
     except (KeyError, ValueError):
         wanted, data = KeyringAction.INSTALL, b"?"
-    if len(data) != {KeyringAction.LIST: 0, KeyringAction.INSTALL: KEY_BYTES}.get(wanted, KEY_ID_BYTES):
+    if len(data) != {KeyringAction.LIST: 0, KeyringAction.INSTALL: KEY_BYTES}.get(
+        wanted, KEY_ID_BYTES
+    ):
         raise KeyringError(
-            "this is no order for a keyring", "install a key of 64 hexadecimal digits; use or remove one by the 8 digits of its id; or list"
+            "this is no order for a keyring",
+            "install a key of 64 hexadecimal digits; use or remove one by the 8 digits of its id; "
+            "or list",
         )
     return wanted, data

@@ -1,4 +1,5 @@
-"""What became of an entry that was offered to a replica, and the face of the replica that its mechanisms see."""
+"""What became of an entry that was offered to a replica, and the face of the replica that its
+mechanisms see."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class Outcome(Enum):
 
 
 class Heat(Enum):
-    """How news is spread further: not at all; not in this pool, whose every member its author tells; from the next round on; or at once."""
+    """How news is spread further: not at all; not in this pool, whose every member its author
+    tells; from the next round on; or at once."""
 
     NOT = "not"
     ELSEWHERE = "elsewhere"
@@ -58,7 +60,9 @@ class Data(Protocol):
     def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat) -> Outcome:
         """Offer a record that a peer sent. `heat`: how to spread it further if it is news."""
 
-    def merge_bundle(self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, heat: Heat) -> Outcome:
+    def merge_bundle(
+        self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, heat: Heat
+    ) -> Outcome:
         """Offer a batch that a peer sent, all of it at once."""
 
     def showed(self, peer: str, key: str, version: bytes) -> None:

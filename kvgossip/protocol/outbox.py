@@ -11,7 +11,8 @@ from kvgossip.protocol.wire.message import Message
 
 
 class Link(Protocol):
-    """The outgoing side of a pool. A reliable message is a frame of a TCP link, any other one a datagram."""
+    """The outgoing side of a pool. A reliable message is a frame of a TCP link, any other one a
+    datagram."""
 
     @property
     def datagram_room(self) -> int:
@@ -27,4 +28,5 @@ class Link(Protocol):
         """Records of members, reliably."""
 
     def news_for(self, peer: Member, room: int) -> list[bytes]:
-        """Membership news for this peer that fits into `room` bytes: what we believe of itself first, if that is not alive."""
+        """Membership news for this peer that fits into `room` bytes: what we believe of itself
+        first, if that is not alive."""

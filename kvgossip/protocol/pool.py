@@ -1,10 +1,12 @@
-"""Pool: one gossip pool - membership, spreading and repair under one profile - and its door: frames in, frames out.
+"""Pool: one gossip pool - membership, spreading and repair under one profile - and its door: frames
+in, frames out.
 
-Who is outside, and what they are told, is the matter of gate.py. Whom the operator has blocked is dropped too, and gets nothing from us
-(blocklist.py).
+Who is outside, and what they are told, is the matter of gate.py. Whom the operator has blocked is
+dropped too, and gets nothing from us (blocklist.py).
 
-A gateway has two pools over one copy of the data. `reached_otherwise` says of the WAN pool's members which of them it also reaches in
-its LAN pool: they are probed and told of members here too, but rumors and exchanges take the short way.
+A gateway has two pools over one copy of the data. `reached_otherwise` says of the WAN pool's
+members which of them it also reaches in its LAN pool: they are probed and told of members here too,
+but rumors and exchanges take the short way.
 """
 
 from __future__ import annotations
@@ -84,12 +86,15 @@ FAREWELLS_MAX = 64
 MEMBERS_A_FRAME = 100
 RIVAL_KEPT_S = 300.0
 DATACENTERS_TOLD = 64
-LINK_QUESTIONS = frozenset((Join, Fetch, Sketch, Compare, Leaves, Want, Push, Conclude, KeyringOrder, Measure, Examine))
+LINK_QUESTIONS = frozenset(
+    (Join, Fetch, Sketch, Compare, Leaves, Want, Push, Conclude, KeyringOrder, Measure, Examine)
+)
 QUESTIONS = LINK_QUESTIONS | {Ping, PingRequest, Pull, Enquire}
 
 
 class Pool:
-    """`me` is this node's own record in it; effects are appended to `effects`. `beside` is this node's other pool, if it has one.
+    """`me` is this node's own record in it; effects are appended to `effects`. `beside` is this
+    node's other pool, if it has one.
 
     `peers`: whom an earlier life knew in it, and where.
     """
@@ -109,7 +114,16 @@ class Pool:
         self.beside: Pool | None = None
         self.counters: Counter[str] = Counter()
         self._config, self._data, self._effects = config, data, effects
-        self.door = Door(config, kind, me, data.keyring, effects, self.counters, self._elsewhere, self._cannot_read)
+        self.door = Door(
+            config,
+            kind,
+            me,
+            data.keyring,
+            effects,
+            self.counters,
+            self._elsewhere,
+            self._cannot_read,
+        )
         self.name = self.door.pool
         self._lives_refused = 0
         self._rival, self._rival_s = "", -math.inf
@@ -122,13 +136,30 @@ class Pool:
         self.joining = Joining(config.join, config, me.name, now)
         self.rejoining = Rejoining(peers, kind, config, rng, now)
         self.introductions = Introductions(
-            config, self.membership, self, effects, self.door.refuse, lambda: data.standing, kind, data.identity
+            config,
+            self.membership,
+            self,
+            effects,
+            self.door.refuse,
+            lambda: data.standing,
+            kind,
+            data.identity,
         )
-        self.examiner = Examiner(config, self.membership, self, effects, self._condition, self._ping_at, kind)
-        self._waiting = (self.spreading, self.joining, self.introductions, self.rejoining, self.examiner)
+        self.examiner = Examiner(
+            config, self.membership, self, effects, self._condition, self._ping_at, kind
+        )
+        self._waiting = (
+            self.spreading,
+            self.joining,
+            self.introductions,
+            self.rejoining,
+            self.examiner,
+        )
         self._handlers: dict[type, Callable[[Any, Address, Now], None]] = {
             Nack: lambda told, source, now: self.membership.on_nack(told),
-            PingRequest: lambda told, source, now: self.membership.on_ping_request(told, source, now, self._ping_at(now)),
+            PingRequest: lambda told, source, now: self.membership.on_ping_request(
+                told, source, now, self._ping_at(now)
+            ),
             Prune: lambda told, source, now: self.membership.bury(told.member, now),
             Member: lambda told, source, now: self.membership.merge(told, now),
             Refused: self._on_refused,
@@ -147,12 +178,15 @@ class Pool:
             Measured: lambda told, source, now: self._data.measured(told),
             Confirm: lambda told, source, now: self.enquiries.on_confirm(told),
         }
-        self._handlers |= dict.fromkeys((Sketch, Compare, Leaves, Want, Push, Conclude), self.repair.on_question)
         self._handlers |= dict.fromkeys(
-            (Decoded, Symbols, Differ, Entries, Merged, Concluded), lambda told, source, now: self.repair.on_answer(told, now)
+            (Sketch, Compare, Leaves, Want, Push, Conclude), self.repair.on_question
+        )
+        self._handlers |= dict.fromkeys(
+            (Decoded, Symbols, Differ, Entries, Merged, Concluded),
+            lambda told, source, now: self.repair.on_answer(told, now),
         )
 
-    # -- frames out --------------------------------------------------------------------------------------------------
+    # -- frames out --------------------------------------------------------------------------------
 
     @property
     def datagram_room(self) -> int:
@@ -173,28 +207,40 @@ class Pool:
             units += self.membership.take_news(self.datagram_room - len(units[0]))
         self.send_units(units, to, reliable=reliable)
 
-    def _send_probe(self, told: Message, to: Address, member: Member | None, *, reliable: bool = False) -> None:
-        """To a member that is not alive goes first what we believe of it (the buddy system of Lifeguard)."""
+    def _send_probe(
+        self, told: Message, to: Address, member: Member | None, *, reliable: bool = False
+    ) -> None:
+        """To a member that is not alive goes first what we believe of it (the buddy system of
+        Lifeguard)."""
         units = [encode(told)]
         room = self.datagram_room - len(units[0])
-        units += self.news_for(member, room) if member is not None else self.membership.take_news(room)
+        units += (
+            self.news_for(member, room) if member is not None else self.membership.take_news(room)
+        )
         self.send_units(units, to, reliable=reliable)
 
     def news_for(self, peer: Member, room: int) -> list[bytes]:
         current = self.membership.members.get(peer.name, peer)
         if current.state is MemberState.ALIVE and not self.membership.has_news:
             return []
-        units = [encode(current)] if self._config.buddy and current.state is not MemberState.ALIVE else []
-        return list(dict.fromkeys([*units, *self.membership.take_news(room - sum(map(len, units)))]))
+        units = (
+            [encode(current)]
+            if self._config.buddy and current.state is not MemberState.ALIVE
+            else []
+        )
+        return list(
+            dict.fromkeys([*units, *self.membership.take_news(room - sum(map(len, units)))])
+        )
 
     def send_members(self, to: Address, members: Iterable[Member]) -> None:
         for some in chunks([encode(member) for member in members], MEMBERS_A_FRAME):
             self.send_units(some, to, reliable=True)
 
-    # -- frames in ---------------------------------------------------------------------------------------------------
+    # -- frames in ---------------------------------------------------------------------------------
 
     def receive(self, data: bytes, source: Address, now: Now, *, reliable: bool) -> None:
-        """Handle one frame. Whatever it holds, this raises nothing: faults are counted by reason."""
+        """Handle one frame. Whatever it holds, this raises nothing: faults are counted by
+        reason."""
         self.counters["frames_received"] += 1
         self.counters["bytes_received"] += len(data)
         if self._data.blocks.covers_address(source):
@@ -210,31 +256,44 @@ class Pool:
             return
         messages = self._admitted(opened.messages, source)
         if self.membership.leaving:
-            # who was told of a large entry in the farewell may still fetch its body; all else comes too late
+            # who was told of a large entry in the farewell may still fetch its body; all else comes
+            # too late
             messages = [told for told in messages if isinstance(told, Fetch)]
         # a record of a member that cannot be read does not shift the places of rumors
         whole = all(reason == BAD_MEMBER for reason in opened.faults)
         self._handle(messages, whole, source, now, reliable)
         self.take_changes(now)
 
-    def _admitted(self, messages: list[Message | Member], source: Address) -> list[Message | Member]:
+    def _admitted(
+        self, messages: list[Message | Member], source: Address
+    ) -> list[Message | Member]:
         admitted = self._data.blocks.admitted(messages, source) if self._data.blocks else messages
         if admitted is None:
             self.counters["frames_dropped.blocked"] += 1
         return admitted or []
 
-    def _handle(self, messages: list[Message | Member], whole: bool, source: Address, now: Now, reliable: bool) -> None:
+    def _handle(
+        self,
+        messages: list[Message | Member],
+        whole: bool,
+        source: Address,
+        now: Now,
+        reliable: bool,
+    ) -> None:
         gossip: Gossip | None = None
         rumors: list[Rumor | Notice | Bundle] = []
         questions = 0
         for place, told in enumerate(messages):
             if type(told) in QUESTIONS:
-                # one question a frame, and what costs much to answer over links only: else small frames would ask for many large ones
+                # one question a frame, and what costs much to answer over links only: else small
+                # frames would ask for many large ones
                 questions += 1
                 if questions > 1 or (not reliable and type(told) in LINK_QUESTIONS):
                     self.counters["units_dropped.unexpected_question"] += 1
                     continue
-            if isinstance(told, (Rumor, Notice)) or (isinstance(told, Bundle) and gossip is not None):
+            if isinstance(told, (Rumor, Notice)) or (
+                isinstance(told, Bundle) and gossip is not None
+            ):
                 rumors.append(told)
             elif isinstance(told, Gossip):
                 gossip = told
@@ -245,7 +304,12 @@ class Pool:
             elif isinstance(told, Ack):
                 self._on_ack(told, now, reliable)
             elif isinstance(told, (Join, JoinReply)):
-                self._on_introduction(told, [member for member in messages[place + 1 :] if isinstance(member, Member)], source, now)
+                self._on_introduction(
+                    told,
+                    [member for member in messages[place + 1 :] if isinstance(member, Member)],
+                    source,
+                    now,
+                )
                 return
             else:
                 self._dispatch(told, source, now)
@@ -266,10 +330,13 @@ class Pool:
         self.membership.doubt(address, now)
         self.take_changes(now)
 
-    # -- refusals ----------------------------------------------------------------------------------------------------
+    # -- refusals ----------------------------------------------------------------------------------
 
-    def _refused_in_clear(self, messages: Iterable[Message | Member], source: Address, now: Now, reliable: bool) -> None:
-        """Anybody may have written it. Where frames are sealed, a member that takes us in all the same is still believed."""
+    def _refused_in_clear(
+        self, messages: Iterable[Message | Member], source: Address, now: Now, reliable: bool
+    ) -> None:
+        """Anybody may have written it. Where frames are sealed, a member that takes us in all the
+        same is still believed."""
         for told in messages:
             if isinstance(told, Refused):
                 text = self.door.heard(told, source, now)
@@ -288,7 +355,7 @@ class Pool:
     def _elsewhere(self) -> Address | None:
         return self.beside.membership.me.address if self.beside is not None else None
 
-    # -- probes ------------------------------------------------------------------------------------------------------
+    # -- probes ------------------------------------------------------------------------------------
 
     def _ping_at(self, now: Now) -> Callable[[int, str], Ping]:
         """Makes the pings of this instant."""
@@ -296,7 +363,15 @@ class Pool:
 
     def _ping(self, now: Now, sequence: int, target: str) -> Ping:
         data, wall_ms = self._data, max(now.wall_ms, 0)
-        return Ping(sequence, self.membership.me.name, target, data.store.digest.root, wall_ms, data.standing, self._held_for(target))
+        return Ping(
+            sequence,
+            self.membership.me.name,
+            target,
+            data.store.digest.root,
+            wall_ms,
+            data.standing,
+            self._held_for(target),
+        )
 
     def _held_for(self, name: str) -> int:
         known = self.membership.members.get(name)
@@ -308,41 +383,66 @@ class Pool:
             return
         me, data, place = self.membership.me, self._data, self.membership.coordinates.own.packed()
         held = self._held_for(ping.sender)
-        ack = Ack(ping.sequence, me.name, data.store.digest.root, max(now.wall_ms, 0), data.standing, held, place)
+        ack = Ack(
+            ping.sequence,
+            me.name,
+            data.store.digest.root,
+            max(now.wall_ms, 0),
+            data.standing,
+            held,
+            place,
+        )
         self._send_probe(ack, source, self.membership.members.get(ping.sender), reliable=reliable)
         self._saw(ping, now, asked=False)
         if not reliable:
             self.examiner.heard(ping.sender, now)
 
     def _on_ack(self, ack: Ack, now: Now, reliable: bool) -> None:
-        if not self.introductions.on_ack(ack) and not self.examiner.on_ack(ack, now, reliable=reliable):
+        if not self.introductions.on_ack(ack) and not self.examiner.on_ack(
+            ack, now, reliable=reliable
+        ):
             asked_s = self.membership.on_ack(ack, now, reliable=reliable)
             if asked_s is not None and self.is_member(ack.sender):
                 self._data.saw_clock(ack.sender, ack.wall_ms, asked_s, now)
             self._saw(ack, now, asked=True)
 
     def _saw(self, told: Ping | Ack, now: Now, *, asked: bool) -> None:
-        """A probe tells the peer's root and standing. Who has not settled yet does not wait for a difference.
+        """A probe tells the peer's root and standing. Who has not settled yet does not wait for a
+        difference.
 
-        Ping and ack show both sides the same difference in one instant. Were both to act on it, everything would cross twice: so only
-        who asked does; and who has settled leaves it to an unsettled peer to catch up.
+        Ping and ack show both sides the same difference in one instant. Were both to act on it,
+        everything would cross twice: so only who asked does; and who has settled leaves it to an
+        unsettled peer to catch up.
         """
         if not self.is_member(told.sender):
             return
         self._data.deletes.heard(self.membership.members[told.sender], told.held, told.root)
-        settled, peer_settled = self._data.standing is Standing.SETTLED, told.standing is Standing.SETTLED
+        settled, peer_settled = (
+            self._data.standing is Standing.SETTLED,
+            told.standing is Standing.SETTLED,
+        )
         if not settled and self.joining.may_learn_from(told.sender, told.standing):
             self.repair.start(told.sender, now)
-        act = asked and (peer_settled or not settled) and self.membership.is_peer(self.membership.members[told.sender])
+        act = (
+            asked
+            and (peer_settled or not settled)
+            and self.membership.is_peer(self.membership.members[told.sender])
+        )
         self.repair.saw_root(told.sender, told.root, now, act=act)
         if self._data.waits and told.root == self._data.store.digest.root:
             self._data.equals(told.sender)
 
     def _on_measure(self, asked: Measure, source: Address, now: Now) -> None:
         store = self._data.store
-        self.send(Measured(asked.number, self.membership.me.name, store.digest.root, *measure(store, asked)), source, reliable=True)
+        self.send(
+            Measured(
+                asked.number, self.membership.me.name, store.digest.root, *measure(store, asked)
+            ),
+            source,
+            reliable=True,
+        )
 
-    # -- examinations ------------------------------------------------------------------------------------------------
+    # -- examinations ------------------------------------------------------------------------------
 
     def _condition(self, sequence: int, now: Now) -> Condition:
         """How this node is, as it tells whoever examines it."""
@@ -361,17 +461,22 @@ class Pool:
         )
 
     def _datacenters(self) -> tuple[tuple[str, int, int], ...]:
-        """Every datacenter that this node, as a gateway, knows, with its gateways that are alive, and that died."""
+        """Every datacenter that this node, as a gateway, knows, with its gateways that are alive,
+        and that died."""
         wan = self if self.kind is PoolKind.WAN else self.beside
         counts: dict[str, list[int]] = {}
         for member in wan.membership.members.values() if wan is not None else ():
             if member.state is not MemberState.LEFT:
                 counts.setdefault(member.datacenter, [0, 0])[not member.reachable] += 1
-        return tuple((name, alive, gone) for name, (alive, gone) in list(counts.items())[:DATACENTERS_TOLD])
+        return tuple(
+            (name, alive, gone) for name, (alive, gone) in list(counts.items())[:DATACENTERS_TOLD]
+        )
 
-    # -- joining and changes of membership ---------------------------------------------------------------------------
+    # -- joining and changes of membership ---------------------------------------------------------
 
-    def _on_introduction(self, told: Join | JoinReply, members: list[Member], source: Address, now: Now) -> None:
+    def _on_introduction(
+        self, told: Join | JoinReply, members: list[Member], source: Address, now: Now
+    ) -> None:
         if isinstance(told, Join):
             self.introductions.on_join(told, members, source, now, self._ping_at(now))
         elif self.introductions.on_reply(told, members, source, now):
@@ -385,7 +490,9 @@ class Pool:
     def join(self, addresses: Iterable[Address]) -> None:
         for address in addresses:
             if self._data.blocks.covers_address(address):
-                text = f"{address} is blocked on this node: `kvgossip unblock` it before you join it"
+                text = (
+                    f"{address} is blocked on this node: `kvgossip unblock` it before you join it"
+                )
                 self._effects.append(JoinRefused(address, text, self.kind))
             else:
                 self.introductions.ask(address)
@@ -412,7 +519,8 @@ class Pool:
         self.spreading.forget(peer)
 
     def take_changes(self, now: Now) -> None:
-        """Tell the driver what changed, and draw the consequences: who came back is exchanged with at once."""
+        """Tell the driver what changed, and draw the consequences: who came back is exchanged with
+        at once."""
         membership = self.membership
         if membership.rival is not None:
             self._report_rival(membership.rival, now)
@@ -439,7 +547,8 @@ class Pool:
                 self.joining.lost(now)
 
     def _remember(self, old: Member | None, new: Member | None) -> None:
-        """A later life on the same disk shall find the members again, and who waits for one shall know what became of it."""
+        """A later life on the same disk shall find the members again, and who waits for one shall
+        know what became of it."""
         told = new or old
         if told is not None and told.name != self.membership.me.name:
             self._effects += self.rejoining.changed(told.name, new)
@@ -454,11 +563,15 @@ class Pool:
     def _report_rival(self, rival: Member, now: Now) -> None:
         self.membership.rival = None
         self._rival, self._rival_s = str(rival.address), now.monotonic_s
-        text = f"another live node, at {rival.address}, uses the name {rival.name!r} of this one, at {self.membership.me.address}"
+        text = (
+            f"another live node, at {rival.address}, uses the name {rival.name!r} of this one, "
+            f"at {self.membership.me.address}"
+        )
         self.door.complain("rival", f"{text}: give one of them another --name", now)
 
     def _report_blocked_udp(self, now: Now) -> None:
-        """Rumors and probes do not pass, and yet nobody is suspected: an operator must hear of it (lesson 13)."""
+        """Rumors and probes do not pass, and yet nobody is suspected: an operator must hear of it
+        (lesson 13)."""
         turned, self.membership.round_trips.turned = self.membership.round_trips.turned, []
         for member in turned:
             known = self.membership.round_trips.of(member.name)
@@ -467,19 +580,29 @@ class Pool:
                 continue
             if blocked:
                 text = (
-                    f"UDP is blocked between this node and {member.name!r} at {member.address}, TCP works: open UDP port {member.port} in "
+                    f"UDP is blocked between this node and {member.name!r} at {member.address}, "
+                    f"TCP works: open UDP port {member.port} in "
                     f"both directions; {BLOCKED_AFTER} probes in a row were answered over TCP only"
                 )
                 self._effects.append(Log("WARNING", f"{text} ({self.door.here})"))
             else:
-                self._effects.append(Log("INFO", f"{member.name!r} at {member.address} answers by UDP again ({self.door.here})"))
+                self._effects.append(
+                    Log(
+                        "INFO",
+                        f"{member.name!r} at {member.address} answers by UDP again "
+                        f"({self.door.here})",
+                    )
+                )
 
     def _report_lives_refused(self, now: Now) -> None:
         self._lives_refused = self.membership.lives_refused
-        text = "refused members that claim to have started years from now: either they lie, or the clock of this node is years behind"
+        text = (
+            "refused members that claim to have started years from now: either they lie, or "
+            "the clock of this node is years behind"
+        )
         self.door.complain("lives", f"{text} ({self.door.here})", now)
 
-    # -- time --------------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
         nearest, repair_s = self.membership.deadline(), self.repair.deadline()
@@ -497,7 +620,9 @@ class Pool:
         self.take_changes(now)
         settled = self._data.standing is Standing.SETTLED
         if self.joining.is_due(now, settled):
-            self._effects += [Resolve(target, self.kind) for target in self.joining.strangers(self.is_member)]
+            self._effects += [
+                Resolve(target, self.kind) for target in self.joining.strangers(self.is_member)
+            ]
             for name in [] if settled else self.joining.unexchanged():
                 self.repair.start(name, now)
         self.join(self.rejoining.due(now))
@@ -514,17 +639,22 @@ class Pool:
             self.send_units([encode(self.membership.me)], peer.address)
         self.take_changes(now)
 
-    # -- questions ---------------------------------------------------------------------------------------------------
+    # -- questions ---------------------------------------------------------------------------------
 
     def surveyed(self) -> list[Member]:
         """Whom a survey asks: each member on one way only, as `candidates`."""
-        return [member for member in self.membership.reachable if not self._is_reached_in_lan(member.name)]
+        return [
+            member
+            for member in self.membership.reachable
+            if not self._is_reached_in_lan(member.name)
+        ]
 
     def _is_reached_in_lan(self, name: str) -> bool:
         return self.kind is PoolKind.WAN and self.knows_as_neighbour(name)
 
     def candidates(self) -> list[Candidate]:
-        """The other members that have not left and are not blocked, each on one way only: who is in both pools, in the LAN pool."""
+        """The other members that have not left and are not blocked, each on one way only: who is in
+        both pools, in the LAN pool."""
         members = (self.membership.members[name] for name in sorted(self.membership.members))
         return [
             Candidate(Peer(self.kind, member.name), member.zone, member.reachable)

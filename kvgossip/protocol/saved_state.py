@@ -1,11 +1,15 @@
-"""Facts: what a replica knows about itself beyond its entries, and what of it the next life on the same disk goes on from.
+"""Facts: what a replica knows about itself beyond its entries, and what of it the next life on the
+same disk goes on from.
 
 Laws (protocol.md section 7)
-- A later life has a greater generation in each pool than all before it, and its clock stands at least where theirs did: whatever the
-  wall clock of the machine says after the restart.
-- Whoever had settled once answers reads from its last known good data at once, without any peer (lesson 17).
-- Who was known is looked for again (known_peers.py), and a life that had not settled does not found a cluster of its own beside them.
-- A life that rebuilds lost data takes nothing for the truth but what a settled member has, also after another restart.
+- A later life has a greater generation in each pool than all before it, and its clock stands at
+  least where theirs did: whatever the wall clock of the machine says after the restart.
+- Whoever had settled once answers reads from its last known good data at once, without any peer
+  (lesson 17).
+- Who was known is looked for again (known_peers.py), and a life that had not settled does not found
+  a cluster of its own beside them.
+- A life that rebuilds lost data takes nothing for the truth but what a settled member has, also
+  after another restart.
 """
 
 from __future__ import annotations
@@ -24,7 +28,8 @@ PEER = b"peer/"
 
 
 class Self(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is always now. Generations are 0 where there is no such pool; append new fields with defaults."""
+    """What is always now. Generations are 0 where there is no such pool; append new fields with
+    defaults."""
 
     lan_generation: int = 0
     wan_generation: int = 0
@@ -47,7 +52,11 @@ class Facts:
     def peers(self, kind: PoolKind) -> dict[str, Address]:
         """Who was in this pool, and where."""
         prefix = _peer_key(kind, "")
-        return {key[len(prefix) :].decode(): _decode_address(self._saved[key]) for key in sorted(self._saved) if key.startswith(prefix)}
+        return {
+            key[len(prefix) :].decode(): _decode_address(self._saved[key])
+            for key in sorted(self._saved)
+            if key.startswith(prefix)
+        }
 
 
 def clock_fact(timestamp: int) -> Persist:
@@ -60,7 +69,9 @@ def self_fact(own: Self) -> Persist:
 
 def peer_fact(kind: PoolKind, name: str, address: Address | None) -> Persist:
     """Where a member is; None forgets it."""
-    return Persist(_peer_key(kind, name), None if address is None else msgspec.msgpack.encode(address))
+    return Persist(
+        _peer_key(kind, name), None if address is None else msgspec.msgpack.encode(address)
+    )
 
 
 def _peer_key(kind: PoolKind, name: str) -> bytes:

@@ -21,7 +21,8 @@ from kvgossip.protocol.wire.message import KeyringOrder, KeyringReport, Measured
 
 
 class Owner(Protocol):
-    """The replica, as its shares see it: what comes from a pool is told to it together with which pool it was."""
+    """The replica, as its shares see it: what comes from a pool is told to it together with which
+    pool it was."""
 
     store: Store
     blocks: Blocks
@@ -36,9 +37,13 @@ class Owner(Protocol):
     @property
     def standing(self) -> Standing: ...
 
-    def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat, pool: PoolKind) -> Outcome: ...
+    def merge(
+        self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat, pool: PoolKind
+    ) -> Outcome: ...
 
-    def merge_bundle(self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, heat: Heat, pool: PoolKind) -> Outcome: ...
+    def merge_bundle(
+        self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, heat: Heat, pool: PoolKind
+    ) -> Outcome: ...
 
     def saw_clock(self, peer: str, wall_ms: int, asked_s: float, now: Now) -> None: ...
 
@@ -46,13 +51,25 @@ class Owner(Protocol):
 
     def exchanged(self, peer: str, peer_standing: Standing, now: Now) -> None: ...
 
-    def keyring_heard(self, told: KeyringOrder | KeyringReport, source: Address, now: Now, pool: PoolKind) -> None: ...
+    def keyring_heard(
+        self, told: KeyringOrder | KeyringReport, source: Address, now: Now, pool: PoolKind
+    ) -> None: ...
 
 
 class Share:
     """Data (see merging.py) of one pool."""
 
-    __slots__ = ("_owner", "_pool", "blocks", "bundles", "deletes", "identity", "keyring", "store", "waits")
+    __slots__ = (
+        "_owner",
+        "_pool",
+        "blocks",
+        "bundles",
+        "deletes",
+        "identity",
+        "keyring",
+        "store",
+        "waits",
+    )
 
     def __init__(self, owner: Owner, pool: PoolKind) -> None:
         self.store, self.blocks, self.deletes = owner.store, owner.blocks, owner.deletes
@@ -69,7 +86,9 @@ class Share:
         return self._owner.standing
 
     def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat) -> Outcome:
-        return self._owner.merge(key, record, now, heard_from=heard_from, heat=heat, pool=self._pool)
+        return self._owner.merge(
+            key, record, now, heard_from=heard_from, heat=heat, pool=self._pool
+        )
 
     def saw_clock(self, peer: str, wall_ms: int, asked_s: float, now: Now) -> None:
         self._owner.saw_clock(peer, wall_ms, asked_s, now)
@@ -83,8 +102,12 @@ class Share:
     def keyring_heard(self, told: KeyringOrder | KeyringReport, source: Address, now: Now) -> None:
         self._owner.keyring_heard(told, source, now, self._pool)
 
-    def merge_bundle(self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, heat: Heat) -> Outcome:
-        return self._owner.merge_bundle(entries, now, heard_from=heard_from, heat=heat, pool=self._pool)
+    def merge_bundle(
+        self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, heat: Heat
+    ) -> Outcome:
+        return self._owner.merge_bundle(
+            entries, now, heard_from=heard_from, heat=heat, pool=self._pool
+        )
 
     def showed(self, peer: str, key: str, version: bytes) -> None:
         self.waits.showed(Peer(self._pool, peer), key, version)

@@ -1,12 +1,16 @@
 """Driver: one life of a Replica on real clocks and sockets. The shell decides nothing.
 
-Every input takes the same way: read the clocks, hand the input to the replica, perform its effects in their order, see to the timer.
+Every input takes the same way: read the clocks, hand the input to the replica, perform its effects
+in their order, see to the timer.
 
     put, delete, join, ... --+                  +--> Send                      --> transport
-    transport -------------->+--> Replica ------+--> Changed                   --> disk, feed --> watches
-    the timer -------------->+                  +--> Resolve                   --> DNS --> Replica.resolved
+    transport -------------->+--> Replica ------+--> Changed                   --> disk, feed -->
+    watches
+    the timer -------------->+                  +--> Resolve                   --> DNS -->
+                                                Replica.resolved
     DNS -------------------->+                  +--> Persist, Dropped, ...     --> disk
-                                                +--> Settled, Joined, Departed --> whoever waits for it
+                                                +--> Settled, Joined, Departed --> whoever waits for
+                                                it
 """
 
 from __future__ import annotations
@@ -82,11 +86,12 @@ log = logging.getLogger("kvgossip")
 
 
 class Driver:
-    """`transports` are bound, one for each pool, and their callbacks are this driver's `on_...` for that pool; `addresses` are where
-    peers reach the node, by pool, as Replica takes them.
+    """`transports` are bound, one for each pool, and their callbacks are this driver's `on_...` for
+    that pool; `addresses` are where peers reach the node, by pool, as Replica takes them.
 
-    `saved` and `rebuilding` are as Replica takes them. `commits` is set by who has a disk; without one nothing is kept, but for a
-    quarantine in memory. `settled` and `departed` are set once the replica says so, and both when the driver is closed.
+    `saved` and `rebuilding` are as Replica takes them. `commits` is set by who has a disk; without
+    one nothing is kept, but for a quarantine in memory. `settled` and `departed` are set once the
+    replica says so, and both when the driver is closed.
     """
 
     def __init__(
@@ -113,7 +118,9 @@ class Driver:
             rebuilding=rebuilding,
             identity=identity,
         )
-        self.feed = Feed(config, self.replica.site, max(self.replica.hlc.latest, timestamp_of(now.wall_ms)))
+        self.feed = Feed(
+            config, self.replica.site, max(self.replica.hlc.latest, timestamp_of(now.wall_ms))
+        )
         self.commits: Commits | None = None
         self.quarantine = Quarantine(None)
         self.snapshots: list[Snapshot] = []
@@ -183,7 +190,9 @@ class Driver:
             self.arrivals.arrived(changed)
         latest = self.replica.hlc.latest
         # a local write has just moved the clock there
-        self.feed.publish(changed, latest if latest >= now.wall_ms << COUNTER_BITS else timestamp_of(now.wall_ms))
+        self.feed.publish(
+            changed, latest if latest >= now.wall_ms << COUNTER_BITS else timestamp_of(now.wall_ms)
+        )
 
     def pack_past(self) -> bool:
         """A portion of what is kept of the past; whether there is more."""
@@ -193,16 +202,20 @@ class Driver:
         return more
 
     def check_load(self, now: Now) -> None:
-        """Raises StorageError while the disk takes nothing, OverloadedError while so much waits, for it or for peers, that a write may not
-        be made. One slow peer is given up long before (see link_table.py): many of them, or the network, are what this is about."""
+        """Raises StorageError while the disk takes nothing, OverloadedError while so much waits,
+        for it or for peers, that a write may not be made. One slow peer is given up long before
+        (see link_table.py): many of them, or the network, are what this is about."""
         if self.commits is not None:
             self.commits.check()
         if now.monotonic_s - self._load_seen_s >= LOAD_LOOK_S:
             self._load_seen_s = now.monotonic_s
-            self._link_bytes_waiting = sum(transport.waiting_bytes for transport in self._transports.values())
+            self._link_bytes_waiting = sum(
+                transport.waiting_bytes for transport in self._transports.values()
+            )
         if self._link_bytes_waiting > LINK_BYTES_WAITING_MAX:
             raise OverloadedError(
-                f"{self._link_bytes_waiting} bytes wait for peers of this node", "write again in a moment, or more slowly"
+                f"{self._link_bytes_waiting} bytes wait for peers of this node",
+                "write again in a moment, or more slowly",
             )
 
     async def close(self) -> None:
@@ -217,7 +230,9 @@ class Driver:
         for wish in self.wishes:
             wish.stopped()
         for rotation in [each for each in self._rotations.values() if not each.done()]:
-            rotation.set_exception(LocalError("the node stopped while keyrings were changed: list them on another one"))
+            rotation.set_exception(
+                LocalError("the node stopped while keyrings were changed: list them on another one")
+            )
         for waiting in self._examinations.values():
             waiting.cancel()
         self.settled.set()
@@ -230,7 +245,8 @@ class Driver:
             await self.tidying.close()
 
     async def rotate(self, action: KeyringAction, key: bytes) -> KeyringTold:
-        """An order for the keyrings of the whole cluster, and what came of it. Raises KeyringError."""
+        """An order for the keyrings of the whole cluster, and what came of it. Raises
+        KeyringError."""
         now, ticket = read_clocks(), next(self._tickets)
         told: asyncio.Future[KeyringTold] = self._loop.create_future()
         self._rotations[ticket] = told
@@ -241,7 +257,8 @@ class Driver:
             del self._rotations[ticket]
 
     async def examine(self, pool: PoolKind, one: str = "", other: str = "") -> Report:
-        """Examine a pool; or let one member look at another one. Who asks for the same at the same time shares the answer.
+        """Examine a pool; or let one member look at another one. Who asks for the same at the same
+        time shares the answer.
 
         Raises what the replica does, and LocalError when the node stops meanwhile.
         """
@@ -253,7 +270,11 @@ class Driver:
             waiting = self._examinations[key] = self._loop.create_future()
             now = read_clocks()
             try:
-                effects = self.replica.let_look(one, other, now, pool) if one else self.replica.examine(now, pool)
+                effects = (
+                    self.replica.let_look(one, other, now, pool)
+                    if one
+                    else self.replica.examine(now, pool)
+                )
             except BaseException:
                 del self._examinations[key]
                 raise
@@ -267,7 +288,8 @@ class Driver:
             raise LocalError(STOPPED) from None
 
     def begin_wait(self, key: str, need: Need, timeout_s: float, told: Told | None) -> int:
-        """Wait for those that shall hold what is under the key now; `end_wait` must follow. Raises as Replica.wait."""
+        """Wait for those that shall hold what is under the key now; `end_wait` must follow. Raises
+        as Replica.wait."""
         now, ticket = read_clocks(), next(self._tickets)
         self._waits[ticket] = HolderWait(told)
         try:
@@ -288,9 +310,12 @@ class Driver:
             self.do(self.replica.cancel_wait(ticket, now), now)
 
     async def survey(self, timeout_s: float) -> Mapping[Peer, Surveyed]:
-        """What the members say of themselves that answer within this time. Raises OverloadedError."""
+        """What the members say of themselves that answer within this time. Raises
+        OverloadedError."""
         now, ticket = read_clocks(), next(self._tickets)
-        survey = self._surveys[ticket] = Survey(sum(len(pool.surveyed()) for pool in self.replica.pools))
+        survey = self._surveys[ticket] = Survey(
+            sum(len(pool.surveyed()) for pool in self.replica.pools)
+        )
         try:
             self.do(self.replica.survey(ticket, now), now)
             await survey.complete(timeout_s)
@@ -301,7 +326,7 @@ class Driver:
                 now = read_clocks()
                 self.do(self.replica.end_survey(ticket, now), now)
 
-    # -- inputs ------------------------------------------------------------------------------------------------------
+    # -- inputs ------------------------------------------------------------------------------------
 
     def on_datagram(self, pool: PoolKind, data: bytes, source: Address) -> None:
         if not self.closed:
@@ -329,7 +354,8 @@ class Driver:
             else:
                 self._set_timer(deadline_s, now)
         except Exception:
-            # one mistake must not silence a node for ever, nor make it repeat the mistake at full speed
+            # one mistake must not silence a node for ever, nor make it repeat the mistake at full
+            # speed
             log.exception("%s: a bug of kvgossip; the node goes on", self._name)
             self._set_timer(now.monotonic_s + AFTER_A_BUG_S, now)
 
@@ -341,7 +367,8 @@ class Driver:
             self.do(self.replica.tick(now), now)
 
     def _set_timer(self, deadline_s: float | None, now: Now) -> None:
-        """One timer. A look that comes early does nothing, so a timer that is early enough stays as it is."""
+        """One timer. A look that comes early does nothing, so a timer that is early enough stays as
+        it is."""
         if deadline_s is None or deadline_s >= self._tick_s or self.closed:
             return
         if self._timer is not None:
@@ -353,7 +380,7 @@ class Driver:
         self._timer, self._tick_s = None, math.inf
         self._look()
 
-    # -- effects -----------------------------------------------------------------------------------------------------
+    # -- effects -----------------------------------------------------------------------------------
 
     def _dropped(self, effect: Dropped) -> None:
         self._keep(effect)
@@ -399,17 +426,28 @@ class Driver:
             told.set_result(effect)
 
     def _keyring_changed(self, effect: KeyringChanged) -> None:
-        """Keep the keys for the next life. What goes wrong is told with this node's keys, wherever somebody lists them."""
+        """Keep the keys for the next life. What goes wrong is told with this node's keys, wherever
+        somebody lists them."""
         problem = ""
         if not self._keyring_file:
-            problem = "its keys stand in its configuration: change them there too, or it will start with the old ones"
+            problem = (
+                "its keys stand in its configuration: change them there too, or it will "
+                "start with the old ones"
+            )
         else:
             try:
                 write_keys(self._keyring_file, effect.keys)
             except OSError as error:
-                problem = f"cannot write its keyring file {self._keyring_file} ({error.strerror}): it will start with the old keys"
+                problem = (
+                    f"cannot write its keyring file {self._keyring_file} "
+                    f"({error.strerror}): it will start with the old keys"
+                )
         self.replica.rotation.problem = problem
-        self._log(logging.INFO, f"the keyring has changed: {', '.join(map(key_id, effect.keys))}, and the first of them seals")
+        self._log(
+            logging.INFO,
+            f"the keyring has changed: {', '.join(map(key_id, effect.keys))}, and the first of "
+            "them seals",
+        )
         if problem:
             self._log(logging.WARNING, problem)
 
@@ -437,7 +475,9 @@ class Driver:
             self._log(logging.INFO, f"forgot the member {old.name if old else '?'}{where}")
         elif old is None or old.state != new.state:
             self.member_events[effect.pool, new.state.name.lower()] += 1
-            self._log(logging.INFO, f"{new.name} at {new.address} is {new.state.name.lower()}{where}")
+            self._log(
+                logging.INFO, f"{new.name} at {new.address} is {new.state.name.lower()}{where}"
+            )
 
     def _log(self, level: int, text: str) -> None:
         log.log(level, "%s: %s", self._name, text)

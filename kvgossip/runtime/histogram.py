@@ -1,4 +1,5 @@
-"""A histogram: how many of the times that were seen lie below each bound. Counting one costs a fraction of a microsecond."""
+"""A histogram: how many of the times that were seen lie below each bound. Counting one costs a
+fraction of a microsecond."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Which event loop runs a node: uvloop's where it is installed, else asyncio's own. The code works on both."""
+"""Which event loop runs a node: uvloop's where it is installed, else asyncio's own. The code works
+on both."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:
-    """As asyncio.run: runs `main` on a fresh loop, returns what it returns, leaves no loop and no task behind."""
+    """As asyncio.run: runs `main` on a fresh loop, returns what it returns, leaves no loop and no
+    task behind."""
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(main)

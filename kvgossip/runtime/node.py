@@ -1,8 +1,9 @@
 """Node: a member of a cluster with a copy of its data; the object that users embed.
 
-It hands every wish to a Replica through the Driver and every question to the Replica itself. A node lives on the thread of the event
-loop that started it: no method may be called from another thread. A memory-only write neither waits nor starts a task; with a data
-directory it returns when it is on the disk (see group_commit.py).
+It hands every wish to a Replica through the Driver and every question to the Replica itself. A node
+lives on the thread of the event loop that started it: no method may be called from another thread.
+A memory-only write neither waits nor starts a task; with a data directory it returns when it is on
+the disk (see group_commit.py).
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvgossip.config import Address, Config, parse_address, wan_config
-from kvgossip.errors import ConfigError, KeyringError, LocalError, NotFoundError, NotSettledError, OverloadedError, StaleError, StorageError
+from kvgossip.errors import (
+    ConfigError,
+    KeyringError,
+    LocalError,
+    NotFoundError,
+    NotSettledError,
+    OverloadedError,
+    StaleError,
+    StorageError,
+)
 from kvgossip.protocol.acks.write_concern import Need, parse_need
 from kvgossip.protocol.effect import Effect, Surveyed
 from kvgossip.protocol.key_rotation import parse_order
@@ -52,7 +62,13 @@ from kvgossip.runtime.histogram import Histogram
 from kvgossip.runtime.network.link_table import LinkLimits
 from kvgossip.runtime.network.sockets import ANY_HOSTS
 from kvgossip.runtime.network.transport import Transport
-from kvgossip.runtime.pending.doctor_report import checkup, estimate_between, measured_by, pool_of, round_trip_to
+from kvgossip.runtime.pending.doctor_report import (
+    checkup,
+    estimate_between,
+    measured_by,
+    pool_of,
+    round_trip_to,
+)
 from kvgossip.runtime.pending.join_attempt import JoinWish
 from kvgossip.runtime.pending.survey import Comparison
 from kvgossip.runtime.pending.write_acks import HeldWrite, Told
@@ -69,14 +85,16 @@ NAME_CHARACTERS_MAX = 128
 
 
 class Written(NamedTuple):
-    """A write that was done: its record (see protocol/model/entry.py), and when it is on the disk. None: there is nothing to wait for."""
+    """A write that was done: its record (see protocol/model/entry.py), and when it is on the disk.
+    None: there is nothing to wait for."""
 
     record: bytes
     durable: asyncio.Future[None] | None
 
 
 class Batch(NamedTuple):
-    """A batch that was written: the records by key, without those of deletes of nothing; `durable` as in Written."""
+    """A batch that was written: the records by key, without those of deletes of nothing; `durable`
+    as in Written."""
 
     records: Mapping[str, bytes]
     durable: asyncio.Future[None] | None
@@ -89,10 +107,11 @@ class Node:
             await node.wait_settled()
             await node.put("a", b"1")
 
-    At the start `config` is completed by the port that was taken and by the name: of several starts on one data directory that of the
-    first. `rebuild`: the first start moves what is in the data directory aside, and fetches everything from peers. All but `config`,
-    `name`, `address` and `settled` raises LocalError while the node does not run. Once stopped it may be started again, as a new life of
-    the same name: without a data directory it is empty then.
+    At the start `config` is completed by the port that was taken and by the name: of several starts
+    on one data directory that of the first. `rebuild`: the first start moves what is in the data
+    directory aside, and fetches everything from peers. All but `config`, `name`, `address` and
+    `settled` raises LocalError while the node does not run. Once stopped it may be started again,
+    as a new life of the same name: without a data directory it is empty then.
     """
 
     def __init__(self, config: Config | None = None, *, rebuild: bool = False) -> None:
@@ -103,12 +122,13 @@ class Node:
         self._driver: Driver | None = None
         self._disk: Disk | None = None
 
-    # -- life --------------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Take the data directory and the sockets, read the data, and begin to join.
 
-        Raises ConfigError when the gossip address or the keyring cannot be used, DataDirError for the data directory; then nothing is open.
+        Raises ConfigError when the gossip address or the keyring cannot be used, DataDirError for
+        the data directory; then nothing is open.
         """
         if self._transports:
             raise LocalError(f"the node {self.name!r} runs already")
@@ -117,12 +137,23 @@ class Node:
         identity = read_identity(self.config.identity) if self.config.identity else None
         try:
             rebuilding = await self._take_disk()
-            addresses = {PoolKind.LAN: _told_address(self.config.advertise, await self._bind(PoolKind.LAN, self.config.gossip))}
+            addresses = {
+                PoolKind.LAN: _told_address(
+                    self.config.advertise, await self._bind(PoolKind.LAN, self.config.gossip)
+                )
+            }
             if self.config.gateway:
-                addresses[PoolKind.WAN] = _told_address(self.config.advertise_wan, await self._bind(PoolKind.WAN, self.config.wan))
+                addresses[PoolKind.WAN] = _told_address(
+                    self.config.advertise_wan, await self._bind(PoolKind.WAN, self.config.wan)
+                )
             driver = await self._prepare(addresses, keyring, identity, rebuilding)
             for pool, transport in self._transports.items():
-                await transport.serve(*(partial(told, pool) for told in (driver.on_datagram, driver.on_frame, driver.on_unreachable)))
+                await transport.serve(
+                    *(
+                        partial(told, pool)
+                        for told in (driver.on_datagram, driver.on_frame, driver.on_unreachable)
+                    )
+                )
             now = read_clocks()
             driver.do(driver.replica.start(now), now)
         except BaseException:
@@ -130,11 +161,15 @@ class Node:
             raise
 
     async def _take_disk(self) -> bool:
-        """Take the data directory, if there is to be one; whether the data is to be rebuilt from peers."""
+        """Take the data directory, if there is to be one; whether the data is to be rebuilt from
+        peers."""
         rebuilding = self._rebuild
         if not self.config.data_dir:
             if rebuilding:
-                raise ConfigError("--rebuild is for a data directory, and this node has none", "add --data-dir DIR")
+                raise ConfigError(
+                    "--rebuild is for a data directory, and this node has none",
+                    "add --data-dir DIR",
+                )
             return False
         # RocksDB is loaded by those who use it
         from kvgossip.runtime.disk.data_dir import Disk
@@ -146,7 +181,11 @@ class Node:
         return rebuilding
 
     async def _prepare(
-        self, addresses: Mapping[PoolKind, Address], keyring: Keyring | None, identity: Identity | None, rebuilding: bool
+        self,
+        addresses: Mapping[PoolKind, Address],
+        keyring: Keyring | None,
+        identity: Identity | None,
+        rebuilding: bool,
     ) -> Driver:
         """A driver whose replica has what is on the disk."""
         disk = self._disk
@@ -163,7 +202,11 @@ class Node:
         )
         if disk is not None:
             await disk.load(driver.replica)
-            driver.commits, driver.quarantine, driver.tidying = disk.commits, disk.quarantine, disk.tidying
+            driver.commits, driver.quarantine, driver.tidying = (
+                disk.commits,
+                disk.quarantine,
+                disk.tidying,
+            )
         driver.tidying.pack = driver.pack_past
         self._driver = driver
         return driver
@@ -180,7 +223,8 @@ class Node:
         return bound
 
     async def stop(self, *, leave: bool = True) -> None:
-        """Leave, unless told not to, and close everything. Watchers get what waits for them, and end. Harmless when repeated."""
+        """Leave, unless told not to, and close everything. Watchers get what waits for them, and
+        end. Harmless when repeated."""
         try:
             if leave and self._driver is not None:
                 await self.leave()
@@ -191,7 +235,12 @@ class Node:
         await self.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         await self.stop()
 
     async def _close(self) -> None:
@@ -213,46 +262,77 @@ class Node:
 
     @property
     def address(self) -> Address:
-        """Where peers reach this node. The host is empty until a peer has told it, where the configuration does not."""
-        return self._driver.replica.member.address if self._driver is not None else self.config.advertise or self.config.gossip
+        """Where peers reach this node. The host is empty until a peer has told it, where the
+        configuration does not."""
+        return (
+            self._driver.replica.member.address
+            if self._driver is not None
+            else self.config.advertise or self.config.gossip
+        )
 
     @property
     def wan_address(self) -> Address | None:
-        """Where other gateways reach this one; None where it is no gateway. The host as for `address`."""
+        """Where other gateways reach this one; None where it is no gateway. The host as for
+        `address`."""
         if not self.config.gateway:
             return None
         wan = self._driver.replica.wan if self._driver is not None else None
-        return wan.membership.me.address if wan is not None else self.config.advertise_wan or self.config.wan
+        return (
+            wan.membership.me.address
+            if wan is not None
+            else self.config.advertise_wan or self.config.wan
+        )
 
-    # -- data --------------------------------------------------------------------------------------------------------
+    # -- data --------------------------------------------------------------------------------------
 
     async def put(
-        self, key: str, value: bytes | str, *, content_type: str | None = None, ttl_s: float | None = None, flags: int = 0
+        self,
+        key: str,
+        value: bytes | str,
+        *,
+        content_type: str | None = None,
+        ttl_s: float | None = None,
+        flags: int = 0,
     ) -> Entry:
-        """Write; text is stored as UTF-8. Returns the entry with its version, with a data directory once it is on the disk.
+        """Write; text is stored as UTF-8. Returns the entry with its version, with a data directory
+        once it is on the disk.
 
-        `ttl_s`: it expires so many seconds from now; `flags`: 64 bits for the caller's own use. Raises BadKeyError, ValueTooLargeError, or
-        LocalError for a bad content type, ttl or flags; StorageError when the disk does not take it; OverloadedError while too much waits
-        for peers. While too much waits for the disk, it waits.
+        `ttl_s`: it expires so many seconds from now; `flags`: 64 bits for the caller's own use.
+        Raises BadKeyError, ValueTooLargeError, or LocalError for a bad content type, ttl or flags;
+        StorageError when the disk does not take it; OverloadedError while too much waits for peers.
+        While too much waits for the disk, it waits.
         """
         await self._admission()
         octets = value.encode() if isinstance(value, str) else value
-        return await _finished(key, self.begin_put(key, octets, content_type=content_type, ttl_s=ttl_s, flags=flags))
+        return await _finished(
+            key, self.begin_put(key, octets, content_type=content_type, ttl_s=ttl_s, flags=flags)
+        )
 
     async def delete(self, key: str) -> Entry | None:
-        """Delete; returns the death certificate, None when there was nothing to delete. Durable, and raises, as `put`."""
+        """Delete; returns the death certificate, None when there was nothing to delete. Durable,
+        and raises, as `put`."""
         await self._admission()
         written = self.begin_delete(key)
         return None if written is None else await _finished(key, written)
 
-    def begin_put(self, key: str, value: bytes, *, content_type: str | None = None, ttl_s: float | None = None, flags: int = 0) -> Written:
+    def begin_put(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        content_type: str | None = None,
+        ttl_s: float | None = None,
+        flags: int = 0,
+    ) -> Written:
         """What `put` does, without waiting for anything: for those who answer many writes at once.
 
         Raises as `put`, and OverloadedError also while too much waits for the disk.
         """
         driver, now = self._running, read_clocks()
         driver.check_load(now)
-        return _written(driver, driver.replica.put(key, value, now, content_type, ttl_s, flags), now)
+        return _written(
+            driver, driver.replica.put(key, value, now, content_type, ttl_s, flags), now
+        )
 
     def begin_delete(self, key: str) -> Written | None:
         """What `delete` does, without waiting for anything. Raises as `begin_put`."""
@@ -262,17 +342,22 @@ class Node:
         return _written(driver, effects, now) if effects else None
 
     async def batch(self, writes: Sequence[Writing]) -> builtins.list[Entry | None]:
-        """Make these writes as one: with consecutive versions, in one commit, and every node that hears of them shows all or none.
+        """Make these writes as one: with consecutive versions, in one commit, and every node that
+        hears of them shows all or none.
 
-        Returns the entries in their order, None for a delete of nothing. At most 256 writes and `message_bytes_max` bytes, each key
-        once. Durable, and raises, as `put`, and BadBatchError: then nothing was written.
+        Returns the entries in their order, None for a delete of nothing. At most 256 writes and
+        `message_bytes_max` bytes, each key once. Durable, and raises, as `put`, and BadBatchError:
+        then nothing was written.
         """
         await self._admission()
         batch = self.begin_batch(writes)
         if batch.durable is not None:
             await batch.durable
         records = [batch.records.get(each.key) for each in writes]
-        return [None if record is None else entry_of(each.key, record) for each, record in zip(writes, records, strict=True)]
+        return [
+            None if record is None else entry_of(each.key, record)
+            for each, record in zip(writes, records, strict=True)
+        ]
 
     def begin_batch(self, writes: Sequence[Writing]) -> Batch:
         """What `batch` does, without waiting for anything. Raises as `begin_put` and `batch`."""
@@ -280,8 +365,12 @@ class Node:
         driver.check_load(now)
         effects = driver.replica.batch(writes, now)
         driver.do(effects, now)
-        records = {effect.key: effect.new_record for effect in effects if isinstance(effect, Changed)}
-        return Batch(records, driver.commits.durable() if records and driver.commits is not None else None)
+        records = {
+            effect.key: effect.new_record for effect in effects if isinstance(effect, Changed)
+        }
+        return Batch(
+            records, driver.commits.durable() if records and driver.commits is not None else None
+        )
 
     @property
     def overload(self) -> str | None:
@@ -293,7 +382,8 @@ class Node:
         return None
 
     def kept(self) -> asyncio.Future[None] | None:
-        """Done when all that this node has by now is on the disk, with the exception of `put`. None: there is nothing to wait for."""
+        """Done when all that this node has by now is on the disk, with the exception of `put`.
+        None: there is nothing to wait for."""
         commits = self._running.commits
         return None if commits is None else commits.durable()
 
@@ -302,10 +392,14 @@ class Node:
         if commits is not None:
             await commits.admit()
 
-    async def restore(self, entries: Sequence[tuple[str, bytes]], *, as_new: bool = False) -> builtins.list[Outcome]:
-        """Merge keys with records of a backup, with their versions, all in one commit; what became of each.
+    async def restore(
+        self, entries: Sequence[tuple[str, bytes]], *, as_new: bool = False
+    ) -> builtins.list[Outcome]:
+        """Merge keys with records of a backup, with their versions, all in one commit; what became
+        of each.
 
-        `as_new`: write their values anew instead, whatever was written or deleted since. Durable, and raises, as `put`.
+        `as_new`: write their values anew instead, whatever was written or deleted since. Durable,
+        and raises, as `put`.
         """
         await self._admission()
         driver, now = self._running, read_clocks()
@@ -316,16 +410,19 @@ class Node:
         return outcomes
 
     def snapshot(self) -> AsyncGenerator[builtins.list[tuple[str, bytes]], None]:
-        """All keys with records as they are when the iteration begins, death certificates too, sorted, in portions. Honest as `get`."""
+        """All keys with records as they are when the iteration begins, death certificates too,
+        sorted, in portions. Honest as `get`."""
         return _portions(self._running, self._honest.store)
 
     @property
     def quarantine(self) -> Quarantine:
-        """Live values that this node had and the cluster had deleted meanwhile (see quarantine.py)."""
+        """Live values that this node had and the cluster had deleted meanwhile (see
+        quarantine.py)."""
         return self._running.quarantine
 
     async def restore_quarantined(self, number: str) -> Entry:
-        """Write a value in quarantine anew, and take it out of there. Raises NotFoundError, and as `put`."""
+        """Write a value in quarantine anew, and take it out of there. Raises NotFoundError, and as
+        `put`."""
         suspect = self.quarantine.get(number)
         await self.restore([(suspect.entry.key, suspect.record)], as_new=True)
         await self.discard_quarantined(number)
@@ -351,38 +448,62 @@ class Node:
         content_type: str | None = None,
         told: Told | None = None,
     ) -> HeldWrite:
-        """Write, and return when enough members hold it, or after `timeout_s`: the write stands in either case.
+        """Write, and return when enough members hold it, or after `timeout_s`: the write stands in
+        either case.
 
-        `wait` says how many and which: "2" (this node counts), "majority", "all", "zone:1" or "other-zone:1" (see
-        protocol/acks/write_concern.py). `told` is called with each holder as it shows. Raises as `put`, CannotMeetError where there are not
-        so many members, and OverloadedError where too many wait: then nothing was written.
+        `wait` says how many and which: "2" (this node counts), "majority", "all", "zone:1" or
+        "other-zone:1" (see protocol/acks/write_concern.py). `told` is called with each holder as it
+        shows. Raises as `put`, CannotMeetError where there are not so many members, and
+        OverloadedError where too many wait: then nothing was written.
         """
         await self._admission()
         need = self.check_wait(wait, timeout_s)
-        written = self.begin_put(key, value.encode() if isinstance(value, str) else value, content_type=content_type)
+        written = self.begin_put(
+            key, value.encode() if isinstance(value, str) else value, content_type=content_type
+        )
         return await self.held(key, written, need, timeout_s=timeout_s, told=told)
 
     async def delete_and_wait(
-        self, key: str, wait: str | Need, *, timeout_s: float = WAIT_TIMEOUT_S, told: Told | None = None
+        self,
+        key: str,
+        wait: str | Need,
+        *,
+        timeout_s: float = WAIT_TIMEOUT_S,
+        told: Told | None = None,
     ) -> HeldWrite | None:
         """As `put_and_wait`; None when there was nothing to delete."""
         await self._admission()
         need = self.check_wait(wait, timeout_s)
         written = self.begin_delete(key)
-        return None if written is None else await self.held(key, written, need, timeout_s=timeout_s, told=told)
+        return (
+            None
+            if written is None
+            else await self.held(key, written, need, timeout_s=timeout_s, told=told)
+        )
 
     def check_wait(self, wait: str | Need, timeout_s: float) -> Need:
-        """What `wait` says. Raises as `put_and_wait` where one could not wait for it: to be asked before the write."""
+        """What `wait` says. Raises as `put_and_wait` where one could not wait for it: to be asked
+        before the write."""
         need = wait if isinstance(wait, Need) else parse_need(wait)
         if not 0 <= timeout_s <= WAIT_TIMEOUT_MAX_S:
-            raise LocalError(f"timeout_s = {timeout_s} is out of bounds", f"choose 0 to {WAIT_TIMEOUT_MAX_S:.0f} seconds")
+            raise LocalError(
+                f"timeout_s = {timeout_s} is out of bounds",
+                f"choose 0 to {WAIT_TIMEOUT_MAX_S:.0f} seconds",
+            )
         self._running.replica.check_wait(need)
         return need
 
     async def held(
-        self, key: str, written: Written, need: Need, *, timeout_s: float = WAIT_TIMEOUT_S, told: Told | None = None
+        self,
+        key: str,
+        written: Written,
+        need: Need,
+        *,
+        timeout_s: float = WAIT_TIMEOUT_S,
+        told: Told | None = None,
     ) -> HeldWrite:
-        """As `put_and_wait`, of what `begin_put` or `begin_delete` has written in this turn of the event loop."""
+        """As `put_and_wait`, of what `begin_put` or `begin_delete` has written in this turn of the
+        event loop."""
         driver = self._running
         ticket = driver.begin_wait(key, need, timeout_s, told)
         try:
@@ -402,10 +523,11 @@ class Node:
         return f"the members of datacenter {self.config.datacenter}{gateways}"
 
     async def wait_for(self, key: str, version: Version, timeout_s: float) -> Entry:
-        """Return what is under the key once this version, or a newer one, is here: perhaps a death certificate, or what has expired.
+        """Return what is under the key once this version, or a newer one, is here: perhaps a death
+        certificate, or what has expired.
 
-        Raises StaleError when it has not come in time, NotSettledError when the node has not settled by then, OverloadedError where
-        too many wait.
+        Raises StaleError when it has not come in time, NotSettledError when the node has not
+        settled by then, OverloadedError where too many wait.
         """
         check_key(key)
         driver = self._running
@@ -418,12 +540,15 @@ class Node:
         except TimeoutError:
             record = self._honest.store.record(key)
             text = f"version {version} of this key has not arrived within {timeout_s:g} s"
-            raise StaleError(text, "try again, or ask another node", str(version_of(record)) if record else None) from None
+            raise StaleError(
+                text, "try again, or ask another node", str(version_of(record)) if record else None
+            ) from None
         record = replica.store.record(key)
         return entry_of(key, record) if record is not None else Entry(key, None, version)
 
     def history(self, key: str) -> builtins.list[Edition]:
-        """The versions of the key that this node remembers, newest first, with who wrote them: see history.py. Honest as `get`."""
+        """The versions of the key that this node remembers, newest first, with who wrote them: see
+        history.py. Honest as `get`."""
         check_key(key)
         record, history = self._honest.store.record(key), self._running.history
         if not self.config.history_versions:
@@ -431,12 +556,18 @@ class Node:
         earlier = history.earlier(key)
         # a certificate that was collected is still what is true
         is_deleted = record is None and bool(earlier) and is_dead(earlier[-1])
-        entries = [entry_of(key, each) for each in [*earlier, *([record] if record is not None else [])]][::-1]
+        entries = [
+            entry_of(key, each) for each in [*earlier, *([record] if record is not None else [])]
+        ][::-1]
         present = record is not None or is_deleted
-        return [Edition(each, history.writer(each.version.site), present and each is entries[0]) for each in entries]
+        return [
+            Edition(each, history.writer(each.version.site), present and each is entries[0])
+            for each in entries
+        ]
 
     def get(self, key: str) -> bytes | None:
-        """The value, None if there is none or it was deleted. Raises NotSettledError before the node has settled."""
+        """The value, None if there is none or it was deleted. Raises NotSettledError before the
+        node has settled."""
         return self._honest.value(key)
 
     def entry(self, key: str) -> Entry | None:
@@ -444,27 +575,34 @@ class Node:
         return self._honest.get(key)
 
     def record(self, key: str) -> bytes | None:
-        """The record (see protocol/model/entry.py) of an entry or a death certificate. Honest as `get`."""
+        """The record (see protocol/model/entry.py) of an entry or a death certificate. Honest as
+        `get`."""
         return self._honest.record(key)
 
     def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
-        """At most `limit` live entries whose keys start with `prefix` and are greater than `after`, sorted. Honest as `get`."""
+        """At most `limit` live entries whose keys start with `prefix` and are greater than `after`,
+        sorted. Honest as `get`."""
         return self._honest.scan(prefix, after, limit)
 
-    def records(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[tuple[str, bytes]]:
+    def records(
+        self, prefix: str = "", after: str = "", limit: int = 1000
+    ) -> builtins.list[tuple[str, bytes]]:
         """What `list` gives, as keys with records: no value is copied."""
         return self._honest.store.scan(prefix, after, limit)
 
     def watch(self, prefix: str = "", *, since: str | None = None) -> Watcher:
-        """Every change under this prefix that this node merges from now on, in the order of the merges (see watchers.py).
+        """Every change under this prefix that this node merges from now on, in the order of the
+        merges (see watchers.py).
 
-        `since`: the cursor of an earlier watcher, from which this one goes on. Raises WatchLaggedError where that is not possible: list
-        the keys again, then watch again. Also before the node has settled: what it catches up with comes as changes.
+        `since`: the cursor of an earlier watcher, from which this one goes on. Raises
+        WatchLaggedError where that is not possible: list the keys again, then watch again. Also
+        before the node has settled: what it catches up with comes as changes.
         """
         return self.feed.watch(Topic(prefix), since)
 
     def follow(self, topic: Topic, since: str | None = None) -> Follower:
-        """A way through the feed that begins with a snapshot where the cursor cannot be gone on from (see follower.py). Honest as `get`."""
+        """A way through the feed that begins with a snapshot where the cursor cannot be gone on
+        from (see follower.py). Honest as `get`."""
         return Follower(self.feed, self._honest.store.scan, topic, since)
 
     @property
@@ -472,7 +610,7 @@ class Node:
         """The changes of this life of the node (see feed.py)."""
         return self._running.feed
 
-    # -- cluster -----------------------------------------------------------------------------------------------------
+    # -- cluster -----------------------------------------------------------------------------------
 
     @property
     def settled(self) -> bool:
@@ -480,7 +618,8 @@ class Node:
         return self._driver is not None and self._driver.replica.settled
 
     async def wait_settled(self, timeout_s: float | None = None) -> None:
-        """Raises NotSettledError when it takes longer than that, LocalError when the node stops meanwhile."""
+        """Raises NotSettledError when it takes longer than that, LocalError when the node stops
+        meanwhile."""
         driver = self._running
         if driver.replica.settled:
             return
@@ -488,7 +627,9 @@ class Node:
             async with asyncio.timeout(timeout_s):
                 await driver.settled.wait()
         except TimeoutError:
-            raise NotSettledError(f"the node {self.name!r} has not settled within {timeout_s} s") from None
+            raise NotSettledError(
+                f"the node {self.name!r} has not settled within {timeout_s} s"
+            ) from None
         if not driver.replica.settled:
             raise LocalError(f"the node {self.name!r} stopped before it had settled")
 
@@ -497,10 +638,14 @@ class Node:
         driver, now = self._running, read_clocks()
         driver.do(driver.replica.settle(now), now)
 
-    async def join(self, *targets: str, wan: bool = False, timeout_s: float = JOIN_TIMEOUT_S) -> None:
-        """Join through any of these `HOST:PORT`; returns once a member has taken this node in. `wan`: into the WAN pool, for gateways.
+    async def join(
+        self, *targets: str, wan: bool = False, timeout_s: float = JOIN_TIMEOUT_S
+    ) -> None:
+        """Join through any of these `HOST:PORT`; returns once a member has taken this node in.
+        `wan`: into the WAN pool, for gateways.
 
-        Raises JoinRefusedError with every reason when all refused or did not answer, ConfigError when none could be asked.
+        Raises JoinRefusedError with every reason when all refused or did not answer, ConfigError
+        when none could be asked.
         """
         pool = PoolKind.WAN if wan else PoolKind.LAN
         for target in targets:
@@ -514,7 +659,8 @@ class Node:
             driver.wishes.discard(wish)
 
     async def leave(self) -> None:
-        """Say farewell; returns when the peers have had time to hear it. Until it is stopped, the node still answers reads."""
+        """Say farewell; returns when the peers have had time to hear it. Until it is stopped, the
+        node still answers reads."""
         driver, now = self._running, read_clocks()
         driver.do(driver.replica.leave(now), now)
         with suppress(TimeoutError):
@@ -522,9 +668,11 @@ class Node:
                 await driver.departed.wait()
 
     async def converge(self, timeout_s: float = CONVERGE_TIMEOUT_S) -> builtins.list[Comparison]:
-        """Ask all members how their data differs from this node's, sorted by pool and name: see runtime/pending/survey.py.
+        """Ask all members how their data differs from this node's, sorted by pool and name: see
+        runtime/pending/survey.py.
 
-        Who has not answered within `timeout_s` is told without an answer. On a gateway the other gateways of the WAN pool are asked too.
+        Who has not answered within `timeout_s` is told without an answer. On a gateway the other
+        gateways of the WAN pool are asked too.
         """
         driver = self._running
         answers, now = await driver.survey(timeout_s), read_clocks()
@@ -535,7 +683,8 @@ class Node:
         ]
 
     def block(self, target: str) -> None:
-        """Drop everything of a member, an IP address or a network from now on. Raises ConfigError for what is none of them."""
+        """Drop everything of a member, an IP address or a network from now on. Raises ConfigError
+        for what is none of them."""
         driver, now = self._running, read_clocks()
         driver.do(driver.replica.block(target, now), now)
 
@@ -545,23 +694,29 @@ class Node:
         driver.do(driver.replica.unblock(target, now), now)
 
     def force_leave(self, name: str, *, prune: bool = False) -> None:
-        """Declare a member left that will not come back; `prune`: and let the whole cluster forget it.
+        """Declare a member left that will not come back; `prune`: and let the whole cluster forget
+        it.
 
-        Raises NotFoundError for an unknown name, StillAliveError for a member that answers and is not blocked here.
+        Raises NotFoundError for an unknown name, StillAliveError for a member that answers and is
+        not blocked here.
         """
         driver, now = self._running, read_clocks()
         driver.do(driver.replica.force_leave(name, now, prune=prune), now)
 
     async def rotate(self, action: str = "list", key: str = "") -> builtins.list[Holding]:
-        """Change the keyrings of all nodes of all datacenters: `install` a key of 64 hexadecimal digits, `use` or `remove` the one
-        with this id of 8, or `list`. Returns who has which keys then, who did not answer, and what is wrong.
+        """Change the keyrings of all nodes of all datacenters: `install` a key of 64 hexadecimal
+        digits, `use` or `remove` the one with this id of 8, or `list`. Returns who has which keys
+        then, who did not answer, and what is wrong.
 
-        Raises KeyringError where this node has no keyring; for `use`, while an alive member lacks the key; for `remove`, while it is the
-        primary one of a member; and for both while one does not answer.
+        Raises KeyringError where this node has no keyring; for `use`, while an alive member lacks
+        the key; for `remove`, while it is the primary one of a member; and for both while one does
+        not answer.
         """
         told = await self._running.rotate(*parse_order(action, key))
         if told.objection:
-            raise KeyringError(told.objection, "nothing was changed; `kvgossip keyring list` shows who has what")
+            raise KeyringError(
+                told.objection, "nothing was changed; `kvgossip keyring list` shows who has what"
+            )
         return builtins.list(told.found)
 
     def is_blocked(self, member: Member) -> bool:
@@ -572,38 +727,61 @@ class Node:
         return self._running.replica.members()
 
     def gateways(self) -> builtins.list[Member]:
-        """The members of the WAN pool, sorted by name; empty where this node is no gateway. Addresses are those of that pool."""
+        """The members of the WAN pool, sorted by name; empty where this node is no gateway.
+        Addresses are those of that pool."""
         replica = self._running.replica
         return replica.members(PoolKind.WAN) if replica.wan is not None else []
 
     async def doctor(self) -> dict[str, Any]:
-        """Examine the cluster through this node, ready for JSON: `findings` say in words what is wrong, `healthy` that there are none.
+        """Examine the cluster through this node, ready for JSON: `findings` say in words what is
+        wrong, `healthy` that there are none.
 
-        Takes some seconds where something does not answer. In each pool up to 64 members are looked at, by each other too.
+        Takes some seconds where something does not answer. In each pool up to 64 members are looked
+        at, by each other too.
         """
         driver = self._running
-        return checkup(await asyncio.gather(*(driver.examine(pool.kind) for pool in driver.replica.pools)))
+        return checkup(
+            await asyncio.gather(*(driver.examine(pool.kind) for pool in driver.replica.pools))
+        )
 
     async def round_trip(self, one: str, other: str) -> dict[str, Any]:
-        """The round trip between two members, ready for JSON: estimated, and measured - by `one`, where neither is this node.
+        """The round trip between two members, ready for JSON: estimated, and measured - by `one`,
+        where neither is this node.
 
         Raises NotFoundError where no pool of this node has both.
         """
         driver = self._running
         pool = pool_of(driver.replica.pools, one, other)
         if pool is None or one == other:
-            text = f"{one!r} is both ends" if one == other else f"no pool of this node has both {one!r} and {other!r}"
-            raise NotFoundError(text, "`kvgossip members` shows who is known; name two that are in one pool")
+            text = (
+                f"{one!r} is both ends"
+                if one == other
+                else f"no pool of this node has both {one!r} and {other!r}"
+            )
+            raise NotFoundError(
+                text, "`kvgossip members` shows who is known; name two that are in one pool"
+            )
         if other == self.name:
             one, other = other, one
-        told = {"from": one, "to": other, "pool": pool.kind.value, **estimate_between(pool, one, other)}
+        told = {
+            "from": one,
+            "to": other,
+            "pool": pool.kind.value,
+            **estimate_between(pool, one, other),
+        }
         if one != self.name:
             return {**told, **measured_by(await driver.examine(pool.kind, one, other), one, other)}
         known = round_trip_to(pool, other)["rtt_ms"]
-        return {**told, "measured_ms": known, "measured_by": one if known is not None else None, "note": "" if known else "not probed yet"}
+        return {
+            **told,
+            "measured_ms": known,
+            "measured_by": one if known is not None else None,
+            "note": "" if known else "not probed yet",
+        }
 
     def round_trip_to(self, member: Member, pool: PoolKind) -> dict[str, float | None]:
-        """What is known of the way from this node to a member, ready for JSON: `rtt_ms` measured, `rtt_estimate_ms` by coordinates."""
+        """What is known of the way from this node to a member, ready for JSON: `rtt_ms` measured,
+        `rtt_estimate_ms` by coordinates."""
         return round_trip_to(self._running.replica.in_pool(pool), member.name)
 
     @property
@@ -612,7 +790,8 @@ class Node:
         return self._running.replica.last_exchange_s(read_clocks())
 
     def status(self) -> dict[str, Any]:
-        """What an operator may want to know, ready for JSON. `statistics` are the replica's, `transport` the sockets'."""
+        """What an operator may want to know, ready for JSON. `statistics` are the replica's,
+        `transport` the sockets'."""
         replica, now = self._running.replica, read_clocks()
         statistics = replica.statistics()
         return {
@@ -634,8 +813,12 @@ class Node:
             "clock_ahead_s": replica.peer_clocks.ahead_s(now),
             "suspected_partition": _partition(replica.pool.partition, now),
             "blocked": replica.blocks.targets(),
-            "identity": replica.identity.fingerprint.hex() if replica.identity is not None else None,
-            "keyring": {"primary": replica.keyring.primary, "keys": replica.keyring.ids} if replica.keyring is not None else None,
+            "identity": replica.identity.fingerprint.hex()
+            if replica.identity is not None
+            else None,
+            "keyring": {"primary": replica.keyring.primary, "keys": replica.keyring.ids}
+            if replica.keyring is not None
+            else None,
             "last_exchange_age_s": self.last_exchange_age_s,
             "watchers": len(self.feed.watches),
             "watchers_cut_off": self.feed.watches.lagged,
@@ -658,7 +841,11 @@ class Node:
 
     def _member_events(self, pool: PoolKind) -> dict[str, int]:
         """How often a member came to each state, in the eyes of this node."""
-        return {state: count for (kind, state), count in self._running.member_events.items() if kind is pool}
+        return {
+            state: count
+            for (kind, state), count in self._running.member_events.items()
+            if kind is pool
+        }
 
     @property
     def commit_times(self) -> Histogram | None:
@@ -666,12 +853,14 @@ class Node:
         commits = self._running.commits
         return None if commits is None else commits.times
 
-    # -- the life under way ------------------------------------------------------------------------------------------
+    # -- the life under way ------------------------------------------------------------------------
 
     @property
     def _running(self) -> Driver:
         if self._driver is None:
-            raise LocalError("the node does not run", "start it, or use `async with Node(config) as node`")
+            raise LocalError(
+                "the node does not run", "start it, or use `async with Node(config) as node`"
+            )
         return self._driver
 
     @property
@@ -684,25 +873,46 @@ class Node:
 
 
 def _limits(config: Config) -> LinkLimits:
-    return LinkLimits(frame_bytes_max=frame_bytes_max(config), source_links_per_s=config.source_links_per_s)
+    return LinkLimits(
+        frame_bytes_max=frame_bytes_max(config), source_links_per_s=config.source_links_per_s
+    )
 
 
 def _comparison(pool: Pool, peer: Peer, told: Surveyed | None, now: Now) -> Comparison:
-    state, since_s = pool.membership.members[peer.name].state, pool.repair.unequal_since_s(peer.name)
+    state, since_s = (
+        pool.membership.members[peer.name].state,
+        pool.repair.unequal_since_s(peer.name),
+    )
     unequal_s = None if since_s is None else now.monotonic_s - since_s
     if told is None:
         return Comparison(peer.name, peer.pool, state, None, None, None, unequal_s)
-    return Comparison(peer.name, peer.pool, state, told.root, told.keys, told.precision, unequal_s if told.keys else None)
+    return Comparison(
+        peer.name,
+        peer.pool,
+        state,
+        told.root,
+        told.keys,
+        told.precision,
+        unequal_s if told.keys else None,
+    )
 
 
 def _has_arrived(replica: Replica, key: str, version: Version) -> bool:
     """Whether this version, or a newer one, is here, or was here and has been collected since."""
     record = replica.store.record(key)
-    return version_of(record) >= version if record is not None else replica.deletes.has_collected(key, version)
+    return (
+        version_of(record) >= version
+        if record is not None
+        else replica.deletes.has_collected(key, version)
+    )
 
 
 def _partition(watch: PartitionWatch, now: Now) -> dict[str, Any] | None:
-    return None if watch.since_s is None else {"age_s": round(now.monotonic_s - watch.since_s, 3), "lost": watch.lost}
+    return (
+        None
+        if watch.since_s is None
+        else {"age_s": round(now.monotonic_s - watch.since_s, 3), "lost": watch.lost}
+    )
 
 
 async def _portions(driver: Driver, store: Store) -> AsyncGenerator[list[tuple[str, bytes]], None]:
@@ -724,7 +934,9 @@ def _written(driver: Driver, effects: Sequence[Effect], now: Now) -> Written:
     driver.do(effects, now)
     changed = effects[0]
     assert isinstance(changed, Changed)
-    return Written(changed.new_record, driver.commits.durable() if driver.commits is not None else None)
+    return Written(
+        changed.new_record, driver.commits.durable() if driver.commits is not None else None
+    )
 
 
 async def _finished(key: str, written: Written) -> Entry:
@@ -756,7 +968,9 @@ def _completed(config: Config, port: int) -> Config:
 def _default_name(port: int) -> str:
     """The host's name and the port, as far as they make a name (see NAME_PATTERN)."""
     tail = f"-{port}"
-    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[: NAME_CHARACTERS_MAX - len(tail)].strip("._-")
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[
+        : NAME_CHARACTERS_MAX - len(tail)
+    ].strip("._-")
     return (host or "node") + tail
 
 

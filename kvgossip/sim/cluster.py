@@ -1,7 +1,9 @@
-"""Cluster: real replicas on simulated hosts. It hands them inputs and time, performs their effects, and lets a witness see every step.
+"""Cluster: real replicas on simulated hosts. It hands them inputs and time, performs their effects,
+and lets a witness see every step.
 
-A *turn* is one input of one replica: the witness judges its effects, then they are performed in their order, then the timer is set again.
-Inputs of a paused host wait and come in a burst when it resumes.
+A *turn* is one input of one replica: the witness judges its effects, then they are performed in
+their order, then the timer is set again. Inputs of a paused host wait and come in a burst when it
+resumes.
 """
 
 from __future__ import annotations
@@ -16,7 +18,19 @@ from typing import Any
 
 from kvgossip.config import GOSSIP_PORT, Address, Config
 from kvgossip.errors import ClockAheadError
-from kvgossip.protocol.effect import Departed, Dropped, Effect, Held, JoinRefused, Log, MemberChanged, Quarantined, Resolve, Send, Waited
+from kvgossip.protocol.effect import (
+    Departed,
+    Dropped,
+    Effect,
+    Held,
+    JoinRefused,
+    Log,
+    MemberChanged,
+    Quarantined,
+    Resolve,
+    Send,
+    Waited,
+)
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import is_dead
 from kvgossip.protocol.model.member import Member, MemberState
@@ -24,7 +38,14 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.wire.frame import Framing, encode, frame_bytes_max, is_of_pool, is_refusal, is_sealed
+from kvgossip.protocol.wire.frame import (
+    Framing,
+    encode,
+    frame_bytes_max,
+    is_of_pool,
+    is_refusal,
+    is_sealed,
+)
 from kvgossip.protocol.wire.keyring import keyring_of
 from kvgossip.protocol.wire.message import Message
 from kvgossip.sim.checks.batches import Batches
@@ -33,7 +54,23 @@ from kvgossip.sim.checks.oracle import Truth
 from kvgossip.sim.checks.promises import Promises
 from kvgossip.sim.delivery import Delivery
 from kvgossip.sim.disk import COMMIT_S_MAX, Disk
-from kvgossip.sim.faults import Blow, Crash, Cut, Die, Fault, Garbage, Leave, Mend, Pause, Restart, Resume, SetClock, Sever, Way, skew_ms
+from kvgossip.sim.faults import (
+    Blow,
+    Crash,
+    Cut,
+    Die,
+    Fault,
+    Garbage,
+    Leave,
+    Mend,
+    Pause,
+    Restart,
+    Resume,
+    SetClock,
+    Sever,
+    Way,
+    skew_ms,
+)
 from kvgossip.sim.host import EPOCH_MS, Call, Clock, Host, Life
 from kvgossip.sim.network import Network, Weather
 from kvgossip.sim.scenario import Scenario
@@ -49,17 +86,26 @@ STRANGER = Address("192.0.2.1", 9)
 
 
 class Cluster:
-    """`changed_s` is when anything that peers should agree on changed last, `news_s` when data did; `speaker` whose turn it is, or was.
+    """`changed_s` is when anything that peers should agree on changed last, `news_s` when data did;
+    `speaker` whose turn it is, or was.
 
     `tap`, if it is set, sees every packet that is sent.
     """
 
     def __init__(self, scenario: Scenario, trace_length: int = 0) -> None:
         self.scenario, self.layout = scenario, scenario.layout
-        self.timeline, self.ledger, self.trace, self.truth = Timeline(), Ledger(), Trace(trace_length), Truth()
+        self.timeline, self.ledger, self.trace, self.truth = (
+            Timeline(),
+            Ledger(),
+            Trace(trace_length),
+            Truth(),
+        )
         self.network = Network(scenario.stream("network"), Weather(), self.layout)
         pools = [f"lan:{self._datacenter_of(number)}" for number in range(self.layout.datacenters)]
-        self.framings = [Framing(scenario.config.cluster, pool, frame_bytes_max(scenario.config)) for pool in [*pools, "wan"]]
+        self.framings = [
+            Framing(scenario.config.cluster, pool, frame_bytes_max(scenario.config))
+            for pool in [*pools, "wan"]
+        ]
         self.framing, self._frame_bytes_max = self.framings[0], frame_bytes_max(scenario.config)
         keyring = keyring_of(scenario.config)
         if keyring is not None:
@@ -84,8 +130,13 @@ class Cluster:
 
     def _host(self, number: int, rng: Random) -> Host:
         intensity = self.scenario.intensity
-        clock = Clock(1.0 + rng.uniform(-intensity.clock_drift, intensity.clock_drift), skew_ms(intensity, rng))
-        host = Host(number, f"n{number}", Address(f"10.0.{number >> 8}.{number & 255}", GOSSIP_PORT), clock)
+        clock = Clock(
+            1.0 + rng.uniform(-intensity.clock_drift, intensity.clock_drift),
+            skew_ms(intensity, rng),
+        )
+        host = Host(
+            number, f"n{number}", Address(f"10.0.{number >> 8}.{number & 255}", GOSSIP_PORT), clock
+        )
         host.disk = Disk() if self.scenario.durable else None
         return host
 
@@ -97,20 +148,34 @@ class Cluster:
     def running(self) -> list[Life]:
         return [host.life for host in self.hosts if host.life is not None]
 
-    # -- lives -------------------------------------------------------------------------------------------------------
+    # -- lives -------------------------------------------------------------------------------------
 
     def start(self, host: Host) -> None:
-        """A new life under the host's name, with what is on its disk. No effect on a host that runs or is dead."""
+        """A new life under the host's name, with what is on its disk. No effect on a host that runs
+        or is dead."""
         if host.life is not None or host.dead:
             return
         host.lives += 1
         host.clock.restart(self._rng.random() * 1e6)
         config = self._config_of(host)
-        address = Address("", host.address.port) if self.scenario.addressless and config.join else host.address
-        wan_address = Address("", host.wan_address.port) if self.scenario.addressless and config.join_wan else host.wan_address
+        address = (
+            Address("", host.address.port)
+            if self.scenario.addressless and config.join
+            else host.address
+        )
+        wan_address = (
+            Address("", host.wan_address.port)
+            if self.scenario.addressless and config.join_wan
+            else host.wan_address
+        )
         rng = self.scenario.stream(f"{host.name} {host.lives}")
-        now, saved = host.clock.now(self.timeline.time_s), dict(host.disk.facts) if host.disk is not None else None
-        replica = Replica(config, address=address, wan_address=wan_address, rng=rng, now=now, saved=saved)
+        now, saved = (
+            host.clock.now(self.timeline.time_s),
+            dict(host.disk.facts) if host.disk is not None else None,
+        )
+        replica = Replica(
+            config, address=address, wan_address=wan_address, rng=rng, now=now, saved=saved
+        )
         host.life = life = Life(host, replica, Witness(replica, self.ledger))
         if host.disk is not None:
             records = host.disk.records
@@ -120,7 +185,8 @@ class Cluster:
         self.turn(host.life, Event.START, str(host.address).encode(), replica.start)
 
     def introduce(self) -> None:
-        """Tell every running replica of all others, in a frame such as members send: a cluster that is joined without exchanges."""
+        """Tell every running replica of all others, in a frame such as members send: a cluster that
+        is joined without exchanges."""
         data = self.framing.frame([encode(life.replica.member) for life in self.running()])
         for life in self.running():
             self.frame(life, data, STRANGER, PoolKind.LAN)
@@ -139,7 +205,11 @@ class Cluster:
 
     def _datacenter_of(self, number: int) -> str:
         """Its name: the configured one where there is one only."""
-        return self.scenario.config.datacenter if self.layout.datacenters == 1 else f"dc{self.layout.datacenter_of(number)}"
+        return (
+            self.scenario.config.datacenter
+            if self.layout.datacenters == 1
+            else f"dc{self.layout.datacenter_of(number)}"
+        )
 
     def stop(self, life: Life) -> None:
         """The process ends, and what it had in memory is lost."""
@@ -157,12 +227,19 @@ class Cluster:
             host.disk.lose()
 
     def restart(self, host: Host, moved: bool, renamed: bool = False) -> None:
-        """As `start`; `moved`: with another host or port, while the old address answers no more; `renamed`: as somebody new."""
+        """As `start`; `moved`: with another host or port, while the old address answers no more;
+        `renamed`: as somebody new."""
         if host.life is not None or host.dead:
             return
         if moved:
-            elsewhere = Address(f"10.{host.lives % 256}.{host.number >> 8}.{host.number & 255}", host.address.port)
-            host.move(elsewhere if self._rng.random() < 0.5 else host.address._replace(port=host.address.port + 1))
+            elsewhere = Address(
+                f"10.{host.lives % 256}.{host.number >> 8}.{host.number & 255}", host.address.port
+            )
+            host.move(
+                elsewhere
+                if self._rng.random() < 0.5
+                else host.address._replace(port=host.address.port + 1)
+            )
             self.delivery.listen(host)
         if renamed:
             host.name = f"n{host.number}-{host.lives}"
@@ -178,21 +255,32 @@ class Cluster:
             self._arm(host.life)
 
     def count_gossips(self, life: Life) -> None:
-        """To be called when the life, or the run, has ended: packets of rumors that it sent, exchanges that it started."""
+        """To be called when the life, or the run, has ended: packets of rumors that it sent,
+        exchanges that it started."""
         told = life.replica.statistics()
         self.counts["gossips"] += int(told["gossips_sent"])
         self.counts["exchanges"] += int(told["exchanges_started"])
 
-    # -- turns -------------------------------------------------------------------------------------------------------
+    # -- turns -------------------------------------------------------------------------------------
 
     def datagram(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None:
-        self.turn(life, Event.DATAGRAM, data, partial(life.replica.receive, pool=pool), data, source)
+        self.turn(
+            life, Event.DATAGRAM, data, partial(life.replica.receive, pool=pool), data, source
+        )
 
     def frame(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None:
-        self.turn(life, Event.FRAME, data, partial(life.replica.receive_reliable, pool=pool), data, source)
+        self.turn(
+            life, Event.FRAME, data, partial(life.replica.receive_reliable, pool=pool), data, source
+        )
 
     def unreachable(self, life: Life, address: Address, pool: PoolKind) -> None:
-        self.turn(life, Event.UNREACHABLE, str(address).encode(), partial(life.replica.unreachable, pool=pool), address)
+        self.turn(
+            life,
+            Event.UNREACHABLE,
+            str(address).encode(),
+            partial(life.replica.unreachable, pool=pool),
+            address,
+        )
 
     def turn(self, life: Life, event: Event, data: bytes, call: Call, *arguments: Any) -> None:
         """One input. It waits while the host is paused, and misses a life that has ended."""
@@ -225,14 +313,17 @@ class Cluster:
         return framing.open(data, reliable=event is Event.FRAME, replays=True).messages
 
     def judged(self, life: Life, question: Callable[..., Any], *arguments: Any) -> Any:
-        """What the question answers. Whatever it raises is a broken law of this node: a replica raises nothing on any input."""
+        """What the question answers. Whatever it raises is a broken law of this node: a replica
+        raises nothing on any input."""
         self.speaker = life.host.name
         try:
             return question(*arguments)
         except BrokenLawError:
             raise
         except Exception as error:
-            raise BrokenLawError(f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-6)}") from error
+            raise BrokenLawError(
+                f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-6)}"
+            ) from error
 
     def _perform(self, life: Life, event: Event, effects: list[Effect]) -> None:
         # what is sent changes nothing that the witness or the disk looks at
@@ -252,7 +343,8 @@ class Cluster:
         self._arm(life)
 
     def _keep(self, life: Life, event: Event, effects: list[Effect]) -> None:
-        """What the truth is, and what goes to the disk: a write at once, all else some time later."""
+        """What the truth is, and what goes to the disk: a write at once, all else some time
+        later."""
         number, disk = life.host.number, life.host.disk
         for effect in effects:
             if type(effect) is Changed:
@@ -273,12 +365,18 @@ class Cluster:
             self.truth.committed(life.host.number)
 
     def _send(self, life: Life, effect: Send) -> None:
-        data, limit = effect.data, self._frame_bytes_max if effect.reliable else self.scenario.config.datagram_bytes_max
+        data, limit = (
+            effect.data,
+            self._frame_bytes_max if effect.reliable else self.scenario.config.datagram_bytes_max,
+        )
         if len(data) > limit:
             require(False, "a packet is longer than its limit", len(data), limit, effect.reliable)
         if self.layout.datacenters > 1 or effect.pool is PoolKind.WAN:
             self._stays_in_its_pool(life, effect)
-        require(is_sealed(data) == bool(life.replica.keyring) or is_refusal(data), "a frame that is not sealed as all are")
+        require(
+            is_sealed(data) == bool(life.replica.keyring) or is_refusal(data),
+            "a frame that is not sealed as all are",
+        )
         if self.scenario.intensity.garbage_rate and len(self._packets) < 64:
             self._packets.append(data)
         if self.tap is not None:
@@ -286,10 +384,13 @@ class Cluster:
         self.delivery.send(life, effect)
 
     def _stays_in_its_pool(self, life: Life, effect: Send) -> None:
-        """Datacenters meet through gateways only. The ends of links are known by where they were dialled."""
+        """Datacenters meet through gateways only. The ends of links are known by where they were
+        dialled."""
         layout, sender, owner = self.layout, life.host.number, self.delivery.owner_of(effect.to)
         if effect.pool is PoolKind.WAN:
-            among_gateways = layout.is_gateway(sender) and (owner is None or layout.is_gateway(owner))
+            among_gateways = layout.is_gateway(sender) and (
+                owner is None or layout.is_gateway(owner)
+            )
             require(among_gateways, "a WAN packet of or to no gateway", effect.to)
         elif owner is not None:
             inside = layout.datacenter_of(owner) == layout.datacenter_of(sender)
@@ -299,36 +400,55 @@ class Cluster:
         if isinstance(effect, (Dropped, Quarantined)):
             self.changed_s = self.timeline.time_s
             self.counts[type(effect).__name__.lower()] += 1
-            # whoever collects waits for all that it knows: only who went, or was thought to have gone, can have missed a delete
-            missed = isinstance(effect, Dropped) or self._somebody_went or any(host.lives > 1 or host.dead for host in self.hosts)
-            require(missed, "a value is put into quarantine although nobody was ever away", effect.key)
+            # whoever collects waits for all that it knows: only who went, or was thought to have
+            # gone, can have missed a delete
+            missed = (
+                isinstance(effect, Dropped)
+                or self._somebody_went
+                or any(host.lives > 1 or host.dead for host in self.hosts)
+            )
+            require(
+                missed, "a value is put into quarantine although nobody was ever away", effect.key
+            )
         elif isinstance(effect, MemberChanged):
             self._somebody_went |= effect.new is None or effect.new.state is MemberState.LEFT
         elif isinstance(effect, Resolve):
-            self.timeline.after(self._rng.uniform(0.001, 0.02), self._resolve, life, effect.target, effect.pool)
+            self.timeline.after(
+                self._rng.uniform(0.001, 0.02), self._resolve, life, effect.target, effect.pool
+            )
         elif isinstance(effect, Held):
             self.promises.held(effect)
         elif isinstance(effect, Waited):
-            self.promises.waited(effect, life.host.clock.now(self.timeline.time_s), leaving=life.leaving)
+            self.promises.waited(
+                effect, life.host.clock.now(self.timeline.time_s), leaving=life.leaving
+            )
         elif isinstance(effect, Departed):
             self.timeline.after(0.0, self.stop, life)
         elif isinstance(effect, JoinRefused):
-            # Every host has a name of its own, so a refusal takes somebody for his own earlier life (lesson 10).
+            # Every host has a name of its own, so a refusal takes somebody for his own earlier life
+            # (lesson 10).
             require("is held by" not in effect.text, "a join was refused for its name", effect.text)
         elif isinstance(effect, Log):
             self.counts[f"log_{effect.level.lower()}"] += 1
             self.trace.note(self.timeline.time_s, life.host.number, Event.LOG, effect.text.encode())
 
     def _resolve(self, life: Life, target: str, pool: PoolKind) -> None:
-        """DNS knows where each host is, or was before it went down. A name of many does not have the dead."""
+        """DNS knows where each host is, or was before it went down. A name of many does not have
+        the dead."""
         failed = self._rng.random() < self.scenario.intensity.resolve_loss and not self.quiet
         hosts = [self.hosts[number] for number in self.layout.named(target)]
-        found = [host.address if pool is PoolKind.LAN else host.wan_address for host in hosts if not host.dead or len(hosts) == 1]
+        found = [
+            host.address if pool is PoolKind.LAN else host.wan_address
+            for host in hosts
+            if not host.dead or len(hosts) == 1
+        ]
         addresses = [] if failed else found
         call = partial(life.replica.resolved, pool=pool)
-        self.turn(life, Event.RESOLVED, " ".join(map(str, addresses)).encode(), call, target, addresses)
+        self.turn(
+            life, Event.RESOLVED, " ".join(map(str, addresses)).encode(), call, target, addresses
+        )
 
-    # -- timers ------------------------------------------------------------------------------------------------------
+    # -- timers ------------------------------------------------------------------------------------
 
     def _arm(self, life: Life) -> None:
         """Ask the replica when it wants to be called, which nothing but an input changes."""
@@ -367,7 +487,7 @@ class Cluster:
             self.speaker = life.host.name
             raise BrokenLawError("tick() is called again and again, and its deadline does not move")
 
-    # -- writes ------------------------------------------------------------------------------------------------------
+    # -- writes ------------------------------------------------------------------------------------
 
     def write(self, together: list[Write]) -> None:
         """Writes of one turn of the event loop, on one of the running nodes."""
@@ -376,30 +496,48 @@ class Cluster:
             life = takers[int(together[0].choice * len(takers))]
             batch = self.batches.choose(together, life.replica.config.message_bytes_max)
             if batch:
-                self.turn(life, Event.BATCH, "\n".join(write.key for write in batch).encode(), self._accept, life, batch)
+                self.turn(
+                    life,
+                    Event.BATCH,
+                    "\n".join(write.key for write in batch).encode(),
+                    self._accept,
+                    life,
+                    batch,
+                )
                 return
             for write in together:
                 event = Event.DELETE if write.value is None else Event.PUT
                 self.turn(life, event, write.key.encode(), self._accept, life, write)
 
     def _accept(self, life: Life, what: Write | list[Write], now: Now) -> list[Effect]:
-        """Hand a write, or a batch of them, to the replica, and hold it to its answer: the first effects are what the caller is told.
+        """Hand a write, or a batch of them, to the replica, and hold it to its answer: the first
+        effects are what the caller is told.
 
         A node whose clock is ahead of its peers' refuses, and says so.
         """
         try:
-            return self._batched(life, what, now) if isinstance(what, list) else self._written(life, what, now)
+            return (
+                self._batched(life, what, now)
+                if isinstance(what, list)
+                else self._written(life, what, now)
+            )
         except ClockAheadError:
             self.counts["writes_refused"] += 1
             return []
 
     def _batched(self, life: Life, batch: list[Write], now: Now) -> list[Effect]:
-        effects = life.replica.batch([Writing(write.key, write.value, ttl_s=write.ttl_s) for write in batch], now)
+        effects = life.replica.batch(
+            [Writing(write.key, write.value, ttl_s=write.ttl_s) for write in batch], now
+        )
         live = life.witness.live()
         made = [write for write in batch if write.value is not None or write.key in live]
         told = [effect for effect in effects if type(effect) is Changed]
         stored = [(effect.new.key, effect.new.value) for effect in told]
-        require(stored == [(write.key, write.value) for write in made], "what was stored is not the batch that was written", stored)
+        require(
+            stored == [(write.key, write.value) for write in made],
+            "what was stored is not the batch that was written",
+            stored,
+        )
         for effect in told:
             self._note(life, effect)
         if len(told) > 1:
@@ -422,11 +560,15 @@ class Cluster:
             effects = life.replica.put(write.key, write.value, now, ttl_s=write.ttl_s)
         told = effects[0] if effects else None
         assert isinstance(told, Changed), f"the first effect of a write is {told}"
-        require(told.new.key == write.key and told.new.value == write.value, "what was stored is not what was written", told.new)
+        require(
+            told.new.key == write.key and told.new.value == write.value,
+            "what was stored is not what was written",
+            told.new,
+        )
         self._note(life, told)
         return [*effects, *self.promises.begin(life.replica, told, now)]
 
-    # -- faults ------------------------------------------------------------------------------------------------------
+    # -- faults ------------------------------------------------------------------------------------
 
     def disturb(self) -> None:
         """From now on the network is as bad as the scenario says, and faults may strike."""
@@ -439,7 +581,9 @@ class Cluster:
             return
         kind = type(fault).__name__.lower()
         self.counts[f"fault_{kind}"] += 1
-        self.trace.note(self.timeline.time_s, getattr(fault, "node", 0), Event.FAULT, repr(fault).encode())
+        self.trace.note(
+            self.timeline.time_s, getattr(fault, "node", 0), Event.FAULT, repr(fault).encode()
+        )
         self._strike(fault)
 
     def _strike(self, fault: Fault) -> None:
@@ -475,7 +619,9 @@ class Cluster:
     def _die(self, host: Host) -> None:
         """Off the network before the process ends, so that nobody hears its links close."""
         others = [other.number for other in self.hosts if other is not host]
-        self._sever([way for other in others for way in ((host.number, other), (other, host.number))])
+        self._sever(
+            [way for other in others for way in ((host.number, other), (other, host.number))]
+        )
         self._with_life(host.number, self.stop)
         self._vanish(host)
 
@@ -506,7 +652,8 @@ class Cluster:
             self.timeline.after(DEPARTURE_S, self.stop, life)
 
     def _send_garbage(self, host: Host, kind: int) -> None:
-        """From a stranger: noise, or a real packet that is cut off, comes late, or carries the fingerprint of another cluster."""
+        """From a stranger: noise, or a real packet that is cut off, comes late, or carries the
+        fingerprint of another cluster."""
         draw = self._rng
         packet = draw.choice(self._packets) if self._packets else b"kv"
         noise = (
@@ -518,7 +665,8 @@ class Cluster:
         self.delivery.send_datagram(-1, STRANGER, host.address, noise)
 
     def calm(self) -> None:
-        """No more faults: the paused resume, what is down starts, cuts are mended; what is dead or severed stays, and clocks stay wrong."""
+        """No more faults: the paused resume, what is down starts, cuts are mended; what is dead or
+        severed stays, and clocks stay wrong."""
         self.quiet = True
         self.changed_s = self.news_s = self.timeline.time_s
         self.network.weather = Weather()

@@ -1,7 +1,9 @@
-"""Deletion: what a seed means when it is deletes that are under trial. Few keys, many deletes and values that expire; hosts with disks
-that come back after any absence, also after they were forgotten; one to three datacenters; quick profiles, so that minutes do for days.
+"""Deletion: what a seed means when it is deletes that are under trial. Few keys, many deletes and
+values that expire; hosts with disks that come back after any absence, also after they were
+forgotten; one to three datacenters; quick profiles, so that minutes do for days.
 
-At the end of each run all certificates must have gone, and then it must be quiet (see simulation.py).
+At the end of each run all certificates must have gone, and then it must be quiet (see
+simulation.py).
 """
 
 from __future__ import annotations
@@ -57,7 +59,13 @@ def deletion_options(seed: int) -> Options:
 
 def _mix(rng: Random) -> Mix:
     keys = rng.choice((1, 3, 8))
-    mix = Mix(writes=rng.choice((40, 150)), hot_keys=keys, hot_share=rng.choice((0.8, 1.0)), delete_share=0.4, large_bytes=3000)
+    mix = Mix(
+        writes=rng.choice((40, 150)),
+        hot_keys=keys,
+        hot_share=rng.choice((0.8, 1.0)),
+        delete_share=0.4,
+        large_bytes=3000,
+    )
     return replace(mix, ttl_share=rng.choice((0.0, 0.0, 0.3)), ttl_s_max=rng.choice((3.0, 15.0)))
 
 

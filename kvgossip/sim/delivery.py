@@ -1,14 +1,19 @@
-"""Delivery: datagrams and links between the lives of hosts, over the network's fate and the timeline.
+"""Delivery: datagrams and links between the lives of hosts, over the network's fate and the
+timeline.
 
-A link begins when a frame goes to an address that its sender has no link with. The dialler knows it by the address dialled, the acceptor by
-the dialler's ephemeral address; an answer goes back over it. It breaks
+A link begins when a frame goes to an address that its sender has no link with. The dialler knows it
+by the address dialled, the acceptor by the dialler's ephemeral address; an answer goes back over
+it. It breaks
 
-- when its way is cut in either direction and somebody sends: the sender hears `unreachable` after a timeout, the other end hears
-  nothing until it sends itself. With only the acknowledgements cut off, the frame may have arrived all the same;
-- when the process at one end ends: the other end hears `unreachable` at once, or when it sends next if the way is cut;
+- when its way is cut in either direction and somebody sends: the sender hears `unreachable` after a
+  timeout, the other end hears nothing until it sends itself. With only the acknowledgements cut
+  off, the frame may have arrived all the same;
+- when the process at one end ends: the other end hears `unreachable` at once, or when it sends next
+  if the way is cut;
 - when nobody listens at the dialled address: `unreachable` at once.
 
-What was in flight on a broken link is lost. Nobody can be dialled at an ephemeral address: `unreachable` at once, as in the real driver.
+What was in flight on a broken link is lost. Nobody can be dialled at an ephemeral address:
+`unreachable` at once, as in the real driver.
 """
 
 from __future__ import annotations
@@ -31,18 +36,33 @@ BACKLOG_MAX = 512
 class Delivery:
     """`messages` and `bytes` count what was sent, whatever became of it."""
 
-    def __init__(self, timeline: Timeline, network: Network, hosts: Sequence[Host], inputs: Inputs, trace: Trace) -> None:
-        self._timeline, self._network, self._hosts, self._inputs, self._trace = timeline, network, hosts, inputs, trace
+    def __init__(
+        self,
+        timeline: Timeline,
+        network: Network,
+        hosts: Sequence[Host],
+        inputs: Inputs,
+        trace: Trace,
+    ) -> None:
+        self._timeline, self._network, self._hosts, self._inputs, self._trace = (
+            timeline,
+            network,
+            hosts,
+            inputs,
+            trace,
+        )
         self._owners: dict[Address, int] = {}
         self._next_port = EPHEMERAL_PORT
         self.datagrams = self.frames = self.bytes = self.unreachable = 0
 
     def listen(self, host: Host) -> None:
-        """From now on this host has its addresses; it keeps the older ones, where nobody answers any more."""
+        """From now on this host has its addresses; it keeps the older ones, where nobody answers
+        any more."""
         self._owners[host.address] = self._owners[host.wan_address] = host.number
 
     def owner_of(self, address: Address) -> int | None:
-        """The number of the host that has or had this address; None for the ends of links and for strangers."""
+        """The number of the host that has or had this address; None for the ends of links and for
+        strangers."""
         return self._owners.get(address)
 
     def send(self, life: Life, effect: Send) -> None:
@@ -74,10 +94,14 @@ class Delivery:
         host = self._hosts[self._owners[address]]
         if host.address == address:
             return host.life, PoolKind.LAN
-        is_gateway = host.wan_address == address and host.life is not None and host.life.replica.wan is not None
+        is_gateway = (
+            host.wan_address == address
+            and host.life is not None
+            and host.life.replica.wan is not None
+        )
         return host.life if is_gateway else None, PoolKind.WAN
 
-    # -- links -------------------------------------------------------------------------------------------------------
+    # -- links -------------------------------------------------------------------------------------
 
     def _send_frame(self, life: Life, to: Address, data: bytes, pool: PoolKind) -> None:
         link = life.links.get(to)
@@ -96,7 +120,9 @@ class Delivery:
     def _dial(self, life: Life, to: Address, pool: PoolKind) -> Link:
         self._next_port += 1
         link = Link(life, to, Address(life.host.address.host, self._next_port), pool)
-        link.in_order(life, self._timeline.time_s + self._frame_s(life, link) + self._frame_s(life, link))
+        link.in_order(
+            life, self._timeline.time_s + self._frame_s(life, link) + self._frame_s(life, link)
+        )
         life.links[to] = link
         return link
 

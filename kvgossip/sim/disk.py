@@ -1,8 +1,9 @@
 """Disk: what a simulated process has committed, and what it has not yet.
 
-A commit takes all effects since the last one, whole inputs at a time, and the checkpoint. A write is committed before it is acknowledged;
-what was merged is committed some time later. Packets do not wait for that. So a crash loses merges of which others were told already:
-the worst that a driver may do.
+A commit takes all effects since the last one, whole inputs at a time, and the checkpoint. A write
+is committed before it is acknowledged; what was merged is committed some time later. Packets do not
+wait for that. So a crash loses merges of which others were told already: the worst that a driver
+may do.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ class Disk:
 
     def note(self, effects: Iterable[Effect]) -> bool:
         """The effects of one input; whether any of them waits for a commit."""
-        self._waiting += [effect for effect in effects if isinstance(effect, (Changed, Dropped, Persist))]
+        self._waiting += [
+            effect for effect in effects if isinstance(effect, (Changed, Dropped, Persist))
+        ]
         return bool(self._waiting)
 
     def commit(self, checkpoint: Iterable[Persist]) -> None:

@@ -1,7 +1,8 @@
 """Faults: a seed becomes a schedule of everything that goes wrong, bounded in time.
 
-Swarm testing (Groce et al. 2012): each seed switches on a random subset of the kinds of faults, each with a random intensity. A run in
-which everything fails at once hides the mistakes that need one thing to fail and another to work.
+Swarm testing (Groce et al. 2012): each seed switches on a random subset of the kinds of faults,
+each with a random intensity. A run in which everything fails at once hides the mistakes that need
+one thing to fail and another to work.
 """
 
 from __future__ import annotations
@@ -18,17 +19,21 @@ Way = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intensity:
-    """How much goes wrong. Rates are events a second: of one node, but those of partitions, cuts and storms of the whole cluster.
+    """How much goes wrong. Rates are events a second: of one node, but those of partitions, cuts
+    and storms of the whole cluster.
 
-    `loss` and `duplicate`: probabilities of one packet. `tail_s`: how much later a late packet is (one in twenty is late).
-    `clock_skew_ms`: each wall clock is up to that far off, either way. `clock_drift`: each clock runs up to that share too fast or slow.
-    `jump_rate`: clocks set anew. `leave_rate`: nodes that leave and come back. `garbage_rate`: packets of noise. `resolve_loss`:
-    look-ups of join addresses that fail. `move_share`: restarts with a new address; `rename_share`: with a new name, perhaps at the
-    old address; `vanish_share`: crashes without a restart. `absence_share`: crashes after which the host stays away for `absence_s`
-    instead of seconds. `wipe_share`: crashes that take the disk, too.
-    `cut_rate`: one link, both ways, is cut for a while. `datacenter_rate`: a whole datacenter is cut off from the others for a while, or
-    loses all its gateways at once. Permanent is what outlasts the faults: `permanent_crash_rate` takes nodes from the
-    network for good, but at least two stay; `permanent_cut_rate` cuts links for good, but those that stay are connected, if not directly.
+    `loss` and `duplicate`: probabilities of one packet. `tail_s`: how much later a late packet is
+    (one in twenty is late). `clock_skew_ms`: each wall clock is up to that far off, either way.
+    `clock_drift`: each clock runs up to that share too fast or slow. `jump_rate`: clocks set anew.
+    `leave_rate`: nodes that leave and come back. `garbage_rate`: packets of noise. `resolve_loss`:
+    look-ups of join addresses that fail. `move_share`: restarts with a new address; `rename_share`:
+    with a new name, perhaps at the old address; `vanish_share`: crashes without a restart.
+    `absence_share`: crashes after which the host stays away for `absence_s` instead of seconds.
+    `wipe_share`: crashes that take the disk, too. `cut_rate`: one link, both ways, is cut for a
+    while. `datacenter_rate`: a whole datacenter is cut off from the others for a while, or loses
+    all its gateways at once. Permanent is what outlasts the faults: `permanent_crash_rate` takes
+    nodes from the network for good, but at least two stay; `permanent_cut_rate` cuts links for
+    good, but those that stay are connected, if not directly.
     """
 
     loss: float = 0.0
@@ -57,18 +62,26 @@ class Intensity:
 
     @property
     def weather(self) -> Weather:
-        return Weather(loss=self.loss, duplicate=self.duplicate, tail=0.05 if self.tail_s > 0.02 else 0.005, tail_s=self.tail_s)
+        return Weather(
+            loss=self.loss,
+            duplicate=self.duplicate,
+            tail=0.05 if self.tail_s > 0.02 else 0.005,
+            tail_s=self.tail_s,
+        )
 
     @property
     def calm(self) -> bool:
         """Whether nothing goes wrong at all, clocks aside."""
         harmless = ("tail_s", "absence_s", "clock_skew_ms", "clock_drift")
-        return not any(getattr(self, field.name) for field in fields(self) if field.name not in harmless)
+        return not any(
+            getattr(self, field.name) for field in fields(self) if field.name not in harmless
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """All memory is lost. `vanishes`: it never starts again, if the others can do without it. `wipes`: the disk is lost, too."""
+    """All memory is lost. `vanishes`: it never starts again, if the others can do without it.
+    `wipes`: the disk is lost, too."""
 
     node: int
     vanishes: bool = False
@@ -77,7 +90,8 @@ class Crash:
 
 @dataclass(frozen=True, slots=True)
 class Die:
-    """The machine fails silently and for good: its process ends, its links carry nothing more, and no kernel tells anybody."""
+    """The machine fails silently and for good: its process ends, its links carry nothing more, and
+    no kernel tells anybody."""
 
     node: int
 
@@ -100,7 +114,8 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The process stands still and its packets queue up, as in a long garbage collection or a suspended machine."""
+    """The process stands still and its packets queue up, as in a long garbage collection or a
+    suspended machine."""
 
     node: int
 
@@ -152,14 +167,18 @@ class Garbage:
     kind: int
 
 
-Fault = Crash | Die | Restart | Leave | Pause | Resume | Cut | Sever | Mend | SetClock | Blow | Garbage
+Fault = (
+    Crash | Die | Restart | Leave | Pause | Resume | Cut | Sever | Mend | SetClock | Blow | Garbage
+)
 Timed = tuple[float, Fault]
 
 
 def swarm(rng: Random) -> Intensity:
-    """What one seed of a swarm makes go wrong: each kind with probability one half, its intensity spread over two orders.
+    """What one seed of a swarm makes go wrong: each kind with probability one half, its intensity
+    spread over two orders.
 
-    One in ten has clocks so far apart that entries are refused until the slow clocks have caught up (`clock_drift_max_s`).
+    One in ten has clocks so far apart that entries are refused until the slow clocks have caught up
+    (`clock_drift_max_s`).
     """
 
     def perhaps(low: float, high: float, chance: float = 0.5) -> float:
@@ -185,13 +204,26 @@ def swarm(rng: Random) -> Intensity:
     )
 
 
-def schedule(intensity: Intensity, nodes: int, duration_s: float, rng: Random, layout: Layout | None = None) -> list[Timed]:
-    """All faults within the duration, by time. What is undone late (a restart, a mending) may lie beyond it.
+def schedule(
+    intensity: Intensity, nodes: int, duration_s: float, rng: Random, layout: Layout | None = None
+) -> list[Timed]:
+    """All faults within the duration, by time. What is undone late (a restart, a mending) may lie
+    beyond it.
 
     The end undoes everything but what is permanent.
     """
     found: list[Timed] = []
-    for kind in (_crashes, _departures, _partitions, _pauses, _storms, _garbage, _jumps, _cuts, _permanent):
+    for kind in (
+        _crashes,
+        _departures,
+        _partitions,
+        _pauses,
+        _storms,
+        _garbage,
+        _jumps,
+        _cuts,
+        _permanent,
+    ):
         found.extend(kind(intensity, nodes, duration_s, rng))
     if layout is not None and layout.datacenters > 1:
         found.extend(_datacenters(intensity, layout, duration_s, rng))
@@ -212,27 +244,45 @@ def _crashes(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -
         share = rng.random() if rng.random() < 0.1 else 0.0
         for node in rng.sample(range(nodes), max(1, round(share * nodes))):
             vanishes = rng.random() < intensity.vanish_share
-            yield at_s, Crash(node, vanishes, wipes=intensity.wipe_share > 0 and rng.random() < intensity.wipe_share)
+            yield (
+                at_s,
+                Crash(
+                    node,
+                    vanishes,
+                    wipes=intensity.wipe_share > 0 and rng.random() < intensity.wipe_share,
+                ),
+            )
             away = intensity.absence_share > 0 and rng.random() < intensity.absence_share
-            yield at_s + (intensity.absence_s if away else _down_s(rng)), _restart(node, intensity, rng)
+            yield (
+                at_s + (intensity.absence_s if away else _down_s(rng)),
+                _restart(node, intensity, rng),
+            )
 
 
 def _restart(node: int, intensity: Intensity, rng: Random) -> Restart:
-    return Restart(node, moved=rng.random() < intensity.move_share, renamed=rng.random() < intensity.rename_share)
+    return Restart(
+        node,
+        moved=rng.random() < intensity.move_share,
+        renamed=rng.random() < intensity.rename_share,
+    )
 
 
 def _down_s(rng: Random) -> float:
     return min(0.05 + rng.expovariate(0.25), 20.0)
 
 
-def _departures(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:
+def _departures(
+    intensity: Intensity, nodes: int, duration_s: float, rng: Random
+) -> Iterator[Timed]:
     for at_s in _moments(intensity.leave_rate * nodes, duration_s, rng):
         node = rng.randrange(nodes)
         yield at_s, Leave(node)
         yield at_s + 1.0 + _down_s(rng), _restart(node, intensity, rng)
 
 
-def _partitions(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:
+def _partitions(
+    intensity: Intensity, nodes: int, duration_s: float, rng: Random
+) -> Iterator[Timed]:
     for at_s in _moments(intensity.partition_rate, duration_s, rng):
         ways = rng.choice(_SHAPES)(nodes, rng)
         yield at_s, Cut(ways)
@@ -254,7 +304,9 @@ def _half_split(nodes: int, rng: Random) -> tuple[Way, ...]:
 def _isolated(nodes: int, rng: Random) -> tuple[Way, ...]:
     """One node alone."""
     alone = rng.randrange(nodes)
-    return tuple(way for other in range(nodes) if other != alone for way in ((alone, other), (other, alone)))
+    return tuple(
+        way for other in range(nodes) if other != alone for way in ((alone, other), (other, alone))
+    )
 
 
 def _bridged(nodes: int, rng: Random) -> tuple[Way, ...]:
@@ -269,7 +321,13 @@ def _one_link(nodes: int, rng: Random) -> tuple[Way, ...]:
     return ((a, b),) if rng.random() < 0.5 else ((a, b), (b, a))
 
 
-_SHAPES: tuple[Callable[[int, Random], tuple[Way, ...]], ...] = (_split, _half_split, _isolated, _bridged, _one_link)
+_SHAPES: tuple[Callable[[int, Random], tuple[Way, ...]], ...] = (
+    _split,
+    _half_split,
+    _isolated,
+    _bridged,
+    _one_link,
+)
 
 
 def _pauses(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:
@@ -302,7 +360,9 @@ def _cuts(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> I
         yield at_s + min(0.1 + rng.expovariate(0.15), 30.0), Mend(ways)
 
 
-def _datacenters(intensity: Intensity, layout: Layout, duration_s: float, rng: Random) -> Iterator[Timed]:
+def _datacenters(
+    intensity: Intensity, layout: Layout, duration_s: float, rng: Random
+) -> Iterator[Timed]:
     for at_s in _moments(intensity.datacenter_rate, duration_s, rng):
         struck = rng.randrange(layout.datacenters)
         if rng.random() < 0.6:
@@ -316,7 +376,8 @@ def _datacenters(intensity: Intensity, layout: Layout, duration_s: float, rng: R
 
 
 def _cut_off(layout: Layout, struck: int, rng: Random) -> tuple[Way, ...]:
-    """All ways between a datacenter and the others; one time in four only those in one direction."""
+    """All ways between a datacenter and the others; one time in four only those in one
+    direction."""
     inside = layout.nodes_of(struck)
     out = [(a, b) for a in inside for b in range(layout.nodes) if layout.datacenter_of(b) != struck]
     back = [(b, a) for a, b in out]
@@ -335,7 +396,11 @@ def _permanent(intensity: Intensity, nodes: int, duration_s: float, rng: Random)
     for at_s in _moments(intensity.permanent_cut_rate if nodes > 1 else 0.0, duration_s, rng):
         ways = _both_ways(rng.sample(range(nodes), 2))
         tried = severed | dict.fromkeys(ways)
-        if ways[0] not in severed and _connected(staying, tried) and _connected(range(nodes), tried):
+        if (
+            ways[0] not in severed
+            and _connected(staying, tried)
+            and _connected(range(nodes), tried)
+        ):
             severed = tried
             yield at_s, Sever(ways)
 

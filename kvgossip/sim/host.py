@@ -1,4 +1,5 @@
-"""A host of the simulator: a machine with an address and clocks of its own; a life: what runs on it until it ends; a link of two lives."""
+"""A host of the simulator: a machine with an address and clocks of its own; a life: what runs on it
+until it ends; a link of two lives."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ Waiting = tuple[Any, ...]
 
 
 class Clock:
-    """Both clocks run at `rate`; the wall clock is `offset_ms` off, the monotonic one began at `origin_s`."""
+    """Both clocks run at `rate`; the wall clock is `offset_ms` off, the monotonic one began at
+    `origin_s`."""
 
     __slots__ = ("_latest_s", "offset_ms", "origin_s", "rate")
 
@@ -36,7 +38,8 @@ class Clock:
         self.origin_s, self._latest_s = origin_s, 0.0
 
     def now(self, time_s: float, due_s: float = 0.0) -> Now:
-        """What the clocks show at a virtual time. The monotonic one never goes back, and has reached `due_s`."""
+        """What the clocks show at a virtual time. The monotonic one never goes back, and has
+        reached `due_s`."""
         shown_s = self.origin_s + time_s * self.rate
         if shown_s < due_s:
             shown_s = due_s
@@ -50,12 +53,25 @@ class Clock:
 
 
 class Host:
-    """`number` is its place in the cluster; `life` is None while it is down; `lives` counts its starts; `dead`: it starts no more.
+    """`number` is its place in the cluster; `life` is None while it is down; `lives` counts its
+    starts; `dead`: it starts no more.
 
     `disk` is None where its processes are memory-only.
     """
 
-    __slots__ = ("address", "backlog", "clock", "dead", "disk", "life", "lives", "name", "number", "paused", "wan_address")
+    __slots__ = (
+        "address",
+        "backlog",
+        "clock",
+        "dead",
+        "disk",
+        "life",
+        "lives",
+        "name",
+        "number",
+        "paused",
+        "wan_address",
+    )
 
     def __init__(self, number: int, name: str, address: Address, clock: Clock) -> None:
         self.number, self.name, self.clock = number, name, clock
@@ -68,17 +84,30 @@ class Host:
         self.disk: Disk | None = None
 
     def move(self, address: Address) -> None:
-        """To be found there from now on; `wan_address` is where it listens for gateways, if it is one."""
+        """To be found there from now on; `wan_address` is where it listens for gateways, if it is
+        one."""
         self.address, self.wan_address = address, address._replace(port=address.port + WAN_OFFSET)
 
 
 class Life:
-    """One run of the process: its replica, its links by how it names the other end, the one timer that it has set (a virtual time).
+    """One run of the process: its replica, its links by how it names the other end, the one timer
+    that it has set (a virtual time).
 
     `deadline_s` is what the replica has said after its last input (by its monotonic clock).
     """
 
-    __slots__ = ("deadline_s", "host", "leaving", "links", "replica", "spins", "spun_s", "timer_s", "title", "witness")
+    __slots__ = (
+        "deadline_s",
+        "host",
+        "leaving",
+        "links",
+        "replica",
+        "spins",
+        "spun_s",
+        "timer_s",
+        "title",
+        "witness",
+    )
 
     def __init__(self, host: Host, replica: Replica, witness: Witness) -> None:
         self.host, self.replica, self.witness = host, replica, witness
@@ -96,11 +125,23 @@ class Life:
 
 
 class Link:
-    """One connection. `acceptor` is None until the first frame arrives. `dialling` and `accepting` are the pools of its ends."""
+    """One connection. `acceptor` is None until the first frame arrives. `dialling` and `accepting`
+    are the pools of its ends."""
 
-    __slots__ = ("_ready_s", "accepting", "acceptor", "broken", "dialled", "dialler", "dialling", "ephemeral")
+    __slots__ = (
+        "_ready_s",
+        "accepting",
+        "acceptor",
+        "broken",
+        "dialled",
+        "dialler",
+        "dialling",
+        "ephemeral",
+    )
 
-    def __init__(self, dialler: Life, dialled: Address, ephemeral: Address, dialling: PoolKind) -> None:
+    def __init__(
+        self, dialler: Life, dialled: Address, ephemeral: Address, dialling: PoolKind
+    ) -> None:
         self.dialler, self.dialled, self.ephemeral = dialler, dialled, ephemeral
         self.dialling = self.accepting = dialling
         self.acceptor: Life | None = None

@@ -1,5 +1,5 @@
-"""Layout: which node is in which datacenter, which are gateways, under which names DNS has them, and how far apart
-datacenters are."""
+"""Layout: which node is in which datacenter, which are gateways, under which names DNS has them,
+and how far apart datacenters are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ EVERY_GATEWAY = f"wan.simulated:{WAN_PORT}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Far:
-    """What the way between two datacenters adds to every packet: a delay, one way, and a probability to be lost."""
+    """What the way between two datacenters adds to every packet: a delay, one way, and a
+    probability to be lost."""
 
     delay_s: float = 0.0
     loss: float = 0.0
@@ -26,7 +27,8 @@ NEAR = Far()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Nodes are dealt out to the datacenters in turn; the first `gateways` of each are its gateways. One datacenter has none."""
+    """Nodes are dealt out to the datacenters in turn; the first `gateways` of each are its
+    gateways. One datacenter has none."""
 
     nodes: int
     datacenters: int = 1
@@ -50,7 +52,8 @@ class Layout:
         return [node for node in self.nodes_of(datacenter) if self.is_gateway(node)]
 
     def between(self, source: int, target: int) -> Far:
-        """The way from one node to another; strangers have negative numbers and are near everybody."""
+        """The way from one node to another; strangers have negative numbers and are near
+        everybody."""
         apart = source >= 0 <= target and self.datacenter_of(source) != self.datacenter_of(target)
         return self.far if apart else NEAR
 
@@ -61,7 +64,11 @@ class Layout:
         for datacenter in range(self.datacenters):
             if target == self.everybody_of(datacenter):
                 return self.nodes_of(datacenter)
-        return [node for node in range(self.nodes) if target in (dns_name(node), dns_name(node, WAN_PORT))]
+        return [
+            node
+            for node in range(self.nodes)
+            if target in (dns_name(node), dns_name(node, WAN_PORT))
+        ]
 
     def everybody_of(self, datacenter: int) -> str:
         """The join address that stands for all nodes of a datacenter."""

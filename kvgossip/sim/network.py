@@ -1,9 +1,12 @@
-"""The network: the fate of each packet. It carries bytes, as the real one does, so every message is encoded and decoded.
+"""The network: the fate of each packet. It carries bytes, as the real one does, so every message is
+encoded and decoded.
 
     datagram   may be lost, late, twice or out of order, and is lost where a cut is
-    frame      of a link: in order and once (see delivery.py for how links begin and break); losses only cost it time
+    frame      of a link: in order and once (see delivery.py for how links begin and break); losses
+               only cost it time
 
-Cuts are directed, so that an asymmetric partition is half of a symmetric one. Between datacenters every way is longer, and may lose more.
+Cuts are directed, so that an asymmetric partition is half of a symmetric one. Between datacenters
+every way is longer, and may lose more.
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ RETRANSMISSIONS_MAX = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weather:
-    """What the network does to packets: `loss`, `duplicate` and `tail` are probabilities of one packet.
+    """What the network does to packets: `loss`, `duplicate` and `tail` are probabilities of one
+    packet.
 
-    A delay is uniform in `delay_min_s` to `delay_max_s`, and with probability `tail` up to `tail_s` longer: that reorders datagrams.
+    A delay is uniform in `delay_min_s` to `delay_max_s`, and with probability `tail` up to `tail_s`
+    longer: that reorders datagrams.
     """
 
     loss: float = 0.0
@@ -40,13 +45,17 @@ class Network:
     __slots__ = ("_cuts", "_layout", "_rng", "duplicated", "lost", "weather")
 
     def __init__(self, rng: Random, weather: Weather, layout: Layout | None = None) -> None:
-        self._rng, self._layout = rng, layout if layout is not None and layout.datacenters > 1 else None
+        self._rng, self._layout = (
+            rng,
+            layout if layout is not None and layout.datacenters > 1 else None,
+        )
         self._cuts: dict[tuple[int, int], int] = {}
         self.weather = weather
         self.lost = self.duplicated = 0
 
     def cut(self, ways: Iterable[tuple[int, int]]) -> None:
-        """Cut these directed ways. Cuts add up: a way is open again when each of its cuts is mended."""
+        """Cut these directed ways. Cuts add up: a way is open again when each of its cuts is
+        mended."""
         for way in ways:
             self._cuts[way] = self._cuts.get(way, 0) + 1
 
@@ -63,7 +72,8 @@ class Network:
         return (source, target) in self._cuts
 
     def datagram(self, source: int, target: int) -> list[float]:
-        """The delays after which copies of a datagram arrive: none if it is lost, two if it is duplicated."""
+        """The delays after which copies of a datagram arrive: none if it is lost, two if it is
+        duplicated."""
         weather, draw, far = self.weather, self._rng.random, self._between(source, target)
         if (source, target) in self._cuts or draw() < weather.loss + far.loss:
             self.lost += 1
@@ -94,7 +104,9 @@ class Network:
     def delay_s(self, far: Far = NEAR) -> float:
         """One way, once."""
         weather, draw = self.weather, self._rng.random
-        delay_s = far.delay_s + weather.delay_min_s + (weather.delay_max_s - weather.delay_min_s) * draw()
+        delay_s = (
+            far.delay_s + weather.delay_min_s + (weather.delay_max_s - weather.delay_min_s) * draw()
+        )
         return delay_s + weather.tail_s * draw() if draw() < weather.tail else delay_s
 
     def _between(self, source: int, target: int) -> Far:

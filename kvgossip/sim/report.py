@@ -10,16 +10,18 @@ from kvgossip.sim.checks.invariants import Violation
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """Counts of one run. Times are virtual seconds; `bytes` are payloads of all packets sent, without IP, UDP and TCP headers.
+    """Counts of one run. Times are virtual seconds; `bytes` are payloads of all packets sent,
+    without IP, UDP and TCP headers.
 
-    `agreement_time_s`: from the end of the faults and writes until the last change after which all agreed; None if they never did.
-    `agreement_limit_s`: what was allowed. `collect_time_s`: until the last certificate was gone, where that is waited for.
-    `collected`: records that were dropped, on all nodes, `quarantined`: live values among them.
-    `residue`: share of the pairs (key, running node) at the end where the node lacks the newest version that any running node has.
-    `gossips`: packets of rumors sent, `exchanges`: how many were started.
-    `batches`: writes of several keys as one, whose keys count among `writes` and `deletes` too.
-    `waits_met`, `waits_unmet`: writes that were waited for, and how that ended.
-    `news_by_datagram`, `news_by_frame`: merges that were news, by what carried them.
+    `agreement_time_s`: from the end of the faults and writes until the last change after which all
+    agreed; None if they never did. `agreement_limit_s`: what was allowed. `collect_time_s`: until
+    the last certificate was gone, where that is waited for. `collected`: records that were dropped,
+    on all nodes, `quarantined`: live values among them. `residue`: share of the pairs (key, running
+    node) at the end where the node lacks the newest version that any running node has. `gossips`:
+    packets of rumors sent, `exchanges`: how many were started. `batches`: writes of several keys as
+    one, whose keys count among `writes` and `deletes` too. `waits_met`, `waits_unmet`: writes that
+    were waited for, and how that ended. `news_by_datagram`, `news_by_frame`: merges that were news,
+    by what carried them.
     """
 
     seed: int

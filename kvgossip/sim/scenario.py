@@ -1,4 +1,5 @@
-"""Scenario: what one seed means. Everything that is random in a run follows from the seed and the options, and nothing else does."""
+"""Scenario: what one seed means. Everything that is random in a run follows from the seed and the
+options, and nothing else does."""
 
 from __future__ import annotations
 
@@ -16,7 +17,12 @@ from kvgossip.sim.workload import Mix
 SEEDS = 3
 SEALED_SHARE = 0.25
 FORGET_S_MAX = 120.0
-WAN_QUICK = {"probe_interval_s": 1.0, "probe_timeout_s": 0.5, "suspicion_multiplier": 4.0, "push_pull_interval_s": 30.0}
+WAN_QUICK = {
+    "probe_interval_s": 1.0,
+    "probe_timeout_s": 0.5,
+    "suspicion_multiplier": 4.0,
+    "push_pull_interval_s": 30.0,
+}
 """As quick as a LAN: a run is shorter by the minutes in which the wan profile makes up its mind."""
 
 
@@ -32,7 +38,8 @@ class Joining(Enum):
     ONE_NAME = "one_name"
     """All join one DNS name that has the addresses of all."""
     INTRODUCED = "introduced"
-    """Nobody joins: each founds a cluster, until somebody tells them of each other (see Cluster.introduce)."""
+    """Nobody joins: each founds a cluster, until somebody tells them of each other (see
+    Cluster.introduce)."""
 
 
 JOININGS = (Joining.FOUNDER, Joining.CHAIN, Joining.SEEDS, Joining.ONE_NAME)
@@ -41,13 +48,16 @@ JOININGS = (Joining.FOUNDER, Joining.CHAIN, Joining.SEEDS, Joining.ONE_NAME)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What to run for each seed. `intensity` None: the seed picks its faults (a swarm). `parameters` override those of Config.
+    """What to run for each seed. `intensity` None: the seed picks its faults (a swarm).
+    `parameters` override those of Config.
 
-    `nodes`: at least and at most. `duration_s`: how long faults and writes last, in virtual seconds. `datacenters`: at least and at most;
-    None: one, but of swarms one in four has two or three. `sealed`: whether frames are; None: those of one swarm in four.
-    `wait_share`: of the writes that are waited for until others hold them; None: a quarter of them in two of three swarms, else none.
-    `durable`: whether hosts have disks; None: those of every other swarm. `batch_share`: of the writes that come at once, which are made as
-    one; None: half of them in one of three swarms, else none.
+    `nodes`: at least and at most. `duration_s`: how long faults and writes last, in virtual
+    seconds. `datacenters`: at least and at most; None: one, but of swarms one in four has two or
+    three. `sealed`: whether frames are; None: those of one swarm in four. `wait_share`: of the
+    writes that are waited for until others hold them; None: a quarter of them in two of three
+    swarms, else none. `durable`: whether hosts have disks; None: those of every other swarm.
+    `batch_share`: of the writes that come at once, which are made as one; None: half of them in one
+    of three swarms, else none.
     """
 
     nodes: tuple[int, int] = (5, 20)
@@ -64,11 +74,14 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One run. `staged`: faults and writes wait until all nodes have joined; else they start with the first node.
+    """One run. `staged`: faults and writes wait until all nodes have joined; else they start with
+    the first node.
 
-    `addressless`: nodes do not know their own address and learn it from those that they join. `zones`: over how many they are spread.
-    `data_only`: agreement is on the data of the running nodes, not on who is alive (who cannot reach whom for good may well differ there).
-    `datacenters`, `gateways`, `far`: as Layout has them. `wait_share`, `batch_share`: as Options has them. `durable`: hosts have disks.
+    `addressless`: nodes do not know their own address and learn it from those that they join.
+    `zones`: over how many they are spread. `data_only`: agreement is on the data of the running
+    nodes, not on who is alive (who cannot reach whom for good may well differ there).
+    `datacenters`, `gateways`, `far`: as Layout has them. `wait_share`, `batch_share`: as Options
+    has them. `durable`: hosts have disks.
     """
 
     seed: int
@@ -91,13 +104,20 @@ class Scenario:
 
     @property
     def collects(self) -> bool:
-        """Whether all certificates will have gone after a while: those of the dead go when these are forgotten."""
-        return self.config.forget_after_s <= FORGET_S_MAX and self.config.anti_entropy and not self.data_only
+        """Whether all certificates will have gone after a while: those of the dead go when these
+        are forgotten."""
+        return (
+            self.config.forget_after_s <= FORGET_S_MAX
+            and self.config.anti_entropy
+            and not self.data_only
+        )
 
     @property
     def layout(self) -> Layout:
         """Which node is where."""
-        return Layout(nodes=self.nodes, datacenters=self.datacenters, gateways=self.gateways, far=self.far)
+        return Layout(
+            nodes=self.nodes, datacenters=self.datacenters, gateways=self.gateways, far=self.far
+        )
 
     def targets_of(self, node: int) -> tuple[str, ...]:
         """The join addresses of a node, in its own datacenter."""
@@ -125,22 +145,33 @@ class Scenario:
 
     def is_needed(self, node: int) -> bool:
         """Whether others cannot do without this one to find the cluster."""
-        return self.joining is Joining.CHAIN or self.layout.place_of(node) < SEEDS or self.layout.is_gateway(node)
+        return (
+            self.joining is Joining.CHAIN
+            or self.layout.place_of(node) < SEEDS
+            or self.layout.is_gateway(node)
+        )
 
     def stream(self, purpose: str) -> Random:
-        """A random generator of its own for each purpose, so that a change of one does not shift the others."""
+        """A random generator of its own for each purpose, so that a change of one does not shift
+        the others."""
         return Random(f"{self.seed} {purpose}")
 
 
 def scenario(seed: int, options: Options) -> Scenario:
     """The run that this seed means. Raises ConfigError for parameters out of their bounds."""
     rng = Random(f"{seed} scenario")
-    nodes, joining, addressless = rng.randint(*options.nodes), rng.choice(JOININGS), rng.random() < 0.3
+    nodes, joining, addressless = (
+        rng.randint(*options.nodes),
+        rng.choice(JOININGS),
+        rng.random() < 0.3,
+    )
     intensity = options.intensity or swarm(rng)
     varied = _variations(rng) if options.intensity is None else {}
     layout, wan = _datacenters(Random(f"{seed} datacenters"), options, nodes)
     if layout.datacenters > 1 and options.intensity is None:
-        intensity = replace(intensity, datacenter_rate=Random(f"{seed} datacenter rate").choice((0.0, 0.05, 0.2)))
+        intensity = replace(
+            intensity, datacenter_rate=Random(f"{seed} datacenter rate").choice((0.0, 0.05, 0.2))
+        )
     parameters = {"cluster": "simulated"} | wan | varied | dict(options.parameters)
     return Scenario(
         seed=seed,
@@ -148,7 +179,9 @@ def scenario(seed: int, options: Options) -> Scenario:
         config=config_from(parameters | _keyring(Random(f"{seed} seal"), options, parameters)),
         intensity=intensity,
         duration_s=options.duration_s,
-        mix=replace(options.mix, large_bytes=rng.choice((2_000, 20_000, 200_000))) if varied else options.mix,
+        mix=replace(options.mix, large_bytes=rng.choice((2_000, 20_000, 200_000)))
+        if varied
+        else options.mix,
         joining=joining,
         staged=intensity.calm or rng.random() < 0.5,
         addressless=addressless,
@@ -158,24 +191,31 @@ def scenario(seed: int, options: Options) -> Scenario:
         far=layout.far,
         wait_share=_wait_share(seed, options),
         batch_share=_batch_share(seed, options),
-        durable=Random(f"{seed} disks").random() < 0.5 if options.durable is None and options.intensity is None else bool(options.durable),
+        durable=Random(f"{seed} disks").random() < 0.5
+        if options.durable is None and options.intensity is None
+        else bool(options.durable),
     )
 
 
 def _wait_share(seed: int, options: Options) -> float:
     if options.wait_share is not None:
         return options.wait_share
-    return 0.0 if options.intensity is not None else Random(f"{seed} waits").choice((0.0, 0.25, 0.25))
+    return (
+        0.0 if options.intensity is not None else Random(f"{seed} waits").choice((0.0, 0.25, 0.25))
+    )
 
 
 def _batch_share(seed: int, options: Options) -> float:
     if options.batch_share is not None:
         return options.batch_share
-    return 0.0 if options.intensity is not None else Random(f"{seed} batches").choice((0.0, 0.0, 0.5))
+    return (
+        0.0 if options.intensity is not None else Random(f"{seed} batches").choice((0.0, 0.0, 0.5))
+    )
 
 
 def _datacenters(rng: Random, options: Options, nodes: int) -> tuple[Layout, dict[str, Any]]:
-    """Who is where, and what the WAN pool is told. From a generator of its own: a seed with one datacenter is the run it always was."""
+    """Who is where, and what the WAN pool is told. From a generator of its own: a seed with one
+    datacenter is the run it always was."""
     if options.datacenters is None:
         wanted = rng.choice((1, 1, 1, rng.randint(2, 3))) if options.intensity is None else 1
     else:
@@ -186,20 +226,34 @@ def _datacenters(rng: Random, options: Options, nodes: int) -> tuple[Layout, dic
     gateways = min(rng.choice((1, 1, 2, 3)), nodes // datacenters)
     far = Far(delay_s=rng.uniform(0.005, 0.15), loss=rng.choice((0.0, 0.01, 0.05)))
     quick = WAN_QUICK if rng.random() < 0.75 else {}
-    return Layout(nodes=nodes, datacenters=datacenters, gateways=gateways, far=far), {"wan_parameters": tuple(quick.items())}
+    return Layout(nodes=nodes, datacenters=datacenters, gateways=gateways, far=far), {
+        "wan_parameters": tuple(quick.items())
+    }
 
 
 def _keyring(rng: Random, options: Options, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a sealed run. From a generator of its own: a seed that is not sealed is the run it always was."""
-    sealed = rng.random() < SEALED_SHARE and options.intensity is None if options.sealed is None else options.sealed
+    """The keys of a sealed run. From a generator of its own: a seed that is not sealed is the run
+    it always was."""
+    sealed = (
+        rng.random() < SEALED_SHARE and options.intensity is None
+        if options.sealed is None
+        else options.sealed
+    )
     if not sealed:
         return {}
-    limit = max(DATAGRAM_BYTES_MIN_SEALED, int(parameters.get("datagram_bytes_max", Config().datagram_bytes_max)))
-    return {"keyring": tuple(rng.randbytes(KEY_BYTES).hex() for _ in range(2)), "datagram_bytes_max": limit}
+    limit = max(
+        DATAGRAM_BYTES_MIN_SEALED,
+        int(parameters.get("datagram_bytes_max", Config().datagram_bytes_max)),
+    )
+    return {
+        "keyring": tuple(rng.randbytes(KEY_BYTES).hex() for _ in range(2)),
+        "datagram_bytes_max": limit,
+    }
 
 
 def _variations(rng: Random) -> dict[str, Any]:
-    """A swarm also varies limits, so that little data meets them, and policies, so that each works with every fault."""
+    """A swarm also varies limits, so that little data meets them, and policies, so that each works
+    with every fault."""
     return {
         "datagram_bytes_max": rng.choice((1232, 1400, 1400, 8192)),
         "message_bytes_max": rng.choice((131_072, 262_144)),

@@ -1,10 +1,10 @@
 """Simulation: the phases of one run, from the first start to the verdict.
 
-join      the nodes start; a staged run waits until all hold all alive
-faults    writes, and everything that the schedule of faults says
-quiet     no more faults but the permanent: what is down starts, what is cut is mended, and all must agree within `agreement_periods_max`
-rest      for a while longer the data may not change: a cluster that agrees stays so
-collect   where the dead are forgotten soon: all certificates must go, and then it must be quiet
+join      the nodes start; a staged run waits until all hold all alive faults    writes, and
+everything that the schedule of faults says quiet     no more faults but the permanent: what is down
+starts, what is cut is mended, and all must agree within `agreement_periods_max` rest      for a
+while longer the data may not change: a cluster that agrees stays so collect   where the dead are
+forgotten soon: all certificates must go, and then it must be quiet
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ import math
 from kvgossip.config import Config, wan_config
 from kvgossip.protocol.membership.join_targets import PAUSE_FACTOR_MAX
 from kvgossip.protocol.model.entry import may_expire, version_of
-from kvgossip.sim.checks.invariants import BrokenLawError, Violation, agreement_periods_max, contents_differ, disagreement, require
+from kvgossip.sim.checks.invariants import (
+    BrokenLawError,
+    Violation,
+    agreement_periods_max,
+    contents_differ,
+    disagreement,
+    require,
+)
 from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.faults import schedule
 from kvgossip.sim.report import Report
@@ -28,11 +35,13 @@ QUIET_INTERVALS = 3
 EXPIRED_S = 45.0
 """What has expired is looked at again every thirty seconds, by clocks that may differ."""
 UNREPAIRED_S = 20.0
-"""Without anti-entropy nothing promises agreement; a run waits so long for the last rumors to cool."""
+"""Without anti-entropy nothing promises agreement; a run waits so long for the last rumors to
+cool."""
 
 
 def simulate(seed: int, options: Options, trace_length: int = 0) -> Report:
-    """One seed, from beginning to end. `trace_length`: how many of the last events the report shows. Raises ConfigError."""
+    """One seed, from beginning to end. `trace_length`: how many of the last events the report
+    shows. Raises ConfigError."""
     return Simulation(scenario(seed, options), trace_length).run()
 
 
@@ -42,11 +51,18 @@ class Simulation:
     def __init__(self, plan: Scenario, trace_length: int = 0) -> None:
         self.scenario = plan
         self.cluster = Cluster(plan, trace_length)
-        self.report = Report(seed=plan.seed, nodes=plan.nodes, datacenters=plan.layout.datacenters, sealed=bool(plan.config.keyring))
+        self.report = Report(
+            seed=plan.seed,
+            nodes=plan.nodes,
+            datacenters=plan.layout.datacenters,
+            sealed=bool(plan.config.keyring),
+        )
         self.report.agreement_limit_s = _agreeing_s(plan.config, plan.nodes) + _catching_up_s(plan)
         if plan.layout.datacenters > 1:
             # one pool after the other: what a gateway learns late is late in its datacenter
-            self.report.agreement_limit_s += _agreeing_s(wan_config(plan.config), plan.nodes) + _agreeing_s(plan.config, plan.nodes)
+            self.report.agreement_limit_s += _agreeing_s(
+                wan_config(plan.config), plan.nodes
+            ) + _agreeing_s(plan.config, plan.nodes)
         self._timeline = self.cluster.timeline
         self._quiet_s = 0.0
 
@@ -61,7 +77,9 @@ class Simulation:
         try:
             self._timeline.run()
         except BrokenLawError as broken:
-            self.report.violation = Violation(self.scenario.seed, self._timeline.time_s, self.cluster.speaker, str(broken))
+            self.report.violation = Violation(
+                self.scenario.seed, self._timeline.time_s, self.cluster.speaker, str(broken)
+            )
         self._finish()
         return self.report
 
@@ -90,7 +108,9 @@ class Simulation:
         self.cluster.disturb()
         for at_s, together in writes(plan.mix, plan.duration_s, plan.stream("workload")):
             self._timeline.after(at_s, self.cluster.write, together)
-        for at_s, fault in schedule(plan.intensity, plan.nodes, plan.duration_s, plan.stream("faults"), plan.layout):
+        for at_s, fault in schedule(
+            plan.intensity, plan.nodes, plan.duration_s, plan.stream("faults"), plan.layout
+        ):
             self._timeline.after(at_s, self.cluster.strike, fault)
         self._timeline.after(plan.duration_s, self._quieten)
 
@@ -112,11 +132,18 @@ class Simulation:
             self.report.agreement_time_s = agreed_s - self._quiet_s
             live = self.cluster.running()[0].witness.live()
             # what expires goes earlier where a clock is ahead
-            self._timeline.after(REST_S, self._rested, {key: record for key, record in live.items() if not may_expire(record)})
+            self._timeline.after(
+                REST_S,
+                self._rested,
+                {key: record for key, record in live.items() if not may_expire(record)},
+            )
         elif not self.scenario.config.anti_entropy and waited_s > UNREPAIRED_S:
             self._timeline.stopped = True
         elif waited_s > self.report.agreement_limit_s:
-            self._fail(f"no agreement {self.report.agreement_limit_s:.0f} s after the faults stopped: {why}")
+            self._fail(
+                f"no agreement {self.report.agreement_limit_s:.0f} s after the faults stopped: "
+                f"{why}"
+            )
         else:
             self._timeline.after(CHECK_S, self._await_agreement)
 
@@ -125,10 +152,15 @@ class Simulation:
         self.cluster.speaker = ""
         for witness in witnesses:
             live = {key: record for key, record in witness.live().items() if not may_expire(record)}
-            require(live == data, f"all agreed, and {REST_S} s later the data has changed", witness.replica.name)
+            require(
+                live == data,
+                f"all agreed, and {REST_S} s later the data has changed",
+                witness.replica.name,
+            )
         if self._disagreement() is not None:
-            # A probe that was under way when the faults stopped may still make a suspect of somebody, who refutes; and certificates
-            # go from one node before they do from another: wait for that.
+            # A probe that was under way when the faults stopped may still make a suspect of
+            # somebody, who refutes; and certificates go from one node before they do from another:
+            # wait for that.
             self._await_agreement()
             return
         why = contents_differ(witnesses)
@@ -146,42 +178,70 @@ class Simulation:
         self._timeline.stopped = True
 
     def _check_truth(self) -> None:
-        """Of all that was acknowledged nothing is lost, and of all that was deleted nothing lives."""
+        """Of all that was acknowledged nothing is lost, and of all that was deleted nothing
+        lives."""
         witness = self.cluster.running()[0].witness
         self.cluster.truth.check(witness.records, witness.live(), self.cluster.wall_ms)
 
     def _await_collected(self) -> None:
         waiting = sum(len(life.replica.deletes.collecting) for life in self.cluster.running())
-        mortal = any(may_expire(record) for life in self.cluster.running() for record in life.witness.records.values())
+        mortal = any(
+            may_expire(record)
+            for life in self.cluster.running()
+            for record in life.witness.records.values()
+        )
         if not waiting and not mortal and not self._may_join() and self._disagreement() is None:
             self.report.collect_time_s = self._timeline.time_s - self._quiet_s
             started = self._exchanges()
-            self._timeline.after(QUIET_INTERVALS * self.scenario.config.push_pull_interval_s, self._quiet, started)
-        elif self._timeline.time_s - self._quiet_s > self.report.agreement_limit_s + _collecting_s(self.scenario):
+            self._timeline.after(
+                QUIET_INTERVALS * self.scenario.config.push_pull_interval_s, self._quiet, started
+            )
+        elif self._timeline.time_s - self._quiet_s > self.report.agreement_limit_s + _collecting_s(
+            self.scenario
+        ):
             late = {life.host.name: life.replica.deletes.late() for life in self.cluster.running()}
             self._fail(f"{waiting} certificates are left, for {late}")
         else:
             self._timeline.after(CHECK_S, self._await_collected)
 
     def _may_join(self) -> bool:
-        """Whether somebody has yet to ask at a join address again, which was down for so long that the pauses have grown: the answer will
-        bring an exchange, once.
+        """Whether somebody has yet to ask at a join address again, which was down for so long that
+        the pauses have grown: the answer will bring an exchange, once.
         """
-        if self._timeline.time_s > self._quiet_s + PAUSE_FACTOR_MAX * self.scenario.config.join_retry_s:
+        if (
+            self._timeline.time_s
+            > self._quiet_s + PAUSE_FACTOR_MAX * self.scenario.config.join_retry_s
+        ):
             return False
-        return not all(pool.joining.all_answered() for life in self.cluster.running() for pool in life.replica.pools)
+        return not all(
+            pool.joining.all_answered()
+            for life in self.cluster.running()
+            for pool in life.replica.pools
+        )
 
     def _exchanges(self) -> int:
-        return sum(pool.repair.started for life in self.cluster.running() for pool in life.replica.pools)
+        return sum(
+            pool.repair.started for life in self.cluster.running() for pool in life.replica.pools
+        )
 
     def _quiet(self, started: int) -> None:
-        """Nothing is left to do, so nobody exchanges but at the floor, which is spread by a quarter."""
+        """Nothing is left to do, so nobody exchanges but at the floor, which is spread by a
+        quarter."""
         more = self._exchanges() - started
         config, running = self.scenario.config, self.cluster.running()
         window_s = QUIET_INTERVALS * config.push_pull_interval_s
-        floor = sum(_floor(window_s, config) + (_floor(window_s, wan_config(config)) if life.replica.wan else 0) for life in running)
+        floor = sum(
+            _floor(window_s, config)
+            + (_floor(window_s, wan_config(config)) if life.replica.wan else 0)
+            for life in running
+        )
         self.cluster.speaker = ""
-        require(more <= floor, "the cluster is not quiet after its certificates were collected: exchanges", more, floor)
+        require(
+            more <= floor,
+            "the cluster is not quiet after its certificates were collected: exchanges",
+            more,
+            floor,
+        )
         why = self._disagreement(views=False)
         require(why is None, "all was collected, and then they disagree", why)
         self._audit()
@@ -189,7 +249,8 @@ class Simulation:
         self._await_refuted(self._timeline.time_s + self.report.agreement_limit_s)
 
     def _await_refuted(self, until_s: float) -> None:
-        """Where the way between datacenters loses packets, there may be a suspect at any time: it has until then to refute."""
+        """Where the way between datacenters loses packets, there may be a suspect at any time: it
+        has until then to refute."""
         why = self._disagreement()
         if why is None:
             self._passed()
@@ -201,13 +262,15 @@ class Simulation:
 
     def _check_waits_ended(self) -> None:
         for life in self.cluster.running():
-            self.cluster.promises.check_ended(life.replica, life.host.clock.now(self._timeline.time_s))
+            self.cluster.promises.check_ended(
+                life.replica, life.host.clock.now(self._timeline.time_s)
+            )
 
     def _fail(self, text: str) -> None:
         self.cluster.speaker = ""
         raise BrokenLawError(text)
 
-    # -- the report --------------------------------------------------------------------------------------------------
+    # -- the report --------------------------------------------------------------------------------
 
     def _finish(self) -> None:
         report, cluster = self.report, self.cluster
@@ -217,14 +280,28 @@ class Simulation:
         report.trace_hash, report.events = cluster.trace.digest(), cluster.trace.events
         report.virtual_time_s = self._timeline.time_s
         self._report_traffic()
-        report.collected, report.quarantined = cluster.counts["dropped"], cluster.counts["quarantined"]
+        report.collected, report.quarantined = (
+            cluster.counts["dropped"],
+            cluster.counts["quarantined"],
+        )
         report.writes, report.deletes = cluster.counts["puts"], cluster.counts["deletes"]
-        report.news_by_datagram, report.news_by_frame = cluster.counts["news_by_datagram"], cluster.counts["news_by_frame"]
+        report.news_by_datagram, report.news_by_frame = (
+            cluster.counts["news_by_datagram"],
+            cluster.counts["news_by_frame"],
+        )
         report.batches = cluster.batches.count
         report.waits_met, report.waits_unmet = cluster.promises.met, cluster.promises.unmet
         report.starts = sum(host.lives for host in cluster.hosts)
-        report.faults = {name[6:]: count for name, count in sorted(cluster.counts.items()) if name.startswith("fault_")}
-        report.logs = {name[4:]: count for name, count in sorted(cluster.counts.items()) if name.startswith("log_")}
+        report.faults = {
+            name[6:]: count
+            for name, count in sorted(cluster.counts.items())
+            if name.startswith("fault_")
+        }
+        report.logs = {
+            name[4:]: count
+            for name, count in sorted(cluster.counts.items())
+            if name.startswith("log_")
+        }
         shares = self.residues()
         report.keys, report.residue = len(shares), sum(shares) / max(1, len(shares))
         report.trace = cluster.trace.lines(cluster.framings)
@@ -232,13 +309,21 @@ class Simulation:
     def _report_traffic(self) -> None:
         report, delivery, network = self.report, self.cluster.delivery, self.cluster.network
         report.messages, report.bytes = delivery.datagrams + delivery.frames, delivery.bytes
-        report.datagrams, report.frames, report.unreachable = delivery.datagrams, delivery.frames, delivery.unreachable
+        report.datagrams, report.frames, report.unreachable = (
+            delivery.datagrams,
+            delivery.frames,
+            delivery.unreachable,
+        )
         report.lost, report.duplicated = network.lost, network.duplicated
 
     def residues(self) -> list[float]:
-        """For each key: the share of the running nodes that lack the newest version that any of them has."""
+        """For each key: the share of the running nodes that lack the newest version that any of
+        them has."""
         witnesses = [life.witness for life in self.cluster.running()]
-        held = ([witness.records.get(key) for witness in witnesses] for key in self.cluster.ledger.keys_written())
+        held = (
+            [witness.records.get(key) for witness in witnesses]
+            for key in self.cluster.ledger.keys_written()
+        )
         return [_lacking(records) for records in held if any(records)]
 
 
@@ -253,11 +338,21 @@ def _floor(window_s: float, config: Config) -> int:
 
 
 def _collecting_s(plan: Scenario) -> float:
-    """How long certificates may be left: until the dead are forgotten, all values have expired, and everybody has told everybody; gateways
-    pass that on one after the other."""
+    """How long certificates may be left: until the dead are forgotten, all values have expired, and
+    everybody has told everybody; gateways pass that on one after the other."""
     config, pools = plan.config, 1 + 2 * (plan.datacenters > 1)
-    told_s = 2 * plan.nodes * config.probe_interval_s + 6 * config.push_pull_interval_s + 15 * config.rumor_settling_s
-    return 1.5 * config.forget_after_s + plan.mix.ttl_s_max + config.clock_drift_max_s + EXPIRED_S + pools * told_s
+    told_s = (
+        2 * plan.nodes * config.probe_interval_s
+        + 6 * config.push_pull_interval_s
+        + 15 * config.rumor_settling_s
+    )
+    return (
+        1.5 * config.forget_after_s
+        + plan.mix.ttl_s_max
+        + config.clock_drift_max_s
+        + EXPIRED_S
+        + pools * told_s
+    )
 
 
 def _catching_up_s(plan: Scenario) -> float:

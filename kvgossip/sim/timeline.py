@@ -10,7 +10,8 @@ Action = Callable[..., None]
 
 
 class Timeline:
-    """`time_s` is the virtual time. Of two actions at one time the one that was planned first comes first."""
+    """`time_s` is the virtual time. Of two actions at one time the one that was planned first comes
+    first."""
 
     __slots__ = ("_heap", "_planned", "stopped", "time_s")
 
@@ -23,7 +24,10 @@ class Timeline:
     def at(self, time_s: float, action: Action, *arguments: Any) -> None:
         """Call `action(*arguments)` at this virtual time, or now if that is past."""
         self._planned += 1
-        heappush(self._heap, (time_s if time_s > self.time_s else self.time_s, self._planned, action, arguments))
+        heappush(
+            self._heap,
+            (time_s if time_s > self.time_s else self.time_s, self._planned, action, arguments),
+        )
 
     def after(self, delay_s: float, action: Action, *arguments: Any) -> None:
         self.at(self.time_s + delay_s, action, *arguments)

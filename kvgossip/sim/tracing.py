@@ -1,6 +1,7 @@
 """The trace: a hash over every event of a run, and the last events in words.
 
-The hash is what "one seed, one run" means: it covers the time, kind, node and bytes of every input, send and fault.
+The hash is what "one seed, one run" means: it covers the time, kind, node and bytes of every input,
+send and fault.
 """
 
 from __future__ import annotations
@@ -61,8 +62,12 @@ class Trace:
         return self._hash.hexdigest()
 
     def lines(self, framings: Sequence[Framing]) -> list[str]:
-        """The last events, one a line: virtual seconds, node, what happened. `framings`: of all pools, to read their frames."""
-        return [_line(time_s, number, event, _shown(event, data, framings)) for time_s, number, event, data in self._last]
+        """The last events, one a line: virtual seconds, node, what happened. `framings`: of all
+        pools, to read their frames."""
+        return [
+            _line(time_s, number, event, _shown(event, data, framings))
+            for time_s, number, event, data in self._last
+        ]
 
 
 def _line(time_s: float, number: int, event: Event, shown: str) -> str:
@@ -78,4 +83,6 @@ def _shown(event: Event, data: bytes, framings: Sequence[Framing]) -> str:
     except RemoteError as error:
         return f"{len(data)} B, {error}"
     told = " ".join(str(message) for message in opened.messages)
-    return f"{len(data)} B  {told[:_SHOWN_CHARACTERS]}{'...' if len(told) > _SHOWN_CHARACTERS else ''}"
+    return (
+        f"{len(data)} B  {told[:_SHOWN_CHARACTERS]}{'...' if len(told) > _SHOWN_CHARACTERS else ''}"
+    )

@@ -1,4 +1,5 @@
-"""The workload: who writes what, and when. Few hot keys that all overwrite, many cold ones, deletes of both, small and large values."""
+"""The workload: who writes what, and when. Few hot keys that all overwrite, many cold ones, deletes
+of both, small and large values."""
 
 from __future__ import annotations
 
@@ -10,10 +11,11 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """`hot_share` of the writes go to one of `hot_keys` keys, the others to new keys; `delete_share` of all are deletes.
+    """`hot_share` of the writes go to one of `hot_keys` keys, the others to new keys;
+    `delete_share` of all are deletes.
 
-    `large_share` of the values have up to `large_bytes` bytes, the others up to 100. `burst` writes at most come at once. `ttl_share` of
-    the values expire, after up to `ttl_s_max`.
+    `large_share` of the values have up to `large_bytes` bytes, the others up to 100. `burst` writes
+    at most come at once. `ttl_share` of the values expire, after up to `ttl_s_max`.
     """
 
     writes: int = 200
@@ -37,7 +39,8 @@ class Write(NamedTuple):
 
 
 def writes(mix: Mix, duration_s: float, rng: Random) -> list[tuple[float, list[Write]]]:
-    """All writes of a run by time, those that come at once together. Each value is unique, so that no mix-up goes unseen."""
+    """All writes of a run by time, those that come at once together. Each value is unique, so that
+    no mix-up goes unseen."""
     every = _each(mix, rng)
     found: list[tuple[float, list[Write]]] = []
     left = mix.writes
@@ -46,7 +49,9 @@ def writes(mix: Mix, duration_s: float, rng: Random) -> list[tuple[float, list[W
         left -= count
         together = [next(every) for _ in range(count)]
         choice = together[0].choice
-        found.append((rng.random() * duration_s, [write._replace(choice=choice) for write in together]))
+        found.append(
+            (rng.random() * duration_s, [write._replace(choice=choice) for write in together])
+        )
     return sorted(found, key=lambda timed: timed[0])
 
 

@@ -1,4 +1,5 @@
-"""A client of /watch that reads bytes from a socket: it sees what is sent, and when the connection ends."""
+"""A client of /watch that reads bytes from a socket: it sees what is sent, and when the connection
+ends."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ async def open_stream(server: Served, query: str, last_event_id: str | None = No
 
 
 class Stream:
-    """The blocks that come over one connection. `cursor` is what it would come back with, `held` what it believes the node has."""
+    """The blocks that come over one connection. `cursor` is what it would come back with, `held`
+    what it believes the node has."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer

@@ -1,4 +1,5 @@
-"""A node with its HTTP server on real sockets, for tests. Requests are written byte by byte, so that no client library tidies them up."""
+"""A node with its HTTP server on real sockets, for tests. Requests are written byte by byte, so
+that no client library tidies them up."""
 
 from __future__ import annotations
 
@@ -35,12 +36,16 @@ class Served:
     def __init__(self, node: Node, server: ApiServer) -> None:
         self.node, self.server = node, server
 
-    async def call(self, method: str, target: str, body: bytes | None = None, **headers: str) -> Reply:
+    async def call(
+        self, method: str, target: str, body: bytes | None = None, **headers: str
+    ) -> Reply:
         """One request on a connection of its own. `content_type=` becomes Content-Type."""
         lines = [f"{method} {target} HTTP/1.1", "Host: node"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         lines += [] if body is None else [f"Content-Length: {len(body)}"]
-        return await self.raw("\r\n".join([*lines, "", ""]).encode() + (body or b""), method == "HEAD")
+        return await self.raw(
+            "\r\n".join([*lines, "", ""]).encode() + (body or b""), method == "HEAD"
+        )
 
     async def raw(self, data: bytes, head_only: bool = False) -> Reply:
         reader, writer = await self.connect()
@@ -51,7 +56,9 @@ class Served:
             writer.close()
             await writer.wait_closed()
 
-    async def connect(self, limit: int = 2**16) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect(
+        self, limit: int = 2**16
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """`limit`: how many bytes the reader holds."""
         return await asyncio.open_connection(*self.server.address, limit=limit)
 
@@ -69,13 +76,16 @@ Serve = Callable[..., Awaitable[Served]]
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[Serve]:
-    """A function that starts nodes with servers, `settings` being those of their Config; they are stopped at the end."""
+    """A function that starts nodes with servers, `settings` being those of their Config; they are
+    stopped at the end."""
     async with AsyncExitStack() as stack:
 
         async def start(name: str = "n1", **settings: Any) -> Served:
             listener = listen(ANYWHERE)
             settings = {"value_bytes_max": VALUE_BYTES_MAX, **settings}
-            config = Config(name=name, gossip=ANYWHERE, http=Address(*listener.getsockname()), **settings)
+            config = Config(
+                name=name, gossip=ANYWHERE, http=Address(*listener.getsockname()), **settings
+            )
             node = Node(config)
             await node.start()
             stack.push_async_callback(node.stop, leave=False)

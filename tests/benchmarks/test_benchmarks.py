@@ -1,4 +1,5 @@
-"""The benchmarks still run, on a little data: their figures have the shape that they print, and hold what holds at any size."""
+"""The benchmarks still run, on a little data: their figures have the shape that they print, and
+hold what holds at any size."""
 
 from __future__ import annotations
 
@@ -9,11 +10,25 @@ from itertools import count
 
 import pytest
 
-from benchmarks import clients, exchange, fanout, http, load, membership, memory, overload, residue, watchers
+from benchmarks import (
+    clients,
+    exchange,
+    fanout,
+    http,
+    load,
+    membership,
+    memory,
+    overload,
+    residue,
+    watchers,
+)
 from benchmarks.kill import LostError
 from kvgossip.runtime.loop import run
 
-PINNED = pytest.mark.skipif(shutil.which("taskset") is None or (os.cpu_count() or 1) < 2, reason="needs taskset, and two processors")
+PINNED = pytest.mark.skipif(
+    shutil.which("taskset") is None or (os.cpu_count() or 1) < 2,
+    reason="needs taskset, and two processors",
+)
 
 
 def test_an_exchange_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +78,9 @@ def test_residue_is_measured_in_small_clusters_and_large_ones() -> None:
 
 
 @pytest.mark.netns
-def test_membership_is_measured_on_real_agents_in_namespaces_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_membership_is_measured_on_real_agents_in_namespaces_of_their_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     why = membership.missing(["kvgossip"])
     if why:
         pytest.skip(why)
@@ -79,10 +96,16 @@ def test_membership_is_measured_on_real_agents_in_namespaces_of_their_own(capsys
     ("system", "alive", "failed"),
     [
         ("kvgossip", b"n0: n12 at 10.0.0.2:7481 is alive", b"n0: n12 at 10.0.0.2:7481 is dead"),
-        ("serf", b"[INFO] serf: EventMemberJoin: n12 10.0.0.2", b"[INFO] serf: EventMemberFailed: n12 10.0.0.2"),
+        (
+            "serf",
+            b"[INFO] serf: EventMemberJoin: n12 10.0.0.2",
+            b"[INFO] serf: EventMemberFailed: n12 10.0.0.2",
+        ),
     ],
 )
-def test_the_logs_of_agents_say_who_is_there_and_who_failed(system: str, alive: bytes, failed: bytes) -> None:
+def test_the_logs_of_agents_say_who_is_there_and_who_failed(
+    system: str, alive: bytes, failed: bytes
+) -> None:
     known = membership.SYSTEMS[system]
     for pattern, line, other in ((known.alive, alive, failed), (known.failed, failed, alive)):
         found = pattern.search(line)
@@ -92,10 +115,26 @@ def test_the_logs_of_agents_say_who_is_there_and_who_failed(system: str, alive: 
 
 
 def test_what_is_worse_than_serf_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
-    ours = {"system": "kvgossip", "agents": 5, "cpu_percent": 9.0, "bytes_a_s": 200.0, "all_s_median": 8.0}
-    theirs = {"system": "serf", "agents": 5, "cpu_percent": 1.0, "bytes_a_s": 300.0, "all_s_median": 7.0}
+    ours = {
+        "system": "kvgossip",
+        "agents": 5,
+        "cpu_percent": 9.0,
+        "bytes_a_s": 200.0,
+        "all_s_median": 8.0,
+    }
+    theirs = {
+        "system": "serf",
+        "agents": 5,
+        "cpu_percent": 1.0,
+        "bytes_a_s": 300.0,
+        "all_s_median": 7.0,
+    }
     membership.print_found([ours, theirs])
-    assert [line.split(":")[0].strip() for line in capsys.readouterr().out.splitlines() if "MISSED" in line] == ["crash to all, s"]
+    assert [
+        line.split(":")[0].strip()
+        for line in capsys.readouterr().out.splitlines()
+        if "MISSED" in line
+    ] == ["crash to all, s"]
 
 
 async def test_watchers_are_weighed_and_all_hear() -> None:
@@ -108,7 +147,10 @@ async def test_watchers_are_weighed_and_all_hear() -> None:
 def test_loads_are_counted_to_the_last_request() -> None:
     server = http.Own("kvgossip durable")
     try:
-        closed, opened = (load.Load(("127.0.0.1", server.port), iter(numbers)) for numbers in (range(40), count(100)))
+        closed, opened = (
+            load.Load(("127.0.0.1", server.port), iter(numbers))
+            for numbers in (range(40), count(100))
+        )
         ledger = closed.closed(4, 60.0)
         assert sorted(ledger.acked) == list(range(40))
         assert len(ledger.answered_s) == 40 + ledger.counts["read"]
@@ -123,7 +165,9 @@ def test_loads_are_counted_to_the_last_request() -> None:
         server.stop()
 
 
-def test_overload_is_measured_and_what_is_lost_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_overload_is_measured_and_what_is_lost_is_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("CAPACITY_S", "IDLE_S"):
         monkeypatch.setattr(overload, name, 0.1)
     found = run(overload.measure(Namespace(seconds=0.2, factor=2.0, slow=1)))
@@ -139,8 +183,14 @@ def test_overload_is_measured_and_what_is_lost_is_found(monkeypatch: pytest.Monk
 
 
 @PINNED
-def test_requests_of_a_load_that_speaks_http_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    kinds = [kind for kind in ("aiohttp", "kvgossip, clients") if kind != "aiohttp" or shutil.which("wrk")]
+def test_requests_of_a_load_that_speaks_http_are_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kinds = [
+        kind
+        for kind in ("aiohttp", "kvgossip, clients")
+        if kind != "aiohttp" or shutil.which("wrk")
+    ]
     found = http.measure(kinds, seconds=1, rounds=1)
     for by_kind in found.values():
         assert list(by_kind) == sorted(kinds)
@@ -154,8 +204,16 @@ def test_requests_of_a_load_that_speaks_http_are_counted(capsys: pytest.CaptureF
 
 def test_answers_of_http_and_of_nats_are_told_apart_to_the_byte() -> None:
     reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"
-    ok, told, headed = b"+OK\r\n", b"MSG _INBOX.1 1  3\r\nabc\r\n", b"HMSG _INBOX.1 1  12 14\r\nNATS/1.0\r\n\r\nab\r\n"
-    for take, answer in ((clients.take_http, reply), (clients.take_nats, told), (clients.take_nats, headed)):
+    ok, told, headed = (
+        b"+OK\r\n",
+        b"MSG _INBOX.1 1  3\r\nabc\r\n",
+        b"HMSG _INBOX.1 1  12 14\r\nNATS/1.0\r\n\r\nab\r\n",
+    )
+    for take, answer in (
+        (clients.take_http, reply),
+        (clients.take_nats, told),
+        (clients.take_nats, headed),
+    ):
         assert [take(answer[:size])[0] for size in range(len(answer))] == [0] * len(answer)
         assert take(answer + b"more") == (len(answer), answer)
     assert clients.take_nats(ok + told) == (len(ok), None)

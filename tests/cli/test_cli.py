@@ -25,16 +25,27 @@ from kvgossip.config import Address
 from kvgossip.errors import ConfigError
 
 # Failures are found sooner than an operator would want.
-QUICK = {"KVGOSSIP_PROFILE": "local", "KVGOSSIP_PROBE_INTERVAL_S": "0.2", "KVGOSSIP_PROBE_TIMEOUT_S": "0.1"}
+QUICK = {
+    "KVGOSSIP_PROFILE": "local",
+    "KVGOSSIP_PROBE_INTERVAL_S": "0.2",
+    "KVGOSSIP_PROBE_TIMEOUT_S": "0.1",
+}
 KVGOSSIP = (sys.executable, "-m", "kvgossip")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("KVGOSSIP_")}
 PATIENCE_S = 30.0
 
 
-def run(*arguments: str, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
+def run(
+    *arguments: str, stdin: bytes = b"", **environment: str
+) -> subprocess.CompletedProcess[bytes]:
     """One command, to its end."""
     return subprocess.run(
-        [*KVGOSSIP, *arguments], input=stdin, capture_output=True, check=False, timeout=PATIENCE_S, env={**CLEAN, **environment}
+        [*KVGOSSIP, *arguments],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE_S,
+        env={**CLEAN, **environment},
     )
 
 
@@ -43,7 +54,11 @@ class Process:
 
     def __init__(self, arguments: Sequence[str], environment: dict[str, str]) -> None:
         self.popen = subprocess.Popen(
-            [*KVGOSSIP, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**CLEAN, **environment}
+            [*KVGOSSIP, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**CLEAN, **environment},
         )
         self._unread: dict[str, bytes] = {"stdout": b"", "stderr": b""}
 
@@ -61,7 +76,9 @@ class Process:
                     if found := re.search(pattern, line.decode()):
                         return found
                     continue
-                assert selector.select(deadline - time.monotonic()), f"no line like {pattern!r} in time"
+                assert selector.select(deadline - time.monotonic()), (
+                    f"no line like {pattern!r} in time"
+                )
                 data = os.read(pipe.fileno(), 65536)
                 assert data, f"the process ended without a line like {pattern!r}: {self.end()}"
                 self._unread[stream] += data
@@ -73,7 +90,11 @@ class Process:
     def end(self) -> tuple[int, str, str]:
         """Waits for the end: exit code, and what was left on stdout and stderr."""
         out, err = self.popen.communicate(timeout=PATIENCE_S)
-        return self.popen.returncode, (self._unread["stdout"] + out).decode(), (self._unread["stderr"] + err).decode()
+        return (
+            self.popen.returncode,
+            (self._unread["stdout"] + out).decode(),
+            (self._unread["stderr"] + err).decode(),
+        )
 
     def close(self) -> None:
         if self.popen.poll() is None:
@@ -94,21 +115,43 @@ def started(*arguments: str, **environment: str) -> Iterator[Process]:
 @contextmanager
 def agent(*arguments: str, **environment: str) -> Iterator[Process]:
     """An agent on free ports that tells its facts as JSON."""
-    with started("agent", "--http", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "-o", "json", *arguments, **environment) as process:
+    with started(
+        "agent",
+        "--http",
+        "127.0.0.1:0",
+        "--gossip",
+        "127.0.0.1:0",
+        "-o",
+        "json",
+        *arguments,
+        **environment,
+    ) as process:
         yield process
 
 
-# -- the allocator ---------------------------------------------------------------------------------------------------
+# -- the allocator ---------------------------------------------------------------------------------
 
 
 def allocator_of(process: Process) -> str:
     process.event("serving")
     variables = Path(f"/proc/{process.popen.pid}/environ").read_bytes().split(b"\0")
-    return next((line.partition(b"=")[2].decode() for line in variables if line.startswith(b"PYTHONMALLOC=")), "")
+    return next(
+        (
+            line.partition(b"=")[2].decode()
+            for line in variables
+            if line.startswith(b"PYTHONMALLOC=")
+        ),
+        "",
+    )
 
 
-@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names or not Path("/proc/self/environ").exists(), reason="not Linux with glibc")
-def test_an_agent_runs_on_the_allocator_of_the_system_unless_its_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(
+    "CS_GNU_LIBC_VERSION" not in os.confstr_names or not Path("/proc/self/environ").exists(),
+    reason="not Linux with glibc",
+)
+def test_an_agent_runs_on_the_allocator_of_the_system_unless_its_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delitem(CLEAN, "PYTHONMALLOC", raising=False)
     with agent() as process:
         assert allocator_of(process) == "malloc"
@@ -129,7 +172,9 @@ def eventually(url: str, *arguments: str, holds: str) -> str:
 
 
 def members_at(url: str) -> list[dict[str, Any]]:
-    members: list[dict[str, Any]] = json.loads(run("members", "-o", "json", "--url", url).stdout)["members"]
+    members: list[dict[str, Any]] = json.loads(run("members", "-o", "json", "--url", url).stdout)[
+        "members"
+    ]
     return members
 
 
@@ -141,12 +186,24 @@ def is_running(process_id: int) -> bool:
     return state != "Z"
 
 
-# -- one agent ---------------------------------------------------------------------------------------------------------
+# -- one agent -------------------------------------------------------------------------------------
 
 
 def test_an_agent_prints_one_line_when_it_serves_and_leaves_on_sigterm_with_exit_code_0() -> None:
-    with started("agent", "--name", "n1", "--http", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "--cluster", "blue") as process:
-        found = process.line(r"^n1 serves (http://127\.0\.0\.1:\d+), gossip 127\.0\.0\.1:\d+, cluster blue$")
+    with started(
+        "agent",
+        "--name",
+        "n1",
+        "--http",
+        "127.0.0.1:0",
+        "--gossip",
+        "127.0.0.1:0",
+        "--cluster",
+        "blue",
+    ) as process:
+        found = process.line(
+            r"^n1 serves (http://127\.0\.0\.1:\d+), gossip 127\.0\.0\.1:\d+, cluster blue$"
+        )
         assert run("put", "greeting", "hello", "--url", found[1]).returncode == 0
         process.popen.send_signal(signal.SIGTERM)
         code, out, err = process.end()
@@ -186,7 +243,10 @@ def test_the_commands_for_keys_do_what_they_say(tmp_path: Path) -> None:
 
         assert ask("put", "ç d/100%", "héllo", "-t", "text/plain").returncode == 0
         assert ask("get", "ç d/100%").stdout == "héllo".encode()
-        assert json.loads(ask("put", "file", f"@{tmp_path / 'value'}", "-o", "json").stdout)["key"] == "file"
+        assert (
+            json.loads(ask("put", "file", f"@{tmp_path / 'value'}", "-o", "json").stdout)["key"]
+            == "file"
+        )
         assert ask("get", "file").stdout == raw
         assert ask("put", "stdin", "-", stdin=raw).returncode == 0
         soon = ask("put", "lease", "1", "--ttl", "soon")
@@ -195,7 +255,9 @@ def test_the_commands_for_keys_do_what_they_say(tmp_path: Path) -> None:
         assert ask("get", "stdin").stdout == raw
 
         listed = json.loads(ask("list", "-o", "json").stdout)
-        assert [(entry["key"], entry["bytes"], entry["content_type"]) for entry in listed["entries"]] == [
+        assert [
+            (entry["key"], entry["bytes"], entry["content_type"]) for entry in listed["entries"]
+        ] == [
             ("file", 256, None),
             ("stdin", 256, None),
             ("ç d/100%", 6, "text/plain"),
@@ -205,9 +267,12 @@ def test_the_commands_for_keys_do_what_they_say(tmp_path: Path) -> None:
         assert "file" not in table
         cut = ask("list", "--limit", "1")
         assert "more keys after file" in cut.stderr.decode()
-        assert [entry["key"] for entry in json.loads(ask("list", "--after", "file", "--limit", "1", "-o", "json").stdout)["entries"]] == [
-            "stdin"
-        ]
+        assert [
+            entry["key"]
+            for entry in json.loads(
+                ask("list", "--after", "file", "--limit", "1", "-o", "json").stdout
+            )["entries"]
+        ] == ["stdin"]
 
         assert ask("delete", "file").returncode == 0
         for again in (ask("delete", "file"), ask("get", "file")):
@@ -251,7 +316,10 @@ def test_the_operator_guards_do_what_they_say() -> None:
         assert "answers probes" in refused.stderr.decode()
         assert b"n2 is blocked on this node" in run("block", "n2", "--url", url).stdout
         assert "alive (blocked)" in run("members", "--url", url).stdout.decode()
-        assert run("force-leave", "n2", "--prune", "--url", url).stdout == b"n2 is forgotten by every node\n"
+        assert (
+            run("force-leave", "n2", "--prune", "--url", url).stdout
+            == b"n2 is forgotten by every node\n"
+        )
         assert {member["name"] for member in members_at(url)} == {"n1"}
         assert run("unblock", "n2", "--url", url).returncode == 0
         assert run("unblock", "n2", "--url", url).returncode == 1
@@ -282,22 +350,32 @@ def test_a_join_to_another_cluster_is_refused_with_exit_code_1_and_the_node_goes
 
 def test_a_join_of_the_wrong_pool_is_refused_with_exit_code_1_and_what_to_change() -> None:
     gateway = ("--gateway", "--wan", "127.0.0.1:0")
-    paris, tokyo = ("--name", "a", "--datacenter", "paris"), ("--name", "b", "--datacenter", "tokyo")
+    paris, tokyo = (
+        ("--name", "a", "--datacenter", "paris"),
+        ("--name", "b", "--datacenter", "tokyo"),
+    )
     with agent(*paris, *gateway) as one, agent(*tokyo, *gateway) as two, agent() as three:
         facts, url = one.event("serving"), two.event("serving")["url"]
-        for arguments, words in (((facts["gossip"],), "another datacenter"), (("--wan", facts["gossip"]), f"WAN address, {facts['wan']}")):
+        for arguments, words in (
+            ((facts["gossip"],), "another datacenter"),
+            (("--wan", facts["gossip"]), f"WAN address, {facts['wan']}"),
+        ):
             refused = run("join", *arguments, "--url", url)
             assert refused.returncode == 1
             assert words in refused.stderr.decode()
         assert run("join", "--wan", facts["wan"], "--url", url).returncode == 0
         members = json.loads(run("members", "-o", "json", "--url", url).stdout)["members"]
-        assert [(member["pool"], member["datacenter"]) for member in members] == [("lan", "tokyo"), ("wan", "paris"), ("wan", "tokyo")]
+        assert [(member["pool"], member["datacenter"]) for member in members] == [
+            ("lan", "tokyo"),
+            ("wan", "paris"),
+            ("wan", "tokyo"),
+        ]
         refused = run("join", "--wan", facts["wan"], "--url", three.event("serving")["url"])
         assert refused.returncode == 1
         assert "--gateway" in refused.stderr.decode()
 
 
-# -- a cluster ---------------------------------------------------------------------------------------------------------
+# -- a cluster -------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -339,7 +417,9 @@ def test_a_demo_says_which_node_has_ended_and_goes_on() -> None:
         assert process.end()[0] == 0
 
 
-def test_a_killed_node_is_listed_as_dead_and_comes_back_under_its_name_with_a_new_port_and_all_data() -> None:
+def test_a_killed_node_is_listed_as_dead_and_comes_back_under_its_name_with_a_new_port_and_all_data() -> (
+    None
+):
     with agent("--name", "n1", **QUICK) as one:
         first = one.event("serving")
         with agent("--name", "n2", "--join", first["gossip"], **QUICK) as two:
@@ -353,7 +433,10 @@ def test_a_killed_node_is_listed_as_dead_and_comes_back_under_its_name_with_a_ne
             after = again.event("serving")
             assert after["gossip"] != before["gossip"]
             again.event("settled")
-            assert [run("get", key, "--url", after["url"]).stdout for key in ("a", "b")] == [b"1", b"2"]
+            assert [run("get", key, "--url", after["url"]).stdout for key in ("a", "b")] == [
+                b"1",
+                b"2",
+            ]
             (member,) = [member for member in members_at(first["url"]) if member["name"] == "n2"]
             assert (member["state"], member["address"]) == ("alive", after["gossip"])
 
@@ -384,7 +467,7 @@ def test_a_demo_takes_free_ports_where_its_own_are_in_use() -> None:
         assert len(urls) == 2
 
 
-# -- bad input: one clear line, a hint, exit code 2 --------------------------------------------------------------------
+# -- bad input: one clear line, a hint, exit code 2 ------------------------------------------------
 
 
 @contextmanager
@@ -420,14 +503,19 @@ def assert_one_line(done: subprocess.CompletedProcess[bytes], says: str) -> None
         (("agent", "--log-level", "loud"), "loud"),
         (("list", "--limit", "0"), "limit"),
         (("put", "a", "@/no/such/file"), "/no/such/file"),
-        (("get", "a", "--url", "http://127.0.0.1:1"), "no node answers at http://127.0.0.1:1: Connection refused"),
+        (
+            ("get", "a", "--url", "http://127.0.0.1:1"),
+            "no node answers at http://127.0.0.1:1: Connection refused",
+        ),
         (("get", "a", "--url", "ftp://x"), "ftp://x"),
         (("get", "a", "--url", "http://no-such-host.invalid"), "the name cannot be resolved"),
         (("demo", "--nodes", "0"), "nodes"),
         (("demo", "--log-level", "loud"), "loud"),
     ],
 )
-def test_a_mistake_is_one_clear_line_with_exit_code_2(arguments: tuple[str, ...], says: str) -> None:
+def test_a_mistake_is_one_clear_line_with_exit_code_2(
+    arguments: tuple[str, ...], says: str
+) -> None:
     assert_one_line(run(*arguments), says)
 
 
@@ -448,7 +536,9 @@ def test_a_port_in_use_is_one_clear_line_with_exit_code_2() -> None:
         ("[agent]\nname = 'n1'", "unknown parameter 'agent'"),
     ],
 )
-def test_a_mistake_in_the_file_names_the_file_and_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
+def test_a_mistake_in_the_file_names_the_file_and_what_is_wrong(
+    tmp_path: Path, text: str, says: str
+) -> None:
     file = tmp_path / "kvgossip.toml"
     file.write_text(text)
     done = run("agent", "--config", str(file))
@@ -463,14 +553,26 @@ async def test_a_url_where_nothing_speaks_http_is_told_as_such() -> None:
                 await client.status()
 
 
-# -- configuration -----------------------------------------------------------------------------------------------------
+# -- configuration ---------------------------------------------------------------------------------
 
 
-def test_the_command_line_wins_over_the_environment_over_the_file_over_the_profile_over_the_default(tmp_path: Path) -> None:
+def test_the_command_line_wins_over_the_environment_over_the_file_over_the_profile_over_the_default(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "kvgossip.toml"
-    file.write_text("probe_interval_s = 7\ngossip_fanout = 5\nname = 'file'\ncluster = 'file'\nprofile = 'local'\njoin = ['a:1', 'b']\n")
-    environment = {"KVGOSSIP_NAME": "environment", "KVGOSSIP_CLUSTER": "environment", "KVGOSSIP_GOSSIP_FANOUT": "", "KVGOSSIP_RUMOR_K": "9"}
-    config = load_config({"name": "line", "cluster": None, "join": ""}, environment, file, profile="wan")
+    file.write_text(
+        "probe_interval_s = 7\ngossip_fanout = 5\nname = 'file'\ncluster = 'file'\nprofile = "
+        "'local'\njoin = ['a:1', 'b']\n"
+    )
+    environment = {
+        "KVGOSSIP_NAME": "environment",
+        "KVGOSSIP_CLUSTER": "environment",
+        "KVGOSSIP_GOSSIP_FANOUT": "",
+        "KVGOSSIP_RUMOR_K": "9",
+    }
+    config = load_config(
+        {"name": "line", "cluster": None, "join": ""}, environment, file, profile="wan"
+    )
     assert (config.name, config.cluster) == ("line", "environment")
     assert (config.probe_interval_s, config.gossip_fanout, config.rumor_k) == (7.0, 5, 9)
     assert (config.push_pull_interval_s, config.probe_timeout_s) == (60.0, 3.0)
@@ -489,8 +591,16 @@ def test_a_mistake_in_the_environment_is_told_as_such() -> None:
 
 
 def test_a_misspelt_variable_is_noticed_and_those_of_kubernetes_are_not() -> None:
-    ours = {"KVGOSSIP_NAME": "", "KVGOSSIP_URL": "", "KVGOSSIP_PORT": "", "KVGOSSIP_SERVICE_HOST": "", "KVGOSSIP_PORT_7480_TCP_ADDR": ""}
-    assert unknown_variables({**ours, "KVGOSSIP_RUMOUR_K": "3", "HOME": "/"}) == ["KVGOSSIP_RUMOUR_K"]
+    ours = {
+        "KVGOSSIP_NAME": "",
+        "KVGOSSIP_URL": "",
+        "KVGOSSIP_PORT": "",
+        "KVGOSSIP_SERVICE_HOST": "",
+        "KVGOSSIP_PORT_7480_TCP_ADDR": "",
+    }
+    assert unknown_variables({**ours, "KVGOSSIP_RUMOUR_K": "3", "HOME": "/"}) == [
+        "KVGOSSIP_RUMOUR_K"
+    ]
 
 
 def test_an_agent_takes_every_option_from_the_environment() -> None:
@@ -503,16 +613,36 @@ def test_an_agent_takes_every_option_from_the_environment() -> None:
     with agent(**variables) as process:
         serving = process.event("serving")
         assert (serving["name"], serving["cluster"]) == ("env1", "env")
-        assert json.loads(run("status", "-o", "json", "--url", serving["url"]).stdout)["settled"] is False
+        assert (
+            json.loads(run("status", "-o", "json", "--url", serving["url"]).stdout)["settled"]
+            is False
+        )
 
 
-# -- help --------------------------------------------------------------------------------------------------------------
+# -- help ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "command", ["agent", "demo", "get", "put", "delete", "list", "members", "status", "join", "leave", "settle", "version", "sim"]
+    "command",
+    [
+        "agent",
+        "demo",
+        "get",
+        "put",
+        "delete",
+        "list",
+        "members",
+        "status",
+        "join",
+        "leave",
+        "settle",
+        "version",
+        "sim",
+    ],
 )
-def test_every_command_is_listed_and_has_a_help_of_its_own(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_is_listed_and_has_a_help_of_its_own(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     for arguments in (["--help"], [command, "--help"]):
         with pytest.raises(SystemExit) as ended:
             kvgossip.cli.main(arguments)
@@ -521,18 +651,38 @@ def test_every_command_is_listed_and_has_a_help_of_its_own(command: str, capsys:
 
 
 def test_the_version_is_printed_without_loading_a_node_or_aiohttp() -> None:
-    assert run("version").stdout.decode() == run("--version").stdout.decode() == f"kvgossip {kvgossip.__version__}\n"
-    code = "import sys, kvgossip.cli; sys.exit(any(name in sys.modules for name in ('aiohttp', 'msgspec')))"
+    assert (
+        run("version").stdout.decode()
+        == run("--version").stdout.decode()
+        == f"kvgossip {kvgossip.__version__}\n"
+    )
+    code = (
+        "import sys, kvgossip.cli; sys.exit(any(name in sys.modules for name in ('aiohttp', "
+        "'msgspec')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-# -- watching ----------------------------------------------------------------------------------------------------------
+# -- watching --------------------------------------------------------------------------------------
 
 
 def test_watch_prints_changes_as_they_come_and_goes_on_by_itself_after_its_node_restarted() -> None:
     with agent("--name", "n1") as process:
         url, gossip = (serving := process.event("serving"))["url"], serving["gossip"]
-        with started("watch", "a/", "--values", "text", "-o", "json", "--count", "3", "--since", "0", "--url", url) as watching:
+        with started(
+            "watch",
+            "a/",
+            "--values",
+            "text",
+            "-o",
+            "json",
+            "--count",
+            "3",
+            "--since",
+            "0",
+            "--url",
+            url,
+        ) as watching:
             assert json.loads(watching.line(".*synced.*")[0])["cursor"]
             run("put", "b/1", "other", "--url", url)
             run("put", "a/1", "one", "--url", url)
@@ -541,7 +691,17 @@ def test_watch_prints_changes_as_they_come_and_goes_on_by_itself_after_its_node_
             process.popen.terminate()
             process.end()
             watching.line(f"going on from {put['cursor']}", "stderr")
-            with started("agent", "--name", "n1", "--http", url.removeprefix("http://"), "--gossip", gossip, "-o", "json") as again:
+            with started(
+                "agent",
+                "--name",
+                "n1",
+                "--http",
+                url.removeprefix("http://"),
+                "--gossip",
+                gossip,
+                "-o",
+                "json",
+            ) as again:
                 again.event("settled")
                 watching.line("resync")
                 run("put", "a/2", "two", "--url", url)

@@ -47,17 +47,27 @@ def test_the_data_directory_may_be_told_by_the_environment(tmp_path: Path) -> No
         assert (tmp_path / "new" / "folder" / "node.json").exists()
 
 
-def test_what_is_wrong_with_a_data_directory_is_one_clear_error_and_exit_code_2(tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_data_directory_is_one_clear_error_and_exit_code_2(
+    tmp_path: Path,
+) -> None:
     folder = str(tmp_path)
     with agent("--name", "n1", "--cluster", "shop", "--data-dir", folder) as process:
         process.event("serving")
-        assert f"in use by the process {process.popen.pid}" in refused("--name", "n1", "--cluster", "shop", "--data-dir", folder)
-    assert "belongs to name 'n1', and this node has name 'n2'" in refused("--name", "n2", "--cluster", "shop", "--data-dir", folder)
-    assert "belongs to cluster 'shop', and this node has cluster 'blog'" in refused("--cluster", "blog", "--data-dir", folder)
+        assert f"in use by the process {process.popen.pid}" in refused(
+            "--name", "n1", "--cluster", "shop", "--data-dir", folder
+        )
+    assert "belongs to name 'n1', and this node has name 'n2'" in refused(
+        "--name", "n2", "--cluster", "shop", "--data-dir", folder
+    )
+    assert "belongs to cluster 'shop', and this node has cluster 'blog'" in refused(
+        "--cluster", "blog", "--data-dir", folder
+    )
     assert "told to join nobody" in refused("--data-dir", folder, "--rebuild")
     assert "add --data-dir" in refused("--rebuild")
     (tmp_path / "node.json").write_text(json.dumps({"format": 99, "name": "n1"}))
-    assert f"the data directory {folder} has format 99" in refused("--name", "n1", "--data-dir", folder)
+    assert f"the data directory {folder} has format 99" in refused(
+        "--name", "n1", "--data-dir", folder
+    )
 
 
 def test_a_damaged_directory_is_told_and_rebuilt_on_the_word_of_an_operator(tmp_path: Path) -> None:
@@ -77,7 +87,9 @@ def test_a_damaged_directory_is_told_and_rebuilt_on_the_word_of_an_operator(tmp_
         assert "--rebuild" in error
         with agent(*told, "--rebuild") as second:
             url = second.event("serving")["url"]
-            assert "kept in" in second.line("rebuilding", "stderr")[0] or list(tmp_path.glob("damaged-*"))
+            assert "kept in" in second.line("rebuilding", "stderr")[0] or list(
+                tmp_path.glob("damaged-*")
+            )
             second.event("settled")
             assert "key-2" in eventually(url, "list", holds="key-2")
     assert list(tmp_path.glob("damaged-*/db"))

@@ -16,7 +16,8 @@ from tests.cli.test_cli import QUICK, agent, eventually, run
 
 @contextmanager
 def agents(count: int, **environment: str) -> Iterator[list[tuple[str, int]]]:
-    """So many agents n1, n2, ... of one cluster that know each other: their URLs and process ids."""
+    """So many agents n1, n2, ... of one cluster that know each other: their URLs and process
+    ids."""
     with ExitStack() as stack:
         urls: list[tuple[str, int]] = []
         join: tuple[str, ...] = ()
@@ -35,10 +36,18 @@ def document(*arguments: str) -> Any:
 
 
 def test_a_write_that_waits_shows_who_has_it_and_names_a_paused_node_when_the_time_is_up() -> None:
-    with agents(3, KVGOSSIP_PROBE_INTERVAL_S="5", KVGOSSIP_SUSPICION_MULTIPLIER="100") as ((one, _), (two, _), (_, paused)):
+    with agents(3, KVGOSSIP_PROBE_INTERVAL_S="5", KVGOSSIP_SUSPICION_MULTIPLIER="100") as (
+        (one, _),
+        (two, _),
+        (_, paused),
+    ):
         put = run("put", "a", "1", "--wait", "all", "--timeout", "20s", "--url", one)
         assert put.returncode == 0, put
-        shown = [line.split()[2] for line in put.stdout.decode().splitlines() if line.startswith("held by ")]
+        shown = [
+            line.split()[2]
+            for line in put.stdout.decode().splitlines()
+            if line.startswith("held by ")
+        ]
         assert sorted(shown) == ["n1", "n2", "n3"]
         assert b"3 of 3 hold it" in put.stdout
         assert run("get", "a", "--url", two).stdout == b"1"
@@ -86,13 +95,19 @@ def test_a_key_is_rolled_back_and_keys_are_loaded_and_dumped(tmp_path: Any) -> N
         source.write_text("\n".join(json.dumps(line) for line in lines))
         assert run("load", str(source), "--url", url).returncode == 0
         dumped = run("dump", "k/", "--url", url)
-        assert sorted(dumped.stdout.decode().splitlines()) == sorted(json.dumps(line, ensure_ascii=False) for line in lines)
-        assert run("load", "-", "--url", url, stdin=dumped.stdout).returncode == 0
-        more = b'{"key": "m/a", "value": "1", "ttl": "1h", "flags": 7}\n{"key": "m/a", "value": "2"}\n{"key": "m/b", "value": "%s"}' % (
-            b"x" * 300_000
+        assert sorted(dumped.stdout.decode().splitlines()) == sorted(
+            json.dumps(line, ensure_ascii=False) for line in lines
         )
+        assert run("load", "-", "--url", url, stdin=dumped.stdout).returncode == 0
+        more = (
+            b'{"key": "m/a", "value": "1", "ttl": "1h", "flags": 7}\n{"key": "m/a", "value": '
+            b'"2"}\n{"key": "m/b", "value": "%s"}'
+        ) % (b"x" * 300_000)
         assert run("load", "-", "--url", url, stdin=more).returncode == 0
-        assert [each["bytes"] for each in document("list", "m/", "--url", url)["entries"]] == [1, 300_000]
+        assert [each["bytes"] for each in document("list", "m/", "--url", url)["entries"]] == [
+            1,
+            300_000,
+        ]
         first = b'{"key": "t", "value": "1", "ttl": "1h", "flags": 7}'
         assert run("load", "-", "--url", url, stdin=first).returncode == 0
         (told,) = [json.loads(line) for line in run("dump", "t", "--url", url).stdout.splitlines()]
@@ -100,7 +115,10 @@ def test_a_key_is_rolled_back_and_keys_are_loaded_and_dumped(tmp_path: Any) -> N
         assert told == {"key": "t", "value": "1", "flags": 7}
         assert 0 < left_ms <= 3_600_000
         mortal = b'{"key": "n", "value": "1", "ttl": "1ms", "flags": 7}'
-        assert (run("load", "-", "--url", url, stdin=mortal).returncode, run("get", "n", "--url", url).returncode) == (0, 1)
+        assert (
+            run("load", "-", "--url", url, stdin=mortal).returncode,
+            run("get", "n", "--url", url).returncode,
+        ) == (0, 1)
         for bad in (
             b"[1]",
             b'{"key": "b", "value": "", "ttl": 1}',
@@ -111,14 +129,21 @@ def test_a_key_is_rolled_back_and_keys_are_loaded_and_dumped(tmp_path: Any) -> N
             b'{"key": "b", "valeu": ""}',
         ):
             done = run("load", "-", "--url", url, stdin=b'{"key": "a", "value": "1"}\n' + bad)
-            assert (done.returncode, b"line 2" in done.stderr, b"hint" in done.stderr) == (2, True, True), done
+            assert (done.returncode, b"line 2" in done.stderr, b"hint" in done.stderr) == (
+                2,
+                True,
+                True,
+            ), done
         assert run("get", "a", "--url", url).returncode == 1
         assert run("load", "nowhere", "--url", url).returncode == 2
         refused = run("load", "-", "--url", url, stdin=b'{"key": "../a", "value": "1"}')
         assert (refused.returncode, b"hint" in refused.stderr) == (1, True)
 
 
-@pytest.mark.parametrize(("options", "code"), [(("--wait", "2"), 1), (("--wait", "x"), 1), (("--wait", "all", "--timeout", "soon"), 2)])
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [(("--wait", "2"), 1), (("--wait", "x"), 1), (("--wait", "all", "--timeout", "soon"), 2)],
+)
 def test_a_wait_that_makes_no_sense_is_told(options: tuple[str, ...], code: int) -> None:
     with agent(**QUICK) as process:
         url = process.event("serving")["url"]

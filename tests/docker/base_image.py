@@ -1,10 +1,12 @@
 """The image that the Dockerfile starts FROM, also where no registry can be reached.
 
-Where the engine lacks the image and this machine has debootstrap, `ensure_base_image` makes one out of Debian's packages:
-the same distribution, the same Python, the same names `python` and `python3`. Elsewhere the engine pulls the real one.
-`build_options` tells a build where this machine finds its packages: nothing of it stays in the image.
+Where the engine lacks the image and this machine has debootstrap, `ensure_base_image` makes one out
+of Debian's packages: the same distribution, the same Python, the same names `python` and `python3`.
+Elsewhere the engine pulls the real one. `build_options` tells a build where this machine finds its
+packages: nothing of it stays in the image.
 
-`python tests/docker/base_image.py` makes the image and prints a `docker build` command that works here.
+`python tests/docker/base_image.py` makes the image and prints a `docker build` command that works
+here.
 """
 
 from __future__ import annotations
@@ -29,13 +31,24 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "Dockerfile"
 
 PACKAGES = ("python3", "python3-venv", "ca-certificates")
-"""python3-venv brings ensurepip, and so pip, into every venv. Only the image's own dependencies follow: no compiler."""
+"""python3-venv brings ensurepip, and so pip, into every venv. Only the image's own dependencies
+follow: no compiler."""
 
-LEFT_OUT = ("dev/*", "proc/*", "sys/*", "run/*", "tmp/*", "var/cache/apt/*", "var/lib/apt/lists/*", "var/log/*")
+LEFT_OUT = (
+    "dev/*",
+    "proc/*",
+    "sys/*",
+    "run/*",
+    "tmp/*",
+    "var/cache/apt/*",
+    "var/lib/apt/lists/*",
+    "var/log/*",
+)
 ALSO_LEFT_OUT = ("usr/share/doc/*", "usr/share/man/*", "usr/share/locale/*", "usr/share/info/*")
 
 IMAGE_SETTINGS = (
-    # `ENV PATH=...:$PATH` of a Dockerfile finds nothing to expand in an imported image, unless we say it here.
+    # `ENV PATH=...:$PATH` of a Dockerfile finds nothing to expand in an imported image, unless we
+    # say it here.
     "ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
     "ENV LANG=C.UTF-8",
     'CMD ["python3"]',
@@ -59,7 +72,8 @@ class NoBaseImageError(BaseImageError):
 
 
 def ensure_base_image(log: Log = print) -> None:
-    """Leave the engine with the Dockerfile's base image. Raises BaseImageError, NoBaseImageError where this machine has no way to it."""
+    """Leave the engine with the Dockerfile's base image. Raises BaseImageError, NoBaseImageError
+    where this machine has no way to it."""
     tag = base_tag(DOCKERFILE.read_text())
     if has_image(tag):
         log(f"base image {tag}: the engine has it")
@@ -67,7 +81,10 @@ def ensure_base_image(log: Log = print) -> None:
         log(f"base image {tag}: the engine lacks it, pulling it")
         pulled = _run("docker", "pull", "--quiet", tag)
         if pulled.returncode != 0:
-            text = f"the base image {tag} cannot be pulled, and to make it out of Debian's packages takes root and debootstrap"
+            text = (
+                f"the base image {tag} cannot be pulled, and to make it out of Debian's "
+                "packages takes root and debootstrap"
+            )
             raise NoBaseImageError(f"{text}: {pulled.stderr.strip()[:500]}")
     else:
         log(f"base image {tag}: the engine lacks it, making one out of Debian's packages")
@@ -77,7 +94,8 @@ def ensure_base_image(log: Log = print) -> None:
 
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Tests in parallel processes must not make the same image twice: the second waits here, and finds it made."""
+    """Tests in parallel processes must not make the same image twice: the second waits here, and
+    finds it made."""
     with open(Path(tempfile.gettempdir(), f"kvgossip-image.{os.getuid()}.lock"), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -99,7 +117,8 @@ def has_image(tag: str) -> bool:
 
 def build_options() -> list[str]:
     """The options of `docker build` that let it reach the packages that this machine reaches."""
-    # The host's network, so that an index or a resolver on this machine's loopback is found as well.
+    # The host's network, so that an index or a resolver on this machine's loopback is found as
+    # well.
     options = ["--network", "host"]
     for name, address in _hosts(Path("/etc/hosts").read_text()):
         options += ["--add-host", f"{name}:{address}"]
@@ -112,9 +131,14 @@ def build_options() -> list[str]:
 
 
 def _make(tag: str) -> None:
-    found = re.fullmatch(r"(?:.*/)?python:(?P<version>3\.\d+)(?:\.\d+)?-slim-(?P<suite>[a-z]+)", tag)
+    found = re.fullmatch(
+        r"(?:.*/)?python:(?P<version>3\.\d+)(?:\.\d+)?-slim-(?P<suite>[a-z]+)", tag
+    )
     if found is None:
-        raise BaseImageError(f"{tag} does not tell which Debian and which Python it is: expected python:3.X-slim-SUITE")
+        raise BaseImageError(
+            f"{tag} does not tell which Debian and which Python it is: expected "
+            "python:3.X-slim-SUITE"
+        )
     with tempfile.TemporaryDirectory(prefix="base-image-") as directory:
         root = Path(directory, "root")
         _bootstrap(found["suite"], root)
@@ -125,9 +149,18 @@ def _make(tag: str) -> None:
 
 def _bootstrap(suite: str, root: Path) -> None:
     packages = f"--include={','.join(PACKAGES)}"
-    done = _run(_debootstrap() or "debootstrap", "--variant=minbase", packages, suite, str(root), _mirror(suite))
+    done = _run(
+        _debootstrap() or "debootstrap",
+        "--variant=minbase",
+        packages,
+        suite,
+        str(root),
+        _mirror(suite),
+    )
     if done.returncode != 0:
-        raise BaseImageError(f"{shlex.join(done.args)} failed:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+        raise BaseImageError(
+            f"{shlex.join(done.args)} failed:\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
+        )
 
 
 def _finish(root: Path) -> None:
@@ -140,7 +173,9 @@ def _finish(root: Path) -> None:
 def _import(root: Path, tag: str) -> None:
     excludes = [f"--exclude=./{pattern}" for pattern in (*LEFT_OUT, *ALSO_LEFT_OUT)]
     changes = [word for setting in IMAGE_SETTINGS for word in ("--change", setting)]
-    with subprocess.Popen(["tar", "-C", str(root), "--numeric-owner", *excludes, "-c", "."], stdout=subprocess.PIPE) as tar:
+    with subprocess.Popen(
+        ["tar", "-C", str(root), "--numeric-owner", *excludes, "-c", "."], stdout=subprocess.PIPE
+    ) as tar:
         done = _run("docker", "import", *changes, "-", tag, stdin=tar.stdout)
     if done.returncode != 0 or tar.returncode != 0:
         raise BaseImageError(f"docker import failed: {done.stderr}")
@@ -153,7 +188,10 @@ def _check(tag: str, version: str) -> None:
         done = _run("docker", "run", "--rm", tag, name, "-c", program)
         if done.stdout.strip() != version:
             _run("docker", "image", "rm", "--force", tag)
-            raise BaseImageError(f"{name} in the new {tag} is {done.stdout.strip() or done.stderr.strip()}, not {version}")
+            raise BaseImageError(
+                f"{name} in the new {tag} is {done.stdout.strip() or done.stderr.strip()}, not "
+                f"{version}"
+            )
 
 
 def _debootstrap() -> str | None:
@@ -161,9 +199,18 @@ def _debootstrap() -> str | None:
 
 
 def _mirror(suite: str) -> str:
-    """Where this machine's apt gets the suite from; Debian's own address where it does not get it."""
+    """Where this machine's apt gets the suite from; Debian's own address where it does not get
+    it."""
     if shutil.which("apt-get"):
-        targets = _run("apt-get", "indextargets", "--format", "$(REPO_URI)", f"Release: {suite}", "Component: main", "Created-By: Packages")
+        targets = _run(
+            "apt-get",
+            "indextargets",
+            "--format",
+            "$(REPO_URI)",
+            f"Release: {suite}",
+            "Component: main",
+            "Created-By: Packages",
+        )
         for address in targets.stdout.split():
             if address.startswith(("http://", "https://")):
                 return address.rstrip("/")
@@ -173,7 +220,11 @@ def _mirror(suite: str) -> str:
 def _host_bundles() -> list[Path]:
     """The files of certificates that programs on this machine trust, each once."""
     named = [os.environ.get(name) for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")]
-    found = [Path(name).resolve() for name in (*named, ssl.get_default_verify_paths().cafile, f"/{BUNDLE}") if name]
+    found = [
+        Path(name).resolve()
+        for name in (*named, ssl.get_default_verify_paths().cafile, f"/{BUNDLE}")
+        if name
+    ]
     return [path for path in dict.fromkeys(found) if path.is_file()]
 
 
@@ -190,18 +241,28 @@ def _hosts(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _pip_settings() -> dict[str, str]:
-    """What pip on this machine is told about its index, as pip's environment variables. The environment beats the files."""
+    """What pip on this machine is told about its index, as pip's environment variables. The
+    environment beats the files."""
     done = _run(sys.executable, "-m", "pip", "config", "list")
     lines = re.findall(r"^(\S+?)\.([a-z-]+)=(.*)$", done.stdout, re.MULTILINE)
     settings: dict[str, str] = {}
     for section, key, value in sorted(lines, key=lambda line: line[0] == ":env:"):
         if section in ("global", "install", ":env:") and key in PIP_SETTINGS:
-            settings["PIP_" + key.upper().replace("-", "_")] = " ".join(str(ast.literal_eval(value)).split())
+            settings["PIP_" + key.upper().replace("-", "_")] = " ".join(
+                str(ast.literal_eval(value)).split()
+            )
     return settings
 
 
 def _run(*command: str, stdin: IO[bytes] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, check=False, stdin=stdin or subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    return subprocess.run(
+        command,
+        check=False,
+        stdin=stdin or subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
 
 
 if __name__ == "__main__":

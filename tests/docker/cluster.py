@@ -1,4 +1,5 @@
-"""The repo's own docker-compose.yml under a project name and ports of its own, and the ways to hurt it.
+"""The repo's own docker-compose.yml under a project name and ports of its own, and the ways to hurt
+it.
 
 Everything goes through the tools that an operator has: `docker`, compose, and HTTP.
 """
@@ -50,7 +51,8 @@ def step(text: str) -> None:
 
 
 def eventually(what: str, probe: Callable[[], T], deadline_s: float = 60.0) -> T:
-    """Ask until the answer is truthy, and return it. Fails with the last answer when the deadline passes."""
+    """Ask until the answer is truthy, and return it. Fails with the last answer when the deadline
+    passes."""
     begin = time.monotonic()
     while True:
         last: object
@@ -119,18 +121,28 @@ class Node:
         return json.loads(answer.body)
 
     def _settled(self, method: str, path: str) -> Answer:
-        """An answer that is not "ask again later": for `eventually` that is the same as no answer."""
+        """An answer that is not "ask again later": for `eventually` that is the same as no
+        answer."""
         answer = self._ask(method, path)
         if answer.status == 503:
-            raise ConnectionError(f"{self.name} is not settled: {answer.body.decode(errors='replace')}")
+            raise ConnectionError(
+                f"{self.name} is not settled: {answer.body.decode(errors='replace')}"
+            )
         return answer
 
     def _ask(self, method: str, path: str, body: bytes = b"") -> Answer:
-        return self._ask_inside(method, path, body) if self.inside else self._ask_outside(method, path, body)
+        return (
+            self._ask_inside(method, path, body)
+            if self.inside
+            else self._ask_outside(method, path, body)
+        )
 
     def _ask_outside(self, method: str, path: str, body: bytes) -> Answer:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}", data=body or None, method=method, headers={"Content-Type": "text/plain"}
+            f"http://127.0.0.1:{self.port}{path}",
+            data=body or None,
+            method=method,
+            headers={"Content-Type": "text/plain"},
         )
         # Without a proxy, whatever the environment says: the node is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -142,15 +154,29 @@ class Node:
                 return Answer(reply.code, reply.read())
 
     def _ask_inside(self, method: str, path: str, body: bytes) -> Answer:
-        command = ["docker", "exec", "--interactive", self.container, "python", "-c", ASK_INSIDE, method, path]
+        command = [
+            "docker",
+            "exec",
+            "--interactive",
+            self.container,
+            "python",
+            "-c",
+            ASK_INSIDE,
+            method,
+            path,
+        ]
         done = subprocess.run(command, check=False, input=body, capture_output=True, timeout=30)
         if done.returncode != 0:
-            raise ConnectionError(f"{self.name}: {done.stderr.decode(errors='replace').strip()[-300:]}")
+            raise ConnectionError(
+                f"{self.name}: {done.stderr.decode(errors='replace').strip()[-300:]}"
+            )
         status, _, rest = done.stdout.partition(b" ")
         return Answer(int(status), rest)
 
 
-def eventually_on(nodes: Iterable[Node], what: str, probe: Callable[[Node], object], deadline_s: float = 60.0) -> None:
+def eventually_on(
+    nodes: Iterable[Node], what: str, probe: Callable[[Node], object], deadline_s: float = 60.0
+) -> None:
     """`eventually`, for one node after the other."""
     for node in nodes:
         eventually(f"{node.name} {what}", functools.partial(probe, node), deadline_s)
@@ -162,16 +188,31 @@ class Cluster:
     def __init__(self, compose: Sequence[str]) -> None:
         self.project = f"kvgossip-test-{secrets.token_hex(4)}"
         self._ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
-        self._compose = [*compose, "--file", str(ROOT / "docker-compose.yml"), "--project-name", self.project]
-        self._environment = {key: value for key, value in os.environ.items() if not key.startswith(("COMPOSE_", "KVGOSSIP_"))}
-        self._environment |= {"KVGOSSIP_IMAGE": IMAGE} | {f"{name.upper()}_PORT": str(port) for name, port in self._ports.items()}
+        self._compose = [
+            *compose,
+            "--file",
+            str(ROOT / "docker-compose.yml"),
+            "--project-name",
+            self.project,
+        ]
+        self._environment = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("COMPOSE_", "KVGOSSIP_"))
+        }
+        self._environment |= {"KVGOSSIP_IMAGE": IMAGE} | {
+            f"{name.upper()}_PORT": str(port) for name, port in self._ports.items()
+        }
         self.nodes: dict[str, Node] = {}
 
     def up(self) -> None:
         """Start the containers of the image that `build` left. Returns before they are ready."""
         step(f"compose up, project {self.project}, ports {list(self._ports.values())}")
         self._run("up", "--detach", "--no-build")
-        self.nodes = {name: Node(name, self._run("ps", "--quiet", name).strip(), port) for name, port in self._ports.items()}
+        self.nodes = {
+            name: Node(name, self._run("ps", "--quiet", name).strip(), port)
+            for name, port in self._ports.items()
+        }
 
     def down(self) -> None:
         step("compose down")
@@ -201,7 +242,15 @@ class Cluster:
         return self._run("logs", "--no-color", "--timestamps", "--tail", "200") + self._run("ps")
 
     def _network(self, node: Node) -> str:
-        networks = json.loads(run("docker", "inspect", "--format", "{{json .NetworkSettings.Networks}}", node.container))
+        networks = json.loads(
+            run(
+                "docker",
+                "inspect",
+                "--format",
+                "{{json .NetworkSettings.Networks}}",
+                node.container,
+            )
+        )
         (network,) = networks
         return str(network)
 
@@ -230,10 +279,22 @@ def has_engine() -> bool:
 
 
 def run(*command: str, environment: dict[str, str] | None = None) -> str:
-    """The command's output. A command that fails is a failure of the test, with all that it said."""
-    done = subprocess.run(command, check=False, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    """The command's output. A command that fails is a failure of the test, with all that it
+    said."""
+    done = subprocess.run(
+        command,
+        check=False,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
     if done.returncode != 0:
-        raise AssertionError(f"{shlex.join(command)} exited {done.returncode}\n{done.stdout[-8000:]}{done.stderr[-8000:]}")
+        raise AssertionError(
+            f"{shlex.join(command)} exited "
+            f"{done.returncode}\n{done.stdout[-8000:]}{done.stderr[-8000:]}"
+        )
     return done.stdout
 
 
@@ -245,4 +306,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _works(*command: str) -> bool:
-    return shutil.which(command[0]) is not None and subprocess.run(command, check=False, capture_output=True).returncode == 0
+    return (
+        shutil.which(command[0]) is not None
+        and subprocess.run(command, check=False, capture_output=True).returncode == 0
+    )

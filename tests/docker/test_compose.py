@@ -1,7 +1,9 @@
-"""Three real containers of the repo's Dockerfile, started by the repo's docker-compose.yml, on a real bridge network.
+"""Three real containers of the repo's Dockerfile, started by the repo's docker-compose.yml, on a
+real bridge network.
 
-Needs a Docker engine, `docker compose` or `docker-compose`, and a way to the base image, and is skipped without;
-KVGOSSIP_REQUIRE_DOCKER=1 makes that a failure. `pytest -m docker -s` prints each step.
+Needs a Docker engine, `docker compose` or `docker-compose`, and a way to the base image, and is
+skipped without; KVGOSSIP_REQUIRE_DOCKER=1 makes that a failure. `pytest -m docker -s` prints each
+step.
 """
 
 from __future__ import annotations
@@ -13,7 +15,17 @@ from typing import NoReturn
 import pytest
 
 from .base_image import NoBaseImageError
-from .cluster import NAMES, Cluster, Node, build, compose_command, eventually, eventually_on, has_engine, step
+from .cluster import (
+    NAMES,
+    Cluster,
+    Node,
+    build,
+    compose_command,
+    eventually,
+    eventually_on,
+    has_engine,
+    step,
+)
 
 pytestmark = pytest.mark.docker
 
@@ -32,7 +44,11 @@ def give_up(missing: str) -> NoReturn:
 def cluster() -> Iterator[Cluster]:
     compose = compose_command()
     if compose is None or not has_engine():
-        give_up("no Docker engine answers" if compose else "neither `docker compose` nor `docker-compose` works")
+        give_up(
+            "no Docker engine answers"
+            if compose
+            else "neither `docker compose` nor `docker-compose` works"
+        )
     try:
         build()
     except NoBaseImageError as error:
@@ -47,7 +63,8 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def nodes(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[tuple[Node, Node, Node]]:
-    """kv1, kv2 and kv3, ready and agreed on who is there. Their logs are printed when the test fails."""
+    """kv1, kv2 and kv3, ready and agreed on who is there. Their logs are printed when the test
+    fails."""
     failed_before = request.session.testsfailed
     step(request.node.name)
     first, second, third = cluster.nodes.values()
@@ -79,12 +96,19 @@ def test_a_delete_on_one_node_is_seen_on_the_others(nodes: tuple[Node, Node, Nod
     eventually_on((first, second), "no longer reads it", lambda node: node.get("doomed") is None)
 
 
-def test_a_stopped_node_is_listed_as_gone_and_comes_back_with_all_that_it_missed(cluster: Cluster, nodes: tuple[Node, Node, Node]) -> None:
+def test_a_stopped_node_is_listed_as_gone_and_comes_back_with_all_that_it_missed(
+    cluster: Cluster, nodes: tuple[Node, Node, Node]
+) -> None:
     first, second, third = nodes
     first.put("before-stop", "1")
     missed = {f"missed-{number}": f"value {number}" for number in range(20)}
     cluster.stop(second)
-    eventually_on((first, third), "lists kv2 as left or dead", lambda node: node.states().get("kv2") in GONE, deadline_s=90)
+    eventually_on(
+        (first, third),
+        "lists kv2 as left or dead",
+        lambda node: node.states().get("kv2") in GONE,
+        deadline_s=90,
+    )
     step("kv1 and kv3: twenty writes while kv2 is away")
     for (key, value), node in zip(missed.items(), (first, third) * 10, strict=True):
         node.put(key, value)
@@ -92,21 +116,48 @@ def test_a_stopped_node_is_listed_as_gone_and_comes_back_with_all_that_it_missed
     eventually("kv2 is ready", second.is_ready)
     expected = {"before-stop": "1", **missed}
     eventually("kv2 has all of it", lambda: second.read(list(expected)) == expected)
-    eventually_on((first, third), "sees kv2 alive", lambda node: node.states().get("kv2") == "alive")
+    eventually_on(
+        (first, third), "sees kv2 alive", lambda node: node.states().get("kv2") == "alive"
+    )
 
 
-def test_nodes_cut_apart_converge_when_the_cut_heals(cluster: Cluster, nodes: tuple[Node, Node, Node]) -> None:
+def test_nodes_cut_apart_converge_when_the_cut_heals(
+    cluster: Cluster, nodes: tuple[Node, Node, Node]
+) -> None:
     first, second, outside = nodes
     third = outside.from_inside()  # a published port does not reach a container without a network
     first.put("disputed", "before the cut")
     first.put("deleted-in-the-cut", "before the cut")
-    eventually("kv3 reads what was written before the cut", lambda: third.get("deleted-in-the-cut") == "before the cut")
+    eventually(
+        "kv3 reads what was written before the cut",
+        lambda: third.get("deleted-in-the-cut") == "before the cut",
+    )
     with cluster.cut_off(outside):
-        eventually_on((first, second), "lists kv3 as dead", lambda node: node.states().get("kv3") == "dead", deadline_s=90)
-        eventually("kv3 lists the others as dead", lambda: third.states() == {"kv1": "dead", "kv2": "dead", "kv3": "alive"}, deadline_s=90)
+        eventually_on(
+            (first, second),
+            "lists kv3 as dead",
+            lambda node: node.states().get("kv3") == "dead",
+            deadline_s=90,
+        )
+        eventually(
+            "kv3 lists the others as dead",
+            lambda: third.states() == {"kv1": "dead", "kv2": "dead", "kv3": "alive"},
+            deadline_s=90,
+        )
         write_on_both_sides(first, second, third)
-    expected = {"here-1": "kv1", "here-2": "kv2", "there": "kv3", "deleted-in-the-cut": None, "disputed": "kv2, last"}
-    eventually_on((first, second, third), "has what both sides wrote", lambda node: node.read(list(expected)) == expected, deadline_s=120)
+    expected = {
+        "here-1": "kv1",
+        "here-2": "kv2",
+        "there": "kv3",
+        "deleted-in-the-cut": None,
+        "disputed": "kv2, last",
+    }
+    eventually_on(
+        (first, second, third),
+        "has what both sides wrote",
+        lambda node: node.read(list(expected)) == expected,
+        deadline_s=120,
+    )
     eventually_on((first, second, third), "sees all three alive", sees_all_alive, deadline_s=120)
     root = eventually("the three digest roots are one", lambda: common_root((first, second, third)))
     step(f"root: {root}")

@@ -61,7 +61,8 @@ def test_the_curl_lines_of_the_readme_work_as_printed(demo: list[str]) -> None:
 
 
 def answer_to(line: str, text: str) -> str:
-    """What curl prints, once it contains the text: the other nodes hear of a write a moment after it was answered."""
+    """What curl prints, once it contains the text: the other nodes hear of a write a moment after
+    it was answered."""
     deadline_s = time.monotonic() + 30.0
     command = [*shlex.split(line), "--silent", "--show-error", "--fail"]
     while True:
@@ -77,7 +78,9 @@ def test_the_embed_example_of_the_readme_runs() -> None:
     code = block.replace('cluster="shop", ', 'cluster="shop", gossip=Address("127.0.0.1", 0), ')
     assert code != block
     code = "from kvgossip.config import Address\n" + code
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["b'dark'", "config/theme None b'dark'"]
 
@@ -86,5 +89,11 @@ def test_the_simulator_line_of_the_readme_runs() -> None:
     (block,) = blocks("sh", ".venv/bin/kvgossip sim")
     for line in block.splitlines():
         arguments = shlex.split(line.removeprefix(".venv/bin/kvgossip"))
-        done = subprocess.run([sys.executable, "-m", "kvgossip", *arguments], capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "kvgossip", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr

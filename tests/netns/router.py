@@ -1,9 +1,11 @@
-"""A long way between two network namespaces: a process that owns a TUN device in each and carries IP packets from one to the other.
+"""A long way between two network namespaces: a process that owns a TUN device in each and carries
+IP packets from one to the other.
 
     python -m tests.netns.router NAMESPACE NAMESPACE --device wan0 --delay 0.08 --loss 0.01
 
-It prints `ready` when both devices are there, and then obeys the lines of its standard input: `cut` drops everything from now on, `mend`
-stops that. It ends, and the devices go, when its standard input does. (The kernel's own netem needs a module that many machines lack.)
+It prints `ready` when both devices are there, and then obeys the lines of its standard input: `cut`
+drops everything from now on, `mend` stops that. It ends, and the devices go, when its standard
+input does. (The kernel's own netem needs a module that many machines lack.)
 """
 
 from __future__ import annotations
@@ -53,10 +55,13 @@ def _enter(descriptor: int) -> None:
 
 
 def open_tun(namespace: str, device: str) -> int:
-    """The descriptor of a new TUN device there: reading gives what is routed into it, writing delivers."""
+    """The descriptor of a new TUN device there: reading gives what is routed into it, writing
+    delivers."""
     with inside(namespace):
         descriptor = os.open("/dev/net/tun", os.O_RDWR)
-        fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", device.encode(), IFF_TUN | IFF_NO_PI))
+        fcntl.ioctl(
+            descriptor, TUNSETIFF, struct.pack("16sH22x", device.encode(), IFF_TUN | IFF_NO_PI)
+        )
     return descriptor
 
 
@@ -88,7 +93,10 @@ class Router:
     def _take(self, source: int, packet: bytes) -> None:
         if not self.cut and self._rng.random() >= self._loss:
             self._count += 1
-            heapq.heappush(self._under_way, (time.monotonic() + self._delay_s, self._count, self._others[source], packet))
+            heapq.heappush(
+                self._under_way,
+                (time.monotonic() + self._delay_s, self._count, self._others[source], packet),
+            )
 
     def _deliver(self) -> None:
         while self._under_way and self._under_way[0][0] <= time.monotonic():

@@ -1,7 +1,8 @@
-"""Two datacenters of three real agents each, in network namespaces, with 80 ms and 1 % loss each way between them.
+"""Two datacenters of three real agents each, in network namespaces, with 80 ms and 1 % loss each
+way between them.
 
-Needs root, `ip` and /dev/net/tun, and is skipped without; KVGOSSIP_REQUIRE_NETNS=1 makes that a failure. `pytest -m netns -s` prints
-how long each step took.
+Needs root, `ip` and /dev/net/tun, and is skipped without; KVGOSSIP_REQUIRE_NETNS=1 makes that a
+failure. `pytest -m netns -s` prints how long each step took.
 """
 
 from __future__ import annotations
@@ -49,11 +50,22 @@ def start(world: World) -> tuple[list[Agent], list[Agent]]:
     for place in (1, 2, 3):
         for number, datacenter in ((1, "paris"), (2, "tokyo")):
             join = f"10.77.{number}.{3 if place == 1 else 1}"
-            world.add(f"{datacenter}{place}", datacenter, place, join, join_wan if place < 3 else ())
-    paris, tokyo = [[agent for agent in world.agents.values() if agent.datacenter == name] for name in ("paris", "tokyo")]
+            world.add(
+                f"{datacenter}{place}", datacenter, place, join, join_wan if place < 3 else ()
+            )
+    paris, tokyo = [
+        [agent for agent in world.agents.values() if agent.datacenter == name]
+        for name in ("paris", "tokyo")
+    ]
     eventually("all are ready", lambda: all(agent.is_ready() for agent in (*paris, *tokyo)))
-    eventually("all gateways see each other", lambda: all(agent.alive("wan") == GATEWAYS for agent in gateways(paris, tokyo)))
-    eventually("all nodes see each other", lambda: all(len(agent.alive("lan")) == 3 for agent in (*paris, *tokyo)))
+    eventually(
+        "all gateways see each other",
+        lambda: all(agent.alive("wan") == GATEWAYS for agent in gateways(paris, tokyo)),
+    )
+    eventually(
+        "all nodes see each other",
+        lambda: all(len(agent.alive("lan")) == 3 for agent in (*paris, *tokyo)),
+    )
     return paris, tokyo
 
 
@@ -65,7 +77,9 @@ def crosses(one: Agent, other: Agent, key: str) -> None:
     """A write on the one is read on the other, not before light could be there."""
     begin_s = time.monotonic()
     one.put(key, f"by {one.name}")
-    eventually(f"{key}: from {one.name} to {other.name}", lambda: other.get(key) == f"by {one.name}")
+    eventually(
+        f"{key}: from {one.name} to {other.name}", lambda: other.get(key) == f"by {one.name}"
+    )
     assert time.monotonic() - begin_s >= DELAY_S
 
 
@@ -85,10 +99,16 @@ def gateways_fail_over(world: World, paris: list[Agent], tokyo: list[Agent]) -> 
     tokyo[1].kill()
     crosses(paris[2], tokyo[2], "without the first gateways")
     crosses(tokyo[2], paris[2], "and back")
-    eventually("they are found dead", lambda: paris[1].alive("wan") == tokyo[0].alive("wan") == ["paris2", "tokyo1"])
+    eventually(
+        "they are found dead",
+        lambda: paris[1].alive("wan") == tokyo[0].alive("wan") == ["paris2", "tokyo1"],
+    )
     paris[0].start()
     tokyo[1].start()
-    eventually("they are back", lambda: all(agent.alive("wan") == GATEWAYS for agent in gateways(paris, tokyo)))
+    eventually(
+        "they are back",
+        lambda: all(agent.alive("wan") == GATEWAYS for agent in gateways(paris, tokyo)),
+    )
     eventually("with all data", lambda: all_equal([*paris, *tokyo]))
 
 
@@ -98,7 +118,10 @@ def a_cut_heals(world: World, paris: list[Agent], tokyo: list[Agent]) -> None:
     world.tell_router("cut")
     eventually(
         "each side holds the other one dead",
-        lambda: paris[0].alive("wan") == paris[1].alive("wan") == GATEWAYS[:2] and tokyo[0].alive("wan") == GATEWAYS[2:],
+        lambda: (
+            paris[0].alive("wan") == paris[1].alive("wan") == GATEWAYS[:2]
+            and tokyo[0].alive("wan") == GATEWAYS[2:]
+        ),
     )
     paris[2].put("both", "paris")
     tokyo[2].put("both", "tokyo, later")
@@ -107,13 +130,21 @@ def a_cut_heals(world: World, paris: list[Agent], tokyo: list[Agent]) -> None:
         paris[number % 3].put(f"paris {number}", "1")
     assert tokyo[2].get("paris 0") is None, "the cut leaks"
     world.tell_router("mend")
-    eventually("all data is everywhere", lambda: all_equal([*paris, *tokyo]) and tokyo[2].get("paris 199") == "1")
+    eventually(
+        "all data is everywhere",
+        lambda: all_equal([*paris, *tokyo]) and tokyo[2].get("paris 199") == "1",
+    )
     assert [agent.get("both") for agent in (paris[2], tokyo[2])] == ["tokyo, later"] * 2
     assert paris[2].get("deleted meanwhile") is None
-    eventually("all gateways see each other", lambda: all(agent.alive("wan") == GATEWAYS for agent in gateways(paris, tokyo)))
+    eventually(
+        "all gateways see each other",
+        lambda: all(agent.alive("wan") == GATEWAYS for agent in gateways(paris, tokyo)),
+    )
 
 
-def the_last_gateways_are_lost_and_one_returns(world: World, paris: list[Agent], tokyo: list[Agent]) -> None:
+def the_last_gateways_are_lost_and_one_returns(
+    world: World, paris: list[Agent], tokyo: list[Agent]
+) -> None:
     paris[0].kill()
     paris[1].kill()
     paris[2].put("alone in Paris", "1")

@@ -1,4 +1,5 @@
-"""Datacenters as network namespaces of this machine, real agents in them, and a long way between them (router.py)."""
+"""Datacenters as network namespaces of this machine, real agents in them, and a long way between
+them (router.py)."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ QUICK = {
     "KVGOSSIP_PROFILE": "local",
     "KVGOSSIP_PROBE_INTERVAL_S": "0.5",
     "KVGOSSIP_WAN_PARAMETERS": (
-        "probe_interval_s=1, probe_timeout_s=0.6, suspicion_multiplier=2, suspicion_max_multiplier=2, "
+        "probe_interval_s=1, probe_timeout_s=0.6, suspicion_multiplier=2, "
+        "suspicion_max_multiplier=2, "
         "gossip_interval_s=0.2, push_pull_interval_s=5, rumor_settling_s=1, join_retry_s=0.5"
     ),
 }
@@ -47,7 +49,9 @@ def missing() -> str:
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return "there is no /dev/net/tun"
     probe = f"kvgossip-{secrets.token_hex(4)}"
-    made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        ["ip", "netns", "add", probe], capture_output=True, text=True, check=False
+    )
     if made.returncode != 0:
         return f"`ip netns add` fails: {made.stderr.strip()}"
     _ip("netns", "del", probe)
@@ -55,7 +59,8 @@ def missing() -> str:
 
 
 def eventually(what: str, probe: Callable[[], T]) -> T:
-    """Ask until the answer is truthy, and return it. Fails with the last answer when patience ends."""
+    """Ask until the answer is truthy, and return it. Fails with the last answer when patience
+    ends."""
     begin_s, last = time.monotonic(), None
     while time.monotonic() - begin_s < PATIENCE_S:
         try:
@@ -70,24 +75,57 @@ def eventually(what: str, probe: Callable[[], T]) -> T:
 
 
 class Agent:
-    """One agent at an address of a namespace. `wan`: its WAN arguments, none where it is no gateway."""
+    """One agent at an address of a namespace. `wan`: its WAN arguments, none where it is no
+    gateway."""
 
-    def __init__(self, world: World, name: str, datacenter: str, host: str, join: str, wan: Sequence[str]) -> None:
+    def __init__(
+        self, world: World, name: str, datacenter: str, host: str, join: str, wan: Sequence[str]
+    ) -> None:
         self.name, self.datacenter, self.host = name, datacenter, host
         self._world, self._join, self._wan = world, join, wan
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [
-            *("ip", "netns", "exec", self._world.namespaces[self.datacenter], sys.executable, "-m", "kvgossip", "agent"),
-            *("--name", self.name, "--datacenter", self.datacenter, "--cluster", "far", "--stop-on-eof"),
-            *("--http", f"{self.host}:{HTTP_PORT}", "--gossip", self.host, *(("--join", self._join) if self._join else ())),
+            *(
+                "ip",
+                "netns",
+                "exec",
+                self._world.namespaces[self.datacenter],
+                sys.executable,
+                "-m",
+                "kvgossip",
+                "agent",
+            ),
+            *(
+                "--name",
+                self.name,
+                "--datacenter",
+                self.datacenter,
+                "--cluster",
+                "far",
+                "--stop-on-eof",
+            ),
+            *(
+                "--http",
+                f"{self.host}:{HTTP_PORT}",
+                "--gossip",
+                self.host,
+                *(("--join", self._join) if self._join else ()),
+            ),
             *(("--gateway", "--wan", self.host, *self._wan) if self._wan else ()),
         ]
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("KVGOSSIP_")}
+        clean = {
+            name: value for name, value in os.environ.items() if not name.startswith("KVGOSSIP_")
+        }
         with self._world.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env={**clean, **QUICK}, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+                command,
+                cwd=ROOT,
+                env={**clean, **QUICK},
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
 
     def kill(self) -> None:
@@ -97,7 +135,7 @@ class Agent:
             self._process.communicate()
             self._process = None
 
-    # -- what it says ------------------------------------------------------------------------------------------------
+    # -- what it says ------------------------------------------------------------------------------
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         link = http.client.HTTPConnection(self.host, HTTP_PORT, timeout=5)
@@ -130,15 +168,23 @@ class Agent:
     def alive(self, pool: str) -> list[str]:
         """The names that it holds alive in a pool."""
         members = json.loads(self.ask("GET", "/members")[1])["members"]
-        return [member["name"] for member in members if (member["pool"], member["state"]) == (pool, "alive")]
+        return [
+            member["name"]
+            for member in members
+            if (member["pool"], member["state"]) == (pool, "alive")
+        ]
 
 
 class World:
     """`with` makes the namespaces, and removes them with everything in them."""
 
-    def __init__(self, datacenters: Sequence[str], log: Path, *, delay_s: float, loss: float) -> None:
+    def __init__(
+        self, datacenters: Sequence[str], log: Path, *, delay_s: float, loss: float
+    ) -> None:
         unique = secrets.token_hex(4)
-        self.namespaces = {datacenter: f"kvgossip-{unique}-{datacenter}" for datacenter in datacenters}
+        self.namespaces = {
+            datacenter: f"kvgossip-{unique}-{datacenter}" for datacenter in datacenters
+        }
         self.agents: dict[str, Agent] = {}
         self.log = log
         self._delay_s, self._loss = delay_s, loss
@@ -152,7 +198,17 @@ class World:
             self._router = self._stack.enter_context(self._long_way())
             for number, namespace in enumerate(self.namespaces.values(), 1):
                 _ip("-n", namespace, "link", "set", DEVICE, "up")
-                _ip("-n", namespace, "route", "add", "10.77.0.0/16", "dev", DEVICE, "src", f"10.77.{number}.1")
+                _ip(
+                    "-n",
+                    namespace,
+                    "route",
+                    "add",
+                    "10.77.0.0/16",
+                    "dev",
+                    DEVICE,
+                    "src",
+                    f"10.77.{number}.1",
+                )
         except BaseException:
             self._stack.close()
             raise
@@ -163,9 +219,18 @@ class World:
 
     @contextmanager
     def _long_way(self) -> Iterator[subprocess.Popen[str]]:
-        command = [sys.executable, "-m", "tests.netns.router", *self.namespaces.values(), "--device", DEVICE]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.netns.router",
+            *self.namespaces.values(),
+            "--device",
+            DEVICE,
+        ]
         command += ["--delay", str(self._delay_s), "--loss", str(self._loss)]
-        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as router:
+        with subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as router:
             try:
                 assert router.stdout is not None
                 assert router.stdout.readline() == "ready\n", "the router did not start"
@@ -178,10 +243,14 @@ class World:
         assert self._router.stdin is not None
         print(order, file=self._router.stdin, flush=True)
 
-    def add(self, name: str, datacenter: str, place: int, join: str = "", wan: Sequence[str] = ()) -> Agent:
+    def add(
+        self, name: str, datacenter: str, place: int, join: str = "", wan: Sequence[str] = ()
+    ) -> Agent:
         """A new agent at the address of this place in its datacenter."""
         number = list(self.namespaces).index(datacenter) + 1
-        agent = self.agents[name] = Agent(self, name, datacenter, f"10.77.{number}.{place}", join, wan)
+        agent = self.agents[name] = Agent(
+            self, name, datacenter, f"10.77.{number}.{place}", join, wan
+        )
         self._stack.callback(agent.kill)
         agent.start()
         return agent

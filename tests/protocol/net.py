@@ -1,8 +1,9 @@
 """A network in memory for replicas: virtual time, one heap, and nothing crosses it but bytes.
 
-It behaves as the runtime's sockets do: a link that a node dialled shows up at the other end under a port of its own, an answer sent
-to that port goes back on the link, and a datagram sent to it is lost. At every event it checks the laws of the boundary: ticks do not
-repeat for ever in one instant, and the clock and the generation of a replica never go back.
+It behaves as the runtime's sockets do: a link that a node dialled shows up at the other end under a
+port of its own, an answer sent to that port goes back on the link, and a datagram sent to it is
+lost. At every event it checks the laws of the boundary: ticks do not repeat for ever in one
+instant, and the clock and the generation of a replica never go back.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -49,7 +51,9 @@ def version(ms: int = 0, site: int = 1) -> Version:
     return Version((WALL_MS + ms) << 16, site)
 
 
-def record(value: bytes | None, ms: int = 0, site: int = 1, content_type: str | None = None) -> bytes:
+def record(
+    value: bytes | None, ms: int = 0, site: int = 1, content_type: str | None = None
+) -> bytes:
     return make_record(version(ms, site), value, content_type)
 
 
@@ -58,21 +62,42 @@ def at(seconds: float = 0.0) -> Now:
     return Now(START_S + seconds, WALL_MS + round(seconds * 1000))
 
 
-def member(name: str, place: int = 0, state: MemberState = MemberState.ALIVE, **fields: Any) -> Member:
+def member(
+    name: str, place: int = 0, state: MemberState = MemberState.ALIVE, **fields: Any
+) -> Member:
     """A record of a member; generation 1 unless told."""
-    default: dict[str, Any] = {"host": address_of(place).host, "port": PORT, "generation": 1, "incarnation": 0, "site": place + 1}
+    default: dict[str, Any] = {
+        "host": address_of(place).host,
+        "port": PORT,
+        "generation": 1,
+        "incarnation": 0,
+        "site": place + 1,
+    }
     return Member(name=name, state=state, datacenter="dc1", **{**default, **fields})
 
 
 def make_replica(
-    name: str = "a", place: int = 0, *, now: Now | None = None, seed: int = 0, saved: dict[bytes, bytes] | None = None, **config: Any
+    name: str = "a",
+    place: int = 0,
+    *,
+    now: Now | None = None,
+    seed: int = 0,
+    saved: dict[bytes, bytes] | None = None,
+    **config: Any,
 ) -> Replica:
-    """One replica by itself. Its digest tree has two levels unless told: a small one, of which many can be made."""
+    """One replica by itself. Its digest tree has two levels unless told: a small one, of which many
+    can be made."""
     rebuilding = config.pop("rebuilding", False)
     settings = Config(name=name, **{"digest_levels": 2, **config})
     rng = Random(f"{seed} {name}")
     return Replica(
-        settings, address=address_of(place), wan_address=wan_address_of(place), rng=rng, now=now or at(), saved=saved, rebuilding=rebuilding
+        settings,
+        address=address_of(place),
+        wan_address=wan_address_of(place),
+        rng=rng,
+        now=now or at(),
+        saved=saved,
+        rebuilding=rebuilding,
     )
 
 
@@ -90,7 +115,11 @@ def logs(effects: Iterable[Effect]) -> list[str]:
 
 def told(framing: Framing, effects: Iterable[Effect]) -> list[tuple[Address, Message | Member]]:
     """Every message in these effects, with where it goes."""
-    return [(effect.to, message) for effect in sends(effects) for message in framing.open(effect.data, reliable=effect.reliable).messages]
+    return [
+        (effect.to, message)
+        for effect in sends(effects)
+        for message in framing.open(effect.data, reliable=effect.reliable).messages
+    ]
 
 
 LAN = Framing("default", "lan:dc1", frame_bytes_max(Config()))
@@ -116,8 +145,8 @@ class Disk:
 
 
 class Network:
-    """Replicas at `address_of(place)`. Both kinds of frames take `way_s(frm, to)`, which is `delay_s` unless it is replaced;
-    `passes(frm, to, reliable)` decides what arrives.
+    """Replicas at `address_of(place)`. Both kinds of frames take `way_s(frm, to)`, which is
+    `delay_s` unless it is replaced; `passes(frm, to, reliable)` decides what arrives.
     """
 
     def __init__(self, delay_s: float = 0.001) -> None:
@@ -141,10 +170,13 @@ class Network:
         self._timers: Counter[str] = Counter()
         self._turns: dict[str, tuple[float, int]] = {}
 
-    # -- nodes ---------------------------------------------------------------------------------------------------
+    # -- nodes -------------------------------------------------------------------------------------
 
-    def add(self, name: str, place: int | None = None, *, start: bool = True, **config: Any) -> Replica:
-        """A new node; its place is the next free one unless told. A name that exists is a restart of it: a new life, without its data.
+    def add(
+        self, name: str, place: int | None = None, *, start: bool = True, **config: Any
+    ) -> Replica:
+        """A new node; its place is the next free one unless told. A name that exists is a restart
+        of it: a new life, without its data.
 
         But where `disks` has a disk under the name, with what is on that.
         """
@@ -152,7 +184,9 @@ class Network:
         address = address_of(place)
         disk = self.disks.get(name)
         saved = disk.facts if disk is not None else None
-        replica = make_replica(name, place, now=self.now(name), seed=self._count, saved=saved, **config)
+        replica = make_replica(
+            name, place, now=self.now(name), seed=self._count, saved=saved, **config
+        )
         if disk is not None:
             replica.load(list(disk.records.items()))
             disk.commit(replica.checkpoint(self.now(name)))
@@ -176,12 +210,21 @@ class Network:
         seed = str(next(where for where, who in self._at.items() if who == first))
         for name in others:
             self.add(name, join=(seed,), **config)
-        self.until(lambda: all(self.sees(name, *names.split()) and self.replicas[name].settled for name in names.split()))
+        self.until(
+            lambda: all(
+                self.sees(name, *names.split()) and self.replicas[name].settled
+                for name in names.split()
+            )
+        )
         return [self.replicas[name] for name in names.split()]
 
     def sees(self, name: str, *others: str) -> bool:
         """Whether this node knows exactly these as alive."""
-        alive = {member.name for member in self.replicas[name].members() if member.state is MemberState.ALIVE}
+        alive = {
+            member.name
+            for member in self.replicas[name].members()
+            if member.state is MemberState.ALIVE
+        }
         return alive == {name, *others}
 
     def state(self, name: str, of: str, pool: PoolKind = PoolKind.LAN) -> MemberState | None:
@@ -197,7 +240,7 @@ class Network:
     def converged(self) -> bool:
         return len({replica.root for replica in self.replicas.values()}) == 1
 
-    # -- time ----------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
 
     @property
     def time_s(self) -> float:
@@ -212,7 +255,8 @@ class Network:
         self._run(self.clock_s + seconds, lambda: False)
 
     def until(self, condition: Callable[[], bool], seconds: float = 120.0) -> float:
-        """Let time pass until the condition holds, and say how much it was. Fails if it was not enough."""
+        """Let time pass until the condition holds, and say how much it was. Fails if it was not
+        enough."""
         start_s = self.clock_s
         self._run(start_s + seconds, condition)
         assert condition(), f"did not happen within {seconds} s"
@@ -233,7 +277,7 @@ class Network:
     def _after(self, delay_s: float, event: Callable[[], None]) -> None:
         self._at_s(self.clock_s + delay_s, event)
 
-    # -- inputs and effects --------------------------------------------------------------------------------------
+    # -- inputs and effects ------------------------------------------------------------------------
 
     def put(self, name: str, key: str, value: bytes) -> None:
         self.perform(name, self.replicas[name].put(key, value, self.now(name)))
@@ -256,7 +300,7 @@ class Network:
             if isinstance(effect, Send):
                 self._send(name, effect)
             elif isinstance(effect, Resolve):
-                self._after(0.0, lambda asked=effect: self._resolved(name, asked.target, asked.pool))  # type: ignore[misc]
+                self._after(0.0, partial(self._resolved, name, effect.target, effect.pool))
         self._check(name)
         self._set_timer(name)
 
@@ -287,7 +331,9 @@ class Network:
         address = parse_address(target, PORT)
         addresses = self.names.get(address.host, [] if address.host[:1].isalpha() else [address])
         if name in self.replicas:
-            self.perform(name, self.replicas[name].resolved(target, addresses, self.now(name), pool))
+            self.perform(
+                name, self.replicas[name].resolved(target, addresses, self.now(name), pool)
+            )
 
     def _send(self, name: str, sent: Send) -> None:
         mine = next(where for where, who in self._at.items() if who == name)
@@ -297,9 +343,15 @@ class Network:
             to, source, pool = self._links[sent.to]
             to = to if to in self.replicas else ""
         elif sent.reliable:
-            source = self._dialled.setdefault((name, sent.pool, sent.to), Address(mine.host, LINK_PORTS + len(self._dialled)))
+            source = self._dialled.setdefault(
+                (name, sent.pool, sent.to), Address(mine.host, LINK_PORTS + len(self._dialled))
+            )
             self._links[source] = (name, sent.to, sent.pool)
-        open_ = bool(to) and frozenset((name, to)) not in self.cut_pairs and self.passes(name, to, sent.reliable)
+        open_ = (
+            bool(to)
+            and frozenset((name, to)) not in self.cut_pairs
+            and self.passes(name, to, sent.reliable)
+        )
         if self.watch is not None:
             self.watch(name, to if open_ else "", sent)
         if open_:
@@ -327,11 +379,13 @@ class Network:
         if name in self.replicas:
             self.perform(name, self.replicas[name].unreachable(address, self.now(name), pool))
 
-    # -- faults --------------------------------------------------------------------------------------------------
+    # -- faults ------------------------------------------------------------------------------------
 
     def partition(self, one: str, other: str) -> None:
         """Nothing passes between these two groups of names."""
-        self.cut_pairs |= {frozenset((left, right)) for left in one.split() for right in other.split()}
+        self.cut_pairs |= {
+            frozenset((left, right)) for left in one.split() for right in other.split()
+        }
 
     def heal(self) -> None:
         self.cut_pairs.clear()

@@ -1,4 +1,5 @@
-"""What hypothesis may choose from: keys, records, members, and every wire message, built from the message's own declaration."""
+"""What hypothesis may choose from: keys, records, members, and every wire message, built from the
+message's own declaration."""
 
 from __future__ import annotations
 
@@ -16,13 +17,17 @@ SMALL = st.integers(0, 5)
 KINDS: list[type[Message]] = sorted(Message.__subclasses__(), key=lambda kind: kind.kind)
 
 records: st.SearchStrategy[bytes] = st.builds(
-    lambda timestamp, site, value, content_type: make_record(Version(timestamp, site), value, content_type),
+    lambda timestamp, site, value, content_type: make_record(
+        Version(timestamp, site), value, content_type
+    ),
     st.integers(1, 5),
     st.integers(1, 3),
     st.none() | st.binary(max_size=3),
     st.none() | st.just("text/plain"),
 )
-keys: st.SearchStrategy[str] = st.text(min_size=1, max_size=12).filter(lambda key: key[0] != "/" and "." not in key)
+keys: st.SearchStrategy[str] = st.text(min_size=1, max_size=12).filter(
+    lambda key: key[0] != "/" and "." not in key
+)
 few_keys: st.SearchStrategy[str] = st.sampled_from(["a", "b", "ba", "c", "é", "\U0001f600"])
 
 members: st.SearchStrategy[Member] = st.builds(
@@ -48,7 +53,9 @@ def _of_field(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
         case msgspec.inspect.StrType(pattern=pattern) if pattern is not None:
             return NAMES
         case msgspec.inspect.StrType(min_length=low, max_length=high):
-            return st.text(st.characters(codec="utf-8"), min_size=low or 0, max_size=min(high or 20, 20))
+            return st.text(
+                st.characters(codec="utf-8"), min_size=low or 0, max_size=min(high or 20, 20)
+            )
         case msgspec.inspect.BytesType(max_length=high) if high is not None:
             return st.binary(max_size=high)
         case msgspec.inspect.BytesType():

@@ -1,4 +1,5 @@
-"""PeerClocks: a node that is ahead of its peers knows it, says it, and takes no writes; nobody else is disturbed."""
+"""PeerClocks: a node that is ahead of its peers knows it, says it, and takes no writes; nobody else
+is disturbed."""
 
 from __future__ import annotations
 
@@ -26,17 +27,30 @@ def clocks_that_show(*offsets_s: float, now: Now | None = None) -> PeerClocks:
 
 @pytest.mark.parametrize(
     ("offsets_s", "ahead_s"),
-    [((0.0,), 0.0), ((-4.2,), 4.2), ((7.0,), -7.0), ((0.0, -3600.0), 0.0), ((0.0, 0.0, -3600.0), 0.0), ((-30.0, -31.0, 3600.0), 30.0)],
+    [
+        ((0.0,), 0.0),
+        ((-4.2,), 4.2),
+        ((7.0,), -7.0),
+        ((0.0, -3600.0), 0.0),
+        ((0.0, 0.0, -3600.0), 0.0),
+        ((-30.0, -31.0, 3600.0), 30.0),
+    ],
 )
-def test_the_median_of_the_peers_says_how_far_ahead_a_clock_is(offsets_s: tuple[float, ...], ahead_s: float) -> None:
+def test_the_median_of_the_peers_says_how_far_ahead_a_clock_is(
+    offsets_s: tuple[float, ...], ahead_s: float
+) -> None:
     assert clocks_that_show(*offsets_s).ahead_s(at()) == pytest.approx(ahead_s)
     # and still does so later, also when the own clock was set in the meantime
     assert clocks_that_show(*offsets_s).ahead_s(at(60.0)) == pytest.approx(ahead_s)
     later = at(60.0)
-    assert clocks_that_show(*offsets_s).ahead_s(Now(later.monotonic_s, later.wall_ms + 5000)) == pytest.approx(ahead_s + 5.0)
+    assert clocks_that_show(*offsets_s).ahead_s(
+        Now(later.monotonic_s, later.wall_ms + 5000)
+    ) == pytest.approx(ahead_s + 5.0)
 
 
-def test_who_has_heard_of_nobody_knows_nothing_and_of_two_nodes_nobody_can_tell_who_is_wrong() -> None:
+def test_who_has_heard_of_nobody_knows_nothing_and_of_two_nodes_nobody_can_tell_who_is_wrong() -> (
+    None
+):
     assert PeerClocks().ahead_s(at()) is None
     assert not PeerClocks().is_ahead(at(), 10.0)
     assert not clocks_that_show(-3600.0).is_ahead(at(), 10.0)
@@ -51,7 +65,9 @@ def test_only_the_newest_peers_count() -> None:
     assert clocks.ahead_s(at()) == 0.0
 
 
-def test_lesson_25_a_node_whose_clock_is_ahead_of_its_peers_refuses_writes_and_says_so_until_it_is_set_right() -> None:
+def test_lesson_25_a_node_whose_clock_is_ahead_of_its_peers_refuses_writes_and_says_so_until_it_is_set_right() -> (
+    None
+):
     net = Network()
     net.cluster("a b c")
     net.run(5.0)
@@ -89,7 +105,9 @@ def test_what_was_long_on_its_way_or_waited_here_makes_nobody_ahead() -> None:
 
 
 @pytest.mark.parametrize("seed", [2, 3, 5, 9])
-def test_a_node_that_stood_still_and_then_reads_what_came_meanwhile_does_not_think_that_its_clock_is_ahead(seed: int) -> None:
+def test_a_node_that_stood_still_and_then_reads_what_came_meanwhile_does_not_think_that_its_clock_is_ahead(
+    seed: int,
+) -> None:
     pauses = Options(nodes=(5, 5), intensity=Intensity(pause_rate=0.1), duration_s=20.0)
     report = simulate(seed, pauses)
     assert report.passed, report.violation

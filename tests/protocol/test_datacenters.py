@@ -1,4 +1,5 @@
-"""Several datacenters: a LAN pool in each, gateways in the WAN pool, one store behind both (protocol.md section 9)."""
+"""Several datacenters: a LAN pool in each, gateways in the WAN pool, one store behind both
+(protocol.md section 9)."""
 
 from __future__ import annotations
 
@@ -18,23 +19,46 @@ from tests.protocol.net import WAN_PORT, Network, address_of, at, make_replica, 
 
 LAN, WAN = PoolKind
 ALIVE, SUSPECT, DEAD, LEFT = MemberState
-QUICK = (("probe_interval_s", 1.0), ("probe_timeout_s", 0.5), ("push_pull_interval_s", 30.0), ("rumor_settling_s", 2.0))
+QUICK = (
+    ("probe_interval_s", 1.0),
+    ("probe_timeout_s", 0.5),
+    ("push_pull_interval_s", 30.0),
+    ("rumor_settling_s", 2.0),
+)
 POOLS = {name: Framing("default", name, 2**22) for name in ("lan:dc1", "lan:dc2", "wan")}
 GATEWAYS = (str(wan_address_of(0)),)
 
 
-def two_datacenters(one: str = "a b c", other: str = "d e f", gateways: str = "a d", **config: Any) -> Network:
-    """The first of each datacenter is joined by the others; all gateways join that of the first datacenter. All have settled."""
+def two_datacenters(
+    one: str = "a b c", other: str = "d e f", gateways: str = "a d", **config: Any
+) -> Network:
+    """The first of each datacenter is joined by the others; all gateways join that of the first
+    datacenter. All have settled."""
     net = Network()
     places = {name: place for place, name in enumerate(f"{one} {other}".split())}
     for name, place in places.items():
         first = (one if name in one.split() else other).split()[0]
-        add(net, name, place, "dc1" if name in one.split() else "dc2", gateways, places[first], **config)
-    net.until(lambda: all(replica.settled for replica in net.replicas.values()) and together(net, one, other, gateways))
+        add(
+            net,
+            name,
+            place,
+            "dc1" if name in one.split() else "dc2",
+            gateways,
+            places[first],
+            **config,
+        )
+    net.until(
+        lambda: (
+            all(replica.settled for replica in net.replicas.values())
+            and together(net, one, other, gateways)
+        )
+    )
     return net
 
 
-def add(net: Network, name: str, place: int, datacenter: str, gateways: str, first: int, **config: Any) -> Replica:
+def add(
+    net: Network, name: str, place: int, datacenter: str, gateways: str, first: int, **config: Any
+) -> Replica:
     how: dict[str, Any] = {"datacenter": datacenter, "wan_parameters": QUICK, **config}
     if place != first:
         how["join"] = (str(address_of(first)),)
@@ -44,9 +68,14 @@ def add(net: Network, name: str, place: int, datacenter: str, gateways: str, fir
 
 
 def together(net: Network, *pools: str) -> bool:
-    """Whether the members of each pool hold exactly each other alive; the last pool is that of the gateways."""
+    """Whether the members of each pool hold exactly each other alive; the last pool is that of the
+    gateways."""
     kinds = [LAN] * (len(pools) - 1) + [WAN]
-    return all(alive(net, name, kind) == pool.split() for pool, kind in zip(pools, kinds, strict=True) for name in pool.split())
+    return all(
+        alive(net, name, kind) == pool.split()
+        for pool, kind in zip(pools, kinds, strict=True)
+        for name in pool.split()
+    )
 
 
 def alive(net: Network, name: str, pool: PoolKind = LAN) -> list[str]:
@@ -71,7 +100,7 @@ def counted(net: Network) -> Counter[tuple[str, str, PoolKind, str]]:
     return counts
 
 
-# -- data --------------------------------------------------------------------------------------------------------------
+# -- data ------------------------------------------------------------------------------------------
 
 
 def test_a_write_of_any_node_is_everywhere_at_once_and_crosses_between_gateways_only() -> None:
@@ -119,7 +148,14 @@ def test_a_few_entries_that_an_exchange_brings_are_rumors_in_the_other_pool() ->
     counts = counted(net)
     net.heal()
     net.until(lambda: net.replicas["a"].value("k") == b"v")
-    assert sum(count for (frm, to, _, kind), count in counts.items() if (frm, to, kind) == ("j", "a", "Rumor")) == 0, "an exchange did"
+    assert (
+        sum(
+            count
+            for (frm, to, _, kind), count in counts.items()
+            if (frm, to, kind) == ("j", "a", "Rumor")
+        )
+        == 0
+    ), "an exchange did"
     assert net.until(lambda: everywhere(net, "k", b"v")) < 0.5
 
 
@@ -132,7 +168,12 @@ def test_what_a_healed_cut_brings_in_bulk_is_not_told_as_rumors() -> None:
     counts = counted(net)
     net.heal()
     net.until(net.converged, seconds=60.0)
-    told = Counter(to for (frm, to, pool, kind), count in counts.items() if kind == "Rumor" for _ in range(count))
+    told = Counter(
+        to
+        for (frm, to, pool, kind), count in counts.items()
+        if kind == "Rumor"
+        for _ in range(count)
+    )
     assert 0 < told["b"] < 10 * REKINDLED_MAX
 
 
@@ -149,10 +190,12 @@ def test_who_catches_up_kindles_no_rumor_of_what_everybody_else_has() -> None:
     assert not [key for key in counts if key[3] == "Rumor"]
 
 
-# -- gateways ------------------------------------------------------------------------------------------------------------
+# -- gateways --------------------------------------------------------------------------------------
 
 
-def test_two_gateways_of_one_datacenter_send_each_other_neither_rumors_nor_entries_over_the_wan_pool() -> None:
+def test_two_gateways_of_one_datacenter_send_each_other_neither_rumors_nor_entries_over_the_wan_pool() -> (
+    None
+):
     net = two_datacenters("a b c", "d e f", "a b d e")
     counts = counted(net)
     for number in range(50):
@@ -160,11 +203,17 @@ def test_two_gateways_of_one_datacenter_send_each_other_neither_rumors_nor_entri
         net.run(0.5)
     net.run(60.0)
     assert net.converged()
-    inside = {kind for frm, to, pool, kind in counts if pool is WAN and (frm in "abc") == (to in "abc")}
-    assert inside <= {"Ping", "Ack", "PingRequest", "Nack", "Member"}, "they are reached in the LAN pool"
+    inside = {
+        kind for frm, to, pool, kind in counts if pool is WAN and (frm in "abc") == (to in "abc")
+    }
+    assert inside <= {"Ping", "Ack", "PingRequest", "Nack", "Member"}, (
+        "they are reached in the LAN pool"
+    )
 
 
-def test_gateways_of_one_datacenter_that_lost_each_other_in_the_lan_pool_are_repaired_over_the_wan_pool() -> None:
+def test_gateways_of_one_datacenter_that_lost_each_other_in_the_lan_pool_are_repaired_over_the_wan_pool() -> (
+    None
+):
     net = Network()
     net.add("a", 0, gateway=True, wan_parameters=QUICK)
     net.add("b", 1, gateway=True, join_wan=GATEWAYS, wan_parameters=QUICK)
@@ -180,7 +229,9 @@ def test_each_pool_keeps_its_own_time() -> None:
     net.run(30.0)
     counts = counted(net)
     net.run(60.0)
-    pings = Counter(pool for frm, _, pool, kind in counts.elements() if (frm, kind) == ("a", "Ping"))
+    pings = Counter(
+        pool for frm, _, pool, kind in counts.elements() if (frm, kind) == ("a", "Ping")
+    )
     assert 58 <= pings[LAN] <= 62
     assert 11 <= pings[WAN] <= 13
 
@@ -193,7 +244,9 @@ def test_when_a_gateway_fails_another_one_carries_on() -> None:
     net.until(lambda: together(net, "b c", "d e f", "b d e"))
 
 
-def test_a_datacenter_without_its_last_gateway_goes_on_alone_and_catches_up_when_one_returns() -> None:
+def test_a_datacenter_without_its_last_gateway_goes_on_alone_and_catches_up_when_one_returns() -> (
+    None
+):
     net = two_datacenters()
     net.crash("d")
     net.until(lambda: alive(net, "e") == ["e", "f"] and alive(net, "a", WAN) == ["a"])
@@ -203,25 +256,50 @@ def test_a_datacenter_without_its_last_gateway_goes_on_alone_and_catches_up_when
     assert (net.replicas["f"].value("there"), net.replicas["f"].value("here")) == (b"1", None)
     assert (net.replicas["c"].value("there"), net.replicas["c"].value("here")) == (None, b"2")
     add(net, "d", 3, "dc2", "d", 4)
-    assert net.until(lambda: everywhere(net, "there", b"1") and everywhere(net, "here", b"2") and net.converged()) < 10.0
+    assert (
+        net.until(
+            lambda: (
+                everywhere(net, "there", b"1") and everywhere(net, "here", b"2") and net.converged()
+            )
+        )
+        < 10.0
+    )
 
 
-def test_lesson_09_a_cut_between_datacenters_heals_although_all_gateways_declared_each_other_dead() -> None:
+def test_lesson_09_a_cut_between_datacenters_heals_although_all_gateways_declared_each_other_dead() -> (
+    None
+):
     net = two_datacenters("a b c", "d e f", "a b d e")
     net.partition("a b c", "d e f")
-    net.until(lambda: all(net.state(left, right, WAN) is net.state(right, left, WAN) is DEAD for left in "ab" for right in "de"), 300.0)
+    net.until(
+        lambda: all(
+            net.state(left, right, WAN) is net.state(right, left, WAN) is DEAD
+            for left in "ab"
+            for right in "de"
+        ),
+        300.0,
+    )
     net.put("c", "k", b"left")
     net.put("f", "k", b"right")
     net.run(200.0)
     net.heal()
-    assert net.until(lambda: everywhere(net, "k", b"right") and together(net, "a b c", "d e f", "a b d e")) < 20.0
+    assert (
+        net.until(
+            lambda: everywhere(net, "k", b"right") and together(net, "a b c", "d e f", "a b d e")
+        )
+        < 20.0
+    )
 
 
-def test_a_node_of_another_datacenter_with_the_name_of_a_neighbour_hears_what_that_one_has_told() -> None:
+def test_a_node_of_another_datacenter_with_the_name_of_a_neighbour_hears_what_that_one_has_told() -> (
+    None
+):
     net = Network()
     net.add("a", 0, gateway=True, wan_parameters=QUICK)
     net.add("b", 1, join=(str(address_of(0)),))
-    abroad = make_replica("b", 2, seed=9, datacenter="dc2", gateway=True, join_wan=GATEWAYS, wan_parameters=QUICK)
+    abroad = make_replica(
+        "b", 2, seed=9, datacenter="dc2", gateway=True, join_wan=GATEWAYS, wan_parameters=QUICK
+    )
     net.replicas["b2"], net.effects["b2"], net._at[address_of(2)] = abroad, [], "b2"
     net.perform("b2", abroad.start(net.now("b2")))
     net.until(lambda: alive(net, "a", WAN) == ["a", "b"] and abroad.settled and net.sees("a", "b"))
@@ -234,7 +312,14 @@ def test_lesson_14_a_gateway_that_lost_all_others_finds_them_where_dns_has_them_
     net = Network()
     net.names["gateways.example"] = [wan_address_of(0)]
     net.add("a", 0, gateway=True, wan_parameters=QUICK)
-    b = net.add("b", 1, datacenter="dc2", gateway=True, join_wan=("gateways.example:7483",), wan_parameters=QUICK)
+    b = net.add(
+        "b",
+        1,
+        datacenter="dc2",
+        gateway=True,
+        join_wan=("gateways.example:7483",),
+        wan_parameters=QUICK,
+    )
     net.until(lambda: b.settled)
     net.crash("a")
     net.run(200.0)
@@ -257,31 +342,55 @@ def test_lesson_30_a_gateway_that_does_not_know_its_addresses_learns_each_in_its
     net = two_datacenters("a b", "c d", "a c")
     blind = Address("", 7481)
     net.crash("c")
-    net.add("c", 2, start=False, datacenter="dc2", gateway=True, join=(str(address_of(3)),), join_wan=GATEWAYS)
+    net.add(
+        "c",
+        2,
+        start=False,
+        datacenter="dc2",
+        gateway=True,
+        join=(str(address_of(3)),),
+        join_wan=GATEWAYS,
+    )
     for pool in net.replicas["c"].pools:
-        pool.membership.set_self(pool.membership.me.__class__(**{**_fields(pool.membership.me), "host": blind.host}))
+        pool.membership.set_self(
+            pool.membership.me.__class__(**{**_fields(pool.membership.me), "host": blind.host})
+        )
     net.perform("c", net.replicas["c"].start(net.now("c")))
     net.until(lambda: net.replicas["c"].settled)
-    assert [pool.membership.me.address for pool in net.replicas["c"].pools] == [address_of(2), wan_address_of(2)]
+    assert [pool.membership.me.address for pool in net.replicas["c"].pools] == [
+        address_of(2),
+        wan_address_of(2),
+    ]
 
 
 def _fields(member: Member) -> dict[str, Any]:
     return {name: getattr(member, name) for name in member.__struct_fields__}
 
 
-# -- settling ------------------------------------------------------------------------------------------------------------
+# -- settling --------------------------------------------------------------------------------------
 
 
-def test_lesson_16_a_new_datacenter_answers_no_read_before_its_gateway_has_the_data_of_the_others() -> None:
+def test_lesson_16_a_new_datacenter_answers_no_read_before_its_gateway_has_the_data_of_the_others() -> (
+    None
+):
     net = Network()
     add(net, "a", 0, "dc1", "a", 0)
     net.put("a", "k", b"v")
     net.partition("a", "b c")
     for name, place in (("b", 1), ("c", 2)):
-        net.add(name, place, datacenter="dc2", join=(str(address_of(1)),), gateway=name == "b", join_wan=GATEWAYS if name == "b" else ())
+        net.add(
+            name,
+            place,
+            datacenter="dc2",
+            join=(str(address_of(1)),),
+            gateway=name == "b",
+            join_wan=GATEWAYS if name == "b" else (),
+        )
     net.run(60.0)
     assert net.sees("b", "c")
-    assert not any(net.replicas[name].settled for name in "bc"), "they have found each other, and know that somebody knows more"
+    assert not any(net.replicas[name].settled for name in "bc"), (
+        "they have found each other, and know that somebody knows more"
+    )
     net.heal()
     net.until(lambda: all(net.replicas[name].settled for name in "bc"))
     assert everywhere(net, "k", b"v")
@@ -301,11 +410,20 @@ def test_gateways_of_a_fresh_cluster_that_name_each_other_settle_together() -> N
     net = Network()
     everyone = tuple(str(wan_address_of(place)) for place in range(3))
     for place, name in enumerate("abc"):
-        net.add(name, place, datacenter=f"dc{place}", gateway=True, join_wan=everyone, wan_parameters=QUICK)
+        net.add(
+            name,
+            place,
+            datacenter=f"dc{place}",
+            gateway=True,
+            join_wan=everyone,
+            wan_parameters=QUICK,
+        )
     net.until(lambda: all(replica.settled for replica in net.replicas.values()))
 
 
-def test_a_gateway_that_comes_back_settles_in_its_datacenter_also_while_the_others_are_cut_off() -> None:
+def test_a_gateway_that_comes_back_settles_in_its_datacenter_also_while_the_others_are_cut_off() -> (
+    None
+):
     net = two_datacenters()
     net.put("e", "k", b"v")
     net.partition("a b c", "d e f")
@@ -315,15 +433,45 @@ def test_a_gateway_that_comes_back_settles_in_its_datacenter_also_while_the_othe
     assert net.replicas["d"].value("k") == b"v"
 
 
-# -- who is refused ------------------------------------------------------------------------------------------------------
+# -- who is refused --------------------------------------------------------------------------------
 
 ACCIDENTS = {
-    "LAN to LAN": ("c", LAN, address_of(0), "it belongs to the LAN pool of another datacenter; nodes of one LAN pool have the same"),
-    "WAN to gateway's LAN": ("b", WAN, address_of(0), "this is the LAN address of a gateway; join its WAN address, 10.0.0.1:7483"),
-    "LAN to own WAN": ("d", LAN, wan_address_of(0), "it belongs to the LAN pool of 'dc1', and this is the WAN address of a gateway there"),
-    "LAN to other WAN": ("c", LAN, wan_address_of(0), "and this is the WAN address of a gateway of 'dc1'"),
-    "WAN to no gateway": ("b", WAN, address_of(3), "it belongs to the WAN pool, and this node is no gateway; join the --wan address"),
-    "WAN to other LAN": ("a", WAN, address_of(2), "it belongs to the WAN pool, and this node is no gateway"),
+    "LAN to LAN": (
+        "c",
+        LAN,
+        address_of(0),
+        "it belongs to the LAN pool of another datacenter; nodes of one LAN pool have the same",
+    ),
+    "WAN to gateway's LAN": (
+        "b",
+        WAN,
+        address_of(0),
+        "this is the LAN address of a gateway; join its WAN address, 10.0.0.1:7483",
+    ),
+    "LAN to own WAN": (
+        "d",
+        LAN,
+        wan_address_of(0),
+        "it belongs to the LAN pool of 'dc1', and this is the WAN address of a gateway there",
+    ),
+    "LAN to other WAN": (
+        "c",
+        LAN,
+        wan_address_of(0),
+        "and this is the WAN address of a gateway of 'dc1'",
+    ),
+    "WAN to no gateway": (
+        "b",
+        WAN,
+        address_of(3),
+        "it belongs to the WAN pool, and this node is no gateway; join the --wan address",
+    ),
+    "WAN to other LAN": (
+        "a",
+        WAN,
+        address_of(2),
+        "it belongs to the WAN pool, and this node is no gateway",
+    ),
 }
 
 
@@ -332,17 +480,29 @@ def test_lesson_15_a_join_of_the_wrong_pool_is_refused_every_time_with_what_to_c
     who: str, pool: PoolKind, to: Address, words: str
 ) -> None:
     net = Network()
-    for place, (name, datacenter, gateway) in enumerate((("a", "dc1", True), ("b", "dc2", True), ("c", "dc2", False), ("d", "dc1", False))):
+    for place, (name, datacenter, gateway) in enumerate(
+        (("a", "dc1", True), ("b", "dc2", True), ("c", "dc2", False), ("d", "dc1", False))
+    ):
         net.add(name, place, datacenter=datacenter, gateway=gateway)
     before = {name: len(effects) for name, effects in net.effects.items()}
     for _ in range(3):
         net.join(who, str(to), pool=pool)
         net.run(1.0)
-    refusals = [effect for effect in net.effects[who][before[who] :] if isinstance(effect, JoinRefused)]
-    assert [refusal.pool for refusal in refusals] == [pool] * 3, "also the second and third time within a minute"
-    own = f"this node is {who!r} of cluster 'default', pool {net.replicas[who].in_pool(pool).name!r}"
+    refusals = [
+        effect for effect in net.effects[who][before[who] :] if isinstance(effect, JoinRefused)
+    ]
+    assert [refusal.pool for refusal in refusals] == [pool] * 3, (
+        "also the second and third time within a minute"
+    )
+    own = (
+        f"this node is {who!r} of cluster 'default', pool {net.replicas[who].in_pool(pool).name!r}"
+    )
     assert all(words in refusal.text and own in refusal.text for refusal in refusals)
-    other = next(net.replicas[name] for name, place in zip("abcd", range(4), strict=True) if address_of(place).host == to.host)
+    other = next(
+        net.replicas[name]
+        for name, place in zip("abcd", range(4), strict=True)
+        if address_of(place).host == to.host
+    )
     there = other.in_pool(WAN if to.port == WAN_PORT else LAN)
     assert there.statistics()["frames_dropped.other_pool"] == 3
     assert net.replicas[who].in_pool(pool).statistics()["refusals_heard"] == 3

@@ -1,4 +1,5 @@
-"""Rotation: keys are replaced on all nodes while they run, in no order is anybody shut out, and who was off is told."""
+"""Rotation: keys are replaced on all nodes while they run, in no order is anybody shut out, and who
+was off is told."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ PLANS = {"install": NEW, "use": bytes.fromhex(NEW_ID), "remove": bytes.fromhex(O
 def order(net: Network, name: str, action: str, key: bytes = b"") -> KeyringTold:
     """What this node's operator is told in the end."""
     net.effects[name].clear()
-    net.perform(name, net.replicas[name].rotate(7, KeyringAction[action.upper()], key, net.now(name)))
+    net.perform(
+        name, net.replicas[name].rotate(7, KeyringAction[action.upper()], key, net.now(name))
+    )
     net.until(lambda: bool(told(net, name)))
     (result,) = told(net, name)
     assert result.ticket == 7
@@ -45,18 +48,39 @@ def keys(result: KeyringTold) -> dict[str, list[str]]:
 
 def rings(net: Network) -> dict[str, list[str]]:
     """What each node really has."""
-    return {name: replica.keyring.ids for name, replica in net.replicas.items() if replica.keyring is not None}
+    return {
+        name: replica.keyring.ids
+        for name, replica in net.replicas.items()
+        if replica.keyring is not None
+    }
 
 
 def two_datacenters(net: Network) -> None:
     """Two gateways in each, and one node behind them."""
     wan = "10.0.0.1:7483"
-    for place, (name, datacenter) in enumerate([("g1", "x"), ("g2", "x"), ("p", "x"), ("h1", "y"), ("h2", "y"), ("q", "y")]):
+    for place, (name, datacenter) in enumerate(
+        [("g1", "x"), ("g2", "x"), ("p", "x"), ("h1", "y"), ("h2", "y"), ("q", "y")]
+    ):
         founder = address_of(0 if datacenter == "x" else 3)
-        more: dict[str, Any] = {} if name in ("p", "q") else {"gateway": True, "join_wan": () if name == "g1" else (wan,)}
-        net.add(name, place, datacenter=datacenter, join=() if name in ("g1", "h1") else (str(founder),), **more, **SEALED)
+        more: dict[str, Any] = (
+            {}
+            if name in ("p", "q")
+            else {"gateway": True, "join_wan": () if name == "g1" else (wan,)}
+        )
+        net.add(
+            name,
+            place,
+            datacenter=datacenter,
+            join=() if name in ("g1", "h1") else (str(founder),),
+            **more,
+            **SEALED,
+        )
     net.until(lambda: all(replica.settled for replica in net.replicas.values()))
-    net.until(lambda: all(len(net.replicas[name].members(PoolKind.WAN)) == 4 for name in ("g1", "g2", "h1", "h2")))
+    net.until(
+        lambda: all(
+            len(net.replicas[name].members(PoolKind.WAN)) == 4 for name in ("g1", "g2", "h1", "h2")
+        )
+    )
     net.until(lambda: all(len(replica.members()) == 3 for replica in net.replicas.values()))
 
 
@@ -75,7 +99,10 @@ def test_a_key_is_replaced_on_all_nodes_and_no_write_is_lost_meanwhile() -> None
     assert rings(net) == {name: [NEW_ID] for name in "abc"}
     net.until(net.converged)
     assert len(net.replicas["c"].store) == written
-    assert all(replica.statistics().get("frames_dropped.unknown_key", 0) == 0 for replica in net.replicas.values())
+    assert all(
+        replica.statistics().get("frames_dropped.unknown_key", 0) == 0
+        for replica in net.replicas.values()
+    )
 
 
 def test_every_change_is_handed_to_the_driver_and_what_is_no_change_is_not() -> None:
@@ -121,8 +148,14 @@ def test_remove_is_refused_while_the_key_seals_anywhere() -> None:
     replica = net.replicas["a"]
     assert replica.keyring is not None
     replica.keyring.use(NEW_ID)
-    assert order(net, "a", "remove", bytes.fromhex(OLD_ID)).objection == f"the key {OLD_ID} is the primary one of b"
-    assert order(net, "b", "remove", bytes.fromhex(NEW_ID)).objection == f"the key {NEW_ID} is the primary one of a"
+    assert (
+        order(net, "a", "remove", bytes.fromhex(OLD_ID)).objection
+        == f"the key {OLD_ID} is the primary one of b"
+    )
+    assert (
+        order(net, "b", "remove", bytes.fromhex(NEW_ID)).objection
+        == f"the key {NEW_ID} is the primary one of a"
+    )
     assert rings(net) == {"a": [NEW_ID, OLD_ID], "b": [OLD_ID, NEW_ID]}
 
 
@@ -142,7 +175,9 @@ def test_an_installation_tells_who_did_not_answer_and_may_be_repeated() -> None:
     net.cluster("a b c", probe_interval_s=60.0, **SEALED)
     net.passes = lambda frm, to, reliable: not (reliable and "c" in (frm, to))
     result = order(net, "a", "install", NEW)
-    assert [(held.name, held.answered, held.problem) for held in result.found if held.problem] == [("c", False, "did not answer")]
+    assert [(held.name, held.answered, held.problem) for held in result.found if held.problem] == [
+        ("c", False, "did not answer")
+    ]
     net.passes = lambda frm, to, reliable: True
     assert not any(held.problem for held in order(net, "b", "install", NEW).found)
     assert rings(net) == {name: [OLD_ID, NEW_ID] for name in "abc"}
@@ -167,7 +202,10 @@ def test_a_node_whose_keyring_is_full_says_so() -> None:
     for number in range(15):
         replica.keyring.install(bytes((number,)) * 32)
     result = order(net, "a", "install", NEW)
-    assert [(held.name, "16 keys already" in held.problem) for held in result.found] == [("a", False), ("b", True)]
+    assert [(held.name, "16 keys already" in held.problem) for held in result.found] == [
+        ("a", False),
+        ("b", True),
+    ]
 
 
 def test_a_node_without_a_keyring_says_how_to_get_one() -> None:
@@ -177,7 +215,16 @@ def test_a_node_without_a_keyring_says_how_to_get_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "key"), [("burn", ""), ("list", "00"), ("install", "00"), ("use", ""), ("use", OLD.hex()), ("remove", "zz"), ("use", "ü")]
+    ("action", "key"),
+    [
+        ("burn", ""),
+        ("list", "00"),
+        ("install", "00"),
+        ("use", ""),
+        ("use", OLD.hex()),
+        ("remove", "zz"),
+        ("use", "ü"),
+    ],
 )
 def test_what_is_no_order_is_refused_and_not_shown(action: str, key: str) -> None:
     with pytest.raises(KeyringError) as caught:
@@ -185,7 +232,7 @@ def test_what_is_no_order_is_refused_and_not_shown(action: str, key: str) -> Non
     assert OLD.hex() not in str(caught.value)
 
 
-# -- hostile orders ------------------------------------------------------------------------------------------------------
+# -- hostile orders --------------------------------------------------------------------------------
 
 
 def sealed_by_a_member(*told: KeyringOrder | KeyringReport) -> bytes:
@@ -205,7 +252,9 @@ def test_an_order_for_another_life_is_worth_nothing() -> None:
 
 def test_an_order_where_nothing_is_sealed_is_worth_nothing() -> None:
     replica = make_replica("a")
-    data = Framing("default", "lan:dc1", 2**20).frame([encode(KeyringOrder(1, replica.site, 2, KeyringAction.INSTALL, NEW))])
+    data = Framing("default", "lan:dc1", 2**20).frame(
+        [encode(KeyringOrder(1, replica.site, 2, KeyringAction.INSTALL, NEW))]
+    )
     assert replica.receive_reliable(data, STRANGER, at()) == []
     assert replica.keyring is None
 
@@ -224,18 +273,25 @@ def test_an_order_is_carried_out_once_and_answered_every_time() -> None:
 def test_a_report_that_nobody_asked_for_and_an_order_that_makes_no_sense_change_nothing() -> None:
     replica = make_replica("a", **SEALED)
     held = Holding("b", "dc1", b"odd", True, "")
-    assert replica.receive_reliable(sealed_by_a_member(KeyringReport(1, (held,))), STRANGER, at()) == []
-    for number, (action, key) in enumerate([(1, b"short"), (2, b""), (2, bytes(4)), (3, b"x"), (3, bytes.fromhex(OLD_ID))]):
+    assert (
+        replica.receive_reliable(sealed_by_a_member(KeyringReport(1, (held,))), STRANGER, at())
+        == []
+    )
+    for number, (action, key) in enumerate(
+        [(1, b"short"), (2, b""), (2, bytes(4)), (3, b"x"), (3, bytes.fromhex(OLD_ID))]
+    ):
         wrong = KeyringOrder(number, replica.site, 2**60, KeyringAction(action), key)
         assert len(sends(replica.receive_reliable(sealed_by_a_member(wrong), STRANGER, at()))) == 1
     assert replica.keyring is not None
     assert replica.keyring.ids == [OLD_ID]
 
 
-# -- lesson 28 -----------------------------------------------------------------------------------------------------------
+# -- lesson 28 -------------------------------------------------------------------------------------
 
 
-def test_lesson_28_a_node_that_was_off_during_a_rotation_is_told_what_to_do_and_returns_with_it() -> None:
+def test_lesson_28_a_node_that_was_off_during_a_rotation_is_told_what_to_do_and_returns_with_it() -> (
+    None
+):
     net = Network()
     net.cluster("a b c", **SEALED)
     net.crash("c")
@@ -244,12 +300,19 @@ def test_lesson_28_a_node_that_was_off_during_a_rotation_is_told_what_to_do_and_
         assert order(net, "a", action, key).objection == ""
     join = (str(address_of(0)),)
     net.add("c", 2, join=join, **SEALED)
-    net.until(lambda: any("refused by the node at 10.0.0.1" in text for text in logs(net.effects["c"])))
+    net.until(
+        lambda: any("refused by the node at 10.0.0.1" in text for text in logs(net.effects["c"]))
+    )
     text = next(text for text in logs(net.effects["c"]) if "refused by" in text)
-    for words in (f"sealed with key {OLD_ID}, which this node lacks", f"put the line of key {NEW_ID}", "keyring install"):
+    for words in (
+        f"sealed with key {OLD_ID}, which this node lacks",
+        f"put the line of key {NEW_ID}",
+        "keyring install",
+    ):
         assert words in text
     assert net.sees("a", "b")
-    # what it was told to do without a restart: an operator installs the new key on that node alone, and uses it
+    # what it was told to do without a restart: an operator installs the new key on that node alone,
+    # and uses it
     net.effects["c"].clear()
     assert order(net, "c", "install", NEW).objection == ""
     assert order(net, "c", "use", bytes.fromhex(NEW_ID)).objection == ""

@@ -1,4 +1,5 @@
-"""The door of a pool: who is outside is dropped, counted by reason, and told so at most once a minute."""
+"""The door of a pool: who is outside is dropped, counted by reason, and told so at most once a
+minute."""
 
 from __future__ import annotations
 
@@ -17,7 +18,17 @@ from kvgossip.protocol.model.member import Member, MemberState, Standing
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.frame import FLAG_COMPRESSED, HEADER_BYTES, Framing, encode
 from kvgossip.protocol.wire.message import Ack, Nack, Ping, PingRequest, Refused, Rumor
-from tests.protocol.net import LAN, STRANGER, address_of, at, logs, make_replica, member, sends, told
+from tests.protocol.net import (
+    LAN,
+    STRANGER,
+    address_of,
+    at,
+    logs,
+    make_replica,
+    member,
+    sends,
+    told,
+)
 
 PING = encode(Ping(1, "b", "a", 0, 0, Standing.SETTLED))
 OTHER_CLUSTER = Framing("other", "lan:dc1", 2**20)
@@ -35,7 +46,11 @@ FOREIGN = {
     "other_pool of another kind": WAN.frame([PING]),
     "unknown_format": other_format(LAN.frame([PING])),
 }
-WORDS = {"other_cluster": "another cluster", "other_pool": "--gateway", "unknown_format": "another format"}
+WORDS = {
+    "other_cluster": "another cluster",
+    "other_pool": "--gateway",
+    "unknown_format": "another format",
+}
 
 
 def statistic(replica: Replica, name: str) -> float:
@@ -46,12 +61,14 @@ def peers(replica: Replica) -> list[str]:
     return [known.name for known in replica.members()]
 
 
-# -- frames from outside -----------------------------------------------------------------------------------------------
+# -- frames from outside ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("case", "data"), FOREIGN.items(), ids=FOREIGN)
 @pytest.mark.parametrize("reliable", [False, True])
-def test_lesson_15_a_foreign_frame_is_counted_logged_and_answered_with_the_reason_in_words(case: str, data: bytes, reliable: bool) -> None:
+def test_lesson_15_a_foreign_frame_is_counted_logged_and_answered_with_the_reason_in_words(
+    case: str, data: bytes, reliable: bool
+) -> None:
     replica, reason = make_replica("a"), case.split()[0]
     effects = (replica.receive_reliable if reliable else replica.receive)(data, STRANGER, at())
     assert statistic(replica, f"frames_dropped.{reason}") == 1
@@ -70,13 +87,17 @@ def test_lesson_15_a_foreign_frame_is_counted_logged_and_answered_with_the_reaso
     assert peers(replica) == ["a"]
 
 
-def test_a_source_is_answered_at_most_once_a_minute_for_each_reason_and_counted_every_time() -> None:
+def test_a_source_is_answered_at_most_once_a_minute_for_each_reason_and_counted_every_time() -> (
+    None
+):
     replica = make_replica("a")
 
     def knock(data: bytes, seconds: float, source: Address = STRANGER) -> int:
         return len(replica.receive(data, source, at(seconds)))
 
-    assert [knock(FOREIGN["other_cluster"], seconds) for seconds in (0, 1, 59.9, 60, 61, 119, 120.1)] == [2, 0, 0, 2, 0, 0, 2]
+    assert [
+        knock(FOREIGN["other_cluster"], seconds) for seconds in (0, 1, 59.9, 60, 61, 119, 120.1)
+    ] == [2, 0, 0, 2, 0, 0, 2]
     # another port of the same host is the same source
     assert knock(FOREIGN["other_cluster"], 121, STRANGER._replace(port=10)) == 0
     assert knock(FOREIGN["other_pool"], 121) == 2
@@ -88,12 +109,16 @@ def test_a_source_is_answered_at_most_once_a_minute_for_each_reason_and_counted_
 def test_bytes_of_another_kind_are_only_counted_or_this_node_were_a_reflector(data: bytes) -> None:
     replica = make_replica("a")
     for reliable in (False, True):
-        assert (replica.receive_reliable if reliable else replica.receive)(data, STRANGER, at()) == []
+        assert (replica.receive_reliable if reliable else replica.receive)(
+            data, STRANGER, at()
+        ) == []
     assert statistic(replica, "frames_dropped.bad_magic") == 2
 
 
 # F01
-@pytest.mark.parametrize("tail", [b"", b"no zstd", zstandard.ZstdCompressor().compress(bytes(2**22))])
+@pytest.mark.parametrize(
+    "tail", [b"", b"no zstd", zstandard.ZstdCompressor().compress(bytes(2**22))]
+)
 @pytest.mark.parametrize("reliable", [False, True])
 def test_a_frame_that_cannot_be_unpacked_is_only_counted(tail: bytes, reliable: bool) -> None:
     replica, head = make_replica("a"), LAN.frame([])
@@ -104,12 +129,23 @@ def test_a_frame_that_cannot_be_unpacked_is_only_counted(tail: bytes, reliable: 
 
 # F12
 @pytest.mark.parametrize(
-    "refusal", [LAN.refusal("no"), OTHER_CLUSTER.refusal("no"), OTHER_POOL.refusal("no"), other_format(LAN.refusal("no"))]
+    "refusal",
+    [
+        LAN.refusal("no"),
+        OTHER_CLUSTER.refusal("no"),
+        OTHER_POOL.refusal("no"),
+        other_format(LAN.refusal("no")),
+    ],
 )
 def test_a_refusal_is_never_answered(refusal: bytes) -> None:
     replica = make_replica("a")
     for reliable in (False, True):
-        assert sends((replica.receive_reliable if reliable else replica.receive)(refusal, STRANGER, at())) == []
+        assert (
+            sends(
+                (replica.receive_reliable if reliable else replica.receive)(refusal, STRANGER, at())
+            )
+            == []
+        )
 
 
 def test_two_nodes_of_different_clusters_do_not_answer_each_other_for_ever() -> None:
@@ -126,7 +162,10 @@ def test_a_refusal_is_logged_once_a_minute_with_what_the_other_side_says_it_is()
     replica = make_replica("a")
     refusal = OTHER_CLUSTER.refusal("it belongs to another cluster")
     (text,) = logs(replica.receive(refusal, STRANGER, at()))
-    assert text.startswith("refused by the node at 192.0.2.9:9 (cluster 'other', pool 'lan:dc1'): it belongs to another cluster")
+    assert text.startswith(
+        "refused by the node at 192.0.2.9:9 (cluster 'other', pool 'lan:dc1'): it belongs to "
+        "another cluster"
+    )
     assert logs(replica.receive(refusal, STRANGER, at(59.0))) == []
     assert logs(replica.receive(refusal, STRANGER, at(61.0))) == [text]
 
@@ -134,25 +173,32 @@ def test_a_refusal_is_logged_once_a_minute_with_what_the_other_side_says_it_is()
 # F27
 def test_the_text_of_a_refusal_cannot_write_lines_of_its_own_into_the_log() -> None:
     replica = make_replica("a")
-    assert logs(replica.receive(OTHER_CLUSTER.refusal("no\nERROR all is lost\x1b[2J"), STRANGER, at())) == []
+    assert (
+        logs(replica.receive(OTHER_CLUSTER.refusal("no\nERROR all is lost\x1b[2J"), STRANGER, at()))
+        == []
+    )
     assert replica.statistics()["units_dropped.bad_message"] == 1
 
 
 def test_what_is_remembered_of_strangers_is_bounded() -> None:
     replica = make_replica("a")
     for number in range(COMPLAINTS_MAX + 500):
-        replica.receive(FOREIGN["other_cluster"], Address(f"192.0.{number >> 8}.{number & 255}", 1), at())
+        replica.receive(
+            FOREIGN["other_cluster"], Address(f"192.0.{number >> 8}.{number & 255}", 1), at()
+        )
     assert len(replica.pool.door._complaints_s) == COMPLAINTS_MAX
 
 
-# -- frames of our own -------------------------------------------------------------------------------------------------
+# -- frames of our own -----------------------------------------------------------------------------
 
 
 def test_a_ping_is_answered_the_way_it_came_with_root_clock_and_settledness() -> None:
     replica = make_replica("a")
     replica.put("k", b"v", at())
     for reliable in (False, True):
-        effects = (replica.receive_reliable if reliable else replica.receive)(LAN.frame([PING]), STRANGER, at())
+        effects = (replica.receive_reliable if reliable else replica.receive)(
+            LAN.frame([PING]), STRANGER, at()
+        )
         (packet,) = sends(effects)
         assert (packet.to, packet.reliable) == (STRANGER, reliable)
         assert LAN.open(packet.data, reliable=reliable).messages[0] == Ack(
@@ -162,7 +208,12 @@ def test_a_ping_is_answered_the_way_it_came_with_root_clock_and_settledness() ->
 
 def test_a_ping_for_another_name_is_not_answered() -> None:
     replica = make_replica("a")
-    assert replica.receive(LAN.frame([encode(Ping(1, "b", "z", 0, 0, Standing.SETTLED))]), STRANGER, at()) == []
+    assert (
+        replica.receive(
+            LAN.frame([encode(Ping(1, "b", "z", 0, 0, Standing.SETTLED))]), STRANGER, at()
+        )
+        == []
+    )
     assert statistic(replica, "pings_for_another_name") == 1
 
 
@@ -186,47 +237,86 @@ def test_of_many_questions_in_one_frame_one_is_answered(unit: bytes) -> None:
 def test_units_that_cannot_be_read_are_counted_by_reason_and_the_others_handled() -> None:
     replica = make_replica("a")
     bad = b"\x04\x00\x00\x00\x01\xc0"
-    effects = replica.receive(LAN.frame([bad, b"\xf0\x00\x00\x00\x00", encode(member("b", 1)), b"\x04\x00"]), STRANGER, at())
+    effects = replica.receive(
+        LAN.frame([bad, b"\xf0\x00\x00\x00\x00", encode(member("b", 1)), b"\x04\x00"]),
+        STRANGER,
+        at(),
+    )
     assert peers(replica) == ["a", "b"]
-    assert [effect for effect in effects if isinstance(effect, MemberChanged)] == [MemberChanged(None, member("b", 1))]
-    counted = {name: value for name, value in replica.statistics().items() if name.startswith("units_dropped")}
-    assert counted == {"units_dropped.bad_message": 1, "units_dropped.unknown_kind": 1, "units_dropped.truncated": 1}
+    assert [effect for effect in effects if isinstance(effect, MemberChanged)] == [
+        MemberChanged(None, member("b", 1))
+    ]
+    counted = {
+        name: value
+        for name, value in replica.statistics().items()
+        if name.startswith("units_dropped")
+    }
+    assert counted == {
+        "units_dropped.bad_message": 1,
+        "units_dropped.unknown_kind": 1,
+        "units_dropped.truncated": 1,
+    }
 
 
 def test_membership_news_rides_on_every_packet_that_has_room() -> None:
     replica = make_replica("a")
     replica.receive(LAN.frame([encode(member("b", 1))]), STRANGER, at())
     (packet,) = sends(replica.receive(LAN.frame([PING]), STRANGER, at()))
-    assert {message.name for message in LAN.open(packet.data, reliable=False).messages if isinstance(message, Member)} == {"a", "b"}
+    assert {
+        message.name
+        for message in LAN.open(packet.data, reliable=False).messages
+        if isinstance(message, Member)
+    } == {"a", "b"}
 
 
 @pytest.mark.parametrize("state", [MemberState.SUSPECT, MemberState.DEAD])
 def test_who_is_not_alive_hears_that_first(state: MemberState) -> None:
     replica = make_replica("a")
-    replica.receive(LAN.frame([encode(member("b", 1)), encode(member("c", 2)), encode(member("b", 1, state))]), STRANGER, at())
+    replica.receive(
+        LAN.frame([encode(member("b", 1)), encode(member("c", 2)), encode(member("b", 1, state))]),
+        STRANGER,
+        at(),
+    )
     (packet,) = sends(replica.receive(LAN.frame([PING]), STRANGER, at()))
     assert LAN.open(packet.data, reliable=False).messages[1] == member("b", 1, state)
 
 
 @given(st.integers(1, 40), st.sampled_from([1232, 1400]))
-def test_no_datagram_is_longer_than_its_limit_however_many_members_there_are(count: int, datagram_bytes_max: int) -> None:
+def test_no_datagram_is_longer_than_its_limit_however_many_members_there_are(
+    count: int, datagram_bytes_max: int
+) -> None:
     replica = make_replica("a" * 128, datagram_bytes_max=datagram_bytes_max)
-    longest: dict[str, Any] = {"http": "h" * 300, "accuser": "x" * 128, "zone": "z" * 128, "coordinates": (1.5,) * 8}
+    longest: dict[str, Any] = {
+        "http": "h" * 300,
+        "accuser": "x" * 128,
+        "zone": "z" * 128,
+        "coordinates": (1.5,) * 8,
+    }
     for place in range(count):
-        replica.pool.membership.merge(member(f"{place:0128}", place, MemberState.SUSPECT, **longest), at())
+        replica.pool.membership.merge(
+            member(f"{place:0128}", place, MemberState.SUSPECT, **longest), at()
+        )
     effects: list[Effect] = []
     for seconds in (0.1, 1.1, 2.2, 3.3):
         effects += replica.tick(at(seconds))
         ping = Ping(1, f"{0:0128}", "a" * 128, 0, 0, Standing.SETTLED)
         effects += replica.receive(LAN.frame([encode(ping)]), address_of(0), at(seconds))
-    assert all(len(packet.data) <= datagram_bytes_max for packet in sends(effects) if not packet.reliable)
+    assert all(
+        len(packet.data) <= datagram_bytes_max for packet in sends(effects) if not packet.reliable
+    )
 
 
 def test_the_frames_of_a_pool_are_counted() -> None:
     replica = make_replica("a")
     (packet,) = sends(replica.receive(LAN.frame([PING]), STRANGER, at()))
-    assert (statistic(replica, "frames_received"), statistic(replica, "bytes_received")) == (1, HEADER_BYTES + len(PING))
-    assert (statistic(replica, "frames_sent"), statistic(replica, "bytes_sent")) == (1, len(packet.data))
+    assert (statistic(replica, "frames_received"), statistic(replica, "bytes_received")) == (
+        1,
+        HEADER_BYTES + len(PING),
+    )
+    assert (statistic(replica, "frames_sent"), statistic(replica, "bytes_sent")) == (
+        1,
+        len(packet.data),
+    )
 
 
 # F24
@@ -234,7 +324,9 @@ def test_another_live_node_of_our_name_is_reported_at_most_once_a_minute() -> No
     replica = make_replica("a")
 
     def rival(generation: int, seconds: float) -> list[str]:
-        other = member("a", 9, generation=replica.member.generation + generation, site=replica.site ^ 1)
+        other = member(
+            "a", 9, generation=replica.member.generation + generation, site=replica.site ^ 1
+        )
         return logs(replica.receive(LAN.frame([encode(other)]), STRANGER, at(seconds)))
 
     (text,) = rival(1, 0.0)
@@ -251,7 +343,10 @@ def test_a_nack_a_rumor_or_an_ack_that_nobody_asked_for_changes_nothing() -> Non
     for message in (Nack(5), Ack(5, "b", 3, 3, Standing.SETTLED), Rumor("k", b"\x10" + bytes(16))):
         assert replica.receive(LAN.frame([encode(message)]), STRANGER, at()) == []
     after = replica.statistics()
-    assert {name for name in after if after[name] != before.get(name, 0)} == {"frames_received", "bytes_received"}
+    assert {name for name in after if after[name] != before.get(name, 0)} == {
+        "frames_received",
+        "bytes_received",
+    }
 
 
 @pytest.mark.parametrize("buddy", [True, False])

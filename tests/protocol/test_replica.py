@@ -1,4 +1,5 @@
-"""One copy of the data and its pool, as one machine; and several of them in a network that encodes everything."""
+"""One copy of the data and its pool, as one machine; and several of them in a network that encodes
+everything."""
 
 from __future__ import annotations
 
@@ -21,7 +22,21 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Gossip, Push, Rumor
-from tests.protocol.net import LAN, PORT, STRANGER, WALL_MS, Network, address_of, at, changed, logs, make_replica, member, record, version
+from tests.protocol.net import (
+    LAN,
+    PORT,
+    STRANGER,
+    WALL_MS,
+    Network,
+    address_of,
+    at,
+    changed,
+    logs,
+    make_replica,
+    member,
+    record,
+    version,
+)
 from tests.protocol.strategies import few_keys, messages, of_kind, records
 
 ALIVE, SUSPECT, DEAD, LEFT = MemberState
@@ -30,14 +45,18 @@ SEED = str(address_of(0))
 
 def hear(replica: Replica, key: str, held: bytes, seconds: float = 0.0) -> list[Changed]:
     """A rumor of this record; the changes that it made."""
-    return changed(replica.receive(LAN.frame([encode(Gossip(1, "b")), encode(Rumor(key, held))]), STRANGER, at(seconds)))
+    return changed(
+        replica.receive(
+            LAN.frame([encode(Gossip(1, "b")), encode(Rumor(key, held))]), STRANGER, at(seconds)
+        )
+    )
 
 
 def everywhere(net: Network, key: str, value: bytes | None) -> bool:
     return all(replica.value(key) == value for replica in net.replicas.values())
 
 
-# -- writes ------------------------------------------------------------------------------------------------------
+# -- writes ----------------------------------------------------------------------------------------
 
 
 def test_the_first_effect_of_a_write_is_its_change() -> None:
@@ -47,7 +66,11 @@ def test_the_first_effect_of_a_write_is_its_change() -> None:
     entry = replica.get("k")
     assert entry is not None
     assert (first.key, first.old, first.new) == ("k", None, entry)
-    assert (entry.value, entry.content_type, entry.version) == (b"v", "text/plain", Version(at().wall_ms << 16, replica.site))
+    assert (entry.value, entry.content_type, entry.version) == (
+        b"v",
+        "text/plain",
+        Version(at().wall_ms << 16, replica.site),
+    )
     (second,) = replica.put("k", b"w", at())
     assert isinstance(second, Changed)
     assert (second.old, second.new.value) == (entry, b"w")
@@ -101,7 +124,9 @@ def test_lesson_26_any_text_is_a_key_but_for_paths_that_climb() -> None:
         (b"v", "t" * 70_000, LocalError),
     ],
 )
-def test_a_write_that_is_refused_changes_nothing(value: bytes, content_type: str | None, error: type[LocalError]) -> None:
+def test_a_write_that_is_refused_changes_nothing(
+    value: bytes, content_type: str | None, error: type[LocalError]
+) -> None:
     """F11"""
     replica = make_replica("a", value_bytes_max=100)
     with pytest.raises(error) as caught:
@@ -111,8 +136,12 @@ def test_a_write_that_is_refused_changes_nothing(value: bytes, content_type: str
     replica.put("k", b"v" * 100, at(), "t" * 256)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9000), st.integers(-3000, 3000)), max_size=15))
-def test_a_write_is_greater_than_every_version_seen_before(inputs: list[tuple[bool, int, int]]) -> None:
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 9000), st.integers(-3000, 3000)), max_size=15)
+)
+def test_a_write_is_greater_than_every_version_seen_before(
+    inputs: list[tuple[bool, int, int]],
+) -> None:
     replica, seen = make_replica("a"), Version(0, 0)
     for writes, ahead_ms, wall_ms in inputs:
         now = at()._replace(wall_ms=WALL_MS + wall_ms)
@@ -123,7 +152,11 @@ def test_a_write_is_greater_than_every_version_seen_before(inputs: list[tuple[bo
             seen = written
         else:
             heard = version(wall_ms + ahead_ms, site=2**63)
-            replica.receive(LAN.frame([encode(Gossip(1, "b")), encode(Rumor("k", make_record(heard, b"w")))]), STRANGER, now)
+            replica.receive(
+                LAN.frame([encode(Gossip(1, "b")), encode(Rumor("k", make_record(heard, b"w")))]),
+                STRANGER,
+                now,
+            )
             seen = max(seen, heard)
 
 
@@ -137,14 +170,19 @@ def test_a_replica_needs_a_name() -> None:
         Replica(Config(), address=STRANGER, rng=Random(1), now=at())
 
 
-# -- what is heard ---------------------------------------------------------------------------------------------------
+# -- what is heard ---------------------------------------------------------------------------------
 
 
 @given(st.lists(st.tuples(few_keys, records), max_size=10), st.randoms(use_true_random=False))
-def test_replicas_that_heard_the_same_in_any_order_hold_the_same(heard: list[tuple[str, bytes]], rng: Any) -> None:
+def test_replicas_that_heard_the_same_in_any_order_hold_the_same(
+    heard: list[tuple[str, bytes]], rng: Any
+) -> None:
     one, other = make_replica("a"), make_replica("b", 1)
     # a site gives each version once, to one key
-    heard = [(key, held[:9] + (10 * ord(key[0]) + version_of(held).site).to_bytes(8, "big") + held[17:]) for key, held in heard]
+    heard = [
+        (key, held[:9] + (10 * ord(key[0]) + version_of(held).site).to_bytes(8, "big") + held[17:])
+        for key, held in heard
+    ]
     heard = [(key, held) for key, held in heard if key != "ba"]
     for key, held in heard:
         hear(one, key, held)
@@ -167,12 +205,18 @@ def test_equal_versions_with_different_bodies_are_decided_alike_everywhere() -> 
     assert len({replica.record("k") for replica in net.replicas.values()}) == 1
 
 
-def test_lesson_25_a_version_too_far_ahead_is_refused_by_rumor_and_by_exchange_and_owns_no_key() -> None:
+def test_lesson_25_a_version_too_far_ahead_is_refused_by_rumor_and_by_exchange_and_owns_no_key() -> (
+    None
+):
     replica = make_replica("a")
     assert len(hear(replica, "k", record(b"in time", ms=10_000))) == 1
     assert hear(replica, "k", record(b"ahead", ms=10_001)) == []
-    push = LAN.frame([encode(Push(1, 1, (("k", record(b"ahead", ms=86_400_000)), ("other", record(b"fine")))))])
-    assert [change.key for change in changed(replica.receive_reliable(push, STRANGER, at()))] == ["other"]
+    push = LAN.frame(
+        [encode(Push(1, 1, (("k", record(b"ahead", ms=86_400_000)), ("other", record(b"fine")))))]
+    )
+    assert [change.key for change in changed(replica.receive_reliable(push, STRANGER, at()))] == [
+        "other"
+    ]
     assert replica.value("k") == b"in time"
     assert replica.statistics()["entries_refused.clock_ahead"] == 2
     # the clock was not taken along, and the next write of a node in time wins
@@ -205,7 +249,9 @@ def test_lesson_25_one_node_with_a_clock_ahead_wins_no_write_on_the_others() -> 
         ("k", record(b"v", ms=10**9), "clock_ahead"),
     ],
 )
-def test_lesson_08_an_entry_that_cannot_be_accepted_is_counted_and_stops_nothing(key: str, held: bytes, reason: str) -> None:
+def test_lesson_08_an_entry_that_cannot_be_accepted_is_counted_and_stops_nothing(
+    key: str, held: bytes, reason: str
+) -> None:
     replica = make_replica("a")
     units = [Rumor("before", record(b"1")), Rumor(key, held), Rumor("after", record(b"2"))]
     effects = replica.receive(LAN.frame(map(encode, [Gossip(1, "b"), *units])), STRANGER, at())
@@ -228,7 +274,10 @@ def test_lesson_08_an_entry_of_a_newer_format_does_not_keep_others_from_being_re
         held = b"\x20" + record(b"v" * 300_000)[1:]
         newer.store.merge(f"new{number}", held)
     net.join("b", SEED)
-    net.until(lambda: all(net.replicas["a"].value(f"k{number}") is not None for number in range(50)), seconds=10.0)
+    net.until(
+        lambda: all(net.replicas["a"].value(f"k{number}") is not None for number in range(50)),
+        seconds=10.0,
+    )
     assert net.replicas["a"].record("new1") is None
 
 
@@ -242,7 +291,7 @@ def test_a_node_whose_clock_is_years_behind_says_so() -> None:
     assert any("clock" in text for text in logs(net.effects["b"]))
 
 
-# -- any input -------------------------------------------------------------------------------------------------------
+# -- any input -------------------------------------------------------------------------------------
 
 
 def joined_pair(**config: Any) -> Replica:
@@ -258,7 +307,8 @@ def joined_pair(**config: Any) -> Replica:
 
 
 def check_boundary(replica: Replica, seconds: float) -> None:
-    """What is always true after an input: ticks come to rest, and what was said can be said again."""
+    """What is always true after an input: ticks come to rest, and what was said can be said
+    again."""
     for _ in range(300):
         replica.tick(at(seconds))
         deadline = replica.deadline()
@@ -273,27 +323,40 @@ FRAMES = st.one_of(
     st.binary(max_size=60),
     st.binary(max_size=60).map(lambda tail: LAN.frame([tail])),
     st.lists(messages, min_size=1, max_size=4).map(lambda told: LAN.frame(map(encode, told))),
-    st.lists(messages, min_size=1, max_size=4).map(lambda told: LAN.frame(map(encode, told), reliable=True)),
+    st.lists(messages, min_size=1, max_size=4).map(
+        lambda told: LAN.frame(map(encode, told), reliable=True)
+    ),
 )
 
 
 @settings(max_examples=400)
 @given(st.lists(st.tuples(FRAMES, st.booleans(), st.integers(0, 3)), max_size=5), st.integers(0, 3))
-def test_no_input_raises_on_what_a_peer_sent(frames: list[tuple[bytes, bool, int]], pause_s: int) -> None:
+def test_no_input_raises_on_what_a_peer_sent(
+    frames: list[tuple[bytes, bool, int]], pause_s: int
+) -> None:
     replica, seconds = joined_pair(), 0.0
     for data, reliable, place in frames:
-        effects = (replica.receive_reliable if reliable else replica.receive)(data, address_of(place), at(seconds))
+        effects = (replica.receive_reliable if reliable else replica.receive)(
+            data, address_of(place), at(seconds)
+        )
         assert all(isinstance(effect, Log) or effect is not None for effect in effects)
         seconds += pause_s
         check_boundary(replica, seconds)
 
 
 @settings(max_examples=300)
-@given(st.lists(of_kind(Member), max_size=4), st.lists(st.sampled_from(["a", "b", "c", "d"]), min_size=4, max_size=4))
-def test_whatever_is_said_of_members_everything_can_be_said_on(heard: list[Member], names: list[str]) -> None:
+@given(
+    st.lists(of_kind(Member), max_size=4),
+    st.lists(st.sampled_from(["a", "b", "c", "d"]), min_size=4, max_size=4),
+)
+def test_whatever_is_said_of_members_everything_can_be_said_on(
+    heard: list[Member], names: list[str]
+) -> None:
     replica = joined_pair()
     for told, name in zip(heard, names, strict=False):
-        replica.receive(LAN.frame([encode(msgspec.structs.replace(told, name=name))]), STRANGER, at())
+        replica.receive(
+            LAN.frame([encode(msgspec.structs.replace(told, name=name))]), STRANGER, at()
+        )
     check_boundary(replica, 0.0)
     for seconds in (1.0, 2.0, 60.0, 3600.0):
         check_boundary(replica, seconds)
@@ -304,7 +367,12 @@ def test_whatever_is_said_of_members_everything_can_be_said_on(heard: list[Membe
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["put", "delete", "tick", "leave", "settle", "join", "resolved", "unreachable"]), st.floats(0, 40)),
+        st.tuples(
+            st.sampled_from(
+                ["put", "delete", "tick", "leave", "settle", "join", "resolved", "unreachable"]
+            ),
+            st.floats(0, 40),
+        ),
         max_size=12,
     )
 )
@@ -359,7 +427,7 @@ def test_one_seed_gives_one_trace() -> None:
     assert trace(1) != trace(2)
 
 
-# -- two and more ------------------------------------------------------------------------------------------------
+# -- two and more ----------------------------------------------------------------------------------
 
 
 def test_a_write_on_one_is_a_change_on_every_other_and_a_delete_too() -> None:
@@ -370,7 +438,10 @@ def test_a_write_on_one_is_a_change_on_every_other_and_a_delete_too() -> None:
     net.delete("b", "k")
     net.until(lambda: everywhere(net, "k", None))
     for name in "abc":
-        told = [(change.old and change.old.value, change.new.value) for change in changed(net.effects[name])]
+        told = [
+            (change.old and change.old.value, change.new.value)
+            for change in changed(net.effects[name])
+        ]
         assert told == [(None, b"v"), (b"v", None)]
     assert net.converged()
 
@@ -413,10 +484,15 @@ def test_without_a_single_datagram_data_converges_and_nobody_is_suspected() -> N
     net.put("a", "k", b"v")
     net.until(net.converged, seconds=40.0)
     net.run(60.0)
-    assert not any(state in (SUSPECT, DEAD) for name in "abc" for of in "abc" for state in net.state_changes(name, of))
+    assert not any(
+        state in (SUSPECT, DEAD)
+        for name in "abc"
+        for of in "abc"
+        for state in net.state_changes(name, of)
+    )
 
 
-# -- membership in a network ---------------------------------------------------------------------------------------------
+# -- membership in a network -----------------------------------------------------------------------
 
 
 def test_a_crash_is_suspected_then_dead_everywhere_in_bounded_time() -> None:
@@ -429,16 +505,26 @@ def test_a_crash_is_suspected_then_dead_everywhere_in_bounded_time() -> None:
     assert 4.0 <= took_s <= 35.0
     for name in "abde":
         assert net.state_changes(name, "c")[-2:] == [SUSPECT, DEAD]
-    assert not any(state in (SUSPECT, DEAD) for name in "abde" for of in "abde" for state in net.state_changes(name, of))
+    assert not any(
+        state in (SUSPECT, DEAD)
+        for name in "abde"
+        for of in "abde"
+        for state in net.state_changes(name, of)
+    )
 
 
 def test_a_suspect_that_is_alive_refutes_and_is_never_dead() -> None:
     net = Network()
     net.cluster("a b c d e")
     net.run(1.0)
-    net.perform("a", net.replicas["a"].receive(LAN.frame([encode(accused(net, "c"))]), STRANGER, net.now("a")))
+    net.perform(
+        "a",
+        net.replicas["a"].receive(LAN.frame([encode(accused(net, "c"))]), STRANGER, net.now("a")),
+    )
     assert net.state("a", "c") is SUSPECT
-    net.until(lambda: all(net.sees(name, *"abcde".replace(name, "")) for name in "abcde"), seconds=3.0)
+    net.until(
+        lambda: all(net.sees(name, *"abcde".replace(name, "")) for name in "abcde"), seconds=3.0
+    )
     net.run(30.0)
     assert net.replicas["c"].member.incarnation == 1
     assert DEAD not in net.state_changes("a", "c")
@@ -453,7 +539,13 @@ def test_lesson_09_a_partition_in_which_both_sides_declared_each_other_dead_heal
     net.cluster("a b c d e")
     net.partition("a b", "c d e")
     net.until(lambda: net.sees("a", "b") and net.sees("c", "d", "e"))
-    net.until(lambda: all(net.state(left, right) is net.state(right, left) is DEAD for left in "ab" for right in "cde"))
+    net.until(
+        lambda: all(
+            net.state(left, right) is net.state(right, left) is DEAD
+            for left in "ab"
+            for right in "cde"
+        )
+    )
     # long after gossip to the dead has stopped
     net.run(600.0)
     net.heal()
@@ -471,7 +563,9 @@ def test_lesson_09_two_nodes_alone_heal_too() -> None:
     assert net.until(lambda: net.sees("a", "b") and net.sees("b", "a")) < 10.0
 
 
-def test_lesson_14_a_node_that_lost_everybody_comes_back_also_where_their_addresses_have_changed() -> None:
+def test_lesson_14_a_node_that_lost_everybody_comes_back_also_where_their_addresses_have_changed() -> (
+    None
+):
     net = Network()
     net.names["seed.example"] = [address_of(0)]
     net.add("a", 0)
@@ -490,8 +584,14 @@ def test_lesson_11_a_node_that_is_renamed_at_its_address_replaces_its_old_name()
     net.cluster("a b c")
     net.crash("c")
     net.add("new", 2, join=(SEED,))
-    # nobody waits until the old name is found dead: it goes in the moment in which the new one comes
-    took_s = net.until(lambda: all(net.sees(name, other, "new") and net.state(name, "c") is LEFT for name, other in ("ab", "ba")))
+    # nobody waits until the old name is found dead: it goes in the moment in which the new one
+    # comes
+    took_s = net.until(
+        lambda: all(
+            net.sees(name, other, "new") and net.state(name, "c") is LEFT
+            for name, other in ("ab", "ba")
+        )
+    )
     assert took_s < 0.5
     net.run(120.0)
     assert net.sees("a", "b", "new")
@@ -540,13 +640,21 @@ def test_two_live_nodes_of_one_name_are_reported_and_nobody_else_suffers(later_s
     net.run(1.0)
     net.join("a", str(address_of(5)))
     net.run(120.0)
-    warnings = [text for name in ("x", "x2") for text in logs(net.effects[name]) if "uses the name 'x'" in text]
+    warnings = [
+        text
+        for name in ("x", "x2")
+        for text in logs(net.effects[name])
+        if "uses the name 'x'" in text
+    ]
     assert 1 <= len(warnings) <= 6
     assert net.state("a", "b") is net.state("b", "a") is ALIVE
-    assert net.replicas["a"].pool.membership.members["x"].site == net.replicas["b"].pool.membership.members["x"].site
+    assert (
+        net.replicas["a"].pool.membership.members["x"].site
+        == net.replicas["b"].pool.membership.members["x"].site
+    )
 
 
-# -- leaving -----------------------------------------------------------------------------------------------------
+# -- leaving ---------------------------------------------------------------------------------------
 
 
 def test_who_leaves_is_left_and_not_dead_and_departs_when_its_farewell_had_time() -> None:
@@ -598,7 +706,7 @@ def test_who_left_may_come_back_in_a_new_life() -> None:
     assert net.until(lambda: net.sees("a", "b") and net.sees("b", "a")) < 0.1
 
 
-# -- settling (protocol.md section 8) --------------------------------------------------------------------------------
+# -- settling (protocol.md section 8) --------------------------------------------------------------
 
 
 def settled(net: Network, name: str) -> bool:
@@ -624,7 +732,9 @@ def test_lesson_16_a_cold_node_is_not_settled_before_it_has_what_a_settled_membe
     assert [effect for effect in net.effects["b"] if isinstance(effect, Settled)] == [Settled()]
 
 
-def test_lesson_18_a_node_whose_join_addresses_do_not_answer_is_not_settled_until_one_does() -> None:
+def test_lesson_18_a_node_whose_join_addresses_do_not_answer_is_not_settled_until_one_does() -> (
+    None
+):
     net = Network()
     net.add("b", 1, join=(SEED,))
     net.run(300.0)
@@ -705,18 +815,23 @@ def test_writes_are_taken_before_a_node_is_settled() -> None:
     assert replica.value("k") == b"v"
 
 
-# -- joining ---------------------------------------------------------------------------------------------------------
+# -- joining ---------------------------------------------------------------------------------------
 
 
 def test_start_asks_to_resolve_every_join_address() -> None:
     replica = make_replica("a", join=("one:1", "two:2"))
-    assert [effect for effect in replica.start(at()) if isinstance(effect, Resolve)] == [Resolve("one:1"), Resolve("two:2")]
+    assert [effect for effect in replica.start(at()) if isinstance(effect, Resolve)] == [
+        Resolve("one:1"),
+        Resolve("two:2"),
+    ]
 
 
 def test_an_address_that_cannot_be_resolved_is_said_in_the_log_and_asked_again() -> None:
     replica = make_replica("a", join=("nowhere:1",))
     replica.start(at())
-    assert logs(replica.resolved("nowhere:1", [], at())) == ["the join address nowhere:1 cannot be resolved; it will be tried again"]
+    assert logs(replica.resolved("nowhere:1", [], at())) == [
+        "the join address nowhere:1 cannot be resolved; it will be tried again"
+    ]
     assert Resolve("nowhere:1") in replica.tick(at(1.0))
 
 
@@ -738,7 +853,9 @@ def test_the_members_are_told_sorted_with_this_node_among_them() -> None:
 
 def test_every_change_of_a_member_is_an_effect() -> None:
     replica = make_replica("a")
-    effects = replica.receive(LAN.frame([encode(member("b", 1)), encode(member("b", 1, LEFT))]), STRANGER, at())
+    effects = replica.receive(
+        LAN.frame([encode(member("b", 1)), encode(member("b", 1, LEFT))]), STRANGER, at()
+    )
     assert [effect for effect in effects if isinstance(effect, MemberChanged)] == [
         MemberChanged(None, member("b", 1)),
         MemberChanged(member("b", 1), member("b", 1, LEFT)),
@@ -748,12 +865,17 @@ def test_every_change_of_a_member_is_an_effect() -> None:
 def test_the_age_of_the_last_exchange_is_known() -> None:
     net = Network()
     net.cluster("a b")
-    assert net.replicas["a"].last_exchange_s(net.now("a")) is None or net.replicas["b"].last_exchange_s(net.now("b")) is not None
+    assert (
+        net.replicas["a"].last_exchange_s(net.now("a")) is None
+        or net.replicas["b"].last_exchange_s(net.now("b")) is not None
+    )
     assert make_replica("c").last_exchange_s(at()) is None
-    assert net.replicas["b"].last_exchange_s(Now(net.clock_s + 5.0, 0)) == pytest.approx(5.0, abs=0.01)
+    assert net.replicas["b"].last_exchange_s(Now(net.clock_s + 5.0, 0)) == pytest.approx(
+        5.0, abs=0.01
+    )
 
 
-# -- chaos: whatever happens, once it stops all are one again ------------------------------------------------------------
+# -- chaos: whatever happens, once it stops all are one again --------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -772,7 +894,11 @@ def test_after_any_faults_all_replicas_hold_the_same_and_know_each_other(seed: i
             case 1 if gone:
                 name = sorted(gone)[0]
                 gone.discard(name)
-                join = tuple(str(address_of(places[other])) for other in names if other not in gone and other != name)
+                join = tuple(
+                    str(address_of(places[other]))
+                    for other in names
+                    if other not in gone and other != name
+                )
                 net.add(name, places[name], join=join)
             case 2:
                 net.partition(name, " ".join(other for other in names if other != name))
@@ -788,12 +914,19 @@ def test_after_any_faults_all_replicas_hold_the_same_and_know_each_other(seed: i
     for name in sorted(gone):
         join = tuple(str(address_of(places[other])) for other in names if other not in gone)
         net.add(name, places[name], join=join)
-    net.until(lambda: all(net.sees(name, *(other for other in names if other != name)) for name in names), seconds=60.0)
+    net.until(
+        lambda: all(net.sees(name, *(other for other in names if other != name)) for name in names),
+        seconds=60.0,
+    )
     net.until(net.converged, seconds=60.0)
     net.until(lambda: all(settled(net, name) for name in names), seconds=60.0)
     for replica in net.replicas.values():
         replica.store._check()
-        assert not [name for name in replica.statistics() if name.startswith(("units_dropped.bad", "entries_refused"))]
+        assert not [
+            name
+            for name in replica.statistics()
+            if name.startswith(("units_dropped.bad", "entries_refused"))
+        ]
 
 
 def test_an_ack_that_is_forged_saves_nobody() -> None:
@@ -803,7 +936,12 @@ def test_an_ack_that_is_forged_saves_nobody() -> None:
     net.crash("b")
     for _ in range(100):
         net.perform(
-            "a", net.replicas["a"].receive(LAN.frame([encode(Ack(10**6, "b", 0, 0, Standing.SETTLED))]), address_of(1), net.now("a"))
+            "a",
+            net.replicas["a"].receive(
+                LAN.frame([encode(Ack(10**6, "b", 0, 0, Standing.SETTLED))]),
+                address_of(1),
+                net.now("a"),
+            ),
         )
         net.run(0.1)
     assert net.state("a", "b") is DEAD

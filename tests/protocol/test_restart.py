@@ -1,4 +1,5 @@
-"""Restarts on a disk, on the pure machine: who comes back is a later life of the same node, with its data, and finds its peers."""
+"""Restarts on a disk, on the pure machine: who comes back is a later life of the same node, with
+its data, and finds its peers."""
 
 from __future__ import annotations
 
@@ -14,7 +15,18 @@ from kvgossip.protocol.model.member import MemberState, Standing
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.saved_state import Facts, Self, peer_fact, self_fact
-from tests.protocol.net import WALL_MS, Disk, Network, address_of, at, changed, make_replica, member, record, version
+from tests.protocol.net import (
+    WALL_MS,
+    Disk,
+    Network,
+    address_of,
+    at,
+    changed,
+    make_replica,
+    member,
+    record,
+    version,
+)
 
 SEED = (str(address_of(0)),)
 
@@ -28,7 +40,9 @@ def durable(names: str) -> Network:
 
 
 def restarted(disk: Disk, wall_ms: int, **config: Any) -> Replica:
-    replica = make_replica("a", now=at()._replace(wall_ms=wall_ms), seed=1, saved=disk.facts, **config)
+    replica = make_replica(
+        "a", now=at()._replace(wall_ms=wall_ms), seed=1, saved=disk.facts, **config
+    )
     replica.load(list(disk.records.items()))
     return replica
 
@@ -47,7 +61,9 @@ def test_what_was_written_is_there_after_a_restart_and_is_no_news() -> None:
     back.store._check()
 
 
-def test_a_restart_is_a_later_life_and_its_clock_does_not_go_back_whatever_the_wall_clock_says() -> None:
+def test_a_restart_is_a_later_life_and_its_clock_does_not_go_back_whatever_the_wall_clock_says() -> (
+    None
+):
     net = durable("a")
     net.put("a", "key", b"before")
     before = net.replicas["a"]
@@ -102,14 +118,21 @@ def test_lesson_16_a_life_that_never_settled_is_not_settled_by_a_restart() -> No
     assert not back.settled
 
 
-def test_lesson_16_a_life_that_knew_a_cluster_but_had_not_settled_founds_none_though_it_is_told_to_join_nobody() -> None:
-    saved = {fact.key: fact.value or b"" for fact in (peer_fact(PoolKind.LAN, "a", address_of(0)), self_fact(Self(lan_generation=1)))}
+def test_lesson_16_a_life_that_knew_a_cluster_but_had_not_settled_founds_none_though_it_is_told_to_join_nobody() -> (
+    None
+):
+    saved = {
+        fact.key: fact.value or b""
+        for fact in (peer_fact(PoolKind.LAN, "a", address_of(0)), self_fact(Self(lan_generation=1)))
+    }
     alone = make_replica("b", 1, saved=saved)
     assert not alone.settled
     assert alone.standing is Standing.WAITING
 
 
-def test_lesson_18_a_node_that_rebuilds_is_settled_by_a_settled_member_and_by_nothing_else() -> None:
+def test_lesson_18_a_node_that_rebuilds_is_settled_by_a_settled_member_and_by_nothing_else() -> (
+    None
+):
     net = Network()
     net.disks = {"b": Disk()}
     net.disks["b"].commit([self_fact(Self(lan_generation=1, rebuilding=True))])
@@ -183,7 +206,9 @@ def test_peers_that_stay_away_are_forgotten_as_the_dead_are() -> None:
     replica.tick(at(99.0))
     assert replica.pool.rejoining.absent
     effects = replica.tick(at(101.0))
-    assert [effect for effect in effects if isinstance(effect, Persist)] == [Persist(facts.key, None)]
+    assert [effect for effect in effects if isinstance(effect, Persist)] == [
+        Persist(facts.key, None)
+    ]
     assert not replica.pool.rejoining.absent
 
 
@@ -213,10 +238,14 @@ def test_what_was_learned_without_news_asks_for_a_commit_and_goes_with_it() -> N
     replica.checkpoint(at())
     newer, older = record(b"new", ms=2, site=5), record(b"old", ms=1, site=5)
     effects, _ = replica.restore([("key", newer)], at())
-    assert not [effect for effect in effects if isinstance(effect, Persist)], "it goes to the disk anyway"
+    assert not [effect for effect in effects if isinstance(effect, Persist)], (
+        "it goes to the disk anyway"
+    )
     effects, outcomes = replica.restore([("key", older)], at())
     assert outcomes == [Outcome.KNOWN]
-    assert [effect.key for effect in effects if isinstance(effect, Persist)] == [b"context/row/" + replica.site.to_bytes(8, "big")]
+    assert [effect.key for effect in effects if isinstance(effect, Persist)] == [
+        b"context/row/" + replica.site.to_bytes(8, "big")
+    ]
     disk = Disk()
     disk.commit([*effects, *replica.checkpoint(at())])
     disk.records["key"] = newer

@@ -1,15 +1,21 @@
-"""Golden transcripts, in the manner of etcd's raft: a script, and under each of its lines everything that was said and that happened.
+"""Golden transcripts, in the manner of etcd's raft: a script, and under each of its lines
+everything that was said and that happened.
 
-A change here is a change of what nodes say to each other: read the difference, and if it is meant, write it down with
+A change here is a change of what nodes say to each other: read the difference, and if it is meant,
+write it down with
 
     KVGOSSIP_REWRITE_TRANSCRIPTS=1 pytest tests/protocol/test_transcripts.py
 
-    > start NAME [join NAME] [cluster CLUSTER]     > run SECONDS     > skip SECONDS (not written down)     > hide KIND...
-    > put NAME KEY TEXT|SIZE     > fill NAME KEY COUNT     > delete NAME KEY     > leave NAME     > crash NAME     > join NAME NAME
-    > cut NAME NAME (both ways)     > deaf NAME (no datagram reaches it)     > heal     > accuse NAME OF (NAME hears that OF is suspect)
+    > start NAME [join NAME] [cluster CLUSTER]     > run SECONDS     > skip SECONDS (not written
+                                                                     down)     > hide KIND...
+    > put NAME KEY TEXT|SIZE     > fill NAME KEY COUNT     > delete NAME KEY     > leave NAME     >
+                                                           crash NAME     > join NAME NAME
+    > cut NAME NAME (both ways)     > deaf NAME (no datagram reaches it)     > heal     > accuse
+                                    NAME OF (NAME hears that OF is suspect)
     > wait NAME KEY NEED SECONDS (for those that hold it, see write_concern.py)
     > survey NAME     > examine NAME
-    > block NAME OF     > unblock NAME OF     > prune NAME OF (NAME forces OF to leave, and prunes it)
+    > block NAME OF     > unblock NAME OF     > prune NAME OF (NAME forces OF to leave, and prunes
+                                              it)
     > show KEY     > count (entries)     > members
 
     1.500  a -> b   one datagram: its messages; a member in brackets: name, state, incarnation
@@ -62,14 +68,24 @@ def of_member(known: Member) -> str:
 
 
 def of_sight(seen: Sight) -> str:
-    ways = [way for way, microseconds in (("udp", seen.udp_us), ("tcp", seen.tcp_us)) if microseconds >= 0]
+    ways = [
+        way
+        for way, microseconds in (("udp", seen.udp_us), ("tcp", seen.tcp_us))
+        if microseconds >= 0
+    ]
     return f"{seen.name} by {'+'.join(ways) or 'nothing'}"
 
 
 def of_entry(entry: Entry | None) -> str:
     if entry is None:
         return "nothing"
-    return "deleted" if entry.value is None else entry.value.decode() if len(entry.value) <= 20 else f"{len(entry.value)} bytes"
+    return (
+        "deleted"
+        if entry.value is None
+        else entry.value.decode()
+        if len(entry.value) <= 20
+        else f"{len(entry.value)} bytes"
+    )
 
 
 WORDS: dict[type, Callable[..., str]] = {
@@ -87,16 +103,23 @@ WORDS: dict[type, Callable[..., str]] = {
     wire_message.Feedback: lambda told: f"Feedback {told.known.hex()}",
     wire_message.Fetch: lambda told: f"Fetch {' '.join(told.keys)}",
     wire_message.Bodies: lambda told: f"Bodies {' '.join(key for key, _ in told.entries)}",
-    wire_message.Compare: lambda told: f"Compare level {told.level}, {len(told.fingerprints) // 8} sums",
+    wire_message.Compare: lambda told: (
+        f"Compare level {told.level}, {len(told.fingerprints) // 8} sums"
+    ),
     wire_message.Differ: lambda told: f"Differ in {len(told.differing) // 4}",
-    wire_message.Leaves: lambda told: f"Leaves of {len(told.buckets) // 4}, {len(told.fingerprints) // 8} listed",
+    wire_message.Leaves: lambda told: (
+        f"Leaves of {len(told.buckets) // 4}, {len(told.fingerprints) // 8} listed"
+    ),
     wire_message.Sketch: lambda told: f"Sketch of {len(told.symbols) // 12}",
     wire_message.Symbols: lambda told: f"Symbols {len(told.symbols) // 12}",
     wire_message.Want: lambda told: f"Want {len(told.fingerprints) // 8}",
     wire_message.Decoded: lambda told: (
-        f"Decoded {of_pairs(told.entries)}, {len(told.offered) // 8} offered, {len(told.wanted) // 8} wanted"
+        f"Decoded {of_pairs(told.entries)}, {len(told.offered) // 8} offered, "
+        f"{len(told.wanted) // 8} wanted"
     ),
-    wire_message.Entries: lambda told: f"Entries {of_pairs(told.entries)}, {len(told.wanted) // 8} wanted",
+    wire_message.Entries: lambda told: (
+        f"Entries {of_pairs(told.entries)}, {len(told.wanted) // 8} wanted"
+    ),
     wire_message.Enquire: lambda told: f"Enquire {told.key}",
     wire_message.Bundle: lambda told: f"Bundle {of_pairs(told.entries)}",
     wire_message.Measure: lambda told: f"Measure by {len(told.symbols) // 12} symbols",
@@ -109,7 +132,12 @@ WORDS: dict[type, Callable[..., str]] = {
 
 
 def of_pairs(pairs: tuple[tuple[str, bytes], ...]) -> str:
-    return " ".join(key for key, _ in pairs[:3]) + ("" if len(pairs) <= 3 else f" and {len(pairs) - 3} more") if pairs else "none"
+    return (
+        " ".join(key for key, _ in pairs[:3])
+        + ("" if len(pairs) <= 3 else f" and {len(pairs) - 3} more")
+        if pairs
+        else "none"
+    )
 
 
 def of_message(told: Message | Member) -> str:
@@ -122,12 +150,19 @@ def of_effect(effect: Effect) -> str:
         case Changed():
             return f"{effect.key}: {of_entry(effect.old)} -> {of_entry(effect.new)}"
         case MemberChanged():
-            return " -> ".join(of_member(known) if known else "unknown" for known in (effect.old, effect.new))
+            return " -> ".join(
+                of_member(known) if known else "unknown" for known in (effect.old, effect.new)
+            )
         case Held():
             return f"wait {effect.ticket}: held by {effect.peer.name}"
         case Waited():
-            lacking = "".join(f", not by {each.peer.name} ({each.state.name.lower()})" for each in effect.lacking)
-            return f"wait {effect.ticket} {'met' if effect.met else 'not met'}: {' '.join(peer.name for peer in effect.held_by)}{lacking}"
+            lacking = "".join(
+                f", not by {each.peer.name} ({each.state.name.lower()})" for each in effect.lacking
+            )
+            return (
+                f"wait {effect.ticket} {'met' if effect.met else 'not met'}: "
+                f"{' '.join(peer.name for peer in effect.held_by)}{lacking}"
+            )
         case Surveyed():
             return f"{effect.peer.name} differs by {effect.keys}, {effect.precision.name.lower()}"
         case Joined():
@@ -135,7 +170,12 @@ def of_effect(effect: Effect) -> str:
         case JoinRefused() | Log():
             return f"{type(effect).__name__}: {effect.text}"
         case Examined():
-            return "  ".join(f"Finding {finding.code}: {finding.text}" for finding in diagnose(effect.report)) or "examined: healthy"
+            return (
+                "  ".join(
+                    f"Finding {finding.code}: {finding.text}" for finding in diagnose(effect.report)
+                )
+                or "examined: healthy"
+            )
         case Settled() | Departed():
             return type(effect).__name__.lower()
     return ""
@@ -174,7 +214,10 @@ class Stage:
         self._take_effects()
         messages = framing_of(sent.data).open(sent.data, reliable=sent.reliable).messages
         if type(messages[0]).__name__ not in self._hidden:
-            self._line(f"{frm} {'=>' if sent.reliable else '->'} {to or 'x'}", "  ".join(map(of_message, messages)))
+            self._line(
+                f"{frm} {'=>' if sent.reliable else '->'} {to or 'x'}",
+                "  ".join(map(of_message, messages)),
+            )
 
     def _line(self, who: str, what: str) -> None:
         self.lines.append(f"{self.net.time_s:7.3f}  {who:<6}  {what}")
@@ -188,7 +231,7 @@ class Stage:
                 if what:
                     self._line(f"{name} !", what)
 
-    # -- the verbs of a script ---------------------------------------------------------------------------------------
+    # -- the verbs of a script ---------------------------------------------------------------------
 
     def start(self, name: str, *words: str) -> None:
         place = self._places.setdefault(name, len(self._places))
@@ -224,7 +267,9 @@ class Stage:
     def wait(self, name: str, key: str, need: str, seconds: str) -> None:
         self._waits += 1
         replica, now = self.net.replicas[name], self.net.now(name)
-        self.net.perform(name, replica.wait(self._waits, key, parse_need(need), float(seconds), now))
+        self.net.perform(
+            name, replica.wait(self._waits, key, parse_need(need), float(seconds), now)
+        )
 
     def survey(self, name: str) -> None:
         replica, now = self.net.replicas[name], self.net.now(name)
@@ -232,7 +277,12 @@ class Stage:
 
     def batch(self, name: str, value: str, *keys: str) -> None:
         written = b"v" * int(value) if value.isdigit() else value.encode()
-        self.net.perform(name, self.net.replicas[name].batch([Writing(key, written) for key in keys], self.net.now(name)))
+        self.net.perform(
+            name,
+            self.net.replicas[name].batch(
+                [Writing(key, written) for key in keys], self.net.now(name)
+            ),
+        )
 
     def delete(self, name: str, key: str) -> None:
         self.net.delete(name, key)
@@ -254,8 +304,15 @@ class Stage:
         self._deaf.add(name)
 
     def accuse(self, name: str, of: str) -> None:
-        accused = msgspec.structs.replace(self.net.replicas[of].member, state=MemberState.SUSPECT, accuser="somebody")
-        self.net.perform(name, self.net.replicas[name].receive(LAN.frame([encode(accused)]), STRANGER, self.net.now(name)))
+        accused = msgspec.structs.replace(
+            self.net.replicas[of].member, state=MemberState.SUSPECT, accuser="somebody"
+        )
+        self.net.perform(
+            name,
+            self.net.replicas[name].receive(
+                LAN.frame([encode(accused)]), STRANGER, self.net.now(name)
+            ),
+        )
 
     def examine(self, name: str) -> None:
         self.net.perform(name, self.net.replicas[name].examine(self.net.now(name)))
@@ -267,13 +324,20 @@ class Stage:
         self.net.perform(name, self.net.replicas[name].unblock(of, self.net.now(name)))
 
     def prune(self, name: str, of: str) -> None:
-        self.net.perform(name, self.net.replicas[name].force_leave(of, self.net.now(name), prune=True))
+        self.net.perform(
+            name, self.net.replicas[name].force_leave(of, self.net.now(name), prune=True)
+        )
 
     def show(self, key: str) -> None:
-        self.lines += [f"{name}: {of_entry(replica.get(key))}" for name, replica in sorted(self.net.replicas.items())]
+        self.lines += [
+            f"{name}: {of_entry(replica.get(key))}"
+            for name, replica in sorted(self.net.replicas.items())
+        ]
 
     def count(self) -> None:
-        self.lines += [f"{name}: {len(replica.store)}" for name, replica in sorted(self.net.replicas.items())]
+        self.lines += [
+            f"{name}: {len(replica.store)}" for name, replica in sorted(self.net.replicas.items())
+        ]
 
     def members(self) -> None:
         for name, replica in sorted(self.net.replicas.items()):
@@ -302,5 +366,10 @@ def test_what_is_said_is_what_the_transcript_says(path: Path) -> None:
 def test_every_kind_of_message_is_said_in_some_transcript() -> None:
     said = "\n".join(path.read_text() for path in TRANSCRIPTS)
     never = {"Pull", "Busy"}  # not part of the default policy
-    never |= {"KeyringOrder", "KeyringReport"}  # said only where frames are sealed, see test_key_rotation.py
-    assert {kind.__name__ for kind in Message.__subclasses__() if kind.__name__ not in said} <= never
+    never |= {
+        "KeyringOrder",
+        "KeyringReport",
+    }  # said only where frames are sealed, see test_key_rotation.py
+    assert {
+        kind.__name__ for kind in Message.__subclasses__() if kind.__name__ not in said
+    } <= never

@@ -1,4 +1,5 @@
-"""Real nodes on loopback: what was put anywhere is got everywhere, and nothing that happens to a node is a surprise to who runs it."""
+"""Real nodes on loopback: what was put anywhere is got everywhere, and nothing that happens to a
+node is a surprise to who runs it."""
 
 from __future__ import annotations
 
@@ -48,12 +49,21 @@ FAST: dict[str, Any] = {
 GATEWAY: dict[str, Any] = {
     "gateway": True,
     "wan": LOOPBACK,
-    "wan_parameters": tuple((name, value) for name, value in FAST.items() if name not in ("gossip",)),
+    "wan_parameters": tuple(
+        (name, value) for name, value in FAST.items() if name not in ("gossip",)
+    ),
 }
 
 
 def configured(name: str = "n1", *friends: Node, **settings: Any) -> Config:
-    return Config(**{**FAST, "name": name, "join": tuple(str(friend.address) for friend in friends), **settings})
+    return Config(
+        **{
+            **FAST,
+            "name": name,
+            "join": tuple(str(friend.address) for friend in friends),
+            **settings,
+        }
+    )
 
 
 @asynccontextmanager
@@ -62,7 +72,11 @@ async def cluster(size: int, **settings: Any) -> AsyncIterator[list[Node]]:
     async with AsyncExitStack() as stack:
         nodes: list[Node] = []
         for number in range(1, size + 1):
-            nodes.append(await stack.enter_async_context(Node(configured(f"n{number}", *nodes[:1], **settings))))
+            nodes.append(
+                await stack.enter_async_context(
+                    Node(configured(f"n{number}", *nodes[:1], **settings))
+                )
+            )
         for node in nodes:
             await node.wait_settled(TIMEOUT_S)
         await until(lambda: all(len(node.members()) == size for node in nodes))
@@ -76,9 +90,16 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.002)
 
 
-async def until_seen(by: Node, name: str, state: MemberState, address: Address | None = None) -> None:
+async def until_seen(
+    by: Node, name: str, state: MemberState, address: Address | None = None
+) -> None:
     """Wait until one node believes this of another."""
-    await until(lambda: any((m.name, m.state, address or m.address) == (name, state, m.address) for m in by.members()))
+    await until(
+        lambda: any(
+            (m.name, m.state, address or m.address) == (name, state, m.address)
+            for m in by.members()
+        )
+    )
 
 
 async def until_value(on: Node, key: str, value: bytes | None) -> None:
@@ -94,7 +115,11 @@ def nothing_goes_wrong(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """No exception reaches the log, whatever a test does to its nodes."""
     caplog.set_level(logging.INFO)
     yield
-    assert [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR] == []
+    assert [
+        record.getMessage()
+        for record in caplog.get_records("call")
+        if record.levelno >= logging.ERROR
+    ] == []
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +128,7 @@ async def no_task_is_left_behind() -> AsyncIterator[None]:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-# -- one node ----------------------------------------------------------------------------------------------------------
+# -- one node --------------------------------------------------------------------------------------
 
 
 async def test_a_lone_node_founds_its_cluster_and_answers_at_once() -> None:
@@ -171,11 +196,13 @@ async def test_the_writes_of_one_turn_share_packets() -> None:
         for number in range(100):
             await one.put(f"{number:02}", b"value")
         async with asyncio.timeout(TIMEOUT_S):
-            assert [(await anext(watcher)).key for _ in range(100)] == [f"{number:02}" for number in range(100)]
+            assert [(await anext(watcher)).key for _ in range(100)] == [
+                f"{number:02}" for number in range(100)
+            ]
         assert statistic(one, "frames_sent") - before < 50
 
 
-# -- several nodes -----------------------------------------------------------------------------------------------------
+# -- several nodes ---------------------------------------------------------------------------------
 
 
 async def test_what_is_put_on_one_node_is_watched_and_read_on_the_other() -> None:
@@ -203,7 +230,9 @@ async def test_in_a_cluster_everybody_ends_with_the_same_data(size: int) -> None
         await until(lambda: len({node.status()["root"] for node in nodes}) == 1)
         for node, watcher in zip(nodes, watchers, strict=True):
             last = {change.key: change.new.value async for change in drained(watcher)}
-            assert {entry.key: entry.value for entry in node.list("k/")} == {key: value for key, value in last.items() if value is not None}
+            assert {entry.key: entry.value for entry in node.list("k/")} == {
+                key: value for key, value in last.items() if value is not None
+            }
             assert last.keys() == {f"k/{number}" for number in range(50)}
 
 
@@ -223,7 +252,9 @@ async def test_a_value_of_the_largest_size_and_many_of_them_at_once_arrive() -> 
         assert one.status()["transport"].get("links_overflowed", 0) == 0
 
 
-async def test_a_node_killed_and_started_again_under_its_name_with_a_new_port_has_all_data() -> None:
+async def test_a_node_killed_and_started_again_under_its_name_with_a_new_port_has_all_data() -> (
+    None
+):
     async with cluster(3) as (one, two, three):
         for number in range(500):
             await one.put(f"{number}", b"before")
@@ -281,7 +312,7 @@ async def test_a_node_that_was_stopped_may_be_started_again_as_a_new_life() -> N
         await until_seen(one, "n2", MemberState.ALIVE)
 
 
-# -- joining and settling ----------------------------------------------------------------------------------------------
+# -- joining and settling --------------------------------------------------------------------------
 
 
 async def test_a_node_joins_by_name() -> None:
@@ -304,7 +335,9 @@ async def test_an_operator_joins_two_clusters_of_one_name_and_both_sides_data_is
 
 
 @pytest.mark.parametrize("keyring", [(), ("5e" * 32,)], ids=["unsealed", "sealed"])
-async def test_lesson_15_a_join_to_another_cluster_is_refused_with_both_names_and_the_node_keeps_running(keyring: tuple[str, ...]) -> None:
+async def test_lesson_15_a_join_to_another_cluster_is_refused_with_both_names_and_the_node_keeps_running(
+    keyring: tuple[str, ...],
+) -> None:
     async with (
         Node(configured("n1", cluster="blue", keyring=keyring)) as one,
         Node(configured("n2", cluster="green", keyring=keyring)) as two,
@@ -341,8 +374,20 @@ async def test_lesson_15_every_mixture_of_pools_is_refused_in_words_on_both_side
             (p2, p1, p1.address, False, another),
             (p1, g2, g2.wan_address, False, "this is the WAN address of a gateway of 'tokyo'"),
             (g2, p1, p1.address, True, "belongs to the WAN pool, and this node is no gateway"),
-            (g2, g1, g1.address, True, f"this is the LAN address of a gateway; join its WAN address, {g1.wan_address}"),
-            (p1, g1, g1.wan_address, False, f"the WAN address of a gateway there; join its LAN address, {g1.address}"),
+            (
+                g2,
+                g1,
+                g1.address,
+                True,
+                f"this is the LAN address of a gateway; join its WAN address, {g1.wan_address}",
+            ),
+            (
+                p1,
+                g1,
+                g1.wan_address,
+                False,
+                f"the WAN address of a gateway there; join its LAN address, {g1.address}",
+            ),
         ]
         for joiner, host, address, wan, words in accidents:
             before = statistic(host, "frames_dropped.other_pool")
@@ -351,8 +396,13 @@ async def test_lesson_15_every_mixture_of_pools_is_refused_in_words_on_both_side
                 assert words in text, "and at once, also the second time"
                 assert f"this node is {joiner.name!r}" in text
             assert statistic(host, "frames_dropped.other_pool") >= before + 2
-            assert any(words in logged and logged.startswith(f"{host.name}: dropped") for logged in caplog.messages)
-        assert all([member.name for member in node.members()] == [node.name] for node in (g1, g2, p1, p2))
+            assert any(
+                words in logged and logged.startswith(f"{host.name}: dropped")
+                for logged in caplog.messages
+            )
+        assert all(
+            [member.name for member in node.members()] == [node.name] for node in (g1, g2, p1, p2)
+        )
         await p1.put("still", b"running")
 
 
@@ -360,7 +410,9 @@ async def test_two_datacenters_share_their_data_through_gateways() -> None:
     async with (
         Node(configured("g1", datacenter="paris", **GATEWAY)) as g1,
         Node(configured("p1", g1, datacenter="paris")) as p1,
-        Node(configured("g2", datacenter="tokyo", **GATEWAY, join_wan=(str(g1.wan_address),))) as g2,
+        Node(
+            configured("g2", datacenter="tokyo", **GATEWAY, join_wan=(str(g1.wan_address),))
+        ) as g2,
         Node(configured("p2", g2, datacenter="tokyo")) as p2,
     ):
         await p2.wait_settled(TIMEOUT_S)
@@ -373,12 +425,17 @@ async def test_two_datacenters_share_their_data_through_gateways() -> None:
         await until_value(p1, "a", None)
         assert [member.name for member in p1.members()] == ["g1", "p1"]
         assert p1.gateways() == []
-        assert [(member.name, member.address) for member in g2.gateways()] == [("g1", g1.wan_address), ("g2", g2.wan_address)]
+        assert [(member.name, member.address) for member in g2.gateways()] == [
+            ("g1", g1.wan_address),
+            ("g2", g2.wan_address),
+        ]
         status = g1.status()
         assert (status["gateway"], p1.status()["gateway"]) == (True, False)
         assert [pool["name"] for pool in status["pools"].values()] == ["lan:paris", "wan"]
         assert [pool["members"]["alive"] for pool in status["pools"].values()] == [2, 2]
-        assert status["statistics"]["frames_sent"] == sum(pool["statistics"]["frames_sent"] for pool in status["pools"].values())
+        assert status["statistics"]["frames_sent"] == sum(
+            pool["statistics"]["frames_sent"] for pool in status["pools"].values()
+        )
 
 
 async def test_a_gateway_whose_wan_address_is_taken_says_so_and_leaves_nothing_open() -> None:
@@ -415,11 +472,15 @@ async def test_a_join_to_somebody_who_is_silent_ends_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         async with Node(configured()) as node:
-            with pytest.raises(JoinRefusedError, match=f"no answer from 127.0.0.1:{port} within 0.05 s"):
+            with pytest.raises(
+                JoinRefusedError, match=f"no answer from 127.0.0.1:{port} within 0.05 s"
+            ):
                 await node.join(f"127.0.0.1:{port}", timeout_s=0.05)
 
 
-@pytest.mark.parametrize(("target", "text"), [("a b", "is not an address"), (UNKNOWN, "cannot be resolved")])
+@pytest.mark.parametrize(
+    ("target", "text"), [("a b", "is not an address"), (UNKNOWN, "cannot be resolved")]
+)
 async def test_a_join_to_what_is_no_address_is_the_operators_fault(target: str, text: str) -> None:
     async with Node(configured()) as node:
         with pytest.raises(ConfigError, match=text) as error:
@@ -476,13 +537,16 @@ async def test_nodes_that_name_each_other_settle_together() -> None:
     join = tuple(f"127.0.0.1:{port}" for port in ports)
     async with AsyncExitStack() as stack:
         nodes = [
-            await stack.enter_async_context(Node(configured(f"n{port}", join=join, gossip=Address("127.0.0.1", port)))) for port in ports
+            await stack.enter_async_context(
+                Node(configured(f"n{port}", join=join, gossip=Address("127.0.0.1", port)))
+            )
+            for port in ports
         ]
         for node in nodes:
             await node.wait_settled(TIMEOUT_S)
 
 
-# -- watching ----------------------------------------------------------------------------------------------------------
+# -- watching --------------------------------------------------------------------------------------
 
 
 async def test_lesson_22_a_slow_watcher_is_cut_off_and_told_and_a_quick_one_is_not() -> None:
@@ -499,7 +563,11 @@ async def test_lesson_22_a_slow_watcher_is_cut_off_and_told_and_a_quick_one_is_n
 async def test_watching_needs_no_settled_node_and_shows_what_it_catches_up_with() -> None:
     async with Node(configured("n1")) as one:
         await one.put("a", b"1")
-        async with Node(configured("n2", one)) as two, two.watch() as changes, asyncio.timeout(TIMEOUT_S):
+        async with (
+            Node(configured("n2", one)) as two,
+            two.watch() as changes,
+            asyncio.timeout(TIMEOUT_S),
+        ):
             assert (await anext(changes)).new.value == b"1"
 
 
@@ -511,7 +579,7 @@ async def test_the_watchers_of_a_node_that_stops_get_what_waits_and_end() -> Non
         assert [change.key async for change in watcher] == ["a"]
 
 
-# -- hostile bytes -----------------------------------------------------------------------------------------------------
+# -- hostile bytes ---------------------------------------------------------------------------------
 
 
 async def test_garbage_on_both_ports_is_counted_and_dropped_and_the_node_serves_on() -> None:
@@ -520,7 +588,12 @@ async def test_garbage_on_both_ports_is_counted_and_dropped_and_the_node_serves_
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             for size in [0, 1, 20, 1400, 60_000, *(rng.randrange(1, 200) for _ in range(50))]:
                 stranger.sendto(rng.randbytes(size), one.address)
-        for frame in (b"GET / HTTP/1.1\r\n\r\n", bytes(4), b"\0\0\0\x05hello", b"\0\0\0\x20kv" + rng.randbytes(30)):
+        for frame in (
+            b"GET / HTTP/1.1\r\n\r\n",
+            bytes(4),
+            b"\0\0\0\x05hello",
+            b"\0\0\0\x20kv" + rng.randbytes(30),
+        ):
             _, writer = await asyncio.open_connection(*one.address)
             writer.write(frame)
             await writer.drain()
@@ -532,7 +605,7 @@ async def test_garbage_on_both_ports_is_counted_and_dropped_and_the_node_serves_
         await until_value(two, "a", b"1")
 
 
-# -- starting and stopping ---------------------------------------------------------------------------------------------
+# -- starting and stopping -------------------------------------------------------------------------
 
 
 async def test_a_port_in_use_is_one_clear_error_and_nothing_is_left_open() -> None:
@@ -581,7 +654,10 @@ async def test_stopping_twice_at_once_or_before_the_start_is_harmless() -> None:
 
 
 async def test_a_stop_that_is_cancelled_closes_all_the_same() -> None:
-    async with Node(configured("n1")) as one, Node(configured("n2", one, gossip_interval_s=20.0)) as two:
+    async with (
+        Node(configured("n1")) as one,
+        Node(configured("n2", one, gossip_interval_s=20.0)) as two,
+    ):
         await two.wait_settled(TIMEOUT_S)
         address = two.address
         stopping = asyncio.ensure_future(two.stop())
@@ -622,11 +698,19 @@ async def test_a_bug_in_a_tick_is_logged_and_does_not_silence_the_node(
     caplog.clear()
 
 
-# -- who and where -----------------------------------------------------------------------------------------------------
+# -- who and where ---------------------------------------------------------------------------------
 
 
-async def test_a_node_without_a_name_takes_the_hosts_and_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    for host, name in (("web-1", "web-1"), ("Ada's Rechner!", "Ada-s-Rechner"), ("_.-", "node"), ("", "node"), ("x" * 300, "x")):
+async def test_a_node_without_a_name_takes_the_hosts_and_its_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for host, name in (
+        ("web-1", "web-1"),
+        ("Ada's Rechner!", "Ada-s-Rechner"),
+        ("_.-", "node"),
+        ("", "node"),
+        ("x" * 300, "x"),
+    ):
         monkeypatch.setattr("kvgossip.runtime.node.socket.gethostname", lambda host=host: host)
         node = Node(configured(""))
         assert node.name == ""
@@ -651,7 +735,10 @@ async def test_a_node_tells_the_address_that_peers_reach() -> None:
 
 
 async def test_lesson_30_a_founder_that_listens_everywhere_is_reached_by_who_joins_it() -> None:
-    async with Node(configured("n1", gossip=EVERYWHERE)) as one, Node(configured("n2", gossip=EVERYWHERE)) as two:
+    async with (
+        Node(configured("n1", gossip=EVERYWHERE)) as one,
+        Node(configured("n2", gossip=EVERYWHERE)) as two,
+    ):
         await two.join(f"127.0.0.1:{one.config.gossip.port}")
         reached = [Address("127.0.0.1", node.config.gossip.port) for node in (one, two)]
         await until(lambda: [member.address for member in two.members()] == reached)
@@ -659,14 +746,22 @@ async def test_lesson_30_a_founder_that_listens_everywhere_is_reached_by_who_joi
         await until_value(one, "a", b"1")
 
 
-async def test_lesson_30_a_founder_that_listens_everywhere_learns_its_address_from_who_joins_it() -> None:
-    async with Node(configured("n1", gossip=EVERYWHERE)) as one, Node(configured("n2", gossip=EVERYWHERE)) as two:
+async def test_lesson_30_a_founder_that_listens_everywhere_learns_its_address_from_who_joins_it() -> (
+    None
+):
+    async with (
+        Node(configured("n1", gossip=EVERYWHERE)) as one,
+        Node(configured("n2", gossip=EVERYWHERE)) as two,
+    ):
         await two.join(f"127.0.0.1:{one.config.gossip.port}")
         assert one.address == Address("127.0.0.1", one.config.gossip.port)
 
 
 async def test_a_node_that_is_known_by_a_dns_name_is_reached() -> None:
-    async with Node(configured("n1", advertise=Address("localhost", 0))) as one, Node(configured("n2", one)) as two:
+    async with (
+        Node(configured("n1", advertise=Address("localhost", 0))) as one,
+        Node(configured("n2", one)) as two,
+    ):
         await two.wait_settled(TIMEOUT_S)
         assert one.address.host == "localhost"
         for number in range(20):
@@ -700,8 +795,12 @@ async def whole_life() -> None:
         assert (await anext(changes)).new.deleted
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def test_a_cluster_works_on_every_event_loop(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+@pytest.mark.parametrize(
+    "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+def test_a_cluster_works_on_every_event_loop(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(whole_life())
 

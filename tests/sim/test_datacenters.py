@@ -1,4 +1,5 @@
-"""Simulated datacenters: gateways alone cross, every cut heals, and what breaks these laws is caught."""
+"""Simulated datacenters: gateways alone cross, every cut heals, and what breaks these laws is
+caught."""
 
 from __future__ import annotations
 
@@ -24,20 +25,39 @@ SMALL = Mix(writes=60)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_datacenters_that_are_cut_off_and_lose_their_gateways_agree_when_the_faults_stop(seed: int) -> None:
-    report = simulate(seed, Options(nodes=(6, 9), datacenters=(2, 3), intensity=HARSH, mix=SMALL, duration_s=10.0))
-    assert report.passed, f"{report.violation}; repeat it with --nodes 6-9 --datacenters 2-3 and the same rates, --seed {seed}"
+def test_datacenters_that_are_cut_off_and_lose_their_gateways_agree_when_the_faults_stop(
+    seed: int,
+) -> None:
+    report = simulate(
+        seed, Options(nodes=(6, 9), datacenters=(2, 3), intensity=HARSH, mix=SMALL, duration_s=10.0)
+    )
+    assert report.passed, (
+        f"{report.violation}; repeat it with --nodes 6-9 --datacenters 2-3 and the same rates, "
+        f"--seed {seed}"
+    )
     assert report.datacenters in (2, 3)
 
 
 def test_without_rumors_anti_entropy_alone_brings_the_datacenters_together() -> None:
-    options = Options(nodes=(6, 6), datacenters=(2, 2), intensity=Intensity(loss=0.05), mix=SMALL, parameters={"rumor_k": 0})
+    options = Options(
+        nodes=(6, 6),
+        datacenters=(2, 2),
+        intensity=Intensity(loss=0.05),
+        mix=SMALL,
+        parameters={"rumor_k": 0},
+    )
     report = simulate(2, options)
     assert report.passed, report.violation
 
 
 def test_less_crosses_between_datacenters_than_is_told_within_them() -> None:
-    options = Options(nodes=(6, 6), datacenters=(2, 2), intensity=Intensity(), mix=Mix(writes=20, large_share=0.0), duration_s=5.0)
+    options = Options(
+        nodes=(6, 6),
+        datacenters=(2, 2),
+        intensity=Intensity(),
+        mix=Mix(writes=20, large_share=0.0),
+        duration_s=5.0,
+    )
     run = Simulation(scenario(1, options))
     sent: Counter[PoolKind] = Counter()
 
@@ -49,10 +69,12 @@ def test_less_crosses_between_datacenters_than_is_told_within_them() -> None:
     assert 0 < sent[PoolKind.WAN] < sent[PoolKind.LAN]
 
 
-# -- what a seed means ---------------------------------------------------------------------------------------------------
+# -- what a seed means -----------------------------------------------------------------------------
 
 
-def test_of_swarms_one_in_four_has_several_datacenters_and_the_others_are_the_runs_they_always_were() -> None:
+def test_of_swarms_one_in_four_has_several_datacenters_and_the_others_are_the_runs_they_always_were() -> (
+    None
+):
     counts = Counter(scenario(seed, Options()).datacenters for seed in range(400))
     assert 60 < counts[2] + counts[3] < 140
     assert counts[2] > 20 < counts[3]
@@ -79,13 +101,22 @@ def test_nodes_join_in_their_own_datacenter_and_gateways_each_other(joining: Joi
         assert {layout.datacenter_of(other) for other in joined} <= {layout.datacenter_of(node)}
         gateways = [other for target in plan.wan_targets_of(node) for other in layout.named(target)]
         assert all(layout.is_gateway(other) for other in gateways)
-        assert bool(gateways) == (layout.is_gateway(node) and (node > 0 or joining in (Joining.SEEDS, Joining.ONE_NAME)))
+        assert bool(gateways) == (
+            layout.is_gateway(node) and (node > 0 or joining in (Joining.SEEDS, Joining.ONE_NAME))
+        )
 
 
 def _plan(layout: Layout, joining: Joining) -> Scenario:
     plan = scenario(1, Options(nodes=(layout.nodes, layout.nodes), intensity=Intensity()))
     fields = {name: getattr(plan, name) for name in Scenario.__slots__}
-    return Scenario(**{**fields, "joining": joining, "datacenters": layout.datacenters, "gateways": layout.gateways})
+    return Scenario(
+        **{
+            **fields,
+            "joining": joining,
+            "datacenters": layout.datacenters,
+            "gateways": layout.gateways,
+        }
+    )
 
 
 def test_the_way_between_datacenters_is_longer_and_loses_more() -> None:
@@ -101,17 +132,21 @@ def test_the_way_between_datacenters_is_longer_and_loses_more() -> None:
 
 def test_a_datacenter_is_cut_off_whole_or_loses_all_its_gateways_and_both_end() -> None:
     layout = Layout(nodes=9, datacenters=3, gateways=2)
-    faults = [fault for _, fault in schedule(Intensity(datacenter_rate=1.0), 9, 40.0, Random(1), layout)]
+    faults = [
+        fault for _, fault in schedule(Intensity(datacenter_rate=1.0), 9, 40.0, Random(1), layout)
+    ]
     cuts = [fault for fault in faults if isinstance(fault, Cut)]
     crashed = [fault.node for fault in faults if isinstance(fault, Crash)]
     assert len(cuts) == sum(isinstance(fault, Mend) for fault in faults) > 5
-    assert all(layout.datacenter_of(a) != layout.datacenter_of(b) for cut in cuts for a, b in cut.ways)
+    assert all(
+        layout.datacenter_of(a) != layout.datacenter_of(b) for cut in cuts for a, b in cut.ways
+    )
     assert {len(cut.ways) for cut in cuts} == {18, 36}, "one way and both ways"
     assert len(crashed) == sum(isinstance(fault, Restart) for fault in faults) > 5
     assert all(layout.is_gateway(node) for node in crashed)
 
 
-# -- every checker can fail ----------------------------------------------------------------------------------------------
+# -- every checker can fail ------------------------------------------------------------------------
 
 
 def _lan_targets_are_elsewhere(patch: pytest.MonkeyPatch) -> None:
@@ -119,7 +154,11 @@ def _lan_targets_are_elsewhere(patch: pytest.MonkeyPatch) -> None:
 
 
 def _plain_nodes_are_joined_as_gateways(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Scenario, "wan_targets_of", lambda plan, node: ("n3.simulated:8481",) if plan.layout.is_gateway(node) else ())
+    patch.setattr(
+        Scenario,
+        "wan_targets_of",
+        lambda plan, node: ("n3.simulated:8481",) if plan.layout.is_gateway(node) else (),
+    )
 
 
 def _gateways_keep_to_themselves(patch: pytest.MonkeyPatch) -> None:
@@ -134,16 +173,41 @@ def _gateways_keep_to_themselves(patch: pytest.MonkeyPatch) -> None:
         (_gateways_keep_to_themselves, "no agreement"),
     ],
 )
-def test_a_planted_mistake_is_caught(plant: object, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_mistake_is_caught(
+    plant: object, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant(monkeypatch)  # type: ignore[operator]
-    options = Options(nodes=(4, 4), datacenters=(2, 2), intensity=HARSH, mix=SMALL, duration_s=5.0, parameters={"join_retry_s": 0.2})
-    violation = next((report.violation for seed in range(4) if (report := simulate(seed, options)).violation), None)
+    options = Options(
+        nodes=(4, 4),
+        datacenters=(2, 2),
+        intensity=HARSH,
+        mix=SMALL,
+        duration_s=5.0,
+        parameters={"join_retry_s": 0.2},
+    )
+    violation = next(
+        (report.violation for seed in range(4) if (report := simulate(seed, options)).violation),
+        None,
+    )
     assert violation is not None, "four seeds have not found it"
     assert told in violation.text, violation
 
 
 def test_the_command_runs_several_datacenters(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ("--nodes", "4", "--datacenters", "2", "--datacenter-rate", "0.5", "--writes", "10", "--duration", "3", "--seed", "3")
+    arguments = (
+        "--nodes",
+        "4",
+        "--datacenters",
+        "2",
+        "--datacenter-rate",
+        "0.5",
+        "--writes",
+        "10",
+        "--duration",
+        "3",
+        "--seed",
+        "3",
+    )
     with pytest.raises(SystemExit) as ended:
         main(["sim", "cluster", *arguments, "--json"])
     assert ended.value.code == 0

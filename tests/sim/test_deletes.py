@@ -1,6 +1,8 @@
-"""The simulator where deletes are under trial: seeds must pass, and each planted mistake must be caught by the truth that it keeps.
+"""The simulator where deletes are under trial: seeds must pass, and each planted mistake must be
+caught by the truth that it keeps.
 
-Where chance is too rare, a schedule is written by hand: who is cut off, who exchanges with whom, who crashes and comes back.
+Where chance is too rare, a schedule is written by hand: who is cut off, who exchanges with whom,
+who crashes and comes back.
 """
 
 from __future__ import annotations
@@ -38,11 +40,12 @@ from tests.protocol.net import record
 
 SEEDS = 12
 CHUNK = 3
-# 280, 295, 5183: what had expired was collected while a slower clock still served it, so a write was lost, or they disagreed in the end.
-# 11088, 11217, 11578: when all is done, a probe is lost on the way between datacenters, and makes a suspect that has still to refute.
-# 11250: a host vanishes for good, and with its disk writes that it alone had.
-# 14304: a host was renamed, and those who had known it asked at its address for ever, each time with an exchange.
-# 18988: all was collected before two nodes had asked again at their join addresses, which had long been down.
+# 280, 295, 5183: what had expired was collected while a slower clock still served it, so a write
+# was lost, or they disagreed in the end. 11088, 11217, 11578: when all is done, a probe is lost on
+# the way between datacenters, and makes a suspect that has still to refute. 11250: a host vanishes
+# for good, and with its disk writes that it alone had. 14304: a host was renamed, and those who had
+# known it asked at its address for ever, each time with an exchange. 18988: all was collected
+# before two nodes had asked again at their join addresses, which had long been down.
 BROKE_A_LAW_ONCE = (90, 178, 280, 295, 5183, 11088, 11217, 11250, 11578, 14304, 18988)
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -51,7 +54,9 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 def test_seeds_keep_every_law_and_end_without_certificates_and_quiet(first: int) -> None:
     for seed in range(first, first + CHUNK):
         report = simulate(seed, deletion_options(seed))
-        assert report.passed, f"{report.violation}; repeat it with: kvgossip sim deletes --seed {seed} --trace 200"
+        assert report.passed, (
+            f"{report.violation}; repeat it with: kvgossip sim deletes --seed {seed} --trace 200"
+        )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -64,20 +69,39 @@ def test_seeds_keep_every_law_with_batches(seed: int) -> None:
 @pytest.mark.parametrize("seed", BROKE_A_LAW_ONCE)
 def test_seeds_that_once_broke_a_law_keep_them_all(seed: int) -> None:
     report = simulate(seed, deletion_options(seed))
-    assert report.passed, f"{report.violation}; repeat it with: kvgossip sim deletes --seed {seed} --trace 200"
+    assert report.passed, (
+        f"{report.violation}; repeat it with: kvgossip sim deletes --seed {seed} --trace 200"
+    )
 
 
-# -- schedules -------------------------------------------------------------------------------------------------------
+# -- schedules -------------------------------------------------------------------------------------
 
 
 class Stage:
-    """A cluster of hosts with disks, all joined. From then on exchanges start by hand alone; rumors and probes go on."""
+    """A cluster of hosts with disks, all joined. From then on exchanges start by hand alone; rumors
+    and probes go on."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, nodes: int, *, datacenters: int = 1, forget_after_s: float = 8.0) -> None:
+    def __init__(
+        self,
+        patch: pytest.MonkeyPatch,
+        nodes: int,
+        *,
+        datacenters: int = 1,
+        forget_after_s: float = 8.0,
+    ) -> None:
         wan = tuple((name, value) for name, value in QUICK.items() if name != "digest_levels")
-        parameters = {**QUICK, "forget_after_s": forget_after_s, "push_pull_interval_s": 3600.0, "wan_parameters": wan}
+        parameters = {
+            **QUICK,
+            "forget_after_s": forget_after_s,
+            "push_pull_interval_s": 3600.0,
+            "wan_parameters": wan,
+        }
         options = Options(
-            nodes=(nodes, nodes), intensity=Intensity(), durable=True, parameters=parameters, datacenters=(datacenters, datacenters)
+            nodes=(nodes, nodes),
+            intensity=Intensity(),
+            durable=True,
+            parameters=parameters,
+            datacenters=(datacenters, datacenters),
         )
         plan = replace(scenario(1, options), joining=Joining.FOUNDER, addressless=False, gateways=1)
         self.cluster = Cluster(plan)
@@ -107,7 +131,9 @@ class Stage:
 
     def write(self, node: int, value: bytes | None, key: str = "k") -> None:
         write = Write(key, value, 0.0)
-        self.cluster.turn(self.life(node), Event.PUT, key.encode(), self.cluster._accept, self.life(node), write)
+        self.cluster.turn(
+            self.life(node), Event.PUT, key.encode(), self.cluster._accept, self.life(node), write
+        )
 
     def exchange(self, node: int, peer: int, pool: PoolKind = PoolKind.LAN) -> None:
         """Until it is complete."""
@@ -153,7 +179,8 @@ class Stage:
 
 
 def only_a_dot_covers_the_delete(patch: pytest.MonkeyPatch) -> Stage:
-    """n1 knows the delete by rumor alone, and never heard of the value, which comes back with n2 when all have forgotten that."""
+    """n1 knows the delete by rumor alone, and never heard of the value, which comes back with n2
+    when all have forgotten that."""
     stage = Stage(patch, 3)
     stage.cut((1, 0), (1, 2))
     stage.write(2, b"v")
@@ -161,7 +188,15 @@ def only_a_dot_covers_the_delete(patch: pytest.MonkeyPatch) -> Stage:
     stage.advance(3.0)
     stage.crash(2)
     stage.mend()
-    stage.until(lambda: not stage.knows(0, 2) and not stage.knows(1, 2) and stage.knows(0, 1) and stage.knows(1, 0), 120)
+    stage.until(
+        lambda: (
+            not stage.knows(0, 2)
+            and not stage.knows(1, 2)
+            and stage.knows(0, 1)
+            and stage.knows(1, 0)
+        ),
+        120,
+    )
     stage.write(0, None)
     stage.until(lambda: stage.holds(1))
     stage.advance(30.0)
@@ -173,7 +208,8 @@ def only_a_dot_covers_the_delete(patch: pytest.MonkeyPatch) -> Stage:
 
 
 def a_node_returns_to_one_that_restarted(patch: pytest.MonkeyPatch) -> Stage:
-    """All have collected the delete but n2, which was forgotten; n1 restarts from its disk; n2 comes back to it with the value."""
+    """All have collected the delete but n2, which was forgotten; n1 restarts from its disk; n2
+    comes back to it with the value."""
     stage = Stage(patch, 3)
     stage.write(2, b"v")
     stage.until(lambda: stage.holds(0) and stage.holds(1))
@@ -197,7 +233,8 @@ def a_node_returns_to_one_that_restarted(patch: pytest.MonkeyPatch) -> Stage:
 
 
 def a_life_writes_below_what_an_earlier_one_told(patch: pytest.MonkeyPatch) -> Stage:
-    """n0's clock is ahead. n1 hears that, tells n2 in an exchange, and crashes before a commit: the next life's clock is behind again."""
+    """n0's clock is ahead. n1 hears that, tells n2 in an exchange, and crashes before a commit: the
+    next life's clock is behind again."""
     patch.setattr("kvgossip.sim.cluster.COMMIT_S_MAX", 1e6)
     stage = Stage(patch, 3)
     stage.cluster.hosts[0].clock.offset_ms += 8_000
@@ -218,7 +255,8 @@ def a_life_writes_below_what_an_earlier_one_told(patch: pytest.MonkeyPatch) -> S
 
 
 def a_plain_node_behind_a_gateway_is_late(patch: pytest.MonkeyPatch) -> Stage:
-    """dc0: the gateway n0 and n2; dc1: the gateway n1 and n3. n3 is cut off from its gateway while n2's value is deleted."""
+    """dc0: the gateway n0 and n2; dc1: the gateway n1 and n3. n3 is cut off from its gateway while
+    n2's value is deleted."""
     stage = Stage(patch, 4, datacenters=2, forget_after_s=3600.0)
     stage.write(2, b"v")
     stage.until(lambda: all(stage.holds(node) for node in range(4)))
@@ -240,7 +278,8 @@ def a_plain_node_behind_a_gateway_is_late(patch: pytest.MonkeyPatch) -> Stage:
 
 
 def an_exchange_is_cut_before_its_entries_came(patch: pytest.MonkeyPatch) -> Stage:
-    """n0 has more than one message holds. n1 asks for it, and is cut off when n0's context has come but not yet all of its entries."""
+    """n0 has more than one message holds. n1 asks for it, and is cut off when n0's context has come
+    but not yet all of its entries."""
     stage = Stage(patch, 2, forget_after_s=3600.0)
     stage.cut((0, 1))
     for number in range(4):
@@ -251,7 +290,10 @@ def an_exchange_is_cut_before_its_entries_came(patch: pytest.MonkeyPatch) -> Sta
     asked = [0]
 
     def cut(sent: Send) -> None:
-        asked[0] += any(isinstance(told, Want) for told in stage.cluster.framing.open(sent.data, reliable=sent.reliable).messages)
+        asked[0] += any(
+            isinstance(told, Want)
+            for told in stage.cluster.framing.open(sent.data, reliable=sent.reliable).messages
+        )
         if asked[0] == 1 and not stage.cluster.network.is_cut(0, 1):
             stage.cut((0, 1))
 
@@ -278,11 +320,13 @@ SCHEDULES = (
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.__name__)
-def test_the_schedules_break_no_law(schedule: Callable[[pytest.MonkeyPatch], Stage], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_schedules_break_no_law(
+    schedule: Callable[[pytest.MonkeyPatch], Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
     schedule(monkeypatch)
 
 
-# -- mistakes --------------------------------------------------------------------------------------------------------
+# -- mistakes --------------------------------------------------------------------------------------
 
 
 def _rows_advance_on_a_cut_exchange(patch: pytest.MonkeyPatch) -> None:
@@ -307,7 +351,9 @@ def _a_dot_is_enough_to_collect(patch: pytest.MonkeyPatch) -> None:
 def _certificates_go_by_age(patch: pytest.MonkeyPatch) -> None:
     def portion(collecting: Collecting, wall_ms: int) -> tuple[list[str], bool]:
         dead = ((key, record) for key, record in collecting._store.records() if is_dead(record))
-        return [key for key, record in dead if milliseconds_of(timestamp_in(record)) < wall_ms - 3000], False
+        return [
+            key for key, record in dead if milliseconds_of(timestamp_in(record)) < wall_ms - 3000
+        ], False
 
     patch.setattr(Collecting, "portion", portion)
 
@@ -348,24 +394,39 @@ def _gateways_answer_for_themselves(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("plant", "schedule", "told"),
     [
-        (_rows_advance_on_a_cut_exchange, an_exchange_is_cut_before_its_entries_came, "quarantine|is lost"),
+        (
+            _rows_advance_on_a_cut_exchange,
+            an_exchange_is_cut_before_its_entries_came,
+            "quarantine|is lost",
+        ),
         (_nothing_is_refused, a_node_returns_to_one_that_restarted, "is served again"),
         (_a_dot_is_enough_to_collect, only_a_dot_covers_the_delete, "is served again"),
         (_certificates_go_by_age, only_a_dot_covers_the_delete, "is served again"),
-        (_the_context_is_lost_at_a_restart, a_node_returns_to_one_that_restarted, "is served again"),
-        (_a_site_outlives_its_life, a_life_writes_below_what_an_earlier_one_told, "an acknowledged write is lost"),
+        (
+            _the_context_is_lost_at_a_restart,
+            a_node_returns_to_one_that_restarted,
+            "is served again",
+        ),
+        (
+            _a_site_outlives_its_life,
+            a_life_writes_below_what_an_earlier_one_told,
+            "an acknowledged write is lost",
+        ),
         (_gateways_answer_for_themselves, a_plain_node_behind_a_gateway_is_late, "quarantine"),
     ],
 )
 def test_a_planted_mistake_is_caught_by_a_schedule(
-    plant: Plant, schedule: Callable[[pytest.MonkeyPatch], Stage], told: str, monkeypatch: pytest.MonkeyPatch
+    plant: Plant,
+    schedule: Callable[[pytest.MonkeyPatch], Stage],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plant(monkeypatch)
     with pytest.raises(BrokenLawError, match=told):
         schedule(monkeypatch)
 
 
-# -- the truth -------------------------------------------------------------------------------------------------------
+# -- the truth -------------------------------------------------------------------------------------
 
 
 def test_the_truth_tells_what_was_deleted_from_what_its_deleter_had_not_seen() -> None:

@@ -1,4 +1,5 @@
-"""The simulator: seeds must pass, one seed must be one run, and every checker must be able to fail."""
+"""The simulator: seeds must pass, one seed must be one run, and every checker must be able to
+fail."""
 
 from __future__ import annotations
 
@@ -30,7 +31,19 @@ from kvgossip.protocol.store.store import Store
 from kvgossip.sim.checks.invariants import agreement_periods_max
 from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.delivery import Delivery
-from kvgossip.sim.faults import Crash, Cut, Intensity, Leave, Mend, Pause, Restart, Resume, SetClock, schedule, swarm
+from kvgossip.sim.faults import (
+    Crash,
+    Cut,
+    Intensity,
+    Leave,
+    Mend,
+    Pause,
+    Restart,
+    Resume,
+    SetClock,
+    schedule,
+    swarm,
+)
 from kvgossip.sim.host import Clock, Host, Life
 from kvgossip.sim.network import Network, Weather
 from kvgossip.sim.papers.residue import measure_residue
@@ -44,14 +57,16 @@ SEEDS = 60
 CHUNK = 5
 
 
-# -- seeds -----------------------------------------------------------------------------------------------------------
+# -- seeds -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_swarms_keep_every_law_and_agree_when_the_faults_stop(first: int) -> None:
     for seed in range(first, first + CHUNK):
         report = simulate(seed, Options())
-        assert report.passed, f"{report.violation}; repeat it with: kvgossip sim cluster --seed {seed} --trace 200"
+        assert report.passed, (
+            f"{report.violation}; repeat it with: kvgossip sim cluster --seed {seed} --trace 200"
+        )
 
 
 def test_a_node_that_was_renamed_while_a_rumor_was_under_way_is_not_held_for_its_old_name() -> None:
@@ -68,32 +83,51 @@ def test_without_rumors_anti_entropy_alone_brings_agreement(seed: int) -> None:
 
 def test_fifty_nodes_under_crashes_and_loss_agree() -> None:
     harsh = Intensity(loss=0.1, crash_rate=0.005)
-    report = simulate(1, Options(nodes=(50, 50), intensity=harsh, duration_s=5.0, parameters={"digest_levels": 2}))
+    report = simulate(
+        1, Options(nodes=(50, 50), intensity=harsh, duration_s=5.0, parameters={"digest_levels": 2})
+    )
     assert report.passed, report.violation
     assert report.starts > 50
 
 
-@pytest.mark.parametrize(("k", "in_step", "out_of_step"), [(1, 0.175, 0.203), (2, 0.037, 0.0465), (3, 0.0107, 0.014)])
-def test_without_anti_entropy_rumors_leave_the_residue_that_k_predicts(k: int, in_step: float, out_of_step: float) -> None:
-    # Table 1 of Demers et al. is for synchronous cycles, in which two that tell the same site at once both told news. A plain model of
-    # the same law in which sites take turns gives the second number; real nodes are in between. Four standard errors either way.
+@pytest.mark.parametrize(
+    ("k", "in_step", "out_of_step"), [(1, 0.175, 0.203), (2, 0.037, 0.0465), (3, 0.0107, 0.014)]
+)
+def test_without_anti_entropy_rumors_leave_the_residue_that_k_predicts(
+    k: int, in_step: float, out_of_step: float
+) -> None:
+    # Table 1 of Demers et al. is for synchronous cycles, in which two that tell the same site at
+    # once both told news. A plain model of the same law in which sites take turns gives the second
+    # number; real nodes are in between. Four standard errors either way.
     found = measure_residue(k=k, nodes=80, writes=100)
-    assert in_step - 4 * found.standard_error <= found.residue <= out_of_step + 4 * found.standard_error
+    assert (
+        in_step - 4 * found.standard_error
+        <= found.residue
+        <= out_of_step + 4 * found.standard_error
+    )
     assert found.standard_error < in_step / 4
 
 
-# -- one seed, one run -----------------------------------------------------------------------------------------------
+# -- one seed, one run -----------------------------------------------------------------------------
 
 
 def _run_cli(*arguments: str, hash_seed: str = "0") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
     return subprocess.run(
-        [sys.executable, "-m", "kvgossip", "sim", *arguments], capture_output=True, text=True, env=environment, timeout=300, check=False
+        [sys.executable, "-m", "kvgossip", "sim", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        check=False,
     )
 
 
 def test_one_seed_gives_one_trace_under_any_hash_seed() -> None:
-    runs = [_run_cli("cluster", "--nodes", "7", "--seed", "5", "--json", hash_seed=hash_seed) for hash_seed in ("0", "1", "4242")]
+    runs = [
+        _run_cli("cluster", "--nodes", "7", "--seed", "5", "--json", hash_seed=hash_seed)
+        for hash_seed in ("0", "1", "4242")
+    ]
     assert [run.returncode for run in runs] == [0, 0, 0], runs[0].stderr
     reports = [json.loads(run.stdout) for run in runs]
     assert reports[0] == reports[1] == reports[2]
@@ -114,7 +148,7 @@ def test_the_trace_does_not_depend_on_how_much_of_it_is_kept() -> None:
     assert "Ping(" in "\n".join(shown.trace)
 
 
-# -- every checker can fail ------------------------------------------------------------------------------------------
+# -- every checker can fail ------------------------------------------------------------------------
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -141,8 +175,12 @@ def _the_clock_follows_whoever_speaks(patch: pytest.MonkeyPatch) -> None:
 def _deletes_are_not_merged(patch: pytest.MonkeyPatch) -> None:
     merge = Replica.merge
 
-    def forgetful(replica: Replica, key: str, record: bytes, *arguments: Any, **named: Any) -> Outcome:
-        return Outcome.KNOWN if is_dead(record) else merge(replica, key, record, *arguments, **named)
+    def forgetful(
+        replica: Replica, key: str, record: bytes, *arguments: Any, **named: Any
+    ) -> Outcome:
+        return (
+            Outcome.KNOWN if is_dead(record) else merge(replica, key, record, *arguments, **named)
+        )
 
     patch.setattr(Replica, "merge", forgetful)
 
@@ -183,19 +221,28 @@ def _values_are_mixed_up(patch: pytest.MonkeyPatch) -> None:
     merge = Replica.merge
 
     def mixing(replica: Replica, key: str, record: bytes, *arguments: Any, **named: Any) -> Outcome:
-        return merge(replica, key, record if is_dead(record) else record + b"!", *arguments, **named)
+        return merge(
+            replica, key, record if is_dead(record) else record + b"!", *arguments, **named
+        )
 
     patch.setattr(Replica, "merge", mixing)
 
 
 def _any_member_news_is_believed(patch: pytest.MonkeyPatch) -> None:
     told = iter(range(10**9, 0, -1))
-    patch.setattr("kvgossip.protocol.membership.swim.rank", lambda member: (member.generation, 0, next(told), 0))
+    patch.setattr(
+        "kvgossip.protocol.membership.swim.rank",
+        lambda member: (member.generation, 0, next(told), 0),
+    )
 
 
 def _own_incarnations_start_again(patch: pytest.MonkeyPatch) -> None:
     renew = Membership._renew_self
-    patch.setattr(Membership, "_renew_self", lambda membership, **changes: renew(membership, **(changes | {"incarnation": 0})))
+    patch.setattr(
+        Membership,
+        "_renew_self",
+        lambda membership, **changes: renew(membership, **(changes | {"incarnation": 0})),
+    )
 
 
 def _nobody_refutes(patch: pytest.MonkeyPatch) -> None:
@@ -239,13 +286,19 @@ def _records_are_withheld(patch: pytest.MonkeyPatch) -> None:
         (_older_versions_win, "an entry went to an older version"),
         (_equal_versions_are_given_out, "a version was given twice"),
         (_the_clock_follows_whoever_speaks, "the HLC went back|an entry is ahead of the HLC"),
-        (_deletes_are_not_merged, "no agreement|a value is put into quarantine although nobody was ever away"),
+        (
+            _deletes_are_not_merged,
+            "no agreement|a value is put into quarantine although nobody was ever away",
+        ),
         (_deleted_keys_are_served, "a deleted key is served"),
         (_changes_are_not_told, "the first effect of a write|the root changed without a Changed"),
         (_the_digest_forgets, "the store's own law"),
         (_values_are_mixed_up, "an entry that nobody wrote"),
         (_any_member_news_is_believed, "a member went back in rank"),
-        (_own_incarnations_start_again, "the own incarnation or generation went back|a member went back in rank"),
+        (
+            _own_incarnations_start_again,
+            "the own incarnation or generation went back|a member went back in rank",
+        ),
         (_nobody_refutes, "no agreement"),
         (_nothing_is_repaired, "no agreement"),
         (_a_frame_makes_it_stumble, "ValueError: stumbled"),
@@ -254,11 +307,23 @@ def _records_are_withheld(patch: pytest.MonkeyPatch) -> None:
         (_records_are_withheld, "record() is not what was learned"),
     ],
 )
-def test_a_planted_mistake_is_caught(plant: Plant, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_mistake_is_caught(
+    plant: Plant, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant(monkeypatch)
-    harsh = Intensity(loss=0.2, crash_rate=0.01, partition_rate=0.2, pause_rate=0.01, clock_skew_ms=2000.0)
-    options = Options(nodes=(5, 5), intensity=harsh, duration_s=10.0, parameters={"rumor_k": 1, "direct_fanout": 1, "digest_levels": 2})
-    violation = next((report.violation for seed in range(4) if (report := simulate(seed, options)).violation), None)
+    harsh = Intensity(
+        loss=0.2, crash_rate=0.01, partition_rate=0.2, pause_rate=0.01, clock_skew_ms=2000.0
+    )
+    options = Options(
+        nodes=(5, 5),
+        intensity=harsh,
+        duration_s=10.0,
+        parameters={"rumor_k": 1, "direct_fanout": 1, "digest_levels": 2},
+    )
+    violation = next(
+        (report.violation for seed in range(4) if (report := simulate(seed, options)).violation),
+        None,
+    )
     assert violation is not None, "four seeds have not found it"
     assert any(text in violation.text for text in told.split("|")), violation
 
@@ -266,8 +331,23 @@ def test_a_planted_mistake_is_caught(plant: Plant, told: str, monkeypatch: pytes
 def _bundles_are_merged_in_part(patch: pytest.MonkeyPatch) -> None:
     take = Replica._take_bundle
 
-    def partly(replica: Replica, entries: Any, offered: Any, now: Any, *, heard_from: str | None, **named: Any) -> bool:
-        return take(replica, entries, offered if heard_from is None else list(offered)[:1], now, heard_from=heard_from, **named)
+    def partly(
+        replica: Replica,
+        entries: Any,
+        offered: Any,
+        now: Any,
+        *,
+        heard_from: str | None,
+        **named: Any,
+    ) -> bool:
+        return take(
+            replica,
+            entries,
+            offered if heard_from is None else list(offered)[:1],
+            now,
+            heard_from=heard_from,
+            **named,
+        )
 
     patch.setattr(Replica, "_take_bundle", partly)
 
@@ -284,9 +364,13 @@ def _batches_are_written_in_part(patch: pytest.MonkeyPatch) -> None:
         (_batches_are_written_in_part, "what was stored is not the batch that was written"),
     ],
 )
-def test_a_mistake_with_batches_is_caught(plant: Plant, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_with_batches_is_caught(
+    plant: Plant, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant(monkeypatch)
-    report = simulate(1, Options(nodes=(4, 4), intensity=Intensity(), duration_s=5.0, batch_share=1.0))
+    report = simulate(
+        1, Options(nodes=(4, 4), intensity=Intensity(), duration_s=5.0, batch_share=1.0)
+    )
     assert report.violation is not None
     assert told in report.violation.text
 
@@ -300,7 +384,17 @@ def test_batches_are_shown_whole_to_all_who_are_told_of_them_under_every_fault(s
 
 
 def test_repair_may_show_a_part_of_a_batch() -> None:
-    simulation = Simulation(scenario(1, Options(nodes=(6, 6), intensity=Intensity(loss=0.3), parameters={"rumor_k": 0}, batch_share=1.0)))
+    simulation = Simulation(
+        scenario(
+            1,
+            Options(
+                nodes=(6, 6),
+                intensity=Intensity(loss=0.3),
+                parameters={"rumor_k": 0},
+                batch_share=1.0,
+            ),
+        )
+    )
     report = simulation.run()
     assert report.passed, report.violation
     assert simulation.cluster.batches.shown_in_part > 0
@@ -316,14 +410,19 @@ def test_a_lost_write_of_a_node_that_never_crashed_is_noticed() -> None:
 
 
 def test_what_is_not_repeated_within_the_limit_is_no_agreement() -> None:
-    options = Options(nodes=(6, 6), intensity=Intensity(), duration_s=2.0, parameters={"anti_entropy": False, "rumor_k": 0})
+    options = Options(
+        nodes=(6, 6),
+        intensity=Intensity(),
+        duration_s=2.0,
+        parameters={"anti_entropy": False, "rumor_k": 0},
+    )
     report = simulate(1, options)
     assert not report.converged
     assert report.violation is None, "without anti-entropy nothing promises agreement"
     assert report.residue > 0.5
 
 
-# -- the parts -------------------------------------------------------------------------------------------------------
+# -- the parts -------------------------------------------------------------------------------------
 
 
 def _plain_scenario(nodes: int = 2) -> Scenario:
@@ -428,7 +527,10 @@ class Recorder:
 
     def __init__(self) -> None:
         self.timeline, self.network = Timeline(), Network(Random(1), Weather(tail=0.5))
-        hosts = [Host(number, f"n{number}", Address(f"10.0.0.{number}", 7481), Clock(1.0, 0.0)) for number in range(2)]
+        hosts = [
+            Host(number, f"n{number}", Address(f"10.0.0.{number}", 7481), Clock(1.0, 0.0))
+            for number in range(2)
+        ]
         self.delivery = Delivery(self.timeline, self.network, hosts, self, Trace(0))
         for host in hosts:
             host.life = Life(host, None, None)  # type: ignore[arg-type]
@@ -464,7 +566,9 @@ def test_frames_of_a_link_arrive_in_order_and_answers_go_back_over_it() -> None:
     assert net.told == []
 
 
-def test_a_cut_breaks_a_link_for_the_one_who_sends_and_the_other_end_learns_it_when_it_sends() -> None:
+def test_a_cut_breaks_a_link_for_the_one_who_sends_and_the_other_end_learns_it_when_it_sends() -> (
+    None
+):
     net = Recorder()
     net.send(net.first, net.second.host.address, b"x")
     dialler = net.frames[0][2]
@@ -491,7 +595,9 @@ def test_with_only_the_acknowledgements_cut_off_a_frame_may_arrive_and_be_report
     assert 10 < arrived < 30
 
 
-def test_the_other_end_hears_at_once_when_a_process_ends_and_nobody_answers_at_its_address() -> None:
+def test_the_other_end_hears_at_once_when_a_process_ends_and_nobody_answers_at_its_address() -> (
+    None
+):
     net = Recorder()
     net.send(net.first, net.second.host.address, b"x")
     life, net.second.host.life = net.second, None
@@ -504,21 +610,42 @@ def test_the_other_end_hears_at_once_when_a_process_ends_and_nobody_answers_at_i
 
 
 def test_a_schedule_of_faults_follows_from_its_seed_and_what_begins_ends() -> None:
-    intensity = Intensity(crash_rate=0.05, partition_rate=0.5, pause_rate=0.05, jump_rate=0.1, leave_rate=0.05, clock_skew_ms=100.0)
+    intensity = Intensity(
+        crash_rate=0.05,
+        partition_rate=0.5,
+        pause_rate=0.05,
+        jump_rate=0.1,
+        leave_rate=0.05,
+        clock_skew_ms=100.0,
+    )
     faults = schedule(intensity, 9, 30.0, Random(3))
     assert faults == schedule(intensity, 9, 30.0, Random(3))
     assert [at_s for at_s, _ in faults] == sorted(at_s for at_s, _ in faults)
-    counts = {kind: sum(isinstance(fault, kind) for _, fault in faults) for kind in (Crash, Leave, Restart, Cut, Mend, Pause, Resume)}
+    counts = {
+        kind: sum(isinstance(fault, kind) for _, fault in faults)
+        for kind in (Crash, Leave, Restart, Cut, Mend, Pause, Resume)
+    }
     assert counts[Crash] + counts[Leave] == counts[Restart] > 0
     assert counts[Cut] == counts[Mend] > 0
     assert counts[Pause] == counts[Resume] > 0
-    assert all(at_s < 30.0 for at_s, fault in faults if isinstance(fault, (Crash, Cut, Pause, Leave, SetClock)))
+    assert all(
+        at_s < 30.0
+        for at_s, fault in faults
+        if isinstance(fault, (Crash, Cut, Pause, Leave, SetClock))
+    )
     assert all(abs(fault.offset_ms) <= 100.0 for _, fault in faults if isinstance(fault, SetClock))
 
 
 def test_a_swarm_switches_each_fault_on_for_some_seeds_and_off_for_others() -> None:
     swarms = [swarm(Random(seed)) for seed in range(200)]
-    for name in ("loss", "crash_rate", "partition_rate", "pause_rate", "clock_skew_ms", "leave_rate"):
+    for name in (
+        "loss",
+        "crash_rate",
+        "partition_rate",
+        "pause_rate",
+        "clock_skew_ms",
+        "leave_rate",
+    ):
         assert 20 < sum(getattr(intensity, name) > 0 for intensity in swarms) < 180
 
 
@@ -529,12 +656,24 @@ def test_the_limit_of_agreement_is_stated_in_periods_and_grows_slowly_with_the_c
     assert limits[-1] < 3 * limits[0]
 
 
-# -- the command -----------------------------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------
 
 
 def test_the_command_fails_with_the_seed_and_how_to_repeat_it() -> None:
     run = _run_cli(
-        "cluster", "--nodes", "6", "--seed", "9", "--duration", "2", "--loss", "0.9", "--no-anti-entropy", "--rumor-k", "1", "--json"
+        "cluster",
+        "--nodes",
+        "6",
+        "--seed",
+        "9",
+        "--duration",
+        "2",
+        "--loss",
+        "0.9",
+        "--no-anti-entropy",
+        "--rumor-k",
+        "1",
+        "--json",
     )
     assert run.returncode == 1, run.stderr
     report = json.loads(run.stdout)
@@ -546,7 +685,22 @@ def test_the_command_fails_with_the_seed_and_how_to_repeat_it() -> None:
 
 
 def test_many_runs_are_shared_by_processes_and_summed_up() -> None:
-    run = _run_cli("cluster", "--nodes", "3-4", "--seed", "1", "--runs", "4", "--jobs", "2", "--duration", "1", "--loss", "0", "--json")
+    run = _run_cli(
+        "cluster",
+        "--nodes",
+        "3-4",
+        "--seed",
+        "1",
+        "--runs",
+        "4",
+        "--jobs",
+        "2",
+        "--duration",
+        "1",
+        "--loss",
+        "0",
+        "--json",
+    )
     assert run.returncode == 0, run.stderr
     summary = json.loads(run.stdout)
     assert [report["seed"] for report in summary["runs"]] == [1, 2, 3, 4]
@@ -555,7 +709,14 @@ def test_many_runs_are_shared_by_processes_and_summed_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--nodes", "9-3"), ("--nodes", "many"), ("--loss", "1.5"), ("--parameter", "colour=red"), ("--parameter", "rumor_k")]
+    "arguments",
+    [
+        ("--nodes", "9-3"),
+        ("--nodes", "many"),
+        ("--loss", "1.5"),
+        ("--parameter", "colour=red"),
+        ("--parameter", "rumor_k"),
+    ],
 )
 def test_wrong_usage_is_one_line_a_hint_and_exit_code_2(arguments: tuple[str, ...]) -> None:
     run = _run_cli("cluster", *arguments)

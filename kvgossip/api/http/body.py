@@ -13,7 +13,8 @@ from kvgossip.errors import ValueTooLargeError
 
 COMMAND_BYTES_MAX = 64 * 1024
 BODY_BYTES_PER_S_MIN = 16 * 1024
-"""A body may take `http_body_timeout_s`, and longer by its length at this rate: what comes slower is given up, steady as it may be."""
+"""A body may take `http_body_timeout_s`, and longer by its length at this rate: what comes slower
+is given up, steady as it may be."""
 
 Command = TypeVar("Command", bound=msgspec.Struct)
 
@@ -28,7 +29,8 @@ def late_body() -> RequestError:
 
 
 async def read_body(request: web.BaseRequest, bytes_max: int, timeout_s: float) -> bytes:
-    """The whole body. Raises ValueTooLargeError beyond `bytes_max`, where the length is announced before reading any of it."""
+    """The whole body. Raises ValueTooLargeError beyond `bytes_max`, where the length is announced
+    before reading any of it."""
     content = request.content
     if content.is_eof():
         # The usual case: it came in one piece with the head, so there is nothing to wait for.
@@ -38,11 +40,17 @@ async def read_body(request: web.BaseRequest, bytes_max: int, timeout_s: float) 
         return whole
     if (request.content_length or 0) > bytes_max:
         raise _too_large(bytes_max)
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11 and request.transport:
+    if (
+        request.headers.get("Expect", "").lower() == "100-continue"
+        and request.version >= HttpVersion11
+        and request.transport
+    ):
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     length = request.content_length
     try:
-        async with asyncio.timeout(body_patience_s(bytes_max if length is None else length, timeout_s)):
+        async with asyncio.timeout(
+            body_patience_s(bytes_max if length is None else length, timeout_s)
+        ):
             return await _whole(content, bytes_max)
     except TimeoutError:
         raise late_body() from None
@@ -59,14 +67,20 @@ async def _whole(content: StreamReader, bytes_max: int) -> bytes:
 
 def _too_large(bytes_max: int) -> ValueTooLargeError:
     return ValueTooLargeError(
-        f"the body is longer than {bytes_max} bytes", "nothing was changed; store less, or raise value_bytes_max on every node"
+        f"the body is longer than {bytes_max} bytes",
+        "nothing was changed; store less, or raise value_bytes_max on every node",
     )
 
 
 async def read_command(
-    request: web.BaseRequest, kind: type[Command], hint: str, timeout_s: float, bytes_max: int = COMMAND_BYTES_MAX
+    request: web.BaseRequest,
+    kind: type[Command],
+    hint: str,
+    timeout_s: float,
+    bytes_max: int = COMMAND_BYTES_MAX,
 ) -> Command:
-    """What an operator asks for. Raises RequestError where a foreign page asks, or the body does not fit."""
+    """What an operator asks for. Raises RequestError where a foreign page asks, or the body does
+    not fit."""
     refuse_foreign_page(request)
     body = await read_body(request, bytes_max, timeout_s)
     try:
@@ -77,9 +91,12 @@ async def read_command(
 
 def refuse_foreign_page(request: web.BaseRequest) -> None:
     """Raises RequestError where a browser sends this on behalf of another site."""
-    # A browser lets any web page POST to 127.0.0.1 without asking, but it always names the page's origin.
+    # A browser lets any web page POST to 127.0.0.1 without asking, but it always names the page's
+    # origin.
     origin = request.headers.get("Origin")
     if origin is not None and origin.partition("://")[2] != request.headers.get("Host"):
         raise RequestError(
-            403, "this request was sent by a page of another site", "commands come from the command line, or from this address"
+            403,
+            "this request was sent by a page of another site",
+            "commands come from the command line, or from this address",
         )

@@ -1,4 +1,5 @@
-"""From errors to statuses: each failure has one status, one sentence and one hint, and none shows a traceback."""
+"""From errors to statuses: each failure has one status, one sentence and one hint, and none shows a
+traceback."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ RETRY_AFTER = "Retry-After: 1\r\n"
 
 
 class RequestError(LocalError):
-    """A request that this API refuses: `status`, and `head`, header lines that belong to the answer (each ends in CR LF)."""
+    """A request that this API refuses: `status`, and `head`, header lines that belong to the answer
+    (each ends in CR LF)."""
 
     def __init__(self, status: int, message: str, hint: str = "", head: str = "") -> None:
         super().__init__(message, hint)
@@ -74,26 +76,42 @@ def head_of(error: KVGossipError) -> str:
 def hint_of(error: KVGossipError) -> str:
     if error.hint or not isinstance(error, NotSettledError):
         return error.hint
-    return "the node is catching up with its cluster: try again, ask another node, or accept what it has with `kvgossip settle`"
+    return (
+        "the node is catching up with its cluster: try again, ask another node, or accept what "
+        "it has with `kvgossip settle`"
+    )
 
 
 def wrong_method(method: str, methods: Iterable[str]) -> RequestError:
     """`methods`: those that the path has."""
     allowed = ", ".join(methods)
-    return RequestError(405, f"{method} does not fit this path", f"use {allowed}", f"Allow: {allowed}\r\n")
+    return RequestError(
+        405, f"{method} does not fit this path", f"use {allowed}", f"Allow: {allowed}\r\n"
+    )
 
 
 def not_http(reason: str) -> RequestError:
     """`reason`: what a parser says."""
     reason = reason.strip().partition("\n")[0].rstrip(":. ")
     return RequestError(
-        400, f"this is no request of HTTP/1.1: {reason}", "the connection is closed: where the next request starts is not known"
+        400,
+        f"this is no request of HTTP/1.1: {reason}",
+        "the connection is closed: where the next request starts is not known",
     )
 
 
 def too_many_connections() -> RequestError:
-    return RequestError(503, "this node has too many connections", "close some, or try again in a moment", RETRY_AFTER)
+    return RequestError(
+        503,
+        "this node has too many connections",
+        "close some, or try again in a moment",
+        RETRY_AFTER,
+    )
 
 
 def head_too_long(bytes_max: int) -> RequestError:
-    return RequestError(431, "the head of the request is too long", f"it may have {bytes_max} bytes, which is http_head_bytes_max")
+    return RequestError(
+        431,
+        "the head of the request is too long",
+        f"it may have {bytes_max} bytes, which is http_head_bytes_max",
+    )

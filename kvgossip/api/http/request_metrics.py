@@ -1,4 +1,5 @@
-"""What the server measures while it serves: requests and how long they took, and how late the event loop is."""
+"""What the server measures while it serves: requests and how long they took, and how late the event
+loop is."""
 
 from __future__ import annotations
 
@@ -7,13 +8,31 @@ from collections import Counter
 
 from kvgossip.runtime.histogram import Histogram
 
-REQUEST_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+REQUEST_BOUNDS_S = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    10.0,
+    60.0,
+)
 DELAY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 LOOK_S = 0.25
 
 
 class Requests:
-    """`counts` by family of routes and status, `times` by family: until the answer is ready, of a stream until it begins."""
+    """`counts` by family of routes and status, `times` by family: until the answer is ready, of a
+    stream until it begins."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, int]] = Counter()
@@ -36,7 +55,8 @@ class Requests:
 
 
 class LoopDelay:
-    """How much later than asked for the event loop calls back, seen each LOOK_S: what every request and every probe waits as well."""
+    """How much later than asked for the event loop calls back, seen each LOOK_S: what every request
+    and every probe waits as well."""
 
     def __init__(self) -> None:
         self.times = Histogram(DELAY_BOUNDS_S)

@@ -1,8 +1,10 @@
-"""Answers: a head and a body, rendered once and written in one piece. Both lanes (see fast.py) send the same ones.
+"""Answers: a head and a body, rendered once and written in one piece. Both lanes (see fast.py) send
+the same ones.
 
-aiohttp's own Response builds a multi-dictionary, serialises it and awaits five coroutines for each answer, which costs more than
-a node needs to find a value. An `Answer` keeps to the part of its contract that the server uses: `prepare`, `write_eof` and
-`keep_alive`. The lines that all answers share are rendered at most once a second.
+aiohttp's own Response builds a multi-dictionary, serialises it and awaits five coroutines for each
+answer, which costs more than a node needs to find a value. An `Answer` keeps to the part of its
+contract that the server uses: `prepare`, `write_eof` and `keep_alive`. The lines that all answers
+share are rendered at most once a second.
 """
 
 from __future__ import annotations
@@ -29,11 +31,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("kvgossip.api")
 
 OCTETS = "application/octet-stream"
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
+}
 
 
 class Answer(web.StreamResponse):
-    """One answer. `head` is whole header lines, each ending in CR LF: nobody escapes them again. A body of None has no length (304)."""
+    """One answer. `head` is whole header lines, each ending in CR LF: nobody escapes them again. A
+    body of None has no length (304)."""
 
     def __init__(self, status: int, head: str, body: bytes | None) -> None:
         # Without super().__init__: it would build the dictionaries that this class exists to avoid.
@@ -56,15 +61,23 @@ class Answer(web.StreamResponse):
             raise ConnectionResetError("the client has gone")
         if self._open is None:
             self._open = request.keep_alive
-        transport.write(self.render(self._open, head_only=request.method == "HEAD", http_1_0=request.version == HttpVersion10))
-        # A client that sends requests and reads no answers waits here instead of filling this node's memory.
+        transport.write(
+            self.render(
+                self._open,
+                head_only=request.method == "HEAD",
+                http_1_0=request.version == HttpVersion10,
+            )
+        )
+        # A client that sends requests and reads no answers waits here instead of filling this
+        # node's memory.
         await request.writer.drain()
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Everything was written by `prepare`."""
 
     def render(self, keep_open: bool, *, head_only: bool, http_1_0: bool = False) -> bytes:
-        """The bytes of the answer, to a client whose connection stays open after it, or does not."""
+        """The bytes of the answer, to a client whose connection stays open after it, or does
+        not."""
         head = _STATUS_LINES[self._status] + self._head
         if not keep_open:
             head += "Connection: close\r\n"
@@ -97,7 +110,8 @@ class Download(Answer):
 
 
 class Answers:
-    """Makes the answers of one node: each tells whether the node is settled and how old its knowledge is (protocol.md section 8)."""
+    """Makes the answers of one node: each tells whether the node is settled and how old its
+    knowledge is (protocol.md section 8)."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -109,7 +123,11 @@ class Answers:
 
     def json(self, status: int, document: Any, head: str = "") -> Answer:
         """One line of JSON, with its end: a terminal shows it as a line."""
-        return Answer(status, f"{self._shared_lines()}Content-Type: application/json\r\n{head}", msgspec.json.encode(document) + b"\n")
+        return Answer(
+            status,
+            f"{self._shared_lines()}Content-Type: application/json\r\n{head}",
+            msgspec.json.encode(document) + b"\n",
+        )
 
     def head(self, head: str) -> str:
         """The lines that all answers share, and these."""
@@ -119,15 +137,21 @@ class Answers:
         return Download(self.head(head), parts)
 
     def failure(self, error: Exception, method: str, target: str) -> Answer:
-        """What is told of an error: whose fault it is, or that it is a bug, which the log then explains."""
+        """What is told of an error: whose fault it is, or that it is a bug, which the log then
+        explains."""
         if isinstance(error, KVGossipError):
             return self.problem(status_of(error), str(error), hint_of(error), head_of(error))
         log.error("%s %s failed", method, target, exc_info=error)
-        return self.problem(500, "the node failed to answer", "this is a bug of kvgossip: its log has the details")
+        return self.problem(
+            500, "the node failed to answer", "this is a bug of kvgossip: its log has the details"
+        )
 
     def problem(self, status: int, error: str, hint: str = "", head: str = "") -> Answer:
-        # Where the parser is the one in Python, a path may hold bytes that are no UTF-8, as surrogates.
-        return self.json(status, {"error": error.encode(errors="replace").decode(), "hint": hint}, head)
+        # Where the parser is the one in Python, a path may hold bytes that are no UTF-8, as
+        # surrogates.
+        return self.json(
+            status, {"error": error.encode(errors="replace").decode(), "hint": hint}, head
+        )
 
     def _shared_lines(self) -> str:
         now = time.monotonic()
@@ -140,7 +164,8 @@ class Answers:
     def _render_shared_lines(self) -> str:
         settled = "true" if self._node.settled else "false"
         return (
-            f"Date: {formatdate(usegmt=True)}\r\nServer: kvgossip/{__version__}\r\nCache-Control: no-cache\r\n"
+            f"Date: {formatdate(usegmt=True)}\r\nServer: kvgossip/{__version__}\r\nCache-Control: "
+            "no-cache\r\n"
             f"X-Content-Type-Options: nosniff\r\nKV-Settled: {settled}\r\n{self._age_line()}"
         )
 
@@ -148,7 +173,8 @@ class Answers:
         try:
             age_s = self._node.last_exchange_age_s
         except LocalError:
-            # A node that was stopped under its server: the answer that says so must not fail for want of an age.
+            # A node that was stopped under its server: the answer that says so must not fail for
+            # want of an age.
             age_s = None
         return "" if age_s is None else f"KV-Synced-Age: {int(age_s)}\r\n"
 

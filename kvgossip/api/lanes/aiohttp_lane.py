@@ -1,7 +1,9 @@
-"""The general lane: aiohttp's connections, for every request that the express lane (fast.py) leaves to them.
+"""The general lane: aiohttp's connections, for every request that the express lane (fast.py) leaves
+to them.
 
-It is aiohttp's low-level server, without its application and its router. What both lanes share is elsewhere: the answers, the limits, the
-clock of all connections; here is what makes aiohttp keep to them.
+It is aiohttp's low-level server, without its application and its router. What both lanes share is
+elsewhere: the answers, the limits, the clock of all connections; here is what makes aiohttp keep to
+them.
 """
 
 from __future__ import annotations
@@ -37,18 +39,28 @@ class General(web.Server):
         connections: Connections,
     ) -> None:
         super().__init__(self._answer)
-        self._handler, self._config, self._answers, self._open = handler, config, answers, connections
+        self._handler, self._config, self._answers, self._open = (
+            handler,
+            config,
+            answers,
+            connections,
+        )
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         answer = await self._handler(request)
         connection = request.protocol
         # after a body that did not arrive, nobody knows where the next request starts
-        if answer.status == 408 or (isinstance(connection, GeneralConnection) and connection.is_last()):
+        if answer.status == 408 or (
+            isinstance(connection, GeneralConnection) and connection.is_last()
+        ):
             answer.force_close()
         return answer
 
-    def take_over(self, lane: Lane, transport: asyncio.Transport, data: bytes, *, at_end: bool) -> None:
-        """Serve this connection from now on: `data` is the request that the express lane has left, and all that came after it."""
+    def take_over(
+        self, lane: Lane, transport: asyncio.Transport, data: bytes, *, at_end: bool
+    ) -> None:
+        """Serve this connection from now on: `data` is the request that the express lane has left,
+        and all that came after it."""
         connection = GeneralConnection(self, self._config, self._answers, self._open)
         self._open.moved(lane, connection)
         transport.set_protocol(connection)
@@ -59,11 +71,14 @@ class General(web.Server):
 
 
 class GeneralConnection(web.RequestHandler):
-    """web.RequestHandler that takes paths as curl sends them, and that answers what is no HTTP with our JSON and without a traceback."""
+    """web.RequestHandler that takes paths as curl sends them, and that answers what is no HTTP with
+    our JSON and without a traceback."""
 
     __slots__ = ("_answers", "_body", "_ended", "_open", "_outflow", "due_s")
 
-    def __init__(self, server: General, config: Config, answers: Answers, connections: Connections) -> None:
+    def __init__(
+        self, server: General, config: Config, answers: Answers, connections: Connections
+    ) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -82,7 +97,7 @@ class GeneralConnection(web.RequestHandler):
         self._body: StreamReader = EMPTY_PAYLOAD
         self.due_s = math.inf
 
-    # -- called by the transport -------------------------------------------------------------------------------------
+    # -- called by the transport -------------------------------------------------------------------
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
@@ -98,7 +113,8 @@ class GeneralConnection(web.RequestHandler):
         self.due_s = math.inf
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """A client that will send no more still gets its answers, for a moment: it may as well be gone."""
+        """A client that will send no more still gets its answers, for a moment: it may as well be
+        gone."""
         if self._is_idle() or not self._body.is_eof():
             return False
         self._ended = True
@@ -113,7 +129,11 @@ class GeneralConnection(web.RequestHandler):
             self._body = self._messages[-1][1]
 
     def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
     ) -> web.StreamResponse:
         if isinstance(exc, http_exceptions.LineTooLong):
             answer = self._answers.failure(head_too_long(self.max_line_size), "", "")
@@ -122,12 +142,17 @@ class GeneralConnection(web.RequestHandler):
             answer = self._answers.failure(not_http(message or ""), "", "")
         else:
             log.error("a connection failed", exc_info=exc)
-            answer = self._answers.problem(status, "the node failed to answer", "this is a bug of kvgossip: its log has the details")
+            answer = self._answers.problem(
+                status,
+                "the node failed to answer",
+                "this is a bug of kvgossip: its log has the details",
+            )
         answer.force_close()
         return answer
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        # A body that the client broke was answered already; aiohttp meets the same error again when it skips the rest.
+        # A body that the client broke was answered already; aiohttp meets the same error again when
+        # it skips the rest.
         if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
             log.error(*args, **kw)
 
@@ -139,10 +164,15 @@ class GeneralConnection(web.RequestHandler):
         """Whether no request can follow the one that is being answered."""
         return self._open.stopping or (self._ended and not self._messages)
 
-    # -- called by Connections ---------------------------------------------------------------------------------------
+    # -- called by Connections ---------------------------------------------------------------------
 
     def overdue(self) -> bool:
-        if self.transport is not None and self.writing_paused and not self._ended and self._outflow.moves(self.transport):
+        if (
+            self.transport is not None
+            and self.writing_paused
+            and not self._ended
+            and self._outflow.moves(self.transport)
+        ):
             self.due_s = self._outflow.choked(self.transport, self._open.now_s)
             return False
         self.abort()

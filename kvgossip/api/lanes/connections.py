@@ -1,11 +1,15 @@
-"""Connections: all connections of clients, whichever lane they are on; how many there may be, and how long each may keep us waiting.
+"""Connections: all connections of clients, whichever lane they are on; how many there may be, and
+how long each may keep us waiting.
 
 Laws
-- There are at most `http_connections_max`. One more is told so with 503 and closed (overload.py): most of them before they are connections
-  of ours, up to REFUSALS_MAX of them at a time by their lane.
-- Every connection has a moment at which it is overdue, whatever it does: one that asks nothing, a head or a body that does not arrive, a
-  client that takes none of what it asked for. So nobody holds a connection by doing nothing, or almost nothing.
-- A request costs no timer: one sweep looks at them all, and its clock is all that they read. So a moment may be missed by SWEEP_S.
+- There are at most `http_connections_max`. One more is told so with 503 and closed (overload.py):
+  most of them before they are connections of ours, up to REFUSALS_MAX of them at a time by their
+  lane.
+- Every connection has a moment at which it is overdue, whatever it does: one that asks nothing, a
+  head or a body that does not arrive, a client that takes none of what it asked for. So nobody
+  holds a connection by doing nothing, or almost nothing.
+- A request costs no timer: one sweep looks at them all, and its clock is all that they read. So a
+  moment may be missed by SWEEP_S.
 """
 
 from __future__ import annotations
@@ -39,7 +43,8 @@ class Connection(Protocol):
     """When it is overdue, by the clock of Connections."""
 
     def overdue(self) -> bool:
-        """Close it, or tell its client why it is closed; False where it is to be looked at again, because it moves."""
+        """Close it, or tell its client why it is closed; False where it is to be looked at again,
+        because it moves."""
 
     def finish(self) -> None:
         """The server stops: close it, at once or after what is under way."""
@@ -64,7 +69,9 @@ class Outflow:
 
     def moves(self, transport: asyncio.WriteTransport) -> bool:
         """Whether it has taken enough since then."""
-        return transport.get_write_buffer_size() <= self._unread - BODY_BYTES_PER_S_MIN * self._stall_s
+        return (
+            transport.get_write_buffer_size() <= self._unread - BODY_BYTES_PER_S_MIN * self._stall_s
+        )
 
 
 class Connections:
@@ -99,9 +106,16 @@ class Connections:
         return len(self._open) < self._max + REFUSALS_MAX
 
     def opened(self, connection: Connection) -> Welcome:
-        """Whether it may ask something, is to be told that there are too many, or is to be cut off."""
+        """Whether it may ask something, is to be told that there are too many, or is to be cut
+        off."""
         count = len(self._open)
-        welcome = Welcome.SERVED if count < self._max else Welcome.REFUSED if count < self._max + REFUSALS_MAX else Welcome.CUT_OFF
+        welcome = (
+            Welcome.SERVED
+            if count < self._max
+            else Welcome.REFUSED
+            if count < self._max + REFUSALS_MAX
+            else Welcome.CUT_OFF
+        )
         self.counts[welcome.value] += 1
         if welcome is not Welcome.CUT_OFF:
             self._open[connection] = None
@@ -130,7 +144,8 @@ class Connections:
             self._empty.set()
 
     async def close(self, grace_s: float) -> None:
-        """Returns when all are closed: those that are idle now, the others when they have finished, or after `grace_s`."""
+        """Returns when all are closed: those that are idle now, the others when they have finished,
+        or after `grace_s`."""
         self.stopping = True
         for connection in list(self._open):
             connection.finish()

@@ -1,20 +1,28 @@
-"""The express lane: GET, HEAD, PUT and DELETE of one key, without a task, a future or aiohttp's request for each of them.
+"""The express lane: GET, HEAD, PUT and DELETE of one key, without a task, a future or aiohttp's
+request for each of them.
 
-Every connection starts here. What is not plainly one of those four requests is handed over to aiohttp (aiohttp_lane.py), and from then on
-the connection stays there. The lane knows how requests arrive and how answers leave; what they mean is in kv.py, the same for both lanes.
+Every connection starts here. What is not plainly one of those four requests is handed over to
+aiohttp (aiohttp_lane.py), and from then on the connection stays there. The lane knows how requests
+arrive and how answers leave; what they mean is in kv.py, the same for both lanes.
 
 Laws
-- The parser is fed one head at a time, up to its empty line, and then the body by its length, so that what follows is known to the byte.
-  What turns out to be anything but one head is refused.
-- What is handed over is written anew from what was parsed, and not passed on as it came: two parsers never read the same bytes differently,
-  so no request can hide in another (request smuggling).
-- A header that HEADERS does not name is a reason to hand over: a route that learns a new header cannot be forgotten here.
-- Answers leave in the order of the requests. One that waits for the disk holds back the answers after it, not the requests.
-- Small answers leave at the end of the turn of the loop that made them, those of one connection in one piece, those of all in one go. A
-  client that is woken by the first of them finds the others, where answers that come one by one would wake it for each: on one core
-  for each side, that is a fifth of what a request costs this one. Nothing else happens between.
-- What a client makes wait here is bounded: one head, one body, PIPELINE_MAX answers or WAITING_BYTES_MAX of them; then nothing is read.
-- A value changes only after its whole body has arrived. A client that goes away earlier has changed nothing.
+- The parser is fed one head at a time, up to its empty line, and then the body by its length, so
+  that what follows is known to the byte. What turns out to be anything but one head is refused.
+- What is handed over is written anew from what was parsed, and not passed on as it came: two
+  parsers never read the same bytes differently, so no request can hide in another (request
+  smuggling).
+- A header that HEADERS does not name is a reason to hand over: a route that learns a new header
+  cannot be forgotten here.
+- Answers leave in the order of the requests. One that waits for the disk holds back the answers
+  after it, not the requests.
+- Small answers leave at the end of the turn of the loop that made them, those of one connection in
+  one piece, those of all in one go. A client that is woken by the first of them finds the others,
+  where answers that come one by one would wake it for each: on one core for each side, that is a
+  fifth of what a request costs this one. Nothing else happens between.
+- What a client makes wait here is bounded: one head, one body, PIPELINE_MAX answers or
+  WAITING_BYTES_MAX of them; then nothing is read.
+- A value changes only after its whole body has arrived. A client that goes away earlier has changed
+  nothing.
 """
 
 from __future__ import annotations
@@ -38,11 +46,14 @@ from kvgossip.errors import RemoteError
 
 HEAD_END = b"\r\n\r\n"
 FIRST_BYTES = b"\r\nABCDEFGHIJKLMNOPQRSTUVWXYZ"
-"""What starts no request is refused at once, without waiting for the end of a head that will never come: TLS, for example."""
+"""What starts no request is refused at once, without waiting for the end of a head that will never
+come: TLS, for example."""
 METHODS = (b"GET", b"PUT", b"DELETE", b"HEAD")
 HEADERS = frozenset(
-    b"host connection content-length content-type if-match if-none-match user-agent accept accept-encoding accept-language accept-charset "
-    b"cache-control pragma referer dnt forwarded via x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip x-request-id "
+    b"host connection content-length content-type if-match if-none-match user-agent accept "
+    b"accept-encoding accept-language accept-charset "
+    b"cache-control pragma referer dnt forwarded via x-forwarded-for x-forwarded-host "
+    b"x-forwarded-proto x-real-ip x-request-id "
     b"traceparent tracestate baggage".split()
 )
 """Those that the lane obeys, and those that mean nothing to this API on either lane."""
@@ -56,8 +67,11 @@ OUTBOX_ANSWER_BYTES_MAX = 8 * 1024
 class OtherLane(Protocol):
     """Takes the connections that the express lane does not serve."""
 
-    def take_over(self, lane: Lane, transport: asyncio.Transport, data: bytes, *, at_end: bool) -> None:
-        """`data`: what is to be served, starting with a head. `at_end`: the client will send no more."""
+    def take_over(
+        self, lane: Lane, transport: asyncio.Transport, data: bytes, *, at_end: bool
+    ) -> None:
+        """`data`: what is to be served, starting with a head. `at_end`: the client will send no
+        more."""
 
 
 class _Waiting(NamedTuple):
@@ -75,13 +89,28 @@ class Lane(asyncio.Protocol):
     """One connection."""
 
     __slots__ = (
-        "_answers", "_choked", "_config", "_connections", "_data", "_ended", "_ending", "_handed_over", "_keys", "_length", "_lingers",
-        "_loop", "_missing", "_other", "_outbox", "_outflow", "_partial", "_reading", "_request", "_resting", "_transport", "_unwelcome",
+        "_answers", "_choked", "_config", "_connections", "_data", "_ended", "_ending",
+        "_handed_over", "_keys", "_length", "_lingers",
+        "_loop", "_missing", "_other", "_outbox", "_outflow", "_partial", "_reading", "_request",
+        "_resting", "_transport", "_unwelcome",
         "_waiting", "_waiting_bytes", "due_s",
     )  # fmt: skip
 
-    def __init__(self, config: Config, keys: Keys, answers: Answers, connections: Connections, other: OtherLane) -> None:
-        self._config, self._keys, self._answers, self._connections, self._other = config, keys, answers, connections, other
+    def __init__(
+        self,
+        config: Config,
+        keys: Keys,
+        answers: Answers,
+        connections: Connections,
+        other: OtherLane,
+    ) -> None:
+        self._config, self._keys, self._answers, self._connections, self._other = (
+            config,
+            keys,
+            answers,
+            connections,
+            other,
+        )
         self._loop = asyncio.get_running_loop()
         self._request = RequestParser()
         self._outflow = Outflow(connections.stall_s)
@@ -93,11 +122,13 @@ class Lane(asyncio.Protocol):
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._outbox: list[bytes] = []
-        self._partial = self._choked = self._resting = self._ended = self._ending = self._lingers = self._unwelcome = False
+        self._partial = self._choked = self._resting = self._ended = self._ending = (
+            self._lingers
+        ) = self._unwelcome = False
         self._reading = True
         self.due_s = connections.head_due_s
 
-    # -- called by the transport -----------------------------------------------------------------------------------
+    # -- called by the transport -------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are of no class of asyncio's
@@ -119,7 +150,8 @@ class Lane(asyncio.Protocol):
             self._serve()
 
     def eof_received(self) -> bool:
-        """A client that will send no more still gets its answers; then, or if there are none, the connection is closed."""
+        """A client that will send no more still gets its answers; then, or if there are none, the
+        connection is closed."""
         self._ended = True
         self._flush()
         return bool(self._waiting or (self._data and not self._ending and self._is_held()))
@@ -141,7 +173,7 @@ class Lane(asyncio.Protocol):
         self._request.close()
         self._connections.closed(self)
 
-    # -- called by Connections -------------------------------------------------------------------------------------
+    # -- called by Connections ---------------------------------------------------------------------
 
     def overdue(self) -> bool:
         assert self._transport is not None
@@ -155,21 +187,27 @@ class Lane(asyncio.Protocol):
         elif self._missing:
             self._refuse(late_body())
         elif self._partial:
-            self._refuse(RequestError(408, "the head of the request did not arrive in time", "send it at once"))
+            self._refuse(
+                RequestError(
+                    408, "the head of the request did not arrive in time", "send it at once"
+                )
+            )
         else:
             self._close()
         return True
 
     def finish(self) -> None:
         # anything that is under way ends in _serve or _settle, which look at `stopping`
-        if self._transport is not None and not (self._missing or self._data or self._waiting or self._ending):
+        if self._transport is not None and not (
+            self._missing or self._data or self._waiting or self._ending
+        ):
             self._close()
 
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
-    # -- requests --------------------------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     def _serve(self) -> None:
         """Serve what has arrived, as far as it goes."""
@@ -189,7 +227,17 @@ class Lane(asyncio.Protocol):
             if self._missing and at < size:
                 at += self._take_body(data, at)
         self._data = b"" if self._ending or at == size else data[at:]
-        if at == size and self._reading and not (self._missing or self._waiting or self._handed_over or self._ended or self._is_held()):
+        if (
+            at == size
+            and self._reading
+            and not (
+                self._missing
+                or self._waiting
+                or self._handed_over
+                or self._ended
+                or self._is_held()
+            )
+        ):
             self.due_s = self._connections.idle_due_s
         else:
             self._wait()
@@ -231,7 +279,9 @@ class Lane(asyncio.Protocol):
             self._handed_over = self._request.rewritten()
         elif length:
             self._missing = length
-            self.due_s = self._connections.now_s + body_patience_s(length, self._config.http_body_timeout_s)
+            self.due_s = self._connections.now_s + body_patience_s(
+                length, self._config.http_body_timeout_s
+            )
         else:
             self._answer()
 
@@ -241,15 +291,28 @@ class Lane(asyncio.Protocol):
         if not request.repeated:
             self._length = self._length_told()
         length, target, method = self._length, request.target, request.method
-        if length is None or method not in METHODS or not target.startswith(b"/kv/") or b"?" in target or b"#" in target:
+        if (
+            length is None
+            or method not in METHODS
+            or not target.startswith(b"/kv/")
+            or b"?" in target
+            or b"#" in target
+        ):
             return None
-        return length if length <= (self._config.value_bytes_max if method == b"PUT" else 0) else None
+        return (
+            length if length <= (self._config.value_bytes_max if method == b"PUT" else 0) else None
+        )
 
     def _length_told(self) -> int | None:
         """What the header lines say of it; None: they say what this lane does not understand."""
         request = self._request
         found = request.found
-        if len(found) != len(request.headers) or not found.keys() <= HEADERS or request.version != "1.1" or b"host" not in found:
+        if (
+            len(found) != len(request.headers)
+            or not found.keys() <= HEADERS
+            or request.version != "1.1"
+            or b"host" not in found
+        ):
             return None
         if found.get(b"connection", b"close").lower() not in (b"close", b"keep-alive"):
             return None
@@ -272,7 +335,9 @@ class Lane(asyncio.Protocol):
             answer, durable, _ = self._do(method, key)
         except Exception as error:
             answer, durable = self._answers.failure(error, method.decode(), f"/kv/{key}"), None
-        last = connections.stopping or (b"connection" in request.found and request.found[b"connection"].lower() == b"close")
+        last = connections.stopping or (
+            b"connection" in request.found and request.found[b"connection"].lower() == b"close"
+        )
         head_only = method == b"HEAD"
         if durable is None:
             connections.requests.observe("kv", answer.status, time.perf_counter() - started_s)
@@ -296,7 +361,7 @@ class Lane(asyncio.Protocol):
             return self._keys.delete(key, condition)
         return Reply(self._keys.get(key, condition), None)
 
-    # -- answers ---------------------------------------------------------------------------------------------------
+    # -- answers -----------------------------------------------------------------------------------
 
     def _queue(self, answer: _Waiting) -> None:
         self._waiting.append(answer)
@@ -308,7 +373,11 @@ class Lane(asyncio.Protocol):
     def _write(self, data: bytes, last: bool) -> None:
         assert self._transport is not None
         self._outbox.append(data)
-        if not last and len(self._outbox) < OUTBOX_ANSWERS_MAX and len(data) < OUTBOX_ANSWER_BYTES_MAX:
+        if (
+            not last
+            and len(self._outbox) < OUTBOX_ANSWERS_MAX
+            and len(data) < OUTBOX_ANSWER_BYTES_MAX
+        ):
             if len(self._outbox) == 1:
                 self._connections.at_end_of_turn(self._flush)
             return
@@ -320,7 +389,8 @@ class Lane(asyncio.Protocol):
             self.due_s = self._connections.now_s + self._connections.stall_s
             self._close()
             return
-        # closed at once, with bytes of the client unread, the kernel would reset the connection, and the answer might be lost with it
+        # closed at once, with bytes of the client unread, the kernel would reset the connection,
+        # and the answer might be lost with it
         self.due_s = self._connections.now_s + LINGER_S
         self._transport.write_eof()
 
@@ -339,7 +409,8 @@ class Lane(asyncio.Protocol):
 
     def _settle(self, durable: asyncio.Future[None]) -> None:
         """A write has reached the disk, or failed to: send the answers whose turn it is."""
-        # looked at also where the client has gone: asyncio complains of failures that nobody has seen
+        # looked at also where the client has gone: asyncio complains of failures that nobody has
+        # seen
         failure_of(durable)
         while self._waiting and self._transport is not None:
             answer = self._waiting[0]
@@ -361,10 +432,15 @@ class Lane(asyncio.Protocol):
         failed = None if error is None else self._answers.failure(error, "a write to", "/kv/")
         status = answer.status if failed is None else failed.status
         self._connections.requests.observe("kv", status, time.perf_counter() - answer.started_s)
-        return answer.data if failed is None else failed.render(not answer.last, head_only=answer.head_only)
+        return (
+            answer.data
+            if failed is None
+            else failed.render(not answer.last, head_only=answer.head_only)
+        )
 
     def _refuse(self, error: RequestError) -> None:
-        """The last answer of this connection, because of what its client did; all that it sent since is dropped."""
+        """The last answer of this connection, because of what its client did; all that it sent
+        since is dropped."""
         self._connections.counts[f"refused_{error.status}"] += 1
         self._missing, self._partial = 0, False
         self._end(self._answers.failure(error, "", "").render(False, head_only=False))
@@ -376,7 +452,7 @@ class Lane(asyncio.Protocol):
         else:
             self._write(farewell, True)
 
-    # -- waiting ---------------------------------------------------------------------------------------------------
+    # -- waiting -----------------------------------------------------------------------------------
 
     def _wait(self) -> None:
         """See to what this connection waits for now, and how long it may."""

@@ -1,12 +1,15 @@
 """Door: tells clients for whom there is no room, while they still stand before it, and closes.
 
-A node that is asked twice what it can serve spends what it has on those it serves. So who is too many costs it a few system calls, and no
-protocol, no task and no buffer; and nobody waits for long where connections queue until they are accepted.
+A node that is asked twice what it can serve spends what it has on those it serves. So who is too
+many costs it a few system calls, and no protocol, no task and no buffer; and nobody waits for long
+where connections queue until they are accepted.
 
 Laws
-- Who has sent a request is told 503 with Retry-After, and is closed at once. /healthz alone is answered: a node that is busy lives, and
-  whoever restarts nodes that do not answer must not take the busy ones away, which leaves more to the others.
-- Who has sent nothing yet is let in, as long as few are, and told by the express lane once it has, or LINGER_S later.
+- Who has sent a request is told 503 with Retry-After, and is closed at once. /healthz alone is
+  answered: a node that is busy lives, and whoever restarts nodes that do not answer must not take
+  the busy ones away, which leaves more to the others.
+- Who has sent nothing yet is let in, as long as few are, and told by the express lane once it has,
+  or LINGER_S later.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from kvgossip.api.http.response import Answers
 from kvgossip.api.lanes.connections import Connections
 
 LOOK_BYTES = 64 * 1024
-"""So much of a request is read, to be dropped: the kernel answers what is left unread with a reset, which may overtake our answer."""
+"""So much of a request is read, to be dropped: the kernel answers what is left unread with a reset,
+which may overtake our answer."""
 HEALTH = (b"GET /healthz ", b"HEAD /healthz ")
 ALIVE = {"status": "ok"}
 
@@ -31,7 +35,8 @@ class Door:
         self._connections, self._answers = connections, answers
 
     def turns_away(self, connection: socket.socket) -> bool:
-        """Whether this connection, which was just accepted, was told so and closed. It is non-blocking."""
+        """Whether this connection, which was just accepted, was told so and closed. It is
+        non-blocking."""
         if not self._connections.full:
             return False
         with suppress(OSError):

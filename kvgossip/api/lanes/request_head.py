@@ -1,7 +1,9 @@
-"""RequestParser: one head at a time, read by httptools, and written anew for those who read it after us.
+"""RequestParser: one head at a time, read by httptools, and written anew for those who read it
+after us.
 
-A client sends the same header lines with each of its requests. Where they are, byte for byte, those of the head before, and the request
-line is one of those that can be read in one way only, the parser is not asked again what they say: it is a third of what a GET costs.
+A client sends the same header lines with each of its requests. Where they are, byte for byte, those
+of the head before, and the request line is one of those that can be read in one way only, the
+parser is not asked again what they say: it is a third of what a GET costs.
 """
 
 from __future__ import annotations
@@ -19,13 +21,27 @@ _PLAIN_LINE = re.compile(rb"(GET|HEAD|PUT|DELETE) (/[A-Za-z0-9/%~._:@!$&'()*+,;=
 
 
 class RequestParser:
-    """Give it exact heads, each up to its empty line, and then its body by its length: all other bytes are refused.
+    """Give it exact heads, each up to its empty line, and then its body by its length: all other
+    bytes are refused.
 
-    `method`, `target`, `version` and `headers` are those of the last head, as they were sent; `found` has the headers by their names in
-    lower case. `repeated`: those header lines were the same as the last time, and the version, too.
+    `method`, `target`, `version` and `headers` are those of the last head, as they were sent;
+    `found` has the headers by their names in lower case. `repeated`: those header lines were the
+    same as the last time, and the version, too.
     """
 
-    __slots__ = ("_body", "_heads", "_in_body", "_lines", "_parser", "found", "headers", "method", "repeated", "target", "version")
+    __slots__ = (
+        "_body",
+        "_heads",
+        "_in_body",
+        "_lines",
+        "_parser",
+        "found",
+        "headers",
+        "method",
+        "repeated",
+        "target",
+        "version",
+    )
 
     def __init__(self) -> None:
         self._parser: HttpRequestParser = HttpRequestParser(self)
@@ -42,7 +58,8 @@ class RequestParser:
         self.found: dict[bytes, bytes] = {}
 
     def read_head(self, data: bytes) -> bool:
-        """False where these were but the empty lines that may stand before a request. Raises RemoteError for all but exactly one head."""
+        """False where these were but the empty lines that may stand before a request. Raises
+        RemoteError for all but exactly one head."""
         line, _, lines = data.partition(b"\r\n")
         if lines == self._lines and (match := _PLAIN_LINE.fullmatch(line)) is not None:
             self.method, self.target = match.groups()
@@ -54,7 +71,8 @@ class RequestParser:
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
-            # its headers tell, and the lane leaves them to aiohttp, which knows no other protocol either
+            # its headers tell, and the lane leaves them to aiohttp, which knows no other protocol
+            # either
             pass
         except HttpParserError as error:
             raise RemoteError("not_http", str(error)) from None
@@ -92,7 +110,8 @@ class RequestParser:
         """Break the circle between this object and the C parser."""
         del self._parser
 
-    # -- called by httptools: a second head, or bytes of a body, among those of a head make it no head ---------------
+    # -- called by httptools: a second head, or bytes of a body, among those of a head make it no
+    # head
 
     def on_url(self, target: bytes) -> None:
         self._heads += bool(self.target)

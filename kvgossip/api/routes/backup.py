@@ -1,4 +1,5 @@
-"""/export, /import and /quarantine: what goes out of a node as a whole, comes in again, or waits beside its data."""
+"""/export, /import and /quarantine: what goes out of a node as a whole, comes in again, or waits
+beside its data."""
 
 from __future__ import annotations
 
@@ -39,14 +40,23 @@ class NumberBody(msgspec.Struct, forbid_unknown_fields=True):
 BODIES = (NumberBody,)
 _STATUSES = (403, 404, 408, 409, 413, 431)
 _COUNTS: Schema = {"type": "object", "additionalProperties": {"type": "integer"}}
-_AS_NEW = parameter("query", "as_new", {"enum": ["true", "false"]}, "write the values anew; default false")
+_AS_NEW = parameter(
+    "query", "as_new", {"enum": ["true", "false"]}, "write the values anew; default false"
+)
 _NUMBER = parameter("query", "number", {"type": "string"}, "as /quarantine lists it; required")
 _AFTER = parameter("query", "after", {"type": "string"}, "the number after which a page begins")
-_LISTED = fields(values={"type": "array", "items": {"type": "object"}}, after={"type": ["string", "null"]})
+_LISTED = fields(
+    values={"type": "array", "items": {"type": "object"}}, after={"type": ["string", "null"]}
+)
 _WRITTEN = fields(key={"type": "string"}, version=VERSION)
 PATHS: Paths = {
     "/export": {
-        "get": operation("All entries of one moment, as lines of JSON.", OCTETS_BODY, (409, 431), content_type="application/x-ndjson"),
+        "get": operation(
+            "All entries of one moment, as lines of JSON.",
+            OCTETS_BODY,
+            (409, 431),
+            content_type="application/x-ndjson",
+        ),
     },
     "/import": {
         "post": operation(
@@ -57,17 +67,36 @@ PATHS: Paths = {
             body=OCTETS_BODY,
         )
     },
-    "/quarantine": {"get": operation("Values that were deleted elsewhere.", _LISTED, (404, 431), parameters=(_AFTER,))},
-    "/quarantine/value": {
-        "get": operation("One of these values.", OCTETS_BODY, (404, 431), parameters=(_NUMBER,), content_type=OCTETS),
+    "/quarantine": {
+        "get": operation(
+            "Values that were deleted elsewhere.", _LISTED, (404, 431), parameters=(_AFTER,)
+        )
     },
-    "/quarantine/restore": {"post": operation("Write one of these values anew.", _WRITTEN, (*_STATUSES, 507), body=NumberBody)},
-    "/quarantine/discard": {"post": operation("Forget one of these values.", {"type": "object"}, (*_STATUSES, 507), body=NumberBody)},
+    "/quarantine/value": {
+        "get": operation(
+            "One of these values.",
+            OCTETS_BODY,
+            (404, 431),
+            parameters=(_NUMBER,),
+            content_type=OCTETS,
+        ),
+    },
+    "/quarantine/restore": {
+        "post": operation(
+            "Write one of these values anew.", _WRITTEN, (*_STATUSES, 507), body=NumberBody
+        )
+    },
+    "/quarantine/discard": {
+        "post": operation(
+            "Forget one of these values.", {"type": "object"}, (*_STATUSES, 507), body=NumberBody
+        )
+    },
 }
 
 
 class BackupRoutes:
-    """GET /export, POST /import, GET /quarantine and /quarantine/value, POST /quarantine/restore and /quarantine/discard."""
+    """GET /export, POST /import, GET /quarantine and /quarantine/value, POST /quarantine/restore
+    and /quarantine/discard."""
 
     def __init__(self, node: Node, answers: Answers) -> None:
         self._node = node
@@ -77,12 +106,19 @@ class BackupRoutes:
         self._exporting = asyncio.Lock()
 
     async def export(self, request: web.BaseRequest, query: str) -> Answer:
-        """All entries of one moment, as an archive. One at a time: each remembers what changes meanwhile."""
+        """All entries of one moment, as an archive. One at a time: each remembers what changes
+        meanwhile."""
         if self._exporting.locked():
-            raise RequestError(409, "this node is being exported already", "wait for it, or ask another node")
-        return self._answers.download(self._archive(self._node.snapshot()), "Content-Type: application/x-ndjson\r\n")
+            raise RequestError(
+                409, "this node is being exported already", "wait for it, or ask another node"
+            )
+        return self._answers.download(
+            self._archive(self._node.snapshot()), "Content-Type: application/x-ndjson\r\n"
+        )
 
-    async def _archive(self, snapshot: AsyncGenerator[list[tuple[str, bytes]], None]) -> AsyncGenerator[bytes, None]:
+    async def _archive(
+        self, snapshot: AsyncGenerator[list[tuple[str, bytes]], None]
+    ) -> AsyncGenerator[bytes, None]:
         writer = Writer()
         async with self._exporting, aclosing(snapshot):
             yield writer.head(self._node.config.cluster, self._node.name, read_clocks().wall_ms)
@@ -92,36 +128,56 @@ class BackupRoutes:
             yield writer.last()
 
     async def import_(self, request: web.BaseRequest, query: str) -> Answer:
-        """Merges lines of an archive, all or, where one is damaged, none; with as_new=true it writes their values anew."""
+        """Merges lines of an archive, all or, where one is damaged, none; with as_new=true it
+        writes their values anew."""
         refuse_foreign_page(request)
         as_new = _boolean(parameters(query, ("as_new",)).get("as_new", "false"))
-        body = await read_body(request, IMPORT_BYTES_MIN + 2 * self._value_bytes_max, self._timeout_s)
+        body = await read_body(
+            request, IMPORT_BYTES_MIN + 2 * self._value_bytes_max, self._timeout_s
+        )
         try:
             entries = parse_lines(list(split_lines(body)), self._value_bytes_max)
         except ArchiveError as error:
-            raise RequestError(400, str(error), error.hint or "nothing was changed; send lines of entries of an export") from None
+            raise RequestError(
+                400,
+                str(error),
+                error.hint or "nothing was changed; send lines of entries of an export",
+            ) from None
         outcomes = await self._node.restore(entries, as_new=as_new)
         counts = Counter(outcome.value for outcome in outcomes)
-        return self._answers.json(200, {"entries": len(entries), "outcomes": dict(sorted(counts.items()))})
+        return self._answers.json(
+            200, {"entries": len(entries), "outcomes": dict(sorted(counts.items()))}
+        )
 
     async def quarantine(self, request: web.BaseRequest, query: str) -> Answer:
         """What is in quarantine, without the values, a page at a time."""
         asked = parameters(query, ("after",))
         page = self._node.quarantine.page(asked.get("after", ""), PAGE)
-        document = {"values": [_described(suspect) for suspect in page], "after": page[-1].number if len(page) == PAGE else None}
+        document = {
+            "values": [_described(suspect) for suspect in page],
+            "after": page[-1].number if len(page) == PAGE else None,
+        }
         return self._answers.json(200, document)
 
     async def value(self, request: web.BaseRequest, query: str) -> Answer:
         """The raw bytes of one value in quarantine."""
         suspect = self._node.quarantine.get(parameters(query, ("number",)).get("number", ""))
-        return self._answers.octets(200, suspect.entry.value, f"Content-Type: {OCTETS}\r\nKV-Version: {suspect.entry.version}\r\n")
+        return self._answers.octets(
+            200,
+            suspect.entry.value,
+            f"Content-Type: {OCTETS}\r\nKV-Version: {suspect.entry.version}\r\n",
+        )
 
     async def restore(self, request: web.BaseRequest, query: str) -> Answer:
-        """Writes a value in quarantine anew, under its key, and takes it out of there. Never over a newer value."""
+        """Writes a value in quarantine anew, under its key, and takes it out of there. Never over a
+        newer value."""
         told = await read_command(request, NumberBody, NUMBER_HINT, self._timeout_s)
         key = self._node.quarantine.get(told.number).entry.key
         if self._node.get(key) is not None:
-            hint = "`kvgossip quarantine show` prints the old value: put it yourself, or `kvgossip quarantine discard` it"
+            hint = (
+                "`kvgossip quarantine show` prints the old value: put it yourself, or "
+                "`kvgossip quarantine discard` it"
+            )
             raise RequestError(409, f"there is a newer value under {key!r}", hint)
         entry = await self._node.restore_quarantined(told.number)
         return self._answers.json(200, {"key": entry.key, "version": str(entry.version)})

@@ -1,5 +1,5 @@
-"""POST /batch: puts, deletes and gets that happen together, on this node and on every one that hears of them
-(protocol/rumors/batches.py)."""
+"""POST /batch: puts, deletes and gets that happen together, on this node and on every one that
+hears of them (protocol/rumors/batches.py)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,32 @@ from kvgossip.api.http.openapi import Paths, fields, operation
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.keys import until_kept
 from kvgossip.errors import LocalError
-from kvgossip.protocol.model.entry import TTL_S_MAX, Entry, check_content_type, check_flags, check_key, check_ttl, version_of
+from kvgossip.protocol.model.entry import (
+    TTL_S_MAX,
+    Entry,
+    check_content_type,
+    check_flags,
+    check_key,
+    check_ttl,
+    version_of,
+)
 from kvgossip.protocol.model.write import BUNDLE_ENTRIES_MAX, Writing
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
 
-HINT = 'send {"operations": [{"put": KEY, "value": TEXT}, {"put": KEY, "base64": BYTES}, {"delete": KEY}, {"get": KEY}]}'
+HINT = (
+    'send {"operations": [{"put": KEY, "value": TEXT}, {"put": KEY, "base64": BYTES}, '
+    '{"delete": KEY}, {"get": KEY}]}'
+)
 BODY_SHARE = 8
-"""A body may have so many bytes for each byte of a batch: escapes, base64, and the names of fields."""
+"""A body may have so many bytes for each byte of a batch: escapes, base64, and the names of
+fields."""
 
 
 class Operation(msgspec.Struct, forbid_unknown_fields=True):
-    """Exactly one of `put`, `delete` and `get` names a key. A put has a `value` or `base64`, and may have the others; `ttl`: 30s."""
+    """Exactly one of `put`, `delete` and `get` names a key. A put has a `value` or `base64`, and
+    may have the others; `ttl`: 30s."""
 
     put: str | None = None
     delete: str | None = None
@@ -65,19 +78,30 @@ class BatchRoutes:
         self._node, self._answers = node, answers
 
     async def batch(self, request: web.BaseRequest, query: str) -> Answer:
-        """All of it, or nothing: a part that is refused refuses the whole. Gets tell what was there before the writes."""
+        """All of it, or nothing: a part that is refused refuses the whole. Gets tell what was there
+        before the writes."""
         config = self._node.config
-        asked = await read_command(request, BatchBody, HINT, config.http_body_timeout_s, BODY_SHARE * config.message_bytes_max)
+        asked = await read_command(
+            request,
+            BatchBody,
+            HINT,
+            config.http_body_timeout_s,
+            BODY_SHARE * config.message_bytes_max,
+        )
         operations = [_checked(place, each) for place, each in enumerate(asked.operations)]
         # from here to the writes without a pause: nothing comes in between
-        found = {each.get: self._node.entry(each.get) for each in operations if each.get is not None}
+        found = {
+            each.get: self._node.entry(each.get) for each in operations if each.get is not None
+        }
         writes = [_writing(each) for each in operations if each.get is None]
         records: Mapping[str, bytes] = {}
         if writes:
             batch = self._node.begin_batch(writes)
             records = batch.records
             await until_kept(batch.durable)
-        return self._answers.json(200, {"results": [_result(each, found, records) for each in operations]})
+        return self._answers.json(
+            200, {"results": [_result(each, found, records) for each in operations]}
+        )
 
 
 def _checked(place: int, each: Operation) -> Operation:
@@ -89,7 +113,10 @@ def _checked(place: int, each: Operation) -> Operation:
         if (each.value is None) == (each.base64 is None):
             raise _unfit(place, "a put needs one of value and base64")
         _decoded(place, each)
-    elif any(getattr(each, name) is not None for name in ("value", "base64", "content_type", "ttl", "flags")):
+    elif any(
+        getattr(each, name) is not None
+        for name in ("value", "base64", "content_type", "ttl", "flags")
+    ):
         raise _unfit(place, f"a {named[0]} has a key, and nothing else")
     try:
         check_key(each.put or each.delete or each.get or "")
@@ -102,7 +129,9 @@ def _checked(place: int, each: Operation) -> Operation:
 
 
 def _unfit(place: int, text: str) -> RequestError:
-    return RequestError(400, f"operation {place + 1} does not fit: {text}", f"nothing was changed; {HINT}")
+    return RequestError(
+        400, f"operation {place + 1} does not fit: {text}", f"nothing was changed; {HINT}"
+    )
 
 
 def _decoded(place: int, put: Operation) -> bytes:
@@ -117,20 +146,31 @@ def _decoded(place: int, put: Operation) -> bytes:
 def _writing(each: Operation) -> Writing:
     if each.delete is not None:
         return Writing(each.delete, None)
-    return Writing(each.put or "", _decoded(0, each), each.content_type, _ttl_s(each), each.flags or 0)
+    return Writing(
+        each.put or "", _decoded(0, each), each.content_type, _ttl_s(each), each.flags or 0
+    )
 
 
 def _ttl_s(put: Operation) -> float | None:
     return None if put.ttl is None else duration_s("ttl", put.ttl, TTL_S_MAX)
 
 
-def _result(each: Operation, found: Mapping[str, Entry | None], records: Mapping[str, bytes]) -> dict[str, Any]:
+def _result(
+    each: Operation, found: Mapping[str, Entry | None], records: Mapping[str, bytes]
+) -> dict[str, Any]:
     if each.get is not None:
         entry = found[each.get]
-        return {"get": each.get, "version": None} if entry is None else {"get": each.get, "version": str(entry.version), **_value(entry)}
+        return (
+            {"get": each.get, "version": None}
+            if entry is None
+            else {"get": each.get, "version": str(entry.version), **_value(entry)}
+        )
     key = each.put or each.delete or ""
     record = records.get(key)
-    return {"put" if each.put is not None else "delete": key, "version": None if record is None else str(version_of(record))}
+    return {
+        "put" if each.put is not None else "delete": key,
+        "version": None if record is None else str(version_of(record)),
+    }
 
 
 def _value(entry: Entry) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""/members, /status, /rtt, /healthz, /readyz, and what an operator asks of a node: /doctor, /join, /leave, /settle, /block, /unblock,
-/force-leave, /keyring."""
+"""/members, /status, /rtt, /healthz, /readyz, and what an operator asks of a node: /doctor, /join,
+/leave, /settle, /block, /unblock, /force-leave, /keyring."""
 
 from __future__ import annotations
 
@@ -30,19 +30,26 @@ if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
 
 CONVERGE_TIMEOUT_MAX_S = 60.0
-KEYRING_HINT = 'send {"action": "install", "key": 64 hexadecimal digits} or {"action": "use" or "remove", "key": the 8 digits of its id}'
+KEYRING_HINT = (
+    'send {"action": "install", "key": 64 hexadecimal digits} or {"action": "use" or '
+    '"remove", "key": the 8 digits of its id}'
+)
 BLOCK_HINT = 'send {"target": "NAME"} or {"target": "10.2.0.0/16"}'
 
 
 class JoinBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What POST /join takes. `wan`: the addresses are of gateways, and this node joins their pool."""
+    """What POST /join takes. `wan`: the addresses are of gateways, and this node joins their
+    pool."""
 
-    addresses: Annotated[list[Annotated[str, Meta(min_length=1, max_length=300)]], Meta(min_length=1, max_length=64)]
+    addresses: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=300)]], Meta(min_length=1, max_length=64)
+    ]
     wan: bool = False
 
 
 class BlockBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What POST /block and POST /unblock take: a member's name, an IP address, or a network in CIDR notation."""
+    """What POST /block and POST /unblock take: a member's name, an IP address, or a network in CIDR
+    notation."""
 
     target: Annotated[str, Meta(min_length=1, max_length=200)]
 
@@ -55,7 +62,8 @@ class ForceLeaveBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class KeyringBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What POST /keyring takes. `key`: the key to install, or the id of the one to use or remove."""
+    """What POST /keyring takes. `key`: the key to install, or the id of the one to use or
+    remove."""
 
     action: Literal["install", "use", "remove"]
     key: Annotated[str, Meta(max_length=64)]
@@ -71,40 +79,101 @@ _ENDS = (
     parameter("query", "to", {"type": "string"}, "a member; required"),
 )
 PATHS: Paths = {
-    "/members": {"get": operation("Who is in the cluster, by pool.", fields(members={"type": "array", "items": _OBJECT}))},
+    "/members": {
+        "get": operation(
+            "Who is in the cluster, by pool.", fields(members={"type": "array", "items": _OBJECT})
+        )
+    },
     "/status": {"get": operation("What this node knows of itself, with all counters.", _OBJECT)},
     "/converge": {
         "get": operation(
             "Who has the same data as this node, and by how many keys the others differ.",
             fields(equal={"type": "boolean"}, members={"type": "array", "items": _OBJECT}),
-            parameters=(parameter("query", "timeout", {"type": "string"}, "how long to wait for their answers: 500ms, 2s"),),
+            parameters=(
+                parameter(
+                    "query",
+                    "timeout",
+                    {"type": "string"},
+                    "how long to wait for their answers: 500ms, 2s",
+                ),
+            ),
         )
     },
-    "/rtt": {"get": operation("The estimated round trip between two members.", _OBJECT, (404,), parameters=_ENDS)},
-    "/doctor": {"post": operation("The nodes look at each other, and say what is wrong.", _OBJECT, _COMMAND_STATUSES)},
+    "/rtt": {
+        "get": operation(
+            "The estimated round trip between two members.", _OBJECT, (404,), parameters=_ENDS
+        )
+    },
+    "/doctor": {
+        "post": operation(
+            "The nodes look at each other, and say what is wrong.", _OBJECT, _COMMAND_STATUSES
+        )
+    },
     "/healthz": {"get": operation("200 while the process lives.", fields(status={"const": "ok"}))},
-    "/readyz": {"get": operation("200 once reads are answered as truth, 503 before.", fields(settled={"const": True}))},
-    "/join": {"post": operation("Join through any of these addresses.", _OBJECT, _COMMAND_STATUSES, body=JoinBody)},
-    "/leave": {"post": operation("Leave the cluster; the agent ends.", fields(left={"const": True}), _COMMAND_STATUSES)},
-    "/settle": {"post": operation("Say that what this node has is the truth.", _OBJECT, _COMMAND_STATUSES)},
-    "/block": {"post": operation("Drop all that comes from a member or a network.", _BLOCKED, _COMMAND_STATUSES, body=BlockBody)},
-    "/unblock": {"post": operation("Take a block back.", _BLOCKED, _COMMAND_STATUSES, body=BlockBody)},
-    "/force-leave": {"post": operation("Declare a member left that does not answer.", _OBJECT, _COMMAND_STATUSES, body=ForceLeaveBody)},
+    "/readyz": {
+        "get": operation(
+            "200 once reads are answered as truth, 503 before.", fields(settled={"const": True})
+        )
+    },
+    "/join": {
+        "post": operation(
+            "Join through any of these addresses.", _OBJECT, _COMMAND_STATUSES, body=JoinBody
+        )
+    },
+    "/leave": {
+        "post": operation(
+            "Leave the cluster; the agent ends.", fields(left={"const": True}), _COMMAND_STATUSES
+        )
+    },
+    "/settle": {
+        "post": operation("Say that what this node has is the truth.", _OBJECT, _COMMAND_STATUSES)
+    },
+    "/block": {
+        "post": operation(
+            "Drop all that comes from a member or a network.",
+            _BLOCKED,
+            _COMMAND_STATUSES,
+            body=BlockBody,
+        )
+    },
+    "/unblock": {
+        "post": operation("Take a block back.", _BLOCKED, _COMMAND_STATUSES, body=BlockBody)
+    },
+    "/force-leave": {
+        "post": operation(
+            "Declare a member left that does not answer.",
+            _OBJECT,
+            _COMMAND_STATUSES,
+            body=ForceLeaveBody,
+        )
+    },
     "/keyring": {
-        "get": operation("Who has which keys of the keyring: their ids.", _NODES, _COMMAND_STATUSES),
-        "post": operation("Install, use or remove a key on all nodes.", _NODES, _COMMAND_STATUSES, body=KeyringBody),
+        "get": operation(
+            "Who has which keys of the keyring: their ids.", _NODES, _COMMAND_STATUSES
+        ),
+        "post": operation(
+            "Install, use or remove a key on all nodes.",
+            _NODES,
+            _COMMAND_STATUSES,
+            body=KeyringBody,
+        ),
     },
 }
 
 
 class ClusterRoutes:
-    """Questions about the cluster and commands to this node. `left` is set once the node has left on request: then the process may end.
+    """Questions about the cluster and commands to this node. `left` is set once the node has left
+    on request: then the process may end.
 
     `watching` tells of those who watch over HTTP, `connections` of all connections.
     """
 
     def __init__(
-        self, node: Node, answers: Answers, watching: Callable[[], dict[str, Any]], connections: Callable[[], dict[str, int]]
+        self,
+        node: Node,
+        answers: Answers,
+        watching: Callable[[], dict[str, Any]],
+        connections: Callable[[], dict[str, int]],
     ) -> None:
         self._node = node
         self._answers = answers
@@ -119,12 +188,16 @@ class ClusterRoutes:
         """200 once reads are answered as truth, 503 before."""
         if self._node.settled:
             return self._answers.json(200, {"settled": True})
-        hint = "the node answers reads once it has exchanged with a settled member, or after `kvgossip settle`"
+        hint = (
+            "the node answers reads once it has exchanged with a settled member, or after "
+            "`kvgossip settle`"
+        )
         document = {"error": "the node has not settled yet", "hint": hint, "settled": False}
         return self._answers.json(503, document, RETRY_AFTER)
 
     async def members(self, request: web.BaseRequest, query: str) -> Answer:
-        """The members of the own datacenter; on a gateway then those of the WAN pool, which has addresses of its own."""
+        """The members of the own datacenter; on a gateway then those of the WAN pool, which has
+        addresses of its own."""
         pools = {PoolKind.LAN: self._node.members(), PoolKind.WAN: self._node.gateways()}
         told = [self._member(member, pool) for pool, members in pools.items() for member in members]
         return self._answers.json(200, {"members": told})
@@ -138,17 +211,25 @@ class ClusterRoutes:
         told = parameters(query, ("from", "to"))
         if "to" not in told:
             raise RequestError(400, "whom to?", "ask for /rtt?to=NAME, or /rtt?from=NAME&to=NAME")
-        return self._answers.json(200, await self._node.round_trip(told.get("from") or self._node.name, told["to"]))
+        return self._answers.json(
+            200, await self._node.round_trip(told.get("from") or self._node.name, told["to"])
+        )
 
     async def doctor(self, request: web.BaseRequest, query: str) -> Answer:
-        """Examines the cluster through this node: who reaches whom, whose clock is wrong, what else is."""
+        """Examines the cluster through this node: who reaches whom, whose clock is wrong, what else
+        is."""
         refuse_foreign_page(request)
         return self._answers.json(200, await self._node.doctor())
 
     async def converge(self, request: web.BaseRequest, query: str) -> Answer:
-        """Which members have the same data as this node, and by how many keys the others differ; ?timeout= is how long to wait for them."""
+        """Which members have the same data as this node, and by how many keys the others differ;
+        ?timeout= is how long to wait for them."""
         asked = parameters(query, ("timeout",))
-        timeout_s = duration_s("timeout", asked["timeout"], CONVERGE_TIMEOUT_MAX_S) if "timeout" in asked else CONVERGE_TIMEOUT_S
+        timeout_s = (
+            duration_s("timeout", asked["timeout"], CONVERGE_TIMEOUT_MAX_S)
+            if "timeout" in asked
+            else CONVERGE_TIMEOUT_S
+        )
         told = await self._node.converge(timeout_s)
         alive = [each for each in told if each.state <= MemberState.SUSPECT]
         document = {
@@ -160,10 +241,17 @@ class ClusterRoutes:
         return self._answers.json(200, document)
 
     async def join(self, request: web.BaseRequest, query: str) -> Answer:
-        """Joins through any of these addresses; answers when a member has answered, or with the reason why none did."""
+        """Joins through any of these addresses; answers when a member has answered, or with the
+        reason why none did."""
         told = await self._command(request, JoinBody, 'send {"addresses": ["HOST:PORT", ...]}')
         await self._node.join(*told.addresses, wan=told.wan)
-        return self._answers.json(200, {"joined": True, "members": len(self._node.gateways() if told.wan else self._node.members())})
+        return self._answers.json(
+            200,
+            {
+                "joined": True,
+                "members": len(self._node.gateways() if told.wan else self._node.members()),
+            },
+        )
 
     async def leave(self, request: web.BaseRequest, query: str) -> Answer:
         """Leaves the cluster gracefully; the agent process ends after this answer."""
@@ -191,7 +279,9 @@ class ClusterRoutes:
 
     async def force_leave(self, request: web.BaseRequest, query: str) -> Answer:
         """Declares a member left that does not answer; with "prune" everybody forgets it."""
-        told = await self._command(request, ForceLeaveBody, 'send {"name": NAME, "prune": true|false}')
+        told = await self._command(
+            request, ForceLeaveBody, 'send {"name": NAME, "prune": true|false}'
+        )
         self._node.force_leave(told.name, prune=told.prune)
         return self._answers.json(200, {"name": told.name, "pruned": told.prune})
 
@@ -205,7 +295,11 @@ class ClusterRoutes:
             told = await self._command(request, KeyringBody, KEYRING_HINT)
         except RequestError as error:
             # what does not fit may be a key: show nothing of it
-            raise RequestError(error.status, "the order does not fit", KEYRING_HINT) if error.status == 400 else error from None
+            raise (
+                RequestError(error.status, "the order does not fit", KEYRING_HINT)
+                if error.status == 400
+                else error
+            ) from None
         return self._holdings(await self._node.rotate(told.action, told.key))
 
     def _holdings(self, found: list[Holding]) -> Answer:
@@ -220,14 +314,21 @@ class ClusterRoutes:
             }
             for held in found
         ]
-        return self._answers.json(200, {"nodes": nodes, "complete": not any(held.problem for held in found)})
+        return self._answers.json(
+            200, {"nodes": nodes, "complete": not any(held.problem for held in found)}
+        )
 
     async def _command(self, request: web.BaseRequest, kind: type[Command], hint: str) -> Command:
         return await read_command(request, kind, hint, self._node.config.http_body_timeout_s)
 
     def _member(self, member: Member, pool: PoolKind) -> dict[str, Any]:
         way = self._node.round_trip_to(member, pool)
-        return {**_record(member, pool), "self": member.name == self._node.name, "blocked": self._node.is_blocked(member), **way}
+        return {
+            **_record(member, pool),
+            "self": member.name == self._node.name,
+            "blocked": self._node.is_blocked(member),
+            **way,
+        }
 
 
 def _compared(each: Comparison) -> dict[str, Any]:
@@ -245,7 +346,8 @@ def _compared(each: Comparison) -> dict[str, Any]:
 
 
 def _record(member: Member, pool: PoolKind) -> dict[str, Any]:
-    # A node that serves HTTP on all its addresses tells the port only: its host is the one that peers reach.
+    # A node that serves HTTP on all its addresses tells the port only: its host is the one that
+    # peers reach.
     http = f"{member.host}{member.http}" if member.http.startswith(":") else member.http
     return {
         "name": member.name,

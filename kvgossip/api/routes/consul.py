@@ -1,24 +1,34 @@
-"""/v1: Consul's HTTP API, as far as it is about keys and values, so that its clients work unchanged against any node.
+"""/v1: Consul's HTTP API, as far as it is about keys and values, so that its clients work unchanged
+against any node.
 
 Laws
-- Answers have Consul's shapes to the letter. What is not offered is 501 with a reason, never an answer that looks like one.
-- `X-Consul-Index` is the arrival index (runtime/changes/feed.py) of the latest change to what was asked for, on this node: the hybrid
-  logical time at which it came here. So it is never 0, it never falls in a life of a node, and those of its other lives and of other nodes
-  lie near it in time. A version that was written long ago and arrives now has a new one: a blocking query hears of it.
-- `ModifyIndex` is the HLC timestamp of the version, alike on all nodes. By the hybrid clock nothing arrives before it is written, so it is
-  never greater than the X-Consul-Index of the answer that has it. Two writes to one key at one timestamp on two nodes, which the site
-  tells apart elsewhere, have the same. A version that arrives late has a ModifyIndex that is less than an X-Consul-Index from before: what
-  is new in a list is found by comparing it. When a key was created is kept nowhere: `CreateIndex` is `ModifyIndex`.
-- All of these have 57 bits in use: a client whose numbers are floating-point (JavaScript) cannot hold them.
-- A blocking query ends when something under its topic changes, and for no other change (lessons.md 21). An index that this node does not
-  give for this topic now is another server's, or another query's. What its client has seen is not known, so it is answered as soon as
-  something changes, at the latest after STRANGE_WAIT_S (lessons.md 23) - and not at once, so that a client that is balanced over several
-  nodes does not run in circles. (Two nodes whose latest change is the same may give the same index, and one of them lack an older one: a
-  client that changes from that one to the other, there and then, hears of it with the next change, or when its wait is over.)
-- `cas` is checked by this node alone, in the turn of the write, against what it has heard: `KV-Condition-Scope: node`.
+- Answers have Consul's shapes to the letter. What is not offered is 501 with a reason, never an
+  answer that looks like one.
+- `X-Consul-Index` is the arrival index (runtime/changes/feed.py) of the latest change to what was
+  asked for, on this node: the hybrid logical time at which it came here. So it is never 0, it never
+  falls in a life of a node, and those of its other lives and of other nodes lie near it in time. A
+  version that was written long ago and arrives now has a new one: a blocking query hears of it.
+- `ModifyIndex` is the HLC timestamp of the version, alike on all nodes. By the hybrid clock nothing
+  arrives before it is written, so it is never greater than the X-Consul-Index of the answer that
+  has it. Two writes to one key at one timestamp on two nodes, which the site tells apart elsewhere,
+  have the same. A version that arrives late has a ModifyIndex that is less than an X-Consul-Index
+  from before: what is new in a list is found by comparing it. When a key was created is kept
+  nowhere: `CreateIndex` is `ModifyIndex`.
+- All of these have 57 bits in use: a client whose numbers are floating-point (JavaScript) cannot
+  hold them.
+- A blocking query ends when something under its topic changes, and for no other change (lessons.md
+  21). An index that this node does not give for this topic now is another server's, or another
+  query's. What its client has seen is not known, so it is answered as soon as something changes, at
+  the latest after STRANGE_WAIT_S (lessons.md 23) - and not at once, so that a client that is
+  balanced over several nodes does not run in circles. (Two nodes whose latest change is the same
+  may give the same index, and one of them lack an older one: a client that changes from that one to
+  the other, there and then, hears of it with the next change, or when its wait is over.)
+- `cas` is checked by this node alone, in the turn of the write, against what it has heard:
+  `KV-Condition-Scope: node`.
 
-Deviations: `consistent` is taken, and the answer says what it is: `X-Consul-Effective-Consistency: stale`. Every node is its own leader,
-and answers for its own datacenter only, although the data of all is the same. A `recurse` delete is one delete for each key.
+Deviations: `consistent` is taken, and the answer says what it is: `X-Consul-Effective-Consistency:
+stale`. Every node is its own leader, and answers for its own datacenter only, although the data of
+all is the same. A `recurse` delete is one delete for each key.
 """
 
 from __future__ import annotations
@@ -60,12 +70,17 @@ _ANYWHERE = ("dc", "token", "pretty", "stale", "consistent", "default", "cached"
 _READ = ("recurse", "keys", "separator", "raw", "index", "wait", *_ANYWHERE)
 _WRITE = ("flags", "cas", "acquire", "release", *_ANYWHERE)
 _DELETE = ("recurse", "cas", *_ANYWHERE)
-_NO_LOCKS = "there are no sessions and no locks: both halves of a cluster that is split would hold them"
+_NO_LOCKS = (
+    "there are no sessions and no locks: both halves of a cluster that is split would hold them"
+)
 _NOT_OFFERED = {
     "/v1/session": _NO_LOCKS,
     "/v1/txn": "there are no transactions: every key is written, spread and merged by itself",
 }
-_INSTEAD = "of Consul's API a node has /v1/kv, /v1/agent/members, /v1/agent/self, /v1/status and /v1/catalog/datacenters"
+_INSTEAD = (
+    "of Consul's API a node has /v1/kv, /v1/agent/members, /v1/agent/self, /v1/status and "
+    "/v1/catalog/datacenters"
+)
 
 _KEY_PATH = "/v1/kv/{key}"
 _CLUSTER: dict[str, Callable[[Node, bool], Any]] = {
@@ -77,8 +92,15 @@ _CLUSTER: dict[str, Callable[[Node, bool], Any]] = {
 }
 
 _NUMBER: Schema = {"type": "integer", "minimum": 0, "maximum": INDEX_MAX}
-_RECURSE = parameter("query", "recurse", TEXT, "given, whatever it is: all keys that start with this one")
-_CAS = parameter("query", "cas", _NUMBER, "only if this is the ModifyIndex on this node; 0: only if there is no such key")
+_RECURSE = parameter(
+    "query", "recurse", TEXT, "given, whatever it is: all keys that start with this one"
+)
+_CAS = parameter(
+    "query",
+    "cas",
+    _NUMBER,
+    "only if this is the ModifyIndex on this node; 0: only if there is no such key",
+)
 _DATACENTER = parameter("query", "dc", TEXT, "the node's own")
 _DID: Schema = {"type": "boolean", "description": "false: cas does not hold"}
 _ENTRY: Schema = {
@@ -99,11 +121,18 @@ _GET = operation(
     parameters=(
         KEY,
         _RECURSE,
-        parameter("query", "keys", TEXT, "given, whatever it is: the names of all keys that start with this one"),
+        parameter(
+            "query",
+            "keys",
+            TEXT,
+            "given, whatever it is: the names of all keys that start with this one",
+        ),
         parameter("query", "separator", TEXT, "names up to this, each once"),
         parameter("query", "raw", TEXT, "given, whatever it is: the bytes of the value"),
         parameter("query", "index", _NUMBER, "an X-Consul-Index: wait for a change after it"),
-        parameter("query", "wait", TEXT, "how long, as Go writes durations; default 5m, at most 10m"),
+        parameter(
+            "query", "wait", TEXT, "how long, as Go writes durations; default 5m, at most 10m"
+        ),
         _DATACENTER,
     ),
     bare=(404,),
@@ -116,12 +145,22 @@ PATHS: Paths = {
             "Consul: store a value.",
             _DID,
             WRITE_STATUSES,
-            parameters=(KEY, parameter("query", "flags", _NUMBER, "kept with the value"), _CAS, _DATACENTER),
+            parameters=(
+                KEY,
+                parameter("query", "flags", _NUMBER, "kept with the value"),
+                _CAS,
+                _DATACENTER,
+            ),
             body=OCTETS,
         ),
-        "delete": operation("Consul: delete.", _DID, WRITE_STATUSES, parameters=(KEY, _RECURSE, _CAS, _DATACENTER)),
+        "delete": operation(
+            "Consul: delete.", _DID, WRITE_STATUSES, parameters=(KEY, _RECURSE, _CAS, _DATACENTER)
+        ),
     },
-    **{path: {"get": operation(f"Consul: {tell.__doc__}", {}, (431,))} for path, tell in _CLUSTER.items()},
+    **{
+        path: {"get": operation(f"Consul: {tell.__doc__}", {}, (431,))}
+        for path, tell in _CLUSTER.items()
+    },
 }
 
 Told = TypeVar("Told")
@@ -147,8 +186,16 @@ class ConsulRoutes:
         self._node, self._answers, self._watching = node, answers, watching
         self._began_s = time.monotonic()
         self.routes: dict[str, dict[str, _Handler]] = {
-            _KEY_PATH: {"GET": self._get, "HEAD": self._get, "PUT": self._put, "DELETE": self._delete},
-            **{path: dict.fromkeys(("GET", "HEAD"), partial(self._cluster, tell)) for path, tell in _CLUSTER.items()},
+            _KEY_PATH: {
+                "GET": self._get,
+                "HEAD": self._get,
+                "PUT": self._put,
+                "DELETE": self._delete,
+            },
+            **{
+                path: dict.fromkeys(("GET", "HEAD"), partial(self._cluster, tell))
+                for path, tell in _CLUSTER.items()
+            },
         }
 
     async def answer(self, request: web.BaseRequest, query: str) -> Answer:
@@ -157,18 +204,26 @@ class ConsulRoutes:
         is_key = path == "/v1/kv" or path.startswith("/v1/kv/")
         methods = self.routes.get(_KEY_PATH if is_key else path)
         if methods is None:
-            reasons = (reason for start, reason in _NOT_OFFERED.items() if f"{path}/".startswith(f"{start}/"))
+            reasons = (
+                reason
+                for start, reason in _NOT_OFFERED.items()
+                if f"{path}/".startswith(f"{start}/")
+            )
             raise RequestError(501, next(reasons, f"{path[:100]} is not offered"), _INSTEAD)
         handler = methods.get(request.method)
         if handler is None:
             raise wrong_method(request.method, methods)
         return await handler(request, decode_key(path[7:]) if is_key else "", query)
 
-    async def _cluster(self, tell: Callable[[Node, bool], Any], request: web.BaseRequest, key: str, query: str) -> Answer:
+    async def _cluster(
+        self, tell: Callable[[Node, bool], Any], request: web.BaseRequest, key: str, query: str
+    ) -> Answer:
         asked = self._asked(query, ("wan", *_ANYWHERE))
-        return self._json(200, msgspec.json.encode(tell(self._node, "wan" in asked)), self._node.feed.index)
+        return self._json(
+            200, msgspec.json.encode(tell(self._node, "wan" in asked)), self._node.feed.index
+        )
 
-    # -- reads -------------------------------------------------------------------------------------------------------
+    # -- reads -------------------------------------------------------------------------------------
 
     async def _get(self, request: web.BaseRequest, key: str, query: str) -> Answer:
         """One key, or all that start with `key`. 404 with an empty body where there is none."""
@@ -182,9 +237,15 @@ class ConsulRoutes:
         if "keys" in asked:
             index, found = await self._listed(key, lambda name, record: None)
             names = _grouped(sorted(found), key, asked.get("separator", ""))
-            return self._json(200, msgspec.json.encode(names), index) if names or not key else self._absent(index)
+            return (
+                self._json(200, msgspec.json.encode(names), index)
+                if names or not key
+                else self._absent(index)
+            )
         if lists:
-            index, items = await self._listed(key, lambda name, record: msgspec.json.encode(_item(entry_of(name, record))))
+            index, items = await self._listed(
+                key, lambda name, record: msgspec.json.encode(_item(entry_of(name, record)))
+            )
             body = b",".join(items[name] for name in sorted(items))
             return self._json(200, b"[" + body + b"]", index) if items else self._absent(index)
         index, entry = self._node.feed.last_index(topic), self._node.entry(key)
@@ -196,24 +257,36 @@ class ConsulRoutes:
             return self._answers.octets(200, entry.value, head + self._lines(index))
         return self._json(200, msgspec.json.encode([_item(entry)]), index)
 
-    async def _block(self, request: web.BaseRequest, topic: Topic, asked: Mapping[str, str]) -> None:
-        """Until the topic has another index than the client has told, but no longer than it wants to wait."""
+    async def _block(
+        self, request: web.BaseRequest, topic: Topic, asked: Mapping[str, str]
+    ) -> None:
+        """Until the topic has another index than the client has told, but no longer than it wants
+        to wait."""
         after = _number("index", asked.get("index", "0"))
         wait_s = min(go_duration_s("wait", asked.get("wait", "0")) or WAIT_S, WAIT_MAX_S)
         index = self._node.feed.last_index(topic)
         if not after or after < index:
             return
-        wait_s = wait_s + random.uniform(0.0, wait_s * WAIT_SPREAD) if after == index else min(wait_s, STRANGE_WAIT_S)
+        wait_s = (
+            wait_s + random.uniform(0.0, wait_s * WAIT_SPREAD)
+            if after == index
+            else min(wait_s, STRANGE_WAIT_S)
+        )
         loop = asyncio.get_running_loop()
         ends_s = loop.time() + wait_s
         with self._watching.polling():
-            while self._node.feed.last_index(topic) == index and (left_s := ends_s - loop.time()) > 0:
+            while (
+                self._node.feed.last_index(topic) == index and (left_s := ends_s - loop.time()) > 0
+            ):
                 if request.transport is None:
                     raise ConnectionResetError("the client has gone")
                 await self._node.feed.wait(topic, index, min(left_s, POLL_LOOKS_S))
 
-    async def _listed(self, prefix: str, tell: Callable[[str, bytes], Told]) -> tuple[int, dict[str, Told]]:
-        """What is told of all live records under a prefix, as they are at one moment, and their index then.
+    async def _listed(
+        self, prefix: str, tell: Callable[[str, bytes], Told]
+    ) -> tuple[int, dict[str, Told]]:
+        """What is told of all live records under a prefix, as they are at one moment, and their
+        index then.
 
         Others have their turns meanwhile; what changes in these is told at the end.
         """
@@ -234,14 +307,19 @@ class ConsulRoutes:
                     found[changed.key] = tell(changed.key, changed.new_record)
         return feed.last_index(topic), found
 
-    # -- writes ------------------------------------------------------------------------------------------------------
+    # -- writes ------------------------------------------------------------------------------------
 
     async def _put(self, request: web.BaseRequest, key: str, query: str) -> Answer:
-        """`true` once it is kept, `false` where `cas` does not hold. What is there already, value and flags, is not written again."""
+        """`true` once it is kept, `false` where `cas` does not hold. What is there already, value
+        and flags, is not written again."""
         refuse_headers(request)
         asked = self._asked(query, _WRITE)
         if "acquire" in asked or "release" in asked:
-            raise RequestError(501, _NO_LOCKS, "nothing was changed; cas= keeps clients of one node from overwriting each other")
+            raise RequestError(
+                501,
+                _NO_LOCKS,
+                "nothing was changed; cas= keeps clients of one node from overwriting each other",
+            )
         flags, cas = _number("flags", asked.get("flags", "0")), _cas_of(asked)
         _check(key, False)
         config = self._node.config
@@ -250,7 +328,11 @@ class ConsulRoutes:
         found = self._node.entry(key) if cas is not None or self._node.settled else None
         if cas is not None and cas != _modify_index(found):
             return self._did(False, key, cas)
-        if found is not None and (found.value, found.flags, found.expires_ms) == (value, flags, None):
+        if found is not None and (found.value, found.flags, found.expires_ms) == (
+            value,
+            flags,
+            None,
+        ):
             await until_kept(self._node.kept())
         else:
             await until_kept(self._node.begin_put(key, value, flags=flags).durable)
@@ -262,12 +344,20 @@ class ConsulRoutes:
         asked = self._asked(query, _DELETE)
         cas, lists = _cas_of(asked), "recurse" in asked
         if lists and cas is not None:
-            raise RequestError(400, "recurse and cas exclude each other", "nothing was changed; delete the keys one by one")
+            raise RequestError(
+                400,
+                "recurse and cas exclude each other",
+                "nothing was changed; delete the keys one by one",
+            )
         _check(key, lists)
         if lists:
             await self._delete_all(key)
             return self._did(True, key, None)
-        if cas is not None and (found := self._node.entry(key)) is not None and cas != _modify_index(found):
+        if (
+            cas is not None
+            and (found := self._node.entry(key)) is not None
+            and cas != _modify_index(found)
+        ):
             return self._did(False, key, cas)
         written = self._node.begin_delete(key)
         if written is None:
@@ -283,38 +373,53 @@ class ConsulRoutes:
             await asyncio.gather(*(self._node.delete(key) for key, _ in page))
             after = page[-1][0]
 
-    # -- answers -----------------------------------------------------------------------------------------------------
+    # -- answers -----------------------------------------------------------------------------------
 
     def _asked(self, query: str, known: tuple[str, ...]) -> dict[str, str]:
-        """The parameters. Raises RequestError(400) for unknown ones, and for what concerns another datacenter."""
+        """The parameters. Raises RequestError(400) for unknown ones, and for what concerns another
+        datacenter."""
         asked = parameters(query, known)
         own = self._node.config.datacenter
         if asked.get("dc", "") not in ("", own):
             other = asked["dc"][:100]
-            raise RequestError(400, f"this node is in {own!r}, and not in {other!r}", "leave dc= out: the data is the same in all")
+            raise RequestError(
+                400,
+                f"this node is in {own!r}, and not in {other!r}",
+                "leave dc= out: the data is the same in all",
+            )
         if "stale" in asked and "consistent" in asked:
-            raise RequestError(400, "stale and consistent exclude each other", "both are answered from what this node has")
+            raise RequestError(
+                400,
+                "stale and consistent exclude each other",
+                "both are answered from what this node has",
+            )
         return asked
 
     def _lines(self, index: int) -> str:
         age_s = self._node.last_exchange_age_s
         if age_s is None:
-            # alone it has missed nothing; with others, what it has is as old as this server at least
+            # alone it has missed nothing; with others, what it has is as old as this server at
+            # least
             age_s = time.monotonic() - self._began_s if len(self._node.members()) > 1 else 0.0
         return (
-            f"X-Consul-Index: {index}\r\nX-Consul-KnownLeader: true\r\nX-Consul-LastContact: {int(age_s * 1000)}\r\n"
+            f"X-Consul-Index: {index}\r\nX-Consul-KnownLeader: true\r\nX-Consul-LastContact: "
+            f"{int(age_s * 1000)}\r\n"
             "X-Consul-Effective-Consistency: stale\r\n"
         )
 
     def _json(self, status: int, body: bytes, index: int, head: str = "") -> Answer:
-        return self._answers.octets(status, body, f"Content-Type: application/json\r\n{head}{self._lines(index)}")
+        return self._answers.octets(
+            status, body, f"Content-Type: application/json\r\n{head}{self._lines(index)}"
+        )
 
     def _absent(self, index: int) -> Answer:
         return self._answers.octets(404, b"", self._lines(index))
 
     def _did(self, done: bool, key: str, cas: int | None) -> Answer:
         index = self._node.feed.last_index(Topic(key, exact=True))
-        return self._json(200, b"true" if done else b"false", index, "" if cas is None else CHECKED_HERE)
+        return self._json(
+            200, b"true" if done else b"false", index, "" if cas is None else CHECKED_HERE
+        )
 
 
 def _item(entry: Entry) -> Item:
@@ -335,9 +440,14 @@ def _grouped(keys: list[str], prefix: str, separator: str) -> list[str]:
 
 
 def _check(key: str, lists: bool) -> None:
-    """Raises BadKeyError for what is no key, or, where it is to be a prefix, for what no key starts with."""
+    """Raises BadKeyError for what is no key, or, where it is to be a prefix, for what no key starts
+    with."""
     if not lists and not key:
-        raise RequestError(400, "there is no key in the path", "ask for /v1/kv/{key}, or with recurse or keys for all")
+        raise RequestError(
+            400,
+            "there is no key in the path",
+            "ask for /v1/kv/{key}, or with recurse or keys for all",
+        )
     if key or not lists:
         check_key(f"{key}x" if lists else key)
 
@@ -348,5 +458,9 @@ def _cas_of(asked: Mapping[str, str]) -> int | None:
 
 def _number(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= INDEX_MAX):
-        raise RequestError(400, f"{name} = {text[:100]!r} is not a number of 64 bits", f"use a whole number from 0 to {INDEX_MAX}")
+        raise RequestError(
+            400,
+            f"{name} = {text[:100]!r} is not a number of 64 bits",
+            f"use a whole number from 0 to {INDEX_MAX}",
+        )
     return int(text)

@@ -1,4 +1,5 @@
-"""/v1/agent, /v1/status, /v1/catalog: who is in the cluster, in Consul's words. The leader of a node is the node itself.
+"""/v1/agent, /v1/status, /v1/catalog: who is in the cluster, in Consul's words. The leader of a
+node is the node itself.
 
 The second argument of each: whether the WAN pool is meant, and not the own datacenter.
 """
@@ -13,9 +14,21 @@ from kvgossip.protocol.model.member import Member, MemberState
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
 
-_SERF_STATES = {MemberState.ALIVE: 1, MemberState.SUSPECT: 1, MemberState.LEFT: 3, MemberState.DEAD: 4}
+_SERF_STATES = {
+    MemberState.ALIVE: 1,
+    MemberState.SUSPECT: 1,
+    MemberState.LEFT: 3,
+    MemberState.DEAD: 4,
+}
 """Serf's numbers; a suspect is alive there until it is dead."""
-_PROTOCOLS = {"ProtocolMin": 1, "ProtocolMax": 5, "ProtocolCur": 2, "DelegateMin": 2, "DelegateMax": 5, "DelegateCur": 4}
+_PROTOCOLS = {
+    "ProtocolMin": 1,
+    "ProtocolMax": 5,
+    "ProtocolCur": 2,
+    "DelegateMin": 2,
+    "DelegateMax": 5,
+    "DelegateCur": 4,
+}
 """What a Consul agent tells of Serf: clients decode them, and they mean nothing here."""
 
 
@@ -28,7 +41,13 @@ def agent_self(node: Node, wan: bool) -> dict[str, Any]:
     """What this node is."""
     config = node.config
     own = next(member for member in node.members() if member.name == node.name)
-    named = {"Datacenter": config.datacenter, "NodeName": node.name, "Server": True, "Revision": "", "Version": __version__}
+    named = {
+        "Datacenter": config.datacenter,
+        "NodeName": node.name,
+        "Server": True,
+        "Revision": "",
+        "Version": __version__,
+    }
     return {
         "Config": named,
         "DebugConfig": {},
@@ -45,7 +64,11 @@ def leader(node: Node, wan: bool) -> str:
 
 def peers(node: Node, wan: bool) -> list[str]:
     """The addresses of all that can be reached, the node's own among them."""
-    return [str(node.address if member.name == node.name else member.address) for member in node.members() if member.reachable]
+    return [
+        str(node.address if member.name == node.name else member.address)
+        for member in node.members()
+        if member.reachable
+    ]
 
 
 def datacenters(node: Node, wan: bool) -> list[str]:
@@ -60,7 +83,11 @@ def _member(member: Member) -> dict[str, Any]:
         "Name": member.name,
         "Addr": member.host,
         "Port": member.port,
-        "Tags": {"dc": member.datacenter, "role": "consul", "gateway": "true" if member.gateway else "false"},
+        "Tags": {
+            "dc": member.datacenter,
+            "role": "consul",
+            "gateway": "true" if member.gateway else "false",
+        },
         "Status": _SERF_STATES[member.state],
         **_PROTOCOLS,
     }

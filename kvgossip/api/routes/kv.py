@@ -1,4 +1,5 @@
-"""/kv: keys and values. The quick path of the API: one look at the record, one piece of bytes out."""
+"""/kv: keys and values. The quick path of the API: one look at the record, one piece of bytes
+out."""
 
 from __future__ import annotations
 
@@ -15,7 +16,14 @@ from kvgossip.api.http.precondition import Condition, condition_of
 from kvgossip.api.http.request_target import decode_key, parameters, split_target
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.keys import CHECKED_HERE, Keys, Reply, until_kept, version_in
-from kvgossip.api.routes.write_concern import AT_LEAST, WAIT, WAITED, WRITE_PARAMETERS, Waiting, Wish
+from kvgossip.api.routes.write_concern import (
+    AT_LEAST,
+    WAIT,
+    WAITED,
+    WRITE_PARAMETERS,
+    Waiting,
+    Wish,
+)
 from kvgossip.protocol.model.entry import (
     TTL_S_MAX,
     TTL_S_MIN,
@@ -30,15 +38,31 @@ if TYPE_CHECKING:
 
 LIST_LIMIT = 100
 LIST_LIMIT_MAX = 1000
-# To store a value although its condition was not looked at would break the promise that these headers make to a client.
+# To store a value although its condition was not looked at would break the promise that these
+# headers make to a client.
 _NOT_OFFERED = ("If-Unmodified-Since", "Content-Range")
 
 
 TEXT: Schema = {"type": "string"}
-KEY = parameter("path", "key", {"type": "string", "minLength": 1, "maxLength": 1024}, "any UTF-8 of 1 to 1,024 bytes, percent-encoded")
+KEY = parameter(
+    "path",
+    "key",
+    {"type": "string", "minLength": 1, "maxLength": 1024},
+    "any UTF-8 of 1 to 1,024 bytes, percent-encoded",
+)
 CONDITIONS = (
-    parameter("header", "If-Match", TEXT, 'only if the version is one of these on this node: "VERSION", or * for any'),
-    parameter("header", "If-None-Match", TEXT, 'only if it is none of these on this node: "VERSION", or * for any'),
+    parameter(
+        "header",
+        "If-Match",
+        TEXT,
+        'only if the version is one of these on this node: "VERSION", or * for any',
+    ),
+    parameter(
+        "header",
+        "If-None-Match",
+        TEXT,
+        'only if it is none of these on this node: "VERSION", or * for any',
+    ),
 )
 WRITE_STATUSES = (408, 409, 412, 413, 415, 431, 501)
 _LISTED = fields(
@@ -50,13 +74,19 @@ _LISTED = fields(
     flags={"type": "integer"},
 )
 TTL = (
-    parameter("query", "ttl", TEXT, "how long the value lives: 500ms, 30s, 15m, 12h; default: for ever"),
+    parameter(
+        "query", "ttl", TEXT, "how long the value lives: 500ms, 30s, 15m, 12h; default: for ever"
+    ),
     parameter("header", "KV-TTL", TEXT, "the same; give one of them"),
 )
 PATHS: Paths = {
     "/kv/{key}": {
         "get": operation(
-            "The raw bytes of a value.", OCTETS_SCHEMA, (304, 404, 412, 504), parameters=(KEY, *AT_LEAST, *CONDITIONS), content_type="*/*"
+            "The raw bytes of a value.",
+            OCTETS_SCHEMA,
+            (304, 404, 412, 504),
+            parameters=(KEY, *AT_LEAST, *CONDITIONS),
+            content_type="*/*",
         ),
         "put": operation(
             "Store a value, with its Content-Type.",
@@ -81,7 +111,12 @@ PATHS: Paths = {
             parameters=(
                 parameter("query", "prefix", TEXT, "what the keys start with"),
                 parameter("query", "after", TEXT, "the `after` of the page before"),
-                parameter("query", "limit", {"type": "integer", "minimum": 1, "maximum": LIST_LIMIT_MAX}, f"default {LIST_LIMIT}"),
+                parameter(
+                    "query",
+                    "limit",
+                    {"type": "integer", "minimum": 1, "maximum": LIST_LIMIT_MAX},
+                    f"default {LIST_LIMIT}",
+                ),
             ),
         )
     },
@@ -106,11 +141,17 @@ class KeyRoutes:
     async def put(self, request: web.BaseRequest, encoded_key: str) -> web.StreamResponse:
         """The value changes only after the whole body has arrived."""
         refuse_headers(request)
-        condition, wish, ttl_s = _condition_of(request), self._waiting.wish_of(request), _ttl_of(request)
+        condition, wish, ttl_s = (
+            _condition_of(request),
+            self._waiting.wish_of(request),
+            _ttl_of(request),
+        )
         value = await read_body(request, self._value_bytes_max, self._body_timeout_s)
         if wish is not None:
             self._waiting.check(wish)
-        reply = self._keys.put(encoded_key, value, request.headers.get("Content-Type"), condition, ttl_s)
+        reply = self._keys.put(
+            encoded_key, value, request.headers.get("Content-Type"), condition, ttl_s
+        )
         return await self._done(request, encoded_key, reply, wish, condition)
 
     async def delete(self, request: web.BaseRequest, encoded_key: str) -> web.StreamResponse:
@@ -118,19 +159,28 @@ class KeyRoutes:
         condition, wish = _condition_of(request), self._waiting.wish_of(request)
         if wish is not None:
             self._waiting.check(wish)
-        return await self._done(request, encoded_key, self._keys.delete(encoded_key, condition), wish, condition)
+        return await self._done(
+            request, encoded_key, self._keys.delete(encoded_key, condition), wish, condition
+        )
 
     async def _done(
-        self, request: web.BaseRequest, encoded_key: str, reply: Reply, wish: Wish | None, condition: Condition | None
+        self,
+        request: web.BaseRequest,
+        encoded_key: str,
+        reply: Reply,
+        wish: Wish | None,
+        condition: Condition | None,
     ) -> web.StreamResponse:
-        """The answer, once what it tells cannot be lost any more, and those that it was to wait for hold it."""
+        """The answer, once what it tells cannot be lost any more, and those that it was to wait for
+        hold it."""
         if wish is None or reply.written is None:
             return await _done(reply)
         head = CHECKED_HERE if condition is not None else ""
         return await self._waiting.held(request, decode_key(encoded_key), reply.written, wish, head)
 
     async def list(self, request: web.BaseRequest, query: str) -> Answer:
-        """The live keys in order, a page at a time, without their values. `after` of a page asks for the next one, null ends it.
+        """The live keys in order, a page at a time, without their values. `after` of a page asks
+        for the next one, null ends it.
 
         `expires_ms`: ms since 1970, null for never.
         """
@@ -148,7 +198,9 @@ class KeyRoutes:
             }
             for key, record in entries[:limit]
         ]
-        return self._answers.json(200, {"entries": page, "after": page[-1]["key"] if len(entries) > limit else None})
+        return self._answers.json(
+            200, {"entries": page, "after": page[-1]["key"] if len(entries) > limit else None}
+        )
 
 
 async def _done(reply: Reply) -> Answer:
@@ -160,7 +212,12 @@ async def _done(reply: Reply) -> Answer:
 def _condition_of(request: web.BaseRequest) -> Condition | None:
     headers = request.headers
     if "If-Match" in headers or "If-None-Match" in headers:
-        return condition_of(*(", ".join(headers.getall(name)) if name in headers else None for name in ("If-Match", "If-None-Match")))
+        return condition_of(
+            *(
+                ", ".join(headers.getall(name)) if name in headers else None
+                for name in ("If-Match", "If-None-Match")
+            )
+        )
     return None
 
 
@@ -170,13 +227,21 @@ def _ttl_of(request: web.BaseRequest) -> float | None:
     asked = parameters(query, WRITE_PARAMETERS).get("ttl") if query else None
     told = request.headers.get("KV-TTL")
     if asked is not None and told is not None:
-        raise RequestError(400, "the time to live is given twice", "give either ?ttl= or the header KV-TTL; nothing was changed")
+        raise RequestError(
+            400,
+            "the time to live is given twice",
+            "give either ?ttl= or the header KV-TTL; nothing was changed",
+        )
     text = told if asked is None else asked
     if text is None:
         return None
     ttl_s = duration_s("ttl", text, TTL_S_MAX)
     if ttl_s < TTL_S_MIN:
-        raise RequestError(400, "a value that expires at once is none", "write a ttl of 1ms or more; nothing was changed")
+        raise RequestError(
+            400,
+            "a value that expires at once is none",
+            "write a ttl of 1ms or more; nothing was changed",
+        )
     return ttl_s
 
 
@@ -185,12 +250,24 @@ def refuse_headers(request: web.BaseRequest) -> None:
     headers = request.headers
     for name in _NOT_OFFERED:
         if name in headers:
-            raise RequestError(501, f"{name} is not offered for writes", "nothing was changed; leave the header out")
+            raise RequestError(
+                501,
+                f"{name} is not offered for writes",
+                "nothing was changed; leave the header out",
+            )
     if headers.get("Content-Encoding", "identity") != "identity":
-        raise RequestError(415, "encoded bodies are not taken", "nothing was changed; send the value as it is")
+        raise RequestError(
+            415, "encoded bodies are not taken", "nothing was changed; send the value as it is"
+        )
 
 
 def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= LIST_LIMIT_MAX):
-        raise RequestError(400, f"limit = {text!r} is not a whole number from 1 to {LIST_LIMIT_MAX}", "page with after= for more")
+    if not (
+        text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= LIST_LIMIT_MAX
+    ):
+        raise RequestError(
+            400,
+            f"limit = {text!r} is not a whole number from 1 to {LIST_LIMIT_MAX}",
+            "page with after= for more",
+        )
     return int(text)

@@ -1,8 +1,9 @@
 """/metrics: what a node knows of itself, in the format of Prometheus.
 
-Nothing is counted here: a scrape asks the node for its status and the server for its statistics, and gives every number a name by the
-conventions of Prometheus (units last, `_total` for what only grows, reasons and pools as labels). A number that this module does not
-know, because it is new, is told all the same, as of unknown type.
+Nothing is counted here: a scrape asks the node for its status and the server for its statistics,
+and gives every number a name by the conventions of Prometheus (units last, `_total` for what only
+grows, reasons and pools as labels). A number that this module does not know, because it is new, is
+told all the same, as of unknown type.
 """
 
 from __future__ import annotations
@@ -89,8 +90,15 @@ COUNTERS = {
 class Metrics(Collector):
     """Of one node and its server."""
 
-    def __init__(self, node: Node, connections: Connections, delay: LoopDelay, watching: WatchRoutes) -> None:
-        self._node, self._connections, self._delay, self._over_http = node, connections, delay, watching
+    def __init__(
+        self, node: Node, connections: Connections, delay: LoopDelay, watching: WatchRoutes
+    ) -> None:
+        self._node, self._connections, self._delay, self._over_http = (
+            node,
+            connections,
+            delay,
+            watching,
+        )
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -108,43 +116,86 @@ class Metrics(Collector):
         status = self._node.status()
         yield info(status)
         yield gauge("settled", "Whether reads are answered as truth.", float(status["settled"]))
-        yield gauge("memory_only", "Whether there is no data directory.", float(status["memory_only"]))
-        for name, text in (("last_exchange_age_s", "Since an exchange completed."), ("clock_ahead_s", "Of its peers' median.")):
+        yield gauge(
+            "memory_only", "Whether there is no data directory.", float(status["memory_only"])
+        )
+        for name, text in (
+            ("last_exchange_age_s", "Since an exchange completed."),
+            ("clock_ahead_s", "Of its peers' median."),
+        ):
             if status[name] is not None:
                 yield gauge(name.removesuffix("_s") + "_seconds", text, status[name])
         yield from _cluster(status["pools"])
         yield from _numbers(status)
         yield from self._watching(status)
         if self._node.commit_times is not None:
-            yield histogram("commit_duration_seconds", "From the begin of a commit until it is on the disk.", {(): self._node.commit_times})
+            yield histogram(
+                "commit_duration_seconds",
+                "From the begin of a commit until it is on the disk.",
+                {(): self._node.commit_times},
+            )
         yield from self._serving()
         yield from _storage(status["storage"])
 
     def _serving(self) -> Iterator[Metric]:
         """What the server knows."""
         told, requests = self._over_http.statistics(), self._connections.requests
-        yield counter("http_requests", "Requests by family of routes and status.", requests.counts, ("family", "code"))
-        yield histogram("http_request_duration_seconds", "Until the answer is ready.", requests.times, ("family",))
+        yield counter(
+            "http_requests",
+            "Requests by family of routes and status.",
+            requests.counts,
+            ("family", "code"),
+        )
+        yield histogram(
+            "http_request_duration_seconds",
+            "Until the answer is ready.",
+            requests.times,
+            ("family",),
+        )
         fates = {(fate,): count for fate, count in self._connections.counts.items()}
-        yield gauge("http_connections", "Connections of clients, without those of streams.", len(self._connections))
-        yield counter("http_connection_events", "What became of connections and of their requests.", fates, ("event",))
+        yield gauge(
+            "http_connections",
+            "Connections of clients, without those of streams.",
+            len(self._connections),
+        )
+        yield counter(
+            "http_connection_events",
+            "What became of connections and of their requests.",
+            fates,
+            ("event",),
+        )
         watchers = {("stream",): told["streams"], ("poll",): told["polls"]}
         yield _family(GaugeMetricFamily, "watchers", "Who watches over HTTP.", watchers, ("kind",))
         cut_off = {(reason,): count for reason, count in told["cut_off"].items()}
         yield counter("watchers_cut_off", "Streams that did not keep up.", cut_off, ("reason",))
-        yield histogram("event_loop_delay_seconds", "How late the event loop calls back.", {(): self._delay.times})
+        yield histogram(
+            "event_loop_delay_seconds",
+            "How late the event loop calls back.",
+            {(): self._delay.times},
+        )
 
     def _watching(self, status: Mapping[str, Any]) -> Iterator[Metric]:
         feed = self._node.feed
-        yield gauge("watch_subscriptions", "Watchers within the process; streams of one form share one.", status["watchers"])
+        yield gauge(
+            "watch_subscriptions",
+            "Watchers within the process; streams of one form share one.",
+            status["watchers"],
+        )
         yield gauge("watch_queue_changes", "Changes that wait for watchers.", feed.watches.waiting)
-        yield counter("watch_subscriptions_cut_off", "Watchers within the process that did not keep up.", {(): feed.watches.lagged})
+        yield counter(
+            "watch_subscriptions_cut_off",
+            "Watchers within the process that did not keep up.",
+            {(): feed.watches.lagged},
+        )
         yield gauge("feed_changes", "Changes that are kept for watchers that come back.", len(feed))
         yield gauge("feed_bytes", "Bytes of records that those hold on to.", feed.kept_bytes)
 
 
 def info(status: Mapping[str, Any]) -> Metric:
-    labels = {"version": __version__, **{name: status[name] for name in ("name", "cluster", "datacenter", "site")}}
+    labels = {
+        "version": __version__,
+        **{name: status[name] for name in ("name", "cluster", "datacenter", "site")},
+    }
     family = GaugeMetricFamily(f"{PREFIX}node_info", "Who this is; always 1.", labels=list(labels))
     family.add_metric(list(labels.values()), 1)
     return family
@@ -162,15 +213,22 @@ def counter(name: str, text: str, values: Labelled, labels: tuple[str, ...] = ()
     return _family(CounterMetricFamily, name, text, values, labels)
 
 
-def histogram(name: str, text: str, values: Mapping[Any, Histogram], labels: tuple[str, ...] = ()) -> Metric:
+def histogram(
+    name: str, text: str, values: Mapping[Any, Histogram], labels: tuple[str, ...] = ()
+) -> Metric:
     family = HistogramMetricFamily(PREFIX + name, text, labels=labels)
     for label_values, seen in values.items():
-        buckets = [("+Inf" if isinf(bound_s) else str(bound_s), float(count)) for bound_s, count in seen.cumulative()]
+        buckets = [
+            ("+Inf" if isinf(bound_s) else str(bound_s), float(count))
+            for bound_s, count in seen.cumulative()
+        ]
         family.add_metric(label_values, buckets, seen.sum_s)
     return family
 
 
-def _family(kind: Callable[..., Any], name: str, text: str, values: Labelled, labels: tuple[str, ...]) -> Metric:
+def _family(
+    kind: Callable[..., Any], name: str, text: str, values: Labelled, labels: tuple[str, ...]
+) -> Metric:
     family = kind(PREFIX + _with_units_last(name), text, labels=labels)
     for label_values, value in values.items():
         family.add_metric(label_values, value)
@@ -180,25 +238,50 @@ def _family(kind: Callable[..., Any], name: str, text: str, values: Labelled, la
 
 def _with_units_last(name: str) -> str:
     words = name.split("_")
-    return "_".join([*(word for word in words if word != "bytes"), *(word for word in words if word == "bytes")])
+    return "_".join(
+        [*(word for word in words if word != "bytes"), *(word for word in words if word == "bytes")]
+    )
 
 
 def _storage(told: Mapping[str, Any] | None) -> Iterator[Metric]:
     """Of the data directory, where there is one."""
     if told is not None:
         yield gauge("storage_bytes", "What the data directory takes.", told["bytes"])
-        yield gauge("storage_degraded", "Whether the disk takes no writes.", float(told["degraded"]))
+        yield gauge(
+            "storage_degraded", "Whether the disk takes no writes.", float(told["degraded"])
+        )
         for name in ("commits", "changes_committed", "commits_failed"):
             yield counter(f"storage_{name}", "Of the data directory.", {(): told.get(name, 0)})
 
 
 def _cluster(pools: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
-    members = {(pool, state): count for pool, told in pools.items() for state, count in told["members"].items()}
-    events = {(pool, event): count for pool, told in pools.items() for event, count in told["member_events"].items()}
-    suspected = {(pool,): float(told["suspected_partition"] is not None) for pool, told in pools.items()}
+    members = {
+        (pool, state): count
+        for pool, told in pools.items()
+        for state, count in told["members"].items()
+    }
+    events = {
+        (pool, event): count
+        for pool, told in pools.items()
+        for event, count in told["member_events"].items()
+    }
+    suspected = {
+        (pool,): float(told["suspected_partition"] is not None) for pool, told in pools.items()
+    }
     yield _family(GaugeMetricFamily, "members", "Members by state.", members, ("pool", "state"))
-    yield counter("member_events", "Changes of members, by the state that they came to.", events, ("pool", "state"))
-    yield _family(GaugeMetricFamily, "suspected_partition", "Whether more than half were lost at once.", suspected, ("pool",))
+    yield counter(
+        "member_events",
+        "Changes of members, by the state that they came to.",
+        events,
+        ("pool", "state"),
+    )
+    yield _family(
+        GaugeMetricFamily,
+        "suspected_partition",
+        "Whether more than half were lost at once.",
+        suspected,
+        ("pool",),
+    )
 
 
 def _numbers(status: Mapping[str, Any]) -> Iterator[Metric]:
@@ -207,10 +290,15 @@ def _numbers(status: Mapping[str, Any]) -> Iterator[Metric]:
     families: dict[tuple[str, tuple[str, ...]], dict[tuple[str, ...], float]] = defaultdict(dict)
     for pool, told in status["pools"].items():
         pooled |= told["statistics"].keys()
-        numbers = {**told["statistics"], **{f"transport_{name}": value for name, value in told["transport"].items()}}
+        numbers = {
+            **told["statistics"],
+            **{f"transport_{name}": value for name, value in told["transport"].items()},
+        }
         for name, value in numbers.items():
             base, _, reason = name.partition(".")
-            families[base, ("pool", "reason") if reason else ("pool",)][(pool, reason) if reason else (pool,)] = value
+            families[base, ("pool", "reason") if reason else ("pool",)][
+                (pool, reason) if reason else (pool,)
+            ] = value
     for name, value in status["statistics"].items():
         if name not in pooled:
             base, _, reason = name.partition(".")

@@ -1,17 +1,24 @@
-"""Streams: the connections of watchers after their response has begun. A few hundred bytes each, without a task and without a queue.
+"""Streams: the connections of watchers after their response has begun. A few hundred bytes each,
+without a task and without a queue.
 
-Once the head of the response is written, a connection leaves aiohttp and belongs to a Stream, which writes and hears nothing. Streams that
-want the same (see Form) share a Channel, which encodes what comes once for all of them.
+Once the head of the response is written, a connection leaves aiohttp and belongs to a Stream, which
+writes and hears nothing. Streams that want the same (see Form) share a Channel, which encodes what
+comes once for all of them.
 
-A stream is *live* while it takes what its channel writes. It falls *behind* when its client is slow, and at its start when there is
-something to catch up with; then it takes portions from its Follower whenever the client is ready for more, until it is live again.
+A stream is *live* while it takes what its channel writes. It falls *behind* when its client is
+slow, and at its start when there is something to catch up with; then it takes portions from its
+Follower whenever the client is ready for more, until it is live again.
 
 Laws
-- No stream holds more than PORTION_BYTES beyond the high-water mark of its socket, however slow its client is.
-- A client that is so slow that the feed has gone past it, or that takes nothing at all for HEARTBEAT_S, is told why and cut off.
-- A write on the node does not wait for streams: they are written to in later turns of the event loop, at most STREAMS_A_TURN of them in
-  each, whatever channels they are of, and for TURN_S at most.
-- An idle stream shows signs of life, with the newest cursor: so a client can tell a quiet node from a lost one, and a node a lost client.
+- No stream holds more than PORTION_BYTES beyond the high-water mark of its socket, however slow its
+  client is.
+- A client that is so slow that the feed has gone past it, or that takes nothing at all for
+  HEARTBEAT_S, is told why and cut off.
+- A write on the node does not wait for streams: they are written to in later turns of the event
+  loop, at most STREAMS_A_TURN of them in each, whatever channels they are of, and for TURN_S at
+  most.
+- An idle stream shows signs of life, with the newest cursor: so a client can tell a quiet node from
+  a lost one, and a node a lost client.
 """
 
 from __future__ import annotations
@@ -46,7 +53,7 @@ class Stream(asyncio.Protocol):
         self._live = self._choked = False
         self._stuck_bytes = -1
 
-    # -- called by the transport -------------------------------------------------------------------------------------
+    # -- called by the transport -------------------------------------------------------------------
 
     def pause_writing(self) -> None:
         self._choked, self._live = True, False
@@ -61,7 +68,7 @@ class Stream(asyncio.Protocol):
         self._channel.leave(self)
         self._channel.hub.closed(self)
 
-    # -- called by the channel and the hub ---------------------------------------------------------------------------
+    # -- called by the channel and the hub ---------------------------------------------------------
 
     def go_on(self) -> None:
         """Take portions until the client is slow, or the stream is live."""
@@ -70,7 +77,9 @@ class Stream(asyncio.Protocol):
         try:
             events = self._follower.take()
         except WatchLaggedError:
-            return self.cut("lagged", "the watcher did not keep up: what it has not read is no longer kept")
+            return self.cut(
+                "lagged", "the watcher did not keep up: what it has not read is no longer kept"
+            )
         if events:
             self._transport.write(blocks(events, self._channel.form, self._channel.feed))
         if self._choked:
@@ -101,7 +110,8 @@ class Stream(asyncio.Protocol):
             self._channel.hub.in_turns(self._going_on())
 
     def beat(self, until: int, with_cursor: bytes, without: bytes) -> None:
-        """A sign of life, which tells that there was nothing until this index; or the end, where the client shows none."""
+        """A sign of life, which tells that there was nothing until this index; or the end, where
+        the client shows none."""
         if self._live:
             is_news = self._follower.at < until
             self._follower.at = max(self._follower.at, until)
@@ -115,7 +125,11 @@ class Stream(asyncio.Protocol):
     def cut(self, reason: str, error: str) -> None:
         """Tell the client why, and close. Counted by reason."""
         self._channel.hub.cut_off[reason] += 1
-        self.end(notice("cut", error, "reconnect with the id of the last event, or without one for a resync"))
+        self.end(
+            notice(
+                "cut", error, "reconnect with the id of the last event, or without one for a resync"
+            )
+        )
 
     def end(self, farewell: bytes) -> None:
         self._live = False
@@ -184,7 +198,9 @@ class Channel:
     def beat(self) -> Iterator[None]:
         """A sign of life to every stream; with a cursor, where nothing is under way."""
         without = beat(None)
-        until, with_cursor = (0, without) if self._busy else (self.feed.index, beat(self.feed.cursor()))
+        until, with_cursor = (
+            (0, without) if self._busy else (self.feed.index, beat(self.feed.cursor()))
+        )
         for stream in list(self._streams):
             stream.beat(until, with_cursor, without)
             yield
@@ -207,7 +223,9 @@ class Hub:
         """How many streams are open."""
         return len(self._streams)
 
-    def open(self, feed: Feed, follower: Follower, form: Form, transport: asyncio.Transport) -> None:
+    def open(
+        self, feed: Feed, follower: Follower, form: Form, transport: asyncio.Transport
+    ) -> None:
         """From now on this connection, whose response has begun, belongs to a stream."""
         channel = self._channels.get(form)
         if channel is None or channel.feed is not feed:
@@ -249,7 +267,8 @@ class Hub:
                     transport.abort()
 
     def in_turns(self, work: Iterator[None]) -> None:
-        """Do this work, step by step, after all that was begun before it: as much of it as fits into each turn of the event loop."""
+        """Do this work, step by step, after all that was begun before it: as much of it as fits
+        into each turn of the event loop."""
         self._works.append(work)
         if not self._turning:
             self._turning = True

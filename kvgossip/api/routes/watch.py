@@ -1,5 +1,6 @@
-"""/watch: what changes, as server-sent events or as a long poll. Before the node has settled it is 503, as every read: a consumer that
-took the first half of what a node catches up with for everything would delete the rest downstream (lessons.md 16)."""
+"""/watch: what changes, as server-sent events or as a long poll. Before the node has settled it is
+503, as every read: a consumer that took the first half of what a node catches up with for
+everything would delete the rest downstream (lessons.md 16)."""
 
 from __future__ import annotations
 
@@ -37,17 +38,31 @@ _FLAG: Schema = {"enum": ["0", "1"]}
 PATHS: Paths = {
     "/watch": {
         "get": operation(
-            "What changes: a stream of events, or with poll=1 one answer (JSON) with the next ones.",
+            "What changes: a stream of events, or with poll=1 one answer (JSON) with the next "
+            "ones.",
             _TEXT,
             parameters=(
                 parameter("query", "prefix", _TEXT, "only keys that start with this"),
                 parameter("query", "key", _TEXT, "only this key"),
-                parameter("query", "since", _TEXT, "a cursor: go on after it; Last-Event-ID says the same"),
-                parameter("query", "values", {"enum": list(VALUES)}, "whether and how values are told"),
-                parameter("query", "coalesce", _TEXT, f"gather changes for so long: 500ms, 2s; up to {COALESCE_MAX_S:.0f}s"),
+                parameter(
+                    "query", "since", _TEXT, "a cursor: go on after it; Last-Event-ID says the same"
+                ),
+                parameter(
+                    "query", "values", {"enum": list(VALUES)}, "whether and how values are told"
+                ),
+                parameter(
+                    "query",
+                    "coalesce",
+                    _TEXT,
+                    f"gather changes for so long: 500ms, 2s; up to {COALESCE_MAX_S:.0f}s",
+                ),
                 parameter("query", "poll", _FLAG, "answer once, instead of a stream"),
-                parameter("query", "timeout", _TEXT, f"how long a poll waits; default {POLL_TIMEOUT}"),
-                parameter("header", "Last-Event-ID", _TEXT, "the cursor of the last event that was read"),
+                parameter(
+                    "query", "timeout", _TEXT, f"how long a poll waits; default {POLL_TIMEOUT}"
+                ),
+                parameter(
+                    "header", "Last-Event-ID", _TEXT, "the cursor of the last event that was read"
+                ),
             ),
             content_type="text/event-stream",
         )
@@ -67,13 +82,17 @@ class WatchRoutes:
         return {"streams": len(self._hub), "polls": self._polls, "cut_off": dict(self._hub.cut_off)}
 
     async def watch(self, request: web.BaseRequest, query: str) -> Answer:
-        """A stream of events, or with poll=1 one answer with the next ones. 503 where there are too many watchers."""
+        """A stream of events, or with poll=1 one answer with the next ones. 503 where there are too
+        many watchers."""
         asked = parameters(query, _PARAMETERS)
         form, polls = _form_of(asked), _flag("poll", asked.get("poll", "0"))
         timeout_s = duration_s("timeout", asked.get("timeout", POLL_TIMEOUT), POLL_TIMEOUT_MAX_S)
         if "timeout" in asked and not polls:
-            raise RequestError(400, "timeout is for poll=1", "a stream ends when its client closes it")
-        # a browser that reconnects repeats its URL, and tells in the header how far it has come since
+            raise RequestError(
+                400, "timeout is for poll=1", "a stream ends when its client closes it"
+            )
+        # a browser that reconnects repeats its URL, and tells in the header how far it has come
+        # since
         since = request.headers.get("Last-Event-ID", asked.get("since"))
         follower = self._node.follow(form.topic, since)
         self._check_room()
@@ -82,11 +101,15 @@ class WatchRoutes:
         if request.method == "HEAD":
             return Beginning(self._answers.head(STREAM_HEAD), None)
         feed = self._node.feed
-        return Beginning(self._answers.head(STREAM_HEAD), lambda transport: self._hub.open(feed, follower, form, transport))
+        return Beginning(
+            self._answers.head(STREAM_HEAD),
+            lambda transport: self._hub.open(feed, follower, form, transport),
+        )
 
     @contextmanager
     def polling(self) -> Iterator[None]:
-        """Around the wait of a request for a change. Raises RequestError(503) where there are too many watchers."""
+        """Around the wait of a request for a change. Raises RequestError(503) where there are too
+        many watchers."""
         self._check_room()
         self._polls += 1
         try:
@@ -100,9 +123,11 @@ class WatchRoutes:
             hint = f"watchers_max is {watchers_max}; ask another node"
             raise RequestError(503, "this node has too many watchers", hint, RETRY_AFTER)
 
-    async def _poll(self, request: web.BaseRequest, form: Form, follower: Follower, timeout_s: float) -> Answer:
-        """What came since the cursor, or comes within `timeout_s`. Where the cursor cannot be gone on from, `resync`: list the keys, then
-        poll from the cursor of this answer."""
+    async def _poll(
+        self, request: web.BaseRequest, form: Form, follower: Follower, timeout_s: float
+    ) -> Answer:
+        """What came since the cursor, or comes within `timeout_s`. Where the cursor cannot be gone
+        on from, `resync`: list the keys, then poll from the cursor of this answer."""
         feed = self._node.feed
         if follower.resyncs:
             return self._answers.json(200, {"events": [], "cursor": feed.cursor(), "resync": True})
@@ -115,11 +140,20 @@ class WatchRoutes:
         except WatchLaggedError:
             return self._answers.json(200, {"events": [], "cursor": feed.cursor(), "resync": True})
         documents = [
-            {"event": str(event.kind), "cursor": cursor_of(event, feed), **document(event, form.values)} for event in told(events, form)
+            {
+                "event": str(event.kind),
+                "cursor": cursor_of(event, feed),
+                **document(event, form.values),
+            }
+            for event in told(events, form)
         ]
-        return self._answers.json(200, {"events": documents, "cursor": feed.cursor(follower.at), "resync": False})
+        return self._answers.json(
+            200, {"events": documents, "cursor": feed.cursor(follower.at), "resync": False}
+        )
 
-    async def _next(self, request: web.BaseRequest, follower: Follower, timeout_s: float) -> list[Event]:
+    async def _next(
+        self, request: web.BaseRequest, follower: Follower, timeout_s: float
+    ) -> list[Event]:
         ends_s = self._hub.loop.time() + timeout_s
         while not (events := _taken(follower)):
             left_s = ends_s - self._hub.loop.time()
@@ -132,7 +166,8 @@ class WatchRoutes:
 
 
 class Beginning(Answer):
-    """The head of a response that does not end here: aiohttp forgets the connection, and `goes_on` takes it."""
+    """The head of a response that does not end here: aiohttp forgets the connection, and `goes_on`
+    takes it."""
 
     def __init__(self, head: str, goes_on: Callable[[asyncio.Transport], None] | None) -> None:
         super().__init__(200, head, None)
@@ -160,9 +195,15 @@ def _taken(follower: Follower) -> list[Event]:
 def _form_of(asked: Mapping[str, str]) -> Form:
     values = asked.get("values", "none")
     if values not in VALUES:
-        raise RequestError(400, f"values = {values!r} is unknown", f"choose one of {', '.join(VALUES)}")
+        raise RequestError(
+            400, f"values = {values!r} is unknown", f"choose one of {', '.join(VALUES)}"
+        )
     if "key" in asked and "prefix" in asked:
-        raise RequestError(400, "key and prefix exclude each other", "key= watches exactly one key, prefix= all that start with it")
+        raise RequestError(
+            400,
+            "key and prefix exclude each other",
+            "key= watches exactly one key, prefix= all that start with it",
+        )
     if "key" in asked:
         check_key(asked["key"])
     topic = Topic(asked["key"], exact=True) if "key" in asked else Topic(asked.get("prefix", ""))
@@ -171,5 +212,7 @@ def _form_of(asked: Mapping[str, str]) -> Form:
 
 def _flag(name: str, text: str) -> bool:
     if text not in ("0", "1", "true", "false"):
-        raise RequestError(400, f"{name} = {text!r} is not a switch", f"write {name}=1 or leave it out")
+        raise RequestError(
+            400, f"{name} = {text!r} is not a switch", f"write {name}=1 or leave it out"
+        )
     return text in ("1", "true")

@@ -1,4 +1,5 @@
-"""Events as text: the blocks of a stream (text/event-stream, WHATWG HTML 9.2) and the JSON documents of a long poll."""
+"""Events as text: the blocks of a stream (text/event-stream, WHATWG HTML 9.2) and the JSON
+documents of a long poll."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ NEVER = "0"
 class Form(NamedTuple):
     """What a watcher wants to hear, and how. Watchers of one form are told the same bytes.
 
-    `values`: one of VALUES. `coalesce_s`: 0: every change. Else changes are gathered for so long, and only the last of each key is told.
+    `values`: one of VALUES. `coalesce_s`: 0: every change. Else changes are gathered for so long,
+    and only the last of each key is told.
     """
 
     topic: Topic
@@ -31,17 +33,21 @@ class Form(NamedTuple):
 
 
 def cursor_of(event: Event, feed: Feed) -> str | None:
-    """What the watcher is to come back with once it has this event; None: with what it had before."""
+    """What the watcher is to come back with once it has this event; None: with what it had
+    before."""
     return (feed.cursor(event.at) if event.at else NEVER) if event.at is not None else None
 
 
 def blocks(events: Iterable[Event], form: Form, feed: Feed) -> bytes:
     """These events as they are sent."""
-    return b"".join(_block(event, form.values, cursor_of(event, feed)) for event in told(events, form))
+    return b"".join(
+        _block(event, form.values, cursor_of(event, feed)) for event in told(events, form)
+    )
 
 
 def told(events: Iterable[Event], form: Form) -> list[Event]:
-    """Those of these events that are told: all of them, or the last of each key in the order of the last ones."""
+    """Those of these events that are told: all of them, or the last of each key in the order of the
+    last ones."""
     if not form.coalesce_s:
         return list(events)
     last: dict[str, Event] = {}
@@ -53,12 +59,17 @@ def told(events: Iterable[Event], form: Form) -> list[Event]:
 
 def _block(event: Event, values: str, cursor: str | None) -> bytes:
     head = f"event: {event.kind}\n" if cursor is None else f"id: {cursor}\nevent: {event.kind}\n"
-    return b"".join((head.encode(), b"data: ", msgspec.json.encode(document(event, values)), b"\n\n"))
+    return b"".join(
+        (head.encode(), b"data: ", msgspec.json.encode(document(event, values)), b"\n\n")
+    )
 
 
 def notice(kind: str, error: str, hint: str) -> bytes:
     """An event that is about the stream itself."""
-    return b"event: %s\ndata: %s\n\n" % (kind.encode(), msgspec.json.encode({"error": error, "hint": hint}))
+    return b"event: %s\ndata: %s\n\n" % (
+        kind.encode(),
+        msgspec.json.encode({"error": error, "hint": hint}),
+    )
 
 
 def greeting(cursor: str) -> bytes:
@@ -72,9 +83,11 @@ def beat(cursor: str | None) -> bytes:
 
 
 def document(event: Event, values: str) -> dict[str, Any]:
-    """Key and version of the change; of a put content type and size as well, and the value where it is asked for.
+    """Key and version of the change; of a put content type and size as well, and the value where it
+    is asked for.
 
-    `value` is as `values` says; a value that is no UTF-8, where text is asked for, comes as `value_base64` instead.
+    `value` is as `values` says; a value that is no UTF-8, where text is asked for, comes as
+    `value_base64` instead.
     """
     if not event.record:
         return {}

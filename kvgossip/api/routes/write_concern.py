@@ -1,4 +1,5 @@
-"""What clients want to know about a write: /kv/{key} with ?wait= or ?at_least=, and /history/{key}."""
+"""What clients want to know about a write: /kv/{key} with ?wait= or ?at_least=, and
+/history/{key}."""
 
 from __future__ import annotations
 
@@ -29,22 +30,48 @@ if TYPE_CHECKING:
 LINES = "application/x-ndjson"
 TEXT: Schema = {"type": "string"}
 WRITE_PARAMETERS = ("wait", "timeout", "ttl")
-TIMEOUT = parameter("query", "timeout", TEXT, f"how long to wait: 500ms, 2s, 1m; default {WAIT_TIMEOUT_S:.0f}s")
-WAIT = (parameter("query", "wait", TEXT, "answer when so many hold it: N, majority, all, zone:N or other-zone:N"), TIMEOUT)
-AT_LEAST = (parameter("query", "at_least", TEXT, "answer when this version, or a newer one, is here"), TIMEOUT)
+TIMEOUT = parameter(
+    "query", "timeout", TEXT, f"how long to wait: 500ms, 2s, 1m; default {WAIT_TIMEOUT_S:.0f}s"
+)
+WAIT = (
+    parameter(
+        "query",
+        "wait",
+        TEXT,
+        "answer when so many hold it: N, majority, all, zone:N or other-zone:N",
+    ),
+    TIMEOUT,
+)
+AT_LEAST = (
+    parameter("query", "at_least", TEXT, "answer when this version, or a newer one, is here"),
+    TIMEOUT,
+)
 _PEER = fields(name=TEXT, pool={"enum": ["lan", "wan"]})
 WAITED = fields(
-    key=TEXT, version=VERSION, met={"type": "boolean"}, held_by={"type": "array", "items": _PEER}, lacking={"type": "array", "items": _PEER}
+    key=TEXT,
+    version=VERSION,
+    met={"type": "boolean"},
+    held_by={"type": "array", "items": _PEER},
+    lacking={"type": "array", "items": _PEER},
 )
 PATHS: Paths = {
     "/history/{key}": {
         "get": operation(
-            "The versions of a key that this node remembers, newest first; with version, the raw value of one.",
-            fields(key=TEXT, versions={"type": "array", "items": fields(version=VERSION, deleted={"type": "boolean"})}),
+            "The versions of a key that this node remembers, newest first; with version, the raw "
+            "value of one.",
+            fields(
+                key=TEXT,
+                versions={
+                    "type": "array",
+                    "items": fields(version=VERSION, deleted={"type": "boolean"}),
+                },
+            ),
             (404,),
             parameters=(
                 parameter("path", "key", TEXT, "as in /kv/{key}"),
-                parameter("query", "version", TEXT, "give the value that the key had in this version"),
+                parameter(
+                    "query", "version", TEXT, "give the value that the key had in this version"
+                ),
             ),
         )
     }
@@ -69,40 +96,67 @@ class Waiting:
     def __init__(self, node: Node, answers: Answers) -> None:
         self._node, self._answers = node, answers
 
-    # -- writes that wait ----------------------------------------------------------------------------------------------
+    # -- writes that wait --------------------------------------------------------------------------
 
     def wish_of(self, request: web.BaseRequest) -> Wish | None:
-        """What ?wait= and ?timeout= ask for; None: nothing. Raises RequestError for what is no wish, before anything is written."""
+        """What ?wait= and ?timeout= ask for; None: nothing. Raises RequestError for what is no
+        wish, before anything is written."""
         query = split_target(request.raw_path)[1]
         if not query:
             return None
-        asked = parameters(query, WRITE_PARAMETERS if request.method == "PUT" else ("wait", "timeout"))
+        asked = parameters(
+            query, WRITE_PARAMETERS if request.method == "PUT" else ("wait", "timeout")
+        )
         if "ttl" in asked and len(asked) == 1:
             return None
         if "wait" not in asked:
-            raise RequestError(400, "timeout= goes with wait=", "nothing was changed; add wait=all, or leave timeout= out")
-        return Wish(_need_of(asked["wait"]), _timeout_of(asked), LINES in request.headers.get("Accept", ""))
+            raise RequestError(
+                400,
+                "timeout= goes with wait=",
+                "nothing was changed; add wait=all, or leave timeout= out",
+            )
+        return Wish(
+            _need_of(asked["wait"]), _timeout_of(asked), LINES in request.headers.get("Accept", "")
+        )
 
     def check(self, wish: Wish) -> None:
-        """To be called in the turn of the write, before it. Raises CannotMeetError or OverloadedError."""
+        """To be called in the turn of the write, before it. Raises CannotMeetError or
+        OverloadedError."""
         self._node.check_wait(wish.need, wish.timeout_s)
 
-    async def held(self, request: web.BaseRequest, key: str, written: Written, wish: Wish, head: str) -> web.StreamResponse:
-        """The answer to a write, once others hold it or the time is up. `head`: header lines that belong to it."""
+    async def held(
+        self, request: web.BaseRequest, key: str, written: Written, wish: Wish, head: str
+    ) -> web.StreamResponse:
+        """The answer to a write, once others hold it or the time is up. `head`: header lines that
+        belong to it."""
         if wish.in_lines:
             return await self._held_in_lines(request, key, written, wish)
-        held = await _while_there(request, self._node.held(key, written, wish.need, timeout_s=wish.timeout_s))
-        return self._answers.json(200 if held.met else 202, self._document(held, wish), f"KV-Version: {held.entry.version}\r\n{head}")
+        held = await _while_there(
+            request, self._node.held(key, written, wish.need, timeout_s=wish.timeout_s)
+        )
+        return self._answers.json(
+            200 if held.met else 202,
+            self._document(held, wish),
+            f"KV-Version: {held.entry.version}\r\n{head}",
+        )
 
-    async def _held_in_lines(self, request: web.BaseRequest, key: str, written: Written, wish: Wish) -> web.StreamResponse:
+    async def _held_in_lines(
+        self, request: web.BaseRequest, key: str, written: Written, wish: Wish
+    ) -> web.StreamResponse:
         """A line of JSON for each holder as soon as it is known, and the answer as the last one."""
         lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         work = self._node.held(
-            key, written, wish.need, timeout_s=wish.timeout_s, told=lambda holder: lines.put_nowait({"held_by": _holder(holder)})
+            key,
+            written,
+            wish.need,
+            timeout_s=wish.timeout_s,
+            told=lambda holder: lines.put_nowait({"held_by": _holder(holder)}),
         )
         task = asyncio.ensure_future(work)
         task.add_done_callback(lambda task: lines.put_nowait(None))
-        response = web.StreamResponse(headers={"Content-Type": LINES, "KV-Version": str(version_of(written.record))})
+        response = web.StreamResponse(
+            headers={"Content-Type": LINES, "KV-Version": str(version_of(written.record))}
+        )
         try:
             await response.prepare(request)
             while (line := await _while_there(request, lines.get())) is not None:
@@ -128,31 +182,45 @@ class Waiting:
             "met": held.met,
             "among": self._node.waits_among,
             "held_by": [_holder(holder) for holder in held.held_by],
-            "lacking": [{**_peer(each.peer), "state": each.state.name.lower()} for each in held.lacking],
+            "lacking": [
+                {**_peer(each.peer), "state": each.state.name.lower()} for each in held.lacking
+            ],
         }
         return document if held.met else {**document, "hint": STANDS}
 
-    # -- reads that wait -----------------------------------------------------------------------------------------------
+    # -- reads that wait ---------------------------------------------------------------------------
 
     async def arrived(self, request: web.BaseRequest, key: str, query: str) -> None:
-        """Returns when what ?at_least= asks for is here. Raises StaleError where it has not come within ?timeout=."""
+        """Returns when what ?at_least= asks for is here. Raises StaleError where it has not come
+        within ?timeout=."""
         asked = parameters(query, ("at_least", "timeout"))
         if "at_least" not in asked:
-            raise RequestError(400, "timeout= goes with at_least=", "add at_least=VERSION, or leave timeout= out")
-        await _while_there(request, self._node.wait_for(key, _version_of(asked["at_least"]), _timeout_of(asked)))
+            raise RequestError(
+                400, "timeout= goes with at_least=", "add at_least=VERSION, or leave timeout= out"
+            )
+        await _while_there(
+            request, self._node.wait_for(key, _version_of(asked["at_least"]), _timeout_of(asked))
+        )
 
-    # -- history -------------------------------------------------------------------------------------------------------
+    # -- history -----------------------------------------------------------------------------------
 
     async def history(self, request: web.BaseRequest, encoded_key: str) -> Answer:
-        """The versions that this node remembers, newest first, without their values; with ?version=, the raw value of that one."""
+        """The versions that this node remembers, newest first, without their values; with
+        ?version=, the raw value of that one."""
         key, query = decode_key(encoded_key), split_target(request.raw_path)[1]
         asked = parameters(query, ("version",))
         editions = self._node.history(key)
         if "version" in asked:
             return self._edition(editions, _version_of(asked["version"]))
         if not editions:
-            return self._answers.problem(404, "there is no such key, and no history of one", "history is what this node has seen itself")
-        return self._answers.json(200, {"key": key, "versions": [_edition(each) for each in editions]})
+            return self._answers.problem(
+                404,
+                "there is no such key, and no history of one",
+                "history is what this node has seen itself",
+            )
+        return self._answers.json(
+            200, {"key": key, "versions": [_edition(each) for each in editions]}
+        )
 
     def _edition(self, editions: list[Edition], version: Version) -> Answer:
         entry = next((each.entry for each in editions if each.entry.version == version), None)
@@ -161,12 +229,17 @@ class Waiting:
             return self._answers.problem(404, text, "GET /history/{key} lists those that are")
         head = f"KV-Version: {version}\r\n"
         if entry.value is None:
-            return self._answers.json(404, {"error": "this version is a delete", "hint": "", "deleted": True}, head)
-        return self._answers.octets(200, entry.value, f"Content-Type: {sendable(entry.content_type)}\r\n{head}")
+            return self._answers.json(
+                404, {"error": "this version is a delete", "hint": "", "deleted": True}, head
+            )
+        return self._answers.octets(
+            200, entry.value, f"Content-Type: {sendable(entry.content_type)}\r\n{head}"
+        )
 
 
 async def _while_there(request: web.BaseRequest, work: Coroutine[Any, Any, Result]) -> Result:
-    """What the work gives. Raises ConnectionError when the client goes away, and stops the work: nobody waits in vain."""
+    """What the work gives. Raises ConnectionError when the client goes away, and stops the work:
+    nobody waits in vain."""
     task = asyncio.ensure_future(work)
     try:
         while not task.done():
@@ -179,7 +252,11 @@ async def _while_there(request: web.BaseRequest, work: Coroutine[Any, Any, Resul
 
 
 def _timeout_of(asked: Mapping[str, str]) -> float:
-    return duration_s("timeout", asked["timeout"], WAIT_TIMEOUT_MAX_S) if "timeout" in asked else WAIT_TIMEOUT_S
+    return (
+        duration_s("timeout", asked["timeout"], WAIT_TIMEOUT_MAX_S)
+        if "timeout" in asked
+        else WAIT_TIMEOUT_S
+    )
 
 
 def _need_of(text: str) -> Need:

@@ -1,4 +1,5 @@
-"""What an agent does: one node and its HTTP server in this process, until a signal, a `leave` or the end of its parent."""
+"""What an agent does: one node and its HTTP server in this process, until a signal, a `leave` or
+the end of its parent."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ log = logging.getLogger("kvgossip.agent")
 
 
 def open_standard_streams() -> None:
-    """A process that was started without them would give their numbers to its sockets; uvloop ends it for that."""
+    """A process that was started without them would give their numbers to its sockets; uvloop ends
+    it for that."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -34,7 +36,9 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-async def serve(config: Config, output: Format, *, free_port: bool, stop_on_eof: bool, rebuild: bool) -> None:
+async def serve(
+    config: Config, output: Format, *, free_port: bool, stop_on_eof: bool, rebuild: bool
+) -> None:
     stop = _stop_event(stop_on_eof)
     # The socket first: members tell its port, and until the server starts, connections wait in it.
     listener = _listen(config.http, free_port)
@@ -57,7 +61,9 @@ async def serve(config: Config, output: Format, *, free_port: bool, stop_on_eof:
         await _close(node, server)
 
 
-async def _until_stopped(node: Node, server: ApiServer, stop: asyncio.Event, output: Format) -> None:
+async def _until_stopped(
+    node: Node, server: ApiServer, stop: asyncio.Event, output: Format
+) -> None:
     settled = asyncio.create_task(_tell_settled(node, output))
     ends = [asyncio.create_task(stop.wait()), asyncio.create_task(server.left.wait())]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -87,7 +93,13 @@ def _announce(node: Node, server: ApiServer, output: Format) -> None:
     url = f"http://{_dialable(server.address)}"
     wan = str(node.wan_address) if node.wan_address is not None else None
     if output is Format.JSON:
-        facts = {"name": node.name, "url": url, "gossip": str(node.address), "wan": wan, "cluster": node.config.cluster}
+        facts = {
+            "name": node.name,
+            "url": url,
+            "gossip": str(node.address),
+            "wan": wan,
+            "cluster": node.config.cluster,
+        }
         return _print_line({"event": "serving", **facts})
     where = f"gossip {node.address}{f', WAN {wan}' if wan else ''}"
     print(f"{node.name} serves {url}, {where}, cluster {node.config.cluster}", flush=True)
@@ -98,7 +110,8 @@ def _print_line(document: object) -> None:
 
 
 def _stop_event(stop_on_eof: bool) -> asyncio.Event:
-    """Set by SIGTERM, SIGINT or the end of standard input; a second signal ends the process at once."""
+    """Set by SIGTERM, SIGINT or the end of standard input; a second signal ends the process at
+    once."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def stop_or_quit() -> None:
@@ -122,7 +135,10 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, on_end: Callable[[], None]) ->
     try:
         loop.add_reader(0, read)
     except OSError as error:
-        raise ConfigError(f"cannot wait for the end of standard input: {error.strerror}", "--stop-on-eof needs a pipe there") from error
+        raise ConfigError(
+            f"cannot wait for the end of standard input: {error.strerror}",
+            "--stop-on-eof needs a pipe there",
+        ) from error
 
 
 def _listen(address: Address | None, free_port: bool) -> socket.socket:
@@ -136,7 +152,8 @@ def _listen(address: Address | None, free_port: bool) -> socket.socket:
 
 
 def _told_address(config: Config, listener: socket.socket) -> Address:
-    """What members tell as this node's HTTP address: an empty host where it is the one that peers see."""
+    """What members tell as this node's HTTP address: an empty host where it is the one that peers
+    see."""
     host, port = listener.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
         host = config.advertise.host if config.advertise else ""

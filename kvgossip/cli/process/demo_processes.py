@@ -1,4 +1,5 @@
-"""What the demo does: agents as child processes on this machine, their logs side by side, and no orphans."""
+"""What the demo does: agents as child processes on this machine, their logs side by side, and no
+orphans."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from rich.text import Text
 from kvgossip.cli.errors import REFUSED, CommandError, printable
 
 PORTS_FROM = 7480
-"""The first node's preferred HTTP port, the others' follow in steps of two; where one is taken, a free one is."""
+"""The first node's preferred HTTP port, the others' follow in steps of two; where one is taken, a
+free one is."""
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
 LINE_BYTES_MAX = 1024 * 1024
@@ -66,7 +68,8 @@ class Demo:
             raise CommandError(self._failure, "its last log lines say why", REFUSED)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Whether the work came to its end before the demo was told to stop. Raises what the work raises."""
+        """Whether the work came to its end before the demo was told to stop. Raises what the work
+        raises."""
         task, stopped = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
         await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -87,19 +90,30 @@ class Demo:
                     await child.serving.wait()
                     await child.settled.wait()
         except TimeoutError:
-            raise CommandError("the nodes did not come up in time", "their log lines above say why") from None
+            raise CommandError(
+                "the nodes did not come up in time", "their log lines above say why"
+            ) from None
 
     async def _start(self, index: int, join: str = "") -> Child:
         port = 0 if self._ports_from is None else self._ports_from + 2 * index
         command = [
-            sys.executable, "-m", "kvgossip", "agent", "--name", f"n{index + 1}", "--cluster", "demo", "--profile", "local",
-            "--http", f"127.0.0.1:{port}", "--gossip", "127.0.0.1:0", "--free-port", "--stop-on-eof",
+            sys.executable, "-m", "kvgossip", "agent", "--name", f"n{index + 1}", "--cluster",
+            "demo", "--profile", "local",
+            "--http", f"127.0.0.1:{port}", "--gossip", "127.0.0.1:0", "--free-port",
+            "--stop-on-eof",
             "--log-level", self._log_level, "--output", "json", *(("--join", join) if join else ()),
         ]  # fmt: skip
-        # Its own session: Ctrl-C reaches this process only, which then stops the children one way. Should this process be
-        # killed, the pipe to their standard input closes, and they leave by themselves.
+        # Its own session: Ctrl-C reaches this process only, which then stops the children one way.
+        # Should this process be killed, the pipe to their standard input closes, and they leave by
+        # themselves.
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=LINE_BYTES_MAX, start_new_session=True, env=_environment()
+            *command,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            limit=LINE_BYTES_MAX,
+            start_new_session=True,
+            env=_environment(),
         )
         child = Child(f"n{index + 1}", COLOURS[index % len(COLOURS)], process)
         self._children.append(child)
@@ -141,7 +155,11 @@ class Demo:
         self._stop.set()
 
     def _print(self, child: Child, line: str, style: str = "") -> None:
-        self._console.print(Text(f"{child.name} | ", style=child.colour).append(printable(line), style=style or "default"))
+        self._console.print(
+            Text(f"{child.name} | ", style=child.colour).append(
+                printable(line), style=style or "default"
+            )
+        )
 
     def _tell_how_to_use(self) -> None:
         first, last = self._children[0], self._children[-1]

@@ -1,4 +1,5 @@
-"""The command sim faults: what failures of nodes and links cost, over growing clusters, for variants of the protocol side by side.
+"""The command sim faults: what failures of nodes and links cost, over growing clusters, for
+variants of the protocol side by side.
 
 The same seed gives every variant the same failures and the same writes, whatever --jobs.
 """
@@ -53,7 +54,8 @@ RATE: dict[str, Any] = {"metavar": "P", "min": 0.0, "max": 1000.0}
 
 @dataclass(frozen=True, slots=True)
 class FaultsTrial:
-    """One run of one variant among so many nodes. All nodes join the first three; should those die, others look for who restarts."""
+    """One run of one variant among so many nodes. All nodes join the first three; should those die,
+    others look for who restarts."""
 
     variant: Variant
     nodes: int
@@ -75,45 +77,87 @@ class FaultsTrial:
             parameters=PARAMETERS[self.variant],
         )
         plan = scenario(self.seed, options)
-        plan = replace(plan, joining=Joining.SEEDS, addressless=False, staged=True, zones=ZONES, data_only=True)
+        plan = replace(
+            plan, joining=Joining.SEEDS, addressless=False, staged=True, zones=ZONES, data_only=True
+        )
         return Simulation(plan).run()
 
 
 def faults(
-    nodes: Annotated[str, typer.Option(metavar="N|N,N", help="How many nodes, one number or several.")] = "5,10,20,40",
+    nodes: Annotated[
+        str, typer.Option(metavar="N|N,N", help="How many nodes, one number or several.")
+    ] = "5,10,20,40",
     variant: Annotated[
-        list[Variant] | None, typer.Option(help="Variant of the protocol; repeat it for several. Default: all.", show_choices=True)
+        list[Variant] | None,
+        typer.Option(
+            help="Variant of the protocol; repeat it for several. Default: all.", show_choices=True
+        ),
     ] = None,
-    crash_rate: Annotated[float, typer.Option(help="Crashes a second of each node; it restarts within 20 s.", **RATE)] = 0.01,
+    crash_rate: Annotated[
+        float, typer.Option(help="Crashes a second of each node; it restarts within 20 s.", **RATE)
+    ] = 0.01,
     permanent_crash_rate: Annotated[
-        float, typer.Option(help="Silent crashes a second of each node that never comes back; two nodes stay.", **RATE)
+        float,
+        typer.Option(
+            help="Silent crashes a second of each node that never comes back; two nodes stay.",
+            **RATE,
+        ),
     ] = 0.002,
-    partition_rate: Annotated[float, typer.Option(help="Partitions a second, symmetric and not; they heal within 30 s.", **RATE)] = 0.0,
-    cut_rate: Annotated[float, typer.Option(help="Links cut a second, both ways; they mend within 30 s.", **RATE)] = 0.1,
+    partition_rate: Annotated[
+        float,
+        typer.Option(help="Partitions a second, symmetric and not; they heal within 30 s.", **RATE),
+    ] = 0.0,
+    cut_rate: Annotated[
+        float, typer.Option(help="Links cut a second, both ways; they mend within 30 s.", **RATE)
+    ] = 0.1,
     permanent_cut_rate: Annotated[
-        float, typer.Option(help="Links cut a second that never mend; a cut that would disconnect the nodes is left out.", **RATE)
+        float,
+        typer.Option(
+            help=(
+                "Links cut a second that never mend; a cut that would disconnect the nodes is "
+                "left out."
+            ),
+            **RATE,
+        ),
     ] = 0.05,
-    loss: Annotated[float, typer.Option(metavar="P", min=0.0, max=1.0, help="Share of the datagrams that is lost.")] = 0.01,
+    loss: Annotated[
+        float,
+        typer.Option(metavar="P", min=0.0, max=1.0, help="Share of the datagrams that is lost."),
+    ] = 0.01,
     writes: Annotated[int, typer.Option(min=0, help="Puts and deletes within the duration.")] = 100,
-    duration: Annotated[float, typer.Option(metavar="S", min=0.0, max=86_400.0, help="Virtual seconds of faults and writes.")] = 20.0,
-    runs: Annotated[int, typer.Option(min=1, help="Run so many seeds, from --seed on; printed are means ± standard error.")] = 3,
+    duration: Annotated[
+        float,
+        typer.Option(
+            metavar="S", min=0.0, max=86_400.0, help="Virtual seconds of faults and writes."
+        ),
+    ] = 20.0,
+    runs: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Run so many seeds, from --seed on; printed are means ± standard error."
+        ),
+    ] = 3,
     seed: Seed = 1,
     jobs: Jobs = None,
     as_json: Json = False,
     output: Output = Format.TABLE,
     plot_file: Plot = None,
 ) -> None:
-    """Failures of nodes and links, transient and permanent, at these rates: what they cost as the cluster grows, variant by variant.
+    """Failures of nodes and links, transient and permanent, at these rates: what they cost as the
+    cluster grows, variant by variant.
 
-    Rates of crashes are of each node, those of partitions and links of the whole cluster. Nodes and links fail silently: they stop, and
-    never lie. When the transient faults stop, all nodes that still run must come to hold the same data; `agreement_s` is how long that
-    took after the faults. (Whom each holds alive is not asked: two nodes whose link is cut for good may differ.) Gossips are packets of
-    rumors; bytes and messages are of everything that is sent, from the first start to three seconds after the agreement, a node.
+    Rates of crashes are of each node, those of partitions and links of the whole cluster. Nodes and
+    links fail silently: they stop, and never lie. When the transient faults stop, all nodes that
+    still run must come to hold the same data; `agreement_s` is how long that took after the faults.
+    (Whom each holds alive is not asked: two nodes whose link is cut for good may differ.) Gossips
+    are packets of rumors; bytes and messages are of everything that is sent, from the first start
+    to three seconds after the agreement, a node.
 
     Examples:
 
     - `kvgossip sim faults`
-    - `kvgossip sim faults --nodes 10,100 --variant push --variant pull --permanent-crash-rate 0.01 --runs 10 --plot growth.svg`
+    - `kvgossip sim faults --nodes 10,100 --variant push --variant pull --permanent-crash-rate 0.01
+      --runs 10 --plot growth.svg`
     """
     from kvgossip.sim.faults import Intensity
 
@@ -127,28 +171,48 @@ def faults(
         partition_rate=partition_rate, cut_rate=cut_rate, permanent_cut_rate=permanent_cut_rate,
     )  # fmt: skip
     settings = list(product(sizes, dict.fromkeys(variant or Variant)))
-    trials = [FaultsTrial(each, n, intensity, writes, duration, seed + run) for n, each in settings for run in range(runs)]
+    trials = [
+        FaultsTrial(each, n, intensity, writes, duration, seed + run)
+        for n, each in settings
+        for run in range(runs)
+    ]
     reports = run_trials(trials, jobs, "faults")
-    rows = [_row(trials[first], reports[first : first + runs]) for first in range(0, len(trials), runs)]
+    rows = [
+        _row(trials[first], reports[first : first + runs]) for first in range(0, len(trials), runs)
+    ]
     _show(rows, as_json or output is Format.JSON)
     if plot_file is not None:
         _plot(plot_file, rows)
-    failed = [(trial, report) for trial, report in zip(trials, reports, strict=True) if not report.passed]
+    failed = [
+        (trial, report) for trial, report in zip(trials, reports, strict=True) if not report.passed
+    ]
     for trial, report in failed:
-        again = f"--nodes {trial.nodes} --variant {trial.variant.value} --seed {trial.seed} --runs 1"
-        complain(f"{trial.variant.value}, {trial.nodes} nodes: {report.violation}", f"repeat it with the same rates and {again}")
+        again = (
+            f"--nodes {trial.nodes} --variant {trial.variant.value} --seed {trial.seed} --runs 1"
+        )
+        complain(
+            f"{trial.variant.value}, {trial.nodes} nodes: {report.violation}",
+            f"repeat it with the same rates and {again}",
+        )
     if failed:
         raise typer.Exit(1)
 
 
-# -- telling ---------------------------------------------------------------------------------------------------------
+# -- telling ---------------------------------------------------------------------------------------
 
 
 def _row(trial: FaultsTrial, reports: Sequence[Report]) -> Row:
-    row: Row = {"nodes": trial.nodes, "variant": trial.variant.value, "runs": len(reports), "seed": trial.seed}
+    row: Row = {
+        "nodes": trial.nodes,
+        "variant": trial.variant.value,
+        "runs": len(reports),
+        "seed": trial.seed,
+    }
     row |= {"passed": sum(report.passed for report in reports), **asdict(trial.intensity)}
     measured: dict[str, list[float]] = {
-        "agreement_s": [report.agreement_time_s for report in reports if report.agreement_time_s is not None],
+        "agreement_s": [
+            report.agreement_time_s for report in reports if report.agreement_time_s is not None
+        ],
         "gossips": [report.gossips for report in reports],
         "exchanges": [report.exchanges for report in reports],
         "bytes_per_node": [report.bytes / report.nodes for report in reports],
@@ -175,15 +239,37 @@ def _show(rows: Sequence[Row], as_json: bool) -> None:
     if as_json:
         print_json(list(rows))
         return
-    measured = ("agreement_s", "gossips", "exchanges", "bytes_per_node", "messages_per_node", "dead", "links_cut")
-    cells = [[row["nodes"], row["variant"], *(_cell(row, name) for name in measured), f"{row['passed']}/{row['runs']}"] for row in rows]
+    measured = (
+        "agreement_s",
+        "gossips",
+        "exchanges",
+        "bytes_per_node",
+        "messages_per_node",
+        "dead",
+        "links_cut",
+    )
+    cells = [
+        [
+            row["nodes"],
+            row["variant"],
+            *(_cell(row, name) for name in measured),
+            f"{row['passed']}/{row['runs']}",
+        ]
+        for row in rows
+    ]
     print_table(("nodes", "variant", *measured, "agreed"), cells)
 
 
 def _cell(row: Row, name: str) -> str:
     if row[name] is None:
         return "never"
-    value = f"{row[name]:.2f}" if name == "agreement_s" else f"{row[name]:.1f}" if row[name] < 100 else f"{row[name]:.0f}"
+    value = (
+        f"{row[name]:.2f}"
+        if name == "agreement_s"
+        else f"{row[name]:.1f}"
+        if row[name] < 100
+        else f"{row[name]:.0f}"
+    )
     return f"{value} ±{row[f'{name}_error']:.1g}" if row["runs"] > 1 else value
 
 
@@ -192,12 +278,23 @@ def _plot(path: Path, rows: Sequence[Row]) -> None:
 
     curves = []
     for name in dict.fromkeys(row["variant"] for row in rows):
-        chosen = sorted((row["nodes"], row["bytes_per_node"]) for row in rows if row["variant"] == name)
+        chosen = sorted(
+            (row["nodes"], row["bytes_per_node"]) for row in rows if row["variant"] == name
+        )
         curves.append(Curve(name, [n for n, _ in chosen], [sent for _, sent in chosen]))
     title = f"Under failures of nodes and links, {rows[0]['runs']} runs each"
-    plot(path, title, Axis("nodes n", logarithmic=True), Axis("bytes sent a node", logarithmic=True), curves)
+    plot(
+        path,
+        title,
+        Axis("nodes n", logarithmic=True),
+        Axis("bytes sent a node", logarithmic=True),
+        curves,
+    )
 
 
 def register(sim_app: typer.Typer) -> None:
-    epilog = "Exit code: 0 every check held and all agreed; 1 not so, and the failing seed is printed; 2 wrong usage."
+    epilog = (
+        "Exit code: 0 every check held and all agreed; 1 not so, and the failing seed is "
+        "printed; 2 wrong usage."
+    )
     sim_app.command("faults", epilog=epilog)(faults)

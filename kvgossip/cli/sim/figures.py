@@ -1,4 +1,5 @@
-"""Figures: curves into a PNG or SVG file, for --plot. matplotlib is the extra `[sim]` and is imported only here, when a figure is drawn."""
+"""Figures: curves into a PNG or SVG file, for --plot. matplotlib is the extra `[sim]` and is
+imported only here, when a figure is drawn."""
 
 from __future__ import annotations
 
@@ -35,22 +36,33 @@ class Axis:
 def check_plot(path: Path) -> None:
     """Raises CommandError before the work, not after it, if a figure could not be drawn."""
     if path.suffix not in SUFFIXES:
-        raise CommandError(f"--plot {path} is neither a .png nor a .svg file", f"for example --plot {path.stem or 'figure'}.svg")
+        raise CommandError(
+            f"--plot {path} is neither a .png nor a .svg file",
+            f"for example --plot {path.stem or 'figure'}.svg",
+        )
     try:
         import_module("matplotlib")
     except ImportError as error:
-        raise CommandError("--plot needs matplotlib, which is not installed", "pip install 'kvgossip[sim]'") from error
+        raise CommandError(
+            "--plot needs matplotlib, which is not installed", "pip install 'kvgossip[sim]'"
+        ) from error
 
 
 def plot(path: Path, title: str, x: Axis, y: Axis, curves: Sequence[Curve]) -> None:
-    """Writes the figure; the same curves give the same bytes. Raises CommandError if the file cannot be written."""
+    """Writes the figure; the same curves give the same bytes. Raises CommandError if the file
+    cannot be written."""
     matplotlib: Any = import_module("matplotlib")
-    # Text stays text, and no date: an SVG that is small, searchable, and changes only when the curves do.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "kvgossip", "font.size": 9}):
+    # Text stays text, and no date: an SVG that is small, searchable, and changes only when the
+    # curves do.
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "kvgossip", "font.size": 9}
+    ):
         figure = import_module("matplotlib.figure").Figure(figsize=(7, 4.5), layout="constrained")
         _draw(figure.subplots(), title, x, y, curves)
         try:
-            figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix == ".svg" else None)
+            figure.savefig(
+                path, dpi=110, metadata={"Date": None} if path.suffix == ".svg" else None
+            )
         except OSError as error:
             raise CommandError(f"cannot write {path}: {error.strerror}") from error
 
@@ -60,7 +72,11 @@ def _draw(axes: Any, title: str, x: Axis, y: Axis, curves: Sequence[Curve]) -> N
     for curve in curves:
         place += not curve.theory
         color = COLORS[max(place, 0) % len(COLORS)]
-        style = {"ls": "--", "lw": 0.8, "alpha": 0.7} if curve.theory else {"marker": MARKERS[place % len(MARKERS)], "ms": 4.5, "lw": 1.2}
+        style = (
+            {"ls": "--", "lw": 0.8, "alpha": 0.7}
+            if curve.theory
+            else {"marker": MARKERS[place % len(MARKERS)], "ms": 4.5, "lw": 1.2}
+        )
         axes.plot(curve.xs, curve.ys, label=curve.label, color=color, **style)
     axes.set(title=title, xlabel=x.label, ylabel=y.label)
     axes.set_xscale("log" if x.logarithmic else "linear")

@@ -1,4 +1,5 @@
-"""The command sim membership: how soon failures are found out, what that costs, and how often the living are taken for dead."""
+"""The command sim membership: how soon failures are found out, what that costs, and how often the
+living are taken for dead."""
 
 from __future__ import annotations
 
@@ -21,69 +22,132 @@ if TYPE_CHECKING:
 NODES = (3, 2000)
 IN_PERIODS = ("first_suspect", "first_dead", "all_dead")
 SHOWN = (
-    "first_probe_periods", "crash_probe_periods", "first_suspect_s", "first_dead_s", "all_dead_s", "sent", "received", "messages", "bytes",
+    "first_probe_periods", "crash_probe_periods", "first_suspect_s", "first_dead_s", "all_dead_s",
+    "sent", "received", "messages", "bytes",
     "fp", "fp_healthy", "paused_dead",
 )  # fmt: skip
 
 
 def membership(
-    nodes: Annotated[str, typer.Option(metavar="N|N,N", help="How many members, one number or several.")] = "8,64",
-    periods: Annotated[int, typer.Option(min=1, max=100_000, help="Protocol periods in which messages are counted.")] = 10,
-    crash: Annotated[bool, typer.Option("--crash/--no-crash", help="After these, one member crashes, until all others know.")] = True,
-    lifeguard: Annotated[bool, typer.Option("--lifeguard/--no-lifeguard", help="Lifeguard's additions, or plain SWIM.")] = True,
-    loss: Annotated[float, typer.Option(metavar="P", min=0.0, max=0.9, help="Share of the datagrams that is lost.")] = 0.0,
-    pause_fraction: Annotated[
-        float, typer.Option(metavar="F", min=0.0, max=0.9, help="Share of the members that pause again and again.")
+    nodes: Annotated[
+        str, typer.Option(metavar="N|N,N", help="How many members, one number or several.")
+    ] = "8,64",
+    periods: Annotated[
+        int,
+        typer.Option(min=1, max=100_000, help="Protocol periods in which messages are counted."),
+    ] = 10,
+    crash: Annotated[
+        bool,
+        typer.Option(
+            "--crash/--no-crash", help="After these, one member crashes, until all others know."
+        ),
+    ] = True,
+    lifeguard: Annotated[
+        bool,
+        typer.Option("--lifeguard/--no-lifeguard", help="Lifeguard's additions, or plain SWIM."),
+    ] = True,
+    loss: Annotated[
+        float,
+        typer.Option(metavar="P", min=0.0, max=0.9, help="Share of the datagrams that is lost."),
     ] = 0.0,
-    pause_s: Annotated[float, typer.Option(metavar="S", min=0.001, max=3600.0, help="Mean length of a pause, exponential.")] = 8.0,
-    run_s: Annotated[float, typer.Option(metavar="S", min=0.001, max=3600.0, help="Mean time between two, exponential.")] = 2.0,
+    pause_fraction: Annotated[
+        float,
+        typer.Option(
+            metavar="F", min=0.0, max=0.9, help="Share of the members that pause again and again."
+        ),
+    ] = 0.0,
+    pause_s: Annotated[
+        float,
+        typer.Option(
+            metavar="S", min=0.001, max=3600.0, help="Mean length of a pause, exponential."
+        ),
+    ] = 8.0,
+    run_s: Annotated[
+        float,
+        typer.Option(
+            metavar="S", min=0.001, max=3600.0, help="Mean time between two, exponential."
+        ),
+    ] = 2.0,
     pause_kind: Annotated[
-        str, typer.Option(metavar="network|process", help="Whether only packets wait, or the timers of the member too.")
+        str,
+        typer.Option(
+            metavar="network|process",
+            help="Whether only packets wait, or the timers of the member too.",
+        ),
     ] = "network",
-    parameter: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Any parameter of the configuration.")] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Any parameter of the configuration."),
+    ] = None,
     runs: Runs = 20,
     seed: Seed = 1,
     jobs: Jobs = None,
     as_json: Json = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Measure the membership that ships beside SWIM (2002) and Lifeguard (2018): detection, messages, false positives.
+    """Measure the membership that ships beside SWIM (2002) and Lifeguard (2018): detection,
+    messages, false positives.
 
-    first_probe_periods is the period, counted from a crash, in which somebody first probes the crashed member: SWIM expects
-    e/(e-1) = 1.582, whatever n. It is taken of every member, as if it had crashed when the counting begins; crash_probe_periods is that of
-    the member which does crash. Seconds are from the crash. sent and received are messages of the failure detector a member and
-    period: 2.0 and 2.0 in SWIM. fp counts events in which a member takes for dead one that neither crashed nor pauses; fp_healthy those
-    at members that do not pause themselves; paused_dead those about members that pause.
+    first_probe_periods is the period, counted from a crash, in which somebody first probes the
+    crashed member: SWIM expects e/(e-1) = 1.582, whatever n. It is taken of every member, as if it
+    had crashed when the counting begins; crash_probe_periods is that of the member which does
+    crash. Seconds are from the crash. sent and received are messages of the failure detector a
+    member and period: 2.0 and 2.0 in SWIM. fp counts events in which a member takes for dead one
+    that neither crashed nor pauses; fp_healthy those at members that do not pause themselves;
+    paused_dead those about members that pause.
 
     Examples:
 
     - `kvgossip sim membership --nodes 8,64,512`
-    - `kvgossip sim membership --nodes 32 --no-crash --periods 120 --pause-fraction 0.25 --parameter suspicion_multiplier=5`
+    - `kvgossip sim membership --nodes 32 --no-crash --periods 120 --pause-fraction 0.25 --parameter
+      suspicion_multiplier=5`
     - the same with `--no-lifeguard`: what plain SWIM makes of it
     """
     plan = _plan(periods, crash, lifeguard, loss, parameter or [])
-    plan = replace(plan, pause_fraction=pause_fraction, pause_s=pause_s, run_s=run_s, pause_kind=_kind(pause_kind))
+    plan = replace(
+        plan,
+        pause_fraction=pause_fraction,
+        pause_s=pause_s,
+        run_s=run_s,
+        pause_kind=_kind(pause_kind),
+    )
     sizes = sizes_of(nodes, NODES)
     from kvgossip.sim.checks.invariants import BrokenLawError
     from kvgossip.sim.papers.membership import measure_membership
 
-    trials = [partial(measure_membership, replace(plan, nodes=n, seed=seed + run)) for n in sizes for run in range(runs)]
+    trials = [
+        partial(measure_membership, replace(plan, nodes=n, seed=seed + run))
+        for n in sizes
+        for run in range(runs)
+    ]
     try:
         outcomes = run_trials(trials, jobs, "membership")
     except BrokenLawError as broken:
         complain(str(broken), "a law of the protocol is broken: report it with this command line")
         raise typer.Exit(1) from broken
-    rows = [_row(replace(plan, nodes=n, seed=seed), outcomes[place * runs : (place + 1) * runs]) for place, n in enumerate(sizes)]
+    rows = [
+        _row(replace(plan, nodes=n, seed=seed), outcomes[place * runs : (place + 1) * runs])
+        for place, n in enumerate(sizes)
+    ]
     if as_json or output is Format.JSON:
         print_json(rows)
     else:
         _show(rows)
 
 
-def _plan(periods: int, crash: bool, lifeguard: bool, loss: float, parameters: Sequence[str]) -> MembershipPlan:
+def _plan(
+    periods: int, crash: bool, lifeguard: bool, loss: float, parameters: Sequence[str]
+) -> MembershipPlan:
     from kvgossip.sim.papers.membership import MembershipPlan
 
-    plan = MembershipPlan(nodes=2, periods=periods, crash=crash, lifeguard=lifeguard, loss=loss, parameters=parameters_of(parameters))
+    plan = MembershipPlan(
+        nodes=2,
+        periods=periods,
+        crash=crash,
+        lifeguard=lifeguard,
+        loss=loss,
+        parameters=parameters_of(parameters),
+    )
     plan.config  # noqa: B018 - a wrong parameter is told before the first run
     return plan
 
@@ -96,18 +160,32 @@ def _kind(text: str) -> Any:
     return PauseKind(text)
 
 
-# -- telling ---------------------------------------------------------------------------------------------------------
+# -- telling ---------------------------------------------------------------------------------------
 
 
 def _row(plan: MembershipPlan, outcomes: Sequence[MembershipOutcome]) -> Row:
-    row: Row = asdict(plan) | {"runs": len(outcomes), "expected_first_probe_periods": plan.expected_first_probe_periods}
+    row: Row = asdict(plan) | {
+        "runs": len(outcomes),
+        "expected_first_probe_periods": plan.expected_first_probe_periods,
+    }
     for name in SHOWN:
         row |= _mean(name, [getattr(outcome, name) for outcome in outcomes])
     for name in IN_PERIODS:
         times_s = [getattr(outcome, f"{name}_s") for outcome in outcomes]
-        row |= _mean(f"{name}_periods", [None if time_s is None else time_s / plan.config.probe_interval_s for time_s in times_s])
+        row |= _mean(
+            f"{name}_periods",
+            [
+                None if time_s is None else time_s / plan.config.probe_interval_s
+                for time_s in times_s
+            ],
+        )
     kinds = sorted({kind for outcome in outcomes for kind in outcome.kinds})
-    return row | {"kinds": {kind: sum(outcome.kinds.get(kind, 0.0) for outcome in outcomes) / len(outcomes) for kind in kinds}}
+    return row | {
+        "kinds": {
+            kind: sum(outcome.kinds.get(kind, 0.0) for outcome in outcomes) / len(outcomes)
+            for kind in kinds
+        }
+    }
 
 
 def _mean(name: str, values: Sequence[float | None]) -> Row:
@@ -125,8 +203,16 @@ def _show(rows: Sequence[Row]) -> None:
     """A column for each size: there are more figures than sizes."""
     kinds = sorted({kind for row in rows for kind in row["kinds"]})
     figures = [[name, *(_cell(row, name) for row in rows)] for name in SHOWN]
-    figures += [[f"sent of {kind}", *(f"{row['kinds'].get(kind, 0.0):.3f}" for row in rows)] for kind in kinds]
-    figures.append(["first probe by uniform choice", *(f"{row['expected_first_probe_periods']:.3f}" for row in rows)])
+    figures += [
+        [f"sent of {kind}", *(f"{row['kinds'].get(kind, 0.0):.3f}" for row in rows)]
+        for kind in kinds
+    ]
+    figures.append(
+        [
+            "first probe by uniform choice",
+            *(f"{row['expected_first_probe_periods']:.3f}" for row in rows),
+        ]
+    )
     print_table((f"{rows[0]['runs']} runs", *(f"n = {row['nodes']}" for row in rows)), figures)
 
 

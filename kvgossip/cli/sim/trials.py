@@ -1,4 +1,5 @@
-"""Trials: the same experiment many times, on one process or several, with a bar that shows how far it is."""
+"""Trials: the same experiment many times, on one process or several, with a bar that shows how far
+it is."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ T = TypeVar("T")
 
 
 def run_trials(trials: Sequence[Callable[[], T]], jobs: int | None, label: str) -> list[T]:
-    """What each trial returned, in their order, whatever `jobs` is; None: one a processor. Trials are pickled, so they are no closures.
+    """What each trial returned, in their order, whatever `jobs` is; None: one a processor. Trials
+    are pickled, so they are no closures.
 
     The bar is on stderr, only if that is a terminal, and leaves no trace.
     """
@@ -41,7 +43,20 @@ def _run(trial: Callable[[], T]) -> T:
 
 def _bar() -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(
+        *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    )

@@ -2,8 +2,9 @@
 
     A --Enquire--> B --Confirm--> A    at once, or as soon as B does
 
-Who is asked and lacks it, fetches it from the asker like a body that was noticed; then it answers. What waits for an answer here is
-bounded in number and time, and lost with the process: the asker asks again.
+Who is asked and lacks it, fetches it from the asker like a body that was noticed; then it answers.
+What waits for an answer here is bounded in number and time, and lost with the process: the asker
+asks again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ OPEN_S = 30.0
 
 
 class Open(NamedTuple):
-    """An enquiry that cannot be confirmed yet. `reliable`: it came over a link, and so goes the answer."""
+    """An enquiry that cannot be confirmed yet. `reliable`: it came over a link, and so goes the
+    answer."""
 
     version: Version
     reliable: bool
@@ -34,8 +36,15 @@ class Open(NamedTuple):
 class Enquiries:
     """False where nobody waits for an answer of ours."""
 
-    def __init__(self, data: Data, membership: Membership, spreading: Spreading, link: Link) -> None:
-        self._data, self._membership, self._spreading, self._link = data, membership, spreading, link
+    def __init__(
+        self, data: Data, membership: Membership, spreading: Spreading, link: Link
+    ) -> None:
+        self._data, self._membership, self._spreading, self._link = (
+            data,
+            membership,
+            spreading,
+            link,
+        )
         self._open: dict[str, dict[tuple[Address, int], Open]] = {}
         self._count = 0
 
@@ -47,10 +56,14 @@ class Enquiries:
         if record is not None and version_of(record) >= version:
             self._confirm(asked.number, source, reliable)
             return
-        self._keep(asked.key, (source, asked.number), Open(version, reliable, now.monotonic_s + OPEN_S))
+        self._keep(
+            asked.key, (source, asked.number), Open(version, reliable, now.monotonic_s + OPEN_S)
+        )
         # a stranger's datagram must not make us dial
         if reliable or self._membership.name_at(source):
-            self._spreading.fetch(Notice(asked.key, asked.timestamp, asked.site, asked.size), source, now)
+            self._spreading.fetch(
+                Notice(asked.key, asked.timestamp, asked.site, asked.size), source, now
+            )
 
     def _keep(self, key: str, who: tuple[Address, int], asked: Open) -> None:
         same = self._open.setdefault(key, {})
@@ -79,7 +92,8 @@ class Enquiries:
         self._link.send(Confirm(number, me.name, me.site), to, reliable=reliable)
 
     def on_confirm(self, told: Confirm) -> None:
-        """Believed of the life that is known here alone: an answer of an earlier one says nothing of what this one holds."""
+        """Believed of the life that is known here alone: an answer of an earlier one says nothing
+        of what this one holds."""
         known = self._membership.members.get(told.sender)
         if known is not None and known.site == told.life:
             self._data.confirmed(told.number, told.sender)

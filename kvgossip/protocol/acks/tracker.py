@@ -1,18 +1,23 @@
-"""Waits: which members hold a version that somebody waits for - known, not guessed (protocol.md section 3).
+"""Waits: which members hold a version that somebody waits for - known, not guessed (protocol.md
+section 3).
 
 Laws
-- A member is called a holder of a version only after it has shown that it holds this version of the key or a newer one, by one of
-  - the feedback to a rumor that was news to it (what was no news may have been refused, and a notice is no body: then it is asked),
+- A member is called a holder of a version only after it has shown that it holds this version of the
+  key or a newer one, by one of
+  - the feedback to a rumor that was news to it (what was no news may have been refused, and a
+    notice is no body: then it is asked),
   - a record of the key that came from it,
   - a root equal to ours, while we hold it ourselves,
   - its answer to an enquiry (inquiry.py).
-- To hold is to have merged: a holder that keeps its data in memory alone loses it with its process. One whose new life is known here
-  before the wait is over is no holder any more.
-- A wait ends once: when its need is met, or when its time is up. What was written stands in either case.
+- To hold is to have merged: a holder that keeps its data in memory alone loses it with its process.
+  One whose new life is known here before the wait is over is no holder any more.
+- A wait ends once: when its need is met, or when its time is up. What was written stands in either
+  case.
 - Nothing is kept, asked or sent for a write that nobody waits for.
 
-Rumors do most of the work: their feedback comes first. Whoever has not shown it after ASK_FIRST_S is asked, again and again with growing
-pauses: it was not told directly, or a packet was lost. Who is asked and lacks the version fetches it.
+Rumors do most of the work: their feedback comes first. Whoever has not shown it after ASK_FIRST_S
+is asked, again and again with growing pauses: it was not told directly, or a packet was lost. Who
+is asked and lacks the version fetches it.
 """
 
 from __future__ import annotations
@@ -39,14 +44,39 @@ NUMBER_BITS = 62
 
 
 class Wait:
-    """One wait: `ticket` is its name to the driver, `version` as records have it, `states` what is believed of those it is about."""
+    """One wait: `ticket` is its name to the driver, `version` as records have it, `states` what is
+    believed of those it is about."""
 
-    __slots__ = ("asks", "deadline_s", "enquiry", "groups", "key", "next_ask_s", "prompted", "shown", "states", "ticket", "version")
+    __slots__ = (
+        "asks",
+        "deadline_s",
+        "enquiry",
+        "groups",
+        "key",
+        "next_ask_s",
+        "prompted",
+        "shown",
+        "states",
+        "ticket",
+        "version",
+    )
 
     def __init__(
-        self, ticket: int, enquiry: Enquire, version: bytes, states: dict[Peer, MemberState], groups: Sequence[Group], begin_s: float
+        self,
+        ticket: int,
+        enquiry: Enquire,
+        version: bytes,
+        states: dict[Peer, MemberState],
+        groups: Sequence[Group],
+        begin_s: float,
     ) -> None:
-        self.ticket, self.enquiry, self.version, self.states, self.groups = ticket, enquiry, version, states, list(groups)
+        self.ticket, self.enquiry, self.version, self.states, self.groups = (
+            ticket,
+            enquiry,
+            version,
+            states,
+            list(groups),
+        )
         self.key = enquiry.key
         self.shown: dict[Peer, None] = {}
         self.prompted: dict[Peer, None] = {}
@@ -54,7 +84,10 @@ class Wait:
 
     @property
     def met(self) -> bool:
-        return all(sum(peer in self.shown for peer in group.members) >= group.needed for group in self.groups)
+        return all(
+            sum(peer in self.shown for peer in group.members) >= group.needed
+            for group in self.groups
+        )
 
     @property
     def lacking(self) -> list[Peer]:
@@ -64,7 +97,9 @@ class Wait:
         """Who has left on purpose is not waited for, where all are."""
         for place, group in enumerate(self.groups):
             if peer in group.members and group.needed == len(group.members):
-                self.groups[place] = Group(tuple(other for other in group.members if other != peer), group.needed - 1)
+                self.groups[place] = Group(
+                    tuple(other for other in group.members if other != peer), group.needed - 1
+                )
 
     def pause(self, now: Now) -> None:
         self.asks += 1
@@ -72,8 +107,8 @@ class Wait:
 
 
 class Waits:
-    """All waits of a replica. `ask(peer, enquiry, reliable)` sends an enquiry, `state_of(peer)` is what is believed of a member;
-    effects are appended to `effects`. False when nobody waits.
+    """All waits of a replica. `ask(peer, enquiry, reliable)` sends an enquiry, `state_of(peer)` is
+    what is believed of a member; effects are appended to `effects`. False when nobody waits.
     """
 
     def __init__(
@@ -94,9 +129,21 @@ class Waits:
     def check_room(self) -> None:
         """Raises OverloadedError where there are too many."""
         if len(self._waits) >= WAITS_MAX:
-            raise OverloadedError(f"{WAITS_MAX} writes wait already", "nothing was changed; write without waiting, or try again")
+            raise OverloadedError(
+                f"{WAITS_MAX} writes wait already",
+                "nothing was changed; write without waiting, or try again",
+            )
 
-    def begin(self, ticket: int, me: Peer, key: str, record: bytes, groups: Sequence[Group], timeout_s: float, now: Now) -> None:
+    def begin(
+        self,
+        ticket: int,
+        me: Peer,
+        key: str,
+        record: bytes,
+        groups: Sequence[Group],
+        timeout_s: float,
+        now: Now,
+    ) -> None:
         """Wait for the version of this record, which this node holds."""
         enquiry = Enquire(self._rng.getrandbits(NUMBER_BITS), key, *version_of(record), len(record))
         states = {peer: self._state_of(peer) for group in groups for peer in group.members}
@@ -111,7 +158,7 @@ class Waits:
         for wait in [wait for wait in self._waits.values() if wait.ticket == ticket]:
             self._remove(wait)
 
-    # -- what peers have shown ---------------------------------------------------------------------------------------
+    # -- what peers have shown ---------------------------------------------------------------------
 
     def showed(self, peer: Peer, key: str, version: bytes) -> None:
         """This peer had this version of the key when it said so."""
@@ -127,7 +174,9 @@ class Waits:
 
     def equals(self, peer: Peer, record_of: Callable[[str], bytes | None]) -> None:
         """This peer has all that we have; `record_of` tells what that is under a key."""
-        for wait in [wait for wait in self._waits.values() if peer in wait.states and peer not in wait.shown]:
+        for wait in [
+            wait for wait in self._waits.values() if peer in wait.states and peer not in wait.shown
+        ]:
             record = record_of(wait.key)
             if record is not None and record[1:HEAD_BYTES] >= wait.version:
                 self._holds(wait, peer)
@@ -142,7 +191,9 @@ class Waits:
         for wait in [wait for wait in self._waits.values() if peer in wait.states]:
             if new is None or old is None or new.site != old.site:
                 wait.shown.pop(peer, None)
-            if wait.states[peer] is MemberState.LEFT and not any(peer in group.members for group in wait.groups):
+            if wait.states[peer] is MemberState.LEFT and not any(
+                peer in group.members for group in wait.groups
+            ):
                 continue  # it is not waited for any more, also if it comes back
             wait.states[peer] = new.state if new is not None else MemberState.DEAD
             if new is not None and new.state is MemberState.LEFT:
@@ -174,7 +225,7 @@ class Waits:
             del self._by_key[wait.key]
         return True
 
-    # -- time --------------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
         """Infinite where nobody waits."""

@@ -1,13 +1,16 @@
 """Need: how many members, and which, shall hold a version before a write that waits is answered.
 
     N               N members, this node among them
-    majority        more than half of the members that have not left: a minority that is cut off can never meet it
-    all             all members that are alive, or suspect, when the wait begins; who leaves meanwhile is not waited for, who dies is
-    zone:N          N members of each zone of this datacenter, or all of a smaller one; without zones that is one zone
+    majority        more than half of the members that have not left: a minority that is cut off can
+                    never meet it
+    all             all members that are alive, or suspect, when the wait begins; who leaves
+                    meanwhile is not waited for, who dies is
+    zone:N          N members of each zone of this datacenter, or all of a smaller one; without
+                    zones that is one zone
     other-zone:N    N members of this datacenter in other zones than this node's
 
-What a node knows is what it can wait for: the members of its datacenter, and on a gateway also those of the WAN pool. So `all` is never
-all members of all datacenters.
+What a node knows is what it can wait for: the members of its datacenter, and on a gateway also
+those of the WAN pool. So `all` is never all members of all datacenters.
 """
 
 from __future__ import annotations
@@ -40,7 +43,11 @@ class Need(NamedTuple):
     def __str__(self) -> str:
         if self.scope is Scope.ANY:
             return str(self.number)
-        return self.scope.value if self.scope in (Scope.MAJORITY, Scope.ALL) else f"{self.scope.value}:{self.number}"
+        return (
+            self.scope.value
+            if self.scope in (Scope.MAJORITY, Scope.ALL)
+            else f"{self.scope.value}:{self.number}"
+        )
 
 
 class Candidate(NamedTuple):
@@ -63,7 +70,11 @@ def parse_need(text: str) -> Need:
     if text in (Scope.MAJORITY, Scope.ALL):
         return Need(Scope(text))
     scope, _, digits = text.rpartition(":")
-    if scope in ("", Scope.EACH_ZONE, Scope.OTHER_ZONE) and not text.startswith(":") and _is_number(digits):
+    if (
+        scope in ("", Scope.EACH_ZONE, Scope.OTHER_ZONE)
+        and not text.startswith(":")
+        and _is_number(digits)
+    ):
         return Need(Scope(scope or Scope.ANY), int(digits))
     raise LocalError(f"wait = {text!r} says nothing that can be waited for", HINT)
 
@@ -82,12 +93,22 @@ def groups_of(need: Need, me: Candidate, others: Sequence[Candidate]) -> list[Gr
     if need.scope is Scope.ALL:
         return [Group(_peers(alive), len(alive))]
     if need.scope is Scope.EACH_ZONE:
-        zones = {zone: [candidate for candidate in near if candidate.zone == zone] for zone in sorted({each.zone for each in near})}
-        return [Group(_peers(members), min(need.number, len(members))) for members in zones.values()]
-    wanted = alive if need.scope is Scope.ANY else [candidate for candidate in near if candidate.zone != me.zone]
+        zones = {
+            zone: [candidate for candidate in near if candidate.zone == zone]
+            for zone in sorted({each.zone for each in near})
+        }
+        return [
+            Group(_peers(members), min(need.number, len(members))) for members in zones.values()
+        ]
+    wanted = (
+        alive
+        if need.scope is Scope.ANY
+        else [candidate for candidate in near if candidate.zone != me.zone]
+    )
     if need.number > len(wanted):
         raise CannotMeetError(
-            f"wait={need} cannot be met: {len(wanted)} such members are alive", "nothing was changed; wait for fewer, or start more nodes"
+            f"wait={need} cannot be met: {len(wanted)} such members are alive",
+            "nothing was changed; wait for fewer, or start more nodes",
         )
     return [Group(_peers(wanted), need.number)]
 

@@ -1,28 +1,39 @@
-"""One push-pull anti-entropy session, as its initiator sees it: both sides end with the union, at a cost that follows the differences.
+"""One push-pull anti-entropy session, as its initiator sees it: both sides end with the union, at a
+cost that follows the differences.
 
-    few differences    Sketch --> Decoded, with what I lack              one round trip, one more to push what the peer wants
-                       Sketch --> Symbols; Want --> Entries              when the first symbols are too few
-    many               Compare --> Differ, level by level; then Leaves: my entries' fingerprints --> Entries: what I lack
-    an empty store     Leaves without fingerprints, range by range of the buckets in which the peer has anything
+    few differences    Sketch --> Decoded, with what I lack              one round trip, one more to
+                       push what the peer wants
+                       Sketch --> Symbols; Want --> Entries              when the first symbols are
+                       too few
+    many               Compare --> Differ, level by level; then Leaves: my entries' fingerprints -->
+                       Entries: what I lack
+    an empty store     Leaves without fingerprints, range by range of the buckets in which the peer
+                       has anything
     in any case        Push: what the peer wants --> Merged
-                       Conclude: my context --> Concluded                   where contexts differ, or something was collected
+                       Conclude: my context --> Concluded                   where contexts differ,
+                       or something was collected
 
-The initiator holds all state of the session, the answering side none (responder.py), so "complete" has one judge.
+The initiator holds all state of the session, the answering side none (responder.py), so "complete"
+has one judge.
 
 Laws
-- A session is complete when nothing that it asked is unanswered and nothing is left to ask. A cut session loses nothing: what was
-  merged stays merged, and the next one finds the rest.
-- Work is done in portions of some milliseconds: a call returns at most BURST messages, each short enough to be made and answered
-  quickly; `eager` says that there is more to send. So however much differs, the event loop is never held for long.
-- Fingerprints that a peer names are only ever looked up; a lie costs the liar's session, nothing else.
+- A session is complete when nothing that it asked is unanswered and nothing is left to ask. A cut
+  session loses nothing: what was merged stays merged, and the next one finds the rest.
+- Work is done in portions of some milliseconds: a call returns at most BURST messages, each short
+  enough to be made and answered quickly; `eager` says that there is more to send. So however much
+  differs, the event loop is never held for long.
+- Fingerprints that a peer names are only ever looked up; a lie costs the liar's session, nothing
+  else.
 
 What each side may learn of the other's context (causal_context.py), by the same judge
-- A context is as of the session's beginning: mine when it was opened, the peer's at its first answer. What either merged since came
-  from elsewhere, and the other may not have it.
-- `whole`: all that the peer held at the beginning was offered to me and accepted. It is not, when an entry that I asked for had changed
-  meanwhile, or was refused. Then I learn nothing of the peer's context this time. `peer_whole`: the same the other way round; an entry
-  of mine that the peer's own has superseded meanwhile is none that it lacks.
-- All answers come from one life of the peer: Conclude names it. Who restarted meanwhile may have lost what this session gave it.
+- A context is as of the session's beginning: mine when it was opened, the peer's at its first
+  answer. What either merged since came from elsewhere, and the other may not have it.
+- `whole`: all that the peer held at the beginning was offered to me and accepted. It is not, when
+  an entry that I asked for had changed meanwhile, or was refused. Then I learn nothing of the
+  peer's context this time. `peer_whole`: the same the other way round; an entry of mine that the
+  peer's own has superseded meanwhile is none that it lacks.
+- All answers come from one life of the peer: Conclude names it. Who restarted meanwhile may have
+  lost what this session gave it.
 """
 
 from __future__ import annotations
@@ -74,8 +85,9 @@ SHOWN = 3
 
 
 class Merge(NamedTuple):
-    """What became of the entries of an answer: how many were news; the fingerprints of those that were refused, and of those that this
-    replica has collected; and of the own entries that were superseded.
+    """What became of the entries of an answer: how many were news; the fingerprints of those that
+    were refused, and of those that this replica has collected; and of the own entries that were
+    superseded.
     """
 
     news: int
@@ -87,12 +99,21 @@ class Merge(NamedTuple):
 class Exchange:
     """One session with `peer`. Each method that takes an answer returns the next messages to send.
 
-    `facts`: this replica's context; without them contexts are left alone. `brought` counts the entries that either side gained, or let
-    go; `differing` is the first (level, bucket) that did; `refused` holds some of the entries that were refused: what an operator needs
-    to see when exchanges bring nothing. `renounced`: fingerprints of entries here that the peer has collected.
+    `facts`: this replica's context; without them contexts are left alone. `brought` counts the
+    entries that either side gained, or let go; `differing` is the first (level, bucket) that did;
+    `refused` holds some of the entries that were refused: what an operator needs to see when
+    exchanges bring nothing. `renounced`: fingerprints of entries here that the peer has collected.
     """
 
-    def __init__(self, number: int, peer: str, address: Address, store: Store, bytes_max: int, facts: Sequence[Fact] = ()) -> None:
+    def __init__(
+        self,
+        number: int,
+        peer: str,
+        address: Address,
+        store: Store,
+        bytes_max: int,
+        facts: Sequence[Fact] = (),
+    ) -> None:
         self.number, self.peer, self.address = number, peer, address
         self.peer_standing = Standing.WAITING
         self.progress_s = 0.0
@@ -113,7 +134,9 @@ class Exchange:
         self._had_entries = len(store) > 0
         self._members = 0
         self._requests = 0
-        self._work: deque[Iterator[Question | None]] = deque()  # None: a portion of work is done, and there is more
+        self._work: deque[Iterator[Question | None]] = (
+            deque()
+        )  # None: a portion of work is done, and there is more
         self._unanswered: dict[int, Question] = {}
         self._pushed_bytes = 0
         self._window = WINDOW
@@ -140,7 +163,8 @@ class Exchange:
         return self._told.facts if self.whole and self._concluded else []
 
     def open(self, differs: bool, members: int, sender: str = "") -> list[Question]:
-        """The first message. `differs`: the roots are known to differ. `members`: the digest of this node's member table."""
+        """The first message. `differs`: the roots are known to differ. `members`: the digest of
+        this node's member table."""
         self._members, self._sender = members, sender
         if differs and self._store.sketch.ready:
             self._work.append(self._sketch())
@@ -151,7 +175,14 @@ class Exchange:
                 iter(
                     [
                         Compare(
-                            *(self.number, self._next(), self._levels, 0, b"", pack("Q", [self._store.digest.root])),
+                            *(
+                                self.number,
+                                self._next(),
+                                self._levels,
+                                0,
+                                b"",
+                                pack("Q", [self._store.digest.root]),
+                            ),
                             *(members, sender, self._summary),
                         )
                     ]
@@ -180,7 +211,7 @@ class Exchange:
             told.append(question)
         return told
 
-    # -- answers -----------------------------------------------------------------------------------------------------
+    # -- answers -----------------------------------------------------------------------------------
 
     def decoded(self, answer: Decoded, merged: Merge) -> list[Question]:
         """To be called after the answer's entries were merged."""
@@ -189,7 +220,13 @@ class Exchange:
         self._answered(answer.request, Sketch)
         self._met(answer)
         offered, wanted = unpack("Q", answer.offered), unpack("Q", answer.wanted)
-        self._differ_at([*offered, *wanted, *(self._store.digest.fingerprint(*pair) for pair in answer.entries[:1])])
+        self._differ_at(
+            [
+                *offered,
+                *wanted,
+                *(self._store.digest.fingerprint(*pair) for pair in answer.entries[:1]),
+            ]
+        )
         self._work.append(self._want(offered))
         self._work.append(self._push(wanted))
         return self.send()
@@ -206,12 +243,18 @@ class Exchange:
         differing = dict.fromkeys(unpack("I", answer.differing))
         compared = dict.fromkeys(unpack("I", asked.parents)) if asked.level else {0: None}
         if any(bucket // FAN_OUT not in compared for bucket in differing):
-            raise RemoteError("bad_message", "a difference in a bucket that does not exist, or was not compared")
+            raise RemoteError(
+                "bad_message", "a difference in a bucket that does not exist, or was not compared"
+            )
         deepest = min(self._levels, answer.levels)
         if differing and asked.level >= deepest:
             shift = 4 * (asked.level - deepest)
             buckets = list(dict.fromkeys(bucket >> shift for bucket in differing))
-            self._work.append(self._leaves(deepest, buckets) if self._had_entries else self._pull(deepest, buckets))
+            self._work.append(
+                self._leaves(deepest, buckets)
+                if self._had_entries
+                else self._pull(deepest, buckets)
+            )
         elif differing and asked.level == 0:
             self._work.append(self._sketch() if self._store.sketch.ready else self._compare(1, [0]))
         elif differing:
@@ -221,27 +264,42 @@ class Exchange:
     def entries(self, answer: Entries, merged: Merge) -> list[Question]:
         """To be called after the answer's entries were merged, with what became of them.
 
-        What the peer wants goes before what is asked again, so that no old version is offered twice; and what was refused counts as
-        present in this session, so that it is not offered again and all that lies behind it comes through.
+        What the peer wants goes before what is asked again, so that no old version is offered
+        twice; and what was refused counts as present in this session, so that it is not offered
+        again and all that lies behind it comes through.
         """
         self._gained(answer.entries, merged)
         asked = self._unanswered.pop(answer.request, None)
         if not isinstance(asked, (Leaves, Want)):
             raise RemoteError("unasked_answer", "an answer to something that was not asked")
-        rest = unpack("I", asked.buckets) if isinstance(asked, Leaves) else unpack("Q", asked.fingerprints)
+        rest = (
+            unpack("I", asked.buckets)
+            if isinstance(asked, Leaves)
+            else unpack("Q", asked.fingerprints)
+        )
         total, rest, got = len(rest), rest[answer.answered :], rest[: answer.answered]
         if isinstance(asked, Want):
             self._check_got(got, answer.entries)
             self._superseded |= dict.fromkeys(merged.replaced)
-        refused = self._refuse(asked.level, [*merged.refused, *merged.collected]) if isinstance(asked, Leaves) else 0
+        refused = (
+            self._refuse(asked.level, [*merged.refused, *merged.collected])
+            if isinstance(asked, Leaves)
+            else 0
+        )
         if rest and not (answer.answered or merged.news or refused):
             raise RemoteError("no_progress", "an answer that was cut short and brought nothing")
         self._fit(asked, answer.answered, total)
         if rest:
-            self._work.appendleft(self._leaves(asked.level, rest) if isinstance(asked, Leaves) else self._want(rest))
+            self._work.appendleft(
+                self._leaves(asked.level, rest) if isinstance(asked, Leaves) else self._want(rest)
+            )
         if answer.wanted:
             replaced = dict.fromkeys(merged.replaced)
-            self._work.appendleft(self._push(wanted for wanted in unpack("Q", answer.wanted) if wanted not in replaced))
+            self._work.appendleft(
+                self._push(
+                    wanted for wanted in unpack("Q", answer.wanted) if wanted not in replaced
+                )
+            )
         return self.send()
 
     def merged(self, answer: Merged) -> list[Question]:
@@ -272,13 +330,17 @@ class Exchange:
     def _check_got(self, wanted: Iterable[int], entries: Sequence[Pair]) -> None:
         """Whether all that was asked for has come: what has changed meanwhile has not."""
         came = dict.fromkeys(self._store.digest.fingerprints(entries))
-        self.whole &= all(fingerprint in came or fingerprint in self._superseded for fingerprint in wanted)
+        self.whole &= all(
+            fingerprint in came or fingerprint in self._superseded for fingerprint in wanted
+        )
 
     def _refuse(self, level: int, fingerprints: Iterable[int]) -> int:
         """Remember what was refused; how much of it was not refused before."""
         before = sum(map(len, self._refused.values()))
         for fingerprint in fingerprints:
-            self._refused.setdefault(self._store.digest.bucket_of(level, fingerprint), {})[fingerprint] = None
+            self._refused.setdefault(self._store.digest.bucket_of(level, fingerprint), {})[
+                fingerprint
+            ] = None
         return sum(map(len, self._refused.values())) - before
 
     def _gained(self, entries: Sequence[Pair], merged: Merge) -> None:
@@ -290,7 +352,10 @@ class Exchange:
 
     def _differ_at(self, fingerprints: Sequence[int]) -> None:
         if fingerprints and self.differing is None:
-            self.differing = (self._levels, self._store.digest.bucket_of(self._levels, fingerprints[0]))
+            self.differing = (
+                self._levels,
+                self._store.digest.bucket_of(self._levels, fingerprints[0]),
+            )
 
     def _answered(self, request: int, kind: type[Asked]) -> Asked:
         asked = self._unanswered.pop(request, None)
@@ -298,7 +363,7 @@ class Exchange:
             raise RemoteError("unasked_answer", "an answer to something that was not asked")
         return asked
 
-    # -- questions, made when it is their turn -------------------------------------------------------------------------
+    # -- questions, made when it is their turn -----------------------------------------------------
 
     def _next(self) -> int:
         self._requests += 1
@@ -308,15 +373,21 @@ class Exchange:
         store = self._store
         symbols = store.sketch.prefix(FIRST_SYMBOLS)
         told = (self._members, self._sender, self._summary)
-        yield Sketch(self.number, self._next(), self._levels, parities(store.digest), symbols, *told)
+        yield Sketch(
+            self.number, self._next(), self._levels, parities(store.digest), symbols, *told
+        )
 
     def _compare(self, level: int, parents: Iterable[int]) -> Iterator[Question]:
         sums = self._store.digest.sums(level)
         for chunk in chunks(parents, PARENTS_MAX):
-            fingerprints = b"".join(pack("Q", sums[parent * FAN_OUT : (parent + 1) * FAN_OUT]) for parent in chunk)
+            fingerprints = b"".join(
+                pack("Q", sums[parent * FAN_OUT : (parent + 1) * FAN_OUT]) for parent in chunk
+            )
             request = self._next()
             told = (self._members, self._sender, self._summary if request == FIRST_REQUEST else b"")
-            yield Compare(self.number, request, self._levels, level, pack("I", chunk), fingerprints, *told)
+            yield Compare(
+                self.number, request, self._levels, level, pack("I", chunk), fingerprints, *told
+            )
 
     def _leaves(self, level: int, buckets: Sequence[int]) -> Iterator[Question]:
         """Ask with the fingerprints that I have in these buckets."""
@@ -328,13 +399,27 @@ class Exchange:
             found = self._store.fingerprints_in(level, bucket)
             found += self._refused.get(bucket, ())
             if chunk and len(listed) + len(found) + len(chunk) >= self._leaves_max:
-                yield Leaves(self.number, self._next(), level, pack("I", chunk), pack("I", counts), pack("Q", listed))
+                yield Leaves(
+                    self.number,
+                    self._next(),
+                    level,
+                    pack("I", chunk),
+                    pack("I", counts),
+                    pack("Q", listed),
+                )
                 chunk, counts, listed = [], [], []
             chunk.append(bucket)
             counts.append(len(found))
             listed += found
         if chunk:
-            yield Leaves(self.number, self._next(), level, pack("I", chunk), pack("I", counts), pack("Q", listed))
+            yield Leaves(
+                self.number,
+                self._next(),
+                level,
+                pack("I", chunk),
+                pack("I", counts),
+                pack("Q", listed),
+            )
 
     def _pull(self, level: int, buckets: Sequence[int]) -> Iterator[Question]:
         """I have nothing: take everything, range by range, in pieces that fit into one answer."""
@@ -344,22 +429,40 @@ class Exchange:
         while first < len(buckets):
             wanted = buckets[first : first + self._pull_buckets]
             first += len(wanted)
-            yield Leaves(self.number, self._next(), level, pack("I", wanted), pack("I", [0] * len(wanted)), b"")
+            yield Leaves(
+                self.number,
+                self._next(),
+                level,
+                pack("I", wanted),
+                pack("I", [0] * len(wanted)),
+                b"",
+            )
 
     def _fit(self, asked: Leaves | Want, answered: int, total: int) -> None:
-        """Questions follow what fits into an answer: as much as was answered, or twice as many buckets where all of them were.
+        """Questions follow what fits into an answer: as much as was answered, or twice as many
+        buckets where all of them were.
 
-        Otherwise each fingerprint of a range in which everything differs would be made and sent many times.
+        Otherwise each fingerprint of a range in which everything differs would be made and sent
+        many times.
         """
         if self._window == PULL_WINDOW:
-            self._pull_buckets = min(max(1, answered), FINGERPRINTS_MAX) if answered < total else min(2 * total, FINGERPRINTS_MAX)
+            self._pull_buckets = (
+                min(max(1, answered), FINGERPRINTS_MAX)
+                if answered < total
+                else min(2 * total, FINGERPRINTS_MAX)
+            )
         elif isinstance(asked, Leaves) and 0 < answered < total:
             fingerprints = len(asked.fingerprints) // 8 * answered // total
             self._leaves_max = min(self._leaves_max, max(fingerprints, FINGERPRINTS_MIN))
 
     def _decode(self, answer: Symbols) -> Iterator[Question | None]:
-        """Portion by portion; then ask for what the symbols told, or descend the tree where they were too few."""
-        found = (yield from self._store.sketch.peel(answer.symbols)) if self._store.sketch.ready else None
+        """Portion by portion; then ask for what the symbols told, or descend the tree where they
+        were too few."""
+        found = (
+            (yield from self._store.sketch.peel(answer.symbols))
+            if self._store.sketch.ready
+            else None
+        )
         if found is not None:
             self._differ_at(found)
             yield from self._sort_out(found)
@@ -371,7 +474,11 @@ class Exchange:
         """Ask for those that are not here, push the others."""
         for chunk in chunks(fingerprints, ENTRIES_MAX):
             here = self._store.find(chunk)
-            yield from self._want(fingerprint for fingerprint in chunk if fingerprint not in here and fingerprint not in self._superseded)
+            yield from self._want(
+                fingerprint
+                for fingerprint in chunk
+                if fingerprint not in here and fingerprint not in self._superseded
+            )
             yield from self._push(here)
 
     def _want(self, fingerprints: Iterable[int]) -> Iterator[Question]:
@@ -385,16 +492,20 @@ class Exchange:
                 yield Push(self.number, self._next(), batch)
 
     def _pairs(self, fingerprints: Sequence[int]) -> Iterator[Pair]:
-        """The records of these fingerprints, but for those that have changed meanwhile: they are rumors of their own."""
+        """The records of these fingerprints, but for those that have changed meanwhile: they are
+        rumors of their own."""
         here = self._store.find(fingerprints)
-        self.peer_whole &= all(fingerprint in here or fingerprint in self._superseded for fingerprint in fingerprints)
+        self.peer_whole &= all(
+            fingerprint in here or fingerprint in self._superseded for fingerprint in fingerprints
+        )
         for key in here.values():
             record = self._store.record(key)
             if record is not None:
                 yield key, record
 
     def _conclude(self) -> Iterator[Question]:
-        """Made when all else is done: only then is it known what was whole, and what was collected."""
+        """Made when all else is done: only then is it known what was whole, and what was
+        collected."""
         if not self._peer_site:
             return  # an older release, which knows of no contexts
         facts = lacking(self._facts, self._summary, self._told) if self.peer_whole else []

@@ -1,11 +1,13 @@
-"""Repair: anti-entropy in one pool. When an exchange starts, with whom, how many at a time, and what is answered.
+"""Repair: anti-entropy in one pool. When an exchange starts, with whom, how many at a time, and
+what is answered.
 
-Active side: an exchange starts with a peer whose root, seen in probe traffic, has differed for longer than rumors need to settle -
-at once where nothing has changed here for so long -, on joining, with a member that came back, and with a random peer at the
-push-pull floor. Passive side: see responder.py; it keeps no state.
+Active side: an exchange starts with a peer whose root, seen in probe traffic, has differed for
+longer than rumors need to settle - at once where nothing has changed here for so long -, on
+joining, with a member that came back, and with a random peer at the push-pull floor. Passive side:
+see responder.py; it keeps no state.
 
-What an exchange brings is merged but not heated: after a healed partition the other peers see a different root themselves, while
-heating would send the whole difference to everybody as rumors.
+What an exchange brings is merged but not heated: after a healed partition the other peers see a
+different root themselves, while heating would send the whole difference to everybody as rumors.
 """
 
 from __future__ import annotations
@@ -20,7 +22,12 @@ from msgspec.structs import replace
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.initiator import FIRST_REQUEST, SHOWN, Exchange, Merge, Question
-from kvgossip.protocol.anti_entropy.responder import answer_compare, answer_leaves, answer_sketch, answer_want
+from kvgossip.protocol.anti_entropy.responder import (
+    answer_compare,
+    answer_leaves,
+    answer_sketch,
+    answer_want,
+)
 from kvgossip.protocol.effect import Effect, Log
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.merging import Data, Heat, Outcome
@@ -67,16 +74,30 @@ SKETCH_PAUSE_S = 0.004
 class Repair:
     """`completed_s` is when the last exchange completed (monotonic seconds, None: never).
 
-    `rounds`: questions that were asked in exchanges. `news`: the residue of rumors, entries that exchanges have brought.
+    `rounds`: questions that were asked in exchanges. `news`: the residue of rumors, entries that
+    exchanges have brought.
     """
 
     def __init__(
-        self, config: Config, data: Data, membership: Membership, link: Link, rng: Random, effects: list[Effect], now: Now
+        self,
+        config: Config,
+        data: Data,
+        membership: Membership,
+        link: Link,
+        rng: Random,
+        effects: list[Effect],
+        now: Now,
     ) -> None:
         self.completed_s: float | None = None
         self.started = self.completed = self.cut = self.futile = self.rounds = self.news = 0
         self._effects = effects
-        self._config, self._data, self._membership, self._link, self._rng = config, data, membership, link, rng
+        self._config, self._data, self._membership, self._link, self._rng = (
+            config,
+            data,
+            membership,
+            link,
+            rng,
+        )
         self._running: dict[int, Exchange] = {}
         self._waiting: dict[str, bool] = {}
         self._unequal_since_s: dict[str, float] = {}
@@ -88,10 +109,11 @@ class Repair:
         self._futile: dict[str, Futile] = {}
         self._next_floor_s = now.monotonic_s + rng.random() * config.push_pull_interval_s
 
-    # -- active side -------------------------------------------------------------------------------------------------
+    # -- active side -------------------------------------------------------------------------------
 
     def saw_root(self, peer: str, root: int, now: Now, *, act: bool) -> None:
-        """A probe carried the peer's root. `act`: whether it is on us to start an exchange over a difference."""
+        """A probe carried the peer's root. `act`: whether it is on us to start an exchange over a
+        difference."""
         if root == self._data.store.digest.root:
             self._unequal_since_s.pop(peer, None)
             self._futile.pop(peer, None)
@@ -103,12 +125,20 @@ class Repair:
         settling_s = self._config.rumor_settling_s
         quiet = now.monotonic_s - self._data.news_s >= settling_s
         rested = now.monotonic_s - self._last_with_s.get(peer, -settling_s) >= settling_s
-        if act and rested and not self._is_asking(peer, now) and (quiet or now.monotonic_s - since_s >= settling_s):
+        if (
+            act
+            and rested
+            and not self._is_asking(peer, now)
+            and (quiet or now.monotonic_s - since_s >= settling_s)
+        ):
             self.start(peer, now, differs=True)
 
     def start(self, peer: str, now: Now, *, differs: bool = False) -> None:
-        """Exchange with this peer, as soon as there are less than two under way. `differs`: its root is known to differ."""
-        if not self._config.anti_entropy or any(exchange.peer == peer for exchange in self._running.values()):
+        """Exchange with this peer, as soon as there are less than two under way. `differs`: its
+        root is known to differ."""
+        if not self._config.anti_entropy or any(
+            exchange.peer == peer for exchange in self._running.values()
+        ):
             return
         self._waiting[peer] = differs
         self._start_waiting(now)
@@ -123,11 +153,20 @@ class Repair:
 
     def _open(self, member: Member, differs: bool, now: Now) -> None:
         data, number = self._data, self._rng.getrandbits(63)
-        exchange = Exchange(number, member.name, member.address, data.store, self._config.message_bytes_max, data.deletes.facts())
+        exchange = Exchange(
+            number,
+            member.name,
+            member.address,
+            data.store,
+            self._config.message_bytes_max,
+            data.deletes.facts(),
+        )
         self._running[exchange.number] = exchange
         self.started += 1
         exchange.progress_s = now.monotonic_s
-        self._ask(exchange, exchange.open(differs, self._membership.digest, self._membership.me.name), now)
+        self._ask(
+            exchange, exchange.open(differs, self._membership.digest, self._membership.me.name), now
+        )
 
     def _ask(self, exchange: Exchange, messages: Iterable[Message], now: Now) -> None:
         for told in messages:
@@ -139,7 +178,10 @@ class Repair:
     def deadline(self) -> float:
         nearest = self._next_floor_s
         for exchange in self._running.values():
-            nearest = min(nearest, 0.0 if exchange.eager else exchange.progress_s + self._config.exchange_timeout_s)
+            nearest = min(
+                nearest,
+                0.0 if exchange.eager else exchange.progress_s + self._config.exchange_timeout_s,
+            )
         if not self._data.store.sketch.idle and self._membership.reachable:
             nearest = min(nearest, self._sketch_s)
         return nearest
@@ -152,7 +194,9 @@ class Repair:
                 self._cut(exchange, now)
         if now.monotonic_s >= self._next_floor_s:
             # the spread keeps nodes that were started together from asking together
-            self._next_floor_s = now.monotonic_s + self._config.push_pull_interval_s * (0.75 + 0.5 * self._rng.random())
+            self._next_floor_s = now.monotonic_s + self._config.push_pull_interval_s * (
+                0.75 + 0.5 * self._rng.random()
+            )
             for peer in self._membership.choose(1):
                 if not self._is_asking(peer.name, now):
                     self.start(peer.name, now)
@@ -162,7 +206,8 @@ class Repair:
 
     @property
     def _sketch_s(self) -> float:
-        """When the sketch may be worked on: not while news comes in, and never so that nothing else gets its turn."""
+        """When the sketch may be worked on: not while news comes in, and never so that nothing else
+        gets its turn."""
         return max(self._data.news_s + SKETCH_REST_S, self._folded_s + SKETCH_PAUSE_S)
 
     def _cut(self, exchange: Exchange, now: Now) -> None:
@@ -171,11 +216,14 @@ class Repair:
             self._start_waiting(now)
 
     def unreachable(self, address: Address, now: Now) -> None:
-        for exchange in [exchange for exchange in self._running.values() if exchange.address == address]:
+        for exchange in [
+            exchange for exchange in self._running.values() if exchange.address == address
+        ]:
             self._cut(exchange, now)
 
     def on_answer(self, answer: Answer, now: Now) -> None:
-        """An answer to one of our exchanges. Raises RemoteError, which cuts the exchange, when it makes no sense."""
+        """An answer to one of our exchanges. Raises RemoteError, which cuts the exchange, when it
+        makes no sense."""
         exchange = self._running.get(answer.exchange)
         if exchange is None:
             raise RemoteError("unasked_answer")
@@ -189,7 +237,9 @@ class Repair:
     def _continue(self, exchange: Exchange, answer: Answer, now: Now) -> Iterable[Message]:
         if isinstance(answer, Merged):
             # a live value goes at once, a certificate when this exchange is complete
-            exchange.brought += self._data.deletes.renounce(unpack("Q", answer.collected), exchange.peer, now)
+            exchange.brought += self._data.deletes.renounce(
+                unpack("Q", answer.collected), exchange.peer, now
+            )
             return exchange.merged(answer)
         if isinstance(answer, Concluded):
             return exchange.concluded(answer)
@@ -202,7 +252,8 @@ class Repair:
         return exchange.differ(answer) if isinstance(answer, Differ) else exchange.symbols(answer)
 
     def _tell_members(self, to: Address) -> None:
-        """The member tables differ: each side sends its own, once an exchange, so that lost membership news is repaired too."""
+        """The member tables differ: each side sends its own, once an exchange, so that lost
+        membership news is repaired too."""
         self._link.send_members(to, [self._membership.me, *self._membership.reachable])
 
     def _complete(self, exchange: Exchange, now: Now) -> None:
@@ -217,7 +268,8 @@ class Repair:
         self._start_waiting(now)
 
     def _judge(self, exchange: Exchange) -> None:
-        """Differences that bring nobody anything, three times with the same roots: no endless repair loop (lesson 5).
+        """Differences that bring nobody anything, three times with the same roots: no endless
+        repair loop (lesson 5).
 
         The push-pull floor still tries, so that it ends by itself when the cause was a clock.
         """
@@ -227,23 +279,31 @@ class Repair:
             return
         last = self._futile.get(peer, NEVER)
         same = (last.mine, last.theirs) == (root, self._roots[peer])
-        self._futile[peer] = Futile(min(last.times + 1, FUTILE_MAX) if same else 1, root, self._roots[peer])
+        self._futile[peer] = Futile(
+            min(last.times + 1, FUTILE_MAX) if same else 1, root, self._roots[peer]
+        )
         if same and last.times == FUTILE_MAX - 1:
             self.futile += 1
             self._complain(exchange, exchange.differing)
 
     def _complain(self, exchange: Exchange, differing: tuple[int, int]) -> None:
         store = self._data.store
-        ours = {key: record.hex()[:SHOWN_DIGITS] for key, record in islice(store.entries_in(*differing), SHOWN)}
+        ours = {
+            key: record.hex()[:SHOWN_DIGITS]
+            for key, record in islice(store.entries_in(*differing), SHOWN)
+        }
         theirs = {key: record.hex()[:SHOWN_DIGITS] for key, record in exchange.refused}
         text = (
-            f"the digest of {exchange.peer!r} differs from ours in bucket {differing[1]} of level {differing[0]}, but {FUTILE_MAX} "
-            f"exchanges have brought nothing: not repaired until something changes. Ours: {ours}; refused of theirs: {theirs}"
+            f"the digest of {exchange.peer!r} differs from ours in bucket {differing[1]} of level "
+            f"{differing[0]}, but {FUTILE_MAX} "
+            f"exchanges have brought nothing: not repaired until something changes. Ours: {ours}; "
+            f"refused of theirs: {theirs}"
         )
         self._effects.append(Log("ERROR", text))
 
     def unequal_since_s(self, peer: str) -> float | None:
-        """When probes began to show another root than ours, monotonic seconds; None: they do not."""
+        """When probes began to show another root than ours, monotonic seconds; None: they do
+        not."""
         return self._unequal_since_s.get(peer)
 
     def forget(self, peer: str) -> None:
@@ -253,19 +313,24 @@ class Repair:
         self._roots.pop(peer, None)
         self._futile.pop(peer, None)
 
-    # -- passive side ------------------------------------------------------------------------------------------------
+    # -- passive side ------------------------------------------------------------------------------
 
     def on_question(self, asked: Question, source: Address, now: Now) -> None:
         """Answer from the store alone. Raises RemoteError when the question makes no sense."""
         if not self._config.anti_entropy:
             return
         self._note(asked, now)
-        if isinstance(asked, (Sketch, Compare)) and asked.request == FIRST_REQUEST and asked.members != self._membership.digest:
+        if (
+            isinstance(asked, (Sketch, Compare))
+            and asked.request == FIRST_REQUEST
+            and asked.members != self._membership.digest
+        ):
             self._tell_members(source)
         self._link.send(self._answer(asked, source, now), source, reliable=True)
 
     def _note(self, asked: Question, now: Now) -> None:
-        """Who has an exchange with us under way: one of our own with that peer would find the same differences."""
+        """Who has an exchange with us under way: one of our own with that peer would find the same
+        differences."""
         if isinstance(asked, (Sketch, Compare)) and asked.sender in self._membership.members:
             self._askers[asked.exchange] = asked.sender
             if len(self._askers) > ASKERS_MAX:
@@ -281,10 +346,15 @@ class Repair:
     def _answer(self, asked: Question, source: Address, now: Now) -> Message:
         store, bytes_max = self._data.store, self._config.message_bytes_max
         if isinstance(asked, Sketch):
-            sketched = answer_sketch(store, asked, bytes_max, self._membership.digest, self._data.standing)
+            sketched = answer_sketch(
+                store, asked, bytes_max, self._membership.digest, self._data.standing
+            )
             return self._with_context(sketched, asked.context)
         if isinstance(asked, Compare):
-            return self._with_context(answer_compare(store, asked, self._membership.digest, self._data.standing), asked.context)
+            return self._with_context(
+                answer_compare(store, asked, self._membership.digest, self._data.standing),
+                asked.context,
+            )
         if isinstance(asked, Leaves):
             return answer_leaves(store, asked, bytes_max)
         if isinstance(asked, Want):
@@ -293,7 +363,13 @@ class Repair:
         if isinstance(asked, Conclude):
             return self._conclude(asked, peer, now)
         merged = self._merge(asked.entries, peer, now)
-        return Merged(asked.exchange, asked.request, merged.news, len(merged.refused), pack("Q", merged.collected))
+        return Merged(
+            asked.exchange,
+            asked.request,
+            merged.news,
+            len(merged.refused),
+            pack("Q", merged.collected),
+        )
 
     def _with_context(self, answer: Decoded | Symbols | Differ, asked: bytes) -> Message:
         """In one instant with the answer itself: so the context is that of what is compared."""
@@ -303,7 +379,8 @@ class Repair:
         return replace(answer, site=deletes.site, context=difference(deletes.facts(), asked))
 
     def _conclude(self, told: Conclude, peer: str, now: Now) -> Concluded:
-        """The asker, who has judged that this node got all, tells its context. It does not speak to a life that began meanwhile."""
+        """The asker, who has judged that this node got all, tells its context. It does not speak to
+        a life that began meanwhile."""
         deletes, dropped = self._data.deletes, 0
         if told.site == deletes.site:
             deletes.learn(decode(told.context).facts, now)
@@ -311,7 +388,8 @@ class Repair:
         return Concluded(told.exchange, told.request, deletes.site, dropped)
 
     def _merge(self, entries: Iterable[Pair], peer: str, now: Now) -> Merge:
-        """Merge, and tell what became of it. An entry that is refused costs itself alone (lesson 8)."""
+        """Merge, and tell what became of it. An entry that is refused costs itself alone (lesson
+        8)."""
         store, news = self._data.store, 0
         refused: list[int] = []
         collected: list[int] = []
@@ -324,6 +402,8 @@ class Repair:
                 if old is not None:
                     replaced.append(store.digest.fingerprint(key, old))
             elif outcome is not Outcome.KNOWN:
-                (refused if outcome is Outcome.REFUSED else collected).append(store.digest.fingerprint(key, record))
+                (refused if outcome is Outcome.REFUSED else collected).append(
+                    store.digest.fingerprint(key, record)
+                )
         self.news += news
         return Merge(news, refused, collected, replaced)

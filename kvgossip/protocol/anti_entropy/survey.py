@@ -2,10 +2,12 @@
 
     A ==Measure==> each member ==Measured==> A
 
-The question carries the root, a prefix of the sketch and the parities of the digest. So whoever answers can tell a small difference
-exactly, a larger one as an estimate, and of a very large one that it is at least so large (see Precision). Nothing is repaired by it.
+The question carries the root, a prefix of the sketch and the parities of the digest. So whoever
+answers can tell a small difference exactly, a larger one as an estimate, and of a very large one
+that it is at least so large (see Precision). Nothing is repaired by it.
 
-One limit of "exactly": a key that only one side has and another one that only the other side has, in one of 65,536 positions, count as one.
+One limit of "exactly": a key that only one side has and another one that only the other side has,
+in one of 65,536 positions, count as one.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def question(store: Store, number: int, sender: str) -> Measure:
 
 
 def measure(store: Store, asked: Measure) -> tuple[int, Precision]:
-    """By how many keys this store differs from the asker's. Raises RemoteError when the question makes no sense."""
+    """By how many keys this store differs from the asker's. Raises RemoteError when the question
+    makes no sense."""
     if len(asked.symbols) % SYMBOL_BYTES or len(asked.symbols) > SYMBOLS_MAX * SYMBOL_BYTES:
         raise RemoteError("bad_message", "symbols that are cut off")
     if asked.root == store.digest.root:
@@ -47,7 +50,8 @@ def measure(store: Store, asked: Measure) -> tuple[int, Precision]:
 
 
 def _keys_of(fingerprints: Iterable[int], store: Store) -> int:
-    """A key that both have in different versions shows as two fingerprints in one position, one of them ours."""
+    """A key that both have in different versions shows as two fingerprints in one position, one of
+    them ours."""
     all_of_them = list(fingerprints)
     here = store.find(all_of_them)
     ours: dict[int, int] = {}
@@ -56,7 +60,10 @@ def _keys_of(fingerprints: Iterable[int], store: Store) -> int:
         counts = ours if fingerprint in here else theirs
         position = fingerprint >> (64 - POSITION_BITS)
         counts[position] = counts.get(position, 0) + 1
-    return sum(max(ours.get(position, 0), theirs.get(position, 0)) for position in dict.fromkeys([*ours, *theirs]))
+    return sum(
+        max(ours.get(position, 0), theirs.get(position, 0))
+        for position in dict.fromkeys([*ours, *theirs])
+    )
 
 
 class Surveys:
@@ -67,7 +74,8 @@ class Surveys:
         self._tickets: dict[int, int] = {}
 
     def begin(self, ticket: int) -> int:
-        """The number of its question on the wire. Raises OverloadedError where too many are under way."""
+        """The number of its question on the wire. Raises OverloadedError where too many are under
+        way."""
         if len(self._tickets) >= SURVEYS_MAX:
             raise OverloadedError(f"{SURVEYS_MAX} surveys are under way already", "try again")
         number = self._rng.getrandbits(NUMBER_BITS)
@@ -75,7 +83,9 @@ class Surveys:
         return number
 
     def end(self, ticket: int) -> None:
-        self._tickets = {number: other for number, other in self._tickets.items() if other != ticket}
+        self._tickets = {
+            number: other for number, other in self._tickets.items() if other != ticket
+        }
 
     def answered(self, told: Measured, peer: Peer) -> None:
         ticket = self._tickets.get(told.number)

@@ -1,8 +1,10 @@
-"""Diagnosis: what is wrong with a cluster, in words, from what an examination has found out (see examination.py).
+"""Diagnosis: what is wrong with a cluster, in words, from what an examination has found out (see
+examination.py).
 
-A pair of members is judged by what both of them saw. A datagram that was answered proves both ways; one that was not leaves the question
-which way is closed, and there the other one's word helps: whose pings it has heard by datagrams meanwhile reaches it. Who is reached by
-nobody is one finding and not one for each pair, and so is who has no UDP with anybody.
+A pair of members is judged by what both of them saw. A datagram that was answered proves both ways;
+one that was not leaves the question which way is closed, and there the other one's word helps:
+whose pings it has heard by datagrams meanwhile reaches it. Who is reached by nobody is one finding
+and not one for each pair, and so is who has no UDP with anybody.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ NAMES_TOLD = 8
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong. `code` is for programs and never changes its meaning, `members` are those whom it is about."""
+    """One thing that is wrong. `code` is for programs and never changes its meaning, `members` are
+    those whom it is about."""
 
     code: str
     pool: str
@@ -32,10 +35,17 @@ class Finding:
 
 def diagnose(report: Report) -> list[Finding]:
     """All that is wrong in this pool, what concerns most first. Empty: nothing."""
-    return [*_reachability(report), *_clocks(report), *_conditions(report), *_keys(report), *_gateways(report), *_what_was_not_told(report)]
+    return [
+        *_reachability(report),
+        *_clocks(report),
+        *_conditions(report),
+        *_keys(report),
+        *_gateways(report),
+        *_what_was_not_told(report),
+    ]
 
 
-# -- who reaches whom --------------------------------------------------------------------------------------------------
+# -- who reaches whom ------------------------------------------------------------------------------
 
 
 class Pairs:
@@ -50,7 +60,10 @@ class Pairs:
         return self._sights.get(frm, {}).get(to)
 
     def udp(self, one: str, other: str) -> bool:
-        return any(sight is not None and sight.udp_us >= 0 for sight in (self.sight(one, other), self.sight(other, one)))
+        return any(
+            sight is not None and sight.udp_us >= 0
+            for sight in (self.sight(one, other), self.sight(other, one))
+        )
 
     def tcp(self, frm: str, to: str) -> bool | None:
         """Whether a link from the one to the other works; None where nobody tried."""
@@ -66,11 +79,16 @@ class Pairs:
         return sight is not None and sight.heard
 
     def reached_by(self, name: str) -> list[str]:
-        seen = [(observer, sight) for observer, sights in self._sights.items() if (sight := sights.get(name)) is not None]
+        seen = [
+            (observer, sight)
+            for observer, sights in self._sights.items()
+            if (sight := sights.get(name)) is not None
+        ]
         return [observer for observer, sight in seen if sight.udp_us >= 0 or sight.tcp_us >= 0]
 
     def heard_of(self, name: str) -> list[str]:
-        """Who has had a datagram of this member since the examination began: what came before it says nothing of now."""
+        """Who has had a datagram of this member since the examination began: what came before it
+        says nothing of now."""
         return [observer for observer in self._sights if self.hears(observer, name)]
 
 
@@ -81,20 +99,33 @@ def _reachability(report: Report) -> Iterator[Finding]:
         yield _lost(report, pairs, name)
     for name, member in report.members.items():
         if member.state is MemberState.DEAD and name not in lost:
-            text = f"{name} at {member.address} answers, but is taken for dead: it is coming back, or others do not reach it"
+            text = (
+                f"{name} at {member.address} answers, but is taken for dead: it is coming "
+                "back, or others do not reach it"
+            )
             yield Finding("dead_but_answers", report.pool, (name,), text)
-    between = [(one, other) for one, other in pairs.all if one not in lost and other not in lost and _known(pairs, one, other)]
+    between = [
+        (one, other)
+        for one, other in pairs.all
+        if one not in lost and other not in lost and _known(pairs, one, other)
+    ]
     yield from _udp(report, pairs, between)
     yield from _tcp(report, pairs, between)
     for one, other in between:
         if not pairs.udp(one, other) and not pairs.any_tcp(one, other):
-            text = f"{one} and {other} do not reach each other, neither by UDP nor by TCP, while others reach both"
+            text = (
+                f"{one} and {other} do not reach each other, neither by UDP nor by TCP, while "
+                "others reach both"
+            )
             yield Finding("unreachable", report.pool, (one, other), text)
 
 
 def _known(pairs: Pairs, one: str, other: str) -> bool:
     """Whether anybody of the two knew where to find the other."""
-    return any(sight is not None and sight.state >= 0 for sight in (pairs.sight(one, other), pairs.sight(other, one)))
+    return any(
+        sight is not None and sight.state >= 0
+        for sight in (pairs.sight(one, other), pairs.sight(other, one))
+    )
 
 
 def _lost(report: Report, pairs: Pairs, name: str) -> Finding:
@@ -102,19 +133,29 @@ def _lost(report: Report, pairs: Pairs, name: str) -> Finding:
     member, hearers = report.members[name], pairs.heard_of(name)
     if name in report.answers_as:
         who = report.answers_as[name]
-        text = f"at the address that {name} tells, {member.address}, {who} answers: give {name} its own with --advertise HOST:PORT"
+        text = (
+            f"at the address that {name} tells, {member.address}, {who} answers: give {name} "
+            "its own with --advertise HOST:PORT"
+        )
         return Finding("wrong_address", report.pool, (name, who), text)
     if hearers:
         text = (
-            f"nobody reaches {name} at {member.address}, the address that it tells, though its packets arrive at {_names(hearers)}: it is "
-            "reached elsewhere, or a firewall lets nothing in; give it the address that others reach with --advertise HOST:PORT"
+            f"nobody reaches {name} at {member.address}, the address that it tells, though its "
+            f"packets arrive at {_names(hearers)}: it is "
+            "reached elsewhere, or a firewall lets nothing in; give it the address that others "
+            "reach with --advertise HOST:PORT"
         )
         return Finding("wrong_address", report.pool, (name,), text)
     if member.state is MemberState.DEAD:
-        text = f"{name} at {member.address} is dead: if it will not come back, `kvgossip force-leave {name}`"
+        text = (
+            f"{name} at {member.address} is dead: if it will not come back, `kvgossip "
+            f"force-leave {name}`"
+        )
         return Finding("dead", report.pool, (name,), text)
     refusal = report.refusals.get(name)
-    text = f"nobody reaches {name} at {member.address}, by UDP or by TCP" + (f"; it says: {refusal}" if refusal else ": is it running?")
+    text = f"nobody reaches {name} at {member.address}, by UDP or by TCP" + (
+        f"; it says: {refusal}" if refusal else ": is it running?"
+    )
     return Finding("unreachable_by_all", report.pool, (name,), text)
 
 
@@ -125,7 +166,9 @@ def _udp(report: Report, pairs: Pairs, between: Sequence[tuple[str, str]]) -> It
         mine = [pair for pair in blocked if name in pair]
         if len(mine) >= 2 and len(mine) == sum(name in pair for pair in between):
             others = [other for pair in mine for other in pair if other != name]
-            yield Finding("udp_blocked", report.pool, (name, *others), _udp_text_of_one(pairs, name, others))
+            yield Finding(
+                "udp_blocked", report.pool, (name, *others), _udp_text_of_one(pairs, name, others)
+            )
             told += mine
     for one, other in blocked:
         if (one, other) not in told:
@@ -134,8 +177,14 @@ def _udp(report: Report, pairs: Pairs, between: Sequence[tuple[str, str]]) -> It
 
 def _udp_text_of_one(pairs: Pairs, name: str, others: Sequence[str]) -> str:
     if all(pairs.hears(other, name) for other in others):
-        return f"UDP from all others ({_names(others)}) to {name} is blocked, what it sends arrives, TCP works: open its UDP port"
-    return f"UDP is blocked between {name} and all others ({_names(others)}), TCP works: open its UDP port in both directions"
+        return (
+            f"UDP from all others ({_names(others)}) to {name} is blocked, what it sends "
+            "arrives, TCP works: open its UDP port"
+        )
+    return (
+        f"UDP is blocked between {name} and all others ({_names(others)}), TCP works: open its "
+        "UDP port in both directions"
+    )
 
 
 def _udp_text(pairs: Pairs, one: str, other: str) -> str:
@@ -148,28 +197,49 @@ def _udp_text(pairs: Pairs, one: str, other: str) -> str:
 
 def _tcp(report: Report, pairs: Pairs, between: Sequence[tuple[str, str]]) -> Iterator[Finding]:
     ways = [way for one, other in between for way in ((one, other), (other, one))]
-    closed = [(frm, to) for frm, to in ways if pairs.tcp(frm, to) is False and (pairs.udp(frm, to) or pairs.any_tcp(frm, to))]
+    closed = [
+        (frm, to)
+        for frm, to in ways
+        if pairs.tcp(frm, to) is False and (pairs.udp(frm, to) or pairs.any_tcp(frm, to))
+    ]
     effect = "exchanges, joins and large entries cannot pass"
     for to in dict.fromkeys(to for _, to in closed):
         froms = [frm for frm, closed_to in closed if closed_to == to]
-        if len(froms) >= 2 and len(froms) == sum(pairs.tcp(frm, to) is not None for frm, way_to in ways if way_to == to):
-            yield Finding("tcp_blocked", report.pool, (to, *froms), f"TCP to {to} is blocked from all others ({_names(froms)}): {effect}")
+        if len(froms) >= 2 and len(froms) == sum(
+            pairs.tcp(frm, to) is not None for frm, way_to in ways if way_to == to
+        ):
+            yield Finding(
+                "tcp_blocked",
+                report.pool,
+                (to, *froms),
+                f"TCP to {to} is blocked from all others ({_names(froms)}): {effect}",
+            )
             continue
         for frm in froms:
             works = "UDP works" if pairs.udp(frm, to) else f"from {to} to {frm} it works"
-            yield Finding("tcp_blocked", report.pool, (frm, to), f"TCP from {frm} to {to} is blocked, {works}: {effect}")
+            yield Finding(
+                "tcp_blocked",
+                report.pool,
+                (frm, to),
+                f"TCP from {frm} to {to} is blocked, {works}: {effect}",
+            )
 
 
-# -- clocks ------------------------------------------------------------------------------------------------------------
+# -- clocks ----------------------------------------------------------------------------------------
 
 
 def clock_offsets_ms(report: Report) -> dict[str, int]:
-    """By how much each clock is ahead of the observer's. Who was not reached from here is judged by who reached it."""
+    """By how much each clock is ahead of the observer's. Who was not reached from here is judged by
+    who reached it."""
     offsets_ms = {report.observer: 0}
     for observer, seen in report.sights.items():
         base_ms = offsets_ms.get(observer)
         for name, sight in seen.items():
-            if base_ms is not None and name not in offsets_ms and (sight.udp_us >= 0 or sight.tcp_us >= 0):
+            if (
+                base_ms is not None
+                and name not in offsets_ms
+                and (sight.udp_us >= 0 or sight.tcp_us >= 0)
+            ):
                 offsets_ms[name] = base_ms + sight.offset_ms
     return offsets_ms
 
@@ -181,7 +251,10 @@ def _clocks(report: Report) -> Iterator[Finding]:
         if abs(offsets_ms[other]) > CLOCK_MS_MAX:
             later, earlier = (other, one) if offsets_ms[other] > 0 else (one, other)
             apart_s = abs(offsets_ms[other]) / 1000
-            text = f"the clock of {later} is {apart_s:.1f} s ahead of that of {earlier}: which is wrong, a third would tell"
+            text = (
+                f"the clock of {later} is {apart_s:.1f} s ahead of that of {earlier}: which is "
+                "wrong, a third would tell"
+            )
             yield Finding("clock", report.pool, (one, other), text)
         return
     middle_ms = median(offsets_ms.values())
@@ -189,11 +262,14 @@ def _clocks(report: Report) -> Iterator[Finding]:
         ahead_s = (offset_ms - middle_ms) / 1000
         if abs(ahead_s) * 1000 > CLOCK_MS_MAX:
             way = "ahead" if ahead_s > 0 else "behind"
-            text = f"the clock of {name} is {abs(ahead_s):.1f} s {way} of the others' median: set it right, by NTP for example"
+            text = (
+                f"the clock of {name} is {abs(ahead_s):.1f} s {way} of the others' median: set "
+                "it right, by NTP for example"
+            )
             yield Finding("clock", report.pool, (name,), text)
 
 
-# -- what the members tell of themselves ---------------------------------------------------------------------------------
+# -- what the members tell of themselves -----------------------------------------------------------
 
 
 def _conditions(report: Report) -> Iterator[Finding]:
@@ -205,13 +281,33 @@ def _conditions(report: Report) -> Iterator[Finding]:
 
 def _condition(name: str, told: Condition, newest: int) -> Iterator[tuple[str, str]]:
     if told.standing is not Standing.SETTLED:
-        yield "not_settled", f"{name} has not settled: it answers no reads until it has caught up, or after `kvgossip settle`"
+        yield (
+            "not_settled",
+            (
+                f"{name} has not settled: it answers no reads until it has caught up, or after "
+                "`kvgossip settle`"
+            ),
+        )
     if told.lost:
         yield "partition", f"{name} suspects a partition: it lost {told.lost} members at once"
     if told.rival:
-        yield "name_twice", f"the name {name} is used twice, by another live node at {told.rival} too: give one of them another --name"
+        yield (
+            "name_twice",
+            (
+                f"the name {name} is used twice, by another live node at {told.rival} too: give "
+                "one "
+                "of them another --name"
+            ),
+        )
     if told.formats[1] < newest:
-        yield "format", f"{name} speaks frame formats up to {told.formats[1]}, others up to {newest}: it runs an older release"
+        yield (
+            "format",
+            (
+                f"{name} speaks frame formats up to {told.formats[1]}, others up to {newest}: it "
+                "runs "
+                "an older release"
+            ),
+        )
 
 
 def _keys(report: Report) -> Iterator[Finding]:
@@ -219,13 +315,21 @@ def _keys(report: Report) -> Iterator[Finding]:
     primaries = Counter(keys[0] for keys in rings.values())
     if not primaries:
         return
-    usual = max(primaries, key=lambda key: (primaries[key], rings.get(report.observer, ("",))[0] == key))
+    usual = max(
+        primaries, key=lambda key: (primaries[key], rings.get(report.observer, ("",))[0] == key)
+    )
     for name, keys in rings.items():
         if usual not in keys:
-            text = f"{name} lacks the key {usual}, with which most others seal: `kvgossip keyring install` it there"
+            text = (
+                f"{name} lacks the key {usual}, with which most others seal: `kvgossip keyring "
+                "install` it there"
+            )
             yield Finding("key_missing", report.pool, (name,), text)
         elif keys[0] != usual:
-            text = f"{name} uses an older key, {keys[0]}, while most others seal with {usual}: `kvgossip keyring use {usual}`"
+            text = (
+                f"{name} uses an older key, {keys[0]}, while most others seal with {usual}: "
+                f"`kvgossip keyring use {usual}`"
+            )
             yield Finding("key_older", report.pool, (name,), text)
 
 
@@ -238,26 +342,47 @@ def _gateways(report: Report) -> Iterator[Finding]:
             gone[datacenter] = max(gone[datacenter], lost)
     for datacenter in sorted(gone):
         if not alive[datacenter]:
-            text = f"no gateway of the datacenter {datacenter} is alive, {gone[datacenter]} are gone: its data and the others' do not meet"
+            text = (
+                f"no gateway of the datacenter {datacenter} is alive, {gone[datacenter]} are "
+                "gone: its data and the others' do not meet"
+            )
             yield Finding("gateway_missing", report.pool, (), text)
 
 
 def _what_was_not_told(report: Report) -> Iterator[Finding]:
     for name, who in report.answers_as.items():
-        if name not in {member for member in report.members if not Pairs(report).reached_by(member)}:
-            text = f"at the address that {name} tells, {report.members[name].address}, {who} answers too"
+        if name not in {
+            member for member in report.members if not Pairs(report).reached_by(member)
+        }:
+            text = (
+                f"at the address that {name} tells, {report.members[name].address}, {who} "
+                "answers too"
+            )
             yield Finding("wrong_address", report.pool, (name, who), text)
     for name in report.silent:
-        text = f"{name} did not tell what it sees of the others: it runs an older release, or is overloaded"
+        text = (
+            f"{name} did not tell what it sees of the others: it runs an older release, or is "
+            "overloaded"
+        )
         yield Finding("silent", report.pool, (name,), text)
     for name in report.busy:
-        yield Finding("busy", report.pool, (name,), f"{name} was busy with other examinations: ask again in some seconds")
+        yield Finding(
+            "busy",
+            report.pool,
+            (name,),
+            f"{name} was busy with other examinations: ask again in some seconds",
+        )
     for observer, seen in report.sights.items():
         strangers = [name for name, sight in seen.items() if sight.state < 0]
         if strangers:
-            text = f"{observer} does not know {_names(strangers)}: its table of members differs from that of {report.observer}"
+            text = (
+                f"{observer} does not know {_names(strangers)}: its table of members differs "
+                f"from that of {report.observer}"
+            )
             yield Finding("unknown", report.pool, (observer, *strangers), text)
 
 
 def _names(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMES_TOLD]) + (f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else "")
+    return ", ".join(names[:NAMES_TOLD]) + (
+        f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
+    )

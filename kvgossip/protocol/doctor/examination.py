@@ -1,16 +1,22 @@
-"""Examiner: looks at the members of a pool from here, and lets them look at each other, for `kvgossip doctor`.
+"""Examiner: looks at the members of a pool from here, and lets them look at each other, for
+`kvgossip doctor`.
 
     operator -> A   A --Ping--> B --Ack--> A        by datagrams, up to three
                     A ==Ping==> B ==Ack==> A        over the link
-                    A ==Examine==> B ==Condition==> A, and B looks at those that A named, as A does at B, then  B ==Sights==> A
+                    A ==Examine==> B ==Condition==> A, and B looks at those that A named, as A does
+                    at B, then  B ==Sights==> A
 
 Laws
-- What is tried is what probes use: the same sockets, the same messages. Who answers none of them is unreachable for membership too.
-- One level: whom we ask to look at others asks nobody in turn. Everything is bounded, so that a thousand members do not melt: at most
-  SUBJECTS_MAX are looked at, a random sample where there are more, each by at most OBSERVERS_MAX others, a few at a time; a node looks at
-  others for LOOKS_MAX askers at once, members of its pool, one look each, and tells the next one that it is busy.
-- Only members that this node knows are looked at, at the addresses that it knows: nobody can make it knock at somebody else's door.
-- A look ends when all has been answered, or in a time that is known before. It changes nothing that membership believes.
+- What is tried is what probes use: the same sockets, the same messages. Who answers none of them is
+  unreachable for membership too.
+- One level: whom we ask to look at others asks nobody in turn. Everything is bounded, so that a
+  thousand members do not melt: at most SUBJECTS_MAX are looked at, a random sample where there are
+  more, each by at most OBSERVERS_MAX others, a few at a time; a node looks at others for LOOKS_MAX
+  askers at once, members of its pool, one look each, and tells the next one that it is busy.
+- Only members that this node knows are looked at, at the addresses that it knows: nobody can make
+  it knock at somebody else's door.
+- A look ends when all has been answered, or in a time that is known before. It changes nothing that
+  membership believes.
 """
 
 from __future__ import annotations
@@ -44,7 +50,8 @@ MARGIN_S = 0.5
 
 @dataclass(slots=True)
 class Subject:
-    """One member under examination. `to_see`: whom it is asked to look at; round trips are seconds."""
+    """One member under examination. `to_see`: whom it is asked to look at; round trips are
+    seconds."""
 
     member: Member
     to_see: tuple[str, ...] = ()
@@ -69,9 +76,11 @@ class Subject:
 
 @dataclass(slots=True, eq=False)
 class Look:
-    """One examination under way; `done` takes it when it is over. `seen_s`: when all had their time to answer, `end_s`: the end for all.
+    """One examination under way; `done` takes it when it is over. `seen_s`: when all had their time
+    to answer, `end_s`: the end for all.
 
-    `asked`: what this node's operator asked for, as Examined tells it; None where a member, the `asker`, did.
+    `asked`: what this node's operator asked for, as Examined tells it; None where a member, the
+    `asker`, did.
     """
 
     subjects: dict[str, Subject]
@@ -112,7 +121,12 @@ class Examiner:
         ping_at: Callable[[Now], Callable[[int, str], Ping]],
         pool: PoolKind,
     ) -> None:
-        self._config, self._membership, self._link, self._effects = config, membership, link, effects
+        self._config, self._membership, self._link, self._effects = (
+            config,
+            membership,
+            link,
+            effects,
+        )
         self._condition, self._ping_at, self._pool = condition, ping_at, pool
         self._rng = Random(membership.me.site)
         self._looks: list[Look] = []
@@ -120,39 +134,60 @@ class Examiner:
         self._heard_s: dict[str, float] = {}
         self._tick_s: float | None = None
 
-    # -- the one that an operator asked ----------------------------------------------------------------------------------
+    # -- the one that an operator asked ------------------------------------------------------------
 
     def start(self, now: Now) -> None:
-        """Look at all, or at a sample, and let them look at each other; Examined follows. While one is under way, no second one begins."""
+        """Look at all, or at a sample, and let them look at each other; Examined follows. While one
+        is under way, no second one begins."""
         if any(look.asked == ALL for look in self._looks):
             return
         known = [*self._membership.reachable, *self._membership.dead()]
         sample = known if len(known) <= SUBJECTS_MAX else self._rng.sample(known, SUBJECTS_MAX)
         names = [self._membership.me.name, *(member.name for member in sample)]
-        subjects = {member.name: Subject(member, self._others(names, member) if member.reachable else ()) for member in sample}
-        self._begin(subjects, now, lambda look, then: self._report(look, ALL, len(known), then), ALL)
+        subjects = {
+            member.name: Subject(member, self._others(names, member) if member.reachable else ())
+            for member in sample
+        }
+        self._begin(
+            subjects, now, lambda look, then: self._report(look, ALL, len(known), then), ALL
+        )
 
     def ask(self, one: str, other: str, now: Now) -> None:
-        """Let one member look at another one; Examined follows. Raises LocalError while too many such questions are open."""
+        """Let one member look at another one; Examined follows. Raises LocalError while too many
+        such questions are open."""
         asked = (one, other)
         under_way = [look.asked for look in self._looks if look.asked is not None]
         if asked in under_way:
             return
         if len(under_way) >= LOOKS_MAX:
-            raise LocalError("this node is busy with other examinations", "ask again in some seconds")
+            raise LocalError(
+                "this node is busy with other examinations", "ask again in some seconds"
+            )
         subjects = {one: Subject(self._membership.members[one], (other,))}
         self._begin(subjects, now, lambda look, then: self._report(look, asked, 1, then), asked)
 
     def _others(self, names: list[str], member: Member) -> tuple[str, ...]:
         others = [name for name in names if name != member.name]
-        return tuple(others if len(others) <= OBSERVERS_MAX else self._rng.sample(others, OBSERVERS_MAX))
+        return tuple(
+            others if len(others) <= OBSERVERS_MAX else self._rng.sample(others, OBSERVERS_MAX)
+        )
 
     def _report(self, look: Look, asked: tuple[str, str], known: int, now: Now) -> None:
         me, subjects = self._membership.me.name, look.subjects
         sights = {me: {sight.name: sight for sight in self._sights(look)}}
-        answered = {name: subject.sights for name, subject in subjects.items() if subject.sights is not None}
-        sights |= {name: {sight.name: sight for sight in told.seen} for name, told in answered.items() if not told.busy}
-        conditions = {name: subject.condition for name, subject in subjects.items() if subject.condition is not None}
+        answered = {
+            name: subject.sights for name, subject in subjects.items() if subject.sights is not None
+        }
+        sights |= {
+            name: {sight.name: sight for sight in told.seen}
+            for name, told in answered.items()
+            if not told.busy
+        }
+        conditions = {
+            name: subject.condition
+            for name, subject in subjects.items()
+            if subject.condition is not None
+        }
         report = Report(
             observer=me,
             pool=self._pool.value,
@@ -160,15 +195,23 @@ class Examiner:
             known=known,
             sights=sights,
             conditions={me: self._condition(0, now), **conditions},
-            answers_as={name: subject.answers_as for name, subject in subjects.items() if subject.answers_as},
-            silent=tuple(name for name, subject in subjects.items() if subject.to_see and subject.tcp_s and name not in answered),
+            answers_as={
+                name: subject.answers_as for name, subject in subjects.items() if subject.answers_as
+            },
+            silent=tuple(
+                name
+                for name, subject in subjects.items()
+                if subject.to_see and subject.tcp_s and name not in answered
+            ),
             busy=tuple(name for name, told in answered.items() if told.busy),
-            refusals={name: subject.refusal for name, subject in subjects.items() if subject.refusal},
+            refusals={
+                name: subject.refusal for name, subject in subjects.items() if subject.refusal
+            },
             took_s=now.monotonic_s - look.began_s,
         )
         self._effects.append(Examined(asked, report, self._pool))
 
-    # -- the ones that are asked -------------------------------------------------------------------------------------------
+    # -- the ones that are asked -------------------------------------------------------------------
 
     def on_examine(self, told: Examine, source: Address, now: Now) -> None:
         self._link.send(self._condition(told.sequence, now), source, reliable=True)
@@ -177,14 +220,20 @@ class Examiner:
             return
         askers = [look.asker for look in self._looks if look.asker]
         if told.sender in askers or len(askers) >= LOOKS_MAX:
-            self._link.send(Sights(told.sequence, self._membership.me.name, (), busy=True), source, reliable=True)
+            self._link.send(
+                Sights(told.sequence, self._membership.me.name, (), busy=True),
+                source,
+                reliable=True,
+            )
             return
         names = dict.fromkeys(name for name in told.subjects if name != self._membership.me.name)
         unknown = tuple(Sight(name, -1) for name in names if name not in members)
 
         def done(look: Look, then: Now) -> None:
             seen = (*self._sights(look), *unknown)
-            self._link.send(Sights(told.sequence, self._membership.me.name, seen), source, reliable=True)
+            self._link.send(
+                Sights(told.sequence, self._membership.me.name, seen), source, reliable=True
+            )
 
         subjects = {name: Subject(members[name]) for name in names if name in members}
         self._begin(subjects, now, done, None, told.sender)
@@ -203,10 +252,11 @@ class Examiner:
             subject.offset_ms,
         )
 
-    # -- what comes in -------------------------------------------------------------------------------------------------------
+    # -- what comes in -----------------------------------------------------------------------------
 
     def heard(self, name: str, now: Now) -> None:
-        """A ping of this member came by a datagram: so that way is open, whether or not an answer gets back."""
+        """A ping of this member came by a datagram: so that way is open, whether or not an answer
+        gets back."""
         if name in self._membership.members:
             self._heard_s.pop(name, None)
             self._heard_s[name] = now.monotonic_s
@@ -245,7 +295,11 @@ class Examiner:
 
     def on_sights(self, told: Sights, now: Now) -> None:
         asked = self._asked.get(told.sequence)
-        if asked is not None and told.sender == asked.subject.member.name and asked.subject.sights is None:
+        if (
+            asked is not None
+            and told.sender == asked.subject.member.name
+            and asked.subject.sights is None
+        ):
             asked.subject.sights = told
             self._end_if_over(asked.look, now)
 
@@ -256,7 +310,7 @@ class Examiner:
                 if subject.member.address == source:
                     subject.refusal = text
 
-    # -- time ------------------------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
 
     def deadline(self) -> float | None:
         return self._tick_s
@@ -279,23 +333,36 @@ class Examiner:
     ) -> None:
         pace_s = TICK_S * (len(subjects) // BATCH)
         seen_s = now.monotonic_s + pace_s + LOOK_S + self._config.probe_timeout_s
-        rest_s = TICK_S * (OBSERVERS_MAX // BATCH) + LOOK_S + self._config.probe_timeout_s + MARGIN_S if asked else 0.0
-        look = Look(subjects, now.monotonic_s, seen_s, seen_s + rest_s, done, asked, asker, deque(subjects))
+        rest_s = (
+            TICK_S * (OBSERVERS_MAX // BATCH) + LOOK_S + self._config.probe_timeout_s + MARGIN_S
+            if asked
+            else 0.0
+        )
+        look = Look(
+            subjects, now.monotonic_s, seen_s, seen_s + rest_s, done, asked, asker, deque(subjects)
+        )
         self._looks.append(look)
         self._go_on(look, now)
         self._tick_s = now.monotonic_s + TICK_S
         self._end_if_over(look, now)
 
     def _go_on(self, look: Look, now: Now) -> None:
-        """Some more subjects; and another datagram to those that have not answered the ones before."""
+        """Some more subjects; and another datagram to those that have not answered the ones
+        before."""
         for name in [look.waiting.popleft() for _ in range(min(BATCH, len(look.waiting)))]:
             subject = look.subjects[name]
             subject.began_s = now.monotonic_s
-            examine = Examine(self._number(look, subject, now), self._membership.me.name, subject.to_see)
+            examine = Examine(
+                self._number(look, subject, now), self._membership.me.name, subject.to_see
+            )
             self._ping(look, subject, now, reliable=True)
             self._link.send(examine, subject.member.address, reliable=True)
         for subject in look.subjects.values():
-            if subject.began_s is None or subject.udp_s is not None or subject.tries == len(TRIES_S):
+            if (
+                subject.began_s is None
+                or subject.udp_s is not None
+                or subject.tries == len(TRIES_S)
+            ):
                 continue
             if now.monotonic_s >= subject.began_s + TRIES_S[subject.tries]:
                 subject.tries += 1
@@ -313,7 +380,9 @@ class Examiner:
     def _end_if_over(self, look: Look, now: Now) -> None:
         if look in self._looks and look.is_over(now.monotonic_s):
             self._looks.remove(look)
-            self._asked = {sequence: asked for sequence, asked in self._asked.items() if asked.look is not look}
+            self._asked = {
+                sequence: asked for sequence, asked in self._asked.items() if asked.look is not look
+            }
             look.done(look, now)
 
 

@@ -1,10 +1,13 @@
-"""Blocking: whom this node ignores because its operator said so, by name or by network: what people do with a packet filter.
+"""Blocking: whom this node ignores because its operator said so, by name or by network: what people
+do with a packet filter.
 
 Laws
-- Nothing that a blocked peer sends is taken, and nothing is sent to it. A frame is known as its own by the address from which it
-  comes, or by the name under which it speaks: from then on its source is blocked too, be it the port of a link.
-- A blocked member is neither probed nor suspected nor chosen here. That one node ignores it is no news for the others: were it
-  suspected, everybody else would see it flap between an accusation and its refutation.
+- Nothing that a blocked peer sends is taken, and nothing is sent to it. A frame is known as its own
+  by the address from which it comes, or by the name under which it speaks: from then on its source
+  is blocked too, be it the port of a link.
+- A blocked member is neither probed nor suspected nor chosen here. That one node ignores it is no
+  news for the others: were it suspected, everybody else would see it flap between an accusation and
+  its refutation.
 - What others tell of it is taken only if it is gone: dead, left, or pruned.
 - Blocks live as long as this life of the node: after a restart the operator has to say so again.
 """
@@ -25,7 +28,8 @@ HOSTS_MAX = 4096
 
 
 class Blocks:
-    """The names and networks that are blocked. True while there are any: who asks often asks that first."""
+    """The names and networks that are blocked. True while there are any: who asks often asks that
+    first."""
 
     __slots__ = ("_hosts", "_names", "_networks", "_sources")
 
@@ -41,12 +45,16 @@ class Blocks:
     def targets(self) -> list[str]:
         return sorted([*self._names, *self._networks])
 
-    # -- what the operator says ----------------------------------------------------------------------------------------
+    # -- what the operator says --------------------------------------------------------------------
 
     def add(self, target: str) -> str:
-        """Block a name, an IP address or a network in CIDR notation; returns how it is listed. Raises ConfigError for anything else."""
+        """Block a name, an IP address or a network in CIDR notation; returns how it is listed.
+        Raises ConfigError for anything else."""
         if len(self._names) + len(self._networks) >= TARGETS_MAX:
-            raise ConfigError(f"{TARGETS_MAX} names and networks are blocked already", "block a network instead of its addresses")
+            raise ConfigError(
+                f"{TARGETS_MAX} names and networks are blocked already",
+                "block a network instead of its addresses",
+            )
         network = _network(target)
         if network is not None:
             self._networks[str(network)] = network
@@ -60,14 +68,16 @@ class Blocks:
         network = _network(target)
         listed = target if network is None else str(network)
         if listed not in self._names and listed not in self._networks:
-            raise NotFoundError(f"{listed} is not blocked on this node", "`kvgossip status` lists what is")
+            raise NotFoundError(
+                f"{listed} is not blocked on this node", "`kvgossip status` lists what is"
+            )
         self._names.pop(listed, None)
         self._networks.pop(listed, None)
         self._sources = {source: name for source, name in self._sources.items() if name != listed}
         self._hosts.clear()
         return listed
 
-    # -- what it means -------------------------------------------------------------------------------------------------
+    # -- what it means -----------------------------------------------------------------------------
 
     def covers(self, member: Member) -> bool:
         """Whether this member is blocked, by its name or by its address."""
@@ -87,16 +97,21 @@ class Blocks:
             if len(self._sources) > SOURCES_MAX:
                 del self._sources[next(iter(self._sources))]
 
-    def admitted(self, messages: Sequence[Message | Member], source: Address) -> list[Message | Member] | None:
+    def admitted(
+        self, messages: Sequence[Message | Member], source: Address
+    ) -> list[Message | Member] | None:
         """What may be taken of a frame; None where somebody who is blocked has written it.
 
-        An ack may have been passed on by a helper: then it is worth nothing, and the helper is innocent.
+        An ack may have been passed on by a helper: then it is worth nothing, and the helper is
+        innocent.
         """
         for author in map(_author_of, messages):
             if author in self._names:
                 self.learn(source, author)
                 return None
-        return [told for told in messages if not (isinstance(told, Ack) and told.sender in self._names)]
+        return [
+            told for told in messages if not (isinstance(told, Ack) and told.sender in self._names)
+        ]
 
     def _covers_host(self, host: str) -> bool:
         if not self._networks:
@@ -123,7 +138,10 @@ def _network(target: str) -> IPv4Network | IPv6Network | None:
     except ValueError:
         if NAME_PATTERN.fullmatch(target):
             return None
-    raise ConfigError(f"{target!r} is neither a name nor a network", "for example node-7, 10.2.0.0/16, 10.2.0.9 or 2001:db8::/32")
+    raise ConfigError(
+        f"{target!r} is neither a name nor a network",
+        "for example node-7, 10.2.0.0/16, 10.2.0.9 or 2001:db8::/32",
+    )
 
 
 def _author_of(told: Message | Member) -> str:

@@ -1,13 +1,15 @@
 """Door: what comes in from the network, and who is told that it does not (protocol.md section 1).
 
-A frame of another cluster or pool is dropped by its header alone, one that is sealed with a key that this node lacks, or not sealed where
-all are, before it is decoded: counted by reason, once a minute for each source logged, and answered with a refusal that lets the other
-side log the same reason: a datagram once a minute, since its source may be a lie, a frame of a link always, or whoever asks a second time
-to join would hear nothing. A frame that is not of our kind at all, a seal that does not fit and a replay are only counted: answering
-them would make us a reflector.
+A frame of another cluster or pool is dropped by its header alone, one that is sealed with a key
+that this node lacks, or not sealed where all are, before it is decoded: counted by reason, once a
+minute for each source logged, and answered with a refusal that lets the other side log the same
+reason: a datagram once a minute, since its source may be a lie, a frame of a link always, or
+whoever asks a second time to join would hear nothing. A frame that is not of our kind at all, a
+seal that does not fit and a replay are only counted: answering them would make us a reflector.
 
-A refusal is in clear, for whoever cannot open seals must be able to read it. So it is nobody's word in particular: it makes a line in
-the log and, where we have asked to join, an answer for the operator; nothing else.
+A refusal is in clear, for whoever cannot open seals must be able to read it. So it is nobody's word
+in particular: it makes a line in the log and, where we have asked to join, an answer for the
+operator; nothing else.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ LIVES_FACTOR = 2
 
 
 class Door:
-    """`me()` is this node's own record in the pool, `elsewhere()` its address in its other one, None if it has only one.
+    """`me()` is this node's own record in the pool, `elsewhere()` its address in its other one,
+    None if it has only one.
 
     `failed(source, text)` is told why nothing that comes from there over a link can be read.
     """
@@ -52,9 +55,16 @@ class Door:
         self.pool = pool_name(kind, config.datacenter)
         self.framing = Framing(config.cluster, self.pool, frame_bytes_max(config))
         if keyring is not None:
-            self.framing.seal_with(keyring, me.site, me.generation, LIVES_FACTOR * config.members_max)
+            self.framing.seal_with(
+                keyring, me.site, me.generation, LIVES_FACTOR * config.members_max
+            )
         self._config, self._kind, self._me, self._keyring = config, kind, me, keyring
-        self._effects, self._counters, self._elsewhere, self._failed = effects, counters, elsewhere, failed
+        self._effects, self._counters, self._elsewhere, self._failed = (
+            effects,
+            counters,
+            elsewhere,
+            failed,
+        )
         self._complaints_s: dict[str, float] = {}
         self._sources = Buckets(config.source_datagrams_per_s)
 
@@ -64,11 +74,17 @@ class Door:
         return self._config.datagram_bytes_max - self.framing.overhead_bytes
 
     def open(self, data: bytes, source: Address, now: Now, *, reliable: bool) -> Opened | None:
-        """What a frame holds; None where it is dropped. A link is slowed down by not reading it, datagrams can only be left unread."""
+        """What a frame holds; None where it is dropped. A link is slowed down by not reading it,
+        datagrams can only be left unread."""
         if not reliable and not self._sources.admits(source.host, now.monotonic_s):
             self._counters["frames_dropped.rate_limited"] += 1
             limit = f"source_datagrams_per_s = {self._config.source_datagrams_per_s:g}"
-            self.complain(f"{source.host} flood", f"dropped datagrams from {source.host}, which sends more than {limit} ({self.here})", now)
+            self.complain(
+                f"{source.host} flood",
+                f"dropped datagrams from {source.host}, which sends more than {limit} "
+                f"({self.here})",
+                now,
+            )
             return None
         try:
             return self.framing.open(data, reliable=reliable)
@@ -78,13 +94,19 @@ class Door:
 
     def _drop(self, reason: str, data: bytes, source: Address, now: Now, reliable: bool) -> None:
         self._counters[f"frames_dropped.{reason}"] += 1
-        text = refusal_of(reason, data, self._kind, self._config.datacenter, self._elsewhere(), self._keyring)
+        text = refusal_of(
+            reason, data, self._kind, self._config.datacenter, self._elsewhere(), self._keyring
+        )
         if text is None or is_refusal(data):
             return
         # words about pools are few; those about keys name one, and a stranger could name millions
-        complains = self.may_complain(f"{source.host} {reason if reason in KEY_REASONS else text}", now)
+        complains = self.may_complain(
+            f"{source.host} {reason if reason in KEY_REASONS else text}", now
+        )
         if complains:
-            self._effects.append(Log("WARNING", f"dropped a frame from {source}: {text} ({self.here})"))
+            self._effects.append(
+                Log("WARNING", f"dropped a frame from {source}: {text} ({self.here})")
+            )
         if complains or reliable:
             self._effects.append(Send(source, self.framing.refusal(text), reliable, self._kind))
         if reliable:
@@ -95,13 +117,18 @@ class Door:
         if self._keyring is None:
             data = self.framing.refusal(text)
         else:
-            data = self.framing.frame([encode(Refused(self.framing.cluster, self.pool, text[:512]))], reliable=True)
+            data = self.framing.frame(
+                [encode(Refused(self.framing.cluster, self.pool, text[:512]))], reliable=True
+            )
         self._effects.append(Send(to, data, reliable=True, pool=self._kind))
 
     def heard(self, told: Refused, source: Address, now: Now) -> str:
         """Somebody says no: log it, and what to tell an operator who waits."""
         self._counters["refusals_heard"] += 1
-        text = f"refused by the node at {source} (cluster {told.cluster!r}, pool {told.pool!r}): {told.text} ({self.here})"
+        text = (
+            f"refused by the node at {source} (cluster {told.cluster!r}, pool {told.pool!r}): "
+            f"{told.text} ({self.here})"
+        )
         self.complain(f"{source.host} refused", text, now)
         return text
 
@@ -127,4 +154,7 @@ class Door:
         sealing = "" if self._keyring is None else f", and seals with key {self._keyring.primary}"
         if isinstance(self._config.keyring, str) and self._keyring is not None:
             sealing += f" of {self._config.keyring}"
-        return f"this node is {self._me.name!r} of cluster {self.framing.cluster!r}, pool {self.pool!r}{sealing}"
+        return (
+            f"this node is {self._me.name!r} of cluster {self.framing.cluster!r}, pool "
+            f"{self.pool!r}{sealing}"
+        )

@@ -1,7 +1,9 @@
-"""Refusals: what is said to the sender of a frame that is not for this pool, in words that say what to change (protocol.md section 1).
+"""Refusals: what is said to the sender of a frame that is not for this pool, in words that say what
+to change (protocol.md section 1).
 
-The header of a frame has fingerprints, not names: what can be told from it is whether the frame is of the WAN pool, of a LAN pool that
-this node knows, or of another one. Both sides name themselves, the refusing one in the refusal and the refused one in its log.
+The header of a frame has fingerprints, not names: what can be told from it is whether the frame is
+of the WAN pool, of a LAN pool that this node knows, or of another one. Both sides name themselves,
+the refusing one in the refusal and the refused one in its log.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ WAN_POOL = "wan"
 KEY_REASONS = ("sealed", "unsealed", "unknown_key")
 
 _WORDS = {
-    "other_cluster": "it belongs to another cluster; give both the same --cluster, or stop joining them",
+    "other_cluster": (
+        "it belongs to another cluster; give both the same --cluster, or stop joining them"
+    ),
     "unknown_format": "it speaks another format of frames; run versions that have one in common",
 }
 _MEET = "datacenters meet through their gateways only, with --gateway and --join-wan"
@@ -27,12 +31,17 @@ def pool_name(kind: PoolKind, datacenter: str) -> str:
 
 
 def refusal_of(
-    reason: str, data: bytes, kind: PoolKind, datacenter: str, other: Address | None, keyring: Keyring | None = None
+    reason: str,
+    data: bytes,
+    kind: PoolKind,
+    datacenter: str,
+    other: Address | None,
+    keyring: Keyring | None = None,
 ) -> str | None:
     """Why a frame is refused and what to change; None where it is better to say nothing.
 
-    `reason`: the door's, `data`: the frame, `kind` and `datacenter`: of the pool that refuses, `other`: where this node is reached in its
-    other pool, None if it has only one.
+    `reason`: the door's, `data`: the frame, `kind` and `datacenter`: of the pool that refuses,
+    `other`: where this node is reached in its other pool, None if it has only one.
     """
     if reason in KEY_REASONS:
         return _of_keys(sealing_key(data), reason, keyring)
@@ -43,27 +52,51 @@ def refusal_of(
 
 def _to_lan(data: bytes, wan: Address | None) -> str:
     if not is_of_pool(data, WAN_POOL):
-        return f"it belongs to the LAN pool of another datacenter; nodes of one LAN pool have the same --datacenter, and {_MEET}"
+        return (
+            "it belongs to the LAN pool of another datacenter; nodes of one LAN pool have the "
+            f"same --datacenter, and {_MEET}"
+        )
     if wan is None:
-        return "it belongs to the WAN pool, and this node is no gateway; join the --wan address of a node that runs with --gateway"
-    return f"it belongs to the WAN pool, and this is the LAN address of a gateway; join its WAN address, {wan}"
+        return (
+            "it belongs to the WAN pool, and this node is no gateway; join the --wan address "
+            "of a node that runs with --gateway"
+        )
+    return (
+        "it belongs to the WAN pool, and this is the LAN address of a gateway; join its WAN "
+        f"address, {wan}"
+    )
 
 
 def _to_wan(data: bytes, datacenter: str, lan: Address | None) -> str:
     if lan is not None and is_of_pool(data, pool_name(PoolKind.LAN, datacenter)):
-        return f"it belongs to the LAN pool of {datacenter!r}, and this is the WAN address of a gateway there; join its LAN address, {lan}"
-    return f"it belongs to the LAN pool of another datacenter, and this is the WAN address of a gateway of {datacenter!r}; {_MEET}"
+        return (
+            f"it belongs to the LAN pool of {datacenter!r}, and this is the WAN address of a "
+            f"gateway there; join its LAN address, {lan}"
+        )
+    return (
+        "it belongs to the LAN pool of another datacenter, and this is the WAN address of a "
+        f"gateway of {datacenter!r}; {_MEET}"
+    )
 
 
 def _of_keys(named: str, reason: str, keyring: Keyring | None) -> str:
     """Lesson 28: whoever missed a rotation is told which key is used, and where to put it."""
     if keyring is None:
-        return f"it is sealed with key {named}, and this node has no keyring; start this one with --keyring FILE, with that key in the file"
+        return (
+            f"it is sealed with key {named}, and this node has no keyring; start this one with "
+            "--keyring FILE, with that key in the file"
+        )
     here = f"this node seals with key {keyring.primary}"
     if reason == "unsealed":
-        return f"it is not sealed, and {here}; start its node with --keyring FILE, with that key in the file"
+        return (
+            f"it is not sealed, and {here}; start its node with --keyring FILE, with that key "
+            "in the file"
+        )
     return (
-        f"it is sealed with key {named}, which this node lacks, and {here}. If its node missed a rotation, put the line of key "
-        f"{keyring.primary}, from the keyring file of another member, first into its own file and restart it; if this node missed one, "
-        f"do so here with key {named}. Without a restart: `kvgossip keyring install`, then `use`, with its --url"
+        f"it is sealed with key {named}, which this node lacks, and {here}. If its node missed a "
+        "rotation, put the line of key "
+        f"{keyring.primary}, from the keyring file of another member, first into its own file and "
+        "restart it; if this node missed one, "
+        f"do so here with key {named}. Without a restart: `kvgossip keyring install`, then `use`, "
+        "with its --url"
     )

@@ -1,22 +1,31 @@
-"""Network coordinates: Vivaldi (Dabek, Cox, Kaashoek, Morris, SIGCOMM 2004), as Serf and HashiCorp run it.
+"""Network coordinates: Vivaldi (Dabek, Cox, Kaashoek, Morris, SIGCOMM 2004), as Serf and HashiCorp
+run it.
 
-Every node has a place in a space of eight dimensions, so that the distance between two places is the round trip between their nodes, also
-of two that have never talked. A *height* stands for the way from the node to the network, which every path takes; an *adjustment*, the
-mean of what the last twenty samples left over (Lee et al., Sigmetrics 2006), for what no flat space can say. Each sample - a peer's place
-and a measured round trip - pulls or pushes the own place by a share of the error, the more the surer the peer is beside ourselves.
+Every node has a place in a space of eight dimensions, so that the distance between two places is
+the round trip between their nodes, also of two that have never talked. A *height* stands for the
+way from the node to the network, which every path takes; an *adjustment*, the mean of what the last
+twenty samples left over (Lee et al., Sigmetrics 2006), for what no flat space can say. Each sample
+- a peer's place and a measured round trip - pulls or pushes the own place by a share of the error,
+the more the surer the peer is beside ourselves.
 
 Laws
-- Only the direct ack of a datagram is a sample: a helper's way, or a handshake of TCP, is no round trip.
-- The median of a peer's last three round trips is believed, not each of them: one late packet moves nothing (Ledlie et al., NSDI 2007).
-- Whatever peers say, a place is finite and bounded; what is not is refused before it is used, and a place that is not starts again.
+- Only the direct ack of a datagram is a sample: a helper's way, or a handshake of TCP, is no round
+  trip.
+- The median of a peer's last three round trips is believed, not each of them: one late packet moves
+  nothing (Ledlie et al., NSDI 2007).
+- Whatever peers say, a place is finite and bounded; what is not is refused before it is used, and a
+  place that is not starts again.
 
 Deviations, with reasons
-- A hostile peer, or one that is wrong, cannot throw us out: what one sample pulls is limited to three times the median of what the
-  last twenty left over. So while less than half of the samples lie, the others hold us; where more say the same, the network itself has
-  changed, and the limit follows. And a place far beyond the longest round trips is refused, unless all of them are there.
-- The height grows by no more than the force does. Serf's grows by force / distance, without a bound where two places nearly coincide.
-- A coordinate takes 22 bytes on its way, in half precision: milliseconds to three digits, which is more than anybody can measure, and
-  nothing beyond 65 s. Every ack carries one, and an idle cluster says little else.
+- A hostile peer, or one that is wrong, cannot throw us out: what one sample pulls is limited to
+  three times the median of what the last twenty left over. So while less than half of the samples
+  lie, the others hold us; where more say the same, the network itself has changed, and the limit
+  follows. And a place far beyond the longest round trips is refused, unless all of them are there.
+- The height grows by no more than the force does. Serf's grows by force / distance, without a bound
+  where two places nearly coincide.
+- A coordinate takes 22 bytes on its way, in half precision: milliseconds to three digits, which is
+  more than anybody can measure, and nothing beyond 65 s. Every ack carries one, and an idle cluster
+  says little else.
 """
 
 from __future__ import annotations
@@ -49,7 +58,8 @@ _PACKED = Struct(f">{DIMENSIONS + 3}e")
 
 
 class Coordinate(NamedTuple):
-    """A place: seconds in every dimension, `height_s` and `adjustment_s`; `error` is relative, 0 (sure) to 1.5 (knows nothing)."""
+    """A place: seconds in every dimension, `height_s` and `adjustment_s`; `error` is relative, 0
+    (sure) to 1.5 (knows nothing)."""
 
     place_s: tuple[float, ...] = (0.0,) * DIMENSIONS
     height_s: float = HEIGHT_S_MIN
@@ -58,7 +68,8 @@ class Coordinate(NamedTuple):
 
     @property
     def is_valid(self) -> bool:
-        """Whether all of it is finite and no farther than any round trip that is measured. False for NaN."""
+        """Whether all of it is finite and no farther than any round trip that is measured. False
+        for NaN."""
         for number in self.place_s:
             if not -ROUND_TRIP_S_MAX <= number <= ROUND_TRIP_S_MAX:
                 return False
@@ -76,14 +87,19 @@ class Coordinate(NamedTuple):
         return adjusted_s if adjusted_s > 0 else raw_s
 
     def pushed(self, force_s: float, other: Coordinate, rng: Random) -> Coordinate:
-        """Moved by so much away from the other one; from the very same place in a random direction."""
+        """Moved by so much away from the other one; from the very same place in a random
+        direction."""
         direction, distance_s = _direction(self.place_s, other.place_s, rng)
-        place_s = tuple(number + force_s * part for number, part in zip(self.place_s, direction, strict=True))
+        place_s = tuple(
+            number + force_s * part for number, part in zip(self.place_s, direction, strict=True)
+        )
         if distance_s <= TINY:
             return Coordinate(place_s, self.height_s, self.adjustment_s, self.error)
         growth_s = (self.height_s + other.height_s) * force_s / distance_s
         growth_s = max(-abs(force_s), min(growth_s, abs(force_s)))
-        return Coordinate(place_s, max(self.height_s + growth_s, HEIGHT_S_MIN), self.adjustment_s, self.error)
+        return Coordinate(
+            place_s, max(self.height_s + growth_s, HEIGHT_S_MIN), self.adjustment_s, self.error
+        )
 
     def packed(self) -> bytes:
         """22 bytes."""
@@ -100,11 +116,15 @@ def unpacked(data: bytes) -> Coordinate | None:
         return None
     *numbers_ms, error = _PACKED.unpack(data)
     numbers_s = [number / 1000 for number in numbers_ms]
-    told = Coordinate(tuple(numbers_s[:DIMENSIONS]), numbers_s[DIMENSIONS], numbers_s[DIMENSIONS + 1], error)
+    told = Coordinate(
+        tuple(numbers_s[:DIMENSIONS]), numbers_s[DIMENSIONS], numbers_s[DIMENSIONS + 1], error
+    )
     return told if told.is_valid else None
 
 
-def _direction(frm: tuple[float, ...], to: tuple[float, ...], rng: Random) -> tuple[list[float], float]:
+def _direction(
+    frm: tuple[float, ...], to: tuple[float, ...], rng: Random
+) -> tuple[list[float], float]:
     """The unit vector from the second place to the first, and how far they are apart."""
     difference = [one - other for one, other in zip(frm, to, strict=True)]
     length = math.hypot(*difference)
@@ -112,16 +132,31 @@ def _direction(frm: tuple[float, ...], to: tuple[float, ...], rng: Random) -> tu
         return [part / length for part in difference], length
     drawn = [rng.random() - 0.5 for _ in frm]
     length = math.hypot(*drawn)
-    return ([part / length for part in drawn] if length > TINY else [1.0] + [0.0] * (len(frm) - 1)), 0.0
+    return (
+        [part / length for part in drawn] if length > TINY else [1.0] + [0.0] * (len(frm) - 1)
+    ), 0.0
 
 
 class Coordinates:
-    """This node's place, in `own`, and what peers last told of theirs. `samples` were taken, `refused` were not, `resets` started again.
+    """This node's place, in `own`, and what peers last told of theirs. `samples` were taken,
+    `refused` were not, `resets` started again.
 
-    `rng` decides in which direction two nodes part that believe to be in one place, and nothing else.
+    `rng` decides in which direction two nodes part that believe to be in one place, and nothing
+    else.
     """
 
-    __slots__ = ("_absurd_in_a_row", "_filters", "_longest_s", "_peers", "_residuals_s", "_rng", "own", "refused", "resets", "samples")
+    __slots__ = (
+        "_absurd_in_a_row",
+        "_filters",
+        "_longest_s",
+        "_peers",
+        "_residuals_s",
+        "_rng",
+        "own",
+        "refused",
+        "resets",
+        "samples",
+    )
 
     def __init__(self, rng: Random) -> None:
         self.own = ORIGIN
@@ -133,11 +168,16 @@ class Coordinates:
         self._residuals_s: deque[float] = deque(maxlen=WINDOW)
 
     def sampled(self, peer: str, data: bytes, round_trip_s: float) -> None:
-        """A peer told its packed coordinate in a direct ack, after so long. One of an older release tells none, and counts for nothing."""
+        """A peer told its packed coordinate in a direct ack, after so long. One of an older release
+        tells none, and counts for nothing."""
         if not data:
             return
         told = unpacked(data)
-        if told is None or not 0 <= round_trip_s <= ROUND_TRIP_S_MAX or self._is_absurd(told, round_trip_s):
+        if (
+            told is None
+            or not 0 <= round_trip_s <= ROUND_TRIP_S_MAX
+            or self._is_absurd(told, round_trip_s)
+        ):
             self.refused += 1
             return
         self.samples += 1
@@ -157,9 +197,13 @@ class Coordinates:
         self._filters.pop(peer, None)
 
     def _is_absurd(self, told: Coordinate, round_trip_s: float) -> bool:
-        """Whether it is farther away than the longest round trips reach. If all are, it is us who is elsewhere: then they are believed."""
+        """Whether it is farther away than the longest round trips reach. If all are, it is us who
+        is elsewhere: then they are believed."""
         self._longest_s = max(round_trip_s, self._longest_s * LONGEST_KEPT)
-        if self.own.raw_s(told) <= ABSURD_FACTOR * max(self._longest_s, ABSURD_S_MIN) or self._absurd_in_a_row >= ABSURD_TIMES_MAX:
+        if (
+            self.own.raw_s(told) <= ABSURD_FACTOR * max(self._longest_s, ABSURD_S_MIN)
+            or self._absurd_in_a_row >= ABSURD_TIMES_MAX
+        ):
             self._absurd_in_a_row = 0
             return False
         self._absurd_in_a_row += 1
@@ -171,27 +215,34 @@ class Coordinates:
         return _median_low(last)
 
     def _move(self, peer: Coordinate, round_trip_s: float) -> None:
-        """One step of Vivaldi; then the adjustment, then a pull towards the origin, so that the whole cloud does not drift away."""
+        """One step of Vivaldi; then the adjustment, then a pull towards the origin, so that the
+        whole cloud does not drift away."""
         limit_s = self._limit_s(round_trip_s)
         apart_s = _clipped(round_trip_s - self.own.distance_s(peer), limit_s)
         weight = self.own.error / max(self.own.error + peer.error, TINY)
         share = ERROR_SHARE * weight
         error = min(share * abs(apart_s) / round_trip_s + self.own.error * (1 - share), ERROR_MAX)
-        moved = self.own._replace(error=error).pushed(STEP_SHARE * weight * apart_s, peer, self._rng)
+        moved = self.own._replace(error=error).pushed(
+            STEP_SHARE * weight * apart_s, peer, self._rng
+        )
         self._residuals_s.append(round_trip_s - moved.raw_s(peer))
-        adjustment_s = sum(_clipped(residual_s, limit_s) for residual_s in self._residuals_s) / (2 * WINDOW)
+        adjustment_s = sum(_clipped(residual_s, limit_s) for residual_s in self._residuals_s) / (
+            2 * WINDOW
+        )
         gravity_s = -((moved.raw_s(ORIGIN) / GRAVITY_S) ** 2)
         self.own = moved._replace(adjustment_s=adjustment_s).pushed(gravity_s, ORIGIN, self._rng)
 
     def _limit_s(self, round_trip_s: float) -> float:
-        """How much one sample may pull at most. The first few are believed as far as their round trip goes."""
+        """How much one sample may pull at most. The first few are believed as far as their round
+        trip goes."""
         if len(self._residuals_s) < TRUSTED_AFTER:
             return max(round_trip_s, OUTLIER_S_MIN)
         return max(OUTLIER_FACTOR * _median_low(map(abs, self._residuals_s)), OUTLIER_S_MIN)
 
 
 def _median_low(numbers: Iterable[float]) -> float:
-    """That of the statistics module, of some numbers, without its checks: every ack asks for two."""
+    """That of the statistics module, of some numbers, without its checks: every ack asks for
+    two."""
     ordered = sorted(numbers)
     return ordered[(len(ordered) - 1) // 2]
 

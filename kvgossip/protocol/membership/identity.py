@@ -1,16 +1,20 @@
 """Identity: a key of a node's own (Ed25519), by which a name belongs to whoever used it first.
 
-    Join carries the public key and a signature over cluster, pool, name, site, generation and address; a member's record the key's
-    fingerprint, so that who hears of it from others knows whose name it is too.
+    Join carries the public key and a signature over cluster, pool, name, site, generation and
+    address; a member's record the key's fingerprint, so that who hears of it from others knows
+    whose name it is too.
 
 Laws
-- A name belongs to the first identity that was seen with it, as long as the record is kept: another one, or none, is refused in words, also
-  while the owner is dead. `force-leave --prune` forgets the record, and so frees the name.
-- A name that nobody has claimed with an identity may be claimed later: nodes get theirs one after the other.
+- A name belongs to the first identity that was seen with it, as long as the record is kept: another
+  one, or none, is refused in words, also while the owner is dead. `force-leave --prune` forgets the
+  record, and so frees the name.
+- A name that nobody has claimed with an identity may be claimed later: nodes get theirs one after
+  the other.
 - Where identities are required, who has none is refused, and so is news of a member without one.
 
-Deviation: news of a member is not signed. Who is in the pool is believed about others, so this guards names against mistakes and against
-newcomers; against a hostile member only its key can be taken away (key_rotation.py).
+Deviation: news of a member is not signed. Who is in the pool is believed about others, so this
+guards names against mistakes and against newcomers; against a hostile member only its key can be
+taken away (key_rotation.py).
 """
 
 from __future__ import annotations
@@ -49,30 +53,52 @@ def fingerprint_of(public: bytes) -> bytes:
     return blake2b(public, digest_size=FINGERPRINT_BYTES, person=b"kvgossip id").digest()
 
 
-def objection_to(join: Join, newcomer: Member, holder: Member | None, cluster: str, pool: str, required: bool) -> str:
-    """Why a newcomer may not have its name; empty where it may. `newcomer` is its record as it came, `holder` who is known by the name."""
+def objection_to(
+    join: Join, newcomer: Member, holder: Member | None, cluster: str, pool: str, required: bool
+) -> str:
+    """Why a newcomer may not have its name; empty where it may. `newcomer` is its record as it
+    came, `holder` who is known by the name."""
     who = f"the name {newcomer.name!r}, with which {newcomer.address} wants to join,"
     if (join.identity or newcomer.identity) and not _is_proved(join, newcomer, cluster, pool):
-        return f"the identity of {newcomer.name!r} is not proved: its signature does not fit its name, life and address"
+        return (
+            f"the identity of {newcomer.name!r} is not proved: its signature does not fit its "
+            "name, life and address"
+        )
     if holder is not None and holder.identity and holder.identity != newcomer.identity:
         has = f"it has {newcomer.identity.hex()[:8]}" if newcomer.identity else "it has none"
         return (
-            f"{who} belongs to the identity {holder.identity.hex()[:8]}, and {has}; start it with the --identity file that it had, or "
-            f"under another --name; if the file is lost, `kvgossip force-leave {newcomer.name} --prune` frees the name"
+            f"{who} belongs to the identity {holder.identity.hex()[:8]}, and {has}; start it with "
+            "the --identity file that it had, or "
+            f"under another --name; if the file is lost, `kvgossip force-leave {newcomer.name} "
+            "--prune` frees the name"
         )
     if required and not newcomer.identity:
-        return f"{who} comes without an identity, and this cluster requires one; start that node with --identity FILE"
+        return (
+            f"{who} comes without an identity, and this cluster requires one; start that node "
+            "with --identity FILE"
+        )
     return ""
 
 
 def _is_proved(join: Join, newcomer: Member, cluster: str, pool: str) -> bool:
     try:
-        Ed25519PublicKey.from_public_bytes(join.identity).verify(join.signature, _statement(cluster, pool, newcomer))
+        Ed25519PublicKey.from_public_bytes(join.identity).verify(
+            join.signature, _statement(cluster, pool, newcomer)
+        )
     except (InvalidSignature, ValueError):
         return False
     return fingerprint_of(join.identity) == newcomer.identity
 
 
 def _statement(cluster: str, pool: str, member: Member) -> bytes:
-    claim = ("kvgossip join", cluster, pool, member.name, member.site, member.generation, member.host, member.port)
+    claim = (
+        "kvgossip join",
+        cluster,
+        pool,
+        member.name,
+        member.site,
+        member.generation,
+        member.host,
+        member.port,
+    )
     return msgspec.msgpack.encode(claim)

@@ -1,13 +1,16 @@
 """Introductions: the handshake by which a node enters a pool, both sides of it.
 
-    newcomer ==Join, its record, the members it knows==> host ==JoinReply, the members the host knows==> newcomer
+    newcomer ==Join, its record, the members it knows==> host ==JoinReply, the members the host
+    knows==> newcomer
 
 Laws
-- A name belongs to one live node. Where a newcomer brings a name that somebody reachable holds at another address, the holder is
-  probed, over UDP and TCP: if it answers either, the newcomer is refused; if neither is answered within one probe timeout, the
-  newcomer takes the name over (lesson 10). That TCP is refused says nothing: the holder may still answer UDP.
+- A name belongs to one live node. Where a newcomer brings a name that somebody reachable holds at
+  another address, the holder is probed, over UDP and TCP: if it answers either, the newcomer is
+  refused; if neither is answered within one probe timeout, the newcomer takes the name over (lesson
+  10). That TCP is refused says nothing: the holder may still answer UDP.
 - A name that belongs to another identity is refused (identity.py).
-- A newcomer that does not know its own address takes the one from which the host saw it (lesson 30).
+- A newcomer that does not know its own address takes the one from which the host saw it (lesson
+  30).
 """
 
 from __future__ import annotations
@@ -58,13 +61,18 @@ class Introductions:
         pool: PoolKind = PoolKind.LAN,
         identity: Identity | None = None,
     ) -> None:
-        self._config, self._membership, self._link, self._effects = config, membership, link, effects
+        self._config, self._membership, self._link, self._effects = (
+            config,
+            membership,
+            link,
+            effects,
+        )
         self._refuse, self._standing, self._pool, self._identity = refuse, standing, pool, identity
         self._pool_name = pool_name(pool, config.datacenter)
         self._asked: dict[Address, bool] = {}
         self._checks: dict[int, NameCheck] = {}
 
-    # -- the newcomer ------------------------------------------------------------------------------------------------
+    # -- the newcomer ------------------------------------------------------------------------------
 
     def ask(self, address: Address) -> None:
         """Send a Join there."""
@@ -85,18 +93,25 @@ class Introductions:
             return False
         del self._asked[source]
         if reply.site == self._membership.me.site:
-            self._effects.append(JoinRefused(source, f"{source} is this node itself: name another member", self._pool))
+            self._effects.append(
+                JoinRefused(
+                    source, f"{source} is this node itself: name another member", self._pool
+                )
+            )
         else:
             self._membership.observed_at(reply.observed_host)
             for member in members:
                 # a host that does not know its own address yet is where we found it
                 at_source = member.name == reply.sender and not member.host
-                self._membership.merge(replace(member, host=source.host) if at_source else member, now)
+                self._membership.merge(
+                    replace(member, host=source.host) if at_source else member, now
+                )
             self._effects.append(Joined(source, reply.sender, self._pool))
         return True
 
     def failed(self, source: Address, text: str, *, final: bool = True) -> None:
-        """Whoever we asked there said no, or nothing. Not `final`: somebody says so who may not be who we asked, so a yes still counts."""
+        """Whoever we asked there said no, or nothing. Not `final`: somebody says so who may not be
+        who we asked, so a yes still counts."""
         waits = self._asked.get(source)
         if waits is None:
             return
@@ -107,28 +122,49 @@ class Introductions:
         if waits:
             self._effects.append(JoinRefused(source, text, self._pool))
 
-    # -- the host ----------------------------------------------------------------------------------------------------
+    # -- the host ----------------------------------------------------------------------------------
 
-    def on_join(self, join: Join, members: list[Member], source: Address, now: Now, ping: Callable[[int, str], Ping]) -> None:
-        """Take the newcomer in, refuse it, or first ask who holds its name. Its own record is the first of `members`."""
+    def on_join(
+        self,
+        join: Join,
+        members: list[Member],
+        source: Address,
+        now: Now,
+        ping: Callable[[int, str], Ping],
+    ) -> None:
+        """Take the newcomer in, refuse it, or first ask who holds its name. Its own record is the
+        first of `members`."""
         if not members or (members[0].name, members[0].site) != (join.name, join.site):
             return
         if join.asked_host:
             self._membership.observed_at(join.asked_host)
         me, holder = self._membership.me, self._membership.members.get(join.name)
         required = self._config.require_identity
-        objection = objection_to(join, members[0], holder, self._config.cluster, self._pool_name, required)
+        objection = objection_to(
+            join, members[0], holder, self._config.cluster, self._pool_name, required
+        )
         newcomer = members[0] if members[0].host else replace(members[0], host=source.host)
         members = [newcomer, *members[1:]]
         if objection:
             self._refuse(source, objection)
         elif holder is None and len(self._membership.members) >= self._config.members_max:
-            text = f"this cluster has all the names that it takes, {self._config.members_max} (members_max); raise it everywhere"
+            text = (
+                f"this cluster has all the names that it takes, {self._config.members_max} "
+                "(members_max); raise it everywhere"
+            )
             self._refuse(source, text)
         elif join.name == me.name and join.site != me.site:
             self._refuse(source, self._name_is_held(newcomer, me))
-        elif holder is not None and holder.reachable and holder.site != join.site and holder.address != newcomer.address:
-            self._check_holder(NameCheck(members, source, holder, now.monotonic_s + self._config.probe_timeout_s), ping)
+        elif (
+            holder is not None
+            and holder.reachable
+            and holder.site != join.site
+            and holder.address != newcomer.address
+        ):
+            self._check_holder(
+                NameCheck(members, source, holder, now.monotonic_s + self._config.probe_timeout_s),
+                ping,
+            )
         else:
             self._accept(members, source, now)
 
@@ -138,21 +174,27 @@ class Introductions:
         if len(self._checks) > NAME_CHECKS_MAX:
             del self._checks[next(iter(self._checks))]
         for reliable in (False, True):
-            self._link.send(ping(sequence, check.holder.name), check.holder.address, reliable=reliable)
+            self._link.send(
+                ping(sequence, check.holder.name), check.holder.address, reliable=reliable
+            )
 
     def _accept(self, members: list[Member], source: Address, now: Now) -> None:
         for member in members:
             self._membership.merge(member, now)
         me, known = self._membership.me, self._membership.members.get(members[0].name)
         reachable = self._membership.reachable
-        told = {member.name: member for member in [me, *([known] if known else []), *reachable[:FIRST_MEMBERS]]}
+        told = {
+            member.name: member
+            for member in [me, *([known] if known else []), *reachable[:FIRST_MEMBERS]]
+        }
         reply = JoinReply(me.name, me.site, source.host, self._standing())
         self._link.send_units(self._units(reply, list(told.values())), source, reliable=True)
         self._link.send_members(source, reachable[FIRST_MEMBERS:])
 
     def _name_is_held(self, newcomer: Member, holder: Member) -> str:
         return (
-            f"the name {newcomer.name!r}, with which {newcomer.address} wants to join, is held by the live node at {holder.address}; "
+            f"the name {newcomer.name!r}, with which {newcomer.address} wants to join, is held by "
+            f"the live node at {holder.address}; "
             "give one of them another --name, or stop it"
         )
 
@@ -165,7 +207,11 @@ class Introductions:
 
     def unreachable(self, address: Address) -> None:
         """Nobody listens there, so a join that was sent there failed."""
-        self.failed(address, f"no answer from {address}: is a node running there, and does a firewall let TCP and UDP through?")
+        self.failed(
+            address,
+            f"no answer from {address}: is a node running there, and does a firewall let TCP and "
+            "UDP through?",
+        )
 
     def deadline(self) -> float | None:
         return min(check.deadline_s for check in self._checks.values()) if self._checks else None
@@ -173,7 +219,11 @@ class Introductions:
     def tick(self, now: Now) -> None:
         if not self._checks:
             return
-        for sequence in [sequence for sequence, check in self._checks.items() if check.deadline_s <= now.monotonic_s]:
+        for sequence in [
+            sequence
+            for sequence, check in self._checks.items()
+            if check.deadline_s <= now.monotonic_s
+        ]:
             check = self._checks.pop(sequence)
             self._accept(check.members, check.source, now)
 

@@ -1,10 +1,13 @@
-"""Joining: the addresses this node was told to join, who answered there, and whether that is enough to settle.
+"""Joining: the addresses this node was told to join, who answered there, and whether that is enough
+to settle.
 
 Laws (protocol.md sections 2 and 8)
-- A target is resolved again and joined again, with growing pauses, while any of its addresses is no known member.
+- A target is resolved again and joined again, with growing pauses, while any of its addresses is no
+  known member.
 - Without any target a node founds a cluster, and is settled at once.
-- Otherwise it settles when an exchange with a settled member completes; or when every address of every target has answered, and an
-  exchange with each has completed while it was fresh itself (see Standing): then the cluster is fresh and nobody knows more.
+- Otherwise it settles when an exchange with a settled member completes; or when every address of
+  every target has answered, and an exchange with each has completed while it was fresh itself (see
+  Standing): then the cluster is fresh and nobody knows more.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ PAUSE_FACTOR_UNSETTLED = 3
 
 @dataclass(slots=True)
 class Answer:
-    """Who answered at an address; `exchanged` once an exchange with it completed and it was not waiting for others."""
+    """Who answered at an address; `exchanged` once an exchange with it completed and it was not
+    waiting for others."""
 
     name: str
     exchanged: bool = False
@@ -54,33 +58,48 @@ class Joining:
         return list(targets)
 
     def is_due(self, now: Now, settled: bool) -> bool:
-        """Whether it is time to look after the targets; then the next time is set. A node that has not settled looks more often."""
+        """Whether it is time to look after the targets; then the next time is set. A node that has
+        not settled looks more often."""
         if self._next_s is None or now.monotonic_s < self._next_s:
             return False
         self._next_s = now.monotonic_s + self._pause_s
-        self._pause_s = min(2 * self._pause_s, self._pause_s_max if settled else self._pause_s_unsettled)
+        self._pause_s = min(
+            2 * self._pause_s, self._pause_s_max if settled else self._pause_s_unsettled
+        )
         return True
 
     def strangers(self, is_member: Callable[[str], bool]) -> list[str]:
-        """The targets to resolve and join: those that are not known members, all of their addresses."""
+        """The targets to resolve and join: those that are not known members, all of their
+        addresses."""
         return [target for target in self._addresses if not self._is_known(target, is_member)]
 
     def unexchanged(self) -> list[str]:
         """Who answered, but has not completed an exchange with us."""
-        return [answer.name for answer in self._answers.values() if not answer.exchanged and answer.name != self._me]
+        return [
+            answer.name
+            for answer in self._answers.values()
+            if not answer.exchanged and answer.name != self._me
+        ]
 
     def _is_known(self, target: str, is_member: Callable[[str], bool]) -> bool:
         return bool(self._addresses[target]) and not self._strange(target, is_member)
 
     def _strange(self, target: str, is_member: Callable[[str], bool]) -> list[Address]:
-        """The addresses of a target at which no known member, nor this node itself, has answered."""
-        return [address for address in self._addresses[target] or () if not self._is_familiar(address, is_member)]
+        """The addresses of a target at which no known member, nor this node itself, has
+        answered."""
+        return [
+            address
+            for address in self._addresses[target] or ()
+            if not self._is_familiar(address, is_member)
+        ]
 
     def _is_familiar(self, address: Address, is_member: Callable[[str], bool]) -> bool:
         answer = self._answers.get(address)
         return answer is not None and (answer.name == self._me or is_member(answer.name))
 
-    def resolved(self, target: str, addresses: Sequence[Address], is_member: Callable[[str], bool]) -> list[Address]:
+    def resolved(
+        self, target: str, addresses: Sequence[Address], is_member: Callable[[str], bool]
+    ) -> list[Address]:
         """The addresses to send a Join to."""
         if target in self._once:
             del self._once[target]
@@ -93,7 +112,9 @@ class Joining:
     def answered(self, address: Address, name: str) -> None:
         """A node of this name took us in at this address; a new name there starts over."""
         known = self._answers.get(address)
-        if any(address in (addresses or ()) for addresses in self._addresses.values()) and (known is None or known.name != name):
+        if any(address in (addresses or ()) for addresses in self._addresses.values()) and (
+            known is None or known.name != name
+        ):
             self._answers[address] = Answer(name)
 
     def exchanged(self, name: str, standing: Standing) -> None:
@@ -103,7 +124,9 @@ class Joining:
 
     def may_learn_from(self, name: str, standing: Standing) -> bool:
         """Whether an exchange with this peer would bring an unsettled node nearer to settling."""
-        return standing is Standing.SETTLED or (standing is Standing.FRESH and name in self.unexchanged())
+        return standing is Standing.SETTLED or (
+            standing is Standing.FRESH and name in self.unexchanged()
+        )
 
     def all_answered(self) -> bool:
         """Whether every address of every target has answered."""
@@ -111,11 +134,19 @@ class Joining:
 
     def all_exchanged(self) -> bool:
         """Whether every address of every target has answered and, but for ourselves, exchanged."""
-        return all(answer is not None and (answer.exchanged or answer.name == self._me) for answer in self._all_answers())
+        return all(
+            answer is not None and (answer.exchanged or answer.name == self._me)
+            for answer in self._all_answers()
+        )
 
     def _all_answers(self) -> list[Answer | None]:
-        """One for each address of each target, None where there is none; a target that could not be resolved yet has one None."""
-        return [self._answers.get(address) for addresses in self._addresses.values() for address in addresses or (Address("", 0),)]
+        """One for each address of each target, None where there is none; a target that could not be
+        resolved yet has one None."""
+        return [
+            self._answers.get(address)
+            for addresses in self._addresses.values()
+            for address in addresses or (Address("", 0),)
+        ]
 
     def lost(self, now: Now) -> None:
         """A member died: look at the targets again soon."""

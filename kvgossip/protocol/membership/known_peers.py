@@ -1,15 +1,18 @@
-"""Rejoining: the members that earlier lives knew, so that a restart finds the cluster though no join address is up.
+"""Rejoining: the members that earlier lives knew, so that a restart finds the cluster though no
+join address is up.
 
 Laws
-- Members are kept, with where they were, until they leave or are forgotten. A dead one is kept: it may come back.
-- Those whom this life has not met are asked to take it in, some at a time at random, with growing pauses, for as long as a dead member
-  is kept. Not only until the first one answers: two halves that restart on both sides of a cut must find each other when it heals.
+- Members are kept, with where they were, until they leave or are forgotten. A dead one is kept: it
+  may come back.
+- Those whom this life has not met are asked to take it in, some at a time at random, with growing
+  pauses, for as long as a dead member is kept. Not only until the first one answers: two halves
+  that restart on both sides of a cut must find each other when it heals.
 - They are no join addresses: whether a node settles does not depend on them.
-- Where somebody else answers, who was there before is not looked for any more: at one address lives one name (swim.py), and the life
-  that is there began later.
+- Where somebody else answers, who was there before is not looked for any more: at one address lives
+  one name (swim.py), and the life that is there began later.
 
-Why they are asked, and not taken for members as they were: a Join checks that nobody else has this node's name, and its answer tells
-the members as they are now.
+Why they are asked, and not taken for members as they were: a Join checks that nobody else has this
+node's name, and its answer tells the members as they are now.
 """
 
 from __future__ import annotations
@@ -30,9 +33,12 @@ PAUSE_FACTOR_MAX = 30
 
 
 class Rejoining:
-    """`absent` are the names, with addresses, of those whom an earlier life knew and this one has not met."""
+    """`absent` are the names, with addresses, of those whom an earlier life knew and this one has
+    not met."""
 
-    def __init__(self, saved: Mapping[str, Address], kind: PoolKind, config: Config, rng: Random, now: Now) -> None:
+    def __init__(
+        self, saved: Mapping[str, Address], kind: PoolKind, config: Config, rng: Random, now: Now
+    ) -> None:
         self.absent = dict(saved)
         self._kept = dict(saved)
         self._kind, self._rng = kind, rng
@@ -69,7 +75,9 @@ class Rejoining:
 
     def answered(self, address: Address, name: str) -> list[Persist]:
         """A node of this name is at this address now; what is not kept any more."""
-        gone = [absent for absent, place in self.absent.items() if place == address and absent != name]
+        gone = [
+            absent for absent, place in self.absent.items() if place == address and absent != name
+        ]
         for absent in gone:
             del self.absent[absent]
         return [self._keep(absent, None) for absent in gone]

@@ -1,8 +1,11 @@
-"""PartitionWatch: notices when most of the members are gone at once, which is rarely their own doing (protocol.md section 2).
+"""PartitionWatch: notices when most of the members are gone at once, which is rarely their own
+doing (protocol.md section 2).
 
-Losing more than half of the alive members, this node counted, inside one suspicion timeout is reported as a suspected partition: two
-of three, three of five. The timeout meant is the longest one, for a partition is found out one probe after the other, and by a node that
-doubts itself slowly. The report stands until so many are back, or have left or been forgotten, that the missing are no majority any more.
+Losing more than half of the alive members, this node counted, inside one suspicion timeout is
+reported as a suspected partition: two of three, three of five. The timeout meant is the longest
+one, for a partition is found out one probe after the other, and by a node that doubts itself
+slowly. The report stands until so many are back, or have left or been forgotten, that the missing
+are no majority any more.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from kvgossip.protocol.model.member import Member, MemberState
 
 
 class PartitionWatch:
-    """`since_s`: when the partition was suspected, monotonic seconds, None while there is none; `lost`: who is missing."""
+    """`since_s`: when the partition was suspected, monotonic seconds, None while there is none;
+    `lost`: who is missing."""
 
     __slots__ = ("_config", "_lost_s", "count", "since_s")
 
@@ -29,10 +33,13 @@ class PartitionWatch:
         """The members that are missing since, sorted; empty while no partition is suspected."""
         return sorted(self._lost_s) if self.since_s is not None else []
 
-    def changed(self, old: Member, new: Member | None, alive: int, stretch: int, now_s: float) -> str | None:
+    def changed(
+        self, old: Member, new: Member | None, alive: int, stretch: int, now_s: float
+    ) -> str | None:
         """What this change of a member means, in words, if it begins or ends a suspicion.
 
-        `alive`: how many are left, this node counted. `stretch`: by how much this node's doubts in itself slow down its probes.
+        `alive`: how many are left, this node counted. `stretch`: by how much this node's doubts in
+        itself slow down its probes.
         """
         if new is None or new.state is not MemberState.DEAD:
             self._lost_s.pop(old.name, None)
@@ -51,7 +58,8 @@ class PartitionWatch:
         self.since_s = now_s
         self.count += 1
         return (
-            f"lost {lost} of {alive + lost} members within one suspicion timeout: a partition is suspected. Look for what cuts this node "
+            f"lost {lost} of {alive + lost} members within one suspicion timeout: a partition is "
+            "suspected. Look for what cuts this node "
             "off; it goes on alone and catches up by itself"
         )
 
@@ -59,9 +67,14 @@ class PartitionWatch:
         if len(self._lost_s) > alive:
             return None
         self.since_s = None
-        return f"the suspected partition is over: {alive} members are alive, {len(self._lost_s)} are still missing"
+        return (
+            f"the suspected partition is over: {alive} members are alive, {len(self._lost_s)} "
+            "are still missing"
+        )
 
     def _window_s(self, members: int) -> float:
         config = self._config
-        longest = config.suspicion_multiplier * config.suspicion_max_multiplier * config.probe_interval_s
+        longest = (
+            config.suspicion_multiplier * config.suspicion_max_multiplier * config.probe_interval_s
+        )
         return longest * max(1.0, math.log10(max(1, members)))

@@ -1,14 +1,20 @@
-"""Neighborhood: how far each peer of this node is, and who is chosen therefore (protocol.md section 10).
+"""Neighborhood: how far each peer of this node is, and who is chosen therefore (protocol.md section
+10).
 
-Configuration comes first: coordinates, zones, datacenters. Where it calls all peers alike - no zone and no coordinates are configured, or
-the peers are gateways of other datacenters - the network coordinates tell them apart, once they are sure enough.
+Configuration comes first: coordinates, zones, datacenters. Where it calls all peers alike - no zone
+and no coordinates are configured, or the peers are gateways of other datacenters - the network
+coordinates tell them apart, once they are sure enough.
 
-Estimates move with every probe, and choices must not: a rank turns a hair's breadth into a peer that is chosen four times as often. So
-- distances are classes, each four times as wide as the one before, in units of the nearest peer or of a millisecond, whatever is longer:
-  all that is within twice the unit is alike, and a LAN is one class;
-- a peer changes its class only when it is a quarter beyond the edge, and whether coordinates are trusted at all has a margin as well;
+Estimates move with every probe, and choices must not: a rank turns a hair's breadth into a peer
+that is chosen four times as often. So
+- distances are classes, each four times as wide as the one before, in units of the nearest peer or
+  of a millisecond, whatever is longer: all that is within twice the unit is alike, and a LAN is one
+  class;
+- a peer changes its class only when it is a quarter beyond the edge, and whether coordinates are
+  trusted at all has a margin as well;
 - classes are looked at again after some samples, not after each.
-A peer that has not told its place, or is unsure of it, counts as near: as it does where nothing is known of anybody.
+A peer that has not told its place, or is unsure of it, counts as near: as it does where nothing is
+known of anybody.
 """
 
 from __future__ import annotations
@@ -33,13 +39,25 @@ SAMPLES_BETWEEN = 8
 
 
 class Neighborhood:
-    """Peers to choose from, near ones rather than far ones. `here` is where this node is configured to be."""
+    """Peers to choose from, near ones rather than far ones. `here` is where this node is configured
+    to be."""
 
-    __slots__ = ("_classes", "_coordinates", "_here", "_looked_at", "_policy", "_spatial", "_stale", "_trusts")
+    __slots__ = (
+        "_classes",
+        "_coordinates",
+        "_here",
+        "_looked_at",
+        "_policy",
+        "_spatial",
+        "_stale",
+        "_trusts",
+    )
 
     def __init__(self, config: Config, here: Location, coordinates: Coordinates) -> None:
         self._here, self._coordinates = here, coordinates
-        self._policy = SpatialPolicy(Selection(config.selection), config.spatial_exponent, config.spatial_uniform_share)
+        self._policy = SpatialPolicy(
+            Selection(config.selection), config.spatial_exponent, config.spatial_uniform_share
+        )
         self._spatial: SpatialPeers[Member] = SpatialPeers(self._policy)
         self._stale, self._trusts, self._looked_at = True, False, 0
         self._classes: dict[str, int] = {}
@@ -48,7 +66,9 @@ class Neighborhood:
         """Peers have come, gone or moved."""
         self._stale = True
 
-    def choose(self, rng: Random, peers: Callable[[], Sequence[Member]], count: int) -> list[Member]:
+    def choose(
+        self, rng: Random, peers: Callable[[], Sequence[Member]], count: int
+    ) -> list[Member]:
         """At most `count` different ones."""
         if self._stale or self._coordinates.samples >= self._looked_at + SAMPLES_BETWEEN:
             self._stale, self._looked_at = False, self._coordinates.samples
@@ -59,8 +79,14 @@ class Neighborhood:
     def distances(self, peers: Sequence[Member]) -> list[float]:
         """How far each is, in hops: 1.0 is next to us."""
         configured = [distance_between(self._here, peer.location) for peer in peers]
-        alike = len(dict.fromkeys(configured)) == 1 and self._policy.selection is not Selection.UNIFORM
-        return self._by_network([peer.name for peer in peers]) if alike and self._is_sure() else configured
+        alike = (
+            len(dict.fromkeys(configured)) == 1 and self._policy.selection is not Selection.UNIFORM
+        )
+        return (
+            self._by_network([peer.name for peer in peers])
+            if alike and self._is_sure()
+            else configured
+        )
 
     def _is_sure(self) -> bool:
         error = self._coordinates.own.error
@@ -68,20 +94,33 @@ class Neighborhood:
         return self._trusts
 
     def _by_network(self, names: Sequence[str]) -> list[float]:
-        estimates_s = {name: estimate_s for name in names if (estimate_s := self._estimate_s(name)) is not None}
+        estimates_s = {
+            name: estimate_s for name in names if (estimate_s := self._estimate_s(name)) is not None
+        }
         unit_s = max(min(estimates_s.values(), default=0.0), UNIT_S_MIN)
-        self._classes = {name: _class(estimates_s.get(name, 0.0) / unit_s, self._classes.get(name)) for name in names}
+        self._classes = {
+            name: _class(estimates_s.get(name, 0.0) / unit_s, self._classes.get(name))
+            for name in names
+        }
         return [CLASS_WIDTH ** self._classes[name] for name in names]
 
     def _estimate_s(self, name: str) -> float | None:
         place = self._coordinates.of(name)
-        return self._coordinates.own.distance_s(place) if place is not None and place.error < ERROR_DISTRUSTED else None
+        return (
+            self._coordinates.own.distance_s(place)
+            if place is not None and place.error < ERROR_DISTRUSTED
+            else None
+        )
 
 
 def _class(units: float, before: int | None) -> int:
-    """0 up to twice the unit, then one more for each four times as much; the one before, while that is not clearly wrong."""
+    """0 up to twice the unit, then one more for each four times as much; the one before, while that
+    is not clearly wrong."""
     if before is not None:
-        low, high = (EDGE * CLASS_WIDTH ** (before - 1) if before else 0.0), EDGE * CLASS_WIDTH**before
+        low, high = (
+            (EDGE * CLASS_WIDTH ** (before - 1) if before else 0.0),
+            EDGE * CLASS_WIDTH**before,
+        )
         if low / MARGIN <= units < high * MARGIN:
             return before
     return 0 if units < EDGE else 1 + math.floor(math.log(units / EDGE, CLASS_WIDTH))

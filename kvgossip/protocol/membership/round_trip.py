@@ -1,17 +1,21 @@
 """RoundTrips: how long each member takes to answer a probe, and by which way its answers come.
 
-**How long to wait for a direct ack.** One timeout for all members is too short for the far ones and too long for the near ones: a link of
-0.6 s there and back, probed with 0.5 s, costs indirect probes and a TCP frame every time, though nothing is wrong. So each member is
-waited for as TCP does it (Jacobson 1988; RFC 6298): the smoothed round trip and four deviations, no less than half of `probe_timeout_s`,
-for a process may stand still for a moment, and no more than `probe_interval_s`. Before anything is measured it is `probe_timeout_s`.
-An ack that comes after the timeout is measured all the same, as long as the period lasts: that is how a link that has become slow is
-learned about. TCP must guess which of its segments was acknowledged (Karn); a probe has a number of its own.
+**How long to wait for a direct ack.** One timeout for all members is too short for the far ones and
+too long for the near ones: a link of 0.6 s there and back, probed with 0.5 s, costs indirect probes
+and a TCP frame every time, though nothing is wrong. So each member is waited for as TCP does it
+(Jacobson 1988; RFC 6298): the smoothed round trip and four deviations, no less than half of
+`probe_timeout_s`, for a process may stand still for a moment, and no more than `probe_interval_s`.
+Before anything is measured it is `probe_timeout_s`. An ack that comes after the timeout is measured
+all the same, as long as the period lasts: that is how a link that has become slow is learned about.
+TCP must guess which of its segments was acknowledged (Karn); a probe has a number of its own.
 
-What stays as it was: awareness multiplies this time as any other (Lifeguard), a target is suspected at the end of the period, so no
-failure is found later than before; and where the wait is longer, the period is as well, so that indirect probes have their time.
+What stays as it was: awareness multiplies this time as any other (Lifeguard), a target is suspected
+at the end of the period, so no failure is found later than before; and where the wait is longer,
+the period is as well, so that indirect probes have their time.
 
-**Blocked UDP with working TCP** (lesson 13) is seen by nobody else: such a member is never suspected, for it answers, but rumors do not
-reach it. It is said when four probes of it in a row were answered over TCP and none by a datagram, and when a datagram is answered again.
+**Blocked UDP with working TCP** (lesson 13) is seen by nobody else: such a member is never
+suspected, for it answers, but rumors do not reach it. It is said when four probes of it in a row
+were answered over TCP and none by a datagram, and when a datagram is answered again.
 """
 
 from __future__ import annotations
@@ -30,10 +34,12 @@ BLOCKED_AFTER = 4
 
 @dataclass(slots=True)
 class RoundTrip:
-    """What is known of the way to one member. Times are seconds, `mean_s` None before the first measurement.
+    """What is known of the way to one member. Times are seconds, `mean_s` None before the first
+    measurement.
 
-    `direct`, `relayed` and `tcp` count the probes that were answered by a datagram, through a helper, over TCP - perhaps by several of
-    them - and `lost` those that were not. `without_udp`: so many in a row were answered over TCP and not by a datagram.
+    `direct`, `relayed` and `tcp` count the probes that were answered by a datagram, through a
+    helper, over TCP - perhaps by several of them - and `lost` those that were not. `without_udp`:
+    so many in a row were answered over TCP and not by a datagram.
     """
 
     address: Address
@@ -57,7 +63,8 @@ class RoundTrip:
         self.mean_s += MEAN_SHARE * (round_trip_s - self.mean_s)
 
     def concluded(self, *, direct: bool, relayed: bool, tcp: bool) -> bool:
-        """One more probe is over, and was answered by these ways. Whether UDP has become blocked by it, or open again."""
+        """One more probe is over, and was answered by these ways. Whether UDP has become blocked by
+        it, or open again."""
         was_blocked = self.is_udp_blocked
         self.direct += direct
         self.relayed += relayed
@@ -68,7 +75,8 @@ class RoundTrip:
 
 
 class RoundTrips:
-    """By the names of members; who has moved, or is forgotten, is met anew. `turned` gathers whose UDP was blocked or opened."""
+    """By the names of members; who has moved, or is forgotten, is met anew. `turned` gathers whose
+    UDP was blocked or opened."""
 
     __slots__ = ("_config", "_known", "turned")
 

@@ -15,10 +15,12 @@ def uniform(rng: Random, candidates: Sequence[T], count: int) -> list[T]:
 
 
 class RoundRobin:
-    """Every name once a round, in an order that is new each round; a new name enters at a random place.
+    """Every name once a round, in an order that is new each round; a new name enters at a random
+    place.
 
-    So the time until a given member is probed is bounded by two rounds, and its expectation is one period's. Names that are hastened
-    come before their turn, but never two in a row: whoever makes us hasten it can make the others wait twice as long at most.
+    So the time until a given member is probed is bounded by two rounds, and its expectation is one
+    period's. Names that are hastened come before their turn, but never two in a row: whoever makes
+    us hasten it can make the others wait twice as long at most.
     """
 
     __slots__ = ("_at", "_hastened", "_names", "_rng", "was_hastened")
@@ -49,13 +51,16 @@ class RoundRobin:
                 self._at -= 1
 
     def next(self, wanted: Callable[[str], bool]) -> str | None:
-        """The next name that is wanted; None if there is none. `was_hastened`: it came before its turn."""
+        """The next name that is wanted; None if there is none. `was_hastened`: it came before its
+        turn."""
         hasty = None if self.was_hastened else next(filter(wanted, self._hastened), None)
         self.was_hastened = hasty is not None
         if hasty is not None:
             del self._hastened[hasty]
             return hasty
-        for _ in range(2 * len(self._names)):  # whoever came just before the shuffle may come last after it
+        for _ in range(
+            2 * len(self._names)
+        ):  # whoever came just before the shuffle may come last after it
             if self._at >= len(self._names):
                 self._rng.shuffle(self._names)
                 self._at = 0

@@ -1,4 +1,5 @@
-"""Suspicion and Awareness: what Lifeguard adds to SWIM (Dadgar, Phillips, Currey 2018), as values without timers."""
+"""Suspicion and Awareness: what Lifeguard adds to SWIM (Dadgar, Phillips, Currey 2018), as values
+without timers."""
 
 from __future__ import annotations
 
@@ -10,9 +11,11 @@ CONFIRMATIONS = 3
 
 
 class Suspicion:
-    """How long a suspect has to refute: long while one node alone suspects it, shorter with each that agrees (Lifeguard 4.2).
+    """How long a suspect has to refute: long while one node alone suspects it, shorter with each
+    that agrees (Lifeguard 4.2).
 
-    With too few other members to confirm anything the shortest time holds from the start, as in memberlist.
+    With too few other members to confirm anything the shortest time holds from the start, as in
+    memberlist.
     """
 
     __slots__ = ("_accusers", "_expected", "_max_s", "_min_s", "_since_s")
@@ -20,9 +23,15 @@ class Suspicion:
     def __init__(self, config: Config, members: int, accuser: str, now_s: float) -> None:
         self._since_s = now_s
         self._accusers = {accuser}
-        self._min_s = config.suspicion_multiplier * max(1.0, math.log10(max(1, members))) * config.probe_interval_s
+        self._min_s = (
+            config.suspicion_multiplier
+            * max(1.0, math.log10(max(1, members)))
+            * config.probe_interval_s
+        )
         self._expected = CONFIRMATIONS if members - 2 >= CONFIRMATIONS else 0
-        self._max_s = self._min_s * config.suspicion_max_multiplier if self._expected else self._min_s
+        self._max_s = (
+            self._min_s * config.suspicion_max_multiplier if self._expected else self._min_s
+        )
 
     def confirm(self, accuser: str) -> bool:
         """Whether this accuser is a new one that counts: then others should hear of it too."""
@@ -40,7 +49,8 @@ class Suspicion:
 
 
 class Awareness:
-    """How much this node doubts itself: 0 is healthy. Its probe times are stretched by `factor` (Lifeguard 4.1)."""
+    """How much this node doubts itself: 0 is healthy. Its probe times are stretched by `factor`
+    (Lifeguard 4.1)."""
 
     __slots__ = ("_score_max", "score")
 

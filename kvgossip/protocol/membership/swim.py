@@ -1,22 +1,31 @@
-"""Membership: SWIM (Das, Gupta, Motivala 2002) with Lifeguard. Who is in the pool, who is alive, and how the news gets round.
+"""Membership: SWIM (Das, Gupta, Motivala 2002) with Lifeguard. Who is in the pool, who is alive,
+and how the news gets round.
 
 Laws
-- One order (member.rank) decides every merge; a merge that is no news changes nothing and sends nothing.
-- Only a node itself raises its incarnation (to refute a suspicion) and its generation (to refute a death, or an older life).
-- Each period one member is probed, in shuffled round robin. An ack from another name or to another sequence number is no ack.
-- At one address lives one name: of two that claim it the life that began later, for both began on one machine, by one clock. The other
-  one has left (lesson 11).
-- A life that an operator had pruned is forgotten, and not taken from a stale table again: who tells of it is told that it is pruned.
+- One order (member.rank) decides every merge; a merge that is no news changes nothing and sends
+  nothing.
+- Only a node itself raises its incarnation (to refute a suspicion) and its generation (to refute a
+  death, or an older life).
+- Each period one member is probed, in shuffled round robin. An ack from another name or to another
+  sequence number is no ack.
+- At one address lives one name: of two that claim it the life that began later, for both began on
+  one machine, by one clock. The other one has left (lesson 11).
+- A life that an operator had pruned is forgotten, and not taken from a stale table again: who tells
+  of it is told that it is pruned.
 
 Deviations from the papers, with reasons
-- A direct probe over TCP goes out together with the indirect ones (memberlist): blocked UDP with working TCP is no death.
+- A direct probe over TCP goes out together with the indirect ones (memberlist): blocked UDP with
+  working TCP is no death.
 - Death is final for a generation; the owner comes back with the next one (see member.py).
-- Every packet to a member that is not alive carries what we believe of it, first (Lifeguard's buddy system, for acks and gossip too).
-- Each period one random dead member is pinged as well: so a partition in which both sides declared each other dead heals.
-- A broken TCP link lets its member be probed before its turn: the kernel of a machine whose process crashed tells at once what round
-  robin finds out a period later. Only a probe makes a suspect.
-- Helpers are asked under another number than the one of the direct ping: so a number tells which way an ack has come, whatever address
-  it has come from, and what is taken for a round trip is one (coordinate.py).
+- Every packet to a member that is not alive carries what we believe of it, first (Lifeguard's buddy
+  system, for acks and gossip too).
+- Each period one random dead member is pinged as well: so a partition in which both sides declared
+  each other dead heals.
+- A broken TCP link lets its member be probed before its turn: the kernel of a machine whose process
+  crashed tells at once what round robin finds out a period later. Only a probe makes a suspect.
+- Helpers are asked under another number than the one of the direct ping: so a number tells which
+  way an ack has come, whatever address it has come from, and what is taken for a round trip is one
+  (coordinate.py).
 """
 
 from __future__ import annotations
@@ -52,10 +61,11 @@ GENERATION_AHEAD_MS_MAX = 10 * 365 * 86_400_000
 
 @dataclass(slots=True)
 class Probe:
-    """One period's question whether `target` is alive, and what became of it. Times are monotonic seconds.
+    """One period's question whether `target` is alive, and what became of it. Times are monotonic
+    seconds.
 
-    `sequence` is that of the pings, `relay_sequence` that of the helpers' requests; `direct`, `relayed` and `tcp` are the ways by which it
-    was answered.
+    `sequence` is that of the pings, `relay_sequence` that of the helpers' requests; `direct`,
+    `relayed` and `tcp` are the ways by which it was answered.
     """
 
     sequence: int
@@ -77,8 +87,8 @@ class Probe:
 
 @dataclass(slots=True)
 class Relay:
-    """A ping on behalf of another member; it is nacked at `nack_s`, unless it is `nacked` already or none is wanted, and forgotten at
-    `end_s`.
+    """A ping on behalf of another member; it is nacked at `nack_s`, unless it is `nacked` already
+    or none is wanted, and forgotten at `end_s`.
     """
 
     origin: Address
@@ -89,11 +99,14 @@ class Relay:
 
 
 class Membership:
-    """`send(message, to, member, reliable=)` is the pool's. `changes` gathers (old, new) records for the pool to take,
-    `rival` is a live node that has claimed our name. `shut_out` says who is blocked (see blocklist.py).
+    """`send(message, to, member, reliable=)` is the pool's. `changes` gathers (old, new) records
+    for the pool to take, `rival` is a live node that has claimed our name. `shut_out` says who is
+    blocked (see blocklist.py).
     """
 
-    def __init__(self, config: Config, me: Member, rng: Random, send: Callable[..., None], now: Now) -> None:
+    def __init__(
+        self, config: Config, me: Member, rng: Random, send: Callable[..., None], now: Now
+    ) -> None:
         self.me = me
         self.members: dict[str, Member] = {me.name: me}
         self.awareness = Awareness(config.awareness_max)
@@ -102,7 +115,9 @@ class Membership:
         self.round_trips = RoundTrips(config)
         self.changes: list[tuple[Member | None, Member | None]] = []
         self.rival: Member | None = None
-        self.conflicts = self.names_refused = self.lives_refused = self.blocked_news = self.identities_refused = 0
+        self.conflicts = self.names_refused = self.lives_refused = self.blocked_news = (
+            self.identities_refused
+        ) = 0
         self._config, self._rng, self._send = config, rng, send
         self._order = RoundRobin(rng)
         self._news: deque[tuple[str, bytes, int]] = deque()
@@ -124,15 +139,18 @@ class Membership:
         self.reached_otherwise: Callable[[Member], bool] | None = None
         self.spread(me)
 
-    # -- questions ---------------------------------------------------------------------------------------------------
+    # -- questions ---------------------------------------------------------------------------------
 
     @property
     def reachable(self) -> list[Member]:
-        """The other members that are alive or suspect, and not blocked, in the order of their names. Do not change the list."""
+        """The other members that are alive or suspect, and not blocked, in the order of their
+        names. Do not change the list."""
         if self._reachable is None:
             others = [self.members[name] for name in sorted(self.members) if name != self.me.name]
             self._reachable = [member for member in others if self._is_reachable(member)]
-            self._is_whole = len(self._reachable) == sum(member.state is not MemberState.LEFT for member in others)
+            self._is_whole = len(self._reachable) == sum(
+                member.state is not MemberState.LEFT for member in others
+            )
         return self._reachable
 
     @property
@@ -145,33 +163,50 @@ class Membership:
 
     @property
     def peers(self) -> list[Member]:
-        """The reachable that rumors and exchanges go to: all, but for those that this node reaches otherwise (see pool.py)."""
+        """The reachable that rumors and exchanges go to: all, but for those that this node reaches
+        otherwise (see pool.py)."""
         otherwise = self.reached_otherwise
-        return self.reachable if otherwise is None else [member for member in self.reachable if not otherwise(member)]
+        return (
+            self.reachable
+            if otherwise is None
+            else [member for member in self.reachable if not otherwise(member)]
+        )
 
     def is_peer(self, member: Member) -> bool:
         """Whether rumors and exchanges may go there."""
-        return self._is_reachable(member) and not (self.reached_otherwise is not None and self.reached_otherwise(member))
+        return self._is_reachable(member) and not (
+            self.reached_otherwise is not None and self.reached_otherwise(member)
+        )
 
     def choose(self, count: int) -> list[Member]:
-        """At most `count` different peers, near ones rather than far ones (protocol.md section 10)."""
+        """At most `count` different peers, near ones rather than far ones (protocol.md section
+        10)."""
         if self.reached_otherwise is not None:
             self._neighborhood.changed()
         return self._neighborhood.choose(self._rng, lambda: self.peers, count)
 
     def gossip_targets(self, count: int, now: Now) -> list[Member]:
-        """Who hears the next round: some of the peers, one of those that are reached otherwise, for news of members alone, and for a
-        while one of the dead, so that it can refute.
+        """Who hears the next round: some of the peers, one of those that are reached otherwise, for
+        news of members alone, and for a while one of the dead, so that it can refute.
         """
         since = now.monotonic_s - self._config.gossip_to_dead_s
-        otherwise = [member for member in self.reachable if not self.is_peer(member)] if self.reached_otherwise is not None else []
+        otherwise = (
+            [member for member in self.reachable if not self.is_peer(member)]
+            if self.reached_otherwise is not None
+            else []
+        )
         dead = [member for member in self.dead() if self._gone_s[member.name] > since]
         return self.choose(count) + uniform(self._rng, otherwise, 1) + uniform(self._rng, dead, 1)
 
     def dead(self) -> list[Member]:
-        """The members that died, but not those that left: they may come back. Nor those that are blocked."""
+        """The members that died, but not those that left: they may come back. Nor those that are
+        blocked."""
         gone = [self.members[name] for name in self._gone_s]
-        return [member for member in gone if member.state is MemberState.DEAD and not self.shut_out(member)]
+        return [
+            member
+            for member in gone
+            if member.state is MemberState.DEAD and not self.shut_out(member)
+        ]
 
     def name_at(self, address: Address) -> str:
         """Who is reachable at this address; empty if nobody is known to be."""
@@ -179,9 +214,11 @@ class Membership:
 
     @property
     def digest(self) -> int:
-        """A fingerprint of the reachable members: equal tables have equal ones, whoever accuses whom.
+        """A fingerprint of the reachable members: equal tables have equal ones, whoever accuses
+        whom.
 
-        The dead do not count: who joined later need not know them, and nobody should learn again of those it forgot.
+        The dead do not count: who joined later need not know them, and nobody should learn again of
+        those it forgot.
         """
         if self._digest is None:
             self._digest = 0
@@ -191,20 +228,31 @@ class Membership:
 
     def deadline(self) -> float:
         nearest, probe = self._next_probe_s, self._probe
-        if probe is not None and not probe.indirect and probe.timeout_s < nearest and not probe.acked:
+        if (
+            probe is not None
+            and not probe.indirect
+            and probe.timeout_s < nearest
+            and not probe.acked
+        ):
             nearest = probe.timeout_s
         if self._suspicions:
-            nearest = min(nearest, *(suspicion.deadline_s for suspicion in self._suspicions.values()))
+            nearest = min(
+                nearest, *(suspicion.deadline_s for suspicion in self._suspicions.values())
+            )
         if self._relays:
-            nearest = min(nearest, *(relay.end_s if relay.nacked else relay.nack_s for relay in self._relays.values()))
+            nearest = min(
+                nearest,
+                *(relay.end_s if relay.nacked else relay.nack_s for relay in self._relays.values()),
+            )
         return nearest
 
-    # -- merging -----------------------------------------------------------------------------------------------------
+    # -- merging -----------------------------------------------------------------------------------
 
     def merge(self, heard: Member, now: Now) -> None:
         """Take over what is said of a member, if it is news. Of ourselves we know better.
 
-        A generation is a time, so one that lies years ahead is a lie that its owner could never overrule.
+        A generation is a time, so one that lies years ahead is a lie that its owner could never
+        overrule.
         """
         if heard.generation > now.wall_ms + GENERATION_AHEAD_MS_MAX:
             self.lives_refused += 1
@@ -224,14 +272,16 @@ class Membership:
                 self.spread(heard)
 
     def _is_of_another(self, heard: Member) -> bool:
-        """Whether this name belongs to another identity, or nobody may be without one (see identity.py)."""
+        """Whether this name belongs to another identity, or nobody may be without one (see
+        identity.py)."""
         known = self.members.get(heard.name)
         if known is not None and known.identity:
             return heard.identity != known.identity
         return self._config.require_identity and not heard.identity
 
     def _meet(self, heard: Member, now: Now) -> None:
-        """A new name. The dead stay unknown, or those that everybody has forgotten would go round for ever as ghosts."""
+        """A new name. The dead stay unknown, or those that everybody has forgotten would go round
+        for ever as ghosts."""
         buried = self._buried.get(heard.name)
         if buried is not None and life(heard) <= life(buried[0]):
             if heard.reachable and heard.name not in self._latest:
@@ -251,7 +301,9 @@ class Membership:
             self._order.add(heard.name)
         self._suspicions.pop(heard.name, None)
         if heard.state is MemberState.SUSPECT:
-            self._suspicions[heard.name] = Suspicion(self._config, 1 + len(self.reachable), heard.accuser, now.monotonic_s)
+            self._suspicions[heard.name] = Suspicion(
+                self._config, 1 + len(self.reachable), heard.accuser, now.monotonic_s
+            )
         if heard.reachable:
             self._gone_s.pop(heard.name, None)
         else:
@@ -263,14 +315,23 @@ class Membership:
             self._replace_other_name(heard, now)
 
     def _index_address(self, known: Member | None, heard: Member) -> None:
-        if known is not None and known.address != heard.address and self._names_at.get(known.address) == known.name:
+        if (
+            known is not None
+            and known.address != heard.address
+            and self._names_at.get(known.address) == known.name
+        ):
             del self._names_at[known.address]
         self._names_at.setdefault(heard.address, heard.name)
 
     def _replace_other_name(self, heard: Member, now: Now) -> None:
         at_home = heard.address == self.me.address
         other = self.me if at_home else self.members.get(self._names_at[heard.address])
-        if other is None or other.name == heard.name or other.address != heard.address or other.state is MemberState.LEFT:
+        if (
+            other is None
+            or other.name == heard.name
+            or other.address != heard.address
+            or other.state is MemberState.LEFT
+        ):
             self._names_at[heard.address] = heard.name
             return
         older, newer = sorted((other, heard), key=life)
@@ -286,7 +347,11 @@ class Membership:
     def _refute(self, heard: Member) -> None:
         if self.leaving or rank(heard) <= rank(self.me):
             return
-        if life(heard) > life(self.me) or heard.state >= MemberState.DEAD or heard.incarnation >= INCARNATION_MAX:
+        if (
+            life(heard) > life(self.me)
+            or heard.state >= MemberState.DEAD
+            or heard.incarnation >= INCARNATION_MAX
+        ):
             if heard.site != self.me.site and heard.reachable:
                 self.conflicts += 1
                 self.rival = heard
@@ -306,34 +371,43 @@ class Membership:
         self.spread(me)
 
     def observed_at(self, host: str) -> None:
-        """A peer reaches us at this host: take it as our address, unless the configuration or somebody farther away told us better."""
-        if not self.me.host or (self._host_is_learned and is_loopback(self.me.host) and not is_loopback(host)):
+        """A peer reaches us at this host: take it as our address, unless the configuration or
+        somebody farther away told us better."""
+        if not self.me.host or (
+            self._host_is_learned and is_loopback(self.me.host) and not is_loopback(host)
+        ):
             self._host_is_learned = True
             self._renew_self(host=host, incarnation=self.me.incarnation + 1)
 
     def leave(self) -> None:
-        """From now on this node is gone on purpose; nothing that others say of it matters any more."""
+        """From now on this node is gone on purpose; nothing that others say of it matters any
+        more."""
         self.leaving = True
         self.set_self(replace(self.me, state=MemberState.LEFT))
 
-    # -- what operators say --------------------------------------------------------------------------------------------
+    # -- what operators say ------------------------------------------------------------------------
 
     def regard_blocks(self, now: Now) -> None:
-        """Somebody was blocked or unblocked. Who is blocked cannot refute here, so no suspicion may end it; who no longer is, may."""
+        """Somebody was blocked or unblocked. Who is blocked cannot refute here, so no suspicion may
+        end it; who no longer is, may."""
         self._reachable = self._digest = None
         self._neighborhood.changed()
         for member in self.members.values():
             if self.shut_out(member):
                 self._suspicions.pop(member.name, None)
             elif member.state is MemberState.SUSPECT and member.name not in self._suspicions:
-                self._suspicions[member.name] = Suspicion(self._config, 1 + len(self.reachable), member.accuser, now.monotonic_s)
+                self._suspicions[member.name] = Suspicion(
+                    self._config, 1 + len(self.reachable), member.accuser, now.monotonic_s
+                )
 
     def declare_left(self, name: str, now: Now) -> None:
-        """A member that does not answer will not come back, says an operator. If it does, it is with a new generation."""
+        """A member that does not answer will not come back, says an operator. If it does, it is
+        with a new generation."""
         self.merge(replace(self.members[name], state=MemberState.LEFT, accuser=""), now)
 
     def bury(self, gone: Member, now: Now) -> None:
-        """Forget this life of a member, and tell everybody who knows it. Whoever lives it refutes."""
+        """Forget this life of a member, and tell everybody who knows it. Whoever lives it
+        refutes."""
         gone = replace(gone, state=MemberState.LEFT, accuser="")
         known = self.members.get(gone.name)
         if known is None or gone.generation > now.wall_ms + GENERATION_AHEAD_MS_MAX:
@@ -347,10 +421,11 @@ class Membership:
                 del self._buried[next(iter(self._buried))]
             self._spread_unit(gone.name, encode(Prune(gone)))
 
-    # -- news on their way -------------------------------------------------------------------------------------------
+    # -- news on their way -------------------------------------------------------------------------
 
     def spread(self, member: Member) -> None:
-        """Queue this for piggybacking; an older piece of news about the same name is not sent any more."""
+        """Queue this for piggybacking; an older piece of news about the same name is not sent any
+        more."""
         if member.host:
             self._spread_unit(member.name, encode(member))
 
@@ -367,7 +442,8 @@ class Membership:
         return bool(self._news)
 
     def take_news(self, room: int) -> Iterator[bytes]:
-        """Encoded Member units that fit into `room` bytes: least sent first, each counted as sent once."""
+        """Encoded Member units that fit into `room` bytes: least sent first, each counted as sent
+        once."""
         for _ in range(len(self._news)):
             name, unit, times = self._news[0]
             if len(unit) > room:
@@ -382,22 +458,33 @@ class Membership:
             room -= len(unit)
             yield unit
 
-    # -- failure detection -------------------------------------------------------------------------------------------
+    # -- failure detection -------------------------------------------------------------------------
 
     def tick(self, now: Now, ping: Callable[[int, str], Ping]) -> None:
-        """All that is due at this time. `ping(sequence, target)` makes a Ping with what probes carry along."""
+        """All that is due at this time. `ping(sequence, target)` makes a Ping with what probes
+        carry along."""
         self._expire_suspicions(now)
         self._expire_relays(now)
         probe = self._probe
-        if probe is not None and not probe.acked and not probe.indirect and now.monotonic_s >= probe.timeout_s:
+        if (
+            probe is not None
+            and not probe.acked
+            and not probe.indirect
+            and now.monotonic_s >= probe.timeout_s
+        ):
             self._ask_others(probe, ping)
-            # A tick that comes late, after a pause of the process, must not conclude before anybody could answer.
-            # Nor may it where a far target was waited for longer: the helpers need their time too.
-            rest_s = (self._config.probe_interval_s - self._config.probe_timeout_s) * self.awareness.factor
+            # A tick that comes late, after a pause of the process, must not conclude before anybody
+            # could answer. Nor may it where a far target was waited for longer: the helpers need
+            # their time too.
+            rest_s = (
+                self._config.probe_interval_s - self._config.probe_timeout_s
+            ) * self.awareness.factor
             self._next_probe_s = max(self._next_probe_s, now.monotonic_s + rest_s)
         if now.monotonic_s >= self._next_probe_s:
             self._conclude(now)
-            self._next_probe_s = now.monotonic_s + self._config.probe_interval_s * self.awareness.factor
+            self._next_probe_s = (
+                now.monotonic_s + self._config.probe_interval_s * self.awareness.factor
+            )
             self._start_probe(now, ping)
             self._ping_one_dead(ping)
             self._forget_the_gone(now)
@@ -408,7 +495,9 @@ class Membership:
 
     def _start_probe(self, now: Now, ping: Callable[[int, str], Ping]) -> None:
         self._probe = None
-        name = self._order.next(lambda name: name in self.members and self._is_reachable(self.members[name]))
+        name = self._order.next(
+            lambda name: name in self.members and self._is_reachable(self.members[name])
+        )
         if name is None or self.leaving:
             return
         target = self.members[name]
@@ -417,8 +506,9 @@ class Membership:
         self._send(ping(self._probe.sequence, name), target.address, target)
 
     def doubt(self, address: Address, now: Now) -> None:
-        """A link to this address broke, or could not be made. That proves nothing, but who is there is probed next: now, if the probe
-        that is under way has its answer, else when its period is over.
+        """A link to this address broke, or could not be made. That proves nothing, but who is there
+        is probed next: now, if the probe that is under way has its answer, else when its period is
+        over.
         """
         member = self.members.get(self._names_at.get(address, ""))
         if member is None or member.address != address or not self._is_reachable(member):
@@ -438,18 +528,33 @@ class Membership:
         others = [member for member in self.reachable if member.name != probe.target.name]
         for helper in uniform(self._rng, others, self._config.indirect_probes):
             at = probe.target.address
-            request = PingRequest(probe.relay_sequence, self.me.name, probe.target.name, at.host, at.port, self._config.probe_nacks)
+            request = PingRequest(
+                probe.relay_sequence,
+                self.me.name,
+                probe.target.name,
+                at.host,
+                at.port,
+                self._config.probe_nacks,
+            )
             self._send(request, helper.address, helper)
             probe.asked += self._config.probe_nacks
-        self._send(ping(probe.sequence, probe.target.name), probe.target.address, probe.target, reliable=True)
+        self._send(
+            ping(probe.sequence, probe.target.name),
+            probe.target.address,
+            probe.target,
+            reliable=True,
+        )
 
     def _conclude(self, now: Now) -> None:
-        """The period is over: suspect a target that nobody heard of; doubt ourselves if not even the helpers answered."""
+        """The period is over: suspect a target that nobody heard of; doubt ourselves if not even
+        the helpers answered."""
         probe = self._probe
         if probe is None:
             return
         if probe.target.name in self.members:
-            self.round_trips.concluded(probe.target, direct=probe.direct, relayed=probe.relayed, tcp=probe.tcp)
+            self.round_trips.concluded(
+                probe.target, direct=probe.direct, relayed=probe.relayed, tcp=probe.tcp
+            )
         if probe.acked:
             return
         self.awareness.add(max(0, probe.asked - probe.nacks) if probe.asked else 1)
@@ -487,7 +592,11 @@ class Membership:
     def _expire_suspicions(self, now: Now) -> None:
         if not self._suspicions:
             return
-        overdue = [name for name, suspicion in self._suspicions.items() if suspicion.deadline_s <= now.monotonic_s]
+        overdue = [
+            name
+            for name, suspicion in self._suspicions.items()
+            if suspicion.deadline_s <= now.monotonic_s
+        ]
         for name in overdue:
             self.merge(replace(self.members[name], state=MemberState.DEAD, accuser=""), now)
 
@@ -499,12 +608,16 @@ class Membership:
                 relay.nacked = True
                 self._send(Nack(relay.sequence), relay.origin, None)
 
-    # -- messages ----------------------------------------------------------------------------------------------------
+    # -- messages ----------------------------------------------------------------------------------
 
     def on_ack(self, ack: Ack, now: Now, *, reliable: bool = False) -> float | None:
         """When the probe was sent that this answers; None where it answers no probe of ours."""
         probe = self._probe
-        if probe is not None and ack.sequence in (probe.sequence, probe.relay_sequence) and probe.target.name == ack.sender:
+        if (
+            probe is not None
+            and ack.sequence in (probe.sequence, probe.relay_sequence)
+            and probe.target.name == ack.sender
+        ):
             self._acked(probe, ack, now, reliable)
             return probe.sent_s
         relay = self._relays.pop(ack.sequence, None)
@@ -514,7 +627,8 @@ class Membership:
         return None
 
     def _acked(self, probe: Probe, ack: Ack, now: Now, reliable: bool) -> None:
-        """One answer of perhaps several: the first one by a datagram is a round trip, however late it comes."""
+        """One answer of perhaps several: the first one by a datagram is a round trip, however late
+        it comes."""
         if not probe.acked:
             self.awareness.add(-1)
         if reliable:
@@ -531,7 +645,9 @@ class Membership:
         if self._probe is not None and self._probe.relay_sequence == nack.sequence:
             self._probe.nacks += 1
 
-    def on_ping_request(self, asked: PingRequest, source: Address, now: Now, ping: Callable[[int, str], Ping]) -> None:
+    def on_ping_request(
+        self, asked: PingRequest, source: Address, now: Now, ping: Callable[[int, str], Ping]
+    ) -> None:
         """Probe for another member, under a sequence number of our own."""
         if len(self._relays) >= RELAYS_MAX:
             return

@@ -9,10 +9,12 @@ from kvgossip.protocol.model.entry import Entry, entry_of
 
 
 class Changed(NamedTuple):
-    """A merge was news: `old` is what this replica had (None: nothing), `new` what it has now (perhaps a death certificate).
+    """A merge was news: `old` is what this replica had (None: nothing), `new` what it has now
+    (perhaps a death certificate).
 
-    Both are read from their immutable records on demand, so that a bulk load without watchers parses nothing. The store makes it, and it
-    is the effect, the feed's and the commits' argument as it is: a tuple costs a third of a frozen dataclass to make.
+    Both are read from their immutable records on demand, so that a bulk load without watchers
+    parses nothing. The store makes it, and it is the effect, the feed's and the commits' argument
+    as it is: a tuple costs a third of a frozen dataclass to make.
     """
 
     key: str
@@ -30,7 +32,8 @@ class Changed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """A fact about this replica, which is no entry: keep it on the disk under this key. None: remove it."""
+    """A fact about this replica, which is no entry: keep it on the disk under this key. None:
+    remove it."""
 
     key: bytes
     value: bytes | None

@@ -1,18 +1,23 @@
-"""Entry: a key with its value or death certificate and its version; and the order that decides every merge.
+"""Entry: a key with its value or death certificate and its version; and the order that decides
+every merge.
 
-**An entry is encoded once, by its writer.** These bytes, the *record*, are what every replica stores, fingerprints, compares
-and sends; nobody encodes an entry again. So equal entries are equal bytes everywhere, fields that this version does not know are
-kept, and a million entries are a million byte strings that the garbage collector never visits.
+**An entry is encoded once, by its writer.** These bytes, the *record*, are what every replica
+stores, fingerprints, compares and sends; nobody encodes an entry again. So equal entries are equal
+bytes everywhere, fields that this version does not know are kept, and a million entries are a
+million byte strings that the garbage collector never visits.
 
     record  := head meta? value
-    head    := 1 byte: record format (high 4 bits), has an expiry (bit 2), has meta (bit 1), is a death certificate (bit 0)
+    head    := 1 byte: record format (high 4 bits), has an expiry (bit 2), has meta (bit 1), is a
+            death certificate (bit 0)
                8 bytes timestamp, 8 bytes site, big-endian: so bytes compare as versions do
-    meta    := 2 bytes length, a MessagePack map; "t" is the content type, "x" when it expires (ms since 1970), "f" the flags, a number
+    meta    := 2 bytes length, a MessagePack map; "t" is the content type, "x" when it expires (ms
+            since 1970), "f" the flags, a number
                of 64 bits that means something to its writer alone; unknown names are kept
     value   := the rest; empty in a death certificate
 
-The order (protocol.md section 5): the greater version wins; of two bodies under one version, the one whose hash is greater,
-then whose bytes are greater. It is total, so that merging is commutative, associative and idempotent.
+The order (protocol.md section 5): the greater version wins; of two bodies under one version, the
+one whose hash is greater, then whose bytes are greater. It is total, so that merging is
+commutative, associative and idempotent.
 """
 
 from __future__ import annotations
@@ -44,7 +49,8 @@ _FORBIDDEN_SEGMENT = re.compile(r"(?:^|/)\.\.?(?:/|\Z)")
 
 
 class Version(NamedTuple):
-    """When and where an entry was written: HLC timestamp and site (one life of a node), 64 bits each."""
+    """When and where an entry was written: HLC timestamp and site (one life of a node), 64 bits
+    each."""
 
     timestamp: int
     site: int
@@ -56,14 +62,18 @@ class Version(NamedTuple):
 def parse_version(text: str) -> Version:
     """What str(version) gave. Raises LocalError for anything else."""
     if not _VERSION.fullmatch(text):
-        raise LocalError(f"{text[:100]!r} is no version", "give it as KV-Version, or the answer to a write, has it")
+        raise LocalError(
+            f"{text[:100]!r} is no version",
+            "give it as KV-Version, or the answer to a write, has it",
+        )
     timestamp, _, site = text.partition("-")
     return Version(int(timestamp, 16), int(site, 16))
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a replica knows under a key. `value` is None in a death certificate. `expires_ms`: ms since 1970, None for never.
+    """What a replica knows under a key. `value` is None in a death certificate. `expires_ms`: ms
+    since 1970, None for never.
 
     `flags`: 64 bits of which only its writer knows what they mean.
     """
@@ -81,24 +91,35 @@ class Entry:
 
 
 def check_key(key: str) -> bytes:
-    """The key's UTF-8 bytes. Raises BadKeyError unless it is 1 to 1,024 bytes, without a leading `/`, a `.` or a `..` segment."""
+    """The key's UTF-8 bytes. Raises BadKeyError unless it is 1 to 1,024 bytes, without a leading
+    `/`, a `.` or a `..` segment."""
     try:
         encoded = key.encode()
     except UnicodeEncodeError:
         raise BadKeyError("the key is not valid UTF-8") from None
     if not 0 < len(encoded) <= KEY_BYTES_MAX:
-        raise BadKeyError(f"the key has {len(encoded)} bytes", f"use 1 to {KEY_BYTES_MAX} bytes of UTF-8")
+        raise BadKeyError(
+            f"the key has {len(encoded)} bytes", f"use 1 to {KEY_BYTES_MAX} bytes of UTF-8"
+        )
     if key[0] == "/" or ("." in key and _FORBIDDEN_SEGMENT.search(key)):
-        raise BadKeyError(f"the key {key!r} looks like a path that climbs", "leave out a leading '/' and the segments '.' and '..'")
+        raise BadKeyError(
+            f"the key {key!r} looks like a path that climbs",
+            "leave out a leading '/' and the segments '.' and '..'",
+        )
     return encoded
 
 
 def check_content_type(content_type: str | None) -> None:
     """Raises LocalError unless this is None, or 1 to 256 printable characters of ASCII."""
     if content_type is not None and not (
-        0 < len(content_type) <= CONTENT_TYPE_BYTES_MAX and content_type.isascii() and content_type.isprintable()
+        0 < len(content_type) <= CONTENT_TYPE_BYTES_MAX
+        and content_type.isascii()
+        and content_type.isprintable()
     ):
-        raise LocalError("the content type is not usable", f"use 1 to {CONTENT_TYPE_BYTES_MAX} printable ASCII characters")
+        raise LocalError(
+            "the content type is not usable",
+            f"use 1 to {CONTENT_TYPE_BYTES_MAX} printable ASCII characters",
+        )
 
 
 def check_flags(flags: int) -> None:
@@ -110,11 +131,17 @@ def check_flags(flags: int) -> None:
 def check_ttl(ttl_s: float | None) -> None:
     """Raises LocalError unless this is None, or from a millisecond to ten years."""
     if ttl_s is not None and not TTL_S_MIN <= ttl_s <= TTL_S_MAX:
-        raise LocalError(f"a value cannot expire after {ttl_s} s", f"use {TTL_S_MIN} to {TTL_S_MAX} seconds")
+        raise LocalError(
+            f"a value cannot expire after {ttl_s} s", f"use {TTL_S_MIN} to {TTL_S_MAX} seconds"
+        )
 
 
 def make_record(
-    version: Version, value: bytes | None, content_type: str | None = None, expires_ms: int | None = None, flags: int = 0
+    version: Version,
+    value: bytes | None,
+    content_type: str | None = None,
+    expires_ms: int | None = None,
+    flags: int = 0,
 ) -> bytes:
     """The record of a new entry; `value` None makes a death certificate."""
     stamp = version.timestamp.to_bytes(8, "big") + version.site.to_bytes(8, "big")
@@ -125,7 +152,11 @@ def make_record(
         fields["x"] = expires_ms
     if flags:
         fields["f"] = flags
-    bits = (_DEAD if value is None else 0) | (_HAS_META if fields else 0) | (_EXPIRES if expires_ms is not None else 0)
+    bits = (
+        (_DEAD if value is None else 0)
+        | (_HAS_META if fields else 0)
+        | (_EXPIRES if expires_ms is not None else 0)
+    )
     parts = [bytes((RECORD_FORMAT << 4 | bits,)), stamp]
     if fields:
         meta = msgspec.msgpack.encode(fields)
@@ -136,17 +167,29 @@ def make_record(
 
 def with_version(record: bytes, version: Version) -> bytes:
     """The same body under another version: also fields that this node does not know stay."""
-    return b"".join((record[:1], version.timestamp.to_bytes(8, "big"), version.site.to_bytes(8, "big"), record[HEAD_BYTES:]))
+    return b"".join(
+        (
+            record[:1],
+            version.timestamp.to_bytes(8, "big"),
+            version.site.to_bytes(8, "big"),
+            record[HEAD_BYTES:],
+        )
+    )
 
 
 def check_record(record: bytes) -> None:
-    """Raises RemoteError unless this is a record of a format that this node knows, whatever its unknown fields."""
+    """Raises RemoteError unless this is a record of a format that this node knows, whatever its
+    unknown fields."""
     if len(record) < HEAD_BYTES or record[0] >> 4 != RECORD_FORMAT:
         raise RemoteError("bad_record", "an entry of an unknown record format")
     fields = _meta(record) if record[0] & _HAS_META else {}
     if record[0] & _EXPIRES:
         expires_ms = fields.get("x")
-        if record[0] & _DEAD or not isinstance(expires_ms, int) or not 0 <= expires_ms <= EXPIRES_MS_MAX:
+        if (
+            record[0] & _DEAD
+            or not isinstance(expires_ms, int)
+            or not 0 <= expires_ms <= EXPIRES_MS_MAX
+        ):
             raise RemoteError("bad_record", "an entry that expires nobody knows when")
     if record[0] & _DEAD and len(record) != value_offset(record):
         raise RemoteError("bad_record", "a death certificate with a value")
@@ -162,12 +205,14 @@ def may_expire(record: bytes) -> bool:
 
 
 def is_fleeting(record: bytes) -> bool:
-    """Whether it is a death certificate or may expire: what has to be hidden or collected some day."""
+    """Whether it is a death certificate or may expire: what has to be hidden or collected some
+    day."""
     return bool(record[0] & (_DEAD | _EXPIRES))
 
 
 def expires_in(record: bytes) -> int | None:
-    """When the entry of this record, which has been checked, expires: ms since 1970; None for never."""
+    """When the entry of this record, which has been checked, expires: ms since 1970; None for
+    never."""
     return int(_meta(record)["x"]) if record[0] & _EXPIRES else None
 
 
@@ -181,7 +226,11 @@ def timestamp_in(record: bytes) -> int:
 
 def value_offset(record: bytes) -> int:
     """Where the value starts in the record."""
-    return HEAD_BYTES + 2 + int.from_bytes(record[17:19], "big") if record[0] & _HAS_META else HEAD_BYTES
+    return (
+        HEAD_BYTES + 2 + int.from_bytes(record[17:19], "big")
+        if record[0] & _HAS_META
+        else HEAD_BYTES
+    )
 
 
 def value_in(record: bytes) -> bytes | None:
@@ -200,7 +249,14 @@ def flags_in(record: bytes) -> int:
 
 
 def entry_of(key: str, record: bytes) -> Entry:
-    return Entry(key, value_in(record), version_of(record), content_type_in(record), expires_in(record), flags_in(record))
+    return Entry(
+        key,
+        value_in(record),
+        version_of(record),
+        content_type_in(record),
+        expires_in(record),
+        flags_in(record),
+    )
 
 
 def supersedes(new: bytes, old: bytes) -> bool:

@@ -1,9 +1,12 @@
-"""Hybrid logical clock (Kulkarni et al. 2014): time that never goes back and stays near the wall clock.
+"""Hybrid logical clock (Kulkarni et al. 2014): time that never goes back and stays near the wall
+clock.
 
-A timestamp is one integer of 64 bits, 48 of milliseconds since 1970 and 16 of counter, so that comparing integers compares times.
+A timestamp is one integer of 64 bits, 48 of milliseconds since 1970 and 16 of counter, so that
+comparing integers compares times.
 
-Laws: `tick` returns more than everything returned or observed before; `observe` never lowers the clock.
-Deviation from the paper: the counter overflows into the milliseconds instead of waiting, which keeps `tick` total.
+Laws: `tick` returns more than everything returned or observed before; `observe` never lowers the
+clock. Deviation from the paper: the counter overflows into the milliseconds instead of waiting,
+which keeps `tick` total.
 """
 
 from __future__ import annotations
@@ -41,9 +44,14 @@ class HybridLogicalClock:
     def observe(self, timestamp: int, wall_ms: int) -> None:
         """Take over a heard timestamp, so that whatever is written here later is greater.
 
-        Raises RemoteError("clock_ahead") when it lies too far in the future: one bad clock must not own every key.
+        Raises RemoteError("clock_ahead") when it lies too far in the future: one bad clock must not
+        own every key.
         """
         if timestamp > self.latest:
             if (timestamp >> COUNTER_BITS) > wall_ms + self.drift_max_ms:
-                raise RemoteError("clock_ahead", f"a version is {(timestamp >> COUNTER_BITS) - wall_ms} ms ahead of this node's clock")
+                raise RemoteError(
+                    "clock_ahead",
+                    f"a version is {(timestamp >> COUNTER_BITS) - wall_ms} ms ahead of this "
+                    "node's clock",
+                )
             self.latest = timestamp

@@ -12,12 +12,14 @@ SAME_DATACENTER = 2.0
 
 
 OTHER_DATACENTER = 10.0
-"""Distances of configured locations, in hops within a zone: the next room, the next building, the next town."""
+"""Distances of configured locations, in hops within a zone: the next room, the next building, the
+next town."""
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a node is, as configured. `zone` names a part of its datacenter; `coordinates` are optional, in hops (1.0: within a zone)."""
+    """Where a node is, as configured. `zone` names a part of its datacenter; `coordinates` are
+    optional, in hops (1.0: within a zone)."""
 
     datacenter: str = ""
     zone: str = ""
@@ -25,7 +27,8 @@ class Location:
 
 
 def distance_between(one: Location, other: Location) -> float:
-    """Euclidean where both have coordinates of one dimension, else same zone < same datacenter < other datacenter. Never negative."""
+    """Euclidean where both have coordinates of one dimension, else same zone < same datacenter <
+    other datacenter. Never negative."""
     if one.coordinates and len(one.coordinates) == len(other.coordinates):
         return math.dist(one.coordinates, other.coordinates)
     if one.datacenter != other.datacenter:

@@ -1,12 +1,15 @@
 """Member: a peer with a state; and the order that decides every membership merge.
 
-    alive(i) < suspect(i) < alive(i+1) < ... < dead, then left, of that generation < any state of a higher generation
+    alive(i) < suspect(i) < alive(i+1) < ... < dead, then left, of that generation < any state of a
+    higher generation
 
-Of two lives that began in one millisecond the one with the greater site is the later one, so that the order is total.
+Of two lives that began in one millisecond the one with the greater site is the later one, so that
+the order is total.
 
-An incarnation is raised by its owner to refute a suspicion, a generation by a restart - and by a live node that hears that it was
-declared dead: death is final for a generation, so coming back needs a new one. (memberlist lets alive(i+1) overrule dead(i); with
-generations the order stays total and a stale obituary can never return.)
+An incarnation is raised by its owner to refute a suspicion, a generation by a restart - and by a
+live node that hears that it was declared dead: death is final for a generation, so coming back
+needs a new one. (memberlist lets alive(i+1) overrule dead(i); with generations the order stays
+total and a stale obituary can never return.)
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from msgspec import Meta
 from kvgossip.config import Address
 from kvgossip.protocol.model.location import Location
 
-# ASCII only, as Config has it: a limit on characters is then one on bytes, and a record fits into a datagram.
+# ASCII only, as Config has it: a limit on characters is then one on bytes, and a record fits into a
+# datagram.
 Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+\Z")]
 Host = Annotated[str, Meta(max_length=253, pattern=r"^[A-Za-z0-9.:%_-]*\Z")]
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -39,9 +43,10 @@ class MemberState(IntEnum):
 class Standing(IntEnum):
     """How much a node's answers are worth (protocol.md section 8).
 
-    WAITING: it has not heard from every join address of its own. FRESH: it has, but from nobody who is settled; where all are fresh,
-    nobody knows more. SETTLED: it has caught up, or founded the cluster. Without the difference between the first two, a node that
-    joined through one that is itself still looking for the cluster would take that one's empty store for the truth.
+    WAITING: it has not heard from every join address of its own. FRESH: it has, but from nobody who
+    is settled; where all are fresh, nobody knows more. SETTLED: it has caught up, or founded the
+    cluster. Without the difference between the first two, a node that joined through one that is
+    itself still looking for the cluster would take that one's empty store for the truth.
     """
 
     WAITING = 0
@@ -50,16 +55,18 @@ class Standing(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Standing:
-        """What a newer release may add is worth least: a ping must stay one whatever its sender thinks of itself."""
+        """What a newer release may add is worth least: a ping must stay one whatever its sender
+        thinks of itself."""
         return cls.WAITING
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is told about one name. `host` is empty only in a first Join: the receiver fills in what it sees.
+    """What is told about one name. `host` is empty only in a first Join: the receiver fills in what
+    it sees.
 
     `site` identifies one life of the node; `http` is `HOST:PORT` or empty; `accuser` is who
-    suspects it, in news of a suspicion; `identity` is the fingerprint of its key, or empty (see identity.py). A peer's unknown trailing
-    fields are ignored.
+    suspects it, in news of a suspicion; `identity` is the fingerprint of its key, or empty (see
+    identity.py). A peer's unknown trailing fields are ignored.
     """
 
     name: Name
@@ -84,7 +91,11 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def location(self) -> Location:
         """Where it is, as configured; coordinates that are no numbers are left out."""
-        return Location(self.datacenter, self.zone, self.coordinates if all(map(math.isfinite, self.coordinates)) else ())
+        return Location(
+            self.datacenter,
+            self.zone,
+            self.coordinates if all(map(math.isfinite, self.coordinates)) else (),
+        )
 
     @property
     def reachable(self) -> bool:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 
 class PoolKind(Enum):
-    """Which of a node's pools: all nodes of its datacenter, or, on a gateway, the gateways of all datacenters.
+    """Which of a node's pools: all nodes of its datacenter, or, on a gateway, the gateways of all
+    datacenters.
 
     Each has sockets of its own. Inputs and effects that concern the network say which they mean.
     """

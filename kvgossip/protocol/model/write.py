@@ -13,7 +13,8 @@ BUNDLE_ENTRIES_MAX = 256
 
 
 class Writing(NamedTuple):
-    """One write of a batch; `value` None deletes, and has none of the others. `ttl_s`, `flags`: as those of a put."""
+    """One write of a batch; `value` None deletes, and has none of the others. `ttl_s`, `flags`: as
+    those of a put."""
 
     key: str
     value: bytes | None
@@ -28,13 +29,18 @@ def check_write(key: str, value: bytes, content_type: str | None, config: Config
     if content_type is not None:
         check_content_type(content_type)
     if len(value) > config.value_bytes_max:
-        raise ValueTooLargeError(f"the value has {len(value)} bytes", f"value_bytes_max is {config.value_bytes_max}")
+        raise ValueTooLargeError(
+            f"the value has {len(value)} bytes", f"value_bytes_max is {config.value_bytes_max}"
+        )
 
 
 def check_batch(writes: Sequence[Writing], config: Config) -> None:
-    """Raises as `check_write` of its parts, LocalError for a bad ttl or flags, and BadBatchError."""
+    """Raises as `check_write` of its parts, LocalError for a bad ttl or flags, and
+    BadBatchError."""
     if not 0 < len(writes) <= BUNDLE_ENTRIES_MAX:
-        raise BadBatchError(f"a batch of {len(writes)} writes", f"1 to {BUNDLE_ENTRIES_MAX} are taken")
+        raise BadBatchError(
+            f"a batch of {len(writes)} writes", f"1 to {BUNDLE_ENTRIES_MAX} are taken"
+        )
     if len({each.key for each in writes}) < len(writes):
         raise BadBatchError("a batch writes a key twice", "leave all but its last write out")
     for each in writes:
@@ -43,5 +49,8 @@ def check_batch(writes: Sequence[Writing], config: Config) -> None:
         check_flags(each.flags)
     size = sum(len(each.value or b"") + len(each.key.encode()) for each in writes)
     if size > config.message_bytes_max:
-        hint = f"{config.message_bytes_max} are taken, which is message_bytes_max; write less at a time"
+        hint = (
+            f"{config.message_bytes_max} are taken, which is message_bytes_max; write less at "
+            "a time"
+        )
         raise ValueTooLargeError(f"the batch has {size} bytes", hint)

@@ -1,13 +1,18 @@
-"""Bundles: batches of writes that travel and are merged as one, so that who hears of a batch shows all of it or nothing.
+"""Bundles: batches of writes that travel and are merged as one, so that who hears of a batch shows
+all of it or nothing.
 
 Laws
-- The writes of a batch are made in one input, with consecutive timestamps, and so is their merge at a peer: nobody sees a part in between.
-- A bundle is one rumor: one unit of a datagram where it fits, else a notice, whose bundle is fetched over a link like a large body.
+- The writes of a batch are made in one input, with consecutive timestamps, and so is their merge at
+  a peer: nobody sees a part in between.
+- A bundle is one rumor: one unit of a datagram where it fits, else a notice, whose bundle is
+  fetched over a link like a large body.
 - An entry that is superseded by a newer write counts as shown.
 
-What is not promised: repair works key by key. A node that missed the bundle, and catches up by exchanges, may show a part of it until
-its exchange completes. To hold parts back there would mean to hide entries whose fingerprints the digest has to count, from a node that
-perhaps never gets the rest, as its part was superseded elsewhere: two nodes with equal data would have to show different things.
+What is not promised: repair works key by key. A node that missed the bundle, and catches up by
+exchanges, may show a part of it until its exchange completes. To hold parts back there would mean
+to hide entries whose fingerprints the digest has to count, from a node that perhaps never gets the
+rest, as its part was superseded elsewhere: two nodes with equal data would have to show different
+things.
 """
 
 from __future__ import annotations
@@ -34,7 +39,8 @@ def is_bundle_key(key: str) -> bool:
 class Bundles:
     """The last bundles that were too large for a datagram, for peers that fetch them.
 
-    Each is kept for `keep_s`, and not longer than twice that: then its rumor has long cooled, and an exchange repairs who never got it.
+    Each is kept for `keep_s`, and not longer than twice that: then its rumor has long cooled, and
+    an exchange repairs who never got it.
     """
 
     def __init__(self, keep_s: float) -> None:

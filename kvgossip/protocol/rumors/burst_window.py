@@ -1,7 +1,8 @@
 """Bursts: how many frames of rumors may be under way to a peer over its link.
 
-A link delivers, so who is slow, or hangs, would find all that it was told meanwhile waiting for it, most of it old by then. So a peer that
-has not answered the last bursts gets datagrams again, which are lost where nobody takes them, until it answers or `patience_s` have passed.
+A link delivers, so who is slow, or hangs, would find all that it was told meanwhile waiting for it,
+most of it old by then. So a peer that has not answered the last bursts gets datagrams again, which
+are lost where nobody takes them, until it answers or `patience_s` have passed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ UNANSWERED_MAX = 8
 
 
 class Bursts:
-    """Of each peer, by name: the sequence numbers of the bursts that it has not answered, and when they left (monotonic seconds)."""
+    """Of each peer, by name: the sequence numbers of the bursts that it has not answered, and when
+    they left (monotonic seconds)."""
 
     __slots__ = ("_patience_s", "_unanswered")
 

@@ -1,15 +1,19 @@
-"""Rumor mongering: what is being spread, and when it stops (Demers et al. 1987, section 1.4; the variants are in policy.py).
+"""Rumor mongering: what is being spread, and when it stops (Demers et al. 1987, section 1.4; the
+variants are in policy.py).
 
 Laws (of the default policy: push, feedback, counter)
-- A rumor is hot until K contacts in a row found peers that already knew it; a contact to which it was news starts the count again.
+- A rumor is hot until K contacts in a row found peers that already knew it; a contact to which it
+  was news starts the count again.
 - A newer version of a key replaces its rumor and starts again.
-- Nothing depends on a rumor alone: one that is lost, or cools too soon, is residue, and residue is the job of anti-entropy.
+- Nothing depends on a rumor alone: one that is lost, or cools too soon, is residue, and residue is
+  the job of anti-entropy.
 
 Deviations, with reasons
-- A peer that is known to hold the version (it told us, or answered so) is counted as an unnecessary contact without a packet: the
-  answer is known beforehand. The law of K is untouched, and small clusters save most of their traffic.
-- Feedback travels as a datagram and may be lost. A contact without an answer counts as nothing; so that silent peers cannot keep a
-  rumor hot for ever, it also cools after `contacts_max` contacts.
+- A peer that is known to hold the version (it told us, or answered so) is counted as an unnecessary
+  contact without a packet: the answer is known beforehand. The law of K is untouched, and small
+  clusters save most of their traffic.
+- Feedback travels as a datagram and may be lost. A contact without an answer counts as nothing; so
+  that silent peers cannot keep a rumor hot for ever, it also cools after `contacts_max` contacts.
 """
 
 from __future__ import annotations
@@ -23,16 +27,18 @@ from typing import NamedTuple
 from kvgossip.protocol.rumors.policy import RumorPolicy
 
 PENDING_MAX = 4096
-# Drawn at random: who did not get a packet cannot answer it, nor can an answer to an earlier life of this node be taken for one to this.
+# Drawn at random: who did not get a packet cannot answer it, nor can an answer to an earlier life
+# of this node be taken for one to this.
 SEQUENCE_BITS = 32
 
 
 @dataclass(slots=True, eq=False)
 class HotRumor:
-    """What is being spread: `unit` is its encoded Rumor, or Notice; `version` is that of its record, encoded.
+    """What is being spread: `unit` is its encoded Rumor, or Notice; `version` is that of its
+    record, encoded.
 
-    `holders` are the peers that need not be told: those that told it, knew it, or got it whole; to whom a notice was news has still
-    to fetch the body, and is told again.
+    `holders` are the peers that need not be told: those that told it, knew it, or got it whole; to
+    whom a notice was news has still to fetch the body, and is told again.
     """
 
     key: str
@@ -46,7 +52,8 @@ class HotRumor:
 
 
 class Packet(NamedTuple):
-    """Rumors on their way to a peer that has not answered yet; `hunts` is how many peers refused them before."""
+    """Rumors on their way to a peer that has not answered yet; `hunts` is how many peers refused
+    them before."""
 
     peer: str
     rumors: list[HotRumor]
@@ -56,7 +63,16 @@ class Packet(NamedTuple):
 class Rumors:
     """The infective list. Own writes come before forwarded rumors, each oldest first."""
 
-    __slots__ = ("_forwarded", "_own", "_pending", "_rng", "_rumors_max", "cooled", "fresh", "policy")
+    __slots__ = (
+        "_forwarded",
+        "_own",
+        "_pending",
+        "_rng",
+        "_rumors_max",
+        "cooled",
+        "fresh",
+        "policy",
+    )
 
     def __init__(self, policy: RumorPolicy, rumors_max: int, rng: Random) -> None:
         self.policy, self._rumors_max, self._rng = policy, rumors_max, rng
@@ -70,9 +86,17 @@ class Rumors:
         return len(self._own) + len(self._forwarded)
 
     def heat(
-        self, key: str, unit: bytes, heard_from: str | None, *, at_once: bool = True, is_notice: bool = False, version: bytes = b""
+        self,
+        key: str,
+        unit: bytes,
+        heard_from: str | None,
+        *,
+        at_once: bool = True,
+        is_notice: bool = False,
+        version: bytes = b"",
     ) -> None:
-        """Spread this news. `heard_from` is the peer that told it, None for a write of this node's own.
+        """Spread this news. `heard_from` is the peer that told it, None for a write of this node's
+        own.
 
         `at_once`: not only from the next round on.
         """
@@ -112,7 +136,8 @@ class Rumors:
         self.fresh.clear()
 
     def contact(self, peer: str, rumor: HotRumor, peers: int) -> bool:
-        """Account for choosing `peer` as a contact; whether a packet is needed. `peers`: how many there are to choose from."""
+        """Account for choosing `peer` as a contact; whether a packet is needed. `peers`: how many
+        there are to choose from."""
         if peer in rumor.holders:
             self._judge(rumor, knew=True)
             return False
@@ -125,11 +150,13 @@ class Rumors:
         return True
 
     def contacts_max(self, peers: int) -> int:
-        """Far above what rumors need where feedback arrives: a site makes about K + 2 contacts, the first ones some more."""
+        """Far above what rumors need where feedback arrives: a site makes about K + 2 contacts, the
+        first ones some more."""
         return 8 * (self.policy.k + math.ceil(math.log2(peers + 1)))
 
     def sent(self, peer: str, rumors: list[HotRumor], hunts: int = 0) -> int:
-        """The sequence number under which `peer` will answer for these rumors. `hunts`: how many peers refused them before."""
+        """The sequence number under which `peer` will answer for these rumors. `hunts`: how many
+        peers refused them before."""
         sequence = self._rng.getrandbits(SEQUENCE_BITS)
         self._pending[sequence] = Packet(peer, rumors, hunts)
         if len(self._pending) > PENDING_MAX:
@@ -137,7 +164,8 @@ class Rumors:
         return sequence
 
     def feedback(self, sequence: int, known: bytes) -> Packet | None:
-        """The answer to a packet, which is returned: bit i says whether its i-th rumor was known. Strange or late answers are ignored."""
+        """The answer to a packet, which is returned: bit i says whether its i-th rumor was known.
+        Strange or late answers are ignored."""
         packet = self._pending.pop(sequence, None)
         if packet is None or len(known) * 8 < len(packet.rumors):
             return None

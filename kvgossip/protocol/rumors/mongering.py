@@ -1,20 +1,25 @@
-"""Spreading: rumor mongering in one pool. Whom to tell, how the packets are filled, and what to answer.
+"""Spreading: rumor mongering in one pool. Whom to tell, how the packets are filled, and what to
+answer.
 
-Active side: news is sent at once to `gossip_fanout` random peers, then every gossip interval while it is hot; where the policy pulls,
-peers are asked for theirs each interval. An own write goes to `direct_fanout` peers at once. In a cluster that small everybody hears
-it in one hop, and is told so: then the others do not forward it. Its author tells those again whose packet was lost, each interval while
-it is hot; where the author dies meanwhile, anti-entropy does. Were they to forward it, each of three members would hear every write twice,
-and each of seventeen many times; under load that took a third of a hearer's time. Others may reach whom the author believes dead: while
-there is somebody like that, they forward it at their next round.
-Passive side: merge each rumor, spread the news further, and answer with one bit a rumor: did we know it? Where the policy limits
-connections, packets beyond the limit are refused, and their senders hunt elsewhere. Minimization compares the counters of both
-sides, which do not travel: it is for the simulator.
+Active side: news is sent at once to `gossip_fanout` random peers, then every gossip interval while
+it is hot; where the policy pulls, peers are asked for theirs each interval. An own write goes to
+`direct_fanout` peers at once. In a cluster that small everybody hears it in one hop, and is told
+so: then the others do not forward it. Its author tells those again whose packet was lost, each
+interval while it is hot; where the author dies meanwhile, anti-entropy does. Were they to forward
+it, each of three members would hear every write twice, and each of seventeen many times; under load
+that took a third of a hearer's time. Others may reach whom the author believes dead: while there is
+somebody like that, they forward it at their next round. Passive side: merge each rumor, spread the
+news further, and answer with one bit a rumor: did we know it? Where the policy limits connections,
+packets beyond the limit are refused, and their senders hunt elsewhere. Minimization compares the
+counters of both sides, which do not travel: it is for the simulator.
 
-Where everybody is told at once, many rumors to one peer are a burst: one frame over its link instead of datagram after datagram, each of
-which costs both sides as much as several rumors do, and an answer besides. In a cluster that small there is a link to everybody anyway.
+Where everybody is told at once, many rumors to one peer are a burst: one frame over its link
+instead of datagram after datagram, each of which costs both sides as much as several rumors do, and
+an answer besides. In a cluster that small there is a link to everybody anyway.
 
-An entry too large for a datagram travels as a notice, and whoever lacks it fetches the body over TCP (lesson 7: never dropped).
-The bytes of one round to one peer are bounded; under a flood the oldest go first and anti-entropy carries the rest.
+An entry too large for a datagram travels as a notice, and whoever lacks it fetches the body over
+TCP (lesson 7: never dropped). The bytes of one round to one peer are bounded; under a flood the
+oldest go first and anti-entropy carries the rest.
 """
 
 from __future__ import annotations
@@ -36,7 +41,18 @@ from kvgossip.protocol.rumors.hot_list import HotRumor, Rumors, bit_of, bitmap
 from kvgossip.protocol.rumors.policy import Mode, RumorPolicy
 from kvgossip.protocol.wire.batching import batches
 from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import Bodies, Bundle, Busy, Feedback, Fetch, Gossip, Notice, Pair, Pull, Rumor
+from kvgossip.protocol.wire.message import (
+    Bodies,
+    Bundle,
+    Busy,
+    Feedback,
+    Fetch,
+    Gossip,
+    Notice,
+    Pair,
+    Pull,
+    Rumor,
+)
 
 ROUND_BYTES_MAX = 64 * 1024
 FETCH_MAX = 64
@@ -73,9 +89,17 @@ class Body(NamedTuple):
 
 
 class Spreading:
-    def __init__(self, config: Config, data: Data, membership: Membership, link: Link, rng: Random) -> None:
+    def __init__(
+        self, config: Config, data: Data, membership: Membership, link: Link, rng: Random
+    ) -> None:
         self.rumors = Rumors(policy_of(config), config.rumors_max, rng)
-        self._config, self._data, self._membership, self._link, self._rng = config, data, membership, link, rng
+        self._config, self._data, self._membership, self._link, self._rng = (
+            config,
+            data,
+            membership,
+            link,
+            rng,
+        )
         self._unit_bytes_max = link.datagram_room - GOSSIP_UNIT_BYTES_MAX
         self._bursts = Bursts(config.exchange_timeout_s)
         self._fetching: dict[str, Body] = {}
@@ -86,14 +110,21 @@ class Spreading:
         self._accepted = 0
         self._window_ends_s = 0.0
 
-    # -- active side -------------------------------------------------------------------------------------------------
+    # -- active side -------------------------------------------------------------------------------
 
     def heat(self, key: str, record: bytes, heard_from: str | None, *, at_once: bool) -> None:
         """Spread this news, at once or from the next round on."""
         if self._membership.peers and self.rumors.policy.k:
             unit = self._rumor(key, record)
             version, notice = record[1:HEAD_BYTES], unit is None
-            self.rumors.heat(key, unit or self._notice(key, record), heard_from, at_once=at_once, is_notice=notice, version=version)
+            self.rumors.heat(
+                key,
+                unit or self._notice(key, record),
+                heard_from,
+                at_once=at_once,
+                is_notice=notice,
+                version=version,
+            )
             self._await_direct(at_once)
 
     def _await_direct(self, at_once: bool) -> None:
@@ -101,16 +132,29 @@ class Spreading:
             # no round is waiting: give the direct packets their time
             self._next_round_s = self._data.news_s + self._config.gossip_interval_s
 
-    def heat_bundle(self, entries: tuple[Pair, ...], heard_from: str | None, *, at_once: bool) -> None:
+    def heat_bundle(
+        self, entries: tuple[Pair, ...], heard_from: str | None, *, at_once: bool
+    ) -> None:
         """Spread this batch as one rumor."""
         if self._membership.peers and self.rumors.policy.k:
             key, version = key_of(entries), version_of(entries[0][1])
-            unit: bytes | None = encode(Bundle(entries)) if sum(len(record) for _, record in entries) < self._unit_bytes_max else None
+            unit: bytes | None = (
+                encode(Bundle(entries))
+                if sum(len(record) for _, record in entries) < self._unit_bytes_max
+                else None
+            )
             if unit is None or len(unit) > self._unit_bytes_max:
                 self._data.bundles.keep(entries)
                 unit = encode(Notice(key, *version, sum(len(record) for _, record in entries)))
             is_notice = key in self._data.bundles
-            self.rumors.heat(key, unit, heard_from, at_once=at_once, is_notice=is_notice, version=entries[0][1][1:HEAD_BYTES])
+            self.rumors.heat(
+                key,
+                unit,
+                heard_from,
+                at_once=at_once,
+                is_notice=is_notice,
+                version=entries[0][1][1:HEAD_BYTES],
+            )
             self._await_direct(at_once)
 
     def _rumor(self, key: str, record: bytes) -> bytes | None:
@@ -125,7 +169,11 @@ class Spreading:
     def deadline(self) -> float | None:
         if self.rumors.fresh:
             return 0.0
-        busy = len(self.rumors) or self.rumors.policy.mode.pulls or (self._membership.has_news and len(self._membership.members) > 1)
+        busy = (
+            len(self.rumors)
+            or self.rumors.policy.mode.pulls
+            or (self._membership.has_news and len(self._membership.members) > 1)
+        )
         return self._next_round_s if busy else None
 
     def tick(self, now: Now) -> None:
@@ -139,14 +187,19 @@ class Spreading:
             self._next_round_s = now.monotonic_s + self._config.gossip_interval_s
             targets = self._membership.gossip_targets(self._config.gossip_fanout, now)
             told = {id(rumor) for rumor in fresh}
-            self._round(targets, [rumor for rumor in self.rumors.hot() if id(rumor) not in told] if pushes else [])
+            self._round(
+                targets,
+                [rumor for rumor in self.rumors.hot() if id(rumor) not in told] if pushes else [],
+            )
             self._pull()
 
     def _tell_at_once(self, fresh: list[HotRumor], now: Now) -> None:
         own = [rumor for rumor in fresh if rumor.own]
         forwarded = [rumor for rumor in fresh if not rumor.own]
         if own:
-            peers = self._membership.choose(max(self._config.direct_fanout, self._config.gossip_fanout))
+            peers = self._membership.choose(
+                max(self._config.direct_fanout, self._config.gossip_fanout)
+            )
             if len(peers) == len(self._membership.peers):
                 self._tell_everybody(peers, own, now)
             else:
@@ -171,9 +224,15 @@ class Spreading:
     def _tell_everybody(self, peers: Sequence[Member], rumors: list[HotRumor], now: Now) -> None:
         for peer in peers:
             wanted, size = self._wanted(peer, rumors)
-            if size > BURST_DATAGRAMS * self._unit_bytes_max and self._bursts.may_leave(peer.name, now.monotonic_s):
+            if size > BURST_DATAGRAMS * self._unit_bytes_max and self._bursts.may_leave(
+                peer.name, now.monotonic_s
+            ):
                 news = self._link.news_for(peer, self._link.datagram_room)
-                self._bursts.left(peer.name, self._send(peer, news, wanted, direct=True, reliable=True), now.monotonic_s)
+                self._bursts.left(
+                    peer.name,
+                    self._send(peer, news, wanted, direct=True, reliable=True),
+                    now.monotonic_s,
+                )
             else:
                 self._send_packets(peer, wanted, direct=True)
 
@@ -192,7 +251,9 @@ class Spreading:
                 size += len(rumor.unit)
         return found, size
 
-    def _send_packets(self, peer: Member, rumors: list[HotRumor], *, direct: bool = False, hunts: int = 0) -> None:
+    def _send_packets(
+        self, peer: Member, rumors: list[HotRumor], *, direct: bool = False, hunts: int = 0
+    ) -> None:
         """Datagrams for one peer: membership news first, then rumors, each filled to its limit."""
         units = self._link.news_for(peer, self._link.datagram_room)
         room = self._unit_bytes_max - sum(map(len, units))
@@ -206,42 +267,70 @@ class Spreading:
         self._send(peer, units, batch, direct=direct, hunts=hunts)
 
     def _send(
-        self, peer: Member, units: list[bytes], batch: list[HotRumor], *, direct: bool, hunts: int = 0, reliable: bool = False
+        self,
+        peer: Member,
+        units: list[bytes],
+        batch: list[HotRumor],
+        *,
+        direct: bool,
+        hunts: int = 0,
+        reliable: bool = False,
     ) -> int:
-        """One frame; the sequence number under which its rumors will be answered, 0 where it has none."""
+        """One frame; the sequence number under which its rumors will be answered, 0 where it has
+        none."""
         sequence = 0
         if batch:
             self.gossips += 1
-            sequence, whole = self.rumors.sent(peer.name, batch, hunts), direct and self._membership.is_whole
+            sequence, whole = (
+                self.rumors.sent(peer.name, batch, hunts),
+                direct and self._membership.is_whole,
+            )
             gossip = encode(Gossip(sequence, self._membership.me.name, direct, whole))
             units = [*units, gossip, *(rumor.unit for rumor in batch)]
         if units:
             self._link.send_units(units, peer.address, reliable=reliable)
         return sequence
 
-    # -- passive side ------------------------------------------------------------------------------------------------
+    # -- passive side ------------------------------------------------------------------------------
 
     def heard(
-        self, gossip: Gossip, told: Sequence[Rumor | Notice | Bundle], whole: bool, source: Address, now: Now, *, reliable: bool = False
+        self,
+        gossip: Gossip,
+        told: Sequence[Rumor | Notice | Bundle],
+        whole: bool,
+        source: Address,
+        now: Now,
+        *,
+        reliable: bool = False,
     ) -> None:
-        """A packet of rumors. Unless it was `whole`, places cannot be counted, so it is merged but not answered."""
+        """A packet of rumors. Unless it was `whole`, places cannot be counted, so it is merged but
+        not answered."""
         if now.monotonic_s >= self._window_ends_s:
-            self._accepted, self._window_ends_s = 0, now.monotonic_s + self._config.gossip_interval_s
+            self._accepted, self._window_ends_s = (
+                0,
+                now.monotonic_s + self._config.gossip_interval_s,
+            )
         self._accepted += 1
         if 0 < self.rumors.policy.connection_limit < self._accepted:
             self._link.send(Busy(gossip.sequence), source, reliable=reliable)
             return
-        heat = Heat.ELSEWHERE if gossip.whole else Heat.NEXT_ROUND if gossip.direct else Heat.AT_ONCE
+        heat = (
+            Heat.ELSEWHERE if gossip.whole else Heat.NEXT_ROUND if gossip.direct else Heat.AT_ONCE
+        )
         known: list[bool] = []
         collected: list[bool] = []
         lacking: list[Notice] = []
         for rumor in told:
             if isinstance(rumor, Rumor):
-                outcome = self._data.merge(rumor.key, rumor.record, now, heard_from=gossip.sender, heat=heat)
+                outcome = self._data.merge(
+                    rumor.key, rumor.record, now, heard_from=gossip.sender, heat=heat
+                )
                 known.append(outcome is not Outcome.NEWS)
                 collected.append(outcome is Outcome.COLLECTED)
             elif isinstance(rumor, Bundle):
-                outcome = self._data.merge_bundle(rumor.entries, now, heard_from=gossip.sender, heat=heat)
+                outcome = self._data.merge_bundle(
+                    rumor.entries, now, heard_from=gossip.sender, heat=heat
+                )
                 known.append(outcome is not Outcome.NEWS)
                 collected.append(False)
             else:
@@ -251,7 +340,9 @@ class Spreading:
                     lacking.append(rumor)
         if whole and told:
             life = life_of(self._membership.me.site)
-            answer = Feedback(gossip.sequence, bitmap(known), bitmap(collected) if any(collected) else b"", life)
+            answer = Feedback(
+                gossip.sequence, bitmap(known), bitmap(collected) if any(collected) else b"", life
+            )
             self._link.send(answer, source, reliable=reliable)
         holder = self._membership.members.get(gossip.sender)
         self._fetch(lacking, source if holder is None else holder.address, now)
@@ -265,14 +356,21 @@ class Spreading:
             return notice.key in self._data.bundles
         record = self._data.store.record(notice.key)
         version, refused = (notice.timestamp, notice.site), self._refused.get(notice.key)
-        return (record is not None and version_of(record) >= version) or (refused is not None and version_of(refused) == version)
+        return (record is not None and version_of(record) >= version) or (
+            refused is not None and version_of(refused) == version
+        )
 
     def _fetch(self, notices: list[Notice], source: Address, now: Now) -> None:
         """Ask for bodies, but for those that are on their way, and only so much at a time.
 
-        What is not fetched now is noticed again: its rumor stays hot, since we answered that it is news.
+        What is not fetched now is noticed again: its rumor stays hot, since we answered that it is
+        news.
         """
-        for key in [key for key, body in self._fetching.items() if now.monotonic_s - body.asked_s > self._config.exchange_timeout_s]:
+        for key in [
+            key
+            for key, body in self._fetching.items()
+            if now.monotonic_s - body.asked_s > self._config.exchange_timeout_s
+        ]:
             self._fetched(key)
         keys: list[str] = []
         for notice in notices[:FETCH_MAX]:
@@ -323,7 +421,8 @@ class Spreading:
             if bit_of(answer.collected, place):
                 self._data.deletes.renounce_rumor(rumor.key, rumor.version, packet.peer, now)
             elif rumor.is_notice or bit_of(answer.known, place) or not same:
-                # a notice says nothing of the body, what was no news may have been refused, and another node is there now
+                # a notice says nothing of the body, what was no news may have been refused, and
+                # another node is there now
                 self._data.suggests(packet.peer, rumor.key)
             else:
                 self._data.showed(packet.peer, rumor.key, rumor.version)
@@ -334,7 +433,11 @@ class Spreading:
             entries = self._data.bundles.get(key)
             if entries is not None:
                 self._link.send(Bundle(entries), source, reliable=True)
-        pairs = [(key, record) for key in dict.fromkeys(asked.keys) if (record := store.record(key)) is not None]
+        pairs = [
+            (key, record)
+            for key in dict.fromkeys(asked.keys)
+            if (record := store.record(key)) is not None
+        ]
         sent = 0
         for batch in batches(pairs, self._config.message_bytes_max):
             sent += sum(len(record) for _, record in batch)
@@ -345,7 +448,12 @@ class Spreading:
     def on_bodies(self, bodies: Bodies, source: Address, now: Now) -> None:
         for key, record in bodies.entries:
             self._fetched(key)
-            if self._data.merge(key, record, now, heard_from=self._membership.name_at(source), heat=Heat.AT_ONCE) is Outcome.REFUSED:
+            if (
+                self._data.merge(
+                    key, record, now, heard_from=self._membership.name_at(source), heat=Heat.AT_ONCE
+                )
+                is Outcome.REFUSED
+            ):
                 self._refused[key] = record[:HEAD_BYTES]
                 if len(self._refused) > REFUSED_MAX:
                     del self._refused[next(iter(self._refused))]
@@ -355,7 +463,9 @@ class Spreading:
         self._fetched(key_of(bundle.entries))
         # also where nothing of it is news, or it would be noticed and fetched again
         self._data.bundles.keep(bundle.entries)
-        self._data.merge_bundle(bundle.entries, now, heard_from=self._membership.name_at(source), heat=Heat.AT_ONCE)
+        self._data.merge_bundle(
+            bundle.entries, now, heard_from=self._membership.name_at(source), heat=Heat.AT_ONCE
+        )
 
     def forget(self, peer: str) -> None:
         """It is no peer any more."""

@@ -3,15 +3,18 @@
 A site that spreads a rumor judges its contacts and loses interest:
 
     feedback   only a contact that already knew the rumor counts      blind    every contact counts
-    counter    after k contacts that count                            coin     at each one that counts, with probability 1/k
+    counter    after k contacts that count                            coin     at each one that
+               counts, with probability 1/k
 
-Two rules that the paper leaves open were settled by fitting its Table 1: a contact to which the rumor was news sets the counter back,
-and in one synchronous cycle what a contact knew is judged by the state at the cycle's start.
+Two rules that the paper leaves open were settled by fitting its Table 1: a contact to which the
+rumor was news sets the counter back, and in one synchronous cycle what a contact knew is judged by
+the state at the cycle's start.
 
     push / pull / push-pull    who asks whom
     connection_limit           how many conversations a site accepts a cycle; 0: any number
     hunt                       how many other peers a refused site tries
-    minimization               push-pull, both know it: only the side with the smaller counter counts the contact
+    minimization               push-pull, both know it: only the side with the smaller counter
+                               counts the contact
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ class Mode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RumorPolicy:
-    """How rumors spread and cool. Raises ConfigError for values that make no sense; `k` 0 spreads none."""
+    """How rumors spread and cool. Raises ConfigError for values that make no sense; `k` 0 spreads
+    none."""
 
     k: int = 3
     mode: Mode = Mode.PUSH
@@ -51,14 +55,23 @@ class RumorPolicy:
 
     def __post_init__(self) -> None:
         if self.k < 0 or self.connection_limit < 0 or self.hunt < 0:
-            raise ConfigError("a rumor policy's numbers are not negative", "k, connection_limit and hunt start at 0")
+            raise ConfigError(
+                "a rumor policy's numbers are not negative",
+                "k, connection_limit and hunt start at 0",
+            )
         if self.minimization and self.mode is not Mode.PUSH_PULL:
-            raise ConfigError("minimization needs push-pull", "only where both sides tell can both know")
+            raise ConfigError(
+                "minimization needs push-pull", "only where both sides tell can both know"
+            )
         if self.minimization and not self.counter:
-            raise ConfigError("minimization needs counters", "it compares the counters of both sides; a coin has none")
+            raise ConfigError(
+                "minimization needs counters",
+                "it compares the counters of both sides; a coin has none",
+            )
 
     def after(self, count: int, knew: bool, rng: Random) -> int | None:
-        """The count after one more contact, which `knew` the rumor or not; None: interest is lost."""
+        """The count after one more contact, which `knew` the rumor or not; None: interest is
+        lost."""
         if self.feedback and not knew:
             return 0
         if not self.counter:
@@ -66,5 +79,6 @@ class RumorPolicy:
         return count + 1 if count + 1 < self.k else None
 
     def counts(self, mine: int, theirs: int) -> bool:
-        """Whether a conversation between two sites that both know the rumor counts for the one with the counter `mine`."""
+        """Whether a conversation between two sites that both know the rumor counts for the one with
+        the counter `mine`."""
         return not self.minimization or mine <= theirs

@@ -1,14 +1,17 @@
 """DigestTree: fingerprints of all entries, combined level by level; never values.
 
-A key's position is the top 16 bits of its seeded hash. Level l has 16^l buckets, a bucket holds the keys whose positions share its
-4 * l bits, and its fingerprint is the XOR of their fingerprints. The top 16 bits of a fingerprint are the key's position, so that a
-fingerprint that a peer names finds its key in one small bucket.
+A key's position is the top 16 bits of its seeded hash. Level l has 16^l buckets, a bucket holds the
+keys whose positions share its 4 * l bits, and its fingerprint is the XOR of their fingerprints. The
+top 16 bits of a fingerprint are the key's position, so that a fingerprint that a peer names finds
+its key in one small bucket.
 
-Laws: the tree depends on the content alone, never on the order of arrival; one write costs one XOR a level; the fingerprints of a
-level do not depend on how deep the tree is, so that peers with trees of different depth compare the levels that both have.
+Laws: the tree depends on the content alone, never on the order of arrival; one write costs one XOR
+a level; the fingerprints of a level do not depend on how deep the tree is, so that peers with trees
+of different depth compare the levels that both have.
 
-Why XOR and not a hash of hashes: it makes a write O(depth) without reading siblings, and it is the same sum that the rateless
-sketch needs. It is no defence against a peer who forges collisions; members of a cluster trust each other.
+Why XOR and not a hash of hashes: it makes a write O(depth) without reading siblings, and it is the
+same sum that the rateless sketch needs. It is no defence against a peer who forges collisions;
+members of a cluster trust each other.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ _TOP_MASK = ~_BODY_MASK
 
 
 class DigestTree:
-    """`levels`: depth, 1 to 4; `seed`: the same in a whole cluster, so that nobody can aim keys at one bucket of it."""
+    """`levels`: depth, 1 to 4; `seed`: the same in a whole cluster, so that nobody can aim keys at
+    one bucket of it."""
 
     __slots__ = ("_behind", "_seed", "_shifted", "_sums", "levels")
 
@@ -38,7 +42,9 @@ class DigestTree:
         self.levels = levels
         self._seed = seed
         self._sums = [array("Q", bytes(8 * FAN_OUT**level)) for level in range(levels + 1)]
-        self._shifted = tuple((sums, 64 - FAN_OUT_BITS * level) for level, sums in enumerate(self._sums))
+        self._shifted = tuple(
+            (sums, 64 - FAN_OUT_BITS * level) for level, sums in enumerate(self._sums)
+        )
         self._behind = False
 
     @property
@@ -57,7 +63,8 @@ class DigestTree:
         """Those of these keys and records, in their order: what a descent spends its time on."""
         seed = self._seed
         return [
-            ((key_hash := xxh3_64_intdigest(key.encode(), seed)) & _TOP_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
+            ((key_hash := xxh3_64_intdigest(key.encode(), seed)) & _TOP_MASK)
+            | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
             for key, record in entries
         ]
 
@@ -67,13 +74,17 @@ class DigestTree:
         for key, record in entries:
             key_hash = xxh3_64_intdigest(key.encode(), seed)
             if key_hash >> _BODY_BITS in positions:
-                found[(key_hash & _TOP_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)] = key
+                found[
+                    (key_hash & _TOP_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
+                ] = key
         return found
 
     def replace(self, key_hash: int, old: bytes | None, new: bytes | None) -> tuple[int, int]:
-        """Account for one change: `old` and `new` are the records before and after, None where there is none.
+        """Account for one change: `old` and `new` are the records before and after, None where
+        there is none.
 
-        `key_hash` is what `hash_of` gives. Returns the fingerprints that went and came, 0 where there is none.
+        `key_hash` is what `hash_of` gives. Returns the fingerprints that went and came, 0 where
+        there is none.
         """
         top = key_hash & _TOP_MASK
         went = top | (xxh3_64_intdigest(old, key_hash) & _BODY_MASK) if old is not None else 0
@@ -91,23 +102,30 @@ class DigestTree:
     def add(self, entries: Iterable[tuple[str, bytes]]) -> array[int]:
         """Account for entries that are new; the fingerprints that came, in their order.
 
-        Not with `hashes` kept in a list: to make thousands of numbers that live a while takes glibc longer than to hash again.
+        Not with `hashes` kept in a list: to make thousands of numbers that live a while takes glibc
+        longer than to hash again.
         """
         seed, came = self._seed, array("Q")
         sums, shift = self._shifted[-1]
         for key, record in entries:
             key_hash = xxh3_64_intdigest(key.encode(), seed)
-            fingerprint = (key_hash & _TOP_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
+            fingerprint = (key_hash & _TOP_MASK) | (
+                xxh3_64_intdigest(record, key_hash) & _BODY_MASK
+            )
             sums[fingerprint >> shift] ^= fingerprint
             came.append(fingerprint)
         self._behind = True
         return came
 
     def _catch_up(self) -> None:
-        """After `add` only the lowest level is right: the others are the sums of it, and all together cost some milliseconds."""
+        """After `add` only the lowest level is right: the others are the sums of it, and all
+        together cost some milliseconds."""
         self._behind = False
         for upper, lower in reversed(list(pairwise(self._sums))):
-            upper[:] = reduce(lambda one, other: array("Q", map(xor, one, other)), (lower[first::FAN_OUT] for first in range(FAN_OUT)))
+            upper[:] = reduce(
+                lambda one, other: array("Q", map(xor, one, other)),
+                (lower[first::FAN_OUT] for first in range(FAN_OUT)),
+            )
 
     def sums(self, level: int) -> array[int]:
         """The fingerprints of all 16^level buckets of a level. Read only."""
@@ -124,4 +142,6 @@ class DigestTree:
         fresh = DigestTree(self.levels, self._seed)
         for key, record in entries:
             fresh.replace(fresh.hash_of(key), None, record)
-        assert all(fresh.sums(level) == self.sums(level) for level in range(self.levels + 1)), "the sums differ from the content"
+        assert all(fresh.sums(level) == self.sums(level) for level in range(self.levels + 1)), (
+            "the sums differ from the content"
+        )

@@ -1,7 +1,7 @@
 """Spares: empty dicts for later.
 
-They are made many at a time, so that they do not lie one by one among what comes and goes, and few are kept: thousands, each alone where
-much was, would hold a page each.
+They are made many at a time, so that they do not lie one by one among what comes and goes, and few
+are kept: thousands, each alone where much was, would hold a page each.
 """
 
 from __future__ import annotations

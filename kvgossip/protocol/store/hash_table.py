@@ -1,17 +1,23 @@
-"""Tables: the records of a store by key, in many dicts, each of which holds the keys of a range of positions (see digest.py).
+"""Tables: the records of a store by key, in many dicts, each of which holds the keys of a range of
+positions (see digest.py).
 
-A dict of strings and bytes is nothing that the garbage collector visits; none of them ever grows so large that growing it takes long; and
-a fingerprint, whose top bits are its key's position, finds its key in one of them.
+A dict of strings and bytes is nothing that the garbage collector visits; none of them ever grows so
+large that growing it takes long; and a fingerprint, whose top bits are its key's position, finds
+its key in one of them.
 
-This is extendible hashing (Fagin et al. 1979): a directory of slots, where a table takes 2^k slots that lie side by side. One that has
-more than KEYS_MAX keys is split, and when much has been removed, those beside each other that have few are joined.
+This is extendible hashing (Fagin et al. 1979): a directory of slots, where a table takes 2^k slots
+that lie side by side. One that has more than KEYS_MAX keys is split, and when much has been
+removed, those beside each other that have few are joined.
 
-Why not a small dict for each bucket of the digest, as there once was? Because of what is left when many keys have come and gone. A dict
-never gives back room by itself, and takes new room after some more insertions, wherever memory happens to be free then: among what comes
-and goes. CPython's allocator gives back a megabyte when nothing of it is in use, and sixty-five thousand little dicts left something in
-nearly each. Larger ones are taken from the system's allocator, which gives back pages, and they are few.
+Why not a small dict for each bucket of the digest, as there once was? Because of what is left when
+many keys have come and gone. A dict never gives back room by itself, and takes new room after some
+more insertions, wherever memory happens to be free then: among what comes and goes. CPython's
+allocator gives back a megabyte when nothing of it is in use, and sixty-five thousand little dicts
+left something in nearly each. Larger ones are taken from the system's allocator, which gives back
+pages, and they are few.
 
-Law: keys of one table come in the order in which they were put, whatever was split and joined meanwhile.
+Law: keys of one table come in the order in which they were put, whatever was split and joined
+meanwhile.
 """
 
 from __future__ import annotations
@@ -42,15 +48,18 @@ def _rooms(keys: int) -> list[int]:
 
 ROOMS = _rooms(2 * KEYS_MAX)
 SPARSE_BYTES = 100
-"""A larger dict that takes more than this for each key has much too much room: one that has just grown takes three quarters of it."""
+"""A larger dict that takes more than this for each key has much too much room: one that has just
+grown takes three quarters of it."""
 
 Table = dict[str, bytes]
 
 
 class Tables:
-    """`count`: how many keys there are. `_slots[i]` is the table of slot i, `_widths[i]` how many slots that table takes.
+    """`count`: how many keys there are. `_slots[i]` is the table of slot i, `_widths[i]` how many
+    slots that table takes.
 
-    `_seen`: the table of which last a part was asked for, and the positions of its keys; None where it has changed since.
+    `_seen`: the table of which last a part was asked for, and the positions of its keys; None where
+    it has changed since.
     """
 
     __slots__ = ("_bits", "_digest", "_seen", "_shift", "_slots", "_spares", "_widths", "count")
@@ -65,12 +74,15 @@ class Tables:
         self._seen: tuple[Table, list[int]] | None = None
 
     def expect(self, keys: int) -> None:
-        """About so many keys will come into these tables, which are empty: split them now, while that moves nothing."""
+        """About so many keys will come into these tables, which are empty: split them now, while
+        that moves nothing."""
         assert not self.count, "what is here would be lost"
         width = len(self._slots)
         while width > 1 and keys * width > EXPECTED_KEYS * len(self._slots):
             width //= 2
-        self._slots = [table for _ in range(len(self._slots) // width) for table in [Table()] * width]
+        self._slots = [
+            table for _ in range(len(self._slots) // width) for table in [Table()] * width
+        ]
         self._widths = array("I", [width]) * len(self._slots)
 
     def at(self, key_hash: int) -> Table:
@@ -89,10 +101,13 @@ class Tables:
                 self._split(place)
 
     def add(self, entries: Collection[tuple[str, bytes]]) -> dict[int, None]:
-        """`put` of many. The places of those whose keys lie here already: nothing was done about these."""
+        """`put` of many. The places of those whose keys lie here already: nothing was done about
+        these."""
         slots, shift, known = self._slots, self._shift, dict[int, None]()
         self._seen = None
-        for number, (key_hash, (key, record)) in enumerate(zip(self._digest.hashes(entries), entries, strict=True)):
+        for number, (key_hash, (key, record)) in enumerate(
+            zip(self._digest.hashes(entries), entries, strict=True)
+        ):
             table = slots[key_hash >> shift]
             size = len(table)
             table.setdefault(key, record)
@@ -122,7 +137,7 @@ class Tables:
             yield self._slots[place]
             place += self._widths[place]
 
-    # -- questions ---------------------------------------------------------------------------------------------------
+    # -- questions ---------------------------------------------------------------------------------
 
     def between(self, first: int, end: int) -> Iterator[tuple[str, bytes]]:
         """The keys, and records, whose positions are `first` or greater, and less than `end`."""
@@ -133,7 +148,11 @@ class Tables:
                 yield from table.items()
             else:
                 places = self._positions(table)
-                yield from (pair for place, pair in zip(places, table.items(), strict=True) if first <= place < end)
+                yield from (
+                    pair
+                    for place, pair in zip(places, table.items(), strict=True)
+                    if first <= place < end
+                )
             first = stop
 
     def end_of(self, position: int) -> int:
@@ -149,7 +168,13 @@ class Tables:
     def _positions(self, table: Table) -> list[int]:
         """Whoever asks for one small range asks for the next one then."""
         if self._seen is None or self._seen[0] is not table:
-            self._seen = table, [key_hash >> (64 - POSITION_BITS) for key_hash in self._digest.hashes(table.items())]
+            self._seen = (
+                table,
+                [
+                    key_hash >> (64 - POSITION_BITS)
+                    for key_hash in self._digest.hashes(table.items())
+                ],
+            )
         return self._seen[1]
 
     def find(self, fingerprints: Iterable[int]) -> dict[int, str]:
@@ -160,11 +185,16 @@ class Tables:
             by_table.setdefault(place - place % self._widths[place], []).append(fingerprint)
         found: dict[int, str] = {}
         for place, asked in by_table.items():
-            here = self._digest.those_at({fingerprint >> (64 - POSITION_BITS) for fingerprint in asked}, self._slots[place].items())
-            found.update((fingerprint, here[fingerprint]) for fingerprint in asked if fingerprint in here)
+            here = self._digest.those_at(
+                {fingerprint >> (64 - POSITION_BITS) for fingerprint in asked},
+                self._slots[place].items(),
+            )
+            found.update(
+                (fingerprint, here[fingerprint]) for fingerprint in asked if fingerprint in here
+            )
         return found
 
-    # -- tables come and go ------------------------------------------------------------------------------------------
+    # -- tables come and go ------------------------------------------------------------------------
 
     def _split(self, place: int) -> None:
         """In two halves, if there is more than one slot. The lower one goes on in the same dict."""
@@ -174,7 +204,9 @@ class Tables:
         half, first, table = width // 2, place - place % width, self._slots[place]
         bound = (first + half) << self._shift
         low, high = Table(), self._spares.take()
-        for key_hash, (key, record) in zip(self._digest.hashes(table.items()), table.items(), strict=True):
+        for key_hash, (key, record) in zip(
+            self._digest.hashes(table.items()), table.items(), strict=True
+        ):
             (low if key_hash < bound else high)[key] = record
         _refill(table, low)
         self._seen = None
@@ -184,7 +216,8 @@ class Tables:
             self._split(first if len(table) > KEYS_MAX else first + half)
 
     def tidy(self) -> Iterator[None]:
-        """Join and tighten, in portions of about a millisecond. What comes and goes meanwhile does no harm."""
+        """Join and tighten, in portions of about a millisecond. What comes and goes meanwhile does
+        no harm."""
         place = seen = 0
         while place < len(self._slots):
             if self._join(place):
@@ -199,13 +232,17 @@ class Tables:
                 yield
 
     def _join(self, place: int) -> bool:
-        """Join the table of this slot with the one beside it, if both take as many slots, and have few keys together."""
+        """Join the table of this slot with the one beside it, if both take as many slots, and have
+        few keys together."""
         width = self._widths[place]
         if width == len(self._slots):
             return False
         first = place - place % (2 * width)
         low, high = self._slots[first], self._slots[first + width]
-        if not self._widths[first] == self._widths[first + width] == width or len(low) + len(high) > JOINED_MAX:
+        if (
+            not self._widths[first] == self._widths[first + width] == width
+            or len(low) + len(high) > JOINED_MAX
+        ):
             return False
         _refill(low, low | high)
         self._spares.give(high)
@@ -215,15 +252,22 @@ class Tables:
         return True
 
     def _check(self) -> None:
-        """Asserts that every key is in the table of its range, and that the directory holds together."""
+        """Asserts that every key is in the table of its range, and that the directory holds
+        together."""
         place = count = 0
         while place < len(self._slots):
             width, table = self._widths[place], self._slots[place]
             assert place % width == 0, "a table begins where it cannot"
-            assert all(each is table for each in self._slots[place : place + width]), "a table has not all of its slots"
-            assert self._widths[place : place + width].tolist() == [width] * width, "slots of a table disagree"
+            assert all(each is table for each in self._slots[place : place + width]), (
+                "a table has not all of its slots"
+            )
+            assert self._widths[place : place + width].tolist() == [width] * width, (
+                "slots of a table disagree"
+            )
             assert len(table) <= KEYS_MAX or width == 1, "a table was not split"
-            assert all(place <= self._digest.hash_of(key) >> self._shift < place + width for key in table), "a key is in the wrong table"
+            assert all(
+                place <= self._digest.hash_of(key) >> self._shift < place + width for key in table
+            ), "a key is in the wrong table"
             count += len(table)
             place += width
         assert self.count == count, "the count of keys is wrong"
@@ -231,7 +275,9 @@ class Tables:
 
 
 def _is_roomy(table: Table) -> bool:
-    return getsizeof(table) > (ROOMS[len(table)] if len(table) < len(ROOMS) else SPARSE_BYTES * len(table))
+    return getsizeof(table) > (
+        ROOMS[len(table)] if len(table) < len(ROOMS) else SPARSE_BYTES * len(table)
+    )
 
 
 def _refill(table: Table, held: Table) -> None:

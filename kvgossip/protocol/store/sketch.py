@@ -1,18 +1,25 @@
-"""Sketch: a rateless invertible Bloom look-up table over the fingerprints of a store (Yang, Gilad, Alizadeh, SIGCOMM 2024).
+"""Sketch: a rateless invertible Bloom look-up table over the fingerprints of a store (Yang, Gilad,
+Alizadeh, SIGCOMM 2024).
 
-A fingerprint is added to symbol 0 and then to ever rarer ones, with density 1 / (1 + i/2) at symbol i. The XOR of two prefixes is the
-sketch of the symmetric difference, and about 1.4 to 1.7 symbols a difference give it back, among any number of equal entries.
+A fingerprint is added to symbol 0 and then to ever rarer ones, with density 1 / (1 + i/2) at symbol
+i. The XOR of two prefixes is the sketch of the symmetric difference, and about 1.4 to 1.7 symbols a
+difference give it back, among any number of equal entries.
 
 Laws
-- The sketch depends on the set of fingerprints alone. Adding and taking away are the same operation, `toggle`.
-- The write path only remembers what changed; `work` folds it in, in portions of some milliseconds, when there is time. What came and went
-  again meanwhile cancels out before: a key that is written all the time costs as much as one that was written once.
-- Decoding gives the whole difference, or None; whatever symbols a peer made up, it ends. It can be done in portions, too.
+- The sketch depends on the set of fingerprints alone. Adding and taking away are the same
+  operation, `toggle`.
+- The write path only remembers what changed; `work` folds it in, in portions of some milliseconds,
+  when there is time. What came and went again meanwhile cancels out before: a key that is written
+  all the time costs as much as one that was written once.
+- Decoding gives the whole difference, or None; whatever symbols a peer made up, it ends. It can be
+  done in portions, too.
 
-Deviation from the paper: no counts. A count says which side a fingerprint is from, and helps to see that a symbol holds one item;
-here the checksum of 32 bits does the second, and looking into the own store the first. So a symbol is 12 bytes instead of 13 to 16.
+Deviation from the paper: no counts. A count says which side a fingerprint is from, and helps to see
+that a symbol holds one item; here the checksum of 32 bits does the second, and looking into the own
+store the first. So a symbol is 12 bytes instead of 13 to 16.
 
-Numpy does the arithmetic where it is installed (`pip install kvgossip[fast]`), plain Python elsewhere: the same numbers, more slowly.
+Numpy does the arithmetic where it is installed (`pip install kvgossip[fast]`), plain Python
+elsewhere: the same numbers, more slowly.
 """
 
 from __future__ import annotations
@@ -65,9 +72,10 @@ def places(fingerprint: int, length: int) -> Iterator[int]:
 class Sketch:
     """The first `length` symbols of the fingerprints of a digest tree's content, kept lazily.
 
-    Changes gather until somebody has time or needs them. Where more gather than CHANGES_MAX - a bulk load - they are thrown away, and
-    the sketch is built anew from the content, position by position: below `_covered` the content is in, and changes count.
-    The first `_odd` changes have been looked through for what cancels out.
+    Changes gather until somebody has time or needs them. Where more gather than CHANGES_MAX - a
+    bulk load - they are thrown away, and the sketch is built anew from the content, position by
+    position: below `_covered` the content is in, and changes count. The first `_odd` changes have
+    been looked through for what cancels out.
     """
 
     __slots__ = ("_changed", "_covered", "_odd", "_symbols", "length")
@@ -100,7 +108,12 @@ class Sketch:
         """Begin anew, unless much of what waits cancels out."""
         self._cancel()
         if len(self._changed) > CHANGES_MAX // 2:
-            self._changed, self._odd, self._covered, self._symbols = array("Q"), 0, 0, _Symbols(self.length)
+            self._changed, self._odd, self._covered, self._symbols = (
+                array("Q"),
+                0,
+                0,
+                _Symbols(self.length),
+            )
 
     def _cancel(self) -> None:
         self._changed = _odd_ones(self._changed)
@@ -117,7 +130,8 @@ class Sketch:
         return self._covered == _POSITIONS and len(self._changed) <= PORTION
 
     def work(self, fingerprints_at: Callable[[int], tuple[int, list[int]]]) -> None:
-        """One portion of what waits. `fingerprints_at(position)`: the next position, and the fingerprints from this one up to it."""
+        """One portion of what waits. `fingerprints_at(position)`: the next position, and the
+        fingerprints from this one up to it."""
         while len(self._changed) < PORTION and self._covered < _POSITIONS:
             self._covered, found = fingerprints_at(self._covered)
             self._changed.extend(found)
@@ -132,12 +146,14 @@ class Sketch:
             self._odd = min(self._odd, len(self._changed))
 
     def prefix(self, length: int) -> bytes:
-        """The first `length` symbols, 12 bytes each: all XORs of fingerprints (64 bits), then all of checksums (32 bits), big-endian."""
+        """The first `length` symbols, 12 bytes each: all XORs of fingerprints (64 bits), then all
+        of checksums (32 bits), big-endian."""
         self._fold(len(self._changed))
         return self._symbols.pack(min(length, self.length))
 
     def decode(self, theirs: bytes) -> list[int] | None:
-        """The symmetric difference to a peer's prefix; None when the prefix is too short for it, or no prefix at all."""
+        """The symmetric difference to a peer's prefix; None when the prefix is too short for it, or
+        no prefix at all."""
         peeling = self.peel(theirs)
         while True:
             try:
@@ -147,7 +163,8 @@ class Sketch:
                 return found
 
     def peel(self, theirs: bytes) -> Generator[None, None, list[int] | None]:
-        """What `decode` does, in portions of about a millisecond; the difference is that of the first one's time."""
+        """What `decode` does, in portions of about a millisecond; the difference is that of the
+        first one's time."""
         if not theirs or len(theirs) % SYMBOL_BYTES or len(theirs) > SYMBOL_BYTES * self.length:
             return None
         self._fold(len(self._changed))
@@ -170,7 +187,11 @@ class _Symbols:
             return
         length = len(self.sums)
         # a memoryview of a numpy array gives and takes plain integers
-        sums, checks = (memoryview(self.sums), memoryview(self.checks)) if np is not None else (self.sums, self.checks)
+        sums, checks = (
+            (memoryview(self.sums), memoryview(self.checks))
+            if np is not None
+            else (self.sums, self.checks)
+        )
         for fingerprint in fingerprints:
             check = checksum(fingerprint)
             for place in places(fingerprint, length):
@@ -179,20 +200,34 @@ class _Symbols:
 
     def _toggle_all(self, fingerprints: Any) -> None:
         """The arithmetic of `places`, each fingerprint's next place at a time."""
-        place, state, checks = np.zeros(len(fingerprints)), fingerprints.copy(), _checksums(fingerprints)
+        place, state, checks = (
+            np.zeros(len(fingerprints)),
+            fingerprints.copy(),
+            _checksums(fingerprints),
+        )
         while len(fingerprints):
             at = place.astype(np.intp)
             np.bitwise_xor.at(self.sums, at, fingerprints)
             np.bitwise_xor.at(self.checks, at, checks)
             state *= np.uint64(_STEP)
-            place += np.ceil((place + 1.5) * (4294967296.0 / np.sqrt(state.astype(np.float64) + 1.0) - 1.0))
+            place += np.ceil(
+                (place + 1.5) * (4294967296.0 / np.sqrt(state.astype(np.float64) + 1.0) - 1.0)
+            )
             inside = place < len(self.sums)
             if not inside.all():
-                place, state, checks, fingerprints = place[inside], state[inside], checks[inside], fingerprints[inside]
+                place, state, checks, fingerprints = (
+                    place[inside],
+                    state[inside],
+                    checks[inside],
+                    fingerprints[inside],
+                )
 
     def pack(self, length: int) -> bytes:
         if np is not None:
-            packed: bytes = self.sums[:length].astype(">u8").tobytes() + self.checks[:length].astype(">u4").tobytes()
+            packed: bytes = (
+                self.sums[:length].astype(">u8").tobytes()
+                + self.checks[:length].astype(">u4").tobytes()
+            )
             return packed
         sums, checks = array("Q", self.sums[:length]), array("I", self.checks[:length])
         if byteorder == "little":
@@ -240,7 +275,9 @@ class _Symbols:
             alone = (self.sums != 0) & (_checksums(self.sums) == self.checks)
             return list(dict.fromkeys(self.sums[alone].tolist()))
         pairs = zip(self.sums, self.checks, strict=True)
-        return list(dict.fromkeys(sum_ for sum_, check in pairs if sum_ and checksum(sum_) == check))
+        return list(
+            dict.fromkeys(sum_ for sum_, check in pairs if sum_ and checksum(sum_) == check)
+        )
 
 
 def _odd_ones(fingerprints: array[int]) -> array[int]:

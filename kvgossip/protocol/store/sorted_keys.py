@@ -1,11 +1,14 @@
-"""SortedKeys: strings in the order of their code points, in blocks that are sorted only when somebody reads them.
+"""SortedKeys: strings in the order of their code points, in blocks that are sorted only when
+somebody reads them.
 
-A block is a dict because of the garbage collector, which never visits a dict of strings, while it visits every string of a list. So a
-million keys cost it nothing, an insertion moves nothing, and sorting one block of some hundred keys takes a fraction of a millisecond.
+A block is a dict because of the garbage collector, which never visits a dict of strings, while it
+visits every string of a list. So a million keys cost it nothing, an insertion moves nothing, and
+sorting one block of some hundred keys takes a fraction of a millisecond.
 
-When many keys have come and gone, the memory that they took must be free again. A dict never gives back room by itself, so blocks that
-have become small are joined, in the room that they need. And a small object that stays among many that go keeps the allocator from giving
-back a megabyte around it. So dicts are made many at a time, and used again; and no bound is a key that is gone.
+When many keys have come and gone, the memory that they took must be free again. A dict never gives
+back room by itself, so blocks that have become small are joined, in the room that they need. And a
+small object that stays among many that go keeps the allocator from giving back a megabyte around
+it. So dicts are made many at a time, and used again; and no bound is a key that is gone.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from collections.abc import Iterable, Iterator
 
 from kvgossip.protocol.store.free_list import Spares
 
-BLOCK_KEYS_MAX = 682  # what a dict of 1,024 places holds before it grows; half of it fits into one of 512
+BLOCK_KEYS_MAX = (
+    682  # what a dict of 1,024 places holds before it grows; half of it fits into one of 512
+)
 
 
 class SortedKeys:
@@ -45,7 +50,8 @@ class SortedKeys:
         self._length += 1
 
     def extend(self, keys: Iterable[str]) -> None:
-        """`add` of many. Where they are greater than all that are there, whole blocks are made of them."""
+        """`add` of many. Where they are greater than all that are there, whole blocks are made of
+        them."""
         ordered = sorted(keys)
         if ordered and ordered[0] < max(self._blocks[-1], default=self._lows[-1]):
             for key in ordered:
@@ -108,8 +114,12 @@ class SortedKeys:
         bounds = [*self._lows[1:], None]
         assert self._lows == sorted({"", *self._lows}), "the blocks are out of order"
         for low, block, high in zip(self._lows, self._blocks, bounds, strict=True):
-            assert all(low <= key and (high is None or key < high) for key in block), "a key is in the wrong block"
-        assert all(low in block for low, block in zip(self._lows[1:], self._blocks[1:], strict=True)), "a bound is no key"
+            assert all(low <= key and (high is None or key < high) for key in block), (
+                "a key is in the wrong block"
+            )
+        assert all(
+            low in block for low, block in zip(self._lows[1:], self._blocks[1:], strict=True)
+        ), "a bound is no key"
         self._spares._check()
         assert self._length == sum(map(len, self._blocks)), "the count of keys is wrong"
 

@@ -1,9 +1,12 @@
-"""Store: the only owner of entries. It holds records (see entry.py). All that enters goes through `merge`, or, at a restart, through
-`load`, which does the same for many at once; what leaves, by `remove`.
+"""Store: the only owner of entries. It holds records (see entry.py). All that enters goes through
+`merge`, or, at a restart, through `load`, which does the same for many at once; what leaves, by
+`remove`.
 
-An entry that has expired is hidden: its record stays, and the digest does not change, but no question finds its value any more.
+An entry that has expired is hidden: its record stays, and the digest does not change, but no
+question finds its value any more.
 
-The digest tree, the sketch and the sorted index of live keys are kept in step here and nowhere else.
+The digest tree, the sketch and the sorted index of live keys are kept in step here and nowhere
+else.
 """
 
 from __future__ import annotations
@@ -11,7 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from kvgossip.protocol.model.change import Changed
-from kvgossip.protocol.model.entry import Entry, entry_of, is_dead, is_fleeting, may_expire, supersedes, value_in
+from kvgossip.protocol.model.entry import (
+    Entry,
+    entry_of,
+    is_dead,
+    is_fleeting,
+    may_expire,
+    supersedes,
+    value_in,
+)
 from kvgossip.protocol.store.digest import FAN_OUT_BITS, POSITION_BITS, DigestTree
 from kvgossip.protocol.store.hash_table import Tables
 from kvgossip.protocol.store.sketch import Sketch
@@ -23,7 +34,16 @@ UNTIDY_MIN, UNTIDY_SHARE = 1024, 16
 class Store:
     """All entries of one replica, by key. `record_bytes` counts the bytes of all records."""
 
-    __slots__ = ("_hidden", "_live", "_removed", "_tables", "_tidies", "digest", "record_bytes", "sketch")
+    __slots__ = (
+        "_hidden",
+        "_live",
+        "_removed",
+        "_tables",
+        "_tidies",
+        "digest",
+        "record_bytes",
+        "sketch",
+    )
 
     def __init__(self, digest: DigestTree) -> None:
         self.digest = digest
@@ -66,11 +86,16 @@ class Store:
         self._removed = keys
 
     def load(self, entries: Sequence[tuple[str, bytes]]) -> None:
-        """What `merge` would do with each of these; in half the time where they are new and sorted, as a disk has them."""
+        """What `merge` would do with each of these; in half the time where they are new and sorted,
+        as a disk has them."""
         # what was expected, and does not come, is as much room too much as what has gone
         self._removed = max(self._removed - len(entries), 0)
         known = self._tables.add(entries)
-        fresh = [entry for place, entry in enumerate(entries) if place not in known] if known else entries
+        fresh = (
+            [entry for place, entry in enumerate(entries) if place not in known]
+            if known
+            else entries
+        )
         self.sketch.toggle_all(self.digest.add(fresh))
         self._live.extend(key for key, record in fresh if not is_dead(record))
         self.record_bytes += sum(len(record) for _, record in fresh)
@@ -91,9 +116,11 @@ class Store:
         return record
 
     def tidy(self) -> bool:
-        """One portion, about a millisecond, of giving back the room that removed keys took; whether there is more of that to do.
+        """One portion, about a millisecond, of giving back the room that removed keys took; whether
+        there is more of that to do.
 
-        Where much has gone, and only then: while it goes, what is moved would come to lie among it (see hash_table.py).
+        Where much has gone, and only then: while it goes, what is moved would come to lie among it
+        (see hash_table.py).
         """
         if self._tidies is None:
             if self._removed < max(UNTIDY_MIN, len(self) // UNTIDY_SHARE):
@@ -113,7 +140,8 @@ class Store:
         return key in self._hidden
 
     def is_spent(self, key: str, record: bytes) -> bool:
-        """Whether this record, which is here under that key, is a death certificate or has expired."""
+        """Whether this record, which is here under that key, is a death certificate or has
+        expired."""
         return is_dead(record) or (may_expire(record) and key in self._hidden)
 
     def _index(self, key: str, old: bytes | None, new: bytes) -> None:
@@ -145,7 +173,8 @@ class Store:
         return None if record is None or self.is_spent(key, record) else entry_of(key, record)
 
     def scan(self, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
-        """At most `limit` live keys, with records, that start with `prefix` and are greater than `after`, sorted by code point."""
+        """At most `limit` live keys, with records, that start with `prefix` and are greater than
+        `after`, sorted by code point."""
         found: list[tuple[str, bytes]] = []
         for key in self._live.since(max(prefix, after)):
             if not key.startswith(prefix) or len(found) == limit:
@@ -155,12 +184,14 @@ class Store:
         return found
 
     def entries_in(self, level: int, bucket: int) -> Iterator[tuple[str, bytes]]:
-        """The key and record of every entry in a bucket of the digest tree, in no particular order."""
+        """The key and record of every entry in a bucket of the digest tree, in no particular
+        order."""
         width = POSITION_BITS - FAN_OUT_BITS * level
         return self._tables.between(bucket << width, (bucket + 1) << width)
 
     def fingerprints_in(self, level: int, bucket: int) -> list[int]:
-        """The fingerprint of every entry in a bucket of the digest tree, in the order of `entries_in`."""
+        """The fingerprint of every entry in a bucket of the digest tree, in the order of
+        `entries_in`."""
         return self.digest.fingerprints(self.entries_in(level, bucket))
 
     def find(self, fingerprints: Iterable[int]) -> dict[int, str]:
@@ -176,15 +207,20 @@ class Store:
         return end, self.digest.fingerprints(self._tables.between(position, end))
 
     def records(self) -> Iterator[tuple[str, bytes]]:
-        """Every key with its record, also death certificates. The store must not change meanwhile."""
+        """Every key with its record, also death certificates. The store must not change
+        meanwhile."""
         return self.entries_in(0, 0)
 
     def _check(self) -> None:
         """Asserts that index, digest and count are what the records say."""
         live = sorted(key for key, record in self.records() if not self.is_spent(key, record))
-        assert all(may_expire(self[key]) for key in self._hidden), "an entry is hidden that never expires"
+        assert all(may_expire(self[key]) for key in self._hidden), (
+            "an entry is hidden that never expires"
+        )
         assert list(self._live.since("")) == live, "the index of live keys is wrong"
         self._live._check()
-        assert self.record_bytes == sum(len(record) for _, record in self.records()), "the count of bytes is wrong"
+        assert self.record_bytes == sum(len(record) for _, record in self.records()), (
+            "the count of bytes is wrong"
+        )
         self._tables._check()
         self.digest._check(self.records())

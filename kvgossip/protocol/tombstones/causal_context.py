@@ -1,28 +1,39 @@
-"""Context: which versions this replica has ever merged (protocol.md section 6). What makes deletes stay deleted.
+"""Context: which versions this replica has ever merged (protocol.md section 6). What makes deletes
+stay deleted.
 
     row    site -> timestamp   everything that this site wrote up to then
-    dot    one version         of those beyond the rows, which came alone: as a rumor, or by an exchange that was cut
-    gap    site -> timestamp   up to then there are versions that should be dots, and for which there was no room
+    dot    one version         of those beyond the rows, which came alone: as a rumor, or by an
+                               exchange that was cut
+    gap    site -> timestamp   up to then there are versions that should be dots, and for which
+                               there was no room
 
 Laws
-- The store itself is part of the context: what it holds needs no dot. A version becomes a dot when it leaves the store, or was offered
-  and too old for it, and no row covers it. So new keys cost nothing here, and what an exchange brings does not either.
-- A row advances only by `join`, when an exchange was whole: all that the peer held when it began has been merged, or what superseded
-  it. So with a row comes all that its site had seen when it wrote what the row covers. A dot says nothing of that kind.
-- The own site is always covered: its row is "now". On disk it is kept with every commit, so that the next life has it as a past site.
-- What is covered stays covered (but for rows beyond the newest ROWS_MAX): joining is commutative, associative and idempotent.
-- While there is a gap no certificate is collected, so a dot too many delays, and harms nothing. Until a row has passed them, those that
-  are here stay, and none more are taken: under a flood of writes to the same keys a dot that comes would be let go before anybody asks,
-  and to keep each for a moment would cost three changes of the disk a write.
+- The store itself is part of the context: what it holds needs no dot. A version becomes a dot when
+  it leaves the store, or was offered and too old for it, and no row covers it. So new keys cost
+  nothing here, and what an exchange brings does not either.
+- A row advances only by `join`, when an exchange was whole: all that the peer held when it began
+  has been merged, or what superseded it. So with a row comes all that its site had seen when it
+  wrote what the row covers. A dot says nothing of that kind.
+- The own site is always covered: its row is "now". On disk it is kept with every commit, so that
+  the next life has it as a past site.
+- What is covered stays covered (but for rows beyond the newest ROWS_MAX): joining is commutative,
+  associative and idempotent.
+- While there is a gap no certificate is collected, so a dot too many delays, and harms nothing.
+  Until a row has passed them, those that are here stay, and none more are taken: under a flood of
+  writes to the same keys a dot that comes would be let go before anybody asks, and to keep each for
+  a moment would cost three changes of the disk a write.
 
-Deviation from protocol.md and its model, where every version heard by rumor is a dot: dots of what the store holds follow from the
-store, on this side and, once the exchange is whole, on the other side too. They would be most of all dots.
+Deviation from protocol.md and its model, where every version heard by rumor is a dot: dots of what
+the store holds follow from the store, on this side and, once the exchange is whole, on the other
+side too. They would be most of all dots.
 
-On the disk: a key a row and a gap. Dots come and go by hundreds, so those of one commit share a key, which is named after the first of them
-and has the others as its value, and goes when all of them have gone. One that has come and gone between two commits costs nothing.
+On the disk: a key a row and a gap. Dots come and go by hundreds, so those of one commit share a
+key, which is named after the first of them and has the others as its value, and goes when all of
+them have gone. One that has come and gone between two commits costs nothing.
 
-What travels: facts, newest first. The asker of an exchange sends `summary`: a digest for each range of timestamps, the older the wider,
-so that rows of past sites, which all have alike, cost nothing. The answer is `difference`: the facts in those ranges that differ.
+What travels: facts, newest first. The asker of an exchange sends `summary`: a digest for each range
+of timestamps, the older the wider, so that rows of past sites, which all have alike, cost nothing.
+The answer is `difference`: the facts in those ranges that differ.
 """
 
 from __future__ import annotations
@@ -63,8 +74,8 @@ _EVER = b"\xff" * 8
 _NEVER = b""
 
 Fact = bytes
-"""One row, dot or gap as it travels: timestamp and site, 8 bytes each, and the kind. There are thousands, and as bytes they compare as
-their times do, and are hashed and sent as they are."""
+"""One row, dot or gap as it travels: timestamp and site, 8 bytes each, and the kind. There are
+thousands, and as bytes they compare as their times do, and are hashed and sent as they are."""
 
 
 def fact_of(timestamp: int, site: int, kind: int) -> Fact:
@@ -76,15 +87,27 @@ def fact_timestamp(fact: Fact) -> int:
 
 
 class Context:
-    """`rows`, `dots` and `gaps` are read only outside. A dot is its version as records have it (see entry.py), so that asking whether a
-    record is covered makes no Version of it: that is asked of every entry that is offered. `site` is this life's own.
+    """`rows`, `dots` and `gaps` are read only outside. A dot is its version as records have it (see
+    entry.py), so that asking whether a record is covered makes no Version of it: that is asked of
+    every entry that is offered. `site` is this life's own.
 
-    `_bounds` has the rows, and one without end for the own site, as bytes. Each dot has, as its value, the dot after which its key on the
-    disk is named, `_chunks` how many of those are left; while it has no key yet, its value is empty, and it is in `_fresh`. `has_new_dots`:
-    some have come since whoever looks at that has set it to False.
+    `_bounds` has the rows, and one without end for the own site, as bytes. Each dot has, as its
+    value, the dot after which its key on the disk is named, `_chunks` how many of those are left;
+    while it has no key yet, its value is empty, and it is in `_fresh`. `has_new_dots`: some have
+    come since whoever looks at that has set it to False.
     """
 
-    __slots__ = ("_bounds", "_changed", "_chunks", "_fresh", "dots", "gaps", "has_new_dots", "rows", "site")
+    __slots__ = (
+        "_bounds",
+        "_changed",
+        "_chunks",
+        "_fresh",
+        "dots",
+        "gaps",
+        "has_new_dots",
+        "rows",
+        "site",
+    )
 
     def __init__(self, site: int) -> None:
         self.site = site
@@ -97,10 +120,11 @@ class Context:
         self._changed: dict[bytes, bytes | None] = {}
         self.has_new_dots = False
 
-    # -- questions ---------------------------------------------------------------------------------------------------
+    # -- questions ---------------------------------------------------------------------------------
 
     def covers(self, version: Version) -> bool:
-        """Whether this replica has once merged this version, or had one that superseded it. What its store holds it need not tell."""
+        """Whether this replica has once merged this version, or had one that superseded it. What
+        its store holds it need not tell."""
         return self._covers(encoded(version))
 
     def covers_record(self, record: bytes) -> bool:
@@ -118,9 +142,12 @@ class Context:
         """Everything, newest first; the own row stands at `clock`."""
         rows = [fact_of(timestamp, site, Kind.ROW) for site, timestamp in self.rows.items()]
         gaps = [fact_of(timestamp, site, Kind.GAP) for site, timestamp in self.gaps.items()]
-        return sorted([fact_of(clock, self.site, Kind.ROW), *rows, *(dot + _DOT for dot in self.dots), *gaps], reverse=True)
+        return sorted(
+            [fact_of(clock, self.site, Kind.ROW), *rows, *(dot + _DOT for dot in self.dots), *gaps],
+            reverse=True,
+        )
 
-    # -- changes -----------------------------------------------------------------------------------------------------
+    # -- changes -----------------------------------------------------------------------------------
 
     def add(self, version: Version) -> None:
         """This version was merged, and the store does not hold it any more."""
@@ -142,7 +169,8 @@ class Context:
             self._open_gap(site, timestamp)
 
     def join(self, facts: Iterable[Fact]) -> int:
-        """Take over what a peer's context says, at the end of a whole exchange; how many rows have advanced."""
+        """Take over what a peer's context says, at the end of a whole exchange; how many rows have
+        advanced."""
         told = sorted(facts)
         advanced = sum(self._advance(fact) for fact in told if fact[16] == Kind.ROW)
         if advanced:
@@ -166,11 +194,14 @@ class Context:
         return True
 
     def _prune(self) -> None:
-        """Dots and gaps that rows have passed say nothing any more; of too many rows the oldest go."""
+        """Dots and gaps that rows have passed say nothing any more; of too many rows the oldest
+        go."""
         bounds = self._bounds
         for dot in [dot for dot in self.dots if dot[:8] <= bounds.get(dot[8:], _NEVER)]:
             self._let_go(dot)
-        for site in [site for site, timestamp in self.gaps.items() if self.rows.get(site, -1) >= timestamp]:
+        for site in [
+            site for site, timestamp in self.gaps.items() if self.rows.get(site, -1) >= timestamp
+        ]:
             del self.gaps[site]
             self._note(Kind.GAP, site, None)
         if len(self.rows) > ROWS_MAX:
@@ -198,10 +229,12 @@ class Context:
             del self.gaps[oldest]
             self._note(Kind.GAP, oldest, None)
 
-    # -- the disk ----------------------------------------------------------------------------------------------------
+    # -- the disk ----------------------------------------------------------------------------------
 
     def _note(self, kind: Kind, site: int, timestamp: int | None) -> None:
-        self._changed[_key(kind, site)] = None if timestamp is None else timestamp.to_bytes(8, "big")
+        self._changed[_key(kind, site)] = (
+            None if timestamp is None else timestamp.to_bytes(8, "big")
+        )
 
     @property
     def has_changed(self) -> bool:
@@ -234,7 +267,8 @@ class Context:
         return Persist(_key(Kind.ROW, self.site), clock.to_bytes(8, "big"))
 
     def restore(self, saved: Mapping[bytes, bytes]) -> None:
-        """What an earlier life left. Nothing of it is news for the disk, but for keys of which nothing is needed any more."""
+        """What an earlier life left. Nothing of it is news for the disk, but for keys of which
+        nothing is needed any more."""
         self.join(_saved_facts(saved))
         self._changed.clear()
         for key in sorted(saved):
@@ -248,7 +282,8 @@ class Context:
         self.has_new_dots = False
 
     def renounce(self, saved: Mapping[bytes, bytes]) -> None:
-        """The data that an earlier life had merged is lost, so its context is worth nothing: off the disk with it."""
+        """The data that an earlier life had merged is lost, so its context is worth nothing: off
+        the disk with it."""
         self._changed |= {key: None for key in sorted(saved) if key.startswith(PREFIX)}
 
 
@@ -272,7 +307,11 @@ def _saved_facts(saved: Mapping[bytes, bytes]) -> Iterator[Fact]:
             if key.startswith(start) and kind is Kind.DOT:
                 yield from (dot + _DOT for dot in _saved_dots(key, saved[key]))
             elif key.startswith(start):
-                yield fact_of(int.from_bytes(saved[key], "big"), int.from_bytes(key[len(start) :], "big"), kind)
+                yield fact_of(
+                    int.from_bytes(saved[key], "big"),
+                    int.from_bytes(key[len(start) :], "big"),
+                    kind,
+                )
 
 
 def _saved_dots(key: bytes, others: bytes) -> list[bytes]:
@@ -281,18 +320,20 @@ def _saved_dots(key: bytes, others: bytes) -> list[bytes]:
     return [name[8:] + name[:8], *(others[at : at + 16] for at in range(0, len(others), 16))]
 
 
-# -- what travels ------------------------------------------------------------------------------------------------------
+# -- what travels ----------------------------------------------------------------------------------
 
 
 class Told(NamedTuple):
-    """What a peer said of its context: which of the ranges differ, as bits, and all its facts in these."""
+    """What a peer said of its context: which of the ranges differ, as bits, and all its facts in
+    these."""
 
     differing: int
     facts: list[Fact]
 
 
 def summary(facts: list[Fact]) -> bytes:
-    """A digest for each range of timestamps, newest range first, each twice as long as the one before."""
+    """A digest for each range of timestamps, newest range first, each twice as long as the one
+    before."""
     ranges: list[bytes] = []
     start, length = 0, RANGE_FACTS_MIN
     while start < len(facts) or not ranges:
@@ -310,7 +351,8 @@ def summary(facts: list[Fact]) -> bytes:
 
 
 def difference(facts: list[Fact], asked: bytes) -> bytes:
-    """The answer to a peer's `summary`; empty where nothing differs. Raises RemoteError for what is no summary."""
+    """The answer to a peer's `summary`; empty where nothing differs. Raises RemoteError for what is
+    no summary."""
     if len(asked) % _RANGE.size or len(asked) > RANGES_MAX * _RANGE.size:
         raise RemoteError("bad_context", "a summary that is cut off")
     differing, told, at, high = 0, list[Fact](), 0, _EVER + b"\xff"
@@ -337,14 +379,21 @@ def lacking(facts: list[Fact], asked: bytes, told: Told) -> list[Fact]:
     for fact in facts:
         while fact < lows[place]:
             place += 1
-        if told.differing >> place & 1 and fact not in known and rows.get(fact[8:16], _NEVER) < fact[:8]:
+        if (
+            told.differing >> place & 1
+            and fact not in known
+            and rows.get(fact[8:16], _NEVER) < fact[:8]
+        ):
             found.append(fact)
     return found
 
 
 def _ranges(asked: bytes) -> Iterator[tuple[bytes, int]]:
     """Where each range begins, as the first bytes of facts, and its digest."""
-    return ((asked[at : at + 8], int.from_bytes(asked[at + 8 : at + 16], "big")) for at in range(0, len(asked), _RANGE.size))
+    return (
+        (asked[at : at + 8], int.from_bytes(asked[at + 8 : at + 16], "big"))
+        for at in range(0, len(asked), _RANGE.size)
+    )
 
 
 def encode(told: Told) -> bytes:
@@ -355,7 +404,11 @@ def decode(data: bytes) -> Told:
     """What `encode` made; nothing of an empty one. Raises RemoteError for anything else."""
     if not data:
         return Told(0, [])
-    if len(data) > FACTS_BYTES_MAX or (len(data) - _MASK.size) % _FACT.size or len(data) < _MASK.size:
+    if (
+        len(data) > FACTS_BYTES_MAX
+        or (len(data) - _MASK.size) % _FACT.size
+        or len(data) < _MASK.size
+    ):
         raise RemoteError("bad_context", "facts that are cut off, or too many")
     facts = [data[at : at + _FACT.size] for at in range(_MASK.size, len(data), _FACT.size)]
     if max(data[_MASK.size + 16 :: _FACT.size], default=0) > Kind.GAP:

@@ -1,18 +1,23 @@
-"""Collecting: the death certificates and expired entries that wait until nobody needs them any more, and for whom they wait.
+"""Collecting: the death certificates and expired entries that wait until nobody needs them any
+more, and for whom they wait.
 
 A certificate that arrived here at time a (of this node's own HLC) may go when
-- a row of the context covers it: then the context also covers all that its writer had seen, and such values are refused from now on
-  (a dot is not enough); or it is older than `forget_after_s`, and its writer is no member: it vanished before it had exchanged with
-  anybody, so that no row will ever come;
+- a row of the context covers it: then the context also covers all that its writer had seen, and
+  such values are refused from now on (a dot is not enough); or it is older than `forget_after_s`,
+  and its writer is no member: it vanished before it had exchanged with anybody, so that no row will
+  ever come;
 - and every member that counts has told that it holds all that had arrived here by a.
 
-The first is for safety, and needs nobody else: whoever drops a certificate refuses what it had killed. The second is for quiet: were it
-dropped before all have it, those who lack it would learn by refusals, and would put values into quarantine.
+The first is for safety, and needs nobody else: whoever drops a certificate refuses what it had
+killed. The second is for quiet: were it dropped before all have it, those who lack it would learn
+by refusals, and would put values into quarantine.
 
-An entry that has expired waits for `drift_ms` more: where a clock is behind it is served until then, and must not be taken from there.
+An entry that has expired waits for `drift_ms` more: where a clock is behind it is served until
+then, and must not be taken from there.
 
-Arrivals never go back, so one clock, that which all have confirmed, says how far down the list one may go. What all hold, but no row
-covers, is put aside by its site, and looked at again when that row advances.
+Arrivals never go back, so one clock, that which all have confirmed, says how far down the list one
+may go. What all hold, but no row covers, is put aside by its site, and looked at again when that
+row advances.
 """
 
 from __future__ import annotations
@@ -27,7 +32,8 @@ from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import Context
 
-PORTION = 64  # 0.7 ms; four times as many at a time take 2.5 ms, and all of them three quarters of the time
+# 0.7 ms; four times as many at a time take 2.5 ms, and all of them three quarters of the time
+PORTION = 64
 PENDING_MAX = 8
 RETRY_MS = 30_000
 PART_KEYS_MAX = 16_384
@@ -36,8 +42,9 @@ PART_KEYS_MAX = 16_384
 class Waiting:
     """Keys with their arrivals, the oldest first.
 
-    In parts, since a dict from whose front much was taken is searched from its old front on, and gives back no room before it grows again.
-    Tables of plain values cost the garbage collector nothing.
+    In parts, since a dict from whose front much was taken is searched from its old front on, and
+    gives back no room before it grows again. Tables of plain values cost the garbage collector
+    nothing.
     """
 
     __slots__ = ("_parts",)
@@ -69,7 +76,8 @@ class Waiting:
         return False
 
     def take(self, limit: int, until: int) -> list[tuple[str, int]]:
-        """At most `limit` of those that arrived by then, the oldest first. Nothing: there are no more of them."""
+        """At most `limit` of those that arrived by then, the oldest first. Nothing: there are no
+        more of them."""
         if not self._parts:
             return []
         part = self._parts[0]
@@ -85,15 +93,31 @@ class Collecting:
     """`confirmed`: what was known of the members when the round under way began."""
 
     __slots__ = (
-        *("_again", "_aside", "_context", "_drift_ms", "_forget_ms", "_looked", "_present", "_retried_ms", "_store", "_told", "_waiting"),
+        *(
+            "_again",
+            "_aside",
+            "_context",
+            "_drift_ms",
+            "_forget_ms",
+            "_looked",
+            "_present",
+            "_retried_ms",
+            "_store",
+            "_told",
+            "_waiting",
+        ),
         "confirmed",
     )
 
-    def __init__(self, store: Store, context: Context, forget_after_s: float, drift_ms: int) -> None:
+    def __init__(
+        self, store: Store, context: Context, forget_after_s: float, drift_ms: int
+    ) -> None:
         self._store, self._context = store, context
         self._forget_ms, self._drift_ms = int(forget_after_s * 1000), drift_ms
         self._waiting = Waiting()
-        self._aside: dict[int, dict[str, int]] = {}  # site -> those whom no row covers, or that have just expired
+        self._aside: dict[
+            int, dict[str, int]
+        ] = {}  # site -> those whom no row covers, or that have just expired
         self._looked: dict[int, int] = {}  # site -> its row when those aside were looked at
         self._again: list[dict[str, int]] = []
         self._retried_ms = 0
@@ -118,7 +142,7 @@ class Collecting:
             for batch in self._again:
                 batch.pop(key, None)
 
-    # -- what the members tell ---------------------------------------------------------------------------------------
+    # -- what the members tell ---------------------------------------------------------------------
 
     def heard(self, site: int, clock: int) -> None:
         """This life of a member holds all that had arrived here by then."""
@@ -133,9 +157,11 @@ class Collecting:
     def late(self, members: Iterable[Member]) -> list[str]:
         """The names of those for whom the oldest one waits."""
         oldest = self._waiting.oldest
-        return sorted({member.name: None for member in members if self._told.get(member.site, 0) < oldest})
+        return sorted(
+            {member.name: None for member in members if self._told.get(member.site, 0) < oldest}
+        )
 
-    # -- rounds ------------------------------------------------------------------------------------------------------
+    # -- rounds ------------------------------------------------------------------------------------
 
     def begin(self, members: Iterable[Member], confirmed: int, wall_ms: int) -> None:
         """A round: `members` are all that are known, `confirmed` what those that count hold."""
@@ -146,11 +172,14 @@ class Collecting:
         if retry:
             self._retried_ms = wall_ms
         rows = self._context.rows
-        for site in [site for site in self._aside if retry or rows.get(site, 0) > self._looked[site]]:
+        for site in [
+            site for site in self._aside if retry or rows.get(site, 0) > self._looked[site]
+        ]:
             self._again.append(self._aside.pop(site))
 
     def portion(self, wall_ms: int) -> tuple[list[str], bool]:
-        """Keys that may go now, after looking at a portion; and whether there is more to look at in this round."""
+        """Keys that may go now, after looking at a portion; and whether there is more to look at in
+        this round."""
         if not self.confirmed:
             return [], False
         if self._again:
@@ -184,14 +213,19 @@ class Collecting:
         if self._context.row_covers(version):
             return True
         # by its version, so that all nodes think alike
-        return milliseconds_of(version.timestamp) < wall_ms - self._forget_ms and version.site not in self._present
+        return (
+            milliseconds_of(version.timestamp) < wall_ms - self._forget_ms
+            and version.site not in self._present
+        )
 
 
 class Vouching:
-    """What a gateway tells on behalf of those behind it: its rows as they were when they had all that these rows stand for.
+    """What a gateway tells on behalf of those behind it: its rows as they were when they had all
+    that these rows stand for.
 
-    Snapshots (my clock, my rows) wait until all behind have confirmed that clock. The oldest one waits on while newer ones replace each
-    other, so that there is always one that will be confirmed.
+    Snapshots (my clock, my rows) wait until all behind have confirmed that clock. The oldest one
+    waits on while newer ones replace each other, so that there is always one that will be
+    confirmed.
     """
 
     __slots__ = ("_pending", "rows")

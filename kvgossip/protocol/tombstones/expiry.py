@@ -1,4 +1,5 @@
-"""Expiring: when which entry expires. A heap that is cleaned now and then, for keys are overwritten and deleted before their time."""
+"""Expiring: when which entry expires. A heap that is cleaned now and then, for keys are overwritten
+and deleted before their time."""
 
 from __future__ import annotations
 
@@ -31,7 +32,11 @@ class Expiring:
     def add(self, key: str, expires_ms: int) -> None:
         heappush(self._heap, (expires_ms, key))
         if len(self._heap) > 2 * self._useful + SPARE:
-            self._heap = [(at_ms, key) for at_ms, key in dict.fromkeys(self._heap) if self._is_true(at_ms, key)]
+            self._heap = [
+                (at_ms, key)
+                for at_ms, key in dict.fromkeys(self._heap)
+                if self._is_true(at_ms, key)
+            ]
             heapify(self._heap)
             self._useful = len(self._heap)
 
@@ -46,4 +51,8 @@ class Expiring:
 
     def _is_true(self, at_ms: int, key: str) -> bool:
         record = self._store.record(key)
-        return record is not None and not self._store.is_spent(key, record) and expires_in(record) == at_ms
+        return (
+            record is not None
+            and not self._store.is_spent(key, record)
+            and expires_in(record) == at_ms
+        )

@@ -1,28 +1,37 @@
-"""Deletes: what makes deletes stay deleted (protocol.md section 6), over one store. Refusing, collecting, expiring, and who was told what.
+"""Deletes: what makes deletes stay deleted (protocol.md section 6), over one store. Refusing,
+collecting, expiring, and who was told what.
 
 Laws
-- A certificate leaves the store only when a row of the context covers it (or `forget_after_s` has passed): whatever it had killed is then
-  covered as well. What leaves the store, or is too old to enter it, is covered from then on.
-- An entry that is offered, that is covered, and that supersedes what is here, was here before and was collected: it is refused, and
-  whoever offers it takes it out. A write that the deleter had not seen is not covered: it lives.
-- A live value that is taken out goes to the quarantine. A certificate, or an entry that has expired, goes in silence, and only where a
-  row covers it here as well.
-- All nodes hide an entry at one time of their HLCs. What has expired is kept and collected as a certificate is: it keeps away what it
-  had superseded.
+- A certificate leaves the store only when a row of the context covers it (or `forget_after_s` has
+  passed): whatever it had killed is then covered as well. What leaves the store, or is too old to
+  enter it, is covered from then on.
+- An entry that is offered, that is covered, and that supersedes what is here, was here before and
+  was collected: it is refused, and whoever offers it takes it out. A write that the deleter had not
+  seen is not covered: it lives.
+- A live value that is taken out goes to the quarantine. A certificate, or an entry that has
+  expired, goes in silence, and only where a row covers it here as well.
+- All nodes hide an entry at one time of their HLCs. What has expired is kept and collected as a
+  certificate is: it keeps away what it had superseded.
 
-Who counts (protocol.md says: every known member, alive, suspect or dead, but not forgotten). Of a member its present life counts: it may
-have lost what an earlier one had. Those whom an earlier life of this node knew, and this one has not met yet, count as well. Not:
-- who has left: its operator, or it itself, said that it goes. Should it come back, what the cluster deleted meanwhile is refused.
-- who is blocked here: an operator's word too; nothing comes from it anyway, and after it is unblocked it is as one that was away.
+Who counts (protocol.md says: every known member, alive, suspect or dead, but not forgotten). Of a
+member its present life counts: it may have lost what an earlier one had. Those whom an earlier life
+of this node knew, and this one has not met yet, count as well. Not:
+- who has left: its operator, or it itself, said that it goes. Should it come back, what the cluster
+  deleted meanwhile is refused.
+- who is blocked here: an operator's word too; nothing comes from it anyway, and after it is
+  unblocked it is as one that was away.
 
-Gateways answer for what lies behind them: to a gateway for the plain members of their datacenter, to a plain member for all other
-gateways. So equal roots prove that a plain member holds all that is here; of a gateway they prove nothing.
+Gateways answer for what lies behind them: to a gateway for the plain members of their datacenter,
+to a plain member for all other gateways. So equal roots prove that a plain member holds all that is
+here; of a gateway they prove nothing.
 
-Deviation from the model: a covered entry is refused also where something older is here, which came after the collection from somebody
-whom the deleter had not heard. The model would let the deleted one replace it.
+Deviation from the model: a covered entry is refused also where something older is here, which came
+after the collection from somebody whom the deleter had not heard. The model would let the deleted
+one replace it.
 
-When certificates go: in rounds that begin at the same times by the wall clocks of all, so that most nodes let them go together, and
-roots differ no longer than need be. A node that is late is told so by the first exchange.
+When certificates go: in rounds that begin at the same times by the wall clocks of all, so that most
+nodes let them go together, and roots differ no longer than need be. A node that is late is told so
+by the first exchange.
 """
 
 from __future__ import annotations
@@ -34,7 +43,14 @@ from collections.abc import Callable, Iterable, Sequence
 from kvgossip.config import Config
 from kvgossip.protocol.effect import Dropped, Effect, Expired, Quarantined
 from kvgossip.protocol.model.change import Changed, Persist
-from kvgossip.protocol.model.entry import HEAD_BYTES, Version, expires_in, is_dead, is_fleeting, may_expire
+from kvgossip.protocol.model.entry import (
+    HEAD_BYTES,
+    Version,
+    expires_in,
+    is_dead,
+    is_fleeting,
+    may_expire,
+)
 from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
@@ -44,18 +60,27 @@ from kvgossip.protocol.tombstones.collection import Collecting, Vouching
 from kvgossip.protocol.tombstones.expiry import Expiring
 
 ROUND_SETTLINGS = 5
-TIDY_ROUNDS = 1.5  # so that none has collected anything since: what tables move to lies well only where the rest has gone
+# so that none has collected anything since: what tables move to lies well only where the rest has
+# gone
+TIDY_ROUNDS = 1.5
 PAUSE_S = 0.002
 LOOK_AGAIN_S = 60.0
 
 
 class Deletes:
-    """`members()`: all members that count, of all pools. `absent()`: whether an earlier life knew members that this one has not met.
-    `cool(key)`: nothing is to be told of this key any more. The replica sets them.
+    """`members()`: all members that count, of all pools. `absent()`: whether an earlier life knew
+    members that this one has not met. `cool(key)`: nothing is to be told of this key any more. The
+    replica sets them.
     """
 
     def __init__(
-        self, config: Config, site: int, store: Store, hlc: HybridLogicalClock, effects: list[Effect], counters: Counter[str]
+        self,
+        config: Config,
+        site: int,
+        store: Store,
+        hlc: HybridLogicalClock,
+        effects: list[Effect],
+        counters: Counter[str],
     ) -> None:
         self.context = Context(site)
         self._drift_ms = int(config.clock_drift_max_s * 1000)
@@ -77,7 +102,7 @@ class Deletes:
     def site(self) -> int:
         return self.context.site
 
-    # -- this node's clock -------------------------------------------------------------------------------------------
+    # -- this node's clock -------------------------------------------------------------------------
 
     def clock(self) -> int:
         """What stands for all that has arrived here until now: what arrives next arrives later."""
@@ -92,7 +117,7 @@ class Deletes:
     def _hlc_ms(self, now: Now) -> int:
         return max(now.wall_ms, milliseconds_of(self._hlc.latest))
 
-    # -- merging -----------------------------------------------------------------------------------------------------
+    # -- merging -----------------------------------------------------------------------------------
 
     def refuses(self, key: str, record: bytes) -> bool:
         """Whether this is an entry that was here, and was collected."""
@@ -143,16 +168,22 @@ class Deletes:
         self.cool(key)
         self._wait(key, now)
 
-    # -- what others have collected ----------------------------------------------------------------------------------
+    # -- what others have collected ----------------------------------------------------------------
 
     def renounce(self, fingerprints: Iterable[int], peer: str, now: Now) -> int:
         """Take out what this peer has collected; how many entries were."""
-        return sum(self._renounce(key, peer, now) for key in self._store.find(fingerprints).values())
+        return sum(
+            self._renounce(key, peer, now) for key in self._store.find(fingerprints).values()
+        )
 
     def renounce_rumor(self, key: str, version: bytes, peer: str, now: Now) -> None:
         """The same of a rumor: but a certificate goes only with the context of an exchange."""
         record = self._store.record(key)
-        if record is not None and record[1:HEAD_BYTES] == version and not self._is_spent(key, record, now):
+        if (
+            record is not None
+            and record[1:HEAD_BYTES] == version
+            and not self._is_spent(key, record, now)
+        ):
             self._renounce(key, peer, now)
 
     def _renounce(self, key: str, peer: str, now: Now) -> bool:
@@ -170,7 +201,9 @@ class Deletes:
         """Also what will have expired as soon as this node's clock has caught up with others'."""
         if self._store.is_spent(key, record):
             return True
-        return may_expire(record) and (expires_in(record) or 0) <= self._hlc_ms(now) + self._drift_ms
+        return (
+            may_expire(record) and (expires_in(record) or 0) <= self._hlc_ms(now) + self._drift_ms
+        )
 
     def _drop(self, key: str) -> None:
         record = self._store.remove(key)
@@ -179,27 +212,30 @@ class Deletes:
         self.cool(key)
         self._effects.append(Dropped(key, record))
 
-    # -- contexts and what members hold --------------------------------------------------------------------------------
+    # -- contexts and what members hold ------------------------------------------------------------
 
     def facts(self) -> list[Fact]:
         """The context as an exchange that begins now has it."""
         return self.context.facts(self.clock())
 
     def learn(self, facts: Sequence[Fact], now: Now) -> bool:
-        """An exchange was whole: what was true of the peer's context is true of this one. Rows from the future are not believed, nor is
-        what came with them."""
+        """An exchange was whole: what was true of the peer's context is true of this one. Rows from
+        the future are not believed, nor is what came with them."""
         if facts and milliseconds_of(fact_timestamp(max(facts))) > now.wall_ms + self._drift_ms:
             self._counters["contexts_refused"] += 1
             return False
         if self.context.join(facts) and self._gateway:
             rows, clock = self.context.rows, self.clock()
-            snapshot = {member.site: rows[member.site] for member in self.members() if member.site in rows}
+            snapshot = {
+                member.site: rows[member.site] for member in self.members() if member.site in rows
+            }
             self._for_gateways.note(clock, snapshot)
             self._for_plain.note(clock, snapshot)
         return True
 
     def held_for(self, member: Member) -> int:
-        """What this node tells a member that it holds, and all that lies behind it (a time of that member's clock)."""
+        """What this node tells a member that it holds, and all that lies behind it (a time of that
+        member's clock)."""
         if not self._gateway:
             return self.context.rows.get(member.site, 0)
         vouching = self._for_gateways if member.gateway else self._for_plain
@@ -215,7 +251,7 @@ class Deletes:
             clock = self.clock()
         self.collecting.heard(member.site, clock)
 
-    # -- time --------------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
         nearest_s = self._next_round_s if self._next_round_s < self._look_s else self._look_s
@@ -250,7 +286,9 @@ class Deletes:
         if not self._in_round:
             self._in_round = settled and not self.absent()
             members = self.members()
-            self.collecting.begin(members, self.collecting.confirmed_by(members, self.clock()), now.wall_ms)
+            self.collecting.begin(
+                members, self.collecting.confirmed_by(members, self.clock()), now.wall_ms
+            )
         ripe, more = self.collecting.portion(now.wall_ms) if self._in_round else ([], False)
         for key in ripe:
             self._drop(key)
@@ -265,15 +303,17 @@ class Deletes:
         else:
             self._next_round_s = math.inf
 
-    # -- the disk ----------------------------------------------------------------------------------------------------
+    # -- the disk ----------------------------------------------------------------------------------
 
     def expect(self, keys: int) -> None:
-        """About so many keys are on the disk. The first tick sees to the room of those that did not come."""
+        """About so many keys are on the disk. The first tick sees to the room of those that did not
+        come."""
         self._store.expect(keys)
         self._tidy_s = -math.inf
 
     def loaded(self, key: str, record: bytes) -> None:
-        """The store has taken this from the disk. What is to be done about it is done at the first tick."""
+        """The store has taken this from the disk. What is to be done about it is done at the first
+        tick."""
         if is_dead(record):
             self.collecting.add(key, self._arrive())
             self._next_round_s = -math.inf
@@ -288,7 +328,7 @@ class Deletes:
         """What this life has written: a fact of every commit."""
         return self.context.own_row(self._hlc.latest)
 
-    # -- questions ---------------------------------------------------------------------------------------------------
+    # -- questions ---------------------------------------------------------------------------------
 
     def late(self) -> list[str]:
         """The names of the members for whom the oldest certificate waits."""

@@ -1,15 +1,19 @@
 """Messages to bytes and back: the only module that knows bytes.
 
-    frame   := magic "kv", format version (1 byte), flags (1), cluster fingerprint (8), pool fingerprint (4), unit*
+    frame   := magic "kv", format version (1 byte), flags (1), cluster fingerprint (8), pool
+            fingerprint (4), unit*
     unit    := kind (1 byte), length (4 bytes, big-endian), body: a MessagePack array
-    flags   := 1: the frame says no, see Refused; 2: what follows the header is one zstd frame, which gives the units;
+    flags   := 1: the frame says no, see Refused; 2: what follows the header is one zstd frame,
+            which gives the units;
                4: what follows the header is sealed, see seal.py, and 2 is about what that gives
 
-A frame of another cluster or pool is recognised by its header alone, before anything is decoded (protocol.md section 1). Units of
-an unknown kind are passed over, so that newer peers can say more. A unit that cannot be decoded costs itself, not its neighbours.
+A frame of another cluster or pool is recognised by its header alone, before anything is decoded
+(protocol.md section 1). Units of an unknown kind are passed over, so that newer peers can say more.
+A unit that cannot be decoded costs itself, not its neighbours.
 
-A pool is sealed or it is not: with a keyring, frames that are not sealed are refused, without one those that are. A frame that says no
-is never sealed, so that everybody can read it; so anybody can forge it, and it is believed as a text and nothing more.
+A pool is sealed or it is not: with a keyring, frames that are not sealed are refused, without one
+those that are. A frame that says no is never sealed, so that everybody can read it; so anybody can
+forge it, and it is believed as a text and nothing more.
 
 Law: any bytes give messages or RemoteErrors, never another exception.
 """
@@ -44,7 +48,8 @@ HEADER_BYTES = _HEADER.size
 UNIT_BYTES = _UNIT.size
 MEMBER_KIND = 5
 BAD_MEMBER = "bad_member"
-"""The fault of a record that cannot be read, perhaps since a newer release knows more states. Such news is passed over by itself."""
+"""The fault of a record that cannot be read, perhaps since a newer release knows more states. Such
+news is passed over by itself."""
 
 _compressor = zstandard.ZstdCompressor(level=1)
 _decompressor = zstandard.ZstdDecompressor()
@@ -54,7 +59,8 @@ _DECODERS |= {kind.kind: msgspec.msgpack.Decoder(kind) for kind in Message.__sub
 
 
 def frame_bytes_max(config: Config) -> int:
-    """The longest frame that a TCP link takes: one full message, and beyond it one entry of the largest size, or the largest context."""
+    """The longest frame that a TCP link takes: one full message, and beyond it one entry of the
+    largest size, or the largest context."""
     return config.message_bytes_max + max(config.value_bytes_max, FACTS_BYTES_MAX) + 64 * 1024
 
 
@@ -72,9 +78,11 @@ class Opened(NamedTuple):
 
 
 class Framing:
-    """The header of one pool's frames. `pool` is its kind and datacenter in words, such as `lan:dc1`.
+    """The header of one pool's frames. `pool` is its kind and datacenter in words, such as
+    `lan:dc1`.
 
-    No frame is longer than `bytes_max`, also after decompression. Where there are seals (see `seal_with`), every frame is sealed.
+    No frame is longer than `bytes_max`, also after decompression. Where there are seals (see
+    `seal_with`), every frame is sealed.
     """
 
     def __init__(self, cluster: str, pool: str, bytes_max: int) -> None:
@@ -99,7 +107,8 @@ class Framing:
         return _HEADER.pack(MAGIC, FORMAT, flags, self._cluster_fingerprint, self._pool_fingerprint)
 
     def frame(self, units: Iterable[bytes], *, reliable: bool = False) -> bytes:
-        """One frame; `reliable`: for a link, compressed with zstd where that makes it an eighth smaller at least."""
+        """One frame; `reliable`: for a link, compressed with zstd where that makes it an eighth
+        smaller at least."""
         flags, body = 0, b"".join(units)
         if reliable and len(body) >= COMPRESS_BYTES_MIN:
             packed = _compressor.compress(body)
@@ -111,15 +120,20 @@ class Framing:
 
     def refusal(self, text: str) -> bytes:
         """A frame that says no; its flag lets also nodes of other pools read it."""
-        return self._header(FLAG_REFUSED) + encode(message.Refused(self.cluster, self.pool, text[:512]))
+        return self._header(FLAG_REFUSED) + encode(
+            message.Refused(self.cluster, self.pool, text[:512])
+        )
 
     def check(self, data: bytes) -> None:
-        """Raises RemoteError, whose reason is why the frame is not for us: judged by the header alone."""
+        """Raises RemoteError, whose reason is why the frame is not for us: judged by the header
+        alone."""
         if len(data) < HEADER_BYTES or data[:2] != MAGIC:
             raise RemoteError("bad_magic")
         _, version, flags, cluster, pool = _HEADER.unpack_from(data)
         if version != FORMAT:
-            raise RemoteError("unknown_format", f"frame format {version}, this node speaks {FORMAT}")
+            raise RemoteError(
+                "unknown_format", f"frame format {version}, this node speaks {FORMAT}"
+            )
         if flags & FLAG_REFUSED:
             return
         if cluster != self._cluster_fingerprint:
@@ -128,14 +142,19 @@ class Framing:
             raise RemoteError("other_pool")
 
     def open(self, data: bytes, *, reliable: bool, replays: bool = False) -> Opened:
-        """The messages of a frame. Raises RemoteError as `check` and Seals do; of a refusal from elsewhere only Refused is believed.
+        """The messages of a frame. Raises RemoteError as `check` and Seals do; of a refusal from
+        elsewhere only Refused is believed.
 
-        `reliable`: it came over a link. Datagrams are never compressed: a small one must not turn into much work. `replays`: see Seals.
+        `reliable`: it came over a link. Datagrams are never compressed: a small one must not turn
+        into much work. `replays`: see Seals.
         """
         self.check(data)
         if is_refusal(data):
             opened = _units(memoryview(data)[HEADER_BYTES:])
-            return Opened([told for told in opened.messages if isinstance(told, message.Refused)], opened.faults)
+            return Opened(
+                [told for told in opened.messages if isinstance(told, message.Refused)],
+                opened.faults,
+            )
         if data[3] & FLAG_COMPRESSED and not reliable:
             raise RemoteError("bad_compression", "a compressed datagram")
         body = self._unsealed(data, reliable, replays)
@@ -153,7 +172,8 @@ class Framing:
 
     def _unpacked(self, packed: bytes | memoryview) -> memoryview:
         try:
-            # judged by the size that the frame declares, before a byte is unpacked: a small frame must not claim much memory
+            # judged by the size that the frame declares, before a byte is unpacked: a small frame
+            # must not claim much memory
             if not 0 < zstandard.get_frame_parameters(packed).content_size <= self._bytes_max:
                 raise RemoteError("bad_compression", "a frame that is too large when decompressed")
             return memoryview(_decompressor.decompress(packed))
@@ -177,7 +197,9 @@ def sealing_key(data: bytes) -> str:
 
 def is_of_pool(data: bytes, pool: str) -> bool:
     """Whether a frame carries the fingerprint of this pool."""
-    return len(data) >= HEADER_BYTES and int.from_bytes(data[HEADER_BYTES - 4 : HEADER_BYTES]) == _pool_fingerprint(pool)
+    return len(data) >= HEADER_BYTES and int.from_bytes(
+        data[HEADER_BYTES - 4 : HEADER_BYTES]
+    ) == _pool_fingerprint(pool)
 
 
 def _pool_fingerprint(pool: str) -> int:

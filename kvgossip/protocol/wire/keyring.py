@@ -17,7 +17,8 @@ def key_id(key: bytes) -> str:
 
 
 class Keyring:
-    """The keys of a node: the first is the primary one and seals, all of them open. Never empty. Raises KeyringError.
+    """The keys of a node: the first is the primary one and seals, all of them open. Never empty.
+    Raises KeyringError.
 
     Shared by the pools of a node. Its keys are in no text that it makes.
     """
@@ -26,7 +27,10 @@ class Keyring:
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         if not keys or any(len(key) != KEY_BYTES for key in keys):
-            raise KeyringError(f"a keyring has at least one key, of {KEY_BYTES} bytes each", "`kvgossip keygen` makes one")
+            raise KeyringError(
+                f"a keyring has at least one key, of {KEY_BYTES} bytes each",
+                "`kvgossip keygen` makes one",
+            )
         self._keys: dict[bytes, bytes] = {}
         for key in keys:
             self.install(key)
@@ -64,9 +68,14 @@ class Keyring:
         name = bytes.fromhex(key_id(key))
         known = self._keys.get(name)
         if known is None and len(self._keys) >= KEYS_MAX:
-            raise KeyringError(f"the keyring has {KEYS_MAX} keys already", "`kvgossip keyring remove` those that nobody uses any more")
+            raise KeyringError(
+                f"the keyring has {KEYS_MAX} keys already",
+                "`kvgossip keyring remove` those that nobody uses any more",
+            )
         if known not in (None, key):
-            raise KeyringError(f"the id {name.hex()} of this key is that of another one", "make another key")
+            raise KeyringError(
+                f"the id {name.hex()} of this key is that of another one", "make another key"
+            )
         self._keys[name] = key
         return known is None
 
@@ -75,7 +84,10 @@ class Keyring:
         if name == self.primary:
             return False
         if name not in self.ids:
-            raise KeyringError(f"there is no key {name}, but {', '.join(self.ids)}", "`kvgossip keyring install` it first")
+            raise KeyringError(
+                f"there is no key {name}, but {', '.join(self.ids)}",
+                "`kvgossip keyring install` it first",
+            )
         chosen = bytes.fromhex(name)
         self._keys = {chosen: self._keys.pop(chosen), **self._keys}
         return True
@@ -83,12 +95,16 @@ class Keyring:
     def remove(self, name: str) -> bool:
         """Drop a key; whether it was there."""
         if name == self.primary:
-            raise KeyringError(f"the key {name} is the primary one, which seals", "`kvgossip keyring use` another one first")
+            raise KeyringError(
+                f"the key {name} is the primary one, which seals",
+                "`kvgossip keyring use` another one first",
+            )
         return name in self.ids and bool(self._keys.pop(bytes.fromhex(name)))
 
 
 def keyring_of(config: Config) -> Keyring | None:
-    """The keys that the configuration itself holds, None where it holds none. Raises ConfigError where it names a file, unread."""
+    """The keys that the configuration itself holds, None where it holds none. Raises ConfigError
+    where it names a file, unread."""
     if not config.keyring:
         return None
     if isinstance(config.keyring, str):

@@ -1,24 +1,36 @@
 """Every wire message, as a frozen structure; `wire` turns them into bytes and back.
 
-All of them are MessagePack arrays: a trailing field that this version does not know is ignored, a missing one takes its default.
+All of them are MessagePack arrays: a trailing field that this version does not know is ignored, a
+missing one takes its default.
 
     failure detection   A --Ping--> B --Ack--> A                                   each period
-                        A --PingRequest--> C --Ping--> B --Ack--> C --Ack|Nack--> A    when B's ack is late
+                        A --PingRequest--> C --Ping--> B --Ack--> C --Ack|Nack--> A    when B's ack
+                        is late
     join                A ==Join, Member...==> B ==JoinReply, Member...==> A
     rumors              A --Gossip, Rumor|Notice...--> B --Feedback|Busy--> A
-                        A --Pull--> B --Gossip, Rumor|Notice...--> A               where the policy pulls
-                        A --Gossip, Bundle|Notice--> B ==Fetch==> A ==Bundle==> B  batches: all of it at once, or nothing
-    waits               A --Enquire--> B --Confirm--> A                            where the feedback to a rumor is missing
-    surveys             A ==Measure==> B ==Measured==> A                           by how much B differs
-                        B ==Fetch==> A ==Bodies==> B                               bodies too large for a datagram
-    anti-entropy        A ==Sketch==> B ==Decoded|Symbols==> A                     few differences: what they are, at once
-                        A ==Want==> B ==Entries==> A                               what the symbols told A that it lacks
-                        A ==Compare==> B ==Differ==> A                             many differences: level by level
-                        A ==Leaves==> B ==Entries==> A                             what A lacks, and which of A's B wants
+                        A --Pull--> B --Gossip, Rumor|Notice...--> A               where the policy
+                        pulls A --Gossip, Bundle|Notice--> B ==Fetch==> A ==Bundle==> B  batches:
+                        all of it at once, or nothing
+    waits               A --Enquire--> B --Confirm--> A                            where the
+                        feedback to a rumor is missing
+    surveys             A ==Measure==> B ==Measured==> A                           by how much B
+                        differs
+                        B ==Fetch==> A ==Bodies==> B                               bodies too large
+                        for a datagram
+    anti-entropy        A ==Sketch==> B ==Decoded|Symbols==> A                     few differences:
+                        what they are, at once
+                        A ==Want==> B ==Entries==> A                               what the symbols
+                        told A that it lacks
+                        A ==Compare==> B ==Differ==> A                             many differences:
+                        level by level
+                        A ==Leaves==> B ==Entries==> A                             what A lacks, and
+                        which of A's B wants
                         A ==Push==> B ==Merged==> A                                what B wanted
-                        A ==Conclude==> B ==Concluded==> A                         what each of them had ever merged (causal_context.py)
+                        A ==Conclude==> B ==Concluded==> A                         what each of them
+                        had ever merged (causal_context.py)
 
-    keyrings            A ==KeyringOrder==> B ==KeyringReport==> A                 only where frames are sealed
+    keyrings            A ==KeyringOrder==> B ==KeyringReport==> A                 only where frames
+                        are sealed
 
     --> one datagram; ==> one frame of a TCP link. Member units ride on every datagram with room.
 """
@@ -36,11 +48,14 @@ from kvgossip.protocol.model.write import BUNDLE_ENTRIES_MAX
 
 FACTS_OF_A_KIND_MAX = 8192
 FACTS_BYTES_MAX = 8 + 17 * (3 * FACTS_OF_A_KIND_MAX + 1)
-"""The longest context that travels: a mask, then 17 bytes a fact of one of three kinds, and the sender's own row."""
+"""The longest context that travels: a mask, then 17 bytes a fact of one of three kinds, and the
+sender's own row."""
 Key = Annotated[str, Meta(min_length=1, max_length=1024)]
 Pair = tuple[Key, bytes]
 Levels = Annotated[int, Meta(ge=1, le=4)]
-Text = Annotated[str, Meta(max_length=512, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]  # it goes into logs: no control characters
+Text = Annotated[
+    str, Meta(max_length=512, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")
+]  # it goes into logs: no control characters
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -52,7 +67,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Ping(Message, frozen=True):
     """Are you `target`, and alive? `root` is the sender's digest root, `wall_ms` its wall clock.
 
-    `held`: all that had reached the target when its own clock stood there is held by the sender, and by all it answers for.
+    `held`: all that had reached the target when its own clock stood there is held by the sender,
+    and by all it answers for.
     """
 
     kind = 1
@@ -66,7 +82,8 @@ class Ping(Message, frozen=True):
 
 
 class Ack(Message, frozen=True):
-    """`sender` is alive: it answers the ping of that sequence number. `held` as in Ping, of whoever pinged.
+    """`sender` is alive: it answers the ping of that sequence number. `held` as in Ping, of whoever
+    pinged.
 
     `coordinate`: its place in the network, see coordinate.py.
     """
@@ -82,7 +99,8 @@ class Ack(Message, frozen=True):
 
 
 class PingRequest(Message, frozen=True):
-    """Please ping `target` at this address for `sender`, and pass its ack on. `nack`: and say so if there is none."""
+    """Please ping `target` at this address for `sender`, and pass its ack on. `nack`: and say so if
+    there is none."""
 
     kind = 3
     sequence: Count
@@ -94,7 +112,8 @@ class PingRequest(Message, frozen=True):
 
 
 class Nack(Message, frozen=True):
-    """I asked, as you requested, and heard nothing yet: so at least the two of us are fine (Lifeguard)."""
+    """I asked, as you requested, and heard nothing yet: so at least the two of us are fine
+    (Lifeguard)."""
 
     kind = 4
     sequence: Count
@@ -104,10 +123,12 @@ class Nack(Message, frozen=True):
 
 
 class Join(Message, frozen=True):
-    """Take me into your pool: the node `name`, in its life `site`. Member units follow, its own first.
+    """Take me into your pool: the node `name`, in its life `site`. Member units follow, its own
+    first.
 
-    `asked_host` is where this is sent: a host that listens everywhere learns from it where it is reached. `identity`: the public key of
-    the newcomer, and its `signature`, both empty where it has none (see identity.py).
+    `asked_host` is where this is sent: a host that listens everywhere learns from it where it is
+    reached. `identity`: the public key of the newcomer, and its `signature`, both empty where it
+    has none (see identity.py).
     """
 
     kind = 6
@@ -129,7 +150,8 @@ class JoinReply(Message, frozen=True):
 
 
 class Refused(Message, frozen=True):
-    """Your frame or your join is refused, by a node of this cluster and pool; `text` says why and what to change."""
+    """Your frame or your join is refused, by a node of this cluster and pool; `text` says why and
+    what to change."""
 
     kind = 8
     cluster: Text
@@ -138,9 +160,11 @@ class Refused(Message, frozen=True):
 
 
 class Gossip(Message, frozen=True):
-    """Opens a packet of rumors: Rumor and Notice units follow, and the Feedback names their places in this packet.
+    """Opens a packet of rumors: Rumor and Notice units follow, and the Feedback names their places
+    in this packet.
 
-    `direct`: the sender wrote them, and is telling everybody itself whom it can reach. `whole`: and that is every member.
+    `direct`: the sender wrote them, and is telling everybody itself whom it can reach. `whole`: and
+    that is every member.
     """
 
     kind = 9
@@ -169,7 +193,8 @@ class Notice(Message, frozen=True):
 
 
 class Bundle(Message, frozen=True):
-    """The entries of a batch, as their records: news in a packet of rumors, or, over a link, what was fetched after a Notice (batches.py).
+    """The entries of a batch, as their records: news in a packet of rumors, or, over a link, what
+    was fetched after a Notice (batches.py).
 
     That Notice has a key that begins with a slash, as no entry has.
     """
@@ -179,10 +204,12 @@ class Bundle(Message, frozen=True):
 
 
 class Feedback(Message, frozen=True):
-    """Bit i (least significant first) of `known` is set if the i-th rumor of that packet was no news here.
+    """Bit i (least significant first) of `known` is set if the i-th rumor of that packet was no
+    news here.
 
-    And of `collected` if the entry was once here, and was collected since: the teller shall take it out. `life`: 32 bits of the site of who
-    answers, since another node may have come to the address of the one that was told; 0 of a version that does not tell.
+    And of `collected` if the entry was once here, and was collected since: the teller shall take it
+    out. `life`: 32 bits of the site of who answers, since another node may have come to the address
+    of the one that was told; 0 of a version that does not tell.
     """
 
     kind = 12
@@ -207,10 +234,12 @@ class Bodies(Message, frozen=True):
 
 
 class Compare(Message, frozen=True):
-    """My fingerprints on one level: 16 children for each of `parents` (32-bit numbers), or, on level 0, the root alone.
+    """My fingerprints on one level: 16 children for each of `parents` (32-bit numbers), or, on
+    level 0, the root alone.
 
-    `fingerprints`: 64-bit numbers. `levels`: how deep my tree is. `members`: a digest of my member table. All numbers big-endian.
-    `context`: a summary of my context, in the first message of an exchange.
+    `fingerprints`: 64-bit numbers. `levels`: how deep my tree is. `members`: a digest of my member
+    table. All numbers big-endian. `context`: a summary of my context, in the first message of an
+    exchange.
     """
 
     kind = 15
@@ -228,7 +257,8 @@ class Compare(Message, frozen=True):
 class Differ(Message, frozen=True):
     """Which of the compared buckets differ here (32-bit numbers).
 
-    In the first answer of an exchange, `site` is my life, and `context` what my context says where yours differs.
+    In the first answer of an exchange, `site` is my life, and `context` what my context says where
+    yours differs.
     """
 
     kind = 16
@@ -243,7 +273,8 @@ class Differ(Message, frozen=True):
 
 
 class Leaves(Message, frozen=True):
-    """What I have in these buckets: for each of `buckets` a number of entries in `counts` (both 32-bit), then all their fingerprints."""
+    """What I have in these buckets: for each of `buckets` a number of entries in `counts` (both
+    32-bit), then all their fingerprints."""
 
     kind = 17
     exchange: Count
@@ -255,7 +286,8 @@ class Leaves(Message, frozen=True):
 
 
 class Entries(Message, frozen=True):
-    """What you lack in the first `answered` of the buckets (of the fingerprints, where it answers Want), perhaps some of the next one.
+    """What you lack in the first `answered` of the buckets (of the fingerprints, where it answers
+    Want), perhaps some of the next one.
 
     `wanted`: fingerprints that I lack.
     """
@@ -292,7 +324,8 @@ class Merged(Message, frozen=True):
 
 
 class Sketch(Message, frozen=True):
-    """The first symbols of my sketch. `parities`: two bits for each group of buckets of my tree, from which to guess how much differs."""
+    """The first symbols of my sketch. `parities`: two bits for each group of buckets of my tree,
+    from which to guess how much differs."""
 
     kind = 21
     exchange: Count
@@ -306,7 +339,8 @@ class Sketch(Message, frozen=True):
 
 
 class Decoded(Message, frozen=True):
-    """The whole difference: the entries that you lack, `offered` fingerprints of those that found no room, `wanted` ones I lack."""
+    """The whole difference: the entries that you lack, `offered` fingerprints of those that found
+    no room, `wanted` ones I lack."""
 
     kind = 22
     exchange: Count
@@ -322,7 +356,8 @@ class Decoded(Message, frozen=True):
 
 
 class Symbols(Message, frozen=True):
-    """Your symbols were too few: here are mine, as many as it should take. Without any: descend the tree."""
+    """Your symbols were too few: here are mine, as many as it should take. Without any: descend the
+    tree."""
 
     kind = 23
     exchange: Count
@@ -352,7 +387,8 @@ class Pull(Message, frozen=True):
 
 
 class Busy(Message, frozen=True):
-    """I have accepted as many packets of rumors this interval as I take; yours of that sequence number was dropped."""
+    """I have accepted as many packets of rumors this interval as I take; yours of that sequence
+    number was dropped."""
 
     kind = 26
     sequence: Count
@@ -362,9 +398,11 @@ class Busy(Message, frozen=True):
 
 
 class Enquire(Message, frozen=True):
-    """Do you hold this version of the key, or a newer one? Confirm it as soon as you do. I have it, a record of `size` bytes.
+    """Do you hold this version of the key, or a newer one? Confirm it as soon as you do. I have it,
+    a record of `size` bytes.
 
-    `sender` is told over links alone, where nobody could know it from the address: beside the longest key there is no room in a datagram.
+    `sender` is told over links alone, where nobody could know it from the address: beside the
+    longest key there is no room in a datagram.
     """
 
     kind = 80
@@ -399,7 +437,8 @@ class Precision(IntEnum):
 
 
 class Measure(Message, frozen=True):
-    """By how many keys does your store differ from mine? `parities` and `symbols` as in Sketch; no symbols: mine are not ready."""
+    """By how many keys does your store differ from mine? `parities` and `symbols` as in Sketch; no
+    symbols: mine are not ready."""
 
     kind = 82
     number: Count
@@ -424,9 +463,11 @@ class Measured(Message, frozen=True):
 
 
 class Conclude(Message, frozen=True):
-    """All is said. `context`: facts that you lack, of mine when the exchange began; empty where you did not get all that I held then.
+    """All is said. `context`: facts that you lack, of mine when the exchange began; empty where you
+    did not get all that I held then.
 
-    `collected`: fingerprints of entries of yours that I have collected. Meant for the life `site` alone.
+    `collected`: fingerprints of entries of yours that I have collected. Meant for the life `site`
+    alone.
     """
 
     kind = 30
@@ -451,7 +492,8 @@ class Concluded(Message, frozen=True):
 
 
 class Prune(Message, frozen=True):
-    """An operator wants this life of a member forgotten. It is passed on as news of the member are."""
+    """An operator wants this life of a member forgotten. It is passed on as news of the member
+    are."""
 
     kind = 50
     member: Member
@@ -468,7 +510,8 @@ class KeyringAction(IntEnum):
 
 
 class KeyringOrder(Message, frozen=True):
-    """Do this with your keyring, and let it be done behind you; for the life `site` alone. `hops`: how often it may be passed on.
+    """Do this with your keyring, and let it be done behind you; for the life `site` alone. `hops`:
+    how often it may be passed on.
 
     `key`: the key to install, or the four bytes of the id of the key to use or remove.
     """
@@ -482,7 +525,8 @@ class KeyringOrder(Message, frozen=True):
 
 
 class Holding(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a node has: the ids of its keys, four bytes each, the primary one first. `problem`: what is wrong with that, if anything."""
+    """What a node has: the ids of its keys, four bytes each, the primary one first. `problem`: what
+    is wrong with that, if anything."""
 
     name: Name
     datacenter: Name
@@ -503,11 +547,12 @@ class KeyringReport(Message, frozen=True):
 
 
 class Sight(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What one member sees of another. `state`: what it believes of it, a MemberState, -1 where it does not know the name.
+    """What one member sees of another. `state`: what it believes of it, a MemberState, -1 where it
+    does not know the name.
 
-    Round trips in microseconds, -1 where nothing came back; that of TCP may include the making of the link. `heard`: whether a ping of it
-    came by a datagram since the observer began to look. `offset_ms`: by how much its wall clock is ahead of the observer's, where anything
-    came back.
+    Round trips in microseconds, -1 where nothing came back; that of TCP may include the making of
+    the link. `heard`: whether a ping of it came by a datagram since the observer began to look.
+    `offset_ms`: by how much its wall clock is ahead of the observer's, where anything came back.
     """
 
     name: Name
@@ -519,7 +564,8 @@ class Sight(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Examine(Message, frozen=True):
-    """How are you? Condition answers at once; and where `subjects` are named, Sights when you have looked at these members."""
+    """How are you? Condition answers at once; and where `subjects` are named, Sights when you have
+    looked at these members."""
 
     kind = 70
     sequence: Count
@@ -528,10 +574,12 @@ class Examine(Message, frozen=True):
 
 
 class Condition(Message, frozen=True):
-    """How the sender is. `formats`: the lowest and the highest format of frames that it speaks. `keys`: ids, the primary one first.
+    """How the sender is. `formats`: the lowest and the highest format of frames that it speaks.
+    `keys`: ids, the primary one first.
 
-    `lost`: members missing in a partition that it suspects. `rival`: where another live node uses its name. `datacenters`: what a gateway
-    knows of each, as (name, gateways that are alive, gateways that are gone).
+    `lost`: members missing in a partition that it suspects. `rival`: where another live node uses
+    its name. `datacenters`: what a gateway knows of each, as (name, gateways that are alive,
+    gateways that are gone).
     """
 
     kind = 71
@@ -548,7 +596,8 @@ class Condition(Message, frozen=True):
 
 
 class Sights(Message, frozen=True):
-    """What the sender sees of the members that it was asked to look at. `busy`: nothing, it looks at others for too many already."""
+    """What the sender sees of the members that it was asked to look at. `busy`: nothing, it looks
+    at others for too many already."""
 
     kind = 72
     sequence: Count

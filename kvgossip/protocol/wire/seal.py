@@ -1,27 +1,33 @@
-"""Seals: authenticated encryption of frames with AES-256-GCM, the keyring it takes keys from, and the window against replays.
+"""Seals: authenticated encryption of frames with AES-256-GCM, the keyring it takes keys from, and
+the window against replays.
 
     sealed body := key id (4 bytes), life (16), counter (8), the encrypted body, tag (16)
 
-The header of the frame stays in clear and is associated data, as is whether the frame is a datagram or goes over a link. The key id is a
-hash of the key: a node that lacks the key says which one it lacks. The life is the sender's site and its generation.
+The header of the frame stays in clear and is associated data, as is whether the frame is a datagram
+or goes over a link. The key id is a hash of the key: a node that lacks the key says which one it
+lacks. The life is the sender's site and its generation.
 
 Laws
-- **No nonce is used twice with one key.** Frames are sealed with a sub-key of one life of a node in one pool: keyed BLAKE2b of the
-  pool's fingerprints and the life, under the key of the keyring. The nonce is a counter that this life alone raises, with every frame, and
-  no other frame is sealed with that sub-key. Two lives share a sub-key only if they drew the same 64 random bits as their site *and*
-  have one generation, which is the millisecond of the start. 64 bits of counter do not run out. (A memory image of a running process
-  that is resumed twice would break this law, as it does for every counter: a node must be started, not cloned.)
-- **A frame is taken once.** Of each life and way (datagrams, links) the last WINDOW counters at least that arrived here are known; one
-  among them, or one before them all, is a replay. The window counts what arrived, not what was sent: a sender that talks to thousands
-  raises its counter by thousands between two frames to one peer. Only who has a key makes windows grow, and there are `lives_max`: the
-  life that was silent longest is forgotten first.
-- What an observer can still do: see lengths, times and who talks to whom (frames are compressed before they are sealed, so lengths tell
-  a little about values); replay a frame to a node that it was not sent to, or to a later life of its receiver. That is a datagram
-  that went astray: merges are idempotent, probes name their target, numbers are random. What would be more names the life that it is
-  meant for (see key_rotation.py).
+- **No nonce is used twice with one key.** Frames are sealed with a sub-key of one life of a node in
+  one pool: keyed BLAKE2b of the pool's fingerprints and the life, under the key of the keyring. The
+  nonce is a counter that this life alone raises, with every frame, and no other frame is sealed
+  with that sub-key. Two lives share a sub-key only if they drew the same 64 random bits as their
+  site *and* have one generation, which is the millisecond of the start. 64 bits of counter do not
+  run out. (A memory image of a running process that is resumed twice would break this law, as it
+  does for every counter: a node must be started, not cloned.)
+- **A frame is taken once.** Of each life and way (datagrams, links) the last WINDOW counters at
+  least that arrived here are known; one among them, or one before them all, is a replay. The window
+  counts what arrived, not what was sent: a sender that talks to thousands raises its counter by
+  thousands between two frames to one peer. Only who has a key makes windows grow, and there are
+  `lives_max`: the life that was silent longest is forgotten first.
+- What an observer can still do: see lengths, times and who talks to whom (frames are compressed
+  before they are sealed, so lengths tell a little about values); replay a frame to a node that it
+  was not sent to, or to a later life of its receiver. That is a datagram that went astray: merges
+  are idempotent, probes name their target, numbers are random. What would be more names the life
+  that it is meant for (see key_rotation.py).
 
-Deviations: no handshake and no forward secrecy, as in memberlist: a datagram to a stranger must open at once. Who has a key can read
-what was recorded under it.
+Deviations: no handshake and no forward secrecy, as in memberlist: a datagram to a stranger must
+open at once. Who has a key can read what was recorded under it.
 """
 
 from __future__ import annotations
@@ -48,7 +54,8 @@ _NONCE_PREFIX = bytes(4)
 
 
 class Window:
-    """Which counters of one life have arrived: sorted, the last WINDOW to 2 * WINDOW - 1 of them. Up to the floor all are too old."""
+    """Which counters of one life have arrived: sorted, the last WINDOW to 2 * WINDOW - 1 of them.
+    Up to the floor all are too old."""
 
     __slots__ = ("_floor", "_seen")
 
@@ -75,7 +82,8 @@ class Window:
 
 
 class Sender:
-    """One life that was heard: its ciphers by the id of the key, its windows for datagrams and for links."""
+    """One life that was heard: its ciphers by the id of the key, its windows for datagrams and for
+    links."""
 
     __slots__ = ("ciphers", "windows")
 
@@ -87,10 +95,13 @@ class Sender:
 class Seals:
     """Seals what one life of a node says in one pool, and opens what others say there.
 
-    `pool`: the fingerprints of cluster and pool. `site` and `generation` are this life's. At most `lives_max` other lives are known.
+    `pool`: the fingerprints of cluster and pool. `site` and `generation` are this life's. At most
+    `lives_max` other lives are known.
     """
 
-    def __init__(self, keyring: Keyring, pool: bytes, site: int, generation: int, lives_max: int) -> None:
+    def __init__(
+        self, keyring: Keyring, pool: bytes, site: int, generation: int, lives_max: int
+    ) -> None:
         self.keyring = keyring
         self._pool, self._life, self._lives_max = pool, _LIFE.pack(site, generation), lives_max
         self._counter = 0
@@ -105,7 +116,8 @@ class Seals:
         return head + _HEAD.pack(name, self._life, self._counter) + sealed
 
     def open(self, data: bytes, head_bytes: int, *, reliable: bool, replays: bool = False) -> bytes:
-        """The body of a frame with a header of this length. Raises RemoteError: `unknown_key`, `bad_seal` or `replayed`.
+        """The body of a frame with a header of this length. Raises RemoteError: `unknown_key`,
+        `bad_seal` or `replayed`.
 
         `replays`: it may have been seen before, and leaves no trace.
         """
@@ -120,11 +132,16 @@ class Seals:
         fresh = cipher is None
         cipher = cipher or self._cipher(key, life)
         try:
-            body = cipher.decrypt(_nonce(counter), data[head_bytes + _HEAD.size :], _associated(data[:head_bytes], reliable))
+            body = cipher.decrypt(
+                _nonce(counter),
+                data[head_bytes + _HEAD.size :],
+                _associated(data[:head_bytes], reliable),
+            )
         except InvalidTag:
             raise RemoteError("bad_seal") from None
         if not replays:
-            # known from now on, since it holds a key: what is forged costs a sub-key and leaves nothing behind
+            # known from now on, since it holds a key: what is forged costs a sub-key and leaves
+            # nothing behind
             self._admit(life, counter, reliable)
             if fresh:
                 self._senders[life].ciphers[name] = cipher
@@ -145,7 +162,11 @@ class Seals:
         return self._sealing
 
     def _cipher(self, key: bytes, life: bytes) -> AESGCM:
-        return AESGCM(blake2b(self._pool + life, digest_size=KEY_BYTES, key=key, person=b"kvgossip frames").digest())
+        return AESGCM(
+            blake2b(
+                self._pool + life, digest_size=KEY_BYTES, key=key, person=b"kvgossip frames"
+            ).digest()
+        )
 
 
 def _nonce(counter: int) -> bytes:

@@ -1,24 +1,31 @@
-"""The change feed: one ordered log of what this node merges, for everybody who wants to hear of it and for those who come back.
+"""The change feed: one ordered log of what this node merges, for everybody who wants to hear of it
+and for those who come back.
 
 Laws
-- Every change has an *arrival index*: the hybrid logical time at which it arrived here, or one more than the index before it, whichever is
-  greater. So indices rise strictly on a node, are never 0, and those of other nodes and of later lives lie near them in time.
-- The newest changes are kept, at most `changes_max` of them and `bytes_max` bytes, so that who was away for a while can go on. They go
-  by chunks, so that up to a sixteenth less is kept.
-- A *cursor* names a life of a node and an index: "I have seen everything until there". The order of arrival is that node's own, so a
-  cursor is good there and then only. Where it cannot be gone on from, because what came after it is gone, or it is another life's, the
-  answer is *resync*, never silence and never a gap (lessons.md 23): the watcher is to take a snapshot, and then the changes after it.
+- Every change has an *arrival index*: the hybrid logical time at which it arrived here, or one more
+  than the index before it, whichever is greater. So indices rise strictly on a node, are never 0,
+  and those of other nodes and of later lives lie near them in time.
+- The newest changes are kept, at most `changes_max` of them and `bytes_max` bytes, so that who was
+  away for a while can go on. They go by chunks, so that up to a sixteenth less is kept.
+- A *cursor* names a life of a node and an index: "I have seen everything until there". The order of
+  arrival is that node's own, so a cursor is good there and then only. Where it cannot be gone on
+  from, because what came after it is gone, or it is another life's, the answer is *resync*, never
+  silence and never a gap (lessons.md 23): the watcher is to take a snapshot, and then the changes
+  after it.
 - Who knows that nothing came under its topic after its cursor goes on from a cursor of any age.
 
-Consul's blocking queries ask for the same: `last_index` of a topic, and `wait` until it is greater. A `wait` beyond all indices that were
-ever given here, by a client that comes from another server, returns at once instead of hanging.
+Consul's blocking queries ask for the same: `last_index` of a topic, and `wait` until it is greater.
+A `wait` beyond all indices that were ever given here, by a client that comes from another server,
+returns at once instead of hanging.
 
-A new life begins with an empty feed at the time of its start: what it reads from its disk is no change.
+A new life begins with an empty feed at the time of its start: what it reads from its disk is no
+change.
 
-Chunks of small changes are packed into one piece of bytes each, and what is known of chunks stands in arrays. As objects of their own they
-would lie scattered among all that comes and goes in the store, and CPython gives back no megabyte of which one of them is left: after a
-million deletes they held several times their size, and even a hundred small objects held as many megabytes. A change whose records are
-large is kept by reference: it costs nothing twice while it is in the store.
+Chunks of small changes are packed into one piece of bytes each, and what is known of chunks stands
+in arrays. As objects of their own they would lie scattered among all that comes and goes in the
+store, and CPython gives back no megabyte of which one of them is left: after a million deletes they
+held several times their size, and even a hundred small objects held as many megabytes. A change
+whose records are large is kept by reference: it costs nothing twice while it is in the store.
 """
 
 from __future__ import annotations
@@ -54,20 +61,23 @@ _CURSOR = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})")
 
 
 Kept = tuple[int, str, bytes | None, bytes]
-"""An arrival as it is kept: a plain tuple of plain values, which the garbage collector visits once and never again."""
+"""An arrival as it is kept: a plain tuple of plain values, which the garbage collector visits once
+and never again."""
 
 _unpack = msgspec.msgpack.Decoder(list[Kept]).decode
 
 
 class Portion(NamedTuple):
-    """Changes of a topic in the order of their arrival, and the index up to which there are no others."""
+    """Changes of a topic in the order of their arrival, and the index up to which there are no
+    others."""
 
     arrivals: list[Arrival]
     until: int
 
 
 class Feed:
-    """The changes of one life of a node. `site` names the life, `start` is the hybrid logical time at which it began.
+    """The changes of one life of a node. `site` names the life, `start` is the hybrid logical time
+    at which it began.
 
     `index` is that of the latest change; at first, when there was none, `start`.
     """
@@ -76,7 +86,8 @@ class Feed:
         self.watches = Watches(config.watch_events_max)
         self.index = self._floor = max(start, 1)
         self._site = site
-        # for each chunk: its arrivals, packed or as they are; the index of the last one; how many; and how many bytes their records have
+        # for each chunk: its arrivals, packed or as they are; the index of the last one; how many;
+        # and how many bytes their records have
         self._chunks: deque[bytes | list[Kept]] = deque()
         self._lasts, self._counts, self._sizes = array("Q"), array("Q"), array("Q")
         self._tail: list[Kept] = []
@@ -86,7 +97,8 @@ class Feed:
         self._changes_max, self._bytes_max = config.feed_changes_max, config.feed_bytes_max
         self._chunk_max = max(min(self._changes_max // CHUNK_SHARE, CHUNK_MAX), 1)
         self._chunk_bytes_max = self._bytes_max // CHUNK_SHARE
-        # the latest index of all keys whose hashes share a place, and so one that is late enough for each of them
+        # the latest index of all keys whose hashes share a place, and so one that is late enough
+        # for each of them
         places = min(max(1 << (2 * self._changes_max).bit_length(), PLACES_MIN), PLACES_MAX)
         self._latest = array("Q", bytes(8 * places))
         self._thread = threading.get_ident()
@@ -100,7 +112,7 @@ class Feed:
         """How many bytes of records those changes hold on to, at most."""
         return self._bytes
 
-    # -- changes come --------------------------------------------------------------------------------------------------
+    # -- changes come ------------------------------------------------------------------------------
 
     def publish(self, changed: Changed, timestamp: int) -> None:
         """A merge was news, at this hybrid logical time."""
@@ -150,25 +162,34 @@ class Feed:
         """End all watchers (see Watches.close)."""
         self.watches.close()
 
-    # -- changes go ----------------------------------------------------------------------------------------------------
+    # -- changes go --------------------------------------------------------------------------------
 
     def watch(self, topic: Topic, since: str | None = None) -> Watcher:
         """A new watcher, from this moment on or, after a cursor, from there on.
 
-        Raises WatchLaggedError where the cursor cannot be gone on from, LocalError on another thread than the node's.
+        Raises WatchLaggedError where the cursor cannot be gone on from, LocalError on another
+        thread than the node's.
         """
         if threading.get_ident() != self._thread:
-            raise LocalError("a node is watched on the thread of its event loop", "use asyncio.run_coroutine_threadsafe to get there")
+            raise LocalError(
+                "a node is watched on the thread of its event loop",
+                "use asyncio.run_coroutine_threadsafe to get there",
+            )
         index = self.index if since is None else self.resume(since, topic)
         if index is None:
-            raise WatchLaggedError(f"the cursor {since!r} is too old, or of another node or an earlier life of this one", LAGGED_HINT)
+            raise WatchLaggedError(
+                f"the cursor {since!r} is too old, or of another node or an earlier life of this "
+                "one",
+                LAGGED_HINT,
+            )
         queue = Queue(topic)
         queue.arrivals.extend(self._arrivals(index, topic))
         self.watches.add(queue, self.index)
         return Watcher(self.watches, queue, index, self.cursor)
 
     def subscribe(self, topic: Topic, on_wake: Callable[[], None]) -> Queue:
-        """What comes from now on, for those who are no Watcher. Give it back to `watches.remove`."""
+        """What comes from now on, for those who are no Watcher. Give it back to
+        `watches.remove`."""
         queue = Queue(topic, on_wake)
         self.watches.add(queue, self.index)
         return queue
@@ -178,7 +199,8 @@ class Feed:
         return f"{self._site:016x}-{self.index if index is None else index:016x}"
 
     def resume(self, cursor: str, topic: Topic) -> int | None:
-        """The index behind a cursor, None where it cannot be gone on from: the watcher must take a snapshot first."""
+        """The index behind a cursor, None where it cannot be gone on from: the watcher must take a
+        snapshot first."""
         match = _CURSOR.fullmatch(cursor)
         if match is None or int(match[1], 16) != self._site:
             return None
@@ -186,7 +208,8 @@ class Feed:
         return index if index <= self.index and self._reaches(index, topic) else None
 
     def read(self, after: int, topic: Topic, scanned_max: int = SCANNED_MAX) -> Portion:
-        """The changes of the topic that came after this index, a portion of them: go on after its `until`, until it is ours.
+        """The changes of the topic that came after this index, a portion of them: go on after its
+        `until`, until it is ours.
 
         Raises WatchLaggedError when some of them are gone.
         """
@@ -195,25 +218,34 @@ class Feed:
         if after < self._floor:
             raise WatchLaggedError(f"the changes after {after} are gone", LAGGED_HINT)
         seen = list(islice(self._kept_after(after), scanned_max))
-        found = [Arrival(at, Changed(key, old, new)) for at, key, old, new in seen if topic.covers(key)]
+        found = [
+            Arrival(at, Changed(key, old, new)) for at, key, old, new in seen if topic.covers(key)
+        ]
         return Portion(found, seen[-1][0] if seen else self.index)
 
     def last_index(self, topic: Topic) -> int:
-        """The index of the topic's latest change; where that is gone, or there was none, an index before which it was.
+        """The index of the topic's latest change; where that is gone, or there was none, an index
+        before which it was.
 
-        It stays the same until a change comes, while somebody watches or asks often enough (see Watches.keep).
+        It stays the same until a change comes, while somebody watches or asks often enough (see
+        Watches.keep).
         """
         index = self.watches.index_of(topic)
         if not index and topic.exact:
             index = max(self._latest[hash(topic.text) % len(self._latest)], self._floor)
         elif not index:
-            found = (at for at, key, _, _ in self._kept_backwards(topic.text.encode()) if topic.covers(key))
+            found = (
+                at
+                for at, key, _, _ in self._kept_backwards(topic.text.encode())
+                if topic.covers(key)
+            )
             index = next(found, self._floor)
         self.watches.keep(topic, index)
         return index
 
     async def wait(self, topic: Topic, after: int, timeout_s: float) -> int:
-        """The topic's last index, as soon as it is greater than `after`; at the latest after the timeout, or when the node stops.
+        """The topic's last index, as soon as it is greater than `after`; at the latest after the
+        timeout, or when the node stops.
 
         An `after` that is greater than all indices of this feed is answered at once.
         """
@@ -231,7 +263,7 @@ class Feed:
             self.watches.remove(queue)
         return self.last_index(topic)
 
-    # -- chunks --------------------------------------------------------------------------------------------------------
+    # -- chunks ------------------------------------------------------------------------------------
 
     def _kept_after(self, index: int) -> Iterator[Kept]:
         """What came after this index, in order."""
@@ -265,7 +297,7 @@ class Feed:
         if len(self._opened) > OPENED_MAX:
             del self._opened[next(iter(self._opened))]
 
-    # -- what is still here --------------------------------------------------------------------------------------------
+    # -- what is still here ------------------------------------------------------------------------
 
     def _reaches(self, after: int, topic: Topic) -> bool:
         """Whether everything of the topic that came after this index is here."""

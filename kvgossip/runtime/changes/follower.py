@@ -1,15 +1,20 @@
-"""Follower: one remote watcher's way through the feed, as a value: what it is told next, without a socket and without a clock.
+"""Follower: one remote watcher's way through the feed, as a value: what it is told next, without a
+socket and without a clock.
 
-Whoever has a Follower takes portions from it when the watcher is ready for more, so that nothing is queued for a watcher that is slow:
-what it has not taken yet is in the feed, for all alike, and when it is there no more, the watcher is cut off (WatchLaggedError).
+Whoever has a Follower takes portions from it when the watcher is ready for more, so that nothing is
+queued for a watcher that is slow: what it has not taken yet is in the feed, for all alike, and when
+it is there no more, the watcher is cut off (WatchLaggedError).
 
 Laws
-- A watcher that applies what it is told, in this order, ends with what the node has, whatever it missed before. After `resync` it knows
-  nothing: all keys are told as puts, and `synced` ends them; what it had and was not told of is gone.
-- Changes during a snapshot are told as they come, but those of keys that the snapshot has not reached: it will find them as they are then.
-  So the snapshot needs no copy and no queue, and lasts as long as the watcher needs; every key's events are in their order.
-- An event's `at` is what to go on from once it is known, and all that came before it. It is None within a snapshot, and RESYNC's is 0,
-  from which no feed goes on: a watcher that is cut within a snapshot begins anew.
+- A watcher that applies what it is told, in this order, ends with what the node has, whatever it
+  missed before. After `resync` it knows nothing: all keys are told as puts, and `synced` ends them;
+  what it had and was not told of is gone.
+- Changes during a snapshot are told as they come, but those of keys that the snapshot has not
+  reached: it will find them as they are then. So the snapshot needs no copy and no queue, and lasts
+  as long as the watcher needs; every key's events are in their order.
+- An event's `at` is what to go on from once it is known, and all that came before it. It is None
+  within a snapshot, and RESYNC's is 0, from which no feed goes on: a watcher that is cut within a
+  snapshot begins anew.
 """
 
 from __future__ import annotations
@@ -39,10 +44,11 @@ class Kind(StrEnum):
 
 
 class Event(NamedTuple):
-    """What a watcher is told. `record` (see protocol/model/entry.py) is that of the value or the death certificate.
+    """What a watcher is told. `record` (see protocol/model/entry.py) is that of the value or the
+    death certificate.
 
-    EXPIRE is a death that nobody has written: a value is served no more, under its own version. Its time has come, or the cluster had
-    deleted it long ago and it is in the quarantine.
+    EXPIRE is a death that nobody has written: a value is served no more, under its own version. Its
+    time has come, or the cluster had deleted it long ago and it is in the quarantine.
     """
 
     kind: Kind
@@ -52,7 +58,8 @@ class Event(NamedTuple):
 
 
 class Follower:
-    """`since` is a cursor, None: from this moment on. `at` is the index until which the watcher was told all of the topic."""
+    """`since` is a cursor, None: from this moment on. `at` is the index until which the watcher was
+    told all of the topic."""
 
     __slots__ = ("_announced", "_feed", "_reached", "_scan", "at", "topic")
 
@@ -115,18 +122,30 @@ class Follower:
         if not self.topic.exact:
             return self._scan(self.topic.text, reached, PAGE_KEYS)
         # the key itself is the first of all that start with it
-        return [] if reached else [entry for entry in self._scan(self.topic.text, "", 1) if entry[0] == self.topic.text]
+        return (
+            []
+            if reached
+            else [
+                entry for entry in self._scan(self.topic.text, "", 1) if entry[0] == self.topic.text
+            ]
+        )
 
 
 def event_of(arrival: Arrival) -> Event:
-    return Event(_kind_of(arrival.changed), arrival.at, arrival.changed.key, arrival.changed.new_record)
+    return Event(
+        _kind_of(arrival.changed), arrival.at, arrival.changed.key, arrival.changed.new_record
+    )
 
 
 def _kind_of(changed: Changed) -> Kind:
     if not is_dead(changed.new_record):
         return Kind.PUT
     old = changed.old_record
-    return Kind.EXPIRE if old is not None and version_of(old) == version_of(changed.new_record) else Kind.DELETE
+    return (
+        Kind.EXPIRE
+        if old is not None and version_of(old) == version_of(changed.new_record)
+        else Kind.DELETE
+    )
 
 
 def fitting(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:

@@ -1,15 +1,20 @@
-"""History: earlier versions of keys, as this node has seen them. They live in memory, bounded, and are no part of the replicated data.
+"""History: earlier versions of keys, as this node has seen them. They live in memory, bounded, and
+are no part of the replicated data.
 
 Laws
-- The history of a key is what its merges on this node have replaced, and what was taken out of the store; so a key that was written once
-  costs nothing here. Two nodes may have seen different versions: of two writes that met somewhere else, this node saw the winner alone.
-- At most `versions_max` versions of a key are told, the present one among them, and at most `bytes_max` bytes of memory are taken for all
-  keys together: what has not changed for longest goes first, and of a key the older versions. `versions_max` 0 keeps and tells nothing.
-- While a key changes, its records are kept as they are. The others are packed, with the records of many keys in one piece of bytes: those
-  that were taken out of the store, those that have not changed for longest when half of the memory is taken, and all of them when much
-  has gone (`tidy`). As objects of their own, old records and keys lie scattered among all that comes and goes in the store, and CPython
-  gives back no megabyte of which one of them is left.
-- Bytes are those that the objects take. Most keys have one or two small records here, and what holds them takes more than they do.
+- The history of a key is what its merges on this node have replaced, and what was taken out of the
+  store; so a key that was written once costs nothing here. Two nodes may have seen different
+  versions: of two writes that met somewhere else, this node saw the winner alone.
+- At most `versions_max` versions of a key are told, the present one among them, and at most
+  `bytes_max` bytes of memory are taken for all keys together: what has not changed for longest goes
+  first, and of a key the older versions. `versions_max` 0 keeps and tells nothing.
+- While a key changes, its records are kept as they are. The others are packed, with the records of
+  many keys in one piece of bytes: those that were taken out of the store, those that have not
+  changed for longest when half of the memory is taken, and all of them when much has gone (`tidy`).
+  As objects of their own, old records and keys lie scattered among all that comes and goes in the
+  store, and CPython gives back no megabyte of which one of them is left.
+- Bytes are those that the objects take. Most keys have one or two small records here, and what
+  holds them takes more than they do.
 """
 
 from __future__ import annotations
@@ -28,7 +33,8 @@ from kvgossip.runtime.changes.packing import packed
 
 SITES_MAX = 8192
 KEY_OVERHEAD_BYTES = 192
-"""What a key takes beside itself and its records: a place in the table, which doubles when it grows, a link, and an empty tuple."""
+"""What a key takes beside itself and its records: a place in the table, which doubles when it
+grows, a link, and an empty tuple."""
 RECORD_OVERHEAD_BYTES = 56
 """What makes bytes an object, a place in the tuple, and what the allocator rounds up."""
 PAST_OVERHEAD_BYTES = 64
@@ -43,7 +49,8 @@ _unpack = msgspec.msgpack.Decoder(list[Past]).decode
 
 
 class Edition(NamedTuple):
-    """One version of a key. `writer`: the member that wrote it, None where this node has never met it. `present`: nothing newer is here."""
+    """One version of a key. `writer`: the member that wrote it, None where this node has never met
+    it. `present`: nothing newer is here."""
 
     entry: Entry
     writer: str | None
@@ -108,7 +115,8 @@ class History:
         self._gone, self._gone_bytes = [], 0
 
     def _forget(self) -> None:
-        """The oldest, while all together take too much. What is not put away takes half of it at most."""
+        """The oldest, while all together take too much. What is not put away takes half of it at
+        most."""
         while self.kept_bytes > self._bytes_max:
             if not self._packed:
                 self._pack_gone()
@@ -118,19 +126,25 @@ class History:
         """The records before the present one, oldest first."""
         wanted = key.encode()
         put_away = chain.from_iterable(_unpack(piece) for piece in self._packed if wanted in piece)
-        found = [record for name, records in chain(put_away, self._gone) if name == key for record in records]
+        found = [
+            record
+            for name, records in chain(put_away, self._gone)
+            if name == key
+            for record in records
+        ]
         found += self._earlier.get(key, ())
         return found[max(len(found) - self._earlier_max, 0) :]
 
     def tidy(self) -> bool:
-        """Pack a portion, the keys that have not changed for longest; whether there is more to pack."""
+        """Pack a portion, the keys that have not changed for longest; whether there is more to
+        pack."""
         for key in list(islice(self._earlier, PIECE_KEYS)):
             self._put_away(key)
         if not self._earlier and self._gone:
             self._pack_gone()
         return bool(self._earlier)
 
-    # -- who wrote it --------------------------------------------------------------------------------------------------
+    # -- who wrote it ------------------------------------------------------------------------------
 
     def met(self, changed: MemberChanged) -> None:
         """Remember which name a site belongs to: also after the member has gone."""

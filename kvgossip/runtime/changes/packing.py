@@ -1,4 +1,5 @@
-"""Packing: many small values of the past as one piece of bytes, which lies in memory as one (why: see feed.py and history.py)."""
+"""Packing: many small values of the past as one piece of bytes, which lies in memory as one (why:
+see feed.py and history.py)."""
 
 from __future__ import annotations
 
@@ -10,5 +11,6 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def packed(rows: Sequence[tuple[object, ...]]) -> bytes:
-    """The rows as MessagePack, in no more bytes than they need: msgspec leaves room in what it encodes, so this is a copy."""
+    """The rows as MessagePack, in no more bytes than they need: msgspec leaves room in what it
+    encodes, so this is a copy."""
     return bytes(memoryview(_encode(rows)))

@@ -1,7 +1,9 @@
-"""Snapshot: all records as they were at one moment, in the order of their keys, read in portions while the node goes on.
+"""Snapshot: all records as they were at one moment, in the order of their keys, read in portions
+while the node goes on.
 
-A copy of a million records would hold the node for long. So keys are gathered portion by portion, and whatever changes meanwhile is
-remembered as it was: a key that is not remembered has not changed since the moment.
+A copy of a million records would hold the node for long. So keys are gathered portion by portion,
+and whatever changes meanwhile is remembered as it was: a key that is not remembered has not changed
+since the moment.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ Portion = list[tuple[str, bytes]]
 
 
 class Snapshot:
-    """Of what is in the store when this is made. `changed` must be told of every change from then on."""
+    """Of what is in the store when this is made. `changed` must be told of every change from then
+    on."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -31,7 +34,8 @@ class Snapshot:
         self._before.setdefault(key, old)
 
     def portions(self) -> Iterator[Portion]:
-        """Some milliseconds of work each; the first ones are empty. The store may change between them."""
+        """Some milliseconds of work each; the first ones are empty. The store may change between
+        them."""
         keys = SortedKeys()
         yield from self._gather(keys)
         portion: Portion = []

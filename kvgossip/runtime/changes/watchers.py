@@ -1,15 +1,17 @@
 """Who hears of changes: a bounded fan-out from this node's feed (feed.py) to its watchers.
 
 Laws
-- A watcher gets every change of its topic that this node merges after `watch()` was called, in the order of the merges, deletes
-  too, each as a frozen pair of what was and what is.
-- A watcher never slows the node. When more than `events_max` changes wait for it, it is cut off: it loses what waited and is told so
-  by WatchLaggedError. A gap is never silent.
+- A watcher gets every change of its topic that this node merges after `watch()` was called, in the
+  order of the merges, deletes too, each as a frozen pair of what was and what is.
+- A watcher never slows the node. When more than `events_max` changes wait for it, it is cut off: it
+  loses what waited and is told so by WatchLaggedError. A gap is never silent.
 - A watcher that is closed, or that nobody holds any more, costs nothing from then on.
-- Who watches a topic wakes for its changes and for no others, also while there is nothing under it (lessons.md 21).
+- Who watches a topic wakes for its changes and for no others, also while there is nothing under it
+  (lessons.md 21).
 
-Everything here runs on the thread of the node's event loop; nothing may be called from another thread. No code of a watcher's owner
-runs inside `publish`: its task wakes in a later turn of the loop, so it may write, watch and close as it likes (lessons.md 24).
+Everything here runs on the thread of the node's event loop; nothing may be called from another
+thread. No code of a watcher's owner runs inside `publish`: its task wakes in a later turn of the
+loop, so it may write, watch and close as it likes (lessons.md 24).
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Entry
 
 TOPICS_KEPT = 256
-"""Topics whose latest index is remembered while nobody watches them: each distinct length costs a write one look-up."""
+"""Topics whose latest index is remembered while nobody watches them: each distinct length costs a
+write one look-up."""
 LAGGED_HINT = "list the keys again, then watch again"
 
 
@@ -41,14 +44,16 @@ class Topic(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """A change with its arrival index (see feed.py). Everybody who waits for it holds the same one."""
+    """A change with its arrival index (see feed.py). Everybody who waits for it holds the same
+    one."""
 
     at: int
     changed: Changed
 
 
 class Change(NamedTuple):
-    """What a merge did to a key: `old` is what this node had (None: nothing), `new` what it has now (perhaps a death certificate)."""
+    """What a merge did to a key: `old` is what this node had (None: nothing), `new` what it has now
+    (perhaps a death certificate)."""
 
     key: str
     old: Entry | None
@@ -62,9 +67,11 @@ class State(Enum):
 
 
 class Queue:
-    """What waits for one watcher. Watches holds this and not the Watcher, so that a forgotten Watcher can be noticed.
+    """What waits for one watcher. Watches holds this and not the Watcher, so that a forgotten
+    Watcher can be noticed.
 
-    `on_wake` is called when something comes or the queue ends. It may only take a note for a later turn.
+    `on_wake` is called when something comes or the queue ends. It may only take a note for a later
+    turn.
     """
 
     __slots__ = ("_on_wake", "arrivals", "state", "topic", "waiter")
@@ -88,7 +95,8 @@ class Queue:
 
 
 class _Group:
-    """Those who watch one topic. `index` is that of its latest change, 0 while it is not known: then there was none after `since`.
+    """Those who watch one topic. `index` is that of its latest change, 0 while it is not known:
+    then there was none after `since`.
 
     `kept`: also while nobody watches.
     """
@@ -116,7 +124,11 @@ class Watches:
 
     def __len__(self) -> int:
         """How many watchers there are."""
-        return sum(len(group.queues) for groups in (self._by_prefix, self._by_key) for group in groups.values())
+        return sum(
+            len(group.queues)
+            for groups in (self._by_prefix, self._by_key)
+            for group in groups.values()
+        )
 
     @property
     def idle(self) -> bool:
@@ -130,7 +142,8 @@ class Watches:
         return sum(len(queue.arrivals) for group in groups for queue in group.queues)
 
     def add(self, queue: Queue, index: int) -> None:
-        """Everything that is published of its topic from now on goes into this queue; `index`: that of the latest change by now."""
+        """Everything that is published of its topic from now on goes into this queue; `index`: that
+        of the latest change by now."""
         self._group_of(queue.topic, index).queues[queue] = None
 
     def remove(self, queue: Queue) -> None:
@@ -141,9 +154,11 @@ class Watches:
             self._drop_if_idle(queue.topic, group)
 
     def publish(self, arrival: Arrival) -> None:
-        """Tell a change to those who watch it: one look-up for each length that a watched prefix has, none without watchers.
+        """Tell a change to those who watch it: one look-up for each length that a watched prefix
+        has, none without watchers.
 
-        The records are read by those who take the change, and not here: a burst must not cost the node what a watcher may never take.
+        The records are read by those who take the change, and not here: a burst must not cost the
+        node what a watcher may never take.
         """
         key = arrival.changed.key
         for length in self._lengths:
@@ -162,7 +177,7 @@ class Watches:
             self.remove(queue)
             queue.end(State.CLOSED)
 
-    # -- the latest change of a topic ----------------------------------------------------------------------------------
+    # -- the latest change of a topic --------------------------------------------------------------
 
     def index_of(self, topic: Topic) -> int:
         """The index of the latest change under the topic, 0 where it is not known."""
@@ -175,7 +190,8 @@ class Watches:
         return None if group is None else group.index or group.since
 
     def keep(self, topic: Topic, index: int) -> None:
-        """From now on `index_of` knows this topic, also while nobody watches it, until TOPICS_KEPT others were kept after it."""
+        """From now on `index_of` knows this topic, also while nobody watches it, until TOPICS_KEPT
+        others were kept after it."""
         group = self._group_of(topic, index)
         group.index, group.kept = index, True
         self._kept.pop(topic, None)
@@ -215,11 +231,17 @@ class Watches:
         return groups[topic.text]
 
     def _drop_if_idle(self, topic: Topic, group: _Group) -> None:
-        if not group.queues and not group.kept and self._groups(topic).pop(topic.text, None) is not None and not topic.exact:
+        if (
+            not group.queues
+            and not group.kept
+            and self._groups(topic).pop(topic.text, None) is not None
+            and not topic.exact
+        ):
             self._count(topic.text, -1)
 
     def _count(self, prefix: str, step: int) -> None:
-        """One watched prefix more or less: what `publish` looks up changes only when its length is new or was the last one."""
+        """One watched prefix more or less: what `publish` looks up changes only when its length is
+        new or was the last one."""
         self._by_length[len(prefix)] += step
         if not self._by_length[len(prefix)]:
             del self._by_length[len(prefix)]
@@ -228,13 +250,17 @@ class Watches:
 
 
 class Watcher:
-    """An async iterator of Change, for one task at a time. Close it with `aclose` or use it as `async with`.
+    """An async iterator of Change, for one task at a time. Close it with `aclose` or use it as
+    `async with`.
 
-    Iterating raises WatchLaggedError once the watcher was cut off, and ends when the watcher or its node is closed. `index` is the
-    arrival index of the change that was taken last, at first that of the moment from which on it hears.
+    Iterating raises WatchLaggedError once the watcher was cut off, and ends when the watcher or its
+    node is closed. `index` is the arrival index of the change that was taken last, at first that of
+    the moment from which on it hears.
     """
 
-    def __init__(self, watches: Watches, queue: Queue, index: int, cursor_of: Callable[[int], str]) -> None:
+    def __init__(
+        self, watches: Watches, queue: Queue, index: int, cursor_of: Callable[[int], str]
+    ) -> None:
         self._watches, self._queue, self.index, self._cursor_of = watches, queue, index, cursor_of
 
     @property
@@ -260,20 +286,28 @@ class Watcher:
             if queue.state is State.CLOSED:
                 raise StopAsyncIteration
             if queue.state is State.LAGGED:
-                raise WatchLaggedError(f"the watcher of {queue.topic.text!r} did not keep up", LAGGED_HINT)
+                raise WatchLaggedError(
+                    f"the watcher of {queue.topic.text!r} did not keep up", LAGGED_HINT
+                )
             await self._wait()
         # taken only after the wait, so that a cancelled wait loses nothing
         self.index, changed = queue.arrivals.popleft()
         return Change(changed.key, changed.old, changed.new)
 
     async def aclose(self) -> None:
-        """Stop watching at once; what waits is dropped, and a task that waits in the iteration ends it. Harmless when repeated."""
+        """Stop watching at once; what waits is dropped, and a task that waits in the iteration ends
+        it. Harmless when repeated."""
         self._close()
 
     async def __aenter__(self) -> Watcher:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._close()
 
     def __del__(self) -> None:

@@ -1,15 +1,17 @@
 """Tidying: when much has been removed, the disk and the memory that it took go back to the system.
 
-Neither does so by itself. RocksDB compacts as more is written: what was removed last, some tens of megabytes with the values below it,
-stays while nothing is. glibc keeps what was freed within its heap, unless it lies at the end of it; CPython keeps a megabyte while one
-small object of it is in use, and the few that stay of much that goes lie everywhere. What is kept of the past is like that, so its keepers
-are told first.
+Neither does so by itself. RocksDB compacts as more is written: what was removed last, some tens of
+megabytes with the values below it, stays while nothing is. glibc keeps what was freed within its
+heap, unless it lies at the end of it; CPython keeps a megabyte while one small object of it is in
+use, and the few that stay of much that goes lie everywhere. What is kept of the past is like that,
+so its keepers are told first.
 
 Laws
-- It is done when as much was removed as is a share of what is there, so that what it costs is a part of what the removals did; and when
-  nothing has been removed for QUIET_S, as it is better done once, at the end: also of what the store does when much has gone
-  (tombstones.py).
-- The loop does not wait for it. A commit waits some milliseconds at most, and a node that stops interrupts it.
+- It is done when as much was removed as is a share of what is there, so that what it costs is a
+  part of what the removals did; and when nothing has been removed for QUIET_S, as it is better done
+  once, at the end: also of what the store does when much has gone (tombstones.py).
+- The loop does not wait for it. A commit waits some milliseconds at most, and a node that stops
+  interrupts it.
 """
 
 from __future__ import annotations
@@ -35,9 +37,11 @@ log = logging.getLogger("kvgossip")
 
 
 class Tidying:
-    """On the thread of the event loop. `storage`: None without a data directory. `entries()`: how many there are.
+    """On the thread of the event loop. `storage`: None without a data directory. `entries()`: how
+    many there are.
 
-    `times`: how often it was done. `pack()` packs a portion of what is kept of the past; whether there is more.
+    `times`: how often it was done. `pack()` packs a portion of what is kept of the past; whether
+    there is more.
     """
 
     def __init__(self, storage: Storage | None, entries: Callable[[], int], title: str) -> None:
@@ -92,12 +96,14 @@ class Tidying:
 
 
 def return_free_memory() -> None:
-    """Let glibc give back whole pages that are free, wherever they lie. Other allocators have their own ways.
+    """Let glibc give back whole pages that are free, wherever they lie. Other allocators have their
+    own ways.
 
-    First of all what CPython keeps, and needs not: its cache of attributes holds names that rocksdict makes anew for each commit, thousands
-    of small strings among all that has gone, each of which keeps a megabyte; so do its lists of free tuples, which a collection empties.
-    That takes a moment only where all that the process began with is frozen, as the agent does it: within a large program it could take
-    long.
+    First of all what CPython keeps, and needs not: its cache of attributes holds names that
+    rocksdict makes anew for each commit, thousands of small strings among all that has gone, each
+    of which keeps a megabyte; so do its lists of free tuples, which a collection empties. That
+    takes a moment only where all that the process began with is frozen, as the agent does it:
+    within a large program it could take long.
     """
     getattr(sys, "_clear_type_cache", lambda: None)()
     if gc.get_freeze_count():

@@ -1,8 +1,10 @@
-"""Disk: what one life of a node has to do with its data directory - take it, read it, and write to it until the end.
+"""Disk: what one life of a node has to do with its data directory - take it, read it, and write to
+it until the end.
 
-In this order: `take` it, so that nobody else does and the node learns its own name; `open` it once the name is known; `load` the replica;
-then `commits` keeps what happens, and `tidying` gives back what it no longer takes; `close` in any case. Nothing here holds the event
-loop for long: what may block runs on a thread, and entries are read some at a time.
+In this order: `take` it, so that nobody else does and the node learns its own name; `open` it once
+the name is known; `load` the replica; then `commits` keeps what happens, and `tidying` gives back
+what it no longer takes; `close` in any case. Nothing here holds the event loop for long: what may
+block runs on a thread, and entries are read some at a time.
 """
 
 from __future__ import annotations
@@ -38,9 +40,13 @@ class Disk:
 
     @classmethod
     async def take(cls, config: Config, *, rebuild: bool) -> Disk:
-        """`rebuild`: move what is there aside first. Raises DataDirError, or ConfigError where a rebuild has nobody to fetch from."""
+        """`rebuild`: move what is there aside first. Raises DataDirError, or ConfigError where a
+        rebuild has nobody to fetch from."""
         if rebuild and not (config.join or config.join_wan):
-            raise ConfigError("--rebuild fetches all data from peers, and this node is told to join nobody", "add --join HOST:PORT")
+            raise ConfigError(
+                "--rebuild fetches all data from peers, and this node is told to join nobody",
+                "add --join HOST:PORT",
+            )
         storage = await asyncio.to_thread(Storage, Path(config.data_dir), ignore_owner=rebuild)
         if rebuild:
             try:
@@ -48,7 +54,10 @@ class Disk:
             except BaseException:
                 await asyncio.to_thread(storage.close)
                 raise
-            log.warning("rebuilding from peers; %s", f"the old data is kept in {aside}" if aside else "there was no data to keep")
+            log.warning(
+                "rebuilding from peers; %s",
+                f"the old data is kept in {aside}" if aside else "there was no data to keep",
+            )
         return cls(storage)
 
     @property
@@ -60,7 +69,9 @@ class Disk:
         """Make sure that it is this node's, and read the facts. Raises DataDirError."""
 
         def open_it() -> None:
-            self.storage.claim(name=config.name, cluster=config.cluster, datacenter=config.datacenter)
+            self.storage.claim(
+                name=config.name, cluster=config.cluster, datacenter=config.datacenter
+            )
             self.storage.open()
             self.facts = self.storage.facts() or None
 
@@ -76,22 +87,39 @@ class Disk:
                 replica.load(portion)
             except RemoteError as error:
                 text = f"the data in {self.storage.directory} holds {error}"
-                raise DataDirError(text, f"run the newer version that wrote it; or {REBUILD_HINT}") from error
+                raise DataDirError(
+                    text, f"run the newer version that wrote it; or {REBUILD_HINT}"
+                ) from error
             count += len(portion)
             if time.monotonic() - told_s >= PROGRESS_S:
                 told_s = time.monotonic()
                 told = (replica.name, f"{count:,}", f"{about:,}", self.storage.directory)
-                log.info("%s: read %s of about %s entries from %s", *told, extra={"progress": (count, about)})
+                log.info(
+                    "%s: read %s of about %s entries from %s",
+                    *told,
+                    extra={"progress": (count, about)},
+                )
             await asyncio.sleep(0)
         if count:
             took_s = time.monotonic() - started_s
-            log.info("%s: read %s entries from %s in %.1f s", replica.name, f"{count:,}", self.storage.directory, took_s)
-        self._commits = Commits(self.storage, self.quarantine, lambda: replica.checkpoint(read_clocks()), replica.name)
+            log.info(
+                "%s: read %s entries from %s in %.1f s",
+                replica.name,
+                f"{count:,}",
+                self.storage.directory,
+                took_s,
+            )
+        self._commits = Commits(
+            self.storage, self.quarantine, lambda: replica.checkpoint(read_clocks()), replica.name
+        )
         self._tidying = Tidying(self.storage, lambda: len(replica.store), replica.name)
         try:
             await self._commits.start()
         except StorageError as error:
-            raise DataDirError(f"the data directory {self.storage.directory} cannot be written: {error}", error.hint) from error
+            raise DataDirError(
+                f"the data directory {self.storage.directory} cannot be written: {error}",
+                error.hint,
+            ) from error
 
     @property
     def commits(self) -> Commits:

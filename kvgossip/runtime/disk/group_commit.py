@@ -1,28 +1,37 @@
-"""Commits: everything that happened since the last commit goes to the disk in one piece, while the next piece gathers.
+"""Commits: everything that happened since the last commit goes to the disk in one piece, while the
+next piece gathers.
 
-    effects --> take --> the piece that gathers --> one atomic commit with fsync --> whoever waits for it
+    effects --> take --> the piece that gathers --> one atomic commit with fsync --> whoever waits
+    for it
 
 Laws (protocol.md section 7)
-- A write is acknowledged when the commit that contains it is on the disk. Rumors do not wait: they leave while the disk works, so a
-  write that was not acknowledged may still exist, on peers or here, as with any store that answers over a network.
-- A commit holds whole inputs, in their order, and the facts that are always now: what is on the disk is a state that the replica was in.
-- What nobody waits for, such as what peers have sent, waits LINGER_S for company: else each rumor would cost every node a sync of its own.
-  A crash in that moment costs an exchange with a peer, and no acknowledged write.
+- A write is acknowledged when the commit that contains it is on the disk. Rumors do not wait: they
+  leave while the disk works, so a write that was not acknowledged may still exist, on peers or
+  here, as with any store that answers over a network.
+- A commit holds whole inputs, in their order, and the facts that are always now: what is on the
+  disk is a state that the replica was in.
+- What nobody waits for, such as what peers have sent, waits LINGER_S for company: else each rumor
+  would cost every node a sync of its own. A crash in that moment costs an exchange with a peer, and
+  no acknowledged write.
 - Watchers are told at the merge, before the commit: they see what this node answers to reads.
-- One commit at a time. The busier the node, the more writes share one: each turn of the loop that brings more of them is followed by
-  another one before the commit, up to GATHER_TURNS_MAX. Clients that were answered together come back one after the other; to commit with
-  the first of them would let the others wait for one sync more.
-- A piece holds one record a key, and it is the store's own: however long the disk takes, what waits is bounded by the data itself.
-  A caller who writes faster than the disk waits in `admit` while more than WAITING_BYTES_MAX wait.
+- One commit at a time. The busier the node, the more writes share one: each turn of the loop that
+  brings more of them is followed by another one before the commit, up to GATHER_TURNS_MAX. Clients
+  that were answered together come back one after the other; to commit with the first of them would
+  let the others wait for one sync more.
+- A piece holds one record a key, and it is the store's own: however long the disk takes, what waits
+  is bounded by the data itself. A caller who writes faster than the disk waits in `admit` while
+  more than WAITING_BYTES_MAX wait.
 
-Faults. When a commit fails, those who wait for it are told, the piece is kept and tried again each RETRY_S, and until that succeeds
-writes are refused before they change anything. What peers send is still taken into memory and waits with the rest; `status` says that
-the node is degraded. After a crash in this state it is fetched from peers again, as after any absence.
+Faults. When a commit fails, those who wait for it are told, the piece is kept and tried again each
+RETRY_S, and until that succeeds writes are refused before they change anything. What peers send is
+still taken into memory and waits with the rest; `status` says that the node is degraded. After a
+crash in this state it is fetched from peers again, as after any absence.
 
-On which thread? A sync on a good disk takes 0.1 to 1 ms, and the hand-over to a thread costs more than that under load: the thread that
-returns from the disk has to wait for the interpreter's lock, up to 5 ms. So while the mean of the syncs is short the loop does it
-itself. On a slow disk the loop must go on meanwhile, so a thread does it; as the time measured there contains the wait for the lock, the
-loop does one in a while itself to measure, more seldom the slower it was.
+On which thread? A sync on a good disk takes 0.1 to 1 ms, and the hand-over to a thread costs more
+than that under load: the thread that returns from the disk has to wait for the interpreter's lock,
+up to 5 ms. So while the mean of the syncs is short the loop does it itself. On a slow disk the loop
+must go on meanwhile, so a thread does it; as the time measured there contains the wait for the
+lock, the loop does one in a while itself to measure, more seldom the slower it was.
 """
 
 from __future__ import annotations
@@ -49,7 +58,21 @@ WAITING_BYTES_MAX = 64 * 2**20
 RETRY_S = 1.0
 LINGER_S = 0.02
 GATHER_TURNS_MAX = 4
-COMMIT_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+COMMIT_BOUNDS_S = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    1.0,
+    5.0,
+)
 
 Piece = dict[bytes, bytes | None]
 Durable = Changed | Dropped | Quarantined | Persist
@@ -58,14 +81,27 @@ log = logging.getLogger("kvgossip")
 
 
 class Commits:
-    """Between `start` and `close`, on the thread of the event loop that made it. `checkpoint()` gives the facts for a commit.
+    """Between `start` and `close`, on the thread of the event loop that made it. `checkpoint()`
+    gives the facts for a commit.
 
-    `times` are those that the commits took. `fault` is why the last commit failed, None while all is well.
+    `times` are those that the commits took. `fault` is why the last commit failed, None while all
+    is well.
     """
 
-    def __init__(self, storage: Storage, quarantine: Quarantine, checkpoint: Callable[[], list[Persist]], title: str) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        quarantine: Quarantine,
+        checkpoint: Callable[[], list[Persist]],
+        title: str,
+    ) -> None:
         self.fault: StorageError | None = None
-        self._storage, self._quarantine, self._checkpoint, self._title = storage, quarantine, checkpoint, title
+        self._storage, self._quarantine, self._checkpoint, self._title = (
+            storage,
+            quarantine,
+            checkpoint,
+            title,
+        )
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kvgossip-disk")
         self._piece: Piece = {}
@@ -82,15 +118,17 @@ class Commits:
         self.times = Histogram(COMMIT_BOUNDS_S)
 
     async def start(self) -> None:
-        """The first commit of this life: nobody shall hear of it before the disk has. Raises StorageError."""
+        """The first commit of this life: nobody shall hear of it before the disk has. Raises
+        StorageError."""
         for fact in self._checkpoint():
             self._put(FACT + fact.key, fact.value)
         await self._flush()
 
-    # -- what is to be kept ------------------------------------------------------------------------------------------
+    # -- what is to be kept ------------------------------------------------------------------------
 
     def take(self, effect: Durable) -> None:
-        """One effect of an input. All effects of an input are taken in one turn of the event loop."""
+        """One effect of an input. All effects of an input are taken in one turn of the event
+        loop."""
         if isinstance(effect, Changed):
             self.changed(effect)
         elif isinstance(effect, Dropped):
@@ -117,14 +155,18 @@ class Commits:
     def _linger(self) -> None:
         self._lingers, self._due = True, self._loop.call_later(LINGER_S, self._begin)
 
-    # -- who waits ---------------------------------------------------------------------------------------------------
+    # -- who waits ---------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Raises StorageError while the disk takes nothing, OverloadedError while so much waits for it that a write may not be made."""
+        """Raises StorageError while the disk takes nothing, OverloadedError while so much waits for
+        it that a write may not be made."""
         if self.fault is not None:
             raise self.fault
         if self._piece_bytes >= WAITING_BYTES_MAX:
-            raise OverloadedError(f"{self._piece_bytes} bytes wait for the disk of this node", "write again in a moment, or more slowly")
+            raise OverloadedError(
+                f"{self._piece_bytes} bytes wait for the disk of this node",
+                "write again in a moment, or more slowly",
+            )
 
     async def admit(self) -> None:
         """Returns when a write may be made. Raises StorageError while the disk takes nothing."""
@@ -135,24 +177,29 @@ class Commits:
                 await self.durable()
 
     def durable(self) -> asyncio.Future[None]:
-        """Done when everything taken so far is on the disk. Its exception is StorageError when that failed."""
+        """Done when everything taken so far is on the disk. Its exception is StorageError when that
+        failed."""
         waiter = self._loop.create_future()
         if self._piece:
             self._waiters.append(waiter)
             if self._lingers and self._due is not None:
                 self._due.cancel()
                 # in a later turn: by then every request that arrived in this one has had its say
-                self._lingers, self._due = False, self._loop.call_soon(self._gather, 0, GATHER_TURNS_MAX)
+                self._lingers, self._due = (
+                    False,
+                    self._loop.call_soon(self._gather, 0, GATHER_TURNS_MAX),
+                )
         elif self._busy:
             self._flying.append(waiter)
         else:
             waiter.set_result(None)
         return waiter
 
-    # -- one commit --------------------------------------------------------------------------------------------------
+    # -- one commit --------------------------------------------------------------------------------
 
     def _gather(self, waiting: int, turns: int) -> None:
-        """Begin, unless this turn has brought more who wait; `waiting` is how many did before it."""
+        """Begin, unless this turn has brought more who wait; `waiting` is how many did before
+        it."""
         if turns and len(self._waiters) > waiting:
             self._due = self._loop.call_soon(self._gather, len(self._waiters), turns - 1)
         else:
@@ -227,7 +274,11 @@ class Commits:
     def _failed(self, piece: Piece, piece_bytes: int, error: BaseException) -> None:
         """Keep it under what came since, tell those who wait, try again later."""
         self.counters["commits_failed"] += 1
-        fault = error if isinstance(error, StorageError) else StorageError(f"a commit failed: {error!r}", "this is a bug of kvgossip")
+        fault = (
+            error
+            if isinstance(error, StorageError)
+            else StorageError(f"a commit failed: {error!r}", "this is a bug of kvgossip")
+        )
         if self.fault is None:
             log.error("%s: %s; writes are refused until it takes them again", self._title, fault)
         self.fault = fault
@@ -241,7 +292,7 @@ class Commits:
             self._due.cancel()
         self._lingers, self._due = False, self._loop.call_later(RETRY_S, self._begin)
 
-    # -- the end -----------------------------------------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """A last commit of what waits; then the storage may be closed."""
@@ -263,11 +314,19 @@ class Commits:
         await waiter
 
     def statistics(self) -> Mapping[str, int | float]:
-        """Counters since the start; `sync_ms` is what the disk takes, where the loop has measured it."""
-        return {**self.counters, "changes_waiting": len(self._piece), "sync_ms": round(1000 * self._mean_s, 3)}
+        """Counters since the start; `sync_ms` is what the disk takes, where the loop has measured
+        it."""
+        return {
+            **self.counters,
+            "changes_waiting": len(self._piece),
+            "sync_ms": round(1000 * self._mean_s, 3),
+        }
 
 
 def _not_durable(fault: StorageError) -> StorageError:
     """For a write that was made and could not be kept here."""
-    hint = "it is in memory here, and peers may have it: write it again when the disk takes writes, or on another node"
+    hint = (
+        "it is in memory here, and peers may have it: write it again when the disk takes "
+        "writes, or on another node"
+    )
     return type(fault)(f"the write is not on the disk: {fault}", hint)

@@ -1,8 +1,9 @@
-"""The file of a keyring: a key of 64 hexadecimal digits in each line, the primary one first. What follows a `#` is for people. That of a
-node's identity is of the same form.
+"""The file of a keyring: a key of 64 hexadecimal digits in each line, the primary one first. What
+follows a `#` is for people. That of a node's identity is of the same form.
 
-It is replaced as a whole and made durable before anybody is told, so that a node which goes down at any moment finds the old keyring
-or the new one. Nobody but its owner, and perhaps its group, may read it.
+It is replaced as a whole and made durable before anybody is told, so that a node which goes down at
+any moment finds the old keyring or the new one. Nobody but its owner, and perhaps its group, may
+read it.
 """
 
 from __future__ import annotations
@@ -20,18 +21,26 @@ from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.wire.keyring import Keyring, key_id
 
 FILE_BYTES_MAX = 64 * 1024
-_TITLE = "# A keyring of kvgossip: the first key seals, all of them open. Keep it secret; `kvgossip keyring` changes it on all nodes."
-_IDENTITY_TITLE = "# The identity of a node of kvgossip: its name belongs to it. Keep it secret, and with its node."
+_TITLE = (
+    "# A keyring of kvgossip: the first key seals, all of them open. Keep it secret; "
+    "`kvgossip keyring` changes it on all nodes."
+)
+_IDENTITY_TITLE = (
+    "# The identity of a node of kvgossip: its name belongs to it. Keep it secret, "
+    "and with its node."
+)
 
 
 def read_keys(path: str) -> Keyring:
-    """Raises ConfigError where the file cannot be read, is no keyring, or may be read by everybody."""
+    """Raises ConfigError where the file cannot be read, is no keyring, or may be read by
+    everybody."""
     data = _read(path)
     return parse_keys(data, path)
 
 
 def read_identity(path: str) -> Identity:
-    """The identity in this file, which is made where there is none. Raises ConfigError as `read_keys` does."""
+    """The identity in this file, which is made where there is none. Raises ConfigError as
+    `read_keys` does."""
     with suppress(FileExistsError):
         try:
             write_keys(path, [secrets.token_bytes(KEY_BYTES)], new=True, title=_IDENTITY_TITLE)
@@ -39,7 +48,9 @@ def read_identity(path: str) -> Identity:
             raise
         except OSError as error:
             text = f"cannot make the identity file {path}: {error.strerror}"
-            raise ConfigError(text, "name a file in a directory that this node may write to") from error
+            raise ConfigError(
+                text, "name a file in a directory that this node may write to"
+            ) from error
     return Identity(read_keys(path).keys[0])
 
 
@@ -78,7 +89,8 @@ def parse_keys(data: bytes, path: str) -> Keyring:
 
 
 def write_keys(path: str, keys: Sequence[bytes], *, new: bool = False, title: str = _TITLE) -> None:
-    """Replace the file, or make it where it must be `new`, with mode 0600. Raises OSError; then the file is what it was."""
+    """Replace the file, or make it where it must be `new`, with mode 0600. Raises OSError; then the
+    file is what it was."""
     target = Path(path).resolve()
     mode = 0o600 if new else stat.S_IMODE(target.stat().st_mode) & ~stat.S_IRWXO
     temporary = target if new else target.with_name(f".{target.name}.{os.getpid()}.new")
@@ -87,7 +99,12 @@ def write_keys(path: str, keys: Sequence[bytes], *, new: bool = False, title: st
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with open(descriptor, "w", encoding="ascii") as file:
-            file.write("".join(f"{line}\n" for line in (title, *(f"{key.hex()}  # {key_id(key)}" for key in keys))))
+            file.write(
+                "".join(
+                    f"{line}\n"
+                    for line in (title, *(f"{key.hex()}  # {key_id(key)}" for key in keys))
+                )
+            )
             file.flush()
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)

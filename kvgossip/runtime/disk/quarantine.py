@@ -1,10 +1,13 @@
-"""Quarantine: live values that this node had and the cluster had deleted and collected meanwhile. Never silently merged, never lost.
+"""Quarantine: live values that this node had and the cluster had deleted and collected meanwhile.
+Never silently merged, never lost.
 
-A node that was away for long may come back with values whose death certificates are gone everywhere (protocol.md section 6). They leave
-the store and are kept here, until an operator has looked at them and writes them again, or not.
+A node that was away for long may come back with values whose death certificates are gone everywhere
+(protocol.md section 6). They leave the store and are kept here, until an operator has looked at
+them and writes them again, or not.
 
-With a data directory they are on the disk, in the same commit as what they were removed by, and all are kept. Without one the newest
-VALUES_MAX are in memory, as long as they have no more than BYTES_MAX together.
+With a data directory they are on the disk, in the same commit as what they were removed by, and all
+are kept. Without one the newest VALUES_MAX are in memory, as long as they have no more than
+BYTES_MAX together.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ SCAN = 100
 
 
 class Suspect(NamedTuple):
-    """A value in quarantine: `number` names it, `peer` is who said that it was deleted, `wall_ms` when."""
+    """A value in quarantine: `number` names it, `peer` is who said that it was deleted, `wall_ms`
+    when."""
 
     number: str
     entry: Entry
@@ -56,11 +60,14 @@ class Quarantine:
         self.dropped = 0
 
     def add(self, effect: Quarantined) -> tuple[bytes, bytes]:
-        """The number and the bytes of this value, for whoever writes the disk; without one they are kept here."""
+        """The number and the bytes of this value, for whoever writes the disk; without one they are
+        kept here."""
         wall_ns = time.time_ns()
         self._latest = max(wall_ns, self._latest + 1)
         number = self._latest.to_bytes(8, "big")
-        kept = msgspec.msgpack.encode(_Kept(effect.key, effect.record, effect.peer, wall_ns // 1_000_000))
+        kept = msgspec.msgpack.encode(
+            _Kept(effect.key, effect.record, effect.peer, wall_ns // 1_000_000)
+        )
         if self._storage is None:
             self._keep(number, kept)
         return number, kept
@@ -73,18 +80,26 @@ class Quarantine:
             self.dropped += 1
 
     def page(self, after: str = "", limit: int = SCAN) -> list[Suspect]:
-        """At most `limit` values, oldest first, beginning after this number. Raises NotFoundError for what is no number."""
+        """At most `limit` values, oldest first, beginning after this number. Raises NotFoundError
+        for what is no number."""
         since = _bytes_of(after) if after else b""
         return [_suspect(number, kept) for number, kept in self._scan(since, limit)]
 
     def get(self, number: str) -> Suspect:
         """Raises NotFoundError."""
         wanted = _bytes_of(number)
-        before = (int.from_bytes(wanted, "big") - 1).to_bytes(8, "big") if int.from_bytes(wanted, "big") else b""
+        before = (
+            (int.from_bytes(wanted, "big") - 1).to_bytes(8, "big")
+            if int.from_bytes(wanted, "big")
+            else b""
+        )
         for found, kept in self._scan(before, 1):
             if found == wanted:
                 return _suspect(found, kept)
-        raise NotFoundError(f"there is no value {number} in quarantine", "`kvgossip quarantine list` shows what is there")
+        raise NotFoundError(
+            f"there is no value {number} in quarantine",
+            "`kvgossip quarantine list` shows what is there",
+        )
 
     def forget(self, number: str) -> bytes:
         """Take a value out of the memory; returns its number for whoever writes the disk."""
@@ -95,7 +110,9 @@ class Quarantine:
     def _scan(self, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         if self._storage is not None:
             return self._storage.scan(QUARANTINE, after, limit)
-        return list(_first(((number, kept) for number, kept in self._kept.items() if number > after), limit))
+        return list(
+            _first(((number, kept) for number, kept in self._kept.items() if number > after), limit)
+        )
 
 
 def _first(items: Iterator[tuple[bytes, bytes]], limit: int) -> Iterator[tuple[bytes, bytes]]:
@@ -109,13 +126,18 @@ def _bytes_of(number: str) -> bytes:
     except ValueError:
         number_bytes = b""
     if len(number_bytes) != 8:
-        raise NotFoundError(f"{number!r} is no number of a value in quarantine", "`kvgossip quarantine list` shows the numbers")
+        raise NotFoundError(
+            f"{number!r} is no number of a value in quarantine",
+            "`kvgossip quarantine list` shows the numbers",
+        )
     return number_bytes
 
 
 def _suspect(number: bytes, kept: bytes) -> Suspect:
     told = _decode(kept)
-    return Suspect(number.hex(), entry_of(told.key, told.record), told.record, told.peer, told.wall_ms)
+    return Suspect(
+        number.hex(), entry_of(told.key, told.record), told.record, told.peer, told.wall_ms
+    )
 
 
 _decode = msgspec.msgpack.Decoder(_Kept).decode

@@ -1,20 +1,26 @@
-"""Storage: the data directory of one node, and the engine in it. What is committed here survives kill -9 and power loss.
+"""Storage: the data directory of one node, and the engine in it. What is committed here survives
+kill -9 and power loss.
 
     DIR/lock            held while a process uses the directory; contains its process id
     DIR/node.json       whose it is: format of the directory, name, cluster, datacenter
-    DIR/db/             RocksDB: b"e" + key -> record, b"f" + key -> fact, b"q" + id -> quarantined value
+    DIR/db/             RocksDB: b"e" + key -> record, b"f" + key -> fact, b"q" + id -> quarantined
+                        value
     DIR/damaged-.../    what `kvgossip agent --rebuild` moved aside
 
 Laws
-- `commit` is atomic, and on the disk (fsync) when it returns. After one that failed the engine is opened again before the next: it
-  takes nothing more by itself after a full disk, even when there is room.
-- What does not match its checksum is never skipped: neither a flipped bit in a table, nor one in the middle of the log, which RocksDB's
-  default would take for the log's end, and so lose acknowledged writes silently. A log that ends in the middle of a record is no
-  damage: that is how it looks after a crash. (One damage looks exactly so: that of a record's length in the last 32 KiB of the log.)
+- `commit` is atomic, and on the disk (fsync) when it returns. After one that failed the engine is
+  opened again before the next: it takes nothing more by itself after a full disk, even when there
+  is room.
+- What does not match its checksum is never skipped: neither a flipped bit in a table, nor one in
+  the middle of the log, which RocksDB's default would take for the log's end, and so lose
+  acknowledged writes silently. A log that ends in the middle of a record is no damage: that is how
+  it looks after a crash. (One damage looks exactly so: that of a record's length in the last 32 KiB
+  of the log.)
 - Every error names the directory and says what to do.
 
-Everything here blocks; `commits` and Node decide on which thread it runs. Why RocksDB: it commits many small entries with one sync two to
-four times as fast as LMDB or SQLite (protocol.md section 7), and checks what it reads.
+Everything here blocks; `commits` and Node decide on which thread it runs. Why RocksDB: it commits
+many small entries with one sync two to four times as fast as LMDB or SQLite (protocol.md section
+7), and checks what it reads.
 """
 
 from __future__ import annotations
@@ -51,11 +57,15 @@ OPEN_FILES_MAX = 256
 LOG_FILES = 2
 BATCH_ENTRIES = 2000
 FULL_WORDS = ("No space left on device", "Disk quota exceeded", "Max allowed space was reached")
-REBUILD_HINT = "restore the directory from a copy, or start with --rebuild and --join: that keeps it aside and fetches all data from peers"
+REBUILD_HINT = (
+    "restore the directory from a copy, or start with --rebuild and --join: that keeps "
+    "it aside and fetches all data from peers"
+)
 
 
 class Storage:
-    """`directory` belongs to this process once this returns. `name` is empty until the first `claim`. Raises DataDirError.
+    """`directory` belongs to this process once this returns. `name` is empty until the first
+    `claim`. Raises DataDirError.
 
     `ignore_owner`: do not even look whose it is, for `set_aside`.
     """
@@ -74,7 +84,7 @@ class Storage:
             self._unlock()
             raise
 
-    # -- whose it is -------------------------------------------------------------------------------------------------
+    # -- whose it is -------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -87,19 +97,27 @@ class Storage:
             told_format, _ = int(owner["format"]), str(owner["name"])
         except FileNotFoundError:
             if self._folder.exists():
-                raise DataDirError(f"{self._file} is missing, but there is data beside it", REBUILD_HINT) from None
+                raise DataDirError(
+                    f"{self._file} is missing, but there is data beside it", REBUILD_HINT
+                ) from None
             return {}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataDirError(f"{self._file} cannot be read: {error}", REBUILD_HINT) from error
         if told_format > FORMAT:
-            text = f"the data directory {self.directory} has format {told_format}, and this version of kvgossip knows format {FORMAT}"
+            text = (
+                f"the data directory {self.directory} has format {told_format}, and this "
+                f"version of kvgossip knows format {FORMAT}"
+            )
             raise DataDirError(
-                text, "run the newer version that wrote it, or choose another --data-dir and --join a node to fetch the data"
+                text,
+                "run the newer version that wrote it, or choose another --data-dir and --join a "
+                "node to fetch the data",
             )
         return dict(owner)
 
     def claim(self, *, name: str, cluster: str, datacenter: str) -> None:
-        """Make sure that this is the directory of this node. Raises DataDirError when it is another's."""
+        """Make sure that this is the directory of this node. Raises DataDirError when it is
+        another's."""
         wanted = {"name": name, "cluster": cluster, "datacenter": datacenter}
         if not self._owner:
             self._owner = {"format": FORMAT, **wanted}
@@ -107,9 +125,13 @@ class Storage:
         for what, value in wanted.items():
             if self._owner.get(what) != value:
                 text = (
-                    f"the data directory {self.directory} belongs to {what} {self._owner.get(what)!r}, and this node has {what} {value!r}"
+                    f"the data directory {self.directory} belongs to {what} "
+                    f"{self._owner.get(what)!r}, and this node has {what} {value!r}"
                 )
-                raise DataDirError(text, f"start it with --{what} {self._owner.get(what)}, or choose another --data-dir")
+                raise DataDirError(
+                    text,
+                    f"start it with --{what} {self._owner.get(what)}, or choose another --data-dir",
+                )
 
     def _write_owner(self) -> None:
         fresh = self._file.with_suffix(".new")
@@ -124,11 +146,15 @@ class Storage:
             raise _unusable(self.directory, error) from error
 
     def set_aside(self) -> Path | None:
-        """Move the data out of the way, so that the node begins with nothing; returns where it is now, None if there was none."""
+        """Move the data out of the way, so that the node begins with nothing; returns where it is
+        now, None if there was none."""
         here = [path for path in (self._folder, self._file) if path.exists()]
         if not here:
             return None
-        aside = self.directory / f"damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}"
+        aside = (
+            self.directory
+            / f"damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}"
+        )
         try:
             aside.mkdir()
             for path in here:
@@ -139,7 +165,7 @@ class Storage:
         self._owner = {}
         return aside
 
-    # -- the engine --------------------------------------------------------------------------------------------------
+    # -- the engine --------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Open the engine; recovers what the last process had committed. Raises DataDirError."""
@@ -147,7 +173,9 @@ class Storage:
             self._open()
         except StorageError as error:
             hint = "make room on that disk" if isinstance(error, DiskFullError) else REBUILD_HINT
-            raise DataDirError(f"the data in {self._folder} cannot be opened: {error}", hint) from error
+            raise DataDirError(
+                f"the data in {self._folder} cannot be opened: {error}", hint
+            ) from error
 
     def _open(self) -> None:
         try:
@@ -198,10 +226,13 @@ class Storage:
             # at a damaged block an iterator ends like at the end of the data, and says so only here
             iterator.status()
         except Exception as error:
-            raise DataDirError(f"the data in {self._folder} is damaged: {error}", REBUILD_HINT) from error
+            raise DataDirError(
+                f"the data in {self._folder} is damaged: {error}", REBUILD_HINT
+            ) from error
 
     def commit(self, changes: Mapping[bytes, bytes | None]) -> float:
-        """Put all of this on the disk, or nothing; None removes. Returns the seconds that the disk took.
+        """Put all of this on the disk, or nothing; None removes. Returns the seconds that the disk
+        took.
 
         Raises DiskFullError, or StorageError for any other fault of the disk.
         """
@@ -222,7 +253,8 @@ class Storage:
         return time.perf_counter() - started_s
 
     def compact(self) -> None:
-        """Write everything anew, without what was removed. On a thread of its own: commits go on meanwhile. Raises StorageError."""
+        """Write everything anew, without what was removed. On a thread of its own: commits go on
+        meanwhile. Raises StorageError."""
         engine = self._db
         if engine is None:
             return
@@ -236,14 +268,18 @@ class Storage:
             raise _fault(error) from error
 
     def stop_compacting(self) -> None:
-        """Let a `compact` on another thread end soon. After the last commit: then the engine may only be closed."""
+        """Let a `compact` on another thread end soon. After the last commit: then the engine may
+        only be closed."""
         if self._db is not None:
             self._db.cancel_all_background(True)
 
     @property
     def _engine(self) -> Rdict:
         if self._db is None:
-            raise StorageError(f"the data in {self._folder} is not open", "the node opens it again as soon as the disk lets it")
+            raise StorageError(
+                f"the data in {self._folder} is not open",
+                "the node opens it again as soon as the disk lets it",
+            )
         return self._db
 
     def bytes_used(self) -> int:
@@ -267,7 +303,8 @@ class Storage:
             try:
                 db.close()
             except Exception as error:
-                # after a full disk it says so again; what was committed is safe, and what was not has been told
+                # after a full disk it says so again; what was committed is safe, and what was not
+                # has been told
                 del error
 
     def _unlock(self) -> None:
@@ -308,7 +345,9 @@ def _lock(directory: Path) -> int:
         holder = os.pread(lock, 20, 0).decode(errors="replace") or "unknown"
         os.close(lock)
         text = f"the data directory {directory} is in use by the process {holder}"
-        raise DataDirError(text, "stop that process, or give this node a --data-dir of its own") from None
+        raise DataDirError(
+            text, "stop that process, or give this node a --data-dir of its own"
+        ) from None
     except OSError as error:
         os.close(lock)
         raise _unusable(directory, error) from error
@@ -325,11 +364,21 @@ def _sync_folder(folder: Path) -> None:
 
 def _unusable(directory: Path, error: OSError) -> DataDirError:
     text = f"the data directory {directory} cannot be used: {error.strerror or error}"
-    return DataDirError(text, "it must be a directory that this user may write, on a disk with room; choose it with --data-dir")
+    return DataDirError(
+        text,
+        "it must be a directory that this user may write, on a disk with room; choose it with "
+        "--data-dir",
+    )
 
 
 def _fault(error: Exception) -> StorageError:
     text = str(error)
     if any(words in text for words in FULL_WORDS):
-        return DiskFullError(f"the disk is full: {text}", "make room: the node goes on by itself then; reads are answered meanwhile")
-    return StorageError(f"the disk fails: {text}", "see to the disk; the node tries again by itself, and answers reads meanwhile")
+        return DiskFullError(
+            f"the disk is full: {text}",
+            "make room: the node goes on by itself then; reads are answered meanwhile",
+        )
+    return StorageError(
+        f"the disk fails: {text}",
+        "see to the disk; the node tries again by itself, and answers reads meanwhile",
+    )

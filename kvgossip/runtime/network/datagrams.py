@@ -1,4 +1,5 @@
-"""The UDP side of a node: datagrams in and out, best effort. Whatever the network reports about one is a counter, never an error."""
+"""The UDP side of a node: datagrams in and out, best effort. Whatever the network reports about one
+is a counter, never an error."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ TARGETS_MAX = 16_384
 class Datagrams(asyncio.DatagramProtocol):
     """`received(data, source)` gets each datagram. `serve` starts it."""
 
-    def __init__(self, received: Callable[[bytes, Address], None], counts: Counter[str], sockets: Sockets) -> None:
+    def __init__(
+        self, received: Callable[[bytes, Address], None], counts: Counter[str], sockets: Sockets
+    ) -> None:
         self._received, self._counts, self._sockets = received, counts, sockets
         self._names = Names(sockets.lookup_family)
         self._targets: dict[Address, SocketAddress] = {}
@@ -27,10 +30,13 @@ class Datagrams(asyncio.DatagramProtocol):
         self._lost = asyncio.Event()
 
     async def serve(self) -> None:
-        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, sock=self._sockets.udp)
+        await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: self, sock=self._sockets.udp
+        )
 
     def send(self, to: Address, data: bytes) -> None:
-        """Send one datagram; to a DNS name as soon as that is known. Lost without a word when it cannot be sent."""
+        """Send one datagram; to a DNS name as soon as that is known. Lost without a word when it
+        cannot be sent."""
         target = self._targets.get(to)
         if target is not None:
             self._put(target, data)
@@ -47,7 +53,7 @@ class Datagrams(asyncio.DatagramProtocol):
             await self._lost.wait()
         await self._names.close()
 
-    # -- called by the event loop --------------------------------------------------------------------------------
+    # -- called by the event loop ------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # a cast, for uvloop's class is no asyncio.DatagramTransport
@@ -60,7 +66,8 @@ class Datagrams(asyncio.DatagramProtocol):
             self._received(data, plain(name))
 
     def error_received(self, error: Exception) -> None:
-        # "port unreachable" of a peer that is down, "network unreachable", "message too long": the failure detector draws the conclusion
+        # "port unreachable" of a peer that is down, "network unreachable", "message too long": the
+        # failure detector draws the conclusion
         self._counts["datagram_errors"] += 1
 
     def pause_writing(self) -> None:
@@ -72,7 +79,7 @@ class Datagrams(asyncio.DatagramProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._lost.set()
 
-    # -- where to ------------------------------------------------------------------------------------------------
+    # -- where to ----------------------------------------------------------------------------------
 
     def _put(self, target: SocketAddress, data: bytes) -> None:
         if self._full or self._transport is None or self._transport.is_closing():

@@ -1,6 +1,8 @@
-"""DNS names, looked up off the event loop and remembered for a while, so that a member may be known by a name.
+"""DNS names, looked up off the event loop and remembered for a while, so that a member may be known
+by a name.
 
-A name that was found once is used on while it is looked up again: a name server that is away must not look like a peer that is.
+A name that was found once is used on while it is looked up again: a name server that is away must
+not look like a peer that is.
 """
 
 from __future__ import annotations
@@ -22,13 +24,16 @@ Caller = Callable[[str | None], None]
 
 
 async def look_up(host: str, port: int, family: socket.AddressFamily) -> list[Address]:
-    """Every address of this family (AF_UNSPEC: both) under `host`, once each, in the resolver's order. Empty when there is none."""
+    """Every address of this family (AF_UNSPEC: both) under `host`, once each, in the resolver's
+    order. Empty when there is none."""
     if is_numeric(host):
         # nothing to ask: an answer at once, without a thread
         own = socket.AF_INET6 if ":" in host else socket.AF_INET
         return [Address(host, port)] if family in (own, socket.AF_UNSPEC) else []
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, family=family, type=socket.SOCK_DGRAM
+        )
     except (OSError, ValueError):
         # ValueError: a host that cannot be a DNS name at all
         return []
@@ -44,7 +49,8 @@ class _Known:
 
 
 class Names:
-    """The numeric host behind each DNS name that datagrams go to. `family`: of the addresses that are of use."""
+    """The numeric host behind each DNS name that datagrams go to. `family`: of the addresses that
+    are of use."""
 
     def __init__(self, family: socket.AddressFamily) -> None:
         self._family = family
@@ -53,9 +59,11 @@ class Names:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def find(self, name: str, caller: Caller) -> None:
-        """Call `caller` with the numeric host: at once when it is known, else after the look-up; with None when there is none.
+        """Call `caller` with the numeric host: at once when it is known, else after the look-up;
+        with None when there is none.
 
-        Of more than CALLERS_MAX that wait for one name, the later ones are never called: they hold datagrams, which may get lost.
+        Of more than CALLERS_MAX that wait for one name, the later ones are never called: they hold
+        datagrams, which may get lost.
         """
         known = self._names.get(name) or self._add(name)
         if not known.asked and known.fresh_until_s < self._loop.time():

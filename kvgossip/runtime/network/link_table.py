@@ -1,12 +1,16 @@
-"""All TCP links of a node: those that it dialled, by the address dialled, and those that peers dialled, by where they came from.
+"""All TCP links of a node: those that it dialled, by the address dialled, and those that peers
+dialled, by where they came from.
 
 Laws
-- One link for each address, and what is sent while it is being dialled waits for it. What is sent to the address of a link that a
-  peer dialled goes back on that link; once that link is gone nobody is dialled, since nobody listens at its far end.
-- Everything that a peer can make grow is bounded: links, frames, what waits on a link. Where there are too many links, the one that
-  was idle longest goes: a flood may cost us idle links, never the ability to take new ones.
-- An address is reported unreachable when a dial failed or a link ended otherwise than by our own hanging up on an idle one. Reports
-  come in a later turn of the event loop, never from inside `send`.
+- One link for each address, and what is sent while it is being dialled waits for it. What is sent
+  to the address of a link that a peer dialled goes back on that link; once that link is gone nobody
+  is dialled, since nobody listens at its far end.
+- Everything that a peer can make grow is bounded: links, frames, what waits on a link. Where there
+  are too many links, the one that was idle longest goes: a flood may cost us idle links, never the
+  ability to take new ones.
+- An address is reported unreachable when a dial failed or a link ended otherwise than by our own
+  hanging up on an idle one. Reports come in a later turn of the event loop, never from inside
+  `send`.
 """
 
 from __future__ import annotations
@@ -41,7 +45,8 @@ class LinkLimits:
     frames_waiting_max: int = 12
     """So many of the longest frames may wait on one link; beyond that its peer is given up."""
     links_max: int = 512
-    """Dialled, and again so many accepted: together no more than the files that a process may usually have open."""
+    """Dialled, and again so many accepted: together no more than the files that a process may
+    usually have open."""
     idle_s: float = 60.0
     """A link that nobody used for so long is hung up."""
     dial_timeout_s: float = 5.0
@@ -54,10 +59,15 @@ class LinkLimits:
 
 
 class Links:
-    """`received(frame, source)` gets each frame with its link's remote address, `unreachable(address)` each address given up."""
+    """`received(frame, source)` gets each frame with its link's remote address,
+    `unreachable(address)` each address given up."""
 
     def __init__(
-        self, received: Callable[[bytes, Address], None], unreachable: Callable[[Address], None], counts: Counter[str], limits: LinkLimits
+        self,
+        received: Callable[[bytes, Address], None],
+        unreachable: Callable[[Address], None],
+        counts: Counter[str],
+        limits: LinkLimits,
     ) -> None:
         self._received, self._unreachable = received, unreachable
         self._counts, self._limits = counts, limits
@@ -76,7 +86,8 @@ class Links:
         self._closed = False
 
     def serve(self, listening: socket.socket, local_host: str | None) -> None:
-        """Take links from a listening socket; dial from `local_host`, or from where the kernel likes when it is None."""
+        """Take links from a listening socket; dial from `local_host`, or from where the kernel
+        likes when it is None."""
         self._local = (local_host, 0) if local_host else None
         self._listener = Listener(listening, lambda: self._link(None), self._counts)
         self._sweep()
@@ -100,7 +111,11 @@ class Links:
     @property
     def waiting_bytes(self) -> int:
         """How many bytes wait for peers to take them."""
-        return sum(link.waiting_bytes for links in (self._outgoing, self._incoming) for link in links.values())
+        return sum(
+            link.waiting_bytes
+            for links in (self._outgoing, self._incoming)
+            for link in links.values()
+        )
 
     def statistics(self) -> dict[str, int]:
         """How many links there are now, and how many bytes wait for peers to take them."""
@@ -132,13 +147,14 @@ class Links:
                 link.abort()
         await self._none_connected.wait()
 
-    # -- called by a Link ----------------------------------------------------------------------------------------
+    # -- called by a Link --------------------------------------------------------------------------
 
     def link_opened(self, link: Link) -> None:
         self._connected.add(link)
         self._none_connected.clear()
         here, there = link.ends
-        # there: the peer may have hung up already. here: the kernel may connect a socket to itself when one dials a free port
+        # there: the peer may have hung up already. here: the kernel may connect a socket to itself
+        # when one dials a free port
         if self._closed or there is None or here == there:
             self._drop(link)
         elif link.dialled:
@@ -170,15 +186,21 @@ class Links:
             self._counts["links_broken"] += 1
             self._report(link.address)
 
-    # -- links come and go ---------------------------------------------------------------------------------------
+    # -- links come and go -------------------------------------------------------------------------
 
     def _link(self, address: Address | None) -> Link:
         return Link(self, address, self._limits.frame_bytes_max, self._limits.waiting_bytes_max)
 
     def _dial(self, to: Address) -> Link | None:
-        """A link on which frames may wait from now on. None for an address that cannot be dialled."""
+        """A link on which frames may wait from now on. None for an address that cannot be
+        dialled."""
         gone_s = self._gone.get(to)
-        if self._closed or not to.host or not to.port or (gone_s is not None and self._loop.time() < gone_s + GONE_S):
+        if (
+            self._closed
+            or not to.host
+            or not to.port
+            or (gone_s is not None and self._loop.time() < gone_s + GONE_S)
+        ):
             return None
         self._make_room(self._outgoing)
         link = self._outgoing[to] = self._link(to)
@@ -192,7 +214,9 @@ class Links:
         connected = False
         try:
             async with asyncio.timeout(self._limits.dial_timeout_s):
-                await self._loop.create_connection(lambda: link, link.address.host, link.address.port, local_addr=self._local)
+                await self._loop.create_connection(
+                    lambda: link, link.address.host, link.address.port, local_addr=self._local
+                )
             connected = True
         except (OSError, ValueError):
             # TimeoutError is an OSError; ValueError: the host cannot even be a DNS name
@@ -200,7 +224,8 @@ class Links:
         finally:
             if not connected:
                 self._drop(link)
-                # uvloop closes the link of a dial that is given up after connection_made without a connection_lost
+                # uvloop closes the link of a dial that is given up after connection_made without a
+                # connection_lost
                 self._loop.call_soon(self.link_lost, link)
 
     def _drop(self, link: Link) -> None:
@@ -234,10 +259,13 @@ class Links:
             self._unreachable(address)
 
     def _sweep(self) -> None:
-        """Hang up on links that nobody used; one whose peer takes nothing of what waits for it is broken, not idle."""
+        """Hang up on links that nobody used; one whose peer takes nothing of what waits for it is
+        broken, not idle."""
         now = self._loop.time()
         for link in [*self._outgoing.values(), *self._incoming.values()]:
-            if now - link.used_s > self._limits.idle_s * (1.0 if link.dialled else ACCEPTED_IDLE_FACTOR):
+            if now - link.used_s > self._limits.idle_s * (
+                1.0 if link.dialled else ACCEPTED_IDLE_FACTOR
+            ):
                 self._hang_up(link)
         self._sweeper = self._loop.call_later(self._limits.idle_s / 4, self._sweep)
 

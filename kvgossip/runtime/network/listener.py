@@ -1,7 +1,8 @@
 """Listener: takes TCP connections from a listening socket.
 
-Not loop.create_server, for a connection that arrives just when asyncio's server closes is lost with its socket open (the task that
-was to greet it fails on the closed server). Here closing first stops accepting and then waits for those that are being greeted.
+Not loop.create_server, for a connection that arrives just when asyncio's server closes is lost with
+its socket open (the task that was to greet it fails on the closed server). Here closing first stops
+accepting and then waits for those that are being greeted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def _nobody(connection: socket.socket) -> bool:
 
 
 class Listener:
-    """Makes a protocol with `factory` for each connection of `listener`, a non-blocking socket that stays its owner's.
+    """Makes a protocol with `factory` for each connection of `listener`, a non-blocking socket that
+    stays its owner's.
 
     But not for one of which `turns_away` says that it has closed it.
     """
@@ -34,7 +36,12 @@ class Listener:
         counts: Counter[str],
         turns_away: Callable[[socket.socket], bool] = _nobody,
     ) -> None:
-        self._listener, self._factory, self._counts, self._turns_away = listener, factory, counts, turns_away
+        self._listener, self._factory, self._counts, self._turns_away = (
+            listener,
+            factory,
+            counts,
+            turns_away,
+        )
         self._loop = asyncio.get_running_loop()
         self._greetings: set[asyncio.Task[None]] = set()
         self._rest: asyncio.TimerHandle | None = None
@@ -42,14 +49,16 @@ class Listener:
         self._listen()
 
     async def close(self) -> None:
-        """Accept no more; returns when every connection that was accepted has its protocol. Harmless when repeated."""
+        """Accept no more; returns when every connection that was accepted has its protocol.
+        Harmless when repeated."""
         if self._rest is not None:
             self._rest.cancel()
         elif not self._closed:
             self._loop.remove_reader(self._listener)
         self._closed = True
         if self._greetings:
-            # never cancelled: a greeting takes a turn or two, and half of one would leave its socket open
+            # never cancelled: a greeting takes a turn or two, and half of one would leave its
+            # socket open
             await asyncio.wait(self._greetings)
 
     def _listen(self) -> None:

@@ -21,7 +21,8 @@ _MAPPED = "::ffff:"
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """Both bound to `address`, whose host is numeric and whose port is never 0. `dual`: an IPv6 socket that reaches IPv4 too."""
+    """Both bound to `address`, whose host is numeric and whose port is never 0. `dual`: an IPv6
+    socket that reaches IPv4 too."""
 
     tcp: socket.socket
     udp: socket.socket
@@ -62,11 +63,14 @@ def is_numeric(host: str) -> bool:
 def plain(name: SocketAddress) -> Address:
     """A socket's name as an Address; an IPv4 peer of an IPv6 socket by its IPv4 address."""
     host = name[0]
-    return Address(host[len(_MAPPED) :] if host.startswith(_MAPPED) and "." in host else host, name[1])
+    return Address(
+        host[len(_MAPPED) :] if host.startswith(_MAPPED) and "." in host else host, name[1]
+    )
 
 
 def bind(address: Address) -> Sockets:
-    """Both sockets on `address`, whose host is numeric; port 0 takes one that is free for both. Raises ConfigError."""
+    """Both sockets on `address`, whose host is numeric; port 0 takes one that is free for both.
+    Raises ConfigError."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     for attempt in range(PORT_ATTEMPTS):
         try:
@@ -87,7 +91,8 @@ def _bind(address: Address, family: socket.AddressFamily) -> Sockets:
             one.setblocking(False)
             if family == socket.AF_INET6:
                 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
-        # a restart must not wait for links of its former life; for UDP the same option would let two nodes share a port
+        # a restart must not wait for links of its former life; for UDP the same option would let
+        # two nodes share a port
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         tcp.bind((address.host, address.port))
@@ -105,14 +110,23 @@ def _explained(address: Address, error: OSError) -> ConfigError:
     why = error.strerror or str(error)
     if error.errno == errno.EADDRINUSE:
         return ConfigError(
-            f"the gossip address {address} is in use", "stop the program that has it, or choose another port; 0 takes a free one"
+            f"the gossip address {address} is in use",
+            "stop the program that has it, or choose another port; 0 takes a free one",
         )
     if error.errno == errno.EADDRNOTAVAIL:
-        hint = "listen on an address of this machine or on 0.0.0.0; where others reach it is another parameter, `advertise`"
+        hint = (
+            "listen on an address of this machine or on 0.0.0.0; where others reach it is "
+            "another parameter, `advertise`"
+        )
         return ConfigError(f"the gossip address {address} does not belong to this machine", hint)
     if error.errno in (errno.EACCES, errno.EPERM):
-        return ConfigError(f"no permission to listen on the gossip address {address}", "choose a port above 1023")
-    return ConfigError(f"cannot listen on the gossip address {address}: {why}", "choose another address to listen on")
+        return ConfigError(
+            f"no permission to listen on the gossip address {address}", "choose a port above 1023"
+        )
+    return ConfigError(
+        f"cannot listen on the gossip address {address}: {why}",
+        "choose another address to listen on",
+    )
 
 
 def _interface(zone: str) -> int:

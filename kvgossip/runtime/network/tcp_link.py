@@ -1,14 +1,19 @@
-"""One TCP link: frames with a 4-byte big-endian length before each, both ways, and the back-pressure between them.
+"""One TCP link: frames with a 4-byte big-endian length before each, both ways, and the
+back-pressure between them.
 
 Laws
-- Every byte of the stream is copied a fixed number of times, however the frames are cut and however many come in one read.
-- **Who asks must take.** While more replies wait than `HIGH_WATER_BYTES`, an incoming link neither reads nor hands over the frames
-  that it has read: a peer that asks and does not take gets no more replies produced. Only the accepting side does so. Were both sides
-  to stop reading while they cannot write, two peers that send much at once would wait for each other for ever; so the dialling side
-  always reads, and what it has to send is bounded by `waiting_bytes_max`.
-- A link hands over at most FRAMES_A_TURN frames, for TURN_S, in one turn of the event loop, and then rests for REST_TURNS, so that one
-  busy peer cannot hold up the rest: what a request over HTTP takes in several turns waits for one frame, and not once each turn.
-- A length of zero or beyond the limit ends the link: whoever speaks there does not speak this protocol.
+- Every byte of the stream is copied a fixed number of times, however the frames are cut and however
+  many come in one read.
+- **Who asks must take.** While more replies wait than `HIGH_WATER_BYTES`, an incoming link neither
+  reads nor hands over the frames that it has read: a peer that asks and does not take gets no more
+  replies produced. Only the accepting side does so. Were both sides to stop reading while they
+  cannot write, two peers that send much at once would wait for each other for ever; so the dialling
+  side always reads, and what it has to send is bounded by `waiting_bytes_max`.
+- A link hands over at most FRAMES_A_TURN frames, for TURN_S, in one turn of the event loop, and
+  then rests for REST_TURNS, so that one busy peer cannot hold up the rest: what a request over HTTP
+  takes in several turns waits for one frame, and not once each turn.
+- A length of zero or beyond the limit ends the link: whoever speaks there does not speak this
+  protocol.
 """
 
 from __future__ import annotations
@@ -37,14 +42,16 @@ class FrameCutter:
         self._at = 0
 
     def feed(self, data: bytes) -> None:
-        """Append bytes of the stream. What was cut off is released here, once a read and not once a frame."""
+        """Append bytes of the stream. What was cut off is released here, once a read and not once a
+        frame."""
         if self._at:
             del self._buffer[: self._at]
             self._at = 0
         self._buffer += data
 
     def next(self) -> bytes | None:
-        """The next whole frame, None when it has not arrived yet. Raises RemoteError("bad_length") for a length that cannot be."""
+        """The next whole frame, None when it has not arrived yet. Raises RemoteError("bad_length")
+        for a length that cannot be."""
         if self._at == len(self._buffer):
             # everything was taken: an idle link holds no memory
             self._buffer.clear()
@@ -77,9 +84,16 @@ class LinkOwner(Protocol):
 
 
 class Link(asyncio.Protocol):
-    """A link that we dialled (`address` given: frames wait until it is connected), or one that a peer dialled."""
+    """A link that we dialled (`address` given: frames wait until it is connected), or one that a
+    peer dialled."""
 
-    def __init__(self, owner: LinkOwner, address: Address | None, frame_bytes_max: int, waiting_bytes_max: int) -> None:
+    def __init__(
+        self,
+        owner: LinkOwner,
+        address: Address | None,
+        frame_bytes_max: int,
+        waiting_bytes_max: int,
+    ) -> None:
         self.dialled = address is not None
         self.address = address or Address("", 0)
         self.used_s = 0.0
@@ -101,16 +115,22 @@ class Link(asyncio.Protocol):
     @property
     def waiting_bytes(self) -> int:
         """How many bytes wait to be taken by the peer, beyond what the kernel holds."""
-        return self._early_bytes + (self._transport.get_write_buffer_size() if self._transport is not None else 0)
+        return self._early_bytes + (
+            self._transport.get_write_buffer_size() if self._transport is not None else 0
+        )
 
     @property
     def ends(self) -> tuple[Any, Any]:
-        """The socket addresses of our end and of the peer's, as the kernel tells them; None where it does not know any more."""
+        """The socket addresses of our end and of the peer's, as the kernel tells them; None where
+        it does not know any more."""
         assert self._transport is not None, "a link has ends once it is open"
-        return self._transport.get_extra_info("sockname"), self._transport.get_extra_info("peername")
+        return self._transport.get_extra_info("sockname"), self._transport.get_extra_info(
+            "peername"
+        )
 
     def send(self, frame: bytes) -> bool:
-        """Queue a frame. False, and nothing is queued, when more than `waiting_bytes_max` would wait."""
+        """Queue a frame. False, and nothing is queued, when more than `waiting_bytes_max` would
+        wait."""
         if self.waiting_bytes + LENGTH_BYTES + len(frame) > self._waiting_bytes_max:
             return False
         prefixed = len(frame).to_bytes(LENGTH_BYTES, "big") + frame
@@ -134,7 +154,7 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    # -- called by the event loop --------------------------------------------------------------------------------
+    # -- called by the event loop ------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # a cast, for uvloop's class is no asyncio.Transport
@@ -170,7 +190,7 @@ class Link(asyncio.Protocol):
         self._end()
         self._owner.link_lost(self)
 
-    # -- the frames that have arrived ----------------------------------------------------------------------------
+    # -- the frames that have arrived --------------------------------------------------------------
 
     def _deliver(self) -> None:
         self._turn = None

@@ -1,12 +1,15 @@
-"""Bytes to and from peers: datagrams over UDP and frames over TCP links, both on one port. It knows addresses and sizes, no messages.
+"""Bytes to and from peers: datagrams over UDP and frames over TCP links, both on one port. It knows
+addresses and sizes, no messages.
 
     Transport --+-- Datagrams -- Names      (datagrams.py, dns.py)
                 +-- Links -- Link, Listener (link_table.py, tcp_link.py, listener.py)
                 +-- Sockets                 (sockets.py)
 
 Laws
-- `send` never blocks, never raises and never calls back: what it finds out is reported in a later turn of the event loop.
-- Whatever the network does is a counter in `statistics` or a call of `unreachable`; never an exception.
+- `send` never blocks, never raises and never calls back: what it finds out is reported in a later
+  turn of the event loop.
+- Whatever the network does is a counter in `statistics` or a call of `unreachable`; never an
+  exception.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ Received = Callable[[bytes, Address], None]
 
 
 class Transport:
-    """The sockets of one node: `bind`, then `serve`; `close` in any case. All on the thread of one event loop."""
+    """The sockets of one node: `bind`, then `serve`; `close` in any case. All on the thread of one
+    event loop."""
 
     def __init__(self, limits: LinkLimits) -> None:
         self._counts: Counter[str] = Counter()
@@ -37,7 +41,8 @@ class Transport:
         self._links: Links | None = None
 
     async def bind(self, address: Address) -> Address:
-        """Take UDP and TCP on this address, a DNS name and port 0 allowed; returns it with a numeric host and the port taken.
+        """Take UDP and TCP on this address, a DNS name and port 0 allowed; returns it with a
+        numeric host and the port taken.
 
         Raises ConfigError, and has nothing open, when that is not possible.
         """
@@ -47,9 +52,15 @@ class Transport:
         self._sockets = sockets.bind(Address(host, address.port))
         return self._sockets.address
 
-    async def serve(self, received: Received, received_reliable: Received, unreachable: Callable[[Address], None]) -> None:
-        """Start to receive: `received(data, source)` gets each datagram, `received_reliable(data, source)` each frame of a link, with
-        the link's remote address. `unreachable(address)` is told when a reliable send could not be delivered or a link broke.
+    async def serve(
+        self,
+        received: Received,
+        received_reliable: Received,
+        unreachable: Callable[[Address], None],
+    ) -> None:
+        """Start to receive: `received(data, source)` gets each datagram, `received_reliable(data,
+        source)` each frame of a link, with the link's remote address. `unreachable(address)` is
+        told when a reliable send could not be delivered or a link broke.
         """
         assert self._sockets is not None, "bind comes first"
         self._datagrams = Datagrams(received, self._counts, self._sockets)
@@ -59,13 +70,15 @@ class Transport:
         self._links.serve(self._sockets.tcp, None if host in ANY_HOSTS else host)
 
     def send(self, to: Address, data: bytes, reliable: bool = False) -> None:
-        """One datagram, best effort; or, when `reliable`, one frame over the link with that address, or else `unreachable(to)`."""
+        """One datagram, best effort; or, when `reliable`, one frame over the link with that
+        address, or else `unreachable(to)`."""
         side = self._links if reliable else self._datagrams
         if side is not None:
             side.send(to, data)
 
     async def look_up(self, host: str, port: int) -> list[Address]:
-        """Every address under a DNS name or IP address that this node's sockets can reach, once each; empty when there is none."""
+        """Every address under a DNS name or IP address that this node's sockets can reach, once
+        each; empty when there is none."""
         assert self._sockets is not None, "bind comes first"
         return await look_up(host, port, self._sockets.lookup_family)
 
@@ -76,10 +89,14 @@ class Transport:
 
     def statistics(self) -> dict[str, int]:
         """Counters since the start, and how many links and waiting bytes there are now."""
-        return {**dict(sorted(self._counts.items())), **(self._links.statistics() if self._links is not None else {})}
+        return {
+            **dict(sorted(self._counts.items())),
+            **(self._links.statistics() if self._links is not None else {}),
+        }
 
     async def close(self) -> None:
-        """Close everything; what waits on links gets a moment to leave. Harmless when repeated, complete even when cancelled."""
+        """Close everything; what waits on links gets a moment to leave. Harmless when repeated,
+        complete even when cancelled."""
         try:
             if self._datagrams is not None:
                 await self._datagrams.close()
@@ -95,5 +112,8 @@ class Transport:
 async def _own_host(name: str) -> str:
     found = await look_up(name, 0, socket.AF_UNSPEC)
     if not found:
-        raise ConfigError(f"the gossip host {name!r} is not known", "listen on an IP address of this machine, such as 0.0.0.0")
+        raise ConfigError(
+            f"the gossip host {name!r} is not known",
+            "listen on an IP address of this machine, such as 0.0.0.0",
+        )
     return found[0].host

@@ -1,4 +1,5 @@
-"""JoinWish: an operator's wish to join, until somebody has taken the node in or everybody has failed to."""
+"""JoinWish: an operator's wish to join, until somebody has taken the node in or everybody has
+failed to."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from kvgossip.protocol.model.peer import PoolKind
 
 
 class JoinWish:
-    """Waits for any one of `targets` in this pool. It is told what the node hears there, and draws the conclusion."""
+    """Waits for any one of `targets` in this pool. It is told what the node hears there, and draws
+    the conclusion."""
 
     def __init__(self, targets: Iterable[str], pool: PoolKind = PoolKind.LAN) -> None:
         self.pool = pool
@@ -51,7 +53,8 @@ class JoinWish:
             self._outcome.set_exception(LocalError("the node stopped while it was joining"))
 
     async def wait(self, timeout_s: float) -> None:
-        """Returns once a member has taken us in. Raises JoinRefusedError with every reason, ConfigError where nobody could be asked."""
+        """Returns once a member has taken us in. Raises JoinRefusedError with every reason,
+        ConfigError where nobody could be asked."""
         self._conclude()
         try:
             async with asyncio.timeout(timeout_s):
@@ -69,4 +72,7 @@ class JoinWish:
         text = "; ".join(dict.fromkeys(self._failures))
         if self._ever_asked:
             return JoinRefusedError(text, "the node keeps running as it was")
-        return ConfigError(text or "there is nobody to join", "name members as HOST:PORT, for example 10.0.0.5:7481")
+        return ConfigError(
+            text or "there is nobody to join",
+            "name members as HOST:PORT, for example 10.0.0.5:7481",
+        )

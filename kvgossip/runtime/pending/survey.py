@@ -1,4 +1,5 @@
-"""Convergence: which members have the same data as this node at this moment, and by how many keys the others differ."""
+"""Convergence: which members have the same data as this node at this moment, and by how many keys
+the others differ."""
 
 from __future__ import annotations
 
@@ -12,9 +13,11 @@ from kvgossip.protocol.wire.message import Precision
 
 
 class Comparison(NamedTuple):
-    """What a member has said of itself. `root`, `keys` and `precision` are None where it has not answered in time, or is dead.
+    """What a member has said of itself. `root`, `keys` and `precision` are None where it has not
+    answered in time, or is dead.
 
-    `keys`: by how many it differs from this node, as `precision` has it. `unequal_s`: for how many seconds probes have shown another root.
+    `keys`: by how many it differs from this node, as `precision` has it. `unequal_s`: for how many
+    seconds probes have shown another root.
     """
 
     name: str

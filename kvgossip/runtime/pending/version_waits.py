@@ -1,6 +1,7 @@
 """Arrivals: who waits on this node for a version of a key that was written elsewhere.
 
-A waiter costs one entry of a table; a merge costs one look-up while anybody waits, and nothing otherwise.
+A waiter costs one entry of a table; a merge costs one look-up while anybody waits, and nothing
+otherwise.
 """
 
 from __future__ import annotations
@@ -36,9 +37,13 @@ class Arrivals:
                     waiter.set_result(None)
 
     async def wait(self, key: str, version: Version) -> None:
-        """Returns when this version, or a newer one, arrives. Raises OverloadedError for too many, LocalError when the node stops."""
+        """Returns when this version, or a newer one, arrives. Raises OverloadedError for too many,
+        LocalError when the node stops."""
         if self._count >= WAITERS_MAX:
-            raise OverloadedError(f"{WAITERS_MAX} requests wait for versions already", "try again, or ask another node")
+            raise OverloadedError(
+                f"{WAITERS_MAX} requests wait for versions already",
+                "try again, or ask another node",
+            )
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(key, {})[waiter] = version
         self._count += 1
@@ -51,7 +56,9 @@ class Arrivals:
         for waiters in self._waiters.values():
             for waiter in waiters:
                 if not waiter.done():
-                    waiter.set_exception(LocalError("the node stopped while somebody waited for a version"))
+                    waiter.set_exception(
+                        LocalError("the node stopped while somebody waited for a version")
+                    )
 
     def _forget(self, key: str, waiter: asyncio.Future[None]) -> None:
         del self._waiters[key][waiter]

@@ -22,10 +22,11 @@ class Holder(NamedTuple):
 
 
 class HeldWrite(NamedTuple):
-    """What became of a wait: `met`, or its time was up. `entry` is what was written: it stands in either case.
+    """What became of a wait: `met`, or its time was up. `entry` is what was written: it stands in
+    either case.
 
-    `held_by` are the members that have shown that they hold this version, or a newer one of the key, in the order in which they did;
-    `lacking` those among whom was waited that have not.
+    `held_by` are the members that have shown that they hold this version, or a newer one of the
+    key, in the order in which they did; `lacking` those among whom was waited that have not.
     """
 
     entry: Entry
@@ -48,7 +49,9 @@ class HolderWait:
 
     def held(self, effect: Held) -> None:
         peer = effect.peer
-        holder = self._holders[str(peer)] = Holder(peer.name, peer.pool, time.monotonic() - self._begin_s)
+        holder = self._holders[str(peer)] = Holder(
+            peer.name, peer.pool, time.monotonic() - self._begin_s
+        )
         if self._told is not None:
             self._told(holder)
 
@@ -58,11 +61,20 @@ class HolderWait:
 
     def stopped(self) -> None:
         if not self._over.done():
-            self._over.set_exception(LocalError("the node stopped while a write waited", "the write stands where it has arrived"))
+            self._over.set_exception(
+                LocalError(
+                    "the node stopped while a write waited", "the write stands where it has arrived"
+                )
+            )
             # perhaps nobody asks any more
             self._over.exception()
 
     async def outcome(self, entry: Entry) -> HeldWrite:
         """Raises LocalError when the node stops."""
         waited = await self._over
-        return HeldWrite(entry, waited.met, tuple(self._holders[str(peer)] for peer in waited.held_by), waited.lacking)
+        return HeldWrite(
+            entry,
+            waited.met,
+            tuple(self._holders[str(peer)] for peer in waited.held_by),
+            waited.lacking,
+        )

@@ -1,12 +1,17 @@
-"""Truth: who has seen what, told by nobody but the changes of the stores; and so what may never live again, and what must not be lost.
+"""Truth: who has seen what, told by nobody but the changes of the stores; and so what may never
+live again, and what must not be lost.
 
-It knows nothing of contexts. A version *kills* those older ones under its key that its writer's store had ever held when it was written:
-superseded by a put, deleted by a delete. The laws, for every step and for the end:
+It knows nothing of contexts. A version *kills* those older ones under its key that its writer's
+store had ever held when it was written: superseded by a put, deleted by a delete. The laws, for
+every step and for the end:
 
-- No host serves again what was killed by a version that it has merged. (A host that lost its disk has merged nothing.)
-- What ends alive was killed by no write that was acknowledged and kept. A write that the deleter had not seen may live.
-- Nothing is lost: of every write that was acknowledged by a host that kept its memory or its disk, or that such a host has merged, the key
-  ends with that version or a greater one; or some version at least as great was a delete, or has expired.
+- No host serves again what was killed by a version that it has merged. (A host that lost its disk
+  has merged nothing.)
+- What ends alive was killed by no write that was acknowledged and kept. A write that the deleter
+  had not seen may live.
+- Nothing is lost: of every write that was acknowledged by a host that kept its memory or its disk,
+  or that such a host has merged, the key ends with that version or a greater one; or some version
+  at least as great was a delete, or has expired.
 """
 
 from __future__ import annotations
@@ -18,7 +23,8 @@ from kvgossip.sim.checks.invariants import require
 
 
 class History:
-    """What one host's store has ever held, by key: versions, oldest first. `committed` is how much of `log` is on its disk."""
+    """What one host's store has ever held, by key: versions, oldest first. `committed` is how much
+    of `log` is on its disk."""
 
     __slots__ = ("committed", "log", "seen")
 
@@ -52,7 +58,7 @@ class Truth:
     def _history(self, host: int) -> History:
         return self._histories.setdefault(host, History())
 
-    # -- what happens --------------------------------------------------------------------------------------------------
+    # -- what happens ------------------------------------------------------------------------------
 
     def wrote(self, host: int, key: str, record: bytes) -> None:
         """A replica accepted this write, and it is not in its store yet as far as this knows."""
@@ -62,12 +68,19 @@ class Truth:
         self._kept.setdefault(host, {})[version] = (key, record)
 
     def holds(self, host: int, key: str, record: bytes) -> None:
-        """This record has come into a store. Raises BrokenLawError when it was killed by what that host has merged."""
+        """This record has come into a store. Raises BrokenLawError when it was killed by what that
+        host has merged."""
         version, history = record[1:HEAD_BYTES], self._history(host)
         if not is_dead(record):
             for other in history.seen.get(key, ()):
                 if version in self._kills.get(other, ()):
-                    require(False, "what was deleted, or superseded, is served again", key, record, other.hex())
+                    require(
+                        False,
+                        "what was deleted, or superseded, is served again",
+                        key,
+                        record,
+                        other.hex(),
+                    )
         history.add(key, version)
 
     def committed(self, host: int) -> None:
@@ -82,14 +95,21 @@ class Truth:
             self._histories.pop(host, None)
             self._bereft |= self._kept.pop(host, {})
 
-    # -- the end -------------------------------------------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------------------
 
     def check(self, held: dict[str, bytes], live: dict[str, bytes], wall_ms: int) -> None:
-        """`held` are all records that every node has, `live` those that are served. Raises BrokenLawError."""
+        """`held` are all records that every node has, `live` those that are served. Raises
+        BrokenLawError."""
         for key, record in self._all_kept():
             if self._superseded(key, record, held, wall_ms):
                 killed = live.get(key, b"")[1:HEAD_BYTES] in self._kills[record[1:HEAD_BYTES]]
-                require(not killed, "what was deleted, or superseded, is alive at the end", key, live.get(key), record)
+                require(
+                    not killed,
+                    "what was deleted, or superseded, is alive at the end",
+                    key,
+                    live.get(key),
+                    record,
+                )
             else:
                 require(False, "an acknowledged write is lost", key, record, held.get(key))
 
@@ -104,5 +124,9 @@ class Truth:
         here, version = held.get(key), version_of(record)
         if here is not None and version_of(here) >= version:
             return True
-        spent = (other for other in self._written[key] if is_dead(other) or (expires_in(other) or wall_ms + 1) <= wall_ms)
+        spent = (
+            other
+            for other in self._written[key]
+            if is_dead(other) or (expires_in(other) or wall_ms + 1) <= wall_ms
+        )
         return any(version_of(other) >= version for other in spent)

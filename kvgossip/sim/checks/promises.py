@@ -53,33 +53,68 @@ class Promises:
             effects = replica.wait(self._count, written.key, need, timeout_s, now)
         except CannotMeetError:
             return []
-        self._open[self._count] = Promise(written.key, written.new_record, need, now.monotonic_s + timeout_s)
+        self._open[self._count] = Promise(
+            written.key, written.new_record, need, now.monotonic_s + timeout_s
+        )
         return effects
 
     def held(self, told: Held) -> None:
         promise = self._open[told.ticket]
         if not self._ledger.has_held(told.peer.name, promise.key, promise.record):
-            require(False, "held by a node that never had it", told.peer.name, promise.key, promise.record)
+            require(
+                False,
+                "held by a node that never had it",
+                told.peer.name,
+                promise.key,
+                promise.record,
+            )
 
     def waited(self, told: Waited, now: Now, *, leaving: bool) -> None:
         promise = self._open.pop(told.ticket)
         for peer in told.held_by:
-            require(self._ledger.has_held(peer.name, promise.key, promise.record), "held by a node that never had it", peer, promise.key)
-        require(not {each.peer for each in told.lacking}.intersection(told.held_by), "who holds it is said to lack it", told)
+            require(
+                self._ledger.has_held(peer.name, promise.key, promise.record),
+                "held by a node that never had it",
+                peer,
+                promise.key,
+            )
+        require(
+            not {each.peer for each in told.lacking}.intersection(told.held_by),
+            "who holds it is said to lack it",
+            told,
+        )
         if told.met:
             self.met += 1
             self._enough(promise, told)
         else:
             self.unmet += 1
-            require(leaving or now.monotonic_s >= promise.due_s, "a wait gave up before its time", promise.need)
+            require(
+                leaving or now.monotonic_s >= promise.due_s,
+                "a wait gave up before its time",
+                promise.need,
+            )
 
     def check_ended(self, replica: Replica, now: Now) -> None:
         """No wait of this replica is overdue."""
-        require(replica.waits.deadline() > now.monotonic_s, "a wait that is due has not ended", replica.name)
+        require(
+            replica.waits.deadline() > now.monotonic_s,
+            "a wait that is due has not ended",
+            replica.name,
+        )
 
     def _enough(self, promise: Promise, told: Waited) -> None:
         scope, holders = promise.need.scope, len(told.held_by)
-        require(scope is not Scope.ANY or holders >= promise.need.number, "met by too few", promise.need, told)
-        require(scope is not Scope.MAJORITY or holders > (holders + len(told.lacking)) // 2, "met by a minority", promise.need, told)
+        require(
+            scope is not Scope.ANY or holders >= promise.need.number,
+            "met by too few",
+            promise.need,
+            told,
+        )
+        require(
+            scope is not Scope.MAJORITY or holders > (holders + len(told.lacking)) // 2,
+            "met by a minority",
+            promise.need,
+            told,
+        )
         left = all(each.state > MemberState.SUSPECT for each in told.lacking)
         require(scope is not Scope.ALL or left, "met although an alive member lacks it", told)

@@ -1,16 +1,22 @@
-"""Epidemics in synchronous cycles, as Demers et al. (1987) define and measure them: rumor mongering (section 1.4), anti-entropy (1.3).
+"""Epidemics in synchronous cycles, as Demers et al. (1987) define and measure them: rumor mongering
+(section 1.4), anti-entropy (1.3).
 
-What a site does after a contact is decided by the `RumorPolicy` that ships; here are only the cycles around it.
+What a site does after a contact is decided by the `RumorPolicy` that ships; here are only the
+cycles around it.
 
 Rules of a cycle of rumor mongering
 - push: every infective site contacts one uniform other site. pull and push-pull: every site does.
 - At most one copy of the update crosses in a conversation: who has been told does not send it back.
-- A site that is infected in cycle c is infective from c + 1 on; the epidemic ends when no site is infective.
-- Whether a contact was news is judged on the state at the start of the cycle: of two that tell the same site at once, both told news.
-- What a site learns in one cycle is one judgement: if any contact was news the policy hears of news, else of one contact that knew
-  (the footnote of Table 3: a site that serves several requests in one cycle resets if any needed the update, else adds one).
+- A site that is infected in cycle c is infective from c + 1 on; the epidemic ends when no site is
+  infective.
+- Whether a contact was news is judged on the state at the start of the cycle: of two that tell the
+  same site at once, both told news.
+- What a site learns in one cycle is one judgement: if any contact was news the policy hears of
+  news, else of one contact that knew (the footnote of Table 3: a site that serves several requests
+  in one cycle resets if any needed the update, else adds one).
 - push: only the teller judges. push-pull: both do, for both have told and heard.
-- With a connection limit sites call in random order. A refused call sends nothing and is not judged; hunting calls somebody else.
+- With a connection limit sites call in random order. A refused call sends nothing and is not
+  judged; hunting calls somebody else.
 """
 
 from __future__ import annotations
@@ -35,9 +41,10 @@ Partner = Callable[[int, Random], int]
 class RumorOutcome:
     """What came of one rumor.
 
-    `residue`: share of the sites never reached. `traffic`: updates sent, over the number of sites. `refused`: calls that a connection limit
-    refused, over the number of sites. `t_average`, `t_last`: cycles until a site, and until the last site, that was ever reached heard it;
-    the origin is not counted. `cycles`: until no site was infective.
+    `residue`: share of the sites never reached. `traffic`: updates sent, over the number of sites.
+    `refused`: calls that a connection limit refused, over the number of sites. `t_average`,
+    `t_last`: cycles until a site, and until the last site, that was ever reached heard it; the
+    origin is not counted. `cycles`: until no site was infective.
     """
 
     residue: float
@@ -50,7 +57,8 @@ class RumorOutcome:
 
 @dataclass(frozen=True, slots=True)
 class AntiEntropyOutcome:
-    """`residue[c]`: share of the sites that lack the update after c cycles, from (n-1)/n down to 0. `cycles`: until all know."""
+    """`residue[c]`: share of the sites that lack the update after c cycles, from (n-1)/n down to 0.
+    `cycles`: until all know."""
 
     cycles: int
     residue: tuple[float, ...]
@@ -78,17 +86,22 @@ def other_than(site: int, sites: int, rng: Random) -> int:
     return other + (other >= site)
 
 
-def spread_rumor(sites: int, policy: RumorPolicy, rng: Random, *, judged_at_start: bool = True) -> RumorOutcome:
-    """One rumor from one site until nobody spreads it any more. Raises ConfigError for fewer than two sites.
+def spread_rumor(
+    sites: int, policy: RumorPolicy, rng: Random, *, judged_at_start: bool = True
+) -> RumorOutcome:
+    """One rumor from one site until nobody spreads it any more. Raises ConfigError for fewer than
+    two sites.
 
-    `judged_at_start` False: a contact is judged on the state of that moment, so that only the first who tells a site told news. That is
-    what the differential equations of section 1.4 describe, and not what fits the paper's Table 1.
+    `judged_at_start` False: a contact is judged on the state of that moment, so that only the first
+    who tells a site told news. That is what the differential equations of section 1.4 describe, and
+    not what fits the paper's Table 1.
     """
     return _RumorEpidemic(sites, policy, rng, INFECTIVE if judged_at_start else FRESH).run()
 
 
 class _RumorEpidemic:
-    """The sites as bytes, so that 100,000 of them are a few megabytes. `_met` holds what a site has learned in this cycle."""
+    """The sites as bytes, so that 100,000 of them are a few megabytes. `_met` holds what a site has
+    learned in this cycle."""
 
     __slots__ = (
         "_accepted",
@@ -121,7 +134,9 @@ class _RumorEpidemic:
         self._counts = array("Q", bytes(8 * sites))
         self._met = bytearray(sites)
         self._accepted = array("Q")
-        self._order: list[int] = list(range(sites)) if self._pulls and policy.connection_limit else []
+        self._order: list[int] = (
+            list(range(sites)) if self._pulls and policy.connection_limit else []
+        )
         self._cycle = self._sent = self._refused = self._delays = self._t_last = 0
         self._fresh = [0]
         self._infective: list[int] = []
@@ -182,8 +197,12 @@ class _RumorEpidemic:
         if was < self._known_from:
             self._met[teller] = NEWS
             return
-        # Both know it. The count of a site that has lost interest is k: it reached that, or would have.
-        mine, theirs = self._counts[teller], self._counts[listener] if was == INFECTIVE else self._policy.k
+        # Both know it. The count of a site that has lost interest is k: it reached that, or would
+        # have.
+        mine, theirs = (
+            self._counts[teller],
+            self._counts[listener] if was == INFECTIVE else self._policy.k,
+        )
         if self._policy.counts(mine, theirs):
             self._met[teller] = self._met[teller] or UNNECESSARY
         if self._both and was == INFECTIVE and self._policy.counts(theirs, mine):
@@ -194,7 +213,11 @@ class _RumorEpidemic:
         for site in self._infective:
             met = self._met[site]
             self._met[site] = UNMET
-            count = self._counts[site] if met == UNMET else self._policy.after(self._counts[site], met == UNNECESSARY, self._rng)
+            count = (
+                self._counts[site]
+                if met == UNMET
+                else self._policy.after(self._counts[site], met == UNNECESSARY, self._rng)
+            )
             if count is None:
                 self._state[site] = REMOVED
             else:
@@ -203,7 +226,8 @@ class _RumorEpidemic:
         self._infective = hot
 
     def _admit(self) -> None:
-        """The sites that were infected in this cycle are infective from the next one on; `k` 0 spreads nothing."""
+        """The sites that were infected in this cycle are infective from the next one on; `k` 0
+        spreads nothing."""
         for site in self._fresh:
             self._state[site] = INFECTIVE if self._policy.k else REMOVED
         if self._fresh:
@@ -214,11 +238,14 @@ class _RumorEpidemic:
         self._fresh = []
 
 
-def spread_by_anti_entropy(sites: int, mode: Mode, rng: Random, partner: Partner | None = None, origin: int = 0) -> AntiEntropyOutcome:
-    """One update from `origin` until all have it: in each cycle each site resolves its differences with one other (section 1.3).
+def spread_by_anti_entropy(
+    sites: int, mode: Mode, rng: Random, partner: Partner | None = None, origin: int = 0
+) -> AntiEntropyOutcome:
+    """One update from `origin` until all have it: in each cycle each site resolves its differences
+    with one other (section 1.3).
 
-    `partner` says with whom, a uniform other site by default. Raises ConfigError for fewer than two sites. Never ends if some sites cannot
-    be reached by `partner`.
+    `partner` says with whom, a uniform other site by default. Raises ConfigError for fewer than two
+    sites. Never ends if some sites cannot be reached by `partner`.
     """
     _check(sites)
     knows = bytearray(sites)
@@ -233,7 +260,8 @@ def spread_by_anti_entropy(sites: int, mode: Mode, rng: Random, partner: Partner
 
 
 def _learners(knows: bytearray, mode: Mode, rng: Random, partner: Partner | None) -> Sequence[int]:
-    """Who hears of the update in one cycle, by the state at its start. Conversations that cannot carry it are not played."""
+    """Who hears of the update in one cycle, by the state at its start. Conversations that cannot
+    carry it are not played."""
     sites = len(knows)
     learners = []
     for caller in range(sites):

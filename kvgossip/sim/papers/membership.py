@@ -1,26 +1,35 @@
-"""Membership: what SWIM and Lifeguard promise, measured on the replicas that ship: detection, false positives, messages.
+"""Membership: what SWIM and Lifeguard promise, measured on the replicas that ship: detection, false
+positives, messages.
 
-A run: the members know each other from the start; after a few periods of warming up come the *measured periods*; then, if it is wanted,
-one machine fails silently and for good, and the run lasts until all others know. Loss and pauses last from the first measured period on.
+A run: the members know each other from the start; after a few periods of warming up come the
+*measured periods*; then, if it is wanted, one machine fails silently and for good, and the run
+lasts until all others know. Loss and pauses last from the first measured period on.
 
 What is measured, and what the papers call it
-- `first_probe_periods` (SWIM, section 3.2): the number of the protocol period, counted from the crash, in which a member first picks the
-  crashed one as its target. In each period each member picks one of n - 1, so with uniform choice it is geometric with
-  p = 1 - (1 - 1/(n-1))^(n-1), which tends to 1 - 1/e: a mean of e/(e-1) = 1.582 periods, and of 1.52 for n = 8. Round robin, which SWIM
-  itself recommends (section 4.3), makes it a little shorter. Periods of different members are not in step; one of them starts in each
-  window of one period's length. A member that probes nobody else in its place picks the crashed one whether it lives or not,
-  so every member is asked about in every run, as if it had crashed at the start of the measured periods: many samples of one
-  distribution. `crash_probe_periods` is the same of the one that does crash. Standard errors are over runs.
-- `first_suspect_s`, `first_dead_s`, `all_dead_s`: seconds from the crash until one member suspects it, until one declares it dead, until
-  all others hold it dead; the same in periods.
-- `sent` and `received`: a member and period, over the measured periods. SWIM's 2.0 are messages of the failure detector: Ping, Ack,
-  PingRequest, Nack. News of members rides on them; Member alone counts the packets of gossip that carry nothing else.
-- Pauses of the kind `network` are the anomalies of Lifeguard's section 5: whatever the member sends or should receive waits until the
-  pause is over, while its timers go on; so it concludes that others are dead. `process` stops the timers too, as SIGSTOP or a suspended
-  machine does. Such a member reads all that has waited before it concludes anything, and does no harm in either protocol.
-- False positives (Lifeguard, section 5): a member hears or concludes that another is dead, which is *healthy*: it has neither crashed nor
-  any pauses. `fp` counts these events at all members, `fp_healthy` (the paper's FP-) those at healthy members. A member that pauses
-  is dead for all that others can know, so that it is declared so is no false positive; `paused_dead` counts it.
+- `first_probe_periods` (SWIM, section 3.2): the number of the protocol period, counted from the
+  crash, in which a member first picks the crashed one as its target. In each period each member
+  picks one of n - 1, so with uniform choice it is geometric with p = 1 - (1 - 1/(n-1))^(n-1), which
+  tends to 1 - 1/e: a mean of e/(e-1) = 1.582 periods, and of 1.52 for n = 8. Round robin, which
+  SWIM itself recommends (section 4.3), makes it a little shorter. Periods of different members are
+  not in step; one of them starts in each window of one period's length. A member that probes nobody
+  else in its place picks the crashed one whether it lives or not, so every member is asked about in
+  every run, as if it had crashed at the start of the measured periods: many samples of one
+  distribution. `crash_probe_periods` is the same of the one that does crash. Standard errors are
+  over runs.
+- `first_suspect_s`, `first_dead_s`, `all_dead_s`: seconds from the crash until one member suspects
+  it, until one declares it dead, until all others hold it dead; the same in periods.
+- `sent` and `received`: a member and period, over the measured periods. SWIM's 2.0 are messages of
+  the failure detector: Ping, Ack, PingRequest, Nack. News of members rides on them; Member alone
+  counts the packets of gossip that carry nothing else.
+- Pauses of the kind `network` are the anomalies of Lifeguard's section 5: whatever the member sends
+  or should receive waits until the pause is over, while its timers go on; so it concludes that
+  others are dead. `process` stops the timers too, as SIGSTOP or a suspended machine does. Such a
+  member reads all that has waited before it concludes anything, and does no harm in either
+  protocol.
+- False positives (Lifeguard, section 5): a member hears or concludes that another is dead, which is
+  *healthy*: it has neither crashed nor any pauses. `fp` counts these events at all members,
+  `fp_healthy` (the paper's FP-) those at healthy members. A member that pauses is dead for all that
+  others can know, so that it is declared so is no false positive; `paused_dead` counts it.
 """
 
 from __future__ import annotations
@@ -47,7 +56,12 @@ from kvgossip.sim.scenario import Joining, Scenario
 from kvgossip.sim.workload import Mix
 
 FIRST_DETECTION_PERIODS = math.e / (math.e - 1)
-PLAIN_SWIM: dict[str, Any] = {"awareness_max": 0, "suspicion_max_multiplier": 1.0, "probe_nacks": False, "buddy": False}
+PLAIN_SWIM: dict[str, Any] = {
+    "awareness_max": 0,
+    "suspicion_max_multiplier": 1.0,
+    "probe_nacks": False,
+    "buddy": False,
+}
 """What Lifeguard adds, switched off."""
 DETECTOR = ("Ping", "Ack", "PingRequest", "Nack")
 WARM_UP_PERIODS = 3
@@ -68,8 +82,8 @@ class PauseKind(StrEnum):
 class MembershipPlan:
     """One run. `periods`: how many are measured. `loss`: share of the datagrams that is lost.
 
-    `pause_fraction` of the members pause again and again, for `pause_s` seconds in the mean, and run for `run_s` in between; both
-    exponential. `parameters` override those of Config.
+    `pause_fraction` of the members pause again and again, for `pause_s` seconds in the mean, and
+    run for `run_s` in between; both exponential. `parameters` override those of Config.
     """
 
     nodes: int
@@ -104,7 +118,8 @@ class MembershipPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MembershipOutcome:
-    """What one run measured; see the head of this module. Times are None without a crash, counts are a member and period."""
+    """What one run measured; see the head of this module. Times are None without a crash, counts
+    are a member and period."""
 
     first_probe_periods: float
     crash_probe_periods: int | None
@@ -123,13 +138,14 @@ class MembershipOutcome:
 
 
 def measure_membership(plan: MembershipPlan) -> MembershipOutcome:
-    """Raises BrokenLawError for what a replica must never do, ConfigError for parameters out of their bounds."""
+    """Raises BrokenLawError for what a replica must never do, ConfigError for parameters out of
+    their bounds."""
     return _Run(plan).run()
 
 
 class _Watched(Cluster):
-    """While `counting`: counts what is sent and received by its first unit. From `since_s` on: notes who is pinged when, and who is
-    told to be what."""
+    """While `counting`: counts what is sent and received by its first unit. From `since_s` on:
+    notes who is pinged when, and who is told to be what."""
 
     def __init__(self, scenario: Scenario) -> None:
         super().__init__(scenario)
@@ -190,8 +206,19 @@ class _Watched(Cluster):
             self.received[self._kind(data)] += 1
 
     def _perform_rare(self, life: Life, effect: Effect) -> None:
-        if isinstance(effect, MemberChanged) and effect.new is not None and self.timeline.time_s >= self.since_s:
-            self.changes.append((self.timeline.time_s, life.host.name, effect.new, effect.old.state if effect.old is not None else None))
+        if (
+            isinstance(effect, MemberChanged)
+            and effect.new is not None
+            and self.timeline.time_s >= self.since_s
+        ):
+            self.changes.append(
+                (
+                    self.timeline.time_s,
+                    life.host.name,
+                    effect.new,
+                    effect.old.state if effect.old is not None else None,
+                )
+            )
         super()._perform_rare(life, effect)
 
 
@@ -199,7 +226,8 @@ class _Run:
     def __init__(self, plan: MembershipPlan) -> None:
         self._plan, self._config = plan, plan.config
         scenario = Scenario(
-            seed=plan.seed, nodes=plan.nodes, config=self._config, intensity=Intensity(loss=plan.loss), duration_s=0.0,
+            seed=plan.seed, nodes=plan.nodes, config=self._config,
+            intensity=Intensity(loss=plan.loss), duration_s=0.0,
             mix=Mix(writes=0), joining=Joining.INTRODUCED, staged=True, addressless=False,
         )  # fmt: skip
         self._cluster = _Watched(scenario)
@@ -262,23 +290,34 @@ class _Run:
 
     def _await_all_dead(self) -> None:
         """All that do not pause: the others know it when they are there."""
-        known = {host for time_s, host, member, _ in self._deaths() if member.name == self._victim.name and time_s >= self._crash_s}
+        known = {
+            host
+            for time_s, host, member, _ in self._deaths()
+            if member.name == self._victim.name and time_s >= self._crash_s
+        }
         waited_s = self._timeline.time_s - self._crash_s
         if all(name in known for name in self._healthy if name != self._victim.name):
             self._all_dead_s = waited_s
             self._timeline.stopped = True
         else:
-            require(waited_s < PATIENCE_PERIODS * self._period_s, "a crash was not found out", self._victim.name, len(known))
+            require(
+                waited_s < PATIENCE_PERIODS * self._period_s,
+                "a crash was not found out",
+                self._victim.name,
+                len(known),
+            )
             self._timeline.after(CHECK_S, self._await_all_dead)
 
-    # -- what was measured -------------------------------------------------------------------------------------------
+    # -- what was measured -------------------------------------------------------------------------
 
     def _deaths(self) -> list[tuple[float, str, Member, MemberState | None]]:
         """When a member came to hold another dead that it did not hold dead before."""
         return [
             change
             for change in self._cluster.changes
-            if change[2].state is MemberState.DEAD and change[3] is not MemberState.DEAD and change[1] != change[2].name
+            if change[2].state is MemberState.DEAD
+            and change[3] is not MemberState.DEAD
+            and change[1] != change[2].name
         ]
 
     def _outcome(self) -> MembershipOutcome:
@@ -286,8 +325,13 @@ class _Run:
         shares = plan.nodes * plan.periods
         kinds = {kind: cluster.sent[kind] / shares for kind in sorted(cluster.sent)}
         return MembershipOutcome(
-            first_probe_periods=sum(self._first_probe(host.name, self._start_s) for host in cluster.hosts) / plan.nodes,
-            crash_probe_periods=self._first_probe(self._victim.name, self._crash_s) if plan.crash else None,
+            first_probe_periods=sum(
+                self._first_probe(host.name, self._start_s) for host in cluster.hosts
+            )
+            / plan.nodes,
+            crash_probe_periods=self._first_probe(self._victim.name, self._crash_s)
+            if plan.crash
+            else None,
             first_suspect_s=self._first_s(MemberState.SUSPECT),
             first_dead_s=self._first_s(MemberState.DEAD),
             all_dead_s=self._all_dead_s,
@@ -301,8 +345,11 @@ class _Run:
         )
 
     def _first_probe(self, target: str, since_s: float) -> int:
-        """The number of the period, from then on, in which it is first pinged; the next one after the run if it never was."""
-        times_s = (time_s for time_s, name in self._cluster.pings if name == target and time_s >= since_s)
+        """The number of the period, from then on, in which it is first pinged; the next one after
+        the run if it never was."""
+        times_s = (
+            time_s for time_s, name in self._cluster.pings if name == target and time_s >= since_s
+        )
         return 1 + int((next(times_s, self._timeline.time_s) - since_s) / self._period_s)
 
     def _first_s(self, state: MemberState) -> float | None:
@@ -310,13 +357,21 @@ class _Run:
         times_s = (
             time_s
             for time_s, _, member, _ in self._cluster.changes
-            if member.name == self._victim.name and member.state is state and time_s >= self._crash_s
+            if member.name == self._victim.name
+            and member.state is state
+            and time_s >= self._crash_s
         )
-        return next((time_s - self._crash_s for time_s in times_s), None) if self._plan.crash else None
+        return (
+            next((time_s - self._crash_s for time_s in times_s), None) if self._plan.crash else None
+        )
 
     def _false_positives(self) -> dict[str, int]:
         paused = [self._cluster.hosts[number].name for number in self._pausing]
-        wrong = [at for time_s, at, member, _ in self._deaths() if member.name in self._healthy and not self._crashed(member, time_s)]
+        wrong = [
+            at
+            for time_s, at, member, _ in self._deaths()
+            if member.name in self._healthy and not self._crashed(member, time_s)
+        ]
         return {
             "fp": len(wrong),
             "fp_healthy": sum(at in self._healthy for at in wrong),

@@ -1,11 +1,14 @@
-"""Residue: what rumors alone leave behind (Demers et al. 1987, section 1.4, Table 1), measured on the code that ships.
+"""Residue: what rumors alone leave behind (Demers et al. 1987, section 1.4, Table 1), measured on
+the code that ships.
 
-Many independent writes, each of its own key at a random node, spread by rumors only: no anti-entropy, no loss, fan-out 1, everybody
-joined before. A write's residue is the share of the nodes that never got it; its traffic is the number of times it was sent, over n.
+Many independent writes, each of its own key at a random node, spread by rumors only: no
+anti-entropy, no loss, fan-out 1, everybody joined before. A write's residue is the share of the
+nodes that never got it; its traffic is the number of times it was sent, over n.
 
-The table is for n = 1000 in synchronous cycles and for one rumor at a time. Ours differs: rounds of the nodes are not in step, news goes
-out at once instead of in the next cycle, and a contact with a peer that is known to have the rumor needs no packet. None of it
-touches the law of K, so the residue must agree; the traffic is lower by the contacts that needed no packet.
+The table is for n = 1000 in synchronous cycles and for one rumor at a time. Ours differs: rounds of
+the nodes are not in step, news goes out at once instead of in the next cycle, and a contact with a
+peer that is known to have the rumor needs no packet. None of it touches the law of K, so the
+residue must agree; the traffic is lower by the contacts that needed no packet.
 """
 
 from __future__ import annotations
@@ -27,13 +30,21 @@ from kvgossip.sim.workload import Mix
 
 DEMERS_RESIDUE = {1: 0.18, 2: 0.037, 3: 0.011, 4: 0.0036, 5: 0.0012}
 DEMERS_TRAFFIC = {1: 1.7, 2: 3.3, 3: 4.5, 4: 5.6, 5: 6.7}
-PLAIN = {"gossip_fanout": 1, "direct_fanout": 1, "selection": "uniform", "probe_interval_s": 5.0, "digest_levels": 1}
-"""The paper's setting: one uniform contact a round. The others keep out of the way what is not measured."""
+PLAIN = {
+    "gossip_fanout": 1,
+    "direct_fanout": 1,
+    "selection": "uniform",
+    "probe_interval_s": 5.0,
+    "digest_levels": 1,
+}
+"""The paper's setting: one uniform contact a round. The others keep out of the way what is not
+measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Residue:
-    """What was measured: `residue` with its standard error over the writes, and the paper's number for this K (None: not in Table 1).
+    """What was measured: `residue` with its standard error over the writes, and the paper's number
+    for this K (None: not in Table 1).
 
     `traffic`: rumors sent for each write and node.
     """
@@ -49,8 +60,11 @@ class Residue:
     trace_hash: str
 
 
-def measure_residue(*, k: int, nodes: int = 150, writes: int = 200, seed: int = 1, spacing_s: float = 0.25) -> Residue:
-    """`writes` are about `spacing_s` virtual seconds apart; rumors of different writes do not touch each other, so they may overlap."""
+def measure_residue(
+    *, k: int, nodes: int = 150, writes: int = 200, seed: int = 1, spacing_s: float = 0.25
+) -> Residue:
+    """`writes` are about `spacing_s` virtual seconds apart; rumors of different writes do not touch
+    each other, so they may overlap."""
     config = config_from({"cluster": "simulated", "rumor_k": k, "anti_entropy": False} | PLAIN)
     plan = Scenario(
         seed=seed,
@@ -89,7 +103,8 @@ def _count_rumors(cluster: Cluster) -> Counter[str]:
 
     def tap(effect: Send) -> None:
         counts["rumors"] += sum(
-            isinstance(told, (Rumor, Notice)) for told in cluster.framing.open(effect.data, reliable=effect.reliable).messages
+            isinstance(told, (Rumor, Notice))
+            for told in cluster.framing.open(effect.data, reliable=effect.reliable).messages
         )
 
     cluster.tap = tap

@@ -1,12 +1,14 @@
-"""Spatial gossip measured: what peer selection by distance costs the links, and how long an update takes (Demers et al. 1987, section 3).
+"""Spatial gossip measured: what peer selection by distance costs the links, and how long an update
+takes (Demers et al. 1987, section 3).
 
-Every site starts one conversation a cycle. A link's traffic is the number of conversations that cross it a cycle. Peers are selected by
-the code that ships (`protocol.spatial`); here it is only asked for all sites of a topology at once, without a table for each:
+Every site starts one conversation a cycle. A link's traffic is the number of conversations that
+cross it a cycle. Peers are selected by the code that ships (`protocol.spatial`); here it is only
+asked for all sites of a topology at once, without a table for each:
 
-    distance    one table of places relative to a site; a place where the topology has ended is drawn again, which leaves the others in
-                proportion
-    rank        one table of ranks; the i-th nearest is at the least d with Q(d) >= i, and any site at d will do, for the paper averages
-                over equal distances
+    distance    one table of places relative to a site; a place where the topology has ended is
+                drawn again, which leaves the others in proportion
+    rank        one table of ranks; the i-th nearest is at the least d with Q(d) >= i, and any site
+                at d will do, for the paper averages over equal distances
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ Offsets = list[list[int]]
 
 @dataclass(frozen=True, slots=True)
 class LinkTraffic:
-    """Conversations over a link and cycle: averaged over the links, on the busiest one, and on the middle one (None: there is none).
+    """Conversations over a link and cycle: averaged over the links, on the busiest one, and on the
+    middle one (None: there is none).
 
     `links`: each link's.
     """
@@ -48,14 +51,21 @@ class Neighbors:
         self._tables: dict[int, SpatialPeers[int]] = {}
         self._shells: dict[int, Offsets] = {}
         ranks = ((rank, float(rank)) for rank in range(1, topology.sites))
-        self._ranks = SpatialPeers(replace(policy, uniform_share=0.0), ranks if policy.selection is Selection.RANK else ())
+        self._ranks = SpatialPeers(
+            replace(policy, uniform_share=0.0), ranks if policy.selection is Selection.RANK else ()
+        )
 
     def partner(self, site: int, rng: Random) -> int:
-        """Another site, chosen as `SpatialPeers` of this site's peers and distances would choose one."""
+        """Another site, chosen as `SpatialPeers` of this site's peers and distances would choose
+        one."""
         share = self._policy.uniform_share
         if self._policy.selection is Selection.UNIFORM or (share and rng.random() < share):
             return other_than(site, self._topology.sites, rng)
-        return self._by_rank(site, rng) if self._policy.selection is Selection.RANK else self._by_distance(site, rng)
+        return (
+            self._by_rank(site, rng)
+            if self._policy.selection is Selection.RANK
+            else self._by_distance(site, rng)
+        )
 
     def _by_distance(self, site: int, rng: Random) -> int:
         table = self._table(self._topology.kind(site))
@@ -63,7 +73,9 @@ class Neighbors:
 
     def _by_rank(self, site: int, rng: Random) -> int:
         rank = self._ranks.one(rng)
-        distance = bisect_left(range(self._topology.diameter), rank, key=lambda d: self._topology.within(site, d))
+        distance = bisect_left(
+            range(self._topology.diameter), rank, key=lambda d: self._topology.within(site, d)
+        )
         shell = self._shell(self._topology.kind(site))[distance]
         return self._first(site, lambda: shell[int(rng.random() * len(shell))])
 
@@ -75,7 +87,9 @@ class Neighbors:
 
     def _table(self, kind: int) -> SpatialPeers[int]:
         if kind not in self._tables:
-            places = ((offset, float(distance)) for offset, distance in self._topology.offsets(kind))
+            places = (
+                (offset, float(distance)) for offset, distance in self._topology.offsets(kind)
+            )
             self._tables[kind] = SpatialPeers(replace(self._policy, uniform_share=0.0), places)
         return self._tables[kind]
 
@@ -91,20 +105,28 @@ class Neighbors:
 def link_traffic(topology: Topology, neighbors: Neighbors, cycles: int, rng: Random) -> LinkTraffic:
     """The traffic of every link, averaged over so many cycles (at least 1)."""
     sites = topology.sites
-    conversations = ((site, neighbors.partner(site, rng)) for _ in range(cycles) for site in range(sites))
+    conversations = (
+        (site, neighbors.partner(site, rng)) for _ in range(cycles) for site in range(sites)
+    )
     links = tuple(count / cycles for count in topology.crossings(conversations))
     middle = topology.middle()
-    return LinkTraffic(sum(links) / len(links), max(links), None if middle is None else links[middle], links)
+    return LinkTraffic(
+        sum(links) / len(links), max(links), None if middle is None else links[middle], links
+    )
 
 
 def cycles_until_all_know(topology: Topology, neighbors: Neighbors, rng: Random) -> int:
-    """Push-pull anti-entropy from a random site with this selection, until the last site has the update."""
+    """Push-pull anti-entropy from a random site with this selection, until the last site has the
+    update."""
     origin = rng.randrange(topology.sites)
-    return spread_by_anti_entropy(topology.sites, Mode.PUSH_PULL, rng, neighbors.partner, origin).cycles
+    return spread_by_anti_entropy(
+        topology.sites, Mode.PUSH_PULL, rng, neighbors.partner, origin
+    ).cycles
 
 
 def growth_law(exponent: float, sites: int) -> float:
-    """How traffic over the middle link of a line grows with the number of sites (section 3), up to a constant factor that depends on a."""
+    """How traffic over the middle link of a line grows with the number of sites (section 3), up to
+    a constant factor that depends on a."""
     if exponent < 1:
         return float(sites)
     if exponent == 1:

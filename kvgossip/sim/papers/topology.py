@@ -1,10 +1,13 @@
-"""Topologies: n sites 0 .. n-1 joined by links, each site next to its nearest by one link. Distance is the number of links between.
+"""Topologies: n sites 0 .. n-1 joined by links, each site next to its nearest by one link. Distance
+is the number of links between.
 
-A topology answers what spatial selection needs (who is how far) and what traffic is (which links a conversation crosses), and does both
-without a table of all pairs: 10,000 sites would have 10^8 of them.
+A topology answers what spatial selection needs (who is how far) and what traffic is (which links a
+conversation crosses), and does both without a table of all pairs: 10,000 sites would have 10^8 of
+them.
 
-An offset is a place relative to a site. All sites of one kind (on a lattice: all sites; in a tree: all of one level) share one table of
-offsets, which covers every place that any of them can have; `at` says which site that is, or None where the topology has ended.
+An offset is a place relative to a site. All sites of one kind (on a lattice: all sites; in a tree:
+all of one level) share one table of offsets, which covers every place that any of them can have;
+`at` says which site that is, or None where the topology has ended.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ class Topology(ABC):
 
     @abstractmethod
     def crossings(self, conversations: Iterable[tuple[int, int]]) -> Sequence[int]:
-        """For each link, how many of the conversations cross it. O(links + conversations), but for a factor log n in a tree."""
+        """For each link, how many of the conversations cross it. O(links + conversations), but for
+        a factor log n in a tree."""
 
     def middle(self) -> int | None:
         """The link that has half of the sites on each side, where there is such a one."""
@@ -55,7 +59,9 @@ class Line(Topology):
         self.sites, self.diameter = sites, sites - 1
 
     def offsets(self, kind: int) -> list[tuple[int, int]]:
-        return [(side * distance, distance) for distance in range(1, self.sites) for side in (-1, 1)]
+        return [
+            (side * distance, distance) for distance in range(1, self.sites) for side in (-1, 1)
+        ]
 
     def at(self, site: int, offset: int) -> int | None:
         other = site + offset
@@ -76,7 +82,8 @@ class Line(Topology):
 
 
 class Ring(Topology):
-    """Link i joins i and i + 1, the last one joins the ends. A conversation takes the shorter way; the caller's right if both are equal."""
+    """Link i joins i and i + 1, the last one joins the ends. A conversation takes the shorter way;
+    the caller's right if both are equal."""
 
     def __init__(self, sites: int) -> None:
         self.sites, self.diameter = sites, sites // 2
@@ -102,22 +109,35 @@ class Ring(Topology):
 
 
 class Grid(Topology):
-    """Rows of `width` sites, as square as the number of sites allows; no wrapping. A conversation goes along the row, then the column.
+    """Rows of `width` sites, as square as the number of sites allows; no wrapping. A conversation
+    goes along the row, then the column.
 
     Raises ConfigError where only a strip longer than four times its width has that many sites.
     """
 
     def __init__(self, sites: int) -> None:
-        self.height = next(height for height in range(math.isqrt(sites), 0, -1) if sites % height == 0)
+        self.height = next(
+            height for height in range(math.isqrt(sites), 0, -1) if sites % height == 0
+        )
         self.width = sites // self.height
         if self.width > 4 * self.height:
-            hint = f"for example {math.isqrt(sites) ** 2}, or another number with two factors of about the same size"
-            raise ConfigError(f"{sites} sites make no grid, only a strip of {self.width} x {self.height}", hint)
+            hint = (
+                f"for example {math.isqrt(sites) ** 2}, or another number with two factors of "
+                "about the same size"
+            )
+            raise ConfigError(
+                f"{sites} sites make no grid, only a strip of {self.width} x {self.height}", hint
+            )
         self.sites, self.diameter = sites, self.width + self.height - 2
 
     def offsets(self, kind: int) -> list[tuple[int, int]]:
         rows, columns = range(1 - self.height, self.height), range(1 - self.width, self.width)
-        return [(self._offset(row, column), abs(row) + abs(column)) for row in rows for column in columns if row or column]
+        return [
+            (self._offset(row, column), abs(row) + abs(column))
+            for row in rows
+            for column in columns
+            if row or column
+        ]
 
     def _offset(self, row: int, column: int) -> int:
         return (row + self.height) * 2 * self.width + column + self.width
@@ -126,13 +146,20 @@ class Grid(Topology):
         rows, columns = divmod(offset, 2 * self.width)
         row, column = divmod(site, self.width)
         row, column = row + rows - self.height, column + columns - self.width
-        return row * self.width + column if 0 <= row < self.height and 0 <= column < self.width else None
+        return (
+            row * self.width + column
+            if 0 <= row < self.height and 0 <= column < self.width
+            else None
+        )
 
     def within(self, site: int, distance: int) -> int:
-        """The four corners of the diamond around the site, each with its axes; the axes and the site itself are counted out again."""
+        """The four corners of the diamond around the site, each with its axes; the axes and the
+        site itself are counted out again."""
         row, column = divmod(site, self.width)
         down, right = self.height - 1 - row, self.width - 1 - column
-        corners = sum(_corner(high, wide, distance) for high in (row, down) for wide in (column, right))
+        corners = sum(
+            _corner(high, wide, distance) for high in (row, down) for wide in (column, right)
+        )
         axes = sum(min(distance, arm) for arm in (row, down, column, right))
         return corners - axes - 4
 
@@ -149,7 +176,12 @@ class Grid(Topology):
 
 def _corner(high: int, wide: int, distance: int) -> int:
     """Points (i, j) with 0 <= i <= high, 0 <= j <= wide and i + j <= distance."""
-    return _triangle(distance) - _triangle(distance - high - 1) - _triangle(distance - wide - 1) + _triangle(distance - high - wide - 2)
+    return (
+        _triangle(distance)
+        - _triangle(distance - high - 1)
+        - _triangle(distance - wide - 1)
+        + _triangle(distance - high - wide - 2)
+    )
 
 
 def _triangle(distance: int) -> int:
@@ -157,15 +189,22 @@ def _triangle(distance: int) -> int:
 
 
 def _inner(changes: Sequence[int], length: int, sites: int) -> list[int]:
-    """Counts of the links within rows of this length; the place after the last site of a row is no link."""
-    return [count for place, count in enumerate(accumulate(changes[:sites])) if place % length != length - 1]
+    """Counts of the links within rows of this length; the place after the last site of a row is no
+    link."""
+    return [
+        count
+        for place, count in enumerate(accumulate(changes[:sites]))
+        if place % length != length - 1
+    ]
 
 
 class Tree(Topology):
-    """A binary tree, filled level by level: the parent of site i is (i - 1) // 2. Link i joins site i + 1 and its parent.
+    """A binary tree, filled level by level: the parent of site i is (i - 1) // 2. Link i joins site
+    i + 1 and its parent.
 
-    Inside, sites are numbered from 1, so that a number's bits are the path from the root. Flipping the bits of all paths alike maps the
-    complete tree onto itself, so the sites of one level share the offsets of its leftmost one.
+    Inside, sites are numbered from 1, so that a number's bits are the path from the root. Flipping
+    the bits of all paths alike maps the complete tree onto itself, so the sites of one level share
+    the offsets of its leftmost one.
     """
 
     def __init__(self, sites: int) -> None:
@@ -188,7 +227,11 @@ class Tree(Topology):
         number = site + 1
         level, offset_level = number.bit_length() - 1, offset.bit_length() - 1
         path = number - (1 << level)
-        other = offset ^ (path << (offset_level - level) if offset_level >= level else path >> (level - offset_level))
+        other = offset ^ (
+            path << (offset_level - level)
+            if offset_level >= level
+            else path >> (level - offset_level)
+        )
         return other - 1 if other <= self.sites else None
 
     def within(self, site: int, distance: int) -> int:
@@ -197,7 +240,8 @@ class Tree(Topology):
         return self._within[site][min(distance, self.diameter)]
 
     def _count(self, number: int) -> list[int]:
-        """Q(0) .. Q(diameter): the site's own branch, and at every step up the parent and its other branch."""
+        """Q(0) .. Q(diameter): the site's own branch, and at every step up the parent and its other
+        branch."""
         counts = [0] * (self.diameter + 1)
         self._add_branch(counts, number, 0)
         for steps in range(1, number.bit_length()):
@@ -234,7 +278,12 @@ def _steps(one: int, other: int) -> int:
     return one.bit_length() + other.bit_length() - 2 * _meeting(one, other).bit_length()
 
 
-TOPOLOGIES: dict[str, type[Line] | type[Ring] | type[Grid] | type[Tree]] = {"line": Line, "ring": Ring, "grid": Grid, "tree": Tree}
+TOPOLOGIES: dict[str, type[Line] | type[Ring] | type[Grid] | type[Tree]] = {
+    "line": Line,
+    "ring": Ring,
+    "grid": Grid,
+    "tree": Tree,
+}
 
 
 def topology(name: str, sites: int) -> Topology:

@@ -1,6 +1,8 @@
-"""The description of the API: it tells every route and no other, and the API keeps to it, whatever schemathesis makes of it.
+"""The description of the API: it tells every route and no other, and the API keeps to it, whatever
+schemathesis makes of it.
 
-Ten thousand requests instead of a few hundred: KVGOSSIP_TEST_API_CASES=10000 pytest tests/api/http/test_openapi.py
+Ten thousand requests instead of a few hundred: KVGOSSIP_TEST_API_CASES=10000 pytest
+tests/api/http/test_openapi.py
 """
 
 from __future__ import annotations
@@ -19,7 +21,11 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from kvgossip.api.server import DESCRIPTION
 from tests.api.serving import Served
@@ -36,7 +42,12 @@ TRIED = [
     # what takes nothing cannot be given anything wrong
     if mode is GenerationMode.POSITIVE or {"parameters", "requestBody"} & set(told)
 ]
-CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
+CHECKS = (
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+)
 
 
 def test_the_description_tells_every_route_and_no_other(served: Served) -> None:
@@ -47,7 +58,10 @@ def test_the_description_tells_every_route_and_no_other(served: Served) -> None:
         **server._paths,
         **server._consul.routes,
     }
-    told = {path: {method.upper() for method in methods} for path, methods in DESCRIPTION["paths"].items()}
+    told = {
+        path: {method.upper() for method in methods}
+        for path, methods in DESCRIPTION["paths"].items()
+    }
     assert told == {path: set(methods) - {"HEAD"} for path, methods in routes.items()}
 
 
@@ -65,8 +79,22 @@ async def test_the_description_is_served_and_is_openapi_3_1(served: Served) -> N
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """Where an agent of its own process answers."""
-    command = [sys.executable, "-m", "kvgossip", "agent", "--http", "127.0.0.1:0", "--gossip", "127.0.0.1:0", "-o", "json", "--stop-on-eof"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as agent:
+    command = [
+        sys.executable,
+        "-m",
+        "kvgossip",
+        "agent",
+        "--http",
+        "127.0.0.1:0",
+        "--gossip",
+        "127.0.0.1:0",
+        "-o",
+        "json",
+        "--stop-on-eof",
+    ]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as agent:
         assert agent.stdout is not None
         yield str(json.loads(agent.stdout.readline())["url"])
         agent.communicate(timeout=30)
@@ -74,7 +102,9 @@ def url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("path", "method", "mode"), TRIED)
-def test_the_api_keeps_to_its_description(path: str, method: str, mode: GenerationMode, url: str) -> None:
+def test_the_api_keeps_to_its_description(
+    path: str, method: str, mode: GenerationMode, url: str
+) -> None:
     operation = schemathesis.openapi.from_dict(DESCRIPTION)[path][method.upper()]
 
     @settings(

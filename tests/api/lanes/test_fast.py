@@ -1,4 +1,5 @@
-"""The express lane: both lanes give the same answers, requests come in any pieces, answers leave in order, and nobody waits for ever.
+"""The express lane: both lanes give the same answers, requests come in any pieces, answers leave in
+order, and nobody waits for ever.
 
 Whatever a connection may do is tried on both event loops, whose transports differ.
 """
@@ -55,7 +56,12 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def put(key: str, body: bytes, more: bytes = b"") -> bytes:
-    return b"PUT /kv/%s HTTP/1.1\r\nHost: n\r\n%sContent-Length: %d\r\n\r\n%s" % (key.encode(), more, len(body), body)
+    return b"PUT /kv/%s HTTP/1.1\r\nHost: n\r\n%sContent-Length: %d\r\n\r\n%s" % (
+        key.encode(),
+        more,
+        len(body),
+        body,
+    )
 
 
 def get(key: str, more: bytes = b"") -> bytes:
@@ -75,18 +81,23 @@ async def rest_of(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Go away as a process does that was killed: the server gets no end of the stream, but a reset."""
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    """Go away as a process does that was killed: the server gets no end of the stream, but a
+    reset."""
+    writer.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+    )
     writer.transport.abort()
 
 
-# -- one request, two lanes --------------------------------------------------------------------------------------------
+# -- one request, two lanes ------------------------------------------------------------------------
 
 KEYS = ["a", "b/c", "%C3%A7", "ç", "..", "", "/x", "a%2Fb", "100%", "x" * 1025]
 TAGS = ["*", "CURRENT", "W/CURRENT", '"other"', '"other", CURRENT', "bare", '"', "", "*, *"]
 REQUESTS = st.fixed_dictionaries(
     {
-        "method": st.sampled_from(["GET", "HEAD", "PUT", "DELETE", "POST", "OPTIONS", "PATCH", "get"]),
+        "method": st.sampled_from(
+            ["GET", "HEAD", "PUT", "DELETE", "POST", "OPTIONS", "PATCH", "get"]
+        ),
         "key": st.sampled_from(KEYS),
         "version": st.sampled_from(["1.1"] * 8 + ["1.0"]),
         "query": st.sampled_from([""] * 6 + ["?", "?x=1", "#f"]),
@@ -114,29 +125,45 @@ REQUESTS = st.fixed_dictionaries(
             ),
             max_size=3,
         ),
-        "body": st.sampled_from([None, None, b"", b"1", b"\x00\xff\r\n\r\n", b"x" * 2000, b"x" * 2001]),
+        "body": st.sampled_from(
+            [None, None, b"", b"1", b"\x00\xff\r\n\r\n", b"x" * 2000, b"x" * 2001]
+        ),
     }
 )
 
 
 def rendered(request: dict[str, Any], version: str, more: bytes) -> bytes:
-    lines = [f"{request['method']} /kv/{request['key']}{request['query']} HTTP/{request['version']}", "Host: n"]
-    lines += [f"{name}: {value}".replace("CURRENT", f'"{version}"') for name, value in request["headers"]]
+    lines = [
+        f"{request['method']} /kv/{request['key']}{request['query']} HTTP/{request['version']}",
+        "Host: n",
+    ]
+    lines += [
+        f"{name}: {value}".replace("CURRENT", f'"{version}"') for name, value in request["headers"]
+    ]
     lines += [] if request["body"] is None else [f"Content-Length: {len(request['body'])}"]
     return "\r\n".join([*lines, ""]).encode() + more + b"\r\n" + (request["body"] or b"")
 
 
-async def answer_to(served: Served, data: bytes, head_only: bool) -> tuple[int, dict[str, str], bytes]:
+async def answer_to(
+    served: Served, data: bytes, head_only: bool
+) -> tuple[int, dict[str, str], bytes]:
     reply = await served.raw(data, head_only)
-    return reply.status, {name: value for name, value in reply.headers.items() if name != "date"}, reply.body
+    return (
+        reply.status,
+        {name: value for name, value in reply.headers.items() if name != "date"},
+        reply.body,
+    )
 
 
 @pytest.fixture
 def twins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nodes that are started now have the same site and the same clock, so that the same writes get the same versions."""
+    """Nodes that are started now have the same site and the same clock, so that the same writes get
+    the same versions."""
     monkeypatch.setattr(driver_module, "Random", lambda: __import__("random").Random(1))
     for module in (driver_module, node_module):
-        monkeypatch.setattr(module, "read_clocks", lambda: Now(asyncio.get_running_loop().time(), 1_700_000_000_000))
+        monkeypatch.setattr(
+            module, "read_clocks", lambda: Now(asyncio.get_running_loop().time(), 1_700_000_000_000)
+        )
 
 
 def test_both_lanes_give_the_same_answer_to_the_same_request(twins: None) -> None:
@@ -150,7 +177,9 @@ def test_both_lanes_give_the_same_answer_to_the_same_request(twins: None) -> Non
                     version = str(entry.version) if entry is not None else "none"
                     head_only = request["method"] == "HEAD"
                     one = await answer_to(express, rendered(request, version, b""), head_only)
-                    two = await answer_to(general, rendered(request, version, OTHER_LANE), head_only)
+                    two = await answer_to(
+                        general, rendered(request, version, OTHER_LANE), head_only
+                    )
                     assert one == two, request
                 assert express.node.records() == general.node.records()
                 assert "express" not in general.server.statistics()
@@ -158,15 +187,36 @@ def test_both_lanes_give_the_same_answer_to_the_same_request(twins: None) -> Non
         @settings(max_examples=25)
         @given(st.lists(REQUESTS, min_size=8, max_size=16))
         def property_holds(requests: list[dict[str, Any]]) -> None:
-            runner.run(compare([{**requests[0], "method": "PUT", "key": "a", "headers": [], "body": b"1", "version": "1.1"}, *requests]))
+            runner.run(
+                compare(
+                    [
+                        {
+                            **requests[0],
+                            "method": "PUT",
+                            "key": "a",
+                            "headers": [],
+                            "body": b"1",
+                            "version": "1.1",
+                        },
+                        *requests,
+                    ]
+                )
+            )
 
         property_holds()
 
 
-def test_plain_requests_for_a_key_go_by_the_express_lane_and_all_others_do_not(play: Callable[[Play], None]) -> None:
+def test_plain_requests_for_a_key_go_by_the_express_lane_and_all_others_do_not(
+    play: Callable[[Play], None],
+) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve()
-        plain = [put("a", b"1"), get("a"), get("a", b'If-None-Match: "x"\r\n'), get("a", b"Connection: Keep-Alive\r\nAccept: */*\r\n")]
+        plain = [
+            put("a", b"1"),
+            get("a"),
+            get("a", b'If-None-Match: "x"\r\n'),
+            get("a", b"Connection: Keep-Alive\r\nAccept: */*\r\n"),
+        ]
         plain += [
             put("a", b""),
             put("a", b"x" * 2000),
@@ -206,14 +256,22 @@ def test_plain_requests_for_a_key_go_by_the_express_lane_and_all_others_do_not(p
     play(scenes)
 
 
-# -- hand-over ---------------------------------------------------------------------------------------------------------
+# -- hand-over -------------------------------------------------------------------------------------
 
 
-def test_a_connection_is_handed_over_with_all_that_follows_and_stays_there(play: Callable[[Play], None]) -> None:
+def test_a_connection_is_handed_over_with_all_that_follows_and_stays_there(
+    play: Callable[[Play], None],
+) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve()
         reader, writer = await served.connect()
-        writer.write(put("a", b"GET /kv/b HTTP/1.1\r\n\r\n") + put("b", b"\xff2", OTHER_LANE) + get("a") + put("c", b"3") + get("b"))
+        writer.write(
+            put("a", b"GET /kv/b HTTP/1.1\r\n\r\n")
+            + put("b", b"\xff2", OTHER_LANE)
+            + get("a")
+            + put("c", b"3")
+            + get("b")
+        )
         answers = await replies(reader, 5)
         assert [answer.status for answer in answers] == [200] * 5
         assert (answers[2].body, answers[4].body) == (b"GET /kv/b HTTP/1.1\r\n\r\n", b"\xff2")
@@ -227,19 +285,24 @@ def test_a_connection_is_handed_over_with_all_that_follows_and_stays_there(play:
     "hidden",
     [
         b"GET /kv/a HTTP/1.1\nHost: n\n\nGET /kv/b HTTP/1.1\r\nHost: n\r\n\r\n",
-        b"POST /kv/a HTTP/1.1\nHost: n\nContent-Length: 40\n\nGET /kv/b HTTP/1.1\r\nHost: n\r\n\r\n",
-        b"PUT /kv/a HTTP/1.1\r\nHost: n\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /kv/a HTTP/1.1\nHost: n\nContent-Length: 40\n\nGET /kv/b HTTP/1.1\r\nHost: "
+        b"n\r\n\r\n",
+        b"PUT /kv/a HTTP/1.1\r\nHost: n\r\nContent-Length: 3\r\nTransfer-Encoding: "
+        b"chunked\r\n\r\n0\r\n\r\n",
         b"PUT /kv/a HTTP/1.1\r\nHost: n\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
         b"PUT /kv/a HTTP/1.1\r\nHost: n\r\nContent-Length: +3\r\n\r\nabc",
         b"PUT /kv/a HTTP/1.1\r\nHost: n\r\nContent-Length: 3_0\r\n\r\nabc",
         b"PUT /kv/a HTTP/1.1\r\nHost: n\r\nContent-Length : 3\r\n\r\nabc",
         b"PUT /kv/a HTTP/1.1\r\nHost: n\r\nX: y\r\n Content-Length: 3\r\n\r\nabc",
-        b"PUT /kv/a HTTP/1.1\r\nHost: n\r\nTransfer-Encoding: chunked, identity\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"PUT /kv/a HTTP/1.1\r\nHost: n\r\nTransfer-Encoding: chunked, "
+        b"identity\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
         b"PUT /kv/a HTTP/1.1\r\nHost: n\rContent-Length: 3\r\n\r\nabc",
         b"PUT /kv/a\x00 HTTP/1.1\r\nHost: n\r\nContent-Length: 3\r\n\r\nabc",
     ],
 )
-def test_a_request_that_hides_in_another_is_refused_and_the_connection_closed(hidden: bytes, play: Callable[[Play], None]) -> None:
+def test_a_request_that_hides_in_another_is_refused_and_the_connection_closed(
+    hidden: bytes, play: Callable[[Play], None]
+) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve()
         reader, writer = await served.connect()
@@ -252,13 +315,20 @@ def test_a_request_that_hides_in_another_is_refused_and_the_connection_closed(hi
     play(scenes)
 
 
-# -- in pieces and at once ---------------------------------------------------------------------------------------------
+# -- in pieces and at once -------------------------------------------------------------------------
 
 
 def test_requests_come_in_any_pieces(play: Callable[[Play], None]) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve()
-        data = put("a", b"12\r\n\r\n3") + b"\r\n" + get("a") + "GET /kv/ç HTTP/1.1\r\nHost: n\r\n\r\n".encode() + put("ç", b"") + get("a")
+        data = (
+            put("a", b"12\r\n\r\n3")
+            + b"\r\n"
+            + get("a")
+            + "GET /kv/ç HTTP/1.1\r\nHost: n\r\n\r\n".encode()
+            + put("ç", b"")
+            + get("a")
+        )
         for size in (1, 2, 3, 7, 50):
             reader, writer = await served.connect()
             for at in range(0, len(data), size):
@@ -287,7 +357,9 @@ def test_a_large_body_comes_in_pieces_and_leaves_in_pieces(play: Callable[[Play]
     play(scenes)
 
 
-def test_thousands_of_requests_at_once_are_answered_in_order_to_a_client_that_reads_late(play: Callable[[Play], None]) -> None:
+def test_thousands_of_requests_at_once_are_answered_in_order_to_a_client_that_reads_late(
+    play: Callable[[Play], None],
+) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve()
         count = 3000
@@ -313,7 +385,9 @@ def test_a_client_that_sends_no_more_still_gets_its_answers(play: Callable[[Play
     play(scenes)
 
 
-def test_a_client_that_goes_away_in_the_middle_of_a_put_has_changed_nothing(play: Callable[[Play], None]) -> None:
+def test_a_client_that_goes_away_in_the_middle_of_a_put_has_changed_nothing(
+    play: Callable[[Play], None],
+) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve()
         await served.node.put("a", b"old")
@@ -333,11 +407,12 @@ def test_a_client_that_goes_away_in_the_middle_of_a_put_has_changed_nothing(play
     play(scenes)
 
 
-# -- writes that wait for the disk -------------------------------------------------------------------------------------
+# -- writes that wait for the disk -----------------------------------------------------------------
 
 
 class SlowDisk:
-    """Stands in for a disk: writes of the node are done at once, and durable when the test says so."""
+    """Stands in for a disk: writes of the node are done at once, and durable when the test says
+    so."""
 
     def __init__(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
         self.commit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -360,7 +435,11 @@ def test_many_writes_wait_for_one_commit_and_their_answers_leave_in_order(
         connections = [await served.connect() for _ in range(3)]
         for number, (_, writer) in enumerate(connections):
             writer.write(
-                put(f"{number}/1", b"1") + get(f"{number}/1") + put(f"{number}/2", b"2") + get("absent", OTHER_LANE) + get(f"{number}/2")
+                put(f"{number}/1", b"1")
+                + get(f"{number}/1")
+                + put(f"{number}/2", b"2")
+                + get("absent", OTHER_LANE)
+                + get(f"{number}/2")
             )
         await until(lambda: disk.begun == 6)
         assert all(not reader._buffer for reader, _ in connections)  # type: ignore[attr-defined]
@@ -369,7 +448,10 @@ def test_many_writes_wait_for_one_commit_and_their_answers_leave_in_order(
         for number, (reader, writer) in enumerate(connections):
             answers = await replies(reader, 5)
             assert [answer.status for answer in answers] == [200, 200, 200, 404, 200]
-            assert [answers[0].json["key"], answers[2].json["key"]] == [f"{number}/1", f"{number}/2"]
+            assert [answers[0].json["key"], answers[2].json["key"]] == [
+                f"{number}/1",
+                f"{number}/2",
+            ]
             assert (answers[1].body, answers[4].body) == (b"1", b"2")
             writer.close()
 
@@ -388,13 +470,18 @@ def test_a_write_that_did_not_reach_the_disk_is_not_said_to_have(
         await until(lambda: disk.begun == 1)
         disk.commit.set_exception(LocalError("the disk is full", "make room"))
         answer = await read_reply(reader)
-        assert (answer.status, answer.json) == (503, {"error": "the disk is full", "hint": "make room"})
+        assert (answer.status, answer.json) == (
+            503,
+            {"error": "the disk is full", "hint": "make room"},
+        )
         writer.close()
 
     play(scenes)
 
 
-def test_what_waits_for_the_disk_on_one_connection_is_bounded(play: Callable[[Play], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_waits_for_the_disk_on_one_connection_is_bounded(
+    play: Callable[[Play], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve()
         disk = SlowDisk(served.node, monkeypatch)
@@ -407,13 +494,17 @@ def test_what_waits_for_the_disk_on_one_connection_is_bounded(play: Callable[[Pl
             await asyncio.sleep(0)
         assert disk.begun == lane_module.PIPELINE_MAX
         disk.commit.set_result(None)
-        assert [answer.json["key"] for answer in await replies(reader, count)] == [str(n) for n in range(count)]
+        assert [answer.json["key"] for answer in await replies(reader, count)] == [
+            str(n) for n in range(count)
+        ]
         assert await rest_of(reader, writer) == b""
 
     play(scenes)
 
 
-def test_a_client_that_does_not_wait_for_the_disk_harms_nobody(play: Callable[[Play], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_does_not_wait_for_the_disk_harms_nobody(
+    play: Callable[[Play], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve()
         disk = SlowDisk(served.node, monkeypatch)
@@ -442,7 +533,9 @@ def test_a_write_is_503_with_retry_after_while_too_much_waits_for_the_disk(
         monkeypatch.setattr(commits_module, "WAITING_BYTES_MAX", 0)
         writer.write(put("a", b"2", more) + b"DELETE /kv/a HTTP/1.1\r\nHost: n\r\n\r\n" + get("a"))
         *refused, got = await replies(reader, 3)
-        assert [(answer.status, answer.headers["retry-after"]) for answer in refused] == [(503, "1")] * 2
+        assert [(answer.status, answer.headers["retry-after"]) for answer in refused] == [
+            (503, "1")
+        ] * 2
         assert (got.status, got.body) == (200, b"1")
         writer.close()
 
@@ -474,11 +567,13 @@ def test_a_write_is_503_with_retry_after_while_too_much_waits_for_peers(
     play(scenes)
 
 
-# -- limits ------------------------------------------------------------------------------------------------------------
+# -- limits ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("more", [b"", OTHER_LANE])
-def test_a_connection_that_asks_nothing_is_closed(more: bytes, play: Callable[[Play], None]) -> None:
+def test_a_connection_that_asks_nothing_is_closed(
+    more: bytes, play: Callable[[Play], None]
+) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve(http_idle_timeout_s=0.2)
         reader, writer = await served.connect()
@@ -582,7 +677,9 @@ def test_a_client_that_reads_slowly_is_patiently_served() -> None:
     assert outflow.moves(transport)
 
 
-def test_one_connection_too_many_is_told_so_and_another_may_come_when_one_has_gone(play: Callable[[Play], None]) -> None:
+def test_one_connection_too_many_is_told_so_and_another_may_come_when_one_has_gone(
+    play: Callable[[Play], None],
+) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve(http_connections_max=2)
         kept = [await served.connect() for _ in range(2)]
@@ -592,7 +689,11 @@ def test_one_connection_too_many_is_told_so_and_another_may_come_when_one_has_go
         reader, writer = await served.connect()
         writer.write(put("a", b"1"))
         refusal = await read_reply(reader)
-        assert (refusal.status, refusal.headers["connection"], refusal.headers["retry-after"]) == (503, "close", "1")
+        assert (refusal.status, refusal.headers["connection"], refusal.headers["retry-after"]) == (
+            503,
+            "close",
+            "1",
+        )
         writer.close()
         kept[1][1].close()
         await until(lambda: served.server.statistics()["connections_open"] == 1)
@@ -605,10 +706,16 @@ def test_one_connection_too_many_is_told_so_and_another_may_come_when_one_has_go
 
 def turned_away(served: Served) -> int:
     told = served.server.statistics()
-    return told.get("connections_turned_away", 0) + told.get("connections_refused", 0) + told.get("connections_cut_off", 0)
+    return (
+        told.get("connections_turned_away", 0)
+        + told.get("connections_refused", 0)
+        + told.get("connections_cut_off", 0)
+    )
 
 
-def test_a_flood_of_connections_is_turned_away_and_leaves_nothing_behind(play: Callable[[Play], None]) -> None:
+def test_a_flood_of_connections_is_turned_away_and_leaves_nothing_behind(
+    play: Callable[[Play], None],
+) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve(http_connections_max=1)
         connections = [await served.connect() for _ in range(100)]
@@ -623,14 +730,17 @@ def test_a_flood_of_connections_is_turned_away_and_leaves_nothing_behind(play: C
 
 
 def queued(served: Served, request: bytes) -> socket.socket:
-    """A connection that the server has not accepted yet, with a request that is there when it does."""
+    """A connection that the server has not accepted yet, with a request that is there when it
+    does."""
     client = socket.create_connection(served.server.address)
     client.sendall(request)
     client.setblocking(False)
     return client
 
 
-def test_who_stands_before_a_full_server_with_a_request_is_told_at_once_and_closed(play: Callable[[Play], None]) -> None:
+def test_who_stands_before_a_full_server_with_a_request_is_told_at_once_and_closed(
+    play: Callable[[Play], None],
+) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve(http_connections_max=1)
         kept = await served.connect()
@@ -640,9 +750,16 @@ def test_who_stands_before_a_full_server_with_a_request_is_told_at_once_and_clos
             reader, writer = await asyncio.open_connection(sock=queued(served, put("a", b"1")))
             reply = await read_reply(reader)
             writer.close()
-            assert (reply.status, reply.headers["connection"], reply.headers["retry-after"]) == (503, "close", "1")
+            assert (reply.status, reply.headers["connection"], reply.headers["retry-after"]) == (
+                503,
+                "close",
+                "1",
+            )
         told = served.server.statistics()
-        assert (told["connections_turned_away"], told.get("connections_refused", 0)) == (2 * REFUSALS_MAX, 0)
+        assert (told["connections_turned_away"], told.get("connections_refused", 0)) == (
+            2 * REFUSALS_MAX,
+            0,
+        )
         assert served.node.get("a") is None
         kept[1].close()
 
@@ -650,18 +767,26 @@ def test_who_stands_before_a_full_server_with_a_request_is_told_at_once_and_clos
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_a_full_server_says_that_it_lives_whether_it_is_asked_before_it_accepts_or_after(early: bool, play: Callable[[Play], None]) -> None:
+def test_a_full_server_says_that_it_lives_whether_it_is_asked_before_it_accepts_or_after(
+    early: bool, play: Callable[[Play], None]
+) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve(http_connections_max=1)
         kept = await served.connect()
         await until(lambda: served.server.statistics()["connections_open"] == 1)
         request = b"GET /healthz HTTP/1.1\r\nHost: n\r\n\r\n"
-        reader, writer = await asyncio.open_connection(sock=queued(served, request if early else b""))
+        reader, writer = await asyncio.open_connection(
+            sock=queued(served, request if early else b"")
+        )
         await until(lambda: turned_away(served) == 1)
         if not early:
             writer.write(request)
         reply = await read_reply(reader)
-        assert (reply.status, reply.headers["connection"], reply.json) == (200, "close", {"status": "ok"})
+        assert (reply.status, reply.headers["connection"], reply.json) == (
+            200,
+            "close",
+            {"status": "ok"},
+        )
         assert served.server.statistics().get("connections_turned_away", 0) == early
         for each in (writer, kept[1]):
             each.close()
@@ -669,7 +794,7 @@ def test_a_full_server_says_that_it_lives_whether_it_is_asked_before_it_accepts_
     play(scenes)
 
 
-# -- the end -----------------------------------------------------------------------------------------------------------
+# -- the end ---------------------------------------------------------------------------------------
 
 
 def test_a_server_that_stops_closes_what_is_idle_and_finishes_what_is_under_way(
@@ -681,7 +806,9 @@ def test_a_server_that_stops_closes_what_is_idle_and_finishes_what_is_under_way(
         idle, sending, waiting = [await served.connect() for _ in range(3)]
         waiting[1].write(put("a", b"1"))
         sending[1].write(put("b", b"22")[:-1])
-        await until(lambda: disk.begun == 1 and served.server.statistics()["connections_served"] == 3)
+        await until(
+            lambda: disk.begun == 1 and served.server.statistics()["connections_served"] == 3
+        )
         address = served.server.address
         stopping = asyncio.ensure_future(served.server.stop())
         assert await rest_of(*idle) == b""

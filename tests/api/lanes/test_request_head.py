@@ -1,4 +1,5 @@
-"""RequestParser: a head whose header lines are those of the head before is read as if nobody had remembered them."""
+"""RequestParser: a head whose header lines are those of the head before is read as if nobody had
+remembered them."""
 
 from __future__ import annotations
 
@@ -8,15 +9,56 @@ from kvgossip.api.lanes.request_head import RequestParser
 from kvgossip.errors import RemoteError
 
 LINES = (
-    *(b"GET /kv/a HTTP/1.1", b"HEAD /kv/a HTTP/1.1", b"PUT /kv/%C3%A7 HTTP/1.1", b"PUT /kv/%zz HTTP/1.1", b"DELETE /kv/a/./b HTTP/1.1"),
-    *(b"GET /kv/a?at_least=1 HTTP/1.1", b"GET /kv/a#b HTTP/1.1", b"GET http://other/kv/a HTTP/1.1", b"GET //kv/a HTTP/1.1"),
-    *(b"GET * HTTP/1.1", b"POST /batch HTTP/1.1", b"GET /kv/a HTTP/1.0", b"GET /kv/a HTTP/1.11", b"GET /kv/a", b"get /kv/a HTTP/1.1", b""),
-    *(b"GET  /kv/a HTTP/1.1", b"GET\t/kv/a HTTP/1.1", b"GET /kv/\xc3\xa7 HTTP/1.1", b"GET /kv/a\n HTTP/1.1", b"GET /kv/a HTTP/1.1\r"),
-    *(b"GET /kv/a HTTP/1.1\nX: y", b"GET /kv/a HTTP/1.1 ", b" GET /kv/a HTTP/1.1", b"GET /kv/a b HTTP/1.1", b"PATCH /kv/a HTTP/1.1"),
+    *(
+        b"GET /kv/a HTTP/1.1",
+        b"HEAD /kv/a HTTP/1.1",
+        b"PUT /kv/%C3%A7 HTTP/1.1",
+        b"PUT /kv/%zz HTTP/1.1",
+        b"DELETE /kv/a/./b HTTP/1.1",
+    ),
+    *(
+        b"GET /kv/a?at_least=1 HTTP/1.1",
+        b"GET /kv/a#b HTTP/1.1",
+        b"GET http://other/kv/a HTTP/1.1",
+        b"GET //kv/a HTTP/1.1",
+    ),
+    *(
+        b"GET * HTTP/1.1",
+        b"POST /batch HTTP/1.1",
+        b"GET /kv/a HTTP/1.0",
+        b"GET /kv/a HTTP/1.11",
+        b"GET /kv/a",
+        b"get /kv/a HTTP/1.1",
+        b"",
+    ),
+    *(
+        b"GET  /kv/a HTTP/1.1",
+        b"GET\t/kv/a HTTP/1.1",
+        b"GET /kv/\xc3\xa7 HTTP/1.1",
+        b"GET /kv/a\n HTTP/1.1",
+        b"GET /kv/a HTTP/1.1\r",
+    ),
+    *(
+        b"GET /kv/a HTTP/1.1\nX: y",
+        b"GET /kv/a HTTP/1.1 ",
+        b" GET /kv/a HTTP/1.1",
+        b"GET /kv/a b HTTP/1.1",
+        b"PATCH /kv/a HTTP/1.1",
+    ),
 )
 HEADERS = (
-    *(b"", b"Host: a\r\n", b"host: a\r\nContent-Length: 3\r\n", b"Host: a\r\nContent-Length: 3\r\nContent-Type: text/plain\r\n"),
-    *(b"Host: a\r\nX: \r\n", b"Host: a\r\nHost: b\r\n", b"Content-Length: 0\r\nHost: a\r\n", b"Host: a\r\nConnection: keep-alive\r\n"),
+    *(
+        b"",
+        b"Host: a\r\n",
+        b"host: a\r\nContent-Length: 3\r\n",
+        b"Host: a\r\nContent-Length: 3\r\nContent-Type: text/plain\r\n",
+    ),
+    *(
+        b"Host: a\r\nX: \r\n",
+        b"Host: a\r\nHost: b\r\n",
+        b"Content-Length: 0\r\nHost: a\r\n",
+        b"Host: a\r\nConnection: keep-alive\r\n",
+    ),
 )
 
 

@@ -1,4 +1,5 @@
-"""Exports and imports: the entries of one moment, whole or not at all; and the quarantine beside them."""
+"""Exports and imports: the entries of one moment, whole or not at all; and the quarantine beside
+them."""
 
 from __future__ import annotations
 
@@ -39,14 +40,16 @@ from tests.runtime.test_node import TIMEOUT_S, configured, until, until_value
 FAR_AHEAD_MS = 3_600_000
 
 
-# -- snapshots -----------------------------------------------------------------------------------------------------------
+# -- snapshots -------------------------------------------------------------------------------------
 
 
 @given(
     before=st.lists(st.sampled_from("abcdefgh"), max_size=8, unique=True),
     meanwhile=st.lists(st.tuples(st.integers(0, 12), st.sampled_from("abcdefghij"))),
 )
-def test_a_snapshot_is_what_there_was_whatever_happens_while_it_is_read(before: list[str], meanwhile: list[tuple[int, str]]) -> None:
+def test_a_snapshot_is_what_there_was_whatever_happens_while_it_is_read(
+    before: list[str], meanwhile: list[tuple[int, str]]
+) -> None:
     store = Store(DigestTree(1, 7))
     for number, key in enumerate(before):
         store.merge(key, record(None if number % 3 == 2 else b"old", ms=number))
@@ -90,7 +93,9 @@ async def test_writes_during_an_export_are_not_in_it_and_it_leaves_nothing_behin
         await node.delete("key-6")
         await node.put("later", b"new")
         found += [pair async for portion in portions for pair in portion]
-        assert [(key, entry_of(key, told).value) for key, told in found] == [(f"key-{number}", b"old") for number in range(10)]
+        assert [(key, entry_of(key, told).value) for key, told in found] == [
+            (f"key-{number}", b"old") for number in range(10)
+        ]
         assert node._running.snapshots == []
         abandoned = node.snapshot()
         await anext(abandoned)
@@ -104,7 +109,7 @@ async def test_a_node_that_has_not_settled_is_not_exported() -> None:
             node.snapshot()
 
 
-# -- archives ------------------------------------------------------------------------------------------------------------
+# -- archives --------------------------------------------------------------------------------------
 
 
 def archived(entries: list[tuple[str, bytes]]) -> list[bytes]:
@@ -120,7 +125,11 @@ def checked(lines: list[bytes]) -> Contents:
     return checker.contents()
 
 
-SOME = [("a", record(b"\x00\xff")), ("dead", record(None, ms=1)), ("ç \n", record(b"1", ms=2, content_type="text/plain"))]
+SOME = [
+    ("a", record(b"\x00\xff")),
+    ("dead", record(None, ms=1)),
+    ("ç \n", record(b"1", ms=2, content_type="text/plain")),
+]
 
 
 def test_an_archive_holds_every_byte_of_every_record() -> None:
@@ -152,25 +161,45 @@ def test_an_archive_that_was_cut_anywhere_is_refused(place: int) -> None:
     ("change", "reason"),
     [
         (lambda lines: [*lines, lines[1]], "after the end"),
-        (lambda lines: [b'{"kvgossip": "export", "format": 2}\n', *lines[1:]], "has format 2, and this version knows format 1"),
+        (
+            lambda lines: [b'{"kvgossip": "export", "format": 2}\n', *lines[1:]],
+            "has format 2, and this version knows format 1",
+        ),
         (lambda lines: [b"[]\n", *lines[1:]], "no export of kvgossip"),
-        (lambda lines: [lines[0], lines[2], lines[1], *lines[3:]], "the sum at the end does not fit"),
-        (lambda lines: [lines[0], lines[1].replace(b'"a"', b'"../a"'), *lines[2:]], "line 2: no entry: the key"),
-        (lambda lines: [lines[0], lines[2].replace(b'"deleted":true', b'"deleted":false'), *lines[3:]], "line 2: the record of 'dead' is"),
+        (
+            lambda lines: [lines[0], lines[2], lines[1], *lines[3:]],
+            "the sum at the end does not fit",
+        ),
+        (
+            lambda lines: [lines[0], lines[1].replace(b'"a"', b'"../a"'), *lines[2:]],
+            "line 2: no entry: the key",
+        ),
+        (
+            lambda lines: [
+                lines[0],
+                lines[2].replace(b'"deleted":true', b'"deleted":false'),
+                *lines[3:],
+            ],
+            "line 2: the record of 'dead' is",
+        ),
     ],
 )
-def test_what_is_wrong_with_an_archive_is_told(change: Callable[[list[bytes]], list[bytes]], reason: str) -> None:
+def test_what_is_wrong_with_an_archive_is_told(
+    change: Callable[[list[bytes]], list[bytes]], reason: str
+) -> None:
     with pytest.raises(ArchiveError, match=reason):
         checked(change(archived(SOME)))
 
 
-# -- restoring -----------------------------------------------------------------------------------------------------------
+# -- restoring -------------------------------------------------------------------------------------
 
 
 def test_restored_entries_keep_their_versions_and_never_win_over_what_is_newer() -> None:
     replica = make_replica()
     replica.merge("key", record(b"newer", ms=5), now=at(), heard_from="b", heat=Heat.NOT)
-    effects, outcomes = replica.restore([("key", record(b"older")), ("gone", record(None, ms=1)), ("new", record(b"1", ms=2))], at())
+    effects, outcomes = replica.restore(
+        [("key", record(b"older")), ("gone", record(None, ms=1)), ("new", record(b"1", ms=2))], at()
+    )
     assert outcomes == [Outcome.KNOWN, Outcome.NEWS, Outcome.NEWS]
     assert replica.value("key") == b"newer"
     assert [effect.new.version for effect in changed(effects)[-2:]] == [version(1), version(2)]
@@ -185,7 +214,11 @@ def test_values_that_are_restored_as_new_win_over_everything_and_keep_what_they_
     entry = replica.get("key")
     assert outcomes == [Outcome.NEWS, Outcome.KNOWN]
     assert entry is not None
-    assert (entry.value, entry.content_type, entry.version.site) == (b"older", "text/plain", replica.site)
+    assert (entry.value, entry.content_type, entry.version.site) == (
+        b"older",
+        "text/plain",
+        replica.site,
+    )
     assert replica.record("gone") is None
 
 
@@ -194,7 +227,7 @@ def test_versions_from_the_future_are_refused_and_told() -> None:
     assert replica.restore([("key", record(b"1", ms=FAR_AHEAD_MS))], at())[1] == [Outcome.REFUSED]
 
 
-# -- over HTTP -----------------------------------------------------------------------------------------------------------
+# -- over HTTP -------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -214,7 +247,9 @@ async def exported(client: Client) -> list[bytes]:
 
 
 @pytest.mark.parametrize("durable", [False, True])
-async def test_what_was_exported_is_imported_elsewhere_with_its_versions(tmp_path: Path, durable: bool) -> None:
+async def test_what_was_exported_is_imported_elsewhere_with_its_versions(
+    tmp_path: Path, durable: bool
+) -> None:
     settings = {"data_dir": str(tmp_path / "n1")} if durable else {}
     async with served(name="n1", **settings) as (one, source):
         for number in range(2500):
@@ -227,7 +262,9 @@ async def test_what_was_exported_is_imported_elsewhere_with_its_versions(tmp_pat
         answer = await target.import_lines(b"".join(lines[1:-1]), False)
         assert answer == {"entries": 2500, "outcomes": {"news": 2500}}
         assert other.status()["root"] == root
-        assert (await target.import_lines(b"".join(lines[1:-1]), False))["outcomes"] == {"known": 2500}
+        assert (await target.import_lines(b"".join(lines[1:-1]), False))["outcomes"] == {
+            "known": 2500
+        }
         await until_value(peer, "key-2499", b"v")
 
 
@@ -264,7 +301,7 @@ async def test_an_export_that_nobody_reads_to_its_end_costs_nothing_afterwards()
         assert checked(await exported(client)).entries == 40
 
 
-# -- the command line ----------------------------------------------------------------------------------------------------
+# -- the command line ------------------------------------------------------------------------------
 
 
 Run = Callable[..., Awaitable[tuple[int, str, str]]]
@@ -287,16 +324,24 @@ async def test_export_and_import_by_command(tmp_path: Path, run: Run) -> None:
         await node.put("a", b"old")
         told = json.loads((await run("export", plain, "-o", "json", "--url", client.url))[1])
         assert (told["entries"], told["certificates"], told["of"]["node"]) == (1, 0, "n1")
-        assert "1 entries (0 of them death certificates)" in (await run("export", compressed, "--url", client.url))[1]
+        assert (
+            "1 entries (0 of them death certificates)"
+            in (await run("export", compressed, "--url", client.url))[1]
+        )
         assert sorted(os.listdir(tmp_path)) == ["backup.ndjson", "backup.ndjson.zst"]
         await node.put("a", b"new")
         assert "0 new, 1 known already" in (await run("import", plain, "--url", client.url))[1]
         assert node.get("a") == b"new"
-        assert "1 new, 0 death certificates, left out" in (await run("import", compressed, "--as-new", "--url", client.url))[1]
+        assert (
+            "1 new, 0 death certificates, left out"
+            in (await run("import", compressed, "--as-new", "--url", client.url))[1]
+        )
         assert node.get("a") == b"old"
 
 
-async def test_what_was_deleted_since_the_export_stays_deleted_unless_it_is_wanted_back(tmp_path: Path, run: Run) -> None:
+async def test_what_was_deleted_since_the_export_stays_deleted_unless_it_is_wanted_back(
+    tmp_path: Path, run: Run
+) -> None:
     file = tmp_path / "backup.ndjson"
     async with served(name="n1") as (node, client):
         await node.put("gone", b"1")
@@ -342,7 +387,9 @@ def cut_off() -> Iterator[str]:
             connection, _ = listener.accept()
             with connection:
                 connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"".join(archived(SOME)[:2]))
+                connection.sendall(
+                    b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"".join(archived(SOME)[:2])
+                )
 
         thread = threading.Thread(target=answer)
         thread.start()
@@ -350,7 +397,9 @@ def cut_off() -> Iterator[str]:
         thread.join()
 
 
-async def test_an_export_that_is_cut_off_leaves_no_file(tmp_path: Path, cut_off: str, run: Run) -> None:
+async def test_an_export_that_is_cut_off_leaves_no_file(
+    tmp_path: Path, cut_off: str, run: Run
+) -> None:
     code, _, told = await run("export", tmp_path / "backup", "--url", cut_off)
     assert code == 2
     assert "the node stopped in the middle" in told
@@ -360,15 +409,24 @@ async def test_an_export_that_is_cut_off_leaves_no_file(tmp_path: Path, cut_off:
 async def test_an_import_that_is_interrupted_says_how_far_it_came(tmp_path: Path, run: Run) -> None:
     file = tmp_path / "backup.ndjson"
     # the node stops it at the second batch, in which values are too large for it
-    file.write_bytes(b"".join(archived([(f"key-{number:04}", record(bytes(number + 1))) for number in range(1200)])))
+    file.write_bytes(
+        b"".join(
+            archived([(f"key-{number:04}", record(bytes(number + 1))) for number in range(1200)])
+        )
+    )
     async with served(value_bytes_max=1000) as (node, client):
         code, _, told = await run("import", file, "--url", client.url)
         assert code == 1
-        assert "stopped: the first 1,000 of 1,200 entries are imported, entries 1,001 to 1,200 perhaps" in told
-        assert [entry.key for entry in node.list(limit=2000)] == [f"key-{number:04}" for number in range(1000)]
+        assert (
+            "stopped: the first 1,000 of 1,200 entries are imported, entries 1,001 to 1,200 perhaps"
+            in told
+        )
+        assert [entry.key for entry in node.list(limit=2000)] == [
+            f"key-{number:04}" for number in range(1000)
+        ]
 
 
-# -- the quarantine ------------------------------------------------------------------------------------------------------
+# -- the quarantine --------------------------------------------------------------------------------
 
 
 async def quarantine(node: Node, key: str, value: bytes) -> None:
@@ -381,8 +439,13 @@ async def quarantine(node: Node, key: str, value: bytes) -> None:
 
 
 @pytest.mark.parametrize("durable", [False, True])
-async def test_values_in_quarantine_are_listed_shown_restored_and_discarded(tmp_path: Path, durable: bool) -> None:
-    async with served(name="n1", **({"data_dir": str(tmp_path)} if durable else {})) as (node, client):
+async def test_values_in_quarantine_are_listed_shown_restored_and_discarded(
+    tmp_path: Path, durable: bool
+) -> None:
+    async with served(name="n1", **({"data_dir": str(tmp_path)} if durable else {})) as (
+        node,
+        client,
+    ):
         await quarantine(node, "one", b"1")
         await quarantine(node, "two", b"2")
         first, second = (await client.quarantine())["values"]
@@ -401,7 +464,9 @@ async def test_values_in_quarantine_are_listed_shown_restored_and_discarded(tmp_
             assert caught.value.status == 404
 
 
-async def test_without_a_disk_the_quarantine_keeps_the_newest_values(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_disk_the_quarantine_keeps_the_newest_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(quarantine_module, "VALUES_MAX", 2)
     kept = quarantine_module.Quarantine(None)
     for key in "abc":
@@ -416,7 +481,9 @@ async def test_without_a_disk_the_quarantine_keeps_the_newest_values(monkeypatch
 async def test_the_quarantine_by_command(run: Run) -> None:
     async with served() as (node, client):
         await quarantine(node, "one", b"1")
-        (value,) = json.loads((await run("quarantine", "list", "-o", "json", "--url", client.url))[1])["values"]
+        (value,) = json.loads(
+            (await run("quarantine", "list", "-o", "json", "--url", client.url))[1]
+        )["values"]
         assert value["number"] in (await run("quarantine", "list", "--url", client.url))[1]
         code, told, _ = await run("quarantine", "restore", value["number"], "--url", client.url)
         assert (code, told.startswith("one is stored")) == (0, True)

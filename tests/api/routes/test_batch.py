@@ -42,17 +42,28 @@ async def test_puts_deletes_and_gets_happen_together(served: Served) -> None:
     )
     assert reply.status == 200
     a, b, old, nothing, got, absent = reply.json["results"]
-    assert (a["put"], b["put"], old["delete"], nothing) == ("a", "b", "old", {"delete": "nothing", "version": None})
+    assert (a["put"], b["put"], old["delete"], nothing) == (
+        "a",
+        "b",
+        "old",
+        {"delete": "nothing", "version": None},
+    )
     stamps = [int(each["version"].partition("-")[0], 16) for each in (a, b, old)]
     assert stamps == [stamps[0], stamps[0] + 1, stamps[0] + 2]
     assert (got["base64"], got["content_type"]) == ("/w==", "image/x")
     assert absent == {"get": "a", "version": None}
-    assert (served.node.get("a"), served.node.get("b"), served.node.get("old")) == ("ç".encode(), b"\x00\xff", None)
+    assert (served.node.get("a"), served.node.get("b"), served.node.get("old")) == (
+        "ç".encode(),
+        b"\x00\xff",
+        None,
+    )
     read = (await served.call("POST", "/batch", body({"get": "a"}))).json["results"]
     assert read == [{"get": "a", "version": a["version"], "value": "ç"}]
 
 
-async def test_each_put_of_a_batch_has_its_own_time_to_live_flags_and_content_type(served: Served) -> None:
+async def test_each_put_of_a_batch_has_its_own_time_to_live_flags_and_content_type(
+    served: Served,
+) -> None:
     operations = (
         {"put": "a", "value": "1", "ttl": "1h", "flags": 2**64 - 1, "content_type": "text/plain"},
         {"put": "b", "value": "2", "flags": 7},
@@ -63,14 +74,27 @@ async def test_each_put_of_a_batch_has_its_own_time_to_live_flags_and_content_ty
     assert a is not None
     assert b is not None
     assert c is not None
-    assert (a.flags, a.content_type, b.flags, b.expires_ms, c.flags, c.content_type) == (2**64 - 1, "text/plain", 7, None, 0, None)
+    assert (a.flags, a.content_type, b.flags, b.expires_ms, c.flags, c.content_type) == (
+        2**64 - 1,
+        "text/plain",
+        7,
+        None,
+        0,
+        None,
+    )
     assert [each.expires_ms for each in (a, c)] == [
         milliseconds_of(a.version.timestamp) + 3_600_000,
         milliseconds_of(c.version.timestamp) + 30_000,
     ]
     told = (await served.call("POST", "/batch", body({"get": "a"}, {"get": "c"}))).json["results"]
     assert told == [
-        {"get": "a", "version": str(a.version), "value": "1", "content_type": "text/plain", "flags": 2**64 - 1},
+        {
+            "get": "a",
+            "version": str(a.version),
+            "value": "1",
+            "content_type": "text/plain",
+            "flags": 2**64 - 1,
+        },
         {"get": "c", "version": str(c.version), "value": "3"},
     ]
 
@@ -102,7 +126,9 @@ async def test_each_put_of_a_batch_has_its_own_time_to_live_flags_and_content_ty
         ([{"put": f"x{number}", "value": "1"} for number in range(300)], 400),
     ],
 )
-async def test_a_part_that_does_not_fit_refuses_the_whole(served: Served, operations: list[Any], status: int) -> None:
+async def test_a_part_that_does_not_fit_refuses_the_whole(
+    served: Served, operations: list[Any], status: int
+) -> None:
     reply = await served.call("POST", "/batch", body(*operations))
     assert reply.status == status, reply.body
     assert reply.json["hint"]
@@ -110,7 +136,9 @@ async def test_a_part_that_does_not_fit_refuses_the_whole(served: Served, operat
 
 
 async def test_a_batch_is_no_request_of_a_foreign_page(served: Served) -> None:
-    reply = await served.call("POST", "/batch", body({"put": "a", "value": "1"}), Origin="https://evil.example")
+    reply = await served.call(
+        "POST", "/batch", body({"put": "a", "value": "1"}), Origin="https://evil.example"
+    )
     assert reply.status == 403
     assert served.node.list() == []
 

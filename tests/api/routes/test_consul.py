@@ -40,7 +40,7 @@ async def blocked(served: Served, target: str) -> asyncio.Task[Reply]:
     return task
 
 
-# -- shapes ------------------------------------------------------------------------------------------------------------
+# -- shapes ----------------------------------------------------------------------------------------
 
 
 async def test_an_entry_is_told_as_consul_tells_it(served: Served) -> None:
@@ -51,17 +51,35 @@ async def test_an_entry_is_told_as_consul_tells_it(served: Served) -> None:
     assert (entry.value, entry.flags) == (b"\x00\xff", FLAGS_MAX)
     modified = entry.version.timestamp
     told = f'[{{"LockIndex":0,"Key":"a/b","Flags":18446744073709551615,"Value":"AP8=","CreateIndex":{modified},"ModifyIndex":{modified}}}]'
-    for target in ("/v1/kv/a/b", "/v1/kv/a/b?recurse=", "/v1/kv/a?recurse", "/v1/kv/?recurse", "/v1/kv?recurse=1"):
+    for target in (
+        "/v1/kv/a/b",
+        "/v1/kv/a/b?recurse=",
+        "/v1/kv/a?recurse",
+        "/v1/kv/?recurse",
+        "/v1/kv?recurse=1",
+    ):
         got = await served.call("GET", target)
-        assert (got.status, got.body.decode(), got.headers["content-type"]) == (200, told, "application/json")
+        assert (got.status, got.body.decode(), got.headers["content-type"]) == (
+            200,
+            told,
+            "application/json",
+        )
         assert index_of(got) >= modified
     head = await served.call("HEAD", "/v1/kv/a/b")
     assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(told)))
 
 
-async def test_every_answer_has_consuls_headers_and_a_missing_key_has_no_body(served: Served) -> None:
+async def test_every_answer_has_consuls_headers_and_a_missing_key_has_no_body(
+    served: Served,
+) -> None:
     await served.node.put("a", b"1")
-    for target, status in (("/v1/kv/a", 200), ("/v1/kv/b", 404), ("/v1/kv/b?recurse", 404), ("/v1/kv/b?keys", 404), ("/v1/kv/b?raw", 404)):
+    for target, status in (
+        ("/v1/kv/a", 200),
+        ("/v1/kv/b", 404),
+        ("/v1/kv/b?recurse", 404),
+        ("/v1/kv/b?keys", 404),
+        ("/v1/kv/b?raw", 404),
+    ):
         got = await served.call("GET", target)
         assert got.status == status
         assert (got.body == b"") == (status == 404)
@@ -72,11 +90,17 @@ async def test_every_answer_has_consuls_headers_and_a_missing_key_has_no_body(se
         assert got.headers["kv-settled"] == "true"
 
 
-async def test_a_raw_value_comes_as_it_is_and_is_nothing_that_a_browser_would_run(served: Served) -> None:
+async def test_a_raw_value_comes_as_it_is_and_is_nothing_that_a_browser_would_run(
+    served: Served,
+) -> None:
     await served.node.put("a", b"<script>", content_type="text/html")
     for target in ("/v1/kv/a?raw", "/v1/kv/a?raw="):
         got = await served.call("GET", target)
-        assert (got.status, got.body, got.headers["content-type"]) == (200, b"<script>", "text/plain")
+        assert (got.status, got.body, got.headers["content-type"]) == (
+            200,
+            b"<script>",
+            "text/plain",
+        )
         assert got.headers["content-security-policy"] == "sandbox"
 
 
@@ -100,7 +124,9 @@ async def test_an_empty_store_has_no_keys_but_no_key_is_missing(served: Served) 
     assert (await served.call("GET", "/v1/kv/?recurse")).status == 404
 
 
-async def test_a_long_list_is_that_of_one_moment_although_others_have_their_turns(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_list_is_that_of_one_moment_although_others_have_their_turns(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(consul_module, "PAGE_KEYS", 2)
     for number in range(9):
         await served.node.put(f"k/{number}", b"old")
@@ -131,15 +157,21 @@ async def test_who_is_in_the_cluster_is_told_in_consuls_words(served: Served) ->
     address = str(served.node.address)
     assert (await served.call("GET", "/v1/status/leader")).json == address
     assert (await served.call("GET", "/v1/status/peers")).json == [address]
-    assert (await served.call("GET", "/v1/catalog/datacenters")).json == [served.node.config.datacenter]
+    assert (await served.call("GET", "/v1/catalog/datacenters")).json == [
+        served.node.config.datacenter
+    ]
     (member,) = (await served.call("GET", "/v1/agent/members")).json
-    assert (member["Name"], member["Status"], f"{member['Addr']}:{member['Port']}") == ("n1", 1, address)
+    assert (member["Name"], member["Status"], f"{member['Addr']}:{member['Port']}") == (
+        "n1",
+        1,
+        address,
+    )
     told = (await served.call("GET", "/v1/agent/self")).json
     assert (told["Member"], told["Config"]["NodeName"]) == (member, "n1")
     assert (await served.call("GET", "/v1/agent/members?wan=1")).json == []
 
 
-# -- writes ------------------------------------------------------------------------------------------------------------
+# -- writes ----------------------------------------------------------------------------------------
 
 
 async def test_cas_is_checked_on_this_node_and_the_answer_says_so(served: Served) -> None:
@@ -165,7 +197,9 @@ async def test_cas_is_checked_on_this_node_and_the_answer_says_so(served: Served
 
 
 async def test_of_many_who_create_a_key_by_cas_one_succeeds(served: Served) -> None:
-    replies = await asyncio.gather(*(served.call("PUT", "/v1/kv/a?cas=0", b"%d" % number) for number in range(20)))
+    replies = await asyncio.gather(
+        *(served.call("PUT", "/v1/kv/a?cas=0", b"%d" % number) for number in range(20))
+    )
     (winner,) = (number for number, reply in enumerate(replies) if reply.body == b"true")
     assert served.node.get("a") == b"%d" % winner
 
@@ -175,7 +209,11 @@ async def test_what_is_there_already_is_not_written_again(served: Served) -> Non
     index, version = served.node.feed.index, served.node.entry("a")
     same = await served.call("PUT", "/v1/kv/a?flags=7", b"1")
     assert (same.body, served.node.feed.index, served.node.entry("a")) == (b"true", index, version)
-    for target, value in (("/v1/kv/a?flags=8", b"1"), ("/v1/kv/a?flags=8", b"2"), ("/v1/kv/a", b"2")):
+    for target, value in (
+        ("/v1/kv/a?flags=8", b"1"),
+        ("/v1/kv/a?flags=8", b"2"),
+        ("/v1/kv/a", b"2"),
+    ):
         assert (await served.call("PUT", target, value)).body == b"true"
         assert served.node.feed.index > index
         index = served.node.feed.index
@@ -189,7 +227,9 @@ async def test_a_value_that_would_expire_is_written_again_to_stay(served: Served
     assert entry.expires_ms is None
 
 
-async def test_what_is_not_written_again_must_be_on_the_disk_before_the_answer(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_not_written_again_must_be_on_the_disk_before_the_answer(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await served.call("PUT", "/v1/kv/a", b"1")
     failing = asyncio.get_running_loop().create_future()
     failing.set_exception(StorageError("the disk is gone"))
@@ -199,7 +239,9 @@ async def test_what_is_not_written_again_must_be_on_the_disk_before_the_answer(s
         assert (failed.status, failed.json["error"]) == (500, "the disk is gone")
 
 
-async def test_a_recursive_delete_takes_the_prefix_and_nothing_else(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_recursive_delete_takes_the_prefix_and_nothing_else(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(consul_module, "PAGE_KEYS", 3)
     for key in ("a", "b/1", "b/2", "b/3", "b/4", "b/5", "c"):
         await served.node.put(key, b"1")
@@ -226,7 +268,7 @@ async def test_an_expired_key_is_missing_and_wakes_who_waits_for_it(served: Serv
     assert (await served.call("GET", "/v1/kv/?keys")).json == []
 
 
-# -- blocking queries --------------------------------------------------------------------------------------------------
+# -- blocking queries ------------------------------------------------------------------------------
 
 
 async def test_a_blocking_query_ends_with_the_change_or_with_its_time(served: Served) -> None:
@@ -249,11 +291,16 @@ async def test_index_0_and_an_older_index_do_not_block(served: Served) -> None:
     await served.call("PUT", "/v1/kv/a", b"2")
     for index in (0, 1, old):
         async with asyncio.timeout(TIMEOUT_S):
-            assert (await served.call("GET", f"/v1/kv/a?index={index}&wait=10m")).json[0]["Value"] == "Mg=="
+            assert (await served.call("GET", f"/v1/kv/a?index={index}&wait=10m")).json[0][
+                "Value"
+            ] == "Mg=="
 
 
-async def test_lesson_19_a_blocking_query_for_a_prefix_wakes_for_what_is_under_it_alone(served: Served) -> None:
-    """What comes back is the whole prefix, as Consul has it; who wants only what changed asks /watch."""
+async def test_lesson_19_a_blocking_query_for_a_prefix_wakes_for_what_is_under_it_alone(
+    served: Served,
+) -> None:
+    """What comes back is the whole prefix, as Consul has it; who wants only what changed asks
+    /watch."""
     await served.node.put("a/1", b"1")
     index = index_of(await served.call("GET", "/v1/kv/a/?recurse"))
     query = await blocked(served, f"/v1/kv/a/?recurse&index={index}")
@@ -281,7 +328,9 @@ async def test_lesson_21_a_wait_for_a_missing_key_wakes_for_that_key_alone(serve
 
 
 @pytest.mark.parametrize("ahead", [1, 2**20, 2**63])
-async def test_lesson_23_an_index_of_another_server_or_of_the_future_does_not_hang(ahead: int, served: Served) -> None:
+async def test_lesson_23_an_index_of_another_server_or_of_the_future_does_not_hang(
+    ahead: int, served: Served
+) -> None:
     await served.call("PUT", "/v1/kv/a", b"1")
     index = index_of(await served.call("GET", "/v1/kv/a"))
     async with asyncio.timeout(TIMEOUT_S):
@@ -289,7 +338,9 @@ async def test_lesson_23_an_index_of_another_server_or_of_the_future_does_not_ha
     assert (got.status, index_of(got)) == (200, index)
 
 
-async def test_lesson_23_an_index_never_falls_on_a_node_nor_over_its_restart(serve: Serve, tmp_path: Any) -> None:
+async def test_lesson_23_an_index_never_falls_on_a_node_nor_over_its_restart(
+    serve: Serve, tmp_path: Any
+) -> None:
     served = await serve(data_dir=str(tmp_path))
     seen = [index_of(await served.call("GET", "/v1/kv/a"))]
     for value in (b"1", b"2"):
@@ -304,7 +355,9 @@ async def test_lesson_23_an_index_never_falls_on_a_node_nor_over_its_restart(ser
     assert seen == sorted(set(seen))
 
 
-async def test_a_version_that_was_written_before_but_arrives_later_ends_a_blocking_query(serve: Serve) -> None:
+async def test_a_version_that_was_written_before_but_arrives_later_ends_a_blocking_query(
+    serve: Serve,
+) -> None:
     one, other = await serve(), await serve("n2")
     old = await other.node.put("a", b"from the other")
     await one.call("PUT", "/v1/kv/b", b"here")
@@ -316,7 +369,9 @@ async def test_a_version_that_was_written_before_but_arrives_later_ends_a_blocki
     assert index_of(woken) > max(index, old.version.timestamp)
 
 
-async def test_a_client_that_goes_away_frees_its_waiter(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_goes_away_frees_its_waiter(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(consul_module, "POLL_LOOKS_S", 0.02)
     index = index_of(await served.call("GET", "/v1/kv/a"))
     _, writer = await served.connect()
@@ -338,7 +393,9 @@ async def test_there_may_be_so_many_blocking_queries_and_no_more(serve: Serve) -
     assert (await query).status == 200
 
 
-@pytest.mark.parametrize("wait", ["10s", "5m", "1m30s", "500ms", "1.5h", "0", "0s", "100us", "3h2m1s"])
+@pytest.mark.parametrize(
+    "wait", ["10s", "5m", "1m30s", "500ms", "1.5h", "0", "0s", "100us", "3h2m1s"]
+)
 async def test_durations_are_those_of_go(wait: str, served: Served) -> None:
     assert (await served.call("GET", f"/v1/kv/a?wait={wait}")).status == 404
 
@@ -348,7 +405,7 @@ async def test_what_is_no_duration_of_go_is_refused(wait: str, served: Served) -
     assert (await served.call("GET", f"/v1/kv/a?wait={quote(wait)}")).status == 400
 
 
-# -- refused -----------------------------------------------------------------------------------------------------------
+# -- refused ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -393,7 +450,13 @@ async def test_what_is_not_offered_is_refused_with_a_reason_and_changes_nothing(
 
 async def test_keys_that_consul_refused_are_taken(served: Served) -> None:
     """lessons.md 26."""
-    for encoded, key in (("a%20b%25", "a b%"), ("%C3%A7", "ç"), ("a//b", "a//b"), ("a+b", "a+b"), ("trailing/", "trailing/")):
+    for encoded, key in (
+        ("a%20b%25", "a b%"),
+        ("%C3%A7", "ç"),
+        ("a//b", "a//b"),
+        ("a+b", "a+b"),
+        ("trailing/", "trailing/"),
+    ):
         assert (await served.call("PUT", f"/v1/kv/{encoded}", b"1")).body == b"true"
         assert (await served.call("GET", f"/v1/kv/{encoded}")).json[0]["Key"] == key
 
@@ -403,12 +466,19 @@ async def test_a_value_that_is_too_large_is_413(served: Served) -> None:
     assert (await served.call("PUT", "/v1/kv/a", b"x" * VALUE_BYTES_MAX)).body == b"true"
 
 
-async def test_before_it_has_settled_a_node_answers_no_read_and_no_cas_but_takes_writes(serve: Serve) -> None:
+async def test_before_it_has_settled_a_node_answers_no_read_and_no_cas_but_takes_writes(
+    serve: Serve,
+) -> None:
     served = await serve(join=(NOBODY,))
     assert (await served.call("PUT", "/v1/kv/a", b"1")).body == b"true"
     assert (await served.call("PUT", "/v1/kv/b", b"1")).body == b"true"
     assert (await served.call("DELETE", "/v1/kv/b")).body == b"true"
-    reads = [("GET", "/v1/kv/a"), ("GET", "/v1/kv/a?recurse"), ("GET", "/v1/kv/a?keys"), ("GET", "/v1/kv/a?index=1&wait=10m")]
+    reads = [
+        ("GET", "/v1/kv/a"),
+        ("GET", "/v1/kv/a?recurse"),
+        ("GET", "/v1/kv/a?keys"),
+        ("GET", "/v1/kv/a?index=1&wait=10m"),
+    ]
     for method, target in [
         *reads,
         ("PUT", "/v1/kv/a?cas=0"),

@@ -1,6 +1,7 @@
 """Consul's clients against nodes: what they do with Consul they must be able to do here, unchanged.
 
-The first part is py-consul's own test of its KV class (tests/api/test_kv.py), call by call, but for its locks, which are refused.
+The first part is py-consul's own test of its KV class (tests/api/test_kv.py), call by call, but for
+its locks, which are refused.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ async def using(served: Served, script: Callable[[Client], None]) -> None:
     await asyncio.to_thread(run)
 
 
-# -- py-consul's tests -------------------------------------------------------------------------------------------------
+# -- py-consul's tests -----------------------------------------------------------------------------
 
 
 def kv(c: Client) -> None:
@@ -140,19 +141,38 @@ def status(c: Client) -> None:
 
 @pytest.mark.parametrize(
     "script",
-    [kv, kv_wait, kv_encoding, kv_put_cas, kv_put_flags, kv_recurse, kv_delete, kv_delete_cas, kv_keys_only, status],
+    [
+        kv,
+        kv_wait,
+        kv_encoding,
+        kv_put_cas,
+        kv_put_flags,
+        kv_recurse,
+        kv_delete,
+        kv_delete_cas,
+        kv_keys_only,
+        status,
+    ],
     ids=lambda script: str(script.__name__),
 )
-async def test_py_consul_finds_what_its_own_tests_expect_of_consul(script: Callable[[Client], None], served: Served) -> None:
+async def test_py_consul_finds_what_its_own_tests_expect_of_consul(
+    script: Callable[[Client], None], served: Served
+) -> None:
     await using(served, script)
 
 
-# -- more of it --------------------------------------------------------------------------------------------------------
+# -- more of it ------------------------------------------------------------------------------------
 
 
-async def test_py_consul_is_told_that_there_are_no_locks_sessions_and_transactions(served: Served) -> None:
+async def test_py_consul_is_told_that_there_are_no_locks_sessions_and_transactions(
+    served: Served,
+) -> None:
     def script(c: Client) -> None:
-        for refused in (partial(c.kv.put, "foo", "bar", acquire="s"), partial(c.kv.put, "foo", "bar", release="s"), c.session.create):
+        for refused in (
+            partial(c.kv.put, "foo", "bar", acquire="s"),
+            partial(c.kv.put, "foo", "bar", release="s"),
+            c.session.create,
+        ):
             with pytest.raises(consul.ConsulException, match=r"501 .*locks"):
                 refused()
         with pytest.raises(consul.ConsulException, match=r"501 .*transactions"):
@@ -180,7 +200,8 @@ async def test_py_consul_sees_the_members_and_the_datacenter(serve: Serve) -> No
 
 
 async def test_py_consul_follows_a_key_over_two_nodes_that_take_turns(serve: Serve) -> None:
-    """One loop of blocking queries that changes the node after each answer sees every value, whichever node it was written on."""
+    """One loop of blocking queries that changes the node after each answer sees every value,
+    whichever node it was written on."""
     one = await serve()
     two = await serve("n2", join=(str(one.node.address),))
     await two.node.wait_settled(TIMEOUT_S)
@@ -211,7 +232,7 @@ async def test_py_consul_follows_a_key_over_two_nodes_that_take_turns(serve: Ser
     assert seen == values
 
 
-# -- consul-kv ---------------------------------------------------------------------------------------------------------
+# -- consul-kv -------------------------------------------------------------------------------------
 
 
 async def test_consul_kv_puts_gets_and_deletes(served: Served) -> None:

@@ -89,7 +89,10 @@ async def test_what_is_scraped_is_what_happened() -> None:
 
 async def test_both_formats_say_the_same() -> None:
     async with served() as server:
-        plain, openmetrics = await scrape(server), await scrape(server, "application/openmetrics-text; version=1.0.0")
+        plain, openmetrics = (
+            await scrape(server),
+            await scrape(server, "application/openmetrics-text; version=1.0.0"),
+        )
         assert plain.keys() == openmetrics.keys()
 
 
@@ -109,14 +112,21 @@ async def test_every_name_has_its_unit_last_and_every_family_a_text_and_a_type()
 
 
 async def test_residue_and_refusals_are_told_by_reason() -> None:
-    async with served(rumor_k=0) as one, served(name="n2", rumor_k=0, join=(str(one.node.address),)) as two:
+    async with (
+        served(rumor_k=0) as one,
+        served(name="n2", rumor_k=0, join=(str(one.node.address),)) as two,
+    ):
         await two.node.wait_settled(TIMEOUT_S)
         for number in range(5):
             await one.node.put(f"k{number}", b"1")
         async with asyncio.timeout(TIMEOUT_S):
             while two.node.get("k4") is None:  # noqa: ASYNC110 - nobody sets an event
                 await asyncio.sleep(0.05)
-        transport = (await asyncio.get_running_loop().create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=two.node.address))[0]
+        transport = (
+            await asyncio.get_running_loop().create_datagram_endpoint(
+                asyncio.DatagramProtocol, remote_addr=two.node.address
+            )
+        )[0]
         transport.sendto(b"garbage")
         found = await scrape(two)
         async with asyncio.timeout(TIMEOUT_S):
@@ -130,16 +140,28 @@ async def test_residue_and_refusals_are_told_by_reason() -> None:
         assert "" not in dropped
 
 
-async def test_with_a_data_directory_the_time_of_every_commit_is_in_the_histogram(tmp_path: Path) -> None:
+async def test_with_a_data_directory_the_time_of_every_commit_is_in_the_histogram(
+    tmp_path: Path,
+) -> None:
     async with served(data_dir=str(tmp_path)) as server:
         for number in range(3):
             await server.node.put(f"k{number}", b"1")
         found = await scrape(server)
-        assert value(found, "kvgossip_commit_duration_seconds_count") == value(found, "kvgossip_storage_commits_total") >= 3
+        assert (
+            value(found, "kvgossip_commit_duration_seconds_count")
+            == value(found, "kvgossip_storage_commits_total")
+            >= 3
+        )
         assert value(found, "kvgossip_storage_degraded") == 0
-        async with aiohttp.ClientSession() as session, session.put(f"http://{server.server.address}/kv/a", data=b"1") as put:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.put(f"http://{server.server.address}/kv/a", data=b"1") as put,
+        ):
             assert put.status == 200
-        assert value(await scrape(server), "kvgossip_http_requests_total", family="kv", code="200") == 1
+        assert (
+            value(await scrape(server), "kvgossip_http_requests_total", family="kv", code="200")
+            == 1
+        )
 
 
 async def test_a_node_that_has_not_settled_tells_its_metrics() -> None:
@@ -171,6 +193,7 @@ def test_a_histogram_counts_what_is_not_greater_than_each_bound(times_s: list[fl
     for seconds in times_s:
         histogram.observe(seconds)
     assert list(histogram.cumulative()) == [
-        (bound, sum(seconds <= bound for seconds in times_s)) for bound in (0.1, 1.0, 10.0, float("inf"))
+        (bound, sum(seconds <= bound for seconds in times_s))
+        for bound in (0.1, 1.0, 10.0, float("inf"))
     ]
     assert histogram.sum_s == pytest.approx(sum(times_s))

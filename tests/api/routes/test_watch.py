@@ -1,4 +1,5 @@
-"""/watch over real sockets: what is told, what is refused, who is cut off, and who goes on where."""
+"""/watch over real sockets: what is told, what is refused, who is cut off, and who goes on
+where."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ def watching(server: Served) -> dict[str, object]:
     return told
 
 
-# -- streams -----------------------------------------------------------------------------------------------------------
+# -- streams ---------------------------------------------------------------------------------------
 
 
 async def test_a_stream_tells_puts_and_deletes_under_its_prefix_as_they_come() -> None:
@@ -40,7 +41,10 @@ async def test_a_stream_tells_puts_and_deletes_under_its_prefix_as_they_come() -
         first, second = await watcher.event(), await watcher.event()
         assert first is not None
         assert second is not None
-        assert first[::2] == ("put", {"key": "a/1", "version": str(put.version), "content_type": "text/plain", "bytes": 5})
+        assert first[::2] == (
+            "put",
+            {"key": "a/1", "version": str(put.version), "content_type": "text/plain", "bytes": 5},
+        )
         assert second[::2] == ("delete", {"key": "a/1", "version": str(delete.version)})
         assert second.id == watcher.cursor == server.node.feed.cursor()
 
@@ -76,7 +80,9 @@ async def test_the_head_says_what_it_is_and_that_the_connection_ends_with_it() -
         ("text", b"", {"value": ""}),
     ],
 )
-async def test_values_come_as_they_are_asked_for(values: str, value: bytes, told: dict[str, str]) -> None:
+async def test_values_come_as_they_are_asked_for(
+    values: str, value: bytes, told: dict[str, str]
+) -> None:
     async with served() as server, stream(server, values=values) as watcher:
         await server.node.put("a", value)
         event = await watcher.event()
@@ -84,7 +90,9 @@ async def test_values_come_as_they_are_asked_for(values: str, value: bytes, told
         assert {name: text for name, text in event.data.items() if name.startswith("value")} == told
 
 
-async def test_lesson_21_a_watch_of_one_key_hears_of_that_key_alone_also_when_it_is_missing() -> None:
+async def test_lesson_21_a_watch_of_one_key_hears_of_that_key_alone_also_when_it_is_missing() -> (
+    None
+):
     async with served() as server, stream(server, key="a") as watcher:
         for key in ("ab", "a/b", "b", "a"):
             await server.node.put(key, b"1")
@@ -105,7 +113,9 @@ async def test_a_stream_from_0_begins_with_a_snapshot_that_ends_and_goes_on_live
             assert await watcher.events(1) == [("put", "z")]
 
 
-async def test_a_stream_goes_on_from_the_id_of_its_last_event_and_the_header_wins_over_the_query() -> None:
+async def test_a_stream_goes_on_from_the_id_of_its_last_event_and_the_header_wins_over_the_query() -> (
+    None
+):
     async with served() as server:
         async with stream(server) as watcher:
             await server.node.put("a", b"1")
@@ -129,8 +139,14 @@ async def test_lesson_23_a_cursor_of_another_node_or_life_is_a_resync_and_never_
             assert await watcher.events(2) == [("resync", ""), ("synced", "")]
 
 
-async def test_coalesced_only_the_last_change_of_each_key_is_told_in_the_order_of_the_last_ones() -> None:
-    async with served() as server, stream(server, coalesce="50ms") as watcher, stream(server) as plain:
+async def test_coalesced_only_the_last_change_of_each_key_is_told_in_the_order_of_the_last_ones() -> (
+    None
+):
+    async with (
+        served() as server,
+        stream(server, coalesce="50ms") as watcher,
+        stream(server) as plain,
+    ):
         for number in range(5):
             await server.node.put("a", b"%d" % number)
             await server.node.put("b", b"%d" % number)
@@ -140,7 +156,9 @@ async def test_coalesced_only_the_last_change_of_each_key_is_told_in_the_order_o
         assert watcher.cursor == plain.cursor
 
 
-async def test_streams_of_one_form_are_told_the_same_and_one_that_comes_in_between_misses_nothing() -> None:
+async def test_streams_of_one_form_are_told_the_same_and_one_that_comes_in_between_misses_nothing() -> (
+    None
+):
     async with served() as server, AsyncExitStack() as stack:
         watchers = [await stack.enter_async_context(stream(server)) for _ in range(5)]
         expected = []
@@ -152,7 +170,9 @@ async def test_streams_of_one_form_are_told_the_same_and_one_that_comes_in_betwe
             assert await watcher.events(200) == expected
 
 
-async def test_an_idle_stream_shows_signs_of_life_that_carry_the_newest_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_stream_shows_signs_of_life_that_carry_the_newest_cursor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(stream_module, "HEARTBEAT_S", 0.05)
     async with served() as server, stream(server, prefix="quiet/") as watcher:
         await server.node.put("busy", b"1")
@@ -164,13 +184,19 @@ async def test_an_idle_stream_shows_signs_of_life_that_carry_the_newest_cursor(m
         assert await watcher.block() == Told("", None, None)
 
 
-# -- who is cut off ----------------------------------------------------------------------------------------------------
+# -- who is cut off --------------------------------------------------------------------------------
 
 
-async def test_lesson_22_a_stream_that_does_not_read_is_cut_off_and_told_and_never_slows_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lesson_22_a_stream_that_does_not_read_is_cut_off_and_told_and_never_slows_the_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(stream_module, "HEARTBEAT_S", 0.1)
     monkeypatch.setattr(stream_module, "FAREWELL_S", 0.1)
-    async with served(feed_bytes_max=2**20) as server, stream(server, values="base64") as slow, stream(server) as quick:
+    async with (
+        served(feed_bytes_max=2**20) as server,
+        stream(server, values="base64") as slow,
+        stream(server) as quick,
+    ):
         for number in range(400):
             await server.node.put(f"k{number}", bytes(100_000))
             if number % 10 == 9:
@@ -211,7 +237,10 @@ async def test_a_stream_that_was_slow_for_a_while_misses_nothing() -> None:
             await server.node.put(f"k{number}", b"1")
         told.resume_writing()
         await server.node.put("last", b"1")
-        assert await watcher.events(11) == [*(("put", f"k{number}") for number in range(10)), ("put", "last")]
+        assert await watcher.events(11) == [
+            *(("put", f"k{number}") for number in range(10)),
+            ("put", "last"),
+        ]
 
 
 async def test_a_burst_beyond_what_a_queue_holds_reaches_streams_from_the_feed() -> None:
@@ -241,9 +270,13 @@ async def test_more_watchers_than_the_limit_are_503_with_retry_after() -> None:
 
 
 @pytest.mark.parametrize("by", ["node", "server"])
-async def test_lesson_22_a_stream_is_told_when_the_node_or_its_server_stops_and_does_not_hang(by: str) -> None:
+async def test_lesson_22_a_stream_is_told_when_the_node_or_its_server_stops_and_does_not_hang(
+    by: str,
+) -> None:
     async with served() as server, stream(server) as watcher:
-        stopping = asyncio.ensure_future(server.node.stop(leave=False) if by == "node" else server.server.stop())
+        stopping = asyncio.ensure_future(
+            server.node.stop(leave=False) if by == "node" else server.server.stop()
+        )
         event = await watcher.event()
         assert event is not None
         assert event.kind == "cut"
@@ -265,7 +298,7 @@ def test_a_notice_is_one_event_whatever_it_says() -> None:
     assert notice("cut", "a\nb", "") == b'event: cut\ndata: {"error":"a\\nb","hint":""}\n\n'
 
 
-# -- polls -------------------------------------------------------------------------------------------------------------
+# -- polls -----------------------------------------------------------------------------------------
 
 
 async def test_a_poll_answers_what_came_since_and_the_next_one_goes_on_there() -> None:
@@ -295,13 +328,19 @@ async def test_a_poll_waits_for_the_next_change_of_its_topic() -> None:
         assert watching(server)["polls"] == 0
 
 
-async def test_lesson_23_a_poll_with_a_cursor_that_cannot_be_gone_on_from_says_resync_at_once() -> None:
+async def test_lesson_23_a_poll_with_a_cursor_that_cannot_be_gone_on_from_says_resync_at_once() -> (
+    None
+):
     async with served() as server:
         await server.node.put("a", b"1")
-        assert (await ask(server, "poll=1&since=0"))[2] == {"events": [], "cursor": server.node.feed.cursor(), "resync": True}
+        assert (await ask(server, "poll=1&since=0"))[2] == {
+            "events": [],
+            "cursor": server.node.feed.cursor(),
+            "resync": True,
+        }
 
 
-# -- what is refused ---------------------------------------------------------------------------------------------------
+# -- what is refused -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -336,15 +375,19 @@ async def test_lesson_16_before_the_node_has_settled_a_watch_is_503_as_every_rea
             assert await watcher.events(2) == [("resync", ""), ("synced", "")]
 
 
-# -- random schedules --------------------------------------------------------------------------------------------------
+# -- random schedules ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_watchers_that_are_cut_moved_and_overrun_end_with_what_the_nodes_have(seed: int) -> None:
+async def test_watchers_that_are_cut_moved_and_overrun_end_with_what_the_nodes_have(
+    seed: int,
+) -> None:
     rng = random.Random(seed)
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(served(feed_changes_max=30))
-        two = await stack.enter_async_context(served(name="n2", feed_changes_max=30, join=(str(one.node.address),)))
+        two = await stack.enter_async_context(
+            served(name="n2", feed_changes_max=30, join=(str(one.node.address),))
+        )
         await two.node.wait_settled(TIMEOUT_S)
         held: dict[str, str] = {}
         cursor = "0"
@@ -354,7 +397,11 @@ async def test_watchers_that_are_cut_moved_and_overrun_end_with_what_the_nodes_h
                 watcher.held, watcher.cursor = held, cursor
                 for _ in range(rng.choice((3, 20, 60))):
                     key = f"k{rng.randrange(12)}"
-                    await (server.node.delete(key) if rng.random() < 0.4 else server.node.put(key, b"1"))
+                    await (
+                        server.node.delete(key)
+                        if rng.random() < 0.4
+                        else server.node.put(key, b"1")
+                    )
                 # told of all that this node has, or cut in the middle
                 reads = rng.randrange(8) if rng.random() < 0.5 else 10_000
                 while reads and watcher.cursor != server.node.feed.cursor():
@@ -368,4 +415,6 @@ async def test_watchers_that_are_cut_moved_and_overrun_end_with_what_the_nodes_h
             watcher.held, watcher.cursor = held, cursor
             while watcher.cursor != two.node.feed.cursor():
                 await watcher.event()
-            assert watcher.held == {key: str(version_of(record)) for key, record in two.node.records("k")}
+            assert watcher.held == {
+                key: str(version_of(record)) for key, record in two.node.records("k")
+            }

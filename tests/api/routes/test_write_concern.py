@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 from kvgossip import Node
-from kvgossip.errors import CannotMeetError, LocalError, NotSettledError, OverloadedError, StaleError
+from kvgossip.errors import (
+    CannotMeetError,
+    LocalError,
+    NotSettledError,
+    OverloadedError,
+    StaleError,
+)
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Version, parse_version
 from kvgossip.runtime.changes.history import History
@@ -44,7 +50,7 @@ async def two(**settings: Any) -> AsyncIterator[tuple[Served, Served]]:
         yield one, other
 
 
-# -- writes that wait ------------------------------------------------------------------------------------------------
+# -- writes that wait ------------------------------------------------------------------------------
 
 
 async def test_a_write_that_waits_for_all_is_answered_when_all_hold_it_and_says_who() -> None:
@@ -66,7 +72,11 @@ async def test_a_write_that_waits_for_all_is_answered_when_all_hold_it_and_says_
 
 async def test_a_write_that_cannot_be_waited_for_is_not_made() -> None:
     async with Node(configured()) as node:
-        for wait, error in (("2", CannotMeetError), ("other-zone:1", CannotMeetError), ("few", LocalError)):
+        for wait, error in (
+            ("2", CannotMeetError),
+            ("other-zone:1", CannotMeetError),
+            ("few", LocalError),
+        ):
             with pytest.raises(error):
                 await node.put_and_wait("a", "1", wait)
         with pytest.raises(LocalError, match="timeout_s"):
@@ -76,7 +86,10 @@ async def test_a_write_that_cannot_be_waited_for_is_not_made() -> None:
 
 
 async def test_a_durable_write_waits_for_the_disk_and_for_its_peers(tmp_path: Any) -> None:
-    async with cluster(2) as nodes, Node(configured("disk", nodes[0], data_dir=str(tmp_path))) as node:
+    async with (
+        cluster(2) as nodes,
+        Node(configured("disk", nodes[0], data_dir=str(tmp_path))) as node,
+    ):
         await node.wait_settled(30)
         held = await node.put_and_wait("a", "1", "3", timeout_s=30)
         assert sorted(holder.name for holder in held.held_by) == ["disk", "n1", "n2"]
@@ -117,7 +130,10 @@ async def test_out_of_time_a_write_is_accepted_and_names_who_lacks_it() -> None:
 async def test_a_write_that_waits_may_tell_each_holder_as_a_line() -> None:
     async with two() as (one, _):
         reader, writer = await one.connect()
-        writer.write(b"PUT /kv/a?wait=all&timeout=20s HTTP/1.1\r\nHost: n\r\nAccept: application/x-ndjson\r\nContent-Length: 1\r\n\r\n1")
+        writer.write(
+            b"PUT /kv/a?wait=all&timeout=20s HTTP/1.1\r\nHost: n\r\nAccept: "
+            b"application/x-ndjson\r\nContent-Length: 1\r\n\r\n1"
+        )
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         assert head.startswith("HTTP/1.1 200")
         body = b""
@@ -150,7 +166,9 @@ async def test_a_write_that_waits_may_tell_each_holder_as_a_line() -> None:
         ("sync=1", 400),
     ],
 )
-async def test_a_bad_wait_is_refused_with_what_to_change_and_nothing_is_written(serve: Serve, query: str, status: int) -> None:
+async def test_a_bad_wait_is_refused_with_what_to_change_and_nothing_is_written(
+    serve: Serve, query: str, status: int
+) -> None:
     served = await serve()
     for method, body in (("PUT", b"1"), ("DELETE", None)):
         if status != 200:
@@ -174,8 +192,12 @@ async def test_a_client_that_goes_away_leaves_no_wait_behind() -> None:
         other.node.block("n1")
         await one.node.put("b", "1")
         connections = [await one.connect() for _ in range(2)]
-        connections[0][1].write(b"PUT /kv/a?wait=all&timeout=10m HTTP/1.1\r\nHost: n\r\nContent-Length: 1\r\n\r\n1")
-        connections[1][1].write(f"GET /kv/b?at_least={LATER}&timeout=10m HTTP/1.1\r\nHost: n\r\n\r\n".encode())
+        connections[0][1].write(
+            b"PUT /kv/a?wait=all&timeout=10m HTTP/1.1\r\nHost: n\r\nContent-Length: 1\r\n\r\n1"
+        )
+        connections[1][1].write(
+            f"GET /kv/b?at_least={LATER}&timeout=10m HTTP/1.1\r\nHost: n\r\n\r\n".encode()
+        )
         driver = one.node._running
         await until(lambda: len(driver.replica.waits) == len(driver.arrivals) == 1)
         for _, writer in connections:
@@ -198,7 +220,7 @@ async def test_waits_end_with_an_error_when_the_node_stops() -> None:
                 await wait
 
 
-# -- reads that wait -------------------------------------------------------------------------------------------------
+# -- reads that wait -------------------------------------------------------------------------------
 
 
 async def test_a_read_waits_until_what_was_written_elsewhere_is_here() -> None:
@@ -223,11 +245,15 @@ async def test_a_newer_version_counts_and_a_delete_tells_its_version() -> None:
         assert certificate is not None
         gone = await other.call("GET", f"/kv/a?at_least={certificate.version}&timeout=20s")
         assert (gone.status, gone.headers["kv-version"]) == (404, str(certificate.version))
-        assert (await other.call("GET", f"/kv/a?at_least={first.version}&timeout=20s")).status == 404
+        assert (
+            await other.call("GET", f"/kv/a?at_least={first.version}&timeout=20s")
+        ).status == 404
         assert (await other.call("GET", "/kv/a")).headers["kv-version"] == str(certificate.version)
 
 
-async def test_what_does_not_come_in_time_is_504_with_the_version_that_is_here(serve: Serve) -> None:
+async def test_what_does_not_come_in_time_is_504_with_the_version_that_is_here(
+    serve: Serve,
+) -> None:
     served = await serve()
     late = await served.call("GET", f"/kv/a?at_least={LATER}&timeout=10ms")
     assert (late.status, "kv-version" in late.headers) == (504, False)
@@ -240,7 +266,15 @@ async def test_what_does_not_come_in_time_is_504_with_the_version_that_is_here(s
 
 
 @pytest.mark.parametrize(
-    "query", ["at_least=1", "at_least=", f"at_least={LATER}&timeout=x", "timeout=1s", f"at_least={LATER.upper()}", "at=1"]
+    "query",
+    [
+        "at_least=1",
+        "at_least=",
+        f"at_least={LATER}&timeout=x",
+        "timeout=1s",
+        f"at_least={LATER.upper()}",
+        "at=1",
+    ],
 )
 async def test_a_bad_at_least_is_400(serve: Serve, query: str) -> None:
     reply = await (await serve()).call("GET", f"/kv/a?{query}")
@@ -280,7 +314,7 @@ async def test_wait_for_raises_stale_with_what_is_here() -> None:
         assert late.value.version == str(entry.version)
 
 
-# -- history ---------------------------------------------------------------------------------------------------------
+# -- history ---------------------------------------------------------------------------------------
 
 
 async def test_the_history_of_a_key_says_what_it_was_when_and_by_whom() -> None:
@@ -292,7 +326,10 @@ async def test_the_history_of_a_key_says_what_it_was_when_and_by_whom() -> None:
         third = await one.node.delete("a")
         assert third is not None
         told = (await one.call("GET", "/history/a")).json
-        shown = [(each["version"], each["by"], each["deleted"], each["bytes"], each["present"]) for each in told["versions"]]
+        shown = [
+            (each["version"], each["by"], each["deleted"], each["bytes"], each["present"])
+            for each in told["versions"]
+        ]
         assert shown == [
             (str(third.version), "n1", True, 0, True),
             (str(second.version), "n2", False, 2, False),
@@ -300,8 +337,14 @@ async def test_the_history_of_a_key_says_what_it_was_when_and_by_whom() -> None:
         ]
         assert all(each["written_ms"] > 1_600_000_000_000 for each in told["versions"])
         value = await one.call("GET", f"/history/a?version={first.version}")
-        assert (value.status, value.body, value.headers["content-type"]) == (200, b"1", "text/plain")
-        assert (await one.call("GET", f"/history/a?version={third.version}")).json["deleted"] is True
+        assert (value.status, value.body, value.headers["content-type"]) == (
+            200,
+            b"1",
+            "text/plain",
+        )
+        assert (await one.call("GET", f"/history/a?version={third.version}")).json[
+            "deleted"
+        ] is True
         assert (await one.call("GET", f"/history/a?version={LATER}")).status == 404
         assert (await one.call("GET", "/history/b")).status == 404
         assert (await one.call("GET", "/history/a?version=x")).status == 400
@@ -346,7 +389,7 @@ def test_history_is_bounded_in_versions_and_in_bytes_and_the_longest_unchanged_g
     assert (none.earlier("a"), none.kept_bytes) == ([], 0)
 
 
-# -- who is equal ------------------------------------------------------------------------------------------------------
+# -- who is equal ----------------------------------------------------------------------------------
 
 
 async def test_equal_nodes_are_told_to_be_equal_and_others_by_how_many_keys_they_differ() -> None:
@@ -355,7 +398,13 @@ async def test_equal_nodes_are_told_to_be_equal_and_others_by_how_many_keys_they
         told = (await one.call("GET", "/converge?timeout=20s")).json
         assert (told["equal"], told["root"]) == (True, f"{one.node.root:016x}")
         (member,) = told["members"]
-        assert (member["name"], member["state"], member["equal"], member["keys"], member["precision"]) == ("n2", "alive", True, 0, "exact")
+        assert (
+            member["name"],
+            member["state"],
+            member["equal"],
+            member["keys"],
+            member["precision"],
+        ) == ("n2", "alive", True, 0, "exact")
         assert member["unequal_s"] is None
 
         other.node.block("n1")
@@ -373,7 +422,12 @@ async def test_who_does_not_answer_is_not_equal() -> None:
         told = (await one.call("GET", "/converge?timeout=10ms")).json
         assert told["equal"] is False
         (member,) = told["members"]
-        assert (member["answered"], member["equal"], member["keys"], member["root"]) == (False, False, None, None)
+        assert (member["answered"], member["equal"], member["keys"], member["root"]) == (
+            False,
+            False,
+            None,
+            None,
+        )
         assert (await one.call("GET", "/converge?timeout=soon")).status == 400
 
 

@@ -8,13 +8,15 @@ import sys
 
 import pytest
 
-# Freed once, a large block makes glibc keep the next of its size within its heap: with the setting it is mapped, as the first one was.
+# Freed once, a large block makes glibc keep the next of its size within its heap: with the setting
+# it is mapped, as the first one was.
 SCRIPT = """
 import ctypes
 from kvgossip.cli.memory import return_large_blocks
 
 class Told(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd usmblks
+    fsmblks uordblks fordblks keepcost".split()]
 
 def mapped():
     return mallinfo().hblkhd
@@ -29,8 +31,17 @@ print(mapped() - before >= 2**20)
 """
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="the allocator is not glibc 2.33 or newer")
-@pytest.mark.parametrize(("setting", "returned"), [("return_large_blocks()", "True"), ("", "False")])
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="the allocator is not glibc 2.33 or newer"
+)
+@pytest.mark.parametrize(
+    ("setting", "returned"), [("return_large_blocks()", "True"), ("", "False")]
+)
 def test_large_blocks_go_back_to_the_system_when_they_are_free(setting: str, returned: str) -> None:
     script = SCRIPT.replace("SETTING", setting)
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == returned
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == returned
+    )

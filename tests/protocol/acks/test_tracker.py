@@ -1,4 +1,5 @@
-"""Waiting for holders: who holds a version is known, not guessed; who lacks it is asked, and then has it."""
+"""Waiting for holders: who holds a version is known, not guessed; who lacks it is asked, and then
+has it."""
 
 from __future__ import annotations
 
@@ -26,7 +27,17 @@ from kvgossip.sim.report import Report
 from kvgossip.sim.scenario import Options
 from kvgossip.sim.simulation import simulate
 from kvgossip.sim.workload import Mix
-from tests.protocol.net import LAN, STRANGER, Network, address_of, at, make_replica, member, record, told
+from tests.protocol.net import (
+    LAN,
+    STRANGER,
+    Network,
+    address_of,
+    at,
+    make_replica,
+    member,
+    record,
+    told,
+)
 from tests.protocol.rumors.test_mongering import gossip, of, replica_with, rumor
 
 ALL, MAJORITY = Need(Scope.ALL), Need(Scope.MAJORITY)
@@ -45,7 +56,9 @@ def ended(effects: list[Effect]) -> Waited | None:
     return next((effect for effect in effects if isinstance(effect, Waited)), None)
 
 
-def write(replica: Replica, need: Need = ALL, *, timeout_s: float = 5.0, value: bytes = b"v") -> list[Effect]:
+def write(
+    replica: Replica, need: Need = ALL, *, timeout_s: float = 5.0, value: bytes = b"v"
+) -> list[Effect]:
     """A write that is waited for, at the beginning of the tests' time, and told to the peers."""
     replica.put("k", value, at())
     effects = replica.wait(1, "k", need, timeout_s, at())
@@ -65,7 +78,7 @@ def enquiries(effects: list[Effect]) -> dict[Address, Enquire]:
     return dict(of(Enquire, effects))
 
 
-# -- what shows that a peer holds a version --------------------------------------------------------------------------
+# -- what shows that a peer holds a version --------------------------------------------------------
 
 
 def test_feedback_of_a_rumor_that_was_news_shows_a_holder() -> None:
@@ -80,23 +93,34 @@ def test_feedback_of_a_rumor_that_was_news_shows_a_holder() -> None:
     assert replica.statistics()["waits_met"] == 1
 
 
-def test_feedback_that_a_rumor_was_no_news_shows_nothing_since_it_may_have_been_refused_so_the_peer_is_asked() -> None:
+def test_feedback_that_a_rumor_was_no_news_shows_nothing_since_it_may_have_been_refused_so_the_peer_is_asked() -> (
+    None
+):
     replica = replica_with("b")
     effects = write(replica)
     told_b = feed(replica, Feedback(sequences(effects)[address_of(1)], b"\x01"), "b")
     assert held(told_b) == []
     assert replica.deadline() == 0.0
     asked = enquiries(replica.tick(at(0.002)))[address_of(1)]
-    assert (asked.key, asked.timestamp, asked.site) == ("k", *version_of(replica.record("k") or b""))
-    assert ended(feed(replica, Confirm(asked.number, "b", 2), "b")) == Waited(1, True, lan("a", "b"), ())
+    assert (asked.key, asked.timestamp, asked.site) == (
+        "k",
+        *version_of(replica.record("k") or b""),
+    )
+    assert ended(feed(replica, Confirm(asked.number, "b", 2), "b")) == Waited(
+        1, True, lan("a", "b"), ()
+    )
 
 
 @pytest.mark.parametrize(("life", "shown"), [(0, True), (2, True), (77, False)])
-def test_feedback_of_another_node_at_the_address_shows_no_holder_and_it_is_asked_who_it_is(life: int, shown: bool) -> None:
+def test_feedback_of_another_node_at_the_address_shows_no_holder_and_it_is_asked_who_it_is(
+    life: int, shown: bool
+) -> None:
     replica = replica_with("b")
     effects = write(replica)
     assert replica.members()[1].site == 2
-    assert held(feed(replica, Feedback(sequences(effects)[address_of(1)], b"\x00", life=life), "b")) == (["b"] if shown else [])
+    assert held(
+        feed(replica, Feedback(sequences(effects)[address_of(1)], b"\x00", life=life), "b")
+    ) == (["b"] if shown else [])
     assert list(enquiries(replica.tick(at(0.002)))) == ([] if shown else [address_of(1)])
 
 
@@ -111,7 +135,11 @@ def test_a_node_that_refuses_a_write_for_its_own_clock_is_never_said_to_hold_it(
     waited = ended(network.effects["a"])
     assert network.replicas["c"].record("k") is None
     assert waited is not None
-    assert (waited.met, waited.held_by, waited.lacking) == (False, lan("a", "b"), (Lacking(Peer(PoolKind.LAN, "c"), MemberState.ALIVE),))
+    assert (waited.met, waited.held_by, waited.lacking) == (
+        False,
+        lan("a", "b"),
+        (Lacking(Peer(PoolKind.LAN, "c"), MemberState.ALIVE),),
+    )
 
 
 def test_a_notice_of_a_large_entry_shows_no_holder_before_the_body_is_there() -> None:
@@ -125,17 +153,23 @@ def test_a_record_of_the_version_or_a_newer_one_shows_a_holder_and_an_older_one_
     replica = replica_with("b", "c", "d")
     write(replica)
     own = replica.record("k") or b""
-    assert held(replica.receive(gossip(rumor("k", ms=-1), sender="b"), address_of(1), at(0.001))) == []
+    assert (
+        held(replica.receive(gossip(rumor("k", ms=-1), sender="b"), address_of(1), at(0.001))) == []
+    )
     packet = gossip(Rumor("k", own), sender="c")
     assert held(replica.receive(packet, address_of(2), at(0.001))) == ["c"]
-    assert held(replica.receive(gossip(rumor("k", ms=1), sender="d"), address_of(3), at(0.001))) == ["d"]
+    assert held(
+        replica.receive(gossip(rumor("k", ms=1), sender="d"), address_of(3), at(0.001))
+    ) == ["d"]
 
 
 def test_an_equal_root_shows_a_holder_and_another_root_does_not() -> None:
     replica = replica_with("b", "c")
     write(replica)
     for name, root in (("b", replica.root), ("c", replica.root ^ 1)):
-        assert held(feed(replica, Ack(1, name, root, at().wall_ms, replica.standing), name)) == (["b"] if name == "b" else [])
+        assert held(feed(replica, Ack(1, name, root, at().wall_ms, replica.standing), name)) == (
+            ["b"] if name == "b" else []
+        )
 
 
 def test_a_new_life_of_a_holder_is_no_holder() -> None:
@@ -160,26 +194,39 @@ def test_an_answer_of_an_earlier_life_or_to_a_number_that_was_not_asked_is_not_b
     assert held(feed(replica, Confirm(asked.number, "b", 2), "b")) == ["b"]
 
 
-# -- asking ----------------------------------------------------------------------------------------------------------
+# -- asking ----------------------------------------------------------------------------------------
 
 
-def test_who_has_not_answered_is_asked_again_and_again_with_growing_pauses_and_at_last_over_a_link() -> None:
-    replica = replica_with("b", probe_interval_s=600.0, probe_timeout_s=500.0, push_pull_interval_s=3600.0)
+def test_who_has_not_answered_is_asked_again_and_again_with_growing_pauses_and_at_last_over_a_link() -> (
+    None
+):
+    replica = replica_with(
+        "b", probe_interval_s=600.0, probe_timeout_s=500.0, push_pull_interval_s=3600.0
+    )
     write(replica, timeout_s=10.0)
     asked: list[tuple[float, bool]] = []
     for step in range(1, 200):
         for effect in replica.tick(at(step * 0.05)):
-            if isinstance(effect, Send) and any(isinstance(m, Enquire) for m in LAN.open(effect.data, reliable=effect.reliable).messages):
+            if isinstance(effect, Send) and any(
+                isinstance(m, Enquire)
+                for m in LAN.open(effect.data, reliable=effect.reliable).messages
+            ):
                 asked.append((round(step * 0.05, 2), effect.reliable))
     assert asked[:5] == [(0.05, False), (0.15, False), (0.35, True), (0.75, True), (1.55, True)]
-    assert [later - earlier for (earlier, _), (later, _) in pairwise(asked[5:])] == pytest.approx([1.0] * len(asked[6:]))
+    assert [later - earlier for (earlier, _), (later, _) in pairwise(asked[5:])] == pytest.approx(
+        [1.0] * len(asked[6:])
+    )
 
 
-def test_who_holds_it_answers_an_enquiry_at_once_and_who_does_not_fetches_it_and_answers_then() -> None:
+def test_who_holds_it_answers_an_enquiry_at_once_and_who_does_not_fetches_it_and_answers_then() -> (
+    None
+):
     replica = replica_with("b")
     replica.receive(gossip(rumor("k", ms=5)), address_of(1), at())
     older, newer = version_of(record(b"", 5)), version_of(record(b"w", 9))
-    assert of(Confirm, feed(replica, Enquire(7, "k", *older, 20), "b")) == [(address_of(1), Confirm(7, "a", replica.site))]
+    assert of(Confirm, feed(replica, Enquire(7, "k", *older, 20), "b")) == [
+        (address_of(1), Confirm(7, "a", replica.site))
+    ]
     asked = feed(replica, Enquire(8, "k", *newer, 20), "b")
     assert of(Confirm, asked) == []
     assert of(Fetch, asked) == [(address_of(1), Fetch(("k",)))]
@@ -258,11 +305,14 @@ def test_a_write_of_any_size_and_a_delete_are_waited_for(size: int) -> None:
     network.delete("a", "k")
     network.perform("a", network.replicas["a"].wait(2, "k", ALL, 5.0, network.now("a")))
     network.until(lambda: len([e for e in network.effects["a"] if isinstance(e, Waited)]) == 2)
-    assert [effect.met for effect in network.effects["a"] if isinstance(effect, Waited)] == [True, True]
+    assert [effect.met for effect in network.effects["a"] if isinstance(effect, Waited)] == [
+        True,
+        True,
+    ]
     assert all(replica.get("k") is None for replica in network.replicas.values())
 
 
-# -- the end ---------------------------------------------------------------------------------------------------------
+# -- the end ---------------------------------------------------------------------------------------
 
 
 def test_a_wait_that_is_out_of_time_tells_who_has_it_and_who_not_and_the_write_stands() -> None:
@@ -271,7 +321,9 @@ def test_a_wait_that_is_out_of_time_tells_who_has_it_and_who_not_and_the_write_s
     feed(replica, Feedback(sequences(effects)[address_of(1)], b"\x00"), "b")
     assert ended(replica.tick(at(0.49))) is None
     late = ended(replica.tick(at(0.5)))
-    assert late == Waited(1, False, lan("a", "b"), (Lacking(Peer(PoolKind.LAN, "c"), MemberState.ALIVE),))
+    assert late == Waited(
+        1, False, lan("a", "b"), (Lacking(Peer(PoolKind.LAN, "c"), MemberState.ALIVE),)
+    )
     assert replica.value("k") == b"v"
     assert ended(replica.tick(at(1.0))) is None
 
@@ -284,13 +336,18 @@ def test_who_dies_while_it_is_waited_for_is_named_and_who_leaves_is_not_waited_f
     assert ended(feed(replica, member("d", 3, MemberState.LEFT), "b")) is None
     late = ended(replica.tick(at(5.0)))
     assert late is not None
-    assert late.lacking == (Lacking(Peer(PoolKind.LAN, "c"), MemberState.DEAD), Lacking(Peer(PoolKind.LAN, "d"), MemberState.LEFT))
+    assert late.lacking == (
+        Lacking(Peer(PoolKind.LAN, "c"), MemberState.DEAD),
+        Lacking(Peer(PoolKind.LAN, "d"), MemberState.LEFT),
+    )
 
     other = replica_with("b", "d")
     effects = write(other)
     feed(other, Feedback(sequences(effects)[address_of(1)], b"\x00"), "b")
     waited = ended(feed(other, member("d", 2, MemberState.LEFT), "b"))
-    assert waited == Waited(1, True, lan("a", "b"), (Lacking(Peer(PoolKind.LAN, "d"), MemberState.LEFT),))
+    assert waited == Waited(
+        1, True, lan("a", "b"), (Lacking(Peer(PoolKind.LAN, "d"), MemberState.LEFT),)
+    )
 
 
 def test_a_cancelled_wait_asks_nobody_and_ends_without_a_word() -> None:
@@ -319,7 +376,7 @@ def test_a_write_without_a_wait_asks_nobody() -> None:
     assert {type(message) for _, message in told(LAN, effects)} <= {Gossip, Rumor}
 
 
-# -- needs -----------------------------------------------------------------------------------------------------------
+# -- needs -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -337,13 +394,33 @@ def test_a_need_is_read_and_written(text: str, need: Need) -> None:
     assert str(need) == text
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "some", "zone", "zone:", "zone:0", "all:1", ":1", "zone:x", "9999999", "٣", "All"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0",
+        "-1",
+        "1.5",
+        "some",
+        "zone",
+        "zone:",
+        "zone:0",
+        "all:1",
+        ":1",
+        "zone:x",
+        "9999999",
+        "٣",
+        "All",
+    ],
+)
 def test_what_says_nothing_that_can_be_waited_for_is_refused(text: str) -> None:
     with pytest.raises(LocalError, match="wait ="):
         parse_need(text)
 
 
-def met_after(need: Need, *holders: str, zones: dict[str, str] | None = None, dead: str = "") -> bool:
+def met_after(
+    need: Need, *holders: str, zones: dict[str, str] | None = None, dead: str = ""
+) -> bool:
     """Whether the need is met once these of b, c, d and e hold the write of a."""
     zones = zones or {}
     replica = make_replica("a", zone=zones.get("a", ""))
@@ -354,7 +431,9 @@ def met_after(need: Need, *holders: str, zones: dict[str, str] | None = None, de
     replica._drain()
     effects = write(replica, need)
     for name in holders:
-        effects += feed(replica, Feedback(sequences(effects)[address_of(PEERS[name])], b"\x00"), name)
+        effects += feed(
+            replica, Feedback(sequences(effects)[address_of(PEERS[name])], b"\x00"), name
+        )
     waited = ended(effects)
     return waited is not None and waited.met
 
@@ -399,11 +478,13 @@ def test_so_many_wait_and_no_more() -> None:
         replica.wait(title, "k", ALL, 1.0, at())
     with pytest.raises(OverloadedError):
         replica.check_wait(ALL)
-    assert len([effect for effect in replica.tick(at(1.0)) if isinstance(effect, Waited)]) == WAITS_MAX
+    assert (
+        len([effect for effect in replica.tick(at(1.0)) if isinstance(effect, Waited)]) == WAITS_MAX
+    )
     assert not replica.waits
 
 
-# -- datacenters -----------------------------------------------------------------------------------------------------
+# -- datacenters -----------------------------------------------------------------------------------
 
 
 def test_all_means_the_own_datacenter_and_on_a_gateway_the_gateways_too() -> None:
@@ -412,9 +493,17 @@ def test_all_means_the_own_datacenter_and_on_a_gateway_the_gateways_too() -> Non
     network.add("p2", datacenter="paris", join=(str(address_of(0)),))
     network.add("t1", datacenter="tokyo", gateway=True, join_wan=(f"{address_of(0).host}:7483",))
     network.add("t2", datacenter="tokyo", join=(str(address_of(2)),))
-    network.until(lambda: all(replica.settled for replica in network.replicas.values()) and network.state("p2", "p1") is not None)
+    network.until(
+        lambda: (
+            all(replica.settled for replica in network.replicas.values())
+            and network.state("p2", "p1") is not None
+        )
+    )
     network.run(10.0)
-    for name, wanted in (("p1", {(PoolKind.LAN, "p1"), (PoolKind.LAN, "p2"), (PoolKind.WAN, "t1")}), ("p2", set(lan("p1", "p2")))):
+    for name, wanted in (
+        ("p1", {(PoolKind.LAN, "p1"), (PoolKind.LAN, "p2"), (PoolKind.WAN, "t1")}),
+        ("p2", set(lan("p1", "p2"))),
+    ):
         network.put(name, "k", name.encode())
         network.perform(name, network.replicas[name].wait(1, "k", ALL, 5.0, network.now(name)))
         network.until(lambda name=name: ended(network.effects[name]) is not None)  # type: ignore[misc]
@@ -423,13 +512,17 @@ def test_all_means_the_own_datacenter_and_on_a_gateway_the_gateways_too() -> Non
         assert (waited.met, set(waited.held_by)) == (True, wanted)
 
 
-# -- in the simulator ------------------------------------------------------------------------------------------------
+# -- in the simulator ------------------------------------------------------------------------------
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 def _feedback_is_taken_for_a_body(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Share, "suggests", lambda share, peer, key: share.waits.showed(Peer(PoolKind.LAN, peer), key, b"\xff" * 16))
+    patch.setattr(
+        Share,
+        "suggests",
+        lambda share, peer, key: share.waits.showed(Peer(PoolKind.LAN, peer), key, b"\xff" * 16),
+    )
 
 
 def _equal_roots_are_not_looked_at(patch: pytest.MonkeyPatch) -> None:
@@ -452,17 +545,29 @@ def _one_is_enough(patch: pytest.MonkeyPatch) -> None:
 
 def _time_does_not_count(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Waits, "tick", lambda waits, now: None)
-    patch.setattr(Replica, "deadline", lambda replica: min(pool.deadline() for pool in replica.pools))
+    patch.setattr(
+        Replica, "deadline", lambda replica: min(pool.deadline() for pool in replica.pools)
+    )
 
 
-HARSH = Intensity(loss=0.2, crash_rate=0.02, partition_rate=0.2, pause_rate=0.01, clock_skew_ms=2000.0)
+HARSH = Intensity(
+    loss=0.2, crash_rate=0.02, partition_rate=0.2, pause_rate=0.01, clock_skew_ms=2000.0
+)
 
 
 def harsh_runs(seeds: int) -> Iterator[Report]:
-    """Many waits under many faults: small and large entries, nodes that crash and come back, clocks that refuse."""
+    """Many waits under many faults: small and large entries, nodes that crash and come back, clocks
+    that refuse."""
     mix = Mix(writes=150, large_share=0.3, large_bytes=5000)
     parameters = {"digest_levels": 2, "clock_drift_max_s": 1.0, "direct_fanout": 2}
-    options = Options(nodes=(5, 7), intensity=HARSH, duration_s=10.0, mix=mix, parameters=parameters, wait_share=1.0)
+    options = Options(
+        nodes=(5, 7),
+        intensity=HARSH,
+        duration_s=10.0,
+        mix=mix,
+        parameters=parameters,
+        wait_share=1.0,
+    )
     return (simulate(seed, options) for seed in range(seeds))
 
 
@@ -484,7 +589,9 @@ def test_who_is_said_to_hold_a_version_does_under_loss_partitions_and_crashes() 
         (_time_does_not_count, "a wait that is due has not ended"),
     ],
 )
-def test_a_planted_mistake_of_waits_is_caught(plant: Plant, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_mistake_of_waits_is_caught(
+    plant: Plant, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant(monkeypatch)
     violation = next((report.violation for report in harsh_runs(4) if report.violation), None)
     assert violation is not None, "four seeds have not found it"

@@ -1,4 +1,5 @@
-"""Anti-entropy: two stores joined by a fake link, which encodes everything, end with the union by the merge order."""
+"""Anti-entropy: two stores joined by a fake link, which encodes everything, end with the union by
+the merge order."""
 
 from __future__ import annotations
 
@@ -13,13 +14,31 @@ from hypothesis import strategies as st
 from kvgossip.config import _BOUNDS, Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.initiator import WINDOW, Exchange, Merge
-from kvgossip.protocol.anti_entropy.responder import answer_compare, answer_leaves, answer_sketch, answer_want
+from kvgossip.protocol.anti_entropy.responder import (
+    answer_compare,
+    answer_leaves,
+    answer_sketch,
+    answer_want,
+)
 from kvgossip.protocol.model.member import Member, Standing
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.wire.batching import ENTRIES_MAX, pack, unpack
 from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import Compare, Decoded, Differ, Entries, Leaves, Merged, Message, Pair, Push, Sketch, Symbols, Want
+from kvgossip.protocol.wire.message import (
+    Compare,
+    Decoded,
+    Differ,
+    Entries,
+    Leaves,
+    Merged,
+    Message,
+    Pair,
+    Push,
+    Sketch,
+    Symbols,
+    Want,
+)
 from tests.protocol.net import LAN, address_of, record
 from tests.protocol.strategies import keys, records
 
@@ -60,13 +79,21 @@ def many(count: int, prefix: str = "k", size: int = 1, ms: int = 0) -> dict[str,
 
 
 class Session:
-    """One exchange between two stores. Every message crosses as bytes; `trace` is what was said, `sizes` how long it was.
+    """One exchange between two stores. Every message crosses as bytes; `trace` is what was said,
+    `sizes` how long it was.
 
-    `writes` happen meanwhile, one before each message: whether here or there, under which key, what.
+    `writes` happen meanwhile, one before each message: whether here or there, under which key,
+    what.
     """
 
     def __init__(
-        self, mine: Store, theirs: Store, *, bytes_max: int = BYTES_MAX, refuses: Refuses = nobody, writes: Sequence[Write] = ()
+        self,
+        mine: Store,
+        theirs: Store,
+        *,
+        bytes_max: int = BYTES_MAX,
+        refuses: Refuses = nobody,
+        writes: Sequence[Write] = (),
     ) -> None:
         self.mine, self.theirs, self.bytes_max, self.refuses = mine, theirs, bytes_max, refuses
         self.writes = iter(writes)
@@ -139,12 +166,17 @@ class Session:
         return Merge(news, refused)
 
 
-# -- the union ---------------------------------------------------------------------------------------------------
+# -- the union -------------------------------------------------------------------------------------
 
 
 @given(CONTENT, CONTENT, LEVELS, LEVELS, st.booleans(), st.booleans())
 def test_both_sides_end_with_the_union_by_the_merge_order(
-    mine: dict[str, bytes], theirs: dict[str, bytes], my_levels: int, their_levels: int, ready: bool, differs: bool
+    mine: dict[str, bytes],
+    theirs: dict[str, bytes],
+    my_levels: int,
+    their_levels: int,
+    ready: bool,
+    differs: bool,
 ) -> None:
     left, right = store_of(mine, my_levels), store_of(theirs, their_levels)
     if not ready:
@@ -156,11 +188,23 @@ def test_both_sides_end_with_the_union_by_the_merge_order(
     right._check()
 
 
-@given(CONTENT, CONTENT, st.integers(0, 60), st.lists(st.tuples(st.booleans(), keys, records), max_size=8), st.booleans())
+@given(
+    CONTENT,
+    CONTENT,
+    st.integers(0, 60),
+    st.lists(st.tuples(st.booleans(), keys, records), max_size=8),
+    st.booleans(),
+)
 def test_sketch_and_tree_find_the_same_differences_also_while_both_sides_take_writes(
-    mine: dict[str, bytes], theirs: dict[str, bytes], more: int, writes: list[Write], mine_is_more: bool
+    mine: dict[str, bytes],
+    theirs: dict[str, bytes],
+    more: int,
+    writes: list[Write],
+    mine_is_more: bool,
 ) -> None:
-    ours, others = ({**mine, **many(more)}, theirs) if mine_is_more else (mine, {**theirs, **many(more)})
+    ours, others = (
+        ({**mine, **many(more)}, theirs) if mine_is_more else (mine, {**theirs, **many(more)})
+    )
     expected, written = union(ours, others), {key for _, key, _ in writes}
     for sketched in (True, False):
         left, right = store_of(ours), store_of(others)
@@ -189,7 +233,9 @@ def unready(store: Store) -> None:
 # F07
 @pytest.mark.parametrize("levels", [(1, 1), (1, 4), (4, 1), (2, 1), (3, 2), (2, 4), (4, 4)])
 @pytest.mark.parametrize("readiness", ["both", "mine", "theirs", "neither"])
-def test_many_differences_are_repaired_whatever_the_depths_of_the_trees(levels: tuple[int, int], readiness: str) -> None:
+def test_many_differences_are_repaired_whatever_the_depths_of_the_trees(
+    levels: tuple[int, int], readiness: str
+) -> None:
     mine, theirs = {**many(300), **many(400, "mine")}, {**many(300, ms=1), **many(200, "theirs")}
     left, right = store_of(mine, levels[0]), store_of(theirs, levels[1])
     if readiness not in ("both", "mine"):
@@ -202,8 +248,13 @@ def test_many_differences_are_repaired_whatever_the_depths_of_the_trees(levels: 
 
 @settings(max_examples=30)
 @given(st.integers(2, 60), st.booleans())
-def test_an_exchange_that_is_cut_at_any_message_loses_nothing_and_the_next_one_finds_the_rest(messages: int, ready: bool) -> None:
-    mine, theirs = {**many(40), **many(30, "mine", 300)}, {**many(40, ms=1), **many(30, "theirs", 300)}
+def test_an_exchange_that_is_cut_at_any_message_loses_nothing_and_the_next_one_finds_the_rest(
+    messages: int, ready: bool
+) -> None:
+    mine, theirs = (
+        {**many(40), **many(30, "mine", 300)},
+        {**many(40, ms=1), **many(30, "theirs", 300)},
+    )
     left, right = store_of(mine), store_of(theirs)
     if not ready:
         unready(left)
@@ -231,12 +282,18 @@ def test_lesson_08_an_entry_that_is_refused_stops_nothing(refused: str) -> None:
         if not ready:
             unready(left)
         assert Session(left, right, refuses=lambda key: key == refused).run()
-        assert content(left) == {key: held for key, held in union(theirs, {"mine": record(b"1")}).items() if key != refused}
+        assert content(left) == {
+            key: held
+            for key, held in union(theirs, {"mine": record(b"1")}).items()
+            if key != refused
+        }
         assert content(right) == union(theirs, {"mine": record(b"1")})
 
 
 @pytest.mark.parametrize("mine", [{}, {"x": record(b"1")}])
-def test_entries_that_are_all_refused_end_the_exchange_and_stop_nothing_else(mine: dict[str, bytes]) -> None:
+def test_entries_that_are_all_refused_end_the_exchange_and_stop_nothing_else(
+    mine: dict[str, bytes],
+) -> None:
     theirs = {**many(700, "bad", 50), **many(300, "good", 50)}
     left, right = store_of(mine), store_of(theirs)
     assert Session(left, right, refuses=lambda key: key.startswith("bad")).run()
@@ -261,19 +318,26 @@ def test_lesson_07_an_entry_larger_than_any_message_is_sent_alone() -> None:
         assert content(left) == union(mine, theirs)
 
 
-# -- bounds ------------------------------------------------------------------------------------------------------
+# -- bounds ----------------------------------------------------------------------------------------
 
 
 def entries_of(told: Message) -> tuple[Pair, ...]:
     return told.entries if isinstance(told, (Entries, Decoded, Push)) else ()
 
 
-@pytest.mark.parametrize("bytes_max", [int(_BOUNDS["message_bytes_max"][0]), Config().message_bytes_max])
+@pytest.mark.parametrize(
+    "bytes_max", [int(_BOUNDS["message_bytes_max"][0]), Config().message_bytes_max]
+)
 @pytest.mark.parametrize("ready", [True, False])
 @pytest.mark.parametrize("levels", [1, 4])
-def test_no_message_is_longer_than_its_limit_but_for_one_larger_entry(bytes_max: int, ready: bool, levels: int) -> None:
+def test_no_message_is_longer_than_its_limit_but_for_one_larger_entry(
+    bytes_max: int, ready: bool, levels: int
+) -> None:
     """F20: also where the limit is the smallest that Config takes."""
-    mine, theirs = {**many(3000), **many(300, "m", 900), "ml": record(b"v" * 10_000)}, {**many(3000, ms=1), **many(500, "t", 700)}
+    mine, theirs = (
+        {**many(3000), **many(300, "m", 900), "ml": record(b"v" * 10_000)},
+        {**many(3000, ms=1), **many(500, "t", 700)},
+    )
     left, right = store_of(mine, levels), store_of(theirs, levels)
     if not ready:
         unready(left)
@@ -290,8 +354,13 @@ def test_a_bounded_number_of_questions_is_under_way() -> None:
     asked = exchange.open(True, 0)
     (sketch,) = asked
     assert isinstance(sketch, Sketch)
-    wanted = pack("Q", [exchange._store.digest.fingerprint(key, held) for key, held in exchange._store.records()])
-    asked = exchange.decoded(Decoded(5, sketch.request, 4, (), b"", wanted, 0, Standing.SETTLED), Merge(0, []))
+    wanted = pack(
+        "Q",
+        [exchange._store.digest.fingerprint(key, held) for key, held in exchange._store.records()],
+    )
+    asked = exchange.decoded(
+        Decoded(5, sketch.request, 4, (), b"", wanted, 0, Standing.SETTLED), Merge(0, [])
+    )
     while exchange.eager:
         burst = exchange.send()
         assert 0 < len(burst) <= 2
@@ -300,10 +369,12 @@ def test_a_bounded_number_of_questions_is_under_way() -> None:
     assert all(isinstance(question, Push) for question in asked)
 
 
-# -- how many rounds: a change here is a change of what an exchange costs ---------------------------------------------
+# -- how many rounds: a change here is a change of what an exchange costs --------------------------
 
 
-def said(left: dict[str, bytes], right: dict[str, bytes], *, ready: bool = True, differs: bool = True) -> dict[str, int]:
+def said(
+    left: dict[str, bytes], right: dict[str, bytes], *, ready: bool = True, differs: bool = True
+) -> dict[str, int]:
     one, other = store_of(left), store_of(right)
     if not ready:
         unready(one)
@@ -315,13 +386,23 @@ def said(left: dict[str, bytes], right: dict[str, bytes], *, ready: bool = True,
 
 def test_a_few_differences_take_one_round_trip_and_one_to_push() -> None:
     held = many(5000)
-    assert said({**held, "m": record(b"1")}, {**held, "t": record(b"2")}) == {"Sketch": 1, "Decoded": 1, "Push": 1, "Merged": 1}
+    assert said({**held, "m": record(b"1")}, {**held, "t": record(b"2")}) == {
+        "Sketch": 1,
+        "Decoded": 1,
+        "Push": 1,
+        "Merged": 1,
+    }
     assert said(held, {**held, "t": record(b"2")}) == {"Sketch": 1, "Decoded": 1}
 
 
 def test_a_hundred_differences_take_a_second_sketch_and_one_question() -> None:
     held = many(5000)
-    assert said(held, {**held, **many(100, "t")}) == {"Sketch": 1, "Symbols": 1, "Want": 1, "Entries": 1}
+    assert said(held, {**held, **many(100, "t")}) == {
+        "Sketch": 1,
+        "Symbols": 1,
+        "Want": 1,
+        "Entries": 1,
+    }
     both = {"Sketch": 1, "Symbols": 1, "Want": 1, "Entries": 1, "Push": 1, "Merged": 1}
     assert said({**held, **many(100, "m")}, {**held, **many(100, "t")}) == both
 
@@ -344,22 +425,28 @@ def test_without_a_sketch_the_tree_is_compared_level_by_level() -> None:
     }
 
 
-# -- the answering side --------------------------------------------------------------------------------------------
+# -- the answering side ----------------------------------------------------------------------------
 
 
 def test_an_answer_that_was_cut_short_says_so_and_goes_on_where_it_stopped() -> None:
     theirs = store_of(many(60, size=200), levels=1)
-    first = answer_leaves(theirs, Leaves(5, 1, 1, pack("I", range(16)), pack("I", [0] * 16), b""), BYTES_MAX)
+    first = answer_leaves(
+        theirs, Leaves(5, 1, 1, pack("I", range(16)), pack("I", [0] * 16), b""), BYTES_MAX
+    )
     assert 0 < first.answered < 16
     rest = list(range(first.answered, 16))
-    second = answer_leaves(theirs, Leaves(5, 2, 1, pack("I", rest), pack("I", [0] * len(rest)), b""), 2**20)
+    second = answer_leaves(
+        theirs, Leaves(5, 2, 1, pack("I", rest), pack("I", [0] * len(rest)), b""), 2**20
+    )
     assert second.answered == len(rest)
     assert dict(first.entries) | dict(second.entries) == content(theirs)
 
 
 def test_an_answer_takes_at_least_one_entry_however_long() -> None:
     theirs = store_of({"large": record(b"v" * 10_000), "other": record(b"v" * 10_000)}, levels=1)
-    answer = answer_leaves(theirs, Leaves(5, 1, 1, pack("I", range(16)), pack("I", [0] * 16), b""), 100)
+    answer = answer_leaves(
+        theirs, Leaves(5, 1, 1, pack("I", range(16)), pack("I", [0] * 16), b""), 100
+    )
     assert len(answer.entries) == 1
 
 
@@ -380,20 +467,43 @@ def test_a_sketch_that_is_not_ready_answers_without_symbols() -> None:
 
 U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 NUMBERS = (
-    st.binary(max_size=40) | st.lists(U32, max_size=8).map(lambda n: pack("I", n)) | st.lists(U64, max_size=8).map(lambda n: pack("Q", n))
+    st.binary(max_size=40)
+    | st.lists(U32, max_size=8).map(lambda n: pack("I", n))
+    | st.lists(U64, max_size=8).map(lambda n: pack("Q", n))
 )
 SMALL_NUMBERS = st.lists(st.integers(0, 20), max_size=8).map(lambda n: pack("I", n))
 QUESTIONS: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Compare, st.just(5), U32, LEVELS, st.integers(0, 4), NUMBERS | SMALL_NUMBERS, NUMBERS | st.just(bytes(128)), U64),
-    st.builds(Leaves, st.just(5), U32, LEVELS, NUMBERS | SMALL_NUMBERS, NUMBERS | SMALL_NUMBERS, NUMBERS),
+    st.builds(
+        Compare,
+        st.just(5),
+        U32,
+        LEVELS,
+        st.integers(0, 4),
+        NUMBERS | SMALL_NUMBERS,
+        NUMBERS | st.just(bytes(128)),
+        U64,
+    ),
+    st.builds(
+        Leaves, st.just(5), U32, LEVELS, NUMBERS | SMALL_NUMBERS, NUMBERS | SMALL_NUMBERS, NUMBERS
+    ),
     st.builds(Want, st.just(5), U32, NUMBERS),
-    st.builds(Sketch, st.just(5), U32, LEVELS, st.binary(max_size=520), st.binary(max_size=60) | st.just(bytes(12 * 16)), U64),
+    st.builds(
+        Sketch,
+        st.just(5),
+        U32,
+        LEVELS,
+        st.binary(max_size=520),
+        st.binary(max_size=60) | st.just(bytes(12 * 16)),
+        U64,
+    ),
 )
 
 
 @settings(max_examples=200)
 @given(QUESTIONS, LEVELS)
-def test_a_question_of_any_kind_is_answered_or_is_the_askers_fault_and_changes_nothing(asked: Message, levels: int) -> None:
+def test_a_question_of_any_kind_is_answered_or_is_the_askers_fault_and_changes_nothing(
+    asked: Message, levels: int
+) -> None:
     theirs = store_of(many(30), levels)
     try:
         Session(store_of({}), theirs)._answer(asked)
@@ -426,15 +536,41 @@ def test_a_question_that_makes_no_sense_is_refused(asked: Message) -> None:
     assert caught.value.reason == "bad_message"
 
 
-# -- hostile answers -----------------------------------------------------------------------------------------------
+# -- hostile answers -------------------------------------------------------------------------------
 
 PAIRS = st.lists(st.tuples(st.sampled_from(["k1", "x", "y"]), records), max_size=2).map(tuple)
 ANSWERS: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Differ, st.just(5), st.integers(0, 6), LEVELS, NUMBERS | SMALL_NUMBERS, U64, st.sampled_from(Standing)),
+    st.builds(
+        Differ,
+        st.just(5),
+        st.integers(0, 6),
+        LEVELS,
+        NUMBERS | SMALL_NUMBERS,
+        U64,
+        st.sampled_from(Standing),
+    ),
     st.builds(Entries, st.just(5), st.integers(0, 6), st.integers(0, 3), PAIRS, NUMBERS),
     st.builds(Merged, st.just(5), st.integers(0, 6)),
-    st.builds(Decoded, st.just(5), st.integers(0, 6), LEVELS, PAIRS, NUMBERS, NUMBERS, U64, st.sampled_from(Standing)),
-    st.builds(Symbols, st.just(5), st.integers(0, 6), LEVELS, st.binary(max_size=60), U64, st.sampled_from(Standing)),
+    st.builds(
+        Decoded,
+        st.just(5),
+        st.integers(0, 6),
+        LEVELS,
+        PAIRS,
+        NUMBERS,
+        NUMBERS,
+        U64,
+        st.sampled_from(Standing),
+    ),
+    st.builds(
+        Symbols,
+        st.just(5),
+        st.integers(0, 6),
+        LEVELS,
+        st.binary(max_size=60),
+        U64,
+        st.sampled_from(Standing),
+    ),
 )
 
 
@@ -487,7 +623,9 @@ def test_a_difference_in_a_bucket_that_does_not_exist_cuts_the_session() -> None
     exchange, asked = opened(store_of(many(5)))
     assert isinstance(asked, Compare)
     with pytest.raises(RemoteError, match="does not exist"):
-        exchange.differ(Differ(5, asked.request, 4, pack("I", [16**asked.level]), 0, Standing.SETTLED))
+        exchange.differ(
+            Differ(5, asked.request, 4, pack("I", [16**asked.level]), 0, Standing.SETTLED)
+        )
 
 
 # F21
@@ -504,17 +642,22 @@ def test_a_difference_in_a_bucket_that_was_not_compared_cuts_the_session() -> No
 def leaves_asked(mine: Store) -> tuple[Exchange, Leaves]:
     exchange, asked = opened(mine)
     assert isinstance(asked, Compare)
-    (leaves,) = exchange.differ(Differ(5, asked.request, asked.level, pack("I", range(256)), 0, Standing.SETTLED))
+    (leaves,) = exchange.differ(
+        Differ(5, asked.request, asked.level, pack("I", range(256)), 0, Standing.SETTLED)
+    )
     assert isinstance(leaves, Leaves)
     return exchange, leaves
 
 
 # F06, F18
-@pytest.mark.parametrize(("merged", "repeats"), [(Merge(0, []), 0), (Merge(0, [5]), 1)], ids=["known", "refused"])
+@pytest.mark.parametrize(
+    ("merged", "repeats"), [(Merge(0, []), 0), (Merge(0, [5]), 1)], ids=["known", "refused"]
+)
 def test_a_cut_answer_that_brings_nothing_new_cuts_the_session(merged: Merge, repeats: int) -> None:
     exchange, leaves = leaves_asked(store_of(many(20), levels=2))
     for _ in range(repeats):
-        (leaves,) = exchange.entries(Entries(5, leaves.request, 0, (("k1", record(b"v")),), b""), merged)  # type: ignore[assignment]
+        answer = Entries(5, leaves.request, 0, (("k1", record(b"v")),), b"")
+        (leaves,) = exchange.entries(answer, merged)  # type: ignore[assignment]
     with pytest.raises(RemoteError) as caught:
         exchange.entries(Entries(5, leaves.request, 0, (("k1", record(b"v")),), b""), merged)
     assert caught.value.reason == "no_progress"
@@ -524,7 +667,9 @@ def test_a_cut_answer_that_brings_nothing_new_cuts_the_session(merged: Merge, re
 def test_an_answer_to_want_takes_at_least_the_first_entry_or_cuts_the_session() -> None:
     exchange, sketch = opened(store_of(many(20)), ready=True)
     assert isinstance(sketch, Sketch)
-    (want,) = exchange.decoded(Decoded(5, sketch.request, 4, (), pack("Q", [1, 2]), b"", 0, Standing.SETTLED), Merge(0, []))
+    (want,) = exchange.decoded(
+        Decoded(5, sketch.request, 4, (), pack("Q", [1, 2]), b"", 0, Standing.SETTLED), Merge(0, [])
+    )
     assert isinstance(want, Want)
     with pytest.raises(RemoteError) as caught:
         exchange.entries(Entries(5, want.request, 0, (("k1", record(b"v")),), b""), Merge(0, [9]))
@@ -535,7 +680,9 @@ def test_an_answer_to_want_takes_at_least_the_first_entry_or_cuts_the_session() 
 def test_fingerprints_that_are_made_up_bring_nothing_out_of_the_store(wanted: list[int]) -> None:
     exchange, sketch = opened(store_of(many(20)), ready=True)
     assert isinstance(sketch, Sketch)
-    asked = exchange.decoded(Decoded(5, sketch.request, 4, (), b"", pack("Q", wanted), 0, Standing.SETTLED), Merge(0, []))
+    asked = exchange.decoded(
+        Decoded(5, sketch.request, 4, (), b"", pack("Q", wanted), 0, Standing.SETTLED), Merge(0, [])
+    )
     assert asked == []
     assert exchange.complete
 

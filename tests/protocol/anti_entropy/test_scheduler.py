@@ -14,8 +14,33 @@ from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.model.member import Member, MemberState, Standing
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import Ack, Compare, Decoded, Differ, Entries, Leaves, Merged, Message, Push, Sketch, Symbols, Want
-from tests.protocol.net import LAN, STRANGER, Network, address_of, at, logs, make_replica, member, record, sends, told
+from kvgossip.protocol.wire.message import (
+    Ack,
+    Compare,
+    Decoded,
+    Differ,
+    Entries,
+    Leaves,
+    Merged,
+    Message,
+    Push,
+    Sketch,
+    Symbols,
+    Want,
+)
+from tests.protocol.net import (
+    LAN,
+    STRANGER,
+    Network,
+    address_of,
+    at,
+    logs,
+    make_replica,
+    member,
+    record,
+    sends,
+    told,
+)
 
 OPENINGS = (Sketch, Compare)
 NEVER_S = 3600.0
@@ -31,12 +56,20 @@ def replica_with(*peers: str, **config: Any) -> Replica:
 
 def opened(effects: Iterable[Effect]) -> list[tuple[Address, Any]]:
     """The first messages of exchanges."""
-    return [(to, message) for to, message in told(LAN, effects) if isinstance(message, OPENINGS) and message.request == 1]
+    return [
+        (to, message)
+        for to, message in told(LAN, effects)
+        if isinstance(message, OPENINGS) and message.request == 1
+    ]
 
 
 def see_root(replica: Replica, name: str, root: int, seconds: float) -> list[tuple[Address, Any]]:
     """An ack that carries this root; the exchanges that it starts."""
-    return opened(replica.receive(LAN.frame([encode(Ack(1, name, root, 0, Standing.SETTLED))]), STRANGER, at(seconds)))
+    return opened(
+        replica.receive(
+            LAN.frame([encode(Ack(1, name, root, 0, Standing.SETTLED))]), STRANGER, at(seconds)
+        )
+    )
 
 
 def reply(replica: Replica, answer: Message, seconds: float = 0.0) -> list[Effect]:
@@ -46,11 +79,13 @@ def reply(replica: Replica, answer: Message, seconds: float = 0.0) -> list[Effec
 def equal(asked: Sketch | Compare, wanted: bytes = b"") -> Decoded | Differ:
     """The answer that nothing differs, but for the fingerprints or buckets that are `wanted`."""
     if isinstance(asked, Sketch):
-        return Decoded(asked.exchange, asked.request, 4, (), b"", wanted, asked.members, Standing.SETTLED)
+        return Decoded(
+            asked.exchange, asked.request, 4, (), b"", wanted, asked.members, Standing.SETTLED
+        )
     return Differ(asked.exchange, asked.request, 4, wanted, asked.members, Standing.SETTLED)
 
 
-# -- when an exchange starts -----------------------------------------------------------------------------------------
+# -- when an exchange starts -----------------------------------------------------------------------
 
 
 def test_equal_roots_start_nothing() -> None:
@@ -131,7 +166,7 @@ def test_without_anti_entropy_nothing_is_asked_and_nothing_answered() -> None:
     assert sends(reply(replica, Compare(1, 1, 4, 0, b"", bytes(8), 0))) == []
 
 
-# -- how many, and how they end --------------------------------------------------------------------------------------
+# -- how many, and how they end --------------------------------------------------------------------
 
 
 def test_two_exchanges_are_under_way_at_most_and_the_others_wait_for_their_turn() -> None:
@@ -148,7 +183,11 @@ def test_two_exchanges_are_under_way_at_most_and_the_others_wait_for_their_turn(
 def test_an_exchange_without_progress_is_cut_and_one_with_progress_is_not() -> None:
     replica = replica_with("b", exchange_timeout_s=10.0)
     ((_, first),) = see_root(replica, "b", 5, 2.0)
-    symbols_or_buckets = Symbols(first.exchange, 1, 4, b"", 0, Standing.SETTLED) if isinstance(first, Sketch) else equal(first, bytes(4))
+    symbols_or_buckets = (
+        Symbols(first.exchange, 1, 4, b"", 0, Standing.SETTLED)
+        if isinstance(first, Sketch)
+        else equal(first, bytes(4))
+    )
     effects = reply(replica, symbols_or_buckets, 11.0) + replica.tick(at(11.0))
     assert any(isinstance(message, (Compare, Leaves)) for _, message in told(LAN, effects))
     replica.tick(at(20.9))
@@ -180,16 +219,28 @@ def test_an_answer_that_makes_no_sense_cuts_the_exchange_and_is_counted() -> Non
 
 @pytest.mark.parametrize(
     "asked",
-    [Compare(1, 1, 4, 1, b"\x00", b"", 0), Leaves(1, 1, 4, b"\x00", b"", b""), Want(1, 1, b"\x00"), Sketch(1, 1, 4, b"", b"\x00", 0)],
+    [
+        Compare(1, 1, 4, 1, b"\x00", b"", 0),
+        Leaves(1, 1, 4, b"\x00", b"", b""),
+        Want(1, 1, b"\x00"),
+        Sketch(1, 1, 4, b"", b"\x00", 0),
+    ],
 )
 def test_a_question_that_makes_no_sense_is_counted_and_not_answered(asked: Message) -> None:
     replica = replica_with("b")
-    assert not [message for _, message in told(LAN, reply(replica, asked)) if not isinstance(message, Member)]
+    assert not [
+        message
+        for _, message in told(LAN, reply(replica, asked))
+        if not isinstance(message, Member)
+    ]
     assert replica.statistics()["units_dropped.bad_message"] == 1
 
 
 # F03
-@pytest.mark.parametrize("asked", [Compare(1, 1, 4, 0, b"", bytes(8), 0), Want(1, 1, b""), Push(1, 1, (("k", record(b"v")),))])
+@pytest.mark.parametrize(
+    "asked",
+    [Compare(1, 1, 4, 0, b"", bytes(8), 0), Want(1, 1, b""), Push(1, 1, (("k", record(b"v")),))],
+)
 def test_a_question_by_datagram_is_not_answered(asked: Message) -> None:
     replica = replica_with("b")
     assert replica.receive(LAN.frame([encode(asked)]), STRANGER, at()) == []
@@ -205,7 +256,8 @@ def test_member_tables_that_differ_are_told_by_both_sides_once_an_exchange() -> 
         net.replicas[name].pool.membership.merge(member(f"of-{name}", place), net.now(name))
         while net.replicas[name].pool.membership.has_news:
             list(net.replicas[name].pool.membership.take_news(10_000))
-    net.watch = lambda frm, to, sent: tables.append(frm) if LAN.open(sent.data, reliable=sent.reliable).messages[:1] == [
+    net.watch = lambda frm, to, sent: tables.append(frm) if LAN.open(sent.data,
+    reliable=sent.reliable).messages[:1] == [
         net.replicas[frm].member
     ] and sent.reliable else None  # fmt: skip
     net.replicas["a"].pool.repair.start("b", net.now("a"))
@@ -215,7 +267,7 @@ def test_member_tables_that_differ_are_told_by_both_sides_once_an_exchange() -> 
     assert {known.name for known in net.replicas["a"].members()} == {"a", "b", "of-a", "of-b"}
 
 
-# -- repair in a network ---------------------------------------------------------------------------------------------
+# -- repair in a network ---------------------------------------------------------------------------
 
 
 def test_a_difference_that_no_rumor_carried_is_repaired_soon_after_it_was_seen() -> None:
@@ -246,14 +298,18 @@ def test_lesson_05_in_a_cluster_in_sync_nothing_is_repaired_but_the_floor() -> N
     net.run(10.0)
     before = sum(replica.statistics()["exchanges_started"] for replica in net.replicas.values())
     net.run(300.0)
-    started = sum(replica.statistics()["exchanges_started"] for replica in net.replicas.values()) - before
+    started = (
+        sum(replica.statistics()["exchanges_started"] for replica in net.replicas.values()) - before
+    )
     assert started <= 3 * 300 / (0.75 * Config().push_pull_interval_s)
     assert logs(effect for name in "abc" for effect in net.effects[name]) == []
 
 
 # F19
 @pytest.mark.parametrize("others", ["empty", "filled"])
-def test_lesson_05_what_a_peer_refuses_for_ever_is_not_sent_for_ever_and_is_reported(others: str) -> None:
+def test_lesson_05_what_a_peer_refuses_for_ever_is_not_sent_for_ever_and_is_reported(
+    others: str,
+) -> None:
     net = Network()
     net.cluster("a b")
     if others == "filled":
@@ -268,8 +324,15 @@ def test_lesson_05_what_a_peer_refuses_for_ever_is_not_sent_for_ever_and_is_repo
     net.run(100.0)
     before = sum(replica.statistics()["exchanges_started"] for replica in net.replicas.values())
     net.run(300.0)
-    assert sum(replica.statistics()["exchanges_started"] for replica in net.replicas.values()) - before <= 2 * 300 / 20
-    assert any("exchanges have brought nothing" in text for name in "ab" for text in logs(net.effects[name]))
+    assert (
+        sum(replica.statistics()["exchanges_started"] for replica in net.replicas.values()) - before
+        <= 2 * 300 / 20
+    )
+    assert any(
+        "exchanges have brought nothing" in text
+        for name in "ab"
+        for text in logs(net.effects[name])
+    )
     # as soon as there is something that can be repaired, it is
     net.put("a", "later", b"v")
     net.until(lambda: net.replicas["b"].value("later") == b"v", seconds=5.0)

@@ -15,7 +15,11 @@ SURVEYED = 1
 
 
 def surveyed(effects: list[Effect]) -> dict[str, tuple[int, Precision]]:
-    return {effect.peer.name: (effect.keys, effect.precision) for effect in effects if isinstance(effect, Surveyed)}
+    return {
+        effect.peer.name: (effect.keys, effect.precision)
+        for effect in effects
+        if isinstance(effect, Surveyed)
+    }
 
 
 def survey(network: Network, name: str) -> dict[str, tuple[int, Precision]]:
@@ -67,8 +71,13 @@ def test_a_larger_difference_is_an_estimate_and_a_very_large_one_a_lower_bound()
 
 def test_questions_that_make_no_sense_are_refused() -> None:
     replica = make_replica("a")
-    assert refused(lambda: measure(replica.store, Measure(1, "b", 1, b"", bytes(13)))) == "bad_message"
-    assert refused(lambda: measure(replica.store, Measure(1, "b", 1, b"", bytes(12 * 5000)))) == "bad_message"
+    assert (
+        refused(lambda: measure(replica.store, Measure(1, "b", 1, b"", bytes(13)))) == "bad_message"
+    )
+    assert (
+        refused(lambda: measure(replica.store, Measure(1, "b", 1, b"", bytes(12 * 5000))))
+        == "bad_message"
+    )
     assert measure(replica.store, Measure(1, "b", 1, b"", b"")) == (1, Precision.AT_LEAST)
 
 
@@ -99,4 +108,7 @@ def test_a_gateway_asks_its_datacenter_and_the_other_gateways_each_once() -> Non
     network.perform("p1", network.replicas["p1"].survey(SURVEYED, network.now("p1")))
     network.run(1.0)
     told = [effect.peer for effect in network.effects["p1"] if isinstance(effect, Surveyed)]
-    assert sorted(told, key=lambda peer: peer.name) == [Peer(PoolKind.LAN, "p2"), Peer(PoolKind.WAN, "t1")]
+    assert sorted(told, key=lambda peer: peer.name) == [
+        Peer(PoolKind.LAN, "p2"),
+        Peer(PoolKind.WAN, "t1"),
+    ]

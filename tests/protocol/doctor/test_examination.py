@@ -1,4 +1,5 @@
-"""Examinations: what members see of each other is found out, whatever is blocked between them, and no question makes a cluster melt."""
+"""Examinations: what members see of each other is found out, whatever is blocked between them, and
+no question makes a cluster melt."""
 
 from __future__ import annotations
 
@@ -16,7 +17,18 @@ from kvgossip.protocol.model.member import MemberState, Standing
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Condition, Examine, Ping, Sights
-from tests.protocol.net import LAN, STRANGER, WALL_MS, Network, address_of, at, make_replica, member, sends, told
+from tests.protocol.net import (
+    LAN,
+    STRANGER,
+    WALL_MS,
+    Network,
+    address_of,
+    at,
+    make_replica,
+    member,
+    sends,
+    told,
+)
 
 
 def examined(net: Network, by: str = "a", pool: PoolKind = PoolKind.LAN) -> Report:
@@ -24,7 +36,11 @@ def examined(net: Network, by: str = "a", pool: PoolKind = PoolKind.LAN) -> Repo
     net.perform(by, net.replicas[by].examine(net.now(by), pool))
 
     def reports() -> list[Report]:
-        return [effect.report for effect in net.effects[by][before:] if isinstance(effect, Examined) and effect.pool is pool]
+        return [
+            effect.report
+            for effect in net.effects[by][before:]
+            if isinstance(effect, Examined) and effect.pool is pool
+        ]
 
     net.until(lambda: bool(reports()), 30.0)
     (report,) = reports()
@@ -35,7 +51,10 @@ def findings(net: Network, by: str = "a") -> list[str]:
     return [finding.text for finding in diagnose(examined(net, by))]
 
 
-def block(udp: Callable[[str, str], bool] = lambda frm, to: False, tcp: Callable[[str, str], bool] = lambda frm, to: False) -> Any:
+def block(
+    udp: Callable[[str, str], bool] = lambda frm, to: False,
+    tcp: Callable[[str, str], bool] = lambda frm, to: False,
+) -> Any:
     return lambda frm, to, reliable: not (tcp if reliable else udp)(frm, to)
 
 
@@ -43,7 +62,7 @@ def between(*names: str) -> Callable[[str, str], bool]:
     return lambda frm, to: {frm, to} == set(names)
 
 
-# -- what is found out -----------------------------------------------------------------------------------------------
+# -- what is found out -----------------------------------------------------------------------------
 
 
 def test_in_a_healthy_cluster_everybody_sees_everybody_at_once_and_nothing_is_wrong() -> None:
@@ -55,7 +74,9 @@ def test_in_a_healthy_cluster_everybody_sees_everybody_at_once_and_nothing_is_wr
         name: [other for other in "abcd" if other != name] for name in "abcd"
     }
     seen = [sight for sights in report.sights.values() for sight in sights.values()]
-    assert {(sight.udp_us, sight.tcp_us, sight.state, sight.offset_ms) for sight in seen} == {(2000, 2000, 0, 0)}
+    assert {(sight.udp_us, sight.tcp_us, sight.state, sight.offset_ms) for sight in seen} == {
+        (2000, 2000, 0, 0)
+    }
     assert report.took_s < 0.1
     assert sorted(report.conditions) == ["a", "b", "c", "d"]
 
@@ -72,7 +93,9 @@ def test_lesson_13_blocked_udp_between_two_members_is_said_in_words() -> None:
     net.cluster("a b c d")
     net.passes = block(udp=between("b", "c"))
     report = examined(net)
-    assert diagnose(report) == [Finding("udp_blocked", "lan", ("b", "c"), "UDP is blocked between b and c, TCP works")]
+    assert diagnose(report) == [
+        Finding("udp_blocked", "lan", ("b", "c"), "UDP is blocked between b and c, TCP works")
+    ]
     assert report.sights["b"]["c"].udp_us == -1
     assert report.sights["b"]["c"].tcp_us == 2000
 
@@ -81,8 +104,14 @@ def test_lesson_13_blocked_udp_of_one_member_with_all_others_is_one_finding() ->
     net = Network()
     net.cluster("a b c d")
     net.passes = block(udp=lambda frm, to: "c" in (frm, to))
-    assert findings(net) == ["UDP is blocked between c and all others (a, b, d), TCP works: open its UDP port in both directions"]
-    assert findings(net, "c") == ["UDP is blocked between c and all others (a, b, d), TCP works: open its UDP port in both directions"]
+    assert findings(net) == [
+        "UDP is blocked between c and all others (a, b, d), TCP works: open its UDP port in both "
+        "directions"
+    ]
+    assert findings(net, "c") == [
+        "UDP is blocked between c and all others (a, b, d), TCP works: open its UDP port in both "
+        "directions"
+    ]
 
 
 @pytest.mark.parametrize("by", ["a", "b", "c"])
@@ -97,14 +126,21 @@ def test_blocked_tcp_with_working_udp_is_said_with_what_it_costs() -> None:
     net = Network()
     net.cluster("a b c")
     net.passes = block(tcp=lambda frm, to: (frm, to) == ("b", "c"))
-    assert "TCP from b to c is blocked, UDP works: exchanges, joins and large entries cannot pass" in findings(net)
+    assert (
+        "TCP from b to c is blocked, UDP works: exchanges, joins and large entries cannot pass"
+        in findings(net)
+    )
 
 
-def test_two_that_do_not_reach_each_other_at_all_are_told_apart_from_one_that_nobody_reaches() -> None:
+def test_two_that_do_not_reach_each_other_at_all_are_told_apart_from_one_that_nobody_reaches() -> (
+    None
+):
     net = Network()
     net.cluster("a b c")
     net.passes = block(udp=between("b", "c"), tcp=between("b", "c"))
-    assert findings(net) == ["b and c do not reach each other, neither by UDP nor by TCP, while others reach both"]
+    assert findings(net) == [
+        "b and c do not reach each other, neither by UDP nor by TCP, while others reach both"
+    ]
     net.heal()
     net.passes = block()
     net.crash("c")
@@ -117,17 +153,24 @@ def test_a_dead_member_is_told_with_what_to_do() -> None:
     net.crash("c")
     net.until(lambda: net.state("a", "c") is MemberState.DEAD)
     net.run(61.0)
-    assert findings(net) == ["c at 10.0.0.3:7481 is dead: if it will not come back, `kvgossip force-leave c`"]
+    assert findings(net) == [
+        "c at 10.0.0.3:7481 is dead: if it will not come back, `kvgossip force-leave c`"
+    ]
 
 
-def test_lesson_30_an_address_that_nobody_reaches_though_its_packets_arrive_is_an_advertised_one_that_is_wrong() -> None:
+def test_lesson_30_an_address_that_nobody_reaches_though_its_packets_arrive_is_an_advertised_one_that_is_wrong() -> (
+    None
+):
     net = Network()
     net.cluster("a b c")
     # nothing gets to the address that c tells, as where it tells that of a container
     net.passes = lambda frm, to, reliable: to != "c"
     net.run(1.5)
     (text,) = findings(net)
-    assert text.startswith("nobody reaches c at 10.0.0.3:7481, the address that it tells, though its packets arrive at ")
+    assert text.startswith(
+        "nobody reaches c at 10.0.0.3:7481, the address that it tells, though its packets arrive "
+        "at "
+    )
     assert "--advertise" in text
 
 
@@ -135,26 +178,40 @@ def test_lesson_30_an_address_at_which_somebody_else_answers_is_told() -> None:
     net = Network()
     net.cluster("a b")
     # d tells the address of b
-    net.perform("a", net.replicas["a"].receive(LAN.frame([encode(member("d", 1, port=9, generation=5))]), STRANGER, net.now("a")))
+    net.perform(
+        "a",
+        net.replicas["a"].receive(
+            LAN.frame([encode(member("d", 1, port=9, generation=5))]), STRANGER, net.now("a")
+        ),
+    )
     net._at[address_of(1)._replace(port=9)] = "b"
     texts = findings(net)
-    assert texts[0] == "at the address that d tells, 10.0.0.2:9, b answers: give d its own with --advertise HOST:PORT"
+    assert texts[0] == (
+        "at the address that d tells, 10.0.0.2:9, b answers: give d its own with --advertise "
+        "HOST:PORT"
+    )
 
 
 @pytest.mark.parametrize(("skew_s", "way"), [(4.2, "ahead"), (-4.2, "behind")])
 @pytest.mark.parametrize("by", ["a", "c"])
-def test_a_clock_that_differs_from_the_others_is_told_with_how_much_whoever_is_asked(skew_s: float, way: str, by: str) -> None:
+def test_a_clock_that_differs_from_the_others_is_told_with_how_much_whoever_is_asked(
+    skew_s: float, way: str, by: str
+) -> None:
     net = Network()
     net.cluster("a b c")
     net.skew_ms["c"] = round(1000 * skew_s)
-    assert findings(net, by) == [f"the clock of c is 4.2 s {way} of the others' median: set it right, by NTP for example"]
+    assert findings(net, by) == [
+        f"the clock of c is 4.2 s {way} of the others' median: set it right, by NTP for example"
+    ]
 
 
 def test_of_two_clocks_nobody_knows_which_is_wrong() -> None:
     net = Network()
     net.cluster("a b")
     net.skew_ms["b"] = 3000
-    assert findings(net) == ["the clock of b is 3.0 s ahead of that of a: which is wrong, a third would tell"]
+    assert findings(net) == [
+        "the clock of b is 3.0 s ahead of that of a: which is wrong, a third would tell"
+    ]
 
 
 def test_a_slow_link_is_no_wrong_clock() -> None:
@@ -171,7 +228,9 @@ def test_who_has_not_settled_is_told() -> None:
     net = Network()
     net.cluster("a b")
     net.replicas["b"].settled = False
-    assert findings(net)[0] == "b has not settled: it answers no reads until it has caught up, or after `kvgossip settle`"
+    assert findings(net)[0] == (
+        "b has not settled: it answers no reads until it has caught up, or after `kvgossip settle`"
+    )
 
 
 def test_a_name_that_is_used_twice_is_told_by_its_owner() -> None:
@@ -180,7 +239,10 @@ def test_a_name_that_is_used_twice_is_told_by_its_owner() -> None:
     rival = member("c", 8, generation=WALL_MS + 10**6, site=99)
     net.perform("c", net.replicas["c"].receive(LAN.frame([encode(rival)]), STRANGER, net.now("c")))
     net.run(2.0)
-    text = "the name c is used twice, by another live node at 10.0.0.9:7481 too: give one of them another --name"
+    text = (
+        "the name c is used twice, by another live node at 10.0.0.9:7481 too: give one of them "
+        "another --name"
+    )
     assert text in findings(net)
     net.run(301.0)
     assert text not in findings(net)
@@ -208,7 +270,10 @@ def test_keys_that_differ_are_told() -> None:
     net.replicas["c"].keyring.use(net.replicas["c"].keyring.ids[1])  # type: ignore[union-attr]
     (text,) = findings(net)
     ids = net.replicas["a"].keyring.ids  # type: ignore[union-attr]
-    assert text == f"c uses an older key, {ids[1]}, while most others seal with {ids[0]}: `kvgossip keyring use {ids[0]}`"
+    assert text == (
+        f"c uses an older key, {ids[1]}, while most others seal with {ids[0]}: `kvgossip "
+        f"keyring use {ids[0]}`"
+    )
 
 
 def test_a_datacenter_without_a_gateway_is_told_also_by_a_plain_member() -> None:
@@ -220,7 +285,10 @@ def test_a_datacenter_without_a_gateway_is_told_also_by_a_plain_member() -> None
     assert findings(net) == []
     net.crash("h")
     net.until(lambda: net.state("g", "h", PoolKind.WAN) is MemberState.DEAD, 600.0)
-    text = "no gateway of the datacenter dc2 is alive, 1 are gone: its data and the others' do not meet"
+    text = (
+        "no gateway of the datacenter dc2 is alive, 1 are gone: its data and the others' do "
+        "not meet"
+    )
     assert text in findings(net)
     assert text in [finding.text for finding in diagnose(examined(net, "g", PoolKind.WAN))]
 
@@ -229,10 +297,12 @@ def test_who_does_not_tell_what_it_sees_is_told_as_such() -> None:
     net = Network()
     net.cluster("a b c")
     net.replicas["c"].pool._handlers[Examine] = lambda told, source, now: None
-    assert findings(net) == ["c did not tell what it sees of the others: it runs an older release, or is overloaded"]
+    assert findings(net) == [
+        "c did not tell what it sees of the others: it runs an older release, or is overloaded"
+    ]
 
 
-# -- what it costs -----------------------------------------------------------------------------------------------------
+# -- what it costs ---------------------------------------------------------------------------------
 
 
 def test_a_thousand_members_do_not_melt() -> None:
@@ -253,7 +323,9 @@ def test_a_thousand_members_do_not_melt() -> None:
     assert (len(report.members), report.known) == (SUBJECTS_MAX, 1000)
 
 
-def test_a_node_looks_at_others_for_a_few_members_at_once_and_tells_the_rest_that_it_is_busy() -> None:
+def test_a_node_looks_at_others_for_a_few_members_at_once_and_tells_the_rest_that_it_is_busy() -> (
+    None
+):
     net = Network()
     net.cluster("a b")
     replica, seen = net.replicas["a"], []
@@ -262,8 +334,14 @@ def test_a_node_looks_at_others_for_a_few_members_at_once_and_tells_the_rest_tha
         replica.receive(LAN.frame([encode(known)]), STRANGER, net.now("a"))
         for sequence in (1, 2):
             asked = Examine(sequence, f"n{number}", ("b", "nobody", "n1", "a"))
-            effects = replica.receive_reliable(LAN.frame([encode(asked)]), address_of(20 + number), net.now("a"))
-            seen += [message for _, message in told(LAN, effects) if isinstance(message, (Condition, Sights))]
+            effects = replica.receive_reliable(
+                LAN.frame([encode(asked)]), address_of(20 + number), net.now("a")
+            )
+            seen += [
+                message
+                for _, message in told(LAN, effects)
+                if isinstance(message, (Condition, Sights))
+            ]
     busy = [message for message in seen if isinstance(message, Sights)]
     # the second question of each, and all of those that came too late
     assert len(busy) == LOOKS_MAX + 2 * 2
@@ -301,7 +379,9 @@ def test_wishes_that_meet_share_one_examination_and_too_many_are_refused() -> No
     with pytest.raises(LocalError, match="no member is named"):
         replica.let_look("b", "nobody", net.now("a"))
     net.run(0.5)
-    reports = {effect.asked: effect.report for effect in net.effects["a"] if isinstance(effect, Examined)}
+    reports = {
+        effect.asked: effect.report for effect in net.effects["a"] if isinstance(effect, Examined)
+    }
     assert sorted(reports) == pairs
     assert all(report.sights[one][other].udp_us == 2000 for (one, other), report in reports.items())
 
@@ -309,7 +389,11 @@ def test_wishes_that_meet_share_one_examination_and_too_many_are_refused() -> No
 def test_answers_to_what_was_not_asked_are_nothing() -> None:
     replica = make_replica("a")
     settled = Standing.SETTLED
-    for message in (Sights(5, "b", ()), Condition(5, "b", 1, settled, (1, 1)), Ack(5, "b", 0, 0, settled)):
+    for message in (
+        Sights(5, "b", ()),
+        Condition(5, "b", 1, settled, (1, 1)),
+        Ack(5, "b", 0, 0, settled),
+    ):
         assert replica.receive_reliable(LAN.frame([encode(message)]), STRANGER, at()) == []
 
 
@@ -321,5 +405,8 @@ def test_an_examination_changes_nothing_that_is_believed_and_leaves_nothing_behi
     net.run(0.1)
     assert net.state("a", "c") is net.state("b", "c") is MemberState.ALIVE
     net.run(10.0)
-    assert all(not replica.pool.examiner._asked and not replica.pool.examiner._looks for replica in net.replicas.values())
+    assert all(
+        not replica.pool.examiner._asked and not replica.pool.examiner._looks
+        for replica in net.replicas.values()
+    )
     assert all(replica.pool.examiner.deadline() is None for replica in net.replicas.values())

@@ -1,4 +1,5 @@
-"""Operator guards: whom a node blocks is not there for it, who is forced to leave stays away, and who is pruned is forgotten by all."""
+"""Operator guards: whom a node blocks is not there for it, who is forced to leave stays away, and
+who is pruned is forgotten by all."""
 
 from __future__ import annotations
 
@@ -12,7 +13,17 @@ from kvgossip.protocol.ingress.blocklist import SOURCES_MAX, TARGETS_MAX, Blocks
 from kvgossip.protocol.model.member import MemberState, Standing
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Fetch, Gossip, Join, Nack, Ping, Prune, Pull
-from tests.protocol.net import LAN, STRANGER, Network, address_of, at, make_replica, member, sends, told
+from tests.protocol.net import (
+    LAN,
+    STRANGER,
+    Network,
+    address_of,
+    at,
+    make_replica,
+    member,
+    sends,
+    told,
+)
 
 ALIVE, SUSPECT, DEAD, LEFT = MemberState
 SEED = str(address_of(0))
@@ -38,7 +49,7 @@ def names_known(net: Network, name: str) -> str:
     return " ".join(known.name for known in net.replicas[name].members())
 
 
-# -- what is covered ---------------------------------------------------------------------------------------------------
+# -- what is covered -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -53,7 +64,9 @@ def names_known(net: Network, name: str) -> str:
         ("0.0.0.0/0", "0.0.0.0/0", "a.example", False),
     ],
 )
-def test_a_network_covers_its_addresses_of_any_port(target: str, listed: str, host: str, covered: bool) -> None:
+def test_a_network_covers_its_addresses_of_any_port(
+    target: str, listed: str, host: str, covered: bool
+) -> None:
     blocks = Blocks()
     assert blocks.add(target) == listed
     assert blocks.targets() == [listed]
@@ -105,14 +118,18 @@ def test_blocks_and_what_they_remember_are_bounded() -> None:
     assert blocks.covers_address(Address("10.0.0.1", 10))
 
 
-# -- a node and whom it blocks -----------------------------------------------------------------------------------------
+# -- a node and whom it blocks ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reliable", [False, True])
 @pytest.mark.parametrize(
-    "unit", [encode(Ping(1, "b", "a", 0, 0, Standing.SETTLED)), encode(Pull("b")), encode(Join("b", 2))], ids=["ping", "pull", "join"]
+    "unit",
+    [encode(Ping(1, "b", "a", 0, 0, Standing.SETTLED)), encode(Pull("b")), encode(Join("b", 2))],
+    ids=["ping", "pull", "join"],
 )
-def test_a_frame_that_a_blocked_name_has_written_is_dropped_whole_and_counted(unit: bytes, reliable: bool) -> None:
+def test_a_frame_that_a_blocked_name_has_written_is_dropped_whole_and_counted(
+    unit: bytes, reliable: bool
+) -> None:
     a = make_replica("a")
     a.block("b", at())
     receive = a.receive_reliable if reliable else a.receive
@@ -149,7 +166,9 @@ def test_a_block_by_one_node_is_no_news_for_the_others_and_nobody_flaps() -> Non
     assert net.state_changes("a", "b") == []
 
 
-def test_a_blocked_member_comes_back_when_it_is_unblocked_also_where_it_has_restarted_meanwhile() -> None:
+def test_a_blocked_member_comes_back_when_it_is_unblocked_also_where_it_has_restarted_meanwhile() -> (
+    None
+):
     net = Network()
     net.cluster("a b c")
     block(net, "a", "b")
@@ -161,15 +180,24 @@ def test_a_blocked_member_comes_back_when_it_is_unblocked_also_where_it_has_rest
     net.run(1.0)
     assert net.replicas["a"].value("k") == b"v"  # by c, who is not blocked
     unblock(net, "a", "b")
-    net.until(lambda: next(known for known in net.replicas["a"].members() if known.name == "b").address == address_of(7))
+    net.until(
+        lambda: (
+            next(known for known in net.replicas["a"].members() if known.name == "b").address
+            == address_of(7)
+        )
+    )
 
 
-def test_a_suspect_that_is_blocked_is_not_declared_dead_and_once_unblocked_its_time_starts_again() -> None:
+def test_a_suspect_that_is_blocked_is_not_declared_dead_and_once_unblocked_its_time_starts_again() -> (
+    None
+):
     net = Network()
     net.cluster("a b")
     accused = replace(net.replicas["b"].member, state=SUSPECT, accuser="x")
     net.crash("b")
-    net.perform("a", net.replicas["a"].receive(LAN.frame([encode(accused)]), STRANGER, net.now("a")))
+    net.perform(
+        "a", net.replicas["a"].receive(LAN.frame([encode(accused)]), STRANGER, net.now("a"))
+    )
     block(net, "a", "b")
     net.run(60.0)
     assert net.state("a", "b") is SUSPECT
@@ -192,10 +220,12 @@ def test_a_node_cannot_block_itself() -> None:
         make_replica("a").block("a", at())
 
 
-# -- who is forced to leave --------------------------------------------------------------------------------------------
+# -- who is forced to leave ------------------------------------------------------------------------
 
 
-def test_a_dead_member_that_is_forced_to_leave_has_left_for_everybody_and_is_tried_no_more() -> None:
+def test_a_dead_member_that_is_forced_to_leave_has_left_for_everybody_and_is_tried_no_more() -> (
+    None
+):
     net = Network()
     net.cluster("a b c")
     net.crash("c")
@@ -231,10 +261,12 @@ def test_who_answers_probes_is_not_forced_to_leave_unless_it_is_blocked() -> Non
     assert net.state("a", "b") is LEFT
 
 
-# -- who is pruned -----------------------------------------------------------------------------------------------------
+# -- who is pruned ---------------------------------------------------------------------------------
 
 
-def test_lesson_12_a_ghost_that_is_pruned_on_one_node_is_forgotten_by_all_and_no_stale_table_brings_it_back() -> None:
+def test_lesson_12_a_ghost_that_is_pruned_on_one_node_is_forgotten_by_all_and_no_stale_table_brings_it_back() -> (
+    None
+):
     net = Network()
     net.cluster("a b c d")
     ghost = net.replicas["d"].member
@@ -254,7 +286,9 @@ def test_who_tells_of_a_pruned_life_is_told_that_it_is_pruned() -> None:
     b = member("b", 1)
     for told_of in (b, member("c", 2), Prune(b), b):
         a.receive(LAN.frame([encode(told_of)]), STRANGER, at())
-    answer = a.receive(LAN.frame([encode(Ping(1, "c", "a", 0, 0, Standing.SETTLED))]), address_of(2), at())
+    answer = a.receive(
+        LAN.frame([encode(Ping(1, "c", "a", 0, 0, Standing.SETTLED))]), address_of(2), at()
+    )
     assert (address_of(2), Prune(replace(b, state=LEFT))) in told(LAN, answer)
 
 
@@ -284,12 +318,13 @@ def test_a_prune_of_an_older_life_or_of_one_that_cannot_be_changes_nothing(gener
     assert [known.name for known in a.members()] == ["a", "b"]
 
 
-# -- two pools that were mixed -----------------------------------------------------------------------------------------
+# -- two pools that were mixed ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("by", ["name", "network"])
 def test_lesson_12_and_15_two_pools_that_were_mixed_are_untangled_and_stay_apart(by: str) -> None:
-    """The accident of consul, loki and tempo: two clusters of one name, joined by mistake; and the operator's way out of it."""
+    """The accident of consul, loki and tempo: two clusters of one name, joined by mistake; and the
+    operator's way out of it."""
     net = Network()
     net.cluster("a1 a2 a3")
     net.add("b1", 10)
@@ -298,7 +333,12 @@ def test_lesson_12_and_15_two_pools_that_were_mixed_are_untangled_and_stay_apart
     net.until(lambda: net.sees("b1", "b2", "b3") and net.sees("a1", "a2", "a3"))
     net.join("b2", SEED)
     ours, theirs = "a1 a2 a3", "b1 b2 b3"
-    net.until(lambda: all(net.sees(name, *f"{ours} {theirs}".replace(name, "").split()) for name in f"{ours} {theirs}".split()))
+    net.until(
+        lambda: all(
+            net.sees(name, *f"{ours} {theirs}".replace(name, "").split())
+            for name in f"{ours} {theirs}".split()
+        )
+    )
 
     # places 0 to 2 are 10.0.0.1 to 10.0.0.3, places 10 to 12 are 10.0.0.11 to 10.0.0.13
     block(net, ours, *(theirs.split() if by == "name" else ["10.0.0.8/29"]))

@@ -1,4 +1,5 @@
-"""Limits: a flood from one source costs little, and neither a burst nor the other sources notice."""
+"""Limits: a flood from one source costs little, and neither a burst nor the other sources
+notice."""
 
 from __future__ import annotations
 
@@ -40,7 +41,12 @@ def test_a_burst_is_taken_whole_and_the_rate_for_ever() -> None:
 
 def test_a_clock_that_stands_still_or_goes_back_gives_nothing() -> None:
     buckets = Buckets(1.0)
-    assert [buckets.admits("a", now_s) for now_s in (9.0, 5.0, 1.0, 5.0)] == [True, True, False, True]
+    assert [buckets.admits("a", now_s) for now_s in (9.0, 5.0, 1.0, 5.0)] == [
+        True,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_the_table_of_sources_is_bounded() -> None:

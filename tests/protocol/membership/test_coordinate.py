@@ -1,4 +1,5 @@
-"""Network coordinates: distances of a known geometry are found out, and nothing that a peer says throws a node out of its place."""
+"""Network coordinates: distances of a known geometry are found out, and nothing that a peer says
+throws a node out of its place."""
 
 from __future__ import annotations
 
@@ -35,8 +36,11 @@ coordinates = st.builds(
 Geometry = Callable[[int, int], float]
 
 
-def settled(nodes: int, round_trip_s: Geometry, rounds: int, hostile: Collection[int] = (), lie: bytes = b"") -> list[float]:
-    """The relative errors of all pairs of honest nodes, sorted, after so many probes by each in shuffled round robin, with some jitter."""
+def settled(
+    nodes: int, round_trip_s: Geometry, rounds: int, hostile: Collection[int] = (), lie: bytes = b""
+) -> list[float]:
+    """The relative errors of all pairs of honest nodes, sorted, after so many probes by each in
+    shuffled round robin, with some jitter."""
     rng = Random(1)
     places = [Coordinates(Random(node)) for node in range(nodes)]
     orders: list[list[int]] = [[] for _ in range(nodes)]
@@ -47,10 +51,17 @@ def settled(nodes: int, round_trip_s: Geometry, rounds: int, hostile: Collection
                 orders[node] = [other for other in range(nodes) if other != node]
                 rng.shuffle(orders[node])
             peer = orders[node].pop()
-            jittered_s = round_trip_s(node, peer) * (1 + 0.02 * rng.expovariate(1)) + 2e-5 * rng.expovariate(1)
-            places[node].sampled(str(peer), lie if peer in hostile else places[peer].own.packed(), jittered_s)
+            jittered_s = round_trip_s(node, peer) * (
+                1 + 0.02 * rng.expovariate(1)
+            ) + 2e-5 * rng.expovariate(1)
+            places[node].sampled(
+                str(peer), lie if peer in hostile else places[peer].own.packed(), jittered_s
+            )
     pairs = [(one, other) for one in honest for other in honest if one < other]
-    return sorted(abs(places[one].own.distance_s(places[other].own) / round_trip_s(one, other) - 1) for one, other in pairs)
+    return sorted(
+        abs(places[one].own.distance_s(places[other].own) / round_trip_s(one, other) - 1)
+        for one, other in pairs
+    )
 
 
 def plane(one: int, other: int) -> float:
@@ -64,7 +75,7 @@ def two_datacenters(one: int, other: int) -> float:
     return 0.0004 if one % 2 == other % 2 else 0.0804
 
 
-# -- what is found out ---------------------------------------------------------------------------------------------
+# -- what is found out -----------------------------------------------------------------------------
 
 
 def test_sites_on_a_plane_know_their_distances_to_a_few_percent() -> None:
@@ -89,7 +100,9 @@ def test_real_replicas_learn_where_they_are_from_their_probes() -> None:
     places = {name: replica.pool.membership.coordinates for name, replica in net.replicas.items()}
     across = [places[one].own.distance_s(places[other].own) for one in "abc" for other in "def"]
     assert all(0.072 < distance_s < 0.088 for distance_s in across)
-    assert all(place.refused == place.resets == 0 and place.own.error < 0.5 for place in places.values())
+    assert all(
+        place.refused == place.resets == 0 and place.own.error < 0.5 for place in places.values()
+    )
     # and each knows where the others are
     told = places["a"].of("d")
     assert told is not None
@@ -99,10 +112,14 @@ def test_real_replicas_learn_where_they_are_from_their_probes() -> None:
 def test_an_ack_by_a_helper_or_over_tcp_is_no_round_trip() -> None:
     net = Network()
     net.cluster("a b c")
-    before = {name: replica.pool.membership.coordinates.samples for name, replica in net.replicas.items()}
+    before = {
+        name: replica.pool.membership.coordinates.samples for name, replica in net.replicas.items()
+    }
     net.passes = lambda frm, to, reliable: reliable or {frm, to} != {"a", "b"}
     net.run(30.0)
-    coordinates = {name: replica.pool.membership.coordinates for name, replica in net.replicas.items()}
+    coordinates = {
+        name: replica.pool.membership.coordinates for name, replica in net.replicas.items()
+    }
     helped = net.replicas["a"].pool.membership
     assert net.state("a", "b") == net.state("b", "a") == 0
     assert coordinates["c"].samples > before["c"] + 20
@@ -111,7 +128,7 @@ def test_an_ack_by_a_helper_or_over_tcp_is_no_round_trip() -> None:
     assert helped.coordinates.own.distance_s(ORIGIN) < 0.1
 
 
-# -- what is said on the wire ---------------------------------------------------------------------------------------
+# -- what is said on the wire ----------------------------------------------------------------------
 
 
 @given(coordinates)
@@ -121,7 +138,9 @@ def test_a_coordinate_comes_out_as_it_went_in_to_three_digits(place: Coordinate)
     told = unpacked(data)
     assert told is not None
     for sent, heard in zip(
-        (*place.place_s, place.height_s, place.adjustment_s), (*told.place_s, told.height_s, told.adjustment_s), strict=True
+        (*place.place_s, place.height_s, place.adjustment_s),
+        (*told.place_s, told.height_s, told.adjustment_s),
+        strict=True,
     ):
         assert heard == pytest.approx(sent, rel=1e-3, abs=1e-9)
     assert told.packed() == data
@@ -142,11 +161,17 @@ def test_what_is_no_place_is_not_valid(odd: float, field: int) -> None:
     assert not wrong[field].is_valid
 
 
-# -- what peers may do ---------------------------------------------------------------------------------------------
+# -- what peers may do -----------------------------------------------------------------------------
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), coordinates, st.floats(0, ROUND_TRIP_S_MAX)), max_size=60))
-def test_whatever_peers_say_a_place_stays_valid_and_can_be_told(told: list[tuple[str, Coordinate, float]]) -> None:
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), coordinates, st.floats(0, ROUND_TRIP_S_MAX)), max_size=60
+    )
+)
+def test_whatever_peers_say_a_place_stays_valid_and_can_be_told(
+    told: list[tuple[str, Coordinate, float]],
+) -> None:
     place = Coordinates(Random(1))
     for peer, coordinate, round_trip_s in told:
         place.sampled(peer, coordinate.packed(), round_trip_s)
@@ -155,7 +180,9 @@ def test_whatever_peers_say_a_place_stays_valid_and_can_be_told(told: list[tuple
 
 
 @given(st.binary(max_size=40), st.floats())
-def test_what_is_no_coordinate_or_no_round_trip_moves_nothing(data: bytes, round_trip_s: float) -> None:
+def test_what_is_no_coordinate_or_no_round_trip_moves_nothing(
+    data: bytes, round_trip_s: float
+) -> None:
     place = Coordinates(Random(1))
     if unpacked(data) is None or not 0 <= round_trip_s <= ROUND_TRIP_S_MAX:
         place.sampled("b", data, round_trip_s)

@@ -1,4 +1,5 @@
-"""Identity: a name belongs to the first key that used it, and whoever else comes with it is refused in words."""
+"""Identity: a name belongs to the first key that used it, and whoever else comes with it is refused
+in words."""
 
 from __future__ import annotations
 
@@ -26,9 +27,13 @@ from tests.runtime.test_node import TIMEOUT_S, configured, refused, statistic, u
 ONE, OTHER = (Identity(Random(number).randbytes(32)) for number in range(2))
 
 
-def replica_of(name: str, place: int, identity: Identity | None, now: Now | None = None, **config: Any) -> Replica:
+def replica_of(
+    name: str, place: int, identity: Identity | None, now: Now | None = None, **config: Any
+) -> Replica:
     settings = Config(name=name, digest_levels=2, **config)
-    return Replica(settings, address=address_of(place), rng=Random(place), now=now or at(), identity=identity)
+    return Replica(
+        settings, address=address_of(place), rng=Random(place), now=now or at(), identity=identity
+    )
 
 
 def join_of(joiner: Replica) -> bytes:
@@ -51,10 +56,15 @@ def test_a_name_belongs_to_the_first_identity_that_used_it_also_while_its_owner_
     host = make_replica("a")
     assert answer(host, join_of(replica_of("b", 1, ONE))) == ""
     assert host.pool.membership.members["b"].identity == ONE.fingerprint
-    host.pool.membership.merge(replace(host.pool.membership.members["b"], state=MemberState.DEAD), at())
+    host.pool.membership.merge(
+        replace(host.pool.membership.members["b"], state=MemberState.DEAD), at()
+    )
     later = at(60.0)
     text = answer(host, join_of(replica_of("b", 2, OTHER, later)))
-    assert f"belongs to the identity {ONE.fingerprint.hex()[:8]}, and it has {OTHER.fingerprint.hex()[:8]}" in text
+    assert (
+        f"belongs to the identity {ONE.fingerprint.hex()[:8]}, and it has "
+        f"{OTHER.fingerprint.hex()[:8]}"
+    ) in text
     assert "force-leave b --prune" in text
     assert "and it has none" in answer(host, join_of(replica_of("b", 2, None, later)))
     assert answer(host, join_of(replica_of("b", 2, ONE, later))) == ""
@@ -91,12 +101,19 @@ def test_a_name_without_an_identity_may_be_claimed_later_and_then_belongs_to_it(
         lambda join, newcomer: (replace(join, name="c"), replace(newcomer, name="c")),
     ],
 )
-def test_an_identity_that_is_not_proved_for_this_name_life_and_address_is_refused(forge: Any) -> None:
-    host, told = make_replica("a"), LAN.open(join_of(replica_of("b", 1, ONE)), reliable=True).messages
+def test_an_identity_that_is_not_proved_for_this_name_life_and_address_is_refused(
+    forge: Any,
+) -> None:
+    host, told = (
+        make_replica("a"),
+        LAN.open(join_of(replica_of("b", 1, ONE)), reliable=True).messages,
+    )
     join, newcomer = told[0], told[1]
     assert isinstance(join, Join)
     assert isinstance(newcomer, Member)
-    assert "is not proved" in answer(host, LAN.frame(map(encode, forge(join, newcomer)), reliable=True))
+    assert "is not proved" in answer(
+        host, LAN.frame(map(encode, forge(join, newcomer)), reliable=True)
+    )
     assert list(host.pool.membership.members) == ["a"]
 
 
@@ -104,13 +121,17 @@ def test_a_signature_for_another_cluster_or_pool_proves_nothing() -> None:
     newcomer = replica_of("b", 1, ONE).member
     for cluster, pool in (("other", "lan:dc1"), ("default", "wan")):
         join = Join("b", newcomer.site, "", ONE.public, ONE.sign(cluster, pool, newcomer))
-        assert "is not proved" in answer(make_replica("a"), LAN.frame([encode(join), encode(newcomer)], reliable=True))
+        assert "is not proved" in answer(
+            make_replica("a"), LAN.frame([encode(join), encode(newcomer)], reliable=True)
+        )
 
 
 def test_where_identities_are_required_who_has_none_is_refused_and_so_is_news_of_it() -> None:
     settings = Config(name="a", digest_levels=2, identity="a file", require_identity=True)
     host = Replica(settings, address=address_of(0), rng=Random(0), now=at(), identity=ONE)
-    assert "requires one; start that node with --identity FILE" in answer(host, join_of(replica_of("b", 1, None)))
+    assert "requires one; start that node with --identity FILE" in answer(
+        host, join_of(replica_of("b", 1, None))
+    )
     host.receive(LAN.frame([encode(member("c", 2))]), STRANGER, at())
     assert list(host.pool.membership.members) == ["a"]
     assert host.statistics()["identities_refused"] == 1
@@ -121,7 +142,10 @@ def test_news_of_a_name_under_another_identity_is_not_taken() -> None:
     replica = make_replica("a")
     owner = member("b", 1, identity=ONE.fingerprint)
     replica.receive(LAN.frame([encode(owner)]), STRANGER, at())
-    for thief in (replace(owner, generation=9, identity=OTHER.fingerprint), replace(owner, generation=9, identity=b"")):
+    for thief in (
+        replace(owner, generation=9, identity=OTHER.fingerprint),
+        replace(owner, generation=9, identity=b""),
+    ):
         replica.receive(LAN.frame([encode(thief)]), STRANGER, at())
     assert replica.pool.membership.members["b"] == owner
     assert replica.statistics()["identities_refused"] == 2
@@ -139,7 +163,7 @@ def test_an_identity_shows_nothing_of_its_secret() -> None:
     assert secret.hex() not in repr(ONE)
 
 
-# -- files and nodes -----------------------------------------------------------------------------------------------------
+# -- files and nodes -------------------------------------------------------------------------------
 
 
 def test_an_identity_file_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
@@ -161,11 +185,18 @@ async def test_a_name_is_kept_for_its_identity_on_real_sockets(tmp_path: Path) -
         async with Node(configured("n2", one, identity=files["n2"], **required)) as two:
             await two.wait_settled(TIMEOUT_S)
             fingerprint = two.status()["identity"]
-            await until(lambda: [known.identity.hex() for known in one.members() if known.name == "n2"] == [fingerprint])
+            await until(
+                lambda: (
+                    [known.identity.hex() for known in one.members() if known.name == "n2"]
+                    == [fingerprint]
+                )
+            )
         async with Node(configured("n2", identity=files["thief"])) as thief:
             assert f"belongs to the identity {fingerprint[:8]}" in await refused(thief, one.address)
         async with Node(configured("n3")) as nobody:
-            assert "requires one; start that node with --identity FILE" in await refused(nobody, one.address)
+            assert "requires one; start that node with --identity FILE" in await refused(
+                nobody, one.address
+            )
         assert statistic(one, "identities_refused") == 0
         async with Node(configured("n2", one, identity=files["n2"], **required)) as again:
             await again.wait_settled(TIMEOUT_S)

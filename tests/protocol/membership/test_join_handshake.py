@@ -11,14 +11,30 @@ from kvgossip.protocol.effect import Joined, JoinRefused, Send
 from kvgossip.protocol.model.member import MemberState, Standing
 from kvgossip.protocol.wire.frame import Framing, encode, frame_bytes_max
 from kvgossip.protocol.wire.message import Ack, Join, JoinReply, Ping, Refused
-from tests.protocol.net import LAN, PORT, STRANGER, WALL_MS, Network, address_of, at, make_replica, member, sends, told
+from tests.protocol.net import (
+    LAN,
+    PORT,
+    STRANGER,
+    WALL_MS,
+    Network,
+    address_of,
+    at,
+    make_replica,
+    member,
+    sends,
+    told,
+)
 
 SEED = str(address_of(0))
 LINK = Address("10.0.0.9", 50_001)
 
 
 def joined(net: Network, name: str) -> list[tuple[str, str]]:
-    return [(str(effect.source), effect.name) for effect in net.effects[name] if isinstance(effect, Joined)]
+    return [
+        (str(effect.source), effect.name)
+        for effect in net.effects[name]
+        if isinstance(effect, Joined)
+    ]
 
 
 def refusals(net: Network, name: str) -> list[str]:
@@ -29,7 +45,7 @@ def join_frame(name: str = "b", site: int = 2, **fields: Any) -> bytes:
     return LAN.frame([encode(Join(name, site)), encode(member(name, 1, site=site, **fields))])
 
 
-# -- coming in ---------------------------------------------------------------------------------------------------
+# -- coming in -------------------------------------------------------------------------------------
 
 
 def test_a_newcomer_and_its_host_know_each_other_after_one_round_trip() -> None:
@@ -44,7 +60,9 @@ def test_a_newcomer_learns_of_everybody_and_everybody_of_it() -> None:
     net = Network()
     net.cluster("a b c d e")
     net.add("f", join=(str(address_of(3)),))
-    net.until(lambda: all(net.sees(name, *"abcdef".replace(name, "")) for name in "abcdef"), seconds=2.0)
+    net.until(
+        lambda: all(net.sees(name, *"abcdef".replace(name, "")) for name in "abcdef"), seconds=2.0
+    )
 
 
 def test_an_operators_join_of_two_clusters_makes_one() -> None:
@@ -56,7 +74,9 @@ def test_an_operators_join_of_two_clusters_makes_one() -> None:
     net.put("a", "from a", b"1")
     net.put("d", "from d", b"2")
     net.join("b", str(address_of(6)))
-    net.until(lambda: all(net.sees(name, *"abcd".replace(name, "")) for name in "abcd"), seconds=3.0)
+    net.until(
+        lambda: all(net.sees(name, *"abcd".replace(name, "")) for name in "abcd"), seconds=3.0
+    )
     assert joined(net, "b") == [(SEED, "a"), (str(address_of(6)), "d")]
     net.until(net.converged, seconds=10.0)
     assert net.replicas["c"].value("from a") == b"1"
@@ -90,7 +110,10 @@ def test_an_address_where_nobody_listens_is_told_and_tried_again() -> None:
     net = Network()
     net.add("b", 1, join=(SEED,))
     net.run(0.5)
-    text = f"no answer from {SEED}: is a node running there, and does a firewall let TCP and UDP through?"
+    text = (
+        f"no answer from {SEED}: is a node running there, and does a firewall let TCP and UDP "
+        "through?"
+    )
     assert refusals(net, "b") == [text]
     net.add("a", 0)
     net.until(lambda: net.sees("b", "a"), seconds=3.0)
@@ -98,8 +121,14 @@ def test_an_address_where_nobody_listens_is_told_and_tried_again() -> None:
 
 def test_a_reply_that_was_not_asked_for_is_passed_over() -> None:
     replica = make_replica("a")
-    data = LAN.frame([encode(JoinReply("b", 2, "10.0.0.1", Standing.SETTLED)), encode(member("b", 1))])
-    assert [effect for effect in replica.receive_reliable(data, address_of(1), at()) if not isinstance(effect, Send)] == []
+    data = LAN.frame(
+        [encode(JoinReply("b", 2, "10.0.0.1", Standing.SETTLED)), encode(member("b", 1))]
+    )
+    assert [
+        effect
+        for effect in replica.receive_reliable(data, address_of(1), at())
+        if not isinstance(effect, Send)
+    ] == []
     assert [known.name for known in replica.members()] == ["a"]
 
 
@@ -146,7 +175,11 @@ def test_a_member_table_of_any_length_is_told_in_frames_that_a_link_takes() -> N
     host = make_replica("a", value_bytes_max=1)
     for number in range(5000):
         known = member(
-            f"node-with-a-long-name-{number}", 1, host=f"10.9.{number >> 8}.{number & 255}", generation=WALL_MS, site=2**63 + number
+            f"node-with-a-long-name-{number}",
+            1,
+            host=f"10.9.{number >> 8}.{number & 255}",
+            generation=WALL_MS,
+            site=2**63 + number,
         )
         host.pool.membership.merge(known, at())
     effects = host.receive_reliable(join_frame(), LINK, at())
@@ -159,7 +192,7 @@ def test_a_member_table_of_any_length_is_told_in_frames_that_a_link_takes() -> N
     assert len(newcomer.members()) == 5002
 
 
-# -- one name, one node ------------------------------------------------------------------------------------------
+# -- one name, one node ----------------------------------------------------------------------------
 
 
 def test_a_name_that_a_live_node_holds_is_refused_with_a_text_that_names_both_sides() -> None:
@@ -171,7 +204,8 @@ def test_a_name_that_a_live_node_holds_is_refused_with_a_text_that_names_both_si
     net.run(1.0)
     (text,) = refusals(net, "b2")
     assert (
-        "the name 'b', with which 10.0.0.8:7481 wants to join, is held by the live node at 10.0.0.2:7481; "
+        "the name 'b', with which 10.0.0.8:7481 wants to join, is held by the live node at "
+        "10.0.0.2:7481; "
         "give one of them another --name, or stop it" in text
     )
     assert net.sees("a", "b")
@@ -189,7 +223,9 @@ def test_the_hosts_own_name_is_refused_at_once() -> None:
     assert "held by the live node at 10.0.0.1:7481" in text
 
 
-def test_lesson_10_a_container_that_restarts_with_a_new_address_takes_its_name_over_at_once() -> None:
+def test_lesson_10_a_container_that_restarts_with_a_new_address_takes_its_name_over_at_once() -> (
+    None
+):
     net = Network()
     net.cluster("a b c")
     net.crash("b")
@@ -211,7 +247,9 @@ def test_a_holder_that_is_silent_gives_its_name_away_after_one_probe_timeout() -
     net._at[address_of(1)] = "ghost"
     net.passes = lambda frm, to, reliable: "ghost" not in (frm, to)
     net._unreachable = lambda name, address, pool=None: None  # type: ignore
-    took_s = net.until(lambda: net.replicas["a"].pool.membership.members["b"].address == address_of(7))
+    took_s = net.until(
+        lambda: net.replicas["a"].pool.membership.members["b"].address == address_of(7)
+    )
     assert 0.5 <= took_s < 0.6
 
 
@@ -224,7 +262,10 @@ def test_a_restart_at_the_same_address_needs_no_probe_also_with_a_clock_that_is_
     net.add("b", 1, join=(SEED,))
     assert net.until(lambda: net.sees("a", "b") and net.sees("b", "a")) < 0.1
     known = net.replicas["a"].pool.membership.members["b"]
-    net.until(lambda: net.replicas["a"].pool.membership.members["b"].site == net.replicas["b"].site, seconds=1.0)
+    net.until(
+        lambda: net.replicas["a"].pool.membership.members["b"].site == net.replicas["b"].site,
+        seconds=1.0,
+    )
     assert known.generation <= net.replicas["b"].member.generation
 
 
@@ -240,13 +281,17 @@ def test_the_holder_is_probed_over_both_ways_and_its_ack_refuses_the_newcomer() 
     assert pings == [(address_of(1), False), (address_of(1), True)]
     ping = next(message for _, message in told(LAN, effects) if isinstance(message, Ping))
     assert ping.target == "b"
-    answer = host.receive(LAN.frame([encode(Ack(ping.sequence, "b", 0, 0, Standing.SETTLED))]), address_of(1), at())
+    answer = host.receive(
+        LAN.frame([encode(Ack(ping.sequence, "b", 0, 0, Standing.SETTLED))]), address_of(1), at()
+    )
     assert asked_of(told(LAN, answer), Refused) == [LINK]
     assert host.pool.membership.members["b"].site == 2
 
 
 @pytest.mark.parametrize("refused", [False, True])
-def test_a_holder_that_does_not_answer_is_replaced_and_one_whose_tcp_is_refused_gets_the_same_time(refused: bool) -> None:
+def test_a_holder_that_does_not_answer_is_replaced_and_one_whose_tcp_is_refused_gets_the_same_time(
+    refused: bool,
+) -> None:
     host = make_replica("a")
     host.receive(LAN.frame([encode(member("b", 1))]), STRANGER, at())
     effects = host.receive_reliable(join_frame(site=9, host="10.0.0.8", generation=2), LINK, at())
@@ -264,7 +309,9 @@ def test_a_holder_that_answers_udp_keeps_its_name_though_its_tcp_is_refused() ->
     effects = host.receive_reliable(join_frame(site=9, host="10.0.0.8"), LINK, at())
     ping = next(message for _, message in told(LAN, effects) if isinstance(message, Ping))
     host.unreachable(address_of(1), at())
-    answer = host.receive(LAN.frame([encode(Ack(ping.sequence, "b", 0, 0, Standing.SETTLED))]), address_of(1), at())
+    answer = host.receive(
+        LAN.frame([encode(Ack(ping.sequence, "b", 0, 0, Standing.SETTLED))]), address_of(1), at()
+    )
     assert asked_of(told(LAN, answer), Refused) == [LINK]
     host.tick(at(0.5))
     assert host.pool.membership.members["b"].site == 2
@@ -280,7 +327,9 @@ def test_name_checks_are_bounded() -> None:
 
 # F09
 @pytest.mark.parametrize("config", [{"cluster": "other"}, {"datacenter": "dc2"}])
-def test_lesson_15_a_join_of_another_cluster_or_pool_is_refused_and_told(config: dict[str, Any]) -> None:
+def test_lesson_15_a_join_of_another_cluster_or_pool_is_refused_and_told(
+    config: dict[str, Any],
+) -> None:
     net = Network()
     net.add("a")
     net.add("b", join=(SEED,), **config)

@@ -30,7 +30,9 @@ def joining(*targets: str, retry_s: float = 1.0) -> Joining:
     return Joining(targets, Config(join_retry_s=retry_s), "me", at())
 
 
-def due(waiting: Joining, seconds: float, is_member: Callable[[str], bool], *, settled: bool = True) -> list[str]:
+def due(
+    waiting: Joining, seconds: float, is_member: Callable[[str], bool], *, settled: bool = True
+) -> list[str]:
     """The targets to resolve at this time; none where it is not time."""
     return waiting.strangers(is_member) if waiting.is_due(at(seconds), settled) else []
 
@@ -46,8 +48,13 @@ def test_without_any_target_nothing_is_ever_due() -> None:
     assert due(alone, 1e6, nobody) == []
 
 
-@pytest.mark.parametrize(("settled", "times"), [(True, [0, 1, 3, 7, 15, 31, 61, 91]), (False, [0, 1, 3, 6, 9, 12, 15, 18])])
-def test_the_targets_are_resolved_at_once_and_again_with_growing_pauses_while_nobody_answers(settled: bool, times: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("settled", "times"),
+    [(True, [0, 1, 3, 7, 15, 31, 61, 91]), (False, [0, 1, 3, 6, 9, 12, 15, 18])],
+)
+def test_the_targets_are_resolved_at_once_and_again_with_growing_pauses_while_nobody_answers(
+    settled: bool, times: list[int]
+) -> None:
     waiting = joining("one:1", "two:1")
     found: list[float] = []
     while len(found) < 8:
@@ -58,7 +65,9 @@ def test_the_targets_are_resolved_at_once_and_again_with_growing_pauses_while_no
     assert found == times
 
 
-def test_lesson_14_a_target_is_resolved_again_until_every_one_of_its_addresses_is_a_known_member() -> None:
+def test_lesson_14_a_target_is_resolved_again_until_every_one_of_its_addresses_is_a_known_member() -> (
+    None
+):
     waiting = joining("service:1")
     assert waiting.resolved("service:1", [ONE, TWO, ONE], nobody) == [ONE, TWO]
     waiting.answered(ONE, "b")
@@ -109,7 +118,7 @@ def test_an_operators_target_is_tried_once_also_where_it_is_known() -> None:
     assert alone.resolved("never asked:1", [ONE], nobody) == []
 
 
-# -- settling ----------------------------------------------------------------------------------------------------
+# -- settling --------------------------------------------------------------------------------------
 
 
 def test_a_fresh_cluster_is_heard_when_every_address_of_every_target_has_exchanged() -> None:
@@ -154,7 +163,9 @@ def test_answers_from_elsewhere_are_not_kept() -> None:
     assert waiting._answers == {}
 
 
-def test_who_answered_without_completing_an_exchange_is_known_so_that_it_can_be_tried_again() -> None:
+def test_who_answered_without_completing_an_exchange_is_known_so_that_it_can_be_tried_again() -> (
+    None
+):
     waiting = joining("one:1", "two:1")
     waiting.resolved("one:1", [ONE, TWO], nobody)
     waiting.resolved("two:1", [THREE], nobody)

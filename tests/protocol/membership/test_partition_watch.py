@@ -1,4 +1,5 @@
-"""PartitionWatch: most of the members gone at once is a suspected partition, few of them or one after the other is not."""
+"""PartitionWatch: most of the members gone at once is a suspected partition, few of them or one
+after the other is not."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ class Losing:
             self._alive[name] = None
         else:
             self._alive.pop(name, None)
-        return self.watch.changed(old, member(name, state=state), 1 + len(self._alive), self.stretch, now_s)
+        return self.watch.changed(
+            old, member(name, state=state), 1 + len(self._alive), self.stretch, now_s
+        )
 
 
 def test_losing_more_than_half_inside_one_suspicion_timeout_is_a_suspected_partition() -> None:
@@ -37,7 +40,11 @@ def test_losing_more_than_half_inside_one_suspicion_timeout_is_a_suspected_parti
     text = side.becomes("d", DEAD, 1.0 + WINDOW_S)
     assert text is not None
     assert "lost 3 of 5 members" in text
-    assert (side.watch.since_s, side.watch.lost, side.watch.count) == (1.0 + WINDOW_S, ["b", "c", "d"], 1)
+    assert (side.watch.since_s, side.watch.lost, side.watch.count) == (
+        1.0 + WINDOW_S,
+        ["b", "c", "d"],
+        1,
+    )
     # said once, also when more go
     assert side.becomes("e", DEAD, 60.0) is None
     assert side.watch.lost == ["b", "c", "d", "e"]
@@ -59,7 +66,9 @@ def test_members_that_die_one_after_the_other_are_no_partition() -> None:
 def test_a_node_that_doubts_itself_probes_more_slowly_and_looks_back_as_much_longer() -> None:
     side = Losing("bcde")
     side.stretch = 9
-    assert [side.becomes(name, DEAD, number * 2 * WINDOW_S) for number, name in enumerate("bc")] == [None, None]
+    assert [
+        side.becomes(name, DEAD, number * 2 * WINDOW_S) for number, name in enumerate("bc")
+    ] == [None, None]
     assert side.becomes("d", DEAD, 4 * WINDOW_S) is not None
 
 
@@ -89,7 +98,9 @@ def test_the_missing_that_are_forgotten_or_forced_to_leave_are_not_missed_any_mo
     assert side.watch.since_s is None
 
 
-def test_both_sides_of_a_cut_report_it_where_they_lost_the_majority_and_say_when_it_is_over() -> None:
+def test_both_sides_of_a_cut_report_it_where_they_lost_the_majority_and_say_when_it_is_over() -> (
+    None
+):
     net = Network()
     net.cluster("a b c d e")
     net.partition("a b", "c d e")

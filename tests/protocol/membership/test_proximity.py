@@ -1,4 +1,5 @@
-"""Who is near: what is configured comes first, then what the network coordinates say, and what wavers does not make choices waver."""
+"""Who is near: what is configured comes first, then what the network coordinates say, and what
+wavers does not make choices waver."""
 
 from __future__ import annotations
 
@@ -37,11 +38,15 @@ class Known(Coordinates):
         self._peers |= {name: place_at(distance_s) for name, distance_s in distances_s.items()}
 
 
-def distances(known: Known, peers: list[Member] = PEERS, here: Location = PEERS[0].location, **config: Any) -> list[float]:
+def distances(
+    known: Known, peers: list[Member] = PEERS, here: Location = PEERS[0].location, **config: Any
+) -> list[float]:
     return Neighborhood(Config(**config), here, known).distances(peers)
 
 
-def test_where_nothing_is_configured_the_network_tells_the_near_from_the_far_once_it_is_sure() -> None:
+def test_where_nothing_is_configured_the_network_tells_the_near_from_the_far_once_it_is_sure() -> (
+    None
+):
     far = {"b": 0.0004, "c": 0.0009, "d": 0.02, "e": 0.08}
     assert distances(Known(**far)) == [1, 1, 16, 64]
     assert distances(Known(error=0.3, **far)) == [1, 1, 1, 1]
@@ -52,12 +57,21 @@ def test_what_is_configured_comes_first() -> None:
     far = Known(b=0.08, c=0.0001, d=0.0001, e=0.0001)
     zoned = [member("b", 1, zone="here"), *(member(name, 2, zone="there") for name in "cde")]
     assert distances(far, zoned, Location("dc1", "here")) == [1, 2, 2, 2]
-    placed = [member(name, place, coordinates=(float(place),)) for place, name in enumerate(NAMES, 1)]
+    placed = [
+        member(name, place, coordinates=(float(place),)) for place, name in enumerate(NAMES, 1)
+    ]
     assert distances(far, placed, Location("dc1", "", (0.0,))) == [1, 2, 3, 4]
 
 
-def test_gateways_of_other_datacenters_are_told_apart_though_the_configuration_calls_them_alike() -> None:
-    assert distances(Known(b=0.01, c=0.015, d=0.05, e=0.25), PEERS, Location("elsewhere")) == [1, 1, 4, 16]
+def test_gateways_of_other_datacenters_are_told_apart_though_the_configuration_calls_them_alike() -> (
+    None
+):
+    assert distances(Known(b=0.01, c=0.015, d=0.05, e=0.25), PEERS, Location("elsewhere")) == [
+        1,
+        1,
+        4,
+        16,
+    ]
 
 
 def test_a_peer_whose_place_is_unknown_or_unsure_counts_as_near() -> None:
@@ -72,7 +86,9 @@ def test_a_lan_is_one_class_whatever_the_differences(round_trips_s: list[float])
 
 
 @given(st.lists(st.floats(0.85, 1.15), min_size=1, max_size=20), st.floats(0.0001, 0.3))
-def test_who_wavers_around_an_edge_stays_what_it_was(wavering: list[float], distance_s: float) -> None:
+def test_who_wavers_around_an_edge_stays_what_it_was(
+    wavering: list[float], distance_s: float
+) -> None:
     known = Known(b=0.0001, c=distance_s, d=0.0001, e=0.0001)
     near = Neighborhood(Config(), PEERS[0].location, known)
     first = near.distances(PEERS)[1]
@@ -101,7 +117,9 @@ def test_choices_follow_the_distances_and_are_looked_at_again_after_some_samples
     near, rng = Neighborhood(Config(), PEERS[0].location, known), Random(1)
 
     def chosen() -> str:
-        return Counter(near.choose(rng, lambda: PEERS, 1)[0].name for _ in range(300)).most_common(1)[0][0]
+        return Counter(near.choose(rng, lambda: PEERS, 1)[0].name for _ in range(300)).most_common(
+            1
+        )[0][0]
 
     assert chosen() == "b"
     known.place(b=0.08, c=0.0001)
@@ -112,13 +130,18 @@ def test_choices_follow_the_distances_and_are_looked_at_again_after_some_samples
 
 @pytest.mark.parametrize("far_s", [0.04, 0.0006])
 def test_nodes_that_nobody_told_of_their_datacenters_prefer_their_own(far_s: float) -> None:
-    """Two rooms in one pool, 80 ms apart: rumors stay in them for the most part. At 1.2 ms they are one room."""
+    """Two rooms in one pool, 80 ms apart: rumors stay in them for the most part. At 1.2 ms they are
+    one room."""
     net = Network()
     rooms = {name: name in "abcd" for name in "abcdefgh"}
     net.way_s = lambda frm, to: 0.0002 if rooms[frm] == rooms[to] else far_s
     net.cluster("a b c d e f g h", probe_interval_s=0.2, probe_timeout_s=0.15)
     net.run(60.0)
-    counts = Counter(rooms[peer.name] for _ in range(2000) for peer in net.replicas["a"].pool.membership.choose(1))
+    counts = Counter(
+        rooms[peer.name]
+        for _ in range(2000)
+        for peer in net.replicas["a"].pool.membership.choose(1)
+    )
     share = counts[True] / counts.total()
     if far_s == 0.04:
         assert share > 0.75

@@ -1,4 +1,5 @@
-"""How long a member is waited for, and by which ways it answers: a far one is not asked for all the time, and blocked UDP is said."""
+"""How long a member is waited for, and by which ways it answers: a far one is not asked for all the
+time, and blocked UDP is said."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def measured(*round_trips_s: float) -> RoundTrips:
     return trips
 
 
-# -- the timeout ---------------------------------------------------------------------------------------------------
+# -- the timeout -----------------------------------------------------------------------------------
 
 
 def test_before_anything_is_measured_the_configured_timeout_holds() -> None:
@@ -48,17 +49,23 @@ def test_before_anything_is_measured_the_configured_timeout_holds() -> None:
         ((0.3, 0.3, 0.4), 0.75),
     ],
 )
-def test_a_member_is_waited_for_as_tcp_does_within_bounds(round_trips_s: tuple[float, ...], timeout_s: float) -> None:
+def test_a_member_is_waited_for_as_tcp_does_within_bounds(
+    round_trips_s: tuple[float, ...], timeout_s: float
+) -> None:
     assert measured(*round_trips_s).timeout_s("b") == pytest.approx(timeout_s, abs=1e-6)
 
 
 @given(st.lists(st.floats(0, 10), max_size=50))
-def test_the_timeout_stays_within_half_of_the_configured_one_and_the_interval(round_trips_s: list[float]) -> None:
+def test_the_timeout_stays_within_half_of_the_configured_one_and_the_interval(
+    round_trips_s: list[float],
+) -> None:
     assert 0.25 <= measured(*round_trips_s).timeout_s("b") <= 1.0
 
 
 @given(st.floats(0.001, 0.9), st.floats(0, 0.05), st.integers(0, 1000))
-def test_a_steady_member_answers_within_its_timeout(round_trip_s: float, jitter_s: float, seed: int) -> None:
+def test_a_steady_member_answers_within_its_timeout(
+    round_trip_s: float, jitter_s: float, seed: int
+) -> None:
     rng = Random(seed)
     trips = measured(*(round_trip_s + jitter_s * rng.random() for _ in range(60)))
     assert trips.timeout_s("b") >= min(round_trip_s + jitter_s / 2, 1.0)
@@ -84,7 +91,9 @@ def test_doubt_multiplies_the_adapted_timeout_too() -> None:
     assert side.membership.deadline() - side.now.monotonic_s == pytest.approx(2 * 0.4, abs=0.02)
 
 
-def test_the_helpers_have_the_rest_of_the_interval_also_where_the_target_was_waited_for_longer() -> None:
+def test_the_helpers_have_the_rest_of_the_interval_also_where_the_target_was_waited_for_longer() -> (
+    None
+):
     side = Side("b", "c", "d")
     side.membership.round_trips.measured(B, 0.9)
     while side.probe().target != "b":
@@ -110,7 +119,7 @@ def test_what_is_kept_is_bounded_by_the_members_that_are_known() -> None:
     assert side.membership.coordinates.of("c") is None
 
 
-# -- on a network --------------------------------------------------------------------------------------------------
+# -- on a network ----------------------------------------------------------------------------------
 
 
 def indirect_probes(net: Network, seconds: float) -> Counter[str]:
@@ -118,7 +127,10 @@ def indirect_probes(net: Network, seconds: float) -> Counter[str]:
     asked: Counter[str] = Counter()
 
     def watch(frm: str, to: str, sent: Send) -> None:
-        asked[frm] += any(isinstance(told, PingRequest) for told in LAN.open(sent.data, reliable=sent.reliable).messages)
+        asked[frm] += any(
+            isinstance(told, PingRequest)
+            for told in LAN.open(sent.data, reliable=sent.reliable).messages
+        )
 
     net.watch = watch
     net.run(seconds)
@@ -142,7 +154,9 @@ def test_a_slow_link_costs_indirect_probes_for_a_short_time_only() -> None:
     assert known.lost == 0
 
 
-def suspected_after_s(seed_interval_s: float, adaptive: bool, monkeypatch: pytest.MonkeyPatch) -> float:
+def suspected_after_s(
+    seed_interval_s: float, adaptive: bool, monkeypatch: pytest.MonkeyPatch
+) -> float:
     with monkeypatch.context() as patch:
         if not adaptive:
             patch.setattr(RoundTrips, "timeout_s", lambda self, name: CONFIG.probe_timeout_s)
@@ -153,7 +167,9 @@ def suspected_after_s(seed_interval_s: float, adaptive: bool, monkeypatch: pytes
         return net.until(lambda: net.state("a", "c") is MemberState.SUSPECT)
 
 
-def test_on_a_fast_lan_a_failure_is_found_no_later_than_with_a_fixed_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_fast_lan_a_failure_is_found_no_later_than_with_a_fixed_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     offsets_s = [0.1 * number for number in range(30)]
     adaptive = [suspected_after_s(offset_s, True, monkeypatch) for offset_s in offsets_s]
     fixed = [suspected_after_s(offset_s, False, monkeypatch) for offset_s in offsets_s]
@@ -161,12 +177,15 @@ def test_on_a_fast_lan_a_failure_is_found_no_later_than_with_a_fixed_timeout(mon
     assert max(adaptive) <= max(fixed) + 0.001
 
 
-# -- by which way ----------------------------------------------------------------------------------------------------
+# -- by which way ----------------------------------------------------------------------------------
 
 
 def test_blocked_udp_is_a_row_of_probes_that_tcp_alone_answered() -> None:
     trip = RoundTrip(address_of(1))
-    told = [trip.concluded(direct=False, relayed=number % 2 == 0, tcp=True) for number in range(BLOCKED_AFTER + 2)]
+    told = [
+        trip.concluded(direct=False, relayed=number % 2 == 0, tcp=True)
+        for number in range(BLOCKED_AFTER + 2)
+    ]
     assert told == [False, False, False, True, False, False]
     assert trip.is_udp_blocked
     assert trip.concluded(direct=True, relayed=False, tcp=True)
@@ -174,7 +193,13 @@ def test_blocked_udp_is_a_row_of_probes_that_tcp_alone_answered() -> None:
     assert (trip.direct, trip.relayed, trip.tcp, trip.lost) == (1, 3, 7, 0)
 
 
-@pytest.mark.parametrize("between", [{"direct": True, "relayed": False, "tcp": False}, {"direct": False, "relayed": False, "tcp": False}])
+@pytest.mark.parametrize(
+    "between",
+    [
+        {"direct": True, "relayed": False, "tcp": False},
+        {"direct": False, "relayed": False, "tcp": False},
+    ],
+)
 def test_a_datagram_or_silence_ends_the_row(between: dict[str, bool]) -> None:
     trip = RoundTrip(address_of(1))
     for _ in range(5):
@@ -203,17 +228,24 @@ def test_lesson_13_blocked_udp_with_working_tcp_shows_as_what_it_is_and_not_as_f
     net.until(net.converged, 30.0)
     net.passes = lambda frm, to, reliable: True
     net.until(lambda: not net.replicas["a"].pool.membership.round_trips.blocked())
-    assert any(isinstance(effect, Log) and effect.level == "INFO" and "answers by UDP again" in effect.text for effect in net.effects["a"])
+    assert any(
+        isinstance(effect, Log) and effect.level == "INFO" and "answers by UDP again" in effect.text
+        for effect in net.effects["a"]
+    )
 
 
-def test_lesson_13_also_where_udp_is_blocked_in_one_direction_only_and_between_two_nodes_alone() -> None:
+def test_lesson_13_also_where_udp_is_blocked_in_one_direction_only_and_between_two_nodes_alone() -> (
+    None
+):
     net = Network()
     net.cluster("a b")
     net.passes = lambda frm, to, reliable: reliable or frm != "a"
     net.run(60.0)
     assert net.sees("a", "b")
     assert net.sees("b", "a")
-    assert [len([text for text in logs(net.effects[name]) if "UDP is blocked" in text]) for name in "ab"] == [1, 1]
+    assert [
+        len([text for text in logs(net.effects[name]) if "UDP is blocked" in text]) for name in "ab"
+    ] == [1, 1]
 
 
 def test_a_packet_that_is_lost_now_and_then_is_no_blocked_udp() -> None:

@@ -37,7 +37,9 @@ def test_every_name_comes_once_a_round(seed: int, count: int) -> None:
 
 
 @given(SEEDS, COUNTS, st.integers(0, 12))
-def test_every_name_comes_within_two_rounds_whenever_one_starts_to_wait(seed: int, count: int, start: int) -> None:
+def test_every_name_comes_within_two_rounds_whenever_one_starts_to_wait(
+    seed: int, count: int, start: int
+) -> None:
     order = robin(seed, names_of(count))
     for _ in range(start):
         order.next(everybody)
@@ -45,16 +47,23 @@ def test_every_name_comes_within_two_rounds_whenever_one_starts_to_wait(seed: in
 
 
 @given(SEEDS, COUNTS, st.integers(0, 12))
-def test_a_new_name_comes_within_two_rounds_and_nobody_else_comes_later_for_it(seed: int, count: int, start: int) -> None:
+def test_a_new_name_comes_within_two_rounds_and_nobody_else_comes_later_for_it(
+    seed: int, count: int, start: int
+) -> None:
     order = robin(seed, names_of(count))
     for _ in range(start):
         order.next(everybody)
     order.add("new")
-    assert Counter(order.next(everybody) for _ in range(2 * (count + 1) - 1)).keys() == {*names_of(count), "new"}
+    assert Counter(order.next(everybody) for _ in range(2 * (count + 1) - 1)).keys() == {
+        *names_of(count),
+        "new",
+    }
 
 
 @given(SEEDS, COUNTS, st.data())
-def test_a_name_that_was_discarded_never_comes_and_the_round_goes_on(seed: int, count: int, data: st.DataObject) -> None:
+def test_a_name_that_was_discarded_never_comes_and_the_round_goes_on(
+    seed: int, count: int, data: st.DataObject
+) -> None:
     order = robin(seed, names_of(count))
     came = [order.next(everybody) for _ in range(data.draw(st.integers(0, count)))]
     gone = data.draw(st.sampled_from(names_of(count)))
@@ -65,7 +74,9 @@ def test_a_name_that_was_discarded_never_comes_and_the_round_goes_on(seed: int, 
 
 
 @given(SEEDS, COUNTS, st.data())
-def test_a_hastened_name_comes_next_and_in_its_turn_as_well(seed: int, count: int, data: st.DataObject) -> None:
+def test_a_hastened_name_comes_next_and_in_its_turn_as_well(
+    seed: int, count: int, data: st.DataObject
+) -> None:
     order = robin(seed, names_of(count))
     came = [order.next(everybody) for _ in range(data.draw(st.integers(0, count - 1)))]
     hastened = data.draw(st.sampled_from(names_of(count)))
@@ -98,7 +109,9 @@ def test_a_hastened_name_that_is_not_wanted_waits_and_one_that_is_discarded_is_f
 
 # F13
 @given(SEEDS, COUNTS, st.integers(0, 12))
-def test_the_only_name_that_is_wanted_comes_at_every_call(seed: int, count: int, start: int) -> None:
+def test_the_only_name_that_is_wanted_comes_at_every_call(
+    seed: int, count: int, start: int
+) -> None:
     order = robin(seed, names_of(count))
     for _ in range(start):
         order.next(everybody)
@@ -117,7 +130,9 @@ def test_the_order_is_a_new_one_each_round() -> None:
 
 
 @given(SEEDS, st.integers(0, 8), st.integers(0, 10))
-def test_uniform_gives_different_candidates_or_all_of_them(seed: int, count: int, wanted: int) -> None:
+def test_uniform_gives_different_candidates_or_all_of_them(
+    seed: int, count: int, wanted: int
+) -> None:
     chosen = uniform(Random(seed), names_of(count), wanted)
     assert len(chosen) == len(set(chosen)) == min(count, wanted)
     assert set(chosen) <= set(names_of(count))

@@ -37,7 +37,9 @@ def deadline(members: int, *accusers: str, config: Config = CONFIG) -> float:
         (1000, "b", 72 - 60 * 0.5),
     ],
 )
-def test_a_suspicion_starts_long_and_shrinks_with_every_confirmation(members: int, accusers: str, seconds: float) -> None:
+def test_a_suspicion_starts_long_and_shrinks_with_every_confirmation(
+    members: int, accusers: str, seconds: float
+) -> None:
     assert deadline(members, *accusers) == pytest.approx(seconds)
 
 
@@ -49,7 +51,15 @@ def test_the_profiles_times_are_memberlists() -> None:
 
 def test_a_confirmation_counts_once_for_each_accuser_and_never_without_a_name() -> None:
     suspicion = Suspicion(CONFIG, 10, "a", 0.0)
-    assert [suspicion.confirm(accuser) for accuser in ("a", "", "b", "b", "c", "d", "e")] == [False, False, True, False, True, True, False]
+    assert [suspicion.confirm(accuser) for accuser in ("a", "", "b", "b", "c", "d", "e")] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_nothing_confirms_where_there_are_too_few_to_confirm() -> None:

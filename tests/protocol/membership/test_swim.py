@@ -1,4 +1,5 @@
-"""SWIM with Lifeguard, without a socket: what is merged, what is refuted, who is probed, and how the news gets round."""
+"""SWIM with Lifeguard, without a socket: what is merged, what is refuted, who is probed, and how
+the news gets round."""
 
 from __future__ import annotations
 
@@ -30,17 +31,22 @@ class Sent(NamedTuple):
 
 
 class Side:
-    """The membership of the node `me`, beside what it has sent. `tick(s)` lets it be s seconds after the start."""
+    """The membership of the node `me`, beside what it has sent. `tick(s)` lets it be s seconds
+    after the start."""
 
     def __init__(self, *others: str, **config: Any) -> None:
         self.sent: list[Sent] = []
         self.now = at()
         me = member("me", 0, generation=WALL_MS, site=77)
-        self.membership = Membership(Config(name="me", **config), me, Random(3), self._send, self.now)
+        self.membership = Membership(
+            Config(name="me", **config), me, Random(3), self._send, self.now
+        )
         for place, name in enumerate(others, 1):
             self.merge(member(name, place))
 
-    def _send(self, told: Message, to: Address, whom: Member | None, *, reliable: bool = False) -> None:
+    def _send(
+        self, told: Message, to: Address, whom: Member | None, *, reliable: bool = False
+    ) -> None:
         self.sent.append(Sent(told, to, reliable))
 
     def _ping(self, sequence: int, target: str) -> Ping:
@@ -74,23 +80,31 @@ class Side:
     def probe(self) -> Ping:
         """The ping of the next period."""
         while True:
-            pings = [sent.told for sent in self.to_deadline() if isinstance(sent.told, Ping) and not sent.reliable]
+            pings = [
+                sent.told
+                for sent in self.to_deadline()
+                if isinstance(sent.told, Ping) and not sent.reliable
+            ]
             if pings:
                 return pings[0]
 
     def ack(self, ping: Ping, sender: str = "") -> None:
-        self.membership.on_ack(Ack(ping.sequence, sender or ping.target, 0, 0, Standing.SETTLED), self.now)
+        self.membership.on_ack(
+            Ack(ping.sequence, sender or ping.target, 0, 0, Standing.SETTLED), self.now
+        )
 
 
 def record_of(side: Side, name: str) -> Member:
     return side.membership.members[name]
 
 
-# -- merging -----------------------------------------------------------------------------------------------------
+# -- merging ---------------------------------------------------------------------------------------
 
 
 @given(st.lists(members, max_size=6), st.randoms(use_true_random=False))
-def test_what_is_believed_does_not_depend_on_the_order_of_the_news(heard: list[Member], rng: Any) -> None:
+def test_what_is_believed_does_not_depend_on_the_order_of_the_news(
+    heard: list[Member], rng: Any
+) -> None:
     shuffled = list(heard)
     rng.shuffle(shuffled)
     sides = []
@@ -117,7 +131,11 @@ def test_a_merge_that_is_no_news_changes_nothing_and_sends_nothing(heard: list[M
     for told in heard:
         if told.state is not SUSPECT:
             side.merge(told)
-    assert (side.membership.members, side.membership.digest, side.membership.changes) == (held, digest, [])
+    assert (side.membership.members, side.membership.digest, side.membership.changes) == (
+        held,
+        digest,
+        [],
+    )
     assert side.news() == []
 
 
@@ -162,7 +180,9 @@ def test_lesson_29_a_flood_of_names_is_capped_and_counted() -> None:
     assert side.state("n0") is DEAD
 
 
-def test_lesson_12_a_dead_member_is_forgotten_in_time_and_its_obituary_does_not_bring_it_back() -> None:
+def test_lesson_12_a_dead_member_is_forgotten_in_time_and_its_obituary_does_not_bring_it_back() -> (
+    None
+):
     side = Side("b", forget_after_s=100.0)
     side.merge(member("b", 1, DEAD))
     side.tick(99.0)
@@ -193,11 +213,13 @@ def test_the_digest_is_equal_for_equal_tables_whoever_accuses_whom_and_whoever_i
     assert tables[0].membership.digest == tables[1].membership.digest
 
 
-# -- ourselves ---------------------------------------------------------------------------------------------------
+# -- ourselves -------------------------------------------------------------------------------------
 
 
 def me_as(state: MemberState, generation: int = 0, incarnation: int = 0, site: int = 77) -> Member:
-    return member("me", 0, state, generation=WALL_MS + generation, incarnation=incarnation, site=site)
+    return member(
+        "me", 0, state, generation=WALL_MS + generation, incarnation=incarnation, site=site
+    )
 
 
 @pytest.mark.parametrize(
@@ -249,7 +271,9 @@ def test_another_life_under_our_name_is_counted_as_a_conflict() -> None:
 # F02, F17
 @pytest.mark.parametrize("field", ["generation", "incarnation"])
 @pytest.mark.parametrize("state", [ALIVE, SUSPECT, DEAD])
-def test_whatever_is_said_of_a_node_its_answer_can_be_said_and_heard(field: str, state: MemberState) -> None:
+def test_whatever_is_said_of_a_node_its_answer_can_be_said_and_heard(
+    field: str, state: MemberState
+) -> None:
     for most in (2**32 - 1, 2**32, 2**53, 2**62 - 1, 2**62, WALL_MS + 10 * 365 * 86_400_000):
         side, other = Side("b"), Side("me")
         heard = member("me", 0, state, **{"generation": WALL_MS, field: most}, site=77)
@@ -257,7 +281,10 @@ def test_whatever_is_said_of_a_node_its_answer_can_be_said_and_heard(field: str,
         other.merge(heard)
         other.now = Now(other.now.monotonic_s, other.now.wall_ms + 1000)
         other.merge(side.membership.me)
-        assert rank(record_of(other, "me")) == max(rank(side.membership.me), rank(member("me", 0))) or record_of(other, "me").reachable
+        assert (
+            rank(record_of(other, "me")) == max(rank(side.membership.me), rank(member("me", 0)))
+            or record_of(other, "me").reachable
+        )
 
 
 def test_lesson_30_a_node_without_an_address_takes_the_one_that_peers_see_and_tells_it() -> None:
@@ -282,7 +309,7 @@ def test_who_leaves_says_so_and_refutes_nothing_any_more() -> None:
     assert side.news()[0] == encode(me_as(LEFT))
 
 
-# -- probing -----------------------------------------------------------------------------------------------------
+# -- probing ---------------------------------------------------------------------------------------
 
 
 def test_every_member_is_probed_within_two_rounds_of_periods() -> None:
@@ -360,11 +387,16 @@ def test_a_target_that_refuted_meanwhile_is_not_suspected() -> None:
     assert record_of(side, "b") == member("b", 1, incarnation=1)
 
 
-@pytest.mark.parametrize(("helpers", "nacks", "score"), [("", 0, 1), ("cde", 3, 0), ("cde", 1, 2), ("cde", 0, 3), ("cde", 9, 0)])
+@pytest.mark.parametrize(
+    ("helpers", "nacks", "score"),
+    [("", 0, 1), ("cde", 3, 0), ("cde", 1, 2), ("cde", 0, 3), ("cde", 9, 0)],
+)
 def test_missing_nacks_make_a_node_doubt_itself(helpers: str, nacks: int, score: int) -> None:
     side = Side("b", *helpers)
     ping = side.probe()
-    asked = [sent.told.sequence for sent in side.to_deadline() if isinstance(sent.told, PingRequest)]
+    asked = [
+        sent.told.sequence for sent in side.to_deadline() if isinstance(sent.told, PingRequest)
+    ]
     for _ in range(nacks):
         side.membership.on_nack(Nack(asked[0]))
     side.to_deadline()
@@ -392,7 +424,9 @@ def test_doubt_stretches_the_times_of_probes_and_acks_take_it_back() -> None:
     assert side.membership.deadline() == start_s + 3 * 1.0
 
 
-def test_a_broken_link_lets_its_member_be_probed_at_once_and_only_a_probe_makes_it_a_suspect() -> None:
+def test_a_broken_link_lets_its_member_be_probed_at_once_and_only_a_probe_makes_it_a_suspect() -> (
+    None
+):
     side = Side(*OTHERS)
     ping = side.probe()
     side.ack(ping)
@@ -408,7 +442,9 @@ def test_a_broken_link_lets_its_member_be_probed_at_once_and_only_a_probe_makes_
     assert side.state(doubted) is SUSPECT
 
 
-def test_a_broken_link_waits_for_the_probe_that_is_under_way_and_links_that_keep_breaking_for_the_others() -> None:
+def test_a_broken_link_waits_for_the_probe_that_is_under_way_and_links_that_keep_breaking_for_the_others() -> (
+    None
+):
     side = Side(*OTHERS)
     ping = side.probe()
     doubted = next(name for name in OTHERS if name != ping.target)
@@ -458,7 +494,9 @@ def test_a_tick_does_what_is_due_and_never_twice() -> None:
 
 
 @given(st.lists(members, max_size=5), st.lists(st.floats(0.001, 40.0), min_size=1, max_size=12))
-def test_after_two_ticks_the_next_deadline_lies_ahead(heard: list[Member], pauses: list[float]) -> None:
+def test_after_two_ticks_the_next_deadline_lies_ahead(
+    heard: list[Member], pauses: list[float]
+) -> None:
     side, now_s = Side("b", "c", "d", "e", "f", forget_after_s=60.0), 0.0
     for told in heard:
         side.merge(told)
@@ -470,7 +508,7 @@ def test_after_two_ticks_the_next_deadline_lies_ahead(heard: list[Member], pause
         assert side.membership.deadline() > side.now.monotonic_s
 
 
-# -- suspicion ---------------------------------------------------------------------------------------------------
+# -- suspicion -------------------------------------------------------------------------------------
 
 
 def test_a_suspect_that_does_not_refute_is_dead_at_the_deadline_and_not_before() -> None:
@@ -522,7 +560,7 @@ def test_a_new_suspicion_of_the_next_incarnation_starts_its_time_again() -> None
     assert side.state("b") is DEAD
 
 
-# -- the dead ----------------------------------------------------------------------------------------------------
+# -- the dead --------------------------------------------------------------------------------------
 
 
 def test_each_period_one_dead_member_is_pinged_and_never_one_that_left() -> None:
@@ -561,12 +599,18 @@ def test_lesson_10_a_restart_takes_over_at_once_also_under_a_new_address() -> No
     assert side.membership.name_at(address_of(5)) == "b"
     assert side.membership.name_at(address_of(1)) == ""
     # and nothing that was said of the life before comes back
-    for stale in (member("b", 1, ALIVE, incarnation=50), member("b", 1, DEAD), member("b", 1, LEFT)):
+    for stale in (
+        member("b", 1, ALIVE, incarnation=50),
+        member("b", 1, DEAD),
+        member("b", 1, LEFT),
+    ):
         side.merge(stale)
     assert record_of(side, "b").address == address_of(5)
 
 
-def test_lesson_11_of_two_names_at_one_address_the_later_life_stays_and_the_other_has_left_in_any_order() -> None:
+def test_lesson_11_of_two_names_at_one_address_the_later_life_stays_and_the_other_has_left_in_any_order() -> (
+    None
+):
     old, new = member("b", 1, generation=5), member("c", 1, generation=9)
     for order in permutations([old, new]):
         side = Side()
@@ -602,7 +646,7 @@ def test_lesson_11_an_earlier_name_of_our_own_has_left_and_nobody_replaces_us() 
     assert side.membership.me.state is ALIVE
 
 
-# -- relays ------------------------------------------------------------------------------------------------------
+# -- relays ----------------------------------------------------------------------------------------
 
 
 def test_a_relay_pings_under_its_own_number_and_passes_the_ack_on_under_the_askers() -> None:
@@ -623,7 +667,9 @@ def test_a_relay_says_nack_in_time_for_the_asker_and_forgets_after_the_period() 
     side.ask(PingRequest(500, "b", "c", "10.0.0.3", 7481), address_of(1))
     nacks = []
     for step in range(1, 30):
-        nacks += [(step, sent) for sent in side.tick(1.0 + step / 20) if isinstance(sent.told, Nack)]
+        nacks += [
+            (step, sent) for sent in side.tick(1.0 + step / 20) if isinstance(sent.told, Nack)
+        ]
     assert nacks == [(8, Sent(Nack(500), address_of(1), False))]
 
 
@@ -631,7 +677,9 @@ def test_a_relay_says_no_nack_to_who_wants_none() -> None:
     side = Side("b", "c")
     side.tick(1.0)
     side.ask(PingRequest(500, "b", "c", "10.0.0.3", 7481, nack=False), address_of(1))
-    assert not any(isinstance(sent.told, Nack) for step in range(1, 30) for sent in side.tick(1.0 + step / 20))
+    assert not any(
+        isinstance(sent.told, Nack) for step in range(1, 30) for sent in side.tick(1.0 + step / 20)
+    )
 
 
 def test_a_late_ack_is_still_passed_on_after_the_nack() -> None:
@@ -652,7 +700,7 @@ def test_relays_are_bounded() -> None:
     assert side.ask(PingRequest(1, "b", "c", "10.0.0.3", 7481), address_of(1))
 
 
-# -- the news ----------------------------------------------------------------------------------------------------
+# -- the news --------------------------------------------------------------------------------------
 
 
 def drain(side: Side) -> None:
@@ -720,7 +768,11 @@ def test_what_nobody_could_use_is_not_told() -> None:
 
 @pytest.mark.parametrize("order", list(permutations(["suspect", "refuted", "dead"])))
 def test_the_news_of_one_period_end_alike_in_any_order(order: tuple[str, ...]) -> None:
-    told = {"suspect": member("b", 1, SUSPECT, accuser="x"), "refuted": member("b", 1, incarnation=1), "dead": member("b", 1, DEAD)}
+    told = {
+        "suspect": member("b", 1, SUSPECT, accuser="x"),
+        "refuted": member("b", 1, incarnation=1),
+        "dead": member("b", 1, DEAD),
+    }
     side = Side("b")
     for name in order:
         side.merge(told[name])

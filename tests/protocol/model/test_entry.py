@@ -30,11 +30,28 @@ from tests.protocol.strategies import records
 U64 = st.integers(0, 2**64 - 1)
 
 
-# -- keys --------------------------------------------------------------------------------------------------------
+# -- keys ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "key", ["a", "a b", "100%", "ç", "\U0001f600", "a/b/", "a//b", "...", "a/.../b", "a..b", ".a", "a.", "\x00", "é" * 512, "a\n"]
+    "key",
+    [
+        "a",
+        "a b",
+        "100%",
+        "ç",
+        "\U0001f600",
+        "a/b/",
+        "a//b",
+        "...",
+        "a/.../b",
+        "a..b",
+        ".a",
+        "a.",
+        "\x00",
+        "é" * 512,
+        "a\n",
+    ],
 )
 def test_any_text_that_is_no_climbing_path_is_a_key(key: str) -> None:
     assert check_key(key) == key.encode()
@@ -47,7 +64,23 @@ def test_a_segment_that_only_starts_with_dots_is_a_key(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["", "/", "/a", ".", "..", "a/..", "../a", "a/./b", "a/../b", "./a", "a/.", "é" * 513, "a" * 1025, "\ud800"]
+    "key",
+    [
+        "",
+        "/",
+        "/a",
+        ".",
+        "..",
+        "a/..",
+        "../a",
+        "a/./b",
+        "a/../b",
+        "./a",
+        "a/.",
+        "é" * 513,
+        "a" * 1025,
+        "\ud800",
+    ],
 )
 def test_a_key_is_refused_when_it_is_empty_too_long_no_text_or_climbs(key: str) -> None:
     with pytest.raises(BadKeyError):
@@ -67,15 +100,21 @@ def test_a_key_is_taken_or_refused_and_nothing_else(key: str) -> None:
         assert not climbs
 
 
-# -- records -----------------------------------------------------------------------------------------------------
+# -- records ---------------------------------------------------------------------------------------
 
 
 @given(U64, U64, st.none() | st.binary(max_size=20), st.none() | st.text(min_size=1, max_size=30))
-def test_a_record_gives_back_what_it_was_made_of(timestamp: int, site: int, value: bytes | None, content_type: str | None) -> None:
+def test_a_record_gives_back_what_it_was_made_of(
+    timestamp: int, site: int, value: bytes | None, content_type: str | None
+) -> None:
     record = make_record(Version(timestamp, site), value, content_type)
     check_record(record)
     assert entry_of("k", record) == Entry("k", value, Version(timestamp, site), content_type)
-    assert (version_of(record), timestamp_in(record), value_in(record)) == (Version(timestamp, site), timestamp, value)
+    assert (version_of(record), timestamp_in(record), value_in(record)) == (
+        Version(timestamp, site),
+        timestamp,
+        value,
+    )
     assert is_dead(record) == entry_of("k", record).deleted == (value is None)
     assert record[value_offset(record) :] == (value or b"")
 
@@ -98,7 +137,9 @@ def test_an_empty_value_is_no_death_certificate() -> None:
 def test_names_in_the_meta_that_are_unknown_are_kept_and_passed_over() -> None:
     meta = msgspec.msgpack.encode({"t": "a/b", "zz": [1, {"deep": None}]})
     record = make_record(Version(1, 2), b"v")
-    record = bytes((record[0] | 2,)) + record[1:HEAD_BYTES] + len(meta).to_bytes(2, "big") + meta + b"v"
+    record = (
+        bytes((record[0] | 2,)) + record[1:HEAD_BYTES] + len(meta).to_bytes(2, "big") + meta + b"v"
+    )
     check_record(record)
     assert entry_of("k", record) == Entry("k", b"v", Version(1, 2), "a/b")
 
@@ -122,7 +163,9 @@ BAD_RECORDS = {
     "a meta that is no map": META + b"\x00\x01\x01",
     "a meta with trailing bytes": META + b"\x00\x02\x80\x80",
     "a meta whose names are no text": META + b"\x00\x03\x81\x01\x01",
-    "a meta that is too long": META + (META_BYTES_MAX + 1).to_bytes(2, "big") + bytes(META_BYTES_MAX + 1),
+    "a meta that is too long": META
+    + (META_BYTES_MAX + 1).to_bytes(2, "big")
+    + bytes(META_BYTES_MAX + 1),
     "a meta with text that is no UTF-8": META + b"\x00\x05\x81\xa1t\xa1\xff",
     "a meta that claims four billion items": META + b"\x00\x08\x81\xa1x\xdd\xff\xff\xff\xff",
     "a meta that is nested too deeply": META + b"\x0f\xff\x81\xa1x" + b"\x91" * 4092,
@@ -145,11 +188,13 @@ def test_any_bytes_are_a_record_that_can_be_read_or_are_refused(data: bytes) -> 
         assert supersedes(data, data) is False
 
 
-# -- the order ---------------------------------------------------------------------------------------------------
+# -- the order -------------------------------------------------------------------------------------
 
 
 @given(records, records)
-def test_of_two_different_records_exactly_one_supersedes_the_other(one: bytes, other: bytes) -> None:
+def test_of_two_different_records_exactly_one_supersedes_the_other(
+    one: bytes, other: bytes
+) -> None:
     assert (supersedes(one, other), supersedes(other, one)).count(True) == (one != other)
 
 
@@ -175,6 +220,9 @@ def test_the_timestamp_counts_before_the_site_and_both_before_the_body() -> None
 
 def test_equal_versions_with_different_bodies_are_decided_by_the_hash_of_the_body() -> None:
     bodies = [make_record(Version(1, 1), body) for body in (b"a", b"b", b"c", None)]
-    winner = next(one for one in bodies if all(one == other or supersedes(one, other) for other in bodies))
-    # the hash is part of the wire protocol: another one would make nodes of two releases disagree for ever
+    winner = next(
+        one for one in bodies if all(one == other or supersedes(one, other) for other in bodies)
+    )
+    # the hash is part of the wire protocol: another one would make nodes of two releases disagree
+    # for ever
     assert value_in(winner) == b"c"

@@ -1,4 +1,5 @@
-"""The hybrid logical clock: more than all before, near the wall clock, and never taken along by somebody's bad clock."""
+"""The hybrid logical clock: more than all before, near the wall clock, and never taken along by
+somebody's bad clock."""
 
 from __future__ import annotations
 
@@ -9,11 +10,15 @@ from hypothesis import strategies as st
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of, timestamp_of
 
-INPUTS = st.lists(st.tuples(st.booleans(), st.integers(0, 2**20), st.integers(0, 2**36)), max_size=40)
+INPUTS = st.lists(
+    st.tuples(st.booleans(), st.integers(0, 2**20), st.integers(0, 2**36)), max_size=40
+)
 
 
 @given(INPUTS)
-def test_a_tick_is_greater_than_everything_ticked_or_observed_before(inputs: list[tuple[bool, int, int]]) -> None:
+def test_a_tick_is_greater_than_everything_ticked_or_observed_before(
+    inputs: list[tuple[bool, int, int]],
+) -> None:
     clock, seen = HybridLogicalClock(1000), -1
     for hears, wall_ms, heard in inputs:
         if hears:
@@ -77,8 +82,12 @@ def test_an_old_timestamp_changes_nothing() -> None:
     assert clock.latest == timestamp_of(50)
 
 
-@pytest.mark.parametrize(("heard_ms", "accepted"), [(1999, True), (2000, True), (2001, False), (2**40, False)])
-def test_a_timestamp_is_refused_when_it_lies_further_ahead_than_the_drift_allows(heard_ms: int, accepted: bool) -> None:
+@pytest.mark.parametrize(
+    ("heard_ms", "accepted"), [(1999, True), (2000, True), (2001, False), (2**40, False)]
+)
+def test_a_timestamp_is_refused_when_it_lies_further_ahead_than_the_drift_allows(
+    heard_ms: int, accepted: bool
+) -> None:
     clock = HybridLogicalClock(1000)
     if accepted:
         clock.observe(timestamp_of(heard_ms), 1000)

@@ -49,14 +49,18 @@ def test_leaving_is_told_apart_from_dying_and_wins_over_it() -> None:
 
 # F29
 @given(members, members)
-def test_records_of_equal_rank_speak_of_one_life_and_say_the_same_of_it(one: Member, other: Member) -> None:
+def test_records_of_equal_rank_speak_of_one_life_and_say_the_same_of_it(
+    one: Member, other: Member
+) -> None:
     if rank(one) == rank(other):
         assert (one.generation, one.site, one.state) == (other.generation, other.site, other.state)
         assert one.incarnation == other.incarnation or one.state >= DEAD
 
 
 @given(members, members, members)
-def test_the_winner_of_three_records_does_not_depend_on_their_order(a: Member, b: Member, c: Member) -> None:
+def test_the_winner_of_three_records_does_not_depend_on_their_order(
+    a: Member, b: Member, c: Member
+) -> None:
     assert len({max(map(rank, order)) for order in permutations((a, b, c))}) == 1
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from random import Random
+from typing import Any
 
 import pytest
 
 from kvgossip.errors import BadKeyError, ClockAheadError, LocalError, ValueTooLargeError
 from kvgossip.protocol.model.entry import is_dead, version_of
+from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rumors.batches import KEPT_BYTES_MAX, KEPT_MAX, Bundles, key_of
@@ -30,13 +32,21 @@ def packet(*units: Bundle | Rumor | Notice, sequence: int = 9, sender: str = "b"
     return LAN.frame(map(encode, [Gossip(sequence, sender), *units]))
 
 
-# -- writing ---------------------------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------
 
 
 def test_a_batch_is_written_in_one_input_with_consecutive_timestamps() -> None:
     replica = make_replica("a")
     replica.put("old", b"1", at())
-    effects = replica.batch([Writing("a", b"1", "text/plain"), Writing("old", None), Writing("gone", None), Writing("b", b"2")], at())
+    effects = replica.batch(
+        [
+            Writing("a", b"1", "text/plain"),
+            Writing("old", None),
+            Writing("gone", None),
+            Writing("b", b"2"),
+        ],
+        at(),
+    )
     news = [effect.new for effect in changed(effects)]
     assert [(entry.key, entry.value, entry.content_type) for entry in news] == [
         ("a", b"1", "text/plain"),
@@ -63,7 +73,9 @@ def test_a_batch_is_written_in_one_input_with_consecutive_timestamps() -> None:
         ([Writing("k", bytes(200_000)), Writing("l", bytes(200_000))], ValueTooLargeError),
     ],
 )
-def test_a_batch_of_which_a_part_is_refused_is_refused_as_a_whole(writes: list[Writing], error: type[LocalError]) -> None:
+def test_a_batch_of_which_a_part_is_refused_is_refused_as_a_whole(
+    writes: list[Writing], error: type[LocalError]
+) -> None:
     replica = make_replica("a")
     with pytest.raises(error):
         replica.batch(writes, at())
@@ -75,14 +87,17 @@ def test_a_batch_of_which_a_part_is_refused_is_refused_as_a_whole(writes: list[W
     assert len(replica.store) == 0
 
 
-# -- telling ---------------------------------------------------------------------------------------------------------
+# -- telling ---------------------------------------------------------------------------------------
 
 
 def test_a_batch_is_one_unit_of_a_packet_and_one_of_a_single_write_is_a_rumor() -> None:
     replica = replica_with("b", "c")
     batch = written(replica, "k", "l")
     packets = of(Bundle, replica.tick(at()))
-    assert sorted(packets, key=lambda sent: sent[0]) == [(address_of(1), Bundle(batch)), (address_of(2), Bundle(batch))]
+    assert sorted(packets, key=lambda sent: sent[0]) == [
+        (address_of(1), Bundle(batch)),
+        (address_of(2), Bundle(batch)),
+    ]
     written(replica, "m")
     assert {rumor.key for _, rumor in of(Rumor, replica.tick(at()))} == {"m"}
 
@@ -92,18 +107,27 @@ def test_a_bundle_is_merged_in_one_input_passed_on_and_answered_with_one_bit() -
     batch = written(writer, "k", "l", "m")
     effects = replica.receive(packet(Bundle(batch)), address_of(1), at())
     assert [effect.key for effect in changed(effects)] == ["k", "l", "m"]
-    assert of(Feedback, effects) == [(address_of(1), Feedback(9, b"\x00", life=life_of(replica.site)))]
+    assert of(Feedback, effects) == [
+        (address_of(1), Feedback(9, b"\x00", life=life_of(replica.site)))
+    ]
     assert of(Bundle, replica.tick(at())) == [(address_of(2), Bundle(batch))]
     again = replica.receive(packet(Bundle(batch)), address_of(1), at())
-    assert (changed(again), of(Feedback, again)) == ([], [(address_of(1), Feedback(9, b"\x01", life=life_of(replica.site)))])
+    assert (changed(again), of(Feedback, again)) == (
+        [],
+        [(address_of(1), Feedback(9, b"\x01", life=life_of(replica.site)))],
+    )
 
 
 def test_a_bundle_of_which_a_part_cannot_be_accepted_is_refused_as_a_whole() -> None:
     replica = replica_with("b")
     for bad in (("../k", record(b"v")), ("k", b"\x00" * 17), ("k", record(b"v", ms=3_600_000))):
-        effects = replica.receive(packet(Bundle((("fine", record(b"v", 1)), bad))), address_of(1), at())
+        effects = replica.receive(
+            packet(Bundle((("fine", record(b"v", 1)), bad))), address_of(1), at()
+        )
         assert changed(effects) == []
-        assert of(Feedback, effects) == [(address_of(1), Feedback(9, b"\x01", life=life_of(replica.site)))]
+        assert of(Feedback, effects) == [
+            (address_of(1), Feedback(9, b"\x01", life=life_of(replica.site)))
+        ]
     assert len(replica.store) == 0
 
 
@@ -115,10 +139,15 @@ def test_what_is_superseded_stays_and_the_rest_of_a_bundle_is_merged() -> None:
     assert (replica.value("k"), replica.value("l")) == (b"newer", b"v")
 
 
-def test_a_bundle_too_large_for_a_datagram_is_noticed_fetched_over_a_link_and_merged_at_once() -> None:
+def test_a_bundle_too_large_for_a_datagram_is_noticed_fetched_over_a_link_and_merged_at_once() -> (
+    None
+):
     network = Network()
     a, b, _ = network.cluster("a b c")
-    network.perform("a", a.batch([Writing(f"k{number}", bytes(1000)) for number in range(100)], network.now("a")))
+    network.perform(
+        "a",
+        a.batch([Writing(f"k{number}", bytes(1000)) for number in range(100)], network.now("a")),
+    )
     kinds: list[str] = []
     network.watch = lambda frm, to, sent: kinds.extend(
         type(message).__name__ for message in LAN.open(sent.data, reliable=sent.reliable).messages
@@ -154,25 +183,31 @@ def test_hostile_bundles_and_fetches_cost_nothing() -> None:
     replica = replica_with("b")
     replica.receive(LAN.frame([encode(Bundle((("k", record(b"v")),)))]), address_of(1), at())
     assert replica.value("k") == b"v"
-    fetched = replica.receive_reliable(LAN.frame([encode(Fetch(("/nothing", "k")))]), address_of(1), at())
+    fetched = replica.receive_reliable(
+        LAN.frame([encode(Fetch(("/nothing", "k")))]), address_of(1), at()
+    )
     assert of(Bundle, fetched) == []
     replica.receive(packet(Notice("/x", 1, 1, 10)), address_of(1), at())
     assert replica.record("/x") is None
 
 
-# -- all or nothing, under loss ----------------------------------------------------------------------------------------
+# -- all or nothing, under loss --------------------------------------------------------------------
 
 
 def shows_a_part(replica: Replica, batch: Batch) -> bool:
     """Whether this replica shows a write of the batch, and under another key something older."""
     held = [replica.record(key) for key, _ in batch]
     shown = any(mine == theirs for mine, (_, theirs) in zip(held, batch, strict=True))
-    older = any(mine is None or version_of(mine) < version_of(theirs) for mine, (_, theirs) in zip(held, batch, strict=True))
+    older = any(
+        mine is None or version_of(mine) < version_of(theirs)
+        for mine, (_, theirs) in zip(held, batch, strict=True)
+    )
     return shown and older
 
 
 def run(network: Network, names: list[str], seed: int) -> tuple[list[Batch], int]:
-    """Batches and single writes that overlap, from everywhere, under loss; after every input of a node it is asked for parts."""
+    """Batches and single writes that overlap, from everywhere, under loss; after every input of a
+    node it is asked for parts."""
     rng, parts = Random(seed), 0
     batches: list[Batch] = []
     perform = network.perform
@@ -181,7 +216,11 @@ def run(network: Network, names: list[str], seed: int) -> tuple[list[Batch], int
         nonlocal parts
         perform(name, effects)
         keys = {effect.key for effect in changed(effects)}
-        parts += sum(shows_a_part(network.replicas[name], batch) for batch in batches if not keys.isdisjoint(key for key, _ in batch))
+        parts += sum(
+            shows_a_part(network.replicas[name], batch)
+            for batch in batches
+            if not keys.isdisjoint(key for key, _ in batch)
+        )
 
     network.perform = performing  # type: ignore[method-assign]
     network.passes = lambda frm, to, reliable: reliable or rng.random() > 0.3
@@ -190,7 +229,10 @@ def run(network: Network, names: list[str], seed: int) -> tuple[list[Batch], int
         keys = rng.sample([f"k{number}" for number in range(12)], rng.randint(1, 5))
         value = rng.randbytes(rng.choice((5, 5, 1200)))
         if rng.random() < 0.7:
-            effects = network.replicas[name].batch([Writing(key, value if rng.random() < 0.8 else None) for key in keys], network.now(name))
+            effects = network.replicas[name].batch(
+                [Writing(key, value if rng.random() < 0.8 else None) for key in keys],
+                network.now(name),
+            )
             batch = tuple((effect.key, effect.new_record) for effect in changed(effects))
             if len(batch) > 1:
                 batches.append(batch)
@@ -217,7 +259,13 @@ def test_whoever_hears_of_a_batch_by_rumor_shows_all_of_it_or_nothing(seed: int)
 
 
 def test_the_check_for_parts_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    def apart(replica: Replica, entries: Batch, offered: Iterable[tuple[str, bytes]], now, **named) -> bool:  # type: ignore[no-untyped-def]
+    def apart(
+        replica: Replica,
+        entries: Batch,
+        offered: Iterable[tuple[str, bytes]],
+        now: Now,
+        **named: Any,
+    ) -> bool:
         news = [replica._take(key, entry, now, **named) for key, entry in offered]
         return any(news)
 
@@ -233,7 +281,9 @@ def test_with_repair_all_nodes_end_with_every_batch_whole() -> None:
     network.cluster(" ".join(names), direct_fanout=3)
     batches, _ = run(network, names, 9)
     network.until(network.converged)
-    assert not any(shows_a_part(replica, batch) for replica in network.replicas.values() for batch in batches)
+    assert not any(
+        shows_a_part(replica, batch) for replica in network.replicas.values() for batch in batches
+    )
 
 
 def test_a_batch_crosses_datacenters_as_one() -> None:
@@ -243,7 +293,9 @@ def test_a_batch_crosses_datacenters_as_one() -> None:
     t2 = network.add("t2", datacenter="tokyo", join=("10.0.0.2:7481",))
     network.until(lambda: all(replica.settled for replica in network.replicas.values()))
     network.run(10.0)
-    network.perform("p1", p.batch([Writing(f"k{number}", b"v") for number in range(5)], network.now("p1")))
+    network.perform(
+        "p1", p.batch([Writing(f"k{number}", b"v") for number in range(5)], network.now("p1"))
+    )
     sizes: list[int] = []
     network.until(lambda: bool(sizes.append(len(t2.store))) or len(t2.store) == 5)  # type: ignore[func-returns-value]
     assert set(sizes) == {0, 5}

@@ -25,7 +25,8 @@ def heat(rumors: Rumors, key: str = "k", heard_from: str | None = None) -> HotRu
 
 
 def tell(rumors: Rumors, peer: str, answer: bytes | None) -> bool:
-    """Contact this peer with everything hot; whether a packet was needed. None: it does not answer."""
+    """Contact this peer with everything hot; whether a packet was needed. None: it does not
+    answer."""
     batch = [rumor for rumor in list(rumors.hot()) if rumors.contact(peer, rumor, 10)]
     if batch:
         sequence = rumors.sent(peer, batch)
@@ -38,7 +39,7 @@ def hot(rumors: Rumors) -> list[str]:
     return [rumor.key for rumor in rumors.hot()]
 
 
-# -- the law of K ------------------------------------------------------------------------------------------------
+# -- the law of K ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
@@ -113,7 +114,7 @@ def test_k_zero_spreads_nothing() -> None:
     assert (hot(rumors), rumors.fresh, len(rumors)) == ([], [], 0)
 
 
-# -- other policies ----------------------------------------------------------------------------------------------
+# -- other policies --------------------------------------------------------------------------------
 
 
 def test_blind_counts_every_contact_whether_it_knew_or_not() -> None:
@@ -142,7 +143,7 @@ def test_the_coin_cools_with_probability_one_in_k_at_each_contact_that_knew() ->
     assert hot(rumors) == ["k"]
 
 
-# -- order and bounds --------------------------------------------------------------------------------------------
+# -- order and bounds ------------------------------------------------------------------------------
 
 
 def test_own_writes_come_before_forwarded_rumors_each_oldest_first() -> None:
@@ -164,7 +165,14 @@ def test_what_cooled_meanwhile_is_not_fresh_any_more() -> None:
 
 def test_the_oldest_forwarded_rumor_cools_first_when_there_are_too_many() -> None:
     rumors = rumors_of(rumors_max=3)
-    for key, heard_from in (("o1", None), ("f1", "p"), ("f2", "p"), ("o2", None), ("o3", None), ("o4", None)):
+    for key, heard_from in (
+        ("o1", None),
+        ("f1", "p"),
+        ("f2", "p"),
+        ("o2", None),
+        ("o3", None),
+        ("o4", None),
+    ):
         heat(rumors, key, heard_from) if key not in ("o4",) else rumors.heat(key, b"", None)
     assert hot(rumors) == ["o2", "o3", "o4"]
     assert len(rumors) == 3
@@ -179,7 +187,7 @@ def test_cooling_all_leaves_nothing() -> None:
     assert (hot(rumors), rumors.fresh, rumors.cooled) == ([], [], 2)
 
 
-# -- feedback ----------------------------------------------------------------------------------------------------
+# -- feedback --------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.booleans(), max_size=40))

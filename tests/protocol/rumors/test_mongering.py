@@ -17,8 +17,29 @@ from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rumors.burst_window import UNANSWERED_MAX
 from kvgossip.protocol.rumors.mongering import life_of
 from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import Bodies, Busy, Feedback, Fetch, Gossip, Notice, Pull, Rumor
-from tests.protocol.net import LAN, STRANGER, Network, address_of, at, changed, make_replica, member, record, sends, told
+from kvgossip.protocol.wire.message import (
+    Bodies,
+    Busy,
+    Feedback,
+    Fetch,
+    Gossip,
+    Notice,
+    Pull,
+    Rumor,
+)
+from tests.protocol.net import (
+    LAN,
+    STRANGER,
+    Network,
+    address_of,
+    at,
+    changed,
+    make_replica,
+    member,
+    record,
+    sends,
+    told,
+)
 
 
 def replica_with(*peers: str, **config: Any) -> Replica:
@@ -37,7 +58,13 @@ def of(kind: type, effects: Iterable[Effect]) -> list[tuple[Address, Any]]:
     return [(to, message) for to, message in told(LAN, effects) if isinstance(message, kind)]
 
 
-def gossip(*rumors: Rumor | Notice, sequence: int = 9, sender: str = "b", direct: bool = False, whole: bool = False) -> bytes:
+def gossip(
+    *rumors: Rumor | Notice,
+    sequence: int = 9,
+    sender: str = "b",
+    direct: bool = False,
+    whole: bool = False,
+) -> bytes:
     return LAN.frame(map(encode, [Gossip(sequence, sender, direct, whole), *rumors]))
 
 
@@ -45,7 +72,7 @@ def rumor(key: str, value: bytes = b"v", ms: int = 0) -> Rumor:
     return Rumor(key, record(value, ms))
 
 
-# -- telling -----------------------------------------------------------------------------------------------------
+# -- telling ---------------------------------------------------------------------------------------
 
 
 def test_an_own_write_goes_at_once_to_everybody_where_there_are_few() -> None:
@@ -75,7 +102,11 @@ def test_writes_of_one_turn_share_a_packet() -> None:
     for key in ("x", "y", "x", "z"):
         replica.put(key, b"v", at())
     (packet,) = sends(replica.tick(at()))
-    assert [message.key for message in LAN.open(packet.data, reliable=False).messages[1:] if isinstance(message, Rumor)] == ["y", "x", "z"]
+    assert [
+        message.key
+        for message in LAN.open(packet.data, reliable=False).messages[1:]
+        if isinstance(message, Rumor)
+    ] == ["y", "x", "z"]
 
 
 def test_a_heard_rumor_is_passed_on_at_once_but_not_to_its_teller() -> None:
@@ -94,8 +125,13 @@ def test_a_rumor_that_its_writer_tells_every_member_itself_is_not_passed_on() ->
     assert replica.statistics()["rumors_hot"] == 0
 
 
-@pytest.mark.parametrize(("state", "whole"), [(MemberState.LEFT, True), (MemberState.SUSPECT, True), (MemberState.DEAD, False)])
-def test_a_writer_tells_every_member_unless_it_believes_one_dead(state: MemberState, whole: bool) -> None:
+@pytest.mark.parametrize(
+    ("state", "whole"),
+    [(MemberState.LEFT, True), (MemberState.SUSPECT, True), (MemberState.DEAD, False)],
+)
+def test_a_writer_tells_every_member_unless_it_believes_one_dead(
+    state: MemberState, whole: bool
+) -> None:
     replica = replica_with("b", "c", "d")
     replica.pool.membership.merge(member("d", 3, state), at())
     replica.put("k", b"v", at())
@@ -127,8 +163,11 @@ def test_a_hot_rumor_is_told_again_each_gossip_interval_until_it_cools() -> None
         packets = of(Gossip, replica.tick(at(step * 0.2)))
         rounds.append(len(packets))
         for to, opening in packets:
-            replica.receive(LAN.frame([encode(Feedback(opening.sequence, b"\x01"))]), to, at(step * 0.2))
-    # both knew it: one more contact with either is known to be unnecessary beforehand, and the rumor is cold at K = 3
+            replica.receive(
+                LAN.frame([encode(Feedback(opening.sequence, b"\x01"))]), to, at(step * 0.2)
+            )
+    # both knew it: one more contact with either is known to be unnecessary beforehand, and the
+    # rumor is cold at K = 3
     assert rounds == [2] + [0] * 11
     assert replica.statistics()["rumors_hot"] == 0
 
@@ -153,10 +192,14 @@ def test_rumors_are_not_told_to_the_dead_but_news_of_members_is() -> None:
     assert (address_of(1), member("b", 1, MemberState.DEAD)) in of(Member, effects)
 
 
-# -- packets -----------------------------------------------------------------------------------------------------
+# -- packets ---------------------------------------------------------------------------------------
 
 WRITES = st.lists(
-    st.tuples(st.text(min_size=1, max_size=8).filter(lambda key: key[0] != "/" and "." not in key), st.integers(0, 3000)), max_size=25
+    st.tuples(
+        st.text(min_size=1, max_size=8).filter(lambda key: key[0] != "/" and "." not in key),
+        st.integers(0, 3000),
+    ),
+    max_size=25,
 )
 
 
@@ -166,12 +209,18 @@ def test_no_datagram_is_longer_than_its_limit_and_every_write_is_told(
 ) -> None:
     replica = make_replica("a" * 128, datagram_bytes_max=datagram_bytes_max)
     for place in range(1, members + 1):
-        replica.pool.membership.merge(member(f"{place:0128}", place, http="h" * 300, accuser="x" * 128), at())
+        replica.pool.membership.merge(
+            member(f"{place:0128}", place, http="h" * 300, accuser="x" * 128), at()
+        )
     for key, size in writes:
         replica.put(key, b"v" * size, at())
     effects = replica.tick(at()) + replica.tick(at(0.3))
-    assert all(len(packet.data) <= datagram_bytes_max for packet in sends(effects) if not packet.reliable)
-    assert {message.key for _, message in of(Rumor, effects) + of(Notice, effects)} == {key for key, _ in writes}
+    assert all(
+        len(packet.data) <= datagram_bytes_max for packet in sends(effects) if not packet.reliable
+    )
+    assert {message.key for _, message in of(Rumor, effects) + of(Notice, effects)} == {
+        key for key, _ in writes
+    }
 
 
 @pytest.mark.parametrize("datagram_bytes_max", [1232, 1400])
@@ -190,7 +239,9 @@ def test_membership_news_goes_before_own_writes_and_these_before_forwarded_rumor
     replica.put("own", b"v", at())
     replica.pool.membership.merge(member("z", 9), at())
     effects = replica.tick(at()) + replica.tick(at(0.3))
-    kinds = [type(message).__name__ for to, message in told(LAN, effects) if to == address_of(2)][:4]
+    kinds = [type(message).__name__ for to, message in told(LAN, effects) if to == address_of(2)][
+        :4
+    ]
     assert kinds == ["Member", "Gossip", "Rumor", "Gossip"]
     keys = [message.key for to, message in of(Rumor, effects) if to == address_of(2)]
     assert keys[:2] == ["own", "heard"]
@@ -206,7 +257,7 @@ def test_the_bytes_of_one_round_to_one_peer_are_bounded_and_the_oldest_go_first(
     assert keys == [f"k{number:03}" for number in range(len(keys))]
 
 
-# -- bursts ------------------------------------------------------------------------------------------------------
+# -- bursts ----------------------------------------------------------------------------------------
 
 
 def burst(replica: Replica, writes: int = 30, seconds: float = 0.0) -> list[Send]:
@@ -219,12 +270,17 @@ def burst(replica: Replica, writes: int = 30, seconds: float = 0.0) -> list[Send
 def test_many_writes_of_one_turn_go_in_one_frame_over_the_link_of_each_member() -> None:
     replica = replica_with("b", "c")
     packets = burst(replica)
-    assert [(packet.to, packet.reliable) for packet in packets] == [(address_of(1), True), (address_of(2), True)]
+    assert [(packet.to, packet.reliable) for packet in packets] == [
+        (address_of(1), True),
+        (address_of(2), True),
+    ]
     for packet in packets:
         opening, *rumors = LAN.open(packet.data, reliable=True).messages
         assert isinstance(opening, Gossip)
         assert opening.whole
-        assert [message.key for message in rumors if isinstance(message, Rumor)] == [f"k{number}" for number in range(30)]
+        assert [message.key for message in rumors if isinstance(message, Rumor)] == [
+            f"k{number}" for number in range(30)
+        ]
 
 
 def test_few_writes_of_one_turn_and_what_goes_to_some_of_many_members_are_no_burst() -> None:
@@ -253,14 +309,18 @@ def test_a_burst_is_answered_on_its_link_and_not_told_again() -> None:
     assert not len(net.replicas["a"].pool.spreading.rumors)
 
 
-def test_who_does_not_answer_bursts_gets_datagrams_until_it_answers_or_some_time_has_passed() -> None:
+def test_who_does_not_answer_bursts_gets_datagrams_until_it_answers_or_some_time_has_passed() -> (
+    None
+):
     replica = replica_with("b")
     sequences = []
     for turn in range(UNANSWERED_MAX):
         (packet,) = [packet for packet in burst(replica, seconds=turn * 0.01) if packet.reliable]
         sequences += [opening.sequence for _, opening in of(Gossip, [packet])]
     assert not any(packet.reliable for packet in burst(replica, seconds=0.1))
-    replica.receive_reliable(LAN.frame([encode(Feedback(sequences[0], bytes(4)))]), address_of(1), at(0.2))
+    replica.receive_reliable(
+        LAN.frame([encode(Feedback(sequences[0], bytes(4)))]), address_of(1), at(0.2)
+    )
     assert [packet.reliable for packet in burst(replica, seconds=0.2)].count(True) == 1
     assert not any(packet.reliable for packet in burst(replica, seconds=0.3))
     late = burst(replica, seconds=0.3 + replica.config.exchange_timeout_s)
@@ -273,7 +333,9 @@ def test_when_a_link_breaks_its_bursts_are_forgotten() -> None:
         burst(replica, seconds=turn * 0.01)
     assert not any(packet.reliable for packet in burst(replica, seconds=0.1))
     replica.unreachable(address_of(1), at(0.1))
-    assert {packet.to for packet in burst(replica, seconds=0.1) if packet.reliable} == {address_of(1)}
+    assert {packet.to for packet in burst(replica, seconds=0.1) if packet.reliable} == {
+        address_of(1)
+    }
 
 
 def test_a_burst_that_is_lost_with_its_link_is_told_again_at_the_next_round() -> None:
@@ -286,7 +348,7 @@ def test_a_burst_that_is_lost_with_its_link_is_told_again_at_the_next_round() ->
     assert net.until(net.converged) < 2.0
 
 
-# -- answering ---------------------------------------------------------------------------------------------------
+# -- answering -------------------------------------------------------------------------------------
 
 
 def test_the_answer_has_one_bit_a_rumor_set_where_it_was_no_news() -> None:
@@ -294,10 +356,18 @@ def test_the_answer_has_one_bit_a_rumor_set_where_it_was_no_news() -> None:
     replica.put("mine", b"v", at())
     replica.receive(gossip(rumor("known")), address_of(1), at())
     replica.tick(at())
-    rumors = [rumor("new"), rumor("known"), Rumor("mine", replica.record("mine") or b""), rumor("newer"), Rumor("bad", b"\xff")]
+    rumors = [
+        rumor("new"),
+        rumor("known"),
+        Rumor("mine", replica.record("mine") or b""),
+        rumor("newer"),
+        Rumor("bad", b"\xff"),
+    ]
     effects = replica.receive(gossip(*rumors, sequence=77), address_of(1), at())
     # what is refused counts as known: telling it again would not help
-    assert of(Feedback, effects) == [(address_of(1), Feedback(77, b"\x16", life=life_of(replica.site)))]
+    assert of(Feedback, effects) == [
+        (address_of(1), Feedback(77, b"\x16", life=life_of(replica.site)))
+    ]
     assert [change.key for change in changed(effects)] == ["new", "newer"]
 
 
@@ -305,7 +375,11 @@ def test_a_packet_that_was_damaged_is_merged_but_not_answered() -> None:
     replica = replica_with("b")
     effects = replica.receive(gossip(rumor("k"))[:-1] + b"xx", address_of(1), at())
     assert of(Feedback, effects) == []
-    effects = replica.receive(LAN.frame([encode(Gossip(1, "b")), b"\xf0\x00\x00\x00\x00", encode(rumor("k"))]), address_of(1), at())
+    effects = replica.receive(
+        LAN.frame([encode(Gossip(1, "b")), b"\xf0\x00\x00\x00\x00", encode(rumor("k"))]),
+        address_of(1),
+        at(),
+    )
     assert [change.key for change in changed(effects)] == ["k"]
     assert of(Feedback, effects) == []
 
@@ -320,10 +394,12 @@ def test_a_packet_that_comes_twice_changes_nothing_the_second_time() -> None:
     replica.receive(gossip(rumor("k")), address_of(1), at())
     effects = replica.receive(gossip(rumor("k")), address_of(1), at())
     assert changed(effects) == []
-    assert of(Feedback, effects) == [(address_of(1), Feedback(9, b"\x01", life=life_of(replica.site)))]
+    assert of(Feedback, effects) == [
+        (address_of(1), Feedback(9, b"\x01", life=life_of(replica.site)))
+    ]
 
 
-# -- large entries -----------------------------------------------------------------------------------------------
+# -- large entries ---------------------------------------------------------------------------------
 
 
 def test_lesson_07_an_entry_too_large_for_a_datagram_travels_as_a_notice_and_is_fetched() -> None:
@@ -334,7 +410,9 @@ def test_lesson_07_an_entry_too_large_for_a_datagram_travels_as_a_notice_and_is_
         type(message).__name__ for message in LAN.open(sent.data, reliable=sent.reliable).messages
     )
     net.put("a", "k", b"v" * 500_000)
-    took_s = net.until(lambda: all(net.replicas[name].value("k") == b"v" * 500_000 for name in "bc"))
+    took_s = net.until(
+        lambda: all(net.replicas[name].value("k") == b"v" * 500_000 for name in "bc")
+    )
     assert took_s < 0.01
     assert {"Notice", "Fetch", "Bodies"} <= set(spoken)
     assert "Rumor" not in spoken
@@ -348,21 +426,32 @@ def notice(value: bytes = b"v" * 5000, ms: int = 0) -> Notice:
 def test_a_notice_of_what_is_lacking_is_answered_with_news_and_fetched_over_a_link() -> None:
     replica = replica_with("b")
     effects = replica.receive(gossip(notice()), address_of(1), at())
-    assert of(Feedback, effects) == [(address_of(1), Feedback(9, b"\x00", life=life_of(replica.site)))]
+    assert of(Feedback, effects) == [
+        (address_of(1), Feedback(9, b"\x00", life=life_of(replica.site)))
+    ]
     (fetch,) = (packet for packet in sends(effects) if packet.reliable)
-    assert (fetch.to, LAN.open(fetch.data, reliable=True).messages) == (address_of(1), [Fetch(("k",))])
+    assert (fetch.to, LAN.open(fetch.data, reliable=True).messages) == (
+        address_of(1),
+        [Fetch(("k",))],
+    )
 
 
 @pytest.mark.parametrize(("held_ms", "fetched"), [(-1, True), (0, False), (1, False)])
-def test_a_notice_is_fetched_only_if_it_is_newer_than_what_is_here(held_ms: int, fetched: bool) -> None:
+def test_a_notice_is_fetched_only_if_it_is_newer_than_what_is_here(
+    held_ms: int, fetched: bool
+) -> None:
     replica = replica_with("b")
     replica.receive(gossip(rumor("k", ms=held_ms)), address_of(1), at())
     effects = replica.receive(gossip(notice()), address_of(1), at())
     assert bool(of(Fetch, effects)) == fetched
-    assert of(Feedback, effects) == [(address_of(1), Feedback(9, b"\x00" if fetched else b"\x01", life=life_of(replica.site)))]
+    assert of(Feedback, effects) == [
+        (address_of(1), Feedback(9, b"\x00" if fetched else b"\x01", life=life_of(replica.site)))
+    ]
 
 
-def test_a_body_on_its_way_is_not_asked_for_again_unless_it_takes_too_long_or_its_link_breaks() -> None:
+def test_a_body_on_its_way_is_not_asked_for_again_unless_it_takes_too_long_or_its_link_breaks() -> (
+    None
+):
     replica = replica_with("b", "c")
     assert of(Fetch, replica.receive(gossip(notice()), address_of(1), at()))
     assert not of(Fetch, replica.receive(gossip(notice(), sender="c"), address_of(2), at(9.0)))
@@ -370,13 +459,17 @@ def test_a_body_on_its_way_is_not_asked_for_again_unless_it_takes_too_long_or_it
     assert not of(Fetch, replica.receive(gossip(notice()), address_of(1), at(10.2)))
     replica.unreachable(address_of(2), at(10.3))
     assert of(Fetch, replica.receive(gossip(notice()), address_of(1), at(10.4)))
-    replica.receive_reliable(LAN.frame([encode(Bodies((("k", record(b"v" * 5000)),)))]), address_of(1), at(10.5))
+    replica.receive_reliable(
+        LAN.frame([encode(Bodies((("k", record(b"v" * 5000)),)))]), address_of(1), at(10.5)
+    )
     assert not of(Fetch, replica.receive(gossip(notice()), address_of(1), at(10.6)))
 
 
 def test_a_body_that_is_news_is_passed_on_as_a_notice() -> None:
     replica = replica_with("b", "c")
-    effects = replica.receive_reliable(LAN.frame([encode(Bodies((("k", record(b"v" * 5000)),)))]), address_of(1), at())
+    effects = replica.receive_reliable(
+        LAN.frame([encode(Bodies((("k", record(b"v" * 5000)),)))]), address_of(1), at()
+    )
     assert [change.key for change in changed(effects)] == ["k"]
     assert [to for to, _ in of(Notice, replica.tick(at()))] == [address_of(2)]
 
@@ -390,7 +483,9 @@ def many_notices(count: int, size: int) -> list[Notice]:
 def test_of_many_notices_only_so_much_is_fetched_at_a_time(size: int, fetched: int) -> None:
     replica = replica_with("b", datagram_bytes_max=65507, value_bytes_max=64 * 2**20)
     effects = replica.receive(gossip(*many_notices(150, size)), address_of(1), at())
-    assert of(Fetch, effects) == [(address_of(1), Fetch(tuple(f"k{number}" for number in range(fetched))))]
+    assert of(Fetch, effects) == [
+        (address_of(1), Fetch(tuple(f"k{number}" for number in range(fetched))))
+    ]
 
 
 # F30
@@ -452,7 +547,9 @@ def test_a_large_entry_that_is_refused_is_not_fetched_again_and_again() -> None:
     assert len(fetched) <= 2
 
 
-def test_a_fetch_is_answered_with_what_is_here_in_bounded_messages_over_the_link_it_came_by() -> None:
+def test_a_fetch_is_answered_with_what_is_here_in_bounded_messages_over_the_link_it_came_by() -> (
+    None
+):
     replica = replica_with("b")
     for number in range(3):
         replica.put(f"k{number}", b"v" * 200_000, at())
@@ -461,7 +558,9 @@ def test_a_fetch_is_answered_with_what_is_here_in_bounded_messages_over_the_link
     effects = replica.receive_reliable(fetch, link, at())
     bodies = [LAN.open(packet.data, reliable=True).messages for packet in sends(effects)]
     assert all(packet.to == link and packet.reliable for packet in sends(effects))
-    assert [[key for key, _ in message.entries] for (message,) in bodies if isinstance(message, Bodies)] == [["k0"], ["k1"], ["k2"]]
+    assert [
+        [key for key, _ in message.entries] for (message,) in bodies if isinstance(message, Bodies)
+    ] == [["k0"], ["k1"], ["k2"]]
 
 
 # F03
@@ -474,7 +573,7 @@ def test_a_fetch_by_datagram_is_not_answered_and_of_many_in_one_frame_only_one()
     assert len(sends(replica.receive_reliable(LAN.frame([fetch] * 100), STRANGER, at()))) == 1
 
 
-# -- other policies ----------------------------------------------------------------------------------------------
+# -- other policies --------------------------------------------------------------------------------
 
 
 def test_a_puller_asks_each_interval_and_is_told_what_is_hot() -> None:
@@ -482,7 +581,10 @@ def test_a_puller_asks_each_interval_and_is_told_what_is_hot() -> None:
     replica.put("k", b"v", at())
     effects = replica.tick(at(0.2))
     assert of(Rumor, effects) == []
-    assert sorted(of(Pull, effects), key=str) == [(address_of(1), Pull("a")), (address_of(2), Pull("a"))]
+    assert sorted(of(Pull, effects), key=str) == [
+        (address_of(1), Pull("a")),
+        (address_of(2), Pull("a")),
+    ]
     answer = replica.receive(LAN.frame([encode(Pull("b"))]), address_of(1), at(0.2))
     assert [(to, message.key) for to, message in of(Rumor, answer)] == [(address_of(1), "k")]
     assert sends(replica.receive(LAN.frame([encode(Pull("stranger"))]), STRANGER, at(0.2))) == []
@@ -497,7 +599,9 @@ def test_beyond_the_connection_limit_packets_are_refused_and_their_sender_hunts_
     hunter = replica_with("b", "c", "d", rumor_hunt=1, direct_fanout=1, gossip_fanout=1)
     hunter.put("k", b"v", at())
     ((first, opening),) = of(Gossip, hunter.tick(at()))
-    ((second, again),) = of(Gossip, hunter.receive(LAN.frame([encode(Busy(opening.sequence))]), first, at()))
+    ((second, again),) = of(
+        Gossip, hunter.receive(LAN.frame([encode(Busy(opening.sequence))]), first, at())
+    )
     assert second != first
     assert of(Gossip, hunter.receive(LAN.frame([encode(Busy(again.sequence))]), second, at())) == []
 
@@ -509,7 +613,11 @@ def test_a_key_that_is_written_all_the_time_does_not_starve_the_rounds() -> None
     heard = []
     for step in range(40):
         now = at(1 + step * 0.1)
-        replica.receive(gossip(rumor("beat", b"%d" % step, ms=step), sequence=step, direct=True), address_of(1), now)
+        replica.receive(
+            gossip(rumor("beat", b"%d" % step, ms=step), sequence=step, direct=True),
+            address_of(1),
+            now,
+        )
         deadline = replica.pool.spreading.deadline()
         if deadline is not None and deadline <= now.monotonic_s:
             replica.pool.spreading.tick(now)
@@ -527,7 +635,7 @@ def test_the_connection_limit_starts_again_each_interval_also_where_nothing_is_h
         assert of(Busy, effects) == []
 
 
-# -- residue -----------------------------------------------------------------------------------------------------
+# -- residue ---------------------------------------------------------------------------------------
 
 
 def test_news_crosses_a_small_cluster_in_one_hop() -> None:

@@ -39,7 +39,9 @@ def test_blind_with_a_counter_makes_k_contacts_whatever_they_knew(k: int, knew: 
 
 
 @given(st.integers(0, 63), st.integers())
-def test_with_feedback_a_coin_is_tossed_only_after_contacts_that_knew(count: int, seed: int) -> None:
+def test_with_feedback_a_coin_is_tossed_only_after_contacts_that_knew(
+    count: int, seed: int
+) -> None:
     assert RumorPolicy(1, counter=False).after(count, knew=False, rng=Random(seed)) is not None
 
 
@@ -48,7 +50,8 @@ def test_with_feedback_a_coin_is_tossed_only_after_contacts_that_knew(count: int
 def test_with_a_coin_interest_lasts_k_contacts_on_average(k: int, feedback: bool) -> None:
     policy = RumorPolicy(k, feedback=feedback, counter=False)
     lengths = [contacts_until_cold(policy, knew=True, seed=seed) for seed in range(2000)]
-    # A geometric law: its deviation is sqrt(k (k-1)), so the mean of 2000 is within 4 standard errors.
+    # A geometric law: its deviation is sqrt(k (k-1)), so the mean of 2000 is within 4 standard
+    # errors.
     assert sum(lengths) / 2000 == pytest.approx(k, abs=4 * (k * (k - 1) / 2000) ** 0.5 + 1e-9)
 
 
@@ -58,7 +61,9 @@ def test_with_k_0_interest_is_lost_at_once() -> None:
 
 
 @given(st.integers(0, 64), st.integers(0, 64))
-def test_minimization_counts_a_contact_for_the_smaller_counter_and_for_both_if_they_are_equal(mine: int, theirs: int) -> None:
+def test_minimization_counts_a_contact_for_the_smaller_counter_and_for_both_if_they_are_equal(
+    mine: int, theirs: int
+) -> None:
     policy = RumorPolicy(mode=Mode.PUSH_PULL, minimization=True)
     assert policy.counts(mine, theirs) == (mine <= theirs)
     assert policy.counts(mine, theirs) or policy.counts(theirs, mine)
@@ -69,7 +74,10 @@ def test_without_minimization_every_contact_counts_for_both(mine: int, theirs: i
     assert RumorPolicy(mode=Mode.PUSH_PULL).counts(mine, theirs)
 
 
-@pytest.mark.parametrize(("mode", "pushes", "pulls"), [(Mode.PUSH, True, False), (Mode.PULL, False, True), (Mode.PUSH_PULL, True, True)])
+@pytest.mark.parametrize(
+    ("mode", "pushes", "pulls"),
+    [(Mode.PUSH, True, False), (Mode.PULL, False, True), (Mode.PUSH_PULL, True, True)],
+)
 def test_push_pull_does_both(mode: Mode, pushes: bool, pulls: bool) -> None:
     assert (mode.pushes, mode.pulls) == (pushes, pulls)
 

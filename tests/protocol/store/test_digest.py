@@ -30,7 +30,9 @@ def sums(tree: DigestTree) -> list[list[int]]:
 
 
 @given(st.lists(st.tuples(few_keys, st.none() | records), max_size=20), LEVELS)
-def test_a_tree_depends_on_its_content_and_not_on_its_history(changes: list[tuple[str, bytes | None]], levels: int) -> None:
+def test_a_tree_depends_on_its_content_and_not_on_its_history(
+    changes: list[tuple[str, bytes | None]], levels: int
+) -> None:
     tree, content = DigestTree(levels, 7), dict[str, bytes]()
     for key, new in changes:
         old = content.pop(key, None)
@@ -43,18 +45,24 @@ def test_a_tree_depends_on_its_content_and_not_on_its_history(changes: list[tupl
 
 
 @given(CONTENT, LEVELS, LEVELS)
-def test_trees_of_different_depth_agree_on_the_levels_that_both_have(content: dict[str, bytes], one: int, other: int) -> None:
+def test_trees_of_different_depth_agree_on_the_levels_that_both_have(
+    content: dict[str, bytes], one: int, other: int
+) -> None:
     common = min(one, other) + 1
     assert sums(tree_of(content, one))[:common] == sums(tree_of(content, other))[:common]
 
 
 @given(CONTENT, CONTENT)
-def test_trees_of_different_content_have_different_roots(one: dict[str, bytes], other: dict[str, bytes]) -> None:
+def test_trees_of_different_content_have_different_roots(
+    one: dict[str, bytes], other: dict[str, bytes]
+) -> None:
     assert (tree_of(one).root == tree_of(other).root) == (one == other)
 
 
 @given(CONTENT, LEVELS)
-def test_a_bucket_is_the_xor_of_its_children_and_of_the_fingerprints_of_its_keys(content: dict[str, bytes], levels: int) -> None:
+def test_a_bucket_is_the_xor_of_its_children_and_of_the_fingerprints_of_its_keys(
+    content: dict[str, bytes], levels: int
+) -> None:
     tree = tree_of(content, levels)
     for level in range(min(levels, 2) + 1):
         for bucket, expected in enumerate(tree.sums(level)):
@@ -71,7 +79,9 @@ def test_a_bucket_is_the_xor_of_its_children_and_of_the_fingerprints_of_its_keys
 
 
 @given(keys, records, LEVELS)
-def test_a_fingerprint_names_the_bucket_of_its_key_on_every_level(key: str, held: bytes, levels: int) -> None:
+def test_a_fingerprint_names_the_bucket_of_its_key_on_every_level(
+    key: str, held: bytes, levels: int
+) -> None:
     tree = tree_of({key: held}, levels)
     fingerprint = tree.fingerprint(key, held)
     for level in range(levels + 1):

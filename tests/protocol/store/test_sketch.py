@@ -1,4 +1,5 @@
-"""The rateless sketch: it gives the whole difference of two sets, or nothing, whatever symbols a peer made up."""
+"""The rateless sketch: it gives the whole difference of two sets, or nothing, whatever symbols a
+peer made up."""
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ def both_ways(one: set[int], other: set[int], length: int) -> list[int] | None:
 
 
 @given(FINGERPRINTS, st.randoms(use_true_random=False))
-def test_a_sketch_depends_on_the_set_alone_and_toggling_twice_is_nothing(fingerprints: set[int], rng: Any) -> None:
+def test_a_sketch_depends_on_the_set_alone_and_toggling_twice_is_nothing(
+    fingerprints: set[int], rng: Any
+) -> None:
     ordered = sorted(fingerprints)
     shuffled = [*ordered, 5, 5]
     rng.shuffle(shuffled)
@@ -55,7 +58,9 @@ def test_a_sketch_depends_on_the_set_alone_and_toggling_twice_is_nothing(fingerp
 
 
 @given(FINGERPRINTS, FINGERPRINTS, FINGERPRINTS, st.integers(1, 128))
-def test_decoding_gives_the_whole_difference_or_nothing(common: set[int], mine: set[int], theirs: set[int], length: int) -> None:
+def test_decoding_gives_the_whole_difference_or_nothing(
+    common: set[int], mine: set[int], theirs: set[int], length: int
+) -> None:
     found = both_ways(common | mine, common | theirs, length)
     assert found is None or set(found) == (common | mine) ^ (common | theirs)
     if found is not None:
@@ -63,8 +68,12 @@ def test_decoding_gives_the_whole_difference_or_nothing(common: set[int], mine: 
 
 
 @pytest.mark.usefixtures("arithmetic")
-@pytest.mark.parametrize(("differences", "symbols"), [(0, 1), (1, 16), (5, 16), (100, 200), (1000, 1500)])
-def test_about_one_and_a_half_symbols_a_difference_give_it_back_among_any_number(differences: int, symbols: int) -> None:
+@pytest.mark.parametrize(
+    ("differences", "symbols"), [(0, 1), (1, 16), (5, 16), (100, 200), (1000, 1500)]
+)
+def test_about_one_and_a_half_symbols_a_difference_give_it_back_among_any_number(
+    differences: int, symbols: int
+) -> None:
     everything = numbers(2000 + differences)
     found = both_ways(set(everything), set(everything[differences:]), symbols)
     assert found is not None
@@ -88,13 +97,18 @@ def test_the_same_numbers_come_out_with_numpy_and_without(monkeypatch: pytest.Mo
 def test_a_prefix_is_these_bytes_for_ever() -> None:
     """Peers of all releases must agree on where a fingerprint lies, and on its checksum."""
     assert list(places(0x0123456789ABCDEF, 64)) == [0, 1, 2, 4, 6, 8, 20, 24, 34, 36]
-    sums, checks = "0123456789abcdc50123456789abcdc50123456789abcdef0000000000000000", "1ebb5b181ebb5b1836a7a5ee00000000"
+    sums, checks = (
+        "0123456789abcdc50123456789abcdc50123456789abcdef0000000000000000",
+        "1ebb5b181ebb5b1836a7a5ee00000000",
+    )
     assert of([0x0123456789ABCDEF, 42]).prefix(4).hex() == sums + checks
 
 
 @settings(max_examples=150)
 @given(st.binary(max_size=30 * SYMBOL_BYTES), FINGERPRINTS, st.booleans())
-def test_whatever_symbols_a_peer_made_up_decoding_ends(symbols: bytes, mine: set[int], plain: bool) -> None:
+def test_whatever_symbols_a_peer_made_up_decoding_ends(
+    symbols: bytes, mine: set[int], plain: bool
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if plain:
             patch.setattr(sketch_module, "np", None)
@@ -106,11 +120,13 @@ def test_whatever_symbols_a_peer_made_up_decoding_ends(symbols: bytes, mine: set
 
 
 @pytest.mark.parametrize("length", [0, 1, SYMBOL_BYTES - 1, SYMBOL_BYTES + 1, 65 * SYMBOL_BYTES])
-def test_symbols_that_are_none_cut_off_or_more_than_there_can_be_decode_to_nothing(length: int) -> None:
+def test_symbols_that_are_none_cut_off_or_more_than_there_can_be_decode_to_nothing(
+    length: int,
+) -> None:
     assert of([7]).decode(bytes(length)) is None
 
 
-# -- kept lazily -----------------------------------------------------------------------------------------------------
+# -- kept lazily -----------------------------------------------------------------------------------
 
 
 def filled(count: int) -> Store:

@@ -1,4 +1,5 @@
-"""The index of keys: always in order, in blocks of bounded size, and nothing for the garbage collector to visit."""
+"""The index of keys: always in order, in blocks of bounded size, and nothing for the garbage
+collector to visit."""
 
 from __future__ import annotations
 
@@ -35,13 +36,19 @@ def test_the_index_is_a_sorted_set(changes: list[tuple[bool, str]], block: int, 
 
 
 @given(st.lists(st.sets(few_keys, max_size=12), max_size=6), st.integers(2, 5), st.booleans())
-def test_many_keys_at_once_are_as_many_one_by_one(portions: list[set[str]], block: int, ordered: bool) -> None:
+def test_many_keys_at_once_are_as_many_one_by_one(
+    portions: list[set[str]], block: int, ordered: bool
+) -> None:
     everything, held = sorted(set().union(*portions)), set[str]()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sorted_keys, "BLOCK_KEYS_MAX", block)
         index_ = SortedKeys()
         for portion in portions:
-            fresh = everything[len(held) : len(held) + len(portion)] if ordered else list(portion - held)
+            fresh = (
+                everything[len(held) : len(held) + len(portion)]
+                if ordered
+                else list(portion - held)
+            )
             index_.extend(fresh)
             held |= set(fresh)
             index_._check()
@@ -62,7 +69,10 @@ def test_the_garbage_collector_visits_no_key() -> None:
 
 
 def test_after_many_keys_have_come_and_gone_it_takes_no_more_than_before() -> None:
-    stay, go = [f"{2 * number:06d}" for number in range(2000)], [f"{number:07d}" for number in range(20_000)]
+    stay, go = (
+        [f"{2 * number:06d}" for number in range(2000)],
+        [f"{number:07d}" for number in range(20_000)],
+    )
     index_ = SortedKeys()
     for key in stay:
         index_.add(key)
@@ -77,7 +87,10 @@ def test_after_many_keys_have_come_and_gone_it_takes_no_more_than_before() -> No
         assert taken() > 4 * before
         for key in order:
             index_.remove(key)
-            assert all(low in block for low, block in zip(index_._lows[1:], index_._blocks[1:], strict=True)), "a bound is no key"
+            assert all(
+                low in block
+                for low, block in zip(index_._lows[1:], index_._blocks[1:], strict=True)
+            ), "a bound is no key"
         index_._check()
         assert taken() < 2 * before
     assert list(index_.since("")) == stay

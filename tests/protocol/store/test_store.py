@@ -1,4 +1,5 @@
-"""The store: one door, `merge`, and a state that depends on what came through it, never on the order."""
+"""The store: one door, `merge`, and a state that depends on what came through it, never on the
+order."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ def content(store: Store) -> dict[str, bytes]:
     return dict(store.records())
 
 
-# -- the laws of merge -------------------------------------------------------------------------------------------
+# -- the laws of merge -----------------------------------------------------------------------------
 
 
 @given(ARRIVALS, st.randoms(use_true_random=False))
@@ -47,7 +48,9 @@ def test_merging_is_commutative(arrivals: list[tuple[str, bytes]], rng: object) 
 
 
 @given(ARRIVALS, ARRIVALS, ARRIVALS)
-def test_merging_is_associative(a: list[tuple[str, bytes]], b: list[tuple[str, bytes]], c: list[tuple[str, bytes]]) -> None:
+def test_merging_is_associative(
+    a: list[tuple[str, bytes]], b: list[tuple[str, bytes]], c: list[tuple[str, bytes]]
+) -> None:
     left = make_store([*content(make_store(a + b)).items(), *c])
     right = make_store([*a, *content(make_store(b + c)).items()])
     assert content(left) == content(right)
@@ -88,7 +91,7 @@ def test_a_deleted_key_stays_deleted_when_its_old_value_comes_again() -> None:
     assert (store.get("k"), store.value("k"), store.live, len(store)) == (None, None, 0, 1)
 
 
-# -- the store as a machine, beside a model that is a dict -----------------------------------------------------------
+# -- the store as a machine, beside a model that is a dict -----------------------------------------
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -111,10 +114,20 @@ class StoreMachine(RuleBasedStateMachine):
         if news is not None:
             self.held[key] = arrived
 
-    @rule(prefix=st.sampled_from(["", "a", "b", "ba", "z"]), after=st.sampled_from(["", "a", "b", "é", "zz"]), limit=st.integers(0, 7))
+    @rule(
+        prefix=st.sampled_from(["", "a", "b", "ba", "z"]),
+        after=st.sampled_from(["", "a", "b", "é", "zz"]),
+        limit=st.integers(0, 7),
+    )
     def scan(self, prefix: str, after: str, limit: int) -> None:
-        live = [key for key in sorted(self.held) if not is_dead(self.held[key]) and key.startswith(prefix) and key > after]
-        assert self.store.scan(prefix, after, limit) == [(key, self.held[key]) for key in live][:limit]
+        live = [
+            key
+            for key in sorted(self.held)
+            if not is_dead(self.held[key]) and key.startswith(prefix) and key > after
+        ]
+        assert (
+            self.store.scan(prefix, after, limit) == [(key, self.held[key]) for key in live][:limit]
+        )
 
     @rule(key=few_keys)
     def ask(self, key: str) -> None:
@@ -146,7 +159,7 @@ StoreMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=3
 TestStoreMachine = StoreMachine.TestCase
 
 
-# -- scanning ----------------------------------------------------------------------------------------------------
+# -- scanning --------------------------------------------------------------------------------------
 
 
 def scanned(prefix: str = "", after: str = "", limit: int = 100) -> list[str]:
@@ -171,7 +184,9 @@ def test_a_scan_gives_the_keys_of_the_prefix_after_the_one_given() -> None:
 
 
 # F42
-def test_finding_many_fingerprints_reads_every_entry_once_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finding_many_fingerprints_reads_every_entry_once_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     store = make_store([(f"k{number}", record(b"v")) for number in range(2000)], levels=1)
     by_fingerprint = {store.digest.fingerprint(key, held): key for key, held in store.records()}
     hashed: list[int] = []
@@ -186,14 +201,22 @@ def test_finding_many_fingerprints_reads_every_entry_once_at_most(monkeypatch: p
     assert len(hashed) <= 2 * 2000
 
 
-# -- fingerprints ------------------------------------------------------------------------------------------------
+# -- fingerprints ----------------------------------------------------------------------------------
 
 
 @given(ARRIVALS, st.integers(1, 4))
-def test_every_fingerprint_finds_its_key_and_no_other_one_does(arrivals: list[tuple[str, bytes]], levels: int) -> None:
+def test_every_fingerprint_finds_its_key_and_no_other_one_does(
+    arrivals: list[tuple[str, bytes]], levels: int
+) -> None:
     store = make_store(arrivals, levels)
-    by_fingerprint = {store.digest.fingerprint(key, arrived): key for key, arrived in store.records()}
-    strange = [fingerprint ^ bit for fingerprint in by_fingerprint for bit in (1, 1 << 47, 1 << 48, 1 << 63)] + [0, 2**64 - 1]
+    by_fingerprint = {
+        store.digest.fingerprint(key, arrived): key for key, arrived in store.records()
+    }
+    strange = [
+        fingerprint ^ bit
+        for fingerprint in by_fingerprint
+        for bit in (1, 1 << 47, 1 << 48, 1 << 63)
+    ] + [0, 2**64 - 1]
     strange = [fingerprint for fingerprint in strange if fingerprint not in by_fingerprint]
     assert store.find([*by_fingerprint, *strange]) == by_fingerprint
     for level in range(min(levels, 2) + 1):
@@ -202,7 +225,7 @@ def test_every_fingerprint_finds_its_key_and_no_other_one_does(arrivals: list[tu
         assert len(listed) == len(store)
 
 
-# -- loading -------------------------------------------------------------------------------------------------------------
+# -- loading ---------------------------------------------------------------------------------------
 
 
 def sketch_of(store: Store) -> bytes:
@@ -211,7 +234,11 @@ def sketch_of(store: Store) -> bytes:
 
 @given(ARRIVALS, st.lists(ARRIVALS, max_size=4), ARRIVALS, st.integers(1, 4), st.integers(0, 200))
 def test_what_is_loaded_is_what_would_have_been_merged(
-    before: list[tuple[str, bytes]], portions: list[list[tuple[str, bytes]]], after: list[tuple[str, bytes]], levels: int, expected: int
+    before: list[tuple[str, bytes]],
+    portions: list[list[tuple[str, bytes]]],
+    after: list[tuple[str, bytes]],
+    levels: int,
+    expected: int,
 ) -> None:
     loaded, merged = make_store(levels=levels), make_store(before, levels)
     loaded.expect(expected)
@@ -241,10 +268,12 @@ def test_more_keys_than_a_table_may_hold_are_loaded_whatever_was_expected(expect
     while loaded.tidy():
         pass
     loaded._check()
-    assert taken(loaded) <= 2 * taken(merged), "of tables for keys that did not come most are joined"
+    assert taken(loaded) <= 2 * taken(merged), (
+        "of tables for keys that did not come most are joined"
+    )
 
 
-# -- room that removed keys took ---------------------------------------------------------------------------------------
+# -- room that removed keys took -------------------------------------------------------------------
 
 
 def taken(store: Store) -> int:
@@ -301,7 +330,9 @@ def test_while_it_is_tidied_keys_come_and_go() -> None:
 
 @given(st.integers(1, 4), st.integers(0, 3000), st.integers(0, 3000), st.integers(0, 3000))
 @settings(max_examples=30, deadline=None)
-def test_tables_are_split_and_joined_as_keys_come_and_go(levels: int, first: int, gone: int, more: int) -> None:
+def test_tables_are_split_and_joined_as_keys_come_and_go(
+    levels: int, first: int, gone: int, more: int
+) -> None:
     store = make_store(levels=levels)
     held: dict[str, bytes] = {}
     for number in range(first):
@@ -320,7 +351,11 @@ def test_tables_are_split_and_joined_as_keys_come_and_go(levels: int, first: int
     for level in range(min(levels, 3) + 1):
         for bucket in range(0, 16**level, 1 + 16**level // 40):
             listed = dict(store.entries_in(level, bucket))
-            assert listed == {key: held[key] for key in held if store.digest.hash_of(key) >> 64 - 4 * level == bucket}
+            assert listed == {
+                key: held[key]
+                for key in held
+                if store.digest.hash_of(key) >> 64 - 4 * level == bucket
+            }
 
 
 def test_parts_of_a_table_that_changes_between_the_questions_are_what_is_there() -> None:

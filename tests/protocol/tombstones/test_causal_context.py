@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 
 from kvgossip.protocol.model.entry import Version
 from kvgossip.protocol.tombstones import causal_context as module
-from kvgossip.protocol.tombstones.causal_context import Context, Fact, Kind, Told, decode, difference, encode, fact_of, lacking, summary
+from kvgossip.protocol.tombstones.causal_context import (
+    Context,
+    Fact,
+    Kind,
+    Told,
+    decode,
+    difference,
+    encode,
+    fact_of,
+    lacking,
+    summary,
+)
 from kvgossip.protocol.wire.message import FACTS_BYTES_MAX
 from tests.protocol.net import refused
 
@@ -38,11 +49,13 @@ def own(context: Context) -> list[Fact]:
     return [fact for fact in context.facts(0) if fact[8:16] != OWN.to_bytes(8, "big")]
 
 
-# -- the algebra -----------------------------------------------------------------------------------------------------
+# -- the algebra -----------------------------------------------------------------------------------
 
 
 @given(contents, contents, contents)
-def test_joining_is_commutative_associative_and_idempotent(a: list[Fact], b: list[Fact], c: list[Fact]) -> None:
+def test_joining_is_commutative_associative_and_idempotent(
+    a: list[Fact], b: list[Fact], c: list[Fact]
+) -> None:
     one, other = context_of(a), context_of(b)
     one.join(own(context_of(b)))
     other.join(own(context_of(a)))
@@ -60,7 +73,9 @@ def test_joining_is_commutative_associative_and_idempotent(a: list[Fact], b: lis
 
 
 @given(contents, contents, versions)
-def test_what_is_covered_stays_covered_and_a_join_covers_what_either_side_did(a: list[Fact], b: list[Fact], more: Version) -> None:
+def test_what_is_covered_stays_covered_and_a_join_covers_what_either_side_did(
+    a: list[Fact], b: list[Fact], more: Version
+) -> None:
     one, other = context_of(a), context_of(b)
     before = covered(one)
     one.join(own(other))
@@ -77,7 +92,10 @@ class Plain:
         self.dots: set[tuple[int, int]] = set()
 
     def covers(self, version: Version) -> bool:
-        return self.rows.get(version.site, -1) >= version.timestamp or (version.site, version.timestamp) in self.dots
+        return (
+            self.rows.get(version.site, -1) >= version.timestamp
+            or (version.site, version.timestamp) in self.dots
+        )
 
     def join(self, rows: dict[int, int], dots: set[tuple[int, int]]) -> None:
         for site, clock in rows.items():
@@ -85,18 +103,30 @@ class Plain:
         self.dots = {dot for dot in self.dots | dots if self.rows.get(dot[0], -1) < dot[1]}
 
 
-@given(st.lists(st.tuples(st.dictionaries(st.integers(1, 4), st.integers(0, 12)), st.lists(versions, max_size=6)), max_size=6))
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(st.integers(1, 4), st.integers(0, 12)), st.lists(versions, max_size=6)
+        ),
+        max_size=6,
+    )
+)
 def test_it_covers_what_the_model_covers(told: list[tuple[dict[int, int], list[Version]]]) -> None:
     context, plain = Context(OWN), Plain()
     for rows, dots in told:
-        context.join([fact_of(clock, site, Kind.ROW) for site, clock in rows.items()] + [fact_of(*dot, Kind.DOT) for dot in dots])
+        context.join(
+            [fact_of(clock, site, Kind.ROW) for site, clock in rows.items()]
+            + [fact_of(*dot, Kind.DOT) for dot in dots]
+        )
         plain.join(rows, {(dot.site, dot.timestamp) for dot in dots})
         assert covered(context) == {version for version in ALL_VERSIONS if plain.covers(version)}
         assert len(context.dots) == len(plain.dots), "dots that rows have passed are dropped"
 
 
 def test_the_own_site_is_always_covered_and_a_row_of_it_changes_nothing() -> None:
-    context = context_of([fact_of(5, OWN, Kind.ROW), fact_of(6, OWN, Kind.DOT), fact_of(7, OWN, Kind.GAP)])
+    context = context_of(
+        [fact_of(5, OWN, Kind.ROW), fact_of(6, OWN, Kind.DOT), fact_of(7, OWN, Kind.GAP)]
+    )
     assert context.row_covers(Version(2**64 - 1, OWN))
     assert state(context) == ({}, set(), {})
 
@@ -107,10 +137,12 @@ def test_a_dot_is_no_row() -> None:
     assert not context.row_covers(Version(5, 1))
 
 
-# -- bounds ----------------------------------------------------------------------------------------------------------
+# -- bounds ----------------------------------------------------------------------------------------
 
 
-def test_versions_for_which_there_is_no_room_leave_a_gap_until_a_row_passes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_for_which_there_is_no_room_leave_a_gap_until_a_row_passes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "DOTS_MAX", 3)
     context = Context(OWN)
     for timestamp in (5, 7, 6, 9, 8):
@@ -129,13 +161,15 @@ def test_versions_for_which_there_is_no_room_leave_a_gap_until_a_row_passes_it(m
 def test_of_too_many_rows_and_gaps_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ROWS_MAX", 3)
     monkeypatch.setattr(module, "GAPS_MAX", 2)
-    context = context_of([fact_of(timestamp, 10 + timestamp, Kind.ROW) for timestamp in (4, 1, 3, 2, 5)])
+    context = context_of(
+        [fact_of(timestamp, 10 + timestamp, Kind.ROW) for timestamp in (4, 1, 3, 2, 5)]
+    )
     assert context.rows == {13: 3, 14: 4, 15: 5}
     context.join([fact_of(timestamp, 20 + timestamp, Kind.GAP) for timestamp in (4, 1, 3, 2)])
     assert context.gaps == {23: 3, 24: 4}
 
 
-# -- the disk --------------------------------------------------------------------------------------------------------
+# -- the disk --------------------------------------------------------------------------------------
 
 
 def commit(context: Context, disk: dict[bytes, bytes]) -> dict[bytes, bytes | None]:
@@ -152,7 +186,9 @@ def commit(context: Context, disk: dict[bytes, bytes]) -> dict[bytes, bytes | No
 
 
 @given(st.lists(st.one_of(contents, versions), max_size=8), st.data())
-def test_what_is_kept_on_disk_gives_the_same_context_back(steps: list[list[Fact] | Version], commits: st.DataObject) -> None:
+def test_what_is_kept_on_disk_gives_the_same_context_back(
+    steps: list[list[Fact] | Version], commits: st.DataObject
+) -> None:
     context, disk = Context(OWN), dict[bytes, bytes]()
     for step in steps:
         if isinstance(step, Version):
@@ -198,7 +234,9 @@ def test_a_dot_that_has_come_and_gone_between_two_commits_costs_the_disk_nothing
     assert list(commit(context, {}).values()) == [(6).to_bytes(8, "big")]
 
 
-def test_a_dot_that_comes_again_after_its_row_was_let_go_takes_no_others_off_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dot_that_comes_again_after_its_row_was_let_go_takes_no_others_off_the_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "ROWS_MAX", 1)
     context, disk = Context(OWN), dict[bytes, bytes]()
     for version in (Version(5, 1), Version(5, 2), Version(6, 2)):
@@ -212,7 +250,11 @@ def test_a_dot_that_comes_again_after_its_row_was_let_go_takes_no_others_off_the
     commit(context, disk)
     later = Context(OWN + 1)
     later.restore(disk)
-    assert later.dots.keys() == context.dots.keys() == {module.encoded(Version(*each)) for each in ((5, 1), (5, 2), (6, 2), (7, 2))}
+    assert (
+        later.dots.keys()
+        == context.dots.keys()
+        == {module.encoded(Version(*each)) for each in ((5, 1), (5, 2), (6, 2), (7, 2))}
+    )
     context.join([fact_of(7, 2, Kind.ROW), fact_of(5, 1, Kind.ROW)])
     commit(context, disk)
     assert not [key for key in disk if key.startswith(module._DOTS)]
@@ -224,10 +266,12 @@ def test_after_its_data_is_lost_a_context_is_taken_off_the_disk() -> None:
     commit(context, saved)
     later = Context(OWN + 1)
     later.renounce({**saved, b"peer/x": b""})
-    assert {(fact.key, fact.value) for fact in later.take_changes()} == {(key, None) for key in saved}
+    assert {(fact.key, fact.value) for fact in later.take_changes()} == {
+        (key, None) for key in saved
+    }
 
 
-# -- what travels ------------------------------------------------------------------------------------------------------
+# -- what travels ----------------------------------------------------------------------------------
 
 
 def test_equal_contexts_cost_sixteen_bytes() -> None:
@@ -237,7 +281,9 @@ def test_equal_contexts_cost_sixteen_bytes() -> None:
 
 
 @given(contents, contents, st.integers(0, 14), st.integers(0, 14), st.integers(1, 40))
-def test_both_sides_learn_what_they_lack(a: list[Fact], b: list[Fact], my_clock: int, their_clock: int, width: int) -> None:
+def test_both_sides_learn_what_they_lack(
+    a: list[Fact], b: list[Fact], my_clock: int, their_clock: int, width: int
+) -> None:
     before, module.RANGE_FACTS_MIN = module.RANGE_FACTS_MIN, width
     try:
         mine, theirs = context_of(a, site=98), context_of(b, site=97)
@@ -251,9 +297,14 @@ def test_both_sides_learn_what_they_lack(a: list[Fact], b: list[Fact], my_clock:
     theirs.join(for_them)
     whole = context_of(a, site=0)
     whole.join([*b, fact_of(my_clock, 98, Kind.ROW), fact_of(their_clock, 97, Kind.ROW)])
-    every = [*ALL_VERSIONS, *(Version(timestamp, site) for timestamp in range(15) for site in (97, 98))]
+    every = [
+        *ALL_VERSIONS,
+        *(Version(timestamp, site) for timestamp in range(15) for site in (97, 98)),
+    ]
     for side in (mine, theirs):
-        assert {version for version in every if whole.covers(version)} <= {version for version in every if side.covers(version)}
+        assert {version for version in every if whole.covers(version)} <= {
+            version for version in every if side.covers(version)
+        }
         assert side.gaps == whole.gaps
 
 

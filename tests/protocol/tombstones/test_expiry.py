@@ -1,4 +1,5 @@
-"""Entries that expire: hidden everywhere at one time, seen by watchers, collected as certificates are (protocol.md section 6)."""
+"""Entries that expire: hidden everywhere at one time, seen by watchers, collected as certificates
+are (protocol.md section 6)."""
 
 from __future__ import annotations
 
@@ -9,7 +10,17 @@ from kvgossip.protocol.effect import Expired, Quarantined
 from kvgossip.protocol.model.entry import TTL_S_MAX, check_record, entry_of, expires_in, make_record
 from kvgossip.protocol.tombstones.expiry import SPARE, Expiring
 from tests.protocol.anti_entropy.test_exchange import store_of
-from tests.protocol.net import WALL_MS, Disk, Network, at, changed, make_replica, record, refused, version
+from tests.protocol.net import (
+    WALL_MS,
+    Disk,
+    Network,
+    at,
+    changed,
+    make_replica,
+    record,
+    refused,
+    version,
+)
 
 
 def put(net: Network, name: str, key: str, ttl_s: float) -> None:
@@ -20,7 +31,9 @@ def served(net: Network, key: str) -> list[bytes | None]:
     return [replica.value(key) for replica in net.replicas.values()]
 
 
-def test_an_entry_tells_when_it_expires_and_one_without_an_expiry_is_the_bytes_it_always_was() -> None:
+def test_an_entry_tells_when_it_expires_and_one_without_an_expiry_is_the_bytes_it_always_was() -> (
+    None
+):
     held = make_record(version(), b"v", "text/plain", WALL_MS)
     check_record(held)
     entry = entry_of("k", held)
@@ -63,8 +76,14 @@ def test_every_node_hides_an_entry_at_the_same_time_and_watchers_see_it_go() -> 
         assert replica.record("k") is None
         assert replica.scan() == []
         (gone,) = [effect for effect in net.effects[name] if isinstance(effect, Expired)]
-        assert (gone.change.key, gone.change.old and gone.change.old.value, gone.change.new.value) == ("k", b"v", None)
-    assert [replica.root for replica in net.replicas.values()] == roots, "the digest does not change"
+        assert (
+            gone.change.key,
+            gone.change.old and gone.change.old.value,
+            gone.change.new.value,
+        ) == ("k", b"v", None)
+    assert [replica.root for replica in net.replicas.values()] == roots, (
+        "the digest does not change"
+    )
 
 
 def test_lesson_02_expired_entries_are_collected_and_leave_equal_digests() -> None:
@@ -74,7 +93,9 @@ def test_lesson_02_expired_entries_are_collected_and_leave_equal_digests() -> No
         put(net, "a", f"k{number}", ttl_s=2.0)
     net.until(lambda: all(len(replica.store) == 0 for replica in net.replicas.values()), 120)
     assert net.converged()
-    assert not any(isinstance(effect, Quarantined) for effects in net.effects.values() for effect in effects)
+    assert not any(
+        isinstance(effect, Quarantined) for effects in net.effects.values() for effect in effects
+    )
     for replica in net.replicas.values():
         replica.store._check()
 

@@ -1,4 +1,5 @@
-"""Deletes that stay deleted: refusing, collecting, contexts on their way (protocol.md section 6)."""
+"""Deletes that stay deleted: refusing, collecting, contexts on their way (protocol.md section
+6)."""
 
 from __future__ import annotations
 
@@ -36,10 +37,14 @@ def waiting(net: Network) -> int:
 
 
 def quarantined(net: Network, name: str) -> list[tuple[str, bytes]]:
-    return [(effect.key, effect.record) for effect in net.effects[name] if isinstance(effect, Quarantined)]
+    return [
+        (effect.key, effect.record)
+        for effect in net.effects[name]
+        if isinstance(effect, Quarantined)
+    ]
 
 
-# -- collecting ---------------------------------------------------------------------------------------------
+# -- collecting ------------------------------------------------------------------------------------
 
 
 def test_lesson_03_in_a_quiet_cluster_certificates_go_from_all_nodes() -> None:
@@ -64,8 +69,13 @@ def test_alone_a_node_collects_by_itself() -> None:
     assert len(net.replicas["a"].store) == 0
 
 
-@given(st.lists(st.tuples(st.sampled_from("adt"), st.integers(0, 12), st.integers(1, 4)), max_size=60), st.integers(1, 4))
-def test_what_waits_is_taken_in_the_order_of_its_arrival(steps: list[tuple[str, int, int]], part: int) -> None:
+@given(
+    st.lists(st.tuples(st.sampled_from("adt"), st.integers(0, 12), st.integers(1, 4)), max_size=60),
+    st.integers(1, 4),
+)
+def test_what_waits_is_taken_in_the_order_of_its_arrival(
+    steps: list[tuple[str, int, int]], part: int
+) -> None:
     model: dict[str, int] = {}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(collection, "PART_KEYS_MAX", part)
@@ -114,14 +124,17 @@ def test_who_has_left_and_who_is_blocked_hold_nothing_back() -> None:
     for name in "ab":
         net.perform(name, net.replicas[name].block("d", net.now(name)))
     net.delete("a", "k")
-    net.until(lambda: certificates(net.replicas["a"]) == certificates(net.replicas["b"]) == [], QUIET_S)
+    net.until(
+        lambda: certificates(net.replicas["a"]) == certificates(net.replicas["b"]) == [], QUIET_S
+    )
 
 
-# -- refusing ----------------------------------------------------------------------------------------------
+# -- refusing --------------------------------------------------------------------------------------
 
 
 def absent_while_deleted() -> Network:
-    """c goes down with k and "own" on its disk; k is deleted, and collected everywhere; a new k2 is written."""
+    """c goes down with k and "own" on its disk; k is deleted, and collected everywhere; a new k2 is
+    written."""
     net = cluster("a b c", forget_after_s=60.0)
     net.put("a", "k", b"v")
     net.run(60)
@@ -201,7 +214,9 @@ def test_an_older_value_that_came_from_elsewhere_does_not_let_the_deleted_one_re
     net = absent_while_deleted()
     a = net.replicas["a"]
     killed = net.disks["c"].records["k"]
-    older = make_record(version_of(killed)._replace(timestamp=version_of(killed).timestamp - 1, site=7), b"older")
+    older = make_record(
+        version_of(killed)._replace(timestamp=version_of(killed).timestamp - 1, site=7), b"older"
+    )
     now = net.now("a")
     assert a.merge("k", older, now, heard_from="x", heat=Heat.NOT) is Outcome.NEWS
     assert a.merge("k", killed, now, heard_from="x", heat=Heat.NOT) is Outcome.COLLECTED
@@ -223,7 +238,7 @@ def test_a_certificate_that_others_have_collected_goes_with_the_exchange() -> No
     assert not quarantined(net, "c")
 
 
-# -- restarts ----------------------------------------------------------------------------------------------------------
+# -- restarts --------------------------------------------------------------------------------------
 
 
 def test_the_context_is_not_lost_at_a_restart_and_the_earlier_life_is_a_past_site() -> None:
@@ -267,7 +282,7 @@ def test_members_that_an_earlier_life_knew_hold_back_what_is_collected() -> None
     assert not quarantined(net, "b")
 
 
-# -- exchanges and contexts --------------------------------------------------------------------------------------------
+# -- exchanges and contexts ------------------------------------------------------------------------
 
 
 def rows_of(net: Network, name: str, of: str) -> int:
@@ -302,7 +317,10 @@ def test_lesson_04_an_exchange_that_is_cut_advances_no_row(kind: str) -> None:
     before = rows_of(net, "a", "b"), rows_of(net, "b", "a")
 
     def cut(frm: str, to: str, sent: Send) -> None:
-        if any(type(told).__name__ == kind for told in LAN.open(sent.data, reliable=sent.reliable).messages):
+        if any(
+            type(told).__name__ == kind
+            for told in LAN.open(sent.data, reliable=sent.reliable).messages
+        ):
             net.partition("a", "b")
 
     net.watch = cut
@@ -315,4 +333,8 @@ def test_lesson_04_an_exchange_that_is_cut_advances_no_row(kind: str) -> None:
 
 def test_a_gateway_says_so_in_both_pools() -> None:
     gateway, plain = make_replica("a", gateway=True), make_replica("b")
-    assert [pool.membership.me.gateway for pool in (*gateway.pools, *plain.pools)] == [True, True, False]
+    assert [pool.membership.me.gateway for pool in (*gateway.pools, *plain.pools)] == [
+        True,
+        True,
+        False,
+    ]

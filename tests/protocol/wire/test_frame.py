@@ -1,4 +1,5 @@
-"""The wire: any bytes give messages or RemoteError, and what once was said in bytes is said in the same bytes for ever."""
+"""The wire: any bytes give messages or RemoteError, and what once was said in bytes is said in the
+same bytes for ever."""
 
 from __future__ import annotations
 
@@ -72,7 +73,14 @@ from kvgossip.protocol.wire.message import (
 from tests.protocol.net import LAN, refused
 from tests.protocol.strategies import KINDS, messages, of_kind
 
-REASONS = {"bad_magic", "unknown_format", "other_cluster", "other_pool", "bad_compression", "sealed"}
+REASONS = {
+    "bad_magic",
+    "unknown_format",
+    "other_cluster",
+    "other_pool",
+    "bad_compression",
+    "sealed",
+}
 FAULTS = {"truncated", "unknown_kind", "bad_message", BAD_MEMBER}
 HEADER = LAN.frame([])
 PACKED_HEADER = HEADER[:3] + bytes((FLAG_COMPRESSED,)) + HEADER[4:]
@@ -96,7 +104,7 @@ def reason_of(data: bytes, framing: Framing = LAN) -> str:
     return caught.value.reason
 
 
-# -- fuzzing -----------------------------------------------------------------------------------------------------
+# -- fuzzing ---------------------------------------------------------------------------------------
 
 
 def open_any(data: bytes) -> None:
@@ -124,8 +132,20 @@ def test_any_bytes_give_messages_or_remote_error(data: bytes) -> None:
     open_any(data)
 
 
-ATOMS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=4) | st.binary(max_size=9)
-BODIES = st.recursive(ATOMS, lambda inner: st.lists(inner, max_size=10) | st.dictionaries(st.text(max_size=2), inner, max_size=2))
+ATOMS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=4)
+    | st.binary(max_size=9)
+)
+BODIES = st.recursive(
+    ATOMS,
+    lambda inner: (
+        st.lists(inner, max_size=10) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
+    ),
+)
 
 
 @settings(max_examples=300)
@@ -145,13 +165,15 @@ def test_any_damage_to_a_frame_gives_messages_or_remote_error(
     sent: list[Message | Member], compressed: bool, damage: list[tuple[int, int]], cut: int
 ) -> None:
     body = b"".join(map(encode, sent))
-    data = bytearray(PACKED_HEADER + zstandard.ZstdCompressor().compress(body) if compressed else HEADER + body)
+    data = bytearray(
+        PACKED_HEADER + zstandard.ZstdCompressor().compress(body) if compressed else HEADER + body
+    )
     for place, byte in damage:
         data[place % len(data)] = byte
     open_any(bytes(data[: len(data) - cut] if cut % 2 else data))
 
 
-# -- round trips -------------------------------------------------------------------------------------------------
+# -- round trips -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [*KINDS, Member], ids=lambda kind: kind.__name__)
@@ -165,7 +187,9 @@ def test_every_kind_of_message_comes_out_as_it_went_in(kind: type[Message] | typ
 
 
 @given(st.lists(messages, max_size=6), st.booleans())
-def test_the_messages_of_a_frame_come_out_in_their_order(sent: list[Message | Member], compress: bool) -> None:
+def test_the_messages_of_a_frame_come_out_in_their_order(
+    sent: list[Message | Member], compress: bool
+) -> None:
     assert open_link(LAN.frame(map(encode, sent), reliable=compress)) == (sent, [])
 
 
@@ -175,18 +199,30 @@ def test_no_two_kinds_have_the_same_number() -> None:
     assert all(1 <= number <= 255 for number in numbers)
 
 
-# -- golden bytes: a change here is a change of the wire format ---------------------------------------------------
+# -- golden bytes: a change here is a change of the wire format ------------------------------------
 
 GOLDEN: list[tuple[Message | Member, str]] = [
-    (Ping(1, "a", "b", 2**63, 1_700_000_000_000, Standing.SETTLED), "01 0000001a 9701a161a162cf8000000000000000cf0000018bcfe568000200"),
+    (
+        Ping(1, "a", "b", 2**63, 1_700_000_000_000, Standing.SETTLED),
+        "01 0000001a 9701a161a162cf8000000000000000cf0000018bcfe568000200",
+    ),
     (Ack(1, "b", 0, 0, Standing.WAITING, 0, b"\x01\x02"), "02 0000000c 9701a16200000000c4020102"),
-    (PingRequest(2, "a", "b", "10.0.0.2", 7481), "03 00000013 9602a161a162a831302e302e302e32cd1d39c3"),
+    (
+        PingRequest(2, "a", "b", "10.0.0.2", 7481),
+        "03 00000013 9602a161a162a831302e302e302e32cd1d39c3",
+    ),
     (Nack(2), "04 00000002 9102"),
     (
         Member("b", "10.0.0.2", 7481, MemberState.SUSPECT, 1, 2, 3, "dc1", "h:1", "a", "z", (1.5,)),
-        "05 0000002c 9ea162a831302e302e302e32cd1d3901010203a3646331a3683a31a161 a17a 91cb3ff8000000000000c400c2",
+        (
+            "05 0000002c 9ea162a831302e302e302e32cd1d3901010203a3646331a3683a31a161 a17a "
+            "91cb3ff8000000000000c400c2"
+        ),
     ),
-    (Join("b", 3, "10.0.0.1", b"\x01", b"\x02"), "06 00000013 95a16203 a831302e302e302e31c40101c40102"),
+    (
+        Join("b", 3, "10.0.0.1", b"\x01", b"\x02"),
+        "06 00000013 95a16203 a831302e302e302e31c40101c40102",
+    ),
     (JoinReply("a", 1, "10.0.0.2", Standing.FRESH), "07 0000000e 94a16101a831302e302e302e3201"),
     (Refused("default", "lan:dc1", "no"), "08 00000014 93a764656661756c74a76c616e3a646331a26e6f"),
     (Gossip(7, "a", True, True), "09 00000006 9407a161c3c3"),
@@ -195,9 +231,18 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     (Feedback(7, b"\x05", b"", 9), "0c 00000008 9407c40105c40009"),
     (Fetch(("k", "l")), "0d 00000006 9192a16ba16c"),
     (Bodies((("k", b"\x10"),)), "0e 00000008 919192a16bc40110"),
-    (Compare(9, 1, 4, 0, b"", b"\x00\x00\x00\x00\x00\x00\x00\x01", 5, "a"), "0f 00000016 9909010400c400c408000000000000000105a161c400"),
-    (Differ(9, 1, 4, b"\x00\x00\x00\x00", 5, Standing.SETTLED), "10 0000000f 98090104c40400000000050200c400"),
-    (Leaves(9, 2, 4, b"\x00\x00\x00\x07", b"\x00\x00\x00\x00", b""), "11 00000012 96090204c40400000007c40400000000c400"),
+    (
+        Compare(9, 1, 4, 0, b"", b"\x00\x00\x00\x00\x00\x00\x00\x01", 5, "a"),
+        "0f 00000016 9909010400c400c408000000000000000105a161c400",
+    ),
+    (
+        Differ(9, 1, 4, b"\x00\x00\x00\x00", 5, Standing.SETTLED),
+        "10 0000000f 98090104c40400000000050200c400",
+    ),
+    (
+        Leaves(9, 2, 4, b"\x00\x00\x00\x07", b"\x00\x00\x00\x00", b""),
+        "11 00000012 96090204c40400000007c40400000000c400",
+    ),
     (Entries(9, 2, 1, (("k", b"\x10"),), b""), "12 0000000d 950902019192a16bc40110c400"),
     (Push(9, 3, (("k", b"\x10"),)), "13 0000000a 9309039192a16bc40110"),
     (Merged(9, 3, 2), "14 00000007 9509030200c400"),
@@ -223,19 +268,30 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     ),
     (KeyringOrder(1, 2, 1, KeyringAction.USE, b"abcd"), "3c 0000000b 9501020102c40461626364"),
     (
-        KeyringReport(1, (Holding("n", "dc1", b"abcdefgh", True, ""), Holding("m", "dc2", b"", False, "why"))),
+        KeyringReport(
+            1, (Holding("n", "dc1", b"abcdefgh", True, ""), Holding("m", "dc2", b"", False, "why"))
+        ),
         "3d 00000024 92019295a16ea3646331c4086162636465666768c3a095a16da3646332c400c2a3776879",
     ),
     (Examine(3, "a", ("b", "c")), "46 00000009 9303a16192a162a163"),
     (
-        Condition(3, "b", 9, Standing.SETTLED, (1, 1), ("6b657931",), True, 2, "h:1", (("dc2", 1, 0),)),
+        Condition(
+            3, "b", 9, Standing.SETTLED, (1, 1), ("6b657931",), True, 2, "h:1", (("dc2", 1, 0),)
+        ),
         "47 00000021 9a03a162090292010191a83662363537393331c302a3683a319193a36463320100",
     ),
-    (Sights(3, "b", (Sight("c", 1, 200, -1, True, -4),)), "48 0000000f 9403a1629196a16301ccc8ffc3fcc2"),
+    (
+        Sights(3, "b", (Sight("c", 1, 200, -1, True, -4),)),
+        "48 0000000f 9403a1629196a16301ccc8ffc3fcc2",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("message", "told"), GOLDEN, ids=lambda value: type(value).__name__ if not isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("message", "told"),
+    GOLDEN,
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
 def test_a_message_is_these_bytes_for_ever(message: Message | Member, told: str) -> None:
     assert encode(message) == bytes.fromhex(told)
     assert opened(bytes.fromhex(told)) == ([message], [])
@@ -247,17 +303,24 @@ def test_every_kind_has_its_golden_bytes() -> None:
 
 def test_a_frame_starts_with_these_bytes_for_ever() -> None:
     assert LAN.frame([b"units"]) == bytes.fromhex("6b76 01 00 108ce7881965ca04 74b40740") + b"units"
-    assert LAN.refusal("no") == bytes.fromhex("6b76 01 01 108ce7881965ca04 74b40740") + encode(Refused("default", "lan:dc1", "no"))
+    assert LAN.refusal("no") == bytes.fromhex("6b76 01 01 108ce7881965ca04 74b40740") + encode(
+        Refused("default", "lan:dc1", "no")
+    )
 
 
-# -- other versions of this protocol -------------------------------------------------------------------------------
+# -- other versions of this protocol ---------------------------------------------------------------
 
 
 def test_an_author_of_an_older_release_does_not_claim_to_tell_every_member() -> None:
-    assert opened(bytes.fromhex("09 00000005 9307a161c3")) == ([Gossip(7, "a", True, whole=False)], [])
+    assert opened(bytes.fromhex("09 00000005 9307a161c3")) == (
+        [Gossip(7, "a", True, whole=False)],
+        [],
+    )
 
 
-@pytest.mark.parametrize("message", [message for message, _ in GOLDEN], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "message", [message for message, _ in GOLDEN], ids=lambda value: type(value).__name__
+)
 def test_trailing_fields_that_are_unknown_are_ignored(message: Message | Member) -> None:
     kind = encode(message)[0]
     body = msgspec.msgpack.encode([*msgspec.structs.astuple(message), {"new": 1}, "field"])
@@ -266,28 +329,52 @@ def test_trailing_fields_that_are_unknown_are_ignored(message: Message | Member)
 
 def test_trailing_fields_that_are_missing_take_their_defaults() -> None:
     old = msgspec.msgpack.encode(["b", "10.0.0.2", 7481, 0, 1, 2, 3, "dc1"])
-    assert opened(unit(5, old)) == ([Member("b", "10.0.0.2", 7481, MemberState.ALIVE, 1, 2, 3, "dc1")], [])
-    assert opened(bytes.fromhex("02 00000007 9501a162000000")) == ([Ack(1, "b", 0, 0, Standing.WAITING)], [])
+    assert opened(unit(5, old)) == (
+        [Member("b", "10.0.0.2", 7481, MemberState.ALIVE, 1, 2, 3, "dc1")],
+        [],
+    )
+    assert opened(bytes.fromhex("02 00000007 9501a162000000")) == (
+        [Ack(1, "b", 0, 0, Standing.WAITING)],
+        [],
+    )
 
 
-@pytest.mark.parametrize("message", [message for message, _ in GOLDEN if "standing" in type(message).__struct_fields__])
-def test_a_standing_of_a_newer_release_is_worth_least_and_the_message_is_read(message: Message) -> None:
+@pytest.mark.parametrize(
+    "message", [message for message, _ in GOLDEN if "standing" in type(message).__struct_fields__]
+)
+def test_a_standing_of_a_newer_release_is_worth_least_and_the_message_is_read(
+    message: Message,
+) -> None:
     known = msgspec.structs.asdict(message)
-    body = msgspec.msgpack.encode([99 if field == "standing" else value for field, value in known.items()])
-    assert opened(unit(message.kind, body)) == ([msgspec.structs.replace(message, standing=Standing.WAITING)], [])
+    body = msgspec.msgpack.encode(
+        [99 if field == "standing" else value for field, value in known.items()]
+    )
+    assert opened(unit(message.kind, body)) == (
+        [msgspec.structs.replace(message, standing=Standing.WAITING)],
+        [],
+    )
 
 
 def test_a_member_in_a_state_of_a_newer_release_is_passed_over_by_itself() -> None:
     newer = msgspec.msgpack.encode(["b", "10.0.0.2", 7481, 9, 1, 2, 3, "dc1"])
-    assert opened(encode(Nack(1)), unit(5, newer), encode(Nack(2))) == ([Nack(1), Nack(2)], [BAD_MEMBER])
+    assert opened(encode(Nack(1)), unit(5, newer), encode(Nack(2))) == (
+        [Nack(1), Nack(2)],
+        [BAD_MEMBER],
+    )
 
 
-@given(st.integers(0, 255).filter(lambda kind: kind not in {5, *(known.kind for known in KINDS)}), st.binary(max_size=20))
+@given(
+    st.integers(0, 255).filter(lambda kind: kind not in {5, *(known.kind for known in KINDS)}),
+    st.binary(max_size=20),
+)
 def test_a_unit_of_an_unknown_kind_is_passed_over(kind: int, body: bytes) -> None:
-    assert opened(encode(Nack(1)), unit(kind, body), encode(Nack(2))) == ([Nack(1), Nack(2)], ["unknown_kind"])
+    assert opened(encode(Nack(1)), unit(kind, body), encode(Nack(2))) == (
+        [Nack(1), Nack(2)],
+        ["unknown_kind"],
+    )
 
 
-# -- bad units ---------------------------------------------------------------------------------------------------
+# -- bad units -------------------------------------------------------------------------------------
 
 BAD_BODIES = {
     "empty": b"",
@@ -303,7 +390,10 @@ BAD_BODIES = {
 
 @pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES)
 def test_a_bad_unit_costs_itself_and_not_its_neighbours(body: bytes) -> None:
-    assert opened(encode(Nack(1)), unit(Nack.kind, body), encode(Nack(2))) == ([Nack(1), Nack(2)], ["bad_message"])
+    assert opened(encode(Nack(1)), unit(Nack.kind, body), encode(Nack(2))) == (
+        [Nack(1), Nack(2)],
+        ["bad_message"],
+    )
 
 
 @pytest.mark.parametrize("name", ["", "x" * 129])
@@ -329,7 +419,16 @@ def test_a_member_whose_fields_no_config_allows_is_a_bad_member(member: Member) 
 
 def test_the_longest_member_that_a_config_allows_fits_into_the_smallest_datagram() -> None:
     member = Member(
-        "n" * 128, "h" * 253, 65535, MemberState.SUSPECT, 2**53, 2**32 - 1, 2**64 - 1, "d" * 128, "h" * 253 + ":65535", "a" * 128
+        "n" * 128,
+        "h" * 253,
+        65535,
+        MemberState.SUSPECT,
+        2**53,
+        2**32 - 1,
+        2**64 - 1,
+        "d" * 128,
+        "h" * 253 + ":65535",
+        "a" * 128,
     )
     assert len(encode(member)) <= 1232 - HEADER_BYTES
 
@@ -337,8 +436,14 @@ def test_the_longest_member_that_a_config_allows_fits_into_the_smallest_datagram
 # F02
 def test_a_generation_or_incarnation_that_cannot_be_raised_is_a_bad_member() -> None:
     most = 2**64 - 1
-    assert opened(encode(Member("b", "h", 1, MemberState.ALIVE, most, 0, 1, "dc1"))) == ([], [BAD_MEMBER])
-    assert opened(encode(Member("b", "h", 1, MemberState.ALIVE, 1, most, 1, "dc1"))) == ([], [BAD_MEMBER])
+    assert opened(encode(Member("b", "h", 1, MemberState.ALIVE, most, 0, 1, "dc1"))) == (
+        [],
+        [BAD_MEMBER],
+    )
+    assert opened(encode(Member("b", "h", 1, MemberState.ALIVE, 1, most, 1, "dc1"))) == (
+        [],
+        [BAD_MEMBER],
+    )
 
 
 @given(st.integers(1, 40))
@@ -351,13 +456,19 @@ def test_a_frame_that_is_cut_off_gives_its_whole_units(cut: int) -> None:
 
 
 def test_a_unit_longer_than_its_frame_is_truncated() -> None:
-    assert opened(encode(Nack(1)), bytes((4, 255, 255, 255, 255)) + b"\x91\x01") == ([Nack(1)], ["truncated"])
+    assert opened(encode(Nack(1)), bytes((4, 255, 255, 255, 255)) + b"\x91\x01") == (
+        [Nack(1)],
+        ["truncated"],
+    )
 
 
-# -- the header --------------------------------------------------------------------------------------------------
+# -- the header ------------------------------------------------------------------------------------
 
 
-@given(st.binary(max_size=15) | st.binary(min_size=16, max_size=30).filter(lambda data: data[:2] != b"kv"))
+@given(
+    st.binary(max_size=15)
+    | st.binary(min_size=16, max_size=30).filter(lambda data: data[:2] != b"kv")
+)
 def test_bytes_of_another_kind_or_too_short_for_a_header_have_bad_magic(data: bytes) -> None:
     assert reason_of(data) == "bad_magic"
     assert reason_of((b"kv" + data)[:15]) == "bad_magic"
@@ -371,7 +482,10 @@ def test_lesson_15_a_frame_of_another_cluster_pool_or_format_is_known_by_its_hea
     assert reason_of(Framing("other", "wan", 1000).frame(undecodable)) == "other_cluster"
     assert reason_of(b"kv\x02" + LAN.frame(undecodable)[3:]) == "unknown_format"
     # what is compressed is not even unpacked
-    assert reason_of(Framing("other", "lan:dc1", 1000).frame([bytes(5000)], reliable=True)) == "other_cluster"
+    assert (
+        reason_of(Framing("other", "lan:dc1", 1000).frame([bytes(5000)], reliable=True))
+        == "other_cluster"
+    )
 
 
 def test_a_cluster_and_a_pool_of_the_same_name_have_different_fingerprints() -> None:
@@ -385,7 +499,11 @@ def test_a_refusal_is_read_by_nodes_of_every_cluster_and_pool() -> None:
 
 
 def test_of_a_refusal_nothing_but_refused_is_believed() -> None:
-    data = Framing("other", "wan", 1000).refusal("why") + encode(Nack(1)) + encode(Member("b", "h", 1, MemberState.ALIVE, 1, 0, 1, "dc1"))
+    data = (
+        Framing("other", "wan", 1000).refusal("why")
+        + encode(Nack(1))
+        + encode(Member("b", "h", 1, MemberState.ALIVE, 1, 0, 1, "dc1"))
+    )
     assert open_link(data).messages == [Refused("other", "wan", "why")]
     assert data[3] & FLAG_REFUSED
 
@@ -395,7 +513,7 @@ def test_the_text_of_a_refusal_is_cut_to_what_a_refusal_may_hold() -> None:
     assert told == Refused("default", "lan:dc1", "x" * 512)
 
 
-# -- compression -------------------------------------------------------------------------------------------------
+# -- compression -----------------------------------------------------------------------------------
 
 
 def test_a_long_frame_is_compressed_when_asked_and_when_that_pays() -> None:
@@ -421,7 +539,9 @@ def packed(body: bytes, **how: Any) -> bytes:
     return PACKED_HEADER + zstandard.ZstdCompressor(**how).compress(body)
 
 
-def test_a_compressed_frame_that_unpacks_to_more_than_a_frame_may_have_is_refused_by_its_declared_size() -> None:
+def test_a_compressed_frame_that_unpacks_to_more_than_a_frame_may_have_is_refused_by_its_declared_size() -> (
+    None
+):
     most = frame_bytes_max(Config())
     assert reason_of(packed(bytes(most + 1))) == "bad_compression"
     assert open_link(packed(bytes(most))).messages == []
@@ -432,7 +552,14 @@ def test_a_compressed_frame_that_does_not_declare_its_size_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "tail", [b"", b"\x28", b"no zstd at all", b"\x28\xb5\x2f\xfd" + b"\xff" * 20, b"\x50\x2a\x4d\x18\x04\x00\x00\x00abcd"]
+    "tail",
+    [
+        b"",
+        b"\x28",
+        b"no zstd at all",
+        b"\x28\xb5\x2f\xfd" + b"\xff" * 20,
+        b"\x50\x2a\x4d\x18\x04\x00\x00\x00abcd",
+    ],
 )
 def test_a_compressed_frame_that_cannot_be_unpacked_is_refused(tail: bytes) -> None:
     assert reason_of(PACKED_HEADER + tail) == "bad_compression"

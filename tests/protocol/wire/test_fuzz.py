@@ -1,4 +1,5 @@
-"""A share of the fuzzer on every run: hostile frames raise nothing, and change nothing where the attacker has no key."""
+"""A share of the fuzzer on every run: hostile frames raise nothing, and change nothing where the
+attacker has no key."""
 
 from __future__ import annotations
 
@@ -11,14 +12,27 @@ from kvgossip.protocol.wire.frame import Framing
 FRAMES, BATCH = 12_000, 2_000
 
 
-def test_hostile_frames_raise_nothing_and_change_nothing_without_the_key(capsys: pytest.CaptureFixture[str]) -> None:
+def test_hostile_frames_raise_nothing_and_change_nothing_without_the_key(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     found = fuzz.fuzz(FRAMES, seed=1, jobs=1, batch_frames=BATCH)
     fuzz.print_outcomes(found)
     assert "failures" in capsys.readouterr().out
-    assert [(each.receiver, each.frames) for each in found] == [(name, FRAMES // 3) for name in fuzz.RECEIVERS]
+    assert [(each.receiver, each.frames) for each in found] == [
+        (name, FRAMES // 3) for name in fuzz.RECEIVERS
+    ]
     assert [each.failures for each in found] == [[]] * 3
     dropped = {each.receiver: each.dropped for each in found}
-    for reason in ("unknown_key", "unsealed", "replayed", "bad_seal", "bad_magic", "other_cluster", "other_pool", "unknown_format"):
+    for reason in (
+        "unknown_key",
+        "unsealed",
+        "replayed",
+        "bad_seal",
+        "bad_magic",
+        "other_cluster",
+        "other_pool",
+        "unknown_format",
+    ):
         assert dropped["stranger"][f"frames_dropped.{reason}"] > 0
     for receiver in ("open", "member"):
         for reason in ("bad_message", "truncated", "unknown_kind", "unexpected_question"):
@@ -45,10 +59,17 @@ def test_the_fuzzer_sees_a_replica_that_raises(monkeypatch: pytest.MonkeyPatch) 
     assert {failure for _, failure, _ in found.failures} == {"KeyError: 'stumbled'"}
 
 
-def test_the_fuzzer_sees_a_door_that_takes_what_is_not_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Framing, "_unsealed", lambda framing, data, reliable, replays: memoryview(data)[16:])
+def test_the_fuzzer_sees_a_door_that_takes_what_is_not_sealed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        Framing, "_unsealed", lambda framing, data, reliable, replays: memoryview(data)[16:]
+    )
     found = fuzz.run_batch(1, fuzz.RECEIVERS.index("stranger"), 2000)
-    assert any("the state has changed" in failure or "an effect for a stranger" in failure for _, failure, _ in found.failures)
+    assert any(
+        "the state has changed" in failure or "an effect for a stranger" in failure
+        for _, failure, _ in found.failures
+    )
 
 
 def test_what_sealing_costs_is_measured(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,5 @@
-"""Seals: what is said is read by who has the key, once, and by nobody else; and who is refused for it is told what to change."""
+"""Seals: what is said is read by who has the key, once, and by nobody else; and who is refused for
+it is told what to change."""
 
 from __future__ import annotations
 
@@ -18,7 +19,15 @@ from kvgossip.protocol.ingress.gate import COMPLAINT_INTERVAL_S
 from kvgossip.protocol.model.member import MemberState, Standing
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.wire.frame import FLAG_REFUSED, FLAG_SEALED, HEADER_BYTES, Framing, encode, is_refusal, is_sealed
+from kvgossip.protocol.wire.frame import (
+    FLAG_REFUSED,
+    FLAG_SEALED,
+    HEADER_BYTES,
+    Framing,
+    encode,
+    is_refusal,
+    is_sealed,
+)
 from kvgossip.protocol.wire.keyring import KEYS_MAX, Keyring, key_id
 from kvgossip.protocol.wire.message import Join, JoinReply, Nack, Ping, Refused, Rumor
 from kvgossip.protocol.wire.seal import SEAL_BYTES, WINDOW, Seals, Window
@@ -26,7 +35,18 @@ from kvgossip.sim.faults import Intensity
 from kvgossip.sim.scenario import Options, scenario
 from kvgossip.sim.simulation import simulate
 from kvgossip.sim.workload import Mix
-from tests.protocol.net import LAN, STRANGER, Network, address_of, at, logs, make_replica, member, refused, sends
+from tests.protocol.net import (
+    LAN,
+    STRANGER,
+    Network,
+    address_of,
+    at,
+    logs,
+    make_replica,
+    member,
+    refused,
+    sends,
+)
 
 KEY, OTHER_KEY, THIRD_KEY = (Random(f"key {number}").randbytes(32) for number in range(3))
 KEYRING, OTHER_KEYRING, THIRD_KEYRING = ((key.hex(),) for key in (KEY, OTHER_KEY, THIRD_KEY))
@@ -35,7 +55,13 @@ SEALED: dict[str, Any] = {"keyring": KEYRING}
 PING = encode(Ping(1, "b", "a", 0, 0, Standing.SETTLED))
 
 
-def framing(*keys: bytes, site: int = 1, generation: int = 1, pool: str = "lan:dc1", cluster: str = "default") -> Framing:
+def framing(
+    *keys: bytes,
+    site: int = 1,
+    generation: int = 1,
+    pool: str = "lan:dc1",
+    cluster: str = "default",
+) -> Framing:
     made = Framing(cluster, pool, 2**22)
     made.seal_with(Keyring(keys or (KEY,)), site, generation, 100)
     return made
@@ -50,12 +76,15 @@ def statistic(replica: Replica, name: str) -> float:
     return replica.statistics().get(name, 0)
 
 
-# -- sealing and opening -----------------------------------------------------------------------------------------------
+# -- sealing and opening ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reliable", [False, True])
 def test_who_has_the_key_reads_what_was_said_and_nobody_else_sees_it(reliable: bool) -> None:
-    secret = [Rumor("a very secret key", b"\x10" + bytes(16) + b"a very secret value"), Nack(7)] * 20
+    secret = [
+        Rumor("a very secret key", b"\x10" + bytes(16) + b"a very secret value"),
+        Nack(7),
+    ] * 20
     data = framing(KEY).frame(map(encode, secret), reliable=reliable)
     assert framing(OTHER_KEY, KEY).open(data, reliable=reliable) == (secret, [])
     assert b"secret" not in data
@@ -88,7 +117,9 @@ def test_a_sealed_frame_that_is_cut_off_does_not_open(cut: int) -> None:
     assert opening(framing(), framing().frame([PING])[:cut]) == "bad_seal"
 
 
-def test_a_frame_for_a_link_does_not_open_as_a_datagram_nor_in_another_pool_or_cluster_with_the_same_keys() -> None:
+def test_a_frame_for_a_link_does_not_open_as_a_datagram_nor_in_another_pool_or_cluster_with_the_same_keys() -> (
+    None
+):
     data = framing().frame([PING], reliable=True)
     assert opening(framing(), data, reliable=False) == "bad_seal"
     head = framing(pool="wan").frame([])[:HEADER_BYTES]
@@ -104,12 +135,20 @@ def test_which_key_is_lacking_is_known_and_what_is_not_sealed_is_refused_where_a
 
 
 def test_no_nonce_is_used_twice_with_one_key() -> None:
-    """Every frame of a life has a counter of its own, and lives, pools and keys have sub-keys of their own."""
+    """Every frame of a life has a counter of its own, and lives, pools and keys have sub-keys of
+    their own."""
     one = framing()
     frames = [one.frame([PING], reliable=bool(number % 2)) for number in range(1000)]
     assert len({data[HEADER_BYTES : HEADER_BYTES + 28] for data in frames}) == 1000
     # the same counter and the same text under another sub-key is another cipher text
-    lives = [framing(), framing(site=2), framing(generation=2), framing(pool="wan"), framing(cluster="other"), framing(OTHER_KEY)]
+    lives = [
+        framing(),
+        framing(site=2),
+        framing(generation=2),
+        framing(pool="wan"),
+        framing(cluster="other"),
+        framing(OTHER_KEY),
+    ]
     assert len({life.frame([PING])[HEADER_BYTES + 28 :] for life in lives}) == len(lives)
     changed = Keyring([KEY, OTHER_KEY])
     seals = Seals(changed, bytes(12), 1, 1, 10)
@@ -121,14 +160,16 @@ def test_no_nonce_is_used_twice_with_one_key() -> None:
     assert [int.from_bytes(data[36:44], "big") for data in (before, after, again)] == [1, 2, 3]
 
 
-# -- replays -----------------------------------------------------------------------------------------------------------
+# -- replays ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reliable", [False, True])
 def test_a_replayed_frame_is_dropped_and_the_next_one_is_not(reliable: bool) -> None:
     sender, receiver = framing(), framing(site=2)
     recorded = [sender.frame([PING], reliable=reliable) for _ in range(3)]
-    assert [opening(receiver, data, reliable) for data in recorded * 2] == [""] * 3 + ["replayed"] * 3
+    assert [opening(receiver, data, reliable) for data in recorded * 2] == [""] * 3 + [
+        "replayed"
+    ] * 3
     assert opening(receiver, sender.frame([PING], reliable=reliable), reliable) == ""
 
 
@@ -148,7 +189,9 @@ def test_to_look_at_a_frame_again_leaves_no_trace() -> None:
 
 @settings(max_examples=200)
 @given(st.lists(st.integers(0, 2000), max_size=1500), st.integers(0, 2**63))
-def test_a_window_admits_each_counter_once_and_all_that_are_not_too_old(counters: list[int], offset: int) -> None:
+def test_a_window_admits_each_counter_once_and_all_that_are_not_too_old(
+    counters: list[int], offset: int
+) -> None:
     window, arrived = Window(), Counter[int]()
     for counter in counters:
         recent = sorted(arrived)[-WINDOW:]
@@ -189,7 +232,7 @@ def test_what_strangers_send_is_not_remembered() -> None:
     assert receiver.seals._senders == {}
 
 
-# -- keyrings ----------------------------------------------------------------------------------------------------------
+# -- keyrings --------------------------------------------------------------------------------------
 
 
 def test_a_keyring_seals_with_its_first_key_and_opens_with_all() -> None:
@@ -225,7 +268,12 @@ def test_a_keyring_keeps_its_primary_key_and_uses_none_that_it_lacks() -> None:
 
 def test_no_text_shows_a_key() -> None:
     config = Config(name="a", keyring=KEYRING)
-    for text in (repr(config), str(config), repr(Keyring([KEY])), repr(make_replica("a", **SEALED).statistics())):
+    for text in (
+        repr(config),
+        str(config),
+        repr(Keyring([KEY])),
+        repr(make_replica("a", **SEALED).statistics()),
+    ):
         assert KEY.hex() not in text
         assert repr(KEY) not in text
     with pytest.raises(ConfigError) as caught:
@@ -254,17 +302,21 @@ def test_keys_come_from_a_list_or_a_file_and_from_nothing_else() -> None:
         make_replica("a", keyring="/etc/kvgossip.keys")
 
 
-# -- the door ----------------------------------------------------------------------------------------------------------
+# -- the door --------------------------------------------------------------------------------------
 
 REFUSED_WITH: dict[str, tuple[dict[str, Any], bytes, str]] = {
     "unsealed": (SEALED, LAN.frame([PING]), f"it is not sealed, and this node seals with key {ID}"),
-    "sealed": ({}, framing(OTHER_KEY).frame([PING]), f"sealed with key {OTHER_ID}, and this node has no keyring; start this one"),
-    "unknown_key": (SEALED, framing(OTHER_KEY).frame([PING]), f"sealed with key {OTHER_ID}, which this node lacks"),
+    "sealed": ({}, framing(OTHER_KEY).frame([PING]), (f"sealed with key {OTHER_ID}, and this node "
+    "has no keyring; start this one")),
+    "unknown_key": (SEALED, framing(OTHER_KEY).frame([PING]), (f"sealed with key {OTHER_ID}, which "
+    "this node lacks")),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("reason", REFUSED_WITH)
-def test_a_frame_with_the_wrong_key_or_none_is_counted_logged_and_answered_in_words_and_in_clear(reason: str) -> None:
+def test_a_frame_with_the_wrong_key_or_none_is_counted_logged_and_answered_in_words_and_in_clear(
+    reason: str,
+) -> None:
     config, data, words = REFUSED_WITH[reason]
     replica = make_replica("a", **config)
     effects = replica.receive(data, STRANGER, at())
@@ -283,7 +335,10 @@ def test_a_frame_with_the_wrong_key_or_none_is_counted_logged_and_answered_in_wo
 
 def test_a_stranger_who_names_many_keys_is_told_of_one_a_minute() -> None:
     replica = make_replica("a", **SEALED)
-    told = [replica.receive(framing(bytes((number,)) * 32).frame([PING]), STRANGER, at()) for number in range(20)]
+    told = [
+        replica.receive(framing(bytes((number,)) * 32).frame([PING]), STRANGER, at())
+        for number in range(20)
+    ]
     assert [len(effects) for effects in told] == [2] + [0] * 19
     assert statistic(replica, "frames_dropped.unknown_key") == 20
 
@@ -293,15 +348,23 @@ def test_what_is_forged_or_replayed_is_only_counted_or_this_node_were_a_reflecto
     assert len(sends(replica.receive(data, STRANGER, at()))) == 1
     assert replica.receive(data, STRANGER, at()) == []
     assert replica.receive(data[:-1], STRANGER, at()) == []
-    assert (statistic(replica, "frames_dropped.replayed"), statistic(replica, "frames_dropped.bad_seal")) == (1, 1)
+    assert (
+        statistic(replica, "frames_dropped.replayed"),
+        statistic(replica, "frames_dropped.bad_seal"),
+    ) == (1, 1)
 
 
 def test_a_replayed_rumor_is_not_merged_again_nor_answered() -> None:
     replica = make_replica("a", **SEALED)
     sender = framing()
     recorded = sender.frame([encode(member("b", 1))])
-    assert any(isinstance(effect, MemberChanged) for effect in replica.receive(recorded, address_of(1), at()))
-    replica.receive(sender.frame([encode(member("b", 1, MemberState.LEFT))]), address_of(1), at(1.0))
+    assert any(
+        isinstance(effect, MemberChanged)
+        for effect in replica.receive(recorded, address_of(1), at())
+    )
+    replica.receive(
+        sender.frame([encode(member("b", 1, MemberState.LEFT))]), address_of(1), at(1.0)
+    )
     assert replica.receive(recorded, address_of(1), at(2.0)) == []
     assert statistic(replica, "frames_dropped.replayed") == 1
 
@@ -318,7 +381,7 @@ def test_every_frame_of_a_sealed_node_is_sealed_but_for_refusals() -> None:
     assert not seen[False]
 
 
-# -- refusals are texts, and nothing more --------------------------------------------------------------------------------
+# -- refusals are texts, and nothing more ----------------------------------------------------------
 
 
 def asked(replica: Replica) -> Join:
@@ -326,7 +389,9 @@ def asked(replica: Replica) -> Join:
     net_now = at()
     replica.join(("10.0.0.2:7481",), net_now)
     (sent,) = sends(replica.resolved("10.0.0.2:7481", [address_of(1)], net_now))
-    opened = (framing() if replica.keyring else LAN).open(sent.data, reliable=True, **{"replays": True})
+    opened = (framing() if replica.keyring else LAN).open(
+        sent.data, reliable=True, **{"replays": True}
+    )
     assert isinstance(opened.messages[0], Join)
     return opened.messages[0]
 
@@ -346,7 +411,11 @@ def test_a_forged_refusal_may_fail_a_join_once_and_cannot_keep_a_node_out() -> N
         assert replica.receive_reliable(forged, address_of(1), at()) == []
     assert (replica.root, replica.members(), replica.settled) == before
     reply = JoinReply("b", 2, "10.0.0.1", Standing.SETTLED)
-    effects = replica.receive_reliable(framing(site=2).frame([encode(reply), encode(member("b", 1))], reliable=True), address_of(1), at())
+    effects = replica.receive_reliable(
+        framing(site=2).frame([encode(reply), encode(member("b", 1))], reliable=True),
+        address_of(1),
+        at(),
+    )
     assert outcomes(effects) == [Joined(address_of(1), "b")]
 
 
@@ -368,13 +437,22 @@ def test_a_refusal_by_a_member_of_the_sealed_cluster_is_sealed_and_final() -> No
     assert isinstance(told, JoinRefused)
     assert "is held by the live node" in told.text
     reply = JoinReply("b", 2, "10.0.0.1", Standing.SETTLED)
-    assert outcomes(newcomer.receive_reliable(framing(site=2).frame([encode(reply)], reliable=True), address_of(0), at())) == []
+    assert (
+        outcomes(
+            newcomer.receive_reliable(
+                framing(site=2).frame([encode(reply)], reliable=True), address_of(0), at()
+            )
+        )
+        == []
+    )
 
 
-# -- lesson 28 ---------------------------------------------------------------------------------------------------------
+# -- lesson 28 -------------------------------------------------------------------------------------
 
 
-def test_lesson_28_a_node_with_a_stale_keyring_is_told_which_key_the_cluster_uses_and_what_to_do() -> None:
+def test_lesson_28_a_node_with_a_stale_keyring_is_told_which_key_the_cluster_uses_and_what_to_do() -> (
+    None
+):
     net = Network()
     net.cluster("a b", keyring=KEYRING)
     net.add("c", 2, keyring=OTHER_KEYRING)
@@ -382,13 +460,24 @@ def test_lesson_28_a_node_with_a_stale_keyring_is_told_which_key_the_cluster_use
     net.until(lambda: bool(outcomes(net.effects["c"])))
     (told,) = outcomes(net.effects["c"])
     assert isinstance(told, JoinRefused)
-    for words in (f"sealed with key {OTHER_ID}", f"seals with key {ID}", "first into its own file", "keyring install", "'c' of cluster"):
+    for words in (
+        f"sealed with key {OTHER_ID}",
+        f"seals with key {ID}",
+        "first into its own file",
+        "keyring install",
+        "'c' of cluster",
+    ):
         assert words in told.text
-    assert any(f"sealed with key {OTHER_ID}, which this node lacks" in text for text in logs(net.effects["a"]))
+    assert any(
+        f"sealed with key {OTHER_ID}, which this node lacks" in text
+        for text in logs(net.effects["a"])
+    )
     assert net.sees("a", "b")
 
 
-def test_lesson_28_a_node_that_was_off_while_a_new_key_became_primary_says_so_although_it_is_understood() -> None:
+def test_lesson_28_a_node_that_was_off_while_a_new_key_became_primary_says_so_although_it_is_understood() -> (
+    None
+):
     """The cluster still opens what it says, but it cannot open the answer."""
     net = Network()
     net.cluster("a b", keyring=(*OTHER_KEYRING, *KEYRING))
@@ -398,14 +487,19 @@ def test_lesson_28_a_node_that_was_off_while_a_new_key_became_primary_says_so_al
     (told,) = outcomes(net.effects["c"])
     assert isinstance(told, JoinRefused)
     assert f"sealed with key {OTHER_ID}, which this node lacks" in told.text
-    net.until(lambda: any("refused by the node at 10.0.0.3" in text for text in logs(net.effects["a"]) + logs(net.effects["b"])))
+    net.until(
+        lambda: any(
+            "refused by the node at 10.0.0.3" in text
+            for text in logs(net.effects["a"]) + logs(net.effects["b"])
+        )
+    )
     # and with the key it is in
     net.crash("c")
     net.add("c", 2, keyring=(*OTHER_KEYRING, *KEYRING), join=(str(address_of(0)),))
     net.until(lambda: net.sees("c", "a", "b") and net.sees("a", "b", "c"))
 
 
-# -- pools that were mixed by accident -----------------------------------------------------------------------------------
+# -- pools that were mixed by accident -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("keyring", [(), KEYRING], ids=["unsealed", "sealed"])
@@ -418,7 +512,12 @@ def test_lesson_15_pools_do_not_mix_with_one_keyring_either(keyring: tuple[str, 
     accidents = [
         ("h", address_of(2), PoolKind.LAN, "belongs to the LAN pool of another datacenter"),
         ("h", address_of(2), PoolKind.WAN, "belongs to the WAN pool, and this node is no gateway"),
-        ("h", address_of(0), PoolKind.WAN, f"this is the LAN address of a gateway; join its WAN address, {wan}"),
+        (
+            "h",
+            address_of(0),
+            PoolKind.WAN,
+            f"this is the LAN address of a gateway; join its WAN address, {wan}",
+        ),
     ]
     for name, address, pool, words in accidents:
         net.effects[name].clear()
@@ -427,7 +526,7 @@ def test_lesson_15_pools_do_not_mix_with_one_keyring_either(keyring: tuple[str, 
         assert words in str(outcomes(net.effects[name])[0])
 
 
-# -- the simulator -----------------------------------------------------------------------------------------------------
+# -- the simulator ---------------------------------------------------------------------------------
 
 
 def test_of_swarms_one_in_four_is_sealed_and_the_others_are_the_runs_they_always_were() -> None:
@@ -439,14 +538,24 @@ def test_of_swarms_one_in_four_is_sealed_and_the_others_are_the_runs_they_always
             assert plan == unsealed
         else:
             datagram_bytes_max = unsealed.config.datagram_bytes_max
-            assert replace(plan.config, keyring=(), datagram_bytes_max=datagram_bytes_max) == unsealed.config
+            assert (
+                replace(plan.config, keyring=(), datagram_bytes_max=datagram_bytes_max)
+                == unsealed.config
+            )
     assert not scenario(1, Options(intensity=Intensity())).config.keyring
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_sealed_cluster_agrees_whatever_is_lost_doubled_or_replayed(seed: int) -> None:
     harsh = Intensity(loss=0.1, duplicate=0.2, crash_rate=0.01, garbage_rate=2.0)
-    options = Options(nodes=(5, 7), intensity=harsh, mix=Mix(writes=60), duration_s=8.0, sealed=True, datacenters=(1, 2))
+    options = Options(
+        nodes=(5, 7),
+        intensity=harsh,
+        mix=Mix(writes=60),
+        duration_s=8.0,
+        sealed=True,
+        datacenters=(1, 2),
+    )
     report = simulate(seed, options, trace_length=50)
     assert report.passed, report.violation
     assert report.sealed

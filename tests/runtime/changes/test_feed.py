@@ -1,4 +1,5 @@
-"""The feed: indices that rise and mean time, a bounded past, cursors that go on or say that they cannot, and waits for one topic."""
+"""The feed: indices that rise and mean time, a bounded past, cursors that go on or say that they
+cannot, and waits for one topic."""
 
 from __future__ import annotations
 
@@ -42,11 +43,13 @@ def keys_after(feed: Feed, after: int, topic: Topic = ALL, scanned_max: int = 10
     return found
 
 
-# -- indices -----------------------------------------------------------------------------------------------------------
+# -- indices ---------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.integers(0, 2**64 - 100), max_size=50))
-def test_indices_rise_strictly_and_lie_at_the_time_of_the_arrival_or_just_after_the_one_before(timestamps: list[int]) -> None:
+def test_indices_rise_strictly_and_lie_at_the_time_of_the_arrival_or_just_after_the_one_before(
+    timestamps: list[int],
+) -> None:
     feed = feed_of()
     before = feed.index
     assert before == START
@@ -60,11 +63,13 @@ def test_no_index_is_ever_zero() -> None:
     assert Feed(Config(), SITE, 0).index > 0
 
 
-# -- the past ----------------------------------------------------------------------------------------------------------
+# -- the past --------------------------------------------------------------------------------------
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["a", "ab", "b", "ba"]), st.integers(0, 30_000)), max_size=60),
+    st.lists(
+        st.tuples(st.sampled_from(["a", "ab", "b", "ba"]), st.integers(0, 30_000)), max_size=60
+    ),
     st.integers(1, 20),
     st.sampled_from([ALL, Topic("a"), Topic("ab"), Topic("a", exact=True), Topic("z")]),
     st.integers(1, 7),
@@ -86,7 +91,9 @@ def test_a_read_gives_exactly_what_came_after_or_says_that_some_of_it_is_gone(
                 feed.read(index, topic)
             assert feed.resume(feed.cursor(index), topic) is None
         else:
-            assert keys_after(feed, index, topic, scanned_max) == [key for _, key in told[place + 1 :] if topic.covers(key)]
+            assert keys_after(feed, index, topic, scanned_max) == [
+                key for _, key in told[place + 1 :] if topic.covers(key)
+            ]
             assert feed.resume(feed.cursor(index), topic) == index
 
 
@@ -98,12 +105,14 @@ def test_the_past_packs_small_changes_and_keeps_large_records_by_reference() -> 
             feed.publish(Changed(f"k{number}", record, record), 0)
     feed.tidy()
     arrivals = feed.read(START, ALL).arrivals
-    assert [arrival.changed for arrival in arrivals] == [Changed(f"k{n}", r, r) for r in (small, large) for n in range(4)]
+    assert [arrival.changed for arrival in arrivals] == [
+        Changed(f"k{n}", r, r) for r in (small, large) for n in range(4)
+    ]
     assert all(arrival.changed.new_record is not small for arrival in arrivals[:4])
     assert all(arrival.changed.new_record is large for arrival in arrivals[4:])
 
 
-# -- cursors -----------------------------------------------------------------------------------------------------------
+# -- cursors ---------------------------------------------------------------------------------------
 
 
 async def test_a_watcher_goes_on_from_its_cursor_without_a_gap_and_without_a_repetition() -> None:
@@ -120,7 +129,18 @@ async def test_a_watcher_goes_on_from_its_cursor_without_a_gap_and_without_a_rep
     assert taken == ["a1", "a2", "a3", "a4", "a5"]
 
 
-@pytest.mark.parametrize("cursor", ["", "0", "nonsense", "9" * 40, f"{SITE:016x}-", f"{SITE:016X}-{START:016x}", f"{SITE:016x}-{'f' * 16}"])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "0",
+        "nonsense",
+        "9" * 40,
+        f"{SITE:016x}-",
+        f"{SITE:016X}-{START:016x}",
+        f"{SITE:016x}-{'f' * 16}",
+    ],
+)
 def test_lesson_23_what_is_no_cursor_of_this_feed_is_a_resync_and_never_a_wait(cursor: str) -> None:
     feed = feed_of()
     assert feed.resume(cursor, ALL) is None
@@ -152,11 +172,16 @@ def test_who_knows_that_nothing_came_under_its_topic_goes_on_from_a_cursor_of_an
     assert keys_after(feed, feed.index - 2, quiet) == ["quiet/b"]
 
 
-# -- one topic ---------------------------------------------------------------------------------------------------------
+# -- one topic -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("topic", "other"), [(Topic("a/"), "b/x"), (Topic("a", exact=True), "ab"), (Topic("missing"), "mis")])
-async def test_lesson_21_who_waits_for_a_topic_wakes_for_it_and_for_nothing_else(topic: Topic, other: str) -> None:
+@pytest.mark.parametrize(
+    ("topic", "other"),
+    [(Topic("a/"), "b/x"), (Topic("a", exact=True), "ab"), (Topic("missing"), "mis")],
+)
+async def test_lesson_21_who_waits_for_a_topic_wakes_for_it_and_for_nothing_else(
+    topic: Topic, other: str
+) -> None:
     feed = feed_of(changes_max=5)
     index = feed.last_index(topic)
     waiting = asyncio.ensure_future(feed.wait(topic, index, TIMEOUT_S))
@@ -211,7 +236,9 @@ def test_the_last_index_of_a_topic_is_that_of_its_last_change_or_one_from_before
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=30), st.integers(1, 6))
-def test_the_last_index_of_a_key_is_late_enough_and_at_best_that_of_its_last_change(keys: list[str], changes_max: int) -> None:
+def test_the_last_index_of_a_key_is_late_enough_and_at_best_that_of_its_last_change(
+    keys: list[str], changes_max: int
+) -> None:
     feed = feed_of(changes_max)
     last = dict.fromkeys("abc", START)
     floor = START
@@ -243,7 +270,7 @@ def test_topics_that_nobody_asks_for_any_more_are_forgotten() -> None:
     assert len(feed.watches._lengths) <= 256
 
 
-# -- threads -----------------------------------------------------------------------------------------------------------
+# -- threads ---------------------------------------------------------------------------------------
 
 
 def test_lesson_24_watching_from_another_thread_is_refused_with_what_to_do_instead() -> None:

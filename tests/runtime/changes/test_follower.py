@@ -1,4 +1,5 @@
-"""Followers: whoever is cut, resumed, moved to another node or overrun ends with what the node has, and missed no delete."""
+"""Followers: whoever is cut, resumed, moved to another node or overrun ends with what the node has,
+and missed no delete."""
 
 from __future__ import annotations
 
@@ -38,14 +39,18 @@ class Server:
 
     def __init__(self, seed: int = 1, changes_max: int = 1000) -> None:
         config = Config(name="n", digest_levels=1, feed_changes_max=changes_max)
-        self.replica = Replica(config, address=Address("127.0.0.1", 1), rng=Random(seed), now=Now(0.0, 1000))
+        self.replica = Replica(
+            config, address=Address("127.0.0.1", 1), rng=Random(seed), now=Now(0.0, 1000)
+        )
         self.feed = Feed(config, self.replica.site, timestamp_of(1000))
         self.clock = 1000
 
     def write(self, key: str, value: bytes | None) -> None:
         self.clock += 1
         now = Now(self.clock / 1000, self.clock)
-        effects = self.replica.delete(key, now) if value is None else self.replica.put(key, value, now)
+        effects = (
+            self.replica.delete(key, now) if value is None else self.replica.put(key, value, now)
+        )
         for effect in effects:
             if isinstance(effect, Changed):
                 self.feed.publish(effect, self.replica.hlc.latest)
@@ -62,7 +67,7 @@ def kinds(follower: Follower) -> list[tuple[str, str]]:
     return found
 
 
-# -- what is told ------------------------------------------------------------------------------------------------------
+# -- what is told ----------------------------------------------------------------------------------
 
 
 def test_without_a_cursor_only_what_comes_is_told() -> None:
@@ -107,7 +112,13 @@ def test_a_cursor_that_cannot_be_gone_on_from_is_a_resync_a_snapshot_and_its_end
     server.write("c", None)
     follower = server.follow(since="0")
     assert follower.resyncs
-    assert kinds(follower) == [("resync", ""), ("put", "a"), ("put", "b"), ("put", "d"), ("synced", "")]
+    assert kinds(follower) == [
+        ("resync", ""),
+        ("put", "a"),
+        ("put", "b"),
+        ("put", "d"),
+        ("synced", ""),
+    ]
     assert not follower.resyncs
 
 
@@ -118,7 +129,9 @@ def test_lesson_23_a_cursor_of_another_node_is_a_resync() -> None:
     assert kinds(other.follow(since=one.feed.cursor()))[0] == ("resync", "")
 
 
-def test_changes_during_a_snapshot_are_told_as_they_come_but_those_that_it_will_find(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_during_a_snapshot_are_told_as_they_come_but_those_that_it_will_find(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(follower_module, "PAGE_KEYS", 2)
     server = Server()
     for key in ("a", "b", "c", "d"):
@@ -138,7 +151,11 @@ def test_no_event_of_a_snapshot_may_be_gone_on_from_but_its_end() -> None:
     server.write("a", b"1")
     follower = server.follow(since="0")
     events = [event for _ in range(3) for event in follower.take()]
-    assert [(event.kind, event.at) for event in events] == [(Kind.RESYNC, 0), (Kind.PUT, None), (Kind.SYNCED, server.feed.index)]
+    assert [(event.kind, event.at) for event in events] == [
+        (Kind.RESYNC, 0),
+        (Kind.PUT, None),
+        (Kind.SYNCED, server.feed.index),
+    ]
 
 
 def test_a_portion_is_bounded_by_bytes() -> None:
@@ -167,7 +184,7 @@ def test_who_is_too_slow_is_told_so_in_the_middle_of_changes_and_of_a_snapshot()
             follower.take()
 
 
-# -- random schedules --------------------------------------------------------------------------------------------------
+# -- random schedules ------------------------------------------------------------------------------
 
 STEPS = st.lists(
     st.one_of(
@@ -185,7 +202,9 @@ STEPS = st.lists(
 @given(STEPS, st.sampled_from(TOPICS), st.integers(2, 12))
 # rare by chance: what was read is lost in a restart, whose indices then pass the cursor
 @example([("write", "b5", True), ("take", 6, True), ("restart", False, True)], Topic(), 12)
-def test_whatever_happens_a_watcher_ends_with_what_the_node_has(steps: list[Any], topic: Topic, changes_max: int) -> None:
+def test_whatever_happens_a_watcher_ends_with_what_the_node_has(
+    steps: list[Any], topic: Topic, changes_max: int
+) -> None:
     pages, follower_module.PAGE_KEYS = follower_module.PAGE_KEYS, 2
     try:
         _run(steps, topic, changes_max)
@@ -219,7 +238,11 @@ def _run(steps: list[Any], topic: Topic, changes_max: int) -> None:
             follower = server.follow(topic, consumer.cursor)
         else:
             starts += 1
-            kept = [(key, record) for key, record in server.replica.store.records() if first or key < "b"]
+            kept = [
+                (key, record)
+                for key, record in server.replica.store.records()
+                if first or key < "b"
+            ]
             clock, server = server.clock, Server(starts, changes_max)
             server.replica.load(kept)
             # the wall clock goes on, so that its indices pass those of the life before
@@ -240,11 +263,12 @@ def _lags(follower: Follower) -> bool:
     return False
 
 
-# -- many nodes in virtual time ----------------------------------------------------------------------------------------
+# -- many nodes in virtual time --------------------------------------------------------------------
 
 
 class Wanderer:
-    """A watcher in a simulated cluster: it takes portions, is cut, goes on where it was or elsewhere, and is sometimes away for long."""
+    """A watcher in a simulated cluster: it takes portions, is cut, goes on where it was or
+    elsewhere, and is sometimes away for long."""
 
     def __init__(self, watched: Watched, topic: Topic, rng: Random) -> None:
         self.watched, self.rng, self.consumer = watched, rng, Consumer(topic)
@@ -261,7 +285,9 @@ class Wanderer:
             self.take()
 
     def _move(self) -> None:
-        lives = [life for life in self.watched.cluster.running() if life.active and life.replica.settled]
+        lives = [
+            life for life in self.watched.cluster.running() if life.active and life.replica.settled
+        ]
         stays = self.life in lives and self.rng.random() < 0.5
         if lives and not stays:
             self.life = self.rng.choice(lives)
@@ -295,7 +321,11 @@ class Watched:
     """A simulation whose lives have feeds."""
 
     def __init__(self, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.simulation = Simulation(scenario(seed, Options(nodes=(3, 6), duration_s=15.0, mix=Mix(ttl_share=0.2, ttl_s_max=10.0))))
+        self.simulation = Simulation(
+            scenario(
+                seed, Options(nodes=(3, 6), duration_s=15.0, mix=Mix(ttl_share=0.2, ttl_s_max=10.0))
+            )
+        )
         self.cluster = self.simulation.cluster
         self._config = Config(feed_changes_max=20)
         self._feeds: dict[Life, Feed] = {}
@@ -316,17 +346,22 @@ class Watched:
         return self._feeds[life]
 
     def follow(self, life: Life, consumer: Consumer) -> Follower:
-        return Follower(self.feed_of(life), life.replica.store.scan, consumer.topic, consumer.cursor)
+        return Follower(
+            self.feed_of(life), life.replica.store.scan, consumer.topic, consumer.cursor
+        )
 
 
-def test_watchers_that_wander_through_a_cluster_under_faults_see_the_last_state_and_every_delete(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watchers_that_wander_through_a_cluster_under_faults_see_the_last_state_and_every_delete(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(follower_module, "PAGE_KEYS", 3)
     resyncs = moves = lags = checks = 0
     for seed in range(8):
         with monkeypatch.context() as patched:
             watched = Watched(seed, patched)
             wanderers = [
-                Wanderer(watched, topic, Random(f"{seed} {topic}")) for topic in (Topic(), Topic("hot/"), Topic("hot/1", exact=True))
+                Wanderer(watched, topic, Random(f"{seed} {topic}"))
+                for topic in (Topic(), Topic("hot/"), Topic("hot/1", exact=True))
             ]
             for wanderer in wanderers:
                 watched.cluster.timeline.after(1.0, wanderer.step)

@@ -1,4 +1,5 @@
-"""History: what is told of the past is the same, however much of it is packed, and it is bounded."""
+"""History: what is told of the past is the same, however much of it is packed, and it is
+bounded."""
 
 from __future__ import annotations
 
@@ -11,7 +12,10 @@ from kvgossip.protocol.model.change import Changed
 from kvgossip.runtime.changes.history import History
 
 KEYS = ("a", "ab", "b", "\u00e9")
-STEPS = st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(["change", "change", "drop", "tidy"])), max_size=80)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(KEYS), st.sampled_from(["change", "change", "drop", "tidy"])),
+    max_size=80,
+)
 
 
 def record(number: int) -> bytes:
@@ -42,8 +46,13 @@ def test_the_last_versions_of_each_key_are_told_whatever_was_packed_meanwhile(
         assert history.kept_bytes >= 0
 
 
-@given(st.lists(st.tuples(st.sampled_from(KEYS), st.integers(0, 300), st.integers(0, 3)), max_size=80), st.integers(0, 4000))
-def test_no_more_bytes_are_kept_than_the_limit_and_what_is_told_is_the_latest(steps: list[tuple[str, int, int]], bytes_max: int) -> None:
+@given(
+    st.lists(st.tuples(st.sampled_from(KEYS), st.integers(0, 300), st.integers(0, 3)), max_size=80),
+    st.integers(0, 4000),
+)
+def test_no_more_bytes_are_kept_than_the_limit_and_what_is_told_is_the_latest(
+    steps: list[tuple[str, int, int]], bytes_max: int
+) -> None:
     history = History(4, bytes_max)
     seen: dict[str, list[bytes]] = {key: [] for key in KEYS}
     for key, size, what in steps:

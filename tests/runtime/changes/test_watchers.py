@@ -1,4 +1,5 @@
-"""The fan-out of changes: ordered, complete or openly cut off, and free of charge for those who do not watch."""
+"""The fan-out of changes: ordered, complete or openly cut off, and free of charge for those who do
+not watch."""
 
 from __future__ import annotations
 
@@ -64,12 +65,17 @@ async def test_the_empty_prefix_gets_everything_in_order() -> None:
     assert await take(watcher, 50) == told
 
 
-async def test_every_watcher_gets_a_change_once_whatever_its_prefix_and_the_length_of_the_key() -> None:
+async def test_every_watcher_gets_a_change_once_whatever_its_prefix_and_the_length_of_the_key() -> (
+    None
+):
     rng = random.Random(3)
     prefixes = ["", "a", "ab", "abc", "abcd", "b", "ba", "a", "abc", "abcdefgh"]
     feed = feed_of(10_000)
     watchers = [feed.watch(Topic(prefix)) for prefix in prefixes]
-    told = [publish(feed, "".join(rng.choice("abc") for _ in range(rng.randrange(6))), number) for number in range(500)]
+    told = [
+        publish(feed, "".join(rng.choice("abc") for _ in range(rng.randrange(6))), number)
+        for number in range(500)
+    ]
     for prefix, watcher in zip(prefixes, watchers, strict=True):
         expected = [change for change in told if change.key.startswith(prefix)]
         assert await take(watcher, watcher.waiting) == expected
@@ -242,7 +248,9 @@ async def test_when_the_node_stops_its_watchers_get_what_waits_and_then_end() ->
         assert await waiting is None
 
 
-async def test_publishing_looks_up_nothing_without_watchers_and_once_for_each_length_of_a_watched_prefix() -> None:
+async def test_publishing_looks_up_nothing_without_watchers_and_once_for_each_length_of_a_watched_prefix() -> (
+    None
+):
     feed = feed_of(10)
     groups = feed.watches._by_prefix = LookUps()
     publish(feed, "user/5000/name")

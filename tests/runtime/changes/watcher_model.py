@@ -1,4 +1,5 @@
-"""A consumer of a watch that trusts what it is told: it keeps what was put, drops what was deleted, and forgets all at a resync."""
+"""A consumer of a watch that trusts what it is told: it keeps what was put, drops what was deleted,
+and forgets all at a resync."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ EVERYTHING = 1 << 30
 
 
 class Consumer:
-    """`cursor` is what it would come back with; `held` is by key what it believes the node has, `resyncs` how often it began anew."""
+    """`cursor` is what it would come back with; `held` is by key what it believes the node has,
+    `resyncs` how often it began anew."""
 
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
@@ -37,7 +39,9 @@ class Consumer:
 
     def _change(self, event: Event) -> None:
         before = self.seen.get(event.key)
-        assert before is None or version_of(before) <= version_of(event.record), "a key's events are in their order"
+        assert before is None or version_of(before) <= version_of(event.record), (
+            "a key's events are in their order"
+        )
         self.seen[event.key] = event.record
         if event.kind is Kind.PUT:
             self.held[event.key] = event.record
@@ -45,6 +49,9 @@ class Consumer:
             self.held.pop(event.key, None)
 
     def check(self, follower: Follower, store: Store) -> None:
-        """Who has caught up has what the node has: nothing is missing, nothing was deleted in silence."""
+        """Who has caught up has what the node has: nothing is missing, nothing was deleted in
+        silence."""
         assert follower.caught_up
-        assert self.held == {key: record for key, record in store.scan("", "", EVERYTHING) if self.topic.covers(key)}
+        assert self.held == {
+            key: record for key, record in store.scan("", "", EVERYTHING) if self.topic.covers(key)
+        }

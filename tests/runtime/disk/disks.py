@@ -18,7 +18,11 @@ def small_disk(folder: Path, bytes_max: int) -> Iterator[Path]:
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root mounts a small disk")
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={bytes_max}", "tmpfs", str(folder)], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={bytes_max}", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
     if done.returncode:
         pytest.skip(f"this machine lets nobody mount a small disk: {done.stderr.decode().strip()}")
     try:
@@ -28,7 +32,9 @@ def small_disk(folder: Path, bytes_max: int) -> Iterator[Path]:
 
 
 def remount(folder: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True, capture_output=True)
+    subprocess.run(
+        ["mount", "-o", f"remount,{options}", str(folder)], check=True, capture_output=True
+    )
 
 
 def flip_a_byte(path: Path, place: int | None = None) -> None:

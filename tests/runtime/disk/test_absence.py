@@ -1,4 +1,5 @@
-"""A node that was away for longer than its cluster keeps death certificates: real processes, disks and sockets."""
+"""A node that was away for longer than its cluster keeps death certificates: real processes, disks
+and sockets."""
 
 from __future__ import annotations
 
@@ -56,7 +57,10 @@ async def until_value(client: Client, key: str, wanted: bytes | None) -> None:
 async def has_collected(client: Client) -> bool:
     """No certificate is there any more, and the one key that was kept."""
     told = await client.status()
-    return bool((told["statistics"]["certificates_waiting"], told["statistics"]["entries"], told["keys"]) == (0, 1, 1))
+    return bool(
+        (told["statistics"]["certificates_waiting"], told["statistics"]["entries"], told["keys"])
+        == (0, 1, 1)
+    )
 
 
 async def is_forgotten(client: Client, name: str) -> bool:
@@ -83,7 +87,10 @@ async def test_lesson_01_what_was_deleted_while_a_node_was_away_and_forgotten_st
     if by == "time":
         monkeypatch.setenv("KVGOSSIP_FORGET_AFTER_S", "3")
     async with agents(tmp_path) as (first, second, away), AsyncExitStack() as stack:
-        one, two, three = [await stack.enter_async_context(Client(f"http://{each.http}")) for each in (first, second, away)]
+        one, two, three = [
+            await stack.enter_async_context(Client(f"http://{each.http}"))
+            for each in (first, second, away)
+        ]
         # acknowledged by the node that will be away: so they are on its disk
         await three.put("deleted", b"old")
         await three.put("kept", b"new")
@@ -111,5 +118,8 @@ async def test_lesson_01_what_was_deleted_while_a_node_was_away_and_forgotten_st
             await three.put("after", b"1")
             for client in (one, two, three):
                 await until_value(client, "after", b"1")
-                assert (await value(client, "deleted"), await value(client, "kept")) == (None, b"new")
+                assert (await value(client, "deleted"), await value(client, "kept")) == (
+                    None,
+                    b"new",
+                )
             assert [(await client.quarantine())["values"] for client in (one, two)] == [[], []]

@@ -1,4 +1,5 @@
-"""When much was removed, what it took goes back: on the disk, and, as far as the allocator is asked, in memory."""
+"""When much was removed, what it took goes back: on the disk, and, as far as the allocator is
+asked, in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ def filled(folder: Path, keys: int) -> Storage:
     storage.claim(name="n1", cluster="c", datacenter="dc1")
     storage.open()
     for start in range(0, keys, 1000):
-        storage.commit({ENTRY + b"%08d" % number: rng.randbytes(100) for number in range(start, start + 1000)})
+        storage.commit(
+            {ENTRY + b"%08d" % number: rng.randbytes(100) for number in range(start, start + 1000)}
+        )
     return storage
 
 
@@ -39,7 +42,9 @@ def test_compacting_takes_what_was_removed_off_the_disk_and_nothing_else(tmp_pat
     storage.commit({ENTRY + b"%08d" % number: None for number in range(0, 20_000) if number % 10})
     storage.compact()
     assert bytes_of_tables(tmp_path) < full / 5
-    assert [key for portion in storage.entries() for key, _ in portion] == [f"{number:08}" for number in range(0, 20_000, 10)]
+    assert [key for portion in storage.entries() for key, _ in portion] == [
+        f"{number:08}" for number in range(0, 20_000, 10)
+    ]
     storage.close()
 
 
@@ -56,7 +61,9 @@ def test_after_compacting_was_stopped_everything_is_there(tmp_path: Path) -> Non
     storage.close()
 
 
-async def test_a_node_tidies_once_after_many_keys_have_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_node_tidies_once_after_many_keys_have_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(compaction, "QUIET_S", 0.05)
     async with Node(configured(data_dir=str(tmp_path))) as node:
         for number in range(KEYS):

@@ -1,4 +1,5 @@
-"""Nodes with a data directory: what was acknowledged is there after any end, and a fault of the disk is told and survived."""
+"""Nodes with a data directory: what was acknowledged is there after any end, and a fault of the
+disk is told and survived."""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ async def kill(node: Node) -> None:
 
 
 class BadDisk:
-    """What a test makes of `Storage.commit`: it waits at a gate, or fails, for as long as it is told to."""
+    """What a test makes of `Storage.commit`: it waits at a gate, or fails, for as long as it is
+    told to."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fault: Exception | None = None
@@ -82,7 +84,7 @@ class BadDisk:
         monkeypatch.setattr(commits_module.Commits, "_is_quick", lambda commits, piece_bytes: False)
 
 
-# -- restarts ------------------------------------------------------------------------------------------------------------
+# -- restarts --------------------------------------------------------------------------------------
 
 
 async def test_an_acknowledged_write_is_on_the_disk_in_that_moment(tmp_path: Path) -> None:
@@ -117,7 +119,9 @@ async def test_a_stopped_node_may_be_started_again_with_its_data(tmp_path: Path)
     assert before == b"1"
 
 
-async def test_lesson_17_data_on_the_local_disk_is_readable_though_no_peer_is_up(tmp_path: Path) -> None:
+async def test_lesson_17_data_on_the_local_disk_is_readable_though_no_peer_is_up(
+    tmp_path: Path,
+) -> None:
     async with durable(tmp_path, "n1") as n1, durable(tmp_path, "n2", n1) as n2:
         await n2.wait_settled(TIMEOUT_S)
         await n1.put("key", b"1")
@@ -128,7 +132,9 @@ async def test_lesson_17_data_on_the_local_disk_is_readable_though_no_peer_is_up
         assert alone.status()["memory_only"] is False
 
 
-async def test_lesson_16_a_node_that_never_settled_does_not_answer_after_a_restart_either(tmp_path: Path) -> None:
+async def test_lesson_16_a_node_that_never_settled_does_not_answer_after_a_restart_either(
+    tmp_path: Path,
+) -> None:
     for _ in range(2):
         async with durable(tmp_path, "n1", join=NOBODY) as node:
             with pytest.raises(NotSettledError):
@@ -136,7 +142,9 @@ async def test_lesson_16_a_node_that_never_settled_does_not_answer_after_a_resta
             await node.put("own", b"1")
 
 
-async def test_lesson_18_a_node_without_its_old_disk_is_not_ready_before_it_has_caught_up(tmp_path: Path) -> None:
+async def test_lesson_18_a_node_without_its_old_disk_is_not_ready_before_it_has_caught_up(
+    tmp_path: Path,
+) -> None:
     async with durable(tmp_path, "n1") as n1:
         await n1.put("key", b"1")
         async with durable(tmp_path, "n2", n1) as n2:
@@ -159,7 +167,11 @@ async def test_what_came_from_peers_is_kept_too(tmp_path: Path) -> None:
 
 
 async def test_a_restart_finds_its_peers_though_its_join_address_is_gone(tmp_path: Path) -> None:
-    async with durable(tmp_path, "n1") as n1, durable(tmp_path, "n2", n1) as n2, durable(tmp_path, "n3", n1) as n3:
+    async with (
+        durable(tmp_path, "n1") as n1,
+        durable(tmp_path, "n2", n1) as n2,
+        durable(tmp_path, "n3", n1) as n3,
+    ):
         await until(lambda: len(n2.members()) == len(n3.members()) == 3)
         await kill(n3)
         await kill(n1)
@@ -195,20 +207,26 @@ async def test_a_million_entries_would_be_read_in_portions_and_progress_is_logge
     assert any("read 5,000 entries from" in text for text in told)
 
 
-# -- group commit --------------------------------------------------------------------------------------------------------
+# -- group commit ----------------------------------------------------------------------------------
 
 
-async def test_writes_of_one_moment_share_a_commit_and_each_waits_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_writes_of_one_moment_share_a_commit_and_each_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = BadDisk(monkeypatch)
     async with durable(tmp_path) as node:
         disk.commits.clear()
         await asyncio.gather(*(node.put(f"key-{number}", b"v") for number in range(100)))
         assert len(disk.commits) == 1
-        assert {key for key in disk.commits[0] if key[:1] == b"e"} == {f"ekey-{number}".encode() for number in range(100)}
+        assert {key for key in disk.commits[0] if key[:1] == b"e"} == {
+            f"ekey-{number}".encode() for number in range(100)
+        }
         assert b"freplica/clock" in disk.commits[0]
 
 
-async def test_turns_that_bring_more_writes_share_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_turns_that_bring_more_writes_share_a_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = BadDisk(monkeypatch)
     async with durable(tmp_path) as node:
         disk.commits.clear()
@@ -223,7 +241,9 @@ async def test_turns_that_bring_more_writes_share_a_commit(tmp_path: Path, monke
         assert [sum(key[:1] == b"e" for key in piece) for piece in disk.commits] == [len(written)]
 
 
-async def test_a_stream_of_writes_does_not_put_their_commit_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_of_writes_does_not_put_their_commit_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = BadDisk(monkeypatch)
     async with durable(tmp_path) as node:
         disk.commits.clear()
@@ -254,7 +274,9 @@ async def test_a_slow_disk_holds_neither_the_loop_nor_rumors_and_nothing_is_ackn
         assert (await write).value == b"1"
 
 
-async def test_what_gathers_while_the_disk_works_is_the_next_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_gathers_while_the_disk_works_is_the_next_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = BadDisk(monkeypatch)
     async with durable(tmp_path) as node:
         disk.slow(monkeypatch)
@@ -270,7 +292,9 @@ async def test_what_gathers_while_the_disk_works_is_the_next_commit(tmp_path: Pa
         assert [sum(key[:1] == b"e" for key in piece) for piece in disk.commits] == [1, 10]
 
 
-async def test_what_nobody_waits_for_waits_for_company(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_nobody_waits_for_waits_for_company(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = BadDisk(monkeypatch)
     monkeypatch.setattr(commits_module, "LINGER_S", 1000.0)
     async with durable(tmp_path) as node:
@@ -284,7 +308,9 @@ async def test_what_nobody_waits_for_waits_for_company(tmp_path: Path, monkeypat
         assert {b"ftest/x", b"ekey"} <= piece.keys()
 
 
-async def test_a_writer_that_is_too_fast_for_the_disk_waits_before_its_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_writer_that_is_too_fast_for_the_disk_waits_before_its_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = BadDisk(monkeypatch)
     monkeypatch.setattr(commits_module, "WAITING_BYTES_MAX", 1000)
     async with durable(tmp_path) as node:
@@ -295,12 +321,19 @@ async def test_a_writer_that_is_too_fast_for_the_disk_waits_before_its_write(tmp
             writes.append(asyncio.create_task(node.put(f"key-{number}", bytes(700))))
             await asyncio.sleep(0.01)
         # one is with the disk, two gathered before they were more than is let wait
-        assert [node.get(f"key-{number}") is not None for number in range(4)] == [True, True, True, False]
+        assert [node.get(f"key-{number}") is not None for number in range(4)] == [
+            True,
+            True,
+            True,
+            False,
+        ]
         disk.gate.set()
         await asyncio.gather(*writes)
 
 
-async def test_a_writer_that_is_cancelled_disturbs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_writer_that_is_cancelled_disturbs_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = BadDisk(monkeypatch)
     async with durable(tmp_path) as node:
         disk.slow(monkeypatch)
@@ -313,7 +346,9 @@ async def test_a_writer_that_is_cancelled_disturbs_nobody(tmp_path: Path, monkey
         await asyncio.gather(one, return_exceptions=True)
 
 
-async def test_what_waits_is_committed_when_the_node_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_waits_is_committed_when_the_node_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = BadDisk(monkeypatch)
     async with durable(tmp_path) as node:
         disk.slow(monkeypatch)
@@ -326,7 +361,9 @@ async def test_what_waits_is_committed_when_the_node_stops(tmp_path: Path, monke
         assert back.get("key") == b"1"
 
 
-async def test_a_slow_disk_gets_a_thread_and_a_quick_one_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_disk_gets_a_thread_and_a_quick_one_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     took_s = 0.0
     by: list[str] = []
 
@@ -353,23 +390,30 @@ async def test_effects_that_are_no_writes_are_kept_and_removed(tmp_path: Path) -
         record = node.record("old") or b""
         driver = node._running
         driver.do([Persist(b"test/x", b"1"), Persist(b"test/y", b"2")], Now(0.0, 0))
-        driver.do([Persist(b"test/y", None), Quarantined("old", record, "n2"), Dropped("old", record)], Now(0.0, 0))
+        driver.do(
+            [Persist(b"test/y", None), Quarantined("old", record, "n2"), Dropped("old", record)],
+            Now(0.0, 0),
+        )
         await driver.commits.durable()  # type: ignore[union-attr]
         (kept,) = driver.quarantine.page()
         assert (kept.entry, kept.peer) == (entry, "n2")
         folder = crashed(tmp_path)
     disk = await Disk.take(configured(data_dir=str(folder / "n1")), rebuild=False)
     await disk.open(configured(data_dir=str(folder / "n1")))
-    assert {key: value for key, value in (disk.facts or {}).items() if key.startswith(b"test/")} == {b"test/x": b"1"}
+    assert {
+        key: value for key, value in (disk.facts or {}).items() if key.startswith(b"test/")
+    } == {b"test/x": b"1"}
     assert [portion for portion in disk.storage.entries() if portion] == []
     assert disk.quarantine.page() == [kept]
     await disk.close()
 
 
-# -- faults --------------------------------------------------------------------------------------------------------------
+# -- faults ----------------------------------------------------------------------------------------
 
 
-async def test_a_full_disk_refuses_writes_answers_reads_and_recovers(tmp_path: Path, quick_retries: None) -> None:
+async def test_a_full_disk_refuses_writes_answers_reads_and_recovers(
+    tmp_path: Path, quick_retries: None
+) -> None:
     value = random.Random(1).randbytes(100_000)
     with small_disk(tmp_path / "disk", 4 * 2**20) as small:
         async with durable(small) as node:
@@ -417,7 +461,9 @@ async def test_what_peers_send_while_the_disk_fails_is_in_memory_and_on_the_disk
         assert (back.get("key"), back.get("own")) == (b"1", b"2")
 
 
-async def test_a_write_on_a_full_disk_is_answered_with_507_over_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_write_on_a_full_disk_is_answered_with_507_over_http(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = BadDisk(monkeypatch)
     async with durable(tmp_path) as node:
         server = api.ApiServer(node, api.listen(Address("127.0.0.1", 0)))
@@ -425,10 +471,17 @@ async def test_a_write_on_a_full_disk_is_answered_with_507_over_http(tmp_path: P
         disk.fault = DiskFullError("the disk is full: told by a test")
         reader, writer = await asyncio.open_connection(*server.address)
         for body in (b"merged, but not kept", b"refused at once"):
-            writer.write(b"PUT /kv/key HTTP/1.1\r\nHost: n\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            writer.write(
+                b"PUT /kv/key HTTP/1.1\r\nHost: n\r\nContent-Length: %d\r\n\r\n%b"
+                % (len(body), body)
+            )
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 507 Insufficient Storage\r\n")
-            length = next(int(line[16:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length: "))
+            length = next(
+                int(line[16:])
+                for line in head.split(b"\r\n")
+                if line.startswith(b"Content-Length: ")
+            )
             assert b"the disk is full" in await reader.readexactly(length)
         writer.write(b"GET /kv/key HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n")
         assert (await reader.read()).endswith(b"merged, but not kept")
@@ -474,7 +527,9 @@ async def test_a_start_that_fails_lets_the_directory_go(tmp_path: Path) -> None:
             await durable(tmp_path, "n1").start()
         with pytest.raises(ConfigError, match=str(n1.address.port)):
             await Node(configured("n2", data_dir=str(tmp_path / "n2"), gossip=n1.address)).start()
-    (await Disk.take(configured("n2", data_dir=str(tmp_path / "n2")), rebuild=False)).storage.close()
+    (
+        await Disk.take(configured("n2", data_dir=str(tmp_path / "n2")), rebuild=False)
+    ).storage.close()
     async with durable(tmp_path, "n1"):
         pass
 

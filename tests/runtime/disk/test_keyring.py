@@ -1,4 +1,5 @@
-"""Keyrings on real sockets, disks and command lines: a rotation loses no write, and what is wrong with a key is told in words."""
+"""Keyrings on real sockets, disks and command lines: a rotation loses no write, and what is wrong
+with a key is told in words."""
 
 from __future__ import annotations
 
@@ -25,7 +26,15 @@ from kvgossip.protocol.wire.keyring import key_id
 from kvgossip.runtime.disk.key_files import read_keys, write_keys
 from kvgossip.runtime.node import Node
 from tests.cli.test_cli import agent, run
-from tests.runtime.test_node import GATEWAY, TIMEOUT_S, configured, refused, statistic, until, until_value
+from tests.runtime.test_node import (
+    GATEWAY,
+    TIMEOUT_S,
+    configured,
+    refused,
+    statistic,
+    until,
+    until_value,
+)
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
 OLD_ID, NEW_ID = key_id(OLD), key_id(NEW)
@@ -38,7 +47,9 @@ def keyfile(directory: Path, name: str, *keys: bytes) -> str:
 
 
 @asynccontextmanager
-async def sealed_cluster(directory: Path, *names: str, **settings: Any) -> AsyncIterator[list[Node]]:
+async def sealed_cluster(
+    directory: Path, *names: str, **settings: Any
+) -> AsyncIterator[list[Node]]:
     """Nodes of these names, each with a keyring file of its own that holds the old key."""
     async with AsyncExitStack() as stack:
         nodes: list[Node] = []
@@ -51,7 +62,7 @@ async def sealed_cluster(directory: Path, *names: str, **settings: Any) -> Async
         yield nodes
 
 
-# -- nodes ---------------------------------------------------------------------------------------------------------------
+# -- nodes -----------------------------------------------------------------------------------------
 
 
 async def test_a_rotation_on_a_running_cluster_loses_no_write(tmp_path: Path) -> None:
@@ -67,9 +78,13 @@ async def test_a_rotation_on_a_running_cluster_loses_no_write(tmp_path: Path) ->
             return count
 
         writers = [asyncio.create_task(write(node)) for node in nodes]
-        for node, action, key in zip(nodes, ("install", "use", "remove"), (NEW.hex(), NEW_ID, OLD_ID), strict=True):
+        for node, action, key in zip(
+            nodes, ("install", "use", "remove"), (NEW.hex(), NEW_ID, OLD_ID), strict=True
+        ):
             found = await node.rotate(action, key)
-            assert [(held.name, held.answered, held.problem) for held in found] == [(f"n{n}", True, "") for n in (1, 2, 3)]
+            assert [(held.name, held.answered, held.problem) for held in found] == [
+                (f"n{n}", True, "") for n in (1, 2, 3)
+            ]
         stop.set()
         written = await asyncio.gather(*writers)
         await until(lambda: len({node.status()["root"] for node in nodes}) == 1)
@@ -77,24 +92,51 @@ async def test_a_rotation_on_a_running_cluster_loses_no_write(tmp_path: Path) ->
             assert [len(node.list(f"{other.name}/", limit=100_000)) for other in nodes] == written
             assert node.status()["keyring"] == {"primary": NEW_ID, "keys": [NEW_ID]}
             assert read_keys(str(node.config.keyring)).keys == (NEW,)
-            # a datagram that waited in a socket since before `use` may be read after `remove`: then it is lost, as any datagram may be
-            assert not any(statistic(node, f"frames_dropped.{reason}") for reason in ("bad_seal", "replayed", "unsealed"))
+            # a datagram that waited in a socket since before `use` may be read after `remove`: then
+            # it is lost, as any datagram may be
+            assert not any(
+                statistic(node, f"frames_dropped.{reason}")
+                for reason in ("bad_seal", "replayed", "unsealed")
+            )
         assert all(written)
 
 
-async def test_the_keyrings_of_all_datacenters_change_at_the_word_of_one_node(tmp_path: Path) -> None:
+async def test_the_keyrings_of_all_datacenters_change_at_the_word_of_one_node(
+    tmp_path: Path,
+) -> None:
     keyrings = [keyfile(tmp_path, name, OLD) for name in ("g1", "p1", "g2", "p2")]
     async with (
         Node(configured("g1", datacenter="paris", keyring=keyrings[0], **GATEWAY)) as g1,
         Node(configured("p1", g1, datacenter="paris", keyring=keyrings[1])) as p1,
-        Node(configured("g2", datacenter="tokyo", keyring=keyrings[2], **GATEWAY, join_wan=(str(g1.wan_address),))) as g2,
+        Node(
+            configured(
+                "g2",
+                datacenter="tokyo",
+                keyring=keyrings[2],
+                **GATEWAY,
+                join_wan=(str(g1.wan_address),),
+            )
+        ) as g2,
         Node(configured("p2", g2, datacenter="tokyo", keyring=keyrings[3])) as p2,
     ):
         await p2.wait_settled(TIMEOUT_S)
-        await until(lambda: len(g1.gateways()) == len(g2.gateways()) == len(p1.members()) == len(p2.members()) == 2)
+        await until(
+            lambda: (
+                len(g1.gateways())
+                == len(g2.gateways())
+                == len(p1.members())
+                == len(p2.members())
+                == 2
+            )
+        )
         await until(lambda: len(g1.members()) == len(g2.members()) == 2)
         found = await p2.rotate("install", NEW.hex())
-        assert [(held.datacenter, held.name) for held in found] == [("paris", "g1"), ("paris", "p1"), ("tokyo", "g2"), ("tokyo", "p2")]
+        assert [(held.datacenter, held.name) for held in found] == [
+            ("paris", "g1"),
+            ("paris", "p1"),
+            ("tokyo", "g2"),
+            ("tokyo", "p2"),
+        ]
         await p1.rotate("use", NEW_ID)
         assert {tuple(ids_of(held)) for held in await g2.rotate("remove", OLD_ID)} == {(NEW_ID,)}
         await p1.put("a", b"1")
@@ -111,10 +153,18 @@ async def test_lesson_28_a_node_that_was_off_during_a_rotation_is_told_which_key
         await one.put("a", b"1")
         async with Node(configured("n3", one, keyring=stale)) as three:
             text = await refused(three, one.address)
-            for words in (f"sealed with key {OLD_ID}, which this node lacks", f"put the line of key {NEW_ID}", f"key {OLD_ID} of {stale}"):
+            for words in (
+                f"sealed with key {OLD_ID}, which this node lacks",
+                f"put the line of key {NEW_ID}",
+                f"key {OLD_ID} of {stale}",
+            ):
                 assert words in text
             assert any(words in logged for logged in caplog.messages if logged.startswith("n3:"))
-            assert any(f"sealed with key {OLD_ID}" in logged for logged in caplog.messages if logged.startswith("n1:"))
+            assert any(
+                f"sealed with key {OLD_ID}" in logged
+                for logged in caplog.messages
+                if logged.startswith("n1:")
+            )
             assert not three.settled
             assert statistic(one, "frames_dropped.unknown_key") >= 1
             # what the text says to do without a restart
@@ -127,21 +177,47 @@ async def test_lesson_28_a_node_that_was_off_during_a_rotation_is_told_which_key
             await again.wait_settled(TIMEOUT_S)
 
 
-async def test_a_node_that_seals_and_one_that_does_not_refuse_each_other_in_words_and_run_on(tmp_path: Path) -> None:
+async def test_a_node_that_seals_and_one_that_does_not_refuse_each_other_in_words_and_run_on(
+    tmp_path: Path,
+) -> None:
     async with (
         Node(configured("n1", keyring=keyfile(tmp_path, "n1", OLD))) as sealed,
         Node(configured("n2")) as plain,
         Node(configured("n3", keyring=keyfile(tmp_path, "n3", NEW))) as other,
     ):
         for joiner, host, words, reason in (
-            (plain, sealed, f"it is not sealed, and this node seals with key {OLD_ID}; start its node with --keyring", "unsealed"),
-            (sealed, plain, f"it is sealed with key {OLD_ID}, and this node has no keyring", "sealed"),
-            (other, sealed, f"it is sealed with key {NEW_ID}, which this node lacks", "unknown_key"),
+            (
+                plain,
+                sealed,
+                (
+                    f"it is not sealed, and this node seals with key {OLD_ID}; start its node with "
+                    "--keyring"
+                ),
+                "unsealed",
+            ),
+            (
+                sealed,
+                plain,
+                f"it is sealed with key {OLD_ID}, and this node has no keyring",
+                "sealed",
+            ),
+            (
+                other,
+                sealed,
+                f"it is sealed with key {NEW_ID}, which this node lacks",
+                "unknown_key",
+            ),
         ):
             assert words in await refused(joiner, host.address)
             assert statistic(host, f"frames_dropped.{reason}") >= 1
-        assert all([member.name for member in node.members()] == [node.name] for node in (sealed, plain, other))
-        assert (plain.status()["keyring"], sealed.status()["keyring"]) == (None, {"primary": OLD_ID, "keys": [OLD_ID]})
+        assert all(
+            [member.name for member in node.members()] == [node.name]
+            for node in (sealed, plain, other)
+        )
+        assert (plain.status()["keyring"], sealed.status()["keyring"]) == (
+            None,
+            {"primary": OLD_ID, "keys": [OLD_ID]},
+        )
         await sealed.put("still", b"running")
 
 
@@ -152,7 +228,9 @@ async def test_a_recorded_datagram_that_is_sent_again_is_dropped(tmp_path: Path)
         recorded: list[bytes] = []
         receive = one._driver.replica.receive
 
-        def recording(data: bytes, source: Address, now: Now, pool: PoolKind = PoolKind.LAN) -> list[Effect]:
+        def recording(
+            data: bytes, source: Address, now: Now, pool: PoolKind = PoolKind.LAN
+        ) -> list[Effect]:
             recorded.append(data)
             return receive(data, source, now, pool)
 
@@ -201,17 +279,21 @@ async def test_a_node_without_a_keyring_has_none_to_change() -> None:
             await node.rotate()
 
 
-async def test_a_keyring_that_cannot_be_used_stops_the_start_with_nothing_open(tmp_path: Path) -> None:
+async def test_a_keyring_that_cannot_be_used_stops_the_start_with_nothing_open(
+    tmp_path: Path,
+) -> None:
     node = Node(configured(keyring=str(tmp_path / "none")))
     with pytest.raises(ConfigError, match="cannot read the keyring file"):
         await node.start()
     await node.stop()
 
 
-# -- files ---------------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 
 
-def test_a_keyring_file_comes_back_as_it_was_written_and_is_its_owners_alone(tmp_path: Path) -> None:
+def test_a_keyring_file_comes_back_as_it_was_written_and_is_its_owners_alone(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "keys"
     write_keys(str(path), [OLD, NEW], new=True)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -267,7 +349,7 @@ def test_a_keyring_file_that_is_not_there_or_a_directory_is_told(tmp_path: Path)
         assert "keygen" in caught.value.hint
 
 
-# -- commands --------------------------------------------------------------------------------------------------------------
+# -- commands --------------------------------------------------------------------------------------
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -278,7 +360,9 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     return int(ended.value.code or 0), told.out, told.err
 
 
-def test_keygen_writes_a_new_file_once_or_prints_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keygen_writes_a_new_file_once_or_prints_a_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "new.keys"
     code, out, _ = command(capsys, "keygen", str(path), "-o", "json")
     assert (code, json.loads(out)) == (0, {"id": read_keys(str(path)).primary, "file": str(path)})
@@ -296,7 +380,10 @@ def test_the_commands_replace_a_key_on_a_running_cluster_and_a_stale_node_is_ref
 ) -> None:
     files = [keyfile(tmp_path, name, OLD) for name in ("n1", "n2", "n3")]
     new = keyfile(tmp_path, "new", NEW)
-    with agent("--name", "n1", "--keyring", files[0]) as one, agent("--name", "n3", KVGOSSIP_KEYRING=files[2]) as three:
+    with (
+        agent("--name", "n1", "--keyring", files[0]) as one,
+        agent("--name", "n3", KVGOSSIP_KEYRING=files[2]) as three,
+    ):
         facts, stale = one.event("serving"), three.event("serving")
         with agent("--name", "n2", "--keyring", files[1], "--join", facts["gossip"]) as two:
             two.event("settled")
@@ -328,7 +415,9 @@ def test_the_commands_replace_a_key_on_a_running_cluster_and_a_stale_node_is_ref
             assert NEW.hex() not in status
 
 
-def test_an_agent_says_what_is_wrong_with_its_keyring_and_ends_with_exit_code_2(tmp_path: Path) -> None:
+def test_an_agent_says_what_is_wrong_with_its_keyring_and_ends_with_exit_code_2(
+    tmp_path: Path,
+) -> None:
     path = Path(keyfile(tmp_path, "open", OLD))
     path.chmod(0o644)
     ended = run("agent", "--keyring", str(path), "--http", "127.0.0.1:0", "--gossip", "127.0.0.1:0")
@@ -337,7 +426,9 @@ def test_an_agent_says_what_is_wrong_with_its_keyring_and_ends_with_exit_code_2(
     assert OLD.hex() not in ended.stderr.decode()
 
 
-def test_where_nothing_is_sealed_the_commands_say_how_to_begin(capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_nothing_is_sealed_the_commands_say_how_to_begin(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with agent() as process:
         code, _, err = command(capsys, "keyring", "list", "--url", process.event("serving")["url"])
         assert code == 1

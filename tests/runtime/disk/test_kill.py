@@ -1,4 +1,5 @@
-"""Kills in small: the loop of benchmarks.kill with two of them, and that it would notice a loss; and the benchmark of restarts."""
+"""Kills in small: the loop of benchmarks.kill with two of them, and that it would notice a loss;
+and the benchmark of restarts."""
 
 from __future__ import annotations
 

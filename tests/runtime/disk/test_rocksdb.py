@@ -1,4 +1,5 @@
-"""The data directory: what is committed is there, and what is wrong with it is told in one clear error."""
+"""The data directory: what is committed is there, and what is wrong with it is told in one clear
+error."""
 
 from __future__ import annotations
 
@@ -75,10 +76,12 @@ def refused(folder: Path) -> str:
     return str(caught.value)
 
 
-# -- what is committed is there ------------------------------------------------------------------------------------------
+# -- what is committed is there --------------------------------------------------------------------
 
 
-def test_what_was_committed_is_there_when_the_directory_is_opened_again(storage: Storage, folder: Path) -> None:
+def test_what_was_committed_is_there_when_the_directory_is_opened_again(
+    storage: Storage, folder: Path
+) -> None:
     storage.commit({ENTRY + b"a": b"1", ENTRY + b"b": b"2", FACT + b"fact": b"3"})
     storage.commit({ENTRY + b"a": None, ENTRY + "ç".encode(): b"4"})
     storage.close()
@@ -88,7 +91,9 @@ def test_what_was_committed_is_there_when_the_directory_is_opened_again(storage:
     again.close()
 
 
-def test_what_was_committed_is_there_after_a_crash_in_that_moment(storage: Storage, folder: Path, tmp_path: Path) -> None:
+def test_what_was_committed_is_there_after_a_crash_in_that_moment(
+    storage: Storage, folder: Path, tmp_path: Path
+) -> None:
     records = fill(storage, 500)
     crashed = opened_at(copied(folder, tmp_path / "crashed"))
     assert entries(crashed) == records
@@ -107,7 +112,9 @@ def test_entries_come_in_portions_and_facts_are_none_of_them(storage: Storage) -
 def test_keys_of_a_kind_are_scanned_in_order_from_a_place_on(storage: Storage) -> None:
     storage.commit({b"q" + bytes([number]): b"v" for number in range(5)} | {b"r": b"other"})
     assert [key for key, _ in storage.scan(b"q", bytes([1]), 2)] == [bytes([2]), bytes([3])]
-    assert [key for key, _ in storage.scan(b"q", b"", 99)] == [bytes([number]) for number in range(5)]
+    assert [key for key, _ in storage.scan(b"q", b"", 99)] == [
+        bytes([number]) for number in range(5)
+    ]
 
 
 def test_the_size_on_the_disk_is_told(storage: Storage) -> None:
@@ -116,22 +123,28 @@ def test_the_size_on_the_disk_is_told(storage: Storage) -> None:
     assert storage.bytes_used() > before + 100_000
 
 
-# -- whose it is ---------------------------------------------------------------------------------------------------------
+# -- whose it is -----------------------------------------------------------------------------------
 
 
-def test_a_directory_has_one_owner_at_a_time_and_the_error_names_it(storage: Storage, folder: Path) -> None:
+def test_a_directory_has_one_owner_at_a_time_and_the_error_names_it(
+    storage: Storage, folder: Path
+) -> None:
     assert f"in use by the process {os.getpid()}" in refused(folder)
     storage.close()
     opened_at(folder).close()
 
 
 @pytest.mark.parametrize("other", [{"name": "b"}, {"cluster": "blog"}, {"datacenter": "tokyo"}])
-def test_a_directory_of_another_node_is_refused_and_not_touched(storage: Storage, folder: Path, other: dict[str, str]) -> None:
+def test_a_directory_of_another_node_is_refused_and_not_touched(
+    storage: Storage, folder: Path, other: dict[str, str]
+) -> None:
     storage.close()
     ((what, value),) = other.items()
     before = (folder / "node.json").read_bytes()
     stranger = Storage(folder)
-    with pytest.raises(DataDirError, match=f"belongs to {what} '{OWNER[what]}', and this node has {what} '{value}'") as caught:
+    with pytest.raises(
+        DataDirError, match=f"belongs to {what} '{OWNER[what]}', and this node has {what} '{value}'"
+    ) as caught:
         stranger.claim(**{**OWNER, **other})
     stranger.close()
     assert f"--{what} {OWNER[what]}" in caught.value.hint
@@ -145,14 +158,21 @@ def test_a_directory_knows_its_name(storage: Storage, folder: Path) -> None:
     again.close()
 
 
-def test_a_directory_of_a_newer_format_is_refused_before_anything_is_read(storage: Storage, folder: Path) -> None:
+def test_a_directory_of_a_newer_format_is_refused_before_anything_is_read(
+    storage: Storage, folder: Path
+) -> None:
     storage.close()
     (folder / "node.json").write_text(json.dumps({"format": FORMAT + 1, "name": "a"}))
-    assert f"has format {FORMAT + 1}, and this version of kvgossip knows format {FORMAT}" in refused(folder)
+    assert (
+        f"has format {FORMAT + 1}, and this version of kvgossip knows format {FORMAT}"
+        in refused(folder)
+    )
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "x", "name": "a"}'])
-def test_an_owner_file_that_is_no_owner_file_is_refused(storage: Storage, folder: Path, content: str) -> None:
+def test_an_owner_file_that_is_no_owner_file_is_refused(
+    storage: Storage, folder: Path, content: str
+) -> None:
     storage.close()
     (folder / "node.json").write_text(content)
     assert f"{folder / 'node.json'} cannot be read" in refused(folder)
@@ -170,7 +190,9 @@ def test_unknown_fields_of_the_owner_file_are_ignored(storage: Storage, folder: 
     opened_at(folder).close()
 
 
-def test_what_is_set_aside_is_kept_and_the_directory_begins_anew(storage: Storage, folder: Path) -> None:
+def test_what_is_set_aside_is_kept_and_the_directory_begins_anew(
+    storage: Storage, folder: Path
+) -> None:
     records = fill(storage, 10)
     storage.close()
     (folder / "node.json").write_text("damaged")
@@ -195,7 +217,7 @@ def test_there_may_be_nothing_to_set_aside(folder: Path) -> None:
     storage.close()
 
 
-# -- faults of the disk --------------------------------------------------------------------------------------------------
+# -- faults of the disk ----------------------------------------------------------------------------
 
 
 def test_a_path_that_cannot_be_a_directory_is_told(tmp_path: Path) -> None:
@@ -218,7 +240,9 @@ def test_a_flipped_byte_in_a_table_is_never_skipped(storage: Storage, folder: Pa
     assert "checksum" in told or "Corruption" in told
 
 
-def test_a_flipped_byte_in_the_log_is_never_taken_for_its_end(storage: Storage, folder: Path, tmp_path: Path) -> None:
+def test_a_flipped_byte_in_the_log_is_never_taken_for_its_end(
+    storage: Storage, folder: Path, tmp_path: Path
+) -> None:
     for number in range(50):
         storage.commit({ENTRY + str(number).encode(): bytes(200)})
     crashed = copied(folder, tmp_path / "crashed")
@@ -235,7 +259,9 @@ def test_a_log_that_was_cut_anywhere_after_the_last_sync_opens_with_all_that_was
     synced = log.stat().st_size
     storage.commit({ENTRY + b"later": bytes(1000)})
     crashed = copied(folder, tmp_path / "crashed")
-    os.truncate(crashed / "db" / log.name, random.Random(seed).randint(synced, log.stat().st_size - 1))
+    os.truncate(
+        crashed / "db" / log.name, random.Random(seed).randint(synced, log.stat().st_size - 1)
+    )
     again = opened_at(crashed)
     assert entries(again) == records
     again.close()

@@ -1,4 +1,5 @@
-"""Real loopback sockets: bytes arrive as they were sent, and nothing that a peer does grows without bound, raises or goes unreported."""
+"""Real loopback sockets: bytes arrive as they were sent, and nothing that a peer does grows without
+bound, raises or goes unreported."""
 
 from __future__ import annotations
 
@@ -19,7 +20,12 @@ from kvgossip.config import Address
 from kvgossip.errors import ConfigError, RemoteError
 from kvgossip.runtime.network import dns, listener, sockets
 from kvgossip.runtime.network.link_table import LinkLimits
-from kvgossip.runtime.network.tcp_link import FRAMES_A_TURN, HIGH_WATER_BYTES, LENGTH_BYTES, FrameCutter
+from kvgossip.runtime.network.tcp_link import (
+    FRAMES_A_TURN,
+    HIGH_WATER_BYTES,
+    LENGTH_BYTES,
+    FrameCutter,
+)
 from kvgossip.runtime.network.transport import Transport
 
 LOOPBACK = Address("127.0.0.1", 0)
@@ -28,7 +34,8 @@ TIMEOUT_S = 30.0
 
 
 class Peer:
-    """A transport whose deliveries can be awaited. `answer`, when set, makes the reply to each frame."""
+    """A transport whose deliveries can be awaited. `answer`, when set, makes the reply to each
+    frame."""
 
     def __init__(self, **limits: Any) -> None:
         self.datagrams: asyncio.Queue[tuple[bytes, Address]] = asyncio.Queue()
@@ -112,7 +119,7 @@ async def no_task_is_left_behind() -> AsyncIterator[None]:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-# -- frames out of a stream --------------------------------------------------------------------------------------
+# -- frames out of a stream ------------------------------------------------------------------------
 
 
 def taken(cutter: FrameCutter) -> list[bytes]:
@@ -153,7 +160,7 @@ def test_half_a_frame_waits_for_its_other_half() -> None:
     assert cutter.next() is None
 
 
-# -- datagrams ---------------------------------------------------------------------------------------------------
+# -- datagrams -------------------------------------------------------------------------------------
 
 
 async def test_a_datagram_arrives_with_its_source_and_can_be_answered() -> None:
@@ -168,7 +175,12 @@ async def test_a_datagram_arrives_with_its_source_and_can_be_answered() -> None:
 
 async def test_a_datagram_that_cannot_be_sent_is_counted_and_nothing_else() -> None:
     async with asyncio.timeout(TIMEOUT_S), peer() as a, peer() as b:
-        for to in (Address("127.0.0.1", 0), Address("::1", 7481), Address("", 7481), Address("255.255.255.255", 7481)):
+        for to in (
+            Address("127.0.0.1", 0),
+            Address("::1", 7481),
+            Address("", 7481),
+            Address("255.255.255.255", 7481),
+        ):
             a.transport.send(to, b"lost")
         a.transport.send(b.address, bytes(100_000))
         a.transport.send(b.address, b"still here")
@@ -201,7 +213,9 @@ async def test_a_datagram_to_an_unknown_name_is_counted() -> None:
         await until(lambda: a.count("datagrams_unresolved") == 1)
 
 
-async def test_a_name_that_was_found_is_used_on_while_the_name_server_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_that_was_found_is_used_on_while_the_name_server_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     answers: list[list[Address]] = [[Address("127.0.0.1", 0)]]
     asked = []
 
@@ -219,7 +233,9 @@ async def test_a_name_that_was_found_is_used_on_while_the_name_server_is_away(mo
             await until(lambda number=number: len(asked) == number + 1)  # type: ignore[misc]
 
 
-async def test_one_look_up_serves_all_who_wait_for_a_name_and_too_many_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_look_up_serves_all_who_wait_for_a_name_and_too_many_are_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked, found = [], asyncio.Event()
 
     async def look_up(host: str, port: int, family: socket.AddressFamily) -> list[Address]:
@@ -249,7 +265,7 @@ async def test_an_empty_datagram_is_delivered_like_any_other() -> None:
         assert (await a.datagrams.get())[0] == b"x"
 
 
-# -- links -------------------------------------------------------------------------------------------------------
+# -- links -----------------------------------------------------------------------------------------
 
 
 async def test_a_reply_goes_back_on_the_link_that_its_question_came_in_on() -> None:
@@ -268,7 +284,15 @@ async def test_a_reply_goes_back_on_the_link_that_its_question_came_in_on() -> N
 async def test_frames_of_every_size_arrive_whole_and_in_order_over_one_link() -> None:
     rng = random.Random(2)
     sent = [
-        rng.randbytes(size) for size in [1, FRAME_BYTES_MAX, 17, *(rng.randrange(1, 300) for _ in range(5000)), FRAME_BYTES_MAX, 100_000]
+        rng.randbytes(size)
+        for size in [
+            1,
+            FRAME_BYTES_MAX,
+            17,
+            *(rng.randrange(1, 300) for _ in range(5000)),
+            FRAME_BYTES_MAX,
+            100_000,
+        ]
     ]
     async with asyncio.timeout(TIMEOUT_S), peer() as a, peer() as b:
         for frame in sent:
@@ -298,7 +322,10 @@ async def test_frames_that_arrived_before_the_peer_hung_up_are_all_delivered() -
             assert (await a.frames.get())[0] == b"bye"
 
 
-@pytest.mark.parametrize("garbage", [bytes(4), b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", b"\xff" * 100])
+@pytest.mark.parametrize(
+    "garbage",
+    [bytes(4), b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", b"\xff" * 100],
+)
 async def test_a_stranger_on_the_tcp_port_loses_its_link_and_is_counted(garbage: bytes) -> None:
     async with asyncio.timeout(TIMEOUT_S), peer() as a, peer() as b:
         async with raw_link(a.address) as (reader, writer):
@@ -327,7 +354,7 @@ async def test_links_that_are_dialled_and_dropped_at_once_leave_nothing_behind()
         await until(lambda: a.count("links_incoming") == 0)
 
 
-# -- back-pressure -----------------------------------------------------------------------------------------------
+# -- back-pressure ---------------------------------------------------------------------------------
 
 
 async def test_a_peer_that_asks_and_does_not_take_gets_no_more_replies_made() -> None:
@@ -342,7 +369,8 @@ async def test_a_peer_that_asks_and_does_not_take_gets_no_more_replies_made() ->
             for _ in range(100):
                 other.transport.send(a.address, b"me?", reliable=True)
                 assert (await other.frames.get())[0] == reply
-            # what the kernel took, what waits up to the mark, and the reply that crossed it: not the 40 MB that were asked for
+            # what the kernel took, what waits up to the mark, and the reply that crossed it: not
+            # the 40 MB that were asked for
             assert a.count("link_bytes_waiting") <= HIGH_WATER_BYTES + len(framed(reply))
             assert a.count("frames_sent") - 100 < questions * 0.8
             writer.transport.resume_reading()  # type: ignore[attr-defined]
@@ -353,7 +381,11 @@ async def test_a_peer_that_asks_and_does_not_take_gets_no_more_replies_made() ->
 
 async def test_two_peers_that_send_much_at_once_do_not_wait_for_each_other_for_ever() -> None:
     much, count = bytes(1_000_000), 40
-    async with asyncio.timeout(TIMEOUT_S), peer(frames_waiting_max=100) as a, peer(frames_waiting_max=100) as b:
+    async with (
+        asyncio.timeout(TIMEOUT_S),
+        peer(frames_waiting_max=100) as a,
+        peer(frames_waiting_max=100) as b,
+    ):
         a.transport.send(b.address, b"hello", reliable=True)
         _, back = await b.frames.get()
         for _ in range(count):
@@ -377,7 +409,7 @@ async def test_a_peer_that_takes_nothing_is_given_up_when_too_much_waits_for_it(
             assert sent > 4
 
 
-# -- who cannot be reached ---------------------------------------------------------------------------------------
+# -- who cannot be reached -------------------------------------------------------------------------
 
 
 async def test_a_failed_dial_is_reported_and_not_from_inside_send() -> None:
@@ -442,7 +474,7 @@ async def test_a_reply_to_a_link_that_is_gone_is_reported_and_nobody_is_dialled(
         assert a.count("links_dialled") == 0
 
 
-# -- limits ------------------------------------------------------------------------------------------------------
+# -- limits ----------------------------------------------------------------------------------------
 
 
 async def test_an_idle_link_is_hung_up_by_who_dialled_it_and_that_is_no_failure() -> None:
@@ -457,14 +489,20 @@ async def test_an_idle_link_is_hung_up_by_who_dialled_it_and_that_is_no_failure(
 
 
 async def test_an_idle_link_whose_peer_went_silent_is_hung_up_by_who_accepted_it() -> None:
-    async with asyncio.timeout(TIMEOUT_S), peer(idle_s=0.1) as a, raw_link(a.address) as (reader, _):
+    async with (
+        asyncio.timeout(TIMEOUT_S),
+        peer(idle_s=0.1) as a,
+        raw_link(a.address) as (reader, _),
+    ):
         assert await reader.read() == b""
         assert a.count("links_incoming") == 0
 
 
 async def test_of_too_many_links_the_one_idle_longest_goes_and_a_new_one_is_always_taken() -> None:
     async with asyncio.timeout(TIMEOUT_S), peer(links_max=3) as a, AsyncExitStack() as stack:
-        (first, _), (_, second), (_, third) = [await stack.enter_async_context(raw_link(a.address)) for _ in range(3)]
+        (first, _), (_, second), (_, third) = [
+            await stack.enter_async_context(raw_link(a.address)) for _ in range(3)
+        ]
         await until(lambda: a.count("links_incoming") == 3)
         for writer in (second, third):
             writer.write(framed(b"busy"))
@@ -477,7 +515,9 @@ async def test_of_too_many_links_the_one_idle_longest_goes_and_a_new_one_is_alwa
         assert a.count("links_evicted") == 1
 
 
-async def test_a_process_with_too_many_files_open_takes_links_again_when_it_has_less(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_with_too_many_files_open_takes_links_again_when_it_has_less(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(listener, "REST_S", 0.01)
     async with asyncio.timeout(TIMEOUT_S), peer() as a, peer() as b:
         failures = [OSError(errno.EMFILE, "too many open files")] * 3
@@ -497,11 +537,13 @@ async def test_a_process_with_too_many_files_open_takes_links_again_when_it_has_
             await until(lambda: not failures)
 
 
-# -- opening and closing -----------------------------------------------------------------------------------------
+# -- opening and closing ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["tcp", "udp"])
-async def test_a_port_in_use_is_a_clear_error_and_leaves_nothing_open(kind: socket.SocketKind) -> None:
+async def test_a_port_in_use_is_a_clear_error_and_leaves_nothing_open(
+    kind: socket.SocketKind,
+) -> None:
     with socket.socket(socket.AF_INET, kind) as squatter:
         squatter.bind(("127.0.0.1", 0))
         if kind == socket.SOCK_STREAM:
@@ -515,7 +557,8 @@ async def test_a_port_in_use_is_a_clear_error_and_leaves_nothing_open(kind: sock
 
 
 @pytest.mark.parametrize(
-    ("address", "text"), [(Address("203.0.113.7", 0), "does not belong"), (Address("no such host", 0), "is not known")]
+    ("address", "text"),
+    [(Address("203.0.113.7", 0), "does not belong"), (Address("no such host", 0), "is not known")],
 )
 async def test_an_address_that_is_not_ours_is_a_clear_error(address: Address, text: str) -> None:
     one = Peer()
@@ -525,7 +568,9 @@ async def test_an_address_that_is_not_ours_is_a_clear_error(address: Address, te
     await one.transport.close()
 
 
-async def test_port_zero_takes_one_port_that_is_free_for_both(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_port_zero_takes_one_port_that_is_free_for_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # the first ports that TCP gets are taken by UDP already
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as squatter:
         squatter.bind(("127.0.0.1", 0))
@@ -626,7 +671,12 @@ async def test_a_close_that_is_cancelled_closes_all_the_same() -> None:
 @pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")
 @pytest.mark.parametrize("host", ["::1", "::"])
 async def test_ipv6_works_and_the_wildcard_reaches_ipv4_too(host: str) -> None:
-    async with asyncio.timeout(TIMEOUT_S), peer(Address(host, 0)) as a, peer(Address("::1", 0)) as six, peer() as four:
+    async with (
+        asyncio.timeout(TIMEOUT_S),
+        peer(Address(host, 0)) as a,
+        peer(Address("::1", 0)) as six,
+        peer() as four,
+    ):
         for other in (six, four) if host == "::" else (six,):
             reached = Address(other.address.host, a.address.port)
             other.transport.send(reached, b"datagram")
@@ -652,7 +702,9 @@ async def round_trip() -> None:
         assert await a.unreachable.get() == nobody
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize(
+    "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
 def test_it_works_on_every_event_loop(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(round_trip())

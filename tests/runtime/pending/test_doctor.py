@@ -1,4 +1,5 @@
-"""The doctor on real sockets: what is blocked, whose clock is wrong and who is missing is said in words, by node, API and command."""
+"""The doctor on real sockets: what is blocked, whose clock is wrong and who is missing is said in
+words, by node, API and command."""
 
 from __future__ import annotations
 
@@ -25,11 +26,22 @@ from kvgossip.runtime.node import Node
 from tests.runtime.test_node import GATEWAY, LOOPBACK, cluster, configured, until
 
 
-def block_udp(patch: pytest.MonkeyPatch, node: Node, others: Collection[Address], pool: PoolKind = PoolKind.LAN) -> None:
+def block_udp(
+    patch: pytest.MonkeyPatch,
+    node: Node,
+    others: Collection[Address],
+    pool: PoolKind = PoolKind.LAN,
+) -> None:
     """No datagram of this node gets to these addresses any more."""
     transport = node._transports[pool]
     send = transport.send
-    patch.setattr(transport, "send", lambda to, data, reliable: send(to, data, reliable) if reliable or to not in others else None)
+    patch.setattr(
+        transport,
+        "send",
+        lambda to, data, reliable: (
+            send(to, data, reliable) if reliable or to not in others else None
+        ),
+    )
 
 
 def set_clock(patch: pytest.MonkeyPatch, node: Node, ahead_ms: int) -> None:
@@ -37,7 +49,11 @@ def set_clock(patch: pytest.MonkeyPatch, node: Node, ahead_ms: int) -> None:
     replica = node._running.replica
     for name in ("receive", "receive_reliable", "tick"):
         original = getattr(replica, name)
-        patch.setattr(replica, name, lambda *given, original=original: original(*(_later(each, ahead_ms) for each in given)))
+        patch.setattr(
+            replica,
+            name,
+            lambda *given, original=original: original(*(_later(each, ahead_ms) for each in given)),
+        )
 
 
 def _later(given: Any, ahead_ms: int) -> Any:
@@ -68,19 +84,29 @@ async def test_lesson_13_blocked_udp_is_said_by_the_doctor_the_status_and_the_lo
         assert "UDP is blocked between n2 and n3, TCP works" in texts(await one.doctor())
         await until(lambda: two.status()["pools"]["lan"]["udp_blocked"] == ["n3"])
         await until(lambda: three.status()["pools"]["lan"]["udp_blocked"] == ["n2"])
-        assert any("n2: UDP is blocked between this node and 'n3'" in record.getMessage() for record in caplog.records)
+        assert any(
+            "n2: UDP is blocked between this node and 'n3'" in record.getMessage()
+            for record in caplog.records
+        )
 
 
-async def test_lesson_13_which_direction_is_blocked_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lesson_13_which_direction_is_blocked_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with cluster(3) as (one, two, three):
         block_udp(monkeypatch, two, [three.address])
-        assert "UDP from n2 to n3 is blocked, from n3 to n2 it passes, TCP works" in texts(await one.doctor())
+        assert "UDP from n2 to n3 is blocked, from n3 to n2 it passes, TCP works" in texts(
+            await one.doctor()
+        )
 
 
 async def test_a_clock_that_is_ahead_is_said_with_how_much(monkeypatch: pytest.MonkeyPatch) -> None:
     async with cluster(3) as (one, _, three):
         set_clock(monkeypatch, three, 4200)
-        assert any(text.startswith("the clock of n3 is 4.2 s ahead of the others' median") for text in texts(await one.doctor()))
+        assert any(
+            text.startswith("the clock of n3 is 4.2 s ahead of the others' median")
+            for text in texts(await one.doctor())
+        )
 
 
 async def test_lesson_30_an_advertised_address_where_nobody_listens_is_said() -> None:
@@ -88,17 +114,29 @@ async def test_lesson_30_an_advertised_address_where_nobody_listens_is_said() ->
     async with cluster(2) as (one, two), Node(configured("n3", one, advertise=nowhere)):
         await until(lambda: any(member.name == "n3" for member in one.members()))
         # its packets arrive, since it reaches the others
-        await until(lambda: all("n3" in node._running.replica.pool.examiner._heard_s for node in (one, two)))
-        found = [finding for finding in (await one.doctor())["findings"] if "n3" in finding["members"]]
+        await until(
+            lambda: all("n3" in node._running.replica.pool.examiner._heard_s for node in (one, two))
+        )
+        found = [
+            finding for finding in (await one.doctor())["findings"] if "n3" in finding["members"]
+        ]
         assert [finding["code"] for finding in found] == ["wrong_address"]
-        assert "nobody reaches n3 at 127.0.0.1:1, the address that it tells, though its packets arrive at" in found[0]["text"]
+        assert (
+            "nobody reaches n3 at 127.0.0.1:1, the address that it tells, though its packets "
+            "arrive at"
+        ) in found[0]["text"]
 
 
 async def test_both_pools_of_a_gateway_are_examined() -> None:
     async with Node(configured("g1", **GATEWAY)) as one:
         other = configured("g2", datacenter="dc2", join_wan=(str(one.wan_address),), **GATEWAY)
         async with Node(other) as two, Node(configured("n1", one)) as plain:
-            await until(lambda: len(one.gateways()) == len(two.gateways()) == 2 and len(one.members()) == len(plain.members()) == 2)
+            await until(
+                lambda: (
+                    len(one.gateways()) == len(two.gateways()) == 2
+                    and len(one.members()) == len(plain.members()) == 2
+                )
+            )
             await plain.wait_settled(30)
             await two.wait_settled(30)
             checkup = await one.doctor()
@@ -113,7 +151,11 @@ async def test_both_pools_of_a_gateway_are_examined() -> None:
 
 async def test_the_round_trip_is_measured_by_who_has_it_and_estimated_from_coordinates() -> None:
     async with cluster(3) as (one, _, _):
-        await until(lambda: all((one._running.replica.pool.membership.coordinates.of(name)) for name in ("n2", "n3")))
+        await until(
+            lambda: all(
+                (one._running.replica.pool.membership.coordinates.of(name)) for name in ("n2", "n3")
+            )
+        )
         own = await one.round_trip("n1", "n2")
         assert (own["measured_by"], own["pool"], own["note"]) == ("n1", "lan", "")
         assert own["measured_ms"] > 0
@@ -121,7 +163,12 @@ async def test_the_round_trip_is_measured_by_who_has_it_and_estimated_from_coord
         assert 0 <= own["estimate_error"] <= 1.5
         assert (await one.round_trip("n2", "n1"))["measured_by"] == "n1"
         others = await one.round_trip("n2", "n3")
-        assert (others["from"], others["to"], others["measured_by"], others["note"]) == ("n2", "n3", "n2", "")
+        assert (others["from"], others["to"], others["measured_by"], others["note"]) == (
+            "n2",
+            "n3",
+            "n2",
+            "",
+        )
         assert others["measured_ms"] > 0
         for names in (("n1", "nobody"), ("n1", "n1")):
             with pytest.raises(NotFoundError):
@@ -129,7 +176,9 @@ async def test_the_round_trip_is_measured_by_who_has_it_and_estimated_from_coord
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 10])
-async def test_who_waits_for_the_doctor_is_told_when_the_node_stops(turns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_waits_for_the_doctor_is_told_when_the_node_stops(
+    turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with cluster(2) as (one, two):
         block_udp(monkeypatch, one, [two.address])
         waiting = asyncio.ensure_future(one.doctor())
@@ -141,21 +190,33 @@ async def test_who_waits_for_the_doctor_is_told_when_the_node_stops(turns: int, 
                 await waiting
 
 
-# -- API and commands ----------------------------------------------------------------------------------------------------
+# -- API and commands ------------------------------------------------------------------------------
 
 
 async def test_the_api_tells_what_the_node_finds_and_refuses_what_does_not_fit() -> None:
     listener = listen(LOOPBACK)
-    async with Node(configured("n1", http=Address(*listener.getsockname()))) as one, Node(configured("n2", one)) as two:
+    async with (
+        Node(configured("n1", http=Address(*listener.getsockname()))) as one,
+        Node(configured("n2", one)) as two,
+    ):
         server = ApiServer(one, listener)
         await server.start()
         try:
             await two.wait_settled(30)
-            await until(lambda: len(one.members()) == 2 and one._running.replica.pool.membership.round_trips.of("n2") is not None)
+            await until(
+                lambda: (
+                    len(one.members()) == 2
+                    and one._running.replica.pool.membership.round_trips.of("n2") is not None
+                )
+            )
             async with Client(str(server.address)) as client:
                 assert (await client.doctor())["healthy"]
                 assert (await client.rtt("", "n2"))["from"] == "n1"
-                member = next(member for member in (await client.members())["members"] if member["name"] == "n2")
+                member = next(
+                    member
+                    for member in (await client.members())["members"]
+                    if member["name"] == "n2"
+                )
                 assert member["rtt_ms"] is None or member["rtt_ms"] > 0
                 with pytest.raises(Exception, match="no pool of this node has both"):
                     await client.rtt("n1", "nobody")
@@ -167,15 +228,33 @@ async def test_the_api_tells_what_the_node_finds_and_refuses_what_does_not_fit()
             await server.stop()
 
 
-# -- the commands ----------------------------------------------------------------------------------------------------------
+# -- the commands ----------------------------------------------------------------------------------
 
 CHECKUP: dict[str, Any] = {
     "healthy": False,
-    "findings": [{"code": "clock", "pool": "wan", "members": ["b"], "text": "the clock of b is wrong\x1b[0m"}],
+    "findings": [
+        {"code": "clock", "pool": "wan", "members": ["b"], "text": "the clock of b is wrong\x1b[0m"}
+    ],
     "members": [
-        {"name": "a", "pool": "wan", "self": True, "state": "alive", "udp_ms": None, "tcp_ms": None, "clock_offset_s": 0.0}
+        {
+            "name": "a",
+            "pool": "wan",
+            "self": True,
+            "state": "alive",
+            "udp_ms": None,
+            "tcp_ms": None,
+            "clock_offset_s": 0.0,
+        }
         | {"standing": "settled", "gateway": True},
-        {"name": "b", "pool": "wan", "self": False, "state": "alive", "udp_ms": None, "tcp_ms": 120.4, "clock_offset_s": 4.2}
+        {
+            "name": "b",
+            "pool": "wan",
+            "self": False,
+            "state": "alive",
+            "udp_ms": None,
+            "tcp_ms": 120.4,
+            "clock_offset_s": 4.2,
+        }
         | {"standing": None, "gateway": None},
     ],
     "pools": [{"pool": "wan", "examined": 64, "known": 1000, "observers": 60, "took_s": 5.04}],
@@ -206,14 +285,19 @@ def command(patch: pytest.MonkeyPatch, *arguments: str, **answers: Any) -> tuple
     return result.exit_code, result.stdout
 
 
-def test_the_doctor_prints_who_is_there_and_what_is_wrong_and_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_prints_who_is_there_and_what_is_wrong_and_exits_with_1(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     code, said = command(monkeypatch, "doctor", doctor=CHECKUP)
     assert code == 1
     assert "! the clock of b is wrong\\x1b[0m (WAN pool)" in said
     assert "wan: looked at a sample of 64 of 1000 members, through the eyes of 60, in 5.0 s" in said
     assert re.search(r"^b +wan +alive +- +120 ms +\+4\.200 s +-", said, re.MULTILINE)
     assert said.endswith("\n1 finding\n")
-    assert command(monkeypatch, "doctor", "-o", "json", doctor=CHECKUP) == (1, json.dumps(CHECKUP, indent=2) + "\n")
+    assert command(monkeypatch, "doctor", "-o", "json", doctor=CHECKUP) == (
+        1,
+        json.dumps(CHECKUP, indent=2) + "\n",
+    )
     code, said = command(monkeypatch, "doctor", doctor={**CHECKUP, "healthy": True, "findings": []})
     assert (code, said.splitlines()[-1]) == (0, "healthy")
 
@@ -221,17 +305,34 @@ def test_the_doctor_prints_who_is_there_and_what_is_wrong_and_exits_with_1(monke
 @pytest.mark.parametrize(
     ("names", "answer", "code", "said"),
     [
-        (("b",), (1.25, "self", 1.5, 0.21, ""), 0, "1.2 ms measured by self; 1.5 ms estimated from coordinates, give or take 21 %"),
-        (("b", "c"), (None, None, 80.0, 0.5, "b was busy"), 0, "80.0 ms estimated from coordinates, give or take 50 %; b was busy"),
+        (
+            ("b",),
+            (1.25, "self", 1.5, 0.21, ""),
+            0,
+            "1.2 ms measured by self; 1.5 ms estimated from coordinates, give or take 21 %",
+        ),
+        (
+            ("b", "c"),
+            (None, None, 80.0, 0.5, "b was busy"),
+            0,
+            "80.0 ms estimated from coordinates, give or take 50 %; b was busy",
+        ),
         (("b", "c"), (None, None, None, None, ""), 1, "nothing is known yet"),
     ],
 )
 def test_rtt_says_what_was_measured_what_is_estimated_and_how_sure_that_is(
-    names: tuple[str, ...], answer: tuple[Any, ...], code: int, said: str, monkeypatch: pytest.MonkeyPatch
+    names: tuple[str, ...],
+    answer: tuple[Any, ...],
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fields = ("measured_ms", "measured_by", "estimate_ms", "estimate_error", "note")
     ends = " - ".join(names if len(names) == 2 else ("self", *names))
-    assert command(monkeypatch, "rtt", *names, rtt=dict(zip(fields, answer, strict=True))) == (code, f"{ends} (lan): {said}\n")
+    assert command(monkeypatch, "rtt", *names, rtt=dict(zip(fields, answer, strict=True))) == (
+        code,
+        f"{ends} (lan): {said}\n",
+    )
 
 
 def test_without_a_node_both_are_unusable_with_exit_code_2() -> None:

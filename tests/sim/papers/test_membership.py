@@ -1,4 +1,5 @@
-"""SWIM's and Lifeguard's figures on the replicas that ship. Seeds are fixed, so nothing here is flaky; the command runs more."""
+"""SWIM's and Lifeguard's figures on the replicas that ship. Seeds are fixed, so nothing here is
+flaky; the command runs more."""
 
 from __future__ import annotations
 
@@ -10,28 +11,47 @@ import pytest
 
 from kvgossip.cli import main
 from kvgossip.sim.papers.epidemic import Estimate, estimate
-from kvgossip.sim.papers.membership import FIRST_DETECTION_PERIODS, MembershipOutcome, MembershipPlan, PauseKind, measure_membership
+from kvgossip.sim.papers.membership import (
+    FIRST_DETECTION_PERIODS,
+    MembershipOutcome,
+    MembershipPlan,
+    PauseKind,
+    measure_membership,
+)
 
-PAUSES = {"pause_fraction": 0.25, "pause_s": 8.0, "run_s": 2.0, "parameters": {"suspicion_multiplier": 5.0}}
+PAUSES = {
+    "pause_fraction": 0.25,
+    "pause_s": 8.0,
+    "run_s": 2.0,
+    "parameters": {"suspicion_multiplier": 5.0},
+}
 
 
-def mean(found: Sequence[MembershipOutcome], figure: Callable[[MembershipOutcome], float | None]) -> Estimate:
+def mean(
+    found: Sequence[MembershipOutcome], figure: Callable[[MembershipOutcome], float | None]
+) -> Estimate:
     return estimate(value for outcome in found if (value := figure(outcome)) is not None)
 
 
 @cache
 def crashes(nodes: int) -> list[MembershipOutcome]:
     runs = {8: 24, 48: 3}[nodes]
-    return [measure_membership(MembershipPlan(nodes=nodes, seed=seed)) for seed in range(1, runs + 1)]
+    return [
+        measure_membership(MembershipPlan(nodes=nodes, seed=seed)) for seed in range(1, runs + 1)
+    ]
 
 
 @cache
 def pauses(lifeguard: bool) -> MembershipOutcome:
-    return measure_membership(MembershipPlan(nodes=16, periods=60, crash=False, lifeguard=lifeguard, **PAUSES))  # type: ignore[arg-type]
+    return measure_membership(
+        MembershipPlan(nodes=16, periods=60, crash=False, lifeguard=lifeguard, **PAUSES)  # type: ignore[arg-type]
+    )
 
 
 @pytest.mark.parametrize("nodes", [8, 48])
-def test_somebody_probes_the_crashed_member_within_the_periods_that_swim_expects(nodes: int) -> None:
+def test_somebody_probes_the_crashed_member_within_the_periods_that_swim_expects(
+    nodes: int,
+) -> None:
     found = mean(crashes(nodes), lambda outcome: outcome.first_probe_periods)
     assert found.mean == pytest.approx(FIRST_DETECTION_PERIODS, rel=0.10)
     one = mean(crashes(nodes), lambda outcome: outcome.crash_probe_periods)
@@ -41,7 +61,9 @@ def test_somebody_probes_the_crashed_member_within_the_periods_that_swim_expects
 @pytest.mark.parametrize("nodes", [8, 48])
 def test_a_member_sends_and_receives_two_messages_a_period_whatever_the_size(nodes: int) -> None:
     assert mean(crashes(nodes), lambda outcome: outcome.sent).mean == pytest.approx(2.0, rel=0.01)
-    assert mean(crashes(nodes), lambda outcome: outcome.received).mean == pytest.approx(2.0, rel=0.01)
+    assert mean(crashes(nodes), lambda outcome: outcome.received).mean == pytest.approx(
+        2.0, rel=0.01
+    )
 
 
 @pytest.mark.parametrize("nodes", [8, 48])
@@ -67,8 +89,17 @@ def test_plain_swim_sends_no_nacks() -> None:
     assert pauses(lifeguard=True).kinds["Nack"] > 0
 
 
-def test_a_process_that_stands_still_reads_what_has_waited_before_it_takes_anybody_for_dead() -> None:
-    plan = MembershipPlan(nodes=12, periods=60, crash=False, lifeguard=False, pause_kind=PauseKind.PROCESS, **PAUSES)  # type: ignore[arg-type]
+def test_a_process_that_stands_still_reads_what_has_waited_before_it_takes_anybody_for_dead() -> (
+    None
+):
+    plan = MembershipPlan(
+        nodes=12,
+        periods=60,
+        crash=False,
+        lifeguard=False,
+        pause_kind=PauseKind.PROCESS,
+        **PAUSES,  # type: ignore[arg-type]
+    )
     outcome = measure_membership(plan)
     assert outcome.paused_dead > 0
     assert outcome.fp_healthy == 0
@@ -78,10 +109,13 @@ def test_one_seed_gives_one_run() -> None:
     plan = MembershipPlan(nodes=5, periods=4, loss=0.1, pause_fraction=0.4)
     first, again = measure_membership(plan), measure_membership(plan)
     assert first == again
-    assert first.trace_hash != measure_membership(MembershipPlan(nodes=5, periods=4, loss=0.1)).trace_hash
+    assert (
+        first.trace_hash
+        != measure_membership(MembershipPlan(nodes=5, periods=4, loss=0.1)).trace_hash
+    )
 
 
-# -- the command -----------------------------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------
 
 
 def run(*arguments: str) -> int:
@@ -102,7 +136,23 @@ def test_the_command_prints_a_row_for_each_size(capsys: pytest.CaptureFixture[st
 
 
 def test_without_a_crash_there_are_no_times(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--nodes", "4", "--runs", "1", "--jobs", "1", "--no-crash", "--no-lifeguard", "--periods", "3", "-o", "json") == 0
+    assert (
+        run(
+            "--nodes",
+            "4",
+            "--runs",
+            "1",
+            "--jobs",
+            "1",
+            "--no-crash",
+            "--no-lifeguard",
+            "--periods",
+            "3",
+            "-o",
+            "json",
+        )
+        == 0
+    )
     (row,) = json.loads(capsys.readouterr().out)
     assert row["all_dead_s"] is row["crash_probe_periods"] is None
     assert run("--nodes", "4", "--runs", "1", "--jobs", "1", "--no-crash", "--periods", "3") == 0
@@ -111,9 +161,12 @@ def test_without_a_crash_there_are_no_times(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize(
     "wrong",
-    [("--nodes", "2"), ("--nodes", "5-10"), ("--loss", "2"), ("--pause-kind", "tea"), ("--parameter", "probe_interval_s"),
+    [("--nodes", "2"), ("--nodes", "5-10"), ("--loss", "2"), ("--pause-kind", "tea"),
+    ("--parameter", "probe_interval_s"),
      ("--parameter", "probe_interval_s=0"), ("--periods", "0")],
 )  # fmt: skip
-def test_an_option_that_makes_no_sense_is_refused(wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_option_that_makes_no_sense_is_refused(
+    wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(*wrong, "--runs", "1") == 2
     assert capsys.readouterr().err
