@@ -303,7 +303,7 @@ class Attack:
             replica.root,
             dict(membership.members),
             replica.hlc.latest,
-            replica.standing,
+            replica.sync_state,
             keys,
             known,
         )

@@ -10,7 +10,7 @@ from kvgossip.config import Address
 from kvgossip.protocol.acks.tracker import Waits
 from kvgossip.protocol.ingress.blocklist import Blocks
 from kvgossip.protocol.membership.identity import Identity
-from kvgossip.protocol.model.member import Standing
+from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.rumors.batches import Bundles
 from kvgossip.protocol.store.store import Store
@@ -55,7 +55,7 @@ class Data(Protocol):
         """When the last merge was news, monotonic seconds."""
 
     @property
-    def standing(self) -> Standing: ...
+    def sync_state(self) -> SyncState: ...
 
     def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat) -> Outcome:
         """Offer a record that a peer sent. `heat`: how to spread it further if it is news."""
@@ -86,7 +86,7 @@ class Data(Protocol):
     def introduced(self) -> None:
         """A join address turned out to be our own."""
 
-    def exchanged(self, peer: str, peer_standing: Standing, now: Now) -> None:
+    def exchanged(self, peer: str, peer_sync_state: SyncState, now: Now) -> None:
         """An exchange with this peer has completed."""
 
     def keyring_heard(self, told: KeyringOrder | KeyringReport, source: Address, now: Now) -> None:

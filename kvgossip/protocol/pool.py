@@ -34,7 +34,7 @@ from kvgossip.protocol.membership.partition_watch import PartitionWatch
 from kvgossip.protocol.membership.round_trip import BLOCKED_AFTER
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.merging import Data
-from kvgossip.protocol.model.member import Member, MemberState, Standing
+from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.rumors.mongering import Spreading
@@ -141,7 +141,7 @@ class Pool:
             self,
             effects,
             self.door.refuse,
-            lambda: data.standing,
+            lambda: data.sync_state,
             kind,
             data.identity,
         )
@@ -369,7 +369,7 @@ class Pool:
             target,
             data.store.digest.root,
             wall_ms,
-            data.standing,
+            data.sync_state,
             self._held_for(target),
         )
 
@@ -388,7 +388,7 @@ class Pool:
             me.name,
             data.store.digest.root,
             max(now.wall_ms, 0),
-            data.standing,
+            data.sync_state,
             held,
             place,
         )
@@ -418,10 +418,10 @@ class Pool:
             return
         self._data.deletes.heard(self.membership.members[told.sender], told.held, told.root)
         settled, peer_settled = (
-            self._data.standing is Standing.SETTLED,
-            told.standing is Standing.SETTLED,
+            self._data.sync_state is SyncState.SETTLED,
+            told.sync_state is SyncState.SETTLED,
         )
-        if not settled and self.joining.may_learn_from(told.sender, told.standing):
+        if not settled and self.joining.may_learn_from(told.sender, told.sync_state):
             self.repair.start(told.sender, now)
         act = (
             asked
@@ -451,7 +451,7 @@ class Pool:
             sequence,
             me.name,
             me.site,
-            self._data.standing,
+            self._data.sync_state,
             (FORMAT, FORMAT),
             tuple(keyring.ids) if keyring is not None else (),
             self.kind is PoolKind.WAN or self.beside is not None,
@@ -618,7 +618,7 @@ class Pool:
         self.membership.tick(now, self._ping_at(now))
         self.introductions.tick(now)
         self.take_changes(now)
-        settled = self._data.standing is Standing.SETTLED
+        settled = self._data.sync_state is SyncState.SETTLED
         if self.joining.is_due(now, settled):
             self._effects += [
                 Resolve(target, self.kind) for target in self.joining.strangers(self.is_member)

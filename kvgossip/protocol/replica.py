@@ -73,7 +73,7 @@ from kvgossip.protocol.model.entry import (
     with_version,
 )
 from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
-from kvgossip.protocol.model.member import Member, MemberState, Standing
+from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.model.write import Writing, check_batch, check_write
@@ -776,24 +776,24 @@ class Replica:
         if self._all_exchanged():
             self._settle()
 
-    def exchanged(self, peer: str, peer_standing: Standing, now: Now) -> None:
+    def exchanged(self, peer: str, peer_sync_state: SyncState, now: Now) -> None:
         """An exchange with this peer completed: perhaps that was what we waited for before
         answering reads (protocol.md section 8)."""
         for pool in self.pools:
-            pool.joining.exchanged(peer, peer_standing)
-        if peer_standing is Standing.SETTLED or self._all_exchanged():
+            pool.joining.exchanged(peer, peer_sync_state)
+        if peer_sync_state is SyncState.SETTLED or self._all_exchanged():
             self._settle()
 
     def _all_exchanged(self) -> bool:
         return self._may_settle_fresh and all(pool.joining.all_exchanged() for pool in self.pools)
 
     @property
-    def standing(self) -> Standing:
+    def sync_state(self) -> SyncState:
         """What peers are told of how much this replica's answers are worth."""
         if self.settled:
-            return Standing.SETTLED
+            return SyncState.SETTLED
         fresh = self._may_settle_fresh and all(pool.joining.all_answered() for pool in self.pools)
-        return Standing.FRESH if fresh else Standing.WAITING
+        return SyncState.FRESH if fresh else SyncState.WAITING
 
     def _settle(self) -> None:
         if not self.settled:

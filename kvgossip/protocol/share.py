@@ -10,7 +10,7 @@ from kvgossip.protocol.anti_entropy.survey import Surveys
 from kvgossip.protocol.ingress.blocklist import Blocks
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.merging import Heat, Outcome
-from kvgossip.protocol.model.member import Standing
+from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.rumors.batches import Bundles
@@ -35,7 +35,7 @@ class Owner(Protocol):
     news_s: float
 
     @property
-    def standing(self) -> Standing: ...
+    def sync_state(self) -> SyncState: ...
 
     def merge(
         self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat, pool: PoolKind
@@ -49,7 +49,7 @@ class Owner(Protocol):
 
     def introduced(self) -> None: ...
 
-    def exchanged(self, peer: str, peer_standing: Standing, now: Now) -> None: ...
+    def exchanged(self, peer: str, peer_sync_state: SyncState, now: Now) -> None: ...
 
     def keyring_heard(
         self, told: KeyringOrder | KeyringReport, source: Address, now: Now, pool: PoolKind
@@ -82,8 +82,8 @@ class Share:
         return self._owner.news_s
 
     @property
-    def standing(self) -> Standing:
-        return self._owner.standing
+    def sync_state(self) -> SyncState:
+        return self._owner.sync_state
 
     def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat) -> Outcome:
         return self._owner.merge(
@@ -96,8 +96,8 @@ class Share:
     def introduced(self) -> None:
         self._owner.introduced()
 
-    def exchanged(self, peer: str, peer_standing: Standing, now: Now) -> None:
-        self._owner.exchanged(peer, peer_standing, now)
+    def exchanged(self, peer: str, peer_sync_state: SyncState, now: Now) -> None:
+        self._owner.exchanged(peer, peer_sync_state, now)
 
     def keyring_heard(self, told: KeyringOrder | KeyringReport, source: Address, now: Now) -> None:
         self._owner.keyring_heard(told, source, now, self._pool)

@@ -7,7 +7,7 @@ import pytest
 
 from kvgossip.errors import ClockAheadError
 from kvgossip.protocol.clock_guard import PEERS_MAX, PeerClocks
-from kvgossip.protocol.model.member import Standing
+from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ping
@@ -98,7 +98,7 @@ def test_what_was_long_on_its_way_or_waited_here_makes_nobody_ahead() -> None:
     assert clocks.ahead_s(at(40.0)) == pytest.approx(0.0)
     replica = replica_with("b", "c")
     for place, peer in enumerate("bc", 1):
-        late = Ping(place, peer, replica.name, replica.root, at().wall_ms, Standing.SETTLED)
+        late = Ping(place, peer, replica.name, replica.root, at().wall_ms, SyncState.SETTLED)
         replica.receive(LAN.frame([encode(late)]), address_of(place), at(40.0))
     assert replica.peer_clocks.ahead_s(at(40.0)) is None
     assert replica.put("k", b"v", at(40.0))

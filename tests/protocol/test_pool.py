@@ -14,7 +14,7 @@ from kvgossip.config import Address
 from kvgossip.protocol.effect import Effect, Log, MemberChanged, Send
 from kvgossip.protocol.ingress.gate import COMPLAINTS_MAX
 from kvgossip.protocol.membership.coordinate import ORIGIN
-from kvgossip.protocol.model.member import Member, MemberState, Standing
+from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.frame import FLAG_COMPRESSED, HEADER_BYTES, Framing, encode
 from kvgossip.protocol.wire.message import Ack, Nack, Ping, PingRequest, Refused, Rumor
@@ -30,7 +30,7 @@ from tests.protocol.net import (
     told,
 )
 
-PING = encode(Ping(1, "b", "a", 0, 0, Standing.SETTLED))
+PING = encode(Ping(1, "b", "a", 0, 0, SyncState.SETTLED))
 OTHER_CLUSTER = Framing("other", "lan:dc1", 2**20)
 OTHER_POOL = Framing("default", "lan:dc2", 2**20)
 WAN = Framing("default", "wan", 2**20)
@@ -202,7 +202,7 @@ def test_a_ping_is_answered_the_way_it_came_with_root_clock_and_settledness() ->
         (packet,) = sends(effects)
         assert (packet.to, packet.reliable) == (STRANGER, reliable)
         assert LAN.open(packet.data, reliable=reliable).messages[0] == Ack(
-            1, "a", replica.root, at().wall_ms, Standing.SETTLED, 0, ORIGIN.packed()
+            1, "a", replica.root, at().wall_ms, SyncState.SETTLED, 0, ORIGIN.packed()
         )
 
 
@@ -210,7 +210,7 @@ def test_a_ping_for_another_name_is_not_answered() -> None:
     replica = make_replica("a")
     assert (
         replica.receive(
-            LAN.frame([encode(Ping(1, "b", "z", 0, 0, Standing.SETTLED))]), STRANGER, at()
+            LAN.frame([encode(Ping(1, "b", "z", 0, 0, SyncState.SETTLED))]), STRANGER, at()
         )
         == []
     )
@@ -222,7 +222,7 @@ def test_a_clock_before_1970_says_zero() -> None:
     replica = make_replica("a")
     effects = replica.receive(LAN.frame([PING]), STRANGER, at()._replace(wall_ms=-5))
     assert [message for _, message in told(LAN, effects) if isinstance(message, Ack)] == [
-        Ack(1, "a", 0, 0, Standing.SETTLED, 0, ORIGIN.packed())
+        Ack(1, "a", 0, 0, SyncState.SETTLED, 0, ORIGIN.packed())
     ]
 
 
@@ -299,7 +299,7 @@ def test_no_datagram_is_longer_than_its_limit_however_many_members_there_are(
     effects: list[Effect] = []
     for seconds in (0.1, 1.1, 2.2, 3.3):
         effects += replica.tick(at(seconds))
-        ping = Ping(1, f"{0:0128}", "a" * 128, 0, 0, Standing.SETTLED)
+        ping = Ping(1, f"{0:0128}", "a" * 128, 0, 0, SyncState.SETTLED)
         effects += replica.receive(LAN.frame([encode(ping)]), address_of(0), at(seconds))
     assert all(
         len(packet.data) <= datagram_bytes_max for packet in sends(effects) if not packet.reliable
@@ -340,7 +340,7 @@ def test_another_live_node_of_our_name_is_reported_at_most_once_a_minute() -> No
 def test_a_nack_a_rumor_or_an_ack_that_nobody_asked_for_changes_nothing() -> None:
     replica = make_replica("a")
     before = replica.statistics()
-    for message in (Nack(5), Ack(5, "b", 3, 3, Standing.SETTLED), Rumor("k", b"\x10" + bytes(16))):
+    for message in (Nack(5), Ack(5, "b", 3, 3, SyncState.SETTLED), Rumor("k", b"\x10" + bytes(16))):
         assert replica.receive(LAN.frame([encode(message)]), STRANGER, at()) == []
     after = replica.statistics()
     assert {name for name in after if after[name] != before.get(name, 0)} == {

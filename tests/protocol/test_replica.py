@@ -17,7 +17,7 @@ from kvgossip.protocol.clock_guard import PeerClocks
 from kvgossip.protocol.effect import Departed, Log, MemberChanged, Resolve, Settled
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Version, make_record, version_of
-from kvgossip.protocol.model.member import Member, MemberState, Standing
+from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.frame import encode
@@ -938,7 +938,7 @@ def test_an_ack_that_is_forged_saves_nobody() -> None:
         net.perform(
             "a",
             net.replicas["a"].receive(
-                LAN.frame([encode(Ack(10**6, "b", 0, 0, Standing.SETTLED))]),
+                LAN.frame([encode(Ack(10**6, "b", 0, 0, SyncState.SETTLED))]),
                 address_of(1),
                 net.now("a"),
             ),

@@ -11,7 +11,7 @@ from kvgossip.config import Address
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.change import Changed, Persist
-from kvgossip.protocol.model.member import MemberState, Standing
+from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.saved_state import Facts, Self, peer_fact, self_fact
@@ -127,7 +127,7 @@ def test_lesson_16_a_life_that_knew_a_cluster_but_had_not_settled_founds_none_th
     }
     alone = make_replica("b", 1, saved=saved)
     assert not alone.settled
-    assert alone.standing is Standing.WAITING
+    assert alone.sync_state is SyncState.WAITING
 
 
 def test_lesson_18_a_node_that_rebuilds_is_settled_by_a_settled_member_and_by_nothing_else() -> (
@@ -141,7 +141,7 @@ def test_lesson_18_a_node_that_rebuilds_is_settled_by_a_settled_member_and_by_no
     other = net.add("a", 0, join=(str(address_of(1)),))
     net.run(20.0)
     assert (rebuilt.settled, other.settled) == (False, False)
-    assert rebuilt.standing is Standing.WAITING
+    assert rebuilt.sync_state is SyncState.WAITING
     net.perform("a", other.settle(net.now("a")))
     net.until(lambda: rebuilt.settled)
     assert not Facts(net.disks["b"].facts).own.rebuilding

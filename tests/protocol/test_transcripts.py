@@ -95,7 +95,7 @@ WORDS: dict[type, Callable[..., str]] = {
     wire_message.Ack: lambda told: f"Ack of {told.sender}",
     wire_message.PingRequest: lambda told: f"PingRequest {told.target}",
     wire_message.Join: lambda told: f"Join {told.name}",
-    wire_message.JoinReply: lambda told: f"JoinReply {told.standing.name.lower()}",
+    wire_message.JoinReply: lambda told: f"JoinReply {told.sync_state.name.lower()}",
     wire_message.Refused: lambda told: f"Refused: {told.text}",
     wire_message.Gossip: lambda told: "Gossip direct" if told.direct else "Gossip",
     wire_message.Rumor: lambda told: f"Rumor {told.key}",

@@ -22,7 +22,7 @@ from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.entry import is_dead
 from kvgossip.protocol.model.hlc import HybridLogicalClock
-from kvgossip.protocol.model.member import Standing
+from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.replica import Replica
@@ -251,7 +251,7 @@ def _nobody_refutes(patch: pytest.MonkeyPatch) -> None:
 
 def _nothing_is_repaired(patch: pytest.MonkeyPatch) -> None:
     def settled_at_once(repair: Repair, peer: str, now: Any, **named: Any) -> None:
-        repair._data.exchanged(peer, Standing.SETTLED, now)
+        repair._data.exchanged(peer, SyncState.SETTLED, now)
 
     patch.setattr(Repair, "start", settled_at_once)
 

@@ -45,7 +45,7 @@ from typing import NamedTuple, TypeVar
 from kvgossip.config import Address
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.difference import parities
-from kvgossip.protocol.model.member import Standing
+from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.store.digest import FAN_OUT
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import Fact, Told, decode, encode, lacking, summary
@@ -115,7 +115,7 @@ class Exchange:
         facts: Sequence[Fact] = (),
     ) -> None:
         self.number, self.peer, self.address = number, peer, address
-        self.peer_standing = Standing.WAITING
+        self.peer_sync_state = SyncState.WAITING
         self.progress_s = 0.0
         self.brought = 0
         self.differing: tuple[int, int] | None = None
@@ -319,7 +319,7 @@ class Exchange:
         return self.send()
 
     def _met(self, answer: Decoded | Symbols | Differ) -> None:
-        self.peer_standing = answer.standing
+        self.peer_sync_state = answer.sync_state
         if answer.request == FIRST_REQUEST and answer.site:
             self._peer_site = answer.site
             try:

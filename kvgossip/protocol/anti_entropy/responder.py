@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.difference import differing_keys, symbols_for
-from kvgossip.protocol.model.member import Standing
+from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.store.digest import FAN_OUT
 from kvgossip.protocol.store.sketch import SYMBOL_BYTES
 from kvgossip.protocol.store.store import Store
@@ -32,7 +32,7 @@ from kvgossip.protocol.wire.message import (
 )
 
 
-def answer_compare(store: Store, asked: Compare, members: int, standing: Standing) -> Differ:
+def answer_compare(store: Store, asked: Compare, members: int, sync_state: SyncState) -> Differ:
     """Which of the buckets differ here. `members`: the digest of this node's member table."""
     digest, parents, theirs = (
         store.digest,
@@ -56,7 +56,7 @@ def answer_compare(store: Store, asked: Compare, members: int, standing: Standin
                 digest.levels,
                 pack("I", (p * FAN_OUT for p in parents)),
                 members,
-                standing,
+                sync_state,
             )
         ours = digest.sums(asked.level)
         for place, parent in enumerate(parents):
@@ -68,7 +68,7 @@ def answer_compare(store: Store, asked: Compare, members: int, standing: Standin
                     if ours[first + child] != theirs[at + child]
                 ]
     return Differ(
-        asked.exchange, asked.request, digest.levels, pack("I", differing), members, standing
+        asked.exchange, asked.request, digest.levels, pack("I", differing), members, sync_state
     )
 
 
@@ -114,7 +114,7 @@ def _difference(
 
 
 def answer_sketch(
-    store: Store, asked: Sketch, bytes_max: int, members: int, standing: Standing
+    store: Store, asked: Sketch, bytes_max: int, members: int, sync_state: SyncState
 ) -> Decoded | Symbols:
     """The difference, where the asker's symbols are enough; else our own symbols, as many as it
     should take; else none."""
@@ -132,7 +132,7 @@ def answer_sketch(
             levels,
             store.sketch.prefix(wanted) if wanted else b"",
             members,
-            standing,
+            sync_state,
         )
     here, answer, offered = store.find(found), Batch(bytes_max), array("Q")
     for fingerprint, key in here.items():
@@ -147,7 +147,7 @@ def answer_sketch(
         pack("Q", offered),
         missing,
         members,
-        standing,
+        sync_state,
     )
 
 

@@ -264,7 +264,7 @@ class Repair:
         self.completed_s = self._last_with_s[exchange.peer] = now.monotonic_s
         self._unequal_since_s.pop(exchange.peer, None)
         self._judge(exchange)
-        self._data.exchanged(exchange.peer, exchange.peer_standing, now)
+        self._data.exchanged(exchange.peer, exchange.peer_sync_state, now)
         self._start_waiting(now)
 
     def _judge(self, exchange: Exchange) -> None:
@@ -347,12 +347,12 @@ class Repair:
         store, bytes_max = self._data.store, self._config.message_bytes_max
         if isinstance(asked, Sketch):
             sketched = answer_sketch(
-                store, asked, bytes_max, self._membership.digest, self._data.standing
+                store, asked, bytes_max, self._membership.digest, self._data.sync_state
             )
             return self._with_context(sketched, asked.context)
         if isinstance(asked, Compare):
             return self._with_context(
-                answer_compare(store, asked, self._membership.digest, self._data.standing),
+                answer_compare(store, asked, self._membership.digest, self._data.sync_state),
                 asked.context,
             )
         if isinstance(asked, Leaves):

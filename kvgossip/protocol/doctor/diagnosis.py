@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from kvgossip.protocol.effect import Report
-from kvgossip.protocol.model.member import MemberState, Standing
+from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.wire.message import Condition, Sight
 
 CLOCK_MS_MAX = 1000
@@ -280,7 +280,7 @@ def _conditions(report: Report) -> Iterator[Finding]:
 
 
 def _condition(name: str, told: Condition, newest: int) -> Iterator[tuple[str, str]]:
-    if told.standing is not Standing.SETTLED:
+    if told.sync_state is not SyncState.SETTLED:
         yield (
             "not_settled",
             (

@@ -25,7 +25,7 @@ from kvgossip.protocol.effect import Effect, Joined, JoinRefused
 from kvgossip.protocol.ingress.refusal import pool_name
 from kvgossip.protocol.membership.identity import Identity, objection_to
 from kvgossip.protocol.membership.swim import Membership
-from kvgossip.protocol.model.member import Member, Standing
+from kvgossip.protocol.model.member import Member, SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Link
@@ -48,7 +48,7 @@ class NameCheck:
 
 
 class Introductions:
-    """`refuse(to, text)` says no; `standing()` is this node's."""
+    """`refuse(to, text)` says no; `sync_state()` is this node's."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Introductions:
         link: Link,
         effects: list[Effect],
         refuse: Callable[[Address, str], None],
-        standing: Callable[[], Standing],
+        sync_state: Callable[[], SyncState],
         pool: PoolKind = PoolKind.LAN,
         identity: Identity | None = None,
     ) -> None:
@@ -67,7 +67,12 @@ class Introductions:
             link,
             effects,
         )
-        self._refuse, self._standing, self._pool, self._identity = refuse, standing, pool, identity
+        self._refuse, self._standing, self._pool, self._identity = (
+            refuse,
+            sync_state,
+            pool,
+            identity,
+        )
         self._pool_name = pool_name(pool, config.datacenter)
         self._asked: dict[Address, bool] = {}
         self._checks: dict[int, NameCheck] = {}

@@ -7,7 +7,7 @@ Laws (protocol.md sections 2 and 8)
 - Without any target a node founds a cluster, and is settled at once.
 - Otherwise it settles when an exchange with a settled member completes; or when every address of
   every target has answered, and an exchange with each has completed while it was fresh itself (see
-  Standing): then the cluster is fresh and nobody knows more.
+  SyncState): then the cluster is fresh and nobody knows more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kvgossip.config import Address, Config
-from kvgossip.protocol.model.member import Standing
+from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 
 PAUSE_FACTOR_MAX = 30
@@ -117,15 +117,15 @@ class Joining:
         ):
             self._answers[address] = Answer(name)
 
-    def exchanged(self, name: str, standing: Standing) -> None:
+    def exchanged(self, name: str, sync_state: SyncState) -> None:
         for answer in self._answers.values():
-            if answer.name == name and standing is not Standing.WAITING:
+            if answer.name == name and sync_state is not SyncState.WAITING:
                 answer.exchanged = True
 
-    def may_learn_from(self, name: str, standing: Standing) -> bool:
+    def may_learn_from(self, name: str, sync_state: SyncState) -> bool:
         """Whether an exchange with this peer would bring an unsettled node nearer to settling."""
-        return standing is Standing.SETTLED or (
-            standing is Standing.FRESH and name in self.unexchanged()
+        return sync_state is SyncState.SETTLED or (
+            sync_state is SyncState.FRESH and name in self.unexchanged()
         )
 
     def all_answered(self) -> bool:

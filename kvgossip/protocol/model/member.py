@@ -40,7 +40,7 @@ class MemberState(IntEnum):
     LEFT = 3
 
 
-class Standing(IntEnum):
+class SyncState(IntEnum):
     """How much a node's answers are worth (protocol.md section 8).
 
     WAITING: it has not heard from every join address of its own. FRESH: it has, but from nobody who
@@ -54,7 +54,7 @@ class Standing(IntEnum):
     SETTLED = 2
 
     @classmethod
-    def _missing_(cls, value: object) -> Standing:
+    def _missing_(cls, value: object) -> SyncState:
         """What a newer release may add is worth least: a ping must stay one whatever its sender
         thinks of itself."""
         return cls.WAITING

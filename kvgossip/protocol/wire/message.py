@@ -43,7 +43,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from kvgossip.protocol.model.member import Count, Host, Member, Name, Port, Standing
+from kvgossip.protocol.model.member import Count, Host, Member, Name, Port, SyncState
 from kvgossip.protocol.model.write import BUNDLE_ENTRIES_MAX
 
 FACTS_OF_A_KIND_MAX = 8192
@@ -77,7 +77,7 @@ class Ping(Message, frozen=True):
     target: Name
     root: Count
     wall_ms: Count
-    standing: Standing
+    sync_state: SyncState
     held: Count = 0
 
 
@@ -93,7 +93,7 @@ class Ack(Message, frozen=True):
     sender: Name
     root: Count
     wall_ms: Count
-    standing: Standing
+    sync_state: SyncState
     held: Count = 0
     coordinate: bytes = b""
 
@@ -146,7 +146,7 @@ class JoinReply(Message, frozen=True):
     sender: Name
     site: Count
     observed_host: Host
-    standing: Standing
+    sync_state: SyncState
 
 
 class Refused(Message, frozen=True):
@@ -267,7 +267,7 @@ class Differ(Message, frozen=True):
     levels: Levels
     differing: bytes
     members: Count
-    standing: Standing
+    sync_state: SyncState
     site: Count = 0
     context: bytes = b""
 
@@ -350,7 +350,7 @@ class Decoded(Message, frozen=True):
     offered: bytes
     wanted: bytes
     members: Count
-    standing: Standing
+    sync_state: SyncState
     site: Count = 0
     context: bytes = b""
 
@@ -365,7 +365,7 @@ class Symbols(Message, frozen=True):
     levels: Levels
     symbols: bytes
     members: Count
-    standing: Standing
+    sync_state: SyncState
     site: Count = 0
     context: bytes = b""
 
@@ -586,7 +586,7 @@ class Condition(Message, frozen=True):
     sequence: Count
     sender: Name
     site: Count
-    standing: Standing
+    sync_state: SyncState
     formats: tuple[Count, Count]
     keys: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
     gateway: bool = False

@@ -167,7 +167,7 @@ def test_an_equal_root_shows_a_holder_and_another_root_does_not() -> None:
     replica = replica_with("b", "c")
     write(replica)
     for name, root in (("b", replica.root), ("c", replica.root ^ 1)):
-        assert held(feed(replica, Ack(1, name, root, at().wall_ms, replica.standing), name)) == (
+        assert held(feed(replica, Ack(1, name, root, at().wall_ms, replica.sync_state), name)) == (
             ["b"] if name == "b" else []
         )
 

@@ -20,7 +20,7 @@ from kvgossip.protocol.anti_entropy.responder import (
     answer_sketch,
     answer_want,
 )
-from kvgossip.protocol.model.member import Member, Standing
+from kvgossip.protocol.model.member import Member, SyncState
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.wire.batching import ENTRIES_MAX, pack, unpack
@@ -129,9 +129,9 @@ class Session:
     def _answer(self, asked: Message) -> Message:
         match asked:
             case Sketch():
-                return answer_sketch(self.theirs, asked, self.bytes_max, 0, Standing.SETTLED)
+                return answer_sketch(self.theirs, asked, self.bytes_max, 0, SyncState.SETTLED)
             case Compare():
-                return answer_compare(self.theirs, asked, 0, Standing.SETTLED)
+                return answer_compare(self.theirs, asked, 0, SyncState.SETTLED)
             case Leaves():
                 return answer_leaves(self.theirs, asked, self.bytes_max)
             case Want():
@@ -359,7 +359,7 @@ def test_a_bounded_number_of_questions_is_under_way() -> None:
         [exchange._store.digest.fingerprint(key, held) for key, held in exchange._store.records()],
     )
     asked = exchange.decoded(
-        Decoded(5, sketch.request, 4, (), b"", wanted, 0, Standing.SETTLED), Merge(0, [])
+        Decoded(5, sketch.request, 4, (), b"", wanted, 0, SyncState.SETTLED), Merge(0, [])
     )
     while exchange.eager:
         burst = exchange.send()
@@ -547,7 +547,7 @@ ANSWERS: st.SearchStrategy[Message] = st.one_of(
         LEVELS,
         NUMBERS | SMALL_NUMBERS,
         U64,
-        st.sampled_from(Standing),
+        st.sampled_from(SyncState),
     ),
     st.builds(Entries, st.just(5), st.integers(0, 6), st.integers(0, 3), PAIRS, NUMBERS),
     st.builds(Merged, st.just(5), st.integers(0, 6)),
@@ -560,7 +560,7 @@ ANSWERS: st.SearchStrategy[Message] = st.one_of(
         NUMBERS,
         NUMBERS,
         U64,
-        st.sampled_from(Standing),
+        st.sampled_from(SyncState),
     ),
     st.builds(
         Symbols,
@@ -569,7 +569,7 @@ ANSWERS: st.SearchStrategy[Message] = st.one_of(
         LEVELS,
         st.binary(max_size=60),
         U64,
-        st.sampled_from(Standing),
+        st.sampled_from(SyncState),
     ),
 )
 
@@ -608,12 +608,12 @@ def test_an_answer_that_was_not_asked_for_cuts_the_session() -> None:
     exchange, asked = opened(store_of(many(5)))
     assert isinstance(asked, Compare)
     with pytest.raises(RemoteError, match="not asked"):
-        exchange.differ(Differ(5, asked.request + 1, 4, b"", 0, Standing.SETTLED))
+        exchange.differ(Differ(5, asked.request + 1, 4, b"", 0, SyncState.SETTLED))
     with pytest.raises(RemoteError, match="not asked"):
         exchange.merged(Merged(5, asked.request))
     exchange, asked = opened(store_of(many(5)))
     assert isinstance(asked, Compare)
-    answer = Differ(5, asked.request, 4, pack("I", [3]), 0, Standing.SETTLED)
+    answer = Differ(5, asked.request, 4, pack("I", [3]), 0, SyncState.SETTLED)
     exchange.differ(answer)
     with pytest.raises(RemoteError, match="not asked"):
         exchange.differ(answer)
@@ -624,7 +624,7 @@ def test_a_difference_in_a_bucket_that_does_not_exist_cuts_the_session() -> None
     assert isinstance(asked, Compare)
     with pytest.raises(RemoteError, match="does not exist"):
         exchange.differ(
-            Differ(5, asked.request, 4, pack("I", [16**asked.level]), 0, Standing.SETTLED)
+            Differ(5, asked.request, 4, pack("I", [16**asked.level]), 0, SyncState.SETTLED)
         )
 
 
@@ -632,18 +632,18 @@ def test_a_difference_in_a_bucket_that_does_not_exist_cuts_the_session() -> None
 def test_a_difference_in_a_bucket_that_was_not_compared_cuts_the_session() -> None:
     exchange, asked = opened(store_of(many(50)))
     assert isinstance(asked, Compare)
-    (below,) = exchange.differ(Differ(5, asked.request, 4, pack("I", [3]), 0, Standing.SETTLED))
+    (below,) = exchange.differ(Differ(5, asked.request, 4, pack("I", [3]), 0, SyncState.SETTLED))
     assert isinstance(below, Compare)
     assert unpack("I", below.parents).tolist() == [3]
     with pytest.raises(RemoteError):
-        exchange.differ(Differ(5, below.request, 4, pack("I", [7 * 16]), 0, Standing.SETTLED))
+        exchange.differ(Differ(5, below.request, 4, pack("I", [7 * 16]), 0, SyncState.SETTLED))
 
 
 def leaves_asked(mine: Store) -> tuple[Exchange, Leaves]:
     exchange, asked = opened(mine)
     assert isinstance(asked, Compare)
     (leaves,) = exchange.differ(
-        Differ(5, asked.request, asked.level, pack("I", range(256)), 0, Standing.SETTLED)
+        Differ(5, asked.request, asked.level, pack("I", range(256)), 0, SyncState.SETTLED)
     )
     assert isinstance(leaves, Leaves)
     return exchange, leaves
@@ -668,7 +668,8 @@ def test_an_answer_to_want_takes_at_least_the_first_entry_or_cuts_the_session() 
     exchange, sketch = opened(store_of(many(20)), ready=True)
     assert isinstance(sketch, Sketch)
     (want,) = exchange.decoded(
-        Decoded(5, sketch.request, 4, (), pack("Q", [1, 2]), b"", 0, Standing.SETTLED), Merge(0, [])
+        Decoded(5, sketch.request, 4, (), pack("Q", [1, 2]), b"", 0, SyncState.SETTLED),
+        Merge(0, []),
     )
     assert isinstance(want, Want)
     with pytest.raises(RemoteError) as caught:
@@ -681,7 +682,8 @@ def test_fingerprints_that_are_made_up_bring_nothing_out_of_the_store(wanted: li
     exchange, sketch = opened(store_of(many(20)), ready=True)
     assert isinstance(sketch, Sketch)
     asked = exchange.decoded(
-        Decoded(5, sketch.request, 4, (), b"", pack("Q", wanted), 0, Standing.SETTLED), Merge(0, [])
+        Decoded(5, sketch.request, 4, (), b"", pack("Q", wanted), 0, SyncState.SETTLED),
+        Merge(0, []),
     )
     assert asked == []
     assert exchange.complete

@@ -11,7 +11,7 @@ import pytest
 from kvgossip.config import Address, Config
 from kvgossip.protocol.anti_entropy.scheduler import EXCHANGES_MAX
 from kvgossip.protocol.effect import Effect
-from kvgossip.protocol.model.member import Member, MemberState, Standing
+from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import (
@@ -67,7 +67,7 @@ def see_root(replica: Replica, name: str, root: int, seconds: float) -> list[tup
     """An ack that carries this root; the exchanges that it starts."""
     return opened(
         replica.receive(
-            LAN.frame([encode(Ack(1, name, root, 0, Standing.SETTLED))]), STRANGER, at(seconds)
+            LAN.frame([encode(Ack(1, name, root, 0, SyncState.SETTLED))]), STRANGER, at(seconds)
         )
     )
 
@@ -80,9 +80,9 @@ def equal(asked: Sketch | Compare, wanted: bytes = b"") -> Decoded | Differ:
     """The answer that nothing differs, but for the fingerprints or buckets that are `wanted`."""
     if isinstance(asked, Sketch):
         return Decoded(
-            asked.exchange, asked.request, 4, (), b"", wanted, asked.members, Standing.SETTLED
+            asked.exchange, asked.request, 4, (), b"", wanted, asked.members, SyncState.SETTLED
         )
-    return Differ(asked.exchange, asked.request, 4, wanted, asked.members, Standing.SETTLED)
+    return Differ(asked.exchange, asked.request, 4, wanted, asked.members, SyncState.SETTLED)
 
 
 # -- when an exchange starts -----------------------------------------------------------------------
@@ -184,7 +184,7 @@ def test_an_exchange_without_progress_is_cut_and_one_with_progress_is_not() -> N
     replica = replica_with("b", exchange_timeout_s=10.0)
     ((_, first),) = see_root(replica, "b", 5, 2.0)
     symbols_or_buckets = (
-        Symbols(first.exchange, 1, 4, b"", 0, Standing.SETTLED)
+        Symbols(first.exchange, 1, 4, b"", 0, SyncState.SETTLED)
         if isinstance(first, Sketch)
         else equal(first, bytes(4))
     )
@@ -200,10 +200,10 @@ def test_an_exchange_without_progress_is_cut_and_one_with_progress_is_not() -> N
 def test_an_answer_to_no_exchange_is_counted_and_nothing_else() -> None:
     replica = replica_with("b")
     for answer in (
-        Differ(1, 1, 4, b"", 0, Standing.SETTLED),
+        Differ(1, 1, 4, b"", 0, SyncState.SETTLED),
         Entries(1, 1, 1, (), b""),
         Merged(1, 1),
-        Symbols(1, 1, 4, b"", 0, Standing.SETTLED),
+        Symbols(1, 1, 4, b"", 0, SyncState.SETTLED),
     ):
         assert reply(replica, answer) == []
     assert replica.statistics()["units_dropped.unasked_answer"] == 4

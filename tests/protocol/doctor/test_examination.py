@@ -13,7 +13,7 @@ from kvgossip.errors import LocalError
 from kvgossip.protocol.doctor.diagnosis import Finding, clock_offsets_ms, diagnose
 from kvgossip.protocol.doctor.examination import LOOKS_MAX, OBSERVERS_MAX, SUBJECTS_MAX
 from kvgossip.protocol.effect import Examined, Report
-from kvgossip.protocol.model.member import MemberState, Standing
+from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Condition, Examine, Ping, Sights
@@ -388,7 +388,7 @@ def test_wishes_that_meet_share_one_examination_and_too_many_are_refused() -> No
 
 def test_answers_to_what_was_not_asked_are_nothing() -> None:
     replica = make_replica("a")
-    settled = Standing.SETTLED
+    settled = SyncState.SETTLED
     for message in (
         Sights(5, "b", ()),
         Condition(5, "b", 1, settled, (1, 1)),

@@ -10,7 +10,7 @@ from kvgossip.config import Address
 from kvgossip.errors import ConfigError, NotFoundError, StillAliveError
 from kvgossip.protocol.effect import JoinRefused
 from kvgossip.protocol.ingress.blocklist import SOURCES_MAX, TARGETS_MAX, Blocks
-from kvgossip.protocol.model.member import MemberState, Standing
+from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Fetch, Gossip, Join, Nack, Ping, Prune, Pull
 from tests.protocol.net import (
@@ -89,7 +89,7 @@ def test_a_name_covers_its_member_and_the_sources_that_spoke_under_it_and_no_oth
 def test_an_ack_that_a_helper_passed_on_is_worth_nothing_and_the_helper_is_innocent() -> None:
     blocks = Blocks()
     blocks.add("b")
-    assert blocks.admitted([Ack(1, "b", 0, 0, Standing.SETTLED), Nack(1)], STRANGER) == [Nack(1)]
+    assert blocks.admitted([Ack(1, "b", 0, 0, SyncState.SETTLED), Nack(1)], STRANGER) == [Nack(1)]
     assert not blocks.covers_address(STRANGER)
 
 
@@ -124,7 +124,7 @@ def test_blocks_and_what_they_remember_are_bounded() -> None:
 @pytest.mark.parametrize("reliable", [False, True])
 @pytest.mark.parametrize(
     "unit",
-    [encode(Ping(1, "b", "a", 0, 0, Standing.SETTLED)), encode(Pull("b")), encode(Join("b", 2))],
+    [encode(Ping(1, "b", "a", 0, 0, SyncState.SETTLED)), encode(Pull("b")), encode(Join("b", 2))],
     ids=["ping", "pull", "join"],
 )
 def test_a_frame_that_a_blocked_name_has_written_is_dropped_whole_and_counted(
@@ -287,7 +287,7 @@ def test_who_tells_of_a_pruned_life_is_told_that_it_is_pruned() -> None:
     for told_of in (b, member("c", 2), Prune(b), b):
         a.receive(LAN.frame([encode(told_of)]), STRANGER, at())
     answer = a.receive(
-        LAN.frame([encode(Ping(1, "c", "a", 0, 0, Standing.SETTLED))]), address_of(2), at()
+        LAN.frame([encode(Ping(1, "c", "a", 0, 0, SyncState.SETTLED))]), address_of(2), at()
     )
     assert (address_of(2), Prune(replace(b, state=LEFT))) in told(LAN, answer)
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from kvgossip.config import Address, Config
 from kvgossip.errors import ConfigError
 from kvgossip.protocol.ingress.rate_limit import BURST_S, SOURCES_MAX, Buckets
-from kvgossip.protocol.model.member import Standing
+from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ping
 from kvgossip.runtime.node import Node
 from tests.protocol.net import LAN, STRANGER, at, logs, make_replica
 from tests.runtime.test_node import configured, until
 
-PING = LAN.frame([encode(Ping(1, "b", "a", 0, 0, Standing.SETTLED))])
+PING = LAN.frame([encode(Ping(1, "b", "a", 0, 0, SyncState.SETTLED))])
 
 
 @given(st.floats(1, 1000), st.lists(st.floats(0, 3), max_size=200))

@@ -8,7 +8,7 @@ import pytest
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.effect import Joined, JoinRefused, Send
-from kvgossip.protocol.model.member import MemberState, Standing
+from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.wire.frame import Framing, encode, frame_bytes_max
 from kvgossip.protocol.wire.message import Ack, Join, JoinReply, Ping, Refused
 from tests.protocol.net import (
@@ -122,7 +122,7 @@ def test_an_address_where_nobody_listens_is_told_and_tried_again() -> None:
 def test_a_reply_that_was_not_asked_for_is_passed_over() -> None:
     replica = make_replica("a")
     data = LAN.frame(
-        [encode(JoinReply("b", 2, "10.0.0.1", Standing.SETTLED)), encode(member("b", 1))]
+        [encode(JoinReply("b", 2, "10.0.0.1", SyncState.SETTLED)), encode(member("b", 1))]
     )
     assert [
         effect
@@ -282,7 +282,7 @@ def test_the_holder_is_probed_over_both_ways_and_its_ack_refuses_the_newcomer() 
     ping = next(message for _, message in told(LAN, effects) if isinstance(message, Ping))
     assert ping.target == "b"
     answer = host.receive(
-        LAN.frame([encode(Ack(ping.sequence, "b", 0, 0, Standing.SETTLED))]), address_of(1), at()
+        LAN.frame([encode(Ack(ping.sequence, "b", 0, 0, SyncState.SETTLED))]), address_of(1), at()
     )
     assert asked_of(told(LAN, answer), Refused) == [LINK]
     assert host.pool.membership.members["b"].site == 2
@@ -310,7 +310,7 @@ def test_a_holder_that_answers_udp_keeps_its_name_though_its_tcp_is_refused() ->
     ping = next(message for _, message in told(LAN, effects) if isinstance(message, Ping))
     host.unreachable(address_of(1), at())
     answer = host.receive(
-        LAN.frame([encode(Ack(ping.sequence, "b", 0, 0, Standing.SETTLED))]), address_of(1), at()
+        LAN.frame([encode(Ack(ping.sequence, "b", 0, 0, SyncState.SETTLED))]), address_of(1), at()
     )
     assert asked_of(told(LAN, answer), Refused) == [LINK]
     host.tick(at(0.5))

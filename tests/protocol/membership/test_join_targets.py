@@ -8,7 +8,7 @@ import pytest
 
 from kvgossip.config import Config
 from kvgossip.protocol.membership.join_targets import Joining
-from kvgossip.protocol.model.member import Standing
+from kvgossip.protocol.model.member import SyncState
 from tests.protocol.net import address_of, at
 
 ONE, TWO, THREE = address_of(1), address_of(2), address_of(3)
@@ -129,10 +129,10 @@ def test_a_fresh_cluster_is_heard_when_every_address_of_every_target_has_exchang
     for address, name in ((ONE, "b"), (TWO, "me"), (THREE, "c")):
         waiting.answered(address, name)
         assert not waiting.all_exchanged()
-    waiting.exchanged("b", Standing.FRESH)
-    waiting.exchanged("stranger", Standing.FRESH)
+    waiting.exchanged("b", SyncState.FRESH)
+    waiting.exchanged("stranger", SyncState.FRESH)
     assert not waiting.all_exchanged()
-    waiting.exchanged("c", Standing.FRESH)
+    waiting.exchanged("c", SyncState.FRESH)
     assert waiting.all_exchanged()
 
 
@@ -140,7 +140,7 @@ def test_a_target_that_was_never_resolved_has_not_answered() -> None:
     waiting = joining("one:1", "two:1")
     waiting.resolved("one:1", [ONE], nobody)
     waiting.answered(ONE, "b")
-    waiting.exchanged("b", Standing.FRESH)
+    waiting.exchanged("b", SyncState.FRESH)
     assert not waiting.all_exchanged()
 
 
@@ -148,7 +148,7 @@ def test_another_name_at_an_address_starts_over_and_the_same_name_does_not() -> 
     waiting = joining("one:1")
     waiting.resolved("one:1", [ONE], nobody)
     waiting.answered(ONE, "b")
-    waiting.exchanged("b", Standing.FRESH)
+    waiting.exchanged("b", SyncState.FRESH)
     waiting.answered(ONE, "b")
     assert waiting.all_exchanged()
     waiting.answered(ONE, "c")
@@ -172,7 +172,7 @@ def test_who_answered_without_completing_an_exchange_is_known_so_that_it_can_be_
     for address, name in ((ONE, "b"), (TWO, "me"), (THREE, "c")):
         waiting.answered(address, name)
     assert waiting.unexchanged() == ["b", "c"]
-    waiting.exchanged("b", Standing.FRESH)
+    waiting.exchanged("b", SyncState.FRESH)
     assert waiting.unexchanged() == ["c"]
 
 

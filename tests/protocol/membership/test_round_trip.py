@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kvgossip.config import Config
 from kvgossip.protocol.effect import Log, Send
 from kvgossip.protocol.membership.round_trip import BLOCKED_AFTER, RoundTrip, RoundTrips
-from kvgossip.protocol.model.member import MemberState, Standing
+from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.wire.message import Ack, PingRequest
 from tests.protocol.membership.test_swim import Side
 from tests.protocol.net import LAN, Network, address_of, logs, member
@@ -272,6 +272,6 @@ def test_an_ack_that_came_late_is_measured_once_and_no_hostile_one_is_a_number()
     assert known.mean_s == pytest.approx(0.6)
     side.now = side.now._replace(monotonic_s=side.now.monotonic_s + 0.1)
     side.ack(ping)
-    side.membership.on_ack(Ack(ping.sequence, "b", 0, 0, Standing.SETTLED, 0, bytes(22)), side.now)
+    side.membership.on_ack(Ack(ping.sequence, "b", 0, 0, SyncState.SETTLED, 0, bytes(22)), side.now)
     assert known.mean_s == pytest.approx(0.6)
     assert math.isfinite(side.membership.round_trips.timeout_s("b"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.membership.swim import RELAYS_MAX, Membership
-from kvgossip.protocol.model.member import Member, MemberState, Standing, rank
+from kvgossip.protocol.model.member import Member, MemberState, SyncState, rank
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Message, Nack, Ping, PingRequest
@@ -50,7 +50,7 @@ class Side:
         self.sent.append(Sent(told, to, reliable))
 
     def _ping(self, sequence: int, target: str) -> Ping:
-        return Ping(sequence, "me", target, 0, 0, Standing.SETTLED)
+        return Ping(sequence, "me", target, 0, 0, SyncState.SETTLED)
 
     def merge(self, heard: Member) -> None:
         self.membership.merge(heard, self.now)
@@ -90,7 +90,7 @@ class Side:
 
     def ack(self, ping: Ping, sender: str = "") -> None:
         self.membership.on_ack(
-            Ack(ping.sequence, sender or ping.target, 0, 0, Standing.SETTLED), self.now
+            Ack(ping.sequence, sender or ping.target, 0, 0, SyncState.SETTLED), self.now
         )
 
 
@@ -337,7 +337,7 @@ def test_an_ack_from_another_name_or_to_another_sequence_is_no_ack(forgery: str)
     if forgery == "another name":
         side.ack(ping, "c")
     else:
-        side.membership.on_ack(Ack(ping.sequence + 1, "b", 0, 0, Standing.SETTLED), side.now)
+        side.membership.on_ack(Ack(ping.sequence + 1, "b", 0, 0, SyncState.SETTLED), side.now)
     side.to_deadline()
     side.to_deadline()
     assert side.state("b") is SUSPECT
@@ -656,7 +656,7 @@ def test_a_relay_pings_under_its_own_number_and_passes_the_ack_on_under_the_aske
     assert (sent.told.target, sent.to, sent.reliable) == ("c", Address("10.0.0.3", 7481), False)
     assert sent.told.sequence != 500
     side.ack(sent.told)
-    assert side.sent[-1] == Sent(Ack(500, "c", 0, 0, Standing.SETTLED), address_of(1), False)
+    assert side.sent[-1] == Sent(Ack(500, "c", 0, 0, SyncState.SETTLED), address_of(1), False)
     side.ack(sent.told)
     assert len([entry for entry in side.sent if isinstance(entry.told, Ack)]) == 1
 
@@ -688,7 +688,7 @@ def test_a_late_ack_is_still_passed_on_after_the_nack() -> None:
     side.tick(0.45)
     assert isinstance(sent.told, Ping)
     side.ack(sent.told)
-    assert side.sent[-1].told == Ack(500, "c", 0, 0, Standing.SETTLED)
+    assert side.sent[-1].told == Ack(500, "c", 0, 0, SyncState.SETTLED)
 
 
 def test_relays_are_bounded() -> None:

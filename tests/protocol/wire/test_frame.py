@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.model.member import Member, MemberState, Standing
+from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.wire.frame import (
     BAD_MEMBER,
     COMPRESS_BYTES_MIN,
@@ -203,10 +203,10 @@ def test_no_two_kinds_have_the_same_number() -> None:
 
 GOLDEN: list[tuple[Message | Member, str]] = [
     (
-        Ping(1, "a", "b", 2**63, 1_700_000_000_000, Standing.SETTLED),
+        Ping(1, "a", "b", 2**63, 1_700_000_000_000, SyncState.SETTLED),
         "01 0000001a 9701a161a162cf8000000000000000cf0000018bcfe568000200",
     ),
-    (Ack(1, "b", 0, 0, Standing.WAITING, 0, b"\x01\x02"), "02 0000000c 9701a16200000000c4020102"),
+    (Ack(1, "b", 0, 0, SyncState.WAITING, 0, b"\x01\x02"), "02 0000000c 9701a16200000000c4020102"),
     (
         PingRequest(2, "a", "b", "10.0.0.2", 7481),
         "03 00000013 9602a161a162a831302e302e302e32cd1d39c3",
@@ -223,7 +223,7 @@ GOLDEN: list[tuple[Message | Member, str]] = [
         Join("b", 3, "10.0.0.1", b"\x01", b"\x02"),
         "06 00000013 95a16203 a831302e302e302e31c40101c40102",
     ),
-    (JoinReply("a", 1, "10.0.0.2", Standing.FRESH), "07 0000000e 94a16101a831302e302e302e3201"),
+    (JoinReply("a", 1, "10.0.0.2", SyncState.FRESH), "07 0000000e 94a16101a831302e302e302e3201"),
     (Refused("default", "lan:dc1", "no"), "08 00000014 93a764656661756c74a76c616e3a646331a26e6f"),
     (Gossip(7, "a", True, True), "09 00000006 9407a161c3c3"),
     (Rumor("k", b"\x10"), "0a 00000006 92a16bc40110"),
@@ -236,7 +236,7 @@ GOLDEN: list[tuple[Message | Member, str]] = [
         "0f 00000016 9909010400c400c408000000000000000105a161c400",
     ),
     (
-        Differ(9, 1, 4, b"\x00\x00\x00\x00", 5, Standing.SETTLED),
+        Differ(9, 1, 4, b"\x00\x00\x00\x00", 5, SyncState.SETTLED),
         "10 0000000f 98090104c40400000000050200c400",
     ),
     (
@@ -248,10 +248,10 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     (Merged(9, 3, 2), "14 00000007 9509030200c400"),
     (Sketch(9, 1, 4, b"\x01", b"\x02", 5, "a"), "15 0000000f 98090104c40101c4010205a161c400"),
     (
-        Decoded(9, 1, 4, (("k", b"\x10"),), b"\x01", b"\x02", 5, Standing.SETTLED),
+        Decoded(9, 1, 4, (("k", b"\x10"),), b"\x01", b"\x02", 5, SyncState.SETTLED),
         "16 00000016 9a0901049192a16bc40110c40101c40102050200c400",
     ),
-    (Symbols(9, 1, 4, b"\x02", 5, Standing.WAITING), "17 0000000c 98090104c40102050000c400"),
+    (Symbols(9, 1, 4, b"\x02", 5, SyncState.WAITING), "17 0000000c 98090104c40102050000c400"),
     (Want(9, 4, b"\x01"), "18 00000006 930904c40101"),
     (Pull("a"), "19 00000003 91a161"),
     (Busy(7), "1a 00000002 9107"),
@@ -276,7 +276,7 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     (Examine(3, "a", ("b", "c")), "46 00000009 9303a16192a162a163"),
     (
         Condition(
-            3, "b", 9, Standing.SETTLED, (1, 1), ("6b657931",), True, 2, "h:1", (("dc2", 1, 0),)
+            3, "b", 9, SyncState.SETTLED, (1, 1), ("6b657931",), True, 2, "h:1", (("dc2", 1, 0),)
         ),
         "47 00000021 9a03a162090292010191a83662363537393331c302a3683a319193a36463320100",
     ),
@@ -334,7 +334,7 @@ def test_trailing_fields_that_are_missing_take_their_defaults() -> None:
         [],
     )
     assert opened(bytes.fromhex("02 00000007 9501a162000000")) == (
-        [Ack(1, "b", 0, 0, Standing.WAITING)],
+        [Ack(1, "b", 0, 0, SyncState.WAITING)],
         [],
     )
 
@@ -350,7 +350,7 @@ def test_a_standing_of_a_newer_release_is_worth_least_and_the_message_is_read(
         [99 if field == "standing" else value for field, value in known.items()]
     )
     assert opened(unit(message.kind, body)) == (
-        [msgspec.structs.replace(message, standing=Standing.WAITING)],
+        [msgspec.structs.replace(message, sync_state=SyncState.WAITING)],
         [],
     )
 

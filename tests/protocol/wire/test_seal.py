@@ -16,7 +16,7 @@ from kvgossip.config import DATAGRAM_BYTES_MIN_SEALED, Config, config_from
 from kvgossip.errors import ConfigError, KeyringError
 from kvgossip.protocol.effect import Effect, Joined, JoinRefused, MemberChanged
 from kvgossip.protocol.ingress.gate import COMPLAINT_INTERVAL_S
-from kvgossip.protocol.model.member import MemberState, Standing
+from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.frame import (
@@ -52,7 +52,7 @@ KEY, OTHER_KEY, THIRD_KEY = (Random(f"key {number}").randbytes(32) for number in
 KEYRING, OTHER_KEYRING, THIRD_KEYRING = ((key.hex(),) for key in (KEY, OTHER_KEY, THIRD_KEY))
 ID, OTHER_ID = key_id(KEY), key_id(OTHER_KEY)
 SEALED: dict[str, Any] = {"keyring": KEYRING}
-PING = encode(Ping(1, "b", "a", 0, 0, Standing.SETTLED))
+PING = encode(Ping(1, "b", "a", 0, 0, SyncState.SETTLED))
 
 
 def framing(
@@ -410,7 +410,7 @@ def test_a_forged_refusal_may_fail_a_join_once_and_cannot_keep_a_node_out() -> N
     for _ in range(5):
         assert replica.receive_reliable(forged, address_of(1), at()) == []
     assert (replica.root, replica.members(), replica.settled) == before
-    reply = JoinReply("b", 2, "10.0.0.1", Standing.SETTLED)
+    reply = JoinReply("b", 2, "10.0.0.1", SyncState.SETTLED)
     effects = replica.receive_reliable(
         framing(site=2).frame([encode(reply), encode(member("b", 1))], reliable=True),
         address_of(1),
@@ -436,7 +436,7 @@ def test_a_refusal_by_a_member_of_the_sealed_cluster_is_sealed_and_final() -> No
     (told,) = outcomes(newcomer.receive_reliable(refusal.data, address_of(0), at()))
     assert isinstance(told, JoinRefused)
     assert "is held by the live node" in told.text
-    reply = JoinReply("b", 2, "10.0.0.1", Standing.SETTLED)
+    reply = JoinReply("b", 2, "10.0.0.1", SyncState.SETTLED)
     assert (
         outcomes(
             newcomer.receive_reliable(
