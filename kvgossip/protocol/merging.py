@@ -28,7 +28,7 @@ class Outcome(Enum):
     COLLECTED = "collected"
 
 
-class Heat(Enum):
+class Spread(Enum):
     """How news is spread further: not at all; not in this pool, whose every member its author
     tells; from the next round on; or at once."""
 
@@ -57,11 +57,13 @@ class Data(Protocol):
     @property
     def sync_state(self) -> SyncState: ...
 
-    def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat) -> Outcome:
-        """Offer a record that a peer sent. `heat`: how to spread it further if it is news."""
+    def merge(
+        self, key: str, record: bytes, now: Now, *, heard_from: str, spread: Spread
+    ) -> Outcome:
+        """Offer a record that a peer sent. `spread`: how to spread it further if it is news."""
 
     def merge_bundle(
-        self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, heat: Heat
+        self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, spread: Spread
     ) -> Outcome:
         """Offer a batch that a peer sent, all of it at once."""
 

@@ -55,7 +55,7 @@ from kvgossip.protocol.effect import Departed, Dropped, Effect, Log, Resolve, Se
 from kvgossip.protocol.ingress.blocklist import Blocks
 from kvgossip.protocol.key_rotation import Rotation
 from kvgossip.protocol.membership.identity import Identity
-from kvgossip.protocol.merging import Heat, Outcome
+from kvgossip.protocol.merging import Outcome, Spread
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
@@ -253,10 +253,10 @@ class Replica:
             for each in made
         )
         if len(pairs) == 1:
-            self._take(*pairs[0], now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
+            self._take(*pairs[0], now, heard_from=None, spread=Spread.AT_ONCE, pool=PoolKind.LAN)
         elif pairs:
             self._take_bundle(
-                pairs, pairs, now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN
+                pairs, pairs, now, heard_from=None, spread=Spread.AT_ONCE, pool=PoolKind.LAN
             )
         return self._drain()
 
@@ -278,13 +278,13 @@ class Replica:
         return self._drain(), outcomes
 
     def _merge_again(self, key: str, record: bytes, now: Now) -> Outcome:
-        return self.merge(key, record, now, heard_from="", heat=Heat.NEXT_ROUND)
+        return self.merge(key, record, now, heard_from="", spread=Spread.NEXT_ROUND)
 
     def _write_anew(self, key: str, record: bytes, now: Now) -> Outcome:
         if is_dead(record):
             return Outcome.KNOWN
         fresh = with_version(record, self._next_version(now))
-        self._take(key, fresh, now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
+        self._take(key, fresh, now, heard_from=None, spread=Spread.AT_ONCE, pool=PoolKind.LAN)
         return Outcome.NEWS
 
     def _check_may_write(self, now: Now) -> None:
@@ -310,7 +310,7 @@ class Replica:
     ) -> list[Effect]:
         self._check_may_write(now)
         record = self._record(value, now, content_type, ttl_s, flags)
-        self._take(key, record, now, heard_from=None, heat=Heat.AT_ONCE, pool=PoolKind.LAN)
+        self._take(key, record, now, heard_from=None, spread=Spread.AT_ONCE, pool=PoolKind.LAN)
         return self._drain()
 
     def _record(
@@ -333,7 +333,7 @@ class Replica:
         now: Now,
         *,
         heard_from: str,
-        heat: Heat,
+        spread: Spread,
         pool: PoolKind = PoolKind.LAN,
     ) -> Outcome:
         """Offer what a peer of this pool sent. What cannot be accepted is counted by reason and
@@ -345,7 +345,7 @@ class Replica:
         if self.deletes.refuses(key, record):
             self.counters["offers_collected"] += 1
             return Outcome.COLLECTED
-        if self._take(key, record, now, heard_from=heard_from, heat=heat, pool=pool):
+        if self._take(key, record, now, heard_from=heard_from, spread=spread, pool=pool):
             return Outcome.NEWS
         self.deletes.known(key, record)
         return Outcome.KNOWN
@@ -356,7 +356,7 @@ class Replica:
         now: Now,
         *,
         heard_from: str,
-        heat: Heat,
+        spread: Spread,
         pool: PoolKind = PoolKind.LAN,
     ) -> Outcome:
         """Offer a batch that a peer of this pool sent: all of it is merged now, or, where a part
@@ -371,7 +371,9 @@ class Replica:
                 offered.append((key, record))
         return (
             Outcome.NEWS
-            if self._take_bundle(entries, offered, now, heard_from=heard_from, heat=heat, pool=pool)
+            if self._take_bundle(
+                entries, offered, now, heard_from=heard_from, spread=spread, pool=pool
+            )
             else Outcome.KNOWN
         )
 
@@ -396,7 +398,7 @@ class Replica:
         now: Now,
         *,
         heard_from: str | None,
-        heat: Heat,
+        spread: Spread,
         pool: PoolKind,
     ) -> bool:
         """Merge; if it is news, say so and spread it."""
@@ -404,9 +406,9 @@ class Replica:
             return False
         for each in self.pools:
             if each.kind is not pool:
-                self._heat_elsewhere(each, key, record, heard_from, heat)
-            elif heat is Heat.AT_ONCE or heat is Heat.NEXT_ROUND:
-                each.spreading.heat(key, record, heard_from, at_once=heat is Heat.AT_ONCE)
+                self._heat_elsewhere(each, key, record, heard_from, spread)
+            elif spread is Spread.AT_ONCE or spread is Spread.NEXT_ROUND:
+                each.spreading.spread(key, record, heard_from, at_once=spread is Spread.AT_ONCE)
         return True
 
     def _take_bundle(
@@ -416,7 +418,7 @@ class Replica:
         now: Now,
         *,
         heard_from: str | None,
-        heat: Heat,
+        spread: Spread,
         pool: PoolKind,
     ) -> bool:
         """Merge those of the entries that are offered; if any of it is news, spread the whole. What
@@ -432,8 +434,8 @@ class Replica:
                 each.spreading.heat_bundle(
                     entries, self._speaker_elsewhere(each, heard_from), at_once=True
                 )
-            elif heat is not Heat.ELSEWHERE:
-                each.spreading.heat_bundle(entries, heard_from, at_once=heat is Heat.AT_ONCE)
+            elif spread is not Spread.ELSEWHERE:
+                each.spreading.heat_bundle(entries, heard_from, at_once=spread is Spread.AT_ONCE)
         return news
 
     def _is_news(self, key: str, record: bytes, now: Now) -> bool:
@@ -451,11 +453,13 @@ class Replica:
         return True
 
     def _heat_elsewhere(
-        self, other: Pool, key: str, record: bytes, heard_from: str | None, heat: Heat
+        self, other: Pool, key: str, record: bytes, heard_from: str | None, spread: Spread
     ) -> None:
         """What is news in one pool is news in this other one."""
-        if heat is not Heat.NOT or (self.settled and len(other.spreading.rumors) < REKINDLED_MAX):
-            other.spreading.heat(
+        if spread is not Spread.NOT or (
+            self.settled and len(other.spreading.rumors) < REKINDLED_MAX
+        ):
+            other.spreading.spread(
                 key, record, self._speaker_elsewhere(other, heard_from), at_once=True
             )
 

@@ -9,7 +9,7 @@ from kvgossip.protocol.acks.tracker import Waits
 from kvgossip.protocol.anti_entropy.survey import Surveys
 from kvgossip.protocol.ingress.blocklist import Blocks
 from kvgossip.protocol.membership.identity import Identity
-from kvgossip.protocol.merging import Heat, Outcome
+from kvgossip.protocol.merging import Outcome, Spread
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
@@ -38,11 +38,17 @@ class Owner(Protocol):
     def sync_state(self) -> SyncState: ...
 
     def merge(
-        self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat, pool: PoolKind
+        self, key: str, record: bytes, now: Now, *, heard_from: str, spread: Spread, pool: PoolKind
     ) -> Outcome: ...
 
     def merge_bundle(
-        self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, heat: Heat, pool: PoolKind
+        self,
+        entries: tuple[Pair, ...],
+        now: Now,
+        *,
+        heard_from: str,
+        spread: Spread,
+        pool: PoolKind,
     ) -> Outcome: ...
 
     def saw_clock(self, peer: str, wall_ms: int, asked_s: float, now: Now) -> None: ...
@@ -85,9 +91,11 @@ class Share:
     def sync_state(self) -> SyncState:
         return self._owner.sync_state
 
-    def merge(self, key: str, record: bytes, now: Now, *, heard_from: str, heat: Heat) -> Outcome:
+    def merge(
+        self, key: str, record: bytes, now: Now, *, heard_from: str, spread: Spread
+    ) -> Outcome:
         return self._owner.merge(
-            key, record, now, heard_from=heard_from, heat=heat, pool=self._pool
+            key, record, now, heard_from=heard_from, spread=spread, pool=self._pool
         )
 
     def saw_clock(self, peer: str, wall_ms: int, asked_s: float, now: Now) -> None:
@@ -103,10 +111,10 @@ class Share:
         self._owner.keyring_heard(told, source, now, self._pool)
 
     def merge_bundle(
-        self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, heat: Heat
+        self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, spread: Spread
     ) -> Outcome:
         return self._owner.merge_bundle(
-            entries, now, heard_from=heard_from, heat=heat, pool=self._pool
+            entries, now, heard_from=heard_from, spread=spread, pool=self._pool
         )
 
     def showed(self, peer: str, key: str, version: bytes) -> None:

@@ -30,7 +30,7 @@ from kvgossip.protocol.anti_entropy.responder import (
 )
 from kvgossip.protocol.effect import Effect, Log
 from kvgossip.protocol.membership.swim import Membership
-from kvgossip.protocol.merging import Data, Heat, Outcome
+from kvgossip.protocol.merging import Data, Outcome, Spread
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Link
@@ -396,7 +396,7 @@ class Repair:
         replaced: list[int] = []
         for key, record in entries:
             old = store.record(key)
-            outcome = self._data.merge(key, record, now, heard_from=peer, heat=Heat.NOT)
+            outcome = self._data.merge(key, record, now, heard_from=peer, spread=Spread.NOT)
             if outcome is Outcome.NEWS:
                 news += 1
                 if old is not None:

@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.membership.swim import Membership
-from kvgossip.protocol.merging import Data, Heat, Outcome
+from kvgossip.protocol.merging import Data, Outcome, Spread
 from kvgossip.protocol.model.entry import HEAD_BYTES, Version, version_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
@@ -315,7 +315,11 @@ class Spreading:
             self._link.send(Busy(gossip.sequence), source, reliable=reliable)
             return
         heat = (
-            Heat.ELSEWHERE if gossip.whole else Heat.NEXT_ROUND if gossip.direct else Heat.AT_ONCE
+            Spread.ELSEWHERE
+            if gossip.whole
+            else Spread.NEXT_ROUND
+            if gossip.direct
+            else Spread.AT_ONCE
         )
         known: list[bool] = []
         collected: list[bool] = []
@@ -450,7 +454,11 @@ class Spreading:
             self._fetched(key)
             if (
                 self._data.merge(
-                    key, record, now, heard_from=self._membership.name_at(source), heat=Heat.AT_ONCE
+                    key,
+                    record,
+                    now,
+                    heard_from=self._membership.name_at(source),
+                    heat=Spread.AT_ONCE,
                 )
                 is Outcome.REFUSED
             ):
@@ -464,7 +472,7 @@ class Spreading:
         # also where nothing of it is news, or it would be noticed and fetched again
         self._data.bundles.keep(bundle.entries)
         self._data.merge_bundle(
-            bundle.entries, now, heard_from=self._membership.name_at(source), heat=Heat.AT_ONCE
+            bundle.entries, now, heard_from=self._membership.name_at(source), heat=Spread.AT_ONCE
         )
 
     def forget(self, peer: str) -> None:

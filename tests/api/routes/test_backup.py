@@ -25,7 +25,7 @@ from kvgossip.api.server import ApiServer, listen
 from kvgossip.config import Address
 from kvgossip.errors import NotFoundError, NotSettledError
 from kvgossip.protocol.effect import Dropped, Quarantined
-from kvgossip.protocol.merging import Heat, Outcome
+from kvgossip.protocol.merging import Outcome, Spread
 from kvgossip.protocol.model.entry import entry_of, make_record
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.store.digest import DigestTree
@@ -196,7 +196,7 @@ def test_what_is_wrong_with_an_archive_is_told(
 
 def test_restored_entries_keep_their_versions_and_never_win_over_what_is_newer() -> None:
     replica = make_replica()
-    replica.merge("key", record(b"newer", ms=5), now=at(), heard_from="b", heat=Heat.NOT)
+    replica.merge("key", record(b"newer", ms=5), now=at(), heard_from="b", spread=Spread.NOT)
     effects, outcomes = replica.restore(
         [("key", record(b"older")), ("gone", record(None, ms=1)), ("new", record(b"1", ms=2))], at()
     )
@@ -208,7 +208,7 @@ def test_restored_entries_keep_their_versions_and_never_win_over_what_is_newer()
 
 def test_values_that_are_restored_as_new_win_over_everything_and_keep_what_they_carry() -> None:
     replica = make_replica()
-    replica.merge("key", record(b"newer", ms=5), now=at(), heard_from="b", heat=Heat.NOT)
+    replica.merge("key", record(b"newer", ms=5), now=at(), heard_from="b", spread=Spread.NOT)
     archive = [("key", record(b"older", content_type="text/plain")), ("gone", record(None))]
     _, outcomes = replica.restore(archive, at(), as_new=True)
     entry = replica.get("key")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvgossip.protocol.effect import Quarantined, Send
-from kvgossip.protocol.merging import Heat, Outcome
+from kvgossip.protocol.merging import Outcome, Spread
 from kvgossip.protocol.model.entry import is_dead, make_record, version_of
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.tombstones import collection
@@ -186,7 +186,7 @@ def test_a_rumor_of_a_collected_value_is_answered_and_its_teller_takes_it_out() 
         net.replicas[name].pool.repair.start = lambda *args, **named: None  # type: ignore[method-assign]
     net.run(5)
     assert c.value("k") == b"v"
-    c.pool.spreading.heat("k", c.store["k"], None, at_once=True)
+    c.pool.spreading.spread("k", c.store["k"], None, at_once=True)
     net.perform("c", c.tick(net.now("c")))
     net.run(1)
     assert c.get("k") is None
@@ -203,7 +203,7 @@ def test_a_collected_value_too_large_for_a_rumor_is_refused_by_its_notice() -> N
     net.until(lambda: waiting(net) == 0, QUIET_S)
     c = net.add("c", 2, forget_after_s=60.0, anti_entropy=False)
     net.run(0.5)
-    c.pool.spreading.heat("k", c.store["k"], None, at_once=True)
+    c.pool.spreading.spread("k", c.store["k"], None, at_once=True)
     net.perform("c", c.tick(net.now("c")))
     net.run(1)
     assert [key for key, _ in quarantined(net, "c")] == ["k"]
@@ -218,8 +218,8 @@ def test_an_older_value_that_came_from_elsewhere_does_not_let_the_deleted_one_re
         version_of(killed)._replace(timestamp=version_of(killed).timestamp - 1, site=7), b"older"
     )
     now = net.now("a")
-    assert a.merge("k", older, now, heard_from="x", heat=Heat.NOT) is Outcome.NEWS
-    assert a.merge("k", killed, now, heard_from="x", heat=Heat.NOT) is Outcome.COLLECTED
+    assert a.merge("k", older, now, heard_from="x", spread=Spread.NOT) is Outcome.NEWS
+    assert a.merge("k", killed, now, heard_from="x", spread=Spread.NOT) is Outcome.COLLECTED
     assert a.value("k") == b"older"
 
 
