@@ -128,7 +128,7 @@ class Keys:
         record = self._node.record(key)
         return None if record is None or is_dead(record) else version_in(record)
 
-    def _absent(self, key: str, certificate: bytes | None) -> Answer:
+    def _absent(self, key: str, tombstone: bytes | None) -> Answer:
         """A key that was deleted tells the version of its delete."""
         document = {
             "error": "there is no such key",
@@ -138,7 +138,7 @@ class Keys:
         return self._answers.json(
             404,
             document,
-            f"KV-Version: {version_in(certificate)}\r\n" if certificate is not None else "",
+            f"KV-Version: {version_in(tombstone)}\r\n" if tombstone is not None else "",
         )
 
     def _unchanged(self, version: str) -> Answer:

@@ -14,7 +14,7 @@ from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.rumors.batches import Bundles
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.tombstones.tombstones import Deletes
+from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import KeyringOrder, KeyringReport, Measured, Pair
 
@@ -48,7 +48,7 @@ class Data(Protocol):
     keyring: Keyring | None
     """None: frames are not sealed."""
     identity: Identity | None
-    deletes: Deletes
+    tombstones: Tombstones
 
     @property
     def news_s(self) -> float:

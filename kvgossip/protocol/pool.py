@@ -375,7 +375,7 @@ class Pool:
 
     def _held_for(self, name: str) -> int:
         known = self.membership.members.get(name)
-        return 0 if known is None else self._data.deletes.held_for(known)
+        return 0 if known is None else self._data.tombstones.held_for(known)
 
     def _on_ping(self, ping: Ping, source: Address, now: Now, reliable: bool) -> None:
         if ping.target != self.membership.me.name:
@@ -416,7 +416,7 @@ class Pool:
         """
         if not self.is_member(told.sender):
             return
-        self._data.deletes.heard(self.membership.members[told.sender], told.held, told.root)
+        self._data.tombstones.heard(self.membership.members[told.sender], told.held, told.root)
         settled, peer_settled = (
             self._data.sync_state is SyncState.SETTLED,
             told.sync_state is SyncState.SETTLED,

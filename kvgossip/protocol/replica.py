@@ -83,7 +83,7 @@ from kvgossip.protocol.saved_state import Facts, Self, clock_fact, self_fact
 from kvgossip.protocol.share import Share
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.tombstones.tombstones import Deletes
+from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.keyring import Keyring, keyring_of
 from kvgossip.protocol.wire.message import Enquire, KeyringAction, KeyringOrder, KeyringReport
 
@@ -143,13 +143,13 @@ class Replica:
         self._departed = False
         self._clock_told_s = -math.inf
         self._saved_self = facts.own
-        self.deletes = Deletes(
+        self.tombstones = Tombstones(
             config, self.site, self.store, self.hlc, self._effects, self.counters
         )
         if rebuilding:
-            self.deletes.context.renounce(saved or {})
+            self.tombstones.context.renounce(saved or {})
         else:
-            self.deletes.context.restore(saved or {})
+            self.tombstones.context.restore(saved or {})
         self.pool = self._pool(PoolKind.LAN, config, address, rng, now, facts)
         self.wan: Pool | None = None
         self.pools: tuple[Pool, ...] = (self.pool,)
@@ -161,8 +161,8 @@ class Replica:
             self.wan.membership.reached_otherwise = self._is_in_lan
             self.pools = (self.pool, self.wan)
         self.rotation = Rotation(self.pools, self.keyring, rng, self._effects)
-        self.deletes.members, self.deletes.cool = self._counting, self._cool
-        self.deletes.absent = lambda: any(pool.rejoining.absent for pool in self.pools)
+        self.tombstones.members, self.tombstones.cool = self._counting, self._cool
+        self.tombstones.absent = lambda: any(pool.rejoining.absent for pool in self.pools)
         self._rebuilding = rebuilding or facts.own.rebuilding
         targets = bool(config.join or config.join_wan)
         strangers = not any(pool.rejoining.absent for pool in self.pools)
@@ -342,12 +342,12 @@ class Replica:
             return Outcome.REFUSED
         if self.waits:
             self.waits.showed(Peer(pool, heard_from), key, record[1:HEAD_BYTES])
-        if self.deletes.refuses(key, record):
+        if self.tombstones.refuses(key, record):
             self.counters["offers_collected"] += 1
             return Outcome.COLLECTED
         if self._take(key, record, now, heard_from=heard_from, spread=spread, pool=pool):
             return Outcome.NEWS
-        self.deletes.known(key, record)
+        self.tombstones.known(key, record)
         return Outcome.KNOWN
 
     def merge_bundle(
@@ -367,7 +367,7 @@ class Replica:
         for key, record in entries:
             if self.waits:
                 self.waits.showed(Peer(pool, heard_from), key, record[1:HEAD_BYTES])
-            if not self.deletes.refuses(key, record):
+            if not self.tombstones.refuses(key, record):
                 offered.append((key, record))
         return (
             Outcome.NEWS
@@ -428,7 +428,7 @@ class Replica:
             if self._is_news(key, record, now):
                 news = True
             else:
-                self.deletes.known(key, record)
+                self.tombstones.known(key, record)
         for each in self.pools if news else ():
             if each.kind is not pool:
                 each.spreading.heat_bundle(
@@ -446,7 +446,7 @@ class Replica:
             return False
         self.news_s = now.monotonic_s
         self._effects.append(changed)
-        self.deletes.merged(changed, now)
+        self.tombstones.merged(changed, now)
         for each in self.pools:
             if each.enquiries:
                 each.enquiries.merged(key, record, now)
@@ -533,7 +533,7 @@ class Replica:
 
     def expect(self, keys: int) -> None:
         """About so many keys are on the disk, and will be loaded: it goes faster then."""
-        self.deletes.expect(keys)
+        self.tombstones.expect(keys)
 
     def load(self, entries: Sequence[tuple[str, bytes]]) -> None:
         """Take records from the disk, some at a time, before `start`. They are no news: nobody is
@@ -546,12 +546,12 @@ class Replica:
         self.hlc.latest = max([self.hlc.latest, *(timestamp_in(record) for _, record in entries)])
         self.store.load(entries)
         for key in dict.fromkeys(key for key, record in entries if is_fleeting(record)):
-            self.deletes.loaded(key, self.store[key])
+            self.tombstones.loaded(key, self.store[key])
 
     def checkpoint(self, now: Now) -> list[Persist]:
         """What belongs into every commit: the facts that are always now, and the dots since the
         last one, which are told once."""
-        return [clock_fact(self.hlc.latest), *self.deletes.checkpoint(), *self._self_facts()]
+        return [clock_fact(self.hlc.latest), *self.tombstones.checkpoint(), *self._self_facts()]
 
     def _self_facts(self) -> list[Persist]:
         """The fact about this life, if it has changed."""
@@ -737,7 +737,7 @@ class Replica:
         of this turn. None: never."""
         if self._departs_s is not None:
             return None if self._departed else self._departs_s
-        nearest, rotated_s = self.deletes.deadline(), self.rotation.deadline()
+        nearest, rotated_s = self.tombstones.deadline(), self.rotation.deadline()
         for pool in self.pools:
             nearest = min(nearest, pool.deadline())
         if self.waits:
@@ -751,7 +751,7 @@ class Replica:
                 pool.tick(now)
             self.rotation.tick(now)
             self.waits.tick(now)
-            self.deletes.tick(now, settled=self.settled)
+            self.tombstones.tick(now, settled=self.settled)
             self.bundles.age(now)
         elif now.monotonic_s >= self._departs_s and not self._departed:
             self._departed = True
@@ -806,14 +806,14 @@ class Replica:
             self._effects += [Settled(), *self._self_facts()]
 
     def _drain(self) -> list[Effect]:
-        context = self.deletes.context
+        context = self.tombstones.context
         if context.has_changed:
             self._effects += context.take_changes()
         if context.has_new_dots:
             context.has_new_dots = False
             if not any(isinstance(effect, (Changed, Dropped, Persist)) for effect in self._effects):
                 # they go with the next commit, and nothing else asks for one
-                self._effects.append(self.deletes.own_row())
+                self._effects.append(self.tombstones.own_row())
         effects = self._effects[:]
         self._effects.clear()
         return effects
@@ -885,4 +885,4 @@ class Replica:
             "entries": len(self.store),
             "record_bytes": self.store.record_bytes,
         }
-        return {**told, **sizes, **self.deletes.statistics()}
+        return {**told, **sizes, **self.tombstones.statistics()}

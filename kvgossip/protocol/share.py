@@ -15,7 +15,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.rumors.batches import Bundles
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.tombstones.tombstones import Deletes
+from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import KeyringOrder, KeyringReport, Measured, Pair
 
@@ -31,7 +31,7 @@ class Owner(Protocol):
     surveys: Surveys
     keyring: Keyring | None
     identity: Identity | None
-    deletes: Deletes
+    tombstones: Tombstones
     news_s: float
 
     @property
@@ -70,15 +70,15 @@ class Share:
         "_pool",
         "blocks",
         "bundles",
-        "deletes",
         "identity",
         "keyring",
         "store",
+        "tombstones",
         "waits",
     )
 
     def __init__(self, owner: Owner, pool: PoolKind) -> None:
-        self.store, self.blocks, self.deletes = owner.store, owner.blocks, owner.deletes
+        self.store, self.blocks, self.tombstones = owner.store, owner.blocks, owner.tombstones
         self.bundles, self.waits = owner.bundles, owner.waits
         self.keyring, self.identity = owner.keyring, owner.identity
         self._owner, self._pool = owner, pool

@@ -249,7 +249,7 @@ def test_what_was_learned_without_news_asks_for_a_commit_and_goes_with_it() -> N
     disk = Disk()
     disk.commit([*effects, *replica.checkpoint(at())])
     disk.records["key"] = newer
-    assert restarted(disk, WALL_MS).deletes.context.covers(version(1, 5))
+    assert restarted(disk, WALL_MS).tombstones.context.covers(version(1, 5))
 
 
 def test_a_record_of_a_newer_format_is_not_loaded_silently() -> None:

@@ -148,10 +148,10 @@ async def test_a_lone_node_founds_its_cluster_and_answers_at_once() -> None:
 async def test_a_delete_returns_its_certificate_and_there_is_nothing_to_delete_twice() -> None:
     async with Node(configured()) as node:
         written = await node.put("a", b"1")
-        certificate = await node.delete("a")
-        assert certificate is not None
-        assert certificate.deleted
-        assert certificate.version > written.version
+        tombstone = await node.delete("a")
+        assert tombstone is not None
+        assert tombstone.deleted
+        assert tombstone.version > written.version
         assert node.get("a") is None
         assert await node.delete("a") is None
         assert await node.delete("never there") is None
@@ -213,9 +213,9 @@ async def test_what_is_put_on_one_node_is_watched_and_read_on_the_other() -> Non
             change = await anext(changes)
             assert change == ("user/1", None, written)
             assert two.entry("user/1") == written
-            certificate = await two.delete("user/1")
+            tombstone = await two.delete("user/1")
             own = await anext(changes)
-            assert (own.old, own.new) == (written, certificate)
+            assert (own.old, own.new) == (written, tombstone)
         await until_value(one, "user/1", None)
 
 

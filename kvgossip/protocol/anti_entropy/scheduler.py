@@ -159,7 +159,7 @@ class Repair:
             member.address,
             data.store,
             self._config.message_bytes_max,
-            data.deletes.facts(),
+            data.tombstones.facts(),
         )
         self._running[exchange.number] = exchange
         self.started += 1
@@ -237,7 +237,7 @@ class Repair:
     def _continue(self, exchange: Exchange, answer: Answer, now: Now) -> Iterable[Message]:
         if isinstance(answer, Merged):
             # a live value goes at once, a certificate when this exchange is complete
-            exchange.brought += self._data.deletes.renounce(
+            exchange.brought += self._data.tombstones.renounce(
                 unpack("Q", answer.collected), exchange.peer, now
             )
             return exchange.merged(answer)
@@ -259,8 +259,8 @@ class Repair:
     def _complete(self, exchange: Exchange, now: Now) -> None:
         del self._running[exchange.number]
         self.completed += 1
-        self._data.deletes.learn(exchange.learned, now)
-        exchange.brought += self._data.deletes.renounce(exchange.renounced, exchange.peer, now)
+        self._data.tombstones.learn(exchange.learned, now)
+        exchange.brought += self._data.tombstones.renounce(exchange.renounced, exchange.peer, now)
         self.completed_s = self._last_with_s[exchange.peer] = now.monotonic_s
         self._unequal_since_s.pop(exchange.peer, None)
         self._judge(exchange)
@@ -375,17 +375,17 @@ class Repair:
         """In one instant with the answer itself: so the context is that of what is compared."""
         if not asked:
             return answer
-        deletes = self._data.deletes
-        return replace(answer, site=deletes.site, context=difference(deletes.facts(), asked))
+        tombstones = self._data.tombstones
+        return replace(answer, site=tombstones.site, context=difference(tombstones.facts(), asked))
 
     def _conclude(self, told: Conclude, peer: str, now: Now) -> Concluded:
         """The asker, who has judged that this node got all, tells its context. It does not speak to
         a life that began meanwhile."""
-        deletes, dropped = self._data.deletes, 0
-        if told.site == deletes.site:
-            deletes.learn(decode(told.context).facts, now)
-            dropped = deletes.renounce(unpack("Q", told.collected), peer, now)
-        return Concluded(told.exchange, told.request, deletes.site, dropped)
+        tombstones, dropped = self._data.tombstones, 0
+        if told.site == tombstones.site:
+            tombstones.learn(decode(told.context).facts, now)
+            dropped = tombstones.renounce(unpack("Q", told.collected), peer, now)
+        return Concluded(told.exchange, told.request, tombstones.site, dropped)
 
     def _merge(self, entries: Iterable[Pair], peer: str, now: Now) -> Merge:
         """Merge, and tell what became of it. An entry that is refused costs itself alone (lesson

@@ -352,7 +352,9 @@ class Spreading:
         self._fetch(lacking, source if holder is None else holder.address, now)
 
     def _has_collected(self, notice: Notice) -> bool:
-        return self._data.deletes.has_collected(notice.key, Version(notice.timestamp, notice.site))
+        return self._data.tombstones.has_collected(
+            notice.key, Version(notice.timestamp, notice.site)
+        )
 
     def _has(self, notice: Notice) -> bool:
         """Whether the body is not worth fetching: it is here, or was refused when it came."""
@@ -423,7 +425,7 @@ class Spreading:
         same = member is not None and answer.life in (0, life_of(member.site))
         for place, rumor in enumerate(packet.rumors):
             if bit_of(answer.collected, place):
-                self._data.deletes.renounce_rumor(rumor.key, rumor.version, packet.peer, now)
+                self._data.tombstones.renounce_rumor(rumor.key, rumor.version, packet.peer, now)
             elif rumor.is_notice or bit_of(answer.known, place) or not same:
                 # a notice says nothing of the body, what was no news may have been refused, and
                 # another node is there now

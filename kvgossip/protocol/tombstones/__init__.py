@@ -1,1 +1,1 @@
-"""Deletes that stay deleted, and values that expire (protocol.md section 6)."""
+"""Tombstones that stay deleted, and values that expire (protocol.md section 6)."""

@@ -1,4 +1,4 @@
-"""Context: which versions this replica has ever merged (protocol.md section 6). What makes deletes
+"""CausalContext: which versions this replica has ever merged (protocol.md section 6). What makes deletes
 stay deleted.
 
     row    site -> timestamp   everything that this site wrote up to then
@@ -86,7 +86,7 @@ def fact_timestamp(fact: Fact) -> int:
     return int.from_bytes(fact[:8], "big")
 
 
-class Context:
+class CausalContext:
     """`rows`, `dots` and `gaps` are read only outside. A dot is its version as records have it (see
     entry.py), so that asking whether a record is covered makes no Version of it: that is asked of
     every entry that is offered. `site` is this life's own.

@@ -1,4 +1,4 @@
-"""Collecting: the death certificates and expired entries that wait until nobody needs them any
+"""TombstoneCollection: the death certificates and expired entries that wait until nobody needs them any
 more, and for whom they wait.
 
 A certificate that arrived here at time a (of this node's own HLC) may go when
@@ -30,7 +30,7 @@ from kvgossip.protocol.model.entry import expires_in, version_of
 from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.tombstones.causal_context import Context
+from kvgossip.protocol.tombstones.causal_context import CausalContext
 
 # 0.7 ms; four times as many at a time take 2.5 ms, and all of them three quarters of the time
 PORTION = 64
@@ -89,7 +89,7 @@ class Waiting:
         return taken
 
 
-class Collecting:
+class TombstoneCollection:
     """`confirmed`: what was known of the members when the round under way began."""
 
     __slots__ = (
@@ -110,7 +110,7 @@ class Collecting:
     )
 
     def __init__(
-        self, store: Store, context: Context, forget_after_s: float, drift_ms: int
+        self, store: Store, context: CausalContext, forget_after_s: float, drift_ms: int
     ) -> None:
         self._store, self._context = store, context
         self._forget_ms, self._drift_ms = int(forget_after_s * 1000), drift_ms

@@ -1,4 +1,4 @@
-"""Expiring: when which entry expires. A heap that is cleaned now and then, for keys are overwritten
+"""ExpiryQueue: when which entry expires. A heap that is cleaned now and then, for keys are overwritten
 and deleted before their time."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ SPARE = 1024
 PORTION = 512
 
 
-class Expiring:
+class ExpiryQueue:
     """Times are milliseconds of the HLC."""
 
     __slots__ = ("_heap", "_store", "_useful")

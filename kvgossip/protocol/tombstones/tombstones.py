@@ -1,4 +1,4 @@
-"""Deletes: what makes deletes stay deleted (protocol.md section 6), over one store. Refusing,
+"""Tombstones: what makes deletes stay deleted (protocol.md section 6), over one store. Refusing,
 collecting, expiring, and who was told what.
 
 Laws
@@ -55,9 +55,9 @@ from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.tombstones.causal_context import Context, Fact, encoded, fact_timestamp
-from kvgossip.protocol.tombstones.collection import Collecting, Vouching
-from kvgossip.protocol.tombstones.expiry import Expiring
+from kvgossip.protocol.tombstones.causal_context import CausalContext, Fact, encoded, fact_timestamp
+from kvgossip.protocol.tombstones.collection import TombstoneCollection, Vouching
+from kvgossip.protocol.tombstones.expiry import ExpiryQueue
 
 ROUND_SETTLINGS = 5
 # so that none has collected anything since: what tables move to lies well only where the rest has
@@ -67,7 +67,7 @@ PAUSE_S = 0.002
 LOOK_AGAIN_S = 60.0
 
 
-class Deletes:
+class Tombstones:
     """`members()`: all members that count, of all pools. `absent()`: whether an earlier life knew
     members that this one has not met. `cool(key)`: nothing is to be told of this key any more. The
     replica sets them.
@@ -82,14 +82,16 @@ class Deletes:
         effects: list[Effect],
         counters: Counter[str],
     ) -> None:
-        self.context = Context(site)
+        self.context = CausalContext(site)
         self._drift_ms = int(config.clock_drift_max_s * 1000)
-        self.collecting = Collecting(store, self.context, config.forget_after_s, self._drift_ms)
+        self.collecting = TombstoneCollection(
+            store, self.context, config.forget_after_s, self._drift_ms
+        )
         self.members: Callable[[], Sequence[Member]] = list
         self.absent: Callable[[], bool] = lambda: False
         self.cool: Callable[[str], None] = lambda key: None
         self._store, self._hlc, self._effects, self._counters = store, hlc, effects, counters
-        self._expiring = Expiring(store)
+        self._expiring = ExpiryQueue(store)
         self._gateway = config.gateway
         self._for_gateways, self._for_plain = Vouching(), Vouching()
         self._round_s = max(ROUND_SETTLINGS * config.rumor_settling_s, 0.1)

@@ -77,4 +77,4 @@ def _lacks(replica: Replica, key: str, record: bytes) -> bool:
     mine = replica.store.record(key)
     return (
         mine is None or mine[1:HEAD_BYTES] < record[1:HEAD_BYTES]
-    ) and not replica.deletes.refuses(key, record)
+    ) and not replica.tombstones.refuses(key, record)

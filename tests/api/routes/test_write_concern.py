@@ -241,14 +241,14 @@ async def test_a_newer_version_counts_and_a_delete_tells_its_version() -> None:
         assert (got.status, got.body) in ((200, b"2"), (200, b"1"))
         got = await other.call("GET", f"/kv/a?at_least={second.version}&timeout=20s")
         assert (got.status, got.body, got.headers["kv-version"]) == (200, b"2", str(second.version))
-        certificate = await one.node.delete("a")
-        assert certificate is not None
-        gone = await other.call("GET", f"/kv/a?at_least={certificate.version}&timeout=20s")
-        assert (gone.status, gone.headers["kv-version"]) == (404, str(certificate.version))
+        tombstone = await one.node.delete("a")
+        assert tombstone is not None
+        gone = await other.call("GET", f"/kv/a?at_least={tombstone.version}&timeout=20s")
+        assert (gone.status, gone.headers["kv-version"]) == (404, str(tombstone.version))
         assert (
             await other.call("GET", f"/kv/a?at_least={first.version}&timeout=20s")
         ).status == 404
-        assert (await other.call("GET", "/kv/a")).headers["kv-version"] == str(certificate.version)
+        assert (await other.call("GET", "/kv/a")).headers["kv-version"] == str(tombstone.version)
 
 
 async def test_what_does_not_come_in_time_is_504_with_the_version_that_is_here(

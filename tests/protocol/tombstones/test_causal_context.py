@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kvgossip.protocol.model.entry import Version
 from kvgossip.protocol.tombstones import causal_context as module
 from kvgossip.protocol.tombstones.causal_context import (
-    Context,
+    CausalContext,
     Fact,
     Kind,
     Told,
@@ -30,21 +30,21 @@ versions = st.builds(Version, st.integers(0, 12), st.integers(1, 4))
 ALL_VERSIONS = [Version(timestamp, site) for timestamp in range(14) for site in range(1, 5)]
 
 
-def context_of(content: list[Fact], site: int = OWN) -> Context:
-    context = Context(site)
+def context_of(content: list[Fact], site: int = OWN) -> CausalContext:
+    context = CausalContext(site)
     context.join(content)
     return context
 
 
-def state(context: Context) -> tuple[object, ...]:
+def state(context: CausalContext) -> tuple[object, ...]:
     return context.rows, set(context.dots), context.gaps
 
 
-def covered(context: Context) -> set[Version]:
+def covered(context: CausalContext) -> set[Version]:
     return {version for version in ALL_VERSIONS if context.covers(version)}
 
 
-def own(context: Context) -> list[Fact]:
+def own(context: CausalContext) -> list[Fact]:
     """What it tells a peer, without its own row."""
     return [fact for fact in context.facts(0) if fact[8:16] != OWN.to_bytes(8, "big")]
 
@@ -112,7 +112,7 @@ class Plain:
     )
 )
 def test_it_covers_what_the_model_covers(told: list[tuple[dict[int, int], list[Version]]]) -> None:
-    context, plain = Context(OWN), Plain()
+    context, plain = CausalContext(OWN), Plain()
     for rows, dots in told:
         context.join(
             [fact_of(clock, site, Kind.ROW) for site, clock in rows.items()]
@@ -144,7 +144,7 @@ def test_versions_for_which_there_is_no_room_leave_a_gap_until_a_row_passes_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "DOTS_MAX", 3)
-    context = Context(OWN)
+    context = CausalContext(OWN)
     for timestamp in (5, 7, 6, 9, 8):
         context.add(Version(timestamp, 1))
     assert list(context.dots) == [module.encoded(Version(timestamp, 1)) for timestamp in (5, 7, 6)]
@@ -172,7 +172,7 @@ def test_of_too_many_rows_and_gaps_the_newest_are_kept(monkeypatch: pytest.Monke
 # -- the disk --------------------------------------------------------------------------------------
 
 
-def commit(context: Context, disk: dict[bytes, bytes]) -> dict[bytes, bytes | None]:
+def commit(context: CausalContext, disk: dict[bytes, bytes]) -> dict[bytes, bytes | None]:
     """What a commit changes on the disk: what inputs told, and then what the checkpoint adds."""
     told = {fact.key: fact.value for fact in [*context.take_changes(), *context.take_dots()]}
     for key, value in told.items():
@@ -189,7 +189,7 @@ def commit(context: Context, disk: dict[bytes, bytes]) -> dict[bytes, bytes | No
 def test_what_is_kept_on_disk_gives_the_same_context_back(
     steps: list[list[Fact] | Version], commits: st.DataObject
 ) -> None:
-    context, disk = Context(OWN), dict[bytes, bytes]()
+    context, disk = CausalContext(OWN), dict[bytes, bytes]()
     for step in steps:
         if isinstance(step, Version):
             context.add(step)
@@ -200,7 +200,7 @@ def test_what_is_kept_on_disk_gives_the_same_context_back(
     commit(context, disk)
     fact = context.own_row(77)
     assert fact.value is not None
-    later = Context(OWN + 1)
+    later = CausalContext(OWN + 1)
     later.restore({**disk, fact.key: fact.value, b"replica/clock": b"x"})
     assert later.rows.pop(OWN) == 77, "the earlier life is a past site now"
     assert state(later) == state(context)
@@ -208,7 +208,7 @@ def test_what_is_kept_on_disk_gives_the_same_context_back(
 
 
 def test_dots_of_one_commit_share_a_key_on_the_disk_until_the_last_of_them_has_gone() -> None:
-    context, disk = Context(OWN), dict[bytes, bytes]()
+    context, disk = CausalContext(OWN), dict[bytes, bytes]()
     for timestamp in (5, 7, 9):
         context.add(Version(timestamp, 1))
     ((key, value),) = commit(context, disk).items()
@@ -219,7 +219,7 @@ def test_dots_of_one_commit_share_a_key_on_the_disk_until_the_last_of_them_has_g
     gone = commit(context, disk)
     assert key not in gone, "one of its dots is left"
     assert list(gone.values()).count(None) == 1, "the other key has none left"
-    later = Context(OWN + 1)
+    later = CausalContext(OWN + 1)
     later.restore(disk)
     assert list(later.dots) == [module.encoded(Version(9, 1))]
     for each in (context, later):
@@ -228,7 +228,7 @@ def test_dots_of_one_commit_share_a_key_on_the_disk_until_the_last_of_them_has_g
 
 
 def test_a_dot_that_has_come_and_gone_between_two_commits_costs_the_disk_nothing() -> None:
-    context = Context(OWN)
+    context = CausalContext(OWN)
     context.add(Version(5, 1))
     context.join([fact_of(6, 1, Kind.ROW)])
     assert list(commit(context, {}).values()) == [(6).to_bytes(8, "big")]
@@ -238,7 +238,7 @@ def test_a_dot_that_comes_again_after_its_row_was_let_go_takes_no_others_off_the
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "ROWS_MAX", 1)
-    context, disk = Context(OWN), dict[bytes, bytes]()
+    context, disk = CausalContext(OWN), dict[bytes, bytes]()
     for version in (Version(5, 1), Version(5, 2), Version(6, 2)):
         context.add(version)
     commit(context, disk)
@@ -248,7 +248,7 @@ def test_a_dot_that_comes_again_after_its_row_was_let_go_takes_no_others_off_the
     for version in (Version(5, 1), Version(7, 2)):
         context.add(version)
     commit(context, disk)
-    later = Context(OWN + 1)
+    later = CausalContext(OWN + 1)
     later.restore(disk)
     assert (
         later.dots.keys()
@@ -264,7 +264,7 @@ def test_after_its_data_is_lost_a_context_is_taken_off_the_disk() -> None:
     context = context_of([fact_of(5, 1, Kind.ROW), fact_of(9, 1, Kind.DOT)])
     saved = dict[bytes, bytes]()
     commit(context, saved)
-    later = Context(OWN + 1)
+    later = CausalContext(OWN + 1)
     later.renounce({**saved, b"peer/x": b""})
     assert {(fact.key, fact.value) for fact in later.take_changes()} == {
         (key, None) for key in saved
@@ -325,8 +325,8 @@ def test_any_bytes_give_facts_or_a_remote_error(data: bytes) -> None:
     if not reason:
         told = decode(data)
         assert encode(told) == data or not data
-        assert Context(OWN).join(told.facts) >= 0
-    assert refused(lambda: difference(Context(OWN).facts(5), data)) in ("", "bad_context")
+        assert CausalContext(OWN).join(told.facts) >= 0
+    assert refused(lambda: difference(CausalContext(OWN).facts(5), data)) in ("", "bad_context")
 
 
 def test_facts_that_are_too_many_or_of_a_kind_that_is_not_known_are_refused() -> None:

@@ -8,7 +8,7 @@ import pytest
 from kvgossip.errors import LocalError
 from kvgossip.protocol.effect import Expired, Quarantined
 from kvgossip.protocol.model.entry import TTL_S_MAX, check_record, entry_of, expires_in, make_record
-from kvgossip.protocol.tombstones.expiry import SPARE, Expiring
+from kvgossip.protocol.tombstones.expiry import SPARE, ExpiryQueue
 from tests.protocol.anti_entropy.test_exchange import store_of
 from tests.protocol.net import (
     WALL_MS,
@@ -155,7 +155,7 @@ def test_the_deadline_follows_the_next_expiry() -> None:
 
 def test_the_heap_of_expiries_does_not_grow_with_overwrites() -> None:
     store = store_of({})
-    expiring = Expiring(store)
+    expiring = ExpiryQueue(store)
     for number in range(20 * SPARE):
         store.merge("k", make_record(version(number), b"v", None, WALL_MS + number))
         expiring.add("k", WALL_MS + number)

@@ -1,4 +1,4 @@
-"""Deletes that stay deleted: refusing, collecting, contexts on their way (protocol.md section
+"""Tombstones that stay deleted: refusing, collecting, contexts on their way (protocol.md section
 6)."""
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def certificates(replica: Replica) -> list[str]:
 
 
 def waiting(net: Network) -> int:
-    return sum(len(replica.deletes.collecting) for replica in net.replicas.values())
+    return sum(len(replica.tombstones.collecting) for replica in net.replicas.values())
 
 
 def quarantined(net: Network, name: str) -> list[tuple[str, bytes]]:
@@ -108,7 +108,7 @@ def test_a_dead_member_holds_collection_back_until_it_is_forgotten() -> None:
     net.delete("a", "k")
     net.run(200)
     assert certificates(net.replicas["a"]) == certificates(net.replicas["b"]) == ["k"]
-    assert net.replicas["a"].deletes.late() == ["c"]
+    assert net.replicas["a"].tombstones.late() == ["c"]
     net.until(lambda: waiting(net) == 0, 300)
     assert certificates(net.replicas["a"]) == certificates(net.replicas["b"]) == []
 
@@ -251,7 +251,7 @@ def test_the_context_is_not_lost_at_a_restart_and_the_earlier_life_is_a_past_sit
     net.crash("a")
     a = net.add("a", 0)
     assert a.site != site
-    assert a.deletes.refuses("k", killed)
+    assert a.tombstones.refuses("k", killed)
 
 
 def test_a_node_whose_data_was_lost_refuses_nothing() -> None:
@@ -262,7 +262,7 @@ def test_a_node_whose_data_was_lost_refuses_nothing() -> None:
     net.crash("b")
     net.disks["b"].records.clear()
     b = net.add("b", 1, rebuilding=True)
-    assert not b.deletes.refuses("k", held)
+    assert not b.tombstones.refuses("k", held)
     net.until(lambda: b.value("k") == b"v", 60)
 
 
@@ -286,7 +286,7 @@ def test_members_that_an_earlier_life_knew_hold_back_what_is_collected() -> None
 
 
 def rows_of(net: Network, name: str, of: str) -> int:
-    return net.replicas[name].deletes.context.rows.get(net.replicas[of].site, 0)
+    return net.replicas[name].tombstones.context.rows.get(net.replicas[of].site, 0)
 
 
 def test_a_completed_exchange_advances_the_rows_of_both_sides_and_carries_others_on() -> None:
