@@ -121,7 +121,7 @@ class Lacking(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class AckReceived:
     """Progress of a wait: this member, or this node, has shown that it holds the version, or a
     newer one of the key (tracker.py)."""
 
@@ -130,7 +130,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Waited:
+class WriteConcernEnded:
     """A wait is over, `met` or out of time."""
 
     ticket: int
@@ -228,5 +228,5 @@ class Examined:
 Effect = (
     Send | Changed | Expired | Dropped | Quarantined | Persist | MemberChanged | Settled
     | Resolve | Joined | JoinRefused | Log | Departed
-    | KeyringChanged | KeyringTold | Held | Waited | Surveyed | Examined
+    | KeyringChanged | KeyringTold | AckReceived | WriteConcernEnded | Surveyed | Examined
 )  # fmt: skip

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Protocol
 
 from kvgossip.config import Address
-from kvgossip.protocol.acks.tracker import Waits
+from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.ingress.blocklist import Blocks
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.model.member import SyncState
@@ -44,7 +44,7 @@ class Data(Protocol):
     store: Store
     blocks: Blocks
     bundles: Bundles
-    waits: Waits
+    acks: AckTracker
     keyring: Keyring | None
     """None: frames are not sealed."""
     identity: Identity | None

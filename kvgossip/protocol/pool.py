@@ -20,7 +20,7 @@ from typing import Any
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.acks.inquiry import Enquiries
+from kvgossip.protocol.acks.inquiry import VersionQueries
 from kvgossip.protocol.acks.write_concern import Candidate
 from kvgossip.protocol.anti_entropy.scheduler import Repair
 from kvgossip.protocol.anti_entropy.survey import measure
@@ -130,7 +130,7 @@ class Pool:
         self.membership = Membership(config, me, rng, self._send_probe, now)
         self.membership.shut_out = data.blocks.covers
         self.spreading = Spreading(config, data, self.membership, self, rng)
-        self.enquiries = Enquiries(data, self.membership, self.spreading, self)
+        self.version_queries = VersionQueries(data, self.membership, self.spreading, self)
         self.repair = Repair(config, data, self.membership, self, rng, effects, now)
         self.partition = PartitionWatch(config)
         self.joining = Joining(config.join, config, me.name, now)
@@ -176,7 +176,7 @@ class Pool:
             KeyringReport: data.keyring_heard,
             Measure: self._on_measure,
             Measured: lambda told, source, now: self._data.measured(told),
-            Confirm: lambda told, source, now: self.enquiries.on_confirm(told),
+            Confirm: lambda told, source, now: self.version_queries.on_confirm(told),
         }
         self._handlers |= dict.fromkeys(
             (Sketch, Compare, Leaves, Want, Push, Conclude), self.repair.on_question
@@ -300,7 +300,7 @@ class Pool:
             elif isinstance(told, Ping):
                 self._on_ping(told, source, now, reliable)
             elif isinstance(told, Enquire):
-                self.enquiries.on_enquire(told, source, now, reliable)
+                self.version_queries.on_enquire(told, source, now, reliable)
             elif isinstance(told, Ack):
                 self._on_ack(told, now, reliable)
             elif isinstance(told, (Join, JoinReply)):
@@ -429,7 +429,7 @@ class Pool:
             and self.membership.is_peer(self.membership.members[told.sender])
         )
         self.repair.saw_root(told.sender, told.root, now, act=act)
-        if self._data.waits and told.root == self._data.store.digest.root:
+        if self._data.acks and told.root == self._data.store.digest.root:
             self._data.equals(told.sender)
 
     def _on_measure(self, asked: Measure, source: Address, now: Now) -> None:
@@ -552,7 +552,7 @@ class Pool:
         told = new or old
         if told is not None and told.name != self.membership.me.name:
             self._effects += self.rejoining.changed(told.name, new)
-            self._data.waits.changed(Peer(self.kind, told.name), old, new)
+            self._data.acks.changed(Peer(self.kind, told.name), old, new)
 
     def _watch_partition(self, old: Member, new: Member | None, now: Now) -> None:
         alive, stretch = 1 + len(self.membership.reachable), self.membership.awareness.factor

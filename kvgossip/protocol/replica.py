@@ -47,8 +47,8 @@ from kvgossip.errors import (
     RemoteError,
     StillAliveError,
 )
-from kvgossip.protocol.acks.tracker import Waits
-from kvgossip.protocol.acks.write_concern import Candidate, Group, Need, groups_of
+from kvgossip.protocol.acks.tracker import AckTracker
+from kvgossip.protocol.acks.write_concern import Candidate, Group, WriteConcern, groups_of
 from kvgossip.protocol.anti_entropy.survey import Surveys, question
 from kvgossip.protocol.clock_guard import PeerClocks
 from kvgossip.protocol.effect import Departed, Dropped, Effect, Log, Resolve, Settled
@@ -138,7 +138,7 @@ class Replica:
         self._effects: list[Effect] = []
         self.bundles = Bundles(2 * config.exchange_timeout_s)
         self.surveys = Surveys(self._effects, rng)
-        self.waits = Waits(self._effects, rng, self._enquire, self._state_of)
+        self.acks = AckTracker(self._effects, rng, self._enquire, self._state_of)
         self._departs_s: float | None = None
         self._departed = False
         self._clock_told_s = -math.inf
@@ -340,8 +340,8 @@ class Replica:
         costs nothing else (lesson 8)."""
         if not self._accepts(key, record, now):
             return Outcome.REFUSED
-        if self.waits:
-            self.waits.showed(Peer(pool, heard_from), key, record[1:HEAD_BYTES])
+        if self.acks:
+            self.acks.showed(Peer(pool, heard_from), key, record[1:HEAD_BYTES])
         if self.tombstones.refuses(key, record):
             self.counters["offers_collected"] += 1
             return Outcome.COLLECTED
@@ -365,8 +365,8 @@ class Replica:
             return Outcome.REFUSED
         offered: list[tuple[str, bytes]] = []
         for key, record in entries:
-            if self.waits:
-                self.waits.showed(Peer(pool, heard_from), key, record[1:HEAD_BYTES])
+            if self.acks:
+                self.acks.showed(Peer(pool, heard_from), key, record[1:HEAD_BYTES])
             if not self.tombstones.refuses(key, record):
                 offered.append((key, record))
         return (
@@ -448,8 +448,8 @@ class Replica:
         self._effects.append(changed)
         self.tombstones.merged(changed, now)
         for each in self.pools:
-            if each.enquiries:
-                each.enquiries.merged(key, record, now)
+            if each.version_queries:
+                each.version_queries.merged(key, record, now)
         return True
 
     def _heat_elsewhere(
@@ -470,28 +470,30 @@ class Replica:
 
     # -- waits -------------------------------------------------------------------------------------
 
-    def check_wait(self, need: Need) -> None:
+    def check_wait(self, write_concern: WriteConcern) -> None:
         """Raises CannotMeetError or OverloadedError where a wait for this cannot begin: to be asked
         before the write."""
-        self.waits.check_room()
-        self._groups(need)
+        self.acks.check_room()
+        self._groups(write_concern)
 
-    def wait(self, ticket: int, key: str, need: Need, timeout_s: float, now: Now) -> list[Effect]:
-        """From now on, wait until the version that is here now is held by those that `need` names.
+    def wait(
+        self, ticket: int, key: str, write_concern: WriteConcern, timeout_s: float, now: Now
+    ) -> list[Effect]:
+        """From now on, wait until the version that is here now is held by those that `write_concern` names.
 
-        Held tells of each holder, and one Waited that the wait is over; they carry `ticket`. Raises
+        AckReceived tells of each holder, and one WriteConcernEnded that the wait is over; they carry `ticket`. Raises
         as `check_wait`, and NotFoundError where there is nothing under the key.
         """
         record = self.store.record(key)
         if record is None:
             raise NotFoundError(f"there is nothing under {key!r}")
-        self.check_wait(need)
-        self.waits.begin(ticket, self._me, key, record, self._groups(need), timeout_s, now)
+        self.check_wait(write_concern)
+        self.acks.begin(ticket, self._me, key, record, self._groups(write_concern), timeout_s, now)
         return self._drain()
 
     def cancel_wait(self, ticket: int, now: Now) -> list[Effect]:
         """Nobody waits any more."""
-        self.waits.cancel(ticket)
+        self.acks.cancel(ticket)
         return self._drain()
 
     def survey(self, ticket: int, now: Now) -> list[Effect]:
@@ -515,9 +517,9 @@ class Replica:
     def _me(self) -> Peer:
         return Peer(PoolKind.LAN, self.name)
 
-    def _groups(self, need: Need) -> list[Group]:
+    def _groups(self, write_concern: WriteConcern) -> list[Group]:
         others = [candidate for pool in self.pools for candidate in pool.candidates()]
-        return groups_of(need, Candidate(self._me, self.config.zone, alive=True), others)
+        return groups_of(write_concern, Candidate(self._me, self.config.zone, alive=True), others)
 
     def _enquire(self, peer: Peer, enquiry: Enquire, reliable: bool) -> None:
         pool, told = (
@@ -630,7 +632,7 @@ class Replica:
         """Tell the peers that this node goes; Departed follows when they have had time to hear
         it."""
         if self._departs_s is None:
-            self.waits.end_all()
+            self.acks.end_all()
             for pool in self.pools:
                 pool.leave(now)
             anybody = any(pool.membership.reachable for pool in self.pools)
@@ -740,8 +742,8 @@ class Replica:
         nearest, rotated_s = self.tombstones.deadline(), self.rotation.deadline()
         for pool in self.pools:
             nearest = min(nearest, pool.deadline())
-        if self.waits:
-            nearest = min(nearest, self.waits.deadline())
+        if self.acks:
+            nearest = min(nearest, self.acks.deadline())
         return nearest if rotated_s is None else min(nearest, rotated_s)
 
     def tick(self, now: Now) -> list[Effect]:
@@ -750,7 +752,7 @@ class Replica:
             for pool in self.pools:
                 pool.tick(now)
             self.rotation.tick(now)
-            self.waits.tick(now)
+            self.acks.tick(now)
             self.tombstones.tick(now, settled=self.settled)
             self.bundles.age(now)
         elif now.monotonic_s >= self._departs_s and not self._departed:
@@ -877,7 +879,7 @@ class Replica:
 
     def statistics(self) -> dict[str, int | float]:
         """Counters since the start and present sizes, by name; those of the pools added up."""
-        told: Counter[str] = self.counters + self.waits.counters
+        told: Counter[str] = self.counters + self.acks.counters
         for pool in self.pools:
             told.update(pool.statistics())
         sizes = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from kvgossip.config import Address
-from kvgossip.protocol.acks.tracker import Waits
+from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.anti_entropy.survey import Surveys
 from kvgossip.protocol.ingress.blocklist import Blocks
 from kvgossip.protocol.membership.identity import Identity
@@ -27,7 +27,7 @@ class Owner(Protocol):
     store: Store
     blocks: Blocks
     bundles: Bundles
-    waits: Waits
+    acks: AckTracker
     surveys: Surveys
     keyring: Keyring | None
     identity: Identity | None
@@ -79,7 +79,7 @@ class Share:
 
     def __init__(self, owner: Owner, pool: PoolKind) -> None:
         self.store, self.blocks, self.tombstones = owner.store, owner.blocks, owner.tombstones
-        self.bundles, self.waits = owner.bundles, owner.waits
+        self.bundles, self.acks = owner.bundles, owner.acks
         self.keyring, self.identity = owner.keyring, owner.identity
         self._owner, self._pool = owner, pool
 
@@ -118,16 +118,16 @@ class Share:
         )
 
     def showed(self, peer: str, key: str, version: bytes) -> None:
-        self.waits.showed(Peer(self._pool, peer), key, version)
+        self.acks.showed(Peer(self._pool, peer), key, version)
 
     def suggests(self, peer: str, key: str) -> None:
-        self.waits.prompt(Peer(self._pool, peer), key)
+        self.acks.prompt(Peer(self._pool, peer), key)
 
     def equals(self, peer: str) -> None:
-        self.waits.equals(Peer(self._pool, peer), self.store.record)
+        self.acks.equals(Peer(self._pool, peer), self.store.record)
 
     def confirmed(self, number: int, peer: str) -> None:
-        self.waits.confirmed(number, Peer(self._pool, peer))
+        self.acks.confirmed(number, Peer(self._pool, peer))
 
     def measured(self, told: Measured) -> None:
         self._owner.surveys.answered(told, Peer(self._pool, told.sender))

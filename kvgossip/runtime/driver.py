@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING, Any
 
 from kvgossip.config import GOSSIP_PORT, WAN_PORT, Address, Config, parse_address
 from kvgossip.errors import ConfigError, KVGossipError, LocalError, OverloadedError
-from kvgossip.protocol.acks.write_concern import Need
+from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.effect import (
+    AckReceived,
     Departed,
     Dropped,
     Effect,
     Examined,
     Expired,
-    Held,
     Joined,
     JoinRefused,
     KeyringChanged,
@@ -46,7 +46,7 @@ from kvgossip.protocol.effect import (
     Send,
     Settled,
     Surveyed,
-    Waited,
+    WriteConcernEnded,
 )
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.model.change import Changed, Persist
@@ -68,7 +68,7 @@ from kvgossip.runtime.network.transport import Transport
 from kvgossip.runtime.pending.join_attempt import JoinWish
 from kvgossip.runtime.pending.survey import Survey
 from kvgossip.runtime.pending.version_waits import Arrivals
-from kvgossip.runtime.pending.write_acks import HeldWrite, HolderWait, Told
+from kvgossip.runtime.pending.write_acks import AckedWrite, PendingAcks, Told
 
 if TYPE_CHECKING:
     from kvgossip.runtime.disk.group_commit import Commits
@@ -131,7 +131,7 @@ class Driver:
         self.history = History(config.history_versions, config.history_bytes_max)
         self.history.name_site(self.replica.site, config.name)
         self.tidying = Tidying(None, lambda: len(self.replica.store), config.name)
-        self._waits: dict[int, HolderWait] = {}
+        self._waits: dict[int, PendingAcks] = {}
         self._surveys: dict[int, Survey] = {}
         self._rotations: dict[int, asyncio.Future[KeyringTold]] = {}
         self._tickets = itertools.count()
@@ -158,8 +158,8 @@ class Driver:
             Persist: self._keep,
             KeyringChanged: self._keyring_changed,
             KeyringTold: self._keyring_told,
-            Held: lambda effect: self._waits[effect.ticket].held(effect),
-            Waited: lambda effect: self._waits[effect.ticket].waited(effect),
+            AckReceived: lambda effect: self._waits[effect.ticket].held(effect),
+            WriteConcernEnded: lambda effect: self._waits[effect.ticket].waited(effect),
             Surveyed: lambda effect: self._surveys[effect.ticket].answered(effect),
             Examined: self._examined,
             Log: lambda effect: self._log(logging.getLevelName(effect.level), effect.text),
@@ -287,19 +287,21 @@ class Driver:
                 raise
             raise LocalError(STOPPED) from None
 
-    def begin_wait(self, key: str, need: Need, timeout_s: float, told: Told | None) -> int:
+    def begin_wait(
+        self, key: str, write_concern: WriteConcern, timeout_s: float, told: Told | None
+    ) -> int:
         """Wait for those that shall hold what is under the key now; `end_wait` must follow. Raises
         as Replica.wait."""
         now, ticket = read_clocks(), next(self._tickets)
-        self._waits[ticket] = HolderWait(told)
+        self._waits[ticket] = PendingAcks(told)
         try:
-            self.do(self.replica.wait(ticket, key, need, timeout_s, now), now)
+            self.do(self.replica.wait(ticket, key, write_concern, timeout_s, now), now)
         except KVGossipError:
             del self._waits[ticket]
             raise
         return ticket
 
-    async def outcome(self, ticket: int, entry: Entry) -> HeldWrite:
+    async def outcome(self, ticket: int, entry: Entry) -> AckedWrite:
         """What came of it. Raises LocalError when the node stops."""
         return await self._waits[ticket].outcome(entry)
 

@@ -31,7 +31,7 @@ from kvgossip.errors import (
     StaleError,
     StorageError,
 )
-from kvgossip.protocol.acks.write_concern import Need, parse_need
+from kvgossip.protocol.acks.write_concern import WriteConcern, parse_write_concern
 from kvgossip.protocol.effect import Effect, Surveyed
 from kvgossip.protocol.key_rotation import parse_order
 from kvgossip.protocol.membership.identity import Identity
@@ -71,7 +71,7 @@ from kvgossip.runtime.pending.doctor_report import (
 )
 from kvgossip.runtime.pending.join_attempt import JoinWish
 from kvgossip.runtime.pending.survey import Comparison
-from kvgossip.runtime.pending.write_acks import HeldWrite, Told
+from kvgossip.runtime.pending.write_acks import AckedWrite, Told
 
 if TYPE_CHECKING:
     from kvgossip.runtime.disk.data_dir import Disk
@@ -442,12 +442,12 @@ class Node:
         self,
         key: str,
         value: bytes | str,
-        wait: str | Need,
+        wait: str | WriteConcern,
         *,
         timeout_s: float = WAIT_TIMEOUT_S,
         content_type: str | None = None,
         told: Told | None = None,
-    ) -> HeldWrite:
+    ) -> AckedWrite:
         """Write, and return when enough members hold it, or after `timeout_s`: the write stands in
         either case.
 
@@ -457,55 +457,55 @@ class Node:
         OverloadedError where too many wait: then nothing was written.
         """
         await self._admission()
-        need = self.check_wait(wait, timeout_s)
+        write_concern = self.check_wait(wait, timeout_s)
         written = self.begin_put(
             key, value.encode() if isinstance(value, str) else value, content_type=content_type
         )
-        return await self.held(key, written, need, timeout_s=timeout_s, told=told)
+        return await self.held(key, written, write_concern, timeout_s=timeout_s, told=told)
 
     async def delete_and_wait(
         self,
         key: str,
-        wait: str | Need,
+        wait: str | WriteConcern,
         *,
         timeout_s: float = WAIT_TIMEOUT_S,
         told: Told | None = None,
-    ) -> HeldWrite | None:
+    ) -> AckedWrite | None:
         """As `put_and_wait`; None when there was nothing to delete."""
         await self._admission()
-        need = self.check_wait(wait, timeout_s)
+        write_concern = self.check_wait(wait, timeout_s)
         written = self.begin_delete(key)
         return (
             None
             if written is None
-            else await self.held(key, written, need, timeout_s=timeout_s, told=told)
+            else await self.held(key, written, write_concern, timeout_s=timeout_s, told=told)
         )
 
-    def check_wait(self, wait: str | Need, timeout_s: float) -> Need:
+    def check_wait(self, wait: str | WriteConcern, timeout_s: float) -> WriteConcern:
         """What `wait` says. Raises as `put_and_wait` where one could not wait for it: to be asked
         before the write."""
-        need = wait if isinstance(wait, Need) else parse_need(wait)
+        write_concern = wait if isinstance(wait, WriteConcern) else parse_write_concern(wait)
         if not 0 <= timeout_s <= WAIT_TIMEOUT_MAX_S:
             raise LocalError(
                 f"timeout_s = {timeout_s} is out of bounds",
                 f"choose 0 to {WAIT_TIMEOUT_MAX_S:.0f} seconds",
             )
-        self._running.replica.check_wait(need)
-        return need
+        self._running.replica.check_wait(write_concern)
+        return write_concern
 
     async def held(
         self,
         key: str,
         written: Written,
-        need: Need,
+        write_concern: WriteConcern,
         *,
         timeout_s: float = WAIT_TIMEOUT_S,
         told: Told | None = None,
-    ) -> HeldWrite:
+    ) -> AckedWrite:
         """As `put_and_wait`, of what `begin_put` or `begin_delete` has written in this turn of the
         event loop."""
         driver = self._running
-        ticket = driver.begin_wait(key, need, timeout_s, told)
+        ticket = driver.begin_wait(key, write_concern, timeout_s, told)
         try:
             return await driver.outcome(ticket, await _finished(key, written))
         finally:

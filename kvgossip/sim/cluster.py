@@ -19,17 +19,17 @@ from typing import Any
 from kvgossip.config import GOSSIP_PORT, Address, Config
 from kvgossip.errors import ClockAheadError
 from kvgossip.protocol.effect import (
+    AckReceived,
     Departed,
     Dropped,
     Effect,
-    Held,
     JoinRefused,
     Log,
     MemberChanged,
     Quarantined,
     Resolve,
     Send,
-    Waited,
+    WriteConcernEnded,
 )
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import is_dead
@@ -416,9 +416,9 @@ class Cluster:
             self.timeline.after(
                 self._rng.uniform(0.001, 0.02), self._resolve, life, effect.target, effect.pool
             )
-        elif isinstance(effect, Held):
+        elif isinstance(effect, AckReceived):
             self.promises.held(effect)
-        elif isinstance(effect, Waited):
+        elif isinstance(effect, WriteConcernEnded):
             self.promises.waited(
                 effect, life.host.clock.now(self.timeline.time_s), leaving=life.leaving
             )

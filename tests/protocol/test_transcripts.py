@@ -33,13 +33,13 @@ import msgspec
 import pytest
 
 from kvgossip.config import Config
-from kvgossip.protocol.acks.write_concern import parse_need
+from kvgossip.protocol.acks.write_concern import parse_write_concern
 from kvgossip.protocol.doctor.diagnosis import diagnose
 from kvgossip.protocol.effect import (
+    AckReceived,
     Departed,
     Effect,
     Examined,
-    Held,
     Joined,
     JoinRefused,
     Log,
@@ -47,7 +47,7 @@ from kvgossip.protocol.effect import (
     Send,
     Settled,
     Surveyed,
-    Waited,
+    WriteConcernEnded,
 )
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Entry
@@ -153,9 +153,9 @@ def of_effect(effect: Effect) -> str:
             return " -> ".join(
                 of_member(known) if known else "unknown" for known in (effect.old, effect.new)
             )
-        case Held():
+        case AckReceived():
             return f"wait {effect.ticket}: held by {effect.peer.name}"
-        case Waited():
+        case WriteConcernEnded():
             lacking = "".join(
                 f", not by {each.peer.name} ({each.state.name.lower()})" for each in effect.lacking
             )
@@ -268,7 +268,7 @@ class Stage:
         self._waits += 1
         replica, now = self.net.replicas[name], self.net.now(name)
         self.net.perform(
-            name, replica.wait(self._waits, key, parse_need(need), float(seconds), now)
+            name, replica.wait(self._waits, key, parse_write_concern(need), float(seconds), now)
         )
 
     def survey(self, name: str) -> None:

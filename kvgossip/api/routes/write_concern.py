@@ -16,13 +16,13 @@ from kvgossip.api.http.openapi import VERSION, Paths, Schema, fields, operation,
 from kvgossip.api.http.request_target import decode_key, parameters, split_target
 from kvgossip.api.http.response import Answer, Answers, sendable
 from kvgossip.errors import KVGossipError, LocalError
-from kvgossip.protocol.acks.write_concern import Need, parse_need
+from kvgossip.protocol.acks.write_concern import WriteConcern, parse_write_concern
 from kvgossip.protocol.model.entry import Version, parse_version, version_of
 from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.peer import Peer
 from kvgossip.runtime.changes.history import Edition
 from kvgossip.runtime.node import WAIT_TIMEOUT_MAX_S, WAIT_TIMEOUT_S
-from kvgossip.runtime.pending.write_acks import HeldWrite, Holder
+from kvgossip.runtime.pending.write_acks import AckedWrite, WriteAck
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node, Written
@@ -85,7 +85,7 @@ Result = TypeVar("Result")
 class Wish(NamedTuple):
     """Whom a write is to wait for."""
 
-    need: Need
+    write_concern: WriteConcern
     timeout_s: float
     in_lines: bool
 
@@ -122,7 +122,7 @@ class Waiting:
     def check(self, wish: Wish) -> None:
         """To be called in the turn of the write, before it. Raises CannotMeetError or
         OverloadedError."""
-        self._node.check_wait(wish.need, wish.timeout_s)
+        self._node.check_wait(wish.write_concern, wish.timeout_s)
 
     async def held(
         self, request: web.BaseRequest, key: str, written: Written, wish: Wish, head: str
@@ -132,7 +132,7 @@ class Waiting:
         if wish.in_lines:
             return await self._held_in_lines(request, key, written, wish)
         held = await _while_there(
-            request, self._node.held(key, written, wish.need, timeout_s=wish.timeout_s)
+            request, self._node.held(key, written, wish.write_concern, timeout_s=wish.timeout_s)
         )
         return self._answers.json(
             200 if held.met else 202,
@@ -148,7 +148,7 @@ class Waiting:
         work = self._node.held(
             key,
             written,
-            wish.need,
+            wish.write_concern,
             timeout_s=wish.timeout_s,
             told=lambda holder: lines.put_nowait({"held_by": _holder(holder)}),
         )
@@ -166,19 +166,19 @@ class Waiting:
             task.cancel()
         return response
 
-    async def _last_line(self, task: asyncio.Future[HeldWrite], wish: Wish) -> dict[str, Any]:
+    async def _last_line(self, task: asyncio.Future[AckedWrite], wish: Wish) -> dict[str, Any]:
         """The status has been sent, so a failure is told in words."""
         try:
             return self._document(await task, wish)
         except KVGossipError as error:
             return {"error": str(error), "hint": hint_of(error)}
 
-    def _document(self, held: HeldWrite, wish: Wish) -> dict[str, Any]:
+    def _document(self, held: AckedWrite, wish: Wish) -> dict[str, Any]:
         document = {
             "key": held.entry.key,
             "version": str(held.entry.version),
             **({"deleted": True} if held.entry.deleted else {}),
-            "wait": str(wish.need),
+            "wait": str(wish.write_concern),
             "met": held.met,
             "among": self._node.waits_among,
             "held_by": [_holder(holder) for holder in held.held_by],
@@ -259,9 +259,9 @@ def _timeout_of(asked: Mapping[str, str]) -> float:
     )
 
 
-def _need_of(text: str) -> Need:
+def _need_of(text: str) -> WriteConcern:
     try:
-        return parse_need(text)
+        return parse_write_concern(text)
     except LocalError as error:
         raise RequestError(400, str(error), f"nothing was changed; {error.hint}") from None
 
@@ -277,7 +277,7 @@ def _peer(peer: Peer) -> dict[str, Any]:
     return {"name": peer.name, "pool": peer.pool.value}
 
 
-def _holder(holder: Holder) -> dict[str, Any]:
+def _holder(holder: WriteAck) -> dict[str, Any]:
     return {"name": holder.name, "pool": holder.pool.value, "ms": round(holder.after_s * 1000, 2)}
 
 

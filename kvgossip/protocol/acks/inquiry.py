@@ -1,4 +1,4 @@
-"""Enquiries in one pool: do you hold this version of a key, or a newer one?
+"""VersionQueries in one pool: do you hold this version of a key, or a newer one?
 
     A --Enquire--> B --Confirm--> A    at once, or as soon as B does
 
@@ -33,7 +33,7 @@ class Open(NamedTuple):
     end_s: float
 
 
-class Enquiries:
+class VersionQueries:
     """False where nobody waits for an answer of ours."""
 
     def __init__(

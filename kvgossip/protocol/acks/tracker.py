@@ -1,4 +1,4 @@
-"""Waits: which members hold a version that somebody waits for - known, not guessed (protocol.md
+"""AckTracker: which members hold a version that somebody waits for - known, not guessed (protocol.md
 section 3).
 
 Laws
@@ -29,7 +29,7 @@ from random import Random
 
 from kvgossip.errors import OverloadedError
 from kvgossip.protocol.acks.write_concern import Group
-from kvgossip.protocol.effect import Effect, Held, Lacking, Waited
+from kvgossip.protocol.effect import AckReceived, Effect, Lacking, WriteConcernEnded
 from kvgossip.protocol.model.entry import HEAD_BYTES, version_of
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.now import Now
@@ -106,7 +106,7 @@ class Wait:
         self.next_ask_s = now.monotonic_s + min(ASK_FIRST_S * 2**self.asks, ASK_PAUSE_MAX_S)
 
 
-class Waits:
+class AckTracker:
     """All waits of a replica. `ask(peer, enquiry, reliable)` sends an enquiry, `state_of(peer)` is
     what is believed of a member; effects are appended to `effects`. False when nobody waits.
     """
@@ -203,7 +203,7 @@ class Waits:
     def _holds(self, wait: Wait, peer: Peer) -> None:
         if peer in wait.states and peer not in wait.shown:
             wait.shown[peer] = None
-            self._effects.append(Held(wait.ticket, peer))
+            self._effects.append(AckReceived(wait.ticket, peer))
             self._judge(wait)
 
     def _judge(self, wait: Wait) -> None:
@@ -214,7 +214,7 @@ class Waits:
         if self._remove(wait):
             self.counters["waits_met" if met else "waits_unmet"] += 1
             lacking = tuple(Lacking(peer, wait.states[peer]) for peer in wait.lacking)
-            self._effects.append(Waited(wait.ticket, met, tuple(wait.shown), lacking))
+            self._effects.append(WriteConcernEnded(wait.ticket, met, tuple(wait.shown), lacking))
 
     def _remove(self, wait: Wait) -> bool:
         """Whether it was there."""

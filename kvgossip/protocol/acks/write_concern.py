@@ -1,4 +1,4 @@
-"""Need: how many members, and which, shall hold a version before a write that waits is answered.
+"""WriteConcern: how many members, and which, shall hold a version before a write that waits is answered.
 
     N               N members, this node among them
     majority        more than half of the members that have not left: a minority that is cut off can
@@ -34,7 +34,7 @@ class Scope(StrEnum):
     OTHER_ZONE = "other-zone"
 
 
-class Need(NamedTuple):
+class WriteConcern(NamedTuple):
     """`number` means nothing to MAJORITY and ALL."""
 
     scope: Scope
@@ -65,17 +65,17 @@ class Group(NamedTuple):
     needed: int
 
 
-def parse_need(text: str) -> Need:
+def parse_write_concern(text: str) -> WriteConcern:
     """Raises LocalError with what to write instead."""
     if text in (Scope.MAJORITY, Scope.ALL):
-        return Need(Scope(text))
+        return WriteConcern(Scope(text))
     scope, _, digits = text.rpartition(":")
     if (
         scope in ("", Scope.EACH_ZONE, Scope.OTHER_ZONE)
         and not text.startswith(":")
         and _is_number(digits)
     ):
-        return Need(Scope(scope or Scope.ANY), int(digits))
+        return WriteConcern(Scope(scope or Scope.ANY), int(digits))
     raise LocalError(f"wait = {text!r} says nothing that can be waited for", HINT)
 
 
@@ -83,34 +83,37 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 7 and 1 <= int(text) <= NUMBER_MAX
 
 
-def groups_of(need: Need, me: Candidate, others: Sequence[Candidate]) -> list[Group]:
+def groups_of(
+    write_concern: WriteConcern, me: Candidate, others: Sequence[Candidate]
+) -> list[Group]:
     """Who is waited for. Raises CannotMeetError where there are not so many members alive."""
     everybody = [me, *others]
     alive = [candidate for candidate in everybody if candidate.alive]
     near = [candidate for candidate in alive if candidate.peer.pool is PoolKind.LAN]
-    if need.scope is Scope.MAJORITY:
+    if write_concern.scope is Scope.MAJORITY:
         return [Group(_peers(everybody), len(everybody) // 2 + 1)]
-    if need.scope is Scope.ALL:
+    if write_concern.scope is Scope.ALL:
         return [Group(_peers(alive), len(alive))]
-    if need.scope is Scope.EACH_ZONE:
+    if write_concern.scope is Scope.EACH_ZONE:
         zones = {
             zone: [candidate for candidate in near if candidate.zone == zone]
             for zone in sorted({each.zone for each in near})
         }
         return [
-            Group(_peers(members), min(need.number, len(members))) for members in zones.values()
+            Group(_peers(members), min(write_concern.number, len(members)))
+            for members in zones.values()
         ]
     wanted = (
         alive
-        if need.scope is Scope.ANY
+        if write_concern.scope is Scope.ANY
         else [candidate for candidate in near if candidate.zone != me.zone]
     )
-    if need.number > len(wanted):
+    if write_concern.number > len(wanted):
         raise CannotMeetError(
-            f"wait={need} cannot be met: {len(wanted)} such members are alive",
+            f"wait={write_concern} cannot be met: {len(wanted)} such members are alive",
             "nothing was changed; wait for fewer, or start more nodes",
         )
-    return [Group(_peers(wanted), need.number)]
+    return [Group(_peers(wanted), write_concern.number)]
 
 
 def _peers(candidates: Iterable[Candidate]) -> tuple[Peer, ...]:

@@ -117,14 +117,14 @@ class Introductions:
     def failed(self, source: Address, text: str, *, final: bool = True) -> None:
         """Whoever we asked there said no, or nothing. Not `final`: somebody says so who may not be
         who we asked, so a yes still counts."""
-        waits = self._asked.get(source)
-        if waits is None:
+        acks = self._asked.get(source)
+        if acks is None:
             return
         if final:
             del self._asked[source]
         else:
             self._asked[source] = False
-        if waits:
+        if acks:
             self._effects.append(JoinRefused(source, text, self._pool))
 
     # -- the host ----------------------------------------------------------------------------------

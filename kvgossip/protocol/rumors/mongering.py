@@ -419,7 +419,7 @@ class Spreading:
         if packet is None:
             return
         self._bursts.answered(packet.peer, answer.sequence)
-        if not (self._data.waits or answer.collected):
+        if not (self._data.acks or answer.collected):
             return
         member = self._membership.members.get(packet.peer)
         same = member is not None and answer.life in (0, life_of(member.site))

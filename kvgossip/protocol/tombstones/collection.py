@@ -235,7 +235,7 @@ class Vouching:
         self._pending: list[tuple[int, Mapping[int, int]]] = []
 
     @property
-    def waits(self) -> bool:
+    def acks(self) -> bool:
         """Whether any snapshot waits to be confirmed."""
         return bool(self._pending)
 

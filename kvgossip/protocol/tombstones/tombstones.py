@@ -241,7 +241,7 @@ class Tombstones:
         if not self._gateway:
             return self.context.rows.get(member.site, 0)
         vouching = self._for_gateways if member.gateway else self._for_plain
-        if vouching.waits and not self.absent():
+        if vouching.acks and not self.absent():
             behind = [other for other in self.members() if other.gateway is not member.gateway]
             vouching.confirm(self.collecting.confirmed_by(behind, self._hlc.latest))
         return vouching.rows.get(member.site, 0)

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from kvgossip.errors import LocalError
-from kvgossip.protocol.effect import Held, Lacking, Waited
+from kvgossip.protocol.effect import AckReceived, Lacking, WriteConcernEnded
 from kvgossip.protocol.model.entry import Entry
 from kvgossip.protocol.model.peer import PoolKind
 
 
-class Holder(NamedTuple):
+class WriteAck(NamedTuple):
     """A member that holds the write, and how many seconds after the write this node learned so."""
 
     name: str
@@ -21,7 +21,7 @@ class Holder(NamedTuple):
     after_s: float
 
 
-class HeldWrite(NamedTuple):
+class AckedWrite(NamedTuple):
     """What became of a wait: `met`, or its time was up. `entry` is what was written: it stands in
     either case.
 
@@ -31,31 +31,31 @@ class HeldWrite(NamedTuple):
 
     entry: Entry
     met: bool
-    held_by: tuple[Holder, ...]
+    held_by: tuple[WriteAck, ...]
     lacking: tuple[Lacking, ...]
 
 
-Told = Callable[[Holder], None]
+Told = Callable[[WriteAck], None]
 
 
-class HolderWait:
+class PendingAcks:
     """One wait under way. `told` is called with each holder as it shows."""
 
     def __init__(self, told: Told | None) -> None:
         self._told = told
         self._begin_s = time.monotonic()
-        self._holders: dict[str, Holder] = {}
-        self._over: asyncio.Future[Waited] = asyncio.get_running_loop().create_future()
+        self._holders: dict[str, WriteAck] = {}
+        self._over: asyncio.Future[WriteConcernEnded] = asyncio.get_running_loop().create_future()
 
-    def held(self, effect: Held) -> None:
+    def held(self, effect: AckReceived) -> None:
         peer = effect.peer
-        holder = self._holders[str(peer)] = Holder(
+        holder = self._holders[str(peer)] = WriteAck(
             peer.name, peer.pool, time.monotonic() - self._begin_s
         )
         if self._told is not None:
             self._told(holder)
 
-    def waited(self, effect: Waited) -> None:
+    def waited(self, effect: WriteConcernEnded) -> None:
         if not self._over.done():
             self._over.set_result(effect)
 
@@ -69,10 +69,10 @@ class HolderWait:
             # perhaps nobody asks any more
             self._over.exception()
 
-    async def outcome(self, entry: Entry) -> HeldWrite:
+    async def outcome(self, entry: Entry) -> AckedWrite:
         """Raises LocalError when the node stops."""
         waited = await self._over
-        return HeldWrite(
+        return AckedWrite(
             entry,
             waited.met,
             tuple(self._holders[str(peer)] for peer in waited.held_by),

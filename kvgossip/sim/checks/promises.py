@@ -6,8 +6,8 @@ from random import Random
 from typing import NamedTuple
 
 from kvgossip.errors import CannotMeetError
-from kvgossip.protocol.acks.write_concern import Need, Scope
-from kvgossip.protocol.effect import Effect, Held, Waited
+from kvgossip.protocol.acks.write_concern import Scope, WriteConcern
+from kvgossip.protocol.effect import AckReceived, Effect, WriteConcernEnded
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.now import Now
@@ -16,12 +16,12 @@ from kvgossip.sim.checks.invariants import Ledger, require
 
 TIMEOUTS_S = (0.02, 1.0, 5.0, 30.0)
 NEEDS = (
-    Need(Scope.ALL),
-    Need(Scope.MAJORITY),
-    Need(Scope.ANY, 2),
-    Need(Scope.ANY, 4),
-    Need(Scope.EACH_ZONE, 1),
-    Need(Scope.OTHER_ZONE, 1),
+    WriteConcern(Scope.ALL),
+    WriteConcern(Scope.MAJORITY),
+    WriteConcern(Scope.ANY, 2),
+    WriteConcern(Scope.ANY, 4),
+    WriteConcern(Scope.EACH_ZONE, 1),
+    WriteConcern(Scope.OTHER_ZONE, 1),
 )
 
 
@@ -30,7 +30,7 @@ class Promise(NamedTuple):
 
     key: str
     record: bytes
-    need: Need
+    write_concern: WriteConcern
     due_s: float
 
 
@@ -47,18 +47,18 @@ class Promises:
         """Some of the writes are waited for."""
         if self._rng.random() >= self._share:
             return []
-        need, timeout_s = self._rng.choice(NEEDS), self._rng.choice(TIMEOUTS_S)
+        write_concern, timeout_s = self._rng.choice(NEEDS), self._rng.choice(TIMEOUTS_S)
         self._count += 1
         try:
-            effects = replica.wait(self._count, written.key, need, timeout_s, now)
+            effects = replica.wait(self._count, written.key, write_concern, timeout_s, now)
         except CannotMeetError:
             return []
         self._open[self._count] = Promise(
-            written.key, written.new_record, need, now.monotonic_s + timeout_s
+            written.key, written.new_record, write_concern, now.monotonic_s + timeout_s
         )
         return effects
 
-    def held(self, told: Held) -> None:
+    def held(self, told: AckReceived) -> None:
         promise = self._open[told.ticket]
         if not self._ledger.has_held(told.peer.name, promise.key, promise.record):
             require(
@@ -69,7 +69,7 @@ class Promises:
                 promise.record,
             )
 
-    def waited(self, told: Waited, now: Now, *, leaving: bool) -> None:
+    def waited(self, told: WriteConcernEnded, now: Now, *, leaving: bool) -> None:
         promise = self._open.pop(told.ticket)
         for peer in told.held_by:
             require(
@@ -91,29 +91,29 @@ class Promises:
             require(
                 leaving or now.monotonic_s >= promise.due_s,
                 "a wait gave up before its time",
-                promise.need,
+                promise.write_concern,
             )
 
     def check_ended(self, replica: Replica, now: Now) -> None:
         """No wait of this replica is overdue."""
         require(
-            replica.waits.deadline() > now.monotonic_s,
+            replica.acks.deadline() > now.monotonic_s,
             "a wait that is due has not ended",
             replica.name,
         )
 
-    def _enough(self, promise: Promise, told: Waited) -> None:
-        scope, holders = promise.need.scope, len(told.held_by)
+    def _enough(self, promise: Promise, told: WriteConcernEnded) -> None:
+        scope, holders = promise.write_concern.scope, len(told.held_by)
         require(
-            scope is not Scope.ANY or holders >= promise.need.number,
+            scope is not Scope.ANY or holders >= promise.write_concern.number,
             "met by too few",
-            promise.need,
+            promise.write_concern,
             told,
         )
         require(
             scope is not Scope.MAJORITY or holders > (holders + len(told.lacking)) // 2,
             "met by a minority",
-            promise.need,
+            promise.write_concern,
             told,
         )
         left = all(each.state > MemberState.SUSPECT for each in told.lacking)

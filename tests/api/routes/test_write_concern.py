@@ -24,7 +24,7 @@ from kvgossip.protocol.model.entry import Version, parse_version
 from kvgossip.runtime.changes.history import History
 from kvgossip.runtime.pending import version_waits
 from kvgossip.runtime.pending.version_waits import Arrivals
-from kvgossip.runtime.pending.write_acks import Holder
+from kvgossip.runtime.pending.write_acks import WriteAck
 from tests.api.serving import NOBODY, Serve, Served, serving
 from tests.protocol.net import record
 from tests.runtime.test_node import FAST, cluster, configured, until, until_value
@@ -55,7 +55,7 @@ async def two(**settings: Any) -> AsyncIterator[tuple[Served, Served]]:
 
 async def test_a_write_that_waits_for_all_is_answered_when_all_hold_it_and_says_who() -> None:
     async with cluster(4) as nodes:
-        shown: list[Holder] = []
+        shown: list[WriteAck] = []
         held = await nodes[1].put_and_wait("a", "1", "all", timeout_s=30, told=shown.append)
         assert held.met
         assert held.entry == nodes[1].entry("a")

@@ -11,9 +11,9 @@ import pytest
 
 from kvgossip.config import Address
 from kvgossip.errors import CannotMeetError, LocalError, NotFoundError, OverloadedError
-from kvgossip.protocol.acks.tracker import ASK_FIRST_S, WAITS_MAX, Wait, Waits
-from kvgossip.protocol.acks.write_concern import Need, Scope, parse_need
-from kvgossip.protocol.effect import Effect, Held, Lacking, Send, Waited
+from kvgossip.protocol.acks.tracker import ASK_FIRST_S, WAITS_MAX, AckTracker, Wait
+from kvgossip.protocol.acks.write_concern import Scope, WriteConcern, parse_write_concern
+from kvgossip.protocol.effect import AckReceived, Effect, Lacking, Send, WriteConcernEnded
 from kvgossip.protocol.model.entry import version_of
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.peer import Peer, PoolKind
@@ -40,7 +40,7 @@ from tests.protocol.net import (
 )
 from tests.protocol.rumors.test_mongering import gossip, of, replica_with, rumor
 
-ALL, MAJORITY = Need(Scope.ALL), Need(Scope.MAJORITY)
+ALL, MAJORITY = WriteConcern(Scope.ALL), WriteConcern(Scope.MAJORITY)
 PEERS = {"b": 1, "c": 2, "d": 3, "e": 4}
 
 
@@ -49,15 +49,15 @@ def lan(*names: str) -> tuple[Peer, ...]:
 
 
 def held(effects: list[Effect]) -> list[str]:
-    return [effect.peer.name for effect in effects if isinstance(effect, Held)]
+    return [effect.peer.name for effect in effects if isinstance(effect, AckReceived)]
 
 
-def ended(effects: list[Effect]) -> Waited | None:
-    return next((effect for effect in effects if isinstance(effect, Waited)), None)
+def ended(effects: list[Effect]) -> WriteConcernEnded | None:
+    return next((effect for effect in effects if isinstance(effect, WriteConcernEnded)), None)
 
 
 def write(
-    replica: Replica, need: Need = ALL, *, timeout_s: float = 5.0, value: bytes = b"v"
+    replica: Replica, need: WriteConcern = ALL, *, timeout_s: float = 5.0, value: bytes = b"v"
 ) -> list[Effect]:
     """A write that is waited for, at the beginning of the tests' time, and told to the peers."""
     replica.put("k", value, at())
@@ -74,7 +74,7 @@ def sequences(effects: list[Effect]) -> dict[Address, int]:
     return {to: opening.sequence for to, opening in of(Gossip, effects)}
 
 
-def enquiries(effects: list[Effect]) -> dict[Address, Enquire]:
+def version_queries(effects: list[Effect]) -> dict[Address, Enquire]:
     return dict(of(Enquire, effects))
 
 
@@ -89,7 +89,7 @@ def test_feedback_of_a_rumor_that_was_news_shows_a_holder() -> None:
     assert held(told_b) == ["b"]
     assert ended(told_b) is None
     told_c = feed(replica, Feedback(sequences(effects)[address_of(2)], b"\x00"), "c")
-    assert ended(told_c) == Waited(1, True, lan("a", "b", "c"), ())
+    assert ended(told_c) == WriteConcernEnded(1, True, lan("a", "b", "c"), ())
     assert replica.statistics()["waits_met"] == 1
 
 
@@ -101,12 +101,12 @@ def test_feedback_that_a_rumor_was_no_news_shows_nothing_since_it_may_have_been_
     told_b = feed(replica, Feedback(sequences(effects)[address_of(1)], b"\x01"), "b")
     assert held(told_b) == []
     assert replica.deadline() == 0.0
-    asked = enquiries(replica.tick(at(0.002)))[address_of(1)]
+    asked = version_queries(replica.tick(at(0.002)))[address_of(1)]
     assert (asked.key, asked.timestamp, asked.site) == (
         "k",
         *version_of(replica.record("k") or b""),
     )
-    assert ended(feed(replica, Confirm(asked.number, "b", 2), "b")) == Waited(
+    assert ended(feed(replica, Confirm(asked.number, "b", 2), "b")) == WriteConcernEnded(
         1, True, lan("a", "b"), ()
     )
 
@@ -121,7 +121,7 @@ def test_feedback_of_another_node_at_the_address_shows_no_holder_and_it_is_asked
     assert held(
         feed(replica, Feedback(sequences(effects)[address_of(1)], b"\x00", life=life), "b")
     ) == (["b"] if shown else [])
-    assert list(enquiries(replica.tick(at(0.002)))) == ([] if shown else [address_of(1)])
+    assert list(version_queries(replica.tick(at(0.002)))) == ([] if shown else [address_of(1)])
 
 
 def test_a_node_that_refuses_a_write_for_its_own_clock_is_never_said_to_hold_it() -> None:
@@ -146,7 +146,7 @@ def test_a_notice_of_a_large_entry_shows_no_holder_before_the_body_is_there() ->
     replica = replica_with("b")
     effects = write(replica, value=bytes(5000))
     assert held(feed(replica, Feedback(sequences(effects)[address_of(1)], b"\x00"), "b")) == []
-    assert list(enquiries(replica.tick(at(0.002)))) == [address_of(1)]
+    assert list(version_queries(replica.tick(at(0.002)))) == [address_of(1)]
 
 
 def test_a_record_of_the_version_or_a_newer_one_shows_a_holder_and_an_older_one_does_not() -> None:
@@ -187,7 +187,7 @@ def test_a_new_life_of_a_holder_is_no_holder() -> None:
 def test_an_answer_of_an_earlier_life_or_to_a_number_that_was_not_asked_is_not_believed() -> None:
     replica = replica_with("b")
     write(replica)
-    asked = enquiries(replica.tick(at(ASK_FIRST_S)))[address_of(1)]
+    asked = version_queries(replica.tick(at(ASK_FIRST_S)))[address_of(1)]
     assert held(feed(replica, Confirm(asked.number, "b", 99), "b")) == []
     assert held(feed(replica, Confirm(asked.number + 1, "b", 2), "b")) == []
     assert held(feed(replica, Confirm(asked.number, "stranger", 2), "b")) == []
@@ -257,7 +257,7 @@ def test_enquiries_that_cannot_be_answered_are_bounded() -> None:
     replica = replica_with("b")
     for number in range(5000):
         feed(replica, Enquire(number, f"k{number % 2000}", 2**63, 5, 20), "b")
-    assert len(replica.pool.enquiries) <= 1024
+    assert len(replica.pool.version_queries) <= 1024
 
 
 def test_a_lost_packet_costs_a_wait_milliseconds_and_not_a_gossip_interval() -> None:
@@ -304,8 +304,12 @@ def test_a_write_of_any_size_and_a_delete_are_waited_for(size: int) -> None:
     network.until(lambda: ended(network.effects["a"]) is not None)
     network.delete("a", "k")
     network.perform("a", network.replicas["a"].wait(2, "k", ALL, 5.0, network.now("a")))
-    network.until(lambda: len([e for e in network.effects["a"] if isinstance(e, Waited)]) == 2)
-    assert [effect.met for effect in network.effects["a"] if isinstance(effect, Waited)] == [
+    network.until(
+        lambda: len([e for e in network.effects["a"] if isinstance(e, WriteConcernEnded)]) == 2
+    )
+    assert [
+        effect.met for effect in network.effects["a"] if isinstance(effect, WriteConcernEnded)
+    ] == [
         True,
         True,
     ]
@@ -321,7 +325,7 @@ def test_a_wait_that_is_out_of_time_tells_who_has_it_and_who_not_and_the_write_s
     feed(replica, Feedback(sequences(effects)[address_of(1)], b"\x00"), "b")
     assert ended(replica.tick(at(0.49))) is None
     late = ended(replica.tick(at(0.5)))
-    assert late == Waited(
+    assert late == WriteConcernEnded(
         1, False, lan("a", "b"), (Lacking(Peer(PoolKind.LAN, "c"), MemberState.ALIVE),)
     )
     assert replica.value("k") == b"v"
@@ -345,7 +349,7 @@ def test_who_dies_while_it_is_waited_for_is_named_and_who_leaves_is_not_waited_f
     effects = write(other)
     feed(other, Feedback(sequences(effects)[address_of(1)], b"\x00"), "b")
     waited = ended(feed(other, member("d", 2, MemberState.LEFT), "b"))
-    assert waited == Waited(
+    assert waited == WriteConcernEnded(
         1, True, lan("a", "b"), (Lacking(Peer(PoolKind.LAN, "d"), MemberState.LEFT),)
     )
 
@@ -354,9 +358,9 @@ def test_a_cancelled_wait_asks_nobody_and_ends_without_a_word() -> None:
     replica = replica_with("b")
     write(replica, timeout_s=1.0)
     assert replica.cancel_wait(1, at()) == []
-    assert enquiries(replica.tick(at(ASK_FIRST_S))) == {}
+    assert version_queries(replica.tick(at(ASK_FIRST_S))) == {}
     assert ended(replica.tick(at(1.0))) is None
-    assert not replica.waits
+    assert not replica.acks
     replica.cancel_wait(1, at())
 
 
@@ -372,7 +376,7 @@ def test_a_write_without_a_wait_asks_nobody() -> None:
     replica = replica_with("b", "c")
     replica.put("k", b"v", at())
     effects = replica.tick(at()) + replica.tick(at(ASK_FIRST_S)) + replica.tick(at(0.2))
-    assert enquiries(effects) == {}
+    assert version_queries(effects) == {}
     assert {type(message) for _, message in told(LAN, effects)} <= {Gossip, Rumor}
 
 
@@ -382,15 +386,15 @@ def test_a_write_without_a_wait_asks_nobody() -> None:
 @pytest.mark.parametrize(
     ("text", "need"),
     [
-        ("1", Need(Scope.ANY, 1)),
+        ("1", WriteConcern(Scope.ANY, 1)),
         ("majority", MAJORITY),
         ("all", ALL),
-        ("zone:2", Need(Scope.EACH_ZONE, 2)),
-        ("other-zone:3", Need(Scope.OTHER_ZONE, 3)),
+        ("zone:2", WriteConcern(Scope.EACH_ZONE, 2)),
+        ("other-zone:3", WriteConcern(Scope.OTHER_ZONE, 3)),
     ],
 )
-def test_a_need_is_read_and_written(text: str, need: Need) -> None:
-    assert parse_need(text) == need
+def test_a_need_is_read_and_written(text: str, need: WriteConcern) -> None:
+    assert parse_write_concern(text) == need
     assert str(need) == text
 
 
@@ -415,11 +419,11 @@ def test_a_need_is_read_and_written(text: str, need: Need) -> None:
 )
 def test_what_says_nothing_that_can_be_waited_for_is_refused(text: str) -> None:
     with pytest.raises(LocalError, match="wait ="):
-        parse_need(text)
+        parse_write_concern(text)
 
 
 def met_after(
-    need: Need, *holders: str, zones: dict[str, str] | None = None, dead: str = ""
+    need: WriteConcern, *holders: str, zones: dict[str, str] | None = None, dead: str = ""
 ) -> bool:
     """Whether the need is met once these of b, c, d and e hold the write of a."""
     zones = zones or {}
@@ -439,9 +443,9 @@ def met_after(
 
 
 def test_a_number_counts_this_node() -> None:
-    assert met_after(Need(Scope.ANY, 1))
-    assert not met_after(Need(Scope.ANY, 3), "b")
-    assert met_after(Need(Scope.ANY, 3), "b", "e")
+    assert met_after(WriteConcern(Scope.ANY, 1))
+    assert not met_after(WriteConcern(Scope.ANY, 3), "b")
+    assert met_after(WriteConcern(Scope.ANY, 3), "b", "e")
 
 
 def test_a_majority_is_one_of_all_that_have_not_left_also_of_the_dead() -> None:
@@ -452,7 +456,11 @@ def test_a_majority_is_one_of_all_that_have_not_left_also_of_the_dead() -> None:
 
 def test_zones_are_counted_each_by_itself() -> None:
     zones = {"a": "z1", "b": "z1", "c": "z2", "d": "z2", "e": "z3"}
-    each, two, other = Need(Scope.EACH_ZONE, 1), Need(Scope.EACH_ZONE, 2), Need(Scope.OTHER_ZONE, 2)
+    each, two, other = (
+        WriteConcern(Scope.EACH_ZONE, 1),
+        WriteConcern(Scope.EACH_ZONE, 2),
+        WriteConcern(Scope.OTHER_ZONE, 2),
+    )
     assert not met_after(each, "b", "c", zones=zones)
     assert met_after(each, "c", "e", zones=zones)
     assert not met_after(two, "b", "c", "e", zones=zones)
@@ -464,9 +472,9 @@ def test_zones_are_counted_each_by_itself() -> None:
 def test_a_need_that_so_few_cannot_meet_is_refused_before_anything_is_written() -> None:
     replica = replica_with("b")
     with pytest.raises(CannotMeetError, match="2 such members"):
-        replica.check_wait(Need(Scope.ANY, 3))
+        replica.check_wait(WriteConcern(Scope.ANY, 3))
     with pytest.raises(CannotMeetError):
-        replica.check_wait(Need(Scope.OTHER_ZONE, 1))
+        replica.check_wait(WriteConcern(Scope.OTHER_ZONE, 1))
     with pytest.raises(NotFoundError):
         replica.wait(1, "nothing", ALL, 1.0, at())
 
@@ -479,9 +487,10 @@ def test_so_many_wait_and_no_more() -> None:
     with pytest.raises(OverloadedError):
         replica.check_wait(ALL)
     assert (
-        len([effect for effect in replica.tick(at(1.0)) if isinstance(effect, Waited)]) == WAITS_MAX
+        len([effect for effect in replica.tick(at(1.0)) if isinstance(effect, WriteConcernEnded)])
+        == WAITS_MAX
     )
-    assert not replica.waits
+    assert not replica.acks
 
 
 # -- datacenters -----------------------------------------------------------------------------------
@@ -521,7 +530,7 @@ def _feedback_is_taken_for_a_body(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         Share,
         "suggests",
-        lambda share, peer, key: share.waits.showed(Peer(PoolKind.LAN, peer), key, b"\xff" * 16),
+        lambda share, peer, key: share.acks.showed(Peer(PoolKind.LAN, peer), key, b"\xff" * 16),
     )
 
 
@@ -544,7 +553,7 @@ def _one_is_enough(patch: pytest.MonkeyPatch) -> None:
 
 
 def _time_does_not_count(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Waits, "tick", lambda waits, now: None)
+    patch.setattr(AckTracker, "tick", lambda acks, now: None)
     patch.setattr(
         Replica, "deadline", lambda replica: min(pool.deadline() for pool in replica.pools)
     )
