@@ -27,9 +27,9 @@ from kvgossip.protocol.anti_entropy.survey import measure
 from kvgossip.protocol.doctor.examination import Examiner
 from kvgossip.protocol.effect import Effect, JoinRefused, Log, MemberChanged, Resolve, Send
 from kvgossip.protocol.ingress.gate import Door
-from kvgossip.protocol.membership.join_handshake import Introductions
-from kvgossip.protocol.membership.join_targets import Joining
-from kvgossip.protocol.membership.known_peers import Rejoining
+from kvgossip.protocol.membership.join_handshake import JoinHandshake
+from kvgossip.protocol.membership.join_targets import JoinTargets
+from kvgossip.protocol.membership.known_peers import KnownPeers
 from kvgossip.protocol.membership.partition_watch import PartitionWatch
 from kvgossip.protocol.membership.round_trip import BLOCKED_AFTER
 from kvgossip.protocol.membership.swim import Membership
@@ -133,9 +133,9 @@ class Pool:
         self.version_queries = VersionQueries(data, self.membership, self.spreading, self)
         self.repair = Repair(config, data, self.membership, self, rng, effects, now)
         self.partition = PartitionWatch(config)
-        self.joining = Joining(config.join, config, me.name, now)
-        self.rejoining = Rejoining(peers, kind, config, rng, now)
-        self.introductions = Introductions(
+        self.join_targets = JoinTargets(config.join, config, me.name, now)
+        self.known_peers = KnownPeers(peers, kind, config, rng, now)
+        self.join_handshake = JoinHandshake(
             config,
             self.membership,
             self,
@@ -150,9 +150,9 @@ class Pool:
         )
         self._waiting = (
             self.spreading,
-            self.joining,
-            self.introductions,
-            self.rejoining,
+            self.join_targets,
+            self.join_handshake,
+            self.known_peers,
             self.examiner,
         )
         self._handlers: dict[type, Callable[[Any, Address, Now], None]] = {
@@ -324,7 +324,7 @@ class Pool:
 
     def unreachable(self, address: Address, now: Now) -> None:
         """A reliable frame could not be delivered there, or the link broke."""
-        self.introductions.unreachable(address)
+        self.join_handshake.unreachable(address)
         self.repair.unreachable(address, now)
         self.spreading.unreachable(address)
         self.membership.doubt(address, now)
@@ -342,15 +342,15 @@ class Pool:
                 text = self.door.heard(told, source, now)
                 self.examiner.refused(source, text)
                 if reliable:
-                    self.introductions.failed(source, text, final=self._data.keyring is None)
+                    self.join_handshake.failed(source, text, final=self._data.keyring is None)
 
     def _on_refused(self, told: Refused, source: Address, now: Now) -> None:
         text = self.door.heard(told, source, now)
         self.examiner.refused(source, text)
-        self.introductions.failed(source, text)
+        self.join_handshake.failed(source, text)
 
     def _cannot_read(self, source: Address, text: str) -> None:
-        self.introductions.failed(source, text, final=False)
+        self.join_handshake.failed(source, text, final=False)
 
     def _elsewhere(self) -> Address | None:
         return self.beside.membership.me.address if self.beside is not None else None
@@ -398,7 +398,7 @@ class Pool:
             self.examiner.heard(ping.sender, now)
 
     def _on_ack(self, ack: Ack, now: Now, reliable: bool) -> None:
-        if not self.introductions.on_ack(ack) and not self.examiner.on_ack(
+        if not self.join_handshake.on_ack(ack) and not self.examiner.on_ack(
             ack, now, reliable=reliable
         ):
             asked_s = self.membership.on_ack(ack, now, reliable=reliable)
@@ -421,7 +421,7 @@ class Pool:
             self._data.sync_state is SyncState.SETTLED,
             told.sync_state is SyncState.SETTLED,
         )
-        if not settled and self.joining.may_learn_from(told.sender, told.sync_state):
+        if not settled and self.join_targets.may_learn_from(told.sender, told.sync_state):
             self.repair.start(told.sender, now)
         act = (
             asked
@@ -478,10 +478,10 @@ class Pool:
         self, told: Join | JoinReply, members: list[Member], source: Address, now: Now
     ) -> None:
         if isinstance(told, Join):
-            self.introductions.on_join(told, members, source, now, self._ping_at(now))
-        elif self.introductions.on_reply(told, members, source, now):
-            self.joining.answered(source, told.sender)
-            self._effects += self.rejoining.answered(source, told.sender)
+            self.join_handshake.on_join(told, members, source, now, self._ping_at(now))
+        elif self.join_handshake.on_reply(told, members, source, now):
+            self.join_targets.answered(source, told.sender)
+            self._effects += self.known_peers.answered(source, told.sender)
             if told.sender == self.membership.me.name:
                 self._data.introduced()
             else:
@@ -495,7 +495,7 @@ class Pool:
                 )
                 self._effects.append(JoinRefused(address, text, self.kind))
             else:
-                self.introductions.ask(address)
+                self.join_handshake.ask(address)
 
     def is_member(self, name: str) -> bool:
         member = self.membership.members.get(name)
@@ -544,14 +544,14 @@ class Pool:
                 self.repair.start(new.name, now)
             elif old.reachable and not new.reachable:
                 self._forget(new.name)
-                self.joining.lost(now)
+                self.join_targets.lost(now)
 
     def _remember(self, old: Member | None, new: Member | None) -> None:
         """A later life on the same disk shall find the members again, and who waits for one shall
         know what became of it."""
         told = new or old
         if told is not None and told.name != self.membership.me.name:
-            self._effects += self.rejoining.changed(told.name, new)
+            self._effects += self.known_peers.changed(told.name, new)
             self._data.acks.changed(Peer(self.kind, told.name), old, new)
 
     def _watch_partition(self, old: Member, new: Member | None, now: Now) -> None:
@@ -616,17 +616,17 @@ class Pool:
 
     def tick(self, now: Now) -> None:
         self.membership.tick(now, self._ping_at(now))
-        self.introductions.tick(now)
+        self.join_handshake.tick(now)
         self.take_changes(now)
         settled = self._data.sync_state is SyncState.SETTLED
-        if self.joining.is_due(now, settled):
+        if self.join_targets.is_due(now, settled):
             self._effects += [
-                Resolve(target, self.kind) for target in self.joining.strangers(self.is_member)
+                Resolve(target, self.kind) for target in self.join_targets.strangers(self.is_member)
             ]
-            for name in [] if settled else self.joining.unexchanged():
+            for name in [] if settled else self.join_targets.unexchanged():
                 self.repair.start(name, now)
-        self.join(self.rejoining.due(now))
-        self._effects += self.rejoining.forgotten(now)
+        self.join(self.known_peers.due(now))
+        self._effects += self.known_peers.forgotten(now)
         self.repair.tick(now)
         self.spreading.tick(now)
         self.examiner.tick(now)

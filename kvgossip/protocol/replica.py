@@ -162,10 +162,10 @@ class Replica:
             self.pools = (self.pool, self.wan)
         self.rotation = Rotation(self.pools, self.keyring, rng, self._effects)
         self.tombstones.members, self.tombstones.cool = self._counting, self._cool
-        self.tombstones.absent = lambda: any(pool.rejoining.absent for pool in self.pools)
+        self.tombstones.absent = lambda: any(pool.known_peers.absent for pool in self.pools)
         self._rebuilding = rebuilding or facts.own.rebuilding
         targets = bool(config.join or config.join_wan)
-        strangers = not any(pool.rejoining.absent for pool in self.pools)
+        strangers = not any(pool.known_peers.absent for pool in self.pools)
         self.settled = facts.own.settled or (strangers and not targets and not self._rebuilding)
         self._may_settle_fresh = targets and not self._rebuilding
 
@@ -609,7 +609,7 @@ class Replica:
                 )
             )
         joined = self.in_pool(pool)
-        joined.join(joined.joining.resolved(target, addresses, joined.is_member))
+        joined.join(joined.join_targets.resolved(target, addresses, joined.is_member))
         return self._drain()
 
     def join(self, targets: Sequence[str], now: Now, pool: PoolKind = PoolKind.LAN) -> list[Effect]:
@@ -619,7 +619,7 @@ class Replica:
         Raises ConfigError on a node that is not in such a pool.
         """
         self._effects.extend(
-            Resolve(target, pool) for target in self.in_pool(pool).joining.add(targets)
+            Resolve(target, pool) for target in self.in_pool(pool).join_targets.add(targets)
         )
         return self._drain()
 
@@ -786,19 +786,23 @@ class Replica:
         """An exchange with this peer completed: perhaps that was what we waited for before
         answering reads (protocol.md section 8)."""
         for pool in self.pools:
-            pool.joining.exchanged(peer, peer_sync_state)
+            pool.join_targets.exchanged(peer, peer_sync_state)
         if peer_sync_state is SyncState.SETTLED or self._all_exchanged():
             self._settle()
 
     def _all_exchanged(self) -> bool:
-        return self._may_settle_fresh and all(pool.joining.all_exchanged() for pool in self.pools)
+        return self._may_settle_fresh and all(
+            pool.join_targets.all_exchanged() for pool in self.pools
+        )
 
     @property
     def sync_state(self) -> SyncState:
         """What peers are told of how much this replica's answers are worth."""
         if self.settled:
             return SyncState.SETTLED
-        fresh = self._may_settle_fresh and all(pool.joining.all_answered() for pool in self.pools)
+        fresh = self._may_settle_fresh and all(
+            pool.join_targets.all_answered() for pool in self.pools
+        )
         return SyncState.FRESH if fresh else SyncState.WAITING
 
     def _settle(self) -> None:

@@ -214,7 +214,7 @@ class Simulation:
         ):
             return False
         return not all(
-            pool.joining.all_answered()
+            pool.join_targets.all_answered()
             for life in self.cluster.running()
             for pool in life.replica.pools
         )

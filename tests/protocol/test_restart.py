@@ -202,14 +202,14 @@ def test_a_peer_is_kept_where_it_was_last_seen() -> None:
 def test_peers_that_stay_away_are_forgotten_as_the_dead_are() -> None:
     facts = peer_fact(PoolKind.LAN, "b", Address("10.9.9.9", 7481))
     replica = make_replica("a", saved={facts.key: facts.value or b""}, forget_after_s=100.0)
-    assert list(replica.pool.rejoining.absent) == ["b"]
+    assert list(replica.pool.known_peers.absent) == ["b"]
     replica.tick(at(99.0))
-    assert replica.pool.rejoining.absent
+    assert replica.pool.known_peers.absent
     effects = replica.tick(at(101.0))
     assert [effect for effect in effects if isinstance(effect, Persist)] == [
         Persist(facts.key, None)
     ]
-    assert not replica.pool.rejoining.absent
+    assert not replica.pool.known_peers.absent
 
 
 def test_a_peer_in_whose_place_another_one_answers_is_looked_for_no_more() -> None:
@@ -219,9 +219,9 @@ def test_a_peer_in_whose_place_another_one_answers_is_looked_for_no_more() -> No
     net.add("b2", 1, join=(str(address_of(2)),))
     net.until(lambda: net.sees("c", "b2"))
     back = net.add("a", 0)
-    assert list(back.pool.rejoining.absent) == ["b", "c"]
+    assert list(back.pool.known_peers.absent) == ["b", "c"]
     net.until(lambda: net.sees("a", "b2", "c"))
-    net.until(lambda: not back.pool.rejoining.absent, 10.0)
+    net.until(lambda: not back.pool.known_peers.absent, 10.0)
     assert set(Facts(net.disks["a"].facts).peers(PoolKind.LAN)) == {"b2", "c"}
 
 

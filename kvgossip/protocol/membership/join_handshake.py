@@ -1,4 +1,4 @@
-"""Introductions: the handshake by which a node enters a pool, both sides of it.
+"""JoinHandshake: the handshake by which a node enters a pool, both sides of it.
 
     newcomer ==Join, its record, the members it knows==> host ==JoinReply, the members the host
     knows==> newcomer
@@ -47,7 +47,7 @@ class NameCheck:
     deadline_s: float
 
 
-class Introductions:
+class JoinHandshake:
     """`refuse(to, text)` says no; `sync_state()` is this node's."""
 
     def __init__(

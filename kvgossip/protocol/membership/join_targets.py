@@ -1,4 +1,4 @@
-"""Joining: the addresses this node was told to join, who answered there, and whether that is enough
+"""JoinTargets: the addresses this node was told to join, who answered there, and whether that is enough
 to settle.
 
 Laws (protocol.md sections 2 and 8)
@@ -32,7 +32,7 @@ class Answer:
     exchanged: bool = False
 
 
-class Joining:
+class JoinTargets:
     """`me` is this node's name: an address that is our own answers with it."""
 
     def __init__(self, targets: Sequence[str], config: Config, me: str, now: Now) -> None:

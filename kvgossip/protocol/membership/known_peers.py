@@ -1,4 +1,4 @@
-"""Rejoining: the members that earlier lives knew, so that a restart finds the cluster though no
+"""KnownPeers: the members that earlier lives knew, so that a restart finds the cluster though no
 join address is up.
 
 Laws
@@ -32,7 +32,7 @@ ASKED_AT_ONCE = 8
 PAUSE_FACTOR_MAX = 30
 
 
-class Rejoining:
+class KnownPeers:
     """`absent` are the names, with addresses, of those whom an earlier life knew and this one has
     not met."""
 

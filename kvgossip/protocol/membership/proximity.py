@@ -1,4 +1,4 @@
-"""Neighborhood: how far each peer of this node is, and who is chosen therefore (protocol.md section
+"""Proximity: how far each peer of this node is, and who is chosen therefore (protocol.md section
 10).
 
 Configuration comes first: coordinates, zones, datacenters. Where it calls all peers alike - no zone
@@ -38,7 +38,7 @@ ERROR_DISTRUSTED = 0.5
 SAMPLES_BETWEEN = 8
 
 
-class Neighborhood:
+class Proximity:
     """Peers to choose from, near ones rather than far ones. `here` is where this node is configured
     to be."""
 

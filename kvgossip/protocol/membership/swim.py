@@ -41,7 +41,7 @@ from xxhash import xxh3_64_intdigest
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.membership.coordinate import Coordinates
-from kvgossip.protocol.membership.proximity import Neighborhood
+from kvgossip.protocol.membership.proximity import Proximity
 from kvgossip.protocol.membership.round_trip import RoundTrips
 from kvgossip.protocol.membership.sampling import RoundRobin, uniform
 from kvgossip.protocol.membership.suspicion import Awareness, Suspicion
@@ -132,7 +132,7 @@ class Membership:
         self._reachable: list[Member] | None = None
         self._is_whole = False
         self._digest: int | None = None
-        self._neighborhood = Neighborhood(config, me.location, self.coordinates)
+        self._neighborhood = Proximity(config, me.location, self.coordinates)
         self.leaving = False
         self.shut_out: Callable[[Member], bool] = lambda member: False
         self._host_is_learned = False

@@ -322,7 +322,7 @@ def test_name_checks_are_bounded() -> None:
     host.receive(LAN.frame([encode(member("b", 1))]), STRANGER, at())
     for site in range(10, 500):
         host.receive_reliable(join_frame(site=site, host="10.0.0.8"), LINK, at())
-    assert len(host.pool.introductions._checks) <= 64
+    assert len(host.pool.join_handshake._checks) <= 64
 
 
 # F09

@@ -1,4 +1,4 @@
-"""Joining: which addresses are tried again, when, and when a node has heard enough to settle."""
+"""JoinTargets: which addresses are tried again, when, and when a node has heard enough to settle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from kvgossip.config import Config
-from kvgossip.protocol.membership.join_targets import Joining
+from kvgossip.protocol.membership.join_targets import JoinTargets
 from kvgossip.protocol.model.member import SyncState
 from tests.protocol.net import address_of, at
 
@@ -26,23 +26,23 @@ def only(*names: str) -> Callable[[str], bool]:
     return lambda name: name in names
 
 
-def joining(*targets: str, retry_s: float = 1.0) -> Joining:
-    return Joining(targets, Config(join_retry_s=retry_s), "me", at())
+def join_targets(*targets: str, retry_s: float = 1.0) -> JoinTargets:
+    return JoinTargets(targets, Config(join_retry_s=retry_s), "me", at())
 
 
 def due(
-    waiting: Joining, seconds: float, is_member: Callable[[str], bool], *, settled: bool = True
+    waiting: JoinTargets, seconds: float, is_member: Callable[[str], bool], *, settled: bool = True
 ) -> list[str]:
     """The targets to resolve at this time; none where it is not time."""
     return waiting.strangers(is_member) if waiting.is_due(at(seconds), settled) else []
 
 
-def next_s(waiting: Joining) -> float:
+def next_s(waiting: JoinTargets) -> float:
     return (waiting.deadline() or 0.0) - at().monotonic_s
 
 
 def test_without_any_target_nothing_is_ever_due() -> None:
-    alone = joining()
+    alone = join_targets()
     assert alone.founder
     assert alone.deadline() is None
     assert due(alone, 1e6, nobody) == []
@@ -55,7 +55,7 @@ def test_without_any_target_nothing_is_ever_due() -> None:
 def test_the_targets_are_resolved_at_once_and_again_with_growing_pauses_while_nobody_answers(
     settled: bool, times: list[int]
 ) -> None:
-    waiting = joining("one:1", "two:1")
+    waiting = join_targets("one:1", "two:1")
     found: list[float] = []
     while len(found) < 8:
         seconds = next_s(waiting)
@@ -68,7 +68,7 @@ def test_the_targets_are_resolved_at_once_and_again_with_growing_pauses_while_no
 def test_lesson_14_a_target_is_resolved_again_until_every_one_of_its_addresses_is_a_known_member() -> (
     None
 ):
-    waiting = joining("service:1")
+    waiting = join_targets("service:1")
     assert waiting.resolved("service:1", [ONE, TWO, ONE], nobody) == [ONE, TWO]
     waiting.answered(ONE, "b")
     assert due(waiting, 1, only("b")) == ["service:1"]
@@ -81,7 +81,7 @@ def test_lesson_14_a_target_is_resolved_again_until_every_one_of_its_addresses_i
 
 
 def test_an_address_that_cannot_be_resolved_is_tried_again_and_keeps_what_was_known() -> None:
-    waiting = joining("service:1")
+    waiting = join_targets("service:1")
     assert waiting.resolved("service:1", [], nobody) == []
     assert due(waiting, 1, everybody) == ["service:1"]
     assert waiting.resolved("service:1", [ONE], nobody) == [ONE]
@@ -89,14 +89,14 @@ def test_an_address_that_cannot_be_resolved_is_tried_again_and_keeps_what_was_kn
 
 
 def test_our_own_address_counts_as_known() -> None:
-    waiting = joining("service:1")
+    waiting = join_targets("service:1")
     waiting.resolved("service:1", [ONE], nobody)
     waiting.answered(ONE, "me")
     assert due(waiting, 5, nobody) == []
 
 
 def test_the_death_of_a_member_makes_the_next_attempt_soon() -> None:
-    waiting = joining("one:1")
+    waiting = join_targets("one:1")
     for _ in range(8):
         due(waiting, next_s(waiting), nobody)
     now = at(100)
@@ -104,13 +104,13 @@ def test_the_death_of_a_member_makes_the_next_attempt_soon() -> None:
     assert waiting.deadline() == now.monotonic_s + 1.0
     waiting.lost(at(100.5))
     assert waiting.deadline() == now.monotonic_s + 1.0
-    alone = joining()
+    alone = join_targets()
     alone.lost(now)
     assert alone.deadline() is None
 
 
 def test_an_operators_target_is_tried_once_also_where_it_is_known() -> None:
-    alone = joining()
+    alone = join_targets()
     assert alone.add(["one:1"]) == ["one:1"]
     assert alone.resolved("one:1", [ONE, ONE], everybody) == [ONE]
     assert alone.resolved("one:1", [ONE], everybody) == []
@@ -122,7 +122,7 @@ def test_an_operators_target_is_tried_once_also_where_it_is_known() -> None:
 
 
 def test_a_fresh_cluster_is_heard_when_every_address_of_every_target_has_exchanged() -> None:
-    waiting = joining("one:1", "two:1")
+    waiting = join_targets("one:1", "two:1")
     assert not waiting.all_exchanged()
     waiting.resolved("one:1", [ONE, TWO], nobody)
     waiting.resolved("two:1", [THREE], nobody)
@@ -137,7 +137,7 @@ def test_a_fresh_cluster_is_heard_when_every_address_of_every_target_has_exchang
 
 
 def test_a_target_that_was_never_resolved_has_not_answered() -> None:
-    waiting = joining("one:1", "two:1")
+    waiting = join_targets("one:1", "two:1")
     waiting.resolved("one:1", [ONE], nobody)
     waiting.answered(ONE, "b")
     waiting.exchanged("b", SyncState.FRESH)
@@ -145,7 +145,7 @@ def test_a_target_that_was_never_resolved_has_not_answered() -> None:
 
 
 def test_another_name_at_an_address_starts_over_and_the_same_name_does_not() -> None:
-    waiting = joining("one:1")
+    waiting = join_targets("one:1")
     waiting.resolved("one:1", [ONE], nobody)
     waiting.answered(ONE, "b")
     waiting.exchanged("b", SyncState.FRESH)
@@ -156,7 +156,7 @@ def test_another_name_at_an_address_starts_over_and_the_same_name_does_not() -> 
 
 
 def test_answers_from_elsewhere_are_not_kept() -> None:
-    waiting = joining("one:1")
+    waiting = join_targets("one:1")
     waiting.resolved("one:1", [ONE], nobody)
     for place in range(5, 200):
         waiting.answered(address_of(place), "x")
@@ -166,7 +166,7 @@ def test_answers_from_elsewhere_are_not_kept() -> None:
 def test_who_answered_without_completing_an_exchange_is_known_so_that_it_can_be_tried_again() -> (
     None
 ):
-    waiting = joining("one:1", "two:1")
+    waiting = join_targets("one:1", "two:1")
     waiting.resolved("one:1", [ONE, TWO], nobody)
     waiting.resolved("two:1", [THREE], nobody)
     for address, name in ((ONE, "b"), (TWO, "me"), (THREE, "c")):
@@ -179,7 +179,7 @@ def test_who_answered_without_completing_an_exchange_is_known_so_that_it_can_be_
 @pytest.mark.parametrize("retry_s", [0.01, 600.0])
 @pytest.mark.parametrize("settled", [True, False])
 def test_the_next_attempt_lies_ahead(retry_s: float, settled: bool) -> None:
-    waiting = joining("one:1", retry_s=retry_s)
+    waiting = join_targets("one:1", retry_s=retry_s)
     for seconds in (0.0, 0.5, 100.0, 1e5):
         due(waiting, seconds, nobody, settled=settled)
         assert next_s(waiting) > seconds

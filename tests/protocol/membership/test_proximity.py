@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kvgossip.config import Config
 from kvgossip.protocol.membership.coordinate import DIMENSIONS, ORIGIN, Coordinate, Coordinates
-from kvgossip.protocol.membership.proximity import SAMPLES_BETWEEN, Neighborhood
+from kvgossip.protocol.membership.proximity import SAMPLES_BETWEEN, Proximity
 from kvgossip.protocol.model.location import Location
 from kvgossip.protocol.model.member import Member
 from tests.protocol.net import Network, member
@@ -41,7 +41,7 @@ class Known(Coordinates):
 def distances(
     known: Known, peers: list[Member] = PEERS, here: Location = PEERS[0].location, **config: Any
 ) -> list[float]:
-    return Neighborhood(Config(**config), here, known).distances(peers)
+    return Proximity(Config(**config), here, known).distances(peers)
 
 
 def test_where_nothing_is_configured_the_network_tells_the_near_from_the_far_once_it_is_sure() -> (
@@ -90,7 +90,7 @@ def test_who_wavers_around_an_edge_stays_what_it_was(
     wavering: list[float], distance_s: float
 ) -> None:
     known = Known(b=0.0001, c=distance_s, d=0.0001, e=0.0001)
-    near = Neighborhood(Config(), PEERS[0].location, known)
+    near = Proximity(Config(), PEERS[0].location, known)
     first = near.distances(PEERS)[1]
     middle = {1: 0.001, 4: 0.004, 16: 0.016, 64: 0.064, 256: 0.256}[int(first)]
     known.place(c=middle)
@@ -105,7 +105,7 @@ def test_who_wavers_around_an_edge_stays_what_it_was(
 
 def test_trust_in_the_coordinates_has_a_margin_too() -> None:
     known = Known(b=0.0001, c=0.08, d=0.0001, e=0.0001)
-    near, seen = Neighborhood(Config(), PEERS[0].location, known), []
+    near, seen = Proximity(Config(), PEERS[0].location, known), []
     for error in (0.4, 0.24, 0.4, 0.49, 0.6, 0.4, 0.2):
         known.own = known.own._replace(error=error)
         seen.append(near.distances(PEERS)[1])
@@ -114,7 +114,7 @@ def test_trust_in_the_coordinates_has_a_margin_too() -> None:
 
 def test_choices_follow_the_distances_and_are_looked_at_again_after_some_samples() -> None:
     known = Known(b=0.0001, c=0.08, d=0.08, e=0.08)
-    near, rng = Neighborhood(Config(), PEERS[0].location, known), Random(1)
+    near, rng = Proximity(Config(), PEERS[0].location, known), Random(1)
 
     def chosen() -> str:
         return Counter(near.choose(rng, lambda: PEERS, 1)[0].name for _ in range(300)).most_common(
