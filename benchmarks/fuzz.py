@@ -296,7 +296,7 @@ class Attack:
     def state(self) -> tuple[Any, ...]:
         """All that must not change for a stranger."""
         replica, membership = self.replica, self.replica.pool.membership
-        seals = self.replica.pool.door.framing.seals
+        seals = self.replica.pool.gate.framing.seals
         known = len(seals._senders) if seals is not None else 0
         keys = replica.keyring.ids if replica.keyring is not None else []
         return (

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from kvgossip.config import Address
 from kvgossip.protocol.acks.tracker import AckTracker
-from kvgossip.protocol.ingress.blocklist import Blocks
+from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
@@ -42,7 +42,7 @@ class Data(Protocol):
     """The one copy of the data that all pools of a replica share."""
 
     store: Store
-    blocks: Blocks
+    blocklist: Blocklist
     bundles: Bundles
     acks: AckTracker
     keyring: Keyring | None

@@ -26,7 +26,7 @@ from kvgossip.protocol.anti_entropy.scheduler import Repair
 from kvgossip.protocol.anti_entropy.survey import measure
 from kvgossip.protocol.doctor.examination import Examiner
 from kvgossip.protocol.effect import Effect, JoinRefused, Log, MemberChanged, Resolve, Send
-from kvgossip.protocol.ingress.gate import Door
+from kvgossip.protocol.ingress.gate import Gate
 from kvgossip.protocol.membership.join_handshake import JoinHandshake
 from kvgossip.protocol.membership.join_targets import JoinTargets
 from kvgossip.protocol.membership.known_peers import KnownPeers
@@ -114,7 +114,7 @@ class Pool:
         self.beside: Pool | None = None
         self.counters: Counter[str] = Counter()
         self._config, self._data, self._effects = config, data, effects
-        self.door = Door(
+        self.gate = Gate(
             config,
             kind,
             me,
@@ -124,11 +124,11 @@ class Pool:
             self._elsewhere,
             self._cannot_read,
         )
-        self.name = self.door.pool
+        self.name = self.gate.pool
         self._lives_refused = 0
         self._rival, self._rival_s = "", -math.inf
         self.membership = Membership(config, me, rng, self._send_probe, now)
-        self.membership.shut_out = data.blocks.covers
+        self.membership.shut_out = data.blocklist.covers
         self.spreading = Spreading(config, data, self.membership, self, rng)
         self.version_queries = VersionQueries(data, self.membership, self.spreading, self)
         self.repair = Repair(config, data, self.membership, self, rng, effects, now)
@@ -140,7 +140,7 @@ class Pool:
             self.membership,
             self,
             effects,
-            self.door.refuse,
+            self.gate.refuse,
             lambda: data.sync_state,
             kind,
             data.identity,
@@ -190,13 +190,13 @@ class Pool:
 
     @property
     def datagram_room(self) -> int:
-        return self.door.datagram_room
+        return self.gate.datagram_room
 
     def send_units(self, units: list[bytes], to: Address, *, reliable: bool = False) -> None:
-        if self._data.blocks.covers_address(to):
+        if self._data.blocklist.covers_address(to):
             self.counters["frames_to_blocked"] += 1
             return
-        data = self.door.framing.frame(units, reliable=reliable)
+        data = self.gate.framing.frame(units, reliable=reliable)
         self.counters["bytes_sent"] += len(data)
         self.counters["frames_sent"] += 1
         self._effects.append(Send(to, data, reliable, self.kind))
@@ -243,10 +243,10 @@ class Pool:
         reason."""
         self.counters["frames_received"] += 1
         self.counters["bytes_received"] += len(data)
-        if self._data.blocks.covers_address(source):
+        if self._data.blocklist.covers_address(source):
             self.counters["frames_dropped.blocked"] += 1
             return
-        opened = self.door.open(data, source, now, reliable=reliable)
+        opened = self.gate.open(data, source, now, reliable=reliable)
         if opened is None:
             return
         for reason in opened.faults:
@@ -267,7 +267,9 @@ class Pool:
     def _admitted(
         self, messages: list[Message | Member], source: Address
     ) -> list[Message | Member]:
-        admitted = self._data.blocks.admitted(messages, source) if self._data.blocks else messages
+        admitted = (
+            self._data.blocklist.admitted(messages, source) if self._data.blocklist else messages
+        )
         if admitted is None:
             self.counters["frames_dropped.blocked"] += 1
         return admitted or []
@@ -339,13 +341,13 @@ class Pool:
         same is still believed."""
         for told in messages:
             if isinstance(told, Refused):
-                text = self.door.heard(told, source, now)
+                text = self.gate.heard(told, source, now)
                 self.examiner.refused(source, text)
                 if reliable:
                     self.join_handshake.failed(source, text, final=self._data.keyring is None)
 
     def _on_refused(self, told: Refused, source: Address, now: Now) -> None:
-        text = self.door.heard(told, source, now)
+        text = self.gate.heard(told, source, now)
         self.examiner.refused(source, text)
         self.join_handshake.failed(source, text)
 
@@ -489,7 +491,7 @@ class Pool:
 
     def join(self, addresses: Iterable[Address]) -> None:
         for address in addresses:
-            if self._data.blocks.covers_address(address):
+            if self._data.blocklist.covers_address(address):
                 text = (
                     f"{address} is blocked on this node: `kvgossip unblock` it before you join it"
                 )
@@ -499,7 +501,7 @@ class Pool:
 
     def is_member(self, name: str) -> bool:
         member = self.membership.members.get(name)
-        return member is not None and member.reachable and not self._data.blocks.covers(member)
+        return member is not None and member.reachable and not self._data.blocklist.covers(member)
 
     def knows_as_neighbour(self, name: str) -> bool:
         """Whether one and the same node, a gateway, has this name in both pools of this node."""
@@ -511,7 +513,7 @@ class Pool:
         """Somebody was blocked or unblocked."""
         self.membership.regard_blocks(now)
         for member in self.membership.members.values():
-            if self._data.blocks.covers(member):
+            if self._data.blocklist.covers(member):
                 self._forget(member.name)
 
     def _forget(self, peer: str) -> None:
@@ -558,7 +560,7 @@ class Pool:
         alive, stretch = 1 + len(self.membership.reachable), self.membership.awareness.factor
         text = self.partition.changed(old, new, alive, stretch, now.monotonic_s)
         if text is not None:
-            self._effects.append(Log("WARNING", f"{text} ({self.door.here})"))
+            self._effects.append(Log("WARNING", f"{text} ({self.gate.here})"))
 
     def _report_rival(self, rival: Member, now: Now) -> None:
         self.membership.rival = None
@@ -567,7 +569,7 @@ class Pool:
             f"another live node, at {rival.address}, uses the name {rival.name!r} of this one, "
             f"at {self.membership.me.address}"
         )
-        self.door.complain("rival", f"{text}: give one of them another --name", now)
+        self.gate.complain("rival", f"{text}: give one of them another --name", now)
 
     def _report_blocked_udp(self, now: Now) -> None:
         """Rumors and probes do not pass, and yet nobody is suspected: an operator must hear of it
@@ -576,7 +578,7 @@ class Pool:
         for member in turned:
             known = self.membership.round_trips.of(member.name)
             blocked = known is not None and known.is_udp_blocked
-            if not self.door.may_complain(f"udp {member.name} {blocked}", now):
+            if not self.gate.may_complain(f"udp {member.name} {blocked}", now):
                 continue
             if blocked:
                 text = (
@@ -584,13 +586,13 @@ class Pool:
                     f"TCP works: open UDP port {member.port} in "
                     f"both directions; {BLOCKED_AFTER} probes in a row were answered over TCP only"
                 )
-                self._effects.append(Log("WARNING", f"{text} ({self.door.here})"))
+                self._effects.append(Log("WARNING", f"{text} ({self.gate.here})"))
             else:
                 self._effects.append(
                     Log(
                         "INFO",
                         f"{member.name!r} at {member.address} answers by UDP again "
-                        f"({self.door.here})",
+                        f"({self.gate.here})",
                     )
                 )
 
@@ -600,7 +602,7 @@ class Pool:
             "refused members that claim to have started years from now: either they lie, or "
             "the clock of this node is years behind"
         )
-        self.door.complain("lives", f"{text} ({self.door.here})", now)
+        self.gate.complain("lives", f"{text} ({self.gate.here})", now)
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -661,7 +663,7 @@ class Pool:
             for member in members
             if member.name != self.membership.me.name
             and member.state is not MemberState.LEFT
-            and not self._data.blocks.covers(member)
+            and not self._data.blocklist.covers(member)
             and not self._is_reached_in_lan(member.name)
         ]
 

@@ -52,7 +52,7 @@ from kvgossip.protocol.acks.write_concern import Candidate, Group, WriteConcern,
 from kvgossip.protocol.anti_entropy.survey import Surveys, question
 from kvgossip.protocol.clock_guard import PeerClocks
 from kvgossip.protocol.effect import Departed, Dropped, Effect, Log, Resolve, Settled
-from kvgossip.protocol.ingress.blocklist import Blocks
+from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.key_rotation import Rotation
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.merging import Outcome, Spread
@@ -130,7 +130,7 @@ class Replica:
         self.store = Store(
             DigestTree(config.digest_levels, xxh3_64_intdigest(config.cluster.encode()))
         )
-        self.blocks = Blocks()
+        self.blocklist = Blocklist()
         self.keyring, self.identity = keyring or keyring_of(config), identity
         self.peer_clocks = PeerClocks()
         self.news_s = now.monotonic_s
@@ -202,7 +202,9 @@ class Replica:
         return [
             m
             for m in every
-            if m.name != self.name and m.state is not MemberState.LEFT and not self.blocks.covers(m)
+            if m.name != self.name
+            and m.state is not MemberState.LEFT
+            and not self.blocklist.covers(m)
         ]
 
     def _cool(self, key: str) -> None:
@@ -650,16 +652,16 @@ class Replica:
                 f"{target!r} is this node itself",
                 "name another member, or stop this one with `kvgossip leave`",
             )
-        self.blocks.add(target)
+        self.blocklist.add(target)
         for pool in self.pools:
             known = pool.membership.members.get(target)
             if known is not None:
-                self.blocks.learn(known.address, target)
+                self.blocklist.learn(known.address, target)
         return self._regard_blocks(now)
 
     def unblock(self, target: str, now: Now) -> list[Effect]:
         """Take a block back. Raises NotFoundError if there is none."""
-        self.blocks.remove(target)
+        self.blocklist.remove(target)
         return self._regard_blocks(now)
 
     def _regard_blocks(self, now: Now) -> list[Effect]:
@@ -687,7 +689,7 @@ class Replica:
                 f"no member is named {name!r}", "`kvgossip members` shows who is known"
             )
         for _, known in knowing:
-            if known.state is MemberState.ALIVE and not self.blocks.covers(known):
+            if known.state is MemberState.ALIVE and not self.blocklist.covers(known):
                 raise StillAliveError(
                     f"the member {name!r} at {known.address} answers probes, so it would come "
                     "back at once",

@@ -7,7 +7,7 @@ from typing import Protocol
 from kvgossip.config import Address
 from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.anti_entropy.survey import Surveys
-from kvgossip.protocol.ingress.blocklist import Blocks
+from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.merging import Outcome, Spread
 from kvgossip.protocol.model.member import SyncState
@@ -25,7 +25,7 @@ class Owner(Protocol):
     pool it was."""
 
     store: Store
-    blocks: Blocks
+    blocklist: Blocklist
     bundles: Bundles
     acks: AckTracker
     surveys: Surveys
@@ -68,7 +68,7 @@ class Share:
     __slots__ = (
         "_owner",
         "_pool",
-        "blocks",
+        "blocklist",
         "bundles",
         "identity",
         "keyring",
@@ -78,7 +78,7 @@ class Share:
     )
 
     def __init__(self, owner: Owner, pool: PoolKind) -> None:
-        self.store, self.blocks, self.tombstones = owner.store, owner.blocks, owner.tombstones
+        self.store, self.blocklist, self.tombstones = owner.store, owner.blocklist, owner.tombstones
         self.bundles, self.acks = owner.bundles, owner.acks
         self.keyring, self.identity = owner.keyring, owner.identity
         self._owner, self._pool = owner, pool

@@ -720,7 +720,7 @@ class Node:
         return builtins.list(told.found)
 
     def is_blocked(self, member: Member) -> bool:
-        return self._running.replica.blocks.covers(member)
+        return self._running.replica.blocklist.covers(member)
 
     def members(self) -> builtins.list[Member]:
         """Everybody this node knows in its datacenter, itself included, sorted by name."""
@@ -812,7 +812,7 @@ class Node:
             "certificates_wait_for": replica.deletes.late(),
             "clock_ahead_s": replica.peer_clocks.ahead_s(now),
             "suspected_partition": _partition(replica.pool.partition, now),
-            "blocked": replica.blocks.targets(),
+            "blocked": replica.blocklist.targets(),
             "identity": replica.identity.fingerprint.hex()
             if replica.identity is not None
             else None,

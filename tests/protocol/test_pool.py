@@ -186,7 +186,7 @@ def test_what_is_remembered_of_strangers_is_bounded() -> None:
         replica.receive(
             FOREIGN["other_cluster"], Address(f"192.0.{number >> 8}.{number & 255}", 1), at()
         )
-    assert len(replica.pool.door._complaints_s) == COMPLAINTS_MAX
+    assert len(replica.pool.gate._complaints_s) == COMPLAINTS_MAX
 
 
 # -- frames of our own -----------------------------------------------------------------------------

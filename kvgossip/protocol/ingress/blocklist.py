@@ -9,7 +9,7 @@ Laws
   news for the others: were it suspected, everybody else would see it flap between an accusation and
   its refutation.
 - What others tell of it is taken only if it is gone: dead, left, or pruned.
-- Blocks live as long as this life of the node: after a restart the operator has to say so again.
+- Blocklist live as long as this life of the node: after a restart the operator has to say so again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SOURCES_MAX = 4096
 HOSTS_MAX = 4096
 
 
-class Blocks:
+class Blocklist:
     """The names and networks that are blocked. True while there are any: who asks often asks that
     first."""
 

@@ -1,4 +1,4 @@
-"""Door: what comes in from the network, and who is told that it does not (protocol.md section 1).
+"""Gate: what comes in from the network, and who is told that it does not (protocol.md section 1).
 
 A frame of another cluster or pool is dropped by its header alone, one that is sealed with a key
 that this node lacks, or not sealed where all are, before it is decoded: counted by reason, once a
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.effect import Effect, Log, Send
-from kvgossip.protocol.ingress.rate_limit import Buckets
+from kvgossip.protocol.ingress.rate_limit import RateLimit
 from kvgossip.protocol.ingress.refusal import KEY_REASONS, pool_name, refusal_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
@@ -34,7 +34,7 @@ COMPLAINTS_MAX = 1024
 LIVES_FACTOR = 2
 
 
-class Door:
+class Gate:
     """`me()` is this node's own record in the pool, `elsewhere()` its address in its other one,
     None if it has only one.
 
@@ -66,7 +66,7 @@ class Door:
             failed,
         )
         self._complaints_s: dict[str, float] = {}
-        self._sources = Buckets(config.source_datagrams_per_s)
+        self._sources = RateLimit(config.source_datagrams_per_s)
 
     @property
     def datagram_room(self) -> int:

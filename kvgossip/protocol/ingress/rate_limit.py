@@ -12,7 +12,7 @@ BURST_S = 2.0
 SOURCES_MAX = 4096
 
 
-class Buckets:
+class RateLimit:
     """Each source may have `per_s` a second."""
 
     __slots__ = ("_buckets", "_full", "_per_s")

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from kvgossip.config import Address
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.ingress.rate_limit import Buckets
+from kvgossip.protocol.ingress.rate_limit import RateLimit
 from kvgossip.runtime.network.listener import Listener
 from kvgossip.runtime.network.sockets import plain
 from kvgossip.runtime.network.tcp_link import LENGTH_BYTES, Link
@@ -72,7 +72,7 @@ class Links:
         self._received, self._unreachable = received, unreachable
         self._counts, self._limits = counts, limits
         self._loop = asyncio.get_running_loop()
-        self._sources = Buckets(limits.source_links_per_s)
+        self._sources = RateLimit(limits.source_links_per_s)
         self._outgoing: dict[Address, Link] = {}
         self._incoming: dict[Address, Link] = {}
         self._gone: dict[Address, float] = {}

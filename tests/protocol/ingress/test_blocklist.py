@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError, NotFoundError, StillAliveError
 from kvgossip.protocol.effect import JoinRefused
-from kvgossip.protocol.ingress.blocklist import SOURCES_MAX, TARGETS_MAX, Blocks
+from kvgossip.protocol.ingress.blocklist import SOURCES_MAX, TARGETS_MAX, Blocklist
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Fetch, Gossip, Join, Nack, Ping, Prune, Pull
@@ -67,55 +67,57 @@ def names_known(net: Network, name: str) -> str:
 def test_a_network_covers_its_addresses_of_any_port(
     target: str, listed: str, host: str, covered: bool
 ) -> None:
-    blocks = Blocks()
-    assert blocks.add(target) == listed
-    assert blocks.targets() == [listed]
-    assert blocks.covers_address(Address(host, 1)) is covered
-    assert blocks.covers(member("b", host=host)) is covered
+    blocklist = Blocklist()
+    assert blocklist.add(target) == listed
+    assert blocklist.targets() == [listed]
+    assert blocklist.covers_address(Address(host, 1)) is covered
+    assert blocklist.covers(member("b", host=host)) is covered
 
 
 def test_a_name_covers_its_member_and_the_sources_that_spoke_under_it_and_no_others() -> None:
-    blocks = Blocks()
-    blocks.add("b")
-    assert blocks.covers(member("b", 1))
-    assert not blocks.covers(member("c", 1))
-    assert blocks.admitted([Gossip(1, "b")], STRANGER) is None
-    assert blocks.covers_address(STRANGER)
-    blocks.remove("b")
-    assert not blocks
-    assert not blocks.covers_address(STRANGER)
+    blocklist = Blocklist()
+    blocklist.add("b")
+    assert blocklist.covers(member("b", 1))
+    assert not blocklist.covers(member("c", 1))
+    assert blocklist.admitted([Gossip(1, "b")], STRANGER) is None
+    assert blocklist.covers_address(STRANGER)
+    blocklist.remove("b")
+    assert not blocklist
+    assert not blocklist.covers_address(STRANGER)
 
 
 def test_an_ack_that_a_helper_passed_on_is_worth_nothing_and_the_helper_is_innocent() -> None:
-    blocks = Blocks()
-    blocks.add("b")
-    assert blocks.admitted([Ack(1, "b", 0, 0, SyncState.SETTLED), Nack(1)], STRANGER) == [Nack(1)]
-    assert not blocks.covers_address(STRANGER)
+    blocklist = Blocklist()
+    blocklist.add("b")
+    assert blocklist.admitted([Ack(1, "b", 0, 0, SyncState.SETTLED), Nack(1)], STRANGER) == [
+        Nack(1)
+    ]
+    assert not blocklist.covers_address(STRANGER)
 
 
 @pytest.mark.parametrize("target", ["", "a b", "10.2.0.0/64", "-x", "10.2.0.9:7481"])
 def test_what_is_neither_a_name_nor_a_network_is_refused_with_examples(target: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        Blocks().add(target)
+        Blocklist().add(target)
     assert "10.2.0.0/16" in caught.value.hint
 
 
 def test_what_is_not_blocked_cannot_be_unblocked() -> None:
     for target in ("b", "10.0.0.0/8"):
         with pytest.raises(NotFoundError, match="is not blocked"):
-            Blocks().remove(target)
+            Blocklist().remove(target)
 
 
 def test_blocks_and_what_they_remember_are_bounded() -> None:
-    blocks = Blocks()
+    blocklist = Blocklist()
     for number in range(TARGETS_MAX):
-        blocks.add(f"n{number}")
+        blocklist.add(f"n{number}")
     with pytest.raises(ConfigError, match="already"):
-        blocks.add("one-more")
+        blocklist.add("one-more")
     for port in range(SOURCES_MAX + 10):
-        blocks.learn(Address("10.0.0.1", port), "n1")
-    assert not blocks.covers_address(Address("10.0.0.1", 9))
-    assert blocks.covers_address(Address("10.0.0.1", 10))
+        blocklist.learn(Address("10.0.0.1", port), "n1")
+    assert not blocklist.covers_address(Address("10.0.0.1", 9))
+    assert blocklist.covers_address(Address("10.0.0.1", 10))
 
 
 # -- a node and whom it blocks ---------------------------------------------------------------------
@@ -352,7 +354,7 @@ def test_lesson_12_and_15_two_pools_that_were_mixed_are_untangled_and_stay_apart
         assert all(names_known(net, name) == side for name in side.split())
     # also when everybody listens to everybody again
     for name in net.replicas:
-        unblock(net, name, *net.replicas[name].blocks.targets())
+        unblock(net, name, *net.replicas[name].blocklist.targets())
     net.put("a1", "only", b"ours")
     net.run(120.0)
     for side in (ours, theirs):

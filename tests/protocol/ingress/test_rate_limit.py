@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import ConfigError
-from kvgossip.protocol.ingress.rate_limit import BURST_S, SOURCES_MAX, Buckets
+from kvgossip.protocol.ingress.rate_limit import BURST_S, SOURCES_MAX, RateLimit
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ping
@@ -25,7 +25,7 @@ PING = LAN.frame([encode(Ping(1, "b", "a", 0, 0, SyncState.SETTLED))])
 
 @given(st.floats(1, 1000), st.lists(st.floats(0, 3), max_size=200))
 def test_no_source_gets_more_than_a_burst_and_its_rate(per_s: float, pauses: list[float]) -> None:
-    buckets, now_s, admitted = Buckets(per_s), 100.0, 0
+    buckets, now_s, admitted = RateLimit(per_s), 100.0, 0
     for pause_s in pauses:
         now_s += pause_s
         admitted += buckets.admits("a", now_s)
@@ -33,14 +33,14 @@ def test_no_source_gets_more_than_a_burst_and_its_rate(per_s: float, pauses: lis
 
 
 def test_a_burst_is_taken_whole_and_the_rate_for_ever() -> None:
-    buckets = Buckets(10.0)
+    buckets = RateLimit(10.0)
     assert [buckets.admits("a", 0.0) for _ in range(25)] == [True] * 20 + [False] * 5
     assert all(buckets.admits("a", 0.5 + 0.1 * number) for number in range(1000))
     assert buckets.admits("b", 0.0)
 
 
 def test_a_clock_that_stands_still_or_goes_back_gives_nothing() -> None:
-    buckets = Buckets(1.0)
+    buckets = RateLimit(1.0)
     assert [buckets.admits("a", now_s) for now_s in (9.0, 5.0, 1.0, 5.0)] == [
         True,
         True,
@@ -50,7 +50,7 @@ def test_a_clock_that_stands_still_or_goes_back_gives_nothing() -> None:
 
 
 def test_the_table_of_sources_is_bounded() -> None:
-    buckets = Buckets(1.0)
+    buckets = RateLimit(1.0)
     for number in range(SOURCES_MAX + 100):
         assert buckets.admits(str(number), 0.0)
     assert len(buckets) == SOURCES_MAX
