@@ -12,7 +12,7 @@ from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
-from kvgossip.protocol.rumors.batches import Bundles
+from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.keyring import Keyring
@@ -43,7 +43,7 @@ class Data(Protocol):
 
     store: Store
     blocklist: Blocklist
-    bundles: Bundles
+    batches: Batches
     acks: AckTracker
     keyring: Keyring | None
     """None: frames are not sealed."""
@@ -62,7 +62,7 @@ class Data(Protocol):
     ) -> Outcome:
         """Offer a record that a peer sent. `spread`: how to spread it further if it is news."""
 
-    def merge_bundle(
+    def merge_batch(
         self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, spread: Spread
     ) -> Outcome:
         """Offer a batch that a peer sent, all of it at once."""

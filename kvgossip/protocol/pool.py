@@ -37,7 +37,7 @@ from kvgossip.protocol.merging import Data
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
-from kvgossip.protocol.rumors.mongering import Spreading
+from kvgossip.protocol.rumors.mongering import Mongering
 from kvgossip.protocol.wire.batching import chunks
 from kvgossip.protocol.wire.frame import BAD_MEMBER, FORMAT, encode, is_refusal
 from kvgossip.protocol.wire.message import (
@@ -129,8 +129,8 @@ class Pool:
         self._rival, self._rival_s = "", -math.inf
         self.membership = Membership(config, me, rng, self._send_probe, now)
         self.membership.shut_out = data.blocklist.covers
-        self.spreading = Spreading(config, data, self.membership, self, rng)
-        self.version_queries = VersionQueries(data, self.membership, self.spreading, self)
+        self.mongering = Mongering(config, data, self.membership, self, rng)
+        self.version_queries = VersionQueries(data, self.membership, self.mongering, self)
         self.repair = Repair(config, data, self.membership, self, rng, effects, now)
         self.partition = PartitionWatch(config)
         self.join_targets = JoinTargets(config.join, config, me.name, now)
@@ -149,7 +149,7 @@ class Pool:
             config, self.membership, self, effects, self._condition, self._ping_at, kind
         )
         self._waiting = (
-            self.spreading,
+            self.mongering,
             self.join_targets,
             self.join_handshake,
             self.known_peers,
@@ -166,12 +166,12 @@ class Pool:
             Examine: self.examiner.on_examine,
             Condition: lambda told, source, now: self.examiner.on_condition(told, now),
             Sights: lambda told, source, now: self.examiner.on_sights(told, now),
-            Feedback: lambda told, source, now: self.spreading.on_feedback(told, now),
-            Busy: lambda told, source, now: self.spreading.on_busy(told),
-            Pull: lambda told, source, now: self.spreading.on_pull(told, source),
-            Fetch: lambda told, source, now: self.spreading.on_fetch(told, source),
-            Bodies: self.spreading.on_bodies,
-            Bundle: self.spreading.on_bundle,
+            Feedback: lambda told, source, now: self.mongering.on_feedback(told, now),
+            Busy: lambda told, source, now: self.mongering.on_busy(told),
+            Pull: lambda told, source, now: self.mongering.on_pull(told, source),
+            Fetch: lambda told, source, now: self.mongering.on_fetch(told, source),
+            Bodies: self.mongering.on_bodies,
+            Bundle: self.mongering.on_bundle,
             KeyringOrder: data.keyring_heard,
             KeyringReport: data.keyring_heard,
             Measure: self._on_measure,
@@ -316,7 +316,7 @@ class Pool:
             else:
                 self._dispatch(told, source, now)
         if gossip is not None:
-            self.spreading.heard(gossip, rumors, whole, source, now, reliable=reliable)
+            self.mongering.heard(gossip, rumors, whole, source, now, reliable=reliable)
 
     def _dispatch(self, told: Message | Member, source: Address, now: Now) -> None:
         try:
@@ -328,7 +328,7 @@ class Pool:
         """A reliable frame could not be delivered there, or the link broke."""
         self.join_handshake.unreachable(address)
         self.repair.unreachable(address, now)
-        self.spreading.unreachable(address)
+        self.mongering.unreachable(address)
         self.membership.doubt(address, now)
         self.take_changes(now)
 
@@ -518,7 +518,7 @@ class Pool:
 
     def _forget(self, peer: str) -> None:
         self.repair.forget(peer)
-        self.spreading.forget(peer)
+        self.mongering.forget(peer)
 
     def take_changes(self, now: Now) -> None:
         """Tell the driver what changed, and draw the consequences: who came back is exchanged with
@@ -572,7 +572,7 @@ class Pool:
         self.gate.complain("rival", f"{text}: give one of them another --name", now)
 
     def _report_blocked_udp(self, now: Now) -> None:
-        """Rumors and probes do not pass, and yet nobody is suspected: an operator must hear of it
+        """HotList and probes do not pass, and yet nobody is suspected: an operator must hear of it
         (lesson 13)."""
         turned, self.membership.round_trips.turned = self.membership.round_trips.turned, []
         for member in turned:
@@ -630,12 +630,12 @@ class Pool:
         self.join(self.known_peers.due(now))
         self._effects += self.known_peers.forgotten(now)
         self.repair.tick(now)
-        self.spreading.tick(now)
+        self.mongering.tick(now)
         self.examiner.tick(now)
 
     def leave(self, now: Now) -> None:
         """Say farewell: own rumors first, then that we are gone, to as many as is decent."""
-        self.spreading.flush()
+        self.mongering.flush()
         self.membership.leave()
         for peer in self.membership.reachable[:FAREWELLS_MAX]:
             self.send_units([encode(self.membership.me)], peer.address)
@@ -672,9 +672,9 @@ class Pool:
         repair, membership = self.repair, self.membership
         return {
             **self.counters,
-            "rumors_hot": len(self.spreading.rumors),
-            "gossips_sent": self.spreading.gossips,
-            "rumors_cooled": self.spreading.rumors.cooled,
+            "rumors_hot": len(self.mongering.rumors),
+            "gossips_sent": self.mongering.gossips,
+            "rumors_cooled": self.mongering.rumors.cooled,
             "exchanges_started": repair.started,
             "exchanges_completed": repair.completed,
             "exchanges_cut": repair.cut,

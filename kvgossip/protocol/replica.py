@@ -78,7 +78,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.model.write import Writing, check_batch, check_write
 from kvgossip.protocol.pool import Pool
-from kvgossip.protocol.rumors.batches import Bundles
+from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.saved_state import Facts, Self, clock_fact, self_fact
 from kvgossip.protocol.share import Share
 from kvgossip.protocol.store.digest import DigestTree
@@ -136,7 +136,7 @@ class Replica:
         self.news_s = now.monotonic_s
         self.counters: Counter[str] = Counter()
         self._effects: list[Effect] = []
-        self.bundles = Bundles(2 * config.exchange_timeout_s)
+        self.batches = Batches(2 * config.exchange_timeout_s)
         self.surveys = Surveys(self._effects, rng)
         self.acks = AckTracker(self._effects, rng, self._enquire, self._state_of)
         self._departs_s: float | None = None
@@ -209,7 +209,7 @@ class Replica:
 
     def _cool(self, key: str) -> None:
         for pool in self.pools:
-            pool.spreading.rumors.cool(key)
+            pool.mongering.rumors.cool(key)
 
     # -- writes ------------------------------------------------------------------------------------
 
@@ -257,7 +257,7 @@ class Replica:
         if len(pairs) == 1:
             self._take(*pairs[0], now, heard_from=None, spread=Spread.AT_ONCE, pool=PoolKind.LAN)
         elif pairs:
-            self._take_bundle(
+            self._take_batch(
                 pairs, pairs, now, heard_from=None, spread=Spread.AT_ONCE, pool=PoolKind.LAN
             )
         return self._drain()
@@ -352,7 +352,7 @@ class Replica:
         self.tombstones.known(key, record)
         return Outcome.KNOWN
 
-    def merge_bundle(
+    def merge_batch(
         self,
         entries: tuple[tuple[str, bytes], ...],
         now: Now,
@@ -373,7 +373,7 @@ class Replica:
                 offered.append((key, record))
         return (
             Outcome.NEWS
-            if self._take_bundle(
+            if self._take_batch(
                 entries, offered, now, heard_from=heard_from, spread=spread, pool=pool
             )
             else Outcome.KNOWN
@@ -410,10 +410,10 @@ class Replica:
             if each.kind is not pool:
                 self._heat_elsewhere(each, key, record, heard_from, spread)
             elif spread is Spread.AT_ONCE or spread is Spread.NEXT_ROUND:
-                each.spreading.spread(key, record, heard_from, at_once=spread is Spread.AT_ONCE)
+                each.mongering.spread(key, record, heard_from, at_once=spread is Spread.AT_ONCE)
         return True
 
-    def _take_bundle(
+    def _take_batch(
         self,
         entries: tuple[tuple[str, bytes], ...],
         offered: Iterable[tuple[str, bytes]],
@@ -433,11 +433,11 @@ class Replica:
                 self.tombstones.known(key, record)
         for each in self.pools if news else ():
             if each.kind is not pool:
-                each.spreading.heat_bundle(
+                each.mongering.heat_batch(
                     entries, self._speaker_elsewhere(each, heard_from), at_once=True
                 )
             elif spread is not Spread.ELSEWHERE:
-                each.spreading.heat_bundle(entries, heard_from, at_once=spread is Spread.AT_ONCE)
+                each.mongering.heat_batch(entries, heard_from, at_once=spread is Spread.AT_ONCE)
         return news
 
     def _is_news(self, key: str, record: bytes, now: Now) -> bool:
@@ -459,9 +459,9 @@ class Replica:
     ) -> None:
         """What is news in one pool is news in this other one."""
         if spread is not Spread.NOT or (
-            self.settled and len(other.spreading.rumors) < REKINDLED_MAX
+            self.settled and len(other.mongering.rumors) < REKINDLED_MAX
         ):
-            other.spreading.spread(
+            other.mongering.spread(
                 key, record, self._speaker_elsewhere(other, heard_from), at_once=True
             )
 
@@ -756,7 +756,7 @@ class Replica:
             self.rotation.tick(now)
             self.acks.tick(now)
             self.tombstones.tick(now, settled=self.settled)
-            self.bundles.age(now)
+            self.batches.age(now)
         elif now.monotonic_s >= self._departs_s and not self._departed:
             self._departed = True
             self._effects.append(Departed())

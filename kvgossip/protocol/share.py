@@ -13,7 +13,7 @@ from kvgossip.protocol.merging import Outcome, Spread
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
-from kvgossip.protocol.rumors.batches import Bundles
+from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.keyring import Keyring
@@ -26,7 +26,7 @@ class Owner(Protocol):
 
     store: Store
     blocklist: Blocklist
-    bundles: Bundles
+    batches: Batches
     acks: AckTracker
     surveys: Surveys
     keyring: Keyring | None
@@ -41,7 +41,7 @@ class Owner(Protocol):
         self, key: str, record: bytes, now: Now, *, heard_from: str, spread: Spread, pool: PoolKind
     ) -> Outcome: ...
 
-    def merge_bundle(
+    def merge_batch(
         self,
         entries: tuple[Pair, ...],
         now: Now,
@@ -68,8 +68,8 @@ class Share:
     __slots__ = (
         "_owner",
         "_pool",
+        "batches",
         "blocklist",
-        "bundles",
         "identity",
         "keyring",
         "store",
@@ -79,7 +79,7 @@ class Share:
 
     def __init__(self, owner: Owner, pool: PoolKind) -> None:
         self.store, self.blocklist, self.tombstones = owner.store, owner.blocklist, owner.tombstones
-        self.bundles, self.acks = owner.bundles, owner.acks
+        self.batches, self.acks = owner.batches, owner.acks
         self.keyring, self.identity = owner.keyring, owner.identity
         self._owner, self._pool = owner, pool
 
@@ -110,10 +110,10 @@ class Share:
     def keyring_heard(self, told: KeyringOrder | KeyringReport, source: Address, now: Now) -> None:
         self._owner.keyring_heard(told, source, now, self._pool)
 
-    def merge_bundle(
+    def merge_batch(
         self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, spread: Spread
     ) -> Outcome:
-        return self._owner.merge_bundle(
+        return self._owner.merge_batch(
             entries, now, heard_from=heard_from, spread=spread, pool=self._pool
         )
 

@@ -329,7 +329,7 @@ def test_a_planted_mistake_is_caught(
 
 
 def _bundles_are_merged_in_part(patch: pytest.MonkeyPatch) -> None:
-    take = Replica._take_bundle
+    take = Replica._take_batch
 
     def partly(
         replica: Replica,
@@ -349,7 +349,7 @@ def _bundles_are_merged_in_part(patch: pytest.MonkeyPatch) -> None:
             **named,
         )
 
-    patch.setattr(Replica, "_take_bundle", partly)
+    patch.setattr(Replica, "_take_batch", partly)
 
 
 def _batches_are_written_in_part(patch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from kvgossip.protocol.model.entry import (
     check_ttl,
     version_of,
 )
-from kvgossip.protocol.model.write import BUNDLE_ENTRIES_MAX, Writing
+from kvgossip.protocol.model.write import BATCH_ENTRIES_MAX, Writing
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
@@ -56,7 +56,7 @@ class Operation(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
-    operations: Annotated[list[Operation], Meta(min_length=1, max_length=2 * BUNDLE_ENTRIES_MAX)]
+    operations: Annotated[list[Operation], Meta(min_length=1, max_length=2 * BATCH_ENTRIES_MAX)]
 
 
 PATHS: Paths = {

@@ -17,7 +17,7 @@ from kvgossip.protocol.merging import Data
 from kvgossip.protocol.model.entry import Version, version_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Link
-from kvgossip.protocol.rumors.mongering import Spreading
+from kvgossip.protocol.rumors.mongering import Mongering
 from kvgossip.protocol.wire.message import Confirm, Enquire, Notice
 
 OPEN_MAX = 1024
@@ -37,12 +37,12 @@ class VersionQueries:
     """False where nobody waits for an answer of ours."""
 
     def __init__(
-        self, data: Data, membership: Membership, spreading: Spreading, link: Link
+        self, data: Data, membership: Membership, mongering: Mongering, link: Link
     ) -> None:
         self._data, self._membership, self._spreading, self._link = (
             data,
             membership,
-            spreading,
+            mongering,
             link,
         )
         self._open: dict[str, dict[tuple[Address, int], Open]] = {}

@@ -15,7 +15,7 @@ Laws
   case.
 - Nothing is kept, asked or sent for a write that nobody waits for.
 
-Rumors do most of the work: their feedback comes first. Whoever has not shown it after ASK_FIRST_S
+HotList do most of the work: their feedback comes first. Whoever has not shown it after ASK_FIRST_S
 is asked, again and again with growing pauses: it was not told directly, or a packet was lost. Who
 is asked and lacks the version fetches it.
 """

@@ -9,7 +9,7 @@ from kvgossip.config import Config
 from kvgossip.errors import BadBatchError, ValueTooLargeError
 from kvgossip.protocol.model.entry import check_content_type, check_flags, check_key, check_ttl
 
-BUNDLE_ENTRIES_MAX = 256
+BATCH_ENTRIES_MAX = 256
 
 
 class Writing(NamedTuple):
@@ -37,9 +37,9 @@ def check_write(key: str, value: bytes, content_type: str | None, config: Config
 def check_batch(writes: Sequence[Writing], config: Config) -> None:
     """Raises as `check_write` of its parts, LocalError for a bad ttl or flags, and
     BadBatchError."""
-    if not 0 < len(writes) <= BUNDLE_ENTRIES_MAX:
+    if not 0 < len(writes) <= BATCH_ENTRIES_MAX:
         raise BadBatchError(
-            f"a batch of {len(writes)} writes", f"1 to {BUNDLE_ENTRIES_MAX} are taken"
+            f"a batch of {len(writes)} writes", f"1 to {BATCH_ENTRIES_MAX} are taken"
         )
     if len({each.key for each in writes}) < len(writes):
         raise BadBatchError("a batch writes a key twice", "leave all but its last write out")

@@ -1,4 +1,4 @@
-"""Bundles: batches of writes that travel and are merged as one, so that who hears of a batch shows
+"""Batches: batches of writes that travel and are merged as one, so that who hears of a batch shows
 all of it or nothing.
 
 Laws
@@ -32,11 +32,11 @@ def key_of(entries: Sequence[Pair]) -> str:
     return f"/{version_of(entries[0][1])}"
 
 
-def is_bundle_key(key: str) -> bool:
+def is_batch_key(key: str) -> bool:
     return key.startswith("/")
 
 
-class Bundles:
+class Batches:
     """The last bundles that were too large for a datagram, for peers that fetch them.
 
     Each is kept for `keep_s`, and not longer than twice that: then its rumor has long cooled, and

@@ -1,4 +1,4 @@
-"""Bursts: how many frames of rumors may be under way to a peer over its link.
+"""BurstWindow: how many frames of rumors may be under way to a peer over its link.
 
 A link delivers, so who is slow, or hangs, would find all that it was told meanwhile waiting for it,
 most of it old by then. So a peer that has not answered the last bursts gets datagrams again, which
@@ -10,7 +10,7 @@ from __future__ import annotations
 UNANSWERED_MAX = 8
 
 
-class Bursts:
+class BurstWindow:
     """Of each peer, by name: the sequence numbers of the bursts that it has not answered, and when
     they left (monotonic seconds)."""
 

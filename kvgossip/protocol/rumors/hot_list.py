@@ -52,7 +52,7 @@ class HotRumor:
 
 
 class Packet(NamedTuple):
-    """Rumors on their way to a peer that has not answered yet; `hunts` is how many peers refused
+    """HotList on their way to a peer that has not answered yet; `hunts` is how many peers refused
     them before."""
 
     peer: str
@@ -60,7 +60,7 @@ class Packet(NamedTuple):
     hunts: int
 
 
-class Rumors:
+class HotList:
     """The infective list. Own writes come before forwarded rumors, each oldest first."""
 
     __slots__ = (

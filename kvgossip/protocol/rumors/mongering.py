@@ -1,4 +1,4 @@
-"""Spreading: rumor mongering in one pool. Whom to tell, how the packets are filled, and what to
+"""Mongering: rumor mongering in one pool. Whom to tell, how the packets are filled, and what to
 answer.
 
 Active side: news is sent at once to `gossip_fanout` random peers, then every gossip interval while
@@ -35,9 +35,9 @@ from kvgossip.protocol.model.entry import HEAD_BYTES, Version, version_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Link
-from kvgossip.protocol.rumors.batches import is_bundle_key, key_of
-from kvgossip.protocol.rumors.burst_window import Bursts
-from kvgossip.protocol.rumors.hot_list import HotRumor, Rumors, bit_of, bitmap
+from kvgossip.protocol.rumors.batches import is_batch_key, key_of
+from kvgossip.protocol.rumors.burst_window import BurstWindow
+from kvgossip.protocol.rumors.hot_list import HotList, HotRumor, bit_of, bitmap
 from kvgossip.protocol.rumors.policy import Mode, RumorPolicy
 from kvgossip.protocol.wire.batching import batches
 from kvgossip.protocol.wire.frame import encode
@@ -88,11 +88,11 @@ class Body(NamedTuple):
     asked_s: float
 
 
-class Spreading:
+class Mongering:
     def __init__(
         self, config: Config, data: Data, membership: Membership, link: Link, rng: Random
     ) -> None:
-        self.rumors = Rumors(policy_of(config), config.rumors_max, rng)
+        self.rumors = HotList(policy_of(config), config.rumors_max, rng)
         self._config, self._data, self._membership, self._link, self._rng = (
             config,
             data,
@@ -101,7 +101,7 @@ class Spreading:
             rng,
         )
         self._unit_bytes_max = link.datagram_room - GOSSIP_UNIT_BYTES_MAX
-        self._bursts = Bursts(config.exchange_timeout_s)
+        self._bursts = BurstWindow(config.exchange_timeout_s)
         self._fetching: dict[str, Body] = {}
         self._fetching_bytes = 0
         self._refused: dict[str, bytes] = {}
@@ -132,7 +132,7 @@ class Spreading:
             # no round is waiting: give the direct packets their time
             self._next_round_s = self._data.news_s + self._config.gossip_interval_s
 
-    def heat_bundle(
+    def heat_batch(
         self, entries: tuple[Pair, ...], heard_from: str | None, *, at_once: bool
     ) -> None:
         """Spread this batch as one rumor."""
@@ -144,9 +144,9 @@ class Spreading:
                 else None
             )
             if unit is None or len(unit) > self._unit_bytes_max:
-                self._data.bundles.keep(entries)
+                self._data.batches.keep(entries)
                 unit = encode(Notice(key, *version, sum(len(record) for _, record in entries)))
-            is_notice = key in self._data.bundles
+            is_notice = key in self._data.batches
             self.rumors.heat(
                 key,
                 unit,
@@ -332,13 +332,13 @@ class Spreading:
                 known.append(outcome is not Outcome.NEWS)
                 collected.append(outcome is Outcome.COLLECTED)
             elif isinstance(rumor, Bundle):
-                outcome = self._data.merge_bundle(
+                outcome = self._data.merge_batch(
                     rumor.entries, now, heard_from=gossip.sender, heat=heat
                 )
                 known.append(outcome is not Outcome.NEWS)
                 collected.append(False)
             else:
-                collected.append(not is_bundle_key(rumor.key) and self._has_collected(rumor))
+                collected.append(not is_batch_key(rumor.key) and self._has_collected(rumor))
                 known.append(collected[-1] or self._has(rumor))
                 if not known[-1]:
                     lacking.append(rumor)
@@ -358,8 +358,8 @@ class Spreading:
 
     def _has(self, notice: Notice) -> bool:
         """Whether the body is not worth fetching: it is here, or was refused when it came."""
-        if is_bundle_key(notice.key):
-            return notice.key in self._data.bundles
+        if is_batch_key(notice.key):
+            return notice.key in self._data.batches
         record = self._data.store.record(notice.key)
         version, refused = (notice.timestamp, notice.site), self._refused.get(notice.key)
         return (record is not None and version_of(record) >= version) or (
@@ -436,7 +436,7 @@ class Spreading:
     def on_fetch(self, asked: Fetch, source: Address) -> None:
         store = self._data.store
         for key in dict.fromkeys(asked.keys):
-            entries = self._data.bundles.get(key)
+            entries = self._data.batches.get(key)
             if entries is not None:
                 self._link.send(Bundle(entries), source, reliable=True)
         pairs = [
@@ -472,8 +472,8 @@ class Spreading:
         """What was fetched; who sends one unasked is welcome, too."""
         self._fetched(key_of(bundle.entries))
         # also where nothing of it is news, or it would be noticed and fetched again
-        self._data.bundles.keep(bundle.entries)
-        self._data.merge_bundle(
+        self._data.batches.keep(bundle.entries)
+        self._data.merge_batch(
             bundle.entries, now, heard_from=self._membership.name_at(source), heat=Spread.AT_ONCE
         )
 

@@ -44,7 +44,7 @@ import msgspec
 from msgspec import Meta
 
 from kvgossip.protocol.model.member import Count, Host, Member, Name, Port, SyncState
-from kvgossip.protocol.model.write import BUNDLE_ENTRIES_MAX
+from kvgossip.protocol.model.write import BATCH_ENTRIES_MAX
 
 FACTS_OF_A_KIND_MAX = 8192
 FACTS_BYTES_MAX = 8 + 17 * (3 * FACTS_OF_A_KIND_MAX + 1)
@@ -200,7 +200,7 @@ class Bundle(Message, frozen=True):
     """
 
     kind = 84
-    entries: Annotated[tuple[Pair, ...], Meta(min_length=1, max_length=BUNDLE_ENTRIES_MAX)]
+    entries: Annotated[tuple[Pair, ...], Meta(min_length=1, max_length=BATCH_ENTRIES_MAX)]
 
 
 class Feedback(Message, frozen=True):

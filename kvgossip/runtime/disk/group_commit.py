@@ -5,7 +5,7 @@ next piece gathers.
     for it
 
 Laws (protocol.md section 7)
-- A write is acknowledged when the commit that contains it is on the disk. Rumors do not wait: they
+- A write is acknowledged when the commit that contains it is on the disk. HotList do not wait: they
   leave while the disk works, so a write that was not acknowledged may still exist, on peers or
   here, as with any store that answers over a network.
 - A commit holds whole inputs, in their order, and the facts that are always now: what is on the

@@ -13,7 +13,7 @@ from kvgossip.protocol.model.entry import is_dead, version_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.rumors.batches import KEPT_BYTES_MAX, KEPT_MAX, Bundles, key_of
+from kvgossip.protocol.rumors.batches import KEPT_BYTES_MAX, KEPT_MAX, Batches, key_of
 from kvgossip.protocol.rumors.mongering import life_of
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Bundle, Feedback, Fetch, Gossip, Notice, Rumor
@@ -160,23 +160,23 @@ def test_a_bundle_too_large_for_a_datagram_is_noticed_fetched_over_a_link_and_me
 
 
 def test_bundles_that_are_kept_for_others_are_bounded() -> None:
-    bundles = Bundles(10.0)
+    batches = Batches(10.0)
     for number in range(KEPT_MAX + 10):
-        bundles.keep((("k", record(b"v", number)), ("l", record(b"v", number))))
-    assert key_of((("k", record(b"v", 0)),)) not in bundles
-    assert bundles.get(key_of((("k", record(b"v", KEPT_MAX)),))) is not None
-    bundles.keep((("k", record(bytes(KEPT_BYTES_MAX + 1), 10_000)),))
-    assert bundles._bytes == 0
+        batches.keep((("k", record(b"v", number)), ("l", record(b"v", number))))
+    assert key_of((("k", record(b"v", 0)),)) not in batches
+    assert batches.get(key_of((("k", record(b"v", KEPT_MAX)),))) is not None
+    batches.keep((("k", record(bytes(KEPT_BYTES_MAX + 1), 10_000)),))
+    assert batches._bytes == 0
 
 
 def test_bundles_are_kept_for_as_long_as_somebody_may_fetch_them_and_not_for_ever() -> None:
-    bundles, key = Bundles(10.0), key_of((("k", record(b"v", 1)),))
-    bundles.age(at(0.0))
-    bundles.keep((("k", record(b"v", 1)), ("l", record(b"v", 1))))
+    batches, key = Batches(10.0), key_of((("k", record(b"v", 1)),))
+    batches.age(at(0.0))
+    batches.keep((("k", record(b"v", 1)), ("l", record(b"v", 1))))
     for s, kept in ((9.0, True), (10.0, True), (19.0, True), (20.0, False)):
-        bundles.age(at(s))
-        assert (key in bundles) == kept
-    assert bundles._bytes == 0
+        batches.age(at(s))
+        assert (key in batches) == kept
+    assert batches._bytes == 0
 
 
 def test_hostile_bundles_and_fetches_cost_nothing() -> None:
@@ -269,7 +269,7 @@ def test_the_check_for_parts_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
         news = [replica._take(key, entry, now, **named) for key, entry in offered]
         return any(news)
 
-    monkeypatch.setattr(Replica, "_take_bundle", apart)
+    monkeypatch.setattr(Replica, "_take_batch", apart)
     network = Network()
     network.cluster("a b c d e f g", direct_fanout=3)
     assert run(network, list("abcdefg"), 1)[1] > 0

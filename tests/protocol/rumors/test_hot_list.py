@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvgossip.protocol.rumors.hot_list import PENDING_MAX, HotRumor, Rumors, bitmap
+from kvgossip.protocol.rumors.hot_list import PENDING_MAX, HotList, HotRumor, bitmap
 from kvgossip.protocol.rumors.policy import Mode, RumorPolicy
 
 KNEW, NEWS = b"\x01", b"\x00"
 
 
-def rumors_of(k: int = 3, rumors_max: int = 100, *, feedback: bool = True) -> Rumors:
-    return Rumors(RumorPolicy(k=k, feedback=feedback), rumors_max, Random(1))
+def rumors_of(k: int = 3, rumors_max: int = 100, *, feedback: bool = True) -> HotList:
+    return HotList(RumorPolicy(k=k, feedback=feedback), rumors_max, Random(1))
 
 
-def heat(rumors: Rumors, key: str = "k", heard_from: str | None = None) -> HotRumor:
+def heat(rumors: HotList, key: str = "k", heard_from: str | None = None) -> HotRumor:
     rumors.heat(key, key.encode(), heard_from)
     return next(rumor for rumor in rumors.hot() if rumor.key == key)
 
 
-def tell(rumors: Rumors, peer: str, answer: bytes | None) -> bool:
+def tell(rumors: HotList, peer: str, answer: bytes | None) -> bool:
     """Contact this peer with everything hot; whether a packet was needed. None: it does not
     answer."""
     batch = [rumor for rumor in list(rumors.hot()) if rumors.contact(peer, rumor, 10)]
@@ -35,7 +35,7 @@ def tell(rumors: Rumors, peer: str, answer: bytes | None) -> bool:
     return bool(batch)
 
 
-def hot(rumors: Rumors) -> list[str]:
+def hot(rumors: HotList) -> list[str]:
     return [rumor.key for rumor in rumors.hot()]
 
 
@@ -130,14 +130,14 @@ def test_blind_counts_every_contact_whether_it_knew_or_not() -> None:
 def test_the_coin_cools_with_probability_one_in_k_at_each_contact_that_knew() -> None:
     told = 0
     for seed in range(300):
-        rumors = Rumors(RumorPolicy(k=4, counter=False), 100, Random(seed))
+        rumors = HotList(RumorPolicy(k=4, counter=False), 100, Random(seed))
         heat(rumors)
         while hot(rumors):
             told += 1
             tell(rumors, f"p{told}", KNEW)
     # a geometric distribution's mean is k
     assert 3.6 <= told / 300 <= 4.4
-    rumors = Rumors(RumorPolicy(k=1, counter=False, mode=Mode.PUSH), 100, Random(1))
+    rumors = HotList(RumorPolicy(k=1, counter=False, mode=Mode.PUSH), 100, Random(1))
     heat(rumors)
     tell(rumors, "p", NEWS)
     assert hot(rumors) == ["k"]

@@ -49,7 +49,7 @@ def replica_with(*peers: str, **config: Any) -> Replica:
         replica.pool.membership.merge(member(name, place), at())
     while replica.pool.membership.has_news:
         list(replica.pool.membership.take_news(100_000))
-    replica.pool.spreading.tick(at())
+    replica.pool.mongering.tick(at())
     replica._drain()
     return replica
 
@@ -306,7 +306,7 @@ def test_a_burst_is_answered_on_its_link_and_not_told_again() -> None:
     assert net.converged()
     net.run(3.0)
     assert seen == [("a", "Gossip", True), ("b", "Feedback", True)]
-    assert not len(net.replicas["a"].pool.spreading.rumors)
+    assert not len(net.replicas["a"].pool.mongering.rumors)
 
 
 def test_who_does_not_answer_bursts_gets_datagrams_until_it_answers_or_some_time_has_passed() -> (
@@ -513,7 +513,7 @@ def test_what_is_being_fetched_is_bounded_whatever_size_the_notices_claim() -> N
     for packet in range(200):
         notices = [Notice(f"{packet}-{number}", 1, 1, 0) for number in range(64)]
         replica.receive(gossip(*notices, sequence=packet), address_of(1), at())
-    assert len(replica.pool.spreading._fetching) <= 5000
+    assert len(replica.pool.mongering._fetching) <= 5000
 
 
 def test_a_notice_whose_fetch_was_lost_is_told_again() -> None:
@@ -618,9 +618,9 @@ def test_a_key_that_is_written_all_the_time_does_not_starve_the_rounds() -> None
             address_of(1),
             now,
         )
-        deadline = replica.pool.spreading.deadline()
+        deadline = replica.pool.mongering.deadline()
         if deadline is not None and deadline <= now.monotonic_s:
-            replica.pool.spreading.tick(now)
+            replica.pool.mongering.tick(now)
             heard += of(Rumor, replica._drain())
     assert len(heard) >= 10
 
@@ -629,7 +629,7 @@ def test_a_key_that_is_written_all_the_time_does_not_starve_the_rounds() -> None
 def test_the_connection_limit_starts_again_each_interval_also_where_nothing_is_hot() -> None:
     replica = replica_with("b", rumor_connection_limit=1)
     replica.receive(gossip(rumor("k")), address_of(1), at(0.0))
-    replica.pool.spreading.rumors.cool_all()
+    replica.pool.mongering.rumors.cool_all()
     for seconds in (0.25, 0.5, 0.75):
         effects = replica.receive(gossip(rumor("k")), address_of(1), at(seconds))
         assert of(Busy, effects) == []
