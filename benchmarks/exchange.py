@@ -143,12 +143,12 @@ class Wire:
 
         pool: Any = node._running.replica.pool
         self._pool, self._send, self._send_units = pool, pool.send, pool.send_units
-        self._open, self._continue = Exchange.open, pool.repair._continue
+        self._open, self._continue = Exchange.open, pool.exchanges._continue
         self.kinds: Counter[int] = Counter()
         self.counts: Counter[str] = Counter()
         self.depths: dict[int, int] = {}
         self.depth = self.trips = 0
-        pool.send, pool.send_units, pool.repair._continue = (
+        pool.send, pool.send_units, pool.exchanges._continue = (
             self._on_send,
             self._on_send_units,
             self._on_continue,
@@ -279,7 +279,7 @@ class Subject:
 
         replica.exchanged = exchanged
         started_s, now = time.monotonic(), read_clocks()
-        replica.pool.repair.start(peer.name, now, differs=True)
+        replica.pool.exchanges.start(peer.name, now, differs=True)
         self._node._running.do(replica.tick(now), now)
         await asyncio.wait_for(done.wait(), PATIENCE_S)
         replica.exchanged = told

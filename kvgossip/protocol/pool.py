@@ -22,7 +22,7 @@ from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.acks.inquiry import VersionQueries
 from kvgossip.protocol.acks.write_concern import Candidate
-from kvgossip.protocol.anti_entropy.scheduler import Repair
+from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.anti_entropy.survey import measure
 from kvgossip.protocol.doctor.examination import Examiner
 from kvgossip.protocol.effect import Effect, JoinRefused, Log, MemberChanged, Resolve, Send
@@ -131,7 +131,7 @@ class Pool:
         self.membership.shut_out = data.blocklist.covers
         self.mongering = Mongering(config, data, self.membership, self, rng)
         self.version_queries = VersionQueries(data, self.membership, self.mongering, self)
-        self.repair = Repair(config, data, self.membership, self, rng, effects, now)
+        self.exchanges = ExchangeScheduler(config, data, self.membership, self, rng, effects, now)
         self.partition = PartitionWatch(config)
         self.join_targets = JoinTargets(config.join, config, me.name, now)
         self.known_peers = KnownPeers(peers, kind, config, rng, now)
@@ -179,11 +179,11 @@ class Pool:
             Confirm: lambda told, source, now: self.version_queries.on_confirm(told),
         }
         self._handlers |= dict.fromkeys(
-            (Sketch, Compare, Leaves, Want, Push, Conclude), self.repair.on_question
+            (Sketch, Compare, Leaves, Want, Push, Conclude), self.exchanges.on_question
         )
         self._handlers |= dict.fromkeys(
             (Decoded, Symbols, Differ, Entries, Merged, Concluded),
-            lambda told, source, now: self.repair.on_answer(told, now),
+            lambda told, source, now: self.exchanges.on_answer(told, now),
         )
 
     # -- frames out --------------------------------------------------------------------------------
@@ -327,7 +327,7 @@ class Pool:
     def unreachable(self, address: Address, now: Now) -> None:
         """A reliable frame could not be delivered there, or the link broke."""
         self.join_handshake.unreachable(address)
-        self.repair.unreachable(address, now)
+        self.exchanges.unreachable(address, now)
         self.mongering.unreachable(address)
         self.membership.doubt(address, now)
         self.take_changes(now)
@@ -424,13 +424,13 @@ class Pool:
             told.sync_state is SyncState.SETTLED,
         )
         if not settled and self.join_targets.may_learn_from(told.sender, told.sync_state):
-            self.repair.start(told.sender, now)
+            self.exchanges.start(told.sender, now)
         act = (
             asked
             and (peer_settled or not settled)
             and self.membership.is_peer(self.membership.members[told.sender])
         )
-        self.repair.saw_root(told.sender, told.root, now, act=act)
+        self.exchanges.saw_root(told.sender, told.root, now, act=act)
         if self._data.acks and told.root == self._data.store.digest.root:
             self._data.equals(told.sender)
 
@@ -487,7 +487,7 @@ class Pool:
             if told.sender == self.membership.me.name:
                 self._data.introduced()
             else:
-                self.repair.start(told.sender, now)
+                self.exchanges.start(told.sender, now)
 
     def join(self, addresses: Iterable[Address]) -> None:
         for address in addresses:
@@ -517,7 +517,7 @@ class Pool:
                 self._forget(member.name)
 
     def _forget(self, peer: str) -> None:
-        self.repair.forget(peer)
+        self.exchanges.forget(peer)
         self.mongering.forget(peer)
 
     def take_changes(self, now: Now) -> None:
@@ -543,7 +543,7 @@ class Pool:
                 self._forget(old.name)
                 continue
             if not old.reachable and self.membership.is_peer(new):
-                self.repair.start(new.name, now)
+                self.exchanges.start(new.name, now)
             elif old.reachable and not new.reachable:
                 self._forget(new.name)
                 self.join_targets.lost(now)
@@ -607,7 +607,7 @@ class Pool:
     # -- time --------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
-        nearest, repair_s = self.membership.deadline(), self.repair.deadline()
+        nearest, repair_s = self.membership.deadline(), self.exchanges.deadline()
         if repair_s < nearest:
             nearest = repair_s
         for each in self._waiting:
@@ -626,10 +626,10 @@ class Pool:
                 Resolve(target, self.kind) for target in self.join_targets.strangers(self.is_member)
             ]
             for name in [] if settled else self.join_targets.unexchanged():
-                self.repair.start(name, now)
+                self.exchanges.start(name, now)
         self.join(self.known_peers.due(now))
         self._effects += self.known_peers.forgotten(now)
-        self.repair.tick(now)
+        self.exchanges.tick(now)
         self.mongering.tick(now)
         self.examiner.tick(now)
 
@@ -669,18 +669,18 @@ class Pool:
 
     def statistics(self) -> dict[str, int]:
         """Counters since the start and present sizes, by name."""
-        repair, membership = self.repair, self.membership
+        exchanges, membership = self.exchanges, self.membership
         return {
             **self.counters,
             "rumors_hot": len(self.mongering.rumors),
             "gossips_sent": self.mongering.gossips,
             "rumors_cooled": self.mongering.rumors.cooled,
-            "exchanges_started": repair.started,
-            "exchanges_completed": repair.completed,
-            "exchanges_cut": repair.cut,
-            "exchanges_futile": repair.futile,
-            "exchange_rounds": repair.rounds,
-            "exchange_news": repair.news,
+            "exchanges_started": exchanges.started,
+            "exchanges_completed": exchanges.completed,
+            "exchanges_cut": exchanges.cut,
+            "exchanges_futile": exchanges.futile,
+            "exchange_rounds": exchanges.rounds,
+            "exchange_news": exchanges.news,
             "awareness": membership.awareness.score,
             "name_conflicts": membership.conflicts,
             "names_refused": membership.names_refused,

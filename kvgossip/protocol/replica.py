@@ -879,7 +879,9 @@ class Replica:
     def last_exchange_s(self, now: Now) -> float | None:
         """Seconds since an exchange of this node's last completed; None if none ever did."""
         completed_s = [
-            pool.repair.completed_s for pool in self.pools if pool.repair.completed_s is not None
+            pool.exchanges.completed_s
+            for pool in self.pools
+            if pool.exchanges.completed_s is not None
         ]
         return now.monotonic_s - max(completed_s) if completed_s else None
 

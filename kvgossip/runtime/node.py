@@ -881,7 +881,7 @@ def _limits(config: Config) -> LinkLimits:
 def _comparison(pool: Pool, peer: Peer, told: Surveyed | None, now: Now) -> Comparison:
     state, since_s = (
         pool.membership.members[peer.name].state,
-        pool.repair.unequal_since_s(peer.name),
+        pool.exchanges.unequal_since_s(peer.name),
     )
     unequal_s = None if since_s is None else now.monotonic_s - since_s
     if told is None:

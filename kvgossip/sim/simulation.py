@@ -221,7 +221,7 @@ class Simulation:
 
     def _exchanges(self) -> int:
         return sum(
-            pool.repair.started for life in self.cluster.running() for pool in life.replica.pools
+            pool.exchanges.started for life in self.cluster.running() for pool in life.replica.pools
         )
 
     def _quiet(self, started: int) -> None:

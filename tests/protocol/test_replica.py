@@ -300,7 +300,7 @@ def joined_pair(**config: Any) -> Replica:
     for place, name in enumerate("bc", 1):
         replica.pool.membership.merge(member(name, place), at())
     replica.put("k", b"v", at())
-    replica.pool.repair.start("b", at())
+    replica.pool.exchanges.start("b", at())
     replica.pool.join([address_of(1)])
     replica.tick(at())
     return replica

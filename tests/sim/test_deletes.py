@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kvgossip.protocol.anti_entropy.initiator import Exchange
-from kvgossip.protocol.anti_entropy.scheduler import Repair
+from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.effect import Effect, Send
 from kvgossip.protocol.model.entry import is_dead, timestamp_in
 from kvgossip.protocol.model.hlc import milliseconds_of
@@ -109,8 +109,8 @@ class Stage:
             self.cluster.start(host)
         self.until(lambda: disagreement([life.witness for life in self.cluster.running()]) is None)
         self.cluster.quiet = False
-        self._start = Repair.start
-        patch.setattr(Repair, "start", lambda *arguments, **named: None)
+        self._start = ExchangeScheduler.start
+        patch.setattr(ExchangeScheduler, "start", lambda *arguments, **named: None)
 
     def life(self, node: int) -> Life:
         life = self.cluster.hosts[node].life
@@ -137,16 +137,16 @@ class Stage:
 
     def exchange(self, node: int, peer: int, pool: PoolKind = PoolKind.LAN) -> None:
         """Until it is complete."""
-        repair = self.life(node).replica.in_pool(pool).repair
-        completed = repair.completed
+        exchanges = self.life(node).replica.in_pool(pool).exchanges
+        completed = exchanges.completed
         self.begin(node, peer, pool)
-        self.until(lambda: repair.completed > completed, 5.0)
+        self.until(lambda: exchanges.completed > completed, 5.0)
 
     def begin(self, node: int, peer: int, pool: PoolKind = PoolKind.LAN) -> None:
         life, name = self.life(node), self.cluster.hosts[peer].name
 
         def start(now: Now) -> list[Effect]:
-            self._start(life.replica.in_pool(pool).repair, name, now, differs=True)
+            self._start(life.replica.in_pool(pool).exchanges, name, now, differs=True)
             return life.replica.tick(now)
 
         self.cluster.turn(life, Event.TICK, b"", start)
@@ -298,9 +298,9 @@ def an_exchange_is_cut_before_its_entries_came(patch: pytest.MonkeyPatch) -> Sta
             stage.cut((0, 1))
 
     stage.cluster.tap = cut
-    repair = stage.life(1).replica.pool.repair
+    exchanges = stage.life(1).replica.pool.exchanges
     stage.begin(1, 0)
-    stage.until(lambda: repair.cut > 0, 10.0)
+    stage.until(lambda: exchanges.cut > 0, 10.0)
     stage.cluster.tap = None
     assert asked == [1]
     stage.mend()
@@ -330,13 +330,13 @@ def test_the_schedules_break_no_law(
 
 
 def _rows_advance_on_a_cut_exchange(patch: pytest.MonkeyPatch) -> None:
-    cut = Repair._cut
+    cut = ExchangeScheduler._cut
 
-    def advancing(repair: Repair, exchange: Exchange, now: Now) -> None:
-        repair._data.deletes.learn(exchange._told.facts, now)
-        cut(repair, exchange, now)
+    def advancing(exchanges: ExchangeScheduler, exchange: Exchange, now: Now) -> None:
+        exchanges._data.deletes.learn(exchange._told.facts, now)
+        cut(exchanges, exchange, now)
 
-    patch.setattr(Repair, "_cut", advancing)
+    patch.setattr(ExchangeScheduler, "_cut", advancing)
 
 
 def _nothing_is_refused(patch: pytest.MonkeyPatch) -> None:

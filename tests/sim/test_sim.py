@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from kvgossip.config import Address
-from kvgossip.protocol.anti_entropy.scheduler import Repair
+from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.effect import Send
 from kvgossip.protocol.ingress.gate import Door
 from kvgossip.protocol.membership.swim import Membership
@@ -250,10 +250,10 @@ def _nobody_refutes(patch: pytest.MonkeyPatch) -> None:
 
 
 def _nothing_is_repaired(patch: pytest.MonkeyPatch) -> None:
-    def settled_at_once(repair: Repair, peer: str, now: Any, **named: Any) -> None:
-        repair._data.exchanged(peer, SyncState.SETTLED, now)
+    def settled_at_once(exchanges: ExchangeScheduler, peer: str, now: Any, **named: Any) -> None:
+        exchanges._data.exchanged(peer, SyncState.SETTLED, now)
 
-    patch.setattr(Repair, "start", settled_at_once)
+    patch.setattr(ExchangeScheduler, "start", settled_at_once)
 
 
 def _a_frame_makes_it_stumble(patch: pytest.MonkeyPatch) -> None:

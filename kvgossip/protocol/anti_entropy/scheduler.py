@@ -1,4 +1,4 @@
-"""Repair: anti-entropy in one pool. When an exchange starts, with whom, how many at a time, and
+"""ExchangeScheduler: anti-entropy in one pool. When an exchange starts, with whom, how many at a time, and
 what is answered.
 
 Active side: an exchange starts with a peer whose root, seen in probe traffic, has differed for
@@ -71,7 +71,7 @@ SKETCH_REST_S = 0.05
 SKETCH_PAUSE_S = 0.004
 
 
-class Repair:
+class ExchangeScheduler:
     """`completed_s` is when the last exchange completed (monotonic seconds, None: never).
 
     `rounds`: questions that were asked in exchanges. `news`: the residue of rumors, entries that

@@ -173,7 +173,7 @@ def test_two_exchanges_are_under_way_at_most_and_the_others_wait_for_their_turn(
     replica = replica_with("b", "c", "d", "e")
     started = [first for name in "bcdeb" for first in see_root(replica, name, 5, 2.0)]
     assert [to for to, _ in started] == [address_of(1), address_of(2)]
-    assert len(replica.pool.repair._running) == EXCHANGES_MAX
+    assert len(replica.pool.exchanges._running) == EXCHANGES_MAX
     effects = reply(replica, equal(started[0][1]), 2.1)
     assert [to for to, _ in opened(effects)] == [address_of(3)]
     effects = replica.unreachable(address_of(2), at(2.2))
@@ -260,7 +260,7 @@ def test_member_tables_that_differ_are_told_by_both_sides_once_an_exchange() -> 
     reliable=sent.reliable).messages[:1] == [
         net.replicas[frm].member
     ] and sent.reliable else None  # fmt: skip
-    net.replicas["a"].pool.repair.start("b", net.now("a"))
+    net.replicas["a"].pool.exchanges.start("b", net.now("a"))
     net.perform("a", net.replicas["a"]._drain())
     net.run(0.1)
     assert sorted(tables) == ["a", "b"]

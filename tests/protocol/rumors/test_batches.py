@@ -251,7 +251,7 @@ def test_whoever_hears_of_a_batch_by_rumor_shows_all_of_it_or_nothing(seed: int)
     network.run(5.0)
     for replica in network.replicas.values():
         # they have joined by an exchange; from now on rumors alone carry
-        replica.pool.repair._config = make_replica("x", anti_entropy=False).config
+        replica.pool.exchanges._config = make_replica("x", anti_entropy=False).config
     batches, parts = run(network, names, seed)
     assert len(batches) > 20
     assert any(is_dead(entry) for batch in batches for _, entry in batch)

@@ -651,7 +651,7 @@ def test_rumors_reach_nearly_all_of_a_larger_cluster_without_an_exchange() -> No
     net = Network()
     net.cluster(" ".join(names), direct_fanout=3)
     for replica in net.replicas.values():
-        replica.pool.repair.start = lambda *args, **how: None  # type: ignore[method-assign]
+        replica.pool.exchanges.start = lambda *args, **how: None  # type: ignore[method-assign]
     net.put("n07", "k", b"v")
     net.run(2.0)
     # residue at K = 3 is some percent (Demers 1987, table 1); this seed has none

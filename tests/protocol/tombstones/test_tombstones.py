@@ -183,7 +183,7 @@ def test_a_rumor_of_a_collected_value_is_answered_and_its_teller_takes_it_out() 
     net.watch = lambda frm, to, sent: told.append(frm) if b"k" in sent.data else None
     c = net.add("c", 2, forget_after_s=60.0, anti_entropy=False)
     for name in "ab":
-        net.replicas[name].pool.repair.start = lambda *args, **named: None  # type: ignore[method-assign]
+        net.replicas[name].pool.exchanges.start = lambda *args, **named: None  # type: ignore[method-assign]
     net.run(5)
     assert c.value("k") == b"v"
     c.pool.mongering.spread("k", c.store["k"], None, at_once=True)
@@ -297,12 +297,12 @@ def test_a_completed_exchange_advances_the_rows_of_both_sides_and_carries_others
     clock = net.replicas["c"].hlc.latest
     net.run(1)
     assert rows_of(net, "b", "c") < clock
-    net.replicas["b"].pool.repair.start("c", net.now("b"))
+    net.replicas["b"].pool.exchanges.start("c", net.now("b"))
     net.perform("b", net.replicas["b"].tick(net.now("b")))
     net.run(1)
     assert rows_of(net, "b", "c") >= clock
     assert rows_of(net, "c", "b") > 0
-    net.replicas["a"].pool.repair.start("b", net.now("a"))
+    net.replicas["a"].pool.exchanges.start("b", net.now("a"))
     net.perform("a", net.replicas["a"].tick(net.now("a")))
     net.run(1)
     assert rows_of(net, "a", "c") >= clock
@@ -324,7 +324,7 @@ def test_lesson_04_an_exchange_that_is_cut_advances_no_row(kind: str) -> None:
             net.partition("a", "b")
 
     net.watch = cut
-    net.replicas["a"].pool.repair.start("b", net.now("a"))
+    net.replicas["a"].pool.exchanges.start("b", net.now("a"))
     net.perform("a", net.replicas["a"].tick(net.now("a")))
     net.run(0.5)
     assert net.cut_pairs
