@@ -1,4 +1,4 @@
-"""Spares: empty dicts for later.
+"""FreeList: empty dicts for later.
 
 They are made many at a time, so that they do not lie one by one among what comes and goes, and few
 are kept: thousands, each alone where much was, would hold a page each.
@@ -13,7 +13,7 @@ SPARES = 64
 Value = TypeVar("Value")
 
 
-class Spares(Generic[Value]):
+class FreeList(Generic[Value]):
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Tables: the records of a store by key, in many dicts, each of which holds the keys of a range of
+"""HashTable: the records of a store by key, in many dicts, each of which holds the keys of a range of
 positions (see digest.py).
 
 A dict of strings and bytes is nothing that the garbage collector visits; none of them ever grows so
@@ -27,13 +27,13 @@ from collections.abc import Collection, Iterable, Iterator
 from sys import getsizeof
 
 from kvgossip.protocol.store.digest import FAN_OUT_BITS, POSITION_BITS, DigestTree
-from kvgossip.protocol.store.free_list import Spares
+from kvgossip.protocol.store.free_list import FreeList
 
 KEYS_MAX = 64
 JOINED_MAX = 56
 EXPECTED_KEYS = 40
 TIDY_PORTION = 64
-"""Tables, about a millisecond."""
+"""HashTable, about a millisecond."""
 
 
 def _rooms(keys: int) -> list[int]:
@@ -54,7 +54,7 @@ grown takes three quarters of it."""
 Table = dict[str, bytes]
 
 
-class Tables:
+class HashTable:
     """`count`: how many keys there are. `_slots[i]` is the table of slot i, `_widths[i]` how many
     slots that table takes.
 
@@ -70,7 +70,7 @@ class Tables:
         self._digest, self._shift, self._bits = digest, 64 - bits, POSITION_BITS - bits
         self._slots: list[Table] = [{}] * (1 << bits)
         self._widths = array("I", [1 << bits]) * (1 << bits)
-        self._spares = Spares[bytes]()
+        self._spares = FreeList[bytes]()
         self._seen: tuple[Table, list[int]] | None = None
 
     def expect(self, keys: int) -> None:

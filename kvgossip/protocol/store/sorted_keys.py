@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
-from kvgossip.protocol.store.free_list import Spares
+from kvgossip.protocol.store.free_list import FreeList
 
 BLOCK_KEYS_MAX = (
     682  # what a dict of 1,024 places holds before it grows; half of it fits into one of 512
@@ -31,7 +31,7 @@ class SortedKeys:
     def __init__(self) -> None:
         self._blocks: list[dict[str, None]] = [{}]
         self._lows = [""]
-        self._spares = Spares[None]()
+        self._spares = FreeList[None]()
         self._length = 0
 
     def __len__(self) -> int:

@@ -24,7 +24,7 @@ from kvgossip.protocol.model.entry import (
     value_in,
 )
 from kvgossip.protocol.store.digest import FAN_OUT_BITS, POSITION_BITS, DigestTree
-from kvgossip.protocol.store.hash_table import Tables
+from kvgossip.protocol.store.hash_table import HashTable
 from kvgossip.protocol.store.sketch import Sketch
 from kvgossip.protocol.store.sorted_keys import SortedKeys
 
@@ -48,7 +48,7 @@ class Store:
     def __init__(self, digest: DigestTree) -> None:
         self.digest = digest
         self.sketch = Sketch()
-        self._tables = Tables(digest)
+        self._tables = HashTable(digest)
         self._live = SortedKeys()
         self._hidden: dict[str, None] = {}
         self._removed = 0

@@ -43,7 +43,7 @@ class Waiting:
     """Keys with their arrivals, the oldest first.
 
     In parts, since a dict from whose front much was taken is searched from its old front on, and
-    gives back no room before it grows again. Tables of plain values cost the garbage collector
+    gives back no room before it grows again. HashTable of plain values cost the garbage collector
     nothing.
     """
 
