@@ -1,4 +1,4 @@
-"""PeerClocks: what the peers' wall clocks show, to know whether this node's own one is ahead
+"""ClockGuard: what the peers' wall clocks show, to know whether this node's own one is ahead
 (protocol.md section 5).
 
 The ack to a probe tells its sender's wall clock, at some moment since the probe was sent. It is
@@ -27,7 +27,7 @@ PEERS_MAX = 9
 PEERS_MIN = 2
 
 
-class PeerClocks:
+class ClockGuard:
     __slots__ = ("_distances_ms", "_median_ms")
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Rotation: keys come and go on all nodes of a cluster while it runs, at the word of an operator to
+"""KeyRotation: keys come and go on all nodes of a cluster while it runs, at the word of an operator to
 any one of them.
 
     operator --> node ==KeyringOrder==> each member of its datacenter
@@ -76,7 +76,7 @@ class Conversation:
     faults: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
-class Rotation:
+class KeyRotation:
     """`problem` is why this node would not find its keys again after a restart; empty where it
     would."""
 

@@ -50,10 +50,10 @@ from kvgossip.errors import (
 from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.acks.write_concern import Candidate, Group, WriteConcern, groups_of
 from kvgossip.protocol.anti_entropy.survey import Surveys, question
-from kvgossip.protocol.clock_guard import PeerClocks
+from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Departed, Dropped, Effect, Log, Resolve, Settled
 from kvgossip.protocol.ingress.blocklist import Blocklist
-from kvgossip.protocol.key_rotation import Rotation
+from kvgossip.protocol.key_rotation import KeyRotation
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.merging import Outcome, Spread
 from kvgossip.protocol.model.change import Changed, Persist
@@ -79,7 +79,7 @@ from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.model.write import Writing, check_batch, check_write
 from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.rumors.batches import Batches
-from kvgossip.protocol.saved_state import Facts, Self, clock_fact, self_fact
+from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact, self_fact
 from kvgossip.protocol.share import Share
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
@@ -124,7 +124,7 @@ class Replica:
             raise ConfigError("the identity file has not been read")
         self.config = config
         self.site = rng.getrandbits(64)
-        facts = Facts(saved or {})
+        facts = SavedState(saved or {})
         self.hlc = HybridLogicalClock(int(config.clock_drift_max_s * 1000))
         self.hlc.latest = facts.clock
         self.store = Store(
@@ -132,7 +132,7 @@ class Replica:
         )
         self.blocklist = Blocklist()
         self.keyring, self.identity = keyring or keyring_of(config), identity
-        self.peer_clocks = PeerClocks()
+        self.clock_guard = ClockGuard()
         self.news_s = now.monotonic_s
         self.counters: Counter[str] = Counter()
         self._effects: list[Effect] = []
@@ -160,7 +160,7 @@ class Replica:
             self.pool.beside, self.wan.beside = self.wan, self.pool
             self.wan.membership.reached_otherwise = self._is_in_lan
             self.pools = (self.pool, self.wan)
-        self.rotation = Rotation(self.pools, self.keyring, rng, self._effects)
+        self.rotation = KeyRotation(self.pools, self.keyring, rng, self._effects)
         self.tombstones.members, self.tombstones.cool = self._counting, self._cool
         self.tombstones.absent = lambda: any(pool.known_peers.absent for pool in self.pools)
         self._rebuilding = rebuilding or facts.own.rebuilding
@@ -170,7 +170,13 @@ class Replica:
         self._may_settle_fresh = targets and not self._rebuilding
 
     def _pool(
-        self, kind: PoolKind, config: Config, address: Address, rng: Random, now: Now, facts: Facts
+        self,
+        kind: PoolKind,
+        config: Config,
+        address: Address,
+        rng: Random,
+        now: Now,
+        facts: SavedState,
     ) -> Pool:
         me = Member(
             name=config.name,
@@ -292,7 +298,7 @@ class Replica:
     def _check_may_write(self, now: Now) -> None:
         if self._departs_s is not None:
             raise LocalError("this node is leaving", "write to another node")
-        if self.peer_clocks.is_ahead(now, self.config.clock_drift_max_s):
+        if self.clock_guard.is_ahead(now, self.config.clock_drift_max_s):
             raise ClockAheadError(
                 self._ahead_text(now),
                 "set its clock right, by NTP for example, or write to another node",
@@ -560,7 +566,7 @@ class Replica:
     def _self_facts(self) -> list[Persist]:
         """The fact about this life, if it has changed."""
         wan_generation = self.wan.membership.me.generation if self.wan is not None else 0
-        own = Self(
+        own = SavedLife(
             self.member.generation,
             wan_generation,
             self.settled,
@@ -765,15 +771,15 @@ class Replica:
     def saw_clock(self, peer: str, wall_ms: int, asked_s: float, now: Now) -> None:
         """A peer's wall clock showed this, at `asked_s` or later: enough to see that the own one is
         wrong."""
-        self.peer_clocks.saw(peer, wall_ms, asked_s)
-        if not self.peer_clocks.is_ahead(now, self.config.clock_drift_max_s):
+        self.clock_guard.saw(peer, wall_ms, asked_s)
+        if not self.clock_guard.is_ahead(now, self.config.clock_drift_max_s):
             self._clock_told_s = -math.inf
         elif now.monotonic_s - self._clock_told_s >= CLOCK_COMPLAINT_S:
             self._clock_told_s = now.monotonic_s
             self._effects.append(Log("WARNING", f"{self._ahead_text(now)}: set it right"))
 
     def _ahead_text(self, now: Now) -> str:
-        ahead_s = self.peer_clocks.ahead_s(now) or 0.0
+        ahead_s = self.clock_guard.ahead_s(now) or 0.0
         return (
             f"the clock of this node is {ahead_s:.1f} s ahead of its peers' median, so they "
             "would refuse what it writes"

@@ -1,4 +1,4 @@
-"""Facts: what a replica knows about itself beyond its entries, and what of it the next life on the
+"""SavedState: what a replica knows about itself beyond its entries, and what of it the next life on the
 same disk goes on from.
 
 Laws (protocol.md section 7)
@@ -27,7 +27,7 @@ SELF = b"replica/self"
 PEER = b"peer/"
 
 
-class Self(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class SavedLife(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is always now. Generations are 0 where there is no such pool; append new fields with
     defaults."""
 
@@ -37,13 +37,13 @@ class Self(msgspec.Struct, frozen=True, array_like=True, gc=False):
     rebuilding: bool = False
 
 
-class Facts:
+class SavedState:
     """What an earlier life left, as Persist told it; nothing where there was none."""
 
     def __init__(self, saved: Mapping[bytes, bytes]) -> None:
         self._saved = saved
         self.clock = int.from_bytes(saved.get(CLOCK, b""), "big")
-        self.own = _decode_self(saved[SELF]) if SELF in saved else Self()
+        self.own = _decode_self(saved[SELF]) if SELF in saved else SavedLife()
 
     def generation(self, kind: PoolKind) -> int:
         """The last one of an earlier life in this pool; 0: there was none."""
@@ -63,7 +63,7 @@ def clock_fact(timestamp: int) -> Persist:
     return Persist(CLOCK, timestamp.to_bytes(8, "big"))
 
 
-def self_fact(own: Self) -> Persist:
+def self_fact(own: SavedLife) -> Persist:
     return Persist(SELF, msgspec.msgpack.encode(own))
 
 
@@ -78,5 +78,5 @@ def _peer_key(kind: PoolKind, name: str) -> bytes:
     return PEER + f"{kind.value}/{name}".encode()
 
 
-_decode_self = msgspec.msgpack.Decoder(Self).decode
+_decode_self = msgspec.msgpack.Decoder(SavedLife).decode
 _decode_address = msgspec.msgpack.Decoder(Address).decode

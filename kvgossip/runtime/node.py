@@ -810,7 +810,7 @@ class Node:
             "keys": statistics["keys"],
             "members": _states(replica.pool),
             "certificates_wait_for": replica.deletes.late(),
-            "clock_ahead_s": replica.peer_clocks.ahead_s(now),
+            "clock_ahead_s": replica.clock_guard.ahead_s(now),
             "suspected_partition": _partition(replica.pool.partition, now),
             "blocked": replica.blocklist.targets(),
             "identity": replica.identity.fingerprint.hex()

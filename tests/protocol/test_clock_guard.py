@@ -1,4 +1,4 @@
-"""PeerClocks: a node that is ahead of its peers knows it, says it, and takes no writes; nobody else
+"""ClockGuard: a node that is ahead of its peers knows it, says it, and takes no writes; nobody else
 is disturbed."""
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from kvgossip.errors import ClockAheadError
-from kvgossip.protocol.clock_guard import PEERS_MAX, PeerClocks
+from kvgossip.protocol.clock_guard import PEERS_MAX, ClockGuard
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.wire.frame import encode
@@ -18,8 +18,8 @@ from tests.protocol.net import LAN, WALL_MS, Network, address_of, at, logs
 from tests.protocol.rumors.test_mongering import replica_with
 
 
-def clocks_that_show(*offsets_s: float, now: Now | None = None) -> PeerClocks:
-    clocks = PeerClocks()
+def clocks_that_show(*offsets_s: float, now: Now | None = None) -> ClockGuard:
+    clocks = ClockGuard()
     for number, offset_s in enumerate(offsets_s):
         clocks.saw(f"n{number}", WALL_MS + round(offset_s * 1000), (now or at()).monotonic_s)
     return clocks
@@ -51,8 +51,8 @@ def test_the_median_of_the_peers_says_how_far_ahead_a_clock_is(
 def test_who_has_heard_of_nobody_knows_nothing_and_of_two_nodes_nobody_can_tell_who_is_wrong() -> (
     None
 ):
-    assert PeerClocks().ahead_s(at()) is None
-    assert not PeerClocks().is_ahead(at(), 10.0)
+    assert ClockGuard().ahead_s(at()) is None
+    assert not ClockGuard().is_ahead(at(), 10.0)
     assert not clocks_that_show(-3600.0).is_ahead(at(), 10.0)
     assert clocks_that_show(-3600.0, -3600.0).is_ahead(at(), 10.0)
     assert not clocks_that_show(-10.0, -10.0).is_ahead(at(), 10.0)
@@ -91,7 +91,7 @@ def test_lesson_25_a_node_whose_clock_is_ahead_of_its_peers_refuses_writes_and_s
 
 
 def test_what_was_long_on_its_way_or_waited_here_makes_nobody_ahead() -> None:
-    clocks = PeerClocks()
+    clocks = ClockGuard()
     for peer in "bc":
         # asked at 0, and read 40 s later, whenever it was answered in the meantime
         clocks.saw(peer, at().wall_ms, at().monotonic_s)
@@ -100,7 +100,7 @@ def test_what_was_long_on_its_way_or_waited_here_makes_nobody_ahead() -> None:
     for place, peer in enumerate("bc", 1):
         late = Ping(place, peer, replica.name, replica.root, at().wall_ms, SyncState.SETTLED)
         replica.receive(LAN.frame([encode(late)]), address_of(place), at(40.0))
-    assert replica.peer_clocks.ahead_s(at(40.0)) is None
+    assert replica.clock_guard.ahead_s(at(40.0)) is None
     assert replica.put("k", b"v", at(40.0))
 
 

@@ -1,4 +1,4 @@
-"""Rotation: keys are replaced on all nodes while they run, in no order is anybody shut out, and who
+"""KeyRotation: keys are replaced on all nodes while they run, in no order is anybody shut out, and who
 was off is told."""
 
 from __future__ import annotations

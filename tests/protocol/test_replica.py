@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import BadKeyError, ConfigError, LocalError, ValueTooLargeError
-from kvgossip.protocol.clock_guard import PeerClocks
+from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Departed, Log, MemberChanged, Resolve, Settled
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Version, make_record, version_of
@@ -229,7 +229,7 @@ def test_lesson_25_one_node_with_a_clock_ahead_wins_no_write_on_the_others() -> 
     net = Network()
     net.cluster("a b c")
     net.skew_ms["c"] = 3_600_000
-    net.replicas["c"].peer_clocks = PeerClocks()  # it does not know yet, and takes the write
+    net.replicas["c"].clock_guard = ClockGuard()  # it does not know yet, and takes the write
     net.put("c", "k", b"from the future")
     net.run(5.0)
     net.put("a", "k", b"now")

@@ -14,7 +14,7 @@ from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.saved_state import Facts, Self, peer_fact, self_fact
+from kvgossip.protocol.saved_state import SavedLife, SavedState, peer_fact, self_fact
 from tests.protocol.net import (
     WALL_MS,
     Disk,
@@ -123,7 +123,10 @@ def test_lesson_16_a_life_that_knew_a_cluster_but_had_not_settled_founds_none_th
 ):
     saved = {
         fact.key: fact.value or b""
-        for fact in (peer_fact(PoolKind.LAN, "a", address_of(0)), self_fact(Self(lan_generation=1)))
+        for fact in (
+            peer_fact(PoolKind.LAN, "a", address_of(0)),
+            self_fact(SavedLife(lan_generation=1)),
+        )
     }
     alone = make_replica("b", 1, saved=saved)
     assert not alone.settled
@@ -135,7 +138,7 @@ def test_lesson_18_a_node_that_rebuilds_is_settled_by_a_settled_member_and_by_no
 ):
     net = Network()
     net.disks = {"b": Disk()}
-    net.disks["b"].commit([self_fact(Self(lan_generation=1, rebuilding=True))])
+    net.disks["b"].commit([self_fact(SavedLife(lan_generation=1, rebuilding=True))])
     rebuilt = net.add("b", 1, join=SEED)
     # another one that has not settled either: in a fresh cluster they would settle together
     other = net.add("a", 0, join=(str(address_of(1)),))
@@ -144,7 +147,7 @@ def test_lesson_18_a_node_that_rebuilds_is_settled_by_a_settled_member_and_by_no
     assert rebuilt.sync_state is SyncState.WAITING
     net.perform("a", other.settle(net.now("a")))
     net.until(lambda: rebuilt.settled)
-    assert not Facts(net.disks["b"].facts).own.rebuilding
+    assert not SavedState(net.disks["b"].facts).own.rebuilding
 
 
 def test_a_restart_is_still_rebuilding_until_it_has_settled() -> None:
@@ -181,12 +184,12 @@ def test_who_left_or_was_pruned_is_not_looked_for_after_a_restart() -> None:
     net = durable("a b c")
     net.leave("b")
     net.until(lambda: net.state("a", "b") is MemberState.LEFT)
-    assert set(Facts(net.disks["a"].facts).peers(PoolKind.LAN)) == {"c"}
+    assert set(SavedState(net.disks["a"].facts).peers(PoolKind.LAN)) == {"c"}
     net.crash("c")
     net.until(lambda: net.state("a", "c") is MemberState.DEAD)
-    assert set(Facts(net.disks["a"].facts).peers(PoolKind.LAN)) == {"c"}
+    assert set(SavedState(net.disks["a"].facts).peers(PoolKind.LAN)) == {"c"}
     net.perform("a", net.replicas["a"].force_leave("c", net.now("a"), prune=True))
-    assert Facts(net.disks["a"].facts).peers(PoolKind.LAN) == {}
+    assert SavedState(net.disks["a"].facts).peers(PoolKind.LAN) == {}
 
 
 def test_a_peer_is_kept_where_it_was_last_seen() -> None:
@@ -196,7 +199,7 @@ def test_a_peer_is_kept_where_it_was_last_seen() -> None:
     replica.pool.take_changes(at())
     disk = Disk()
     disk.commit(replica.tick(at()))
-    assert Facts(disk.facts).peers(PoolKind.LAN) == {"b": address_of(5)}
+    assert SavedState(disk.facts).peers(PoolKind.LAN) == {"b": address_of(5)}
 
 
 def test_peers_that_stay_away_are_forgotten_as_the_dead_are() -> None:
@@ -222,7 +225,7 @@ def test_a_peer_in_whose_place_another_one_answers_is_looked_for_no_more() -> No
     assert list(back.pool.known_peers.absent) == ["b", "c"]
     net.until(lambda: net.sees("a", "b2", "c"))
     net.until(lambda: not back.pool.known_peers.absent, 10.0)
-    assert set(Facts(net.disks["a"].facts).peers(PoolKind.LAN)) == {"b2", "c"}
+    assert set(SavedState(net.disks["a"].facts).peers(PoolKind.LAN)) == {"b2", "c"}
 
 
 def test_what_is_always_now_is_in_every_checkpoint_and_the_rest_only_when_it_changed() -> None:
