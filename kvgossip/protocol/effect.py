@@ -34,7 +34,7 @@ class Send(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DoctorReport:
     """`observer` was asked; `members` are those that it looked at, out of `known`, itself not
     counted.
 
@@ -221,7 +221,7 @@ class Examined:
     are empty, of all."""
 
     asked: tuple[str, str]
-    report: Report
+    report: DoctorReport
     pool: PoolKind = PoolKind.LAN
 
 

@@ -24,7 +24,7 @@ from kvgossip.protocol.acks.inquiry import VersionQueries
 from kvgossip.protocol.acks.write_concern import Candidate
 from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.anti_entropy.survey import measure
-from kvgossip.protocol.doctor.examination import Examiner
+from kvgossip.protocol.doctor.examination import Doctor
 from kvgossip.protocol.effect import Effect, JoinRefused, Log, MemberChanged, Resolve, Send
 from kvgossip.protocol.ingress.gate import Gate
 from kvgossip.protocol.membership.join_handshake import JoinHandshake
@@ -145,7 +145,7 @@ class Pool:
             kind,
             data.identity,
         )
-        self.examiner = Examiner(
+        self.doctor = Doctor(
             config, self.membership, self, effects, self._condition, self._ping_at, kind
         )
         self._waiting = (
@@ -153,7 +153,7 @@ class Pool:
             self.join_targets,
             self.join_handshake,
             self.known_peers,
-            self.examiner,
+            self.doctor,
         )
         self._handlers: dict[type, Callable[[Any, Address, Now], None]] = {
             Nack: lambda told, source, now: self.membership.on_nack(told),
@@ -163,9 +163,9 @@ class Pool:
             Prune: lambda told, source, now: self.membership.bury(told.member, now),
             Member: lambda told, source, now: self.membership.merge(told, now),
             Refused: self._on_refused,
-            Examine: self.examiner.on_examine,
-            Condition: lambda told, source, now: self.examiner.on_condition(told, now),
-            Sights: lambda told, source, now: self.examiner.on_sights(told, now),
+            Examine: self.doctor.on_examine,
+            Condition: lambda told, source, now: self.doctor.on_condition(told, now),
+            Sights: lambda told, source, now: self.doctor.on_sights(told, now),
             Feedback: lambda told, source, now: self.mongering.on_feedback(told, now),
             Busy: lambda told, source, now: self.mongering.on_busy(told),
             Pull: lambda told, source, now: self.mongering.on_pull(told, source),
@@ -342,13 +342,13 @@ class Pool:
         for told in messages:
             if isinstance(told, Refused):
                 text = self.gate.heard(told, source, now)
-                self.examiner.refused(source, text)
+                self.doctor.refused(source, text)
                 if reliable:
                     self.join_handshake.failed(source, text, final=self._data.keyring is None)
 
     def _on_refused(self, told: Refused, source: Address, now: Now) -> None:
         text = self.gate.heard(told, source, now)
-        self.examiner.refused(source, text)
+        self.doctor.refused(source, text)
         self.join_handshake.failed(source, text)
 
     def _cannot_read(self, source: Address, text: str) -> None:
@@ -397,10 +397,10 @@ class Pool:
         self._send_probe(ack, source, self.membership.members.get(ping.sender), reliable=reliable)
         self._saw(ping, now, asked=False)
         if not reliable:
-            self.examiner.heard(ping.sender, now)
+            self.doctor.heard(ping.sender, now)
 
     def _on_ack(self, ack: Ack, now: Now, reliable: bool) -> None:
-        if not self.join_handshake.on_ack(ack) and not self.examiner.on_ack(
+        if not self.join_handshake.on_ack(ack) and not self.doctor.on_ack(
             ack, now, reliable=reliable
         ):
             asked_s = self.membership.on_ack(ack, now, reliable=reliable)
@@ -631,7 +631,7 @@ class Pool:
         self._effects += self.known_peers.forgotten(now)
         self.exchanges.tick(now)
         self.mongering.tick(now)
-        self.examiner.tick(now)
+        self.doctor.tick(now)
 
     def leave(self, now: Now) -> None:
         """Say farewell: own rumors first, then that we are gone, to as many as is decent."""

@@ -726,7 +726,7 @@ class Replica:
     def examine(self, now: Now, pool: PoolKind = PoolKind.LAN) -> list[Effect]:
         """Look at the members of a pool, and let them look at each other; Examined follows, once
         where several wishes meet."""
-        self.in_pool(pool).examiner.start(now)
+        self.in_pool(pool).doctor.start(now)
         return self._drain()
 
     def let_look(
@@ -739,7 +739,7 @@ class Replica:
                 raise NotFoundError(
                     f"no member is named {name!r}", "`kvgossip members` shows who is known"
                 )
-        self.in_pool(pool).examiner.ask(one, other, now)
+        self.in_pool(pool).doctor.ask(one, other, now)
         return self._drain()
 
     def deadline(self) -> float | None:

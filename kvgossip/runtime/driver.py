@@ -30,6 +30,7 @@ from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.effect import (
     AckReceived,
     Departed,
+    DoctorReport,
     Dropped,
     Effect,
     Examined,
@@ -41,7 +42,6 @@ from kvgossip.protocol.effect import (
     Log,
     MemberChanged,
     Quarantined,
-    Report,
     Resolve,
     Send,
     Settled,
@@ -137,7 +137,7 @@ class Driver:
         self._tickets = itertools.count()
         self._keyring_file = config.keyring if isinstance(config.keyring, str) else ""
         self._name, self._transports = config.name, transports
-        self._examinations: dict[tuple[PoolKind, str, str], asyncio.Future[Report]] = {}
+        self._examinations: dict[tuple[PoolKind, str, str], asyncio.Future[DoctorReport]] = {}
         self._loop = asyncio.get_running_loop()
         self._lookups: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
@@ -256,7 +256,7 @@ class Driver:
         finally:
             del self._rotations[ticket]
 
-    async def examine(self, pool: PoolKind, one: str = "", other: str = "") -> Report:
+    async def examine(self, pool: PoolKind, one: str = "", other: str = "") -> DoctorReport:
         """Examine a pool; or let one member look at another one. Who asks for the same at the same
         time shares the answer.
 

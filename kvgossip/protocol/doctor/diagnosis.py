@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from kvgossip.protocol.effect import Report
+from kvgossip.protocol.effect import DoctorReport
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.wire.message import Condition, Sight
 
@@ -33,7 +33,7 @@ class Finding:
     text: str
 
 
-def diagnose(report: Report) -> list[Finding]:
+def diagnose(report: DoctorReport) -> list[Finding]:
     """All that is wrong in this pool, what concerns most first. Empty: nothing."""
     return [
         *_reachability(report),
@@ -51,7 +51,7 @@ def diagnose(report: Report) -> list[Finding]:
 class Pairs:
     """What was seen between any two, whichever of them looked."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: DoctorReport) -> None:
         self._sights = report.sights
         looked = [(observer, name) for observer, seen in report.sights.items() for name in seen]
         self.all = list(dict.fromkeys((min(pair), max(pair)) for pair in looked))
@@ -92,7 +92,7 @@ class Pairs:
         return [observer for observer in self._sights if self.hears(observer, name)]
 
 
-def _reachability(report: Report) -> Iterator[Finding]:
+def _reachability(report: DoctorReport) -> Iterator[Finding]:
     pairs = Pairs(report)
     lost = [name for name in report.members if not pairs.reached_by(name)]
     for name in lost:
@@ -128,7 +128,7 @@ def _known(pairs: Pairs, one: str, other: str) -> bool:
     )
 
 
-def _lost(report: Report, pairs: Pairs, name: str) -> Finding:
+def _lost(report: DoctorReport, pairs: Pairs, name: str) -> Finding:
     """Reached by nobody: it is down, or it tells an address that is not its own (lesson 30)."""
     member, hearers = report.members[name], pairs.heard_of(name)
     if name in report.answers_as:
@@ -159,7 +159,9 @@ def _lost(report: Report, pairs: Pairs, name: str) -> Finding:
     return Finding("unreachable_by_all", report.pool, (name,), text)
 
 
-def _udp(report: Report, pairs: Pairs, between: Sequence[tuple[str, str]]) -> Iterator[Finding]:
+def _udp(
+    report: DoctorReport, pairs: Pairs, between: Sequence[tuple[str, str]]
+) -> Iterator[Finding]:
     blocked = [pair for pair in between if not pairs.udp(*pair) and pairs.any_tcp(*pair)]
     told: list[tuple[str, str]] = []
     for name in dict.fromkeys(name for pair in blocked for name in pair):
@@ -195,7 +197,9 @@ def _udp_text(pairs: Pairs, one: str, other: str) -> str:
     return f"UDP is blocked between {one} and {other}, TCP works"
 
 
-def _tcp(report: Report, pairs: Pairs, between: Sequence[tuple[str, str]]) -> Iterator[Finding]:
+def _tcp(
+    report: DoctorReport, pairs: Pairs, between: Sequence[tuple[str, str]]
+) -> Iterator[Finding]:
     ways = [way for one, other in between for way in ((one, other), (other, one))]
     closed = [
         (frm, to)
@@ -228,7 +232,7 @@ def _tcp(report: Report, pairs: Pairs, between: Sequence[tuple[str, str]]) -> It
 # -- clocks ----------------------------------------------------------------------------------------
 
 
-def clock_offsets_ms(report: Report) -> dict[str, int]:
+def clock_offsets_ms(report: DoctorReport) -> dict[str, int]:
     """By how much each clock is ahead of the observer's. Who was not reached from here is judged by
     who reached it."""
     offsets_ms = {report.observer: 0}
@@ -244,7 +248,7 @@ def clock_offsets_ms(report: Report) -> dict[str, int]:
     return offsets_ms
 
 
-def _clocks(report: Report) -> Iterator[Finding]:
+def _clocks(report: DoctorReport) -> Iterator[Finding]:
     offsets_ms = clock_offsets_ms(report)
     if len(offsets_ms) == 2:
         one, other = offsets_ms
@@ -272,7 +276,7 @@ def _clocks(report: Report) -> Iterator[Finding]:
 # -- what the members tell of themselves -----------------------------------------------------------
 
 
-def _conditions(report: Report) -> Iterator[Finding]:
+def _conditions(report: DoctorReport) -> Iterator[Finding]:
     newest = max((told.formats[1] for told in report.conditions.values()), default=0)
     for name, told in report.conditions.items():
         for code, text in _condition(name, told, newest):
@@ -310,7 +314,7 @@ def _condition(name: str, told: Condition, newest: int) -> Iterator[tuple[str, s
         )
 
 
-def _keys(report: Report) -> Iterator[Finding]:
+def _keys(report: DoctorReport) -> Iterator[Finding]:
     rings = {name: told.keys for name, told in report.conditions.items() if told.keys}
     primaries = Counter(keys[0] for keys in rings.values())
     if not primaries:
@@ -333,7 +337,7 @@ def _keys(report: Report) -> Iterator[Finding]:
             yield Finding("key_older", report.pool, (name,), text)
 
 
-def _gateways(report: Report) -> Iterator[Finding]:
+def _gateways(report: DoctorReport) -> Iterator[Finding]:
     alive: Counter[str] = Counter()
     gone: Counter[str] = Counter()
     for told in report.conditions.values():
@@ -349,7 +353,7 @@ def _gateways(report: Report) -> Iterator[Finding]:
             yield Finding("gateway_missing", report.pool, (), text)
 
 
-def _what_was_not_told(report: Report) -> Iterator[Finding]:
+def _what_was_not_told(report: DoctorReport) -> Iterator[Finding]:
     for name, who in report.answers_as.items():
         if name not in {
             member for member in report.members if not Pairs(report).reached_by(member)

@@ -1,4 +1,4 @@
-"""Examiner: looks at the members of a pool from here, and lets them look at each other, for
+"""Doctor: looks at the members of a pool from here, and lets them look at each other, for
 `kvgossip doctor`.
 
     operator -> A   A --Ping--> B --Ack--> A        by datagrams, up to three
@@ -29,7 +29,7 @@ from random import Random
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import LocalError
-from kvgossip.protocol.effect import Effect, Examined, Report
+from kvgossip.protocol.effect import DoctorReport, Effect, Examined
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
@@ -108,7 +108,7 @@ class Question:
     sent_s: float
 
 
-class Examiner:
+class Doctor:
     """`condition(sequence, now)` is this node's, `ping_at(now)` makes its pings."""
 
     def __init__(
@@ -188,7 +188,7 @@ class Examiner:
             for name, subject in subjects.items()
             if subject.condition is not None
         }
-        report = Report(
+        report = DoctorReport(
             observer=me,
             pool=self._pool.value,
             members={name: subject.member for name, subject in subjects.items()},

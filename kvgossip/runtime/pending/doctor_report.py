@@ -8,13 +8,13 @@ from dataclasses import asdict
 from typing import Any
 
 from kvgossip.protocol.doctor.diagnosis import clock_offsets_ms, diagnose
-from kvgossip.protocol.effect import Report
+from kvgossip.protocol.effect import DoctorReport
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.wire.message import Sight
 
 
-def checkup(reports: Sequence[Report]) -> dict[str, Any]:
+def checkup(reports: Sequence[DoctorReport]) -> dict[str, Any]:
     """What an operator wants to know of these pools: whether all is well, what is not, who is
     there, and who sees whom."""
     findings = [asdict(finding) for report in reports for finding in diagnose(report)]
@@ -36,7 +36,7 @@ def checkup(reports: Sequence[Report]) -> dict[str, Any]:
     }
 
 
-def _members(report: Report) -> list[dict[str, Any]]:
+def _members(report: DoctorReport) -> list[dict[str, Any]]:
     offsets_ms, own = clock_offsets_ms(report), report.sights[report.observer]
     told = []
     for name in sorted([report.observer, *report.members]):
@@ -64,7 +64,7 @@ def _members(report: Report) -> list[dict[str, Any]]:
     return told
 
 
-def _pairs(report: Report) -> list[dict[str, Any]]:
+def _pairs(report: DoctorReport) -> list[dict[str, Any]]:
     return [
         _pair(report.pool, observer, sight)
         for observer, seen in report.sights.items()
@@ -117,7 +117,7 @@ def estimate_between(pool: Pool, one: str, other: str) -> dict[str, float | None
     }
 
 
-def measured_by(report: Report, one: str, other: str) -> dict[str, Any]:
+def measured_by(report: DoctorReport, one: str, other: str) -> dict[str, Any]:
     """What one member measured to the other, as far as it answered."""
     sight = report.sights.get(one, {}).get(other)
     if sight is None:

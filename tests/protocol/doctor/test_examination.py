@@ -12,7 +12,7 @@ import pytest
 from kvgossip.errors import LocalError
 from kvgossip.protocol.doctor.diagnosis import Finding, clock_offsets_ms, diagnose
 from kvgossip.protocol.doctor.examination import LOOKS_MAX, OBSERVERS_MAX, SUBJECTS_MAX
-from kvgossip.protocol.effect import Examined, Report
+from kvgossip.protocol.effect import DoctorReport, Examined
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.wire.frame import encode
@@ -31,11 +31,11 @@ from tests.protocol.net import (
 )
 
 
-def examined(net: Network, by: str = "a", pool: PoolKind = PoolKind.LAN) -> Report:
+def examined(net: Network, by: str = "a", pool: PoolKind = PoolKind.LAN) -> DoctorReport:
     before = len(net.effects[by])
     net.perform(by, net.replicas[by].examine(net.now(by), pool))
 
-    def reports() -> list[Report]:
+    def reports() -> list[DoctorReport]:
         return [
             effect.report
             for effect in net.effects[by][before:]
@@ -406,7 +406,7 @@ def test_an_examination_changes_nothing_that_is_believed_and_leaves_nothing_behi
     assert net.state("a", "c") is net.state("b", "c") is MemberState.ALIVE
     net.run(10.0)
     assert all(
-        not replica.pool.examiner._asked and not replica.pool.examiner._looks
+        not replica.pool.doctor._asked and not replica.pool.doctor._looks
         for replica in net.replicas.values()
     )
-    assert all(replica.pool.examiner.deadline() is None for replica in net.replicas.values())
+    assert all(replica.pool.doctor.deadline() is None for replica in net.replicas.values())
