@@ -160,7 +160,7 @@ class Pool:
             PingRequest: lambda told, source, now: self.membership.on_ping_request(
                 told, source, now, self._ping_at(now)
             ),
-            Prune: lambda told, source, now: self.membership.bury(told.member, now),
+            Prune: lambda told, source, now: self.membership.prune(told.member, now),
             Member: lambda told, source, now: self.membership.merge(told, now),
             Refused: self._on_refused,
             Examine: self.doctor.on_examine,

@@ -67,8 +67,8 @@ from kvgossip.protocol.model.entry import (
     check_ttl,
     entry_of,
     is_dead,
-    is_fleeting,
     make_record,
+    must_go_one_day,
     timestamp_in,
     with_version,
 )
@@ -270,7 +270,7 @@ class Replica:
 
     def _is_live(self, key: str) -> bool:
         record = self.store.record(key)
-        return record is not None and not self.store.is_spent(key, record)
+        return record is not None and not self.store.is_deleted_or_expired(key, record)
 
     def restore(
         self, entries: Iterable[tuple[str, bytes]], now: Now, *, as_new: bool = False
@@ -555,7 +555,7 @@ class Replica:
             check_record(record)
         self.hlc.latest = max([self.hlc.latest, *(timestamp_in(record) for _, record in entries)])
         self.store.load(entries)
-        for key in dict.fromkeys(key for key, record in entries if is_fleeting(record)):
+        for key in dict.fromkeys(key for key, record in entries if must_go_one_day(record)):
             self.tombstones.loaded(key, self.store[key])
 
     def checkpoint(self, now: Now) -> list[Persist]:
@@ -705,7 +705,7 @@ class Replica:
         for pool, known in knowing:
             pool.membership.declare_left(name, now)
             if prune:
-                pool.membership.bury(known, now)
+                pool.membership.prune(known, now)
             pool.take_changes(now)
         return self._drain()
 
@@ -869,7 +869,7 @@ class Replica:
         """The record (see entry.py) of an entry or a death certificate; None of what has
         expired."""
         record = self.store.record(key)
-        return None if record is None or self.store.is_hidden(key) else record
+        return None if record is None or self.store.is_expired(key) else record
 
     def scan(self, prefix: str = "", after: str = "", limit: int = 1000) -> list[Entry]:
         """At most `limit` live entries whose keys start with `prefix` and are greater than `after`,

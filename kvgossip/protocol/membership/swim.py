@@ -54,7 +54,7 @@ RELAYS_MAX = 256
 NACK_AFTER = 0.8
 NEWS_FACTOR, NEWS_MIN = 4, 64
 SEQUENCE_BITS = 32
-BURIED_MAX = 1024
+PRUNED_MAX = 1024
 INCARNATION_MAX = 2**32
 GENERATION_AHEAD_MS_MAX = 10 * 365 * 86_400_000
 
@@ -125,7 +125,7 @@ class Membership:
         self._suspicions: dict[str, Suspicion] = {}
         self._gone_s: dict[str, float] = {}
         self._names_at: dict[Address, str] = {}
-        self._buried: dict[str, tuple[Member, float]] = {}
+        self._pruned: dict[str, tuple[Member, float]] = {}
         self._probe: Probe | None = None
         self._next_probe_s = now.monotonic_s + rng.random() * config.probe_interval_s
         self._relays: dict[int, Relay] = {}
@@ -282,7 +282,7 @@ class Membership:
     def _meet(self, heard: Member, now: Now) -> None:
         """A new name. The dead stay unknown, or those that everybody has forgotten would go round
         for ever as ghosts."""
-        buried = self._buried.get(heard.name)
+        buried = self._pruned.get(heard.name)
         if buried is not None and life(heard) <= life(buried[0]):
             if heard.reachable and heard.name not in self._latest:
                 self._spread_unit(heard.name, encode(Prune(buried[0])))
@@ -295,7 +295,7 @@ class Membership:
         if known is not None and not heard.host:
             heard = replace(heard, host=known.host)  # it does not know its own address yet, we do
         self.members[heard.name] = heard
-        self._buried.pop(heard.name, None)
+        self._pruned.pop(heard.name, None)
         if known is None or (heard.reachable and not known.reachable):
             self._order.discard(heard.name)
             self._order.add(heard.name)
@@ -405,7 +405,7 @@ class Membership:
         with a new generation."""
         self.merge(replace(self.members[name], state=MemberState.LEFT, accuser=""), now)
 
-    def bury(self, gone: Member, now: Now) -> None:
+    def prune(self, gone: Member, now: Now) -> None:
         """Forget this life of a member, and tell everybody who knows it. Whoever lives it
         refutes."""
         gone = replace(gone, state=MemberState.LEFT, accuser="")
@@ -416,9 +416,9 @@ class Membership:
             self._refute(gone)
         elif life(known) <= life(gone):
             self.forget(gone.name)
-            self._buried[gone.name] = (gone, now.monotonic_s)
-            if len(self._buried) > BURIED_MAX:
-                del self._buried[next(iter(self._buried))]
+            self._pruned[gone.name] = (gone, now.monotonic_s)
+            if len(self._pruned) > PRUNED_MAX:
+                del self._pruned[next(iter(self._pruned))]
             self._spread_unit(gone.name, encode(Prune(gone)))
 
     # -- news on their way -------------------------------------------------------------------------
@@ -573,8 +573,8 @@ class Membership:
         since = now.monotonic_s - self._config.forget_after_s
         for name in [name for name, gone_s in self._gone_s.items() if gone_s < since]:
             self.forget(name)
-        for name in [name for name, (_, buried_s) in self._buried.items() if buried_s < since]:
-            del self._buried[name]
+        for name in [name for name, (_, buried_s) in self._pruned.items() if buried_s < since]:
+            del self._pruned[name]
 
     def forget(self, name: str) -> None:
         """Drop the record of a member."""

@@ -204,7 +204,7 @@ def may_expire(record: bytes) -> bool:
     return bool(record[0] & _EXPIRES)
 
 
-def is_fleeting(record: bytes) -> bool:
+def must_go_one_day(record: bytes) -> bool:
     """Whether it is a death certificate or may expire: what has to be hidden or collected some
     day."""
     return bool(record[0] & (_DEAD | _EXPIRES))

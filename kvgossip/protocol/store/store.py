@@ -18,8 +18,8 @@ from kvgossip.protocol.model.entry import (
     Entry,
     entry_of,
     is_dead,
-    is_fleeting,
     may_expire,
+    must_go_one_day,
     supersedes,
     value_in,
 )
@@ -74,7 +74,7 @@ class Store:
         if went:
             self.sketch.toggle(went)
         self.sketch.toggle(came)
-        if old is None or is_fleeting(old) or is_fleeting(record):
+        if old is None or must_go_one_day(old) or must_go_one_day(record):
             self._index(key, old, record)
         else:
             self.record_bytes += len(record) - len(old)
@@ -108,7 +108,7 @@ class Store:
         record = self._tables.pop(key_hash, key)
         went, _ = self.digest.replace(key_hash, record, None)
         self.sketch.toggle(went)
-        if not self.is_spent(key, record):
+        if not self.is_deleted_or_expired(key, record):
             self._live.remove(key)
         self._hidden.pop(key, None)
         self._removed += 1
@@ -131,21 +131,24 @@ class Store:
         self._tidies = None
         return False
 
-    def hide(self, key: str) -> None:
+    def expire(self, key: str) -> None:
         """The entry under this key, which is live, has expired."""
         self._live.remove(key)
         self._hidden[key] = None
 
-    def is_hidden(self, key: str) -> bool:
+    def is_expired(self, key: str) -> bool:
         return key in self._hidden
 
-    def is_spent(self, key: str, record: bytes) -> bool:
+    def is_deleted_or_expired(self, key: str, record: bytes) -> bool:
         """Whether this record, which is here under that key, is a death certificate or has
         expired."""
         return is_dead(record) or (may_expire(record) and key in self._hidden)
 
     def _index(self, key: str, old: bytes | None, new: bytes) -> None:
-        was_live, live = old is not None and not self.is_spent(key, old), not is_dead(new)
+        was_live, live = (
+            old is not None and not self.is_deleted_or_expired(key, old),
+            not is_dead(new),
+        )
         self._hidden.pop(key, None)
         if live and not was_live:
             self._live.add(key)
@@ -170,7 +173,11 @@ class Store:
     def get(self, key: str) -> Entry | None:
         """The live entry under the key."""
         record = self.record(key)
-        return None if record is None or self.is_spent(key, record) else entry_of(key, record)
+        return (
+            None
+            if record is None or self.is_deleted_or_expired(key, record)
+            else entry_of(key, record)
+        )
 
     def scan(self, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
         """At most `limit` live keys, with records, that start with `prefix` and are greater than
@@ -213,7 +220,9 @@ class Store:
 
     def _check(self) -> None:
         """Asserts that index, digest and count are what the records say."""
-        live = sorted(key for key, record in self.records() if not self.is_spent(key, record))
+        live = sorted(
+            key for key, record in self.records() if not self.is_deleted_or_expired(key, record)
+        )
         assert all(may_expire(self[key]) for key in self._hidden), (
             "an entry is hidden that never expires"
         )

@@ -53,6 +53,6 @@ class ExpiryQueue:
         record = self._store.record(key)
         return (
             record is not None
-            and not self._store.is_spent(key, record)
+            and not self._store.is_deleted_or_expired(key, record)
             and expires_in(record) == at_ms
         )

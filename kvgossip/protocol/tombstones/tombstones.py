@@ -48,8 +48,8 @@ from kvgossip.protocol.model.entry import (
     Version,
     expires_in,
     is_dead,
-    is_fleeting,
     may_expire,
+    must_go_one_day,
 )
 from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.model.member import Member
@@ -143,9 +143,9 @@ class Tombstones:
         key, old, new = changed
         if old is not None:
             self.context.add_record(old)
-            if is_fleeting(old):
+            if must_go_one_day(old):
                 self.collecting.discard(key, old)
-        if is_fleeting(new):
+        if must_go_one_day(new):
             self._holds(key, new, now)
 
     def _holds(self, key: str, record: bytes, now: Now) -> None:
@@ -154,7 +154,7 @@ class Tombstones:
         elif may_expire(record):
             expires_ms = expires_in(record) or 0
             if expires_ms <= self._hlc_ms(now):
-                self._hide(key, record, now)
+                self._expire_key(key, record, now)
             else:
                 self._expiring.add(key, expires_ms)
                 self._plan_look(now)
@@ -164,8 +164,8 @@ class Tombstones:
         if self._next_round_s == math.inf:
             self._plan_round(now)
 
-    def _hide(self, key: str, record: bytes, now: Now) -> None:
-        self._store.hide(key)
+    def _expire_key(self, key: str, record: bytes, now: Now) -> None:
+        self._store.expire(key)
         self._effects.append(Expired(key, record))
         self.cool(key)
         self._wait(key, now)
@@ -184,13 +184,13 @@ class Tombstones:
         if (
             record is not None
             and record[1:HEAD_BYTES] == version
-            and not self._is_spent(key, record, now)
+            and not self._is_deleted_or_expired(key, record, now)
         ):
             self._renounce(key, peer, now)
 
     def _renounce(self, key: str, peer: str, now: Now) -> bool:
         record = self._store[key]
-        if self._is_spent(key, record, now):
+        if self._is_deleted_or_expired(key, record, now):
             if not self.collecting.may_drop(record, now.wall_ms):
                 return False
         else:
@@ -199,9 +199,9 @@ class Tombstones:
         self._drop(key)
         return True
 
-    def _is_spent(self, key: str, record: bytes, now: Now) -> bool:
+    def _is_deleted_or_expired(self, key: str, record: bytes, now: Now) -> bool:
         """Also what will have expired as soon as this node's clock has caught up with others'."""
-        if self._store.is_spent(key, record):
+        if self._store.is_deleted_or_expired(key, record):
             return True
         return (
             may_expire(record) and (expires_in(record) or 0) <= self._hlc_ms(now) + self._drift_ms
@@ -271,7 +271,7 @@ class Tombstones:
 
     def _expire(self, now: Now) -> None:
         for key in self._expiring.due(self._hlc_ms(now)):
-            self._hide(key, self._store[key], now)
+            self._expire_key(key, self._store[key], now)
         self._look_s = math.inf
         self._plan_look(now)
 
