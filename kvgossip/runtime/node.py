@@ -51,7 +51,7 @@ from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import Holding
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.follower import Follower
-from kvgossip.runtime.changes.history import Edition
+from kvgossip.runtime.changes.history import HistoryEntry
 from kvgossip.runtime.changes.snapshot import Snapshot
 from kvgossip.runtime.changes.watchers import Topic, Watcher
 from kvgossip.runtime.clocks import read_clocks
@@ -546,7 +546,7 @@ class Node:
         record = replica.store.record(key)
         return entry_of(key, record) if record is not None else Entry(key, None, version)
 
-    def history(self, key: str) -> builtins.list[Edition]:
+    def history(self, key: str) -> builtins.list[HistoryEntry]:
         """The versions of the key that this node remembers, newest first, with who wrote them: see
         history.py. Honest as `get`."""
         check_key(key)
@@ -561,7 +561,7 @@ class Node:
         ][::-1]
         present = record is not None or is_deleted
         return [
-            Edition(each, history.writer(each.version.site), present and each is entries[0])
+            HistoryEntry(each, history.writer(each.version.site), present and each is entries[0])
             for each in entries
         ]
 

@@ -20,7 +20,7 @@ from kvgossip.protocol.acks.write_concern import WriteConcern, parse_write_conce
 from kvgossip.protocol.model.entry import Version, parse_version, version_of
 from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.peer import Peer
-from kvgossip.runtime.changes.history import Edition
+from kvgossip.runtime.changes.history import HistoryEntry
 from kvgossip.runtime.node import WAIT_TIMEOUT_MAX_S, WAIT_TIMEOUT_S
 from kvgossip.runtime.pending.write_acks import AckedWrite, WriteAck
 
@@ -211,7 +211,7 @@ class Waiting:
         asked = parameters(query, ("version",))
         editions = self._node.history(key)
         if "version" in asked:
-            return self._edition(editions, _version_of(asked["version"]))
+            return self._history_entry(editions, _version_of(asked["version"]))
         if not editions:
             return self._answers.problem(
                 404,
@@ -219,10 +219,10 @@ class Waiting:
                 "history is what this node has seen itself",
             )
         return self._answers.json(
-            200, {"key": key, "versions": [_edition(each) for each in editions]}
+            200, {"key": key, "versions": [_history_entry(each) for each in editions]}
         )
 
-    def _edition(self, editions: list[Edition], version: Version) -> Answer:
+    def _history_entry(self, editions: list[HistoryEntry], version: Version) -> Answer:
         entry = next((each.entry for each in editions if each.entry.version == version), None)
         if entry is None:
             text = f"version {version} of this key is not remembered here"
@@ -281,7 +281,7 @@ def _holder(holder: WriteAck) -> dict[str, Any]:
     return {"name": holder.name, "pool": holder.pool.value, "ms": round(holder.after_s * 1000, 2)}
 
 
-def _edition(edition: Edition) -> dict[str, Any]:
+def _history_entry(edition: HistoryEntry) -> dict[str, Any]:
     entry = edition.entry
     return {
         "version": str(entry.version),

@@ -48,7 +48,7 @@ Past = tuple[str, tuple[bytes, ...]]
 _unpack = msgspec.msgpack.Decoder(list[Past]).decode
 
 
-class Edition(NamedTuple):
+class HistoryEntry(NamedTuple):
     """One version of a key. `writer`: the member that wrote it, None where this node has never met
     it. `present`: nothing newer is here."""
 
