@@ -3,6 +3,6 @@ nothing.
 
 Reading order: `node` (what users embed), `driver` (one life of a replica: clocks, effects, the
 timer), `transport` (how bytes travel; below it `links`, `link`, `listener`, `datagrams`, `names`,
-`sockets`), `watch` (who hears of changes), `wish` (an operator's join), `loop` (which event loop
+`sockets`), `watch` (who hears of changes), `attempt` (an operator's join), `loop` (which event loop
 runs it all). Everything here lives on the thread of one event loop.
 """

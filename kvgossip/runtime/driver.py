@@ -65,7 +65,7 @@ from kvgossip.runtime.disk.compaction import Tidying
 from kvgossip.runtime.disk.key_files import write_keys
 from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.network.transport import Transport
-from kvgossip.runtime.pending.join_attempt import JoinWish
+from kvgossip.runtime.pending.join_attempt import JoinAttempt
 from kvgossip.runtime.pending.survey import Survey
 from kvgossip.runtime.pending.version_waits import Arrivals
 from kvgossip.runtime.pending.write_acks import AckedWrite, PendingAcks, Told
@@ -125,7 +125,7 @@ class Driver:
         self.quarantine = Quarantine(None)
         self.snapshots: list[Snapshot] = []
         self.settled, self.departed = asyncio.Event(), asyncio.Event()
-        self.wishes: set[JoinWish] = set()
+        self.attempts: set[JoinAttempt] = set()
         self.member_events: Counter[tuple[PoolKind, str]] = Counter()
         self.arrivals = Arrivals()
         self.history = History(config.history_versions, config.history_bytes_max)
@@ -227,8 +227,8 @@ class Driver:
             wait.stopped()
         if self._timer is not None:
             self._timer.cancel()
-        for wish in self.wishes:
-            wish.stopped()
+        for attempt in self.attempts:
+            attempt.stopped()
         for rotation in [each for each in self._rotations.values() if not each.done()]:
             rotation.set_exception(
                 LocalError("the node stopped while keyrings were changed: list them on another one")
@@ -414,13 +414,13 @@ class Driver:
             found = []
         else:
             found = await self._transports[pool].look_up(host, port)
-        for wish in self._wishes_of(pool):
-            wish.resolved(target, found)
+        for attempt in self._attempts_of(pool):
+            attempt.resolved(target, found)
         now = read_clocks()
         self.do(self.replica.resolved(target, found, now, pool), now)
 
-    def _wishes_of(self, pool: PoolKind) -> list[JoinWish]:
-        return [wish for wish in self.wishes if wish.pool is pool]
+    def _attempts_of(self, pool: PoolKind) -> list[JoinAttempt]:
+        return [attempt for attempt in self.attempts if attempt.pool is pool]
 
     def _keyring_told(self, effect: KeyringTold) -> None:
         told = self._rotations.get(effect.ticket)
@@ -459,11 +459,14 @@ class Driver:
             waiting.set_result(effect.report)
 
     def _joined(self, effect: Joined) -> None:
-        for wish in self._wishes_of(effect.pool):
-            wish.joined(effect.source)
+        for attempt in self._attempts_of(effect.pool):
+            attempt.joined(effect.source)
 
     def _refused(self, effect: JoinRefused) -> None:
-        heard = [wish.refused(effect.source, effect.text) for wish in self._wishes_of(effect.pool)]
+        heard = [
+            attempt.refused(effect.source, effect.text)
+            for attempt in self._attempts_of(effect.pool)
+        ]
         # an operator who waits is told; of the joins that the node makes by itself the log tells
         if not any(heard):
             self._log(logging.INFO, effect.text)

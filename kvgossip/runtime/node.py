@@ -69,7 +69,7 @@ from kvgossip.runtime.pending.doctor_report import (
     pool_of,
     round_trip_to,
 )
-from kvgossip.runtime.pending.join_attempt import JoinWish
+from kvgossip.runtime.pending.join_attempt import JoinAttempt
 from kvgossip.runtime.pending.survey import Comparison
 from kvgossip.runtime.pending.write_acks import AckedWrite, Told
 
@@ -650,13 +650,13 @@ class Node:
         pool = PoolKind.WAN if wan else PoolKind.LAN
         for target in targets:
             parse_address(target, DEFAULT_PORTS[pool])
-        driver, now, wish = self._running, read_clocks(), JoinWish(targets, pool)
-        driver.wishes.add(wish)
+        driver, now, attempt = self._running, read_clocks(), JoinAttempt(targets, pool)
+        driver.attempts.add(attempt)
         try:
             driver.do(driver.replica.join(targets, now, pool), now)
-            await wish.wait(timeout_s)
+            await attempt.wait(timeout_s)
         finally:
-            driver.wishes.discard(wish)
+            driver.attempts.discard(attempt)
 
     async def leave(self) -> None:
         """Say farewell; returns when the peers have had time to hear it. Until it is stopped, the

@@ -22,7 +22,7 @@ from kvgossip.api.routes.write_concern import (
     WAITED,
     WRITE_PARAMETERS,
     Waiting,
-    Wish,
+    WriteOptions,
 )
 from kvgossip.protocol.model.entry import (
     TTL_S_MAX,
@@ -141,26 +141,26 @@ class KeyRoutes:
     async def put(self, request: web.BaseRequest, encoded_key: str) -> web.StreamResponse:
         """The value changes only after the whole body has arrived."""
         refuse_headers(request)
-        condition, wish, ttl_s = (
+        condition, options, ttl_s = (
             _condition_of(request),
-            self._waiting.wish_of(request),
+            self._waiting.options_of(request),
             _ttl_of(request),
         )
         value = await read_body(request, self._value_bytes_max, self._body_timeout_s)
-        if wish is not None:
-            self._waiting.check(wish)
+        if options is not None:
+            self._waiting.check(options)
         reply = self._keys.put(
             encoded_key, value, request.headers.get("Content-Type"), condition, ttl_s
         )
-        return await self._done(request, encoded_key, reply, wish, condition)
+        return await self._done(request, encoded_key, reply, options, condition)
 
     async def delete(self, request: web.BaseRequest, encoded_key: str) -> web.StreamResponse:
         refuse_headers(request)
-        condition, wish = _condition_of(request), self._waiting.wish_of(request)
-        if wish is not None:
-            self._waiting.check(wish)
+        condition, options = _condition_of(request), self._waiting.options_of(request)
+        if options is not None:
+            self._waiting.check(options)
         return await self._done(
-            request, encoded_key, self._keys.delete(encoded_key, condition), wish, condition
+            request, encoded_key, self._keys.delete(encoded_key, condition), options, condition
         )
 
     async def _done(
@@ -168,15 +168,17 @@ class KeyRoutes:
         request: web.BaseRequest,
         encoded_key: str,
         reply: Reply,
-        wish: Wish | None,
+        options: WriteOptions | None,
         condition: Condition | None,
     ) -> web.StreamResponse:
         """The answer, once what it tells cannot be lost any more, and those that it was to wait for
         hold it."""
-        if wish is None or reply.written is None:
+        if options is None or reply.written is None:
             return await _done(reply)
         head = CHECKED_HERE if condition is not None else ""
-        return await self._waiting.held(request, decode_key(encoded_key), reply.written, wish, head)
+        return await self._waiting.held(
+            request, decode_key(encoded_key), reply.written, options, head
+        )
 
     async def list(self, request: web.BaseRequest, query: str) -> Answer:
         """The live keys in order, a page at a time, without their values. `after` of a page asks

@@ -82,7 +82,7 @@ STANDS = "the write stands and will reach the others; GET /converge tells when a
 Result = TypeVar("Result")
 
 
-class Wish(NamedTuple):
+class WriteOptions(NamedTuple):
     """Whom a write is to wait for."""
 
     write_concern: WriteConcern
@@ -98,7 +98,7 @@ class Waiting:
 
     # -- writes that wait --------------------------------------------------------------------------
 
-    def wish_of(self, request: web.BaseRequest) -> Wish | None:
+    def options_of(self, request: web.BaseRequest) -> WriteOptions | None:
         """What ?wait= and ?timeout= ask for; None: nothing. Raises RequestError for what is no
         wish, before anything is written."""
         query = split_target(request.raw_path)[1]
@@ -115,41 +115,42 @@ class Waiting:
                 "timeout= goes with wait=",
                 "nothing was changed; add wait=all, or leave timeout= out",
             )
-        return Wish(
+        return WriteOptions(
             _need_of(asked["wait"]), _timeout_of(asked), LINES in request.headers.get("Accept", "")
         )
 
-    def check(self, wish: Wish) -> None:
+    def check(self, options: WriteOptions) -> None:
         """To be called in the turn of the write, before it. Raises CannotMeetError or
         OverloadedError."""
-        self._node.check_wait(wish.write_concern, wish.timeout_s)
+        self._node.check_wait(options.write_concern, options.timeout_s)
 
     async def held(
-        self, request: web.BaseRequest, key: str, written: Written, wish: Wish, head: str
+        self, request: web.BaseRequest, key: str, written: Written, options: WriteOptions, head: str
     ) -> web.StreamResponse:
         """The answer to a write, once others hold it or the time is up. `head`: header lines that
         belong to it."""
-        if wish.in_lines:
-            return await self._held_in_lines(request, key, written, wish)
+        if options.in_lines:
+            return await self._held_in_lines(request, key, written, options)
         held = await _while_there(
-            request, self._node.held(key, written, wish.write_concern, timeout_s=wish.timeout_s)
+            request,
+            self._node.held(key, written, options.write_concern, timeout_s=options.timeout_s),
         )
         return self._answers.json(
             200 if held.met else 202,
-            self._document(held, wish),
+            self._document(held, options),
             f"KV-Version: {held.entry.version}\r\n{head}",
         )
 
     async def _held_in_lines(
-        self, request: web.BaseRequest, key: str, written: Written, wish: Wish
+        self, request: web.BaseRequest, key: str, written: Written, options: WriteOptions
     ) -> web.StreamResponse:
         """A line of JSON for each holder as soon as it is known, and the answer as the last one."""
         lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         work = self._node.held(
             key,
             written,
-            wish.write_concern,
-            timeout_s=wish.timeout_s,
+            options.write_concern,
+            timeout_s=options.timeout_s,
             told=lambda holder: lines.put_nowait({"held_by": _holder(holder)}),
         )
         task = asyncio.ensure_future(work)
@@ -161,24 +162,26 @@ class Waiting:
             await response.prepare(request)
             while (line := await _while_there(request, lines.get())) is not None:
                 await response.write(msgspec.json.encode(line) + b"\n")
-            await response.write(msgspec.json.encode(await self._last_line(task, wish)) + b"\n")
+            await response.write(msgspec.json.encode(await self._last_line(task, options)) + b"\n")
         finally:
             task.cancel()
         return response
 
-    async def _last_line(self, task: asyncio.Future[AckedWrite], wish: Wish) -> dict[str, Any]:
+    async def _last_line(
+        self, task: asyncio.Future[AckedWrite], options: WriteOptions
+    ) -> dict[str, Any]:
         """The status has been sent, so a failure is told in words."""
         try:
-            return self._document(await task, wish)
+            return self._document(await task, options)
         except KVGossipError as error:
             return {"error": str(error), "hint": hint_of(error)}
 
-    def _document(self, held: AckedWrite, wish: Wish) -> dict[str, Any]:
+    def _document(self, held: AckedWrite, options: WriteOptions) -> dict[str, Any]:
         document = {
             "key": held.entry.key,
             "version": str(held.entry.version),
             **({"deleted": True} if held.entry.deleted else {}),
-            "wait": str(wish.write_concern),
+            "wait": str(options.write_concern),
             "met": held.met,
             "among": self._node.waits_among,
             "held_by": [_holder(holder) for holder in held.held_by],

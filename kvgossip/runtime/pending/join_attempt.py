@@ -1,4 +1,4 @@
-"""JoinWish: an operator's wish to join, until somebody has taken the node in or everybody has
+"""JoinAttempt: an operator's wish to join, until somebody has taken the node in or everybody has
 failed to."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from kvgossip.errors import ConfigError, JoinRefusedError, LocalError
 from kvgossip.protocol.model.peer import PoolKind
 
 
-class JoinWish:
+class JoinAttempt:
     """Waits for any one of `targets` in this pool. It is told what the node hears there, and draws
     the conclusion."""
 
