@@ -45,7 +45,7 @@ KS = (0, 1, 2, 3, 4, 5)
 Row = dict[str, Any]
 
 
-class Arrivals:
+class VersionWaits:
     """When each key came to each node, and how many rumors were sent."""
 
     def __init__(self, simulation: Simulation) -> None:
@@ -82,14 +82,14 @@ def measure_cluster(nodes: int, k: int, loss: float, writes: int, seed: int) -> 
         addressless=False,
     )
     simulation = Simulation(plan)
-    arrivals = Arrivals(simulation)
+    arrivals = VersionWaits(simulation)
     report = simulation.run()
     if report.violation is not None:
         raise SystemExit(f"a law was broken: {report.violation}")
     return {"nodes": nodes, "loss": loss, "k": k, **_figures(arrivals, nodes)}
 
 
-def _figures(arrivals: Arrivals, nodes: int) -> Row:
+def _figures(arrivals: VersionWaits, nodes: int) -> Row:
     came = list(arrivals.times_s.values())
     delays = [[at_s - times_s[0] for at_s in times_s[1:]] for times_s in came]
     missed = [1 - len(others) / (nodes - 1) for others in delays]

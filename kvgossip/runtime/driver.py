@@ -61,17 +61,17 @@ from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.history import History
 from kvgossip.runtime.changes.snapshot import Snapshot
 from kvgossip.runtime.clocks import read_clocks
-from kvgossip.runtime.disk.compaction import Tidying
+from kvgossip.runtime.disk.compaction import Compaction
 from kvgossip.runtime.disk.key_files import write_keys
 from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.network.transport import Transport
 from kvgossip.runtime.pending.join_attempt import JoinAttempt
 from kvgossip.runtime.pending.survey import Survey
-from kvgossip.runtime.pending.version_waits import Arrivals
+from kvgossip.runtime.pending.version_waits import VersionWaits
 from kvgossip.runtime.pending.write_acks import AckedWrite, PendingAcks, Told
 
 if TYPE_CHECKING:
-    from kvgossip.runtime.disk.group_commit import Commits
+    from kvgossip.runtime.disk.group_commit import GroupCommit
 
 # uvloop counts in milliseconds: a timer that fires that much early would have to be set again
 TIMER_STEP_S = 0.001
@@ -121,16 +121,16 @@ class Driver:
         self.feed = Feed(
             config, self.replica.site, max(self.replica.hlc.latest, timestamp_of(now.wall_ms))
         )
-        self.commits: Commits | None = None
+        self.commits: GroupCommit | None = None
         self.quarantine = Quarantine(None)
         self.snapshots: list[Snapshot] = []
         self.settled, self.departed = asyncio.Event(), asyncio.Event()
         self.attempts: set[JoinAttempt] = set()
         self.member_events: Counter[tuple[PoolKind, str]] = Counter()
-        self.arrivals = Arrivals()
+        self.version_waits = VersionWaits()
         self.history = History(config.history_versions, config.history_bytes_max)
         self.history.name_site(self.replica.site, config.name)
-        self.tidying = Tidying(None, lambda: len(self.replica.store), config.name)
+        self.compaction = Compaction(None, lambda: len(self.replica.store), config.name)
         self._waits: dict[int, PendingAcks] = {}
         self._surveys: dict[int, Survey] = {}
         self._rotations: dict[int, asyncio.Future[KeyringTold]] = {}
@@ -186,8 +186,8 @@ class Driver:
     def _publish(self, changed: Changed, now: Now) -> None:
         if changed.old_record is not None:
             self.history.changed(changed)
-        if self.arrivals:
-            self.arrivals.arrived(changed)
+        if self.version_waits:
+            self.version_waits.arrived(changed)
         latest = self.replica.hlc.latest
         # a local write has just moved the clock there
         self.feed.publish(
@@ -222,7 +222,7 @@ class Driver:
         """No input and no effect from now on; whoever waits for something is told."""
         self.closed = True
         self.feed.close()
-        self.arrivals.close()
+        self.version_waits.close()
         for wait in self._waits.values():
             wait.stopped()
         if self._timer is not None:
@@ -242,7 +242,7 @@ class Driver:
             task.cancel()
         await asyncio.gather(*lookups, return_exceptions=True)
         if self.commits is None:
-            await self.tidying.close()
+            await self.compaction.close()
 
     async def rotate(self, action: KeyringAction, key: bytes) -> KeyringTold:
         """An order for the keyrings of the whole cluster, and what came of it. Raises
@@ -386,7 +386,7 @@ class Driver:
 
     def _dropped(self, effect: Dropped) -> None:
         self._keep(effect)
-        self.tidying.removed()
+        self.compaction.removed()
         for snapshot in self.snapshots:
             snapshot.changed(effect.key, effect.record)
 

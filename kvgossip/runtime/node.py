@@ -63,7 +63,7 @@ from kvgossip.runtime.network.link_table import LinkLimits
 from kvgossip.runtime.network.sockets import ANY_HOSTS
 from kvgossip.runtime.network.transport import Transport
 from kvgossip.runtime.pending.doctor_report import (
-    checkup,
+    doctor_report,
     estimate_between,
     measured_by,
     pool_of,
@@ -74,7 +74,7 @@ from kvgossip.runtime.pending.survey import Comparison
 from kvgossip.runtime.pending.write_acks import AckedWrite, Told
 
 if TYPE_CHECKING:
-    from kvgossip.runtime.disk.data_dir import Disk
+    from kvgossip.runtime.disk.data_dir import DataDir
 
 JOIN_TIMEOUT_S = 10.0
 CONVERGE_TIMEOUT_S = 2.0
@@ -120,7 +120,7 @@ class Node:
         self.config = _completed(config or Config(), 0)
         self._transports: dict[PoolKind, Transport] = {}
         self._driver: Driver | None = None
-        self._disk: Disk | None = None
+        self._disk: DataDir | None = None
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -172,9 +172,9 @@ class Node:
                 )
             return False
         # RocksDB is loaded by those who use it
-        from kvgossip.runtime.disk.data_dir import Disk
+        from kvgossip.runtime.disk.data_dir import DataDir
 
-        self._disk = await Disk.take(self.config, rebuild=rebuilding)
+        self._disk = await DataDir.take(self.config, rebuild=rebuilding)
         self._rebuild = False
         if self._disk.name and not self._named:
             self.config = replace(self.config, name=self._disk.name)
@@ -202,12 +202,12 @@ class Node:
         )
         if disk is not None:
             await disk.load(driver.replica)
-            driver.commits, driver.quarantine, driver.tidying = (
+            driver.commits, driver.quarantine, driver.compaction = (
                 disk.commits,
                 disk.quarantine,
-                disk.tidying,
+                disk.compaction,
             )
-        driver.tidying.pack = driver.pack_past
+        driver.compaction.pack = driver.pack_past
         self._driver = driver
         return driver
 
@@ -536,7 +536,7 @@ class Node:
             async with asyncio.timeout(timeout_s):
                 await self.wait_settled()
                 while not _has_arrived(replica, key, version):
-                    await driver.arrivals.wait(key, version)
+                    await driver.version_waits.wait(key, version)
         except TimeoutError:
             record = self._honest.store.record(key)
             text = f"version {version} of this key has not arrived within {timeout_s:g} s"
@@ -740,7 +740,7 @@ class Node:
         at, by each other too.
         """
         driver = self._running
-        return checkup(
+        return doctor_report(
             await asyncio.gather(*(driver.examine(pool.kind) for pool in driver.replica.pools))
         )
 

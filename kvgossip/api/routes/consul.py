@@ -300,8 +300,8 @@ class ConsulRoutes:
                 break
             await asyncio.sleep(0)
         while at < feed.index:
-            arrivals, at = feed.read(at, topic)
-            for _, changed in arrivals:
+            version_waits, at = feed.read(at, topic)
+            for _, changed in version_waits:
                 found.pop(changed.key, None)
                 if not is_dead(changed.new_record):
                     found[changed.key] = tell(changed.key, changed.new_record)

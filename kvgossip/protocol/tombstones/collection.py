@@ -15,7 +15,7 @@ by refusals, and would put values into quarantine.
 An entry that has expired waits for `drift_ms` more: where a clock is behind it is served until
 then, and must not be taken from there.
 
-Arrivals never go back, so one clock, that which all have confirmed, says how far down the list one
+VersionWaits never go back, so one clock, that which all have confirmed, says how far down the list one
 may go. What all hold, but no row covers, is put aside by its site, and looked at again when that
 row advances.
 """

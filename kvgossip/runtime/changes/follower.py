@@ -95,14 +95,14 @@ class Follower:
 
     def _news(self) -> Iterator[Event]:
         """What has come since, as far as it fits into a portion."""
-        arrivals, until = self._feed.read(self.at, self.topic)
-        for arrival in fitting(arrivals):
+        version_waits, until = self._feed.read(self.at, self.topic)
+        for arrival in fitting(version_waits):
             self.at = arrival.at
             if self._reached is None:
                 yield event_of(arrival)
             elif arrival.changed.key <= self._reached:
                 yield event_of(arrival)._replace(at=None)
-        if not arrivals or self.at == arrivals[-1].at:
+        if not version_waits or self.at == version_waits[-1].at:
             self.at = until
 
     def _page(self, reached: str) -> Iterator[Event]:
@@ -148,10 +148,10 @@ def _kind_of(changed: Changed) -> Kind:
     )
 
 
-def fitting(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
+def fitting(version_waits: Iterable[Arrival]) -> Iterator[Arrival]:
     """As many of them as make a portion, at least one."""
     size = 0
-    for arrival in arrivals:
+    for arrival in version_waits:
         if size > PORTION_BYTES:
             return
         size += len(arrival.changed.new_record)

@@ -1,4 +1,4 @@
-"""Tidying: when much has been removed, the disk and the memory that it took go back to the system.
+"""Compaction: when much has been removed, the disk and the memory that it took go back to the system.
 
 Neither does so by itself. RocksDB compacts as more is written: what was removed last, some tens of
 megabytes with the values below it, stays while nothing is. glibc keeps what was freed within its
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from kvgossip.errors import StorageError
 
 if TYPE_CHECKING:
-    from kvgossip.runtime.disk.rocksdb import Storage
+    from kvgossip.runtime.disk.rocksdb import RocksDB
 
 REMOVED_MIN, SHARE = 1024, 16
 QUIET_S = 25.0
@@ -36,7 +36,7 @@ QUIET_S = 25.0
 log = logging.getLogger("kvgossip")
 
 
-class Tidying:
+class Compaction:
     """On the thread of the event loop. `storage`: None without a data directory. `entries()`: how
     many there are.
 
@@ -44,7 +44,7 @@ class Tidying:
     there is more.
     """
 
-    def __init__(self, storage: Storage | None, entries: Callable[[], int], title: str) -> None:
+    def __init__(self, storage: RocksDB | None, entries: Callable[[], int], title: str) -> None:
         self.times = 0
         self.pack: Callable[[], bool] = lambda: False
         self._storage, self._entries, self._title = storage, entries, title

@@ -1,8 +1,8 @@
-"""Disk: what one life of a node has to do with its data directory - take it, read it, and write to
+"""DataDir: what one life of a node has to do with its data directory - take it, read it, and write to
 it until the end.
 
 In this order: `take` it, so that nobody else does and the node learns its own name; `open` it once
-the name is known; `load` the replica; then `commits` keeps what happens, and `tidying` gives back
+the name is known; `load` the replica; then `commits` keeps what happens, and `compaction` gives back
 what it no longer takes; `close` in any case. Nothing here holds the event loop for long: what may
 block runs on a thread, and entries are read some at a time.
 """
@@ -18,28 +18,28 @@ from kvgossip.config import Config
 from kvgossip.errors import ConfigError, DataDirError, RemoteError, StorageError
 from kvgossip.protocol.replica import Replica
 from kvgossip.runtime.clocks import read_clocks
-from kvgossip.runtime.disk.compaction import Tidying
-from kvgossip.runtime.disk.group_commit import Commits
+from kvgossip.runtime.disk.compaction import Compaction
+from kvgossip.runtime.disk.group_commit import GroupCommit
 from kvgossip.runtime.disk.quarantine import Quarantine
-from kvgossip.runtime.disk.rocksdb import REBUILD_HINT, Storage
+from kvgossip.runtime.disk.rocksdb import REBUILD_HINT, RocksDB
 
 PROGRESS_S = 1.0
 
 log = logging.getLogger("kvgossip")
 
 
-class Disk:
+class DataDir:
     """`facts` are what earlier lives have left, None at the very first start."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: RocksDB) -> None:
         self.storage = storage
         self.quarantine = Quarantine(storage)
         self.facts: dict[bytes, bytes] | None = None
-        self._commits: Commits | None = None
-        self._tidying: Tidying | None = None
+        self._commits: GroupCommit | None = None
+        self._tidying: Compaction | None = None
 
     @classmethod
-    async def take(cls, config: Config, *, rebuild: bool) -> Disk:
+    async def take(cls, config: Config, *, rebuild: bool) -> DataDir:
         """`rebuild`: move what is there aside first. Raises DataDirError, or ConfigError where a
         rebuild has nobody to fetch from."""
         if rebuild and not (config.join or config.join_wan):
@@ -47,7 +47,7 @@ class Disk:
                 "--rebuild fetches all data from peers, and this node is told to join nobody",
                 "add --join HOST:PORT",
             )
-        storage = await asyncio.to_thread(Storage, Path(config.data_dir), ignore_owner=rebuild)
+        storage = await asyncio.to_thread(RocksDB, Path(config.data_dir), ignore_owner=rebuild)
         if rebuild:
             try:
                 aside = await asyncio.to_thread(storage.set_aside)
@@ -109,10 +109,10 @@ class Disk:
                 self.storage.directory,
                 took_s,
             )
-        self._commits = Commits(
+        self._commits = GroupCommit(
             self.storage, self.quarantine, lambda: replica.checkpoint(read_clocks()), replica.name
         )
-        self._tidying = Tidying(self.storage, lambda: len(replica.store), replica.name)
+        self._tidying = Compaction(self.storage, lambda: len(replica.store), replica.name)
         try:
             await self._commits.start()
         except StorageError as error:
@@ -122,12 +122,12 @@ class Disk:
             ) from error
 
     @property
-    def commits(self) -> Commits:
+    def commits(self) -> GroupCommit:
         assert self._commits is not None, "load comes first"
         return self._commits
 
     @property
-    def tidying(self) -> Tidying:
+    def compaction(self) -> Compaction:
         assert self._tidying is not None, "load comes first"
         return self._tidying
 

@@ -1,4 +1,4 @@
-"""Commits: everything that happened since the last commit goes to the disk in one piece, while the
+"""GroupCommit: everything that happened since the last commit goes to the disk in one piece, while the
 next piece gathers.
 
     effects --> take --> the piece that gathers --> one atomic commit with fsync --> whoever waits
@@ -47,7 +47,7 @@ from kvgossip.errors import OverloadedError, StorageError
 from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.runtime.disk.quarantine import QUARANTINE, Quarantine
-from kvgossip.runtime.disk.rocksdb import ENTRY, FACT, Storage
+from kvgossip.runtime.disk.rocksdb import ENTRY, FACT, RocksDB
 from kvgossip.runtime.histogram import Histogram
 
 INLINE_S_MAX = 0.001
@@ -80,7 +80,7 @@ Durable = Changed | Dropped | Quarantined | Persist
 log = logging.getLogger("kvgossip")
 
 
-class Commits:
+class GroupCommit:
     """Between `start` and `close`, on the thread of the event loop that made it. `checkpoint()`
     gives the facts for a commit.
 
@@ -90,7 +90,7 @@ class Commits:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: RocksDB,
         quarantine: Quarantine,
         checkpoint: Callable[[], list[Persist]],
         title: str,

@@ -23,7 +23,7 @@ from kvgossip.protocol.effect import Quarantined
 from kvgossip.protocol.model.entry import Entry, entry_of
 
 if TYPE_CHECKING:
-    from kvgossip.runtime.disk.rocksdb import Storage
+    from kvgossip.runtime.disk.rocksdb import RocksDB
 
 QUARANTINE = b"q"
 VALUES_MAX = 1000
@@ -52,7 +52,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Quarantine:
     """`storage` None: in memory."""
 
-    def __init__(self, storage: Storage | None) -> None:
+    def __init__(self, storage: RocksDB | None) -> None:
         self._storage = storage
         self._kept: dict[bytes, bytes] = {}
         self._bytes = 0

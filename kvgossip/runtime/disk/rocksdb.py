@@ -1,4 +1,4 @@
-"""Storage: the data directory of one node, and the engine in it. What is committed here survives
+"""RocksDB: the data directory of one node, and the engine in it. What is committed here survives
 kill -9 and power loss.
 
     DIR/lock            held while a process uses the directory; contains its process id
@@ -63,7 +63,7 @@ REBUILD_HINT = (
 )
 
 
-class Storage:
+class RocksDB:
     """`directory` belongs to this process once this returns. `name` is empty until the first
     `claim`. Raises DataDirError.
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import cast
 
 from kvgossip.config import Address
-from kvgossip.runtime.network.dns import Names
+from kvgossip.runtime.network.dns import DnsCache
 from kvgossip.runtime.network.sockets import SocketAddress, Sockets, is_numeric, plain
 
 TARGETS_MAX = 16_384
@@ -23,7 +23,7 @@ class Datagrams(asyncio.DatagramProtocol):
         self, received: Callable[[bytes, Address], None], counts: Counter[str], sockets: Sockets
     ) -> None:
         self._received, self._counts, self._sockets = received, counts, sockets
-        self._names = Names(sockets.lookup_family)
+        self._names = DnsCache(sockets.lookup_family)
         self._targets: dict[Address, SocketAddress] = {}
         self._transport: asyncio.DatagramTransport | None = None
         self._full = False

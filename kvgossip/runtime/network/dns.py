@@ -48,7 +48,7 @@ class _Known:
     callers: list[Caller] = field(default_factory=list)
 
 
-class Names:
+class DnsCache:
     """The numeric host behind each DNS name that datagrams go to. `family`: of the addresses that
     are of use."""
 

@@ -58,7 +58,7 @@ class LinkLimits:
         return self.frames_waiting_max * (self.frame_bytes_max + LENGTH_BYTES)
 
 
-class Links:
+class LinkTable:
     """`received(frame, source)` gets each frame with its link's remote address,
     `unreachable(address)` each address given up."""
 

@@ -1,8 +1,8 @@
 """Bytes to and from peers: datagrams over UDP and frames over TCP links, both on one port. It knows
 addresses and sizes, no messages.
 
-    Transport --+-- Datagrams -- Names      (datagrams.py, dns.py)
-                +-- Links -- Link, Listener (link_table.py, tcp_link.py, listener.py)
+    Transport --+-- Datagrams -- DnsCache      (datagrams.py, dns.py)
+                +-- LinkTable -- Link, Listener (link_table.py, tcp_link.py, listener.py)
                 +-- Sockets                 (sockets.py)
 
 Laws
@@ -23,7 +23,7 @@ from kvgossip.errors import ConfigError
 from kvgossip.runtime.network import sockets
 from kvgossip.runtime.network.datagrams import Datagrams
 from kvgossip.runtime.network.dns import look_up
-from kvgossip.runtime.network.link_table import LinkLimits, Links
+from kvgossip.runtime.network.link_table import LinkLimits, LinkTable
 from kvgossip.runtime.network.sockets import ANY_HOSTS, Sockets, is_numeric
 
 Received = Callable[[bytes, Address], None]
@@ -38,7 +38,7 @@ class Transport:
         self._limits = limits
         self._sockets: Sockets | None = None
         self._datagrams: Datagrams | None = None
-        self._links: Links | None = None
+        self._links: LinkTable | None = None
 
     async def bind(self, address: Address) -> Address:
         """Take UDP and TCP on this address, a DNS name and port 0 allowed; returns it with a
@@ -64,7 +64,7 @@ class Transport:
         """
         assert self._sockets is not None, "bind comes first"
         self._datagrams = Datagrams(received, self._counts, self._sockets)
-        self._links = Links(received_reliable, unreachable, self._counts, self._limits)
+        self._links = LinkTable(received_reliable, unreachable, self._counts, self._limits)
         await self._datagrams.serve()
         host = self._sockets.address.host
         self._links.serve(self._sockets.tcp, None if host in ANY_HOSTS else host)

@@ -14,7 +14,7 @@ from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.wire.message import Sight
 
 
-def checkup(reports: Sequence[DoctorReport]) -> dict[str, Any]:
+def doctor_report(reports: Sequence[DoctorReport]) -> dict[str, Any]:
     """What an operator wants to know of these pools: whether all is well, what is not, who is
     there, and who sees whom."""
     findings = [asdict(finding) for report in reports for finding in diagnose(report)]

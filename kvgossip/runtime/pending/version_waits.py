@@ -1,4 +1,4 @@
-"""Arrivals: who waits on this node for a version of a key that was written elsewhere.
+"""VersionWaits: who waits on this node for a version of a key that was written elsewhere.
 
 A waiter costs one entry of a table; a merge costs one look-up while anybody waits, and nothing
 otherwise.
@@ -17,7 +17,7 @@ WAITERS_MAX = 10_000
 Waiters = dict[asyncio.Future[None], Version]
 
 
-class Arrivals:
+class VersionWaits:
     """False where nobody waits."""
 
     def __init__(self) -> None:

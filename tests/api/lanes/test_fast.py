@@ -26,7 +26,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.runtime import driver as driver_module
 from kvgossip.runtime import node as node_module
 from kvgossip.runtime.disk import group_commit as commits_module
-from kvgossip.runtime.network.link_table import Links
+from kvgossip.runtime.network.link_table import LinkTable
 from kvgossip.runtime.node import Node, Written
 from tests.api.serving import Reply, Serve, Served, read_reply, serving
 
@@ -549,7 +549,7 @@ def test_a_write_is_503_with_retry_after_while_too_much_waits_for_peers(
     async def scenes(serve: Serve) -> None:
         served = await serve()
         monkeypatch.setattr(driver_module, "LOAD_LOOK_S", 0.0)
-        monkeypatch.setattr(Links, "waiting_bytes", driver_module.LINK_BYTES_WAITING_MAX + 1)
+        monkeypatch.setattr(LinkTable, "waiting_bytes", driver_module.LINK_BYTES_WAITING_MAX + 1)
         reader, writer = await served.connect()
         writer.write(put("a", b"1", more))
         refused = await read_reply(reader)
@@ -558,7 +558,7 @@ def test_a_write_is_503_with_retry_after_while_too_much_waits_for_peers(
         with pytest.raises(OverloadedError, match="wait for peers"):
             await served.node.put("a", b"1")
         assert served.node.get("a") is None
-        monkeypatch.setattr(Links, "waiting_bytes", driver_module.LINK_BYTES_WAITING_MAX)
+        monkeypatch.setattr(LinkTable, "waiting_bytes", driver_module.LINK_BYTES_WAITING_MAX)
         writer.write(put("a", b"1", more))
         assert (await read_reply(reader)).status == 200
         assert (await served.call("GET", "/status")).json["overload"] is None

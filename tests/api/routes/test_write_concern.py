@@ -23,7 +23,7 @@ from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Version, parse_version
 from kvgossip.runtime.changes.history import History
 from kvgossip.runtime.pending import version_waits
-from kvgossip.runtime.pending.version_waits import Arrivals
+from kvgossip.runtime.pending.version_waits import VersionWaits
 from kvgossip.runtime.pending.write_acks import WriteAck
 from tests.api.serving import NOBODY, Serve, Served, serving
 from tests.protocol.net import record
@@ -199,11 +199,11 @@ async def test_a_client_that_goes_away_leaves_no_wait_behind() -> None:
             f"GET /kv/b?at_least={LATER}&timeout=10m HTTP/1.1\r\nHost: n\r\n\r\n".encode()
         )
         driver = one.node._running
-        await until(lambda: len(driver.replica.waits) == len(driver.arrivals) == 1)
+        await until(lambda: len(driver.replica.waits) == len(driver.version_waits) == 1)
         for _, writer in connections:
             writer.close()
             await writer.wait_closed()
-        await until(lambda: len(driver.replica.waits) == len(driver.arrivals) == 0)
+        await until(lambda: len(driver.replica.waits) == len(driver.version_waits) == 0)
 
 
 async def test_waits_end_with_an_error_when_the_node_stops() -> None:
@@ -292,7 +292,7 @@ async def test_a_node_that_has_not_settled_says_so_when_the_time_is_up(serve: Se
 
 async def test_so_many_read_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(version_waits, "WAITERS_MAX", 2)
-    waiting = Arrivals()
+    waiting = VersionWaits()
     tasks = [asyncio.create_task(waiting.wait(f"k{number}", Version(1, 1))) for number in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError):

@@ -13,15 +13,15 @@ import pytest
 from kvgossip import Node
 from kvgossip.errors import StorageError
 from kvgossip.runtime.disk import compaction
-from kvgossip.runtime.disk.compaction import Tidying
-from kvgossip.runtime.disk.rocksdb import ENTRY, Storage
+from kvgossip.runtime.disk.compaction import Compaction
+from kvgossip.runtime.disk.rocksdb import ENTRY, RocksDB
 from tests.runtime.test_node import TIMEOUT_S, configured, until
 
 KEYS = 3000
 
 
-def filled(folder: Path, keys: int) -> Storage:
-    storage, rng = Storage(folder), random.Random(1)
+def filled(folder: Path, keys: int) -> RocksDB:
+    storage, rng = RocksDB(folder), random.Random(1)
     storage.claim(name="n1", cluster="c", datacenter="dc1")
     storage.open()
     for start in range(0, keys, 1000):
@@ -55,7 +55,7 @@ def test_after_compacting_was_stopped_everything_is_there(tmp_path: Path) -> Non
     storage.stop_compacting()
     compacting.join(TIMEOUT_S)
     storage.close()
-    storage = Storage(tmp_path)
+    storage = RocksDB(tmp_path)
     storage.open()
     assert sum(map(len, storage.entries())) == 20_000
     storage.close()
@@ -71,7 +71,7 @@ async def test_a_node_tidies_once_after_many_keys_have_gone(
         await node.put("stays", b"v")
         for number in range(KEYS):
             node.begin_delete(f"k{number}")
-        await until(lambda: node._running.tidying.times > 0)
+        await until(lambda: node._running.compaction.times > 0)
         assert node.status()["statistics"]["entries"] == 1
         assert bytes_of_tables(tmp_path) < 10_000
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -95,7 +95,7 @@ class Counted:
 async def test_little_that_was_removed_is_left_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "QUIET_S", 0.0)
     storage = Counted()
-    tidy = Tidying(storage, lambda: 100_000, "n1")  # type: ignore[arg-type]
+    tidy = Compaction(storage, lambda: 100_000, "n1")  # type: ignore[arg-type]
     for _ in range(5000):
         tidy.removed()
     await asyncio.sleep(0)
@@ -109,7 +109,7 @@ async def test_a_node_that_stops_does_not_wait_for_the_disk_to_be_tidied(
 ) -> None:
     monkeypatch.setattr(compaction, "QUIET_S", 0.0)
     storage = Counted()
-    tidy = Tidying(storage, lambda: 10, "n1")  # type: ignore[arg-type]
+    tidy = Compaction(storage, lambda: 10, "n1")  # type: ignore[arg-type]
     for _ in range(compaction.REMOVED_MIN):
         tidy.removed()
     await asyncio.to_thread(storage.began.wait, TIMEOUT_S)

@@ -22,8 +22,8 @@ from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.runtime.disk import group_commit as commits_module
-from kvgossip.runtime.disk.data_dir import Disk
-from kvgossip.runtime.disk.rocksdb import Storage
+from kvgossip.runtime.disk.data_dir import DataDir
+from kvgossip.runtime.disk.rocksdb import RocksDB
 from kvgossip.runtime.node import Node
 from tests.runtime.disk.disks import flip_a_byte, newest, remount, small_disk
 from tests.runtime.test_node import TIMEOUT_S, configured, until, until_seen, until_value
@@ -60,7 +60,7 @@ async def kill(node: Node) -> None:
 
 
 class BadDisk:
-    """What a test makes of `Storage.commit`: it waits at a gate, or fails, for as long as it is
+    """What a test makes of `RocksDB.commit`: it waits at a gate, or fails, for as long as it is
     told to."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,20 +68,22 @@ class BadDisk:
         self.gate = threading.Event()
         self.gate.set()
         self.commits: list[Mapping[bytes, bytes | None]] = []
-        real = Storage.commit
+        real = RocksDB.commit
 
-        def commit(storage: Storage, changes: Mapping[bytes, bytes | None]) -> float:
+        def commit(storage: RocksDB, changes: Mapping[bytes, bytes | None]) -> float:
             self.gate.wait(TIMEOUT_S)
             if self.fault is not None:
                 raise self.fault
             self.commits.append(dict(changes))
             return real(storage, changes)
 
-        monkeypatch.setattr(Storage, "commit", commit)
+        monkeypatch.setattr(RocksDB, "commit", commit)
 
     def slow(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """From now on no commit is done by the loop itself."""
-        monkeypatch.setattr(commits_module.Commits, "_is_quick", lambda commits, piece_bytes: False)
+        monkeypatch.setattr(
+            commits_module.GroupCommit, "_is_quick", lambda commits, piece_bytes: False
+        )
 
 
 # -- restarts --------------------------------------------------------------------------------------
@@ -367,11 +369,11 @@ async def test_a_slow_disk_gets_a_thread_and_a_quick_one_none(
     took_s = 0.0
     by: list[str] = []
 
-    def commit(storage: Storage, changes: Mapping[bytes, bytes | None]) -> float:
+    def commit(storage: RocksDB, changes: Mapping[bytes, bytes | None]) -> float:
         by.append(threading.current_thread().name)
         return took_s
 
-    monkeypatch.setattr(Storage, "commit", commit)
+    monkeypatch.setattr(RocksDB, "commit", commit)
     monkeypatch.setattr(commits_module, "MEASURE_AFTER_S", 1000.0)
     async with durable(tmp_path) as node:
         by.clear()
@@ -398,7 +400,7 @@ async def test_effects_that_are_no_writes_are_kept_and_removed(tmp_path: Path) -
         (kept,) = driver.quarantine.page()
         assert (kept.entry, kept.peer) == (entry, "n2")
         folder = crashed(tmp_path)
-    disk = await Disk.take(configured(data_dir=str(folder / "n1")), rebuild=False)
+    disk = await DataDir.take(configured(data_dir=str(folder / "n1")), rebuild=False)
     await disk.open(configured(data_dir=str(folder / "n1")))
     assert {
         key: value for key, value in (disk.facts or {}).items() if key.startswith(b"test/")
@@ -528,7 +530,7 @@ async def test_a_start_that_fails_lets_the_directory_go(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=str(n1.address.port)):
             await Node(configured("n2", data_dir=str(tmp_path / "n2"), gossip=n1.address)).start()
     (
-        await Disk.take(configured("n2", data_dir=str(tmp_path / "n2")), rebuild=False)
+        await DataDir.take(configured("n2", data_dir=str(tmp_path / "n2")), rebuild=False)
     ).storage.close()
     async with durable(tmp_path, "n1"):
         pass

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import durability, kill
 from kvgossip.protocol.model.entry import Version, make_record, version_of
-from kvgossip.runtime.disk.rocksdb import Storage
+from kvgossip.runtime.disk.rocksdb import RocksDB
 
 
 async def test_acknowledged_writes_survive_some_kills() -> None:
@@ -20,7 +20,7 @@ async def test_acknowledged_writes_survive_some_kills() -> None:
 
 
 def test_the_end_of_the_last_acknowledged_commit_is_found_in_a_log(tmp_path: Path) -> None:
-    storage = Storage(tmp_path)
+    storage = RocksDB(tmp_path)
     storage.claim(name="n", cluster="c", datacenter="d")
     storage.open()
     sizes, records = [], [make_record(Version(number + 1, 7), bytes(30_000)) for number in range(3)]

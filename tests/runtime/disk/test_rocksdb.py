@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kvgossip.errors import DataDirError, DiskFullError
-from kvgossip.runtime.disk.rocksdb import BATCH_ENTRIES, ENTRY, FACT, FORMAT, Storage
+from kvgossip.runtime.disk.rocksdb import BATCH_ENTRIES, ENTRY, FACT, FORMAT, RocksDB
 from tests.runtime.disk.disks import flip_a_byte, newest, remount, small_disk
 
 OWNER = {"name": "a", "cluster": "shop", "datacenter": "dc1"}
@@ -26,14 +26,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def storage(folder: Path) -> Iterator[Storage]:
+def storage(folder: Path) -> Iterator[RocksDB]:
     opened = opened_at(folder)
     yield opened
     opened.close()
 
 
-def opened_at(folder: Path) -> Storage:
-    storage = Storage(folder)
+def opened_at(folder: Path) -> RocksDB:
+    storage = RocksDB(folder)
     try:
         storage.claim(**OWNER)
         storage.open()
@@ -43,11 +43,11 @@ def opened_at(folder: Path) -> Storage:
     return storage
 
 
-def entries(storage: Storage) -> dict[str, bytes]:
+def entries(storage: RocksDB) -> dict[str, bytes]:
     return dict(pair for portion in storage.entries() for pair in portion)
 
 
-def fill(storage: Storage, count: int, size: int = 100) -> dict[str, bytes]:
+def fill(storage: RocksDB, count: int, size: int = 100) -> dict[str, bytes]:
     """Entries that do not compress."""
     rng = random.Random(1)
     records = {f"key-{number:06}": rng.randbytes(size) for number in range(count)}
@@ -80,7 +80,7 @@ def refused(folder: Path) -> str:
 
 
 def test_what_was_committed_is_there_when_the_directory_is_opened_again(
-    storage: Storage, folder: Path
+    storage: RocksDB, folder: Path
 ) -> None:
     storage.commit({ENTRY + b"a": b"1", ENTRY + b"b": b"2", FACT + b"fact": b"3"})
     storage.commit({ENTRY + b"a": None, ENTRY + "ç".encode(): b"4"})
@@ -92,7 +92,7 @@ def test_what_was_committed_is_there_when_the_directory_is_opened_again(
 
 
 def test_what_was_committed_is_there_after_a_crash_in_that_moment(
-    storage: Storage, folder: Path, tmp_path: Path
+    storage: RocksDB, folder: Path, tmp_path: Path
 ) -> None:
     records = fill(storage, 500)
     crashed = opened_at(copied(folder, tmp_path / "crashed"))
@@ -100,7 +100,7 @@ def test_what_was_committed_is_there_after_a_crash_in_that_moment(
     crashed.close()
 
 
-def test_entries_come_in_portions_and_facts_are_none_of_them(storage: Storage) -> None:
+def test_entries_come_in_portions_and_facts_are_none_of_them(storage: RocksDB) -> None:
     records = fill(storage, 2 * BATCH_ENTRIES + 1, size=10)
     storage.commit({FACT + b"x": b"y"})
     portions = list(storage.entries())
@@ -109,7 +109,7 @@ def test_entries_come_in_portions_and_facts_are_none_of_them(storage: Storage) -
     assert storage.entries_estimate() >= len(records)
 
 
-def test_keys_of_a_kind_are_scanned_in_order_from_a_place_on(storage: Storage) -> None:
+def test_keys_of_a_kind_are_scanned_in_order_from_a_place_on(storage: RocksDB) -> None:
     storage.commit({b"q" + bytes([number]): b"v" for number in range(5)} | {b"r": b"other"})
     assert [key for key, _ in storage.scan(b"q", bytes([1]), 2)] == [bytes([2]), bytes([3])]
     assert [key for key, _ in storage.scan(b"q", b"", 99)] == [
@@ -117,7 +117,7 @@ def test_keys_of_a_kind_are_scanned_in_order_from_a_place_on(storage: Storage) -
     ]
 
 
-def test_the_size_on_the_disk_is_told(storage: Storage) -> None:
+def test_the_size_on_the_disk_is_told(storage: RocksDB) -> None:
     before = storage.bytes_used()
     fill(storage, 1000)
     assert storage.bytes_used() > before + 100_000
@@ -127,7 +127,7 @@ def test_the_size_on_the_disk_is_told(storage: Storage) -> None:
 
 
 def test_a_directory_has_one_owner_at_a_time_and_the_error_names_it(
-    storage: Storage, folder: Path
+    storage: RocksDB, folder: Path
 ) -> None:
     assert f"in use by the process {os.getpid()}" in refused(folder)
     storage.close()
@@ -136,12 +136,12 @@ def test_a_directory_has_one_owner_at_a_time_and_the_error_names_it(
 
 @pytest.mark.parametrize("other", [{"name": "b"}, {"cluster": "blog"}, {"datacenter": "tokyo"}])
 def test_a_directory_of_another_node_is_refused_and_not_touched(
-    storage: Storage, folder: Path, other: dict[str, str]
+    storage: RocksDB, folder: Path, other: dict[str, str]
 ) -> None:
     storage.close()
     ((what, value),) = other.items()
     before = (folder / "node.json").read_bytes()
-    stranger = Storage(folder)
+    stranger = RocksDB(folder)
     with pytest.raises(
         DataDirError, match=f"belongs to {what} '{OWNER[what]}', and this node has {what} '{value}'"
     ) as caught:
@@ -151,15 +151,15 @@ def test_a_directory_of_another_node_is_refused_and_not_touched(
     assert (folder / "node.json").read_bytes() == before
 
 
-def test_a_directory_knows_its_name(storage: Storage, folder: Path) -> None:
+def test_a_directory_knows_its_name(storage: RocksDB, folder: Path) -> None:
     storage.close()
-    again = Storage(folder)
+    again = RocksDB(folder)
     assert again.name == "a"
     again.close()
 
 
 def test_a_directory_of_a_newer_format_is_refused_before_anything_is_read(
-    storage: Storage, folder: Path
+    storage: RocksDB, folder: Path
 ) -> None:
     storage.close()
     (folder / "node.json").write_text(json.dumps({"format": FORMAT + 1, "name": "a"}))
@@ -171,32 +171,32 @@ def test_a_directory_of_a_newer_format_is_refused_before_anything_is_read(
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "x", "name": "a"}'])
 def test_an_owner_file_that_is_no_owner_file_is_refused(
-    storage: Storage, folder: Path, content: str
+    storage: RocksDB, folder: Path, content: str
 ) -> None:
     storage.close()
     (folder / "node.json").write_text(content)
     assert f"{folder / 'node.json'} cannot be read" in refused(folder)
 
 
-def test_data_without_its_owner_file_is_nobody_s(storage: Storage, folder: Path) -> None:
+def test_data_without_its_owner_file_is_nobody_s(storage: RocksDB, folder: Path) -> None:
     storage.close()
     (folder / "node.json").unlink()
     assert "node.json is missing, but there is data beside it" in refused(folder)
 
 
-def test_unknown_fields_of_the_owner_file_are_ignored(storage: Storage, folder: Path) -> None:
+def test_unknown_fields_of_the_owner_file_are_ignored(storage: RocksDB, folder: Path) -> None:
     storage.close()
     (folder / "node.json").write_text(json.dumps({"format": FORMAT, **OWNER, "later": 1}))
     opened_at(folder).close()
 
 
 def test_what_is_set_aside_is_kept_and_the_directory_begins_anew(
-    storage: Storage, folder: Path
+    storage: RocksDB, folder: Path
 ) -> None:
     records = fill(storage, 10)
     storage.close()
     (folder / "node.json").write_text("damaged")
-    fresh = Storage(folder, ignore_owner=True)
+    fresh = RocksDB(folder, ignore_owner=True)
     aside = fresh.set_aside()
     assert aside is not None
     assert (aside / "node.json").read_text() == "damaged"
@@ -212,7 +212,7 @@ def test_what_is_set_aside_is_kept_and_the_directory_begins_anew(
 
 
 def test_there_may_be_nothing_to_set_aside(folder: Path) -> None:
-    storage = Storage(folder, ignore_owner=True)
+    storage = RocksDB(folder, ignore_owner=True)
     assert storage.set_aside() is None
     storage.close()
 
@@ -231,7 +231,7 @@ def test_a_directory_that_is_read_only_is_told(tmp_path: Path) -> None:
         assert f"{disk} cannot be used: Read-only file system" in refused(disk)
 
 
-def test_a_flipped_byte_in_a_table_is_never_skipped(storage: Storage, folder: Path) -> None:
+def test_a_flipped_byte_in_a_table_is_never_skipped(storage: RocksDB, folder: Path) -> None:
     fill(storage, 2000)
     storage.close()
     opened_at(folder).close()  # what was in the log is a table now
@@ -241,7 +241,7 @@ def test_a_flipped_byte_in_a_table_is_never_skipped(storage: Storage, folder: Pa
 
 
 def test_a_flipped_byte_in_the_log_is_never_taken_for_its_end(
-    storage: Storage, folder: Path, tmp_path: Path
+    storage: RocksDB, folder: Path, tmp_path: Path
 ) -> None:
     for number in range(50):
         storage.commit({ENTRY + str(number).encode(): bytes(200)})
@@ -252,7 +252,7 @@ def test_a_flipped_byte_in_the_log_is_never_taken_for_its_end(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_log_that_was_cut_anywhere_after_the_last_sync_opens_with_all_that_was_synced(
-    storage: Storage, folder: Path, tmp_path: Path, seed: int
+    storage: RocksDB, folder: Path, tmp_path: Path, seed: int
 ) -> None:
     records = fill(storage, 50)
     log = newest(folder / "db", "*.log")

@@ -60,18 +60,20 @@ def _later(given: Any, ahead_ms: int) -> Any:
     return given._replace(wall_ms=given.wall_ms + ahead_ms) if isinstance(given, Now) else given
 
 
-def texts(checkup: dict[str, Any]) -> list[str]:
-    return [finding["text"] for finding in checkup["findings"]]
+def texts(doctor_report: dict[str, Any]) -> list[str]:
+    return [finding["text"] for finding in doctor_report["findings"]]
 
 
 async def test_a_healthy_cluster_is_healthy_seen_from_everywhere() -> None:
     async with cluster(3) as nodes:
         for node in nodes:
-            checkup = await node.doctor()
-            assert (checkup["healthy"], checkup["findings"]) == (True, [])
-            assert len(checkup["pairs"]) == 6
-            assert all(pair["udp_ms"] >= 0 and pair["tcp_ms"] >= 0 for pair in checkup["pairs"])
-            (pool,) = checkup["pools"]
+            doctor_report = await node.doctor()
+            assert (doctor_report["healthy"], doctor_report["findings"]) == (True, [])
+            assert len(doctor_report["pairs"]) == 6
+            assert all(
+                pair["udp_ms"] >= 0 and pair["tcp_ms"] >= 0 for pair in doctor_report["pairs"]
+            )
+            (pool,) = doctor_report["pools"]
             assert (pool["examined"], pool["known"], pool["observers"]) == (3, 3, 3)
 
 
@@ -139,9 +141,11 @@ async def test_both_pools_of_a_gateway_are_examined() -> None:
             )
             await plain.wait_settled(30)
             await two.wait_settled(30)
-            checkup = await one.doctor()
-            assert texts(checkup) == []
-            assert sorted((member["pool"], member["name"]) for member in checkup["members"]) == [
+            doctor_report = await one.doctor()
+            assert texts(doctor_report) == []
+            assert sorted(
+                (member["pool"], member["name"]) for member in doctor_report["members"]
+            ) == [
                 ("lan", "g1"),
                 ("lan", "n1"),
                 ("wan", "g1"),
