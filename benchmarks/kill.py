@@ -37,7 +37,7 @@ from urllib.parse import urlsplit
 from kvgossip.api.client import Client, UnreachableError
 from kvgossip.errors import KVGossipError
 from kvgossip.protocol.model.entry import version_of
-from kvgossip.runtime.disk.rocksdb import Storage
+from kvgossip.runtime.disk.rocksdb import RocksDB
 
 NODES = ("n1", "n2", "n3")
 KEYS = 3000
@@ -173,7 +173,7 @@ def check(acked: Acked, found: dict[str, str], where: str) -> None:
 
 def on_disk(folder: Path) -> dict[str, str]:
     """The versions in a data directory that nobody uses. Raises what opening it raises."""
-    storage = Storage(folder)
+    storage = RocksDB(folder)
     try:
         storage.open()
         return {

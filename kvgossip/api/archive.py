@@ -5,7 +5,7 @@ sorted by key, so that two can be compared.
     {"key": "config/theme", "version": "018bcfe568000000-5c3f...", "record": "EAGLz+..."}        one
     for each entry
     {"key": "config/old", "version": "...", "deleted": true, "record": "..."}
-    death certificates too
+    tombstones too
     {"entries": 2, "sha256": "..."}                                                              of
     all lines before
 

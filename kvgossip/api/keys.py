@@ -99,7 +99,7 @@ class Keys:
         )
 
     def delete(self, encoded_key: str, condition: Condition | None) -> Reply:
-        """200 with the version of the death certificate; 404 when there was nothing to delete,
+        """200 with the version of the tombstone; 404 when there was nothing to delete,
         whatever the condition."""
         key = decode_key(encoded_key)
         check_key(key)

@@ -36,8 +36,8 @@ def export(
     url: Url = DEFAULT_URL,
     output: Output = Format.TABLE,
 ) -> None:
-    """Write all entries of a node, as they are at one moment, into a file: with versions and death
-    certificates, sorted by key.
+    """Write all entries of a node, as they are at one moment, into a file: with versions and
+    tombstones, sorted by key.
 
     The node goes on meanwhile. The file appears under its name only when it is whole, and carries a
     checksum.

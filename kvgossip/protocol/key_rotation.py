@@ -1,5 +1,5 @@
-"""KeyRotation: keys come and go on all nodes of a cluster while it runs, at the word of an operator to
-any one of them.
+"""KeyRotation: keys come and go on all nodes of a cluster while it runs, at the word of an operator
+to any one of them.
 
     operator --> node ==KeyringOrder==> each member of its datacenter
                  gateway ==KeyringOrder==> gateways of other datacenters ==KeyringOrder==> their

@@ -203,7 +203,7 @@ class Replica:
         )
 
     def _counting(self) -> list[Member]:
-        """The members, of all pools, without which no certificate may go (see tombstones.py)."""
+        """The members, of all pools, without which no tombstone may go (see tombstones.py)."""
         every = (member for pool in self.pools for member in pool.membership.members.values())
         return [
             m
@@ -242,7 +242,7 @@ class Replica:
         return self._write(key, value, now, content_type, ttl_s, flags)
 
     def delete(self, key: str, now: Now) -> list[Effect]:
-        """Write a death certificate; the first effect is its Changed. Without a live entry nothing
+        """Write a tombstone; the first effect is its Changed. Without a live entry nothing
         happens and nothing is returned."""
         check_key(key)
         return self._write(key, None, now) if self._is_live(key) else []
@@ -277,7 +277,7 @@ class Replica:
     ) -> tuple[list[Effect], list[Outcome]]:
         """Merge entries of a backup, with the versions that they have there; what became of each.
 
-        `as_new`: write each value anew, whatever was written or deleted since; death certificates
+        `as_new`: write each value anew, whatever was written or deleted since; tombstones
         are left out then. Raises as `put`.
         """
         self._check_may_write(now)
@@ -416,7 +416,7 @@ class Replica:
             if each.kind is not pool:
                 self._heat_elsewhere(each, key, record, heard_from, spread)
             elif spread is Spread.AT_ONCE or spread is Spread.NEXT_ROUND:
-                each.mongering.spread(key, record, heard_from, at_once=spread is Spread.AT_ONCE)
+                each.mongering.heat(key, record, heard_from, at_once=spread is Spread.AT_ONCE)
         return True
 
     def _take_batch(
@@ -467,7 +467,7 @@ class Replica:
         if spread is not Spread.NOT or (
             self.settled and len(other.mongering.rumors) < REKINDLED_MAX
         ):
-            other.mongering.spread(
+            other.mongering.heat(
                 key, record, self._speaker_elsewhere(other, heard_from), at_once=True
             )
 
@@ -487,10 +487,12 @@ class Replica:
     def wait(
         self, ticket: int, key: str, write_concern: WriteConcern, timeout_s: float, now: Now
     ) -> list[Effect]:
-        """From now on, wait until the version that is here now is held by those that `write_concern` names.
+        """From now on, wait until the version that is here now is held by those that
+        `write_concern` names.
 
-        AckReceived tells of each holder, and one WriteConcernEnded that the wait is over; they carry `ticket`. Raises
-        as `check_wait`, and NotFoundError where there is nothing under the key.
+        AckReceived tells of each holder, and one WriteConcernEnded that the wait is over; they
+        carry `ticket`. Raises as `check_wait`, and NotFoundError where there is nothing under the
+        key.
         """
         record = self.store.record(key)
         if record is None:
@@ -866,7 +868,7 @@ class Replica:
         return self.store.value(key)
 
     def record(self, key: str) -> bytes | None:
-        """The record (see entry.py) of an entry or a death certificate; None of what has
+        """The record (see entry.py) of an entry or a tombstone; None of what has
         expired."""
         record = self.store.record(key)
         return None if record is None or self.store.is_expired(key) else record

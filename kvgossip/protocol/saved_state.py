@@ -1,5 +1,5 @@
-"""SavedState: what a replica knows about itself beyond its entries, and what of it the next life on the
-same disk goes on from.
+"""SavedState: what a replica knows about itself beyond its entries, and what of it the next life on
+the same disk goes on from.
 
 Laws (protocol.md section 7)
 - A later life has a greater generation in each pool than all before it, and its clock stands at

@@ -68,13 +68,13 @@ class Share:
     __slots__ = (
         "_owner",
         "_pool",
+        "acks",
         "batches",
         "blocklist",
         "identity",
         "keyring",
         "store",
         "tombstones",
-        "waits",
     )
 
     def __init__(self, owner: Owner, pool: PoolKind) -> None:

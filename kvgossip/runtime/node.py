@@ -309,7 +309,7 @@ class Node:
         )
 
     async def delete(self, key: str) -> Entry | None:
-        """Delete; returns the death certificate, None when there was nothing to delete. Durable,
+        """Delete; returns the tombstone, None when there was nothing to delete. Durable,
         and raises, as `put`."""
         await self._admission()
         written = self.begin_delete(key)
@@ -410,7 +410,7 @@ class Node:
         return outcomes
 
     def snapshot(self) -> AsyncGenerator[builtins.list[tuple[str, bytes]], None]:
-        """All keys with records as they are when the iteration begins, death certificates too,
+        """All keys with records as they are when the iteration begins, tombstones too,
         sorted, in portions. Honest as `get`."""
         return _portions(self._running, self._honest.store)
 
@@ -523,8 +523,8 @@ class Node:
         return f"the members of datacenter {self.config.datacenter}{gateways}"
 
     async def wait_for(self, key: str, version: Version, timeout_s: float) -> Entry:
-        """Return what is under the key once this version, or a newer one, is here: perhaps a death
-        certificate, or what has expired.
+        """Return what is under the key once this version, or a newer one, is here: perhaps a
+        tombstone, or what has expired.
 
         Raises StaleError when it has not come in time, NotSettledError when the node has not
         settled by then, OverloadedError where too many wait.
@@ -554,7 +554,7 @@ class Node:
         if not self.config.history_versions:
             raise NotFoundError("this node keeps no history", "set history_versions to more than 0")
         earlier = history.earlier(key)
-        # a certificate that was collected is still what is true
+        # a tombstone that was collected is still what is true
         is_deleted = record is None and bool(earlier) and is_dead(earlier[-1])
         entries = [
             entry_of(key, each) for each in [*earlier, *([record] if record is not None else [])]
@@ -575,7 +575,7 @@ class Node:
         return self._honest.get(key)
 
     def record(self, key: str) -> bytes | None:
-        """The record (see protocol/model/entry.py) of an entry or a death certificate. Honest as
+        """The record (see protocol/model/entry.py) of an entry or a tombstone. Honest as
         `get`."""
         return self._honest.record(key)
 
@@ -809,7 +809,7 @@ class Node:
             "root": f"{replica.root:016x}",
             "keys": statistics["keys"],
             "members": _states(replica.pool),
-            "certificates_wait_for": replica.deletes.late(),
+            "certificates_wait_for": replica.tombstones.late(),
             "clock_ahead_s": replica.clock_guard.ahead_s(now),
             "suspected_partition": _partition(replica.pool.partition, now),
             "blocked": replica.blocklist.targets(),
@@ -903,7 +903,7 @@ def _has_arrived(replica: Replica, key: str, version: Version) -> bool:
     return (
         version_of(record) >= version
         if record is not None
-        else replica.deletes.has_collected(key, version)
+        else replica.tombstones.has_collected(key, version)
     )
 
 

@@ -2,7 +2,7 @@
 values that expire; hosts with disks that come back after any absence, also after they were
 forgotten; one to three datacenters; quick profiles, so that minutes do for days.
 
-At the end of each run all certificates must have gone, and then it must be quiet (see
+At the end of each run all tombstones must have gone, and then it must be quiet (see
 simulation.py).
 """
 

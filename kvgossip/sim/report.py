@@ -15,7 +15,7 @@ class Report:
 
     `agreement_time_s`: from the end of the faults and writes until the last change after which all
     agreed; None if they never did. `agreement_limit_s`: what was allowed. `collect_time_s`: until
-    the last certificate was gone, where that is waited for. `collected`: records that were dropped,
+    the last tombstone was gone, where that is waited for. `collected`: records that were dropped,
     on all nodes, `quarantined`: live values among them. `residue`: share of the pairs (key, running
     node) at the end where the node lacks the newest version that any running node has. `gossips`:
     packets of rumors sent, `exchanges`: how many were started. `batches`: writes of several keys as

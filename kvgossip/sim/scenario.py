@@ -104,7 +104,7 @@ class Scenario:
 
     @property
     def collects(self) -> bool:
-        """Whether all certificates will have gone after a while: those of the dead go when these
+        """Whether all tombstones will have gone after a while: those of the dead go when these
         are forgotten."""
         return (
             self.config.forget_after_s <= FORGET_S_MAX

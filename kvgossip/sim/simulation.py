@@ -4,7 +4,7 @@ join      the nodes start; a staged run waits until all hold all alive faults   
 everything that the schedule of faults says quiet     no more faults but the permanent: what is down
 starts, what is cut is mended, and all must agree within `agreement_periods_max` rest      for a
 while longer the data may not change: a cluster that agrees stays so collect   where the dead are
-forgotten soon: all certificates must go, and then it must be quiet
+forgotten soon: all tombstones must go, and then it must be quiet
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class Simulation:
             )
         if self._disagreement() is not None:
             # A probe that was under way when the faults stopped may still make a suspect of
-            # somebody, who refutes; and certificates go from one node before they do from another:
+            # somebody, who refutes; and tombstones go from one node before they do from another:
             # wait for that.
             self._await_agreement()
             return
@@ -184,7 +184,7 @@ class Simulation:
         self.cluster.truth.check(witness.records, witness.live(), self.cluster.wall_ms)
 
     def _await_collected(self) -> None:
-        waiting = sum(len(life.replica.deletes.collecting) for life in self.cluster.running())
+        waiting = sum(len(life.replica.tombstones.collecting) for life in self.cluster.running())
         mortal = any(
             may_expire(record)
             for life in self.cluster.running()
@@ -199,7 +199,9 @@ class Simulation:
         elif self._timeline.time_s - self._quiet_s > self.report.agreement_limit_s + _collecting_s(
             self.scenario
         ):
-            late = {life.host.name: life.replica.deletes.late() for life in self.cluster.running()}
+            late = {
+                life.host.name: life.replica.tombstones.late() for life in self.cluster.running()
+            }
             self._fail(f"{waiting} certificates are left, for {late}")
         else:
             self._timeline.after(CHECK_S, self._await_collected)
@@ -338,7 +340,7 @@ def _floor(window_s: float, config: Config) -> int:
 
 
 def _collecting_s(plan: Scenario) -> float:
-    """How long certificates may be left: until the dead are forgotten, all values have expired, and
+    """How long tombstones may be left: until the dead are forgotten, all values have expired, and
     everybody has told everybody; gateways pass that on one after the other."""
     config, pools = plan.config, 1 + 2 * (plan.datacenters > 1)
     told_s = (

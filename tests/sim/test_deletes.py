@@ -22,9 +22,9 @@ from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.tombstones.causal_context import Context
-from kvgossip.protocol.tombstones.collection import Collecting
-from kvgossip.protocol.tombstones.tombstones import Deletes
+from kvgossip.protocol.tombstones.causal_context import CausalContext
+from kvgossip.protocol.tombstones.collection import TombstoneCollection
+from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.message import Want
 from kvgossip.sim.checks.invariants import BrokenLawError, disagreement
 from kvgossip.sim.checks.oracle import Truth
@@ -170,7 +170,7 @@ class Stage:
         return key in self.life(node).witness.records
 
     def collected(self, *nodes: int) -> bool:
-        return not any(len(self.life(node).replica.deletes.collecting) for node in nodes)
+        return not any(len(self.life(node).replica.tombstones.collecting) for node in nodes)
 
     def check(self, node: int) -> None:
         """What must hold at the end, where all agree with this one."""
@@ -333,33 +333,33 @@ def _rows_advance_on_a_cut_exchange(patch: pytest.MonkeyPatch) -> None:
     cut = ExchangeScheduler._cut
 
     def advancing(exchanges: ExchangeScheduler, exchange: Exchange, now: Now) -> None:
-        exchanges._data.deletes.learn(exchange._told.facts, now)
+        exchanges._data.tombstones.learn(exchange._told.facts, now)
         cut(exchanges, exchange, now)
 
     patch.setattr(ExchangeScheduler, "_cut", advancing)
 
 
 def _nothing_is_refused(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Deletes, "refuses", lambda *arguments: False)
-    patch.setattr(Deletes, "has_collected", lambda *arguments: False)
+    patch.setattr(Tombstones, "refuses", lambda *arguments: False)
+    patch.setattr(Tombstones, "has_collected", lambda *arguments: False)
 
 
 def _a_dot_is_enough_to_collect(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Collecting, "may_drop", lambda collecting, record, wall_ms: True)
+    patch.setattr(TombstoneCollection, "may_drop", lambda collecting, record, wall_ms: True)
 
 
 def _certificates_go_by_age(patch: pytest.MonkeyPatch) -> None:
-    def portion(collecting: Collecting, wall_ms: int) -> tuple[list[str], bool]:
+    def portion(collecting: TombstoneCollection, wall_ms: int) -> tuple[list[str], bool]:
         dead = ((key, record) for key, record in collecting._store.records() if is_dead(record))
         return [
             key for key, record in dead if milliseconds_of(timestamp_in(record)) < wall_ms - 3000
         ], False
 
-    patch.setattr(Collecting, "portion", portion)
+    patch.setattr(TombstoneCollection, "portion", portion)
 
 
 def _the_context_is_lost_at_a_restart(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Context, "restore", lambda *arguments: None)
+    patch.setattr(CausalContext, "restore", lambda *arguments: None)
 
 
 def _a_site_outlives_its_life(patch: pytest.MonkeyPatch) -> None:
@@ -385,10 +385,10 @@ def _a_site_outlives_its_life(patch: pytest.MonkeyPatch) -> None:
 
 
 def _gateways_answer_for_themselves(patch: pytest.MonkeyPatch) -> None:
-    def held_for(deletes: Deletes, member: Member) -> int:
+    def held_for(deletes: Tombstones, member: Member) -> int:
         return deletes.context.rows.get(member.site, 0)
 
-    patch.setattr(Deletes, "held_for", held_for)
+    patch.setattr(Tombstones, "held_for", held_for)
 
 
 @pytest.mark.parametrize(

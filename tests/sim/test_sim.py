@@ -17,7 +17,7 @@ import pytest
 from kvgossip.config import Address
 from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.effect import Send
-from kvgossip.protocol.ingress.gate import Door
+from kvgossip.protocol.ingress.gate import Gate
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.entry import is_dead
@@ -272,7 +272,7 @@ def _the_deadline_stands_still(patch: pytest.MonkeyPatch) -> None:
 
 
 def _datagrams_know_no_limit(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Door, "datagram_room", 5400)
+    patch.setattr(Gate, "datagram_room", 5400)
     patch.setattr("kvgossip.protocol.rumors.mongering.GOSSIP_UNIT_BYTES_MAX", 0)
 
 

@@ -215,8 +215,8 @@ def deletes(
     """Try deletes: hosts with disks that return after any absence, also when they were forgotten;
     expiries; one to three datacenters.
 
-    No deleted value may live again, no acknowledged write may be lost. At the end all death
-    certificates must go, and it must be quiet.
+    No deleted value may live again, no acknowledged write may be lost. At the end all tombstones
+    must go, and it must be quiet.
 
     Examples:
 

@@ -1,5 +1,5 @@
-"""AckTracker: which members hold a version that somebody waits for - known, not guessed (protocol.md
-section 3).
+"""AckTracker: which members hold a version that somebody waits for - known, not guessed
+(protocol.md section 3).
 
 Laws
 - A member is called a holder of a version only after it has shown that it holds this version of the

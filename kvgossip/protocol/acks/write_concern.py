@@ -1,4 +1,5 @@
-"""WriteConcern: how many members, and which, shall hold a version before a write that waits is answered.
+"""WriteConcern: how many members, and which, shall hold a version before a write that waits is
+answered.
 
     N               N members, this node among them
     majority        more than half of the members that have not left: a minority that is cut off can

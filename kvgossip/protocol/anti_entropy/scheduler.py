@@ -1,5 +1,5 @@
-"""ExchangeScheduler: anti-entropy in one pool. When an exchange starts, with whom, how many at a time, and
-what is answered.
+"""ExchangeScheduler: anti-entropy in one pool. When an exchange starts, with whom, how many at a
+time, and what is answered.
 
 Active side: an exchange starts with a peer whose root, seen in probe traffic, has differed for
 longer than rumors need to settle - at once where nothing has changed here for so long -, on
@@ -236,7 +236,7 @@ class ExchangeScheduler:
 
     def _continue(self, exchange: Exchange, answer: Answer, now: Now) -> Iterable[Message]:
         if isinstance(answer, Merged):
-            # a live value goes at once, a certificate when this exchange is complete
+            # a live value goes at once, a tombstone when this exchange is complete
             exchange.brought += self._data.tombstones.renounce(
                 unpack("Q", answer.collected), exchange.peer, now
             )

@@ -1,5 +1,5 @@
-"""JoinTargets: the addresses this node was told to join, who answered there, and whether that is enough
-to settle.
+"""JoinTargets: the addresses this node was told to join, who answered there, and whether that is
+enough to settle.
 
 Laws (protocol.md sections 2 and 8)
 - A target is resolved again and joined again, with growing pauses, while any of its addresses is no

@@ -1,4 +1,4 @@
-"""Entry: a key with its value or death certificate and its version; and the order that decides
+"""Entry: a key with its value or tombstone and its version; and the order that decides
 every merge.
 
 **An entry is encoded once, by its writer.** These bytes, the *record*, are what every replica
@@ -8,12 +8,12 @@ million byte strings that the garbage collector never visits.
 
     record  := head meta? value
     head    := 1 byte: record format (high 4 bits), has an expiry (bit 2), has meta (bit 1), is a
-            death certificate (bit 0)
+            tombstone (bit 0)
                8 bytes timestamp, 8 bytes site, big-endian: so bytes compare as versions do
     meta    := 2 bytes length, a MessagePack map; "t" is the content type, "x" when it expires (ms
             since 1970), "f" the flags, a number
                of 64 bits that means something to its writer alone; unknown names are kept
-    value   := the rest; empty in a death certificate
+    value   := the rest; empty in a tombstone
 
 The order (protocol.md section 5): the greater version wins; of two bodies under one version, the
 one whose hash is greater, then whose bytes are greater. It is total, so that merging is
@@ -72,7 +72,7 @@ def parse_version(text: str) -> Version:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a replica knows under a key. `value` is None in a death certificate. `expires_ms`: ms
+    """What a replica knows under a key. `value` is None in a tombstone. `expires_ms`: ms
     since 1970, None for never.
 
     `flags`: 64 bits of which only its writer knows what they mean.
@@ -143,7 +143,7 @@ def make_record(
     expires_ms: int | None = None,
     flags: int = 0,
 ) -> bytes:
-    """The record of a new entry; `value` None makes a death certificate."""
+    """The record of a new entry; `value` None makes a tombstone."""
     stamp = version.timestamp.to_bytes(8, "big") + version.site.to_bytes(8, "big")
     if value is not None and content_type is None and expires_ms is None and not flags:
         return _PLAIN + stamp + value
@@ -196,7 +196,7 @@ def check_record(record: bytes) -> None:
 
 
 def is_dead(record: bytes) -> bool:
-    """Whether the record is a death certificate."""
+    """Whether the record is a tombstone."""
     return bool(record[0] & _DEAD)
 
 
@@ -205,7 +205,7 @@ def may_expire(record: bytes) -> bool:
 
 
 def must_go_one_day(record: bytes) -> bool:
-    """Whether it is a death certificate or may expire: what has to be hidden or collected some
+    """Whether it is a tombstone or may expire: what has to be hidden or collected some
     day."""
     return bool(record[0] & (_DEAD | _EXPIRES))
 

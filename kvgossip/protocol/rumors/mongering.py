@@ -327,13 +327,13 @@ class Mongering:
         for rumor in told:
             if isinstance(rumor, Rumor):
                 outcome = self._data.merge(
-                    rumor.key, rumor.record, now, heard_from=gossip.sender, heat=heat
+                    rumor.key, rumor.record, now, heard_from=gossip.sender, spread=heat
                 )
                 known.append(outcome is not Outcome.NEWS)
                 collected.append(outcome is Outcome.COLLECTED)
             elif isinstance(rumor, Bundle):
                 outcome = self._data.merge_batch(
-                    rumor.entries, now, heard_from=gossip.sender, heat=heat
+                    rumor.entries, now, heard_from=gossip.sender, spread=heat
                 )
                 known.append(outcome is not Outcome.NEWS)
                 collected.append(False)
@@ -460,7 +460,7 @@ class Mongering:
                     record,
                     now,
                     heard_from=self._membership.name_at(source),
-                    heat=Spread.AT_ONCE,
+                    spread=Spread.AT_ONCE,
                 )
                 is Outcome.REFUSED
             ):
@@ -474,7 +474,7 @@ class Mongering:
         # also where nothing of it is news, or it would be noticed and fetched again
         self._data.batches.keep(bundle.entries)
         self._data.merge_batch(
-            bundle.entries, now, heard_from=self._membership.name_at(source), heat=Spread.AT_ONCE
+            bundle.entries, now, heard_from=self._membership.name_at(source), spread=Spread.AT_ONCE
         )
 
     def forget(self, peer: str) -> None:

@@ -1,5 +1,5 @@
-"""HashTable: the records of a store by key, in many dicts, each of which holds the keys of a range of
-positions (see digest.py).
+"""HashTable: the records of a store by key, in many dicts, each of which holds the keys of a range
+of positions (see digest.py).
 
 A dict of strings and bytes is nothing that the garbage collector visits; none of them ever grows so
 large that growing it takes long; and a fingerprint, whose top bits are its key's position, finds

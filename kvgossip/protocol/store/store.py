@@ -140,7 +140,7 @@ class Store:
         return key in self._hidden
 
     def is_deleted_or_expired(self, key: str, record: bytes) -> bool:
-        """Whether this record, which is here under that key, is a death certificate or has
+        """Whether this record, which is here under that key, is a tombstone or has
         expired."""
         return is_dead(record) or (may_expire(record) and key in self._hidden)
 
@@ -214,7 +214,7 @@ class Store:
         return end, self.digest.fingerprints(self._tables.between(position, end))
 
     def records(self) -> Iterator[tuple[str, bytes]]:
-        """Every key with its record, also death certificates. The store must not change
+        """Every key with its record, also tombstones. The store must not change
         meanwhile."""
         return self.entries_in(0, 0)
 

@@ -1,5 +1,5 @@
-"""CausalContext: which versions this replica has ever merged (protocol.md section 6). What makes deletes
-stay deleted.
+"""CausalContext: which versions this replica has ever merged (protocol.md section 6). What makes
+deletes stay deleted.
 
     row    site -> timestamp   everything that this site wrote up to then
     dot    one version         of those beyond the rows, which came alone: as a rumor, or by an
@@ -18,7 +18,7 @@ Laws
   the next life has it as a past site.
 - What is covered stays covered (but for rows beyond the newest ROWS_MAX): joining is commutative,
   associative and idempotent.
-- While there is a gap no certificate is collected, so a dot too many delays, and harms nothing.
+- While there is a gap no tombstone is collected, so a dot too many delays, and harms nothing.
   Until a row has passed them, those that are here stay, and none more are taken: under a flood of
   writes to the same keys a dot that comes would be let go before anybody asks, and to keep each for
   a moment would cost three changes of the disk a write.

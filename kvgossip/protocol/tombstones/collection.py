@@ -1,23 +1,23 @@
-"""TombstoneCollection: the death certificates and expired entries that wait until nobody needs them any
-more, and for whom they wait.
+"""TombstoneCollection: the tombstones and expired entries that wait until nobody needs them
+any more, and for whom they wait.
 
-A certificate that arrived here at time a (of this node's own HLC) may go when
+A tombstone that arrived here at time a (of this node's own HLC) may go when
 - a row of the context covers it: then the context also covers all that its writer had seen, and
   such values are refused from now on (a dot is not enough); or it is older than `forget_after_s`,
   and its writer is no member: it vanished before it had exchanged with anybody, so that no row will
   ever come;
 - and every member that counts has told that it holds all that had arrived here by a.
 
-The first is for safety, and needs nobody else: whoever drops a certificate refuses what it had
+The first is for safety, and needs nobody else: whoever drops a tombstone refuses what it had
 killed. The second is for quiet: were it dropped before all have it, those who lack it would learn
 by refusals, and would put values into quarantine.
 
 An entry that has expired waits for `drift_ms` more: where a clock is behind it is served until
 then, and must not be taken from there.
 
-VersionWaits never go back, so one clock, that which all have confirmed, says how far down the list one
-may go. What all hold, but no row covers, is put aside by its site, and looked at again when that
-row advances.
+Arrivals never go back, so one clock, that which all have confirmed, says how far down the list
+one may go. What all hold, but no row covers, is put aside by its site, and looked at again when
+that row advances.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class TombstoneCollection:
         return len(self._waiting) + sum(map(len, self._aside.values())) + sum(map(len, self._again))
 
     def add(self, key: str, arrived: int) -> None:
-        """A certificate has come into the store, or an entry there has expired."""
+        """A tombstone has come into the store, or an entry there has expired."""
         self._waiting.add(key, arrived)
 
     def discard(self, key: str, record: bytes) -> None:
@@ -206,7 +206,7 @@ class TombstoneCollection:
         return ripe
 
     def may_drop(self, record: bytes, wall_ms: int) -> bool:
-        """Whether this replica may let go a certificate, as far as its own context is concerned."""
+        """Whether this replica may let go a tombstone, as far as its own context is concerned."""
         version = version_of(record)
         if wall_ms < (expires_in(record) or -self._drift_ms) + self._drift_ms:
             return False

@@ -1,5 +1,5 @@
-"""ExpiryQueue: when which entry expires. A heap that is cleaned now and then, for keys are overwritten
-and deleted before their time."""
+"""ExpiryQueue: when which entry expires. A heap that is cleaned now and then, for keys are
+overwritten and deleted before their time."""
 
 from __future__ import annotations
 

@@ -2,16 +2,16 @@
 collecting, expiring, and who was told what.
 
 Laws
-- A certificate leaves the store only when a row of the context covers it (or `forget_after_s` has
+- A tombstone leaves the store only when a row of the context covers it (or `forget_after_s` has
   passed): whatever it had killed is then covered as well. What leaves the store, or is too old to
   enter it, is covered from then on.
 - An entry that is offered, that is covered, and that supersedes what is here, was here before and
   was collected: it is refused, and whoever offers it takes it out. A write that the deleter had not
   seen is not covered: it lives.
-- A live value that is taken out goes to the quarantine. A certificate, or an entry that has
+- A live value that is taken out goes to the quarantine. A tombstone, or an entry that has
   expired, goes in silence, and only where a row covers it here as well.
 - All nodes hide an entry at one time of their HLCs. What has expired is kept and collected as a
-  certificate is: it keeps away what it had superseded.
+  tombstone is: it keeps away what it had superseded.
 
 Who counts (protocol.md says: every known member, alive, suspect or dead, but not forgotten). Of a
 member its present life counts: it may have lost what an earlier one had. Those whom an earlier life
@@ -29,7 +29,7 @@ Deviation from the model: a covered entry is refused also where something older 
 after the collection from somebody whom the deleter had not heard. The model would let the deleted
 one replace it.
 
-When certificates go: in rounds that begin at the same times by the wall clocks of all, so that most
+When tombstones go: in rounds that begin at the same times by the wall clocks of all, so that most
 nodes let them go together, and roots differ no longer than need be. A node that is late is told so
 by the first exchange.
 """
@@ -179,7 +179,7 @@ class Tombstones:
         )
 
     def renounce_rumor(self, key: str, version: bytes, peer: str, now: Now) -> None:
-        """The same of a rumor: but a certificate goes only with the context of an exchange."""
+        """The same of a rumor: but a tombstone goes only with the context of an exchange."""
         record = self._store.record(key)
         if (
             record is not None
@@ -333,7 +333,7 @@ class Tombstones:
     # -- questions ---------------------------------------------------------------------------------
 
     def late(self) -> list[str]:
-        """The names of the members for whom the oldest certificate waits."""
+        """The names of the members for whom the oldest tombstone waits."""
         return self.collecting.late(self.members())
 
     def statistics(self) -> dict[str, int]:

@@ -71,7 +71,7 @@ class Portion(NamedTuple):
     """Changes of a topic in the order of their arrival, and the index up to which there are no
     others."""
 
-    version_waits: list[Arrival]
+    arrivals: list[Arrival]
     until: int
 
 
@@ -183,7 +183,7 @@ class Feed:
                 LAGGED_HINT,
             )
         queue = Queue(topic)
-        queue.version_waits.extend(self._arrivals(index, topic))
+        queue.arrivals.extend(self._arrivals(index, topic))
         self.watches.add(queue, self.index)
         return Watcher(self.watches, queue, index, self.cursor)
 
@@ -310,6 +310,6 @@ class Feed:
     def _arrivals(self, after: int, topic: Topic) -> list[Arrival]:
         found: list[Arrival] = []
         while after < self.index:
-            version_waits, after = self.read(after, topic)
-            found += version_waits
+            arrivals, after = self.read(after, topic)
+            found += arrivals
         return found

@@ -45,7 +45,7 @@ class Kind(StrEnum):
 
 class Event(NamedTuple):
     """What a watcher is told. `record` (see protocol/model/entry.py) is that of the value or the
-    death certificate.
+    tombstone.
 
     EXPIRE is a death that nobody has written: a value is served no more, under its own version. Its
     time has come, or the cluster had deleted it long ago and it is in the quarantine.
@@ -95,14 +95,14 @@ class Follower:
 
     def _news(self) -> Iterator[Event]:
         """What has come since, as far as it fits into a portion."""
-        version_waits, until = self._feed.read(self.at, self.topic)
-        for arrival in fitting(version_waits):
+        arrivals, until = self._feed.read(self.at, self.topic)
+        for arrival in fitting(arrivals):
             self.at = arrival.at
             if self._reached is None:
                 yield event_of(arrival)
             elif arrival.changed.key <= self._reached:
                 yield event_of(arrival)._replace(at=None)
-        if not version_waits or self.at == version_waits[-1].at:
+        if not arrivals or self.at == arrivals[-1].at:
             self.at = until
 
     def _page(self, reached: str) -> Iterator[Event]:
@@ -148,10 +148,10 @@ def _kind_of(changed: Changed) -> Kind:
     )
 
 
-def fitting(version_waits: Iterable[Arrival]) -> Iterator[Arrival]:
+def fitting(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
     """As many of them as make a portion, at least one."""
     size = 0
-    for arrival in version_waits:
+    for arrival in arrivals:
         if size > PORTION_BYTES:
             return
         size += len(arrival.changed.new_record)

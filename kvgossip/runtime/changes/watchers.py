@@ -53,7 +53,7 @@ class Arrival(NamedTuple):
 
 class Change(NamedTuple):
     """What a merge did to a key: `old` is what this node had (None: nothing), `new` what it has now
-    (perhaps a death certificate)."""
+    (perhaps a tombstone)."""
 
     key: str
     old: Entry | None
@@ -74,11 +74,11 @@ class Queue:
     turn.
     """
 
-    __slots__ = ("_on_wake", "state", "topic", "version_waits", "waiter")
+    __slots__ = ("_on_wake", "state", "topic", "arrivals", "waiter")
 
     def __init__(self, topic: Topic, on_wake: Callable[[], None] | None = None) -> None:
         self.topic = topic
-        self.version_waits: deque[Arrival] = deque()
+        self.arrivals: deque[Arrival] = deque()
         self.state = State.OPEN
         self.waiter: asyncio.Future[None] | None = None
         self._on_wake = on_wake
@@ -139,7 +139,7 @@ class Watches:
     def waiting(self) -> int:
         """How many changes wait for watchers."""
         groups = (group for groups in (self._by_prefix, self._by_key) for group in groups.values())
-        return sum(len(queue.version_waits) for group in groups for queue in group.queues)
+        return sum(len(queue.arrivals) for group in groups for queue in group.queues)
 
     def add(self, queue: Queue, index: int) -> None:
         """Everything that is published of its topic from now on goes into this queue; `index`: that
@@ -210,12 +210,12 @@ class Watches:
             self._offer(queue, arrival)
 
     def _offer(self, queue: Queue, arrival: Arrival) -> None:
-        if len(queue.version_waits) < self._events_max:
-            queue.version_waits.append(arrival)
+        if len(queue.arrivals) < self._events_max:
+            queue.arrivals.append(arrival)
             queue.wake()
             return
         self.lagged += 1
-        queue.version_waits.clear()
+        queue.arrivals.clear()
         queue.end(State.LAGGED)
         self.remove(queue)
 
@@ -275,14 +275,14 @@ class Watcher:
     @property
     def waiting(self) -> int:
         """How many changes wait to be taken."""
-        return len(self._queue.version_waits)
+        return len(self._queue.arrivals)
 
     def __aiter__(self) -> Watcher:
         return self
 
     async def __anext__(self) -> Change:
         queue = self._queue
-        while not queue.version_waits:
+        while not queue.arrivals:
             if queue.state is State.CLOSED:
                 raise StopAsyncIteration
             if queue.state is State.LAGGED:
@@ -291,7 +291,7 @@ class Watcher:
                 )
             await self._wait()
         # taken only after the wait, so that a cancelled wait loses nothing
-        self.index, changed = queue.version_waits.popleft()
+        self.index, changed = queue.arrivals.popleft()
         return Change(changed.key, changed.old, changed.new)
 
     async def aclose(self) -> None:
@@ -315,7 +315,7 @@ class Watcher:
 
     def _close(self) -> None:
         self._watches.remove(self._queue)
-        self._queue.version_waits.clear()
+        self._queue.arrivals.clear()
         self._queue.end(State.CLOSED)
 
     async def _wait(self) -> None:

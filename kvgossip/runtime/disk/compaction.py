@@ -1,4 +1,5 @@
-"""Compaction: when much has been removed, the disk and the memory that it took go back to the system.
+"""Compaction: when much has been removed, the disk and the memory that it took go back to the
+system.
 
 Neither does so by itself. RocksDB compacts as more is written: what was removed last, some tens of
 megabytes with the values below it, stays while nothing is. glibc keeps what was freed within its

@@ -1,10 +1,10 @@
-"""DataDir: what one life of a node has to do with its data directory - take it, read it, and write to
-it until the end.
+"""DataDir: what one life of a node has to do with its data directory - take it, read it, and write
+to it until the end.
 
 In this order: `take` it, so that nobody else does and the node learns its own name; `open` it once
-the name is known; `load` the replica; then `commits` keeps what happens, and `compaction` gives back
-what it no longer takes; `close` in any case. Nothing here holds the event loop for long: what may
-block runs on a thread, and entries are read some at a time.
+the name is known; `load` the replica; then `commits` keeps what happens, and `compaction` gives
+back what it no longer takes; `close` in any case. Nothing here holds the event loop for long: what
+may block runs on a thread, and entries are read some at a time.
 """
 
 from __future__ import annotations

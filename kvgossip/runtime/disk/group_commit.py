@@ -1,5 +1,5 @@
-"""GroupCommit: everything that happened since the last commit goes to the disk in one piece, while the
-next piece gathers.
+"""GroupCommit: everything that happened since the last commit goes to the disk in one piece, while
+the next piece gathers.
 
     effects --> take --> the piece that gathers --> one atomic commit with fsync --> whoever waits
     for it

@@ -1,7 +1,7 @@
 """Quarantine: live values that this node had and the cluster had deleted and collected meanwhile.
 Never silently merged, never lost.
 
-A node that was away for long may come back with values whose death certificates are gone everywhere
+A node that was away for long may come back with values whose tombstones are gone everywhere
 (protocol.md section 6). They leave the store and are kept here, until an operator has looked at
 them and writes them again, or not.
 

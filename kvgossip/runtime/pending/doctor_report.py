@@ -55,7 +55,7 @@ def _members(report: DoctorReport) -> list[dict[str, Any]]:
                 "udp_ms": _milliseconds(seen.udp_us) if seen is not None else None,
                 "tcp_ms": _milliseconds(seen.tcp_us) if seen is not None else None,
                 "clock_offset_s": offsets_ms[name] / 1000 if name in offsets_ms else None,
-                "standing": condition.standing.name.lower() if condition is not None else None,
+                "standing": condition.sync_state.name.lower() if condition is not None else None,
                 "gateway": condition.gateway if condition is not None else None,
                 "formats": condition.formats if condition is not None else None,
                 "keys": condition.keys if condition is not None else None,

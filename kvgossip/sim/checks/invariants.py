@@ -8,7 +8,7 @@ input
     (`MemberChanged.old` is what it said before).
  4. A replica's entry never goes to an older version; its effects tell every change (`Changed.old`
     is what it said before).
- 5. A deleted key is not served after its certificate was learned, unless by a newer version: `get`,
+ 5. A deleted key is not served after its tombstone was learned, unless by a newer version: `get`,
     `value`, `scan` and `record` agree. Nor is one that has expired, nor one whose record was
     dropped; what is dropped is what was held (`Dropped`), and only what is live goes to the
     quarantine.

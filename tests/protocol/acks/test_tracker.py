@@ -23,7 +23,7 @@ from kvgossip.protocol.share import Share
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Confirm, Enquire, Feedback, Fetch, Gossip, Rumor
 from kvgossip.sim.faults import Intensity
-from kvgossip.sim.report import DoctorReport
+from kvgossip.sim.report import Report
 from kvgossip.sim.scenario import Options
 from kvgossip.sim.simulation import simulate
 from kvgossip.sim.workload import Mix
@@ -564,7 +564,7 @@ HARSH = Intensity(
 )
 
 
-def harsh_runs(seeds: int) -> Iterator[DoctorReport]:
+def harsh_runs(seeds: int) -> Iterator[Report]:
     """Many waits under many faults: small and large entries, nodes that crash and come back, clocks
     that refuse."""
     mix = Mix(writes=150, large_share=0.3, large_bytes=5000)

@@ -186,7 +186,7 @@ def test_a_rumor_of_a_collected_value_is_answered_and_its_teller_takes_it_out() 
         net.replicas[name].pool.exchanges.start = lambda *args, **named: None  # type: ignore[method-assign]
     net.run(5)
     assert c.value("k") == b"v"
-    c.pool.mongering.spread("k", c.store["k"], None, at_once=True)
+    c.pool.mongering.heat("k", c.store["k"], None, at_once=True)
     net.perform("c", c.tick(net.now("c")))
     net.run(1)
     assert c.get("k") is None
@@ -203,7 +203,7 @@ def test_a_collected_value_too_large_for_a_rumor_is_refused_by_its_notice() -> N
     net.until(lambda: waiting(net) == 0, QUIET_S)
     c = net.add("c", 2, forget_after_s=60.0, anti_entropy=False)
     net.run(0.5)
-    c.pool.mongering.spread("k", c.store["k"], None, at_once=True)
+    c.pool.mongering.heat("k", c.store["k"], None, at_once=True)
     net.perform("c", c.tick(net.now("c")))
     net.run(1)
     assert [key for key, _ in quarantined(net, "c")] == ["k"]

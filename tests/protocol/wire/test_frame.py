@@ -340,14 +340,14 @@ def test_trailing_fields_that_are_missing_take_their_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [message for message, _ in GOLDEN if "standing" in type(message).__struct_fields__]
+    "message", [message for message, _ in GOLDEN if "sync_state" in type(message).__struct_fields__]
 )
 def test_a_standing_of_a_newer_release_is_worth_least_and_the_message_is_read(
     message: Message,
 ) -> None:
     known = msgspec.structs.asdict(message)
     body = msgspec.msgpack.encode(
-        [99 if field == "standing" else value for field, value in known.items()]
+        [99 if field == "sync_state" else value for field, value in known.items()]
     )
     assert opened(unit(message.kind, body)) == (
         [msgspec.structs.replace(message, sync_state=SyncState.WAITING)],

@@ -117,7 +117,7 @@ async def test_lesson_30_an_advertised_address_where_nobody_listens_is_said() ->
         await until(lambda: any(member.name == "n3" for member in one.members()))
         # its packets arrive, since it reaches the others
         await until(
-            lambda: all("n3" in node._running.replica.pool.examiner._heard_s for node in (one, two))
+            lambda: all("n3" in node._running.replica.pool.doctor._heard_s for node in (one, two))
         )
         found = [
             finding for finding in (await one.doctor())["findings"] if "n3" in finding["members"]
