@@ -168,11 +168,11 @@ class Channel:
 
     def _tell_all(self) -> Iterator[None]:
         try:
-            while self._queue.version_waits:
-                version_waits = self._portion()
-                data = blocks(map(event_of, version_waits), self.form, self.feed)
+            while self._queue.arrivals:
+                arrivals = self._portion()
+                data = blocks(map(event_of, arrivals), self.form, self.feed)
                 for stream in list(self._streams):
-                    stream.tell(version_waits[0].at, version_waits[-1].at, data)
+                    stream.tell(arrivals[0].at, arrivals[-1].at, data)
                     yield
         finally:
             self._busy = False
@@ -190,8 +190,8 @@ class Channel:
     def _portion(self) -> list[Arrival]:
         found: list[Arrival] = []
         size = 0
-        while self._queue.version_waits and size <= PORTION_BYTES:
-            found.append(self._queue.version_waits.popleft())
+        while self._queue.arrivals and size <= PORTION_BYTES:
+            found.append(self._queue.arrivals.popleft())
             size += len(found[-1].changed.new_record)
         return found
 
