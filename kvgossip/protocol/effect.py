@@ -192,7 +192,7 @@ class KeyringChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyringTold:
+class KeyringReported:
     """What came of `Replica.rotate` with this ticket: who has which keys. `objection`: why it was
     not even tried; empty where it was."""
 
@@ -228,5 +228,5 @@ class Examined:
 Effect = (
     Send | Changed | Expired | Dropped | Quarantined | Persist | MemberChanged | Settled
     | Resolve | Joined | JoinRefused | Log | Departed
-    | KeyringChanged | KeyringTold | AckReceived | WriteConcernEnded | Surveyed | Examined
+    | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed | Examined
 )  # fmt: skip

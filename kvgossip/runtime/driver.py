@@ -38,7 +38,7 @@ from kvgossip.protocol.effect import (
     Joined,
     JoinRefused,
     KeyringChanged,
-    KeyringTold,
+    KeyringReported,
     Log,
     MemberChanged,
     Quarantined,
@@ -133,7 +133,7 @@ class Driver:
         self.compaction = Compaction(None, lambda: len(self.replica.store), config.name)
         self._waits: dict[int, PendingAcks] = {}
         self._surveys: dict[int, Survey] = {}
-        self._rotations: dict[int, asyncio.Future[KeyringTold]] = {}
+        self._rotations: dict[int, asyncio.Future[KeyringReported]] = {}
         self._tickets = itertools.count()
         self._keyring_file = config.keyring if isinstance(config.keyring, str) else ""
         self._name, self._transports = config.name, transports
@@ -157,7 +157,7 @@ class Driver:
             Expired: lambda effect: self._publish(effect.change, read_clocks()),
             Persist: self._keep,
             KeyringChanged: self._keyring_changed,
-            KeyringTold: self._keyring_told,
+            KeyringReported: self._keyring_told,
             AckReceived: lambda effect: self._waits[effect.ticket].held(effect),
             WriteConcernEnded: lambda effect: self._waits[effect.ticket].waited(effect),
             Surveyed: lambda effect: self._surveys[effect.ticket].answered(effect),
@@ -244,11 +244,11 @@ class Driver:
         if self.commits is None:
             await self.compaction.close()
 
-    async def rotate(self, action: KeyringAction, key: bytes) -> KeyringTold:
+    async def rotate(self, action: KeyringAction, key: bytes) -> KeyringReported:
         """An order for the keyrings of the whole cluster, and what came of it. Raises
         KeyringError."""
         now, ticket = read_clocks(), next(self._tickets)
-        told: asyncio.Future[KeyringTold] = self._loop.create_future()
+        told: asyncio.Future[KeyringReported] = self._loop.create_future()
         self._rotations[ticket] = told
         try:
             self.do(self.replica.rotate(ticket, action, key, now), now)
@@ -271,7 +271,7 @@ class Driver:
             now = read_clocks()
             try:
                 effects = (
-                    self.replica.let_look(one, other, now, pool)
+                    self.replica.examine(now, pool, one=one, other=other)
                     if one
                     else self.replica.examine(now, pool)
                 )
@@ -309,7 +309,7 @@ class Driver:
         del self._waits[ticket]
         if not self.closed:
             now = read_clocks()
-            self.do(self.replica.cancel_wait(ticket, now), now)
+            self.do(self.replica.cancel(ticket, now), now)
 
     async def survey(self, timeout_s: float) -> Mapping[Peer, Surveyed]:
         """What the members say of themselves that answer within this time. Raises
@@ -326,9 +326,9 @@ class Driver:
             del self._surveys[ticket]
             if not self.closed:
                 now = read_clocks()
-                self.do(self.replica.end_survey(ticket, now), now)
+                self.do(self.replica.cancel(ticket, now), now)
 
-    # -- inputs ------------------------------------------------------------------------------------
+    # -- inputs -----------------------------------------------------------------------------------
 
     def on_datagram(self, pool: PoolKind, data: bytes, source: Address) -> None:
         if not self.closed:
@@ -338,7 +338,7 @@ class Driver:
     def on_frame(self, pool: PoolKind, data: bytes, source: Address) -> None:
         if not self.closed:
             now = read_clocks()
-            self.do(self.replica.receive_reliable(data, source, now, pool), now)
+            self.do(self.replica.receive(data, source, now, pool, reliable=True), now)
 
     def on_unreachable(self, pool: PoolKind, address: Address) -> None:
         if not self.closed:
@@ -382,7 +382,7 @@ class Driver:
         self._timer, self._tick_s = None, math.inf
         self._look()
 
-    # -- effects -----------------------------------------------------------------------------------
+    # -- effects ----------------------------------------------------------------------------------
 
     def _dropped(self, effect: Dropped) -> None:
         self._keep(effect)
@@ -422,7 +422,7 @@ class Driver:
     def _attempts_of(self, pool: PoolKind) -> list[JoinAttempt]:
         return [attempt for attempt in self.attempts if attempt.pool is pool]
 
-    def _keyring_told(self, effect: KeyringTold) -> None:
+    def _keyring_told(self, effect: KeyringReported) -> None:
         told = self._rotations.get(effect.ticket)
         if told is not None and not told.done():
             told.set_result(effect)
@@ -444,7 +444,8 @@ class Driver:
                     f"cannot write its keyring file {self._keyring_file} "
                     f"({error.strerror}): it will start with the old keys"
                 )
-        self.replica.rotation.problem = problem
+        now = read_clocks()
+        self.do(self.replica.keyring_kept(problem, now), now)
         self._log(
             logging.INFO,
             f"the keyring has changed: {', '.join(map(key_id, effect.keys))}, and the first of "

@@ -43,7 +43,7 @@ from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.model.write import Writing
-from kvgossip.protocol.pool import Pool
+from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.wire.frame import frame_bytes_max
@@ -122,7 +122,7 @@ class Node:
         self._driver: Driver | None = None
         self._disk: DataDir | None = None
 
-    # -- life --------------------------------------------------------------------------------------
+    # -- life -------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Take the data directory and the sockets, read the data, and begin to join.
@@ -276,14 +276,14 @@ class Node:
         `address`."""
         if not self.config.gateway:
             return None
-        wan = self._driver.replica.wan if self._driver is not None else None
+        wan = self._driver.replica.pools.wan if self._driver is not None else None
         return (
             wan.membership.me.address
             if wan is not None
             else self.config.advertise_wan or self.config.wan
         )
 
-    # -- data --------------------------------------------------------------------------------------
+    # -- data -------------------------------------------------------------------------------------
 
     async def put(
         self,
@@ -331,14 +331,14 @@ class Node:
         driver, now = self._running, read_clocks()
         driver.check_load(now)
         return _written(
-            driver, driver.replica.put(key, value, now, content_type, ttl_s, flags), now
+            driver, driver.replica.put(key, value, now, content_type, ttl_s, flags).effects, now
         )
 
     def begin_delete(self, key: str) -> Written | None:
         """What `delete` does, without waiting for anything. Raises as `begin_put`."""
         driver, now = self._running, read_clocks()
         driver.check_load(now)
-        effects = driver.replica.delete(key, now)
+        effects = driver.replica.delete(key, now).effects
         return _written(driver, effects, now) if effects else None
 
     async def batch(self, writes: Sequence[Writing]) -> builtins.list[Entry | None]:
@@ -363,7 +363,7 @@ class Node:
         """What `batch` does, without waiting for anything. Raises as `begin_put` and `batch`."""
         driver, now = self._running, read_clocks()
         driver.check_load(now)
-        effects = driver.replica.batch(writes, now)
+        effects = driver.replica.batch(writes, now).effects
         driver.do(effects, now)
         records = {
             effect.key: effect.new_record for effect in effects if isinstance(effect, Changed)
@@ -426,7 +426,7 @@ class Node:
         suspect = self.quarantine.get(number)
         await self.restore([(suspect.entry.key, suspect.record)], as_new=True)
         await self.discard_quarantined(number)
-        record = self._running.replica.record(suspect.entry.key)
+        record = self._running.replica.store.visible(suspect.entry.key)
         return suspect.entry if record is None else entry_of(suspect.entry.key, record)
 
     async def discard_quarantined(self, number: str) -> None:
@@ -514,7 +514,7 @@ class Node:
     @property
     def root(self) -> int:
         """The root of this node's digest, 64 bits: equal on nodes with equal data."""
-        return self._running.replica.root
+        return self._running.replica.store.digest.root
 
     @property
     def waits_among(self) -> str:
@@ -568,21 +568,21 @@ class Node:
     def get(self, key: str) -> bytes | None:
         """The value, None if there is none or it was deleted. Raises NotSettledError before the
         node has settled."""
-        return self._honest.value(key)
+        return self._honest.store.value(key)
 
     def entry(self, key: str) -> Entry | None:
         """The live entry, with version and content type. Honest as `get`."""
-        return self._honest.get(key)
+        return self._honest.store.get(key)
 
     def record(self, key: str) -> bytes | None:
         """The record (see protocol/model/entry.py) of an entry or a tombstone. Honest as
         `get`."""
-        return self._honest.record(key)
+        return self._honest.store.visible(key)
 
     def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
         """At most `limit` live entries whose keys start with `prefix` and are greater than `after`,
         sorted. Honest as `get`."""
-        return self._honest.scan(prefix, after, limit)
+        return self._honest.store.scan_entries(prefix, after, limit)
 
     def records(
         self, prefix: str = "", after: str = "", limit: int = 1000
@@ -610,7 +610,7 @@ class Node:
         """The changes of this life of the node (see feed.py)."""
         return self._running.feed
 
-    # -- cluster -----------------------------------------------------------------------------------
+    # -- cluster ----------------------------------------------------------------------------------
 
     @property
     def settled(self) -> bool:
@@ -730,7 +730,7 @@ class Node:
         """The members of the WAN pool, sorted by name; empty where this node is no gateway.
         Addresses are those of that pool."""
         replica = self._running.replica
-        return replica.members(PoolKind.WAN) if replica.wan is not None else []
+        return replica.members(PoolKind.WAN) if replica.pools.wan is not None else []
 
     async def doctor(self) -> dict[str, Any]:
         """Examine the cluster through this node, ready for JSON: `findings` say in words what is
@@ -751,7 +751,7 @@ class Node:
         Raises NotFoundError where no pool of this node has both.
         """
         driver = self._running
-        pool = pool_of(driver.replica.pools, one, other)
+        pool = pool_of(driver.replica.pools.all, one, other)
         if pool is None or one == other:
             text = (
                 f"{one!r} is both ends"
@@ -806,12 +806,12 @@ class Node:
             "overload": self.overload,
             "memory_only": self._disk is None,
             "storage": self._disk.status() if self._disk is not None else None,
-            "root": f"{replica.root:016x}",
+            "root": f"{replica.store.digest.root:016x}",
             "keys": statistics["keys"],
-            "members": _states(replica.pool),
+            "members": _states(replica.pools.lan),
             "certificates_wait_for": replica.tombstones.late(),
             "clock_ahead_s": replica.clock_guard.ahead_s(now),
-            "suspected_partition": _partition(replica.pool.partition, now),
+            "suspected_partition": _partition(replica.pools.lan.partition, now),
             "blocked": replica.blocklist.targets(),
             "identity": replica.identity.fingerprint.hex()
             if replica.identity is not None
@@ -853,7 +853,7 @@ class Node:
         commits = self._running.commits
         return None if commits is None else commits.times
 
-    # -- the life under way ------------------------------------------------------------------------
+    # -- the life under way -----------------------------------------------------------------------
 
     @property
     def _running(self) -> Driver:

@@ -93,7 +93,7 @@ class DataDir:
             count += len(portion)
             if time.monotonic() - told_s >= PROGRESS_S:
                 told_s = time.monotonic()
-                told = (replica.name, f"{count:,}", f"{about:,}", self.storage.directory)
+                told = (replica.config.name, f"{count:,}", f"{about:,}", self.storage.directory)
                 log.info(
                     "%s: read %s of about %s entries from %s",
                     *told,
@@ -104,15 +104,18 @@ class DataDir:
             took_s = time.monotonic() - started_s
             log.info(
                 "%s: read %s entries from %s in %.1f s",
-                replica.name,
+                replica.config.name,
                 f"{count:,}",
                 self.storage.directory,
                 took_s,
             )
         self._commits = GroupCommit(
-            self.storage, self.quarantine, lambda: replica.checkpoint(read_clocks()), replica.name
+            self.storage,
+            self.quarantine,
+            lambda: replica.checkpoint(read_clocks()),
+            replica.config.name,
         )
-        self._tidying = Compaction(self.storage, lambda: len(replica.store), replica.name)
+        self._tidying = Compaction(self.storage, lambda: len(replica.store), replica.config.name)
         try:
             await self._commits.start()
         except StorageError as error:

@@ -10,7 +10,7 @@ from typing import Any
 from kvgossip.protocol.doctor.diagnosis import clock_offsets_ms, diagnose
 from kvgossip.protocol.effect import DoctorReport
 from kvgossip.protocol.model.member import MemberState
-from kvgossip.protocol.pool import Pool
+from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.wire.message import Sight
 
 
