@@ -439,7 +439,7 @@ def test_a_long_function_and_a_vague_name_are_found() -> None:
 # -- import contracts ----------------------------------------------------------------------------
 
 PLANTED = {
-    "arrows point down: cli, api, the two drivers, protocol, config, errors": [
+    "arrows point down: cli, api, the two drivers, protocol, config, extras, errors": [
         ("protocol/model/entry.py", "import kvgossip.runtime.network.transport"),
         ("runtime/network/transport.py", "import kvgossip.sim.network"),
         ("sim/network.py", "import kvgossip.runtime.network.transport"),

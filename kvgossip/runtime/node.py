@@ -32,6 +32,7 @@ from kvgossip.errors import (
     StaleError,
     StorageError,
 )
+from kvgossip.extras import require
 from kvgossip.protocol.acks.write_concern import WriteConcern, parse_write_concern
 from kvgossip.protocol.effect import Effect, Surveyed
 from kvgossip.protocol.key_rotation import parse_order
@@ -182,6 +183,7 @@ class Node:
                 )
             return False
         # RocksDB is loaded by those who use it
+        require("rocksdict", "a data directory")
         from kvgossip.runtime.disk.data_dir import DataDir
 
         self._disk = await DataDir.take(self.config, rebuild=rebuilding)
