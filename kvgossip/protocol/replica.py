@@ -43,8 +43,9 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.outbox import Outbox
-from kvgossip.protocol.pools.pool import Pool, Shared, own_record
+from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.pools.pool_set import PoolSet
+from kvgossip.protocol.pools.shared import Shared, own_record
 from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact
 from kvgossip.protocol.settling import Settling
