@@ -114,7 +114,7 @@ def _class(kind: type) -> Surface:
         "bases": [
             base.__name__
             for base in kind.__mro__[1:-1]
-            if base.__module__.partition(".")[0] in ("kvgossip", "builtins")
+            if base.__module__ == "builtins" or base.__name__ in kvgossip.__all__
         ],
         "made by": _callable(kind),
         "has": {name: _member(getattr(kind, name)) for name in names},

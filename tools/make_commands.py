@@ -61,9 +61,12 @@ def page() -> str:
 
 
 def _section(path: tuple[str, ...], command: Any) -> list[str]:
-    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    parameters = command.get_params(typer.Context(command))
+    arguments = [each for each in parameters if each.param_type_name == "argument"]
     options = [
-        each for each in command.params if each.param_type_name == "option" and not each.hidden
+        each
+        for each in parameters
+        if each.param_type_name == "option" and not each.hidden and each.name != "help"
     ]
     parts = [f"### {' '.join(path)}\n"]
     if not hasattr(command, "commands"):
@@ -71,12 +74,12 @@ def _section(path: tuple[str, ...], command: Any) -> list[str]:
         parts.append(f"```text\n{' '.join(words)}\n```\n")
     parts += _text(command.help)
     kinds = get_type_hints(command.callback) if command.callback is not None else {}
-    told = [_item(f"`{_place(each)}`", each.help) for each in arguments]
-    told += [_item(_option(each, kinds[each.name]), _description(each)) for each in options]
-    if told:
+    items = [_item(f"`{_place(each)}`", each.help) for each in arguments]
+    items += [_item(_option(each, kinds[each.name]), _description(each)) for each in options]
+    if items:
         named = {"arguments": arguments, "options": options}
         title = " and ".join(name for name, found in named.items() if found)
-        parts += [f"{title.capitalize()}:\n", "\n".join(told) + "\n"]
+        parts += [f"{title.capitalize()}:\n", "\n".join(items) + "\n"]
     return [*parts, *(_text(command.epilog) if command.epilog != EXIT_CODES else [])]
 
 

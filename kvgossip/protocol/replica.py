@@ -105,19 +105,33 @@ class Replica:
         #: the LAN pool, and on a gateway the WAN pool: all that it has before the first input
         self.pools = PoolSet(config, self.blocklist)
         self.batches = Batches(2 * config.exchange_timeout_s)
+        self._open_data(rng, saved or {}, rebuilding, now)
+        self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
+        self._writes = Writes(
+            config, self.site, self.hlc, self.store, self.merging, self.clock_guard
+        )
+        #: when the farewell has been said; None: the node is not leaving
+        self._departs_s: float | None = None
+        self._departed = False
+        self._open_pools(address, wan_address or config.wan, rng, now)
+        self.settling.begin()
+
+    def _open_data(
+        self, rng: Random, saved: Mapping[bytes, bytes], rebuilding: bool, now: Now
+    ) -> None:
         self.surveys = Surveys(self.outbox, rng)
         self.acks = AckTracker(self.outbox, rng, self.pools.enquire, self.pools.state_of)
         self.tombstones = Tombstones(
-            config, self.site, self.store, self.hlc, self.pools, self.outbox, self.counters
+            self.config, self.site, self.store, self.hlc, self.pools, self.outbox, self.counters
         )
         if rebuilding:
-            self.tombstones.context.renounce(saved or {})
+            self.tombstones.context.renounce(saved)
         else:
-            self.tombstones.context.restore(saved or {})
+            self.tombstones.context.restore(saved)
         self.settling = Settling(
             was_settled=self._saved.own.settled,
             rebuilding=rebuilding or self._saved.own.rebuilding,
-            targets=bool(config.join or config.join_wan),
+            targets=bool(self.config.join or self.config.join_wan),
             pools=self.pools.all,
             own_facts=self._own_facts,
             outbox=self.outbox,
@@ -133,15 +147,6 @@ class Replica:
             self.counters,
             now,
         )
-        self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
-        self._writes = Writes(
-            config, self.site, self.hlc, self.store, self.merging, self.clock_guard
-        )
-        #: when the farewell has been said; None: the node is not leaving
-        self._departs_s: float | None = None
-        self._departed = False
-        self._open_pools(address, wan_address or config.wan, rng, now)
-        self.settling.begin()
 
     def _open_pools(self, lan: Address, wan: Address, rng: Random, now: Now) -> None:
         shared = Shared(

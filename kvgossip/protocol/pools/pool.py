@@ -103,30 +103,7 @@ class Pool:
             self.known_peers,
             self.doctor,
         )
-        self.dispatch = Dispatch(
-            handlers_of(
-                kind,
-                probe_answers=self.probe_answers,
-                membership=self.membership,
-                mongering=self.mongering,
-                version_queries=self.version_queries,
-                exchanges=self.exchanges,
-                doctor=self.doctor,
-                survey_answers=SurveyAnswers(
-                    me.name, kind, shared.store, shared.surveys, self.outbox
-                ),
-                key_rotation=shared.key_rotation,
-            ),
-            self._on_join,
-            gate=self.gate,
-            blocklist=shared.blocklist,
-            membership=self.membership,
-            mongering=self.mongering,
-            join_handshake=self.join_handshake,
-            doctor=self.doctor,
-            sealed=shared.keyring is not None,
-            counters=self.counters,
-        )
+        self.dispatch = self._dispatch(shared)
 
     def _open_rumors(self, shared: Shared) -> None:
         self.mongering = Mongering(
@@ -215,6 +192,32 @@ class Pool:
             doctor=self.doctor,
             is_member=self.is_member,
             outbox=self.outbox,
+            counters=self.counters,
+        )
+
+    def _dispatch(self, shared: Shared) -> Dispatch:
+        return Dispatch(
+            handlers_of(
+                self.kind,
+                probe_answers=self.probe_answers,
+                membership=self.membership,
+                mongering=self.mongering,
+                version_queries=self.version_queries,
+                exchanges=self.exchanges,
+                doctor=self.doctor,
+                survey_answers=SurveyAnswers(
+                    self.membership.me.name, self.kind, shared.store, shared.surveys, self.outbox
+                ),
+                key_rotation=shared.key_rotation,
+            ),
+            self._on_join,
+            gate=self.gate,
+            blocklist=shared.blocklist,
+            membership=self.membership,
+            mongering=self.mongering,
+            join_handshake=self.join_handshake,
+            doctor=self.doctor,
+            sealed=shared.keyring is not None,
             counters=self.counters,
         )
 
@@ -426,27 +429,10 @@ class Pool:
 
     def statistics(self) -> dict[str, int]:
         """Counters since the start and present sizes, by name."""
-        exchanges, membership = self.exchanges, self.membership
         return {
             **self.counters,
-            "rumors_hot": len(self.mongering.rumors),
-            "gossips_sent": self.mongering.gossips,
-            "rumors_cooled": self.mongering.rumors.cooled,
-            "exchanges_started": exchanges.started,
-            "exchanges_completed": exchanges.completed,
-            "exchanges_cut": exchanges.cut,
-            "exchanges_futile": exchanges.futile,
-            "exchange_rounds": exchanges.rounds,
-            "exchange_news": exchanges.news,
-            "awareness": membership.awareness.score,
-            "name_conflicts": membership.conflicts,
-            "names_refused": membership.names_refused,
-            "lives_refused": membership.lives_refused,
-            "blocked_news": membership.blocked_news,
-            "identities_refused": membership.identities_refused,
-            "members_without_udp": len(membership.round_trips.blocked()),
-            "coordinate_samples": membership.coordinates.samples,
-            "coordinates_refused": membership.coordinates.refused,
-            "coordinate_resets": membership.coordinates.resets,
+            **self.mongering.statistics(),
+            **self.exchanges.statistics(),
+            **self.membership.statistics(),
             "partitions_suspected": self.partition.count,
         }
