@@ -249,9 +249,8 @@ class Replica:
         Raises OverloadedError.
         """
         asked = question(self.store, self.surveys.begin(ticket), self.config.name)
-        for pool in self.pools:
-            for member in pool.surveyed():
-                pool.outbox.send(asked, member.address, reliable=True)
+        for pool, member in self.pools.surveyed():
+            pool.outbox.send(asked, member.address, reliable=True)
         return self._drain()
 
     def cancel(self, ticket: int, now: Now) -> list[Effect]:

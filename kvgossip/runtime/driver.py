@@ -318,9 +318,7 @@ class Driver:
         """What the members say of themselves that answer within this time. Raises
         OverloadedError."""
         now, ticket = self.clocks(), next(self._tickets)
-        survey = self._surveys[ticket] = Survey(
-            sum(len(pool.surveyed()) for pool in self.replica.pools)
-        )
+        survey = self._surveys[ticket] = Survey(sum(1 for _ in self.replica.pools.surveyed()))
         try:
             self.do(self.replica.survey(ticket, now), now)
             await survey.complete(timeout_s)

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from kvgossip.config import Address, Config
 from kvgossip.errors import NotFoundError
 from kvgossip.protocol.acks.inquiry import VersionQueries
-from kvgossip.protocol.acks.write_concern import Candidate
 from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.doctor.examination import Doctor
 from kvgossip.protocol.effect import JoinRefused, MemberChanged, Resolve
@@ -26,7 +25,7 @@ from kvgossip.protocol.membership.member_warnings import MemberWarnings
 from kvgossip.protocol.membership.partition_watch import PartitionWatch
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
-from kvgossip.protocol.model.member import Member, MemberState
+from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.dispatch import Dispatch
@@ -401,31 +400,11 @@ class Pool:
             self.outbox.send_units([encode(self.membership.me)], peer.address)
         self.take_changes(now)
 
-    # -- questions --------------------------------------------------------------------------------
+    # -- questions ---------------------------------------------------------------------------------
 
-    def surveyed(self) -> list[Member]:
-        """Whom a survey asks: each member on one way only, as `candidates`."""
-        return [
-            member
-            for member in self.membership.reachable
-            if not self._is_reached_in_lan(member.name)
-        ]
-
-    def _is_reached_in_lan(self, name: str) -> bool:
+    def is_reached_in_lan(self, name: str) -> bool:
+        """Whether this is the WAN pool, and this node is in the LAN pool, too."""
         return self.kind is PoolKind.WAN and self.knows_as_neighbour(name)
-
-    def candidates(self) -> list[Candidate]:
-        """The other members that have not left and are not blocked, each on one way only: who is in
-        both pools, in the LAN pool."""
-        members = (self.membership.members[name] for name in sorted(self.membership.members))
-        return [
-            Candidate(Peer(self.kind, member.name), member.zone, member.reachable)
-            for member in members
-            if member.name != self.membership.me.name
-            and member.state is not MemberState.LEFT
-            and not self._shared.blocklist.covers(member)
-            and not self._is_reached_in_lan(member.name)
-        ]
 
     def statistics(self) -> dict[str, int]:
         """Counters since the start and present sizes, by name."""
