@@ -327,7 +327,7 @@ class Replica:
         if not addresses:
             text = f"the join address {target} cannot be resolved; it will be tried again"
             self.outbox.log("WARNING", text)
-        self.in_pool(pool).resolved(target, addresses)
+        self.in_pool(pool).joining.resolved(target, addresses)
         return self._drain()
 
     # -- orders of the operator -------------------------------------------------------------------
@@ -396,7 +396,11 @@ class Replica:
     ) -> list[Effect]:
         """Let the members of a pool observe each other, or one member observe another one; Examined
         follows, once where several ask for the same. Raises NotFoundError for an unknown name."""
-        self.in_pool(pool).examine(now, one, other)
+        doctor = self.in_pool(pool).doctor
+        if one:
+            doctor.ask(one, other, now)
+        else:
+            doctor.start(now)
         return self._drain()
 
     # -- time -------------------------------------------------------------------------------------

@@ -693,7 +693,7 @@ class Node:
         return [
             _comparison(pool, candidate.peer, answers.get(candidate.peer), now)
             for pool in driver.replica.pools
-            for candidate in pool.candidates()
+            for candidate in driver.replica.pools.candidates(pool)
         ]
 
     def block(self, target: str) -> None:

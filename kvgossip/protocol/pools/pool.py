@@ -9,14 +9,13 @@ way.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 from kvgossip.config import Address, Config
-from kvgossip.errors import NotFoundError
 from kvgossip.protocol.acks.inquiry import VersionQueries
 from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.doctor.examination import Doctor
-from kvgossip.protocol.effect import JoinRefused, MemberChanged, Resolve
+from kvgossip.protocol.effect import MemberChanged
 from kvgossip.protocol.ingress.gate import Gate
 from kvgossip.protocol.membership.join_handshake import JoinHandshake
 from kvgossip.protocol.membership.join_targets import JoinTargets
@@ -30,6 +29,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.dispatch import Dispatch
 from kvgossip.protocol.pools.handlers import handlers_of
+from kvgossip.protocol.pools.joining import Joining
 from kvgossip.protocol.pools.own_condition import OwnCondition
 from kvgossip.protocol.pools.pool_outbox import PoolOutbox
 from kvgossip.protocol.pools.probe_answers import PingMaker, ProbeAnswers
@@ -37,7 +37,6 @@ from kvgossip.protocol.pools.shared import OtherPool, Shared
 from kvgossip.protocol.pools.survey_answers import SurveyAnswers
 from kvgossip.protocol.rumors.mongering import Mongering
 from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import Join, JoinReply
 
 FAREWELLS_MAX = 64
 
@@ -156,6 +155,19 @@ class Pool:
             identity=shared.identity,
         )
 
+        self.joining = Joining(
+            self._config.name,
+            self.kind,
+            join_targets=self.join_targets,
+            join_handshake=self.join_handshake,
+            known_peers=self.known_peers,
+            exchanges=self.exchanges,
+            settling=shared.settling,
+            blocklist=shared.blocklist,
+            is_member=self.is_member,
+            outbox=shared.outbox,
+        )
+
     def _open_doctor(self, shared: Shared) -> None:
         self.partition = PartitionWatch(self._config)
         self.warnings = MemberWarnings(self.membership, self.partition, self.gate, shared.outbox)
@@ -209,7 +221,7 @@ class Pool:
                 ),
                 key_rotation=shared.key_rotation,
             ),
-            self._on_join,
+            self.joining.on_join,
             gate=self.gate,
             blocklist=shared.blocklist,
             membership=self.membership,
@@ -234,48 +246,6 @@ class Pool:
         self.mongering.unreachable(address)
         self.membership.doubt(address, now)
         self.take_changes(now)
-
-    # -- joining ----------------------------------------------------------------------------------
-
-    def join(self, addresses: Iterable[Address]) -> None:
-        """Ask the nodes at these addresses to take this one in."""
-        for address in addresses:
-            if self._shared.blocklist.covers_address(address):
-                text = (
-                    f"{address} is blocked on this node: `kvgossip unblock` it before you join it"
-                )
-                self._shared.outbox.emit(JoinRefused(address, text, self.kind))
-            else:
-                self.join_handshake.ask(address)
-
-    def resolved(self, target: str, addresses: Sequence[Address]) -> None:
-        """DNS has these addresses of a join target."""
-        self.join(self.join_targets.resolved(target, addresses, self.is_member))
-
-    def _on_join(self, message: Join | JoinReply, members: list[Member], arrival: Arrival) -> None:
-        if isinstance(message, Join):
-            self.join_handshake.on_join(message, members, arrival)
-        elif self.join_handshake.on_reply(message, members, arrival):
-            self.join_targets.answered(arrival.source, message.sender)
-            self._shared.outbox.persist(self.known_peers.answered(arrival.source, message.sender))
-            if message.sender == self.membership.me.name:
-                self._shared.settling.introduced()
-            else:
-                self.exchanges.start(message.sender, arrival.now)
-
-    # -- surveys and the doctor -------------------------------------------------------------------
-
-    def examine(self, now: Now, one: str, other: str) -> None:
-        """See Replica.examine."""
-        for name in (one, other) if one else ():
-            if name not in self.membership.members:
-                raise NotFoundError(
-                    f"no member is named {name!r}", "`kvgossip members` shows who is known"
-                )
-        if one:
-            self.doctor.ask(one, other, now)
-        else:
-            self.doctor.start(now)
 
     def _cannot_read(self, source: Address, text: str) -> None:
         self.join_handshake.failed(source, text, final=False)
@@ -380,14 +350,7 @@ class Pool:
         self.membership.tick(now)
         self.join_handshake.tick(now)
         self.take_changes(now)
-        settled = self._shared.settling.settled
-        if self.join_targets.is_due(now, settled):
-            strangers = self.join_targets.strangers(self.is_member)
-            self._shared.outbox.emit(*(Resolve(target, self.kind) for target in strangers))
-            for name in [] if settled else self.join_targets.unexchanged():
-                self.exchanges.start(name, now)
-        self.join(self.known_peers.due(now))
-        self._shared.outbox.persist(self.known_peers.forgotten(now))
+        self.joining.tick(now)
         self.exchanges.tick(now)
         self.mongering.tick(now)
         self.doctor.tick(now)

@@ -86,10 +86,10 @@ class PoolSet:
     def groups_of(self, write_concern: WriteConcern) -> list[Group]:
         """The members of whom so many must hold a write. Raises CannotMeetError where there are not
         so many."""
-        others = [candidate for pool in self.all for candidate in self._candidates(pool)]
+        others = [candidate for pool in self.all for candidate in self.candidates(pool)]
         return groups_of(write_concern, Candidate(self.me, self._config.zone, alive=True), others)
 
-    def _candidates(self, pool: Pool) -> list[Candidate]:
+    def candidates(self, pool: Pool) -> list[Candidate]:
         """The other members of a pool that have not left and are not blocked, each on one way only:
         who is in both pools, in the LAN pool."""
         members = (pool.membership.members[name] for name in sorted(pool.membership.members))
