@@ -82,7 +82,7 @@ class DataDir:
         """Hand all entries to the replica and make its first commit. Raises DataDirError."""
         started_s = told_s = time.monotonic()
         count, about = 0, self.storage.entries_estimate()
-        replica.expect(about)
+        replica.tombstones.expect(about)
         for portion in self.storage.entries():
             try:
                 replica.load(portion)
