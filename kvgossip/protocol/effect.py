@@ -185,8 +185,8 @@ class JoinRefused:
 
 @dataclass(frozen=True, slots=True)
 class KeyringChanged:
-    """The keys of this node are now these, the primary one first: keep them for its next life, and
-    show them to nobody."""
+    """The keys of this node are now these, the primary one first: keep them for its next life, show
+    them to nobody, and answer with `Replica.keyring_kept`."""
 
     keys: tuple[bytes, ...] = field(repr=False)
 

@@ -717,6 +717,12 @@ class Replica:
         self.rotation.ask(ticket, action, key, now)
         return self._drain()
 
+    def keyring_kept(self, problem: str, now: Now) -> list[Effect]:
+        """The answer to KeyringChanged: the keys were kept for the next life; or, where `problem`
+        is not empty, they were not, and why. It stands beside this node's keys in every list."""
+        self.rotation.problem = problem
+        return self._drain()
+
     def keyring_heard(
         self, told: KeyringOrder | KeyringReport, source: Address, now: Now, pool: PoolKind
     ) -> None:

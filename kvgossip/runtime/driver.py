@@ -444,7 +444,8 @@ class Driver:
                     f"cannot write its keyring file {self._keyring_file} "
                     f"({error.strerror}): it will start with the old keys"
                 )
-        self.replica.rotation.problem = problem
+        now = read_clocks()
+        self.do(self.replica.keyring_kept(problem, now), now)
         self._log(
             logging.INFO,
             f"the keyring has changed: {', '.join(map(key_id, effect.keys))}, and the first of "
