@@ -74,7 +74,7 @@ class Queue:
     turn.
     """
 
-    __slots__ = ("_on_wake", "state", "topic", "arrivals", "waiter")
+    __slots__ = ("_on_wake", "arrivals", "state", "topic", "waiter")
 
     def __init__(self, topic: Topic, on_wake: Callable[[], None] | None = None) -> None:
         self.topic = topic

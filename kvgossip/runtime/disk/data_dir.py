@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kvgossip.config import Config
 from kvgossip.errors import ConfigError, DataDirError, RemoteError, StorageError
+from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
-from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.disk.compaction import Compaction
 from kvgossip.runtime.disk.group_commit import GroupCommit
 from kvgossip.runtime.disk.quarantine import Quarantine
@@ -77,7 +78,7 @@ class DataDir:
 
         await asyncio.to_thread(open_it)
 
-    async def load(self, replica: Replica) -> None:
+    async def load(self, replica: Replica, clocks: Callable[[], Now]) -> None:
         """Hand all entries to the replica and make its first commit. Raises DataDirError."""
         started_s = told_s = time.monotonic()
         count, about = 0, self.storage.entries_estimate()
@@ -110,7 +111,7 @@ class DataDir:
                 took_s,
             )
         self._commits = GroupCommit(
-            self.storage, self.quarantine, lambda: replica.checkpoint(read_clocks()), replica.name
+            self.storage, self.quarantine, lambda: replica.checkpoint(clocks()), replica.name
         )
         self._tidying = Compaction(self.storage, lambda: len(replica.store), replica.name)
         try:

@@ -32,7 +32,7 @@ from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
 from kvgossip.runtime.changes import snapshot as snapshot_module
 from kvgossip.runtime.changes.snapshot import Snapshot
-from kvgossip.runtime.disk import quarantine as quarantine_module
+from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.node import Node
 from tests.protocol.net import at, changed, make_replica, record, version
 from tests.runtime.test_node import TIMEOUT_S, configured, until, until_value
@@ -464,11 +464,8 @@ async def test_values_in_quarantine_are_listed_shown_restored_and_discarded(
             assert caught.value.status == 404
 
 
-async def test_without_a_disk_the_quarantine_keeps_the_newest_values(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(quarantine_module, "VALUES_MAX", 2)
-    kept = quarantine_module.Quarantine(None)
+async def test_without_a_disk_the_quarantine_keeps_the_newest_values() -> None:
+    kept = Quarantine(None, values_max=2)
     for key in "abc":
         kept.add(Quarantined(key, record(b"1"), "n2"))
     assert [suspect.entry.key for suspect in kept.page()] == ["b", "c"]

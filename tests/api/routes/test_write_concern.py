@@ -22,7 +22,6 @@ from kvgossip.errors import (
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Version, parse_version
 from kvgossip.runtime.changes.history import History
-from kvgossip.runtime.pending import version_waits
 from kvgossip.runtime.pending.version_waits import VersionWaits
 from kvgossip.runtime.pending.write_acks import WriteAck
 from tests.api.serving import NOBODY, Serve, Served, serving
@@ -290,9 +289,8 @@ async def test_a_node_that_has_not_settled_says_so_when_the_time_is_up(serve: Se
         await served.node.wait_for("a", Version(1, 1), 0.01)
 
 
-async def test_so_many_read_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(version_waits, "WAITERS_MAX", 2)
-    waiting = VersionWaits()
+async def test_so_many_read_and_no_more() -> None:
+    waiting = VersionWaits(waiters_max=2)
     tasks = [asyncio.create_task(waiting.wait(f"k{number}", Version(1, 1))) for number in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError):
