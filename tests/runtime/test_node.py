@@ -670,7 +670,7 @@ async def test_a_stop_that_is_cancelled_closes_all_the_same() -> None:
 
 
 async def test_a_farewell_that_takes_too_long_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kvgossip.runtime.node.FAREWELL_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("kvgossip.runtime.pending.callers.FAREWELL_TIMEOUT_S", 0.05)
     async with asyncio.timeout(TIMEOUT_S):
         async with Node(configured(gossip_interval_s=60.0)):
             pass
@@ -681,8 +681,7 @@ async def test_a_bug_in_a_tick_is_logged_and_does_not_silence_the_node(
 ) -> None:
     monkeypatch.setattr("kvgossip.runtime.driver.AFTER_A_BUG_S", 0.01)
     async with cluster(2) as (one, two):
-        assert one._driver is not None
-        replica = one._driver.replica
+        replica = one._running.replica
         tick, calls = replica.tick, []
 
         def buggy(now: Any) -> Any:
@@ -711,7 +710,7 @@ async def test_a_node_without_a_name_takes_the_hosts_and_its_port(
         ("", "node"),
         ("x" * 300, "x"),
     ):
-        monkeypatch.setattr("kvgossip.runtime.node.socket.gethostname", lambda host=host: host)
+        monkeypatch.setattr("kvgossip.runtime.life.socket.gethostname", lambda host=host: host)
         node = Node(configured(""))
         assert node.name == ""
         async with node:

@@ -28,7 +28,7 @@ import msgspec
 
 from kvgossip.protocol.effect import Dropped, MemberChanged
 from kvgossip.protocol.model.change import Changed
-from kvgossip.protocol.model.entry import Entry
+from kvgossip.protocol.model.entry import Entry, entry_of, is_dead
 from kvgossip.runtime.changes.packing import packed
 
 SITES_MAX = 8192
@@ -134,6 +134,19 @@ class History:
         ]
         found += self._earlier.get(key, ())
         return found[max(len(found) - self._earlier_max, 0) :]
+
+    def entries(self, key: str, record: bytes | None) -> list[HistoryEntry]:
+        """The versions of the key, newest first; `record` is the present one."""
+        earlier = self.earlier(key)
+        # a tombstone that was collected is still what is true
+        is_deleted = record is None and bool(earlier) and is_dead(earlier[-1])
+        records = earlier if record is None else [*earlier, record]
+        entries = [entry_of(key, each) for each in reversed(records)]
+        present = record is not None or is_deleted
+        return [
+            HistoryEntry(each, self.writer(each.version.site), present and each is entries[0])
+            for each in entries
+        ]
 
     def tidy(self) -> bool:
         """Pack a portion, the keys that have not changed for longest; whether there is more to

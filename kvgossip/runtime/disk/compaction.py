@@ -50,11 +50,13 @@ class Compaction:
         storage: RocksDB | None,
         entries: Callable[[], int],
         title: str,
+        *,
+        pack: Callable[[], bool] = lambda: False,
         quiet_s: float = QUIET_S,
     ) -> None:
         self.times = 0
         self.quiet_s = quiet_s
-        self.pack: Callable[[], bool] = lambda: False
+        self._pack = pack
         self._storage, self._entries, self._title = storage, entries, title
         self._removed = 0
         self._removed_s = 0.0
@@ -82,7 +84,7 @@ class Compaction:
 
     async def _tidy(self) -> None:
         try:
-            for _ in iter(self.pack, False):
+            for _ in iter(self._pack, False):
                 await asyncio.sleep(0)
             if self._storage is not None:
                 await asyncio.to_thread(self._storage.compact)

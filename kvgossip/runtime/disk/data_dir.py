@@ -78,8 +78,11 @@ class DataDir:
 
         await asyncio.to_thread(open_it)
 
-    async def load(self, replica: Replica, clocks: Callable[[], Now]) -> None:
-        """Hand all entries to the replica and make its first commit. Raises DataDirError."""
+    async def load(
+        self, replica: Replica, clocks: Callable[[], Now], pack: Callable[[], bool]
+    ) -> None:
+        """Hand all entries to the replica and make its first commit. `pack` is as Compaction takes
+        it. Raises DataDirError."""
         started_s = told_s = time.monotonic()
         count, about = 0, self.storage.entries_estimate()
         replica.expect(about)
@@ -113,7 +116,9 @@ class DataDir:
         self._commits = GroupCommit(
             self.storage, self.quarantine, lambda: replica.checkpoint(clocks()), replica.name
         )
-        self._tidying = Compaction(self.storage, lambda: len(replica.store), replica.name)
+        self._tidying = Compaction(
+            self.storage, lambda: len(replica.store), replica.name, pack=pack
+        )
         try:
             await self._commits.start()
         except StorageError as error:

@@ -88,6 +88,24 @@ def parse_keys(data: bytes, path: str) -> Keyring:
         raise ConfigError(f"the keyring file {path}: {error}", error.hint) from error
 
 
+def keep_keys(path: str, keys: Sequence[bytes]) -> str:
+    """Write the keys of a running node to its keyring file, for its next life; returns why that was
+    not possible, in words. `path`: empty where the configuration itself holds the keys."""
+    if not path:
+        return (
+            "its keys stand in its configuration: change them there too, or it will start with the "
+            "old ones"
+        )
+    try:
+        write_keys(path, keys)
+    except OSError as error:
+        return (
+            f"cannot write its keyring file {path} ({error.strerror}): it will start with the old "
+            "keys"
+        )
+    return ""
+
+
 def write_keys(path: str, keys: Sequence[bytes], *, new: bool = False, title: str = _TITLE) -> None:
     """Replace the file, or make it where it must be `new`, with mode 0600. Raises OSError; then the
     file is what it was."""

@@ -96,11 +96,11 @@ async def test_writes_during_an_export_are_not_in_it_and_it_leaves_nothing_behin
         assert [(key, entry_of(key, told).value) for key, told in found] == [
             (f"key-{number}", b"old") for number in range(10)
         ]
-        assert node._running.snapshots == []
+        assert node._running.publisher.snapshots == []
         abandoned = node.snapshot()
         await anext(abandoned)
         await abandoned.aclose()
-        assert node._running.snapshots == []
+        assert node._running.publisher.snapshots == []
 
 
 async def test_a_node_that_has_not_settled_is_not_exported() -> None:
@@ -296,7 +296,7 @@ async def test_an_export_that_nobody_reads_to_its_end_costs_nothing_afterwards()
             await exported(client)
         await pieces.aclose()
         async with asyncio.timeout(TIMEOUT_S):
-            while node._running.snapshots:  # noqa: ASYNC110 - nobody sets an event
+            while node._running.publisher.snapshots:  # noqa: ASYNC110 - nobody sets an event
                 await asyncio.sleep(0.01)
         assert checked(await exported(client)).entries == 40
 
