@@ -21,7 +21,7 @@ returns at once instead of hanging.
 A new life begins with an empty feed at the time of its start: what it reads from its disk is no
 change.
 
-Chunks of small changes are packed into one piece of bytes each, and what is known of chunks stands
+Chunks of small changes are packed into one string of bytes each, and what is known of chunks stands
 in arrays. As objects of their own they would lie scattered among all that comes and goes in the
 store, and CPython gives back no megabyte of which one of them is left: after a million deletes they
 held several times their size, and even a hundred small objects held as many megabytes. A change
@@ -67,7 +67,7 @@ and never again."""
 _unpack = msgspec.msgpack.Decoder(list[Kept]).decode
 
 
-class Portion(NamedTuple):
+class Page(NamedTuple):
     """Changes of a topic in the order of their arrival, and the index up to which there are no
     others."""
 
@@ -207,21 +207,21 @@ class Feed:
         index = int(match[2], 16)
         return index if index <= self.index and self._reaches(index, topic) else None
 
-    def read(self, after: int, topic: Topic, scanned_max: int = SCANNED_MAX) -> Portion:
-        """The changes of the topic that came after this index, a portion of them: go on after its
+    def read(self, after: int, topic: Topic, scanned_max: int = SCANNED_MAX) -> Page:
+        """The changes of the topic that came after this index, a page of them: go on after its
         `until`, until it is ours.
 
         Raises WatchLaggedError when some of them are gone.
         """
         if self._is_quiet_since(after, topic):
-            return Portion([], self.index)
+            return Page([], self.index)
         if after < self._floor:
             raise WatchLaggedError(f"the changes after {after} are gone", LAGGED_HINT)
         seen = list(islice(self._kept_after(after), scanned_max))
         found = [
             Arrival(at, Changed(key, old, new)) for at, key, old, new in seen if topic.covers(key)
         ]
-        return Portion(found, seen[-1][0] if seen else self.index)
+        return Page(found, seen[-1][0] if seen else self.index)
 
     def last_index(self, topic: Topic) -> int:
         """The index of the topic's latest change; where that is gone, or there was none, an index

@@ -1,7 +1,7 @@
 """Follower: one remote watcher's way through the feed, as a value: what it is told next, without a
 socket and without a clock.
 
-Whoever has a Follower takes portions from it when the watcher is ready for more, so that nothing is
+Whoever has a Follower takes chunks from it when the watcher is ready for more, so that nothing is
 queued for a watcher that is slow: what it has not taken yet is in the feed, for all alike, and when
 it is there no more, the watcher is cut off (WatchLaggedError).
 
@@ -28,7 +28,7 @@ from kvgossip.protocol.model.entry import is_dead, version_of
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.watchers import Arrival, Topic
 
-PORTION_BYTES = 256 * 1024
+CHUNK_BYTES = 256 * 1024
 PAGE_KEYS = 256
 
 Scan = Callable[[str, str, int], list[tuple[str, bytes]]]
@@ -81,7 +81,7 @@ class Follower:
         return self._reached is None and self.at >= self._feed.index
 
     def take(self) -> list[Event]:
-        """The next portion; it may be empty although more follows, while it is not `caught_up`.
+        """The next chunk; it may be empty although more follows, while it is not `caught_up`.
 
         Raises WatchLaggedError when what should come next is gone: the watcher was too slow.
         """
@@ -94,7 +94,7 @@ class Follower:
         return events
 
     def _news(self) -> Iterator[Event]:
-        """What has come since, as far as it fits into a portion."""
+        """What has come since, as far as it fits into a chunk."""
         arrivals, until = self._feed.read(self.at, self.topic)
         for arrival in fitting(arrivals):
             self.at = arrival.at
@@ -109,7 +109,7 @@ class Follower:
         """The next keys of the snapshot, or its end."""
         size = 0
         for key, record in self._entries_after(reached):
-            if size > PORTION_BYTES:
+            if size > CHUNK_BYTES:
                 return
             size += len(record)
             self._reached = key
@@ -149,10 +149,10 @@ def _kind_of(changed: Changed) -> Kind:
 
 
 def fitting(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
-    """As many of them as make a portion, at least one."""
+    """As many of them as make a chunk, at least one."""
     size = 0
     for arrival in arrivals:
-        if size > PORTION_BYTES:
+        if size > CHUNK_BYTES:
             return
         size += len(arrival.changed.new_record)
         yield arrival

@@ -9,7 +9,7 @@ Laws
   `bytes_max` bytes of memory are taken for all keys together: what has not changed for longest goes
   first, and of a key the older versions. `versions_max` 0 keeps and tells nothing.
 - While a key changes, its records are kept as they are. The others are packed, with the records of
-  many keys in one piece of bytes: those that were taken out of the store, those that have not
+  many keys in one chunk of bytes: those that were taken out of the store, those that have not
   changed for longest when half of the memory is taken, and all of them when much has gone (`tidy`).
   As objects of their own, old records and keys lie scattered among all that comes and goes in the
   store, and CPython gives back no megabyte of which one of them is left.
@@ -39,8 +39,8 @@ RECORD_OVERHEAD_BYTES = 56
 """What makes bytes an object, a place in the tuple, and what the allocator rounds up."""
 PAST_OVERHEAD_BYTES = 64
 """What waits to be packed is a pair, and has a place in a list."""
-PIECE_KEYS = 256
-"""Keys in a piece, and in a portion of tidying: about a millisecond."""
+CHUNK_KEYS = 256
+"""Keys in a packed chunk, and in a step of tidying: about a millisecond."""
 
 Past = tuple[str, tuple[bytes, ...]]
 """A key and its earlier records, oldest first."""
@@ -105,13 +105,13 @@ class History:
         self._earlier_bytes -= size
         self._gone_bytes += size + PAST_OVERHEAD_BYTES
         self._gone.append((key, records))
-        if len(self._gone) >= PIECE_KEYS:
+        if len(self._gone) >= CHUNK_KEYS:
             self._pack_gone()
 
     def _pack_gone(self) -> None:
-        piece = packed(self._gone)
-        self._packed.append(piece)
-        self._packed_bytes += getsizeof(piece)
+        chunk = packed(self._gone)
+        self._packed.append(chunk)
+        self._packed_bytes += getsizeof(chunk)
         self._gone, self._gone_bytes = [], 0
 
     def _forget(self) -> None:
@@ -125,7 +125,7 @@ class History:
     def earlier(self, key: str) -> list[bytes]:
         """The records before the present one, oldest first."""
         wanted = key.encode()
-        put_away = chain.from_iterable(_unpack(piece) for piece in self._packed if wanted in piece)
+        put_away = chain.from_iterable(_unpack(chunk) for chunk in self._packed if wanted in chunk)
         found = [
             record
             for name, records in chain(put_away, self._gone)
@@ -149,9 +149,9 @@ class History:
         ]
 
     def tidy(self) -> bool:
-        """Pack a portion, the keys that have not changed for longest; whether there is more to
+        """Pack a chunk, the keys that have not changed for longest; whether there is more to
         pack."""
-        for key in list(islice(self._earlier, PIECE_KEYS)):
+        for key in list(islice(self._earlier, CHUNK_KEYS)):
             self._put_away(key)
         if not self._earlier and self._gone:
             self._pack_gone()

@@ -65,7 +65,7 @@ class Publisher:
         snapshot = Snapshot(store)
         self.snapshots.append(snapshot)
         try:
-            for chunk in snapshot.portions():
+            for chunk in snapshot.chunks():
                 yield chunk
                 await asyncio.sleep(0)
                 if self._closed:

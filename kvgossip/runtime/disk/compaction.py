@@ -42,7 +42,7 @@ class Compaction:
     many there are.
 
     `times`: how often it was done. `quiet_s`: for how long nothing has been removed by then.
-    `pack()` packs a portion of what is kept of the past; whether there is more.
+    `pack()` packs a chunk of what is kept of the past; whether there is more.
     """
 
     def __init__(

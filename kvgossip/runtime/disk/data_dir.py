@@ -86,15 +86,15 @@ class DataDir:
         started_s = told_s = time.monotonic()
         count, about = 0, self.storage.entries_estimate()
         replica.expect(about)
-        for portion in self.storage.entries():
+        for batch in self.storage.entries():
             try:
-                replica.load(portion)
+                replica.load(batch)
             except RemoteError as error:
                 text = f"the data in {self.storage.directory} holds {error}"
                 raise DataDirError(
                     text, f"run the newer version that wrote it; or {REBUILD_HINT}"
                 ) from error
-            count += len(portion)
+            count += len(batch)
             if time.monotonic() - told_s >= PROGRESS_S:
                 told_s = time.monotonic()
                 told = (replica.name, f"{count:,}", f"{about:,}", self.storage.directory)

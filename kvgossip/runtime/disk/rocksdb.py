@@ -189,13 +189,13 @@ class RocksDB:
 
     def entries(self) -> Iterator[list[tuple[str, bytes]]]:
         """All keys with records, some at a time. Raises DataDirError where they are damaged."""
-        portion: list[tuple[str, bytes]] = []
+        batch: list[tuple[str, bytes]] = []
         for key, record in self._read(ENTRY):
-            portion.append((key.decode(), record))
-            if len(portion) == BATCH_ENTRIES:
-                yield portion
-                portion = []
-        yield portion
+            batch.append((key.decode(), record))
+            if len(batch) == BATCH_ENTRIES:
+                yield batch
+                batch = []
+        yield batch
 
     def entries_estimate(self) -> int:
         """About how many entries there are."""

@@ -82,7 +82,7 @@ class BadDisk:
     def slow(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """From now on no commit is done by the loop itself."""
         monkeypatch.setattr(
-            commits_module.GroupCommit, "_is_quick", lambda commits, piece_bytes: False
+            commits_module.GroupCommit, "_is_quick", lambda commits, batch_bytes: False
         )
 
 
@@ -183,7 +183,7 @@ async def test_a_restart_finds_its_peers_though_its_join_address_is_gone(tmp_pat
             await until_value(back, "late", b"1")
 
 
-async def test_a_million_entries_would_be_read_in_portions_and_progress_is_logged(
+async def test_a_million_entries_would_be_read_in_batches_and_progress_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with durable(tmp_path) as node:
@@ -240,7 +240,7 @@ async def test_turns_that_bring_more_writes_share_a_commit(
         for each in written:
             assert each.durable is not None
             await each.durable
-        assert [sum(key[:1] == b"e" for key in piece) for piece in disk.commits] == [len(written)]
+        assert [sum(key[:1] == b"e" for key in batch) for batch in disk.commits] == [len(written)]
 
 
 async def test_a_stream_of_writes_does_not_put_their_commit_off(
@@ -291,7 +291,7 @@ async def test_what_gathers_while_the_disk_works_is_the_next_commit(
         await until(lambda: node.get("other-9") == b"1")
         disk.gate.set()
         await asyncio.gather(first, *others)
-        assert [sum(key[:1] == b"e" for key in piece) for piece in disk.commits] == [1, 10]
+        assert [sum(key[:1] == b"e" for key in batch) for batch in disk.commits] == [1, 10]
 
 
 async def test_what_nobody_waits_for_waits_for_company(
@@ -306,8 +306,8 @@ async def test_what_nobody_waits_for_waits_for_company(
         await asyncio.sleep(0)
         assert disk.commits == []
         await node.put("key", b"1")
-        (piece,) = disk.commits
-        assert {b"ftest/x", b"ekey"} <= piece.keys()
+        (batch,) = disk.commits
+        assert {b"ftest/x", b"ekey"} <= batch.keys()
 
 
 async def test_a_writer_that_is_too_fast_for_the_disk_waits_before_its_write(
@@ -405,7 +405,7 @@ async def test_effects_that_are_no_writes_are_kept_and_removed(tmp_path: Path) -
     assert {
         key: value for key, value in (disk.facts or {}).items() if key.startswith(b"test/")
     } == {b"test/x": b"1"}
-    assert [portion for portion in disk.storage.entries() if portion] == []
+    assert [batch for batch in disk.storage.entries() if batch] == []
     assert disk.quarantine.page() == [kept]
     await disk.close()
 
