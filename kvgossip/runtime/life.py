@@ -39,7 +39,7 @@ NAME_CHARACTERS_MAX = 128
 
 
 class Secrets(NamedTuple):
-    """What the files of the keyring and of the identity hold; None where none is named."""
+    """The content of the files of the keyring and of the identity; None where none is named."""
 
     keyring: Keyring | None
     identity: Identity | None
@@ -108,7 +108,7 @@ class Life:
         clocks: Callable[[], Now],
         rng: Random,
     ) -> Life:
-        """What is opened here is on the stack at once."""
+        """All that is opened here is on the stack at once."""
         transports: dict[PoolKind, Transport] = {}
         stack.push_async_callback(_close_all, transports)
         bound = await _bind(transports, PoolKind.LAN, config)

@@ -133,7 +133,7 @@ class Node:
 
     @property
     def address(self) -> Address:
-        """Where peers reach this node. The host is empty until a peer has told it, where the
+        """Where peers reach this node. The host is empty until a peer has said it, where the
         configuration does not."""
         life = self._life
         return life.address if life else self.config.advertise or self.config.gossip
@@ -182,12 +182,12 @@ class Node:
         ttl_s: float | None = None,
         flags: int = 0,
     ) -> Written:
-        """What `put` does, without waiting for anything: for those who answer many writes at once.
+        """As `put`, without waiting for anything: for those who answer many writes at once.
         Raises as `put`, and OverloadedError also while too much waits for the disk."""
         return self._open.writes.begin_put(key, value, content_type, ttl_s, flags)
 
     def begin_delete(self, key: str) -> Written | None:
-        """What `delete` does, without waiting for anything. Raises as `begin_put`."""
+        """As `delete`, without waiting for anything. Raises as `begin_put`."""
         return self._open.writes.begin_delete(key)
 
     async def batch(self, writes: Sequence[Writing]) -> builtins.list[Entry | None]:
@@ -201,7 +201,7 @@ class Node:
         return await self._open.writes.batch(writes)
 
     def begin_batch(self, writes: Sequence[Writing]) -> Batch:
-        """What `batch` does, without waiting for anything. Raises as `begin_put` and `batch`."""
+        """As `batch`, without waiting for anything. Raises as `begin_put` and `batch`."""
         return self._open.writes.begin_batch(writes)
 
     @property
@@ -274,8 +274,8 @@ class Node:
         return await self._open.writes.delete_and_wait(key, wait, timeout_s, told)
 
     def check_wait(self, wait: str | WriteConcern, timeout_s: float) -> WriteConcern:
-        """What `wait` says. Raises as `put_and_wait` where one could not wait for it: to be asked
-        before the write."""
+        """The write concern that `wait` names. Raises as `put_and_wait` where one could not wait
+        for it: to be asked before the write."""
         return self._open.writes.check_wait(wait, timeout_s)
 
     async def held(
@@ -298,7 +298,7 @@ class Node:
 
     @property
     def waits_among(self) -> str:
-        """Whose members `all` means on this node, in words."""
+        """The members that `all` means on this node, in words."""
         gateways = " and the gateways of the WAN pool" if self.config.gateway else ""
         return f"the members of datacenter {self.config.datacenter}{gateways}"
 
@@ -340,7 +340,7 @@ class Node:
     def records(
         self, prefix: str = "", after: str = "", limit: int = 1000
     ) -> builtins.list[tuple[str, bytes]]:
-        """What `scan` gives, as keys with records: no value is copied."""
+        """As `scan`, as keys with records: no value is copied."""
         return self._honest.store.scan(prefix, after, limit)
 
     def watch(self, prefix: str = "", *, since: str | None = None) -> Watcher:
@@ -458,8 +458,8 @@ class Node:
         return await round_trip(driver.replica, driver.callers, one, other)
 
     def round_trip_to(self, member: Member, pool: PoolKind) -> dict[str, float | None]:
-        """What is known of the way from this node to a member, ready for JSON: `rtt_ms` measured,
-        `rtt_estimate_ms` by coordinates."""
+        """The way from this node to a member as far as it is known, ready for JSON: `rtt_ms`
+        measured, `rtt_estimate_ms` by coordinates."""
         return round_trip_to(self._running.replica.in_pool(pool), member.name)
 
     @property
@@ -468,7 +468,7 @@ class Node:
         return self._running.replica.last_exchange_s(self._clocks())
 
     def status(self) -> dict[str, Any]:
-        """What an operator may want to know, ready for JSON. `statistics` are the replica's,
+        """The state of this node for its operator, ready for JSON. `statistics` are the replica's,
         `transport` the sockets'."""
         return status_of(self._open, self._clocks())
 

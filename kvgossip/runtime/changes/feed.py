@@ -5,14 +5,15 @@ Laws
 - Every change has an *arrival index*: the hybrid logical time at which it arrived here, or one more
   than the index before it, whichever is greater. So indices rise strictly on a node, are never 0,
   and those of other nodes and of later lives lie near them in time.
-- The newest changes are kept, at most `changes_max` of them and `bytes_max` bytes, so that who was
-  away for a while can go on. They go by chunks, so that up to a sixteenth less is kept.
+- The newest changes are kept, at most `changes_max` of them and `bytes_max` bytes, so that a
+  watcher that was away for a while can go on. They go by chunks, so that up to a sixteenth less is
+  kept.
 - A *cursor* names a life of a node and an index: "I have seen everything until there". The order of
   arrival is that node's own, so a cursor is good there and then only. Where it cannot be gone on
   from, because what came after it is gone, or it is another life's, the answer is *resync*, never
   silence and never a gap (lessons.md 23): the watcher is to take a snapshot, and then the changes
   after it.
-- Who knows that nothing came under its topic after its cursor goes on from a cursor of any age.
+- Where nothing came under its topic after its cursor, a watcher goes on from a cursor of any age.
 
 Consul's blocking queries ask for the same: `last_index` of a topic, and `wait` until it is greater.
 A `wait` beyond all indices that were ever given here, by a client that comes from another server,
@@ -188,7 +189,7 @@ class Feed:
         return Watcher(self.watches, queue, index, self.cursor)
 
     def subscribe(self, topic: Topic, on_wake: Callable[[], None]) -> Queue:
-        """What comes from now on, for those who are no Watcher. Give it back to
+        """The changes from now on, for those who are no Watcher. Give it back to
         `watches.remove`."""
         queue = Queue(topic, on_wake)
         self.watches.add(queue, self.index)
@@ -266,14 +267,15 @@ class Feed:
     # -- chunks ------------------------------------------------------------------------------------
 
     def _kept_after(self, index: int) -> Iterator[Kept]:
-        """What came after this index, in order."""
+        """The arrivals after this index, in order."""
         for place in range(bisect_right(self._lasts, index), len(self._chunks)):
             kept = self._open(place)
             yield from kept[bisect_right(kept, index, key=itemgetter(0)) :]
         yield from self._tail[bisect_right(self._tail, index, key=itemgetter(0)) :]
 
     def _kept_backwards(self, text: bytes) -> Iterator[Kept]:
-        """What is kept, the newest first, at least where the key begins with this text."""
+        """The arrivals that are kept, newest first, at least where the key begins with this
+        text."""
         yield from reversed(self._tail)
         for place in reversed(range(len(self._chunks))):
             chunk = self._chunks[place]

@@ -5,9 +5,9 @@ Laws
 - The history of a key is what its merges on this node have replaced, and what was taken out of the
   store; so a key that was written once costs nothing here. Two nodes may have seen different
   versions: of two writes that met somewhere else, this node saw the winner alone.
-- At most `versions_max` versions of a key are told, the present one among them, and at most
+- At most `versions_max` versions of a key are shown, the present one among them, and at most
   `bytes_max` bytes of memory are taken for all keys together: what has not changed for longest goes
-  first, and of a key the older versions. `versions_max` 0 keeps and tells nothing.
+  first, and of a key the older versions. `versions_max` 0 keeps and shows nothing.
 - While a key changes, its records are kept as they are. The others are packed, with the records of
   many keys in one chunk of bytes: those that were taken out of the store, those that have not
   changed for longest when half of the memory is taken, and all of them when much has gone (`tidy`).
@@ -33,12 +33,12 @@ from kvgossip.runtime.changes.packing import packed
 
 SITES_MAX = 8192
 KEY_OVERHEAD_BYTES = 192
-"""What a key takes beside itself and its records: a place in the table, which doubles when it
+"""A key takes so much beside itself and its records: a place in the table, which doubles when it
 grows, a link, and an empty tuple."""
 RECORD_OVERHEAD_BYTES = 56
-"""What makes bytes an object, a place in the tuple, and what the allocator rounds up."""
+"""The object around the bytes, a place in the tuple, and the allocator's rounding up."""
 PAST_OVERHEAD_BYTES = 64
-"""What waits to be packed is a pair, and has a place in a list."""
+"""A key that waits to be packed is a pair, and has a place in a list."""
 CHUNK_KEYS = 256
 """Keys in a packed chunk, and in a step of tidying: about a millisecond."""
 
@@ -58,17 +58,24 @@ class HistoryEntry(NamedTuple):
 
 
 class History:
+    """Of all keys of one life of a node: at most `versions_max` versions of each, and `bytes_max`
+    bytes together."""
+
     def __init__(self, versions_max: int, bytes_max: int) -> None:
         self._earlier_max, self._bytes_max = max(versions_max - 1, 0), bytes_max
+        #: records as they are, of keys that change; the key that changed last is the last one
         self._earlier: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()
+        #: keys that wait to be packed
         self._gone: list[Past] = []
+        #: chunks of packed keys, oldest first
         self._packed: deque[bytes] = deque()
+        #: names by site, the one that was met last at the end
         self._writers: dict[int, str] = {}
         self._earlier_bytes = self._gone_bytes = self._packed_bytes = 0
 
     @property
     def kept_bytes(self) -> int:
-        """What it takes."""
+        """The memory that it takes, bytes."""
         return self._earlier_bytes + self._gone_bytes + self._packed_bytes
 
     def changed(self, changed: Changed) -> None:
@@ -115,8 +122,8 @@ class History:
         self._gone, self._gone_bytes = [], 0
 
     def _forget(self) -> None:
-        """The oldest, while all together take too much. What is not put away takes half of it at
-        most."""
+        """Forget the oldest, while all together take too much. Records that are not put away take
+        half of it at most."""
         while self.kept_bytes > self._bytes_max:
             if not self._packed:
                 self._pack_gone()

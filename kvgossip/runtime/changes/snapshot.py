@@ -22,15 +22,16 @@ Chunk = list[tuple[str, bytes]]
 
 
 class Snapshot:
-    """Of what is in the store when this is made. `changed` must be told of every change from then
-    on."""
+    """The content of the store when this is made. `changed` must be called for every change from
+    then on."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        #: what was under the keys that have changed since: a record, None for nothing
         self._before: dict[str, bytes | None] = {}
 
     def changed(self, key: str, old: bytes | None) -> None:
-        """What was under the key: a record, or None for a new key."""
+        """`old` was under the key: a record, or None for a new key."""
         self._before.setdefault(key, old)
 
     def chunks(self) -> Iterator[Chunk]:

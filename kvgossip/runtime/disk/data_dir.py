@@ -30,14 +30,15 @@ log = logging.getLogger("kvgossip")
 
 
 class DataDir:
-    """`facts` are what earlier lives have left, None at the very first start."""
+    """The data directory of one life of a node."""
 
     def __init__(self, storage: RocksDB) -> None:
         self.storage = storage
         self.quarantine = Quarantine(storage)
+        #: the saved state of earlier lives, None at the very first start
         self.facts: dict[bytes, bytes] | None = None
         self._commits: GroupCommit | None = None
-        self._tidying: Compaction | None = None
+        self._compaction: Compaction | None = None
 
     @classmethod
     async def take(cls, config: Config, *, rebuild: bool) -> DataDir:
@@ -45,7 +46,7 @@ class DataDir:
         rebuild has nobody to fetch from."""
         if rebuild and not (config.join or config.join_wan):
             raise ConfigError(
-                "--rebuild fetches all data from peers, and this node is told to join nobody",
+                "--rebuild fetches all data from peers, and this node joins nobody",
                 "add --join HOST:PORT",
             )
         storage = await asyncio.to_thread(RocksDB, Path(config.data_dir), ignore_owner=rebuild)
@@ -63,7 +64,7 @@ class DataDir:
 
     @property
     def name(self) -> str:
-        """Whose data this is; empty: nobody's yet."""
+        """The name of the node whose data this is; empty: no node's yet."""
         return self.storage.name
 
     async def open(self, config: Config) -> None:
@@ -83,7 +84,7 @@ class DataDir:
     ) -> None:
         """Hand all entries to the replica and make its first commit. `pack` is as Compaction takes
         it. Raises DataDirError."""
-        started_s = told_s = time.monotonic()
+        started_s = logged_s = time.monotonic()
         count, about = 0, self.storage.entries_estimate()
         replica.expect(about)
         for batch in self.storage.entries():
@@ -95,12 +96,14 @@ class DataDir:
                     text, f"run the newer version that wrote it; or {REBUILD_HINT}"
                 ) from error
             count += len(batch)
-            if time.monotonic() - told_s >= PROGRESS_S:
-                told_s = time.monotonic()
-                told = (replica.name, f"{count:,}", f"{about:,}", self.storage.directory)
+            if time.monotonic() - logged_s >= PROGRESS_S:
+                logged_s = time.monotonic()
                 log.info(
                     "%s: read %s of about %s entries from %s",
-                    *told,
+                    replica.name,
+                    f"{count:,}",
+                    f"{about:,}",
+                    self.storage.directory,
                     extra={"progress": (count, about)},
                 )
             await asyncio.sleep(0)
@@ -116,7 +119,7 @@ class DataDir:
         self._commits = GroupCommit(
             self.storage, self.quarantine, lambda: replica.checkpoint(clocks()), replica.name
         )
-        self._tidying = Compaction(
+        self._compaction = Compaction(
             self.storage, lambda: len(replica.store), replica.name, pack=pack
         )
         try:
@@ -134,8 +137,8 @@ class DataDir:
 
     @property
     def compaction(self) -> Compaction:
-        assert self._tidying is not None, "load comes first"
-        return self._tidying
+        assert self._compaction is not None, "load comes first"
+        return self._compaction
 
     async def close(self) -> None:
         """Commit what waits and let the directory go."""
@@ -143,12 +146,12 @@ class DataDir:
             if self._commits is not None:
                 await self._commits.close()
         finally:
-            if self._tidying is not None:
-                await self._tidying.close()
+            if self._compaction is not None:
+                await self._compaction.close()
             await asyncio.to_thread(self.storage.close)
 
     def status(self) -> dict[str, object]:
-        """What an operator may want to know, ready for JSON."""
+        """The state of the data directory, ready for JSON."""
         fault = self.commits.fault
         return {
             "directory": str(self.storage.directory),

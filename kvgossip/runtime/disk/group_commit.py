@@ -1,8 +1,8 @@
 """GroupCommit: everything that happened since the last commit goes to the disk in one batch, while
 the next batch gathers.
 
-    effects --> take --> the batch that gathers --> one atomic commit with fsync --> whoever waits
-    for it
+    effects --> take --> the batch that gathers --> one atomic commit with fsync --> callers
+    that wait for it
 
 Laws (protocol.md section 7)
 - A write is acknowledged when the commit that contains it is on the disk. Rumors do not wait: they
@@ -10,10 +10,11 @@ Laws (protocol.md section 7)
   here, as with any store that answers over a network.
 - A commit holds whole inputs, in their order, and the facts that are always now: what is on the
   disk is a state that the replica was in.
-- What nobody waits for, such as what peers have sent, waits LINGER_S for company: else each rumor
-  would cost every node a sync of its own. A crash in that moment costs an exchange with a peer, and
-  no acknowledged write.
-- Watchers are told at the merge, before the commit: they see what this node answers to reads.
+- A change that nobody waits for, such as one that a peer has sent, waits LINGER_S for company: else
+  each rumor would cost every node a sync of its own. A crash in that moment costs an exchange with
+  a peer, and no acknowledged write.
+- Watchers hear of a change at the merge, before the commit: they see what this node answers to
+  reads.
 - One commit at a time. The busier the node, the more writes share one: each turn of the loop that
   brings more of them is followed by another one before the commit, up to GATHER_TURNS_MAX. Clients
   that were answered together come back one after the other; to commit with the first of them would
@@ -22,10 +23,10 @@ Laws (protocol.md section 7)
   is bounded by the data itself. A caller who writes faster than the disk waits in `admit` while
   more than WAITING_BYTES_MAX wait.
 
-Faults. When a commit fails, those who wait for it are told, the batch is kept and tried again each
-RETRY_S, and until that succeeds writes are refused before they change anything. What peers send is
-still taken into memory and waits with the rest; `status` says that the node is degraded. After a
-crash in this state it is fetched from peers again, as after any absence.
+Faults. When a commit fails, those who wait for it have the error, the batch is kept and tried again
+each RETRY_S, and until that succeeds writes are refused before they change anything. Changes from
+peers are still taken into memory and wait with the rest; `status` says that the node is degraded.
+After a crash in this state they are fetched from peers again, as after any absence.
 
 On which thread? A sync on a good disk takes 0.1 to 1 ms, and the hand-over to a thread costs more
 than that under load: the thread that returns from the disk has to wait for the interpreter's lock,
@@ -104,13 +105,20 @@ class GroupCommit:
         )
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kvgossip-disk")
+        #: changes that gather for the next commit, and their size
         self._batch: WriteBatch = {}
         self._batch_bytes = 0
+        #: callers that wait for the next commit
         self._waiters: list[asyncio.Future[None]] = []
+        #: callers that wait for the commit that the disk is at
         self._flying: list[asyncio.Future[None]] = []
+        #: the next commit, where one is due
         self._due: asyncio.Handle | None = None
+        #: whether it is due only for what nobody waits for
         self._lingers = False
+        #: whether the disk is at a commit
         self._busy = False
+        #: the mean of the syncs, and when the loop does one itself again to measure
         self._mean_s = 0.0
         self._measure_after_s = MEASURE_AFTER_S
         self._measure_s = 0.0
@@ -272,7 +280,7 @@ class GroupCommit:
                 waiter.set_result(None)
 
     def _failed(self, batch: WriteBatch, batch_bytes: int, error: BaseException) -> None:
-        """Keep it under what came since, tell those who wait, try again later."""
+        """Keep it under what came since, fail those who wait, try again later."""
         self.counters["commits_failed"] += 1
         fault = (
             error
@@ -284,8 +292,8 @@ class GroupCommit:
         self.fault = fault
         self._batch = {**batch, **self._batch}
         self._batch_bytes += batch_bytes
-        told, self._flying, self._waiters = [*self._flying, *self._waiters], [], []
-        for waiter in told:
+        failed, self._flying, self._waiters = [*self._flying, *self._waiters], [], []
+        for waiter in failed:
             if not waiter.done():
                 waiter.set_exception(_not_durable(fault))
         if self._due is not None:

@@ -38,7 +38,7 @@ GONE_MAX = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkLimits:
-    """What one peer, and all of them together, may use."""
+    """The bounds of what one peer, and all of them together, may use."""
 
     frame_bytes_max: int
     """The longest frame that is taken."""

@@ -17,7 +17,7 @@ from kvgossip.runtime.pending.pending import Answer
 
 
 class Comparison(NamedTuple):
-    """What a member has said of itself. `root`, `keys` and `precision` are None where it has not
+    """The answer of a member. `root`, `keys` and `precision` are None where it has not
     answered in time, or is dead.
 
     `keys`: by how many it differs from this node, as `precision` has it. `unequal_s`: for how many
@@ -42,6 +42,7 @@ class Survey(Answer[None]):
 
     def __init__(self, asked: int) -> None:
         super().__init__()
+        #: those that have come, by member
         self.answers: dict[Peer, Surveyed] = {}
         self._asked = asked
         self._conclude()

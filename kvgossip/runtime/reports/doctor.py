@@ -13,8 +13,8 @@ from kvgossip.protocol.wire.message import Sight
 
 
 def doctor_report(reports: Sequence[DoctorReport]) -> dict[str, Any]:
-    """What an operator wants to know of these pools: whether all is well, what is not, who is
-    there, and who sees whom."""
+    """The report of these pools: whether all is well, what is wrong, who is there, and who sees
+    whom."""
     findings = [asdict(finding) for report in reports for finding in diagnose(report)]
     return {
         "healthy": not findings,

@@ -61,8 +61,8 @@ def round_trip_to(pool: Pool, name: str) -> dict[str, float | None]:
 
 
 def _estimate_between(pool: Pool, one: str, other: str) -> dict[str, float | None]:
-    """What the coordinates say of any two members. `estimate_error`: the greater of their own
-    estimates of it, relative."""
+    """The estimate of the coordinates for any two members. `estimate_error`: the greater of their
+    own estimates of it, relative."""
     coordinates, me = pool.membership.coordinates, pool.membership.me.name
     here, there = (coordinates.own if name == me else coordinates.of(name) for name in (one, other))
     if here is None or there is None:
@@ -74,7 +74,7 @@ def _estimate_between(pool: Pool, one: str, other: str) -> dict[str, float | Non
 
 
 def _measured_by(report: DoctorReport, one: str, other: str) -> dict[str, Any]:
-    """What one member measured to the other, as far as it answered."""
+    """The measurement of one member to the other, as far as it answered."""
     sight = report.sights.get(one, {}).get(other)
     if sight is None:
         why = (
