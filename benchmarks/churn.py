@@ -286,7 +286,7 @@ class Run:
                 raise SystemExit(f"it never came to be that {what}: {await self._told()}")
             await asyncio.sleep(LOOK_S)
 
-    # -- beside it ---------------------------------------------------------------------------------
+    # -- beside it --------------------------------------------------------------------------------
 
     async def _sample(self) -> None:
         while True:

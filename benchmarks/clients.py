@@ -78,7 +78,7 @@ class Client(asyncio.Protocol):
                 self._ask()
 
 
-# -- what servers speak ----------------------------------------------------------------------------
+# -- what servers speak --------------------------------------------------------------------------
 
 
 def take_http(data: bytes) -> Taken:

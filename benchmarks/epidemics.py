@@ -102,7 +102,7 @@ class Bench:
             policy.k, *(estimate(getattr(outcome, name) for outcome in outcomes) for name in names)
         )
 
-    # -- the sections ------------------------------------------------------------------------------
+    # -- the sections -----------------------------------------------------------------------------
 
     def tables(self) -> Iterator[tuple[str, list[Row]]]:
         for title, (policy, published) in PUBLISHED.items():

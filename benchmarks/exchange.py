@@ -93,7 +93,7 @@ def records(
         yield key_of(number), make_record(version, rng.randbytes(value_bytes))
 
 
-# -- in a node's process: what is measured ---------------------------------------------------------
+# -- in a node's process: what is measured -------------------------------------------------------
 
 
 class Holds:
@@ -141,7 +141,7 @@ class Wire:
     def __init__(self, node: Node) -> None:
         from kvgossip.protocol.anti_entropy.initiator import Exchange
 
-        pool: Any = node._running.replica.pool
+        pool: Any = node._running.replica.pools.lan
         self._pool, self._send, self._send_units = pool, pool.send, pool.send_units
         self._open, self._continue = Exchange.open, pool.exchanges._continue
         self.kinds: Counter[int] = Counter()
@@ -246,7 +246,7 @@ class Subject:
         while not store.sketch.idle:
             store.work_on_sketch()
             await asyncio.sleep(0)
-        return {"root": self._replica.root}
+        return {"root": self._replica.store.digest.root}
 
     async def put(self, keys: int) -> Figures:
         await self.reset()
@@ -292,7 +292,7 @@ class Subject:
     async def figures(self, side: int = 0) -> Figures:
         replica = self._replica
         return {
-            "root": replica.root,
+            "root": replica.store.digest.root,
             "keys": len(replica.store),
             "trips": self._wire.trips,
             "hold": self._holds.figures(),
@@ -339,7 +339,7 @@ def be_a_child(values: dict[str, Any]) -> None:
     run(be_a_node(config_from({"cluster": "benchmark", "gossip": "127.0.0.1:0", **values})))
 
 
-# -- in the measuring process ----------------------------------------------------------------------
+# -- in the measuring process --------------------------------------------------------------------
 
 
 class Child:
@@ -569,7 +569,7 @@ def measure_idle(keys: int, seconds: float, numpy: bool) -> Figures:
         pair.stop()
 
 
-# -- what is printed -------------------------------------------------------------------------------
+# -- what is printed -----------------------------------------------------------------------------
 
 
 def verdict(met: bool) -> str:

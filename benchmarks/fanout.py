@@ -304,7 +304,7 @@ def _resp(*words: str) -> bytes:
     )
 
 
-# -- watchers and a writer -------------------------------------------------------------------------
+# -- watchers and a writer -----------------------------------------------------------------------
 
 
 class Ear(asyncio.Protocol):

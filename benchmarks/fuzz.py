@@ -90,7 +90,7 @@ class Outcome:
     failures: list[tuple[int, str, str]] = field(default_factory=list)
 
 
-# -- what real nodes say ---------------------------------------------------------------------------
+# -- what real nodes say -------------------------------------------------------------------------
 
 
 @cache
@@ -223,7 +223,7 @@ def mutated(data: bytes, other: bytes, rng: Random) -> bytes:
     return bytes(changed)
 
 
-# -- the receivers ---------------------------------------------------------------------------------
+# -- the receivers -------------------------------------------------------------------------------
 
 
 class Attack:
@@ -295,15 +295,15 @@ class Attack:
 
     def state(self) -> tuple[Any, ...]:
         """All that must not change for a stranger."""
-        replica, membership = self.replica, self.replica.pool.membership
-        seals = self.replica.pool.gate.framing.seals
+        replica, membership = self.replica, self.replica.pools.lan.membership
+        seals = self.replica.pools.lan.gate.framing.seals
         known = len(seals._senders) if seals is not None else 0
         keys = replica.keyring.ids if replica.keyring is not None else []
         return (
-            replica.root,
+            replica.store.digest.root,
             dict(membership.members),
             replica.hlc.latest,
-            replica.sync_state,
+            replica.settling.sync_state,
             keys,
             known,
         )
@@ -316,12 +316,7 @@ class Attack:
             reliable = self.rng.random() < 0.5
             data, source = self.frame(reliable), self.rng.choice(SOURCES)
             failure = self._attempt(
-                partial(
-                    self.replica.receive_reliable if reliable else self.replica.receive,
-                    data,
-                    source,
-                    self.now,
-                )
+                partial(self.replica.receive, data, source, self.now, reliable=reliable)
             )
             if stranger:
                 failure = failure or ("" if self.state() == before else "the state has changed")
@@ -333,7 +328,7 @@ class Attack:
         self.outcome.dropped = Counter(
             {
                 name: count
-                for name, count in self.replica.pool.counters.items()
+                for name, count in self.replica.pools.lan.counters.items()
                 if "dropped." in name
             }
         )

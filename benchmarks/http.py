@@ -64,7 +64,7 @@ end
 Figures = dict[str, float]
 
 
-# -- servers that this script runs itself, in a process of their own -------------------------------
+# -- servers that this script runs itself, in a process of their own -----------------------------
 
 
 def serve(kind: str) -> None:
@@ -117,7 +117,7 @@ async def _until_end_of_input(port: int) -> None:
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
-# -- servers ---------------------------------------------------------------------------------------
+# -- servers -------------------------------------------------------------------------------------
 
 
 class Server:
@@ -378,7 +378,7 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-# -- load ------------------------------------------------------------------------------------------
+# -- load ----------------------------------------------------------------------------------------
 
 
 def wrk(

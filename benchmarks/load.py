@@ -194,7 +194,7 @@ class Load:
             connection.socket.close()
         self._epoll.close()
 
-    # -- requests ----------------------------------------------------------------------------------
+    # -- requests ---------------------------------------------------------------------------------
 
     def _start(self, place: int, due_s: float) -> None:
         pipeline = (
@@ -269,7 +269,7 @@ class Load:
                 select.EPOLLIN | (select.EPOLLOUT if connection.writing else 0),
             )
 
-    # -- answers -----------------------------------------------------------------------------------
+    # -- answers ----------------------------------------------------------------------------------
 
     def _give_up(self) -> None:
         """Those that have tried to connect for too long."""

@@ -48,7 +48,7 @@ def resident_bytes() -> int:
         return int(told.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-# -- memory ----------------------------------------------------------------------------------------
+# -- memory --------------------------------------------------------------------------------------
 
 
 def fill(keys: int, value_bytes: int, without_numpy: bool) -> Figures:
@@ -134,7 +134,7 @@ def print_memory(seen: Figures) -> None:
         print(f"  {name:>9}{seen[name]:>8.1f}{target}")
 
 
-# -- writes ----------------------------------------------------------------------------------------
+# -- writes --------------------------------------------------------------------------------------
 
 
 def measure_writes(options: argparse.Namespace) -> Figures:

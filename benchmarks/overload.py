@@ -142,7 +142,7 @@ def pin(process_id: int, *, first: bool) -> None:
         os.sched_setaffinity(process_id, cores[:1] if first else cores[1:])
 
 
-# -- load ------------------------------------------------------------------------------------------
+# -- load ----------------------------------------------------------------------------------------
 
 
 async def load(address: tuple[str, int], *arguments: str) -> dict[str, Any]:
@@ -248,7 +248,7 @@ async def overload(
     return told | {"slow": dict(slow)}
 
 
-# -- what must hold --------------------------------------------------------------------------------
+# -- what must hold ------------------------------------------------------------------------------
 
 
 async def records_of(node: Victim) -> Records:
@@ -308,7 +308,7 @@ async def put_big(trio: Trio) -> None:
         await client.put("big", bytes(BIG_BYTES))
 
 
-# -- one run ---------------------------------------------------------------------------------------
+# -- one run -------------------------------------------------------------------------------------
 
 
 async def overloaded(folder: Path, options: argparse.Namespace) -> tuple[dict[str, Any], Acked]:

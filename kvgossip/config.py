@@ -61,7 +61,7 @@ class Config:
     """What a node needs to know before it starts. Raises ConfigError when a value is out of its
     bounds."""
 
-    # -- who and where -----------------------------------------------------------------------------
+    # -- who and where ----------------------------------------------------------------------------
     name: str = ""
     """Unique in the cluster, 1 to 128 letters, digits, `.`, `_`, `-`. Empty: the host's name and
     the gossip port."""
@@ -90,7 +90,7 @@ class Config:
     """`HOST:PORT` of members to join, DNS names allowed (every record is used). Empty: this node
     founds a cluster."""
 
-    # -- other datacenters -------------------------------------------------------------------------
+    # -- other datacenters ------------------------------------------------------------------------
     gateway: bool = False
     """Whether this node is in the WAN pool too, and carries data between its datacenter and the
     others. Two or three in each."""
@@ -105,7 +105,7 @@ class Config:
     """What the WAN pool does otherwise than the wan profile, as (name, value): `probe_interval_s`,
     ... (see WAN_PARAMETERS)."""
 
-    # -- security ----------------------------------------------------------------------------------
+    # -- security ---------------------------------------------------------------------------------
     keyring: str | tuple[str, ...] = dataclasses.field(default=(), repr=False)
     """The keys that seal all frames (see protocol/wire/seal.py), the primary one first: the path of
     a file with one of 64 hexadecimal digits in each line, which rotations rewrite; or the keys
@@ -118,7 +118,7 @@ class Config:
     require_identity: bool = False
     """Whether members without an identity are refused. Set it once every node has one."""
 
-    # -- membership (SWIM with Lifeguard) ----------------------------------------------------------
+    # -- membership (SWIM with Lifeguard) ---------------------------------------------------------
     probe_interval_s: float = 1.0
     """The protocol period. Shorter finds failures sooner and costs more packets. 0.01 to 600."""
     probe_timeout_s: float = 0.5
@@ -153,7 +153,7 @@ class Config:
     """First pause between attempts at a join address that is no known member; doubles up to 30
     times this. 0.01 to 600."""
 
-    # -- rumor mongering ---------------------------------------------------------------------------
+    # -- rumor mongering --------------------------------------------------------------------------
     gossip_interval_s: float = 0.2
     """Pause between two rounds of hot rumors. 0.001 to 60."""
     gossip_fanout: int = 3
@@ -183,7 +183,7 @@ class Config:
     """Hot rumors kept at most; the oldest cool first, and anti-entropy carries them. 1 to
     1,000,000."""
 
-    # -- whom to talk to ---------------------------------------------------------------------------
+    # -- whom to talk to --------------------------------------------------------------------------
     selection: str = "rank"
     """Of rumors and exchanges: rank or distance prefer near peers (spatial.py), uniform does not.
     Where all are configured alike, measured distances tell them apart (proximity.py)."""
@@ -193,7 +193,7 @@ class Config:
     spatial_uniform_share: float = 0.1
     """The share of choices that ignores distance, which keeps the far connected. 0 to 1."""
 
-    # -- anti-entropy ------------------------------------------------------------------------------
+    # -- anti-entropy -----------------------------------------------------------------------------
     anti_entropy: bool = True
     """Whether to repair by exchanges. Off only to measure rumors by themselves."""
     push_pull_interval_s: float = 30.0
@@ -207,7 +207,7 @@ class Config:
     """Depth of the digest tree, fan-out 16. 4 suits a million keys (0.6 MB empty); peers may
     differ. 1 to 4."""
 
-    # -- limits ------------------------------------------------------------------------------------
+    # -- limits -----------------------------------------------------------------------------------
     datagram_bytes_max: int = 1400
     """Largest UDP payload: below the path MTU. 1232 (IPv6 everywhere, and the longest key; sealed:
     1280) to 65507."""
@@ -233,7 +233,7 @@ class Config:
     feed_bytes_max: int = 32 * 1024 * 1024
     """Bytes of records that those changes hold at most. 64 KiB to 16 GiB."""
 
-    # -- HTTP --------------------------------------------------------------------------------------
+    # -- HTTP -------------------------------------------------------------------------------------
     http_connections_max: int = 1000
     """Connections of clients at a time; one more is answered with 503. Leave some of the process's
     files to links. 1 to 100,000."""
@@ -249,7 +249,7 @@ class Config:
     """A connection on which nothing is asked for so long is closed. Longer than a proxy in front
     keeps it. 0.05 to 86,400."""
 
-    # -- history -----------------------------------------------------------------------------------
+    # -- history ----------------------------------------------------------------------------------
     history_versions: int = 8
     """Versions of a key, with the present one, that this node remembers. 0: none but the present
     one, and no history. 0 to 1000."""

@@ -28,7 +28,7 @@ FIELDS = [field.name for field in dataclasses.fields(Config)]
 BOUNDS = config_module._BOUNDS
 
 
-# -- addresses -------------------------------------------------------------------------------------
+# -- addresses -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_any_text_is_an_address_or_a_config_error(text: str) -> None:
     assert not set(address.host) & set(" /@")
 
 
-# -- bounds ----------------------------------------------------------------------------------------
+# -- bounds --------------------------------------------------------------------------------------
 
 
 def test_every_number_has_its_bound() -> None:
@@ -152,7 +152,7 @@ def test_a_join_target_that_is_no_address_is_refused_at_once() -> None:
         Config(join=("a:b:c",))
 
 
-# -- profiles --------------------------------------------------------------------------------------
+# -- profiles ------------------------------------------------------------------------------------
 
 MEMBERLIST = {
     # lan, wan, local
@@ -199,7 +199,7 @@ def test_an_unknown_profile_or_parameter_is_named_with_the_known_ones() -> None:
     assert "probe_interval_s" in caught.value.hint
 
 
-# -- the WAN pool ----------------------------------------------------------------------------------
+# -- the WAN pool --------------------------------------------------------------------------------
 
 
 def test_the_wan_pool_has_the_wan_profile_and_its_own_addresses_whatever_the_lan_pool_has() -> None:
@@ -244,7 +244,7 @@ def test_join_wan_without_gateway_is_refused_with_what_to_change() -> None:
     assert "--gateway" in caught.value.hint
 
 
-# -- values as text --------------------------------------------------------------------------------
+# -- values as text ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

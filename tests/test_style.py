@@ -48,7 +48,7 @@ ORDERED_CONSUMERS = {
 NAIVE_DATETIME = {"utcnow", "utcfromtimestamp", "today", "now", "fromtimestamp"}
 
 
-# -- determinism -----------------------------------------------------------------------------------
+# -- determinism ---------------------------------------------------------------------------------
 
 
 class Determinism(ast.NodeVisitor):
@@ -385,7 +385,7 @@ def test_what_follows_from_the_seed_is_not_complained_about(innocent: str) -> No
     assert complaints_about(innocent) == []
 
 
-# -- sizes and names -------------------------------------------------------------------------------
+# -- sizes and names -----------------------------------------------------------------------------
 
 
 def long_functions(source: str) -> list[str]:
@@ -436,7 +436,7 @@ def test_a_long_function_and_a_vague_name_are_found() -> None:
     assert bad_names(Path("protocol/__init__.py")) == []
 
 
-# -- import contracts ------------------------------------------------------------------------------
+# -- import contracts ----------------------------------------------------------------------------
 
 PLANTED = {
     "arrows point down: cli, api, the two drivers, protocol, config, errors": [

@@ -185,14 +185,14 @@ class JoinRefused:
 
 @dataclass(frozen=True, slots=True)
 class KeyringChanged:
-    """The keys of this node are now these, the primary one first: keep them for its next life, show
-    them to nobody, and answer with `Replica.keyring_kept`."""
+    """The keys of this node are now these, the primary one first: keep them for its next life, and
+    show them to nobody."""
 
     keys: tuple[bytes, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class KeyringTold:
+class KeyringReported:
     """What came of `Replica.rotate` with this ticket: who has which keys. `objection`: why it was
     not even tried; empty where it was."""
 
@@ -228,5 +228,5 @@ class Examined:
 Effect = (
     Send | Changed | Expired | Dropped | Quarantined | Persist | MemberChanged | Settled
     | Resolve | Joined | JoinRefused | Log | Departed
-    | KeyringChanged | KeyringTold | AckReceived | WriteConcernEnded | Surveyed | Examined
+    | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed | Examined
 )  # fmt: skip

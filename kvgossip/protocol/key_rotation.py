@@ -33,11 +33,14 @@ from msgspec.structs import replace
 
 from kvgossip.config import KEY_BYTES, Address
 from kvgossip.errors import KeyringError
-from kvgossip.protocol.effect import Effect, KeyringChanged, KeyringTold
+from kvgossip.protocol.effect import KeyringChanged, KeyringReported
+from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.pool import Pool
+from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.pools.pool_set import PoolSet
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import Holding, KeyringAction, KeyringOrder, KeyringReport
 
@@ -81,23 +84,22 @@ class KeyRotation:
     would."""
 
     def __init__(
-        self, pools: Sequence[Pool], keyring: Keyring | None, rng: Random, effects: list[Effect]
+        self, pools: PoolSet, keyring: Keyring | None, rng: Random, outbox: Outbox
     ) -> None:
         self.problem = ""
-        self._pools = {pool.kind: pool for pool in pools}
-        self._keyring, self._rng, self._effects = keyring, rng, effects
+        self._pools, self._keyring, self._rng, self._outbox = pools, keyring, rng, outbox
         self._rounds: dict[int, Round] = {}
-        self._known: dict[int, None] = {}
+        self._known: Newest[int, None] = Newest(KNOWN_MAX)
         self._conversations: dict[int, Conversation] = {}
         self._waiting: list[Conversation] = []
 
-    # -- the operator ------------------------------------------------------------------------------
+    # -- the operator -----------------------------------------------------------------------------
 
     def ask(self, ticket: int, action: KeyringAction, key: bytes, now: Now) -> None:
         """Order this of the whole cluster. `key`: the key to install, or the four bytes of the id
         of the key to use or remove.
 
-        KeyringTold follows, with the ticket. Raises KeyringError at once where this node itself
+        KeyringReported follows, with the ticket. Raises KeyringError at once where this node itself
         cannot.
         """
         if self._keyring is None:
@@ -134,26 +136,27 @@ class KeyRotation:
         if len(conversation.steps) > 1:
             objection = _objection(*conversation.steps[1], found)
             if objection:
-                self._effects.append(KeyringTold(conversation.ticket, tuple(found), objection))
+                self._outbox.emit(KeyringReported(conversation.ticket, tuple(found), objection))
             else:
                 # in an input of its own: until then the driver has performed what this round asks
                 # for
                 del conversation.steps[0]
                 self._waiting.append(conversation)
             return
-        told = tuple(
+        results = tuple(
             replace(
                 held,
                 problem=held.problem or conversation.faults.get((held.datacenter, held.name), ""),
             )
             for held in found
         )
-        self._effects.append(KeyringTold(conversation.ticket, told, ""))
+        self._outbox.emit(KeyringReported(conversation.ticket, results, ""))
 
-    # -- orders ------------------------------------------------------------------------------------
+    # -- orders -----------------------------------------------------------------------------------
 
-    def on_order(self, order: KeyringOrder, source: Address, now: Now, kind: PoolKind) -> None:
-        pool = self._pools[kind]
+    def on_order(self, order: KeyringOrder, arrival: Arrival, kind: PoolKind) -> None:
+        source, now, _ = arrival
+        pool = self._pools.of(kind)
         if self._keyring is None or order.site != pool.membership.me.site:
             pool.counters["keyring_orders_refused"] += 1
             return
@@ -168,8 +171,6 @@ class KeyRotation:
         """Carry the order out here, and pass it on into these pools, where it may be passed on so
         often."""
         self._known[begun.request] = None
-        if len(self._known) > KNOWN_MAX:
-            del self._known[next(iter(self._known))]
         begun.found.append(self._carried_out(*begun.order))
         begun.asked = {
             (kind, member.address): member for kind in further for member in self._members(kind)
@@ -180,11 +181,11 @@ class KeyRotation:
         self._rounds[begun.request] = begun
         for (kind, address), member in begun.asked.items():
             order = KeyringOrder(begun.request, member.site, further[kind], *begun.order)
-            self._pools[kind].send(order, address, reliable=True)
+            self._pools.of(kind).outbox.send(order, address, reliable=True)
 
     def _members(self, kind: PoolKind) -> list[Member]:
         """Whom an order goes to in this pool: in the WAN pool the gateways of other datacenters."""
-        pool = self._pools.get(kind)
+        pool = self._pools.lan if kind is PoolKind.LAN else self._pools.wan
         if pool is None:
             return []
         here = pool.membership.me.datacenter
@@ -201,10 +202,10 @@ class KeyRotation:
         problem = self.problem if action is KeyringAction.LIST else ""
         try:
             if self._obeys(self._keyring, action, key):
-                self._effects.append(KeyringChanged(self._keyring.keys))
+                self._outbox.emit(KeyringChanged(self._keyring.keys))
         except KeyringError as error:
             problem = str(error)
-        me = self._pools[PoolKind.LAN].membership.me
+        me = self._pools.lan.membership.me
         return Holding(
             me.name,
             me.datacenter,
@@ -226,12 +227,13 @@ class KeyRotation:
                 return keyring.remove(key.hex())
         return False
 
-    # -- answers -----------------------------------------------------------------------------------
+    # -- answers ----------------------------------------------------------------------------------
 
-    def on_report(self, report: KeyringReport, source: Address, now: Now, kind: PoolKind) -> None:
+    def on_report(self, report: KeyringReport, arrival: Arrival, kind: PoolKind) -> None:
+        source, now, _ = arrival
         under_way = self._rounds.get(report.request)
         if under_way is None or under_way.asked.pop((kind, source), None) is None:
-            self._pools[kind].counters["keyring_reports_unasked"] += 1
+            self._pools.of(kind).counters["keyring_reports_unasked"] += 1
             return
         under_way.found += report.found
         if not under_way.asked:
@@ -271,7 +273,7 @@ class KeyRotation:
         found = _each_once([*done.found, *map(_silent, done.asked.values())])
         if done.origin is not None:
             kind, address = done.origin
-            self._pools[kind].send(
+            self._pools.of(kind).outbox.send(
                 KeyringReport(done.request, tuple(found)), address, reliable=True
             )
         else:

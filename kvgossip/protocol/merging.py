@@ -1,26 +1,49 @@
-"""What became of an entry that was offered to a replica, and the face of the replica that its
-mechanisms see."""
+"""Merging: the one way by which an entry comes into a replica, whoever offers it.
+
+    a client's write --+
+    a rumor -----------+--> Merging --> Store.merge --> news: Changed, and a rumor in every pool
+    an exchange -------+            --> known, refused, or collected before
+
+Laws
+- A local write and a heard rumor are the same event: both end in `_is_news`, which merges and emits
+  Changed, and become rumors.
+- An entry becomes a rumor only by a merge that was news, which happens once a version and node,
+  whatever pools it came from: so there is no storm.
+- What is news is a rumor in every pool. In the pool that did not bring it, it is told at once:
+  nobody there has heard it yet.
+- What an exchange brings is no rumor in that pool, where others see the difference themselves (see
+  scheduler.py). In the other pool it is one while fewer than REKINDLED_MAX rumors are hot there: a
+  few entries are what rumors have lost, or one write of an empty moment, and as rumors they cross
+  the pool in milliseconds instead of one exchange after the other. Many are a cut that has healed:
+  they travel by exchanges, whose cost follows the difference, instead of being told to everybody
+  one by one. A node that catches up kindles nothing.
+- An entry that cannot be accepted is counted by reason and costs nothing else (lesson 8).
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from kvgossip.config import Address
-from kvgossip.protocol.acks.tracker import AckTracker
-from kvgossip.protocol.ingress.blocklist import Blocklist
-from kvgossip.protocol.membership.identity import Identity
+from kvgossip.errors import BadKeyError, RemoteError
+from kvgossip.protocol.model.entry import HEAD_BYTES, check_key, check_record, timestamp_in
+from kvgossip.protocol.model.hlc import HybridLogicalClock
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
-from kvgossip.protocol.rumors.batches import Batches
+from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
-from kvgossip.protocol.wire.keyring import Keyring
-from kvgossip.protocol.wire.message import KeyringOrder, KeyringReport, Measured, Pair
+from kvgossip.protocol.wire.message import Pair
+
+REKINDLED_MAX = 64
 
 
 class Outcome(Enum):
-    """COLLECTED: it was here once, and was collected (see tombstones.py)."""
+    """What became of an entry that was offered. COLLECTED: it was here once, and was collected (see
+    tombstones.py)."""
 
     NEWS = "news"
     KNOWN = "known"
@@ -29,67 +52,228 @@ class Outcome(Enum):
 
 
 class Spread(Enum):
-    """How news is spread further: not at all; not in this pool, whose every member its author
-    tells; from the next round on; or at once."""
+    """How news is spread further in the pool that it came from. OTHER_POOLS: not there, where its
+    author tells every member. In its other pool a node spreads whatever is news at once."""
 
-    NOT = "not"
-    ELSEWHERE = "elsewhere"
+    NONE = "none"
+    OTHER_POOLS = "other pools"
     NEXT_ROUND = "next round"
-    AT_ONCE = "at once"
+    NOW = "now"
 
 
-class Data(Protocol):
-    """The one copy of the data that all pools of a replica share."""
+class Origin(NamedTuple):
+    """Where an entry comes from, and how it is to be spread if it is news. `peer` is None for a
+    client of this node; its name is empty where the member is not known."""
 
-    store: Store
-    blocklist: Blocklist
-    batches: Batches
-    acks: AckTracker
-    keyring: Keyring | None
-    """None: frames are not sealed."""
-    identity: Identity | None
-    tombstones: Tombstones
+    peer: Peer | None
+    spread: Spread
+
+
+CLIENT = Origin(None, Spread.NOW)
+"""A client of this node: its peers hear of it at once."""
+
+
+class MergePort(Protocol):
+    """By this a mechanism of a pool offers what it heard."""
+
+    news_s: float
+    """When the last merge was news, monotonic seconds."""
+
+    def merge(self, key: str, record: bytes, now: Now, origin: Origin) -> Outcome:
+        """Offer a record that a peer sent."""
+
+    def merge_batch(self, entries: tuple[Pair, ...], now: Now, origin: Origin) -> Outcome:
+        """Offer a batch that a peer sent: all of it is merged now, or nothing."""
+
+    def exchanged(self, peer: Peer, sync_state: SyncState) -> None:
+        """An exchange with this peer, whose sync state this is, has completed."""
+
+
+class RumorPort(Protocol):
+    """The rumors of one pool. `heard_from`: the name there of who told it, "" somebody of no name
+    there, None a client of this node."""
+
+    def heat(self, key: str, record: bytes, heard_from: str | None, *, at_once: bool) -> None: ...
+
+    def heat_batch(
+        self, entries: tuple[Pair, ...], heard_from: str | None, *, at_once: bool
+    ) -> None: ...
 
     @property
-    def news_s(self) -> float:
-        """When the last merge was news, monotonic seconds."""
+    def hot(self) -> int:
+        """How many rumors are hot."""
+
+
+class QueryPort(Protocol):
+    """The version queries of one pool that wait for an answer; false where none do."""
+
+    def __len__(self) -> int: ...
+
+    def merged(self, key: str, record: bytes, now: Now) -> None: ...
+
+
+class NewsPool(Protocol):
+    """A pool, as far as news is spread there."""
 
     @property
-    def sync_state(self) -> SyncState: ...
+    def kind(self) -> PoolKind: ...
 
-    def merge(
-        self, key: str, record: bytes, now: Now, *, heard_from: str, spread: Spread
-    ) -> Outcome:
-        """Offer a record that a peer sent. `spread`: how to spread it further if it is news."""
+    @property
+    def mongering(self) -> RumorPort: ...
 
-    def merge_batch(
-        self, entries: tuple[Pair, ...], now: Now, *, heard_from: str, spread: Spread
-    ) -> Outcome:
-        """Offer a batch that a peer sent, all of it at once."""
+    @property
+    def version_queries(self) -> QueryPort: ...
 
-    def showed(self, peer: str, key: str, version: bytes) -> None:
-        """This peer has shown that it holds this version of the key (tracker.py)."""
+    def knows_as_neighbour(self, name: str) -> bool:
+        """Whether one and the same node has this name in both pools of this node."""
 
-    def suggests(self, peer: str, key: str) -> None:
-        """Perhaps this peer holds what is waited for under this key, or will soon."""
 
-    def equals(self, peer: str) -> None:
-        """This peer has all that we have."""
+class AckPort(Protocol):
+    """Who has shown that it holds a version; false where nobody waits for that."""
 
-    def confirmed(self, number: int, peer: str) -> None:
-        """This peer has answered an enquiry of ours."""
+    def __len__(self) -> int: ...
 
-    def measured(self, told: Measured) -> None:
-        """A member has answered a survey."""
+    def showed(self, peer: Peer, key: str, version: bytes) -> None: ...
 
-    def saw_clock(self, peer: str, wall_ms: int, asked_s: float, now: Now) -> None:
-        """This peer told its wall clock in its answer to what it was asked at `asked_s`."""
 
-    def introduced(self) -> None:
-        """A join address turned out to be our own."""
+class SettlingPort(Protocol):
+    """Whether the replica has caught up once."""
 
-    def exchanged(self, peer: str, peer_sync_state: SyncState, now: Now) -> None:
-        """An exchange with this peer has completed."""
+    @property
+    def settled(self) -> bool: ...
 
-    def keyring_heard(self, told: KeyringOrder | KeyringReport, source: Address, now: Now) -> None:
-        """A member orders something of this node's keyring, or reports what it did with its own."""
+    def exchanged(self, peer: Peer, sync_state: SyncState) -> None: ...
+
+
+class Merging:
+    """The MergePort of a replica."""
+
+    def __init__(
+        self,
+        hlc: HybridLogicalClock,
+        store: Store,
+        tombstones: Tombstones,
+        acks: AckPort,
+        settling: SettlingPort,
+        pools: Sequence[NewsPool],
+        outbox: Outbox,
+        counters: Counter[str],
+        now: Now,
+    ) -> None:
+        self.news_s = now.monotonic_s
+        self._hlc, self._store, self._tombstones = hlc, store, tombstones
+        self._acks, self._settling, self._outbox = acks, settling, outbox
+        #: the replica's own list: it has all pools before the first input
+        self._pools = pools
+        #: the replica's, by name
+        self._counters = counters
+
+    # -- what peers send --------------------------------------------------------------------------
+
+    def merge(self, key: str, record: bytes, now: Now, origin: Origin) -> Outcome:
+        """Offer what a peer sent, or an import. What it was, and what became of it, is counted."""
+        if not self._accepts(key, record, now):
+            return Outcome.REFUSED
+        if self._acks and origin.peer is not None:
+            self._acks.showed(origin.peer, key, record[1:HEAD_BYTES])
+        if self._tombstones.refuses(key, record):
+            self._counters["offers_collected"] += 1
+            return Outcome.COLLECTED
+        if self.take(key, record, now, origin):
+            return Outcome.NEWS
+        self._tombstones.known(key, record)
+        return Outcome.KNOWN
+
+    def merge_batch(self, entries: tuple[Pair, ...], now: Now, origin: Origin) -> Outcome:
+        """Offer a batch: all of it is merged now, or, where a part cannot be accepted, nothing."""
+        if not all(self._accepts(key, record, now) for key, record in entries):
+            return Outcome.REFUSED
+        offered: list[Pair] = []
+        for key, record in entries:
+            if self._acks and origin.peer is not None:
+                self._acks.showed(origin.peer, key, record[1:HEAD_BYTES])
+            if not self._tombstones.refuses(key, record):
+                offered.append((key, record))
+        news = self.take_batch(entries, offered, now, origin)
+        return Outcome.NEWS if news else Outcome.KNOWN
+
+    def exchanged(self, peer: Peer, sync_state: SyncState) -> None:
+        self._settling.exchanged(peer, sync_state)
+
+    def _accepts(self, key: str, record: bytes, now: Now) -> bool:
+        """Whether it may be merged; if so, the clock has taken over its time."""
+        try:
+            check_key(key)
+            check_record(record)
+            self._hlc.observe(timestamp_in(record), now.wall_ms)
+        except RemoteError as fault:
+            self._counters[f"entries_refused.{fault.reason}"] += 1
+            return False
+        except BadKeyError:
+            self._counters["entries_refused.bad_key"] += 1
+            return False
+        return True
+
+    # -- what is right is taken -------------------------------------------------------------------
+
+    def take(self, key: str, record: bytes, now: Now, origin: Origin) -> bool:
+        """Merge; if it is news, say so and spread it. The record is one that may be merged."""
+        if not self._is_news(key, record, now):
+            return False
+        peer, spread = origin
+        home = PoolKind.LAN if peer is None else peer.pool
+        for pool in self._pools:
+            if pool.kind is not home:
+                if spread is not Spread.NONE or self._kindles(pool):
+                    pool.mongering.heat(key, record, _speaker(pool, peer), at_once=True)
+            elif spread is Spread.NOW or spread is Spread.NEXT_ROUND:
+                heard_from = None if peer is None else peer.name
+                pool.mongering.heat(key, record, heard_from, at_once=spread is Spread.NOW)
+        return True
+
+    def take_batch(
+        self, entries: tuple[Pair, ...], offered: Iterable[Pair], now: Now, origin: Origin
+    ) -> bool:
+        """Merge those of the entries that are offered; if any of it is news, spread the whole: what
+        was collected since is superseded."""
+        news = False
+        for key, record in offered:
+            if self._is_news(key, record, now):
+                news = True
+            else:
+                self._tombstones.known(key, record)
+        peer, spread = origin
+        home = PoolKind.LAN if peer is None else peer.pool
+        for pool in self._pools if news else ():
+            if pool.kind is not home:
+                pool.mongering.heat_batch(entries, _speaker(pool, peer), at_once=True)
+            elif spread is not Spread.OTHER_POOLS:
+                heard_from = None if peer is None else peer.name
+                pool.mongering.heat_batch(entries, heard_from, at_once=spread is Spread.NOW)
+        return news
+
+    def _is_news(self, key: str, record: bytes, now: Now) -> bool:
+        """Merge; if it is news, say so. Every entry that this replica ever holds came through
+        here."""
+        changed = self._store.merge(key, record)
+        if changed is None:
+            return False
+        self.news_s = now.monotonic_s
+        self._outbox.changed(changed)
+        self._tombstones.merged(changed, now)
+        for pool in self._pools:
+            if pool.version_queries:
+                pool.version_queries.merged(key, record, now)
+        return True
+
+    def _kindles(self, pool: NewsPool) -> bool:
+        """Whether what an exchange brought from another pool becomes a rumor in this one."""
+        return self._settling.settled and pool.mongering.hot < REKINDLED_MAX
+
+
+def _speaker(pool: NewsPool, peer: Peer | None) -> str | None:
+    """Who told it in another pool needs not hear it in this one; but names are those of one pool,
+    and another node may have this one here."""
+    if peer is None:
+        return None
+    return peer.name if pool.knows_as_neighbour(peer.name) else ""

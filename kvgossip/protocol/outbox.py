@@ -1,4 +1,8 @@
-"""Link: how the mechanisms of a pool hand over what they have to say."""
+"""Outbox: the one way out of the machine; and the port by which mechanisms of a pool send messages.
+
+Every effect of an input is put into the outbox of its replica, in order, and drained at the end of
+the input. Nothing else leaves the machine.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,65 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from kvgossip.config import Address
+from kvgossip.protocol.effect import Dropped, Effect, Log, Send
+from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.wire.message import Message
 
 
-class Link(Protocol):
-    """The outgoing side of a pool. A reliable message is a frame of a TCP link, any other one a
-    datagram."""
+class Outbox:
+    """The effects of the input that is being worked on."""
+
+    __slots__ = ("_effects",)
+
+    def __init__(self) -> None:
+        self._effects: list[Effect] = []
+
+    def __len__(self) -> int:
+        """How many effects there are by now."""
+        return len(self._effects)
+
+    def send(self, to: Address, data: bytes, *, reliable: bool, pool: PoolKind) -> None:
+        """One datagram, or, when `reliable`, one frame over the TCP link with that address."""
+        self._effects.append(Send(to, data, reliable, pool))
+
+    def changed(self, changed: Changed) -> None:
+        """A merge was news."""
+        self._effects.append(changed)
+
+    def persist(self, facts: Iterable[Persist]) -> None:
+        """Facts about this replica to keep on the disk."""
+        self._effects.extend(facts)
+
+    def log(self, level: str, text: str) -> None:
+        """Something an operator should read; the caller limits the rate."""
+        self._effects.append(Log(level, text))
+
+    def emit(self, *effects: Effect) -> None:
+        """Any other effects."""
+        self._effects.extend(effects)
+
+    def writes_to_disk(self) -> bool:
+        """Whether an effect by now makes a driver with a disk commit."""
+        return any(isinstance(effect, (Changed, Dropped, Persist)) for effect in self._effects)
+
+    def drain(self) -> list[Effect]:
+        """All effects, oldest first; the outbox is empty afterwards."""
+        effects = self._effects[:]
+        self._effects.clear()
+        return effects
+
+
+class SendPort(Protocol):
+    """What mechanisms of one pool send by. A reliable message is a frame of a TCP link, any other
+    one a datagram."""
 
     @property
     def datagram_room(self) -> int:
         """How many bytes of units fit into a datagram."""
 
-    def send(self, told: Message, to: Address, *, reliable: bool = False) -> None:
+    def send(self, message: Message, to: Address, *, reliable: bool = False) -> None:
         """One message; a datagram is filled up with membership news."""
 
     def send_units(self, units: list[bytes], to: Address, *, reliable: bool = False) -> None:
@@ -28,5 +78,5 @@ class Link(Protocol):
         """Records of members, reliably."""
 
     def news_for(self, peer: Member, room: int) -> list[bytes]:
-        """Membership news for this peer that fits into `room` bytes: what we believe of itself
-        first, if that is not alive."""
+        """Membership news for this peer that fits into `room` bytes: first what this node believes
+        of the peer itself, where that is not alive."""

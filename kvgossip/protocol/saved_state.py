@@ -38,12 +38,22 @@ class SavedLife(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class SavedState:
-    """What an earlier life left, as Persist told it; nothing where there was none."""
+    """What an earlier life left, as Persist told it, and what this one adds; empty where there was
+    none."""
 
     def __init__(self, saved: Mapping[bytes, bytes]) -> None:
         self._saved = saved
         self.clock = int.from_bytes(saved.get(CLOCK, b""), "big")
         self.own = _decode_self(saved[SELF]) if SELF in saved else SavedLife()
+        #: what the disk has, or will have with the next commit
+        self._kept = self.own
+
+    def own_facts(self, life: SavedLife) -> list[Persist]:
+        """The fact about this life, if it has changed since this was last called."""
+        if life == self._kept:
+            return []
+        self._kept = life
+        return [Persist(SELF, msgspec.msgpack.encode(life))]
 
     def generation(self, kind: PoolKind) -> int:
         """The last one of an earlier life in this pool; 0: there was none."""
@@ -61,10 +71,6 @@ class SavedState:
 
 def clock_fact(timestamp: int) -> Persist:
     return Persist(CLOCK, timestamp.to_bytes(8, "big"))
-
-
-def self_fact(own: SavedLife) -> Persist:
-    return Persist(SELF, msgspec.msgpack.encode(own))
 
 
 def peer_fact(kind: PoolKind, name: str, address: Address | None) -> Persist:

@@ -159,7 +159,7 @@ class Driver:
             task.cancel()
         await asyncio.gather(*lookups, return_exceptions=True)
 
-    # -- inputs ------------------------------------------------------------------------------------
+    # -- inputs -----------------------------------------------------------------------------------
 
     def on_datagram(self, pool: PoolKind, data: bytes, source: Address) -> None:
         if not self.closed:
@@ -169,14 +169,14 @@ class Driver:
     def on_frame(self, pool: PoolKind, data: bytes, source: Address) -> None:
         if not self.closed:
             now = self.clocks()
-            self.do(self.replica.receive_reliable(data, source, now, pool), now)
+            self.do(self.replica.receive(data, source, now, pool, reliable=True), now)
 
     def on_unreachable(self, pool: PoolKind, address: Address) -> None:
         if not self.closed:
             now = self.clocks()
             self.do(self.replica.unreachable(address, now, pool), now)
 
-    # -- the timer ---------------------------------------------------------------------------------
+    # -- the timer --------------------------------------------------------------------------------
 
     def _look(self) -> None:
         """See to the timer; tick at once where something is due."""
@@ -215,7 +215,7 @@ class Driver:
         self._timer, self._tick_s = None, math.inf
         self._look()
 
-    # -- effects -----------------------------------------------------------------------------------
+    # -- effects ----------------------------------------------------------------------------------
 
     def _persist(self, effect: Persist) -> None:
         if self.commits is not None:

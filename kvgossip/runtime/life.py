@@ -150,7 +150,7 @@ class Life:
 
     @property
     def wan_address(self) -> Address | None:
-        wan = self.driver.replica.wan
+        wan = self.driver.replica.pools.wan
         return wan.membership.me.address if wan is not None else None
 
     async def close(self) -> None:

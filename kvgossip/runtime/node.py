@@ -80,7 +80,7 @@ class Node:
         self._clocks, self._rng = _clocks, _rng
         self.config = completed(config or Config(), 0)
 
-    # -- life --------------------------------------------------------------------------------------
+    # -- life -------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Take the data directory and the sockets, read the data, and begin to join. Raises
@@ -147,7 +147,7 @@ class Node:
         life = self._life
         return life.wan_address if life else self.config.advertise_wan or self.config.wan
 
-    # -- data --------------------------------------------------------------------------------------
+    # -- data -------------------------------------------------------------------------------------
 
     async def put(
         self,
@@ -294,7 +294,7 @@ class Node:
     @property
     def root(self) -> int:
         """The root of this node's digest, 64 bits: equal on nodes with equal data."""
-        return self._running.replica.root
+        return self._running.replica.store.digest.root
 
     @property
     def waits_among(self) -> str:
@@ -317,21 +317,21 @@ class Node:
     def get(self, key: str) -> bytes | None:
         """The value, None if there is none or it was deleted. Raises NotSettledError before the
         node has settled."""
-        return self._honest.value(key)
+        return self._honest.store.value(key)
 
     def entry(self, key: str) -> Entry | None:
         """The live entry, with version and content type. Honest as `get`."""
-        return self._honest.get(key)
+        return self._honest.store.get(key)
 
     def record(self, key: str) -> bytes | None:
         """The record (see protocol/model/entry.py) of an entry or a tombstone. Honest as
         `get`."""
-        return self._honest.record(key)
+        return self._honest.store.visible(key)
 
     def scan(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
         """At most `limit` live entries whose keys start with `prefix` and are greater than `after`,
         sorted. Honest as `get`."""
-        return self._honest.scan(prefix, after, limit)
+        return self._honest.store.scan_entries(prefix, after, limit)
 
     def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
         """The same as `scan`, under its first name."""
@@ -363,7 +363,7 @@ class Node:
         """The changes of this life of the node (see feed.py)."""
         return self._running.publisher.feed
 
-    # -- cluster -----------------------------------------------------------------------------------
+    # -- cluster ----------------------------------------------------------------------------------
 
     @property
     def settled(self) -> bool:
@@ -443,7 +443,7 @@ class Node:
         """The members of the WAN pool, sorted by name; empty where this node is no gateway.
         Addresses are those of that pool."""
         replica = self._running.replica
-        return replica.members(PoolKind.WAN) if replica.wan is not None else []
+        return replica.members(PoolKind.WAN) if replica.pools.wan is not None else []
 
     async def doctor(self) -> dict[str, Any]:
         """Examine the cluster through this node, ready for JSON: `findings` say in words what is
@@ -478,7 +478,7 @@ class Node:
         commits = self._running.commits
         return None if commits is None else commits.times
 
-    # -- the life under way ------------------------------------------------------------------------
+    # -- the life under way -----------------------------------------------------------------------
 
     @property
     def _open(self) -> Life:

@@ -78,4 +78,6 @@ class Reads:
 
 
 def not_settled(replica: Replica) -> NoReturn:
-    raise NotSettledError(f"the node {replica.name!r} has not caught up with its cluster yet")
+    raise NotSettledError(
+        f"the node {replica.config.name!r} has not caught up with its cluster yet"
+    )

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from kvgossip.errors import LocalError, OverloadedError, StorageError
 from kvgossip.protocol.acks.write_concern import WriteConcern, parse_write_concern
 from kvgossip.protocol.merging import Outcome
-from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Entry, entry_of
 from kvgossip.protocol.model.write import Writing
 from kvgossip.runtime.driver import Driver
@@ -66,7 +65,7 @@ class Writes:
             return str(reason)
         return None
 
-    # -- keys --------------------------------------------------------------------------------------
+    # -- keys -------------------------------------------------------------------------------------
 
     def begin_put(
         self, key: str, value: bytes, content_type: str | None, ttl_s: float | None, flags: int
@@ -74,25 +73,19 @@ class Writes:
         driver = self._driver
         now = driver.clocks()
         driver.check_load(now)
-        effects = driver.replica.put(key, value, now, content_type, ttl_s, flags)
+        record, effects = driver.replica.put(key, value, now, content_type, ttl_s, flags)
         driver.do(effects, now)
-        # its Changed is always the first effect of a write
-        changed = effects[0]
-        assert isinstance(changed, Changed)
+        assert record is not None
         commits = driver.commits
-        return Written(changed.new_record, commits.durable() if commits is not None else None)
+        return Written(record, commits.durable() if commits is not None else None)
 
     def begin_delete(self, key: str) -> Written | None:
         driver = self._driver
         now = driver.clocks()
         driver.check_load(now)
-        effects = driver.replica.delete(key, now)
-        if not effects:
-            return None
+        record, effects = driver.replica.delete(key, now)
         driver.do(effects, now)
-        changed = effects[0]
-        assert isinstance(changed, Changed)
-        return Written(changed.new_record, self.durable())
+        return None if record is None else Written(record, self.durable())
 
     async def put(
         self,
@@ -110,17 +103,14 @@ class Writes:
         written = self.begin_delete(key)
         return None if written is None else await _finished(key, written)
 
-    # -- many keys ---------------------------------------------------------------------------------
+    # -- many keys --------------------------------------------------------------------------------
 
     def begin_batch(self, writes: Sequence[Writing]) -> Batch:
         driver = self._driver
         now = driver.clocks()
         driver.check_load(now)
-        effects = driver.replica.batch(writes, now)
+        records, effects = driver.replica.batch(writes, now)
         driver.do(effects, now)
-        records = {
-            effect.key: effect.new_record for effect in effects if isinstance(effect, Changed)
-        }
         return Batch(records, self.durable() if records else None)
 
     async def batch(self, writes: Sequence[Writing]) -> list[Entry | None]:
@@ -144,14 +134,14 @@ class Writes:
             await driver.commits.durable()
         return outcomes
 
-    # -- the quarantine ----------------------------------------------------------------------------
+    # -- the quarantine ---------------------------------------------------------------------------
 
     async def restore_quarantined(self, number: str) -> Entry:
         suspect = self._driver.quarantine.get(number)
         key = suspect.entry.key
         await self.restore([(key, suspect.record)], as_new=True)
         await self.discard_quarantined(number)
-        record = self._driver.replica.record(key)
+        record = self._driver.replica.store.visible(key)
         return suspect.entry if record is None else entry_of(key, record)
 
     async def discard_quarantined(self, number: str) -> None:
@@ -162,7 +152,7 @@ class Writes:
             driver.commits.remove_quarantined(forgotten)
             await driver.commits.durable()
 
-    # -- writes that wait for others ---------------------------------------------------------------
+    # -- writes that wait for others --------------------------------------------------------------
 
     def check_wait(self, wait: str | WriteConcern, timeout_s: float) -> WriteConcern:
         write_concern = wait if isinstance(wait, WriteConcern) else parse_write_concern(wait)

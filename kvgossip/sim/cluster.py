@@ -148,7 +148,7 @@ class Cluster:
     def running(self) -> list[Life]:
         return [host.life for host in self.hosts if host.life is not None]
 
-    # -- lives -------------------------------------------------------------------------------------
+    # -- lives ------------------------------------------------------------------------------------
 
     def start(self, host: Host) -> None:
         """A new life under the host's name, with what is on its disk. No effect on a host that runs
@@ -261,7 +261,7 @@ class Cluster:
         self.counts["gossips"] += int(told["gossips_sent"])
         self.counts["exchanges"] += int(told["exchanges_started"])
 
-    # -- turns -------------------------------------------------------------------------------------
+    # -- turns ------------------------------------------------------------------------------------
 
     def datagram(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None:
         self.turn(
@@ -270,7 +270,12 @@ class Cluster:
 
     def frame(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None:
         self.turn(
-            life, Event.FRAME, data, partial(life.replica.receive_reliable, pool=pool), data, source
+            life,
+            Event.FRAME,
+            data,
+            partial(life.replica.receive, pool=pool, reliable=True),
+            data,
+            source,
         )
 
     def unreachable(self, life: Life, address: Address, pool: PoolKind) -> None:
@@ -448,7 +453,7 @@ class Cluster:
             life, Event.RESOLVED, " ".join(map(str, addresses)).encode(), call, target, addresses
         )
 
-    # -- timers ------------------------------------------------------------------------------------
+    # -- timers -----------------------------------------------------------------------------------
 
     def _arm(self, life: Life) -> None:
         """Ask the replica when it wants to be called, which nothing but an input changes."""
@@ -487,7 +492,7 @@ class Cluster:
             self.speaker = life.host.name
             raise BrokenLawError("tick() is called again and again, and its deadline does not move")
 
-    # -- writes ------------------------------------------------------------------------------------
+    # -- writes -----------------------------------------------------------------------------------
 
     def write(self, together: list[Write]) -> None:
         """Writes of one turn of the event loop, on one of the running nodes."""
@@ -528,7 +533,7 @@ class Cluster:
     def _batched(self, life: Life, batch: list[Write], now: Now) -> list[Effect]:
         effects = life.replica.batch(
             [Writing(write.key, write.value, ttl_s=write.ttl_s) for write in batch], now
-        )
+        ).effects
         live = life.witness.live()
         made = [write for write in batch if write.value is not None or write.key in live]
         told = [effect for effect in effects if type(effect) is Changed]
@@ -552,12 +557,12 @@ class Cluster:
 
     def _written(self, life: Life, write: Write, now: Now) -> list[Effect]:
         if write.value is None:
-            effects = life.replica.delete(write.key, now)
+            effects = life.replica.delete(write.key, now).effects
             if write.key not in life.witness.live():
                 require(not effects, "a delete of nothing had effects", write.key, effects)
                 return effects
         else:
-            effects = life.replica.put(write.key, write.value, now, ttl_s=write.ttl_s)
+            effects = life.replica.put(write.key, write.value, now, ttl_s=write.ttl_s).effects
         told = effects[0] if effects else None
         assert isinstance(told, Changed), f"the first effect of a write is {told}"
         require(
@@ -568,7 +573,7 @@ class Cluster:
         self._note(life, told)
         return [*effects, *self.promises.begin(life.replica, told, now)]
 
-    # -- faults ------------------------------------------------------------------------------------
+    # -- faults -----------------------------------------------------------------------------------
 
     def disturb(self) -> None:
         """From now on the network is as bad as the scenario says, and faults may strike."""

@@ -97,11 +97,11 @@ class Delivery:
         is_gateway = (
             host.wan_address == address
             and host.life is not None
-            and host.life.replica.wan is not None
+            and host.life.replica.pools.wan is not None
         )
         return host.life if is_gateway else None, PoolKind.WAN
 
-    # -- links -------------------------------------------------------------------------------------
+    # -- links ------------------------------------------------------------------------------------
 
     def _send_frame(self, life: Life, to: Address, data: bytes, pool: PoolKind) -> None:
         link = life.links.get(to)

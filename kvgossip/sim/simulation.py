@@ -155,7 +155,7 @@ class Simulation:
             require(
                 live == data,
                 f"all agreed, and {REST_S} s later the data has changed",
-                witness.replica.name,
+                witness.replica.config.name,
             )
         if self._disagreement() is not None:
             # A probe that was under way when the faults stopped may still make a suspect of
@@ -234,7 +234,7 @@ class Simulation:
         window_s = QUIET_INTERVALS * config.push_pull_interval_s
         floor = sum(
             _floor(window_s, config)
-            + (_floor(window_s, wan_config(config)) if life.replica.wan else 0)
+            + (_floor(window_s, wan_config(config)) if life.replica.pools.wan else 0)
             for life in running
         )
         self.cluster.speaker = ""
@@ -272,7 +272,7 @@ class Simulation:
         self.cluster.speaker = ""
         raise BrokenLawError(text)
 
-    # -- the report --------------------------------------------------------------------------------
+    # -- the report -------------------------------------------------------------------------------
 
     def _finish(self) -> None:
         report, cluster = self.report, self.cluster

@@ -20,7 +20,7 @@ from kvgossip.api.server import PortInUseError, listen
 from kvgossip.protocol.model.entry import Version, make_record
 from tests.api.serving import NOBODY, VALUE_BYTES_MAX, Serve, Served, read_reply
 
-# -- values ----------------------------------------------------------------------------------------
+# -- values ---------------------------------------------------------------------------------------
 
 
 async def test_a_value_comes_back_byte_for_byte_with_its_content_type_and_version(
@@ -201,7 +201,7 @@ async def test_a_content_type_that_is_no_header_text_is_400(served: Served) -> N
     assert (await served.call("PUT", "/kv/a", b"1", content_type="t/" + "x" * 300)).status == 400
 
 
-# -- keys (lesson 26) ------------------------------------------------------------------------------
+# -- keys (lesson 26) ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ async def test_an_absolute_target_as_proxies_send_it_is_understood(served: Serve
     assert (await served.call("GET", "http://node:7480/kv/a")).body == b"1"
 
 
-# -- lists -----------------------------------------------------------------------------------------
+# -- lists ---------------------------------------------------------------------------------------
 
 
 async def test_a_list_is_sorted_and_told_page_by_page(served: Served) -> None:
@@ -363,7 +363,7 @@ async def test_a_parameter_that_a_path_does_not_know_is_400_and_changes_nothing(
     assert served.node.list() == []
 
 
-# -- refusals --------------------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------------------
 
 
 async def test_an_unknown_path_is_404_and_names_the_paths_there_are(served: Served) -> None:
@@ -511,7 +511,7 @@ async def test_a_bug_is_500_without_its_traceback(
     assert "the secret of the house" in caplog.text
 
 
-# -- connections -----------------------------------------------------------------------------------
+# -- connections ---------------------------------------------------------------------------------
 
 
 async def test_requests_sent_at_once_are_answered_in_order(served: Served) -> None:
@@ -553,7 +553,7 @@ async def test_a_port_in_use_is_one_clear_line(served: Served) -> None:
     assert "--http" in caught.value.hint
 
 
-# -- honest reads (protocol.md section 8) ----------------------------------------------------------
+# -- honest reads (protocol.md section 8) --------------------------------------------------------
 
 
 async def test_lesson_16_reads_are_503_before_the_node_has_settled_and_writes_are_taken(
@@ -590,7 +590,7 @@ async def test_lesson_18_readyz_tells_whether_the_node_has_settled_and_healthz_w
     assert (await served.call("GET", "/kv/a")).status == 404
 
 
-# -- the cluster -----------------------------------------------------------------------------------
+# -- the cluster ---------------------------------------------------------------------------------
 
 
 async def test_a_lone_node_tells_of_itself(served: Served) -> None:
@@ -748,7 +748,7 @@ async def test_a_page_of_another_site_cannot_command_a_node(serve: Serve) -> Non
     assert (await served.call("POST", "/settle", Origin="http://node")).status == 200
 
 
-# -- the package -----------------------------------------------------------------------------------
+# -- the package ---------------------------------------------------------------------------------
 
 
 def test_importing_kvgossip_and_its_node_does_not_import_aiohttp() -> None:
@@ -770,7 +770,7 @@ def test_the_version_is_that_of_the_project_file() -> None:
     assert kvgossip.__version__ == project["project"]["version"]
 
 
-# -- values that expire ----------------------------------------------------------------------------
+# -- values that expire --------------------------------------------------------------------------
 
 
 async def test_a_value_with_a_time_to_live_is_gone_when_that_is_over(served: Served) -> None:

@@ -129,7 +129,7 @@ def agent(*arguments: str, **environment: str) -> Iterator[Process]:
         yield process
 
 
-# -- the allocator ---------------------------------------------------------------------------------
+# -- the allocator -------------------------------------------------------------------------------
 
 
 def allocator_of(process: Process) -> str:
@@ -186,7 +186,7 @@ def is_running(process_id: int) -> bool:
     return state != "Z"
 
 
-# -- one agent -------------------------------------------------------------------------------------
+# -- one agent -----------------------------------------------------------------------------------
 
 
 def test_an_agent_prints_one_line_when_it_serves_and_leaves_on_sigterm_with_exit_code_0() -> None:
@@ -375,7 +375,7 @@ def test_a_join_of_the_wrong_pool_is_refused_with_exit_code_1_and_what_to_change
         assert "--gateway" in refused.stderr.decode()
 
 
-# -- a cluster -------------------------------------------------------------------------------------
+# -- a cluster -----------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -467,7 +467,7 @@ def test_a_demo_takes_free_ports_where_its_own_are_in_use() -> None:
         assert len(urls) == 2
 
 
-# -- bad input: one clear line, a hint, exit code 2 ------------------------------------------------
+# -- bad input: one clear line, a hint, exit code 2 ----------------------------------------------
 
 
 @contextmanager
@@ -553,7 +553,7 @@ async def test_a_url_where_nothing_speaks_http_is_told_as_such() -> None:
                 await client.status()
 
 
-# -- configuration ---------------------------------------------------------------------------------
+# -- configuration -------------------------------------------------------------------------------
 
 
 def test_the_command_line_wins_over_the_environment_over_the_file_over_the_profile_over_the_default(
@@ -619,7 +619,7 @@ def test_an_agent_takes_every_option_from_the_environment() -> None:
         )
 
 
-# -- help ------------------------------------------------------------------------------------------
+# -- help ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -663,7 +663,7 @@ def test_the_version_is_printed_without_loading_a_node_or_aiohttp() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-# -- watching --------------------------------------------------------------------------------------
+# -- watching ------------------------------------------------------------------------------------
 
 
 def test_watch_prints_changes_as_they_come_and_goes_on_by_itself_after_its_node_restarted() -> None:

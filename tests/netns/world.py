@@ -135,7 +135,7 @@ class Agent:
             self._process.communicate()
             self._process = None
 
-    # -- what it says ------------------------------------------------------------------------------
+    # -- what it says -----------------------------------------------------------------------------
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         link = http.client.HTTPConnection(self.host, HTTP_PORT, timeout=5)

@@ -170,7 +170,7 @@ class Network:
         self._timers: Counter[str] = Counter()
         self._turns: dict[str, tuple[float, int]] = {}
 
-    # -- nodes -------------------------------------------------------------------------------------
+    # -- nodes ------------------------------------------------------------------------------------
 
     def add(
         self, name: str, place: int | None = None, *, start: bool = True, **config: Any
@@ -238,9 +238,9 @@ class Network:
         return [new.state if new else None for known, new in changes if known and known.name == of]
 
     def converged(self) -> bool:
-        return len({replica.root for replica in self.replicas.values()}) == 1
+        return len({replica.store.digest.root for replica in self.replicas.values()}) == 1
 
-    # -- time --------------------------------------------------------------------------------------
+    # -- time -------------------------------------------------------------------------------------
 
     @property
     def time_s(self) -> float:
@@ -277,13 +277,13 @@ class Network:
     def _after(self, delay_s: float, event: Callable[[], None]) -> None:
         self._at_s(self.clock_s + delay_s, event)
 
-    # -- inputs and effects ------------------------------------------------------------------------
+    # -- inputs and effects -----------------------------------------------------------------------
 
     def put(self, name: str, key: str, value: bytes) -> None:
-        self.perform(name, self.replicas[name].put(key, value, self.now(name)))
+        self.perform(name, self.replicas[name].put(key, value, self.now(name)).effects)
 
     def delete(self, name: str, key: str) -> None:
-        self.perform(name, self.replicas[name].delete(key, self.now(name)))
+        self.perform(name, self.replicas[name].delete(key, self.now(name)).effects)
 
     def leave(self, name: str) -> None:
         self.perform(name, self.replicas[name].leave(self.now(name)))
@@ -364,7 +364,7 @@ class Network:
         if address.port != WAN_PORT:
             return self._at.get(address, ""), PoolKind.LAN
         name = self._at.get(address._replace(port=PORT), "")
-        return name if name and self.replicas[name].wan is not None else "", PoolKind.WAN
+        return name if name and self.replicas[name].pools.wan is not None else "", PoolKind.WAN
 
     def _deliver(self, name: str, to: str, sent: Send, source: Address, pool: PoolKind) -> None:
         replica = self.replicas.get(to)
@@ -372,14 +372,14 @@ class Network:
             if sent.reliable:
                 self._unreachable(name, sent.to, sent.pool)
             return
-        receive = replica.receive_reliable if sent.reliable else replica.receive
-        self.perform(to, receive(sent.data, source, self.now(to), pool))
+        effects = replica.receive(sent.data, source, self.now(to), pool, reliable=sent.reliable)
+        self.perform(to, effects)
 
     def _unreachable(self, name: str, address: Address, pool: PoolKind = PoolKind.LAN) -> None:
         if name in self.replicas:
             self.perform(name, self.replicas[name].unreachable(address, self.now(name), pool))
 
-    # -- faults ------------------------------------------------------------------------------------
+    # -- faults -----------------------------------------------------------------------------------
 
     def partition(self, one: str, other: str) -> None:
         """Nothing passes between these two groups of names."""

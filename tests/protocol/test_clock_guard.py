@@ -9,6 +9,7 @@ from kvgossip.errors import ClockAheadError
 from kvgossip.protocol.clock_guard import PEERS_MAX, ClockGuard
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ping
 from kvgossip.sim.faults import Intensity
@@ -19,9 +20,10 @@ from tests.protocol.rumors.test_mongering import replica_with
 
 
 def clocks_that_show(*offsets_s: float, now: Now | None = None) -> ClockGuard:
-    clocks = ClockGuard()
+    clocks = ClockGuard(10.0, Outbox())
     for number, offset_s in enumerate(offsets_s):
-        clocks.saw(f"n{number}", WALL_MS + round(offset_s * 1000), (now or at()).monotonic_s)
+        asked = now or at()
+        clocks.saw(f"n{number}", WALL_MS + round(offset_s * 1000), asked.monotonic_s, asked)
     return clocks
 
 
@@ -51,17 +53,17 @@ def test_the_median_of_the_peers_says_how_far_ahead_a_clock_is(
 def test_who_has_heard_of_nobody_knows_nothing_and_of_two_nodes_nobody_can_tell_who_is_wrong() -> (
     None
 ):
-    assert ClockGuard().ahead_s(at()) is None
-    assert not ClockGuard().is_ahead(at(), 10.0)
-    assert not clocks_that_show(-3600.0).is_ahead(at(), 10.0)
-    assert clocks_that_show(-3600.0, -3600.0).is_ahead(at(), 10.0)
-    assert not clocks_that_show(-10.0, -10.0).is_ahead(at(), 10.0)
+    assert ClockGuard(10.0, Outbox()).ahead_s(at()) is None
+    assert not ClockGuard(10.0, Outbox()).is_ahead(at())
+    assert not clocks_that_show(-3600.0).is_ahead(at())
+    assert clocks_that_show(-3600.0, -3600.0).is_ahead(at())
+    assert not clocks_that_show(-10.0, -10.0).is_ahead(at())
 
 
 def test_only_the_newest_peers_count() -> None:
     clocks = clocks_that_show(*[-3600.0] * 100)
     for number in range(PEERS_MAX // 2 + 1):
-        clocks.saw(f"n{number}", WALL_MS, at().monotonic_s)
+        clocks.saw(f"n{number}", WALL_MS, at().monotonic_s, at())
     assert clocks.ahead_s(at()) == 0.0
 
 
@@ -87,21 +89,28 @@ def test_lesson_25_a_node_whose_clock_is_ahead_of_its_peers_refuses_writes_and_s
     net.skew_ms["c"] = 0
     net.put("c", "k", b"in time again")
     net.until(net.converged)
-    assert net.replicas["a"].value("k") == b"in time again"
+    assert net.replicas["a"].store.value("k") == b"in time again"
 
 
 def test_what_was_long_on_its_way_or_waited_here_makes_nobody_ahead() -> None:
-    clocks = ClockGuard()
+    clocks = ClockGuard(10.0, Outbox())
     for peer in "bc":
         # asked at 0, and read 40 s later, whenever it was answered in the meantime
-        clocks.saw(peer, at().wall_ms, at().monotonic_s)
+        clocks.saw(peer, at().wall_ms, at().monotonic_s, at(40.0))
     assert clocks.ahead_s(at(40.0)) == pytest.approx(0.0)
     replica = replica_with("b", "c")
     for place, peer in enumerate("bc", 1):
-        late = Ping(place, peer, replica.name, replica.root, at().wall_ms, SyncState.SETTLED)
+        late = Ping(
+            place,
+            peer,
+            replica.config.name,
+            replica.store.digest.root,
+            at().wall_ms,
+            SyncState.SETTLED,
+        )
         replica.receive(LAN.frame([encode(late)]), address_of(place), at(40.0))
     assert replica.clock_guard.ahead_s(at(40.0)) is None
-    assert replica.put("k", b"v", at(40.0))
+    assert replica.put("k", b"v", at(40.0)).effects
 
 
 @pytest.mark.parametrize("seed", [2, 3, 5, 9])

@@ -11,9 +11,10 @@ import pytest
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError
 from kvgossip.protocol.effect import JoinRefused, Send
+from kvgossip.protocol.merging import REKINDLED_MAX
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.replica import REKINDLED_MAX, Replica
+from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.frame import Framing
 from tests.protocol.net import WAN_PORT, Network, address_of, at, make_replica, wan_address_of
 
@@ -83,7 +84,7 @@ def alive(net: Network, name: str, pool: PoolKind = LAN) -> list[str]:
 
 
 def everywhere(net: Network, key: str, value: bytes | None) -> bool:
-    return all(replica.value(key) == value for replica in net.replicas.values())
+    return all(replica.store.value(key) == value for replica in net.replicas.values())
 
 
 def counted(net: Network) -> Counter[tuple[str, str, PoolKind, str]]:
@@ -100,7 +101,7 @@ def counted(net: Network) -> Counter[tuple[str, str, PoolKind, str]]:
     return counts
 
 
-# -- data ------------------------------------------------------------------------------------------
+# -- data ----------------------------------------------------------------------------------------
 
 
 def test_a_write_of_any_node_is_everywhere_at_once_and_crosses_between_gateways_only() -> None:
@@ -147,7 +148,7 @@ def test_a_few_entries_that_an_exchange_brings_are_rumors_in_the_other_pool() ->
     assert net.state("j", "a", WAN) is not ALIVE
     counts = counted(net)
     net.heal()
-    net.until(lambda: net.replicas["a"].value("k") == b"v")
+    net.until(lambda: net.replicas["a"].store.value("k") == b"v")
     assert (
         sum(
             count
@@ -190,7 +191,7 @@ def test_who_catches_up_kindles_no_rumor_of_what_everybody_else_has() -> None:
     assert not [key for key in counts if key[3] == "Rumor"]
 
 
-# -- gateways --------------------------------------------------------------------------------------
+# -- gateways ------------------------------------------------------------------------------------
 
 
 def test_two_gateways_of_one_datacenter_send_each_other_neither_rumors_nor_entries_over_the_wan_pool() -> (
@@ -253,8 +254,14 @@ def test_a_datacenter_without_its_last_gateway_goes_on_alone_and_catches_up_when
     net.put("e", "there", b"1")
     net.put("b", "here", b"2")
     net.run(5.0)
-    assert (net.replicas["f"].value("there"), net.replicas["f"].value("here")) == (b"1", None)
-    assert (net.replicas["c"].value("there"), net.replicas["c"].value("here")) == (None, b"2")
+    assert (net.replicas["f"].store.value("there"), net.replicas["f"].store.value("here")) == (
+        b"1",
+        None,
+    )
+    assert (net.replicas["c"].store.value("there"), net.replicas["c"].store.value("here")) == (
+        None,
+        b"2",
+    )
     add(net, "d", 3, "dc2", "d", 4)
     assert (
         net.until(
@@ -305,7 +312,7 @@ def test_a_node_of_another_datacenter_with_the_name_of_a_neighbour_hears_what_th
     net.until(lambda: alive(net, "a", WAN) == ["a", "b"] and abroad.settled and net.sees("a", "b"))
     net.run(10.0)
     net.put("b", "k", b"v")
-    assert net.until(lambda: abroad.value("k") == b"v") < 0.05
+    assert net.until(lambda: abroad.store.value("k") == b"v") < 0.05
 
 
 def test_lesson_14_a_gateway_that_lost_all_others_finds_them_where_dns_has_them_now() -> None:
@@ -335,7 +342,7 @@ def test_who_leaves_leaves_both_pools() -> None:
     net.leave("b")
     net.run(1.0)
     assert (net.state("a", "b"), net.state("d", "b", WAN)) == (LEFT, LEFT)
-    assert all(net.replicas[name].value("last words") == b"v" for name in "acdef")
+    assert all(net.replicas[name].store.value("last words") == b"v" for name in "acdef")
 
 
 def test_lesson_30_a_gateway_that_does_not_know_its_addresses_learns_each_in_its_own_pool() -> None:
@@ -367,7 +374,7 @@ def _fields(member: Member) -> dict[str, Any]:
     return {name: getattr(member, name) for name in member.__struct_fields__}
 
 
-# -- settling --------------------------------------------------------------------------------------
+# -- settling ------------------------------------------------------------------------------------
 
 
 def test_lesson_16_a_new_datacenter_answers_no_read_before_its_gateway_has_the_data_of_the_others() -> (
@@ -403,7 +410,7 @@ def test_a_gateway_that_founds_a_datacenter_settles_by_an_exchange_with_another_
     b = add(net, "b", 1, "dc2", "b", 1)
     assert not b.settled
     net.until(lambda: b.settled)
-    assert b.value("k") == b"v"
+    assert b.store.value("k") == b"v"
 
 
 def test_gateways_of_a_fresh_cluster_that_name_each_other_settle_together() -> None:
@@ -430,10 +437,10 @@ def test_a_gateway_that_comes_back_settles_in_its_datacenter_also_while_the_othe
     net.crash("d")
     add(net, "d", 3, "dc2", "d", 4)
     net.until(lambda: net.replicas["d"].settled)
-    assert net.replicas["d"].value("k") == b"v"
+    assert net.replicas["d"].store.value("k") == b"v"
 
 
-# -- who is refused --------------------------------------------------------------------------------
+# -- who is refused ------------------------------------------------------------------------------
 
 ACCIDENTS = {
     "LAN to LAN": (
@@ -518,9 +525,9 @@ def test_a_node_that_is_no_gateway_cannot_join_the_wan_pool() -> None:
 
 def test_a_frame_is_judged_by_the_pool_at_whose_address_it_came() -> None:
     replica = make_replica("a", gateway=True)
-    assert replica.wan is not None
+    assert replica.pools.wan is not None
     replica.receive(POOLS["lan:dc1"].frame([]), address_of(9), at(), WAN)
     replica.receive(POOLS["lan:dc1"].frame([]), address_of(9), at(), LAN)
-    assert replica.wan.counters["frames_dropped.other_pool"] == 1
-    assert replica.pool.counters["frames_dropped.other_pool"] == 0
+    assert replica.pools.wan.counters["frames_dropped.other_pool"] == 1
+    assert replica.pools.lan.counters["frames_dropped.other_pool"] == 0
     assert replica.statistics()["frames_received"] == 2

@@ -61,7 +61,7 @@ def peers(replica: Replica) -> list[str]:
     return [known.name for known in replica.members()]
 
 
-# -- frames from outside ---------------------------------------------------------------------------
+# -- frames from outside -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("case", "data"), FOREIGN.items(), ids=FOREIGN)
@@ -70,7 +70,7 @@ def test_lesson_15_a_foreign_frame_is_counted_logged_and_answered_with_the_reaso
     case: str, data: bytes, reliable: bool
 ) -> None:
     replica, reason = make_replica("a"), case.split()[0]
-    effects = (replica.receive_reliable if reliable else replica.receive)(data, STRANGER, at())
+    effects = replica.receive(data, STRANGER, at(), reliable=reliable)
     assert statistic(replica, f"frames_dropped.{reason}") == 1
     (log, answer) = effects
     assert isinstance(log, Log)
@@ -109,9 +109,7 @@ def test_a_source_is_answered_at_most_once_a_minute_for_each_reason_and_counted_
 def test_bytes_of_another_kind_are_only_counted_or_this_node_were_a_reflector(data: bytes) -> None:
     replica = make_replica("a")
     for reliable in (False, True):
-        assert (replica.receive_reliable if reliable else replica.receive)(
-            data, STRANGER, at()
-        ) == []
+        assert replica.receive(data, STRANGER, at(), reliable=reliable) == []
     assert statistic(replica, "frames_dropped.bad_magic") == 2
 
 
@@ -123,7 +121,7 @@ def test_bytes_of_another_kind_are_only_counted_or_this_node_were_a_reflector(da
 def test_a_frame_that_cannot_be_unpacked_is_only_counted(tail: bytes, reliable: bool) -> None:
     replica, head = make_replica("a"), LAN.frame([])
     data = head[:3] + bytes((FLAG_COMPRESSED,)) + head[4:] + tail
-    assert (replica.receive_reliable if reliable else replica.receive)(data, STRANGER, at()) == []
+    assert replica.receive(data, STRANGER, at(), reliable=reliable) == []
     assert statistic(replica, "frames_dropped.bad_compression") == 1
 
 
@@ -140,12 +138,7 @@ def test_a_frame_that_cannot_be_unpacked_is_only_counted(tail: bytes, reliable: 
 def test_a_refusal_is_never_answered(refusal: bytes) -> None:
     replica = make_replica("a")
     for reliable in (False, True):
-        assert (
-            sends(
-                (replica.receive_reliable if reliable else replica.receive)(refusal, STRANGER, at())
-            )
-            == []
-        )
+        assert sends(replica.receive(refusal, STRANGER, at(), reliable=reliable)) == []
 
 
 def test_two_nodes_of_different_clusters_do_not_answer_each_other_for_ever() -> None:
@@ -186,23 +179,21 @@ def test_what_is_remembered_of_strangers_is_bounded() -> None:
         replica.receive(
             FOREIGN["other_cluster"], Address(f"192.0.{number >> 8}.{number & 255}", 1), at()
         )
-    assert len(replica.pool.gate._complaints_s) == COMPLAINTS_MAX
+    assert len(replica.pools.lan.gate._complaints_s) == COMPLAINTS_MAX
 
 
-# -- frames of our own -----------------------------------------------------------------------------
+# -- frames of our own ---------------------------------------------------------------------------
 
 
 def test_a_ping_is_answered_the_way_it_came_with_root_clock_and_settledness() -> None:
     replica = make_replica("a")
     replica.put("k", b"v", at())
     for reliable in (False, True):
-        effects = (replica.receive_reliable if reliable else replica.receive)(
-            LAN.frame([PING]), STRANGER, at()
-        )
+        effects = replica.receive(LAN.frame([PING]), STRANGER, at(), reliable=reliable)
         (packet,) = sends(effects)
         assert (packet.to, packet.reliable) == (STRANGER, reliable)
         assert LAN.open(packet.data, reliable=reliable).messages[0] == Ack(
-            1, "a", replica.root, at().wall_ms, SyncState.SETTLED, 0, ORIGIN.packed()
+            1, "a", replica.store.digest.root, at().wall_ms, SyncState.SETTLED, 0, ORIGIN.packed()
         )
 
 
@@ -293,7 +284,7 @@ def test_no_datagram_is_longer_than_its_limit_however_many_members_there_are(
         "coordinates": (1.5,) * 8,
     }
     for place in range(count):
-        replica.pool.membership.merge(
+        replica.pools.lan.membership.merge(
             member(f"{place:0128}", place, MemberState.SUSPECT, **longest), at()
         )
     effects: list[Effect] = []
@@ -354,7 +345,7 @@ def test_a_suspect_hears_first_that_it_is_one_however_old_that_news_is(buddy: bo
     replica = make_replica("a", buddy=buddy)
     suspect = member("b", 1, state=MemberState.SUSPECT, accuser="c")
     replica.receive(LAN.frame([encode(suspect)]), STRANGER, at())
-    while replica.pool.membership.has_news:
-        list(replica.pool.membership.take_news(2**20))
+    while replica.pools.lan.membership.has_news:
+        list(replica.pools.lan.membership.take_news(2**20))
     answers = told(LAN, replica.receive(LAN.frame([PING]), suspect.address, at()))
     assert [message for _, message in answers if isinstance(message, Member)] == [suspect] * buddy

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import BadKeyError, ConfigError, LocalError, ValueTooLargeError
-from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Departed, Log, MemberChanged, Resolve, Settled
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Version, make_record, version_of
@@ -53,17 +52,17 @@ def hear(replica: Replica, key: str, held: bytes, seconds: float = 0.0) -> list[
 
 
 def everywhere(net: Network, key: str, value: bytes | None) -> bool:
-    return all(replica.value(key) == value for replica in net.replicas.values())
+    return all(replica.store.value(key) == value for replica in net.replicas.values())
 
 
-# -- writes ----------------------------------------------------------------------------------------
+# -- writes --------------------------------------------------------------------------------------
 
 
 def test_the_first_effect_of_a_write_is_its_change() -> None:
     replica = make_replica("a")
-    (first,) = replica.put("k", b"v", at(), "text/plain")
+    (first,) = replica.put("k", b"v", at(), "text/plain").effects
     assert isinstance(first, Changed)
-    entry = replica.get("k")
+    entry = replica.store.get("k")
     assert entry is not None
     assert (first.key, first.old, first.new) == ("k", None, entry)
     assert (entry.value, entry.content_type, entry.version) == (
@@ -71,7 +70,7 @@ def test_the_first_effect_of_a_write_is_its_change() -> None:
         "text/plain",
         Version(at().wall_ms << 16, replica.site),
     )
-    (second,) = replica.put("k", b"w", at())
+    (second,) = replica.put("k", b"w", at()).effects
     assert isinstance(second, Changed)
     assert (second.old, second.new.value) == (entry, b"w")
 
@@ -79,14 +78,18 @@ def test_the_first_effect_of_a_write_is_its_change() -> None:
 def test_lesson_20_a_delete_is_a_change_from_the_value_to_a_death_certificate() -> None:
     replica = make_replica("a")
     replica.put("k", b"v", at())
-    before = replica.get("k")
-    (change,) = replica.delete("k", at())
+    before = replica.store.get("k")
+    (change,) = replica.delete("k", at()).effects
     assert isinstance(change, Changed)
     assert change.old == before
     assert change.new.deleted
     assert change.new.version > (before.version if before else version())
-    assert (replica.get("k"), replica.value("k"), replica.scan()) == (None, None, [])
-    assert replica.record("k") is not None
+    assert (replica.store.get("k"), replica.store.value("k"), replica.store.scan_entries()) == (
+        None,
+        None,
+        [],
+    )
+    assert replica.store.visible("k") is not None
 
 
 @pytest.mark.parametrize("key", ["missing", "deleted"])
@@ -94,16 +97,16 @@ def test_a_delete_without_a_live_entry_does_nothing(key: str) -> None:
     replica = make_replica("a")
     replica.put("deleted", b"v", at())
     replica.delete("deleted", at())
-    root = replica.root
-    assert replica.delete(key, at()) == []
-    assert replica.root == root
+    root = replica.store.digest.root
+    assert replica.delete(key, at()).effects == []
+    assert replica.store.digest.root == root
 
 
 def test_lesson_26_any_text_is_a_key_but_for_paths_that_climb() -> None:
     replica = make_replica("a")
     for key in ("a b", "100%", "ç", "\U0001f600", "a//b", "x" * 1024):
         replica.put(key, b"v", at())
-        assert replica.value(key) == b"v"
+        assert replica.store.value(key) == b"v"
     for key in ("", "/a", "../a", "a/./b", "x" * 1025):
         with pytest.raises(BadKeyError) as caught:
             replica.put(key, b"v", at())
@@ -132,7 +135,7 @@ def test_a_write_that_is_refused_changes_nothing(
     with pytest.raises(error) as caught:
         replica.put("k", value, at(), content_type)
     assert caught.value.hint
-    assert (replica.get("k"), replica.hlc.latest, replica.tick(at(0.0))) == (None, 0, [])
+    assert (replica.store.get("k"), replica.hlc.latest, replica.tick(at(0.0))) == (None, 0, [])
     replica.put("k", b"v" * 100, at(), "t" * 256)
 
 
@@ -147,7 +150,7 @@ def test_a_write_is_greater_than_every_version_seen_before(
         now = at()._replace(wall_ms=WALL_MS + wall_ms)
         if writes:
             replica.put("k", b"v", now)
-            written = version_of(replica.record("k") or b"")
+            written = version_of(replica.store.visible("k") or b"")
             assert written > seen
             seen = written
         else:
@@ -170,7 +173,7 @@ def test_a_replica_needs_a_name() -> None:
         Replica(Config(), address=STRANGER, rng=Random(1), now=at())
 
 
-# -- what is heard ---------------------------------------------------------------------------------
+# -- what is heard -------------------------------------------------------------------------------
 
 
 @given(st.lists(st.tuples(few_keys, records), max_size=10), st.randoms(use_true_random=False))
@@ -190,8 +193,8 @@ def test_replicas_that_heard_the_same_in_any_order_hold_the_same(
     rng.shuffle(shuffled)
     for key, held in shuffled:
         hear(other, key, held)
-    assert one.root == other.root
-    assert one.scan() == other.scan()
+    assert one.store.digest.root == other.store.digest.root
+    assert one.store.scan_entries() == other.store.scan_entries()
 
 
 def test_equal_versions_with_different_bodies_are_decided_alike_everywhere() -> None:
@@ -202,7 +205,7 @@ def test_equal_versions_with_different_bodies_are_decided_alike_everywhere() -> 
         hear(net.replicas[name], "k", held)
         net.perform(name, [])
     net.until(net.converged)
-    assert len({replica.record("k") for replica in net.replicas.values()}) == 1
+    assert len({replica.store.visible("k") for replica in net.replicas.values()}) == 1
 
 
 def test_lesson_25_a_version_too_far_ahead_is_refused_by_rumor_and_by_exchange_and_owns_no_key() -> (
@@ -214,27 +217,27 @@ def test_lesson_25_a_version_too_far_ahead_is_refused_by_rumor_and_by_exchange_a
     push = LAN.frame(
         [encode(Push(1, 1, (("k", record(b"ahead", ms=86_400_000)), ("other", record(b"fine")))))]
     )
-    assert [change.key for change in changed(replica.receive_reliable(push, STRANGER, at()))] == [
-        "other"
-    ]
-    assert replica.value("k") == b"in time"
+    assert [
+        change.key for change in changed(replica.receive(push, STRANGER, at(), reliable=True))
+    ] == ["other"]
+    assert replica.store.value("k") == b"in time"
     assert replica.statistics()["entries_refused.clock_ahead"] == 2
     # the clock was not taken along, and the next write of a node in time wins
     replica.put("k", b"mine", at(0.001))
-    assert replica.value("k") == b"mine"
-    assert version_of(replica.record("k") or b"").timestamp >> 16 == WALL_MS + 10_000
+    assert replica.store.value("k") == b"mine"
+    assert version_of(replica.store.visible("k") or b"").timestamp >> 16 == WALL_MS + 10_000
 
 
 def test_lesson_25_one_node_with_a_clock_ahead_wins_no_write_on_the_others() -> None:
     net = Network()
     net.cluster("a b c")
     net.skew_ms["c"] = 3_600_000
-    net.replicas["c"].clock_guard = ClockGuard()  # it does not know yet, and takes the write
+    net.replicas["c"].clock_guard._distances_ms.clear()  # it does not know yet
     net.put("c", "k", b"from the future")
     net.run(5.0)
     net.put("a", "k", b"now")
     net.run(5.0)
-    assert [net.replicas[name].value("k") for name in "ab"] == [b"now", b"now"]
+    assert [net.replicas[name].store.value("k") for name in "ab"] == [b"now", b"now"]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +260,9 @@ def test_lesson_08_an_entry_that_cannot_be_accepted_is_counted_and_stops_nothing
     effects = replica.receive(LAN.frame(map(encode, [Gossip(1, "b"), *units])), STRANGER, at())
     assert [change.key for change in changed(effects)] == ["before", "after"]
     pushed = (("third", record(b"3")), (key, held), ("fourth", record(b"4")))
-    effects = replica.receive_reliable(LAN.frame([encode(Push(1, 1, pushed))]), STRANGER, at())
+    effects = replica.receive(
+        LAN.frame([encode(Push(1, 1, pushed))]), STRANGER, at(), reliable=True
+    )
     assert [change.key for change in changed(effects)] == ["third", "fourth"]
     assert replica.statistics()[f"entries_refused.{reason}"] == 2
 
@@ -275,10 +280,12 @@ def test_lesson_08_an_entry_of_a_newer_format_does_not_keep_others_from_being_re
         newer.store.merge(f"new{number}", held)
     net.join("b", SEED)
     net.until(
-        lambda: all(net.replicas["a"].value(f"k{number}") is not None for number in range(50)),
+        lambda: all(
+            net.replicas["a"].store.value(f"k{number}") is not None for number in range(50)
+        ),
         seconds=10.0,
     )
-    assert net.replicas["a"].record("new1") is None
+    assert net.replicas["a"].store.visible("new1") is None
 
 
 # F40
@@ -291,17 +298,17 @@ def test_a_node_whose_clock_is_years_behind_says_so() -> None:
     assert any("clock" in text for text in logs(net.effects["b"]))
 
 
-# -- any input -------------------------------------------------------------------------------------
+# -- any input -----------------------------------------------------------------------------------
 
 
 def joined_pair(**config: Any) -> Replica:
     """A replica with two members and an exchange under way."""
     replica = make_replica("a", join=(SEED,), **config)
     for place, name in enumerate("bc", 1):
-        replica.pool.membership.merge(member(name, place), at())
+        replica.pools.lan.membership.merge(member(name, place), at())
     replica.put("k", b"v", at())
-    replica.pool.exchanges.start("b", at())
-    replica.pool.join([address_of(1)])
+    replica.pools.lan.exchanges.start("b", at())
+    replica.pools.lan.join([address_of(1)])
     replica.tick(at())
     return replica
 
@@ -336,9 +343,7 @@ def test_no_input_raises_on_what_a_peer_sent(
 ) -> None:
     replica, seconds = joined_pair(), 0.0
     for data, reliable, place in frames:
-        effects = (replica.receive_reliable if reliable else replica.receive)(
-            data, address_of(place), at(seconds)
-        )
+        effects = replica.receive(data, address_of(place), at(seconds), reliable=reliable)
         assert all(isinstance(effect, Log) or effect is not None for effect in effects)
         seconds += pause_s
         check_boundary(replica, seconds)
@@ -384,7 +389,9 @@ def test_any_requests_in_any_order_come_to_rest(requests: list[tuple[str, float]
         match request:
             case "put" | "delete":
                 try:
-                    replica.put("k", b"v", now) if request == "put" else replica.delete("k", now)
+                    replica.put("k", b"v", now).effects if request == "put" else replica.delete(
+                        "k", now
+                    ).effects
                 except LocalError as error:
                     assert "leave" in [name for name, _ in requests], error  # noqa: PT017
             case "resolved":
@@ -400,13 +407,13 @@ def test_any_requests_in_any_order_come_to_rest(requests: list[tuple[str, float]
 
 def test_questions_change_nothing() -> None:
     replica = joined_pair()
-    before = (replica.root, replica.statistics(), replica.deadline())
-    replica.get("k")
-    replica.scan("", "", 10)
+    before = (replica.store.digest.root, replica.statistics(), replica.deadline())
+    replica.store.get("k")
+    replica.store.scan_entries("", "", 10)
     replica.members()
     replica.last_exchange_s(at())
-    replica.record("x")
-    assert (replica.root, replica.statistics(), replica.deadline()) == before
+    replica.store.visible("x")
+    assert (replica.store.digest.root, replica.statistics(), replica.deadline()) == before
     assert replica.tick(at()) == []
 
 
@@ -427,7 +434,7 @@ def test_one_seed_gives_one_trace() -> None:
     assert trace(1) != trace(2)
 
 
-# -- two and more ----------------------------------------------------------------------------------
+# -- two and more --------------------------------------------------------------------------------
 
 
 def test_a_write_on_one_is_a_change_on_every_other_and_a_delete_too() -> None:
@@ -454,7 +461,7 @@ def test_lesson_01_a_deleted_key_does_not_come_back_after_a_partition() -> None:
     net.partition("c", "a b")
     net.delete("a", "k")
     net.run(120.0)
-    assert net.replicas["c"].value("k") == b"v"
+    assert net.replicas["c"].store.value("k") == b"v"
     net.heal()
     net.until(net.converged)
     assert everywhere(net, "k", None)
@@ -474,7 +481,11 @@ def test_writes_on_both_sides_of_a_partition_are_all_there_after_it() -> None:
     net.heal()
     net.until(net.converged)
     assert everywhere(net, "both", b"right")
-    assert len(net.replicas["a"].scan("left")) == len(net.replicas["a"].scan("right")) == 20
+    assert (
+        len(net.replicas["a"].store.scan_entries("left"))
+        == len(net.replicas["a"].store.scan_entries("right"))
+        == 20
+    )
 
 
 def test_without_a_single_datagram_data_converges_and_nobody_is_suspected() -> None:
@@ -492,7 +503,7 @@ def test_without_a_single_datagram_data_converges_and_nobody_is_suspected() -> N
     )
 
 
-# -- membership in a network -----------------------------------------------------------------------
+# -- membership in a network ---------------------------------------------------------------------
 
 
 def test_a_crash_is_suspected_then_dead_everywhere_in_bounded_time() -> None:
@@ -620,9 +631,9 @@ def test_a_crash_and_restart_before_anybody_noticed_is_the_new_life(clock_ms: in
     net.skew_ms["b"] = clock_ms
     net.add("b", 1, join=(SEED,))
     net.until(lambda: net.sees("a", "b", "c") and net.sees("c", "a", "b"))
-    sites = {net.replicas[name].pool.membership.members["b"].site for name in "ac"}
+    sites = {net.replicas[name].pools.lan.membership.members["b"].site for name in "ac"}
     net.run(5.0)
-    sites = {net.replicas[name].pool.membership.members["b"].site for name in "ac"}
+    sites = {net.replicas[name].pools.lan.membership.members["b"].site for name in "ac"}
     assert sites == {net.replicas["b"].site}
 
 
@@ -649,12 +660,12 @@ def test_two_live_nodes_of_one_name_are_reported_and_nobody_else_suffers(later_s
     assert 1 <= len(warnings) <= 6
     assert net.state("a", "b") is net.state("b", "a") is ALIVE
     assert (
-        net.replicas["a"].pool.membership.members["x"].site
-        == net.replicas["b"].pool.membership.members["x"].site
+        net.replicas["a"].pools.lan.membership.members["x"].site
+        == net.replicas["b"].pools.lan.membership.members["x"].site
     )
 
 
-# -- leaving ---------------------------------------------------------------------------------------
+# -- leaving -------------------------------------------------------------------------------------
 
 
 def test_who_leaves_is_left_and_not_dead_and_departs_when_its_farewell_had_time() -> None:
@@ -680,7 +691,7 @@ def test_leaving_flushes_own_writes_first(size: int) -> None:
     net.run(1.0)
     net.put("b", "k", b"v" * size)
     net.leave("b")
-    net.until(lambda: net.replicas["a"].value("k") == b"v" * size, seconds=0.4)
+    net.until(lambda: net.replicas["a"].store.value("k") == b"v" * size, seconds=0.4)
 
 
 def test_a_node_that_is_leaving_takes_no_writes() -> None:
@@ -691,7 +702,7 @@ def test_a_node_that_is_leaving_takes_no_writes() -> None:
         replica.put("k", b"w", at())
     with pytest.raises(LocalError, match="leaving"):
         replica.delete("k", at())
-    assert replica.value("k") == b"v"
+    assert replica.store.value("k") == b"v"
     assert replica.leave(at(0.1)) == []
 
 
@@ -706,7 +717,7 @@ def test_who_left_may_come_back_in_a_new_life() -> None:
     assert net.until(lambda: net.sees("a", "b") and net.sees("b", "a")) < 0.1
 
 
-# -- settling (protocol.md section 8) --------------------------------------------------------------
+# -- settling (protocol.md section 8) ------------------------------------------------------------
 
 
 def settled(net: Network, name: str) -> bool:
@@ -812,10 +823,10 @@ def test_writes_are_taken_before_a_node_is_settled() -> None:
     replica = make_replica("a", join=(SEED,))
     replica.put("k", b"v", at())
     assert not replica.settled
-    assert replica.value("k") == b"v"
+    assert replica.store.value("k") == b"v"
 
 
-# -- joining ---------------------------------------------------------------------------------------
+# -- joining -------------------------------------------------------------------------------------
 
 
 def test_start_asks_to_resolve_every_join_address() -> None:
@@ -845,7 +856,7 @@ def test_an_operators_join_that_cannot_be_resolved_is_said_and_forgotten() -> No
 def test_the_members_are_told_sorted_with_this_node_among_them() -> None:
     replica = make_replica("m")
     for name in ("z", "b"):
-        replica.pool.membership.merge(member(name, 5), at())
+        replica.pools.lan.membership.merge(member(name, 5), at())
     assert [known.name for known in replica.members()] == ["b", "m", "z"]
     assert replica.member == replica.members()[1]
     assert replica.member.address == Address("10.0.0.1", PORT)
@@ -875,7 +886,7 @@ def test_the_age_of_the_last_exchange_is_known() -> None:
     )
 
 
-# -- chaos: whatever happens, once it stops all are one again --------------------------------------
+# -- chaos: whatever happens, once it stops all are one again ------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(12))

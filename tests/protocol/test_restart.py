@@ -14,7 +14,7 @@ from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.saved_state import SavedLife, SavedState, peer_fact, self_fact
+from kvgossip.protocol.saved_state import SavedLife, SavedState, peer_fact
 from tests.protocol.net import (
     WALL_MS,
     Disk,
@@ -52,11 +52,15 @@ def test_what_was_written_is_there_after_a_restart_and_is_no_news() -> None:
     net.put("a", "kept", b"1")
     net.put("a", "gone", b"2")
     net.delete("a", "gone")
-    root = net.replicas["a"].root
+    root = net.replicas["a"].store.digest.root
     net.crash("a")
     told = len(net.effects["a"])
     back = net.add("a", 0)
-    assert (back.value("kept"), back.value("gone"), back.root) == (b"1", None, root)
+    assert (back.store.value("kept"), back.store.value("gone"), back.store.digest.root) == (
+        b"1",
+        None,
+        root,
+    )
     assert not changed(net.effects["a"][told:])
     back.store._check()
 
@@ -67,14 +71,16 @@ def test_a_restart_is_a_later_life_and_its_clock_does_not_go_back_whatever_the_w
     net = durable("a")
     net.put("a", "key", b"before")
     before = net.replicas["a"]
-    written = before.get("key")
+    written = before.store.get("key")
     back = restarted(net.disks["a"], wall_ms=WALL_MS - 3_600_000)
     assert back.member.generation > before.member.generation
     assert back.site != before.site
-    (first,) = changed(back.put("key", b"after", at()._replace(wall_ms=WALL_MS - 3_600_000)))
+    (first,) = changed(
+        back.put("key", b"after", at()._replace(wall_ms=WALL_MS - 3_600_000)).effects
+    )
     assert written is not None
     assert first.new.version > written.version
-    assert back.value("key") == b"after"
+    assert back.store.value("key") == b"after"
 
 
 def test_the_clock_stands_where_it_stood_also_without_the_records() -> None:
@@ -90,10 +96,10 @@ def test_a_gateway_is_a_later_life_in_both_pools() -> None:
     first = make_replica("a", saved={}, gateway=True)
     disk.commit(first.checkpoint(at()))
     back = restarted(disk, wall_ms=0, gateway=True)
-    assert first.wan is not None
-    assert back.wan is not None
+    assert first.pools.wan is not None
+    assert back.pools.wan is not None
     assert back.member.generation > first.member.generation
-    assert back.wan.membership.me.generation > first.wan.membership.me.generation
+    assert back.pools.wan.membership.me.generation > first.pools.wan.membership.me.generation
 
 
 def test_lesson_17_data_on_the_local_disk_can_be_read_without_any_peer() -> None:
@@ -104,7 +110,7 @@ def test_lesson_17_data_on_the_local_disk_can_be_read_without_any_peer() -> None
         net.crash(name)
     back = net.add("b", 1, join=SEED)
     assert back.settled
-    assert back.value("key") == b"1"
+    assert back.store.value("key") == b"1"
 
 
 def test_lesson_16_a_life_that_never_settled_is_not_settled_by_a_restart() -> None:
@@ -114,7 +120,7 @@ def test_lesson_16_a_life_that_never_settled_is_not_settled_by_a_restart() -> No
     net.put("b", "own", b"1")
     net.crash("b")
     back = net.add("b", 1, join=SEED)
-    assert back.value("own") == b"1"
+    assert back.store.value("own") == b"1"
     assert not back.settled
 
 
@@ -125,12 +131,12 @@ def test_lesson_16_a_life_that_knew_a_cluster_but_had_not_settled_founds_none_th
         fact.key: fact.value or b""
         for fact in (
             peer_fact(PoolKind.LAN, "a", address_of(0)),
-            self_fact(SavedLife(lan_generation=1)),
+            *SavedState({}).own_facts(SavedLife(lan_generation=1)),
         )
     }
     alone = make_replica("b", 1, saved=saved)
     assert not alone.settled
-    assert alone.sync_state is SyncState.WAITING
+    assert alone.settling.sync_state is SyncState.WAITING
 
 
 def test_lesson_18_a_node_that_rebuilds_is_settled_by_a_settled_member_and_by_nothing_else() -> (
@@ -138,13 +144,13 @@ def test_lesson_18_a_node_that_rebuilds_is_settled_by_a_settled_member_and_by_no
 ):
     net = Network()
     net.disks = {"b": Disk()}
-    net.disks["b"].commit([self_fact(SavedLife(lan_generation=1, rebuilding=True))])
+    net.disks["b"].commit(SavedState({}).own_facts(SavedLife(lan_generation=1, rebuilding=True)))
     rebuilt = net.add("b", 1, join=SEED)
     # another one that has not settled either: in a fresh cluster they would settle together
     other = net.add("a", 0, join=(str(address_of(1)),))
     net.run(20.0)
     assert (rebuilt.settled, other.settled) == (False, False)
-    assert rebuilt.sync_state is SyncState.WAITING
+    assert rebuilt.settling.sync_state is SyncState.WAITING
     net.perform("a", other.settle(net.now("a")))
     net.until(lambda: rebuilt.settled)
     assert not SavedState(net.disks["b"].facts).own.rebuilding
@@ -163,7 +169,7 @@ def test_a_restart_finds_its_peers_though_no_join_address_is_up() -> None:
     back = net.add("c", 7, join=SEED)
     net.until(lambda: net.sees("c", "b", "d"))
     net.put("d", "key", b"1")
-    net.until(lambda: back.value("key") == b"1")
+    net.until(lambda: back.store.value("key") == b"1")
     assert net.state("b", "c") is MemberState.ALIVE
 
 
@@ -194,9 +200,9 @@ def test_who_left_or_was_pruned_is_not_looked_for_after_a_restart() -> None:
 
 def test_a_peer_is_kept_where_it_was_last_seen() -> None:
     replica = make_replica("a")
-    replica.pool.membership.merge(member("b", 1), at())
-    replica.pool.membership.merge(member("b", 5, generation=2), at())
-    replica.pool.take_changes(at())
+    replica.pools.lan.membership.merge(member("b", 1), at())
+    replica.pools.lan.membership.merge(member("b", 5, generation=2), at())
+    replica.pools.lan.take_changes(at())
     disk = Disk()
     disk.commit(replica.tick(at()))
     assert SavedState(disk.facts).peers(PoolKind.LAN) == {"b": address_of(5)}
@@ -205,14 +211,14 @@ def test_a_peer_is_kept_where_it_was_last_seen() -> None:
 def test_peers_that_stay_away_are_forgotten_as_the_dead_are() -> None:
     facts = peer_fact(PoolKind.LAN, "b", Address("10.9.9.9", 7481))
     replica = make_replica("a", saved={facts.key: facts.value or b""}, forget_after_s=100.0)
-    assert list(replica.pool.known_peers.absent) == ["b"]
+    assert list(replica.pools.lan.known_peers.absent) == ["b"]
     replica.tick(at(99.0))
-    assert replica.pool.known_peers.absent
+    assert replica.pools.lan.known_peers.absent
     effects = replica.tick(at(101.0))
     assert [effect for effect in effects if isinstance(effect, Persist)] == [
         Persist(facts.key, None)
     ]
-    assert not replica.pool.known_peers.absent
+    assert not replica.pools.lan.known_peers.absent
 
 
 def test_a_peer_in_whose_place_another_one_answers_is_looked_for_no_more() -> None:
@@ -222,9 +228,9 @@ def test_a_peer_in_whose_place_another_one_answers_is_looked_for_no_more() -> No
     net.add("b2", 1, join=(str(address_of(2)),))
     net.until(lambda: net.sees("c", "b2"))
     back = net.add("a", 0)
-    assert list(back.pool.known_peers.absent) == ["b", "c"]
+    assert list(back.pools.lan.known_peers.absent) == ["b", "c"]
     net.until(lambda: net.sees("a", "b2", "c"))
-    net.until(lambda: not back.pool.known_peers.absent, 10.0)
+    net.until(lambda: not back.pools.lan.known_peers.absent, 10.0)
     assert set(SavedState(net.disks["a"].facts).peers(PoolKind.LAN)) == {"b2", "c"}
 
 
@@ -264,7 +270,7 @@ def test_a_record_of_a_newer_format_is_not_loaded_silently() -> None:
 def test_records_that_come_in_any_order_and_twice_are_merged() -> None:
     replica = make_replica("a")
     replica.load([("key", record(b"new", ms=2)), ("key", record(b"old", ms=1))])
-    assert replica.value("key") == b"new"
+    assert replica.store.value("key") == b"new"
     assert replica.hlc.latest == version(2).timestamp
     assert not [effect for effect in replica.tick(at()) if isinstance(effect, Changed)]
 

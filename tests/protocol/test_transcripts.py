@@ -231,7 +231,7 @@ class Stage:
                 if what:
                     self._line(f"{name} !", what)
 
-    # -- the verbs of a script ---------------------------------------------------------------------
+    # -- the verbs of a script --------------------------------------------------------------------
 
     def start(self, name: str, *words: str) -> None:
         place = self._places.setdefault(name, len(self._places))
@@ -279,9 +279,9 @@ class Stage:
         written = b"v" * int(value) if value.isdigit() else value.encode()
         self.net.perform(
             name,
-            self.net.replicas[name].batch(
-                [Writing(key, written) for key in keys], self.net.now(name)
-            ),
+            self.net.replicas[name]
+            .batch([Writing(key, written) for key in keys], self.net.now(name))
+            .effects,
         )
 
     def delete(self, name: str, key: str) -> None:
@@ -330,7 +330,7 @@ class Stage:
 
     def show(self, key: str) -> None:
         self.lines += [
-            f"{name}: {of_entry(replica.get(key))}"
+            f"{name}: {of_entry(replica.store.get(key))}"
             for name, replica in sorted(self.net.replicas.items())
         ]
 

@@ -128,7 +128,7 @@ async def no_task_is_left_behind() -> AsyncIterator[None]:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-# -- one node --------------------------------------------------------------------------------------
+# -- one node ------------------------------------------------------------------------------------
 
 
 async def test_a_lone_node_founds_its_cluster_and_answers_at_once() -> None:
@@ -202,7 +202,7 @@ async def test_the_writes_of_one_turn_share_packets() -> None:
         assert statistic(one, "frames_sent") - before < 50
 
 
-# -- several nodes ---------------------------------------------------------------------------------
+# -- several nodes -------------------------------------------------------------------------------
 
 
 async def test_what_is_put_on_one_node_is_watched_and_read_on_the_other() -> None:
@@ -312,7 +312,7 @@ async def test_a_node_that_was_stopped_may_be_started_again_as_a_new_life() -> N
         await until_seen(one, "n2", MemberState.ALIVE)
 
 
-# -- joining and settling --------------------------------------------------------------------------
+# -- joining and settling ------------------------------------------------------------------------
 
 
 async def test_a_node_joins_by_name() -> None:
@@ -546,7 +546,7 @@ async def test_nodes_that_name_each_other_settle_together() -> None:
             await node.wait_settled(TIMEOUT_S)
 
 
-# -- watching --------------------------------------------------------------------------------------
+# -- watching ------------------------------------------------------------------------------------
 
 
 async def test_lesson_22_a_slow_watcher_is_cut_off_and_told_and_a_quick_one_is_not() -> None:
@@ -579,7 +579,7 @@ async def test_the_watchers_of_a_node_that_stops_get_what_waits_and_end() -> Non
         assert [change.key async for change in watcher] == ["a"]
 
 
-# -- hostile bytes ---------------------------------------------------------------------------------
+# -- hostile bytes -------------------------------------------------------------------------------
 
 
 async def test_garbage_on_both_ports_is_counted_and_dropped_and_the_node_serves_on() -> None:
@@ -605,7 +605,7 @@ async def test_garbage_on_both_ports_is_counted_and_dropped_and_the_node_serves_
         await until_value(two, "a", b"1")
 
 
-# -- starting and stopping -------------------------------------------------------------------------
+# -- starting and stopping -----------------------------------------------------------------------
 
 
 async def test_a_port_in_use_is_one_clear_error_and_nothing_is_left_open() -> None:
@@ -697,7 +697,7 @@ async def test_a_bug_in_a_tick_is_logged_and_does_not_silence_the_node(
     caplog.clear()
 
 
-# -- who and where ---------------------------------------------------------------------------------
+# -- who and where -------------------------------------------------------------------------------
 
 
 async def test_a_node_without_a_name_takes_the_hosts_and_its_port(

@@ -69,7 +69,7 @@ def test_less_crosses_between_datacenters_than_is_told_within_them() -> None:
     assert 0 < sent[PoolKind.WAN] < sent[PoolKind.LAN]
 
 
-# -- what a seed means -----------------------------------------------------------------------------
+# -- what a seed means ---------------------------------------------------------------------------
 
 
 def test_of_swarms_one_in_four_has_several_datacenters_and_the_others_are_the_runs_they_always_were() -> (
@@ -146,7 +146,7 @@ def test_a_datacenter_is_cut_off_whole_or_loses_all_its_gateways_and_both_end() 
     assert all(layout.is_gateway(node) for node in crashed)
 
 
-# -- every checker can fail ------------------------------------------------------------------------
+# -- every checker can fail ----------------------------------------------------------------------
 
 
 def _lan_targets_are_elsewhere(patch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ def test_seeds_that_once_broke_a_law_keep_them_all(seed: int) -> None:
     )
 
 
-# -- schedules -------------------------------------------------------------------------------------
+# -- schedules -----------------------------------------------------------------------------------
 
 
 class Stage:
@@ -164,7 +164,9 @@ class Stage:
         self.cluster.strike(Restart(node, moved=False, renamed=False))
 
     def knows(self, node: int, other: int) -> bool:
-        return self.cluster.hosts[other].name in self.life(node).replica.pool.membership.members
+        return (
+            self.cluster.hosts[other].name in self.life(node).replica.pools.lan.membership.members
+        )
 
     def holds(self, node: int, key: str = "k") -> bool:
         return key in self.life(node).witness.records
@@ -271,7 +273,7 @@ def a_plain_node_behind_a_gateway_is_late(patch: pytest.MonkeyPatch) -> Stage:
         stage.exchange(0, 2)
         stage.advance(10.0)
     stage.mend()
-    stage.until(lambda: stage.life(1).replica.pool.membership.reachable != [], 120)
+    stage.until(lambda: stage.life(1).replica.pools.lan.membership.reachable != [], 120)
     stage.exchange(1, 3)
     stage.advance(1.0)
     return stage
@@ -286,7 +288,7 @@ def an_exchange_is_cut_before_its_entries_came(patch: pytest.MonkeyPatch) -> Sta
         stage.write(0, b"v" * 100_000, f"k{number}")
     stage.advance(60.0)
     stage.mend()
-    stage.until(lambda: stage.life(0).replica.pool.membership.reachable != [])
+    stage.until(lambda: stage.life(0).replica.pools.lan.membership.reachable != [])
     asked = [0]
 
     def cut(sent: Send) -> None:
@@ -298,13 +300,13 @@ def an_exchange_is_cut_before_its_entries_came(patch: pytest.MonkeyPatch) -> Sta
             stage.cut((0, 1))
 
     stage.cluster.tap = cut
-    exchanges = stage.life(1).replica.pool.exchanges
+    exchanges = stage.life(1).replica.pools.lan.exchanges
     stage.begin(1, 0)
     stage.until(lambda: exchanges.cut > 0, 10.0)
     stage.cluster.tap = None
     assert asked == [1]
     stage.mend()
-    stage.until(lambda: stage.life(0).replica.pool.membership.reachable != [])
+    stage.until(lambda: stage.life(0).replica.pools.lan.membership.reachable != [])
     stage.exchange(1, 0)
     stage.check(1)
     return stage
@@ -326,14 +328,14 @@ def test_the_schedules_break_no_law(
     schedule(monkeypatch)
 
 
-# -- mistakes --------------------------------------------------------------------------------------
+# -- mistakes ------------------------------------------------------------------------------------
 
 
 def _rows_advance_on_a_cut_exchange(patch: pytest.MonkeyPatch) -> None:
     cut = ExchangeScheduler._cut
 
     def advancing(exchanges: ExchangeScheduler, exchange: Exchange, now: Now) -> None:
-        exchanges._data.tombstones.learn(exchange._told.facts, now)
+        exchanges._tombstones.learn(exchange._told.facts, now)
         cut(exchanges, exchange, now)
 
     patch.setattr(ExchangeScheduler, "_cut", advancing)
@@ -426,7 +428,7 @@ def test_a_planted_mistake_is_caught_by_a_schedule(
         schedule(monkeypatch)
 
 
-# -- the truth -------------------------------------------------------------------------------------
+# -- the truth -----------------------------------------------------------------------------------
 
 
 def test_the_truth_tells_what_was_deleted_from_what_its_deleter_had_not_seen() -> None:

@@ -44,7 +44,7 @@ def reached_from(start: int, links: list[tuple[int, int]]) -> set[int]:
     return reached
 
 
-# -- the command -----------------------------------------------------------------------------------
+# -- the command ---------------------------------------------------------------------------------
 
 
 def test_variants_stand_side_by_side_for_each_size_and_all_agree(
@@ -80,7 +80,7 @@ def test_an_option_that_makes_no_sense_is_refused(
     assert wrong[0] in capsys.readouterr().err
 
 
-# -- nodes -----------------------------------------------------------------------------------------
+# -- nodes ---------------------------------------------------------------------------------------
 
 
 def test_who_died_never_comes_back_and_the_rest_agree() -> None:
@@ -101,7 +101,7 @@ def test_at_least_two_nodes_stay() -> None:
     assert len(deaths) == len(set(deaths)) == 4
 
 
-# -- links -----------------------------------------------------------------------------------------
+# -- links ---------------------------------------------------------------------------------------
 
 
 def test_severed_links_never_mend_and_the_data_agrees_all_the_same() -> None:

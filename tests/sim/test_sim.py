@@ -19,12 +19,12 @@ from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.effect import Send
 from kvgossip.protocol.ingress.gate import Gate
 from kvgossip.protocol.membership.swim import Membership
-from kvgossip.protocol.merging import Outcome
+from kvgossip.protocol.merging import Merging, Origin, Outcome
 from kvgossip.protocol.model.entry import is_dead
 from kvgossip.protocol.model.hlc import HybridLogicalClock
 from kvgossip.protocol.model.member import SyncState
-from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.pool import Pool
+from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
@@ -57,7 +57,7 @@ SEEDS = 60
 CHUNK = 5
 
 
-# -- seeds -----------------------------------------------------------------------------------------
+# -- seeds ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
@@ -108,7 +108,7 @@ def test_without_anti_entropy_rumors_leave_the_residue_that_k_predicts(
     assert found.standard_error < in_step / 4
 
 
-# -- one seed, one run -----------------------------------------------------------------------------
+# -- one seed, one run ---------------------------------------------------------------------------
 
 
 def _run_cli(*arguments: str, hash_seed: str = "0") -> subprocess.CompletedProcess[str]:
@@ -148,7 +148,7 @@ def test_the_trace_does_not_depend_on_how_much_of_it_is_kept() -> None:
     assert "Ping(" in "\n".join(shown.trace)
 
 
-# -- every checker can fail ------------------------------------------------------------------------
+# -- every checker can fail ----------------------------------------------------------------------
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -173,16 +173,12 @@ def _the_clock_follows_whoever_speaks(patch: pytest.MonkeyPatch) -> None:
 
 
 def _deletes_are_not_merged(patch: pytest.MonkeyPatch) -> None:
-    merge = Replica.merge
+    merge = Merging.merge
 
-    def forgetful(
-        replica: Replica, key: str, record: bytes, *arguments: Any, **named: Any
-    ) -> Outcome:
-        return (
-            Outcome.KNOWN if is_dead(record) else merge(replica, key, record, *arguments, **named)
-        )
+    def forgetful(merging: Merging, key: str, record: bytes, *arguments: Any) -> Outcome:
+        return Outcome.KNOWN if is_dead(record) else merge(merging, key, record, *arguments)
 
-    patch.setattr(Replica, "merge", forgetful)
+    patch.setattr(Merging, "merge", forgetful)
 
 
 def _deleted_keys_are_served(patch: pytest.MonkeyPatch) -> None:
@@ -218,14 +214,14 @@ def _the_digest_forgets(patch: pytest.MonkeyPatch) -> None:
 
 
 def _values_are_mixed_up(patch: pytest.MonkeyPatch) -> None:
-    merge = Replica.merge
+    merge = Merging.merge
 
-    def mixing(replica: Replica, key: str, record: bytes, *arguments: Any, **named: Any) -> Outcome:
+    def mixing(merging: Merging, key: str, record: bytes, *arguments: Any, **named: Any) -> Outcome:
         return merge(
-            replica, key, record if is_dead(record) else record + b"!", *arguments, **named
+            merging, key, record if is_dead(record) else record + b"!", *arguments, **named
         )
 
-    patch.setattr(Replica, "merge", mixing)
+    patch.setattr(Merging, "merge", mixing)
 
 
 def _any_member_news_is_believed(patch: pytest.MonkeyPatch) -> None:
@@ -251,7 +247,7 @@ def _nobody_refutes(patch: pytest.MonkeyPatch) -> None:
 
 def _nothing_is_repaired(patch: pytest.MonkeyPatch) -> None:
     def settled_at_once(exchanges: ExchangeScheduler, peer: str, now: Any, **named: Any) -> None:
-        exchanges._data.exchanged(peer, SyncState.SETTLED, now)
+        exchanges._merging.exchanged(Peer(PoolKind.LAN, peer), SyncState.SETTLED)
 
     patch.setattr(ExchangeScheduler, "start", settled_at_once)
 
@@ -329,27 +325,13 @@ def test_a_planted_mistake_is_caught(
 
 
 def _bundles_are_merged_in_part(patch: pytest.MonkeyPatch) -> None:
-    take = Replica._take_batch
+    take = Merging.take_batch
 
-    def partly(
-        replica: Replica,
-        entries: Any,
-        offered: Any,
-        now: Any,
-        *,
-        heard_from: str | None,
-        **named: Any,
-    ) -> bool:
-        return take(
-            replica,
-            entries,
-            offered if heard_from is None else list(offered)[:1],
-            now,
-            heard_from=heard_from,
-            **named,
-        )
+    def partly(merging: Merging, entries: Any, offered: Any, now: Any, origin: Origin) -> bool:
+        heard = offered if origin.peer is None else list(offered)[:1]
+        return take(merging, entries, heard, now, origin)
 
-    patch.setattr(Replica, "_take_batch", partly)
+    patch.setattr(Merging, "take_batch", partly)
 
 
 def _batches_are_written_in_part(patch: pytest.MonkeyPatch) -> None:
@@ -422,7 +404,7 @@ def test_what_is_not_repeated_within_the_limit_is_no_agreement() -> None:
     assert report.residue > 0.5
 
 
-# -- the parts -------------------------------------------------------------------------------------
+# -- the parts -----------------------------------------------------------------------------------
 
 
 def _plain_scenario(nodes: int = 2) -> Scenario:
@@ -494,16 +476,16 @@ def test_a_crash_loses_all_memory_and_a_restart_gets_the_data_from_its_peers() -
     cluster = _started()
     cluster.write([K_IS_V])
     _advance(cluster, 4.0)
-    assert cluster.running()[1].replica.value("k") == b"v"
+    assert cluster.running()[1].replica.store.value("k") == b"v"
     cluster.quiet = False
     cluster.strike(Crash(1))
     assert [life.host.number for life in cluster.running()] == [0]
     cluster.strike(Restart(1, moved=True, renamed=False))
     reborn = cluster.running()[1]
-    assert reborn.replica.get("k") is None
+    assert reborn.replica.store.get("k") is None
     assert reborn.host.address != Address("10.0.0.1", 7481)
     _advance(cluster, 8.0)
-    assert reborn.replica.value("k") == b"v"
+    assert reborn.replica.store.value("k") == b"v"
     assert cluster.running()[0].witness.members["n1"].address == reborn.host.address
 
 
@@ -515,11 +497,11 @@ def test_what_reaches_a_paused_host_comes_in_a_burst_when_it_resumes() -> None:
     cluster.write([K_IS_V])
     _advance(cluster, 3.3)
     assert second.host.backlog
-    assert second.replica.get("k") is None
+    assert second.replica.store.get("k") is None
     cluster.strike(Resume(1))
     _advance(cluster, 3.31)
     assert not second.host.backlog
-    assert second.replica.value("k") == b"v"
+    assert second.replica.store.value("k") == b"v"
 
 
 class Recorder:
@@ -656,7 +638,7 @@ def test_the_limit_of_agreement_is_stated_in_periods_and_grows_slowly_with_the_c
     assert limits[-1] < 3 * limits[0]
 
 
-# -- the command -----------------------------------------------------------------------------------
+# -- the command ---------------------------------------------------------------------------------
 
 
 def test_the_command_fails_with_the_seed_and_how_to_repeat_it() -> None:

@@ -97,7 +97,7 @@ class GeneralConnection(web.RequestHandler):
         self._body: StreamReader = EMPTY_PAYLOAD
         self.due_s = math.inf
 
-    # -- called by the transport -------------------------------------------------------------------
+    # -- called by the transport ------------------------------------------------------------------
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
@@ -164,7 +164,7 @@ class GeneralConnection(web.RequestHandler):
         """Whether no request can follow the one that is being answered."""
         return self._open.stopping or (self._ended and not self._messages)
 
-    # -- called by Connections ---------------------------------------------------------------------
+    # -- called by Connections --------------------------------------------------------------------
 
     def overdue(self) -> bool:
         if (

@@ -128,7 +128,7 @@ class Lane(asyncio.Protocol):
         self._reading = True
         self.due_s = connections.head_due_s
 
-    # -- called by the transport -------------------------------------------------------------------
+    # -- called by the transport ------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are of no class of asyncio's
@@ -173,7 +173,7 @@ class Lane(asyncio.Protocol):
         self._request.close()
         self._connections.closed(self)
 
-    # -- called by Connections ---------------------------------------------------------------------
+    # -- called by Connections --------------------------------------------------------------------
 
     def overdue(self) -> bool:
         assert self._transport is not None
@@ -207,7 +207,7 @@ class Lane(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    # -- requests ----------------------------------------------------------------------------------
+    # -- requests ---------------------------------------------------------------------------------
 
     def _serve(self) -> None:
         """Serve what has arrived, as far as it goes."""
@@ -361,7 +361,7 @@ class Lane(asyncio.Protocol):
             return self._keys.delete(key, condition)
         return Reply(self._keys.get(key, condition), None)
 
-    # -- answers -----------------------------------------------------------------------------------
+    # -- answers ----------------------------------------------------------------------------------
 
     def _queue(self, answer: _Waiting) -> None:
         self._waiting.append(answer)
@@ -452,7 +452,7 @@ class Lane(asyncio.Protocol):
         else:
             self._write(farewell, True)
 
-    # -- waiting -----------------------------------------------------------------------------------
+    # -- waiting ----------------------------------------------------------------------------------
 
     def _wait(self) -> None:
         """See to what this connection waits for now, and how long it may."""

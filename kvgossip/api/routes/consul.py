@@ -223,7 +223,7 @@ class ConsulRoutes:
             200, msgspec.json.encode(tell(self._node, "wan" in asked)), self._node.feed.index
         )
 
-    # -- reads -------------------------------------------------------------------------------------
+    # -- reads ------------------------------------------------------------------------------------
 
     async def _get(self, request: web.BaseRequest, key: str, query: str) -> Answer:
         """One key, or all that start with `key`. 404 with an empty body where there is none."""
@@ -307,7 +307,7 @@ class ConsulRoutes:
                     found[changed.key] = tell(changed.key, changed.new_record)
         return feed.last_index(topic), found
 
-    # -- writes ------------------------------------------------------------------------------------
+    # -- writes -----------------------------------------------------------------------------------
 
     async def _put(self, request: web.BaseRequest, key: str, query: str) -> Answer:
         """`true` once it is kept, `false` where `cas` does not hold. What is there already, value
@@ -373,7 +373,7 @@ class ConsulRoutes:
             await asyncio.gather(*(self._node.delete(key) for key, _ in page))
             after = page[-1][0]
 
-    # -- answers -----------------------------------------------------------------------------------
+    # -- answers ----------------------------------------------------------------------------------
 
     def _asked(self, query: str, known: tuple[str, ...]) -> dict[str, str]:
         """The parameters. Raises RequestError(400) for unknown ones, and for what concerns another

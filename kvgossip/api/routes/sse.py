@@ -53,7 +53,7 @@ class Stream(asyncio.Protocol):
         self._live = self._choked = False
         self._stuck_bytes = -1
 
-    # -- called by the transport -------------------------------------------------------------------
+    # -- called by the transport ------------------------------------------------------------------
 
     def pause_writing(self) -> None:
         self._choked, self._live = True, False
@@ -68,7 +68,7 @@ class Stream(asyncio.Protocol):
         self._channel.leave(self)
         self._channel.hub.closed(self)
 
-    # -- called by the channel and the hub ---------------------------------------------------------
+    # -- called by the channel and the hub --------------------------------------------------------
 
     def go_on(self) -> None:
         """Take portions until the client is slow, or the stream is live."""

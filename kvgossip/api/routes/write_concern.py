@@ -98,7 +98,7 @@ class Waiting:
     def __init__(self, node: Node, answers: Answers) -> None:
         self._node, self._answers = node, answers
 
-    # -- writes that wait --------------------------------------------------------------------------
+    # -- writes that wait -------------------------------------------------------------------------
 
     def options_of(self, request: web.BaseRequest) -> WriteOptions | None:
         """What ?wait= and ?timeout= ask for; None: nothing. Raises RequestError for what is no
@@ -193,7 +193,7 @@ class Waiting:
         }
         return document if held.met else {**document, "hint": STANDS}
 
-    # -- reads that wait ---------------------------------------------------------------------------
+    # -- reads that wait --------------------------------------------------------------------------
 
     async def arrived(self, request: web.BaseRequest, key: str, query: str) -> None:
         """Returns when what ?at_least= asks for is here. Raises StaleError where it has not come
@@ -207,7 +207,7 @@ class Waiting:
             request, self._node.wait_for(key, _version_of(asked["at_least"]), _timeout_of(asked))
         )
 
-    # -- history -----------------------------------------------------------------------------------
+    # -- history ----------------------------------------------------------------------------------
 
     async def history(self, request: web.BaseRequest, encoded_key: str) -> Answer:
         """The versions that this node remembers, newest first, without their values; with

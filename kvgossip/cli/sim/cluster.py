@@ -280,7 +280,7 @@ def residue(
     print_table(columns, rows)
 
 
-# -- what the options mean -------------------------------------------------------------------------
+# -- what the options mean -----------------------------------------------------------------------
 
 
 def _range(text: str, option: str, low: int, high: int) -> tuple[int, int]:
@@ -348,7 +348,7 @@ def _options(
     return options
 
 
-# -- running ---------------------------------------------------------------------------------------
+# -- running -------------------------------------------------------------------------------------
 
 
 def _simulate(seed: int, options: Options, trace_length: int) -> Report:
@@ -391,7 +391,7 @@ def _with_bar(results: Iterable[Result], total: int) -> Iterator[Result]:
     yield from track(results, "simulating", total, console=Console(stderr=True), transient=True)
 
 
-# -- telling ---------------------------------------------------------------------------------------
+# -- telling -------------------------------------------------------------------------------------
 
 
 def _tell(reports: list[Report], as_json: bool) -> None:

@@ -160,7 +160,7 @@ def _kind(text: str) -> Any:
     return PauseKind(text)
 
 
-# -- telling ---------------------------------------------------------------------------------------
+# -- telling -------------------------------------------------------------------------------------
 
 
 def _row(plan: MembershipPlan, outcomes: Sequence[MembershipOutcome]) -> Row:

@@ -1,31 +1,34 @@
-"""VersionQueries in one pool: do you hold this version of a key, or a newer one?
+"""Version queries in one pool: do you hold this version of a key, or a newer one?
 
     A --Enquire--> B --Confirm--> A    at once, or as soon as B does
 
-Who is asked and lacks it, fetches it from the asker like a body that was noticed; then it answers.
-What waits for an answer here is bounded in number and time, and lost with the process: the asker
-asks again.
+A member that is asked and lacks the version fetches it from the asker, like a body that was
+noticed; then it answers. The queries that wait for an answer here are bounded in number and time,
+and lost with the process: the asker asks again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from kvgossip.config import Address
+from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.membership.swim import Membership
-from kvgossip.protocol.merging import Data
+from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.entry import Version, version_of
 from kvgossip.protocol.model.now import Now
-from kvgossip.protocol.outbox import Link
-from kvgossip.protocol.rumors.mongering import Mongering
+from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.outbox import SendPort
+from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.wire.message import Confirm, Enquire, Notice
 
 OPEN_MAX = 1024
 OPEN_S = 30.0
 
 
-class Open(NamedTuple):
-    """An enquiry that cannot be confirmed yet. `reliable`: it came over a link, and so goes the
+class OpenQuery(NamedTuple):
+    """A query that cannot be confirmed yet. `reliable`: it came over a link, and so goes the
     answer."""
 
     version: Version
@@ -34,41 +37,47 @@ class Open(NamedTuple):
 
 
 class VersionQueries:
-    """False where nobody waits for an answer of ours."""
+    """False where nobody waits for an answer of this node. `fetch(notice, source, now)` gets a
+    body."""
 
     def __init__(
-        self, data: Data, membership: Membership, mongering: Mongering, link: Link
+        self,
+        kind: PoolKind,
+        *,
+        store: Store,
+        acks: AckTracker,
+        membership: Membership,
+        fetch: Callable[[Notice, Address, Now], None],
+        outbox: SendPort,
     ) -> None:
-        self._data, self._membership, self._spreading, self._link = (
-            data,
-            membership,
-            mongering,
-            link,
-        )
-        self._open: dict[str, dict[tuple[Address, int], Open]] = {}
+        self._kind, self._store, self._acks, self._membership = kind, store, acks, membership
+        self._fetch, self._outbox = fetch, outbox
+        #: by key, then by who asked under which number
+        self._open: dict[str, dict[tuple[Address, int], OpenQuery]] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def on_enquire(self, asked: Enquire, source: Address, now: Now, reliable: bool) -> None:
-        record, version = self._data.store.record(asked.key), Version(asked.timestamp, asked.site)
+    def on_enquire(self, query: Enquire, arrival: Arrival) -> None:
+        source, now, reliable = arrival
+        record, version = self._store.record(query.key), Version(query.timestamp, query.site)
         if record is not None and version_of(record) >= version:
-            self._confirm(asked.number, source, reliable)
+            self._confirm(query.number, source, reliable)
             return
-        self._keep(
-            asked.key, (source, asked.number), Open(version, reliable, now.monotonic_s + OPEN_S)
-        )
+        open_query = OpenQuery(version, reliable, now.monotonic_s + OPEN_S)
+        self._keep(query.key, (source, query.number), open_query)
         # a stranger's datagram must not make us dial
         if reliable or self._membership.name_at(source):
-            self._spreading.fetch(
-                Notice(asked.key, asked.timestamp, asked.site, asked.size), source, now
+            notice = Notice(
+                key=query.key, timestamp=query.timestamp, site=query.site, size=query.size
             )
+            self._fetch(notice, source, now)
 
-    def _keep(self, key: str, who: tuple[Address, int], asked: Open) -> None:
+    def _keep(self, key: str, asker: tuple[Address, int], query: OpenQuery) -> None:
         same = self._open.setdefault(key, {})
-        self._count += who not in same
-        same[who] = asked
+        self._count += asker not in same
+        same[asker] = query
         if self._count > OPEN_MAX:
             oldest = next(iter(self._open))
             self._count -= len(self._open.pop(oldest))
@@ -78,22 +87,23 @@ class VersionQueries:
         same = self._open.get(key)
         if same is None:
             return
-        for who, asked in list(same.items()):
-            if asked.version <= version_of(record) or now.monotonic_s >= asked.end_s:
-                del same[who]
+        for asker, query in list(same.items()):
+            if query.version <= version_of(record) or now.monotonic_s >= query.end_s:
+                del same[asker]
                 self._count -= 1
-                if now.monotonic_s < asked.end_s:
-                    self._confirm(who[1], who[0], asked.reliable)
+                if now.monotonic_s < query.end_s:
+                    self._confirm(asker[1], asker[0], query.reliable)
         if not same:
             del self._open[key]
 
     def _confirm(self, number: int, to: Address, reliable: bool) -> None:
         me = self._membership.me
-        self._link.send(Confirm(number, me.name, me.site), to, reliable=reliable)
+        confirm = Confirm(number=number, sender=me.name, life=me.site)
+        self._outbox.send(confirm, to, reliable=reliable)
 
-    def on_confirm(self, told: Confirm) -> None:
+    def on_confirm(self, confirm: Confirm, arrival: Arrival) -> None:
         """Believed of the life that is known here alone: an answer of an earlier one says nothing
         of what this one holds."""
-        known = self._membership.members.get(told.sender)
-        if known is not None and known.site == told.life:
-            self._data.confirmed(told.number, told.sender)
+        known = self._membership.members.get(confirm.sender)
+        if known is not None and known.site == confirm.life:
+            self._acks.confirmed(confirm.number, Peer(self._kind, confirm.sender))

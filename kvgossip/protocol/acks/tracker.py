@@ -29,11 +29,12 @@ from random import Random
 
 from kvgossip.errors import OverloadedError
 from kvgossip.protocol.acks.write_concern import Group
-from kvgossip.protocol.effect import AckReceived, Effect, Lacking, WriteConcernEnded
+from kvgossip.protocol.effect import AckReceived, Lacking, WriteConcernEnded
 from kvgossip.protocol.model.entry import HEAD_BYTES, version_of
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer
+from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.wire.message import Enquire
 
 WAITS_MAX = 1024
@@ -113,13 +114,13 @@ class AckTracker:
 
     def __init__(
         self,
-        effects: list[Effect],
+        outbox: Outbox,
         rng: Random,
         ask: Callable[[Peer, Enquire, bool], None],
         state_of: Callable[[Peer], MemberState],
     ) -> None:
         self.counters: Counter[str] = Counter()
-        self._effects, self._rng, self._ask, self._state_of = effects, rng, ask, state_of
+        self._outbox, self._rng, self._ask, self._state_of = outbox, rng, ask, state_of
         self._waits: dict[int, Wait] = {}
         self._by_key: dict[str, list[Wait]] = {}
 
@@ -158,7 +159,7 @@ class AckTracker:
         for wait in [wait for wait in self._waits.values() if wait.ticket == ticket]:
             self._remove(wait)
 
-    # -- what peers have shown ---------------------------------------------------------------------
+    # -- what peers have shown --------------------------------------------------------------------
 
     def showed(self, peer: Peer, key: str, version: bytes) -> None:
         """This peer had this version of the key when it said so."""
@@ -203,7 +204,7 @@ class AckTracker:
     def _holds(self, wait: Wait, peer: Peer) -> None:
         if peer in wait.states and peer not in wait.shown:
             wait.shown[peer] = None
-            self._effects.append(AckReceived(wait.ticket, peer))
+            self._outbox.emit(AckReceived(wait.ticket, peer))
             self._judge(wait)
 
     def _judge(self, wait: Wait) -> None:
@@ -214,7 +215,7 @@ class AckTracker:
         if self._remove(wait):
             self.counters["waits_met" if met else "waits_unmet"] += 1
             lacking = tuple(Lacking(peer, wait.states[peer]) for peer in wait.lacking)
-            self._effects.append(WriteConcernEnded(wait.ticket, met, tuple(wait.shown), lacking))
+            self._outbox.emit(WriteConcernEnded(wait.ticket, met, tuple(wait.shown), lacking))
 
     def _remove(self, wait: Wait) -> bool:
         """Whether it was there."""
@@ -225,7 +226,7 @@ class AckTracker:
             del self._by_key[wait.key]
         return True
 
-    # -- time --------------------------------------------------------------------------------------
+    # -- time -------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
         """Infinite where nobody waits."""

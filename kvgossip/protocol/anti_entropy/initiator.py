@@ -211,7 +211,7 @@ class Exchange:
             told.append(question)
         return told
 
-    # -- answers -----------------------------------------------------------------------------------
+    # -- answers ----------------------------------------------------------------------------------
 
     def decoded(self, answer: Decoded, merged: Merge) -> list[Question]:
         """To be called after the answer's entries were merged."""
@@ -363,7 +363,7 @@ class Exchange:
             raise RemoteError("unasked_answer", "an answer to something that was not asked")
         return asked
 
-    # -- questions, made when it is their turn -----------------------------------------------------
+    # -- questions, made when it is their turn ----------------------------------------------------
 
     def _next(self) -> int:
         self._requests += 1

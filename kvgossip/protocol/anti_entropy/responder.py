@@ -164,7 +164,7 @@ def answer_want(store: Store, asked: Want, bytes_max: int) -> Entries:
     return Entries(asked.exchange, asked.request, answered, answer.taken, b"")
 
 
-# -- how much differs ------------------------------------------------------------------------------
+# -- how much differs ----------------------------------------------------------------------------
 
 
-# -- entries in messages ---------------------------------------------------------------------------
+# -- entries in messages -------------------------------------------------------------------------

@@ -12,7 +12,7 @@ different root themselves, while heating would send the whole difference to ever
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from random import Random
 from typing import NamedTuple
@@ -28,13 +28,17 @@ from kvgossip.protocol.anti_entropy.responder import (
     answer_sketch,
     answer_want,
 )
-from kvgossip.protocol.effect import Effect, Log
 from kvgossip.protocol.membership.swim import Membership
-from kvgossip.protocol.merging import Data, Outcome, Spread
-from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.merging import MergePort, Origin, Outcome, Spread
+from kvgossip.protocol.model.arrival import Arrival
+from kvgossip.protocol.model.member import Member, SyncState
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
-from kvgossip.protocol.outbox import Link
+from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.outbox import Outbox, SendPort
+from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import decode, difference
+from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.batching import pack, unpack
 from kvgossip.protocol.wire.message import (
     Compare,
@@ -81,49 +85,50 @@ class ExchangeScheduler:
     def __init__(
         self,
         config: Config,
-        data: Data,
+        kind: PoolKind,
+        *,
+        store: Store,
+        tombstones: Tombstones,
+        merging: MergePort,
+        sync_state: Callable[[], SyncState],
         membership: Membership,
-        link: Link,
+        send_port: SendPort,
+        outbox: Outbox,
         rng: Random,
-        effects: list[Effect],
         now: Now,
     ) -> None:
         self.completed_s: float | None = None
         self.started = self.completed = self.cut = self.futile = self.rounds = self.news = 0
-        self._effects = effects
-        self._config, self._data, self._membership, self._link, self._rng = (
-            config,
-            data,
-            membership,
-            link,
-            rng,
-        )
+        self._config, self._kind, self._rng = config, kind, rng
+        self._store, self._tombstones, self._merging = store, tombstones, merging
+        self._sync_state, self._membership = sync_state, membership
+        self._send_port, self._outbox = send_port, outbox
         self._running: dict[int, Exchange] = {}
         self._waiting: dict[str, bool] = {}
         self._unequal_since_s: dict[str, float] = {}
         self._last_with_s: dict[str, float] = {}
         self._roots: dict[str, int] = {}
         self._asked_s: dict[str, float] = {}
-        self._askers: dict[int, str] = {}
+        self._askers: Newest[int, str] = Newest(ASKERS_MAX)
         self._folded_s = now.monotonic_s
         self._futile: dict[str, Futile] = {}
         self._next_floor_s = now.monotonic_s + rng.random() * config.push_pull_interval_s
 
-    # -- active side -------------------------------------------------------------------------------
+    # -- active side ------------------------------------------------------------------------------
 
     def saw_root(self, peer: str, root: int, now: Now, *, act: bool) -> None:
         """A probe carried the peer's root. `act`: whether it is on us to start an exchange over a
         difference."""
-        if root == self._data.store.digest.root:
+        if root == self._store.digest.root:
             self._unequal_since_s.pop(peer, None)
             self._futile.pop(peer, None)
             return
         self._roots[peer] = root
-        if self._futile.get(peer, NEVER) == Futile(FUTILE_MAX, self._data.store.digest.root, root):
+        if self._futile.get(peer, NEVER) == Futile(FUTILE_MAX, self._store.digest.root, root):
             return
         since_s = self._unequal_since_s.setdefault(peer, now.monotonic_s)
         settling_s = self._config.rumor_settling_s
-        quiet = now.monotonic_s - self._data.news_s >= settling_s
+        quiet = now.monotonic_s - self._merging.news_s >= settling_s
         rested = now.monotonic_s - self._last_with_s.get(peer, -settling_s) >= settling_s
         if (
             act
@@ -152,14 +157,14 @@ class ExchangeScheduler:
                 self._open(member, differs, now)
 
     def _open(self, member: Member, differs: bool, now: Now) -> None:
-        data, number = self._data, self._rng.getrandbits(63)
+        number = self._rng.getrandbits(63)
         exchange = Exchange(
             number,
             member.name,
             member.address,
-            data.store,
+            self._store,
             self._config.message_bytes_max,
-            data.tombstones.facts(),
+            self._tombstones.facts(),
         )
         self._running[exchange.number] = exchange
         self.started += 1
@@ -169,9 +174,9 @@ class ExchangeScheduler:
         )
 
     def _ask(self, exchange: Exchange, messages: Iterable[Message], now: Now) -> None:
-        for told in messages:
+        for message in messages:
             self.rounds += 1
-            self._link.send(told, exchange.address, reliable=True)
+            self._send_port.send(message, exchange.address, reliable=True)
         if exchange.complete:
             self._complete(exchange, now)
 
@@ -182,7 +187,7 @@ class ExchangeScheduler:
                 nearest,
                 0.0 if exchange.eager else exchange.progress_s + self._config.exchange_timeout_s,
             )
-        if not self._data.store.sketch.idle and self._membership.reachable:
+        if not self._store.sketch.idle and self._membership.reachable:
             nearest = min(nearest, self._sketch_s)
         return nearest
 
@@ -201,14 +206,14 @@ class ExchangeScheduler:
                 if not self._is_asking(peer.name, now):
                     self.start(peer.name, now)
         if now.monotonic_s >= self._sketch_s and self._membership.reachable:
-            self._data.store.work_on_sketch()
+            self._store.work_on_sketch()
             self._folded_s = now.monotonic_s
 
     @property
     def _sketch_s(self) -> float:
         """When the sketch may be worked on: not while news comes in, and never so that nothing else
         gets its turn."""
-        return max(self._data.news_s + SKETCH_REST_S, self._folded_s + SKETCH_PAUSE_S)
+        return max(self._merging.news_s + SKETCH_REST_S, self._folded_s + SKETCH_PAUSE_S)
 
     def _cut(self, exchange: Exchange, now: Now) -> None:
         if self._running.pop(exchange.number, None) is not None:
@@ -221,12 +226,13 @@ class ExchangeScheduler:
         ]:
             self._cut(exchange, now)
 
-    def on_answer(self, answer: Answer, now: Now) -> None:
+    def on_answer(self, answer: Answer, arrival: Arrival) -> None:
         """An answer to one of our exchanges. Raises RemoteError, which cuts the exchange, when it
         makes no sense."""
         exchange = self._running.get(answer.exchange)
         if exchange is None:
             raise RemoteError("unasked_answer")
+        now = arrival.now
         exchange.progress_s = now.monotonic_s
         try:
             self._ask(exchange, self._continue(exchange, answer, now), now)
@@ -237,7 +243,7 @@ class ExchangeScheduler:
     def _continue(self, exchange: Exchange, answer: Answer, now: Now) -> Iterable[Message]:
         if isinstance(answer, Merged):
             # a live value goes at once, a tombstone when this exchange is complete
-            exchange.brought += self._data.tombstones.renounce(
+            exchange.brought += self._tombstones.renounce(
                 unpack("Q", answer.collected), exchange.peer, now
             )
             return exchange.merged(answer)
@@ -254,17 +260,17 @@ class ExchangeScheduler:
     def _tell_members(self, to: Address) -> None:
         """The member tables differ: each side sends its own, once an exchange, so that lost
         membership news is repaired too."""
-        self._link.send_members(to, [self._membership.me, *self._membership.reachable])
+        self._send_port.send_members(to, [self._membership.me, *self._membership.reachable])
 
     def _complete(self, exchange: Exchange, now: Now) -> None:
         del self._running[exchange.number]
         self.completed += 1
-        self._data.tombstones.learn(exchange.learned, now)
-        exchange.brought += self._data.tombstones.renounce(exchange.renounced, exchange.peer, now)
+        self._tombstones.learn(exchange.learned, now)
+        exchange.brought += self._tombstones.renounce(exchange.renounced, exchange.peer, now)
         self.completed_s = self._last_with_s[exchange.peer] = now.monotonic_s
         self._unequal_since_s.pop(exchange.peer, None)
         self._judge(exchange)
-        self._data.exchanged(exchange.peer, exchange.peer_sync_state, now)
+        self._merging.exchanged(Peer(self._kind, exchange.peer), exchange.peer_sync_state)
         self._start_waiting(now)
 
     def _judge(self, exchange: Exchange) -> None:
@@ -273,7 +279,7 @@ class ExchangeScheduler:
 
         The push-pull floor still tries, so that it ends by itself when the cause was a clock.
         """
-        peer, root = exchange.peer, self._data.store.digest.root
+        peer, root = exchange.peer, self._store.digest.root
         if exchange.brought or exchange.differing is None or peer not in self._roots:
             self._futile.pop(peer, None)
             return
@@ -287,7 +293,7 @@ class ExchangeScheduler:
             self._complain(exchange, exchange.differing)
 
     def _complain(self, exchange: Exchange, differing: tuple[int, int]) -> None:
-        store = self._data.store
+        store = self._store
         ours = {
             key: record.hex()[:SHOWN_DIGITS]
             for key, record in islice(store.entries_in(*differing), SHOWN)
@@ -299,7 +305,7 @@ class ExchangeScheduler:
             f"exchanges have brought nothing: not repaired until something changes. Ours: {ours}; "
             f"refused of theirs: {theirs}"
         )
-        self._effects.append(Log("ERROR", text))
+        self._outbox.log("ERROR", text)
 
     def unequal_since_s(self, peer: str) -> float | None:
         """When probes began to show another root than ours, monotonic seconds; None: they do
@@ -313,12 +319,13 @@ class ExchangeScheduler:
         self._roots.pop(peer, None)
         self._futile.pop(peer, None)
 
-    # -- passive side ------------------------------------------------------------------------------
+    # -- passive side -----------------------------------------------------------------------------
 
-    def on_question(self, asked: Question, source: Address, now: Now) -> None:
+    def on_question(self, asked: Question, arrival: Arrival) -> None:
         """Answer from the store alone. Raises RemoteError when the question makes no sense."""
         if not self._config.anti_entropy:
             return
+        source, now, _ = arrival
         self._note(asked, now)
         if (
             isinstance(asked, (Sketch, Compare))
@@ -326,15 +333,13 @@ class ExchangeScheduler:
             and asked.members != self._membership.digest
         ):
             self._tell_members(source)
-        self._link.send(self._answer(asked, source, now), source, reliable=True)
+        self._send_port.send(self._answer(asked, source, now), source, reliable=True)
 
     def _note(self, asked: Question, now: Now) -> None:
         """Who has an exchange with us under way: one of our own with that peer would find the same
         differences."""
         if isinstance(asked, (Sketch, Compare)) and asked.sender in self._membership.members:
             self._askers[asked.exchange] = asked.sender
-            if len(self._askers) > ASKERS_MAX:
-                del self._askers[next(iter(self._askers))]
         name = self._askers.get(asked.exchange)
         if name is not None:
             self._asked_s[name] = now.monotonic_s
@@ -344,15 +349,15 @@ class ExchangeScheduler:
         return asked_s is not None and now.monotonic_s - asked_s < self._config.rumor_settling_s
 
     def _answer(self, asked: Question, source: Address, now: Now) -> Message:
-        store, bytes_max = self._data.store, self._config.message_bytes_max
+        store, bytes_max = self._store, self._config.message_bytes_max
         if isinstance(asked, Sketch):
             sketched = answer_sketch(
-                store, asked, bytes_max, self._membership.digest, self._data.sync_state
+                store, asked, bytes_max, self._membership.digest, self._sync_state()
             )
             return self._with_context(sketched, asked.context)
         if isinstance(asked, Compare):
             return self._with_context(
-                answer_compare(store, asked, self._membership.digest, self._data.sync_state),
+                answer_compare(store, asked, self._membership.digest, self._sync_state()),
                 asked.context,
             )
         if isinstance(asked, Leaves):
@@ -375,28 +380,29 @@ class ExchangeScheduler:
         """In one instant with the answer itself: so the context is that of what is compared."""
         if not asked:
             return answer
-        tombstones = self._data.tombstones
+        tombstones = self._tombstones
         return replace(answer, site=tombstones.site, context=difference(tombstones.facts(), asked))
 
-    def _conclude(self, told: Conclude, peer: str, now: Now) -> Concluded:
+    def _conclude(self, conclude: Conclude, peer: str, now: Now) -> Concluded:
         """The asker, who has judged that this node got all, tells its context. It does not speak to
         a life that began meanwhile."""
-        tombstones, dropped = self._data.tombstones, 0
-        if told.site == tombstones.site:
-            tombstones.learn(decode(told.context).facts, now)
-            dropped = tombstones.renounce(unpack("Q", told.collected), peer, now)
-        return Concluded(told.exchange, told.request, tombstones.site, dropped)
+        tombstones, dropped = self._tombstones, 0
+        if conclude.site == tombstones.site:
+            tombstones.learn(decode(conclude.context).facts, now)
+            dropped = tombstones.renounce(unpack("Q", conclude.collected), peer, now)
+        return Concluded(conclude.exchange, conclude.request, tombstones.site, dropped)
 
     def _merge(self, entries: Iterable[Pair], peer: str, now: Now) -> Merge:
         """Merge, and tell what became of it. An entry that is refused costs itself alone (lesson
         8)."""
-        store, news = self._data.store, 0
+        store, news = self._store, 0
         refused: list[int] = []
         collected: list[int] = []
         replaced: list[int] = []
+        origin = Origin(Peer(self._kind, peer), Spread.NONE)
         for key, record in entries:
             old = store.record(key)
-            outcome = self._data.merge(key, record, now, heard_from=peer, spread=Spread.NOT)
+            outcome = self._merging.merge(key, record, now, origin)
             if outcome is Outcome.NEWS:
                 news += 1
                 if old is not None:

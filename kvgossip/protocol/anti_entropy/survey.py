@@ -17,8 +17,9 @@ from random import Random
 
 from kvgossip.errors import OverloadedError, RemoteError
 from kvgossip.protocol.anti_entropy.difference import estimated_keys, parities
-from kvgossip.protocol.effect import Effect, Surveyed
+from kvgossip.protocol.effect import Surveyed
 from kvgossip.protocol.model.peer import Peer
+from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.digest import POSITION_BITS
 from kvgossip.protocol.store.sketch import SYMBOL_BYTES, SYMBOLS_MAX
 from kvgossip.protocol.store.store import Store
@@ -69,8 +70,8 @@ def _keys_of(fingerprints: Iterable[int], store: Store) -> int:
 class Surveys:
     """Those under way at a replica; the driver ends them. Effects are appended to `effects`."""
 
-    def __init__(self, effects: list[Effect], rng: Random) -> None:
-        self._effects, self._rng = effects, rng
+    def __init__(self, outbox: Outbox, rng: Random) -> None:
+        self._outbox, self._rng = outbox, rng
         self._tickets: dict[int, int] = {}
 
     def begin(self, ticket: int) -> int:
@@ -90,4 +91,4 @@ class Surveys:
     def answered(self, told: Measured, peer: Peer) -> None:
         ticket = self._tickets.get(told.number)
         if ticket is not None:
-            self._effects.append(Surveyed(ticket, peer, told.root, told.keys, told.precision))
+            self._outbox.emit(Surveyed(ticket, peer, told.root, told.keys, told.precision))

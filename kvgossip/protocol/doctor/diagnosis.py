@@ -45,7 +45,7 @@ def diagnose(report: DoctorReport) -> list[Finding]:
     ]
 
 
-# -- who reaches whom ------------------------------------------------------------------------------
+# -- who reaches whom ----------------------------------------------------------------------------
 
 
 class Pairs:
@@ -229,7 +229,7 @@ def _tcp(
             )
 
 
-# -- clocks ----------------------------------------------------------------------------------------
+# -- clocks --------------------------------------------------------------------------------------
 
 
 def clock_offsets_ms(report: DoctorReport) -> dict[str, int]:
@@ -273,7 +273,7 @@ def _clocks(report: DoctorReport) -> Iterator[Finding]:
             yield Finding("clock", report.pool, (name,), text)
 
 
-# -- what the members tell of themselves -----------------------------------------------------------
+# -- what the members tell of themselves ---------------------------------------------------------
 
 
 def _conditions(report: DoctorReport) -> Iterator[Finding]:

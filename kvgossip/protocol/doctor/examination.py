@@ -29,13 +29,15 @@ from random import Random
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import LocalError
-from kvgossip.protocol.effect import DoctorReport, Effect, Examined
-from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.effect import DoctorReport, Examined
+from kvgossip.protocol.membership.swim import MakePing, Membership
+from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.outbox import Link
-from kvgossip.protocol.wire.message import Ack, Condition, Examine, Ping, Sight, Sights
+from kvgossip.protocol.outbox import Outbox, SendPort
+from kvgossip.protocol.wire.message import Ack, Condition, Examine, Sight, Sights
 
 SUBJECTS_MAX = 64
 OBSERVERS_MAX = 32
@@ -109,32 +111,31 @@ class Question:
 
 
 class Doctor:
-    """`condition(sequence, now)` is this node's, `ping_at(now)` makes its pings."""
+    """`condition(sequence, now)` is this node's, `make_ping(sequence, target, now)` makes a
+    ping."""
 
     def __init__(
         self,
         config: Config,
+        kind: PoolKind,
+        *,
         membership: Membership,
-        link: Link,
-        effects: list[Effect],
+        send_port: SendPort,
+        outbox: Outbox,
         condition: Callable[[int, Now], Condition],
-        ping_at: Callable[[Now], Callable[[int, str], Ping]],
-        pool: PoolKind,
+        make_ping: MakePing,
     ) -> None:
-        self._config, self._membership, self._link, self._effects = (
-            config,
-            membership,
-            link,
-            effects,
-        )
-        self._condition, self._ping_at, self._pool = condition, ping_at, pool
+        self._config, self._kind, self._membership = config, kind, membership
+        self._send_port, self._outbox = send_port, outbox
+        self._condition, self._make_ping = condition, make_ping
         self._rng = Random(membership.me.site)
         self._looks: list[Look] = []
         self._asked: dict[int, Question] = {}
-        self._heard_s: dict[str, float] = {}
+        #: by name, when a ping of that member last came by a datagram, monotonic seconds
+        self._heard_s: Newest[str, float] = Newest(config.members_max)
         self._tick_s: float | None = None
 
-    # -- the one that an operator asked ------------------------------------------------------------
+    # -- the one that an operator asked -----------------------------------------------------------
 
     def start(self, now: Now) -> None:
         """Look at all, or at a sample, and let them look at each other; Examined follows. While one
@@ -179,9 +180,9 @@ class Doctor:
             name: subject.sights for name, subject in subjects.items() if subject.sights is not None
         }
         sights |= {
-            name: {sight.name: sight for sight in told.seen}
-            for name, told in answered.items()
-            if not told.busy
+            name: {sight.name: sight for sight in answer.seen}
+            for name, answer in answered.items()
+            if not answer.busy
         }
         conditions = {
             name: subject.condition
@@ -190,7 +191,7 @@ class Doctor:
         }
         report = DoctorReport(
             observer=me,
-            pool=self._pool.value,
+            pool=self._kind.value,
             members={name: subject.member for name, subject in subjects.items()},
             known=known,
             sights=sights,
@@ -203,40 +204,43 @@ class Doctor:
                 for name, subject in subjects.items()
                 if subject.to_see and subject.tcp_s and name not in answered
             ),
-            busy=tuple(name for name, told in answered.items() if told.busy),
+            busy=tuple(name for name, answer in answered.items() if answer.busy),
             refusals={
                 name: subject.refusal for name, subject in subjects.items() if subject.refusal
             },
             took_s=now.monotonic_s - look.began_s,
         )
-        self._effects.append(Examined(asked, report, self._pool))
+        self._outbox.emit(Examined(asked, report, self._kind))
 
-    # -- the ones that are asked -------------------------------------------------------------------
+    # -- the ones that are asked ------------------------------------------------------------------
 
-    def on_examine(self, told: Examine, source: Address, now: Now) -> None:
-        self._link.send(self._condition(told.sequence, now), source, reliable=True)
+    def on_examine(self, question: Examine, arrival: Arrival) -> None:
+        source, now, _ = arrival
+        self._send_port.send(self._condition(question.sequence, now), source, reliable=True)
         members = self._membership.members
-        if not told.subjects or told.sender not in members:
+        if not question.subjects or question.sender not in members:
             return
         askers = [look.asker for look in self._looks if look.asker]
-        if told.sender in askers or len(askers) >= LOOKS_MAX:
-            self._link.send(
-                Sights(told.sequence, self._membership.me.name, (), busy=True),
+        if question.sender in askers or len(askers) >= LOOKS_MAX:
+            self._send_port.send(
+                Sights(question.sequence, self._membership.me.name, (), busy=True),
                 source,
                 reliable=True,
             )
             return
-        names = dict.fromkeys(name for name in told.subjects if name != self._membership.me.name)
+        names = dict.fromkeys(
+            name for name in question.subjects if name != self._membership.me.name
+        )
         unknown = tuple(Sight(name, -1) for name in names if name not in members)
 
         def done(look: Look, then: Now) -> None:
             seen = (*self._sights(look), *unknown)
-            self._link.send(
-                Sights(told.sequence, self._membership.me.name, seen), source, reliable=True
+            self._send_port.send(
+                Sights(question.sequence, self._membership.me.name, seen), source, reliable=True
             )
 
         subjects = {name: Subject(members[name]) for name in names if name in members}
-        self._begin(subjects, now, done, None, told.sender)
+        self._begin(subjects, now, done, None, question.sender)
 
     def _sights(self, look: Look) -> list[Sight]:
         return [self._sight(name, subject, look) for name, subject in look.subjects.items()]
@@ -252,7 +256,7 @@ class Doctor:
             subject.offset_ms,
         )
 
-    # -- what comes in -----------------------------------------------------------------------------
+    # -- what comes in ----------------------------------------------------------------------------
 
     def heard(self, name: str, now: Now) -> None:
         """A ping of this member came by a datagram: so that way is open, whether or not an answer
@@ -260,11 +264,10 @@ class Doctor:
         if name in self._membership.members:
             self._heard_s.pop(name, None)
             self._heard_s[name] = now.monotonic_s
-            if len(self._heard_s) > self._config.members_max:
-                del self._heard_s[next(iter(self._heard_s))]
 
-    def on_ack(self, ack: Ack, now: Now, *, reliable: bool) -> bool:
+    def on_ack(self, ack: Ack, arrival: Arrival) -> bool:
         """Whether this answers a ping of an examination."""
+        _, now, reliable = arrival
         asked = self._asked.get(ack.sequence)
         if asked is None or ack.sender != asked.subject.member.name:
             return False
@@ -280,28 +283,28 @@ class Doctor:
         self._end_if_over(asked.look, now)
         return True
 
-    def on_condition(self, told: Condition, now: Now) -> None:
-        asked = self._asked.get(told.sequence)
+    def on_condition(self, condition: Condition, arrival: Arrival) -> None:
+        asked = self._asked.get(condition.sequence)
         if asked is None or asked.subject.condition is not None:
             return
         subject = asked.subject
-        if told.sender != subject.member.name:
-            subject.answers_as = told.sender
+        if condition.sender != subject.member.name:
+            subject.answers_as = condition.sender
             return
-        subject.condition = told
+        subject.condition = condition
         # the link is there now: this round trip is one of the link, and not of its making
-        self._ping(asked.look, subject, now, reliable=True)
-        self._end_if_over(asked.look, now)
+        self._ping(asked.look, subject, arrival.now, reliable=True)
+        self._end_if_over(asked.look, arrival.now)
 
-    def on_sights(self, told: Sights, now: Now) -> None:
-        asked = self._asked.get(told.sequence)
+    def on_sights(self, sights: Sights, arrival: Arrival) -> None:
+        asked = self._asked.get(sights.sequence)
         if (
             asked is not None
-            and told.sender == asked.subject.member.name
+            and sights.sender == asked.subject.member.name
             and asked.subject.sights is None
         ):
-            asked.subject.sights = told
-            self._end_if_over(asked.look, now)
+            asked.subject.sights = sights
+            self._end_if_over(asked.look, arrival.now)
 
     def refused(self, source: Address, text: str) -> None:
         """Somebody says no: perhaps somebody who is looked at."""
@@ -310,7 +313,7 @@ class Doctor:
                 if subject.member.address == source:
                     subject.refusal = text
 
-    # -- time --------------------------------------------------------------------------------------
+    # -- time -------------------------------------------------------------------------------------
 
     def deadline(self) -> float | None:
         return self._tick_s
@@ -356,7 +359,7 @@ class Doctor:
                 self._number(look, subject, now), self._membership.me.name, subject.to_see
             )
             self._ping(look, subject, now, reliable=True)
-            self._link.send(examine, subject.member.address, reliable=True)
+            self._send_port.send(examine, subject.member.address, reliable=True)
         for subject in look.subjects.values():
             if (
                 subject.began_s is None
@@ -369,8 +372,8 @@ class Doctor:
                 self._ping(look, subject, now, reliable=False)
 
     def _ping(self, look: Look, subject: Subject, now: Now, *, reliable: bool) -> None:
-        ping = self._ping_at(now)(self._number(look, subject, now), subject.member.name)
-        self._link.send(ping, subject.member.address, reliable=reliable)
+        ping = self._make_ping(self._number(look, subject, now), subject.member.name, now)
+        self._send_port.send(ping, subject.member.address, reliable=reliable)
 
     def _number(self, look: Look, subject: Subject, now: Now) -> int:
         sequence = self._membership.next_sequence()

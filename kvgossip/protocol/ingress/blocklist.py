@@ -45,7 +45,7 @@ class Blocklist:
     def targets(self) -> list[str]:
         return sorted([*self._names, *self._networks])
 
-    # -- what the operator says --------------------------------------------------------------------
+    # -- what the operator says -------------------------------------------------------------------
 
     def add(self, target: str) -> str:
         """Block a name, an IP address or a network in CIDR notation; returns how it is listed.
@@ -77,7 +77,7 @@ class Blocklist:
         self._hosts.clear()
         return listed
 
-    # -- what it means -----------------------------------------------------------------------------
+    # -- what it means ----------------------------------------------------------------------------
 
     def covers(self, member: Member) -> bool:
         """Whether this member is blocked, by its name or by its address."""

@@ -19,12 +19,14 @@ from collections.abc import Callable
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.effect import Effect, Log, Send
 from kvgossip.protocol.ingress.rate_limit import RateLimit
 from kvgossip.protocol.ingress.refusal import KEY_REASONS, pool_name, refusal_of
+from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.wire.frame import Framing, Opened, encode, frame_bytes_max, is_refusal
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import Refused
@@ -47,7 +49,7 @@ class Gate:
         kind: PoolKind,
         me: Member,
         keyring: Keyring | None,
-        effects: list[Effect],
+        outbox: Outbox,
         counters: Counter[str],
         elsewhere: Callable[[], Address | None],
         failed: Callable[[Address, str], None],
@@ -59,13 +61,10 @@ class Gate:
                 keyring, me.site, me.generation, LIVES_FACTOR * config.members_max
             )
         self._config, self._kind, self._me, self._keyring = config, kind, me, keyring
-        self._effects, self._counters, self._elsewhere, self._failed = (
-            effects,
-            counters,
-            elsewhere,
-            failed,
-        )
-        self._complaints_s: dict[str, float] = {}
+        self._outbox, self._counters = outbox, counters
+        self._elsewhere, self._failed = elsewhere, failed
+        #: by subject, when it was last complained of, monotonic seconds
+        self._complaints_s: Newest[str, float] = Newest(COMPLAINTS_MAX)
         self._sources = RateLimit(config.source_datagrams_per_s)
 
     @property
@@ -73,9 +72,10 @@ class Gate:
         """How many bytes of units fit into a datagram."""
         return self._config.datagram_bytes_max - self.framing.overhead_bytes
 
-    def open(self, data: bytes, source: Address, now: Now, *, reliable: bool) -> Opened | None:
+    def open(self, data: bytes, arrival: Arrival) -> Opened | None:
         """What a frame holds; None where it is dropped. A link is slowed down by not reading it,
         datagrams can only be left unread."""
+        source, now, reliable = arrival
         if not reliable and not self._sources.admits(source.host, now.monotonic_s):
             self._counters["frames_dropped.rate_limited"] += 1
             limit = f"source_datagrams_per_s = {self._config.source_datagrams_per_s:g}"
@@ -89,10 +89,11 @@ class Gate:
         try:
             return self.framing.open(data, reliable=reliable)
         except RemoteError as fault:
-            self._drop(fault.reason, data, source, now, reliable)
+            self._drop(fault.reason, data, arrival)
             return None
 
-    def _drop(self, reason: str, data: bytes, source: Address, now: Now, reliable: bool) -> None:
+    def _drop(self, reason: str, data: bytes, arrival: Arrival) -> None:
+        source, now, reliable = arrival
         self._counters[f"frames_dropped.{reason}"] += 1
         text = refusal_of(
             reason, data, self._kind, self._config.datacenter, self._elsewhere(), self._keyring
@@ -104,11 +105,10 @@ class Gate:
             f"{source.host} {reason if reason in KEY_REASONS else text}", now
         )
         if complains:
-            self._effects.append(
-                Log("WARNING", f"dropped a frame from {source}: {text} ({self.here})")
-            )
+            self._outbox.log("WARNING", f"dropped a frame from {source}: {text} ({self.here})")
         if complains or reliable:
-            self._effects.append(Send(source, self.framing.refusal(text), reliable, self._kind))
+            refusal = self.framing.refusal(text)
+            self._outbox.send(source, refusal, reliable=reliable, pool=self._kind)
         if reliable:
             self._failed(source, f"the answer from {source} cannot be taken: {text} ({self.here})")
 
@@ -120,22 +120,22 @@ class Gate:
             data = self.framing.frame(
                 [encode(Refused(self.framing.cluster, self.pool, text[:512]))], reliable=True
             )
-        self._effects.append(Send(to, data, reliable=True, pool=self._kind))
+        self._outbox.send(to, data, reliable=True, pool=self._kind)
 
-    def heard(self, told: Refused, source: Address, now: Now) -> str:
+    def heard(self, refusal: Refused, arrival: Arrival) -> str:
         """Somebody says no: log it, and what to tell an operator who waits."""
         self._counters["refusals_heard"] += 1
         text = (
-            f"refused by the node at {source} (cluster {told.cluster!r}, pool {told.pool!r}): "
-            f"{told.text} ({self.here})"
+            f"refused by the node at {arrival.source} (cluster {refusal.cluster!r}, pool "
+            f"{refusal.pool!r}): {refusal.text} ({self.here})"
         )
-        self.complain(f"{source.host} refused", text, now)
+        self.complain(f"{arrival.source.host} refused", text, arrival.now)
         return text
 
     def complain(self, subject: str, text: str, now: Now) -> None:
         """Warn, at most once a minute about each subject."""
         if self.may_complain(subject, now):
-            self._effects.append(Log("WARNING", text))
+            self._outbox.log("WARNING", text)
 
     def may_complain(self, subject: str, now: Now) -> bool:
         """At most once a minute about each subject."""
@@ -144,8 +144,6 @@ class Gate:
             return False
         self._complaints_s.pop(subject, None)
         self._complaints_s[subject] = now.monotonic_s
-        if len(self._complaints_s) > COMPLAINTS_MAX:
-            del self._complaints_s[next(iter(self._complaints_s))]
         return True
 
     @property

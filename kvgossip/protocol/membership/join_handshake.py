@@ -21,16 +21,18 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from kvgossip.config import Address, Config
-from kvgossip.protocol.effect import Effect, Joined, JoinRefused
+from kvgossip.protocol.effect import Joined, JoinRefused
 from kvgossip.protocol.ingress.refusal import pool_name
 from kvgossip.protocol.membership.identity import Identity, objection_to
-from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.membership.swim import MakePing, Membership
+from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, SyncState
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.outbox import Link
+from kvgossip.protocol.outbox import Outbox, SendPort
 from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import Ack, Join, JoinReply, Message, Ping
+from kvgossip.protocol.wire.message import Ack, Join, JoinReply, Message
 
 NAME_CHECKS_MAX = 64
 ASKED_MAX = 1024
@@ -48,59 +50,54 @@ class NameCheck:
 
 
 class JoinHandshake:
-    """`refuse(to, text)` says no; `sync_state()` is this node's."""
+    """`refuse(to, text)` says no, `make_ping(sequence, target, now)` makes a ping; `sync_state()`
+    is this node's."""
 
     def __init__(
         self,
         config: Config,
+        kind: PoolKind = PoolKind.LAN,
+        *,
         membership: Membership,
-        link: Link,
-        effects: list[Effect],
+        send_port: SendPort,
+        outbox: Outbox,
         refuse: Callable[[Address, str], None],
+        make_ping: MakePing,
         sync_state: Callable[[], SyncState],
-        pool: PoolKind = PoolKind.LAN,
         identity: Identity | None = None,
     ) -> None:
-        self._config, self._membership, self._link, self._effects = (
-            config,
-            membership,
-            link,
-            effects,
-        )
-        self._refuse, self._standing, self._pool, self._identity = (
-            refuse,
-            sync_state,
-            pool,
-            identity,
-        )
-        self._pool_name = pool_name(pool, config.datacenter)
-        self._asked: dict[Address, bool] = {}
-        self._checks: dict[int, NameCheck] = {}
+        self._config, self._kind, self._membership = config, kind, membership
+        self._send_port, self._outbox, self._refuse = send_port, outbox, refuse
+        self._make_ping, self._sync_state, self._identity = make_ping, sync_state, identity
+        self._pool_name = pool_name(kind, config.datacenter)
+        #: whom this node asked to take it in; False: somebody has said no, but perhaps another one
+        self._asked: Newest[Address, bool] = Newest(ASKED_MAX)
+        #: by the sequence number of the pings to the holder of a name
+        self._checks: Newest[int, NameCheck] = Newest(NAME_CHECKS_MAX)
 
-    # -- the newcomer ------------------------------------------------------------------------------
+    # -- the newcomer -----------------------------------------------------------------------------
 
     def ask(self, address: Address) -> None:
         """Send a Join there."""
         self._asked[address] = True
-        if len(self._asked) > ASKED_MAX:
-            del self._asked[next(iter(self._asked))]
         me = self._membership.me
-        told = [me, *self._membership.reachable[:FIRST_MEMBERS]]
+        members = [me, *self._membership.reachable[:FIRST_MEMBERS]]
         join = Join(me.name, me.site, address.host)
         if self._identity is not None:
             signature = self._identity.sign(self._config.cluster, self._pool_name, me)
             join = replace(join, identity=self._identity.public, signature=signature)
-        self._link.send_units(self._units(join, told), address, reliable=True)
+        self._send_port.send_units(self._units(join, members), address, reliable=True)
 
-    def on_reply(self, reply: JoinReply, members: list[Member], source: Address, now: Now) -> bool:
+    def on_reply(self, reply: JoinReply, members: list[Member], arrival: Arrival) -> bool:
         """Whether this answers a Join of ours: then its members are merged."""
+        source, now, _ = arrival
         if source not in self._asked:
             return False
         del self._asked[source]
         if reply.site == self._membership.me.site:
-            self._effects.append(
+            self._outbox.emit(
                 JoinRefused(
-                    source, f"{source} is this node itself: name another member", self._pool
+                    source, f"{source} is this node itself: name another member", self._kind
                 )
             )
         else:
@@ -111,34 +108,28 @@ class JoinHandshake:
                 self._membership.merge(
                     replace(member, host=source.host) if at_source else member, now
                 )
-            self._effects.append(Joined(source, reply.sender, self._pool))
+            self._outbox.emit(Joined(source, reply.sender, self._kind))
         return True
 
     def failed(self, source: Address, text: str, *, final: bool = True) -> None:
         """Whoever we asked there said no, or nothing. Not `final`: somebody says so who may not be
         who we asked, so a yes still counts."""
-        acks = self._asked.get(source)
-        if acks is None:
+        undecided = self._asked.get(source)
+        if undecided is None:
             return
         if final:
             del self._asked[source]
         else:
             self._asked[source] = False
-        if acks:
-            self._effects.append(JoinRefused(source, text, self._pool))
+        if undecided:
+            self._outbox.emit(JoinRefused(source, text, self._kind))
 
-    # -- the host ----------------------------------------------------------------------------------
+    # -- the host ---------------------------------------------------------------------------------
 
-    def on_join(
-        self,
-        join: Join,
-        members: list[Member],
-        source: Address,
-        now: Now,
-        ping: Callable[[int, str], Ping],
-    ) -> None:
+    def on_join(self, join: Join, members: list[Member], arrival: Arrival) -> None:
         """Take the newcomer in, refuse it, or first ask who holds its name. Its own record is the
         first of `members`."""
+        source, now, _ = arrival
         if not members or (members[0].name, members[0].site) != (join.name, join.site):
             return
         if join.asked_host:
@@ -168,19 +159,19 @@ class JoinHandshake:
         ):
             self._check_holder(
                 NameCheck(members, source, holder, now.monotonic_s + self._config.probe_timeout_s),
-                ping,
+                now,
             )
         else:
             self._accept(members, source, now)
 
-    def _check_holder(self, check: NameCheck, ping: Callable[[int, str], Ping]) -> None:
+    def _check_holder(self, check: NameCheck, now: Now) -> None:
         sequence = self._membership.next_sequence()
         self._checks[sequence] = check
-        if len(self._checks) > NAME_CHECKS_MAX:
-            del self._checks[next(iter(self._checks))]
         for reliable in (False, True):
-            self._link.send(
-                ping(sequence, check.holder.name), check.holder.address, reliable=reliable
+            self._send_port.send(
+                self._make_ping(sequence, check.holder.name, now),
+                check.holder.address,
+                reliable=reliable,
             )
 
     def _accept(self, members: list[Member], source: Address, now: Now) -> None:
@@ -188,13 +179,13 @@ class JoinHandshake:
             self._membership.merge(member, now)
         me, known = self._membership.me, self._membership.members.get(members[0].name)
         reachable = self._membership.reachable
-        told = {
+        listed = {
             member.name: member
             for member in [me, *([known] if known else []), *reachable[:FIRST_MEMBERS]]
         }
-        reply = JoinReply(me.name, me.site, source.host, self._standing())
-        self._link.send_units(self._units(reply, list(told.values())), source, reliable=True)
-        self._link.send_members(source, reachable[FIRST_MEMBERS:])
+        reply = JoinReply(me.name, me.site, source.host, self._sync_state())
+        self._send_port.send_units(self._units(reply, list(listed.values())), source, reliable=True)
+        self._send_port.send_members(source, reachable[FIRST_MEMBERS:])
 
     def _name_is_held(self, newcomer: Member, holder: Member) -> str:
         return (

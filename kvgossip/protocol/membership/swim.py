@@ -45,6 +45,7 @@ from kvgossip.protocol.membership.proximity import Proximity
 from kvgossip.protocol.membership.round_trip import RoundTrips
 from kvgossip.protocol.membership.sampling import RoundRobin, uniform
 from kvgossip.protocol.membership.suspicion import Awareness, Suspicion
+from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, life, rank
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.wire.frame import encode
@@ -98,6 +99,10 @@ class Relay:
     nacked: bool = False
 
 
+MakePing = Callable[[int, str, Now], Ping]
+"""Makes the ping with this sequence number to the member of this name."""
+
+
 class Membership:
     """`send(message, to, member, reliable=)` is the pool's. `changes` gathers (old, new) records
     for the pool to take, `rival` is a live node that has claimed our name. `shut_out` says who is
@@ -105,7 +110,16 @@ class Membership:
     """
 
     def __init__(
-        self, config: Config, me: Member, rng: Random, send: Callable[..., None], now: Now
+        self,
+        config: Config,
+        me: Member,
+        *,
+        rng: Random,
+        send: Callable[..., None],
+        make_ping: MakePing,
+        shut_out: Callable[[Member], bool],
+        reached_otherwise: Callable[[Member], bool] | None,
+        now: Now,
     ) -> None:
         self.me = me
         self.members: dict[str, Member] = {me.name: me}
@@ -118,7 +132,8 @@ class Membership:
         self.conflicts = self.names_refused = self.lives_refused = self.blocked_news = (
             self.identities_refused
         ) = 0
-        self._config, self._rng, self._send = config, rng, send
+        self._config, self._rng, self._send, self._make_ping = config, rng, send, make_ping
+        self._shut_out, self._reached_otherwise = shut_out, reached_otherwise
         self._order = RoundRobin(rng)
         self._news: deque[tuple[str, bytes, int]] = deque()
         self._latest: dict[str, bytes] = {}
@@ -134,12 +149,10 @@ class Membership:
         self._digest: int | None = None
         self._neighborhood = Proximity(config, me.location, self.coordinates)
         self.leaving = False
-        self.shut_out: Callable[[Member], bool] = lambda member: False
         self._host_is_learned = False
-        self.reached_otherwise: Callable[[Member], bool] | None = None
         self.spread(me)
 
-    # -- questions ---------------------------------------------------------------------------------
+    # -- questions --------------------------------------------------------------------------------
 
     @property
     def reachable(self) -> list[Member]:
@@ -159,13 +172,13 @@ class Membership:
         return bool(self.reachable) and self._is_whole
 
     def _is_reachable(self, member: Member) -> bool:
-        return member.reachable and not self.shut_out(member)
+        return member.reachable and not self._shut_out(member)
 
     @property
     def peers(self) -> list[Member]:
         """The reachable that rumors and exchanges go to: all, but for those that this node reaches
         otherwise (see pool.py)."""
-        otherwise = self.reached_otherwise
+        otherwise = self._reached_otherwise
         return (
             self.reachable
             if otherwise is None
@@ -175,13 +188,13 @@ class Membership:
     def is_peer(self, member: Member) -> bool:
         """Whether rumors and exchanges may go there."""
         return self._is_reachable(member) and not (
-            self.reached_otherwise is not None and self.reached_otherwise(member)
+            self._reached_otherwise is not None and self._reached_otherwise(member)
         )
 
     def choose(self, count: int) -> list[Member]:
         """At most `count` different peers, near ones rather than far ones (protocol.md section
         10)."""
-        if self.reached_otherwise is not None:
+        if self._reached_otherwise is not None:
             self._neighborhood.changed()
         return self._neighborhood.choose(self._rng, lambda: self.peers, count)
 
@@ -192,7 +205,7 @@ class Membership:
         since = now.monotonic_s - self._config.gossip_to_dead_s
         otherwise = (
             [member for member in self.reachable if not self.is_peer(member)]
-            if self.reached_otherwise is not None
+            if self._reached_otherwise is not None
             else []
         )
         dead = [member for member in self.dead() if self._gone_s[member.name] > since]
@@ -205,7 +218,7 @@ class Membership:
         return [
             member
             for member in gone
-            if member.state is MemberState.DEAD and not self.shut_out(member)
+            if member.state is MemberState.DEAD and not self._shut_out(member)
         ]
 
     def name_at(self, address: Address) -> str:
@@ -246,7 +259,7 @@ class Membership:
             )
         return nearest
 
-    # -- merging -----------------------------------------------------------------------------------
+    # -- merging ----------------------------------------------------------------------------------
 
     def merge(self, heard: Member, now: Now) -> None:
         """Take over what is said of a member, if it is news. Of ourselves we know better.
@@ -258,7 +271,7 @@ class Membership:
             self.lives_refused += 1
         elif heard.name == self.me.name:
             self._refute(heard)
-        elif heard.reachable and self.shut_out(heard):
+        elif heard.reachable and self._shut_out(heard):
             self.blocked_news += 1
         elif self._is_of_another(heard):
             self.identities_refused += 1
@@ -385,7 +398,7 @@ class Membership:
         self.leaving = True
         self.set_self(replace(self.me, state=MemberState.LEFT))
 
-    # -- what operators say ------------------------------------------------------------------------
+    # -- what operators say -----------------------------------------------------------------------
 
     def regard_blocks(self, now: Now) -> None:
         """Somebody was blocked or unblocked. Who is blocked cannot refute here, so no suspicion may
@@ -393,7 +406,7 @@ class Membership:
         self._reachable = self._digest = None
         self._neighborhood.changed()
         for member in self.members.values():
-            if self.shut_out(member):
+            if self._shut_out(member):
                 self._suspicions.pop(member.name, None)
             elif member.state is MemberState.SUSPECT and member.name not in self._suspicions:
                 self._suspicions[member.name] = Suspicion(
@@ -421,7 +434,7 @@ class Membership:
                 del self._pruned[next(iter(self._pruned))]
             self._spread_unit(gone.name, encode(Prune(gone)))
 
-    # -- news on their way -------------------------------------------------------------------------
+    # -- news on their way ------------------------------------------------------------------------
 
     def spread(self, member: Member) -> None:
         """Queue this for piggybacking; an older piece of news about the same name is not sent any
@@ -458,11 +471,10 @@ class Membership:
             room -= len(unit)
             yield unit
 
-    # -- failure detection -------------------------------------------------------------------------
+    # -- failure detection ------------------------------------------------------------------------
 
-    def tick(self, now: Now, ping: Callable[[int, str], Ping]) -> None:
-        """All that is due at this time. `ping(sequence, target)` makes a Ping with what probes
-        carry along."""
+    def tick(self, now: Now) -> None:
+        """Do whatever is due."""
         self._expire_suspicions(now)
         self._expire_relays(now)
         probe = self._probe
@@ -472,7 +484,7 @@ class Membership:
             and not probe.indirect
             and now.monotonic_s >= probe.timeout_s
         ):
-            self._ask_others(probe, ping)
+            self._ask_others(probe, now)
             # A tick that comes late, after a pause of the process, must not conclude before anybody
             # could answer. Nor may it where a far target was waited for longer: the helpers need
             # their time too.
@@ -485,15 +497,15 @@ class Membership:
             self._next_probe_s = (
                 now.monotonic_s + self._config.probe_interval_s * self.awareness.factor
             )
-            self._start_probe(now, ping)
-            self._ping_one_dead(ping)
+            self._start_probe(now)
+            self._ping_one_dead(now)
             self._forget_the_gone(now)
 
     def next_sequence(self) -> int:
         """At random, so that nobody can answer what was not sent to him."""
         return self._rng.getrandbits(SEQUENCE_BITS)
 
-    def _start_probe(self, now: Now, ping: Callable[[int, str], Ping]) -> None:
+    def _start_probe(self, now: Now) -> None:
         self._probe = None
         name = self._order.next(
             lambda name: name in self.members and self._is_reachable(self.members[name])
@@ -503,7 +515,7 @@ class Membership:
         target = self.members[name]
         timeout_s = now.monotonic_s + self.round_trips.timeout_s(name) * self.awareness.factor
         self._probe = Probe(self.next_sequence(), target, now.monotonic_s, timeout_s)
-        self._send(ping(self._probe.sequence, name), target.address, target)
+        self._send(self._make_ping(self._probe.sequence, name, now), target.address, target)
 
     def doubt(self, address: Address, now: Now) -> None:
         """A link to this address broke, or could not be made. That proves nothing, but who is there
@@ -521,7 +533,7 @@ class Membership:
         if not self._order.was_hastened:
             self._next_probe_s = min(self._next_probe_s, now.monotonic_s)
 
-    def _ask_others(self, probe: Probe, ping: Callable[[int, str], Ping]) -> None:
+    def _ask_others(self, probe: Probe, now: Now) -> None:
         """SWIM's indirect probes, and at the same time one of our own over TCP."""
         probe.indirect = True
         probe.relay_sequence = self.next_sequence()
@@ -539,7 +551,7 @@ class Membership:
             self._send(request, helper.address, helper)
             probe.asked += self._config.probe_nacks
         self._send(
-            ping(probe.sequence, probe.target.name),
+            self._make_ping(probe.sequence, probe.target.name, now),
             probe.target.address,
             probe.target,
             reliable=True,
@@ -563,11 +575,13 @@ class Membership:
             accused = replace(known, state=MemberState.SUSPECT, accuser=self.me.name)
             self.merge(accused, now)
 
-    def _ping_one_dead(self, ping: Callable[[int, str], Ping]) -> None:
+    def _ping_one_dead(self, now: Now) -> None:
         dead = self.dead()
         if dead and not self.leaving:
             target = self._rng.choice(dead)
-            self._send(ping(self.next_sequence(), target.name), target.address, target)
+            self._send(
+                self._make_ping(self.next_sequence(), target.name, now), target.address, target
+            )
 
     def _forget_the_gone(self, now: Now) -> None:
         since = now.monotonic_s - self._config.forget_after_s
@@ -608,9 +622,9 @@ class Membership:
                 relay.nacked = True
                 self._send(Nack(relay.sequence), relay.origin, None)
 
-    # -- messages ----------------------------------------------------------------------------------
+    # -- messages ---------------------------------------------------------------------------------
 
-    def on_ack(self, ack: Ack, now: Now, *, reliable: bool = False) -> float | None:
+    def on_ack(self, ack: Ack, arrival: Arrival) -> float | None:
         """When the probe was sent that this answers; None where it answers no probe of ours."""
         probe = self._probe
         if (
@@ -618,7 +632,7 @@ class Membership:
             and ack.sequence in (probe.sequence, probe.relay_sequence)
             and probe.target.name == ack.sender
         ):
-            self._acked(probe, ack, now, reliable)
+            self._acked(probe, ack, arrival)
             return probe.sent_s
         relay = self._relays.pop(ack.sequence, None)
         if relay is not None:
@@ -626,36 +640,44 @@ class Membership:
             self._send(replace(ack, sequence=relay.sequence, held=0), relay.origin, None)
         return None
 
-    def _acked(self, probe: Probe, ack: Ack, now: Now, reliable: bool) -> None:
+    def _acked(self, probe: Probe, ack: Ack, arrival: Arrival) -> None:
         """One answer of perhaps several: the first one by a datagram is a round trip, however late
         it comes."""
         if not probe.acked:
             self.awareness.add(-1)
-        if reliable:
+        if arrival.reliable:
             probe.tcp = True
         elif ack.sequence == probe.relay_sequence:
             probe.relayed = True
         elif not probe.direct and probe.target.name in self.members:
             probe.direct = True
-            round_trip_s = now.monotonic_s - probe.sent_s
+            round_trip_s = arrival.now.monotonic_s - probe.sent_s
             self.round_trips.measured(probe.target, round_trip_s)
             self.coordinates.sampled(ack.sender, ack.coordinate, round_trip_s)
 
-    def on_nack(self, nack: Nack) -> None:
+    def on_nack(self, nack: Nack, arrival: Arrival) -> None:
         if self._probe is not None and self._probe.relay_sequence == nack.sequence:
             self._probe.nacks += 1
 
-    def on_ping_request(
-        self, asked: PingRequest, source: Address, now: Now, ping: Callable[[int, str], Ping]
-    ) -> None:
+    def on_ping_request(self, request: PingRequest, arrival: Arrival) -> None:
         """Probe for another member, under a sequence number of our own."""
         if len(self._relays) >= RELAYS_MAX:
             return
-        sequence = self.next_sequence()
+        now, sequence = arrival.now, self.next_sequence()
         nack_s = now.monotonic_s + NACK_AFTER * self._config.probe_timeout_s
         end_s = now.monotonic_s + self._config.probe_interval_s
-        self._relays[sequence] = Relay(source, asked.sequence, nack_s, end_s, nacked=not asked.nack)
-        self._send(ping(sequence, asked.target), Address(asked.host, asked.port), None)
+        self._relays[sequence] = Relay(
+            arrival.source, request.sequence, nack_s, end_s, nacked=not request.nack
+        )
+        ping = self._make_ping(sequence, request.target, now)
+        self._send(ping, Address(request.host, request.port), None)
+
+    def on_member(self, member: Member, arrival: Arrival) -> None:
+        """News of a member."""
+        self.merge(member, arrival.now)
+
+    def on_prune(self, prune: Prune, arrival: Arrival) -> None:
+        self.prune(prune.member, arrival.now)
 
 
 def is_loopback(host: str) -> bool:

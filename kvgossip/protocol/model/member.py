@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from enum import IntEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
@@ -69,6 +69,9 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     identity.py). A peer's unknown trailing fields are ignored.
     """
 
+    #: as of messages: a record is no question
+    question: ClassVar[bool] = False
+    needs_link: ClassVar[bool] = False
     name: Name
     host: Host
     port: Port

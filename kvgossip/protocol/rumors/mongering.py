@@ -29,16 +29,22 @@ from random import Random
 from typing import NamedTuple
 
 from kvgossip.config import Address, Config
+from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.membership.swim import Membership
-from kvgossip.protocol.merging import Data, Outcome, Spread
+from kvgossip.protocol.merging import MergePort, Origin, Outcome, Spread
+from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.entry import HEAD_BYTES, Version, version_of
 from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
-from kvgossip.protocol.outbox import Link
-from kvgossip.protocol.rumors.batches import is_batch_key, key_of
+from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.outbox import SendPort
+from kvgossip.protocol.rumors.batches import Batches, is_batch_key, key_of
 from kvgossip.protocol.rumors.burst_window import BurstWindow
 from kvgossip.protocol.rumors.hot_list import HotList, HotRumor, bit_of, bitmap
 from kvgossip.protocol.rumors.policy import Mode, RumorPolicy
+from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.batching import batches
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import (
@@ -80,6 +86,13 @@ def policy_of(config: Config) -> RumorPolicy:
     )
 
 
+def _spread_of(gossip: Gossip) -> Spread:
+    """How this node spreads what it hears by this packet."""
+    if gossip.whole:
+        return Spread.OTHER_POOLS
+    return Spread.NEXT_ROUND if gossip.direct else Spread.NOW
+
+
 class Body(NamedTuple):
     """A body that was asked for."""
 
@@ -90,27 +103,35 @@ class Body(NamedTuple):
 
 class Mongering:
     def __init__(
-        self, config: Config, data: Data, membership: Membership, link: Link, rng: Random
+        self,
+        config: Config,
+        kind: PoolKind,
+        *,
+        store: Store,
+        tombstones: Tombstones,
+        batches: Batches,
+        merging: MergePort,
+        acks: AckTracker,
+        membership: Membership,
+        outbox: SendPort,
+        rng: Random,
     ) -> None:
         self.rumors = HotList(policy_of(config), config.rumors_max, rng)
-        self._config, self._data, self._membership, self._link, self._rng = (
-            config,
-            data,
-            membership,
-            link,
-            rng,
-        )
-        self._unit_bytes_max = link.datagram_room - GOSSIP_UNIT_BYTES_MAX
+        self._config, self._kind, self._rng = config, kind, rng
+        self._store, self._tombstones, self._batches = store, tombstones, batches
+        self._merging, self._acks = merging, acks
+        self._membership, self._outbox = membership, outbox
+        self._unit_bytes_max = outbox.datagram_room - GOSSIP_UNIT_BYTES_MAX
         self._bursts = BurstWindow(config.exchange_timeout_s)
         self._fetching: dict[str, Body] = {}
         self._fetching_bytes = 0
-        self._refused: dict[str, bytes] = {}
+        self._refused: Newest[str, bytes] = Newest(REFUSED_MAX)
         self.gossips = 0
         self._next_round_s = 0.0
         self._accepted = 0
         self._window_ends_s = 0.0
 
-    # -- active side -------------------------------------------------------------------------------
+    # -- active side ------------------------------------------------------------------------------
 
     def heat(self, key: str, record: bytes, heard_from: str | None, *, at_once: bool) -> None:
         """Spread this news, at once or from the next round on."""
@@ -128,9 +149,9 @@ class Mongering:
             self._await_direct(at_once)
 
     def _await_direct(self, at_once: bool) -> None:
-        if not at_once and self._next_round_s < self._data.news_s:
+        if not at_once and self._next_round_s < self._merging.news_s:
             # no round is waiting: give the direct packets their time
-            self._next_round_s = self._data.news_s + self._config.gossip_interval_s
+            self._next_round_s = self._merging.news_s + self._config.gossip_interval_s
 
     def heat_batch(
         self, entries: tuple[Pair, ...], heard_from: str | None, *, at_once: bool
@@ -144,9 +165,9 @@ class Mongering:
                 else None
             )
             if unit is None or len(unit) > self._unit_bytes_max:
-                self._data.batches.keep(entries)
+                self._batches.keep(entries)
                 unit = encode(Notice(key, *version, sum(len(record) for _, record in entries)))
-            is_notice = key in self._data.batches
+            is_notice = key in self._batches
             self.rumors.heat(
                 key,
                 unit,
@@ -210,7 +231,7 @@ class Mongering:
     def _pull(self) -> None:
         if self.rumors.policy.mode.pulls:
             for peer in self._membership.choose(self._config.gossip_fanout):
-                self._link.send(Pull(self._membership.me.name), peer.address)
+                self._outbox.send(Pull(self._membership.me.name), peer.address)
 
     def flush(self) -> None:
         """Tell as many peers as possible before leaving."""
@@ -227,7 +248,7 @@ class Mongering:
             if size > BURST_DATAGRAMS * self._unit_bytes_max and self._bursts.may_leave(
                 peer.name, now.monotonic_s
             ):
-                news = self._link.news_for(peer, self._link.datagram_room)
+                news = self._outbox.news_for(peer, self._outbox.datagram_room)
                 self._bursts.left(
                     peer.name,
                     self._send(peer, news, wanted, direct=True, reliable=True),
@@ -255,7 +276,7 @@ class Mongering:
         self, peer: Member, rumors: list[HotRumor], *, direct: bool = False, hunts: int = 0
     ) -> None:
         """Datagrams for one peer: membership news first, then rumors, each filled to its limit."""
-        units = self._link.news_for(peer, self._link.datagram_room)
+        units = self._outbox.news_for(peer, self._outbox.datagram_room)
         room = self._unit_bytes_max - sum(map(len, units))
         batch: list[HotRumor] = []
         for rumor in rumors:
@@ -288,53 +309,41 @@ class Mongering:
             gossip = encode(Gossip(sequence, self._membership.me.name, direct, whole))
             units = [*units, gossip, *(rumor.unit for rumor in batch)]
         if units:
-            self._link.send_units(units, peer.address, reliable=reliable)
+            self._outbox.send_units(units, peer.address, reliable=reliable)
         return sequence
 
-    # -- passive side ------------------------------------------------------------------------------
+    # -- passive side -----------------------------------------------------------------------------
 
-    def heard(
+    @property
+    def hot(self) -> int:
+        """How many rumors are hot."""
+        return len(self.rumors)
+
+    def on_gossip(
         self,
         gossip: Gossip,
-        told: Sequence[Rumor | Notice | Bundle],
+        rumors: Sequence[Rumor | Notice | Bundle],
         whole: bool,
-        source: Address,
-        now: Now,
-        *,
-        reliable: bool = False,
+        arrival: Arrival,
     ) -> None:
         """A packet of rumors. Unless it was `whole`, places cannot be counted, so it is merged but
         not answered."""
-        if now.monotonic_s >= self._window_ends_s:
-            self._accepted, self._window_ends_s = (
-                0,
-                now.monotonic_s + self._config.gossip_interval_s,
-            )
-        self._accepted += 1
-        if 0 < self.rumors.policy.connection_limit < self._accepted:
-            self._link.send(Busy(gossip.sequence), source, reliable=reliable)
+        now = arrival.now
+        if self._is_over_limit(now):
+            busy = Busy(sequence=gossip.sequence)
+            self._outbox.send(busy, arrival.source, reliable=arrival.reliable)
             return
-        heat = (
-            Spread.ELSEWHERE
-            if gossip.whole
-            else Spread.NEXT_ROUND
-            if gossip.direct
-            else Spread.AT_ONCE
-        )
+        origin = Origin(Peer(self._kind, gossip.sender), _spread_of(gossip))
         known: list[bool] = []
         collected: list[bool] = []
         lacking: list[Notice] = []
-        for rumor in told:
+        for rumor in rumors:
             if isinstance(rumor, Rumor):
-                outcome = self._data.merge(
-                    rumor.key, rumor.record, now, heard_from=gossip.sender, spread=heat
-                )
+                outcome = self._merging.merge(rumor.key, rumor.record, now, origin)
                 known.append(outcome is not Outcome.NEWS)
                 collected.append(outcome is Outcome.COLLECTED)
             elif isinstance(rumor, Bundle):
-                outcome = self._data.merge_batch(
-                    rumor.entries, now, heard_from=gossip.sender, spread=heat
-                )
+                outcome = self._merging.merge_batch(rumor.entries, now, origin)
                 known.append(outcome is not Outcome.NEWS)
                 collected.append(False)
             else:
@@ -342,25 +351,34 @@ class Mongering:
                 known.append(collected[-1] or self._has(rumor))
                 if not known[-1]:
                     lacking.append(rumor)
-        if whole and told:
-            life = life_of(self._membership.me.site)
-            answer = Feedback(
-                gossip.sequence, bitmap(known), bitmap(collected) if any(collected) else b"", life
+        if whole and rumors:
+            feedback = Feedback(
+                sequence=gossip.sequence,
+                known=bitmap(known),
+                collected=bitmap(collected) if any(collected) else b"",
+                life=life_of(self._membership.me.site),
             )
-            self._link.send(answer, source, reliable=reliable)
+            self._outbox.send(feedback, arrival.source, reliable=arrival.reliable)
         holder = self._membership.members.get(gossip.sender)
-        self._fetch(lacking, source if holder is None else holder.address, now)
+        self._fetch(lacking, arrival.source if holder is None else holder.address, now)
+
+    def _is_over_limit(self, now: Now) -> bool:
+        """Whether this packet is one too many of this gossip interval, where packets are
+        limited."""
+        if now.monotonic_s >= self._window_ends_s:
+            self._accepted = 0
+            self._window_ends_s = now.monotonic_s + self._config.gossip_interval_s
+        self._accepted += 1
+        return 0 < self.rumors.policy.connection_limit < self._accepted
 
     def _has_collected(self, notice: Notice) -> bool:
-        return self._data.tombstones.has_collected(
-            notice.key, Version(notice.timestamp, notice.site)
-        )
+        return self._tombstones.has_collected(notice.key, Version(notice.timestamp, notice.site))
 
     def _has(self, notice: Notice) -> bool:
         """Whether the body is not worth fetching: it is here, or was refused when it came."""
         if is_batch_key(notice.key):
-            return notice.key in self._data.batches
-        record = self._data.store.record(notice.key)
+            return notice.key in self._batches
+        record = self._store.record(notice.key)
         version, refused = (notice.timestamp, notice.site), self._refused.get(notice.key)
         return (record is not None and version_of(record) >= version) or (
             refused is not None and version_of(refused) == version
@@ -387,7 +405,7 @@ class Mongering:
                 self._fetching_bytes += size
                 keys.append(notice.key)
         if keys:
-            self._link.send(Fetch(tuple(keys)), source, reliable=True)
+            self._outbox.send(Fetch(tuple(keys)), source, reliable=True)
 
     def fetch(self, notice: Notice, source: Address, now: Now) -> None:
         """Ask for this body, unless it is here or on its way."""
@@ -399,12 +417,12 @@ class Mongering:
         if body is not None:
             self._fetching_bytes -= body.size
 
-    def on_pull(self, asked: Pull, source: Address) -> None:
-        peer = self._membership.members.get(asked.sender)
+    def on_pull(self, pull: Pull, arrival: Arrival) -> None:
+        peer = self._membership.members.get(pull.sender)
         if peer is not None and peer.reachable:
             self._tell(peer, list(self.rumors.hot()))
 
-    def on_busy(self, answer: Busy) -> None:
+    def on_busy(self, answer: Busy, arrival: Arrival) -> None:
         """Hunt: try somebody else, a bounded number of times."""
         packet = self.rumors.refused(answer.sequence)
         if packet is None:
@@ -414,68 +432,60 @@ class Mongering:
         if packet.hunts < self.rumors.policy.hunt and others:
             self._tell(self._rng.choice(others), packet.rumors, hunts=packet.hunts + 1)
 
-    def on_feedback(self, answer: Feedback, now: Now) -> None:
+    def on_feedback(self, answer: Feedback, arrival: Arrival) -> None:
         packet = self.rumors.feedback(answer.sequence, answer.known)
         if packet is None:
             return
         self._bursts.answered(packet.peer, answer.sequence)
-        if not (self._data.acks or answer.collected):
+        if not (self._acks or answer.collected):
             return
         member = self._membership.members.get(packet.peer)
         same = member is not None and answer.life in (0, life_of(member.site))
+        peer = Peer(self._kind, packet.peer)
         for place, rumor in enumerate(packet.rumors):
             if bit_of(answer.collected, place):
-                self._data.tombstones.renounce_rumor(rumor.key, rumor.version, packet.peer, now)
+                self._tombstones.renounce_rumor(rumor.key, rumor.version, packet.peer, arrival.now)
             elif rumor.is_notice or bit_of(answer.known, place) or not same:
                 # a notice says nothing of the body, what was no news may have been refused, and
                 # another node is there now
-                self._data.suggests(packet.peer, rumor.key)
+                self._acks.prompt(peer, rumor.key)
             else:
-                self._data.showed(packet.peer, rumor.key, rumor.version)
+                self._acks.showed(peer, rumor.key, rumor.version)
 
-    def on_fetch(self, asked: Fetch, source: Address) -> None:
-        store = self._data.store
-        for key in dict.fromkeys(asked.keys):
-            entries = self._data.batches.get(key)
+    def on_fetch(self, fetch: Fetch, arrival: Arrival) -> None:
+        source = arrival.source
+        for key in dict.fromkeys(fetch.keys):
+            entries = self._batches.get(key)
             if entries is not None:
-                self._link.send(Bundle(entries), source, reliable=True)
+                self._outbox.send(Bundle(entries), source, reliable=True)
         pairs = [
             (key, record)
-            for key in dict.fromkeys(asked.keys)
-            if (record := store.record(key)) is not None
+            for key in dict.fromkeys(fetch.keys)
+            if (record := self._store.record(key)) is not None
         ]
         sent = 0
         for batch in batches(pairs, self._config.message_bytes_max):
             sent += sum(len(record) for _, record in batch)
             if sent > FETCH_BYTES_MAX and len(batch) < len(pairs):
                 return  # nobody honest asks for so much at a time
-            self._link.send(Bodies(batch), source, reliable=True)
+            self._outbox.send(Bodies(batch), source, reliable=True)
 
-    def on_bodies(self, bodies: Bodies, source: Address, now: Now) -> None:
+    def on_bodies(self, bodies: Bodies, arrival: Arrival) -> None:
+        origin = self._fetched_from(arrival.source)
         for key, record in bodies.entries:
             self._fetched(key)
-            if (
-                self._data.merge(
-                    key,
-                    record,
-                    now,
-                    heard_from=self._membership.name_at(source),
-                    spread=Spread.AT_ONCE,
-                )
-                is Outcome.REFUSED
-            ):
+            if self._merging.merge(key, record, arrival.now, origin) is Outcome.REFUSED:
                 self._refused[key] = record[:HEAD_BYTES]
-                if len(self._refused) > REFUSED_MAX:
-                    del self._refused[next(iter(self._refused))]
 
-    def on_bundle(self, bundle: Bundle, source: Address, now: Now) -> None:
-        """What was fetched; who sends one unasked is welcome, too."""
+    def on_bundle(self, bundle: Bundle, arrival: Arrival) -> None:
+        """A batch that was fetched; one that comes unasked is welcome, too."""
         self._fetched(key_of(bundle.entries))
         # also where nothing of it is news, or it would be noticed and fetched again
-        self._data.batches.keep(bundle.entries)
-        self._data.merge_batch(
-            bundle.entries, now, heard_from=self._membership.name_at(source), spread=Spread.AT_ONCE
-        )
+        self._batches.keep(bundle.entries)
+        self._merging.merge_batch(bundle.entries, arrival.now, self._fetched_from(arrival.source))
+
+    def _fetched_from(self, source: Address) -> Origin:
+        return Origin(Peer(self._kind, self._membership.name_at(source)), Spread.NOW)
 
     def forget(self, peer: str) -> None:
         """It is no peer any more."""

@@ -137,7 +137,7 @@ class HashTable:
             yield self._slots[place]
             place += self._widths[place]
 
-    # -- questions ---------------------------------------------------------------------------------
+    # -- questions --------------------------------------------------------------------------------
 
     def between(self, first: int, end: int) -> Iterator[tuple[str, bytes]]:
         """The keys, and records, whose positions are `first` or greater, and less than `end`."""
@@ -194,7 +194,7 @@ class HashTable:
             )
         return found
 
-    # -- tables come and go ------------------------------------------------------------------------
+    # -- tables come and go -----------------------------------------------------------------------
 
     def _split(self, place: int) -> None:
         """In two halves, if there is more than one slot. The lower one goes on in the same dict."""

@@ -179,6 +179,15 @@ class Store:
             else entry_of(key, record)
         )
 
+    def visible(self, key: str) -> bytes | None:
+        """The record of an entry or a tombstone; None of what has expired."""
+        record = self.record(key)
+        return None if record is None or self.is_expired(key) else record
+
+    def scan_entries(self, prefix: str = "", after: str = "", limit: int = 1000) -> list[Entry]:
+        """`scan`, as entries."""
+        return [entry_of(key, record) for key, record in self.scan(prefix, after, limit)]
+
     def scan(self, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
         """At most `limit` live keys, with records, that start with `prefix` and are greater than
         `after`, sorted by code point."""

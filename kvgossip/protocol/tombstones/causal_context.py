@@ -120,7 +120,7 @@ class CausalContext:
         self._changed: dict[bytes, bytes | None] = {}
         self.has_new_dots = False
 
-    # -- questions ---------------------------------------------------------------------------------
+    # -- questions --------------------------------------------------------------------------------
 
     def covers(self, version: Version) -> bool:
         """Whether this replica has once merged this version, or had one that superseded it. What
@@ -147,7 +147,7 @@ class CausalContext:
             reverse=True,
         )
 
-    # -- changes -----------------------------------------------------------------------------------
+    # -- changes ----------------------------------------------------------------------------------
 
     def add(self, version: Version) -> None:
         """This version was merged, and the store does not hold it any more."""
@@ -229,7 +229,7 @@ class CausalContext:
             del self.gaps[oldest]
             self._note(Kind.GAP, oldest, None)
 
-    # -- the disk ----------------------------------------------------------------------------------
+    # -- the disk ---------------------------------------------------------------------------------
 
     def _note(self, kind: Kind, site: int, timestamp: int | None) -> None:
         self._changed[_key(kind, site)] = (
@@ -320,7 +320,7 @@ def _saved_dots(key: bytes, others: bytes) -> list[bytes]:
     return [name[8:] + name[:8], *(others[at : at + 16] for at in range(0, len(others), 16))]
 
 
-# -- what travels ----------------------------------------------------------------------------------
+# -- what travels --------------------------------------------------------------------------------
 
 
 class Told(NamedTuple):

@@ -142,7 +142,7 @@ class TombstoneCollection:
             for batch in self._again:
                 batch.pop(key, None)
 
-    # -- what the members tell ---------------------------------------------------------------------
+    # -- what the members tell --------------------------------------------------------------------
 
     def heard(self, site: int, clock: int) -> None:
         """This life of a member holds all that had arrived here by then."""
@@ -161,7 +161,7 @@ class TombstoneCollection:
             {member.name: None for member in members if self._told.get(member.site, 0) < oldest}
         )
 
-    # -- rounds ------------------------------------------------------------------------------------
+    # -- rounds -----------------------------------------------------------------------------------
 
     def begin(self, members: Iterable[Member], confirmed: int, wall_ms: int) -> None:
         """A round: `members` are all that are known, `confirmed` what those that count hold."""

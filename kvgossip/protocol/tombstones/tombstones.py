@@ -38,10 +38,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from kvgossip.config import Config
-from kvgossip.protocol.effect import Dropped, Effect, Expired, Quarantined
+from kvgossip.protocol.effect import Dropped, Expired, Quarantined
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
@@ -54,6 +55,7 @@ from kvgossip.protocol.model.entry import (
 from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import CausalContext, Fact, encoded, fact_timestamp
 from kvgossip.protocol.tombstones.collection import TombstoneCollection, Vouching
@@ -67,19 +69,28 @@ PAUSE_S = 0.002
 LOOK_AGAIN_S = 60.0
 
 
-class Tombstones:
-    """`members()`: all members that count, of all pools. `absent()`: whether an earlier life knew
-    members that this one has not met. `cool(key)`: nothing is to be told of this key any more. The
-    replica sets them.
-    """
+class MembersPort(Protocol):
+    """The members of all pools, as far as tombstones wait for them."""
 
+    def holders(self) -> Sequence[Member]:
+        """All members that count."""
+
+    def absent(self) -> bool:
+        """Whether an earlier life knew members that this one has not met."""
+
+    def cool(self, key: str) -> None:
+        """Nothing is to be told of this key any more."""
+
+
+class Tombstones:
     def __init__(
         self,
         config: Config,
         site: int,
         store: Store,
         hlc: HybridLogicalClock,
-        effects: list[Effect],
+        members: MembersPort,
+        outbox: Outbox,
         counters: Counter[str],
     ) -> None:
         self.context = CausalContext(site)
@@ -87,10 +98,8 @@ class Tombstones:
         self.collecting = TombstoneCollection(
             store, self.context, config.forget_after_s, self._drift_ms
         )
-        self.members: Callable[[], Sequence[Member]] = list
-        self.absent: Callable[[], bool] = lambda: False
-        self.cool: Callable[[str], None] = lambda key: None
-        self._store, self._hlc, self._effects, self._counters = store, hlc, effects, counters
+        self._members = members
+        self._store, self._hlc, self._outbox, self._counters = store, hlc, outbox, counters
         self._expiring = ExpiryQueue(store)
         self._gateway = config.gateway
         self._for_gateways, self._for_plain = Vouching(), Vouching()
@@ -104,7 +113,7 @@ class Tombstones:
     def site(self) -> int:
         return self.context.site
 
-    # -- this node's clock -------------------------------------------------------------------------
+    # -- this node's clock ------------------------------------------------------------------------
 
     def clock(self) -> int:
         """What stands for all that has arrived here until now: what arrives next arrives later."""
@@ -119,7 +128,7 @@ class Tombstones:
     def _hlc_ms(self, now: Now) -> int:
         return max(now.wall_ms, milliseconds_of(self._hlc.latest))
 
-    # -- merging -----------------------------------------------------------------------------------
+    # -- merging ----------------------------------------------------------------------------------
 
     def refuses(self, key: str, record: bytes) -> bool:
         """Whether this is an entry that was here, and was collected."""
@@ -166,11 +175,11 @@ class Tombstones:
 
     def _expire_key(self, key: str, record: bytes, now: Now) -> None:
         self._store.expire(key)
-        self._effects.append(Expired(key, record))
-        self.cool(key)
+        self._outbox.emit(Expired(key, record))
+        self._members.cool(key)
         self._wait(key, now)
 
-    # -- what others have collected ----------------------------------------------------------------
+    # -- what others have collected ---------------------------------------------------------------
 
     def renounce(self, fingerprints: Iterable[int], peer: str, now: Now) -> int:
         """Take out what this peer has collected; how many entries were."""
@@ -195,7 +204,7 @@ class Tombstones:
                 return False
         else:
             self._counters["entries_quarantined"] += 1
-            self._effects.append(Quarantined(key, record, peer))
+            self._outbox.emit(Quarantined(key, record, peer))
         self._drop(key)
         return True
 
@@ -211,10 +220,10 @@ class Tombstones:
         record = self._store.remove(key)
         self.context.add_record(record)
         self.collecting.discard(key, record)
-        self.cool(key)
-        self._effects.append(Dropped(key, record))
+        self._members.cool(key)
+        self._outbox.emit(Dropped(key, record))
 
-    # -- contexts and what members hold ------------------------------------------------------------
+    # -- contexts and what members hold -----------------------------------------------------------
 
     def facts(self) -> list[Fact]:
         """The context as an exchange that begins now has it."""
@@ -229,7 +238,9 @@ class Tombstones:
         if self.context.join(facts) and self._gateway:
             rows, clock = self.context.rows, self.clock()
             snapshot = {
-                member.site: rows[member.site] for member in self.members() if member.site in rows
+                member.site: rows[member.site]
+                for member in self._members.holders()
+                if member.site in rows
             }
             self._for_gateways.note(clock, snapshot)
             self._for_plain.note(clock, snapshot)
@@ -241,8 +252,10 @@ class Tombstones:
         if not self._gateway:
             return self.context.rows.get(member.site, 0)
         vouching = self._for_gateways if member.gateway else self._for_plain
-        if vouching.acks and not self.absent():
-            behind = [other for other in self.members() if other.gateway is not member.gateway]
+        if vouching.acks and not self._members.absent():
+            behind = [
+                other for other in self._members.holders() if other.gateway is not member.gateway
+            ]
             vouching.confirm(self.collecting.confirmed_by(behind, self._hlc.latest))
         return vouching.rows.get(member.site, 0)
 
@@ -253,7 +266,7 @@ class Tombstones:
             clock = self.clock()
         self.collecting.heard(member.site, clock)
 
-    # -- time --------------------------------------------------------------------------------------
+    # -- time -------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
         nearest_s = self._next_round_s if self._next_round_s < self._look_s else self._look_s
@@ -286,8 +299,8 @@ class Tombstones:
 
     def _collect(self, now: Now, settled: bool) -> None:
         if not self._in_round:
-            self._in_round = settled and not self.absent()
-            members = self.members()
+            self._in_round = settled and not self._members.absent()
+            members = self._members.holders()
             self.collecting.begin(
                 members, self.collecting.confirmed_by(members, self.clock()), now.wall_ms
             )
@@ -305,7 +318,7 @@ class Tombstones:
         else:
             self._next_round_s = math.inf
 
-    # -- the disk ----------------------------------------------------------------------------------
+    # -- the disk ---------------------------------------------------------------------------------
 
     def expect(self, keys: int) -> None:
         """About so many keys are on the disk. The first tick sees to the room of those that did not
@@ -330,11 +343,11 @@ class Tombstones:
         """What this life has written: a fact of every commit."""
         return self.context.own_row(self._hlc.latest)
 
-    # -- questions ---------------------------------------------------------------------------------
+    # -- questions --------------------------------------------------------------------------------
 
     def late(self) -> list[str]:
         """The names of the members for whom the oldest tombstone waits."""
-        return self.collecting.late(self.members())
+        return self.collecting.late(self._members.holders())
 
     def statistics(self) -> dict[str, int]:
         context = self.context

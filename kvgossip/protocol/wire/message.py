@@ -59,9 +59,14 @@ Text = Annotated[
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`kind` is the number that names the message on the wire. It never changes its meaning."""
+    """One message. What stands here of its class is a law of that message."""
 
+    #: the number that names the message on the wire; it never changes its meaning
     kind: ClassVar[int] = 0
+    #: it is answered, so a frame may hold one such message
+    question: ClassVar[bool] = False
+    #: its answer costs much, so it is taken over a link alone
+    needs_link: ClassVar[bool] = False
 
 
 class Ping(Message, frozen=True):
@@ -72,6 +77,7 @@ class Ping(Message, frozen=True):
     """
 
     kind = 1
+    question = True
     sequence: Count
     sender: Name
     target: Name
@@ -103,6 +109,7 @@ class PingRequest(Message, frozen=True):
     there is none."""
 
     kind = 3
+    question = True
     sequence: Count
     sender: Name
     target: Name
@@ -132,6 +139,8 @@ class Join(Message, frozen=True):
     """
 
     kind = 6
+    question = True
+    needs_link = True
     name: Name
     site: Count
     asked_host: Host = ""
@@ -223,6 +232,8 @@ class Fetch(Message, frozen=True):
     """Send me the records under these keys."""
 
     kind = 13
+    question = True
+    needs_link = True
     keys: Annotated[tuple[Key, ...], Meta(max_length=64)]
 
 
@@ -243,6 +254,8 @@ class Compare(Message, frozen=True):
     """
 
     kind = 15
+    question = True
+    needs_link = True
     exchange: Count
     request: Count
     levels: Levels
@@ -277,6 +290,8 @@ class Leaves(Message, frozen=True):
     32-bit), then all their fingerprints."""
 
     kind = 17
+    question = True
+    needs_link = True
     exchange: Count
     request: Count
     level: Levels
@@ -304,6 +319,8 @@ class Push(Message, frozen=True):
     """What you wanted."""
 
     kind = 19
+    question = True
+    needs_link = True
     exchange: Count
     request: Count
     entries: tuple[Pair, ...]
@@ -328,6 +345,8 @@ class Sketch(Message, frozen=True):
     from which to guess how much differs."""
 
     kind = 21
+    question = True
+    needs_link = True
     exchange: Count
     request: Count
     levels: Levels
@@ -374,6 +393,8 @@ class Want(Message, frozen=True):
     """Send me the entries with these fingerprints; Entries answers."""
 
     kind = 24
+    question = True
+    needs_link = True
     exchange: Count
     request: Count
     fingerprints: bytes
@@ -383,6 +404,7 @@ class Pull(Message, frozen=True):
     """What is hot with you? Gossip answers, or nothing where nothing is."""
 
     kind = 25
+    question = True
     sender: Name
 
 
@@ -406,6 +428,7 @@ class Enquire(Message, frozen=True):
     """
 
     kind = 80
+    question = True
     number: Count
     key: Key
     timestamp: Count
@@ -441,6 +464,8 @@ class Measure(Message, frozen=True):
     symbols: mine are not ready."""
 
     kind = 82
+    question = True
+    needs_link = True
     number: Count
     sender: Name
     root: Count
@@ -471,6 +496,8 @@ class Conclude(Message, frozen=True):
     """
 
     kind = 30
+    question = True
+    needs_link = True
     exchange: Count
     request: Count
     site: Count
@@ -517,6 +544,8 @@ class KeyringOrder(Message, frozen=True):
     """
 
     kind = 60
+    question = True
+    needs_link = True
     request: Count
     site: Count
     hops: Count
@@ -568,6 +597,8 @@ class Examine(Message, frozen=True):
     looked at these members."""
 
     kind = 70
+    question = True
+    needs_link = True
     sequence: Count
     sender: Name
     subjects: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()

@@ -113,7 +113,7 @@ class Feed:
         """How many bytes of records those changes hold on to, at most."""
         return self._bytes
 
-    # -- changes come ------------------------------------------------------------------------------
+    # -- changes come -----------------------------------------------------------------------------
 
     def publish(self, changed: Changed, timestamp: int) -> None:
         """A merge was news, at this hybrid logical time."""
@@ -163,7 +163,7 @@ class Feed:
         """End all watchers (see Watches.close)."""
         self.watches.close()
 
-    # -- changes go --------------------------------------------------------------------------------
+    # -- changes go -------------------------------------------------------------------------------
 
     def watch(self, topic: Topic, since: str | None = None) -> Watcher:
         """A new watcher, from this moment on or, after a cursor, from there on.
@@ -264,7 +264,7 @@ class Feed:
             self.watches.remove(queue)
         return self.last_index(topic)
 
-    # -- chunks ------------------------------------------------------------------------------------
+    # -- chunks -----------------------------------------------------------------------------------
 
     def _kept_after(self, index: int) -> Iterator[Kept]:
         """The arrivals after this index, in order."""
@@ -299,7 +299,7 @@ class Feed:
         if len(self._opened) > OPENED_MAX:
             del self._opened[next(iter(self._opened))]
 
-    # -- what is still here ------------------------------------------------------------------------
+    # -- what is still here -----------------------------------------------------------------------
 
     def _reaches(self, after: int, topic: Topic) -> bool:
         """Whether everything of the topic that came after this index is here."""

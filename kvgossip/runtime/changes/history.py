@@ -164,7 +164,7 @@ class History:
             self._pack_gone()
         return bool(self._earlier)
 
-    # -- who wrote it ------------------------------------------------------------------------------
+    # -- who wrote it -----------------------------------------------------------------------------
 
     def met(self, changed: MemberChanged) -> None:
         """Remember which name a site belongs to: also after the member has gone."""

@@ -183,7 +183,7 @@ class Watches:
             self.remove(queue)
             queue.end(State.CLOSED)
 
-    # -- the latest change of a topic --------------------------------------------------------------
+    # -- the latest change of a topic -------------------------------------------------------------
 
     def index_of(self, topic: Topic) -> int:
         """The index of the latest change under the topic, 0 where it is not known."""

@@ -100,7 +100,7 @@ class DataDir:
                 logged_s = time.monotonic()
                 log.info(
                     "%s: read %s of about %s entries from %s",
-                    replica.name,
+                    replica.config.name,
                     f"{count:,}",
                     f"{about:,}",
                     self.storage.directory,
@@ -111,16 +111,16 @@ class DataDir:
             took_s = time.monotonic() - started_s
             log.info(
                 "%s: read %s entries from %s in %.1f s",
-                replica.name,
+                replica.config.name,
                 f"{count:,}",
                 self.storage.directory,
                 took_s,
             )
         self._commits = GroupCommit(
-            self.storage, self.quarantine, lambda: replica.checkpoint(clocks()), replica.name
+            self.storage, self.quarantine, lambda: replica.checkpoint(clocks()), replica.config.name
         )
         self._compaction = Compaction(
-            self.storage, lambda: len(replica.store), replica.name, pack=pack
+            self.storage, lambda: len(replica.store), replica.config.name, pack=pack
         )
         try:
             await self._commits.start()

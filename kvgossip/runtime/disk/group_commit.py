@@ -132,7 +132,7 @@ class GroupCommit:
             self._put(FACT + fact.key, fact.value)
         await self._flush()
 
-    # -- what is to be kept ------------------------------------------------------------------------
+    # -- what is to be kept -----------------------------------------------------------------------
 
     def take(self, effect: Durable) -> None:
         """One effect of an input. All effects of an input are taken in one turn of the event
@@ -163,7 +163,7 @@ class GroupCommit:
     def _linger(self) -> None:
         self._lingers, self._due = True, self._loop.call_later(LINGER_S, self._begin)
 
-    # -- who waits ---------------------------------------------------------------------------------
+    # -- who waits --------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Raises StorageError while the disk takes nothing, OverloadedError while so much waits for
@@ -203,7 +203,7 @@ class GroupCommit:
             waiter.set_result(None)
         return waiter
 
-    # -- one commit --------------------------------------------------------------------------------
+    # -- one commit -------------------------------------------------------------------------------
 
     def _gather(self, waiting: int, turns: int) -> None:
         """Begin, unless this turn has brought more who wait; `waiting` is how many did before
@@ -300,7 +300,7 @@ class GroupCommit:
             self._due.cancel()
         self._lingers, self._due = False, self._loop.call_later(RETRY_S, self._begin)
 
-    # -- the end -----------------------------------------------------------------------------------
+    # -- the end ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """A last commit of what waits; then the storage may be closed."""

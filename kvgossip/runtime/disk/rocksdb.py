@@ -84,7 +84,7 @@ class RocksDB:
             self._unlock()
             raise
 
-    # -- whose it is -------------------------------------------------------------------------------
+    # -- whose it is ------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -165,7 +165,7 @@ class RocksDB:
         self._owner = {}
         return aside
 
-    # -- the engine --------------------------------------------------------------------------------
+    # -- the engine -------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Open the engine; recovers what the last process had committed. Raises DataDirError."""

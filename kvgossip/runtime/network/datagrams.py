@@ -53,7 +53,7 @@ class Datagrams(asyncio.DatagramProtocol):
             await self._lost.wait()
         await self._names.close()
 
-    # -- called by the event loop ------------------------------------------------------------------
+    # -- called by the event loop -----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # a cast, for uvloop's class is no asyncio.DatagramTransport
@@ -79,7 +79,7 @@ class Datagrams(asyncio.DatagramProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._lost.set()
 
-    # -- where to ----------------------------------------------------------------------------------
+    # -- where to ---------------------------------------------------------------------------------
 
     def _put(self, target: SocketAddress, data: bytes) -> None:
         if self._full or self._transport is None or self._transport.is_closing():

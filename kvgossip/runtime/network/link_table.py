@@ -147,7 +147,7 @@ class LinkTable:
                 link.abort()
         await self._none_connected.wait()
 
-    # -- called by a Link --------------------------------------------------------------------------
+    # -- called by a Link -------------------------------------------------------------------------
 
     def link_opened(self, link: Link) -> None:
         self._connected.add(link)
@@ -186,7 +186,7 @@ class LinkTable:
             self._counts["links_broken"] += 1
             self._report(link.address)
 
-    # -- links come and go -------------------------------------------------------------------------
+    # -- links come and go ------------------------------------------------------------------------
 
     def _link(self, address: Address | None) -> Link:
         return Link(self, address, self._limits.frame_bytes_max, self._limits.waiting_bytes_max)

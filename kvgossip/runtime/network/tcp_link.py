@@ -159,7 +159,7 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    # -- called by the event loop ------------------------------------------------------------------
+    # -- called by the event loop -----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # a cast, for uvloop's class is no asyncio.Transport
@@ -195,7 +195,7 @@ class Link(asyncio.Protocol):
         self._end()
         self._owner.link_lost(self)
 
-    # -- the frames that have arrived --------------------------------------------------------------
+    # -- the frames that have arrived -------------------------------------------------------------
 
     def _deliver(self) -> None:
         self._turn = None

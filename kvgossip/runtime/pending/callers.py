@@ -23,7 +23,7 @@ from kvgossip.protocol.effect import (
     Examined,
     Joined,
     JoinRefused,
-    KeyringTold,
+    KeyringReported,
     Settled,
     Surveyed,
     WriteConcernEnded,
@@ -55,7 +55,7 @@ class Callers:
         #: set once the farewell has been said, or the node stops
         self._departed = asyncio.Event()
         self._joins = Pending[int, JoinAttempt]("the node stopped while it was joining")
-        self._rotations = Pending[int, Answer[KeyringTold]](
+        self._rotations = Pending[int, Answer[KeyringReported]](
             "the node stopped while keyrings were changed: list them on another one"
         )
         #: by the pool and the two members; both are empty where all members are examined
@@ -70,7 +70,7 @@ class Callers:
             Settled: lambda effect: self._settled.set(),
             Departed: lambda effect: self._departed.set(),
             Joined: self._joined,
-            KeyringTold: self._rotated,
+            KeyringReported: self._rotated,
             Examined: self._examined,
             Surveyed: self._surveyed,
             AckReceived: self._acked,
@@ -91,13 +91,13 @@ class Callers:
         self._settled.set()
         self._departed.set()
 
-    # -- coming and going --------------------------------------------------------------------------
+    # -- coming and going -------------------------------------------------------------------------
 
     async def wait_settled(self, timeout_s: float | None) -> None:
         """Raises NotSettledError when it takes longer than that."""
         if self._replica.settled:
             return
-        name = self._replica.name
+        name = self._replica.config.name
         try:
             async with asyncio.timeout(timeout_s):
                 await self._settled.wait()
@@ -147,7 +147,7 @@ class Callers:
             async with asyncio.timeout(FAREWELL_TIMEOUT_S):
                 await self._departed.wait()
 
-    # -- keyrings ----------------------------------------------------------------------------------
+    # -- keyrings ---------------------------------------------------------------------------------
 
     async def rotate(self, action: KeyringAction, key: bytes) -> list[Holding]:
         """An order for the keyrings of the whole cluster; returns who has which keys then. Raises
@@ -165,12 +165,12 @@ class Callers:
             )
         return list(result.found)
 
-    def _rotated(self, effect: KeyringTold) -> None:
+    def _rotated(self, effect: KeyringReported) -> None:
         answer = self._rotations.get(effect.ticket)
         if answer is not None:
             answer.give(effect)
 
-    # -- the doctor --------------------------------------------------------------------------------
+    # -- the doctor -------------------------------------------------------------------------------
 
     async def examine(self, pool: PoolKind, one: str = "", other: str = "") -> DoctorReport:
         """Examine a pool; or let one member look at another one. Callers that ask for the same at
@@ -180,13 +180,7 @@ class Callers:
         if answer is None:
             answer = self._examinations.begin(key, Answer())
             try:
-                self._submit(
-                    lambda now: (
-                        self._replica.let_look(one, other, now, pool)
-                        if one
-                        else self._replica.examine(now, pool)
-                    )
-                )
+                self._submit(lambda now: self._replica.examine(now, pool, one, other))
             except BaseException:
                 self._examinations.end(key)
                 raise
@@ -202,7 +196,7 @@ class Callers:
         if answer is not None:
             answer.give(effect.report)
 
-    # -- surveys -----------------------------------------------------------------------------------
+    # -- surveys ----------------------------------------------------------------------------------
 
     async def survey(self, timeout_s: float) -> Mapping[Peer, Surveyed]:
         """The answers of the members that answer within this time. Raises OverloadedError."""
@@ -216,7 +210,7 @@ class Callers:
         finally:
             self._surveys.end(ticket)
             if not self._closed:
-                self._submit(lambda now: self._replica.end_survey(ticket, now))
+                self._submit(lambda now: self._replica.cancel(ticket, now))
 
     async def compare(self, timeout_s: float, clocks: Callable[[], Now]) -> list[Comparison]:
         """How the data of all members differs from this node's, sorted by pool and name. Raises as
@@ -233,7 +227,7 @@ class Callers:
         if survey is not None:
             survey.answered(effect)
 
-    # -- acks of writes ----------------------------------------------------------------------------
+    # -- acks of writes ---------------------------------------------------------------------------
 
     def begin_acks(
         self, key: str, write_concern: WriteConcern, timeout_s: float, on_ack: OnAck | None
@@ -252,7 +246,7 @@ class Callers:
     def end_acks(self, ticket: int) -> None:
         self._writes.end(ticket)
         if not self._closed:
-            self._submit(lambda now: self._replica.cancel_wait(ticket, now))
+            self._submit(lambda now: self._replica.cancel(ticket, now))
 
     def _acked(self, effect: AckReceived) -> None:
         acks = self._writes.get(effect.ticket)

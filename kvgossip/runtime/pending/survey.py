@@ -11,7 +11,7 @@ from kvgossip.protocol.effect import Surveyed
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
-from kvgossip.protocol.pool import Pool
+from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.wire.message import Precision
 from kvgossip.runtime.pending.pending import Answer
 

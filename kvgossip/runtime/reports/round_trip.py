@@ -8,7 +8,7 @@ from typing import Any
 
 from kvgossip.errors import NotFoundError
 from kvgossip.protocol.effect import DoctorReport
-from kvgossip.protocol.pool import Pool
+from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.replica import Replica
 from kvgossip.runtime.pending.callers import Callers
 from kvgossip.runtime.reports.doctor import milliseconds
@@ -17,7 +17,7 @@ from kvgossip.runtime.reports.doctor import milliseconds
 async def round_trip(replica: Replica, callers: Callers, one: str, other: str) -> dict[str, Any]:
     """Between any two members: estimated, and measured - by `one`, where neither is this node.
     Raises NotFoundError where no pool of this node has both."""
-    pool = _pool_of(replica.pools, one, other)
+    pool = _pool_of(replica.pools.all, one, other)
     if pool is None or one == other:
         text = (
             f"{one!r} is both ends"
@@ -27,7 +27,7 @@ async def round_trip(replica: Replica, callers: Callers, one: str, other: str) -
         raise NotFoundError(
             text, "`kvgossip members` shows who is known; name two that are in one pool"
         )
-    if other == replica.name:
+    if other == replica.config.name:
         one, other = other, one
     estimate = {
         "from": one,
@@ -35,7 +35,7 @@ async def round_trip(replica: Replica, callers: Callers, one: str, other: str) -
         "pool": pool.kind.value,
         **_estimate_between(pool, one, other),
     }
-    if one != replica.name:
+    if one != replica.config.name:
         report = await callers.examine(pool.kind, one, other)
         return {**estimate, **_measured_by(report, one, other)}
     known = round_trip_to(pool, other)["rtt_ms"]

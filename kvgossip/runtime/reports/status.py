@@ -10,7 +10,7 @@ from kvgossip.protocol.membership.partition_watch import PartitionWatch
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.pool import Pool
+from kvgossip.protocol.pools.pool import Pool
 from kvgossip.runtime.life import Life
 
 
@@ -31,12 +31,12 @@ def status_of(life: Life, now: Now) -> dict[str, Any]:
         "overload": life.writes.overload,
         "memory_only": life.disk is None,
         "storage": life.disk.status() if life.disk is not None else None,
-        "root": f"{replica.root:016x}",
+        "root": f"{replica.store.digest.root:016x}",
         "keys": statistics["keys"],
-        "members": _states(replica.pool),
+        "members": _states(replica.pools.lan),
         "certificates_wait_for": replica.tombstones.late(),
         "clock_ahead_s": replica.clock_guard.ahead_s(now),
-        "suspected_partition": _partition(replica.pool.partition, now),
+        "suspected_partition": _partition(replica.pools.lan.partition, now),
         "blocked": replica.blocklist.targets(),
         "identity": replica.identity.fingerprint.hex() if replica.identity is not None else None,
         "keyring": {"primary": replica.keyring.primary, "keys": replica.keyring.ids}

@@ -48,7 +48,7 @@ from kvgossip.protocol.model.entry import (
 )
 from kvgossip.protocol.model.member import Member, MemberState, rank
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.pool import Pool
+from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.replica import Replica
 
 SCAN_LIMIT = 100
@@ -173,13 +173,13 @@ class Witness:
         self.gateways: dict[str, Member] = {member.name: member for member in _gateways(replica)}
         self._watched: list[str] = []
         self._turns = 0
-        self._hlc, self._root = replica.hlc.latest, replica.root
+        self._hlc, self._root = replica.hlc.latest, replica.store.digest.root
         self._me = [pool.membership.me for pool in replica.pools]
 
     def loaded(self, records: Mapping[str, bytes]) -> None:
         """What an earlier life has left on the disk; the replica has taken it."""
         self.records = dict(records)
-        self._root = self.replica.root
+        self._root = self.replica.store.digest.root
         self._watched = list(records)
 
     def observe(self, effects: Sequence[Effect]) -> bool:
@@ -213,7 +213,7 @@ class Witness:
             require(False, "an entry went to an older version, or did not change", key, old, new)
         require(timestamp_in(new) <= self.replica.hlc.latest, "an entry is ahead of the HLC", key)
         self._ledger.check(key, new)
-        self._ledger.hold(self.replica.name, key, new)
+        self._ledger.hold(self.replica.config.name, key, new)
         if old is None:
             self._watched.append(key)
         self.records[key] = new
@@ -288,7 +288,7 @@ class Witness:
                     before,
                     me,
                 )
-        root = replica.root
+        root = replica.store.digest.root
         if root != self._root:
             require(changed, "the root changed without a Changed")
             self._root = root
@@ -296,7 +296,7 @@ class Witness:
     def _agrees(self, key: str) -> None:
         """Every question about the key has the one answer that the effects have told."""
         replica, told = self.replica, self.records.get(key)
-        found, value = replica.get(key), replica.value(key)
+        found, value = replica.store.get(key), replica.store.value(key)
         if told is None or is_dead(told) or key in self.expired:
             if found is not None or value is not None:
                 require(False, "a deleted key is served", key, told, found)
@@ -305,8 +305,10 @@ class Witness:
             require(
                 False, "get() or value() does not tell what was learned", key, told, found, value
             )
-        if replica.record(key) != told:
-            require(False, "record() is not what was learned", key, told, replica.record(key))
+        if replica.store.visible(key) != told:
+            require(
+                False, "record() is not what was learned", key, told, replica.store.visible(key)
+            )
 
     def audit(self) -> None:
         """The whole content against all that was told, and the inner laws of the store. Costs a
@@ -351,13 +353,15 @@ class Witness:
 
     def _scan(self) -> list[Entry]:
         found: list[Entry] = []
-        while page := self.replica.scan(after=found[-1].key if found else "", limit=SCAN_LIMIT):
+        while page := self.replica.store.scan_entries(
+            after=found[-1].key if found else "", limit=SCAN_LIMIT
+        ):
             found.extend(page)
         return found
 
 
 def _gateways(replica: Replica) -> list[Member]:
-    return replica.members(PoolKind.WAN) if replica.wan is not None else []
+    return replica.members(PoolKind.WAN) if replica.pools.wan is not None else []
 
 
 def disagreement(
@@ -370,13 +374,14 @@ def disagreement(
     """
     first = witnesses[0].replica
     for witness in witnesses:
-        if witness.replica.root != first.root:
+        if witness.replica.store.digest.root != first.store.digest.root:
             return (
-                f"roots differ: {first.name} {first.root:016x}, {witness.replica.name} "
-                f"{witness.replica.root:016x}"
+                f"roots differ: {first.config.name} {first.store.digest.root:016x}, "
+                f"{witness.replica.config.name} "
+                f"{witness.replica.store.digest.root:016x}"
             )
         if settling and not witness.replica.settled:
-            return f"{witness.replica.name} is not settled"
+            return f"{witness.replica.config.name} is not settled"
     return _views_differ(witnesses) if views else None
 
 
@@ -421,8 +426,9 @@ def contents_differ(witnesses: Sequence[Witness]) -> str | None:
             key = next(key for key in keys if first.records.get(key) != witness.records.get(key))
             here, there = _brief(first.records.get(key)), _brief(witness.records.get(key))
             return (
-                f"equal roots but different entries of {key!r}: {first.replica.name} {here}, "
-                f"{witness.replica.name} {there}"
+                f"equal roots but different entries of {key!r}: {first.replica.config.name} "
+                f"{here}, "
+                f"{witness.replica.config.name} {there}"
             )
     return None
 

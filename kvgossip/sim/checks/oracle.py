@@ -58,7 +58,7 @@ class Truth:
     def _history(self, host: int) -> History:
         return self._histories.setdefault(host, History())
 
-    # -- what happens ------------------------------------------------------------------------------
+    # -- what happens -----------------------------------------------------------------------------
 
     def wrote(self, host: int, key: str, record: bytes) -> None:
         """A replica accepted this write, and it is not in its store yet as far as this knows."""
@@ -95,7 +95,7 @@ class Truth:
             self._histories.pop(host, None)
             self._bereft |= self._kept.pop(host, {})
 
-    # -- the end -----------------------------------------------------------------------------------
+    # -- the end ----------------------------------------------------------------------------------
 
     def check(self, held: dict[str, bytes], live: dict[str, bytes], wall_ms: int) -> None:
         """`held` are all records that every node has, `live` those that are served. Raises

@@ -99,7 +99,7 @@ class Promises:
         require(
             replica.acks.deadline() > now.monotonic_s,
             "a wait that is due has not ended",
-            replica.name,
+            replica.config.name,
         )
 
     def _enough(self, promise: Promise, told: WriteConcernEnded) -> None:

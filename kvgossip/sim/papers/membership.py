@@ -253,7 +253,7 @@ class _Run:
         """Everybody knows everybody, and all of that news has been told."""
         self._cluster.introduce()
         for life in self._cluster.running():
-            membership = life.replica.pool.membership
+            membership = life.replica.pools.lan.membership
             while membership.has_news:
                 list(membership.take_news(NEWS_ROOM))
 
@@ -308,7 +308,7 @@ class _Run:
             )
             self._timeline.after(CHECK_S, self._await_all_dead)
 
-    # -- what was measured -------------------------------------------------------------------------
+    # -- what was measured ------------------------------------------------------------------------
 
     def _deaths(self) -> list[tuple[float, str, Member, MemberState | None]]:
         """When a member came to hold another dead that it did not hold dead before."""

@@ -90,7 +90,7 @@ def reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-# -- one request, two lanes ------------------------------------------------------------------------
+# -- one request, two lanes ----------------------------------------------------------------------
 
 KEYS = ["a", "b/c", "%C3%A7", "ç", "..", "", "/x", "a%2Fb", "100%", "x" * 1025]
 TAGS = ["*", "CURRENT", "W/CURRENT", '"other"', '"other", CURRENT', "bare", '"', "", "*, *"]
@@ -255,7 +255,7 @@ def test_plain_requests_for_a_key_go_by_the_express_lane_and_all_others_do_not(
     play(scenes)
 
 
-# -- hand-over -------------------------------------------------------------------------------------
+# -- hand-over -----------------------------------------------------------------------------------
 
 
 def test_a_connection_is_handed_over_with_all_that_follows_and_stays_there(
@@ -314,7 +314,7 @@ def test_a_request_that_hides_in_another_is_refused_and_the_connection_closed(
     play(scenes)
 
 
-# -- in pieces and at once -------------------------------------------------------------------------
+# -- in pieces and at once -----------------------------------------------------------------------
 
 
 def test_requests_come_in_any_pieces(play: Callable[[Play], None]) -> None:
@@ -406,7 +406,7 @@ def test_a_client_that_goes_away_in_the_middle_of_a_put_has_changed_nothing(
     play(scenes)
 
 
-# -- writes that wait for the disk -----------------------------------------------------------------
+# -- writes that wait for the disk ---------------------------------------------------------------
 
 
 class SlowDisk:
@@ -566,7 +566,7 @@ def test_a_write_is_503_with_retry_after_while_too_much_waits_for_peers(
     play(scenes)
 
 
-# -- limits ----------------------------------------------------------------------------------------
+# -- limits --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("more", [b"", OTHER_LANE])
@@ -793,7 +793,7 @@ def test_a_full_server_says_that_it_lives_whether_it_is_asked_before_it_accepts_
     play(scenes)
 
 
-# -- the end ---------------------------------------------------------------------------------------
+# -- the end -------------------------------------------------------------------------------------
 
 
 def test_a_server_that_stops_closes_what_is_idle_and_finishes_what_is_under_way(

@@ -25,9 +25,10 @@ from kvgossip.api.server import ApiServer, listen
 from kvgossip.config import Address
 from kvgossip.errors import NotFoundError, NotSettledError
 from kvgossip.protocol.effect import Dropped, Quarantined
-from kvgossip.protocol.merging import Outcome, Spread
+from kvgossip.protocol.merging import Origin, Outcome, Spread
 from kvgossip.protocol.model.entry import entry_of, make_record
 from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
 from kvgossip.runtime.changes import snapshot as snapshot_module
@@ -40,7 +41,7 @@ from tests.runtime.test_node import TIMEOUT_S, configured, until, until_value
 FAR_AHEAD_MS = 3_600_000
 
 
-# -- snapshots -------------------------------------------------------------------------------------
+# -- snapshots -----------------------------------------------------------------------------------
 
 
 @given(
@@ -109,7 +110,7 @@ async def test_a_node_that_has_not_settled_is_not_exported() -> None:
             node.snapshot()
 
 
-# -- archives --------------------------------------------------------------------------------------
+# -- archives ------------------------------------------------------------------------------------
 
 
 def archived(entries: list[tuple[str, bytes]]) -> list[bytes]:
@@ -191,27 +192,29 @@ def test_what_is_wrong_with_an_archive_is_told(
         checked(change(archived(SOME)))
 
 
-# -- restoring -------------------------------------------------------------------------------------
+# -- restoring -----------------------------------------------------------------------------------
+
+FROM_B = Origin(Peer(PoolKind.LAN, "b"), Spread.NONE)
 
 
 def test_restored_entries_keep_their_versions_and_never_win_over_what_is_newer() -> None:
     replica = make_replica()
-    replica.merge("key", record(b"newer", ms=5), now=at(), heard_from="b", spread=Spread.NOT)
+    replica.merging.merge("key", record(b"newer", ms=5), at(), FROM_B)
     effects, outcomes = replica.restore(
         [("key", record(b"older")), ("gone", record(None, ms=1)), ("new", record(b"1", ms=2))], at()
     )
     assert outcomes == [Outcome.KNOWN, Outcome.NEWS, Outcome.NEWS]
-    assert replica.value("key") == b"newer"
+    assert replica.store.value("key") == b"newer"
     assert [effect.new.version for effect in changed(effects)[-2:]] == [version(1), version(2)]
     assert replica.restore([("new", record(b"1", ms=2))], at())[1] == [Outcome.KNOWN]
 
 
 def test_values_that_are_restored_as_new_win_over_everything_and_keep_what_they_carry() -> None:
     replica = make_replica()
-    replica.merge("key", record(b"newer", ms=5), now=at(), heard_from="b", spread=Spread.NOT)
+    replica.merging.merge("key", record(b"newer", ms=5), at(), FROM_B)
     archive = [("key", record(b"older", content_type="text/plain")), ("gone", record(None))]
     _, outcomes = replica.restore(archive, at(), as_new=True)
-    entry = replica.get("key")
+    entry = replica.store.get("key")
     assert outcomes == [Outcome.NEWS, Outcome.KNOWN]
     assert entry is not None
     assert (entry.value, entry.content_type, entry.version.site) == (
@@ -219,7 +222,7 @@ def test_values_that_are_restored_as_new_win_over_everything_and_keep_what_they_
         "text/plain",
         replica.site,
     )
-    assert replica.record("gone") is None
+    assert replica.store.visible("gone") is None
 
 
 def test_versions_from_the_future_are_refused_and_told() -> None:
@@ -227,7 +230,7 @@ def test_versions_from_the_future_are_refused_and_told() -> None:
     assert replica.restore([("key", record(b"1", ms=FAR_AHEAD_MS))], at())[1] == [Outcome.REFUSED]
 
 
-# -- over HTTP -------------------------------------------------------------------------------------
+# -- over HTTP -----------------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -301,7 +304,7 @@ async def test_an_export_that_nobody_reads_to_its_end_costs_nothing_afterwards()
         assert checked(await exported(client)).entries == 40
 
 
-# -- the command line ------------------------------------------------------------------------------
+# -- the command line ----------------------------------------------------------------------------
 
 
 Run = Callable[..., Awaitable[tuple[int, str, str]]]
@@ -426,7 +429,7 @@ async def test_an_import_that_is_interrupted_says_how_far_it_came(tmp_path: Path
         ]
 
 
-# -- the quarantine --------------------------------------------------------------------------------
+# -- the quarantine ------------------------------------------------------------------------------
 
 
 async def quarantine(node: Node, key: str, value: bytes) -> None:

@@ -40,7 +40,7 @@ async def blocked(served: Served, target: str) -> asyncio.Task[Reply]:
     return task
 
 
-# -- shapes ----------------------------------------------------------------------------------------
+# -- shapes --------------------------------------------------------------------------------------
 
 
 async def test_an_entry_is_told_as_consul_tells_it(served: Served) -> None:
@@ -171,7 +171,7 @@ async def test_who_is_in_the_cluster_is_told_in_consuls_words(served: Served) ->
     assert (await served.call("GET", "/v1/agent/members?wan=1")).json == []
 
 
-# -- writes ----------------------------------------------------------------------------------------
+# -- writes --------------------------------------------------------------------------------------
 
 
 async def test_cas_is_checked_on_this_node_and_the_answer_says_so(served: Served) -> None:
@@ -268,7 +268,7 @@ async def test_an_expired_key_is_missing_and_wakes_who_waits_for_it(served: Serv
     assert (await served.call("GET", "/v1/kv/?keys")).json == []
 
 
-# -- blocking queries ------------------------------------------------------------------------------
+# -- blocking queries ----------------------------------------------------------------------------
 
 
 async def test_a_blocking_query_ends_with_the_change_or_with_its_time(served: Served) -> None:
@@ -405,7 +405,7 @@ async def test_what_is_no_duration_of_go_is_refused(wait: str, served: Served) -
     assert (await served.call("GET", f"/v1/kv/a?wait={quote(wait)}")).status == 400
 
 
-# -- refused ---------------------------------------------------------------------------------------
+# -- refused -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ async def using(served: Served, script: Callable[[Client], None]) -> None:
     await asyncio.to_thread(run)
 
 
-# -- py-consul's tests -----------------------------------------------------------------------------
+# -- py-consul's tests ---------------------------------------------------------------------------
 
 
 def kv(c: Client) -> None:
@@ -161,7 +161,7 @@ async def test_py_consul_finds_what_its_own_tests_expect_of_consul(
     await using(served, script)
 
 
-# -- more of it ------------------------------------------------------------------------------------
+# -- more of it ----------------------------------------------------------------------------------
 
 
 async def test_py_consul_is_told_that_there_are_no_locks_sessions_and_transactions(
@@ -232,7 +232,7 @@ async def test_py_consul_follows_a_key_over_two_nodes_that_take_turns(serve: Ser
     assert seen == values
 
 
-# -- consul-kv -------------------------------------------------------------------------------------
+# -- consul-kv -----------------------------------------------------------------------------------
 
 
 async def test_consul_kv_puts_gets_and_deletes(served: Served) -> None:

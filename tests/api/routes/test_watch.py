@@ -29,7 +29,7 @@ def watching(server: Served) -> dict[str, object]:
     return told
 
 
-# -- streams ---------------------------------------------------------------------------------------
+# -- streams -------------------------------------------------------------------------------------
 
 
 async def test_a_stream_tells_puts_and_deletes_under_its_prefix_as_they_come() -> None:
@@ -184,7 +184,7 @@ async def test_an_idle_stream_shows_signs_of_life_that_carry_the_newest_cursor(
         assert await watcher.block() == Told("", None, None)
 
 
-# -- who is cut off --------------------------------------------------------------------------------
+# -- who is cut off ------------------------------------------------------------------------------
 
 
 async def test_lesson_22_a_stream_that_does_not_read_is_cut_off_and_told_and_never_slows_the_node(
@@ -298,7 +298,7 @@ def test_a_notice_is_one_event_whatever_it_says() -> None:
     assert notice("cut", "a\nb", "") == b'event: cut\ndata: {"error":"a\\nb","hint":""}\n\n'
 
 
-# -- polls -----------------------------------------------------------------------------------------
+# -- polls ---------------------------------------------------------------------------------------
 
 
 async def test_a_poll_answers_what_came_since_and_the_next_one_goes_on_there() -> None:
@@ -340,7 +340,7 @@ async def test_lesson_23_a_poll_with_a_cursor_that_cannot_be_gone_on_from_says_r
         }
 
 
-# -- what is refused -------------------------------------------------------------------------------
+# -- what is refused -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ async def test_lesson_16_before_the_node_has_settled_a_watch_is_503_as_every_rea
             assert await watcher.events(2) == [("resync", ""), ("synced", "")]
 
 
-# -- random schedules ------------------------------------------------------------------------------
+# -- random schedules ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -49,7 +49,7 @@ async def two(**settings: Any) -> AsyncIterator[tuple[Served, Served]]:
         yield one, other
 
 
-# -- writes that wait ------------------------------------------------------------------------------
+# -- writes that wait ----------------------------------------------------------------------------
 
 
 async def test_a_write_that_waits_for_all_is_answered_when_all_hold_it_and_says_who() -> None:
@@ -219,7 +219,7 @@ async def test_waits_end_with_an_error_when_the_node_stops() -> None:
                 await wait
 
 
-# -- reads that wait -------------------------------------------------------------------------------
+# -- reads that wait -----------------------------------------------------------------------------
 
 
 async def test_a_read_waits_until_what_was_written_elsewhere_is_here() -> None:
@@ -312,7 +312,7 @@ async def test_wait_for_raises_stale_with_what_is_here() -> None:
         assert late.value.version == str(entry.version)
 
 
-# -- history ---------------------------------------------------------------------------------------
+# -- history -------------------------------------------------------------------------------------
 
 
 async def test_the_history_of_a_key_says_what_it_was_when_and_by_whom() -> None:
@@ -387,7 +387,7 @@ def test_history_is_bounded_in_versions_and_in_bytes_and_the_longest_unchanged_g
     assert (none.earlier("a"), none.kept_bytes) == ([], 0)
 
 
-# -- who is equal ----------------------------------------------------------------------------------
+# -- who is equal --------------------------------------------------------------------------------
 
 
 async def test_equal_nodes_are_told_to_be_equal_and_others_by_how_many_keys_they_differ() -> None:

@@ -17,9 +17,8 @@ from kvgossip.protocol.effect import AckReceived, Effect, Lacking, Send, WriteCo
 from kvgossip.protocol.model.entry import version_of
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.peer import Peer, PoolKind
-from kvgossip.protocol.pool import Pool
+from kvgossip.protocol.pools.probe_answers import ProbeAnswers
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.share import Share
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Confirm, Enquire, Feedback, Fetch, Gossip, Rumor
 from kvgossip.sim.faults import Intensity
@@ -78,7 +77,7 @@ def version_queries(effects: list[Effect]) -> dict[Address, Enquire]:
     return dict(of(Enquire, effects))
 
 
-# -- what shows that a peer holds a version --------------------------------------------------------
+# -- what shows that a peer holds a version ------------------------------------------------------
 
 
 def test_feedback_of_a_rumor_that_was_news_shows_a_holder() -> None:
@@ -104,7 +103,7 @@ def test_feedback_that_a_rumor_was_no_news_shows_nothing_since_it_may_have_been_
     asked = version_queries(replica.tick(at(0.002)))[address_of(1)]
     assert (asked.key, asked.timestamp, asked.site) == (
         "k",
-        *version_of(replica.record("k") or b""),
+        *version_of(replica.store.visible("k") or b""),
     )
     assert ended(feed(replica, Confirm(asked.number, "b", 2), "b")) == WriteConcernEnded(
         1, True, lan("a", "b"), ()
@@ -133,7 +132,7 @@ def test_a_node_that_refuses_a_write_for_its_own_clock_is_never_said_to_hold_it(
     network.perform("a", network.replicas["a"].wait(1, "k", ALL, 3.0, network.now("a")))
     network.run(4.0)
     waited = ended(network.effects["a"])
-    assert network.replicas["c"].record("k") is None
+    assert network.replicas["c"].store.visible("k") is None
     assert waited is not None
     assert (waited.met, waited.held_by, waited.lacking) == (
         False,
@@ -152,7 +151,7 @@ def test_a_notice_of_a_large_entry_shows_no_holder_before_the_body_is_there() ->
 def test_a_record_of_the_version_or_a_newer_one_shows_a_holder_and_an_older_one_does_not() -> None:
     replica = replica_with("b", "c", "d")
     write(replica)
-    own = replica.record("k") or b""
+    own = replica.store.visible("k") or b""
     assert (
         held(replica.receive(gossip(rumor("k", ms=-1), sender="b"), address_of(1), at(0.001))) == []
     )
@@ -166,10 +165,10 @@ def test_a_record_of_the_version_or_a_newer_one_shows_a_holder_and_an_older_one_
 def test_an_equal_root_shows_a_holder_and_another_root_does_not() -> None:
     replica = replica_with("b", "c")
     write(replica)
-    for name, root in (("b", replica.root), ("c", replica.root ^ 1)):
-        assert held(feed(replica, Ack(1, name, root, at().wall_ms, replica.sync_state), name)) == (
-            ["b"] if name == "b" else []
-        )
+    for name, root in (("b", replica.store.digest.root), ("c", replica.store.digest.root ^ 1)):
+        assert held(
+            feed(replica, Ack(1, name, root, at().wall_ms, replica.settling.sync_state), name)
+        ) == (["b"] if name == "b" else [])
 
 
 def test_a_new_life_of_a_holder_is_no_holder() -> None:
@@ -194,7 +193,7 @@ def test_an_answer_of_an_earlier_life_or_to_a_number_that_was_not_asked_is_not_b
     assert held(feed(replica, Confirm(asked.number, "b", 2), "b")) == ["b"]
 
 
-# -- asking ----------------------------------------------------------------------------------------
+# -- asking --------------------------------------------------------------------------------------
 
 
 def test_who_has_not_answered_is_asked_again_and_again_with_growing_pauses_and_at_last_over_a_link() -> (
@@ -257,7 +256,7 @@ def test_enquiries_that_cannot_be_answered_are_bounded() -> None:
     replica = replica_with("b")
     for number in range(5000):
         feed(replica, Enquire(number, f"k{number % 2000}", 2**63, 5, 20), "b")
-    assert len(replica.pool.version_queries) <= 1024
+    assert len(replica.pools.lan.version_queries) <= 1024
 
 
 def test_a_lost_packet_costs_a_wait_milliseconds_and_not_a_gossip_interval() -> None:
@@ -313,10 +312,10 @@ def test_a_write_of_any_size_and_a_delete_are_waited_for(size: int) -> None:
         True,
         True,
     ]
-    assert all(replica.get("k") is None for replica in network.replicas.values())
+    assert all(replica.store.get("k") is None for replica in network.replicas.values())
 
 
-# -- the end ---------------------------------------------------------------------------------------
+# -- the end -------------------------------------------------------------------------------------
 
 
 def test_a_wait_that_is_out_of_time_tells_who_has_it_and_who_not_and_the_write_stands() -> None:
@@ -328,7 +327,7 @@ def test_a_wait_that_is_out_of_time_tells_who_has_it_and_who_not_and_the_write_s
     assert late == WriteConcernEnded(
         1, False, lan("a", "b"), (Lacking(Peer(PoolKind.LAN, "c"), MemberState.ALIVE),)
     )
-    assert replica.value("k") == b"v"
+    assert replica.store.value("k") == b"v"
     assert ended(replica.tick(at(1.0))) is None
 
 
@@ -357,11 +356,11 @@ def test_who_dies_while_it_is_waited_for_is_named_and_who_leaves_is_not_waited_f
 def test_a_cancelled_wait_asks_nobody_and_ends_without_a_word() -> None:
     replica = replica_with("b")
     write(replica, timeout_s=1.0)
-    assert replica.cancel_wait(1, at()) == []
+    assert replica.cancel(1, at()) == []
     assert version_queries(replica.tick(at(ASK_FIRST_S))) == {}
     assert ended(replica.tick(at(1.0))) is None
     assert not replica.acks
-    replica.cancel_wait(1, at())
+    replica.cancel(1, at())
 
 
 def test_waits_end_when_the_node_leaves() -> None:
@@ -380,7 +379,7 @@ def test_a_write_without_a_wait_asks_nobody() -> None:
     assert {type(message) for _, message in told(LAN, effects)} <= {Gossip, Rumor}
 
 
-# -- needs -----------------------------------------------------------------------------------------
+# -- needs ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -430,8 +429,10 @@ def met_after(
     replica = make_replica("a", zone=zones.get("a", ""))
     for name, place in PEERS.items():
         state = MemberState.DEAD if name in dead else MemberState.ALIVE
-        replica.pool.membership.merge(member(name, place, zone=zones.get(name, "")), at())
-        replica.pool.membership.merge(member(name, place, state, zone=zones.get(name, "")), at())
+        replica.pools.lan.membership.merge(member(name, place, zone=zones.get(name, "")), at())
+        replica.pools.lan.membership.merge(
+            member(name, place, state, zone=zones.get(name, "")), at()
+        )
     replica._drain()
     effects = write(replica, need)
     for name in holders:
@@ -493,7 +494,7 @@ def test_so_many_wait_and_no_more() -> None:
     assert not replica.acks
 
 
-# -- datacenters -----------------------------------------------------------------------------------
+# -- datacenters ---------------------------------------------------------------------------------
 
 
 def test_all_means_the_own_datacenter_and_on_a_gateway_the_gateways_too() -> None:
@@ -521,27 +522,25 @@ def test_all_means_the_own_datacenter_and_on_a_gateway_the_gateways_too() -> Non
         assert (waited.met, set(waited.held_by)) == (True, wanted)
 
 
-# -- in the simulator ------------------------------------------------------------------------------
+# -- in the simulator ----------------------------------------------------------------------------
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 def _feedback_is_taken_for_a_body(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        Share,
-        "suggests",
-        lambda share, peer, key: share.acks.showed(Peer(PoolKind.LAN, peer), key, b"\xff" * 16),
+        AckTracker, "prompt", lambda acks, peer, key: acks.showed(peer, key, b"\xff" * 16)
     )
 
 
 def _equal_roots_are_not_looked_at(patch: pytest.MonkeyPatch) -> None:
-    saw = Pool._saw
+    saw = ProbeAnswers._saw
 
-    def believing(pool: Pool, told: Any, now: Any, *, asked: bool) -> None:
-        pool._data.equals(told.sender)
-        saw(pool, told, now, asked=asked)
+    def believing(answers: ProbeAnswers, probe: Any, now: Any, *, asked: bool) -> None:
+        answers._acks.equals(Peer(answers._kind, probe.sender), answers._store.record)
+        saw(answers, probe, now, asked=asked)
 
-    patch.setattr(Pool, "_saw", believing)
+    patch.setattr(ProbeAnswers, "_saw", believing)
 
 
 def _old_versions_are_good_enough(patch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,7 @@ class Session:
         return Merge(news, refused)
 
 
-# -- the union -------------------------------------------------------------------------------------
+# -- the union -----------------------------------------------------------------------------------
 
 
 @given(CONTENT, CONTENT, LEVELS, LEVELS, st.booleans(), st.booleans())
@@ -318,7 +318,7 @@ def test_lesson_07_an_entry_larger_than_any_message_is_sent_alone() -> None:
         assert content(left) == union(mine, theirs)
 
 
-# -- bounds ----------------------------------------------------------------------------------------
+# -- bounds --------------------------------------------------------------------------------------
 
 
 def entries_of(told: Message) -> tuple[Pair, ...]:
@@ -369,7 +369,7 @@ def test_a_bounded_number_of_questions_is_under_way() -> None:
     assert all(isinstance(question, Push) for question in asked)
 
 
-# -- how many rounds: a change here is a change of what an exchange costs --------------------------
+# -- how many rounds: a change here is a change of what an exchange costs ------------------------
 
 
 def said(
@@ -425,7 +425,7 @@ def test_without_a_sketch_the_tree_is_compared_level_by_level() -> None:
     }
 
 
-# -- the answering side ----------------------------------------------------------------------------
+# -- the answering side --------------------------------------------------------------------------
 
 
 def test_an_answer_that_was_cut_short_says_so_and_goes_on_where_it_stopped() -> None:
@@ -536,7 +536,7 @@ def test_a_question_that_makes_no_sense_is_refused(asked: Message) -> None:
     assert caught.value.reason == "bad_message"
 
 
-# -- hostile answers -------------------------------------------------------------------------------
+# -- hostile answers -----------------------------------------------------------------------------
 
 PAIRS = st.lists(st.tuples(st.sampled_from(["k1", "x", "y"]), records), max_size=2).map(tuple)
 ANSWERS: st.SearchStrategy[Message] = st.one_of(

@@ -49,7 +49,7 @@ NEVER_S = 3600.0
 def replica_with(*peers: str, **config: Any) -> Replica:
     replica = make_replica("a", **{"push_pull_interval_s": NEVER_S, **config})
     for place, name in enumerate(peers, 1):
-        replica.pool.membership.merge(member(name, place), at())
+        replica.pools.lan.membership.merge(member(name, place), at())
     replica.tick(at())
     return replica
 
@@ -73,7 +73,7 @@ def see_root(replica: Replica, name: str, root: int, seconds: float) -> list[tup
 
 
 def reply(replica: Replica, answer: Message, seconds: float = 0.0) -> list[Effect]:
-    return replica.receive_reliable(LAN.frame([encode(answer)]), address_of(1), at(seconds))
+    return replica.receive(LAN.frame([encode(answer)]), address_of(1), at(seconds), reliable=True)
 
 
 def equal(asked: Sketch | Compare, wanted: bytes = b"") -> Decoded | Differ:
@@ -85,13 +85,13 @@ def equal(asked: Sketch | Compare, wanted: bytes = b"") -> Decoded | Differ:
     return Differ(asked.exchange, asked.request, 4, wanted, asked.members, SyncState.SETTLED)
 
 
-# -- when an exchange starts -----------------------------------------------------------------------
+# -- when an exchange starts ---------------------------------------------------------------------
 
 
 def test_equal_roots_start_nothing() -> None:
     replica = replica_with("b")
     for seconds in range(100):
-        assert see_root(replica, "b", replica.root, float(seconds)) == []
+        assert see_root(replica, "b", replica.store.digest.root, float(seconds)) == []
 
 
 def test_roots_that_differ_in_a_quiet_node_start_an_exchange_at_once() -> None:
@@ -113,7 +113,7 @@ def test_roots_that_became_equal_meanwhile_start_the_time_again() -> None:
     replica = replica_with("b")
     replica.put("k", b"v", at(2.0))
     assert see_root(replica, "b", 5, 2.0) == []
-    assert see_root(replica, "b", replica.root, 3.0) == []
+    assert see_root(replica, "b", replica.store.digest.root, 3.0) == []
     replica.put("k", b"w", at(3.9))
     assert see_root(replica, "b", 5, 4.1) == []
     assert see_root(replica, "b", 5, 5.8) == []
@@ -123,7 +123,7 @@ def test_roots_that_became_equal_meanwhile_start_the_time_again() -> None:
 def test_a_root_of_somebody_who_is_no_member_starts_nothing() -> None:
     replica = replica_with("b")
     assert see_root(replica, "stranger", 5, 10.0) == []
-    replica.pool.membership.merge(member("b", 1, MemberState.DEAD), at(10.0))
+    replica.pools.lan.membership.merge(member("b", 1, MemberState.DEAD), at(10.0))
     assert see_root(replica, "b", 5, 10.0) == []
 
 
@@ -138,13 +138,13 @@ def test_a_finished_exchange_with_a_peer_rests_before_the_next() -> None:
 
 def test_the_push_pull_floor_exchanges_with_a_random_peer_also_where_all_is_equal() -> None:
     replica = make_replica("a", push_pull_interval_s=30.0)
-    replica.pool.membership.merge(member("b", 1), at())
+    replica.pools.lan.membership.merge(member("b", 1), at())
     times = []
     for seconds in range(1, 400):
         for _, first in opened(replica.tick(at(float(seconds)))):
             times.append(seconds)
             reply(replica, equal(first), seconds)
-        replica.pool.membership.merge(member("b", 1, incarnation=seconds), at(float(seconds)))
+        replica.pools.lan.membership.merge(member("b", 1, incarnation=seconds), at(float(seconds)))
     assert times[0] <= 31
     pauses = [later - earlier for earlier, later in pairwise(times)]
     assert all(22 <= pause <= 39 for pause in pauses), pauses
@@ -152,7 +152,7 @@ def test_the_push_pull_floor_exchanges_with_a_random_peer_also_where_all_is_equa
 
 def test_who_came_back_is_exchanged_with_at_once() -> None:
     replica = replica_with("b")
-    replica.pool.membership.merge(member("b", 1, MemberState.DEAD), at())
+    replica.pools.lan.membership.merge(member("b", 1, MemberState.DEAD), at())
     replica._drain()
     effects = replica.receive(LAN.frame([encode(member("b", 1, generation=2))]), STRANGER, at(9.0))
     assert [to for to, _ in opened(effects)] == [address_of(1)]
@@ -166,14 +166,14 @@ def test_without_anti_entropy_nothing_is_asked_and_nothing_answered() -> None:
     assert sends(reply(replica, Compare(1, 1, 4, 0, b"", bytes(8), 0))) == []
 
 
-# -- how many, and how they end --------------------------------------------------------------------
+# -- how many, and how they end ------------------------------------------------------------------
 
 
 def test_two_exchanges_are_under_way_at_most_and_the_others_wait_for_their_turn() -> None:
     replica = replica_with("b", "c", "d", "e")
     started = [first for name in "bcdeb" for first in see_root(replica, name, 5, 2.0)]
     assert [to for to, _ in started] == [address_of(1), address_of(2)]
-    assert len(replica.pool.exchanges._running) == EXCHANGES_MAX
+    assert len(replica.pools.lan.exchanges._running) == EXCHANGES_MAX
     effects = reply(replica, equal(started[0][1]), 2.1)
     assert [to for to, _ in opened(effects)] == [address_of(3)]
     effects = replica.unreachable(address_of(2), at(2.2))
@@ -253,21 +253,21 @@ def test_member_tables_that_differ_are_told_by_both_sides_once_an_exchange() -> 
     net.run(2.0)
     tables = []
     for place, name in enumerate("ab", 20):
-        net.replicas[name].pool.membership.merge(member(f"of-{name}", place), net.now(name))
-        while net.replicas[name].pool.membership.has_news:
-            list(net.replicas[name].pool.membership.take_news(10_000))
+        net.replicas[name].pools.lan.membership.merge(member(f"of-{name}", place), net.now(name))
+        while net.replicas[name].pools.lan.membership.has_news:
+            list(net.replicas[name].pools.lan.membership.take_news(10_000))
     net.watch = lambda frm, to, sent: tables.append(frm) if LAN.open(sent.data,
     reliable=sent.reliable).messages[:1] == [
         net.replicas[frm].member
     ] and sent.reliable else None  # fmt: skip
-    net.replicas["a"].pool.exchanges.start("b", net.now("a"))
+    net.replicas["a"].pools.lan.exchanges.start("b", net.now("a"))
     net.perform("a", net.replicas["a"]._drain())
     net.run(0.1)
     assert sorted(tables) == ["a", "b"]
     assert {known.name for known in net.replicas["a"].members()} == {"a", "b", "of-a", "of-b"}
 
 
-# -- repair in a network ---------------------------------------------------------------------------
+# -- repair in a network -------------------------------------------------------------------------
 
 
 def test_a_difference_that_no_rumor_carried_is_repaired_soon_after_it_was_seen() -> None:
@@ -278,7 +278,7 @@ def test_a_difference_that_no_rumor_carried_is_repaired_soon_after_it_was_seen()
     net.put("a", "k", b"v")
     net.run(0.5)
     net.passes = lambda frm, to, reliable: True
-    assert net.until(lambda: net.replicas["c"].value("k") == b"v") < 5.0
+    assert net.until(lambda: net.replicas["c"].store.value("k") == b"v") < 5.0
 
 
 def test_rumors_off_still_converges() -> None:
@@ -335,7 +335,7 @@ def test_lesson_05_what_a_peer_refuses_for_ever_is_not_sent_for_ever_and_is_repo
     )
     # as soon as there is something that can be repaired, it is
     net.put("a", "later", b"v")
-    net.until(lambda: net.replicas["b"].value("later") == b"v", seconds=5.0)
+    net.until(lambda: net.replicas["b"].store.value("later") == b"v", seconds=5.0)
 
 
 def test_lesson_06_the_floor_of_a_cluster_in_sync_costs_next_to_nothing() -> None:

@@ -27,7 +27,7 @@ def survey(network: Network, name: str) -> dict[str, tuple[int, Precision]]:
     first = len(network.effects[name])
     network.perform(name, network.replicas[name].survey(SURVEYED, network.now(name)))
     network.run(0.5)
-    network.perform(name, network.replicas[name].end_survey(SURVEYED, network.now(name)))
+    network.perform(name, network.replicas[name].cancel(SURVEYED, network.now(name)))
     return surveyed(network.effects[name][first:])
 
 
@@ -85,7 +85,7 @@ def test_an_answer_that_nobody_waits_for_is_nothing_and_surveys_are_bounded() ->
     network = Network()
     network.cluster("a b")
     network.perform("a", network.replicas["a"].survey(SURVEYED, network.now("a")))
-    network.perform("a", network.replicas["a"].end_survey(SURVEYED, network.now("a")))
+    network.perform("a", network.replicas["a"].cancel(SURVEYED, network.now("a")))
     network.run(1.0)
     assert surveyed(network.effects["a"]) == {}
     lone = make_replica("x")
@@ -93,7 +93,7 @@ def test_an_answer_that_nobody_waits_for_is_nothing_and_surveys_are_bounded() ->
         assert lone.survey(ticket, at()) == []
     with pytest.raises(OverloadedError):
         lone.survey(SURVEYS_MAX, at())
-    lone.end_survey(0, at())
+    lone.cancel(0, at())
     lone.survey(SURVEYS_MAX, at())
 
 

@@ -62,7 +62,7 @@ def between(*names: str) -> Callable[[str, str], bool]:
     return lambda frm, to: {frm, to} == set(names)
 
 
-# -- what is found out -----------------------------------------------------------------------------
+# -- what is found out ---------------------------------------------------------------------------
 
 
 def test_in_a_healthy_cluster_everybody_sees_everybody_at_once_and_nothing_is_wrong() -> None:
@@ -227,7 +227,7 @@ def test_a_slow_link_is_no_wrong_clock() -> None:
 def test_who_has_not_settled_is_told() -> None:
     net = Network()
     net.cluster("a b")
-    net.replicas["b"].settled = False
+    net.replicas["b"].settling.settled = False
     assert findings(net)[0] == (
         "b has not settled: it answers no reads until it has caught up, or after `kvgossip settle`"
     )
@@ -252,14 +252,14 @@ def test_a_partition_that_a_member_suspects_is_told() -> None:
     net = Network()
     net.cluster("a b c d e")
     net.partition("a b", "c d e")
-    net.until(lambda: net.replicas["b"].pool.partition.since_s is not None)
+    net.until(lambda: net.replicas["b"].pools.lan.partition.since_s is not None)
     assert "b suspects a partition: it lost 3 members at once" in findings(net)
 
 
 def test_who_knows_less_than_the_others_is_told() -> None:
     net = Network()
     net.cluster("a b c")
-    net.replicas["b"].pool.membership.forget("c")
+    net.replicas["b"].pools.lan.membership.forget("c")
     assert "b does not know c: its table of members differs from that of a" in findings(net)
 
 
@@ -296,13 +296,13 @@ def test_a_datacenter_without_a_gateway_is_told_also_by_a_plain_member() -> None
 def test_who_does_not_tell_what_it_sees_is_told_as_such() -> None:
     net = Network()
     net.cluster("a b c")
-    net.replicas["c"].pool._handlers[Examine] = lambda told, source, now: None
+    net.replicas["c"].pools.lan.dispatch._handlers[Examine] = lambda message, arrival: None
     assert findings(net) == [
         "c did not tell what it sees of the others: it runs an older release, or is overloaded"
     ]
 
 
-# -- what it costs ---------------------------------------------------------------------------------
+# -- what it costs -------------------------------------------------------------------------------
 
 
 def test_a_thousand_members_do_not_melt() -> None:
@@ -334,8 +334,8 @@ def test_a_node_looks_at_others_for_a_few_members_at_once_and_tells_the_rest_tha
         replica.receive(LAN.frame([encode(known)]), STRANGER, net.now("a"))
         for sequence in (1, 2):
             asked = Examine(sequence, f"n{number}", ("b", "nobody", "n1", "a"))
-            effects = replica.receive_reliable(
-                LAN.frame([encode(asked)]), address_of(20 + number), net.now("a")
+            effects = replica.receive(
+                LAN.frame([encode(asked)]), address_of(20 + number), net.now("a"), reliable=True
             )
             seen += [
                 message
@@ -352,7 +352,7 @@ def test_a_node_looks_at_others_for_a_few_members_at_once_and_tells_the_rest_tha
 def test_strangers_are_told_how_we_are_and_make_nobody_look_at_anything() -> None:
     replica = make_replica("a")
     asked = Examine(7, "stranger", ("b",))
-    effects = replica.receive_reliable(LAN.frame([encode(asked)]), STRANGER, at())
+    effects = replica.receive(LAN.frame([encode(asked)]), STRANGER, at(), reliable=True)
     assert [type(message) for _, message in told(LAN, effects)] == [Condition]
     # and not by a datagram at all: a small one must not ask for much
     assert sends(replica.receive(LAN.frame([encode(asked)]), STRANGER, at())) == []
@@ -373,11 +373,11 @@ def test_wishes_that_meet_share_one_examination_and_too_many_are_refused() -> No
     replica = net.cluster("a b c d e")[0]
     pairs = [("b", "c"), ("c", "d"), ("d", "e"), ("e", "b")]
     for pair in [*pairs, pairs[0]]:
-        net.perform("a", replica.let_look(*pair, net.now("a")))
+        net.perform("a", replica.examine(net.now("a"), PoolKind.LAN, *pair))
     with pytest.raises(LocalError, match="busy"):
-        replica.let_look("c", "e", net.now("a"))
+        replica.examine(net.now("a"), one="c", other="e")
     with pytest.raises(LocalError, match="no member is named"):
-        replica.let_look("b", "nobody", net.now("a"))
+        replica.examine(net.now("a"), one="b", other="nobody")
     net.run(0.5)
     reports = {
         effect.asked: effect.report for effect in net.effects["a"] if isinstance(effect, Examined)
@@ -394,7 +394,7 @@ def test_answers_to_what_was_not_asked_are_nothing() -> None:
         Condition(5, "b", 1, settled, (1, 1)),
         Ack(5, "b", 0, 0, settled),
     ):
-        assert replica.receive_reliable(LAN.frame([encode(message)]), STRANGER, at()) == []
+        assert replica.receive(LAN.frame([encode(message)]), STRANGER, at(), reliable=True) == []
 
 
 def test_an_examination_changes_nothing_that_is_believed_and_leaves_nothing_behind() -> None:
@@ -406,7 +406,7 @@ def test_an_examination_changes_nothing_that_is_believed_and_leaves_nothing_behi
     assert net.state("a", "c") is net.state("b", "c") is MemberState.ALIVE
     net.run(10.0)
     assert all(
-        not replica.pool.doctor._asked and not replica.pool.doctor._looks
+        not replica.pools.lan.doctor._asked and not replica.pools.lan.doctor._looks
         for replica in net.replicas.values()
     )
-    assert all(replica.pool.doctor.deadline() is None for replica in net.replicas.values())
+    assert all(replica.pools.lan.doctor.deadline() is None for replica in net.replicas.values())

@@ -3,6 +3,8 @@ who is pruned is forgotten by all."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from msgspec.structs import replace
 
@@ -49,7 +51,7 @@ def names_known(net: Network, name: str) -> str:
     return " ".join(known.name for known in net.replicas[name].members())
 
 
-# -- what is covered -------------------------------------------------------------------------------
+# -- what is covered -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_blocks_and_what_they_remember_are_bounded() -> None:
     assert blocklist.covers_address(Address("10.0.0.1", 10))
 
 
-# -- a node and whom it blocks ---------------------------------------------------------------------
+# -- a node and whom it blocks -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reliable", [False, True])
@@ -134,7 +136,7 @@ def test_a_frame_that_a_blocked_name_has_written_is_dropped_whole_and_counted(
 ) -> None:
     a = make_replica("a")
     a.block("b", at())
-    receive = a.receive_reliable if reliable else a.receive
+    receive = partial(a.receive, reliable=reliable)
     assert sends(receive(LAN.frame([unit, encode(member("d", 3))]), STRANGER, at())) == []
     # its source is known from now on, so that what does not name its author is dropped as well
     assert sends(receive(LAN.frame([encode(Fetch(("k",)))]), STRANGER, at())) == []
@@ -180,7 +182,7 @@ def test_a_blocked_member_comes_back_when_it_is_unblocked_also_where_it_has_rest
     net.run(10.0)
     net.put("b", "k", b"v")
     net.run(1.0)
-    assert net.replicas["a"].value("k") == b"v"  # by c, who is not blocked
+    assert net.replicas["a"].store.value("k") == b"v"  # by c, who is not blocked
     unblock(net, "a", "b")
     net.until(
         lambda: (
@@ -222,7 +224,7 @@ def test_a_node_cannot_block_itself() -> None:
         make_replica("a").block("a", at())
 
 
-# -- who is forced to leave ------------------------------------------------------------------------
+# -- who is forced to leave ----------------------------------------------------------------------
 
 
 def test_a_dead_member_that_is_forced_to_leave_has_left_for_everybody_and_is_tried_no_more() -> (
@@ -263,7 +265,7 @@ def test_who_answers_probes_is_not_forced_to_leave_unless_it_is_blocked() -> Non
     assert net.state("a", "b") is LEFT
 
 
-# -- who is pruned ---------------------------------------------------------------------------------
+# -- who is pruned -------------------------------------------------------------------------------
 
 
 def test_lesson_12_a_ghost_that_is_pruned_on_one_node_is_forgotten_by_all_and_no_stale_table_brings_it_back() -> (
@@ -320,7 +322,7 @@ def test_a_prune_of_an_older_life_or_of_one_that_cannot_be_changes_nothing(gener
     assert [known.name for known in a.members()] == ["a", "b"]
 
 
-# -- two pools that were mixed ---------------------------------------------------------------------
+# -- two pools that were mixed -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("by", ["name", "network"])
@@ -359,5 +361,5 @@ def test_lesson_12_and_15_two_pools_that_were_mixed_are_untangled_and_stay_apart
     net.run(120.0)
     for side in (ours, theirs):
         assert all(names_known(net, name) == side for name in side.split())
-    assert net.replicas["a3"].value("only") == b"ours"
-    assert net.replicas["b3"].value("only") is None
+    assert net.replicas["a3"].store.value("only") == b"ours"
+    assert net.replicas["b3"].store.value("only") is None

@@ -69,7 +69,7 @@ def test_a_flood_of_datagrams_is_dropped_counted_and_logged_once_and_others_are_
 
 def test_what_comes_over_a_link_meets_no_limit() -> None:
     replica = make_replica("a", source_datagrams_per_s=10.0)
-    assert all(replica.receive_reliable(PING, STRANGER, at()) for _ in range(1000))
+    assert all(replica.receive(PING, STRANGER, at(), reliable=True) for _ in range(1000))
 
 
 @pytest.mark.parametrize("name", ["source_datagrams_per_s", "source_links_per_s"])

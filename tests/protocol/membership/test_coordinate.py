@@ -75,7 +75,7 @@ def two_datacenters(one: int, other: int) -> float:
     return 0.0004 if one % 2 == other % 2 else 0.0804
 
 
-# -- what is found out -----------------------------------------------------------------------------
+# -- what is found out ---------------------------------------------------------------------------
 
 
 def test_sites_on_a_plane_know_their_distances_to_a_few_percent() -> None:
@@ -97,7 +97,9 @@ def test_real_replicas_learn_where_they_are_from_their_probes() -> None:
     net.way_s = lambda frm, to: 0.0002 if datacenter[frm] == datacenter[to] else 0.04
     net.cluster("a b c d e f", probe_interval_s=0.2, probe_timeout_s=0.15)
     net.run(40.0)
-    places = {name: replica.pool.membership.coordinates for name, replica in net.replicas.items()}
+    places = {
+        name: replica.pools.lan.membership.coordinates for name, replica in net.replicas.items()
+    }
     across = [places[one].own.distance_s(places[other].own) for one in "abc" for other in "def"]
     assert all(0.072 < distance_s < 0.088 for distance_s in across)
     assert all(
@@ -113,14 +115,15 @@ def test_an_ack_by_a_helper_or_over_tcp_is_no_round_trip() -> None:
     net = Network()
     net.cluster("a b c")
     before = {
-        name: replica.pool.membership.coordinates.samples for name, replica in net.replicas.items()
+        name: replica.pools.lan.membership.coordinates.samples
+        for name, replica in net.replicas.items()
     }
     net.passes = lambda frm, to, reliable: reliable or {frm, to} != {"a", "b"}
     net.run(30.0)
     coordinates = {
-        name: replica.pool.membership.coordinates for name, replica in net.replicas.items()
+        name: replica.pools.lan.membership.coordinates for name, replica in net.replicas.items()
     }
-    helped = net.replicas["a"].pool.membership
+    helped = net.replicas["a"].pools.lan.membership
     assert net.state("a", "b") == net.state("b", "a") == 0
     assert coordinates["c"].samples > before["c"] + 20
     # only the half of its probes that goes to c
@@ -128,7 +131,7 @@ def test_an_ack_by_a_helper_or_over_tcp_is_no_round_trip() -> None:
     assert helped.coordinates.own.distance_s(ORIGIN) < 0.1
 
 
-# -- what is said on the wire ----------------------------------------------------------------------
+# -- what is said on the wire --------------------------------------------------------------------
 
 
 @given(coordinates)
@@ -161,7 +164,7 @@ def test_what_is_no_place_is_not_valid(odd: float, field: int) -> None:
     assert not wrong[field].is_valid
 
 
-# -- what peers may do -----------------------------------------------------------------------------
+# -- what peers may do ---------------------------------------------------------------------------
 
 
 @given(

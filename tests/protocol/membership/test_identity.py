@@ -45,7 +45,7 @@ def join_of(joiner: Replica) -> bytes:
 
 def answer(host: Replica, data: bytes) -> str:
     """Why the host refuses this join; empty where it takes the newcomer in."""
-    for packet in sends(host.receive_reliable(data, STRANGER, at())):
+    for packet in sends(host.receive(data, STRANGER, at(), reliable=True)):
         for told in LAN.open(packet.data, reliable=True).messages:
             if hasattr(told, "text"):
                 return str(told.text)
@@ -55,9 +55,9 @@ def answer(host: Replica, data: bytes) -> str:
 def test_a_name_belongs_to_the_first_identity_that_used_it_also_while_its_owner_is_dead() -> None:
     host = make_replica("a")
     assert answer(host, join_of(replica_of("b", 1, ONE))) == ""
-    assert host.pool.membership.members["b"].identity == ONE.fingerprint
-    host.pool.membership.merge(
-        replace(host.pool.membership.members["b"], state=MemberState.DEAD), at()
+    assert host.pools.lan.membership.members["b"].identity == ONE.fingerprint
+    host.pools.lan.membership.merge(
+        replace(host.pools.lan.membership.members["b"], state=MemberState.DEAD), at()
     )
     later = at(60.0)
     text = answer(host, join_of(replica_of("b", 2, OTHER, later)))
@@ -72,9 +72,9 @@ def test_a_name_belongs_to_the_first_identity_that_used_it_also_while_its_owner_
 
 def test_prune_frees_a_name() -> None:
     host = make_replica("a")
-    host.receive_reliable(join_of(replica_of("b", 1, ONE)), STRANGER, at())
-    known = host.pool.membership.members["b"]
-    host.pool.membership.merge(replace(known, state=MemberState.DEAD), at())
+    host.receive(join_of(replica_of("b", 1, ONE)), STRANGER, at(), reliable=True)
+    known = host.pools.lan.membership.members["b"]
+    host.pools.lan.membership.merge(replace(known, state=MemberState.DEAD), at())
     host.force_leave("b", at(), prune=True)
     assert answer(host, join_of(replica_of("b", 2, OTHER, at(60.0)))) == ""
 
@@ -114,7 +114,7 @@ def test_an_identity_that_is_not_proved_for_this_name_life_and_address_is_refuse
     assert "is not proved" in answer(
         host, LAN.frame(map(encode, forge(join, newcomer)), reliable=True)
     )
-    assert list(host.pool.membership.members) == ["a"]
+    assert list(host.pools.lan.membership.members) == ["a"]
 
 
 def test_a_signature_for_another_cluster_or_pool_proves_nothing() -> None:
@@ -133,7 +133,7 @@ def test_where_identities_are_required_who_has_none_is_refused_and_so_is_news_of
         host, join_of(replica_of("b", 1, None))
     )
     host.receive(LAN.frame([encode(member("c", 2))]), STRANGER, at())
-    assert list(host.pool.membership.members) == ["a"]
+    assert list(host.pools.lan.membership.members) == ["a"]
     assert host.statistics()["identities_refused"] == 1
     assert answer(host, join_of(replica_of("b", 1, OTHER))) == ""
 
@@ -147,7 +147,7 @@ def test_news_of_a_name_under_another_identity_is_not_taken() -> None:
         replace(owner, generation=9, identity=b""),
     ):
         replica.receive(LAN.frame([encode(thief)]), STRANGER, at())
-    assert replica.pool.membership.members["b"] == owner
+    assert replica.pools.lan.membership.members["b"] == owner
     assert replica.statistics()["identities_refused"] == 2
 
 
@@ -163,7 +163,7 @@ def test_an_identity_shows_nothing_of_its_secret() -> None:
     assert secret.hex() not in repr(ONE)
 
 
-# -- files and nodes -------------------------------------------------------------------------------
+# -- files and nodes -----------------------------------------------------------------------------
 
 
 def test_an_identity_file_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:

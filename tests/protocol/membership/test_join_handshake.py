@@ -45,7 +45,7 @@ def join_frame(name: str = "b", site: int = 2, **fields: Any) -> bytes:
     return LAN.frame([encode(Join(name, site)), encode(member(name, 1, site=site, **fields))])
 
 
-# -- coming in -------------------------------------------------------------------------------------
+# -- coming in -----------------------------------------------------------------------------------
 
 
 def test_a_newcomer_and_its_host_know_each_other_after_one_round_trip() -> None:
@@ -79,22 +79,24 @@ def test_an_operators_join_of_two_clusters_makes_one() -> None:
     )
     assert joined(net, "b") == [(SEED, "a"), (str(address_of(6)), "d")]
     net.until(net.converged, seconds=10.0)
-    assert net.replicas["c"].value("from a") == b"1"
+    assert net.replicas["c"].store.value("from a") == b"1"
 
 
 def test_lesson_30_a_newcomer_without_an_address_takes_the_one_from_which_its_host_saw_it() -> None:
     host = make_replica("a")
-    effects = host.receive_reliable(join_frame(host=""), LINK, at())
-    known = host.pool.membership.members["b"]
+    effects = host.receive(join_frame(host=""), LINK, at(), reliable=True)
+    known = host.pools.lan.membership.members["b"]
     assert known.address == Address(LINK.host, PORT)
     reply = next(message for _, message in told(LAN, effects) if isinstance(message, JoinReply))
     assert reply.observed_host == LINK.host
     newcomer = make_replica("b", 1)
-    newcomer.pool.membership.me = newcomer.pool.membership.members["b"] = member("b", 1, host="")
-    newcomer.pool.join([address_of(0)])
+    newcomer.pools.lan.membership.me = newcomer.pools.lan.membership.members["b"] = member(
+        "b", 1, host=""
+    )
+    newcomer.pools.lan.join([address_of(0)])
     newcomer._drain()
     (answer,) = (effect for effect in sends(effects) if effect.to == LINK)
-    newcomer.receive_reliable(answer.data, address_of(0), at())
+    newcomer.receive(answer.data, address_of(0), at(), reliable=True)
     assert newcomer.member.address == Address(LINK.host, PORT)
 
 
@@ -126,7 +128,7 @@ def test_a_reply_that_was_not_asked_for_is_passed_over() -> None:
     )
     assert [
         effect
-        for effect in replica.receive_reliable(data, address_of(1), at())
+        for effect in replica.receive(data, address_of(1), at(), reliable=True)
         if not isinstance(effect, Send)
     ] == []
     assert [known.name for known in replica.members()] == ["a"]
@@ -137,7 +139,7 @@ def test_a_join_whose_first_record_is_not_the_newcomers_is_passed_over(units: li
     replica = make_replica("a")
     records = {"another name": member("c", 1, site=2), "another site": member("b", 1, site=3)}
     data = LAN.frame([encode(Join("b", 2)), *(encode(records[unit]) for unit in units)])
-    assert sends(replica.receive_reliable(data, LINK, at())) == []
+    assert sends(replica.receive(data, LINK, at(), reliable=True)) == []
     assert [known.name for known in replica.members()] == ["a"]
 
 
@@ -181,18 +183,18 @@ def test_a_member_table_of_any_length_is_told_in_frames_that_a_link_takes() -> N
             generation=WALL_MS,
             site=2**63 + number,
         )
-        host.pool.membership.merge(known, at())
-    effects = host.receive_reliable(join_frame(), LINK, at())
+        host.pools.lan.membership.merge(known, at())
+    effects = host.receive(join_frame(), LINK, at(), reliable=True)
     newcomer = make_replica("b", 1, value_bytes_max=1)
-    newcomer.pool.join([address_of(0)])
+    newcomer.pools.lan.join([address_of(0)])
     for packet in sends(effects):
         messages = Framing("default", "lan:dc1", 2**26).open(packet.data, reliable=True).messages
         assert sum(len(encode(message)) for message in messages) <= frame_bytes_max(config)
-        newcomer.receive_reliable(packet.data, address_of(0), at())
+        newcomer.receive(packet.data, address_of(0), at(), reliable=True)
     assert len(newcomer.members()) == 5002
 
 
-# -- one name, one node ----------------------------------------------------------------------------
+# -- one name, one node --------------------------------------------------------------------------
 
 
 def test_a_name_that_a_live_node_holds_is_refused_with_a_text_that_names_both_sides() -> None:
@@ -209,7 +211,7 @@ def test_a_name_that_a_live_node_holds_is_refused_with_a_text_that_names_both_si
         "give one of them another --name, or stop it" in text
     )
     assert net.sees("a", "b")
-    assert net.replicas["a"].pool.membership.members["b"].address == address_of(1)
+    assert net.replicas["a"].pools.lan.membership.members["b"].address == address_of(1)
 
 
 def test_the_hosts_own_name_is_refused_at_once() -> None:
@@ -233,7 +235,7 @@ def test_lesson_10_a_container_that_restarts_with_a_new_address_takes_its_name_o
     assert net.until(lambda: all(net.sees(name, *"abc".replace(name, "")) for name in "abc")) < 1.0
     net.run(30.0)
     for name in "ac":
-        assert net.replicas[name].pool.membership.members["b"].address == address_of(7)
+        assert net.replicas[name].pools.lan.membership.members["b"].address == address_of(7)
         assert MemberState.DEAD not in net.state_changes(name, "b")
 
 
@@ -248,7 +250,7 @@ def test_a_holder_that_is_silent_gives_its_name_away_after_one_probe_timeout() -
     net.passes = lambda frm, to, reliable: "ghost" not in (frm, to)
     net._unreachable = lambda name, address, pool=None: None  # type: ignore
     took_s = net.until(
-        lambda: net.replicas["a"].pool.membership.members["b"].address == address_of(7)
+        lambda: net.replicas["a"].pools.lan.membership.members["b"].address == address_of(7)
     )
     assert 0.5 <= took_s < 0.6
 
@@ -261,9 +263,9 @@ def test_a_restart_at_the_same_address_needs_no_probe_also_with_a_clock_that_is_
     net.skew_ms["b"] = -3_600_000
     net.add("b", 1, join=(SEED,))
     assert net.until(lambda: net.sees("a", "b") and net.sees("b", "a")) < 0.1
-    known = net.replicas["a"].pool.membership.members["b"]
+    known = net.replicas["a"].pools.lan.membership.members["b"]
     net.until(
-        lambda: net.replicas["a"].pool.membership.members["b"].site == net.replicas["b"].site,
+        lambda: net.replicas["a"].pools.lan.membership.members["b"].site == net.replicas["b"].site,
         seconds=1.0,
     )
     assert known.generation <= net.replicas["b"].member.generation
@@ -276,7 +278,7 @@ def asked_of(messages: list[tuple[Address, Any]], kind: type) -> list[Address]:
 def test_the_holder_is_probed_over_both_ways_and_its_ack_refuses_the_newcomer() -> None:
     host = make_replica("a")
     host.receive(LAN.frame([encode(member("b", 1))]), STRANGER, at())
-    effects = host.receive_reliable(join_frame(site=9, host="10.0.0.8"), LINK, at())
+    effects = host.receive(join_frame(site=9, host="10.0.0.8"), LINK, at(), reliable=True)
     pings = [(effect.to, effect.reliable) for effect in sends(effects)]
     assert pings == [(address_of(1), False), (address_of(1), True)]
     ping = next(message for _, message in told(LAN, effects) if isinstance(message, Ping))
@@ -285,7 +287,7 @@ def test_the_holder_is_probed_over_both_ways_and_its_ack_refuses_the_newcomer() 
         LAN.frame([encode(Ack(ping.sequence, "b", 0, 0, SyncState.SETTLED))]), address_of(1), at()
     )
     assert asked_of(told(LAN, answer), Refused) == [LINK]
-    assert host.pool.membership.members["b"].site == 2
+    assert host.pools.lan.membership.members["b"].site == 2
 
 
 @pytest.mark.parametrize("refused", [False, True])
@@ -294,19 +296,21 @@ def test_a_holder_that_does_not_answer_is_replaced_and_one_whose_tcp_is_refused_
 ) -> None:
     host = make_replica("a")
     host.receive(LAN.frame([encode(member("b", 1))]), STRANGER, at())
-    effects = host.receive_reliable(join_frame(site=9, host="10.0.0.8", generation=2), LINK, at())
+    effects = host.receive(
+        join_frame(site=9, host="10.0.0.8", generation=2), LINK, at(), reliable=True
+    )
     if refused:
         effects = host.unreachable(address_of(1), at())
-    assert host.pool.membership.members["b"].address == address_of(1)
+    assert host.pools.lan.membership.members["b"].address == address_of(1)
     effects = host.tick(at(0.5))
     assert LINK in asked_of(told(LAN, effects), JoinReply)
-    assert host.pool.membership.members["b"].address == Address("10.0.0.8", PORT)
+    assert host.pools.lan.membership.members["b"].address == Address("10.0.0.8", PORT)
 
 
 def test_a_holder_that_answers_udp_keeps_its_name_though_its_tcp_is_refused() -> None:
     host = make_replica("a")
     host.receive(LAN.frame([encode(member("b", 1))]), STRANGER, at())
-    effects = host.receive_reliable(join_frame(site=9, host="10.0.0.8"), LINK, at())
+    effects = host.receive(join_frame(site=9, host="10.0.0.8"), LINK, at(), reliable=True)
     ping = next(message for _, message in told(LAN, effects) if isinstance(message, Ping))
     host.unreachable(address_of(1), at())
     answer = host.receive(
@@ -314,15 +318,15 @@ def test_a_holder_that_answers_udp_keeps_its_name_though_its_tcp_is_refused() ->
     )
     assert asked_of(told(LAN, answer), Refused) == [LINK]
     host.tick(at(0.5))
-    assert host.pool.membership.members["b"].site == 2
+    assert host.pools.lan.membership.members["b"].site == 2
 
 
 def test_name_checks_are_bounded() -> None:
     host = make_replica("a")
     host.receive(LAN.frame([encode(member("b", 1))]), STRANGER, at())
     for site in range(10, 500):
-        host.receive_reliable(join_frame(site=site, host="10.0.0.8"), LINK, at())
-    assert len(host.pool.join_handshake._checks) <= 64
+        host.receive(join_frame(site=site, host="10.0.0.8"), LINK, at(), reliable=True)
+    assert len(host.pools.lan.join_handshake._checks) <= 64
 
 
 # F09

@@ -118,7 +118,7 @@ def test_an_operators_target_is_tried_once_also_where_it_is_known() -> None:
     assert alone.resolved("never asked:1", [ONE], nobody) == []
 
 
-# -- settling --------------------------------------------------------------------------------------
+# -- settling ------------------------------------------------------------------------------------
 
 
 def test_a_fresh_cluster_is_heard_when_every_address_of_every_target_has_exchanged() -> None:

@@ -104,13 +104,13 @@ def test_both_sides_of_a_cut_report_it_where_they_lost_the_majority_and_say_when
     net = Network()
     net.cluster("a b c d e")
     net.partition("a b", "c d e")
-    net.until(lambda: net.replicas["a"].pool.partition.lost == ["c", "d", "e"])
+    net.until(lambda: net.replicas["a"].pools.lan.partition.lost == ["c", "d", "e"])
     net.until(lambda: net.sees("c", "d", "e"))
-    assert net.replicas["c"].pool.partition.since_s is None
+    assert net.replicas["c"].pools.lan.partition.since_s is None
     assert net.replicas["a"].statistics()["partitions_suspected"] == 1
     net.run(300.0)
     assert sum("a partition is suspected" in text for text in logs(net.effects["a"])) == 1
     net.heal()
     net.until(lambda: net.sees("a", "b", "c", "d", "e"))
-    assert net.replicas["a"].pool.partition.since_s is None
+    assert net.replicas["a"].pools.lan.partition.since_s is None
     assert any("the suspected partition is over" in text for text in logs(net.effects["a"]))

@@ -140,7 +140,7 @@ def test_nodes_that_nobody_told_of_their_datacenters_prefer_their_own(far_s: flo
     counts = Counter(
         rooms[peer.name]
         for _ in range(2000)
-        for peer in net.replicas["a"].pool.membership.choose(1)
+        for peer in net.replicas["a"].pools.lan.membership.choose(1)
     )
     share = counts[True] / counts.total()
     if far_s == 0.04:

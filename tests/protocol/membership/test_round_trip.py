@@ -30,7 +30,7 @@ def measured(*round_trips_s: float) -> RoundTrips:
     return trips
 
 
-# -- the timeout -----------------------------------------------------------------------------------
+# -- the timeout ---------------------------------------------------------------------------------
 
 
 def test_before_anything_is_measured_the_configured_timeout_holds() -> None:
@@ -119,7 +119,7 @@ def test_what_is_kept_is_bounded_by_the_members_that_are_known() -> None:
     assert side.membership.coordinates.of("c") is None
 
 
-# -- on a network ----------------------------------------------------------------------------------
+# -- on a network --------------------------------------------------------------------------------
 
 
 def indirect_probes(net: Network, seconds: float) -> Counter[str]:
@@ -147,7 +147,7 @@ def test_a_slow_link_costs_indirect_probes_for_a_short_time_only() -> None:
     # about eighty probes crossed the slow link, each slower than the configured timeout
     assert then.total() == 0
     assert net.sees("a", "b", "c", "d")
-    known = net.replicas["a"].pool.membership.round_trips.of("d")
+    known = net.replicas["a"].pools.lan.membership.round_trips.of("d")
     assert known is not None
     assert known.mean_s == pytest.approx(0.6, abs=0.01)
     assert known.direct > 20
@@ -177,7 +177,7 @@ def test_on_a_fast_lan_a_failure_is_found_no_later_than_with_a_fixed_timeout(
     assert max(adaptive) <= max(fixed) + 0.001
 
 
-# -- by which way ----------------------------------------------------------------------------------
+# -- by which way --------------------------------------------------------------------------------
 
 
 def test_blocked_udp_is_a_row_of_probes_that_tcp_alone_answered() -> None:
@@ -219,7 +219,7 @@ def test_lesson_13_blocked_udp_with_working_tcp_shows_as_what_it_is_and_not_as_f
         (text,) = [text for text in logs(net.effects[one]) if "UDP" in text]
         assert f"UDP is blocked between this node and '{other}' at" in text
         assert "TCP works: open UDP port 7481" in text
-        assert net.replicas[one].pool.membership.round_trips.blocked() == [other]
+        assert net.replicas[one].pools.lan.membership.round_trips.blocked() == [other]
         assert net.replicas[one].statistics()["members_without_udp"] == 1
     assert not [text for text in logs(net.effects["c"]) if "UDP" in text]
     # nobody is suspected, not even for a moment, and what is written arrives
@@ -227,7 +227,7 @@ def test_lesson_13_blocked_udp_with_working_tcp_shows_as_what_it_is_and_not_as_f
     net.put("a", "k", b"v")
     net.until(net.converged, 30.0)
     net.passes = lambda frm, to, reliable: True
-    net.until(lambda: not net.replicas["a"].pool.membership.round_trips.blocked())
+    net.until(lambda: not net.replicas["a"].pools.lan.membership.round_trips.blocked())
     assert any(
         isinstance(effect, Log) and effect.level == "INFO" and "answers by UDP again" in effect.text
         for effect in net.effects["a"]
@@ -272,6 +272,7 @@ def test_an_ack_that_came_late_is_measured_once_and_no_hostile_one_is_a_number()
     assert known.mean_s == pytest.approx(0.6)
     side.now = side.now._replace(monotonic_s=side.now.monotonic_s + 0.1)
     side.ack(ping)
-    side.membership.on_ack(Ack(ping.sequence, "b", 0, 0, SyncState.SETTLED, 0, bytes(22)), side.now)
+    ack = Ack(ping.sequence, "b", 0, 0, SyncState.SETTLED, 0, bytes(22))
+    side.membership.on_ack(ack, side.arrival)
     assert known.mean_s == pytest.approx(0.6)
     assert math.isfinite(side.membership.round_trips.timeout_s("b"))

@@ -40,7 +40,7 @@ def exactly(selection: Selection, exponent: float) -> SpatialPolicy:
     return SpatialPolicy(selection, exponent, uniform_share=0.0)
 
 
-# -- the law ---------------------------------------------------------------------------------------
+# -- the law -------------------------------------------------------------------------------------
 
 
 def test_by_distance_a_peer_twice_as_far_is_chosen_2_to_the_minus_a_as_often() -> None:
@@ -99,7 +99,7 @@ def test_peers_in_our_very_place_count_as_the_nearest_and_infinitely_far_ones_ge
     assert lost == pytest.approx({0: 0.5, 1: 0.5})
 
 
-# -- choosing --------------------------------------------------------------------------------------
+# -- choosing ------------------------------------------------------------------------------------
 
 
 @given(DISTANCES, POLICIES, st.integers(0, 45), st.integers())
@@ -172,7 +172,7 @@ def test_policies_out_of_bounds_are_refused(exponent: float, share: float) -> No
         SpatialPolicy(Selection.RANK, exponent, share)
 
 
-# -- configured locations --------------------------------------------------------------------------
+# -- configured locations ------------------------------------------------------------------------
 
 
 def test_same_zone_is_nearer_than_same_datacenter_and_that_than_another_one() -> None:
@@ -195,7 +195,7 @@ def test_coordinates_decide_where_both_have_them() -> None:
     assert distance_between(here, Location("dc1", "a", (1.0, 2.0, 3.0))) == 1.0
 
 
-# -- topologies ------------------------------------------------------------------------------------
+# -- topologies ----------------------------------------------------------------------------------
 
 
 def shape(name: str, sites: int) -> Topology:
@@ -294,7 +294,7 @@ def test_numbers_of_sites_that_cannot_be_arranged_are_refused() -> None:
             topology(name, sites)
 
 
-# -- traffic ---------------------------------------------------------------------------------------
+# -- traffic -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
@@ -449,7 +449,7 @@ def test_a_site_never_chooses_itself_or_nobody(
         assert 0 <= partner < sites
 
 
-# -- the command -----------------------------------------------------------------------------------
+# -- the command ---------------------------------------------------------------------------------
 
 APP = typer.Typer()
 register(APP)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.membership.swim import RELAYS_MAX, Membership
+from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, SyncState, rank
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.wire.frame import encode
@@ -38,18 +39,28 @@ class Side:
         self.sent: list[Sent] = []
         self.now = at()
         me = member("me", 0, generation=WALL_MS, site=77)
-        self.membership = Membership(
-            Config(name="me", **config), me, Random(3), self._send, self.now
-        )
+        self.membership = self.of(me, **config)
         for place, name in enumerate(others, 1):
             self.merge(member(name, place))
+
+    def of(self, me: Member, **config: Any) -> Membership:
+        return Membership(
+            Config(name="me", **config),
+            me,
+            rng=Random(3),
+            send=self._send,
+            make_ping=self._ping,
+            shut_out=lambda member: False,
+            reached_otherwise=None,
+            now=self.now,
+        )
 
     def _send(
         self, told: Message, to: Address, whom: Member | None, *, reliable: bool = False
     ) -> None:
         self.sent.append(Sent(told, to, reliable))
 
-    def _ping(self, sequence: int, target: str) -> Ping:
+    def _ping(self, sequence: int, target: str, now: Now) -> Ping:
         return Ping(sequence, "me", target, 0, 0, SyncState.SETTLED)
 
     def merge(self, heard: Member) -> None:
@@ -59,7 +70,7 @@ class Side:
         """What was sent by a tick at this time."""
         self.now = at(seconds)
         before = len(self.sent)
-        self.membership.tick(self.now, self._ping)
+        self.membership.tick(self.now)
         return self.sent[before:]
 
     def to_deadline(self) -> list[Sent]:
@@ -67,7 +78,7 @@ class Side:
 
     def ask(self, asked: PingRequest, source: Address) -> list[Sent]:
         before = len(self.sent)
-        self.membership.on_ping_request(asked, source, self.now, self._ping)
+        self.membership.on_ping_request(asked, Arrival(source, self.now, False))
         return self.sent[before:]
 
     def state(self, name: str) -> MemberState | None:
@@ -89,16 +100,20 @@ class Side:
                 return pings[0]
 
     def ack(self, ping: Ping, sender: str = "") -> None:
-        self.membership.on_ack(
-            Ack(ping.sequence, sender or ping.target, 0, 0, SyncState.SETTLED), self.now
-        )
+        ack = Ack(ping.sequence, sender or ping.target, 0, 0, SyncState.SETTLED)
+        self.membership.on_ack(ack, self.arrival)
+
+    @property
+    def arrival(self) -> Arrival:
+        """A datagram that comes now."""
+        return Arrival(address_of(1), self.now, False)
 
 
 def record_of(side: Side, name: str) -> Member:
     return side.membership.members[name]
 
 
-# -- merging ---------------------------------------------------------------------------------------
+# -- merging -------------------------------------------------------------------------------------
 
 
 @given(st.lists(members, max_size=6), st.randoms(use_true_random=False))
@@ -213,7 +228,7 @@ def test_the_digest_is_equal_for_equal_tables_whoever_accuses_whom_and_whoever_i
     assert tables[0].membership.digest == tables[1].membership.digest
 
 
-# -- ourselves -------------------------------------------------------------------------------------
+# -- ourselves -----------------------------------------------------------------------------------
 
 
 def me_as(state: MemberState, generation: int = 0, incarnation: int = 0, site: int = 77) -> Member:
@@ -290,7 +305,7 @@ def test_whatever_is_said_of_a_node_its_answer_can_be_said_and_heard(
 def test_lesson_30_a_node_without_an_address_takes_the_one_that_peers_see_and_tells_it() -> None:
     me = member("me", 0, host="", generation=WALL_MS)
     side = Side()
-    side.membership = Membership(Config(name="me"), me, Random(3), side._send, at())
+    side.membership = side.of(me)
     assert side.news() == []
     side.membership.observed_at("10.9.9.9")
     assert (side.membership.me.host, side.membership.me.incarnation) == ("10.9.9.9", 1)
@@ -309,7 +324,7 @@ def test_who_leaves_says_so_and_refutes_nothing_any_more() -> None:
     assert side.news()[0] == encode(me_as(LEFT))
 
 
-# -- probing ---------------------------------------------------------------------------------------
+# -- probing -------------------------------------------------------------------------------------
 
 
 def test_every_member_is_probed_within_two_rounds_of_periods() -> None:
@@ -337,7 +352,8 @@ def test_an_ack_from_another_name_or_to_another_sequence_is_no_ack(forgery: str)
     if forgery == "another name":
         side.ack(ping, "c")
     else:
-        side.membership.on_ack(Ack(ping.sequence + 1, "b", 0, 0, SyncState.SETTLED), side.now)
+        ack = Ack(ping.sequence + 1, "b", 0, 0, SyncState.SETTLED)
+        side.membership.on_ack(ack, side.arrival)
     side.to_deadline()
     side.to_deadline()
     assert side.state("b") is SUSPECT
@@ -398,7 +414,7 @@ def test_missing_nacks_make_a_node_doubt_itself(helpers: str, nacks: int, score:
         sent.told.sequence for sent in side.to_deadline() if isinstance(sent.told, PingRequest)
     ]
     for _ in range(nacks):
-        side.membership.on_nack(Nack(asked[0]))
+        side.membership.on_nack(Nack(asked[0]), side.arrival)
     side.to_deadline()
     assert side.state(ping.target) is SUSPECT
     assert side.membership.awareness.score == score
@@ -508,7 +524,7 @@ def test_after_two_ticks_the_next_deadline_lies_ahead(
         assert side.membership.deadline() > side.now.monotonic_s
 
 
-# -- suspicion -------------------------------------------------------------------------------------
+# -- suspicion -----------------------------------------------------------------------------------
 
 
 def test_a_suspect_that_does_not_refute_is_dead_at_the_deadline_and_not_before() -> None:
@@ -560,7 +576,7 @@ def test_a_new_suspicion_of_the_next_incarnation_starts_its_time_again() -> None
     assert side.state("b") is DEAD
 
 
-# -- the dead --------------------------------------------------------------------------------------
+# -- the dead ------------------------------------------------------------------------------------
 
 
 def test_each_period_one_dead_member_is_pinged_and_never_one_that_left() -> None:
@@ -646,7 +662,7 @@ def test_lesson_11_an_earlier_name_of_our_own_has_left_and_nobody_replaces_us() 
     assert side.membership.me.state is ALIVE
 
 
-# -- relays ----------------------------------------------------------------------------------------
+# -- relays --------------------------------------------------------------------------------------
 
 
 def test_a_relay_pings_under_its_own_number_and_passes_the_ack_on_under_the_askers() -> None:
@@ -700,7 +716,7 @@ def test_relays_are_bounded() -> None:
     assert side.ask(PingRequest(1, "b", "c", "10.0.0.3", 7481), address_of(1))
 
 
-# -- the news --------------------------------------------------------------------------------------
+# -- the news ------------------------------------------------------------------------------------
 
 
 def drain(side: Side) -> None:

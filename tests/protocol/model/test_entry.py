@@ -30,7 +30,7 @@ from tests.protocol.strategies import records
 U64 = st.integers(0, 2**64 - 1)
 
 
-# -- keys ------------------------------------------------------------------------------------------
+# -- keys ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_key_is_taken_or_refused_and_nothing_else(key: str) -> None:
         assert not climbs
 
 
-# -- records ---------------------------------------------------------------------------------------
+# -- records -------------------------------------------------------------------------------------
 
 
 @given(U64, U64, st.none() | st.binary(max_size=20), st.none() | st.text(min_size=1, max_size=30))
@@ -188,7 +188,7 @@ def test_any_bytes_are_a_record_that_can_be_read_or_are_refused(data: bytes) -> 
         assert supersedes(data, data) is False
 
 
-# -- the order -------------------------------------------------------------------------------------
+# -- the order -----------------------------------------------------------------------------------
 
 
 @given(records, records)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from random import Random
-from typing import Any
 
 import pytest
 
 from kvgossip.errors import BadKeyError, ClockAheadError, LocalError, ValueTooLargeError
+from kvgossip.protocol.merging import Merging, Origin
 from kvgossip.protocol.model.entry import is_dead, version_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.write import Writing
@@ -24,7 +24,7 @@ Batch = tuple[tuple[str, bytes], ...]
 
 
 def written(replica: Replica, *keys: str, value: bytes = b"v", seconds: float = 0.0) -> Batch:
-    effects = replica.batch([Writing(key, value) for key in keys], at(seconds))
+    effects = replica.batch([Writing(key, value) for key in keys], at(seconds)).effects
     return tuple((effect.key, effect.new_record) for effect in changed(effects))
 
 
@@ -32,7 +32,7 @@ def packet(*units: Bundle | Rumor | Notice, sequence: int = 9, sender: str = "b"
     return LAN.frame(map(encode, [Gossip(sequence, sender), *units]))
 
 
-# -- writing ---------------------------------------------------------------------------------------
+# -- writing -------------------------------------------------------------------------------------
 
 
 def test_a_batch_is_written_in_one_input_with_consecutive_timestamps() -> None:
@@ -46,7 +46,7 @@ def test_a_batch_is_written_in_one_input_with_consecutive_timestamps() -> None:
             Writing("b", b"2"),
         ],
         at(),
-    )
+    ).effects
     news = [effect.new for effect in changed(effects)]
     assert [(entry.key, entry.value, entry.content_type) for entry in news] == [
         ("a", b"1", "text/plain"),
@@ -55,8 +55,8 @@ def test_a_batch_is_written_in_one_input_with_consecutive_timestamps() -> None:
     ]
     stamps = [entry.version.timestamp for entry in news]
     assert stamps == [stamps[0], stamps[0] + 1, stamps[0] + 2]
-    assert replica.get("old") is None
-    assert replica.batch([Writing("gone", None)], at()) == []
+    assert replica.store.get("old") is None
+    assert replica.batch([Writing("gone", None)], at()).effects == []
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_a_batch_of_which_a_part_is_refused_is_refused_as_a_whole(
         replica.batch(writes, at())
     assert len(replica.store) == 0
     for number in range(3):
-        replica.saw_clock(f"p{number}", at().wall_ms - 60_000, at().monotonic_s, at())
+        replica.clock_guard.saw(f"p{number}", at().wall_ms - 60_000, at().monotonic_s, at())
     with pytest.raises(ClockAheadError):
         replica.batch([Writing("k", b"1"), Writing("l", b"1")], at())
     assert len(replica.store) == 0
 
 
-# -- telling ---------------------------------------------------------------------------------------
+# -- telling -------------------------------------------------------------------------------------
 
 
 def test_a_batch_is_one_unit_of_a_packet_and_one_of_a_single_write_is_a_rumor() -> None:
@@ -136,7 +136,7 @@ def test_what_is_superseded_stays_and_the_rest_of_a_bundle_is_merged() -> None:
     batch = written(writer, "k", "l")
     replica.receive(packet(Rumor("k", record(b"newer", 5000))), address_of(1), at())
     replica.receive(packet(Bundle(batch)), address_of(1), at())
-    assert (replica.value("k"), replica.value("l")) == (b"newer", b"v")
+    assert (replica.store.value("k"), replica.store.value("l")) == (b"newer", b"v")
 
 
 def test_a_bundle_too_large_for_a_datagram_is_noticed_fetched_over_a_link_and_merged_at_once() -> (
@@ -146,7 +146,9 @@ def test_a_bundle_too_large_for_a_datagram_is_noticed_fetched_over_a_link_and_me
     a, b, _ = network.cluster("a b c")
     network.perform(
         "a",
-        a.batch([Writing(f"k{number}", bytes(1000)) for number in range(100)], network.now("a")),
+        a.batch(
+            [Writing(f"k{number}", bytes(1000)) for number in range(100)], network.now("a")
+        ).effects,
     )
     kinds: list[str] = []
     network.watch = lambda frm, to, sent: kinds.extend(
@@ -182,21 +184,21 @@ def test_bundles_are_kept_for_as_long_as_somebody_may_fetch_them_and_not_for_eve
 def test_hostile_bundles_and_fetches_cost_nothing() -> None:
     replica = replica_with("b")
     replica.receive(LAN.frame([encode(Bundle((("k", record(b"v")),)))]), address_of(1), at())
-    assert replica.value("k") == b"v"
-    fetched = replica.receive_reliable(
-        LAN.frame([encode(Fetch(("/nothing", "k")))]), address_of(1), at()
+    assert replica.store.value("k") == b"v"
+    fetched = replica.receive(
+        LAN.frame([encode(Fetch(("/nothing", "k")))]), address_of(1), at(), reliable=True
     )
     assert of(Bundle, fetched) == []
     replica.receive(packet(Notice("/x", 1, 1, 10)), address_of(1), at())
-    assert replica.record("/x") is None
+    assert replica.store.visible("/x") is None
 
 
-# -- all or nothing, under loss --------------------------------------------------------------------
+# -- all or nothing, under loss ------------------------------------------------------------------
 
 
 def shows_a_part(replica: Replica, batch: Batch) -> bool:
     """Whether this replica shows a write of the batch, and under another key something older."""
-    held = [replica.record(key) for key, _ in batch]
+    held = [replica.store.visible(key) for key, _ in batch]
     shown = any(mine == theirs for mine, (_, theirs) in zip(held, batch, strict=True))
     older = any(
         mine is None or version_of(mine) < version_of(theirs)
@@ -229,9 +231,13 @@ def run(network: Network, names: list[str], seed: int) -> tuple[list[Batch], int
         keys = rng.sample([f"k{number}" for number in range(12)], rng.randint(1, 5))
         value = rng.randbytes(rng.choice((5, 5, 1200)))
         if rng.random() < 0.7:
-            effects = network.replicas[name].batch(
-                [Writing(key, value if rng.random() < 0.8 else None) for key in keys],
-                network.now(name),
+            effects = (
+                network.replicas[name]
+                .batch(
+                    [Writing(key, value if rng.random() < 0.8 else None) for key in keys],
+                    network.now(name),
+                )
+                .effects
             )
             batch = tuple((effect.key, effect.new_record) for effect in changed(effects))
             if len(batch) > 1:
@@ -251,7 +257,7 @@ def test_whoever_hears_of_a_batch_by_rumor_shows_all_of_it_or_nothing(seed: int)
     network.run(5.0)
     for replica in network.replicas.values():
         # they have joined by an exchange; from now on rumors alone carry
-        replica.pool.exchanges._config = make_replica("x", anti_entropy=False).config
+        replica.pools.lan.exchanges._config = make_replica("x", anti_entropy=False).config
     batches, parts = run(network, names, seed)
     assert len(batches) > 20
     assert any(is_dead(entry) for batch in batches for _, entry in batch)
@@ -260,16 +266,16 @@ def test_whoever_hears_of_a_batch_by_rumor_shows_all_of_it_or_nothing(seed: int)
 
 def test_the_check_for_parts_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     def apart(
-        replica: Replica,
+        merging: Merging,
         entries: Batch,
         offered: Iterable[tuple[str, bytes]],
         now: Now,
-        **named: Any,
+        origin: Origin,
     ) -> bool:
-        news = [replica._take(key, entry, now, **named) for key, entry in offered]
+        news = [merging.take(key, entry, now, origin) for key, entry in offered]
         return any(news)
 
-    monkeypatch.setattr(Replica, "_take_batch", apart)
+    monkeypatch.setattr(Merging, "take_batch", apart)
     network = Network()
     network.cluster("a b c d e f g", direct_fanout=3)
     assert run(network, list("abcdefg"), 1)[1] > 0
@@ -294,7 +300,8 @@ def test_a_batch_crosses_datacenters_as_one() -> None:
     network.until(lambda: all(replica.settled for replica in network.replicas.values()))
     network.run(10.0)
     network.perform(
-        "p1", p.batch([Writing(f"k{number}", b"v") for number in range(5)], network.now("p1"))
+        "p1",
+        p.batch([Writing(f"k{number}", b"v") for number in range(5)], network.now("p1")).effects,
     )
     sizes: list[int] = []
     network.until(lambda: bool(sizes.append(len(t2.store))) or len(t2.store) == 5)  # type: ignore[func-returns-value]

@@ -39,7 +39,7 @@ def hot(rumors: HotList) -> list[str]:
     return [rumor.key for rumor in rumors.hot()]
 
 
-# -- the law of K ----------------------------------------------------------------------------------
+# -- the law of K --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
@@ -114,7 +114,7 @@ def test_k_zero_spreads_nothing() -> None:
     assert (hot(rumors), rumors.fresh, len(rumors)) == ([], [], 0)
 
 
-# -- other policies --------------------------------------------------------------------------------
+# -- other policies ------------------------------------------------------------------------------
 
 
 def test_blind_counts_every_contact_whether_it_knew_or_not() -> None:
@@ -143,7 +143,7 @@ def test_the_coin_cools_with_probability_one_in_k_at_each_contact_that_knew() ->
     assert hot(rumors) == ["k"]
 
 
-# -- order and bounds ------------------------------------------------------------------------------
+# -- order and bounds ----------------------------------------------------------------------------
 
 
 def test_own_writes_come_before_forwarded_rumors_each_oldest_first() -> None:
@@ -187,7 +187,7 @@ def test_cooling_all_leaves_nothing() -> None:
     assert (hot(rumors), rumors.fresh, rumors.cooled) == ([], [], 2)
 
 
-# -- feedback --------------------------------------------------------------------------------------
+# -- feedback ------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.booleans(), max_size=40))

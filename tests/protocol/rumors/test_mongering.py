@@ -46,10 +46,10 @@ def replica_with(*peers: str, **config: Any) -> Replica:
     """A replica that knows these peers, and has no membership news any more."""
     replica = make_replica("a", **config)
     for place, name in enumerate(peers, 1):
-        replica.pool.membership.merge(member(name, place), at())
-    while replica.pool.membership.has_news:
-        list(replica.pool.membership.take_news(100_000))
-    replica.pool.mongering.tick(at())
+        replica.pools.lan.membership.merge(member(name, place), at())
+    while replica.pools.lan.membership.has_news:
+        list(replica.pools.lan.membership.take_news(100_000))
+    replica.pools.lan.mongering.tick(at())
     replica._drain()
     return replica
 
@@ -72,12 +72,12 @@ def rumor(key: str, value: bytes = b"v", ms: int = 0) -> Rumor:
     return Rumor(key, record(value, ms))
 
 
-# -- telling ---------------------------------------------------------------------------------------
+# -- telling -------------------------------------------------------------------------------------
 
 
 def test_an_own_write_goes_at_once_to_everybody_where_there_are_few() -> None:
     replica = replica_with("b", "c", "d", "e")
-    put = replica.put("k", b"v", at())
+    put = replica.put("k", b"v", at()).effects
     assert sends(put) == []
     assert replica.deadline() == 0.0
     packets = sends(replica.tick(at()))
@@ -86,7 +86,7 @@ def test_an_own_write_goes_at_once_to_everybody_where_there_are_few() -> None:
         opening, first = LAN.open(packet.data, reliable=False).messages
         assert isinstance(opening, Gossip)
         assert (opening.sender, opening.direct, opening.whole) == ("a", True, True)
-        assert first == Rumor("k", replica.record("k") or b"")
+        assert first == Rumor("k", replica.store.visible("k") or b"")
 
 
 def test_an_own_write_goes_to_some_where_there_are_many() -> None:
@@ -133,7 +133,7 @@ def test_a_writer_tells_every_member_unless_it_believes_one_dead(
     state: MemberState, whole: bool
 ) -> None:
     replica = replica_with("b", "c", "d")
-    replica.pool.membership.merge(member("d", 3, state), at())
+    replica.pools.lan.membership.merge(member("d", 3, state), at())
     replica.put("k", b"v", at())
     openings = of(Gossip, replica.tick(at()))
     assert openings
@@ -178,21 +178,21 @@ def test_a_node_without_peers_keeps_nothing_hot() -> None:
     assert replica.statistics()["rumors_hot"] == 0
     other = replica_with("b")
     other.put("k", b"v", at())
-    other.pool.membership.merge(member("b", 1, MemberState.DEAD), at())
+    other.pools.lan.membership.merge(member("b", 1, MemberState.DEAD), at())
     other.tick(at())
     assert other.statistics()["rumors_hot"] == 0
 
 
 def test_rumors_are_not_told_to_the_dead_but_news_of_members_is() -> None:
     replica = replica_with("b", "c")
-    replica.pool.membership.merge(member("b", 1, MemberState.DEAD), at())
+    replica.pools.lan.membership.merge(member("b", 1, MemberState.DEAD), at())
     replica.put("k", b"v", at())
     effects = replica.tick(at(0.3))
     assert {to for to, _ in of(Rumor, effects)} == {address_of(2)}
     assert (address_of(1), member("b", 1, MemberState.DEAD)) in of(Member, effects)
 
 
-# -- packets ---------------------------------------------------------------------------------------
+# -- packets -------------------------------------------------------------------------------------
 
 WRITES = st.lists(
     st.tuples(
@@ -209,7 +209,7 @@ def test_no_datagram_is_longer_than_its_limit_and_every_write_is_told(
 ) -> None:
     replica = make_replica("a" * 128, datagram_bytes_max=datagram_bytes_max)
     for place in range(1, members + 1):
-        replica.pool.membership.merge(
+        replica.pools.lan.membership.merge(
             member(f"{place:0128}", place, http="h" * 300, accuser="x" * 128), at()
         )
     for key, size in writes:
@@ -237,7 +237,7 @@ def test_membership_news_goes_before_own_writes_and_these_before_forwarded_rumor
     replica = replica_with("b", "c")
     replica.receive(gossip(rumor("heard")), address_of(1), at())
     replica.put("own", b"v", at())
-    replica.pool.membership.merge(member("z", 9), at())
+    replica.pools.lan.membership.merge(member("z", 9), at())
     effects = replica.tick(at()) + replica.tick(at(0.3))
     kinds = [type(message).__name__ for to, message in told(LAN, effects) if to == address_of(2)][
         :4
@@ -257,7 +257,7 @@ def test_the_bytes_of_one_round_to_one_peer_are_bounded_and_the_oldest_go_first(
     assert keys == [f"k{number:03}" for number in range(len(keys))]
 
 
-# -- bursts ----------------------------------------------------------------------------------------
+# -- bursts --------------------------------------------------------------------------------------
 
 
 def burst(replica: Replica, writes: int = 30, seconds: float = 0.0) -> list[Send]:
@@ -306,7 +306,7 @@ def test_a_burst_is_answered_on_its_link_and_not_told_again() -> None:
     assert net.converged()
     net.run(3.0)
     assert seen == [("a", "Gossip", True), ("b", "Feedback", True)]
-    assert not len(net.replicas["a"].pool.mongering.rumors)
+    assert not len(net.replicas["a"].pools.lan.mongering.rumors)
 
 
 def test_who_does_not_answer_bursts_gets_datagrams_until_it_answers_or_some_time_has_passed() -> (
@@ -318,8 +318,8 @@ def test_who_does_not_answer_bursts_gets_datagrams_until_it_answers_or_some_time
         (packet,) = [packet for packet in burst(replica, seconds=turn * 0.01) if packet.reliable]
         sequences += [opening.sequence for _, opening in of(Gossip, [packet])]
     assert not any(packet.reliable for packet in burst(replica, seconds=0.1))
-    replica.receive_reliable(
-        LAN.frame([encode(Feedback(sequences[0], bytes(4)))]), address_of(1), at(0.2)
+    replica.receive(
+        LAN.frame([encode(Feedback(sequences[0], bytes(4)))]), address_of(1), at(0.2), reliable=True
     )
     assert [packet.reliable for packet in burst(replica, seconds=0.2)].count(True) == 1
     assert not any(packet.reliable for packet in burst(replica, seconds=0.3))
@@ -348,7 +348,7 @@ def test_a_burst_that_is_lost_with_its_link_is_told_again_at_the_next_round() ->
     assert net.until(net.converged) < 2.0
 
 
-# -- answering -------------------------------------------------------------------------------------
+# -- answering -----------------------------------------------------------------------------------
 
 
 def test_the_answer_has_one_bit_a_rumor_set_where_it_was_no_news() -> None:
@@ -359,7 +359,7 @@ def test_the_answer_has_one_bit_a_rumor_set_where_it_was_no_news() -> None:
     rumors = [
         rumor("new"),
         rumor("known"),
-        Rumor("mine", replica.record("mine") or b""),
+        Rumor("mine", replica.store.visible("mine") or b""),
         rumor("newer"),
         Rumor("bad", b"\xff"),
     ]
@@ -399,7 +399,7 @@ def test_a_packet_that_comes_twice_changes_nothing_the_second_time() -> None:
     ]
 
 
-# -- large entries ---------------------------------------------------------------------------------
+# -- large entries -------------------------------------------------------------------------------
 
 
 def test_lesson_07_an_entry_too_large_for_a_datagram_travels_as_a_notice_and_is_fetched() -> None:
@@ -411,7 +411,7 @@ def test_lesson_07_an_entry_too_large_for_a_datagram_travels_as_a_notice_and_is_
     )
     net.put("a", "k", b"v" * 500_000)
     took_s = net.until(
-        lambda: all(net.replicas[name].value("k") == b"v" * 500_000 for name in "bc")
+        lambda: all(net.replicas[name].store.value("k") == b"v" * 500_000 for name in "bc")
     )
     assert took_s < 0.01
     assert {"Notice", "Fetch", "Bodies"} <= set(spoken)
@@ -459,16 +459,22 @@ def test_a_body_on_its_way_is_not_asked_for_again_unless_it_takes_too_long_or_it
     assert not of(Fetch, replica.receive(gossip(notice()), address_of(1), at(10.2)))
     replica.unreachable(address_of(2), at(10.3))
     assert of(Fetch, replica.receive(gossip(notice()), address_of(1), at(10.4)))
-    replica.receive_reliable(
-        LAN.frame([encode(Bodies((("k", record(b"v" * 5000)),)))]), address_of(1), at(10.5)
+    replica.receive(
+        LAN.frame([encode(Bodies((("k", record(b"v" * 5000)),)))]),
+        address_of(1),
+        at(10.5),
+        reliable=True,
     )
     assert not of(Fetch, replica.receive(gossip(notice()), address_of(1), at(10.6)))
 
 
 def test_a_body_that_is_news_is_passed_on_as_a_notice() -> None:
     replica = replica_with("b", "c")
-    effects = replica.receive_reliable(
-        LAN.frame([encode(Bodies((("k", record(b"v" * 5000)),)))]), address_of(1), at()
+    effects = replica.receive(
+        LAN.frame([encode(Bodies((("k", record(b"v" * 5000)),)))]),
+        address_of(1),
+        at(),
+        reliable=True,
     )
     assert [change.key for change in changed(effects)] == ["k"]
     assert [to for to, _ in of(Notice, replica.tick(at()))] == [address_of(2)]
@@ -502,7 +508,7 @@ def test_a_version_that_was_refused_says_nothing_of_older_ones() -> None:
     ahead = notice(ms=86_400_000)
     assert of(Fetch, replica.receive(gossip(ahead), address_of(1), at()))
     body = LAN.frame([encode(Bodies((("k", record(b"v" * 5000, ms=86_400_000)),)))])
-    replica.receive_reliable(body, address_of(1), at())
+    replica.receive(body, address_of(1), at(), reliable=True)
     assert not of(Fetch, replica.receive(gossip(ahead), address_of(1), at()))
     assert of(Fetch, replica.receive(gossip(notice()), address_of(1), at()))
 
@@ -513,7 +519,7 @@ def test_what_is_being_fetched_is_bounded_whatever_size_the_notices_claim() -> N
     for packet in range(200):
         notices = [Notice(f"{packet}-{number}", 1, 1, 0) for number in range(64)]
         replica.receive(gossip(*notices, sequence=packet), address_of(1), at())
-    assert len(replica.pool.mongering._fetching) <= 5000
+    assert len(replica.pools.lan.mongering._fetching) <= 5000
 
 
 def test_a_notice_whose_fetch_was_lost_is_told_again() -> None:
@@ -530,7 +536,7 @@ def test_a_notice_whose_fetch_was_lost_is_told_again() -> None:
 
     net.passes = first_fetch_is_lost
     net.put("a", "k", b"v" * 50_000)
-    assert net.until(lambda: net.replicas["b"].value("k") is not None) < 0.5
+    assert net.until(lambda: net.replicas["b"].store.value("k") is not None) < 0.5
     assert lost == ["b"]
 
 
@@ -555,7 +561,7 @@ def test_a_fetch_is_answered_with_what_is_here_in_bounded_messages_over_the_link
         replica.put(f"k{number}", b"v" * 200_000, at())
     fetch = LAN.frame([encode(Fetch(("k0", "missing", "k1", "k0", "k2")))])
     link = Address("10.0.0.2", 50_000)
-    effects = replica.receive_reliable(fetch, link, at())
+    effects = replica.receive(fetch, link, at(), reliable=True)
     bodies = [LAN.open(packet.data, reliable=True).messages for packet in sends(effects)]
     assert all(packet.to == link and packet.reliable for packet in sends(effects))
     assert [
@@ -570,10 +576,10 @@ def test_a_fetch_by_datagram_is_not_answered_and_of_many_in_one_frame_only_one()
     replica.tick(at())
     fetch = encode(Fetch(("k",)))
     assert sends(replica.receive(LAN.frame([fetch]), STRANGER, at())) == []
-    assert len(sends(replica.receive_reliable(LAN.frame([fetch] * 100), STRANGER, at()))) == 1
+    assert len(sends(replica.receive(LAN.frame([fetch] * 100), STRANGER, at(), reliable=True))) == 1
 
 
-# -- other policies --------------------------------------------------------------------------------
+# -- other policies ------------------------------------------------------------------------------
 
 
 def test_a_puller_asks_each_interval_and_is_told_what_is_hot() -> None:
@@ -595,7 +601,7 @@ def test_beyond_the_connection_limit_packets_are_refused_and_their_sender_hunts_
     busy.receive(gossip(rumor("one")), address_of(1), at(0.1))
     effects = busy.receive(gossip(rumor("two"), sequence=5), address_of(1), at(0.1))
     assert of(Busy, effects) == [(address_of(1), Busy(5))]
-    assert busy.get("two") is None
+    assert busy.store.get("two") is None
     hunter = replica_with("b", "c", "d", rumor_hunt=1, direct_fanout=1, gossip_fanout=1)
     hunter.put("k", b"v", at())
     ((first, opening),) = of(Gossip, hunter.tick(at()))
@@ -609,7 +615,7 @@ def test_beyond_the_connection_limit_packets_are_refused_and_their_sender_hunts_
 # F25
 def test_a_key_that_is_written_all_the_time_does_not_starve_the_rounds() -> None:
     replica = replica_with("b", "c")
-    replica.pool.membership.merge(member("z", 9), at())
+    replica.pools.lan.membership.merge(member("z", 9), at())
     heard = []
     for step in range(40):
         now = at(1 + step * 0.1)
@@ -618,9 +624,9 @@ def test_a_key_that_is_written_all_the_time_does_not_starve_the_rounds() -> None
             address_of(1),
             now,
         )
-        deadline = replica.pool.mongering.deadline()
+        deadline = replica.pools.lan.mongering.deadline()
         if deadline is not None and deadline <= now.monotonic_s:
-            replica.pool.mongering.tick(now)
+            replica.pools.lan.mongering.tick(now)
             heard += of(Rumor, replica._drain())
     assert len(heard) >= 10
 
@@ -629,13 +635,13 @@ def test_a_key_that_is_written_all_the_time_does_not_starve_the_rounds() -> None
 def test_the_connection_limit_starts_again_each_interval_also_where_nothing_is_hot() -> None:
     replica = replica_with("b", rumor_connection_limit=1)
     replica.receive(gossip(rumor("k")), address_of(1), at(0.0))
-    replica.pool.mongering.rumors.cool_all()
+    replica.pools.lan.mongering.rumors.cool_all()
     for seconds in (0.25, 0.5, 0.75):
         effects = replica.receive(gossip(rumor("k")), address_of(1), at(seconds))
         assert of(Busy, effects) == []
 
 
-# -- residue ---------------------------------------------------------------------------------------
+# -- residue -------------------------------------------------------------------------------------
 
 
 def test_news_crosses_a_small_cluster_in_one_hop() -> None:
@@ -643,7 +649,7 @@ def test_news_crosses_a_small_cluster_in_one_hop() -> None:
     net.cluster("a b c d e f g h")
     net.put("c", "k", b"v")
     assert net.until(net.converged) == pytest.approx(net.delay_s)
-    assert entry_of("k", net.replicas["h"].record("k") or b"").value == b"v"
+    assert entry_of("k", net.replicas["h"].store.visible("k") or b"").value == b"v"
 
 
 def test_rumors_reach_nearly_all_of_a_larger_cluster_without_an_exchange() -> None:
@@ -651,8 +657,8 @@ def test_rumors_reach_nearly_all_of_a_larger_cluster_without_an_exchange() -> No
     net = Network()
     net.cluster(" ".join(names), direct_fanout=3)
     for replica in net.replicas.values():
-        replica.pool.exchanges.start = lambda *args, **how: None  # type: ignore[method-assign]
+        replica.pools.lan.exchanges.start = lambda *args, **how: None  # type: ignore[method-assign]
     net.put("n07", "k", b"v")
     net.run(2.0)
     # residue at K = 3 is some percent (Demers 1987, table 1); this seed has none
-    assert [name for name in names if net.replicas[name].value("k") != b"v"] == []
+    assert [name for name in names if net.replicas[name].store.value("k") != b"v"] == []

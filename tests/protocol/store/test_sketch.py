@@ -126,7 +126,7 @@ def test_symbols_that_are_none_cut_off_or_more_than_there_can_be_decode_to_nothi
     assert of([7]).decode(bytes(length)) is None
 
 
-# -- kept lazily -----------------------------------------------------------------------------------
+# -- kept lazily ---------------------------------------------------------------------------------
 
 
 def filled(count: int) -> Store:

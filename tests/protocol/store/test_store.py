@@ -34,7 +34,7 @@ def content(store: Store) -> dict[str, bytes]:
     return dict(store.records())
 
 
-# -- the laws of merge -----------------------------------------------------------------------------
+# -- the laws of merge ---------------------------------------------------------------------------
 
 
 @given(ARRIVALS, st.randoms(use_true_random=False))
@@ -91,7 +91,7 @@ def test_a_deleted_key_stays_deleted_when_its_old_value_comes_again() -> None:
     assert (store.get("k"), store.value("k"), store.live, len(store)) == (None, None, 0, 1)
 
 
-# -- the store as a machine, beside a model that is a dict -----------------------------------------
+# -- the store as a machine, beside a model that is a dict ---------------------------------------
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -159,7 +159,7 @@ StoreMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=3
 TestStoreMachine = StoreMachine.TestCase
 
 
-# -- scanning --------------------------------------------------------------------------------------
+# -- scanning ------------------------------------------------------------------------------------
 
 
 def scanned(prefix: str = "", after: str = "", limit: int = 100) -> list[str]:
@@ -201,7 +201,7 @@ def test_finding_many_fingerprints_reads_every_entry_once_at_most(
     assert len(hashed) <= 2 * 2000
 
 
-# -- fingerprints ----------------------------------------------------------------------------------
+# -- fingerprints --------------------------------------------------------------------------------
 
 
 @given(ARRIVALS, st.integers(1, 4))
@@ -225,7 +225,7 @@ def test_every_fingerprint_finds_its_key_and_no_other_one_does(
         assert len(listed) == len(store)
 
 
-# -- loading ---------------------------------------------------------------------------------------
+# -- loading -------------------------------------------------------------------------------------
 
 
 def sketch_of(store: Store) -> bytes:
@@ -273,7 +273,7 @@ def test_more_keys_than_a_table_may_hold_are_loaded_whatever_was_expected(expect
     )
 
 
-# -- room that removed keys took -------------------------------------------------------------------
+# -- room that removed keys took -----------------------------------------------------------------
 
 
 def taken(store: Store) -> int:

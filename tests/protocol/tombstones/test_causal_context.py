@@ -49,7 +49,7 @@ def own(context: CausalContext) -> list[Fact]:
     return [fact for fact in context.facts(0) if fact[8:16] != OWN.to_bytes(8, "big")]
 
 
-# -- the algebra -----------------------------------------------------------------------------------
+# -- the algebra ---------------------------------------------------------------------------------
 
 
 @given(contents, contents, contents)
@@ -137,7 +137,7 @@ def test_a_dot_is_no_row() -> None:
     assert not context.row_covers(Version(5, 1))
 
 
-# -- bounds ----------------------------------------------------------------------------------------
+# -- bounds --------------------------------------------------------------------------------------
 
 
 def test_versions_for_which_there_is_no_room_leave_a_gap_until_a_row_passes_it(
@@ -169,7 +169,7 @@ def test_of_too_many_rows_and_gaps_the_newest_are_kept(monkeypatch: pytest.Monke
     assert context.gaps == {23: 3, 24: 4}
 
 
-# -- the disk --------------------------------------------------------------------------------------
+# -- the disk ------------------------------------------------------------------------------------
 
 
 def commit(context: CausalContext, disk: dict[bytes, bytes]) -> dict[bytes, bytes | None]:
@@ -271,7 +271,7 @@ def test_after_its_data_is_lost_a_context_is_taken_off_the_disk() -> None:
     }
 
 
-# -- what travels ----------------------------------------------------------------------------------
+# -- what travels --------------------------------------------------------------------------------
 
 
 def test_equal_contexts_cost_sixteen_bytes() -> None:

@@ -24,11 +24,11 @@ from tests.protocol.net import (
 
 
 def put(net: Network, name: str, key: str, ttl_s: float) -> None:
-    net.perform(name, net.replicas[name].put(key, b"v", net.now(name), ttl_s=ttl_s))
+    net.perform(name, net.replicas[name].put(key, b"v", net.now(name), ttl_s=ttl_s).effects)
 
 
 def served(net: Network, key: str) -> list[bytes | None]:
-    return [replica.value(key) for replica in net.replicas.values()]
+    return [replica.store.value(key) for replica in net.replicas.values()]
 
 
 def test_an_entry_tells_when_it_expires_and_one_without_an_expiry_is_the_bytes_it_always_was() -> (
@@ -69,19 +69,19 @@ def test_every_node_hides_an_entry_at_the_same_time_and_watchers_see_it_go() -> 
     put(net, "a", "k", ttl_s=10.0)
     net.run(9.99)
     assert served(net, "k") == [b"v"] * 3
-    roots = [replica.root for replica in net.replicas.values()]
+    roots = [replica.store.digest.root for replica in net.replicas.values()]
     net.run(0.02)
     for name, replica in net.replicas.items():
-        assert replica.get("k") is None
-        assert replica.record("k") is None
-        assert replica.scan() == []
+        assert replica.store.get("k") is None
+        assert replica.store.visible("k") is None
+        assert replica.store.scan_entries() == []
         (gone,) = [effect for effect in net.effects[name] if isinstance(effect, Expired)]
         assert (
             gone.change.key,
             gone.change.old and gone.change.old.value,
             gone.change.new.value,
         ) == ("k", b"v", None)
-    assert [replica.root for replica in net.replicas.values()] == roots, (
+    assert [replica.store.digest.root for replica in net.replicas.values()] == roots, (
         "the digest does not change"
     )
 
@@ -104,9 +104,9 @@ def test_a_delete_finds_nothing_where_an_entry_has_expired_and_a_put_begins_anew
     replica = make_replica()
     replica.put("k", b"v", at(), ttl_s=1.0)
     replica.tick(at(1.0))
-    assert replica.delete("k", at(1.0)) == []
+    assert replica.delete("k", at(1.0)).effects == []
     replica.put("k", b"w", at(2.0))
-    assert replica.value("k") == b"w"
+    assert replica.store.value("k") == b"w"
     replica.store._check()
 
 
@@ -118,7 +118,7 @@ def test_an_entry_that_is_overwritten_expires_when_the_newer_one_says_or_never()
     replica.put("l", b"w", at())
     assert not [effect for effect in replica.tick(at(2.0)) if isinstance(effect, Expired)]
     assert [effect.key for effect in replica.tick(at(5.0)) if isinstance(effect, Expired)] == ["k"]
-    assert replica.value("l") == b"w"
+    assert replica.store.value("l") == b"w"
 
 
 def test_what_arrives_after_its_time_is_never_served() -> None:
@@ -141,9 +141,9 @@ def test_what_expired_while_a_node_was_down_is_not_served_by_its_next_life() -> 
     net.crash("a")
     net.run(10)
     back = net.add("a", 0)
-    assert [entry.key for entry in back.scan()] == ["later"]
+    assert [entry.key for entry in back.store.scan_entries()] == ["later"]
     net.run(500)
-    assert back.scan() == []
+    assert back.store.scan_entries() == []
 
 
 def test_the_deadline_follows_the_next_expiry() -> None:

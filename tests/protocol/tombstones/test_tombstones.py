@@ -10,14 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvgossip.protocol.effect import Quarantined, Send
-from kvgossip.protocol.merging import Outcome, Spread
+from kvgossip.protocol.merging import Origin, Outcome, Spread
 from kvgossip.protocol.model.entry import is_dead, make_record, version_of
+from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.tombstones import collection
 from kvgossip.protocol.tombstones.collection import Waiting
 from tests.protocol.net import LAN, Disk, Network, make_replica
 
 QUIET_S = 240.0
+
+STRANGE = Origin(Peer(PoolKind.LAN, "x"), Spread.NONE)
 
 
 def cluster(names: str, **config: Any) -> Network:
@@ -44,7 +47,7 @@ def quarantined(net: Network, name: str) -> list[tuple[str, bytes]]:
     ]
 
 
-# -- collecting ------------------------------------------------------------------------------------
+# -- collecting ----------------------------------------------------------------------------------
 
 
 def test_lesson_03_in_a_quiet_cluster_certificates_go_from_all_nodes() -> None:
@@ -129,7 +132,7 @@ def test_who_has_left_and_who_is_blocked_hold_nothing_back() -> None:
     )
 
 
-# -- refusing --------------------------------------------------------------------------------------
+# -- refusing ------------------------------------------------------------------------------------
 
 
 def absent_while_deleted() -> Network:
@@ -149,12 +152,12 @@ def absent_while_deleted() -> Network:
 def test_lesson_01_a_node_that_returns_after_any_absence_brings_no_deleted_key_back() -> None:
     net = absent_while_deleted()
     c = net.add("c", 2, forget_after_s=60.0)
-    assert c.value("k") == b"v", "the last known good data"
+    assert c.store.value("k") == b"v", "the last known good data"
     net.put("c", "new", b"w")
-    net.until(lambda: net.converged() and c.value("k2") == b"v", QUIET_S)
+    net.until(lambda: net.converged() and c.store.value("k2") == b"v", QUIET_S)
     for replica in net.replicas.values():
-        assert replica.get("k") is None
-        assert replica.value("new") == b"w"
+        assert replica.store.get("k") is None
+        assert replica.store.value("new") == b"w"
     assert [key for key, _ in quarantined(net, "c")] == ["k"]
     assert not quarantined(net, "a")
     assert not quarantined(net, "b")
@@ -173,7 +176,7 @@ def test_a_write_that_the_deleter_had_not_seen_lives() -> None:
     net.until(lambda: waiting(net) == 0, QUIET_S)
     net.heal()
     net.add("c", 2, forget_after_s=60.0)
-    net.until(lambda: net.converged() and net.replicas["a"].value("k") == b"late", QUIET_S)
+    net.until(lambda: net.converged() and net.replicas["a"].store.value("k") == b"late", QUIET_S)
     assert not quarantined(net, "c")
 
 
@@ -183,13 +186,13 @@ def test_a_rumor_of_a_collected_value_is_answered_and_its_teller_takes_it_out() 
     net.watch = lambda frm, to, sent: told.append(frm) if b"k" in sent.data else None
     c = net.add("c", 2, forget_after_s=60.0, anti_entropy=False)
     for name in "ab":
-        net.replicas[name].pool.exchanges.start = lambda *args, **named: None  # type: ignore[method-assign]
+        net.replicas[name].pools.lan.exchanges.start = lambda *args, **named: None  # type: ignore[method-assign]
     net.run(5)
-    assert c.value("k") == b"v"
-    c.pool.mongering.heat("k", c.store["k"], None, at_once=True)
+    assert c.store.value("k") == b"v"
+    c.pools.lan.mongering.heat("k", c.store["k"], None, at_once=True)
     net.perform("c", c.tick(net.now("c")))
     net.run(1)
-    assert c.get("k") is None
+    assert c.store.get("k") is None
     assert [key for key, _ in quarantined(net, "c")] == ["k"]
 
 
@@ -203,7 +206,7 @@ def test_a_collected_value_too_large_for_a_rumor_is_refused_by_its_notice() -> N
     net.until(lambda: waiting(net) == 0, QUIET_S)
     c = net.add("c", 2, forget_after_s=60.0, anti_entropy=False)
     net.run(0.5)
-    c.pool.mongering.heat("k", c.store["k"], None, at_once=True)
+    c.pools.lan.mongering.heat("k", c.store["k"], None, at_once=True)
     net.perform("c", c.tick(net.now("c")))
     net.run(1)
     assert [key for key, _ in quarantined(net, "c")] == ["k"]
@@ -218,9 +221,9 @@ def test_an_older_value_that_came_from_elsewhere_does_not_let_the_deleted_one_re
         version_of(killed)._replace(timestamp=version_of(killed).timestamp - 1, site=7), b"older"
     )
     now = net.now("a")
-    assert a.merge("k", older, now, heard_from="x", spread=Spread.NOT) is Outcome.NEWS
-    assert a.merge("k", killed, now, heard_from="x", spread=Spread.NOT) is Outcome.COLLECTED
-    assert a.value("k") == b"older"
+    assert a.merging.merge("k", older, now, STRANGE) is Outcome.NEWS
+    assert a.merging.merge("k", killed, now, STRANGE) is Outcome.COLLECTED
+    assert a.store.value("k") == b"older"
 
 
 def test_a_certificate_that_others_have_collected_goes_with_the_exchange() -> None:
@@ -238,7 +241,7 @@ def test_a_certificate_that_others_have_collected_goes_with_the_exchange() -> No
     assert not quarantined(net, "c")
 
 
-# -- restarts --------------------------------------------------------------------------------------
+# -- restarts ------------------------------------------------------------------------------------
 
 
 def test_the_context_is_not_lost_at_a_restart_and_the_earlier_life_is_a_past_site() -> None:
@@ -263,7 +266,7 @@ def test_a_node_whose_data_was_lost_refuses_nothing() -> None:
     net.disks["b"].records.clear()
     b = net.add("b", 1, rebuilding=True)
     assert not b.tombstones.refuses("k", held)
-    net.until(lambda: b.value("k") == b"v", 60)
+    net.until(lambda: b.store.value("k") == b"v", 60)
 
 
 def test_members_that_an_earlier_life_knew_hold_back_what_is_collected() -> None:
@@ -282,7 +285,7 @@ def test_members_that_an_earlier_life_knew_hold_back_what_is_collected() -> None
     assert not quarantined(net, "b")
 
 
-# -- exchanges and contexts ------------------------------------------------------------------------
+# -- exchanges and contexts ----------------------------------------------------------------------
 
 
 def rows_of(net: Network, name: str, of: str) -> int:
@@ -297,12 +300,12 @@ def test_a_completed_exchange_advances_the_rows_of_both_sides_and_carries_others
     clock = net.replicas["c"].hlc.latest
     net.run(1)
     assert rows_of(net, "b", "c") < clock
-    net.replicas["b"].pool.exchanges.start("c", net.now("b"))
+    net.replicas["b"].pools.lan.exchanges.start("c", net.now("b"))
     net.perform("b", net.replicas["b"].tick(net.now("b")))
     net.run(1)
     assert rows_of(net, "b", "c") >= clock
     assert rows_of(net, "c", "b") > 0
-    net.replicas["a"].pool.exchanges.start("b", net.now("a"))
+    net.replicas["a"].pools.lan.exchanges.start("b", net.now("a"))
     net.perform("a", net.replicas["a"].tick(net.now("a")))
     net.run(1)
     assert rows_of(net, "a", "c") >= clock
@@ -324,7 +327,7 @@ def test_lesson_04_an_exchange_that_is_cut_advances_no_row(kind: str) -> None:
             net.partition("a", "b")
 
     net.watch = cut
-    net.replicas["a"].pool.exchanges.start("b", net.now("a"))
+    net.replicas["a"].pools.lan.exchanges.start("b", net.now("a"))
     net.perform("a", net.replicas["a"].tick(net.now("a")))
     net.run(0.5)
     assert net.cut_pairs

@@ -104,7 +104,7 @@ def reason_of(data: bytes, framing: Framing = LAN) -> str:
     return caught.value.reason
 
 
-# -- fuzzing ---------------------------------------------------------------------------------------
+# -- fuzzing -------------------------------------------------------------------------------------
 
 
 def open_any(data: bytes) -> None:
@@ -173,7 +173,7 @@ def test_any_damage_to_a_frame_gives_messages_or_remote_error(
     open_any(bytes(data[: len(data) - cut] if cut % 2 else data))
 
 
-# -- round trips -----------------------------------------------------------------------------------
+# -- round trips ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [*KINDS, Member], ids=lambda kind: kind.__name__)
@@ -199,7 +199,7 @@ def test_no_two_kinds_have_the_same_number() -> None:
     assert all(1 <= number <= 255 for number in numbers)
 
 
-# -- golden bytes: a change here is a change of the wire format ------------------------------------
+# -- golden bytes: a change here is a change of the wire format ----------------------------------
 
 GOLDEN: list[tuple[Message | Member, str]] = [
     (
@@ -308,7 +308,7 @@ def test_a_frame_starts_with_these_bytes_for_ever() -> None:
     )
 
 
-# -- other versions of this protocol ---------------------------------------------------------------
+# -- other versions of this protocol -------------------------------------------------------------
 
 
 def test_an_author_of_an_older_release_does_not_claim_to_tell_every_member() -> None:
@@ -374,7 +374,7 @@ def test_a_unit_of_an_unknown_kind_is_passed_over(kind: int, body: bytes) -> Non
     )
 
 
-# -- bad units -------------------------------------------------------------------------------------
+# -- bad units -----------------------------------------------------------------------------------
 
 BAD_BODIES = {
     "empty": b"",
@@ -462,7 +462,7 @@ def test_a_unit_longer_than_its_frame_is_truncated() -> None:
     )
 
 
-# -- the header ------------------------------------------------------------------------------------
+# -- the header ----------------------------------------------------------------------------------
 
 
 @given(
@@ -513,7 +513,7 @@ def test_the_text_of_a_refusal_is_cut_to_what_a_refusal_may_hold() -> None:
     assert told == Refused("default", "lan:dc1", "x" * 512)
 
 
-# -- compression -----------------------------------------------------------------------------------
+# -- compression ---------------------------------------------------------------------------------
 
 
 def test_a_long_frame_is_compressed_when_asked_and_when_that_pays() -> None:

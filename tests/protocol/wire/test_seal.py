@@ -76,7 +76,7 @@ def statistic(replica: Replica, name: str) -> float:
     return replica.statistics().get(name, 0)
 
 
-# -- sealing and opening ---------------------------------------------------------------------------
+# -- sealing and opening -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reliable", [False, True])
@@ -160,7 +160,7 @@ def test_no_nonce_is_used_twice_with_one_key() -> None:
     assert [int.from_bytes(data[36:44], "big") for data in (before, after, again)] == [1, 2, 3]
 
 
-# -- replays ---------------------------------------------------------------------------------------
+# -- replays -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reliable", [False, True])
@@ -232,7 +232,7 @@ def test_what_strangers_send_is_not_remembered() -> None:
     assert receiver.seals._senders == {}
 
 
-# -- keyrings --------------------------------------------------------------------------------------
+# -- keyrings ------------------------------------------------------------------------------------
 
 
 def test_a_keyring_seals_with_its_first_key_and_opens_with_all() -> None:
@@ -287,8 +287,8 @@ def test_a_keyring_leaves_room_for_the_longest_key_in_the_smallest_datagram() ->
         Config(keyring=KEYRING, datagram_bytes_max=DATAGRAM_BYTES_MIN_SEALED - 1)
     assert "1280" in caught.value.hint
     replica = make_replica("a" * 128, datagram_bytes_max=DATAGRAM_BYTES_MIN_SEALED, **SEALED)
-    replica.pool.membership.merge(member("b" * 128, 1), at())
-    effects = replica.put("k" * 1024, bytes(5000), at()) + replica.tick(at())
+    replica.pools.lan.membership.merge(member("b" * 128, 1), at())
+    effects = replica.put("k" * 1024, bytes(5000), at()).effects + replica.tick(at())
     lengths = [len(packet.data) for packet in sends(effects)]
     assert 1024 < max(lengths) <= DATAGRAM_BYTES_MIN_SEALED
 
@@ -302,7 +302,7 @@ def test_keys_come_from_a_list_or_a_file_and_from_nothing_else() -> None:
         make_replica("a", keyring="/etc/kvgossip.keys")
 
 
-# -- the door --------------------------------------------------------------------------------------
+# -- the door ------------------------------------------------------------------------------------
 
 REFUSED_WITH: dict[str, tuple[dict[str, Any], bytes, str]] = {
     "unsealed": (SEALED, LAN.frame([PING]), f"it is not sealed, and this node seals with key {ID}"),
@@ -381,7 +381,7 @@ def test_every_frame_of_a_sealed_node_is_sealed_but_for_refusals() -> None:
     assert not seen[False]
 
 
-# -- refusals are texts, and nothing more ----------------------------------------------------------
+# -- refusals are texts, and nothing more --------------------------------------------------------
 
 
 def asked(replica: Replica) -> Join:
@@ -404,17 +404,18 @@ def test_a_forged_refusal_may_fail_a_join_once_and_cannot_keep_a_node_out() -> N
     replica = make_replica("a", **SEALED)
     asked(replica)
     forged = LAN.refusal("go away")
-    before = (replica.root, replica.members(), replica.settled)
-    (told,) = outcomes(replica.receive_reliable(forged, address_of(1), at()))
+    before = (replica.store.digest.root, replica.members(), replica.settled)
+    (told,) = outcomes(replica.receive(forged, address_of(1), at(), reliable=True))
     assert isinstance(told, JoinRefused)
     for _ in range(5):
-        assert replica.receive_reliable(forged, address_of(1), at()) == []
-    assert (replica.root, replica.members(), replica.settled) == before
+        assert replica.receive(forged, address_of(1), at(), reliable=True) == []
+    assert (replica.store.digest.root, replica.members(), replica.settled) == before
     reply = JoinReply("b", 2, "10.0.0.1", SyncState.SETTLED)
-    effects = replica.receive_reliable(
+    effects = replica.receive(
         framing(site=2).frame([encode(reply), encode(member("b", 1))], reliable=True),
         address_of(1),
         at(),
+        reliable=True,
     )
     assert outcomes(effects) == [Joined(address_of(1), "b")]
 
@@ -430,24 +431,27 @@ def test_a_refusal_by_a_member_of_the_sealed_cluster_is_sealed_and_final() -> No
     host, newcomer = make_replica("a", **SEALED), make_replica("a", 1, seed=1, **SEALED)
     newcomer.join(("10.0.0.1:7481",), at())
     (join,) = sends(newcomer.resolved("10.0.0.1:7481", [address_of(0)], at()))
-    (refusal,) = sends(host.receive_reliable(join.data, address_of(1), at()))
+    (refusal,) = sends(host.receive(join.data, address_of(1), at(), reliable=True))
     assert not is_refusal(refusal.data)
     assert is_sealed(refusal.data)
-    (told,) = outcomes(newcomer.receive_reliable(refusal.data, address_of(0), at()))
+    (told,) = outcomes(newcomer.receive(refusal.data, address_of(0), at(), reliable=True))
     assert isinstance(told, JoinRefused)
     assert "is held by the live node" in told.text
     reply = JoinReply("b", 2, "10.0.0.1", SyncState.SETTLED)
     assert (
         outcomes(
-            newcomer.receive_reliable(
-                framing(site=2).frame([encode(reply)], reliable=True), address_of(0), at()
+            newcomer.receive(
+                framing(site=2).frame([encode(reply)], reliable=True),
+                address_of(0),
+                at(),
+                reliable=True,
             )
         )
         == []
     )
 
 
-# -- lesson 28 -------------------------------------------------------------------------------------
+# -- lesson 28 -----------------------------------------------------------------------------------
 
 
 def test_lesson_28_a_node_with_a_stale_keyring_is_told_which_key_the_cluster_uses_and_what_to_do() -> (
@@ -499,7 +503,7 @@ def test_lesson_28_a_node_that_was_off_while_a_new_key_became_primary_says_so_al
     net.until(lambda: net.sees("c", "a", "b") and net.sees("a", "b", "c"))
 
 
-# -- pools that were mixed by accident -------------------------------------------------------------
+# -- pools that were mixed by accident -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("keyring", [(), KEYRING], ids=["unsealed", "sealed"])
@@ -526,7 +530,7 @@ def test_lesson_15_pools_do_not_mix_with_one_keyring_either(keyring: tuple[str, 
         assert words in str(outcomes(net.effects[name])[0])
 
 
-# -- the simulator ---------------------------------------------------------------------------------
+# -- the simulator -------------------------------------------------------------------------------
 
 
 def test_of_swarms_one_in_four_is_sealed_and_the_others_are_the_runs_they_always_were() -> None:

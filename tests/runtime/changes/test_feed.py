@@ -43,7 +43,7 @@ def keys_after(feed: Feed, after: int, topic: Topic = ALL, scanned_max: int = 10
     return found
 
 
-# -- indices ---------------------------------------------------------------------------------------
+# -- indices -------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.integers(0, 2**64 - 100), max_size=50))
@@ -63,7 +63,7 @@ def test_no_index_is_ever_zero() -> None:
     assert Feed(Config(), SITE, 0).index > 0
 
 
-# -- the past --------------------------------------------------------------------------------------
+# -- the past ------------------------------------------------------------------------------------
 
 
 @given(
@@ -112,7 +112,7 @@ def test_the_past_packs_small_changes_and_keeps_large_records_by_reference() -> 
     assert all(arrival.changed.new_record is large for arrival in arrivals[4:])
 
 
-# -- cursors ---------------------------------------------------------------------------------------
+# -- cursors -------------------------------------------------------------------------------------
 
 
 async def test_a_watcher_goes_on_from_its_cursor_without_a_gap_and_without_a_repetition() -> None:
@@ -172,7 +172,7 @@ def test_who_knows_that_nothing_came_under_its_topic_goes_on_from_a_cursor_of_an
     assert keys_after(feed, feed.index - 2, quiet) == ["quiet/b"]
 
 
-# -- one topic -------------------------------------------------------------------------------------
+# -- one topic -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_topics_that_nobody_asks_for_any_more_are_forgotten() -> None:
     assert len(feed.watches._lengths) <= 256
 
 
-# -- threads ---------------------------------------------------------------------------------------
+# -- threads -------------------------------------------------------------------------------------
 
 
 def test_lesson_24_watching_from_another_thread_is_refused_with_what_to_do_instead() -> None:

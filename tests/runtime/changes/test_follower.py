@@ -67,7 +67,7 @@ def kinds(follower: Follower) -> list[tuple[str, str]]:
     return found
 
 
-# -- what is told ----------------------------------------------------------------------------------
+# -- what is told --------------------------------------------------------------------------------
 
 
 def test_without_a_cursor_only_what_comes_is_told() -> None:
@@ -184,7 +184,7 @@ def test_who_is_too_slow_is_told_so_in_the_middle_of_changes_and_of_a_snapshot()
             follower.take()
 
 
-# -- random schedules ------------------------------------------------------------------------------
+# -- random schedules ----------------------------------------------------------------------------
 
 STEPS = st.lists(
     st.one_of(
@@ -263,7 +263,7 @@ def _lags(follower: Follower) -> bool:
     return False
 
 
-# -- many nodes in virtual time --------------------------------------------------------------------
+# -- many nodes in virtual time ------------------------------------------------------------------
 
 
 class Wanderer:

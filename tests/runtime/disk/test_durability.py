@@ -86,7 +86,7 @@ class BadDisk:
         )
 
 
-# -- restarts --------------------------------------------------------------------------------------
+# -- restarts ------------------------------------------------------------------------------------
 
 
 async def test_an_acknowledged_write_is_on_the_disk_in_that_moment(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ async def test_a_million_entries_would_be_read_in_batches_and_progress_is_logged
     assert any("read 5,000 entries from" in text for text in told)
 
 
-# -- group commit ----------------------------------------------------------------------------------
+# -- group commit --------------------------------------------------------------------------------
 
 
 async def test_writes_of_one_moment_share_a_commit_and_each_waits_for_it(
@@ -410,7 +410,7 @@ async def test_effects_that_are_no_writes_are_kept_and_removed(tmp_path: Path) -
     await disk.close()
 
 
-# -- faults ----------------------------------------------------------------------------------------
+# -- faults --------------------------------------------------------------------------------------
 
 
 async def test_a_full_disk_refuses_writes_answers_reads_and_recovers(

@@ -62,7 +62,7 @@ async def sealed_cluster(
         yield nodes
 
 
-# -- nodes -----------------------------------------------------------------------------------------
+# -- nodes ---------------------------------------------------------------------------------------
 
 
 async def test_a_rotation_on_a_running_cluster_loses_no_write(tmp_path: Path) -> None:
@@ -228,10 +228,15 @@ async def test_a_recorded_datagram_that_is_sent_again_is_dropped(tmp_path: Path)
         receive = one._running.replica.receive
 
         def recording(
-            data: bytes, source: Address, now: Now, pool: PoolKind = PoolKind.LAN
+            data: bytes,
+            source: Address,
+            now: Now,
+            pool: PoolKind = PoolKind.LAN,
+            *,
+            reliable: bool = False,
         ) -> list[Effect]:
             recorded.append(data)
-            return receive(data, source, now, pool)
+            return receive(data, source, now, pool, reliable=reliable)
 
         one._running.replica.receive = recording  # type: ignore[method-assign]
         for number in range(50):
@@ -287,7 +292,7 @@ async def test_a_keyring_that_cannot_be_used_stops_the_start_with_nothing_open(
     await node.stop()
 
 
-# -- files -----------------------------------------------------------------------------------------
+# -- files ---------------------------------------------------------------------------------------
 
 
 def test_a_keyring_file_comes_back_as_it_was_written_and_is_its_owners_alone(
@@ -348,7 +353,7 @@ def test_a_keyring_file_that_is_not_there_or_a_directory_is_told(tmp_path: Path)
         assert "keygen" in caught.value.hint
 
 
-# -- commands --------------------------------------------------------------------------------------
+# -- commands ------------------------------------------------------------------------------------
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

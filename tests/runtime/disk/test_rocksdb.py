@@ -76,7 +76,7 @@ def refused(folder: Path) -> str:
     return str(caught.value)
 
 
-# -- what is committed is there --------------------------------------------------------------------
+# -- what is committed is there ------------------------------------------------------------------
 
 
 def test_what_was_committed_is_there_when_the_directory_is_opened_again(
@@ -123,7 +123,7 @@ def test_the_size_on_the_disk_is_told(storage: RocksDB) -> None:
     assert storage.bytes_used() > before + 100_000
 
 
-# -- whose it is -----------------------------------------------------------------------------------
+# -- whose it is ---------------------------------------------------------------------------------
 
 
 def test_a_directory_has_one_owner_at_a_time_and_the_error_names_it(
@@ -217,7 +217,7 @@ def test_there_may_be_nothing_to_set_aside(folder: Path) -> None:
     storage.close()
 
 
-# -- faults of the disk ----------------------------------------------------------------------------
+# -- faults of the disk --------------------------------------------------------------------------
 
 
 def test_a_path_that_cannot_be_a_directory_is_told(tmp_path: Path) -> None:

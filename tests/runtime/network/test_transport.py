@@ -119,7 +119,7 @@ async def no_task_is_left_behind() -> AsyncIterator[None]:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-# -- frames out of a stream ------------------------------------------------------------------------
+# -- frames out of a stream ----------------------------------------------------------------------
 
 
 def taken(cutter: FrameCutter) -> list[bytes]:
@@ -160,7 +160,7 @@ def test_half_a_frame_waits_for_its_other_half() -> None:
     assert cutter.next() is None
 
 
-# -- datagrams -------------------------------------------------------------------------------------
+# -- datagrams -----------------------------------------------------------------------------------
 
 
 async def test_a_datagram_arrives_with_its_source_and_can_be_answered() -> None:
@@ -265,7 +265,7 @@ async def test_an_empty_datagram_is_delivered_like_any_other() -> None:
         assert (await a.datagrams.get())[0] == b"x"
 
 
-# -- links -----------------------------------------------------------------------------------------
+# -- links ---------------------------------------------------------------------------------------
 
 
 async def test_a_reply_goes_back_on_the_link_that_its_question_came_in_on() -> None:
@@ -354,7 +354,7 @@ async def test_links_that_are_dialled_and_dropped_at_once_leave_nothing_behind()
         await until(lambda: a.count("links_incoming") == 0)
 
 
-# -- back-pressure ---------------------------------------------------------------------------------
+# -- back-pressure -------------------------------------------------------------------------------
 
 
 async def test_a_peer_that_asks_and_does_not_take_gets_no_more_replies_made() -> None:
@@ -409,7 +409,7 @@ async def test_a_peer_that_takes_nothing_is_given_up_when_too_much_waits_for_it(
             assert sent > 4
 
 
-# -- who cannot be reached -------------------------------------------------------------------------
+# -- who cannot be reached -----------------------------------------------------------------------
 
 
 async def test_a_failed_dial_is_reported_and_not_from_inside_send() -> None:
@@ -474,7 +474,7 @@ async def test_a_reply_to_a_link_that_is_gone_is_reported_and_nobody_is_dialled(
         assert a.count("links_dialled") == 0
 
 
-# -- limits ----------------------------------------------------------------------------------------
+# -- limits --------------------------------------------------------------------------------------
 
 
 async def test_an_idle_link_is_hung_up_by_who_dialled_it_and_that_is_no_failure() -> None:
@@ -537,7 +537,7 @@ async def test_a_process_with_too_many_files_open_takes_links_again_when_it_has_
             await until(lambda: not failures)
 
 
-# -- opening and closing ---------------------------------------------------------------------------
+# -- opening and closing -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["tcp", "udp"])

@@ -47,12 +47,14 @@ def block_udp(
 def set_clock(patch: pytest.MonkeyPatch, node: Node, ahead_ms: int) -> None:
     """Whatever comes in, this node's wall clock shows another time."""
     replica = node._running.replica
-    for name in ("receive", "receive_reliable", "tick"):
+    for name in ("receive", "tick"):
         original = getattr(replica, name)
         patch.setattr(
             replica,
             name,
-            lambda *given, original=original: original(*(_later(each, ahead_ms) for each in given)),
+            lambda *given, original=original, **named: original(
+                *(_later(each, ahead_ms) for each in given), **named
+            ),
         )
 
 
@@ -117,7 +119,9 @@ async def test_lesson_30_an_advertised_address_where_nobody_listens_is_said() ->
         await until(lambda: any(member.name == "n3" for member in one.members()))
         # its packets arrive, since it reaches the others
         await until(
-            lambda: all("n3" in node._running.replica.pool.doctor._heard_s for node in (one, two))
+            lambda: all(
+                "n3" in node._running.replica.pools.lan.doctor._heard_s for node in (one, two)
+            )
         )
         found = [
             finding for finding in (await one.doctor())["findings"] if "n3" in finding["members"]
@@ -157,7 +161,8 @@ async def test_the_round_trip_is_measured_by_who_has_it_and_estimated_from_coord
     async with cluster(3) as (one, _, _):
         await until(
             lambda: all(
-                (one._running.replica.pool.membership.coordinates.of(name)) for name in ("n2", "n3")
+                (one._running.replica.pools.lan.membership.coordinates.of(name))
+                for name in ("n2", "n3")
             )
         )
         own = await one.round_trip("n1", "n2")
@@ -194,7 +199,7 @@ async def test_who_waits_for_the_doctor_is_told_when_the_node_stops(
                 await waiting
 
 
-# -- API and commands ------------------------------------------------------------------------------
+# -- API and commands ----------------------------------------------------------------------------
 
 
 async def test_the_api_tells_what_the_node_finds_and_refuses_what_does_not_fit() -> None:
@@ -210,7 +215,7 @@ async def test_the_api_tells_what_the_node_finds_and_refuses_what_does_not_fit()
             await until(
                 lambda: (
                     len(one.members()) == 2
-                    and one._running.replica.pool.membership.round_trips.of("n2") is not None
+                    and one._running.replica.pools.lan.membership.round_trips.of("n2") is not None
                 )
             )
             async with Client(str(server.address)) as client:
@@ -232,7 +237,7 @@ async def test_the_api_tells_what_the_node_finds_and_refuses_what_does_not_fit()
             await server.stop()
 
 
-# -- the commands ----------------------------------------------------------------------------------
+# -- the commands --------------------------------------------------------------------------------
 
 CHECKUP: dict[str, Any] = {
     "healthy": False,

@@ -70,7 +70,7 @@ def residue_and_traffic(policy: RumorPolicy, runs: int, sites: int = 1000) -> tu
     ).mean
 
 
-# -- Table 1 ---------------------------------------------------------------------------------------
+# -- Table 1 -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_pull_with_feedback_and_counter_agrees_with_table_3(
     )
 
 
-# -- relations -------------------------------------------------------------------------------------
+# -- relations -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("feedback", [True, False])
@@ -207,7 +207,7 @@ def test_minimization_leaves_less_residue_than_plain_push_pull() -> None:
     assert minimal[1] < 1.1 * plain[1]
 
 
-# -- what always holds -----------------------------------------------------------------------------
+# -- what always holds ---------------------------------------------------------------------------
 
 
 @settings(deadline=None)
@@ -265,7 +265,7 @@ def test_an_epidemic_of_one_site_is_refused() -> None:
         spread_by_anti_entropy(1, Mode.PUSH, Random(1))
 
 
-# -- anti-entropy ----------------------------------------------------------------------------------
+# -- anti-entropy --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sites", [100, 1000, 10_000])
@@ -309,7 +309,7 @@ def test_anti_entropy_always_reaches_all_and_residue_never_grows(
     assert mode is not Mode.PUSH or outcome.cycles >= math.log2(sites) - 1e-9
 
 
-# -- the commands ----------------------------------------------------------------------------------
+# -- the commands --------------------------------------------------------------------------------
 
 APP = typer.Typer()
 register(APP)

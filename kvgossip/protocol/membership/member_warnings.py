@@ -1,0 +1,87 @@
+"""MemberWarnings: what an operator must hear of the members of one pool, at most once a minute
+about each."""
+
+from __future__ import annotations
+
+import math
+
+from kvgossip.protocol.ingress.gate import Gate
+from kvgossip.protocol.membership.partition_watch import PartitionWatch
+from kvgossip.protocol.membership.round_trip import BLOCKED_AFTER
+from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.outbox import Outbox
+
+RIVAL_KEPT_S = 300.0
+
+
+class MemberWarnings:
+    def __init__(
+        self, membership: Membership, partition: PartitionWatch, gate: Gate, outbox: Outbox
+    ) -> None:
+        self._membership, self._partition = membership, partition
+        self._gate, self._outbox = gate, outbox
+        #: where another node lives that uses this node's name, and when it was last heard of
+        self._rival, self._rival_s = "", -math.inf
+        self._lives_refused = 0
+
+    def rival(self, now: Now) -> str:
+        """The address of a node that uses this node's name; empty where none was heard of
+        lately."""
+        return self._rival if now.monotonic_s - self._rival_s < RIVAL_KEPT_S else ""
+
+    def look(self, now: Now) -> None:
+        """Warn of whatever membership has met since the last look."""
+        if self._membership.rival is not None:
+            self._report_rival(self._membership.rival, now)
+        if self._membership.lives_refused > self._lives_refused:
+            self._report_lives_refused(now)
+        if self._membership.round_trips.turned:
+            self._report_blocked_udp(now)
+
+    def watch_partition(self, old: Member, new: Member | None, now: Now) -> None:
+        """A member has changed: perhaps most of them are gone at once."""
+        alive = 1 + len(self._membership.reachable)
+        stretch = self._membership.awareness.factor
+        text = self._partition.changed(old, new, alive, stretch, now.monotonic_s)
+        if text is not None:
+            self._outbox.log("WARNING", f"{text} ({self._gate.here})")
+
+    def _report_rival(self, rival: Member, now: Now) -> None:
+        self._membership.rival = None
+        self._rival, self._rival_s = str(rival.address), now.monotonic_s
+        text = (
+            f"another live node, at {rival.address}, uses the name {rival.name!r} of this one, at "
+            f"{self._membership.me.address}"
+        )
+        self._gate.complain("rival", f"{text}: give one of them another --name", now)
+
+    def _report_blocked_udp(self, now: Now) -> None:
+        """Rumors and probes do not pass, and yet nobody is suspected: an operator must hear of it
+        (lesson 13)."""
+        round_trips = self._membership.round_trips
+        turned, round_trips.turned = round_trips.turned, []
+        for member in turned:
+            known = round_trips.of(member.name)
+            blocked = known is not None and known.is_udp_blocked
+            if not self._gate.may_complain(f"udp {member.name} {blocked}", now):
+                continue
+            if blocked:
+                text = (
+                    f"UDP is blocked between this node and {member.name!r} at {member.address}, "
+                    f"TCP works: open UDP port {member.port} in both directions; {BLOCKED_AFTER} "
+                    "probes in a row were answered over TCP only"
+                )
+                self._outbox.log("WARNING", f"{text} ({self._gate.here})")
+            else:
+                text = f"{member.name!r} at {member.address} answers by UDP again"
+                self._outbox.log("INFO", f"{text} ({self._gate.here})")
+
+    def _report_lives_refused(self, now: Now) -> None:
+        self._lives_refused = self._membership.lives_refused
+        text = (
+            "refused members that claim to have started years from now: either they lie, or the "
+            "clock of this node is years behind"
+        )
+        self._gate.complain("lives", f"{text} ({self._gate.here})", now)

@@ -1,0 +1,148 @@
+"""Dispatch: the messages of a frame go to the mechanisms that they are for.
+
+    frame --> gate --> blocklist --> handler(message, arrival) of a mechanism
+
+Laws
+- Whoever is outside is dropped by the gate (ingress/gate.py), whoever the operator has blocked by
+  the blocklist; neither gets anything from here but a refusal.
+- A frame may ask one question, and one that costs much to answer only over a link: else small
+  frames would ask for many large ones. Which messages are questions stands at their classes.
+- Whatever a frame holds, it raises nothing: faults are counted by reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from kvgossip.config import Address
+from kvgossip.errors import RemoteError
+from kvgossip.protocol.doctor.examination import Doctor
+from kvgossip.protocol.ingress.blocklist import Blocklist
+from kvgossip.protocol.ingress.gate import Gate
+from kvgossip.protocol.membership.join_handshake import JoinHandshake
+from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.model.arrival import Arrival
+from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.rumors.mongering import Mongering
+from kvgossip.protocol.wire.frame import BAD_MEMBER, is_refusal
+from kvgossip.protocol.wire.message import (
+    Bundle,
+    Fetch,
+    Gossip,
+    Join,
+    JoinReply,
+    Message,
+    Notice,
+    Refused,
+    Rumor,
+)
+
+Handler = Callable[[Any, Arrival], None]
+JoinHandler = Callable[[Join | JoinReply, list[Member], Arrival], None]
+
+
+class Dispatch:
+    """`handlers`: by the type of the message. Gossip goes with its rumors to mongering, a join with
+    its members to `on_join`; refusals are handled here. `sealed`: frames are."""
+
+    def __init__(
+        self,
+        handlers: Mapping[type, Handler],
+        on_join: JoinHandler,
+        *,
+        gate: Gate,
+        blocklist: Blocklist,
+        membership: Membership,
+        mongering: Mongering,
+        join_handshake: JoinHandshake,
+        doctor: Doctor,
+        sealed: bool,
+        counters: Counter[str],
+    ) -> None:
+        self._handlers: dict[type, Handler] = {**handlers, Refused: self._on_refused}
+        self._on_join = on_join
+        self._gate, self._blocklist, self._membership = gate, blocklist, membership
+        self._mongering, self._join_handshake, self._doctor = mongering, join_handshake, doctor
+        self._sealed, self._counters = sealed, counters
+
+    def receive(self, data: bytes, arrival: Arrival) -> None:
+        """Handle one frame."""
+        self._counters["frames_received"] += 1
+        self._counters["bytes_received"] += len(data)
+        if self._blocklist.covers_address(arrival.source):
+            self._counters["frames_dropped.blocked"] += 1
+            return
+        opened = self._gate.open(data, arrival)
+        if opened is None:
+            return
+        for reason in opened.faults:
+            self._counters[f"units_dropped.{reason}"] += 1
+        if is_refusal(data):
+            self._refused_in_clear(opened.messages, arrival)
+            return
+        messages = self._admitted(opened.messages, arrival.source)
+        if self._membership.leaving:
+            # who was told of a large entry in the farewell may still fetch its body; all else comes
+            # too late
+            messages = [message for message in messages if isinstance(message, Fetch)]
+        # a record of a member that cannot be read does not shift the places of rumors
+        whole = all(reason == BAD_MEMBER for reason in opened.faults)
+        self._dispatch(messages, whole, arrival)
+
+    def _admitted(
+        self, messages: list[Message | Member], source: Address
+    ) -> list[Message | Member]:
+        admitted = self._blocklist.admitted(messages, source) if self._blocklist else messages
+        if admitted is None:
+            self._counters["frames_dropped.blocked"] += 1
+        return admitted or []
+
+    def _dispatch(self, messages: list[Message | Member], whole: bool, arrival: Arrival) -> None:
+        gossip: Gossip | None = None
+        rumors: list[Rumor | Notice | Bundle] = []
+        questions = 0
+        for place, message in enumerate(messages):
+            if message.question:
+                questions += 1
+                if questions > 1 or (message.needs_link and not arrival.reliable):
+                    self._counters["units_dropped.unexpected_question"] += 1
+                    continue
+            if isinstance(message, (Rumor, Notice)) or (
+                isinstance(message, Bundle) and gossip is not None
+            ):
+                rumors.append(message)
+            elif isinstance(message, Gossip):
+                gossip = message
+            elif isinstance(message, (Join, JoinReply)):
+                members = [other for other in messages[place + 1 :] if isinstance(other, Member)]
+                self._on_join(message, members, arrival)
+                return
+            else:
+                self._handle(message, arrival)
+        if gossip is not None:
+            self._mongering.on_gossip(gossip, rumors, whole, arrival)
+
+    def _handle(self, message: Message | Member, arrival: Arrival) -> None:
+        try:
+            self._handlers[type(message)](message, arrival)
+        except RemoteError as fault:
+            self._counters[f"units_dropped.{fault.reason}"] += 1
+
+    # -- refusals ---------------------------------------------------------------------------------
+
+    def _refused_in_clear(self, messages: Iterable[Message | Member], arrival: Arrival) -> None:
+        """Anybody may have written it. Where frames are sealed, a member that takes us in all the
+        same is still believed."""
+        for message in messages:
+            if isinstance(message, Refused):
+                text = self._gate.heard(message, arrival)
+                self._doctor.refused(arrival.source, text)
+                if arrival.reliable:
+                    self._join_handshake.failed(arrival.source, text, final=not self._sealed)
+
+    def _on_refused(self, refusal: Refused, arrival: Arrival) -> None:
+        text = self._gate.heard(refusal, arrival)
+        self._doctor.refused(arrival.source, text)
+        self._join_handshake.failed(arrival.source, text)

@@ -1,0 +1,58 @@
+"""OwnCondition: how this node is, as it tells the doctor of another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvgossip.protocol.membership.member_warnings import MemberWarnings
+from kvgossip.protocol.membership.partition_watch import PartitionWatch
+from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.model.member import MemberState, SyncState
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.wire.frame import FORMAT
+from kvgossip.protocol.wire.keyring import Keyring
+from kvgossip.protocol.wire.message import Condition
+
+DATACENTERS_MAX = 64
+
+
+class OwnCondition:
+    """`wan()`: the members of the WAN pool; None where this node is no gateway."""
+
+    def __init__(
+        self,
+        *,
+        membership: Membership,
+        partition: PartitionWatch,
+        warnings: MemberWarnings,
+        keyring: Keyring | None,
+        sync_state: Callable[[], SyncState],
+        wan: Callable[[], Membership | None],
+    ) -> None:
+        self._membership, self._partition, self._warnings = membership, partition, warnings
+        self._keyring, self._sync_state, self._wan = keyring, sync_state, wan
+
+    def at(self, sequence: int, now: Now) -> Condition:
+        me, wan = self._membership.me, self._wan()
+        return Condition(
+            sequence=sequence,
+            sender=me.name,
+            site=me.site,
+            sync_state=self._sync_state(),
+            formats=(FORMAT, FORMAT),
+            keys=tuple(self._keyring.ids) if self._keyring is not None else (),
+            gateway=wan is not None,
+            lost=len(self._partition.lost),
+            rival=self._warnings.rival(now),
+            datacenters=_datacenters(wan) if wan is not None else (),
+        )
+
+
+def _datacenters(wan: Membership) -> tuple[tuple[str, int, int], ...]:
+    """Every datacenter that a gateway knows, with its gateways that are alive, and that died."""
+    counts: dict[str, list[int]] = {}
+    for member in wan.members.values():
+        if member.state is not MemberState.LEFT:
+            counts.setdefault(member.datacenter, [0, 0])[not member.reachable] += 1
+    named = list(counts.items())[:DATACENTERS_MAX]
+    return tuple((name, alive, gone) for name, (alive, gone) in named)

@@ -1,0 +1,151 @@
+"""PoolSet: the pools of one replica, and what concerns all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from kvgossip.config import Config
+from kvgossip.errors import ConfigError, NotFoundError, StillAliveError
+from kvgossip.protocol.acks.write_concern import Candidate, Group, WriteConcern, groups_of
+from kvgossip.protocol.ingress.blocklist import Blocklist
+from kvgossip.protocol.model.member import Member, MemberState
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.pools.pool import Pool
+from kvgossip.protocol.wire.message import Enquire
+
+
+class PoolSet:
+    """The LAN pool, and on a gateway the WAN pool after it. It is filled before the first input,
+    since pools are made of parts that need to know each other's pools."""
+
+    def __init__(self, config: Config, blocklist: Blocklist) -> None:
+        self._config, self._blocklist = config, blocklist
+        #: the LAN pool, then the WAN pool
+        self.all: list[Pool] = []
+
+    def append(self, pool: Pool) -> None:
+        self.all.append(pool)
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(self.all)
+
+    @property
+    def lan(self) -> Pool:
+        return self.all[0]
+
+    @property
+    def wan(self) -> Pool | None:
+        """None where the node is no gateway."""
+        return self.all[1] if len(self.all) > 1 else None
+
+    def of(self, kind: PoolKind) -> Pool:
+        """Raises ConfigError where there is none of that kind."""
+        pool = self.lan if kind is PoolKind.LAN else self.wan
+        if pool is None:
+            raise ConfigError(
+                f"the node {self._config.name!r} is no gateway, so it is not in the WAN pool",
+                "start its agent with --gateway",
+            )
+        return pool
+
+    def beside(self, kind: PoolKind) -> Pool | None:
+        """The other pool than that; None where there is none."""
+        return next((pool for pool in self.all if pool.kind is not kind), None)
+
+    # -- for tombstones ---------------------------------------------------------------------------
+
+    def holders(self) -> list[Member]:
+        """The members, of all pools, without which no tombstone may go (see tombstones.py)."""
+        every = (member for pool in self.all for member in pool.membership.members.values())
+        return [
+            member
+            for member in every
+            if member.name != self._config.name
+            and member.state is not MemberState.LEFT
+            and not self._blocklist.covers(member)
+        ]
+
+    def absent(self) -> bool:
+        """Whether an earlier life knew members that this one has not met."""
+        return any(pool.known_peers.absent for pool in self.all)
+
+    def cool(self, key: str) -> None:
+        """Nothing is to be told of this key any more."""
+        for pool in self.all:
+            pool.mongering.rumors.cool(key)
+
+    # -- for write concerns -----------------------------------------------------------------------
+
+    @property
+    def me(self) -> Peer:
+        return Peer(PoolKind.LAN, self._config.name)
+
+    def groups_of(self, write_concern: WriteConcern) -> list[Group]:
+        """The members of whom so many must hold a write. Raises CannotMeetError where there are not
+        so many."""
+        others = [candidate for pool in self.all for candidate in pool.candidates()]
+        return groups_of(write_concern, Candidate(self.me, self._config.zone, alive=True), others)
+
+    def enquire(self, peer: Peer, query: Enquire, reliable: bool) -> None:
+        """Ask a member whether it holds a version. Over a link it is told who asks."""
+        pool = self.of(peer.pool)
+        if reliable:
+            query = replace(query, sender=self._config.name)
+        pool.outbox.send(query, pool.membership.members[peer.name].address, reliable=reliable)
+
+    def state_of(self, peer: Peer) -> MemberState:
+        return self.of(peer.pool).membership.members[peer.name].state
+
+    # -- orders of the operator -------------------------------------------------------------------
+
+    def block(self, target: str, now: Now) -> None:
+        if target == self._config.name:
+            raise ConfigError(
+                f"{target!r} is this node itself",
+                "name another member, or stop this one with `kvgossip leave`",
+            )
+        self._blocklist.add(target)
+        for pool in self.all:
+            known = pool.membership.members.get(target)
+            if known is not None:
+                self._blocklist.learn(known.address, target)
+        self._regard_blocks(now)
+
+    def unblock(self, target: str, now: Now) -> None:
+        self._blocklist.remove(target)
+        self._regard_blocks(now)
+
+    def _regard_blocks(self, now: Now) -> None:
+        for pool in self.all:
+            pool.regard_blocks(now)
+
+    def force_leave(self, name: str, now: Now, *, prune: bool) -> None:
+        if name == self._config.name:
+            raise StillAliveError(
+                f"{name!r} is this node itself", "let it leave with `kvgossip leave`"
+            )
+        knowing = [
+            (pool, pool.membership.members[name])
+            for pool in self.all
+            if name in pool.membership.members
+        ]
+        if not knowing:
+            raise NotFoundError(
+                f"no member is named {name!r}", "`kvgossip members` shows who is known"
+            )
+        for _, known in knowing:
+            if known.state is MemberState.ALIVE and not self._blocklist.covers(known):
+                raise StillAliveError(
+                    f"the member {name!r} at {known.address} answers probes, so it would come back "
+                    "at once",
+                    "stop it; or, if it belongs elsewhere, block it on every node of this cluster "
+                    "first",
+                )
+        for pool, known in knowing:
+            pool.membership.declare_left(name, now)
+            if prune:
+                pool.membership.prune(known, now)
+            pool.take_changes(now)

@@ -1,0 +1,132 @@
+"""ProbeAnswers: pings and acks of one pool, and what they carry along: the digest root, the wall
+clock, the sync state, what the other side is known to hold, and a coordinate (protocol.md
+section 2).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from kvgossip.protocol.acks.tracker import AckTracker
+from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
+from kvgossip.protocol.clock_guard import ClockGuard
+from kvgossip.protocol.doctor.examination import Doctor
+from kvgossip.protocol.membership.join_handshake import JoinHandshake
+from kvgossip.protocol.membership.join_targets import JoinTargets
+from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.model.arrival import Arrival
+from kvgossip.protocol.model.member import SyncState
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.pools.pool_outbox import PoolOutbox
+from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.tombstones import Tombstones
+from kvgossip.protocol.wire.message import Ack, Ping
+
+
+class PingMaker:
+    """Makes the pings of one pool: `make(sequence, target, now)`."""
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        tombstones: Tombstones,
+        membership: Callable[[], Membership],
+        sync_state: Callable[[], SyncState],
+    ) -> None:
+        self._name, self._store, self._tombstones = name, store, tombstones
+        self._membership, self._sync_state = membership, sync_state
+
+    def make(self, sequence: int, target: str, now: Now) -> Ping:
+        return Ping(
+            sequence=sequence,
+            sender=self._name,
+            target=target,
+            root=self._store.digest.root,
+            wall_ms=max(now.wall_ms, 0),
+            sync_state=self._sync_state(),
+            held=self.held_for(target),
+        )
+
+    def held_for(self, name: str) -> int:
+        """What this node tells a member that it holds of what had arrived there."""
+        known = self._membership().members.get(name)
+        return 0 if known is None else self._tombstones.held_for(known)
+
+
+class ProbeAnswers:
+    def __init__(
+        self,
+        kind: PoolKind,
+        *,
+        pings: PingMaker,
+        store: Store,
+        tombstones: Tombstones,
+        acks: AckTracker,
+        clock_guard: ClockGuard,
+        sync_state: Callable[[], SyncState],
+        membership: Membership,
+        join_targets: JoinTargets,
+        join_handshake: JoinHandshake,
+        exchanges: ExchangeScheduler,
+        doctor: Doctor,
+        is_member: Callable[[str], bool],
+        outbox: PoolOutbox,
+        counters: Counter[str],
+    ) -> None:
+        self._kind, self._pings, self._store, self._tombstones = kind, pings, store, tombstones
+        self._acks, self._clock_guard, self._sync_state = acks, clock_guard, sync_state
+        self._membership, self._join_targets = membership, join_targets
+        self._join_handshake, self._exchanges, self._doctor = join_handshake, exchanges, doctor
+        self._is_member, self._outbox, self._counters = is_member, outbox, counters
+
+    def on_ping(self, ping: Ping, arrival: Arrival) -> None:
+        membership = self._membership
+        if ping.target != membership.me.name:
+            self._counters["pings_for_another_name"] += 1
+            return
+        ack = Ack(
+            sequence=ping.sequence,
+            sender=membership.me.name,
+            root=self._store.digest.root,
+            wall_ms=max(arrival.now.wall_ms, 0),
+            sync_state=self._sync_state(),
+            held=self._pings.held_for(ping.sender),
+            coordinate=membership.coordinates.own.packed(),
+        )
+        prober = membership.members.get(ping.sender)
+        self._outbox.send_probe(ack, arrival.source, prober, reliable=arrival.reliable)
+        self._saw(ping, arrival.now, asked=False)
+        if not arrival.reliable:
+            self._doctor.heard(ping.sender, arrival.now)
+
+    def on_ack(self, ack: Ack, arrival: Arrival) -> None:
+        if self._join_handshake.on_ack(ack) or self._doctor.on_ack(ack, arrival):
+            return
+        asked_s = self._membership.on_ack(ack, arrival)
+        if asked_s is not None and self._is_member(ack.sender):
+            self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now)
+        self._saw(ack, arrival.now, asked=True)
+
+    def _saw(self, probe: Ping | Ack, now: Now, *, asked: bool) -> None:
+        """A probe tells the peer's root and sync state. Who has not settled yet does not wait for a
+        difference.
+
+        Ping and ack show both sides the same difference in one instant. Were both to act on it,
+        everything would cross twice: so only who asked does; and who has settled leaves it to an
+        unsettled peer to catch up.
+        """
+        if not self._is_member(probe.sender):
+            return
+        sender = self._membership.members[probe.sender]
+        self._tombstones.heard(sender, probe.held, probe.root)
+        settled = self._sync_state() is SyncState.SETTLED
+        peer_settled = probe.sync_state is SyncState.SETTLED
+        if not settled and self._join_targets.may_learn_from(probe.sender, probe.sync_state):
+            self._exchanges.start(probe.sender, now)
+        act = asked and (peer_settled or not settled) and self._membership.is_peer(sender)
+        self._exchanges.saw_root(probe.sender, probe.root, now, act=act)
+        if self._acks and probe.root == self._store.digest.root:
+            self._acks.equals(Peer(self._kind, probe.sender), self._store.record)

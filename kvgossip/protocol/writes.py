@@ -1,0 +1,165 @@
+"""Writes: what clients of this node ask to be stored. Each write is a version of its own, merged by
+the same way as what peers send (merging.py).
+
+Law: a write on a replica that has seen version v has a greater version than v.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from kvgossip.config import Config
+from kvgossip.errors import LocalError
+from kvgossip.protocol.clock_guard import ClockGuard
+from kvgossip.protocol.effect import Effect
+from kvgossip.protocol.merging import CLIENT, Merging, Origin, Outcome, Spread
+from kvgossip.protocol.model.entry import (
+    Version,
+    check_flags,
+    check_key,
+    check_ttl,
+    is_dead,
+    make_record,
+    with_version,
+)
+from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.model.write import Writing, check_batch, check_write
+from kvgossip.protocol.store.store import Store
+
+BACKUP = Origin(Peer(PoolKind.LAN, ""), Spread.NEXT_ROUND)
+"""An entry of a backup: no member told it, and peers may have it."""
+
+
+class Written(NamedTuple):
+    """A write, or a delete, and what it asks for: `record` is None where there was nothing to
+    delete."""
+
+    record: bytes | None
+    effects: list[Effect]
+
+
+class BatchWritten(NamedTuple):
+    """A batch, and what it asks for. `records`: by key, without those of deletes of nothing."""
+
+    records: Mapping[str, bytes]
+    effects: list[Effect]
+
+
+class Restored(NamedTuple):
+    """Entries of a backup, and what they ask for. `outcomes`: what became of each."""
+
+    effects: list[Effect]
+    outcomes: list[Outcome]
+
+
+class Writes:
+    """All raise as `Replica` says; then nothing has changed."""
+
+    def __init__(
+        self,
+        config: Config,
+        site: int,
+        hlc: HybridLogicalClock,
+        store: Store,
+        merging: Merging,
+        clock_guard: ClockGuard,
+    ) -> None:
+        self._config, self._site, self._hlc = config, site, hlc
+        self._store, self._merging, self._clock_guard = store, merging, clock_guard
+        #: from now on none is taken
+        self._ended = False
+
+    def end(self) -> None:
+        """This node is leaving."""
+        self._ended = True
+
+    def put(
+        self,
+        key: str,
+        value: bytes,
+        now: Now,
+        content_type: str | None,
+        ttl_s: float | None,
+        flags: int,
+    ) -> bytes:
+        """The record that was written."""
+        check_write(key, value, content_type, self._config)
+        if flags:
+            check_flags(flags)
+        if ttl_s is not None:
+            check_ttl(ttl_s)
+        return self._write(key, value, now, content_type, ttl_s, flags)
+
+    def delete(self, key: str, now: Now) -> bytes | None:
+        """The tombstone; None where there was nothing to delete."""
+        check_key(key)
+        return self._write(key, None, now) if self._is_live(key) else None
+
+    def batch(self, writes: Sequence[Writing], now: Now) -> dict[str, bytes]:
+        """The records by key, without those of deletes of nothing."""
+        check_batch(writes, self._config)
+        self._check_may_write(now)
+        made = [each for each in writes if each.value is not None or self._is_live(each.key)]
+        pairs = tuple(
+            (each.key, self._record(each.value, now, each.content_type, each.ttl_s, each.flags))
+            for each in made
+        )
+        if len(pairs) == 1:
+            self._merging.take(*pairs[0], now, CLIENT)
+        elif pairs:
+            self._merging.take_batch(pairs, pairs, now, CLIENT)
+        return dict(pairs)
+
+    def restore(
+        self, entries: Iterable[tuple[str, bytes]], now: Now, *, as_new: bool
+    ) -> list[Outcome]:
+        """What became of each entry."""
+        self._check_may_write(now)
+        if as_new:
+            return [self._write_anew(key, record, now) for key, record in entries]
+        return [self._merging.merge(key, record, now, BACKUP) for key, record in entries]
+
+    def _write_anew(self, key: str, record: bytes, now: Now) -> Outcome:
+        if is_dead(record):
+            return Outcome.KNOWN
+        version = Version(self._hlc.tick(now.wall_ms), self._site)
+        self._merging.take(key, with_version(record, version), now, CLIENT)
+        return Outcome.NEWS
+
+    def _write(
+        self,
+        key: str,
+        value: bytes | None,
+        now: Now,
+        content_type: str | None = None,
+        ttl_s: float | None = None,
+        flags: int = 0,
+    ) -> bytes:
+        self._check_may_write(now)
+        record = self._record(value, now, content_type, ttl_s, flags)
+        self._merging.take(key, record, now, CLIENT)
+        return record
+
+    def _record(
+        self,
+        value: bytes | None,
+        now: Now,
+        content_type: str | None,
+        ttl_s: float | None,
+        flags: int,
+    ) -> bytes:
+        timestamp = self._hlc.tick(now.wall_ms)
+        expires_ms = None if ttl_s is None else milliseconds_of(timestamp) + int(ttl_s * 1000)
+        return make_record(Version(timestamp, self._site), value, content_type, expires_ms, flags)
+
+    def _is_live(self, key: str) -> bool:
+        record = self._store.record(key)
+        return record is not None and not self._store.is_deleted_or_expired(key, record)
+
+    def _check_may_write(self, now: Now) -> None:
+        if self._ended:
+            raise LocalError("this node is leaving", "write to another node")
+        self._clock_guard.check(now)
