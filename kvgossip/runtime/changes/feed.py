@@ -47,6 +47,7 @@ import msgspec
 from kvgossip.config import Config
 from kvgossip.errors import LocalError, WatchLaggedError
 from kvgossip.protocol.model.change import Changed
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.runtime.changes.packing import packed
 from kvgossip.runtime.changes.watchers import LAGGED_HINT, Arrival, Queue, Topic, Watcher, Watches
 
@@ -87,19 +88,21 @@ class Feed:
         self.watches = Watches(config.watch_events_max)
         self.index = self._floor = max(start, 1)
         self._site = site
-        # for each chunk: its arrivals, packed or as they are; the index of the last one; how many;
-        # and how many bytes their records have
+        #: for each chunk: its arrivals, packed or as they are; the index of the last one; how many;
+        #: and how many bytes their records have
         self._chunks: deque[bytes | list[Kept]] = deque()
         self._lasts, self._counts, self._sizes = array("Q"), array("Q"), array("Q")
+        #: the newest arrivals, which are no chunk yet
         self._tail: list[Kept] = []
-        self._opened: dict[int, list[Kept]] = {}
+        #: chunks that were unpacked lately, by the index of their last arrival
+        self._opened: Newest[int, list[Kept]] = Newest(OPENED_MAX)
         self._count = self._tail_bytes = 0
         self._bytes = 0
         self._changes_max, self._bytes_max = config.feed_changes_max, config.feed_bytes_max
         self._chunk_max = max(min(self._changes_max // CHUNK_SHARE, CHUNK_MAX), 1)
         self._chunk_bytes_max = self._bytes_max // CHUNK_SHARE
-        # the latest index of all keys whose hashes share a place, and so one that is late enough
-        # for each of them
+        #: the latest index of all keys whose hashes share a place, and so one that is late enough
+        #: for each of them
         places = min(max(1 << (2 * self._changes_max).bit_length(), PLACES_MIN), PLACES_MAX)
         self._latest = array("Q", bytes(8 * places))
         self._thread = threading.get_ident()
@@ -296,8 +299,6 @@ class Feed:
     def _remember(self, kept: list[Kept]) -> None:
         """Others will want to read the same."""
         self._opened[kept[-1][0]] = kept
-        if len(self._opened) > OPENED_MAX:
-            del self._opened[next(iter(self._opened))]
 
     # -- what is still here -----------------------------------------------------------------------
 

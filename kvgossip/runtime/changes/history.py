@@ -29,6 +29,7 @@ import msgspec
 from kvgossip.protocol.effect import Dropped, MemberChanged
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Entry, entry_of, is_dead
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.runtime.changes.packing import packed
 
 SITES_MAX = 8192
@@ -70,7 +71,7 @@ class History:
         #: chunks of packed keys, oldest first
         self._packed: deque[bytes] = deque()
         #: names by site, the one that was met last at the end
-        self._writers: dict[int, str] = {}
+        self._writers: Newest[int, str] = Newest(SITES_MAX)
         self._earlier_bytes = self._gone_bytes = self._packed_bytes = 0
 
     @property
@@ -174,8 +175,6 @@ class History:
     def name_site(self, site: int, name: str) -> None:
         self._writers.pop(site, None)
         self._writers[site] = name
-        if len(self._writers) > SITES_MAX:
-            del self._writers[next(iter(self._writers))]
 
     def writer(self, site: int) -> str | None:
         """The name of the member whose life this was; None where this node has never met it."""

@@ -26,6 +26,7 @@ from typing import NamedTuple
 from kvgossip.errors import LocalError, WatchLaggedError
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Entry
+from kvgossip.protocol.model.ordered_set import OrderedSet
 
 TOPICS_KEPT = 256
 """Topics whose latest index is remembered while nobody watches them: each distinct length costs a
@@ -106,7 +107,7 @@ class _Group:
     __slots__ = ("index", "kept", "queues", "since")
 
     def __init__(self, since: int) -> None:
-        self.queues: dict[Queue, None] = {}
+        self.queues: OrderedSet[Queue] = OrderedSet()
         self.index = 0
         self.since = since
         self.kept = False
@@ -124,7 +125,7 @@ class Watches:
         self._by_length: Counter[int] = Counter()
         self._lengths: tuple[int, ...] = ()
         #: topics whose index is kept while nobody watches them, the oldest first
-        self._kept: dict[Topic, None] = {}
+        self._kept: OrderedSet[Topic] = OrderedSet()
         #: how many watchers were cut off
         self.lagged = 0
 
@@ -150,13 +151,13 @@ class Watches:
     def add(self, queue: Queue, index: int) -> None:
         """Everything that is published of its topic from now on goes into this queue; `index`: that
         of the latest change by now."""
-        self._group_of(queue.topic, index).queues[queue] = None
+        self._group_of(queue.topic, index).queues.add(queue)
 
     def remove(self, queue: Queue) -> None:
         """Forget a watcher; harmless when it is gone already."""
         group = self._groups(queue.topic).get(queue.topic.text)
         if group is not None:
-            group.queues.pop(queue, None)
+            group.queues.discard(queue)
             self._drop_if_idle(queue.topic, group)
 
     def publish(self, arrival: Arrival) -> None:
@@ -200,11 +201,11 @@ class Watches:
         others were kept after it."""
         group = self._group_of(topic, index)
         group.index, group.kept = index, True
-        self._kept.pop(topic, None)
-        self._kept[topic] = None
+        self._kept.discard(topic)
+        self._kept.add(topic)
         if len(self._kept) > TOPICS_KEPT:
             oldest = next(iter(self._kept))
-            del self._kept[oldest]
+            self._kept.discard(oldest)
             group = self._groups(oldest)[oldest.text]
             group.kept = False
             self._drop_if_idle(oldest, group)

@@ -48,10 +48,10 @@ class Server:
     def write(self, key: str, value: bytes | None) -> None:
         self.clock += 1
         now = Now(self.clock / 1000, self.clock)
-        effects = (
+        written = (
             self.replica.delete(key, now) if value is None else self.replica.put(key, value, now)
         )
-        for effect in effects:
+        for effect in written.effects:
             if isinstance(effect, Changed):
                 self.feed.publish(effect, self.replica.hlc.latest)
 
