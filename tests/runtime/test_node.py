@@ -165,6 +165,7 @@ async def test_a_list_is_sorted_and_paged_and_leaves_out_the_deleted() -> None:
         assert [entry.key for entry in node.list("a/", limit=2)] == ["a/1", "a/2"]
         assert [entry.key for entry in node.list("a/", after="a/2")] == ["a/3"]
         assert [entry.key for entry in node.list()] == ["a/1", "a/2", "a/3", "b/2"]
+        assert node.scan("a/", after="a/1", limit=1) == node.list("a/", after="a/1", limit=1)
 
 
 async def test_a_write_that_is_refused_changes_nothing() -> None:
@@ -492,6 +493,16 @@ async def test_a_join_to_nobody_is_the_operators_fault() -> None:
     async with Node(configured()) as node:
         with pytest.raises(ConfigError, match="nobody to join"):
             await node.join()
+
+
+async def test_a_survey_that_the_stop_overtakes_says_so() -> None:
+    async with cluster(2) as (one, two):
+        two.block("n1")
+        surveying = asyncio.ensure_future(one.converge(60.0))
+        await asyncio.sleep(0)
+        await one.stop(leave=False)
+        with pytest.raises(LocalError, match="stopped while it was asking the others"):
+            await surveying
 
 
 async def test_a_join_that_the_stop_overtakes_says_so() -> None:

@@ -16,7 +16,14 @@ import pytest
 
 from kvgossip.api import server as api
 from kvgossip.config import Address
-from kvgossip.errors import ConfigError, DataDirError, DiskFullError, NotSettledError, StorageError
+from kvgossip.errors import (
+    ConfigError,
+    DataDirError,
+    DiskFullError,
+    LocalError,
+    NotSettledError,
+    StorageError,
+)
 from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.member import MemberState
@@ -513,6 +520,28 @@ async def test_a_damaged_directory_is_refused_and_rebuilt_from_peers(tmp_path: P
         async with rebuilt:
             assert rebuilt.settled
         assert len(list((tmp_path / "n2").glob("damaged-*"))) == 1
+
+
+async def test_a_rebuild_whose_start_fails_is_a_rebuild_when_it_is_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with durable(tmp_path, "n1") as n1:
+        await n1.put("a", b"1")
+        async with durable(tmp_path, "n2", n1) as n2:
+            await n2.wait_settled(TIMEOUT_S)
+        async with Node(configured("n3", n1)) as n3:
+            taken = {"data_dir": str(tmp_path / "n2"), "gossip": n3.address}
+            rebuilt = Node(configured("n2", n1, **taken), rebuild=True)
+            with pytest.raises(ConfigError, match=str(n3.address.port)):
+                await rebuilt.start()
+            with pytest.raises(LocalError, match="does not run"):
+                rebuilt.get("a")
+        async with rebuilt:
+            await rebuilt.wait_settled(TIMEOUT_S)
+            assert rebuilt.get("a") == b"1"
+        assert len(list((tmp_path / "n2").glob("damaged-*"))) == 1
+    rebuilding = [text for text in caplog.messages if text.startswith("rebuilding from peers")]
+    assert len(rebuilding) == 2
 
 
 async def test_a_rebuild_needs_a_directory_and_somebody_to_fetch_from(tmp_path: Path) -> None:
