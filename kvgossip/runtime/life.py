@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kvgossip.config import Address, Config, wan_config
 from kvgossip.errors import ConfigError
+from kvgossip.extras import require
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
@@ -166,6 +167,7 @@ async def _take_disk(config: Config, stack: AsyncExitStack, rebuild: bool) -> Da
                 "add --data-dir DIR",
             )
         return None
+    require("rocksdict", "a data directory")
     # RocksDB is loaded by those who use it
     from kvgossip.runtime.disk.data_dir import DataDir
 

@@ -282,14 +282,14 @@ class Node:
         self,
         key: str,
         written: Written,
-        write_concern: WriteConcern,
+        need: WriteConcern,
         *,
         timeout_s: float = WAIT_TIMEOUT_S,
         told: OnAck | None = None,
     ) -> AckedWrite:
         """As `put_and_wait`, of what `begin_put` or `begin_delete` has written in this turn of the
         event loop."""
-        return await self._open.writes.held(key, written, write_concern, timeout_s, told)
+        return await self._open.writes.held(key, written, need, timeout_s, told)
 
     @property
     def root(self) -> int:

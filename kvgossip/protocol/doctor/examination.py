@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from kvgossip.config import Address, Config
-from kvgossip.errors import LocalError
+from kvgossip.errors import LocalError, NotFoundError
 from kvgossip.protocol.effect import DoctorReport, Examined
 from kvgossip.protocol.membership.swim import MakePing, Membership
 from kvgossip.protocol.model.arrival import Arrival
@@ -154,8 +154,13 @@ class Doctor:
         )
 
     def ask(self, one: str, other: str, now: Now) -> None:
-        """Let one member look at another one; Examined follows. Raises LocalError while too many
-        such questions are open."""
+        """Let one member look at another one; Examined follows. Raises NotFoundError for an unknown
+        name, LocalError while too many such questions are open."""
+        for name in (one, other):
+            if name not in self._membership.members:
+                raise NotFoundError(
+                    f"no member is named {name!r}", "`kvgossip members` shows who is known"
+                )
         asked = (one, other)
         under_way = [look.asked for look in self._looks if look.asked is not None]
         if asked in under_way:

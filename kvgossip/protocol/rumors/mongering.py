@@ -319,6 +319,14 @@ class Mongering:
         """How many rumors are hot."""
         return len(self.rumors)
 
+    def statistics(self) -> dict[str, int]:
+        """Counters since the start and present sizes, by name."""
+        return {
+            "rumors_hot": len(self.rumors),
+            "gossips_sent": self.gossips,
+            "rumors_cooled": self.rumors.cooled,
+        }
+
     def on_gossip(
         self,
         gossip: Gossip,

@@ -107,6 +107,7 @@ class DataDir:
                     extra={"progress": (count, about)},
                 )
             await asyncio.sleep(0)
+        replica.store.loaded()
         if count:
             took_s = time.monotonic() - started_s
             log.info(

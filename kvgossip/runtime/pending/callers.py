@@ -201,7 +201,7 @@ class Callers:
     async def survey(self, timeout_s: float) -> Mapping[Peer, Surveyed]:
         """The answers of the members that answer within this time. Raises OverloadedError."""
         ticket = next(self._tickets)
-        asked = sum(len(pool.surveyed()) for pool in self._replica.pools)
+        asked = sum(1 for _ in self._replica.pools.surveyed())
         survey = self._surveys.begin(ticket, Survey(asked))
         try:
             self._submit(lambda now: self._replica.survey(ticket, now))
@@ -219,7 +219,7 @@ class Callers:
         return [
             comparison(pool, candidate.peer, answers.get(candidate.peer), now)
             for pool in self._replica.pools
-            for candidate in pool.candidates()
+            for candidate in self._replica.pools.candidates(pool)
         ]
 
     def _surveyed(self, effect: Surveyed) -> None:

@@ -385,6 +385,8 @@ async def test_a_damaged_file_is_refused_before_anything_changes(tmp_path: Path,
 def cut_off() -> Iterator[str]:
     """The URL of a node that ends in the middle of an export."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        # where nobody comes, the test ends all the same
+        listener.settimeout(TIMEOUT_S)
 
         def answer() -> None:
             connection, _ = listener.accept()

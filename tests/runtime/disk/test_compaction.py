@@ -41,7 +41,7 @@ def test_compacting_takes_what_was_removed_off_the_disk_and_nothing_else(tmp_pat
     storage.commit({ENTRY + b"%08d" % number: None for number in range(0, 20_000) if number % 10})
     storage.compact()
     assert bytes_of_tables(tmp_path) < full / 5
-    assert [key for batch in storage.entries() for key, _ in batch] == [
+    assert [key for portion in storage.entries() for key, _ in portion] == [
         f"{number:08}" for number in range(0, 20_000, 10)
     ]
     storage.close()
@@ -62,7 +62,7 @@ def test_after_compacting_was_stopped_everything_is_there(tmp_path: Path) -> Non
 
 async def test_a_node_tidies_once_after_many_keys_have_gone(tmp_path: Path) -> None:
     async with Node(configured(data_dir=str(tmp_path))) as node:
-        # longer than a busy machine lets the store wait between two batches of what it collects
+        # longer than a busy machine lets the store wait between two portions of what it collects
         node._running.compaction.quiet_s = 2.0
         for number in range(KEYS):
             node.begin_put(f"k{number}", b"v" * 100)
