@@ -262,10 +262,6 @@ class Replica:
 
     # -- the disk ---------------------------------------------------------------------------------
 
-    def expect(self, keys: int) -> None:
-        """About so many keys are on the disk, and will be loaded: it goes faster then."""
-        self.tombstones.expect(keys)
-
     def load(self, entries: Sequence[tuple[str, bytes]]) -> None:
         """Take records from the disk, some at a time, before `start`. They are no news: nobody is
         told.
@@ -464,15 +460,6 @@ class Replica:
         ConfigError as `in_pool`."""
         table = self.in_pool(pool).membership.members
         return [table[name] for name in sorted(table)]
-
-    def last_exchange_s(self, now: Now) -> float | None:
-        """Seconds since an exchange of this node's last completed; None if none ever did."""
-        completed_s = [
-            pool.exchanges.completed_s
-            for pool in self.pools
-            if pool.exchanges.completed_s is not None
-        ]
-        return now.monotonic_s - max(completed_s) if completed_s else None
 
     def statistics(self) -> dict[str, int | float]:
         """Counters since the start and present sizes, by name; those of the pools added up."""

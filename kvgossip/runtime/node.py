@@ -465,7 +465,7 @@ class Node:
     @property
     def last_exchange_age_s(self) -> float | None:
         """Seconds since an exchange of this node's last completed, None if none ever did."""
-        return self._running.replica.last_exchange_s(self._clocks())
+        return self._running.replica.pools.last_exchange_s(self._clocks())
 
     def status(self) -> dict[str, Any]:
         """The state of this node for its operator, ready for JSON. `statistics` are the replica's,

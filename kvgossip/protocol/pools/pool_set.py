@@ -55,6 +55,15 @@ class PoolSet:
         """The other pool than that; None where there is none."""
         return next((pool for pool in self.all if pool.kind is not kind), None)
 
+    def last_exchange_s(self, now: Now) -> float | None:
+        """Seconds since an exchange of this node's last completed; None if none ever did."""
+        completed_s = [
+            pool.exchanges.completed_s
+            for pool in self.all
+            if pool.exchanges.completed_s is not None
+        ]
+        return now.monotonic_s - max(completed_s) if completed_s else None
+
     # -- for tombstones ---------------------------------------------------------------------------
 
     def holders(self) -> list[Member]:

@@ -86,7 +86,7 @@ class DataDir:
         it. Raises DataDirError."""
         started_s = logged_s = time.monotonic()
         count, about = 0, self.storage.entries_estimate()
-        replica.expect(about)
+        replica.tombstones.expect(about)
         for batch in self.storage.entries():
             try:
                 replica.load(batch)

@@ -42,7 +42,7 @@ def status_of(life: Life, now: Now) -> dict[str, Any]:
         "keyring": {"primary": replica.keyring.primary, "keys": replica.keyring.ids}
         if replica.keyring is not None
         else None,
-        "last_exchange_age_s": replica.last_exchange_s(now),
+        "last_exchange_age_s": replica.pools.last_exchange_s(now),
         "watchers": len(watches),
         "watchers_cut_off": watches.lagged,
         "statistics": statistics,
