@@ -20,7 +20,8 @@ from kvgossip.protocol.model.entry import (
 )
 
 if TYPE_CHECKING:
-    from kvgossip.runtime.node import Node, Written
+    from kvgossip.runtime.node import Node
+    from kvgossip.runtime.writes import Written
 
 CHECKED_HERE = "KV-Condition-Scope: node\r\n"
 """Goes with every write that had a condition: this node checked it, alone, against what it has

@@ -62,7 +62,7 @@ def test_what_is_wrong_with_a_data_directory_is_one_clear_error_and_exit_code_2(
     assert "belongs to cluster 'shop', and this node has cluster 'blog'" in refused(
         "--cluster", "blog", "--data-dir", folder
     )
-    assert "told to join nobody" in refused("--data-dir", folder, "--rebuild")
+    assert "joins nobody" in refused("--data-dir", folder, "--rebuild")
     assert "add --data-dir" in refused("--rebuild")
     (tmp_path / "node.json").write_text(json.dumps({"format": 99, "name": "n1"}))
     assert f"the data directory {folder} has format 99" in refused(

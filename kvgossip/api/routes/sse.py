@@ -10,7 +10,7 @@ slow, and at its start when there is something to catch up with; then it takes p
 Follower whenever the client is ready for more, until it is live again.
 
 Laws
-- No stream holds more than PORTION_BYTES beyond the high-water mark of its socket, however slow its
+- No stream holds more than CHUNK_BYTES beyond the high-water mark of its socket, however slow its
   client is.
 - A client that is so slow that the feed has gone past it, or that takes nothing at all for
   HEARTBEAT_S, is told why and cut off.
@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from kvgossip.api.routes.watch_event import NEVER, Form, beat, blocks, greeting, notice
 from kvgossip.errors import WatchLaggedError
 from kvgossip.runtime.changes.feed import Feed
-from kvgossip.runtime.changes.follower import PORTION_BYTES, Follower, event_of
+from kvgossip.runtime.changes.follower import CHUNK_BYTES, Follower, event_of
 from kvgossip.runtime.changes.watchers import Arrival, State
 
 HEARTBEAT_S = 15.0
@@ -190,7 +190,7 @@ class Channel:
     def _portion(self) -> list[Arrival]:
         found: list[Arrival] = []
         size = 0
-        while self._queue.arrivals and size <= PORTION_BYTES:
+        while self._queue.arrivals and size <= CHUNK_BYTES:
             found.append(self._queue.arrivals.popleft())
             size += len(found[-1].changed.new_record)
         return found

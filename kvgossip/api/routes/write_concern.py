@@ -21,11 +21,13 @@ from kvgossip.protocol.model.entry import Version, parse_version, version_of
 from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.peer import Peer
 from kvgossip.runtime.changes.history import HistoryEntry
-from kvgossip.runtime.node import WAIT_TIMEOUT_MAX_S, WAIT_TIMEOUT_S
+from kvgossip.runtime.node import WAIT_TIMEOUT_S
 from kvgossip.runtime.pending.write_acks import AckedWrite, WriteAck
+from kvgossip.runtime.writes import WAIT_TIMEOUT_MAX_S
 
 if TYPE_CHECKING:
-    from kvgossip.runtime.node import Node, Written
+    from kvgossip.runtime.node import Node
+    from kvgossip.runtime.writes import Written
 
 LINES = "application/x-ndjson"
 TEXT: Schema = {"type": "string"}

@@ -27,7 +27,8 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.runtime import driver as driver_module
 from kvgossip.runtime.disk import group_commit as commits_module
 from kvgossip.runtime.network.link_table import LinkTable
-from kvgossip.runtime.node import Node, Written
+from kvgossip.runtime.node import Node
+from kvgossip.runtime.writes import Written
 from tests.api.serving import Reply, Serve, Served, read_reply, serving
 
 # The lane does not know it, so it hands over; aiohttp's side does not look at it.

@@ -59,10 +59,10 @@ def test_a_snapshot_is_what_there_was_whatever_happens_while_it_is_read(
     found: list[tuple[str, bytes]] = []
     newest_ms = 1000
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshot_module, "PORTION_ENTRIES", 1)
-        patch.setattr(snapshot_module, "PORTION_BUCKETS", 1)
-        for turn, portion in enumerate(snapshot.portions()):
-            found += portion
+        patch.setattr(snapshot_module, "CHUNK_ENTRIES", 1)
+        patch.setattr(snapshot_module, "CHUNK_BUCKETS", 1)
+        for turn, chunk in enumerate(snapshot.chunks()):
+            found += chunk
             for when, key in meanwhile:
                 if when == turn % 13:
                     newest_ms += 1
@@ -81,27 +81,27 @@ def test_what_is_dropped_before_its_turn_is_still_in_the_snapshot() -> None:
     # as the store will be once the record was collected
     store._tables.pop(store.digest.hash_of("b"), "b")
     snapshot.changed("b", dropped)
-    assert [key for portion in snapshot.portions() for key, _ in portion] == ["a", "b", "c"]
+    assert [key for chunk in snapshot.chunks() for key, _ in chunk] == ["a", "b", "c"]
 
 
 async def test_writes_during_an_export_are_not_in_it_and_it_leaves_nothing_behind() -> None:
     async with Node(configured()) as node:
         for number in range(10):
             await node.put(f"key-{number}", b"old")
-        portions = node.snapshot()
-        found = await anext(portions)
+        chunks = node.snapshot()
+        found = await anext(chunks)
         await node.put("key-5", b"new")
         await node.delete("key-6")
         await node.put("later", b"new")
-        found += [pair async for portion in portions for pair in portion]
+        found += [pair async for chunk in chunks for pair in chunk]
         assert [(key, entry_of(key, told).value) for key, told in found] == [
             (f"key-{number}", b"old") for number in range(10)
         ]
-        assert node._running.snapshots == []
+        assert node._running.publisher.snapshots == []
         abandoned = node.snapshot()
         await anext(abandoned)
         await abandoned.aclose()
-        assert node._running.snapshots == []
+        assert node._running.publisher.snapshots == []
 
 
 async def test_a_node_that_has_not_settled_is_not_exported() -> None:
@@ -299,7 +299,7 @@ async def test_an_export_that_nobody_reads_to_its_end_costs_nothing_afterwards()
             await exported(client)
         await pieces.aclose()
         async with asyncio.timeout(TIMEOUT_S):
-            while node._running.snapshots:  # noqa: ASYNC110 - nobody sets an event
+            while node._running.publisher.snapshots:  # noqa: ASYNC110 - nobody sets an event
                 await asyncio.sleep(0.01)
         assert checked(await exported(client)).entries == 40
 

@@ -205,11 +205,11 @@ async def test_a_client_that_goes_away_leaves_no_wait_behind() -> None:
             f"GET /kv/b?at_least={LATER}&timeout=10m HTTP/1.1\r\nHost: n\r\n\r\n".encode()
         )
         driver = one.node._running
-        await until(lambda: len(driver.replica.acks) == len(driver.version_waits) == 1)
+        await until(lambda: len(driver.replica.acks) == len(driver.publisher.version_waits) == 1)
         for _, writer in connections:
             writer.close()
             await writer.wait_closed()
-        await until(lambda: len(driver.replica.acks) == len(driver.version_waits) == 0)
+        await until(lambda: len(driver.replica.acks) == len(driver.publisher.version_waits) == 0)
 
 
 async def test_waits_end_with_an_error_when_the_node_stops() -> None:

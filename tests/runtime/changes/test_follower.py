@@ -48,10 +48,10 @@ class Server:
     def write(self, key: str, value: bytes | None) -> None:
         self.clock += 1
         now = Now(self.clock / 1000, self.clock)
-        effects = (
+        written = (
             self.replica.delete(key, now) if value is None else self.replica.put(key, value, now)
         )
-        for effect in effects:
+        for effect in written.effects:
             if isinstance(effect, Changed):
                 self.feed.publish(effect, self.replica.hlc.latest)
 
@@ -158,18 +158,18 @@ def test_no_event_of_a_snapshot_may_be_gone_on_from_but_its_end() -> None:
     ]
 
 
-def test_a_portion_is_bounded_by_bytes() -> None:
+def test_a_chunk_is_bounded_by_bytes() -> None:
     server = Server()
     cursor = server.feed.cursor()
     for number in range(8):
-        server.write(f"a{number}", bytes(follower_module.PORTION_BYTES // 2))
+        server.write(f"a{number}", bytes(follower_module.CHUNK_BYTES // 2))
     for since in (cursor, "0"):
-        follower, portions = server.follow(since=since), 0
+        follower, chunks = server.follow(since=since), 0
         while not follower.caught_up:
             events = follower.take()
-            portions += 1
-            assert sum(len(event.record) for event in events) <= 2 * follower_module.PORTION_BYTES
-        assert portions >= 3
+            chunks += 1
+            assert sum(len(event.record) for event in events) <= 2 * follower_module.CHUNK_BYTES
+        assert chunks >= 3
 
 
 def test_who_is_too_slow_is_told_so_in_the_middle_of_changes_and_of_a_snapshot() -> None:
@@ -267,7 +267,7 @@ def _lags(follower: Follower) -> bool:
 
 
 class Wanderer:
-    """A watcher in a simulated cluster: it takes portions, is cut, goes on where it was or
+    """A watcher in a simulated cluster: it takes chunks, is cut, goes on where it was or
     elsewhere, and is sometimes away for long."""
 
     def __init__(self, watched: Watched, topic: Topic, rng: Random) -> None:

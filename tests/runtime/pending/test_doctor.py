@@ -42,7 +42,7 @@ def block_udp(
     pool: PoolKind = PoolKind.LAN,
 ) -> None:
     """No datagram of this node gets to these addresses any more."""
-    transport = node._transports[pool]
+    transport = node._open.transports[pool]
     send = transport.send
     patch.setattr(
         transport,
