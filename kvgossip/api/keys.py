@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.precondition import Condition
 from kvgossip.api.http.request_target import decode_key
-from kvgossip.api.http.response import OCTETS, Answer, Answers, sendable
+from kvgossip.api.http.response import OCTET_STREAM, Answer, Answers, sendable
 from kvgossip.errors import LocalError, NotSettledError
 from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
@@ -201,6 +201,6 @@ def _version_lines(version: str) -> str:
 def _content_of(key: str, record: bytes) -> tuple[str, bytes]:
     """Content type and value of a live record."""
     if value_offset(record) == HEAD_BYTES:
-        return OCTETS, record[HEAD_BYTES:]
+        return OCTET_STREAM, record[HEAD_BYTES:]
     entry = entry_of(key, record)
     return sendable(entry.content_type), entry.value or b""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kvgossip.api")
 
-OCTETS = "application/octet-stream"
+OCTET_STREAM = "application/octet-stream"
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
 }
@@ -184,5 +184,5 @@ def sendable(content_type: str | None) -> str:
     try:
         check_content_type(content_type)
     except LocalError:
-        return OCTETS
-    return content_type or OCTETS
+        return OCTET_STREAM
+    return content_type or OCTET_STREAM

@@ -90,6 +90,11 @@ class Connections:
         self._empty = asyncio.Event()
         self._empty.set()
         self._loop = asyncio.get_running_loop()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._read_clock()
+
+    def start(self) -> None:
+        """Sweep from now on, until `close`."""
         self._sweep()
 
     def __len__(self) -> int:
@@ -157,11 +162,16 @@ class Connections:
                 connection.abort()
             await self._empty.wait()
         finally:
-            self._sweeper.cancel()
+            if self._sweeper is not None:
+                self._sweeper.cancel()
 
     def _sweep(self) -> None:
-        now_s = self.now_s = self._loop.time()
-        self.idle_due_s, self.head_due_s = now_s + self._idle_s, now_s + self._head_s
+        now_s = self._read_clock()
         for connection in [connection for connection in self._open if connection.due_s <= now_s]:
             self.counts["connections_overdue"] += connection.overdue()
         self._sweeper = self._loop.call_later(self._sweep_s, self._sweep)
+
+    def _read_clock(self) -> float:
+        now_s = self.now_s = self._loop.time()
+        self.idle_due_s, self.head_due_s = now_s + self._idle_s, now_s + self._head_s
+        return now_s
