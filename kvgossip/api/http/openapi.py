@@ -54,8 +54,9 @@ def _operation(route: Route) -> Schema:
     if route.accepted is not None:
         responses["202"] = _response(202, {JSON: route.accepted})
     operation: Schema = {"summary": route.summary, "responses": responses}
-    if route.parameters:
-        operation["parameters"] = [_parameter(each) for each in route.parameters]
+    parameters = [_parameter(each) for each in route.parameters if each.offered]
+    if parameters:
+        operation["parameters"] = parameters
     if route.body is not None:
         operation["requestBody"] = _request_body(route.body.kind)
     return operation

@@ -42,6 +42,8 @@ class Parameter(NamedTuple):
     name: str
     schema: Schema
     description: str
+    offered: bool = True
+    """False: the route knows it to refuse it, and the description leaves it out."""
 
 
 class Body(NamedTuple):

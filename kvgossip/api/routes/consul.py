@@ -98,8 +98,8 @@ _READ = (
 _WRITE = (
     Parameter("query", "flags", _NUMBER, "kept with the value"),
     _CAS,
-    Parameter("query", "acquire", TEXT, "501: there are no locks"),
-    Parameter("query", "release", TEXT, "501: there are no locks"),
+    Parameter("query", "acquire", TEXT, NO_LOCKS, offered=False),
+    Parameter("query", "release", TEXT, NO_LOCKS, offered=False),
 )
 _DID: Schema = {"type": "boolean", "description": "false: cas does not hold"}
 _ENTRY: Schema = {
