@@ -109,6 +109,10 @@ def too_many_connections() -> RequestError:
     )
 
 
+def late_head() -> RequestError:
+    return RequestError(408, "the head of the request did not arrive in time", "send it at once")
+
+
 def head_too_long(bytes_max: int) -> RequestError:
     return RequestError(
         431,

@@ -12,18 +12,15 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, http_exceptions, web
 
 from kvgossip.api.http.errors import head_too_long, not_http
 from kvgossip.api.http.request_target import escape_target
 from kvgossip.api.http.response import Answers
-from kvgossip.api.lanes.connections import LINGER_S, Connections, Outflow
+from kvgossip.api.lanes.connections import LINGER_S, Connection, Connections, Outflow
 from kvgossip.config import Config
-
-if TYPE_CHECKING:
-    from kvgossip.api.lanes.fast import Lane
 
 log = logging.getLogger("kvgossip.api")
 
@@ -57,7 +54,7 @@ class General(web.Server):
         return answer
 
     def take_over(
-        self, lane: Lane, transport: asyncio.Transport, data: bytes, *, at_end: bool
+        self, lane: Connection, transport: asyncio.Transport, data: bytes, *, at_end: bool
     ) -> None:
         """Serve this connection from now on: `data` is the request that the express lane has left,
         and all that came after it."""

@@ -53,6 +53,16 @@ class Connection(Protocol):
         """Close it now, whatever that loses."""
 
 
+class OtherLane(Protocol):
+    """Takes the connections that the express lane does not serve."""
+
+    def take_over(
+        self, lane: Connection, transport: asyncio.Transport, data: bytes, *, at_end: bool
+    ) -> None:
+        """`data`: what is to be served, starting with a head. `at_end`: the client will send no
+        more."""
+
+
 class Outflow:
     """Whether a client takes what is sent to it: at once, or at least at BODY_BYTES_PER_S_MIN."""
 

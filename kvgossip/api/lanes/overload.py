@@ -43,13 +43,13 @@ class Door:
             request = _sent(connection)
             if not request and self._connections.may_refuse:
                 return False
-            connection.send(told_outside(self._answers, request))
+            connection.send(refusal_of(self._answers, request))
         self._connections.counts["connections_turned_away"] += 1
         connection.close()
         return True
 
 
-def told_outside(answers: Answers, request: bytes) -> bytes:
+def refusal_of(answers: Answers, request: bytes) -> bytes:
     """The answer to a client for whom there is no room, which has sent this so far."""
     if request.startswith(HEALTH):
         return answers.json(200, ALIVE).render(False, head_only=request.startswith(b"HEAD"))

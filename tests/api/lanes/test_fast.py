@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvgossip.api.http.body import BODY_BYTES_PER_S_MIN
-from kvgossip.api.lanes import fast as lane_module
+from kvgossip.api.lanes.answer_queue import PIPELINE_MAX
 from kvgossip.api.lanes.connections import REFUSALS_MAX, Outflow
 from kvgossip.errors import LocalError, OverloadedError
 from kvgossip.protocol.model.now import Now
@@ -486,13 +486,13 @@ def test_what_waits_for_the_disk_on_one_connection_is_bounded(
         served = await serve()
         disk = SlowDisk(served.node, monkeypatch)
         reader, writer = await served.connect()
-        count = 3 * lane_module.PIPELINE_MAX
+        count = 3 * PIPELINE_MAX
         writer.write(b"".join(put(str(n), b"1") for n in range(count)))
         writer.write_eof()
-        await until(lambda: disk.begun == lane_module.PIPELINE_MAX)
+        await until(lambda: disk.begun == PIPELINE_MAX)
         for _ in range(20):
             await asyncio.sleep(0)
-        assert disk.begun == lane_module.PIPELINE_MAX
+        assert disk.begun == PIPELINE_MAX
         disk.commit.set_result(None)
         assert [answer.json["key"] for answer in await replies(reader, count)] == [
             str(n) for n in range(count)
