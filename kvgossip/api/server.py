@@ -78,7 +78,7 @@ class PortInUseError(ConfigError):
 
 
 class ServerRoutes(Family):
-    """What a server says of itself: its description, and its metrics."""
+    """A server about itself: its description, and its metrics."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class ServerRoutes(Family):
     async def metrics(self, call: Call) -> Answer:
         """Everything that can be counted, for Prometheus."""
         if self._metrics is None:
-            # who is never scraped does not load it
+            # a server that is never scraped does not load it
             from kvgossip.api.routes.metrics import Metrics
 
             self._metrics = Metrics(self._node, self._connections, self._delay, self._watching)

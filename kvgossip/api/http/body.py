@@ -33,7 +33,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int, timeout_s: float) 
     before reading any of it."""
     content = request.content
     if content.is_eof():
-        # The usual case: it came in one piece with the head, so there is nothing to wait for.
+        # The usual case: it came together with the head, so there is nothing to wait for.
         whole = content.read_nowait()
         if len(whole) > bytes_max:
             raise _too_large(bytes_max)

@@ -52,13 +52,13 @@ _STATUSES: tuple[tuple[type[KVGossipError], int], ...] = (
     (ConfigError, 400),
     (DiskFullError, 507),
     (StorageError, 500),
-    # What is left of the caller's faults is to ask a node that is leaving.
+    # The last of the caller's faults is to ask a node that is leaving.
     (LocalError, 503),
 )
 
 
 def status_of(error: KVGossipError) -> int:
-    """The HTTP status that tells a client whose fault the error is."""
+    """The HTTP status, by which a client knows whose fault the error is."""
     if isinstance(error, RequestError):
         return error.status
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)

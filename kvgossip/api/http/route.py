@@ -32,11 +32,11 @@ class Right(Enum):
     READ = "read"
     WRITE = "write"
     OPERATE = "operate"
-    """What changes the cluster, or shows what an operator alone needs."""
+    """For routes that change the cluster, or show what an operator alone needs."""
 
 
 class Parameter(NamedTuple):
-    """What a route takes beside its body. `place`: path, query or header."""
+    """A parameter that a route takes. `place`: path, query or header."""
 
     place: str
     name: str
@@ -100,11 +100,11 @@ class Route:
     path: str
     handler: Handler
     right: Right
-    #: What the route does, in one line.
+    #: The purpose of the route, in one line.
     summary: str
     #: The schema of its 200.
     answer: Schema
-    #: What else it may answer, with an error in JSON; 400, 500 and 503 are always among them.
+    #: Its other statuses, each with an error in JSON; 400, 500 and 503 are always among them.
     statuses: tuple[int, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None

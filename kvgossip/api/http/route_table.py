@@ -29,7 +29,7 @@ class NotOffered(NamedTuple):
     family: str
     """The family that these requests are counted under."""
     summary: str
-    """What the prefix has, to be read behind "there are ... and"."""
+    """The paths that it has, to be read behind "there are ... and"."""
     error_of: Callable[[str], RequestError]
     """Why there is no such path."""
 
@@ -43,7 +43,7 @@ class Bound(NamedTuple):
 
 
 class Match(NamedTuple):
-    """What the table finds for a target."""
+    """The path that a target means."""
 
     path: str
     methods: Mapping[str, Bound]
@@ -52,7 +52,7 @@ class Match(NamedTuple):
     """Still encoded; empty where the path has none."""
     query: str
     family: str
-    """What the request is counted under: few names, whatever is asked."""
+    """The request is counted under this name, of which there are few, whatever is asked."""
 
 
 class RouteTable:

@@ -1,7 +1,7 @@
 """The general lane: aiohttp's connections, for every request that the express lane (fast.py) leaves
 to them.
 
-It is aiohttp's low-level server, without its application and its router. What both lanes share is
+It is aiohttp's low-level server, without its application and its router. Both lanes share what is
 elsewhere: the answers, the limits, the clock of all connections; here is what makes aiohttp keep to
 them.
 """
@@ -154,11 +154,11 @@ class GeneralConnection(web.RequestHandler):
             log.error(*args, **kw)
 
     def _is_idle(self) -> bool:
-        """Whether the next byte starts a request: bytes of a body must never be touched."""
+        """True if the next byte starts a request: bytes of a body must never be touched."""
         return self._request_count == 0 or (self._waiter is not None and not self._waiter.done())
 
     def is_last(self) -> bool:
-        """Whether no request can follow the one that is being answered."""
+        """True if no request can follow the one that is being answered."""
         return self._open.stopping or (self._ended and not self._messages)
 
     # -- called by Connections ---------------------------------------------------------------------

@@ -35,7 +35,7 @@ class WaitingAnswer(NamedTuple):
     durable: asyncio.Future[None] | None
     """Done when the write is on the disk, or has failed to get there; None: nothing to wait for."""
     ending: Event | None
-    """What becomes of the connection with this answer, if it is the last one."""
+    """The event that follows it, if it is the last answer of its connection."""
     head_only: bool = False
     status: int = 0
     started_s: float = 0.0
@@ -61,9 +61,9 @@ class AnswerQueue:
         self.waiting: deque[WaitingAnswer] = deque()
         #: The length of all that wait.
         self._waiting_bytes = 0
-        #: Whether so many wait that no request may be served.
+        #: True if so many wait that no request may be served.
         self.full = False
-        #: What leaves at the end of this turn.
+        #: Answers that leave at the end of this turn.
         self._outbox: list[bytes] = []
 
     def write(self, data: bytes) -> None:

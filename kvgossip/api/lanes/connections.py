@@ -2,7 +2,7 @@
 how long each may keep us waiting.
 
 Laws
-- There are at most `http_connections_max`. One more is told so with 503 and closed (overload.py):
+- There are at most `http_connections_max`. One more is refused with 503 and closed (overload.py):
   most of them before they are connections of ours, up to REFUSALS_MAX of them at a time by their
   lane.
 - Every connection has a moment at which it is overdue, whatever it does: one that asks nothing, a
@@ -37,14 +37,14 @@ class Welcome(Enum):
 
 
 class Connection(Protocol):
-    """What a lane shows of a connection."""
+    """A connection as its lane shows it."""
 
     due_s: float
     """When it is overdue, by the clock of Connections."""
 
     def overdue(self) -> bool:
-        """Close it, or tell its client why it is closed; False where it is to be looked at again,
-        because it moves."""
+        """Close it, or answer its client why it is closed; False if it moves, and is to be looked
+        at again."""
 
     def finish(self) -> None:
         """The server stops: close it, at once or after what is under way."""
@@ -64,7 +64,7 @@ class OtherLane(Protocol):
 
 
 class Outflow:
-    """Whether a client takes what is sent to it: at once, or at least at BODY_BYTES_PER_S_MIN."""
+    """Watches that a client takes what is sent to it, at least at BODY_BYTES_PER_S_MIN."""
 
     __slots__ = ("_stall_s", "_unread")
 
@@ -78,14 +78,14 @@ class Outflow:
         return now_s + self._stall_s
 
     def moves(self, transport: asyncio.WriteTransport) -> bool:
-        """Whether it has taken enough since then."""
+        """True if it has taken enough since then."""
         return (
             transport.get_write_buffer_size() <= self._unread - BODY_BYTES_PER_S_MIN * self._stall_s
         )
 
 
 class Connections:
-    """`counts` tells of their fates, by name. Call `close` at the end."""
+    """`counts` has their fates, by name. Call `close` at the end."""
 
     def __init__(self, config: Config) -> None:
         self.counts: Counter[str] = Counter()
@@ -112,17 +112,17 @@ class Connections:
 
     @property
     def full(self) -> bool:
-        """Whether one more would be refused."""
+        """True if one more would be refused."""
         return len(self._open) >= self._max
 
     @property
     def may_refuse(self) -> bool:
-        """Whether one more may be told so by a lane, while there is no room for it."""
+        """True if a lane may still refuse one more, while there is no room for it."""
         return len(self._open) < self._max + REFUSALS_MAX
 
     def opened(self, connection: Connection) -> Welcome:
-        """Whether it may ask something, is to be told that there are too many, or is to be cut
-        off."""
+        """Counts a new connection. By its welcome it may ask something, or is refused, as there
+        are too many, or is cut off."""
         count = len(self._open)
         welcome = (
             Welcome.SERVED

@@ -1,21 +1,21 @@
 """The express lane: GET, HEAD, PUT and DELETE of one key, without a task, a future or aiohttp's
 request for each of them.
 
-Every connection starts here. What is not plainly one of those four requests is handed over to
+Every connection starts here. Requests that are not plainly one of those four are handed over to
 aiohttp (aiohttp_lane.py), and from then on the connection stays there. The lane knows how requests
 arrive and how answers leave; what they mean is in keys.py, the same for both lanes. A connection is
 in one phase at a time, and phase.py has all changes from one to another.
 
 Laws
 - The parser is fed one head at a time, up to its empty line, and then the body by its length, so
-  that what follows is known to the byte. What turns out to be anything but one head is refused.
-- What is handed over is written anew from what was parsed, and not passed on as it came: two
-  parsers never read the same bytes differently, so no request can hide in another (request
+  that the bytes behind it are known exactly. Anything but one head is refused.
+- A request that is handed over is written anew from its parsed head, and not passed on as it came:
+  two parsers never read the same bytes differently, so no request can hide in another (request
   smuggling).
 - A header that HEADERS (request_head.py) does not name is a reason to hand over: a route that
   learns a new header cannot be forgotten here.
 - Answers leave in the order of the requests, and those of one turn together (answer_queue.py).
-- What a client makes wait here is bounded: one head, one body, PIPELINE_MAX answers or
+- The bytes that a client makes wait here are bounded: one head, one body, PIPELINE_MAX answers or
   WAITING_BYTES_MAX of them; then nothing is read.
 - A value changes only after its whole body has arrived. A client that goes away earlier has changed
   nothing.
@@ -43,8 +43,8 @@ from kvgossip.errors import RemoteError
 
 HEAD_END = b"\r\n\r\n"
 FIRST_BYTES = b"\r\nABCDEFGHIJKLMNOPQRSTUVWXYZ"
-"""What starts no request is refused at once, without waiting for the end of a head that will never
-come: TLS, for example."""
+"""A request starts with one of these. Other bytes, as of TLS, are refused at once, without waiting
+for the end of a head that will never come."""
 REQUESTS_A_TURN = 64
 
 # Looked up for every request: a global name is found faster than a member of an enumeration.
@@ -77,19 +77,19 @@ class Lane(asyncio.Protocol):
         #: None before the connection is made, and once it is lost or the other lane's.
         self._transport: asyncio.Transport | None = None
         self._phase = Phase.NEW
-        #: What has arrived and was not looked at yet, or not taken.
+        #: Bytes that have arrived and were not looked at yet, or not taken.
         self._data = b""
         #: So many bytes of a body are still to come: in the phase BODY, and only there.
         self._missing = 0
         #: The head that the other lane is to begin with.
         self._handed_over = b""
-        #: Whether the client takes nothing of what is sent to it.
+        #: True if the client takes nothing of what is sent to it.
         self._choked = False
-        #: Whether other connections get their turn before this one goes on.
+        #: True if other connections get their turn before this one goes on.
         self._resting = False
-        #: Whether the client will send no more.
+        #: True if the client will send no more.
         self._ended = False
-        #: Whether the transport reads, or was told to pause.
+        #: True if the transport reads, False if it is paused.
         self._reading = True
         #: When it is overdue, by the clock of Connections.
         self.due_s = connections.head_due_s
@@ -208,7 +208,7 @@ class Lane(asyncio.Protocol):
             self._wait()
 
     def _is_held(self) -> bool:
-        """Whether the next request must wait, or will never be served."""
+        """True if the next request must wait, or will never be served."""
         return self._choked or self._resting or self._queue.full or self._phase not in REQUESTING
 
     def _take_head(self, data: bytes, at: int) -> int:

@@ -7,9 +7,9 @@ table.
     IDLE -> LAST -> ...                           its last answer waits for those before it
     ... -> LINGERING or CLOSING -> GONE           its last answer is written
 
-What is not in the table cannot happen: a lane that tries it has a bug, and gets a
-KeyError. Beside its phase a connection has four properties that any phase may have, each with a
-cause of its own: see the attributes of fast.Lane.
+No other change can happen: a lane that tries one has a bug, and gets a KeyError. Beside its phase a
+connection has four properties that any phase may have, each with a cause of its own: see the
+attributes of fast.Lane.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from enum import IntEnum
 
 
 class Phase(IntEnum):
-    """What a connection waits for. Integers, as they are looked up for every request."""
+    """The thing that a connection waits for. Integers, as they are looked up for every request."""
 
     NEW = 0
     """Its transport."""
@@ -43,7 +43,7 @@ class Phase(IntEnum):
 
 
 class Event(IntEnum):
-    """What happens to a connection."""
+    """An event in the life of a connection."""
 
     WELCOMED = 0
     REFUSED = 1
@@ -90,6 +90,6 @@ TRANSITIONS: dict[Phase, dict[Event, Phase]] = {
 REQUESTING = frozenset((Phase.IDLE, Phase.HEAD, Phase.BODY))
 """Requests are read and served."""
 LISTENING = REQUESTING | {Phase.LEAVING}
-"""What the client sends is kept."""
+"""All that the client sends is kept."""
 ENDING = frozenset((Phase.LAST, Phase.LINGERING, Phase.CLOSING, Phase.GONE))
-"""What the client sends is dropped."""
+"""All that the client sends is dropped."""

@@ -58,7 +58,7 @@ class RequestParser:
         self._body: list[bytes] = []
         self._in_body = False
         self._lines = b""
-        #: What the last header lines say of the body's length.
+        #: The body's length by the last header lines.
         self._length: int | None = None
         self._clear()
 

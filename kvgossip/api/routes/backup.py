@@ -28,7 +28,7 @@ PAGE = 1000
 
 
 class NumberBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What POST /quarantine/restore and POST /quarantine/discard take."""
+    """The body of POST /quarantine/restore and POST /quarantine/discard."""
 
     number: Annotated[str, Meta(max_length=64)]
 
@@ -95,7 +95,7 @@ class BackupRoutes(Family):
         )
 
     async def quarantine(self, call: Call) -> Answer:
-        """What is in quarantine, without the values, a page at a time."""
+        """The list of the quarantine, without the values, a page at a time."""
         page = self._node.quarantine.page(call.query.get("after", ""), PAGE)
         document = {
             "values": [_described(suspect) for suspect in page],

@@ -25,7 +25,7 @@ KEYRING_HINT = (
 
 
 class JoinBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What POST /join takes. `wan`: the addresses are of gateways, and this node joins their
+    """The body of POST /join. `wan`: the addresses are of gateways, and this node joins their
     pool."""
 
     addresses: Annotated[
@@ -35,21 +35,21 @@ class JoinBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class BlockBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What POST /block and POST /unblock take: a member's name, an IP address, or a network in CIDR
-    notation."""
+    """The body of POST /block and POST /unblock: a member's name, an IP address, or a network in
+    CIDR notation."""
 
     target: Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class ForceLeaveBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What POST /force-leave takes."""
+    """The body of POST /force-leave."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
     prune: bool = False
 
 
 class KeyringBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What POST /keyring takes. `key`: the key to install, or the id of the one to use or
+    """The body of POST /keyring. `key`: the key to install, or the id of the one to use or
     remove."""
 
     action: Literal["install", "use", "remove"]
@@ -107,7 +107,7 @@ class ClusterRoutes(Family):
         return self._answers.json(200, {"name": command.name, "pruned": command.prune})
 
     async def keyring(self, call: Call) -> Answer:
-        """Who has which keys, on all nodes of all datacenters: ids, and no keys."""
+        """The ids of the keys that each node of each datacenter has, and no keys."""
         return self._holdings(await self._node.rotate())
 
     async def change_keyring(self, call: Call) -> Answer:

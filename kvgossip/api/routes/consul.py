@@ -2,8 +2,8 @@
 against any node.
 
 Laws
-- Answers have Consul's shapes to the letter. What is not offered is 501 with a reason, never an
-  answer that looks like one.
+- Answers have Consul's shapes to the letter. A path that is not offered is 501 with a reason, never
+  an answer that looks like one.
 - `X-Consul-Index` is the arrival index (runtime/changes/feed.py) of the latest change to what was
   asked for, on this node: the hybrid logical time at which it came here. So it is never 0, it never
   falls in a life of a node, and those of its other lives and of other nodes lie near it in time. A
@@ -18,9 +18,9 @@ Laws
   hold them.
 - A blocking query ends when something under its topic changes, and for no other change (lessons.md
   21). An index that this node does not give for this topic now is another server's, or another
-  query's. What its client has seen is not known, so it is answered as soon as something changes, at
-  the latest after STRANGE_WAIT_S (lessons.md 23) - and not at once, so that a client that is
-  balanced over several nodes does not run in circles. (Two nodes whose latest change is the same
+  query's. It is not known what its client has seen, so it is answered as soon as something
+  changes, at the latest after STRANGE_WAIT_S (lessons.md 23) - and not at once, so that a client
+  that is balanced over several nodes does not run in circles. (Two nodes whose latest change is the same
   may give the same index, and one of them lack an older one: a client that changes from that one to
   the other, there and then, hears of it with the next change, or when its wait is over.)
 - `cas` is checked by this node alone, in the turn of the write, against what it has heard:
@@ -223,8 +223,8 @@ class ConsulRoutes(Family):
     # -- writes ------------------------------------------------------------------------------------
 
     async def put(self, call: Call) -> Answer:
-        """`true` once it is kept, `false` where `cas` does not hold. What is there already, value
-        and flags, is not written again."""
+        """`true` once it is kept, `false` where `cas` does not hold. A value that is there
+        already, with these flags, is not written again."""
         refuse_headers(call.request)
         key, asked = decode_key(call.key), self._consul.checked(call.query)
         if "acquire" in asked or "release" in asked:

@@ -25,7 +25,7 @@ ANYWHERE = (
     Parameter("query", "default", TEXT, "not looked at"),
     Parameter("query", "cached", TEXT, "not looked at"),
 )
-"""What clients of Consul send with any request."""
+"""Clients of Consul send these with any request."""
 
 
 class ConsulAnswers:

@@ -33,7 +33,7 @@ _PROTOCOLS = {
     "DelegateMax": 5,
     "DelegateCur": 4,
 }
-"""What a Consul agent says of Serf: clients decode them, and they mean nothing here."""
+"""A Consul agent says these of Serf: clients decode them, and they mean nothing here."""
 _WAN = Parameter("query", "wan", TEXT, "given, whatever it is: the WAN pool is meant")
 
 
@@ -58,13 +58,13 @@ class ConsulClusterRoutes(Family):
         self._node, self._consul = node, consul
 
     async def members(self, call: Call) -> Answer:
-        """Who is in the cluster, in Serf's words; with ?wan, the gateways that this one knows."""
+        """The members, in Serf's words; with ?wan, the gateways that this one knows."""
         query = self._consul.checked(call.query)
         found = self._node.gateways() if "wan" in query else self._node.members()
         return self._json([_member(member) for member in found])
 
     async def agent_self(self, call: Call) -> Answer:
-        """What this node is."""
+        """This node, its version and its place."""
         self._consul.checked(call.query)
         node, config = self._node, self._node.config
         own = next(member for member in node.members() if member.name == node.name)

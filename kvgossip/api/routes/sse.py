@@ -6,14 +6,14 @@ writes and hears nothing. Streams that want the same (see Form) share a Channel,
 comes once for all of them.
 
 A stream is *live* while it takes what its channel writes. It falls *behind* when its client is
-slow, and at its start when there is something to catch up with; then it takes portions from its
+slow, and at its start when there is something to catch up with; then it takes batches from its
 Follower whenever the client is ready for more, until it is live again.
 
 Laws
 - No stream holds more than PORTION_BYTES beyond the high-water mark of its socket, however slow its
   client is.
 - A client that is so slow that the feed has gone past it, or that takes nothing at all for
-  HEARTBEAT_S, is told why and cut off.
+  HEARTBEAT_S, is cut off, and learns why.
 - A write on the node does not wait for streams: they are written to in later turns of the event
   loop, at most STREAMS_A_TURN of them in each, whatever channels they are of, and for TURN_S at
   most.
@@ -71,7 +71,7 @@ class Stream(asyncio.Protocol):
     # -- called by the channel and the hub ---------------------------------------------------------
 
     def go_on(self) -> None:
-        """Take portions until the client is slow, or the stream is live."""
+        """Take batches until the client is slow, or the stream is live."""
         if self._choked or self._live or self._transport.is_closing():
             return
         try:
@@ -141,7 +141,7 @@ class Stream(asyncio.Protocol):
 
 
 class Channel:
-    """The streams of one form, told by one subscription to the feed."""
+    """The streams of one form, fed by one subscription."""
 
     def __init__(self, hub: Hub, feed: Feed, form: Form) -> None:
         self.hub, self.feed, self.form = hub, feed, form
@@ -169,7 +169,7 @@ class Channel:
     def _tell_all(self) -> Iterator[None]:
         try:
             while self._queue.arrivals:
-                arrivals = self._portion()
+                arrivals = self._batch()
                 data = blocks(map(event_of, arrivals), self.form, self.feed)
                 for stream in list(self._streams):
                     stream.tell(arrivals[0].at, arrivals[-1].at, data)
@@ -187,7 +187,7 @@ class Channel:
                 stream.end(notice("cut", *STOPS))
                 yield
 
-    def _portion(self) -> list[Arrival]:
+    def _batch(self) -> list[Arrival]:
         found: list[Arrival] = []
         size = 0
         while self._queue.arrivals and size <= PORTION_BYTES:

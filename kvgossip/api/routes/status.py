@@ -32,7 +32,7 @@ _TIMEOUT = Parameter("query", "timeout", TEXT, "how long to wait for their answe
 
 
 class StatusRoutes(Family):
-    """What a node knows of itself and of the others.
+    """A node about itself and the others.
 
     `watching` counts those who watch over HTTP, `connections` all connections.
     """

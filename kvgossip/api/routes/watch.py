@@ -58,7 +58,7 @@ class WatchRoutes(Family):
         self._polls = 0
 
     def statistics(self) -> dict[str, Any]:
-        """Who watches over HTTP now, and how many streams were cut off, by reason."""
+        """How many watch over HTTP now, and how many streams were cut off, by reason."""
         return {"streams": len(self._hub), "polls": self._polls, "cut_off": dict(self._hub.cut_off)}
 
     async def watch(self, call: Call) -> Answer:
@@ -105,8 +105,8 @@ class WatchRoutes(Family):
     async def _poll(
         self, request: web.BaseRequest, form: Form, follower: Follower, timeout_s: float
     ) -> Answer:
-        """What came since the cursor, or comes within `timeout_s`. Where the cursor cannot be gone
-        on from, `resync`: list the keys, then poll from the cursor of this answer."""
+        """The changes since the cursor, or those that come within `timeout_s`. If the cursor cannot
+        be gone on from, `resync`: list the keys, then poll from the cursor of this answer."""
         feed = self._node.feed
         if follower.resyncs:
             return self._answers.json(200, {"events": [], "cursor": feed.cursor(), "resync": True})

@@ -33,8 +33,8 @@ class Form(NamedTuple):
 
 
 def cursor_of(event: Event, feed: Feed) -> str | None:
-    """What the watcher is to come back with once it has this event; None: with what it had
-    before."""
+    """The cursor with which the watcher is to come back once it has this event; None: with the one
+    that it had before."""
     return (feed.cursor(event.at) if event.at else NEVER) if event.at is not None else None
 
 
@@ -73,7 +73,7 @@ def notice(kind: str, error: str, hint: str) -> bytes:
 
 
 def greeting(cursor: str) -> bytes:
-    """What begins a stream: where it begins, and how long a client waits before it reconnects."""
+    """The begin of a stream: its cursor, and how long a client waits before it reconnects."""
     return f"retry: {RETRY_MS}\nid: {cursor}\n\n".encode()
 
 

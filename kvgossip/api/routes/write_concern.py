@@ -74,8 +74,8 @@ class Waiting:
     # -- writes that wait --------------------------------------------------------------------------
 
     def options_of(self, call: Call) -> WriteOptions | None:
-        """What ?wait= and ?timeout= ask for; None: nothing. Raises RequestError where they cannot
-        be understood, before anything is written."""
+        """The options ?wait= and ?timeout=; None: there are none. Raises RequestError if they
+        cannot be understood, before anything is written."""
         query = call.query
         if "wait" in query:
             in_lines = LINES in call.request.headers.get("Accept", "")
@@ -178,7 +178,7 @@ class Waiting:
 
 
 async def _while_there(request: web.BaseRequest, work: Coroutine[Any, Any, Result]) -> Result:
-    """What the work gives. Raises ConnectionError when the client goes away, and stops the work:
+    """The result of the work. Raises ConnectionError when the client goes away, and stops the work:
     nobody waits in vain."""
     task = asyncio.ensure_future(work)
     try:
