@@ -131,7 +131,7 @@ class Checker:
             raise ArchiveError(f"line {self._number}: {error}") from None
         if (last.entries, last.sha256) != (self._entries, self._sum.hexdigest()):
             raise ArchiveError(
-                "the sum at the end does not fit what is before it",
+                "the checksum at the end does not match the lines before it",
                 "the file is damaged: nothing was changed",
             )
         self._ended = True
@@ -140,7 +140,7 @@ class Checker:
         """After the last line. Raises ArchiveError where it was not the end."""
         if self._head is None or not self._ended:
             raise ArchiveError(
-                f"it ends after {self._number} lines, before its end",
+                f"it ends after {self._number} lines, without its last line",
                 "it was cut off: export again, or use another copy",
             )
         return Contents(self._head, self._entries, self._tombstones)
@@ -165,9 +165,9 @@ def _pair_of(line: bytes, value_bytes_max: int | None) -> tuple[str, bytes]:
         RemoteError,
         BadKeyError,
     ) as error:
-        raise ArchiveError(f"no entry: {error}") from None
+        raise ArchiveError(f"not an entry: {error}") from None
     if (str(version_of(read.record)), is_dead(read.record)) != (read.version, read.deleted):
-        raise ArchiveError(f"the record of {read.key!r} is another than its line says")
+        raise ArchiveError(f"the record of {read.key!r} does not match its line")
     if (
         value_bytes_max is not None
         and len(read.record) - value_offset(read.record) > value_bytes_max
@@ -196,7 +196,7 @@ def _head_of(line: bytes) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         known, version = False, 0
     if not known:
-        raise ArchiveError("this is no export of kvgossip", "`kvgossip export FILE` makes one")
+        raise ArchiveError("this is not an export of kvgossip", "`kvgossip export FILE` makes one")
     if version > FORMAT:
         raise ArchiveError(
             f"it has format {version}, and this version knows format {FORMAT}",

@@ -95,7 +95,7 @@ def not_http(reason: str) -> RequestError:
     reason = reason.strip().partition("\n")[0].rstrip(":. ")
     return RequestError(
         400,
-        f"this is no request of HTTP/1.1: {reason}",
+        f"this is not a request of HTTP/1.1: {reason}",
         "the connection is closed: where the next request starts is not known",
     )
 

@@ -115,6 +115,7 @@ class Answers:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        #: The lines that all answers share, and until when they may be used again.
         self._shared = ""
         self._shared_until = 0.0
 

@@ -85,18 +85,26 @@ class Outflow:
 
 
 class Connections:
-    """`counts` has their fates, by name. Call `close` at the end."""
+    """All of them. Call `close` at the end."""
 
     def __init__(self, config: Config) -> None:
+        #: The fates of connections and of their requests, by name.
         self.counts: Counter[str] = Counter()
         self.requests = Requests()
+        #: True once the server stops: every answer is the last one of its connection.
         self.stopping = False
         self._max = config.http_connections_max
         self._idle_s, self._head_s = config.http_idle_timeout_s, config.http_head_timeout_s
+        #: How long a client may take nothing of what is sent to it.
         self.stall_s = config.http_body_timeout_s
+        #: The clock of all connections, and when one is overdue that is idle from now on, or that
+        #: begins a head now. Read once for each sweep.
+        self.now_s = self.idle_due_s = self.head_due_s = 0.0
         self._sweep_s = min(SWEEP_S, self._idle_s / 4, self._head_s / 4, self.stall_s / 4)
         self._open: dict[Connection, None] = {}
+        #: Connections that have kept something back until the end of this turn.
         self._to_flush: list[Callable[[], None]] = []
+        #: Set while there are no connections.
         self._empty = asyncio.Event()
         self._empty.set()
         self._loop = asyncio.get_running_loop()

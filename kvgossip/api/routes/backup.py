@@ -78,7 +78,7 @@ class BackupRoutes(Family):
     async def import_(self, call: Call) -> Answer:
         """Merges lines of an archive, all or, where one is damaged, none; with as_new=true it
         writes their values anew."""
-        as_new = _boolean(call.query.get("as_new", "false"))
+        as_new = _boolean("as_new", call.query.get("as_new", "false"))
         lines = list(split_lines(await call.body()))
         try:
             entries = parse_lines(lines, call.config.value_bytes_max)
@@ -211,7 +211,7 @@ def _described(suspect: Suspect) -> dict[str, Any]:
     }
 
 
-def _boolean(text: str) -> bool:
+def _boolean(name: str, text: str) -> bool:
     if text not in ("true", "false"):
-        raise RequestError(400, f"{text!r} is neither true nor false")
+        raise RequestError(400, f"{name} = {text!r} is neither true nor false")
     return text == "true"

@@ -20,9 +20,9 @@ Laws
   21). An index that this node does not give for this topic now is another server's, or another
   query's. It is not known what its client has seen, so it is answered as soon as something
   changes, at the latest after STRANGE_WAIT_S (lessons.md 23) - and not at once, so that a client
-  that is balanced over several nodes does not run in circles. (Two nodes whose latest change is the same
-  may give the same index, and one of them lack an older one: a client that changes from that one to
-  the other, there and then, hears of it with the next change, or when its wait is over.)
+  that is balanced over several nodes does not run in circles. (Two nodes whose latest change is the
+  same may give the same index, and one of them lack an older one: a client that changes from that
+  one to the other, there and then, hears of it with the next change, or when its wait is over.)
 - `cas` is checked by this node alone, in the turn of the write, against what it has heard:
   `KV-Condition-Scope: node`.
 

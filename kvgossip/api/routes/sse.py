@@ -50,7 +50,11 @@ class Stream(asyncio.Protocol):
 
     def __init__(self, channel: Channel, follower: Follower, transport: asyncio.Transport) -> None:
         self._channel, self._follower, self._transport = channel, follower, transport
-        self._live = self._choked = False
+        #: True while it takes what its channel writes.
+        self._live = False
+        #: True while its client is slow.
+        self._choked = False
+        #: How many bytes waited for the client at the last sign of life; -1: it has taken some.
         self._stuck_bytes = -1
 
     # -- called by the transport -------------------------------------------------------------------
@@ -147,6 +151,7 @@ class Channel:
         self.hub, self.feed, self.form = hub, feed, form
         self._streams: dict[Stream, None] = {}
         self._queue = feed.subscribe(form.topic, self._wake)
+        #: True from the first change that came until all streams have it.
         self._busy = False
 
     def join(self, stream: Stream) -> None:
@@ -207,16 +212,22 @@ class Channel:
 
 
 class Hub:
-    """All streams of a server. `cut_off` counts those that were cut, by reason."""
+    """All streams of a server."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        #: How many streams were cut off, by reason.
         self.cut_off: Counter[str] = Counter()
         self._channels: dict[Form, Channel] = {}
         self._streams: dict[Stream, asyncio.Transport] = {}
+        #: Set when the last stream has gone.
         self._empty = asyncio.Event()
+        #: Work that is done step by step, the oldest first.
         self._works: deque[Iterator[None]] = deque()
-        self._turning = self._closing = False
+        #: True while a turn is under way or to come.
+        self._turning = False
+        #: True once the server stops.
+        self._closing = False
         self._heartbeat: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:

@@ -55,6 +55,7 @@ class WatchRoutes(Family):
 
     def __init__(self, node: Node, answers: Answers, hub: Hub) -> None:
         self._node, self._answers, self._hub = node, answers, hub
+        #: How many requests wait for a change.
         self._polls = 0
 
     def statistics(self) -> dict[str, Any]:

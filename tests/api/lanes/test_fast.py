@@ -677,7 +677,7 @@ def test_a_client_that_reads_slowly_is_patiently_served() -> None:
     assert outflow.moves(transport)
 
 
-def test_one_connection_too_many_is_told_so_and_another_may_come_when_one_has_gone(
+def test_one_connection_too_many_is_refused_and_another_may_come_when_one_has_gone(
     play: Callable[[Play], None],
 ) -> None:
     async def scenes(serve: Serve) -> None:
@@ -705,11 +705,11 @@ def test_one_connection_too_many_is_told_so_and_another_may_come_when_one_has_go
 
 
 def turned_away(served: Served) -> int:
-    told = served.server.statistics()
+    counts = served.server.statistics()
     return (
-        told.get("connections_turned_away", 0)
-        + told.get("connections_refused", 0)
-        + told.get("connections_cut_off", 0)
+        counts.get("connections_turned_away", 0)
+        + counts.get("connections_refused", 0)
+        + counts.get("connections_cut_off", 0)
     )
 
 
@@ -738,7 +738,7 @@ def queued(served: Served, request: bytes) -> socket.socket:
     return client
 
 
-def test_who_stands_before_a_full_server_with_a_request_is_told_at_once_and_closed(
+def test_who_stands_before_a_full_server_with_a_request_is_refused_at_once_and_closed(
     play: Callable[[Play], None],
 ) -> None:
     async def scenes(serve: Serve) -> None:
@@ -755,8 +755,8 @@ def test_who_stands_before_a_full_server_with_a_request_is_told_at_once_and_clos
                 "close",
                 "1",
             )
-        told = served.server.statistics()
-        assert (told["connections_turned_away"], told.get("connections_refused", 0)) == (
+        counts = served.server.statistics()
+        assert (counts["connections_turned_away"], counts.get("connections_refused", 0)) == (
             2 * REFUSALS_MAX,
             0,
         )
