@@ -1,6 +1,6 @@
 """What do two checkouts of the project cost, side by side: of GET, PUT, merges and restart?
 
-    python -m benchmarks.paired BEFORE AFTER [--pairs 10] [--only get put merge insert restart] [--json]
+    python -m benchmarks.paired BEFORE AFTER [--pairs 10] [--only get put merge insert restart]
 
 BEFORE and AFTER are folders with a checkout each; both run on this interpreter and its packages.
 Everything is processor time, of all threads and of the kernel for them, as other work on the

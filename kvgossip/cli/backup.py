@@ -62,7 +62,7 @@ def export(
     say(
         document,
         output,
-        f"{contents.entries:,} entries ({contents.certificates:,} of them death certificates) are "
+        f"{contents.entries:,} entries ({contents.tombstones:,} of them death certificates) are "
         f"in {file}",
     )
 
@@ -243,7 +243,7 @@ def _told(file: Path, contents: Contents) -> dict[str, Any]:
     return {
         "file": str(file),
         "entries": contents.entries,
-        "certificates": contents.certificates,
+        "certificates": contents.tombstones,
         "of": contents.head,
     }
 

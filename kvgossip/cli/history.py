@@ -77,7 +77,7 @@ async def _again(client: Client, key: str, version: str) -> Any:
     )
     if edition is not None and edition["deleted"]:
         return await client.delete(key)
-    earlier = await client.edition(key, version)
+    earlier = await client.history_value(key, version)
     return await client.put(
         key, earlier.body, edition["content_type"] if edition is not None else None
     )

@@ -15,7 +15,7 @@ from kvgossip.cli.errors import EXIT_CODES, complain, printable
 from kvgossip.cli.output import Format, Output
 
 if TYPE_CHECKING:
-    from kvgossip.api.client import Client, Told
+    from kvgossip.api.client import Client, StreamEvent
 
 PAUSE_MIN_S = 0.25
 PAUSE_MAX_S = 10.0
@@ -92,7 +92,7 @@ async def _print_all(
 
 async def _for_ever(
     client: Client, query: dict[str, str], cursor: str | None
-) -> AsyncIterator[Told]:
+) -> AsyncIterator[StreamEvent]:
     """The events of one stream after the other, each going on where the one before ended. Raises
     when there never was one."""
     import asyncio
@@ -119,7 +119,7 @@ async def _for_ever(
         pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
 
-def _line(told: Told) -> str:
+def _line(told: StreamEvent) -> str:
     if told.event in _SENTENCES:
         return _SENTENCES[told.event]
     data: dict[str, Any] = told.data

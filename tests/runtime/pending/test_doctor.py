@@ -241,7 +241,7 @@ async def test_the_api_tells_what_the_node_finds_and_refuses_what_does_not_fit()
                 assert member["rtt_ms"] is None or member["rtt_ms"] > 0
                 with pytest.raises(Exception, match="no pool of this node has both"):
                     await client.rtt("n1", "nobody")
-                with pytest.raises(Exception, match="whom to"):
+                with pytest.raises(Exception, match="the parameter to is missing"):
                     await client._call("GET", "/rtt?from=n1")
                 with pytest.raises(Exception, match="unknown query parameter"):
                     await client._call("GET", "/rtt?too=n1")
