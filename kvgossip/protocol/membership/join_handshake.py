@@ -24,7 +24,8 @@ from kvgossip.config import Address, Config
 from kvgossip.protocol.effect import Joined, JoinRefused
 from kvgossip.protocol.ingress.refusal import pool_name
 from kvgossip.protocol.membership.identity import Identity, objection_to
-from kvgossip.protocol.membership.swim import MakePing, Membership
+from kvgossip.protocol.membership.probing import MakePing
+from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, SyncState
 from kvgossip.protocol.model.newest import Newest

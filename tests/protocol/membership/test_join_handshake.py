@@ -90,9 +90,7 @@ def test_lesson_30_a_newcomer_without_an_address_takes_the_one_from_which_its_ho
     reply = next(message for _, message in told(LAN, effects) if isinstance(message, JoinReply))
     assert reply.observed_host == LINK.host
     newcomer = make_replica("b", 1)
-    newcomer.pools.lan.membership.me = newcomer.pools.lan.membership.members["b"] = member(
-        "b", 1, host=""
-    )
+    newcomer.pools.lan.membership.table.put_own(member("b", 1, host=""))
     newcomer.pools.lan.joining.join([address_of(0)])
     newcomer._drain()
     (answer,) = (effect for effect in sends(effects) if effect.to == LINK)
