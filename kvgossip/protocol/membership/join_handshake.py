@@ -113,8 +113,8 @@ class JoinHandshake:
         return True
 
     def failed(self, source: Address, text: str, *, final: bool = True) -> None:
-        """Whoever we asked there said no, or nothing. Not `final`: somebody says so who may not be
-        who we asked, so a yes still counts."""
+        """The node that was asked there said no, or nothing. Not `final`: the one that says so may
+        not be the one that was asked, so a yes still counts."""
         undecided = self._asked.get(source)
         if undecided is None:
             return
@@ -128,8 +128,8 @@ class JoinHandshake:
     # -- the host ---------------------------------------------------------------------------------
 
     def on_join(self, join: Join, members: list[Member], arrival: Arrival) -> None:
-        """Take the newcomer in, refuse it, or first ask who holds its name. Its own record is the
-        first of `members`."""
+        """Take the newcomer in, refuse it, or first ask the holder of its name. Its own record is
+        the first of `members`."""
         source, now, _ = arrival
         if not members or (members[0].name, members[0].site) != (join.name, join.site):
             return

@@ -1,15 +1,15 @@
-"""MemberTable: the members that this node knows, and what follows from them: who is reachable, who
-is a peer, who died, and who lives at an address.
+"""MemberTable: the members that this node knows, and what follows from their records: which are
+reachable, which are peers, which died, and which lives at an address.
 
 Membership (swim.py) alone changes the table, and decides by rank what enters it; the table decides
-nothing but who lives at an address.
+nothing but the name at an address.
 
 Laws
 - What is worked out of the records - reachable, peers, digest - holds until `changed` is called,
   once for each change.
 - At one address lives one name: of two that claim it the life that began later, for both began on
   one machine, by one clock (lesson 11).
-- Who is dead or left is known since when. A life that was pruned is remembered as pruned, so that
+- Of a member that is dead or left, the time is kept. A life that was pruned is remembered as pruned, so that
   no stale table brings it back.
 """
 
@@ -28,21 +28,21 @@ PRUNED_MAX = 1024
 
 
 class MemberTable:
-    """`is_shut_out(member)`: it is blocked (blocklist.py). `is_reached_otherwise(member)`: rumors
+    """`is_blocked(member)`: it is blocked (blocklist.py). `is_reached_otherwise(member)`: rumors
     and exchanges reach it by the node's other pool (pool.py); None: there is no other way."""
 
     def __init__(
         self,
         me: Member,
         *,
-        is_shut_out: Callable[[Member], bool],
+        is_blocked: Callable[[Member], bool],
         is_reached_otherwise: Callable[[Member], bool] | None = None,
     ) -> None:
         #: this node's own record
         self.me = me
         #: the record of each name, this node's own among them
         self.members: dict[str, Member] = {me.name: me}
-        self._is_shut_out, self._is_reached_otherwise = is_shut_out, is_reached_otherwise
+        self._is_blocked, self._is_reached_otherwise = is_blocked, is_reached_otherwise
         #: since when each member that is dead or left is so, monotonic seconds
         self._gone_s: dict[str, float] = {}
         #: by name, the life that was pruned, and when, monotonic seconds
@@ -81,11 +81,11 @@ class MemberTable:
 
     def is_reachable(self, member: Member) -> bool:
         """Whether it is alive or suspect, and not blocked."""
-        return member.reachable and not self._is_shut_out(member)
+        return member.reachable and not self._is_blocked(member)
 
-    def is_shut_out(self, member: Member) -> bool:
+    def is_blocked(self, member: Member) -> bool:
         """Whether it is blocked."""
-        return self._is_shut_out(member)
+        return self._is_blocked(member)
 
     @property
     def peers(self) -> list[Member]:
@@ -125,7 +125,7 @@ class MemberTable:
             for name, gone_s in self._gone_s.items()
             if gone_s > since_s
             and (member := self.members[name]).state is MemberState.DEAD
-            and not self._is_shut_out(member)
+            and not self._is_blocked(member)
         ]
 
     def gone_before(self, since_s: float) -> list[str]:

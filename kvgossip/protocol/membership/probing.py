@@ -51,7 +51,7 @@ MakePing = Callable[[int, str, Now], Ping]
 
 
 class SendProbe(Protocol):
-    """Sends a message of failure detection; `member` is who is at this address, None: unknown."""
+    """Sends a message of failure detection; `member` is the one at this address, None: unknown."""
 
     def __call__(
         self, message: Message, to: Address, member: Member | None, /, *, reliable: bool = False

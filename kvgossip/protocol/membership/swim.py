@@ -11,8 +11,8 @@ Laws
 - Only a node itself raises its incarnation (to refute a suspicion) and its generation (to refute a
   death, or an older life).
 - Of two names at one address the earlier one has left (member_table.py, lesson 11).
-- A life that an operator had pruned is forgotten, and not taken from a stale table again: whoever
-  sends it hears that it is pruned.
+- A life that an operator had pruned is forgotten, and not taken from a stale table again: a node
+  that sends it hears that it is pruned.
 
 Deviations from the papers, with reasons (those of failure detection: probing.py)
 - Death is final for a generation; the owner comes back with the next one (see member.py).
@@ -89,7 +89,7 @@ class Membership:
         #: news that was not taken: of one name too many, of lives that began years from now, of
         #: blocked members, of members whose name belongs to another identity
         self.names_refused = self.lives_refused = self.blocked_news = self.identities_refused = 0
-        #: peers told this node its own address, the configuration did not
+        #: this node has its address from peers, not from the configuration
         self._host_is_learned = False
         dissemination.spread(table.me)
 
@@ -185,7 +185,7 @@ class Membership:
             self.lives_refused += 1
         elif heard.name == self.me.name:
             self._refute(heard)
-        elif heard.reachable and self.table.is_shut_out(heard):
+        elif heard.reachable and self.table.is_blocked(heard):
             self.blocked_news += 1
         elif _is_of_another(heard, known, required=self._config.require_identity):
             self.identities_refused += 1
@@ -285,7 +285,7 @@ class Membership:
         suspicion may end it; one that is no longer, may."""
         self._refresh()
         for member in self.members.values():
-            if self.table.is_shut_out(member):
+            if self.table.is_blocked(member):
                 self._suspicions.end(member.name)
             elif member.state is MemberState.SUSPECT and member.name not in self._suspicions:
                 self._suspicions.begin(member, 1 + len(self.reachable), now.monotonic_s)

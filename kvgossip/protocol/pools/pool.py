@@ -87,7 +87,7 @@ class Pool:
     def _open_membership(self, shared: Shared, me: Member, now: Now) -> None:
         table = MemberTable(
             me,
-            is_shut_out=shared.blocklist.covers,
+            is_blocked=shared.blocklist.covers,
             is_reached_otherwise=self._reaches_in_lan if self.kind is PoolKind.WAN else None,
         )
         dissemination = Dissemination(self._config, table.members)

@@ -48,7 +48,7 @@ class Side:
             self.merge(member(name, place))
 
     def of(self, me: Member, **config: Any) -> Membership:
-        settings, table = Config(name="me", **config), MemberTable(me, is_shut_out=lambda _: False)
+        settings, table = Config(name="me", **config), MemberTable(me, is_blocked=lambda _: False)
         return Membership(
             settings,
             table,
