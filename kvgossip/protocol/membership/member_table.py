@@ -9,8 +9,8 @@ Laws
   once for each change.
 - At one address lives one name: of two that claim it the life that began later, for both began on
   one machine, by one clock (lesson 11).
-- Of a member that is dead or left, the time is kept. A life that was pruned is remembered as pruned, so that
-  no stale table brings it back.
+- The time since which a member is dead or left is kept. A life that was pruned is remembered as
+  pruned, so that no stale table brings it back.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class MemberTable:
         self.me = me
         #: the record of each name, this node's own among them
         self.members: dict[str, Member] = {me.name: me}
-        self._is_blocked, self._is_reached_otherwise = is_blocked, is_reached_otherwise
+        #: whether an operator has blocked a member
+        self.is_blocked = is_blocked
+        self._is_reached_otherwise = is_reached_otherwise
         #: since when each member that is dead or left is so, monotonic seconds
         self._gone_s: dict[str, float] = {}
         #: by name, the life that was pruned, and when, monotonic seconds
@@ -81,11 +83,7 @@ class MemberTable:
 
     def is_reachable(self, member: Member) -> bool:
         """Whether it is alive or suspect, and not blocked."""
-        return member.reachable and not self._is_blocked(member)
-
-    def is_blocked(self, member: Member) -> bool:
-        """Whether it is blocked."""
-        return self._is_blocked(member)
+        return member.reachable and not self.is_blocked(member)
 
     @property
     def peers(self) -> list[Member]:
@@ -125,7 +123,7 @@ class MemberTable:
             for name, gone_s in self._gone_s.items()
             if gone_s > since_s
             and (member := self.members[name]).state is MemberState.DEAD
-            and not self._is_blocked(member)
+            and not self.is_blocked(member)
         ]
 
     def gone_before(self, since_s: float) -> list[str]:

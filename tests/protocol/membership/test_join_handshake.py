@@ -223,9 +223,7 @@ def test_the_hosts_own_name_is_refused_at_once() -> None:
     assert "held by the live node at 10.0.0.1:7481" in text
 
 
-def test_lesson_10_a_container_that_restarts_with_a_new_address_takes_its_name_over_at_once() -> (
-    None
-):
+def test_lesson_10_a_container_with_a_new_address_takes_its_name_over_at_once() -> None:
     net = Network()
     net.cluster("a b c")
     net.crash("b")

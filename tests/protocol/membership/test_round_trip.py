@@ -91,9 +91,7 @@ def test_doubt_multiplies_the_adapted_timeout_too() -> None:
     assert side.membership.deadline() - side.now.monotonic_s == pytest.approx(2 * 0.4, abs=0.02)
 
 
-def test_the_helpers_have_the_rest_of_the_interval_also_where_the_target_was_waited_for_longer() -> (
-    None
-):
+def test_the_helpers_have_the_rest_of_the_interval_also_after_a_longer_wait() -> None:
     side = Side("b", "c", "d")
     side.membership.round_trips.measured(B, 0.9)
     while side.probe().target != "b":
@@ -234,9 +232,7 @@ def test_lesson_13_blocked_udp_with_working_tcp_shows_as_what_it_is_and_not_as_f
     )
 
 
-def test_lesson_13_also_where_udp_is_blocked_in_one_direction_only_and_between_two_nodes_alone() -> (
-    None
-):
+def test_lesson_13_udp_blocked_in_one_direction_between_two_nodes_alone_is_reported() -> None:
     net = Network()
     net.cluster("a b")
     net.passes = lambda frm, to, reliable: reliable or frm != "a"

@@ -201,9 +201,7 @@ def test_lesson_29_a_flood_of_names_is_capped_and_counted() -> None:
     assert side.state("n0") is DEAD
 
 
-def test_lesson_12_a_dead_member_is_forgotten_in_time_and_its_obituary_does_not_bring_it_back() -> (
-    None
-):
+def test_lesson_12_a_dead_member_is_forgotten_and_no_obituary_brings_it_back() -> None:
     side = Side("b", forget_after_s=100.0)
     side.merge(member("b", 1, DEAD))
     side.tick(99.0)
@@ -446,9 +444,7 @@ def test_doubt_stretches_the_times_of_probes_and_acks_take_it_back() -> None:
     assert side.membership.deadline() == start_s + 3 * 1.0
 
 
-def test_a_broken_link_lets_its_member_be_probed_at_once_and_only_a_probe_makes_it_a_suspect() -> (
-    None
-):
+def test_the_member_of_a_broken_link_is_probed_at_once_and_suspected_by_a_probe_only() -> None:
     side = Side(*OTHERS)
     ping = side.probe()
     side.ack(ping)
@@ -464,9 +460,7 @@ def test_a_broken_link_lets_its_member_be_probed_at_once_and_only_a_probe_makes_
     assert side.state(doubted) is SUSPECT
 
 
-def test_a_broken_link_waits_for_the_probe_that_is_under_way_and_links_that_keep_breaking_for_the_others() -> (
-    None
-):
+def test_a_broken_link_waits_for_the_probe_under_way_and_then_takes_every_other_turn() -> None:
     side = Side(*OTHERS)
     ping = side.probe()
     doubted = next(name for name in OTHERS if name != ping.target)
@@ -630,9 +624,7 @@ def test_lesson_10_a_restart_takes_over_at_once_also_under_a_new_address() -> No
     assert record_of(side, "b").address == address_of(5)
 
 
-def test_lesson_11_of_two_names_at_one_address_the_later_life_stays_and_the_other_has_left_in_any_order() -> (
-    None
-):
+def test_lesson_11_of_two_names_at_one_address_the_later_life_stays_in_any_order() -> None:
     old, new = member("b", 1, generation=5), member("c", 1, generation=9)
     for order in permutations([old, new]):
         side = Side()
