@@ -277,11 +277,11 @@ def test_lesson_12_a_ghost_pruned_on_one_node_is_forgotten_by_all_for_good() -> 
     assert all(names_known(net, name) == "a b c" for name in "abc")
 
 
-def test_who_tells_of_a_pruned_life_is_told_that_it_is_pruned() -> None:
+def test_a_peer_that_sends_a_pruned_life_hears_that_it_is_pruned() -> None:
     a = make_replica("a")
     b = member("b", 1)
-    for told_of in (b, member("c", 2), Prune(b), b):
-        a.receive(LAN.frame([encode(told_of)]), STRANGER, at())
+    for message in (b, member("c", 2), Prune(b), b):
+        a.receive(LAN.frame([encode(message)]), STRANGER, at())
     answer = a.receive(
         LAN.frame([encode(Ping(1, "c", "a", 0, 0, SyncState.SETTLED))]), address_of(2), at()
     )

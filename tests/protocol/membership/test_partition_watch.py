@@ -15,7 +15,7 @@ WINDOW_S = 24.0
 
 
 class Losing:
-    """A node among `others`, and what it is told when they go and come."""
+    """A node among `others`, and its warnings when they go and come."""
 
     def __init__(self, others: str) -> None:
         self.watch = PartitionWatch(CONFIG)
