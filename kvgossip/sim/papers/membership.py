@@ -253,9 +253,9 @@ class _Run:
         """Everybody knows everybody, and all of that news has been told."""
         self._cluster.introduce()
         for life in self._cluster.running():
-            membership = life.replica.pools.lan.membership
-            while membership.has_news:
-                list(membership.take_news(NEWS_ROOM))
+            news = life.replica.pools.lan.membership.dissemination
+            while news.has_news:
+                list(news.take_news(NEWS_ROOM))
 
     def _begin(self) -> None:
         self._cluster.disturb()

@@ -90,9 +90,7 @@ def test_the_unit_of_distance_does_not_matter(
     assert plain == pytest.approx(scaled)
 
 
-def test_peers_in_our_very_place_count_as_the_nearest_and_infinitely_far_ones_get_the_uniform_share_alone() -> (
-    None
-):
+def test_peers_at_our_place_are_the_nearest_infinitely_far_ones_get_the_uniform_share() -> None:
     found = dict(peers_at([0, 3, math.inf], exactly(Selection.DISTANCE, 2)).probabilities())
     assert found == pytest.approx({0: 0.5, 1: 0.5, 2: 0})
     lost = dict(peers_at([math.inf, math.inf], exactly(Selection.DISTANCE, 2)).probabilities())
