@@ -25,7 +25,7 @@ from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.tombstones.causal_context import CausalContext
 from kvgossip.protocol.tombstones.collection import TombstoneCollection
 from kvgossip.protocol.tombstones.tombstones import Tombstones
-from kvgossip.protocol.wire.message import Want
+from kvgossip.protocol.wire.exchange_messages import Want
 from kvgossip.sim.checks.invariants import BrokenLawError, disagreement
 from kvgossip.sim.checks.oracle import Truth
 from kvgossip.sim.cluster import Cluster

@@ -50,7 +50,7 @@ from kvgossip.protocol.store.digest import FAN_OUT
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import Fact, Told, decode, encode, lacking, summary
 from kvgossip.protocol.wire.batching import ENTRIES_MAX, batches, chunks, pack, unpack
-from kvgossip.protocol.wire.message import (
+from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Conclude,
     Concluded,
@@ -59,12 +59,12 @@ from kvgossip.protocol.wire.message import (
     Entries,
     Leaves,
     Merged,
-    Pair,
     Push,
     Sketch,
     Symbols,
     Want,
 )
+from kvgossip.protocol.wire.message import Pair
 
 Question = Sketch | Compare | Leaves | Want | Push | Conclude
 Asked = TypeVar("Asked", bound=Question)

@@ -19,17 +19,17 @@ from kvgossip.protocol.store.digest import FAN_OUT
 from kvgossip.protocol.store.sketch import SYMBOL_BYTES
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.wire.batching import Batch, pack, unpack
-from kvgossip.protocol.wire.message import (
+from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Decoded,
     Differ,
     Entries,
     Leaves,
-    Pair,
     Sketch,
     Symbols,
     Want,
 )
+from kvgossip.protocol.wire.message import Pair
 
 
 def answer_compare(store: Store, asked: Compare, members: int, sync_state: SyncState) -> Differ:

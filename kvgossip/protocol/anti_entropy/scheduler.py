@@ -40,7 +40,7 @@ from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import decode, difference
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.batching import pack, unpack
-from kvgossip.protocol.wire.message import (
+from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Conclude,
     Concluded,
@@ -49,12 +49,11 @@ from kvgossip.protocol.wire.message import (
     Entries,
     Leaves,
     Merged,
-    Message,
-    Pair,
     Sketch,
     Symbols,
     Want,
 )
+from kvgossip.protocol.wire.message import Message, Pair
 
 
 class Futile(NamedTuple):

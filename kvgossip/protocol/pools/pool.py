@@ -48,6 +48,20 @@ from kvgossip.protocol.rumors.mongering import Mongering
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
+from kvgossip.protocol.wire.exchange_messages import (
+    Compare,
+    Conclude,
+    Concluded,
+    Decoded,
+    Differ,
+    Entries,
+    Leaves,
+    Merged,
+    Push,
+    Sketch,
+    Symbols,
+    Want,
+)
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import (
@@ -55,15 +69,9 @@ from kvgossip.protocol.wire.message import (
     Bodies,
     Bundle,
     Busy,
-    Compare,
-    Conclude,
-    Concluded,
     Condition,
     Confirm,
-    Decoded,
-    Differ,
     Enquire,
-    Entries,
     Examine,
     Feedback,
     Fetch,
@@ -71,20 +79,14 @@ from kvgossip.protocol.wire.message import (
     JoinReply,
     KeyringOrder,
     KeyringReport,
-    Leaves,
     Measure,
     Measured,
-    Merged,
     Nack,
     Ping,
     PingRequest,
     Prune,
     Pull,
-    Push,
     Sights,
-    Sketch,
-    Symbols,
-    Want,
 )
 
 FAREWELLS_MAX = 64

@@ -24,21 +24,20 @@ from kvgossip.protocol.model.member import Member, SyncState
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.wire.batching import ENTRIES_MAX, pack, unpack
-from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import (
+from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Decoded,
     Differ,
     Entries,
     Leaves,
     Merged,
-    Message,
-    Pair,
     Push,
     Sketch,
     Symbols,
     Want,
 )
+from kvgossip.protocol.wire.frame import encode
+from kvgossip.protocol.wire.message import Message, Pair
 from tests.protocol.net import LAN, address_of, record
 from tests.protocol.strategies import keys, records
 

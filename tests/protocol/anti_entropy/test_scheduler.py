@@ -13,21 +13,20 @@ from kvgossip.protocol.anti_entropy.scheduler import EXCHANGES_MAX
 from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import (
-    Ack,
+from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Decoded,
     Differ,
     Entries,
     Leaves,
     Merged,
-    Message,
     Push,
     Sketch,
     Symbols,
     Want,
 )
+from kvgossip.protocol.wire.frame import encode
+from kvgossip.protocol.wire.message import Ack, Message
 from tests.protocol.net import (
     LAN,
     STRANGER,

@@ -3,6 +3,8 @@ same bytes for ever."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import Any
 
 import msgspec
@@ -11,15 +13,32 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import kvgossip.protocol
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
+from kvgossip.protocol.wire.exchange_messages import (
+    Compare,
+    Conclude,
+    Concluded,
+    Decoded,
+    Differ,
+    Entries,
+    Leaves,
+    Merged,
+    Push,
+    Sketch,
+    Symbols,
+    Want,
+)
 from kvgossip.protocol.wire.frame import (
+    _DECODERS,
     BAD_MEMBER,
     COMPRESS_BYTES_MIN,
     FLAG_COMPRESSED,
     FLAG_REFUSED,
     HEADER_BYTES,
+    MEMBER_KIND,
     Framing,
     Opened,
     encode,
@@ -30,15 +49,9 @@ from kvgossip.protocol.wire.message import (
     Bodies,
     Bundle,
     Busy,
-    Compare,
-    Conclude,
-    Concluded,
     Condition,
     Confirm,
-    Decoded,
-    Differ,
     Enquire,
-    Entries,
     Examine,
     Feedback,
     Fetch,
@@ -49,10 +62,8 @@ from kvgossip.protocol.wire.message import (
     KeyringAction,
     KeyringOrder,
     KeyringReport,
-    Leaves,
     Measure,
     Measured,
-    Merged,
     Message,
     Nack,
     Notice,
@@ -61,14 +72,10 @@ from kvgossip.protocol.wire.message import (
     Precision,
     Prune,
     Pull,
-    Push,
     Refused,
     Rumor,
     Sight,
     Sights,
-    Sketch,
-    Symbols,
-    Want,
 )
 from tests.protocol.net import LAN, refused
 from tests.protocol.strategies import KINDS, messages, of_kind
@@ -191,6 +198,14 @@ def test_the_messages_of_a_frame_come_out_in_their_order(
     sent: list[Message | Member], compress: bool
 ) -> None:
     assert open_link(LAN.frame(map(encode, sent), reliable=compress)) == (sent, [])
+
+
+def test_every_message_of_the_package_can_be_decoded() -> None:
+    for module in pkgutil.walk_packages(kvgossip.protocol.__path__, "kvgossip.protocol."):
+        importlib.import_module(module.name)
+    assert {kind.kind: kind for kind in Message.__subclasses__()} == {
+        number: decoder.type for number, decoder in _DECODERS.items() if number != MEMBER_KIND
+    }
 
 
 def test_no_two_kinds_have_the_same_number() -> None:
