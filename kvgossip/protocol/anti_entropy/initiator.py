@@ -48,7 +48,14 @@ from kvgossip.protocol.anti_entropy.difference import parities
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.store.digest import FAN_OUT
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.tombstones.causal_context import Fact, Told, decode, encode, lacking, summary
+from kvgossip.protocol.tombstones.causal_context import Fact
+from kvgossip.protocol.tombstones.context_difference import (
+    ContextDifference,
+    decode,
+    encode,
+    lacking,
+    summary,
+)
 from kvgossip.protocol.wire.batching import ENTRIES_MAX, batches, chunks, pack, unpack
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
@@ -125,7 +132,7 @@ class Exchange:
         self._facts = list(facts)
         self._summary = summary(self._facts) if facts else b""
         self._peer_site = 0
-        self._told = Told(0, [])
+        self._told = ContextDifference(0, [])
         self._collected: list[int] = []
         self._superseded: dict[int, None] = {}
         self._concluding = self._concluded = False
@@ -511,7 +518,7 @@ class Exchange:
         facts = lacking(self._facts, self._summary, self._told) if self.peer_whole else []
         if not (facts or self._collected or (self._told.facts and self.whole)):
             return
-        context = encode(Told(0, facts)) if facts else b""
+        context = encode(ContextDifference(0, facts)) if facts else b""
         for chunk in chunks(self._collected, COLLECTED_MAX) if self._collected else [[]]:
             yield Conclude(self.number, self._next(), self._peer_site, context, pack("Q", chunk))
             context = b""

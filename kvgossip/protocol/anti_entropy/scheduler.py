@@ -37,7 +37,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import Outbox, SendPort
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.tombstones.causal_context import decode, difference
+from kvgossip.protocol.tombstones.context_difference import decode, difference
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.batching import pack, unpack
 from kvgossip.protocol.wire.exchange_messages import (
@@ -242,7 +242,7 @@ class ExchangeScheduler:
     def _continue(self, exchange: Exchange, answer: Answer, now: Now) -> Iterable[Message]:
         if isinstance(answer, Merged):
             # a live value goes at once, a tombstone when this exchange is complete
-            exchange.brought += self._tombstones.renounce(
+            exchange.brought += self._tombstones.drop_collected(
                 unpack("Q", answer.collected), exchange.peer, now
             )
             return exchange.merged(answer)
@@ -265,7 +265,7 @@ class ExchangeScheduler:
         del self._running[exchange.number]
         self.completed += 1
         self._tombstones.learn(exchange.learned, now)
-        exchange.brought += self._tombstones.renounce(exchange.renounced, exchange.peer, now)
+        exchange.brought += self._tombstones.drop_collected(exchange.renounced, exchange.peer, now)
         self.completed_s = self._last_with_s[exchange.peer] = now.monotonic_s
         self._unequal_since_s.pop(exchange.peer, None)
         self._judge(exchange)
@@ -388,7 +388,7 @@ class ExchangeScheduler:
         tombstones, dropped = self._tombstones, 0
         if conclude.site == tombstones.site:
             tombstones.learn(decode(conclude.context).facts, now)
-            dropped = tombstones.renounce(unpack("Q", conclude.collected), peer, now)
+            dropped = tombstones.drop_collected(unpack("Q", conclude.collected), peer, now)
         return Concluded(conclude.exchange, conclude.request, tombstones.site, dropped)
 
     def _merge(self, entries: Iterable[Pair], peer: str, now: Now) -> Merge:

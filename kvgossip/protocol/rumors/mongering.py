@@ -444,7 +444,9 @@ class Mongering:
         peer = Peer(self._kind, packet.peer)
         for place, rumor in enumerate(packet.rumors):
             if bit_of(answer.collected, place):
-                self._tombstones.renounce_rumor(rumor.key, rumor.version, packet.peer, arrival.now)
+                self._tombstones.drop_collected_rumor(
+                    rumor.key, rumor.version, packet.peer, arrival.now
+                )
             elif rumor.is_notice or bit_of(answer.known, place) or not same:
                 # a notice says nothing of the body, what was no news may have been refused, and
                 # another node is there now

@@ -201,8 +201,9 @@ class Feedback(Message, frozen=True):
     news here.
 
     Its bit of `collected` is set if the entry was once here, and was collected since: the sender of
-    the packet shall take it out. `life`: 32 bits of the site of the node that answers, since another
-    node may have come to the address that the packet went to; 0 of a version that does not say.
+    the packet shall take it out. `life`: 32 bits of the site of the node that answers, since
+    another node may have come to the address that the packet went to; 0 of a version that does not
+    say.
     """
 
     kind = 12
