@@ -338,7 +338,7 @@ class Pool:
         }
         questions = (Sketch, Compare, Leaves, Want, Push, Conclude)
         answers = (Decoded, Symbols, Differ, Entries, Merged, Concluded)
-        handlers |= dict.fromkeys(questions, self.exchanges.on_question)
+        handlers |= dict.fromkeys(questions, self.exchanges.responder.on_question)
         return handlers | dict.fromkeys(answers, self.exchanges.on_answer)
 
     # -- frames -----------------------------------------------------------------------------------

@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 
 from kvgossip.config import _BOUNDS, Config
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.anti_entropy.initiator import WINDOW, Exchange, Merge
-from kvgossip.protocol.anti_entropy.responder import (
+from kvgossip.protocol.anti_entropy.answers import (
     answer_compare,
     answer_leaves,
     answer_sketch,
     answer_want,
 )
+from kvgossip.protocol.anti_entropy.initiator import Exchange
+from kvgossip.protocol.anti_entropy.keeper import Kept
+from kvgossip.protocol.anti_entropy.questions import WINDOW
 from kvgossip.protocol.model.member import Member, SyncState
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
@@ -155,14 +157,14 @@ class Session:
                 return [*self.exchange.merged(answer)]
         raise AssertionError(answer)
 
-    def _merge(self, entries: tuple[Pair, ...]) -> Merge:
+    def _merge(self, entries: tuple[Pair, ...]) -> Kept:
         news, refused = 0, []
         for key, held in entries:
             if self.refuses(key):
                 refused.append(self.mine.digest.fingerprint(key, held))
             else:
                 news += self.mine.merge(key, held) is not None
-        return Merge(news, refused)
+        return Kept(news, refused)
 
 
 # -- the union -----------------------------------------------------------------------------------
@@ -358,7 +360,7 @@ def test_a_bounded_number_of_questions_is_under_way() -> None:
         [exchange._store.digest.fingerprint(key, held) for key, held in exchange._store.records()],
     )
     asked = exchange.decoded(
-        Decoded(5, sketch.request, 4, (), b"", wanted, 0, SyncState.SETTLED), Merge(0, [])
+        Decoded(5, sketch.request, 4, (), b"", wanted, 0, SyncState.SETTLED), Kept(0, [])
     )
     while exchange.eager:
         burst = exchange.send()
@@ -650,9 +652,9 @@ def leaves_asked(mine: Store) -> tuple[Exchange, Leaves]:
 
 # F06, F18
 @pytest.mark.parametrize(
-    ("merged", "repeats"), [(Merge(0, []), 0), (Merge(0, [5]), 1)], ids=["known", "refused"]
+    ("merged", "repeats"), [(Kept(0, []), 0), (Kept(0, [5]), 1)], ids=["known", "refused"]
 )
-def test_a_cut_answer_that_brings_nothing_new_cuts_the_session(merged: Merge, repeats: int) -> None:
+def test_a_cut_answer_that_brings_nothing_new_cuts_the_session(merged: Kept, repeats: int) -> None:
     exchange, leaves = leaves_asked(store_of(many(20), levels=2))
     for _ in range(repeats):
         answer = Entries(5, leaves.request, 0, (("k1", record(b"v")),), b"")
@@ -668,11 +670,11 @@ def test_an_answer_to_want_takes_at_least_the_first_entry_or_cuts_the_session() 
     assert isinstance(sketch, Sketch)
     (want,) = exchange.decoded(
         Decoded(5, sketch.request, 4, (), pack("Q", [1, 2]), b"", 0, SyncState.SETTLED),
-        Merge(0, []),
+        Kept(0, []),
     )
     assert isinstance(want, Want)
     with pytest.raises(RemoteError) as caught:
-        exchange.entries(Entries(5, want.request, 0, (("k1", record(b"v")),), b""), Merge(0, [9]))
+        exchange.entries(Entries(5, want.request, 0, (("k1", record(b"v")),), b""), Kept(0, [9]))
     assert caught.value.reason == "no_progress"
 
 
@@ -682,7 +684,7 @@ def test_fingerprints_that_are_made_up_bring_nothing_out_of_the_store(wanted: li
     assert isinstance(sketch, Sketch)
     asked = exchange.decoded(
         Decoded(5, sketch.request, 4, (), b"", pack("Q", wanted), 0, SyncState.SETTLED),
-        Merge(0, []),
+        Kept(0, []),
     )
     assert asked == []
     assert exchange.complete

@@ -257,7 +257,7 @@ def test_whoever_hears_of_a_batch_by_rumor_shows_all_of_it_or_nothing(seed: int)
     network.run(5.0)
     for replica in network.replicas.values():
         # they have joined by an exchange; from now on rumors alone carry
-        replica.pools.lan.exchanges._config = make_replica("x", anti_entropy=False).config
+        replica.pools.lan.exchanges.responder._config = make_replica("x", anti_entropy=False).config
     batches, parts = run(network, names, seed)
     assert len(batches) > 20
     assert any(is_dead(entry) for batch in batches for _, entry in batch)
