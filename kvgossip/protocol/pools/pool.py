@@ -224,7 +224,7 @@ class Pool:
             store=shared.store,
             acks=shared.acks,
             membership=self.membership,
-            fetch=self.mongering.fetch,
+            fetch=self.mongering.fetching.fetch,
             outbox=self.outbox,
         )
         self.exchanges = ExchangeScheduler(
@@ -323,9 +323,9 @@ class Pool:
             Feedback: self.mongering.on_feedback,
             Busy: self.mongering.on_busy,
             Pull: self.mongering.on_pull,
-            Fetch: self.mongering.on_fetch,
-            Bodies: self.mongering.on_bodies,
-            Bundle: self.mongering.on_bundle,
+            Fetch: self.mongering.fetching.on_fetch,
+            Bodies: self.mongering.fetching.on_bodies,
+            Bundle: self.mongering.fetching.on_bundle,
             Enquire: self.version_queries.on_enquire,
             Confirm: self.version_queries.on_confirm,
             Examine: self.doctor.on_examine,

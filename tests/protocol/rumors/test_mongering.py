@@ -15,7 +15,7 @@ from kvgossip.protocol.model.entry import entry_of, version_of
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rumors.burst_window import UNANSWERED_MAX
-from kvgossip.protocol.rumors.mongering import life_of
+from kvgossip.protocol.rumors.responder import life_of
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import (
     Bodies,
@@ -519,7 +519,7 @@ def test_what_is_being_fetched_is_bounded_whatever_size_the_notices_claim() -> N
     for packet in range(200):
         notices = [Notice(f"{packet}-{number}", 1, 1, 0) for number in range(64)]
         replica.receive(gossip(*notices, sequence=packet), address_of(1), at())
-    assert len(replica.pools.lan.mongering._fetching) <= 5000
+    assert len(replica.pools.lan.mongering.fetching._bodies) <= 5000
 
 
 def test_a_notice_whose_fetch_was_lost_is_told_again() -> None:
