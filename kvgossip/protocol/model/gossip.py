@@ -15,7 +15,7 @@ Software, 2011.
       send           data exchange    datagrams, or a burst           the questions of the session
     passive side                      responder.RumorResponder        responder.Responder
       on_...         data exchange    receives a packet               receives a question
-      keep           data processing  merge; news spreads further     merge; here news does not spread
+      keep           data processing  merge; news spreads further     merge; news does not spread
       answer         data exchange    one bit a rumor: known?         what differs, or is lacking
 
 Rumors are quick and may miss a node; anti-entropy is slow and misses none. In anti-entropy the
