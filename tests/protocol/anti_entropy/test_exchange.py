@@ -115,16 +115,16 @@ class Session:
                 asked += self.exchange.send()
         return self.exchange.complete
 
-    def _cross(self, told: Message) -> Message:
+    def _cross(self, message: Message) -> Message:
         for here, key, held in islice(self.writes, 1):
             (self.mine if here else self.theirs).merge(key, held)
-        data = encode(told)
-        self.trace.append(type(told).__name__)
-        self.sizes.append((told, len(data)))
+        data = encode(message)
+        self.trace.append(type(message).__name__)
+        self.sizes.append((message, len(data)))
         (heard,), faults = LAN.open(LAN.frame([data], reliable=True), reliable=True)
         assert not faults
         assert not isinstance(heard, Member)
-        assert heard == told
+        assert heard == message
         return heard
 
     def _answer(self, asked: Message) -> Message:
@@ -231,7 +231,6 @@ def unready(store: Store) -> None:
     store.sketch._covered = 0
 
 
-# F07
 @pytest.mark.parametrize("levels", [(1, 1), (1, 4), (4, 1), (2, 1), (3, 2), (2, 4), (4, 4)])
 @pytest.mark.parametrize("readiness", ["both", "mine", "theirs", "neither"])
 def test_many_differences_are_repaired_whatever_the_depths_of_the_trees(
@@ -276,7 +275,7 @@ def test_lesson_05_the_same_data_is_never_different_and_costs_one_round_trip() -
 
 @pytest.mark.parametrize("refused", ["k7", "big"])
 def test_lesson_08_an_entry_that_is_refused_stops_nothing(refused: str) -> None:
-    """F05: also one that fills an answer by itself."""
+    """Also one that fills an answer by itself."""
     theirs = {**many(600), "big": record(b"v" * 3 * BYTES_MAX)}
     for ready in (True, False):
         left, right = store_of({"mine": record(b"1")}), store_of(theirs)
@@ -322,8 +321,8 @@ def test_lesson_07_an_entry_larger_than_any_message_is_sent_alone() -> None:
 # -- bounds --------------------------------------------------------------------------------------
 
 
-def entries_of(told: Message) -> tuple[Pair, ...]:
-    return told.entries if isinstance(told, (Entries, Decoded, Push)) else ()
+def entries_of(message: Message) -> tuple[Pair, ...]:
+    return message.entries if isinstance(message, (Entries, Decoded, Push)) else ()
 
 
 @pytest.mark.parametrize(
@@ -334,7 +333,7 @@ def entries_of(told: Message) -> tuple[Pair, ...]:
 def test_no_message_is_longer_than_its_limit_but_for_one_larger_entry(
     bytes_max: int, ready: bool, levels: int
 ) -> None:
-    """F20: also where the limit is the smallest that Config takes."""
+    """Also where the limit is the smallest that Config takes."""
     mine, theirs = (
         {**many(3000), **many(300, "m", 900), "ml": record(b"v" * 10_000)},
         {**many(3000, ms=1), **many(500, "t", 700)},
@@ -345,9 +344,9 @@ def test_no_message_is_longer_than_its_limit_but_for_one_larger_entry(
     session = Session(left, right, bytes_max=bytes_max)
     assert session.run()
     assert content(left) == content(right)
-    for told, size in session.sizes:
-        assert size <= bytes_max + 64 or len(entries_of(told)) == 1, type(told).__name__
-        assert len(entries_of(told)) <= ENTRIES_MAX
+    for message, size in session.sizes:
+        assert size <= bytes_max + 64 or len(entries_of(message)) == 1, type(message).__name__
+        assert len(entries_of(message)) <= ENTRIES_MAX
 
 
 def test_a_bounded_number_of_questions_is_under_way() -> None:
@@ -629,7 +628,6 @@ def test_a_difference_in_a_bucket_that_does_not_exist_cuts_the_session() -> None
         )
 
 
-# F21
 def test_a_difference_in_a_bucket_that_was_not_compared_cuts_the_session() -> None:
     exchange, asked = opened(store_of(many(50)))
     assert isinstance(asked, Compare)
@@ -650,7 +648,6 @@ def leaves_asked(mine: Store) -> tuple[Exchange, Leaves]:
     return exchange, leaves
 
 
-# F06, F18
 @pytest.mark.parametrize(
     ("merged", "repeats"), [(Kept(0, []), 0), (Kept(0, [5]), 1)], ids=["known", "refused"]
 )
@@ -664,7 +661,6 @@ def test_a_cut_answer_that_brings_nothing_new_cuts_the_session(merged: Kept, rep
     assert caught.value.reason == "no_progress"
 
 
-# F18
 def test_an_answer_to_want_takes_at_least_the_first_entry_or_cuts_the_session() -> None:
     exchange, sketch = opened(store_of(many(20)), ready=True)
     assert isinstance(sketch, Sketch)

@@ -132,9 +132,7 @@ def test_blocked_tcp_with_working_udp_is_said_with_what_it_costs() -> None:
     )
 
 
-def test_two_that_do_not_reach_each_other_at_all_are_told_apart_from_one_that_nobody_reaches() -> (
-    None
-):
+def test_two_that_do_not_reach_each_other_are_told_apart_from_one_that_nobody_reaches() -> None:
     net = Network()
     net.cluster("a b c")
     net.passes = block(udp=between("b", "c"), tcp=between("b", "c"))
@@ -158,9 +156,7 @@ def test_a_dead_member_is_told_with_what_to_do() -> None:
     ]
 
 
-def test_lesson_30_an_address_that_nobody_reaches_though_its_packets_arrive_is_an_advertised_one_that_is_wrong() -> (
-    None
-):
+def test_lesson_30_an_address_that_nobody_reaches_though_its_packets_arrive_is_wrong() -> None:
     net = Network()
     net.cluster("a b c")
     # nothing gets to the address that c tells, as where it tells that of a container
@@ -323,9 +319,7 @@ def test_a_thousand_members_do_not_melt() -> None:
     assert (len(report.members), report.known) == (OBSERVED_MAX, 1000)
 
 
-def test_a_node_looks_at_others_for_a_few_members_at_once_and_tells_the_rest_that_it_is_busy() -> (
-    None
-):
+def test_a_node_examines_for_a_few_members_at_once_and_answers_the_rest_that_it_is_busy() -> None:
     net = Network()
     net.cluster("a b")
     replica, seen = net.replicas["a"], []

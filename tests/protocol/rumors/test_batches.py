@@ -139,9 +139,7 @@ def test_what_is_superseded_stays_and_the_rest_of_a_bundle_is_merged() -> None:
     assert (replica.store.value("k"), replica.store.value("l")) == (b"newer", b"v")
 
 
-def test_a_bundle_too_large_for_a_datagram_is_noticed_fetched_over_a_link_and_merged_at_once() -> (
-    None
-):
+def test_a_batch_too_large_for_a_datagram_is_noticed_fetched_and_merged_at_once() -> None:
     network = Network()
     a, b, _ = network.cluster("a b c")
     network.perform(

@@ -31,9 +31,7 @@ def served(net: Network, key: str) -> list[bytes | None]:
     return [replica.store.value(key) for replica in net.replicas.values()]
 
 
-def test_an_entry_tells_when_it_expires_and_one_without_an_expiry_is_the_bytes_it_always_was() -> (
-    None
-):
+def test_a_record_says_when_it_expires_and_without_an_expiry_has_the_bytes_of_before() -> None:
     held = make_record(version(), b"v", "text/plain", WALL_MS)
     check_record(held)
     entry = entry_of("k", held)

@@ -303,13 +303,13 @@ GOLDEN: list[tuple[Message | Member, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "golden"),
     GOLDEN,
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
 )
-def test_a_message_is_these_bytes_for_ever(message: Message | Member, told: str) -> None:
-    assert encode(message) == bytes.fromhex(told)
-    assert opened(bytes.fromhex(told)) == ([message], [])
+def test_a_message_is_these_bytes_for_ever(message: Message | Member, golden: str) -> None:
+    assert encode(message) == bytes.fromhex(golden)
+    assert opened(bytes.fromhex(golden)) == ([message], [])
 
 
 def test_every_kind_has_its_golden_bytes() -> None:
@@ -420,7 +420,6 @@ def test_text_that_is_no_utf_8_is_a_bad_message() -> None:
     assert opened(unit(Pull.kind, b"\x91\xa1\xff")) == ([], ["bad_message"])
 
 
-# F04
 @pytest.mark.parametrize("member", [
     Member("é" * 128, "h", 1, MemberState.ALIVE, 1, 0, 1, "dc1"),
     Member("b", "é" * 253, 1, MemberState.ALIVE, 1, 0, 1, "dc1"),
@@ -448,7 +447,6 @@ def test_the_longest_member_that_a_config_allows_fits_into_the_smallest_datagram
     assert len(encode(member)) <= 1232 - HEADER_BYTES
 
 
-# F02
 def test_a_generation_or_incarnation_that_cannot_be_raised_is_a_bad_member() -> None:
     most = 2**64 - 1
     assert opened(encode(Member("b", "h", 1, MemberState.ALIVE, most, 0, 1, "dc1"))) == (
@@ -509,8 +507,8 @@ def test_a_cluster_and_a_pool_of_the_same_name_have_different_fingerprints() -> 
 
 
 def test_a_refusal_is_read_by_nodes_of_every_cluster_and_pool() -> None:
-    told = Refused("other", "wan", "why")
-    assert open_link(Framing("other", "wan", 1000).refusal("why")) == ([told], [])
+    refusal = Refused("other", "wan", "why")
+    assert open_link(Framing("other", "wan", 1000).refusal("why")) == ([refusal], [])
 
 
 def test_of_a_refusal_nothing_but_refused_is_believed() -> None:
@@ -524,8 +522,8 @@ def test_of_a_refusal_nothing_but_refused_is_believed() -> None:
 
 
 def test_the_text_of_a_refusal_is_cut_to_what_a_refusal_may_hold() -> None:
-    (told,) = open_link(LAN.refusal("x" * 2000)).messages
-    assert told == Refused("default", "lan:dc1", "x" * 512)
+    (refusal,) = open_link(LAN.refusal("x" * 2000)).messages
+    assert refusal == Refused("default", "lan:dc1", "x" * 512)
 
 
 # -- compression ---------------------------------------------------------------------------------
@@ -554,9 +552,7 @@ def packed(body: bytes, **how: Any) -> bytes:
     return PACKED_HEADER + zstandard.ZstdCompressor(**how).compress(body)
 
 
-def test_a_compressed_frame_that_unpacks_to_more_than_a_frame_may_have_is_refused_by_its_declared_size() -> (
-    None
-):
+def test_a_compressed_frame_that_would_unpack_to_too_much_is_refused_by_its_declared_size() -> None:
     most = frame_bytes_max(Config())
     assert reason_of(packed(bytes(most + 1))) == "bad_compression"
     assert open_link(packed(bytes(most))).messages == []
@@ -580,7 +576,6 @@ def test_a_compressed_frame_that_cannot_be_unpacked_is_refused(tail: bytes) -> N
     assert reason_of(PACKED_HEADER + tail) == "bad_compression"
 
 
-# F03
 def test_a_datagram_is_never_compressed() -> None:
     with pytest.raises(RemoteError) as caught:
         LAN.open(packed(encode(Nack(1)) * 100), reliable=False)
