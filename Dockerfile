@@ -22,13 +22,14 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # Two environments: pip works in the first and fills the second, which ships without pip.
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/kvgossip
 
-# Dependencies before the source: a change of the source alone reuses this layer.
+# Dependencies before the source: a change of the source alone reuses this layer. They are locked, with hashes.
 WORKDIR /src
-COPY pyproject.toml ./
-RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > /tmp/dependencies \
- && /opt/build/bin/pip --python /opt/kvgossip/bin/python install -r /tmp/dependencies
+COPY requirements ./requirements
+RUN /opt/build/bin/pip install -r requirements/build.lock \
+ && /opt/build/bin/pip --python /opt/kvgossip/bin/python install -r requirements/all.lock
 COPY . .
-RUN /opt/build/bin/pip --python /opt/kvgossip/bin/python install --no-deps .
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheels . \
+ && /opt/build/bin/pip --python /opt/kvgossip/bin/python install --no-deps /tmp/wheels/*.whl
 
 
 FROM python:3.11-slim-bookworm

@@ -1,5 +1,7 @@
 # make demo   a working three-node cluster on this machine
 # make test   all checks and all tests
+# make docs   the pages of docs/ as a site, in build/docs
+# make lock   the newest releases of all dependencies into requirements/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,17 +9,21 @@ COMPILED := $(VENV)/compiled
 PYTEST_ARGS ?=
 SOAK_JOBS ?= 2
 
-.PHONY: demo test soak clean
+.PHONY: demo test docs soak lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/kvgossip demo
 
 test: $(VENV)/.dev
+	@$(BIN)/python -m tests.tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto --dist worksteal $(PYTEST_ARGS)
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict --site-dir build/docs
 
 # Every simulated fault of a thousand seeds, partitions of every shape, then ten thousand seeds of deletes: an hour and a half of one
 # processor, not part of `make test`.
@@ -41,15 +47,27 @@ $(COMPILED)/.built: $(VENV)/.dev $(SOURCES)
 		$(filter-out %/__init__.py $(INTERPRETED),$(filter kvgossip/protocol/% kvgossip/sim/%,$(SOURCES))) >build.log 2>&1 || (tail build.log; false)
 	touch $@
 
-$(VENV)/.demo: pyproject.toml
+# What is installed is locked, with the hashes of all files that an index may give for it; the project is not from an index, so it has
+# none and comes after. Its build requirements are locked as well, and so it is built without an environment that would fetch others.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+$(VENV)/.demo: pyproject.toml requirements/all.lock requirements/build.lock
 	@$(PYTHON) -c 'import sys; sys.exit("kvgossip needs Python 3.11 or newer; choose one with: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(INSTALL) --requirement requirements/all.lock --requirement requirements/build.lock
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/.dev: $(VENV)/.demo requirements/dev.lock
+	$(INSTALL) --requirement requirements/dev.lock
 	touch $@
+
+# For every platform, and for Python 3.11 and newer. The other two are parts of dev.lock, of the same releases.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
+lock: $(VENV)/.demo
+	$(INSTALL) uv
+	$(LOCK) --upgrade pyproject.toml --extra all --extra fast --extra sim --extra docs --group dev -o requirements/dev.lock
+	$(LOCK) --upgrade pyproject.toml --extra all --constraint requirements/dev.lock -o requirements/all.lock
+	$(LOCK) --upgrade --group build --constraint requirements/dev.lock -o requirements/build.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

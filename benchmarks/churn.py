@@ -1,7 +1,7 @@
 """Do memory and disk come back after a churn of keys that are created and deleted again?
 
     python -m benchmarks.churn [--nodes 3 1] [--portions 10 1] [--keys 1000000] [--base 100000]
-    [--fresh] [--json]
+        [--fresh] [--json]
 
 Agents with data directories, each a process of its own with the default profile; nobody compacts or
 collects anything by hand. A base load is written and stays. It is written twice, so that what a
@@ -13,14 +13,14 @@ delete; with `--portions 1` all of them live at a time. The names of all keys ar
 that stay lie among those that go.
 
 memory    resident bytes of each process. disk: what its directory takes (blocks, not lengths).
-`start`: with the base load, `end`: after
-          the last death certificate has been collected; each the median of some seconds, after a
-          quiet time in which a node does what it does by itself. `peak`: the greatest that was
-          seen. At most 20 % more than at the start may be left: else it exits with 1.
+          `start`: with the base load, `end`: after the last death certificate has been collected;
+          each the median of some seconds, after a quiet time in which a node does what it does by
+          itself. `peak`: the greatest that was seen. At most 20 % more than at the start may be
+          left: else it exits with 1.
 gone      Seconds from the last delete, acknowledged and known to all nodes, until no certificate
-waits anywhere; and how many waited then. GET       of keys that stay, one after the other from each
-node: quiet, under the load, and while certificates are collected and nothing
-          else is done.
+          waits anywhere; and how many waited then.
+GET       of keys that stay, one after the other from each node: quiet, under the load, and while
+          certificates are collected and nothing else is done.
 """
 
 from __future__ import annotations
@@ -28,23 +28,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import statistics
 import sys
 import tempfile
 import time
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from xxhash import xxh3_64_hexdigest
 
-from benchmarks.exchange import Figures, verdict
+from benchmarks.agents import Agent, cluster, resident_bytes
 from benchmarks.load import beside
+from benchmarks.report import Report, Table, finish
 
 VALUE_BYTES = 100
 BATCH = 250
@@ -54,6 +52,7 @@ PATIENCE_S = 900.0
 QUIET_S, SEEN_S = 40.0, 10.0
 LOOK_S, SAMPLE_S, GET_S = 0.5, 0.25, 0.01
 Phase = str
+Figures = dict[str, Any]
 
 
 def key_of(number: int) -> str:
@@ -67,15 +66,12 @@ class Line:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def open(cls, address: str) -> Line:
-        host, _, port = address.rpartition(":")
-        return cls(*await asyncio.open_connection(host, int(port)))
+    async def open(cls, address: tuple[str, int]) -> Line:
+        return cls(*await asyncio.open_connection(*address))
 
     async def ask(self, method: str, target: str, body: bytes = b"") -> bytes:
-        head = (
-            f"{method} {target} HTTP/1.1\r\nHost: churn\r\nContent-Type: "
-            f"application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
+        head = f"{method} {target} HTTP/1.1\r\nHost: churn\r\nContent-Length: {len(body)}\r\n"
+        head += "Content-Type: application/json\r\n\r\n"
         self._writer.write(head.encode() + body)
         told = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         fields = dict(line.lower().split(": ", 1) for line in told.split("\r\n")[1:] if line)
@@ -88,48 +84,25 @@ class Line:
         self._writer.close()
 
 
-class Agent:
-    """One node as a process, and what was seen of it."""
+class Watched:
+    """An agent, and what was seen of its process."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder / name
-        self.http = self.gossip = ""
-        self.process: Process | None = None
+    def __init__(self, agent: Agent) -> None:
+        self.agent, self.name = agent, agent.name
         self.memory: list[int] = []
         self.disk: list[int] = []
 
-    async def start(self, *join: str) -> None:
-        command = [
-            sys.executable, "-m", "kvgossip", "agent", "--name", self.name, "--cluster", "churn",
-            "--http", "127.0.0.1:0", "--gossip",
-            "127.0.0.1:0", "--data-dir", str(self.folder), "--log-level", "error", "--stop-on-eof",
-            "-o", "json",
-            *(word for address in join for word in ("--join", address)),
-        ]  # fmt: skip
-        self.process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
-        assert self.process.stdout is not None
-        facts = json.loads(await self.process.stdout.readline())
-        self.http, self.gossip = urlsplit(facts["url"]).netloc, facts["gossip"]
-        while b'"settled"' not in (line := await self.process.stdout.readline()):
-            assert line, f"{self.name} has ended"
-
     async def status(self) -> Any:
-        line = await Line.open(self.http)
+        line = await Line.open(self.agent.address)
         try:
             return json.loads(await line.ask("GET", "/status"))
         finally:
             line.close()
 
     def sample(self) -> None:
-        assert self.process is not None
-        with open(f"/proc/{self.process.pid}/statm") as told:
-            self.memory.append(int(told.read().split()[1]) * os.sysconf("SC_PAGESIZE"))
-        self.disk.append(sum(_blocks(file) for file in self.folder.rglob("*")) * 512)
-
-    async def stop(self) -> None:
-        if self.process is not None and self.process.returncode is None:
-            self.process.terminate()
-            await self.process.wait()
+        assert self.agent.data_dir is not None
+        self.memory.append(resident_bytes(self.agent.pid))
+        self.disk.append(sum(_blocks(file) for file in self.agent.data_dir.rglob("*")) * 512)
 
 
 def _blocks(file: Path) -> int:
@@ -142,7 +115,7 @@ class Run:
     """One cluster from its start to its end."""
 
     def __init__(
-        self, agents: list[Agent], base: int, keys: int, portions: int, fresh: bool
+        self, agents: list[Watched], base: int, keys: int, portions: int, fresh: bool
     ) -> None:
         self._agents, self._base, self._keys, self._portions, self._fresh = (
             agents,
@@ -212,8 +185,8 @@ class Run:
                 for _ in range(WRITERS):
                     group.create_task(self._write_through(agent, mine, delete))
 
-    async def _write_through(self, agent: Agent, batches: Iterator[range], delete: bool) -> None:
-        line = await Line.open(agent.http)
+    async def _write_through(self, agent: Watched, batches: Iterator[range], delete: bool) -> None:
+        line = await Line.open(agent.agent.address)
         for batch in batches:
             body = json.dumps(
                 {"operations": [self._operation(number, delete) for number in batch]}
@@ -258,7 +231,9 @@ class Run:
             )
         return seen
 
-    def _node(self, agent: Agent, start: tuple[float, float], end: tuple[float, float]) -> Figures:
+    def _node(
+        self, agent: Watched, start: tuple[float, float], end: tuple[float, float]
+    ) -> Figures:
         told: Figures = {"name": agent.name}
         for place, (what, seen) in enumerate((("memory", agent.memory), ("disk", agent.disk))):
             told[what] = {
@@ -294,8 +269,8 @@ class Run:
                 agent.sample()
             await asyncio.sleep(SAMPLE_S)
 
-    async def _get(self, agent: Agent) -> None:
-        line, rng = await Line.open(agent.http), random.Random(2)
+    async def _get(self, agent: Watched) -> None:
+        line, rng = await Line.open(agent.agent.address), random.Random(2)
         while True:
             phase, target = self._phase, f"/kv/{key_of(rng.randrange(self._base))}"
             began_s = time.perf_counter()
@@ -322,45 +297,47 @@ def _latency(seen_ms: list[float]) -> Figures:
 
 
 async def run(options: argparse.Namespace, nodes: int, portions: int) -> Figures:
-    with tempfile.TemporaryDirectory(prefix="kvgossip-churn-", dir=options.dir) as folder:
-        agents = [Agent(f"n{number + 1}", Path(folder)) for number in range(nodes)]
-        try:
-            for agent in agents:
-                await agent.start(*(other.gossip for other in agents[:1] if other is not agent))
-            return await Run(agents, options.base, options.keys, portions, options.fresh).measure()
-        finally:
-            await asyncio.gather(*(agent.stop() for agent in agents))
+    with (
+        tempfile.TemporaryDirectory(prefix="kvgossip-churn-", dir=options.dir) as folder,
+        cluster(nodes, folder=Path(folder)) as agents,
+    ):
+        watched = [Watched(agent) for agent in agents]
+        return await Run(watched, options.base, options.keys, portions, options.fresh).measure()
 
 
-def show(told: Figures) -> None:
-    print(
-        f"churn: {told['keys']:,} keys of {VALUE_BYTES} B above {told['base']:,} that stay, "
-        f"{told['nodes']} node(s)",
-        end="",
-    )
-    print(f", {told['portions']} portion(s), {told['churn_s']:,} s")
-    print(f"  {'':8}{'start MB':>10}{'peak MB':>10}{'end MB':>10}{'end/start':>11}")
-    for node in told["each"]:
-        for what in ("memory", "disk"):
-            seen = node[what]
-            print(f"  {node['name'] if what == 'memory' else '':4}{what:>6}", end="")
-            print(
-                "".join(
-                    f"{seen[name] / 1e6:{8 if name == 'start' else 10}.1f}"
-                    for name in ("start", "peak", "end")
-                ),
-                end="",
-            )
-            print(f"{seen['ratio']:11.2f}{verdict(seen['ratio'] <= RATIO_MAX)}")
-    print(
-        f"  {told['certificates']:,} certificates: gone after {told['gone_s']} s; "
-        f"{told['quarantined']} values in quarantine"
-    )
-    for phase, seen in told["gets_ms"].items():
-        print(
-            f"  GET, {phase:>10}: p50 {seen['p50']:.2f}, p99 {seen['p99']:.2f}, max "
-            f"{seen['max']:.1f} ms"
-        )
+def report(found: Sequence[Figures]) -> Report:
+    tables, laws = [], {}
+    for seen in found:
+        shape = f"{seen['nodes']} node(s), {seen['portions']} portion(s)"
+        tables += [
+            Table(
+                f"churn of {seen['keys']:,} keys of {VALUE_BYTES} B"
+                f" above {seen['base']:,} that stay, {shape}",
+                [
+                    {"of": f"{node['name']}, {what}, MB"}
+                    | {name: node[what][name] / 1e6 for name in ("start", "peak", "end")}
+                    | {"end/start": node[what]["ratio"]}
+                    for node in seen["each"]
+                    for what in ("memory", "disk")
+                ],
+            ),
+            Table(
+                f"GET meanwhile, ms, {shape}",
+                [{"phase": phase} | gets for phase, gets in seen["gets_ms"].items()],
+            ),
+            Table(
+                f"certificates, {shape}",
+                [
+                    {"churn s": seen["churn_s"], "waiting at the end": seen["certificates"]}
+                    | {"gone after s": seen["gone_s"], "in quarantine": seen["quarantined"]}
+                ],
+            ),
+        ]
+        for node in seen["each"]:
+            for what in ("memory", "disk"):
+                law = f"{shape}: {what} of {node['name']} is at most {RATIO_MAX} x what it was"
+                laws[law] = node[what]["ratio"] <= RATIO_MAX
+    return Report("churn", tables, laws=laws)
 
 
 def main() -> None:
@@ -382,28 +359,13 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="write the base load once")
     parser.add_argument(
         "--dir",
-        help=(
-            "where the data goes; default: the system's temporary directory, which must be on a "
-            "disk"
-        ),
+        help="where data goes, on a disk; default: the temporary directory",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    found = []
-    for nodes in options.nodes:
-        for portions in options.portions:
-            found.append(asyncio.run(run(options, nodes, portions)))
-            if not options.json:
-                show(found[-1])
-    if options.json:
-        print(json.dumps(found, indent=2))
-    if any(
-        node[what]["ratio"] > RATIO_MAX
-        for told in found
-        for node in told["each"]
-        for what in ("memory", "disk")
-    ):
-        sys.exit(1)
+    shapes = [(nodes, portions) for nodes in options.nodes for portions in options.portions]
+    found = [asyncio.run(run(options, nodes, portions)) for nodes, portions in shapes]
+    finish(report(found), json=options.json)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ without a client library: what is compared is the servers. How many requests thi
 is bounded by Python; the server's processor time for each is not.
 
     python -m benchmarks.clients kvgossip|nats --port P --method GET|PUT [--seconds 3]
-    [--connections 64] [--keys 1000]
+        [--connections 64] [--keys 1000]
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _HTTP_LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n", re.IGNORECASE)
 
 Taken = tuple[int, bytes | None]
 """How many bytes were taken from the front, and the answer in them; 0: there is no whole one yet,
-None: they were none."""
+None: they were none.
+"""
 
 
 class Client(asyncio.Protocol):
@@ -53,6 +54,7 @@ class Client(asyncio.Protocol):
         self._received = b""
         self._next = 0
         self._asked_s = 0.0
+        self.wrong = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -73,7 +75,10 @@ class Client(asyncio.Protocol):
             self._received = self._received[size:]
             if answer is not None:
                 if self._good not in answer:
-                    sys.exit(f"the load saw {answer!r}")
+                    # to raise here would end nothing: the event loop only logs it
+                    self.wrong = answer
+                    self.transport.abort()
+                    return
                 self._took_s.append(time.perf_counter() - self._asked_s)
                 self._ask()
 
@@ -101,10 +106,8 @@ def take_nats(data: bytes) -> Taken:
 
 def nats_hello(inbox: str) -> bytes:
     """The start of a connection whose answers come to this subject."""
-    return (
-        f'CONNECT {{"verbose":false,"headers":true,"no_responders":true,"protocol":1}}\r\nSUB '
-        f"{inbox} 1\r\n"
-    ).encode()
+    options = '{"verbose":false,"headers":true,"no_responders":true,"protocol":1}'
+    return f"CONNECT {options}\r\nSUB {inbox} 1\r\n".encode()
 
 
 def nats_request(subject: str, inbox: str, payload: bytes) -> bytes:
@@ -119,11 +122,17 @@ def nats_put(key: str, inbox: str, value: bytes) -> bytes:
 def nats_bucket(inbox: str, replicas: int) -> bytes:
     """Makes the bucket, in memory, as the client libraries do."""
     config = {
-        "name": f"KV_{BUCKET}", "subjects": [f"$KV.{BUCKET}.>"], "max_msgs_per_subject": 1,
-        "discard": "new", "allow_rollup_hdrs": True,
-        "deny_delete": True, "allow_direct": True, "storage": "memory", "retention": "limits",
+        "name": f"KV_{BUCKET}",
+        "subjects": [f"$KV.{BUCKET}.>"],
+        "max_msgs_per_subject": 1,
+        "discard": "new",
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+        "allow_direct": True,
+        "storage": "memory",
+        "retention": "limits",
         "num_replicas": replicas,
-    }  # fmt: skip
+    }
     return nats_request(f"$JS.API.STREAM.CREATE.KV_{BUCKET}", inbox, json.dumps(config).encode())
 
 
@@ -166,6 +175,8 @@ async def load(
     spent_s = time.perf_counter() - started_s
     for client in made:
         client.transport.abort()
+    for wrong in filter(None, (client.wrong for client in made)):
+        sys.exit(f"the load saw {wrong!r}")
     if not took_s:
         sys.exit(f"{system} answered nothing")
     ordered = sorted(took_s)

@@ -1,19 +1,18 @@
 """What does a durable write cost, and how long does a restart take? Beside etcd, in the same run.
 
     python -m benchmarks.durability [puts restart] [--seconds 5] [--rounds 3] [--keys 1000000]
-    [--json]
+        [--json]
 
 puts      PUT of 100 B, on the disk (fsync) before the answer, over 64 connections and over one,
-with wrk: one node, and a cluster of
-          three, of which one node or each of them is asked. All servers are pinned to one core, the
-          load to the other. etcd is asked by its JSON gateway, as it has no other HTTP API.
-          In turns, since machines are noisy; medians. Each server keeps its data in a directory of
-          its own on the same disk.
+          with wrk: one node, and a cluster of three, of which one node or each of them is asked.
+          All servers are pinned to one core, the load to the other. etcd is asked by its JSON
+          gateway, as it has no other HTTP API. In turns, since machines are noisy; medians. Each
+          server keeps its data in a directory of its own on the same disk.
 restart   A node is filled with that many keys of 100 B and stopped: bytes on the disk for each key,
-and the seconds from the start of its
-          process until it answers a GET of one of them.
+          and the seconds from the start of its process until it answers a GET of one of them.
 
-Needs wrk, taskset and etcd (Debian: apt-get install wrk util-linux etcd-server) and two cores.
+Needs wrk, taskset and two cores; etcd is measured where it is installed (Debian: apt-get install
+wrk util-linux etcd-server).
 """
 
 from __future__ import annotations
@@ -22,11 +21,7 @@ import argparse
 import base64
 import itertools
 import json
-import os
 import random
-import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -34,18 +29,18 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from benchmarks.http import LOAD_CORE, SERVER_CORE, latency
+from benchmarks.agents import PATIENCE_S, VALUE_BYTES, Agent, cluster, fill, key_of
+from benchmarks.http import LOAD_CORE, SERVER_CORE, free_ports, latency
+from benchmarks.report import Report, Row, Table, finish, is_there, need
 
-VALUE_BYTES = 100
 KEYS = 1000
 LOADS = ((1, 1, 64), (1, 1, 1), (3, 1, 64), (3, 1, 1), (3, 3, 64))
 """Nodes of the cluster, how many of them are asked, and over how many connections together."""
-PATIENCE_S = 120.0
 FILL = 1000
 PUT_KVGOSSIP = """
 local n = 0
@@ -81,84 +76,89 @@ def text64(text: bytes) -> str:
     return base64.b64encode(text).decode()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
 # -- servers -------------------------------------------------------------------------------------
 
 
-class Server:
-    """One process of either kind; `url` is where it answers HTTP."""
+class Server(Protocol):
+    """One process of either kind; `url` is where it answers HTTP once it runs."""
 
-    def __init__(self, command: list[str], url: str, log: Path) -> None:
-        self.url, self._command, self._log = url, ["taskset", "-c", str(SERVER_CORE), *command], log
-        self.process: subprocess.Popen[bytes] | None = None
+    @property
+    def url(self) -> str: ...
+
+    def stop(self) -> None: ...
+
+
+class Etcd:
+    """A member of a cluster of etcd, which must know all ports before it starts."""
+
+    def __init__(
+        self, number: int, clients: Sequence[str], peers: Sequence[str], folder: Path
+    ) -> None:
+        self.url, peer = clients[number], peers[number]
+        self._log = folder / f"etcd-{number}.log"
+        members = ",".join(f"n{place}={other}" for place, other in enumerate(peers))
+        self._command = [
+            "taskset",
+            "-c",
+            str(SERVER_CORE),
+            "etcd",
+            "--name",
+            f"n{number}",
+            "--data-dir",
+            str(folder / f"etcd-{number}"),
+            "--listen-client-urls",
+            self.url,
+            "--advertise-client-urls",
+            self.url,
+            "--listen-peer-urls",
+            peer,
+            "--initial-advertise-peer-urls",
+            peer,
+            "--initial-cluster",
+            members,
+            "--max-txn-ops",
+            str(FILL),
+            "--quota-backend-bytes",
+            str(8 * 2**30),
+            "--log-level",
+            "error",
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with open(self._log, "ab") as log:
-            self.process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
 
     def stop(self) -> None:
-        if self.process is not None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(PATIENCE_S)
-            self.process = None
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(PATIENCE_S)
+            self._process = None
 
 
-def kvgossip_cluster(folder: Path, size: int) -> list[Server]:
-    gossip = [free_port() for _ in range(size)]
-    servers = []
-    for number in range(size):
-        http = free_port()
-        command = [
-            sys.executable, "-m", "kvgossip", "agent", "--name", f"n{number}", "--http",
-            f"127.0.0.1:{http}", "--log-level", "error",
-            "--gossip", f"127.0.0.1:{gossip[number]}", "--data-dir",
-            str(folder / f"kvgossip-{number}"),
-            *(["--join", f"127.0.0.1:{gossip[0]}"] if number else []),
-        ]  # fmt: skip
-        servers.append(
-            Server(command, f"http://127.0.0.1:{http}", folder / f"kvgossip-{number}.log")
-        )
-    return servers
+def etcd_cluster(folder: Path, size: int) -> list[Etcd]:
+    ports = [f"http://127.0.0.1:{port}" for port in free_ports(2 * size)]
+    return [Etcd(number, ports[:size], ports[size:], folder) for number in range(size)]
 
 
-def etcd_cluster(folder: Path, size: int) -> list[Server]:
-    peers = [f"http://127.0.0.1:{free_port()}" for _ in range(size)]
-    members = ",".join(f"n{number}={peer}" for number, peer in enumerate(peers))
-    servers = []
-    for number, peer in enumerate(peers):
-        url = f"http://127.0.0.1:{free_port()}"
-        command = [
-            "etcd", "--name", f"n{number}", "--data-dir", str(folder / f"etcd-{number}"),
-            "--listen-client-urls", url,
-            "--advertise-client-urls", url, "--listen-peer-urls", peer,
-            "--initial-advertise-peer-urls", peer,
-            "--initial-cluster", members, "--max-txn-ops", str(FILL), "--quota-backend-bytes",
-            str(8 * 2**30), "--log-level", "error",
-        ]  # fmt: skip
-        servers.append(Server(command, url, folder / f"etcd-{number}.log"))
-    return servers
-
-
-CLUSTERS = {"kvgossip": kvgossip_cluster, "etcd": etcd_cluster}
+KINDS = ("kvgossip", "etcd")
 
 
 @contextmanager
-def running(kind: str, folder: Path, size: int) -> Iterator[list[Server]]:
+def running(kind: str, folder: Path, size: int) -> Iterator[Sequence[Server]]:
     """A cluster that takes writes on every node."""
-    servers = CLUSTERS[kind](folder, size)
-    try:
-        for server in servers:
-            server.start()
+    with ExitStack() as stack:
+        servers: Sequence[Server]
+        if kind == "kvgossip":
+            servers = stack.enter_context(cluster(size, folder=folder, core=SERVER_CORE))
+        else:
+            servers = members = etcd_cluster(folder, size)
+            for member in members:
+                stack.callback(member.stop)
+                member.start()
         for server in servers:
             wait_until_it_answers(kind, server, put(kind, server, b"ready", b"1"))
         yield servers
-    finally:
-        for server in servers:
-            server.stop()
 
 
 def put(kind: str, server: Server, key: bytes, value: bytes) -> urllib.request.Request:
@@ -233,7 +233,8 @@ def measure_puts(options: argparse.Namespace) -> list[Figures]:
     for size, loads in itertools.groupby(LOADS, key=lambda load: load[0]):
         with tempfile.TemporaryDirectory(dir=options.dir) as folder, ExitStack() as stack:
             clusters = {
-                kind: stack.enter_context(running(kind, Path(folder), size)) for kind in CLUSTERS
+                kind: stack.enter_context(running(kind, Path(folder), size))
+                for kind in options.kinds
             }
             for _, asked, connections in loads:
                 runs: dict[str, list[Figures]] = {kind: [] for kind in clusters}
@@ -242,69 +243,39 @@ def measure_puts(options: argparse.Namespace) -> list[Figures]:
                         runs[kind].append(
                             load(kind, clusters[kind][:asked], connections, options.seconds)
                         )
-                        text = (
-                            f"{size} node(s), {asked} of them asked, {connections} "
-                            f"connection(s), {kind}: {runs[kind][-1]}"
-                        )
-                        print(text, file=sys.stderr)
+                        text = f"{size} node(s), {asked} asked, {connections} connection(s)"
+                        print(f"{text}, {kind}: {runs[kind][-1]}", file=sys.stderr)
                 medians = {
                     kind: {name: statistics.median(run[name] for run in seen) for name in seen[0]}
                     for kind, seen in runs.items()
                 }
-                ratio = medians["kvgossip"]["requests_per_s"] / medians["etcd"]["requests_per_s"]
-                found.append(
-                    {
-                        "nodes": size,
-                        "asked": asked,
-                        "connections": connections,
-                        **medians,
-                        "ratio": round(ratio, 2),
-                    }
-                )
+                shape = {"nodes": size, "asked": asked, "connections": connections}
+                found += [
+                    {**shape, "server": kind, **medians[kind], **ratio_to_etcd(kind, runs)}
+                    for kind in medians
+                ]
     return found
 
 
-def print_puts(found: list[Figures]) -> None:
-    print(f"durable PUT of {VALUE_BYTES} B; one core for all servers, one for the load")
-    print(
-        f"{'nodes':>5}{'asked':>7}{'connections':>13}  "
-        f"{'':10}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}"
+def ratio_to_etcd(kind: str, runs: Mapping[str, Sequence[Figures]]) -> Row:
+    """Of each round's requests/s; the servers take turns within a round."""
+    if kind == "etcd" or "etcd" not in runs:
+        return {}
+    pairs = zip(runs[kind], runs["etcd"], strict=True)
+    found = [ours["requests_per_s"] / theirs["requests_per_s"] for ours, theirs in pairs]
+    return {"x etcd": statistics.median(found), "least": min(found), "most": max(found)}
+
+
+def table_of_puts(found: Sequence[Row]) -> Table:
+    return Table(
+        f"durable PUT of {VALUE_BYTES} B; one core for all servers, one for the load", found
     )
-    for row in found:
-        for kind in CLUSTERS:
-            seen = row[kind]
-            print(f"{row['nodes']:5}{row['asked']:7}{row['connections']:13}  {kind:10}", end="")
-            print(f"{seen['requests_per_s']:12,.0f}{seen['p50_ms']:9.2f}{seen['p99_ms']:9.2f}")
-        print(f"{'':27}{'ratio':10}{row['ratio']:12.2f}")
 
 
 # -- restart -------------------------------------------------------------------------------------
 
 
-def fill_kvgossip(server: Server, folder: Path, keys: int) -> None:
-    """By a node in this process, since it is only about what is on the disk afterwards."""
-    import asyncio
-
-    from kvgossip import Config, Node
-    from kvgossip.config import Address
-
-    async def fill() -> None:
-        rng = random.Random(1)
-        async with Node(
-            Config(name="n0", gossip=Address("127.0.0.1", 0), data_dir=str(folder / "kvgossip-0"))
-        ) as node:
-            for start in range(0, keys, FILL):
-                await asyncio.gather(
-                    *(
-                        node.put(f"key-{number:08}", rng.randbytes(VALUE_BYTES))
-                        for number in range(start, min(start + FILL, keys))
-                    )
-                )
-
-    asyncio.run(fill())
-
-
-def fill_etcd(server: Server, folder: Path, keys: int) -> None:
+def fill_etcd(server: Etcd, keys: int) -> None:
     rng = random.Random(1)
     server.start()
     wait_until_it_answers("etcd", server, get("etcd", server, b"x"))
@@ -312,7 +283,7 @@ def fill_etcd(server: Server, folder: Path, keys: int) -> None:
         puts = [
             {
                 "requestPut": {
-                    "key": text64(b"key-%08d" % number),
+                    "key": text64(key_of(number).encode()),
                     "value": text64(rng.randbytes(VALUE_BYTES)),
                 }
             }
@@ -325,78 +296,89 @@ def fill_etcd(server: Server, folder: Path, keys: int) -> None:
     server.stop()
 
 
-FILLERS = {"kvgossip": fill_kvgossip, "etcd": fill_etcd}
+def full(kind: str, folder: Path, keys: int) -> Etcd | Agent:
+    """A server that has these keys on its disk, and does not run."""
+    if kind == "etcd":
+        (etcd,) = etcd_cluster(folder, 1)
+        fill_etcd(etcd, keys)
+        return etcd
+    agent = Agent("n1", data_dir=folder / "kvgossip-0", core=SERVER_CORE)
+    try:
+        agent.start()
+        agent.settle()
+        fill(agent.address, keys)
+    finally:
+        agent.stop()
+    return agent
 
 
-def measure_restart(options: argparse.Namespace) -> Figures:
-    found: Figures = {"keys": options.keys}
+def measure_restart(options: argparse.Namespace) -> list[Row]:
+    found = []
     for kind in options.kinds:
         with tempfile.TemporaryDirectory(dir=options.dir) as name:
             folder = Path(name)
-            (server,) = CLUSTERS[kind](folder, 1)
-            FILLERS[kind](server, folder, options.keys)
-            key = b"key-%08d" % (options.keys - 1)
+            server = full(kind, folder, options.keys)
+            key = key_of(options.keys - 1).encode()
             took_s = []
             for _ in range(options.rounds):
                 started_s = time.monotonic()
-                server.start()
-                answer = wait_until_it_answers(kind, server, get(kind, server, key))
-                took_s.append(time.monotonic() - started_s)
+                try:
+                    server.start()
+                    answer = wait_until_it_answers(kind, server, get(kind, server, key))
+                    took_s.append(time.monotonic() - started_s)
+                finally:
+                    server.stop()
                 assert len(answer) >= VALUE_BYTES, answer
-                server.stop()
-            disk = sum(
-                file.stat().st_blocks * 512
-                for file in (folder / f"{kind}-0").rglob("*")
-                if file.is_file()
+            files = (file for file in (folder / f"{kind}-0").rglob("*") if file.is_file())
+            disk = sum(file.stat().st_blocks * 512 for file in files)
+            found.append(
+                {
+                    "server": kind,
+                    "keys": options.keys,
+                    "restart s": statistics.median(took_s),
+                    "disk bytes a key": disk / options.keys,
+                }
             )
-            found[kind] = {
-                "restart_s": round(statistics.median(took_s), 2),
-                "disk_bytes_a_key": round(disk / options.keys, 1),
-            }
-            print(f"{kind}: {found[kind]}", file=sys.stderr)
+            print(found[-1], file=sys.stderr)
     return found
 
 
-def print_restart(found: Figures) -> None:
-    print(f"restart with {found['keys']:,} keys of {VALUE_BYTES} B")
-    print(f"  {'':10}{'seconds':>9}{'disk bytes a key':>18}")
-    for kind, seen in found.items():
-        if kind != "keys":
-            print(f"  {kind:10}{seen['restart_s']:9.2f}{seen['disk_bytes_a_key']:18.1f}")
+def table_of_restart(found: Sequence[Row]) -> Table:
+    return Table(f"restart with keys of {VALUE_BYTES} B until a GET is answered", found)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("sections", nargs="*", help="puts, restart; default: both")
+    parser.add_argument(
+        "sections", nargs="*", help="puts, restart; default: both", default=["puts", "restart"]
+    )
     parser.add_argument("--seconds", type=float, default=5, help="length of one load")
     parser.add_argument("--rounds", type=int, default=3, help="of each; the median counts")
     parser.add_argument("--keys", type=int, default=1_000_000, help="of the restart")
     parser.add_argument(
         "--dir",
-        help=(
-            "where the data goes; default: the system's temporary directory, which must be on a "
-            "disk"
-        ),
+        help="where data goes, on a disk; default: the temporary directory",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    options.kinds = tuple(CLUSTERS)
-    if not all(map(shutil.which, ("wrk", "taskset", "etcd"))) or (os.cpu_count() or 1) < 2:
-        sys.exit(
-            "this benchmark needs wrk, taskset, etcd and two cores (Debian: apt-get install wrk "
-            "util-linux etcd-server)"
-        )
-    sections = {"puts": (measure_puts, print_puts), "restart": (measure_restart, print_restart)}
-    found: Figures = {}
-    for section in options.sections or sections:
-        measure, show = sections[section]
-        found[section] = measure(options)
-        if not options.json:
-            show(found[section])  # type: ignore[operator]
-    if options.json:
-        print(json.dumps(found, indent=2))
+    need("taskset", cores=2)
+    skipped: list[str] = []
+    options.kinds = ["kvgossip"]
+    if is_there("etcd", "etcd-server", skipped):
+        options.kinds.append("etcd")
+    sections = {
+        "puts": (measure_puts, table_of_puts),
+        "restart": (measure_restart, table_of_restart),
+    }
+    if "puts" in options.sections:
+        need("wrk")
+    tables = []
+    for section in options.sections:
+        measure, table_of = sections[section]
+        tables.append(table_of(measure(options)))
+    finish(Report("durability", tables, skipped=skipped), json=options.json)
 
 
 if __name__ == "__main__":

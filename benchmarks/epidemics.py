@@ -1,8 +1,8 @@
 """Do the papers' numbers come out of the code that ships, and which variant of rumor mongering is
 best at equal traffic?
 
-    python benchmarks/epidemics.py [tables relations variants antientropy spatial] [--runs 1000]
-    [--jobs 1] [--seed 1] [--json]
+    python -m benchmarks.epidemics [tables relations variants antientropy spatial] [--runs 1000]
+        [--jobs 1] [--seed 1] [--json]
 
 Prints the tables of docs/epidemics.md as Markdown: Demers et al. 1987, Tables 1 to 3, the relations
 between residue and traffic, all variants at equal traffic, cycles of anti-entropy, and the growth
@@ -12,15 +12,14 @@ of link traffic with the number of sites. About 5 minutes on one core.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
+from benchmarks.report import Report, Row, Table, as_json, as_markdown
 from kvgossip.cli.sim.epidemics import SpatialTrial, antientropy_trial, rumor_trial
 from kvgossip.cli.sim.trials import run_trials
 from kvgossip.protocol.membership.spatial import Selection, SpatialPolicy
@@ -65,8 +64,6 @@ K_MAX = 12
 TRAFFICS = (3.0, 4.0)
 GROWTH_SITES = (100, 316, 1000, 3162, 10_000)
 GROWTH_EXPONENTS = (0.5, 1.0, 1.5, 2.0, 3.0)
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +188,10 @@ class Bench:
         }
 
     def _residue_at(self, points: Sequence[Point], traffic: float) -> str:
-        """ln s is close to linear in m, so it is interpolated. A residue that was never met is
-        taken for half of one site in all runs."""
+        """ln s is close to linear in m, so it is interpolated.
+
+        A residue that was never met is taken for half of one site in all runs.
+        """
         floor = 0.5 / (self.runs * SITES)
         residue = math.exp(
             _between(points, traffic, lambda at: math.log(max(at.residue.mean, floor)))
@@ -243,11 +242,8 @@ class Bench:
         row["slope 10^3..10^4"] = (
             f"{math.log(traffic[last].mean / traffic[first].mean) / decades:.3f}"
         )
-        return row | {
-            (
-                "law's slope"
-            ): f"{math.log(growth_law(exponent, last) / growth_law(exponent, first)) / decades:.3f}"
-        }
+        law = growth_law(exponent, last) / growth_law(exponent, first)
+        return row | {"law's slope": f"{math.log(law) / decades:.3f}"}
 
 
 def _between(points: Sequence[Point], traffic: float, figure: Callable[[Point], float]) -> float:
@@ -297,15 +293,6 @@ def show(found: Estimate) -> str:
     return f"{found.mean:.4g} ±{found.error:.1g}"
 
 
-def print_markdown(title: str, rows: Sequence[Row]) -> None:
-    print(f"\n**{title}**\n")
-    columns = list(rows[0])
-    print("| " + " | ".join(columns) + " |")
-    print("|" + "|".join("--:" for _ in columns) + "|")
-    for row in rows:
-        print("| " + " | ".join(str(row[column]) for column in columns) + " |", flush=True)
-
-
 SECTIONS: dict[str, Callable[[Bench], Iterator[tuple[str, list[Row]]]]] = {
     "tables": Bench.tables,
     "relations": Bench.relations,
@@ -321,18 +308,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     bench = Bench(options.runs, options.jobs, options.seed)
-    found: dict[str, list[Row]] = {}
-    for section in options.sections or SECTIONS:
-        for title, rows in SECTIONS[section](bench):
-            found[title] = rows
-            if not options.json:
-                print_markdown(title, rows)
-    if options.json:
-        json.dump(found, sys.stdout, indent=2)
-        print()
+    sections = [SECTIONS[section](bench) for section in options.sections or SECTIONS]
+    tables = [Table(title, rows) for section in sections for title, rows in section]
+    report = Report("epidemics", tables)
+    print(as_json(report) if options.json else as_markdown(report))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 up meanwhile?
 
     python -m benchmarks.exchange [repair takeover idle] [--keys 1000000] [--differences 1 100 ...]
-    [--without-numpy] [--json]
+        [--without-numpy] [--json]
 
-Every node is a process of its own with real sockets on loopback; the load is a third one, so give
-it two quiet cores.
+Every node is an agent with real sockets on loopback, whose process has the instruments of this file
+in it, too; the load is a third process, so give it two quiet cores.
 
 repair    Two joined nodes with the same keys, d of them changed, half on either side, and not told
-as rumors. One exchange repairs them.
+          as rumors. One exchange repairs them.
           beyond   bytes of all its messages, frame headers and length prefixes included, without
                    the keys and records that they carry
           stale    bytes of keys and records that were carried and no news: either side may offer
@@ -22,15 +22,14 @@ as rumors. One exchange repairs them.
                    had to wait for one another; that a window was full does not count, nor does the
                    closing word (Conclude), in which each side learns what the other knows
 takeover  An empty node joins one with all keys, which meanwhile answers GETs that are due at a
-fixed rate. Latency counts from when a
-          request was due, so that a giver that stands still is charged for all that it missed.
-          `loading`: how the giver got its keys.
+          fixed rate. Latency counts from when a request was due, so that a giver that stands still
+          is charged for all that it missed. `loading`: how the giver got its keys.
 idle      Bytes a second of two nodes in sync that have nothing to do, with few keys and with all,
-and what messages these were.
+          and what messages these were.
 
-"hold" is how long the event loop did nothing else: a timer that should come each millisecond, and
-how late it comes. The time on the clock contains what other processes took from this one; the
-processor time does not. "gc": the longest garbage collection.
+"longest hold" is how long the event loop did nothing else: a timer that should come each
+millisecond, and how late it comes. The time on the clock contains what other processes took from
+this one; the processor time does not. "gc": the longest garbage collection.
 """
 
 from __future__ import annotations
@@ -40,22 +39,23 @@ import asyncio
 import gc
 import json
 import math
+import os
+import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from kvgossip import Config, Node
+from benchmarks.agents import VALUE_BYTES, Agent
+from benchmarks.report import Report, Row, Table, finish
 
-ROOT = Path(__file__).resolve().parents[1]
-VALUE_BYTES = 100
+if TYPE_CHECKING:
+    from kvgossip import Node
+
 EPOCH_MS = 1_700_000_000_000
 SITE = 5
 FEW_KEYS = 10_000
@@ -85,7 +85,8 @@ def records(
     numbers: Sequence[int], generation: int, value_bytes: int = VALUE_BYTES
 ) -> Iterator[tuple[str, bytes]]:
     """Keys and records that are the same wherever they are made; a later generation supersedes an
-    earlier one."""
+    earlier one.
+    """
     from kvgossip.protocol.model.entry import Version, make_record
 
     rng, version = Random(generation), Version((EPOCH_MS + generation) << 16, SITE)
@@ -136,7 +137,8 @@ class Holds:
 
 class Wire:
     """What a node sends, and the longest chain of questions that waited for one another in the
-    exchanges that it started."""
+    exchanges that it started.
+    """
 
     def __init__(self, node: Node) -> None:
         from kvgossip.protocol.anti_entropy.initiator import Exchange
@@ -213,15 +215,19 @@ class _Work(deque[Any]):
 
 class Subject:
     """A node that obeys: each line of standard input names one of the methods below, each line of
-    standard output answers."""
+    standard output answers.
+    """
 
     def __init__(self, node: Node, started_s: float) -> None:
         self._node, self._started_s = node, started_s
         self._replica = node._running.replica
         self._holds, self._wire = Holds(), Wire(node)
 
-    async def obey(self, http: str) -> None:
-        print(json.dumps({"gossip": str(self._node.address), "http": http}), flush=True)
+    async def obey(self) -> None:
+        # an agent that starts collects garbage before it serves: that holds nobody up
+        while not gc.get_freeze_count():  # noqa: ASYNC110 - nobody sets an event
+            await asyncio.sleep(0)
+        self._holds.reset()
         while line := await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
             command = json.loads(line)
             answer = await getattr(self, command.pop("do"))(**command)
@@ -287,6 +293,7 @@ class Subject:
 
     async def settled(self) -> Figures:
         await self._node.wait_settled(PATIENCE_S)
+        gc.freeze()  # as the agent does
         return {"wall_s": time.monotonic() - self._started_s, **await self.figures()}
 
     async def figures(self, side: int = 0) -> Figures:
@@ -313,69 +320,71 @@ class Subject:
         return int(counts.get("datagram_bytes_sent", 0) + counts.get("frame_bytes_sent", 0))
 
 
-async def be_a_node(config: Config) -> None:
+def be_an_agent(options: Sequence[str]) -> None:
+    """`kvgossip agent` with these options, and a Subject in it that obeys standard input until its
+    end.
+    """
     from kvgossip import Node
-    from kvgossip.api.server import ApiServer, listen
-    from kvgossip.config import Address
+    from kvgossip.__main__ import main as run_command
 
-    gc.collect()
-    started_s = time.monotonic()
-    async with Node(config) as node:
+    kind: Any = Node
+    start = kind.start
+
+    async def start_with_instruments(node: Node) -> None:
+        gc.collect()
+        started_s = time.monotonic()
+        await start(node)
         # before the event loop gets its turn: nothing has been sent yet
         subject = Subject(node, started_s)
-        server = ApiServer(node, listen(Address("127.0.0.1", 0)))
-        await server.start()
-        gc.freeze()  # as the agent does
-        await subject.obey(str(server.address))
-        await server.stop()
+        task = asyncio.create_task(subject.obey())
+        task.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGTERM))
 
-
-def be_a_child(values: dict[str, Any]) -> None:
-    if not values.pop("numpy"):
-        sys.modules["numpy"] = None  # type: ignore[assignment]
-    from kvgossip.config import config_from
-    from kvgossip.runtime.loop import run
-
-    run(be_a_node(config_from({"cluster": "benchmark", "gossip": "127.0.0.1:0", **values})))
+    kind.start = start_with_instruments
+    sys.argv = ["kvgossip", "agent", *options]
+    run_command()
 
 
 # -- in the measuring process --------------------------------------------------------------------
 
 
-class Child:
-    """A node process. `tell` and `hear` by themselves let two of them work at the same time."""
+class Child(Agent):
+    """An agent with instruments.
 
-    def __init__(self, name: str, numpy: bool, **values: Any) -> None:
-        command = [
+    `tell` and `hear` by themselves let two of them work at the same time.
+    """
+
+    def __init__(self, name: str, numpy: bool, join: str = "", **parameters: object) -> None:
+        super().__init__(name, cluster="benchmark", parameters=parameters)
+        self._numpy = numpy
+        self.start(*([join] if join else []))
+
+    def command(self, join: Sequence[str] = ()) -> list[str]:
+        options = super().command(join)
+        options = options[options.index("agent") + 1 :]
+        options.remove("--stop-on-eof")  # standard input has commands
+        return [
             sys.executable,
             "-m",
             "benchmarks.exchange",
-            "--child",
-            json.dumps({"name": name, "numpy": numpy, **values}),
+            "--agent",
+            json.dumps({"numpy": self._numpy, "options": options}),
         ]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
-        self.addresses = self.hear()
 
     def tell(self, do: str, **what: Any) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": do, **what}) + "\n")
-        self._process.stdin.flush()
+        assert self._running.stdin is not None
+        self._running.stdin.write(json.dumps({"do": do, **what}).encode() + b"\n")
+        self._running.stdin.flush()
 
     def hear(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        return json.loads(line) if line else sys.exit("a node process ended: see above")
+        """The next answer; that the agent has settled is none."""
+        while True:
+            answer = json.loads(self._next_line("answering"))
+            if "event" not in answer:
+                return answer
 
     def ask(self, do: str, **what: Any) -> Any:
         self.tell(do, **what)
         return self.hear()
-
-    def stop(self) -> None:
-        """Its input ends, and so does it."""
-        with self._process:
-            pass
 
 
 class Pair:
@@ -383,7 +392,7 @@ class Pair:
 
     def __init__(self, numpy: bool, **values: Any) -> None:
         first = Child("n1", numpy, **values)
-        self.children = [first, Child("n2", numpy, **values, join=first.addresses["gossip"])]
+        self.children = [first, Child("n2", numpy, **values, join=first.gossip)]
         self.children[1].ask("settled")
 
     def both(self, do: str, **what: Any) -> list[Any]:
@@ -466,13 +475,14 @@ def _summary(runs: list[Figures]) -> Figures:
 
 def lower_bound(differences: int) -> int:
     """Bytes that must be sent for so many differences of 64 bits: d*b - log2(d!) bits
-    (shared/published-tables.md)."""
+    (shared/published-tables.md).
+    """
     return math.ceil((64 * differences - math.lgamma(differences + 1) / math.log(2)) / 8)
 
 
 def measure_takeover(keys: int, gets_per_s: int, numpy: bool) -> Figures:
     children = [Child("giver", numpy)]
-    giver, http = children[0], children[0].addresses["http"]
+    giver, http = children[0], children[0].http
     try:
         loading = giver.ask("put", keys=keys)
         before = asyncio.run(
@@ -507,7 +517,7 @@ def measure_takeover(keys: int, gets_per_s: int, numpy: bool) -> Figures:
 
 
 def _take_over(children: list[Child], numpy: bool) -> Figures:
-    children.append(Child("taker", numpy, join=children[0].addresses["gossip"]))
+    children.append(Child("taker", numpy, join=children[0].gossip))
     figures: Figures = children[1].ask("settled")
     return figures
 
@@ -572,26 +582,20 @@ def measure_idle(keys: int, seconds: float, numpy: bool) -> Figures:
 # -- what is printed -----------------------------------------------------------------------------
 
 
-def verdict(met: bool) -> str:
-    return "" if met else "   MISSED"
+def holds_of(role: str, hold: Figures) -> Row:
+    names = {
+        "cpu_ms": "processor ms",
+        "wall_ms": "clock ms",
+        "gc_ms": "of it gc",
+        "over_10_ms": "over 10 ms",
+    }
+    return {"longest hold of": role} | {title: hold[name] for name, title in names.items()}
 
 
-def show_hold(hold: Figures) -> str:
-    return (
-        f"{hold['cpu_ms']:5.1f} ms ({hold['wall_ms']:.1f} on the clock, gc "
-        f"{hold['gc_ms']:.1f}, {hold['over_10_ms']} over 10)"
-    )
-
-
-def print_repair(keys: int, found: list[Figures]) -> None:
-    print(
-        f"repair: {keys:,} keys, {VALUE_BYTES} B values; bytes; the median wall time, the worst "
-        "of everything else"
-    )
+def report_repair(keys: int, found: Sequence[Figures]) -> tuple[list[Table], dict[str, bool]]:
     names = (
         "changed",
         "beyond",
-        "at most",
         "stale",
         "bound",
         "list",
@@ -599,76 +603,80 @@ def print_repair(keys: int, found: list[Figures]) -> None:
         "entries",
         "messages",
         "trips",
-        "wall s",
+        "wall_s",
     )
-    print("".join(f"{name:>13}" for name in names))
-    for seen in found:
-        changed = seen["changed"]
-        limits = (
-            BEYOND_MAX.get(changed, math.inf),
-            TRIPS_MAX.get(changed, math.inf),
-            WALL_S_MAX.get(changed, math.inf),
-        )
-        met = all(
-            seen[name] <= limit
-            for name, limit in zip(("beyond", "trips", "wall_s"), limits, strict=True)
-        )
-        cells = (changed, seen["beyond"], limits[0], *(seen[name] for name in names[3:-1]))
-        print(
-            "".join(f"{'' if cell == math.inf else format(cell, ','):>13}" for cell in cells),
-            f"{seen['wall_s']:>12.3f}{verdict(met)}",
-        )
-    print("longest holds, processor time")
-    for seen in found:
-        print(
-            f"{seen['changed']:>13,}  asker {show_hold(seen['asker_hold'])}; answerer "
-            f"{show_hold(seen['answerer_hold'])}"
-        )
+    rows = [{name: seen[name] for name in names} for seen in found]
+    title = (
+        f"repair among {keys:,} keys with {VALUE_BYTES} B: the median wall_s, the worst of all else"
+    )
+    sides = [
+        (f"{side}, {seen['changed']:,} changed", seen[f"{side}_hold"])
+        for seen in found
+        for side in ("asker", "answerer")
+    ]
+    targets = {}
+    for name, limits in (("beyond", BEYOND_MAX), ("trips", TRIPS_MAX), ("wall_s", WALL_S_MAX)):
+        for seen in found:
+            if seen["changed"] in limits:
+                limit = limits[seen["changed"]]
+                targets[f"{seen['changed']:,} changed: {name} is at most {limit:,}"] = (
+                    seen[name] <= limit
+                )
+    return [
+        Table(title, rows),
+        Table("repair: who is held up", [holds_of(*side) for side in sides]),
+    ], targets
 
 
-def print_takeover(keys: int, found: Figures) -> None:
-    before, during, per_s, loading = (
-        found["get_before"],
-        found["get_during"],
-        found["entries_per_s"],
-        found["loading"],
-    )
-    print(f"takeover of {keys:,} entries by an empty node, from its start until it has settled")
-    print(
-        f"  {found['wall_s']} s, {per_s:,} entries/s{verdict(per_s >= ENTRIES_PER_S_MIN)}; "
-        f"{found['messages']:,} messages,",
-        end=" ",
-    )
-    print(
-        f"{found['beyond']:,} B beyond {found['entries']:,} B of entries; {found['wire']:,} B on "
-        "the wire"
-    )
-    print(
-        f"  GETs at the giver: p50 {during['p50_ms']} ms, p99 {during['p99_ms']} ms, max "
-        f"{during['max_ms']} ms",
-        end="",
-    )
-    print(f" (before: p99 {before['p99_ms']} ms){verdict(during['p99_ms'] < GET_P99_MS_MAX)}")
-    for name, hold in (
+def report_takeover(keys: int, found: Figures) -> tuple[list[Table], dict[str, bool]]:
+    before, during, loading = found["get_before"], found["get_during"], found["loading"]
+    roles = (
         ("giver", found["giver_hold"]),
         ("taker", found["taker_hold"]),
         ("giver, loading", loading["hold"]),
-    ):
-        print(
-            f"  longest hold of the {name}: "
-            f"{show_hold(hold)}{verdict(hold['cpu_ms'] <= HOLD_MAX_S * 1e3)}"
-        )
-    print(f"  loading by Node.put: {loading['puts_per_s']:,} a second")
-
-
-def print_idle(keys: int, found: list[Figures]) -> None:
-    print(
-        "idle: what each of two nodes in sync sends, and how many messages of each kind both sent "
-        "together"
     )
-    for seen in found:
-        first, second = seen["bytes_per_s"]
-        print(f"  {seen['keys']:>10,} keys: {first:.1f} and {second:.1f} B/s; {seen['kinds']}")
+    names = ("wall_s", "entries_per_s", "messages", "beyond", "entries", "wire")
+    tables = [
+        Table(
+            f"an empty node takes over {keys:,} entries, from its start until it has settled",
+            [{name: found[name] for name in names} | {"puts/s of loading": loading["puts_per_s"]}],
+        ),
+        Table(
+            "GETs at the giver",
+            [
+                {"when": when} | {name: value for name, value in seen.items() if name != "outcome"}
+                for when, seen in (("before", before), ("during", during))
+            ],
+        ),
+        Table("takeover: who is held up", [holds_of(*role) for role in roles]),
+    ]
+    targets = {
+        f"at least {ENTRIES_PER_S_MIN:,} entries/s": found["entries_per_s"] >= ENTRIES_PER_S_MIN,
+        f"p99 of GETs meanwhile under {GET_P99_MS_MAX} ms": during["p99_ms"] < GET_P99_MS_MAX,
+    }
+    targets |= {
+        f"{role} is held up for at most {HOLD_MAX_S * 1e3:.0f} ms": hold["cpu_ms"]
+        <= HOLD_MAX_S * 1e3
+        for role, hold in roles
+    }
+    return tables, targets
+
+
+def report_idle(found: Sequence[Figures]) -> tuple[list[Table], dict[str, bool]]:
+    rows = [
+        {
+            "keys": seen["keys"],
+            "B/s of one": seen["bytes_per_s"][0],
+            "B/s of the other": seen["bytes_per_s"][1],
+        }
+        | {
+            "messages of both": ", ".join(
+                f"{kind} {count}" for kind, count in seen["kinds"].items()
+            )
+        }
+        for seen in found
+    ]
+    return [Table("two idle nodes in sync", rows)], {}
 
 
 def main() -> None:
@@ -687,33 +695,36 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of idleness")
     parser.add_argument("--without-numpy", action="store_true", help="as where it is not installed")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--agent", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        be_a_child(json.loads(options.child))
+    if options.agent:
+        agent = json.loads(options.agent)
+        if not agent["numpy"]:
+            sys.modules["numpy"] = None  # type: ignore[assignment]
+        be_an_agent(agent["options"])
         return
     keys, numpy = options.keys, not options.without_numpy
     differences = options.differences or [
         changed for changed in (1, 100, 1000, 10_000) if changed < keys
     ] + [keys]
-    measures: dict[str, tuple[Callable[[], Any], Callable[[int, Any], None]]] = {
-        "repair": (lambda: measure_repair(keys, differences, options.rounds, numpy), print_repair),
-        "takeover": (lambda: measure_takeover(keys, options.gets_per_s, numpy), print_takeover),
-        "idle": (
-            lambda: [
-                measure_idle(some, options.seconds, numpy) for some in (min(keys, FEW_KEYS), keys)
-            ],
-            print_idle,
+    sizes = sorted({min(keys, FEW_KEYS), keys})
+    sections: dict[str, Callable[[], tuple[list[Table], dict[str, bool]]]] = {
+        "repair": lambda: report_repair(
+            keys, measure_repair(keys, differences, options.rounds, numpy)
         ),
+        "takeover": lambda: report_takeover(
+            keys, measure_takeover(keys, options.gets_per_s, numpy)
+        ),
+        "idle": lambda: report_idle([measure_idle(some, options.seconds, numpy) for some in sizes]),
     }
-    found: Figures = {}
-    for section in options.sections or measures:
-        measure, show = measures[section]
-        found[section] = measure()
-        if not options.json:
-            show(keys, found[section])
-    if options.json:
-        print(json.dumps(found, indent=2))
+    tables: list[Table] = []
+    targets: dict[str, bool] = {}
+    for section in options.sections or sections:
+        print(section, file=sys.stderr)
+        more_tables, more_targets = sections[section]()
+        tables += more_tables
+        targets |= more_targets
+    finish(Report("exchange", tables, targets=targets), json=options.json)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,14 @@
 cluster? Beside etcd, NATS and Redis.
 
     python -m benchmarks.fanout [fanout across] [--watchers 1000] [--rounds 20] [--writes 200]
-    [--beside etcd nats redis] [--json]
+        [--beside etcd nats redis] [--json]
 
 fanout    One node, so many watchers of one key, each on a connection of its own; then one write a
-round. From its start until the first
-          and the last watcher have it: medians. `cpu us`: of the server, for each event that it
-          told.
+          round. From its start until the first and the last watcher have it: medians. `cpu us`: of
+          the server, for each event that it told.
 across    Three nodes, and one watcher on each of the other two; then writes on the first, one after
-the other with a pause. From the
-          start of a write until both have it, and until the writer has its answer.
+          the other with a pause. From the start of a write until both have it, and until the writer
+          has its answer.
 
 The servers run on one processor, all watchers and the writer in one process on another; for all
 systems they are the same few lines, which send bytes and look for bytes. The systems take turns.
@@ -35,20 +34,20 @@ import asyncio
 import base64
 import json
 import os
-import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
+from benchmarks.agents import cluster, cpu_s
 from benchmarks.clients import BUCKET, nats_hello, nats_put, nats_request
 from benchmarks.http import LOAD_CORE, SERVER_CORE, free_ports, make_bucket, wait_for
+from benchmarks.report import Report, Row, Table, finish, is_there, need
 from kvgossip.cli.process.open_files import raise_file_limit
 from kvgossip.runtime.loop import run
 
@@ -60,8 +59,10 @@ HTTP_END = b"\r\n\r\n"
 
 
 class System:
-    """Servers of one kind. What watchers and a writer send, and what they look for: `begun`,
-    `event` and `written`."""
+    """Servers of one kind.
+
+    What watchers and a writer send, and what they look for: `begun`, `event` and `written`.
+    """
 
     begun: bytes
     event: bytes
@@ -71,6 +72,7 @@ class System:
     def __init__(self, nodes: int) -> None:
         self._stack = ExitStack()
         self.processes: list[subprocess.Popen[str]] = []
+        self.pids: list[int] = []
         self.ports: list[int] = []
         try:
             self.start(nodes)
@@ -94,18 +96,18 @@ class System:
         environment = {**os.environ, "GOMAXPROCS": "1"}
         process = subprocess.Popen(
             ["taskset", "-c", str(SERVER_CORE), *command],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
             env=environment,
-        )  # fmt: skip
+        )
         self.processes.append(process)
+        self.pids.append(process.pid)
         return process
 
     def cpu_s(self) -> float:
-        stats = [
-            Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-            for process in self.processes
-        ]
-        return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
+        return sum(map(cpu_s, self.pids))
 
     def stop(self) -> None:
         for process in self.processes:
@@ -120,31 +122,12 @@ class System:
 
 class Kvgossip(System):
     begun, event, written = b"retry: ", b"event: put", b"HTTP/1.1 200 "
+    core: int | None = SERVER_CORE
 
     def start(self, nodes: int) -> None:
-        join: tuple[str, ...] = ()
-        for number in range(nodes):
-            address = ("--http", "127.0.0.1:0", "--gossip", "127.0.0.1:0")
-            process = self.run(
-                sys.executable,
-                "-m",
-                "kvgossip",
-                "agent",
-                "--name",
-                f"n{number}",
-                *address,
-                *join,
-                "--stop-on-eof",
-                "-o",
-                "json",
-            )
-            assert process.stdout is not None
-            facts = json.loads(process.stdout.readline())
-            while '"settled"' not in process.stdout.readline():
-                if process.poll() is not None:
-                    sys.exit("an agent does not start")
-            join = join or ("--join", facts["gossip"])
-            self.ports.append(urlsplit(facts["url"]).port or 0)
+        agents = self._stack.enter_context(cluster(nodes, core=self.core))
+        self.ports = [agent.address[1] for agent in agents]
+        self.pids = [agent.pid for agent in agents]
 
     def watch(self, number: int) -> bytes:
         return f"GET /watch?key={KEY}&values=base64 HTTP/1.1\r\nHost: n\r\n\r\n".encode()
@@ -167,12 +150,15 @@ class Etcd(System):
         for number, (port, peer) in enumerate(zip(self.ports, peers, strict=True)):
             client, to_peers = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer}"
             options = {
-                "data-dir": self.folder(), "log-level": "error", "name": f"n{number}",
+                "data-dir": self.folder(),
+                "log-level": "error",
+                "name": f"n{number}",
                 "initial-cluster": cluster,
-                "listen-client-urls": client, "advertise-client-urls": client,
+                "listen-client-urls": client,
+                "advertise-client-urls": client,
                 "listen-peer-urls": to_peers,
                 "initial-advertise-peer-urls": to_peers,
-            }  # fmt: skip
+            }
             self.run("etcd", *(f"--{name}={value}" for name, value in options.items()))
         for port in self.ports:
             wait_for(port)
@@ -221,11 +207,16 @@ class Nats(System):
     def watch(self, number: int) -> bytes:
         deliver = f"deliver.{number}"
         config = {
-            "deliver_policy": "new", "ack_policy": "none", "max_deliver": 1, "mem_storage": True,
+            "deliver_policy": "new",
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "mem_storage": True,
             "num_replicas": 1,
-            "filter_subject": f"$KV.{BUCKET}.{KEY}", "deliver_subject": deliver,
-            "flow_control": True, "idle_heartbeat": 5_000_000_000,
-        }  # fmt: skip
+            "filter_subject": f"$KV.{BUCKET}.{KEY}",
+            "deliver_subject": deliver,
+            "flow_control": True,
+            "idle_heartbeat": 5_000_000_000,
+        }
         asked = {"stream_name": f"KV_{BUCKET}", "config": config}
         inbox = f"_INBOX.{number}"
         request = nats_request(
@@ -264,8 +255,6 @@ class Redis(System):
             self._await_replica(port)
 
     def _await_replica(self, port: int) -> None:
-        import socket
-
         ends_s = time.monotonic() + PATIENCE_S
         with socket.create_connection(("127.0.0.1", port)) as asking:
             while time.monotonic() < ends_s:
@@ -283,7 +272,12 @@ class Redis(System):
 
 
 SYSTEMS = {"kvgossip": Kvgossip, "etcd": Etcd, "nats": Nats, "redis": Redis}
-COMMANDS = {"etcd": "etcd", "nats": "nats-server", "redis": "redis-server"}
+PEERS = {
+    "etcd": ("etcd", "etcd-server"),
+    "nats": ("nats-server", "nats-server"),
+    "redis": ("redis-server", "redis-server"),
+}
+"""The command that each needs, and the Debian package that has it."""
 
 
 def _base64(data: bytes) -> str:
@@ -292,10 +286,8 @@ def _base64(data: bytes) -> str:
 
 def _post(path: str, document: Any) -> bytes:
     body = json.dumps(document).encode()
-    return (
-        f"POST {path} HTTP/1.1\r\nHost: n\r\nContent-Type: application/json\r\nContent-Length: "
-        f"{len(body)}\r\n\r\n"
-    ).encode() + body
+    head = f"POST {path} HTTP/1.1\r\nHost: n\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}Content-Type: application/json\r\n\r\n".encode() + body
 
 
 def _resp(*words: str) -> bytes:
@@ -308,8 +300,10 @@ def _resp(*words: str) -> bytes:
 
 
 class Ear(asyncio.Protocol):
-    """A connection that says when certain bytes came: `told` gets the time. `first` comes once,
-    before any of the others."""
+    """A connection that says when certain bytes came: `told` gets the time.
+
+    `first` comes once, before any of the others.
+    """
 
     def __init__(self, say: bytes, first: bytes, wanted: bytes, told: asyncio.Queue[float]) -> None:
         self._say, self._first, self._wanted, self._told = say, first, wanted, told
@@ -371,7 +365,8 @@ class Listening:
 
     async def write(self) -> tuple[float, float, float]:
         """Seconds from the start of a write until the first watcher has it, until the last one has,
-        and until it is answered."""
+        and until it is answered.
+        """
         async with asyncio.timeout(PATIENCE_S):
             started_s = time.perf_counter()
             self._writer.transport.write(self._system.write())
@@ -433,17 +428,15 @@ def _milliseconds(times_s: Iterable[float]) -> dict[str, float]:
     return {name: round(1000 * time_s, 2) for name, time_s in found.items()}
 
 
-def print_found(found: dict[str, dict[str, dict[str, Any]]], options: argparse.Namespace) -> None:
+def tables(found: Mapping[str, Mapping[str, Row]], options: argparse.Namespace) -> list[Table]:
     titles = {
         "fanout": f"{options.watchers} watchers of one node, {options.rounds} writes",
         "across": f"3 nodes, a watcher on each of the others, {options.writes} writes",
     }
-    for section, by_kind in found.items():
-        print(f"{section}: {titles[section]}; load average {os.getloadavg()[0]:.1f}")
-        for kind, seen in by_kind.items():
-            print(
-                f"  {kind:10}" + "".join(f"  {name} {value:8.2f}" for name, value in seen.items())
-            )
+    return [
+        Table(titles[section], [{"server": kind, **seen} for kind, seen in by_kind.items()])
+        for section, by_kind in found.items()
+    ]
 
 
 def main() -> None:
@@ -454,26 +447,25 @@ def main() -> None:
     parser.add_argument("--watchers", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=20, help="writes of fanout")
     parser.add_argument("--writes", type=int, default=200, help="of across")
-    parser.add_argument("--beside", nargs="*", choices=tuple(COMMANDS), default=list(COMMANDS))
+    parser.add_argument("--beside", nargs="*", choices=tuple(PEERS), default=list(PEERS))
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    if shutil.which("taskset") is None or (os.cpu_count() or 1) < 2:
-        sys.exit("this benchmark needs taskset and two cores")
+    need("taskset", cores=2)
     raise_file_limit()
     os.sched_setaffinity(0, {LOAD_CORE})
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    skipped: list[str] = []
+    kinds = ["kvgossip", *(kind for kind in options.beside if is_there(*PEERS[kind], skipped))]
+    found: dict[str, dict[str, Row]] = {}
     for section in options.sections or ("fanout", "across"):
-        for kind in ("kvgossip", *options.beside):
-            if kind in COMMANDS and shutil.which(COMMANDS[kind]) is None:
-                print(f"{kind} is not installed and not measured", file=sys.stderr)
-                continue
+        for kind in kinds:
             work = (
                 fanout(kind, options.watchers, options.rounds)
                 if section == "fanout"
                 else across(kind, 3, options.writes)
             )
             found.setdefault(section, {})[kind] = run(work)
-    print(json.dumps(found, indent=2)) if options.json else print_found(found, options)
+            print(f"{section}, {kind}: {found[section][kind]}", file=sys.stderr)
+    finish(Report("fanout", tables(found, options), skipped=skipped), json=options.json)
 
 
 if __name__ == "__main__":

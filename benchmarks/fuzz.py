@@ -20,10 +20,9 @@ number. `frames/s` includes making them.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from random import Random
@@ -31,6 +30,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.report import Report, Row, Table, finish
 from kvgossip.cli.sim.trials import run_trials
 from kvgossip.config import KEY_BYTES, Address, Config
 from kvgossip.protocol.effect import Effect, JoinRefused, Log, Send
@@ -81,7 +81,8 @@ VALUES: tuple[Any, ...] = (
 @dataclass(slots=True)
 class Outcome:
     """What became of some frames: `dropped` by reason, `failures` as batch, receiver, what happened
-    and the frame in hexadecimal."""
+    and the frame in hexadecimal.
+    """
 
     receiver: str
     frames: int = 0
@@ -381,22 +382,29 @@ def fuzz(frames: int, seed: int, jobs: int, batch_frames: int) -> list[Outcome]:
     return list(total.values())
 
 
-def print_outcomes(found: list[Outcome]) -> None:
-    print(f"{'receiver':<10}{'frames':>12}{'frames/s':>10}{'failures':>10}  dropped, by reason")
-    for each in found:
-        reasons = ", ".join(
-            f"{name.partition('dropped.')[2]} {count:,}"
-            for name, count in each.dropped.most_common(6)
-        )
-        per_s = each.frames / max(each.taken_s, 1e-9)
-        figures = f"{each.frames:>12,}{per_s:>10,.0f}{len(each.failures):>10}"
-        print(f"{each.receiver:<10}{figures}  {reasons}")
-    for each in found:
-        for batch, failure, data in each.failures[:10]:
-            print(f"batch {batch}, {each.receiver}: {failure}\n    {data[:400]}")
+def report(found: Sequence[Outcome]) -> Report:
+    rows = [
+        {"receiver": each.receiver, "frames": each.frames}
+        | {"frames/s": each.frames / max(each.taken_s, 1e-9), "failures": len(each.failures)}
+        | {
+            "dropped, by reason": ", ".join(
+                f"{name.partition('dropped.')[2]} {count:,}"
+                for name, count in each.dropped.most_common(6)
+            )
+        }
+        for each in found
+    ]
+    failures: list[Row] = [
+        {"receiver": each.receiver, "batch": batch, "failure": failure, "frame": data[:400]}
+        for each in found
+        for batch, failure, data in each.failures[:10]
+    ]
+    tables = [Table("hostile frames", rows), *([Table("failures", failures)] if failures else [])]
+    laws = {"nothing raises, and nothing changes without the key": not failures}
+    return Report("fuzz", tables, laws=laws)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -407,12 +415,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     found = fuzz(options.frames, options.seed, options.jobs, options.batch)
-    if options.json:
-        print(json.dumps([msgspec.to_builtins(each) for each in found], indent=2))
-    else:
-        print_outcomes(found)
-    return 1 if any(each.failures for each in found) else 0
+    finish(report(found), json=options.json)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -4,12 +4,13 @@
 
 GET and PUT of 100 B under a thousand keys, over 64 keep-alive connections without pipelining. Every
 server runs on one core and the load on another; the servers take turns within each round, and the
-median of the rounds counts: machines are noisy, ratios less so. `cpu us` is the processor time of
-the server for each request, which other work on the machine changes least.
+median of the rounds counts: machines are noisy, ratios less so. `x aiohttp` is the median of the
+ratios of each round, `least` and `most` their range. `cpu us` is the processor time of the server
+for each request, which other work on the machine changes least.
 
-    kvgossip         memory-only: GET, PUT
-    kvgossip durable with a data directory: a PUT is on the disk (fsync) before it is answered, many
-    in one commit
+    kvgossip         an agent, memory-only: GET, PUT
+    kvgossip durable an agent with a data directory: a PUT is on the disk (fsync) before it is
+                     answered, many in one commit
     aiohttp          the smallest application that puts and gets bytes in a dict
     etcd             one node, its JSON gateway (/v3/kv/range, /v3/kv/put): durable, linearizable
                      reads
@@ -32,18 +33,21 @@ import csv
 import json
 import os
 import re
-import shutil
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 
+from benchmarks.agents import cluster, cpu_s
 from benchmarks.clients import nats_bucket, nats_hello
+from benchmarks.report import Report, Row, Table, finish, is_there, need
+from kvgossip.runtime.loop import run
 
 CONNECTIONS = 64
 VALUE_BYTES = 100
@@ -64,17 +68,11 @@ end
 Figures = dict[str, float]
 
 
-# -- servers that this script runs itself, in a process of their own -----------------------------
+# -- the bare handler, in a process of its own -----------------------------------------------------
 
 
-def serve(kind: str) -> None:
-    """Run one server in this process; print its port, stop when standard input ends."""
-    from kvgossip.runtime.loop import run
-
-    run(_serve_bare() if kind == "aiohttp" else _serve_node("durable" in kind))
-
-
-async def _serve_bare() -> None:
+async def serve_bare() -> None:
+    """Print the port, stop when standard input ends."""
     from aiohttp import web
 
     store: dict[str, bytes] = {}
@@ -93,69 +91,90 @@ async def _serve_bare() -> None:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    await _until_end_of_input(runner.addresses[0][1])
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     await runner.cleanup()
 
 
-async def _serve_node(durable: bool) -> None:
-    from kvgossip import Config, Node
-    from kvgossip.api.server import ApiServer, listen
-    from kvgossip.config import Address
-
-    with tempfile.TemporaryDirectory() as folder:
-        async with Node(
-            Config(name="bench", gossip=Address("127.0.0.1", 0), data_dir=folder if durable else "")
-        ) as node:
-            server = ApiServer(node, listen(Address("127.0.0.1", 0)))
-            await server.start()
-            await _until_end_of_input(server.address.port)
-            await server.stop()
-
-
-async def _until_end_of_input(port: int) -> None:
-    print(port, flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-
-
-# -- servers -------------------------------------------------------------------------------------
+# -- servers ---------------------------------------------------------------------------------------
 
 
 class Server:
-    """A server process on its core. `load(method, seconds)` puts it under load."""
+    """A server on its core. `load(method, seconds)` puts it under load."""
 
     methods: tuple[str, ...] = ("GET", "PUT")
-
-    def __init__(self, command: list[str]) -> None:
-        self._folder = tempfile.TemporaryDirectory()
-        command = [
-            "taskset",
-            "-c",
-            str(SERVER_CORE),
-            *(part.replace("FOLDER", self._folder.name) for part in command),
-        ]
-        # one core is one core for those too that would start a thread for each
-        environment = {**os.environ, "GOMAXPROCS": "1"}
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-        )
+    port: int
+    pid: int
 
     def load(self, method: str, seconds: int) -> Figures:
         raise NotImplementedError
 
+    def prepare(self) -> None:
+        """Write what will be read."""
+        self.load("PUT", 1)
+
     def measure(self, method: str, seconds: int) -> Figures:
-        """Requests/s, latencies in ms, and the server's processor time for each request in
-        microseconds."""
-        before_s, started_s = self._cpu_s(), time.monotonic()
+        """Requests/s, latencies in ms, and the server's processor time for each request in us."""
+        before_s, started_s = cpu_s(self.pid), time.monotonic()
         figures = self.load(method, seconds)
-        requests = figures.pop(
-            "requests", figures["requests_per_s"] * (time.monotonic() - started_s)
+        lasted_s = time.monotonic() - started_s
+        requests = figures.pop("requests", figures["requests_per_s"] * lasted_s)
+        return {**figures, "cpu_us": 1e6 * (cpu_s(self.pid) - before_s) / requests}
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+
+class OverHttp(Server):
+    """A server that answers GET and PUT of /kv/KEY."""
+
+    def prepare(self) -> None:
+        # each key, however slow the machine is: a GET of one that is missing would be an error
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=START_TIMEOUT_S)
+        for number in range(KEYS):
+            connection.request("PUT", f"/kv/key-{number}", b"x" * VALUE_BYTES)
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != 200:
+                sys.exit(f"a PUT was answered with {answer.status}")
+        connection.close()
+
+    def load(self, method: str, seconds: int) -> Figures:
+        body = f'string.rep("x", {VALUE_BYTES})' if method == "PUT" else "nil"
+        return wrk(self.port, seconds, method=method, path='"/kv/key-" .. i', body=body)
+
+
+class Kvgossip(OverHttp):
+    """An agent, with a data directory where it is `durable`."""
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._stack = ExitStack()
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory())) if durable else None
+        (self.agent,) = self._stack.enter_context(cluster(1, folder=folder, core=SERVER_CORE))
+        self.port, self.pid = self.agent.address[1], self.agent.pid
+        self.methods = ("PUT",) if durable else ("GET", "PUT")
+
+    def stop(self) -> None:
+        self._stack.close()
+
+
+class Command(Server):
+    """Another program; FOLDER in its command is a directory of its own."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        pinned = ["taskset", "-c", str(SERVER_CORE)]
+        pinned += [part.replace("FOLDER", self._folder.name) for part in command]
+        self.process = subprocess.Popen(
+            pinned,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            # one core is one core for those too that would start a thread for each
+            env={**os.environ, "GOMAXPROCS": "1"},
         )
-        return {**figures, "cpu_us": 1e6 * (self._cpu_s() - before_s) / requests}
+        self.pid = self.process.pid
 
     def stop(self) -> None:
         assert self.process.stdin is not None
@@ -166,37 +185,32 @@ class Server:
         self.process.wait(30)
         self._folder.cleanup()
 
-    def _cpu_s(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+class Bare(Command, OverHttp):
+    """The bare handler."""
 
-class Own(Server):
-    """kvgossip, or the bare handler."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__([sys.executable, "-m", "benchmarks.http", "--serve", kind])
-        self.methods = ("PUT",) if "durable" in kind else ("GET", "PUT")
+    def __init__(self) -> None:
+        super().__init__([sys.executable, "-m", "benchmarks.http", "--serve-bare"])
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
 
-    def load(self, method: str, seconds: int) -> Figures:
-        body = f'string.rep("x", {VALUE_BYTES})' if method == "PUT" else "nil"
-        return wrk(self.port, seconds, method=method, path='"/kv/key-" .. i', body=body)
 
-
-class Etcd(Server):
+class Etcd(Command):
     """etcd, of one node."""
 
     def __init__(self) -> None:
         self.port, peers = free_ports(2)
         client, peer = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{peers}"
         options = {
-            "data-dir": "FOLDER/etcd", "log-level": "error", "name": "bench",
+            "data-dir": "FOLDER/etcd",
+            "log-level": "error",
+            "name": "bench",
             "initial-cluster": f"bench={peer}",
-            "listen-client-urls": client, "advertise-client-urls": client,
-            "listen-peer-urls": peer, "initial-advertise-peer-urls": peer,
-        }  # fmt: skip
+            "listen-client-urls": client,
+            "advertise-client-urls": client,
+            "listen-peer-urls": peer,
+            "initial-advertise-peer-urls": peer,
+        }
         super().__init__(["etcd", *(f"--{name}={value}" for name, value in options.items())])
         wait_for(self.port)
 
@@ -219,7 +233,7 @@ class Etcd(Server):
         )
 
 
-class Redis(Server):
+class Redis(Command):
     """Redis, without a disk."""
 
     def __init__(self) -> None:
@@ -271,7 +285,6 @@ class Clients(Server):
     """Servers that are loaded by clients.py."""
 
     system: str
-    port: int
 
     def load(self, method: str, seconds: int) -> Figures:
         command = [
@@ -301,11 +314,11 @@ class Clients(Server):
         return figures
 
 
-class OwnByClients(Clients, Own):
+class KvgossipByClients(Clients, Kvgossip):
     system = "kvgossip"
 
 
-class Nats(Clients):
+class Nats(Clients, Command):
     """NATS with a bucket of JetStream in memory."""
 
     system = "nats"
@@ -320,18 +333,20 @@ class Nats(Clients):
 
 
 SERVERS: dict[str, Callable[[], Server]] = {
-    "aiohttp": lambda: Own("aiohttp"),
-    "kvgossip": lambda: Own("kvgossip"),
-    "kvgossip durable": lambda: Own("kvgossip durable"),
+    "aiohttp": Bare,
+    "kvgossip": Kvgossip,
+    "kvgossip durable": lambda: Kvgossip(durable=True),
     "etcd": Etcd,
     "redis": Redis,
-    "kvgossip, clients": lambda: OwnByClients("kvgossip"),
+    "kvgossip, clients": KvgossipByClients,
     "nats, clients": Nats,
 }
-PACKAGES = {
-    "etcd": ("etcd", "etcd-server"), "redis": ("redis-benchmark", "redis-server"), ("nats, "
-    "clients"): ("nats-server", "nats-server")
-}  # fmt: skip
+PEERS = {
+    "etcd": ("etcd", "etcd-server"),
+    "redis": ("redis-benchmark", "redis-server"),
+    "nats, clients": ("nats-server", "nats-server"),
+}
+"""The command that each needs, and the Debian package that has it."""
 
 
 def make_bucket(port: int, replicas: int) -> None:
@@ -423,13 +438,16 @@ def latency(text: str, share: str) -> float:
     return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]
 
 
-def measure(kinds: list[str], seconds: int, rounds: int) -> dict[str, dict[str, Figures]]:
-    """By method and kind."""
-    servers = {kind: SERVERS[kind]() for kind in kinds}
+def measure(kinds: Sequence[str], seconds: int, rounds: int) -> list[Row]:
+    """A row for each method and kind."""
     runs: dict[tuple[str, str], list[Figures]] = {}
-    try:
+    with ExitStack() as stack:
+        servers = {}
+        for kind in kinds:
+            servers[kind] = SERVERS[kind]()
+            stack.callback(servers[kind].stop)
         for server in servers.values():
-            server.load("PUT", 1)
+            server.prepare()
         for turn in range(rounds):
             for method in ("GET", "PUT"):
                 for kind in sorted(servers, reverse=bool(turn % 2)):
@@ -439,35 +457,28 @@ def measure(kinds: list[str], seconds: int, rounds: int) -> dict[str, dict[str, 
                         print(
                             f"round {turn + 1}/{rounds}: {method} {kind}: {seen}", file=sys.stderr
                         )
-    finally:
-        for server in servers.values():
-            server.stop()
-    figures: dict[str, dict[str, Figures]] = {}
-    for (method, kind), all_seen in runs.items():
-        figures.setdefault(method, {})[kind] = {
-            name: round(statistics.median(run[name] for run in all_seen), 3) for name in all_seen[0]
-        }
-    return figures
+    return [
+        {"request": method, "server": kind}
+        | {name: statistics.median(run[name] for run in seen) for name in seen[0]}
+        | ratios(seen, runs.get((method, "aiohttp"), []))
+        for (method, kind), seen in sorted(runs.items())
+    ]
 
 
-def print_figures(figures: dict[str, dict[str, Figures]]) -> None:
-    print(
-        f"{CONNECTIONS} keep-alive connections, {VALUE_BYTES} B, one core for the server, one for "
-        "the load"
+def ratios(runs: Sequence[Figures], bare: Sequence[Figures]) -> Row:
+    """Of each round's requests/s to those of the bare handler in the same round."""
+    pairs = zip(runs, bare, strict=False)
+    found = [mine["requests_per_s"] / theirs["requests_per_s"] for mine, theirs in pairs]
+    if not found:
+        return {}
+    return {"x aiohttp": statistics.median(found), "least": min(found), "most": max(found)}
+
+
+def report(rows: Sequence[Row], skipped: Sequence[str] = ()) -> Report:
+    title = (
+        f"{VALUE_BYTES} B over {CONNECTIONS} connections; one core for the server, one for the load"
     )
-    print(f"load average {os.getloadavg()[0]:.1f} at the end, of which this benchmark is up to 2")
-    print(
-        f"{'':4} {'':17} {'requests/s':>10} {'x aiohttp':>9} {'p50 ms':>8} {'p99 ms':>8} "
-        f"{'cpu us':>7}"
-    )
-    for method, by_kind in figures.items():
-        for kind, seen in sorted(by_kind.items()):
-            ratio = seen["requests_per_s"] / by_kind["aiohttp"]["requests_per_s"]
-            print(
-                f"{method:4} {kind:17} {seen['requests_per_s']:10.0f} {ratio:9.2f} "
-                f"{seen['p50_ms']:8.2f} {seen['p99_ms']:8.2f}"
-                f" {seen['cpu_us']:7.1f}"
-            )
+    return Report("http", [Table(title, rows)], skipped=skipped)
 
 
 def main() -> None:
@@ -479,31 +490,15 @@ def main() -> None:
         "--rounds", type=int, default=5, help="loads of each kind; the median counts"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--serve", choices=("aiohttp", "kvgossip", "kvgossip durable"), help=argparse.SUPPRESS
-    )
-    arguments = parser.parse_args()
-    if arguments.serve:
-        serve(arguments.serve)
+    parser.add_argument("--serve-bare", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve_bare:
+        run(serve_bare())
         return
-    if shutil.which("wrk") is None or shutil.which("taskset") is None or (os.cpu_count() or 1) < 2:
-        sys.exit(
-            "this benchmark needs wrk, taskset and two cores (Debian: apt-get install wrk "
-            "util-linux)"
-        )
-    kinds = list(SERVERS)
-    for kind, (command, package) in PACKAGES.items():
-        if shutil.which(command) is None:
-            print(
-                f"{kind} is not installed and not measured (Debian: apt-get install {package})",
-                file=sys.stderr,
-            )
-            kinds.remove(kind)
-    figures = measure(kinds, arguments.seconds, arguments.rounds)
-    if arguments.json:
-        print(json.dumps(figures, indent=2))
-    else:
-        print_figures(figures)
+    need("wrk", "taskset", cores=2)
+    skipped: list[str] = []
+    kinds = [kind for kind in SERVERS if kind not in PEERS or is_there(*PEERS[kind], skipped)]
+    finish(report(measure(kinds, options.seconds, options.rounds), skipped), json=options.json)
 
 
 if __name__ == "__main__":

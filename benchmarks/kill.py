@@ -20,20 +20,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
-from asyncio.subprocess import PIPE, Process
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from benchmarks.agents import Agent, AgentError
+from benchmarks.report import Report, Table, finish
 from kvgossip.api.client import Client, UnreachableError
 from kvgossip.errors import KVGossipError
 from kvgossip.protocol.model.entry import version_of
@@ -56,54 +54,52 @@ class LostError(Exception):
 
 
 class Victim:
-    """One agent that may be killed and started again, on the same directory and ports."""
+    """One agent that may be killed and started again, on the same directory."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, **parameters: object) -> None:
         self.name, self.folder = name, folder / name
-        self.http = self.gossip = "127.0.0.1:0"
-        self.process: Process | None = None
+        self._agent = Agent(
+            name,
+            cluster="kill",
+            data_dir=self.folder,
+            parameters={"profile": "local", **parameters},
+        )
         self.acked: Acked = {}
 
+    @property
+    def http(self) -> str:
+        return self._agent.http
+
+    @property
+    def gossip(self) -> str:
+        return self._agent.gossip
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self._agent.address
+
+    @property
+    def pid(self) -> int:
+        return self._agent.pid
+
     async def start(self, *join: str) -> float:
-        """Returns the seconds until it serves."""
-        started_s = time.monotonic()
-        command = [
-            sys.executable, "-m", "kvgossip", "agent", "--name", self.name, "--cluster", "kill",
-            "--profile", "local", "--http", self.http,
-            "--gossip", self.gossip, "--data-dir", str(self.folder), "--log-level", "error",
-            "--stop-on-eof", "-o", "json",
-            *(word for address in join for word in ("--join", address)),
-        ]  # fmt: skip
-        self.process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, stderr=None
-        )
-        assert self.process.stdout is not None
-        async with asyncio.timeout(PATIENCE_S):
-            line = await self.process.stdout.readline()
-        if not line:
-            raise LostError(f"{self.name} does not start on {self.folder}")
-        facts = json.loads(line)
-        self.http, self.gossip = urlsplit(facts["url"]).netloc, facts["gossip"]
-        return time.monotonic() - started_s
+        """Returns the seconds until it serves. Raises LostError."""
+        try:
+            return await asyncio.to_thread(self._agent.start, *join)
+        except AgentError as error:
+            raise LostError(f"{self.name} does not start on {self.folder}: {error}") from error
 
     async def settled(self) -> None:
         """A node that was killed before it had ever caught up would rightly answer no read after
-        its restart."""
-        assert self.process is not None
-        assert self.process.stdout is not None
-        async with asyncio.timeout(PATIENCE_S):
-            while b'"settled"' not in await self.process.stdout.readline():
-                pass
+        its restart.
+        """
+        await asyncio.to_thread(self._agent.settle)
 
     async def kill(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
+        await asyncio.to_thread(self._agent.kill)
 
     async def stop(self) -> None:
-        if self.process is not None and self.process.returncode is None:
-            self.process.terminate()
-            await self.process.wait()
+        await asyncio.to_thread(self._agent.stop)
 
 
 class Writers:
@@ -124,18 +120,12 @@ class Writers:
             await asyncio.sleep(0.02)
 
     async def _write_until_it_breaks(self, victim: Victim) -> None:
-        host, _, port = victim.http.rpartition(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
+        reader, writer = await asyncio.open_connection(*victim.address)
         try:
             while True:
                 key, value = f"key-{self._rng.randrange(KEYS)}", self._rng.randbytes(VALUE_BYTES)
-                writer.write(
-                    (
-                        f"PUT /kv/{key} HTTP/1.1\r\nHost: kill\r\nContent-Length: "
-                        f"{VALUE_BYTES}\r\n\r\n"
-                    ).encode()
-                    + value
-                )
+                head = f"PUT /kv/{key} HTTP/1.1\r\nHost: n\r\nContent-Length: {VALUE_BYTES}\r\n\r\n"
+                writer.write(head.encode() + value)
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 fields = dict(
                     line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line
@@ -166,8 +156,8 @@ def check(acked: Acked, found: dict[str, str], where: str) -> None:
     lost = [key for key, version in acked.items() if found.get(key, "") < version]
     if lost:
         raise LostError(
-            f"{where}: {len(lost)} of {len(acked)} acknowledged writes are missing, such as "
-            f"{lost[0]}"
+            f"{where}: {len(lost)} of {len(acked)} acknowledged writes are missing,"
+            f" such as {lost[0]}"
         )
 
 
@@ -220,7 +210,8 @@ def _holds(commit: bytes, versions: set[bytes]) -> bool:
 
 def cut_log(folder: Path, acked: Acked, rng: random.Random) -> bool:
     """Cut the newest log somewhere after the last acknowledged commit; whether there was anything
-    to cut."""
+    to cut.
+    """
     log = max((folder / "db").glob("*.log"))
     data = log.read_bytes()
     synced = synced_bytes(data, acked)
@@ -299,8 +290,7 @@ async def run(kills: int, writers: int, seed: int) -> dict[str, Any]:
                     restarts_s.append(await kill_one(victim, others, Path(folder), rng, counts))
                     if (number + 1) % 20 == 0:
                         print(
-                            f"{number + 1}/{kills} kills, {load.writes:,} writes acknowledged, "
-                            "none lost",
+                            f"{number + 1}/{kills} kills, none of {load.writes:,} writes lost",
                             file=sys.stderr,
                         )
             finally:
@@ -331,13 +321,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     try:
-        told = asyncio.run(run(options.kills, options.writers, options.seed))
+        found = asyncio.run(run(options.kills, options.writers, options.seed))
     except LostError as error:
         sys.exit(f"LOST: {error}")
-    if options.json:
-        print(json.dumps(told, indent=2))
-    else:
-        print("\n".join(f"{name:>20}  {value:,}" for name, value in told.items()))
+    title = "kill -9 of one of three agents under writes, again and again"
+    laws = {"no acknowledged write is lost": found["lost"] == 0}
+    finish(Report("kill", [Table(title, [found])], laws=laws), json=options.json)
 
 
 if __name__ == "__main__":

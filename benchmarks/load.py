@@ -37,7 +37,8 @@ OPEN_MAX = 6000
 CONNECT_S = 5.0
 """So long the kernels may take to connect. Where a node is offered more connections than it can
 even refuse, its kernel ignores some, and theirs tries again after 1, 3, 7, 15 and 31 s: clients do
-not wait for that."""
+not wait for that.
+"""
 PIPELINED_EVERY, PIPELINES, PIPELINED_MAX = 10, 8, 256
 STARTED_A_TURN = 32
 SOURCES = 16
@@ -49,8 +50,10 @@ EXAMPLES = 10
 async def beside(
     work: Iterable[Coroutine[Any, Any, None]],
 ) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """What goes on beside a load, and ends with it; more may be put into the list. A fault of any
-    of it is raised."""
+    """What goes on beside a load, and ends with it; more may be put into the list.
+
+    A fault of any of it is raised.
+    """
     tasks = [asyncio.create_task(each) for each in work]
     try:
         yield tasks
@@ -81,8 +84,10 @@ class Asked(NamedTuple):
 
 
 class Connection:
-    """`asked` is what was sent, or waits in `unsent`, and has no answer yet. `connected`: something
-    could be sent."""
+    """`asked` is what was sent, or waits in `unsent`, and has no answer yet.
+
+    `connected`: something could be sent.
+    """
 
     __slots__ = ("asked", "connected", "dialled_s", "received", "socket", "unsent", "writing")
 
@@ -95,8 +100,10 @@ class Connection:
 
 
 class Ledger:
-    """`acked`: the versions of the numbers that were acknowledged. `wrong`: answers that may not
-    be, some of them. Times in seconds."""
+    """`acked`: the versions of the numbers that were acknowledged.
+
+    `wrong`: answers that may not be, some of them. Times in seconds.
+    """
 
     def __init__(self) -> None:
         self.acked: dict[int, str] = {}
@@ -134,7 +141,8 @@ def _quantile(times_s: array[float], share: str) -> float | None:
 
 class Load:
     """Requests to `address` that write the keys of these numbers, and read some of what was
-    acknowledged. Call `close` at the end."""
+    acknowledged. Call `close` at the end.
+    """
 
     def __init__(
         self,
@@ -213,7 +221,8 @@ class Load:
 
     def _pipeline(self, number: int) -> Connection | None:
         """One of those that do not wait; None where it has as many requests under way as a client
-        should have."""
+        should have.
+        """
         connection = self._pipelines[number]
         if connection is None:
             connection = self._pipelines[number] = self._dial()
@@ -229,10 +238,8 @@ class Load:
                 self._again = False
                 return
             asked, value = Asked(True, number, due_s), value_of(number)
-            request = (
-                f"PUT /kv/{key_of(number)} HTTP/1.1\r\nHost: n\r\nContent-Length: "
-                f"{len(value)}\r\n\r\n"
-            ).encode() + value
+            head = f"PUT /kv/{key_of(number)} HTTP/1.1\r\nHost: n\r\nContent-Length: {len(value)}"
+            request = f"{head}\r\n\r\n".encode() + value
         self.ledger.counts["puts" if asked.put else "gets"] += 1
         connection.asked.append(asked)
         connection.unsent += request
@@ -362,7 +369,8 @@ class Load:
 
     def _drain(self) -> None:
         """Until every request has an answer, or its connection has ended; those that have none by
-        then hang."""
+        then hang.
+        """
         ends_s = time.monotonic() + HANG_S
         while (
             any(connection.asked for connection in self._open.values())

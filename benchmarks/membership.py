@@ -2,21 +2,20 @@
 agents of each, on this machine?
 
     python -m benchmarks.membership [--agents 5 20 50] [--systems kvgossip serf] [--idle-s 60]
-    [--kills 5] [--json]
+        [--kills 5] [--json]
 
-serf is that of the Debian package `serf`, or any other in the PATH; `--systems kvgossip` does
-without. Both use their LAN profile, without encryption. One system runs after the other, each in
+serf is that of the Debian package `serf`, or any other in the PATH, and is measured where it is
+installed. Both use their LAN profile, without encryption. One system runs after the other, each in
 network and process namespaces of its own (`unshare`, util-linux) with nothing but `lo`: so its
 counters hold every packet of the system, with the headers of IP, UDP, TCP and the 14 bytes of an
 Ethernet frame, the same way for both; and whatever happens, no process outlives the benchmark.
 
 idle      cpu: of one processor, by /proc/PID/stat; bytes and packets sent a second; memory: the
-proportional set size (smaps_rollup).
-          All is of one agent, in the mean, over --idle-s seconds in which nothing happens.
+          proportional set size (smaps_rollup). All is of one agent, in the mean, over --idle-s
+          seconds in which nothing happens.
 crash     kill -9 of one agent; `first` and `all`: seconds until the first, and until the last of
-the other agents has logged that it
-          failed. Then it starts again under its name, and the next one follows when everybody knows
-          it.
+          the other agents has logged that it failed. Then it starts again under its name, and the
+          next one follows when everybody knows it.
 """
 
 from __future__ import annotations
@@ -38,7 +37,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from benchmarks.exchange import ROOT, Figures, verdict
+from benchmarks.agents import ROOT, cpu_s, environment, pss_bytes
+from benchmarks.report import Report, Table, finish, is_there
 
 GROUP = 5
 GOSSIP_PORT = 10_000
@@ -46,13 +46,16 @@ SERVICE_PORT = 20_000
 START_S = 240.0
 DETECT_S = 120.0
 POLL_S = 0.02
-TICKS_A_S = os.sysconf("SC_CLK_TCK")
+
+Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class System:
-    """How an agent is started, and how its log says who is there and who failed. Numbers are places
-    in the cluster."""
+    """How an agent is started, and how its log says who is there and who failed.
+
+    Numbers are places in the cluster.
+    """
 
     command: Callable[[int], Sequence[str]]
     alive: re.Pattern[bytes]
@@ -115,8 +118,10 @@ SYSTEMS = {
 
 @dataclass
 class Agent:
-    """A process, and who it has said is there. `failed_s`: when it said that a member had
-    failed."""
+    """A process, and who it has said is there.
+
+    `failed_s`: when it said that a member had failed.
+    """
 
     process: subprocess.Popen[bytes]
     there: set[str] = field(default_factory=set)
@@ -145,13 +150,10 @@ class Agents:
             )
 
     def start(self, place: int) -> None:
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("KVGOSSIP_")
-        }
         process = subprocess.Popen(
             self._system.command(place),
             cwd=ROOT,
-            env=environment,
+            env=environment(ROOT, {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -221,7 +223,8 @@ class Agents:
 
     def crash(self, place: int) -> Figures:
         """Kills this agent, waits until all others know, starts it again, waits until all know
-        that."""
+        that.
+        """
         name = f"n{place}"
         others = [agent for other, agent in self._agents.items() if other != place]
         for agent in others:
@@ -264,17 +267,6 @@ def loopback() -> tuple[int, int]:
     return int(received[0]), int(received[1])
 
 
-def cpu_s(pid: int) -> float:
-    with open(f"/proc/{pid}/stat") as told:
-        after_name = told.read().rsplit(")", 1)[1].split()
-    return (int(after_name[11]) + int(after_name[12])) / TICKS_A_S
-
-
-def pss_bytes(pid: int) -> int:
-    with open(f"/proc/{pid}/smaps_rollup") as told:
-        return next(int(line.split()[1]) * 1024 for line in told if line.startswith("Pss:"))
-
-
 def measure(system: str, count: int, idle_s: float, kills: int, calm_s: float) -> Figures:
     """Of one system, in the namespaces of this process."""
     agents = Agents(SYSTEMS[system], count)
@@ -304,15 +296,17 @@ def _of_crashes(crashes: Sequence[Figures]) -> Figures:
         return {}
     first, last = [crash["first_s"] for crash in crashes], [crash["all_s"] for crash in crashes]
     return {
-        "first_s_median": statistics.median(first), "first_s_max": max(first),
-        "all_s_median": statistics.median(last), "all_s_max": max(last),
-    }  # fmt: skip
+        "first_s_median": statistics.median(first),
+        "first_s_max": max(first),
+        "all_s_median": statistics.median(last),
+        "all_s_max": max(last),
+    }
 
 
 # -- outside -------------------------------------------------------------------------------------
 
 
-def missing(systems: Sequence[str]) -> str:
+def missing() -> str:
     """What is needed and not there, with what to do; empty if all is."""
     if shutil.which("unshare") is None or shutil.which("ip") is None:
         return "needs the commands unshare and ip: apt-get install util-linux iproute2"
@@ -320,11 +314,6 @@ def missing(systems: Sequence[str]) -> str:
         return "needs root, for network namespaces of its own"
     if subprocess.run([*NAMESPACES, "true"], capture_output=True, check=False).returncode:
         return "this machine allows no new namespaces (in a container: run it with --privileged)"
-    if "serf" in systems and shutil.which("serf") is None:
-        return (
-            "serf is not installed: apt-get install serf, or run kvgossip alone with --systems "
-            "kvgossip"
-        )
     return ""
 
 
@@ -364,46 +353,46 @@ def measure_apart(system: str, count: int, options: argparse.Namespace) -> Figur
 
 def end_with_parent() -> None:
     """The parent's end closes standard input; the end of this process, the first one of its
-    namespace, ends all agents."""
+    namespace, ends all agents.
+    """
     sys.stdin.read()
     os._exit(1)
 
 
-ROWS = (
-    ("cpu, % of a processor", "cpu_percent", ".2f"),
-    ("bytes a second", "bytes_a_s", ".0f"),
-    ("packets a second", "packets_a_s", ".2f"),
-    ("memory (PSS), MB", "pss_mb", ".1f"),
-    ("crash to first, s: median", "first_s_median", ".2f"),
-    ("crash to first, s: max", "first_s_max", ".2f"),
-    ("crash to all, s: median", "all_s_median", ".2f"),
-    ("crash to all, s: max", "all_s_max", ".2f"),
-)
+COLUMNS = {
+    "cpu_percent": "cpu, % of a processor",
+    "bytes_a_s": "bytes a second",
+    "packets_a_s": "packets a second",
+    "pss_mb": "memory (PSS), MB",
+    "first_s_median": "crash to first, s: median",
+    "first_s_max": "max",
+    "all_s_median": "crash to all, s: median",
+    "all_s_max": "max ",
+}
 TARGETS = ("bytes_a_s", "all_s_median")
 
 
-def print_found(found: Sequence[Figures]) -> None:
-    """One block for each size; what is meant to be no more than serf's is marked where it is."""
+def report(found: Sequence[Figures], skipped: Sequence[str] = ()) -> Report:
+    """What is meant to be no more than serf's is a target."""
+    rows = [
+        {"agents": each["agents"], "system": each["system"]}
+        | {title: each[name] for name, title in COLUMNS.items() if name in each}
+        for each in found
+    ]
+    targets = {}
     for count in dict.fromkeys(each["agents"] for each in found):
-        columns = {each["system"]: each for each in found if each["agents"] == count}
-        print(f"{count} agents; each agent".ljust(34) + "".join(f"{name:>12}" for name in columns))
-        for title, name, form in ROWS:
-            values = {system: each[name] for system, each in columns.items() if name in each}
-            if values:
-                met = (
-                    name not in TARGETS or values["kvgossip"] <= values["serf"]
-                    if len(values) == 2
-                    else True
-                )
-                print(
-                    f"  {title:<32}"
-                    + "".join(f"{value:>12{form}}" for value in values.values())
-                    + verdict(met)
-                )
+        systems = {each["system"]: each for each in found if each["agents"] == count}
+        for name in TARGETS:
+            if len(systems) == 2 and all(name in each for each in systems.values()):
+                target = f"{count} agents: {COLUMNS[name]} is no more than serf's"
+                targets[target] = systems["kvgossip"][name] <= systems["serf"][name]
+    return Report("membership", [Table("each agent", rows)], targets=targets, skipped=skipped)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--agents", type=int, nargs="+", default=[5, 20, 50])
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
     parser.add_argument("--idle-s", type=float, default=60.0)
@@ -414,33 +403,26 @@ def main() -> None:
         default=20.0,
         help="rest after the start, and half of it after a crash",
     )
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--inside", choices=list(SYSTEMS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if min(options.agents) < 3:
         parser.error("--agents: at least 3")
     if options.inside:
         threading.Thread(target=end_with_parent, daemon=True).start()
-        json.dump(
-            measure(
-                options.inside, options.agents[0], options.idle_s, options.kills, options.calm_s
-            ),
-            sys.stdout,
-        )
+        (count,) = options.agents
+        found = measure(options.inside, count, options.idle_s, options.kills, options.calm_s)
+        json.dump(found, sys.stdout)
         return
-    lacking = missing(options.systems)
+    lacking = missing()
     if lacking:
-        parser.error(lacking)
-    found: list[dict[str, Any]] = [
-        measure_apart(system, count, options)
-        for count in options.agents
-        for system in options.systems
+        sys.exit(f"this benchmark {lacking}")
+    skipped: list[str] = []
+    systems = [
+        name for name in options.systems if name != "serf" or is_there("serf", "serf", skipped)
     ]
-    if options.json:
-        json.dump(found, sys.stdout, indent=2)
-        print()
-    else:
-        print_found(found)
+    rows = [measure_apart(system, count, options) for count in options.agents for system in systems]
+    finish(report(rows, skipped), json=options.json)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,16 @@
 """What does a key cost a node: how many bytes, and how much time to write it?
 
-    python -m benchmarks.memory [memory writes] [--keys 1000000] [--value-bytes 100]
-    [--without-numpy] [--json]
+    python -m benchmarks.memory [memory writes] [--keys 1000000] [--value-bytes 100] [--json]
 
-memory    One node, in a process of its own, takes that many keys by `Node.put`. `process`: what it
-has more than a bare interpreter,
-          resident, for each key, libraries and all; `data`: what it has more than a node without
-          keys. The parts are sums over the objects as the allocator rounds them, their rest is what
-          allocators and the garbage collector keep for themselves. `digest` is the digest tree,
-          `sketch` what waits to be folded into the sketch and the sketch itself: constant, but
-          shown for each key, too.
-writes    New keys a second of processor time, into a store and into a node, with the sketch and
-with one that forgets them, in turns;
-          and what it costs to fold a write into the sketch later, when there is time.
+memory    An agent takes that many keys over HTTP. `process`: what it has more than a bare
+          interpreter, resident, for each key, libraries and all; `data`: what it has more than
+          before. The parts are sums over the objects of a node with the same keys, as the allocator
+          rounds them; their rest is what allocators, the garbage collector and connections keep.
+          `digest` is the digest tree, `sketch` what waits to be folded into the sketch and the
+          sketch itself: constant, but shown for each key, too.
+writes    New keys a second of processor time, into a store and into a node in this process, with
+          the sketch and with one that forgets them, in turns; and what it costs to fold a write
+          into the sketch later, when there is time.
 """
 
 from __future__ import annotations
@@ -20,15 +18,16 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.exchange import ROOT, Figures, records, verdict
+from benchmarks.agents import ROOT, VALUE_BYTES, cluster, fill, resident_bytes
+from benchmarks.exchange import records
+from benchmarks.report import Report, Row, Table, finish
 
 if TYPE_CHECKING:
     from kvgossip import Node
@@ -43,38 +42,53 @@ ALIGNMENT_BYTES = 16
 Pairs = list[tuple[str, bytes]]
 
 
-def resident_bytes() -> int:
-    with open("/proc/self/statm") as told:
-        return int(told.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+# -- memory ----------------------------------------------------------------------------------------
 
 
-# -- memory --------------------------------------------------------------------------------------
+def measure_memory(keys: int, value_bytes: int, *, numpy: bool = True) -> Row:
+    """Bytes for each key."""
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as interpreter:
+        assert interpreter.stdout is not None
+        interpreter.stdout.readline()
+        bare = resident_bytes(interpreter.pid)
+        interpreter.communicate()
+    with cluster(1) as (agent,):
+        empty = resident_bytes(agent.pid)
+        fill(agent.address, keys, value_bytes)
+        full = resident_bytes(agent.pid)
+    parts = measure_parts(keys, value_bytes, numpy=numpy)
+    each = {"process": full - bare, "data": full - empty} | parts
+    each["rest"] = each["data"] - sum(parts.values())
+    shape = {"keys": keys, "value bytes": value_bytes}
+    return shape | {name: size / keys for name, size in each.items()}
 
 
-def fill(keys: int, value_bytes: int, without_numpy: bool) -> Figures:
-    """In a fresh process: fill a node and weigh it."""
-    bare = resident_bytes()
-    if without_numpy:
-        sys.modules["numpy"] = None  # type: ignore[assignment]
+def measure_parts(keys: int, value_bytes: int, *, numpy: bool) -> dict[str, int]:
+    """Bytes of each part of a node, from a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.memory", "--parts"]
+    command += ["--keys", str(keys), "--value-bytes", str(value_bytes)]
+    command += [] if numpy else ["--without-numpy"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
+    parts: dict[str, int] = json.loads(done.stdout)
+    return parts
+
+
+def parts_of(keys: int, value_bytes: int) -> dict[str, int]:
+    """Fill a node in this process and weigh its parts."""
     from kvgossip import Node
     from kvgossip.config import config_from
     from kvgossip.runtime.loop import run
 
-    async def filled() -> Figures:
+    async def filled() -> dict[str, int]:
         async with Node(config_from({"name": "n1", "gossip": "127.0.0.1:0"})) as node:
-            gc.collect()
-            empty = resident_bytes()
             for key, record in records(range(keys), 0, value_bytes):
                 await node.put(key, record[-value_bytes:])
             gc.collect()
-            full = resident_bytes()
-            each = {"process": full - bare, "data": full - empty} | _parts(node)
-            each["rest"] = each["data"] - sum(
-                each[name] for name in ("records", "keys", "tables", "index", "digest", "sketch")
-            )
-            return {"count": keys, "value_bytes": value_bytes} | {
-                name: round(told / keys, 1) for name, told in each.items()
-            }
+            return _parts(node)
 
     return run(filled())
 
@@ -83,13 +97,13 @@ def _parts(node: Node) -> dict[str, int]:
     """Bytes by part."""
     store: Any = node._running.replica.store
     pairs = list(store.records())
-    sketch = store.sketch
+    sketch, index = store.sketch, store._live.sort()
     columns = (sketch._symbols.sums, sketch._symbols.checks)
     return {
         "records": _sizes(record for _, record in pairs),
-        "keys": _sizes(key for key, _ in pairs),
+        "key texts": _sizes(key for key, _ in pairs),
         "tables": _sizes(store._tables) + _sizes([store._tables._slots, store._tables._widths]),
-        "index": _sizes([*store._live._blocks, store._live._blocks, store._live._lows]),
+        "index": _sizes([*index._lists, index._lists, index._maxes]),
         "digest": _sizes(store.digest._sums),
         "sketch": sys.getsizeof(sketch._changed)
         + sum(getattr(column, "nbytes", 40 * len(column)) for column in columns),
@@ -98,67 +112,31 @@ def _parts(node: Node) -> dict[str, int]:
 
 def _sizes(parts: Iterable[object]) -> int:
     """With what the garbage collector and the allocator add; the content of containers does not
-    count."""
+    count.
+    """
     return sum(-(-sys.getsizeof(part) // ALIGNMENT_BYTES) * ALIGNMENT_BYTES for part in parts)
-
-
-def measure_memory(options: argparse.Namespace) -> Figures:
-    told = ["--keys", str(options.keys), "--value-bytes", str(options.value_bytes)]
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.memory",
-        "--child",
-        *told,
-        *(["--without-numpy"] if options.without_numpy else []),
-    ]
-    figures: Figures = json.loads(
-        subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT).stdout
-    )
-    return figures
-
-
-def print_memory(seen: Figures) -> None:
-    print(f"memory: {seen['count']:,} keys, {seen['value_bytes']} B values; bytes a key")
-    print(
-        f"  {'process':>9}{seen['process']:>8.1f}   at most "
-        f"{NODE_BYTES_MAX}{verdict(seen['process'] <= NODE_BYTES_MAX)}"
-    )
-    print(f"  {'data':>9}{seen['data']:>8.1f}   of it:")
-    for name in ("records", "keys", "tables", "index", "digest", "sketch", "rest"):
-        target = (
-            f"   at most {DIGEST_BYTES_MAX}{verdict(seen[name] <= DIGEST_BYTES_MAX)}"
-            if name == "digest"
-            else ""
-        )
-        print(f"  {name:>9}{seen[name]:>8.1f}{target}")
 
 
 # -- writes --------------------------------------------------------------------------------------
 
 
-def measure_writes(options: argparse.Namespace) -> Figures:
+def measure_writes(keys: int, value_bytes: int, rounds: int = ROUNDS) -> Row:
     """Medians of rounds in turns."""
-    if options.without_numpy:
-        sys.modules["numpy"] = None  # type: ignore[assignment]
     from kvgossip.protocol.store.sketch import Sketch
 
     kind: Any = Sketch
-    pairs, toggle = (
-        list(records(range(min(options.keys, WRITES_MAX)), 0, options.value_bytes)),
-        kind.toggle,
-    )
+    pairs, toggle = list(records(range(min(keys, WRITES_MAX)), 0, value_bytes)), kind.toggle
     rates: dict[str, list[float]] = {}
-    for turn in range(2 * options.rounds):
+    for turn in range(2 * rounds):
         sketched = bool(turn % 2)
         kind.toggle = toggle if sketched else lambda sketch, fingerprint: None
         for level, write in (("store", write_to_store), ("node", write_to_node)):
-            rates.setdefault(f"{level}_{'with' if sketched else 'without'}", []).append(
+            rates.setdefault(f"{level}, {'with' if sketched else 'without'} sketch", []).append(
                 len(pairs) / write(pairs)
             )
     kind.toggle = toggle
     medians = {name: round(statistics.median(seen)) for name, seen in rates.items()}
-    return {"keys": len(pairs), **medians, "folding_us": round(1e6 * fold(pairs) / len(pairs), 2)}
+    return {"keys": len(pairs), **medians, "folding us": 1e6 * fold(pairs) / len(pairs)}
 
 
 def write_to_store(pairs: Pairs) -> float:
@@ -204,15 +182,18 @@ def _store() -> Store:
     return Store(DigestTree(4, seed=7))
 
 
-def print_writes(seen: Figures) -> None:
-    print(f"writes: {seen['keys']:,} new keys; a second of processor time")
-    for level in ("store", "node"):
-        with_, without = seen[f"{level}_with"], seen[f"{level}_without"]
-        print(
-            f"  {level:>5}: {with_:,} with the sketch, {without:,} without: "
-            f"{with_ / without - 1:+.1%}"
-        )
-    print(f"  to fold a write into the sketch later: {seen['folding_us']} us")
+def report(found: Mapping[str, Row]) -> Report:
+    titles = {
+        "memory": "memory of an agent, bytes a key; and of its parts",
+        "writes": "new keys a second of processor time; to fold one into the sketch later, us",
+    }
+    targets = {}
+    if memory := found.get("memory"):
+        targets[f"a key takes at most {NODE_BYTES_MAX} B"] = memory["process"] <= NODE_BYTES_MAX
+        law = f"the digest takes at most {DIGEST_BYTES_MAX} B a key"
+        targets[law] = memory["digest"] <= DIGEST_BYTES_MAX
+    tables = [Table(titles[section], [row]) for section, row in found.items()]
+    return Report("memory", tables, targets=targets)
 
 
 def main() -> None:
@@ -223,24 +204,26 @@ def main() -> None:
     parser.add_argument(
         "--keys", type=int, default=1_000_000, help=f"written are at most {WRITES_MAX:,}"
     )
-    parser.add_argument("--value-bytes", type=int, default=100)
+    parser.add_argument("--value-bytes", type=int, default=VALUE_BYTES)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of writes")
-    parser.add_argument("--without-numpy", action="store_true", help="as where it is not installed")
+    parser.add_argument(
+        "--without-numpy", action="store_true", help="parts and writes as where it is not installed"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--parts", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        print(json.dumps(fill(options.keys, options.value_bytes, options.without_numpy)))
+    keys, value_bytes = options.keys, options.value_bytes
+    if options.without_numpy:
+        sys.modules["numpy"] = None  # type: ignore[assignment]
+    if options.parts:
+        print(json.dumps(parts_of(keys, value_bytes)))
         return
-    sections = {"memory": (measure_memory, print_memory), "writes": (measure_writes, print_writes)}
-    found: Figures = {}
-    for section in options.sections or sections:
-        measure, show = sections[section]
-        found[section] = measure(options)
-        if not options.json:
-            show(found[section])
-    if options.json:
-        print(json.dumps(found, indent=2))
+    sections: dict[str, Callable[[], Row]] = {
+        "memory": lambda: measure_memory(keys, value_bytes, numpy=not options.without_numpy),
+        "writes": lambda: measure_writes(keys, value_bytes, options.rounds),
+    }
+    found = {section: sections[section]() for section in options.sections or sections}
+    finish(report(found), json=options.json)
 
 
 if __name__ == "__main__":

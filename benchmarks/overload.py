@@ -44,9 +44,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from benchmarks.exchange import ROOT
+from benchmarks.agents import ROOT, cpu_s, resident_bytes
 from benchmarks.kill import NODES, LostError, Victim, check, on_disk
 from benchmarks.load import HANG_S, beside, key_of, value_of
+from benchmarks.report import Report, Row, Table, finish
 from kvgossip.api.archive import parse_lines, split_lines
 from kvgossip.api.client import Client
 from kvgossip.cli.process.open_files import raise_file_limit
@@ -59,7 +60,8 @@ CAPACITY_S = 5.0
 OFFERED_SHARE = 0.95
 IDLE_S = 20.0
 """So long nothing happens before memory is looked at: connections, links and commits have ended
-then."""
+then.
+"""
 AGREE_S = 120.0
 LEISURE, LEISURE_S_MAX = 4, 1800.0
 BIG_BYTES = 1024 * 1024
@@ -70,11 +72,6 @@ Records = dict[str, tuple[str, bytes]]
 """Version and value by key."""
 Acked = dict[int, str]
 """Version by number of the key."""
-
-
-def rss_mb(process_id: int) -> float:
-    fields = Path(f"/proc/{process_id}/statm").read_text().split()
-    return int(fields[1]) * os.sysconf("SC_PAGESIZE") / MB
 
 
 class Trio:
@@ -90,26 +87,24 @@ class Trio:
         for node in self.nodes:
             await node.settled()
         for node in self.nodes:
-            pin(_pid(node), first=True)
+            pin(node.pid, first=True)
 
     async def stop(self) -> None:
         await asyncio.gather(*(node.stop() for node in self.nodes))
 
     @property
     def address(self) -> tuple[str, int]:
-        host, _, port = self.nodes[0].http.rpartition(":")
-        return host, int(port)
+        return self.nodes[0].address
 
     def sample(self) -> list[float]:
         """RSS now."""
-        seen = [rss_mb(_pid(node)) for node in self.nodes]
+        seen = [resident_bytes(node.pid) / MB for node in self.nodes]
         self.peak_mb = list(map(max, self.peak_mb, seen))
         return [round(each, 1) for each in seen]
 
     def cpu_s(self) -> float:
         """What the first of them has used of its processor."""
-        fields = Path(f"/proc/{_pid(self.nodes[0])}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.nodes[0].pid)
 
     async def sample_on(self) -> None:
         while True:
@@ -128,11 +123,6 @@ class Trio:
                 return time.monotonic() - started_s
             await asyncio.sleep(0.5)
         raise LostError(f"the nodes do not agree within {AGREE_S:.0f} s")
-
-
-def _pid(node: Victim) -> int:
-    assert node.process is not None
-    return node.process.pid
 
 
 def pin(process_id: int, *, first: bool) -> None:
@@ -183,7 +173,8 @@ async def probe(
     address: tuple[str, int], told: Counter[str], slowest_s: list[float], *, anew: bool
 ) -> None:
     """Ask /healthz until cancelled, `anew` on a new connection each time; `told` counts statuses,
-    and what was closed or hung."""
+    and what was closed or hung.
+    """
     connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
     try:
         while True:
@@ -272,14 +263,15 @@ def check_values(acked: Acked, found: Records, where: str) -> None:
     ]
     if lost:
         raise LostError(
-            f"{where}: {len(lost)} of {len(acked)} acknowledged writes are missing, such as "
-            f"{key_of(lost[0])}"
+            f"{where}: {len(lost)} of {len(acked)} acknowledged writes are missing,"
+            f" such as {key_of(lost[0])}"
         )
 
 
 async def check_writes(trio: Trio, acked: Acked) -> None:
     """On all nodes, on the disk of the first after kill -9, and on the first when it runs again,
-    alone. Raises LostError."""
+    alone. Raises LostError.
+    """
     for node in trio.nodes:
         check_values(acked, await records_of(node), f"{node.name}, after the overload")
     first, *others = trio.nodes
@@ -415,47 +407,62 @@ async def _measured(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def show(found: dict[str, Any]) -> None:
-    told = found["load"]
-    counts, times = told["counts"], told["times_ms"]
-    print(
-        f"one node of three serves {found['closed_per_s']:,} requests/s; offered "
-        f"{found['offered_per_s']:,} for {told['took_s']:.0f} s"
-    )
-    spent = found["cpu_us"]
-    print(
-        f"  its processor time for each: {spent['closed']} us, under overload {spent['overload']} "
-        "us with all that it refuses"
-    )
-    for title, number, kind in (
-        ("answered 200", told["answered"], "answered"),
-        ("503, Retry-After", counts.get("refused", 0), "refused"),
-    ):
-        print(
-            f"  {title:17} {number:>9,}   p50 {times[f'{kind}_p50']} ms, p99 "
-            f"{times[f'{kind}_p99']} ms, max {times[f'{kind}_max']} ms"
+def report(found: dict[str, Any]) -> Report:
+    load, counts, times = found["load"], found["load"]["counts"], found["load"]["times_ms"]
+    became: list[Row] = [
+        {"requests": title, "number": number}
+        | {f"{share} ms": times[f"{kind}_{share}"] for share in ("p50", "p99", "max")}
+        for title, number, kind in (
+            ("answered 200", load["answered"], "answered"),
+            ("503, Retry-After", counts.get("refused", 0), "refused"),
         )
-    print(f"  closed unanswered {counts.get('closed', 0):>9,}")
-    print(f"  not connected     {counts.get('not_connected', 0):>9,}   within 5 s")
-    print(
-        f"  not even started  {counts.get('not_started', 0):>9,}   by the load; it started "
-        f"requests up to {times['late_max']} ms late"
-    )
-    for name, seen in told["healthz"].items():
-        print(f"  /healthz, {name:5}   {seen['answers']}, the slowest {seen['slowest_ms']} ms")
-    print(f"  slow clients      {told['slow']}")
-    print(
-        f"  {found['writes_acknowledged']:,} writes acknowledged; all nodes agreed after "
-        f"{found['agreed_s']} s"
-    )
-    print(
-        "RSS in MB of each node: "
-        + ", ".join(f"{name} {seen}" for name, seen in found["rss_mb"].items())
-    )
-    for wrong in told["wrong"]:
-        print(f"  {wrong}")
-    for law, holds in found["laws"].items():
-        print(f"{law}: {'yes' if holds else 'NO'}")
+    ]
+    became += [
+        {"requests": "closed unanswered", "number": counts.get("closed", 0)},
+        {"requests": "not connected within 5 s", "number": counts.get("not_connected", 0)},
+        {"requests": "not even started by the load", "number": counts.get("not_started", 0)},
+    ]
+    tables = [
+        Table(
+            f"one node of three under {load['took_s']:.0f} s of overload",
+            [
+                {"of": "requests/s of the closed load", "figure": found["closed_per_s"]},
+                {"of": "requests/s offered", "figure": found["offered_per_s"]},
+                {"of": "requests/s served meanwhile", "figure": found["served_per_s"]},
+                {
+                    "of": "processor time of a request, closed, us",
+                    "figure": found["cpu_us"]["closed"],
+                },
+                {
+                    "of": "the same under overload, with all that is refused",
+                    "figure": found["cpu_us"]["overload"],
+                },
+                {"of": "the load was late by at most, ms", "figure": times["late_max"]},
+                {"of": "writes acknowledged", "figure": found["writes_acknowledged"]},
+                {"of": "until all nodes agreed, s", "figure": found["agreed_s"]},
+            ],
+        ),
+        Table("what became of the requests", became),
+        Table(
+            "/healthz meanwhile, by its connection, and slow clients",
+            [
+                {"of": f"/healthz, {name}", "seen": str(seen["answers"])}
+                | {"slowest ms": seen["slowest_ms"]}
+                for name, seen in load["healthz"].items()
+            ]
+            + [{"of": "slow clients", "seen": str(load["slow"])}],
+        ),
+        Table(
+            "RSS of each node, MB",
+            [
+                {"when": when} | dict(zip(NODES, each, strict=True))
+                for when, each in found["rss_mb"].items()
+            ],
+        ),
+    ]
+    if load["wrong"]:
+        tables.append(Table("wrong", [{"answer": wrong} for wrong in load["wrong"]]))
+    return Report("overload", tables, laws=found["laws"])
 
 
 def main() -> None:
@@ -475,8 +482,7 @@ def main() -> None:
         found = run(measure(options))
     except LostError as error:
         sys.exit(f"LOST: {error}")
-    print(json.dumps(found, indent=2)) if options.json else show(found)
-    sys.exit(not all(found["laws"].values()))
+    finish(report(found), json=options.json)
 
 
 if __name__ == "__main__":

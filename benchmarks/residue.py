@@ -2,7 +2,7 @@
 ships, in virtual time.
 
     python -m benchmarks.residue [--nodes 3 5 10 20 50] [--loss 0 0.05] [--writes 200] [--sites
-    1000] [--runs 100] [--jobs 2] [--json]
+        1000] [--runs 100] [--jobs 2] [--json]
 
 Small clusters: real replicas in the simulator with the shipped parameters, but K, and without
 anti-entropy, which would repair what is measured. One way takes 0.1 to 2 ms; `loss` is the share of
@@ -21,13 +21,13 @@ cycles (see also benchmarks/epidemics.py).
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Sequence
 from functools import partial
 from random import Random
 from typing import Any
 
+from benchmarks.report import Report, Row, Table, finish
 from kvgossip.cli.sim.trials import run_trials
 from kvgossip.config import config_from
 from kvgossip.protocol.model.change import Changed
@@ -41,8 +41,6 @@ from kvgossip.sim.workload import Mix
 
 SPACING_S = 0.25
 KS = (0, 1, 2, 3, 4, 5)
-
-Row = dict[str, Any]
 
 
 class VersionWaits:
@@ -123,20 +121,9 @@ def measure_sites(sites: int, k: int, runs: int, seed: int) -> Row:
     }
 
 
-def print_rows(rows: Sequence[Row]) -> None:
-    names = [name for name in rows[0] if name != "error"]
-    print("".join(f"{name:>14}" for name in names))
-    for row in rows:
-        print("".join(_cell(name, row) for name in names))
-    print()
-
-
-def _cell(name: str, row: Row) -> str:
-    value = row[name]
-    if name == "residue":
-        text = f"{value:.2g}±{row['error']:.1g}" if value else "0"
-        return f"{text:>14}"
-    return f"{value:>14.2f}" if isinstance(value, float) else f"{value:>14}"
+def report(clusters: Sequence[Row], sites: Sequence[Row]) -> Report:
+    tables = [Table("small clusters", clusters), Table("many sites, in cycles", sites)]
+    return Report("residue", [table for table in tables if table.rows])
 
 
 def main() -> None:
@@ -165,15 +152,13 @@ def main() -> None:
         for k in options.k
         if k
     ]
-    found = {
-        "clusters": run_trials(clusters, options.jobs, "small clusters") if clusters else [],
-        "sites": run_trials(epidemics, options.jobs, "many sites") if epidemics else [],
-    }
-    if options.json:
-        print(json.dumps(found, indent=2))
-        return
-    for rows in filter(None, found.values()):
-        print_rows(rows)
+    finish(
+        report(
+            run_trials(clusters, options.jobs, "small clusters") if clusters else [],
+            run_trials(epidemics, options.jobs, "many sites") if epidemics else [],
+        ),
+        json=options.json,
+    )
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ by one node and opened by another.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from random import Random
 from typing import Any
 
+from benchmarks.report import Report, Table, finish
 from kvgossip.config import KEY_BYTES
 from kvgossip.protocol.wire.frame import Framing, encode
 from kvgossip.protocol.wire.keyring import Keyring
@@ -74,15 +74,6 @@ def measure(rounds: int, seconds: float) -> list[dict[str, Any]]:
     return rows
 
 
-def print_rows(rows: list[dict[str, Any]]) -> None:
-    print(f"{'frame':<20}{'bytes':>9}{'plain ways/s':>14}{'sealed ways/s':>15}{'a seal costs':>14}")
-    for row in rows:
-        figures = (
-            f"{row['plain_per_s']:>14,.0f}{row['sealed_per_s']:>15,.0f}{row['seal_us']:>11.1f} us"
-        )
-        print(f"{row['frame']:<20}{row['bytes']:>9,}{figures}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -92,10 +83,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     rows = measure(options.rounds, options.seconds)
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        print_rows(rows)
+    title = "frames sealed and opened again, a second of processor time; and what a seal costs"
+    finish(Report("seal", [Table(title, rows)]), json=options.json)
 
 
 if __name__ == "__main__":

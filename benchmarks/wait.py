@@ -2,10 +2,9 @@
 
     python -m benchmarks.wait [--nodes 10] [--writes 300] [--json]
 
-Every node is a process of its own on this machine. The PUTs go over HTTP to the first node, one
-after another with a pause, in turns without a wait, with ?wait=majority and with ?wait=all: what
-waiting costs is the difference. The load of the machine is printed, for it matters: all nodes have
-to get a turn.
+Every node is an agent on this machine. The PUTs go over HTTP to the first node, one after another
+with a pause, in turns without a wait, with ?wait=majority and with ?wait=all: what waiting costs is
+the difference. The load of the machine is printed, for it matters: all nodes have to get a turn.
 """
 
 from __future__ import annotations
@@ -16,11 +15,15 @@ import os
 import socket
 import sys
 import time
+from collections import Counter
 from typing import Any
 
-from benchmarks.propagation import PREFIX, Child
+from benchmarks.agents import cluster
+from benchmarks.report import Report, Row, Table, finish
 
 WAITS = ("", "majority", "all")
+WARM_UP = 10
+"""So many first writes do not count."""
 
 
 def put(connection: socket.socket, target: str) -> tuple[float, Any]:
@@ -46,51 +49,38 @@ def put(connection: socket.socket, target: str) -> tuple[float, Any]:
     return took_ms, json.loads(body)
 
 
-def measure(nodes: int, writes: int, pause_s: float) -> list[dict[str, Any]]:
-    children: list[Child] = []
-    for number in range(nodes):
-        children.append(Child(f"n{number + 1}", children[0].gossip if children else ""))
-    time.sleep(2)  # idle means that the news of the joins has gone round, too
-    host, _, port = children[0].http.rpartition(":")
+def measure(nodes: int, writes: int, pause_s: float, calm_s: float = 2.0) -> list[Row]:
     took_ms: dict[str, list[float]] = {wait: [] for wait in WAITS}
-    unmet = 0
+    unmet: Counter[str] = Counter()
     load = os.getloadavg()[0]
-    with socket.create_connection((host, int(port))) as connection:
+    with cluster(nodes) as agents, socket.create_connection(agents[0].address) as connection:
+        time.sleep(calm_s)  # idle means that the news of the joins has gone round, too
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for number in range(-10, writes):  # the first ones warm up and do not count
+        for number in range(-WARM_UP, writes):
             for wait in WAITS:
-                ms, answer = put(
-                    connection,
-                    f"/kv/{PREFIX}{number}{wait}" + (f"?wait={wait}&timeout=10s" if wait else ""),
-                )
-                unmet += bool(wait) and not answer["met"]
+                query = f"?wait={wait}&timeout=10s" if wait else ""
+                ms, answer = put(connection, f"/kv/bench/{number}{wait}{query}")
+                unmet[wait] += bool(wait) and not answer["met"]
                 if wait == "all" and answer["met"] and len(answer["held_by"]) != nodes:
                     sys.exit(f"met by {len(answer['held_by'])} of {nodes} nodes")
                 if number >= 0:
                     took_ms[wait].append(ms)
                 time.sleep(pause_s)
-    for child in children:
-        child.stop()
     load = (load + os.getloadavg()[0]) / 2
     return [
-        {
-            "nodes": nodes,
-            "wait": wait or "none",
-            "writes": writes,
-            "unmet": unmet,
-            "load": round(load, 1),
-            **_figures(took_ms[wait]),
-        }
+        {"nodes": nodes, "wait": wait or "none", "writes": writes}
+        | figures(took_ms[wait])
+        | {"unmet": unmet[wait], "load average": load}
         for wait in WAITS
     ]
 
 
-def _figures(took_ms: list[float]) -> dict[str, float]:
+def figures(took_ms: list[float]) -> Row:
     ordered = sorted(took_ms)
     return {
-        "p50_ms": round(ordered[len(ordered) // 2], 2),
-        "p99_ms": round(ordered[len(ordered) * 99 // 100], 2),
-        "max_ms": round(ordered[-1], 2),
+        "p50 ms": ordered[len(ordered) // 2],
+        "p99 ms": ordered[len(ordered) * 99 // 100],
+        "max ms": ordered[-1],
     }
 
 
@@ -102,22 +92,11 @@ def main() -> None:
     parser.add_argument("--writes", type=int, default=300)
     parser.add_argument("--pause-ms", type=float, default=20.0, help="between two writes")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args()
-    figures = [
-        row
-        for nodes in arguments.nodes
-        for row in measure(nodes, arguments.writes, arguments.pause_ms / 1000)
-    ]
-    if arguments.json:
-        print(json.dumps(figures, indent=2))
-        return
-    print(f"an HTTP PUT of 100 B on one of so many nodes, one machine with {os.cpu_count()} cores")
-    for row in figures:
-        print(
-            f"{row['nodes']:3} nodes, wait {row['wait']:<8}  p50 {row['p50_ms']:7.2f} ms   p99 "
-            f"{row['p99_ms']:7.2f} ms   "
-            f"max {row['max_ms']:7.2f} ms   unmet {row['unmet']}   load {row['load']}"
-        )
+    options = parser.parse_args()
+    pause_s = options.pause_ms / 1000
+    rows = [row for nodes in options.nodes for row in measure(nodes, options.writes, pause_s)]
+    title = "a PUT of 100 B on one of so many nodes, until its answer"
+    finish(Report("wait", [Table(title, rows)]), json=options.json)
 
 
 if __name__ == "__main__":

@@ -37,9 +37,23 @@ def _is_glibc() -> bool:
         return False
 
 
+def check_packages() -> None:
+    """End the process, with a line that names the extra, where the packages of the commands are
+    missing."""
+    from kvgossip.extras import MissingPackageError, require
+
+    try:
+        for package in ("typer", "rich"):
+            require(package, "the command kvgossip")
+    except MissingPackageError as error:
+        print(f"kvgossip: {error}: {error.hint}", file=sys.stderr)
+        sys.exit(2)
+
+
 def main() -> None:
     if sys.argv[1:2] == ["agent"] and not {"-h", "--help"} & set(sys.argv):
         use_system_allocator()
+    check_packages()
     from kvgossip.cli import main as run
 
     run()

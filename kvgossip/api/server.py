@@ -45,6 +45,7 @@ from kvgossip.api.routes.write_concern import PATHS as WAITING_PATHS
 from kvgossip.api.routes.write_concern import Waiting
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError
+from kvgossip.extras import require
 from kvgossip.runtime.network.listener import Listener
 
 if TYPE_CHECKING:
@@ -215,6 +216,7 @@ class ApiServer:
         if self._metrics is None:
             assert self._connections is not None
             # who is never scraped does not load it
+            require("prometheus_client", "/metrics")
             from kvgossip.api.routes.metrics import Metrics
 
             self._metrics = Metrics(self._node, self._connections, self._delay, self._watching)

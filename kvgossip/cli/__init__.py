@@ -15,6 +15,7 @@ from kvgossip.cli import (
     backup,
     blocklist,
     cluster,
+    config,
     converge,
     demo,
     doctor,
@@ -68,6 +69,7 @@ def version(output: Output = Format.TABLE) -> None:
 
 
 agent.register(app)
+config.register(app)
 demo.register(app)
 keys.register(app)
 watch.register(app)

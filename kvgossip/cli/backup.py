@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -197,21 +196,15 @@ def _checked(file: Path) -> Contents:
 
 
 def _lines(file: Path) -> Iterator[bytes]:
-    import zstandard
-
+    from kvgossip import zstd
     from kvgossip.api.archive import LINE_BYTES_MAX, ArchiveError
 
     try:
         with open(file, "rb") as raw:
-            source: Any = (
-                zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-                if _is_compressed(file)
-                else raw
-            )
-            lines = io.BufferedReader(source, buffer_size=2**20) if source is not raw else raw
+            lines: Any = zstd.ZstdFile(raw) if _is_compressed(file) else raw
             while line := lines.readline(LINE_BYTES_MAX):
                 yield line
-    except zstandard.ZstdError as error:
+    except (zstd.ZstdError, EOFError) as error:
         raise ArchiveError(f"it is damaged: {error}", "nothing was changed") from error
     except OSError as error:
         raise CommandError(
@@ -223,13 +216,13 @@ def _lines(file: Path) -> Iterator[bytes]:
 @contextmanager
 def _written(part: Path, file: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name when it is whole and on the disk."""
-    import zstandard
+    from kvgossip import zstd
 
     try:
         with open(part, "wb") as raw:
             if _is_compressed(file):
-                with zstandard.ZstdCompressor().stream_writer(raw, closefd=False) as out:
-                    yield out
+                with zstd.ZstdFile(raw, "w") as out:
+                    yield cast("IO[bytes]", out)
             else:
                 yield raw
             raw.flush()

@@ -1,26 +1,29 @@
-"""Where an agent's parameters come from: command line, then environment, then file, then profile,
-then default."""
+"""The sources of an agent's parameters: options, then environment, file, profile, default."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kvgossip.config import HTTP_PORT, Address, Config, config_from
+from kvgossip.config import HTTP_PORT, PARAMETERS, Address, Config, config_from
 from kvgossip.errors import ConfigError
 
 PREFIX = "KVGOSSIP_"
 DEFAULT_HTTP = Address("127.0.0.1", HTTP_PORT)
-FIELDS = tuple(field.name for field in dataclasses.fields(Config))
 # Names that are ours but no parameter of a node; and what Kubernetes and Docker set for a service
 # that is called kvgossip.
 _OTHER_VARIABLES = re.compile(
-    r"(URL|CONFIG|PROFILE|LOG_LEVEL|IMAGE|TEST_.*)|.*(SERVICE|PORT|PORT_\d+_\w+|SERVICE_(HOST|PORT)\w*)"
+    r"(URL|CONFIG|PROFILE|LOG_LEVEL|IMAGE|TEST_.*)"
+    r"|.*(SERVICE|PORT|PORT_\d+_\w+|SERVICE_(HOST|PORT)\w*)"
 )
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a parameter."""
+    return PREFIX + name.upper()
 
 
 def load_config(
@@ -29,16 +32,17 @@ def load_config(
     file: Path | None,
     profile: str | None,
 ) -> Config:
-    """The agent's Config. `options` are those of the command line, None or empty where not given.
+    """The agent's Config. `options` are those of the command line, None or empty if not given.
 
-    Raises ConfigError that names the place of the mistake: the file, or the variable.
+    Raises ConfigError that names the place of the mistake: the file, the environment or the
+    command line.
     """
     written = _read_file(file) if file else {}
     in_file = str(written.pop("profile", "lan"))
     places = {
         str(file): written,
         "environment": _from_environment(environment),
-        "command line": _given(options),
+        "command line": {name: value for name, value in options.items() if value},
     }
     values: dict[str, Any] = {"http": DEFAULT_HTTP}
     for place in places.values():
@@ -46,10 +50,8 @@ def load_config(
     try:
         return config_from(values, profile or in_file)
     except ConfigError as error:
-        raise ConfigError(
-            _located(error, places),
-            error.hint or "kvgossip/config.py tells what each parameter takes",
-        ) from error
+        hint = error.hint or "`kvgossip config schema` prints what each parameter takes"
+        raise ConfigError(_located(error, places), hint) from error
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
@@ -58,7 +60,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     return [
         PREFIX + name
         for name in names
-        if name.lower() not in FIELDS and not _OTHER_VARIABLES.fullmatch(name)
+        if name.lower() not in PARAMETERS and not _OTHER_VARIABLES.fullmatch(name)
     ]
 
 
@@ -67,25 +69,16 @@ def _read_file(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(
-            f"cannot read the configuration file {file}: {error.strerror}",
-            "name a readable TOML file",
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = f"cannot read the configuration file {file}: {error.strerror}"
+        raise ConfigError(text, "name a readable TOML file") from error
+    except (ValueError, RecursionError) as error:  # a syntax, a number or a nesting beyond reading
         raise ConfigError(f"{file} is not valid TOML: {error}", hint) from error
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     # An empty variable is one that a compose file left open: not given.
-    return {
-        field: environment[PREFIX + field.upper()]
-        for field in FIELDS
-        if environment.get(PREFIX + field.upper())
-    }
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value not in (None, "", [], ())}
+    given = {name: environment.get(variable_of(name), "") for name in PARAMETERS}
+    return {name: text for name, text in given.items() if text}
 
 
 def _located(error: ConfigError, places: Mapping[str, Mapping[str, Any]]) -> str:

@@ -43,8 +43,9 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.outbox import Outbox
-from kvgossip.protocol.pools.pool import Pool, Shared, own_record
+from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.pools.pool_set import PoolSet
+from kvgossip.protocol.pools.shared import Shared, own_record
 from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact
 from kvgossip.protocol.settling import Settling
@@ -104,19 +105,33 @@ class Replica:
         #: the LAN pool, and on a gateway the WAN pool: all that it has before the first input
         self.pools = PoolSet(config, self.blocklist)
         self.batches = Batches(2 * config.exchange_timeout_s)
+        self._open_data(rng, saved or {}, rebuilding, now)
+        self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
+        self._writes = Writes(
+            config, self.site, self.hlc, self.store, self.merging, self.clock_guard
+        )
+        #: when the farewell has been said; None: the node is not leaving
+        self._departs_s: float | None = None
+        self._departed = False
+        self._open_pools(address, wan_address or config.wan, rng, now)
+        self.settling.begin()
+
+    def _open_data(
+        self, rng: Random, saved: Mapping[bytes, bytes], rebuilding: bool, now: Now
+    ) -> None:
         self.surveys = Surveys(self.outbox, rng)
         self.acks = AckTracker(self.outbox, rng, self.pools.enquire, self.pools.state_of)
         self.tombstones = Tombstones(
-            config, self.site, self.store, self.hlc, self.pools, self.outbox, self.counters
+            self.config, self.site, self.store, self.hlc, self.pools, self.outbox, self.counters
         )
         if rebuilding:
-            self.tombstones.context.drop(saved or {})
+            self.tombstones.context.drop(saved)
         else:
-            self.tombstones.context.restore(saved or {})
+            self.tombstones.context.restore(saved)
         self.settling = Settling(
             was_settled=self._saved.own.settled,
             rebuilding=rebuilding or self._saved.own.rebuilding,
-            targets=bool(config.join or config.join_wan),
+            targets=bool(self.config.join or self.config.join_wan),
             pools=self.pools.all,
             own_facts=self._own_facts,
             outbox=self.outbox,
@@ -132,15 +147,6 @@ class Replica:
             self.counters,
             now,
         )
-        self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
-        self._writes = Writes(
-            config, self.site, self.hlc, self.store, self.merging, self.clock_guard
-        )
-        #: when the farewell has been said; None: the node is not leaving
-        self._departs_s: float | None = None
-        self._departed = False
-        self._open_pools(address, wan_address or config.wan, rng, now)
-        self.settling.begin()
 
     def _open_pools(self, lan: Address, wan: Address, rng: Random, now: Now) -> None:
         shared = Shared(
@@ -243,9 +249,8 @@ class Replica:
         Raises OverloadedError.
         """
         asked = question(self.store, self.surveys.begin(ticket), self.config.name)
-        for pool in self.pools:
-            for member in pool.surveyed():
-                pool.outbox.send(asked, member.address, reliable=True)
+        for pool, member in self.pools.surveyed():
+            pool.outbox.send(asked, member.address, reliable=True)
         return self._drain()
 
     def cancel(self, ticket: int, now: Now) -> list[Effect]:
@@ -256,10 +261,6 @@ class Replica:
         return self._drain()
 
     # -- the disk ---------------------------------------------------------------------------------
-
-    def expect(self, keys: int) -> None:
-        """About so many keys are on the disk, and will be loaded: it goes faster then."""
-        self.tombstones.expect(keys)
 
     def load(self, entries: Sequence[tuple[str, bytes]]) -> None:
         """Take records from the disk, some at a time, before `start`. They are no news: nobody is
@@ -322,7 +323,7 @@ class Replica:
         if not addresses:
             text = f"the join address {target} cannot be resolved; it will be tried again"
             self.outbox.log("WARNING", text)
-        self.in_pool(pool).resolved(target, addresses)
+        self.in_pool(pool).joining.resolved(target, addresses)
         return self._drain()
 
     # -- orders of the operator -------------------------------------------------------------------
@@ -391,7 +392,11 @@ class Replica:
     ) -> list[Effect]:
         """Let the members of a pool observe each other, or one member observe another one; Examined
         follows, once where several ask for the same. Raises NotFoundError for an unknown name."""
-        self.in_pool(pool).examine(now, one, other)
+        doctor = self.in_pool(pool).doctor
+        if one:
+            doctor.ask(one, other, now)
+        else:
+            doctor.start(now)
         return self._drain()
 
     # -- time -------------------------------------------------------------------------------------
@@ -450,15 +455,6 @@ class Replica:
         ConfigError as `in_pool`."""
         table = self.in_pool(pool).membership.members
         return [table[name] for name in sorted(table)]
-
-    def last_exchange_s(self, now: Now) -> float | None:
-        """Seconds since an exchange of this node's last completed; None if none ever did."""
-        completed_s = [
-            pool.exchanges.completed_s
-            for pool in self.pools
-            if pool.exchanges.completed_s is not None
-        ]
-        return now.monotonic_s - max(completed_s) if completed_s else None
 
     def statistics(self) -> dict[str, int | float]:
         """Counters since the start and present sizes, by name; those of the pools added up."""

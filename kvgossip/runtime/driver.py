@@ -89,9 +89,10 @@ class Driver:
     """`transports` are bound, one for each pool, and their callbacks are this driver's `on_...` for
     that pool; `addresses` are where peers reach the node, by pool, as Replica takes them.
 
-    `saved` and `rebuilding` are as Replica takes them. `commits` is set by who has a disk; without
-    one nothing is kept, but for a quarantine in memory. `settled` and `departed` are set once the
-    replica says so, and both when the driver is closed.
+    `saved` and `rebuilding` are as Replica takes them. `clocks` are read for every input; `rng` is
+    seeded by the operating system where none is handed in, so that no two lives are alike.
+    `commits` is set by who has a disk; without one nothing is kept, but for a quarantine in memory.
+    `settled` and `departed` are set once the replica says so, and both when the driver is closed.
     """
 
     def __init__(
@@ -104,14 +105,16 @@ class Driver:
         *,
         saved: Mapping[bytes, bytes] | None = None,
         rebuilding: bool = False,
+        clocks: Callable[[], Now] = read_clocks,
+        rng: Random | None = None,
     ) -> None:
-        now = read_clocks()
+        self.clocks = clocks
+        now = clocks()
         self.replica = Replica(
             config,
             address=addresses[PoolKind.LAN],
             wan_address=addresses.get(PoolKind.WAN),
-            # seeded by the operating system, so that no two lives are alike
-            rng=Random(),
+            rng=rng or Random(),
             now=now,
             keyring=keyring,
             saved=saved,
@@ -154,7 +157,7 @@ class Driver:
             MemberChanged: self._member_changed,
             Dropped: self._dropped,
             Quarantined: self._quarantined,
-            Expired: lambda effect: self._publish(effect.change, read_clocks()),
+            Expired: lambda effect: self._publish(effect.change, self.clocks()),
             Persist: self._keep,
             KeyringChanged: self._keyring_changed,
             KeyringReported: self._keyring_told,
@@ -247,7 +250,7 @@ class Driver:
     async def rotate(self, action: KeyringAction, key: bytes) -> KeyringReported:
         """An order for the keyrings of the whole cluster, and what came of it. Raises
         KeyringError."""
-        now, ticket = read_clocks(), next(self._tickets)
+        now, ticket = self.clocks(), next(self._tickets)
         told: asyncio.Future[KeyringReported] = self._loop.create_future()
         self._rotations[ticket] = told
         try:
@@ -268,7 +271,7 @@ class Driver:
         waiting = self._examinations.get(key)
         if waiting is None:
             waiting = self._examinations[key] = self._loop.create_future()
-            now = read_clocks()
+            now = self.clocks()
             try:
                 effects = (
                     self.replica.examine(now, pool, one=one, other=other)
@@ -292,7 +295,7 @@ class Driver:
     ) -> int:
         """Wait for those that shall hold what is under the key now; `end_wait` must follow. Raises
         as Replica.wait."""
-        now, ticket = read_clocks(), next(self._tickets)
+        now, ticket = self.clocks(), next(self._tickets)
         self._waits[ticket] = PendingAcks(told)
         try:
             self.do(self.replica.wait(ticket, key, write_concern, timeout_s, now), now)
@@ -308,16 +311,14 @@ class Driver:
     def end_wait(self, ticket: int) -> None:
         del self._waits[ticket]
         if not self.closed:
-            now = read_clocks()
+            now = self.clocks()
             self.do(self.replica.cancel(ticket, now), now)
 
     async def survey(self, timeout_s: float) -> Mapping[Peer, Surveyed]:
         """What the members say of themselves that answer within this time. Raises
         OverloadedError."""
-        now, ticket = read_clocks(), next(self._tickets)
-        survey = self._surveys[ticket] = Survey(
-            sum(len(pool.surveyed()) for pool in self.replica.pools)
-        )
+        now, ticket = self.clocks(), next(self._tickets)
+        survey = self._surveys[ticket] = Survey(sum(1 for _ in self.replica.pools.surveyed()))
         try:
             self.do(self.replica.survey(ticket, now), now)
             await survey.complete(timeout_s)
@@ -325,30 +326,30 @@ class Driver:
         finally:
             del self._surveys[ticket]
             if not self.closed:
-                now = read_clocks()
+                now = self.clocks()
                 self.do(self.replica.cancel(ticket, now), now)
 
     # -- inputs -----------------------------------------------------------------------------------
 
     def on_datagram(self, pool: PoolKind, data: bytes, source: Address) -> None:
         if not self.closed:
-            now = read_clocks()
+            now = self.clocks()
             self.do(self.replica.receive(data, source, now, pool), now)
 
     def on_frame(self, pool: PoolKind, data: bytes, source: Address) -> None:
         if not self.closed:
-            now = read_clocks()
+            now = self.clocks()
             self.do(self.replica.receive(data, source, now, pool, reliable=True), now)
 
     def on_unreachable(self, pool: PoolKind, address: Address) -> None:
         if not self.closed:
-            now = read_clocks()
+            now = self.clocks()
             self.do(self.replica.unreachable(address, now, pool), now)
 
     def _look(self) -> None:
         """See to the timer; tick at once where something is due."""
         self._looks = False
-        now = read_clocks()
+        now = self.clocks()
         try:
             deadline_s = self.replica.deadline()
             if deadline_s is not None and deadline_s <= now.monotonic_s:
@@ -400,7 +401,7 @@ class Driver:
 
     def _quarantined(self, effect: Quarantined) -> None:
         self._keep(effect)
-        self._publish(effect.change, read_clocks())
+        self._publish(effect.change, self.clocks())
 
     def _resolve(self, effect: Resolve) -> None:
         task = self._loop.create_task(self._look_up(effect.target, effect.pool))
@@ -416,7 +417,7 @@ class Driver:
             found = await self._transports[pool].look_up(host, port)
         for attempt in self._attempts_of(pool):
             attempt.resolved(target, found)
-        now = read_clocks()
+        now = self.clocks()
         self.do(self.replica.resolved(target, found, now, pool), now)
 
     def _attempts_of(self, pool: PoolKind) -> list[JoinAttempt]:
@@ -444,7 +445,7 @@ class Driver:
                     f"cannot write its keyring file {self._keyring_file} "
                     f"({error.strerror}): it will start with the old keys"
                 )
-        now = read_clocks()
+        now = self.clocks()
         self.do(self.replica.keyring_kept(problem, now), now)
         self._log(
             logging.INFO,

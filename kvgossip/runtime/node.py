@@ -13,10 +13,11 @@ import builtins
 import re
 import socket
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +32,7 @@ from kvgossip.errors import (
     StaleError,
     StorageError,
 )
+from kvgossip.extras import require
 from kvgossip.protocol.acks.write_concern import WriteConcern, parse_write_concern
 from kvgossip.protocol.effect import Effect, Surveyed
 from kvgossip.protocol.key_rotation import parse_order
@@ -114,9 +116,18 @@ class Node:
     as a new life of the same name: without a data directory it is empty then.
     """
 
-    def __init__(self, config: Config | None = None, *, rebuild: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        rebuild: bool = False,
+        _clocks: Callable[[], Now] = read_clocks,
+        _rng: Random | None = None,
+    ) -> None:
         self._named = config is not None and bool(config.name)
         self._rebuild = rebuild
+        # as Driver takes them
+        self._clocks, self._rng = _clocks, _rng
         self.config = _completed(config or Config(), 0)
         self._transports: dict[PoolKind, Transport] = {}
         self._driver: Driver | None = None
@@ -154,7 +165,7 @@ class Node:
                         for told in (driver.on_datagram, driver.on_frame, driver.on_unreachable)
                     )
                 )
-            now = read_clocks()
+            now = self._clocks()
             driver.do(driver.replica.start(now), now)
         except BaseException:
             await self._close()
@@ -172,6 +183,7 @@ class Node:
                 )
             return False
         # RocksDB is loaded by those who use it
+        require("rocksdict", "a data directory")
         from kvgossip.runtime.disk.data_dir import DataDir
 
         self._disk = await DataDir.take(self.config, rebuild=rebuilding)
@@ -199,9 +211,11 @@ class Node:
             identity,
             saved=disk.facts if disk is not None else None,
             rebuilding=rebuilding,
+            clocks=self._clocks,
+            rng=self._rng,
         )
         if disk is not None:
-            await disk.load(driver.replica)
+            await disk.load(driver.replica, driver.clocks)
             driver.commits, driver.quarantine, driver.compaction = (
                 disk.commits,
                 disk.quarantine,
@@ -328,7 +342,7 @@ class Node:
 
         Raises as `put`, and OverloadedError also while too much waits for the disk.
         """
-        driver, now = self._running, read_clocks()
+        driver, now = self._running, self._clocks()
         driver.check_load(now)
         return _written(
             driver, driver.replica.put(key, value, now, content_type, ttl_s, flags).effects, now
@@ -336,7 +350,7 @@ class Node:
 
     def begin_delete(self, key: str) -> Written | None:
         """What `delete` does, without waiting for anything. Raises as `begin_put`."""
-        driver, now = self._running, read_clocks()
+        driver, now = self._running, self._clocks()
         driver.check_load(now)
         effects = driver.replica.delete(key, now).effects
         return _written(driver, effects, now) if effects else None
@@ -361,7 +375,7 @@ class Node:
 
     def begin_batch(self, writes: Sequence[Writing]) -> Batch:
         """What `batch` does, without waiting for anything. Raises as `begin_put` and `batch`."""
-        driver, now = self._running, read_clocks()
+        driver, now = self._running, self._clocks()
         driver.check_load(now)
         effects = driver.replica.batch(writes, now).effects
         driver.do(effects, now)
@@ -376,7 +390,7 @@ class Node:
     def overload(self) -> str | None:
         """Why no write is taken just now; None while they are."""
         try:
-            self._running.check_load(read_clocks())
+            self._running.check_load(self._clocks())
         except (OverloadedError, StorageError) as reason:
             return str(reason)
         return None
@@ -402,7 +416,7 @@ class Node:
         and raises, as `put`.
         """
         await self._admission()
-        driver, now = self._running, read_clocks()
+        driver, now = self._running, self._clocks()
         effects, outcomes = driver.replica.restore(entries, now, as_new=as_new)
         driver.do(effects, now)
         if effects and driver.commits is not None:
@@ -635,7 +649,7 @@ class Node:
 
     def settle(self) -> None:
         """An operator says that what this node has is the truth."""
-        driver, now = self._running, read_clocks()
+        driver, now = self._running, self._clocks()
         driver.do(driver.replica.settle(now), now)
 
     async def join(
@@ -650,7 +664,7 @@ class Node:
         pool = PoolKind.WAN if wan else PoolKind.LAN
         for target in targets:
             parse_address(target, DEFAULT_PORTS[pool])
-        driver, now, attempt = self._running, read_clocks(), JoinAttempt(targets, pool)
+        driver, now, attempt = self._running, self._clocks(), JoinAttempt(targets, pool)
         driver.attempts.add(attempt)
         try:
             driver.do(driver.replica.join(targets, now, pool), now)
@@ -661,7 +675,7 @@ class Node:
     async def leave(self) -> None:
         """Say farewell; returns when the peers have had time to hear it. Until it is stopped, the
         node still answers reads."""
-        driver, now = self._running, read_clocks()
+        driver, now = self._running, self._clocks()
         driver.do(driver.replica.leave(now), now)
         with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_TIMEOUT_S):
@@ -675,22 +689,22 @@ class Node:
         gateways of the WAN pool are asked too.
         """
         driver = self._running
-        answers, now = await driver.survey(timeout_s), read_clocks()
+        answers, now = await driver.survey(timeout_s), self._clocks()
         return [
             _comparison(pool, candidate.peer, answers.get(candidate.peer), now)
             for pool in driver.replica.pools
-            for candidate in pool.candidates()
+            for candidate in driver.replica.pools.candidates(pool)
         ]
 
     def block(self, target: str) -> None:
         """Drop everything of a member, an IP address or a network from now on. Raises ConfigError
         for what is none of them."""
-        driver, now = self._running, read_clocks()
+        driver, now = self._running, self._clocks()
         driver.do(driver.replica.block(target, now), now)
 
     def unblock(self, target: str) -> None:
         """Take a block back. Raises NotFoundError if there is none."""
-        driver, now = self._running, read_clocks()
+        driver, now = self._running, self._clocks()
         driver.do(driver.replica.unblock(target, now), now)
 
     def force_leave(self, name: str, *, prune: bool = False) -> None:
@@ -700,7 +714,7 @@ class Node:
         Raises NotFoundError for an unknown name, StillAliveError for a member that answers and is
         not blocked here.
         """
-        driver, now = self._running, read_clocks()
+        driver, now = self._running, self._clocks()
         driver.do(driver.replica.force_leave(name, now, prune=prune), now)
 
     async def rotate(self, action: str = "list", key: str = "") -> builtins.list[Holding]:
@@ -787,12 +801,12 @@ class Node:
     @property
     def last_exchange_age_s(self) -> float | None:
         """Seconds since an exchange of this node's last completed, None if none ever did."""
-        return self._running.replica.last_exchange_s(read_clocks())
+        return self._running.replica.pools.last_exchange_s(self._clocks())
 
     def status(self) -> dict[str, Any]:
         """What an operator may want to know, ready for JSON. `statistics` are the replica's,
         `transport` the sockets'."""
-        replica, now = self._running.replica, read_clocks()
+        replica, now = self._running.replica, self._clocks()
         statistics = replica.statistics()
         return {
             "name": self.name,

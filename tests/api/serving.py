@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from kvgossip import Config, Node
@@ -76,17 +77,21 @@ Serve = Callable[..., Awaitable[Served]]
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[Serve]:
-    """A function that starts nodes with servers, `settings` being those of their Config; they are
-    stopped at the end."""
+    """A function that starts nodes with servers, and stops them at the end.
+
+    `settings` are those of their Config, `inputs` other arguments of Node.
+    """
     async with AsyncExitStack() as stack:
 
-        async def start(name: str = "n1", **settings: Any) -> Served:
+        async def start(
+            name: str = "n1", *, inputs: Mapping[str, Any] = MappingProxyType({}), **settings: Any
+        ) -> Served:
             listener = listen(ANYWHERE)
             settings = {"value_bytes_max": VALUE_BYTES_MAX, **settings}
             config = Config(
                 name=name, gossip=ANYWHERE, http=Address(*listener.getsockname()), **settings
             )
-            node = Node(config)
+            node = Node(config, **inputs)
             await node.start()
             stack.push_async_callback(node.stop, leave=False)
             server = ApiServer(node, listener)

@@ -626,7 +626,7 @@ async def test_a_node_joins_through_the_api_and_then_tells_the_age_of_what_it_kn
 async def test_a_put_on_one_node_is_got_from_another(serve: Serve) -> None:
     one = await serve("n1")
     two = await serve("n2", join=(str(one.node.address),))
-    await two.node.wait_settled(10)
+    await two.node.wait_settled(30)
     assert int((await two.call("GET", "/readyz")).headers["kv-synced-age"]) <= 10
     async with two.node.watch("a") as changes:
         put = await one.call("PUT", "/kv/a", b"1", content_type="text/plain")
@@ -679,7 +679,7 @@ async def test_lesson_15_a_join_to_another_cluster_is_409_and_names_both_sides(
 async def test_an_operator_blocks_and_unblocks_and_sees_what_is_blocked(serve: Serve) -> None:
     one = await serve("n1")
     two = await serve("n2", join=(str(one.node.address),))
-    await two.node.wait_settled(10)
+    await two.node.wait_settled(30)
     assert (await one.call("POST", "/block", b'{"target": "n2"}')).json == {"blocked": ["n2"]}
     assert (await one.call("POST", "/block", b'{"target": "10.9.8.7/8"}')).json == {
         "blocked": ["10.0.0.0/8", "n2"]
@@ -706,7 +706,7 @@ async def test_a_member_is_forced_to_leave_and_pruned_but_not_while_it_answers(
 ) -> None:
     one = await serve("n1")
     two = await serve("n2", join=(str(one.node.address),))
-    await two.node.wait_settled(10)
+    await two.node.wait_settled(30)
     refused = await one.call("POST", "/force-leave", b'{"name": "n2"}')
     assert (refused.status, refused.json["error"].partition(" at ")[0]) == (409, "the member 'n2'")
     assert "block it" in refused.json["hint"]
@@ -724,7 +724,7 @@ async def test_a_member_is_forced_to_leave_and_pruned_but_not_while_it_answers(
 async def test_a_node_that_was_told_to_leave_says_so_and_its_process_may_end(serve: Serve) -> None:
     one = await serve("n1")
     two = await serve("n2", join=(str(one.node.address),))
-    await two.node.wait_settled(10)
+    await two.node.wait_settled(30)
     assert (await two.call("POST", "/leave")).json == {"left": True}
     assert two.server.left.is_set()
     assert (await two.call("PUT", "/kv/a", b"1")).status == 503

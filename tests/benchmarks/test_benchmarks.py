@@ -1,16 +1,23 @@
 """The benchmarks still run, on a little data: their figures have the shape that they print, and
-hold what holds at any size."""
+hold what holds at any size.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from argparse import Namespace
+import subprocess
+import sys
+from argparse import ArgumentTypeError, Namespace
 from itertools import count
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from benchmarks import (
+    agents,
     clients,
     exchange,
     fanout,
@@ -19,11 +26,21 @@ from benchmarks import (
     membership,
     memory,
     overload,
+    paired,
+    propagation,
+    report,
     residue,
+    wait,
     watchers,
 )
+from benchmarks import (
+    all as all_benchmarks,
+)
 from benchmarks.kill import LostError
+from benchmarks.report import Report, Table
 from kvgossip.runtime.loop import run
+
+PAGE = agents.ROOT / "docs" / "performance.md"
 
 PINNED = pytest.mark.skipif(
     shutil.which("taskset") is None or (os.cpu_count() or 1) < 2,
@@ -31,27 +48,33 @@ PINNED = pytest.mark.skipif(
 )
 
 
-def test_an_exchange_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_exchange_is_counted() -> None:
     found = exchange.measure_repair(300, [1, 20], rounds=1, numpy=True)
-    exchange.print_repair(300, found)
-    assert [seen["changed"] for seen in found] == [1, 20]
+    tables, targets = exchange.report_repair(300, found)
+    assert [row["changed"] for row in tables[0].rows] == [1, 20]
     for seen in found:
         assert seen["trips"] <= 2
         assert seen["bound"] < seen["beyond"]
         assert 0 <= seen["stale"] < seen["entries"]
-    assert "MISSED" not in capsys.readouterr().out
+    assert targets == {
+        "1 changed: beyond is at most 1,000": True,
+        "1 changed: trips is at most 2": True,
+    }
 
 
 def test_a_takeover_is_counted() -> None:
     found = exchange.measure_takeover(300, gets_per_s=50, numpy=True)
-    exchange.print_takeover(300, found)
-    assert found["entries"] == 300 * (len(exchange.key_of(0)) + 17 + exchange.VALUE_BYTES)
+    tables, targets = exchange.report_takeover(300, found)
+    assert found["entries"] == 300 * (len(exchange.key_of(0)) + 17 + agents.VALUE_BYTES)
     assert found["get_during"]["gets"] > 0
+    assert len(tables[2].rows) == 3
+    assert len(targets) == 5
 
 
 def test_idle_nodes_are_counted() -> None:
     found = exchange.measure_idle(100, seconds=0.5, numpy=False)
-    exchange.print_idle(100, [found])
+    (table,), _ = exchange.report_idle([found])
+    assert table.rows[0]["keys"] == 100
     assert set(found["kinds"]) <= {"Ping", "Ack", "Member", "Compare", "Differ"}
 
 
@@ -60,42 +83,45 @@ def test_the_lower_bound_is_that_of_the_published_tables() -> None:
 
 
 def test_memory_and_writes_are_measured() -> None:
-    options = Namespace(keys=200, value_bytes=100, rounds=1, without_numpy=False)
-    seen, writes = memory.measure_memory(options), memory.measure_writes(options)
-    memory.print_memory(seen)
-    memory.print_writes(writes)
+    seen, writes = memory.measure_memory(200, 100), memory.measure_writes(200, 100, rounds=1)
+    found = memory.report({"memory": seen, "writes": writes})
     assert seen["records"] > 117
-    assert seen["keys"] > 16
-    assert writes["store_with"] > 0
+    assert seen["key texts"] > 16
+    assert seen["process"] > seen["data"]
+    assert writes["store, with sketch"] > 0
+    # libraries are shared by few keys here
+    assert found.targets["a key takes at most 400 B"] is False
 
 
 def test_residue_is_measured_in_small_clusters_and_large_ones() -> None:
     cluster, sites = residue.measure_cluster(4, 2, 0.0, 5, 1), residue.measure_sites(50, 1, 5, 1)
-    residue.print_rows([cluster])
-    residue.print_rows([sites])
+    assert len(residue.report([cluster], [sites]).tables) == 2
+    assert len(residue.report([], [sites]).tables) == 1
     assert (cluster["writes"], cluster["residue"]) == (5, 0.0)
     assert 0 < sites["residue"] < 1
 
 
 @pytest.mark.netns
-def test_membership_is_measured_on_real_agents_in_namespaces_of_their_own(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    why = membership.missing(["kvgossip"])
+def test_membership_is_measured_on_real_agents_in_namespaces_of_their_own() -> None:
+    why = membership.missing()
     if why:
         pytest.skip(why)
-    found = membership.measure_apart("kvgossip", 3, Namespace(idle_s=1.0, kills=1, calm_s=0.5))
-    membership.print_found([found])
+    options = Namespace(idle_s=1.0, kills=1, calm_s=0.5)
+    found = membership.measure_apart("kvgossip", 3, options)
+    assert membership.report([found]).targets == {}
     assert found["bytes_a_s"] > found["packets_a_s"] * 42 > 0
     assert found["pss_mb"] > 1
     assert 0 < found["first_s_median"] <= found["all_s_median"]
-    assert "MISSED" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("system", "alive", "failed"),
     [
-        ("kvgossip", b"n0: n12 at 10.0.0.2:7481 is alive", b"n0: n12 at 10.0.0.2:7481 is dead"),
+        (
+            "kvgossip",
+            b"n0: n12 at 10.0.0.2:7481 is alive",
+            b"n0: n12 at 10.0.0.2:7481 is dead",
+        ),
         (
             "serf",
             b"[INFO] serf: EventMemberJoin: n12 10.0.0.2",
@@ -114,38 +140,35 @@ def test_the_logs_of_agents_say_who_is_there_and_who_failed(
         assert not pattern.search(other)
 
 
-def test_what_is_worse_than_serf_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
-    ours = {
-        "system": "kvgossip",
-        "agents": 5,
-        "cpu_percent": 9.0,
-        "bytes_a_s": 200.0,
-        "all_s_median": 8.0,
-    }
-    theirs = {
-        "system": "serf",
-        "agents": 5,
-        "cpu_percent": 1.0,
-        "bytes_a_s": 300.0,
-        "all_s_median": 7.0,
-    }
-    membership.print_found([ours, theirs])
-    assert [
-        line.split(":")[0].strip()
-        for line in capsys.readouterr().out.splitlines()
-        if "MISSED" in line
-    ] == ["crash to all, s"]
+def test_what_is_worse_than_serf_is_a_missed_target() -> None:
+    ours = {"system": "kvgossip", "agents": 5, "bytes_a_s": 200.0, "all_s_median": 8.0}
+    theirs = {"system": "serf", "agents": 5, "bytes_a_s": 300.0, "all_s_median": 7.0}
+    targets = membership.report([ours, theirs]).targets
+    assert list(targets.values()) == [True, False]
+    assert "crash to all" in list(targets)[1]
 
 
 async def test_watchers_are_weighed_and_all_hear() -> None:
     seen = await watchers.measure(watchers=20, rounds=1, prefixes=3)
-    watchers.show(seen)
-    assert 0 < seen["first_ms"] <= seen["all_ms"] == seen["all_ms_max"]
+    assert len(watchers.report(seen).targets) == 2
+    assert 0 < seen["first ms"] <= seen["all ms"] == seen["all ms, max"]
+
+
+async def test_writes_are_followed_to_the_watchers_of_other_nodes() -> None:
+    seen = await propagation.measure(nodes=2, writes=3, calm_s=0.0)
+    assert 0 < seen["p50 ms"] <= seen["p99 ms"] <= seen["max ms"]
+    assert seen["healthz p50 ms"] > 0
+
+
+def test_writes_that_wait_are_measured_beside_those_that_do_not() -> None:
+    rows = wait.measure(nodes=2, writes=3, pause_s=0.0, calm_s=0.0)
+    assert [row["wait"] for row in rows] == ["none", "majority", "all"]
+    assert all(0 < row["p50 ms"] <= row["max ms"] for row in rows)
 
 
 @PINNED
 def test_loads_are_counted_to_the_last_request() -> None:
-    server = http.Own("kvgossip durable")
+    server = http.Kvgossip(durable=True)
     try:
         closed, opened = (
             load.Load(("127.0.0.1", server.port), iter(numbers))
@@ -165,16 +188,13 @@ def test_loads_are_counted_to_the_last_request() -> None:
         server.stop()
 
 
-def test_overload_is_measured_and_what_is_lost_is_found(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_overload_is_measured_and_what_is_lost_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CAPACITY_S", "IDLE_S"):
         monkeypatch.setattr(overload, name, 0.1)
     found = run(overload.measure(Namespace(seconds=0.2, factor=2.0, slow=1)))
-    overload.show(found)
     assert found["load"]["wrong"] == []
     assert found["writes_acknowledged"] > 0
-    assert "no acknowledged write is lost: yes" in capsys.readouterr().out
+    assert overload.report(found).laws["no acknowledged write is lost"] is True
     kept = {load.key_of(1): ("v1", load.value_of(1)), load.key_of(2): ("v1", load.value_of(1))}
     overload.check_values({1: "v1"}, kept, "here")
     for lost in ({1: "v2"}, {2: "v1"}, {3: "v1"}):
@@ -183,23 +203,22 @@ def test_overload_is_measured_and_what_is_lost_is_found(
 
 
 @PINNED
-def test_requests_of_a_load_that_speaks_http_are_counted(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    kinds = [
-        kind
-        for kind in ("aiohttp", "kvgossip, clients")
-        if kind != "aiohttp" or shutil.which("wrk")
+def test_requests_of_a_load_that_speaks_http_are_counted() -> None:
+    bare = [] if shutil.which("wrk") is None else ["aiohttp"]
+    rows = http.measure([*bare, "kvgossip, clients"], seconds=1, rounds=1)
+    found = http.report(rows, ["etcd is not there"])
+    assert [(row["request"], row["server"]) for row in found.tables[0].rows] == [
+        (method, kind) for method in ("GET", "PUT") for kind in (*bare, "kvgossip, clients")
     ]
-    found = http.measure(kinds, seconds=1, rounds=1)
-    for by_kind in found.values():
-        assert list(by_kind) == sorted(kinds)
-        for seen in by_kind.values():
-            assert set(seen) == {"requests_per_s", "p50_ms", "p99_ms", "cpu_us"}
-            assert 0 < seen["p50_ms"] <= seen["p99_ms"]
-    if "aiohttp" in kinds:
-        http.print_figures(found)
-        assert "kvgossip, clients" in capsys.readouterr().out
+    for row in rows:
+        assert 0 < row["p50_ms"] <= row["p99_ms"]
+        assert min(row["requests_per_s"], row["cpu_us"]) > 0
+        assert ("x aiohttp" in row) == bool(bare)
+
+
+async def test_a_load_that_sees_a_wrong_answer_fails() -> None:
+    with agents.cluster(1) as (agent,), pytest.raises(SystemExit, match="404 Not Found"):
+        await clients.load("kvgossip", agent.address[1], "GET", 0.5, 2, 3)
 
 
 def test_answers_of_http_and_of_nats_are_told_apart_to_the_byte() -> None:
@@ -223,10 +242,217 @@ def test_answers_of_http_and_of_nats_are_told_apart_to_the_byte() -> None:
 @PINNED
 @pytest.mark.parametrize("kind", ["kvgossip", "redis"])
 async def test_watchers_on_one_node_and_on_others_hear_of_each_write(kind: str) -> None:
-    if shutil.which(fanout.COMMANDS.get(kind, "taskset")) is None:
+    if kind in fanout.PEERS and shutil.which(fanout.PEERS[kind][0]) is None:
         pytest.skip(f"{kind} is not installed")
     seen = await fanout.fanout(kind, watchers=5, rounds=2)
     assert 0 < seen["first_ms"] <= seen["last_ms"] <= seen["last_ms_max"]
     seen = await fanout.across(kind, nodes=2, writes=3)
     assert 0 < seen["p50_ms"] <= seen["max_ms"]
-    fanout.print_found({"across": {kind: seen}}, Namespace(watchers=5, rounds=2, writes=3))
+    (table,) = fanout.tables({"across": {kind: seen}}, Namespace(watchers=5, rounds=2, writes=3))
+    assert table.rows[0]["server"] == kind
+
+
+# -- agents ----------------------------------------------------------------------------------------
+
+
+def test_what_is_measured_is_an_agent_on_the_allocator_of_the_system(tmp_path: Path) -> None:
+    with agents.cluster(2, folder=tmp_path, parameters={"zone": "z9"}) as (first, second):
+        command = Path(f"/proc/{first.pid}/cmdline").read_bytes().split(b"\0")
+        assert command[1:4] == [b"-m", b"kvgossip", b"agent"]
+        assert b"PYTHONMALLOC=malloc" in Path(f"/proc/{first.pid}/environ").read_bytes()
+        assert first.address != second.address
+        agents.fill(first.address, 300)
+        assert agents.cpu_s(first.pid) > 0
+        assert agents.resident_bytes(first.pid) >= agents.pss_bytes(first.pid, "Pss_Anon") > 0
+    with pytest.raises(agents.AgentError, match="does not run"):
+        _ = first.pid
+
+
+def test_an_agent_runs_the_checkout_that_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "kvgossip").mkdir()
+    (tmp_path / "kvgossip" / "__init__.py").touch()
+    (tmp_path / "kvgossip" / "__main__.py").write_text("raise SystemExit(7)")
+    agent = agents.Agent("n1", tree=tmp_path)
+    with pytest.raises(agents.AgentError, match="exit code 7 before it was serving"):
+        agent.start()
+
+
+def test_agents_are_configured_by_their_benchmark_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KVGOSSIP_HTTP", "no address")
+    assert not [name for name in agents.environment(agents.ROOT, {}) if "KVGOSSIP" in name]
+    assert agents.environment(agents.ROOT, {"rumor_k": 2})["KVGOSSIP_RUMOR_K"] == "2"
+
+
+# -- reports ---------------------------------------------------------------------------------------
+
+FOUND = Report(
+    "wait",
+    [Table("times", [{"of": "one", "ms": 1234.5, "count": 12345}, {"of": "two", "ms": 0.01234}])],
+    laws={"nothing is lost": True},
+    targets={"soon": False},
+    skipped=["etcd is not installed"],
+)
+
+
+def test_a_report_is_the_same_after_json_and_readable_before_it() -> None:
+    assert report.from_json(report.as_json(FOUND)) == FOUND
+    for text in ("{}", '{"benchmark": "x", "tables": [{"title": "t", "rows": [1]}]}'):
+        with pytest.raises(msgspec.DecodeError):
+            report.from_json(text)
+    text = report.as_text(FOUND)
+    assert "one    1,234   12,345" in text.replace("1,235", "1,234")
+    for line in ("nothing is lost: yes", "soon: MISSED", "not measured: etcd is not installed"):
+        assert line in text
+    assert "| two | 0.0123 |  |" in report.as_markdown(FOUND)
+
+
+def test_a_broken_law_is_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    report.finish(FOUND, json=True)
+    assert report.from_json(capsys.readouterr().out) == FOUND
+    with pytest.raises(SystemExit, match="1"):
+        report.finish(Report("x", [], laws={"nothing is lost": False}), json=False)
+    assert "nothing is lost: NO" in capsys.readouterr().out
+
+
+def test_peers_that_are_not_there_are_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    skipped: list[str] = []
+    assert not report.is_there("no-such-command", "a-package", skipped)
+    assert not report.is_there("no-such-command", "a-package", skipped)
+    assert report.is_there("sh", "dash", skipped)
+    assert len(skipped) == len(capsys.readouterr().err.splitlines()) == 1
+
+
+# -- all of them -----------------------------------------------------------------------------------
+
+
+def test_every_benchmark_is_among_all_of_them_and_has_a_place_on_the_page() -> None:
+    machinery = {"__init__", "agents", "all", "clients", "epidemics", "load", "merging"}
+    machinery |= {"paired", "report"}
+    names = {file.stem for file in (agents.ROOT / "benchmarks").glob("*.py")} - machinery
+    assert names == set(all_benchmarks.QUICK)
+    page = PAGE.read_text()
+    for name in names:
+        all_benchmarks.parts_of(page, name)
+    assert set(re.findall(r"<!-- benchmarks\.(\w+):", page)) == names
+
+
+def test_a_page_gets_the_figures_of_what_ran_and_keeps_the_rest() -> None:
+    begin, end = all_benchmarks.begin_of("wait"), all_benchmarks.end_of("wait")
+    page = f"before\n{begin}\nold\n{end}\nafter\n"
+    once = all_benchmarks.written(page, {"wait": FOUND}, "Of commit x.")
+    assert once.startswith(f"before\n{begin}\nOf commit x.\n\n**times**")
+    assert once.endswith(f"Not measured: etcd is not installed.\n{end}\nafter\n")
+    assert all_benchmarks.written(once, {"wait": FOUND}, "Of commit x.") == once
+    with pytest.raises(all_benchmarks.PageError, match="lacks the markers of kill"):
+        all_benchmarks.written(page, {"kill": FOUND}, "")
+
+
+def all_of(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks.all", *options]
+    return subprocess.run(command, cwd=agents.ROOT, capture_output=True, text=True, check=False)
+
+
+def test_all_of_them_run_in_turn_and_print_of_what_the_figures_are() -> None:
+    done = all_of("--quick", "--only", "residue", "seal")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Of commit ")
+    assert "processors (" in done.stdout
+    assert done.stdout.index("== residue") < done.stdout.index("== seal")
+    assert "seal: 2 of 2" in done.stderr
+
+
+def test_bad_options_of_all_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("no markers")
+    for options, error in (
+        (("--quick", "--write", "x"), "--quick measures nothing that is worth writing"),
+        (("--write", str(tmp_path / "page.md")), "lacks the markers of http"),
+        (("--write", str(tmp_path / "none.md")), "No such file"),
+        (("--only", "none"), "invalid choice"),
+    ):
+        done = all_of(*options)
+        assert done.returncode == 2
+        assert error in done.stderr
+
+
+def test_a_benchmark_that_fails_is_told_and_does_not_stop_the_rest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    outcomes = {
+        "wait": all_benchmarks.Outcome(None, "it ended with exit code 3 and no report"),
+        "seal": all_benchmarks.Outcome(FOUND, ""),
+    }
+    page = tmp_path / "page.md"
+    old = "\n".join(
+        f"{all_benchmarks.begin_of(name)}\nold\n{all_benchmarks.end_of(name)}" for name in outcomes
+    )
+    page.write_text(old)
+    monkeypatch.setattr(all_benchmarks, "run", lambda name, options: outcomes[name])
+    words = ["all", "--only", "wait", "seal", "--write", str(page)]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        all_benchmarks.main()
+    assert ended.value.code == 1
+    shown = capsys.readouterr()
+    assert "wait FAILED: it ended with exit code 3" in shown.out
+    assert "== seal" in shown.out
+    assert page.read_text().count("\nold\n") == 1
+
+
+def test_what_is_no_report_is_a_failure() -> None:
+    outcome = all_benchmarks.run("seal", ["--rounds", "none"])
+    assert outcome.report is None
+    assert "exit code 2 and no report" in outcome.failure
+
+
+# -- pairs -----------------------------------------------------------------------------------------
+
+
+def pair_options(tmp_path: Path, **others: object) -> Namespace:
+    tree = agents.ROOT
+    small = {"pairs": 1, "requests": 200, "entries": 500, "keys": 300, "limit": 1000.0}
+    return Namespace(
+        **{"before": tree, "after": tree, "only": paired.NAMES, "dir": tmp_path, **small, **others}
+    )
+
+
+def test_two_checkouts_are_compared(tmp_path: Path) -> None:
+    names = ["put", "merge", "restart"]  # a GET is measured as a PUT is
+    found = paired.measure(pair_options(tmp_path, only=names))
+    assert [row["of"].split(",")[0] for row in found.tables[0].rows] == names
+    for row in found.tables[0].rows:
+        assert min(row["before"], row["after"], float(row["ratio"])) > 0
+    assert found.broken == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_slower_than_the_limit_is_broken(tmp_path: Path) -> None:
+    found = paired.measure(pair_options(tmp_path, only=["merge"], limit=0.001))
+    assert len(found.broken) == 1
+
+
+def test_turns_alternate_and_ratios_are_of_the_sums() -> None:
+    order = []
+
+    def step(name: str, seconds: float) -> paired.Step:
+        return lambda: order.append(name) or seconds  # type: ignore[func-returns-value]
+
+    pair = paired.alternate([step("b", 2.0), step("a", 3.0)], 4)
+    assert "".join(order) == "baabbaab"
+    assert pair == (8.0, 12.0)
+    assert pair.ratio == 1.5
+
+
+def test_what_is_no_checkout_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"is no checkout: it has no kvgossip/__init__\.py"):
+        paired.checkout(str(tmp_path))
+    assert paired.checkout(str(agents.ROOT)) == agents.ROOT
+    for text in ("0", "-1", "x"):
+        with pytest.raises(ArgumentTypeError, match="not a number of 1 or more"):
+            paired.positive(text)
+
+
+def test_what_is_merged_is_of_the_checkout_that_is_told(tmp_path: Path) -> None:
+    (tmp_path / "kvgossip").mkdir()
+    (tmp_path / "kvgossip" / "__init__.py").write_text("raise SystemExit('not this one')")
+    with pytest.raises(agents.AgentError, match="makes no rumors"):
+        paired.make_rumors(tmp_path, 10, tmp_path / "rumors")

@@ -32,7 +32,7 @@ QUICK = {
 }
 KVGOSSIP = (sys.executable, "-m", "kvgossip")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("KVGOSSIP_")}
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def run(
@@ -162,11 +162,11 @@ def test_an_agent_runs_on_the_allocator_of_the_system_unless_its_environment_say
 
 
 def eventually(url: str, *arguments: str, holds: str) -> str:
-    """Repeats a command until its output contains the text."""
+    """Repeats a command until its output contains what this pattern matches."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         done = run(*arguments, "--url", url)
-        if holds in done.stdout.decode():
+        if re.search(holds, done.stdout.decode()):
             return done.stdout.decode()
         assert time.monotonic() < deadline, f"{arguments} at {url} never said {holds!r}: {done}"
 
@@ -293,8 +293,7 @@ def test_the_commands_for_the_cluster_do_what_they_say() -> None:
         first, second = one.event("serving"), two.event("serving")
         joined = run("join", first["gossip"], "--url", second["url"])
         assert (joined.returncode, joined.stdout) == (0, b"joined: 2 members are known\n")
-        states = eventually(first["url"], "members", holds="n2")
-        assert re.search(r"n1\s+alive.*\n.*n2\s+alive", states)
+        eventually(first["url"], "members", holds=r"n1\s+alive.*\n.*n2\s+alive")
         assert {member["name"] for member in members_at(first["url"])} == {
             "n1",
             "n2",
@@ -315,7 +314,10 @@ def test_the_operator_guards_do_what_they_say() -> None:
         assert refused.returncode == 1
         assert "answers probes" in refused.stderr.decode()
         assert b"n2 is blocked on this node" in run("block", "n2", "--url", url).stdout
-        assert "alive (blocked)" in run("members", "--url", url).stdout.decode()
+        # as it answers this node no more, it may be suspected by now
+        assert re.search(
+            r"(alive|suspect|dead) \(blocked\)", run("members", "--url", url).stdout.decode()
+        )
         assert (
             run("force-leave", "n2", "--prune", "--url", url).stdout
             == b"n2 is forgotten by every node\n"
@@ -426,6 +428,7 @@ def test_a_killed_node_is_listed_as_dead_and_comes_back_under_its_name_with_a_ne
             before = two.event("serving")
             two.event("settled")
             run("put", "a", "1", "--url", before["url"])
+            eventually(first["url"], "get", "a", holds="1")
             two.popen.kill()
             eventually(first["url"], "members", holds="dead")
         run("put", "b", "2", "--url", first["url"])
@@ -437,8 +440,7 @@ def test_a_killed_node_is_listed_as_dead_and_comes_back_under_its_name_with_a_ne
                 b"1",
                 b"2",
             ]
-            (member,) = [member for member in members_at(first["url"]) if member["name"] == "n2"]
-            assert (member["state"], member["address"]) == ("alive", after["gossip"])
+            eventually(first["url"], "members", holds=rf"n2\s+alive.*{after['gossip']}")
 
 
 def test_no_agent_outlives_a_demo_that_was_killed() -> None:

@@ -77,7 +77,7 @@ def ensure_base_image(log: Log = print) -> None:
     tag = base_tag(DOCKERFILE.read_text())
     if has_image(tag):
         log(f"base image {tag}: the engine has it")
-    elif _debootstrap() is None or os.geteuid() != 0:
+    elif not can_make():
         log(f"base image {tag}: the engine lacks it, pulling it")
         pulled = _run("docker", "pull", "--quiet", tag)
         if pulled.returncode != 0:
@@ -85,7 +85,7 @@ def ensure_base_image(log: Log = print) -> None:
                 f"the base image {tag} cannot be pulled, and to make it out of Debian's "
                 "packages takes root and debootstrap"
             )
-            raise NoBaseImageError(f"{text}: {pulled.stderr.strip()[:500]}")
+            raise NoBaseImageError(f"{text}: {' '.join(pulled.stderr.split())[:300]}")
     else:
         log(f"base image {tag}: the engine lacks it, making one out of Debian's packages")
         _make(tag)
@@ -113,6 +113,11 @@ def base_tag(dockerfile: str) -> str:
 def has_image(tag: str) -> bool:
     """Whether the engine has the image already."""
     return _run("docker", "image", "inspect", tag).returncode == 0
+
+
+def can_make() -> bool:
+    """Whether this machine can make the image out of Debian's packages."""
+    return _debootstrap() is not None and os.geteuid() == 0
 
 
 def build_options() -> list[str]:

@@ -35,7 +35,7 @@ POLL_S = 0.2
 ASK_INSIDE = f"""
 import http.client, sys
 method, path = sys.argv[1:]
-link = http.client.HTTPConnection("127.0.0.1", {HTTP_PORT}, timeout=5)
+link = http.client.HTTPConnection("127.0.0.1", {HTTP_PORT}, timeout=30)
 link.request(method, path, body=sys.stdin.buffer.read() or None)
 answer = link.getresponse()
 sys.stdout.buffer.write(b"%d " % answer.status + answer.read())
@@ -147,7 +147,7 @@ class Node:
         # Without a proxy, whatever the environment says: the node is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=5) as reply:
+            with opener.open(request, timeout=30) as reply:
                 return Answer(reply.status, reply.read())
         except urllib.error.HTTPError as reply:
             with reply:
@@ -165,7 +165,7 @@ class Node:
             method,
             path,
         ]
-        done = subprocess.run(command, check=False, input=body, capture_output=True, timeout=30)
+        done = subprocess.run(command, check=False, input=body, capture_output=True, timeout=60)
         if done.returncode != 0:
             raise ConnectionError(
                 f"{self.name}: {done.stderr.decode(errors='replace').strip()[-300:]}"

@@ -24,7 +24,7 @@ from .router import inside
 ROOT = Path(__file__).resolve().parents[2]
 DEVICE = "wan0"
 HTTP_PORT = 7480
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 POLL_S = 0.05
 # Failures are found sooner than an operator would want.
 QUICK = {
@@ -138,9 +138,9 @@ class Agent:
     # -- what it says -----------------------------------------------------------------------------
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        link = http.client.HTTPConnection(self.host, HTTP_PORT, timeout=5)
+        link = http.client.HTTPConnection(self.host, HTTP_PORT, timeout=30)
         with inside(self._world.namespaces[self.datacenter]):
-            link.sock = socket.create_connection((self.host, HTTP_PORT), timeout=5)
+            link.sock = socket.create_connection((self.host, HTTP_PORT), timeout=30)
         try:
             link.request(method, path, body)
             answer = link.getresponse()

@@ -309,7 +309,7 @@ def joined_pair(**config: Any) -> Replica:
         replica.pools.lan.membership.merge(member(name, place), at())
     replica.put("k", b"v", at())
     replica.pools.lan.exchanges.start("b", at())
-    replica.pools.lan.join([address_of(1)])
+    replica.pools.lan.joining.join([address_of(1)])
     replica.tick(at())
     return replica
 
@@ -412,7 +412,7 @@ def test_questions_change_nothing() -> None:
     replica.store.get("k")
     replica.store.scan_entries("", "", 10)
     replica.members()
-    replica.last_exchange_s(at())
+    replica.pools.last_exchange_s(at())
     replica.store.visible("x")
     assert (replica.store.digest.root, replica.statistics(), replica.deadline()) == before
     assert replica.tick(at()) == []
@@ -878,11 +878,11 @@ def test_the_age_of_the_last_exchange_is_known() -> None:
     net = Network()
     net.cluster("a b")
     assert (
-        net.replicas["a"].last_exchange_s(net.now("a")) is None
-        or net.replicas["b"].last_exchange_s(net.now("b")) is not None
+        net.replicas["a"].pools.last_exchange_s(net.now("a")) is None
+        or net.replicas["b"].pools.last_exchange_s(net.now("b")) is not None
     )
-    assert make_replica("c").last_exchange_s(at()) is None
-    assert net.replicas["b"].last_exchange_s(Now(net.clock_s + 5.0, 0)) == pytest.approx(
+    assert make_replica("c").pools.last_exchange_s(at()) is None
+    assert net.replicas["b"].pools.last_exchange_s(Now(net.clock_s + 5.0, 0)) == pytest.approx(
         5.0, abs=0.01
     )
 

@@ -8,7 +8,8 @@ import logging
 import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -27,24 +28,30 @@ from kvgossip.errors import (
 from kvgossip.protocol.model.entry import value_in
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.runtime.node import Node
+from tests.api.serving import NOBODY
+from tests.ports import held_port
 
 TIMEOUT_S = 30.0
 LOOPBACK = Address("127.0.0.1", 0)
 EVERYWHERE = Address("0.0.0.0", 0)
-# a name that no resolver knows (RFC 6761), and a port that nobody has
+# a name that no resolver knows (RFC 6761)
 UNKNOWN = "nobody.invalid:7481"
 FAST: dict[str, Any] = {
     "gossip": LOOPBACK,
     "probe_interval_s": 0.2,
     "probe_timeout_s": 0.1,
-    "suspicion_multiplier": 2.0,
-    "suspicion_max_multiplier": 2.0,
+    # on a busy machine a node may be late for seconds, and is not to be declared dead for that
+    "suspicion_multiplier": 100.0,
     "gossip_interval_s": 0.02,
     "push_pull_interval_s": 0.5,
     "rumor_settling_s": 0.1,
     "join_retry_s": 0.05,
 }
-
+# for tests in which a node dies
+QUICK_TO_DECLARE_DEAD: dict[str, Any] = {
+    "suspicion_multiplier": 2.0,
+    "suspicion_max_multiplier": 2.0,
+}
 
 GATEWAY: dict[str, Any] = {
     "gateway": True,
@@ -77,10 +84,17 @@ async def cluster(size: int, **settings: Any) -> AsyncIterator[list[Node]]:
                     Node(configured(f"n{number}", *nodes[:1], **settings))
                 )
             )
-        for node in nodes:
-            await node.wait_settled(TIMEOUT_S)
-        await until(lambda: all(len(node.members()) == size for node in nodes))
+        await until_together(*nodes)
         yield nodes
+
+
+async def until_together(*nodes: Node) -> None:
+    """Wait until these nodes have settled and know each other: only then may one of them be asked,
+    or killed, or cut off."""
+    for node in nodes:
+        await node.wait_settled(TIMEOUT_S)
+    names = {node.name for node in nodes}
+    await until(lambda: all(names <= {member.name for member in node.members()} for node in nodes))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -103,6 +117,8 @@ async def until_seen(
 
 
 async def until_value(on: Node, key: str, value: bytes | None) -> None:
+    """Wait until a node answers a read with this value: one that has not settled answers none."""
+    await on.wait_settled(TIMEOUT_S)
     await until(lambda: on.get(key) == value)
 
 
@@ -129,6 +145,10 @@ async def no_task_is_left_behind() -> AsyncIterator[None]:
 
 
 # -- one node ------------------------------------------------------------------------------------
+
+
+def sees_members(node: Node, counts: dict[str, int]) -> bool:
+    return bool(node.status()["members"] == counts)
 
 
 async def test_a_lone_node_founds_its_cluster_and_answers_at_once() -> None:
@@ -190,7 +210,10 @@ async def test_a_write_in_memory_neither_waits_nor_starts_a_task() -> None:
 
 
 async def test_the_writes_of_one_turn_share_packets() -> None:
-    async with cluster(2, gossip_interval_s=0.5) as (one, two):
+    # neither probes nor exchanges are counted, however long it takes
+    async with cluster(
+        2, gossip_interval_s=0.5, probe_interval_s=60.0, push_pull_interval_s=60.0
+    ) as (one, two):
         watcher = two.watch()
         before = statistic(one, "frames_sent")
         for number in range(100):
@@ -262,6 +285,8 @@ async def test_a_node_killed_and_started_again_under_its_name_with_a_new_port_ha
         killed = three.address
         await three.stop(leave=False)
         await one.put("meanwhile", b"1")
+        # it may settle through either of them
+        await until_value(two, "meanwhile", b"1")
         async with Node(configured("n3", one, two)) as again:
             assert again.address != killed
             await again.wait_settled(TIMEOUT_S)
@@ -272,11 +297,12 @@ async def test_a_node_killed_and_started_again_under_its_name_with_a_new_port_ha
 
 
 async def test_a_node_that_was_killed_is_dead_to_the_others() -> None:
-    async with cluster(3) as (one, two, three):
+    async with cluster(3, **QUICK_TO_DECLARE_DEAD) as (one, two, three):
         await three.stop(leave=False)
         for other in (one, two):
             await until_seen(other, "n3", MemberState.DEAD)
-            assert other.status()["members"] == {"alive": 2, "suspect": 0, "dead": 1, "left": 0}
+            counts = {"alive": 2, "suspect": 0, "dead": 1, "left": 0}
+            await until(partial(sees_members, other, counts))
 
 
 async def test_a_node_that_stops_has_left_and_its_last_write_stays() -> None:
@@ -285,7 +311,7 @@ async def test_a_node_that_stops_has_left_and_its_last_write_stays() -> None:
         await three.stop()
         for other in (one, two):
             await until_seen(other, "n3", MemberState.LEFT)
-            assert other.get("last") == b"words"
+            await until_value(other, "last", b"words")
 
 
 async def test_a_node_that_is_leaving_takes_no_writes_but_answers_reads() -> None:
@@ -327,7 +353,7 @@ async def test_an_operator_joins_two_clusters_of_one_name_and_both_sides_data_is
     async with Node(configured("n1")) as one, Node(configured("n2")) as two:
         await one.put("a", b"1")
         await two.put("b", b"2")
-        await two.join(UNKNOWN, f"127.0.0.1:{free_port()}", str(one.address))
+        await two.join(UNKNOWN, NOBODY, str(one.address), timeout_s=TIMEOUT_S)
         assert [member.name for member in two.members()] == ["n1", "n2"]
         await until(lambda: one.status()["root"] == two.status()["root"])
         assert one.get("b") == b"2"
@@ -462,10 +488,9 @@ async def test_a_name_that_a_live_node_holds_is_refused() -> None:
 
 
 async def test_a_join_where_nobody_answers_says_whom_it_asked() -> None:
-    nobody = f"127.0.0.1:{free_port()}"
     async with Node(configured()) as node:
-        with pytest.raises(JoinRefusedError, match=f"no answer from {nobody}"):
-            await node.join(nobody)
+        with pytest.raises(JoinRefusedError, match=f"no answer from {NOBODY}"):
+            await node.join(NOBODY)
 
 
 async def test_a_join_to_somebody_who_is_silent_ends_in_time() -> None:
@@ -505,7 +530,7 @@ async def test_a_join_that_the_stop_overtakes_says_so() -> None:
 
 
 async def test_lesson_16_a_cold_node_answers_no_read_as_truth_but_takes_writes() -> None:
-    async with Node(configured(join=(f"127.0.0.1:{free_port()}",))) as node:
+    async with Node(configured(join=(NOBODY,))) as node:
         assert not node.settled
         await node.put("a", b"1")
         for read in (node.get, node.entry, node.record, node.list):
@@ -522,28 +547,29 @@ async def test_lesson_16_a_cold_node_answers_no_read_as_truth_but_takes_writes()
 
 
 async def test_lesson_14_a_join_address_that_answers_later_is_joined_then() -> None:
-    port = free_port()
-    async with Node(configured("n2", join=(f"127.0.0.1:{port}",))) as late:
-        with pytest.raises(NotSettledError):
-            await late.wait_settled(0.1)
-        async with Node(configured("n1", gossip=Address("127.0.0.1", port))) as one:
-            await one.put("a", b"1")
-            await late.wait_settled(TIMEOUT_S)
-            assert late.get("a") == b"1"
+    with held_port() as address:
+        async with Node(configured("n2", join=(str(address),))) as late:
+            with pytest.raises(NotSettledError):
+                await late.wait_settled(0.1)
+            async with Node(configured("n1", gossip=address)) as one:
+                await one.put("a", b"1")
+                await until_value(late, "a", b"1")
 
 
 async def test_nodes_that_name_each_other_settle_together() -> None:
-    ports = [free_port() for _ in range(3)]
-    join = tuple(f"127.0.0.1:{port}" for port in ports)
-    async with AsyncExitStack() as stack:
-        nodes = [
-            await stack.enter_async_context(
-                Node(configured(f"n{port}", join=join, gossip=Address("127.0.0.1", port)))
-            )
-            for port in ports
-        ]
-        for node in nodes:
-            await node.wait_settled(TIMEOUT_S)
+    with ExitStack() as held:
+        addresses = [held.enter_context(held_port()) for _ in range(3)]
+        join = tuple(map(str, addresses))
+        async with AsyncExitStack() as stack:
+            nodes: list[Node] = []
+            for number, address in enumerate(addresses):
+                nodes.append(
+                    await stack.enter_async_context(
+                        Node(configured(f"n{number}", join=join, gossip=address))
+                    )
+                )
+            for node in nodes:
+                await node.wait_settled(TIMEOUT_S)
 
 
 # -- watching ------------------------------------------------------------------------------------
@@ -654,19 +680,19 @@ async def test_stopping_twice_at_once_or_before_the_start_is_harmless() -> None:
 
 
 async def test_a_stop_that_is_cancelled_closes_all_the_same() -> None:
-    async with (
-        Node(configured("n1")) as one,
-        Node(configured("n2", one, gossip_interval_s=20.0)) as two,
-    ):
-        await two.wait_settled(TIMEOUT_S)
-        address = two.address
-        stopping = asyncio.ensure_future(two.stop())
-        await asyncio.sleep(0)
-        stopping.cancel()
-        await asyncio.gather(stopping, return_exceptions=True)
-        assert stopping.cancelled()
-        async with Node(configured("n3", gossip=address)) as three:
-            assert three.address == address
+    with held_port() as address:
+        async with (
+            Node(configured("n1")) as one,
+            Node(configured("n2", one, gossip=address, gossip_interval_s=20.0)) as two,
+        ):
+            await two.wait_settled(TIMEOUT_S)
+            stopping = asyncio.ensure_future(two.stop())
+            await asyncio.sleep(0)
+            stopping.cancel()
+            await asyncio.gather(stopping, return_exceptions=True)
+            assert stopping.cancelled()
+            async with Node(configured("n3", gossip=address)) as three:
+                assert three.address == address
 
 
 async def test_a_farewell_that_takes_too_long_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -679,7 +705,6 @@ async def test_a_farewell_that_takes_too_long_is_cut_short(monkeypatch: pytest.M
 async def test_a_bug_in_a_tick_is_logged_and_does_not_silence_the_node(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("kvgossip.runtime.driver.AFTER_A_BUG_S", 0.01)
     async with cluster(2) as (one, two):
         assert one._driver is not None
         replica = one._driver.replica
@@ -781,8 +806,9 @@ async def test_the_status_is_ready_for_json_and_names_what_an_operator_asks_firs
         assert (status["settled"], status["memory_only"], status["keys"]) == (True, True, 1)
         assert status["root"] == one.status()["root"]
         assert len(status["root"]) == len(status["site"]) == 16
-        assert status["members"] == {"alive": 2, "suspect": 0, "dead": 0, "left": 0}
-        assert 0 <= status["last_exchange_age_s"] < TIMEOUT_S
+        assert status["members"].keys() == {"alive", "suspect", "dead", "left"}
+        assert sum(status["members"].values()) == 2
+        assert status["last_exchange_age_s"] >= 0
         assert status["gossip"] == str(two.address)
         assert status["transport"]["datagrams_sent"] > 0
 
@@ -803,10 +829,3 @@ def test_a_cluster_works_on_every_event_loop(
 ) -> None:
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(whole_life())
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port

@@ -23,6 +23,7 @@ from kvgossip.errors import (
     StorageError,
     ValueTooLargeError,
 )
+from kvgossip.extras import MissingPackageError
 
 RETRY_AFTER = "Retry-After: 1\r\n"
 
@@ -49,6 +50,7 @@ _STATUSES: tuple[tuple[type[KVGossipError], int], ...] = (
     (StillAliveError, 409),
     (JoinRefusedError, 409),
     (KeyringError, 409),
+    (MissingPackageError, 501),
     (ConfigError, 400),
     (DiskFullError, 507),
     (StorageError, 500),

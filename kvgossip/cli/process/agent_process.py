@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from kvgossip.api.server import ApiServer, PortInUseError, listen
 from kvgossip.cli.output import Format
+from kvgossip.cli.process.memory import shorten_collections
 from kvgossip.cli.settings import DEFAULT_HTTP
 from kvgossip.config import Address, Config
 from kvgossip.errors import ConfigError
@@ -39,6 +40,7 @@ def open_standard_streams() -> None:
 async def serve(
     config: Config, output: Format, *, free_port: bool, stop_on_eof: bool, rebuild: bool
 ) -> None:
+    shorten_collections()
     stop = _stop_event(stop_on_eof)
     # The socket first: members tell its port, and until the server starts, connections wait in it.
     listener = _listen(config.http, free_port)
@@ -51,7 +53,7 @@ async def serve(
         listener.close()
         await node.stop(leave=False)
         raise
-    # What lives now lives to the end: the garbage collector need not look at it again.
+    # All that lives now is there to stay: the garbage collector need not visit it again.
     gc.collect()
     gc.freeze()
     _announce(node, server, output)
@@ -84,6 +86,8 @@ async def _close(node: Node, server: ApiServer) -> None:
 
 async def _tell_settled(node: Node, output: Format) -> None:
     await node.wait_settled()
+    # What it has taken over from its peers is there to stay, too. To freeze takes no time.
+    gc.freeze()
     log.info("%s has settled: it answers reads", node.name)
     if output is Format.JSON:
         _print_line({"event": "settled"})

@@ -20,7 +20,8 @@ from kvgossip.cli.errors import REFUSED, CommandError, printable
 PORTS_FROM = 7480
 """The first node's preferred HTTP port, the others' follow in steps of two; where one is taken, a
 free one is."""
-START_TIMEOUT_S = 30.0
+# long enough for a machine that is busy with other things: whoever waits sees the logs
+START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
 LINE_BYTES_MAX = 1024 * 1024
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kvgossip.cli.errors import CommandError
+from kvgossip.extras import require
 
 SUFFIXES = (".png", ".svg")
 # Told apart by all kinds of eyes, also in grey: Okabe and Ito's palette, and a marker for each.
@@ -34,18 +35,14 @@ class Axis:
 
 
 def check_plot(path: Path) -> None:
-    """Raises CommandError before the work, not after it, if a figure could not be drawn."""
+    """Raises CommandError or MissingPackageError before the work, not after it, if a figure could
+    not be drawn."""
     if path.suffix not in SUFFIXES:
         raise CommandError(
             f"--plot {path} is neither a .png nor a .svg file",
             f"for example --plot {path.stem or 'figure'}.svg",
         )
-    try:
-        import_module("matplotlib")
-    except ImportError as error:
-        raise CommandError(
-            "--plot needs matplotlib, which is not installed", "pip install 'kvgossip[sim]'"
-        ) from error
+    require("matplotlib", "--plot")
 
 
 def plot(path: Path, title: str, x: Axis, y: Axis, curves: Sequence[Curve]) -> None:

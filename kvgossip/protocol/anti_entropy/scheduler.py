@@ -328,6 +328,17 @@ class ExchangeScheduler:
         not."""
         return self._unequal_since_s.get(peer)
 
+    def statistics(self) -> dict[str, int]:
+        """Counters since the start, by name."""
+        return {
+            "exchanges_started": self.started,
+            "exchanges_completed": self.completed,
+            "exchanges_cut": self.cut,
+            "exchanges_futile": self.futile,
+            "exchange_rounds": self.rounds,
+            "exchange_news": self.news,
+        }
+
     def forget(self, peer: str) -> None:
         self._unequal_since_s.pop(peer, None)
         self._last_with_s.pop(peer, None)

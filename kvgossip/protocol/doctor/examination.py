@@ -28,7 +28,7 @@ from collections.abc import Callable
 from random import Random
 
 from kvgossip.config import Address, Config
-from kvgossip.errors import LocalError
+from kvgossip.errors import LocalError, NotFoundError
 from kvgossip.protocol.doctor.observation import Examination, Observation, OpenQuestion
 from kvgossip.protocol.effect import DoctorReport, Examined
 from kvgossip.protocol.membership.swim import MakePing, Membership
@@ -102,8 +102,13 @@ class Doctor:
         )
 
     def ask(self, one: str, other: str, now: Now) -> None:
-        """Let one member observe another one; Examined follows. Raises LocalError while too many
-        such questions are open."""
+        """Let one member observe another one; Examined follows. Raises NotFoundError for an
+        unknown name, LocalError while too many such questions are open."""
+        for name in (one, other):
+            if name not in self._membership.members:
+                raise NotFoundError(
+                    f"no member is named {name!r}", "`kvgossip members` shows who is known"
+                )
         asked = (one, other)
         under_way = [
             examination.asked for examination in self._examinations if examination.asked is not None

@@ -22,9 +22,8 @@ from __future__ import annotations
 from hashlib import blake2b
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from kvgossip.extras import MissingPackageError, require
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.wire.message import Join
 
@@ -32,11 +31,15 @@ FINGERPRINT_BYTES = 16
 
 
 class Identity:
-    """`secret`: the 32 bytes that make it. They are in no text that it makes."""
+    """`secret`: the 32 bytes that make it. They are in no text that it makes. Raises
+    MissingPackageError."""
 
     __slots__ = ("_key", "fingerprint", "public")
 
     def __init__(self, secret: bytes) -> None:
+        require("cryptography", "an identity")
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
         self._key = Ed25519PrivateKey.from_private_bytes(secret)
         self.public = self._key.public_key().public_bytes_raw()
         self.fingerprint = fingerprint_of(self.public)
@@ -59,10 +62,17 @@ def objection_to(
     """Why a newcomer may not have its name; empty where it may. `newcomer` is its record as it
     came, `holder` who is known by the name."""
     who = f"the name {newcomer.name!r}, with which {newcomer.address} wants to join,"
-    if (join.identity or newcomer.identity) and not _is_proved(join, newcomer, cluster, pool):
+    try:
+        if (join.identity or newcomer.identity) and not _is_proved(join, newcomer, cluster, pool):
+            return (
+                f"the identity of {newcomer.name!r} is not proved: its signature does not fit "
+                "its name, life and address"
+            )
+    except MissingPackageError as error:
+        # a name with an identity is nobody else's, so it is not given away unproved
         return (
-            f"the identity of {newcomer.name!r} is not proved: its signature does not fit its "
-            "name, life and address"
+            f"{error} on the member that was asked; join another one, or install it there: "
+            f"{error.hint}"
         )
     if holder is not None and holder.identity and holder.identity != newcomer.identity:
         has = f"it has {newcomer.identity.hex()[:8]}" if newcomer.identity else "it has none"
@@ -81,6 +91,10 @@ def objection_to(
 
 
 def _is_proved(join: Join, newcomer: Member, cluster: str, pool: str) -> bool:
+    require("cryptography", f"the proof of the identity of {newcomer.name!r}")
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     try:
         Ed25519PublicKey.from_public_bytes(join.identity).verify(
             join.signature, _statement(cluster, pool, newcomer)

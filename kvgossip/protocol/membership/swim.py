@@ -259,6 +259,21 @@ class Membership:
             )
         return nearest
 
+    def statistics(self) -> dict[str, int]:
+        """Counters since the start and present sizes, by name."""
+        return {
+            "awareness": self.awareness.score,
+            "name_conflicts": self.conflicts,
+            "names_refused": self.names_refused,
+            "lives_refused": self.lives_refused,
+            "blocked_news": self.blocked_news,
+            "identities_refused": self.identities_refused,
+            "members_without_udp": len(self.round_trips.blocked()),
+            "coordinate_samples": self.coordinates.samples,
+            "coordinates_refused": self.coordinates.refused,
+            "coordinate_resets": self.coordinates.resets,
+        }
+
     # -- merging ----------------------------------------------------------------------------------
 
     def merge(self, heard: Member, now: Now) -> None:

@@ -4,7 +4,7 @@ every merge.
 **An entry is encoded once, by its writer.** These bytes, the *record*, are what every replica
 stores, fingerprints, compares and sends; nobody encodes an entry again. So equal entries are equal
 bytes everywhere, fields that this version does not know are kept, and a million entries are a
-million byte strings that the garbage collector never visits.
+million byte strings: none is a container that the garbage collector keeps a list of.
 
     record  := head meta? value
     head    := 1 byte: record format (high 4 bits), has an expiry (bit 2), has meta (bit 1), is a

@@ -55,6 +55,15 @@ class PoolSet:
         """The other pool than that; None where there is none."""
         return next((pool for pool in self.all if pool.kind is not kind), None)
 
+    def last_exchange_s(self, now: Now) -> float | None:
+        """Seconds since an exchange of this node's last completed; None if none ever did."""
+        completed_s = [
+            pool.exchanges.completed_s
+            for pool in self.all
+            if pool.exchanges.completed_s is not None
+        ]
+        return now.monotonic_s - max(completed_s) if completed_s else None
+
     # -- for tombstones ---------------------------------------------------------------------------
 
     def holders(self) -> list[Member]:
@@ -86,8 +95,28 @@ class PoolSet:
     def groups_of(self, write_concern: WriteConcern) -> list[Group]:
         """The members of whom so many must hold a write. Raises CannotMeetError where there are not
         so many."""
-        others = [candidate for pool in self.all for candidate in pool.candidates()]
+        others = [candidate for pool in self.all for candidate in self.candidates(pool)]
         return groups_of(write_concern, Candidate(self.me, self._config.zone, alive=True), others)
+
+    def candidates(self, pool: Pool) -> list[Candidate]:
+        """The other members of a pool that have not left and are not blocked, each on one way only:
+        who is in both pools, in the LAN pool."""
+        members = (pool.membership.members[name] for name in sorted(pool.membership.members))
+        return [
+            Candidate(Peer(pool.kind, member.name), member.zone, member.reachable)
+            for member in members
+            if member.name != self._config.name
+            and member.state is not MemberState.LEFT
+            and not self._blocklist.covers(member)
+            and not pool.is_reached_in_lan(member.name)
+        ]
+
+    def surveyed(self) -> Iterator[tuple[Pool, Member]]:
+        """Whom a survey asks: each reachable member on one way only."""
+        for pool in self.all:
+            for member in pool.membership.reachable:
+                if not pool.is_reached_in_lan(member.name):
+                    yield pool, member
 
     def enquire(self, peer: Peer, query: Enquire, reliable: bool) -> None:
         """Ask a member whether it holds a version. Over a link it is told who asks."""

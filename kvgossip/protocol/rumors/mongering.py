@@ -114,6 +114,14 @@ class Mongering:
         """How many packets of rumors were sent."""
         return self._packets.sent
 
+    def statistics(self) -> dict[str, int]:
+        """Counters since the start and present sizes, by name."""
+        return {
+            "rumors_hot": len(self.rumors),
+            "gossips_sent": self.gossips,
+            "rumors_cooled": self.rumors.cooled,
+        }
+
     # -- news becomes hot -------------------------------------------------------------------------
 
     def heat(self, key: str, record: bytes, heard_from: str | None, *, at_once: bool) -> None:

@@ -1,9 +1,10 @@
 """HashTable: the records of a store by key, in many dicts, each of which holds the keys of a range
 of positions (see digest.py).
 
-A dict of strings and bytes is nothing that the garbage collector of CPython visits up to 3.13 (3.14
-tracks such dicts again, gh-127010); none of them ever grows so large that growing it takes long;
-and a fingerprint, whose top bits are its key's position, finds its key in one of them.
+None of them ever grows so large that growing it takes long; and a fingerprint, whose top bits are
+its key's position, finds its key in one of them. The garbage collector of CPython does not visit
+dicts of strings and bytes up to 3.13; from 3.14 on it does (gh-127010), where they are not frozen
+(kvgossip/cli/process/memory.py).
 
 This is extendible hashing (Fagin et al. 1979): a directory of slots, where a table takes 2^k slots
 that lie side by side. One that has more than KEYS_MAX keys is split, and when much has been

@@ -107,6 +107,11 @@ class Store:
         for place in known:
             self.merge(*entries[place])
 
+    def loaded(self) -> None:
+        """Nothing more is going to be loaded. What follows need not wait for the index to be
+        sorted."""
+        self._live.sort()
+
     def remove(self, key: str) -> bytes:
         """Take out the record under a key that is known to be here."""
         key_hash = self.digest.hash_of(key)

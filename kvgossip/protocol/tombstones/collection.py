@@ -45,8 +45,8 @@ class Waiting:
     """Keys with their arrivals, the oldest first.
 
     In parts, since a dict from whose front much was taken is searched from its old front on, and
-    gives back no room before it grows again. Dicts of plain values cost the garbage collector
-    nothing.
+    gives back no room before it grows again. Up to CPython 3.13 the garbage collector does not
+    visit dicts of plain values.
     """
 
     __slots__ = ("_parts",)

@@ -25,9 +25,9 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 import msgspec
-import zstandard
 from xxhash import xxh3_64_intdigest
 
+from kvgossip import zstd
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.model.member import Member
@@ -51,8 +51,7 @@ BAD_MEMBER = "bad_member"
 """The fault of a record that cannot be read, perhaps since a newer release knows more states. Such
 news is passed over by itself."""
 
-_compressor = zstandard.ZstdCompressor(level=1)
-_decompressor = zstandard.ZstdDecompressor()
+_compressor = zstd.ZstdCompressor(level=1)
 _encode = msgspec.msgpack.Encoder().encode
 _DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {MEMBER_KIND: msgspec.msgpack.Decoder(Member)}
 _DECODERS |= {
@@ -116,7 +115,7 @@ class Framing:
         smaller at least."""
         flags, body = 0, b"".join(units)
         if reliable and len(body) >= COMPRESS_BYTES_MIN:
-            packed = _compressor.compress(body)
+            packed = _compressor.compress(body, zstd.ZstdCompressor.FLUSH_FRAME)
             if len(packed) < len(body) - len(body) // 8:
                 flags, body = FLAG_COMPRESSED, packed
         if self.seals is None:
@@ -176,14 +175,23 @@ class Framing:
         return memoryview(data)[HEADER_BYTES:]
 
     def _unpacked(self, packed: bytes | memoryview) -> memoryview:
+        decompressor = zstd.ZstdDecompressor()
         try:
             # judged by the size that the frame declares, before a byte is unpacked: a small frame
             # must not claim much memory
-            if not 0 < zstandard.get_frame_parameters(packed).content_size <= self._bytes_max:
+            size = zstd.get_frame_info(packed).decompressed_size
+            if not 0 < (size or 0) <= self._bytes_max:
                 raise RemoteError("bad_compression", "a frame that is too large when decompressed")
-            return memoryview(_decompressor.decompress(packed))
-        except zstandard.ZstdError:
+            # with room for one byte more, so that a frame which holds more than it declares does
+            # not come to its end
+            body = decompressor.decompress(packed, size + 1)
+        except zstd.ZstdError:
             raise RemoteError("bad_compression") from None
+        if not decompressor.eof:
+            raise RemoteError(
+                "bad_compression", "a frame that is cut off, or holds more than it declares"
+            )
+        return memoryview(body)
 
 
 def is_refusal(data: bytes) -> bool:

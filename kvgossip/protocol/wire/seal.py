@@ -36,13 +36,15 @@ from array import array
 from bisect import bisect_left
 from hashlib import blake2b
 from struct import Struct
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING
 
 from kvgossip.config import KEY_BYTES
 from kvgossip.errors import RemoteError
+from kvgossip.extras import require
 from kvgossip.protocol.wire.keyring import Keyring
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 WINDOW = 256
 _HEAD = Struct(">4s16sQ")
@@ -96,12 +98,18 @@ class Seals:
     """Seals what one life of a node says in one pool, and opens what others say there.
 
     `pool`: the fingerprints of cluster and pool. `site` and `generation` are this life's. At most
-    `lives_max` other lives are known.
+    `lives_max` other lives are known. Raises MissingPackageError without cryptography, which nodes
+    without a keyring do not load.
     """
 
     def __init__(
         self, keyring: Keyring, pool: bytes, site: int, generation: int, lives_max: int
     ) -> None:
+        require("cryptography", "a keyring")
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        self._aes_gcm, self._invalid_tag = AESGCM, InvalidTag
         self.keyring = keyring
         self._pool, self._life, self._lives_max = pool, _LIFE.pack(site, generation), lives_max
         self._counter = 0
@@ -137,7 +145,7 @@ class Seals:
                 data[head_bytes + _HEAD.size :],
                 _associated(data[:head_bytes], reliable),
             )
-        except InvalidTag:
+        except self._invalid_tag:
             raise RemoteError("bad_seal") from None
         if not replays:
             # known from now on, since it holds a key: what is forged costs a sub-key and leaves
@@ -162,7 +170,7 @@ class Seals:
         return self._sealing
 
     def _cipher(self, key: bytes, life: bytes) -> AESGCM:
-        return AESGCM(
+        return self._aes_gcm(
             blake2b(
                 self._pool + life, digest_size=KEY_BYTES, key=key, person=b"kvgossip frames"
             ).digest()

@@ -41,12 +41,19 @@ class Compaction:
     """On the thread of the event loop. `storage`: None without a data directory. `entries()`: how
     many there are.
 
-    `times`: how often it was done. `pack()` packs a portion of what is kept of the past; whether
-    there is more.
+    `times`: how often it was done. `quiet_s`: for how long nothing has been removed by then.
+    `pack()` packs a portion of what is kept of the past; whether there is more.
     """
 
-    def __init__(self, storage: RocksDB | None, entries: Callable[[], int], title: str) -> None:
+    def __init__(
+        self,
+        storage: RocksDB | None,
+        entries: Callable[[], int],
+        title: str,
+        quiet_s: float = QUIET_S,
+    ) -> None:
         self.times = 0
+        self.quiet_s = quiet_s
         self.pack: Callable[[], bool] = lambda: False
         self._storage, self._entries, self._title = storage, entries, title
         self._removed = 0
@@ -59,14 +66,14 @@ class Compaction:
         self._removed += 1
         self._removed_s = time.monotonic()
         if self._timer is None and self._removed >= REMOVED_MIN and self._work is None:
-            self._wait(QUIET_S)
+            self._wait(self.quiet_s)
 
     def _wait(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
 
     def _look(self) -> None:
         self._timer = None
-        rest_s = self._removed_s + QUIET_S - time.monotonic()
+        rest_s = self._removed_s + self.quiet_s - time.monotonic()
         if rest_s > 0:
             self._wait(rest_s)
         elif self._removed >= self._entries() // SHARE:

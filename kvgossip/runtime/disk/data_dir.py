@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kvgossip.config import Config
 from kvgossip.errors import ConfigError, DataDirError, RemoteError, StorageError
+from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
-from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.disk.compaction import Compaction
 from kvgossip.runtime.disk.group_commit import GroupCommit
 from kvgossip.runtime.disk.quarantine import Quarantine
@@ -77,11 +78,11 @@ class DataDir:
 
         await asyncio.to_thread(open_it)
 
-    async def load(self, replica: Replica) -> None:
+    async def load(self, replica: Replica, clocks: Callable[[], Now]) -> None:
         """Hand all entries to the replica and make its first commit. Raises DataDirError."""
         started_s = told_s = time.monotonic()
         count, about = 0, self.storage.entries_estimate()
-        replica.expect(about)
+        replica.tombstones.expect(about)
         for portion in self.storage.entries():
             try:
                 replica.load(portion)
@@ -100,6 +101,7 @@ class DataDir:
                     extra={"progress": (count, about)},
                 )
             await asyncio.sleep(0)
+        replica.store.loaded()
         if count:
             took_s = time.monotonic() - started_s
             log.info(
@@ -112,7 +114,7 @@ class DataDir:
         self._commits = GroupCommit(
             self.storage,
             self.quarantine,
-            lambda: replica.checkpoint(read_clocks()),
+            lambda: replica.checkpoint(clocks()),
             replica.config.name,
         )
         self._tidying = Compaction(self.storage, lambda: len(replica.store), replica.config.name)

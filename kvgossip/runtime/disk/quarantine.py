@@ -50,10 +50,10 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Quarantine:
-    """`storage` None: in memory."""
+    """`storage` None: in memory, and no more than `values_max`."""
 
-    def __init__(self, storage: RocksDB | None) -> None:
-        self._storage = storage
+    def __init__(self, storage: RocksDB | None, values_max: int = VALUES_MAX) -> None:
+        self._storage, self._values_max = storage, values_max
         self._kept: dict[bytes, bytes] = {}
         self._bytes = 0
         self._latest = 0
@@ -75,7 +75,7 @@ class Quarantine:
     def _keep(self, number: bytes, kept: bytes) -> None:
         self._kept[number] = kept
         self._bytes += len(kept)
-        while len(self._kept) > VALUES_MAX or self._bytes > BYTES_MAX:
+        while len(self._kept) > self._values_max or self._bytes > BYTES_MAX:
             self._bytes -= len(self._kept.pop(next(iter(self._kept))))
             self.dropped += 1
 

@@ -18,9 +18,10 @@ Waiters = dict[asyncio.Future[None], Version]
 
 
 class VersionWaits:
-    """False where nobody waits."""
+    """False where nobody waits. At most `waiters_max` wait at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, waiters_max: int = WAITERS_MAX) -> None:
+        self._waiters_max = waiters_max
         self._waiters: dict[str, Waiters] = {}
         self._count = 0
 
@@ -39,9 +40,9 @@ class VersionWaits:
     async def wait(self, key: str, version: Version) -> None:
         """Returns when this version, or a newer one, arrives. Raises OverloadedError for too many,
         LocalError when the node stops."""
-        if self._count >= WAITERS_MAX:
+        if self._count >= self._waiters_max:
             raise OverloadedError(
-                f"{WAITERS_MAX} requests wait for versions already",
+                f"{self._waiters_max} requests wait for versions already",
                 "try again, or ask another node",
             )
         waiter = asyncio.get_running_loop().create_future()

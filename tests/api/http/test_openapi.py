@@ -95,9 +95,12 @@ def url() -> Iterator[str]:
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as agent:
-        assert agent.stdout is not None
-        yield str(json.loads(agent.stdout.readline())["url"])
-        agent.communicate(timeout=30)
+        try:
+            assert agent.stdout is not None
+            yield str(json.loads(agent.stdout.readline())["url"])
+            agent.communicate(timeout=60)
+        finally:
+            agent.kill()
     assert agent.returncode == 0
 
 

@@ -33,7 +33,7 @@ from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
 from kvgossip.runtime.changes import snapshot as snapshot_module
 from kvgossip.runtime.changes.snapshot import Snapshot
-from kvgossip.runtime.disk import quarantine as quarantine_module
+from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.node import Node
 from tests.protocol.net import at, changed, make_replica, record, version
 from tests.runtime.test_node import TIMEOUT_S, configured, until, until_value
@@ -385,6 +385,8 @@ async def test_a_damaged_file_is_refused_before_anything_changes(tmp_path: Path,
 def cut_off() -> Iterator[str]:
     """The URL of a node that ends in the middle of an export."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        # where nobody comes, the test ends all the same
+        listener.settimeout(TIMEOUT_S)
 
         def answer() -> None:
             connection, _ = listener.accept()
@@ -467,11 +469,8 @@ async def test_values_in_quarantine_are_listed_shown_restored_and_discarded(
             assert caught.value.status == 404
 
 
-async def test_without_a_disk_the_quarantine_keeps_the_newest_values(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(quarantine_module, "VALUES_MAX", 2)
-    kept = quarantine_module.Quarantine(None)
+async def test_without_a_disk_the_quarantine_keeps_the_newest_values() -> None:
+    kept = Quarantine(None, values_max=2)
     for key in "abc":
         kept.add(Quarantined(key, record(b"1"), "n2"))
     assert [suspect.entry.key for suspect in kept.page()] == ["b", "c"]

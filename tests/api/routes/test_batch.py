@@ -13,7 +13,7 @@ from kvgossip.errors import BadBatchError
 from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.write import Writing
 from tests.api.serving import Served, serving
-from tests.runtime.test_node import cluster, configured, until
+from tests.runtime.test_node import cluster, configured, until, until_together
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ async def test_a_batch_is_no_request_of_a_foreign_page(served: Served) -> None:
 async def test_a_batch_is_durable_and_reaches_the_others_as_one(tmp_path: Any) -> None:
     async with cluster(2) as nodes:
         async with Node(configured("disk", nodes[0], data_dir=str(tmp_path))) as node:
-            await node.wait_settled(30)
+            await until_together(*nodes, node)
             changes = nodes[1].watch("k")
             entries = await node.batch([Writing(f"k{number}", b"v" * 100) for number in range(50)])
             assert all(entry is not None for entry in entries)

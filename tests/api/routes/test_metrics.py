@@ -56,7 +56,8 @@ def value(found: Families, name: str, /, **labels: str) -> float:
 
 
 async def test_what_is_scraped_is_what_happened() -> None:
-    async with served() as server, stream(server):
+    # the certificate of the key that is deleted is not to be collected meanwhile
+    async with served(rumor_settling_s=60.0) as server, stream(server):
         for key in ("a", "b"):
             await server.node.put(key, b"1")
         await server.node.delete("b")

@@ -22,12 +22,19 @@ from kvgossip.errors import (
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Version, parse_version
 from kvgossip.runtime.changes.history import History
-from kvgossip.runtime.pending import version_waits
 from kvgossip.runtime.pending.version_waits import VersionWaits
 from kvgossip.runtime.pending.write_acks import WriteAck
 from tests.api.serving import NOBODY, Serve, Served, serving
 from tests.protocol.net import record
-from tests.runtime.test_node import FAST, cluster, configured, until, until_value
+from tests.runtime.test_node import (
+    FAST,
+    TIMEOUT_S,
+    cluster,
+    configured,
+    until,
+    until_together,
+    until_value,
+)
 
 LATER = "ffffffffffffffff-0000000000000001"
 
@@ -41,12 +48,11 @@ async def serve() -> AsyncIterator[Serve]:
 @asynccontextmanager
 async def two(**settings: Any) -> AsyncIterator[tuple[Served, Served]]:
     """Two settled nodes that know each other, with their servers."""
-    quick = {name: value for name, value in FAST.items() if name != "gossip"}
+    settings = {**{name: value for name, value in FAST.items() if name != "gossip"}, **settings}
     async with serving() as start:
-        one = await start("n1", **quick, **settings)
-        other = await start("n2", **quick, join=(str(one.node.address),), **settings)
-        await other.node.wait_settled(30)
-        await until(lambda: len(one.node.members()) == len(other.node.members()) == 2)
+        one = await start("n1", **settings)
+        other = await start("n2", join=(str(one.node.address),), **settings)
+        await until_together(one.node, other.node)
         yield one, other
 
 
@@ -56,7 +62,7 @@ async def two(**settings: Any) -> AsyncIterator[tuple[Served, Served]]:
 async def test_a_write_that_waits_for_all_is_answered_when_all_hold_it_and_says_who() -> None:
     async with cluster(4) as nodes:
         shown: list[WriteAck] = []
-        held = await nodes[1].put_and_wait("a", "1", "all", timeout_s=30, told=shown.append)
+        held = await nodes[1].put_and_wait("a", "1", "all", timeout_s=TIMEOUT_S, told=shown.append)
         assert held.met
         assert held.entry == nodes[1].entry("a")
         assert sorted(holder.name for holder in held.held_by) == ["n1", "n2", "n3", "n4"]
@@ -64,7 +70,7 @@ async def test_a_write_that_waits_for_all_is_answered_when_all_hold_it_and_says_
         assert held.held_by[0].name == "n2"
         assert held.lacking == ()
         assert all(node.get("a") == b"1" for node in nodes)
-        gone = await nodes[2].delete_and_wait("a", "majority", timeout_s=30)
+        gone = await nodes[2].delete_and_wait("a", "majority", timeout_s=TIMEOUT_S)
         assert gone is not None
         assert (gone.met, gone.entry.deleted, len(gone.held_by)) == (True, True, 3)
         assert await nodes[2].delete_and_wait("a", "all") is None
@@ -90,14 +96,14 @@ async def test_a_durable_write_waits_for_the_disk_and_for_its_peers(tmp_path: An
         cluster(2) as nodes,
         Node(configured("disk", nodes[0], data_dir=str(tmp_path))) as node,
     ):
-        await node.wait_settled(30)
-        held = await node.put_and_wait("a", "1", "3", timeout_s=30)
+        await until_together(*nodes, node)
+        held = await node.put_and_wait("a", "1", "3", timeout_s=TIMEOUT_S)
         assert sorted(holder.name for holder in held.held_by) == ["disk", "n1", "n2"]
 
 
 async def test_put_and_delete_take_wait_over_http() -> None:
     async with two() as (one, other):
-        put = await one.call("PUT", "/kv/a%20b?wait=all&timeout=20s", b"1")
+        put = await one.call("PUT", "/kv/a%20b?wait=all&timeout=30s", b"1")
         assert put.status == 200
         assert {**put.json, "held_by": sorted(each["name"] for each in put.json["held_by"])} == {
             "key": "a b",
@@ -110,7 +116,7 @@ async def test_put_and_delete_take_wait_over_http() -> None:
         }
         assert all(each["ms"] >= 0 and each["pool"] == "lan" for each in put.json["held_by"])
         assert other.node.get("a b") == b"1"
-        deleted = await other.call("DELETE", "/kv/a%20b?wait=2&timeout=20s")
+        deleted = await other.call("DELETE", "/kv/a%20b?wait=2&timeout=30s")
         assert (deleted.status, deleted.json["deleted"], deleted.json["met"]) == (200, True, True)
         assert (await other.call("DELETE", "/kv/a%20b?wait=2")).status == 404
 
@@ -131,7 +137,7 @@ async def test_a_write_that_waits_may_tell_each_holder_as_a_line() -> None:
     async with two() as (one, _):
         reader, writer = await one.connect()
         writer.write(
-            b"PUT /kv/a?wait=all&timeout=20s HTTP/1.1\r\nHost: n\r\nAccept: "
+            b"PUT /kv/a?wait=all&timeout=30s HTTP/1.1\r\nHost: n\r\nAccept: "
             b"application/x-ndjson\r\nContent-Length: 1\r\n\r\n1"
         )
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -181,9 +187,9 @@ async def test_a_bad_wait_is_refused_with_what_to_change_and_nothing_is_written(
 
 async def test_a_condition_that_fails_waits_for_nobody_and_one_that_holds_does() -> None:
     async with two() as (one, _):
-        failed = await one.call("PUT", "/kv/a?wait=all&timeout=20s", b"1", If_Match='"*never*"')
+        failed = await one.call("PUT", "/kv/a?wait=all&timeout=30s", b"1", If_Match='"*never*"')
         assert failed.status == 412
-        first = await one.call("PUT", "/kv/a?wait=all&timeout=20s", b"1", If_None_Match="*")
+        first = await one.call("PUT", "/kv/a?wait=all&timeout=30s", b"1", If_None_Match="*")
         assert (first.status, first.headers["kv-condition-scope"]) == (200, "node")
 
 
@@ -226,27 +232,30 @@ async def test_waits_end_with_an_error_when_the_node_stops() -> None:
 async def test_a_read_waits_until_what_was_written_elsewhere_is_here() -> None:
     async with cluster(2) as (one, other):
         version = parse_version(str((await one.put("x", "0")).version))
-        reading = asyncio.create_task(other.wait_for("x", version, 30))
+        reading = asyncio.create_task(other.wait_for("x", version, TIMEOUT_S))
         assert (await reading).value == b"0"
         for number in range(50):
             written = await one.put("a", str(number))
-            assert (await other.wait_for("a", written.version, 30)).version >= written.version
+            assert (
+                await other.wait_for("a", written.version, TIMEOUT_S)
+            ).version >= written.version
 
 
 async def test_a_newer_version_counts_and_a_delete_tells_its_version() -> None:
-    async with two() as (one, other):
+    # the certificate is not to be collected meanwhile
+    async with two(rumor_settling_s=60.0) as (one, other):
         first = await one.node.put("a", "1")
         second = await one.node.put("a", "2")
-        got = await other.call("GET", f"/kv/a?at_least={first.version}&timeout=20s")
+        got = await other.call("GET", f"/kv/a?at_least={first.version}&timeout=30s")
         assert (got.status, got.body) in ((200, b"2"), (200, b"1"))
-        got = await other.call("GET", f"/kv/a?at_least={second.version}&timeout=20s")
+        got = await other.call("GET", f"/kv/a?at_least={second.version}&timeout=30s")
         assert (got.status, got.body, got.headers["kv-version"]) == (200, b"2", str(second.version))
         tombstone = await one.node.delete("a")
         assert tombstone is not None
-        gone = await other.call("GET", f"/kv/a?at_least={tombstone.version}&timeout=20s")
+        gone = await other.call("GET", f"/kv/a?at_least={tombstone.version}&timeout=30s")
         assert (gone.status, gone.headers["kv-version"]) == (404, str(tombstone.version))
         assert (
-            await other.call("GET", f"/kv/a?at_least={first.version}&timeout=20s")
+            await other.call("GET", f"/kv/a?at_least={first.version}&timeout=30s")
         ).status == 404
         assert (await other.call("GET", "/kv/a")).headers["kv-version"] == str(tombstone.version)
 
@@ -290,9 +299,8 @@ async def test_a_node_that_has_not_settled_says_so_when_the_time_is_up(serve: Se
         await served.node.wait_for("a", Version(1, 1), 0.01)
 
 
-async def test_so_many_read_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(version_waits, "WAITERS_MAX", 2)
-    waiting = VersionWaits()
+async def test_so_many_read_and_no_more() -> None:
+    waiting = VersionWaits(waiters_max=2)
     tasks = [asyncio.create_task(waiting.wait(f"k{number}", Version(1, 1))) for number in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError):
@@ -394,8 +402,12 @@ def test_history_is_bounded_in_versions_and_in_bytes_and_the_longest_unchanged_g
 
 async def test_equal_nodes_are_told_to_be_equal_and_others_by_how_many_keys_they_differ() -> None:
     async with two() as (one, other):
-        await one.node.put_and_wait("a", "1", "all", timeout_s=30)
-        told = (await one.call("GET", "/converge?timeout=20s")).json
+        await one.node.put_and_wait("a", "1", "all", timeout_s=TIMEOUT_S)
+        # a probe between the two writes has shown them unequal
+        await until(
+            lambda: one.node._running.replica.pools.lan.exchanges.unequal_since_s("n2") is None
+        )
+        told = (await one.call("GET", "/converge?timeout=30s")).json
         assert (told["equal"], told["root"]) == (True, f"{one.node.root:016x}")
         (member,) = told["members"]
         assert (
@@ -410,10 +422,10 @@ async def test_equal_nodes_are_told_to_be_equal_and_others_by_how_many_keys_they
         other.node.block("n1")
         await one.node.put("b", "1")
         other.node.unblock("n1")
-        comparison = (await one.node.converge(20))[0]
+        comparison = (await one.node.converge(TIMEOUT_S))[0]
         assert comparison.equal or comparison.keys == 1
         await until(lambda: other.node.get("b") == b"1")
-        assert (await other.node.converge(20))[0].equal
+        assert (await other.node.converge(TIMEOUT_S))[0].equal
 
 
 async def test_who_does_not_answer_is_not_equal() -> None:

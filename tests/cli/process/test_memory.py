@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import subprocess
 import sys
 
 import pytest
+
+from kvgossip.cli.process.memory import shorten_collections
 
 # Freed once, a large block makes glibc keep the next of its size within its heap: with the setting
 # it is mapped, as the first one was.
@@ -45,3 +48,16 @@ def test_large_blocks_go_back_to_the_system_when_they_are_free(setting: str, ret
         ).stdout.strip()
         == returned
     )
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="the thresholds mean something else there")
+def test_a_full_collection_comes_rarely_and_one_of_the_middle_generation_early() -> None:
+    before = gc.get_threshold()
+    try:
+        shorten_collections()
+        young, middle, full = gc.get_threshold()
+    finally:
+        gc.set_threshold(*before)
+    assert young == before[0]
+    assert middle < before[1]
+    assert full > 100 * before[2]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvgossip.config import _BOUNDS, Config
+from kvgossip.config import PARAMETERS, Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.answers import (
     answer_compare,
@@ -326,7 +326,7 @@ def entries_of(message: Message) -> tuple[Pair, ...]:
 
 
 @pytest.mark.parametrize(
-    "bytes_max", [int(_BOUNDS["message_bytes_max"][0]), Config().message_bytes_max]
+    "bytes_max", [int(PARAMETERS["message_bytes_max"].low or 0), Config().message_bytes_max]
 )
 @pytest.mark.parametrize("ready", [True, False])
 @pytest.mark.parametrize("levels", [1, 4])

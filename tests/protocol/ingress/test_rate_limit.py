@@ -81,8 +81,10 @@ def test_the_limits_have_bounds(name: str) -> None:
 
 async def test_a_flood_of_links_is_closed_and_counted_and_the_node_serves_on() -> None:
     async with Node(configured(source_links_per_s=5.0)) as node:
-        connections = [await asyncio.open_connection(*node.address) for _ in range(40)]
-        await until(lambda: node.status()["transport"].get("links_refused.rate_limited", 0) >= 20)
+        connections = []
+        # so many and no fewer on a machine that takes long for them
+        while node.status()["transport"].get("links_refused.rate_limited", 0) < 20:
+            connections.append(await asyncio.open_connection(*node.address))
         assert node.status()["transport"]["links_accepted"] >= 10
         for _, writer in connections:
             writer.close()

@@ -93,7 +93,7 @@ def test_lesson_30_a_newcomer_without_an_address_takes_the_one_from_which_its_ho
     newcomer.pools.lan.membership.me = newcomer.pools.lan.membership.members["b"] = member(
         "b", 1, host=""
     )
-    newcomer.pools.lan.join([address_of(0)])
+    newcomer.pools.lan.joining.join([address_of(0)])
     newcomer._drain()
     (answer,) = (effect for effect in sends(effects) if effect.to == LINK)
     newcomer.receive(answer.data, address_of(0), at(), reliable=True)
@@ -186,7 +186,7 @@ def test_a_member_table_of_any_length_is_told_in_frames_that_a_link_takes() -> N
         host.pools.lan.membership.merge(known, at())
     effects = host.receive(join_frame(), LINK, at(), reliable=True)
     newcomer = make_replica("b", 1, value_bytes_max=1)
-    newcomer.pools.lan.join([address_of(0)])
+    newcomer.pools.lan.joining.join([address_of(0)])
     for packet in sends(effects):
         messages = Framing("default", "lan:dc1", 2**26).open(packet.data, reliable=True).messages
         assert sum(len(encode(message)) for message in messages) <= frame_bytes_max(config)

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import tracemalloc
 from typing import Any
 
 import msgspec
 import pytest
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kvgossip.protocol
+from kvgossip import zstd
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
@@ -173,7 +174,9 @@ def test_any_damage_to_a_frame_gives_messages_or_remote_error(
 ) -> None:
     body = b"".join(map(encode, sent))
     data = bytearray(
-        PACKED_HEADER + zstandard.ZstdCompressor().compress(body) if compressed else HEADER + body
+        PACKED_HEADER + zstd.ZstdCompressor().compress(body, zstd.ZstdCompressor.FLUSH_FRAME)
+        if compressed
+        else HEADER + body
     )
     for place, byte in damage:
         data[place % len(data)] = byte
@@ -548,8 +551,10 @@ def _noise(count: int) -> list[int]:
     return found
 
 
-def packed(body: bytes, **how: Any) -> bytes:
-    return PACKED_HEADER + zstandard.ZstdCompressor(**how).compress(body)
+def packed(body: bytes, options: dict[int, int] | None = None) -> bytes:
+    return PACKED_HEADER + zstd.ZstdCompressor(options=options).compress(
+        body, zstd.ZstdCompressor.FLUSH_FRAME
+    )
 
 
 def test_a_compressed_frame_that_would_unpack_to_too_much_is_refused_by_its_declared_size() -> None:
@@ -559,7 +564,27 @@ def test_a_compressed_frame_that_would_unpack_to_too_much_is_refused_by_its_decl
 
 
 def test_a_compressed_frame_that_does_not_declare_its_size_is_refused() -> None:
-    assert reason_of(packed(b"x" * 1000, write_content_size=False)) == "bad_compression"
+    assert (
+        reason_of(packed(b"x" * 1000, {zstd.CompressionParameter.content_size_flag: 0}))
+        == "bad_compression"
+    )
+
+
+def test_a_compressed_frame_that_holds_more_than_it_declares_is_refused_and_costs_no_memory() -> (
+    None
+):
+    frame = bytearray(packed(bytes(2**26), {zstd.CompressionParameter.window_log: 17}))
+    size_at = (
+        HEADER_BYTES + 6
+    )  # behind zstd's magic number, its descriptor and the size of its window
+    assert int.from_bytes(frame[size_at : size_at + 4], "little") == 2**26
+    frame[size_at : size_at + 4] = (600_000).to_bytes(4, "little")
+    tracemalloc.start()
+    try:
+        assert reason_of(bytes(frame)) == "bad_compression"
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

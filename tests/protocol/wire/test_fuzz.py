@@ -12,12 +12,9 @@ from kvgossip.protocol.wire.frame import Framing
 FRAMES, BATCH = 12_000, 2_000
 
 
-def test_hostile_frames_raise_nothing_and_change_nothing_without_the_key(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_hostile_frames_raise_nothing_and_change_nothing_without_the_key() -> None:
     found = fuzz.fuzz(FRAMES, seed=1, jobs=1, batch_frames=BATCH)
-    fuzz.print_outcomes(found)
-    assert "failures" in capsys.readouterr().out
+    assert fuzz.report(found).broken == []
     assert [(each.receiver, each.frames) for each in found] == [
         (name, FRAMES // 3) for name in fuzz.RECEIVERS
     ]
@@ -72,8 +69,7 @@ def test_the_fuzzer_sees_a_door_that_takes_what_is_not_sealed(
     )
 
 
-def test_what_sealing_costs_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_sealing_costs_is_measured() -> None:
     rows = seal.measure(rounds=1, seconds=0.01)
-    seal.print_rows(rows)
     assert [row["frame"] for row in rows] == list(seal.loads())
-    assert "sealed ways/s" in capsys.readouterr().out
+    assert all(row["plain_per_s"] > 0 and row["sealed_per_s"] > 0 for row in rows)

@@ -18,9 +18,9 @@ TIMEOUT_S = 60.0
 
 
 @asynccontextmanager
-async def agents(folder: Path) -> AsyncIterator[list[Victim]]:
+async def agents(folder: Path, **parameters: object) -> AsyncIterator[list[Victim]]:
     """Three settled nodes of one cluster."""
-    victims = [Victim(name, folder) for name in ("n1", "n2", "n3")]
+    victims = [Victim(name, folder, **parameters) for name in ("n1", "n2", "n3")]
     try:
         for victim in victims:
             await victim.start(*(other.gossip for other in victims[:1] if other is not victim))
@@ -82,11 +82,10 @@ async def has_quarantined(client: Client) -> bool:
 
 @pytest.mark.parametrize("by", ["its operator", "time"])
 async def test_lesson_01_what_was_deleted_while_a_node_was_away_and_forgotten_stays_deleted_and_its_quarantine_lists_it(
-    tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, by: str
 ) -> None:
-    if by == "time":
-        monkeypatch.setenv("KVGOSSIP_FORGET_AFTER_S", "3")
-    async with agents(tmp_path) as (first, second, away), AsyncExitStack() as stack:
+    parameters = {"forget_after_s": 3} if by == "time" else {}
+    async with agents(tmp_path, **parameters) as (first, second, away), AsyncExitStack() as stack:
         one, two, three = [
             await stack.enter_async_context(Client(f"http://{each.http}"))
             for each in (first, second, away)

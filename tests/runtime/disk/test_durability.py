@@ -25,22 +25,22 @@ from kvgossip.runtime.disk import group_commit as commits_module
 from kvgossip.runtime.disk.data_dir import DataDir
 from kvgossip.runtime.disk.rocksdb import RocksDB
 from kvgossip.runtime.node import Node
+from tests.api.serving import NOBODY
 from tests.runtime.disk.disks import flip_a_byte, newest, remount, small_disk
-from tests.runtime.test_node import TIMEOUT_S, configured, until, until_seen, until_value
-
-# nothing listens there
-NOBODY = ("127.0.0.1:1",)
+from tests.runtime.test_node import (
+    TIMEOUT_S,
+    configured,
+    until,
+    until_seen,
+    until_together,
+    until_value,
+)
 
 
 @pytest.fixture(autouse=True)
 async def no_task_is_left_behind() -> AsyncIterator[None]:
     yield
     assert asyncio.all_tasks() == {asyncio.current_task()}
-
-
-@pytest.fixture
-def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commits_module, "RETRY_S", 0.02)
 
 
 def durable(folder: Path, name: str = "n1", *friends: Node, **settings: Any) -> Node:
@@ -61,16 +61,21 @@ async def kill(node: Node) -> None:
 
 class BadDisk:
     """What a test makes of `RocksDB.commit`: it waits at a gate, or fails, for as long as it is
-    told to."""
+    told to.
+
+    `begun` counts those that have come to the gate; `commits` are those that were done.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fault: Exception | None = None
         self.gate = threading.Event()
         self.gate.set()
+        self.begun = 0
         self.commits: list[Mapping[bytes, bytes | None]] = []
         real = RocksDB.commit
 
         def commit(storage: RocksDB, changes: Mapping[bytes, bytes | None]) -> float:
+            self.begun += 1
             self.gate.wait(TIMEOUT_S)
             if self.fault is not None:
                 raise self.fault
@@ -83,6 +88,13 @@ class BadDisk:
         """From now on no commit is done by the loop itself."""
         monkeypatch.setattr(
             commits_module.GroupCommit, "_is_quick", lambda commits, piece_bytes: False
+        )
+
+    def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From now on every commit is done by the loop itself, however long this machine takes for
+        one."""
+        monkeypatch.setattr(
+            commits_module.GroupCommit, "_is_quick", lambda commits, piece_bytes: True
         )
 
 
@@ -128,7 +140,7 @@ async def test_lesson_17_data_on_the_local_disk_is_readable_though_no_peer_is_up
         await n2.wait_settled(TIMEOUT_S)
         await n1.put("key", b"1")
         await until_value(n2, "key", b"1")
-    async with durable(tmp_path, "n2", join=NOBODY) as alone:
+    async with durable(tmp_path, "n2", join=(NOBODY,)) as alone:
         assert alone.settled
         assert alone.get("key") == b"1"
         assert alone.status()["memory_only"] is False
@@ -138,7 +150,7 @@ async def test_lesson_16_a_node_that_never_settled_does_not_answer_after_a_resta
     tmp_path: Path,
 ) -> None:
     for _ in range(2):
-        async with durable(tmp_path, "n1", join=NOBODY) as node:
+        async with durable(tmp_path, "n1", join=(NOBODY,)) as node:
             with pytest.raises(NotSettledError):
                 node.get("key")
             await node.put("own", b"1")
@@ -152,7 +164,7 @@ async def test_lesson_18_a_node_without_its_old_disk_is_not_ready_before_it_has_
         async with durable(tmp_path, "n2", n1) as n2:
             await n2.wait_settled(TIMEOUT_S)
         shutil.rmtree(tmp_path / "n2")
-        async with durable(tmp_path, "n2", join=NOBODY) as empty:
+        async with durable(tmp_path, "n2", join=(NOBODY,)) as empty:
             assert not empty.settled
             await empty.join(str(n1.address))
             await empty.wait_settled(TIMEOUT_S)
@@ -164,7 +176,7 @@ async def test_what_came_from_peers_is_kept_too(tmp_path: Path) -> None:
         await n2.wait_settled(TIMEOUT_S)
         await n1.put("key", b"1")
         await until_value(n2, "key", b"1")
-    async with durable(tmp_path, "n2", join=NOBODY) as alone:
+    async with durable(tmp_path, "n2", join=(NOBODY,)) as alone:
         assert alone.get("key") == b"1"
 
 
@@ -174,10 +186,11 @@ async def test_a_restart_finds_its_peers_though_its_join_address_is_gone(tmp_pat
         durable(tmp_path, "n2", n1) as n2,
         durable(tmp_path, "n3", n1) as n3,
     ):
-        await until(lambda: len(n2.members()) == len(n3.members()) == 3)
+        # one that had not settled would rightly answer no read after its restart
+        await until_together(n1, n2, n3)
         await kill(n3)
         await kill(n1)
-        async with durable(tmp_path, "n3", join=NOBODY) as back:
+        async with durable(tmp_path, "n3", join=(NOBODY,)) as back:
             await until_seen(back, "n2", MemberState.ALIVE)
             await n2.put("late", b"1")
             await until_value(back, "late", b"1")
@@ -230,6 +243,7 @@ async def test_turns_that_bring_more_writes_share_a_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = BadDisk(monkeypatch)
+    disk.quick(monkeypatch)
     async with durable(tmp_path) as node:
         disk.commits.clear()
         written = []
@@ -247,6 +261,7 @@ async def test_a_stream_of_writes_does_not_put_their_commit_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = BadDisk(monkeypatch)
+    disk.quick(monkeypatch)
     async with durable(tmp_path) as node:
         disk.commits.clear()
         first = node.begin_put("first", b"1").durable
@@ -284,9 +299,9 @@ async def test_what_gathers_while_the_disk_works_is_the_next_commit(
         disk.slow(monkeypatch)
         disk.gate.clear()
         disk.commits.clear()
+        begun = disk.begun
         first = asyncio.create_task(node.put("first", b"1"))
-        await until(lambda: node.get("first") == b"1")
-        await asyncio.sleep(0)
+        await until(lambda: disk.begun > begun)
         others = [asyncio.create_task(node.put(f"other-{number}", b"1")) for number in range(10)]
         await until(lambda: node.get("other-9") == b"1")
         disk.gate.set()
@@ -318,10 +333,12 @@ async def test_a_writer_that_is_too_fast_for_the_disk_waits_before_its_write(
     async with durable(tmp_path) as node:
         disk.slow(monkeypatch)
         disk.gate.clear()
-        writes = []
-        for number in range(4):
+        begun = disk.begun
+        writes = [asyncio.create_task(node.put("key-0", bytes(700)))]
+        await until(lambda: disk.begun > begun)
+        for number in range(1, 4):
             writes.append(asyncio.create_task(node.put(f"key-{number}", bytes(700))))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
         # one is with the disk, two gathered before they were more than is let wait
         assert [node.get(f"key-{number}") is not None for number in range(4)] == [
             True,
@@ -357,7 +374,11 @@ async def test_what_waits_is_committed_when_the_node_stops(
         disk.gate.clear()
         write = asyncio.create_task(node.put("key", b"1"))
         await until(lambda: node.get("key") is not None)
-        asyncio.get_running_loop().call_later(0.02, disk.gate.set)
+        stopping = asyncio.create_task(kill(node))
+        await asyncio.sleep(0)
+        assert not stopping.done()
+        disk.gate.set()
+        await stopping
     await write
     async with durable(tmp_path) as back:
         assert back.get("key") == b"1"
@@ -413,9 +434,7 @@ async def test_effects_that_are_no_writes_are_kept_and_removed(tmp_path: Path) -
 # -- faults --------------------------------------------------------------------------------------
 
 
-async def test_a_full_disk_refuses_writes_answers_reads_and_recovers(
-    tmp_path: Path, quick_retries: None
-) -> None:
+async def test_a_full_disk_refuses_writes_answers_reads_and_recovers(tmp_path: Path) -> None:
     value = random.Random(1).randbytes(100_000)
     with small_disk(tmp_path / "disk", 4 * 2**20) as small:
         async with durable(small) as node:
@@ -444,7 +463,7 @@ async def test_a_full_disk_refuses_writes_answers_reads_and_recovers(
 
 
 async def test_what_peers_send_while_the_disk_fails_is_in_memory_and_on_the_disk_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_retries: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = BadDisk(monkeypatch)
     async with Node(configured("n1")) as n1, durable(tmp_path, "n2", n1) as n2:
@@ -459,7 +478,7 @@ async def test_what_peers_send_while_the_disk_fails_is_in_memory_and_on_the_disk
         disk.fault = None
         await until(lambda: not n2.status()["storage"]["degraded"])
         await n2.put("own", b"2")
-    async with durable(tmp_path, "n2", join=NOBODY) as back:
+    async with durable(tmp_path, "n2", join=(NOBODY,)) as back:
         assert (back.get("key"), back.get("own")) == (b"1", b"2")
 
 
@@ -519,7 +538,7 @@ async def test_a_rebuild_needs_a_directory_and_somebody_to_fetch_from(tmp_path: 
     with pytest.raises(ConfigError, match="told to join nobody"):
         await Node(configured("n1", data_dir=str(tmp_path / "n1")), rebuild=True).start()
     with pytest.raises(ConfigError, match="this node has none"):
-        await Node(configured("n1", join=NOBODY), rebuild=True).start()
+        await Node(configured("n1", join=(NOBODY,)), rebuild=True).start()
     assert not (tmp_path / "n1").exists()
 
 

@@ -18,7 +18,7 @@ import uvloop
 
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError, RemoteError
-from kvgossip.runtime.network import dns, listener, sockets
+from kvgossip.runtime.network import dns, sockets
 from kvgossip.runtime.network.link_table import LinkLimits
 from kvgossip.runtime.network.tcp_link import (
     FRAMES_A_TURN,
@@ -27,8 +27,11 @@ from kvgossip.runtime.network.tcp_link import (
     FrameCutter,
 )
 from kvgossip.runtime.network.transport import Transport
+from tests.ports import held_port
 
 LOOPBACK = Address("127.0.0.1", 0)
+# nothing listens on port 1
+NOBODY = Address("127.0.0.1", 1)
 FRAME_BYTES_MAX = 1_300_000
 TIMEOUT_S = 30.0
 
@@ -97,13 +100,6 @@ def stuck_server() -> Iterator[Address]:
     """It accepts links and never reads from them."""
     with socket.create_server(("127.0.0.1", 0)) as one:
         yield Address(*one.getsockname())
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +188,7 @@ async def test_a_datagram_that_cannot_be_sent_is_counted_and_nothing_else() -> N
 async def test_a_datagram_to_a_dead_port_is_lost_without_a_word() -> None:
     async with asyncio.timeout(TIMEOUT_S), peer() as a, peer() as b:
         for _ in range(10):
-            a.transport.send(Address("127.0.0.1", free_port()), b"anybody?")
+            a.transport.send(NOBODY, b"anybody?")
         a.transport.send(b.address, b"still here")
         assert await b.datagrams.get() == (b"still here", a.address)
 
@@ -414,11 +410,10 @@ async def test_a_peer_that_takes_nothing_is_given_up_when_too_much_waits_for_it(
 
 async def test_a_failed_dial_is_reported_and_not_from_inside_send() -> None:
     async with asyncio.timeout(TIMEOUT_S), peer() as a:
-        nobody = Address("127.0.0.1", free_port())
-        a.transport.send(nobody, b"anybody?", reliable=True)
-        a.transport.send(nobody, b"hello?", reliable=True)
+        a.transport.send(NOBODY, b"anybody?", reliable=True)
+        a.transport.send(NOBODY, b"hello?", reliable=True)
         assert a.unreachable.empty()
-        assert await a.unreachable.get() == nobody
+        assert await a.unreachable.get() == NOBODY
         assert a.count("dials_failed") == 1
         assert a.count("links_outgoing") == 0
 
@@ -453,14 +448,15 @@ async def test_a_dial_that_takes_too_long_is_given_up() -> None:
 
 
 async def test_a_link_that_its_peer_ends_is_reported_and_dialled_anew_when_needed() -> None:
-    async with asyncio.timeout(TIMEOUT_S), peer() as a:
-        async with peer() as b:
-            a.transport.send(b.address, b"one", reliable=True)
-            await b.frames.get()
-        assert await a.unreachable.get() == b.address
-        async with peer(b.address) as again:
-            a.transport.send(again.address, b"two", reliable=True)
-            assert (await again.frames.get())[0] == b"two"
+    with held_port() as address:
+        async with asyncio.timeout(TIMEOUT_S), peer() as a:
+            async with peer(address) as b:
+                a.transport.send(address, b"one", reliable=True)
+                await b.frames.get()
+            assert await a.unreachable.get() == address
+            async with peer(address) as again:
+                a.transport.send(address, b"two", reliable=True)
+                assert (await again.frames.get())[0] == b"two"
 
 
 async def test_a_reply_to_a_link_that_is_gone_is_reported_and_nobody_is_dialled() -> None:
@@ -518,7 +514,6 @@ async def test_of_too_many_links_the_one_idle_longest_goes_and_a_new_one_is_alwa
 async def test_a_process_with_too_many_files_open_takes_links_again_when_it_has_less(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(listener, "REST_S", 0.01)
     async with asyncio.timeout(TIMEOUT_S), peer() as a, peer() as b:
         failures = [OSError(errno.EMFILE, "too many open files")] * 3
         accept = socket.socket.accept
@@ -589,16 +584,15 @@ async def test_port_zero_takes_one_port_that_is_free_for_both(
 
 
 async def test_a_closed_transport_frees_its_port_at_once_also_with_links_open() -> None:
-    async with asyncio.timeout(TIMEOUT_S), peer() as friend:
-        address = LOOPBACK
-        for _ in range(5):
-            async with peer(address) as a:
-                address = a.address
-                a.transport.send(friend.address, b"x", reliable=True)
-                _, back = await friend.frames.get()
-                friend.transport.send(back, b"y", reliable=True)
-                friend.transport.send(a.address, b"z", reliable=True)
-                assert {(await a.frames.get())[0] for _ in range(2)} == {b"y", b"z"}
+    with held_port() as address:
+        async with asyncio.timeout(TIMEOUT_S), peer() as friend:
+            for _ in range(5):
+                async with peer(address) as a:
+                    a.transport.send(friend.address, b"x", reliable=True)
+                    _, back = await friend.frames.get()
+                    friend.transport.send(back, b"y", reliable=True)
+                    friend.transport.send(address, b"z", reliable=True)
+                    assert {(await a.frames.get())[0] for _ in range(2)} == {b"y", b"z"}
 
 
 async def test_what_waits_on_a_link_still_leaves_when_the_transport_closes() -> None:
@@ -653,9 +647,9 @@ async def test_closing_twice_closing_while_dialling_and_sending_afterwards_are_h
 
 async def test_a_close_that_is_cancelled_closes_all_the_same() -> None:
     one = Peer(frames_waiting_max=100)
-    with stuck_server() as stuck:
+    with stuck_server() as stuck, held_port() as address:
         async with asyncio.timeout(TIMEOUT_S):
-            await one.start(LOOPBACK)
+            await one.start(address)
             for _ in range(50):
                 one.transport.send(stuck, bytes(FRAME_BYTES_MAX), reliable=True)
             await until(lambda: 0 < one.count("link_bytes_waiting") < 50 * FRAME_BYTES_MAX)
@@ -664,8 +658,8 @@ async def test_a_close_that_is_cancelled_closes_all_the_same() -> None:
                 await asyncio.sleep(0)
                 closing.cancel()
             await asyncio.sleep(0)
-            async with peer(one.address) as again:
-                assert again.address == one.address
+            async with peer(address) as again:
+                assert again.address == address
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")
@@ -697,9 +691,8 @@ async def round_trip() -> None:
         assert await a.frames.get() == (b"cba", b.address)
         a.transport.send(b.address, b"abc")
         assert await b.datagrams.get() == (b"abc", a.address)
-        nobody = Address("127.0.0.1", free_port())
-        a.transport.send(nobody, b"?", reliable=True)
-        assert await a.unreachable.get() == nobody
+        a.transport.send(NOBODY, b"?", reliable=True)
+        assert await a.unreachable.get() == NOBODY
 
 
 @pytest.mark.parametrize(

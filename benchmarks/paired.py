@@ -1,0 +1,342 @@
+"""What do two checkouts of the project cost, side by side: of GET, PUT, merge and restart?
+
+    python -m benchmarks.paired BEFORE AFTER [--pairs 10] [--only get put merge restart] [--json]
+
+BEFORE and AFTER are folders with a checkout each; both run on this interpreter and its packages.
+Everything is processor time, of all threads and of the kernel for them, as other work on the
+machine changes it least. A machine changes its speed, too: so the two take turns in small steps,
+before, after, after, before, and every pair has new processes.
+
+get       of 100 B from a memory-only agent over 16 connections
+put       of 100 B to the same
+merge     of new entries that a node hears in datagrams full of rumors (see merging.py)
+restart   of an agent from a data directory, which BEFORE has made, until it answers a GET
+
+`ratio` is AFTER by BEFORE: the median of the ratios of the pairs (which is not the ratio of the two
+medians beside it), and the least and greatest of them. Exits with 1 where it is over --limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.agents import (
+    PATIENCE_S,
+    VALUE_BYTES,
+    Agent,
+    AgentError,
+    cpu_s,
+    environment,
+    fill,
+    key_of,
+)
+from benchmarks.clients import take_http
+from benchmarks.report import Report, Table, finish
+
+CONNECTIONS = 16
+HTTP_KEYS = 1000
+STEPS = 50
+"""Into so many steps the work of one checkout in one pair is cut."""
+WARM_UP_STEPS = 2
+NAMES = ("get", "put", "merge", "restart")
+
+Step = Callable[[], float]
+"""Does a part of the work, and returns its processor time in seconds."""
+
+
+class Pair(NamedTuple):
+    """Processor time of the same work, in seconds."""
+
+    before_s: float
+    after_s: float
+
+    @property
+    def ratio(self) -> float:
+        return self.after_s / self.before_s
+
+
+def alternate(steps: Sequence[Step], count: int) -> Pair:
+    """That many steps of each of the two: first, second, second, first, and so on."""
+    sums = [0.0, 0.0]
+    for turn in range(count):
+        for which in (0, 1) if turn % 2 == 0 else (1, 0):
+            sums[which] += steps[which]()
+    return Pair(*sums)
+
+
+# -- requests --------------------------------------------------------------------------------------
+
+
+class Asking:
+    """Connections to an agent: each asks once, then all read their answers, and so on."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._pid = agent.pid
+        self._sockets = [socket.create_connection(agent.address) for _ in range(CONNECTIONS)]
+        for each in self._sockets:
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, requests: Iterator[bytes], count: int) -> float:
+        """The agent's processor time for at least so many requests, a whole number of rounds."""
+        started_s = cpu_s(self._pid)
+        for _ in range(-(-count // CONNECTIONS)):
+            for each in self._sockets:
+                each.sendall(next(requests))
+            for each in self._sockets:
+                expect_ok(each)
+        return cpu_s(self._pid) - started_s
+
+    def close(self) -> None:
+        for each in self._sockets:
+            each.close()
+
+
+def expect_ok(connection: socket.socket) -> None:
+    received = b""
+    while True:
+        data = connection.recv(65536)
+        if not data:
+            raise AgentError("an agent closed a connection")
+        received += data
+        size, answer = take_http(received)
+        if size and answer is not None:
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise AgentError(f"an agent answered {answer[:200]!r}")
+            return
+
+
+def requests_of(method: str) -> Iterator[bytes]:
+    body = b"x" * VALUE_BYTES if method == "put" else b""
+    length = f"Content-Length: {len(body)}\r\n" if body else ""
+    head = f"{method.upper()} /kv/%s HTTP/1.1\r\nHost: n\r\n{length}\r\n"
+    return itertools.cycle((head % key_of(number)).encode() + body for number in range(HTTP_KEYS))
+
+
+@contextmanager
+def serving(tree: Path, data_dir: Path | None = None) -> Iterator[Agent]:
+    """A settled agent of this checkout."""
+    agent = Agent("n1", cluster="paired", data_dir=data_dir, tree=tree)
+    try:
+        agent.start()
+        agent.settle()
+        yield agent
+    finally:
+        agent.stop()
+
+
+def pair_of_requests(trees: Sequence[Path], method: str, options: argparse.Namespace) -> Pair:
+    with ExitStack() as stack:
+        steps = []
+        for tree in trees:
+            asking = Asking(stack.enter_context(serving(tree)))
+            stack.callback(asking.close)
+            asking.ask(requests_of("put"), HTTP_KEYS)
+            steps.append(step_of(asking, requests_of(method), options.requests // STEPS))
+        alternate(steps, WARM_UP_STEPS)
+        return alternate(steps, STEPS)
+
+
+def step_of(asking: Asking, requests: Iterator[bytes], count: int) -> Step:
+    return lambda: asking.ask(requests, count)
+
+
+# -- merge -----------------------------------------------------------------------------------------
+
+
+def merging(tree: Path, *words: str) -> subprocess.Popen[str]:
+    """merging.py of this checkout's code, with the allocator that agents have."""
+    command = [sys.executable, "-P", str(Path(__file__).with_name("merging.py")), *words]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tree,
+        env=environment(tree, {}) | {"PYTHONMALLOC": "malloc"},
+    )
+
+
+def make_rumors(tree: Path, entries: int, file: Path) -> None:
+    with merging(tree, "make", str(entries), str(file)) as process:
+        process.communicate()
+    if process.returncode:
+        raise AgentError(f"{tree} makes no rumors: see above")
+
+
+class Taker:
+    """A node that takes the next of the datagrams when it shall."""
+
+    def __init__(self, tree: Path, file: Path) -> None:
+        self._tree, self._process = tree, merging(tree, "take", str(file))
+        try:
+            self.datagrams = int(self._read())
+        except AgentError:
+            self.stop()
+            raise
+
+    def take(self, datagrams: int) -> float:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{datagrams}\n")
+        self._process.stdin.flush()
+        return float(self._read())
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise AgentError(f"merging with {self._tree} has ended: see above")
+        return line
+
+    def stop(self) -> None:
+        with self._process:  # its input ends, and so does it
+            pass
+
+
+def pair_of_merges(trees: Sequence[Path], file: Path) -> Pair:
+    with ExitStack() as stack:
+        steps = []
+        for tree in trees:
+            taker = Taker(tree, file)
+            stack.callback(taker.stop)
+            steps.append(step_of_merge(taker, -(-taker.datagrams // STEPS)))
+        return alternate(steps, STEPS)
+
+
+def step_of_merge(taker: Taker, datagrams: int) -> Step:
+    return lambda: taker.take(datagrams)
+
+
+# -- restart ---------------------------------------------------------------------------------------
+
+
+def make_data(tree: Path, keys: int, folder: Path) -> None:
+    with serving(tree, folder) as agent:
+        fill(agent.address, keys)
+
+
+def restart_s(tree: Path, made: Path, keys: int) -> float:
+    """Processor time of an agent from its start until it answers a GET of the last key."""
+    with tempfile.TemporaryDirectory(dir=made.parent) as scratch:
+        copy = shutil.copytree(made, Path(scratch, "data"))
+        with serving(tree, copy) as agent:
+            get(agent, key_of(keys - 1))
+            return cpu_s(agent.pid)
+
+
+def get(agent: Agent, key: str) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            with urllib.request.urlopen(f"{agent.url}/kv/{key}", timeout=PATIENCE_S) as answer:
+                answer.read()
+                return
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or time.monotonic() > deadline_s:
+                raise AgentError(f"a GET after a restart was answered with {error.code}") from error
+            time.sleep(0.01)
+
+
+# -- all pairs -------------------------------------------------------------------------------------
+
+
+def measure(options: argparse.Namespace) -> Report:
+    """Raises AgentError."""
+    trees = (options.before, options.after)
+    rows, laws = [], {}
+    with tempfile.TemporaryDirectory(dir=options.dir) as scratch:
+        for name in options.only:
+            one_pair, units, unit = prepared(name, trees, Path(scratch, name), options)
+            pairs = []
+            for turn in range(options.pairs):
+                # the one that starts first changes with each pair
+                pair = one_pair(trees) if turn % 2 == 0 else Pair(*reversed(one_pair(trees[::-1])))
+                pairs.append(pair)
+                text = f"{name}, pair {turn + 1} of {options.pairs}: ratio {pair.ratio:.3f}"
+                print(text, file=sys.stderr, flush=True)
+            ratios = sorted(pair.ratio for pair in pairs)
+            median = statistics.median(ratios)
+            rows.append(
+                {
+                    "of": f"{name}, {unit}",
+                    "before": statistics.median(pair.before_s for pair in pairs) / units,
+                    "after": statistics.median(pair.after_s for pair in pairs) / units,
+                    "ratio": f"{median:.3f}",
+                    "range": f"{ratios[0]:.3f} to {ratios[-1]:.3f}",
+                }
+            )
+            laws[f"{name}: {median:.3f} is at most {options.limit}"] = median <= options.limit
+    title = f"processor time, medians of {options.pairs} pairs, and the ratio of after to before"
+    return Report("paired", [Table(title, rows)], laws=laws)
+
+
+def prepared(
+    name: str, trees: Sequence[Path], file: Path, options: argparse.Namespace
+) -> tuple[Callable[[Sequence[Path]], Pair], float, str]:
+    """One pair of two trees as a function; by what its seconds are divided; and what that gives."""
+    if name == "merge":
+        make_rumors(trees[0], options.entries, file)
+        return lambda turn: pair_of_merges(turn, file), options.entries / 1e6, "us an entry"
+    if name == "restart":
+        make_data(trees[0], options.keys, file)
+        return (
+            lambda turn: Pair(*(restart_s(tree, file, options.keys) for tree in turn)),
+            1.0,
+            f"s with {options.keys:,} keys",
+        )
+    requests = STEPS * CONNECTIONS * -(-(options.requests // STEPS) // CONNECTIONS)
+    return lambda turn: pair_of_requests(turn, name, options), requests / 1e6, "us a request"
+
+
+def checkout(text: str) -> Path:
+    tree = Path(text).resolve()
+    # without the first, Python would run the package that is installed
+    for file in ("kvgossip/__init__.py", "kvgossip/__main__.py"):
+        if not (tree / file).is_file():
+            raise argparse.ArgumentTypeError(f"{text} is no checkout: it has no {file}")
+    return tree
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 1 or more")
+    return int(text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("before", type=checkout)
+    parser.add_argument("after", type=checkout)
+    parser.add_argument("--pairs", type=positive, default=10)
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--requests", type=positive, default=40_000, help="of one pair, to each")
+    parser.add_argument("--entries", type=positive, default=100_000, help="that are merged")
+    parser.add_argument("--keys", type=positive, default=1_000_000, help="of the restart")
+    parser.add_argument("--limit", type=float, default=1.03, help="of the median of the ratios")
+    parser.add_argument("--dir", help="where data goes; default: the temporary directory")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    try:
+        report = measure(options)
+    except AgentError as error:
+        sys.exit(str(error))
+    finish(report, json=options.json)
+
+
+if __name__ == "__main__":
+    main()

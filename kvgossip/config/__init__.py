@@ -1,0 +1,47 @@
+"""The configuration of a node. Every parameter is declared once, in `parameters`.
+
+address       Address, its text, the ports
+parameters    the declarations: type, bounds, default, how to choose
+profiles      lan, wan, local
+description   a declaration in words, and the error that refuses a value
+conversion    from what is written to what Config holds
+config        Config, with the checks that need several parameters
+schema        the JSON schema of the file
+"""
+
+from kvgossip.config.address import (
+    ANYWHERE,
+    GOSSIP_PORT,
+    HTTP_PORT,
+    WAN_ANYWHERE,
+    WAN_PORT,
+    Address,
+    parse_address,
+)
+from kvgossip.config.config import DATAGRAM_BYTES_MIN_SEALED, Config, config_from, wan_config
+from kvgossip.config.description import PARAMETERS, WAN_PARAMETERS, Parameter
+from kvgossip.config.parameters import KEY_BYTES, KEY_PATTERN, NAME_PATTERN
+from kvgossip.config.profiles import PROFILES
+from kvgossip.config.schema import config_schema
+
+__all__ = [
+    "ANYWHERE",
+    "DATAGRAM_BYTES_MIN_SEALED",
+    "GOSSIP_PORT",
+    "HTTP_PORT",
+    "KEY_BYTES",
+    "KEY_PATTERN",
+    "NAME_PATTERN",
+    "PARAMETERS",
+    "PROFILES",
+    "WAN_ANYWHERE",
+    "WAN_PARAMETERS",
+    "WAN_PORT",
+    "Address",
+    "Config",
+    "Parameter",
+    "config_from",
+    "config_schema",
+    "parse_address",
+    "wan_config",
+]

@@ -1,0 +1,37 @@
+"""Packages that only some nodes need: `pip install 'kvgossip[EXTRA]'` brings them, and they are
+imported where they are used. A missing one is one line that names its extra.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from kvgossip.errors import ConfigError
+
+EXTRAS = {
+    "rocksdict": "disk",
+    "cryptography": "sealed",
+    "typer": "cli",
+    "rich": "cli",
+    "prometheus_client": "metrics",
+    "matplotlib": "sim",
+}
+"""The extra that brings a package, by the name under which the package is imported."""
+
+
+class MissingPackageError(ConfigError):
+    """A package is not installed that this node, by its configuration, or this command needs."""
+
+
+def require(package: str, purpose: str) -> None:
+    """Import a package of EXTRAS. Raises MissingPackageError where it is not installed.
+
+    `purpose` is the subject of the sentence that an operator reads: "a data directory".
+    """
+    try:
+        import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:  # it is there, and something that it needs is not
+            raise
+        text = f"{purpose} needs the package {package.replace('_', '-')}, which is not installed"
+        raise MissingPackageError(text, f"pip install 'kvgossip[{EXTRAS[package]}]'") from None

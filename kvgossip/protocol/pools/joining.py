@@ -1,0 +1,84 @@
+"""Joining: how this node enters a pool, and finds those again that it has lost: join targets, DNS,
+members that an earlier life knew, and the handshake with whoever answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from kvgossip.config import Address
+from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
+from kvgossip.protocol.effect import JoinRefused, Resolve
+from kvgossip.protocol.ingress.blocklist import Blocklist
+from kvgossip.protocol.membership.join_handshake import JoinHandshake
+from kvgossip.protocol.membership.join_targets import JoinTargets
+from kvgossip.protocol.membership.known_peers import KnownPeers
+from kvgossip.protocol.model.arrival import Arrival
+from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.settling import Settling
+from kvgossip.protocol.wire.message import Join, JoinReply
+
+
+class Joining:
+    """`name` is this node's; `is_member(name)` says who is alive or suspect, and not blocked."""
+
+    def __init__(
+        self,
+        name: str,
+        kind: PoolKind,
+        *,
+        join_targets: JoinTargets,
+        join_handshake: JoinHandshake,
+        known_peers: KnownPeers,
+        exchanges: ExchangeScheduler,
+        settling: Settling,
+        blocklist: Blocklist,
+        is_member: Callable[[str], bool],
+        outbox: Outbox,
+    ) -> None:
+        self._name, self._kind = name, kind
+        self._targets, self._handshake, self._known_peers = (
+            join_targets,
+            join_handshake,
+            known_peers,
+        )
+        self._exchanges, self._settling, self._blocklist = exchanges, settling, blocklist
+        self._is_member, self._outbox = is_member, outbox
+
+    def join(self, addresses: Iterable[Address]) -> None:
+        """Ask the nodes at these addresses to take this one in."""
+        for address in addresses:
+            if self._blocklist.covers_address(address):
+                hint = "`kvgossip unblock` it before you join it"
+                text = f"{address} is blocked on this node: {hint}"
+                self._outbox.emit(JoinRefused(address, text, self._kind))
+            else:
+                self._handshake.ask(address)
+
+    def resolved(self, target: str, addresses: Sequence[Address]) -> None:
+        """DNS has these addresses of a join target."""
+        self.join(self._targets.resolved(target, addresses, self._is_member))
+
+    def on_join(self, message: Join | JoinReply, members: list[Member], arrival: Arrival) -> None:
+        if isinstance(message, Join):
+            self._handshake.on_join(message, members, arrival)
+        elif self._handshake.on_reply(message, members, arrival):
+            self._targets.answered(arrival.source, message.sender)
+            self._outbox.persist(self._known_peers.answered(arrival.source, message.sender))
+            if message.sender == self._name:
+                self._settling.introduced()
+            else:
+                self._exchanges.start(message.sender, arrival.now)
+
+    def tick(self, now: Now) -> None:
+        """Join whoever is due. The handshake has its own time."""
+        settled = self._settling.settled
+        if self._targets.is_due(now, settled):
+            strangers = self._targets.strangers(self._is_member)
+            self._outbox.emit(*(Resolve(target, self._kind) for target in strangers))
+            for name in [] if settled else self._targets.unexchanged():
+                self._exchanges.start(name, now)
+        self.join(self._known_peers.due(now))
+        self._outbox.persist(self._known_peers.forgotten(now))

@@ -1,0 +1,104 @@
+"""Shared: what all pools of a replica share; and this node's own record, as its pool hears it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from kvgossip.config import Address, Config
+from kvgossip.protocol.acks.tracker import AckTracker
+from kvgossip.protocol.anti_entropy.survey import Surveys
+from kvgossip.protocol.clock_guard import ClockGuard
+from kvgossip.protocol.ingress.blocklist import Blocklist
+from kvgossip.protocol.membership.identity import Identity
+from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.merging import Merging
+from kvgossip.protocol.model.arrival import Arrival
+from kvgossip.protocol.model.member import Member, MemberState, SyncState
+from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.rumors.batches import Batches
+from kvgossip.protocol.settling import Settling
+from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.tombstones import Tombstones
+from kvgossip.protocol.wire.keyring import Keyring
+from kvgossip.protocol.wire.message import KeyringOrder, KeyringReport
+
+
+class OtherPool(Protocol):
+    """A pool of a replica, as its other one sees it."""
+
+    @property
+    def membership(self) -> Membership: ...
+
+    def is_member(self, name: str) -> bool:
+        """Whether somebody of this name is alive or suspect there, and not blocked."""
+
+
+class OtherPools(Protocol):
+    """The pools of a replica, as one of them sees the others."""
+
+    def beside(self, kind: PoolKind) -> OtherPool | None:
+        """The other one than that; None where there is none."""
+
+
+class KeyringHandlers(Protocol):
+    """What a replica does with orders for keyrings, and with reports of them."""
+
+    def on_order(self, order: KeyringOrder, arrival: Arrival, kind: PoolKind) -> None: ...
+
+    def on_report(self, report: KeyringReport, arrival: Arrival, kind: PoolKind) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all pools of a replica share."""
+
+    store: Store
+    tombstones: Tombstones
+    merging: Merging
+    settling: Settling
+    acks: AckTracker
+    batches: Batches
+    surveys: Surveys
+    clock_guard: ClockGuard
+    key_rotation: KeyringHandlers
+    blocklist: Blocklist
+    #: None: frames are not sealed
+    keyring: Keyring | None
+    #: None: this node has none of its own
+    identity: Identity | None
+    pools: OtherPools
+    outbox: Outbox
+    rng: Random
+
+    def sync_state(self) -> SyncState:
+        return self.settling.sync_state
+
+
+def own_record(
+    config: Config,
+    address: Address,
+    generation: int,
+    site: int,
+    identity: Identity | None,
+    *,
+    gateway: bool,
+) -> Member:
+    """This node, as it is told to its pool."""
+    return Member(
+        name=config.name,
+        host=address.host,
+        port=address.port,
+        state=MemberState.ALIVE,
+        generation=generation,
+        incarnation=0,
+        site=site,
+        datacenter=config.datacenter,
+        http=str(config.http) if config.http else "",
+        zone=config.zone,
+        coordinates=config.coordinates,
+        identity=identity.fingerprint if identity is not None else b"",
+        gateway=gateway,
+    )

@@ -1,0 +1,1 @@
+"""Programs for those who develop kvgossip; no part of the package."""
