@@ -145,12 +145,12 @@ class Wire:
 
         pool: Any = node._running.replica.pools.lan
         self._pool, self._send, self._send_units = pool, pool.send, pool.send_units
-        self._open, self._continue = Exchange.open, pool.exchanges._continue
+        self._open, self._continue = Exchange.open, pool.exchanges._receive
         self.kinds: Counter[int] = Counter()
         self.counts: Counter[str] = Counter()
         self.depths: dict[int, int] = {}
         self.depth = self.trips = 0
-        pool.send, pool.send_units, pool.exchanges._continue = (
+        pool.send, pool.send_units, pool.exchanges._receive = (
             self._on_send,
             self._on_send_units,
             self._on_continue,

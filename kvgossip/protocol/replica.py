@@ -125,7 +125,7 @@ class Replica:
             self.config, self.site, self.store, self.hlc, self.pools, self.outbox, self.counters
         )
         if rebuilding:
-            self.tombstones.context.renounce(saved)
+            self.tombstones.context.drop(saved)
         else:
             self.tombstones.context.restore(saved)
         self.settling = Settling(
@@ -429,14 +429,9 @@ class Replica:
 
     def _drain(self) -> list[Effect]:
         """The effects of an input, with the facts that it has changed."""
-        context = self.tombstones.context
-        if context.has_changed:
-            self.outbox.persist(context.take_changes())
-        if context.has_new_dots:
-            context.has_new_dots = False
-            if not self.outbox.writes_to_disk():
-                # they go with the next commit, and nothing else asks for one
-                self.outbox.persist([self.tombstones.own_row()])
+        if self.tombstones.context.has_changed:
+            commits = self.outbox.writes_to_disk()
+            self.outbox.persist(self.tombstones.take_changes(commits=commits))
         return self.outbox.drain()
 
     # -- questions --------------------------------------------------------------------------------

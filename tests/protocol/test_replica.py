@@ -19,8 +19,9 @@ from kvgossip.protocol.model.entry import Version, make_record, version_of
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.wire.exchange_messages import Push
 from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import Ack, Gossip, Push, Rumor
+from kvgossip.protocol.wire.message import Ack, Gossip, Rumor
 from tests.protocol.net import (
     LAN,
     PORT,

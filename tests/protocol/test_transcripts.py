@@ -53,6 +53,7 @@ from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Entry
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.write import Writing
+from kvgossip.protocol.wire import exchange_messages
 from kvgossip.protocol.wire import message as wire_message
 from kvgossip.protocol.wire.frame import HEADER_BYTES, Framing, encode, frame_bytes_max
 from kvgossip.protocol.wire.message import Message, Sight
@@ -90,44 +91,44 @@ def of_entry(entry: Entry | None) -> str:
 
 WORDS: dict[type, Callable[..., str]] = {
     Member: of_member,
-    wire_message.Ping: lambda told: f"Ping {told.target}",
-    wire_message.Prune: lambda told: f"Prune {of_member(told.member)}",
-    wire_message.Ack: lambda told: f"Ack of {told.sender}",
-    wire_message.PingRequest: lambda told: f"PingRequest {told.target}",
-    wire_message.Join: lambda told: f"Join {told.name}",
-    wire_message.JoinReply: lambda told: f"JoinReply {told.sync_state.name.lower()}",
-    wire_message.Refused: lambda told: f"Refused: {told.text}",
-    wire_message.Gossip: lambda told: "Gossip direct" if told.direct else "Gossip",
-    wire_message.Rumor: lambda told: f"Rumor {told.key}",
-    wire_message.Notice: lambda told: f"Notice {told.key} of {told.size}",
-    wire_message.Feedback: lambda told: f"Feedback {told.known.hex()}",
-    wire_message.Fetch: lambda told: f"Fetch {' '.join(told.keys)}",
-    wire_message.Bodies: lambda told: f"Bodies {' '.join(key for key, _ in told.entries)}",
-    wire_message.Compare: lambda told: (
-        f"Compare level {told.level}, {len(told.fingerprints) // 8} sums"
+    wire_message.Ping: lambda message: f"Ping {message.target}",
+    wire_message.Prune: lambda message: f"Prune {of_member(message.member)}",
+    wire_message.Ack: lambda message: f"Ack of {message.sender}",
+    wire_message.PingRequest: lambda message: f"PingRequest {message.target}",
+    wire_message.Join: lambda message: f"Join {message.name}",
+    wire_message.JoinReply: lambda message: f"JoinReply {message.sync_state.name.lower()}",
+    wire_message.Refused: lambda message: f"Refused: {message.text}",
+    wire_message.Gossip: lambda message: "Gossip direct" if message.direct else "Gossip",
+    wire_message.Rumor: lambda message: f"Rumor {message.key}",
+    wire_message.Notice: lambda message: f"Notice {message.key} of {message.size}",
+    wire_message.Feedback: lambda message: f"Feedback {message.known.hex()}",
+    wire_message.Fetch: lambda message: f"Fetch {' '.join(message.keys)}",
+    wire_message.Bodies: lambda message: f"Bodies {' '.join(key for key, _ in message.entries)}",
+    exchange_messages.Compare: lambda message: (
+        f"Compare level {message.level}, {len(message.fingerprints) // 8} sums"
     ),
-    wire_message.Differ: lambda told: f"Differ in {len(told.differing) // 4}",
-    wire_message.Leaves: lambda told: (
-        f"Leaves of {len(told.buckets) // 4}, {len(told.fingerprints) // 8} listed"
+    exchange_messages.Differ: lambda message: f"Differ in {len(message.differing) // 4}",
+    exchange_messages.Leaves: lambda message: (
+        f"Leaves of {len(message.buckets) // 4}, {len(message.fingerprints) // 8} listed"
     ),
-    wire_message.Sketch: lambda told: f"Sketch of {len(told.symbols) // 12}",
-    wire_message.Symbols: lambda told: f"Symbols {len(told.symbols) // 12}",
-    wire_message.Want: lambda told: f"Want {len(told.fingerprints) // 8}",
-    wire_message.Decoded: lambda told: (
-        f"Decoded {of_pairs(told.entries)}, {len(told.offered) // 8} offered, "
-        f"{len(told.wanted) // 8} wanted"
+    exchange_messages.Sketch: lambda message: f"Sketch of {len(message.symbols) // 12}",
+    exchange_messages.Symbols: lambda message: f"Symbols {len(message.symbols) // 12}",
+    exchange_messages.Want: lambda message: f"Want {len(message.fingerprints) // 8}",
+    exchange_messages.Decoded: lambda message: (
+        f"Decoded {of_pairs(message.entries)}, {len(message.offered) // 8} offered, "
+        f"{len(message.wanted) // 8} wanted"
     ),
-    wire_message.Entries: lambda told: (
-        f"Entries {of_pairs(told.entries)}, {len(told.wanted) // 8} wanted"
+    exchange_messages.Entries: lambda message: (
+        f"Entries {of_pairs(message.entries)}, {len(message.wanted) // 8} wanted"
     ),
-    wire_message.Enquire: lambda told: f"Enquire {told.key}",
-    wire_message.Bundle: lambda told: f"Bundle {of_pairs(told.entries)}",
-    wire_message.Measure: lambda told: f"Measure by {len(told.symbols) // 12} symbols",
-    wire_message.Measured: lambda told: f"Measured {told.keys}",
-    wire_message.Examine: lambda told: f"Examine {' '.join(told.subjects)}".rstrip(),
-    wire_message.Condition: lambda told: f"Condition of {told.sender}",
-    wire_message.Sights: lambda told: "Sights " + " ".join(map(of_sight, told.seen)),
-    wire_message.Push: lambda told: f"Push {of_pairs(told.entries)}",
+    wire_message.Enquire: lambda message: f"Enquire {message.key}",
+    wire_message.Bundle: lambda message: f"Bundle {of_pairs(message.entries)}",
+    wire_message.Measure: lambda message: f"Measure by {len(message.symbols) // 12} symbols",
+    wire_message.Measured: lambda message: f"Measured {message.keys}",
+    wire_message.Examine: lambda message: f"Examine {' '.join(message.subjects)}".rstrip(),
+    wire_message.Condition: lambda message: f"Condition of {message.sender}",
+    wire_message.Sights: lambda message: "Sights " + " ".join(map(of_sight, message.seen)),
+    exchange_messages.Push: lambda message: f"Push {of_pairs(message.entries)}",
 }
 
 
@@ -140,9 +141,9 @@ def of_pairs(pairs: tuple[tuple[str, bytes], ...]) -> str:
     )
 
 
-def of_message(told: Message | Member) -> str:
-    words = WORDS.get(type(told))
-    return words(told) if words else type(told).__name__
+def of_message(message: Message | Member) -> str:
+    words = WORDS.get(type(message))
+    return words(message) if words else type(message).__name__
 
 
 def of_effect(effect: Effect) -> str:
@@ -198,7 +199,7 @@ class Stage:
         self._hidden: tuple[str, ...] = ()
         self._places: dict[str, int] = {}
         self._deaf: set[str] = set()
-        self._told: dict[str, int] = {}
+        self._shown: dict[str, int] = {}
         self._waits = 0
         self.net.watch = self._sent
         self.net.passes = lambda frm, to, reliable: reliable or to not in self._deaf
@@ -224,8 +225,8 @@ class Stage:
 
     def _take_effects(self) -> None:
         for name, effects in self.net.effects.items():
-            first = self._told.get(name, 0)
-            self._told[name] = len(effects)
+            first = self._shown.get(name, 0)
+            self._shown[name] = len(effects)
             for effect in effects[first:]:
                 what = of_effect(effect) if type(effect).__name__ not in self._hidden else ""
                 if what:
@@ -259,7 +260,7 @@ class Stage:
     def fill(self, name: str, key: str, count: str) -> None:
         for number in range(int(count)):
             self.net.put(name, f"{key}{number}", b"v")
-        self._told[name] = len(self.net.effects[name])
+        self._shown[name] = len(self.net.effects[name])
 
     def join(self, name: str, other: str) -> None:
         self.net.join(name, str(address_of(self._places[other])))

@@ -25,7 +25,7 @@ from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.tombstones.causal_context import CausalContext
 from kvgossip.protocol.tombstones.collection import TombstoneCollection
 from kvgossip.protocol.tombstones.tombstones import Tombstones
-from kvgossip.protocol.wire.message import Want
+from kvgossip.protocol.wire.exchange_messages import Want
 from kvgossip.sim.checks.invariants import BrokenLawError, disagreement
 from kvgossip.sim.checks.oracle import Truth
 from kvgossip.sim.cluster import Cluster
@@ -335,7 +335,7 @@ def _rows_advance_on_a_cut_exchange(patch: pytest.MonkeyPatch) -> None:
     cut = ExchangeScheduler._cut
 
     def advancing(exchanges: ExchangeScheduler, exchange: Exchange, now: Now) -> None:
-        exchanges._tombstones.learn(exchange._told.facts, now)
+        exchanges._tombstones.learn(exchange.context._difference.facts, now)
         cut(exchanges, exchange, now)
 
     patch.setattr(ExchangeScheduler, "_cut", advancing)
@@ -351,13 +351,13 @@ def _a_dot_is_enough_to_collect(patch: pytest.MonkeyPatch) -> None:
 
 
 def _certificates_go_by_age(patch: pytest.MonkeyPatch) -> None:
-    def portion(collecting: TombstoneCollection, wall_ms: int) -> tuple[list[str], bool]:
+    def next_batch(collecting: TombstoneCollection, wall_ms: int) -> tuple[list[str], bool]:
         dead = ((key, record) for key, record in collecting._store.records() if is_dead(record))
         return [
             key for key, record in dead if milliseconds_of(timestamp_in(record)) < wall_ms - 3000
         ], False
 
-    patch.setattr(TombstoneCollection, "portion", portion)
+    patch.setattr(TombstoneCollection, "next_batch", next_batch)
 
 
 def _the_context_is_lost_at_a_restart(patch: pytest.MonkeyPatch) -> None:
@@ -388,7 +388,7 @@ def _a_site_outlives_its_life(patch: pytest.MonkeyPatch) -> None:
 
 def _gateways_answer_for_themselves(patch: pytest.MonkeyPatch) -> None:
     def held_for(deletes: Tombstones, member: Member) -> int:
-        return deletes.context.rows.get(member.site, 0)
+        return deletes.context.vector.get(member.site, 0)
 
     patch.setattr(Tombstones, "held_for", held_for)
 

@@ -1,1 +1,6 @@
-"""Acks: which members hold a write."""
+"""Acks: writes that wait until enough members hold them (protocol.md section 3).
+
+write_concern  how many members, and which, shall hold a version
+tracker        the members that have shown that they hold it
+inquiry        version queries: do you hold this version?
+"""

@@ -1,4 +1,4 @@
-"""Version queries in one pool: do you hold this version of a key, or a newer one?
+"""VersionQueries: version queries in one pool: do you hold this version of a key, or a newer one?
 
     A --Enquire--> B --Confirm--> A    at once, or as soon as B does
 
@@ -37,8 +37,8 @@ class OpenQuery(NamedTuple):
 
 
 class VersionQueries:
-    """False where nobody waits for an answer of this node. `fetch(notice, source, now)` gets a
-    body."""
+    """Those that wait for an answer of this node; false where none do. `fetch(notice, source, now)`
+    gets a body."""
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class VersionQueries:
         self._fetch, self._outbox = fetch, outbox
         #: by key, then by who asked under which number
         self._open: dict[str, dict[tuple[Address, int], OpenQuery]] = {}
+        #: how many wait
         self._count = 0
 
     def __len__(self) -> int:
@@ -102,7 +103,7 @@ class VersionQueries:
         self._outbox.send(confirm, to, reliable=reliable)
 
     def on_confirm(self, confirm: Confirm, arrival: Arrival) -> None:
-        """Believed of the life that is known here alone: an answer of an earlier one says nothing
+        """Believed of the life that is known here alone: an answer of an earlier life says nothing
         of what this one holds."""
         known = self._membership.members.get(confirm.sender)
         if known is not None and known.site == confirm.life:

@@ -1,4 +1,4 @@
-"""AckTracker: which members hold a version that somebody waits for - known, not guessed
+"""AckTracker: the members that hold a version for which a write waits - known, not guessed
 (protocol.md section 3).
 
 Laws
@@ -8,16 +8,16 @@ Laws
     notice is no body: then it is asked),
   - a record of the key that came from it,
   - a root equal to ours, while we hold it ourselves,
-  - its answer to an enquiry (inquiry.py).
+  - its answer to a version query (inquiry.py).
 - To hold is to have merged: a holder that keeps its data in memory alone loses it with its process.
   One whose new life is known here before the wait is over is no holder any more.
-- A wait ends once: when its need is met, or when its time is up. What was written stands in either
-  case.
+- A wait ends once: when its write concern is met, or when its time is up. The write stands in
+  either case.
 - Nothing is kept, asked or sent for a write that nobody waits for.
 
-HotList do most of the work: their feedback comes first. Whoever has not shown it after ASK_FIRST_S
-is asked, again and again with growing pauses: it was not told directly, or a packet was lost. Who
-is asked and lacks the version fetches it.
+Rumors do most of the work: their feedback comes first. A member that has not shown it after
+ASK_FIRST_S is asked, again and again with growing pauses: it did not hear it directly, or a packet
+was lost. A member that is asked and lacks the version fetches it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from kvgossip.protocol.effect import AckReceived, Lacking, WriteConcernEnded
 from kvgossip.protocol.model.entry import HEAD_BYTES, version_of
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.model.peer import Peer
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.wire.message import Enquire
@@ -45,17 +46,16 @@ NUMBER_BITS = 62
 
 
 class Wait:
-    """One wait: `ticket` is its name to the driver, `version` as records have it, `states` what is
-    believed of those it is about."""
+    """One write that waits for its write concern."""
 
     __slots__ = (
         "asks",
         "deadline_s",
-        "enquiry",
         "groups",
         "key",
         "next_ask_s",
         "prompted",
+        "query",
         "shown",
         "states",
         "ticket",
@@ -65,23 +65,29 @@ class Wait:
     def __init__(
         self,
         ticket: int,
-        enquiry: Enquire,
+        query: Enquire,
         version: bytes,
         states: dict[Peer, MemberState],
         groups: Sequence[Group],
         begin_s: float,
     ) -> None:
-        self.ticket, self.enquiry, self.version, self.states, self.groups = (
-            ticket,
-            enquiry,
-            version,
-            states,
-            list(groups),
-        )
-        self.key = enquiry.key
-        self.shown: dict[Peer, None] = {}
-        self.prompted: dict[Peer, None] = {}
-        self.next_ask_s, self.deadline_s, self.asks = begin_s + ASK_FIRST_S, math.inf, 0
+        #: its name to the driver
+        self.ticket = ticket
+        #: the message by which members are asked
+        self.query, self.key = query, query.key
+        #: as records have it
+        self.version = version
+        #: what is believed of the members that it is about
+        self.states = states
+        self.groups = list(groups)
+        #: the members that have shown that they hold the version
+        self.shown: OrderedSet[Peer] = OrderedSet()
+        #: the members to ask at the next tick
+        self.prompted: OrderedSet[Peer] = OrderedSet()
+        #: monotonic seconds
+        self.next_ask_s, self.deadline_s = begin_s + ASK_FIRST_S, math.inf
+        #: how often all that lack it were asked
+        self.asks = 0
 
     @property
     def met(self) -> bool:
@@ -95,7 +101,7 @@ class Wait:
         return [peer for peer in self.states if peer not in self.shown]
 
     def left(self, peer: Peer) -> None:
-        """Who has left on purpose is not waited for, where all are."""
+        """A member that has left on purpose is not waited for, where all are."""
         for place, group in enumerate(self.groups):
             if peer in group.members and group.needed == len(group.members):
                 self.groups[place] = Group(
@@ -108,9 +114,8 @@ class Wait:
 
 
 class AckTracker:
-    """All waits of a replica. `ask(peer, enquiry, reliable)` sends an enquiry, `state_of(peer)` is
-    what is believed of a member; effects are appended to `effects`. False when nobody waits.
-    """
+    """All waits of a replica; false when nothing waits. `ask(peer, query, reliable)` sends a
+    version query, `state_of(peer)` is what is believed of a member."""
 
     def __init__(
         self,
@@ -121,6 +126,7 @@ class AckTracker:
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._outbox, self._rng, self._ask, self._state_of = outbox, rng, ask, state_of
+        #: by the number of the query
         self._waits: dict[int, Wait] = {}
         self._by_key: dict[str, list[Wait]] = {}
 
@@ -146,16 +152,23 @@ class AckTracker:
         now: Now,
     ) -> None:
         """Wait for the version of this record, which this node holds."""
-        enquiry = Enquire(self._rng.getrandbits(NUMBER_BITS), key, *version_of(record), len(record))
+        version = version_of(record)
+        query = Enquire(
+            number=self._rng.getrandbits(NUMBER_BITS),
+            key=key,
+            timestamp=version.timestamp,
+            site=version.site,
+            size=len(record),
+        )
         states = {peer: self._state_of(peer) for group in groups for peer in group.members}
-        wait = Wait(ticket, enquiry, record[1:HEAD_BYTES], states, groups, now.monotonic_s)
+        wait = Wait(ticket, query, record[1:HEAD_BYTES], states, groups, now.monotonic_s)
         wait.deadline_s = now.monotonic_s + timeout_s
-        self._waits[enquiry.number] = wait
+        self._waits[query.number] = wait
         self._by_key.setdefault(key, []).append(wait)
         self._holds(wait, me)
 
     def cancel(self, ticket: int) -> None:
-        """Nobody waits any more. Harmless when the wait is over."""
+        """The driver waits no more. Harmless when the wait is over."""
         for wait in [wait for wait in self._waits.values() if wait.ticket == ticket]:
             self._remove(wait)
 
@@ -171,10 +184,10 @@ class AckTracker:
         """Perhaps this peer has it, or will soon: ask it now. It answers as soon as it does."""
         for wait in self._by_key.get(key, ()):
             if peer in wait.states and peer not in wait.shown:
-                wait.prompted[peer] = None
+                wait.prompted.add(peer)
 
     def equals(self, peer: Peer, record_of: Callable[[str], bytes | None]) -> None:
-        """This peer has all that we have; `record_of` tells what that is under a key."""
+        """This peer has all that we have; `record_of(key)` is what we have."""
         for wait in [
             wait for wait in self._waits.values() if peer in wait.states and peer not in wait.shown
         ]:
@@ -191,7 +204,7 @@ class AckTracker:
         """A member has another state, or another life."""
         for wait in [wait for wait in self._waits.values() if peer in wait.states]:
             if new is None or old is None or new.site != old.site:
-                wait.shown.pop(peer, None)
+                wait.shown.discard(peer)
             if wait.states[peer] is MemberState.LEFT and not any(
                 peer in group.members for group in wait.groups
             ):
@@ -203,7 +216,7 @@ class AckTracker:
 
     def _holds(self, wait: Wait, peer: Peer) -> None:
         if peer in wait.states and peer not in wait.shown:
-            wait.shown[peer] = None
+            wait.shown.add(peer)
             self._outbox.emit(AckReceived(wait.ticket, peer))
             self._judge(wait)
 
@@ -219,7 +232,7 @@ class AckTracker:
 
     def _remove(self, wait: Wait) -> bool:
         """Whether it was there."""
-        if self._waits.pop(wait.enquiry.number, None) is None:
+        if self._waits.pop(wait.query.number, None) is None:
             return False
         self._by_key[wait.key].remove(wait)
         if not self._by_key[wait.key]:
@@ -229,7 +242,7 @@ class AckTracker:
     # -- time -------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
-        """Infinite where nobody waits."""
+        """Monotonic seconds; infinite where nothing waits."""
         nearest = math.inf
         for wait in self._waits.values():
             nearest = min(nearest, 0.0 if wait.prompted else min(wait.next_ask_s, wait.deadline_s))
@@ -240,14 +253,14 @@ class AckTracker:
             if now.monotonic_s >= wait.deadline_s:
                 self._end(wait, met=False)
                 continue
-            asked, wait.prompted = list(wait.prompted), {}
+            asked, wait.prompted = list(wait.prompted), OrderedSet()
             if now.monotonic_s >= wait.next_ask_s:
                 wait.pause(now)
                 asked = wait.lacking
             for peer in asked:
                 # where two datagrams were in vain perhaps all are
                 if wait.states[peer] <= MemberState.SUSPECT and peer not in wait.shown:
-                    self._ask(peer, wait.enquiry, wait.asks > DATAGRAMS_FIRST)
+                    self._ask(peer, wait.query, wait.asks > DATAGRAMS_FIRST)
 
     def end_all(self) -> None:
         """This node leaves."""

@@ -4,13 +4,13 @@ answered.
     N               N members, this node among them
     majority        more than half of the members that have not left: a minority that is cut off can
                     never meet it
-    all             all members that are alive, or suspect, when the wait begins; who leaves
-                    meanwhile is not waited for, who dies is
+    all             all members that are alive, or suspect, when the wait begins; a member that
+                    leaves meanwhile is not waited for, one that dies is
     zone:N          N members of each zone of this datacenter, or all of a smaller one; without
                     zones that is one zone
     other-zone:N    N members of this datacenter in other zones than this node's
 
-What a node knows is what it can wait for: the members of its datacenter, and on a gateway also
+A node can wait for those that it knows: the members of its datacenter, and on a gateway also
 those of the WAN pool. So `all` is never all members of all datacenters.
 """
 
@@ -36,7 +36,7 @@ class Scope(StrEnum):
 
 
 class WriteConcern(NamedTuple):
-    """`number` means nothing to MAJORITY and ALL."""
+    """How many members of which scope; `number` means nothing to MAJORITY and ALL."""
 
     scope: Scope
     number: int = 1
@@ -60,7 +60,7 @@ class Candidate(NamedTuple):
 
 
 class Group(NamedTuple):
-    """So many of these members are `needed`."""
+    """The members of which so many, `needed`, shall hold the version."""
 
     members: tuple[Peer, ...]
     needed: int
@@ -77,7 +77,7 @@ def parse_write_concern(text: str) -> WriteConcern:
         and _is_number(digits)
     ):
         return WriteConcern(Scope(scope or Scope.ANY), int(digits))
-    raise LocalError(f"wait = {text!r} says nothing that can be waited for", HINT)
+    raise LocalError(f"wait = {text!r} is no write concern", HINT)
 
 
 def _is_number(text: str) -> bool:
@@ -87,7 +87,8 @@ def _is_number(text: str) -> bool:
 def groups_of(
     write_concern: WriteConcern, me: Candidate, others: Sequence[Candidate]
 ) -> list[Group]:
-    """Who is waited for. Raises CannotMeetError where there are not so many members alive."""
+    """The members that are waited for. Raises CannotMeetError where there are not so many members
+    alive."""
     everybody = [me, *others]
     alive = [candidate for candidate in everybody if candidate.alive]
     near = [candidate for candidate in alive if candidate.peer.pool is PoolKind.LAN]

@@ -1,5 +1,5 @@
-"""Difference: about how many keys of two stores differ, told by 256 bytes, and the symbols of a
-sketch that takes."""
+"""Difference: an estimate of how many keys of two stores differ, from 256 bytes, and how many
+symbols of a sketch it takes to name them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.sketch import SYMBOLS_MAX
 
 PARITY_LEVEL, PARITY_GROUP = 3, 4
-
-
 SHARE_MAX = 0.9
 
 

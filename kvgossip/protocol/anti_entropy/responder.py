@@ -1,170 +1,159 @@
-"""The answering side of an exchange: functions of the store alone. They keep nothing, so whoever
-answers may restart, forget, or be asked twice without harm. Questions that make no sense raise
-RemoteError.
+"""Responder: the passive side of anti-entropy in one pool (see model/gossip.py).
 
-No answer is longer than ENTRIES_MAX entries or the given number of bytes, but for one that holds a
-single larger entry: that bounds how long the event loop is held, and how much waits for a peer.
-What found no room is said, and asked for again.
+    receive   on_question
+    answer    from the store alone (answers.py), in one instant with its own context
+    keep      what is pushed, and what Conclude brings (keeper.py)
+
+It keeps no state of a session. It only notes whose exchanges are under way here: one of our own
+with such a peer would find the same differences.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterator
+from collections.abc import Callable
 
-from kvgossip.errors import RemoteError
-from kvgossip.protocol.anti_entropy.difference import differing_keys, symbols_for
+from msgspec.structs import replace
+
+from kvgossip.config import Address, Config
+from kvgossip.protocol.anti_entropy.answers import (
+    answer_compare,
+    answer_leaves,
+    answer_sketch,
+    answer_want,
+)
+from kvgossip.protocol.anti_entropy.keeper import Keeper
+from kvgossip.protocol.anti_entropy.questions import FIRST_REQUEST, Question
+from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import SyncState
-from kvgossip.protocol.store.digest import FAN_OUT
-from kvgossip.protocol.store.sketch import SYMBOL_BYTES
+from kvgossip.protocol.model.newest import Newest
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.outbox import SendPort
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.wire.batching import Batch, pack, unpack
-from kvgossip.protocol.wire.message import (
+from kvgossip.protocol.tombstones.context_difference import decode, difference
+from kvgossip.protocol.tombstones.tombstones import Tombstones
+from kvgossip.protocol.wire.batching import pack, unpack
+from kvgossip.protocol.wire.exchange_messages import (
     Compare,
+    Conclude,
+    Concluded,
     Decoded,
     Differ,
-    Entries,
     Leaves,
-    Pair,
+    Merged,
     Sketch,
     Symbols,
     Want,
 )
+from kvgossip.protocol.wire.message import Message
+
+ASKERS_MAX = 64
 
 
-def answer_compare(store: Store, asked: Compare, members: int, sync_state: SyncState) -> Differ:
-    """Which of the buckets differ here. `members`: the digest of this node's member table."""
-    digest, parents, theirs = (
-        store.digest,
-        unpack("I", asked.parents),
-        unpack("Q", asked.fingerprints),
-    )
-    differing: list[int] = []
-    if asked.level == 0:
-        differing = [] if theirs.tolist() == [digest.root] else [0]
-    else:
-        if len(theirs) != len(parents) * FAN_OUT or any(
-            parent >= FAN_OUT ** (asked.level - 1) for parent in parents
+class Responder:
+    """`sync_state` is this node's."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        store: Store,
+        tombstones: Tombstones,
+        keeper: Keeper,
+        sync_state: Callable[[], SyncState],
+        membership: Membership,
+        send_port: SendPort,
+    ) -> None:
+        self._config, self._store, self._tombstones = config, store, tombstones
+        self._keeper, self._sync_state = keeper, sync_state
+        self._membership, self._send_port = membership, send_port
+        #: by exchange, the name of the member that asks
+        self._askers: Newest[int, str] = Newest(ASKERS_MAX)
+        #: by name, when that member asked last, monotonic seconds
+        self._asked_s: dict[str, float] = {}
+
+    # -- receive ----------------------------------------------------------------------------------
+
+    def on_question(self, question: Question, arrival: Arrival) -> None:
+        """Raises RemoteError when the question makes no sense."""
+        if not self._config.anti_entropy:
+            return
+        source, now, _ = arrival
+        self._note_asker(question, now)
+        if (
+            isinstance(question, (Sketch, Compare))
+            and question.request == FIRST_REQUEST
+            and question.members != self._membership.digest
         ):
-            raise RemoteError("bad_message", "a comparison of buckets that do not exist")
-        if asked.level > digest.levels:
-            # a deeper tree than ours: all of it may differ, and the asker goes on at our deepest
-            # level
-            return Differ(
-                asked.exchange,
-                asked.request,
-                digest.levels,
-                pack("I", (p * FAN_OUT for p in parents)),
-                members,
-                sync_state,
+            self.send_members(source)
+        self._send_port.send(self.answer(question, source, now), source, reliable=True)
+
+    def send_members(self, to: Address) -> None:
+        """The member tables differ: each side sends its own, once an exchange, so that lost
+        membership news is repaired too."""
+        self._send_port.send_members(to, [self._membership.me, *self._membership.reachable])
+
+    def _note_asker(self, question: Question, now: Now) -> None:
+        if isinstance(question, (Sketch, Compare)) and question.sender in self._membership.members:
+            self._askers[question.exchange] = question.sender
+        name = self._askers.get(question.exchange)
+        if name is not None:
+            self._asked_s[name] = now.monotonic_s
+
+    def is_asking(self, peer: str, now: Now) -> bool:
+        """Whether this peer has an exchange with us under way."""
+        asked_s = self._asked_s.get(peer)
+        return asked_s is not None and now.monotonic_s - asked_s < self._config.rumor_settling_s
+
+    def forget(self, peer: str) -> None:
+        """It is no peer any more."""
+        self._asked_s.pop(peer, None)
+
+    # -- answer -----------------------------------------------------------------------------------
+
+    def answer(self, question: Question, source: Address, now: Now) -> Message:
+        store, bytes_max = self._store, self._config.message_bytes_max
+        if isinstance(question, Sketch):
+            sketched = answer_sketch(
+                store, question, bytes_max, self._membership.digest, self._sync_state()
             )
-        ours = digest.sums(asked.level)
-        for place, parent in enumerate(parents):
-            first, at = parent * FAN_OUT, place * FAN_OUT
-            if ours[first : first + FAN_OUT] != theirs[at : at + FAN_OUT]:
-                differing += [
-                    first + child
-                    for child in range(FAN_OUT)
-                    if ours[first + child] != theirs[at + child]
-                ]
-    return Differ(
-        asked.exchange, asked.request, digest.levels, pack("I", differing), members, sync_state
-    )
-
-
-def answer_leaves(store: Store, asked: Leaves, bytes_max: int) -> Entries:
-    """What the asker lacks in these buckets, as far as there is room, and the fingerprints that are
-    wanted of it."""
-    buckets, counts, theirs = (
-        unpack("I", asked.buckets),
-        unpack("I", asked.counts),
-        unpack("Q", asked.fingerprints),
-    )
-    if (
-        asked.level > store.digest.levels
-        or len(buckets) != len(counts)
-        or sum(counts) != len(theirs)
-    ):
-        raise RemoteError("bad_message", "leaves that do not add up")
-    if any(bucket >= FAN_OUT**asked.level for bucket in buckets):
-        raise RemoteError("bad_message", "leaves of a bucket that does not exist")
-    answer, wanted, at, answered = Batch(bytes_max), array("Q"), 0, 0
-    for bucket, count in zip(buckets, counts, strict=True):
-        lacking, missing = _difference(store, asked.level, bucket, theirs[at : at + count])
-        at += count
-        wanted.extend(missing)
-        if not all(answer.add(pair) for pair in lacking):
-            break
-        answered += 1
-    return Entries(asked.exchange, asked.request, answered, answer.taken, pack("Q", wanted))
-
-
-def _difference(
-    store: Store, level: int, bucket: int, theirs: array[int]
-) -> tuple[Iterator[Pair], list[int]]:
-    """(the records they lack, the fingerprints I lack) of one bucket."""
-    if not theirs:
-        return store.entries_in(level, bucket), []
-    mine = dict(
-        zip(store.fingerprints_in(level, bucket), store.entries_in(level, bucket), strict=True)
-    )
-    listed = dict.fromkeys(theirs)
-    lacking = (pair for fingerprint, pair in mine.items() if fingerprint not in listed)
-    return lacking, [fingerprint for fingerprint in listed if fingerprint not in mine]
-
-
-def answer_sketch(
-    store: Store, asked: Sketch, bytes_max: int, members: int, sync_state: SyncState
-) -> Decoded | Symbols:
-    """The difference, where the asker's symbols are enough; else our own symbols, as many as it
-    should take; else none."""
-    if len(asked.symbols) % SYMBOL_BYTES or not asked.symbols:
-        raise RemoteError("bad_message", "symbols that are cut off")
-    levels = store.digest.levels
-    found = store.sketch.decode(asked.symbols) if store.sketch.ready else None
-    if found is None:
-        wanted = (
-            symbols_for(differing_keys(store.digest, asked.parities)) if store.sketch.ready else 0
+            return self._with_context(sketched, question.context)
+        if isinstance(question, Compare):
+            compared = answer_compare(store, question, self._membership.digest, self._sync_state())
+            return self._with_context(compared, question.context)
+        if isinstance(question, Leaves):
+            return answer_leaves(store, question, bytes_max)
+        if isinstance(question, Want):
+            return answer_want(store, question, bytes_max)
+        peer = self._askers.get(question.exchange) or self._membership.name_at(source)
+        if isinstance(question, Conclude):
+            return self._conclude(question, peer, now)
+        kept = self._keeper.keep(question.entries, peer, now)
+        return Merged(
+            exchange=question.exchange,
+            request=question.request,
+            news=kept.news,
+            refused=len(kept.refused),
+            collected=pack("Q", kept.collected),
         )
-        return Symbols(
-            asked.exchange,
-            asked.request,
-            levels,
-            store.sketch.prefix(wanted) if wanted else b"",
-            members,
-            sync_state,
+
+    def _with_context(self, answer: Decoded | Symbols | Differ, asked: bytes) -> Message:
+        """In one instant with the answer itself: so the context is that of what is compared."""
+        if not asked:
+            return answer
+        tombstones = self._tombstones
+        return replace(answer, site=tombstones.site, context=difference(tombstones.facts(), asked))
+
+    def _conclude(self, conclude: Conclude, peer: str, now: Now) -> Concluded:
+        """The initiator, which has judged that this node got all, tells its context. It does not
+        speak to a life that began meanwhile."""
+        tombstones, dropped = self._tombstones, 0
+        if conclude.site == tombstones.site:
+            tombstones.learn(decode(conclude.context).facts, now)
+            dropped = tombstones.drop_collected(unpack("Q", conclude.collected), peer, now)
+        return Concluded(
+            exchange=conclude.exchange,
+            request=conclude.request,
+            site=tombstones.site,
+            dropped=dropped,
         )
-    here, answer, offered = store.find(found), Batch(bytes_max), array("Q")
-    for fingerprint, key in here.items():
-        if not answer.add((key, store[key])):
-            offered.append(fingerprint)
-    missing = pack("Q", (fingerprint for fingerprint in found if fingerprint not in here))
-    return Decoded(
-        asked.exchange,
-        asked.request,
-        levels,
-        answer.taken,
-        pack("Q", offered),
-        missing,
-        members,
-        sync_state,
-    )
-
-
-def answer_want(store: Store, asked: Want, bytes_max: int) -> Entries:
-    """The entries with these fingerprints, as far as there is room; those that have changed
-    meanwhile are rumors of their own."""
-    fingerprints = unpack("Q", asked.fingerprints)
-    here, answer, answered = store.find(fingerprints), Batch(bytes_max), 0
-    for fingerprint in fingerprints:
-        key = here.get(fingerprint)
-        if key is not None and not answer.add((key, store[key])):
-            break
-        answered += 1
-    return Entries(asked.exchange, asked.request, answered, answer.taken, b"")
-
-
-# -- how much differs ----------------------------------------------------------------------------
-
-
-# -- entries in messages -------------------------------------------------------------------------

@@ -1,13 +1,15 @@
-"""ExchangeScheduler: anti-entropy in one pool. When an exchange starts, with whom, how many at a
-time, and what is answered.
+"""ExchangeScheduler: the active side of anti-entropy in one pool (see model/gossip.py).
 
-Active side: an exchange starts with a peer whose root, seen in probe traffic, has differed for
-longer than rumors need to settle - at once where nothing has changed here for so long -, on
-joining, with a member that came back, and with a random peer at the push-pull floor. Passive side:
-see responder.py; it keeps no state.
+    select peers   a random one at the push-pull floor; and by the events below; at most
+                   EXCHANGES_MAX at a time
+    select what    the difference of the two stores, found out in a session with the peer: an
+                   Exchange (initiator.py) that asks little by little
+    send           its questions, over a link
+    keep           the entries of its answers (keeper.py)
 
-What an exchange brings is merged but not heated: after a healed partition the other peers see a
-different root themselves, while heating would send the whole difference to everybody as rumors.
+An exchange starts with a peer whose root, seen in probe traffic, has differed for longer than
+rumors need to settle - at once where nothing has changed here for so long -, on joining, and with a
+member that came back. The passive side is responder.py.
 """
 
 from __future__ import annotations
@@ -17,44 +19,31 @@ from itertools import islice
 from random import Random
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.anti_entropy.initiator import FIRST_REQUEST, SHOWN, Exchange, Merge, Question
-from kvgossip.protocol.anti_entropy.responder import (
-    answer_compare,
-    answer_leaves,
-    answer_sketch,
-    answer_want,
-)
+from kvgossip.protocol.anti_entropy.initiator import SHOWN, Exchange
+from kvgossip.protocol.anti_entropy.keeper import Keeper
+from kvgossip.protocol.anti_entropy.questions import FIRST_REQUEST
+from kvgossip.protocol.anti_entropy.responder import Responder
 from kvgossip.protocol.membership.swim import Membership
-from kvgossip.protocol.merging import MergePort, Origin, Outcome, Spread
+from kvgossip.protocol.merging import MergePort
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, SyncState
-from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import Outbox, SendPort
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.tombstones.causal_context import decode, difference
 from kvgossip.protocol.tombstones.tombstones import Tombstones
-from kvgossip.protocol.wire.batching import pack, unpack
-from kvgossip.protocol.wire.message import (
-    Compare,
-    Conclude,
+from kvgossip.protocol.wire.batching import unpack
+from kvgossip.protocol.wire.exchange_messages import (
     Concluded,
     Decoded,
     Differ,
     Entries,
-    Leaves,
     Merged,
-    Message,
-    Pair,
-    Sketch,
     Symbols,
-    Want,
 )
+from kvgossip.protocol.wire.message import Message
 
 
 class Futile(NamedTuple):
@@ -70,17 +59,12 @@ FUTILE_MAX = 3
 SHOWN_DIGITS = 128
 Answer = Decoded | Symbols | Differ | Entries | Merged | Concluded
 EXCHANGES_MAX = 2
-ASKERS_MAX = 64
 SKETCH_REST_S = 0.05
 SKETCH_PAUSE_S = 0.004
 
 
 class ExchangeScheduler:
-    """`completed_s` is when the last exchange completed (monotonic seconds, None: never).
-
-    `rounds`: questions that were asked in exchanges. `news`: the residue of rumors, entries that
-    exchanges have brought.
-    """
+    """`responder` is the passive side of the same pool."""
 
     def __init__(
         self,
@@ -97,24 +81,54 @@ class ExchangeScheduler:
         rng: Random,
         now: Now,
     ) -> None:
+        #: when the last exchange completed, monotonic seconds; None: never
         self.completed_s: float | None = None
-        self.started = self.completed = self.cut = self.futile = self.rounds = self.news = 0
+        #: how many exchanges; `rounds`: how many questions were asked in them
+        self.started = self.completed = self.cut = self.futile = self.rounds = 0
+        self._keeper = Keeper(kind, store, merging)
+        self.responder = Responder(
+            config,
+            store=store,
+            tombstones=tombstones,
+            keeper=self._keeper,
+            sync_state=sync_state,
+            membership=membership,
+            send_port=send_port,
+        )
         self._config, self._kind, self._rng = config, kind, rng
         self._store, self._tombstones, self._merging = store, tombstones, merging
-        self._sync_state, self._membership = sync_state, membership
-        self._send_port, self._outbox = send_port, outbox
+        self._membership, self._send_port, self._outbox = membership, send_port, outbox
+        #: by number
         self._running: dict[int, Exchange] = {}
+        #: by name of the peer, whether its root is known to differ
         self._waiting: dict[str, bool] = {}
+        #: by name, since when probes show another root than ours, monotonic seconds
         self._unequal_since_s: dict[str, float] = {}
+        #: by name, when the last exchange with that peer completed, monotonic seconds
         self._last_with_s: dict[str, float] = {}
+        #: by name, the last root that probes have shown to differ
         self._roots: dict[str, int] = {}
-        self._asked_s: dict[str, float] = {}
-        self._askers: Newest[int, str] = Newest(ASKERS_MAX)
+        #: when the sketch was worked on last, monotonic seconds
         self._folded_s = now.monotonic_s
+        #: by name
         self._futile: dict[str, Futile] = {}
+        #: when an exchange with a random peer is due, monotonic seconds
         self._next_floor_s = now.monotonic_s + rng.random() * config.push_pull_interval_s
 
-    # -- active side ------------------------------------------------------------------------------
+    @property
+    def news(self) -> int:
+        """The residue of rumors: how many entries exchanges have brought."""
+        return self._keeper.news
+
+    # -- select a peer ----------------------------------------------------------------------------
+
+    def select_peers(self, now: Now) -> list[Member]:
+        """One at random at the push-pull floor, unless it asks us already."""
+        return [
+            peer
+            for peer in self._membership.choose(1)
+            if not self.responder.is_asking(peer.name, now)
+        ]
 
     def saw_root(self, peer: str, root: int, now: Now, *, act: bool) -> None:
         """A probe carried the peer's root. `act`: whether it is on us to start an exchange over a
@@ -133,7 +147,7 @@ class ExchangeScheduler:
         if (
             act
             and rested
-            and not self._is_asking(peer, now)
+            and not self.responder.is_asking(peer, now)
             and (quiet or now.monotonic_s - since_s >= settling_s)
         ):
             self.start(peer, now, differs=True)
@@ -154,14 +168,18 @@ class ExchangeScheduler:
             differs = self._waiting.pop(name)
             member = self._membership.members.get(name)
             if member is not None and member.reachable and name != self._membership.me.name:
-                self._open(member, differs, now)
+                exchange = self.select_what(member, now)
+                me, digest = self._membership.me.name, self._membership.digest
+                self.send(exchange, exchange.open(differs, digest, me), now)
 
-    def _open(self, member: Member, differs: bool, now: Now) -> None:
-        number = self._rng.getrandbits(63)
+    # -- select what, and send --------------------------------------------------------------------
+
+    def select_what(self, peer: Member, now: Now) -> Exchange:
+        """Begin the session in which the difference from this peer is found."""
         exchange = Exchange(
-            number,
-            member.name,
-            member.address,
+            self._rng.getrandbits(63),
+            peer.name,
+            peer.address,
             self._store,
             self._config.message_bytes_max,
             self._tombstones.facts(),
@@ -169,16 +187,16 @@ class ExchangeScheduler:
         self._running[exchange.number] = exchange
         self.started += 1
         exchange.progress_s = now.monotonic_s
-        self._ask(
-            exchange, exchange.open(differs, self._membership.digest, self._membership.me.name), now
-        )
+        return exchange
 
-    def _ask(self, exchange: Exchange, messages: Iterable[Message], now: Now) -> None:
+    def send(self, exchange: Exchange, messages: Iterable[Message], now: Now) -> None:
         for message in messages:
             self.rounds += 1
             self._send_port.send(message, exchange.address, reliable=True)
         if exchange.complete:
             self._complete(exchange, now)
+
+    # -- time -------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
         nearest = self._next_floor_s
@@ -194,7 +212,7 @@ class ExchangeScheduler:
     def tick(self, now: Now) -> None:
         for exchange in list(self._running.values()):
             if exchange.eager:
-                self._ask(exchange, exchange.send(), now)
+                self.send(exchange, exchange.send(), now)
             elif now.monotonic_s >= exchange.progress_s + self._config.exchange_timeout_s:
                 self._cut(exchange, now)
         if now.monotonic_s >= self._next_floor_s:
@@ -202,9 +220,8 @@ class ExchangeScheduler:
             self._next_floor_s = now.monotonic_s + self._config.push_pull_interval_s * (
                 0.75 + 0.5 * self._rng.random()
             )
-            for peer in self._membership.choose(1):
-                if not self._is_asking(peer.name, now):
-                    self.start(peer.name, now)
+            for peer in self.select_peers(now):
+                self.start(peer.name, now)
         if now.monotonic_s >= self._sketch_s and self._membership.reachable:
             self._store.work_on_sketch()
             self._folded_s = now.monotonic_s
@@ -219,6 +236,8 @@ class ExchangeScheduler:
         if self._running.pop(exchange.number, None) is not None:
             self.cut += 1
             self._start_waiting(now)
+
+    # -- receive ----------------------------------------------------------------------------------
 
     def unreachable(self, address: Address, now: Now) -> None:
         for exchange in [
@@ -235,38 +254,35 @@ class ExchangeScheduler:
         now = arrival.now
         exchange.progress_s = now.monotonic_s
         try:
-            self._ask(exchange, self._continue(exchange, answer, now), now)
+            self.send(exchange, self._receive(exchange, answer, now), now)
         except RemoteError:
             self._cut(exchange, now)
             raise
 
-    def _continue(self, exchange: Exchange, answer: Answer, now: Now) -> Iterable[Message]:
+    def _receive(self, exchange: Exchange, answer: Answer, now: Now) -> Iterable[Message]:
         if isinstance(answer, Merged):
             # a live value goes at once, a tombstone when this exchange is complete
-            exchange.brought += self._tombstones.renounce(
+            exchange.brought += self._tombstones.drop_collected(
                 unpack("Q", answer.collected), exchange.peer, now
             )
             return exchange.merged(answer)
         if isinstance(answer, Concluded):
             return exchange.concluded(answer)
         if isinstance(answer, Entries):
-            return exchange.entries(answer, self._merge(answer.entries, exchange.peer, now))
+            return exchange.entries(answer, self._keeper.keep(answer.entries, exchange.peer, now))
         if answer.request == FIRST_REQUEST and answer.members != self._membership.digest:
-            self._tell_members(exchange.address)
+            self.responder.send_members(exchange.address)
         if isinstance(answer, Decoded):
-            return exchange.decoded(answer, self._merge(answer.entries, exchange.peer, now))
+            return exchange.decoded(answer, self._keeper.keep(answer.entries, exchange.peer, now))
         return exchange.differ(answer) if isinstance(answer, Differ) else exchange.symbols(answer)
-
-    def _tell_members(self, to: Address) -> None:
-        """The member tables differ: each side sends its own, once an exchange, so that lost
-        membership news is repaired too."""
-        self._send_port.send_members(to, [self._membership.me, *self._membership.reachable])
 
     def _complete(self, exchange: Exchange, now: Now) -> None:
         del self._running[exchange.number]
         self.completed += 1
-        self._tombstones.learn(exchange.learned, now)
-        exchange.brought += self._tombstones.renounce(exchange.renounced, exchange.peer, now)
+        self._tombstones.learn(exchange.context.learned, now)
+        exchange.brought += self._tombstones.drop_collected(
+            exchange.collected_by_peer, exchange.peer, now
+        )
         self.completed_s = self._last_with_s[exchange.peer] = now.monotonic_s
         self._unequal_since_s.pop(exchange.peer, None)
         self._judge(exchange)
@@ -326,101 +342,6 @@ class ExchangeScheduler:
     def forget(self, peer: str) -> None:
         self._unequal_since_s.pop(peer, None)
         self._last_with_s.pop(peer, None)
-        self._asked_s.pop(peer, None)
+        self.responder.forget(peer)
         self._roots.pop(peer, None)
         self._futile.pop(peer, None)
-
-    # -- passive side -----------------------------------------------------------------------------
-
-    def on_question(self, asked: Question, arrival: Arrival) -> None:
-        """Answer from the store alone. Raises RemoteError when the question makes no sense."""
-        if not self._config.anti_entropy:
-            return
-        source, now, _ = arrival
-        self._note(asked, now)
-        if (
-            isinstance(asked, (Sketch, Compare))
-            and asked.request == FIRST_REQUEST
-            and asked.members != self._membership.digest
-        ):
-            self._tell_members(source)
-        self._send_port.send(self._answer(asked, source, now), source, reliable=True)
-
-    def _note(self, asked: Question, now: Now) -> None:
-        """Who has an exchange with us under way: one of our own with that peer would find the same
-        differences."""
-        if isinstance(asked, (Sketch, Compare)) and asked.sender in self._membership.members:
-            self._askers[asked.exchange] = asked.sender
-        name = self._askers.get(asked.exchange)
-        if name is not None:
-            self._asked_s[name] = now.monotonic_s
-
-    def _is_asking(self, peer: str, now: Now) -> bool:
-        asked_s = self._asked_s.get(peer)
-        return asked_s is not None and now.monotonic_s - asked_s < self._config.rumor_settling_s
-
-    def _answer(self, asked: Question, source: Address, now: Now) -> Message:
-        store, bytes_max = self._store, self._config.message_bytes_max
-        if isinstance(asked, Sketch):
-            sketched = answer_sketch(
-                store, asked, bytes_max, self._membership.digest, self._sync_state()
-            )
-            return self._with_context(sketched, asked.context)
-        if isinstance(asked, Compare):
-            return self._with_context(
-                answer_compare(store, asked, self._membership.digest, self._sync_state()),
-                asked.context,
-            )
-        if isinstance(asked, Leaves):
-            return answer_leaves(store, asked, bytes_max)
-        if isinstance(asked, Want):
-            return answer_want(store, asked, bytes_max)
-        peer = self._askers.get(asked.exchange) or self._membership.name_at(source)
-        if isinstance(asked, Conclude):
-            return self._conclude(asked, peer, now)
-        merged = self._merge(asked.entries, peer, now)
-        return Merged(
-            asked.exchange,
-            asked.request,
-            merged.news,
-            len(merged.refused),
-            pack("Q", merged.collected),
-        )
-
-    def _with_context(self, answer: Decoded | Symbols | Differ, asked: bytes) -> Message:
-        """In one instant with the answer itself: so the context is that of what is compared."""
-        if not asked:
-            return answer
-        tombstones = self._tombstones
-        return replace(answer, site=tombstones.site, context=difference(tombstones.facts(), asked))
-
-    def _conclude(self, conclude: Conclude, peer: str, now: Now) -> Concluded:
-        """The asker, who has judged that this node got all, tells its context. It does not speak to
-        a life that began meanwhile."""
-        tombstones, dropped = self._tombstones, 0
-        if conclude.site == tombstones.site:
-            tombstones.learn(decode(conclude.context).facts, now)
-            dropped = tombstones.renounce(unpack("Q", conclude.collected), peer, now)
-        return Concluded(conclude.exchange, conclude.request, tombstones.site, dropped)
-
-    def _merge(self, entries: Iterable[Pair], peer: str, now: Now) -> Merge:
-        """Merge, and tell what became of it. An entry that is refused costs itself alone (lesson
-        8)."""
-        store, news = self._store, 0
-        refused: list[int] = []
-        collected: list[int] = []
-        replaced: list[int] = []
-        origin = Origin(Peer(self._kind, peer), Spread.NONE)
-        for key, record in entries:
-            old = store.record(key)
-            outcome = self._merging.merge(key, record, now, origin)
-            if outcome is Outcome.NEWS:
-                news += 1
-                if old is not None:
-                    replaced.append(store.digest.fingerprint(key, old))
-            elif outcome is not Outcome.KNOWN:
-                (refused if outcome is Outcome.REFUSED else collected).append(
-                    store.digest.fingerprint(key, record)
-                )
-        self.news += news
-        return Merge(news, refused, collected, replaced)

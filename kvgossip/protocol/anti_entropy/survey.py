@@ -1,10 +1,10 @@
-"""Survey: who differs from this node right now, and by how many keys.
+"""Survey: the members that differ from this node right now, and by how many keys.
 
     A ==Measure==> each member ==Measured==> A
 
-The question carries the root, a prefix of the sketch and the parities of the digest. So whoever
-answers can tell a small difference exactly, a larger one as an estimate, and of a very large one
-that it is at least so large (see Precision). Nothing is repaired by it.
+The question carries the root, a prefix of the sketch and the parities of the digest. So the
+answering side can tell a small difference exactly, a larger one as an estimate, and of a very large
+one that it is at least so large (see Precision). A survey repairs nothing.
 
 One limit of "exactly": a key that only one side has and another one that only the other side has,
 in one of 65,536 positions, count as one.
@@ -31,7 +31,7 @@ NUMBER_BITS = 62
 
 
 def question(store: Store, number: int, sender: str) -> Measure:
-    """What to ask."""
+    """The message that asks."""
     symbols = store.sketch.prefix(SYMBOLS) if store.sketch.ready else b""
     return Measure(number, sender, store.digest.root, parities(store.digest), symbols)
 
@@ -68,10 +68,11 @@ def _keys_of(fingerprints: Iterable[int], store: Store) -> int:
 
 
 class Surveys:
-    """Those under way at a replica; the driver ends them. Effects are appended to `effects`."""
+    """The surveys under way at a replica; the driver ends them."""
 
     def __init__(self, outbox: Outbox, rng: Random) -> None:
         self._outbox, self._rng = outbox, rng
+        #: by the number of the question on the wire
         self._tickets: dict[int, int] = {}
 
     def begin(self, ticket: int) -> int:
@@ -88,7 +89,7 @@ class Surveys:
             number: other for number, other in self._tickets.items() if other != ticket
         }
 
-    def answered(self, told: Measured, peer: Peer) -> None:
-        ticket = self._tickets.get(told.number)
+    def answered(self, answer: Measured, peer: Peer) -> None:
+        ticket = self._tickets.get(answer.number)
         if ticket is not None:
-            self._outbox.emit(Surveyed(ticket, peer, told.root, told.keys, told.precision))
+            self._outbox.emit(Surveyed(ticket, peer, answer.root, answer.keys, answer.precision))

@@ -1,10 +1,10 @@
-"""Diagnosis: what is wrong with a cluster, in words, from what an examination has found out (see
-examination.py).
+"""Diagnosis: findings in words, of what is wrong with a cluster, from the observations of an
+examination (see examination.py).
 
 A pair of members is judged by what both of them saw. A datagram that was answered proves both ways;
-one that was not leaves the question which way is closed, and there the other one's word helps:
-whose pings it has heard by datagrams meanwhile reaches it. Who is reached by nobody is one finding
-and not one for each pair, and so is who has no UDP with anybody.
+one that was not leaves the question which way is closed, and there the other one's word helps: a
+member whose pings it has heard by datagrams meanwhile reaches it. A member that nobody reaches is
+one finding and not one for each pair, and so is one that has no UDP with anybody.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.wire.message import Condition, Sight
 
 CLOCK_MS_MAX = 1000
-NAMES_TOLD = 8
+NAMES_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,15 @@ def diagnose(report: DoctorReport) -> list[Finding]:
         *_conditions(report),
         *_keys(report),
         *_gateways(report),
-        *_what_was_not_told(report),
+        *_incomplete(report),
     ]
 
 
-# -- who reaches whom ----------------------------------------------------------------------------
+# -- reachability ----------------------------------------------------------------------------
 
 
 class Pairs:
-    """What was seen between any two, whichever of them looked."""
+    """The observations between any two members, whichever of them looked."""
 
     def __init__(self, report: DoctorReport) -> None:
         self._sights = report.sights
@@ -87,8 +87,8 @@ class Pairs:
         return [observer for observer, sight in seen if sight.udp_us >= 0 or sight.tcp_us >= 0]
 
     def heard_of(self, name: str) -> list[str]:
-        """Who has had a datagram of this member since the examination began: what came before it
-        says nothing of now."""
+        """The members that have had a datagram of this one since the examination began: what came
+        before it says nothing of now."""
         return [observer for observer in self._sights if self.hears(observer, name)]
 
 
@@ -163,7 +163,7 @@ def _udp(
     report: DoctorReport, pairs: Pairs, between: Sequence[tuple[str, str]]
 ) -> Iterator[Finding]:
     blocked = [pair for pair in between if not pairs.udp(*pair) and pairs.any_tcp(*pair)]
-    told: list[tuple[str, str]] = []
+    judged: list[tuple[str, str]] = []
     for name in dict.fromkeys(name for pair in blocked for name in pair):
         mine = [pair for pair in blocked if name in pair]
         if len(mine) >= 2 and len(mine) == sum(name in pair for pair in between):
@@ -171,9 +171,9 @@ def _udp(
             yield Finding(
                 "udp_blocked", report.pool, (name, *others), _udp_text_of_one(pairs, name, others)
             )
-            told += mine
+            judged += mine
     for one, other in blocked:
-        if (one, other) not in told:
+        if (one, other) not in judged:
             yield Finding("udp_blocked", report.pool, (one, other), _udp_text(pairs, one, other))
 
 
@@ -233,8 +233,8 @@ def _tcp(
 
 
 def clock_offsets_ms(report: DoctorReport) -> dict[str, int]:
-    """By how much each clock is ahead of the observer's. Who was not reached from here is judged by
-    who reached it."""
+    """By how much each clock is ahead of the observer's. A member that was not reached from here is
+    judged by one that reached it."""
     offsets_ms = {report.observer: 0}
     for observer, seen in report.sights.items():
         base_ms = offsets_ms.get(observer)
@@ -273,18 +273,18 @@ def _clocks(report: DoctorReport) -> Iterator[Finding]:
             yield Finding("clock", report.pool, (name,), text)
 
 
-# -- what the members tell of themselves ---------------------------------------------------------
+# -- conditions ---------------------------------------------------------
 
 
 def _conditions(report: DoctorReport) -> Iterator[Finding]:
-    newest = max((told.formats[1] for told in report.conditions.values()), default=0)
-    for name, told in report.conditions.items():
-        for code, text in _condition(name, told, newest):
+    newest = max((condition.formats[1] for condition in report.conditions.values()), default=0)
+    for name, condition in report.conditions.items():
+        for code, text in _condition(name, condition, newest):
             yield Finding(code, report.pool, (name,), text)
 
 
-def _condition(name: str, told: Condition, newest: int) -> Iterator[tuple[str, str]]:
-    if told.sync_state is not SyncState.SETTLED:
+def _condition(name: str, condition: Condition, newest: int) -> Iterator[tuple[str, str]]:
+    if condition.sync_state is not SyncState.SETTLED:
         yield (
             "not_settled",
             (
@@ -292,30 +292,26 @@ def _condition(name: str, told: Condition, newest: int) -> Iterator[tuple[str, s
                 "`kvgossip settle`"
             ),
         )
-    if told.lost:
-        yield "partition", f"{name} suspects a partition: it lost {told.lost} members at once"
-    if told.rival:
-        yield (
-            "name_twice",
-            (
-                f"the name {name} is used twice, by another live node at {told.rival} too: give "
-                "one "
-                "of them another --name"
-            ),
+    if condition.lost:
+        yield "partition", f"{name} suspects a partition: it lost {condition.lost} members at once"
+    if condition.rival:
+        text = (
+            f"the name {name} is used twice, by another live node at {condition.rival} too: give "
+            "one of them another --name"
         )
-    if told.formats[1] < newest:
-        yield (
-            "format",
-            (
-                f"{name} speaks frame formats up to {told.formats[1]}, others up to {newest}: it "
-                "runs "
-                "an older release"
-            ),
+        yield "name_twice", text
+    if condition.formats[1] < newest:
+        text = (
+            f"{name} speaks frame formats up to {condition.formats[1]}, others up to {newest}: it "
+            "runs an older release"
         )
+        yield "format", text
 
 
 def _keys(report: DoctorReport) -> Iterator[Finding]:
-    rings = {name: told.keys for name, told in report.conditions.items() if told.keys}
+    rings = {
+        name: condition.keys for name, condition in report.conditions.items() if condition.keys
+    }
     primaries = Counter(keys[0] for keys in rings.values())
     if not primaries:
         return
@@ -340,8 +336,8 @@ def _keys(report: DoctorReport) -> Iterator[Finding]:
 def _gateways(report: DoctorReport) -> Iterator[Finding]:
     alive: Counter[str] = Counter()
     gone: Counter[str] = Counter()
-    for told in report.conditions.values():
-        for datacenter, living, lost in told.datacenters:
+    for condition in report.conditions.values():
+        for datacenter, living, lost in condition.datacenters:
             alive[datacenter] = max(alive[datacenter], living)
             gone[datacenter] = max(gone[datacenter], lost)
     for datacenter in sorted(gone):
@@ -353,7 +349,7 @@ def _gateways(report: DoctorReport) -> Iterator[Finding]:
             yield Finding("gateway_missing", report.pool, (), text)
 
 
-def _what_was_not_told(report: DoctorReport) -> Iterator[Finding]:
+def _incomplete(report: DoctorReport) -> Iterator[Finding]:
     for name, who in report.answers_as.items():
         if name not in {
             member for member in report.members if not Pairs(report).reached_by(member)
@@ -387,6 +383,6 @@ def _what_was_not_told(report: DoctorReport) -> Iterator[Finding]:
 
 
 def _names(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMES_TOLD]) + (
-        f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
+    return ", ".join(names[:NAMES_SHOWN]) + (
+        f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     )

@@ -122,7 +122,7 @@ class Dispatch:
             else:
                 self._handle(message, arrival)
         if gossip is not None:
-            self._mongering.on_gossip(gossip, rumors, whole, arrival)
+            self._mongering.responder.on_gossip(gossip, rumors, whole, arrival)
 
     def _handle(self, message: Message | Member, arrival: Arrival) -> None:
         try:

@@ -13,39 +13,41 @@ from kvgossip.protocol.pools.probe_answers import ProbeAnswers
 from kvgossip.protocol.pools.shared import KeyringHandlers
 from kvgossip.protocol.pools.survey_answers import SurveyAnswers
 from kvgossip.protocol.rumors.mongering import Mongering
+from kvgossip.protocol.wire.exchange_messages import (
+    Compare,
+    Conclude,
+    Concluded,
+    Decoded,
+    Differ,
+    Entries,
+    Leaves,
+    Merged,
+    Push,
+    Sketch,
+    Symbols,
+    Want,
+)
 from kvgossip.protocol.wire.message import (
     Ack,
     Bodies,
     Bundle,
     Busy,
-    Compare,
-    Conclude,
-    Concluded,
     Condition,
     Confirm,
-    Decoded,
-    Differ,
     Enquire,
-    Entries,
     Examine,
     Feedback,
     Fetch,
     KeyringOrder,
     KeyringReport,
-    Leaves,
     Measure,
     Measured,
-    Merged,
     Nack,
     Ping,
     PingRequest,
     Prune,
     Pull,
-    Push,
     Sights,
-    Sketch,
-    Symbols,
-    Want,
 )
 
 
@@ -73,9 +75,9 @@ def handlers_of(
         Feedback: mongering.on_feedback,
         Busy: mongering.on_busy,
         Pull: mongering.on_pull,
-        Fetch: mongering.on_fetch,
-        Bodies: mongering.on_bodies,
-        Bundle: mongering.on_bundle,
+        Fetch: mongering.fetching.on_fetch,
+        Bodies: mongering.fetching.on_bodies,
+        Bundle: mongering.fetching.on_bundle,
         Enquire: version_queries.on_enquire,
         Confirm: version_queries.on_confirm,
         Examine: doctor.on_examine,
@@ -88,5 +90,5 @@ def handlers_of(
     }
     questions = (Sketch, Compare, Leaves, Want, Push, Conclude)
     answers = (Decoded, Symbols, Differ, Entries, Merged, Concluded)
-    handlers |= dict.fromkeys(questions, exchanges.on_question)
+    handlers |= dict.fromkeys(questions, exchanges.responder.on_question)
     return handlers | dict.fromkeys(answers, exchanges.on_answer)

@@ -130,7 +130,7 @@ class Pool:
             store=shared.store,
             acks=shared.acks,
             membership=self.membership,
-            fetch=self.mongering.fetch,
+            fetch=self.mongering.fetching.fetch,
             outbox=self.outbox,
         )
 

@@ -1,18 +1,18 @@
-"""Batches: batches of writes that travel and are merged as one, so that who hears of a batch shows
-all of it or nothing.
+"""Batches: writes that travel and are merged as one, so that a node that hears of a batch shows all
+of it or nothing.
 
 Laws
 - The writes of a batch are made in one input, with consecutive timestamps, and so is their merge at
   a peer: nobody sees a part in between.
-- A bundle is one rumor: one unit of a datagram where it fits, else a notice, whose bundle is
-  fetched over a link like a large body.
+- A batch is one rumor: one Bundle in a datagram where it fits, else a notice, after which the
+  Bundle is fetched over a link like a large body.
 - An entry that is superseded by a newer write counts as shown.
 
-What is not promised: repair works key by key. A node that missed the bundle, and catches up by
-exchanges, may show a part of it until its exchange completes. To hold parts back there would mean
-to hide entries whose fingerprints the digest has to count, from a node that perhaps never gets the
-rest, as its part was superseded elsewhere: two nodes with equal data would have to show different
-things.
+One thing is not promised, as repair works key by key. A node that missed the batch, and catches up
+by exchanges, may show a part of it until its exchange completes. To hold parts back there would
+mean not to show entries whose fingerprints the digest has to count, from a node that perhaps never
+gets the rest, as its part was superseded elsewhere: two nodes with equal data would have to show
+different things.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KEPT_BYTES_MAX = 16 * 2**20
 
 
 def key_of(entries: Sequence[Pair]) -> str:
-    """What a bundle is called where rumors have a key: no key of an entry starts with a slash."""
+    """The name of a batch where rumors have a key: no key of an entry starts with a slash."""
     return f"/{version_of(entries[0][1])}"
 
 
@@ -37,16 +37,21 @@ def is_batch_key(key: str) -> bool:
 
 
 class Batches:
-    """The last bundles that were too large for a datagram, for peers that fetch them.
+    """The last batches that were too large for a datagram, for peers that fetch them.
 
     Each is kept for `keep_s`, and not longer than twice that: then its rumor has long cooled, and
-    an exchange repairs who never got it.
+    an exchange brings it to those that never got it.
     """
 
     def __init__(self, keep_s: float) -> None:
-        self._keep_s, self._turn_s = keep_s, 0.0
+        self._keep_s = keep_s
+        #: when `age` has something to do again, monotonic seconds
+        self._turn_s = 0.0
+        #: by key, the oldest first
         self._kept: dict[str, tuple[Pair, ...]] = {}
+        #: the keys that were there at the last turn
         self._aged: list[str] = []
+        #: of the records of all
         self._bytes = 0
 
     def __contains__(self, key: str) -> bool:

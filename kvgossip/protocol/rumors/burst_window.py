@@ -1,8 +1,8 @@
 """BurstWindow: how many frames of rumors may be under way to a peer over its link.
 
-A link delivers, so who is slow, or hangs, would find all that it was told meanwhile waiting for it,
-most of it old by then. So a peer that has not answered the last bursts gets datagrams again, which
-are lost where nobody takes them, until it answers or `patience_s` have passed.
+A link delivers, so a peer that is slow, or hangs, would find all that was sent meanwhile waiting
+for it, most of it old by then. So a peer that has not answered the last bursts gets datagrams
+again, which are lost where nobody takes them, until it answers or `patience_s` have passed.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Rumor mongering: what is being spread, and when it stops (Demers et al. 1987, section 1.4; the
-variants are in policy.py).
+"""HotList: the rumors that are being spread, and when they cool (Demers et al. 1987, section 1.4;
+the variants are in policy.py).
 
 Laws (of the default policy: push, feedback, counter)
 - A rumor is hot until K contacts in a row found peers that already knew it; a contact to which it
@@ -9,9 +9,9 @@ Laws (of the default policy: push, feedback, counter)
   the job of anti-entropy.
 
 Deviations, with reasons
-- A peer that is known to hold the version (it told us, or answered so) is counted as an unnecessary
-  contact without a packet: the answer is known beforehand. The law of K is untouched, and small
-  clusters save most of their traffic.
+- A peer that is known to hold the version (it sent it to us, or answered so) is counted as an
+  unnecessary contact without a packet: the answer is known beforehand. The law of K is untouched,
+  and small clusters save most of their traffic.
 - Feedback travels as a datagram and may be lost. A contact without an answer counts as nothing; so
   that silent peers cannot keep a rumor hot for ever, it also cools after `contacts_max` contacts.
 """
@@ -24,35 +24,38 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.rumors.policy import RumorPolicy
 
 PENDING_MAX = 4096
-# Drawn at random: who did not get a packet cannot answer it, nor can an answer to an earlier life
-# of this node be taken for one to this.
+# Drawn at random: a peer that did not get a packet cannot answer it, nor can an answer to an
+# earlier life of this node be taken for one to this.
 SEQUENCE_BITS = 32
 
 
 @dataclass(slots=True, eq=False)
 class HotRumor:
-    """What is being spread: `unit` is its encoded Rumor, or Notice; `version` is that of its
-    record, encoded.
-
-    `holders` are the peers that need not be told: those that told it, knew it, or got it whole; to
-    whom a notice was news has still to fetch the body, and is told again.
-    """
+    """One rumor that is being spread."""
 
     key: str
+    #: its encoded Rumor, Bundle or Notice
     unit: bytes
+    #: written here
     own: bool
     is_notice: bool = False
+    #: that of its record, encoded
     version: bytes = b""
+    #: contacts in a row that knew it already
     unnecessary: int = 0
+    #: contacts that took a packet
     contacts: int = 0
+    #: the peers to which it does not go any more: they sent it, knew it, or got it whole. A peer to
+    #: which a notice was news has still to fetch the body, and hears it again.
     holders: set[str] = field(default_factory=set)
 
 
 class Packet(NamedTuple):
-    """HotList on their way to a peer that has not answered yet; `hunts` is how many peers refused
+    """Rumors on their way to a peer that has not answered yet; `hunts` is how many peers refused
     them before."""
 
     peer: str
@@ -78,8 +81,11 @@ class HotList:
         self.policy, self._rumors_max, self._rng = policy, rumors_max, rng
         self._own: dict[str, HotRumor] = {}
         self._forwarded: dict[str, HotRumor] = {}
-        self._pending: dict[int, Packet] = {}
+        #: by sequence number, packets that were not answered yet
+        self._pending: Newest[int, Packet] = Newest(PENDING_MAX)
+        #: what became hot since `take_fresh`, and goes out at once
         self.fresh: list[HotRumor] = []
+        #: how many rumors have cooled
         self.cooled = 0
 
     def __len__(self) -> int:
@@ -95,8 +101,8 @@ class HotList:
         is_notice: bool = False,
         version: bytes = b"",
     ) -> None:
-        """Spread this news. `heard_from` is the peer that told it, None for a write of this node's
-        own.
+        """Spread this news. `heard_from` is the peer that sent it, None for a write of this
+        node's own.
 
         `at_once`: not only from the next round on.
         """
@@ -124,13 +130,13 @@ class HotList:
         return sorted(filter(self._is_hot, fresh), key=lambda rumor: not rumor.own)
 
     def cool(self, key: str) -> None:
-        """There is nothing more to tell of this key."""
+        """The rumor of this key spreads no further."""
         rumor = self._own.get(key) or self._forwarded.get(key)
         if rumor is not None:
             self._cool(rumor)
 
     def cool_all(self) -> None:
-        """Nobody is left to tell."""
+        """No peer is left."""
         for rumor in list(self.hot()):
             self._cool(rumor)
         self.fresh.clear()
@@ -159,8 +165,6 @@ class HotList:
         peers refused them before."""
         sequence = self._rng.getrandbits(SEQUENCE_BITS)
         self._pending[sequence] = Packet(peer, rumors, hunts)
-        if len(self._pending) > PENDING_MAX:
-            del self._pending[next(iter(self._pending))]
         return sequence
 
     def feedback(self, sequence: int, known: bytes) -> Packet | None:

@@ -1,1 +1,9 @@
-"""The one copy of the data, its digest tree and its sketch."""
+"""The one copy of the data, its digest tree and its sketch.
+
+store        the only owner of entries
+hash_table   records by key, in many small dicts
+sorted_keys  the live keys in order
+digest       fingerprints of all entries, combined level by level
+sketch       a rateless sketch of the fingerprints
+free_list    empty dicts for later
+"""

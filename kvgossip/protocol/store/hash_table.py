@@ -33,8 +33,8 @@ from kvgossip.protocol.store.free_list import FreeList
 KEYS_MAX = 64
 JOINED_MAX = 56
 EXPECTED_KEYS = 40
-TIDY_PORTION = 64
-"""HashTable, about a millisecond."""
+TIDY_TABLES = 64
+"""So many tables take about a millisecond."""
 
 
 def _rooms(keys: int) -> list[int]:
@@ -56,22 +56,22 @@ Table = dict[str, bytes]
 
 
 class HashTable:
-    """`count`: how many keys there are. `_slots[i]` is the table of slot i, `_widths[i]` how many
-    slots that table takes.
-
-    `_seen`: the table of which last a part was asked for, and the positions of its keys; None where
-    it has changed since.
-    """
+    """Records by key, as above."""
 
     __slots__ = ("_bits", "_digest", "_seen", "_shift", "_slots", "_spares", "_widths", "count")
 
     def __init__(self, digest: DigestTree) -> None:
         bits = min(POSITION_BITS, FAN_OUT_BITS * digest.levels)
+        #: how many keys there are
         self.count = 0
         self._digest, self._shift, self._bits = digest, 64 - bits, POSITION_BITS - bits
+        #: by slot, its table
         self._slots: list[Table] = [{}] * (1 << bits)
+        #: by slot, how many slots its table takes
         self._widths = array("I", [1 << bits]) * (1 << bits)
         self._spares = FreeList[bytes]()
+        #: the table of which a part was asked for last, and the positions of its keys; None where
+        #: it has changed since
         self._seen: tuple[Table, list[int]] | None = None
 
     def expect(self, keys: int) -> None:
@@ -217,7 +217,7 @@ class HashTable:
             self._split(first if len(table) > KEYS_MAX else first + half)
 
     def tidy(self) -> Iterator[None]:
-        """Join and tighten, in portions of about a millisecond. What comes and goes meanwhile does
+        """Join and tighten, in steps of about a millisecond. What comes and goes meanwhile does
         no harm."""
         place = seen = 0
         while place < len(self._slots):
@@ -229,7 +229,7 @@ class HashTable:
                     _refill(table, dict(table))
                 place += self._widths[place] - place % self._widths[place]
             seen += 1
-            if seen % TIDY_PORTION == 0:
+            if seen % TIDY_TABLES == 0:
                 yield
 
     def _join(self, place: int) -> bool:

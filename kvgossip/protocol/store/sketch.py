@@ -8,11 +8,11 @@ difference give it back, among any number of equal entries.
 Laws
 - The sketch depends on the set of fingerprints alone. Adding and taking away are the same
   operation, `toggle`.
-- The write path only remembers what changed; `work` folds it in, in portions of some milliseconds,
+- The write path only remembers what changed; `work` folds it in, in chunks of some milliseconds,
   when there is time. What came and went again meanwhile cancels out before: a key that is written
   all the time costs as much as one that was written once.
 - Decoding gives the whole difference, or None; whatever symbols a peer made up, it ends. It can be
-  done in portions, too.
+  done in steps, too.
 
 Deviation from the paper: no counts. A count says which side a fingerprint is from, and helps to see
 that a symbol holds one item; here the checksum of 32 bits does the second, and looking into the own
@@ -42,7 +42,7 @@ else:
 
 SYMBOL_BYTES = 12
 SYMBOLS_MAX = 4096
-PORTION = 2048 if np is not None else 128  # about a millisecond of folding
+CHUNK = 2048 if np is not None else 128  # about a millisecond of folding
 PEELED = 512 if np is not None else 64
 FEW = 16  # so few fingerprints are folded sooner one by one than by numpy, which pays for each call
 CHANGES_MAX = 65_536
@@ -72,18 +72,20 @@ def places(fingerprint: int, length: int) -> Iterator[int]:
 class Sketch:
     """The first `length` symbols of the fingerprints of a digest tree's content, kept lazily.
 
-    Changes gather until somebody has time or needs them. Where more gather than CHANGES_MAX - a
-    bulk load - they are thrown away, and the sketch is built anew from the content, position by
-    position: below `_covered` the content is in, and changes count. The first `_odd` changes have
-    been looked through for what cancels out.
+    Changes gather until there is time, or a prefix is wanted. Where more gather than CHANGES_MAX -
+    a bulk load - they are thrown away, and the sketch is built anew from the content, position by
+    position.
     """
 
     __slots__ = ("_changed", "_covered", "_odd", "_symbols", "length")
 
     def __init__(self, length: int = SYMBOLS_MAX) -> None:
         self.length = length
+        #: fingerprints that came or went and are not folded in
         self._changed = array("Q")
+        #: how many of these, from the first on, were looked through for what cancels out
         self._odd = 0
+        #: the position below which the content is in, and changes count
         self._covered = _POSITIONS
         self._symbols = _Symbols(length)
 
@@ -127,22 +129,22 @@ class Sketch:
     @property
     def ready(self) -> bool:
         """Whether a prefix can be had without delay."""
-        return self._covered == _POSITIONS and len(self._changed) <= PORTION
+        return self._covered == _POSITIONS and len(self._changed) <= CHUNK
 
     def work(self, fingerprints_at: Callable[[int], tuple[int, list[int]]]) -> None:
-        """One portion of what waits. `fingerprints_at(position)`: the next position, and the
+        """Fold in one chunk of what waits. `fingerprints_at(position)`: the next position, and the
         fingerprints from this one up to it."""
-        while len(self._changed) < PORTION and self._covered < _POSITIONS:
+        while len(self._changed) < CHUNK and self._covered < _POSITIONS:
             self._covered, found = fingerprints_at(self._covered)
             self._changed.extend(found)
-        self._fold(PORTION)
+        self._fold(CHUNK)
 
-    def _fold(self, portion: int) -> None:
+    def _fold(self, count: int) -> None:
         if len(self._changed) - self._odd > FEW:
             self._cancel()
         if self._changed:
-            self._symbols.toggle(self._changed[-portion:])
-            del self._changed[-portion:]
+            self._symbols.toggle(self._changed[-count:])
+            del self._changed[-count:]
             self._odd = min(self._odd, len(self._changed))
 
     def prefix(self, length: int) -> bytes:
@@ -163,8 +165,8 @@ class Sketch:
                 return found
 
     def peel(self, theirs: bytes) -> Generator[None, None, list[int] | None]:
-        """What `decode` does, in portions of about a millisecond; the difference is that of the
-        first one's time."""
+        """`decode` in steps of about a millisecond; the difference is that of the first step's
+        time."""
         if not theirs or len(theirs) % SYMBOL_BYTES or len(theirs) > SYMBOL_BYTES * self.length:
             return None
         self._fold(len(self._changed))

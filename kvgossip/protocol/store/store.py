@@ -2,8 +2,8 @@
 `merge`, or, at a restart, through `load`, which does the same for many at once; what leaves, by
 `remove`.
 
-An entry that has expired is hidden: its record stays, and the digest does not change, but no
-question finds its value any more.
+The record of an entry that has expired stays, and the digest does not change, but no question finds
+its value any more.
 
 The digest tree, the sketch and the sorted index of live keys are kept in step here and nowhere
 else.
@@ -23,6 +23,7 @@ from kvgossip.protocol.model.entry import (
     supersedes,
     value_in,
 )
+from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.store.digest import FAN_OUT_BITS, POSITION_BITS, DigestTree
 from kvgossip.protocol.store.hash_table import HashTable
 from kvgossip.protocol.store.sketch import Sketch
@@ -32,10 +33,10 @@ UNTIDY_MIN, UNTIDY_SHARE = 1024, 16
 
 
 class Store:
-    """All entries of one replica, by key. `record_bytes` counts the bytes of all records."""
+    """All entries of one replica, by key."""
 
     __slots__ = (
-        "_hidden",
+        "_expired",
         "_live",
         "_removed",
         "_tables",
@@ -50,9 +51,13 @@ class Store:
         self.sketch = Sketch()
         self._tables = HashTable(digest)
         self._live = SortedKeys()
-        self._hidden: dict[str, None] = {}
+        #: keys whose entry has expired, and is here still
+        self._expired: OrderedSet[str] = OrderedSet()
+        #: how many keys' worth of room is too much, since the last `tidy`
         self._removed = 0
+        #: the tidying under way
         self._tidies: Iterator[None] | None = None
+        #: of all records
         self.record_bytes = 0
 
     def __len__(self) -> int:
@@ -86,8 +91,8 @@ class Store:
         self._removed = keys
 
     def load(self, entries: Sequence[tuple[str, bytes]]) -> None:
-        """What `merge` would do with each of these; in half the time where they are new and sorted,
-        as a disk has them."""
+        """`merge` of each of these; in half the time where they are new and sorted, as a disk has
+        them."""
         # what was expected, and does not come, is as much room too much as what has gone
         self._removed = max(self._removed - len(entries), 0)
         known = self._tables.add(entries)
@@ -115,14 +120,14 @@ class Store:
         self.sketch.toggle(went)
         if not self.is_deleted_or_expired(key, record):
             self._live.remove(key)
-        self._hidden.pop(key, None)
+        self._expired.pop(key, None)
         self._removed += 1
         self.record_bytes -= len(record)
         return record
 
     def tidy(self) -> bool:
-        """One portion, about a millisecond, of giving back the room that removed keys took; whether
-        there is more of that to do.
+        """Give back some of the room that removed keys took, for about a millisecond; whether there
+        is more of that to do.
 
         Where much has gone, and only then: while it goes, what is moved would come to lie among it
         (see hash_table.py).
@@ -139,22 +144,22 @@ class Store:
     def expire(self, key: str) -> None:
         """The entry under this key, which is live, has expired."""
         self._live.remove(key)
-        self._hidden[key] = None
+        self._expired.add(key)
 
     def is_expired(self, key: str) -> bool:
-        return key in self._hidden
+        return key in self._expired
 
     def is_deleted_or_expired(self, key: str, record: bytes) -> bool:
         """Whether this record, which is here under that key, is a tombstone or has
         expired."""
-        return is_dead(record) or (may_expire(record) and key in self._hidden)
+        return is_dead(record) or (may_expire(record) and key in self._expired)
 
     def _index(self, key: str, old: bytes | None, new: bytes) -> None:
         was_live, live = (
             old is not None and not self.is_deleted_or_expired(key, old),
             not is_dead(new),
         )
-        self._hidden.pop(key, None)
+        self._expired.pop(key, None)
         if live and not was_live:
             self._live.add(key)
         elif was_live and not live:
@@ -173,7 +178,7 @@ class Store:
 
     def value(self, key: str) -> bytes | None:
         record = self.record(key)
-        return None if record is None or key in self._hidden else value_in(record)
+        return None if record is None or key in self._expired else value_in(record)
 
     def get(self, key: str) -> Entry | None:
         """The live entry under the key."""
@@ -220,7 +225,7 @@ class Store:
         return self._tables.find(fingerprints)
 
     def work_on_sketch(self) -> None:
-        """One portion, some milliseconds, of what waits to go into the sketch."""
+        """Fold some of what waits into the sketch, for some milliseconds."""
         self.sketch.work(self._fingerprints_at)
 
     def _fingerprints_at(self, position: int) -> tuple[int, list[int]]:
@@ -237,8 +242,8 @@ class Store:
         live = sorted(
             key for key, record in self.records() if not self.is_deleted_or_expired(key, record)
         )
-        assert all(may_expire(self[key]) for key in self._hidden), (
-            "an entry is hidden that never expires"
+        assert all(may_expire(self[key]) for key in self._expired), (
+            "an entry has expired that never expires"
         )
         assert list(self._live.since("")) == live, "the index of live keys is wrong"
         self._live._check()

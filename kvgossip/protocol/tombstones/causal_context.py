@@ -1,39 +1,38 @@
-"""CausalContext: which versions this replica has ever merged (protocol.md section 6). What makes
+"""CausalContext: which versions this replica has ever merged (protocol.md section 6). It makes
 deletes stay deleted.
 
-    row    site -> timestamp   everything that this site wrote up to then
-    dot    one version         of those beyond the rows, which came alone: as a rumor, or by an
-                               exchange that was cut
-    gap    site -> timestamp   up to then there are versions that should be dots, and for which
-                               there was no room
+    version vector entry   site -> timestamp   everything that this site wrote up to then
+    dot                    one version         of those beyond the vector, which came alone: as a
+                                               rumor, or by an exchange that was cut
+    gap                    site -> timestamp   up to then there are versions that should be dots,
+                                               and for which there was no room
 
 Laws
 - The store itself is part of the context: what it holds needs no dot. A version becomes a dot when
-  it leaves the store, or was offered and too old for it, and no row covers it. So new keys cost
-  nothing here, and what an exchange brings does not either.
-- A row advances only by `join`, when an exchange was whole: all that the peer held when it began
-  has been merged, or what superseded it. So with a row comes all that its site had seen when it
-  wrote what the row covers. A dot says nothing of that kind.
-- The own site is always covered: its row is "now". On disk it is kept with every commit, so that
+  it leaves the store, or was offered and too old for it, and the vector does not cover it. So new
+  keys cost nothing here, and what an exchange brings does not either.
+- An entry of the vector advances only by `join`, when an exchange was whole: all that the peer held
+  when it began has been merged, or what superseded it. So with an entry comes all that its site had
+  seen when it wrote what the entry covers. A dot says nothing of that kind.
+- The own site is always covered: its entry is "now". On disk it is kept with every commit, so that
   the next life has it as a past site.
-- What is covered stays covered (but for rows beyond the newest ROWS_MAX): joining is commutative,
-  associative and idempotent.
+- What is covered stays covered (but for entries beyond the newest VECTOR_MAX): joining is
+  commutative, associative and idempotent.
 - While there is a gap no tombstone is collected, so a dot too many delays, and harms nothing.
-  Until a row has passed them, those that are here stay, and none more are taken: under a flood of
-  writes to the same keys a dot that comes would be let go before anybody asks, and to keep each for
-  a moment would cost three changes of the disk a write.
+  Until the vector has passed them, those that are here stay, and none more are taken: under a flood
+  of writes to the same keys a dot that comes would be dropped before anybody asks, and to keep each
+  for a moment would cost three changes of the disk a write.
 
 Deviation from protocol.md and its model, where every version heard by rumor is a dot: dots of what
 the store holds follow from the store, on this side and, once the exchange is whole, on the other
 side too. They would be most of all dots.
 
-On the disk: a key a row and a gap. Dots come and go by hundreds, so those of one commit share a
-key, which is named after the first of them and has the others as its value, and goes when all of
-them have gone. One that has come and gone between two commits costs nothing.
+On the disk: a key for each entry of the vector and each gap. Dots come and go by hundreds, so those
+of one commit are a chunk and share a key, which is named after the first of them and has the others
+as its value, and goes when all of them have gone. A dot that has come and gone between two commits
+costs nothing.
 
-What travels: facts, newest first. The asker of an exchange sends `summary`: a digest for each range
-of timestamps, the older the wider, so that rows of past sites, which all have alike, cost nothing.
-The answer is `difference`: the facts in those ranges that differ.
+What two contexts say to each other: context_difference.py.
 """
 
 from __future__ import annotations
@@ -41,41 +40,37 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import IntEnum
 from struct import Struct
-from typing import NamedTuple
 
-from xxhash import xxh3_64_intdigest
-
-from kvgossip.errors import RemoteError
 from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.entry import HEAD_BYTES, Version
-from kvgossip.protocol.wire.message import FACTS_BYTES_MAX, FACTS_OF_A_KIND_MAX
+from kvgossip.protocol.model.ordered_set import OrderedSet
+from kvgossip.protocol.wire.message import FACTS_OF_A_KIND_MAX
 
-ROWS_MAX = DOTS_MAX = GAPS_MAX = FACTS_OF_A_KIND_MAX
-RANGE_FACTS_MIN = 32
-RANGES_MAX = 32
+VECTOR_MAX = DOTS_MAX = GAPS_MAX = FACTS_OF_A_KIND_MAX
 PREFIX = b"context/"
 
 _VERSION = Struct(">QQ")
 _FACT = Struct(">QQB")
-_RANGE = Struct(">QQ")
-_MASK = Struct(">Q")
 
 
 class Kind(IntEnum):
-    ROW = 0
+    """What a fact says; its number travels."""
+
+    VECTOR_ENTRY = 0
     DOT = 1
     GAP = 2
 
 
-_NAMES = {Kind.ROW: b"row/", Kind.DOT: b"dot/", Kind.GAP: b"gap/"}
+_NAMES = {Kind.VECTOR_ENTRY: b"row/", Kind.DOT: b"dot/", Kind.GAP: b"gap/"}
 _DOTS = PREFIX + _NAMES[Kind.DOT]
 _DOT = bytes((Kind.DOT,))
 _EVER = b"\xff" * 8
 _NEVER = b""
 
 Fact = bytes
-"""One row, dot or gap as it travels: timestamp and site, 8 bytes each, and the kind. There are
-thousands, and as bytes they compare as their times do, and are hashed and sent as they are."""
+"""One version vector entry, dot or gap as it travels: timestamp and site, 8 bytes each, and the
+kind. There are thousands, and as bytes they compare as their times do, and are hashed and sent as
+they are."""
 
 
 def fact_of(timestamp: int, site: int, kind: int) -> Fact:
@@ -87,44 +82,47 @@ def fact_timestamp(fact: Fact) -> int:
 
 
 class CausalContext:
-    """`rows`, `dots` and `gaps` are read only outside. A dot is its version as records have it (see
-    entry.py), so that asking whether a record is covered makes no Version of it: that is asked of
-    every entry that is offered. `site` is this life's own.
-
-    `_bounds` has the rows, and one without end for the own site, as bytes. Each dot has, as its
-    value, the dot after which its key on the disk is named, `_chunks` how many of those are left;
-    while it has no key yet, its value is empty, and it is in `_fresh`. `has_new_dots`: some have
-    come since whoever looks at that has set it to False.
-    """
+    """`vector`, `dots` and `gaps` are read only outside. A dot is its version as records have it
+    (see entry.py), so that asking whether a record is covered makes no Version of it: that is asked
+    of every entry that is offered."""
 
     __slots__ = (
         "_bounds",
         "_changed",
         "_chunks",
         "_fresh",
+        "_has_new_dots",
         "dots",
         "gaps",
-        "has_new_dots",
-        "rows",
         "site",
+        "vector",
     )
 
     def __init__(self, site: int) -> None:
+        #: this life's own
         self.site = site
+        #: by site, the timestamp up to which all that it wrote is covered
+        self.vector: dict[int, int] = {}
+        #: the vector, and an entry without end for the own site, as bytes
         self._bounds = {site.to_bytes(8, "big"): _EVER}
-        self.rows: dict[int, int] = {}
+        #: each with the dot after which its key on the disk is named; empty while it has no key yet
         self.dots: dict[bytes, bytes] = {}
+        #: by site, the timestamp up to which dots may be missing
         self.gaps: dict[int, int] = {}
+        #: by the dot after which a key on the disk is named, how many of its dots are left
         self._chunks: dict[bytes, int] = {}
-        self._fresh: dict[bytes, None] = {}
+        #: the dots that have no key on the disk yet
+        self._fresh: OrderedSet[bytes] = OrderedSet()
+        #: for the disk, by key
         self._changed: dict[bytes, bytes | None] = {}
-        self.has_new_dots = False
+        #: some have come since `dots_came` was asked last
+        self._has_new_dots = False
 
     # -- questions --------------------------------------------------------------------------------
 
     def covers(self, version: Version) -> bool:
-        """Whether this replica has once merged this version, or had one that superseded it. What
-        its store holds it need not tell."""
+        """Whether this replica has once merged this version, or had one that superseded it. Of what
+        its store holds the answer may be no."""
         return self._covers(encoded(version))
 
     def covers_record(self, record: bytes) -> bool:
@@ -134,16 +132,23 @@ class CausalContext:
     def _covers(self, dot: bytes) -> bool:
         return dot[:8] <= self._bounds.get(dot[8:], _NEVER) or dot in self.dots
 
-    def row_covers(self, version: Version) -> bool:
+    def vector_covers(self, version: Version) -> bool:
         """Whether it has merged that version together with all that its writer had seen."""
-        return version.site == self.site or self.rows.get(version.site, -1) >= version.timestamp
+        return version.site == self.site or self.vector.get(version.site, -1) >= version.timestamp
 
     def facts(self, clock: int) -> list[Fact]:
-        """Everything, newest first; the own row stands at `clock`."""
-        rows = [fact_of(timestamp, site, Kind.ROW) for site, timestamp in self.rows.items()]
+        """Everything, newest first; the own entry of the vector stands at `clock`."""
+        vector = [
+            fact_of(timestamp, site, Kind.VECTOR_ENTRY) for site, timestamp in self.vector.items()
+        ]
         gaps = [fact_of(timestamp, site, Kind.GAP) for site, timestamp in self.gaps.items()]
         return sorted(
-            [fact_of(clock, self.site, Kind.ROW), *rows, *(dot + _DOT for dot in self.dots), *gaps],
+            [
+                fact_of(clock, self.site, Kind.VECTOR_ENTRY),
+                *vector,
+                *(dot + _DOT for dot in self.dots),
+                *gaps,
+            ],
             reverse=True,
         )
 
@@ -162,23 +167,23 @@ class CausalContext:
             return
         if len(self.dots) < DOTS_MAX:
             self.dots[dot] = b""
-            self._fresh[dot] = None
-            self.has_new_dots = True
+            self._fresh.add(dot)
+            self._has_new_dots = True
         else:
             timestamp, site = _VERSION.unpack(dot)
             self._open_gap(site, timestamp)
 
     def join(self, facts: Iterable[Fact]) -> int:
-        """Take over what a peer's context says, at the end of a whole exchange; how many rows have
-        advanced."""
-        told = sorted(facts)
-        advanced = sum(self._advance(fact) for fact in told if fact[16] == Kind.ROW)
+        """Take over what a peer's context says, at the end of a whole exchange; how many entries of
+        the vector have advanced."""
+        in_order = sorted(facts)
+        advanced = sum(self._advance(fact) for fact in in_order if fact[16] == Kind.VECTOR_ENTRY)
         if advanced:
             self._prune()
-        for fact in told:
+        for fact in in_order:
             if fact[16] == Kind.DOT:
                 self._add(fact[:16])
-        for fact in told:
+        for fact in in_order:
             if fact[16] == Kind.GAP:
                 timestamp, site, _ = _FACT.unpack(fact)
                 self._open_gap(site, timestamp)
@@ -189,27 +194,28 @@ class CausalContext:
         if bound <= self._bounds.get(of_site, _NEVER):
             return False
         timestamp, site, _ = _FACT.unpack(fact)
-        self.rows[site], self._bounds[of_site] = timestamp, bound
-        self._note(Kind.ROW, site, timestamp)
+        self.vector[site], self._bounds[of_site] = timestamp, bound
+        self._note(Kind.VECTOR_ENTRY, site, timestamp)
         return True
 
     def _prune(self) -> None:
-        """Dots and gaps that rows have passed say nothing any more; of too many rows the oldest
-        go."""
+        """Dots and gaps that the vector has passed say nothing any more; of a vector that is too
+        long the oldest entries go."""
         bounds = self._bounds
         for dot in [dot for dot in self.dots if dot[:8] <= bounds.get(dot[8:], _NEVER)]:
-            self._let_go(dot)
+            self._drop_dot(dot)
         for site in [
-            site for site, timestamp in self.gaps.items() if self.rows.get(site, -1) >= timestamp
+            site for site, timestamp in self.gaps.items() if self.vector.get(site, -1) >= timestamp
         ]:
             del self.gaps[site]
             self._note(Kind.GAP, site, None)
-        if len(self.rows) > ROWS_MAX:
-            for site in sorted(self.rows, key=self.rows.__getitem__)[: len(self.rows) - ROWS_MAX]:
-                del self.rows[site], self._bounds[site.to_bytes(8, "big")]
-                self._note(Kind.ROW, site, None)
+        if len(self.vector) > VECTOR_MAX:
+            oldest = sorted(self.vector, key=self.vector.__getitem__)
+            for site in oldest[: len(self.vector) - VECTOR_MAX]:
+                del self.vector[site], self._bounds[site.to_bytes(8, "big")]
+                self._note(Kind.VECTOR_ENTRY, site, None)
 
-    def _let_go(self, dot: bytes) -> None:
+    def _drop_dot(self, dot: bytes) -> None:
         chunk = self.dots.pop(dot)
         if not chunk:
             del self._fresh[dot]
@@ -220,7 +226,7 @@ class CausalContext:
             self._changed[_dot_key(chunk)] = None
 
     def _open_gap(self, site: int, timestamp: int) -> None:
-        if self.gaps.get(site, -1) >= timestamp or self.row_covers(Version(timestamp, site)):
+        if self.gaps.get(site, -1) >= timestamp or self.vector_covers(Version(timestamp, site)):
             return
         self.gaps[site] = timestamp
         self._note(Kind.GAP, site, timestamp)
@@ -238,8 +244,14 @@ class CausalContext:
 
     @property
     def has_changed(self) -> bool:
-        """Whether `take_changes` has something for the disk."""
-        return bool(self._changed)
+        """Whether `take_changes` has something for the disk, or `take_dots`."""
+        return bool(self._changed) or self._has_new_dots
+
+    def dots_came(self) -> bool:
+        """Whether dots have come since the last call. They go with the next commit, and ask for
+        none by themselves."""
+        came, self._has_new_dots = self._has_new_dots, False
+        return came
 
     def take_changes(self) -> list[Persist]:
         """What has changed since the last call, for the disk, but for dots that have come."""
@@ -254,7 +266,7 @@ class CausalContext:
         if first in self._chunks:
             # it went, and has come again: its key has others still
             self._fresh |= {dot: None for dot, chunk in self.dots.items() if chunk == first}
-        fresh, self._fresh = self._fresh, {}
+        fresh, self._fresh = self._fresh, OrderedSet()
         self._name_chunk(first, fresh)
         return [Persist(_dot_key(first), b"".join(dot for dot in fresh if dot != first))]
 
@@ -262,9 +274,9 @@ class CausalContext:
         self.dots.update(dict.fromkeys(dots, chunk))
         self._chunks[chunk] = len(dots)
 
-    def own_row(self, clock: int) -> Persist:
+    def own_entry(self, clock: int) -> Persist:
         """For every commit: all that this life has written up to `clock` is in it."""
-        return Persist(_key(Kind.ROW, self.site), clock.to_bytes(8, "big"))
+        return Persist(_key(Kind.VECTOR_ENTRY, self.site), clock.to_bytes(8, "big"))
 
     def restore(self, saved: Mapping[bytes, bytes]) -> None:
         """What an earlier life left. Nothing of it is news for the disk, but for keys of which
@@ -279,11 +291,11 @@ class CausalContext:
                     self._name_chunk(dots[0], held)
                 else:
                     self._changed[key] = None
-        self.has_new_dots = False
+        self._has_new_dots = False
 
-    def renounce(self, saved: Mapping[bytes, bytes]) -> None:
-        """The data that an earlier life had merged is lost, so its context is worth nothing: off
-        the disk with it."""
+    def drop(self, saved: Mapping[bytes, bytes]) -> None:
+        """Take off the disk what an earlier life left: the data that it had merged is lost, so its
+        context is worth nothing."""
         self._changed |= {key: None for key in sorted(saved) if key.startswith(PREFIX)}
 
 
@@ -318,104 +330,3 @@ def _saved_dots(key: bytes, others: bytes) -> list[bytes]:
     """All that share this key."""
     name = key[len(_DOTS) :]
     return [name[8:] + name[:8], *(others[at : at + 16] for at in range(0, len(others), 16))]
-
-
-# -- what travels --------------------------------------------------------------------------------
-
-
-class Told(NamedTuple):
-    """What a peer said of its context: which of the ranges differ, as bits, and all its facts in
-    these."""
-
-    differing: int
-    facts: list[Fact]
-
-
-def summary(facts: list[Fact]) -> bytes:
-    """A digest for each range of timestamps, newest range first, each twice as long as the one
-    before."""
-    ranges: list[bytes] = []
-    start, length = 0, RANGE_FACTS_MIN
-    while start < len(facts) or not ranges:
-        end = min(start + length, len(facts))
-        # what lies on one timestamp stays together, and the last range goes down to zero
-        while 0 < end < len(facts) and facts[end][:8] == facts[end - 1][:8]:
-            end += 1
-        last = end >= len(facts) or len(ranges) + 1 == RANGES_MAX
-        chunk = facts[start:] if last else facts[start:end]
-        ranges.append(_RANGE.pack(0 if last else fact_timestamp(chunk[-1]), _digest(chunk)))
-        if last:
-            break
-        start, length = end, 2 * length
-    return b"".join(ranges)
-
-
-def difference(facts: list[Fact], asked: bytes) -> bytes:
-    """The answer to a peer's `summary`; empty where nothing differs. Raises RemoteError for what is
-    no summary."""
-    if len(asked) % _RANGE.size or len(asked) > RANGES_MAX * _RANGE.size:
-        raise RemoteError("bad_context", "a summary that is cut off")
-    differing, told, at, high = 0, list[Fact](), 0, _EVER + b"\xff"
-    for place, (low, digest) in enumerate(_ranges(asked)):
-        if low >= high:
-            raise RemoteError("bad_context", "a summary whose ranges overlap")
-        start = at
-        while at < len(facts) and facts[at] >= low:
-            at += 1
-        if _digest(facts[start:at]) != digest:
-            differing |= 1 << place
-            told += facts[start:at]
-        high = low
-    return encode(Told(differing, told)) if differing else b""
-
-
-def lacking(facts: list[Fact], asked: bytes, told: Told) -> list[Fact]:
-    """Of the facts whose summary was `asked`, those that the peer who answered `told` lacks."""
-    lows = [low for low, _ in _ranges(asked)]
-    rows = {fact[8:16]: fact[:8] for fact in told.facts if fact[16] == Kind.ROW}
-    known = dict.fromkeys(told.facts)
-    found: list[Fact] = []
-    place = 0
-    for fact in facts:
-        while fact < lows[place]:
-            place += 1
-        if (
-            told.differing >> place & 1
-            and fact not in known
-            and rows.get(fact[8:16], _NEVER) < fact[:8]
-        ):
-            found.append(fact)
-    return found
-
-
-def _ranges(asked: bytes) -> Iterator[tuple[bytes, int]]:
-    """Where each range begins, as the first bytes of facts, and its digest."""
-    return (
-        (asked[at : at + 8], int.from_bytes(asked[at + 8 : at + 16], "big"))
-        for at in range(0, len(asked), _RANGE.size)
-    )
-
-
-def encode(told: Told) -> bytes:
-    return _MASK.pack(told.differing) + b"".join(told.facts)
-
-
-def decode(data: bytes) -> Told:
-    """What `encode` made; nothing of an empty one. Raises RemoteError for anything else."""
-    if not data:
-        return Told(0, [])
-    if (
-        len(data) > FACTS_BYTES_MAX
-        or (len(data) - _MASK.size) % _FACT.size
-        or len(data) < _MASK.size
-    ):
-        raise RemoteError("bad_context", "facts that are cut off, or too many")
-    facts = [data[at : at + _FACT.size] for at in range(_MASK.size, len(data), _FACT.size)]
-    if max(data[_MASK.size + 16 :: _FACT.size], default=0) > Kind.GAP:
-        # of facts that say more than this version knows a part must not be taken for the whole
-        raise RemoteError("bad_context", "facts of an unknown kind")
-    return Told(_MASK.unpack_from(data)[0], facts)
-
-
-def _digest(facts: list[Fact]) -> int:
-    return xxh3_64_intdigest(b"".join(facts))

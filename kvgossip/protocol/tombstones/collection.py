@@ -2,11 +2,11 @@
 any more, and for whom they wait.
 
 A tombstone that arrived here at time a (of this node's own HLC) may go when
-- a row of the context covers it: then the context also covers all that its writer had seen, and
+- the version vector covers it: then the context also covers all that its writer had seen, and
   such values are refused from now on (a dot is not enough); or it is older than `forget_after_s`,
-  and its writer is no member: it vanished before it had exchanged with anybody, so that no row will
-  ever come;
-- and every member that counts has told that it holds all that had arrived here by a.
+  and its writer is no member: it vanished before it had exchanged with anybody, so that no entry of
+  the vector will ever come;
+- and every member that counts has said that it holds all that had arrived here by a.
 
 The first is for safety, and needs nobody else: whoever drops a tombstone refuses what it had
 killed. The second is for quiet: were it dropped before all have it, those who lack it would learn
@@ -16,8 +16,8 @@ An entry that has expired waits for `drift_ms` more: where a clock is behind it 
 then, and must not be taken from there.
 
 Arrivals never go back, so one clock, that which all have confirmed, says how far down the list
-one may go. What all hold, but no row covers, is put aside by its site, and looked at again when
-that row advances.
+one may go. What all hold, but the vector does not cover, is put aside by its site, and looked at
+again when the entry of that site advances.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ from itertools import islice
 from kvgossip.protocol.model.entry import expires_in, version_of
 from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import CausalContext
 
-# 0.7 ms; four times as many at a time take 2.5 ms, and all of them three quarters of the time
-PORTION = 64
+#: looked at in one input: 0.7 ms; four times as many at a time take 2.5 ms, and all of them three
+#: quarters of the time
+BATCH = 64
 PENDING_MAX = 8
 RETRY_MS = 30_000
 PART_KEYS_MAX = 16_384
@@ -90,22 +92,20 @@ class Waiting:
 
 
 class TombstoneCollection:
-    """`confirmed`: what was known of the members when the round under way began."""
+    """What waits, in the order of arrival, and how far down that order one may go."""
 
     __slots__ = (
-        *(
-            "_again",
-            "_aside",
-            "_context",
-            "_drift_ms",
-            "_forget_ms",
-            "_looked",
-            "_present",
-            "_retried_ms",
-            "_store",
-            "_told",
-            "_waiting",
-        ),
+        "_again",
+        "_aside",
+        "_context",
+        "_drift_ms",
+        "_forget_ms",
+        "_held",
+        "_looked",
+        "_present",
+        "_retried_ms",
+        "_store",
+        "_waiting",
         "confirmed",
     )
 
@@ -114,15 +114,21 @@ class TombstoneCollection:
     ) -> None:
         self._store, self._context = store, context
         self._forget_ms, self._drift_ms = int(forget_after_s * 1000), drift_ms
+        #: keys with their arrivals
         self._waiting = Waiting()
-        self._aside: dict[
-            int, dict[str, int]
-        ] = {}  # site -> those whom no row covers, or that have just expired
-        self._looked: dict[int, int] = {}  # site -> its row when those aside were looked at
+        #: by site, keys that the vector does not cover, or that have just expired
+        self._aside: dict[int, dict[str, int]] = {}
+        #: by site, its entry of the vector when those aside were looked at
+        self._looked: dict[int, int] = {}
+        #: keys that were aside, and are looked at again in this round
         self._again: list[dict[str, int]] = []
+        #: when all that is aside was looked at again, whatever the vector
         self._retried_ms = 0
-        self._told: dict[int, int] = {}
-        self._present: dict[int, None] = {}  # the lives of all members when the last round began
+        #: by life of a member, up to which time of our clock it holds all that arrived here
+        self._held: dict[int, int] = {}
+        #: the lives of all members when the last round began
+        self._present: OrderedSet[int] = OrderedSet()
+        #: what all members that count held when the round under way began
         self.confirmed = 0
 
     def __len__(self) -> int:
@@ -142,53 +148,53 @@ class TombstoneCollection:
             for batch in self._again:
                 batch.pop(key, None)
 
-    # -- what the members tell --------------------------------------------------------------------
+    # -- what the members hold --------------------------------------------------------------------
 
     def heard(self, site: int, clock: int) -> None:
         """This life of a member holds all that had arrived here by then."""
-        if clock > self._told.get(site, 0):
-            self._told[site] = clock
+        if clock > self._held.get(site, 0):
+            self._held[site] = clock
 
     def confirmed_by(self, members: Iterable[Member], clock: int) -> int:
         """What all of them hold; everything up to `clock`, where there are none."""
-        told = self._told
-        return min((told.get(member.site, 0) for member in members), default=clock)
+        held = self._held
+        return min((held.get(member.site, 0) for member in members), default=clock)
 
     def late(self, members: Iterable[Member]) -> list[str]:
         """The names of those for whom the oldest one waits."""
         oldest = self._waiting.oldest
         return sorted(
-            {member.name: None for member in members if self._told.get(member.site, 0) < oldest}
+            {member.name: None for member in members if self._held.get(member.site, 0) < oldest}
         )
 
     # -- rounds -----------------------------------------------------------------------------------
 
     def begin(self, members: Iterable[Member], confirmed: int, wall_ms: int) -> None:
         """A round: `members` are all that are known, `confirmed` what those that count hold."""
-        self._present = {member.site: None for member in members}
-        self._told = {site: self._told[site] for site in self._present if site in self._told}
+        self._present = OrderedSet(member.site for member in members)
+        self._held = {site: self._held[site] for site in self._present if site in self._held}
         self.confirmed = 0 if self._context.gaps else confirmed
         retry = wall_ms - self._retried_ms > min(self._forget_ms // 8, RETRY_MS)
         if retry:
             self._retried_ms = wall_ms
-        rows = self._context.rows
+        vector = self._context.vector
         for site in [
-            site for site in self._aside if retry or rows.get(site, 0) > self._looked[site]
+            site for site in self._aside if retry or vector.get(site, 0) > self._looked[site]
         ]:
             self._again.append(self._aside.pop(site))
 
-    def portion(self, wall_ms: int) -> tuple[list[str], bool]:
-        """Keys that may go now, after looking at a portion; and whether there is more to look at in
-        this round."""
+    def next_batch(self, wall_ms: int) -> tuple[list[str], bool]:
+        """Keys that may go now, after a look at a batch of them; and whether there is more to look
+        at in this round."""
         if not self.confirmed:
             return [], False
         if self._again:
             batch = self._again[-1]
-            looked = [batch.popitem() for _ in range(min(PORTION, len(batch)))]
+            looked = [batch.popitem() for _ in range(min(BATCH, len(batch)))]
             if not batch:
                 self._again.pop()
             return self._sort(looked, wall_ms), True
-        looked = self._waiting.take(PORTION, self.confirmed)
+        looked = self._waiting.take(BATCH, self.confirmed)
         return self._sort(looked, wall_ms), bool(looked)
 
     def _sort(self, looked: list[tuple[str, int]], wall_ms: int) -> list[str]:
@@ -200,17 +206,17 @@ class TombstoneCollection:
             else:
                 site = version_of(record).site
                 self._aside.setdefault(site, {})[key] = arrived
-                self._looked[site] = self._context.rows.get(site, 0)
-        if len(self._looked) > len(self._aside) + PORTION:
+                self._looked[site] = self._context.vector.get(site, 0)
+        if len(self._looked) > len(self._aside) + BATCH:
             self._looked = {site: self._looked[site] for site in self._aside}
         return ripe
 
     def may_drop(self, record: bytes, wall_ms: int) -> bool:
-        """Whether this replica may let go a tombstone, as far as its own context is concerned."""
+        """Whether this replica may drop a tombstone, as far as its own context is concerned."""
         version = version_of(record)
         if wall_ms < (expires_in(record) or -self._drift_ms) + self._drift_ms:
             return False
-        if self._context.row_covers(version):
+        if self._context.vector_covers(version):
             return True
         # by its version, so that all nodes think alike
         return (
@@ -220,31 +226,32 @@ class TombstoneCollection:
 
 
 class Vouching:
-    """What a gateway tells on behalf of those behind it: its rows as they were when they had all
-    that these rows stand for.
+    """What a gateway says on behalf of those behind it: its version vector as it was when they had
+    all that it stands for.
 
-    Snapshots (my clock, my rows) wait until all behind have confirmed that clock. The oldest one
+    Snapshots (my clock, my vector) wait until all behind have confirmed that clock. The oldest one
     waits on while newer ones replace each other, so that there is always one that will be
     confirmed.
     """
 
-    __slots__ = ("_pending", "rows")
+    __slots__ = ("_pending", "vector")
 
     def __init__(self) -> None:
-        self.rows: Mapping[int, int] = {}
+        #: by site, of the members that count
+        self.vector: Mapping[int, int] = {}
         self._pending: list[tuple[int, Mapping[int, int]]] = []
 
     @property
-    def acks(self) -> bool:
+    def is_waiting(self) -> bool:
         """Whether any snapshot waits to be confirmed."""
         return bool(self._pending)
 
-    def note(self, clock: int, rows: Mapping[int, int]) -> None:
-        """Rows have advanced."""
+    def note(self, clock: int, vector: Mapping[int, int]) -> None:
+        """The vector has advanced."""
         if len(self._pending) >= PENDING_MAX:
             self._pending.pop()
-        self._pending.append((clock, rows))
+        self._pending.append((clock, vector))
 
     def confirm(self, confirmed: int) -> None:
         while self._pending and self._pending[0][0] <= confirmed:
-            self.rows = self._pending.pop(0)[1]
+            self.vector = self._pending.pop(0)[1]

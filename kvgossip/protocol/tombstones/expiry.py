@@ -1,5 +1,5 @@
-"""ExpiryQueue: when which entry expires. A heap that is cleaned now and then, for keys are
-overwritten and deleted before their time."""
+"""ExpiryQueue: the entries that will expire, by their time. A heap that is cleaned now and then,
+for keys are overwritten and deleted before their time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kvgossip.protocol.model.entry import expires_in
 from kvgossip.protocol.store.store import Store
 
 SPARE = 1024
-PORTION = 512
+BATCH = 512
 
 
 class ExpiryQueue:
@@ -21,7 +21,10 @@ class ExpiryQueue:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        #: (when, key); a key whose entry has changed since stays until its time, or the next
+        #: cleaning
         self._heap: list[tuple[int, str]] = []
+        #: how many were true after the last cleaning
         self._useful = 0
 
     @property
@@ -41,8 +44,8 @@ class ExpiryQueue:
             self._useful = len(self._heap)
 
     def due(self, hlc_ms: int) -> Iterator[str]:
-        """A portion of the keys whose entries have expired by now."""
-        for _ in range(PORTION):
+        """A batch of the keys whose entries have expired by now."""
+        for _ in range(BATCH):
             if self.next_ms > hlc_ms:
                 break
             at_ms, key = heappop(self._heap)

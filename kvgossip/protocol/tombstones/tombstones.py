@@ -1,17 +1,18 @@
 """Tombstones: what makes deletes stay deleted (protocol.md section 6), over one store. Refusing,
-collecting, expiring, and who was told what.
+collecting and expiring, and what each member is known to hold.
 
 Laws
-- A tombstone leaves the store only when a row of the context covers it (or `forget_after_s` has
+- A tombstone leaves the store only when the version vector covers it (or `forget_after_s` has
   passed): whatever it had killed is then covered as well. What leaves the store, or is too old to
   enter it, is covered from then on.
 - An entry that is offered, that is covered, and that supersedes what is here, was here before and
   was collected: it is refused, and whoever offers it takes it out. A write that the deleter had not
   seen is not covered: it lives.
 - A live value that is taken out goes to the quarantine. A tombstone, or an entry that has
-  expired, goes in silence, and only where a row covers it here as well.
-- All nodes hide an entry at one time of their HLCs. What has expired is kept and collected as a
-  tombstone is: it keeps away what it had superseded.
+  expired, goes in silence, and only where the version vector
+  covers it here as well.
+- An entry expires on all nodes at one time of their HLCs. What has expired is kept and collected as
+  a tombstone is: it keeps away what it had superseded.
 
 Who counts (protocol.md says: every known member, alive, suspect or dead, but not forgotten). Of a
 member its present life counts: it may have lost what an earlier one had. Those whom an earlier life
@@ -30,8 +31,8 @@ after the collection from somebody whom the deleter had not heard. The model wou
 one replace it.
 
 When tombstones go: in rounds that begin at the same times by the wall clocks of all, so that most
-nodes let them go together, and roots differ no longer than need be. A node that is late is told so
-by the first exchange.
+nodes drop them together, and roots differ no longer than need be. A node that is late
+learns so by the first exchange.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class MembersPort(Protocol):
         """Whether an earlier life knew members that this one has not met."""
 
     def cool(self, key: str) -> None:
-        """Nothing is to be told of this key any more."""
+        """The rumors of this key are to spread no further."""
 
 
 class Tombstones:
@@ -181,13 +182,13 @@ class Tombstones:
 
     # -- what others have collected ---------------------------------------------------------------
 
-    def renounce(self, fingerprints: Iterable[int], peer: str, now: Now) -> int:
+    def drop_collected(self, fingerprints: Iterable[int], peer: str, now: Now) -> int:
         """Take out what this peer has collected; how many entries were."""
         return sum(
-            self._renounce(key, peer, now) for key in self._store.find(fingerprints).values()
+            self._drop_collected(key, peer, now) for key in self._store.find(fingerprints).values()
         )
 
-    def renounce_rumor(self, key: str, version: bytes, peer: str, now: Now) -> None:
+    def drop_collected_rumor(self, key: str, version: bytes, peer: str, now: Now) -> None:
         """The same of a rumor: but a tombstone goes only with the context of an exchange."""
         record = self._store.record(key)
         if (
@@ -195,9 +196,9 @@ class Tombstones:
             and record[1:HEAD_BYTES] == version
             and not self._is_deleted_or_expired(key, record, now)
         ):
-            self._renounce(key, peer, now)
+            self._drop_collected(key, peer, now)
 
-    def _renounce(self, key: str, peer: str, now: Now) -> bool:
+    def _drop_collected(self, key: str, peer: str, now: Now) -> bool:
         record = self._store[key]
         if self._is_deleted_or_expired(key, record, now):
             if not self.collecting.may_drop(record, now.wall_ms):
@@ -230,17 +231,17 @@ class Tombstones:
         return self.context.facts(self.clock())
 
     def learn(self, facts: Sequence[Fact], now: Now) -> bool:
-        """An exchange was whole: what was true of the peer's context is true of this one. Rows from
-        the future are not believed, nor is what came with them."""
+        """An exchange was whole: what was true of the peer's context is true of this one. Facts
+        from the future are not believed, nor is what came with them."""
         if facts and milliseconds_of(fact_timestamp(max(facts))) > now.wall_ms + self._drift_ms:
             self._counters["contexts_refused"] += 1
             return False
         if self.context.join(facts) and self._gateway:
-            rows, clock = self.context.rows, self.clock()
+            vector, clock = self.context.vector, self.clock()
             snapshot = {
-                member.site: rows[member.site]
+                member.site: vector[member.site]
                 for member in self._members.holders()
-                if member.site in rows
+                if member.site in vector
             }
             self._for_gateways.note(clock, snapshot)
             self._for_plain.note(clock, snapshot)
@@ -250,17 +251,17 @@ class Tombstones:
         """What this node tells a member that it holds, and all that lies behind it (a time of that
         member's clock)."""
         if not self._gateway:
-            return self.context.rows.get(member.site, 0)
+            return self.context.vector.get(member.site, 0)
         vouching = self._for_gateways if member.gateway else self._for_plain
-        if vouching.acks and not self._members.absent():
+        if vouching.is_waiting and not self._members.absent():
             behind = [
                 other for other in self._members.holders() if other.gateway is not member.gateway
             ]
             vouching.confirm(self.collecting.confirmed_by(behind, self._hlc.latest))
-        return vouching.rows.get(member.site, 0)
+        return vouching.vector.get(member.site, 0)
 
     def heard(self, member: Member, held: int, root: int) -> None:
-        """What a member told of what it holds."""
+        """A member holds all that had arrived here at this time of our clock, and has this root."""
         clock = min(held, self._hlc.latest)
         if root == self._store.digest.root and not member.gateway:
             clock = self.clock()
@@ -304,7 +305,7 @@ class Tombstones:
             self.collecting.begin(
                 members, self.collecting.confirmed_by(members, self.clock()), now.wall_ms
             )
-        ripe, more = self.collecting.portion(now.wall_ms) if self._in_round else ([], False)
+        ripe, more = self.collecting.next_batch(now.wall_ms) if self._in_round else ([], False)
         for key in ripe:
             self._drop(key)
         if ripe:
@@ -337,11 +338,19 @@ class Tombstones:
             self._look_s = -math.inf
 
     def checkpoint(self) -> list[Persist]:
-        return [self.own_row(), *self.context.take_dots()]
+        return [self.own_entry(), *self.context.take_dots()]
 
-    def own_row(self) -> Persist:
-        """What this life has written: a fact of every commit."""
-        return self.context.own_row(self._hlc.latest)
+    def own_entry(self) -> Persist:
+        """What this life has written: the own entry of the version vector, for every commit."""
+        return self.context.own_entry(self._hlc.latest)
+
+    def take_changes(self, *, commits: bool) -> list[Persist]:
+        """What the context has changed since the last call, for the disk. `commits`: the same input
+        makes a driver commit anyway; where nothing does, dots that have come ask for it."""
+        changes = self.context.take_changes()
+        if self.context.dots_came() and not (changes or commits):
+            return [self.own_entry()]
+        return changes
 
     # -- questions --------------------------------------------------------------------------------
 
@@ -353,7 +362,7 @@ class Tombstones:
         context = self.context
         return {
             "certificates_waiting": len(self.collecting),
-            "context_rows": len(context.rows),
+            "context_rows": len(context.vector),
             "context_dots": len(context.dots),
             "context_gaps": len(context.gaps),
         }

@@ -1,1 +1,9 @@
-"""Messages and their bytes: the only place that knows bytes."""
+"""Bytes: messages, frames, seals. Nothing else knows them.
+
+message            the messages but those of anti-entropy
+exchange_messages  the messages of anti-entropy
+frame              messages to bytes and back
+batching           lists of numbers as bytes, and entries in messages of bounded size
+seal               sealed frames
+keyring            the keys with which frames are sealed
+"""

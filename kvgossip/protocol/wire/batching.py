@@ -13,10 +13,7 @@ from kvgossip.protocol.wire.message import Pair
 
 T = TypeVar("T")
 
-
 ENTRIES_MAX = 300
-
-
 _ENTRY_OVERHEAD_BYTES = 12
 
 

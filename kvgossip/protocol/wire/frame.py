@@ -31,7 +31,7 @@ from kvgossip import zstd
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.model.member import Member
-from kvgossip.protocol.wire import message
+from kvgossip.protocol.wire import exchange_messages, message
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import FACTS_BYTES_MAX, Message
 from kvgossip.protocol.wire.seal import SEAL_BYTES, Seals
@@ -54,7 +54,12 @@ news is passed over by itself."""
 _compressor = zstd.ZstdCompressor(level=1)
 _encode = msgspec.msgpack.Encoder().encode
 _DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {MEMBER_KIND: msgspec.msgpack.Decoder(Member)}
-_DECODERS |= {kind.kind: msgspec.msgpack.Decoder(kind) for kind in Message.__subclasses__()}
+_DECODERS |= {
+    kind.kind: msgspec.msgpack.Decoder(kind)
+    for module in (message, exchange_messages)
+    for kind in vars(module).values()
+    if kind in Message.__subclasses__()
+}
 
 
 def frame_bytes_max(config: Config) -> int:
@@ -63,10 +68,10 @@ def frame_bytes_max(config: Config) -> int:
     return config.message_bytes_max + max(config.value_bytes_max, FACTS_BYTES_MAX) + 64 * 1024
 
 
-def encode(told: Message | Member) -> bytes:
-    """One unit."""
-    body = _encode(told)
-    return _UNIT.pack(MEMBER_KIND if isinstance(told, Member) else told.kind, len(body)) + body
+def encode(unit: Message | Member) -> bytes:
+    """The bytes of one unit."""
+    body = _encode(unit)
+    return _UNIT.pack(MEMBER_KIND if isinstance(unit, Member) else unit.kind, len(body)) + body
 
 
 class Opened(NamedTuple):
@@ -151,7 +156,7 @@ class Framing:
         if is_refusal(data):
             opened = _units(memoryview(data)[HEADER_BYTES:])
             return Opened(
-                [told for told in opened.messages if isinstance(told, message.Refused)],
+                [unit for unit in opened.messages if isinstance(unit, message.Refused)],
                 opened.faults,
             )
         if data[3] & FLAG_COMPRESSED and not reliable:

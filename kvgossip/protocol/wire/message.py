@@ -1,36 +1,20 @@
-"""Every wire message, as a frozen structure; `wire` turns them into bytes and back.
+"""Every wire message but those of anti-entropy (exchange_messages.py), as a frozen structure;
+frame.py turns them into bytes and back.
 
 All of them are MessagePack arrays: a trailing field that this version does not know is ignored, a
 missing one takes its default.
 
-    failure detection   A --Ping--> B --Ack--> A                                   each period
-                        A --PingRequest--> C --Ping--> B --Ack--> C --Ack|Nack--> A    when B's ack
-                        is late
+    failure detection   A --Ping--> B --Ack--> A                   each period
+                        A --PingRequest--> C --Ping--> B           where B's ack is late:
+                            B --Ack--> C --Ack|Nack--> A           C asks for A
     join                A ==Join, Member...==> B ==JoinReply, Member...==> A
-    rumors              A --Gossip, Rumor|Notice...--> B --Feedback|Busy--> A
-                        A --Pull--> B --Gossip, Rumor|Notice...--> A               where the policy
-                        pulls A --Gossip, Bundle|Notice--> B ==Fetch==> A ==Bundle==> B  batches:
-                        all of it at once, or nothing
-    waits               A --Enquire--> B --Confirm--> A                            where the
-                        feedback to a rumor is missing
-    surveys             A ==Measure==> B ==Measured==> A                           by how much B
-                        differs
-                        B ==Fetch==> A ==Bodies==> B                               bodies too large
-                        for a datagram
-    anti-entropy        A ==Sketch==> B ==Decoded|Symbols==> A                     few differences:
-                        what they are, at once
-                        A ==Want==> B ==Entries==> A                               what the symbols
-                        told A that it lacks
-                        A ==Compare==> B ==Differ==> A                             many differences:
-                        level by level
-                        A ==Leaves==> B ==Entries==> A                             what A lacks, and
-                        which of A's B wants
-                        A ==Push==> B ==Merged==> A                                what B wanted
-                        A ==Conclude==> B ==Concluded==> A                         what each of them
-                        had ever merged (causal_context.py)
-
-    keyrings            A ==KeyringOrder==> B ==KeyringReport==> A                 only where frames
-                        are sealed
+    rumors              A --Gossip, Rumor|Notice|Bundle...--> B --Feedback|Busy--> A
+                        A --Pull--> B --Gossip, Rumor...--> A      where the policy pulls
+                        B ==Fetch==> A ==Bodies|Bundle==> B        after a Notice
+    write concerns      A --Enquire--> B --Confirm--> A            where a feedback is missing
+    surveys             A ==Measure==> B ==Measured==> A           by how much B differs
+    keyrings            A ==KeyringOrder==> B ==KeyringReport==> A where frames are sealed
+    examinations        A ==Examine==> B ==Condition, Sights==> A  how B is, and what it sees
 
     --> one datagram; ==> one frame of a TCP link. Member units ride on every datagram with room.
 """
@@ -216,9 +200,10 @@ class Feedback(Message, frozen=True):
     """Bit i (least significant first) of `known` is set if the i-th rumor of that packet was no
     news here.
 
-    And of `collected` if the entry was once here, and was collected since: the teller shall take it
-    out. `life`: 32 bits of the site of who answers, since another node may have come to the address
-    of the one that was told; 0 of a version that does not tell.
+    Its bit of `collected` is set if the entry was once here, and was collected since: the sender of
+    the packet shall take it out. `life`: 32 bits of the site of the node that answers, since
+    another node may have come to the address that the packet went to; 0 of a version that does not
+    say.
     """
 
     kind = 12
@@ -244,162 +229,6 @@ class Bodies(Message, frozen=True):
     entries: tuple[Pair, ...]
 
 
-class Compare(Message, frozen=True):
-    """My fingerprints on one level: 16 children for each of `parents` (32-bit numbers), or, on
-    level 0, the root alone.
-
-    `fingerprints`: 64-bit numbers. `levels`: how deep my tree is. `members`: a digest of my member
-    table. All numbers big-endian. `context`: a summary of my context, in the first message of an
-    exchange.
-    """
-
-    kind = 15
-    question = True
-    needs_link = True
-    exchange: Count
-    request: Count
-    levels: Levels
-    level: Annotated[int, Meta(ge=0, le=4)]
-    parents: bytes
-    fingerprints: bytes
-    members: Count
-    sender: Annotated[str, Meta(max_length=128)] = ""
-    context: bytes = b""
-
-
-class Differ(Message, frozen=True):
-    """Which of the compared buckets differ here (32-bit numbers).
-
-    In the first answer of an exchange, `site` is my life, and `context` what my context says where
-    yours differs.
-    """
-
-    kind = 16
-    exchange: Count
-    request: Count
-    levels: Levels
-    differing: bytes
-    members: Count
-    sync_state: SyncState
-    site: Count = 0
-    context: bytes = b""
-
-
-class Leaves(Message, frozen=True):
-    """What I have in these buckets: for each of `buckets` a number of entries in `counts` (both
-    32-bit), then all their fingerprints."""
-
-    kind = 17
-    question = True
-    needs_link = True
-    exchange: Count
-    request: Count
-    level: Levels
-    buckets: bytes
-    counts: bytes
-    fingerprints: bytes
-
-
-class Entries(Message, frozen=True):
-    """What you lack in the first `answered` of the buckets (of the fingerprints, where it answers
-    Want), perhaps some of the next one.
-
-    `wanted`: fingerprints that I lack.
-    """
-
-    kind = 18
-    exchange: Count
-    request: Count
-    answered: Count
-    entries: tuple[Pair, ...]
-    wanted: bytes
-
-
-class Push(Message, frozen=True):
-    """What you wanted."""
-
-    kind = 19
-    question = True
-    needs_link = True
-    exchange: Count
-    request: Count
-    entries: tuple[Pair, ...]
-
-
-class Merged(Message, frozen=True):
-    """I have what you pushed; `news` of these entries were news to me, `refused` I cannot accept.
-
-    `collected`: fingerprints of those that I once held, and have collected since.
-    """
-
-    kind = 20
-    exchange: Count
-    request: Count
-    news: Count = 0
-    refused: Count = 0
-    collected: bytes = b""
-
-
-class Sketch(Message, frozen=True):
-    """The first symbols of my sketch. `parities`: two bits for each group of buckets of my tree,
-    from which to guess how much differs."""
-
-    kind = 21
-    question = True
-    needs_link = True
-    exchange: Count
-    request: Count
-    levels: Levels
-    parities: bytes
-    symbols: bytes
-    members: Count
-    sender: Annotated[str, Meta(max_length=128)] = ""
-    context: bytes = b""
-
-
-class Decoded(Message, frozen=True):
-    """The whole difference: the entries that you lack, `offered` fingerprints of those that found
-    no room, `wanted` ones I lack."""
-
-    kind = 22
-    exchange: Count
-    request: Count
-    levels: Levels
-    entries: tuple[Pair, ...]
-    offered: bytes
-    wanted: bytes
-    members: Count
-    sync_state: SyncState
-    site: Count = 0
-    context: bytes = b""
-
-
-class Symbols(Message, frozen=True):
-    """Your symbols were too few: here are mine, as many as it should take. Without any: descend the
-    tree."""
-
-    kind = 23
-    exchange: Count
-    request: Count
-    levels: Levels
-    symbols: bytes
-    members: Count
-    sync_state: SyncState
-    site: Count = 0
-    context: bytes = b""
-
-
-class Want(Message, frozen=True):
-    """Send me the entries with these fingerprints; Entries answers."""
-
-    kind = 24
-    question = True
-    needs_link = True
-    exchange: Count
-    request: Count
-    fingerprints: bytes
-
-
 class Pull(Message, frozen=True):
     """What is hot with you? Gossip answers, or nothing where nothing is."""
 
@@ -416,14 +245,14 @@ class Busy(Message, frozen=True):
     sequence: Count
 
 
-# -- waits (80 to 89) --
+# -- write concerns and surveys (80 to 89) --
 
 
 class Enquire(Message, frozen=True):
     """Do you hold this version of the key, or a newer one? Confirm it as soon as you do. I have it,
     a record of `size` bytes.
 
-    `sender` is told over links alone, where nobody could know it from the address: beside the
+    `sender` is filled over links alone, where nobody could know it from the address: beside the
     longest key there is no room in a datagram.
     """
 
@@ -438,7 +267,7 @@ class Enquire(Message, frozen=True):
 
 
 class Confirm(Message, frozen=True):
-    """`sender`, in its life `life`, holds what the enquiry of that number is about."""
+    """`sender`, in its life `life`, holds the version that the query of that number names."""
 
     kind = 81
     number: Count
@@ -482,37 +311,6 @@ class Measured(Message, frozen=True):
     root: Count
     keys: Count
     precision: Precision
-
-
-# -- deletes (30 to 49) --
-
-
-class Conclude(Message, frozen=True):
-    """All is said. `context`: facts that you lack, of mine when the exchange began; empty where you
-    did not get all that I held then.
-
-    `collected`: fingerprints of entries of yours that I have collected. Meant for the life `site`
-    alone.
-    """
-
-    kind = 30
-    question = True
-    needs_link = True
-    exchange: Count
-    request: Count
-    site: Count
-    context: bytes
-    collected: bytes
-
-
-class Concluded(Message, frozen=True):
-    """The life `site` has taken that over, and `dropped` so many of its entries."""
-
-    kind = 31
-    exchange: Count
-    request: Count
-    site: Count
-    dropped: Count = 0
 
 
 # -- operators (50 to 59) --

@@ -92,9 +92,7 @@ def test_feedback_of_a_rumor_that_was_news_shows_a_holder() -> None:
     assert replica.statistics()["waits_met"] == 1
 
 
-def test_feedback_that_a_rumor_was_no_news_shows_nothing_since_it_may_have_been_refused_so_the_peer_is_asked() -> (
-    None
-):
+def test_feedback_that_a_rumor_was_no_news_shows_nothing_so_the_peer_is_asked() -> None:
     replica = replica_with("b")
     effects = write(replica)
     told_b = feed(replica, Feedback(sequences(effects)[address_of(1)], b"\x01"), "b")
@@ -196,9 +194,7 @@ def test_an_answer_of_an_earlier_life_or_to_a_number_that_was_not_asked_is_not_b
 # -- asking --------------------------------------------------------------------------------------
 
 
-def test_who_has_not_answered_is_asked_again_and_again_with_growing_pauses_and_at_last_over_a_link() -> (
-    None
-):
+def test_a_silent_member_is_asked_again_with_growing_pauses_and_at_last_over_a_link() -> None:
     replica = replica_with(
         "b", probe_interval_s=600.0, probe_timeout_s=500.0, push_pull_interval_s=3600.0
     )
@@ -217,9 +213,7 @@ def test_who_has_not_answered_is_asked_again_and_again_with_growing_pauses_and_a
     )
 
 
-def test_who_holds_it_answers_an_enquiry_at_once_and_who_does_not_fetches_it_and_answers_then() -> (
-    None
-):
+def test_a_holder_answers_a_version_query_at_once_and_another_one_fetches_it_first() -> None:
     replica = replica_with("b")
     replica.receive(gossip(rumor("k", ms=5)), address_of(1), at())
     older, newer = version_of(record(b"", 5)), version_of(record(b"w", 9))

@@ -13,32 +13,33 @@ from hypothesis import strategies as st
 
 from kvgossip.config import PARAMETERS, Config
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.anti_entropy.initiator import WINDOW, Exchange, Merge
-from kvgossip.protocol.anti_entropy.responder import (
+from kvgossip.protocol.anti_entropy.answers import (
     answer_compare,
     answer_leaves,
     answer_sketch,
     answer_want,
 )
+from kvgossip.protocol.anti_entropy.initiator import Exchange
+from kvgossip.protocol.anti_entropy.keeper import Kept
+from kvgossip.protocol.anti_entropy.questions import WINDOW
 from kvgossip.protocol.model.member import Member, SyncState
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.wire.batching import ENTRIES_MAX, pack, unpack
-from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import (
+from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Decoded,
     Differ,
     Entries,
     Leaves,
     Merged,
-    Message,
-    Pair,
     Push,
     Sketch,
     Symbols,
     Want,
 )
+from kvgossip.protocol.wire.frame import encode
+from kvgossip.protocol.wire.message import Message, Pair
 from tests.protocol.net import LAN, address_of, record
 from tests.protocol.strategies import keys, records
 
@@ -114,16 +115,16 @@ class Session:
                 asked += self.exchange.send()
         return self.exchange.complete
 
-    def _cross(self, told: Message) -> Message:
+    def _cross(self, message: Message) -> Message:
         for here, key, held in islice(self.writes, 1):
             (self.mine if here else self.theirs).merge(key, held)
-        data = encode(told)
-        self.trace.append(type(told).__name__)
-        self.sizes.append((told, len(data)))
+        data = encode(message)
+        self.trace.append(type(message).__name__)
+        self.sizes.append((message, len(data)))
         (heard,), faults = LAN.open(LAN.frame([data], reliable=True), reliable=True)
         assert not faults
         assert not isinstance(heard, Member)
-        assert heard == told
+        assert heard == message
         return heard
 
     def _answer(self, asked: Message) -> Message:
@@ -156,14 +157,14 @@ class Session:
                 return [*self.exchange.merged(answer)]
         raise AssertionError(answer)
 
-    def _merge(self, entries: tuple[Pair, ...]) -> Merge:
+    def _merge(self, entries: tuple[Pair, ...]) -> Kept:
         news, refused = 0, []
         for key, held in entries:
             if self.refuses(key):
                 refused.append(self.mine.digest.fingerprint(key, held))
             else:
                 news += self.mine.merge(key, held) is not None
-        return Merge(news, refused)
+        return Kept(news, refused)
 
 
 # -- the union -----------------------------------------------------------------------------------
@@ -230,7 +231,6 @@ def unready(store: Store) -> None:
     store.sketch._covered = 0
 
 
-# F07
 @pytest.mark.parametrize("levels", [(1, 1), (1, 4), (4, 1), (2, 1), (3, 2), (2, 4), (4, 4)])
 @pytest.mark.parametrize("readiness", ["both", "mine", "theirs", "neither"])
 def test_many_differences_are_repaired_whatever_the_depths_of_the_trees(
@@ -275,7 +275,7 @@ def test_lesson_05_the_same_data_is_never_different_and_costs_one_round_trip() -
 
 @pytest.mark.parametrize("refused", ["k7", "big"])
 def test_lesson_08_an_entry_that_is_refused_stops_nothing(refused: str) -> None:
-    """F05: also one that fills an answer by itself."""
+    """Also one that fills an answer by itself."""
     theirs = {**many(600), "big": record(b"v" * 3 * BYTES_MAX)}
     for ready in (True, False):
         left, right = store_of({"mine": record(b"1")}), store_of(theirs)
@@ -321,8 +321,8 @@ def test_lesson_07_an_entry_larger_than_any_message_is_sent_alone() -> None:
 # -- bounds --------------------------------------------------------------------------------------
 
 
-def entries_of(told: Message) -> tuple[Pair, ...]:
-    return told.entries if isinstance(told, (Entries, Decoded, Push)) else ()
+def entries_of(message: Message) -> tuple[Pair, ...]:
+    return message.entries if isinstance(message, (Entries, Decoded, Push)) else ()
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def entries_of(told: Message) -> tuple[Pair, ...]:
 def test_no_message_is_longer_than_its_limit_but_for_one_larger_entry(
     bytes_max: int, ready: bool, levels: int
 ) -> None:
-    """F20: also where the limit is the smallest that Config takes."""
+    """Also where the limit is the smallest that Config takes."""
     mine, theirs = (
         {**many(3000), **many(300, "m", 900), "ml": record(b"v" * 10_000)},
         {**many(3000, ms=1), **many(500, "t", 700)},
@@ -344,9 +344,9 @@ def test_no_message_is_longer_than_its_limit_but_for_one_larger_entry(
     session = Session(left, right, bytes_max=bytes_max)
     assert session.run()
     assert content(left) == content(right)
-    for told, size in session.sizes:
-        assert size <= bytes_max + 64 or len(entries_of(told)) == 1, type(told).__name__
-        assert len(entries_of(told)) <= ENTRIES_MAX
+    for message, size in session.sizes:
+        assert size <= bytes_max + 64 or len(entries_of(message)) == 1, type(message).__name__
+        assert len(entries_of(message)) <= ENTRIES_MAX
 
 
 def test_a_bounded_number_of_questions_is_under_way() -> None:
@@ -359,7 +359,7 @@ def test_a_bounded_number_of_questions_is_under_way() -> None:
         [exchange._store.digest.fingerprint(key, held) for key, held in exchange._store.records()],
     )
     asked = exchange.decoded(
-        Decoded(5, sketch.request, 4, (), b"", wanted, 0, SyncState.SETTLED), Merge(0, [])
+        Decoded(5, sketch.request, 4, (), b"", wanted, 0, SyncState.SETTLED), Kept(0, [])
     )
     while exchange.eager:
         burst = exchange.send()
@@ -628,7 +628,6 @@ def test_a_difference_in_a_bucket_that_does_not_exist_cuts_the_session() -> None
         )
 
 
-# F21
 def test_a_difference_in_a_bucket_that_was_not_compared_cuts_the_session() -> None:
     exchange, asked = opened(store_of(many(50)))
     assert isinstance(asked, Compare)
@@ -649,11 +648,10 @@ def leaves_asked(mine: Store) -> tuple[Exchange, Leaves]:
     return exchange, leaves
 
 
-# F06, F18
 @pytest.mark.parametrize(
-    ("merged", "repeats"), [(Merge(0, []), 0), (Merge(0, [5]), 1)], ids=["known", "refused"]
+    ("merged", "repeats"), [(Kept(0, []), 0), (Kept(0, [5]), 1)], ids=["known", "refused"]
 )
-def test_a_cut_answer_that_brings_nothing_new_cuts_the_session(merged: Merge, repeats: int) -> None:
+def test_a_cut_answer_that_brings_nothing_new_cuts_the_session(merged: Kept, repeats: int) -> None:
     exchange, leaves = leaves_asked(store_of(many(20), levels=2))
     for _ in range(repeats):
         answer = Entries(5, leaves.request, 0, (("k1", record(b"v")),), b"")
@@ -663,17 +661,16 @@ def test_a_cut_answer_that_brings_nothing_new_cuts_the_session(merged: Merge, re
     assert caught.value.reason == "no_progress"
 
 
-# F18
 def test_an_answer_to_want_takes_at_least_the_first_entry_or_cuts_the_session() -> None:
     exchange, sketch = opened(store_of(many(20)), ready=True)
     assert isinstance(sketch, Sketch)
     (want,) = exchange.decoded(
         Decoded(5, sketch.request, 4, (), pack("Q", [1, 2]), b"", 0, SyncState.SETTLED),
-        Merge(0, []),
+        Kept(0, []),
     )
     assert isinstance(want, Want)
     with pytest.raises(RemoteError) as caught:
-        exchange.entries(Entries(5, want.request, 0, (("k1", record(b"v")),), b""), Merge(0, [9]))
+        exchange.entries(Entries(5, want.request, 0, (("k1", record(b"v")),), b""), Kept(0, [9]))
     assert caught.value.reason == "no_progress"
 
 
@@ -683,7 +680,7 @@ def test_fingerprints_that_are_made_up_bring_nothing_out_of_the_store(wanted: li
     assert isinstance(sketch, Sketch)
     asked = exchange.decoded(
         Decoded(5, sketch.request, 4, (), b"", pack("Q", wanted), 0, SyncState.SETTLED),
-        Merge(0, []),
+        Kept(0, []),
     )
     assert asked == []
     assert exchange.complete

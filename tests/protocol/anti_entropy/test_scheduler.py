@@ -13,21 +13,20 @@ from kvgossip.protocol.anti_entropy.scheduler import EXCHANGES_MAX
 from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import (
-    Ack,
+from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Decoded,
     Differ,
     Entries,
     Leaves,
     Merged,
-    Message,
     Push,
     Sketch,
     Symbols,
     Want,
 )
+from kvgossip.protocol.wire.frame import encode
+from kvgossip.protocol.wire.message import Ack, Message
 from tests.protocol.net import (
     LAN,
     STRANGER,
@@ -236,7 +235,6 @@ def test_a_question_that_makes_no_sense_is_counted_and_not_answered(asked: Messa
     assert replica.statistics()["units_dropped.bad_message"] == 1
 
 
-# F03
 @pytest.mark.parametrize(
     "asked",
     [Compare(1, 1, 4, 0, b"", bytes(8), 0), Want(1, 1, b""), Push(1, 1, (("k", record(b"v")),))],
@@ -305,7 +303,6 @@ def test_lesson_05_in_a_cluster_in_sync_nothing_is_repaired_but_the_floor() -> N
     assert logs(effect for name in "abc" for effect in net.effects[name]) == []
 
 
-# F19
 @pytest.mark.parametrize("others", ["empty", "filled"])
 def test_lesson_05_what_a_peer_refuses_for_ever_is_not_sent_for_ever_and_is_reported(
     others: str,

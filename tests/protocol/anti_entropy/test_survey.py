@@ -50,9 +50,9 @@ def test_a_small_difference_is_told_exactly_whoever_has_the_newer_version(keys: 
     for number in range(keys):
         network.put("ab"[number % 2], f"k{number}", b"new")
     network.run(0.01)
-    told = survey(network, "a")
-    assert told["b"] == (keys, Precision.EXACT)
-    assert told["c"] == ((keys + 1) // 2, Precision.EXACT)
+    answers = survey(network, "a")
+    assert answers["b"] == (keys, Precision.EXACT)
+    assert answers["c"] == ((keys + 1) // 2, Precision.EXACT)
 
 
 def test_a_larger_difference_is_an_estimate_and_a_very_large_one_a_lower_bound() -> None:
@@ -107,8 +107,8 @@ def test_a_gateway_asks_its_datacenter_and_the_other_gateways_each_once() -> Non
     network.run(10.0)
     network.perform("p1", network.replicas["p1"].survey(SURVEYED, network.now("p1")))
     network.run(1.0)
-    told = [effect.peer for effect in network.effects["p1"] if isinstance(effect, Surveyed)]
-    assert sorted(told, key=lambda peer: peer.name) == [
+    peers = [effect.peer for effect in network.effects["p1"] if isinstance(effect, Surveyed)]
+    assert sorted(peers, key=lambda peer: peer.name) == [
         Peer(PoolKind.LAN, "p2"),
         Peer(PoolKind.WAN, "t1"),
     ]

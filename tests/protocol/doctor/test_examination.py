@@ -11,7 +11,7 @@ import pytest
 
 from kvgossip.errors import LocalError
 from kvgossip.protocol.doctor.diagnosis import Finding, clock_offsets_ms, diagnose
-from kvgossip.protocol.doctor.examination import LOOKS_MAX, OBSERVERS_MAX, SUBJECTS_MAX
+from kvgossip.protocol.doctor.examination import EXAMINATIONS_MAX, OBSERVED_MAX, OBSERVERS_MAX
 from kvgossip.protocol.effect import DoctorReport, Examined
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
@@ -132,9 +132,7 @@ def test_blocked_tcp_with_working_udp_is_said_with_what_it_costs() -> None:
     )
 
 
-def test_two_that_do_not_reach_each_other_at_all_are_told_apart_from_one_that_nobody_reaches() -> (
-    None
-):
+def test_two_that_do_not_reach_each_other_are_told_apart_from_one_that_nobody_reaches() -> None:
     net = Network()
     net.cluster("a b c")
     net.passes = block(udp=between("b", "c"), tcp=between("b", "c"))
@@ -158,9 +156,7 @@ def test_a_dead_member_is_told_with_what_to_do() -> None:
     ]
 
 
-def test_lesson_30_an_address_that_nobody_reaches_though_its_packets_arrive_is_an_advertised_one_that_is_wrong() -> (
-    None
-):
+def test_lesson_30_an_address_that_nobody_reaches_though_its_packets_arrive_is_wrong() -> None:
     net = Network()
     net.cluster("a b c")
     # nothing gets to the address that c tells, as where it tells that of a container
@@ -316,20 +312,18 @@ def test_a_thousand_members_do_not_melt() -> None:
         effects += replica.tick(now._replace(monotonic_s=now.monotonic_s + 0.05 * step))
     sent = Counter(type(message) for _, message in told(LAN, effects))
     asked = [message for _, message in told(LAN, effects) if isinstance(message, Examine)]
-    assert len(asked) == SUBJECTS_MAX
+    assert len(asked) == OBSERVED_MAX
     assert {len(message.subjects) for message in asked} == {OBSERVERS_MAX}
-    assert sent[Ping] < 6 * SUBJECTS_MAX + 40
+    assert sent[Ping] < 6 * OBSERVED_MAX + 40
     (report,) = [effect.report for effect in effects if isinstance(effect, Examined)]
-    assert (len(report.members), report.known) == (SUBJECTS_MAX, 1000)
+    assert (len(report.members), report.known) == (OBSERVED_MAX, 1000)
 
 
-def test_a_node_looks_at_others_for_a_few_members_at_once_and_tells_the_rest_that_it_is_busy() -> (
-    None
-):
+def test_a_node_examines_for_a_few_members_at_once_and_answers_the_rest_that_it_is_busy() -> None:
     net = Network()
     net.cluster("a b")
     replica, seen = net.replicas["a"], []
-    for number in range(LOOKS_MAX + 2):
+    for number in range(EXAMINATIONS_MAX + 2):
         known = member(f"n{number}", 20 + number, port=1)
         replica.receive(LAN.frame([encode(known)]), STRANGER, net.now("a"))
         for sequence in (1, 2):
@@ -344,9 +338,9 @@ def test_a_node_looks_at_others_for_a_few_members_at_once_and_tells_the_rest_tha
             ]
     busy = [message for message in seen if isinstance(message, Sights)]
     # the second question of each, and all of those that came too late
-    assert len(busy) == LOOKS_MAX + 2 * 2
+    assert len(busy) == EXAMINATIONS_MAX + 2 * 2
     assert all(message.busy and not message.seen for message in busy)
-    assert sum(isinstance(message, Condition) for message in seen) == 2 * (LOOKS_MAX + 2)
+    assert sum(isinstance(message, Condition) for message in seen) == 2 * (EXAMINATIONS_MAX + 2)
 
 
 def test_strangers_are_told_how_we_are_and_make_nobody_look_at_anything() -> None:
@@ -406,7 +400,7 @@ def test_an_examination_changes_nothing_that_is_believed_and_leaves_nothing_behi
     assert net.state("a", "c") is net.state("b", "c") is MemberState.ALIVE
     net.run(10.0)
     assert all(
-        not replica.pools.lan.doctor._asked and not replica.pools.lan.doctor._looks
+        not replica.pools.lan.doctor._open and not replica.pools.lan.doctor._examinations
         for replica in net.replicas.values()
     )
     assert all(replica.pools.lan.doctor.deadline() is None for replica in net.replicas.values())

@@ -14,7 +14,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rumors.batches import KEPT_BYTES_MAX, KEPT_MAX, Batches, key_of
-from kvgossip.protocol.rumors.mongering import life_of
+from kvgossip.protocol.rumors.responder import life_of
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Bundle, Feedback, Fetch, Gossip, Notice, Rumor
 from tests.protocol.net import LAN, Network, address_of, at, changed, make_replica, record
@@ -139,9 +139,7 @@ def test_what_is_superseded_stays_and_the_rest_of_a_bundle_is_merged() -> None:
     assert (replica.store.value("k"), replica.store.value("l")) == (b"newer", b"v")
 
 
-def test_a_bundle_too_large_for_a_datagram_is_noticed_fetched_over_a_link_and_merged_at_once() -> (
-    None
-):
+def test_a_batch_too_large_for_a_datagram_is_noticed_fetched_and_merged_at_once() -> None:
     network = Network()
     a, b, _ = network.cluster("a b c")
     network.perform(
@@ -257,7 +255,7 @@ def test_whoever_hears_of_a_batch_by_rumor_shows_all_of_it_or_nothing(seed: int)
     network.run(5.0)
     for replica in network.replicas.values():
         # they have joined by an exchange; from now on rumors alone carry
-        replica.pools.lan.exchanges._config = make_replica("x", anti_entropy=False).config
+        replica.pools.lan.exchanges.responder._config = make_replica("x", anti_entropy=False).config
     batches, parts = run(network, names, seed)
     assert len(batches) > 20
     assert any(is_dead(entry) for batch in batches for _, entry in batch)

@@ -128,15 +128,15 @@ def test_blind_counts_every_contact_whether_it_knew_or_not() -> None:
 
 
 def test_the_coin_cools_with_probability_one_in_k_at_each_contact_that_knew() -> None:
-    told = 0
+    contacts = 0
     for seed in range(300):
         rumors = HotList(RumorPolicy(k=4, counter=False), 100, Random(seed))
         heat(rumors)
         while hot(rumors):
-            told += 1
-            tell(rumors, f"p{told}", KNEW)
+            contacts += 1
+            tell(rumors, f"p{contacts}", KNEW)
     # a geometric distribution's mean is k
-    assert 3.6 <= told / 300 <= 4.4
+    assert 3.6 <= contacts / 300 <= 4.4
     rumors = HotList(RumorPolicy(k=1, counter=False, mode=Mode.PUSH), 100, Random(1))
     heat(rumors)
     tell(rumors, "p", NEWS)

@@ -15,7 +15,7 @@ from kvgossip.protocol.model.entry import entry_of, version_of
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rumors.burst_window import UNANSWERED_MAX
-from kvgossip.protocol.rumors.mongering import life_of
+from kvgossip.protocol.rumors.responder import life_of
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import (
     Bodies,
@@ -309,9 +309,7 @@ def test_a_burst_is_answered_on_its_link_and_not_told_again() -> None:
     assert not len(net.replicas["a"].pools.lan.mongering.rumors)
 
 
-def test_who_does_not_answer_bursts_gets_datagrams_until_it_answers_or_some_time_has_passed() -> (
-    None
-):
+def test_a_peer_that_answers_no_bursts_gets_datagrams_until_it_answers_or_time_has_passed() -> None:
     replica = replica_with("b")
     sequences = []
     for turn in range(UNANSWERED_MAX):
@@ -449,9 +447,7 @@ def test_a_notice_is_fetched_only_if_it_is_newer_than_what_is_here(
     ]
 
 
-def test_a_body_on_its_way_is_not_asked_for_again_unless_it_takes_too_long_or_its_link_breaks() -> (
-    None
-):
+def test_a_body_on_its_way_is_asked_for_again_only_after_long_or_when_its_link_breaks() -> None:
     replica = replica_with("b", "c")
     assert of(Fetch, replica.receive(gossip(notice()), address_of(1), at()))
     assert not of(Fetch, replica.receive(gossip(notice(), sender="c"), address_of(2), at(9.0)))
@@ -494,7 +490,6 @@ def test_of_many_notices_only_so_much_is_fetched_at_a_time(size: int, fetched: i
     ]
 
 
-# F30
 def test_a_notice_that_lies_about_its_size_does_not_stop_other_fetches() -> None:
     replica = replica_with("b")
     for size in (2**63, 2**40):
@@ -502,7 +497,6 @@ def test_a_notice_that_lies_about_its_size_does_not_stop_other_fetches() -> None
     assert of(Fetch, replica.receive(gossip(notice()), address_of(1), at()))
 
 
-# F41
 def test_a_version_that_was_refused_says_nothing_of_older_ones() -> None:
     replica = replica_with("b")
     ahead = notice(ms=86_400_000)
@@ -513,13 +507,12 @@ def test_a_version_that_was_refused_says_nothing_of_older_ones() -> None:
     assert of(Fetch, replica.receive(gossip(notice()), address_of(1), at()))
 
 
-# F35
 def test_what_is_being_fetched_is_bounded_whatever_size_the_notices_claim() -> None:
     replica = replica_with("b")
     for packet in range(200):
         notices = [Notice(f"{packet}-{number}", 1, 1, 0) for number in range(64)]
         replica.receive(gossip(*notices, sequence=packet), address_of(1), at())
-    assert len(replica.pools.lan.mongering._fetching) <= 5000
+    assert len(replica.pools.lan.mongering.fetching._bodies) <= 5000
 
 
 def test_a_notice_whose_fetch_was_lost_is_told_again() -> None:
@@ -540,7 +533,6 @@ def test_a_notice_whose_fetch_was_lost_is_told_again() -> None:
     assert lost == ["b"]
 
 
-# F31
 def test_a_large_entry_that_is_refused_is_not_fetched_again_and_again() -> None:
     net = Network()
     net.cluster("a b")
@@ -553,9 +545,7 @@ def test_a_large_entry_that_is_refused_is_not_fetched_again_and_again() -> None:
     assert len(fetched) <= 2
 
 
-def test_a_fetch_is_answered_with_what_is_here_in_bounded_messages_over_the_link_it_came_by() -> (
-    None
-):
+def test_a_fetch_is_answered_with_what_is_here_in_bounded_messages_over_its_link() -> None:
     replica = replica_with("b")
     for number in range(3):
         replica.put(f"k{number}", b"v" * 200_000, at())
@@ -569,7 +559,6 @@ def test_a_fetch_is_answered_with_what_is_here_in_bounded_messages_over_the_link
     ] == [["k0"], ["k1"], ["k2"]]
 
 
-# F03
 def test_a_fetch_by_datagram_is_not_answered_and_of_many_in_one_frame_only_one() -> None:
     replica = replica_with("b")
     replica.put("k", b"v", at())
@@ -612,7 +601,6 @@ def test_beyond_the_connection_limit_packets_are_refused_and_their_sender_hunts_
     assert of(Gossip, hunter.receive(LAN.frame([encode(Busy(again.sequence))]), second, at())) == []
 
 
-# F25
 def test_a_key_that_is_written_all_the_time_does_not_starve_the_rounds() -> None:
     replica = replica_with("b", "c")
     replica.pools.lan.membership.merge(member("z", 9), at())
@@ -631,7 +619,6 @@ def test_a_key_that_is_written_all_the_time_does_not_starve_the_rounds() -> None
     assert len(heard) >= 10
 
 
-# F26
 def test_the_connection_limit_starts_again_each_interval_also_where_nothing_is_hot() -> None:
     replica = replica_with("b", rumor_connection_limit=1)
     replica.receive(gossip(rumor("k")), address_of(1), at(0.0))

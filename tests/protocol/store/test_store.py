@@ -183,7 +183,6 @@ def test_a_scan_gives_the_keys_of_the_prefix_after_the_one_given() -> None:
     assert scanned(limit=0) == []
 
 
-# F42
 def test_finding_many_fingerprints_reads_every_entry_once_at_most(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -8,15 +8,13 @@ from hypothesis import strategies as st
 
 from kvgossip.protocol.model.entry import Version
 from kvgossip.protocol.tombstones import causal_context as module
-from kvgossip.protocol.tombstones.causal_context import (
-    CausalContext,
-    Fact,
-    Kind,
-    Told,
+from kvgossip.protocol.tombstones import context_difference
+from kvgossip.protocol.tombstones.causal_context import CausalContext, Fact, Kind, fact_of
+from kvgossip.protocol.tombstones.context_difference import (
+    ContextDifference,
     decode,
     difference,
     encode,
-    fact_of,
     lacking,
     summary,
 )
@@ -37,7 +35,7 @@ def context_of(content: list[Fact], site: int = OWN) -> CausalContext:
 
 
 def state(context: CausalContext) -> tuple[object, ...]:
-    return context.rows, set(context.dots), context.gaps
+    return context.vector, set(context.dots), context.gaps
 
 
 def covered(context: CausalContext) -> set[Version]:
@@ -88,19 +86,19 @@ class Plain:
     """The context of protocol.md's model: every version that is not below a row is a dot."""
 
     def __init__(self) -> None:
-        self.rows: dict[int, int] = {}
+        self.vector: dict[int, int] = {}
         self.dots: set[tuple[int, int]] = set()
 
     def covers(self, version: Version) -> bool:
         return (
-            self.rows.get(version.site, -1) >= version.timestamp
+            self.vector.get(version.site, -1) >= version.timestamp
             or (version.site, version.timestamp) in self.dots
         )
 
-    def join(self, rows: dict[int, int], dots: set[tuple[int, int]]) -> None:
-        for site, clock in rows.items():
-            self.rows[site] = max(self.rows.get(site, -1), clock)
-        self.dots = {dot for dot in self.dots | dots if self.rows.get(dot[0], -1) < dot[1]}
+    def join(self, vector: dict[int, int], dots: set[tuple[int, int]]) -> None:
+        for site, clock in vector.items():
+            self.vector[site] = max(self.vector.get(site, -1), clock)
+        self.dots = {dot for dot in self.dots | dots if self.vector.get(dot[0], -1) < dot[1]}
 
 
 @given(
@@ -111,30 +109,32 @@ class Plain:
         max_size=6,
     )
 )
-def test_it_covers_what_the_model_covers(told: list[tuple[dict[int, int], list[Version]]]) -> None:
+def test_it_covers_what_the_model_covers(
+    joined: list[tuple[dict[int, int], list[Version]]],
+) -> None:
     context, plain = CausalContext(OWN), Plain()
-    for rows, dots in told:
+    for vector, dots in joined:
         context.join(
-            [fact_of(clock, site, Kind.ROW) for site, clock in rows.items()]
+            [fact_of(clock, site, Kind.VECTOR_ENTRY) for site, clock in vector.items()]
             + [fact_of(*dot, Kind.DOT) for dot in dots]
         )
-        plain.join(rows, {(dot.site, dot.timestamp) for dot in dots})
+        plain.join(vector, {(dot.site, dot.timestamp) for dot in dots})
         assert covered(context) == {version for version in ALL_VERSIONS if plain.covers(version)}
-        assert len(context.dots) == len(plain.dots), "dots that rows have passed are dropped"
+        assert len(context.dots) == len(plain.dots), "dots that the vector has passed are dropped"
 
 
 def test_the_own_site_is_always_covered_and_a_row_of_it_changes_nothing() -> None:
     context = context_of(
-        [fact_of(5, OWN, Kind.ROW), fact_of(6, OWN, Kind.DOT), fact_of(7, OWN, Kind.GAP)]
+        [fact_of(5, OWN, Kind.VECTOR_ENTRY), fact_of(6, OWN, Kind.DOT), fact_of(7, OWN, Kind.GAP)]
     )
-    assert context.row_covers(Version(2**64 - 1, OWN))
+    assert context.vector_covers(Version(2**64 - 1, OWN))
     assert state(context) == ({}, set(), {})
 
 
 def test_a_dot_is_no_row() -> None:
     context = context_of([fact_of(5, 1, Kind.DOT)])
     assert context.covers(Version(5, 1))
-    assert not context.row_covers(Version(5, 1))
+    assert not context.vector_covers(Version(5, 1))
 
 
 # -- bounds --------------------------------------------------------------------------------------
@@ -149,22 +149,24 @@ def test_versions_for_which_there_is_no_room_leave_a_gap_until_a_row_passes_it(
         context.add(Version(timestamp, 1))
     assert list(context.dots) == [module.encoded(Version(timestamp, 1)) for timestamp in (5, 7, 6)]
     assert context.gaps == {1: 9}
-    context.join([fact_of(6, 1, Kind.ROW)])
+    context.join([fact_of(6, 1, Kind.VECTOR_ENTRY)])
     assert context.gaps == {1: 9}
     context.add(Version(10, 1))
     assert list(context.dots) == [module.encoded(Version(timestamp, 1)) for timestamp in (7, 10)]
-    context.join([fact_of(9, 1, Kind.ROW)])
+    context.join([fact_of(9, 1, Kind.VECTOR_ENTRY)])
     assert context.gaps == {}
     assert list(context.dots) == [module.encoded(Version(10, 1))]
 
 
-def test_of_too_many_rows_and_gaps_the_newest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ROWS_MAX", 3)
+def test_of_too_long_a_vector_and_too_many_gaps_the_newest_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "VECTOR_MAX", 3)
     monkeypatch.setattr(module, "GAPS_MAX", 2)
     context = context_of(
-        [fact_of(timestamp, 10 + timestamp, Kind.ROW) for timestamp in (4, 1, 3, 2, 5)]
+        [fact_of(timestamp, 10 + timestamp, Kind.VECTOR_ENTRY) for timestamp in (4, 1, 3, 2, 5)]
     )
-    assert context.rows == {13: 3, 14: 4, 15: 5}
+    assert context.vector == {13: 3, 14: 4, 15: 5}
     context.join([fact_of(timestamp, 20 + timestamp, Kind.GAP) for timestamp in (4, 1, 3, 2)])
     assert context.gaps == {23: 3, 24: 4}
 
@@ -173,16 +175,18 @@ def test_of_too_many_rows_and_gaps_the_newest_are_kept(monkeypatch: pytest.Monke
 
 
 def commit(context: CausalContext, disk: dict[bytes, bytes]) -> dict[bytes, bytes | None]:
-    """What a commit changes on the disk: what inputs told, and then what the checkpoint adds."""
-    told = {fact.key: fact.value for fact in [*context.take_changes(), *context.take_dots()]}
-    for key, value in told.items():
+    """What a commit changes on the disk: what inputs changed, and then what the checkpoint adds."""
+    changes = [*context.take_changes(), *context.take_dots()]
+    context.dots_came()
+    written = {change.key: change.value for change in changes}
+    for key, value in written.items():
         if value is None:
             disk.pop(key, None)
         else:
             disk[key] = value
     assert not context.has_changed
     assert not context.take_dots()
-    return told
+    return written
 
 
 @given(st.lists(st.one_of(contents, versions), max_size=8), st.data())
@@ -198,11 +202,11 @@ def test_what_is_kept_on_disk_gives_the_same_context_back(
         if commits.draw(st.booleans()):
             commit(context, disk)
     commit(context, disk)
-    fact = context.own_row(77)
+    fact = context.own_entry(77)
     assert fact.value is not None
     later = CausalContext(OWN + 1)
     later.restore({**disk, fact.key: fact.value, b"replica/clock": b"x"})
-    assert later.rows.pop(OWN) == 77, "the earlier life is a past site now"
+    assert later.vector.pop(OWN) == 77, "the earlier life is a past site now"
     assert state(later) == state(context)
     assert later.take_changes() == []
 
@@ -215,7 +219,7 @@ def test_dots_of_one_commit_share_a_key_on_the_disk_until_the_last_of_them_has_g
     assert value == module.encoded(Version(7, 1)) + module.encoded(Version(9, 1))
     context.add(Version(8, 1))
     assert len(commit(context, disk)) == 1, "another commit, another key"
-    context.join([fact_of(8, 1, Kind.ROW)])
+    context.join([fact_of(8, 1, Kind.VECTOR_ENTRY)])
     gone = commit(context, disk)
     assert key not in gone, "one of its dots is left"
     assert list(gone.values()).count(None) == 1, "the other key has none left"
@@ -223,27 +227,27 @@ def test_dots_of_one_commit_share_a_key_on_the_disk_until_the_last_of_them_has_g
     later.restore(disk)
     assert list(later.dots) == [module.encoded(Version(9, 1))]
     for each in (context, later):
-        each.join([fact_of(9, 1, Kind.ROW)])
+        each.join([fact_of(9, 1, Kind.VECTOR_ENTRY)])
         assert (key, None) in [(fact.key, fact.value) for fact in each.take_changes()]
 
 
 def test_a_dot_that_has_come_and_gone_between_two_commits_costs_the_disk_nothing() -> None:
     context = CausalContext(OWN)
     context.add(Version(5, 1))
-    context.join([fact_of(6, 1, Kind.ROW)])
+    context.join([fact_of(6, 1, Kind.VECTOR_ENTRY)])
     assert list(commit(context, {}).values()) == [(6).to_bytes(8, "big")]
 
 
 def test_a_dot_that_comes_again_after_its_row_was_let_go_takes_no_others_off_the_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "ROWS_MAX", 1)
+    monkeypatch.setattr(module, "VECTOR_MAX", 1)
     context, disk = CausalContext(OWN), dict[bytes, bytes]()
     for version in (Version(5, 1), Version(5, 2), Version(6, 2)):
         context.add(version)
     commit(context, disk)
-    context.join([fact_of(5, 1, Kind.ROW)])
-    context.join([fact_of(9, 3, Kind.ROW)])
+    context.join([fact_of(5, 1, Kind.VECTOR_ENTRY)])
+    context.join([fact_of(9, 3, Kind.VECTOR_ENTRY)])
     commit(context, disk)
     for version in (Version(5, 1), Version(7, 2)):
         context.add(version)
@@ -255,17 +259,17 @@ def test_a_dot_that_comes_again_after_its_row_was_let_go_takes_no_others_off_the
         == context.dots.keys()
         == {module.encoded(Version(*each)) for each in ((5, 1), (5, 2), (6, 2), (7, 2))}
     )
-    context.join([fact_of(7, 2, Kind.ROW), fact_of(5, 1, Kind.ROW)])
+    context.join([fact_of(7, 2, Kind.VECTOR_ENTRY), fact_of(5, 1, Kind.VECTOR_ENTRY)])
     commit(context, disk)
     assert not [key for key in disk if key.startswith(module._DOTS)]
 
 
 def test_after_its_data_is_lost_a_context_is_taken_off_the_disk() -> None:
-    context = context_of([fact_of(5, 1, Kind.ROW), fact_of(9, 1, Kind.DOT)])
+    context = context_of([fact_of(5, 1, Kind.VECTOR_ENTRY), fact_of(9, 1, Kind.DOT)])
     saved = dict[bytes, bytes]()
     commit(context, saved)
     later = CausalContext(OWN + 1)
-    later.renounce({**saved, b"peer/x": b""})
+    later.drop({**saved, b"peer/x": b""})
     assert {(fact.key, fact.value) for fact in later.take_changes()} == {
         (key, None) for key in saved
     }
@@ -275,28 +279,30 @@ def test_after_its_data_is_lost_a_context_is_taken_off_the_disk() -> None:
 
 
 def test_equal_contexts_cost_sixteen_bytes() -> None:
-    told = context_of([fact_of(5, 1, Kind.ROW), fact_of(9, 1, Kind.DOT)]).facts(10)
-    assert len(summary(told)) == 16
-    assert difference(told, summary(told)) == b""
+    facts = context_of([fact_of(5, 1, Kind.VECTOR_ENTRY), fact_of(9, 1, Kind.DOT)]).facts(10)
+    assert len(summary(facts)) == 16
+    assert difference(facts, summary(facts)) == b""
 
 
 @given(contents, contents, st.integers(0, 14), st.integers(0, 14), st.integers(1, 40))
 def test_both_sides_learn_what_they_lack(
     a: list[Fact], b: list[Fact], my_clock: int, their_clock: int, width: int
 ) -> None:
-    before, module.RANGE_FACTS_MIN = module.RANGE_FACTS_MIN, width
+    before, context_difference.RANGE_FACTS_MIN = context_difference.RANGE_FACTS_MIN, width
     try:
         mine, theirs = context_of(a, site=98), context_of(b, site=97)
         my_facts, their_facts = mine.facts(my_clock), theirs.facts(their_clock)
         asked = summary(my_facts)
-        told = decode(difference(their_facts, asked))
-        for_them = decode(encode(Told(0, lacking(my_facts, asked, told)))).facts
+        answer = decode(difference(their_facts, asked))
+        for_them = decode(encode(ContextDifference(0, lacking(my_facts, asked, answer)))).facts
     finally:
-        module.RANGE_FACTS_MIN = before
-    mine.join(told.facts)
+        context_difference.RANGE_FACTS_MIN = before
+    mine.join(answer.facts)
     theirs.join(for_them)
     whole = context_of(a, site=0)
-    whole.join([*b, fact_of(my_clock, 98, Kind.ROW), fact_of(their_clock, 97, Kind.ROW)])
+    whole.join(
+        [*b, fact_of(my_clock, 98, Kind.VECTOR_ENTRY), fact_of(their_clock, 97, Kind.VECTOR_ENTRY)]
+    )
     every = [
         *ALL_VERSIONS,
         *(Version(timestamp, site) for timestamp in range(15) for site in (97, 98)),
@@ -308,14 +314,14 @@ def test_both_sides_learn_what_they_lack(
         assert side.gaps == whole.gaps
 
 
-def test_old_rows_that_both_have_are_not_sent_again() -> None:
-    past = [fact_of(timestamp, 1000 + timestamp, Kind.ROW) for timestamp in range(8000)]
-    mine, theirs = context_of(past), context_of([*past, fact_of(9000, 1, Kind.ROW)])
+def test_old_facts_that_both_have_are_not_sent_again() -> None:
+    past = [fact_of(timestamp, 1000 + timestamp, Kind.VECTOR_ENTRY) for timestamp in range(8000)]
+    mine, theirs = context_of(past), context_of([*past, fact_of(9000, 1, Kind.VECTOR_ENTRY)])
     asked = summary(mine.facts(9001))
     assert len(asked) <= 16 * 9
-    told = decode(difference(theirs.facts(9000), asked))
-    assert fact_of(9000, 1, Kind.ROW) in told.facts
-    assert len(told.facts) <= 2 * module.RANGE_FACTS_MIN
+    answer = decode(difference(theirs.facts(9000), asked))
+    assert fact_of(9000, 1, Kind.VECTOR_ENTRY) in answer.facts
+    assert len(answer.facts) <= 2 * context_difference.RANGE_FACTS_MIN
 
 
 @given(st.binary(max_size=200))
@@ -323,12 +329,14 @@ def test_any_bytes_give_facts_or_a_remote_error(data: bytes) -> None:
     reason = refused(lambda: decode(data))
     assert reason in ("", "bad_context")
     if not reason:
-        told = decode(data)
-        assert encode(told) == data or not data
-        assert CausalContext(OWN).join(told.facts) >= 0
+        answer = decode(data)
+        assert encode(answer) == data or not data
+        assert CausalContext(OWN).join(answer.facts) >= 0
     assert refused(lambda: difference(CausalContext(OWN).facts(5), data)) in ("", "bad_context")
 
 
 def test_facts_that_are_too_many_or_of_a_kind_that_is_not_known_are_refused() -> None:
     assert refused(lambda: decode(bytes(FACTS_BYTES_MAX + 17))) == "bad_context"
-    assert refused(lambda: decode(encode(Told(1, [fact_of(1, 1, 3)])))) == "bad_context"
+    assert (
+        refused(lambda: decode(encode(ContextDifference(1, [fact_of(1, 1, 3)])))) == "bad_context"
+    )

@@ -31,9 +31,7 @@ def served(net: Network, key: str) -> list[bytes | None]:
     return [replica.store.value(key) for replica in net.replicas.values()]
 
 
-def test_an_entry_tells_when_it_expires_and_one_without_an_expiry_is_the_bytes_it_always_was() -> (
-    None
-):
+def test_a_record_says_when_it_expires_and_without_an_expiry_has_the_bytes_of_before() -> None:
     held = make_record(version(), b"v", "text/plain", WALL_MS)
     check_record(held)
     entry = entry_of("k", held)
@@ -45,14 +43,14 @@ def test_an_entry_tells_when_it_expires_and_one_without_an_expiry_is_the_bytes_i
 @pytest.mark.parametrize("bad", ["no meta", "no time", "text", "too late", "dead"])
 def test_an_expiry_that_makes_no_sense_is_a_bad_record(bad: str) -> None:
     good = make_record(version(), b"", None, 5)
-    told = {
+    bad_bytes = {
         "no meta": bytes([0x14]) + good[1:17],
         "no time": bytes([0x16]) + make_record(version(), b"", "t")[1:],
         "text": good[:19] + b"\x81\xa1x\xa1y",
         "too late": make_record(version(), b"", None, 2**48),
         "dead": bytes([0x17]) + good[1:],
     }[bad]
-    assert refused(lambda: check_record(told)) == "bad_record"
+    assert refused(lambda: check_record(bad_bytes)) == "bad_record"
 
 
 @pytest.mark.parametrize("ttl_s", [0.0, -1.0, float("nan"), float("inf"), TTL_S_MAX + 1.0])
@@ -63,7 +61,7 @@ def test_a_time_to_live_that_makes_no_sense_is_refused(ttl_s: float) -> None:
     assert len(replica.store) == 0
 
 
-def test_every_node_hides_an_entry_at_the_same_time_and_watchers_see_it_go() -> None:
+def test_an_entry_expires_on_every_node_at_the_same_time_and_watchers_see_it_go() -> None:
     net = Network()
     net.cluster("a b c")
     put(net, "a", "k", ttl_s=10.0)

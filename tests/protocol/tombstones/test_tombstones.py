@@ -182,8 +182,8 @@ def test_a_write_that_the_deleter_had_not_seen_lives() -> None:
 
 def test_a_rumor_of_a_collected_value_is_answered_and_its_teller_takes_it_out() -> None:
     net = absent_while_deleted()
-    told: list[str] = []
-    net.watch = lambda frm, to, sent: told.append(frm) if b"k" in sent.data else None
+    senders: list[str] = []
+    net.watch = lambda frm, to, sent: senders.append(frm) if b"k" in sent.data else None
     c = net.add("c", 2, forget_after_s=60.0, anti_entropy=False)
     for name in "ab":
         net.replicas[name].pools.lan.exchanges.start = lambda *args, **named: None  # type: ignore[method-assign]
@@ -288,27 +288,27 @@ def test_members_that_an_earlier_life_knew_hold_back_what_is_collected() -> None
 # -- exchanges and contexts ----------------------------------------------------------------------
 
 
-def rows_of(net: Network, name: str, of: str) -> int:
-    return net.replicas[name].tombstones.context.rows.get(net.replicas[of].site, 0)
+def covered_up_to(net: Network, name: str, of: str) -> int:
+    return net.replicas[name].tombstones.context.vector.get(net.replicas[of].site, 0)
 
 
-def test_a_completed_exchange_advances_the_rows_of_both_sides_and_carries_others_on() -> None:
+def test_a_completed_exchange_advances_the_vectors_of_both_sides_and_carries_others_on() -> None:
     net = Network()
     net.cluster("a b c", push_pull_interval_s=3600.0)
     net.run(10)
     net.put("c", "k", b"v")
     clock = net.replicas["c"].hlc.latest
     net.run(1)
-    assert rows_of(net, "b", "c") < clock
+    assert covered_up_to(net, "b", "c") < clock
     net.replicas["b"].pools.lan.exchanges.start("c", net.now("b"))
     net.perform("b", net.replicas["b"].tick(net.now("b")))
     net.run(1)
-    assert rows_of(net, "b", "c") >= clock
-    assert rows_of(net, "c", "b") > 0
+    assert covered_up_to(net, "b", "c") >= clock
+    assert covered_up_to(net, "c", "b") > 0
     net.replicas["a"].pools.lan.exchanges.start("b", net.now("a"))
     net.perform("a", net.replicas["a"].tick(net.now("a")))
     net.run(1)
-    assert rows_of(net, "a", "c") >= clock
+    assert covered_up_to(net, "a", "c") >= clock
 
 
 @pytest.mark.parametrize("kind", ["Push", "Merged", "Conclude"])
@@ -317,12 +317,12 @@ def test_lesson_04_an_exchange_that_is_cut_advances_no_row(kind: str) -> None:
     net.cluster("a b", push_pull_interval_s=3600.0, rumor_k=0, rumor_settling_s=600.0)
     net.put("a", "mine", b"v")
     net.put("b", "theirs", b"v")
-    before = rows_of(net, "a", "b"), rows_of(net, "b", "a")
+    before = covered_up_to(net, "a", "b"), covered_up_to(net, "b", "a")
 
     def cut(frm: str, to: str, sent: Send) -> None:
         if any(
-            type(told).__name__ == kind
-            for told in LAN.open(sent.data, reliable=sent.reliable).messages
+            type(message).__name__ == kind
+            for message in LAN.open(sent.data, reliable=sent.reliable).messages
         ):
             net.partition("a", "b")
 
@@ -331,7 +331,7 @@ def test_lesson_04_an_exchange_that_is_cut_advances_no_row(kind: str) -> None:
     net.perform("a", net.replicas["a"].tick(net.now("a")))
     net.run(0.5)
     assert net.cut_pairs
-    assert (rows_of(net, "a", "b"), rows_of(net, "b", "a")) == before
+    assert (covered_up_to(net, "a", "b"), covered_up_to(net, "b", "a")) == before
 
 
 def test_a_gateway_says_so_in_both_pools() -> None:

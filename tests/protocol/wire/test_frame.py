@@ -3,6 +3,8 @@ same bytes for ever."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import tracemalloc
 from typing import Any
 
@@ -11,16 +13,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import kvgossip.protocol
 from kvgossip import zstd
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
+from kvgossip.protocol.wire.exchange_messages import (
+    Compare,
+    Conclude,
+    Concluded,
+    Decoded,
+    Differ,
+    Entries,
+    Leaves,
+    Merged,
+    Push,
+    Sketch,
+    Symbols,
+    Want,
+)
 from kvgossip.protocol.wire.frame import (
+    _DECODERS,
     BAD_MEMBER,
     COMPRESS_BYTES_MIN,
     FLAG_COMPRESSED,
     FLAG_REFUSED,
     HEADER_BYTES,
+    MEMBER_KIND,
     Framing,
     Opened,
     encode,
@@ -31,15 +50,9 @@ from kvgossip.protocol.wire.message import (
     Bodies,
     Bundle,
     Busy,
-    Compare,
-    Conclude,
-    Concluded,
     Condition,
     Confirm,
-    Decoded,
-    Differ,
     Enquire,
-    Entries,
     Examine,
     Feedback,
     Fetch,
@@ -50,10 +63,8 @@ from kvgossip.protocol.wire.message import (
     KeyringAction,
     KeyringOrder,
     KeyringReport,
-    Leaves,
     Measure,
     Measured,
-    Merged,
     Message,
     Nack,
     Notice,
@@ -62,14 +73,10 @@ from kvgossip.protocol.wire.message import (
     Precision,
     Prune,
     Pull,
-    Push,
     Refused,
     Rumor,
     Sight,
     Sights,
-    Sketch,
-    Symbols,
-    Want,
 )
 from tests.protocol.net import LAN, refused
 from tests.protocol.strategies import KINDS, messages, of_kind
@@ -196,6 +203,14 @@ def test_the_messages_of_a_frame_come_out_in_their_order(
     assert open_link(LAN.frame(map(encode, sent), reliable=compress)) == (sent, [])
 
 
+def test_every_message_of_the_package_can_be_decoded() -> None:
+    for module in pkgutil.walk_packages(kvgossip.protocol.__path__, "kvgossip.protocol."):
+        importlib.import_module(module.name)
+    assert {kind.kind: kind for kind in Message.__subclasses__()} == {
+        number: decoder.type for number, decoder in _DECODERS.items() if number != MEMBER_KIND
+    }
+
+
 def test_no_two_kinds_have_the_same_number() -> None:
     numbers = [kind.kind for kind in KINDS]
     assert len({*numbers, 5}) == len(numbers) + 1
@@ -291,13 +306,13 @@ GOLDEN: list[tuple[Message | Member, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "golden"),
     GOLDEN,
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
 )
-def test_a_message_is_these_bytes_for_ever(message: Message | Member, told: str) -> None:
-    assert encode(message) == bytes.fromhex(told)
-    assert opened(bytes.fromhex(told)) == ([message], [])
+def test_a_message_is_these_bytes_for_ever(message: Message | Member, golden: str) -> None:
+    assert encode(message) == bytes.fromhex(golden)
+    assert opened(bytes.fromhex(golden)) == ([message], [])
 
 
 def test_every_kind_has_its_golden_bytes() -> None:
@@ -408,7 +423,6 @@ def test_text_that_is_no_utf_8_is_a_bad_message() -> None:
     assert opened(unit(Pull.kind, b"\x91\xa1\xff")) == ([], ["bad_message"])
 
 
-# F04
 @pytest.mark.parametrize("member", [
     Member("é" * 128, "h", 1, MemberState.ALIVE, 1, 0, 1, "dc1"),
     Member("b", "é" * 253, 1, MemberState.ALIVE, 1, 0, 1, "dc1"),
@@ -436,7 +450,6 @@ def test_the_longest_member_that_a_config_allows_fits_into_the_smallest_datagram
     assert len(encode(member)) <= 1232 - HEADER_BYTES
 
 
-# F02
 def test_a_generation_or_incarnation_that_cannot_be_raised_is_a_bad_member() -> None:
     most = 2**64 - 1
     assert opened(encode(Member("b", "h", 1, MemberState.ALIVE, most, 0, 1, "dc1"))) == (
@@ -497,8 +510,8 @@ def test_a_cluster_and_a_pool_of_the_same_name_have_different_fingerprints() -> 
 
 
 def test_a_refusal_is_read_by_nodes_of_every_cluster_and_pool() -> None:
-    told = Refused("other", "wan", "why")
-    assert open_link(Framing("other", "wan", 1000).refusal("why")) == ([told], [])
+    refusal = Refused("other", "wan", "why")
+    assert open_link(Framing("other", "wan", 1000).refusal("why")) == ([refusal], [])
 
 
 def test_of_a_refusal_nothing_but_refused_is_believed() -> None:
@@ -512,8 +525,8 @@ def test_of_a_refusal_nothing_but_refused_is_believed() -> None:
 
 
 def test_the_text_of_a_refusal_is_cut_to_what_a_refusal_may_hold() -> None:
-    (told,) = open_link(LAN.refusal("x" * 2000)).messages
-    assert told == Refused("default", "lan:dc1", "x" * 512)
+    (refusal,) = open_link(LAN.refusal("x" * 2000)).messages
+    assert refusal == Refused("default", "lan:dc1", "x" * 512)
 
 
 # -- compression ---------------------------------------------------------------------------------
@@ -544,9 +557,7 @@ def packed(body: bytes, options: dict[int, int] | None = None) -> bytes:
     )
 
 
-def test_a_compressed_frame_that_unpacks_to_more_than_a_frame_may_have_is_refused_by_its_declared_size() -> (
-    None
-):
+def test_a_compressed_frame_that_would_unpack_to_too_much_is_refused_by_its_declared_size() -> None:
     most = frame_bytes_max(Config())
     assert reason_of(packed(bytes(most + 1))) == "bad_compression"
     assert open_link(packed(bytes(most))).messages == []
@@ -590,7 +601,6 @@ def test_a_compressed_frame_that_cannot_be_unpacked_is_refused(tail: bytes) -> N
     assert reason_of(PACKED_HEADER + tail) == "bad_compression"
 
 
-# F03
 def test_a_datagram_is_never_compressed() -> None:
     with pytest.raises(RemoteError) as caught:
         LAN.open(packed(encode(Nack(1)) * 100), reliable=False)

@@ -46,10 +46,10 @@ def test_a_batch_is_the_same_frames_every_time() -> None:
 def test_the_fuzzer_sees_a_replica_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     receive = Replica.receive
 
-    def stumbling(replica: Replica, data: bytes, *arguments: object) -> object:
+    def stumbling(replica: Replica, data: bytes, *arguments: object, **named: object) -> object:
         if sum(data) % 97 == 0:
             raise KeyError("stumbled")
-        return receive(replica, data, *arguments)  # type: ignore[arg-type]
+        return receive(replica, data, *arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Replica, "receive", stumbling)
     found = fuzz.run_batch(1, 0, 500)

@@ -31,8 +31,9 @@ from kvgossip.api.archive import Writer
 from kvgossip.protocol.effect import Quarantined
 from kvgossip.protocol.model.entry import EXPIRES_MS_MAX, FLAGS_MAX, Version, make_record
 from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.wire.exchange_messages import Compare, Leaves
 from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import Compare, Leaves, Message, Rumor
+from kvgossip.protocol.wire.message import Message, Rumor
 from kvgossip.runtime.disk.quarantine import Quarantine
 from tests.protocol.net import LAN, Disk, Network
 from tests.protocol.strategies import KINDS, of_kind, records

@@ -117,9 +117,7 @@ def test_a_sealed_frame_that_is_cut_off_does_not_open(cut: int) -> None:
     assert opening(framing(), framing().frame([PING])[:cut]) == "bad_seal"
 
 
-def test_a_frame_for_a_link_does_not_open_as_a_datagram_nor_in_another_pool_or_cluster_with_the_same_keys() -> (
-    None
-):
+def test_a_frame_for_a_link_opens_neither_as_a_datagram_nor_in_another_pool_or_cluster() -> None:
     data = framing().frame([PING], reliable=True)
     assert opening(framing(), data, reliable=False) == "bad_seal"
     head = framing(pool="wan").frame([])[:HEADER_BYTES]
@@ -314,7 +312,7 @@ REFUSED_WITH: dict[str, tuple[dict[str, Any], bytes, str]] = {
 
 
 @pytest.mark.parametrize("reason", REFUSED_WITH)
-def test_a_frame_with_the_wrong_key_or_none_is_counted_logged_and_answered_in_words_and_in_clear(
+def test_a_frame_with_the_wrong_key_or_none_is_counted_logged_and_answered_in_clear(
     reason: str,
 ) -> None:
     config, data, words = REFUSED_WITH[reason]
@@ -326,20 +324,20 @@ def test_a_frame_with_the_wrong_key_or_none_is_counted_logged_and_answered_in_wo
     (answer,) = sends(effects)
     assert is_refusal(answer.data)
     for reader in (LAN, framing(KEY), framing(OTHER_KEY)):
-        (told,) = reader.open(answer.data, reliable=False).messages
-        assert isinstance(told, Refused)
-        assert words in told.text
-        assert len(told.text) < 512, "nothing is cut off"
+        (refusal,) = reader.open(answer.data, reliable=False).messages
+        assert isinstance(refusal, Refused)
+        assert words in refusal.text
+        assert len(refusal.text) < 512, "nothing is cut off"
     assert replica.receive(data, STRANGER, at(COMPLAINT_INTERVAL_S - 1)) == []
 
 
 def test_a_stranger_who_names_many_keys_is_told_of_one_a_minute() -> None:
     replica = make_replica("a", **SEALED)
-    told = [
+    inputs = [
         replica.receive(framing(bytes((number,)) * 32).frame([PING]), STRANGER, at())
         for number in range(20)
     ]
-    assert [len(effects) for effects in told] == [2] + [0] * 19
+    assert [len(effects) for effects in inputs] == [2] + [0] * 19
     assert statistic(replica, "frames_dropped.unknown_key") == 20
 
 
@@ -405,8 +403,8 @@ def test_a_forged_refusal_may_fail_a_join_once_and_cannot_keep_a_node_out() -> N
     asked(replica)
     forged = LAN.refusal("go away")
     before = (replica.store.digest.root, replica.members(), replica.settled)
-    (told,) = outcomes(replica.receive(forged, address_of(1), at(), reliable=True))
-    assert isinstance(told, JoinRefused)
+    (outcome,) = outcomes(replica.receive(forged, address_of(1), at(), reliable=True))
+    assert isinstance(outcome, JoinRefused)
     for _ in range(5):
         assert replica.receive(forged, address_of(1), at(), reliable=True) == []
     assert (replica.store.digest.root, replica.members(), replica.settled) == before
@@ -434,9 +432,9 @@ def test_a_refusal_by_a_member_of_the_sealed_cluster_is_sealed_and_final() -> No
     (refusal,) = sends(host.receive(join.data, address_of(1), at(), reliable=True))
     assert not is_refusal(refusal.data)
     assert is_sealed(refusal.data)
-    (told,) = outcomes(newcomer.receive(refusal.data, address_of(0), at(), reliable=True))
-    assert isinstance(told, JoinRefused)
-    assert "is held by the live node" in told.text
+    (outcome,) = outcomes(newcomer.receive(refusal.data, address_of(0), at(), reliable=True))
+    assert isinstance(outcome, JoinRefused)
+    assert "is held by the live node" in outcome.text
     reply = JoinReply("b", 2, "10.0.0.1", SyncState.SETTLED)
     assert (
         outcomes(
@@ -454,16 +452,14 @@ def test_a_refusal_by_a_member_of_the_sealed_cluster_is_sealed_and_final() -> No
 # -- lesson 28 -----------------------------------------------------------------------------------
 
 
-def test_lesson_28_a_node_with_a_stale_keyring_is_told_which_key_the_cluster_uses_and_what_to_do() -> (
-    None
-):
+def test_lesson_28_a_node_with_a_stale_keyring_hears_which_key_is_used_and_what_to_do() -> None:
     net = Network()
     net.cluster("a b", keyring=KEYRING)
     net.add("c", 2, keyring=OTHER_KEYRING)
     net.join("c", str(address_of(0)))
     net.until(lambda: bool(outcomes(net.effects["c"])))
-    (told,) = outcomes(net.effects["c"])
-    assert isinstance(told, JoinRefused)
+    (outcome,) = outcomes(net.effects["c"])
+    assert isinstance(outcome, JoinRefused)
     for words in (
         f"sealed with key {OTHER_ID}",
         f"seals with key {ID}",
@@ -471,7 +467,7 @@ def test_lesson_28_a_node_with_a_stale_keyring_is_told_which_key_the_cluster_use
         "keyring install",
         "'c' of cluster",
     ):
-        assert words in told.text
+        assert words in outcome.text
     assert any(
         f"sealed with key {OTHER_ID}, which this node lacks" in text
         for text in logs(net.effects["a"])
@@ -479,18 +475,16 @@ def test_lesson_28_a_node_with_a_stale_keyring_is_told_which_key_the_cluster_use
     assert net.sees("a", "b")
 
 
-def test_lesson_28_a_node_that_was_off_while_a_new_key_became_primary_says_so_although_it_is_understood() -> (
-    None
-):
+def test_lesson_28_a_node_that_missed_a_new_primary_key_says_so_although_it_is_understood() -> None:
     """The cluster still opens what it says, but it cannot open the answer."""
     net = Network()
     net.cluster("a b", keyring=(*OTHER_KEYRING, *KEYRING))
     net.add("c", 2, keyring=KEYRING)
     net.join("c", str(address_of(0)))
     net.until(lambda: bool(outcomes(net.effects["c"])))
-    (told,) = outcomes(net.effects["c"])
-    assert isinstance(told, JoinRefused)
-    assert f"sealed with key {OTHER_ID}, which this node lacks" in told.text
+    (outcome,) = outcomes(net.effects["c"])
+    assert isinstance(outcome, JoinRefused)
+    assert f"sealed with key {OTHER_ID}, which this node lacks" in outcome.text
     net.until(
         lambda: any(
             "refused by the node at 10.0.0.3" in text

@@ -1,0 +1,57 @@
+"""Keeper: the last step of anti-entropy on either side: the entries that came are kept, or not.
+
+What an exchange brings does not spread as rumors in this pool: after a healed partition the other
+peers see a different root themselves, while rumors would carry the whole difference to everybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from kvgossip.protocol.merging import MergePort, Origin, Outcome, Spread
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.wire.message import Pair
+
+
+class Kept(NamedTuple):
+    """What became of the entries of a message: how many were `news`; the fingerprints of those that
+    were `refused`, and of those that this replica has `collected`; and of the own entries that were
+    `replaced`."""
+
+    news: int
+    refused: list[int]
+    collected: Sequence[int] = ()
+    replaced: Sequence[int] = ()
+
+
+class Keeper:
+    """Offers entries of exchanges to the port of the replica."""
+
+    def __init__(self, kind: PoolKind, store: Store, merging: MergePort) -> None:
+        #: the residue of rumors: how many entries exchanges have brought
+        self.news = 0
+        self._kind, self._store, self._merging = kind, store, merging
+
+    def keep(self, entries: Iterable[Pair], peer: str, now: Now) -> Kept:
+        """Merge what this peer sent. An entry that is refused costs itself alone (lesson 8)."""
+        store, news = self._store, 0
+        refused: list[int] = []
+        collected: list[int] = []
+        replaced: list[int] = []
+        origin = Origin(Peer(self._kind, peer), Spread.NONE)
+        for key, record in entries:
+            old = store.record(key)
+            outcome = self._merging.merge(key, record, now, origin)
+            if outcome is Outcome.NEWS:
+                news += 1
+                if old is not None:
+                    replaced.append(store.digest.fingerprint(key, old))
+            elif outcome is not Outcome.KNOWN:
+                (refused if outcome is Outcome.REFUSED else collected).append(
+                    store.digest.fingerprint(key, record)
+                )
+        self.news += news
+        return Kept(news, refused, collected, replaced)

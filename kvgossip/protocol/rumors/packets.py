@@ -1,0 +1,103 @@
+"""Packets: rumors for one peer, filled into datagrams, or into one frame over its link: a burst.
+
+Where everybody is told at once, many rumors to one peer are a burst: one frame over its link
+instead of datagram after datagram, each of which costs both sides as much as several rumors do, and
+an answer besides. In a cluster that small there is a link to everybody anyway.
+"""
+
+from __future__ import annotations
+
+from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.outbox import SendPort
+from kvgossip.protocol.rumors.burst_window import BurstWindow
+from kvgossip.protocol.rumors.hot_list import HotList, HotRumor
+from kvgossip.protocol.wire.frame import encode
+from kvgossip.protocol.wire.message import Gossip
+
+#: what fits into so many datagrams is no burst
+BURST_DATAGRAMS = 2
+
+
+class Packets:
+    """`unit_bytes_max`: how many bytes of rumors a datagram takes; `patience_s` as in
+    BurstWindow."""
+
+    def __init__(
+        self,
+        rumors: HotList,
+        membership: Membership,
+        outbox: SendPort,
+        unit_bytes_max: int,
+        patience_s: float,
+    ) -> None:
+        #: how many were sent
+        self.sent = 0
+        self._rumors, self._membership, self._outbox = rumors, membership, outbox
+        self._unit_bytes_max = unit_bytes_max
+        self._bursts = BurstWindow(patience_s)
+
+    def send(
+        self, peer: Member, rumors: list[HotRumor], *, direct: bool = False, hunts: int = 0
+    ) -> None:
+        """Datagrams for one peer: membership news first, then rumors, each filled to its limit.
+        `direct`: everybody is told by this node. `hunts`: how many peers refused them before."""
+        units = self._outbox.news_for(peer, self._outbox.datagram_room)
+        room = self._unit_bytes_max - sum(map(len, units))
+        packet: list[HotRumor] = []
+        for rumor in rumors:
+            if len(rumor.unit) > room:
+                self._send(peer, units, packet, direct=direct, hunts=hunts)
+                units, packet, room = [], [], self._unit_bytes_max
+            packet.append(rumor)
+            room -= len(rumor.unit)
+        self._send(peer, units, packet, direct=direct, hunts=hunts)
+
+    def send_directly(self, peer: Member, rumors: list[HotRumor], now: Now) -> None:
+        """The same where everybody is told by this node: many rumors are a burst, while the peer
+        answers bursts."""
+        size = sum(len(rumor.unit) for rumor in rumors)
+        if size > BURST_DATAGRAMS * self._unit_bytes_max and self._bursts.may_leave(
+            peer.name, now.monotonic_s
+        ):
+            news = self._outbox.news_for(peer, self._outbox.datagram_room)
+            sequence = self._send(peer, news, rumors, direct=True, reliable=True)
+            self._bursts.left(peer.name, sequence, now.monotonic_s)
+        else:
+            self.send(peer, rumors, direct=True)
+
+    def _send(
+        self,
+        peer: Member,
+        units: list[bytes],
+        packet: list[HotRumor],
+        *,
+        direct: bool,
+        hunts: int = 0,
+        reliable: bool = False,
+    ) -> int:
+        """One frame; the sequence number under which its rumors will be answered, 0 where it has
+        none."""
+        sequence = 0
+        if packet:
+            self.sent += 1
+            sequence = self._rumors.sent(peer.name, packet, hunts)
+            gossip = Gossip(
+                sequence=sequence,
+                sender=self._membership.me.name,
+                direct=direct,
+                whole=direct and self._membership.is_whole,
+            )
+            units = [*units, encode(gossip), *(rumor.unit for rumor in packet)]
+        if units:
+            self._outbox.send_units(units, peer.address, reliable=reliable)
+        return sequence
+
+    def answered(self, peer: str, sequence: int) -> None:
+        """The peer has answered a packet."""
+        self._bursts.answered(peer, sequence)
+
+    def forget(self, peer: str) -> None:
+        """Its link broke, or it is no peer any more."""
+        self._bursts.forget(peer)

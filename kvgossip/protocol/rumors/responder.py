@@ -1,0 +1,135 @@
+"""RumorResponder: the passive side of rumor mongering in one pool (see model/gossip.py).
+
+    receive   on_gossip: a packet of rumors
+    keep      merge each rumor; what is news spreads further
+    answer    one bit a rumor: was it known here?
+
+Where the policy limits connections, packets beyond the limit are refused, and their senders hunt
+elsewhere. Minimization compares the counters of both sides, which do not travel: it is for the
+simulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kvgossip.config import Config
+from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.merging import MergePort, Origin, Outcome, Spread
+from kvgossip.protocol.model.arrival import Arrival
+from kvgossip.protocol.model.entry import Version
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.outbox import SendPort
+from kvgossip.protocol.rumors.batches import is_batch_key
+from kvgossip.protocol.rumors.fetching import Fetching
+from kvgossip.protocol.rumors.hot_list import bitmap
+from kvgossip.protocol.tombstones.tombstones import Tombstones
+from kvgossip.protocol.wire.message import Bundle, Busy, Feedback, Gossip, Notice, Rumor
+
+
+def life_of(site: int) -> int:
+    """The part of a site by which Feedback names the life of its sender."""
+    return site & 0xFFFFFFFF
+
+
+def _spread_of(gossip: Gossip) -> Spread:
+    """How this node spreads what it hears by this packet."""
+    if gossip.whole:
+        return Spread.OTHER_POOLS
+    return Spread.NEXT_ROUND if gossip.direct else Spread.NOW
+
+
+class Kept(NamedTuple):
+    """What became of the rumors of a packet: of each whether it was known, and whether it was
+    collected here; and the notices whose bodies this node lacks."""
+
+    known: list[bool]
+    collected: list[bool]
+    lacking: list[Notice]
+
+
+class RumorResponder:
+    """`connection_limit`: how many packets a gossip interval are accepted, 0: any number."""
+
+    def __init__(
+        self,
+        config: Config,
+        kind: PoolKind,
+        *,
+        tombstones: Tombstones,
+        merging: MergePort,
+        fetching: Fetching,
+        membership: Membership,
+        outbox: SendPort,
+        connection_limit: int,
+    ) -> None:
+        self._config, self._kind, self._connection_limit = config, kind, connection_limit
+        self._tombstones, self._merging, self._fetching = tombstones, merging, fetching
+        self._membership, self._outbox = membership, outbox
+        #: packets of this gossip interval, and when it ends, monotonic seconds
+        self._accepted = 0
+        self._window_ends_s = 0.0
+
+    def on_gossip(
+        self,
+        gossip: Gossip,
+        rumors: Sequence[Rumor | Notice | Bundle],
+        whole: bool,
+        arrival: Arrival,
+    ) -> None:
+        """A packet of rumors. Unless it was `whole`, places cannot be counted, so it is merged but
+        not answered."""
+        now = arrival.now
+        if self._is_over_limit(now):
+            busy = Busy(sequence=gossip.sequence)
+            self._outbox.send(busy, arrival.source, reliable=arrival.reliable)
+            return
+        kept = self.keep(rumors, Origin(Peer(self._kind, gossip.sender), _spread_of(gossip)), now)
+        if whole and rumors:
+            answer = self.answer(gossip, kept)
+            self._outbox.send(answer, arrival.source, reliable=arrival.reliable)
+        holder = self._membership.members.get(gossip.sender)
+        source = arrival.source if holder is None else holder.address
+        self._fetching.fetch_all(kept.lacking, source, now)
+
+    def keep(self, rumors: Sequence[Rumor | Notice | Bundle], origin: Origin, now: Now) -> Kept:
+        known: list[bool] = []
+        collected: list[bool] = []
+        lacking: list[Notice] = []
+        for rumor in rumors:
+            if isinstance(rumor, Rumor):
+                outcome = self._merging.merge(rumor.key, rumor.record, now, origin)
+                known.append(outcome is not Outcome.NEWS)
+                collected.append(outcome is Outcome.COLLECTED)
+            elif isinstance(rumor, Bundle):
+                outcome = self._merging.merge_batch(rumor.entries, now, origin)
+                known.append(outcome is not Outcome.NEWS)
+                collected.append(False)
+            else:
+                collected.append(not is_batch_key(rumor.key) and self._has_collected(rumor))
+                known.append(collected[-1] or self._fetching.has(rumor))
+                if not known[-1]:
+                    lacking.append(rumor)
+        return Kept(known, collected, lacking)
+
+    def answer(self, gossip: Gossip, kept: Kept) -> Feedback:
+        return Feedback(
+            sequence=gossip.sequence,
+            known=bitmap(kept.known),
+            collected=bitmap(kept.collected) if any(kept.collected) else b"",
+            life=life_of(self._membership.me.site),
+        )
+
+    def _is_over_limit(self, now: Now) -> bool:
+        """Whether this packet is one too many of this gossip interval, where packets are
+        limited."""
+        if now.monotonic_s >= self._window_ends_s:
+            self._accepted = 0
+            self._window_ends_s = now.monotonic_s + self._config.gossip_interval_s
+        self._accepted += 1
+        return 0 < self._connection_limit < self._accepted
+
+    def _has_collected(self, notice: Notice) -> bool:
+        return self._tombstones.has_collected(notice.key, Version(notice.timestamp, notice.site))

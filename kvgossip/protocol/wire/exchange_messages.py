@@ -1,0 +1,205 @@
+"""The messages of anti-entropy: what the two sides of an exchange say to each other (initiator.py,
+responder.py).
+
+All go over a TCP link. Kinds 15 to 24, and 30 and 31.
+
+    A ==Sketch==> B ==Decoded|Symbols==> A    few differences: what they are, at once
+    A ==Want==> B ==Entries==> A              what the symbols told A that it lacks
+    A ==Compare==> B ==Differ==> A            many differences: level by level
+    A ==Leaves==> B ==Entries==> A            what A lacks, and which of A's B wants
+    A ==Push==> B ==Merged==> A               what B wanted
+    A ==Conclude==> B ==Concluded==> A        what each of them had ever merged (causal_context.py)
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from kvgossip.protocol.model.member import Count, SyncState
+from kvgossip.protocol.wire.message import Levels, Message, Pair
+
+
+class Compare(Message, frozen=True):
+    """My fingerprints on one level: 16 children for each of `parents` (32-bit numbers), or, on
+    level 0, the root alone.
+
+    `fingerprints`: 64-bit numbers. `levels`: how deep my tree is. `members`: a digest of my member
+    table. All numbers big-endian. `context`: a summary of my context, in the first message of an
+    exchange.
+    """
+
+    kind = 15
+    question = True
+    needs_link = True
+    exchange: Count
+    request: Count
+    levels: Levels
+    level: Annotated[int, Meta(ge=0, le=4)]
+    parents: bytes
+    fingerprints: bytes
+    members: Count
+    sender: Annotated[str, Meta(max_length=128)] = ""
+    context: bytes = b""
+
+
+class Differ(Message, frozen=True):
+    """Which of the compared buckets differ here (32-bit numbers).
+
+    In the first answer of an exchange, `site` is my life, and `context` what my context says where
+    yours differs.
+    """
+
+    kind = 16
+    exchange: Count
+    request: Count
+    levels: Levels
+    differing: bytes
+    members: Count
+    sync_state: SyncState
+    site: Count = 0
+    context: bytes = b""
+
+
+class Leaves(Message, frozen=True):
+    """What I have in these buckets: for each of `buckets` a number of entries in `counts` (both
+    32-bit), then all their fingerprints."""
+
+    kind = 17
+    question = True
+    needs_link = True
+    exchange: Count
+    request: Count
+    level: Levels
+    buckets: bytes
+    counts: bytes
+    fingerprints: bytes
+
+
+class Entries(Message, frozen=True):
+    """What you lack in the first `answered` of the buckets (of the fingerprints, where it answers
+    Want), perhaps some of the next one.
+
+    `wanted`: fingerprints that I lack.
+    """
+
+    kind = 18
+    exchange: Count
+    request: Count
+    answered: Count
+    entries: tuple[Pair, ...]
+    wanted: bytes
+
+
+class Push(Message, frozen=True):
+    """What you wanted."""
+
+    kind = 19
+    question = True
+    needs_link = True
+    exchange: Count
+    request: Count
+    entries: tuple[Pair, ...]
+
+
+class Merged(Message, frozen=True):
+    """I have what you pushed; `news` of these entries were news to me, `refused` I cannot accept.
+
+    `collected`: fingerprints of those that I once held, and have collected since.
+    """
+
+    kind = 20
+    exchange: Count
+    request: Count
+    news: Count = 0
+    refused: Count = 0
+    collected: bytes = b""
+
+
+class Sketch(Message, frozen=True):
+    """The first symbols of my sketch. `parities`: two bits for each group of buckets of my tree,
+    from which to guess how much differs."""
+
+    kind = 21
+    question = True
+    needs_link = True
+    exchange: Count
+    request: Count
+    levels: Levels
+    parities: bytes
+    symbols: bytes
+    members: Count
+    sender: Annotated[str, Meta(max_length=128)] = ""
+    context: bytes = b""
+
+
+class Decoded(Message, frozen=True):
+    """The whole difference: the entries that you lack, `offered` fingerprints of those that found
+    no room, `wanted` ones I lack."""
+
+    kind = 22
+    exchange: Count
+    request: Count
+    levels: Levels
+    entries: tuple[Pair, ...]
+    offered: bytes
+    wanted: bytes
+    members: Count
+    sync_state: SyncState
+    site: Count = 0
+    context: bytes = b""
+
+
+class Symbols(Message, frozen=True):
+    """Your symbols were too few: here are mine, as many as it should take. Without any: descend the
+    tree."""
+
+    kind = 23
+    exchange: Count
+    request: Count
+    levels: Levels
+    symbols: bytes
+    members: Count
+    sync_state: SyncState
+    site: Count = 0
+    context: bytes = b""
+
+
+class Want(Message, frozen=True):
+    """Send me the entries with these fingerprints; Entries answers."""
+
+    kind = 24
+    question = True
+    needs_link = True
+    exchange: Count
+    request: Count
+    fingerprints: bytes
+
+
+class Conclude(Message, frozen=True):
+    """All is said. `context`: facts that you lack, of mine when the exchange began; empty where you
+    did not get all that I held then.
+
+    `collected`: fingerprints of entries of yours that I have collected. Meant for the life `site`
+    alone.
+    """
+
+    kind = 30
+    question = True
+    needs_link = True
+    exchange: Count
+    request: Count
+    site: Count
+    context: bytes
+    collected: bytes
+
+
+class Concluded(Message, frozen=True):
+    """The life `site` has taken that over, and `dropped` so many of its entries."""
+
+    kind = 31
+    exchange: Count
+    request: Count
+    site: Count
+    dropped: Count = 0
