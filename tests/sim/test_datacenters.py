@@ -13,10 +13,11 @@ from kvgossip.cli import main
 from kvgossip.protocol.effect import Send
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
-from kvgossip.sim.faults import Crash, Cut, Intensity, Mend, Restart, schedule
+from kvgossip.sim.faults import Crash, Cut, Intensity, Mend, Restart
 from kvgossip.sim.layout import Far, Layout
 from kvgossip.sim.network import Network, Weather
 from kvgossip.sim.scenario import JOININGS, Joining, Options, Scenario, scenario
+from kvgossip.sim.schedule import schedule
 from kvgossip.sim.simulation import Simulation, simulate
 from kvgossip.sim.workload import Mix
 

@@ -28,7 +28,7 @@ from kvgossip.protocol.pool import Pool
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
-from kvgossip.sim.checks.invariants import agreement_periods_max
+from kvgossip.sim.checks.agreement import agreement_periods_max
 from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.delivery import Delivery
 from kvgossip.sim.faults import (
@@ -41,13 +41,13 @@ from kvgossip.sim.faults import (
     Restart,
     Resume,
     SetClock,
-    schedule,
     swarm,
 )
 from kvgossip.sim.host import Clock, Host, Life
 from kvgossip.sim.network import Network, Weather
 from kvgossip.sim.papers.residue import measure_residue
 from kvgossip.sim.scenario import Joining, Options, Scenario, scenario
+from kvgossip.sim.schedule import schedule
 from kvgossip.sim.simulation import Simulation, simulate
 from kvgossip.sim.timeline import Timeline
 from kvgossip.sim.tracing import Trace
@@ -360,7 +360,7 @@ def _batches_are_written_in_part(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("plant", "told"),
     [
-        (_bundles_are_merged_in_part, "a batch was told as one, and a part of it is shown"),
+        (_bundles_are_merged_in_part, "a batch was received as one, and a part of it is shown"),
         (_batches_are_written_in_part, "what was stored is not the batch that was written"),
     ],
 )
@@ -404,9 +404,9 @@ def test_a_lost_write_of_a_node_that_never_crashed_is_noticed() -> None:
     run = Simulation(_plain_scenario(nodes=3))
     assert run.run().passed
     survivor = run.cluster.running()[0]
-    run.cluster.truth.wrote(survivor.host.number, "k", b"\x10" + b"\xff" * 16 + b"v")
+    run.cluster.oracle.wrote(survivor.host.number, "k", b"\x10" + b"\xff" * 16 + b"v")
     with pytest.raises(Exception, match="an acknowledged write is lost"):
-        run._check_truth()
+        run._check_oracle()
 
 
 def test_what_is_not_repeated_within_the_limit_is_no_agreement() -> None:
@@ -433,7 +433,7 @@ def _plain_scenario(nodes: int = 2) -> Scenario:
 def _started(nodes: int = 2, until_s: float = 3.0) -> Cluster:
     cluster = Cluster(_plain_scenario(nodes))
     for host in cluster.hosts:
-        cluster.start(host)
+        cluster.lives.start(host)
     _advance(cluster, until_s)
     return cluster
 
@@ -492,13 +492,13 @@ def test_clocks_are_skewed_and_drift_and_the_monotonic_one_never_goes_back() -> 
 
 def test_a_crash_loses_all_memory_and_a_restart_gets_the_data_from_its_peers() -> None:
     cluster = _started()
-    cluster.write([K_IS_V])
+    cluster.clients.write([K_IS_V])
     _advance(cluster, 4.0)
     assert cluster.running()[1].replica.value("k") == b"v"
-    cluster.quiet = False
-    cluster.strike(Crash(1))
+    cluster.faults.quiet = False
+    cluster.faults.strike(Crash(1))
     assert [life.host.number for life in cluster.running()] == [0]
-    cluster.strike(Restart(1, moved=True, renamed=False))
+    cluster.faults.strike(Restart(1, moved=True, renamed=False))
     reborn = cluster.running()[1]
     assert reborn.replica.get("k") is None
     assert reborn.host.address != Address("10.0.0.1", 7481)
@@ -510,13 +510,13 @@ def test_a_crash_loses_all_memory_and_a_restart_gets_the_data_from_its_peers() -
 def test_what_reaches_a_paused_host_comes_in_a_burst_when_it_resumes() -> None:
     cluster = _started()
     second = cluster.running()[1]
-    cluster.quiet = False
-    cluster.strike(Pause(1))
-    cluster.write([K_IS_V])
+    cluster.faults.quiet = False
+    cluster.faults.strike(Pause(1))
+    cluster.clients.write([K_IS_V])
     _advance(cluster, 3.3)
     assert second.host.backlog
     assert second.replica.get("k") is None
-    cluster.strike(Resume(1))
+    cluster.faults.strike(Resume(1))
     _advance(cluster, 3.31)
     assert not second.host.backlog
     assert second.replica.value("k") == b"v"

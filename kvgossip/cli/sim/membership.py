@@ -112,7 +112,7 @@ def membership(
         pause_kind=_kind(pause_kind),
     )
     sizes = sizes_of(nodes, NODES)
-    from kvgossip.sim.checks.invariants import BrokenLawError
+    from kvgossip.sim.checks.violation import BrokenLawError
     from kvgossip.sim.papers.membership import measure_membership
 
     trials = [
