@@ -1,4 +1,4 @@
-"""What a process gives back of the memory that it no longer uses."""
+"""Memory that a process no longer uses goes back to the system."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ MAPPED_BYTES_MIN = 128 * 1024
 
 
 def return_large_blocks() -> None:
-    """Where glibc allocates: blocks of MAPPED_BYTES_MIN and more go back to the system as soon as
-    they are free.
+    """Blocks of MAPPED_BYTES_MIN and more go back to the system as soon as they are
+    free, if glibc allocates.
 
     That is its own default, until the first such block is freed: from then on it keeps ever larger
-    ones within its heap, where one small block above them holds them for ever. What values of a
-    megabyte took while clients were slow to read them would never come back.
+    ones within its heap, where one small block above them holds them for ever. The memory of
+    values of a megabyte, which waited for slow clients, would never come back.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -12,7 +12,7 @@ import pytest
 # it is mapped, as the first one was.
 SCRIPT = """
 import ctypes
-from kvgossip.cli.memory import return_large_blocks
+from kvgossip.cli.process.memory import return_large_blocks
 
 class Told(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd usmblks
