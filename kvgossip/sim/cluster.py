@@ -52,12 +52,7 @@ class Cluster:
         self.ledger, self.oracle = Ledger(), Oracle()
         self.promises = Promises(self.ledger, scenario.wait_share, scenario.stream("promises"))
         self.batches = Batches(scenario.batch_share, scenario.stream("bundles"))
-        self._packets = PacketCheck(
-            self.layout,
-            scenario.config.datagram_bytes_max,
-            frame_bytes_max(scenario.config),
-            self.delivery.owner_of,
-        )
+        self._packets = PacketCheck(self.layout, scenario.config, self.delivery.owner_of)
 
         commits = Commits(self.timeline, self.oracle, self._rng, scenario.commit_s_max)
         self.driver = Driver(

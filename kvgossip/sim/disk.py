@@ -23,7 +23,7 @@ class Disk:
         #: The committed records, by key, and the saved state of the replica.
         self.records: dict[str, bytes] = {}
         self.saved: dict[bytes, bytes] = {}
-        #: Whether a commit is under way.
+        #: True if a commit is under way.
         self.planned = False
         self._waiting: list[Changed | Dropped | Persist] = []
 

@@ -102,8 +102,8 @@ class Driver:
         self._perform(life, Event.TICK, self.judged(life, life.replica.tick, now))
 
     def judged(self, life: Life, question: Callable[..., Any], *arguments: Any) -> Any:
-        """What the question answers. Whatever it raises is a broken law of this node: a replica
-        raises nothing on any input."""
+        """The answer to the question. An exception is a broken law of this node: a replica raises
+        nothing on any input."""
         self.speaker = life.host.name
         try:
             return question(*arguments)

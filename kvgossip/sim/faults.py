@@ -76,7 +76,7 @@ class Intensity:
 
     @property
     def calm(self) -> bool:
-        """Whether nothing goes wrong at all, clocks aside."""
+        """True if nothing goes wrong at all, clocks aside."""
         harmless = ("tail_s", "absence_s", "clock_skew_ms", "clock_drift")
         return not any(
             getattr(self, field.name) for field in fields(self) if field.name not in harmless
@@ -179,7 +179,7 @@ Timed = tuple[float, Fault]
 
 
 def swarm(rng: Random) -> Intensity:
-    """What one seed of a swarm makes go wrong: each kind with probability one half, its intensity
+    """The intensity of one seed of a swarm: each kind with probability one half, its intensity
     spread over two orders.
 
     One in ten has clocks so far apart that entries are refused until the slow clocks have caught up

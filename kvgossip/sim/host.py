@@ -78,9 +78,9 @@ class Host:
         self.life: Life | None = None
         #: How often it was started.
         self.lives = 0
-        #: Whether it never starts again.
+        #: True if it never starts again.
         self.dead = False
-        #: Whether its process stands still, and the inputs that wait meanwhile.
+        #: True if its process stands still, and the inputs that wait meanwhile.
         self.paused = False
         self.backlog: list[Waiting] = []
         #: None where its processes are memory-only.
@@ -111,7 +111,7 @@ class Life:
     def __init__(self, host: Host, replica: Replica, witness: Witness) -> None:
         self.host, self.replica, self.witness = host, replica, witness
         self.title = f"{host.name} life {host.lives}"
-        #: Whether it has begun to leave.
+        #: True if it has begun to leave.
         self.leaving = False
         #: By the address by which it knows the other end.
         self.links: dict[Address, Link] = {}

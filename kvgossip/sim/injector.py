@@ -60,7 +60,7 @@ class FaultInjector:
         self._timeline, self._trace, self._rng = timeline, trace, rng
         self._network, self._delivery = network, delivery
         self._driver, self._lives, self._oracle = driver, lives, oracle
-        #: Whether no fault may strike: before `disturb`, and after `calm`.
+        #: True if no fault may strike: before `disturb`, and after `calm`.
         self.quiet = True
         #: Faults that struck, by kind.
         self.counts: Counter[str] = Counter()
@@ -98,7 +98,7 @@ class FaultInjector:
             self._lives.start(host)
 
     def fails_to_resolve(self) -> bool:
-        """Whether this look-up of a join address fails."""
+        """True if this look-up of a join address fails."""
         return self._rng.random() < self._scenario.intensity.resolve_loss and not self.quiet
 
     def sample(self, data: bytes) -> None:

@@ -65,7 +65,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether every check held and the cluster agreed in time."""
+        """True if every check held and the cluster agreed in time."""
         return self.violation is None and self.converged
 
     def as_json(self) -> dict[str, Any]:

@@ -61,12 +61,12 @@ class Options:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     #: At least and at most. None: one, but of swarms one in four has two or three.
     datacenters: tuple[int, int] | None = None
-    #: Whether frames are sealed. None: those of one swarm in four.
+    #: True if frames are sealed. None: those of one swarm in four.
     sealed: bool | None = None
     #: Of the writes, those that are waited for until others hold them. None: a quarter of them in
     #: two of three swarms, else none.
     wait_share: float | None = None
-    #: Whether hosts have disks. None: those of every other swarm.
+    #: True if hosts have disks. None: those of every other swarm.
     durable: bool | None = None
     #: Of the writes that come at once, those that are made as one batch. None: half of them in one
     #: of three swarms, else none.
@@ -84,14 +84,14 @@ class Scenario:
     duration_s: float
     mix: Mix
     joining: Joining
-    #: Whether faults and writes wait until all nodes have joined; else they start with the first
+    #: True if faults and writes wait until all nodes have joined; else they start with the first
     #: node.
     staged: bool
-    #: Whether nodes do not know their own address, and learn it from the nodes that they join.
+    #: True if nodes do not know their own address, and learn it from the nodes that they join.
     addressless: bool
     #: Over how many zones the nodes are spread.
     zones: int = 1
-    #: Whether agreement is on the data of the running nodes alone, not on which are alive: nodes
+    #: True if agreement is on the data of the running nodes alone, not on which are alive: nodes
     #: that cannot reach each other for good may well differ there.
     data_only: bool = False
     #: As Layout has them.
@@ -107,7 +107,7 @@ class Scenario:
 
     @property
     def collects(self) -> bool:
-        """Whether all tombstones will have gone after a while: those of the dead go when these
+        """True if all tombstones will have gone after a while: those of the dead go when these
         are forgotten."""
         return (
             self.config.forget_after_s <= FORGET_S_MAX
@@ -117,7 +117,7 @@ class Scenario:
 
     @property
     def layout(self) -> Layout:
-        """Which node is where."""
+        """The place of each node."""
         return Layout(
             nodes=self.nodes, datacenters=self.datacenters, gateways=self.gateways, far=self.far
         )
@@ -153,7 +153,7 @@ class Scenario:
         return (dns_name(0, WAN_PORT),) if node else ()
 
     def is_needed(self, node: int) -> bool:
-        """Whether others cannot do without this one to find the cluster."""
+        """True if others cannot do without this one to find the cluster."""
         return (
             self.joining is Joining.CHAIN
             or self.layout.place_of(node) < SEEDS

@@ -29,7 +29,7 @@ from kvgossip.sim.layout import Layout
 def schedule(
     intensity: Intensity, nodes: int, duration_s: float, rng: Random, layout: Layout | None = None
 ) -> list[Timed]:
-    """All faults within the duration, by time. What is undone late (a restart, a mending) may lie
+    """All faults within the duration, by time. The undoing of one (a restart, a mending) may lie
     beyond it.
 
     The end undoes everything but what is permanent.
@@ -233,7 +233,7 @@ def _both_ways(pair: Sequence[int]) -> tuple[Way, ...]:
 
 
 def _connected(nodes: Sequence[int], severed: Container[Way]) -> bool:
-    """Whether each of the nodes has a path to each other one, over any number of hops."""
+    """True if each of the nodes has a path to each other one, over any number of hops."""
     reached, lacking = [nodes[0]], list(nodes[1:])
     for node in reached:
         near = [other for other in lacking if (node, other) not in severed]

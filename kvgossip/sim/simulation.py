@@ -29,7 +29,7 @@ CHECK_S = 0.1
 REST_S = 3.0
 QUIET_INTERVALS = 3
 EXPIRED_S = 45.0
-"""What has expired is looked at again every thirty seconds, by clocks that may differ."""
+"""Expired entries are looked at every thirty seconds, by clocks that may differ."""
 UNREPAIRED_S = 20.0
 """Without anti-entropy nothing promises agreement; a run waits so long for the last rumors to
 cool."""
@@ -87,7 +87,7 @@ class Simulation:
 
     @property
     def _data_only(self) -> bool:
-        """Whether the nodes have joined is asked of every run."""
+        """True if agreement is on data alone, once all have joined: that is asked of every run."""
         return self.scenario.data_only and self._quiet_s > 0
 
     def _await_joined(self) -> None:
@@ -205,7 +205,7 @@ class Simulation:
             self._timeline.after(CHECK_S, self._await_collected)
 
     def _may_join(self) -> bool:
-        """Whether somebody has yet to ask at a join address again, which was down for so long that
+        """True if some node has yet to ask at a join address again, which was down for so long that
         the pauses have grown: the answer will bring an exchange, once.
         """
         if (
@@ -249,7 +249,7 @@ class Simulation:
         self._await_refuted(self._timeline.time_s + self.report.agreement_limit_s)
 
     def _await_refuted(self, until_s: float) -> None:
-        """Where the way between datacenters loses packets, there may be a suspect at any time: it
+        """If the way between datacenters loses packets, there may be a suspect at any time: it
         has until then to refute."""
         why = self._disagreement()
         if why is None:

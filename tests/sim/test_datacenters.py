@@ -51,7 +51,7 @@ def test_without_rumors_anti_entropy_alone_brings_the_datacenters_together() -> 
     assert report.passed, report.violation
 
 
-def test_less_crosses_between_datacenters_than_is_told_within_them() -> None:
+def test_less_crosses_between_datacenters_than_crosses_within_them() -> None:
     options = Options(
         nodes=(6, 6),
         datacenters=(2, 2),
@@ -167,7 +167,7 @@ def _gateways_keep_to_themselves(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("plant", "told"),
+    ("plant", "text"),
     [
         (_lan_targets_are_elsewhere, "a LAN packet leaves its datacenter"),
         (_plain_nodes_are_joined_as_gateways, "a WAN packet of or to no gateway"),
@@ -175,7 +175,7 @@ def _gateways_keep_to_themselves(patch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_planted_mistake_is_caught(
-    plant: object, told: str, monkeypatch: pytest.MonkeyPatch
+    plant: object, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)  # type: ignore[operator]
     options = Options(
@@ -191,7 +191,7 @@ def test_a_planted_mistake_is_caught(
         None,
     )
     assert violation is not None, "four seeds have not found it"
-    assert told in violation.text, violation
+    assert text in violation.text, violation
 
 
 def test_the_command_runs_several_datacenters(capsys: pytest.CaptureFixture[str]) -> None:

@@ -241,7 +241,7 @@ def a_node_returns_to_one_that_restarted(patch: pytest.MonkeyPatch) -> Stage:
     return stage
 
 
-def a_life_writes_below_what_an_earlier_one_told(patch: pytest.MonkeyPatch) -> Stage:
+def a_life_writes_below_what_an_earlier_one_passed_on(patch: pytest.MonkeyPatch) -> Stage:
     """n0's clock is ahead. n1 hears that, tells n2 in an exchange, and crashes before a commit: the
     next life's clock is behind again."""
     stage = Stage(patch, 3, commit_s_max=1e6)
@@ -322,7 +322,7 @@ SCHEDULES = (
     an_exchange_is_cut_before_its_entries_came,
     only_a_dot_covers_the_delete,
     a_node_returns_to_one_that_restarted,
-    a_life_writes_below_what_an_earlier_one_told,
+    a_life_writes_below_what_an_earlier_one_passed_on,
     a_plain_node_behind_a_gateway_is_late,
 )
 
@@ -400,7 +400,7 @@ def _gateways_answer_for_themselves(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("plant", "schedule", "told"),
+    ("plant", "schedule", "text"),
     [
         (
             _rows_advance_on_a_cut_exchange,
@@ -417,7 +417,7 @@ def _gateways_answer_for_themselves(patch: pytest.MonkeyPatch) -> None:
         ),
         (
             _a_site_outlives_its_life,
-            a_life_writes_below_what_an_earlier_one_told,
+            a_life_writes_below_what_an_earlier_one_passed_on,
             "an acknowledged write is lost",
         ),
         (_gateways_answer_for_themselves, a_plain_node_behind_a_gateway_is_late, "quarantine"),
@@ -426,11 +426,11 @@ def _gateways_answer_for_themselves(patch: pytest.MonkeyPatch) -> None:
 def test_a_planted_mistake_is_caught_by_a_schedule(
     plant: Plant,
     schedule: Callable[[pytest.MonkeyPatch], Stage],
-    told: str,
+    text: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plant(monkeypatch)
-    with pytest.raises(BrokenLawError, match=told):
+    with pytest.raises(BrokenLawError, match=text):
         schedule(monkeypatch)
 
 
@@ -472,12 +472,12 @@ def test_the_oracle_forgets_what_a_crash_took() -> None:
 
 def test_what_a_lost_disk_alone_had_is_lost_but_not_what_others_have_merged() -> None:
     oracle = Oracle()
-    alone, told = record(b"v", 1, site=1), record(b"w", 2, site=1)
+    alone, merged = record(b"v", 1, site=1), record(b"w", 2, site=1)
     oracle.wrote(1, "k", alone)
-    oracle.wrote(1, "l", told)
-    oracle.holds(2, "l", told)
+    oracle.wrote(1, "l", merged)
+    oracle.holds(2, "l", merged)
     oracle.crashed(1, durable=False)
-    oracle.check({"l": told}, {"l": told}, 0)
+    oracle.check({"l": merged}, {"l": merged}, 0)
     with pytest.raises(BrokenLawError, match="an acknowledged write is lost"):
         oracle.check({}, {}, 0)
     oracle.crashed(2, durable=True)

@@ -197,7 +197,7 @@ def _deleted_keys_are_served(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Store, "get", remembering)
 
 
-def _changes_are_not_told(patch: pytest.MonkeyPatch) -> None:
+def _changes_are_not_shown(patch: pytest.MonkeyPatch) -> None:
     merge = Store.merge
 
     def silent(store: Store, key: str, record: bytes) -> Any:
@@ -229,10 +229,10 @@ def _values_are_mixed_up(patch: pytest.MonkeyPatch) -> None:
 
 
 def _any_member_news_is_believed(patch: pytest.MonkeyPatch) -> None:
-    told = iter(range(10**9, 0, -1))
+    ranks = iter(range(10**9, 0, -1))
     patch.setattr(
         "kvgossip.protocol.membership.swim.rank",
-        lambda member: (member.generation, 0, next(told), 0),
+        lambda member: (member.generation, 0, next(ranks), 0),
     )
 
 
@@ -281,7 +281,7 @@ def _records_are_withheld(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("plant", "told"),
+    ("plant", "text"),
     [
         (_older_versions_win, "an entry went to an older version"),
         (_equal_versions_are_given_out, "a version was given twice"),
@@ -291,7 +291,7 @@ def _records_are_withheld(patch: pytest.MonkeyPatch) -> None:
             "no agreement|a value is put into quarantine although nobody was ever away",
         ),
         (_deleted_keys_are_served, "a deleted key is served"),
-        (_changes_are_not_told, "the first effect of a write|the root changed without a Changed"),
+        (_changes_are_not_shown, "the first effect of a write|the root changed without a Changed"),
         (_the_digest_forgets, "the store's own law"),
         (_values_are_mixed_up, "an entry that nobody wrote"),
         (_any_member_news_is_believed, "a member went back in rank"),
@@ -308,7 +308,7 @@ def _records_are_withheld(patch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_planted_mistake_is_caught(
-    plant: Plant, told: str, monkeypatch: pytest.MonkeyPatch
+    plant: Plant, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)
     harsh = Intensity(
@@ -325,7 +325,7 @@ def test_a_planted_mistake_is_caught(
         None,
     )
     assert violation is not None, "four seeds have not found it"
-    assert any(text in violation.text for text in told.split("|")), violation
+    assert any(each in violation.text for each in text.split("|")), violation
 
 
 def _bundles_are_merged_in_part(patch: pytest.MonkeyPatch) -> None:
@@ -358,25 +358,25 @@ def _batches_are_written_in_part(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("plant", "told"),
+    ("plant", "text"),
     [
         (_bundles_are_merged_in_part, "a batch was received as one, and a part of it is shown"),
         (_batches_are_written_in_part, "what was stored is not the batch that was written"),
     ],
 )
 def test_a_mistake_with_batches_is_caught(
-    plant: Plant, told: str, monkeypatch: pytest.MonkeyPatch
+    plant: Plant, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)
     report = simulate(
         1, Options(nodes=(4, 4), intensity=Intensity(), duration_s=5.0, batch_share=1.0)
     )
     assert report.violation is not None
-    assert told in report.violation.text
+    assert text in report.violation.text
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_batches_are_shown_whole_to_all_who_are_told_of_them_under_every_fault(seed: int) -> None:
+def test_batches_are_shown_whole_to_all_who_receive_them_under_every_fault(seed: int) -> None:
     simulation = Simulation(scenario(seed, Options(nodes=(4, 8), batch_share=0.8)))
     report = simulation.run()
     assert report.passed, report.violation
@@ -537,7 +537,7 @@ class Recorder:
             self.delivery.listen(host)
         self.first, self.second = (host.life for host in hosts if host.life is not None)
         self.frames: list[tuple[str, bytes, Address]] = []
-        self.told: list[tuple[str, Address]] = []
+        self.lost: list[tuple[str, Address]] = []
 
     def datagram(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None:
         raise NotImplementedError
@@ -546,7 +546,7 @@ class Recorder:
         self.frames.append((life.host.name, data, source))
 
     def unreachable(self, life: Life, address: Address, pool: PoolKind) -> None:
-        self.told.append((life.host.name, address))
+        self.lost.append((life.host.name, address))
 
     def send(self, life: Life, to: Address, *frames: bytes) -> None:
         for data in frames:
@@ -563,7 +563,7 @@ def test_frames_of_a_link_arrive_in_order_and_answers_go_back_over_it() -> None:
     assert dialler != net.first.host.address
     net.send(net.second, dialler, b"answer")
     assert net.frames[-1] == ("n0", b"answer", net.second.host.address)
-    assert net.told == []
+    assert net.lost == []
 
 
 def test_a_cut_breaks_a_link_for_the_one_who_sends_and_the_other_end_learns_it_when_it_sends() -> (
@@ -574,10 +574,10 @@ def test_a_cut_breaks_a_link_for_the_one_who_sends_and_the_other_end_learns_it_w
     dialler = net.frames[0][2]
     net.network.cut([(0, 1), (1, 0)])
     net.send(net.first, net.second.host.address, b"lost")
-    assert net.told == [("n0", net.second.host.address)]
+    assert net.lost == [("n0", net.second.host.address)]
     net.network.mend_all()
     net.send(net.second, dialler, b"lost as well")
-    assert net.told[1:] == [("n1", dialler)]
+    assert net.lost[1:] == [("n1", dialler)]
     net.send(net.first, net.second.host.address, b"on a new link")
     assert [data for _, data, _ in net.frames] == [b"x", b"on a new link"]
 
@@ -591,7 +591,7 @@ def test_with_only_the_acknowledgements_cut_off_a_frame_may_arrive_and_be_report
         net.network.cut([(1, 0)])
         net.send(net.first, net.second.host.address, b"%d" % number)
         arrived += net.frames[-1][1] == b"%d" % number
-    assert len(net.told) == 40
+    assert len(net.lost) == 40
     assert 10 < arrived < 30
 
 
@@ -603,9 +603,9 @@ def test_the_other_end_hears_at_once_when_a_process_ends_and_nobody_answers_at_i
     life, net.second.host.life = net.second, None
     net.delivery.close(life)
     net.timeline.run()
-    assert net.told == [("n0", net.second.host.address)]
+    assert net.lost == [("n0", net.second.host.address)]
     net.send(net.first, net.second.host.address, b"nobody listens")
-    assert net.told == [("n0", net.second.host.address)] * 2
+    assert net.lost == [("n0", net.second.host.address)] * 2
     assert net.timeline.time_s < 0.5
 
 

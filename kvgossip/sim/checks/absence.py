@@ -14,9 +14,9 @@ class AbsenceCheck:
     was thought to have gone, can have missed a delete."""
 
     def __init__(self, all_stayed: Callable[[], bool]) -> None:
-        #: Whether every host is still in its first life.
+        #: True if every host is still in its first life.
         self._all_stayed = all_stayed
-        #: Whether some member was ever forgotten, or taken to have left.
+        #: True if some member was ever forgotten, or taken to have left.
         self._one_went = False
 
     def member_changed(self, effect: MemberChanged) -> None:

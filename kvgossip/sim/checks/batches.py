@@ -23,7 +23,7 @@ from kvgossip.sim.workload import Write
 
 class Batches:
     def __init__(self, share: float, rng: Random) -> None:
-        #: Which share of the writes that come at once is made as one batch.
+        #: The share of the writes that come at once is made as one batch.
         self._share, self._rng = share, rng
         #: The batch of each version that was written in one.
         self._of: dict[bytes, tuple[Pair, ...]] = {}

@@ -1,10 +1,10 @@
-"""What must hold. Safety at every step of every replica, liveness once the faults have stopped.
+"""The invariants. Safety at every step of every replica, liveness once the faults have stopped.
 
 Safety, checked by a `Witness` that sees every effect of one life and asks the replica after every
 input
  1. The HLC never goes back, and no entry that a replica holds is ahead of it.
  2. A node's own incarnation and generation never go back, its name and site never change.
- 3. What a replica believes of a member only grows in rank; its effects show every change
+ 3. A replica's belief of a member only grows in rank; its effects show every change
     (`MemberChanged.old` is what it believed before).
  4. A replica's entry never goes to an older version; its effects show every change (`Changed.old`
     is what it held before).
@@ -18,7 +18,7 @@ input
  8. A node that receives a batch as one shows all of it or nothing (`Batches`).
  9. The root changes with the content only; index, count and digest rebuilt from the content are the
     same (`audit`).
-10. What was deleted or superseded is never served again where its deletion is known, and no
+10. A value that was deleted or superseded is never served again where that is known, and no
     acknowledged write is lost (`Oracle`).
 11. A packet keeps its limit, its pool and its seal (`PacketCheck`).
 
@@ -72,7 +72,7 @@ class Witness:
         self.records: dict[str, bytes] = {}
         #: Keys whose records are there, but are served no more.
         self.expired: dict[str, None] = {}
-        #: What the replica believes of the members of its LAN pool, by its effects so far.
+        #: The members of its LAN pool as the replica believes them, by its effects so far.
         self.members: dict[str, Member] = {member.name: member for member in replica.members()}
         #: The same of the WAN pool; empty where the node is no gateway.
         self.gateways: dict[str, Member] = {member.name: member for member in _gateways(replica)}

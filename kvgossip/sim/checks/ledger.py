@@ -31,7 +31,7 @@ class Ledger:
         self._held[name, key] = max(self._held.get((name, key), b""), version_bytes(record))
 
     def has_held(self, name: str, key: str, record: bytes) -> bool:
-        """Whether one of its lives had this version of the key, or a newer one."""
+        """True if one of its lives had this version of the key, or a newer one."""
         return self._held.get((name, key), b"") >= version_bytes(record)
 
     def keys_written(self) -> list[str]:

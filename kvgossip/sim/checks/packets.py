@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kvgossip.config import Address
+from kvgossip.config import Address, Config
 from kvgossip.protocol.effect import Send
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.wire.frame import is_refusal, is_sealed
+from kvgossip.protocol.wire.frame import frame_bytes_max, is_refusal, is_sealed
 from kvgossip.sim.checks.violation import require
 from kvgossip.sim.layout import Layout
 
@@ -16,15 +16,12 @@ class PacketCheck:
     """A packet keeps its limit and its pool, and is sealed where all are."""
 
     def __init__(
-        self,
-        layout: Layout,
-        datagram_bytes_max: int,
-        frame_bytes_max: int,
-        owner_of: Callable[[Address], int | None],
+        self, layout: Layout, config: Config, owner_of: Callable[[Address], int | None]
     ) -> None:
         self._layout = layout
-        self._datagram_bytes_max, self._frame_bytes_max = datagram_bytes_max, frame_bytes_max
-        #: Which node has an address; None for strangers and for the ends of links.
+        self._datagram_bytes_max = config.datagram_bytes_max
+        self._frame_bytes_max = frame_bytes_max(config)
+        #: The node that has an address; None for strangers and for the ends of links.
         self._owner_of = owner_of
 
     def check(self, sender: int, effect: Send, *, sealed: bool) -> None:

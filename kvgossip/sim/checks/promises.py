@@ -40,7 +40,7 @@ class Promises:
         #: How many waits have ended, by how.
         self.met = self.unmet = 0
         self._ledger, self._rng = ledger, rng
-        #: Which share of the writes is waited for.
+        #: The share of the writes is waited for.
         self._share = share
         #: The waits under way, by ticket.
         self._open: dict[int, Promise] = {}

@@ -80,22 +80,23 @@ class PauseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MembershipPlan:
-    """One run. `periods`: how many are measured. `loss`: share of the datagrams that is lost.
-
-    `pause_fraction` of the members pause again and again, for `pause_s` seconds in the mean, and
-    run for `run_s` in between; both exponential. `parameters` override those of Config.
-    """
+    """One run."""
 
     nodes: int
     seed: int = 1
+    #: How many are measured.
     periods: int = 10
     crash: bool = True
     lifeguard: bool = True
+    #: Share of the datagrams that is lost.
     loss: float = 0.0
+    #: Share of the members that pause again and again.
     pause_fraction: float = 0.0
+    #: How long they pause in the mean, and run in between, virtual seconds; both exponential.
     pause_s: float = 8.0
     run_s: float = 2.0
     pause_kind: PauseKind = PauseKind.NETWORK
+    #: They override those of Config.
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -118,7 +119,7 @@ class MembershipPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MembershipOutcome:
-    """What one run measured; see the head of this module. Times are None without a crash, counts
+    """The figures of one run; see the head of this module. Times are None without a crash, counts
     are a member and period."""
 
     first_probe_periods: float
@@ -148,7 +149,7 @@ class _Watched(Cluster):
 
     def __init__(self, scenario: Scenario) -> None:
         super().__init__(scenario)
-        #: Whether messages are counted now: by the name of the first unit of their packet.
+        #: True if messages are counted now: by the name of the first unit of their packet.
         self.counting = False
         self.sent: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
@@ -159,7 +160,7 @@ class _Watched(Cluster):
         self.pings: list[tuple[float, str]] = []
         #: When a member changed at which host, and the state that it had there before.
         self.changes: list[tuple[float, str, Member, MemberState | None]] = []
-        #: What waits at each blocked host.
+        #: The packets that wait at each blocked host.
         self._blocked: dict[int, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
         self.driver.observer = self._note_changes
 
@@ -202,7 +203,7 @@ class _Watched(Cluster):
         self._blocked[number] = []
 
     def unblock(self, number: int) -> None:
-        """What has waited goes and comes, each in its order."""
+        """The packets that have waited go and come, each way in its order."""
         for transmit, arguments in self._blocked.pop(number):
             transmit(*arguments)
 

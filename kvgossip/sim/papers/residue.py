@@ -43,17 +43,15 @@ measured."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Residue:
-    """What was measured: `residue` with its standard error over the writes, and the paper's number
-    for this K (None: not in Table 1).
-
-    `traffic`: rumors sent for each write and node.
-    """
+    """The measured figures beside those of the paper for this K (None: not in Table 1)."""
 
     k: int
     nodes: int
     writes: int
     residue: float
+    #: Of the residue, over the writes.
     standard_error: float
+    #: Rumors sent for each write and node.
     traffic: float
     paper_residue: float | None
     paper_traffic: float | None
