@@ -26,6 +26,7 @@ class Item(NamedTuple):
 
 
 def parse_item(document: Any) -> Item:
+    """Raises ValueError or TypeError with the reason for a line that does not fit."""
     if not isinstance(document, dict):
         raise TypeError("it is no JSON object")
     known = {"key", "value", "base64", "content_type", "ttl", "flags"}
