@@ -328,7 +328,7 @@ async def test_export_and_import_by_command(tmp_path: Path, run: Run) -> None:
         report = json.loads((await run("export", plain, "-o", "json", "--url", client.url))[1])
         assert (report["entries"], report["certificates"], report["of"]["node"]) == (1, 0, "n1")
         assert (
-            "1 entries (0 of them death certificates)"
+            "1 entries (0 of them tombstones)"
             in (await run("export", compressed, "--url", client.url))[1]
         )
         assert sorted(os.listdir(tmp_path)) == ["backup.ndjson", "backup.ndjson.zst"]
@@ -336,7 +336,7 @@ async def test_export_and_import_by_command(tmp_path: Path, run: Run) -> None:
         assert "0 new, 1 known already" in (await run("import", plain, "--url", client.url))[1]
         assert node.get("a") == b"new"
         assert (
-            "1 new, 0 death certificates, left out"
+            "1 new, 0 tombstones, left out"
             in (await run("import", compressed, "--as-new", "--url", client.url))[1]
         )
         assert node.get("a") == b"old"

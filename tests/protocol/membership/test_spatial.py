@@ -11,12 +11,11 @@ from itertools import accumulate, pairwise
 from random import Random
 
 import pytest
-import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from kvgossip.cli.sim.epidemics import register
+from kvgossip.cli.sim import sim_app
 from kvgossip.errors import ConfigError
 from kvgossip.protocol.membership.spatial import Selection, SpatialPeers, SpatialPolicy
 from kvgossip.protocol.model.location import Location, distance_between
@@ -449,12 +448,9 @@ def test_a_site_never_chooses_itself_or_nobody(
 
 # -- the command ---------------------------------------------------------------------------------
 
-APP = typer.Typer()
-register(APP)
-
 
 def run(*arguments: str) -> str:
-    result = CliRunner().invoke(APP, ["spatial", *arguments], catch_exceptions=False)
+    result = CliRunner().invoke(sim_app, ["spatial", *arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
 

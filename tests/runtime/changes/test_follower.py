@@ -3,6 +3,7 @@ and missed no delete."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -22,11 +23,9 @@ from kvgossip.runtime.changes import follower as follower_module
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.follower import Follower, Kind
 from kvgossip.runtime.changes.watchers import Topic
-from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.host import Life
 from kvgossip.sim.scenario import Options, scenario
 from kvgossip.sim.simulation import Simulation
-from kvgossip.sim.tracing import Event as Turn
 from kvgossip.sim.workload import Mix
 from tests.runtime.changes.watcher_model import Consumer
 
@@ -320,7 +319,7 @@ class Wanderer:
 class Watched:
     """A simulation whose lives have feeds."""
 
-    def __init__(self, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, seed: int) -> None:
         self.simulation = Simulation(
             scenario(
                 seed, Options(nodes=(3, 6), duration_s=15.0, mix=Mix(ttl_share=0.2, ttl_s_max=10.0))
@@ -329,16 +328,13 @@ class Watched:
         self.cluster = self.simulation.cluster
         self._config = Config(feed_changes_max=20)
         self._feeds: dict[Life, Feed] = {}
-        perform = Cluster._perform
+        self.cluster.driver.observer = self._publish
 
-        def performed(cluster: Cluster, life: Life, event: Turn, effects: list[Effect]) -> None:
-            for effect in effects:
-                if isinstance(effect, Changed | Expired | Quarantined):
-                    changed = effect if isinstance(effect, Changed) else effect.change
-                    self.feed_of(life).publish(changed, life.replica.hlc.latest)
-            perform(cluster, life, event, effects)
-
-        monkeypatch.setattr(Cluster, "_perform", performed)
+    def _publish(self, life: Life, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Changed | Expired | Quarantined):
+                changed = effect if isinstance(effect, Changed) else effect.change
+                self.feed_of(life).publish(changed, life.replica.hlc.latest)
 
     def feed_of(self, life: Life) -> Feed:
         if life not in self._feeds:
@@ -357,15 +353,14 @@ def test_watchers_that_wander_through_a_cluster_under_faults_see_the_last_state_
     monkeypatch.setattr(follower_module, "PAGE_KEYS", 3)
     resyncs = moves = lags = checks = 0
     for seed in range(8):
-        with monkeypatch.context() as patched:
-            watched = Watched(seed, patched)
-            wanderers = [
-                Wanderer(watched, topic, Random(f"{seed} {topic}"))
-                for topic in (Topic(), Topic("hot/"), Topic("hot/1", exact=True))
-            ]
-            for wanderer in wanderers:
-                watched.cluster.timeline.after(1.0, wanderer.step)
-            report = watched.simulation.run()
+        watched = Watched(seed)
+        wanderers = [
+            Wanderer(watched, topic, Random(f"{seed} {topic}"))
+            for topic in (Topic(), Topic("hot/"), Topic("hot/1", exact=True))
+        ]
+        for wanderer in wanderers:
+            watched.cluster.timeline.after(1.0, wanderer.step)
+        report = watched.simulation.run()
         assert report.passed, report.violation
         for wanderer in wanderers:
             wanderer.finish()

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from kvgossip.api.client import Client
 from kvgossip.api.server import ApiServer, listen
 from kvgossip.cli import doctor as doctor_module
+from kvgossip.cli import rtt as rtt_module
 from kvgossip.config import Address
 from kvgossip.errors import LocalError, NotFoundError
 from kvgossip.protocol.model.now import Now
@@ -299,9 +300,10 @@ class Answering:
 
 
 def command(patch: pytest.MonkeyPatch, *arguments: str, **answers: Any) -> tuple[int, str]:
-    patch.setattr(doctor_module, "ask", Answering(**answers))
     app = typer.Typer()
-    doctor_module.register(app)
+    for module in (doctor_module, rtt_module):
+        patch.setattr(module, "ask", Answering(**answers))
+        module.register(app)
     result = CliRunner().invoke(app, arguments)
     return result.exit_code, result.stdout
 
