@@ -22,13 +22,16 @@ class Suspicion:
     __slots__ = ("_accusers", "_expected", "_max_s", "_min_s", "_since_s")
 
     def __init__(self, config: Config, members: int, accuser: str, now_s: float) -> None:
+        #: when it began, monotonic seconds
         self._since_s = now_s
         self._accusers = {accuser}
+        #: the shortest and the longest time to refute, seconds
         self._min_s = (
             config.suspicion_multiplier
             * max(1.0, math.log10(max(1, members)))
             * config.probe_interval_s
         )
+        #: how many confirmations make the time the shortest; 0: it is that from the start
         self._expected = CONFIRMATIONS if members - 2 >= CONFIRMATIONS else 0
         self._max_s = (
             self._min_s * config.suspicion_max_multiplier if self._expected else self._min_s
