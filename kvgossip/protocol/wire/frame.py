@@ -125,7 +125,7 @@ class Framing:
     def refusal(self, text: str) -> bytes:
         """A frame that says no; its flag lets also nodes of other pools read it."""
         return self._header(FLAG_REFUSED) + encode(
-            message.Refused(self.cluster, self.pool, text[:512])
+            message.Refused(cluster=self.cluster, pool=self.pool, text=text[:512])
         )
 
     def check(self, data: bytes) -> None:
