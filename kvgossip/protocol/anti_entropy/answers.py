@@ -33,7 +33,7 @@ from kvgossip.protocol.wire.message import Pair
 
 
 def answer_compare(store: Store, asked: Compare, members: int, sync_state: SyncState) -> Differ:
-    """Which of the buckets differ here. `members`: the digest of this node's member table."""
+    """The buckets that differ here. `members`: the digest of this node's member table."""
     digest, parents, theirs = (
         store.digest,
         unpack("I", asked.parents),
@@ -78,8 +78,8 @@ def answer_compare(store: Store, asked: Compare, members: int, sync_state: SyncS
 
 
 def answer_leaves(store: Store, asked: Leaves, bytes_max: int) -> Entries:
-    """What the asker lacks in these buckets, as far as there is room, and the fingerprints that are
-    wanted of it."""
+    """The entries that the asker lacks in these buckets, as far as there is room, and the
+    fingerprints that are wanted of it."""
     buckets, counts, theirs = (
         unpack("I", asked.buckets),
         unpack("I", asked.counts),
