@@ -179,8 +179,15 @@ class KeyRotation:
             self._finish(begun, now)
             return
         self._rounds[begun.request] = begun
+        action, key = begun.order
         for (kind, address), member in begun.asked.items():
-            order = KeyringOrder(begun.request, member.site, further[kind], *begun.order)
+            order = KeyringOrder(
+                request=begun.request,
+                site=member.site,
+                hops=further[kind],
+                action=action,
+                key=key,
+            )
             self._pools.of(kind).outbox.send(order, address, reliable=True)
 
     def _members(self, kind: PoolKind) -> list[Member]:
@@ -207,11 +214,11 @@ class KeyRotation:
             problem = str(error)
         me = self._pools.lan.membership.me
         return Holding(
-            me.name,
-            me.datacenter,
-            b"".join(map(bytes.fromhex, self._keyring.ids)),
-            True,
-            problem[:512],
+            name=me.name,
+            datacenter=me.datacenter,
+            keys=b"".join(map(bytes.fromhex, self._keyring.ids)),
+            answered=True,
+            problem=problem[:512],
         )
 
     def _obeys(self, keyring: Keyring, action: KeyringAction, key: bytes) -> bool:
@@ -274,14 +281,20 @@ class KeyRotation:
         if done.origin is not None:
             kind, address = done.origin
             self._pools.of(kind).outbox.send(
-                KeyringReport(done.request, tuple(found)), address, reliable=True
+                KeyringReport(request=done.request, found=tuple(found)), address, reliable=True
             )
         else:
             self._concluded(self._conversations.pop(done.request), found, now)
 
 
 def _silent(member: Member) -> Holding:
-    return Holding(member.name, member.datacenter, b"", False, "did not answer")
+    return Holding(
+        name=member.name,
+        datacenter=member.datacenter,
+        keys=b"",
+        answered=False,
+        problem="did not answer",
+    )
 
 
 def _each_once(found: Iterable[Holding]) -> list[Holding]:

@@ -33,7 +33,7 @@ from kvgossip.protocol.wire.message import Pair
 
 
 def answer_compare(store: Store, asked: Compare, members: int, sync_state: SyncState) -> Differ:
-    """Which of the buckets differ here. `members`: the digest of this node's member table."""
+    """The buckets that differ here. `members`: the digest of this node's member table."""
     digest, parents, theirs = (
         store.digest,
         unpack("I", asked.parents),
@@ -51,12 +51,12 @@ def answer_compare(store: Store, asked: Compare, members: int, sync_state: SyncS
             # a deeper tree than ours: all of it may differ, and the asker goes on at our deepest
             # level
             return Differ(
-                asked.exchange,
-                asked.request,
-                digest.levels,
-                pack("I", (p * FAN_OUT for p in parents)),
-                members,
-                sync_state,
+                exchange=asked.exchange,
+                request=asked.request,
+                levels=digest.levels,
+                differing=pack("I", (p * FAN_OUT for p in parents)),
+                members=members,
+                sync_state=sync_state,
             )
         ours = digest.sums(asked.level)
         for place, parent in enumerate(parents):
@@ -68,13 +68,18 @@ def answer_compare(store: Store, asked: Compare, members: int, sync_state: SyncS
                     if ours[first + child] != theirs[at + child]
                 ]
     return Differ(
-        asked.exchange, asked.request, digest.levels, pack("I", differing), members, sync_state
+        exchange=asked.exchange,
+        request=asked.request,
+        levels=digest.levels,
+        differing=pack("I", differing),
+        members=members,
+        sync_state=sync_state,
     )
 
 
 def answer_leaves(store: Store, asked: Leaves, bytes_max: int) -> Entries:
-    """What the asker lacks in these buckets, as far as there is room, and the fingerprints that are
-    wanted of it."""
+    """The entries that the asker lacks in these buckets, as far as there is room, and the
+    fingerprints that are wanted of it."""
     buckets, counts, theirs = (
         unpack("I", asked.buckets),
         unpack("I", asked.counts),
@@ -96,7 +101,13 @@ def answer_leaves(store: Store, asked: Leaves, bytes_max: int) -> Entries:
         if not all(answer.add(pair) for pair in lacking):
             break
         answered += 1
-    return Entries(asked.exchange, asked.request, answered, answer.taken, pack("Q", wanted))
+    return Entries(
+        exchange=asked.exchange,
+        request=asked.request,
+        answered=answered,
+        entries=answer.taken,
+        wanted=pack("Q", wanted),
+    )
 
 
 def _difference(
@@ -127,12 +138,12 @@ def answer_sketch(
             symbols_for(differing_keys(store.digest, asked.parities)) if store.sketch.ready else 0
         )
         return Symbols(
-            asked.exchange,
-            asked.request,
-            levels,
-            store.sketch.prefix(wanted) if wanted else b"",
-            members,
-            sync_state,
+            exchange=asked.exchange,
+            request=asked.request,
+            levels=levels,
+            symbols=store.sketch.prefix(wanted) if wanted else b"",
+            members=members,
+            sync_state=sync_state,
         )
     here, answer, offered = store.find(found), Batch(bytes_max), array("Q")
     for fingerprint, key in here.items():
@@ -140,14 +151,14 @@ def answer_sketch(
             offered.append(fingerprint)
     missing = pack("Q", (fingerprint for fingerprint in found if fingerprint not in here))
     return Decoded(
-        asked.exchange,
-        asked.request,
-        levels,
-        answer.taken,
-        pack("Q", offered),
-        missing,
-        members,
-        sync_state,
+        exchange=asked.exchange,
+        request=asked.request,
+        levels=levels,
+        entries=answer.taken,
+        offered=pack("Q", offered),
+        wanted=missing,
+        members=members,
+        sync_state=sync_state,
     )
 
 
@@ -161,4 +172,10 @@ def answer_want(store: Store, asked: Want, bytes_max: int) -> Entries:
         if key is not None and not answer.add((key, store[key])):
             break
         answered += 1
-    return Entries(asked.exchange, asked.request, answered, answer.taken, b"")
+    return Entries(
+        exchange=asked.exchange,
+        request=asked.request,
+        answered=answered,
+        entries=answer.taken,
+        wanted=b"",
+    )

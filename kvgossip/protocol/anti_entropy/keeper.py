@@ -1,7 +1,8 @@
 """Keeper: the last step of anti-entropy on either side: the entries that came are kept, or not.
 
-What an exchange brings does not spread as rumors in this pool: after a healed partition the other
-peers see a different root themselves, while rumors would carry the whole difference to everybody.
+News that an exchange brings does not spread as rumors in this pool: after a healed partition the
+other peers see a different root themselves, while rumors would carry the whole difference to
+everybody.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from kvgossip.protocol.wire.message import Pair
 
 
 class Kept(NamedTuple):
-    """What became of the entries of a message: how many were `news`; the fingerprints of those that
+    """The outcome of the entries of a message: how many were `news`; the fingerprints of those that
     were `refused`, and of those that this replica has `collected`; and of the own entries that were
     `replaced`."""
 

@@ -50,7 +50,7 @@ class Questions:
         self._refused: dict[int, OrderedSet[int]] = {}
 
     def introduce(self, members: int, sender: str) -> None:
-        """What the first question tells of this node."""
+        """The first question says this of this node."""
         self._members, self._sender = members, sender
 
     def _next(self) -> int:

@@ -3,7 +3,7 @@ initiator judges it (causal_context.py).
 
 Laws
 - A context is as of the session's beginning: mine when it was opened, the peer's at its first
-  answer. What either merged since came from elsewhere, and the other may not have it.
+  answer. Entries that either merged since came from elsewhere, and the other may not have them.
 - I learn the peer's context when all that the peer held at the beginning was offered to me and
   accepted. It was not, when an entry that I asked for had changed meanwhile, or was refused. Then I
   learn nothing of it this time. The same holds the other way round; an entry of mine that the
@@ -42,7 +42,7 @@ class SessionContext:
         self.collected: list[int] = []
         #: fingerprints of entries of mine that the peer's own have superseded
         self.superseded: OrderedSet[int] = OrderedSet()
-        #: the peer has taken over what Conclude told it
+        #: the peer has taken over what Conclude brought
         self.concluded = False
         self._facts = list(facts)
         self._difference = ContextDifference(0, [])
@@ -87,7 +87,8 @@ class SessionContext:
         self._peer_whole &= not count
 
     def conclusion(self) -> bytes | None:
-        """What to tell the peer of my context at the end; None where nothing is to be concluded."""
+        """The facts that the peer lacks at the end, encoded; None where nothing is to be
+        concluded."""
         if not self.peer_site:
             return None
         facts = lacking(self._facts, self.summary, self._difference) if self._peer_whole else []

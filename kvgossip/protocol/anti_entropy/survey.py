@@ -33,7 +33,13 @@ NUMBER_BITS = 62
 def question(store: Store, number: int, sender: str) -> Measure:
     """The message that asks."""
     symbols = store.sketch.prefix(SYMBOLS) if store.sketch.ready else b""
-    return Measure(number, sender, store.digest.root, parities(store.digest), symbols)
+    return Measure(
+        number=number,
+        sender=sender,
+        root=store.digest.root,
+        parities=parities(store.digest),
+        symbols=symbols,
+    )
 
 
 def measure(store: Store, asked: Measure) -> tuple[int, Precision]:

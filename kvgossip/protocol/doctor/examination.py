@@ -192,7 +192,9 @@ class Doctor:
         askers = [examination.asker for examination in self._examinations if examination.asker]
         if question.sender in askers or len(askers) >= EXAMINATIONS_MAX:
             self._send_port.send(
-                Sights(question.sequence, self._membership.me.name, (), busy=True),
+                Sights(
+                    sequence=question.sequence, sender=self._membership.me.name, seen=(), busy=True
+                ),
                 source,
                 reliable=True,
             )
@@ -200,12 +202,14 @@ class Doctor:
         names = dict.fromkeys(
             name for name in question.subjects if name != self._membership.me.name
         )
-        unknown = tuple(Sight(name, -1) for name in names if name not in members)
+        unknown = tuple(Sight(name=name, state=-1) for name in names if name not in members)
 
         def done(examination: Examination, then: Now) -> None:
             seen = (*self._sights(examination), *unknown)
             self._send_port.send(
-                Sights(question.sequence, self._membership.me.name, seen), source, reliable=True
+                Sights(sequence=question.sequence, sender=self._membership.me.name, seen=seen),
+                source,
+                reliable=True,
             )
 
         observations = {name: Observation(members[name]) for name in names if name in members}
@@ -220,12 +224,12 @@ class Doctor:
     def _sight(self, name: str, observation: Observation, examination: Examination) -> Sight:
         known = self._membership.members.get(name)
         return Sight(
-            name,
-            -1 if known is None else known.state,
-            _microseconds(observation.udp_s),
-            _microseconds(observation.tcp_s),
-            self._heard_s.get(name, -math.inf) >= examination.began_s,
-            observation.offset_ms,
+            name=name,
+            state=-1 if known is None else known.state,
+            udp_us=_microseconds(observation.udp_s),
+            tcp_us=_microseconds(observation.tcp_s),
+            heard=self._heard_s.get(name, -math.inf) >= examination.began_s,
+            offset_ms=observation.offset_ms,
         )
 
     # -- what comes in ----------------------------------------------------------------------------
@@ -340,9 +344,9 @@ class Doctor:
             observation = examination.observations[name]
             observation.began_s = now.monotonic_s
             examine = Examine(
-                self._number(examination, observation, now),
-                self._membership.me.name,
-                observation.to_see,
+                sequence=self._number(examination, observation, now),
+                sender=self._membership.me.name,
+                subjects=observation.to_see,
             )
             self._ping(examination, observation, now, reliable=True)
             self._send_port.send(examine, observation.member.address, reliable=True)

@@ -13,7 +13,7 @@ from kvgossip.protocol.wire.message import Condition, Sights
 
 @dataclass(slots=True)
 class Observation:
-    """What is seen of one member."""
+    """One member, as it is seen from here."""
 
     member: Member
     #: the members that it is asked to observe
@@ -73,7 +73,7 @@ class Examination:
 
 @dataclass(slots=True)
 class OpenQuestion:
-    """What was asked under one number, and when."""
+    """A question that went out under one number, and when."""
 
     examination: Examination
     observation: Observation

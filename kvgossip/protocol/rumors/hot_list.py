@@ -125,7 +125,7 @@ class HotList:
         yield from self._forwarded.values()
 
     def take_fresh(self) -> list[HotRumor]:
-        """What became hot since the last call and is hot still: own first."""
+        """The rumors that became hot since the last call and are still: own first."""
         fresh, self.fresh = self.fresh, []
         return sorted(filter(self._is_hot, fresh), key=lambda rumor: not rumor.own)
 

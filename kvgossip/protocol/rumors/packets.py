@@ -1,6 +1,6 @@
 """Packets: rumors for one peer, filled into datagrams, or into one frame over its link: a burst.
 
-Where everybody is told at once, many rumors to one peer are a burst: one frame over its link
+Where everybody hears at once, many rumors to one peer are a burst: one frame over its link
 instead of datagram after datagram, each of which costs both sides as much as several rumors do, and
 an answer besides. In a cluster that small there is a link to everybody anyway.
 """
@@ -42,7 +42,7 @@ class Packets:
         self, peer: Member, rumors: list[HotRumor], *, direct: bool = False, hunts: int = 0
     ) -> None:
         """Datagrams for one peer: membership news first, then rumors, each filled to its limit.
-        `direct`: everybody is told by this node. `hunts`: how many peers refused them before."""
+        `direct`: everybody hears it from this node. `hunts`: how many peers refused them before."""
         units = self._outbox.news_for(peer, self._outbox.datagram_room)
         room = self._unit_bytes_max - sum(map(len, units))
         packet: list[HotRumor] = []
@@ -55,7 +55,7 @@ class Packets:
         self._send(peer, units, packet, direct=direct, hunts=hunts)
 
     def send_directly(self, peer: Member, rumors: list[HotRumor], now: Now) -> None:
-        """The same where everybody is told by this node: many rumors are a burst, while the peer
+        """The same where everybody hears it from this node: many rumors are a burst, while the peer
         answers bursts."""
         size = sum(len(rumor.unit) for rumor in rumors)
         if size > BURST_DATAGRAMS * self._unit_bytes_max and self._bursts.may_leave(

@@ -42,7 +42,7 @@ def _spread_of(gossip: Gossip) -> Spread:
 
 
 class Kept(NamedTuple):
-    """What became of the rumors of a packet: of each whether it was known, and whether it was
+    """The outcome of a packet of rumors: of each whether it was known, and whether it was
     collected here; and the notices whose bodies this node lacks."""
 
     known: list[bool]

@@ -38,7 +38,7 @@ TIDY_TABLES = 64
 
 
 def _rooms(keys: int) -> list[int]:
-    """What a dict takes that has never held more than so many keys, from none on: bytes."""
+    """The bytes that a dict takes which has never held more than so many keys, from none on."""
     table: dict[str, bytes] = {}
     rooms = [getsizeof(table)]
     for number in range(keys):
@@ -157,7 +157,7 @@ class HashTable:
             first = stop
 
     def end_of(self, position: int) -> int:
-        """Where the range of the table ends that holds this position."""
+        """The end of the range of the table that holds this position."""
         return self._range_of(position)[1]
 
     def _range_of(self, position: int) -> tuple[int, int]:
@@ -167,7 +167,7 @@ class HashTable:
         return first << self._bits, (first + width) << self._bits
 
     def _positions(self, table: Table) -> list[int]:
-        """Whoever asks for one small range asks for the next one then."""
+        """Kept, as the next small range is asked for after this one."""
         if self._seen is None or self._seen[0] is not table:
             self._seen = (
                 table,
@@ -217,8 +217,8 @@ class HashTable:
             self._split(first if len(table) > KEYS_MAX else first + half)
 
     def tidy(self) -> Iterator[None]:
-        """Join and tighten, in steps of about a millisecond. What comes and goes meanwhile does
-        no harm."""
+        """Join and tighten, in steps of about a millisecond. Keys may come and go
+        meanwhile."""
         place = seen = 0
         while place < len(self._slots):
             if self._join(place):

@@ -9,8 +9,8 @@ Laws
 - The sketch depends on the set of fingerprints alone. Adding and taking away are the same
   operation, `toggle`.
 - The write path only remembers what changed; `work` folds it in, in chunks of some milliseconds,
-  when there is time. What came and went again meanwhile cancels out before: a key that is written
-  all the time costs as much as one that was written once.
+  when there is time. A fingerprint that came and went again cancels out before: a key that is
+  written all the time costs as much as one that was written once.
 - Decoding gives the whole difference, or None; whatever symbols a peer made up, it ends. It can be
   done in steps, too.
 

@@ -108,7 +108,7 @@ class Store:
             self.merge(*entries[place])
 
     def loaded(self) -> None:
-        """Nothing more is going to be loaded. What follows need not wait for the index to be
+        """Nothing more is going to be loaded. Later questions need not wait for the index to be
         sorted."""
         self._live.sort()
 

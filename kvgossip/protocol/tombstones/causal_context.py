@@ -16,7 +16,7 @@ Laws
   seen when it wrote what the entry covers. A dot says nothing of that kind.
 - The own site is always covered: its entry is "now". On disk it is kept with every commit, so that
   the next life has it as a past site.
-- What is covered stays covered (but for entries beyond the newest VECTOR_MAX): joining is
+- A version that is covered stays covered (but for entries beyond the newest VECTOR_MAX): joining is
   commutative, associative and idempotent.
 - While there is a gap no tombstone is collected, so a dot too many delays, and harms nothing.
   Until the vector has passed them, those that are here stay, and none more are taken: under a flood
@@ -32,7 +32,7 @@ of one commit are a chunk and share a key, which is named after the first of the
 as its value, and goes when all of them have gone. A dot that has come and gone between two commits
 costs nothing.
 
-What two contexts say to each other: context_difference.py.
+Two contexts meet in an exchange: see context_difference.py.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _FACT = Struct(">QQB")
 
 
 class Kind(IntEnum):
-    """What a fact says; its number travels."""
+    """The kinds of facts; the numbers travel."""
 
     VECTOR_ENTRY = 0
     DOT = 1
@@ -254,7 +254,7 @@ class CausalContext:
         return came
 
     def take_changes(self) -> list[Persist]:
-        """What has changed since the last call, for the disk, but for dots that have come."""
+        """The changes since the last call, for the disk, but for dots that have come."""
         changed, self._changed = self._changed, {}
         return [Persist(key, value) for key, value in changed.items()]
 
@@ -279,8 +279,8 @@ class CausalContext:
         return Persist(_key(Kind.VECTOR_ENTRY, self.site), clock.to_bytes(8, "big"))
 
     def restore(self, saved: Mapping[bytes, bytes]) -> None:
-        """What an earlier life left. Nothing of it is news for the disk, but for keys of which
-        nothing is needed any more."""
+        """Take over what an earlier life left. Nothing of it is news for the disk, but for keys of
+        which nothing is needed any more."""
         self.join(_saved_facts(saved))
         self._changed.clear()
         for key in sorted(saved):

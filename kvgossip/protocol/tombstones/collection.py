@@ -16,8 +16,8 @@ An entry that has expired waits for `drift_ms` more: where a clock is behind it 
 then, and must not be taken from there.
 
 Arrivals never go back, so one clock, that which all have confirmed, says how far down the list
-one may go. What all hold, but the vector does not cover, is put aside by its site, and looked at
-again when the entry of that site advances.
+one may go. A tombstone that all hold, but the vector does not cover, is put aside by its site, and
+looked at again when the entry of that site advances.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Waiting:
 
 
 class TombstoneCollection:
-    """What waits, in the order of arrival, and how far down that order one may go."""
+    """The keys that wait, in the order of arrival, and how far down that order one may go."""
 
     __slots__ = (
         "_again",
@@ -156,7 +156,8 @@ class TombstoneCollection:
             self._held[site] = clock
 
     def confirmed_by(self, members: Iterable[Member], clock: int) -> int:
-        """What all of them hold; everything up to `clock`, where there are none."""
+        """The time up to which all of them hold everything; that is everything up to `clock`, where
+        there are none."""
         held = self._held
         return min((held.get(member.site, 0) for member in members), default=clock)
 
@@ -226,8 +227,8 @@ class TombstoneCollection:
 
 
 class Vouching:
-    """What a gateway says on behalf of those behind it: its version vector as it was when they had
-    all that it stands for.
+    """The word of a gateway on behalf of those behind it: its version vector as it was when they
+    had all that it stands for.
 
     Snapshots (my clock, my vector) wait until all behind have confirmed that clock. The oldest one
     waits on while newer ones replace each other, so that there is always one that will be

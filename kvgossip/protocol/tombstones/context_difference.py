@@ -94,7 +94,7 @@ def lacking(facts: list[Fact], asked: bytes, answer: ContextDifference) -> list[
 
 
 def _ranges(asked: bytes) -> Iterator[tuple[bytes, int]]:
-    """Where each range begins, as the first bytes of facts, and its digest."""
+    """The beginning of each range, as the first bytes of facts, and its digest."""
     return (
         (asked[at : at + 8], int.from_bytes(asked[at + 8 : at + 16], "big"))
         for at in range(0, len(asked), _RANGE.size)
@@ -106,7 +106,8 @@ def encode(answer: ContextDifference) -> bytes:
 
 
 def decode(data: bytes) -> ContextDifference:
-    """What `encode` made; nothing of an empty one. Raises RemoteError for anything else."""
+    """The difference that `encode` was given; nothing of an empty one. Raises RemoteError for
+    anything else."""
     if not data:
         return ContextDifference(0, [])
     if (

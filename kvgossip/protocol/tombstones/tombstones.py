@@ -3,24 +3,24 @@ collecting and expiring, and what each member is known to hold.
 
 Laws
 - A tombstone leaves the store only when the version vector covers it (or `forget_after_s` has
-  passed): whatever it had killed is then covered as well. What leaves the store, or is too old to
-  enter it, is covered from then on.
+  passed): whatever it had killed is then covered as well. A version that leaves the store, or is
+  too old to enter it, is covered from then on.
 - An entry that is offered, that is covered, and that supersedes what is here, was here before and
   was collected: it is refused, and whoever offers it takes it out. A write that the deleter had not
   seen is not covered: it lives.
 - A live value that is taken out goes to the quarantine. A tombstone, or an entry that has
   expired, goes in silence, and only where the version vector
   covers it here as well.
-- An entry expires on all nodes at one time of their HLCs. What has expired is kept and collected as
+- An entry expires on all nodes at one time of their HLCs. An expired entry is kept and collected as
   a tombstone is: it keeps away what it had superseded.
 
-Who counts (protocol.md says: every known member, alive, suspect or dead, but not forgotten). Of a
-member its present life counts: it may have lost what an earlier one had. Those whom an earlier life
-of this node knew, and this one has not met yet, count as well. Not:
-- who has left: its operator, or it itself, said that it goes. Should it come back, what the cluster
-  deleted meanwhile is refused.
-- who is blocked here: an operator's word too; nothing comes from it anyway, and after it is
-  unblocked it is as one that was away.
+Members that count (protocol.md says: every known member, alive, suspect or dead, but not
+forgotten). Of a member its present life counts: it may have lost what an earlier one had. Those
+whom an earlier life of this node knew, and this one has not met yet, count as well. Not:
+- a member that has left: its operator, or it itself, said that it goes. Should it come back, what
+  the cluster deleted meanwhile is refused.
+- a member that is blocked here: an operator's word too; nothing comes from it anyway, and after it
+  is unblocked it is as one that was away.
 
 Gateways answer for what lies behind them: to a gateway for the plain members of their datacenter,
 to a plain member for all other gateways. So equal roots prove that a plain member holds all that is
@@ -84,6 +84,8 @@ class MembersPort(Protocol):
 
 
 class Tombstones:
+    """Deletes and expiry of one replica. `site` is this life's."""
+
     def __init__(
         self,
         config: Config,
@@ -103,11 +105,17 @@ class Tombstones:
         self._store, self._hlc, self._outbox, self._counters = store, hlc, outbox, counters
         self._expiring = ExpiryQueue(store)
         self._gateway = config.gateway
+        #: what a gateway says for those behind it
         self._for_gateways, self._for_plain = Vouching(), Vouching()
+        #: how long a round of collection takes at least
         self._round_s = max(ROUND_SETTLINGS * config.rumor_settling_s, 0.1)
+        #: when the round, or its next batch, is due, monotonic seconds; -inf: plan it at the first
+        #: tick
         self._next_round_s = math.inf
         self._in_round = False
+        #: when to look for what has expired, and for room to give back, monotonic seconds
         self._look_s = self._tidy_s = math.inf
+        #: the time that `clock` has named last: what arrives next arrives later
         self._sealed = -1
 
     @property
@@ -117,7 +125,8 @@ class Tombstones:
     # -- this node's clock ------------------------------------------------------------------------
 
     def clock(self) -> int:
-        """What stands for all that has arrived here until now: what arrives next arrives later."""
+        """The time that stands for all that has arrived here until now: what arrives next arrives
+        later."""
         self._sealed = self._hlc.latest
         return self._sealed
 
@@ -248,8 +257,8 @@ class Tombstones:
         return True
 
     def held_for(self, member: Member) -> int:
-        """What this node tells a member that it holds, and all that lies behind it (a time of that
-        member's clock)."""
+        """The time, of this member's clock, up to which this node, and all that lies behind it,
+        holds what had reached the member."""
         if not self._gateway:
             return self.context.vector.get(member.site, 0)
         vouching = self._for_gateways if member.gateway else self._for_plain
@@ -328,8 +337,8 @@ class Tombstones:
         self._tidy_s = -math.inf
 
     def loaded(self, key: str, record: bytes) -> None:
-        """The store has taken this from the disk. What is to be done about it is done at the first
-        tick."""
+        """The store has taken this from the disk. The first tick does what is to be done about
+        it."""
         if is_dead(record):
             self.collecting.add(key, self._arrive())
             self._next_round_s = -math.inf
@@ -341,11 +350,11 @@ class Tombstones:
         return [self.own_entry(), *self.context.take_dots()]
 
     def own_entry(self) -> Persist:
-        """What this life has written: the own entry of the version vector, for every commit."""
+        """The writes of this life: the own entry of the version vector, for every commit."""
         return self.context.own_entry(self._hlc.latest)
 
     def take_changes(self, *, commits: bool) -> list[Persist]:
-        """What the context has changed since the last call, for the disk. `commits`: the same input
+        """The changes of the context since the last call, for the disk. `commits`: the same input
         makes a driver commit anyway; where nothing does, dots that have come ask for it."""
         changes = self.context.take_changes()
         if self.context.dots_came() and not (changes or commits):

@@ -26,7 +26,7 @@ def pack(kind: str, numbers: Iterable[int]) -> bytes:
 
 
 def unpack(kind: str, data: bytes) -> array[int]:
-    """What `pack` made. Raises RemoteError when the length is no multiple."""
+    """The numbers that `pack` was given. Raises RemoteError when the length is no multiple."""
     numbers = array(kind)
     if len(data) % numbers.itemsize:
         raise RemoteError("bad_message", "a list of numbers that is cut off")

@@ -4,7 +4,7 @@ responder.py).
 All go over a TCP link. Kinds 15 to 24, and 30 and 31.
 
     A ==Sketch==> B ==Decoded|Symbols==> A    few differences: what they are, at once
-    A ==Want==> B ==Entries==> A              what the symbols told A that it lacks
+    A ==Want==> B ==Entries==> A              what A lacks, by the symbols
     A ==Compare==> B ==Differ==> A            many differences: level by level
     A ==Leaves==> B ==Entries==> A            what A lacks, and which of A's B wants
     A ==Push==> B ==Merged==> A               what B wanted
@@ -45,7 +45,7 @@ class Compare(Message, frozen=True):
 
 
 class Differ(Message, frozen=True):
-    """Which of the compared buckets differ here (32-bit numbers).
+    """The compared buckets that differ here (32-bit numbers).
 
     In the first answer of an exchange, `site` is my life, and `context` what my context says where
     yours differs.
@@ -63,7 +63,7 @@ class Differ(Message, frozen=True):
 
 
 class Leaves(Message, frozen=True):
-    """What I have in these buckets: for each of `buckets` a number of entries in `counts` (both
+    """I have this in these buckets: for each of `buckets` a number of entries in `counts` (both
     32-bit), then all their fingerprints."""
 
     kind = 17
@@ -78,8 +78,8 @@ class Leaves(Message, frozen=True):
 
 
 class Entries(Message, frozen=True):
-    """What you lack in the first `answered` of the buckets (of the fingerprints, where it answers
-    Want), perhaps some of the next one.
+    """The entries that you lack in the first `answered` of the buckets (of the fingerprints, where
+    it answers Want), perhaps some of the next one.
 
     `wanted`: fingerprints that I lack.
     """
@@ -93,7 +93,7 @@ class Entries(Message, frozen=True):
 
 
 class Push(Message, frozen=True):
-    """What you wanted."""
+    """The entries that you wanted."""
 
     kind = 19
     question = True

@@ -75,7 +75,7 @@ def encode(unit: Message | Member) -> bytes:
 
 
 class Opened(NamedTuple):
-    """What a frame held: its messages in order, and the reasons why some units gave none."""
+    """The content of a frame: its messages in order, and the reasons why some units gave none."""
 
     messages: list[Message | Member]
     faults: list[str]
@@ -104,7 +104,7 @@ class Framing:
 
     @property
     def overhead_bytes(self) -> int:
-        """What a frame has beside its units."""
+        """The bytes of a frame beside its units."""
         return HEADER_BYTES + (SEAL_BYTES if self.seals is not None else 0)
 
     def _header(self, flags: int) -> bytes:
@@ -125,7 +125,7 @@ class Framing:
     def refusal(self, text: str) -> bytes:
         """A frame that says no; its flag lets also nodes of other pools read it."""
         return self._header(FLAG_REFUSED) + encode(
-            message.Refused(self.cluster, self.pool, text[:512])
+            message.Refused(cluster=self.cluster, pool=self.pool, text=text[:512])
         )
 
     def check(self, data: bytes) -> None:

@@ -45,7 +45,7 @@ class Keyring:
 
     @property
     def ids(self) -> list[str]:
-        """What the keys are called, the primary one first."""
+        """The names of the keys, the primary one first."""
         return [name.hex() for name in self._keys]
 
     @property

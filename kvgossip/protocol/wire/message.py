@@ -43,7 +43,7 @@ Text = Annotated[
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One message. What stands here of its class is a law of that message."""
+    """One message. The class variables are laws of that message."""
 
     #: the number that names the message on the wire; it never changes its meaning
     kind: ClassVar[int] = 0
@@ -230,7 +230,7 @@ class Bodies(Message, frozen=True):
 
 
 class Pull(Message, frozen=True):
-    """What is hot with you? Gossip answers, or nothing where nothing is."""
+    """Send me your hot rumors. Gossip answers, or nothing where nothing is."""
 
     kind = 25
     question = True
@@ -276,7 +276,7 @@ class Confirm(Message, frozen=True):
 
 
 class Precision(IntEnum):
-    """What a number of differing keys is worth."""
+    """The worth of a number of differing keys."""
 
     EXACT = 0
     ESTIMATE = 1
@@ -284,7 +284,7 @@ class Precision(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Precision:
-        """What a newer release may add is an estimate of some kind."""
+        """A value that a newer release adds is an estimate of some kind."""
         return cls.ESTIMATE
 
 
@@ -352,8 +352,8 @@ class KeyringOrder(Message, frozen=True):
 
 
 class Holding(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a node has: the ids of its keys, four bytes each, the primary one first. `problem`: what
-    is wrong with that, if anything."""
+    """The keyring of a node: the ids of its keys, four bytes each, the primary one first.
+    `problem`: what is wrong with that, if anything."""
 
     name: Name
     datacenter: Name
@@ -363,7 +363,7 @@ class Holding(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class KeyringReport(Message, frozen=True):
-    """Who has which keys: I, and those to whom I have passed your order on."""
+    """The keyrings of this node, and of those to which it has passed your order on."""
 
     kind = 61
     request: Count
@@ -374,8 +374,8 @@ class KeyringReport(Message, frozen=True):
 
 
 class Sight(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What one member sees of another. `state`: what it believes of it, a MemberState, -1 where it
-    does not know the name.
+    """The observation of one member by another. `state`: what the observer believes of it, a
+    MemberState, -1 where it does not know the name.
 
     Round trips in microseconds, -1 where nothing came back; that of TCP may include the making of
     the link. `heard`: whether a ping of it came by a datagram since the observer began to look.
@@ -425,8 +425,8 @@ class Condition(Message, frozen=True):
 
 
 class Sights(Message, frozen=True):
-    """What the sender sees of the members that it was asked to look at. `busy`: nothing, it looks
-    at others for too many already."""
+    """The sender's observations of the members that it was asked to observe. `busy`: none, since it
+    observes others for too many already."""
 
     kind = 72
     sequence: Count

@@ -18,16 +18,16 @@ Laws
 - **A frame is taken once.** Of each life and way (datagrams, links) the last WINDOW counters at
   least that arrived here are known; one among them, or one before them all, is a replay. The window
   counts what arrived, not what was sent: a sender that talks to thousands raises its counter by
-  thousands between two frames to one peer. Only who has a key makes windows grow, and there are
+  thousands between two frames to one peer. Only an owner of a key makes windows grow, and there are
   `lives_max`: the life that was silent longest is forgotten first.
-- What an observer can still do: see lengths, times and who talks to whom (frames are compressed
-  before they are sealed, so lengths tell a little about values); replay a frame to a node that it
-  was not sent to, or to a later life of its receiver. That is a datagram that went astray: merges
-  are idempotent, probes name their target, numbers are random. What would be more names the life
-  that it is meant for (see key_rotation.py).
+- An observer can still see lengths, times and who talks to whom (frames are compressed
+  before they are sealed, so lengths tell a little about values), and replay a frame to a node that
+  it was not sent to, or to a later life of its receiver. That is a datagram that went astray:
+  merges are idempotent, probes name their target, numbers are random. A message that does more
+  names the life that it is meant for (see key_rotation.py).
 
 Deviations: no handshake and no forward secrecy, as in memberlist: a datagram to a stranger must
-open at once. Who has a key can read what was recorded under it.
+open at once. An owner of a key can read what was recorded under it.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ _NONCE_PREFIX = bytes(4)
 
 
 class Window:
-    """Which counters of one life have arrived: sorted, the last WINDOW to 2 * WINDOW - 1 of them.
-    Up to the floor all are too old."""
+    """The counters of one life that have arrived: sorted, the last WINDOW to 2 * WINDOW - 1 of
+    them. Up to the floor all are too old."""
 
     __slots__ = ("_floor", "_seen")
 
