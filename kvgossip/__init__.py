@@ -7,6 +7,17 @@
             ...
 
 The names load on first use, so that `kvgossip --help` does not pay for a node.
+
+    config/    every parameter, declared once
+    protocol/  the pure machine
+    runtime/   the asyncio driver: sockets, clocks, disk, watchers
+    api/       HTTP
+    cli/       the command `kvgossip`
+    sim/       the second driver: virtual time, and checks at every step
+    errors     all errors that users meet
+    extras     packages that not everybody installs
+    zstd       compression, of the standard library or of its backport
+    __main__   `python -m kvgossip`
 """
 
 from __future__ import annotations

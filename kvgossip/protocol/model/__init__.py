@@ -8,6 +8,7 @@ write        Writing: one write of a client, and its checks
 member       Member: a peer with a state, and the order that decides every merge of members
 location     Location: where a node is configured to be
 peer         Peer, PoolKind: a name in a pool
+gossip       the skeleton of gossip, of which rumors and anti-entropy are two instances
 arrival      Arrival: where a message came from, when, and how
 newest       Newest: a bounded dict
 ordered_set  OrderedSet: a set in the order in which its elements came
