@@ -20,7 +20,9 @@ from itertools import pairwise
 from typing import Any
 
 from benchmarks.report import Report, Row, Table, as_json, as_markdown
-from kvgossip.cli.sim.epidemics import SpatialTrial, antientropy_trial, rumor_trial
+from kvgossip.cli.sim.antientropy import antientropy_trial
+from kvgossip.cli.sim.rumor import rumor_trial
+from kvgossip.cli.sim.spatial import SpatialTrial
 from kvgossip.cli.sim.trials import run_trials
 from kvgossip.protocol.membership.spatial import Selection, SpatialPolicy
 from kvgossip.protocol.rumors.policy import Mode, RumorPolicy

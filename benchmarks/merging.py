@@ -1,6 +1,7 @@
 """Merging: processor time of one checkout of the project for entries that a node hears as rumors.
 
-    python -P benchmarks/merging.py make 200000 FILE     writes datagrams full of rumors
+    python -P benchmarks/merging.py make 200000 5000 FILE  writes datagrams full of rumors: so many
+                                                         entries of so many keys
     python -P benchmarks/merging.py take FILE            prints how many there are; then reads lines
                                                          with a number of datagrams to take next,
                                                          and prints the seconds that each took
@@ -52,15 +53,16 @@ def check_tree(file: str) -> None:
         sys.exit(f"{file} is not of the checkout {tree}")
 
 
-def frames(entries: int) -> Iterator[bytes]:
+def frames(entries: int, keys: int) -> Iterator[bytes]:
     """Datagrams of a node named n2 in the default cluster, which wrote the entries."""
     framing = find("Framing")("default", "lan:dc1", 2**21)
     gossip, rumor, version, rng = find("Gossip"), find("Rumor"), find("Version"), Random(1)
     make_record = find("make_record")
+    names = [f"service/{rng.getrandbits(32):08x}/{number}" for number in range(keys)]
     packet: list[bytes] = []
     for number in range(entries):
         record = make_record(version(WALL_MS + number // 100 << 16, 2), rng.randbytes(VALUE_BYTES))
-        unit = unit_of(rumor(key=f"service/{rng.getrandbits(32):08x}/{number}", record=record))
+        unit = unit_of(rumor(key=names[number % keys], record=record))
         if packet and sum(map(len, packet)) + len(unit) > DATAGRAM_BYTES:
             yield framing.frame(packet, reliable=False)
             packet = []
@@ -75,26 +77,39 @@ def unit_of(message: Any) -> bytes:
     return bytes((message.kind,)) + LENGTH.pack(len(body)) + body
 
 
-def make(entries: int, file: Path) -> None:
+def make(entries: int, keys: int, file: Path) -> None:
     with open(file, "wb") as out:
-        out.write(LENGTH.pack(entries))
-        for frame in frames(entries):
+        out.write(LENGTH.pack(keys))
+        for frame in frames(entries, keys):
             out.write(LENGTH.pack(len(frame)) + frame)
 
 
 def read(file: Path) -> tuple[int, list[bytes]]:
+    """How many keys there are, and the datagrams."""
     data = file.read_bytes()
-    (entries,), place, found = LENGTH.unpack_from(data), LENGTH.size, []
+    (keys,), place, found = LENGTH.unpack_from(data), LENGTH.size, []
     while place < len(data):
         (size,) = LENGTH.unpack_from(data, place)
         place += LENGTH.size + size
         found.append(data[place - size : place])
-    return entries, found
+    return keys, found
+
+
+def collect_as_agents_do() -> None:
+    """The collector visits what it visits in an agent of this checkout."""
+    try:
+        memory = importlib.import_module("kvgossip.cli.process.memory")
+    except ImportError:
+        pass  # a checkout whose agents have the interpreter's own thresholds
+    else:
+        memory.shorten_collections()
+    gc.collect()
+    gc.freeze()
 
 
 def take(file: Path) -> None:
     """A node hears as many at a time as a line says, and its timers run as they would."""
-    entries, datagrams = read(file)
+    keys, datagrams = read(file)
     config, address = (
         getattr(importlib.import_module("kvgossip.config"), name) for name in ("Config", "Address")
     )
@@ -104,8 +119,7 @@ def take(file: Path) -> None:
         config(name="n1"), address=address("10.0.0.1", 7481), rng=Random(1), now=begins
     )
     replica.start(begins)
-    gc.collect()
-    gc.freeze()
+    collect_as_agents_do()
     print(len(waiting), flush=True)
     for line in sys.stdin:
         started_s = time.process_time()
@@ -116,15 +130,15 @@ def take(file: Path) -> None:
             if now_ms % TICK_EVERY == 0:
                 replica.tick(now)
         cpu_s = time.process_time() - started_s
-        if not waiting and len(replica.store) != entries:
-            sys.exit(f"of {entries} entries the node has {len(replica.store)}")
+        if not waiting and len(replica.store) != keys:
+            sys.exit(f"of {keys} keys the node has {len(replica.store)}")
         print(cpu_s, flush=True)
 
 
 def main() -> None:
     match sys.argv[1:]:
-        case ["make", entries, file]:
-            make(int(entries), Path(file))
+        case ["make", entries, keys, file]:
+            make(int(entries), int(keys), Path(file))
         case ["take", file]:
             take(Path(file))
         case _:

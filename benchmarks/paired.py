@@ -1,6 +1,6 @@
-"""What do two checkouts of the project cost, side by side: of GET, PUT, merge and restart?
+"""What do two checkouts of the project cost, side by side: of GET, PUT, merges and restart?
 
-    python -m benchmarks.paired BEFORE AFTER [--pairs 10] [--only get put merge restart] [--json]
+    python -m benchmarks.paired BEFORE AFTER [--pairs 10] [--only get put merge insert restart]
 
 BEFORE and AFTER are folders with a checkout each; both run on this interpreter and its packages.
 Everything is processor time, of all threads and of the kernel for them, as other work on the
@@ -9,7 +9,9 @@ before, after, after, before, and every pair has new processes.
 
 get       of 100 B from a memory-only agent over 16 connections
 put       of 100 B to the same
-merge     of new entries that a node hears in datagrams full of rumors (see merging.py)
+merge     of newer entries of some thousand keys that a node hears in datagrams full of rumors (see
+          merging.py)
+insert    of entries of new keys, in no order, that come in the same way
 restart   of an agent from a data directory, which BEFORE has made, until it answers a GET
 
 `ratio` is AFTER by BEFORE: the median of the ratios of the pairs (which is not the ratio of the two
@@ -52,7 +54,8 @@ HTTP_KEYS = 1000
 STEPS = 50
 """Into so many steps the work of one checkout in one pair is cut."""
 WARM_UP_STEPS = 2
-NAMES = ("get", "put", "merge", "restart")
+NAMES = ("get", "put", "merge", "insert", "restart")
+ENTRIES_A_KEY = 20
 
 Step = Callable[[], float]
 """Does a part of the work, and returns its processor time in seconds."""
@@ -170,8 +173,8 @@ def merging(tree: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def make_rumors(tree: Path, entries: int, file: Path) -> None:
-    with merging(tree, "make", str(entries), str(file)) as process:
+def make_rumors(tree: Path, entries: int, keys: int, file: Path) -> None:
+    with merging(tree, "make", str(entries), str(keys), str(file)) as process:
         process.communicate()
     if process.returncode:
         raise AgentError(f"{tree} makes no rumors: see above")
@@ -287,8 +290,9 @@ def prepared(
     name: str, trees: Sequence[Path], file: Path, options: argparse.Namespace
 ) -> tuple[Callable[[Sequence[Path]], Pair], float, str]:
     """One pair of two trees as a function; by what its seconds are divided; and what that gives."""
-    if name == "merge":
-        make_rumors(trees[0], options.entries, file)
+    if name in ("merge", "insert"):
+        keys = options.entries if name == "insert" else max(1, options.entries // ENTRIES_A_KEY)
+        make_rumors(trees[0], options.entries, keys, file)
         return lambda turn: pair_of_merges(turn, file), options.entries / 1e6, "us an entry"
     if name == "restart":
         make_data(trees[0], options.keys, file)

@@ -47,17 +47,15 @@ class VersionWaits:
     """When each key came to each node, and how many rumors were sent."""
 
     def __init__(self, simulation: Simulation) -> None:
-        cluster: Any = simulation.cluster
-        self._cluster, self._perform = cluster, cluster._perform
+        self._cluster = cluster = simulation.cluster
         self.times_s: dict[str, list[float]] = {}
         self.rumors = 0
-        cluster._perform, cluster.tap = self._on_perform, self._on_send
+        cluster.driver.observer, cluster.tap = self._on_effects, self._on_send
 
-    def _on_perform(self, life: Any, event: Any, effects: Sequence[Any]) -> None:
+    def _on_effects(self, life: Any, effects: Sequence[Any]) -> None:
         for effect in effects:
             if isinstance(effect, Changed):
                 self.times_s.setdefault(effect.key, []).append(self._cluster.timeline.time_s)
-        self._perform(life, event, effects)
 
     def _on_send(self, effect: Any) -> None:
         opened = self._cluster.framing.open(effect.data, reliable=effect.reliable)

@@ -49,11 +49,11 @@ class _Last(msgspec.Struct, frozen=True):
 
 
 class Contents(NamedTuple):
-    """What a whole archive holds."""
+    """The contents of a whole archive."""
 
     head: dict[str, Any]
     entries: int
-    certificates: int
+    tombstones: int
 
 
 class Writer:
@@ -64,14 +64,14 @@ class Writer:
         self.entries = 0
 
     def head(self, cluster: str, node: str, wall_ms: int) -> bytes:
-        told = {
+        head = {
             "kvgossip": "export",
             "format": FORMAT,
             "cluster": cluster,
             "node": node,
             "wall_ms": wall_ms,
         }
-        return self._summed(json.dumps(told).encode() + b"\n")
+        return self._summed(json.dumps(head).encode() + b"\n")
 
     def lines(self, entries: Iterable[tuple[str, bytes]]) -> bytes:
         encoded = [
@@ -97,11 +97,11 @@ class Checker:
         self._sum = hashlib.sha256()
         self._number = 0
         self._head: dict[str, Any] | None = None
-        self._entries = self._certificates = 0
+        self._entries = self._tombstones = 0
         self._ended = False
 
     def line(self, line: bytes) -> bool:
-        """Whether it is that of an entry."""
+        """True if it is that of an entry."""
         self._number += 1
         if self._ended:
             raise ArchiveError(f"line {self._number}: there is something after the end")
@@ -118,7 +118,7 @@ class Checker:
                     f"line {self._number}: {error}", "the file is damaged: nothing was changed"
                 ) from None
             self._entries += 1
-            self._certificates += is_dead(pair[1])
+            self._tombstones += is_dead(pair[1])
             self._sum.update(line)
             return True
         self._sum.update(line)
@@ -131,7 +131,7 @@ class Checker:
             raise ArchiveError(f"line {self._number}: {error}") from None
         if (last.entries, last.sha256) != (self._entries, self._sum.hexdigest()):
             raise ArchiveError(
-                "the sum at the end does not fit what is before it",
+                "the checksum at the end does not match the lines before it",
                 "the file is damaged: nothing was changed",
             )
         self._ended = True
@@ -140,10 +140,10 @@ class Checker:
         """After the last line. Raises ArchiveError where it was not the end."""
         if self._head is None or not self._ended:
             raise ArchiveError(
-                f"it ends after {self._number} lines, before its end",
+                f"it ends after {self._number} lines, without its last line",
                 "it was cut off: export again, or use another copy",
             )
-        return Contents(self._head, self._entries, self._certificates)
+        return Contents(self._head, self._entries, self._tombstones)
 
 
 def parse_lines(
@@ -155,9 +155,9 @@ def parse_lines(
 
 def _pair_of(line: bytes, value_bytes_max: int | None) -> tuple[str, bytes]:
     try:
-        told = _decode(line)
-        check_key(told.key)
-        check_record(told.record)
+        read = _decode(line)
+        check_key(read.key)
+        check_record(read.record)
     except (
         msgspec.MsgspecError,
         UnicodeDecodeError,
@@ -165,18 +165,18 @@ def _pair_of(line: bytes, value_bytes_max: int | None) -> tuple[str, bytes]:
         RemoteError,
         BadKeyError,
     ) as error:
-        raise ArchiveError(f"no entry: {error}") from None
-    if (str(version_of(told.record)), is_dead(told.record)) != (told.version, told.deleted):
-        raise ArchiveError(f"the record of {told.key!r} is another than its line says")
+        raise ArchiveError(f"not an entry: {error}") from None
+    if (str(version_of(read.record)), is_dead(read.record)) != (read.version, read.deleted):
+        raise ArchiveError(f"the record of {read.key!r} does not match its line")
     if (
         value_bytes_max is not None
-        and len(told.record) - value_offset(told.record) > value_bytes_max
+        and len(read.record) - value_offset(read.record) > value_bytes_max
     ):
         raise ArchiveError(
-            f"the value of {told.key!r} has more than {value_bytes_max} bytes",
+            f"the value of {read.key!r} has more than {value_bytes_max} bytes",
             "raise value_bytes_max on every node",
         )
-    return told.key, told.record
+    return read.key, read.record
 
 
 def split_lines(data: bytes) -> Iterator[bytes]:
@@ -192,14 +192,14 @@ def _head_of(line: bytes) -> dict[str, Any]:
     try:
         head = json.loads(line)
         known = head["kvgossip"] == "export"
-        told_format = int(head["format"])
+        version = int(head["format"])
     except (ValueError, KeyError, TypeError):
-        known, told_format = False, 0
+        known, version = False, 0
     if not known:
-        raise ArchiveError("this is no export of kvgossip", "`kvgossip export FILE` makes one")
-    if told_format > FORMAT:
+        raise ArchiveError("this is not an export of kvgossip", "`kvgossip export FILE` makes one")
+    if version > FORMAT:
         raise ArchiveError(
-            f"it has format {told_format}, and this version knows format {FORMAT}",
+            f"it has format {version}, and this version knows format {FORMAT}",
             "use the newer version that wrote it",
         )
     return dict(head)

@@ -39,15 +39,15 @@ class RefusedError(KVGossipError):
 
 
 class Reply(NamedTuple):
-    """What came back: the body, and the headers in lower case."""
+    """An answer: the body, and the headers in lower case."""
 
     body: bytes
     headers: dict[str, str]
 
 
-class Told(NamedTuple):
-    """One block of a stream: the event's name and document, and what to come back with after it. A
-    sign of life has an empty name."""
+class StreamEvent(NamedTuple):
+    """One block of a stream: the event's name and document, and the cursor to come back with after
+    it. A sign of life has an empty name."""
 
     event: str
     cursor: str
@@ -79,7 +79,7 @@ class Client:
             await self._session.close()
 
     async def get(self, key: str) -> Reply:
-        """The value's bytes; its headers tell version and content type."""
+        """The value's bytes; its headers have version and content type."""
         return await self._call("GET", _path_of(key))
 
     async def put(
@@ -102,11 +102,11 @@ class Client:
         content_type: str | None,
         wait: str,
         timeout: str,
-        told: Callable[[dict[str, Any]], None],
+        on_ack: Callable[[dict[str, Any]], None],
         ttl: str | None = None,
     ) -> Any:
-        """Write, or delete where `value` is None, and wait for those that `wait` names; `told`
-        hears of each holder as it shows."""
+        """Write, or delete where `value` is None, and wait for those that `wait` names;
+        `on_ack` gets each holder as it shows."""
         query = {"wait": wait, "timeout": timeout, **({"ttl": ttl} if ttl is not None else {})}
         target = f"{_path_of(key)}?{urlencode(query)}"
         patience = aiohttp.ClientTimeout(
@@ -128,7 +128,7 @@ class Client:
                 if "error" in last:
                     raise RefusedError(503, last["error"], last["hint"])
                 if isinstance(last["held_by"], dict):
-                    told(last["held_by"])
+                    on_ack(last["held_by"])
         if last is None or "met" not in last:
             raise UnreachableError(
                 "the answer broke off",
@@ -139,7 +139,7 @@ class Client:
     async def history(self, key: str) -> Any:
         return _document(await self._call("GET", _path_of(key, "/history/")))
 
-    async def edition(self, key: str, version: str) -> Reply:
+    async def history_value(self, key: str, version: str) -> Reply:
         """The value that the key had in this version."""
         return await self._call(
             "GET", f"{_path_of(key, '/history/')}?{urlencode({'version': version})}"
@@ -156,7 +156,7 @@ class Client:
             )
         )
 
-    async def watch(self, query: dict[str, str], since: str | None) -> AsyncIterator[Told]:
+    async def watch(self, query: dict[str, str], since: str | None) -> AsyncIterator[StreamEvent]:
         """The events of one stream of /watch, until it ends. `query` is that of the request,
         `since` a cursor."""
         assert self._session is not None, "use it as `async with Client(url)`"
@@ -174,10 +174,10 @@ class Client:
                 async for data in response.content.iter_any():
                     unread += data
                     while (end := unread.find(b"\n\n")) >= 0:
-                        told = _told(unread[:end].decode(), cursor)
+                        event = _event_of(unread[:end].decode(), cursor)
                         del unread[: end + 2]
-                        cursor = told.cursor
-                        yield told
+                        cursor = event.cursor
+                        yield event
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _unreachable(self.url, error) from error
 
@@ -213,18 +213,18 @@ class Client:
         return await self._command("/force-leave", {"name": name, "prune": prune})
 
     async def keyring(self, action: str = "list", key: str = "") -> Any:
-        """Who has which keys, after this order."""
+        """The ids of the keys that each node has, after this order."""
         if action == "list":
             return _document(await self._call("GET", "/keyring"))
         return await self._command("/keyring", {"action": action, "key": key})
 
     async def export(self) -> AsyncGenerator[bytes, None]:
-        """The lines of an archive, in pieces of any length."""
+        """The lines of an archive, in chunks of any length."""
         async with self._request("GET", "/export", timeout=_PATIENT) as response:
             if response.status >= 300:
                 raise _refused(self.url, response.status, await response.read())
-            async for piece in response.content.iter_any():
-                yield piece
+            async for chunk in response.content.iter_any():
+                yield chunk
 
     async def import_lines(self, lines: bytes, as_new: bool) -> Any:
         return _document(
@@ -284,7 +284,7 @@ class Client:
         return reply
 
 
-def _told(block: str, cursor: str) -> Told:
+def _event_of(block: str, cursor: str) -> StreamEvent:
     fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line)
     try:
         data = json.loads(fields.get("data", "{}"))
@@ -292,7 +292,7 @@ def _told(block: str, cursor: str) -> Told:
         raise UnreachableError(
             "the stream is not JSON", "is this the HTTP address of a kvgossip node?"
         ) from None
-    return Told(fields.get("event", ""), fields.get("id", cursor), data)
+    return StreamEvent(fields.get("event", ""), fields.get("id", cursor), data)
 
 
 def checked_url(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Keys: what can be done with one key. Both lanes, and Consul's routes, do it by this."""
+"""Keys: everything that can be done with one key, whichever lane its request came by."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.precondition import Condition
 from kvgossip.api.http.request_target import decode_key
-from kvgossip.api.http.response import OCTETS, Answer, Answers, sendable
+from kvgossip.api.http.response import OCTET_STREAM, Answer, Answers, sendable
 from kvgossip.errors import LocalError, NotSettledError
 from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
@@ -20,7 +20,8 @@ from kvgossip.protocol.model.entry import (
 )
 
 if TYPE_CHECKING:
-    from kvgossip.runtime.node import Node, Written
+    from kvgossip.runtime.node import Node
+    from kvgossip.runtime.writes import Written
 
 CHECKED_HERE = "KV-Condition-Scope: node\r\n"
 """Goes with every write that had a condition: this node checked it, alone, against what it has
@@ -33,8 +34,8 @@ FAILED_HINT = (
 
 
 class Reply(NamedTuple):
-    """An answer, and what it must wait for: None, or until the write that it tells of is on the
-    disk, or has failed to get there.
+    """An answer, and the future that it must wait for: None, or one that is done when the write
+    that the answer reports is on the disk, or has failed to get there.
 
     `written`: that write; None where nothing was written.
     """
@@ -45,8 +46,8 @@ class Reply(NamedTuple):
 
 
 class Keys:
-    """What can be done with one key: the same code whichever lane a request came by (see fast.py).
-    All raise KVGossipError."""
+    """Everything that can be done with one key: the same code, whichever lane a request came by
+    (see fast.py). All raise KVGossipError."""
 
     def __init__(self, node: Node, answers: Answers) -> None:
         self._node = node
@@ -129,7 +130,7 @@ class Keys:
         return None if record is None or is_dead(record) else version_in(record)
 
     def _absent(self, key: str, tombstone: bytes | None) -> Answer:
-        """A key that was deleted tells the version of its delete."""
+        """A key that was deleted has the version of its delete."""
         document = {
             "error": "there is no such key",
             "hint": "keys are exact, GET /kv?prefix= lists them",
@@ -172,7 +173,7 @@ def failure_of(durable: asyncio.Future[None]) -> Exception | None:
 
 
 async def until_kept(durable: asyncio.Future[None] | None) -> None:
-    """Until a write is on the disk; None: at once. Raises what `failure_of` tells."""
+    """Until a write is on the disk; None: at once. Raises what `failure_of` returns."""
     if durable is not None:
         await asyncio.wait((durable,))
         if (error := failure_of(durable)) is not None:
@@ -201,6 +202,6 @@ def _version_lines(version: str) -> str:
 def _content_of(key: str, record: bytes) -> tuple[str, bytes]:
     """Content type and value of a live record."""
     if value_offset(record) == HEAD_BYTES:
-        return OCTETS, record[HEAD_BYTES:]
+        return OCTET_STREAM, record[HEAD_BYTES:]
     entry = entry_of(key, record)
     return sendable(entry.content_type), entry.value or b""

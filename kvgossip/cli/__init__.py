@@ -1,5 +1,48 @@
-"""The command `kvgossip`. One file a group of commands; what a command needs is imported when it
-runs, so that --help is quick."""
+"""The command `kvgossip`. One file a command, under the command's own name; imports that take
+long happen when it runs, so that --help is quick.
+
+    agent          run a node
+    config         check the file of an agent, or print its schema
+    demo           start a cluster on this machine to play with
+    version        print the version
+    get            print the value of a key
+    put            store a value
+    delete         delete a key
+    list_          list keys (`list`)
+    watch          print changes as they happen
+    history        list earlier versions of a key
+    rollback       write an earlier version again
+    load           store many keys, from lines of JSON
+    dump           print many keys, as lines of JSON
+    members        show the members that a node knows
+    status         show a node's own view of itself
+    join           make a node join a cluster
+    leave          make a node leave
+    settle         make a node answer reads before it has caught up
+    converge       compare the data of all members
+    block          make a node drop everything of a member or a network
+    unblock        take a block back
+    force_leave    declare that a dead member will not come back (`force-leave`)
+    doctor         find the faults of a cluster
+    rtt            show the round trip between two members
+    keygen         make a key
+    keyring        change the keys of all nodes: install, use, remove, list
+    export         write all entries into a file
+    import_        bring them back (`import`)
+    quarantine     values that a node brought back: list, show, restore, discard
+    sim            the commands of the simulator
+    process        processes that commands run
+    arguments      arguments that several commands take
+    write_concern  the options --wait and --timeout, and the acks as they come in
+    json_lines     the lines of `load` and `dump`
+    archive_file   the file of `export` and `import`
+    settings       where the parameters of an agent come from
+    connection     how a command speaks to a node
+    output         tables, and JSON
+    errors         how commands fail, and their exit codes
+
+The order of the help is that of the loop below.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +55,37 @@ import typer
 from kvgossip import __version__
 from kvgossip.cli import (
     agent,
-    backup,
-    blocklist,
-    cluster,
+    block,
     config,
     converge,
+    delete,
     demo,
     doctor,
+    dump,
+    export,
+    force_leave,
+    get,
     history,
+    import_,
+    join,
+    keygen,
     keyring,
-    keys,
-    load_dump,
+    leave,
+    list_,
+    load,
+    members,
+    put,
     quarantine,
+    rollback,
+    rtt,
+    settle,
+    sim,
+    status,
+    unblock,
+    version,
     watch,
 )
 from kvgossip.cli.errors import EXIT_CODES, UNUSABLE, complain, exit_code_of, usage_message
-from kvgossip.cli.output import Format, Output, say
-from kvgossip.cli.sim import cluster as sim
 from kvgossip.errors import KVGossipError
 
 app = typer.Typer(
@@ -63,27 +120,12 @@ def _options(
     pass
 
 
-def version(output: Output = Format.TABLE) -> None:
-    """Print the version of kvgossip."""
-    say({"version": __version__}, output, f"kvgossip {__version__}")
-
-
-agent.register(app)
-config.register(app)
-demo.register(app)
-keys.register(app)
-watch.register(app)
-history.register(app)
-load_dump.register(app)
-converge.register(app)
-cluster.register(app)
-blocklist.register(app)
-backup.register(app)
-quarantine.register(app)
-keyring.register(app)
-doctor.register(app)
-sim.register(app)
-app.command(rich_help_panel="Nodes")(version)
+for command in (
+    agent, config, demo, get, put, delete, list_, watch, history, rollback, load, dump, converge,
+    members, status, join, leave, settle, block, unblock, force_leave, export, import_,
+    quarantine, keygen, keyring, doctor, rtt, sim, version,
+):  # fmt: skip
+    command.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

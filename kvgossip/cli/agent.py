@@ -1,4 +1,4 @@
-"""The command `agent`: its options, and where it finds them. `serving` is what it does."""
+"""The command `agent`: its options. Its process is in `process/agent_process.py`."""
 
 from __future__ import annotations
 

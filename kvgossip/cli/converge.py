@@ -1,4 +1,4 @@
-"""The command converge: who has the same data as a node, and who does not."""
+"""The command `converge`: the members that have the same data as a node, and the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `demo`: a cluster to play with. `children` is what it does."""
+"""The command `demo`: a cluster to play with. Its processes are in `process/demo_processes.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How commands fail: one line that says what is wrong, a hint, and an exit code that a script can
+"""How commands fail: one line that names the mistake, a hint, and an exit code that a script can
 rely on."""
 
 from __future__ import annotations
@@ -50,5 +50,5 @@ def exit_code_of(error: KVGossipError) -> int:
 
 
 def usage_message(error: Any) -> str:
-    """What typer has to say about wrong usage, in one line."""
+    """The text of typer about wrong usage, in one line."""
     return " ".join(str(error.format_message()).split())

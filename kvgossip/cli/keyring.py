@@ -1,4 +1,4 @@
-"""The commands for the keys that seal gossip: keygen, and keyring install, use, remove and list."""
+"""The commands `keyring install`, `use`, `remove` and `list`: the keys that seal gossip."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from kvgossip.cli.connection import DEFAULT_URL, Url, ask
 from kvgossip.cli.errors import EXIT_CODES, REFUSED, CommandError
-from kvgossip.cli.output import Format, Output, print_json, print_table, say
+from kvgossip.cli.output import Format, Output, print_json, print_table
 
 KeyId = Annotated[
     str,
@@ -28,49 +28,8 @@ keyring_app = typer.Typer(
     "- `kvgossip keyring use ID`: every node seals with it\n"
     "- `kvgossip keyring remove OLD_ID`: the old key opens nothing any more\n\n"
     "Every node rewrites the file of its --keyring. One that is off meanwhile is refused later, "
-    "and told which key to put there.",
+    "and the refusal names the key to put there.",
 )
-
-
-def keygen(
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="FILE", help="A new file, for its owner alone. None: print the key."
-        ),
-    ] = None,
-    output: Output = Format.TABLE,
-) -> None:
-    """Make a new random key: the keyring of a new cluster, or the next key of a running one.
-
-    Examples:
-
-    - `kvgossip keygen /etc/kvgossip.keys`: copy it to every node, and start them with `--keyring
-      /etc/kvgossip.keys`
-    - `kvgossip keygen new.key`, then `kvgossip keyring install new.key`: the first step of a
-      rotation
-    """
-    import secrets
-
-    from kvgossip.config import KEY_BYTES
-    from kvgossip.protocol.wire.keyring import key_id
-    from kvgossip.runtime.disk.key_files import write_keys
-
-    key = secrets.token_bytes(KEY_BYTES)
-    if file is None:
-        return say({"id": key_id(key), "key": key.hex()}, output, key.hex())
-    try:
-        write_keys(str(file), [key], new=True)
-    except FileExistsError:
-        raise CommandError(
-            f"{file} exists already", "it may hold keys that a cluster needs: name a new file"
-        ) from None
-    except OSError as error:
-        raise CommandError(
-            f"cannot write {file}: {error.strerror}",
-            "name a file in a directory that you may write to",
-        ) from None
-    say({"id": key_id(key), "file": str(file)}, output, f"the key {key_id(key)} is in {file}")
 
 
 @keyring_app.command(epilog=EXIT_CODES)
@@ -108,7 +67,7 @@ def remove(key: KeyId, url: Url = DEFAULT_URL, output: Output = Format.TABLE) ->
 
 @keyring_app.command("list", epilog=EXIT_CODES)
 def list_(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
-    """Show which node has which keys, and who did not answer. Keys are shown by their ids."""
+    """Show which node has which keys, and which did not answer. Keys are shown by their ids."""
     _order(url, output, "list", "")
 
 
@@ -123,7 +82,7 @@ def _order(url: str, output: Format, action: str, key: str) -> None:
     if failed:
         raise CommandError(
             f"not all is well with {', '.join(failed)}",
-            "the last column says what; the command may be repeated",
+            "the last column has the reason; the command may be repeated",
             REFUSED,
         )
 
@@ -139,5 +98,4 @@ def _row(node: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel="Cluster", epilog=EXIT_CODES)(keygen)
     app.add_typer(keyring_app, rich_help_panel="Cluster")

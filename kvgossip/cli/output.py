@@ -1,4 +1,4 @@
-"""What commands print: a table for people, the node's own JSON for programs."""
+"""The output of commands: a table for people, the node's own JSON for programs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from kvgossip.cli.errors import printable
+
+DASH = "-"
+"""A cell of which nothing is known."""
 
 
 class Format(StrEnum):
@@ -51,3 +54,9 @@ def say(document: Any, output: Format, sentence: str) -> None:
         print_json(document)
     else:
         print(printable(sentence))
+
+
+def shown_ms(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return DASH
+    return f"{milliseconds:.1f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"

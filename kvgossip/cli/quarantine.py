@@ -1,4 +1,4 @@
-"""The commands for values in quarantine: list, show, restore, discard."""
+"""The commands `quarantine list`, `show`, `restore` and `discard`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Number = Annotated[
 
 
 def list_values(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
-    """List what is in the quarantine of a node: each node has its own."""
+    """List the values in the quarantine of a node: each node has its own."""
     values = ask(url, _pages)
     if output is Format.JSON:
         return print_json({"values": values})

@@ -1,4 +1,4 @@
-"""The command `watch`: what changes, line by line, for as long as it is wanted."""
+"""The command `watch`: changes, line by line, for as long as they are wanted."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kvgossip.cli.arguments import Prefix
 from kvgossip.cli.connection import DEFAULT_URL, Url, ask
 from kvgossip.cli.errors import EXIT_CODES, complain, printable
 from kvgossip.cli.output import Format, Output
 
 if TYPE_CHECKING:
-    from kvgossip.api.client import Client, Told
+    from kvgossip.api.client import Client, StreamEvent
 
 PAUSE_MIN_S = 0.25
 PAUSE_MAX_S = 10.0
@@ -26,9 +27,7 @@ _SENTENCES = {
 
 
 def watch(
-    prefix: Annotated[
-        str, typer.Argument(metavar="PREFIX", help="Only keys that start with this.")
-    ] = "",
+    prefix: Prefix = "",
     key: Annotated[
         str, typer.Option(metavar="KEY", help="Only this very key, instead of a prefix.")
     ] = "",
@@ -54,9 +53,9 @@ def watch(
     url: Url = DEFAULT_URL,
     output: Output = Format.TABLE,
 ) -> None:
-    """Print what changes, as it changes: here or anywhere in the cluster. Ctrl-C ends it.
+    """Print changes as they happen, here or anywhere in the cluster. Ctrl-C ends it.
 
-    A connection that is lost is opened again, and goes on where it was; stderr says so. Where that
+    A connection that is lost is opened again, and goes on where it was; stderr says so. If that
     is not possible, because the node is another one or the pause was too long, all keys are printed
     once, between `resync` and `synced`.
 
@@ -72,7 +71,7 @@ def watch(
     try:
         ask(url, lambda client: _print_all(client, query, since or None, count, output))
     except BrokenPipeError:
-        # whoever read this has enough; what Python would still flush has nowhere to go
+        # the reader of the pipe has enough; the rest that Python would flush has nowhere to go
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -80,19 +79,19 @@ async def _print_all(
     client: Client, query: dict[str, str], since: str | None, count: int, output: Format
 ) -> None:
     changes = 0
-    async for told in _for_ever(client, query, since):
+    async for event in _for_ever(client, query, since):
         line = json.dumps(
-            {"event": told.event, "cursor": told.cursor, **told.data}, ensure_ascii=False
+            {"event": event.event, "cursor": event.cursor, **event.data}, ensure_ascii=False
         )
-        print(line if output is Format.JSON else _line(told), flush=True)
-        changes += told.event not in _SENTENCES
+        print(line if output is Format.JSON else _line(event), flush=True)
+        changes += event.event not in _SENTENCES
         if count and changes >= count:
             return
 
 
 async def _for_ever(
     client: Client, query: dict[str, str], cursor: str | None
-) -> AsyncIterator[Told]:
+) -> AsyncIterator[StreamEvent]:
     """The events of one stream after the other, each going on where the one before ended. Raises
     when there never was one."""
     import asyncio
@@ -103,12 +102,12 @@ async def _for_ever(
     while True:
         why, hint = "the stream ended", ""
         try:
-            async for told in client.watch(query, cursor):
-                connected, pause_s, cursor = True, PAUSE_MIN_S, told.cursor
-                if told.event == "cut":
-                    why, hint = told.data["error"], told.data["hint"]
-                elif told.event:
-                    yield told
+            async for event in client.watch(query, cursor):
+                connected, pause_s, cursor = True, PAUSE_MIN_S, event.cursor
+                if event.event == "cut":
+                    why, hint = event.data["error"], event.data["hint"]
+                elif event.event:
+                    yield event
         except (RefusedError, UnreachableError) as error:
             # a node that restarts has not settled for a while
             if not connected or (isinstance(error, RefusedError) and error.status != 503):
@@ -119,13 +118,13 @@ async def _for_ever(
         pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
 
-def _line(told: Told) -> str:
-    if told.event in _SENTENCES:
-        return _SENTENCES[told.event]
-    data: dict[str, Any] = told.data
+def _line(event: StreamEvent) -> str:
+    if event.event in _SENTENCES:
+        return _SENTENCES[event.event]
+    data: dict[str, Any] = event.data
     value = data.get("value", data.get("value_base64"))
     parts = [
-        f"{told.event:<6}",
+        f"{event.event:<6}",
         data["key"],
         data["version"],
         "" if "bytes" not in data else f"{data['bytes']} B",

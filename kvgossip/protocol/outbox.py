@@ -6,7 +6,7 @@ the input. Nothing else leaves the machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from kvgossip.config import Address
@@ -20,10 +20,12 @@ from kvgossip.protocol.wire.message import Message
 class Outbox:
     """The effects of the input that is being worked on."""
 
-    __slots__ = ("_effects",)
+    __slots__ = ("_effects", "changed")
 
     def __init__(self) -> None:
         self._effects: list[Effect] = []
+        #: `changed(changed)`: a merge was news. Bound, for every write and every rumor says so
+        self.changed: Callable[[Changed], None] = self._effects.append
 
     def __len__(self) -> int:
         """How many effects there are by now."""
@@ -32,10 +34,6 @@ class Outbox:
     def send(self, to: Address, data: bytes, *, reliable: bool, pool: PoolKind) -> None:
         """One datagram, or, when `reliable`, one frame over the TCP link with that address."""
         self._effects.append(Send(to, data, reliable, pool))
-
-    def changed(self, changed: Changed) -> None:
-        """A merge was news."""
-        self._effects.append(changed)
 
     def persist(self, facts: Iterable[Persist]) -> None:
         """Facts about this replica to keep on the disk."""

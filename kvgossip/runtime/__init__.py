@@ -1,8 +1,17 @@
 """The asyncio shell around the pure machine: real sockets, real clocks, real watchers. It decides
-nothing.
+nothing, and lives on the thread of one event loop.
 
-Reading order: `node` (what users embed), `driver` (one life of a replica: clocks, effects, the
-timer), `transport` (how bytes travel; below it `links`, `link`, `listener`, `datagrams`, `names`,
-`sockets`), `watch` (who hears of changes), `attempt` (an operator's join), `loop` (which event loop
-runs it all). Everything here lives on the thread of one event loop.
+    node         the object that users embed; delegates to the parts below
+    life         all that a node has open: data directory, sockets, driver
+    driver       one life of a replica: clocks, inputs, effects, the timer
+    writes       how a caller's write goes to the replica, the disk, and others
+    reads        versions that are still to come, the past of a key, snapshots
+    changes/     the feed, its watchers, and what is remembered of the past
+    pending/     callers that wait for an answer
+    reports/     what a node shows of itself and of the cluster, ready for JSON
+    network/     datagrams, TCP links and DNS
+    disk/        the data directory, commits, key files
+    clocks       the clocks of the machine
+    histogram    how long things took
+    loop         the event loop that it all runs on
 """

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 
 class Histogram:
-    """`bounds_s`: rising. What is greater than all of them is counted too."""
+    """`bounds_s`: rising. Times that are greater than all of them are counted too."""
 
     __slots__ = ("_counts", "bounds_s", "sum_s")
 

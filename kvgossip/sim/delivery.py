@@ -12,7 +12,7 @@ it. It breaks
   if the way is cut;
 - when nobody listens at the dialled address: `unreachable` at once.
 
-What was in flight on a broken link is lost. Nobody can be dialled at an ephemeral address:
+Frames in flight on a broken link are lost. Nobody can be dialled at an ephemeral address:
 `unreachable` at once, as in the real driver.
 """
 
@@ -34,7 +34,7 @@ BACKLOG_MAX = 512
 
 
 class Delivery:
-    """`messages` and `bytes` count what was sent, whatever became of it."""
+    """It carries packets from one life to the inputs of another."""
 
     def __init__(
         self,
@@ -51,9 +51,12 @@ class Delivery:
             inputs,
             trace,
         )
+        #: The number of the host that has or had an address.
         self._owners: dict[Address, int] = {}
         self._next_port = EPHEMERAL_PORT
-        self.datagrams = self.frames = self.bytes = self.unreachable = 0
+        #: Packets and bytes sent, whether they arrive or not; and links reported as broken.
+        self.datagrams = self.frames = self.bytes = 0
+        self.unreachable = 0
 
     def listen(self, host: Host) -> None:
         """From now on this host has its addresses; it keeps the older ones, where nobody answers
@@ -90,7 +93,7 @@ class Delivery:
             self._inputs.datagram(life, data, source, pool)
 
     def _listening(self, address: Address) -> tuple[Life | None, PoolKind]:
-        """Who listens at an address of a host, and for which pool."""
+        """The life that listens at an address of a host, and for which pool."""
         host = self._hosts[self._owners[address]]
         if host.address == address:
             return host.life, PoolKind.LAN
@@ -109,10 +112,10 @@ class Delivery:
             link = self._dial(life, to, pool)
         if link is None:
             # A link that its dialler has closed, or an address that never was: nobody is dialled.
-            self._tell(life, to, 0.0, pool)
+            self._report_lost(life, to, 0.0, pool)
         elif link.broken:
             del life.links[to]
-            self._tell(life, to, self._frame_s(life, link), pool)
+            self._report_lost(life, to, self._frame_s(life, link), pool)
         else:
             arrival_s = link.in_order(life, self._timeline.time_s + self._frame_s(life, link))
             self._timeline.at(arrival_s, self._frame_arrives, life, link, data)
@@ -161,7 +164,7 @@ class Delivery:
         """One end notices at once, the other one when it sends."""
         link.broken = True
         noticed_by.links.pop(link.key_of(noticed_by), None)
-        self._tell(noticed_by, link.key_of(noticed_by), after_s, link.pool_of(noticed_by))
+        self._report_lost(noticed_by, link.key_of(noticed_by), after_s, link.pool_of(noticed_by))
 
     def close(self, life: Life) -> None:
         """The process has ended: its kernel tells the other ends, where it can."""
@@ -174,6 +177,6 @@ class Delivery:
                 self._break(link, other, self._frame_s(life, link))
         life.links.clear()
 
-    def _tell(self, life: Life, address: Address, after_s: float, pool: PoolKind) -> None:
+    def _report_lost(self, life: Life, address: Address, after_s: float, pool: PoolKind) -> None:
         self.unreachable += 1
         self._timeline.after(after_s, self._inputs.unreachable, life, address, pool)

@@ -2,8 +2,8 @@
 
 A commit takes all effects since the last one, whole inputs at a time, and the checkpoint. A write
 is committed before it is acknowledged; what was merged is committed some time later. Packets do not
-wait for that. So a crash loses merges of which others were told already: the worst that a driver
-may do.
+wait for that. So a crash loses merges that were passed on to others already: the worst that a
+driver may do.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from collections.abc import Iterable
 from kvgossip.protocol.effect import Dropped, Effect
 from kvgossip.protocol.model.change import Changed, Persist
 
-COMMIT_S_MAX = 0.5
-
 
 class Disk:
-    """`records` and `facts` are what the next life finds."""
+    """A process leaves it to the next one on its host."""
 
-    __slots__ = ("_waiting", "facts", "planned", "records")
+    __slots__ = ("_waiting", "planned", "records", "saved")
 
     def __init__(self) -> None:
+        #: The committed records, by key, and the saved state of the replica.
         self.records: dict[str, bytes] = {}
-        self.facts: dict[bytes, bytes] = {}
+        self.saved: dict[bytes, bytes] = {}
+        #: True if a commit is under way.
         self.planned = False
         self._waiting: list[Changed | Dropped | Persist] = []
 
     def note(self, effects: Iterable[Effect]) -> bool:
-        """The effects of one input; whether any of them waits for a commit."""
+        """The effects of one input. Returns whether anything waits for a commit."""
         self._waiting += [
             effect for effect in effects if isinstance(effect, (Changed, Dropped, Persist))
         ]
@@ -41,9 +41,9 @@ class Disk:
             elif isinstance(effect, Dropped):
                 self.records.pop(effect.key, None)
             elif effect.value is None:
-                self.facts.pop(effect.key, None)
+                self.saved.pop(effect.key, None)
             else:
-                self.facts[effect.key] = effect.value
+                self.saved[effect.key] = effect.value
         self._waiting.clear()
 
     def lose(self) -> None:

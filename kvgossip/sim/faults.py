@@ -1,4 +1,4 @@
-"""Faults: a seed becomes a schedule of everything that goes wrong, bounded in time.
+"""Faults: what can go wrong, and how much of it a seed makes go wrong.
 
 Swarm testing (Groce et al. 2012): each seed switches on a random subset of the kinds of faults,
 each with a random intensity. A run in which everything fails at once hides the mistakes that need
@@ -7,57 +7,62 @@ one thing to fail and another to work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, fields
 from random import Random
 
-from kvgossip.sim.layout import Layout
 from kvgossip.sim.network import Weather
 
 Way = tuple[int, int]
+"""From one node to another, by number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intensity:
     """How much goes wrong. Rates are events a second: of one node, but those of partitions, cuts
-    and storms of the whole cluster.
+    and storms of the whole cluster. Shares and probabilities are 0 to 1.
 
-    `loss` and `duplicate`: probabilities of one packet. `tail_s`: how much later a late packet is
-    (one in twenty is late). `clock_skew_ms`: each wall clock is up to that far off, either way.
-    `clock_drift`: each clock runs up to that share too fast or slow. `jump_rate`: clocks set anew.
-    `leave_rate`: nodes that leave and come back. `garbage_rate`: packets of noise. `resolve_loss`:
-    look-ups of join addresses that fail. `move_share`: restarts with a new address; `rename_share`:
-    with a new name, perhaps at the old address; `vanish_share`: crashes without a restart.
-    `absence_share`: crashes after which the host stays away for `absence_s` instead of seconds.
-    `wipe_share`: crashes that take the disk, too. `cut_rate`: one link, both ways, is cut for a
-    while. `datacenter_rate`: a whole datacenter is cut off from the others for a while, or loses
-    all its gateways at once. Permanent is what outlasts the faults: `permanent_crash_rate` takes
-    nodes from the network for good, but at least two stay; `permanent_cut_rate` cuts links for
-    good, but those that stay are connected, if not directly.
+    Permanent is what outlasts the faults.
     """
 
+    #: Probability that a packet is lost, and that it arrives twice.
     loss: float = 0.0
     duplicate: float = 0.0
+    #: How much later a late packet is: one in twenty is late.
     tail_s: float = 0.02
     crash_rate: float = 0.0
+    #: Nodes that leave and come back.
     leave_rate: float = 0.0
+    #: Restarts with a new address.
     move_share: float = 0.0
+    #: Restarts with a new name, perhaps at the old address.
     rename_share: float = 0.0
+    #: Crashes without a restart.
     vanish_share: float = 0.0
+    #: Crashes after which the host stays away for `absence_s` instead of seconds.
     absence_share: float = 0.0
     absence_s: float = 60.0
+    #: Crashes that take the disk, too.
     wipe_share: float = 0.0
     partition_rate: float = 0.0
     pause_rate: float = 0.0
     storm_rate: float = 0.0
+    #: Packets of noise.
     garbage_rate: float = 0.0
+    #: Look-ups of join addresses that fail.
     resolve_loss: float = 0.0
+    #: Wall clocks that are set anew.
     jump_rate: float = 0.0
+    #: Each wall clock is up to that far off, either way.
     clock_skew_ms: float = 0.0
+    #: Each clock runs up to that share too fast or slow.
     clock_drift: float = 0.0
+    #: One link, both ways, is cut for a while.
     cut_rate: float = 0.0
+    #: A whole datacenter is cut off from the others for a while, or loses all its gateways at once.
     datacenter_rate: float = 0.0
+    #: Nodes that are taken from the network for good; at least two stay.
     permanent_crash_rate: float = 0.0
+    #: Links that are cut for good; the nodes that stay are connected, if not directly.
     permanent_cut_rate: float = 0.0
 
     @property
@@ -71,7 +76,7 @@ class Intensity:
 
     @property
     def calm(self) -> bool:
-        """Whether nothing goes wrong at all, clocks aside."""
+        """True if nothing goes wrong at all, clocks aside."""
         harmless = ("tail_s", "absence_s", "clock_skew_ms", "clock_drift")
         return not any(
             getattr(self, field.name) for field in fields(self) if field.name not in harmless
@@ -174,7 +179,7 @@ Timed = tuple[float, Fault]
 
 
 def swarm(rng: Random) -> Intensity:
-    """What one seed of a swarm makes go wrong: each kind with probability one half, its intensity
+    """The intensity of one seed of a swarm: each kind with probability one half, its intensity
     spread over two orders.
 
     One in ten has clocks so far apart that entries are refused until the slow clocks have caught up
@@ -202,224 +207,3 @@ def swarm(rng: Random) -> Intensity:
         clock_skew_ms=perhaps(1.0, 4000.0) if rng.random() < 0.9 else 20_000.0,
         clock_drift=perhaps(0.00001, 0.01),
     )
-
-
-def schedule(
-    intensity: Intensity, nodes: int, duration_s: float, rng: Random, layout: Layout | None = None
-) -> list[Timed]:
-    """All faults within the duration, by time. What is undone late (a restart, a mending) may lie
-    beyond it.
-
-    The end undoes everything but what is permanent.
-    """
-    found: list[Timed] = []
-    for kind in (
-        _crashes,
-        _departures,
-        _partitions,
-        _pauses,
-        _storms,
-        _garbage,
-        _jumps,
-        _cuts,
-        _permanent,
-    ):
-        found.extend(kind(intensity, nodes, duration_s, rng))
-    if layout is not None and layout.datacenters > 1:
-        found.extend(_datacenters(intensity, layout, duration_s, rng))
-    return sorted(found, key=lambda timed: timed[0])
-
-
-def _moments(rate: float, duration_s: float, rng: Random) -> Iterator[float]:
-    """A Poisson process."""
-    at_s = rng.expovariate(rate) if rate > 0 else duration_s
-    while at_s < duration_s:
-        yield at_s
-        at_s += rng.expovariate(rate)
-
-
-def _crashes(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:
-    for at_s in _moments(intensity.crash_rate * nodes, duration_s, rng):
-        # Now and then many at once, even all: the power of a rack.
-        share = rng.random() if rng.random() < 0.1 else 0.0
-        for node in rng.sample(range(nodes), max(1, round(share * nodes))):
-            vanishes = rng.random() < intensity.vanish_share
-            yield (
-                at_s,
-                Crash(
-                    node,
-                    vanishes,
-                    wipes=intensity.wipe_share > 0 and rng.random() < intensity.wipe_share,
-                ),
-            )
-            away = intensity.absence_share > 0 and rng.random() < intensity.absence_share
-            yield (
-                at_s + (intensity.absence_s if away else _down_s(rng)),
-                _restart(node, intensity, rng),
-            )
-
-
-def _restart(node: int, intensity: Intensity, rng: Random) -> Restart:
-    return Restart(
-        node,
-        moved=rng.random() < intensity.move_share,
-        renamed=rng.random() < intensity.rename_share,
-    )
-
-
-def _down_s(rng: Random) -> float:
-    return min(0.05 + rng.expovariate(0.25), 20.0)
-
-
-def _departures(
-    intensity: Intensity, nodes: int, duration_s: float, rng: Random
-) -> Iterator[Timed]:
-    for at_s in _moments(intensity.leave_rate * nodes, duration_s, rng):
-        node = rng.randrange(nodes)
-        yield at_s, Leave(node)
-        yield at_s + 1.0 + _down_s(rng), _restart(node, intensity, rng)
-
-
-def _partitions(
-    intensity: Intensity, nodes: int, duration_s: float, rng: Random
-) -> Iterator[Timed]:
-    for at_s in _moments(intensity.partition_rate, duration_s, rng):
-        ways = rng.choice(_SHAPES)(nodes, rng)
-        yield at_s, Cut(ways)
-        yield at_s + min(0.1 + rng.expovariate(0.15), 30.0), Mend(ways)
-
-
-def _split(nodes: int, rng: Random) -> tuple[Way, ...]:
-    """Two sides that do not hear each other."""
-    left = rng.sample(range(nodes), rng.randint(1, max(1, nodes // 2)))
-    return tuple((a, b) for a in range(nodes) for b in range(nodes) if (a in left) != (b in left))
-
-
-def _half_split(nodes: int, rng: Random) -> tuple[Way, ...]:
-    """Two sides, one of which is deaf to the other."""
-    left = rng.sample(range(nodes), rng.randint(1, max(1, nodes // 2)))
-    return tuple((a, b) for a in left for b in range(nodes) if b not in left)
-
-
-def _isolated(nodes: int, rng: Random) -> tuple[Way, ...]:
-    """One node alone."""
-    alone = rng.randrange(nodes)
-    return tuple(
-        way for other in range(nodes) if other != alone for way in ((alone, other), (other, alone))
-    )
-
-
-def _bridged(nodes: int, rng: Random) -> tuple[Way, ...]:
-    """Two sides, and one node that both sides hear."""
-    bridge = rng.randrange(nodes)
-    return tuple(way for way in _split(nodes, rng) if bridge not in way)
-
-
-def _one_link(nodes: int, rng: Random) -> tuple[Way, ...]:
-    """One pair, perhaps one way only."""
-    a, b = rng.sample(range(nodes), 2) if nodes > 1 else (0, 0)
-    return ((a, b),) if rng.random() < 0.5 else ((a, b), (b, a))
-
-
-_SHAPES: tuple[Callable[[int, Random], tuple[Way, ...]], ...] = (
-    _split,
-    _half_split,
-    _isolated,
-    _bridged,
-    _one_link,
-)
-
-
-def _pauses(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:
-    for at_s in _moments(intensity.pause_rate * nodes, duration_s, rng):
-        node = rng.randrange(nodes)
-        yield at_s, Pause(node)
-        yield at_s + min(0.05 + rng.expovariate(0.3), 20.0), Resume(node)
-
-
-def _storms(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:
-    for at_s in _moments(intensity.storm_rate, duration_s, rng):
-        yield at_s, Blow(0.3 + 0.7 * rng.random())
-        yield at_s + 0.1 + rng.expovariate(0.5), Blow(intensity.loss)
-
-
-def _garbage(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:
-    for at_s in _moments(intensity.garbage_rate, duration_s, rng):
-        yield at_s, Garbage(rng.randrange(nodes), rng.randrange(4))
-
-
-def _jumps(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:
-    for at_s in _moments(intensity.jump_rate * nodes, duration_s, rng):
-        yield at_s, SetClock(rng.randrange(nodes), skew_ms(intensity, rng))
-
-
-def _cuts(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:
-    for at_s in _moments(intensity.cut_rate if nodes > 1 else 0.0, duration_s, rng):
-        ways = _both_ways(rng.sample(range(nodes), 2))
-        yield at_s, Cut(ways)
-        yield at_s + min(0.1 + rng.expovariate(0.15), 30.0), Mend(ways)
-
-
-def _datacenters(
-    intensity: Intensity, layout: Layout, duration_s: float, rng: Random
-) -> Iterator[Timed]:
-    for at_s in _moments(intensity.datacenter_rate, duration_s, rng):
-        struck = rng.randrange(layout.datacenters)
-        if rng.random() < 0.6:
-            ways = _cut_off(layout, struck, rng)
-            yield at_s, Cut(ways)
-            yield at_s + min(0.1 + rng.expovariate(0.1), 40.0), Mend(ways)
-        else:
-            for node in layout.gateways_of(struck):
-                yield at_s, Crash(node)
-                yield at_s + _down_s(rng), _restart(node, intensity, rng)
-
-
-def _cut_off(layout: Layout, struck: int, rng: Random) -> tuple[Way, ...]:
-    """All ways between a datacenter and the others; one time in four only those in one
-    direction."""
-    inside = layout.nodes_of(struck)
-    out = [(a, b) for a in inside for b in range(layout.nodes) if layout.datacenter_of(b) != struck]
-    back = [(b, a) for a, b in out]
-    return tuple(rng.choice((out, back)) if rng.random() < 0.25 else out + back)
-
-
-def _permanent(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:
-    """Deaths first: what is cut must leave connected those that will still be there at the end."""
-    staying = list(range(nodes))
-    for at_s in _moments(intensity.permanent_crash_rate * nodes, duration_s, rng):
-        node = rng.randrange(nodes)
-        if node in staying and len(staying) > 2:
-            staying.remove(node)
-            yield at_s, Die(node)
-    severed: dict[Way, None] = {}
-    for at_s in _moments(intensity.permanent_cut_rate if nodes > 1 else 0.0, duration_s, rng):
-        ways = _both_ways(rng.sample(range(nodes), 2))
-        tried = severed | dict.fromkeys(ways)
-        if (
-            ways[0] not in severed
-            and _connected(staying, tried)
-            and _connected(range(nodes), tried)
-        ):
-            severed = tried
-            yield at_s, Sever(ways)
-
-
-def _both_ways(pair: Sequence[int]) -> tuple[Way, ...]:
-    a, b = pair
-    return (a, b), (b, a)
-
-
-def _connected(nodes: Sequence[int], severed: Container[Way]) -> bool:
-    """Whether each of the nodes has a path to each other one, over any number of hops."""
-    reached, lacking = [nodes[0]], list(nodes[1:])
-    for node in reached:
-        near = [other for other in lacking if (node, other) not in severed]
-        lacking = [other for other in lacking if (node, other) in severed]
-        reached += near
-    return not lacking
-
-
-def skew_ms(intensity: Intensity, rng: Random) -> float:
-    """One clock's skew."""
-    return rng.uniform(-intensity.clock_skew_ms, intensity.clock_skew_ms)

@@ -1,5 +1,5 @@
-"""A host of the simulator: a machine with an address and clocks of its own; a life: what runs on it
-until it ends; a link of two lives."""
+"""A host of the simulator: a machine with an address and clocks of its own; a life: one run of a
+process on it; a link of two lives."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Clock:
         self.origin_s, self._latest_s = origin_s, 0.0
 
     def now(self, time_s: float, due_s: float = 0.0) -> Now:
-        """What the clocks show at a virtual time. The monotonic one never goes back, and has
+        """Both clocks at a virtual time. The monotonic one never goes back, and has
         reached `due_s`."""
         shown_s = self.origin_s + time_s * self.rate
         if shown_s < due_s:
@@ -53,11 +53,7 @@ class Clock:
 
 
 class Host:
-    """`number` is its place in the cluster; `life` is None while it is down; `lives` counts its
-    starts; `dead`: it starts no more.
-
-    `disk` is None where its processes are memory-only.
-    """
+    """A machine, and what runs on it now."""
 
     __slots__ = (
         "address",
@@ -74,13 +70,20 @@ class Host:
     )
 
     def __init__(self, number: int, name: str, address: Address, clock: Clock) -> None:
-        self.number, self.name, self.clock = number, name, clock
+        #: Its place in the cluster.
+        self.number = number
+        self.name, self.clock = name, clock
         self.move(address)
+        #: None while it is down.
         self.life: Life | None = None
+        #: How often it was started.
         self.lives = 0
+        #: True if it never starts again.
         self.dead = False
+        #: True if its process stands still, and the inputs that wait meanwhile.
         self.paused = False
         self.backlog: list[Waiting] = []
+        #: None where its processes are memory-only.
         self.disk: Disk | None = None
 
     def move(self, address: Address) -> None:
@@ -90,11 +93,7 @@ class Host:
 
 
 class Life:
-    """One run of the process: its replica, its links by how it names the other end, the one timer
-    that it has set (a virtual time).
-
-    `deadline_s` is what the replica has said after its last input (by its monotonic clock).
-    """
+    """One run of the process on a host."""
 
     __slots__ = (
         "deadline_s",
@@ -112,10 +111,15 @@ class Life:
     def __init__(self, host: Host, replica: Replica, witness: Witness) -> None:
         self.host, self.replica, self.witness = host, replica, witness
         self.title = f"{host.name} life {host.lives}"
+        #: True if it has begun to leave.
         self.leaving = False
+        #: By the address by which it knows the other end.
         self.links: dict[Address, Link] = {}
+        #: The one timer that it has set, virtual time.
         self.timer_s: float | None = None
+        #: The replica's deadline after its last input, by its monotonic clock.
         self.deadline_s: float | None = None
+        #: The virtual time of its last tick, and how many ticks there were at that time.
         self.spun_s, self.spins = -1.0, 0
 
     @property
@@ -125,8 +129,7 @@ class Life:
 
 
 class Link:
-    """One connection. `acceptor` is None until the first frame arrives. `dialling` and `accepting`
-    are the pools of its ends."""
+    """One connection."""
 
     __slots__ = (
         "_ready_s",
@@ -143,9 +146,12 @@ class Link:
         self, dialler: Life, dialled: Address, ephemeral: Address, dialling: PoolKind
     ) -> None:
         self.dialler, self.dialled, self.ephemeral = dialler, dialled, ephemeral
+        #: The pools of its ends.
         self.dialling = self.accepting = dialling
+        #: None until the first frame arrives.
         self.acceptor: Life | None = None
         self.broken = False
+        #: When the last frame of the dialler arrives, and of the acceptor.
         self._ready_s = [0.0, 0.0]
 
     def other(self, life: Life) -> Life | None:
@@ -167,7 +173,7 @@ class Link:
 
 
 class Inputs(Protocol):
-    """Who hands what was delivered to the replicas."""
+    """Hands what was delivered to the replicas."""
 
     def datagram(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None: ...
     def frame(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None: ...

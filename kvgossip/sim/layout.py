@@ -1,5 +1,5 @@
-"""Layout: which node is in which datacenter, which are gateways, under which names DNS has them,
-and how far apart datacenters are."""
+"""Layout: the datacenter of each node, the gateways, their names in DNS, and how far apart
+datacenters are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVERY_GATEWAY = f"wan.simulated:{WAN_PORT}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Far:
-    """What the way between two datacenters adds to every packet: a delay, one way, and a
+    """The way between two datacenters adds this to every packet: a delay, one way, and a
     probability to be lost."""
 
     delay_s: float = 0.0

@@ -18,23 +18,21 @@ from random import Random
 from kvgossip.sim.layout import NEAR, Far, Layout
 
 RETRANSMISSION_S = 0.2
-"""What one lost segment costs a link: the shortest retransmission timeout of Linux."""
+"""The cost of one lost segment for a link: the shortest retransmission timeout of Linux."""
 RETRANSMISSIONS_MAX = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weather:
-    """What the network does to packets: `loss`, `duplicate` and `tail` are probabilities of one
-    packet.
+    """The treatment of packets."""
 
-    A delay is uniform in `delay_min_s` to `delay_max_s`, and with probability `tail` up to `tail_s`
-    longer: that reorders datagrams.
-    """
-
+    #: Probability that a packet is lost, and that it arrives twice.
     loss: float = 0.0
     duplicate: float = 0.0
+    #: Probability that a packet is up to so much later than others, which reorders datagrams.
     tail: float = 0.005
     tail_s: float = 0.02
+    #: The delay of the others, uniform between these.
     delay_min_s: float = 0.0001
     delay_max_s: float = 0.002
 

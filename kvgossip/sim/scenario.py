@@ -1,5 +1,5 @@
-"""Scenario: what one seed means. Everything that is random in a run follows from the seed and the
-options, and nothing else does."""
+"""Scenario: the meaning of one seed. Everything that is random in a run follows from the seed
+and the options, and nothing else does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAN_QUICK = {
 
 
 class Joining(Enum):
-    """Whom the nodes of a datacenter are told to join."""
+    """The join addresses of the nodes of a datacenter."""
 
     FOUNDER = "founder"
     """The first node founds the cluster, the others join it."""
@@ -38,7 +38,7 @@ class Joining(Enum):
     ONE_NAME = "one_name"
     """All join one DNS name that has the addresses of all."""
     INTRODUCED = "introduced"
-    """Nobody joins: each founds a cluster, until somebody tells them of each other (see
+    """Nobody joins: each founds a cluster, until they are shown to each other (see
     Cluster.introduce)."""
 
 
@@ -48,41 +48,34 @@ JOININGS = (Joining.FOUNDER, Joining.CHAIN, Joining.SEEDS, Joining.ONE_NAME)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What to run for each seed. `intensity` None: the seed picks its faults (a swarm).
-    `parameters` override those of Config.
+    """The runs that are wanted. None: the seed picks."""
 
-    `nodes`: at least and at most. `duration_s`: how long faults and writes last, in virtual
-    seconds. `datacenters`: at least and at most; None: one, but of swarms one in four has two or
-    three. `sealed`: whether frames are; None: those of one swarm in four. `wait_share`: of the
-    writes that are waited for until others hold them; None: a quarter of them in two of three
-    swarms, else none. `durable`: whether hosts have disks; None: those of every other swarm.
-    `batch_share`: of the writes that come at once, which are made as one; None: half of them in one
-    of three swarms, else none.
-    """
-
+    #: At least and at most.
     nodes: tuple[int, int] = (5, 20)
+    #: None: a swarm, in which the seed picks its faults.
     intensity: Intensity | None = None
+    #: How long faults and writes last, virtual seconds.
     duration_s: float = 20.0
     mix: Mix = field(default_factory=Mix)
+    #: They override those of Config.
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    #: At least and at most. None: one, but of swarms one in four has two or three.
     datacenters: tuple[int, int] | None = None
+    #: True if frames are sealed. None: those of one swarm in four.
     sealed: bool | None = None
+    #: Of the writes, those that are waited for until others hold them. None: a quarter of them in
+    #: two of three swarms, else none.
     wait_share: float | None = None
+    #: True if hosts have disks. None: those of every other swarm.
     durable: bool | None = None
+    #: Of the writes that come at once, those that are made as one batch. None: half of them in one
+    #: of three swarms, else none.
     batch_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One run. `staged`: faults and writes wait until all nodes have joined; else they start with
-    the first node.
-
-    `addressless`: nodes do not know their own address and learn it from those that they join.
-    `zones`: over how many they are spread. `data_only`: agreement is on the data of the running
-    nodes, not on who is alive (who cannot reach whom for good may well differ there).
-    `datacenters`, `gateways`, `far`: as Layout has them. `wait_share`, `batch_share`: as Options
-    has them. `durable`: hosts have disks.
-    """
+    """One run."""
 
     seed: int
     nodes: int
@@ -91,20 +84,30 @@ class Scenario:
     duration_s: float
     mix: Mix
     joining: Joining
+    #: True if faults and writes wait until all nodes have joined; else they start with the first
+    #: node.
     staged: bool
+    #: True if nodes do not know their own address, and learn it from the nodes that they join.
     addressless: bool
+    #: Over how many zones the nodes are spread.
     zones: int = 1
+    #: True if agreement is on the data of the running nodes alone, not on which are alive: nodes
+    #: that cannot reach each other for good may well differ there.
     data_only: bool = False
+    #: As Layout has them.
     datacenters: int = 1
     gateways: int = 1
     far: Far = NEAR
+    #: As Options has them.
     wait_share: float = 0.0
     durable: bool = False
     batch_share: float = 0.0
+    #: How long what was merged waits for its commit to disk at most, virtual seconds.
+    commit_s_max: float = 0.5
 
     @property
     def collects(self) -> bool:
-        """Whether all tombstones will have gone after a while: those of the dead go when these
+        """True if all tombstones will have gone after a while: those of the dead go when these
         are forgotten."""
         return (
             self.config.forget_after_s <= FORGET_S_MAX
@@ -114,10 +117,16 @@ class Scenario:
 
     @property
     def layout(self) -> Layout:
-        """Which node is where."""
+        """The place of each node."""
         return Layout(
             nodes=self.nodes, datacenters=self.datacenters, gateways=self.gateways, far=self.far
         )
+
+    def datacenter_of(self, node: int) -> str:
+        """The name of a node's datacenter: the configured one where there is one only."""
+        if self.datacenters == 1:
+            return self.config.datacenter
+        return f"dc{self.layout.datacenter_of(node)}"
 
     def targets_of(self, node: int) -> tuple[str, ...]:
         """The join addresses of a node, in its own datacenter."""
@@ -144,7 +153,7 @@ class Scenario:
         return (dns_name(0, WAN_PORT),) if node else ()
 
     def is_needed(self, node: int) -> bool:
-        """Whether others cannot do without this one to find the cluster."""
+        """True if others cannot do without this one to find the cluster."""
         return (
             self.joining is Joining.CHAIN
             or self.layout.place_of(node) < SEEDS
@@ -214,7 +223,7 @@ def _batch_share(seed: int, options: Options) -> float:
 
 
 def _datacenters(rng: Random, options: Options, nodes: int) -> tuple[Layout, dict[str, Any]]:
-    """Who is where, and what the WAN pool is told. From a generator of its own: a seed with one
+    """The layout, and the parameters of the WAN pool. From a generator of its own: a seed with one
     datacenter is the run it always was."""
     if options.datacenters is None:
         wanted = rng.choice((1, 1, 1, rng.randint(2, 3))) if options.intensity is None else 1

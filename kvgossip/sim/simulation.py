@@ -1,10 +1,11 @@
 """Simulation: the phases of one run, from the first start to the verdict.
 
-join      the nodes start; a staged run waits until all hold all alive faults    writes, and
-everything that the schedule of faults says quiet     no more faults but the permanent: what is down
-starts, what is cut is mended, and all must agree within `agreement_periods_max` rest      for a
-while longer the data may not change: a cluster that agrees stays so collect   where the dead are
-forgotten soon: all tombstones must go, and then it must be quiet
+join      the nodes start; a staged run waits until all hold all alive
+faults    writes, and everything that the schedule of faults says
+quiet     no more faults but the permanent: what is down starts, what is cut is mended, and all
+          must agree within `agreement_periods_max`
+rest      for a while longer the data may not change: a cluster that agrees stays so
+collect   where the dead are forgotten soon: all tombstones must go, and then it must be quiet
 """
 
 from __future__ import annotations
@@ -14,18 +15,13 @@ import math
 from kvgossip.config import Config, wan_config
 from kvgossip.protocol.membership.join_targets import PAUSE_FACTOR_MAX
 from kvgossip.protocol.model.entry import may_expire, version_of
-from kvgossip.sim.checks.invariants import (
-    BrokenLawError,
-    Violation,
-    agreement_periods_max,
-    contents_differ,
-    disagreement,
-    require,
-)
+from kvgossip.sim.checks.agreement import agreement_periods_max, contents_differ, disagreement
+from kvgossip.sim.checks.violation import BrokenLawError, Violation, require
 from kvgossip.sim.cluster import Cluster
-from kvgossip.sim.faults import schedule
 from kvgossip.sim.report import Report
 from kvgossip.sim.scenario import Options, Scenario, scenario
+from kvgossip.sim.schedule import schedule
+from kvgossip.sim.tracing import Event
 from kvgossip.sim.workload import writes
 
 START_SPREAD_S = 1.0
@@ -33,7 +29,7 @@ CHECK_S = 0.1
 REST_S = 3.0
 QUIET_INTERVALS = 3
 EXPIRED_S = 45.0
-"""What has expired is looked at again every thirty seconds, by clocks that may differ."""
+"""Expired entries are looked at every thirty seconds, by clocks that may differ."""
 UNREPAIRED_S = 20.0
 """Without anti-entropy nothing promises agreement; a run waits so long for the last rumors to
 cool."""
@@ -70,7 +66,7 @@ class Simulation:
         """Never raises for what a replica does: a broken law is in the report."""
         rng = self.scenario.stream("starts")
         for host in self.cluster.hosts:
-            self._timeline.at(rng.random() * START_SPREAD_S, self.cluster.start, host)
+            self._timeline.at(rng.random() * START_SPREAD_S, self.cluster.lives.start, host)
         if not self.scenario.config.anti_entropy:
             self._timeline.at(START_SPREAD_S, self.cluster.introduce)
         self._timeline.at(START_SPREAD_S if self.scenario.staged else 0.0, self._await_joined)
@@ -78,7 +74,7 @@ class Simulation:
             self._timeline.run()
         except BrokenLawError as broken:
             self.report.violation = Violation(
-                self.scenario.seed, self._timeline.time_s, self.cluster.speaker, str(broken)
+                self.scenario.seed, self._timeline.time_s, self.cluster.driver.speaker, str(broken)
             )
         self._finish()
         return self.report
@@ -91,7 +87,7 @@ class Simulation:
 
     @property
     def _data_only(self) -> bool:
-        """Who has joined is asked of every run."""
+        """True if agreement is on data alone, once all have joined: that is asked of every run."""
         return self.scenario.data_only and self._quiet_s > 0
 
     def _await_joined(self) -> None:
@@ -105,30 +101,32 @@ class Simulation:
 
     def _disturb(self) -> None:
         plan = self.scenario
-        self.cluster.disturb()
+        self.cluster.faults.disturb()
         for at_s, together in writes(plan.mix, plan.duration_s, plan.stream("workload")):
-            self._timeline.after(at_s, self.cluster.write, together)
+            self._timeline.after(at_s, self.cluster.clients.write, together)
         for at_s, fault in schedule(
             plan.intensity, plan.nodes, plan.duration_s, plan.stream("faults"), plan.layout
         ):
-            self._timeline.after(at_s, self.cluster.strike, fault)
+            self._timeline.after(at_s, self.cluster.faults.strike, fault)
         self._timeline.after(plan.duration_s, self._quieten)
 
     def _quieten(self) -> None:
         self._quiet_s = self._timeline.time_s
-        self.cluster.calm()
+        self.cluster.faults.calm()
         self._audit()
         self._await_agreement()
 
     def _audit(self) -> None:
         for life in self.cluster.running():
-            self.cluster.judged(life, life.witness.audit)
+            self.cluster.driver.judged(life, life.witness.audit)
 
     def _await_agreement(self) -> None:
         why = self._disagreement()
         waited_s = self._timeline.time_s - self._quiet_s
         if why is None:
-            agreed_s = self.cluster.news_s if self._data_only else self.cluster.changed_s
+            agreed_s = (
+                self.cluster.driver.news_s if self._data_only else self.cluster.driver.changed_s
+            )
             self.report.agreement_time_s = agreed_s - self._quiet_s
             live = self.cluster.running()[0].witness.live()
             # what expires goes earlier where a clock is ahead
@@ -149,7 +147,7 @@ class Simulation:
 
     def _rested(self, data: dict[str, bytes]) -> None:
         witnesses = [life.witness for life in self.cluster.running()]
-        self.cluster.speaker = ""
+        self.cluster.driver.speaker = ""
         for witness in witnesses:
             live = {key: record for key, record in witness.live().items() if not may_expire(record)}
             require(
@@ -167,7 +165,7 @@ class Simulation:
         require(why is None, "roots are equal, and the data is not", why)
         self._audit()
         self._check_waits_ended()
-        self._check_truth()
+        self._check_oracle()
         if self.scenario.collects:
             self._await_collected()
         else:
@@ -177,11 +175,11 @@ class Simulation:
         self.report.converged = True
         self._timeline.stopped = True
 
-    def _check_truth(self) -> None:
+    def _check_oracle(self) -> None:
         """Of all that was acknowledged nothing is lost, and of all that was deleted nothing
         lives."""
         witness = self.cluster.running()[0].witness
-        self.cluster.truth.check(witness.records, witness.live(), self.cluster.wall_ms)
+        self.cluster.oracle.check(witness.records, witness.live(), self.cluster.wall_ms)
 
     def _await_collected(self) -> None:
         waiting = sum(len(life.replica.tombstones.collecting) for life in self.cluster.running())
@@ -202,12 +200,12 @@ class Simulation:
             late = {
                 life.host.name: life.replica.tombstones.late() for life in self.cluster.running()
             }
-            self._fail(f"{waiting} certificates are left, for {late}")
+            self._fail(f"{waiting} tombstones are left, for {late}")
         else:
             self._timeline.after(CHECK_S, self._await_collected)
 
     def _may_join(self) -> bool:
-        """Whether somebody has yet to ask at a join address again, which was down for so long that
+        """True if some node has yet to ask at a join address again, which was down for so long that
         the pauses have grown: the answer will bring an exchange, once.
         """
         if (
@@ -237,28 +235,28 @@ class Simulation:
             + (_floor(window_s, wan_config(config)) if life.replica.pools.wan else 0)
             for life in running
         )
-        self.cluster.speaker = ""
+        self.cluster.driver.speaker = ""
         require(
             more <= floor,
-            "the cluster is not quiet after its certificates were collected: exchanges",
+            "the cluster is not quiet after its tombstones were collected: exchanges",
             more,
             floor,
         )
         why = self._disagreement(views=False)
         require(why is None, "all was collected, and then they disagree", why)
         self._audit()
-        self._check_truth()
+        self._check_oracle()
         self._await_refuted(self._timeline.time_s + self.report.agreement_limit_s)
 
     def _await_refuted(self, until_s: float) -> None:
-        """Where the way between datacenters loses packets, there may be a suspect at any time: it
+        """If the way between datacenters loses packets, there may be a suspect at any time: it
         has until then to refute."""
         why = self._disagreement()
         if why is None:
             self._passed()
             return
         may_wait = self.scenario.far.loss > 0 and self._timeline.time_s < until_s
-        self.cluster.speaker = ""
+        self.cluster.driver.speaker = ""
         require(may_wait, "all was collected, and then they disagree", why)
         self._timeline.after(CHECK_S, self._await_refuted, until_s)
 
@@ -269,7 +267,7 @@ class Simulation:
             )
 
     def _fail(self, text: str) -> None:
-        self.cluster.speaker = ""
+        self.cluster.driver.speaker = ""
         raise BrokenLawError(text)
 
     # -- the report -------------------------------------------------------------------------------
@@ -277,33 +275,21 @@ class Simulation:
     def _finish(self) -> None:
         report, cluster = self.report, self.cluster
         for life in cluster.running():
-            cluster.count_gossips(life)
-        report.gossips, report.exchanges = cluster.counts["gossips"], cluster.counts["exchanges"]
+            cluster.lives.count(life)
+        report.gossips, report.exchanges = cluster.lives.gossips, cluster.lives.exchanges
         report.trace_hash, report.events = cluster.trace.digest(), cluster.trace.events
         report.virtual_time_s = self._timeline.time_s
         self._report_traffic()
-        report.collected, report.quarantined = (
-            cluster.counts["dropped"],
-            cluster.counts["quarantined"],
-        )
-        report.writes, report.deletes = cluster.counts["puts"], cluster.counts["deletes"]
-        report.news_by_datagram, report.news_by_frame = (
-            cluster.counts["news_by_datagram"],
-            cluster.counts["news_by_frame"],
-        )
+        driver = cluster.driver
+        report.collected, report.quarantined = driver.dropped, driver.quarantined
+        report.writes, report.deletes = cluster.clients.puts, cluster.clients.deletes
+        report.news_by_datagram = driver.news[Event.DATAGRAM]
+        report.news_by_frame = driver.news[Event.FRAME]
         report.batches = cluster.batches.count
         report.waits_met, report.waits_unmet = cluster.promises.met, cluster.promises.unmet
         report.starts = sum(host.lives for host in cluster.hosts)
-        report.faults = {
-            name[6:]: count
-            for name, count in sorted(cluster.counts.items())
-            if name.startswith("fault_")
-        }
-        report.logs = {
-            name[4:]: count
-            for name, count in sorted(cluster.counts.items())
-            if name.startswith("log_")
-        }
+        report.faults = dict(sorted(cluster.faults.counts.items()))
+        report.logs = dict(sorted(driver.logs.items()))
         shares = self.residues()
         report.keys, report.residue = len(shares), sum(shares) / max(1, len(shares))
         report.trace = cluster.trace.lines(cluster.framings)
@@ -330,7 +316,7 @@ class Simulation:
 
 
 def _agreeing_s(config: Config, nodes: int) -> float:
-    """What one pool is allowed."""
+    """How long one pool may take to agree."""
     return agreement_periods_max(config, nodes) * config.probe_interval_s
 
 
@@ -341,9 +327,9 @@ def _floor(window_s: float, config: Config) -> int:
 
 def _collecting_s(plan: Scenario) -> float:
     """How long tombstones may be left: until the dead are forgotten, all values have expired, and
-    everybody has told everybody; gateways pass that on one after the other."""
+    all know that of all; gateways pass it on one after the other."""
     config, pools = plan.config, 1 + 2 * (plan.datacenters > 1)
-    told_s = (
+    passing_on_s = (
         2 * plan.nodes * config.probe_interval_s
         + 6 * config.push_pull_interval_s
         + 15 * config.rumor_settling_s
@@ -353,12 +339,12 @@ def _collecting_s(plan: Scenario) -> float:
         + plan.mix.ttl_s_max
         + config.clock_drift_max_s
         + EXPIRED_S
-        + pools * told_s
+        + pools * passing_on_s
     )
 
 
 def _catching_up_s(plan: Scenario) -> float:
-    """How long what the fastest clock has stamped is refused by the slowest one."""
+    """How long the slowest clock refuses the timestamps of the fastest one."""
     return max(0.0, 2 * plan.intensity.clock_skew_ms / 1000 - plan.config.clock_drift_max_s)
 
 

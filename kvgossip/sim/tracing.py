@@ -82,7 +82,6 @@ def _shown(event: Event, data: bytes, framings: Sequence[Framing]) -> str:
         opened = framing.open(data, reliable=event in (Event.FRAME, Event.SEND_FRAME), replays=True)
     except RemoteError as error:
         return f"{len(data)} B, {error}"
-    told = " ".join(str(message) for message in opened.messages)
-    return (
-        f"{len(data)} B  {told[:_SHOWN_CHARACTERS]}{'...' if len(told) > _SHOWN_CHARACTERS else ''}"
-    )
+    text = " ".join(str(message) for message in opened.messages)
+    more = "..." if len(text) > _SHOWN_CHARACTERS else ""
+    return f"{len(data)} B  {text[:_SHOWN_CHARACTERS]}{more}"

@@ -1,5 +1,5 @@
-"""The workload: who writes what, and when. Few hot keys that all overwrite, many cold ones, deletes
-of both, small and large values."""
+"""The workload: the writes of a run, and when they come. Few hot keys that all overwrite, many cold
+ones, deletes of both, small and large values."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """`hot_share` of the writes go to one of `hot_keys` keys, the others to new keys;
-    `delete_share` of all are deletes.
-
-    `large_share` of the values have up to `large_bytes` bytes, the others up to 100. `burst` writes
-    at most come at once. `ttl_share` of the values expire, after up to `ttl_s_max`.
-    """
+    """The shares of the kinds of writes, 0 to 1."""
 
     writes: int = 200
+    #: The share of writes to one of so many hot keys; the others go to new keys.
     hot_keys: int = 8
     hot_share: float = 0.5
     delete_share: float = 0.2
+    #: The share of values of up to so many bytes; the others have up to 100.
     large_share: float = 0.05
     large_bytes: int = 20_000
+    #: So many writes at most come at once.
     burst: int = 4
+    #: The share of values that expire, after up to so many seconds.
     ttl_share: float = 0.0
     ttl_s_max: float = 20.0
 

@@ -15,7 +15,7 @@ from tests.api.serving import Served, serving
 TIMEOUT_S = 30.0
 
 
-class Told(NamedTuple):
+class StreamBlock(NamedTuple):
     """One block of a stream; `kind` is empty where it is no event."""
 
     kind: str
@@ -50,7 +50,7 @@ class Stream:
         async with asyncio.timeout(TIMEOUT_S):
             return (await self.reader.readuntil(b"\r\n\r\n")).decode()
 
-    async def block(self) -> Told | None:
+    async def block(self) -> StreamBlock | None:
         """The next block, None at the end of the stream."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
@@ -60,32 +60,32 @@ class Stream:
         fields = dict(line.split(": ", 1) for line in text.strip().split("\n") if ": " in line)
         self.cursor = fields.get("id", self.cursor)
         data = json.loads(fields["data"]) if "data" in fields else None
-        return Told(fields.get("event", ""), fields.get("id"), data)
+        return StreamBlock(fields.get("event", ""), fields.get("id"), data)
 
-    async def event(self) -> Told | None:
+    async def event(self) -> StreamBlock | None:
         """The next event, None at the end of the stream."""
-        while (told := await self.block()) is not None and not told.kind:
+        while (event := await self.block()) is not None and not event.kind:
             pass
-        if told is not None:
-            self._apply(told)
-        return told
+        if event is not None:
+            self._apply(event)
+        return event
 
     async def events(self, count: int) -> list[tuple[str, str]]:
         """Kind and key of the next events."""
         found = []
         for _ in range(count):
-            told = await self.event()
-            assert told is not None
-            found.append((told.kind, told.data.get("key", "")))
+            event = await self.event()
+            assert event is not None
+            found.append((event.kind, event.data.get("key", "")))
         return found
 
-    def _apply(self, told: Told) -> None:
-        if told.kind == "resync":
+    def _apply(self, event: StreamBlock) -> None:
+        if event.kind == "resync":
             self.held = {}
-        elif told.kind == "put":
-            self.held[told.data["key"]] = told.data["version"]
-        elif told.kind in ("delete", "expire"):
-            self.held.pop(told.data["key"], None)
+        elif event.kind == "put":
+            self.held[event.data["key"]] = event.data["version"]
+        elif event.kind in ("delete", "expire"):
+            self.held.pop(event.data["key"], None)
 
 
 @asynccontextmanager

@@ -299,7 +299,7 @@ async def test_an_absolute_target_as_proxies_send_it_is_understood(served: Serve
 # -- lists ---------------------------------------------------------------------------------------
 
 
-async def test_a_list_is_sorted_and_told_page_by_page(served: Served) -> None:
+async def test_a_list_is_sorted_and_comes_page_by_page(served: Served) -> None:
     for key in ("b/2", "a", "b/1", "c", "b/3"):
         await served.node.put(key, b"xyz", content_type="text/plain")
     await served.node.delete("c")
@@ -721,7 +721,7 @@ async def test_a_member_is_forced_to_leave_and_pruned_but_not_while_it_answers(
     ]
 
 
-async def test_a_node_that_was_told_to_leave_says_so_and_its_process_may_end(serve: Serve) -> None:
+async def test_a_node_that_leaves_on_request_says_so_and_its_process_may_end(serve: Serve) -> None:
     one = await serve("n1")
     two = await serve("n2", join=(str(one.node.address),))
     await two.node.wait_settled(30)
@@ -775,8 +775,8 @@ def test_the_version_is_that_of_the_project_file() -> None:
 
 async def test_a_value_with_a_time_to_live_is_gone_when_that_is_over(served: Served) -> None:
     assert (await served.call("PUT", "/kv/brief?ttl=300ms", b"v")).status == 200
-    assert (await served.call("PUT", "/kv/told", b"v", kv_ttl="1h")).status == 200
-    entry = served.node.entry("told")
+    assert (await served.call("PUT", "/kv/lease", b"v", kv_ttl="1h")).status == 200
+    entry = served.node.entry("lease")
     assert entry is not None
     assert entry.expires_ms is not None
     assert 3_590_000 < entry.expires_ms - (entry.version.timestamp >> 16) <= 3_600_000
@@ -784,14 +784,16 @@ async def test_a_value_with_a_time_to_live_is_gone_when_that_is_over(served: Ser
         # it may be gone already
         while (await served.call("GET", "/kv/brief")).status == 200:
             assert (await anext(changes)).new.value is None
-    assert (await served.call("GET", "/kv/told")).status == 200
+    assert (await served.call("GET", "/kv/lease")).status == 200
 
 
 @pytest.mark.parametrize("ttl", ["", "0", "soon", "-1s", "1y", "1e3s", "nan", "999999999h", "5ss"])
 async def test_a_time_to_live_that_makes_no_sense_is_400_and_changes_nothing(
     served: Served, ttl: str
 ) -> None:
-    assert (await served.call("PUT", f"/kv/k?ttl={ttl}", b"v")).status == 400
+    refused = await served.call("PUT", f"/kv/k?ttl={ttl}", b"v")
+    assert refused.status == 400
+    assert ttl != "0" or refused.json["error"] == "ttl must be at least 1ms"
     assert (await served.call("PUT", "/kv/k", b"v", kv_ttl=ttl)).status == 400
     assert (await served.call("PUT", "/kv/k?ttl=1s", b"v", kv_ttl="1s")).status == 400
     assert (await served.call("GET", "/kv/k")).status == 404

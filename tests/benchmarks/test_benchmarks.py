@@ -455,4 +455,4 @@ def test_what_is_merged_is_of_the_checkout_that_is_told(tmp_path: Path) -> None:
     (tmp_path / "kvgossip").mkdir()
     (tmp_path / "kvgossip" / "__init__.py").write_text("raise SystemExit('not this one')")
     with pytest.raises(agents.AgentError, match="makes no rumors"):
-        paired.make_rumors(tmp_path, 10, tmp_path / "rumors")
+        paired.make_rumors(tmp_path, 10, 10, tmp_path / "rumors")

@@ -548,7 +548,7 @@ def test_a_mistake_in_the_file_names_the_file_and_what_is_wrong(
     assert str(file) in done.stderr.decode() or "profile" in says
 
 
-async def test_a_url_where_nothing_speaks_http_is_told_as_such() -> None:
+async def test_a_url_where_nothing_speaks_http_is_named_as_such() -> None:
     with taken_port() as silent:
         async with Client(silent, timeout_s=0.05) as client:
             with pytest.raises(UnreachableError, match="does not answer in time"):
@@ -587,7 +587,7 @@ def test_join_addresses_in_the_environment_are_parted_by_commas_or_blanks() -> N
     assert load_config({}, {"KVGOSSIP_JOIN": "a:1, b:2 c"}, None, None).join == ("a:1", "b:2", "c")
 
 
-def test_a_mistake_in_the_environment_is_told_as_such() -> None:
+def test_a_mistake_in_the_environment_is_named_as_such() -> None:
     with pytest.raises(ConfigError, match="environment: rumor_k = 'x' is not a whole number"):
         load_config({}, {"KVGOSSIP_RUMOR_K": "x"}, None, None)
 

@@ -55,14 +55,14 @@ def test_a_write_that_waits_shows_who_has_it_and_names_a_paused_node_when_the_ti
         try:
             late = run("put", "a", "2", "--wait", "all", "--timeout", "500ms", "--url", one)
             # time enough for the other one, however busy this machine is
-            told = document("put", "a", "3", "--wait", "all", "--timeout", "5s", "--url", one)
+            answer = document("put", "a", "3", "--wait", "all", "--timeout", "5s", "--url", one)
             converged = run("converge", "--url", one)
         finally:
             os.kill(paused, signal.SIGCONT)
         assert late.returncode == 1
         assert b"not held by n3" in late.stdout
         assert b"the write stands" in late.stderr
-        assert (told["met"], [each["name"] for each in told["lacking"]]) == (False, ["n3"])
+        assert (answer["met"], [each["name"] for each in answer["lacking"]]) == (False, ["n3"])
         eventually(two, "get", "a", holds="^3$")
         assert converged.returncode == 1
         assert b"no answer" in converged.stdout
@@ -111,9 +111,9 @@ def test_a_key_is_rolled_back_and_keys_are_loaded_and_dumped(tmp_path: Any) -> N
         ]
         first = b'{"key": "t", "value": "1", "ttl": "1h", "flags": 7}'
         assert run("load", "-", "--url", url, stdin=first).returncode == 0
-        (told,) = [json.loads(line) for line in run("dump", "t", "--url", url).stdout.splitlines()]
-        left_ms = int(told.pop("ttl").removesuffix("ms"))
-        assert told == {"key": "t", "value": "1", "flags": 7}
+        (line,) = [json.loads(text) for text in run("dump", "t", "--url", url).stdout.splitlines()]
+        left_ms = int(line.pop("ttl").removesuffix("ms"))
+        assert line == {"key": "t", "value": "1", "flags": 7}
         assert 0 < left_ms <= 3_600_000
         mortal = b'{"key": "n", "value": "1", "ttl": "1ms", "flags": 7}'
         assert (
@@ -145,7 +145,7 @@ def test_a_key_is_rolled_back_and_keys_are_loaded_and_dumped(tmp_path: Any) -> N
     ("options", "code"),
     [(("--wait", "2"), 1), (("--wait", "x"), 1), (("--wait", "all", "--timeout", "soon"), 2)],
 )
-def test_a_wait_that_makes_no_sense_is_told(options: tuple[str, ...], code: int) -> None:
+def test_a_wait_that_makes_no_sense_is_refused(options: tuple[str, ...], code: int) -> None:
     with agent(**QUICK) as process:
         url = process.event("serving")["url"]
         done = run("put", "a", "1", *options, "--url", url)

@@ -115,6 +115,18 @@ def test_every_change_is_handed_to_the_driver_and_what_is_no_change_is_not() -> 
         assert changes == ([(OLD, NEW)] if not _ else [])
 
 
+def test_a_driver_that_could_not_keep_the_keys_says_why_and_every_list_shows_it() -> None:
+    net = Network()
+    net.cluster("a b", **SEALED)
+    problem = "cannot write its keyring file"
+    for expected in (problem, ""):
+        net.perform("b", net.replicas["b"].keyring_kept(expected, net.now("b")))
+        assert {held.name: held.problem for held in order(net, "a", "list").found} == {
+            "a": "",
+            "b": expected,
+        }
+
+
 def test_an_order_reaches_all_nodes_of_all_datacenters_from_any_one() -> None:
     net = Network()
     two_datacenters(net)

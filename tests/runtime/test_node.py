@@ -185,6 +185,7 @@ async def test_a_list_is_sorted_and_paged_and_leaves_out_the_deleted() -> None:
         assert [entry.key for entry in node.list("a/", limit=2)] == ["a/1", "a/2"]
         assert [entry.key for entry in node.list("a/", after="a/2")] == ["a/3"]
         assert [entry.key for entry in node.list()] == ["a/1", "a/2", "a/3", "b/2"]
+        assert node.scan("a/", after="a/1", limit=1) == node.list("a/", after="a/1", limit=1)
 
 
 async def test_a_write_that_is_refused_changes_nothing() -> None:
@@ -519,6 +520,16 @@ async def test_a_join_to_nobody_is_the_operators_fault() -> None:
             await node.join()
 
 
+async def test_a_survey_that_the_stop_overtakes_says_so() -> None:
+    async with cluster(2) as (one, two):
+        two.block("n1")
+        surveying = asyncio.ensure_future(one.converge(60.0))
+        await asyncio.sleep(0)
+        await one.stop(leave=False)
+        with pytest.raises(LocalError, match="stopped while it was asking the others"):
+            await surveying
+
+
 async def test_a_join_that_the_stop_overtakes_says_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         async with Node(configured()) as node:
@@ -696,7 +707,7 @@ async def test_a_stop_that_is_cancelled_closes_all_the_same() -> None:
 
 
 async def test_a_farewell_that_takes_too_long_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kvgossip.runtime.node.FAREWELL_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("kvgossip.runtime.pending.callers.FAREWELL_TIMEOUT_S", 0.05)
     async with asyncio.timeout(TIMEOUT_S):
         async with Node(configured(gossip_interval_s=60.0)):
             pass
@@ -706,8 +717,7 @@ async def test_a_bug_in_a_tick_is_logged_and_does_not_silence_the_node(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with cluster(2) as (one, two):
-        assert one._driver is not None
-        replica = one._driver.replica
+        replica = one._running.replica
         tick, calls = replica.tick, []
 
         def buggy(now: Any) -> Any:
@@ -736,7 +746,7 @@ async def test_a_node_without_a_name_takes_the_hosts_and_its_port(
         ("", "node"),
         ("x" * 300, "x"),
     ):
-        monkeypatch.setattr("kvgossip.runtime.node.socket.gethostname", lambda host=host: host)
+        monkeypatch.setattr("kvgossip.runtime.life.socket.gethostname", lambda host=host: host)
         node = Node(configured(""))
         assert node.name == ""
         async with node:

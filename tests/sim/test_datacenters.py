@@ -13,10 +13,11 @@ from kvgossip.cli import main
 from kvgossip.protocol.effect import Send
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
-from kvgossip.sim.faults import Crash, Cut, Intensity, Mend, Restart, schedule
+from kvgossip.sim.faults import Crash, Cut, Intensity, Mend, Restart
 from kvgossip.sim.layout import Far, Layout
 from kvgossip.sim.network import Network, Weather
 from kvgossip.sim.scenario import JOININGS, Joining, Options, Scenario, scenario
+from kvgossip.sim.schedule import schedule
 from kvgossip.sim.simulation import Simulation, simulate
 from kvgossip.sim.workload import Mix
 
@@ -50,7 +51,7 @@ def test_without_rumors_anti_entropy_alone_brings_the_datacenters_together() -> 
     assert report.passed, report.violation
 
 
-def test_less_crosses_between_datacenters_than_is_told_within_them() -> None:
+def test_less_crosses_between_datacenters_than_crosses_within_them() -> None:
     options = Options(
         nodes=(6, 6),
         datacenters=(2, 2),
@@ -166,7 +167,7 @@ def _gateways_keep_to_themselves(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("plant", "told"),
+    ("plant", "text"),
     [
         (_lan_targets_are_elsewhere, "a LAN packet leaves its datacenter"),
         (_plain_nodes_are_joined_as_gateways, "a WAN packet of or to no gateway"),
@@ -174,7 +175,7 @@ def _gateways_keep_to_themselves(patch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_planted_mistake_is_caught(
-    plant: object, told: str, monkeypatch: pytest.MonkeyPatch
+    plant: object, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)  # type: ignore[operator]
     options = Options(
@@ -190,7 +191,7 @@ def test_a_planted_mistake_is_caught(
         None,
     )
     assert violation is not None, "four seeds have not found it"
-    assert told in violation.text, violation
+    assert text in violation.text, violation
 
 
 def test_the_command_runs_several_datacenters(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,5 @@
 """The simulator where deletes are under trial: seeds must pass, and each planted mistake must be
-caught by the truth that it keeps.
+caught by the oracle.
 
 Where chance is too rare, a schedule is written by hand: who is cut off, who exchanges with whom,
 who crashes and comes back.
@@ -26,8 +26,9 @@ from kvgossip.protocol.tombstones.causal_context import CausalContext
 from kvgossip.protocol.tombstones.collection import TombstoneCollection
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.exchange_messages import Want
-from kvgossip.sim.checks.invariants import BrokenLawError, disagreement
-from kvgossip.sim.checks.oracle import Truth
+from kvgossip.sim.checks.agreement import disagreement
+from kvgossip.sim.checks.oracle import Oracle
+from kvgossip.sim.checks.violation import BrokenLawError
 from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.deletion import QUICK, deletion_options
 from kvgossip.sim.faults import Crash, Intensity, Restart
@@ -88,6 +89,7 @@ class Stage:
         *,
         datacenters: int = 1,
         forget_after_s: float = 8.0,
+        commit_s_max: float = 0.5,
     ) -> None:
         wan = tuple((name, value) for name, value in QUICK.items() if name != "digest_levels")
         parameters = {
@@ -103,12 +105,18 @@ class Stage:
             parameters=parameters,
             datacenters=(datacenters, datacenters),
         )
-        plan = replace(scenario(1, options), joining=Joining.FOUNDER, addressless=False, gateways=1)
+        plan = replace(
+            scenario(1, options),
+            joining=Joining.FOUNDER,
+            addressless=False,
+            gateways=1,
+            commit_s_max=commit_s_max,
+        )
         self.cluster = Cluster(plan)
         for host in self.cluster.hosts:
-            self.cluster.start(host)
+            self.cluster.lives.start(host)
         self.until(lambda: disagreement([life.witness for life in self.cluster.running()]) is None)
-        self.cluster.quiet = False
+        self.cluster.faults.quiet = False
         self._start = ExchangeScheduler.start
         patch.setattr(ExchangeScheduler, "start", lambda *arguments, **named: None)
 
@@ -131,8 +139,9 @@ class Stage:
 
     def write(self, node: int, value: bytes | None, key: str = "k") -> None:
         write = Write(key, value, 0.0)
-        self.cluster.turn(
-            self.life(node), Event.PUT, key.encode(), self.cluster._accept, self.life(node), write
+        life = self.life(node)
+        self.cluster.driver.turn(
+            life, Event.PUT, key.encode(), self.cluster.clients.accept, life, write
         )
 
     def exchange(self, node: int, peer: int, pool: PoolKind = PoolKind.LAN) -> None:
@@ -149,7 +158,7 @@ class Stage:
             self._start(life.replica.in_pool(pool).exchanges, name, now, differs=True)
             return life.replica.tick(now)
 
-        self.cluster.turn(life, Event.TICK, b"", start)
+        self.cluster.driver.turn(life, Event.TICK, b"", start)
 
     def cut(self, *pairs: tuple[int, int]) -> None:
         self.cluster.network.cut([way for a, b in pairs for way in ((a, b), (b, a))])
@@ -158,10 +167,10 @@ class Stage:
         self.cluster.network.mend_all()
 
     def crash(self, node: int) -> None:
-        self.cluster.strike(Crash(node))
+        self.cluster.faults.strike(Crash(node))
 
     def back(self, node: int) -> None:
-        self.cluster.strike(Restart(node, moved=False, renamed=False))
+        self.cluster.faults.strike(Restart(node, moved=False, renamed=False))
 
     def knows(self, node: int, other: int) -> bool:
         return (
@@ -177,7 +186,7 @@ class Stage:
     def check(self, node: int) -> None:
         """What must hold at the end, where all agree with this one."""
         witness = self.life(node).witness
-        self.cluster.truth.check(witness.records, witness.live(), self.cluster.wall_ms)
+        self.cluster.oracle.check(witness.records, witness.live(), self.cluster.wall_ms)
 
 
 def only_a_dot_covers_the_delete(patch: pytest.MonkeyPatch) -> Stage:
@@ -234,11 +243,10 @@ def a_node_returns_to_one_that_restarted(patch: pytest.MonkeyPatch) -> Stage:
     return stage
 
 
-def a_life_writes_below_what_an_earlier_one_told(patch: pytest.MonkeyPatch) -> Stage:
+def a_life_writes_below_what_an_earlier_one_passed_on(patch: pytest.MonkeyPatch) -> Stage:
     """n0's clock is ahead. n1 hears that, tells n2 in an exchange, and crashes before a commit: the
     next life's clock is behind again."""
-    patch.setattr("kvgossip.sim.cluster.COMMIT_S_MAX", 1e6)
-    stage = Stage(patch, 3)
+    stage = Stage(patch, 3, commit_s_max=1e6)
     stage.cluster.hosts[0].clock.offset_ms += 8_000
     stage.cut((0, 2))
     stage.write(0, b"ahead", "other")
@@ -293,8 +301,8 @@ def an_exchange_is_cut_before_its_entries_came(patch: pytest.MonkeyPatch) -> Sta
 
     def cut(sent: Send) -> None:
         asked[0] += any(
-            isinstance(told, Want)
-            for told in stage.cluster.framing.open(sent.data, reliable=sent.reliable).messages
+            isinstance(message, Want)
+            for message in stage.cluster.framing.open(sent.data, reliable=sent.reliable).messages
         )
         if asked[0] == 1 and not stage.cluster.network.is_cut(0, 1):
             stage.cut((0, 1))
@@ -316,7 +324,7 @@ SCHEDULES = (
     an_exchange_is_cut_before_its_entries_came,
     only_a_dot_covers_the_delete,
     a_node_returns_to_one_that_restarted,
-    a_life_writes_below_what_an_earlier_one_told,
+    a_life_writes_below_what_an_earlier_one_passed_on,
     a_plain_node_behind_a_gateway_is_late,
 )
 
@@ -394,7 +402,7 @@ def _gateways_answer_for_themselves(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("plant", "schedule", "told"),
+    ("plant", "schedule", "text"),
     [
         (
             _rows_advance_on_a_cut_exchange,
@@ -411,7 +419,7 @@ def _gateways_answer_for_themselves(patch: pytest.MonkeyPatch) -> None:
         ),
         (
             _a_site_outlives_its_life,
-            a_life_writes_below_what_an_earlier_one_told,
+            a_life_writes_below_what_an_earlier_one_passed_on,
             "an acknowledged write is lost",
         ),
         (_gateways_answer_for_themselves, a_plain_node_behind_a_gateway_is_late, "quarantine"),
@@ -420,68 +428,68 @@ def _gateways_answer_for_themselves(patch: pytest.MonkeyPatch) -> None:
 def test_a_planted_mistake_is_caught_by_a_schedule(
     plant: Plant,
     schedule: Callable[[pytest.MonkeyPatch], Stage],
-    told: str,
+    text: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plant(monkeypatch)
-    with pytest.raises(BrokenLawError, match=told):
+    with pytest.raises(BrokenLawError, match=text):
         schedule(monkeypatch)
 
 
-# -- the truth -----------------------------------------------------------------------------------
+# -- the oracle ------------------------------------------------------------------------------------
 
 
-def test_the_truth_tells_what_was_deleted_from_what_its_deleter_had_not_seen() -> None:
-    truth = Truth()
+def test_the_oracle_tells_what_was_deleted_from_what_its_deleter_had_not_seen() -> None:
+    oracle = Oracle()
     seen, unseen, dead = record(b"v", 1, site=1), record(b"w", 2, site=2), record(None, 3, site=3)
-    truth.wrote(1, "k", seen)
-    truth.holds(1, "k", seen)
-    truth.holds(3, "k", seen)
-    truth.wrote(2, "k", unseen)
-    truth.wrote(3, "k", dead)
-    truth.holds(3, "k", dead)
-    truth.holds(3, "k", unseen)
+    oracle.wrote(1, "k", seen)
+    oracle.holds(1, "k", seen)
+    oracle.holds(3, "k", seen)
+    oracle.wrote(2, "k", unseen)
+    oracle.wrote(3, "k", dead)
+    oracle.holds(3, "k", dead)
+    oracle.holds(3, "k", unseen)
     with pytest.raises(BrokenLawError, match="is served again"):
-        truth.holds(3, "k", seen)
-    truth.check({"k": unseen}, {"k": unseen}, 0)
-    truth.check({}, {}, 0)
+        oracle.holds(3, "k", seen)
+    oracle.check({"k": unseen}, {"k": unseen}, 0)
+    oracle.check({}, {}, 0)
     with pytest.raises(BrokenLawError, match="alive at the end"):
-        truth.check({"k": seen}, {"k": seen}, 0)
+        oracle.check({"k": seen}, {"k": seen}, 0)
 
 
-def test_the_truth_forgets_what_a_crash_took() -> None:
-    truth = Truth()
+def test_the_oracle_forgets_what_a_crash_took() -> None:
+    oracle = Oracle()
     seen, dead = record(b"v", 1, site=1), record(None, 3, site=3)
-    truth.wrote(1, "k", seen)
-    truth.holds(1, "k", seen)
-    truth.holds(2, "k", seen)
-    truth.committed(2)
-    truth.wrote(1, "k", dead)
-    truth.holds(2, "k", dead)
-    truth.crashed(2, durable=True)
-    truth.holds(2, "k", seen)
-    truth.crashed(1, durable=False)
-    truth.check({}, {}, 0)
+    oracle.wrote(1, "k", seen)
+    oracle.holds(1, "k", seen)
+    oracle.holds(2, "k", seen)
+    oracle.committed(2)
+    oracle.wrote(1, "k", dead)
+    oracle.holds(2, "k", dead)
+    oracle.crashed(2, durable=True)
+    oracle.holds(2, "k", seen)
+    oracle.crashed(1, durable=False)
+    oracle.check({}, {}, 0)
 
 
 def test_what_a_lost_disk_alone_had_is_lost_but_not_what_others_have_merged() -> None:
-    truth = Truth()
-    alone, told = record(b"v", 1, site=1), record(b"w", 2, site=1)
-    truth.wrote(1, "k", alone)
-    truth.wrote(1, "l", told)
-    truth.holds(2, "l", told)
-    truth.crashed(1, durable=False)
-    truth.check({"l": told}, {"l": told}, 0)
+    oracle = Oracle()
+    alone, merged = record(b"v", 1, site=1), record(b"w", 2, site=1)
+    oracle.wrote(1, "k", alone)
+    oracle.wrote(1, "l", merged)
+    oracle.holds(2, "l", merged)
+    oracle.crashed(1, durable=False)
+    oracle.check({"l": merged}, {"l": merged}, 0)
     with pytest.raises(BrokenLawError, match="an acknowledged write is lost"):
-        truth.check({}, {}, 0)
-    truth.crashed(2, durable=True)
-    truth.check({}, {}, 0)
+        oracle.check({}, {}, 0)
+    oracle.crashed(2, durable=True)
+    oracle.check({}, {}, 0)
 
 
-def test_the_truth_notices_what_is_lost() -> None:
-    truth = Truth()
+def test_the_oracle_notices_what_is_lost() -> None:
+    oracle = Oracle()
     kept, late = record(b"v", 5, site=1), record(None, 4, site=2)
-    truth.wrote(1, "k", kept)
-    truth.wrote(2, "k", late)
+    oracle.wrote(1, "k", kept)
+    oracle.wrote(2, "k", late)
     with pytest.raises(BrokenLawError, match="an acknowledged write is lost"):
-        truth.check({"k": late}, {}, 0)
+        oracle.check({"k": late}, {}, 0)

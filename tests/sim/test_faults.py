@@ -11,8 +11,9 @@ from random import Random
 import pytest
 
 from kvgossip.cli import main
-from kvgossip.sim.faults import Die, Intensity, Sever, schedule
+from kvgossip.sim.faults import Die, Intensity, Sever
 from kvgossip.sim.scenario import Joining, Options, scenario
+from kvgossip.sim.schedule import schedule
 from kvgossip.sim.simulation import Simulation
 from kvgossip.sim.workload import Mix
 

@@ -28,7 +28,7 @@ from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
-from kvgossip.sim.checks.invariants import agreement_periods_max
+from kvgossip.sim.checks.agreement import agreement_periods_max
 from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.delivery import Delivery
 from kvgossip.sim.faults import (
@@ -41,13 +41,13 @@ from kvgossip.sim.faults import (
     Restart,
     Resume,
     SetClock,
-    schedule,
     swarm,
 )
 from kvgossip.sim.host import Clock, Host, Life
 from kvgossip.sim.network import Network, Weather
 from kvgossip.sim.papers.residue import measure_residue
 from kvgossip.sim.scenario import Joining, Options, Scenario, scenario
+from kvgossip.sim.schedule import schedule
 from kvgossip.sim.simulation import Simulation, simulate
 from kvgossip.sim.timeline import Timeline
 from kvgossip.sim.tracing import Trace
@@ -193,7 +193,7 @@ def _deleted_keys_are_served(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Store, "get", remembering)
 
 
-def _changes_are_not_told(patch: pytest.MonkeyPatch) -> None:
+def _changes_are_not_shown(patch: pytest.MonkeyPatch) -> None:
     merge = Store.merge
 
     def silent(store: Store, key: str, record: bytes) -> Any:
@@ -225,10 +225,10 @@ def _values_are_mixed_up(patch: pytest.MonkeyPatch) -> None:
 
 
 def _any_member_news_is_believed(patch: pytest.MonkeyPatch) -> None:
-    told = iter(range(10**9, 0, -1))
+    ranks = iter(range(10**9, 0, -1))
     patch.setattr(
         "kvgossip.protocol.membership.swim.rank",
-        lambda member: (member.generation, 0, next(told), 0),
+        lambda member: (member.generation, 0, next(ranks), 0),
     )
 
 
@@ -277,7 +277,7 @@ def _records_are_withheld(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("plant", "told"),
+    ("plant", "text"),
     [
         (_older_versions_win, "an entry went to an older version"),
         (_equal_versions_are_given_out, "a version was given twice"),
@@ -287,7 +287,7 @@ def _records_are_withheld(patch: pytest.MonkeyPatch) -> None:
             "no agreement|a value is put into quarantine although nobody was ever away",
         ),
         (_deleted_keys_are_served, "a deleted key is served"),
-        (_changes_are_not_told, "the first effect of a write|the root changed without a Changed"),
+        (_changes_are_not_shown, "the first effect of a write|the root changed without a Changed"),
         (_the_digest_forgets, "the store's own law"),
         (_values_are_mixed_up, "an entry that nobody wrote"),
         (_any_member_news_is_believed, "a member went back in rank"),
@@ -304,7 +304,7 @@ def _records_are_withheld(patch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_planted_mistake_is_caught(
-    plant: Plant, told: str, monkeypatch: pytest.MonkeyPatch
+    plant: Plant, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)
     harsh = Intensity(
@@ -321,7 +321,7 @@ def test_a_planted_mistake_is_caught(
         None,
     )
     assert violation is not None, "four seeds have not found it"
-    assert any(text in violation.text for text in told.split("|")), violation
+    assert any(each in violation.text for each in text.split("|")), violation
 
 
 def _bundles_are_merged_in_part(patch: pytest.MonkeyPatch) -> None:
@@ -340,25 +340,25 @@ def _batches_are_written_in_part(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("plant", "told"),
+    ("plant", "text"),
     [
-        (_bundles_are_merged_in_part, "a batch was told as one, and a part of it is shown"),
+        (_bundles_are_merged_in_part, "a batch was received as one, and a part of it is shown"),
         (_batches_are_written_in_part, "what was stored is not the batch that was written"),
     ],
 )
 def test_a_mistake_with_batches_is_caught(
-    plant: Plant, told: str, monkeypatch: pytest.MonkeyPatch
+    plant: Plant, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)
     report = simulate(
         1, Options(nodes=(4, 4), intensity=Intensity(), duration_s=5.0, batch_share=1.0)
     )
     assert report.violation is not None
-    assert told in report.violation.text
+    assert text in report.violation.text
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_batches_are_shown_whole_to_all_who_are_told_of_them_under_every_fault(seed: int) -> None:
+def test_batches_are_shown_whole_to_all_who_receive_them_under_every_fault(seed: int) -> None:
     simulation = Simulation(scenario(seed, Options(nodes=(4, 8), batch_share=0.8)))
     report = simulation.run()
     assert report.passed, report.violation
@@ -386,9 +386,9 @@ def test_a_lost_write_of_a_node_that_never_crashed_is_noticed() -> None:
     run = Simulation(_plain_scenario(nodes=3))
     assert run.run().passed
     survivor = run.cluster.running()[0]
-    run.cluster.truth.wrote(survivor.host.number, "k", b"\x10" + b"\xff" * 16 + b"v")
+    run.cluster.oracle.wrote(survivor.host.number, "k", b"\x10" + b"\xff" * 16 + b"v")
     with pytest.raises(Exception, match="an acknowledged write is lost"):
-        run._check_truth()
+        run._check_oracle()
 
 
 def test_what_is_not_repeated_within_the_limit_is_no_agreement() -> None:
@@ -415,7 +415,7 @@ def _plain_scenario(nodes: int = 2) -> Scenario:
 def _started(nodes: int = 2, until_s: float = 3.0) -> Cluster:
     cluster = Cluster(_plain_scenario(nodes))
     for host in cluster.hosts:
-        cluster.start(host)
+        cluster.lives.start(host)
     _advance(cluster, until_s)
     return cluster
 
@@ -474,13 +474,13 @@ def test_clocks_are_skewed_and_drift_and_the_monotonic_one_never_goes_back() -> 
 
 def test_a_crash_loses_all_memory_and_a_restart_gets_the_data_from_its_peers() -> None:
     cluster = _started()
-    cluster.write([K_IS_V])
+    cluster.clients.write([K_IS_V])
     _advance(cluster, 4.0)
     assert cluster.running()[1].replica.store.value("k") == b"v"
-    cluster.quiet = False
-    cluster.strike(Crash(1))
+    cluster.faults.quiet = False
+    cluster.faults.strike(Crash(1))
     assert [life.host.number for life in cluster.running()] == [0]
-    cluster.strike(Restart(1, moved=True, renamed=False))
+    cluster.faults.strike(Restart(1, moved=True, renamed=False))
     reborn = cluster.running()[1]
     assert reborn.replica.store.get("k") is None
     assert reborn.host.address != Address("10.0.0.1", 7481)
@@ -492,13 +492,13 @@ def test_a_crash_loses_all_memory_and_a_restart_gets_the_data_from_its_peers() -
 def test_what_reaches_a_paused_host_comes_in_a_burst_when_it_resumes() -> None:
     cluster = _started()
     second = cluster.running()[1]
-    cluster.quiet = False
-    cluster.strike(Pause(1))
-    cluster.write([K_IS_V])
+    cluster.faults.quiet = False
+    cluster.faults.strike(Pause(1))
+    cluster.clients.write([K_IS_V])
     _advance(cluster, 3.3)
     assert second.host.backlog
     assert second.replica.store.get("k") is None
-    cluster.strike(Resume(1))
+    cluster.faults.strike(Resume(1))
     _advance(cluster, 3.31)
     assert not second.host.backlog
     assert second.replica.store.value("k") == b"v"
@@ -519,7 +519,7 @@ class Recorder:
             self.delivery.listen(host)
         self.first, self.second = (host.life for host in hosts if host.life is not None)
         self.frames: list[tuple[str, bytes, Address]] = []
-        self.told: list[tuple[str, Address]] = []
+        self.lost: list[tuple[str, Address]] = []
 
     def datagram(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None:
         raise NotImplementedError
@@ -528,7 +528,7 @@ class Recorder:
         self.frames.append((life.host.name, data, source))
 
     def unreachable(self, life: Life, address: Address, pool: PoolKind) -> None:
-        self.told.append((life.host.name, address))
+        self.lost.append((life.host.name, address))
 
     def send(self, life: Life, to: Address, *frames: bytes) -> None:
         for data in frames:
@@ -545,7 +545,7 @@ def test_frames_of_a_link_arrive_in_order_and_answers_go_back_over_it() -> None:
     assert dialler != net.first.host.address
     net.send(net.second, dialler, b"answer")
     assert net.frames[-1] == ("n0", b"answer", net.second.host.address)
-    assert net.told == []
+    assert net.lost == []
 
 
 def test_a_cut_breaks_a_link_for_the_one_who_sends_and_the_other_end_learns_it_when_it_sends() -> (
@@ -556,10 +556,10 @@ def test_a_cut_breaks_a_link_for_the_one_who_sends_and_the_other_end_learns_it_w
     dialler = net.frames[0][2]
     net.network.cut([(0, 1), (1, 0)])
     net.send(net.first, net.second.host.address, b"lost")
-    assert net.told == [("n0", net.second.host.address)]
+    assert net.lost == [("n0", net.second.host.address)]
     net.network.mend_all()
     net.send(net.second, dialler, b"lost as well")
-    assert net.told[1:] == [("n1", dialler)]
+    assert net.lost[1:] == [("n1", dialler)]
     net.send(net.first, net.second.host.address, b"on a new link")
     assert [data for _, data, _ in net.frames] == [b"x", b"on a new link"]
 
@@ -573,7 +573,7 @@ def test_with_only_the_acknowledgements_cut_off_a_frame_may_arrive_and_be_report
         net.network.cut([(1, 0)])
         net.send(net.first, net.second.host.address, b"%d" % number)
         arrived += net.frames[-1][1] == b"%d" % number
-    assert len(net.told) == 40
+    assert len(net.lost) == 40
     assert 10 < arrived < 30
 
 
@@ -585,9 +585,9 @@ def test_the_other_end_hears_at_once_when_a_process_ends_and_nobody_answers_at_i
     life, net.second.host.life = net.second, None
     net.delivery.close(life)
     net.timeline.run()
-    assert net.told == [("n0", net.second.host.address)]
+    assert net.lost == [("n0", net.second.host.address)]
     net.send(net.first, net.second.host.address, b"nobody listens")
-    assert net.told == [("n0", net.second.host.address)] * 2
+    assert net.lost == [("n0", net.second.host.address)] * 2
     assert net.timeline.time_s < 0.5
 
 

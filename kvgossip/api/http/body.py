@@ -33,7 +33,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int, timeout_s: float) 
     before reading any of it."""
     content = request.content
     if content.is_eof():
-        # The usual case: it came in one piece with the head, so there is nothing to wait for.
+        # The usual case: it came together with the head, so there is nothing to wait for.
         whole = content.read_nowait()
         if len(whole) > bytes_max:
             raise _too_large(bytes_max)
@@ -72,17 +72,9 @@ def _too_large(bytes_max: int) -> ValueTooLargeError:
     )
 
 
-async def read_command(
-    request: web.BaseRequest,
-    kind: type[Command],
-    hint: str,
-    timeout_s: float,
-    bytes_max: int = COMMAND_BYTES_MAX,
-) -> Command:
-    """What an operator asks for. Raises RequestError where a foreign page asks, or the body does
-    not fit."""
-    refuse_foreign_page(request)
-    body = await read_body(request, bytes_max, timeout_s)
+def parse_command(body: bytes, kind: type[Command], hint: str) -> Command:
+    """The structure that this JSON holds. Raises RequestError(400) with `hint` where it holds
+    another."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

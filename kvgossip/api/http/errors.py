@@ -54,13 +54,13 @@ _STATUSES: tuple[tuple[type[KVGossipError], int], ...] = (
     (ConfigError, 400),
     (DiskFullError, 507),
     (StorageError, 500),
-    # What is left of the caller's faults is to ask a node that is leaving.
+    # The last of the caller's faults is to ask a node that is leaving.
     (LocalError, 503),
 )
 
 
 def status_of(error: KVGossipError) -> int:
-    """The HTTP status that tells a client whose fault the error is."""
+    """The HTTP status, by which a client knows whose fault the error is."""
     if isinstance(error, RequestError):
         return error.status
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
@@ -97,7 +97,7 @@ def not_http(reason: str) -> RequestError:
     reason = reason.strip().partition("\n")[0].rstrip(":. ")
     return RequestError(
         400,
-        f"this is no request of HTTP/1.1: {reason}",
+        f"this is not a request of HTTP/1.1: {reason}",
         "the connection is closed: where the next request starts is not known",
     )
 
@@ -109,6 +109,10 @@ def too_many_connections() -> RequestError:
         "close some, or try again in a moment",
         RETRY_AFTER,
     )
+
+
+def late_head() -> RequestError:
+    return RequestError(408, "the head of the request did not arrive in time", "send it at once")
 
 
 def head_too_long(bytes_max: int) -> RequestError:

@@ -24,18 +24,18 @@ class Condition(NamedTuple):
     none_match: tuple[str, ...] | None
 
     def holds(self, version: str | None) -> bool:
-        """Whether the request may be done to a key that has this version; None: there is no such
+        """True if the request may be done to a key that has this version; None: there is no such
         key."""
         return self.matches(version) and not self.is_known(version)
 
     def matches(self, version: str | None) -> bool:
-        """Whether If-Match, if there is one, names it. A weak tag never does."""
+        """True if If-Match names it, or there is none. A weak tag never does."""
         return self.match is None or (
             version is not None and ("*" in self.match or f'"{version}"' in self.match)
         )
 
     def is_known(self, version: str | None) -> bool:
-        """Whether If-None-Match names it: what a client that asks has already."""
+        """True if If-None-Match names it: the client has it already."""
         if self.none_match is None or version is None:
             return False
         return "*" in self.none_match or any(
@@ -56,6 +56,6 @@ def _tags(name: str, value: str | None) -> tuple[str, ...] | None:
         raise RequestError(
             400,
             f"{name} is not understood",
-            f'write {name}: "VERSION", with the quotes, as ETag tells it; or {name}: *',
+            f'write {name}: "VERSION", with the quotes, as in the header ETag; or {name}: *',
         )
     return tuple(re.findall(rf"\*|{_TAG}", value))

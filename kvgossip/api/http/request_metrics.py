@@ -1,5 +1,5 @@
-"""What the server measures while it serves: requests and how long they took, and how late the event
-loop is."""
+"""Measurements of a server while it serves: its requests and how long they took, and how late the
+event loop is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers: a head and a body, rendered once and written in one piece. Both lanes (see fast.py) send
+"""Answers: a head and a body, rendered once and written in one go. Both lanes (see fast.py) send
 the same ones.
 
 aiohttp's own Response builds a multi-dictionary, serialises it and awaits five coroutines for each
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kvgossip.api")
 
-OCTETS = "application/octet-stream"
+OCTET_STREAM = "application/octet-stream"
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
 }
@@ -110,11 +110,12 @@ class Download(Answer):
 
 
 class Answers:
-    """Makes the answers of one node: each tells whether the node is settled and how old its
+    """Makes the answers of one node: each says whether the node is settled and how old its
     knowledge is (protocol.md section 8)."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        #: The lines that all answers share, and until when they may be used again.
         self._shared = ""
         self._shared_until = 0.0
 
@@ -137,7 +138,7 @@ class Answers:
         return Download(self.head(head), parts)
 
     def failure(self, error: Exception, method: str, target: str) -> Answer:
-        """What is told of an error: whose fault it is, or that it is a bug, which the log then
+        """The answer to an error: whose fault it is, or that it is a bug, which the log then
         explains."""
         if isinstance(error, KVGossipError):
             return self.problem(status_of(error), str(error), hint_of(error), head_of(error))
@@ -157,7 +158,7 @@ class Answers:
         now = time.monotonic()
         if now >= self._shared_until:
             self._shared = self._render_shared_lines()
-            # Never kept before the node has settled: that it has must be told at once.
+            # Never kept before the node has settled: the first answer after it must say so.
             self._shared_until = now + 1.0 if self._node.settled else 0.0
         return self._shared
 
@@ -180,9 +181,9 @@ class Answers:
 
 
 def sendable(content_type: str | None) -> str:
-    """What of a stored content type may go into a head: a peer may have sent anything."""
+    """A stored content type as it may go into a head: a peer may have sent anything."""
     try:
         check_content_type(content_type)
     except LocalError:
-        return OCTETS
-    return content_type or OCTETS
+        return OCTET_STREAM
+    return content_type or OCTET_STREAM

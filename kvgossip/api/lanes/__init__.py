@@ -1,1 +1,10 @@
-"""Connections of clients, and the two lanes that serve them."""
+"""Connections of clients, and the two lanes that serve them.
+
+connections   all connections: how many there may be, and how long each may keep us waiting
+overload      the door: refuses clients for whom there is no room
+fast          the express lane: requests for single keys
+phase         the states of a connection on it, as a table
+request_head  its parser
+answer_queue  its answers, until they leave
+aiohttp_lane  the general lane: aiohttp's connections
+"""

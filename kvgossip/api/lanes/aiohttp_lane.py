@@ -1,7 +1,7 @@
 """The general lane: aiohttp's connections, for every request that the express lane (fast.py) leaves
 to them.
 
-It is aiohttp's low-level server, without its application and its router. What both lanes share is
+It is aiohttp's low-level server, without its application and its router. Both lanes share what is
 elsewhere: the answers, the limits, the clock of all connections; here is what makes aiohttp keep to
 them.
 """
@@ -12,18 +12,15 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, http_exceptions, web
 
 from kvgossip.api.http.errors import head_too_long, not_http
 from kvgossip.api.http.request_target import escape_target
 from kvgossip.api.http.response import Answers
-from kvgossip.api.lanes.connections import LINGER_S, Connections, Outflow
+from kvgossip.api.lanes.connections import LINGER_S, Connection, Connections, Outflow
 from kvgossip.config import Config
-
-if TYPE_CHECKING:
-    from kvgossip.api.lanes.fast import Lane
 
 log = logging.getLogger("kvgossip.api")
 
@@ -57,7 +54,7 @@ class General(web.Server):
         return answer
 
     def take_over(
-        self, lane: Lane, transport: asyncio.Transport, data: bytes, *, at_end: bool
+        self, lane: Connection, transport: asyncio.Transport, data: bytes, *, at_end: bool
     ) -> None:
         """Serve this connection from now on: `data` is the request that the express lane has left,
         and all that came after it."""
@@ -157,11 +154,11 @@ class GeneralConnection(web.RequestHandler):
             log.error(*args, **kw)
 
     def _is_idle(self) -> bool:
-        """Whether the next byte starts a request: bytes of a body must never be touched."""
+        """True if the next byte starts a request: bytes of a body must never be touched."""
         return self._request_count == 0 or (self._waiter is not None and not self._waiter.done())
 
     def is_last(self) -> bool:
-        """Whether no request can follow the one that is being answered."""
+        """True if no request can follow the one that is being answered."""
         return self._open.stopping or (self._ended and not self._messages)
 
     # -- called by Connections --------------------------------------------------------------------

@@ -2,7 +2,7 @@
 how long each may keep us waiting.
 
 Laws
-- There are at most `http_connections_max`. One more is told so with 503 and closed (overload.py):
+- There are at most `http_connections_max`. One more is refused with 503 and closed (overload.py):
   most of them before they are connections of ours, up to REFUSALS_MAX of them at a time by their
   lane.
 - Every connection has a moment at which it is overdue, whatever it does: one that asks nothing, a
@@ -37,14 +37,14 @@ class Welcome(Enum):
 
 
 class Connection(Protocol):
-    """What a lane shows of a connection."""
+    """A connection as its lane shows it."""
 
     due_s: float
     """When it is overdue, by the clock of Connections."""
 
     def overdue(self) -> bool:
-        """Close it, or tell its client why it is closed; False where it is to be looked at again,
-        because it moves."""
+        """Close it, or answer its client why it is closed; False if it moves, and is to be looked
+        at again."""
 
     def finish(self) -> None:
         """The server stops: close it, at once or after what is under way."""
@@ -53,8 +53,18 @@ class Connection(Protocol):
         """Close it now, whatever that loses."""
 
 
+class OtherLane(Protocol):
+    """Takes the connections that the express lane does not serve."""
+
+    def take_over(
+        self, lane: Connection, transport: asyncio.Transport, data: bytes, *, at_end: bool
+    ) -> None:
+        """`data`: what is to be served, starting with a head. `at_end`: the client will send no
+        more."""
+
+
 class Outflow:
-    """Whether a client takes what is sent to it: at once, or at least at BODY_BYTES_PER_S_MIN."""
+    """Watches that a client takes what is sent to it, at least at BODY_BYTES_PER_S_MIN."""
 
     __slots__ = ("_stall_s", "_unread")
 
@@ -68,28 +78,41 @@ class Outflow:
         return now_s + self._stall_s
 
     def moves(self, transport: asyncio.WriteTransport) -> bool:
-        """Whether it has taken enough since then."""
+        """True if it has taken enough since then."""
         return (
             transport.get_write_buffer_size() <= self._unread - BODY_BYTES_PER_S_MIN * self._stall_s
         )
 
 
 class Connections:
-    """`counts` tells of their fates, by name. Call `close` at the end."""
+    """All of them. Call `close` at the end."""
 
     def __init__(self, config: Config) -> None:
+        #: The fates of connections and of their requests, by name.
         self.counts: Counter[str] = Counter()
         self.requests = Requests()
+        #: True once the server stops: every answer is the last one of its connection.
         self.stopping = False
         self._max = config.http_connections_max
         self._idle_s, self._head_s = config.http_idle_timeout_s, config.http_head_timeout_s
+        #: How long a client may take nothing of what is sent to it.
         self.stall_s = config.http_body_timeout_s
+        #: The clock of all connections, and when one is overdue that is idle from now on, or that
+        #: begins a head now. Read once for each sweep.
+        self.now_s = self.idle_due_s = self.head_due_s = 0.0
         self._sweep_s = min(SWEEP_S, self._idle_s / 4, self._head_s / 4, self.stall_s / 4)
         self._open: dict[Connection, None] = {}
+        #: Connections that have kept something back until the end of this turn.
         self._to_flush: list[Callable[[], None]] = []
+        #: Set while there are no connections.
         self._empty = asyncio.Event()
         self._empty.set()
         self._loop = asyncio.get_running_loop()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._read_clock()
+
+    def start(self) -> None:
+        """Sweep from now on, until `close`."""
         self._sweep()
 
     def __len__(self) -> int:
@@ -97,17 +120,17 @@ class Connections:
 
     @property
     def full(self) -> bool:
-        """Whether one more would be refused."""
+        """True if one more would be refused."""
         return len(self._open) >= self._max
 
     @property
     def may_refuse(self) -> bool:
-        """Whether one more may be told so by a lane, while there is no room for it."""
+        """True if a lane may still refuse one more, while there is no room for it."""
         return len(self._open) < self._max + REFUSALS_MAX
 
     def opened(self, connection: Connection) -> Welcome:
-        """Whether it may ask something, is to be told that there are too many, or is to be cut
-        off."""
+        """Counts a new connection. By its welcome it may ask something, or is refused, as there
+        are too many, or is cut off."""
         count = len(self._open)
         welcome = (
             Welcome.SERVED
@@ -157,11 +180,16 @@ class Connections:
                 connection.abort()
             await self._empty.wait()
         finally:
-            self._sweeper.cancel()
+            if self._sweeper is not None:
+                self._sweeper.cancel()
 
     def _sweep(self) -> None:
-        now_s = self.now_s = self._loop.time()
-        self.idle_due_s, self.head_due_s = now_s + self._idle_s, now_s + self._head_s
+        now_s = self._read_clock()
         for connection in [connection for connection in self._open if connection.due_s <= now_s]:
             self.counts["connections_overdue"] += connection.overdue()
         self._sweeper = self._loop.call_later(self._sweep_s, self._sweep)
+
+    def _read_clock(self) -> float:
+        now_s = self.now_s = self._loop.time()
+        self.idle_due_s, self.head_due_s = now_s + self._idle_s, now_s + self._head_s
+        return now_s

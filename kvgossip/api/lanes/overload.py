@@ -1,15 +1,15 @@
-"""Door: tells clients for whom there is no room, while they still stand before it, and closes.
+"""Door: refuses clients for whom there is no room, before they are connections of ours.
 
-A node that is asked twice what it can serve spends what it has on those it serves. So who is too
+A node that is asked twice what it can serve spends what it has on those it serves. So a client too
 many costs it a few system calls, and no protocol, no task and no buffer; and nobody waits for long
 where connections queue until they are accepted.
 
 Laws
-- Who has sent a request is told 503 with Retry-After, and is closed at once. /healthz alone is
-  answered: a node that is busy lives, and whoever restarts nodes that do not answer must not take
-  the busy ones away, which leaves more to the others.
-- Who has sent nothing yet is let in, as long as few are, and told by the express lane once it has,
-  or LINGER_S later.
+- A client that has sent a request gets 503 with Retry-After, and is closed at once. /healthz alone
+  is answered: a node that is busy lives, and a supervisor that restarts nodes that do not answer
+  must not take the busy ones away, which leaves more to the others.
+- A client that has sent nothing yet is let in, as long as few are, and refused by the express lane
+  once it has, or LINGER_S later.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ class Door:
         self._connections, self._answers = connections, answers
 
     def turns_away(self, connection: socket.socket) -> bool:
-        """Whether this connection, which was just accepted, was told so and closed. It is
-        non-blocking."""
+        """Refuses this connection, which was just accepted and is non-blocking, and closes it;
+        False if it may come in."""
         if not self._connections.full:
             return False
         with suppress(OSError):
             request = _sent(connection)
             if not request and self._connections.may_refuse:
                 return False
-            connection.send(told_outside(self._answers, request))
+            connection.send(refusal_of(self._answers, request))
         self._connections.counts["connections_turned_away"] += 1
         connection.close()
         return True
 
 
-def told_outside(answers: Answers, request: bytes) -> bytes:
+def refusal_of(answers: Answers, request: bytes) -> bytes:
     """The answer to a client for whom there is no room, which has sent this so far."""
     if request.startswith(HEALTH):
         return answers.json(200, ALIVE).render(False, head_only=request.startswith(b"HEAD"))
@@ -57,7 +57,7 @@ def told_outside(answers: Answers, request: bytes) -> bytes:
 
 
 def _sent(connection: socket.socket) -> bytes:
-    """What the client has sent so far."""
+    """All that the client has sent so far."""
     try:
         return connection.recv(LOOK_BYTES)
     except BlockingIOError:

@@ -18,6 +18,15 @@ from kvgossip.errors import RemoteError
 
 _PLAIN_LINE = re.compile(rb"(GET|HEAD|PUT|DELETE) (/[A-Za-z0-9/%~._:@!$&'()*+,;=-]*) HTTP/1\.1")
 """A path without query, in the characters that RFC 3986 gives it."""
+METHODS = (b"GET", b"PUT", b"DELETE", b"HEAD")
+HEADERS = frozenset(
+    b"host connection content-length content-type if-match if-none-match user-agent accept "
+    b"accept-encoding accept-language accept-charset "
+    b"cache-control pragma referer dnt forwarded via x-forwarded-for x-forwarded-host "
+    b"x-forwarded-proto x-real-ip x-request-id "
+    b"traceparent tracestate baggage".split()
+)
+"""Those that the express lane obeys, and those that mean nothing to this API on either lane."""
 
 
 class RequestParser:
@@ -33,6 +42,7 @@ class RequestParser:
         "_body",
         "_heads",
         "_in_body",
+        "_length",
         "_lines",
         "_parser",
         "found",
@@ -48,6 +58,8 @@ class RequestParser:
         self._body: list[bytes] = []
         self._in_body = False
         self._lines = b""
+        #: The body's length by the last header lines.
+        self._length: int | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -71,8 +83,7 @@ class RequestParser:
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
-            # its headers tell, and the lane leaves them to aiohttp, which knows no other protocol
-            # either
+            # by its headers the lane leaves it to aiohttp, which knows no other protocol either
             pass
         except HttpParserError as error:
             raise RemoteError("not_http", str(error)) from None
@@ -83,6 +94,36 @@ class RequestParser:
         if data.strip():
             raise RemoteError("not_http", "not one head")
         return False
+
+    def plain_length(self, value_bytes_max: int) -> int | None:
+        """The length of the body, where this is the head of a request that the express lane serves:
+        one of METHODS, of one key, without a query and with no header but HEADERS. Else None."""
+        if not self.repeated:
+            self._length = self._length_in_lines()
+        length, target, method = self._length, self.target, self.method
+        if (
+            length is None
+            or method not in METHODS
+            or not target.startswith(b"/kv/")
+            or b"?" in target
+            or b"#" in target
+        ):
+            return None
+        return length if length <= (value_bytes_max if method == b"PUT" else 0) else None
+
+    def _length_in_lines(self) -> int | None:
+        """By the header lines; None: they say what the express lane does not understand."""
+        found = self.found
+        if (
+            len(found) != len(self.headers)
+            or not found.keys() <= HEADERS
+            or self.version != "1.1"
+            or b"host" not in found
+        ):
+            return None
+        if found.get(b"connection", b"close").lower() not in (b"close", b"keep-alive"):
+            return None
+        return int(found.get(b"content-length", b"0"))
 
     def read_body(self, part: bytes) -> None:
         """The next part of the body that the head has announced."""

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from aiohttp import web
 from msgspec import Meta
 
-from kvgossip.api.http.body import read_command
 from kvgossip.api.http.duration import duration_s
 from kvgossip.api.http.errors import RequestError
-from kvgossip.api.http.openapi import Paths, fields, operation
 from kvgossip.api.http.response import Answer, Answers
+from kvgossip.api.http.route import Body, Call, Family, Right, Route
+from kvgossip.api.http.schema import OBJECT, fields
 from kvgossip.api.keys import until_kept
 from kvgossip.errors import LocalError
 from kvgossip.protocol.model.entry import (
@@ -59,36 +58,17 @@ class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
     operations: Annotated[list[Operation], Meta(min_length=1, max_length=2 * BATCH_ENTRIES_MAX)]
 
 
-PATHS: Paths = {
-    "/batch": {
-        "post": operation(
-            "Puts, deletes and gets that happen together: all of it, or nothing.",
-            fields(results={"type": "array", "items": {"type": "object"}}),
-            (403, 408, 413, 431),
-            body=BatchBody,
-        )
-    }
-}
-
-
-class BatchRoutes:
+class BatchRoutes(Family):
     """Batches of one node."""
 
     def __init__(self, node: Node, answers: Answers) -> None:
         self._node, self._answers = node, answers
 
-    async def batch(self, request: web.BaseRequest, query: str) -> Answer:
-        """All of it, or nothing: a part that is refused refuses the whole. Gets tell what was there
-        before the writes."""
-        config = self._node.config
-        asked = await read_command(
-            request,
-            BatchBody,
-            HINT,
-            config.http_body_timeout_s,
-            BODY_SHARE * config.message_bytes_max,
-        )
-        operations = [_checked(place, each) for place, each in enumerate(asked.operations)]
+    async def batch(self, call: Call) -> Answer:
+        """All of it, or nothing: a part that is refused refuses the whole. Gets answer what was
+        there before the writes."""
+        command = await call.command(BatchBody)
+        operations = [_checked(place, each) for place, each in enumerate(command.operations)]
         # from here to the writes without a pause: nothing comes in between
         found = {
             each.get: self._node.entry(each.get) for each in operations if each.get is not None
@@ -102,6 +82,19 @@ class BatchRoutes:
         return self._answers.json(
             200, {"results": [_result(each, found, records) for each in operations]}
         )
+
+    ROUTES = (
+        Route(
+            "POST",
+            "/batch",
+            batch,
+            Right.WRITE,
+            "Puts, deletes and gets that happen together: all of it, or nothing.",
+            fields(results={"type": "array", "items": OBJECT}),
+            (403, 408, 413, 431),
+            body=Body(BatchBody, HINT, lambda config: BODY_SHARE * config.message_bytes_max),
+        ),
+    )
 
 
 def _checked(place: int, each: Operation) -> Operation:
@@ -176,11 +169,11 @@ def _result(
 def _value(entry: Entry) -> dict[str, Any]:
     value = entry.value or b""
     try:
-        told: dict[str, Any] = {"value": value.decode()}
+        document: dict[str, Any] = {"value": value.decode()}
     except UnicodeDecodeError:
-        told = {"base64": base64.b64encode(value).decode()}
+        document = {"base64": base64.b64encode(value).decode()}
     if entry.content_type is not None:
-        told["content_type"] = entry.content_type
+        document["content_type"] = entry.content_type
     if entry.flags:
-        told["flags"] = entry.flags
-    return told
+        document["flags"] = entry.flags
+    return document

@@ -2,8 +2,8 @@
 against any node.
 
 Laws
-- Answers have Consul's shapes to the letter. What is not offered is 501 with a reason, never an
-  answer that looks like one.
+- Answers have Consul's shapes to the letter. A path that is not offered is 501 with a reason, never
+  an answer that looks like one.
 - `X-Consul-Index` is the arrival index (runtime/changes/feed.py) of the latest change to what was
   asked for, on this node: the hybrid logical time at which it came here. So it is never 0, it never
   falls in a life of a node, and those of its other lives and of other nodes lie near it in time. A
@@ -18,11 +18,11 @@ Laws
   hold them.
 - A blocking query ends when something under its topic changes, and for no other change (lessons.md
   21). An index that this node does not give for this topic now is another server's, or another
-  query's. What its client has seen is not known, so it is answered as soon as something changes, at
-  the latest after STRANGE_WAIT_S (lessons.md 23) - and not at once, so that a client that is
-  balanced over several nodes does not run in circles. (Two nodes whose latest change is the same
-  may give the same index, and one of them lack an older one: a client that changes from that one to
-  the other, there and then, hears of it with the next change, or when its wait is over.)
+  query's. It is not known what its client has seen, so it is answered as soon as something
+  changes, at the latest after STRANGE_WAIT_S (lessons.md 23) - and not at once, so that a client
+  that is balanced over several nodes does not run in circles. (Two nodes whose latest change is the
+  same may give the same index, and one of them lack an older one: a client that changes from that
+  one to the other, there and then, hears of it with the next change, or when its wait is over.)
 - `cas` is checked by this node alone, in the turn of the write, against what it has heard:
   `KV-Condition-Scope: node`.
 
@@ -35,23 +35,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from aiohttp import web
 
-from kvgossip.api.http.body import read_body
 from kvgossip.api.http.duration import go_duration_s
-from kvgossip.api.http.errors import RequestError, wrong_method
-from kvgossip.api.http.openapi import OCTETS, Paths, Schema, operation, parameter
-from kvgossip.api.http.request_target import decode_key, parameters, split_target
-from kvgossip.api.http.response import Answer, Answers
+from kvgossip.api.http.errors import RequestError
+from kvgossip.api.http.request_target import decode_key
+from kvgossip.api.http.response import Answer
+from kvgossip.api.http.route import Call, Family, Parameter, Right, Route
+from kvgossip.api.http.route_table import NotOffered
+from kvgossip.api.http.schema import OCTETS, TEXT, Schema
 from kvgossip.api.keys import CHECKED_HERE, until_kept
-from kvgossip.api.routes.consul_cluster import agent_self, datacenters, leader, members, peers
-from kvgossip.api.routes.kv import KEY, TEXT, WRITE_STATUSES, refuse_headers
+from kvgossip.api.routes.consul_answer import ANYWHERE, FAMILY, ConsulAnswers
+from kvgossip.api.routes.kv import KEY, VALUE, WRITE_STATUSES, refuse_headers
 from kvgossip.api.routes.watch import POLL_LOOKS_S, WatchRoutes
 from kvgossip.protocol.model.entry import Entry, check_key, entry_of, is_dead
 from kvgossip.runtime.changes.watchers import Topic
@@ -65,43 +64,43 @@ WAIT_SPREAD = 1 / 16
 STRANGE_WAIT_S = 0.5
 PAGE_KEYS = 256
 INDEX_MAX = 2**64 - 1
-
-_ANYWHERE = ("dc", "token", "pretty", "stale", "consistent", "default", "cached")
-_READ = ("recurse", "keys", "separator", "raw", "index", "wait", *_ANYWHERE)
-_WRITE = ("flags", "cas", "acquire", "release", *_ANYWHERE)
-_DELETE = ("recurse", "cas", *_ANYWHERE)
-_NO_LOCKS = (
+NO_LOCKS = (
     "there are no sessions and no locks: both halves of a cluster that is split would hold them"
 )
-_NOT_OFFERED = {
-    "/v1/session": _NO_LOCKS,
+_REASONS = {
+    "/v1/session": NO_LOCKS,
     "/v1/txn": "there are no transactions: every key is written, spread and merged by itself",
-}
-_INSTEAD = (
-    "of Consul's API a node has /v1/kv, /v1/agent/members, /v1/agent/self, /v1/status and "
-    "/v1/catalog/datacenters"
-)
-
-_KEY_PATH = "/v1/kv/{key}"
-_CLUSTER: dict[str, Callable[[Node, bool], Any]] = {
-    "/v1/agent/members": members,
-    "/v1/agent/self": agent_self,
-    "/v1/status/leader": leader,
-    "/v1/status/peers": peers,
-    "/v1/catalog/datacenters": datacenters,
 }
 
 _NUMBER: Schema = {"type": "integer", "minimum": 0, "maximum": INDEX_MAX}
-_RECURSE = parameter(
+_RECURSE = Parameter(
     "query", "recurse", TEXT, "given, whatever it is: all keys that start with this one"
 )
-_CAS = parameter(
+_CAS = Parameter(
     "query",
     "cas",
     _NUMBER,
     "only if this is the ModifyIndex on this node; 0: only if there is no such key",
 )
-_DATACENTER = parameter("query", "dc", TEXT, "the node's own")
+_READ = (
+    _RECURSE,
+    Parameter(
+        "query",
+        "keys",
+        TEXT,
+        "given, whatever it is: the names of all keys that start with this one",
+    ),
+    Parameter("query", "separator", TEXT, "names up to this, each once"),
+    Parameter("query", "raw", TEXT, "given, whatever it is: the bytes of the value"),
+    Parameter("query", "index", _NUMBER, "an X-Consul-Index: wait for a change after it"),
+    Parameter("query", "wait", TEXT, "how long, as Go writes durations; default 5m, at most 10m"),
+)
+_WRITE = (
+    Parameter("query", "flags", _NUMBER, "kept with the value"),
+    _CAS,
+    Parameter("query", "acquire", TEXT, NO_LOCKS, offered=False),
+    Parameter("query", "release", TEXT, NO_LOCKS, offered=False),
+)
 _DID: Schema = {"type": "boolean", "description": "false: cas does not hold"}
 _ENTRY: Schema = {
     "type": "object",
@@ -114,62 +113,12 @@ _ENTRY: Schema = {
     },
 }
 _ENTRIES: Schema = {"type": "array", "items": {"anyOf": [_ENTRY, TEXT]}}
-_GET = operation(
-    "Consul: entries, or with `keys` their names. 404 has no body.",
-    _ENTRIES,
-    (404, 431),
-    parameters=(
-        KEY,
-        _RECURSE,
-        parameter(
-            "query",
-            "keys",
-            TEXT,
-            "given, whatever it is: the names of all keys that start with this one",
-        ),
-        parameter("query", "separator", TEXT, "names up to this, each once"),
-        parameter("query", "raw", TEXT, "given, whatever it is: the bytes of the value"),
-        parameter("query", "index", _NUMBER, "an X-Consul-Index: wait for a change after it"),
-        parameter(
-            "query", "wait", TEXT, "how long, as Go writes durations; default 5m, at most 10m"
-        ),
-        _DATACENTER,
-    ),
-    bare=(404,),
-)
-_GET["responses"]["200"]["content"]["text/plain"] = {"schema": OCTETS}
-PATHS: Paths = {
-    _KEY_PATH: {
-        "get": _GET,
-        "put": operation(
-            "Consul: store a value.",
-            _DID,
-            WRITE_STATUSES,
-            parameters=(
-                KEY,
-                parameter("query", "flags", _NUMBER, "kept with the value"),
-                _CAS,
-                _DATACENTER,
-            ),
-            body=OCTETS,
-        ),
-        "delete": operation(
-            "Consul: delete.", _DID, WRITE_STATUSES, parameters=(KEY, _RECURSE, _CAS, _DATACENTER)
-        ),
-    },
-    **{
-        path: {"get": operation(f"Consul: {tell.__doc__}", {}, (431,))}
-        for path, tell in _CLUSTER.items()
-    },
-}
 
-Told = TypeVar("Told")
-_Handler = Callable[[web.BaseRequest, str, str], Awaitable[Answer]]
-"""The last arguments are the key, empty where there is none, and the query."""
+Rendered = TypeVar("Rendered")
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
-    """An entry as Consul tells it: bytes become base64, an empty value null."""
+    """An entry as Consul has it: bytes become base64, an empty value null."""
 
     LockIndex: int
     Key: str
@@ -179,89 +128,53 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     ModifyIndex: int
 
 
-class ConsulRoutes:
-    """All paths under /v1/. Blocking queries count among the watchers of `watching`."""
+class ConsulRoutes(Family):
+    """/v1/kv. Blocking queries count among the watchers of `watching`."""
 
-    def __init__(self, node: Node, answers: Answers, watching: WatchRoutes) -> None:
-        self._node, self._answers, self._watching = node, answers, watching
-        self._began_s = time.monotonic()
-        self.routes: dict[str, dict[str, _Handler]] = {
-            _KEY_PATH: {
-                "GET": self._get,
-                "HEAD": self._get,
-                "PUT": self._put,
-                "DELETE": self._delete,
-            },
-            **{
-                path: dict.fromkeys(("GET", "HEAD"), partial(self._cluster, tell))
-                for path, tell in _CLUSTER.items()
-            },
-        }
-
-    async def answer(self, request: web.BaseRequest, query: str) -> Answer:
-        """The answer to a request whose path is under /v1/."""
-        path, _ = split_target(request.raw_path)
-        is_key = path == "/v1/kv" or path.startswith("/v1/kv/")
-        methods = self.routes.get(_KEY_PATH if is_key else path)
-        if methods is None:
-            reasons = (
-                reason
-                for start, reason in _NOT_OFFERED.items()
-                if f"{path}/".startswith(f"{start}/")
-            )
-            raise RequestError(501, next(reasons, f"{path[:100]} is not offered"), _INSTEAD)
-        handler = methods.get(request.method)
-        if handler is None:
-            raise wrong_method(request.method, methods)
-        return await handler(request, decode_key(path[7:]) if is_key else "", query)
-
-    async def _cluster(
-        self, tell: Callable[[Node, bool], Any], request: web.BaseRequest, key: str, query: str
-    ) -> Answer:
-        asked = self._asked(query, ("wan", *_ANYWHERE))
-        return self._json(
-            200, msgspec.json.encode(tell(self._node, "wan" in asked)), self._node.feed.index
-        )
+    def __init__(self, node: Node, consul: ConsulAnswers, watching: WatchRoutes) -> None:
+        self._node, self._consul, self._watching = node, consul, watching
 
     # -- reads ------------------------------------------------------------------------------------
 
-    async def _get(self, request: web.BaseRequest, key: str, query: str) -> Answer:
+    async def get(self, call: Call) -> Answer:
         """One key, or all that start with `key`. 404 with an empty body where there is none."""
-        asked = self._asked(query, _READ)
+        key, asked = decode_key(call.key), self._consul.checked(call.query)
         lists = "recurse" in asked or "keys" in asked
         _check(key, lists)
         # raises NotSettledError before the wait, and not after it
         self._node.record(key)
         topic = Topic(key, exact=not lists)
-        await self._block(request, topic, asked)
+        await self._block(call.request, topic, asked)
         if "keys" in asked:
             index, found = await self._listed(key, lambda name, record: None)
             names = _grouped(sorted(found), key, asked.get("separator", ""))
             return (
-                self._json(200, msgspec.json.encode(names), index)
+                self._consul.json(200, msgspec.json.encode(names), index)
                 if names or not key
-                else self._absent(index)
+                else self._consul.absent(index)
             )
         if lists:
             index, items = await self._listed(
                 key, lambda name, record: msgspec.json.encode(_item(entry_of(name, record)))
             )
             body = b",".join(items[name] for name in sorted(items))
-            return self._json(200, b"[" + body + b"]", index) if items else self._absent(index)
+            return (
+                self._consul.json(200, b"[" + body + b"]", index)
+                if items
+                else self._consul.absent(index)
+            )
         index, entry = self._node.feed.last_index(topic), self._node.entry(key)
         if entry is None:
-            return self._absent(index)
+            return self._consul.absent(index)
         if "raw" in asked:
-            # as Consul has it: a browser shall not run what somebody has stored
-            head = "Content-Type: text/plain\r\nContent-Security-Policy: sandbox\r\n"
-            return self._answers.octets(200, entry.value, head + self._lines(index))
-        return self._json(200, msgspec.json.encode([_item(entry)]), index)
+            return self._consul.raw(entry.value, index)
+        return self._consul.json(200, msgspec.json.encode([_item(entry)]), index)
 
     async def _block(
         self, request: web.BaseRequest, topic: Topic, asked: Mapping[str, str]
     ) -> None:
-        """Until the topic has another index than the client has told, but no longer than it wants
-        to wait."""
+        """Until the topic has another index than the client's, but no longer than it wants to
+        wait."""
         after = _number("index", asked.get("index", "0"))
         wait_s = min(go_duration_s("wait", asked.get("wait", "0")) or WAIT_S, WAIT_MAX_S)
         index = self._node.feed.last_index(topic)
@@ -283,47 +196,46 @@ class ConsulRoutes:
                 await self._node.feed.wait(topic, index, min(left_s, POLL_LOOKS_S))
 
     async def _listed(
-        self, prefix: str, tell: Callable[[str, bytes], Told]
-    ) -> tuple[int, dict[str, Told]]:
-        """What is told of all live records under a prefix, as they are at one moment, and their
+        self, prefix: str, render: Callable[[str, bytes], Rendered]
+    ) -> tuple[int, dict[str, Rendered]]:
+        """All live records under a prefix as they are at one moment, rendered, by key; and their
         index then.
 
-        Others have their turns meanwhile; what changes in these is told at the end.
+        Others have their turns meanwhile; what changes in these is rendered again at the end.
         """
         feed, topic = self._node.feed, Topic(prefix)
-        found: dict[str, Told] = {}
+        found: dict[str, Rendered] = {}
         at, after = feed.index, ""
         while page := self._node.records(prefix, after, PAGE_KEYS):
-            found.update((key, tell(key, record)) for key, record in page)
+            found.update((key, render(key, record)) for key, record in page)
             after = page[-1][0]
             if len(page) < PAGE_KEYS:
                 break
             await asyncio.sleep(0)
         while at < feed.index:
-            version_waits, at = feed.read(at, topic)
-            for _, changed in version_waits:
+            changes, at = feed.read(at, topic)
+            for _, changed in changes:
                 found.pop(changed.key, None)
                 if not is_dead(changed.new_record):
-                    found[changed.key] = tell(changed.key, changed.new_record)
+                    found[changed.key] = render(changed.key, changed.new_record)
         return feed.last_index(topic), found
 
     # -- writes -----------------------------------------------------------------------------------
 
-    async def _put(self, request: web.BaseRequest, key: str, query: str) -> Answer:
-        """`true` once it is kept, `false` where `cas` does not hold. What is there already, value
-        and flags, is not written again."""
-        refuse_headers(request)
-        asked = self._asked(query, _WRITE)
+    async def put(self, call: Call) -> Answer:
+        """`true` once it is kept, `false` where `cas` does not hold. A value that is there
+        already, with these flags, is not written again."""
+        refuse_headers(call.request)
+        key, asked = decode_key(call.key), self._consul.checked(call.query)
         if "acquire" in asked or "release" in asked:
             raise RequestError(
                 501,
-                _NO_LOCKS,
+                NO_LOCKS,
                 "nothing was changed; cas= keeps clients of one node from overwriting each other",
             )
         flags, cas = _number("flags", asked.get("flags", "0")), _cas_of(asked)
         _check(key, False)
-        config = self._node.config
-        value = await read_body(request, config.value_bytes_max, config.http_body_timeout_s)
+        value = await call.body()
         # before it has settled a node takes writes, but cannot tell whether a condition holds
         found = self._node.entry(key) if cas is not None or self._node.settled else None
         if cas is not None and cas != _modify_index(found):
@@ -338,10 +250,10 @@ class ConsulRoutes:
             await until_kept(self._node.begin_put(key, value, flags=flags).durable)
         return self._did(True, key, cas)
 
-    async def _delete(self, request: web.BaseRequest, key: str, query: str) -> Answer:
+    async def delete(self, call: Call) -> Answer:
         """`true`, also where there was nothing; `false` where `cas` does not hold."""
-        refuse_headers(request)
-        asked = self._asked(query, _DELETE)
+        refuse_headers(call.request)
+        key, asked = decode_key(call.key), self._consul.checked(call.query)
         cas, lists = _cas_of(asked), "recurse" in asked
         if lists and cas is not None:
             raise RequestError(
@@ -373,53 +285,65 @@ class ConsulRoutes:
             await asyncio.gather(*(self._node.delete(key) for key, _ in page))
             after = page[-1][0]
 
-    # -- answers ----------------------------------------------------------------------------------
-
-    def _asked(self, query: str, known: tuple[str, ...]) -> dict[str, str]:
-        """The parameters. Raises RequestError(400) for unknown ones, and for what concerns another
-        datacenter."""
-        asked = parameters(query, known)
-        own = self._node.config.datacenter
-        if asked.get("dc", "") not in ("", own):
-            other = asked["dc"][:100]
-            raise RequestError(
-                400,
-                f"this node is in {own!r}, and not in {other!r}",
-                "leave dc= out: the data is the same in all",
-            )
-        if "stale" in asked and "consistent" in asked:
-            raise RequestError(
-                400,
-                "stale and consistent exclude each other",
-                "both are answered from what this node has",
-            )
-        return asked
-
-    def _lines(self, index: int) -> str:
-        age_s = self._node.last_exchange_age_s
-        if age_s is None:
-            # alone it has missed nothing; with others, what it has is as old as this server at
-            # least
-            age_s = time.monotonic() - self._began_s if len(self._node.members()) > 1 else 0.0
-        return (
-            f"X-Consul-Index: {index}\r\nX-Consul-KnownLeader: true\r\nX-Consul-LastContact: "
-            f"{int(age_s * 1000)}\r\n"
-            "X-Consul-Effective-Consistency: stale\r\n"
-        )
-
-    def _json(self, status: int, body: bytes, index: int, head: str = "") -> Answer:
-        return self._answers.octets(
-            status, body, f"Content-Type: application/json\r\n{head}{self._lines(index)}"
-        )
-
-    def _absent(self, index: int) -> Answer:
-        return self._answers.octets(404, b"", self._lines(index))
-
     def _did(self, done: bool, key: str, cas: int | None) -> Answer:
         index = self._node.feed.last_index(Topic(key, exact=True))
-        return self._json(
+        return self._consul.json(
             200, b"true" if done else b"false", index, "" if cas is None else CHECKED_HERE
         )
+
+    ROUTES = (
+        Route(
+            "GET",
+            "/v1/kv/{key}",
+            get,
+            Right.READ,
+            "Consul: entries, or with `keys` their names. 404 has no body.",
+            _ENTRIES,
+            (404, 431),
+            parameters=(KEY, *_READ, *ANYWHERE),
+            other_content=(("text/plain", OCTETS),),
+            bare=(404,),
+            key_optional=True,
+            counted_as=FAMILY,
+        ),
+        Route(
+            "PUT",
+            "/v1/kv/{key}",
+            put,
+            Right.WRITE,
+            "Consul: store a value.",
+            _DID,
+            WRITE_STATUSES,
+            parameters=(KEY, *_WRITE, *ANYWHERE),
+            body=VALUE,
+            counted_as=FAMILY,
+        ),
+        Route(
+            "DELETE",
+            "/v1/kv/{key}",
+            delete,
+            Right.WRITE,
+            "Consul: delete.",
+            _DID,
+            WRITE_STATUSES,
+            parameters=(KEY, _RECURSE, _CAS, *ANYWHERE),
+            counted_as=FAMILY,
+        ),
+    )
+
+
+def not_offered(path: str) -> RequestError:
+    """Why there is no such path under /v1/."""
+    reasons = (reason for start, reason in _REASONS.items() if f"{path}/".startswith(f"{start}/"))
+    return RequestError(
+        501,
+        next(reasons, f"{path[:100]} is not offered"),
+        "of Consul's API a node has /v1/kv, /v1/agent/members, /v1/agent/self, /v1/status and "
+        "/v1/catalog/datacenters",
+    )
+
+
+NOT_OFFERED = NotOffered("/v1/", FAMILY, "Consul's under /v1/", not_offered)
 
 
 def _item(entry: Entry) -> Item:

@@ -1,14 +1,18 @@
 """/v1/agent, /v1/status, /v1/catalog: who is in the cluster, in Consul's words. The leader of a
 node is the node itself.
-
-The second argument of each: whether the WAN pool is meant, and not the own datacenter.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from kvgossip import __version__
+from kvgossip.api.http.response import Answer
+from kvgossip.api.http.route import Call, Family, Handler, Parameter, Right, Route
+from kvgossip.api.http.schema import TEXT
+from kvgossip.api.routes.consul_answer import ANYWHERE, FAMILY, ConsulAnswers
 from kvgossip.protocol.model.member import Member, MemberState
 
 if TYPE_CHECKING:
@@ -29,53 +33,105 @@ _PROTOCOLS = {
     "DelegateMax": 5,
     "DelegateCur": 4,
 }
-"""What a Consul agent tells of Serf: clients decode them, and they mean nothing here."""
+"""A Consul agent says these of Serf: clients decode them, and they mean nothing here."""
+_WAN = Parameter("query", "wan", TEXT, "given, whatever it is: the WAN pool is meant")
 
 
-def members(node: Node, wan: bool) -> list[dict[str, Any]]:
-    """Who is in the cluster, in Serf's words."""
-    return [_member(member) for member in (node.gateways() if wan else node.members())]
+def _route(path: str, handler: Handler, summary: str) -> Route:
+    return Route(
+        "GET",
+        path,
+        handler,
+        Right.READ,
+        summary,
+        {},
+        (431,),
+        parameters=(_WAN, *ANYWHERE),
+        counted_as=FAMILY,
+    )
 
 
-def agent_self(node: Node, wan: bool) -> dict[str, Any]:
-    """What this node is."""
-    config = node.config
-    own = next(member for member in node.members() if member.name == node.name)
-    named = {
-        "Datacenter": config.datacenter,
-        "NodeName": node.name,
-        "Server": True,
-        "Revision": "",
-        "Version": __version__,
-    }
-    return {
-        "Config": named,
-        "DebugConfig": {},
-        "Stats": {"consul": {"leader": "true", "leader_addr": str(node.address), "server": "true"}},
-        "Member": _member(own),
-        "Meta": {},
-    }
+class ConsulClusterRoutes(Family):
+    """The routes of one node. The answers have the index of the latest change of all."""
 
+    def __init__(self, node: Node, consul: ConsulAnswers) -> None:
+        self._node, self._consul = node, consul
 
-def leader(node: Node, wan: bool) -> str:
-    """The node's own address: it needs no other to lead it."""
-    return str(node.address)
+    async def members(self, call: Call) -> Answer:
+        """The members, in Serf's words; with ?wan, the gateways that this one knows."""
+        query = self._consul.checked(call.query)
+        found = self._node.gateways() if "wan" in query else self._node.members()
+        return self._json([_member(member) for member in found])
 
+    async def agent_self(self, call: Call) -> Answer:
+        """This node, its version and its place."""
+        self._consul.checked(call.query)
+        node, config = self._node, self._node.config
+        own = next(member for member in node.members() if member.name == node.name)
+        named = {
+            "Datacenter": config.datacenter,
+            "NodeName": node.name,
+            "Server": True,
+            "Revision": "",
+            "Version": __version__,
+        }
+        leads = {"leader": "true", "leader_addr": str(node.address), "server": "true"}
+        return self._json(
+            {
+                "Config": named,
+                "DebugConfig": {},
+                "Stats": {"consul": leads},
+                "Member": _member(own),
+                "Meta": {},
+            }
+        )
 
-def peers(node: Node, wan: bool) -> list[str]:
-    """The addresses of all that can be reached, the node's own among them."""
-    return [
-        str(node.address if member.name == node.name else member.address)
-        for member in node.members()
-        if member.reachable
-    ]
+    async def leader(self, call: Call) -> Answer:
+        """The node's own address: it needs no other to lead it."""
+        self._consul.checked(call.query)
+        return self._json(str(self._node.address))
 
+    async def peers(self, call: Call) -> Answer:
+        """The addresses of all that can be reached, the node's own among them."""
+        self._consul.checked(call.query)
+        node = self._node
+        return self._json(
+            [
+                str(node.address if member.name == node.name else member.address)
+                for member in node.members()
+                if member.reachable
+            ]
+        )
 
-def datacenters(node: Node, wan: bool) -> list[str]:
-    """All that are known, the own one first."""
-    own = node.config.datacenter
-    others = {member.datacenter for member in node.gateways()} - {own}
-    return [own, *sorted(others)]
+    async def datacenters(self, call: Call) -> Answer:
+        """All that are known, the own one first."""
+        self._consul.checked(call.query)
+        own = self._node.config.datacenter
+        others = {member.datacenter for member in self._node.gateways()} - {own}
+        return self._json([own, *sorted(others)])
+
+    def _json(self, document: Any) -> Answer:
+        return self._consul.json(200, msgspec.json.encode(document), self._node.feed.index)
+
+    ROUTES = (
+        _route("/v1/agent/members", members, "Consul: Who is in the cluster, in Serf's words."),
+        _route("/v1/agent/self", agent_self, "Consul: What this node is."),
+        _route(
+            "/v1/status/leader",
+            leader,
+            "Consul: The node's own address: it needs no other to lead it.",
+        ),
+        _route(
+            "/v1/status/peers",
+            peers,
+            "Consul: The addresses of all that can be reached, the node's own among them.",
+        ),
+        _route(
+            "/v1/catalog/datacenters",
+            datacenters,
+            "Consul: All that are known, the own one first.",
+        ),
+    )
 
 
 def _member(member: Member) -> dict[str, Any]:

@@ -7,23 +7,14 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from kvgossip.api.http.body import read_body
 from kvgossip.api.http.duration import duration_s
 from kvgossip.api.http.errors import RequestError
-from kvgossip.api.http.openapi import OCTETS as OCTETS_SCHEMA
-from kvgossip.api.http.openapi import VERSION, Paths, Schema, fields, operation, parameter
 from kvgossip.api.http.precondition import Condition, condition_of
-from kvgossip.api.http.request_target import decode_key, parameters, split_target
 from kvgossip.api.http.response import Answer, Answers
+from kvgossip.api.http.route import Body, Call, Family, Parameter, Right, Route
+from kvgossip.api.http.schema import OCTETS, TEXT, VERSION, fields
 from kvgossip.api.keys import CHECKED_HERE, Keys, Reply, until_kept, version_in
-from kvgossip.api.routes.write_concern import (
-    AT_LEAST,
-    WAIT,
-    WAITED,
-    WRITE_PARAMETERS,
-    Waiting,
-    WriteOptions,
-)
+from kvgossip.api.routes.write_concern import AT_LEAST, WAIT, WAITED, Waiting, WriteOptions
 from kvgossip.protocol.model.entry import (
     TTL_S_MAX,
     TTL_S_MIN,
@@ -38,26 +29,26 @@ if TYPE_CHECKING:
 
 LIST_LIMIT = 100
 LIST_LIMIT_MAX = 1000
+WAITING_FAMILY = "waiting"
+"""The metrics keep what waits for others apart: it must not look like a slow node."""
 # To store a value although its condition was not looked at would break the promise that these
 # headers make to a client.
 _NOT_OFFERED = ("If-Unmodified-Since", "Content-Range")
-
-
-TEXT: Schema = {"type": "string"}
-KEY = parameter(
+VALUE = Body(OCTETS, bytes_max=lambda config: config.value_bytes_max)
+KEY = Parameter(
     "path",
     "key",
     {"type": "string", "minLength": 1, "maxLength": 1024},
     "any UTF-8 of 1 to 1,024 bytes, percent-encoded",
 )
 CONDITIONS = (
-    parameter(
+    Parameter(
         "header",
         "If-Match",
         TEXT,
         'only if the version is one of these on this node: "VERSION", or * for any',
     ),
-    parameter(
+    Parameter(
         "header",
         "If-None-Match",
         TEXT,
@@ -73,122 +64,76 @@ _LISTED = fields(
     expires_ms={"type": ["integer", "null"]},
     flags={"type": "integer"},
 )
-TTL = (
-    parameter(
+_PAGE = (
+    Parameter("query", "prefix", TEXT, "what the keys start with"),
+    Parameter("query", "after", TEXT, "the `after` of the page before"),
+    Parameter(
+        "query",
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": LIST_LIMIT_MAX},
+        f"default {LIST_LIMIT}",
+    ),
+)
+_TTL = (
+    Parameter(
         "query", "ttl", TEXT, "how long the value lives: 500ms, 30s, 15m, 12h; default: for ever"
     ),
-    parameter("header", "KV-TTL", TEXT, "the same; give one of them"),
+    Parameter("header", "KV-TTL", TEXT, "the same; give one of them"),
 )
-PATHS: Paths = {
-    "/kv/{key}": {
-        "get": operation(
-            "The raw bytes of a value.",
-            OCTETS_SCHEMA,
-            (304, 404, 412, 504),
-            parameters=(KEY, *AT_LEAST, *CONDITIONS),
-            content_type="*/*",
-        ),
-        "put": operation(
-            "Store a value, with its Content-Type.",
-            fields(key=TEXT, version=VERSION),
-            WRITE_STATUSES,
-            parameters=(KEY, *WAIT, *TTL, *CONDITIONS),
-            body=OCTETS_SCHEMA,
-            accepted=WAITED,
-        ),
-        "delete": operation(
-            "Delete a key.",
-            fields(key=TEXT, version=VERSION, deleted={"const": True}),
-            (404, *WRITE_STATUSES),
-            parameters=(KEY, *WAIT, *CONDITIONS),
-            accepted=WAITED,
-        ),
-    },
-    "/kv": {
-        "get": operation(
-            "The live keys in order, a page at a time.",
-            fields(entries={"type": "array", "items": _LISTED}, after={"type": ["string", "null"]}),
-            parameters=(
-                parameter("query", "prefix", TEXT, "what the keys start with"),
-                parameter("query", "after", TEXT, "the `after` of the page before"),
-                parameter(
-                    "query",
-                    "limit",
-                    {"type": "integer", "minimum": 1, "maximum": LIST_LIMIT_MAX},
-                    f"default {LIST_LIMIT}",
-                ),
-            ),
-        )
-    },
-}
 
 
-class KeyRoutes:
+class KeyRoutes(Family):
     """GET, HEAD, PUT and DELETE of /kv/{key} as aiohttp hands them over, and GET of /kv."""
 
     def __init__(self, node: Node, keys: Keys, answers: Answers) -> None:
         self._node, self._keys, self._answers = node, keys, answers
-        self._value_bytes_max = node.config.value_bytes_max
-        self._body_timeout_s = node.config.http_body_timeout_s
         self._waiting = Waiting(node, answers)
 
-    async def get(self, request: web.BaseRequest, encoded_key: str) -> Answer:
-        query = split_target(request.raw_path)[1]
-        if query:
-            await self._waiting.arrived(request, decode_key(encoded_key), query)
-        return self._keys.get(encoded_key, _condition_of(request))
+    async def get(self, call: Call) -> Answer:
+        if call.query:
+            await self._waiting.arrived(call)
+        return self._keys.get(call.key, _condition_of(call.request))
 
-    async def put(self, request: web.BaseRequest, encoded_key: str) -> web.StreamResponse:
+    async def put(self, call: Call) -> web.StreamResponse:
         """The value changes only after the whole body has arrived."""
-        refuse_headers(request)
-        condition, options, ttl_s = (
-            _condition_of(request),
-            self._waiting.options_of(request),
-            _ttl_of(request),
-        )
-        value = await read_body(request, self._value_bytes_max, self._body_timeout_s)
+        refuse_headers(call.request)
+        condition, ttl_s = _condition_of(call.request), _ttl_of(call)
+        options = self._waiting.options_of(call)
+        value = await call.body()
         if options is not None:
             self._waiting.check(options)
-        reply = self._keys.put(
-            encoded_key, value, request.headers.get("Content-Type"), condition, ttl_s
-        )
-        return await self._done(request, encoded_key, reply, options, condition)
+        content_type = call.request.headers.get("Content-Type")
+        reply = self._keys.put(call.key, value, content_type, condition, ttl_s)
+        return await self._done(call, reply, options, condition)
 
-    async def delete(self, request: web.BaseRequest, encoded_key: str) -> web.StreamResponse:
-        refuse_headers(request)
-        condition, options = _condition_of(request), self._waiting.options_of(request)
+    async def delete(self, call: Call) -> web.StreamResponse:
+        refuse_headers(call.request)
+        condition, options = _condition_of(call.request), self._waiting.options_of(call)
         if options is not None:
             self._waiting.check(options)
-        return await self._done(
-            request, encoded_key, self._keys.delete(encoded_key, condition), options, condition
-        )
+        reply = self._keys.delete(call.key, condition)
+        return await self._done(call, reply, options, condition)
 
     async def _done(
-        self,
-        request: web.BaseRequest,
-        encoded_key: str,
-        reply: Reply,
-        options: WriteOptions | None,
-        condition: Condition | None,
+        self, call: Call, reply: Reply, options: WriteOptions | None, condition: Condition | None
     ) -> web.StreamResponse:
-        """The answer, once what it tells cannot be lost any more, and those that it was to wait for
+        """The answer, once what it says cannot be lost any more, and those that it was to wait for
         hold it."""
         if options is None or reply.written is None:
-            return await _done(reply)
+            await until_kept(reply.durable)
+            return reply.answer
         head = CHECKED_HERE if condition is not None else ""
-        return await self._waiting.held(
-            request, decode_key(encoded_key), reply.written, options, head
-        )
+        return await self._waiting.held(call, reply.written, options, head)
 
-    async def list(self, request: web.BaseRequest, query: str) -> Answer:
+    async def page(self, call: Call) -> Answer:
         """The live keys in order, a page at a time, without their values. `after` of a page asks
         for the next one, null ends it.
 
         `expires_ms`: ms since 1970, null for never.
         """
-        asked = parameters(query, ("prefix", "limit", "after"))
-        limit = _limit(asked.get("limit", str(LIST_LIMIT)))
-        entries = self._node.records(asked.get("prefix", ""), asked.get("after", ""), limit + 1)
+        limit = _limit(call.query.get("limit", str(LIST_LIMIT)))
+        prefix, after = call.query.get("prefix", ""), call.query.get("after", "")
+        entries = self._node.records(prefix, after, limit + 1)
         page = [
             {
                 "key": key,
@@ -204,11 +149,55 @@ class KeyRoutes:
             200, {"entries": page, "after": page[-1]["key"] if len(entries) > limit else None}
         )
 
-
-async def _done(reply: Reply) -> Answer:
-    """The answer, once what it tells cannot be lost any more."""
-    await until_kept(reply.durable)
-    return reply.answer
+    ROUTES = (
+        Route(
+            "GET",
+            "/kv/{key}",
+            get,
+            Right.READ,
+            "The raw bytes of a value.",
+            OCTETS,
+            (304, 404, 412, 504),
+            parameters=(KEY, *AT_LEAST, *CONDITIONS),
+            content_type="*/*",
+            counted_with_query_as=WAITING_FAMILY,
+        ),
+        Route(
+            "PUT",
+            "/kv/{key}",
+            put,
+            Right.WRITE,
+            "Store a value, with its Content-Type.",
+            fields(key=TEXT, version=VERSION),
+            WRITE_STATUSES,
+            parameters=(KEY, *WAIT, *_TTL, *CONDITIONS),
+            body=VALUE,
+            accepted=WAITED,
+            counted_with_query_as=WAITING_FAMILY,
+        ),
+        Route(
+            "DELETE",
+            "/kv/{key}",
+            delete,
+            Right.WRITE,
+            "Delete a key.",
+            fields(key=TEXT, version=VERSION, deleted={"const": True}),
+            (404, *WRITE_STATUSES),
+            parameters=(KEY, *WAIT, *CONDITIONS),
+            accepted=WAITED,
+            counted_with_query_as=WAITING_FAMILY,
+        ),
+        Route(
+            "GET",
+            "/kv",
+            page,
+            Right.READ,
+            "The live keys in order, a page at a time.",
+            fields(entries={"type": "array", "items": _LISTED}, after={"type": ["string", "null"]}),
+            parameters=_PAGE,
+            counted_as="list",
+        ),
+    )
 
 
 def _condition_of(request: web.BaseRequest) -> Condition | None:
@@ -223,27 +212,21 @@ def _condition_of(request: web.BaseRequest) -> Condition | None:
     return None
 
 
-def _ttl_of(request: web.BaseRequest) -> float | None:
+def _ttl_of(call: Call) -> float | None:
     """How long the value shall live: `?ttl=` or the header KV-TTL, in seconds; None: for ever."""
-    query = split_target(request.raw_path)[1]
-    asked = parameters(query, WRITE_PARAMETERS).get("ttl") if query else None
-    told = request.headers.get("KV-TTL")
-    if asked is not None and told is not None:
+    in_query, in_header = call.query.get("ttl"), call.request.headers.get("KV-TTL")
+    if in_query is not None and in_header is not None:
         raise RequestError(
             400,
             "the time to live is given twice",
             "give either ?ttl= or the header KV-TTL; nothing was changed",
         )
-    text = told if asked is None else asked
+    text = in_header if in_query is None else in_query
     if text is None:
         return None
     ttl_s = duration_s("ttl", text, TTL_S_MAX)
     if ttl_s < TTL_S_MIN:
-        raise RequestError(
-            400,
-            "a value that expires at once is none",
-            "write a ttl of 1ms or more; nothing was changed",
-        )
+        raise RequestError(400, "ttl must be at least 1ms", "nothing was changed")
     return ttl_s
 
 

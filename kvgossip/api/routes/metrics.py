@@ -3,7 +3,7 @@
 Nothing is counted here: a scrape asks the node for its status and the server for its statistics,
 and gives every number a name by the conventions of Prometheus (units last, `_total` for what only
 grows, reasons and pools as labels). A number that this module does not know, because it is new, is
-told all the same, as of unknown type.
+exported all the same, as of unknown type.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 PREFIX = "kvgossip_"
 GAUGES = {
     "keys": "Keys with a value.",
-    "entries": "Entries, death certificates too.",
+    "entries": "Entries, tombstones too.",
     "record_bytes": "Bytes of all entries.",
-    "rumors_hot": "The rumor queue: news that is being told.",
+    "rumors_hot": "The rumor queue: entries that are being spread.",
     "awareness": "How slow this node thinks itself, 0 is well (Lifeguard).",
     "members_without_udp": "Members that answer over TCP only.",
-    "certificates_waiting": "Death certificates that are not collected yet.",
+    "certificates_waiting": "Tombstones that are not collected yet.",
     "context_rows": "Rows of the context: lives of nodes.",
     "context_dots": "Single versions beyond the rows.",
     "context_gaps": "Gaps of the context.",
@@ -67,7 +67,7 @@ COUNTERS = {
     "units_dropped": "Messages in frames that were dropped.",
     "entries_refused": "Entries of peers that were refused.",
     "refusals_heard": "Frames of this node that others refused.",
-    "certificates_collected": "Death certificates that were collected.",
+    "certificates_collected": "Tombstones that were collected.",
     "entries_quarantined": "Live values that the cluster had deleted.",
     "offers_collected": "Entries of peers that had been collected here.",
     "contexts_refused": "Contexts of peers that made no sense.",
@@ -115,10 +115,8 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         status = self._node.status()
         yield info(status)
-        yield gauge("settled", "Whether reads are answered as truth.", float(status["settled"]))
-        yield gauge(
-            "memory_only", "Whether there is no data directory.", float(status["memory_only"])
-        )
+        yield gauge("settled", "1 if reads are answered as truth.", float(status["settled"]))
+        yield gauge("memory_only", "1 if there is no data directory.", float(status["memory_only"]))
         for name, text in (
             ("last_exchange_age_s", "Since an exchange completed."),
             ("clock_ahead_s", "Of its peers' median."),
@@ -138,8 +136,8 @@ class Metrics(Collector):
         yield from _storage(status["storage"])
 
     def _serving(self) -> Iterator[Metric]:
-        """What the server knows."""
-        told, requests = self._over_http.statistics(), self._connections.requests
+        """The numbers of the server."""
+        watching, requests = self._over_http.statistics(), self._connections.requests
         yield counter(
             "http_requests",
             "Requests by family of routes and status.",
@@ -160,13 +158,13 @@ class Metrics(Collector):
         )
         yield counter(
             "http_connection_events",
-            "What became of connections and of their requests.",
+            "Fates of connections and of their requests.",
             fates,
             ("event",),
         )
-        watchers = {("stream",): told["streams"], ("poll",): told["polls"]}
-        yield _family(GaugeMetricFamily, "watchers", "Who watches over HTTP.", watchers, ("kind",))
-        cut_off = {(reason,): count for reason, count in told["cut_off"].items()}
+        watchers = {("stream",): watching["streams"], ("poll",): watching["polls"]}
+        yield _family(GaugeMetricFamily, "watchers", "Watchers over HTTP.", watchers, ("kind",))
+        cut_off = {(reason,): count for reason, count in watching["cut_off"].items()}
         yield counter("watchers_cut_off", "Streams that did not keep up.", cut_off, ("reason",))
         yield histogram(
             "event_loop_delay_seconds",
@@ -196,7 +194,9 @@ def info(status: Mapping[str, Any]) -> Metric:
         "version": __version__,
         **{name: status[name] for name in ("name", "cluster", "datacenter", "site")},
     }
-    family = GaugeMetricFamily(f"{PREFIX}node_info", "Who this is; always 1.", labels=list(labels))
+    family = GaugeMetricFamily(
+        f"{PREFIX}node_info", "The node's name and place; always 1.", labels=list(labels)
+    )
     family.add_metric(list(labels.values()), 1)
     return family
 
@@ -243,30 +243,31 @@ def _with_units_last(name: str) -> str:
     )
 
 
-def _storage(told: Mapping[str, Any] | None) -> Iterator[Metric]:
+def _storage(storage: Mapping[str, Any] | None) -> Iterator[Metric]:
     """Of the data directory, where there is one."""
-    if told is not None:
-        yield gauge("storage_bytes", "What the data directory takes.", told["bytes"])
+    if storage is not None:
+        yield gauge("storage_bytes", "Bytes of the data directory.", storage["bytes"])
         yield gauge(
-            "storage_degraded", "Whether the disk takes no writes.", float(told["degraded"])
+            "storage_degraded", "1 if the disk takes no writes.", float(storage["degraded"])
         )
         for name in ("commits", "changes_committed", "commits_failed"):
-            yield counter(f"storage_{name}", "Of the data directory.", {(): told.get(name, 0)})
+            yield counter(f"storage_{name}", "Of the data directory.", {(): storage.get(name, 0)})
 
 
 def _cluster(pools: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
     members = {
         (pool, state): count
-        for pool, told in pools.items()
-        for state, count in told["members"].items()
+        for pool, counters in pools.items()
+        for state, count in counters["members"].items()
     }
     events = {
         (pool, event): count
-        for pool, told in pools.items()
-        for event, count in told["member_events"].items()
+        for pool, counters in pools.items()
+        for event, count in counters["member_events"].items()
     }
     suspected = {
-        (pool,): float(told["suspected_partition"] is not None) for pool, told in pools.items()
+        (pool,): float(counters["suspected_partition"] is not None)
+        for pool, counters in pools.items()
     }
     yield _family(GaugeMetricFamily, "members", "Members by state.", members, ("pool", "state"))
     yield counter(
@@ -278,7 +279,7 @@ def _cluster(pools: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
     yield _family(
         GaugeMetricFamily,
         "suspected_partition",
-        "Whether more than half were lost at once.",
+        "1 if more than half were lost at once.",
         suspected,
         ("pool",),
     )
@@ -288,11 +289,11 @@ def _numbers(status: Mapping[str, Any]) -> Iterator[Metric]:
     """The statistics of the pools and the sockets; then those that belong to the node alone."""
     pooled: set[str] = set()
     families: dict[tuple[str, tuple[str, ...]], dict[tuple[str, ...], float]] = defaultdict(dict)
-    for pool, told in status["pools"].items():
-        pooled |= told["statistics"].keys()
+    for pool, counters in status["pools"].items():
+        pooled |= counters["statistics"].keys()
         numbers = {
-            **told["statistics"],
-            **{f"transport_{name}": value for name, value in told["transport"].items()},
+            **counters["statistics"],
+            **{f"transport_{name}": value for name, value in counters["transport"].items()},
         }
         for name, value in numbers.items():
             base, _, reason = name.partition(".")

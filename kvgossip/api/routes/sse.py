@@ -6,14 +6,14 @@ writes and hears nothing. Streams that want the same (see Form) share a Channel,
 comes once for all of them.
 
 A stream is *live* while it takes what its channel writes. It falls *behind* when its client is
-slow, and at its start when there is something to catch up with; then it takes portions from its
+slow, and at its start when there is something to catch up with; then it takes batches from its
 Follower whenever the client is ready for more, until it is live again.
 
 Laws
-- No stream holds more than PORTION_BYTES beyond the high-water mark of its socket, however slow its
+- No stream holds more than CHUNK_BYTES beyond the high-water mark of its socket, however slow its
   client is.
 - A client that is so slow that the feed has gone past it, or that takes nothing at all for
-  HEARTBEAT_S, is told why and cut off.
+  HEARTBEAT_S, is cut off, and learns why.
 - A write on the node does not wait for streams: they are written to in later turns of the event
   loop, at most STREAMS_A_TURN of them in each, whatever channels they are of, and for TURN_S at
   most.
@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from kvgossip.api.routes.watch_event import NEVER, Form, beat, blocks, greeting, notice
 from kvgossip.errors import WatchLaggedError
 from kvgossip.runtime.changes.feed import Feed
-from kvgossip.runtime.changes.follower import PORTION_BYTES, Follower, event_of
+from kvgossip.runtime.changes.follower import CHUNK_BYTES, Follower, event_of
 from kvgossip.runtime.changes.watchers import Arrival, State
 
 HEARTBEAT_S = 15.0
@@ -50,7 +50,11 @@ class Stream(asyncio.Protocol):
 
     def __init__(self, channel: Channel, follower: Follower, transport: asyncio.Transport) -> None:
         self._channel, self._follower, self._transport = channel, follower, transport
-        self._live = self._choked = False
+        #: True while it takes what its channel writes.
+        self._live = False
+        #: True while its client is slow.
+        self._choked = False
+        #: How many bytes waited for the client at the last sign of life; -1: it has taken some.
         self._stuck_bytes = -1
 
     # -- called by the transport ------------------------------------------------------------------
@@ -71,7 +75,7 @@ class Stream(asyncio.Protocol):
     # -- called by the channel and the hub --------------------------------------------------------
 
     def go_on(self) -> None:
-        """Take portions until the client is slow, or the stream is live."""
+        """Take batches until the client is slow, or the stream is live."""
         if self._choked or self._live or self._transport.is_closing():
             return
         try:
@@ -141,12 +145,13 @@ class Stream(asyncio.Protocol):
 
 
 class Channel:
-    """The streams of one form, told by one subscription to the feed."""
+    """The streams of one form, fed by one subscription."""
 
     def __init__(self, hub: Hub, feed: Feed, form: Form) -> None:
         self.hub, self.feed, self.form = hub, feed, form
         self._streams: dict[Stream, None] = {}
         self._queue = feed.subscribe(form.topic, self._wake)
+        #: True from the first change that came until all streams have it.
         self._busy = False
 
     def join(self, stream: Stream) -> None:
@@ -169,7 +174,7 @@ class Channel:
     def _tell_all(self) -> Iterator[None]:
         try:
             while self._queue.arrivals:
-                arrivals = self._portion()
+                arrivals = self._batch()
                 data = blocks(map(event_of, arrivals), self.form, self.feed)
                 for stream in list(self._streams):
                     stream.tell(arrivals[0].at, arrivals[-1].at, data)
@@ -187,10 +192,10 @@ class Channel:
                 stream.end(notice("cut", *STOPS))
                 yield
 
-    def _portion(self) -> list[Arrival]:
+    def _batch(self) -> list[Arrival]:
         found: list[Arrival] = []
         size = 0
-        while self._queue.arrivals and size <= PORTION_BYTES:
+        while self._queue.arrivals and size <= CHUNK_BYTES:
             found.append(self._queue.arrivals.popleft())
             size += len(found[-1].changed.new_record)
         return found
@@ -207,16 +212,22 @@ class Channel:
 
 
 class Hub:
-    """All streams of a server. `cut_off` counts those that were cut, by reason."""
+    """All streams of a server."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        #: How many streams were cut off, by reason.
         self.cut_off: Counter[str] = Counter()
         self._channels: dict[Form, Channel] = {}
         self._streams: dict[Stream, asyncio.Transport] = {}
+        #: Set when the last stream has gone.
         self._empty = asyncio.Event()
+        #: Work that is done step by step, the oldest first.
         self._works: deque[Iterator[None]] = deque()
-        self._turning = self._closing = False
+        #: True while a turn is under way or to come.
+        self._turning = False
+        #: True once the server stops.
+        self._closing = False
         self._heartbeat: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:

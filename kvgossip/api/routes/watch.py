@@ -13,11 +13,11 @@ from aiohttp import web
 
 from kvgossip.api.http.duration import duration_s
 from kvgossip.api.http.errors import RETRY_AFTER, RequestError
-from kvgossip.api.http.openapi import Paths, Schema, operation, parameter
-from kvgossip.api.http.request_target import parameters
 from kvgossip.api.http.response import Answer, Answers
+from kvgossip.api.http.route import Call, Family, Parameter, Right, Route
+from kvgossip.api.http.schema import TEXT, Schema
 from kvgossip.api.routes.sse import Hub
-from kvgossip.api.routes.watch_event import VALUES, Form, cursor_of, document, told
+from kvgossip.api.routes.watch_event import VALUES, Form, chosen, cursor_of, document
 from kvgossip.errors import WatchLaggedError
 from kvgossip.protocol.model.entry import check_key
 from kvgossip.runtime.changes.follower import Event, Follower
@@ -32,68 +32,48 @@ POLL_LOOKS_S = 5.0
 """How long a poll whose client has gone may still wait."""
 COALESCE_MAX_S = 60.0
 STREAM_HEAD = "Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n"
-_PARAMETERS = ("prefix", "key", "since", "values", "coalesce", "poll", "timeout")
-_TEXT: Schema = {"type": "string"}
 _FLAG: Schema = {"enum": ["0", "1"]}
-PATHS: Paths = {
-    "/watch": {
-        "get": operation(
-            "What changes: a stream of events, or with poll=1 one answer (JSON) with the next "
-            "ones.",
-            _TEXT,
-            parameters=(
-                parameter("query", "prefix", _TEXT, "only keys that start with this"),
-                parameter("query", "key", _TEXT, "only this key"),
-                parameter(
-                    "query", "since", _TEXT, "a cursor: go on after it; Last-Event-ID says the same"
-                ),
-                parameter(
-                    "query", "values", {"enum": list(VALUES)}, "whether and how values are told"
-                ),
-                parameter(
-                    "query",
-                    "coalesce",
-                    _TEXT,
-                    f"gather changes for so long: 500ms, 2s; up to {COALESCE_MAX_S:.0f}s",
-                ),
-                parameter("query", "poll", _FLAG, "answer once, instead of a stream"),
-                parameter(
-                    "query", "timeout", _TEXT, f"how long a poll waits; default {POLL_TIMEOUT}"
-                ),
-                parameter(
-                    "header", "Last-Event-ID", _TEXT, "the cursor of the last event that was read"
-                ),
-            ),
-            content_type="text/event-stream",
-        )
-    }
-}
+_PARAMETERS = (
+    Parameter("query", "prefix", TEXT, "only keys that start with this"),
+    Parameter("query", "key", TEXT, "only this key"),
+    Parameter("query", "since", TEXT, "a cursor: go on after it; Last-Event-ID says the same"),
+    Parameter("query", "values", {"enum": list(VALUES)}, "whether and how values are sent"),
+    Parameter(
+        "query",
+        "coalesce",
+        TEXT,
+        f"gather changes for so long: 500ms, 2s; up to {COALESCE_MAX_S:.0f}s",
+    ),
+    Parameter("query", "poll", _FLAG, "answer once, instead of a stream"),
+    Parameter("query", "timeout", TEXT, f"how long a poll waits; default {POLL_TIMEOUT}"),
+    Parameter("header", "Last-Event-ID", TEXT, "the cursor of the last event that was read"),
+)
 
 
-class WatchRoutes:
+class WatchRoutes(Family):
     """GET /watch. `hub` owns the streams that are open."""
 
     def __init__(self, node: Node, answers: Answers, hub: Hub) -> None:
         self._node, self._answers, self._hub = node, answers, hub
+        #: How many requests wait for a change.
         self._polls = 0
 
     def statistics(self) -> dict[str, Any]:
-        """Who watches over HTTP now, and how many streams were cut off, by reason."""
+        """How many watch over HTTP now, and how many streams were cut off, by reason."""
         return {"streams": len(self._hub), "polls": self._polls, "cut_off": dict(self._hub.cut_off)}
 
-    async def watch(self, request: web.BaseRequest, query: str) -> Answer:
+    async def watch(self, call: Call) -> Answer:
         """A stream of events, or with poll=1 one answer with the next ones. 503 where there are too
         many watchers."""
-        asked = parameters(query, _PARAMETERS)
-        form, polls = _form_of(asked), _flag("poll", asked.get("poll", "0"))
-        timeout_s = duration_s("timeout", asked.get("timeout", POLL_TIMEOUT), POLL_TIMEOUT_MAX_S)
-        if "timeout" in asked and not polls:
+        request, query = call.request, call.query
+        form, polls = _form_of(query), _flag("poll", query.get("poll", "0"))
+        timeout_s = duration_s("timeout", query.get("timeout", POLL_TIMEOUT), POLL_TIMEOUT_MAX_S)
+        if "timeout" in query and not polls:
             raise RequestError(
                 400, "timeout is for poll=1", "a stream ends when its client closes it"
             )
-        # a browser that reconnects repeats its URL, and tells in the header how far it has come
-        # since
-        since = request.headers.get("Last-Event-ID", asked.get("since"))
+        # a browser that reconnects repeats its URL, and its header says how far it has come since
+        since = request.headers.get("Last-Event-ID", query.get("since"))
         follower = self._node.follow(form.topic, since)
         self._check_room()
         if polls:
@@ -126,8 +106,8 @@ class WatchRoutes:
     async def _poll(
         self, request: web.BaseRequest, form: Form, follower: Follower, timeout_s: float
     ) -> Answer:
-        """What came since the cursor, or comes within `timeout_s`. Where the cursor cannot be gone
-        on from, `resync`: list the keys, then poll from the cursor of this answer."""
+        """The changes since the cursor, or those that come within `timeout_s`. If the cursor cannot
+        be gone on from, `resync`: list the keys, then poll from the cursor of this answer."""
         feed = self._node.feed
         if follower.resyncs:
             return self._answers.json(200, {"events": [], "cursor": feed.cursor(), "resync": True})
@@ -145,7 +125,7 @@ class WatchRoutes:
                 "cursor": cursor_of(event, feed),
                 **document(event, form.values),
             }
-            for event in told(events, form)
+            for event in chosen(events, form)
         ]
         return self._answers.json(
             200, {"events": documents, "cursor": feed.cursor(follower.at), "resync": False}
@@ -163,6 +143,20 @@ class WatchRoutes:
                 raise ConnectionResetError("the client has gone")
             await self._node.feed.wait(follower.topic, follower.at, min(left_s, POLL_LOOKS_S))
         return events
+
+    ROUTES = (
+        Route(
+            "GET",
+            "/watch",
+            watch,
+            Right.READ,
+            "What changes: a stream of events, or with poll=1 one answer (JSON) with the next "
+            "ones.",
+            TEXT,
+            parameters=_PARAMETERS,
+            content_type="text/event-stream",
+        ),
+    )
 
 
 class Beginning(Answer):
@@ -186,28 +180,28 @@ class Beginning(Answer):
 
 
 def _taken(follower: Follower) -> list[Event]:
-    """The next portion that is not empty; empty only when the follower has caught up."""
+    """The next batch that is not empty; empty only when the follower has caught up."""
     while not (events := follower.take()) and not follower.caught_up:
         pass
     return events
 
 
-def _form_of(asked: Mapping[str, str]) -> Form:
-    values = asked.get("values", "none")
+def _form_of(query: Mapping[str, str]) -> Form:
+    values = query.get("values", "none")
     if values not in VALUES:
         raise RequestError(
             400, f"values = {values!r} is unknown", f"choose one of {', '.join(VALUES)}"
         )
-    if "key" in asked and "prefix" in asked:
+    if "key" in query and "prefix" in query:
         raise RequestError(
             400,
             "key and prefix exclude each other",
             "key= watches exactly one key, prefix= all that start with it",
         )
-    if "key" in asked:
-        check_key(asked["key"])
-    topic = Topic(asked["key"], exact=True) if "key" in asked else Topic(asked.get("prefix", ""))
-    return Form(topic, values, duration_s("coalesce", asked.get("coalesce", "0"), COALESCE_MAX_S))
+    if "key" in query:
+        check_key(query["key"])
+    topic = Topic(query["key"], exact=True) if "key" in query else Topic(query.get("prefix", ""))
+    return Form(topic, values, duration_s("coalesce", query.get("coalesce", "0"), COALESCE_MAX_S))
 
 
 def _flag(name: str, text: str) -> bool:

@@ -21,10 +21,10 @@ NEVER = "0"
 
 
 class Form(NamedTuple):
-    """What a watcher wants to hear, and how. Watchers of one form are told the same bytes.
+    """The events that a watcher wants, and how. Watchers of one form get the same bytes.
 
     `values`: one of VALUES. `coalesce_s`: 0: every change. Else changes are gathered for so long,
-    and only the last of each key is told.
+    and only the last of each key is sent.
     """
 
     topic: Topic
@@ -33,20 +33,20 @@ class Form(NamedTuple):
 
 
 def cursor_of(event: Event, feed: Feed) -> str | None:
-    """What the watcher is to come back with once it has this event; None: with what it had
-    before."""
+    """The cursor with which the watcher is to come back once it has this event; None: with the one
+    that it had before."""
     return (feed.cursor(event.at) if event.at else NEVER) if event.at is not None else None
 
 
 def blocks(events: Iterable[Event], form: Form, feed: Feed) -> bytes:
     """These events as they are sent."""
     return b"".join(
-        _block(event, form.values, cursor_of(event, feed)) for event in told(events, form)
+        _block(event, form.values, cursor_of(event, feed)) for event in chosen(events, form)
     )
 
 
-def told(events: Iterable[Event], form: Form) -> list[Event]:
-    """Those of these events that are told: all of them, or the last of each key in the order of the
+def chosen(events: Iterable[Event], form: Form) -> list[Event]:
+    """Those of these events that are sent: all of them, or the last of each key in the order of the
     last ones."""
     if not form.coalesce_s:
         return list(events)
@@ -73,7 +73,7 @@ def notice(kind: str, error: str, hint: str) -> bytes:
 
 
 def greeting(cursor: str) -> bytes:
-    """What begins a stream: where it begins, and how long a client waits before it reconnects."""
+    """The begin of a stream: its cursor, and how long a client waits before it reconnects."""
     return f"retry: {RETRY_MS}\nid: {cursor}\n\n".encode()
 
 
@@ -91,16 +91,16 @@ def document(event: Event, values: str) -> dict[str, Any]:
     """
     if not event.record:
         return {}
-    told: dict[str, Any] = {"key": event.key, "version": str(version_of(event.record))}
+    fields: dict[str, Any] = {"key": event.key, "version": str(version_of(event.record))}
     if is_dead(event.record):
-        return told
+        return fields
     value = event.record[value_offset(event.record) :]
-    told |= {"content_type": content_type_in(event.record), "bytes": len(value)}
+    fields |= {"content_type": content_type_in(event.record), "bytes": len(value)}
     if values == "base64":
-        told["value"] = b64encode(value).decode()
+        fields["value"] = b64encode(value).decode()
     elif values == "text":
         try:
-            told["value"] = value.decode()
+            fields["value"] = value.decode()
         except UnicodeDecodeError:
-            told["value_base64"] = b64encode(value).decode()
-    return told
+            fields["value_base64"] = b64encode(value).decode()
+    return fields

@@ -1,5 +1,5 @@
-"""What clients want to know about a write: /kv/{key} with ?wait= or ?at_least=, and
-/history/{key}."""
+"""Waiting for a write: /kv/{key} with ?wait=, until others hold it, or with ?at_least=, until it
+is here."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from aiohttp import web
 
 from kvgossip.api.http.duration import duration_s
 from kvgossip.api.http.errors import RequestError, hint_of
-from kvgossip.api.http.openapi import VERSION, Paths, Schema, fields, operation, parameter
-from kvgossip.api.http.request_target import decode_key, parameters, split_target
-from kvgossip.api.http.response import Answer, Answers, sendable
+from kvgossip.api.http.request_target import decode_key
+from kvgossip.api.http.response import Answers
+from kvgossip.api.http.route import Call, Parameter
+from kvgossip.api.http.schema import TEXT, VERSION, fields
 from kvgossip.errors import KVGossipError, LocalError
 from kvgossip.protocol.acks.write_concern import WriteConcern, parse_write_concern
 from kvgossip.protocol.model.entry import Version, parse_version, version_of
-from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.peer import Peer
-from kvgossip.runtime.changes.history import HistoryEntry
-from kvgossip.runtime.node import WAIT_TIMEOUT_MAX_S, WAIT_TIMEOUT_S
+from kvgossip.runtime.node import WAIT_TIMEOUT_S
 from kvgossip.runtime.pending.write_acks import AckedWrite, WriteAck
+from kvgossip.runtime.writes import WAIT_TIMEOUT_MAX_S
 
 if TYPE_CHECKING:
-    from kvgossip.runtime.node import Node, Written
+    from kvgossip.runtime.node import Node
+    from kvgossip.runtime.writes import Written
 
 LINES = "application/x-ndjson"
-TEXT: Schema = {"type": "string"}
-WRITE_PARAMETERS = ("wait", "timeout", "ttl")
-TIMEOUT = parameter(
+TIMEOUT = Parameter(
     "query", "timeout", TEXT, f"how long to wait: 500ms, 2s, 1m; default {WAIT_TIMEOUT_S:.0f}s"
 )
 WAIT = (
-    parameter(
+    Parameter(
         "query",
         "wait",
         TEXT,
@@ -43,7 +42,7 @@ WAIT = (
     TIMEOUT,
 )
 AT_LEAST = (
-    parameter("query", "at_least", TEXT, "answer when this version, or a newer one, is here"),
+    Parameter("query", "at_least", TEXT, "answer when this version, or a newer one, is here"),
     TIMEOUT,
 )
 _PEER = fields(name=TEXT, pool={"enum": ["lan", "wan"]})
@@ -54,28 +53,6 @@ WAITED = fields(
     held_by={"type": "array", "items": _PEER},
     lacking={"type": "array", "items": _PEER},
 )
-PATHS: Paths = {
-    "/history/{key}": {
-        "get": operation(
-            "The versions of a key that this node remembers, newest first; with version, the raw "
-            "value of one.",
-            fields(
-                key=TEXT,
-                versions={
-                    "type": "array",
-                    "items": fields(version=VERSION, deleted={"type": "boolean"}),
-                },
-            ),
-            (404,),
-            parameters=(
-                parameter("path", "key", TEXT, "as in /kv/{key}"),
-                parameter(
-                    "query", "version", TEXT, "give the value that the key had in this version"
-                ),
-            ),
-        )
-    }
-}
 GONE_CHECK_S = 0.5
 """How soon a client that has gone away is noticed while nothing is written to it."""
 STANDS = "the write stands and will reach the others; GET /converge tells when all nodes are equal"
@@ -98,26 +75,20 @@ class Waiting:
 
     # -- writes that wait -------------------------------------------------------------------------
 
-    def options_of(self, request: web.BaseRequest) -> WriteOptions | None:
-        """What ?wait= and ?timeout= ask for; None: nothing. Raises RequestError for what is no
-        wish, before anything is written."""
-        query = split_target(request.raw_path)[1]
-        if not query:
-            return None
-        asked = parameters(
-            query, WRITE_PARAMETERS if request.method == "PUT" else ("wait", "timeout")
-        )
-        if "ttl" in asked and len(asked) == 1:
-            return None
-        if "wait" not in asked:
+    def options_of(self, call: Call) -> WriteOptions | None:
+        """The options ?wait= and ?timeout=; None: there are none. Raises RequestError if they
+        cannot be understood, before anything is written."""
+        query = call.query
+        if "wait" in query:
+            in_lines = LINES in call.request.headers.get("Accept", "")
+            return WriteOptions(_write_concern_of(query["wait"]), _timeout_of(query), in_lines)
+        if "timeout" in query:
             raise RequestError(
                 400,
                 "timeout= goes with wait=",
                 "nothing was changed; add wait=all, or leave timeout= out",
             )
-        return WriteOptions(
-            _need_of(asked["wait"]), _timeout_of(asked), LINES in request.headers.get("Accept", "")
-        )
+        return None
 
     def check(self, options: WriteOptions) -> None:
         """To be called in the turn of the write, before it. Raises CannotMeetError or
@@ -125,15 +96,17 @@ class Waiting:
         self._node.check_wait(options.write_concern, options.timeout_s)
 
     async def held(
-        self, request: web.BaseRequest, key: str, written: Written, options: WriteOptions, head: str
+        self, call: Call, written: Written, options: WriteOptions, head: str
     ) -> web.StreamResponse:
         """The answer to a write, once others hold it or the time is up. `head`: header lines that
         belong to it."""
         if options.in_lines:
-            return await self._held_in_lines(request, key, written, options)
+            return await self._held_in_lines(call, written, options)
         held = await _while_there(
-            request,
-            self._node.held(key, written, options.write_concern, timeout_s=options.timeout_s),
+            call.request,
+            self._node.held(
+                decode_key(call.key), written, options.write_concern, timeout_s=options.timeout_s
+            ),
         )
         return self._answers.json(
             200 if held.met else 202,
@@ -142,16 +115,16 @@ class Waiting:
         )
 
     async def _held_in_lines(
-        self, request: web.BaseRequest, key: str, written: Written, options: WriteOptions
+        self, call: Call, written: Written, options: WriteOptions
     ) -> web.StreamResponse:
         """A line of JSON for each holder as soon as it is known, and the answer as the last one."""
         lines: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         work = self._node.held(
-            key,
+            decode_key(call.key),
             written,
             options.write_concern,
             timeout_s=options.timeout_s,
-            told=lambda holder: lines.put_nowait({"held_by": _holder(holder)}),
+            told=lambda ack: lines.put_nowait({"held_by": _ack(ack)}),
         )
         task = asyncio.ensure_future(work)
         task.add_done_callback(lambda task: lines.put_nowait(None))
@@ -159,8 +132,8 @@ class Waiting:
             headers={"Content-Type": LINES, "KV-Version": str(version_of(written.record))}
         )
         try:
-            await response.prepare(request)
-            while (line := await _while_there(request, lines.get())) is not None:
+            await response.prepare(call.request)
+            while (line := await _while_there(call.request, lines.get())) is not None:
                 await response.write(msgspec.json.encode(line) + b"\n")
             await response.write(msgspec.json.encode(await self._last_line(task, options)) + b"\n")
         finally:
@@ -170,7 +143,7 @@ class Waiting:
     async def _last_line(
         self, task: asyncio.Future[AckedWrite], options: WriteOptions
     ) -> dict[str, Any]:
-        """The status has been sent, so a failure is told in words."""
+        """The status has been sent, so a failure is a line with words."""
         try:
             return self._document(await task, options)
         except KVGossipError as error:
@@ -184,7 +157,7 @@ class Waiting:
             "wait": str(options.write_concern),
             "met": held.met,
             "among": self._node.waits_among,
-            "held_by": [_holder(holder) for holder in held.held_by],
+            "held_by": [_ack(ack) for ack in held.held_by],
             "lacking": [
                 {**_peer(each.peer), "state": each.state.name.lower()} for each in held.lacking
             ],
@@ -193,55 +166,21 @@ class Waiting:
 
     # -- reads that wait --------------------------------------------------------------------------
 
-    async def arrived(self, request: web.BaseRequest, key: str, query: str) -> None:
+    async def arrived(self, call: Call) -> None:
         """Returns when what ?at_least= asks for is here. Raises StaleError where it has not come
         within ?timeout=."""
-        asked = parameters(query, ("at_least", "timeout"))
-        if "at_least" not in asked:
+        if "at_least" not in call.query:
             raise RequestError(
                 400, "timeout= goes with at_least=", "add at_least=VERSION, or leave timeout= out"
             )
+        version, timeout_s = version_of_text(call.query["at_least"]), _timeout_of(call.query)
         await _while_there(
-            request, self._node.wait_for(key, _version_of(asked["at_least"]), _timeout_of(asked))
-        )
-
-    # -- history ----------------------------------------------------------------------------------
-
-    async def history(self, request: web.BaseRequest, encoded_key: str) -> Answer:
-        """The versions that this node remembers, newest first, without their values; with
-        ?version=, the raw value of that one."""
-        key, query = decode_key(encoded_key), split_target(request.raw_path)[1]
-        asked = parameters(query, ("version",))
-        editions = self._node.history(key)
-        if "version" in asked:
-            return self._history_entry(editions, _version_of(asked["version"]))
-        if not editions:
-            return self._answers.problem(
-                404,
-                "there is no such key, and no history of one",
-                "history is what this node has seen itself",
-            )
-        return self._answers.json(
-            200, {"key": key, "versions": [_history_entry(each) for each in editions]}
-        )
-
-    def _history_entry(self, editions: list[HistoryEntry], version: Version) -> Answer:
-        entry = next((each.entry for each in editions if each.entry.version == version), None)
-        if entry is None:
-            text = f"version {version} of this key is not remembered here"
-            return self._answers.problem(404, text, "GET /history/{key} lists those that are")
-        head = f"KV-Version: {version}\r\n"
-        if entry.value is None:
-            return self._answers.json(
-                404, {"error": "this version is a delete", "hint": "", "deleted": True}, head
-            )
-        return self._answers.octets(
-            200, entry.value, f"Content-Type: {sendable(entry.content_type)}\r\n{head}"
+            call.request, self._node.wait_for(decode_key(call.key), version, timeout_s)
         )
 
 
 async def _while_there(request: web.BaseRequest, work: Coroutine[Any, Any, Result]) -> Result:
-    """What the work gives. Raises ConnectionError when the client goes away, and stops the work:
+    """The result of the work. Raises ConnectionError when the client goes away, and stops the work:
     nobody waits in vain."""
     task = asyncio.ensure_future(work)
     try:
@@ -254,22 +193,23 @@ async def _while_there(request: web.BaseRequest, work: Coroutine[Any, Any, Resul
         task.cancel()
 
 
-def _timeout_of(asked: Mapping[str, str]) -> float:
+def _timeout_of(query: Mapping[str, str]) -> float:
     return (
-        duration_s("timeout", asked["timeout"], WAIT_TIMEOUT_MAX_S)
-        if "timeout" in asked
+        duration_s("timeout", query["timeout"], WAIT_TIMEOUT_MAX_S)
+        if "timeout" in query
         else WAIT_TIMEOUT_S
     )
 
 
-def _need_of(text: str) -> WriteConcern:
+def _write_concern_of(text: str) -> WriteConcern:
     try:
         return parse_write_concern(text)
     except LocalError as error:
         raise RequestError(400, str(error), f"nothing was changed; {error.hint}") from None
 
 
-def _version_of(text: str) -> Version:
+def version_of_text(text: str) -> Version:
+    """Raises RequestError(400) for what is no version."""
     try:
         return parse_version(text)
     except LocalError as error:
@@ -280,19 +220,5 @@ def _peer(peer: Peer) -> dict[str, Any]:
     return {"name": peer.name, "pool": peer.pool.value}
 
 
-def _holder(holder: WriteAck) -> dict[str, Any]:
-    return {"name": holder.name, "pool": holder.pool.value, "ms": round(holder.after_s * 1000, 2)}
-
-
-def _history_entry(edition: HistoryEntry) -> dict[str, Any]:
-    entry = edition.entry
-    return {
-        "version": str(entry.version),
-        "present": edition.present,
-        "written_ms": milliseconds_of(entry.version.timestamp),
-        "by": edition.writer,
-        "site": f"{entry.version.site:016x}",
-        "deleted": entry.deleted,
-        "content_type": entry.content_type,
-        "bytes": len(entry.value or b""),
-    }
+def _ack(ack: WriteAck) -> dict[str, Any]:
+    return {"name": ack.name, "pool": ack.pool.value, "ms": round(ack.after_s * 1000, 2)}

@@ -1,1 +1,11 @@
-"""Processes that commands run: an agent, a demo, and how they log."""
+"""Processes that commands run: an agent, a demo, and how they log.
+
+    agent_process   one node and its HTTP server, until a signal or a `leave`
+    demo_processes  agents as child processes, their logs side by side
+    logs            where lines of the log go
+    terminal        the log as a person at a terminal sees it
+    memory          what glibc gives back to the system
+    open_files      how many files the process may have open
+
+Commands import them when they run, so that --help is quick.
+"""

@@ -1,5 +1,5 @@
-"""What an agent does: one node and its HTTP server in this process, until a signal, a `leave` or
-the end of its parent."""
+"""The process of an agent: one node and its HTTP server, until a signal, a `leave` or the end of
+its parent."""
 
 from __future__ import annotations
 
@@ -42,9 +42,12 @@ async def serve(
 ) -> None:
     shorten_collections()
     stop = _stop_event(stop_on_eof)
-    # The socket first: members tell its port, and until the server starts, connections wait in it.
+    # The socket first: its port is announced to members, and until the server starts, connections
+    # wait in it.
     listener = _listen(config.http, free_port)
-    node = Node(dataclasses.replace(config, http=_told_address(config, listener)), rebuild=rebuild)
+    node = Node(
+        dataclasses.replace(config, http=_announced_address(config, listener)), rebuild=rebuild
+    )
     try:
         await node.start()
         server = ApiServer(node, listener)
@@ -66,7 +69,7 @@ async def serve(
 async def _until_stopped(
     node: Node, server: ApiServer, stop: asyncio.Event, output: Format
 ) -> None:
-    settled = asyncio.create_task(_tell_settled(node, output))
+    settled = asyncio.create_task(_announce_settled(node, output))
     ends = [asyncio.create_task(stop.wait()), asyncio.create_task(server.left.wait())]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     for task in (settled, *ends):
@@ -84,7 +87,7 @@ async def _close(node: Node, server: ApiServer) -> None:
         log.warning("%s ends without having said goodbye to everybody", node.name)
 
 
-async def _tell_settled(node: Node, output: Format) -> None:
+async def _announce_settled(node: Node, output: Format) -> None:
     await node.wait_settled()
     # What it has taken over from its peers is there to stay, too. To freeze takes no time.
     gc.freeze()
@@ -97,14 +100,15 @@ def _announce(node: Node, server: ApiServer, output: Format) -> None:
     url = f"http://{_dialable(server.address)}"
     wan = str(node.wan_address) if node.wan_address is not None else None
     if output is Format.JSON:
-        facts = {
+        document = {
+            "event": "serving",
             "name": node.name,
             "url": url,
             "gossip": str(node.address),
             "wan": wan,
             "cluster": node.config.cluster,
         }
-        return _print_line({"event": "serving", **facts})
+        return _print_line(document)
     where = f"gossip {node.address}{f', WAN {wan}' if wan else ''}"
     print(f"{node.name} serves {url}, {where}, cluster {node.config.cluster}", flush=True)
 
@@ -155,8 +159,8 @@ def _listen(address: Address | None, free_port: bool) -> socket.socket:
         return listen(wanted._replace(port=0))
 
 
-def _told_address(config: Config, listener: socket.socket) -> Address:
-    """What members tell as this node's HTTP address: an empty host where it is the one that peers
+def _announced_address(config: Config, listener: socket.socket) -> Address:
+    """The HTTP address that members have of this node: an empty host stands for the one that peers
     see."""
     host, port = listener.getsockname()[:2]
     if host in ("0.0.0.0", "::"):

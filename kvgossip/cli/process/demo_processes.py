@@ -1,4 +1,4 @@
-"""What the demo does: agents as child processes on this machine, their logs side by side, and no
+"""The processes of the demo: agents as children on this machine, their logs side by side, and no
 orphans."""
 
 from __future__ import annotations
@@ -28,30 +28,33 @@ COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red")
 
 
 class Child:
-    """One agent: its process, and what it has told about itself."""
+    """One agent: its process, and the addresses that it has announced."""
 
     def __init__(self, name: str, colour: str, process: Process) -> None:
         self.name, self.colour, self.process = name, colour, process
+        #: Where it serves HTTP and gossip; empty until it does.
         self.url = self.gossip = ""
         self.serving = asyncio.Event()
         self.settled = asyncio.Event()
 
-    def heard(self, facts: dict[str, Any]) -> None:
-        if facts.get("event") == "serving":
-            self.url, self.gossip = facts["url"], facts["gossip"]
+    def heard(self, line: dict[str, Any]) -> None:
+        if line.get("event") == "serving":
+            self.url, self.gossip = line["url"], line["gossip"]
             self.serving.set()
-        elif facts.get("event") == "settled":
+        elif line.get("event") == "settled":
             self.settled.set()
 
 
 class Demo:
-    """Starts the first agent, lets the others join it, and stops all when it is told to."""
+    """Starts the first agent, lets the others join it, and stops all at a signal."""
 
     def __init__(self, nodes: int, ports_from: int | None, log_level: str) -> None:
         self._nodes, self._ports_from, self._log_level = nodes, ports_from, log_level
         self._children: list[Child] = []
+        #: They follow the output and the end of the children.
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
+        #: Why the demo cannot go on; empty while it can.
         self._failure = ""
         # Logs of several nodes at once read badly when folded; a pipe gets them without colour.
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -61,7 +64,7 @@ class Demo:
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         try:
             if await self._unless_stopped(self._start_all()):
-                self._tell_how_to_use()
+                self._print_usage()
                 await self._stop.wait()
         finally:
             await self._stop_all()
@@ -69,7 +72,7 @@ class Demo:
             raise CommandError(self._failure, "its last log lines say why", REFUSED)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Whether the work came to its end before the demo was told to stop. Raises what the work
+        """True if the work came to its end before a signal to stop. Raises whatever the work
         raises."""
         task, stopped = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
         await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -118,7 +121,7 @@ class Demo:
         )
         child = Child(f"n{index + 1}", COLOURS[index % len(COLOURS)], process)
         self._children.append(child)
-        for task in (self._follow_log(child), self._follow_facts(child), self._follow_end(child)):
+        for task in (self._follow_log(child), self._follow_output(child), self._follow_end(child)):
             self._keep(task)
         return child
 
@@ -132,7 +135,7 @@ class Demo:
         async for line in child.process.stderr:
             self._print(child, line.decode(errors="replace").rstrip("\n"))
 
-    async def _follow_facts(self, child: Child) -> None:
+    async def _follow_output(self, child: Child) -> None:
         assert child.process.stdout is not None
         async for line in child.process.stdout:
             try:
@@ -162,7 +165,7 @@ class Demo:
             )
         )
 
-    def _tell_how_to_use(self) -> None:
+    def _print_usage(self) -> None:
         first, last = self._children[0], self._children[-1]
         print(f"\n{self._nodes} nodes serve:")
         for child in self._children:
@@ -173,7 +176,7 @@ class Demo:
         print("Ctrl-C stops all.\n", flush=True)
 
     async def _stop_all(self) -> None:
-        """Asks every agent to leave, waits for it, and kills what does not end."""
+        """Asks every agent to leave, waits for it, and kills each one that does not end."""
         self._stop.set()
         running = [child for child in self._children if child.process.returncode is None]
         for child in running:
@@ -189,5 +192,5 @@ class Demo:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without what would configure the agents behind the demo's back."""
+    """Ours, without the variables that would configure the agents behind the demo's back."""
     return {name: value for name, value in os.environ.items() if not name.startswith("KVGOSSIP_")}

@@ -1,4 +1,4 @@
-"""Where log lines go: stderr, in colour where a person looks at it."""
+"""The log goes to stderr, in colour where a person looks at it."""
 
 from __future__ import annotations
 

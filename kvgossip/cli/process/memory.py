@@ -32,12 +32,12 @@ def shorten_collections() -> None:
 
 
 def return_large_blocks() -> None:
-    """Where glibc allocates: blocks of MAPPED_BYTES_MIN and more go back to the system as soon as
-    they are free.
+    """Blocks of MAPPED_BYTES_MIN and more go back to the system as soon as they are
+    free, if glibc allocates.
 
     That is its own default, until the first such block is freed: from then on it keeps ever larger
-    ones within its heap, where one small block above them holds them for ever. What values of a
-    megabyte took while clients were slow to read them would never come back.
+    ones within its heap, where one small block above them holds them for ever. The memory of
+    values of a megabyte, which waited for slow clients, would never come back.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

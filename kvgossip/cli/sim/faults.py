@@ -1,4 +1,4 @@
-"""The command sim faults: what failures of nodes and links cost, over growing clusters, for
+"""The command `sim faults`: the cost of failures of nodes and links, over growing clusters, for
 variants of the protocol side by side.
 
 The same seed gives every variant the same failures and the same writes, whatever --jobs.
@@ -17,8 +17,16 @@ import typer
 
 from kvgossip.cli.errors import complain
 from kvgossip.cli.output import Format, Output, print_json, print_table
-from kvgossip.cli.sim.epidemics import Jobs, Json, Plot, Row, Seed
-from kvgossip.cli.sim.experiment import sizes_of
+from kvgossip.cli.sim.options import (
+    CHECKED,
+    Jobs,
+    Json,
+    Plot,
+    Seed,
+    check_plot_option,
+    sizes_of,
+)
+from kvgossip.cli.sim.rows import Row, mean_of
 from kvgossip.cli.sim.trials import run_trials
 
 if TYPE_CHECKING:
@@ -47,9 +55,56 @@ PARAMETERS: dict[Variant, dict[str, Any]] = {
     Variant.ANTI_ENTROPY: {"rumor_k": 0},
     Variant.UNIFORM: {"selection": "uniform"},
 }
-"""What a variant changes in the default configuration, which is push."""
+"""The changes of a variant to the default configuration, which is push."""
 
 RATE: dict[str, Any] = {"metavar": "P", "min": 0.0, "max": 1000.0}
+
+Nodes = Annotated[str, typer.Option(metavar="N|N,N", help="How many nodes, one number or several.")]
+Variants = Annotated[
+    list[Variant] | None,
+    typer.Option(
+        help="Variant of the protocol; repeat it for several. Default: all.", show_choices=True
+    ),
+]
+CrashRate = Annotated[
+    float, typer.Option(help="Crashes a second of each node; it restarts within 20 s.", **RATE)
+]
+PermanentCrashRate = Annotated[
+    float,
+    typer.Option(
+        help="Silent crashes a second of each node that never comes back; two nodes stay.", **RATE
+    ),
+]
+PartitionRate = Annotated[
+    float,
+    typer.Option(help="Partitions a second, symmetric and not; they heal within 30 s.", **RATE),
+]
+CutRate = Annotated[
+    float, typer.Option(help="Links cut a second, both ways; they mend within 30 s.", **RATE)
+]
+PermanentCutRate = Annotated[
+    float,
+    typer.Option(
+        help=(
+            "Links cut a second that never mend; a cut that would disconnect the nodes is left out."
+        ),
+        **RATE,
+    ),
+]
+Loss = Annotated[
+    float, typer.Option(metavar="P", min=0.0, max=1.0, help="Share of the datagrams that is lost.")
+]
+Writes = Annotated[int, typer.Option(min=0, help="Puts and deletes within the duration.")]
+Duration = Annotated[
+    float,
+    typer.Option(metavar="S", min=0.0, max=86_400.0, help="Virtual seconds of faults and writes."),
+]
+Seeds = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Run so many seeds, from --seed on; printed are means ± standard error."
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,72 +139,30 @@ class FaultsTrial:
 
 
 def faults(
-    nodes: Annotated[
-        str, typer.Option(metavar="N|N,N", help="How many nodes, one number or several.")
-    ] = "5,10,20,40",
-    variant: Annotated[
-        list[Variant] | None,
-        typer.Option(
-            help="Variant of the protocol; repeat it for several. Default: all.", show_choices=True
-        ),
-    ] = None,
-    crash_rate: Annotated[
-        float, typer.Option(help="Crashes a second of each node; it restarts within 20 s.", **RATE)
-    ] = 0.01,
-    permanent_crash_rate: Annotated[
-        float,
-        typer.Option(
-            help="Silent crashes a second of each node that never comes back; two nodes stay.",
-            **RATE,
-        ),
-    ] = 0.002,
-    partition_rate: Annotated[
-        float,
-        typer.Option(help="Partitions a second, symmetric and not; they heal within 30 s.", **RATE),
-    ] = 0.0,
-    cut_rate: Annotated[
-        float, typer.Option(help="Links cut a second, both ways; they mend within 30 s.", **RATE)
-    ] = 0.1,
-    permanent_cut_rate: Annotated[
-        float,
-        typer.Option(
-            help=(
-                "Links cut a second that never mend; a cut that would disconnect the nodes is "
-                "left out."
-            ),
-            **RATE,
-        ),
-    ] = 0.05,
-    loss: Annotated[
-        float,
-        typer.Option(metavar="P", min=0.0, max=1.0, help="Share of the datagrams that is lost."),
-    ] = 0.01,
-    writes: Annotated[int, typer.Option(min=0, help="Puts and deletes within the duration.")] = 100,
-    duration: Annotated[
-        float,
-        typer.Option(
-            metavar="S", min=0.0, max=86_400.0, help="Virtual seconds of faults and writes."
-        ),
-    ] = 20.0,
-    runs: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Run so many seeds, from --seed on; printed are means ± standard error."
-        ),
-    ] = 3,
+    nodes: Nodes = "5,10,20,40",
+    variant: Variants = None,
+    crash_rate: CrashRate = 0.01,
+    permanent_crash_rate: PermanentCrashRate = 0.002,
+    partition_rate: PartitionRate = 0.0,
+    cut_rate: CutRate = 0.1,
+    permanent_cut_rate: PermanentCutRate = 0.05,
+    loss: Loss = 0.01,
+    writes: Writes = 100,
+    duration: Duration = 20.0,
+    runs: Seeds = 3,
     seed: Seed = 1,
     jobs: Jobs = None,
     as_json: Json = False,
     output: Output = Format.TABLE,
     plot_file: Plot = None,
 ) -> None:
-    """Failures of nodes and links, transient and permanent, at these rates: what they cost as the
+    """Failures of nodes and links, transient and permanent, at these rates: their cost as the
     cluster grows, variant by variant.
 
     Rates of crashes are of each node, those of partitions and links of the whole cluster. Nodes and
     links fail silently: they stop, and never lie. When the transient faults stop, all nodes that
     still run must come to hold the same data; `agreement_s` is how long that took after the faults.
-    (Whom each holds alive is not asked: two nodes whose link is cut for good may differ.) Gossips
+    (Which nodes each holds alive may differ: two of them may have no link for good.) Gossips
     are packets of rumors; bytes and messages are of everything that is sent, from the first start
     to three seconds after the agreement, a node.
 
@@ -162,18 +175,14 @@ def faults(
     from kvgossip.sim.faults import Intensity
 
     sizes = sizes_of(nodes, NODES)
-    if plot_file is not None:
-        from kvgossip.cli.sim.figures import check_plot
-
-        check_plot(plot_file)
+    check_plot_option(plot_file)
     intensity = Intensity(
         loss=loss, crash_rate=crash_rate, permanent_crash_rate=permanent_crash_rate,
         partition_rate=partition_rate, cut_rate=cut_rate, permanent_cut_rate=permanent_cut_rate,
     )  # fmt: skip
-    settings = list(product(sizes, dict.fromkeys(variant or Variant)))
     trials = [
         FaultsTrial(each, n, intensity, writes, duration, seed + run)
-        for n, each in settings
+        for n, each in product(sizes, dict.fromkeys(variant or Variant))
         for run in range(runs)
     ]
     reports = run_trials(trials, jobs, "faults")
@@ -183,6 +192,11 @@ def faults(
     _show(rows, as_json or output is Format.JSON)
     if plot_file is not None:
         _plot(plot_file, rows)
+    _complain(trials, reports)
+
+
+def _complain(trials: Sequence[FaultsTrial], reports: Sequence[Report]) -> None:
+    """Exits with 1 where a run has failed."""
     failed = [
         (trial, report) for trial, report in zip(trials, reports, strict=True) if not report.passed
     ]
@@ -198,7 +212,7 @@ def faults(
         raise typer.Exit(1)
 
 
-# -- telling -------------------------------------------------------------------------------------
+# -- the output ------------------------------------------------------------------------------------
 
 
 def _row(trial: FaultsTrial, reports: Sequence[Report]) -> Row:
@@ -221,18 +235,8 @@ def _row(trial: FaultsTrial, reports: Sequence[Report]) -> Row:
         "links_cut": [report.faults.get("sever", 0) for report in reports],
     }
     for name, values in measured.items():
-        row |= _mean(name, values)
+        row |= mean_of(name, values)
     return row
-
-
-def _mean(name: str, values: Sequence[float]) -> Row:
-    """None for the agreement of a variant that never agreed."""
-    from kvgossip.sim.papers.epidemic import estimate
-
-    if not values:
-        return {name: None, f"{name}_error": None}
-    found = estimate(values)
-    return {name: found.mean, f"{name}_error": found.error}
 
 
 def _show(rows: Sequence[Row], as_json: bool) -> None:
@@ -293,8 +297,4 @@ def _plot(path: Path, rows: Sequence[Row]) -> None:
 
 
 def register(sim_app: typer.Typer) -> None:
-    epilog = (
-        "Exit code: 0 every check held and all agreed; 1 not so, and the failing seed is "
-        "printed; 2 wrong usage."
-    )
-    sim_app.command("faults", epilog=epilog)(faults)
+    sim_app.command(epilog=CHECKED)(faults)

@@ -1,23 +1,23 @@
-"""The command sim membership: how soon failures are found out, what that costs, and how often the
-living are taken for dead."""
+"""The command `sim membership`: how soon failures are found out, the cost of that, and how often
+the living are taken for dead."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kvgossip.cli.errors import CommandError, complain
 from kvgossip.cli.output import Format, Output, print_json, print_table
-from kvgossip.cli.sim.epidemics import Jobs, Json, Row, Runs, Seed
-from kvgossip.cli.sim.experiment import parameters_of, sizes_of
+from kvgossip.cli.sim.options import Jobs, Json, Runs, Seed, parameters_of, sizes_of
+from kvgossip.cli.sim.rows import Row, cell, mean_of, means_of
 from kvgossip.cli.sim.trials import run_trials
 
 if TYPE_CHECKING:
-    from kvgossip.sim.papers.membership import MembershipOutcome, MembershipPlan
+    from kvgossip.sim.papers.membership import MembershipOutcome, MembershipPlan, PauseKind
 
 NODES = (3, 2000)
 IN_PERIODS = ("first_suspect", "first_dead", "all_dead")
@@ -27,58 +27,65 @@ SHOWN = (
     "fp", "fp_healthy", "paused_dead",
 )  # fmt: skip
 
+Nodes = Annotated[
+    str, typer.Option(metavar="N|N,N", help="How many members, one number or several.")
+]
+Periods = Annotated[
+    int,
+    typer.Option(min=1, max=100_000, help="Protocol periods in which messages are counted."),
+]
+Crash = Annotated[
+    bool,
+    typer.Option(
+        "--crash/--no-crash", help="After these, one member crashes, until all others know."
+    ),
+]
+Lifeguard = Annotated[
+    bool,
+    typer.Option("--lifeguard/--no-lifeguard", help="Lifeguard's additions, or plain SWIM."),
+]
+Loss = Annotated[
+    float,
+    typer.Option(metavar="P", min=0.0, max=0.9, help="Share of the datagrams that is lost."),
+]
+PauseFraction = Annotated[
+    float,
+    typer.Option(
+        metavar="F", min=0.0, max=0.9, help="Share of the members that pause again and again."
+    ),
+]
+PauseSeconds = Annotated[
+    float,
+    typer.Option(metavar="S", min=0.001, max=3600.0, help="Mean length of a pause, exponential."),
+]
+RunSeconds = Annotated[
+    float,
+    typer.Option(metavar="S", min=0.001, max=3600.0, help="Mean time between two, exponential."),
+]
+Kind = Annotated[
+    str,
+    typer.Option(
+        metavar="network|process",
+        help="Let only packets wait, or the timers of the member too.",
+    ),
+]
+Parameter = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Any parameter of the configuration."),
+]
+
 
 def membership(
-    nodes: Annotated[
-        str, typer.Option(metavar="N|N,N", help="How many members, one number or several.")
-    ] = "8,64",
-    periods: Annotated[
-        int,
-        typer.Option(min=1, max=100_000, help="Protocol periods in which messages are counted."),
-    ] = 10,
-    crash: Annotated[
-        bool,
-        typer.Option(
-            "--crash/--no-crash", help="After these, one member crashes, until all others know."
-        ),
-    ] = True,
-    lifeguard: Annotated[
-        bool,
-        typer.Option("--lifeguard/--no-lifeguard", help="Lifeguard's additions, or plain SWIM."),
-    ] = True,
-    loss: Annotated[
-        float,
-        typer.Option(metavar="P", min=0.0, max=0.9, help="Share of the datagrams that is lost."),
-    ] = 0.0,
-    pause_fraction: Annotated[
-        float,
-        typer.Option(
-            metavar="F", min=0.0, max=0.9, help="Share of the members that pause again and again."
-        ),
-    ] = 0.0,
-    pause_s: Annotated[
-        float,
-        typer.Option(
-            metavar="S", min=0.001, max=3600.0, help="Mean length of a pause, exponential."
-        ),
-    ] = 8.0,
-    run_s: Annotated[
-        float,
-        typer.Option(
-            metavar="S", min=0.001, max=3600.0, help="Mean time between two, exponential."
-        ),
-    ] = 2.0,
-    pause_kind: Annotated[
-        str,
-        typer.Option(
-            metavar="network|process",
-            help="Whether only packets wait, or the timers of the member too.",
-        ),
-    ] = "network",
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Any parameter of the configuration."),
-    ] = None,
+    nodes: Nodes = "8,64",
+    periods: Periods = 10,
+    crash: Crash = True,
+    lifeguard: Lifeguard = True,
+    loss: Loss = 0.0,
+    pause_fraction: PauseFraction = 0.0,
+    pause_s: PauseSeconds = 8.0,
+    run_s: RunSeconds = 2.0,
+    pause_kind: Kind = "network",
+    parameter: Parameter = None,
     runs: Runs = 20,
     seed: Seed = 1,
     jobs: Jobs = None,
@@ -88,7 +95,7 @@ def membership(
     """Measure the membership that ships beside SWIM (2002) and Lifeguard (2018): detection,
     messages, false positives.
 
-    first_probe_periods is the period, counted from a crash, in which somebody first probes the
+    first_probe_periods is the period, counted from a crash, in which a member first probes the
     crashed member: SWIM expects e/(e-1) = 1.582, whatever n. It is taken of every member, as if it
     had crashed when the counting begins; crash_probe_periods is that of the member which does
     crash. Seconds are from the crash. sent and received are messages of the failure detector a
@@ -103,30 +110,17 @@ def membership(
       suspicion_multiplier=5`
     - the same with `--no-lifeguard`: what plain SWIM makes of it
     """
-    plan = _plan(periods, crash, lifeguard, loss, parameter or [])
-    plan = replace(
-        plan,
-        pause_fraction=pause_fraction,
-        pause_s=pause_s,
-        run_s=run_s,
-        pause_kind=_kind(pause_kind),
-    )
-    sizes = sizes_of(nodes, NODES)
-    from kvgossip.sim.checks.invariants import BrokenLawError
-    from kvgossip.sim.papers.membership import measure_membership
+    from kvgossip.sim.papers.membership import MembershipPlan
 
-    trials = [
-        partial(measure_membership, replace(plan, nodes=n, seed=seed + run))
-        for n in sizes
-        for run in range(runs)
-    ]
-    try:
-        outcomes = run_trials(trials, jobs, "membership")
-    except BrokenLawError as broken:
-        complain(str(broken), "a law of the protocol is broken: report it with this command line")
-        raise typer.Exit(1) from broken
+    plan = MembershipPlan(
+        nodes=2, seed=seed, periods=periods, crash=crash, lifeguard=lifeguard, loss=loss,
+        pause_fraction=pause_fraction, pause_s=pause_s, run_s=run_s,
+        pause_kind=_kind(pause_kind), parameters=parameters_of(parameter or []),
+    )  # fmt: skip
+    sizes = sizes_of(nodes, NODES)
+    outcomes = _measure(_checked(plan), sizes, runs, jobs)
     rows = [
-        _row(replace(plan, nodes=n, seed=seed), outcomes[place * runs : (place + 1) * runs])
+        _row(replace(plan, nodes=n), outcomes[place * runs : (place + 1) * runs])
         for place, n in enumerate(sizes)
     ]
     if as_json or output is Format.JSON:
@@ -135,24 +129,31 @@ def membership(
         _show(rows)
 
 
-def _plan(
-    periods: int, crash: bool, lifeguard: bool, loss: float, parameters: Sequence[str]
-) -> MembershipPlan:
-    from kvgossip.sim.papers.membership import MembershipPlan
-
-    plan = MembershipPlan(
-        nodes=2,
-        periods=periods,
-        crash=crash,
-        lifeguard=lifeguard,
-        loss=loss,
-        parameters=parameters_of(parameters),
-    )
-    plan.config  # noqa: B018 - a wrong parameter is told before the first run
+def _checked(plan: MembershipPlan) -> MembershipPlan:
+    plan.config  # noqa: B018 - a wrong parameter is an error before the first run
     return plan
 
 
-def _kind(text: str) -> Any:
+def _measure(
+    plan: MembershipPlan, sizes: Sequence[int], runs: int, jobs: int | None
+) -> list[MembershipOutcome]:
+    """All runs of the first size, then those of the next one. Exits with 1 for a broken law."""
+    from kvgossip.sim.checks.violation import BrokenLawError
+    from kvgossip.sim.papers.membership import measure_membership
+
+    trials = [
+        partial(measure_membership, replace(plan, nodes=n, seed=plan.seed + run))
+        for n in sizes
+        for run in range(runs)
+    ]
+    try:
+        return run_trials(trials, jobs, "membership")
+    except BrokenLawError as broken:
+        complain(str(broken), "a law of the protocol is broken: report it with this command line")
+        raise typer.Exit(1) from broken
+
+
+def _kind(text: str) -> PauseKind:
     from kvgossip.sim.papers.membership import PauseKind
 
     if text not in list(PauseKind):
@@ -160,7 +161,7 @@ def _kind(text: str) -> Any:
     return PauseKind(text)
 
 
-# -- telling -------------------------------------------------------------------------------------
+# -- the output ------------------------------------------------------------------------------------
 
 
 def _row(plan: MembershipPlan, outcomes: Sequence[MembershipOutcome]) -> Row:
@@ -168,11 +169,10 @@ def _row(plan: MembershipPlan, outcomes: Sequence[MembershipOutcome]) -> Row:
         "runs": len(outcomes),
         "expected_first_probe_periods": plan.expected_first_probe_periods,
     }
-    for name in SHOWN:
-        row |= _mean(name, [getattr(outcome, name) for outcome in outcomes])
+    row |= means_of(outcomes, SHOWN)
     for name in IN_PERIODS:
         times_s = [getattr(outcome, f"{name}_s") for outcome in outcomes]
-        row |= _mean(
+        row |= mean_of(
             f"{name}_periods",
             [
                 None if time_s is None else time_s / plan.config.probe_interval_s
@@ -188,21 +188,10 @@ def _row(plan: MembershipPlan, outcomes: Sequence[MembershipOutcome]) -> Row:
     }
 
 
-def _mean(name: str, values: Sequence[float | None]) -> Row:
-    """None for what did not happen."""
-    from kvgossip.sim.papers.epidemic import estimate
-
-    happened = [value for value in values if value is not None]
-    if not happened:
-        return {name: None, f"{name}_error": None}
-    found = estimate(happened)
-    return {name: found.mean, f"{name}_error": found.error}
-
-
 def _show(rows: Sequence[Row]) -> None:
     """A column for each size: there are more figures than sizes."""
     kinds = sorted({kind for row in rows for kind in row["kinds"]})
-    figures = [[name, *(_cell(row, name) for row in rows)] for name in SHOWN]
+    figures = [[name, *(cell(row, name) for row in rows)] for name in SHOWN]
     figures += [
         [f"sent of {kind}", *(f"{row['kinds'].get(kind, 0.0):.3f}" for row in rows)]
         for kind in kinds
@@ -216,10 +205,6 @@ def _show(rows: Sequence[Row]) -> None:
     print_table((f"{rows[0]['runs']} runs", *(f"n = {row['nodes']}" for row in rows)), figures)
 
 
-def _cell(row: Row, name: str) -> str:
-    return "" if row[name] is None else f"{row[name]:.4g} ±{row[f'{name}_error']:.1g}"
-
-
 def register(sim_app: typer.Typer) -> None:
     epilog = "Exit code: 0 measured; 1 a law of the protocol was broken; 2 wrong usage."
-    sim_app.command("membership", epilog=epilog)(membership)
+    sim_app.command(epilog=epilog)(membership)

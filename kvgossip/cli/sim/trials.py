@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def run_trials(trials: Sequence[Callable[[], T]], jobs: int | None, label: str) -> list[T]:
-    """What each trial returned, in their order, whatever `jobs` is; None: one a processor. Trials
+    """The results of the trials in their order, whatever `jobs` is; None: one a processor. Trials
     are pickled, so they are no closures.
 
     The bar is on stderr, only if that is a terminal, and leaves no trace.

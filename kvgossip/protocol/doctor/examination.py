@@ -31,7 +31,8 @@ from kvgossip.config import Address, Config
 from kvgossip.errors import LocalError, NotFoundError
 from kvgossip.protocol.doctor.observation import Examination, Observation, OpenQuestion
 from kvgossip.protocol.effect import DoctorReport, Examined
-from kvgossip.protocol.membership.swim import MakePing, Membership
+from kvgossip.protocol.membership.probing import MakePing
+from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.newest import Newest

@@ -1,1 +1,7 @@
-"""Frames are admitted or refused here, before anything else sees them (protocol.md section 1)."""
+"""What is let in from the network, and what is refused (protocol.md section 1).
+
+gate        Gate: frames of other clusters and pools, unread or too many, are dropped
+refusal     the words for the sender of a dropped frame, which say what to change
+rate_limit  RateLimit: a token bucket for each source
+blocklist   Blocklist: the peers that an operator has blocked
+"""

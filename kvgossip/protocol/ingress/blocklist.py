@@ -1,5 +1,5 @@
-"""Blocking: whom this node ignores because its operator said so, by name or by network: what people
-do with a packet filter.
+"""Blocklist: the peers that this node ignores because its operator said so, by name or by network:
+what people do with a packet filter.
 
 Laws
 - Nothing that a blocked peer sends is taken, and nothing is sent to it. A frame is known as its own
@@ -8,8 +8,8 @@ Laws
 - A blocked member is neither probed nor suspected nor chosen here. That one node ignores it is no
   news for the others: were it suspected, everybody else would see it flap between an accusation and
   its refutation.
-- What others tell of it is taken only if it is gone: dead, left, or pruned.
-- Blocklist live as long as this life of the node: after a restart the operator has to say so again.
+- News of it from others is taken only if it is gone: dead, left, or pruned.
+- Blocks last as long as this life of the node: after a restart the operator has to say so again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from kvgossip.config import NAME_PATTERN, Address
 from kvgossip.errors import ConfigError, NotFoundError
 from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.newest import Newest
+from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.wire.message import Ack, Join, Message
 
 TARGETS_MAX = 1024
@@ -28,15 +30,18 @@ HOSTS_MAX = 4096
 
 
 class Blocklist:
-    """The names and networks that are blocked. True while there are any: who asks often asks that
-    first."""
+    """The names and networks that are blocked. True while there are any: callers that ask often ask
+    that first."""
 
     __slots__ = ("_hosts", "_names", "_networks", "_sources")
 
     def __init__(self) -> None:
-        self._names: dict[str, None] = {}
+        self._names: OrderedSet[str] = OrderedSet()
+        #: by how they are listed
         self._networks: dict[str, IPv4Network | IPv6Network] = {}
-        self._sources: dict[Address, str] = {}
+        #: the addresses from which a blocked name has spoken
+        self._sources: Newest[Address, str] = Newest(SOURCES_MAX)
+        #: whether a host is in a blocked network, as far as that was asked
         self._hosts: dict[str, bool] = {}
 
     def __bool__(self) -> bool:
@@ -59,7 +64,7 @@ class Blocklist:
         if network is not None:
             self._networks[str(network)] = network
         else:
-            self._names[target] = None
+            self._names.add(target)
         self._hosts.clear()
         return target if network is None else str(network)
 
@@ -71,9 +76,10 @@ class Blocklist:
             raise NotFoundError(
                 f"{listed} is not blocked on this node", "`kvgossip status` lists what is"
             )
-        self._names.pop(listed, None)
+        self._names.discard(listed)
         self._networks.pop(listed, None)
-        self._sources = {source: name for source, name in self._sources.items() if name != listed}
+        for source in [source for source, name in self._sources.items() if name == listed]:
+            del self._sources[source]
         self._hosts.clear()
         return listed
 
@@ -94,13 +100,11 @@ class Blocklist:
         """A blocked name is, or speaks, at this address."""
         if source.host:
             self._sources[source] = name
-            if len(self._sources) > SOURCES_MAX:
-                del self._sources[next(iter(self._sources))]
 
     def admitted(
         self, messages: Sequence[Message | Member], source: Address
     ) -> list[Message | Member] | None:
-        """What may be taken of a frame; None where somebody who is blocked has written it.
+        """The messages of a frame that may be taken; None where a blocked peer has written it.
 
         An ack may have been passed on by a helper: then it is worth nothing, and the helper is
         innocent.
@@ -110,7 +114,9 @@ class Blocklist:
                 self.learn(source, author)
                 return None
         return [
-            told for told in messages if not (isinstance(told, Ack) and told.sender in self._names)
+            message
+            for message in messages
+            if not (isinstance(message, Ack) and message.sender in self._names)
         ]
 
     def _covers_host(self, host: str) -> bool:
@@ -132,7 +138,7 @@ class Blocklist:
 
 
 def _network(target: str) -> IPv4Network | IPv6Network | None:
-    """The network that is meant, None where it is a name."""
+    """The network of this text; None where it is a name."""
     try:
         return ip_network(target, strict=False)
     except ValueError:
@@ -144,8 +150,8 @@ def _network(target: str) -> IPv4Network | IPv6Network | None:
     )
 
 
-def _author_of(told: Message | Member) -> str:
-    """Who says that it wrote this; empty where the message does not tell."""
-    if isinstance(told, Join):
-        return told.name
-    return "" if isinstance(told, (Ack, Member)) else str(getattr(told, "sender", ""))
+def _author_of(message: Message | Member) -> str:
+    """The name under which this was written; empty where the message has none."""
+    if isinstance(message, Join):
+        return message.name
+    return "" if isinstance(message, (Ack, Member)) else str(getattr(message, "sender", ""))

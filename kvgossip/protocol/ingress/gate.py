@@ -1,15 +1,15 @@
-"""Gate: what comes in from the network, and who is told that it does not (protocol.md section 1).
+"""Gate: frames from the network are let in, or dropped and refused (protocol.md section 1).
 
 A frame of another cluster or pool is dropped by its header alone, one that is sealed with a key
 that this node lacks, or not sealed where all are, before it is decoded: counted by reason, once a
 minute for each source logged, and answered with a refusal that lets the other side log the same
 reason: a datagram once a minute, since its source may be a lie, a frame of a link always, or
-whoever asks a second time to join would hear nothing. A frame that is not of our kind at all, a
+a node that asks a second time to join would hear nothing. A frame that is not of our kind at all, a
 seal that does not fit and a replay are only counted: answering them would make us a reflector.
 
-A refusal is in clear, for whoever cannot open seals must be able to read it. So it is nobody's word
-in particular: it makes a line in the log and, where we have asked to join, an answer for the
-operator; nothing else.
+A refusal is in clear, for a node that cannot open seals must be able to read it. So it is nobody's
+word in particular: it makes a line in the log and, where this node has asked to join, an answer for
+the operator; nothing else.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ LIVES_FACTOR = 2
 
 
 class Gate:
-    """`me()` is this node's own record in the pool, `elsewhere()` its address in its other one,
+    """`me` is this node's first record in the pool, `elsewhere()` its address in its other one,
     None if it has only one.
 
-    `failed(source, text)` is told why nothing that comes from there over a link can be read.
+    `failed(source, text)` is called where nothing that comes from there over a link can be read.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Gate:
         self._outbox.send(to, data, reliable=True, pool=self._kind)
 
     def heard(self, refusal: Refused, arrival: Arrival) -> str:
-        """Somebody says no: log it, and what to tell an operator who waits."""
+        """A node says no: log it; returns the text for an operator who waits."""
         self._counters["refusals_heard"] += 1
         text = (
             f"refused by the node at {arrival.source} (cluster {refusal.cluster!r}, pool "
@@ -148,7 +148,7 @@ class Gate:
 
     @property
     def here(self) -> str:
-        """This node in words, for whoever reads a line of its log."""
+        """This node in words, for the reader of its log."""
         sealing = "" if self._keyring is None else f", and seals with key {self._keyring.primary}"
         if isinstance(self._config.keyring, str) and self._keyring is not None:
             sealing += f" of {self._config.keyring}"

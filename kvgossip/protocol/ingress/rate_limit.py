@@ -1,4 +1,4 @@
-"""Limits: how much one source may ask for, as a token bucket for each of them.
+"""RateLimit: how much one source may ask for, as a token bucket for each of them.
 
 A bucket holds what BURST_S fill it with, so that a burst is taken whole and only a flood is not.
 The table is bounded: where more sources speak than it holds, the one that was first noticed is
@@ -7,6 +7,8 @@ and nothing else. No chance and no clock: the time is an argument.
 """
 
 from __future__ import annotations
+
+from kvgossip.protocol.model.newest import Newest
 
 BURST_S = 2.0
 SOURCES_MAX = 4096
@@ -19,7 +21,8 @@ class RateLimit:
 
     def __init__(self, per_s: float) -> None:
         self._per_s, self._full = per_s, max(1.0, per_s * BURST_S)
-        self._buckets: dict[str, tuple[float, float]] = {}
+        #: by source, how much is left, and since when, monotonic seconds
+        self._buckets: Newest[str, tuple[float, float]] = Newest(SOURCES_MAX)
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -31,6 +34,4 @@ class RateLimit:
         level = min(self._full, level + max(0.0, now_s - since_s) * self._per_s)
         admitted = level >= 1.0
         self._buckets[source] = (level - 1.0 if admitted else level, now_s)
-        if len(self._buckets) > SOURCES_MAX:
-            del self._buckets[next(iter(self._buckets))]
         return admitted

@@ -1,7 +1,7 @@
 """Refusals: what is said to the sender of a frame that is not for this pool, in words that say what
 to change (protocol.md section 1).
 
-The header of a frame has fingerprints, not names: what can be told from it is whether the frame is
+The header of a frame has fingerprints, not names: what can be seen by it is whether the frame is
 of the WAN pool, of a LAN pool that this node knows, or of another one. Both sides name themselves,
 the refusing one in the refusal and the refused one in its log.
 """
@@ -40,7 +40,7 @@ def refusal_of(
 ) -> str | None:
     """Why a frame is refused and what to change; None where it is better to say nothing.
 
-    `reason`: the door's, `data`: the frame, `kind` and `datacenter`: of the pool that refuses,
+    `reason`: the gate's, `data`: the frame, `kind` and `datacenter`: of the pool that refuses,
     `other`: where this node is reached in its other pool, None if it has only one.
     """
     if reason in KEY_REASONS:
@@ -80,7 +80,7 @@ def _to_wan(data: bytes, datacenter: str, lan: Address | None) -> str:
 
 
 def _of_keys(named: str, reason: str, keyring: Keyring | None) -> str:
-    """Lesson 28: whoever missed a rotation is told which key is used, and where to put it."""
+    """Lesson 28: a node that missed a rotation hears which key is used, and where to put it."""
     if keyring is None:
         return (
             f"it is sealed with key {named}, and this node has no keyring; start this one with "

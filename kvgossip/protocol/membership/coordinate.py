@@ -111,15 +111,15 @@ ORIGIN = Coordinate()
 
 
 def unpacked(data: bytes) -> Coordinate | None:
-    """What a peer tells; None where it tells nothing, or no place that can be."""
+    """The place that a peer has sent; None where it sent none, or one that cannot be."""
     if len(data) != _PACKED.size:
         return None
     *numbers_ms, error = _PACKED.unpack(data)
     numbers_s = [number / 1000 for number in numbers_ms]
-    told = Coordinate(
+    place = Coordinate(
         tuple(numbers_s[:DIMENSIONS]), numbers_s[DIMENSIONS], numbers_s[DIMENSIONS + 1], error
     )
-    return told if told.is_valid else None
+    return place if place.is_valid else None
 
 
 def _direction(
@@ -138,11 +138,8 @@ def _direction(
 
 
 class Coordinates:
-    """This node's place, in `own`, and what peers last told of theirs. `samples` were taken,
-    `refused` were not, `resets` started again.
-
-    `rng` decides in which direction two nodes part that believe to be in one place, and nothing
-    else.
+    """This node's place, and those that peers last sent. `rng` decides in which direction two nodes
+    part that believe to be in one place, and nothing else.
     """
 
     __slots__ = (
@@ -159,49 +156,55 @@ class Coordinates:
     )
 
     def __init__(self, rng: Random) -> None:
+        #: where this node is
         self.own = ORIGIN
+        #: how many samples were taken, and were not; how often this node started again
         self.samples = self.refused = self.resets = 0
         self._rng = rng
+        #: the longest of the last round trips, seconds, and how many absurd places came in a row
         self._longest_s, self._absurd_in_a_row = 0.0, 0
+        #: by the names of peers
         self._peers: dict[str, Coordinate] = {}
+        #: the last round trips of each, seconds
         self._filters: dict[str, deque[float]] = {}
+        #: what the last samples left over, seconds
         self._residuals_s: deque[float] = deque(maxlen=WINDOW)
 
     def sampled(self, peer: str, data: bytes, round_trip_s: float) -> None:
-        """A peer told its packed coordinate in a direct ack, after so long. One of an older release
-        tells none, and counts for nothing."""
+        """A peer sent its packed coordinate in a direct ack, after so long. One of an older release
+        sends none, and counts for nothing."""
         if not data:
             return
-        told = unpacked(data)
+        place = unpacked(data)
         if (
-            told is None
+            place is None
             or not 0 <= round_trip_s <= ROUND_TRIP_S_MAX
-            or self._is_absurd(told, round_trip_s)
+            or self._is_absurd(place, round_trip_s)
         ):
             self.refused += 1
             return
         self.samples += 1
-        self._peers[peer] = told
-        self._move(told, max(self._filtered_s(peer, round_trip_s), TINY))
+        self._peers[peer] = place
+        self._move(place, max(self._filtered_s(peer, round_trip_s), TINY))
         if not self.own.is_valid:
             self.own = ORIGIN
             self._residuals_s.clear()
             self.resets += 1
 
     def of(self, peer: str) -> Coordinate | None:
-        """What the peer last told."""
+        """The place that the peer last sent; None before the first."""
         return self._peers.get(peer)
 
     def forget(self, peer: str) -> None:
         self._peers.pop(peer, None)
         self._filters.pop(peer, None)
 
-    def _is_absurd(self, told: Coordinate, round_trip_s: float) -> bool:
-        """Whether it is farther away than the longest round trips reach. If all are, it is us who
-        is elsewhere: then they are believed."""
+    def _is_absurd(self, place: Coordinate, round_trip_s: float) -> bool:
+        """Whether it is farther away than the longest round trips reach. If all are, it is this
+        node that is elsewhere: then they are believed."""
         self._longest_s = max(round_trip_s, self._longest_s * LONGEST_KEPT)
         if (
-            self.own.raw_s(told) <= ABSURD_FACTOR * max(self._longest_s, ABSURD_S_MIN)
+            self.own.raw_s(place) <= ABSURD_FACTOR * max(self._longest_s, ABSURD_S_MIN)
             or self._absurd_in_a_row >= ABSURD_TIMES_MAX
         ):
             self._absurd_in_a_row = 0

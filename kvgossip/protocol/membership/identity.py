@@ -1,8 +1,8 @@
-"""Identity: a key of a node's own (Ed25519), by which a name belongs to whoever used it first.
+"""Identity: a key of a node's own (Ed25519), by which a name belongs to its first user.
 
     Join carries the public key and a signature over cluster, pool, name, site, generation and
-    address; a member's record the key's fingerprint, so that who hears of it from others knows
-    whose name it is too.
+    address; a member's record the key's fingerprint, so that a node that hears of it from others
+    knows the owner of the name too.
 
 Laws
 - A name belongs to the first identity that was seen with it, as long as the record is kept: another
@@ -10,9 +10,10 @@ Laws
   record, and so frees the name.
 - A name that nobody has claimed with an identity may be claimed later: nodes get theirs one after
   the other.
-- Where identities are required, who has none is refused, and so is news of a member without one.
+- Where identities are required, a newcomer without one is refused, and so is news of a member
+  without one.
 
-Deviation: news of a member is not signed. Who is in the pool is believed about others, so this
+Deviation: news of a member is not signed. A member of the pool is believed about others, so this
 guards names against mistakes and against newcomers; against a hostile member only its key can be
 taken away (key_rotation.py).
 """
@@ -60,7 +61,7 @@ def objection_to(
     join: Join, newcomer: Member, holder: Member | None, cluster: str, pool: str, required: bool
 ) -> str:
     """Why a newcomer may not have its name; empty where it may. `newcomer` is its record as it
-    came, `holder` who is known by the name."""
+    came, `holder` the member that is known by the name."""
     who = f"the name {newcomer.name!r}, with which {newcomer.address} wants to join,"
     try:
         if (join.identity or newcomer.identity) and not _is_proved(join, newcomer, cluster, pool):

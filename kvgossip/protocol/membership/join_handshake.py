@@ -24,7 +24,8 @@ from kvgossip.config import Address, Config
 from kvgossip.protocol.effect import Joined, JoinRefused
 from kvgossip.protocol.ingress.refusal import pool_name
 from kvgossip.protocol.membership.identity import Identity, objection_to
-from kvgossip.protocol.membership.swim import MakePing, Membership
+from kvgossip.protocol.membership.probing import MakePing
+from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, SyncState
 from kvgossip.protocol.model.newest import Newest
@@ -112,8 +113,8 @@ class JoinHandshake:
         return True
 
     def failed(self, source: Address, text: str, *, final: bool = True) -> None:
-        """Whoever we asked there said no, or nothing. Not `final`: somebody says so who may not be
-        who we asked, so a yes still counts."""
+        """The node that was asked there said no, or nothing. Not `final`: the one that says so may
+        not be the one that was asked, so a yes still counts."""
         undecided = self._asked.get(source)
         if undecided is None:
             return
@@ -127,8 +128,8 @@ class JoinHandshake:
     # -- the host ---------------------------------------------------------------------------------
 
     def on_join(self, join: Join, members: list[Member], arrival: Arrival) -> None:
-        """Take the newcomer in, refuse it, or first ask who holds its name. Its own record is the
-        first of `members`."""
+        """Take the newcomer in, refuse it, or first ask the holder of its name. Its own record is
+        the first of `members`."""
         source, now, _ = arrival
         if not members or (members[0].name, members[0].site) != (join.name, join.site):
             return

@@ -1,5 +1,5 @@
-"""JoinTargets: the addresses this node was told to join, who answered there, and whether that is
-enough to settle.
+"""JoinTargets: the addresses that this node is to join, the nodes that answered there, and whether
+that is enough to settle.
 
 Laws (protocol.md sections 2 and 8)
 - A target is resolved again and joined again, with growing pauses, while any of its addresses is no
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from kvgossip.config import Address, Config
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.ordered_set import OrderedSet
 
 PAUSE_FACTOR_MAX = 30
 PAUSE_FACTOR_UNSETTLED = 3
@@ -25,10 +26,10 @@ PAUSE_FACTOR_UNSETTLED = 3
 
 @dataclass(slots=True)
 class Answer:
-    """Who answered at an address; `exchanged` once an exchange with it completed and it was not
-    waiting for others."""
+    """A node answered at an address."""
 
     name: str
+    #: an exchange with it completed, and it was not waiting for others
     exchanged: bool = False
 
 
@@ -37,12 +38,15 @@ class JoinTargets:
 
     def __init__(self, targets: Sequence[str], config: Config, me: str, now: Now) -> None:
         self._me = me
+        #: of each target; None until it is resolved
         self._addresses: dict[str, tuple[Address, ...] | None] = dict.fromkeys(targets)
-        self._once: dict[str, None] = {}
+        #: targets of an operator that are tried once
+        self._once: OrderedSet[str] = OrderedSet()
         self._answers: dict[Address, Answer] = {}
         self._pause_s = config.join_retry_s
         self._pause_s_unsettled = config.join_retry_s * PAUSE_FACTOR_UNSETTLED
         self._pause_s_max = config.join_retry_s * PAUSE_FACTOR_MAX
+        #: when the targets are looked after again, monotonic seconds; None: there are none
         self._next_s: float | None = now.monotonic_s if targets else None
 
     @property
@@ -53,8 +57,8 @@ class JoinTargets:
         return self._next_s
 
     def add(self, targets: Sequence[str]) -> list[str]:
-        """An operator's targets: tried once, now. Those to resolve."""
-        self._once |= dict.fromkeys(targets)
+        """An operator's targets: tried once, now. Returns those to resolve."""
+        self._once |= OrderedSet(targets)
         return list(targets)
 
     def is_due(self, now: Now, settled: bool) -> bool:
@@ -74,7 +78,7 @@ class JoinTargets:
         return [target for target in self._addresses if not self._is_known(target, is_member)]
 
     def unexchanged(self) -> list[str]:
-        """Who answered, but has not completed an exchange with us."""
+        """The names that answered, but have not completed an exchange with us."""
         return [
             answer.name
             for answer in self._answers.values()

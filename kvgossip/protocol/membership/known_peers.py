@@ -4,15 +4,15 @@ join address is up.
 Laws
 - Members are kept, with where they were, until they leave or are forgotten. A dead one is kept: it
   may come back.
-- Those whom this life has not met are asked to take it in, some at a time at random, with growing
+- Those that this life has not met are asked to take it in, some at a time at random, with growing
   pauses, for as long as a dead member is kept. Not only until the first one answers: two halves
   that restart on both sides of a cut must find each other when it heals.
 - They are no join addresses: whether a node settles does not depend on them.
-- Where somebody else answers, who was there before is not looked for any more: at one address lives
-  one name (swim.py), and the life that is there began later.
+- Where somebody else answers, the member of before is not looked for any more: at one address lives
+  one name (member_table.py), and the life that is there began later.
 
 Why they are asked, and not taken for members as they were: a Join checks that nobody else has this
-node's name, and its answer tells the members as they are now.
+node's name, and its answer has the members as they are now.
 """
 
 from __future__ import annotations
@@ -33,22 +33,24 @@ PAUSE_FACTOR_MAX = 30
 
 
 class KnownPeers:
-    """`absent` are the names, with addresses, of those whom an earlier life knew and this one has
-    not met."""
+    """`saved`: the addresses of members that an earlier life knew, by name."""
 
     def __init__(
         self, saved: Mapping[str, Address], kind: PoolKind, config: Config, rng: Random, now: Now
     ) -> None:
+        #: those of them that this life has not met
         self.absent = dict(saved)
+        #: what is kept on the disk
         self._kept = dict(saved)
         self._kind, self._rng = kind, rng
+        #: when some of the absent are asked again, and when they are forgotten, monotonic seconds
         self._next_s = now.monotonic_s
         self._forget_s = now.monotonic_s + config.forget_after_s
         self._pause_s = config.join_retry_s
         self._pause_s_max = config.join_retry_s * PAUSE_FACTOR_MAX
 
     def changed(self, name: str, new: Member | None) -> list[Persist]:
-        """What is now known of this member; what to keep of it."""
+        """The record of this member is now `new`; returns what to keep of it."""
         self.absent.pop(name, None)
         address = None if new is None or new.state is MemberState.LEFT else new.address
         if self._kept.get(name) == address:
@@ -66,7 +68,7 @@ class KnownPeers:
         return min(self._next_s, self._forget_s) if self.absent else None
 
     def due(self, now: Now) -> list[Address]:
-        """Whom to ask now."""
+        """The addresses to ask now."""
         if not self.absent or now.monotonic_s < self._next_s:
             return []
         self._next_s = now.monotonic_s + self._pause_s
@@ -74,7 +76,7 @@ class KnownPeers:
         return [self.absent[name] for name in uniform(self._rng, list(self.absent), ASKED_AT_ONCE)]
 
     def answered(self, address: Address, name: str) -> list[Persist]:
-        """A node of this name is at this address now; what is not kept any more."""
+        """A node of this name is at this address now; returns what is not kept any more."""
         gone = [
             absent for absent, place in self.absent.items() if place == address and absent != name
         ]
@@ -83,7 +85,7 @@ class KnownPeers:
         return [self._keep(absent, None) for absent in gone]
 
     def forgotten(self, now: Now) -> list[Persist]:
-        """Whoever was absent for so long that it would be forgotten as a dead member is, too."""
+        """Members that were absent for so long are forgotten, as dead ones are."""
         if not self.absent or now.monotonic_s < self._forget_s:
             return []
         gone, self.absent = self.absent, {}

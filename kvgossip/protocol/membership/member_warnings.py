@@ -1,4 +1,4 @@
-"""MemberWarnings: what an operator must hear of the members of one pool, at most once a minute
+"""MemberWarnings: warnings for the operator about the members of one pool, at most one a minute
 about each."""
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class MemberWarnings:
         self._gate, self._outbox = gate, outbox
         #: where another node lives that uses this node's name, and when it was last heard of
         self._rival, self._rival_s = "", -math.inf
+        #: how many lives were refused when an operator was last warned of it
         self._lives_refused = 0
 
     def rival(self, now: Now) -> str:

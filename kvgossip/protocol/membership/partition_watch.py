@@ -17,15 +17,17 @@ from kvgossip.protocol.model.member import Member, MemberState
 
 
 class PartitionWatch:
-    """`since_s`: when the partition was suspected, monotonic seconds, None while there is none;
-    `lost`: who is missing."""
+    """Hears of every change of a member, and says when a partition is suspected, and is over."""
 
     __slots__ = ("_config", "_lost_s", "count", "since_s")
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        #: when each member that is missing was lost, monotonic seconds
         self._lost_s: dict[str, float] = {}
+        #: when the partition was suspected, monotonic seconds; None while there is none
         self.since_s: float | None = None
+        #: how many partitions were suspected
         self.count = 0
 
     @property
@@ -36,7 +38,7 @@ class PartitionWatch:
     def changed(
         self, old: Member, new: Member | None, alive: int, stretch: int, now_s: float
     ) -> str | None:
-        """What this change of a member means, in words, if it begins or ends a suspicion.
+        """A warning in words, if this change of a member begins or ends a suspicion; else None.
 
         `alive`: how many are left, this node counted. `stretch`: by how much this node's doubts in
         itself slow down its probes.

@@ -1,4 +1,4 @@
-"""Proximity: how far each peer of this node is, and who is chosen therefore (protocol.md section
+"""Proximity: how far each peer of this node is, and which are chosen therefore (protocol.md section
 10).
 
 Configuration comes first: coordinates, zones, datacenters. Where it calls all peers alike - no zone
@@ -13,7 +13,7 @@ that is chosen four times as often. So
 - a peer changes its class only when it is a quarter beyond the edge, and whether coordinates are
   trusted at all has a margin as well;
 - classes are looked at again after some samples, not after each.
-A peer that has not told its place, or is unsure of it, counts as near: as it does where nothing is
+A peer that has not sent its place, or is unsure of it, counts as near: as it does where nothing is
 known of anybody.
 """
 
@@ -59,7 +59,13 @@ class Proximity:
             Selection(config.selection), config.spatial_exponent, config.spatial_uniform_share
         )
         self._spatial: SpatialPeers[Member] = SpatialPeers(self._policy)
-        self._stale, self._trusts, self._looked_at = True, False, 0
+        #: peers have changed since the last choice
+        self._stale = True
+        #: network coordinates are sure enough
+        self._trusts = False
+        #: how many samples there were when distances were last worked out
+        self._looked_at = 0
+        #: of the distance of each peer, by name
         self._classes: dict[str, int] = {}
 
     def changed(self) -> None:

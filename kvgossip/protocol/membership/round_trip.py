@@ -34,21 +34,19 @@ BLOCKED_AFTER = 4
 
 @dataclass(slots=True)
 class RoundTrip:
-    """What is known of the way to one member. Times are seconds, `mean_s` None before the first
-    measurement.
-
-    `direct`, `relayed` and `tcp` count the probes that were answered by a datagram, through a
-    helper, over TCP - perhaps by several of them - and `lost` those that were not. `without_udp`:
-    so many in a row were answered over TCP and not by a datagram.
-    """
+    """What is known of the way to one member."""
 
     address: Address
+    #: both seconds; None before the first measurement
     mean_s: float | None = None
     deviation_s: float = 0.0
+    #: how many probes were answered by a datagram, through a helper, over TCP - perhaps by several
+    #: of them - and how many were not
     direct: int = 0
     relayed: int = 0
     tcp: int = 0
     lost: int = 0
+    #: how many in a row were answered over TCP and not by a datagram
     without_udp: int = 0
 
     @property
@@ -75,14 +73,14 @@ class RoundTrip:
 
 
 class RoundTrips:
-    """By the names of members; who has moved, or is forgotten, is met anew. `turned` gathers whose
-    UDP was blocked or opened."""
+    """By the names of members; one that has moved, or is forgotten, is met anew."""
 
     __slots__ = ("_config", "_known", "turned")
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._known: dict[str, RoundTrip] = {}
+        #: the members whose UDP was blocked or opened, until an operator is warned
         self.turned: list[Member] = []
 
     def of(self, name: str) -> RoundTrip | None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import TypeVar
 
+from kvgossip.protocol.model.ordered_set import OrderedSet
+
 T = TypeVar("T")
 
 
@@ -19,17 +21,20 @@ class RoundRobin:
     place.
 
     So the time until a given member is probed is bounded by two rounds, and its expectation is one
-    period's. Names that are hastened come before their turn, but never two in a row: whoever makes
-    us hasten it can make the others wait twice as long at most.
+    period's. Names that are hastened come before their turn, but never two in a row: so a peer
+    that makes us hasten it can make the others wait twice as long at most.
     """
 
     __slots__ = ("_at", "_hastened", "_names", "_rng", "was_hastened")
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
+        #: in the order of this round, and the place of the next one
         self._names: list[str] = []
         self._at = 0
-        self._hastened: dict[str, None] = {}
+        #: the names that come before their turn
+        self._hastened: OrderedSet[str] = OrderedSet()
+        #: the last name came before its turn
         self.was_hastened = False
 
     def add(self, name: str) -> None:
@@ -40,10 +45,10 @@ class RoundRobin:
 
     def hasten(self, name: str) -> None:
         """Let this name come once before its turn."""
-        self._hastened[name] = None
+        self._hastened.add(name)
 
     def discard(self, name: str) -> None:
-        self._hastened.pop(name, None)
+        self._hastened.discard(name)
         if name in self._names:
             place = self._names.index(name)
             del self._names[place]
@@ -58,9 +63,8 @@ class RoundRobin:
         if hasty is not None:
             del self._hastened[hasty]
             return hasty
-        for _ in range(
-            2 * len(self._names)
-        ):  # whoever came just before the shuffle may come last after it
+        # twice: a name that came just before the shuffle may come last after it
+        for _ in range(2 * len(self._names)):
             if self._at >= len(self._names):
                 self._rng.shuffle(self._names)
                 self._at = 0

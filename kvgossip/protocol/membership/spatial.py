@@ -18,7 +18,7 @@ Deviations, with reasons
 - The paper approximates the sum of `rank` by an integral; adding up costs as little as sorting, and
   is exact for every a.
 - A share of choices is uniform, so that peers whose weight is next to nothing are met all the same
-  (section 3.2: two sites alone on one local net tell a rumor to each other until both lose
+  (section 3.2: two sites alone on one local net send a rumor to each other until both lose
   interest). It has its price: a share u of uniform choices puts u times the uniform traffic, which
   is O(n), on every far link again. Keep it small where links are scarce.
 """
@@ -36,9 +36,9 @@ from random import Random
 from typing import Generic, TypeVar
 
 from kvgossip.errors import ConfigError
+from kvgossip.protocol.model.ordered_set import OrderedSet
 
 T = TypeVar("T")
-
 
 EXPONENT_MAX = 16.0
 
@@ -81,7 +81,7 @@ class SpatialPolicy:
 
 
 def _distance_weights(distances: Sequence[float], exponent: float) -> list[float]:
-    # In units of the nearest peer's distance, so that no power overflows; who shares our very place
+    # In units of the nearest peer's distance, so that no power overflows; a peer at our very place
     # is taken for as near as the nearest.
     unit = next((distance for distance in distances if 0 < distance < math.inf), 1.0)
     return [(max(distance, unit) / unit) ** -exponent for distance in distances]
@@ -109,8 +109,11 @@ class SpatialPeers(Generic[T]):
 
     def __init__(self, policy: SpatialPolicy, peers: Iterable[tuple[T, float]] = ()) -> None:
         self._policy = policy
+        #: as passed in
         self._given: list[tuple[T, float]] = []
+        #: nearest first
         self._peers: list[T] = []
+        #: the probabilities of the peers, added up
         self._cumulative: list[float] = []
         self.refresh(peers)
 
@@ -161,10 +164,10 @@ class SpatialPeers(Generic[T]):
         order if there are fewer."""
         if count >= len(self._peers):
             return rng.sample(self._peers, len(self._peers))
-        chosen: dict[int, None] = {}
+        chosen: OrderedSet[int] = OrderedSet()
         for _ in range(4 * count):
             if len(chosen) < count:
-                chosen[self._draw(rng)] = None
+                chosen.add(self._draw(rng))
         if len(chosen) < count:
             self._complete(rng, chosen, count)
         return [self._peers[place] for place in chosen]
@@ -174,7 +177,7 @@ class SpatialPeers(Generic[T]):
             self._cumulative, rng.random() * self._cumulative[-1], 0, len(self._cumulative) - 1
         )
 
-    def _complete(self, rng: Random, chosen: dict[int, None], count: int) -> None:
+    def _complete(self, rng: Random, chosen: OrderedSet[int], count: int) -> None:
         """What drawing again and again would come to, in one pass: the first `count` of exponential
         clocks, each as fast as its weight."""
         weights = [weight for _, weight in self.probabilities()]
@@ -183,4 +186,4 @@ class SpatialPeers(Generic[T]):
             (rng.expovariate(1.0) / weights[place] if weights[place] else math.inf, place)
             for place in rest
         ]
-        chosen.update((place, None) for _, place in nsmallest(count - len(chosen), clocks))
+        chosen.update(OrderedSet(place for _, place in nsmallest(count - len(chosen), clocks)))

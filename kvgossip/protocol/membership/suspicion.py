@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 
 from kvgossip.config import Config
+from kvgossip.protocol.model.member import Member
 
 CONFIRMATIONS = 3
 
@@ -46,6 +47,40 @@ class Suspicion:
             return self._since_s + self._min_s
         share = math.log(len(self._accusers)) / math.log(self._expected + 1)
         return self._since_s + max(self._min_s, self._max_s - (self._max_s - self._min_s) * share)
+
+
+class Suspicions:
+    """The suspicions that are open, one a name at most."""
+
+    __slots__ = ("_config", "_open")
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._open: dict[str, Suspicion] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._open
+
+    def begin(self, suspect: Member, members: int, now_s: float) -> None:
+        """`members`: how many are reachable, this node counted; monotonic seconds."""
+        self._open[suspect.name] = Suspicion(self._config, members, suspect.accuser, now_s)
+
+    def confirm(self, suspect: Member) -> bool:
+        """Whether the accuser of this record is a new one that counts."""
+        suspicion = self._open.get(suspect.name)
+        return suspicion is not None and suspicion.confirm(suspect.accuser)
+
+    def end(self, name: str) -> None:
+        """Harmless where there is none."""
+        self._open.pop(name, None)
+
+    def deadline(self) -> float:
+        """When the first of them is overdue, monotonic seconds; infinite where there is none."""
+        return min((each.deadline_s for each in self._open.values()), default=math.inf)
+
+    def overdue(self, now_s: float) -> list[str]:
+        """The names of the suspects that have not refuted in time."""
+        return [name for name, each in self._open.items() if each.deadline_s <= now_s]
 
 
 class Awareness:

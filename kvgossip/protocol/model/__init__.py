@@ -1,1 +1,14 @@
-"""What everything else speaks of: values that never change."""
+"""What everything else speaks of: values that mean the same everywhere.
+
+now          Now: both clocks of a machine, read once an input
+hlc          HybridLogicalClock: the timestamps of versions
+entry        Entry and its record, and the order that decides every merge of data
+change       Changed, Persist: a key has changed, a fact is to be kept
+write        Writing: one write of a client, and its checks
+member       Member: a peer with a state, and the order that decides every merge of members
+location     Location: where a node is configured to be
+peer         Peer, PoolKind: a name in a pool
+arrival      Arrival: where a message came from, when, and how
+newest       Newest: a bounded dict
+ordered_set  OrderedSet: a set in the order in which its elements came
+"""

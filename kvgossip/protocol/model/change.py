@@ -1,4 +1,4 @@
-"""Changes: what a merge did to a key, and what a replica wants kept about itself."""
+"""Changed: the change of a key by a merge; Persist: a fact that a replica keeps about itself."""
 
 from __future__ import annotations
 

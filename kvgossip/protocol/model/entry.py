@@ -190,9 +190,9 @@ def check_record(record: bytes) -> None:
             or not isinstance(expires_ms, int)
             or not 0 <= expires_ms <= EXPIRES_MS_MAX
         ):
-            raise RemoteError("bad_record", "an entry that expires nobody knows when")
+            raise RemoteError("bad_record", "an entry that expires at no time")
     if record[0] & _DEAD and len(record) != value_offset(record):
-        raise RemoteError("bad_record", "a death certificate with a value")
+        raise RemoteError("bad_record", "a tombstone with a value")
 
 
 def is_dead(record: bytes) -> bool:
@@ -205,8 +205,7 @@ def may_expire(record: bytes) -> bool:
 
 
 def must_go_one_day(record: bytes) -> bool:
-    """Whether it is a tombstone or may expire: what has to be hidden or collected some
-    day."""
+    """Whether it is a tombstone or may expire: it has to be expired or collected some day."""
     return bool(record[0] & (_DEAD | _EXPIRES))
 
 

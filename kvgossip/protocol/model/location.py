@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+# Distances of configured locations, in hops within a zone: the next room, the next building, the
+# next town.
 SAME_ZONE = 1.0
-
-
 SAME_DATACENTER = 2.0
-
-
 OTHER_DATACENTER = 10.0
-"""Distances of configured locations, in hops within a zone: the next room, the next building, the
-next town."""
 
 
 @dataclass(frozen=True, slots=True)

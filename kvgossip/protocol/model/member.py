@@ -61,12 +61,12 @@ class SyncState(IntEnum):
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is told about one name. `host` is empty only in a first Join: the receiver fills in what
-    it sees.
+    """The record of one name. `host` is empty only in a first Join: the receiver fills in what it
+    sees.
 
-    `site` identifies one life of the node; `http` is `HOST:PORT` or empty; `accuser` is who
-    suspects it, in news of a suspicion; `identity` is the fingerprint of its key, or empty (see
-    identity.py). A peer's unknown trailing fields are ignored.
+    `site` identifies one life of the node; `http` is `HOST:PORT` or empty; `accuser` is the
+    name that suspects it, in news of a suspicion; `identity` is the fingerprint of its key, or
+    empty (see identity.py). A peer's unknown trailing fields are ignored.
     """
 
     #: as of messages: a record is no question

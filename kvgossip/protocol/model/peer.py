@@ -1,4 +1,4 @@
-"""Peer: somebody in a pool, and which pools a node may be in."""
+"""Peer: a member of one pool; PoolKind: the pools that a node may be in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class PoolKind(Enum):
-    """Which of a node's pools: all nodes of its datacenter, or, on a gateway, the gateways of all
+    """One of a node's pools: all nodes of its datacenter, or, on a gateway, the gateways of all
     datacenters.
 
     Each has sockets of its own. Inputs and effects that concern the network say which they mean.
@@ -18,7 +18,7 @@ class PoolKind(Enum):
 
 
 class Peer(NamedTuple):
-    """Whom a name means: names are unique in a pool."""
+    """A name and its pool: names are unique in a pool."""
 
     pool: PoolKind
     name: str

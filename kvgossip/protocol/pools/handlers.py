@@ -68,8 +68,8 @@ def handlers_of(
     handlers: dict[type, Handler] = {
         Ping: probe_answers.on_ping,
         Ack: probe_answers.on_ack,
-        Nack: membership.on_nack,
-        PingRequest: membership.on_ping_request,
+        Nack: membership.probing.on_nack,
+        PingRequest: membership.probing.on_ping_request,
         Prune: membership.on_prune,
         Member: membership.on_member,
         Feedback: mongering.on_feedback,

@@ -17,9 +17,11 @@ from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.doctor.examination import Doctor
 from kvgossip.protocol.effect import MemberChanged
 from kvgossip.protocol.ingress.gate import Gate
+from kvgossip.protocol.membership.dissemination import Dissemination
 from kvgossip.protocol.membership.join_handshake import JoinHandshake
 from kvgossip.protocol.membership.join_targets import JoinTargets
 from kvgossip.protocol.membership.known_peers import KnownPeers
+from kvgossip.protocol.membership.member_table import MemberTable
 from kvgossip.protocol.membership.member_warnings import MemberWarnings
 from kvgossip.protocol.membership.partition_watch import PartitionWatch
 from kvgossip.protocol.membership.swim import Membership
@@ -67,28 +69,7 @@ class Pool:
             self._cannot_read,
         )
         self.name = self.gate.pool
-        self.outbox = PoolOutbox(
-            config,
-            kind,
-            self.gate,
-            shared.blocklist,
-            lambda: self.membership,
-            shared.outbox,
-            self.counters,
-        )
-        self._pings = PingMaker(
-            me.name, shared.store, shared.tombstones, lambda: self.membership, shared.sync_state
-        )
-        self.membership = Membership(
-            config,
-            me,
-            rng=shared.rng,
-            send=self.outbox.send_probe,
-            make_ping=self._pings.make,
-            shut_out=shared.blocklist.covers,
-            reached_otherwise=self._reaches_in_lan if kind is PoolKind.WAN else None,
-            now=now,
-        )
+        self._open_membership(shared, me, now)
         self._open_rumors(shared)
         self._open_exchanges(shared, now)
         self._open_joining(shared, peers, now)
@@ -102,6 +83,34 @@ class Pool:
             self.doctor,
         )
         self.dispatch = self._dispatch(shared)
+
+    def _open_membership(self, shared: Shared, me: Member, now: Now) -> None:
+        table = MemberTable(
+            me,
+            is_blocked=shared.blocklist.covers,
+            is_reached_otherwise=self._reaches_in_lan if self.kind is PoolKind.WAN else None,
+        )
+        dissemination = Dissemination(self._config, table.members)
+        self.outbox = PoolOutbox(
+            self._config,
+            self.kind,
+            self.gate,
+            shared.blocklist,
+            table,
+            dissemination,
+            shared.outbox,
+            self.counters,
+        )
+        self._pings = PingMaker(table, shared.store, shared.tombstones, shared.sync_state)
+        self.membership = Membership(
+            self._config,
+            table,
+            dissemination,
+            rng=shared.rng,
+            send=self.outbox.send_probe,
+            make_ping=self._pings.make,
+            now=now,
+        )
 
     def _open_rumors(self, shared: Shared) -> None:
         self.mongering = Mongering(
@@ -244,7 +253,7 @@ class Pool:
         self.join_handshake.unreachable(address)
         self.exchanges.unreachable(address, now)
         self.mongering.unreachable(address)
-        self.membership.doubt(address, now)
+        self.membership.probing.doubt(address, now)
         self.take_changes(now)
 
     def _cannot_read(self, source: Address, text: str) -> None:

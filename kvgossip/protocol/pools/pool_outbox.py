@@ -6,12 +6,13 @@ Nothing is sent to an address that the operator has blocked (blocklist.py).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.ingress.gate import Gate
-from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.membership.dissemination import Dissemination
+from kvgossip.protocol.membership.member_table import MemberTable
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Outbox
@@ -23,7 +24,7 @@ MEMBERS_A_FRAME = 100
 
 
 class PoolOutbox:
-    """The SendPort of a pool. `membership()` has the news that rides along."""
+    """The SendPort of a pool."""
 
     def __init__(
         self,
@@ -31,12 +32,14 @@ class PoolOutbox:
         kind: PoolKind,
         gate: Gate,
         blocklist: Blocklist,
-        membership: Callable[[], Membership],
+        table: MemberTable,
+        dissemination: Dissemination,
         outbox: Outbox,
         counters: Counter[str],
     ) -> None:
         self._config, self._kind, self._gate, self._blocklist = config, kind, gate, blocklist
-        self._membership, self._outbox, self._counters = membership, outbox, counters
+        self._table, self._dissemination = table, dissemination
+        self._outbox, self._counters = outbox, counters
 
     @property
     def datagram_room(self) -> int:
@@ -56,9 +59,8 @@ class PoolOutbox:
     def send(self, message: Message, to: Address, *, reliable: bool = False) -> None:
         """One message; a datagram is filled up with membership news."""
         units = [encode(message)]
-        membership = self._membership()
-        if not reliable and membership.has_news:
-            units += membership.take_news(self.datagram_room - len(units[0]))
+        if not reliable and self._dissemination.has_news:
+            units += self._dissemination.take_news(self.datagram_room - len(units[0]))
         self.send_units(units, to, reliable=reliable)
 
     def send_probe(
@@ -71,19 +73,18 @@ class PoolOutbox:
         if member is not None:
             units += self.news_for(member, room)
         else:
-            units += self._membership().take_news(room)
+            units += self._dissemination.take_news(room)
         self.send_units(units, to, reliable=reliable)
 
     def news_for(self, peer: Member, room: int) -> list[bytes]:
         """Membership news for this peer that fits into `room` bytes: first what this node believes
         of the peer itself, where that is not alive."""
-        membership = self._membership()
-        current = membership.members.get(peer.name, peer)
-        if current.state is MemberState.ALIVE and not membership.has_news:
+        current = self._table.members.get(peer.name, peer)
+        if current.state is MemberState.ALIVE and not self._dissemination.has_news:
             return []
-        tells = self._config.buddy and current.state is not MemberState.ALIVE
-        units = [encode(current)] if tells else []
-        news = membership.take_news(room - sum(map(len, units)))
+        is_doubted = self._config.buddy and current.state is not MemberState.ALIVE
+        units = [encode(current)] if is_doubted else []
+        news = self._dissemination.take_news(room - sum(map(len, units)))
         return list(dict.fromkeys([*units, *news]))
 
     def send_members(self, to: Address, members: Iterable[Member]) -> None:

@@ -14,6 +14,7 @@ from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.doctor.examination import Doctor
 from kvgossip.protocol.membership.join_handshake import JoinHandshake
 from kvgossip.protocol.membership.join_targets import JoinTargets
+from kvgossip.protocol.membership.member_table import MemberTable
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import SyncState
@@ -30,19 +31,18 @@ class PingMaker:
 
     def __init__(
         self,
-        name: str,
+        table: MemberTable,
         store: Store,
         tombstones: Tombstones,
-        membership: Callable[[], Membership],
         sync_state: Callable[[], SyncState],
     ) -> None:
-        self._name, self._store, self._tombstones = name, store, tombstones
-        self._membership, self._sync_state = membership, sync_state
+        self._table, self._store, self._tombstones = table, store, tombstones
+        self._sync_state = sync_state
 
     def make(self, sequence: int, target: str, now: Now) -> Ping:
         return Ping(
             sequence=sequence,
-            sender=self._name,
+            sender=self._table.me.name,
             target=target,
             root=self._store.digest.root,
             wall_ms=max(now.wall_ms, 0),
@@ -52,7 +52,7 @@ class PingMaker:
 
     def held_for(self, name: str) -> int:
         """What this node tells a member that it holds of what had arrived there."""
-        known = self._membership().members.get(name)
+        known = self._table.members.get(name)
         return 0 if known is None else self._tombstones.held_for(known)
 
 
@@ -105,7 +105,7 @@ class ProbeAnswers:
     def on_ack(self, ack: Ack, arrival: Arrival) -> None:
         if self._join_handshake.on_ack(ack) or self._doctor.on_ack(ack, arrival):
             return
-        asked_s = self._membership.on_ack(ack, arrival)
+        asked_s = self._membership.probing.on_ack(ack, arrival)
         if asked_s is not None and self._is_member(ack.sender):
             self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now)
         self._saw(ack, arrival.now, asked=True)

@@ -29,7 +29,9 @@ class SortedKeys:
 
     def add(self, key: str) -> None:
         """`key` is not there yet."""
-        self.sort().add(key)
+        if self._late:
+            self.sort()
+        self._sorted.add(key)
 
     def extend(self, keys: Iterable[str]) -> None:
         """`add` of many. They wait until the order is needed: to sort all at once is faster."""

@@ -1,1 +1,10 @@
-"""Changes: the feed, its watchers, and what is remembered of the past."""
+"""Changes: the feed, its watchers, and what is remembered of the past.
+
+publisher    every change goes to all that hear of changes
+feed         one ordered log of changes, for those who come back
+watchers     the fan-out to those who watch
+follower     one remote watcher's way through the feed
+history      earlier versions of keys
+snapshot     all records as they were at one moment
+packing      many small values as one string of bytes
+"""

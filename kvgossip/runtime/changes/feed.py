@@ -5,14 +5,15 @@ Laws
 - Every change has an *arrival index*: the hybrid logical time at which it arrived here, or one more
   than the index before it, whichever is greater. So indices rise strictly on a node, are never 0,
   and those of other nodes and of later lives lie near them in time.
-- The newest changes are kept, at most `changes_max` of them and `bytes_max` bytes, so that who was
-  away for a while can go on. They go by chunks, so that up to a sixteenth less is kept.
+- The newest changes are kept, at most `changes_max` of them and `bytes_max` bytes, so that a
+  watcher that was away for a while can go on. They go by chunks, so that up to a sixteenth less is
+  kept.
 - A *cursor* names a life of a node and an index: "I have seen everything until there". The order of
   arrival is that node's own, so a cursor is good there and then only. Where it cannot be gone on
   from, because what came after it is gone, or it is another life's, the answer is *resync*, never
   silence and never a gap (lessons.md 23): the watcher is to take a snapshot, and then the changes
   after it.
-- Who knows that nothing came under its topic after its cursor goes on from a cursor of any age.
+- Where nothing came under its topic after its cursor, a watcher goes on from a cursor of any age.
 
 Consul's blocking queries ask for the same: `last_index` of a topic, and `wait` until it is greater.
 A `wait` beyond all indices that were ever given here, by a client that comes from another server,
@@ -21,7 +22,7 @@ returns at once instead of hanging.
 A new life begins with an empty feed at the time of its start: what it reads from its disk is no
 change.
 
-Chunks of small changes are packed into one piece of bytes each, and what is known of chunks stands
+Chunks of small changes are packed into one string of bytes each, and what is known of chunks stands
 in arrays. As objects of their own they would lie scattered among all that comes and goes in the
 store, and CPython gives back no megabyte of which one of them is left: after a million deletes they
 held several times their size, and even a hundred small objects held as many megabytes. A change
@@ -46,6 +47,7 @@ import msgspec
 from kvgossip.config import Config
 from kvgossip.errors import LocalError, WatchLaggedError
 from kvgossip.protocol.model.change import Changed
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.runtime.changes.packing import packed
 from kvgossip.runtime.changes.watchers import LAGGED_HINT, Arrival, Queue, Topic, Watcher, Watches
 
@@ -67,7 +69,7 @@ and never again."""
 _unpack = msgspec.msgpack.Decoder(list[Kept]).decode
 
 
-class Portion(NamedTuple):
+class Page(NamedTuple):
     """Changes of a topic in the order of their arrival, and the index up to which there are no
     others."""
 
@@ -86,19 +88,21 @@ class Feed:
         self.watches = Watches(config.watch_events_max)
         self.index = self._floor = max(start, 1)
         self._site = site
-        # for each chunk: its arrivals, packed or as they are; the index of the last one; how many;
-        # and how many bytes their records have
+        #: for each chunk: its arrivals, packed or as they are; the index of the last one; how many;
+        #: and how many bytes their records have
         self._chunks: deque[bytes | list[Kept]] = deque()
         self._lasts, self._counts, self._sizes = array("Q"), array("Q"), array("Q")
+        #: the newest arrivals, which are no chunk yet
         self._tail: list[Kept] = []
-        self._opened: dict[int, list[Kept]] = {}
+        #: chunks that were unpacked lately, by the index of their last arrival
+        self._opened: Newest[int, list[Kept]] = Newest(OPENED_MAX)
         self._count = self._tail_bytes = 0
         self._bytes = 0
         self._changes_max, self._bytes_max = config.feed_changes_max, config.feed_bytes_max
         self._chunk_max = max(min(self._changes_max // CHUNK_SHARE, CHUNK_MAX), 1)
         self._chunk_bytes_max = self._bytes_max // CHUNK_SHARE
-        # the latest index of all keys whose hashes share a place, and so one that is late enough
-        # for each of them
+        #: the latest index of all keys whose hashes share a place, and so one that is late enough
+        #: for each of them
         places = min(max(1 << (2 * self._changes_max).bit_length(), PLACES_MIN), PLACES_MAX)
         self._latest = array("Q", bytes(8 * places))
         self._thread = threading.get_ident()
@@ -188,7 +192,7 @@ class Feed:
         return Watcher(self.watches, queue, index, self.cursor)
 
     def subscribe(self, topic: Topic, on_wake: Callable[[], None]) -> Queue:
-        """What comes from now on, for those who are no Watcher. Give it back to
+        """The changes from now on, for those who are no Watcher. Give it back to
         `watches.remove`."""
         queue = Queue(topic, on_wake)
         self.watches.add(queue, self.index)
@@ -207,21 +211,21 @@ class Feed:
         index = int(match[2], 16)
         return index if index <= self.index and self._reaches(index, topic) else None
 
-    def read(self, after: int, topic: Topic, scanned_max: int = SCANNED_MAX) -> Portion:
-        """The changes of the topic that came after this index, a portion of them: go on after its
+    def read(self, after: int, topic: Topic, scanned_max: int = SCANNED_MAX) -> Page:
+        """The changes of the topic that came after this index, a page of them: go on after its
         `until`, until it is ours.
 
         Raises WatchLaggedError when some of them are gone.
         """
         if self._is_quiet_since(after, topic):
-            return Portion([], self.index)
+            return Page([], self.index)
         if after < self._floor:
             raise WatchLaggedError(f"the changes after {after} are gone", LAGGED_HINT)
         seen = list(islice(self._kept_after(after), scanned_max))
         found = [
             Arrival(at, Changed(key, old, new)) for at, key, old, new in seen if topic.covers(key)
         ]
-        return Portion(found, seen[-1][0] if seen else self.index)
+        return Page(found, seen[-1][0] if seen else self.index)
 
     def last_index(self, topic: Topic) -> int:
         """The index of the topic's latest change; where that is gone, or there was none, an index
@@ -266,14 +270,15 @@ class Feed:
     # -- chunks -----------------------------------------------------------------------------------
 
     def _kept_after(self, index: int) -> Iterator[Kept]:
-        """What came after this index, in order."""
+        """The arrivals after this index, in order."""
         for place in range(bisect_right(self._lasts, index), len(self._chunks)):
             kept = self._open(place)
             yield from kept[bisect_right(kept, index, key=itemgetter(0)) :]
         yield from self._tail[bisect_right(self._tail, index, key=itemgetter(0)) :]
 
     def _kept_backwards(self, text: bytes) -> Iterator[Kept]:
-        """What is kept, the newest first, at least where the key begins with this text."""
+        """The arrivals that are kept, newest first, at least where the key begins with this
+        text."""
         yield from reversed(self._tail)
         for place in reversed(range(len(self._chunks))):
             chunk = self._chunks[place]
@@ -294,8 +299,6 @@ class Feed:
     def _remember(self, kept: list[Kept]) -> None:
         """Others will want to read the same."""
         self._opened[kept[-1][0]] = kept
-        if len(self._opened) > OPENED_MAX:
-            del self._opened[next(iter(self._opened))]
 
     # -- what is still here -----------------------------------------------------------------------
 

@@ -1,15 +1,15 @@
-"""Follower: one remote watcher's way through the feed, as a value: what it is told next, without a
-socket and without a clock.
+"""Follower: one remote watcher's way through the feed, as a value: the events that come
+next for it, without a socket and without a clock.
 
-Whoever has a Follower takes portions from it when the watcher is ready for more, so that nothing is
+The owner of a Follower takes chunks from it when the watcher is ready for more, so that nothing is
 queued for a watcher that is slow: what it has not taken yet is in the feed, for all alike, and when
 it is there no more, the watcher is cut off (WatchLaggedError).
 
 Laws
-- A watcher that applies what it is told, in this order, ends with what the node has, whatever it
-  missed before. After `resync` it knows nothing: all keys are told as puts, and `synced` ends them;
-  what it had and was not told of is gone.
-- Changes during a snapshot are told as they come, but those of keys that the snapshot has not
+- A watcher that applies its events, in this order, ends with what the node has, whatever it
+  missed before. After `resync` it knows nothing: all keys come as puts, and `synced` ends them; a
+  key that it had and that did not come is gone.
+- Changes during a snapshot are given as they come, but those of keys that the snapshot has not
   reached: it will find them as they are then. So the snapshot needs no copy and no queue, and lasts
   as long as the watcher needs; every key's events are in their order.
 - An event's `at` is what to go on from once it is known, and all that came before it. It is None
@@ -28,7 +28,7 @@ from kvgossip.protocol.model.entry import is_dead, version_of
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.watchers import Arrival, Topic
 
-PORTION_BYTES = 256 * 1024
+CHUNK_BYTES = 256 * 1024
 PAGE_KEYS = 256
 
 Scan = Callable[[str, str, int], list[tuple[str, bytes]]]
@@ -44,7 +44,7 @@ class Kind(StrEnum):
 
 
 class Event(NamedTuple):
-    """What a watcher is told. `record` (see protocol/model/entry.py) is that of the value or the
+    """One event for a watcher. `record` (see protocol/model/entry.py) is that of the value or the
     tombstone.
 
     EXPIRE is a death that nobody has written: a value is served no more, under its own version. Its
@@ -58,8 +58,8 @@ class Event(NamedTuple):
 
 
 class Follower:
-    """`since` is a cursor, None: from this moment on. `at` is the index until which the watcher was
-    told all of the topic."""
+    """`since` is a cursor, None: from this moment on. `at` is the index until which the watcher
+    has had all of the topic."""
 
     __slots__ = ("_announced", "_feed", "_reached", "_scan", "at", "topic")
 
@@ -67,8 +67,9 @@ class Follower:
         index = feed.index if since is None else feed.resume(since, topic)
         self.topic, self._feed, self._scan = topic, feed, scan
         self.at = feed.index if index is None else index
-        # the last key of the snapshot that was told; None: there is none under way
+        #: the last key of the snapshot that was given; None: there is none under way
         self._reached: str | None = "" if index is None else None
+        #: whether the watcher knows that it has to begin anew, where it has
         self._announced = index is not None
 
     @property
@@ -81,7 +82,7 @@ class Follower:
         return self._reached is None and self.at >= self._feed.index
 
     def take(self) -> list[Event]:
-        """The next portion; it may be empty although more follows, while it is not `caught_up`.
+        """The next chunk; it may be empty although more follows, while it is not `caught_up`.
 
         Raises WatchLaggedError when what should come next is gone: the watcher was too slow.
         """
@@ -94,7 +95,7 @@ class Follower:
         return events
 
     def _news(self) -> Iterator[Event]:
-        """What has come since, as far as it fits into a portion."""
+        """The changes since, as far as they fit into a chunk."""
         arrivals, until = self._feed.read(self.at, self.topic)
         for arrival in fitting(arrivals):
             self.at = arrival.at
@@ -109,7 +110,7 @@ class Follower:
         """The next keys of the snapshot, or its end."""
         size = 0
         for key, record in self._entries_after(reached):
-            if size > PORTION_BYTES:
+            if size > CHUNK_BYTES:
                 return
             size += len(record)
             self._reached = key
@@ -149,10 +150,10 @@ def _kind_of(changed: Changed) -> Kind:
 
 
 def fitting(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
-    """As many of them as make a portion, at least one."""
+    """As many of them as make a chunk, at least one."""
     size = 0
     for arrival in arrivals:
-        if size > PORTION_BYTES:
+        if size > CHUNK_BYTES:
             return
         size += len(arrival.changed.new_record)
         yield arrival

@@ -5,11 +5,11 @@ Laws
 - The history of a key is what its merges on this node have replaced, and what was taken out of the
   store; so a key that was written once costs nothing here. Two nodes may have seen different
   versions: of two writes that met somewhere else, this node saw the winner alone.
-- At most `versions_max` versions of a key are told, the present one among them, and at most
+- At most `versions_max` versions of a key are shown, the present one among them, and at most
   `bytes_max` bytes of memory are taken for all keys together: what has not changed for longest goes
-  first, and of a key the older versions. `versions_max` 0 keeps and tells nothing.
+  first, and of a key the older versions. `versions_max` 0 keeps and shows nothing.
 - While a key changes, its records are kept as they are. The others are packed, with the records of
-  many keys in one piece of bytes: those that were taken out of the store, those that have not
+  many keys in one chunk of bytes: those that were taken out of the store, those that have not
   changed for longest when half of the memory is taken, and all of them when much has gone (`tidy`).
   As objects of their own, old records and keys lie scattered among all that comes and goes in the
   store, and CPython gives back no megabyte of which one of them is left.
@@ -28,19 +28,20 @@ import msgspec
 
 from kvgossip.protocol.effect import Dropped, MemberChanged
 from kvgossip.protocol.model.change import Changed
-from kvgossip.protocol.model.entry import Entry
+from kvgossip.protocol.model.entry import Entry, entry_of, is_dead
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.runtime.changes.packing import packed
 
 SITES_MAX = 8192
 KEY_OVERHEAD_BYTES = 192
-"""What a key takes beside itself and its records: a place in the table, which doubles when it
+"""A key takes so much beside itself and its records: a place in the table, which doubles when it
 grows, a link, and an empty tuple."""
 RECORD_OVERHEAD_BYTES = 56
-"""What makes bytes an object, a place in the tuple, and what the allocator rounds up."""
+"""The object around the bytes, a place in the tuple, and the allocator's rounding up."""
 PAST_OVERHEAD_BYTES = 64
-"""What waits to be packed is a pair, and has a place in a list."""
-PIECE_KEYS = 256
-"""Keys in a piece, and in a portion of tidying: about a millisecond."""
+"""A key that waits to be packed is a pair, and has a place in a list."""
+CHUNK_KEYS = 256
+"""Keys in a packed chunk, and in a step of tidying: about a millisecond."""
 
 Past = tuple[str, tuple[bytes, ...]]
 """A key and its earlier records, oldest first."""
@@ -58,17 +59,24 @@ class HistoryEntry(NamedTuple):
 
 
 class History:
+    """Of all keys of one life of a node: at most `versions_max` versions of each, and `bytes_max`
+    bytes together."""
+
     def __init__(self, versions_max: int, bytes_max: int) -> None:
         self._earlier_max, self._bytes_max = max(versions_max - 1, 0), bytes_max
+        #: records as they are, of keys that change; the key that changed last is the last one
         self._earlier: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()
+        #: keys that wait to be packed
         self._gone: list[Past] = []
+        #: chunks of packed keys, oldest first
         self._packed: deque[bytes] = deque()
-        self._writers: dict[int, str] = {}
+        #: names by site, the one that was met last at the end
+        self._writers: Newest[int, str] = Newest(SITES_MAX)
         self._earlier_bytes = self._gone_bytes = self._packed_bytes = 0
 
     @property
     def kept_bytes(self) -> int:
-        """What it takes."""
+        """The memory that it takes, bytes."""
         return self._earlier_bytes + self._gone_bytes + self._packed_bytes
 
     def changed(self, changed: Changed) -> None:
@@ -105,18 +113,18 @@ class History:
         self._earlier_bytes -= size
         self._gone_bytes += size + PAST_OVERHEAD_BYTES
         self._gone.append((key, records))
-        if len(self._gone) >= PIECE_KEYS:
+        if len(self._gone) >= CHUNK_KEYS:
             self._pack_gone()
 
     def _pack_gone(self) -> None:
-        piece = packed(self._gone)
-        self._packed.append(piece)
-        self._packed_bytes += getsizeof(piece)
+        chunk = packed(self._gone)
+        self._packed.append(chunk)
+        self._packed_bytes += getsizeof(chunk)
         self._gone, self._gone_bytes = [], 0
 
     def _forget(self) -> None:
-        """The oldest, while all together take too much. What is not put away takes half of it at
-        most."""
+        """Forget the oldest, while all together take too much. Records that are not put away take
+        half of it at most."""
         while self.kept_bytes > self._bytes_max:
             if not self._packed:
                 self._pack_gone()
@@ -125,7 +133,7 @@ class History:
     def earlier(self, key: str) -> list[bytes]:
         """The records before the present one, oldest first."""
         wanted = key.encode()
-        put_away = chain.from_iterable(_unpack(piece) for piece in self._packed if wanted in piece)
+        put_away = chain.from_iterable(_unpack(chunk) for chunk in self._packed if wanted in chunk)
         found = [
             record
             for name, records in chain(put_away, self._gone)
@@ -135,10 +143,23 @@ class History:
         found += self._earlier.get(key, ())
         return found[max(len(found) - self._earlier_max, 0) :]
 
+    def entries(self, key: str, record: bytes | None) -> list[HistoryEntry]:
+        """The versions of the key, newest first; `record` is the present one."""
+        earlier = self.earlier(key)
+        # a tombstone that was collected is still what is true
+        is_deleted = record is None and bool(earlier) and is_dead(earlier[-1])
+        records = earlier if record is None else [*earlier, record]
+        entries = [entry_of(key, each) for each in reversed(records)]
+        present = record is not None or is_deleted
+        return [
+            HistoryEntry(each, self.writer(each.version.site), present and each is entries[0])
+            for each in entries
+        ]
+
     def tidy(self) -> bool:
-        """Pack a portion, the keys that have not changed for longest; whether there is more to
+        """Pack a chunk, the keys that have not changed for longest; whether there is more to
         pack."""
-        for key in list(islice(self._earlier, PIECE_KEYS)):
+        for key in list(islice(self._earlier, CHUNK_KEYS)):
             self._put_away(key)
         if not self._earlier and self._gone:
             self._pack_gone()
@@ -154,8 +175,6 @@ class History:
     def name_site(self, site: int, name: str) -> None:
         self._writers.pop(site, None)
         self._writers[site] = name
-        if len(self._writers) > SITES_MAX:
-            del self._writers[next(iter(self._writers))]
 
     def writer(self, site: int) -> str | None:
         """The name of the member whose life this was; None where this node has never met it."""

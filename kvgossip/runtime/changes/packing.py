@@ -1,4 +1,4 @@
-"""Packing: many small values of the past as one piece of bytes, which lies in memory as one (why:
+"""Packing: many small values of the past as one string of bytes, which lies in memory as one (why:
 see feed.py and history.py)."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Snapshot: all records as they were at one moment, in the order of their keys, read in portions
+"""Snapshot: all records as they were at one moment, in the order of their keys, read in chunks
 while the node goes on.
 
-A copy of a million records would hold the node for long. So keys are gathered portion by portion,
+A copy of a million records would hold the node for long. So keys are gathered chunk by chunk,
 and whatever changes meanwhile is remembered as it was: a key that is not remembered has not changed
 since the moment.
 """
@@ -14,51 +14,52 @@ from kvgossip.protocol.store.digest import FAN_OUT
 from kvgossip.protocol.store.sorted_keys import SortedKeys
 from kvgossip.protocol.store.store import Store
 
-PORTION_ENTRIES = 1000
-PORTION_BYTES = 256 * 1024
-PORTION_BUCKETS = 4096
+CHUNK_ENTRIES = 1000
+CHUNK_BYTES = 256 * 1024
+CHUNK_BUCKETS = 4096
 
-Portion = list[tuple[str, bytes]]
+Chunk = list[tuple[str, bytes]]
 
 
 class Snapshot:
-    """Of what is in the store when this is made. `changed` must be told of every change from then
-    on."""
+    """The content of the store when this is made. `changed` must be called for every change from
+    then on."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        #: what was under the keys that have changed since: a record, None for nothing
         self._before: dict[str, bytes | None] = {}
 
     def changed(self, key: str, old: bytes | None) -> None:
-        """What was under the key: a record, or None for a new key."""
+        """`old` was under the key: a record, or None for a new key."""
         self._before.setdefault(key, old)
 
-    def portions(self) -> Iterator[Portion]:
+    def chunks(self) -> Iterator[Chunk]:
         """Some milliseconds of work each; the first ones are empty. The store may change between
         them."""
         keys = SortedKeys()
         yield from self._gather(keys)
-        portion: Portion = []
+        chunk: Chunk = []
         size = 0
         for key in keys.since(""):
             record = self._before[key] if key in self._before else self._store.record(key)
             if record is None:
                 continue  # it came later
-            portion.append((key, record))
+            chunk.append((key, record))
             size += len(key) + len(record)
-            if len(portion) >= PORTION_ENTRIES or size >= PORTION_BYTES:
-                yield portion
-                portion, size = [], 0
-        yield portion
+            if len(chunk) >= CHUNK_ENTRIES or size >= CHUNK_BYTES:
+                yield chunk
+                chunk, size = [], 0
+        yield chunk
 
-    def _gather(self, keys: SortedKeys) -> Iterator[Portion]:
+    def _gather(self, keys: SortedKeys) -> Iterator[Chunk]:
         """All keys that there were, and perhaps some that came since."""
         levels, count = self._store.digest.levels, 0
         for bucket in range(FAN_OUT**levels):
             for key, _ in self._store.entries_in(levels, bucket):
                 keys.add(key)
                 count += 1
-            if count >= PORTION_ENTRIES or bucket % PORTION_BUCKETS == 0:
+            if count >= CHUNK_ENTRIES or bucket % CHUNK_BUCKETS == 0:
                 count = 0
                 yield []
         # what was dropped before its bucket had its turn

@@ -1,12 +1,12 @@
-"""Who hears of changes: a bounded fan-out from this node's feed (feed.py) to its watchers.
+"""Watchers: a bounded fan-out of changes from this node's feed (feed.py) to those who watch.
 
 Laws
 - A watcher gets every change of its topic that this node merges after `watch()` was called, in the
   order of the merges, deletes too, each as a frozen pair of what was and what is.
 - A watcher never slows the node. When more than `events_max` changes wait for it, it is cut off: it
-  loses what waited and is told so by WatchLaggedError. A gap is never silent.
+  loses what waited and gets WatchLaggedError. A gap is never silent.
 - A watcher that is closed, or that nobody holds any more, costs nothing from then on.
-- Who watches a topic wakes for its changes and for no others, also while there is nothing under it
+- A watcher of a topic wakes for its changes and for no others, also while there is nothing under it
   (lessons.md 21).
 
 Everything here runs on the thread of the node's event loop; nothing may be called from another
@@ -26,6 +26,7 @@ from typing import NamedTuple
 from kvgossip.errors import LocalError, WatchLaggedError
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Entry
+from kvgossip.protocol.model.ordered_set import OrderedSet
 
 TOPICS_KEPT = 256
 """Topics whose latest index is remembered while nobody watches them: each distinct length costs a
@@ -34,7 +35,7 @@ LAGGED_HINT = "list the keys again, then watch again"
 
 
 class Topic(NamedTuple):
-    """What is watched: all keys that start with `text`, or, when `exact`, the one key."""
+    """A thing to watch: all keys that start with `text`, or, when `exact`, the one key."""
 
     text: str = ""
     exact: bool = False
@@ -52,7 +53,7 @@ class Arrival(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a merge did to a key: `old` is what this node had (None: nothing), `new` what it has now
+    """A merge of a key: `old` is what this node had (None: nothing), `new` what it has now
     (perhaps a tombstone)."""
 
     key: str
@@ -67,8 +68,8 @@ class State(Enum):
 
 
 class Queue:
-    """What waits for one watcher. Watches holds this and not the Watcher, so that a forgotten
-    Watcher can be noticed.
+    """The changes that wait for one watcher. Watches holds this and not the Watcher, so that a
+    forgotten Watcher can be noticed.
 
     `on_wake` is called when something comes or the queue ends. It may only take a note for a later
     turn.
@@ -78,8 +79,10 @@ class Queue:
 
     def __init__(self, topic: Topic, on_wake: Callable[[], None] | None = None) -> None:
         self.topic = topic
+        #: those that wait, oldest first
         self.arrivals: deque[Arrival] = deque()
         self.state = State.OPEN
+        #: the task that waits for the next change; None: none does
         self.waiter: asyncio.Future[None] | None = None
         self._on_wake = on_wake
 
@@ -104,7 +107,7 @@ class _Group:
     __slots__ = ("index", "kept", "queues", "since")
 
     def __init__(self, since: int) -> None:
-        self.queues: dict[Queue, None] = {}
+        self.queues: OrderedSet[Queue] = OrderedSet()
         self.index = 0
         self.since = since
         self.kept = False
@@ -115,11 +118,15 @@ class Watches:
 
     def __init__(self, events_max: int) -> None:
         self._events_max = events_max
+        #: watchers of all keys under a prefix, and of one key
         self._by_prefix: dict[str, _Group] = {}
         self._by_key: dict[str, _Group] = {}
+        #: how many watched prefixes have each length, and those lengths, rising
         self._by_length: Counter[int] = Counter()
         self._lengths: tuple[int, ...] = ()
-        self._kept: dict[Topic, None] = {}
+        #: topics whose index is kept while nobody watches them, the oldest first
+        self._kept: OrderedSet[Topic] = OrderedSet()
+        #: how many watchers were cut off
         self.lagged = 0
 
     def __len__(self) -> int:
@@ -144,17 +151,17 @@ class Watches:
     def add(self, queue: Queue, index: int) -> None:
         """Everything that is published of its topic from now on goes into this queue; `index`: that
         of the latest change by now."""
-        self._group_of(queue.topic, index).queues[queue] = None
+        self._group_of(queue.topic, index).queues.add(queue)
 
     def remove(self, queue: Queue) -> None:
         """Forget a watcher; harmless when it is gone already."""
         group = self._groups(queue.topic).get(queue.topic.text)
         if group is not None:
-            group.queues.pop(queue, None)
+            group.queues.discard(queue)
             self._drop_if_idle(queue.topic, group)
 
     def publish(self, arrival: Arrival) -> None:
-        """Tell a change to those who watch it: one look-up for each length that a watched prefix
+        """Give a change to those who watch it: one look-up for each length that a watched prefix
         has, none without watchers.
 
         The records are read by those who take the change, and not here: a burst must not cost the
@@ -166,9 +173,9 @@ class Watches:
                 break
             group = self._by_prefix.get(key[:length])
             if group is not None:
-                self._tell(group, arrival)
+                self._give(group, arrival)
         if self._by_key and (group := self._by_key.get(key)) is not None:
-            self._tell(group, arrival)
+            self._give(group, arrival)
 
     def close(self) -> None:
         """End every watcher: it still gets what waits for it, then its iteration stops."""
@@ -194,18 +201,18 @@ class Watches:
         others were kept after it."""
         group = self._group_of(topic, index)
         group.index, group.kept = index, True
-        self._kept.pop(topic, None)
-        self._kept[topic] = None
+        self._kept.discard(topic)
+        self._kept.add(topic)
         if len(self._kept) > TOPICS_KEPT:
             oldest = next(iter(self._kept))
-            del self._kept[oldest]
+            self._kept.discard(oldest)
             group = self._groups(oldest)[oldest.text]
             group.kept = False
             self._drop_if_idle(oldest, group)
 
-    def _tell(self, group: _Group, arrival: Arrival) -> None:
+    def _give(self, group: _Group, arrival: Arrival) -> None:
         group.index = arrival.at
-        # a copy, because a watcher that is cut off leaves while its neighbours are being told
+        # a copy, because a watcher that is cut off leaves while its neighbours get the change
         for queue in list(group.queues):
             self._offer(queue, arrival)
 

@@ -4,8 +4,8 @@ system.
 Neither does so by itself. RocksDB compacts as more is written: what was removed last, some tens of
 megabytes with the values below it, stays while nothing is. glibc keeps what was freed within its
 heap, unless it lies at the end of it; CPython keeps a megabyte while one small object of it is in
-use, and the few that stay of much that goes lie everywhere. What is kept of the past is like that,
-so its keepers are told first.
+use, and the few that stay of much that goes lie everywhere. All that is kept of the past is like
+that, so its keepers pack it first.
 
 Laws
 - It is done when as much was removed as is a share of what is there, so that what it costs is a
@@ -41,8 +41,8 @@ class Compaction:
     """On the thread of the event loop. `storage`: None without a data directory. `entries()`: how
     many there are.
 
-    `times`: how often it was done. `quiet_s`: for how long nothing has been removed by then.
-    `pack()` packs a portion of what is kept of the past; whether there is more.
+    `quiet_s`: for how long nothing has been removed by then.
+    `pack()` packs a chunk of what is kept of the past; whether there is more.
     """
 
     def __init__(
@@ -50,12 +50,16 @@ class Compaction:
         storage: RocksDB | None,
         entries: Callable[[], int],
         title: str,
+        *,
+        pack: Callable[[], bool] = lambda: False,
         quiet_s: float = QUIET_S,
     ) -> None:
+        #: how often it was done
         self.times = 0
         self.quiet_s = quiet_s
-        self.pack: Callable[[], bool] = lambda: False
+        self._pack = pack
         self._storage, self._entries, self._title = storage, entries, title
+        #: how many entries were removed since it was last done, and when the last one
         self._removed = 0
         self._removed_s = 0.0
         self._timer: asyncio.Handle | None = None
@@ -82,7 +86,7 @@ class Compaction:
 
     async def _tidy(self) -> None:
         try:
-            for _ in iter(self.pack, False):
+            for _ in iter(self._pack, False):
                 await asyncio.sleep(0)
             if self._storage is not None:
                 await asyncio.to_thread(self._storage.compact)

@@ -30,14 +30,15 @@ log = logging.getLogger("kvgossip")
 
 
 class DataDir:
-    """`facts` are what earlier lives have left, None at the very first start."""
+    """The data directory of one life of a node."""
 
     def __init__(self, storage: RocksDB) -> None:
         self.storage = storage
         self.quarantine = Quarantine(storage)
+        #: the saved state of earlier lives, None at the very first start
         self.facts: dict[bytes, bytes] | None = None
         self._commits: GroupCommit | None = None
-        self._tidying: Compaction | None = None
+        self._compaction: Compaction | None = None
 
     @classmethod
     async def take(cls, config: Config, *, rebuild: bool) -> DataDir:
@@ -45,7 +46,7 @@ class DataDir:
         rebuild has nobody to fetch from."""
         if rebuild and not (config.join or config.join_wan):
             raise ConfigError(
-                "--rebuild fetches all data from peers, and this node is told to join nobody",
+                "--rebuild fetches all data from peers, and this node joins nobody",
                 "add --join HOST:PORT",
             )
         storage = await asyncio.to_thread(RocksDB, Path(config.data_dir), ignore_owner=rebuild)
@@ -63,7 +64,7 @@ class DataDir:
 
     @property
     def name(self) -> str:
-        """Whose data this is; empty: nobody's yet."""
+        """The name of the node whose data this is; empty: no node's yet."""
         return self.storage.name
 
     async def open(self, config: Config) -> None:
@@ -78,26 +79,31 @@ class DataDir:
 
         await asyncio.to_thread(open_it)
 
-    async def load(self, replica: Replica, clocks: Callable[[], Now]) -> None:
-        """Hand all entries to the replica and make its first commit. Raises DataDirError."""
-        started_s = told_s = time.monotonic()
+    async def load(
+        self, replica: Replica, clocks: Callable[[], Now], pack: Callable[[], bool]
+    ) -> None:
+        """Hand all entries to the replica and make its first commit. `pack` is as Compaction takes
+        it. Raises DataDirError."""
+        started_s = logged_s = time.monotonic()
         count, about = 0, self.storage.entries_estimate()
         replica.tombstones.expect(about)
-        for portion in self.storage.entries():
+        for batch in self.storage.entries():
             try:
-                replica.load(portion)
+                replica.load(batch)
             except RemoteError as error:
                 text = f"the data in {self.storage.directory} holds {error}"
                 raise DataDirError(
                     text, f"run the newer version that wrote it; or {REBUILD_HINT}"
                 ) from error
-            count += len(portion)
-            if time.monotonic() - told_s >= PROGRESS_S:
-                told_s = time.monotonic()
-                told = (replica.config.name, f"{count:,}", f"{about:,}", self.storage.directory)
+            count += len(batch)
+            if time.monotonic() - logged_s >= PROGRESS_S:
+                logged_s = time.monotonic()
                 log.info(
                     "%s: read %s of about %s entries from %s",
-                    *told,
+                    replica.config.name,
+                    f"{count:,}",
+                    f"{about:,}",
+                    self.storage.directory,
                     extra={"progress": (count, about)},
                 )
             await asyncio.sleep(0)
@@ -112,12 +118,11 @@ class DataDir:
                 took_s,
             )
         self._commits = GroupCommit(
-            self.storage,
-            self.quarantine,
-            lambda: replica.checkpoint(clocks()),
-            replica.config.name,
+            self.storage, self.quarantine, lambda: replica.checkpoint(clocks()), replica.config.name
         )
-        self._tidying = Compaction(self.storage, lambda: len(replica.store), replica.config.name)
+        self._compaction = Compaction(
+            self.storage, lambda: len(replica.store), replica.config.name, pack=pack
+        )
         try:
             await self._commits.start()
         except StorageError as error:
@@ -133,8 +138,8 @@ class DataDir:
 
     @property
     def compaction(self) -> Compaction:
-        assert self._tidying is not None, "load comes first"
-        return self._tidying
+        assert self._compaction is not None, "load comes first"
+        return self._compaction
 
     async def close(self) -> None:
         """Commit what waits and let the directory go."""
@@ -142,12 +147,12 @@ class DataDir:
             if self._commits is not None:
                 await self._commits.close()
         finally:
-            if self._tidying is not None:
-                await self._tidying.close()
+            if self._compaction is not None:
+                await self._compaction.close()
             await asyncio.to_thread(self.storage.close)
 
     def status(self) -> dict[str, object]:
-        """What an operator may want to know, ready for JSON."""
+        """The state of the data directory, ready for JSON."""
         fault = self.commits.fault
         return {
             "directory": str(self.storage.directory),

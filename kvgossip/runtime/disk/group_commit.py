@@ -1,31 +1,32 @@
-"""GroupCommit: everything that happened since the last commit goes to the disk in one piece, while
-the next piece gathers.
+"""GroupCommit: everything that happened since the last commit goes to the disk in one batch, while
+the next batch gathers.
 
-    effects --> take --> the piece that gathers --> one atomic commit with fsync --> whoever waits
-    for it
+    effects --> take --> the batch that gathers --> one atomic commit with fsync --> callers
+    that wait for it
 
 Laws (protocol.md section 7)
-- A write is acknowledged when the commit that contains it is on the disk. HotList do not wait: they
+- A write is acknowledged when the commit that contains it is on the disk. Rumors do not wait: they
   leave while the disk works, so a write that was not acknowledged may still exist, on peers or
   here, as with any store that answers over a network.
 - A commit holds whole inputs, in their order, and the facts that are always now: what is on the
   disk is a state that the replica was in.
-- What nobody waits for, such as what peers have sent, waits LINGER_S for company: else each rumor
-  would cost every node a sync of its own. A crash in that moment costs an exchange with a peer, and
-  no acknowledged write.
-- Watchers are told at the merge, before the commit: they see what this node answers to reads.
+- A change that nobody waits for, such as one that a peer has sent, waits LINGER_S for company: else
+  each rumor would cost every node a sync of its own. A crash in that moment costs an exchange with
+  a peer, and no acknowledged write.
+- Watchers hear of a change at the merge, before the commit: they see what this node answers to
+  reads.
 - One commit at a time. The busier the node, the more writes share one: each turn of the loop that
   brings more of them is followed by another one before the commit, up to GATHER_TURNS_MAX. Clients
   that were answered together come back one after the other; to commit with the first of them would
   let the others wait for one sync more.
-- A piece holds one record a key, and it is the store's own: however long the disk takes, what waits
+- A batch holds one record a key, and it is the store's own: however long the disk takes, what waits
   is bounded by the data itself. A caller who writes faster than the disk waits in `admit` while
   more than WAITING_BYTES_MAX wait.
 
-Faults. When a commit fails, those who wait for it are told, the piece is kept and tried again each
-RETRY_S, and until that succeeds writes are refused before they change anything. What peers send is
-still taken into memory and waits with the rest; `status` says that the node is degraded. After a
-crash in this state it is fetched from peers again, as after any absence.
+Faults. When a commit fails, those who wait for it have the error, the batch is kept and tried again
+each RETRY_S, and until that succeeds writes are refused before they change anything. Changes from
+peers are still taken into memory and wait with the rest; `status` says that the node is degraded.
+After a crash in this state they are fetched from peers again, as after any absence.
 
 On which thread? A sync on a good disk takes 0.1 to 1 ms, and the hand-over to a thread costs more
 than that under load: the thread that returns from the disk has to wait for the interpreter's lock,
@@ -74,7 +75,7 @@ COMMIT_BOUNDS_S = (
     5.0,
 )
 
-Piece = dict[bytes, bytes | None]
+WriteBatch = dict[bytes, bytes | None]
 Durable = Changed | Dropped | Quarantined | Persist
 
 log = logging.getLogger("kvgossip")
@@ -104,13 +105,20 @@ class GroupCommit:
         )
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kvgossip-disk")
-        self._piece: Piece = {}
-        self._piece_bytes = 0
+        #: changes that gather for the next commit, and their size
+        self._batch: WriteBatch = {}
+        self._batch_bytes = 0
+        #: callers that wait for the next commit
         self._waiters: list[asyncio.Future[None]] = []
+        #: callers that wait for the commit that the disk is at
         self._flying: list[asyncio.Future[None]] = []
+        #: the next commit, where one is due
         self._due: asyncio.Handle | None = None
+        #: whether it is due only for what nobody waits for
         self._lingers = False
+        #: whether the disk is at a commit
         self._busy = False
+        #: the mean of the syncs, and when the loop does one itself again to measure
         self._mean_s = 0.0
         self._measure_after_s = MEASURE_AFTER_S
         self._measure_s = 0.0
@@ -147,8 +155,8 @@ class GroupCommit:
         self._put(QUARANTINE + number, None)
 
     def _put(self, key: bytes, value: bytes | None) -> None:
-        self._piece[key] = value
-        self._piece_bytes += len(key) + len(value or b"")
+        self._batch[key] = value
+        self._batch_bytes += len(key) + len(value or b"")
         if self._due is None and not self._busy:
             self._linger()
 
@@ -162,9 +170,9 @@ class GroupCommit:
         it that a write may not be made."""
         if self.fault is not None:
             raise self.fault
-        if self._piece_bytes >= WAITING_BYTES_MAX:
+        if self._batch_bytes >= WAITING_BYTES_MAX:
             raise OverloadedError(
-                f"{self._piece_bytes} bytes wait for the disk of this node",
+                f"{self._batch_bytes} bytes wait for the disk of this node",
                 "write again in a moment, or more slowly",
             )
 
@@ -180,7 +188,7 @@ class GroupCommit:
         """Done when everything taken so far is on the disk. Its exception is StorageError when that
         failed."""
         waiter = self._loop.create_future()
-        if self._piece:
+        if self._batch:
             self._waiters.append(waiter)
             if self._lingers and self._due is not None:
                 self._due.cancel()
@@ -207,29 +215,29 @@ class GroupCommit:
 
     def _begin(self) -> None:
         self._lingers, self._due = False, None
-        if self._busy or not self._piece:
+        if self._busy or not self._batch:
             return
         for fact in self._checkpoint():
-            self._piece[FACT + fact.key] = fact.value
-        piece, piece_bytes = self._piece, self._piece_bytes
-        self._piece, self._piece_bytes = {}, 0
+            self._batch[FACT + fact.key] = fact.value
+        batch, batch_bytes = self._batch, self._batch_bytes
+        self._batch, self._batch_bytes = {}, 0
         self._flying, self._waiters = self._waiters, []
-        if self._is_quick(piece_bytes):
+        if self._is_quick(batch_bytes):
             try:
-                took_s = self._storage.commit(piece)
+                took_s = self._storage.commit(batch)
                 self._measured(took_s)
             except Exception as error:
-                self._failed(piece, piece_bytes, error)
+                self._failed(batch, batch_bytes, error)
             else:
-                self._succeeded(len(piece), took_s)
+                self._succeeded(len(batch), took_s)
             return
         self._busy = True
-        done = self._loop.run_in_executor(self._thread, self._storage.commit, piece)
-        done.add_done_callback(lambda done: self._returned(done, piece, piece_bytes))
+        done = self._loop.run_in_executor(self._thread, self._storage.commit, batch)
+        done.add_done_callback(lambda done: self._returned(done, batch, batch_bytes))
 
-    def _is_quick(self, piece_bytes: int) -> bool:
+    def _is_quick(self, batch_bytes: int) -> bool:
         """Whether the loop itself does this one."""
-        if piece_bytes > INLINE_BYTES_MAX or self.fault is not None:
+        if batch_bytes > INLINE_BYTES_MAX or self.fault is not None:
             return False
         return self._mean_s < INLINE_S_MAX or time.monotonic() >= self._measure_s
 
@@ -246,14 +254,14 @@ class GroupCommit:
             self._measure_s = time.monotonic() + self._measure_after_s
             self._measure_after_s = min(2 * self._measure_after_s, MEASURE_AFTER_S_MAX)
 
-    def _returned(self, done: asyncio.Future[float], piece: Piece, piece_bytes: int) -> None:
+    def _returned(self, done: asyncio.Future[float], batch: WriteBatch, batch_bytes: int) -> None:
         self._busy = False
         error = done.exception()
         if error is not None:
-            self._failed(piece, piece_bytes, error)
+            self._failed(batch, batch_bytes, error)
         else:
-            self._succeeded(len(piece), done.result())
-        if self._piece and self._due is None:
+            self._succeeded(len(batch), done.result())
+        if self._batch and self._due is None:
             if self._waiters:
                 self._begin()
             else:
@@ -271,8 +279,8 @@ class GroupCommit:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _failed(self, piece: Piece, piece_bytes: int, error: BaseException) -> None:
-        """Keep it under what came since, tell those who wait, try again later."""
+    def _failed(self, batch: WriteBatch, batch_bytes: int, error: BaseException) -> None:
+        """Keep it under what came since, fail those who wait, try again later."""
         self.counters["commits_failed"] += 1
         fault = (
             error
@@ -282,10 +290,10 @@ class GroupCommit:
         if self.fault is None:
             log.error("%s: %s; writes are refused until it takes them again", self._title, fault)
         self.fault = fault
-        self._piece = {**piece, **self._piece}
-        self._piece_bytes += piece_bytes
-        told, self._flying, self._waiters = [*self._flying, *self._waiters], [], []
-        for waiter in told:
+        self._batch = {**batch, **self._batch}
+        self._batch_bytes += batch_bytes
+        failed, self._flying, self._waiters = [*self._flying, *self._waiters], [], []
+        for waiter in failed:
             if not waiter.done():
                 waiter.set_exception(_not_durable(fault))
         if self._due is not None:
@@ -296,7 +304,7 @@ class GroupCommit:
 
     async def close(self) -> None:
         """A last commit of what waits; then the storage may be closed."""
-        if self._piece or self._busy:
+        if self._batch or self._busy:
             try:
                 await self._flush()
             except StorageError as error:
@@ -318,7 +326,7 @@ class GroupCommit:
         it."""
         return {
             **self.counters,
-            "changes_waiting": len(self._piece),
+            "changes_waiting": len(self._batch),
             "sync_ms": round(1000 * self._mean_s, 3),
         }
 

@@ -1,9 +1,9 @@
 """The file of a keyring: a key of 64 hexadecimal digits in each line, the primary one first. What
 follows a `#` is for people. That of a node's identity is of the same form.
 
-It is replaced as a whole and made durable before anybody is told, so that a node which goes down at
-any moment finds the old keyring or the new one. Nobody but its owner, and perhaps its group, may
-read it.
+It is replaced as a whole and made durable before any peer hears of it, so that a node which goes
+down at any moment finds the old keyring or the new one. Nobody but its owner, and perhaps its
+group, may read it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def _read(path: str) -> bytes:
 
 
 def parse_keys(data: bytes, path: str) -> Keyring:
-    """What the file says. Raises ConfigError that names the line, and shows nothing of it."""
+    """The keys in the text of a file. Raises ConfigError that names the line, and shows nothing of
+    it."""
     keys: list[bytes] = []
     for number, line in enumerate(data.decode(errors="replace").splitlines(), 1):
         text = line.partition("#")[0].strip()
@@ -86,6 +87,24 @@ def parse_keys(data: bytes, path: str) -> Keyring:
         return Keyring(keys)
     except KeyringError as error:
         raise ConfigError(f"the keyring file {path}: {error}", error.hint) from error
+
+
+def keep_keys(path: str, keys: Sequence[bytes]) -> str:
+    """Write the keys of a running node to its keyring file, for its next life; returns why that was
+    not possible, in words. `path`: empty where the configuration itself holds the keys."""
+    if not path:
+        return (
+            "its keys stand in its configuration: change them there too, or it will start with the "
+            "old ones"
+        )
+    try:
+        write_keys(path, keys)
+    except OSError as error:
+        return (
+            f"cannot write its keyring file {path} ({error.strerror}): it will start with the old "
+            "keys"
+        )
+    return ""
 
 
 def write_keys(path: str, keys: Sequence[bytes], *, new: bool = False, title: str = _TITLE) -> None:

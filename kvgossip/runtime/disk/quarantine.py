@@ -54,9 +54,12 @@ class Quarantine:
 
     def __init__(self, storage: RocksDB | None, values_max: int = VALUES_MAX) -> None:
         self._storage, self._values_max = storage, values_max
+        #: values in memory, by number
         self._kept: dict[bytes, bytes] = {}
         self._bytes = 0
+        #: the greatest number that was given
         self._latest = 0
+        #: how many values were forgotten for want of memory
         self.dropped = 0
 
     def add(self, effect: Quarantined) -> tuple[bytes, bytes]:
@@ -134,9 +137,9 @@ def _bytes_of(number: str) -> bytes:
 
 
 def _suspect(number: bytes, kept: bytes) -> Suspect:
-    told = _decode(kept)
+    value = _decode(kept)
     return Suspect(
-        number.hex(), entry_of(told.key, told.record), told.record, told.peer, told.wall_ms
+        number.hex(), entry_of(value.key, value.record), value.record, value.peer, value.wall_ms
     )
 
 

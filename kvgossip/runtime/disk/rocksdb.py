@@ -88,13 +88,13 @@ class RocksDB:
 
     @property
     def name(self) -> str:
-        """Whose data this is; empty: nobody's yet."""
+        """The name of the node whose data this is; empty: no node's yet."""
         return str(self._owner.get("name", ""))
 
     def _read_owner(self) -> dict[str, Any]:
         try:
             owner = json.loads(self._file.read_bytes())
-            told_format, _ = int(owner["format"]), str(owner["name"])
+            data_format, _ = int(owner["format"]), str(owner["name"])
         except FileNotFoundError:
             if self._folder.exists():
                 raise DataDirError(
@@ -103,9 +103,9 @@ class RocksDB:
             return {}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataDirError(f"{self._file} cannot be read: {error}", REBUILD_HINT) from error
-        if told_format > FORMAT:
+        if data_format > FORMAT:
             text = (
-                f"the data directory {self.directory} has format {told_format}, and this "
+                f"the data directory {self.directory} has format {data_format}, and this "
                 f"version of kvgossip knows format {FORMAT}"
             )
             raise DataDirError(
@@ -189,13 +189,13 @@ class RocksDB:
 
     def entries(self) -> Iterator[list[tuple[str, bytes]]]:
         """All keys with records, some at a time. Raises DataDirError where they are damaged."""
-        portion: list[tuple[str, bytes]] = []
+        batch: list[tuple[str, bytes]] = []
         for key, record in self._read(ENTRY):
-            portion.append((key.decode(), record))
-            if len(portion) == BATCH_ENTRIES:
-                yield portion
-                portion = []
-        yield portion
+            batch.append((key.decode(), record))
+            if len(batch) == BATCH_ENTRIES:
+                yield batch
+                batch = []
+        yield batch
 
     def entries_estimate(self) -> int:
         """About how many entries there are."""
@@ -283,7 +283,7 @@ class RocksDB:
         return self._db
 
     def bytes_used(self) -> int:
-        """What the engine's files take."""
+        """The size of the engine's files."""
         sizes = 0
         for name in os.listdir(self._folder):
             try:
@@ -303,8 +303,8 @@ class RocksDB:
             try:
                 db.close()
             except Exception as error:
-                # after a full disk it says so again; what was committed is safe, and what was not
-                # has been told
+                # after a full disk it says so again; what was committed is safe, and of what was
+                # not the callers know
                 del error
 
     def _unlock(self) -> None:

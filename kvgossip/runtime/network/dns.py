@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kvgossip.config import Address
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.runtime.network.sockets import is_numeric
 
 FRESH_S = 30.0
@@ -55,7 +56,8 @@ class DnsCache:
     def __init__(self, family: socket.AddressFamily) -> None:
         self._family = family
         self._loop = asyncio.get_running_loop()
-        self._names: dict[str, _Known] = {}
+        #: names that were asked for, the oldest first
+        self._names: Newest[str, _Known] = Newest(NAMES_MAX)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def find(self, name: str, caller: Caller) -> None:
@@ -84,9 +86,8 @@ class DnsCache:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _add(self, name: str) -> _Known:
-        if len(self._names) >= NAMES_MAX:
-            del self._names[next(iter(self._names))]
-        return self._names.setdefault(name, _Known())
+        known = self._names[name] = _Known()
+        return known
 
     async def _ask(self, name: str, known: _Known) -> None:
         found = await look_up(name, 0, self._family)

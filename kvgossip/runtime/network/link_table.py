@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from kvgossip.config import Address
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.ingress.rate_limit import RateLimit
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.runtime.network.listener import Listener
 from kvgossip.runtime.network.sockets import plain
 from kvgossip.runtime.network.tcp_link import LENGTH_BYTES, Link
@@ -38,7 +39,7 @@ GONE_MAX = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkLimits:
-    """What one peer, and all of them together, may use."""
+    """The bounds of what one peer, and all of them together, may use."""
 
     frame_bytes_max: int
     """The longest frame that is taken."""
@@ -73,13 +74,18 @@ class LinkTable:
         self._counts, self._limits = counts, limits
         self._loop = asyncio.get_running_loop()
         self._sources = RateLimit(limits.source_links_per_s)
+        #: links that this node dialled, by the address dialled
         self._outgoing: dict[Address, Link] = {}
+        #: links that peers dialled, by where they came from
         self._incoming: dict[Address, Link] = {}
-        self._gone: dict[Address, float] = {}
+        #: when incoming links went, monotonic seconds: nobody listens at those addresses
+        self._gone: Newest[Address, float] = Newest(GONE_MAX)
+        #: links whose connection stands, and whether there are none
         self._connected: set[Link] = set()
         self._none_connected = asyncio.Event()
         self._none_connected.set()
         self._dials: set[asyncio.Task[None]] = set()
+        #: where to dial from; None: the kernel chooses
         self._local: tuple[str, int] | None = None
         self._listener: Listener | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -242,8 +248,6 @@ class LinkTable:
         del links[link.address]
         if not link.dialled:
             self._gone[link.address] = self._loop.time()
-            if len(self._gone) > GONE_MAX:
-                del self._gone[next(iter(self._gone))]
         return True
 
     def _make_room(self, links: dict[Address, Link]) -> None:

@@ -42,8 +42,8 @@ class FrameCutter:
         self._at = 0
 
     def feed(self, data: bytes) -> None:
-        """Append bytes of the stream. What was cut off is released here, once a read and not once a
-        frame."""
+        """Append bytes of the stream. Frames that were cut off are released here, once a read and
+        not once a frame."""
         if self._at:
             del self._buffer[: self._at]
             self._at = 0
@@ -70,7 +70,7 @@ class FrameCutter:
 
 
 class LinkOwner(Protocol):
-    """Who is told what happens on a link."""
+    """The owner of links, which hears what happens on them."""
 
     def link_opened(self, link: Link) -> None: ...
 
@@ -94,17 +94,22 @@ class Link(asyncio.Protocol):
         frame_bytes_max: int,
         waiting_bytes_max: int,
     ) -> None:
+        #: whether this node dialled it
         self.dialled = address is not None
         self.address = address or Address("", 0)
+        #: when a frame last came or went, monotonic seconds
         self.used_s = 0.0
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._cutter = FrameCutter(frame_bytes_max)
         self._waiting_bytes_max = waiting_bytes_max
         self._transport: asyncio.Transport | None = None
+        #: frames that wait for the connection
         self._early: list[bytes] = []
         self._early_bytes = 0
+        #: the peer does not take its answers, so nothing is read from it; the link is at its end
         self._choked = self._ended = False
+        #: the next turn of the event loop in which frames are cut off
         self._turn: asyncio.Handle | None = None
 
     @property

@@ -60,7 +60,7 @@ class Transport:
     ) -> None:
         """Start to receive: `received(data, source)` gets each datagram, `received_reliable(data,
         source)` each frame of a link, with the link's remote address. `unreachable(address)` is
-        told when a reliable send could not be delivered or a link broke.
+        called when a reliable send could not be delivered or a link broke.
         """
         assert self._sockets is not None, "bind comes first"
         self._datagrams = Datagrams(received, self._counts, self._sockets)

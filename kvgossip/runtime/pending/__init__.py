@@ -1,1 +1,9 @@
-"""Callers that wait for an answer of the replica."""
+"""Callers that wait for an answer of the replica, or of the cluster.
+
+pending         the registry: answers by key, shared, and closed when the node stops
+callers         what callers ask of the cluster, and the effects that answer them
+join_attempt    an operator's join, until a member has taken the node in
+write_acks      the members that hold a write
+survey          which members have the same data
+version_waits   reads that wait for a version
+"""

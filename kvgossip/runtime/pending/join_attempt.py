@@ -1,4 +1,4 @@
-"""JoinAttempt: an operator's wish to join, until somebody has taken the node in or everybody has
+"""JoinAttempt: an operator's join, until a member has taken the node in or all that were asked have
 failed to."""
 
 from __future__ import annotations
@@ -6,23 +6,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from kvgossip.config import Address
-from kvgossip.errors import ConfigError, JoinRefusedError, LocalError
+from kvgossip.config import GOSSIP_PORT, WAN_PORT, Address
+from kvgossip.errors import ConfigError, JoinRefusedError
 from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.runtime.pending.pending import Answer
+
+DEFAULT_PORTS = {PoolKind.LAN: GOSSIP_PORT, PoolKind.WAN: WAN_PORT}
 
 
-class JoinAttempt:
-    """Waits for any one of `targets` in this pool. It is told what the node hears there, and draws
-    the conclusion."""
+class JoinAttempt(Answer[None]):
+    """Waits for any one of `targets` in this pool. It hears what happens there, and draws the
+    conclusion."""
 
     def __init__(self, targets: Iterable[str], pool: PoolKind = PoolKind.LAN) -> None:
+        super().__init__()
         self.pool = pool
-        self._targets = dict.fromkeys(targets)
-        self._unresolved = dict(self._targets)
+        #: targets whose addresses are not known yet, in their order
+        self._unresolved = dict.fromkeys(targets)
+        #: addresses that were asked and have not answered
         self._asked: set[Address] = set()
-        self._failures: list[str] = []
         self._ever_asked = False
-        self._outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        #: why a target or an address did not help
+        self._failures: list[str] = []
 
     def resolved(self, target: str, addresses: Sequence[Address]) -> None:
         """These addresses are going to be asked on behalf of this target."""
@@ -35,8 +40,8 @@ class JoinAttempt:
             self._conclude()
 
     def joined(self, source: Address) -> None:
-        if source in self._asked and not self._outcome.done():
-            self._outcome.set_result(None)
+        if source in self._asked:
+            self.give(None)
 
     def refused(self, source: Address, text: str) -> bool:
         """Whether this was one of those that were asked."""
@@ -47,26 +52,21 @@ class JoinAttempt:
         self._conclude()
         return True
 
-    def stopped(self) -> None:
-        """The node stops before anybody has answered."""
-        if not self._outcome.done():
-            self._outcome.set_exception(LocalError("the node stopped while it was joining"))
-
-    async def wait(self, timeout_s: float) -> None:
-        """Returns once a member has taken us in. Raises JoinRefusedError with every reason,
-        ConfigError where nobody could be asked."""
+    async def wait_until_joined(self, timeout_s: float) -> None:
+        """Raises JoinRefusedError with every reason, ConfigError where no address could be asked,
+        LocalError when the node stops."""
         self._conclude()
         try:
             async with asyncio.timeout(timeout_s):
-                await self._outcome
+                await self.wait()
         except TimeoutError:
             silent = [*self._unresolved, *map(str, sorted(self._asked))]
             self._failures += [f"no answer from {one} within {timeout_s:g} s" for one in silent]
             raise self._failure() from None
 
     def _conclude(self) -> None:
-        if not self._unresolved and not self._asked and not self._outcome.done():
-            self._outcome.set_exception(self._failure())
+        if not self._unresolved and not self._asked:
+            self.fail(self._failure())
 
     def _failure(self) -> ConfigError | JoinRefusedError:
         text = "; ".join(dict.fromkeys(self._failures))

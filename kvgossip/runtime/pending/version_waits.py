@@ -1,4 +1,4 @@
-"""VersionWaits: who waits on this node for a version of a key that was written elsewhere.
+"""VersionWaits: callers that wait on this node for a version of a key that was written elsewhere.
 
 A waiter costs one entry of a table; a merge costs one look-up while anybody waits, and nothing
 otherwise.
@@ -22,6 +22,7 @@ class VersionWaits:
 
     def __init__(self, waiters_max: int = WAITERS_MAX) -> None:
         self._waiters_max = waiters_max
+        #: by key, each with the version that it waits for
         self._waiters: dict[str, Waiters] = {}
         self._count = 0
 
@@ -58,7 +59,7 @@ class VersionWaits:
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_exception(
-                        LocalError("the node stopped while somebody waited for a version")
+                        LocalError("the node stopped while a read waited for a version")
                     )
 
     def _forget(self, key: str, waiter: asyncio.Future[None]) -> None:

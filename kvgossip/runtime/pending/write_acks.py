@@ -1,16 +1,15 @@
-"""Who holds a write: what those are told who wait for it, and how they are told."""
+"""WriteAcks: the members that hold a write, as a caller that waits for them hears of them."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kvgossip.errors import LocalError
 from kvgossip.protocol.effect import AckReceived, Lacking, WriteConcernEnded
 from kvgossip.protocol.model.entry import Entry
 from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.runtime.pending.pending import Answer
 
 
 class WriteAck(NamedTuple):
@@ -22,8 +21,8 @@ class WriteAck(NamedTuple):
 
 
 class AckedWrite(NamedTuple):
-    """What became of a wait: `met`, or its time was up. `entry` is what was written: it stands in
-    either case.
+    """The end of a wait for acks: `met`, or its time was up. `entry` is what was written: it stands
+    in either case.
 
     `held_by` are the members that have shown that they hold this version, or a newer one of the
     key, in the order in which they did; `lacking` those among whom was waited that have not.
@@ -35,46 +34,33 @@ class AckedWrite(NamedTuple):
     lacking: tuple[Lacking, ...]
 
 
-Told = Callable[[WriteAck], None]
+OnAck = Callable[[WriteAck], None]
 
 
-class PendingAcks:
-    """One wait under way. `told` is called with each holder as it shows."""
+class WriteAcks(Answer[WriteConcernEnded]):
+    """The acks of one write. `on_ack` is called with each as it comes."""
 
-    def __init__(self, told: Told | None) -> None:
-        self._told = told
+    def __init__(self, on_ack: OnAck | None) -> None:
+        super().__init__()
+        self._on_ack = on_ack
         self._begin_s = time.monotonic()
-        self._holders: dict[str, WriteAck] = {}
-        self._over: asyncio.Future[WriteConcernEnded] = asyncio.get_running_loop().create_future()
+        #: by the member, as text
+        self._acks: dict[str, WriteAck] = {}
 
-    def held(self, effect: AckReceived) -> None:
+    def received(self, effect: AckReceived) -> None:
         peer = effect.peer
-        holder = self._holders[str(peer)] = WriteAck(
+        ack = self._acks[str(peer)] = WriteAck(
             peer.name, peer.pool, time.monotonic() - self._begin_s
         )
-        if self._told is not None:
-            self._told(holder)
-
-    def waited(self, effect: WriteConcernEnded) -> None:
-        if not self._over.done():
-            self._over.set_result(effect)
-
-    def stopped(self) -> None:
-        if not self._over.done():
-            self._over.set_exception(
-                LocalError(
-                    "the node stopped while a write waited", "the write stands where it has arrived"
-                )
-            )
-            # perhaps nobody asks any more
-            self._over.exception()
+        if self._on_ack is not None:
+            self._on_ack(ack)
 
     async def outcome(self, entry: Entry) -> AckedWrite:
         """Raises LocalError when the node stops."""
-        waited = await self._over
+        end = await self.wait()
         return AckedWrite(
             entry,
-            waited.met,
-            tuple(self._holders[str(peer)] for peer in waited.held_by),
-            waited.lacking,
+            end.met,
+            tuple(self._acks[str(peer)] for peer in end.held_by),
+            end.lacking,
         )

@@ -1,8 +1,8 @@
-"""Batches: which writes were made as one, and the law about those who are told of them.
+"""Batches: which writes were made as one, and the law about the replicas that receive them.
 
-Whoever makes a batch, or is told of it as one (a Bundle, by rumor or fetched), shows all of it
-after that input, or nothing. An entry that was superseded, or collected, counts as shown. Who is
-told of single entries, by repair, may show a part: that is not promised (see
+A replica that makes a batch, or receives it as one (a Bundle, by rumor or fetched), shows all of it
+after that input, or nothing. An entry that was superseded, or collected, counts as shown. A replica
+that receives single entries, by repair, may show a part: that is not promised (see
 protocol/rumors/batches.py).
 """
 
@@ -13,19 +13,21 @@ from random import Random
 
 from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.model.change import Changed
-from kvgossip.protocol.model.entry import HEAD_BYTES, version_of
+from kvgossip.protocol.model.entry import version_of
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.message import Bundle, Pair
-from kvgossip.sim.checks.invariants import require
+from kvgossip.sim.checks.ledger import version_bytes
+from kvgossip.sim.checks.violation import require
 from kvgossip.sim.workload import Write
 
 
 class Batches:
-    """`share` of the writes that come at once are made as one."""
-
     def __init__(self, share: float, rng: Random) -> None:
+        #: The share of the writes that come at once is made as one batch.
         self._share, self._rng = share, rng
+        #: The batch of each version that was written in one.
         self._of: dict[bytes, tuple[Pair, ...]] = {}
+        #: How many were written, and how often a replica showed a part of one.
         self.count = self.shown_in_part = 0
 
     def choose(self, together: Sequence[Write], bytes_max: int) -> list[Write]:
@@ -38,7 +40,7 @@ class Batches:
 
     def wrote(self, batch: tuple[Pair, ...]) -> None:
         self.count += 1
-        self._of |= dict.fromkeys((record[1:HEAD_BYTES] for _, record in batch), batch)
+        self._of |= dict.fromkeys((version_bytes(record) for _, record in batch), batch)
 
     def parts_shown(self, replica: Replica, effects: Sequence[Effect]) -> list[tuple[Pair, ...]]:
         """Those of which this input has brought something, and of which this replica now shows a
@@ -46,7 +48,7 @@ class Batches:
         found = {}
         for effect in effects:
             batch = (
-                self._of.get(effect.new_record[1:HEAD_BYTES]) if type(effect) is Changed else None
+                self._of.get(version_bytes(effect.new_record)) if type(effect) is Changed else None
             )
             if (
                 batch is not None
@@ -57,16 +59,16 @@ class Batches:
         self.shown_in_part += len(found)
         return list(found.values())
 
-    def check(self, batch: tuple[Pair, ...], told: Sequence[object], name: str) -> None:
-        """Raises BrokenLawError where one of these messages told of the whole batch, of which a
-        part is shown."""
+    def check(self, batch: tuple[Pair, ...], messages: Sequence[object], name: str) -> None:
+        """Raises BrokenLawError where one of these messages had the whole batch, of which a part is
+        shown."""
         entries = dict(batch)
-        for message in told:
+        for message in messages:
             for key, record in message.entries if type(message) is Bundle else ():
                 if entries.get(key) == record:
                     require(
                         False,
-                        "a batch was told as one, and a part of it is shown",
+                        "a batch was received as one, and a part of it is shown",
                         name,
                         key,
                         version_of(record),
@@ -76,5 +78,5 @@ class Batches:
 def _lacks(replica: Replica, key: str, record: bytes) -> bool:
     mine = replica.store.record(key)
     return (
-        mine is None or mine[1:HEAD_BYTES] < record[1:HEAD_BYTES]
+        mine is None or version_bytes(mine) < version_bytes(record)
     ) and not replica.tombstones.refuses(key, record)

@@ -1,9 +1,9 @@
-"""Truth: who has seen what, told by nobody but the changes of the stores; and so what may never
-live again, and what must not be lost.
+"""The oracle: which host has seen which versions, by the changes of the stores alone; so it knows
+which must never live again, and which must not be lost.
 
-It knows nothing of contexts. A version *kills* those older ones under its key that its writer's
-store had ever held when it was written: superseded by a put, deleted by a delete. The laws, for
-every step and for the end:
+It knows nothing of causal contexts. A version *kills* those older ones under its key that the store
+of its writer had ever held when it was written: superseded by a put, deleted by a delete. The laws,
+for every step and for the end:
 
 - No host serves again what was killed by a version that it has merged. (A host that lost its disk
   has merged nothing.)
@@ -18,19 +18,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kvgossip.protocol.model.entry import HEAD_BYTES, expires_in, is_dead, version_of
-from kvgossip.sim.checks.invariants import require
+from kvgossip.protocol.model.entry import expires_in, is_dead, version_of
+from kvgossip.sim.checks.ledger import version_bytes
+from kvgossip.sim.checks.violation import require
 
 
 class History:
-    """What one host's store has ever held, by key: versions, oldest first. `committed` is how much
-    of `log` is on its disk."""
+    """The versions that one host's store has ever held."""
 
     __slots__ = ("committed", "log", "seen")
 
     def __init__(self) -> None:
+        #: By key, oldest first.
         self.seen: dict[str, dict[bytes, None]] = {}
+        #: All of them as (key, version), oldest first.
         self.log: list[tuple[str, bytes]] = []
+        #: How much of the log is on the host's disk.
         self.committed = 0
 
     def add(self, key: str, version: bytes) -> None:
@@ -45,14 +48,18 @@ class History:
         del self.log[self.committed :]
 
 
-class Truth:
-    """Hosts are numbers."""
+class Oracle:
+    """Hosts are numbers, versions are bytes (see `version_bytes`)."""
 
     def __init__(self) -> None:
         self._histories: dict[int, History] = {}
+        #: The versions that each version kills.
         self._kills: dict[bytes, dict[bytes, None]] = {}
+        #: Every record that was written under a key.
         self._written: dict[str, list[bytes]] = {}
+        #: The writes (key, record) of each host that still has its memory or its disk, by version.
         self._kept: dict[int, dict[bytes, tuple[str, bytes]]] = {}
+        #: The writes of hosts that have lost theirs: they count where another host has merged them.
         self._bereft: dict[bytes, tuple[str, bytes]] = {}
 
     def _history(self, host: int) -> History:
@@ -62,7 +69,7 @@ class Truth:
 
     def wrote(self, host: int, key: str, record: bytes) -> None:
         """A replica accepted this write, and it is not in its store yet as far as this knows."""
-        version = record[1:HEAD_BYTES]
+        version = version_bytes(record)
         self._kills[version] = dict(self._history(host).seen.get(key, {}))
         self._written.setdefault(key, []).append(record)
         self._kept.setdefault(host, {})[version] = (key, record)
@@ -70,7 +77,7 @@ class Truth:
     def holds(self, host: int, key: str, record: bytes) -> None:
         """This record has come into a store. Raises BrokenLawError when it was killed by what that
         host has merged."""
-        version, history = record[1:HEAD_BYTES], self._history(host)
+        version, history = version_bytes(record), self._history(host)
         if not is_dead(record):
             for other in history.seen.get(key, ()):
                 if version in self._kills.get(other, ()):
@@ -102,7 +109,7 @@ class Truth:
         BrokenLawError."""
         for key, record in self._all_kept():
             if self._superseded(key, record, held, wall_ms):
-                killed = live.get(key, b"")[1:HEAD_BYTES] in self._kills[record[1:HEAD_BYTES]]
+                killed = version_bytes(live.get(key, b"")) in self._kills[version_bytes(record)]
                 require(
                     not killed,
                     "what was deleted, or superseded, is alive at the end",
@@ -124,9 +131,9 @@ class Truth:
         here, version = held.get(key), version_of(record)
         if here is not None and version_of(here) >= version:
             return True
-        spent = (
+        dead_or_expired = (
             other
             for other in self._written[key]
             if is_dead(other) or (expires_in(other) or wall_ms + 1) <= wall_ms
         )
-        return any(version_of(other) >= version for other in spent)
+        return any(version_of(other) >= version for other in dead_or_expired)

@@ -1,4 +1,4 @@
-"""Promises: waits for holders, made at random, and the truth about what they are answered."""
+"""Promises: write concerns that are waited for, made at random, and whether their acks are true."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
-from kvgossip.sim.checks.invariants import Ledger, require
+from kvgossip.sim.checks.ledger import Ledger
+from kvgossip.sim.checks.violation import require
 
 TIMEOUTS_S = (0.02, 1.0, 5.0, 30.0)
-NEEDS = (
+WRITE_CONCERNS = (
     WriteConcern(Scope.ALL),
     WriteConcern(Scope.MAJORITY),
     WriteConcern(Scope.ANY, 2),
@@ -35,19 +36,21 @@ class Promise(NamedTuple):
 
 
 class Promises:
-    """`met` and `unmet` count the waits that have ended."""
-
     def __init__(self, ledger: Ledger, share: float, rng: Random) -> None:
+        #: How many waits have ended, by how.
         self.met = self.unmet = 0
-        self._ledger, self._share, self._rng = ledger, share, rng
+        self._ledger, self._rng = ledger, rng
+        #: The share of the writes is waited for.
+        self._share = share
+        #: The waits under way, by ticket.
         self._open: dict[int, Promise] = {}
         self._count = 0
 
     def begin(self, replica: Replica, written: Changed, now: Now) -> list[Effect]:
-        """Some of the writes are waited for."""
+        """Wait for this write, or not, as chance has it. Returns the effects of the wait."""
         if self._rng.random() >= self._share:
             return []
-        write_concern, timeout_s = self._rng.choice(NEEDS), self._rng.choice(TIMEOUTS_S)
+        write_concern, timeout_s = self._rng.choice(WRITE_CONCERNS), self._rng.choice(TIMEOUTS_S)
         self._count += 1
         try:
             effects = replica.wait(self._count, written.key, write_concern, timeout_s, now)
@@ -58,20 +61,21 @@ class Promises:
         )
         return effects
 
-    def held(self, told: AckReceived) -> None:
-        promise = self._open[told.ticket]
-        if not self._ledger.has_held(told.peer.name, promise.key, promise.record):
+    def received(self, ack: AckReceived) -> None:
+        promise = self._open[ack.ticket]
+        if not self._ledger.has_held(ack.peer.name, promise.key, promise.record):
             require(
                 False,
                 "held by a node that never had it",
-                told.peer.name,
+                ack.peer.name,
                 promise.key,
                 promise.record,
             )
 
-    def waited(self, told: WriteConcernEnded, now: Now, *, leaving: bool) -> None:
-        promise = self._open.pop(told.ticket)
-        for peer in told.held_by:
+    def ended(self, end: WriteConcernEnded, now: Now, *, leaving: bool) -> None:
+        """A wait is over. `leaving`: its node ends, so that it may give up early."""
+        promise = self._open.pop(end.ticket)
+        for peer in end.held_by:
             require(
                 self._ledger.has_held(peer.name, promise.key, promise.record),
                 "held by a node that never had it",
@@ -79,13 +83,13 @@ class Promises:
                 promise.key,
             )
         require(
-            not {each.peer for each in told.lacking}.intersection(told.held_by),
-            "who holds it is said to lack it",
-            told,
+            not {each.peer for each in end.lacking}.intersection(end.held_by),
+            "a member that holds it is said to lack it",
+            end,
         )
-        if told.met:
+        if end.met:
             self.met += 1
-            self._enough(promise, told)
+            self._check_met(promise, end)
         else:
             self.unmet += 1
             require(
@@ -94,6 +98,23 @@ class Promises:
                 promise.write_concern,
             )
 
+    def _check_met(self, promise: Promise, end: WriteConcernEnded) -> None:
+        scope, holders = promise.write_concern.scope, len(end.held_by)
+        require(
+            scope is not Scope.ANY or holders >= promise.write_concern.number,
+            "met by too few",
+            promise.write_concern,
+            end,
+        )
+        require(
+            scope is not Scope.MAJORITY or holders > (holders + len(end.lacking)) // 2,
+            "met by a minority",
+            promise.write_concern,
+            end,
+        )
+        left = all(each.state > MemberState.SUSPECT for each in end.lacking)
+        require(scope is not Scope.ALL or left, "met although an alive member lacks it", end)
+
     def check_ended(self, replica: Replica, now: Now) -> None:
         """No wait of this replica is overdue."""
         require(
@@ -101,20 +122,3 @@ class Promises:
             "a wait that is due has not ended",
             replica.config.name,
         )
-
-    def _enough(self, promise: Promise, told: WriteConcernEnded) -> None:
-        scope, holders = promise.write_concern.scope, len(told.held_by)
-        require(
-            scope is not Scope.ANY or holders >= promise.write_concern.number,
-            "met by too few",
-            promise.write_concern,
-            told,
-        )
-        require(
-            scope is not Scope.MAJORITY or holders > (holders + len(told.lacking)) // 2,
-            "met by a minority",
-            promise.write_concern,
-            told,
-        )
-        left = all(each.state > MemberState.SUSPECT for each in told.lacking)
-        require(scope is not Scope.ALL or left, "met although an alive member lacks it", told)

@@ -6,15 +6,16 @@ cycles around it.
 
 Rules of a cycle of rumor mongering
 - push: every infective site contacts one uniform other site. pull and push-pull: every site does.
-- At most one copy of the update crosses in a conversation: who has been told does not send it back.
+- At most one copy of the update crosses in a conversation: a site does not send back what it was
+  sent.
 - A site that is infected in cycle c is infective from c + 1 on; the epidemic ends when no site is
   infective.
-- Whether a contact was news is judged on the state at the start of the cycle: of two that tell the
-  same site at once, both told news.
+- A contact is judged on the state at the start of the cycle, as news or as unnecessary: of two
+  sites that send to the same one at once, both have sent news.
 - What a site learns in one cycle is one judgement: if any contact was news the policy hears of
   news, else of one contact that knew (the footnote of Table 3: a site that serves several requests
   in one cycle resets if any needed the update, else adds one).
-- push: only the teller judges. push-pull: both do, for both have told and heard.
+- push: only the sender judges. push-pull: both do, for both have sent and received.
 - With a connection limit sites call in random order. A refused call sends nothing and is not
   judged; hunting calls somebody else.
 """
@@ -34,24 +35,24 @@ SUSCEPTIBLE, FRESH, INFECTIVE, REMOVED = range(4)
 UNMET, UNNECESSARY, NEWS = range(3)
 
 Partner = Callable[[int, Random], int]
-"""Whom a site contacts: never itself."""
+"""The site that a site contacts: never itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class RumorOutcome:
-    """What came of one rumor.
+    """The outcome of one rumor."""
 
-    `residue`: share of the sites never reached. `traffic`: updates sent, over the number of sites.
-    `refused`: calls that a connection limit refused, over the number of sites. `t_average`,
-    `t_last`: cycles until a site, and until the last site, that was ever reached heard it; the
-    origin is not counted. `cycles`: until no site was infective.
-    """
-
+    #: Share of the sites that were never reached.
     residue: float
+    #: Updates sent, over the number of sites.
     traffic: float
+    #: Calls that a connection limit refused, over the number of sites.
     refused: float
+    #: Cycles until a site that was ever reached heard it, the origin not counted: the mean, and
+    #: the last one.
     t_average: float
     t_last: int
+    #: Cycles until no site was infective.
     cycles: int
 
 
@@ -93,15 +94,14 @@ def spread_rumor(
     two sites.
 
     `judged_at_start` False: a contact is judged on the state of that moment, so that only the first
-    who tells a site told news. That is what the differential equations of section 1.4 describe, and
-    not what fits the paper's Table 1.
+    to reach a site has sent news. The differential equations of section 1.4 describe that, but it
+    does not fit the paper's Table 1.
     """
     return _RumorEpidemic(sites, policy, rng, INFECTIVE if judged_at_start else FRESH).run()
 
 
 class _RumorEpidemic:
-    """The sites as bytes, so that 100,000 of them are a few megabytes. `_met` holds what a site has
-    learned in this cycle."""
+    """The sites as bytes, so that 100,000 of them are a few megabytes."""
 
     __slots__ = (
         "_accepted",
@@ -130,14 +130,19 @@ class _RumorEpidemic:
         self._sites, self._policy, self._rng, self._known_from = sites, policy, rng, known_from
         self._pushes, self._pulls = policy.mode.pushes, policy.mode.pulls
         self._both = self._pushes and self._pulls
+        #: SUSCEPTIBLE, FRESH, INFECTIVE or REMOVED, and the policy's counter, of each site.
         self._state = bytearray(sites)
         self._counts = array("Q", bytes(8 * sites))
+        #: What each site has learned in this cycle: UNMET, UNNECESSARY or NEWS.
         self._met = bytearray(sites)
+        #: How many calls each site has accepted in this cycle, where there is a limit.
         self._accepted = array("Q")
+        #: In which order the sites call, where there is a limit.
         self._order: list[int] = (
             list(range(sites)) if self._pulls and policy.connection_limit else []
         )
         self._cycle = self._sent = self._refused = self._delays = self._t_last = 0
+        #: The sites that were infected in this cycle, and those that are infective in it.
         self._fresh = [0]
         self._infective: list[int] = []
 
@@ -184,29 +189,29 @@ class _RumorEpidemic:
 
     def _converse(self, caller: int, partner: int) -> None:
         if self._pushes and self._state[caller] == INFECTIVE:
-            self._tell(caller, partner)
+            self._send(caller, partner)
         elif self._pulls and self._state[partner] == INFECTIVE:
-            self._tell(partner, caller)
+            self._send(partner, caller)
 
-    def _tell(self, teller: int, listener: int) -> None:
+    def _send(self, sender: int, receiver: int) -> None:
         self._sent += 1
-        was = self._state[listener]
+        was = self._state[receiver]
         if was == SUSCEPTIBLE:
-            self._state[listener] = FRESH
-            self._fresh.append(listener)
+            self._state[receiver] = FRESH
+            self._fresh.append(receiver)
         if was < self._known_from:
-            self._met[teller] = NEWS
+            self._met[sender] = NEWS
             return
         # Both know it. The count of a site that has lost interest is k: it reached that, or would
         # have.
         mine, theirs = (
-            self._counts[teller],
-            self._counts[listener] if was == INFECTIVE else self._policy.k,
+            self._counts[sender],
+            self._counts[receiver] if was == INFECTIVE else self._policy.k,
         )
         if self._policy.counts(mine, theirs):
-            self._met[teller] = self._met[teller] or UNNECESSARY
+            self._met[sender] = self._met[sender] or UNNECESSARY
         if self._both and was == INFECTIVE and self._policy.counts(theirs, mine):
-            self._met[listener] = self._met[listener] or UNNECESSARY
+            self._met[receiver] = self._met[receiver] or UNNECESSARY
 
     def _judge(self) -> None:
         hot = []
@@ -260,8 +265,8 @@ def spread_by_anti_entropy(
 
 
 def _learners(knows: bytearray, mode: Mode, rng: Random, partner: Partner | None) -> Sequence[int]:
-    """Who hears of the update in one cycle, by the state at its start. Conversations that cannot
-    carry it are not played."""
+    """The sites that hear of the update in one cycle, by the state at its start. Conversations that
+    cannot carry it are not played."""
     sites = len(knows)
     learners = []
     for caller in range(sites):

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -47,7 +47,7 @@ from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.wire.frame import FLAG_COMPRESSED, HEADER_BYTES, MEMBER_KIND
 from kvgossip.protocol.wire.message import Message, Ping
-from kvgossip.sim.checks.invariants import require
+from kvgossip.sim.checks.violation import require
 from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.delivery import BACKLOG_MAX
 from kvgossip.sim.faults import Die, Intensity, Pause, Resume
@@ -80,22 +80,23 @@ class PauseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MembershipPlan:
-    """One run. `periods`: how many are measured. `loss`: share of the datagrams that is lost.
-
-    `pause_fraction` of the members pause again and again, for `pause_s` seconds in the mean, and
-    run for `run_s` in between; both exponential. `parameters` override those of Config.
-    """
+    """One run."""
 
     nodes: int
     seed: int = 1
+    #: How many are measured.
     periods: int = 10
     crash: bool = True
     lifeguard: bool = True
+    #: Share of the datagrams that is lost.
     loss: float = 0.0
+    #: Share of the members that pause again and again.
     pause_fraction: float = 0.0
+    #: How long they pause in the mean, and run in between, virtual seconds; both exponential.
     pause_s: float = 8.0
     run_s: float = 2.0
     pause_kind: PauseKind = PauseKind.NETWORK
+    #: They override those of Config.
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -118,7 +119,7 @@ class MembershipPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MembershipOutcome:
-    """What one run measured; see the head of this module. Times are None without a crash, counts
+    """The figures of one run; see the head of this module. Times are None without a crash, counts
     are a member and period."""
 
     first_probe_periods: float
@@ -144,19 +145,24 @@ def measure_membership(plan: MembershipPlan) -> MembershipOutcome:
 
 
 class _Watched(Cluster):
-    """While `counting`: counts what is sent and received by its first unit. From `since_s` on:
-    notes who is pinged when, and who is told to be what."""
+    """A cluster that counts messages, and can hold back the packets of a host."""
 
     def __init__(self, scenario: Scenario) -> None:
         super().__init__(scenario)
+        #: True if messages are counted now: by the name of the first unit of their packet.
+        self.counting = False
         self.sent: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
         self.bytes_sent = 0
-        self.counting = False
+        #: From when on pings and changes of members are noted.
         self.since_s = math.inf
+        #: When a member was pinged, and its name.
         self.pings: list[tuple[float, str]] = []
-        self._blocked: dict[int, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
+        #: When a member changed at which host, and the state that it had there before.
         self.changes: list[tuple[float, str, Member, MemberState | None]] = []
+        #: The packets that wait at each blocked host.
+        self._blocked: dict[int, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
+        self.driver.observer = self._note_changes
 
     def _kind(self, data: bytes) -> str:
         """The name of the first unit; only frames of links are compressed."""
@@ -164,7 +170,7 @@ class _Watched(Cluster):
             return type(self.framing.open(data, reliable=True).messages[0]).__name__
         return _NAMES[data[HEADER_BYTES]]
 
-    def _send(self, life: Life, effect: Send) -> None:
+    def send(self, life: Life, effect: Send) -> None:
         kind = self._kind(effect.data)
         if self.counting:
             self.sent[kind] += 1
@@ -173,7 +179,7 @@ class _Watched(Cluster):
             ping = self.framing.open(effect.data, reliable=False).messages[0]
             assert isinstance(ping, Ping)
             self.pings.append((self.timeline.time_s, ping.target))
-        self._pass(life, super()._send, life, effect)
+        self._pass(life, super().send, life, effect)
 
     def datagram(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None:
         self._count_received(data)
@@ -197,7 +203,7 @@ class _Watched(Cluster):
         self._blocked[number] = []
 
     def unblock(self, number: int) -> None:
-        """What has waited goes and comes, each in its order."""
+        """The packets that have waited go and come, each way in its order."""
         for transmit, arguments in self._blocked.pop(number):
             transmit(*arguments)
 
@@ -205,21 +211,13 @@ class _Watched(Cluster):
         if self.counting:
             self.received[self._kind(data)] += 1
 
-    def _perform_rare(self, life: Life, effect: Effect) -> None:
-        if (
-            isinstance(effect, MemberChanged)
-            and effect.new is not None
-            and self.timeline.time_s >= self.since_s
-        ):
-            self.changes.append(
-                (
-                    self.timeline.time_s,
-                    life.host.name,
-                    effect.new,
-                    effect.old.state if effect.old is not None else None,
-                )
-            )
-        super()._perform_rare(life, effect)
+    def _note_changes(self, life: Life, effects: Sequence[Effect]) -> None:
+        if self.timeline.time_s < self.since_s:
+            return
+        for effect in effects:
+            if isinstance(effect, MemberChanged) and effect.new is not None:
+                old = effect.old.state if effect.old is not None else None
+                self.changes.append((self.timeline.time_s, life.host.name, effect.new, old))
 
 
 class _Run:
@@ -242,7 +240,7 @@ class _Run:
 
     def run(self) -> MembershipOutcome:
         for host in self._cluster.hosts:
-            self._timeline.at(self._rng.random() * self._period_s, self._cluster.start, host)
+            self._timeline.at(self._rng.random() * self._period_s, self._cluster.lives.start, host)
         self._timeline.at(self._period_s, self._introduce)
         self._timeline.at(self._start_s, self._begin)
         self._timeline.at(self._crash_s, self._end_periods)
@@ -250,15 +248,15 @@ class _Run:
         return self._outcome()
 
     def _introduce(self) -> None:
-        """Everybody knows everybody, and all of that news has been told."""
+        """Everybody knows everybody, and all of that news has been passed on."""
         self._cluster.introduce()
         for life in self._cluster.running():
-            membership = life.replica.pools.lan.membership
-            while membership.has_news:
-                list(membership.take_news(NEWS_ROOM))
+            news = life.replica.pools.lan.membership.dissemination
+            while news.has_news:
+                list(news.take_news(NEWS_ROOM))
 
     def _begin(self) -> None:
-        self._cluster.disturb()
+        self._cluster.faults.disturb()
         self._cluster.since_s, self._cluster.counting = self._start_s, True
         for number in self._pausing:
             self._run_on(number)
@@ -270,20 +268,20 @@ class _Run:
         if self._plan.pause_kind is PauseKind.NETWORK:
             self._cluster.block(number)
         else:
-            self._cluster.strike(Pause(number))
+            self._cluster.faults.strike(Pause(number))
         self._timeline.after(self._rng.expovariate(1 / self._plan.pause_s), self._resume, number)
 
     def _resume(self, number: int) -> None:
         if self._plan.pause_kind is PauseKind.NETWORK:
             self._cluster.unblock(number)
         else:
-            self._cluster.strike(Resume(number))
+            self._cluster.faults.strike(Resume(number))
         self._run_on(number)
 
     def _end_periods(self) -> None:
         self._cluster.counting = False
         if self._plan.crash:
-            self._cluster.strike(Die(self._victim.number))
+            self._cluster.faults.strike(Die(self._victim.number))
             self._await_all_dead()
         else:
             self._timeline.stopped = True

@@ -1,5 +1,5 @@
-"""Residue: what rumors alone leave behind (Demers et al. 1987, section 1.4, Table 1), measured on
-the code that ships.
+"""Residue: the share of the nodes that rumors alone do not reach (Demers et al. 1987, section 1.4,
+Table 1), measured on the code that ships.
 
 Many independent writes, each of its own key at a random node, spread by rumors only: no
 anti-entropy, no loss, fan-out 1, everybody joined before. A write's residue is the share of the
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from kvgossip.config import config_from
 from kvgossip.protocol.effect import Send
 from kvgossip.protocol.wire.message import Notice, Rumor
-from kvgossip.sim.checks.invariants import BrokenLawError
+from kvgossip.sim.checks.violation import BrokenLawError
 from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.faults import Intensity
 from kvgossip.sim.scenario import Joining, Scenario
@@ -43,17 +43,15 @@ measured."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Residue:
-    """What was measured: `residue` with its standard error over the writes, and the paper's number
-    for this K (None: not in Table 1).
-
-    `traffic`: rumors sent for each write and node.
-    """
+    """The measured figures beside those of the paper for this K (None: not in Table 1)."""
 
     k: int
     nodes: int
     writes: int
     residue: float
+    #: Of the residue, over the writes.
     standard_error: float
+    #: Rumors sent for each write and node.
     traffic: float
     paper_residue: float | None
     paper_traffic: float | None
@@ -98,13 +96,13 @@ def measure_residue(
 
 
 def _count_rumors(cluster: Cluster) -> Counter[str]:
-    """Counts, from now on, what the packets hold."""
+    """The count, from now on, of the rumors in all packets."""
     counts: Counter[str] = Counter()
 
     def tap(effect: Send) -> None:
         counts["rumors"] += sum(
-            isinstance(told, (Rumor, Notice))
-            for told in cluster.framing.open(effect.data, reliable=effect.reliable).messages
+            isinstance(message, (Rumor, Notice))
+            for message in cluster.framing.open(effect.data, reliable=effect.reliable).messages
         )
 
     cluster.tap = tap

@@ -42,7 +42,7 @@ class LinkTraffic:
 
 
 class Neighbors:
-    """Whom each site of a topology contacts under one policy."""
+    """The sites that each site of a topology contacts under one policy."""
 
     __slots__ = ("_policy", "_ranks", "_shells", "_tables", "_topology")
 

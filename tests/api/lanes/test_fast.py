@@ -20,14 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvgossip.api.http.body import BODY_BYTES_PER_S_MIN
-from kvgossip.api.lanes import fast as lane_module
+from kvgossip.api.lanes.answer_queue import PIPELINE_MAX
 from kvgossip.api.lanes.connections import REFUSALS_MAX, Outflow
 from kvgossip.errors import LocalError, OverloadedError
 from kvgossip.protocol.model.now import Now
 from kvgossip.runtime import driver as driver_module
 from kvgossip.runtime.disk import group_commit as commits_module
 from kvgossip.runtime.network.link_table import LinkTable
-from kvgossip.runtime.node import Node, Written
+from kvgossip.runtime.node import Node
+from kvgossip.runtime.writes import Written
 from tests.api.serving import Reply, Serve, Served, read_reply, serving
 
 # The lane does not know it, so it hands over; aiohttp's side does not look at it.
@@ -484,13 +485,13 @@ def test_what_waits_for_the_disk_on_one_connection_is_bounded(
         served = await serve()
         disk = SlowDisk(served.node, monkeypatch)
         reader, writer = await served.connect()
-        count = 3 * lane_module.PIPELINE_MAX
+        count = 3 * PIPELINE_MAX
         writer.write(b"".join(put(str(n), b"1") for n in range(count)))
         writer.write_eof()
-        await until(lambda: disk.begun == lane_module.PIPELINE_MAX)
+        await until(lambda: disk.begun == PIPELINE_MAX)
         for _ in range(20):
             await asyncio.sleep(0)
-        assert disk.begun == lane_module.PIPELINE_MAX
+        assert disk.begun == PIPELINE_MAX
         disk.commit.set_result(None)
         assert [answer.json["key"] for answer in await replies(reader, count)] == [
             str(n) for n in range(count)
@@ -678,7 +679,7 @@ def test_a_client_that_reads_slowly_is_patiently_served() -> None:
     assert outflow.moves(transport)
 
 
-def test_one_connection_too_many_is_told_so_and_another_may_come_when_one_has_gone(
+def test_one_connection_too_many_is_refused_and_another_may_come_when_one_has_gone(
     play: Callable[[Play], None],
 ) -> None:
     async def scenes(serve: Serve) -> None:
@@ -706,11 +707,11 @@ def test_one_connection_too_many_is_told_so_and_another_may_come_when_one_has_go
 
 
 def turned_away(served: Served) -> int:
-    told = served.server.statistics()
+    counts = served.server.statistics()
     return (
-        told.get("connections_turned_away", 0)
-        + told.get("connections_refused", 0)
-        + told.get("connections_cut_off", 0)
+        counts.get("connections_turned_away", 0)
+        + counts.get("connections_refused", 0)
+        + counts.get("connections_cut_off", 0)
     )
 
 
@@ -739,7 +740,7 @@ def queued(served: Served, request: bytes) -> socket.socket:
     return client
 
 
-def test_who_stands_before_a_full_server_with_a_request_is_told_at_once_and_closed(
+def test_who_stands_before_a_full_server_with_a_request_is_refused_at_once_and_closed(
     play: Callable[[Play], None],
 ) -> None:
     async def scenes(serve: Serve) -> None:
@@ -756,8 +757,8 @@ def test_who_stands_before_a_full_server_with_a_request_is_told_at_once_and_clos
                 "close",
                 "1",
             )
-        told = served.server.statistics()
-        assert (told["connections_turned_away"], told.get("connections_refused", 0)) == (
+        counts = served.server.statistics()
+        assert (counts["connections_turned_away"], counts.get("connections_refused", 0)) == (
             2 * REFUSALS_MAX,
             0,
         )

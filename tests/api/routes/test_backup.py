@@ -59,10 +59,10 @@ def test_a_snapshot_is_what_there_was_whatever_happens_while_it_is_read(
     found: list[tuple[str, bytes]] = []
     newest_ms = 1000
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(snapshot_module, "PORTION_ENTRIES", 1)
-        patch.setattr(snapshot_module, "PORTION_BUCKETS", 1)
-        for turn, portion in enumerate(snapshot.portions()):
-            found += portion
+        patch.setattr(snapshot_module, "CHUNK_ENTRIES", 1)
+        patch.setattr(snapshot_module, "CHUNK_BUCKETS", 1)
+        for turn, chunk in enumerate(snapshot.chunks()):
+            found += chunk
             for when, key in meanwhile:
                 if when == turn % 13:
                     newest_ms += 1
@@ -81,27 +81,27 @@ def test_what_is_dropped_before_its_turn_is_still_in_the_snapshot() -> None:
     # as the store will be once the record was collected
     store._tables.pop(store.digest.hash_of("b"), "b")
     snapshot.changed("b", dropped)
-    assert [key for portion in snapshot.portions() for key, _ in portion] == ["a", "b", "c"]
+    assert [key for chunk in snapshot.chunks() for key, _ in chunk] == ["a", "b", "c"]
 
 
 async def test_writes_during_an_export_are_not_in_it_and_it_leaves_nothing_behind() -> None:
     async with Node(configured()) as node:
         for number in range(10):
             await node.put(f"key-{number}", b"old")
-        portions = node.snapshot()
-        found = await anext(portions)
+        chunks = node.snapshot()
+        found = await anext(chunks)
         await node.put("key-5", b"new")
         await node.delete("key-6")
         await node.put("later", b"new")
-        found += [pair async for portion in portions for pair in portion]
-        assert [(key, entry_of(key, told).value) for key, told in found] == [
+        found += [pair async for chunk in chunks for pair in chunk]
+        assert [(key, entry_of(key, record).value) for key, record in found] == [
             (f"key-{number}", b"old") for number in range(10)
         ]
-        assert node._running.snapshots == []
+        assert node._running.publisher.snapshots == []
         abandoned = node.snapshot()
         await anext(abandoned)
         await abandoned.aclose()
-        assert node._running.snapshots == []
+        assert node._running.publisher.snapshots == []
 
 
 async def test_a_node_that_has_not_settled_is_not_exported() -> None:
@@ -166,14 +166,14 @@ def test_an_archive_that_was_cut_anywhere_is_refused(place: int) -> None:
             lambda lines: [b'{"kvgossip": "export", "format": 2}\n', *lines[1:]],
             "has format 2, and this version knows format 1",
         ),
-        (lambda lines: [b"[]\n", *lines[1:]], "no export of kvgossip"),
+        (lambda lines: [b"[]\n", *lines[1:]], "not an export of kvgossip"),
         (
             lambda lines: [lines[0], lines[2], lines[1], *lines[3:]],
-            "the sum at the end does not fit",
+            "the checksum at the end does not match",
         ),
         (
             lambda lines: [lines[0], lines[1].replace(b'"a"', b'"../a"'), *lines[2:]],
-            "line 2: no entry: the key",
+            "line 2: not an entry: the key",
         ),
         (
             lambda lines: [
@@ -181,11 +181,11 @@ def test_an_archive_that_was_cut_anywhere_is_refused(place: int) -> None:
                 lines[2].replace(b'"deleted":true', b'"deleted":false'),
                 *lines[3:],
             ],
-            "line 2: the record of 'dead' is",
+            "line 2: the record of 'dead' does not match",
         ),
     ],
 )
-def test_what_is_wrong_with_an_archive_is_told(
+def test_a_damaged_archive_is_refused_with_its_damage(
     change: Callable[[list[bytes]], list[bytes]], reason: str
 ) -> None:
     with pytest.raises(ArchiveError, match=reason):
@@ -225,7 +225,7 @@ def test_values_that_are_restored_as_new_win_over_everything_and_keep_what_they_
     assert replica.store.visible("gone") is None
 
 
-def test_versions_from_the_future_are_refused_and_told() -> None:
+def test_versions_from_the_future_are_refused_by_name() -> None:
     replica = make_replica()
     assert replica.restore([("key", record(b"1", ms=FAR_AHEAD_MS))], at())[1] == [Outcome.REFUSED]
 
@@ -275,7 +275,7 @@ async def test_a_batch_with_one_bad_line_changes_nothing() -> None:
     lines = archived(SOME)[1:-1]
     async with served() as (node, client):
         for bad in (b"{}\n", b"garbage", lines[0].replace(b'"a"', b'"/a"')):
-            with pytest.raises(RefusedError, match="no entry"):
+            with pytest.raises(RefusedError, match="not an entry"):
                 await client.import_lines(b"".join([*lines, bad]), False)
         with pytest.raises(RefusedError, match="neither true nor false"):
             await client._call("POST", "/import?as_new=1", b"")
@@ -299,7 +299,7 @@ async def test_an_export_that_nobody_reads_to_its_end_costs_nothing_afterwards()
             await exported(client)
         await pieces.aclose()
         async with asyncio.timeout(TIMEOUT_S):
-            while node._running.snapshots:  # noqa: ASYNC110 - nobody sets an event
+            while node._running.publisher.snapshots:  # noqa: ASYNC110 - nobody sets an event
                 await asyncio.sleep(0.01)
         assert checked(await exported(client)).entries == 40
 
@@ -325,10 +325,10 @@ async def test_export_and_import_by_command(tmp_path: Path, run: Run) -> None:
     plain, compressed = tmp_path / "backup.ndjson", tmp_path / "backup.ndjson.zst"
     async with served(name="n1") as (node, client):
         await node.put("a", b"old")
-        told = json.loads((await run("export", plain, "-o", "json", "--url", client.url))[1])
-        assert (told["entries"], told["certificates"], told["of"]["node"]) == (1, 0, "n1")
+        report = json.loads((await run("export", plain, "-o", "json", "--url", client.url))[1])
+        assert (report["entries"], report["certificates"], report["of"]["node"]) == (1, 0, "n1")
         assert (
-            "1 entries (0 of them death certificates)"
+            "1 entries (0 of them tombstones)"
             in (await run("export", compressed, "--url", client.url))[1]
         )
         assert sorted(os.listdir(tmp_path)) == ["backup.ndjson", "backup.ndjson.zst"]
@@ -336,7 +336,7 @@ async def test_export_and_import_by_command(tmp_path: Path, run: Run) -> None:
         assert "0 new, 1 known already" in (await run("import", plain, "--url", client.url))[1]
         assert node.get("a") == b"new"
         assert (
-            "1 new, 0 death certificates, left out"
+            "1 new, 0 tombstones, left out"
             in (await run("import", compressed, "--as-new", "--url", client.url))[1]
         )
         assert node.get("a") == b"old"
@@ -352,8 +352,8 @@ async def test_what_was_deleted_since_the_export_stays_deleted_unless_it_is_want
         await node.delete("gone")
         # nobody else has to know of the certificate of a node that is alone, so it is collected
         await until(lambda: node.status()["statistics"]["entries"] == 0)
-        _, _, told = await run("import", file, "--url", client.url)
-        assert "1 were deleted since the export and stay so" in told
+        _, _, shown = await run("import", file, "--url", client.url)
+        assert "1 were deleted since the export and stay so" in shown
         assert node.get("gone") is None
         await run("import", file, "--as-new", "--url", client.url)
         assert node.get("gone") == b"1"
@@ -364,15 +364,15 @@ async def test_a_damaged_file_is_refused_before_anything_changes(tmp_path: Path,
     file = tmp_path / "backup.ndjson"
     async with served() as (node, client):
         for damaged, why in (
-            (b"".join([lines[0], lines[2], lines[1], *lines[3:]]), "the sum at the end"),
-            (b"".join(lines[:-1]), "before its end"),
-            (b"no export\n", "no export of kvgossip"),
+            (b"".join([lines[0], lines[2], lines[1], *lines[3:]]), "the checksum at the end"),
+            (b"".join(lines[:-1]), "without its last line"),
+            (b"no export\n", "not an export of kvgossip"),
         ):
             file.write_bytes(damaged)
-            code, _, told = await run("import", file, "--url", client.url)
+            code, _, shown = await run("import", file, "--url", client.url)
             assert code == 2
-            assert f"{file} cannot be imported" in told
-            assert why in told
+            assert f"{file} cannot be imported" in shown
+            assert why in shown
         compressed = tmp_path / "backup.zst"
         compressed.write_bytes(b"no zstd")
         assert "it is damaged" in (await run("import", compressed, "--url", client.url))[2]
@@ -405,9 +405,9 @@ def cut_off() -> Iterator[str]:
 async def test_an_export_that_is_cut_off_leaves_no_file(
     tmp_path: Path, cut_off: str, run: Run
 ) -> None:
-    code, _, told = await run("export", tmp_path / "backup", "--url", cut_off)
+    code, _, shown = await run("export", tmp_path / "backup", "--url", cut_off)
     assert code == 2
-    assert "the node stopped in the middle" in told
+    assert "the node stopped in the middle" in shown
     assert os.listdir(tmp_path) == []
 
 
@@ -420,11 +420,11 @@ async def test_an_import_that_is_interrupted_says_how_far_it_came(tmp_path: Path
         )
     )
     async with served(value_bytes_max=1000) as (node, client):
-        code, _, told = await run("import", file, "--url", client.url)
+        code, _, shown = await run("import", file, "--url", client.url)
         assert code == 1
         assert (
             "stopped: the first 1,000 of 1,200 entries are imported, entries 1,001 to 1,200 perhaps"
-            in told
+            in shown
         )
         assert [entry.key for entry in node.list(limit=2000)] == [
             f"key-{number:04}" for number in range(1000)
@@ -487,8 +487,8 @@ async def test_the_quarantine_by_command(run: Run) -> None:
             (await run("quarantine", "list", "-o", "json", "--url", client.url))[1]
         )["values"]
         assert value["number"] in (await run("quarantine", "list", "--url", client.url))[1]
-        code, told, _ = await run("quarantine", "restore", value["number"], "--url", client.url)
-        assert (code, told.startswith("one is stored")) == (0, True)
-        code, _, told = await run("quarantine", "discard", value["number"], "--url", client.url)
+        code, shown, _ = await run("quarantine", "restore", value["number"], "--url", client.url)
+        assert (code, shown.startswith("one is stored")) == (0, True)
+        code, _, shown = await run("quarantine", "discard", value["number"], "--url", client.url)
         assert code == 1
-        assert "no value" in told
+        assert "no value" in shown

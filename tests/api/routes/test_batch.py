@@ -86,8 +86,10 @@ async def test_each_put_of_a_batch_has_its_own_time_to_live_flags_and_content_ty
         milliseconds_of(a.version.timestamp) + 3_600_000,
         milliseconds_of(c.version.timestamp) + 30_000,
     ]
-    told = (await served.call("POST", "/batch", body({"get": "a"}, {"get": "c"}))).json["results"]
-    assert told == [
+    results = (await served.call("POST", "/batch", body({"get": "a"}, {"get": "c"}))).json[
+        "results"
+    ]
+    assert results == [
         {
             "get": "a",
             "version": str(a.version),

@@ -43,14 +43,14 @@ async def blocked(served: Served, target: str) -> asyncio.Task[Reply]:
 # -- shapes --------------------------------------------------------------------------------------
 
 
-async def test_an_entry_is_told_as_consul_tells_it(served: Served) -> None:
+async def test_an_entry_has_consuls_shape(served: Served) -> None:
     put = await served.call("PUT", "/v1/kv/a/b?flags=18446744073709551615", b"\x00\xff")
     assert (put.status, put.body, put.headers["content-type"]) == (200, b"true", "application/json")
     entry = served.node.entry("a/b")
     assert entry is not None
     assert (entry.value, entry.flags) == (b"\x00\xff", FLAGS_MAX)
     modified = entry.version.timestamp
-    told = f'[{{"LockIndex":0,"Key":"a/b","Flags":18446744073709551615,"Value":"AP8=","CreateIndex":{modified},"ModifyIndex":{modified}}}]'
+    expected = f'[{{"LockIndex":0,"Key":"a/b","Flags":18446744073709551615,"Value":"AP8=","CreateIndex":{modified},"ModifyIndex":{modified}}}]'
     for target in (
         "/v1/kv/a/b",
         "/v1/kv/a/b?recurse=",
@@ -61,12 +61,16 @@ async def test_an_entry_is_told_as_consul_tells_it(served: Served) -> None:
         got = await served.call("GET", target)
         assert (got.status, got.body.decode(), got.headers["content-type"]) == (
             200,
-            told,
+            expected,
             "application/json",
         )
         assert index_of(got) >= modified
     head = await served.call("HEAD", "/v1/kv/a/b")
-    assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(told)))
+    assert (head.status, head.body, head.headers["content-length"]) == (
+        200,
+        b"",
+        str(len(expected)),
+    )
 
 
 async def test_every_answer_has_consuls_headers_and_a_missing_key_has_no_body(
@@ -153,7 +157,7 @@ async def test_a_long_list_is_that_of_one_moment_although_others_have_their_turn
     assert max(item["ModifyIndex"] for item in got.json) <= index_of(got)
 
 
-async def test_who_is_in_the_cluster_is_told_in_consuls_words(served: Served) -> None:
+async def test_who_is_in_the_cluster_is_answered_in_consuls_words(served: Served) -> None:
     address = str(served.node.address)
     assert (await served.call("GET", "/v1/status/leader")).json == address
     assert (await served.call("GET", "/v1/status/peers")).json == [address]
@@ -166,8 +170,8 @@ async def test_who_is_in_the_cluster_is_told_in_consuls_words(served: Served) ->
         1,
         address,
     )
-    told = (await served.call("GET", "/v1/agent/self")).json
-    assert (told["Member"], told["Config"]["NodeName"]) == (member, "n1")
+    agent = (await served.call("GET", "/v1/agent/self")).json
+    assert (agent["Member"], agent["Config"]["NodeName"]) == (member, "n1")
     assert (await served.call("GET", "/v1/agent/members?wan=1")).json == []
 
 

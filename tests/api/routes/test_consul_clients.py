@@ -164,7 +164,7 @@ async def test_py_consul_finds_what_its_own_tests_expect_of_consul(
 # -- more of it ----------------------------------------------------------------------------------
 
 
-async def test_py_consul_is_told_that_there_are_no_locks_sessions_and_transactions(
+async def test_py_consul_learns_that_there_are_no_locks_sessions_and_transactions(
     served: Served,
 ) -> None:
     def script(c: Client) -> None:

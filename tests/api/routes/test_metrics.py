@@ -26,7 +26,7 @@ Families = dict[str, Metric]
 def families(metrics: Iterable[Metric]) -> Families:
     found: Families = {}
     for family in metrics:
-        assert family.name not in found, "a family is told once"
+        assert family.name not in found, "a family is exported once"
         found[family.name] = family
     return found
 
@@ -112,7 +112,7 @@ async def test_every_name_has_its_unit_last_and_every_family_a_text_and_a_type()
         assert value(found, "kvgossip_member_events_total", pool="lan", state="alive") > 0
 
 
-async def test_residue_and_refusals_are_told_by_reason() -> None:
+async def test_residue_and_refusals_are_counted_by_reason() -> None:
     async with (
         served(rumor_k=0) as one,
         served(name="n2", rumor_k=0, join=(str(one.node.address),)) as two,

@@ -1,4 +1,4 @@
-"""/watch over real sockets: what is told, what is refused, who is cut off, and who goes on
+"""/watch over real sockets: which events come, what is refused, who is cut off, and who goes on
 where."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 from kvgossip.api.routes import sse as stream_module
 from kvgossip.api.routes.watch_event import notice
 from kvgossip.protocol.model.entry import version_of
-from tests.api.event_stream import TIMEOUT_S, Told, ask, open_stream, served, stream
+from tests.api.event_stream import TIMEOUT_S, StreamBlock, ask, open_stream, served, stream
 from tests.api.serving import Served
 
 
@@ -25,8 +25,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def watching(server: Served) -> dict[str, object]:
-    told: dict[str, object] = server.server._watching.statistics()
-    return told
+    statistics: dict[str, object] = server.server._watching.statistics()
+    return statistics
 
 
 # -- streams -------------------------------------------------------------------------------------
@@ -66,12 +66,12 @@ async def test_the_head_says_what_it_is_and_that_the_connection_ends_with_it() -
         assert "Content-Type: text/event-stream\r\n" in head
         assert "Connection: close\r\n" in head
         assert "KV-Settled: true\r\n" in head
-        assert await watcher.block() == Told("", server.node.feed.cursor(), None)
+        assert await watcher.block() == StreamBlock("", server.node.feed.cursor(), None)
         watcher.writer.close()
 
 
 @pytest.mark.parametrize(
-    ("values", "value", "told"),
+    ("values", "value", "sent"),
     [
         ("none", b"x", {}),
         ("text", "ç".encode(), {"value": "ç"}),
@@ -81,13 +81,13 @@ async def test_the_head_says_what_it_is_and_that_the_connection_ends_with_it() -
     ],
 )
 async def test_values_come_as_they_are_asked_for(
-    values: str, value: bytes, told: dict[str, str]
+    values: str, value: bytes, sent: dict[str, str]
 ) -> None:
     async with served() as server, stream(server, values=values) as watcher:
         await server.node.put("a", value)
         event = await watcher.event()
         assert event is not None
-        assert {name: text for name, text in event.data.items() if name.startswith("value")} == told
+        assert {name: text for name, text in event.data.items() if name.startswith("value")} == sent
 
 
 async def test_lesson_21_a_watch_of_one_key_hears_of_that_key_alone_also_when_it_is_missing() -> (
@@ -139,7 +139,7 @@ async def test_lesson_23_a_cursor_of_another_node_or_life_is_a_resync_and_never_
             assert await watcher.events(2) == [("resync", ""), ("synced", "")]
 
 
-async def test_coalesced_only_the_last_change_of_each_key_is_told_in_the_order_of_the_last_ones() -> (
+async def test_coalesced_only_the_last_change_of_each_key_is_sent_in_the_order_of_the_last_ones() -> (
     None
 ):
     async with (
@@ -156,7 +156,7 @@ async def test_coalesced_only_the_last_change_of_each_key_is_told_in_the_order_o
         assert watcher.cursor == plain.cursor
 
 
-async def test_streams_of_one_form_are_told_the_same_and_one_that_comes_in_between_misses_nothing() -> (
+async def test_streams_of_one_form_get_the_same_and_one_that_comes_in_between_misses_nothing() -> (
     None
 ):
     async with served() as server, AsyncExitStack() as stack:
@@ -180,14 +180,14 @@ async def test_an_idle_stream_shows_signs_of_life_that_carry_the_newest_cursor(
         block = await watcher.block()
         while block is not None and block.id is None:
             block = await watcher.block()
-        assert block == Told("", server.node.feed.cursor(), None)
-        assert await watcher.block() == Told("", None, None)
+        assert block == StreamBlock("", server.node.feed.cursor(), None)
+        assert await watcher.block() == StreamBlock("", None, None)
 
 
 # -- who is cut off ------------------------------------------------------------------------------
 
 
-async def test_lesson_22_a_stream_that_does_not_read_is_cut_off_and_told_and_never_slows_the_node(
+async def test_lesson_22_a_stream_that_does_not_read_is_cut_off_with_a_reason_and_never_slows_the_node(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(stream_module, "HEARTBEAT_S", 0.1)
@@ -203,10 +203,10 @@ async def test_lesson_22_a_stream_that_does_not_read_is_cut_off_and_told_and_nev
                 assert len(await quick.events(10)) == 10
         await until(lambda: watching(server)["streams"] == 1)
         assert sum(server.server._watching.statistics()["cut_off"].values()) == 1
-        told: Told | None = Told("", None, None)
-        last = told
-        while told is not None:
-            last, told = told, await slow.event()
+        event: StreamBlock | None = StreamBlock("", None, None)
+        last = event
+        while event is not None:
+            last, event = event, await slow.event()
         # where the client was too slow even for the farewell, the connection is all that ends
         assert last is not None
         assert last.kind in ("put", "cut")
@@ -214,13 +214,13 @@ async def test_lesson_22_a_stream_that_does_not_read_is_cut_off_and_told_and_nev
             assert await resumed.events(1) == [("resync", "")]
 
 
-async def test_a_stream_that_lags_behind_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_that_lags_behind_learns_why(monkeypatch: pytest.MonkeyPatch) -> None:
     async with served(feed_changes_max=5) as server, stream(server) as watcher:
-        (told,) = server.server._watching._hub._streams
-        told.pause_writing()
+        (behind,) = server.server._watching._hub._streams
+        behind.pause_writing()
         for number in range(10):
             await server.node.put(f"k{number}", b"1")
-        told.resume_writing()
+        behind.resume_writing()
         event = await watcher.event()
         assert event is not None
         assert event.kind == "cut"
@@ -231,11 +231,11 @@ async def test_a_stream_that_lags_behind_is_told_why(monkeypatch: pytest.MonkeyP
 
 async def test_a_stream_that_was_slow_for_a_while_misses_nothing() -> None:
     async with served() as server, stream(server) as watcher:
-        (told,) = server.server._watching._hub._streams
-        told.pause_writing()
+        (behind,) = server.server._watching._hub._streams
+        behind.pause_writing()
         for number in range(10):
             await server.node.put(f"k{number}", b"1")
-        told.resume_writing()
+        behind.resume_writing()
         await server.node.put("last", b"1")
         assert await watcher.events(11) == [
             *(("put", f"k{number}") for number in range(10)),
@@ -270,7 +270,7 @@ async def test_more_watchers_than_the_limit_are_503_with_retry_after() -> None:
 
 
 @pytest.mark.parametrize("by", ["node", "server"])
-async def test_lesson_22_a_stream_is_told_when_the_node_or_its_server_stops_and_does_not_hang(
+async def test_lesson_22_a_stream_ends_with_a_reason_when_the_node_or_its_server_stops_and_does_not_hang(
     by: str,
 ) -> None:
     async with served() as server, stream(server) as watcher:
@@ -290,7 +290,7 @@ async def test_a_stream_that_begins_while_the_server_stops_ends_at_once() -> Non
     async with served() as server:
         await server.server._hub.close()
         async with stream(server) as watcher:
-            assert (await watcher.event() or Told("", None, None)).kind == "cut"
+            assert (await watcher.event() or StreamBlock("", None, None)).kind == "cut"
             assert await watcher.event() is None
 
 
@@ -402,7 +402,7 @@ async def test_watchers_that_are_cut_moved_and_overrun_end_with_what_the_nodes_h
                         if rng.random() < 0.4
                         else server.node.put(key, b"1")
                     )
-                # told of all that this node has, or cut in the middle
+                # got all that this node has, or cut in the middle
                 reads = rng.randrange(8) if rng.random() < 0.5 else 10_000
                 while reads and watcher.cursor != server.node.feed.cursor():
                     await watcher.event()

@@ -205,11 +205,11 @@ async def test_a_client_that_goes_away_leaves_no_wait_behind() -> None:
             f"GET /kv/b?at_least={LATER}&timeout=10m HTTP/1.1\r\nHost: n\r\n\r\n".encode()
         )
         driver = one.node._running
-        await until(lambda: len(driver.replica.acks) == len(driver.version_waits) == 1)
+        await until(lambda: len(driver.replica.acks) == len(driver.publisher.version_waits) == 1)
         for _, writer in connections:
             writer.close()
             await writer.wait_closed()
-        await until(lambda: len(driver.replica.acks) == len(driver.version_waits) == 0)
+        await until(lambda: len(driver.replica.acks) == len(driver.publisher.version_waits) == 0)
 
 
 async def test_waits_end_with_an_error_when_the_node_stops() -> None:
@@ -333,17 +333,17 @@ async def test_the_history_of_a_key_says_what_it_was_when_and_by_whom() -> None:
         await until_value(one.node, "a", b"22")
         third = await one.node.delete("a")
         assert third is not None
-        told = (await one.call("GET", "/history/a")).json
+        document = (await one.call("GET", "/history/a")).json
         shown = [
             (each["version"], each["by"], each["deleted"], each["bytes"], each["present"])
-            for each in told["versions"]
+            for each in document["versions"]
         ]
         assert shown == [
             (str(third.version), "n1", True, 0, True),
             (str(second.version), "n2", False, 2, False),
             (str(first.version), "n1", False, 1, False),
         ]
-        assert all(each["written_ms"] > 1_600_000_000_000 for each in told["versions"])
+        assert all(each["written_ms"] > 1_600_000_000_000 for each in document["versions"])
         value = await one.call("GET", f"/history/a?version={first.version}")
         assert (value.status, value.body, value.headers["content-type"]) == (
             200,
@@ -400,16 +400,16 @@ def test_history_is_bounded_in_versions_and_in_bytes_and_the_longest_unchanged_g
 # -- who is equal --------------------------------------------------------------------------------
 
 
-async def test_equal_nodes_are_told_to_be_equal_and_others_by_how_many_keys_they_differ() -> None:
+async def test_equal_nodes_are_reported_equal_and_others_by_how_many_keys_they_differ() -> None:
     async with two() as (one, other):
         await one.node.put_and_wait("a", "1", "all", timeout_s=TIMEOUT_S)
         # a probe between the two writes has shown them unequal
         await until(
             lambda: one.node._running.replica.pools.lan.exchanges.unequal_since_s("n2") is None
         )
-        told = (await one.call("GET", "/converge?timeout=30s")).json
-        assert (told["equal"], told["root"]) == (True, f"{one.node.root:016x}")
-        (member,) = told["members"]
+        document = (await one.call("GET", "/converge?timeout=30s")).json
+        assert (document["equal"], document["root"]) == (True, f"{one.node.root:016x}")
+        (member,) = document["members"]
         assert (
             member["name"],
             member["state"],
@@ -431,9 +431,9 @@ async def test_equal_nodes_are_told_to_be_equal_and_others_by_how_many_keys_they
 async def test_who_does_not_answer_is_not_equal() -> None:
     async with two() as (one, other):
         other.node.block("n1")
-        told = (await one.call("GET", "/converge?timeout=10ms")).json
-        assert told["equal"] is False
-        (member,) = told["members"]
+        document = (await one.call("GET", "/converge?timeout=10ms")).json
+        assert document["equal"] is False
+        (member,) = document["members"]
         assert (member["answered"], member["equal"], member["keys"], member["root"]) == (
             False,
             False,

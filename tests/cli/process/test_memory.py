@@ -1,4 +1,4 @@
-"""What a process gives back of the memory that it no longer uses."""
+"""Memory that a process no longer uses goes back to the system."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from kvgossip.cli.process.memory import shorten_collections
 # it is mapped, as the first one was.
 SCRIPT = """
 import ctypes
-from kvgossip.cli.memory import return_large_blocks
+from kvgossip.cli.process.memory import return_large_blocks
 
-class Told(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd usmblks
-    fsmblks uordblks fordblks keepcost".split()]
+NAMES = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+
+class MallInfo(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in NAMES.split()]
 
 def mapped():
     return mallinfo().hblkhd
 
 mallinfo = ctypes.CDLL(None).mallinfo2
-mallinfo.restype = Told
+mallinfo.restype = MallInfo
 SETTING
 bytes(2**20)
 before = mapped()

@@ -170,9 +170,7 @@ def test_a_block_by_one_node_is_no_news_for_the_others_and_nobody_flaps() -> Non
     assert net.state_changes("a", "b") == []
 
 
-def test_a_blocked_member_comes_back_when_it_is_unblocked_also_where_it_has_restarted_meanwhile() -> (
-    None
-):
+def test_a_blocked_member_comes_back_when_it_is_unblocked_also_after_a_restart() -> None:
     net = Network()
     net.cluster("a b c")
     block(net, "a", "b")
@@ -192,9 +190,7 @@ def test_a_blocked_member_comes_back_when_it_is_unblocked_also_where_it_has_rest
     )
 
 
-def test_a_suspect_that_is_blocked_is_not_declared_dead_and_once_unblocked_its_time_starts_again() -> (
-    None
-):
+def test_a_blocked_suspect_is_not_declared_dead_and_its_time_starts_again_afterwards() -> None:
     net = Network()
     net.cluster("a b")
     accused = replace(net.replicas["b"].member, state=SUSPECT, accuser="x")
@@ -227,9 +223,7 @@ def test_a_node_cannot_block_itself() -> None:
 # -- who is forced to leave ----------------------------------------------------------------------
 
 
-def test_a_dead_member_that_is_forced_to_leave_has_left_for_everybody_and_is_tried_no_more() -> (
-    None
-):
+def test_a_dead_member_that_is_forced_to_leave_has_left_everywhere_for_good() -> None:
     net = Network()
     net.cluster("a b c")
     net.crash("c")
@@ -268,9 +262,7 @@ def test_who_answers_probes_is_not_forced_to_leave_unless_it_is_blocked() -> Non
 # -- who is pruned -------------------------------------------------------------------------------
 
 
-def test_lesson_12_a_ghost_that_is_pruned_on_one_node_is_forgotten_by_all_and_no_stale_table_brings_it_back() -> (
-    None
-):
+def test_lesson_12_a_ghost_pruned_on_one_node_is_forgotten_by_all_for_good() -> None:
     net = Network()
     net.cluster("a b c d")
     ghost = net.replicas["d"].member
@@ -285,11 +277,11 @@ def test_lesson_12_a_ghost_that_is_pruned_on_one_node_is_forgotten_by_all_and_no
     assert all(names_known(net, name) == "a b c" for name in "abc")
 
 
-def test_who_tells_of_a_pruned_life_is_told_that_it_is_pruned() -> None:
+def test_a_peer_that_sends_a_pruned_life_hears_that_it_is_pruned() -> None:
     a = make_replica("a")
     b = member("b", 1)
-    for told_of in (b, member("c", 2), Prune(b), b):
-        a.receive(LAN.frame([encode(told_of)]), STRANGER, at())
+    for message in (b, member("c", 2), Prune(b), b):
+        a.receive(LAN.frame([encode(message)]), STRANGER, at())
     answer = a.receive(
         LAN.frame([encode(Ping(1, "c", "a", 0, 0, SyncState.SETTLED))]), address_of(2), at()
     )

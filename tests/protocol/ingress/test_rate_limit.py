@@ -58,10 +58,10 @@ def test_the_table_of_sources_is_bounded() -> None:
 
 def test_a_flood_of_datagrams_is_dropped_counted_and_logged_once_and_others_are_answered() -> None:
     replica = make_replica("a", source_datagrams_per_s=10.0)
-    told = [replica.receive(PING, STRANGER._replace(port=port), at()) for port in range(1, 101)]
-    assert [bool(effects) for effects in told[:20]] == [True] * 20
-    assert [len(logs(effects)) for effects in told[20:]] == [1] + [0] * 79
-    assert "source_datagrams_per_s = 10" in logs(told[20])[0]
+    answers = [replica.receive(PING, STRANGER._replace(port=port), at()) for port in range(1, 101)]
+    assert [bool(effects) for effects in answers[:20]] == [True] * 20
+    assert [len(logs(effects)) for effects in answers[20:]] == [1] + [0] * 79
+    assert "source_datagrams_per_s = 10" in logs(answers[20])[0]
     assert replica.statistics()["frames_dropped.rate_limited"] == 80
     assert replica.receive(PING, Address("192.0.2.10", 1), at())
     assert replica.receive(PING, STRANGER, at(1.0))

@@ -106,9 +106,9 @@ def test_real_replicas_learn_where_they_are_from_their_probes() -> None:
         place.refused == place.resets == 0 and place.own.error < 0.5 for place in places.values()
     )
     # and each knows where the others are
-    told = places["a"].of("d")
-    assert told is not None
-    assert 0.072 < places["a"].own.distance_s(told) < 0.088
+    place = places["a"].of("d")
+    assert place is not None
+    assert 0.072 < places["a"].own.distance_s(place) < 0.088
 
 
 def test_an_ack_by_a_helper_or_over_tcp_is_no_round_trip() -> None:
@@ -138,21 +138,21 @@ def test_an_ack_by_a_helper_or_over_tcp_is_no_round_trip() -> None:
 def test_a_coordinate_comes_out_as_it_went_in_to_three_digits(place: Coordinate) -> None:
     data = place.packed()
     assert len(data) == PACKED_BYTES
-    told = unpacked(data)
-    assert told is not None
+    read = unpacked(data)
+    assert read is not None
     for sent, heard in zip(
         (*place.place_s, place.height_s, place.adjustment_s),
-        (*told.place_s, told.height_s, told.adjustment_s),
+        (*read.place_s, read.height_s, read.adjustment_s),
         strict=True,
     ):
         assert heard == pytest.approx(sent, rel=1e-3, abs=1e-9)
-    assert told.packed() == data
+    assert read.packed() == data
 
 
 @given(st.binary(max_size=50) | st.binary(min_size=PACKED_BYTES, max_size=PACKED_BYTES))
 def test_any_bytes_are_a_valid_coordinate_or_none(data: bytes) -> None:
-    told = unpacked(data)
-    assert told is None or told.is_valid
+    place = unpacked(data)
+    assert place is None or place.is_valid
 
 
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 2 * ROUND_TRIP_S_MAX])
@@ -172,11 +172,11 @@ def test_what_is_no_place_is_not_valid(odd: float, field: int) -> None:
         st.tuples(st.sampled_from("abc"), coordinates, st.floats(0, ROUND_TRIP_S_MAX)), max_size=60
     )
 )
-def test_whatever_peers_say_a_place_stays_valid_and_can_be_told(
-    told: list[tuple[str, Coordinate, float]],
+def test_whatever_peers_say_a_place_stays_valid_and_can_be_sent(
+    samples: list[tuple[str, Coordinate, float]],
 ) -> None:
     place = Coordinates(Random(1))
-    for peer, coordinate, round_trip_s in told:
+    for peer, coordinate, round_trip_s in samples:
         place.sampled(peer, coordinate.packed(), round_trip_s)
         assert place.own.is_valid
         assert unpacked(place.own.packed()) is not None

@@ -46,9 +46,9 @@ def join_of(joiner: Replica) -> bytes:
 def answer(host: Replica, data: bytes) -> str:
     """Why the host refuses this join; empty where it takes the newcomer in."""
     for packet in sends(host.receive(data, STRANGER, at(), reliable=True)):
-        for told in LAN.open(packet.data, reliable=True).messages:
-            if hasattr(told, "text"):
-                return str(told.text)
+        for message in LAN.open(packet.data, reliable=True).messages:
+            if hasattr(message, "text"):
+                return str(message.text)
     return ""
 
 
@@ -104,11 +104,11 @@ def test_a_name_without_an_identity_may_be_claimed_later_and_then_belongs_to_it(
 def test_an_identity_that_is_not_proved_for_this_name_life_and_address_is_refused(
     forge: Any,
 ) -> None:
-    host, told = (
+    host, messages = (
         make_replica("a"),
         LAN.open(join_of(replica_of("b", 1, ONE)), reliable=True).messages,
     )
-    join, newcomer = told[0], told[1]
+    join, newcomer = messages[0], messages[1]
     assert isinstance(join, Join)
     assert isinstance(newcomer, Member)
     assert "is not proved" in answer(

@@ -90,9 +90,7 @@ def test_lesson_30_a_newcomer_without_an_address_takes_the_one_from_which_its_ho
     reply = next(message for _, message in told(LAN, effects) if isinstance(message, JoinReply))
     assert reply.observed_host == LINK.host
     newcomer = make_replica("b", 1)
-    newcomer.pools.lan.membership.me = newcomer.pools.lan.membership.members["b"] = member(
-        "b", 1, host=""
-    )
+    newcomer.pools.lan.membership.table.put_own(member("b", 1, host=""))
     newcomer.pools.lan.joining.join([address_of(0)])
     newcomer._drain()
     (answer,) = (effect for effect in sends(effects) if effect.to == LINK)
@@ -108,7 +106,7 @@ def test_a_node_that_joins_itself_stays_alone() -> None:
     assert refusals(net, "a") == [f"{SEED} is this node itself: name another member"]
 
 
-def test_an_address_where_nobody_listens_is_told_and_tried_again() -> None:
+def test_an_address_where_nobody_listens_is_reported_and_tried_again() -> None:
     net = Network()
     net.add("b", 1, join=(SEED,))
     net.run(0.5)
@@ -143,13 +141,11 @@ def test_a_join_whose_first_record_is_not_the_newcomers_is_passed_over(units: li
     assert [known.name for known in replica.members()] == ["a"]
 
 
-# F03
 def test_a_join_by_datagram_is_not_answered() -> None:
     replica = make_replica("a")
     assert sends(replica.receive(join_frame(), STRANGER, at())) == []
 
 
-# F10
 def test_a_host_that_knows_as_many_names_as_it_may_refuses_and_says_why() -> None:
     net = Network()
     net.add("a", members_max=2)
@@ -171,8 +167,7 @@ def test_a_host_that_knows_as_many_names_as_it_may_refuses_and_says_why() -> Non
     assert net.sees("a", "b")
 
 
-# F37
-def test_a_member_table_of_any_length_is_told_in_frames_that_a_link_takes() -> None:
+def test_a_member_table_of_any_length_is_sent_in_frames_that_a_link_takes() -> None:
     config = Config(value_bytes_max=1)
     host = make_replica("a", value_bytes_max=1)
     for number in range(5000):
@@ -225,9 +220,7 @@ def test_the_hosts_own_name_is_refused_at_once() -> None:
     assert "held by the live node at 10.0.0.1:7481" in text
 
 
-def test_lesson_10_a_container_that_restarts_with_a_new_address_takes_its_name_over_at_once() -> (
-    None
-):
+def test_lesson_10_a_container_with_a_new_address_takes_its_name_over_at_once() -> None:
     net = Network()
     net.cluster("a b c")
     net.crash("b")
@@ -329,9 +322,8 @@ def test_name_checks_are_bounded() -> None:
     assert len(host.pools.lan.join_handshake._checks) <= 64
 
 
-# F09
 @pytest.mark.parametrize("config", [{"cluster": "other"}, {"datacenter": "dc2"}])
-def test_lesson_15_a_join_of_another_cluster_or_pool_is_refused_and_told(
+def test_lesson_15_a_join_of_another_cluster_or_pool_is_refused_in_words(
     config: dict[str, Any],
 ) -> None:
     net = Network()

@@ -65,9 +65,7 @@ def test_the_targets_are_resolved_at_once_and_again_with_growing_pauses_while_no
     assert found == times
 
 
-def test_lesson_14_a_target_is_resolved_again_until_every_one_of_its_addresses_is_a_known_member() -> (
-    None
-):
+def test_lesson_14_a_target_is_resolved_again_until_all_its_addresses_are_members() -> None:
     waiting = join_targets("service:1")
     assert waiting.resolved("service:1", [ONE, TWO, ONE], nobody) == [ONE, TWO]
     waiting.answered(ONE, "b")
@@ -163,9 +161,7 @@ def test_answers_from_elsewhere_are_not_kept() -> None:
     assert waiting._answers == {}
 
 
-def test_who_answered_without_completing_an_exchange_is_known_so_that_it_can_be_tried_again() -> (
-    None
-):
+def test_a_node_that_answered_and_completed_no_exchange_is_tried_again() -> None:
     waiting = join_targets("one:1", "two:1")
     waiting.resolved("one:1", [ONE, TWO], nobody)
     waiting.resolved("two:1", [THREE], nobody)

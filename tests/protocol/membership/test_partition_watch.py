@@ -15,7 +15,7 @@ WINDOW_S = 24.0
 
 
 class Losing:
-    """A node among `others`, and what it is told when they go and come."""
+    """A node among `others`, and its warnings when they go and come."""
 
     def __init__(self, others: str) -> None:
         self.watch = PartitionWatch(CONFIG)
@@ -98,9 +98,7 @@ def test_the_missing_that_are_forgotten_or_forced_to_leave_are_not_missed_any_mo
     assert side.watch.since_s is None
 
 
-def test_both_sides_of_a_cut_report_it_where_they_lost_the_majority_and_say_when_it_is_over() -> (
-    None
-):
+def test_a_side_of_a_cut_that_lost_the_majority_reports_it_and_says_when_it_is_over() -> None:
     net = Network()
     net.cluster("a b c d e")
     net.partition("a b", "c d e")

@@ -44,9 +44,7 @@ def distances(
     return Proximity(Config(**config), here, known).distances(peers)
 
 
-def test_where_nothing_is_configured_the_network_tells_the_near_from_the_far_once_it_is_sure() -> (
-    None
-):
+def test_with_nothing_configured_the_network_shows_who_is_near_once_it_is_sure() -> None:
     far = {"b": 0.0004, "c": 0.0009, "d": 0.02, "e": 0.08}
     assert distances(Known(**far)) == [1, 1, 16, 64]
     assert distances(Known(error=0.3, **far)) == [1, 1, 1, 1]
@@ -63,9 +61,7 @@ def test_what_is_configured_comes_first() -> None:
     assert distances(far, placed, Location("dc1", "", (0.0,))) == [1, 2, 3, 4]
 
 
-def test_gateways_of_other_datacenters_are_told_apart_though_the_configuration_calls_them_alike() -> (
-    None
-):
+def test_gateways_that_the_configuration_calls_alike_are_told_apart_by_the_network() -> None:
     assert distances(Known(b=0.01, c=0.015, d=0.05, e=0.25), PEERS, Location("elsewhere")) == [
         1,
         1,

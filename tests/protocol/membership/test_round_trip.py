@@ -16,7 +16,7 @@ from kvgossip.protocol.effect import Log, Send
 from kvgossip.protocol.membership.round_trip import BLOCKED_AFTER, RoundTrip, RoundTrips
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.wire.message import Ack, PingRequest
-from tests.protocol.membership.test_swim import Side
+from tests.protocol.membership.side import Side
 from tests.protocol.net import LAN, Network, address_of, logs, member
 
 CONFIG = Config(name="me", probe_timeout_s=0.5, probe_interval_s=1.0)
@@ -91,16 +91,14 @@ def test_doubt_multiplies_the_adapted_timeout_too() -> None:
     assert side.membership.deadline() - side.now.monotonic_s == pytest.approx(2 * 0.4, abs=0.02)
 
 
-def test_the_helpers_have_the_rest_of_the_interval_also_where_the_target_was_waited_for_longer() -> (
-    None
-):
+def test_the_helpers_have_the_rest_of_the_interval_also_after_a_longer_wait() -> None:
     side = Side("b", "c", "d")
     side.membership.round_trips.measured(B, 0.9)
     while side.probe().target != "b":
         pass
     start_s = side.now.monotonic_s
     asked = side.to_deadline()
-    assert [type(sent.told) for sent in asked if isinstance(sent.told, PingRequest)]
+    assert [type(sent.message) for sent in asked if isinstance(sent.message, PingRequest)]
     assert side.now.monotonic_s == start_s + 1.0
     # as long as they have of an interval when the timeout is the configured one
     assert side.membership.deadline() == start_s + 1.0 + 0.5
@@ -128,8 +126,8 @@ def indirect_probes(net: Network, seconds: float) -> Counter[str]:
 
     def watch(frm: str, to: str, sent: Send) -> None:
         asked[frm] += any(
-            isinstance(told, PingRequest)
-            for told in LAN.open(sent.data, reliable=sent.reliable).messages
+            isinstance(message, PingRequest)
+            for message in LAN.open(sent.data, reliable=sent.reliable).messages
         )
 
     net.watch = watch
@@ -182,11 +180,11 @@ def test_on_a_fast_lan_a_failure_is_found_no_later_than_with_a_fixed_timeout(
 
 def test_blocked_udp_is_a_row_of_probes_that_tcp_alone_answered() -> None:
     trip = RoundTrip(address_of(1))
-    told = [
+    turns = [
         trip.concluded(direct=False, relayed=number % 2 == 0, tcp=True)
         for number in range(BLOCKED_AFTER + 2)
     ]
-    assert told == [False, False, False, True, False, False]
+    assert turns == [False, False, False, True, False, False]
     assert trip.is_udp_blocked
     assert trip.concluded(direct=True, relayed=False, tcp=True)
     assert not trip.is_udp_blocked
@@ -234,9 +232,7 @@ def test_lesson_13_blocked_udp_with_working_tcp_shows_as_what_it_is_and_not_as_f
     )
 
 
-def test_lesson_13_also_where_udp_is_blocked_in_one_direction_only_and_between_two_nodes_alone() -> (
-    None
-):
+def test_lesson_13_udp_blocked_in_one_direction_between_two_nodes_alone_is_reported() -> None:
     net = Network()
     net.cluster("a b")
     net.passes = lambda frm, to, reliable: reliable or frm != "a"
@@ -273,6 +269,6 @@ def test_an_ack_that_came_late_is_measured_once_and_no_hostile_one_is_a_number()
     side.now = side.now._replace(monotonic_s=side.now.monotonic_s + 0.1)
     side.ack(ping)
     ack = Ack(ping.sequence, "b", 0, 0, SyncState.SETTLED, 0, bytes(22))
-    side.membership.on_ack(ack, side.arrival)
+    side.membership.probing.on_ack(ack, side.arrival)
     assert known.mean_s == pytest.approx(0.6)
     assert math.isfinite(side.membership.round_trips.timeout_s("b"))

@@ -107,7 +107,6 @@ def test_a_hastened_name_that_is_not_wanted_waits_and_one_that_is_discarded_is_f
     assert (order.next(everybody), order.was_hastened) == ("n01", True)
 
 
-# F13
 @given(SEEDS, COUNTS, st.integers(0, 12))
 def test_the_only_name_that_is_wanted_comes_at_every_call(
     seed: int, count: int, start: int

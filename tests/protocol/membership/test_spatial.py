@@ -11,12 +11,11 @@ from itertools import accumulate, pairwise
 from random import Random
 
 import pytest
-import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from kvgossip.cli.sim.epidemics import register
+from kvgossip.cli.sim import sim_app
 from kvgossip.errors import ConfigError
 from kvgossip.protocol.membership.spatial import Selection, SpatialPeers, SpatialPolicy
 from kvgossip.protocol.model.location import Location, distance_between
@@ -90,9 +89,7 @@ def test_the_unit_of_distance_does_not_matter(
     assert plain == pytest.approx(scaled)
 
 
-def test_peers_in_our_very_place_count_as_the_nearest_and_infinitely_far_ones_get_the_uniform_share_alone() -> (
-    None
-):
+def test_peers_at_our_place_are_the_nearest_infinitely_far_ones_get_the_uniform_share() -> None:
     found = dict(peers_at([0, 3, math.inf], exactly(Selection.DISTANCE, 2)).probabilities())
     assert found == pytest.approx({0: 0.5, 1: 0.5, 2: 0})
     lost = dict(peers_at([math.inf, math.inf], exactly(Selection.DISTANCE, 2)).probabilities())
@@ -451,12 +448,9 @@ def test_a_site_never_chooses_itself_or_nobody(
 
 # -- the command ---------------------------------------------------------------------------------
 
-APP = typer.Typer()
-register(APP)
-
 
 def run(*arguments: str) -> str:
-    result = CliRunner().invoke(APP, ["spatial", *arguments], catch_exceptions=False)
+    result = CliRunner().invoke(sim_app, ["spatial", *arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
 

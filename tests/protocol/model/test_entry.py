@@ -156,7 +156,7 @@ BAD_RECORDS = {
     "empty": b"",
     "cut off in the head": b"\x10" + bytes(15),
     "an unknown format": b"\x20" + bytes(16),
-    "a death certificate with a value": b"\x11" + bytes(16) + b"v",
+    "a tombstone with a value": b"\x11" + bytes(16) + b"v",
     "no length of the meta": META,
     "half a length of the meta": META + b"\x00",
     "a meta that is cut off": META + b"\x00\x05\x80",

@@ -3,6 +3,7 @@ and missed no delete."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -22,11 +23,9 @@ from kvgossip.runtime.changes import follower as follower_module
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.follower import Follower, Kind
 from kvgossip.runtime.changes.watchers import Topic
-from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.host import Life
 from kvgossip.sim.scenario import Options, scenario
 from kvgossip.sim.simulation import Simulation
-from kvgossip.sim.tracing import Event as Turn
 from kvgossip.sim.workload import Mix
 from tests.runtime.changes.watcher_model import Consumer
 
@@ -48,10 +47,10 @@ class Server:
     def write(self, key: str, value: bytes | None) -> None:
         self.clock += 1
         now = Now(self.clock / 1000, self.clock)
-        effects = (
+        written = (
             self.replica.delete(key, now) if value is None else self.replica.put(key, value, now)
         )
-        for effect in effects:
+        for effect in written.effects:
             if isinstance(effect, Changed):
                 self.feed.publish(effect, self.replica.hlc.latest)
 
@@ -158,18 +157,18 @@ def test_no_event_of_a_snapshot_may_be_gone_on_from_but_its_end() -> None:
     ]
 
 
-def test_a_portion_is_bounded_by_bytes() -> None:
+def test_a_chunk_is_bounded_by_bytes() -> None:
     server = Server()
     cursor = server.feed.cursor()
     for number in range(8):
-        server.write(f"a{number}", bytes(follower_module.PORTION_BYTES // 2))
+        server.write(f"a{number}", bytes(follower_module.CHUNK_BYTES // 2))
     for since in (cursor, "0"):
-        follower, portions = server.follow(since=since), 0
+        follower, chunks = server.follow(since=since), 0
         while not follower.caught_up:
             events = follower.take()
-            portions += 1
-            assert sum(len(event.record) for event in events) <= 2 * follower_module.PORTION_BYTES
-        assert portions >= 3
+            chunks += 1
+            assert sum(len(event.record) for event in events) <= 2 * follower_module.CHUNK_BYTES
+        assert chunks >= 3
 
 
 def test_who_is_too_slow_is_told_so_in_the_middle_of_changes_and_of_a_snapshot() -> None:
@@ -267,7 +266,7 @@ def _lags(follower: Follower) -> bool:
 
 
 class Wanderer:
-    """A watcher in a simulated cluster: it takes portions, is cut, goes on where it was or
+    """A watcher in a simulated cluster: it takes chunks, is cut, goes on where it was or
     elsewhere, and is sometimes away for long."""
 
     def __init__(self, watched: Watched, topic: Topic, rng: Random) -> None:
@@ -320,7 +319,7 @@ class Wanderer:
 class Watched:
     """A simulation whose lives have feeds."""
 
-    def __init__(self, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, seed: int) -> None:
         self.simulation = Simulation(
             scenario(
                 seed, Options(nodes=(3, 6), duration_s=15.0, mix=Mix(ttl_share=0.2, ttl_s_max=10.0))
@@ -329,16 +328,13 @@ class Watched:
         self.cluster = self.simulation.cluster
         self._config = Config(feed_changes_max=20)
         self._feeds: dict[Life, Feed] = {}
-        perform = Cluster._perform
+        self.cluster.driver.observer = self._publish
 
-        def performed(cluster: Cluster, life: Life, event: Turn, effects: list[Effect]) -> None:
-            for effect in effects:
-                if isinstance(effect, Changed | Expired | Quarantined):
-                    changed = effect if isinstance(effect, Changed) else effect.change
-                    self.feed_of(life).publish(changed, life.replica.hlc.latest)
-            perform(cluster, life, event, effects)
-
-        monkeypatch.setattr(Cluster, "_perform", performed)
+    def _publish(self, life: Life, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Changed | Expired | Quarantined):
+                changed = effect if isinstance(effect, Changed) else effect.change
+                self.feed_of(life).publish(changed, life.replica.hlc.latest)
 
     def feed_of(self, life: Life) -> Feed:
         if life not in self._feeds:
@@ -357,15 +353,14 @@ def test_watchers_that_wander_through_a_cluster_under_faults_see_the_last_state_
     monkeypatch.setattr(follower_module, "PAGE_KEYS", 3)
     resyncs = moves = lags = checks = 0
     for seed in range(8):
-        with monkeypatch.context() as patched:
-            watched = Watched(seed, patched)
-            wanderers = [
-                Wanderer(watched, topic, Random(f"{seed} {topic}"))
-                for topic in (Topic(), Topic("hot/"), Topic("hot/1", exact=True))
-            ]
-            for wanderer in wanderers:
-                watched.cluster.timeline.after(1.0, wanderer.step)
-            report = watched.simulation.run()
+        watched = Watched(seed)
+        wanderers = [
+            Wanderer(watched, topic, Random(f"{seed} {topic}"))
+            for topic in (Topic(), Topic("hot/"), Topic("hot/1", exact=True))
+        ]
+        for wanderer in wanderers:
+            watched.cluster.timeline.after(1.0, wanderer.step)
+        report = watched.simulation.run()
         assert report.passed, report.violation
         for wanderer in wanderers:
             wanderer.finish()

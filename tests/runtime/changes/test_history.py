@@ -24,10 +24,10 @@ def record(number: int) -> bytes:
 
 @given(STEPS, st.integers(1, 5), st.sampled_from([1, 3, 256]))
 def test_the_last_versions_of_each_key_are_told_whatever_was_packed_meanwhile(
-    steps: list[tuple[str, str]], versions_max: int, piece_keys: int
+    steps: list[tuple[str, str]], versions_max: int, chunk_keys: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kvgossip.runtime.changes.history.PIECE_KEYS", piece_keys)
+        patch.setattr("kvgossip.runtime.changes.history.CHUNK_KEYS", chunk_keys)
         history = History(versions_max, 2**20)
         seen: dict[str, list[bytes]] = {key: [] for key in KEYS}
         for number, (key, what) in enumerate(steps):

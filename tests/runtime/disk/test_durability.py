@@ -16,7 +16,14 @@ import pytest
 
 from kvgossip.api import server as api
 from kvgossip.config import Address
-from kvgossip.errors import ConfigError, DataDirError, DiskFullError, NotSettledError, StorageError
+from kvgossip.errors import (
+    ConfigError,
+    DataDirError,
+    DiskFullError,
+    LocalError,
+    NotSettledError,
+    StorageError,
+)
 from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.member import MemberState
@@ -87,7 +94,7 @@ class BadDisk:
     def slow(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """From now on no commit is done by the loop itself."""
         monkeypatch.setattr(
-            commits_module.GroupCommit, "_is_quick", lambda commits, piece_bytes: False
+            commits_module.GroupCommit, "_is_quick", lambda commits, batch_bytes: False
         )
 
     def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +203,7 @@ async def test_a_restart_finds_its_peers_though_its_join_address_is_gone(tmp_pat
             await until_value(back, "late", b"1")
 
 
-async def test_a_million_entries_would_be_read_in_portions_and_progress_is_logged(
+async def test_a_million_entries_would_be_read_in_batches_and_progress_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with durable(tmp_path) as node:
@@ -254,7 +261,7 @@ async def test_turns_that_bring_more_writes_share_a_commit(
         for each in written:
             assert each.durable is not None
             await each.durable
-        assert [sum(key[:1] == b"e" for key in piece) for piece in disk.commits] == [len(written)]
+        assert [sum(key[:1] == b"e" for key in batch) for batch in disk.commits] == [len(written)]
 
 
 async def test_a_stream_of_writes_does_not_put_their_commit_off(
@@ -306,7 +313,7 @@ async def test_what_gathers_while_the_disk_works_is_the_next_commit(
         await until(lambda: node.get("other-9") == b"1")
         disk.gate.set()
         await asyncio.gather(first, *others)
-        assert [sum(key[:1] == b"e" for key in piece) for piece in disk.commits] == [1, 10]
+        assert [sum(key[:1] == b"e" for key in batch) for batch in disk.commits] == [1, 10]
 
 
 async def test_what_nobody_waits_for_waits_for_company(
@@ -321,8 +328,8 @@ async def test_what_nobody_waits_for_waits_for_company(
         await asyncio.sleep(0)
         assert disk.commits == []
         await node.put("key", b"1")
-        (piece,) = disk.commits
-        assert {b"ftest/x", b"ekey"} <= piece.keys()
+        (batch,) = disk.commits
+        assert {b"ftest/x", b"ekey"} <= batch.keys()
 
 
 async def test_a_writer_that_is_too_fast_for_the_disk_waits_before_its_write(
@@ -426,7 +433,7 @@ async def test_effects_that_are_no_writes_are_kept_and_removed(tmp_path: Path) -
     assert {
         key: value for key, value in (disk.facts or {}).items() if key.startswith(b"test/")
     } == {b"test/x": b"1"}
-    assert [portion for portion in disk.storage.entries() if portion] == []
+    assert [batch for batch in disk.storage.entries() if batch] == []
     assert disk.quarantine.page() == [kept]
     await disk.close()
 
@@ -534,8 +541,30 @@ async def test_a_damaged_directory_is_refused_and_rebuilt_from_peers(tmp_path: P
         assert len(list((tmp_path / "n2").glob("damaged-*"))) == 1
 
 
+async def test_a_rebuild_whose_start_fails_is_a_rebuild_when_it_is_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with durable(tmp_path, "n1") as n1:
+        await n1.put("a", b"1")
+        async with durable(tmp_path, "n2", n1) as n2:
+            await n2.wait_settled(TIMEOUT_S)
+        async with Node(configured("n3", n1)) as n3:
+            taken = {"data_dir": str(tmp_path / "n2"), "gossip": n3.address}
+            rebuilt = Node(configured("n2", n1, **taken), rebuild=True)
+            with pytest.raises(ConfigError, match=str(n3.address.port)):
+                await rebuilt.start()
+            with pytest.raises(LocalError, match="does not run"):
+                rebuilt.get("a")
+        async with rebuilt:
+            await rebuilt.wait_settled(TIMEOUT_S)
+            assert rebuilt.get("a") == b"1"
+        assert len(list((tmp_path / "n2").glob("damaged-*"))) == 1
+    rebuilding = [text for text in caplog.messages if text.startswith("rebuilding from peers")]
+    assert len(rebuilding) == 2
+
+
 async def test_a_rebuild_needs_a_directory_and_somebody_to_fetch_from(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="told to join nobody"):
+    with pytest.raises(ConfigError, match="joins nobody"):
         await Node(configured("n1", data_dir=str(tmp_path / "n1")), rebuild=True).start()
     with pytest.raises(ConfigError, match="this node has none"):
         await Node(configured("n1", join=(NOBODY,)), rebuild=True).start()

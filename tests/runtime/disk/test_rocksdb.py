@@ -44,7 +44,7 @@ def opened_at(folder: Path) -> RocksDB:
 
 
 def entries(storage: RocksDB) -> dict[str, bytes]:
-    return dict(pair for portion in storage.entries() for pair in portion)
+    return dict(pair for batch in storage.entries() for pair in batch)
 
 
 def fill(storage: RocksDB, count: int, size: int = 100) -> dict[str, bytes]:
@@ -100,12 +100,12 @@ def test_what_was_committed_is_there_after_a_crash_in_that_moment(
     crashed.close()
 
 
-def test_entries_come_in_portions_and_facts_are_none_of_them(storage: RocksDB) -> None:
+def test_entries_come_in_batches_and_facts_are_none_of_them(storage: RocksDB) -> None:
     records = fill(storage, 2 * BATCH_ENTRIES + 1, size=10)
     storage.commit({FACT + b"x": b"y"})
-    portions = list(storage.entries())
-    assert [len(portion) for portion in portions] == [BATCH_ENTRIES, BATCH_ENTRIES, 1]
-    assert dict(pair for portion in portions for pair in portion) == records
+    batches = list(storage.entries())
+    assert [len(batch) for batch in batches] == [BATCH_ENTRIES, BATCH_ENTRIES, 1]
+    assert dict(pair for batch in batches for pair in batch) == records
     assert storage.entries_estimate() >= len(records)
 
 

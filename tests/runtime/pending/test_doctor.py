@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from kvgossip.api.client import Client
 from kvgossip.api.server import ApiServer, listen
 from kvgossip.cli import doctor as doctor_module
+from kvgossip.cli import rtt as rtt_module
 from kvgossip.config import Address
 from kvgossip.errors import LocalError, NotFoundError
 from kvgossip.protocol.model.now import Now
@@ -42,7 +43,7 @@ def block_udp(
     pool: PoolKind = PoolKind.LAN,
 ) -> None:
     """No datagram of this node gets to these addresses any more."""
-    transport = node._transports[pool]
+    transport = node._open.transports[pool]
     send = transport.send
     patch.setattr(
         transport,
@@ -241,7 +242,7 @@ async def test_the_api_tells_what_the_node_finds_and_refuses_what_does_not_fit()
                 assert member["rtt_ms"] is None or member["rtt_ms"] > 0
                 with pytest.raises(Exception, match="no pool of this node has both"):
                     await client.rtt("n1", "nobody")
-                with pytest.raises(Exception, match="whom to"):
+                with pytest.raises(Exception, match="the parameter to is missing"):
                     await client._call("GET", "/rtt?from=n1")
                 with pytest.raises(Exception, match="unknown query parameter"):
                     await client._call("GET", "/rtt?too=n1")
@@ -299,9 +300,10 @@ class Answering:
 
 
 def command(patch: pytest.MonkeyPatch, *arguments: str, **answers: Any) -> tuple[int, str]:
-    patch.setattr(doctor_module, "ask", Answering(**answers))
     app = typer.Typer()
-    doctor_module.register(app)
+    for module in (doctor_module, rtt_module):
+        patch.setattr(module, "ask", Answering(**answers))
+        module.register(app)
     result = CliRunner().invoke(app, arguments)
     return result.exit_code, result.stdout
 

@@ -16,13 +16,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
-import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from kvgossip.cli.errors import CommandError
-from kvgossip.cli.sim.epidemics import register
+from kvgossip.cli.sim import sim_app
 from kvgossip.errors import ConfigError
 from kvgossip.protocol.rumors.policy import Mode, RumorPolicy
 from kvgossip.sim.papers.epidemic import (
@@ -311,12 +310,9 @@ def test_anti_entropy_always_reaches_all_and_residue_never_grows(
 
 # -- the commands --------------------------------------------------------------------------------
 
-APP = typer.Typer()
-register(APP)
-
 
 def run(*arguments: str) -> str:
-    result = CliRunner().invoke(APP, arguments, catch_exceptions=False)
+    result = CliRunner().invoke(sim_app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -385,4 +381,4 @@ def test_a_plot_is_drawn_only_if_asked_for_and_is_the_same_each_time(tmp_path: P
 @pytest.mark.parametrize("k", ["", "x", "1-", "5-1", "1,,2", "1.5"])
 def test_a_k_that_is_no_number_or_range_is_refused(k: str) -> None:
     with pytest.raises(CommandError):
-        CliRunner().invoke(APP, ["rumor", "--k", k], catch_exceptions=False)
+        CliRunner().invoke(sim_app, ["rumor", "--k", k], catch_exceptions=False)

@@ -1,0 +1,90 @@
+"""/history/{key}: the versions of a key that this node remembers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kvgossip.api.http.request_target import decode_key
+from kvgossip.api.http.response import Answer, Answers, sendable
+from kvgossip.api.http.route import Call, Family, Parameter, Right, Route
+from kvgossip.api.http.schema import TEXT, VERSION, fields
+from kvgossip.api.routes.write_concern import version_of_text
+from kvgossip.protocol.model.entry import Version
+from kvgossip.protocol.model.hlc import milliseconds_of
+from kvgossip.runtime.changes.history import HistoryEntry
+
+if TYPE_CHECKING:
+    from kvgossip.runtime.node import Node
+
+_VERSIONS = {"type": "array", "items": fields(version=VERSION, deleted={"type": "boolean"})}
+
+
+class HistoryRoutes(Family):
+    """GET /history/{key}."""
+
+    def __init__(self, node: Node, answers: Answers) -> None:
+        self._node, self._answers = node, answers
+
+    async def history(self, call: Call) -> Answer:
+        """The versions that this node remembers, newest first, without their values; with
+        ?version=, the raw value of that one."""
+        key = decode_key(call.key)
+        entries = self._node.history(key)
+        if "version" in call.query:
+            return self._value(entries, version_of_text(call.query["version"]))
+        if not entries:
+            return self._answers.problem(
+                404,
+                "there is no such key, and no history of one",
+                "history is what this node has seen itself",
+            )
+        return self._answers.json(
+            200, {"key": key, "versions": [_history_entry(each) for each in entries]}
+        )
+
+    def _value(self, entries: list[HistoryEntry], version: Version) -> Answer:
+        entry = next((each.entry for each in entries if each.entry.version == version), None)
+        if entry is None:
+            text = f"version {version} of this key is not remembered here"
+            return self._answers.problem(404, text, "GET /history/{key} lists those that are")
+        head = f"KV-Version: {version}\r\n"
+        if entry.value is None:
+            return self._answers.json(
+                404, {"error": "this version is a delete", "hint": "", "deleted": True}, head
+            )
+        return self._answers.octets(
+            200, entry.value, f"Content-Type: {sendable(entry.content_type)}\r\n{head}"
+        )
+
+    ROUTES = (
+        Route(
+            "GET",
+            "/history/{key}",
+            history,
+            Right.READ,
+            "The versions of a key that this node remembers, newest first; with version, the raw "
+            "value of one.",
+            fields(key=TEXT, versions=_VERSIONS),
+            (404,),
+            parameters=(
+                Parameter("path", "key", TEXT, "as in /kv/{key}"),
+                Parameter(
+                    "query", "version", TEXT, "give the value that the key had in this version"
+                ),
+            ),
+        ),
+    )
+
+
+def _history_entry(past: HistoryEntry) -> dict[str, Any]:
+    entry = past.entry
+    return {
+        "version": str(entry.version),
+        "present": past.present,
+        "written_ms": milliseconds_of(entry.version.timestamp),
+        "by": past.writer,
+        "site": f"{entry.version.site:016x}",
+        "deleted": entry.deleted,
+        "content_type": entry.content_type,
+        "bytes": len(entry.value or b""),
+    }

@@ -1,0 +1,215 @@
+"""/members, /status, /rtt, /converge, /doctor, /healthz and /readyz: questions about a node and its
+cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kvgossip import __version__
+from kvgossip.api.http.duration import duration_s
+from kvgossip.api.http.errors import RETRY_AFTER, RequestError
+from kvgossip.api.http.response import Answer, Answers
+from kvgossip.api.http.route import Call, Family, Parameter, Right, Route
+from kvgossip.api.http.schema import OBJECT, TEXT, fields
+from kvgossip.api.lanes.overload import ALIVE
+from kvgossip.api.routes.cluster import COMMAND_STATUSES
+from kvgossip.protocol.model.member import Member, MemberState
+from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.runtime.node import CONVERGE_TIMEOUT_S
+from kvgossip.runtime.pending.survey import Comparison
+
+if TYPE_CHECKING:
+    from kvgossip.runtime.node import Node
+
+CONVERGE_TIMEOUT_MAX_S = 60.0
+_OBJECTS = {"type": "array", "items": OBJECT}
+_ENDS = (
+    Parameter("query", "from", TEXT, "a member; default this node"),
+    Parameter("query", "to", TEXT, "a member; required"),
+)
+_TIMEOUT = Parameter("query", "timeout", TEXT, "how long to wait for their answers: 500ms, 2s")
+
+
+class StatusRoutes(Family):
+    """A node about itself and the others.
+
+    `watching` counts those who watch over HTTP, `connections` all connections.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        answers: Answers,
+        watching: Callable[[], dict[str, Any]],
+        connections: Callable[[], dict[str, int]],
+    ) -> None:
+        self._node, self._answers = node, answers
+        self._watching, self._connections = watching, connections
+
+    async def healthz(self, call: Call) -> Answer:
+        """200 as long as the process answers."""
+        return self._answers.json(200, ALIVE)
+
+    async def readyz(self, call: Call) -> Answer:
+        """200 once reads are answered as truth, 503 before."""
+        if self._node.settled:
+            return self._answers.json(200, {"settled": True})
+        hint = (
+            "the node answers reads once it has exchanged with a settled member, or after "
+            "`kvgossip settle`"
+        )
+        document = {"error": "the node has not settled yet", "hint": hint, "settled": False}
+        return self._answers.json(503, document, RETRY_AFTER)
+
+    async def members(self, call: Call) -> Answer:
+        """The members of the own datacenter; on a gateway then those of the WAN pool, which has
+        addresses of its own."""
+        pools = {PoolKind.LAN: self._node.members(), PoolKind.WAN: self._node.gateways()}
+        documents = [
+            self._member(member, pool) for pool, members in pools.items() for member in members
+        ]
+        return self._answers.json(200, {"members": documents})
+
+    async def status(self, call: Call) -> Answer:
+        """All that this node knows of itself, with all counters."""
+        serving = {"watching": self._watching(), "connections": self._connections()}
+        return self._answers.json(200, {"version": __version__, **self._node.status(), **serving})
+
+    async def rtt(self, call: Call) -> Answer:
+        """The round trip between two members, `from` (this node, where it is left out) and `to`."""
+        one, other = call.query.get("from") or self._node.name, call.query.get("to")
+        if other is None:
+            raise RequestError(
+                400,
+                "the parameter to is missing",
+                "ask for /rtt?to=NAME, or /rtt?from=NAME&to=NAME",
+            )
+        return self._answers.json(200, await self._node.round_trip(one, other))
+
+    async def doctor(self, call: Call) -> Answer:
+        """Examines the cluster through this node: who reaches whom, whose clock is wrong, and
+        so on."""
+        return self._answers.json(200, await self._node.doctor())
+
+    async def converge(self, call: Call) -> Answer:
+        """Which members have the same data as this node, and by how many keys the others differ;
+        ?timeout= is how long to wait for them."""
+        timeout_s = (
+            duration_s("timeout", call.query["timeout"], CONVERGE_TIMEOUT_MAX_S)
+            if "timeout" in call.query
+            else CONVERGE_TIMEOUT_S
+        )
+        compared = await self._node.converge(timeout_s)
+        alive = [each for each in compared if each.state <= MemberState.SUSPECT]
+        document = {
+            "equal": all(each.equal for each in alive),
+            "root": f"{self._node.root:016x}",
+            "asked": self._node.name,
+            "members": [_compared(each) for each in compared],
+        }
+        return self._answers.json(200, document)
+
+    def _member(self, member: Member, pool: PoolKind) -> dict[str, Any]:
+        way = self._node.round_trip_to(member, pool)
+        return {
+            **_record(member, pool),
+            "self": member.name == self._node.name,
+            "blocked": self._node.is_blocked(member),
+            **way,
+        }
+
+    ROUTES = (
+        Route(
+            "GET",
+            "/members",
+            members,
+            Right.READ,
+            "Who is in the cluster, by pool.",
+            fields(members=_OBJECTS),
+        ),
+        Route(
+            "GET",
+            "/status",
+            status,
+            Right.READ,
+            "What this node knows of itself, with all counters.",
+            OBJECT,
+        ),
+        Route(
+            "GET",
+            "/converge",
+            converge,
+            Right.READ,
+            "Who has the same data as this node, and by how many keys the others differ.",
+            fields(equal={"type": "boolean"}, members=_OBJECTS),
+            parameters=(_TIMEOUT,),
+        ),
+        Route(
+            "GET",
+            "/rtt",
+            rtt,
+            Right.READ,
+            "The estimated round trip between two members.",
+            OBJECT,
+            (404,),
+            parameters=_ENDS,
+        ),
+        Route(
+            "POST",
+            "/doctor",
+            doctor,
+            Right.OPERATE,
+            "The nodes look at each other, and say what is wrong.",
+            OBJECT,
+            COMMAND_STATUSES,
+        ),
+        Route(
+            "GET",
+            "/healthz",
+            healthz,
+            Right.OPEN,
+            "200 while the process lives.",
+            fields(status={"const": "ok"}),
+        ),
+        Route(
+            "GET",
+            "/readyz",
+            readyz,
+            Right.OPEN,
+            "200 once reads are answered as truth, 503 before.",
+            fields(settled={"const": True}),
+        ),
+    )
+
+
+def _compared(each: Comparison) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "pool": each.pool.value,
+        "state": each.state.name.lower(),
+        "answered": each.root is not None,
+        "equal": each.equal,
+        "root": None if each.root is None else f"{each.root:016x}",
+        "keys": each.keys,
+        "precision": None if each.precision is None else each.precision.name.lower(),
+        "unequal_s": None if each.unequal_s is None else round(each.unequal_s, 3),
+    }
+
+
+def _record(member: Member, pool: PoolKind) -> dict[str, Any]:
+    # A node that serves HTTP on all its addresses announces the port only: its host is the one
+    # that peers reach.
+    http = f"{member.host}{member.http}" if member.http.startswith(":") else member.http
+    return {
+        "name": member.name,
+        "state": member.state.name.lower(),
+        "pool": pool.value,
+        "address": str(member.address),
+        "http": http or None,
+        "datacenter": member.datacenter,
+        "generation": member.generation,
+        "incarnation": member.incarnation,
+        "site": f"{member.site:016x}",
+        "identity": member.identity.hex() or None,
+    }

@@ -1,0 +1,35 @@
+"""The command `delete`."""
+
+from __future__ import annotations
+
+import typer
+
+from kvgossip.cli.arguments import Key
+from kvgossip.cli.connection import DEFAULT_URL, Url, ask
+from kvgossip.cli.errors import EXIT_CODES
+from kvgossip.cli.output import Format, Output, say
+from kvgossip.cli.write_concern import Timeout, Wait, write_and_wait
+
+
+def delete(
+    key: Key,
+    wait: Wait = None,
+    timeout: Timeout = "5s",
+    url: Url = DEFAULT_URL,
+    output: Output = Format.TABLE,
+) -> None:
+    """Delete a key, on every node. Exit code 1 when there is no such key. --wait as for `put`."""
+    if wait is not None:
+        return write_and_wait(
+            url,
+            output,
+            lambda client, show_ack: client.write_and_wait(
+                key, None, None, wait, timeout, show_ack
+            ),
+        )
+    document = ask(url, lambda client: client.delete(key))
+    say(document, output, f"{document['key']} is deleted, version {document['version']}")
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Keys", epilog=EXIT_CODES)(delete)

@@ -1,0 +1,49 @@
+"""The command `members`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from kvgossip.cli.connection import DEFAULT_URL, Url, ask
+from kvgossip.cli.errors import EXIT_CODES
+from kvgossip.cli.output import Format, Output, print_json, print_table
+
+
+def members(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
+    """Show every node that this node knows, and what it believes of it: alive, suspect, dead or
+    left.
+
+    A gateway is in two pools: it shows its datacenter as pool lan, then the gateways of all
+    datacenters as pool wan.
+    """
+    document = ask(url, lambda client: client.members())
+    if output is Format.JSON:
+        return print_json(document)
+    for member in document["members"]:
+        member["state"] += " (blocked)" if member["blocked"] else ""
+        member["rtt"] = _rtt(member)
+    columns = (
+        "name",
+        "state",
+        "pool",
+        "address",
+        "http",
+        "datacenter",
+        "rtt",
+        "generation",
+        "incarnation",
+    )
+    print_table(columns, ([member[column] for column in columns] for member in document["members"]))
+
+
+def _rtt(member: dict[str, Any]) -> str:
+    """From the node that was asked; what is only estimated is marked."""
+    if member["rtt_ms"] is not None:
+        return f"{member['rtt_ms']:.1f} ms"
+    return "" if member["rtt_estimate_ms"] is None else f"~{member['rtt_estimate_ms']:.1f} ms"
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Cluster", epilog=EXIT_CODES)(members)

@@ -1,0 +1,225 @@
+"""MemberTable: the members that this node knows, and what follows from their records: which are
+reachable, which are peers, which died, and which lives at an address.
+
+Membership (swim.py) alone changes the table, and decides by rank what enters it; the table decides
+nothing but the name at an address.
+
+Laws
+- What is worked out of the records - reachable, peers, digest - holds until `changed` is called,
+  once for each change.
+- At one address lives one name: of two that claim it the life that began later, for both began on
+  one machine, by one clock (lesson 11).
+- The time since which a member is dead or left is kept. A life that was pruned is remembered as
+  pruned, so that no stale table brings it back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from xxhash import xxh3_64_intdigest
+
+from kvgossip.config import Address
+from kvgossip.protocol.model.member import Member, MemberState, life, rank
+from kvgossip.protocol.model.newest import Newest
+
+PRUNED_MAX = 1024
+
+
+class MemberTable:
+    """`is_blocked(member)`: it is blocked (blocklist.py). `is_reached_otherwise(member)`: rumors
+    and exchanges reach it by the node's other pool (pool.py); None: there is no other way."""
+
+    def __init__(
+        self,
+        me: Member,
+        *,
+        is_blocked: Callable[[Member], bool],
+        is_reached_otherwise: Callable[[Member], bool] | None = None,
+    ) -> None:
+        #: this node's own record
+        self.me = me
+        #: the record of each name, this node's own among them
+        self.members: dict[str, Member] = {me.name: me}
+        #: whether an operator has blocked a member
+        self.is_blocked = is_blocked
+        self._is_reached_otherwise = is_reached_otherwise
+        #: since when each member that is dead or left is so, monotonic seconds
+        self._gone_s: dict[str, float] = {}
+        #: by name, the life that was pruned, and when, monotonic seconds
+        self._pruned: Newest[str, tuple[Member, float]] = Newest(PRUNED_MAX)
+        #: the name that lives, or lived last, at an address
+        self._names_at: dict[Address, str] = {}
+        #: `reachable` and `is_whole` of now; None: something has changed since they were worked out
+        self._reachable: list[Member] | None = None
+        self._is_whole = False
+        #: `digest` of now; None: as above
+        self._digest: int | None = None
+
+    # -- questions --------------------------------------------------------------------------------
+
+    @property
+    def leaving(self) -> bool:
+        """Whether this node has left on purpose."""
+        return self.me.state is MemberState.LEFT
+
+    @property
+    def reachable(self) -> list[Member]:
+        """The other members that are alive or suspect, and not blocked, in the order of their
+        names. Do not change the list."""
+        if self._reachable is None:
+            others = [self.members[name] for name in sorted(self.members) if name != self.me.name]
+            self._reachable = [member for member in others if self.is_reachable(member)]
+            self._is_whole = len(self._reachable) == sum(
+                member.state is not MemberState.LEFT for member in others
+            )
+        return self._reachable
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all others are reachable, but for those that left."""
+        return bool(self.reachable) and self._is_whole
+
+    def is_reachable(self, member: Member) -> bool:
+        """Whether it is alive or suspect, and not blocked."""
+        return member.reachable and not self.is_blocked(member)
+
+    @property
+    def peers(self) -> list[Member]:
+        """The reachable that rumors and exchanges go to: all, but for those that this node reaches
+        otherwise."""
+        otherwise = self._is_reached_otherwise
+        return (
+            self.reachable
+            if otherwise is None
+            else [member for member in self.reachable if not otherwise(member)]
+        )
+
+    def is_peer(self, member: Member) -> bool:
+        """Whether rumors and exchanges may go there."""
+        return self.is_reachable(member) and not (
+            self._is_reached_otherwise is not None and self._is_reached_otherwise(member)
+        )
+
+    @property
+    def has_other_ways(self) -> bool:
+        """Whether a member may be reached otherwise. Then peers come and go without a change of
+        this table."""
+        return self._is_reached_otherwise is not None
+
+    @property
+    def reached_otherwise(self) -> list[Member]:
+        """The reachable that are no peers."""
+        if not self.has_other_ways:
+            return []
+        return [member for member in self.reachable if not self.is_peer(member)]
+
+    def dead(self, since_s: float = -math.inf) -> list[Member]:
+        """The members that died after `since_s` (monotonic seconds), and are not blocked: they may
+        come back. Those that left are none."""
+        return [
+            member
+            for name, gone_s in self._gone_s.items()
+            if gone_s > since_s
+            and (member := self.members[name]).state is MemberState.DEAD
+            and not self.is_blocked(member)
+        ]
+
+    def gone_before(self, since_s: float) -> list[str]:
+        """The names that are dead or left since before `since_s`, monotonic seconds."""
+        return [name for name, gone_s in self._gone_s.items() if gone_s < since_s]
+
+    def name_at(self, address: Address) -> str:
+        """The name that is reachable at this address; empty if none is known to be."""
+        return next((member.name for member in self.reachable if member.address == address), "")
+
+    def reachable_at(self, address: Address) -> Member | None:
+        """The same, without a search: by the name that was last seen to live there."""
+        member = self.members.get(self._names_at.get(address, ""))
+        if member is None or member.address != address or not self.is_reachable(member):
+            return None
+        return member
+
+    @property
+    def digest(self) -> int:
+        """A fingerprint of the reachable members: equal tables have equal ones, whoever accuses
+        whom.
+
+        The dead do not count: a node that joined later need not know them, and nobody should learn
+        again of those it forgot.
+        """
+        if self._digest is None:
+            self._digest = 0
+            for member in [self.me, *self.reachable]:
+                self._digest ^= xxh3_64_intdigest(repr((member.name, rank(member))).encode())
+        return self._digest
+
+    def pruned_life(self, heard: Member) -> Member | None:
+        """The pruned life of this name that is not before the one that was heard of; None if there
+        is none."""
+        pruned, _ = self._pruned.get(heard.name, (None, 0.0))
+        return pruned if pruned is not None and life(heard) <= life(pruned) else None
+
+    # -- changes ----------------------------------------------------------------------------------
+
+    def changed(self) -> None:
+        """Records have changed, or a member was blocked or unblocked: what was worked out is so
+        no longer."""
+        self._reachable = self._digest = None
+
+    def put_own(self, me: Member) -> None:
+        """This node's own record has changed."""
+        self.me = self.members[me.name] = me
+
+    def put(self, record: Member, now_s: float) -> None:
+        """Take the record of another member in place of the one before; monotonic seconds."""
+        known = self.members.get(record.name)
+        self.members[record.name] = record
+        self._pruned.pop(record.name, None)
+        if record.reachable:
+            self._gone_s.pop(record.name, None)
+        else:
+            self._gone_s.setdefault(record.name, now_s)
+        if known is not None and known.address != record.address:
+            self._leave_address(known)
+        self._names_at.setdefault(record.address, record.name)
+
+    def remove(self, name: str) -> Member:
+        """Forget a member; returns its last record."""
+        old = self.members.pop(name)
+        self._gone_s.pop(name, None)
+        self._leave_address(old)
+        return old
+
+    def _leave_address(self, member: Member) -> None:
+        if self._names_at.get(member.address) == member.name:
+            del self._names_at[member.address]
+
+    def settle(self, record: Member) -> Member | None:
+        """Let this reachable member live at its address, unless a later life does. The member that
+        has left thereby, if there is one."""
+        at_home = record.address == self.me.address
+        other = self.me if at_home else self.members.get(self._names_at[record.address])
+        if (
+            other is None
+            or other.name == record.name
+            or other.address != record.address
+            or other.state is MemberState.LEFT
+        ):
+            self._names_at[record.address] = record.name
+            return None
+        older, newer = sorted((other, record), key=life)
+        if older.name == self.me.name or not newer.reachable:
+            return None
+        self._names_at[record.address] = newer.name
+        return older
+
+    def prune(self, gone: Member, now_s: float) -> None:
+        """Remember that this life was pruned; monotonic seconds."""
+        self._pruned[gone.name] = (gone, now_s)
+
+    def forget_pruned(self, before_s: float) -> None:
+        """Those that were pruned before then, monotonic seconds, may be met again."""
+        for name in [name for name, (_, at_s) in self._pruned.items() if at_s < before_s]:
+            del self._pruned[name]

@@ -1,0 +1,31 @@
+"""Absence: a live value goes into quarantine only where somebody may have missed its delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvgossip.protocol.effect import MemberChanged, Quarantined
+from kvgossip.protocol.model.member import MemberState
+from kvgossip.sim.checks.violation import require
+
+
+class AbsenceCheck:
+    """A node that collects tombstones waits for all that it knows. So only a node that was away, or
+    was thought to have gone, can have missed a delete."""
+
+    def __init__(self, all_stayed: Callable[[], bool]) -> None:
+        #: True if every host is still in its first life.
+        self._all_stayed = all_stayed
+        #: True if some member was ever forgotten, or taken to have left.
+        self._one_went = False
+
+    def member_changed(self, effect: MemberChanged) -> None:
+        self._one_went |= effect.new is None or effect.new.state is MemberState.LEFT
+
+    def quarantined(self, effect: Quarantined) -> None:
+        """Raises BrokenLawError."""
+        require(
+            self._one_went or not self._all_stayed(),
+            "a value is put into quarantine although nobody was ever away",
+            effect.key,
+        )

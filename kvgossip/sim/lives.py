@@ -1,0 +1,137 @@
+"""Lives: hosts start, stop, move and come back. A life begins with what the host's disk has, and
+ends with the loss of everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+from kvgossip.config import Address, Config
+from kvgossip.protocol.replica import Replica
+from kvgossip.sim.checks.invariants import Witness
+from kvgossip.sim.checks.ledger import Ledger
+from kvgossip.sim.checks.oracle import Oracle
+from kvgossip.sim.commits import Commits
+from kvgossip.sim.delivery import Delivery
+from kvgossip.sim.driver import Driver
+from kvgossip.sim.host import Host, Life
+from kvgossip.sim.scenario import Scenario
+from kvgossip.sim.timeline import Timeline
+from kvgossip.sim.tracing import Event, Trace
+
+
+class Lives:
+    def __init__(
+        self,
+        scenario: Scenario,
+        hosts: Sequence[Host],
+        timeline: Timeline,
+        trace: Trace,
+        delivery: Delivery,
+        driver: Driver,
+        commits: Commits,
+        ledger: Ledger,
+        oracle: Oracle,
+        rng: Random,
+    ) -> None:
+        self._scenario, self._hosts = scenario, hosts
+        self._timeline, self._trace, self._rng = timeline, trace, rng
+        self._delivery, self._driver, self._commits = delivery, driver, commits
+        self._ledger, self._oracle = ledger, oracle
+        #: Packets of rumors sent, and exchanges started, by the lives that were counted.
+        self.gossips = self.exchanges = 0
+
+    def running(self) -> list[Life]:
+        return [host.life for host in self._hosts if host.life is not None]
+
+    def start(self, host: Host) -> None:
+        """A new life under the host's name, with what is on its disk. No effect on a host that runs
+        or is dead."""
+        if host.life is not None or host.dead:
+            return
+        host.lives += 1
+        host.clock.restart(self._rng.random() * 1e6)
+        config = self._config_of(host)
+        replica = Replica(
+            config,
+            address=self._known_to(host.address, bool(config.join)),
+            wan_address=self._known_to(host.wan_address, bool(config.join_wan)),
+            rng=self._scenario.stream(f"{host.name} {host.lives}"),
+            now=host.clock.now(self._timeline.time_s),
+            saved=dict(host.disk.saved) if host.disk is not None else None,
+        )
+        host.life = life = Life(host, replica, Witness(replica, self._ledger))
+        if host.disk is not None:
+            records = host.disk.records
+            self._driver.judged(life, replica.load, records.items())
+            life.witness.loaded(records)
+            self._commits.commit(life)
+        self._driver.turn(life, Event.START, str(host.address).encode(), replica.start)
+
+    def _known_to(self, address: Address, joins: bool) -> Address:
+        """The own address as the node knows it: without a host where it must learn that from the
+        nodes that it joins."""
+        return Address("", address.port) if self._scenario.addressless and joins else address
+
+    def _config_of(self, host: Host) -> Config:
+        scenario = self._scenario
+        return replace(
+            scenario.config,
+            name=host.name,
+            zone=f"z{host.number % scenario.zones}" if scenario.zones > 1 else "",
+            join=scenario.targets_of(host.number),
+            datacenter=scenario.datacenter_of(host.number),
+            gateway=scenario.layout.is_gateway(host.number),
+            join_wan=scenario.wan_targets_of(host.number),
+        )
+
+    def stop(self, life: Life) -> None:
+        """The process ends, and what it had in memory is lost. No effect on a life that has
+        ended."""
+        host = life.host
+        if host.life is not life:
+            return
+        self._trace.note(self._timeline.time_s, host.number, Event.STOP, b"")
+        self.count(life)
+        host.life = None
+        host.paused = False
+        host.backlog.clear()
+        self._delivery.close(life)
+        self._oracle.crashed(host.number, durable=host.disk is not None)
+        if host.disk is not None:
+            host.disk.lose()
+
+    def restart(self, host: Host, moved: bool, renamed: bool = False) -> None:
+        """As `start`; `moved`: with another host or port, while the old address answers no more;
+        `renamed`: as somebody new."""
+        if host.life is not None or host.dead:
+            return
+        if moved:
+            elsewhere = Address(
+                f"10.{host.lives % 256}.{host.number >> 8}.{host.number & 255}", host.address.port
+            )
+            host.move(
+                elsewhere
+                if self._rng.random() < 0.5
+                else host.address._replace(port=host.address.port + 1)
+            )
+            self._delivery.listen(host)
+        if renamed:
+            host.name = f"n{host.number}-{host.lives}"
+        self.start(host)
+
+    def resume(self, host: Host) -> None:
+        """A paused host goes on: what has waited comes at once, in its order."""
+        if host.paused and host.life is not None:
+            host.paused = False
+            waiting, host.backlog = host.backlog, []
+            for turn in waiting:
+                self._timeline.after(0.0, self._driver.turn, *turn)
+            self._driver.arm(host.life)
+
+    def count(self, life: Life) -> None:
+        """To be called once for each life: when it, or the run, has ended."""
+        statistics = life.replica.statistics()
+        self.gossips += int(statistics["gossips_sent"])
+        self.exchanges += int(statistics["exchanges_started"])

@@ -1,0 +1,80 @@
+"""MemberTable: equal tables have equal digests, and at one address lives one name."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+from kvgossip.protocol.model.member import MemberState
+from tests.protocol.membership.side import Side, record_of
+from tests.protocol.net import WALL_MS, address_of, at, member
+
+ALIVE, SUSPECT, DEAD, LEFT = MemberState
+
+
+def test_the_digest_is_equal_for_equal_tables_whoever_accuses_whom_and_whoever_is_dead() -> None:
+    tables = []
+    for accuser, order in (("x", "bc"), ("y", "cb")):
+        side = Side()
+        for name in order:
+            side.merge(member(name, state=SUSPECT, accuser=accuser))
+        tables.append(side)
+    assert tables[0].membership.digest == tables[1].membership.digest
+    for side in tables:
+        side.merge(member("d", 3))
+    assert tables[0].membership.digest == tables[1].membership.digest
+    tables[0].merge(member("d", 3, DEAD))
+    assert tables[0].membership.digest != tables[1].membership.digest
+    tables[1].membership.merge(member("d", 3, LEFT), at())
+    assert tables[0].membership.digest == tables[1].membership.digest
+
+
+def test_lesson_10_a_restart_takes_over_at_once_also_under_a_new_address() -> None:
+    side = Side("b")
+    side.merge(member("b", 5, generation=2, site=99))
+    assert record_of(side, "b").address == address_of(5)
+    assert side.membership.name_at(address_of(5)) == "b"
+    assert side.membership.name_at(address_of(1)) == ""
+    # and nothing that was said of the life before comes back
+    for stale in (
+        member("b", 1, ALIVE, incarnation=50),
+        member("b", 1, DEAD),
+        member("b", 1, LEFT),
+    ):
+        side.merge(stale)
+    assert record_of(side, "b").address == address_of(5)
+
+
+def test_lesson_11_of_two_names_at_one_address_the_later_life_stays_in_any_order() -> None:
+    old, new = member("b", 1, generation=5), member("c", 1, generation=9)
+    for order in permutations([old, new]):
+        side = Side()
+        for each in order:
+            side.merge(each)
+        assert (side.state("b"), side.state("c")) == (LEFT, ALIVE)
+        # whoever still tells of the old name cannot bring it back
+        side.merge(old)
+        assert [peer.name for peer in side.membership.reachable] == ["c"]
+        assert side.membership.name_at(address_of(1)) == "c"
+
+
+def test_lesson_11_a_name_that_died_at_an_address_goes_when_another_one_lives_there() -> None:
+    side = Side("b")
+    side.merge(member("b", 1, DEAD))
+    side.merge(member("c", 1, generation=2))
+    assert (side.state("b"), side.state("c")) == (LEFT, ALIVE)
+    assert side.membership.dead() == []
+
+
+def test_lesson_11_a_name_that_moved_away_stays_when_another_one_takes_its_old_address() -> None:
+    side = Side("b")
+    side.merge(member("b", 5, generation=2))
+    side.merge(member("c", 1, generation=3))
+    assert (side.state("b"), side.state("c")) == (ALIVE, ALIVE)
+
+
+def test_lesson_11_an_earlier_name_of_our_own_has_left_and_nobody_replaces_us() -> None:
+    side = Side()
+    side.merge(member("before", 0, generation=WALL_MS - 5))
+    side.merge(member("liar", 0, generation=WALL_MS + 5))
+    assert side.state("before") is LEFT
+    assert side.membership.me.state is ALIVE
