@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from kvgossip.protocol.model.entry import Entry, Version
     from kvgossip.protocol.model.member import Member, MemberState
+    from kvgossip.protocol.model.write import Writing
     from kvgossip.runtime.changes.watchers import Change, Watcher
     from kvgossip.runtime.node import Node
 
@@ -68,6 +69,7 @@ _HOMES = {
     ),
     "kvgossip.protocol.model.entry": ("Entry", "Version"),
     "kvgossip.protocol.model.member": ("Member", "MemberState"),
+    "kvgossip.protocol.model.write": ("Writing",),
     "kvgossip.runtime.node": ("Node",),
     "kvgossip.runtime.changes.watchers": ("Change", "Watcher"),
 }
@@ -80,6 +82,7 @@ __all__ = [  # noqa: RUF022 - the node first
     "Address",
     "Entry",
     "Version",
+    "Writing",
     "Change",
     "Watcher",
     "Member",

@@ -273,7 +273,7 @@ def _datagrams_know_no_limit(patch: pytest.MonkeyPatch) -> None:
 
 
 def _records_are_withheld(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Replica, "record", lambda replica, key: None)
+    patch.setattr(Store, "visible", lambda store, key: None)
 
 
 @pytest.mark.parametrize(
