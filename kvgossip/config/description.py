@@ -62,7 +62,7 @@ class Parameter:
 
     @property
     def per_pool(self) -> bool:
-        """Whether the WAN pool of a gateway may have another value."""
+        """True if the WAN pool of a gateway may have another value."""
         return bool(self.extra("per_pool"))
 
     @property
@@ -136,7 +136,7 @@ def shown(value: Any) -> str:
 
 
 def _is_number(value: Any, kind: type, strict: bool) -> bool:
-    """Whether the value would be taken if there were no bounds."""
+    """True if the value would be taken if there were no bounds."""
     if isinstance(value, int) and not isinstance(value, bool):
         return True  # also one that is larger than any float
     try:

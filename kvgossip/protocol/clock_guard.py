@@ -64,7 +64,7 @@ class ClockGuard:
         return (now.wall_ms - now.monotonic_s * 1000 - self._median_ms) / 1000
 
     def is_ahead(self, now: Now) -> bool:
-        """Whether enough peers agree that this node's wall clock is too far ahead."""
+        """True if enough peers agree that this node's wall clock is too far ahead."""
         ahead_s = self.ahead_s(now) if len(self._distances_ms) >= PEERS_MIN else None
         return ahead_s is not None and ahead_s > self._drift_max_s
 

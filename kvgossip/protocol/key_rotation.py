@@ -222,7 +222,7 @@ class KeyRotation:
         )
 
     def _obeys(self, keyring: Keyring, action: KeyringAction, key: bytes) -> bool:
-        """Whether that changed the keyring."""
+        """True if that changed the keyring."""
         match action:
             case KeyringAction.INSTALL:
                 if len(key) != KEY_BYTES:

@@ -125,7 +125,7 @@ class NewsPool(Protocol):
     def version_queries(self) -> QueryPort: ...
 
     def knows_as_neighbour(self, name: str) -> bool:
-        """Whether one and the same node has this name in both pools of this node."""
+        """True if one and the same node has this name in both pools of this node."""
 
 
 class AckPort(Protocol):
@@ -137,7 +137,7 @@ class AckPort(Protocol):
 
 
 class SettlingPort(Protocol):
-    """Whether the replica has caught up once."""
+    """True if the replica has caught up once."""
 
     @property
     def settled(self) -> bool: ...
@@ -201,7 +201,7 @@ class Merging:
         self._settling.exchanged(peer, sync_state)
 
     def _accepts(self, key: str, record: bytes, now: Now) -> bool:
-        """Whether it may be merged; if so, the clock has taken over its time."""
+        """True if it may be merged; if so, the clock has taken over its time."""
         try:
             check_key(key)
             check_record(record)
@@ -267,7 +267,7 @@ class Merging:
         return True
 
     def _kindles(self, pool: NewsPool) -> bool:
-        """Whether what an exchange brought from another pool becomes a rumor in this one."""
+        """True if what an exchange brought from another pool becomes a rumor in this one."""
         return self._settling.settled and pool.mongering.hot < REKINDLED_MAX
 
 

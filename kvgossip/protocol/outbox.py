@@ -48,7 +48,7 @@ class Outbox:
         self._effects.extend(effects)
 
     def writes_to_disk(self) -> bool:
-        """Whether an effect by now makes a driver with a disk commit."""
+        """True if an effect by now makes a driver with a disk commit."""
         return any(isinstance(effect, (Changed, Dropped, Persist)) for effect in self._effects)
 
     def drain(self) -> list[Effect]:

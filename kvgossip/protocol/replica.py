@@ -438,7 +438,7 @@ class Replica:
 
     @property
     def settled(self) -> bool:
-        """Whether reads may be answered as truth."""
+        """True if reads may be answered as truth."""
         return self.settling.settled
 
     @property

@@ -367,7 +367,7 @@ class Node:
 
     @property
     def settled(self) -> bool:
-        """Whether reads are answered as truth."""
+        """True if reads are answered as truth."""
         return self._life is not None and self._running.replica.settled
 
     async def wait_settled(self, timeout_s: float | None = None) -> None:

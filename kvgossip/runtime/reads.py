@@ -52,7 +52,7 @@ class Reads:
         return entry_of(key, record) if record is not None else Entry(key, None, version)
 
     def _has_arrived(self, key: str, version: Version) -> bool:
-        """Whether this version, or a newer one, is here, or was here and has been collected
+        """True if this version, or a newer one, is here, or was here and has been collected
         since."""
         record = self._replica.store.record(key)
         return (

@@ -231,7 +231,7 @@ class AckTracker:
             self._outbox.emit(WriteConcernEnded(wait.ticket, met, tuple(wait.shown), lacking))
 
     def _remove(self, wait: Wait) -> bool:
-        """Whether it was there."""
+        """True if it was there."""
         if self._waits.pop(wait.query.number, None) is None:
             return False
         self._by_key[wait.key].remove(wait)

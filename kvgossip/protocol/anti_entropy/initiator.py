@@ -113,7 +113,7 @@ class Exchange:
 
     @property
     def eager(self) -> bool:
-        """Whether there is more to send at once."""
+        """True if there is more to send at once."""
         return bool(self._work) and self._has_room
 
     @property

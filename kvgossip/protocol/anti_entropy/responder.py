@@ -101,7 +101,7 @@ class Responder:
             self._asked_s[name] = now.monotonic_s
 
     def is_asking(self, peer: str, now: Now) -> bool:
-        """Whether this peer has an exchange with us under way."""
+        """True if this peer has an exchange with us under way."""
         asked_s = self._asked_s.get(peer)
         return asked_s is not None and now.monotonic_s - asked_s < self._config.rumor_settling_s
 

@@ -66,7 +66,7 @@ class Pairs:
         )
 
     def tcp(self, frm: str, to: str) -> bool | None:
-        """Whether a link from the one to the other works; None where nobody tried."""
+        """True if a link from the one to the other works; None where nobody tried."""
         sight = self.sight(frm, to)
         return None if sight is None or sight.state < 0 else sight.tcp_us >= 0
 
@@ -74,7 +74,7 @@ class Pairs:
         return bool(self.tcp(one, other) or self.tcp(other, one))
 
     def hears(self, one: str, other: str) -> bool:
-        """Whether datagrams of the other one reach the one."""
+        """True if datagrams of the other one reach the one."""
         sight = self.sight(one, other)
         return sight is not None and sight.heard
 
@@ -121,7 +121,7 @@ def _reachability(report: DoctorReport) -> Iterator[Finding]:
 
 
 def _known(pairs: Pairs, one: str, other: str) -> bool:
-    """Whether anybody of the two knew where to find the other."""
+    """True if anybody of the two knew where to find the other."""
     return any(
         sight is not None and sight.state >= 0
         for sight in (pairs.sight(one, other), pairs.sight(other, one))

@@ -242,7 +242,7 @@ class Doctor:
             self._heard_s[name] = now.monotonic_s
 
     def on_ack(self, ack: Ack, arrival: Arrival) -> bool:
-        """Whether this answers a ping of an examination."""
+        """True if this answers a ping of an examination."""
         _, now, reliable = arrival
         asked = self._open.get(ack.sequence)
         if asked is None or ack.sender != asked.observation.member.name:

@@ -86,7 +86,7 @@ class Blocklist:
     # -- what it means ----------------------------------------------------------------------------
 
     def covers(self, member: Member) -> bool:
-        """Whether this member is blocked, by its name or by its address."""
+        """True if this member is blocked, by its name or by its address."""
         if not self._names and not self._networks:
             return False
         return member.name in self._names or self.covers_address(member.address)

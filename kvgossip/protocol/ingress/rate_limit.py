@@ -28,7 +28,7 @@ class RateLimit:
         return len(self._buckets)
 
     def admits(self, source: str, now_s: float) -> bool:
-        """Whether there is something left for this source at this time (monotonic seconds); then it
+        """True if there is something left for this source at this time (monotonic seconds); then it
         is taken."""
         level, since_s = self._buckets.get(source, (self._full, now_s))
         level = min(self._full, level + max(0.0, now_s - since_s) * self._per_s)

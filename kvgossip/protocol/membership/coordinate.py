@@ -68,7 +68,7 @@ class Coordinate(NamedTuple):
 
     @property
     def is_valid(self) -> bool:
-        """Whether all of it is finite and no farther than any round trip that is measured. False
+        """True if all of it is finite and no farther than any round trip that is measured. False
         for NaN."""
         for number in self.place_s:
             if not -ROUND_TRIP_S_MAX <= number <= ROUND_TRIP_S_MAX:
@@ -200,7 +200,7 @@ class Coordinates:
         self._filters.pop(peer, None)
 
     def _is_absurd(self, place: Coordinate, round_trip_s: float) -> bool:
-        """Whether it is farther away than the longest round trips reach. If all are, it is this
+        """True if it is farther away than the longest round trips reach. If all are, it is this
         node that is elsewhere: then they are believed."""
         self._longest_s = max(round_trip_s, self._longest_s * LONGEST_KEPT)
         if (

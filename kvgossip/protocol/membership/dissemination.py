@@ -39,7 +39,7 @@ class Dissemination:
         return bool(self._queue)
 
     def is_spreading(self, name: str) -> bool:
-        """Whether there is news about this name."""
+        """True if there is news about this name."""
         return name in self._latest
 
     def spread(self, member: Member) -> None:

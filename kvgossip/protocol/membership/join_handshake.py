@@ -90,7 +90,7 @@ class JoinHandshake:
         self._send_port.send_units(self._units(join, members), address, reliable=True)
 
     def on_reply(self, reply: JoinReply, members: list[Member], arrival: Arrival) -> bool:
-        """Whether this answers a Join of ours: then its members are merged."""
+        """True if this answers a Join of ours: then its members are merged."""
         source, now, _ = arrival
         if source not in self._asked:
             return False
@@ -196,7 +196,7 @@ class JoinHandshake:
         )
 
     def on_ack(self, ack: Ack) -> bool:
-        """Whether this ack is the answer of a name's holder."""
+        """True if this ack is the answer of a name's holder."""
         check = self._checks.pop(ack.sequence, None)
         if check is not None:
             self._refuse(check.source, self._name_is_held(check.members[0], check.holder))

@@ -62,7 +62,7 @@ class JoinTargets:
         return list(targets)
 
     def is_due(self, now: Now, settled: bool) -> bool:
-        """Whether it is time to look after the targets; then the next time is set. A node that has
+        """True if it is time to look after the targets; then the next time is set. A node that has
         not settled looks more often."""
         if self._next_s is None or now.monotonic_s < self._next_s:
             return False
@@ -127,17 +127,17 @@ class JoinTargets:
                 answer.exchanged = True
 
     def may_learn_from(self, name: str, sync_state: SyncState) -> bool:
-        """Whether an exchange with this peer would bring an unsettled node nearer to settling."""
+        """True if an exchange with this peer would bring an unsettled node nearer to settling."""
         return sync_state is SyncState.SETTLED or (
             sync_state is SyncState.FRESH and name in self.unexchanged()
         )
 
     def all_answered(self) -> bool:
-        """Whether every address of every target has answered."""
+        """True if every address of every target has answered."""
         return all(answer is not None for answer in self._all_answers())
 
     def all_exchanged(self) -> bool:
-        """Whether every address of every target has answered and, but for ourselves, exchanged."""
+        """True if every address of every target has answered and, but for ourselves, exchanged."""
         return all(
             answer is not None and (answer.exchanged or answer.name == self._me)
             for answer in self._all_answers()

@@ -61,7 +61,7 @@ class MemberTable:
 
     @property
     def leaving(self) -> bool:
-        """Whether this node has left on purpose."""
+        """True if this node has left on purpose."""
         return self.me.state is MemberState.LEFT
 
     @property
@@ -78,11 +78,11 @@ class MemberTable:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all others are reachable, but for those that left."""
+        """True if all others are reachable, but for those that left."""
         return bool(self.reachable) and self._is_whole
 
     def is_reachable(self, member: Member) -> bool:
-        """Whether it is alive or suspect, and not blocked."""
+        """True if it is alive or suspect, and not blocked."""
         return member.reachable and not self.is_blocked(member)
 
     @property
@@ -97,14 +97,14 @@ class MemberTable:
         )
 
     def is_peer(self, member: Member) -> bool:
-        """Whether rumors and exchanges may go there."""
+        """True if rumors and exchanges may go there."""
         return self.is_reachable(member) and not (
             self._is_reached_otherwise is not None and self._is_reached_otherwise(member)
         )
 
     @property
     def has_other_ways(self) -> bool:
-        """Whether a member may be reached otherwise. Then peers come and go without a change of
+        """True if a member may be reached otherwise. Then peers come and go without a change of
         this table."""
         return self._is_reached_otherwise is not None
 

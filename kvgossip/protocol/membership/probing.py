@@ -84,7 +84,7 @@ class Probe:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether nothing has answered yet, and no helper was asked."""
+        """True if nothing has answered yet, and no helper was asked."""
         return self.relay_sequence is None and not self.acked
 
 
@@ -171,7 +171,7 @@ class Probing:
             self._next_probe_s = max(self._next_probe_s, now.monotonic_s + rest_s)
 
     def is_over(self, now: Now) -> bool:
-        """Whether the period is: then `conclude` it, and `begin` the next one."""
+        """True if the period is: then `conclude` it, and `begin` the next one."""
         return now.monotonic_s >= self._next_probe_s
 
     def conclude(self) -> Member | None:

@@ -38,7 +38,7 @@ class Suspicion:
         )
 
     def confirm(self, accuser: str) -> bool:
-        """Whether this accuser is a new one that counts: then others should hear of it too."""
+        """True if this accuser is a new one that counts: then others should hear of it too."""
         if not accuser or accuser in self._accusers or len(self._accusers) > self._expected:
             return False
         self._accusers.add(accuser)
@@ -69,7 +69,7 @@ class Suspicions:
         self._open[suspect.name] = Suspicion(self._config, members, suspect.accuser, now_s)
 
     def confirm(self, suspect: Member) -> bool:
-        """Whether the accuser of this record is a new one that counts."""
+        """True if the accuser of this record is a new one that counts."""
         suspicion = self._open.get(suspect.name)
         return suspicion is not None and suspicion.confirm(suspect.accuser)
 

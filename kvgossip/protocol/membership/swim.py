@@ -353,7 +353,7 @@ class Membership:
 
 
 def _is_of_another(heard: Member, known: Member | None, *, required: bool) -> bool:
-    """Whether this name belongs to another identity, or has none where one is `required` (see
+    """True if this name belongs to another identity, or has none where one is `required` (see
     identity.py)."""
     if known is not None and known.identity:
         return heard.identity != known.identity

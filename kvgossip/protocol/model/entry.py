@@ -196,7 +196,7 @@ def check_record(record: bytes) -> None:
 
 
 def is_dead(record: bytes) -> bool:
-    """Whether the record is a tombstone."""
+    """True if the record is a tombstone."""
     return bool(record[0] & _DEAD)
 
 
@@ -205,7 +205,7 @@ def may_expire(record: bytes) -> bool:
 
 
 def must_go_one_day(record: bytes) -> bool:
-    """Whether it is a tombstone or may expire: it has to be expired or collected some day."""
+    """True if it is a tombstone or may expire: it has to be expired or collected some day."""
     return bool(record[0] & (_DEAD | _EXPIRES))
 
 
@@ -259,7 +259,7 @@ def entry_of(key: str, record: bytes) -> Entry:
 
 
 def supersedes(new: bytes, old: bytes) -> bool:
-    """Whether the record `new` wins over `old`: the one order that decides every merge."""
+    """True if the record `new` wins over `old`: the one order that decides every merge."""
     newer, older = new[1:HEAD_BYTES], old[1:HEAD_BYTES]
     if newer != older:
         return newer > older

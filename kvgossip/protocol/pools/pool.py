@@ -277,7 +277,7 @@ class Pool:
         return beside.membership.me.address if beside is not None else None
 
     def _reaches_in_lan(self, gateway: Member) -> bool:
-        """Whether this node reaches this gateway, in its present life, in its LAN pool too."""
+        """True if this node reaches this gateway, in its present life, in its LAN pool too."""
         beside = self._beside
         known = beside.membership.members.get(gateway.name) if beside is not None else None
         return (
@@ -288,12 +288,12 @@ class Pool:
         )
 
     def is_member(self, name: str) -> bool:
-        """Whether somebody of this name is alive or suspect, and not blocked."""
+        """True if somebody of this name is alive or suspect, and not blocked."""
         member = self.membership.members.get(name)
         return member is not None and member.reachable and not self._shared.blocklist.covers(member)
 
     def knows_as_neighbour(self, name: str) -> bool:
-        """Whether one and the same node, a gateway, has this name in both pools of this node."""
+        """True if one and the same node, a gateway, has this name in both pools of this node."""
         beside = self._beside
         here = self.membership.members.get(name)
         there = beside.membership.members.get(name) if beside is not None else None
@@ -375,7 +375,7 @@ class Pool:
     # -- questions ---------------------------------------------------------------------------------
 
     def is_reached_in_lan(self, name: str) -> bool:
-        """Whether this is the WAN pool, and this node is in the LAN pool, too."""
+        """True if this is the WAN pool, and this node is in the LAN pool, too."""
         return self.kind is PoolKind.WAN and self.knows_as_neighbour(name)
 
     def statistics(self) -> dict[str, int]:

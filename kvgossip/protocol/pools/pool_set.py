@@ -78,7 +78,7 @@ class PoolSet:
         ]
 
     def absent(self) -> bool:
-        """Whether an earlier life knew members that this one has not met."""
+        """True if an earlier life knew members that this one has not met."""
         return any(pool.known_peers.absent for pool in self.all)
 
     def cool(self, key: str) -> None:

@@ -33,7 +33,7 @@ class OtherPool(Protocol):
     def membership(self) -> Membership: ...
 
     def is_member(self, name: str) -> bool:
-        """Whether somebody of this name is alive or suspect there, and not blocked."""
+        """True if somebody of this name is alive or suspect there, and not blocked."""
 
 
 class OtherPools(Protocol):

@@ -65,7 +65,7 @@ class Fetching:
     # -- asking -----------------------------------------------------------------------------------
 
     def has(self, notice: Notice) -> bool:
-        """Whether the body is not worth fetching: it is here, or was refused when it came."""
+        """True if the body is not worth fetching: it is here, or was refused when it came."""
         if is_batch_key(notice.key):
             return notice.key in self._batches
         record = self._store.record(notice.key)

@@ -123,7 +123,7 @@ class RumorResponder:
         )
 
     def _is_over_limit(self, now: Now) -> bool:
-        """Whether this packet is one too many of this gossip interval, where packets are
+        """True if this packet is one too many of this gossip interval, where packets are
         limited."""
         if now.monotonic_s >= self._window_ends_s:
             self._accepted = 0

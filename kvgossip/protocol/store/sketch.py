@@ -123,12 +123,12 @@ class Sketch:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to work in."""
+        """True if there is nothing to work in."""
         return not self._changed and self._covered == _POSITIONS
 
     @property
     def ready(self) -> bool:
-        """Whether a prefix can be had without delay."""
+        """True if a prefix can be had without delay."""
         return self._covered == _POSITIONS and len(self._changed) <= CHUNK
 
     def work(self, fingerprints_at: Callable[[int], tuple[int, list[int]]]) -> None:

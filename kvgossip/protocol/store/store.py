@@ -150,8 +150,7 @@ class Store:
         return key in self._expired
 
     def is_deleted_or_expired(self, key: str, record: bytes) -> bool:
-        """Whether this record, which is here under that key, is a tombstone or has
-        expired."""
+        """True if this record, which is here under that key, is a tombstone or has expired."""
         return is_dead(record) or (may_expire(record) and key in self._expired)
 
     def _index(self, key: str, old: bytes | None, new: bytes) -> None:

@@ -121,7 +121,7 @@ class CausalContext:
     # -- questions --------------------------------------------------------------------------------
 
     def covers(self, version: Version) -> bool:
-        """Whether this replica has once merged this version, or had one that superseded it. Of what
+        """True if this replica has once merged this version, or had one that superseded it. Of what
         its store holds the answer may be no."""
         return self._covers(encoded(version))
 
@@ -133,7 +133,7 @@ class CausalContext:
         return dot[:8] <= self._bounds.get(dot[8:], _NEVER) or dot in self.dots
 
     def vector_covers(self, version: Version) -> bool:
-        """Whether it has merged that version together with all that its writer had seen."""
+        """True if it has merged that version together with all that its writer had seen."""
         return version.site == self.site or self.vector.get(version.site, -1) >= version.timestamp
 
     def facts(self, clock: int) -> list[Fact]:
@@ -244,11 +244,11 @@ class CausalContext:
 
     @property
     def has_changed(self) -> bool:
-        """Whether `take_changes` has something for the disk, or `take_dots`."""
+        """True if `take_changes` has something for the disk, or `take_dots`."""
         return bool(self._changed) or self._has_new_dots
 
     def dots_came(self) -> bool:
-        """Whether dots have come since the last call. They go with the next commit, and ask for
+        """True if dots have come since the last call. They go with the next commit, and ask for
         none by themselves."""
         came, self._has_new_dots = self._has_new_dots, False
         return came

@@ -69,7 +69,7 @@ class Waiting:
         self._parts[-1][key] = arrived
 
     def discard(self, key: str) -> bool:
-        """Whether it was there."""
+        """True if it was there."""
         for part in self._parts:
             if part.pop(key, None) is not None:
                 if not part:
@@ -213,7 +213,7 @@ class TombstoneCollection:
         return ripe
 
     def may_drop(self, record: bytes, wall_ms: int) -> bool:
-        """Whether this replica may drop a tombstone, as far as its own context is concerned."""
+        """True if this replica may drop a tombstone, as far as its own context is concerned."""
         version = version_of(record)
         if wall_ms < (expires_in(record) or -self._drift_ms) + self._drift_ms:
             return False
@@ -244,7 +244,7 @@ class Vouching:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether any snapshot waits to be confirmed."""
+        """True if any snapshot waits to be confirmed."""
         return bool(self._pending)
 
     def note(self, clock: int, vector: Mapping[int, int]) -> None:

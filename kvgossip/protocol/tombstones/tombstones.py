@@ -77,7 +77,7 @@ class MembersPort(Protocol):
         """All members that count."""
 
     def absent(self) -> bool:
-        """Whether an earlier life knew members that this one has not met."""
+        """True if an earlier life knew members that this one has not met."""
 
     def cool(self, key: str) -> None:
         """The rumors of this key are to spread no further."""
@@ -141,7 +141,7 @@ class Tombstones:
     # -- merging ----------------------------------------------------------------------------------
 
     def refuses(self, key: str, record: bytes) -> bool:
-        """Whether this is an entry that was here, and was collected."""
+        """True if this is an entry that was here, and was collected."""
         return self.context.covers_record(record) and self._is_news(key, record[1:HEAD_BYTES])
 
     def has_collected(self, key: str, version: Version) -> bool:

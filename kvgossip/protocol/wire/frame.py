@@ -195,7 +195,7 @@ class Framing:
 
 
 def is_refusal(data: bytes) -> bool:
-    """Whether a frame, of whatever cluster and format, says no."""
+    """True if a frame, of whatever cluster and format, says no."""
     return len(data) >= HEADER_BYTES and bool(data[3] & FLAG_REFUSED)
 
 
@@ -209,7 +209,7 @@ def sealing_key(data: bytes) -> str:
 
 
 def is_of_pool(data: bytes, pool: str) -> bool:
-    """Whether a frame carries the fingerprint of this pool."""
+    """True if a frame carries the fingerprint of this pool."""
     return len(data) >= HEADER_BYTES and int.from_bytes(
         data[HEADER_BYTES - 4 : HEADER_BYTES]
     ) == _pool_fingerprint(pool)

@@ -66,7 +66,7 @@ class Window:
         self._seen = array("Q")
 
     def admit(self, counter: int) -> bool:
-        """Whether this counter has not been seen, as far as that is known; from now on it has."""
+        """True if this counter has not been seen, as far as that is known; from now on it has."""
         seen = self._seen
         if not seen or counter > seen[-1]:
             seen.append(counter)

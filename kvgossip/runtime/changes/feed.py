@@ -303,7 +303,7 @@ class Feed:
     # -- what is still here -----------------------------------------------------------------------
 
     def _reaches(self, after: int, topic: Topic) -> bool:
-        """Whether everything of the topic that came after this index is here."""
+        """True if everything of the topic that came after this index is here."""
         return after >= self._floor or self._is_quiet_since(after, topic)
 
     def _is_quiet_since(self, after: int, topic: Topic) -> bool:

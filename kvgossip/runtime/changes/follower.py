@@ -74,7 +74,7 @@ class Follower:
 
     @property
     def resyncs(self) -> bool:
-        """Whether a snapshot is under way, or about to begin."""
+        """True if a snapshot is under way, or about to begin."""
         return self._reached is not None
 
     @property

@@ -139,7 +139,7 @@ class Watches:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody watches, and no topic's index is kept."""
+        """True if nobody watches, and no topic's index is kept."""
         return not (self._lengths or self._by_key)
 
     @property

@@ -236,7 +236,7 @@ class GroupCommit:
         done.add_done_callback(lambda done: self._returned(done, batch, batch_bytes))
 
     def _is_quick(self, batch_bytes: int) -> bool:
-        """Whether the loop itself does this one."""
+        """True if the loop itself does this one."""
         if batch_bytes > INLINE_BYTES_MAX or self.fault is not None:
             return False
         return self._mean_s < INLINE_S_MAX or time.monotonic() >= self._measure_s

@@ -241,7 +241,7 @@ class LinkTable:
         link.abort()
 
     def _forget(self, link: Link) -> bool:
-        """Whether the link was still known; from now on it is not."""
+        """True if the link was still known; from now on it is not."""
         links = self._outgoing if link.dialled else self._incoming
         if links.get(link.address) is not link:
             return False

@@ -52,7 +52,7 @@ class Sockets:
 
 
 def is_numeric(host: str) -> bool:
-    """Whether this is an IP address, and no DNS name."""
+    """True if this is an IP address, and no DNS name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

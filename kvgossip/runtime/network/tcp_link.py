@@ -114,7 +114,7 @@ class Link(asyncio.Protocol):
 
     @property
     def open(self) -> bool:
-        """Whether frames can still be sent here, now or once it is connected."""
+        """True if frames can still be sent here, now or once it is connected."""
         return not self._ended and (self._transport is None or not self._transport.is_closing())
 
     @property

@@ -127,7 +127,7 @@ class Callers:
             attempt.resolved(target, addresses)
 
     def refused(self, effect: JoinRefused) -> bool:
-        """Whether a caller waits for this answer."""
+        """True if a caller waits for this answer."""
         waits = False
         for attempt in self._joins_of(effect.pool):
             waits |= attempt.refused(effect.source, effect.text)
