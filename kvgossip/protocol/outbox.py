@@ -59,8 +59,8 @@ class Outbox:
 
 
 class SendPort(Protocol):
-    """What mechanisms of one pool send by. A reliable message is a frame of a TCP link, any other
-    one a datagram."""
+    """The port by which mechanisms of one pool send. A reliable message is a frame of a TCP link,
+    any other one a datagram."""
 
     @property
     def datagram_room(self) -> int:

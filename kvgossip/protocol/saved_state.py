@@ -28,8 +28,8 @@ PEER = b"peer/"
 
 
 class SavedLife(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is always now. Generations are 0 where there is no such pool; append new fields with
-    defaults."""
+    """The facts that are always those of now. Generations are 0 where there is no such pool; append
+    new fields with defaults."""
 
     lan_generation: int = 0
     wan_generation: int = 0
@@ -38,8 +38,8 @@ class SavedLife(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class SavedState:
-    """What an earlier life left, as Persist told it, and what this one adds; empty where there was
-    none."""
+    """The facts that an earlier life left by Persist, and those that this one adds; empty where
+    there was none."""
 
     def __init__(self, saved: Mapping[bytes, bytes]) -> None:
         self._saved = saved
@@ -60,7 +60,7 @@ class SavedState:
         return self.own.lan_generation if kind is PoolKind.LAN else self.own.wan_generation
 
     def peers(self, kind: PoolKind) -> dict[str, Address]:
-        """Who was in this pool, and where."""
+        """The addresses of the members that were in this pool, by name."""
         prefix = _peer_key(kind, "")
         return {
             key[len(prefix) :].decode(): _decode_address(self._saved[key])
@@ -74,7 +74,7 @@ def clock_fact(timestamp: int) -> Persist:
 
 
 def peer_fact(kind: PoolKind, name: str, address: Address | None) -> Persist:
-    """Where a member is; None forgets it."""
+    """The fact of a member's address; None forgets it."""
     return Persist(
         _peer_key(kind, name), None if address is None else msgspec.msgpack.encode(address)
     )

@@ -4,8 +4,8 @@ Laws
 - A life settles by any pool: by an exchange with a settled member of either; or, in a fresh
   cluster, when all its join addresses, of both pools, have answered and exchanged. So the first
   nodes of a new datacenter wait for the data of the others, not for each other.
-- A life that is told to join nobody, and whose disk knows no members, is settled at once; so is one
-  whose earlier life was.
+- A life that is configured to join nobody, and whose disk knows no members, is settled at once; so
+  is one whose earlier life was.
 - A life that rebuilds lost data is settled by a settled member alone.
 """
 
@@ -61,7 +61,7 @@ class Settling:
 
     @property
     def sync_state(self) -> SyncState:
-        """What peers are told of how much this replica's answers are worth."""
+        """The sync state that peers see: how much this replica's answers are worth."""
         if self.settled:
             return SyncState.SETTLED
         answered = all(pool.join_targets.all_answered() for pool in self._pools)
@@ -72,7 +72,7 @@ class Settling:
         return self._targets and not self.rebuilding
 
     def settle(self) -> None:
-        """What this node has is the truth. Harmless when repeated."""
+        """Take the data of this node as the truth. Harmless when repeated."""
         if not self.settled:
             self.settled = True
             # a commit of its own, where nothing else is going to be written

@@ -30,7 +30,7 @@ from kvgossip.protocol.model.write import Writing, check_batch, check_write
 from kvgossip.protocol.store.store import Store
 
 BACKUP = Origin(Peer(PoolKind.LAN, ""), Spread.NEXT_ROUND)
-"""An entry of a backup: no member told it, and peers may have it."""
+"""An entry of a backup: no member sent it, and peers may have it."""
 
 
 class Written(NamedTuple):

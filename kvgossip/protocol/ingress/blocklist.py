@@ -5,9 +5,9 @@ Laws
 - Nothing that a blocked peer sends is taken, and nothing is sent to it. A frame is known as its own
   by the address from which it comes, or by the name under which it speaks: from then on its source
   is blocked too, be it the port of a link.
-- A blocked member is neither probed nor suspected nor chosen here. That one node ignores it is no
-  news for the others: were it suspected, everybody else would see it flap between an accusation and
-  its refutation.
+- A blocked member is neither probed nor suspected nor chosen here. A block by one node is no news
+  for the others: were it suspected, everybody else would see it flap between an accusation and its
+  refutation.
 - News of it from others is taken only if it is gone: dead, left, or pruned.
 - Blocks last as long as this life of the node: after a restart the operator has to say so again.
 """

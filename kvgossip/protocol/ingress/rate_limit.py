@@ -28,8 +28,8 @@ class RateLimit:
         return len(self._buckets)
 
     def admits(self, source: str, now_s: float) -> bool:
-        """True if there is something left for this source at this time (monotonic seconds); then it
-        is taken."""
+        """True if there is something left for this source at this time (monotonic seconds); it is
+        taken then."""
         level, since_s = self._buckets.get(source, (self._full, now_s))
         level = min(self._full, level + max(0.0, now_s - since_s) * self._per_s)
         admitted = level >= 1.0

@@ -244,8 +244,8 @@ class Coordinates:
 
 
 def _median_low(numbers: Iterable[float]) -> float:
-    """That of the statistics module, of some numbers, without its checks: every ack asks for
-    two."""
+    """The median of some numbers, as in the statistics module, without its checks: every ack asks
+    for two."""
     ordered = sorted(numbers)
     return ordered[(len(ordered) - 1) // 2]
 

@@ -143,8 +143,8 @@ class MemberTable:
 
     @property
     def digest(self) -> int:
-        """A fingerprint of the reachable members: equal tables have equal ones, whoever accuses
-        whom.
+        """A fingerprint of the reachable members: equal tables have equal ones, no matter which
+        member accuses which.
 
         The dead do not count: a node that joined later need not know them, and nobody should learn
         again of those it forgot.

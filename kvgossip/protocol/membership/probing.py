@@ -145,7 +145,7 @@ class Probing:
         return self._rng.getrandbits(SEQUENCE_BITS)
 
     def deadline(self) -> float:
-        """When something is due, monotonic seconds."""
+        """The time at which something is due, monotonic seconds."""
         nearest, probe = self._next_probe_s, self._probe
         if probe is not None and probe.is_waiting and probe.timeout_s < nearest:
             nearest = probe.timeout_s
@@ -171,7 +171,7 @@ class Probing:
             self._next_probe_s = max(self._next_probe_s, now.monotonic_s + rest_s)
 
     def is_over(self, now: Now) -> bool:
-        """True if the period is: then `conclude` it, and `begin` the next one."""
+        """True if the period is over: then `conclude` it, and `begin` the next one."""
         return now.monotonic_s >= self._next_probe_s
 
     def conclude(self) -> Member | None:
@@ -259,8 +259,8 @@ class Probing:
     # -- messages ---------------------------------------------------------------------------------
 
     def on_ack(self, ack: Ack, arrival: Arrival) -> float | None:
-        """When the probe was sent that this answers, monotonic seconds; None where it answers no
-        probe of ours."""
+        """The time at which the probe was sent that this answers, monotonic seconds; None where it
+        answers no probe of ours."""
         probe = self._probe
         if (
             probe is not None

@@ -34,7 +34,7 @@ BLOCKED_AFTER = 4
 
 @dataclass(slots=True)
 class RoundTrip:
-    """What is known of the way to one member."""
+    """The measurements of the way to one member."""
 
     address: Address
     #: both seconds; None before the first measurement
@@ -61,7 +61,7 @@ class RoundTrip:
         self.mean_s += MEAN_SHARE * (round_trip_s - self.mean_s)
 
     def concluded(self, *, direct: bool, relayed: bool, tcp: bool) -> bool:
-        """One more probe is over, and was answered by these ways. Whether UDP has become blocked by
+        """One more probe is over, and was answered by these ways. True if UDP has become blocked by
         it, or open again."""
         was_blocked = self.is_udp_blocked
         self.direct += direct

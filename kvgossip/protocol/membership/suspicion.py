@@ -78,7 +78,8 @@ class Suspicions:
         self._open.pop(name, None)
 
     def deadline(self) -> float:
-        """When the first of them is overdue, monotonic seconds; infinite where there is none."""
+        """The time at which the first of them is overdue, monotonic seconds; infinite where there
+        is none."""
         return min((each.deadline_s for each in self._open.values()), default=math.inf)
 
     def overdue(self, now_s: float) -> list[str]:

@@ -64,7 +64,7 @@ class Membership:
         #: those of the table, by name
         self.members = table.members
         self.awareness = Awareness(config.awareness_max)
-        # a generator of its own: where somebody is must not change who is probed
+        # a generator of its own: the place of a member must not change which one is probed
         self.coordinates = Coordinates(Random(table.me.site))
         self.round_trips = RoundTrips(config)
         self.probing = Probing(
@@ -321,7 +321,7 @@ class Membership:
     # -- time -------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
-        """When something is due, monotonic seconds."""
+        """The time at which something is due, monotonic seconds."""
         return min(self.probing.deadline(), self._suspicions.deadline())
 
     def tick(self, now: Now) -> None:

@@ -41,5 +41,5 @@ class ActiveSide(Protocol[Topic, What]):
         """The members of a periodic round."""
 
     def select_what(self, peer: Member, topic: Topic) -> What:
-        """What this peer gets. `topic`: what it is selected from (hot rumors), or when (the time at
-        which the session begins)."""
+        """The things that this peer gets. `topic`: the hot rumors that they are selected from, or
+        the time at which the session begins."""

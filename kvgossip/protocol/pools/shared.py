@@ -44,7 +44,7 @@ class OtherPools(Protocol):
 
 
 class KeyringHandlers(Protocol):
-    """What a replica does with orders for keyrings, and with reports of them."""
+    """The part of a replica that takes orders for keyrings, and reports of them."""
 
     def on_order(self, order: KeyringOrder, arrival: Arrival, kind: PoolKind) -> None: ...
 
@@ -53,7 +53,7 @@ class KeyringHandlers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all pools of a replica share."""
+    """The state that all pools of a replica share."""
 
     store: Store
     tombstones: Tombstones
@@ -86,7 +86,7 @@ def own_record(
     *,
     gateway: bool,
 ) -> Member:
-    """This node, as it is told to its pool."""
+    """This node, as its pool knows it."""
     return Member(
         name=config.name,
         host=address.host,
