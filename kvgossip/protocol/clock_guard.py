@@ -1,4 +1,4 @@
-"""ClockGuard: what the peers' wall clocks show, to know whether this node's own one is ahead
+"""ClockGuard: compares the wall clocks of peers with this node's own, to know whether it is ahead
 (protocol.md section 5).
 
 The ack to a probe carries its sender's wall clock, at some moment since the probe was sent. It is

@@ -18,7 +18,7 @@ Laws
   another node or to a later life. It is carried out once, also where it comes by two gateways.
 - Orders are taken from every node that has a key, and only where frames are sealed: so a key
   travels sealed, and a stranger orders nothing.
-- Who was off during a rotation is refused afterwards with words that say which key is used
+- A node that was off during a rotation is refused afterwards with words that say which key is used
   (refusal.py, lesson 28).
 """
 
@@ -206,7 +206,7 @@ class KeyRotation:
     def _carried_out(self, action: KeyringAction, key: bytes) -> Holding:
         """The keys that this node has after the order, and why if it was not obeyed."""
         assert self._keyring is not None
-        # whether what was changed could be kept is known to the next listing only
+        # only the next listing knows whether the change could be kept
         problem = self.problem if action is KeyringAction.LIST else ""
         try:
             if self._obeys(self._keyring, action, key):
@@ -299,8 +299,8 @@ def _silent(member: Member) -> Holding:
 
 
 def _each_once(found: Iterable[Holding]) -> list[Holding]:
-    """Sorted, and of several words about one node the one that says most: what it answered, and
-    first what it has against the order."""
+    """Sorted, and of several words about one node the one that says most: its answer, and first its
+    objection to the order."""
     best: dict[tuple[str, str], Holding] = {}
     for held in found:
         place = (held.datacenter, held.name)

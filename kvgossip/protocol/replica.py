@@ -8,7 +8,7 @@ effects come out.
 Laws
 - Every input returns the effects that it asks for, in order; questions change nothing; no input
   raises on what a peer sent.
-- What was deleted, and collected since, does not come back (tombstones.py).
+- An entry that was deleted, and collected since, does not come back (tombstones.py).
 - Deadlines are state: `tick` does what is due, however late it is called, and never twice.
 
 Pools (protocol.md section 9): every node is in the LAN pool of its datacenter, a gateway in the WAN
@@ -110,7 +110,7 @@ class Replica:
         self._writes = Writes(
             config, self.site, self.hlc, self.store, self.merging, self.clock_guard
         )
-        #: when the farewell has been said; None: the node is not leaving
+        #: the time at which the farewell is over; None: the node is not leaving
         self._departs_s: float | None = None
         self._departed = False
         self._open_pools(address, wan_address or config.wan, rng, now)

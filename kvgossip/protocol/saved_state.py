@@ -1,13 +1,13 @@
-"""SavedState: what a replica knows about itself beyond its entries, and what of it the next life on
-the same disk goes on from.
+"""SavedState: the facts of a replica about itself, beyond its entries, from which the next life on
+the same disk goes on.
 
 Laws (protocol.md section 7)
 - A later life has a greater generation in each pool than all before it, and its clock stands at
   least where theirs did: whatever the wall clock of the machine says after the restart.
-- Whoever had settled once answers reads from its last known good data at once, without any peer
-  (lesson 17).
-- Who was known is looked for again (known_peers.py), and a life that had not settled does not found
-  a cluster of its own beside them.
+- A replica that had settled once answers reads from its last known good data at once, without any
+  peer (lesson 17).
+- A member that was known is looked for again (known_peers.py), and a life that had not settled does
+  not found a cluster of its own beside them.
 - A life that rebuilds lost data takes nothing for the truth but what a settled member has, also
   after another restart.
 """
@@ -45,7 +45,7 @@ class SavedState:
         self._saved = saved
         self.clock = int.from_bytes(saved.get(CLOCK, b""), "big")
         self.own = _decode_self(saved[SELF]) if SELF in saved else SavedLife()
-        #: what the disk has, or will have with the next commit
+        #: the fact that the disk has, or will have with the next commit
         self._kept = self.own
 
     def own_facts(self, life: SavedLife) -> list[Persist]:

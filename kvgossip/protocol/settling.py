@@ -1,4 +1,5 @@
-"""Settling: when a replica has caught up once, and answers reads as truth (protocol.md section 8).
+"""Settling: the moment at which a replica has caught up once, and answers reads as truth
+(protocol.md section 8).
 
 Laws
 - A life settles by any pool: by an exchange with a settled member of either; or, in a fresh
@@ -50,7 +51,7 @@ class Settling:
         self.settled = was_settled
         #: the data of this node was lost, and only a settled member may say that it is back
         self.rebuilding = rebuilding
-        #: whether there is somebody to join
+        #: true if there is somebody to join
         self._targets = targets
         self._pools, self._own_facts, self._outbox = pools, own_facts, outbox
 

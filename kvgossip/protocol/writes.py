@@ -1,5 +1,5 @@
-"""Writes: what clients of this node ask to be stored. Each write is a version of its own, merged by
-the same way as what peers send (merging.py).
+"""Writes: the values that clients of this node ask to be stored. Each write is a version of its
+own, merged in the same way as an entry that a peer sends (merging.py).
 
 Law: a write on a replica that has seen version v has a greater version than v.
 """
@@ -49,7 +49,7 @@ class BatchWritten(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """Entries of a backup, and what they ask for. `outcomes`: what became of each."""
+    """Entries of a backup, and their wishes. `outcomes`: the fate of each."""
 
     effects: list[Effect]
     outcomes: list[Outcome]

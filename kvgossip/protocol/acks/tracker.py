@@ -77,7 +77,7 @@ class Wait:
         self.query, self.key = query, query.key
         #: as records have it
         self.version = version
-        #: what is believed of the members that it is about
+        #: the states of the members that it is about, as they are believed
         self.states = states
         self.groups = list(groups)
         #: the members that have shown that they hold the version
@@ -258,7 +258,7 @@ class AckTracker:
                 wait.pause(now)
                 asked = wait.lacking
             for peer in asked:
-                # where two datagrams were in vain perhaps all are
+                # if two datagrams were in vain perhaps all are
                 if wait.states[peer] <= MemberState.SUSPECT and peer not in wait.shown:
                     self._ask(peer, wait.query, wait.asks > DATAGRAMS_FIRST)
 

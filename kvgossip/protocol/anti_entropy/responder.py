@@ -2,7 +2,7 @@
 
     receive   on_question
     answer    from the store alone (answers.py), in one instant with its own context
-    keep      what is pushed, and what Conclude brings (keeper.py)
+    keep      the entries that are pushed, and the context of Conclude (keeper.py)
 
 It keeps no state of a session. It only notes whose exchanges are under way here: one of our own
 with such a peer would find the same differences.
@@ -145,7 +145,7 @@ class Responder:
         return replace(answer, site=tombstones.site, context=difference(tombstones.facts(), asked))
 
     def _conclude(self, conclude: Conclude, peer: str, now: Now) -> Concluded:
-        """The initiator, which has judged that this node got all, tells its context. It does not
+        """The initiator, which has judged that this node got all, sends its context. It does not
         speak to a life that began meanwhile."""
         tombstones, dropped = self._tombstones, 0
         if conclude.site == tombstones.site:

@@ -129,7 +129,7 @@ def _known(pairs: Pairs, one: str, other: str) -> bool:
 
 
 def _lost(report: DoctorReport, pairs: Pairs, name: str) -> Finding:
-    """Reached by nobody: it is down, or it tells an address that is not its own (lesson 30)."""
+    """Reached by nobody: it is down, or it names an address that is not its own (lesson 30)."""
     member, hearers = report.members[name], pairs.heard_of(name)
     if name in report.answers_as:
         who = report.answers_as[name]

@@ -41,7 +41,7 @@ class Blocklist:
         self._networks: dict[str, IPv4Network | IPv6Network] = {}
         #: the addresses from which a blocked name has spoken
         self._sources: Newest[Address, str] = Newest(SOURCES_MAX)
-        #: whether a host is in a blocked network, as far as that was asked
+        #: true of a host in a blocked network, as far as that was asked
         self._hosts: dict[str, bool] = {}
 
     def __bool__(self) -> bool:

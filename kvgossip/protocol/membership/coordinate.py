@@ -17,8 +17,8 @@ Laws
   place that is not starts again.
 
 Deviations, with reasons
-- A hostile peer, or one that is wrong, cannot throw us out: what one sample pulls is limited to
-  three times the median of what the last twenty left over. So while less than half of the samples
+- A hostile peer, or one that is wrong, cannot throw us out: the pull of one sample is limited to
+  three times the median of the residuals of the last twenty. So while less than half of the samples
   lie, the others hold us; where more say the same, the network itself has changed, and the limit
   follows. And a place far beyond the longest round trips is refused, unless all of them are there.
 - The height grows by no more than the force does. Serf's grows by force / distance, without a bound
@@ -156,7 +156,7 @@ class Coordinates:
     )
 
     def __init__(self, rng: Random) -> None:
-        #: where this node is
+        #: the place of this node
         self.own = ORIGIN
         #: how many samples were taken, and were not; how often this node started again
         self.samples = self.refused = self.resets = 0
@@ -167,7 +167,7 @@ class Coordinates:
         self._peers: dict[str, Coordinate] = {}
         #: the last round trips of each, seconds
         self._filters: dict[str, deque[float]] = {}
-        #: what the last samples left over, seconds
+        #: the residuals of the last samples, seconds
         self._residuals_s: deque[float] = deque(maxlen=WINDOW)
 
     def sampled(self, peer: str, data: bytes, round_trip_s: float) -> None:
@@ -244,8 +244,8 @@ class Coordinates:
 
 
 def _median_low(numbers: Iterable[float]) -> float:
-    """The median of some numbers, as in the statistics module, without its checks: every ack asks
-    for two."""
+    """The low median of some numbers, as in the statistics module, without its checks: every ack
+    asks for two."""
     ordered = sorted(numbers)
     return ordered[(len(ordered) - 1) // 2]
 

@@ -4,7 +4,7 @@
     knows==> newcomer
 
 Laws
-- A name belongs to one live node. Where a newcomer brings a name that somebody reachable holds at
+- A name belongs to one live node. If a newcomer brings a name that somebody reachable holds at
   another address, the holder is probed, over UDP and TCP: if it answers either, the newcomer is
   refused; if neither is answered within one probe timeout, the newcomer takes the name over (lesson
   10). A refusal of TCP says nothing: the holder may still answer UDP.

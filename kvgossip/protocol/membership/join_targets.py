@@ -46,7 +46,8 @@ class JoinTargets:
         self._pause_s = config.join_retry_s
         self._pause_s_unsettled = config.join_retry_s * PAUSE_FACTOR_UNSETTLED
         self._pause_s_max = config.join_retry_s * PAUSE_FACTOR_MAX
-        #: when the targets are looked after again, monotonic seconds; None: there are none
+        #: the time at which the targets are looked after again, monotonic seconds; None: there are
+        #: none
         self._next_s: float | None = now.monotonic_s if targets else None
 
     @property

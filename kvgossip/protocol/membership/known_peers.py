@@ -8,7 +8,7 @@ Laws
   pauses, for as long as a dead member is kept. Not only until the first one answers: two halves
   that restart on both sides of a cut must find each other when it heals.
 - They are no join addresses: whether a node settles does not depend on them.
-- Where somebody else answers, the member of before is not looked for any more: at one address lives
+- If somebody else answers, the member of before is not looked for any more: at one address lives
   one name (member_table.py), and the life that is there began later.
 
 Why they are asked, and not taken for members as they were: a Join checks that nobody else has this
@@ -40,10 +40,11 @@ class KnownPeers:
     ) -> None:
         #: those of them that this life has not met
         self.absent = dict(saved)
-        #: what is kept on the disk
+        #: the addresses that are kept on the disk
         self._kept = dict(saved)
         self._kind, self._rng = kind, rng
-        #: when some of the absent are asked again, and when they are forgotten, monotonic seconds
+        #: the times at which some of the absent are asked again, and at which they are forgotten,
+        #: monotonic seconds
         self._next_s = now.monotonic_s
         self._forget_s = now.monotonic_s + config.forget_after_s
         self._pause_s = config.join_retry_s

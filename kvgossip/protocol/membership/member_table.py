@@ -5,7 +5,7 @@ Membership (swim.py) alone changes the table, and decides by rank what enters it
 nothing but the name at an address.
 
 Laws
-- What is worked out of the records - reachable, peers, digest - holds until `changed` is called,
+- A result worked out of the records - reachable, peers, digest - holds until `changed` is called,
   once for each change.
 - At one address lives one name: of two that claim it the life that began later, for both began on
   one machine, by one clock (lesson 11).
@@ -42,7 +42,7 @@ class MemberTable:
         self.me = me
         #: the record of each name, this node's own among them
         self.members: dict[str, Member] = {me.name: me}
-        #: whether an operator has blocked a member
+        #: true of a member that an operator has blocked
         self.is_blocked = is_blocked
         self._is_reached_otherwise = is_reached_otherwise
         #: since when each member that is dead or left is so, monotonic seconds
@@ -164,8 +164,8 @@ class MemberTable:
     # -- changes ----------------------------------------------------------------------------------
 
     def changed(self) -> None:
-        """Records have changed, or a member was blocked or unblocked: what was worked out is so
-        no longer."""
+        """Records have changed, or a member was blocked or unblocked: results worked out before
+        hold no longer."""
         self._reachable = self._digest = None
 
     def put_own(self, me: Member) -> None:

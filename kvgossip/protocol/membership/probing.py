@@ -92,10 +92,10 @@ class Probe:
 class Relay:
     """A ping on behalf of another member."""
 
-    #: where the request came from, and its number there
+    #: the source of the request, and its number there
     origin: Address
     sequence: int
-    #: when it is nacked, and when it is forgotten, monotonic seconds
+    #: the times at which it is nacked, and forgotten, monotonic seconds
     nack_s: float
     end_s: float
     #: true also where no nack is wanted
@@ -125,7 +125,7 @@ class Probing:
         self._order = RoundRobin(rng)
         #: this period's; None: there is nobody to probe
         self._probe: Probe | None = None
-        #: when the period is over, monotonic seconds
+        #: the time at which the period is over, monotonic seconds
         self._next_probe_s = now.monotonic_s + rng.random() * config.probe_interval_s
         #: by the sequence number of our ping
         self._relays: dict[int, Relay] = {}

@@ -1,5 +1,5 @@
-"""Suspicion and Awareness: what Lifeguard adds to SWIM (Dadgar, Phillips, Currey 2018), as values
-without timers."""
+"""Suspicion and Awareness: the additions of Lifeguard to SWIM (Dadgar, Phillips, Currey 2018), as
+values without timers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Suspicion:
     __slots__ = ("_accusers", "_expected", "_max_s", "_min_s", "_since_s")
 
     def __init__(self, config: Config, members: int, accuser: str, now_s: float) -> None:
-        #: when it began, monotonic seconds
+        #: the time at which it began, monotonic seconds
         self._since_s = now_s
         self._accusers = {accuser}
         #: the shortest and the longest time to refute, seconds

@@ -51,8 +51,8 @@ class PingMaker:
         )
 
     def held_for(self, name: str) -> int:
-        """The part that this node holds of what had arrived at a member, as it says to that
-        member."""
+        """The time, of a member's clock, up to which this node holds all that had arrived there; 0
+        for a name that it does not know."""
         known = self._table.members.get(name)
         return 0 if known is None else self._tombstones.held_for(known)
 

@@ -1,4 +1,5 @@
-"""Shared: what all pools of a replica share; and this node's own record, as its pool hears it."""
+"""Shared: the state that all pools of a replica share; and this node's own record, as its pool
+hears it."""
 
 from __future__ import annotations
 

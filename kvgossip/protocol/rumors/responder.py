@@ -1,7 +1,7 @@
 """RumorResponder: the passive side of rumor mongering in one pool (see model/gossip.py).
 
     receive   on_gossip: a packet of rumors
-    keep      merge each rumor; what is news spreads further
+    keep      merge each rumor; news spreads further
     answer    one bit a rumor: was it known here?
 
 Where the policy limits connections, packets beyond the limit are refused, and their senders hunt

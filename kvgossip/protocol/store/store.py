@@ -93,7 +93,8 @@ class Store:
     def load(self, entries: Sequence[tuple[str, bytes]]) -> None:
         """`merge` of each of these; in half the time where they are new and sorted, as a disk has
         them."""
-        # what was expected, and does not come, is as much room too much as what has gone
+        # room for an entry that was expected, and does not come, is as much too much as that of one
+        # that has gone
         self._removed = max(self._removed - len(entries), 0)
         known = self._tables.add(entries)
         fresh = (

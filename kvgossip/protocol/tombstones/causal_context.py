@@ -8,9 +8,9 @@ deletes stay deleted.
                                                and for which there was no room
 
 Laws
-- The store itself is part of the context: what it holds needs no dot. A version becomes a dot when
-  it leaves the store, or was offered and too old for it, and the vector does not cover it. So new
-  keys cost nothing here, and what an exchange brings does not either.
+- The store itself is part of the context: an entry that it holds needs no dot. A version becomes a
+  dot when it leaves the store, or was offered and too old for it, and the vector does not cover it.
+  So new keys cost nothing here, and what an exchange brings does not either.
 - An entry of the vector advances only by `join`, when an exchange was whole: all that the peer held
   when it began has been merged, or what superseded it. So with an entry comes all that its site had
   seen when it wrote what the entry covers. A dot says nothing of that kind.
@@ -121,8 +121,8 @@ class CausalContext:
     # -- questions --------------------------------------------------------------------------------
 
     def covers(self, version: Version) -> bool:
-        """True if this replica has once merged this version, or had one that superseded it. Of what
-        its store holds the answer may be no."""
+        """True if this replica has once merged this version, or had one that superseded it. For a
+        version that its store holds the answer may be False."""
         return self._covers(encoded(version))
 
     def covers_record(self, record: bytes) -> bool:

@@ -8,9 +8,9 @@ A tombstone that arrived here at time a (of this node's own HLC) may go when
   the vector will ever come;
 - and every member that counts has said that it holds all that had arrived here by a.
 
-The first is for safety, and needs nobody else: whoever drops a tombstone refuses what it had
-killed. The second is for quiet: were it dropped before all have it, those who lack it would learn
-by refusals, and would put values into quarantine.
+The first is for safety, and needs nobody else: a replica that drops a tombstone refuses every entry
+that it had killed. The second is for quiet: were it dropped before all have it, those who lack it
+would learn by refusals, and would put values into quarantine.
 
 An entry that has expired waits for `drift_ms` more: where a clock is behind it is served until
 then, and must not be taken from there.
@@ -122,13 +122,14 @@ class TombstoneCollection:
         self._looked: dict[int, int] = {}
         #: keys that were aside, and are looked at again in this round
         self._again: list[dict[str, int]] = []
-        #: when all that is aside was looked at again, whatever the vector
+        #: the last time that all that is aside was looked at, whatever the vector
         self._retried_ms = 0
         #: by life of a member, up to which time of our clock it holds all that arrived here
         self._held: dict[int, int] = {}
         #: the lives of all members when the last round began
         self._present: OrderedSet[int] = OrderedSet()
-        #: what all members that count held when the round under way began
+        #: the time up to which all members that count held everything when the round under way
+        #: began
         self.confirmed = 0
 
     def __len__(self) -> int:

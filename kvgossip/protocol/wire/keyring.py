@@ -12,7 +12,7 @@ KEYS_MAX = 16
 
 
 def key_id(key: bytes) -> str:
-    """Eight hexadecimal digits that name a key, and tell nothing else of it."""
+    """Eight hexadecimal digits that name a key, and show nothing else of it."""
     return blake2b(key, digest_size=4, person=b"kvgossip key id").hexdigest()
 
 

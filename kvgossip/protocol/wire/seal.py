@@ -21,10 +21,10 @@ Laws
   thousands between two frames to one peer. Only an owner of a key makes windows grow, and there are
   `lives_max`: the life that was silent longest is forgotten first.
 - An observer can still see lengths, times and who talks to whom (frames are compressed
-  before they are sealed, so lengths tell a little about values), and replay a frame to a node that
-  it was not sent to, or to a later life of its receiver. That is a datagram that went astray:
-  merges are idempotent, probes name their target, numbers are random. A message that does more
-  names the life that it is meant for (see key_rotation.py).
+  before they are sealed, so lengths show a little about values), and replay a frame to a node that
+  it was not sent to, or to a later life of its receiver. Such a replay is a datagram that went
+  astray: merges are idempotent, probes name their target, numbers are random. A message that does
+  more names the life that it is meant for (see key_rotation.py).
 
 Deviations: no handshake and no forward secrecy, as in memberlist: a datagram to a stranger must
 open at once. An owner of a key can read what was recorded under it.
@@ -148,7 +148,7 @@ class Seals:
         except self._invalid_tag:
             raise RemoteError("bad_seal") from None
         if not replays:
-            # known from now on, since it holds a key: what is forged costs a sub-key and leaves
+            # known from now on, since it holds a key: a forged frame costs a sub-key and leaves
             # nothing behind
             self._admit(life, counter, reliable)
             if fresh:
