@@ -49,7 +49,7 @@ class BatchWritten(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """Entries of a backup, and their wishes. `outcomes`: the fate of each."""
+    """The result of restoring entries of a backup: the effects, and the outcome of each entry."""
 
     effects: list[Effect]
     outcomes: list[Outcome]

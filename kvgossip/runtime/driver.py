@@ -89,11 +89,11 @@ class Driver:
         #: names of join targets that are being looked up
         self._lookups: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
-        #: when the timer fires, monotonic seconds
+        #: the time at which the timer fires, monotonic seconds
         self._tick_s = math.inf
-        #: whether `_look` is going to be called in this turn of the event loop
+        #: true if `_look` is going to be called in this turn of the event loop
         self._looks = False
-        #: what waited on all links, and when that was counted
+        #: the bytes that waited on all links, and the time at which they were counted
         self._link_bytes_waiting, self._load_seen_s = 0, -math.inf
         self._effects: Mapping[type[Effect], Callable[[Any], object]] = {
             **self.callers.effects,

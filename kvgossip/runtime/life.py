@@ -146,7 +146,7 @@ class Life:
 
     @property
     def address(self) -> Address:
-        """Where peers reach the node; see Node."""
+        """The address at which peers reach the node; see Node."""
         return self.driver.replica.member.address
 
     @property
@@ -248,7 +248,8 @@ def _default_name(port: int) -> str:
 
 
 def reachable(advertised: Address | None, bound: Address) -> Address:
-    """Where peers reach the node, as far as it knows: an empty host is learned from them."""
+    """The address at which peers reach the node, as far as it knows: an empty host is learned from
+    them."""
     if advertised is not None:
         return Address(advertised.host, advertised.port or bound.port)
     return Address("" if bound.host in ANY_HOSTS else bound.host, bound.port)

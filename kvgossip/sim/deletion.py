@@ -1,6 +1,6 @@
-"""Deletion: what a seed means when it is deletes that are under trial. Few keys, many deletes and
-values that expire; hosts with disks that come back after any absence, also after they were
-forgotten; one to three datacenters; quick profiles, so that minutes do for days.
+"""Deletion: the meaning of a seed when deletes are under trial. Few keys, many deletes and values
+that expire; hosts with disks that come back after any absence, also after they were forgotten; one
+to three datacenters; quick profiles, so that minutes do for days.
 
 At the end of each run all tombstones must have gone, and then it must be quiet (see
 simulation.py).

@@ -1,4 +1,4 @@
-"""Faults: what can go wrong, and how much of it a seed makes go wrong.
+"""Faults: the ways to go wrong, and the amount of each that a seed draws.
 
 Swarm testing (Groce et al. 2012): each seed switches on a random subset of the kinds of faults,
 each with a random intensity. A run in which everything fails at once hides the mistakes that need

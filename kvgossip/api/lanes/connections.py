@@ -59,7 +59,7 @@ class OtherLane(Protocol):
     def take_over(
         self, lane: Connection, transport: asyncio.Transport, data: bytes, *, at_end: bool
     ) -> None:
-        """`data`: what is to be served, starting with a head. `at_end`: the client will send no
+        """`data`: the bytes to be served, starting with a head. `at_end`: the client will send no
         more."""
 
 

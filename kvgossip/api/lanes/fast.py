@@ -3,7 +3,7 @@ request for each of them.
 
 Every connection starts here. Requests that are not plainly one of those four are handed over to
 aiohttp (aiohttp_lane.py), and from then on the connection stays there. The lane knows how requests
-arrive and how answers leave; what they mean is in keys.py, the same for both lanes. A connection is
+arrive and how answers leave; their meaning is in keys.py, the same for both lanes. A connection is
 in one phase at a time, and phase.py has all changes from one to another.
 
 Laws

@@ -1,9 +1,9 @@
 """RequestParser: one head at a time, read by httptools, and written anew for those who read it
 after us.
 
-A client sends the same header lines with each of its requests. Where they are, byte for byte, those
-of the head before, and the request line is one of those that can be read in one way only, the
-parser is not asked again what they say: it is a third of what a GET costs.
+A client sends the same header lines with each of its requests. If they are, byte for byte, those of
+the head before, and the request line is one of those that can be read in one way only, the parser
+is not asked again what they say: it is a third of what a GET costs.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class DigestTree:
         return (key_hash & _TOP_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
 
     def fingerprints(self, entries: Iterable[tuple[str, bytes]]) -> list[int]:
-        """The hashes of these keys and records, in their order: a descent spends its time on
+        """The fingerprints of these keys and records, in their order: a descent spends its time on
         them."""
         seed = self._seed
         return [

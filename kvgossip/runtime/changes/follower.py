@@ -2,8 +2,8 @@
 next for it, without a socket and without a clock.
 
 The owner of a Follower takes chunks from it when the watcher is ready for more, so that nothing is
-queued for a watcher that is slow: what it has not taken yet is in the feed, for all alike, and when
-it is there no more, the watcher is cut off (WatchLaggedError).
+queued for a watcher that is slow: the changes that it has not taken yet are in the feed, for all
+alike, and when they are there no more, the watcher is cut off (WatchLaggedError).
 
 Laws
 - A watcher that applies its events, in this order, ends with what the node has, whatever it
@@ -69,7 +69,7 @@ class Follower:
         self.at = feed.index if index is None else index
         #: the last key of the snapshot that was given; None: there is none under way
         self._reached: str | None = "" if index is None else None
-        #: whether the watcher knows that it has to begin anew, where it has
+        #: true if the watcher knows that it has to begin anew, where it has
         self._announced = index is not None
 
     @property

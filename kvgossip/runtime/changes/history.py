@@ -6,8 +6,8 @@ Laws
   store; so a key that was written once costs nothing here. Two nodes may have seen different
   versions: of two writes that met somewhere else, this node saw the winner alone.
 - At most `versions_max` versions of a key are shown, the present one among them, and at most
-  `bytes_max` bytes of memory are taken for all keys together: what has not changed for longest goes
-  first, and of a key the older versions. `versions_max` 0 keeps and shows nothing.
+  `bytes_max` bytes of memory are taken for all keys together: the key that has not changed for
+  longest goes first, and of a key the older versions. `versions_max` 0 keeps and shows nothing.
 - While a key changes, its records are kept as they are. The others are packed, with the records of
   many keys in one chunk of bytes: those that were taken out of the store, those that have not
   changed for longest when half of the memory is taken, and all of them when much has gone (`tidy`).
@@ -165,7 +165,7 @@ class History:
             self._pack_gone()
         return bool(self._earlier)
 
-    # -- who wrote it -----------------------------------------------------------------------------
+    # -- the writers of versions ------------------------------------------------------------------
 
     def met(self, changed: MemberChanged) -> None:
         """Remember which name a site belongs to: also after the member has gone."""

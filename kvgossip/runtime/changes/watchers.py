@@ -4,7 +4,7 @@ Laws
 - A watcher gets every change of its topic that this node merges after `watch()` was called, in the
   order of the merges, deletes too, each as a frozen pair of what was and what is.
 - A watcher never slows the node. When more than `events_max` changes wait for it, it is cut off: it
-  loses what waited and gets WatchLaggedError. A gap is never silent.
+  loses the changes that waited and gets WatchLaggedError. A gap is never silent.
 - A watcher that is closed, or that nobody holds any more, costs nothing from then on.
 - A watcher of a topic wakes for its changes and for no others, also while there is nothing under it
   (lessons.md 21).
@@ -302,8 +302,8 @@ class Watcher:
         return Change(changed.key, changed.old, changed.new)
 
     async def aclose(self) -> None:
-        """Stop watching at once; what waits is dropped, and a task that waits in the iteration ends
-        it. Harmless when repeated."""
+        """Stop watching at once; changes that wait are dropped, and a task that waits in the
+        iteration ends it. Harmless when repeated."""
         self._close()
 
     async def __aenter__(self) -> Watcher:

@@ -1,11 +1,11 @@
 """Compaction: when much has been removed, the disk and the memory that it took go back to the
 system.
 
-Neither does so by itself. RocksDB compacts as more is written: what was removed last, some tens of
-megabytes with the values below it, stays while nothing is. glibc keeps what was freed within its
-heap, unless it lies at the end of it; CPython keeps a megabyte while one small object of it is in
-use, and the few that stay of much that goes lie everywhere. All that is kept of the past is like
-that, so its keepers pack it first.
+Neither does so by itself. RocksDB compacts as more is written: the values that were removed last,
+some tens of megabytes with the older ones below them, stay while nothing is. glibc keeps memory
+that was freed within its heap, unless it lies at the end of it; CPython keeps a megabyte while one
+small object of it is in use, and the few that stay of much that goes lie everywhere. All that is
+kept of the past is like that, so its keepers pack it first.
 
 Laws
 - It is done when as much was removed as is a share of what is there, so that what it costs is a
@@ -113,9 +113,9 @@ def return_free_memory() -> None:
 
     First of all what CPython keeps, and needs not: its cache of attributes holds names that
     rocksdict makes anew for each commit, thousands of small strings among all that has gone, each
-    of which keeps a megabyte; so do its lists of free tuples, which a collection empties. That
-    takes a moment only where all that the process began with is frozen, as the agent does it:
-    within a large program it could take long.
+    of which keeps a megabyte; so do its lists of free tuples, which a collection empties. The
+    collection takes a moment only where all that the process began with is frozen, as the agent
+    does it: within a large program it could take long.
     """
     getattr(sys, "_clear_type_cache", lambda: None)()
     if gc.get_freeze_count():

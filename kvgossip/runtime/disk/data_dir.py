@@ -1,5 +1,5 @@
-"""DataDir: what one life of a node has to do with its data directory - take it, read it, and write
-to it until the end.
+"""DataDir: the data directory in the hands of one life of a node, which takes it, reads it, and
+writes to it until the end.
 
 In this order: `take` it, so that nobody else does and the node learns its own name; `open` it once
 the name is known; `load` the replica; then `commits` keeps what happens, and `compaction` gives

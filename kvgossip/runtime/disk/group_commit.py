@@ -8,8 +8,8 @@ Laws (protocol.md section 7)
 - A write is acknowledged when the commit that contains it is on the disk. Rumors do not wait: they
   leave while the disk works, so a write that was not acknowledged may still exist, on peers or
   here, as with any store that answers over a network.
-- A commit holds whole inputs, in their order, and the facts that are always now: what is on the
-  disk is a state that the replica was in.
+- A commit holds whole inputs, in their order, and the facts that are always those of now: the disk
+  holds a state that the replica was in.
 - A change that nobody waits for, such as one that a peer has sent, waits LINGER_S for company: else
   each rumor would cost every node a sync of its own. A crash in that moment costs an exchange with
   a peer, and no acknowledged write.
@@ -114,9 +114,9 @@ class GroupCommit:
         self._flying: list[asyncio.Future[None]] = []
         #: the next commit, where one is due
         self._due: asyncio.Handle | None = None
-        #: whether it is due only for what nobody waits for
+        #: true if it is due only for changes that nobody waits for
         self._lingers = False
-        #: whether the disk is at a commit
+        #: true while the disk is at a commit
         self._busy = False
         #: the mean of the syncs, and when the loop does one itself again to measure
         self._mean_s = 0.0
@@ -163,7 +163,7 @@ class GroupCommit:
     def _linger(self) -> None:
         self._lingers, self._due = True, self._loop.call_later(LINGER_S, self._begin)
 
-    # -- who waits --------------------------------------------------------------------------------
+    # -- the callers that wait --------------------------------------------------------------------
 
     def check(self) -> None:
         """Raises StorageError while the disk takes nothing, OverloadedError while so much waits for
@@ -206,8 +206,8 @@ class GroupCommit:
     # -- one commit -------------------------------------------------------------------------------
 
     def _gather(self, waiting: int, turns: int) -> None:
-        """Begin, unless this turn has brought more who wait; `waiting` is how many did before
-        it."""
+        """Begin, unless this turn has brought more callers that wait; `waiting` is how many did
+        before it."""
         if turns and len(self._waiters) > waiting:
             self._due = self._loop.call_soon(self._gather, len(self._waiters), turns - 1)
         else:

@@ -2,11 +2,11 @@
 dialled, by where they came from.
 
 Laws
-- One link for each address, and what is sent while it is being dialled waits for it. What is sent
-  to the address of a link that a peer dialled goes back on that link; once that link is gone nobody
-  is dialled, since nobody listens at its far end.
-- Everything that a peer can make grow is bounded: links, frames, what waits on a link. Where there
-  are too many links, the one that was idle longest goes: a flood may cost us idle links, never the
+- One link for each address, and frames that are sent while it is being dialled wait for it. A frame
+  that is sent to the address of a link that a peer dialled goes back on that link; once that link
+  is gone nobody is dialled, since nobody listens at its far end.
+- Everything that a peer can make grow is bounded: links, frames, what waits on a link. If there are
+  too many links, the one that was idle longest goes: a flood may cost us idle links, never the
   ability to take new ones.
 - An address is reported unreachable when a dial failed or a link ended otherwise than by our own
   hanging up on an idle one. Reports come in a later turn of the event loop, never from inside
@@ -78,14 +78,15 @@ class LinkTable:
         self._outgoing: dict[Address, Link] = {}
         #: links that peers dialled, by where they came from
         self._incoming: dict[Address, Link] = {}
-        #: when incoming links went, monotonic seconds: nobody listens at those addresses
+        #: the times at which incoming links went, monotonic seconds: nobody listens at those
+        #: addresses
         self._gone: Newest[Address, float] = Newest(GONE_MAX)
         #: links whose connection stands, and whether there are none
         self._connected: set[Link] = set()
         self._none_connected = asyncio.Event()
         self._none_connected.set()
         self._dials: set[asyncio.Task[None]] = set()
-        #: where to dial from; None: the kernel chooses
+        #: the address to dial from; None: the kernel chooses
         self._local: tuple[str, int] | None = None
         self._listener: Listener | None = None
         self._sweeper: asyncio.TimerHandle | None = None

@@ -1,5 +1,5 @@
-"""Membership: what SWIM and Lifeguard promise, measured on the replicas that ship: detection, false
-positives, messages.
+"""Membership: the promises of SWIM and Lifeguard, measured on the replicas that ship: detection,
+false positives, messages.
 
 A run: the members know each other from the start; after a few periods of warming up come the
 *measured periods*; then, if it is wanted, one machine fails silently and for good, and the run
@@ -62,7 +62,7 @@ PLAIN_SWIM: dict[str, Any] = {
     "probe_nacks": False,
     "buddy": False,
 }
-"""What Lifeguard adds, switched off."""
+"""The additions of Lifeguard, switched off."""
 DETECTOR = ("Ping", "Ack", "PingRequest", "Nack")
 WARM_UP_PERIODS = 3
 NEWS_ROOM = 2**30
@@ -107,7 +107,7 @@ class MembershipPlan:
 
     @property
     def expected_first_probe_periods(self) -> float:
-        """What SWIM's model, uniform choice in each period, gives for this n."""
+        """The result of SWIM's model, uniform choice in each period, for this n."""
         others = self.nodes - 1
         return 1 / (1 - (1 - 1 / others) ** others)
 
@@ -156,9 +156,9 @@ class _Watched(Cluster):
         self.bytes_sent = 0
         #: From when on pings and changes of members are noted.
         self.since_s = math.inf
-        #: When a member was pinged, and its name.
+        #: The times at which members were pinged, and their names.
         self.pings: list[tuple[float, str]] = []
-        #: When a member changed at which host, and the state that it had there before.
+        #: The time and the host at which a member changed, and the state that it had there before.
         self.changes: list[tuple[float, str, Member, MemberState | None]] = []
         #: The packets that wait at each blocked host.
         self._blocked: dict[int, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
@@ -309,7 +309,8 @@ class _Run:
     # -- what was measured ------------------------------------------------------------------------
 
     def _deaths(self) -> list[tuple[float, str, Member, MemberState | None]]:
-        """When a member came to hold another dead that it did not hold dead before."""
+        """The times at which a member came to hold another dead that it did not hold dead
+        before."""
         return [
             change
             for change in self._cluster.changes
