@@ -1,4 +1,4 @@
-"""Values of parameters as they are written, converted to what Config holds.
+"""Values of parameters as they are written, converted to those that Config holds.
 
 msgspec converts and checks by the annotations of Parameters. It does not know how text writes an
 address, a list, a table, and "on" or "off".

@@ -13,9 +13,9 @@ Laws
   once: nobody there has heard it yet.
 - An entry that an exchange brings is no rumor in that pool, where others see the difference
   themselves (see scheduler.py). In the other pool it is one while fewer than REKINDLED_MAX rumors
-  are hot there: a few entries are what rumors have lost, or one write of an empty moment, and as
-  rumors they cross the pool in milliseconds instead of one exchange after the other. Many are a cut
-  that has healed: they travel by exchanges, whose cost follows the difference, instead of being
+  are hot there: a few entries are those that rumors have lost, or one write of an empty moment, and
+  as rumors they cross the pool in milliseconds instead of one exchange after the other. Many are a
+  cut that has healed: they travel by exchanges, whose cost follows the difference, instead of being
   sent to everybody one by one. A node that catches up kindles nothing.
 - An entry that cannot be accepted is counted by reason and costs nothing else (lesson 8).
 """
@@ -168,7 +168,7 @@ class Merging:
         #: the replica's, by name
         self._counters = counters
 
-    # -- what peers send --------------------------------------------------------------------------
+    # -- entries of peers -------------------------------------------------------------------------
 
     def merge(self, key: str, record: bytes, now: Now, origin: Origin) -> Outcome:
         """Offer what a peer sent, or an import. The kind and the fate of the entry are counted."""
@@ -214,7 +214,7 @@ class Merging:
             return False
         return True
 
-    # -- what is right is taken -------------------------------------------------------------------
+    # -- the merge --------------------------------------------------------------------------------
 
     def take(self, key: str, record: bytes, now: Now, origin: Origin) -> bool:
         """Merge; if it is news, say so and spread it. The record is one that may be merged."""

@@ -85,7 +85,7 @@ class Settling:
             self.settle()
 
     def exchanged(self, peer: Peer, sync_state: SyncState) -> None:
-        """An exchange with this peer completed: perhaps that was what was waited for."""
+        """An exchange with this peer completed: perhaps this node waited for that."""
         for pool in self._pools:
             pool.join_targets.exchanged(peer.name, sync_state)
         if sync_state is SyncState.SETTLED or self._all_exchanged():

@@ -116,7 +116,7 @@ class Writes:
     def restore(
         self, entries: Iterable[tuple[str, bytes]], now: Now, *, as_new: bool
     ) -> list[Outcome]:
-        """What became of each entry."""
+        """The outcome of each entry."""
         self._check_may_write(now)
         if as_new:
             return [self._write_anew(key, record, now) for key, record in entries]

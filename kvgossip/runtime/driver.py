@@ -133,7 +133,7 @@ class Driver:
     def check_load(self, now: Now) -> None:
         """Raises StorageError while the disk takes nothing, OverloadedError while so much waits,
         for it or for peers, that a write may not be made. One slow peer is given up long before
-        (see link_table.py): many of them, or the network, are what this is about."""
+        (see link_table.py): this is about many of them, or the network."""
         if self.commits is not None:
             self.commits.check()
         if now.monotonic_s - self._load_seen_s >= LOAD_LOOK_S:

@@ -29,7 +29,7 @@ QUICK = {
 
 
 def deletion_options(seed: int) -> Options:
-    """How the run of this seed goes."""
+    """The scenario of this seed."""
     rng = Random(f"{seed} deletion")
     datacenters = rng.choice((1, 1, 1, 2, 3))
     nodes = rng.randint(2, 6) + 2 * (datacenters - 1)

@@ -21,7 +21,7 @@ class Intensity:
     """How much goes wrong. Rates are events a second: of one node, but those of partitions, cuts
     and storms of the whole cluster. Shares and probabilities are 0 to 1.
 
-    Permanent is what outlasts the faults.
+    Permanent faults outlast the others.
     """
 
     #: Probability that a packet is lost, and that it arrives twice.

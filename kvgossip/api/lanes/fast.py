@@ -91,7 +91,7 @@ class Lane(asyncio.Protocol):
         self._ended = False
         #: True if the transport reads, False if it is paused.
         self._reading = True
-        #: When it is overdue, by the clock of Connections.
+        #: The time at which it is overdue, by the clock of Connections.
         self.due_s = connections.head_due_s
 
     def _step(self, event: Event) -> None:
@@ -336,7 +336,7 @@ class Lane(asyncio.Protocol):
             self._wait()
 
     def _refuse(self, error: RequestError) -> None:
-        """The last answer of this connection, because of what its client did; all that it sent
+        """The last answer of this connection, because of a mistake of its client; all that it sent
         since is dropped."""
         self._connections.counts[f"refused_{error.status}"] += 1
         self._missing = 0
@@ -351,7 +351,7 @@ class Lane(asyncio.Protocol):
     # -- waiting ----------------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        """See to what this connection waits for now, and how long it may."""
+        """Note the event that this connection waits for now, and how long it may."""
         if self._transport is None or self._phase in ENDING:
             return
         if self._phase is Phase.LEAVING and not self._queue.waiting:

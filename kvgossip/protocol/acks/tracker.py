@@ -115,7 +115,7 @@ class Wait:
 
 class AckTracker:
     """All waits of a replica; false when nothing waits. `ask(peer, query, reliable)` sends a
-    version query, `state_of(peer)` is what is believed of a member."""
+    version query, `state_of(peer)` is the believed state of a member."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class AckTracker:
         for wait in [wait for wait in self._waits.values() if wait.ticket == ticket]:
             self._remove(wait)
 
-    # -- what peers have shown --------------------------------------------------------------------
+    # -- the versions that peers have shown -------------------------------------------------------
 
     def showed(self, peer: Peer, key: str, version: bytes) -> None:
         """This peer had this version of the key when it said so."""
@@ -187,7 +187,7 @@ class AckTracker:
                 wait.prompted.add(peer)
 
     def equals(self, peer: Peer, record_of: Callable[[str], bytes | None]) -> None:
-        """This peer has all that we have; `record_of(key)` is what we have."""
+        """This peer has all that we have; `record_of(key)` is our record."""
         for wait in [
             wait for wait in self._waits.values() if peer in wait.states and peer not in wait.shown
         ]:

@@ -226,9 +226,9 @@ class Exchange:
     def entries(self, answer: Entries, kept: Kept) -> list[Question]:
         """To be called after the answer's entries were kept, with what became of them.
 
-        What the peer wants goes before what is asked again, so that no old version is offered
-        twice; and what was refused counts as present in this session, so that it is not offered
-        again and all that lies behind it comes through.
+        Entries that the peer wants go before those that are asked for again, so that no old version
+        is offered twice; and what was refused counts as present in this session, so that it is not
+        offered again and all that lies behind it comes through.
         """
         self._gained(answer.entries, kept)
         asked = self._unanswered.pop(answer.request, None)

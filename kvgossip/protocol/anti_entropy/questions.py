@@ -190,7 +190,7 @@ class Questions:
             )
             context = b""
 
-    # -- what answers teach -----------------------------------------------------------------------
+    # -- the knowledge from answers ---------------------------------------------------------------
 
     def refused(self, level: int, fingerprints: Iterable[int]) -> int:
         """Remember what was refused; how much of it was not refused before."""

@@ -138,7 +138,8 @@ class Responder:
         )
 
     def _with_context(self, answer: Decoded | Symbols | Differ, asked: bytes) -> Message:
-        """In one instant with the answer itself: so the context is that of what is compared."""
+        """In one instant with the answer itself: so the context is that of the data that is
+        compared."""
         if not asked:
             return answer
         tombstones = self._tombstones

@@ -100,7 +100,7 @@ class ExchangeScheduler:
         self._membership, self._send_port, self._outbox = membership, send_port, outbox
         #: by number
         self._running: dict[int, Exchange] = {}
-        #: by name of the peer, whether its root is known to differ
+        #: by name of the peer: true if its root is known to differ
         self._waiting: dict[str, bool] = {}
         #: by name, since when probes show another root than ours, monotonic seconds
         self._unequal_since_s: dict[str, float] = {}
@@ -131,7 +131,7 @@ class ExchangeScheduler:
         ]
 
     def saw_root(self, peer: str, root: int, now: Now, *, act: bool) -> None:
-        """A probe carried the peer's root. `act`: whether it is on us to start an exchange over a
+        """A probe carried the peer's root. `act`: true if it is on us to start an exchange over a
         difference."""
         if root == self._store.digest.root:
             self._unequal_since_s.pop(peer, None)

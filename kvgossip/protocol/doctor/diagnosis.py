@@ -1,5 +1,5 @@
-"""Diagnosis: findings in words, of what is wrong with a cluster, from the observations of an
-examination (see examination.py).
+"""Diagnosis: findings in words, of the faults of a cluster, from the observations of an examination
+(see examination.py).
 
 A pair of members is judged by what both of them saw. A datagram that was answered proves both ways;
 one that was not leaves the question which way is closed, and there the other one's word helps: a
@@ -34,7 +34,7 @@ class Finding:
 
 
 def diagnose(report: DoctorReport) -> list[Finding]:
-    """All that is wrong in this pool, what concerns most first. Empty: nothing."""
+    """The faults of this pool, those that concern most members first. Empty: there are none."""
     return [
         *_reachability(report),
         *_clocks(report),

@@ -232,7 +232,7 @@ class Doctor:
             offset_ms=observation.offset_ms,
         )
 
-    # -- what comes in ----------------------------------------------------------------------------
+    # -- messages that come in --------------------------------------------------------------------
 
     def heard(self, name: str, now: Now) -> None:
         """A ping of this member came by a datagram: so that way is open, whether or not an answer

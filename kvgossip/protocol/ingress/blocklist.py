@@ -50,7 +50,7 @@ class Blocklist:
     def targets(self) -> list[str]:
         return sorted([*self._names, *self._networks])
 
-    # -- what the operator says -------------------------------------------------------------------
+    # -- the orders of the operator ---------------------------------------------------------------
 
     def add(self, target: str) -> str:
         """Block a name, an IP address or a network in CIDR notation; returns how it is listed.
@@ -83,7 +83,7 @@ class Blocklist:
         self._hosts.clear()
         return listed
 
-    # -- what it means ----------------------------------------------------------------------------
+    # -- the effect of a block --------------------------------------------------------------------
 
     def covers(self, member: Member) -> bool:
         """True if this member is blocked, by its name or by its address."""

@@ -13,8 +13,8 @@ Laws
   trip.
 - The median of a peer's last three round trips is believed, not each of them: one late packet moves
   nothing (Ledlie et al., NSDI 2007).
-- Whatever peers say, a place is finite and bounded; what is not is refused before it is used, and a
-  place that is not starts again.
+- Whatever peers say, a place is finite and bounded; one that is not is refused before it is used,
+  and a place that is not starts again.
 
 Deviations, with reasons
 - A hostile peer, or one that is wrong, cannot throw us out: the pull of one sample is limited to

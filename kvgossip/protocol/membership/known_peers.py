@@ -7,7 +7,7 @@ Laws
 - Those that this life has not met are asked to take it in, some at a time at random, with growing
   pauses, for as long as a dead member is kept. Not only until the first one answers: two halves
   that restart on both sides of a cut must find each other when it heals.
-- They are no join addresses: whether a node settles does not depend on them.
+- They are no join addresses: a node settles without regard to them.
 - If somebody else answers, the member of before is not looked for any more: at one address lives
   one name (member_table.py), and the life that is there began later.
 

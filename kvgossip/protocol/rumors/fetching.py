@@ -83,8 +83,8 @@ class Fetching:
         """Ask for bodies that are not here, but for those that are on their way, and only so much
         at a time.
 
-        What is not fetched now is noticed again: its rumor stays hot, since we answered that it is
-        news.
+        A body that is not fetched now is noticed again: its rumor stays hot, since we answered that
+        it is news.
         """
         for key in [
             key

@@ -142,7 +142,7 @@ class HotList:
         self.fresh.clear()
 
     def contact(self, peer: str, rumor: HotRumor, peers: int) -> bool:
-        """Account for choosing `peer` as a contact; whether a packet is needed. `peers`: how many
+        """Account for choosing `peer` as a contact; true if a packet is needed. `peers`: how many
         there are to choose from."""
         if peer in rumor.holders:
             self._judge(rumor, knew=True)

@@ -289,7 +289,7 @@ class Mongering:
                     rumor.key, rumor.version, packet.peer, arrival.now
                 )
             elif rumor.is_notice or bit_of(answer.known, place) or not same:
-                # a notice says nothing of the body, what was no news may have been refused, and
+                # a notice says nothing of the body, one that was no news may have been refused, and
                 # another node is there now
                 self._acks.prompt(peer, rumor.key)
             else:

@@ -107,7 +107,7 @@ class Sketch:
                 self.toggle(fingerprint)
 
     def _give_up(self) -> None:
-        """Begin anew, unless much of what waits cancels out."""
+        """Begin anew, unless many of the changes that wait cancel out."""
         self._cancel()
         if len(self._changed) > CHANGES_MAX // 2:
             self._changed, self._odd, self._covered, self._symbols = (
@@ -132,8 +132,8 @@ class Sketch:
         return self._covered == _POSITIONS and len(self._changed) <= CHUNK
 
     def work(self, fingerprints_at: Callable[[int], tuple[int, list[int]]]) -> None:
-        """Fold in one chunk of what waits. `fingerprints_at(position)`: the next position, and the
-        fingerprints from this one up to it."""
+        """Fold in one chunk of the changes that wait. `fingerprints_at(position)`: the next
+        position, and the fingerprints from this one up to it."""
         while len(self._changed) < CHUNK and self._covered < _POSITIONS:
             self._covered, found = fingerprints_at(self._covered)
             self._changed.extend(found)

@@ -69,7 +69,7 @@ class Store:
         return len(self._live)
 
     def merge(self, key: str, record: bytes) -> Changed | None:
-        """Take a record if it supersedes ours; what changed, or None if nothing did."""
+        """Take a record if it supersedes ours; returns the change, or None if there was none."""
         key_hash = self.digest.hash_of(key)
         old = self._tables.at(key_hash).get(key)
         if old is not None and not supersedes(record, old):
@@ -127,11 +127,11 @@ class Store:
         return record
 
     def tidy(self) -> bool:
-        """Give back some of the room that removed keys took, for about a millisecond; whether there
+        """Give back some of the room that removed keys took, for about a millisecond; true if there
         is more of that to do.
 
-        Where much has gone, and only then: while it goes, what is moved would come to lie among it
-        (see hash_table.py).
+        It is done when much has gone, and only then: while it goes, a list that is moved would come
+        to lie among it (see hash_table.py).
         """
         if self._tidies is None:
             if self._removed < max(UNTIDY_MIN, len(self) // UNTIDY_SHARE):
@@ -190,7 +190,7 @@ class Store:
         )
 
     def visible(self, key: str) -> bytes | None:
-        """The record of an entry or a tombstone; None of what has expired."""
+        """The record of an entry or a tombstone; None for one that has expired."""
         record = self.record(key)
         return None if record is None or self.is_expired(key) else record
 
@@ -225,7 +225,7 @@ class Store:
         return self._tables.find(fingerprints)
 
     def work_on_sketch(self) -> None:
-        """Fold some of what waits into the sketch, for some milliseconds."""
+        """Fold some of the changes that wait into the sketch, for some milliseconds."""
         self.sketch.work(self._fingerprints_at)
 
     def _fingerprints_at(self, position: int) -> tuple[int, list[int]]:

@@ -149,7 +149,7 @@ class TombstoneCollection:
             for batch in self._again:
                 batch.pop(key, None)
 
-    # -- what the members hold --------------------------------------------------------------------
+    # -- the versions that the members hold -------------------------------------------------------
 
     def heard(self, site: int, clock: int) -> None:
         """This life of a member holds all that had arrived here by then."""

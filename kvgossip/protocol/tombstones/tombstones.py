@@ -190,7 +190,7 @@ class Tombstones:
         self._members.cool(key)
         self._wait(key, now)
 
-    # -- what others have collected ---------------------------------------------------------------
+    # -- the collections of others ----------------------------------------------------------------
 
     def drop_collected(self, fingerprints: Iterable[int], peer: str, now: Now) -> int:
         """Take out what this peer has collected; how many entries were."""

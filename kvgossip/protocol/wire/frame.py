@@ -3,9 +3,9 @@
     frame   := magic "kv", format version (1 byte), flags (1), cluster fingerprint (8), pool
             fingerprint (4), unit*
     unit    := kind (1 byte), length (4 bytes, big-endian), body: a MessagePack array
-    flags   := 1: the frame says no, see Refused; 2: what follows the header is one zstd frame,
+    flags   := 1: the frame says no, see Refused; 2: the rest after the header is one zstd frame,
             which gives the units;
-               4: what follows the header is sealed, see seal.py, and 2 is about what that gives
+               4: the rest after the header is sealed, see seal.py, and 2 is about the opened rest
 
 A frame of another cluster or pool is recognised by its header alone, before anything is decoded
 (protocol.md section 1). Units of an unknown kind are passed over, so that newer peers can say more.

@@ -378,7 +378,7 @@ class Sight(msgspec.Struct, frozen=True, array_like=True, gc=False):
     MemberState, -1 where it does not know the name.
 
     Round trips in microseconds, -1 where nothing came back; that of TCP may include the making of
-    the link. `heard`: whether a ping of it came by a datagram since the observer began to look.
+    the link. `heard`: true if a ping of it came by a datagram since the observer began to look.
     `offset_ms`: by how much its wall clock is ahead of the observer's, where anything came back.
     """
 

@@ -1,5 +1,5 @@
-"""The change feed: one ordered log of what this node merges, for everybody who wants to hear of it
-and for those who come back.
+"""The change feed: one ordered log of the merges of this node, for everybody who wants to hear of
+it and for those who come back.
 
 Laws
 - Every change has an *arrival index*: the hybrid logical time at which it arrived here, or one more
@@ -300,7 +300,7 @@ class Feed:
         """Others will want to read the same."""
         self._opened[kept[-1][0]] = kept
 
-    # -- what is still here -----------------------------------------------------------------------
+    # -- the changes that are still here ----------------------------------------------------------
 
     def _reaches(self, after: int, topic: Topic) -> bool:
         """True if everything of the topic that came after this index is here."""

@@ -6,15 +6,15 @@ queued for a watcher that is slow: the changes that it has not taken yet are in 
 alike, and when they are there no more, the watcher is cut off (WatchLaggedError).
 
 Laws
-- A watcher that applies its events, in this order, ends with what the node has, whatever it
+- A watcher that applies its events, in this order, ends with the data of the node, whatever it
   missed before. After `resync` it knows nothing: all keys come as puts, and `synced` ends them; a
   key that it had and that did not come is gone.
 - Changes during a snapshot are given as they come, but those of keys that the snapshot has not
   reached: it will find them as they are then. So the snapshot needs no copy and no queue, and lasts
   as long as the watcher needs; every key's events are in their order.
-- An event's `at` is what to go on from once it is known, and all that came before it. It is None
-  within a snapshot, and RESYNC's is 0, from which no feed goes on: a watcher that is cut within a
-  snapshot begins anew.
+- An event's `at` is the cursor to go on from once it is known, and all that came before it. It is
+  None within a snapshot, and RESYNC's is 0, from which no feed goes on: a watcher that is cut
+  within a snapshot begins anew.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 are no part of the replicated data.
 
 Laws
-- The history of a key is what its merges on this node have replaced, and what was taken out of the
-  store; so a key that was written once costs nothing here. Two nodes may have seen different
-  versions: of two writes that met somewhere else, this node saw the winner alone.
+- The history of a key is the versions that its merges on this node have replaced, and those taken
+  out of the store; so a key that was written once costs nothing here. Two nodes may have seen
+  different versions: of two writes that met somewhere else, this node saw the winner alone.
 - At most `versions_max` versions of a key are shown, the present one among them, and at most
   `bytes_max` bytes of memory are taken for all keys together: the key that has not changed for
   longest goes first, and of a key the older versions. `versions_max` 0 keeps and shows nothing.
@@ -157,7 +157,7 @@ class History:
         ]
 
     def tidy(self) -> bool:
-        """Pack a chunk, the keys that have not changed for longest; whether there is more to
+        """Pack a chunk, the keys that have not changed for longest; true if there is more to
         pack."""
         for key in list(islice(self._earlier, CHUNK_KEYS)):
             self._put_away(key)

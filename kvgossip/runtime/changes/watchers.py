@@ -2,7 +2,7 @@
 
 Laws
 - A watcher gets every change of its topic that this node merges after `watch()` was called, in the
-  order of the merges, deletes too, each as a frozen pair of what was and what is.
+  order of the merges, deletes too, each as a frozen pair of the old record and the new one.
 - A watcher never slows the node. When more than `events_max` changes wait for it, it is cut off: it
   loses the changes that waited and gets WatchLaggedError. A gap is never silent.
 - A watcher that is closed, or that nobody holds any more, costs nothing from then on.
@@ -53,8 +53,8 @@ class Arrival(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A merge of a key: `old` is what this node had (None: nothing), `new` what it has now
-    (perhaps a tombstone)."""
+    """A merge of a key: `old` is the entry that this node had (None: nothing), `new` the one that
+    it has now (perhaps a tombstone)."""
 
     key: str
     old: Entry | None
@@ -247,7 +247,7 @@ class Watches:
             self._count(topic.text, -1)
 
     def _count(self, prefix: str, step: int) -> None:
-        """One watched prefix more or less: what `publish` looks up changes only when its length is
+        """One watched prefix more or less: the look-up of `publish` changes only when its length is
         new or was the last one."""
         self._by_length[len(prefix)] += step
         if not self._by_length[len(prefix)]:

@@ -8,9 +8,9 @@ small object of it is in use, and the few that stay of much that goes lie everyw
 kept of the past is like that, so its keepers pack it first.
 
 Laws
-- It is done when as much was removed as is a share of what is there, so that what it costs is a
-  part of what the removals did; and when nothing has been removed for QUIET_S, as it is better done
-  once, at the end: also of what the store does when much has gone (tombstones.py).
+- It is done when as much was removed as is a share of the data that is there, so that its cost is a
+  part of that of the removals; and when nothing has been removed for QUIET_S, as it is better done
+  once, at the end: also after the work of the store when much has gone (tombstones.py).
 - The loop does not wait for it. A commit waits some milliseconds at most, and a node that stops
   interrupts it.
 """
@@ -42,7 +42,7 @@ class Compaction:
     many there are.
 
     `quiet_s`: for how long nothing has been removed by then.
-    `pack()` packs a chunk of what is kept of the past; whether there is more.
+    `pack()` packs a chunk of the past that is kept; true if there is more.
     """
 
     def __init__(

@@ -19,9 +19,9 @@ Laws (protocol.md section 7)
   brings more of them is followed by another one before the commit, up to GATHER_TURNS_MAX. Clients
   that were answered together come back one after the other; to commit with the first of them would
   let the others wait for one sync more.
-- A batch holds one record a key, and it is the store's own: however long the disk takes, what waits
-  is bounded by the data itself. A caller who writes faster than the disk waits in `admit` while
-  more than WAITING_BYTES_MAX wait.
+- A batch holds one record a key, and it is the store's own: however long the disk takes, the batch
+  that waits is bounded by the data itself. A caller who writes faster than the disk waits in
+  `admit` while more than WAITING_BYTES_MAX wait.
 
 Faults. When a commit fails, those who wait for it have the error, the batch is kept and tried again
 each RETRY_S, and until that succeeds writes are refused before they change anything. Changes from
@@ -132,7 +132,7 @@ class GroupCommit:
             self._put(FACT + fact.key, fact.value)
         await self._flush()
 
-    # -- what is to be kept -----------------------------------------------------------------------
+    # -- the changes to be kept -------------------------------------------------------------------
 
     def take(self, effect: Durable) -> None:
         """One effect of an input. All effects of an input are taken in one turn of the event
@@ -148,7 +148,7 @@ class GroupCommit:
             self._put(QUARANTINE + number, kept)
 
     def changed(self, effect: Changed) -> None:
-        """`take` of what most effects are."""
+        """`take` for the most frequent effects."""
         self._put(ENTRY + effect.key.encode(), effect.new_record)
 
     def remove_quarantined(self, number: bytes) -> None:
@@ -242,7 +242,7 @@ class GroupCommit:
         return self._mean_s < INLINE_S_MAX or time.monotonic() >= self._measure_s
 
     def _measured(self, took_s: float) -> None:
-        """The loop did one, so that this is what the disk takes, and nothing else."""
+        """The loop did one, so that this is the time of the disk, and nothing else."""
         self.counters["commits_inline"] += 1
         was_quick = self._mean_s < INLINE_S_MAX
         self._mean_s += MEAN_WEIGHT * (took_s - self._mean_s)
@@ -303,7 +303,7 @@ class GroupCommit:
     # -- the end ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """A last commit of what waits; then the storage may be closed."""
+        """A last commit of the changes that wait; then the storage may be closed."""
         if self._batch or self._busy:
             try:
                 await self._flush()
@@ -322,8 +322,8 @@ class GroupCommit:
         await waiter
 
     def statistics(self) -> Mapping[str, int | float]:
-        """Counters since the start; `sync_ms` is what the disk takes, where the loop has measured
-        it."""
+        """Counters since the start; `sync_ms` is the time that the disk takes, where the loop has
+        measured it."""
         return {
             **self.counters,
             "changes_waiting": len(self._batch),

@@ -8,7 +8,7 @@ addresses and sizes, no messages.
 Laws
 - `send` never blocks, never raises and never calls back: its findings are reported in a later turn
   of the event loop.
-- Whatever the network does is a counter in `statistics` or a call of `unreachable`; never an
+- A fault of the network is a counter in `statistics` or a call of `unreachable`; never an
   exception.
 """
 

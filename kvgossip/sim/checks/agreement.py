@@ -1,5 +1,5 @@
-"""Agreement: whether the running replicas hold the same data and know of each other, and how long
-they may take to get there."""
+"""Agreement: the running replicas hold the same data and know of each other; and how long they may
+take to get there."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Oracle:
     def _history(self, host: int) -> History:
         return self._histories.setdefault(host, History())
 
-    # -- what happens -----------------------------------------------------------------------------
+    # -- events -----------------------------------------------------------------------------------
 
     def wrote(self, host: int, key: str, record: bytes) -> None:
         """A replica accepted this write, and it is not in its store yet as far as this knows."""

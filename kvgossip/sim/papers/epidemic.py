@@ -1,8 +1,8 @@
 """Epidemics in synchronous cycles, as Demers et al. (1987) define and measure them: rumor mongering
 (section 1.4), anti-entropy (1.3).
 
-What a site does after a contact is decided by the `RumorPolicy` that ships; here are only the
-cycles around it.
+The `RumorPolicy` that ships decides what a site does after a contact; here are only the cycles
+around it.
 
 Rules of a cycle of rumor mongering
 - push: every infective site contacts one uniform other site. pull and push-pull: every site does.

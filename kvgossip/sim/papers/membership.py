@@ -5,7 +5,7 @@ A run: the members know each other from the start; after a few periods of warmin
 *measured periods*; then, if it is wanted, one machine fails silently and for good, and the run
 lasts until all others know. Loss and pauses last from the first measured period on.
 
-What is measured, and what the papers call it
+The measures, and their names in the papers
 - `first_probe_periods` (SWIM, section 3.2): the number of the protocol period, counted from the
   crash, in which a member first picks the crashed one as its target. In each period each member
   picks one of n - 1, so with uniform choice it is geometric with p = 1 - (1 - 1/(n-1))^(n-1), which
@@ -21,11 +21,11 @@ What is measured, and what the papers call it
 - `sent` and `received`: a member and period, over the measured periods. SWIM's 2.0 are messages of
   the failure detector: Ping, Ack, PingRequest, Nack. News of members rides on them; Member alone
   counts the packets of gossip that carry nothing else.
-- Pauses of the kind `network` are the anomalies of Lifeguard's section 5: whatever the member sends
-  or should receive waits until the pause is over, while its timers go on; so it concludes that
-  others are dead. `process` stops the timers too, as SIGSTOP or a suspended machine does. Such a
-  member reads all that has waited before it concludes anything, and does no harm in either
-  protocol.
+- Pauses of the kind `network` are the anomalies of Lifeguard's section 5: everything that the
+  member sends or should receive waits until the pause is over, while its timers go on; so it
+  concludes that others are dead. `process` stops the timers too, as SIGSTOP or a suspended machine
+  does. Such a member reads all that has waited before it concludes anything, and does no harm in
+  either protocol.
 - False positives (Lifeguard, section 5): a member hears or concludes that another is dead, which is
   *healthy*: it has neither crashed nor any pauses. `fp` counts these events at all members,
   `fp_healthy` (the paper's FP-) those at healthy members. A member that pauses is dead for all that
@@ -306,7 +306,7 @@ class _Run:
             )
             self._timeline.after(CHECK_S, self._await_all_dead)
 
-    # -- what was measured ------------------------------------------------------------------------
+    # -- the measurements -------------------------------------------------------------------------
 
     def _deaths(self) -> list[tuple[float, str, Member, MemberState | None]]:
         """The times at which a member came to hold another dead that it did not hold dead
