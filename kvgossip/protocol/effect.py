@@ -5,8 +5,8 @@ A driver reads the clocks once an input, performs the effects in their order, an
 `Replica.tick` no later than `Replica.deadline()`. Nothing else crosses.
 
 A driver with a disk writes Changed, Dropped, Quarantined and Persist there, those of one input in
-one atomic commit, together with what `Replica.checkpoint` gives. After a restart it hands the facts
-to the next Replica as `saved`, and the records to `Replica.load`.
+one atomic commit, together with the facts of `Replica.checkpoint`. After a restart it hands the
+facts to the next Replica as `saved`, and the records to `Replica.load`.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class MemberChanged:
 
 
 class Lacking(NamedTuple):
-    """A member that has not shown that it holds a version, and what is believed of it."""
+    """A member that has not shown that it holds a version, and its believed state."""
 
     peer: Peer
     state: MemberState

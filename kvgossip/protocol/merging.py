@@ -74,7 +74,7 @@ CLIENT = Origin(None, Spread.NOW)
 
 
 class MergePort(Protocol):
-    """By this a mechanism of a pool offers what it heard."""
+    """The port by which a mechanism of a pool offers the entries that it heard."""
 
     news_s: float
     """The time of the last merge that was news, monotonic seconds."""
@@ -171,7 +171,8 @@ class Merging:
     # -- entries of peers -------------------------------------------------------------------------
 
     def merge(self, key: str, record: bytes, now: Now, origin: Origin) -> Outcome:
-        """Offer what a peer sent, or an import. The kind and the fate of the entry are counted."""
+        """Offer an entry that a peer sent, or an import. The kind and the fate of the entry are
+        counted."""
         if not self._accepts(key, record, now):
             return Outcome.REFUSED
         if self._acks and origin.peer is not None:
@@ -267,7 +268,8 @@ class Merging:
         return True
 
     def _kindles(self, pool: NewsPool) -> bool:
-        """True if what an exchange brought from another pool becomes a rumor in this one."""
+        """True if an entry that an exchange brought from another pool becomes a rumor in this
+        one."""
         return self._settling.settled and pool.mongering.hot < REKINDLED_MAX
 
 

@@ -7,7 +7,7 @@ effects come out.
 
 Laws
 - Every input returns the effects that it asks for, in order; questions change nothing; no input
-  raises on what a peer sent.
+  raises on any bytes of a peer.
 - An entry that was deleted, and collected since, does not come back (tombstones.py).
 - Deadlines are state: `tick` does what is due, however late it is called, and never twice.
 

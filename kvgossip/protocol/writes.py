@@ -34,15 +34,14 @@ BACKUP = Origin(Peer(PoolKind.LAN, ""), Spread.NEXT_ROUND)
 
 
 class Written(NamedTuple):
-    """A write, or a delete, and what it asks for: `record` is None where there was nothing to
-    delete."""
+    """A write, or a delete, and its effects: `record` is None where there was nothing to delete."""
 
     record: bytes | None
     effects: list[Effect]
 
 
 class BatchWritten(NamedTuple):
-    """A batch, and what it asks for. `records`: by key, without those of deletes of nothing."""
+    """A batch, and its effects. `records`: by key, without those of deletes of nothing."""
 
     records: Mapping[str, bytes]
     effects: list[Effect]

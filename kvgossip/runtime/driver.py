@@ -110,7 +110,7 @@ class Driver:
 
     def submit(self, given: Callable[[Now], Sequence[Effect]]) -> None:
         """An input of the replica, which needs but the time: hand it in, and perform its effects.
-        Raises what the replica does."""
+        Raises as the replica does."""
         now = self.clocks()
         self.do(given(now), now)
 

@@ -1,5 +1,5 @@
 """Life: all that a node has open between its start and its stop - the data directory, the sockets
-of each pool, and the driver of a replica that has what is on the disk."""
+of each pool, and the driver of a replica that has the data of the disk."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ async def _driver(
     stack: AsyncExitStack,
     clocks: Callable[[], Now],
 ) -> Driver:
-    """A driver whose replica has what is on the disk."""
+    """A driver whose replica has the data of the disk."""
     if disk is not None:
         await disk.load(replica, clocks, publisher.pack)
         driver = Driver(

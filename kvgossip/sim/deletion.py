@@ -29,7 +29,7 @@ QUICK = {
 
 
 def deletion_options(seed: int) -> Options:
-    """The scenario of this seed."""
+    """The options of this seed's run."""
     rng = Random(f"{seed} deletion")
     datacenters = rng.choice((1, 1, 1, 2, 3))
     nodes = rng.randint(2, 6) + 2 * (datacenters - 1)

@@ -180,7 +180,7 @@ class Lane(asyncio.Protocol):
     # -- requests ---------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        """Serve what has arrived, as far as it goes."""
+        """Serve the requests that have arrived, as far as it goes."""
         data, at, last = self._data, 0, REQUESTS_A_TURN
         size = len(data)
         while at < size and not self._is_held():
@@ -317,7 +317,7 @@ class Lane(asyncio.Protocol):
         self._transport.write_eof()
 
     def _close(self) -> None:
-        """Close it, once what was written has left."""
+        """Close it, once all that was written has left."""
         assert self._transport is not None
         self._step(Event.CLOSES)
         self._queue.flush()
@@ -336,8 +336,8 @@ class Lane(asyncio.Protocol):
             self._wait()
 
     def _refuse(self, error: RequestError) -> None:
-        """The last answer of this connection, because of a mistake of its client; all that it sent
-        since is dropped."""
+        """The last answer of this connection, a refusal of its client; all that it sent since is
+        dropped."""
         self._connections.counts[f"refused_{error.status}"] += 1
         self._missing = 0
         self._end(self._answers.failure(error, "", "").render(False, head_only=False))
@@ -351,7 +351,7 @@ class Lane(asyncio.Protocol):
     # -- waiting ----------------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        """Note the event that this connection waits for now, and how long it may."""
+        """Wait for the next event in this phase, and note until when."""
         if self._transport is None or self._phase in ENDING:
             return
         if self._phase is Phase.LEAVING and not self._queue.waiting:

@@ -112,7 +112,8 @@ class RequestParser:
         return length if length <= (value_bytes_max if method == b"PUT" else 0) else None
 
     def _length_in_lines(self) -> int | None:
-        """By the header lines; None: they say what the express lane does not understand."""
+        """The length of the body, by the header lines; None: the express lane does not understand
+        them."""
         found = self.found
         if (
             len(found) != len(self.headers)

@@ -224,10 +224,10 @@ class Exchange:
         return self.send()
 
     def entries(self, answer: Entries, kept: Kept) -> list[Question]:
-        """To be called after the answer's entries were kept, with what became of them.
+        """To be called after the answer's entries were kept, with the outcomes.
 
         Entries that the peer wants go before those that are asked for again, so that no old version
-        is offered twice; and what was refused counts as present in this session, so that it is not
+        is offered twice; and a refused entry counts as present in this session, so that it is not
         offered again and all that lies behind it comes through.
         """
         self._gained(answer.entries, kept)
@@ -265,7 +265,7 @@ class Exchange:
         return self.send()
 
     def merged(self, answer: Merged) -> list[Question]:
-        """To be called after what the peer has collected was taken out here."""
+        """To be called after the entries that the peer has collected were taken out here."""
         self.brought += answer.news
         self.collected_by_peer += unpack("Q", answer.collected)
         self.context.refused(answer.refused)

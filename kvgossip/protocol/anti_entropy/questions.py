@@ -193,7 +193,7 @@ class Questions:
     # -- the knowledge from answers ---------------------------------------------------------------
 
     def refused(self, level: int, fingerprints: Iterable[int]) -> int:
-        """Remember what was refused; how much of it was not refused before."""
+        """Remember the refused entries; returns how many were not refused before."""
         before = sum(map(len, self._refused.values()))
         for fingerprint in fingerprints:
             bucket = self._store.digest.bucket_of(level, fingerprint)

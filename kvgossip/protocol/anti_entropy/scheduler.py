@@ -47,7 +47,7 @@ from kvgossip.protocol.wire.message import Message
 
 
 class Futile(NamedTuple):
-    """How often an exchange brought nothing while both roots stayed what they are."""
+    """How often an exchange brought nothing while both roots stayed the same."""
 
     times: int
     mine: int

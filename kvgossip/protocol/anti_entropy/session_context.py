@@ -42,7 +42,7 @@ class SessionContext:
         self.collected: list[int] = []
         #: fingerprints of entries of mine that the peer's own have superseded
         self.superseded: OrderedSet[int] = OrderedSet()
-        #: the peer has taken over what Conclude brought
+        #: the peer has taken over the facts of Conclude
         self.concluded = False
         self._facts = list(facts)
         self._difference = ContextDifference(0, [])

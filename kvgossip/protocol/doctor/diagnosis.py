@@ -1,10 +1,10 @@
 """Diagnosis: findings in words, of the faults of a cluster, from the observations of an examination
 (see examination.py).
 
-A pair of members is judged by what both of them saw. A datagram that was answered proves both ways;
-one that was not leaves the question which way is closed, and there the other one's word helps: a
-member whose pings it has heard by datagrams meanwhile reaches it. A member that nobody reaches is
-one finding and not one for each pair, and so is one that has no UDP with anybody.
+A pair of members is judged by the observations of both. A datagram that was answered proves both
+ways; one that was not leaves the question which way is closed, and there the other one's word
+helps: a member whose pings it has heard by datagrams meanwhile reaches it. A member that nobody
+reaches is one finding and not one for each pair, and so is one that has no UDP with anybody.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Finding:
 
 
 def diagnose(report: DoctorReport) -> list[Finding]:
-    """The faults of this pool, those that concern most members first. Empty: there are none."""
+    """The faults of this pool, the gravest first. Empty: there are none."""
     return [
         *_reachability(report),
         *_clocks(report),

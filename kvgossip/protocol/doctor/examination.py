@@ -7,7 +7,7 @@
                     does B, then  B ==Sights==> A
 
 Laws
-- An examination uses what probes use: the same sockets, the same messages. A member that answers
+- An examination works as probes do: by the same sockets, the same messages. A member that answers
   none of them is unreachable for membership too.
 - One level: a member that we ask to observe others asks nobody in turn. Everything is bounded, so
   that a thousand members do not melt: at most OBSERVED_MAX are observed, a random sample where

@@ -60,7 +60,7 @@ class Examination:
     #: the examination that this node's operator asked for, as Examined says it; None where a member
     #: asked
     asked: tuple[str, str] | None
-    #: that member
+    #: the member that asked
     asker: str
     #: the names of those that were not asked yet
     waiting: deque[str] = field(default_factory=deque)

@@ -1,7 +1,7 @@
 """RateLimit: how much one source may ask for, as a token bucket for each of them.
 
-A bucket holds what BURST_S fill it with, so that a burst is taken whole and only a flood is not.
-The table is bounded: where more sources speak than it holds, the one that was first noticed is
+A bucket holds as much as BURST_S fill it with, so that a burst is taken whole and only a flood is
+not. The table is bounded: where more sources speak than it holds, the one that was first noticed is
 forgotten and begins with a full bucket, so strangers who lie about their address can gain a burst
 and nothing else. No chance and no clock: the time is an argument.
 """

@@ -51,7 +51,7 @@ class KnownPeers:
         self._pause_s_max = config.join_retry_s * PAUSE_FACTOR_MAX
 
     def changed(self, name: str, new: Member | None) -> list[Persist]:
-        """The record of this member is now `new`; returns what to keep of it."""
+        """The record of this member is now `new`; returns the facts to keep of it."""
         self.absent.pop(name, None)
         address = None if new is None or new.state is MemberState.LEFT else new.address
         if self._kept.get(name) == address:
@@ -77,7 +77,8 @@ class KnownPeers:
         return [self.absent[name] for name in uniform(self._rng, list(self.absent), ASKED_AT_ONCE)]
 
     def answered(self, address: Address, name: str) -> list[Persist]:
-        """A node of this name is at this address now; returns what is not kept any more."""
+        """A node of this name is at this address now; returns the facts that are not kept any
+        more."""
         gone = [
             absent for absent, place in self.absent.items() if place == address and absent != name
         ]

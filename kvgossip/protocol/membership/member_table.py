@@ -1,4 +1,4 @@
-"""MemberTable: the members that this node knows, and what follows from their records: which are
+"""MemberTable: the members that this node knows, and the conclusions from their records: which are
 reachable, which are peers, which died, and which lives at an address.
 
 Membership (swim.py) alone changes the table, and decides by rank what enters it; the table decides

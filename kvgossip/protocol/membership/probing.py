@@ -141,7 +141,7 @@ class Probing:
         self._order.discard(name)
 
     def next_sequence(self) -> int:
-        """At random, so that nobody can answer what was not sent to him."""
+        """A random number, so that nobody can answer a probe that was not sent to him."""
         return self._rng.getrandbits(SEQUENCE_BITS)
 
     def deadline(self) -> float:

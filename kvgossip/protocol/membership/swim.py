@@ -175,7 +175,7 @@ class Membership:
     # -- merging ----------------------------------------------------------------------------------
 
     def merge(self, heard: Member, now: Now) -> None:
-        """Take over what is said of a member, if it is news. Of itself this node knows better.
+        """Take over the record of a member, if it is news. Of itself this node knows better.
 
         A generation is a time, so one that lies years ahead is a lie that its owner could never
         overrule.

@@ -241,7 +241,7 @@ def content_type_in(record: bytes) -> str | None:
 
 
 def flags_in(record: bytes) -> int:
-    """0 where there are none, and where a peer has sent what is no number of 64 bits."""
+    """0 where there are none, and where a peer has sent no number of 64 bits."""
     flags = _meta(record).get("f") if record[0] & _HAS_META else None
     return flags if type(flags) is int and 0 <= flags <= FLAGS_MAX else 0
 

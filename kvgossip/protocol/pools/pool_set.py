@@ -1,4 +1,4 @@
-"""PoolSet: the pools of one replica, and what concerns all of them."""
+"""PoolSet: the pools of one replica, and the tasks that concern all of them."""
 
 from __future__ import annotations
 

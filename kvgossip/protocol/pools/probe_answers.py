@@ -1,6 +1,6 @@
-"""ProbeAnswers: pings and acks of one pool, and what they carry along: the digest root, the wall
-clock, the sync state, what the other side is known to hold, and a coordinate (protocol.md
-section 2).
+"""ProbeAnswers: pings and acks of one pool, and the facts that they carry along: the digest root,
+the wall clock, the sync state, the data that the other side is known to hold, and a coordinate
+(protocol.md section 2).
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def life_of(site: int) -> int:
 
 
 def _spread_of(gossip: Gossip) -> Spread:
-    """How this node spreads what it hears by this packet."""
+    """How this node spreads the rumors of this packet."""
     if gossip.whole:
         return Spread.OTHER_POOLS
     return Spread.NEXT_ROUND if gossip.direct else Spread.NOW

@@ -139,7 +139,7 @@ class DigestTree:
         return fingerprint >> (64 - FAN_OUT_BITS * level)
 
     def _check(self, entries: Iterable[tuple[str, bytes]]) -> None:
-        """Asserts that this tree is what the content says: rebuilt from nothing, it is the same."""
+        """Asserts that this tree agrees with the content: rebuilt from nothing, it is the same."""
         fresh = DigestTree(self.levels, self._seed)
         for key, record in entries:
             fresh.replace(fresh.hash_of(key), None, record)

@@ -83,7 +83,7 @@ class Sketch:
         self.length = length
         #: fingerprints that came or went and are not folded in
         self._changed = array("Q")
-        #: how many of these, from the first on, were looked through for what cancels out
+        #: how many of these, from the first on, were looked through for pairs that cancel out
         self._odd = 0
         #: the position below which the content is in, and changes count
         self._covered = _POSITIONS

@@ -1,5 +1,5 @@
 """Store: the only owner of entries. It holds records (see entry.py). All that enters goes through
-`merge`, or, at a restart, through `load`, which does the same for many at once; what leaves, by
+`merge`, or, at a restart, through `load`, which does the same for many at once; a record leaves by
 `remove`.
 
 The record of an entry that has expired stays, and the digest does not change, but no question finds
@@ -238,7 +238,7 @@ class Store:
         return self.entries_in(0, 0)
 
     def _check(self) -> None:
-        """Asserts that index, digest and count are what the records say."""
+        """Asserts that index, digest and count agree with the records."""
         live = sorted(
             key for key, record in self.records() if not self.is_deleted_or_expired(key, record)
         )

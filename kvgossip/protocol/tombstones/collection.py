@@ -1,5 +1,5 @@
 """TombstoneCollection: the tombstones and expired entries that wait until nobody needs them
-any more, and for whom they wait.
+any more, and the members for which they wait.
 
 A tombstone that arrived here at time a (of this node's own HLC) may go when
 - the version vector covers it: then the context also covers all that its writer had seen, and
@@ -163,7 +163,7 @@ class TombstoneCollection:
         return min((held.get(member.site, 0) for member in members), default=clock)
 
     def late(self, members: Iterable[Member]) -> list[str]:
-        """The names of those for whom the oldest one waits."""
+        """The names of the members for which the oldest one waits."""
         oldest = self._waiting.oldest
         return sorted(
             {member.name: None for member in members if self._held.get(member.site, 0) < oldest}

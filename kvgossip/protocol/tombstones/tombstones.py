@@ -1,5 +1,6 @@
 """Tombstones: the mechanism by which deletes stay deleted (protocol.md section 6), over one store.
-Refusing, collecting and expiring, and what each member is known to hold.
+Refusing, collecting and expiring, and the times up to which each member is known to hold
+everything.
 
 Laws
 - A tombstone leaves the store only when the version vector covers it (or `forget_after_s` has
@@ -193,7 +194,7 @@ class Tombstones:
     # -- the collections of others ----------------------------------------------------------------
 
     def drop_collected(self, fingerprints: Iterable[int], peer: str, now: Now) -> int:
-        """Take out what this peer has collected; how many entries were."""
+        """Take out the entries that this peer has collected; returns how many there were."""
         return sum(
             self._drop_collected(key, peer, now) for key in self._store.find(fingerprints).values()
         )
@@ -220,7 +221,8 @@ class Tombstones:
         return True
 
     def _is_deleted_or_expired(self, key: str, record: bytes, now: Now) -> bool:
-        """Also what will have expired as soon as this node's clock has caught up with others'."""
+        """Also the entries that will have expired as soon as this node's clock has caught up with
+        others'."""
         if self._store.is_deleted_or_expired(key, record):
             return True
         return (

@@ -95,7 +95,7 @@ class Sender:
 
 
 class Seals:
-    """Seals what one life of a node says in one pool, and opens what others say there.
+    """Seals the frames of one life of a node in one pool, and opens those of others there.
 
     `pool`: the fingerprints of cluster and pool. `site` and `generation` are this life's. At most
     `lives_max` other lives are known. Raises MissingPackageError without cryptography, which nodes

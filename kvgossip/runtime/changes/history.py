@@ -146,7 +146,7 @@ class History:
     def entries(self, key: str, record: bytes | None) -> list[HistoryEntry]:
         """The versions of the key, newest first; `record` is the present one."""
         earlier = self.earlier(key)
-        # a tombstone that was collected is still what is true
+        # a tombstone that was collected is still true
         is_deleted = record is None and bool(earlier) and is_dead(earlier[-1])
         records = earlier if record is None else [*earlier, record]
         entries = [entry_of(key, each) for each in reversed(records)]

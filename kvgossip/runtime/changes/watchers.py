@@ -178,7 +178,8 @@ class Watches:
             self._give(group, arrival)
 
     def close(self) -> None:
-        """End every watcher: it still gets what waits for it, then its iteration stops."""
+        """End every watcher: it still gets the changes that wait for it, then its iteration
+        stops."""
         groups = [group for groups in (self._by_prefix, self._by_key) for group in groups.values()]
         for queue in [queue for group in groups for queue in group.queues]:
             self.remove(queue)

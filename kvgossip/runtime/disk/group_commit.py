@@ -280,7 +280,7 @@ class GroupCommit:
                 waiter.set_result(None)
 
     def _failed(self, batch: WriteBatch, batch_bytes: int, error: BaseException) -> None:
-        """Keep it under what came since, fail those who wait, try again later."""
+        """Keep it under the changes that came since, fail those who wait, try again later."""
         self.counters["commits_failed"] += 1
         fault = (
             error

@@ -84,7 +84,7 @@ class Quarantine:
 
     def page(self, after: str = "", limit: int = SCAN) -> list[Suspect]:
         """At most `limit` values, oldest first, beginning after this number. Raises NotFoundError
-        for what is no number."""
+        for text that is no number."""
         since = _bytes_of(after) if after else b""
         return [_suspect(number, kept) for number, kept in self._scan(since, limit)]
 

@@ -168,7 +168,8 @@ class RocksDB:
     # -- the engine -------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open the engine; recovers what the last process had committed. Raises DataDirError."""
+        """Open the engine; recovers everything that the last process had committed. Raises
+        DataDirError."""
         try:
             self._open()
         except StorageError as error:

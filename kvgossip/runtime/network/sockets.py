@@ -1,4 +1,4 @@
-"""The two sockets of a node, UDP and TCP on one port, and what addresses they can reach."""
+"""The two sockets of a node, UDP and TCP on one port, and the addresses that they can reach."""
 
 from __future__ import annotations
 

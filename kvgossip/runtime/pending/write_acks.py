@@ -25,7 +25,7 @@ class AckedWrite(NamedTuple):
     it stands in either case.
 
     `held_by` are the members that have shown that they hold this version, or a newer one of the
-    key, in the order in which they did; `lacking` those of the awaited that have not.
+    key, in the order in which they did; `lacking` the awaited members that have not.
     """
 
     entry: Entry
