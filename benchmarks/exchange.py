@@ -144,13 +144,14 @@ class Wire:
         from kvgossip.protocol.anti_entropy.initiator import Exchange
 
         pool: Any = node._running.replica.pools.lan
-        self._pool, self._send, self._send_units = pool, pool.send, pool.send_units
+        outbox: Any = pool.outbox
+        self._pool, self._send, self._send_units = pool, outbox.send, outbox.send_units
         self._open, self._continue = Exchange.open, pool.exchanges._receive
         self.kinds: Counter[int] = Counter()
         self.counts: Counter[str] = Counter()
         self.depths: dict[int, int] = {}
         self.depth = self.trips = 0
-        pool.send, pool.send_units, pool.exchanges._receive = (
+        outbox.send, outbox.send_units, pool.exchanges._receive = (
             self._on_send,
             self._on_send_units,
             self._on_continue,
@@ -277,18 +278,19 @@ class Subject:
         from kvgossip.runtime.clocks import read_clocks
 
         replica: Any = self._replica
-        (peer,), done, told = replica.pool.membership.reachable, asyncio.Event(), replica.exchanged
+        settling, pool, done = replica.settling, replica.pools.lan, asyncio.Event()
+        (peer,), settle = pool.membership.reachable, settling.exchanged
 
         def exchanged(*how: Any) -> None:
-            told(*how)
+            settle(*how)
             done.set()
 
-        replica.exchanged = exchanged
+        settling.exchanged = exchanged
         started_s, now = time.monotonic(), read_clocks()
-        replica.pool.exchanges.start(peer.name, now, differs=True)
+        pool.exchanges.start(peer.name, now, differs=True)
         self._node._running.do(replica.tick(now), now)
         await asyncio.wait_for(done.wait(), PATIENCE_S)
-        replica.exchanged = told
+        settling.exchanged = settle
         return {"wall_s": time.monotonic() - started_s}
 
     async def settled(self) -> Figures:
