@@ -158,7 +158,7 @@ class Link:
         return self.acceptor if life is self.dialler else self.dialler
 
     def key_of(self, life: Life) -> Address:
-        """How this end names the other one."""
+        """The address by which this end names the other one."""
         return self.dialled if life is self.dialler else self.ephemeral
 
     def pool_of(self, life: Life) -> PoolKind:

@@ -241,9 +241,9 @@ class Probing:
         self._send(ping, target.address, target, reliable=True)
 
     def doubt(self, address: Address, now: Now) -> None:
-        """A link to this address broke, or could not be made. That proves nothing, but the member
-        there is probed next: now, if the probe that is under way has its answer, else when its
-        period is over.
+        """A link to this address broke, or could not be made. The break proves nothing, but the
+        member there is probed next: now, if the probe that is under way has its answer, else when
+        its period is over.
         """
         member = self._table.reachable_at(address)
         if member is None:

@@ -1,7 +1,7 @@
 """Proximity: how far each peer of this node is, and which are chosen therefore (protocol.md section
 10).
 
-Configuration comes first: coordinates, zones, datacenters. Where it calls all peers alike - no zone
+Configuration comes first: coordinates, zones, datacenters. If it calls all peers alike - no zone
 and no coordinates are configured, or the peers are gateways of other datacenters - the network
 coordinates distinguish them, once they are sure enough.
 

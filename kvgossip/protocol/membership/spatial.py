@@ -51,7 +51,7 @@ class Selection(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SpatialPolicy:
-    """How peers are selected. `exponent` is the paper's a, 0 to 16; `uniform_share` 0 to 1. Raises
+    """The selection of peers. `exponent` is the paper's a, 0 to 16; `uniform_share` 0 to 1. Raises
     ConfigError out of these bounds."""
 
     selection: Selection = Selection.RANK

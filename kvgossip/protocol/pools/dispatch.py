@@ -133,8 +133,8 @@ class Dispatch:
     # -- refusals ---------------------------------------------------------------------------------
 
     def _refused_in_clear(self, messages: Iterable[Message | Member], arrival: Arrival) -> None:
-        """Anybody may have written it. Where frames are sealed, a member that takes us in all the
-        same is still believed."""
+        """Anybody may have written it. If frames are sealed, a member that takes us in all the same
+        is still believed."""
         for message in messages:
             if isinstance(message, Refused):
                 text = self._gate.heard(message, arrival)

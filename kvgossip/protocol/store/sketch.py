@@ -72,8 +72,8 @@ def places(fingerprint: int, length: int) -> Iterator[int]:
 class Sketch:
     """The first `length` symbols of the fingerprints of a digest tree's content, kept lazily.
 
-    Changes gather until there is time, or a prefix is wanted. Where more gather than CHANGES_MAX -
-    a bulk load - they are thrown away, and the sketch is built anew from the content, position by
+    Changes gather until there is time, or a prefix is wanted. If more gather than CHANGES_MAX - a
+    bulk load - they are thrown away, and the sketch is built anew from the content, position by
     position.
     """
 

@@ -85,7 +85,7 @@ class Framing:
     """The header of one pool's frames. `pool` is its kind and datacenter in words, such as
     `lan:dc1`.
 
-    No frame is longer than `bytes_max`, also after decompression. Where there are seals (see
+    No frame is longer than `bytes_max`, also after decompression. If there are seals (see
     `seal_with`), every frame is sealed.
     """
 

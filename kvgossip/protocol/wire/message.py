@@ -403,8 +403,8 @@ class Examine(Message, frozen=True):
 
 
 class Condition(Message, frozen=True):
-    """How the sender is. `formats`: the lowest and the highest format of frames that it speaks.
-    `keys`: ids, the primary one first.
+    """The condition of the sender. `formats`: the lowest and the highest format of frames that it
+    speaks. `keys`: ids, the primary one first.
 
     `lost`: members missing in a partition that it suspects. `rival`: where another live node uses
     its name. `datacenters`: a gateway's knowledge of each, as (name, gateways that are alive,
