@@ -18,7 +18,7 @@ ALLOCATOR = "PYTHONMALLOC"
 
 
 def use_system_allocator() -> None:
-    """Start this process anew where that is needed: then this does not return. Who has set
+    """Start this process anew where that is needed: then this does not return. A user who has set
     PYTHONMALLOC has chosen."""
     if ALLOCATOR in os.environ or sys.flags.dev_mode or not _is_glibc():
         return

@@ -57,8 +57,8 @@ class StillAliveError(LocalError):
 
 
 class StaleError(LocalError):
-    """The version that was asked for has not arrived here in time. `version` is what is here
-    instead, None for nothing."""
+    """The version that was asked for has not arrived here in time. `version` is the one that is
+    here instead, None for nothing."""
 
     def __init__(self, message: str, hint: str, version: str | None) -> None:
         super().__init__(message, hint)

@@ -36,10 +36,10 @@ long happen when it runs, so that --help is quick.
     write_concern  the options --wait and --timeout, and the acks as they come in
     json_lines     the lines of `load` and `dump`
     archive_file   the file of `export` and `import`
-    settings       where the parameters of an agent come from
-    connection     how a command speaks to a node
+    settings       the sources of the parameters of an agent
+    connection     the HTTP client of a command
     output         tables, and JSON
-    errors         how commands fail, and their exit codes
+    errors         failures of commands, and their exit codes
 
 The order of the help is that of the loop below.
 """
@@ -142,8 +142,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except Exception as error:
-        # Which class says "wrong usage" differs between versions of typer, but all of them can say
-        # what is wrong.
+        # Which class says "wrong usage" differs between versions of typer, but all of them can show
+        # the mistake.
         if not hasattr(error, "format_message"):
             raise
         if message := usage_message(error):

@@ -1,4 +1,4 @@
-"""How a command speaks to a running node."""
+"""The HTTP client by which a command speaks to a running node."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""How commands fail: one line that names the mistake, a hint, and an exit code that a script can
-rely on."""
+"""The failures of commands: one line that names the mistake, a hint, and an exit code that a script
+can rely on."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def members(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
 
 
 def _rtt(member: dict[str, Any]) -> str:
-    """From the node that was asked; what is only estimated is marked."""
+    """The round trip from the node that was asked; one that is only estimated is marked."""
     if member["rtt_ms"] is not None:
         return f"{member['rtt_ms']:.1f} ms"
     return "" if member["rtt_estimate_ms"] is None else f"~{member['rtt_estimate_ms']:.1f} ms"

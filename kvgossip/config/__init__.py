@@ -4,7 +4,7 @@ address       Address, its text, the ports
 parameters    the declarations: type, bounds, default, how to choose
 profiles      lan, wan, local
 description   a declaration in words, and the error that refuses a value
-conversion    from what is written to what Config holds
+conversion    from values as they are written to those that Config holds
 config        Config, with the checks that need several parameters
 schema        the JSON schema of the file
 """

@@ -1,7 +1,7 @@
-"""Values of parameters as they are written, converted to what Config holds.
+"""Values of parameters as they are written, converted to those that Config holds.
 
-msgspec converts and checks by the annotations of Parameters. What it does not know is how text
-writes an address, a list, a table, and "on" or "off".
+msgspec converts and checks by the annotations of Parameters. It does not know how text writes an
+address, a list, a table, and "on" or "off".
 """
 
 from __future__ import annotations

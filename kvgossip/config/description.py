@@ -21,10 +21,10 @@ SHOWN_MAX = 80
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """What Parameters declares of one parameter."""
+    """One parameter, as Parameters declares it."""
 
     name: str
-    #: The annotation, with all its metadata: what msgspec converts to
+    #: The annotation, with all its metadata: the type that msgspec converts to
     annotation: Any
     default: Any
     #: Its own metadata, of which the later goes before the earlier
@@ -62,7 +62,7 @@ class Parameter:
 
     @property
     def per_pool(self) -> bool:
-        """Whether the WAN pool of a gateway may have another value."""
+        """True if the WAN pool of a gateway may have another value."""
         return bool(self.extra("per_pool"))
 
     @property
@@ -71,7 +71,7 @@ class Parameter:
 
     @property
     def kind(self) -> str:
-        """What a value must be, as it follows "is not"."""
+        """The kind of value that is expected, as it follows "is not"."""
         if get_origin(self.type) is Literal:
             return f"one of {', '.join(get_args(self.type))}"
         if self.is_address:
@@ -90,7 +90,7 @@ class Parameter:
         return str(self.extra("takes") or self.kind)
 
     def extra(self, key: str) -> Any:
-        """What the metadata says under this key, None where it says nothing."""
+        """The extra of the metadata under this key, None where there is none."""
         values = [meta.extra[key] for meta in self.metadata if meta.extra and key in meta.extra]
         return values[-1] if values else None
 
@@ -115,7 +115,8 @@ def described() -> dict[str, Parameter]:
 
 PARAMETERS = described()
 WAN_PARAMETERS = tuple(name for name, parameter in PARAMETERS.items() if parameter.per_pool)
-"""What may differ between the pools of a gateway: all but what belongs to the store behind them."""
+"""The parameters that may differ between the pools of a gateway: all but those of the store behind
+them."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -136,7 +137,7 @@ def shown(value: Any) -> str:
 
 
 def _is_number(value: Any, kind: type, strict: bool) -> bool:
-    """Whether the value would be taken if there were no bounds."""
+    """True if the value would be taken if there were no bounds."""
     if isinstance(value, int) and not isinstance(value, bool):
         return True  # also one that is larger than any float
     try:

@@ -38,7 +38,7 @@ _TEXT_TARGETS = {
 }
 
 # The sections of the parameters. A parameter that is `per_pool` may have another value in the WAN
-# pool of a gateway (`wan_parameters`); what belongs to the one store behind both pools may not.
+# pool of a gateway (`wan_parameters`); those of the one store behind both pools may not.
 PLACE = Meta(extra={"section": "Name and addresses"})
 DATACENTERS = Meta(extra={"section": "Other datacenters"})
 SECURITY = Meta(extra={"section": "Security"})

@@ -2,7 +2,7 @@
 in, effects come out. Layers, from below: model, wire and store, tombstones, the mechanisms, pools,
 replica.
 
-    model/          what everything else speaks of: values that never change
+    model/          the values that everything else speaks of; they never change
     wire/           messages and their bytes
     store/          the one copy of the data, its digest tree and its sketch
     tombstones/     deletes that stay deleted, and values that expire
@@ -10,16 +10,16 @@ replica.
     ingress/        frames are admitted or refused here
     rumors/         rumor mongering: news that is still spreading
     anti_entropy/   exchanges that repair whatever differs
-    acks/           which members hold a write
+    acks/           the members that hold a write
     doctor/         observations by all members, and findings in words
     pools/          everything of one gossip pool put together
-    effect          what an input asks its driver to do
+    effect          the actions that an input asks of its driver
     outbox          the one way out of the machine
-    saved_state     what a replica knows about itself, and a later life goes on from
+    saved_state     the facts of a replica about itself, from which a later life goes on
     merging         the one way by which an entry comes into a replica
-    writes          what clients of this node ask to be stored
-    settling        when a replica has caught up once
-    clock_guard     whether this node's wall clock is ahead of its peers'
+    writes          the values that clients of this node ask to be stored
+    settling        the moment at which a replica has caught up once
+    clock_guard     this node's wall clock, compared with those of its peers
     key_rotation    keys come and go on all nodes while the cluster runs
     replica         one copy of the data and its pools, as one machine
 """

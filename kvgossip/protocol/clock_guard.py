@@ -1,7 +1,7 @@
-"""ClockGuard: what the peers' wall clocks show, to know whether this node's own one is ahead
+"""ClockGuard: compares the wall clocks of peers with this node's own, to know whether it is ahead
 (protocol.md section 5).
 
-The ack to a probe tells its sender's wall clock, at some moment since the probe was sent. It is
+The ack to a probe carries its sender's wall clock, at some moment since the probe was sent. It is
 kept as a distance from this node's *monotonic* clock: so when the own wall clock is set right, or
 wrong, that is known at once, without a new probe. Only the newest few peers count, for a monotonic
 clock may stand still while a machine sleeps, and what was seen before that is worth nothing after
@@ -10,10 +10,10 @@ it.
 A message that was long on its way, or waited in the buffers of a node that was busy or paused,
 shows a clock as it was: by that a node would be ahead of everybody, and refuse writes just because
 it has much to do. So of the moments in question the first one is taken, which makes a node ahead by
-no more than it is; and a ping, which may be of any age, tells nothing.
+no more than it is; and a ping, which may be of any age, says nothing.
 
 The median of the peers decides, the higher one of an even number: a node is ahead when it is so of
-half of its peers at least. Of two nodes nobody can tell which is wrong: the distance is shown, and
+half of its peers at least. Of two nodes nobody can know which is wrong: the distance is shown, and
 nothing follows from it.
 """
 
@@ -58,13 +58,13 @@ class ClockGuard:
 
     def ahead_s(self, now: Now) -> float | None:
         """How far this node's wall clock is ahead of the peers' median, negative if it is behind;
-        None before any peer has told."""
+        None before any peer has shown its clock."""
         if self._median_ms is None:
             return None
         return (now.wall_ms - now.monotonic_s * 1000 - self._median_ms) / 1000
 
     def is_ahead(self, now: Now) -> bool:
-        """Whether enough peers agree that this node's wall clock is too far ahead."""
+        """True if enough peers agree that this node's wall clock is too far ahead."""
         ahead_s = self.ahead_s(now) if len(self._distances_ms) >= PEERS_MIN else None
         return ahead_s is not None and ahead_s > self._drift_max_s
 

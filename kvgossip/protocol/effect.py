@@ -5,8 +5,8 @@ A driver reads the clocks once an input, performs the effects in their order, an
 `Replica.tick` no later than `Replica.deadline()`. Nothing else crosses.
 
 A driver with a disk writes Changed, Dropped, Quarantined and Persist there, those of one input in
-one atomic commit, together with what `Replica.checkpoint` gives. After a restart it hands the facts
-to the next Replica as `saved`, and the records to `Replica.load`.
+one atomic commit, together with the facts of `Replica.checkpoint`. After a restart it hands the
+facts to the next Replica as `saved`, and the records to `Replica.load`.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ class DoctorReport:
     """`observer` was asked; `members` are those that it looked at, out of `known`, itself not
     counted.
 
-    `sights`: by observer, then by whom it saw; the observer's own first. `conditions`: of all that
-    told theirs, the observer's own too. `answers_as`: members at whose address somebody of another
-    name answers. `silent`: asked to look at others, without an answer; `busy`: too busy to.
-    `refusals`: what was said no with, by member. `took_s`: how long it took, seconds.
+    `sights`: by observer, then by the member that it saw; the observer's own first. `conditions`:
+    of all that sent theirs, the observer's own too. `answers_as`: members at whose address somebody
+    of another name answers. `silent`: asked to look at others, without an answer; `busy`: too busy
+    to. `refusals`: the words with which a member said no, by member. `took_s`: how long it took,
+    seconds.
     """
 
     observer: str
@@ -58,7 +59,7 @@ class DoctorReport:
 
 
 def _gone(key: str, record: bytes) -> Changed:
-    """That a value is served no more, although nobody has written so."""
+    """The change that a value is served no more, although nobody has written so."""
     return Changed(key, record, make_record(version_of(record), None))
 
 
@@ -72,7 +73,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A live value that the cluster had deleted was taken out here, as `peer` told: keep it in the
+    """A live value that the cluster had deleted was taken out here, as `peer` said: keep it in the
     quarantine. Its Dropped follows.
 
     For watchers it is `change`: a delete under the same version.
@@ -105,8 +106,8 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class MemberChanged:
-    """What this replica believes of a member changed. `old` is None for a new name, `new` is None
-    when it was forgotten."""
+    """The record that this replica has of a member changed. `old` is None for a new name, `new` is
+    None when it was forgotten."""
 
     old: Member | None
     new: Member | None
@@ -114,7 +115,7 @@ class MemberChanged:
 
 
 class Lacking(NamedTuple):
-    """A member that has not shown that it holds a version, and what is believed of it."""
+    """A member that has not shown that it holds a version, and its believed state."""
 
     peer: Peer
     state: MemberState
@@ -193,8 +194,8 @@ class KeyringChanged:
 
 @dataclass(frozen=True, slots=True)
 class KeyringReported:
-    """What came of `Replica.rotate` with this ticket: who has which keys. `objection`: why it was
-    not even tried; empty where it was."""
+    """The result of `Replica.rotate` with this ticket: the keys that each node has. `objection`
+    says why it was not even tried; it is empty where it was."""
 
     ticket: int
     found: tuple[Holding, ...]

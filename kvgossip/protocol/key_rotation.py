@@ -3,8 +3,8 @@ to any one of them.
 
     operator --> node ==KeyringOrder==> each member of its datacenter
                  gateway ==KeyringOrder==> gateways of other datacenters ==KeyringOrder==> their
-                 members <==KeyringReport== each with what it and those behind it have now, or who
-                 did not answer
+                 members <==KeyringReport== each with the keys that it and those behind it have now,
+                 or who did not answer
 
 A key is replaced in three orders: install the new one everywhere, use it everywhere, remove the old
 one everywhere. As every key of a ring opens, nobody is shut out at any moment, in whatever order
@@ -16,9 +16,9 @@ Laws
   node checks again for itself.
 - An order names the life of the node that it is for, so that a recorded one is worth nothing to
   another node or to a later life. It is carried out once, also where it comes by two gateways.
-- Orders are taken from whoever has a key, and only where frames are sealed: so a key travels
-  sealed, and a stranger orders nothing.
-- Who was off during a rotation is refused afterwards with words that say which key is used
+- Orders are taken from every node that has a key, and only where frames are sealed: so a key
+  travels sealed, and a stranger orders nothing.
+- A node that was off during a rotation is refused afterwards with words that say which key is used
   (refusal.py, lesson 28).
 """
 
@@ -58,8 +58,8 @@ Place = tuple[PoolKind, Address]
 
 @dataclass(slots=True)
 class Round:
-    """One order, and what came back so far. `asked`: who has not answered. `origin`: who ordered
-    it, None: this node's own operator."""
+    """One order, and what came back so far. `asked`: the nodes that have not answered. `origin`:
+    the node that ordered it, None: this node's own operator."""
 
     request: int
     order: tuple[KeyringAction, bytes]
@@ -71,8 +71,8 @@ class Round:
 
 @dataclass(slots=True)
 class Conversation:
-    """What an operator wants, as the rounds that are still to come, and what nodes have said
-    against it."""
+    """An operator's order, as the rounds that are still to come, and the objections of nodes to
+    it."""
 
     ticket: int
     steps: list[tuple[KeyringAction, bytes]]
@@ -191,7 +191,8 @@ class KeyRotation:
             self._pools.of(kind).outbox.send(order, address, reliable=True)
 
     def _members(self, kind: PoolKind) -> list[Member]:
-        """Whom an order goes to in this pool: in the WAN pool the gateways of other datacenters."""
+        """The members that an order goes to in this pool: in the WAN pool the gateways of other
+        datacenters."""
         pool = self._pools.lan if kind is PoolKind.LAN else self._pools.wan
         if pool is None:
             return []
@@ -203,9 +204,9 @@ class KeyRotation:
         ]
 
     def _carried_out(self, action: KeyringAction, key: bytes) -> Holding:
-        """What this node has after the order, and why if it was not obeyed."""
+        """The keys that this node has after the order, and why if it was not obeyed."""
         assert self._keyring is not None
-        # whether what was changed could be kept is known to the next listing only
+        # only the next listing knows whether the change could be kept
         problem = self.problem if action is KeyringAction.LIST else ""
         try:
             if self._obeys(self._keyring, action, key):
@@ -222,7 +223,7 @@ class KeyRotation:
         )
 
     def _obeys(self, keyring: Keyring, action: KeyringAction, key: bytes) -> bool:
-        """Whether that changed the keyring."""
+        """True if that changed the keyring."""
         match action:
             case KeyringAction.INSTALL:
                 if len(key) != KEY_BYTES:
@@ -298,8 +299,8 @@ def _silent(member: Member) -> Holding:
 
 
 def _each_once(found: Iterable[Holding]) -> list[Holding]:
-    """Sorted, and of several words about one node the one that says most: what it answered, and
-    first what it has against the order."""
+    """Sorted, and of several words about one node the one that says most: its answer, and first its
+    objection to the order."""
     best: dict[tuple[str, str], Holding] = {}
     for held in found:
         place = (held.datacenter, held.name)
@@ -343,8 +344,8 @@ def ids_of(held: Holding) -> list[str]:
 
 
 def parse_order(action: str, key: str) -> tuple[KeyringAction, bytes]:
-    """What an operator wrote: `install` and 64 hexadecimal digits, `use` or `remove` and the 8 of
-    an id, or `list`. Raises KeyringError."""
+    """The order that an operator wrote: `install` and 64 hexadecimal digits, `use` or `remove` and
+    the 8 of an id, or `list`. Raises KeyringError."""
     try:
         wanted = KeyringAction[action.upper()]
         data = bytes.fromhex(key)

@@ -1,4 +1,4 @@
-"""Merging: the one way by which an entry comes into a replica, whoever offers it.
+"""Merging: the one way by which an entry comes into a replica, no matter which side offers it.
 
     a client's write --+
     a rumor -----------+--> Merging --> Store.merge --> news: Changed, and a rumor in every pool
@@ -9,14 +9,14 @@ Laws
   Changed, and become rumors.
 - An entry becomes a rumor only by a merge that was news, which happens once a version and node,
   whatever pools it came from: so there is no storm.
-- What is news is a rumor in every pool. In the pool that did not bring it, it is told at once:
-  nobody there has heard it yet.
-- What an exchange brings is no rumor in that pool, where others see the difference themselves (see
-  scheduler.py). In the other pool it is one while fewer than REKINDLED_MAX rumors are hot there: a
-  few entries are what rumors have lost, or one write of an empty moment, and as rumors they cross
-  the pool in milliseconds instead of one exchange after the other. Many are a cut that has healed:
-  they travel by exchanges, whose cost follows the difference, instead of being told to everybody
-  one by one. A node that catches up kindles nothing.
+- An entry that is news is a rumor in every pool. In the pool that did not bring it, it is spread at
+  once: nobody there has heard it yet.
+- An entry that an exchange brings is no rumor in that pool, where others see the difference
+  themselves (see scheduler.py). In the other pool it is one while fewer than REKINDLED_MAX rumors
+  are hot there: a few entries are those that rumors have lost, or one write of an empty moment, and
+  as rumors they cross the pool in milliseconds instead of one exchange after the other. Many are a
+  cut that has healed: they travel by exchanges, whose cost follows the difference, instead of being
+  sent to everybody one by one. A node that catches up kindles nothing.
 - An entry that cannot be accepted is counted by reason and costs nothing else (lesson 8).
 """
 
@@ -42,7 +42,7 @@ REKINDLED_MAX = 64
 
 
 class Outcome(Enum):
-    """What became of an entry that was offered. COLLECTED: it was here once, and was collected (see
+    """The fate of an entry that was offered. COLLECTED: it was here once, and was collected (see
     tombstones.py)."""
 
     NEWS = "news"
@@ -53,7 +53,7 @@ class Outcome(Enum):
 
 class Spread(Enum):
     """How news is spread further in the pool that it came from. OTHER_POOLS: not there, where its
-    author tells every member. In its other pool a node spreads whatever is news at once."""
+    author sends it to every member. In its other pool a node spreads whatever is news at once."""
 
     NONE = "none"
     OTHER_POOLS = "other pools"
@@ -62,8 +62,8 @@ class Spread(Enum):
 
 
 class Origin(NamedTuple):
-    """Where an entry comes from, and how it is to be spread if it is news. `peer` is None for a
-    client of this node; its name is empty where the member is not known."""
+    """The source of an entry, and how it is to be spread if it is news. `peer` is None for a client
+    of this node; its name is empty where the member is not known."""
 
     peer: Peer | None
     spread: Spread
@@ -74,10 +74,10 @@ CLIENT = Origin(None, Spread.NOW)
 
 
 class MergePort(Protocol):
-    """By this a mechanism of a pool offers what it heard."""
+    """The port by which a mechanism of a pool offers the entries that it heard."""
 
     news_s: float
-    """When the last merge was news, monotonic seconds."""
+    """The time of the last merge that was news, monotonic seconds."""
 
     def merge(self, key: str, record: bytes, now: Now, origin: Origin) -> Outcome:
         """Offer a record that a peer sent."""
@@ -90,8 +90,8 @@ class MergePort(Protocol):
 
 
 class RumorPort(Protocol):
-    """The rumors of one pool. `heard_from`: the name there of who told it, "" somebody of no name
-    there, None a client of this node."""
+    """The rumors of one pool. `heard_from`: the name there of the member that sent it, "" for one
+    of no name there, None for a client of this node."""
 
     def heat(self, key: str, record: bytes, heard_from: str | None, *, at_once: bool) -> None: ...
 
@@ -125,11 +125,11 @@ class NewsPool(Protocol):
     def version_queries(self) -> QueryPort: ...
 
     def knows_as_neighbour(self, name: str) -> bool:
-        """Whether one and the same node has this name in both pools of this node."""
+        """True if one and the same node has this name in both pools of this node."""
 
 
 class AckPort(Protocol):
-    """Who has shown that it holds a version; false where nobody waits for that."""
+    """The members that have shown that they hold a version; false where nobody waits for that."""
 
     def __len__(self) -> int: ...
 
@@ -137,7 +137,7 @@ class AckPort(Protocol):
 
 
 class SettlingPort(Protocol):
-    """Whether the replica has caught up once."""
+    """True if the replica has caught up once."""
 
     @property
     def settled(self) -> bool: ...
@@ -168,10 +168,11 @@ class Merging:
         #: the replica's, by name
         self._counters = counters
 
-    # -- what peers send --------------------------------------------------------------------------
+    # -- entries of peers -------------------------------------------------------------------------
 
     def merge(self, key: str, record: bytes, now: Now, origin: Origin) -> Outcome:
-        """Offer what a peer sent, or an import. What it was, and what became of it, is counted."""
+        """Offer an entry that a peer sent, or an import. The kind and the fate of the entry are
+        counted."""
         if not self._accepts(key, record, now):
             return Outcome.REFUSED
         if self._acks and origin.peer is not None:
@@ -201,7 +202,7 @@ class Merging:
         self._settling.exchanged(peer, sync_state)
 
     def _accepts(self, key: str, record: bytes, now: Now) -> bool:
-        """Whether it may be merged; if so, the clock has taken over its time."""
+        """True if it may be merged; if so, the clock has taken over its time."""
         try:
             check_key(key)
             check_record(record)
@@ -214,7 +215,7 @@ class Merging:
             return False
         return True
 
-    # -- what is right is taken -------------------------------------------------------------------
+    # -- the merge --------------------------------------------------------------------------------
 
     def take(self, key: str, record: bytes, now: Now, origin: Origin) -> bool:
         """Merge; if it is news, say so and spread it. The record is one that may be merged."""
@@ -267,13 +268,14 @@ class Merging:
         return True
 
     def _kindles(self, pool: NewsPool) -> bool:
-        """Whether what an exchange brought from another pool becomes a rumor in this one."""
+        """True if an entry that an exchange brought from another pool becomes a rumor in this
+        one."""
         return self._settling.settled and pool.mongering.hot < REKINDLED_MAX
 
 
 def _speaker(pool: NewsPool, peer: Peer | None) -> str | None:
-    """Who told it in another pool needs not hear it in this one; but names are those of one pool,
-    and another node may have this one here."""
+    """A peer that sent it in another pool need not hear it in this one; but names are those of one
+    pool, and another node may have this one here."""
     if peer is None:
         return None
     return peer.name if pool.knows_as_neighbour(peer.name) else ""

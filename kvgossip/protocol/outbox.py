@@ -48,7 +48,7 @@ class Outbox:
         self._effects.extend(effects)
 
     def writes_to_disk(self) -> bool:
-        """Whether an effect by now makes a driver with a disk commit."""
+        """True if an effect by now makes a driver with a disk commit."""
         return any(isinstance(effect, (Changed, Dropped, Persist)) for effect in self._effects)
 
     def drain(self) -> list[Effect]:
@@ -59,8 +59,8 @@ class Outbox:
 
 
 class SendPort(Protocol):
-    """What mechanisms of one pool send by. A reliable message is a frame of a TCP link, any other
-    one a datagram."""
+    """The port by which mechanisms of one pool send. A reliable message is a frame of a TCP link,
+    any other one a datagram."""
 
     @property
     def datagram_room(self) -> int:

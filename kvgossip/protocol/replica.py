@@ -7,8 +7,8 @@ effects come out.
 
 Laws
 - Every input returns the effects that it asks for, in order; questions change nothing; no input
-  raises on what a peer sent.
-- What was deleted, and collected since, does not come back (tombstones.py).
+  raises on any bytes of a peer.
+- An entry that was deleted, and collected since, does not come back (tombstones.py).
 - Deadlines are state: `tick` does what is due, however late it is called, and never twice.
 
 Pools (protocol.md section 9): every node is in the LAN pool of its datacenter, a gateway in the WAN
@@ -62,14 +62,14 @@ FAREWELL_ROUNDS = 2
 class Replica:
     """One node's protocol machine.
 
-    `address`: where peers reach this node; an empty host is learned from the first member that
-    answers a join. `wan_address`: the same of the WAN pool, for a gateway. `rng`: the only source
-    of chance; one seed gives one trace. `now`: the time of the start. `config.name` must not be
-    empty. `saved`: the facts that an earlier life has left on the disk (see saved_state.py), None
-    where there is none. `rebuilding`: the data of this node was lost, so that it knows nothing
-    until a settled member has told it all. `keyring`: None takes the keys that the configuration
-    itself holds; without any, nothing is sealed. `identity`: this node's own (see identity.py),
-    None where it has none.
+    `address`: the address at which peers reach this node; an empty host is learned from the first
+    member that answers a join. `wan_address`: the same of the WAN pool, for a gateway. `rng`: the
+    only source of chance; one seed gives one trace. `now`: the time of the start. `config.name`
+    must not be empty. `saved`: the facts that an earlier life has left on the disk (see
+    saved_state.py), None where there is none. `rebuilding`: the data of this node was lost, so that
+    it knows nothing until a settled member has sent it all. `keyring`: None takes the keys that the
+    configuration itself holds; without any, nothing is sealed. `identity`: this node's own (see
+    identity.py), None where it has none.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Replica:
         self._writes = Writes(
             config, self.site, self.hlc, self.store, self.merging, self.clock_guard
         )
-        #: when the farewell has been said; None: the node is not leaving
+        #: the time at which the farewell is over; None: the node is not leaving
         self._departs_s: float | None = None
         self._departed = False
         self._open_pools(address, wan_address or config.wan, rng, now)
@@ -230,9 +230,8 @@ class Replica:
         """From now on, wait until those that `write_concern` names hold the version that is here
         now.
 
-        AckReceived tells of each holder, and one WriteConcernEnded that the wait is over; they
-        carry `ticket`. Raises as `check_wait`, and NotFoundError where there is nothing under the
-        key.
+        AckReceived names each holder, and one WriteConcernEnded that the wait is over; they carry
+        `ticket`. Raises as `check_wait`, and NotFoundError where there is nothing under the key.
         """
         record = self.store.record(key)
         if record is None:
@@ -263,8 +262,8 @@ class Replica:
     # -- the disk ---------------------------------------------------------------------------------
 
     def load(self, entries: Sequence[tuple[str, bytes]]) -> None:
-        """Take records from the disk, some at a time, before `start`. They are no news: nobody is
-        told.
+        """Take records from the disk, some at a time, before `start`. They are no news: no peer
+        hears of them.
 
         Raises RemoteError for a record of a format that this version does not know.
         """
@@ -276,8 +275,8 @@ class Replica:
             self.tombstones.loaded(key, self.store[key])
 
     def checkpoint(self, now: Now) -> list[Persist]:
-        """What belongs into every commit: the facts that are always now, and the dots since the
-        last one, which are told once."""
+        """The facts that belong into every commit: those that are always those of now, and the dots
+        since the last one, which are handed out once."""
         return [clock_fact(self.hlc.latest), *self.tombstones.checkpoint(), *self._own_facts()]
 
     def _own_facts(self) -> list[Persist]:
@@ -338,7 +337,7 @@ class Replica:
         return self._drain()
 
     def settle(self, now: Now) -> list[Effect]:
-        """What this node has is the truth, says an operator."""
+        """Take the data of this node as the truth, as an operator wants it."""
         self.settling.settle()
         return self._drain()
 
@@ -382,8 +381,8 @@ class Replica:
         return self._drain()
 
     def keyring_kept(self, problem: str, now: Now) -> list[Effect]:
-        """What came of KeyringChanged: why a later life would not find the keys; empty where it
-        will."""
+        """The driver's answer to KeyringChanged. `problem` says why a later life would not find the
+        keys; it is empty where it will."""
         self.key_rotation.problem = problem
         return self._drain()
 
@@ -438,7 +437,7 @@ class Replica:
 
     @property
     def settled(self) -> bool:
-        """Whether reads may be answered as truth."""
+        """True if reads may be answered as truth."""
         return self.settling.settled
 
     @property

@@ -1,13 +1,13 @@
-"""SavedState: what a replica knows about itself beyond its entries, and what of it the next life on
-the same disk goes on from.
+"""SavedState: the facts of a replica about itself, beyond its entries, from which the next life on
+the same disk goes on.
 
 Laws (protocol.md section 7)
 - A later life has a greater generation in each pool than all before it, and its clock stands at
   least where theirs did: whatever the wall clock of the machine says after the restart.
-- Whoever had settled once answers reads from its last known good data at once, without any peer
-  (lesson 17).
-- Who was known is looked for again (known_peers.py), and a life that had not settled does not found
-  a cluster of its own beside them.
+- A replica that had settled once answers reads from its last known good data at once, without any
+  peer (lesson 17).
+- A member that was known is looked for again (known_peers.py), and a life that had not settled does
+  not found a cluster of its own beside them.
 - A life that rebuilds lost data takes nothing for the truth but what a settled member has, also
   after another restart.
 """
@@ -28,8 +28,8 @@ PEER = b"peer/"
 
 
 class SavedLife(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is always now. Generations are 0 where there is no such pool; append new fields with
-    defaults."""
+    """The facts that are always those of now. Generations are 0 where there is no such pool; append
+    new fields with defaults."""
 
     lan_generation: int = 0
     wan_generation: int = 0
@@ -38,14 +38,14 @@ class SavedLife(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class SavedState:
-    """What an earlier life left, as Persist told it, and what this one adds; empty where there was
-    none."""
+    """The facts that an earlier life left by Persist, and those that this one adds; empty where
+    there was none."""
 
     def __init__(self, saved: Mapping[bytes, bytes]) -> None:
         self._saved = saved
         self.clock = int.from_bytes(saved.get(CLOCK, b""), "big")
         self.own = _decode_self(saved[SELF]) if SELF in saved else SavedLife()
-        #: what the disk has, or will have with the next commit
+        #: the fact that the disk has, or will have with the next commit
         self._kept = self.own
 
     def own_facts(self, life: SavedLife) -> list[Persist]:
@@ -60,7 +60,7 @@ class SavedState:
         return self.own.lan_generation if kind is PoolKind.LAN else self.own.wan_generation
 
     def peers(self, kind: PoolKind) -> dict[str, Address]:
-        """Who was in this pool, and where."""
+        """The addresses of the members that were in this pool, by name."""
         prefix = _peer_key(kind, "")
         return {
             key[len(prefix) :].decode(): _decode_address(self._saved[key])
@@ -74,7 +74,7 @@ def clock_fact(timestamp: int) -> Persist:
 
 
 def peer_fact(kind: PoolKind, name: str, address: Address | None) -> Persist:
-    """Where a member is; None forgets it."""
+    """The fact of a member's address; None forgets it."""
     return Persist(
         _peer_key(kind, name), None if address is None else msgspec.msgpack.encode(address)
     )

@@ -1,11 +1,12 @@
-"""Settling: when a replica has caught up once, and answers reads as truth (protocol.md section 8).
+"""Settling: the moment at which a replica has caught up once, and answers reads as truth
+(protocol.md section 8).
 
 Laws
 - A life settles by any pool: by an exchange with a settled member of either; or, in a fresh
   cluster, when all its join addresses, of both pools, have answered and exchanged. So the first
   nodes of a new datacenter wait for the data of the others, not for each other.
-- A life that is told to join nobody, and whose disk knows no members, is settled at once; so is one
-  whose earlier life was.
+- A life that is configured to join nobody, and whose disk knows no members, is settled at once; so
+  is one whose earlier life was.
 - A life that rebuilds lost data is settled by a settled member alone.
 """
 
@@ -50,7 +51,7 @@ class Settling:
         self.settled = was_settled
         #: the data of this node was lost, and only a settled member may say that it is back
         self.rebuilding = rebuilding
-        #: whether there is somebody to join
+        #: true if there is somebody to join
         self._targets = targets
         self._pools, self._own_facts, self._outbox = pools, own_facts, outbox
 
@@ -61,7 +62,7 @@ class Settling:
 
     @property
     def sync_state(self) -> SyncState:
-        """What peers are told of how much this replica's answers are worth."""
+        """The sync state that peers see: how much this replica's answers are worth."""
         if self.settled:
             return SyncState.SETTLED
         answered = all(pool.join_targets.all_answered() for pool in self._pools)
@@ -72,7 +73,7 @@ class Settling:
         return self._targets and not self.rebuilding
 
     def settle(self) -> None:
-        """What this node has is the truth. Harmless when repeated."""
+        """Take the data of this node as the truth. Harmless when repeated."""
         if not self.settled:
             self.settled = True
             # a commit of its own, where nothing else is going to be written
@@ -84,7 +85,7 @@ class Settling:
             self.settle()
 
     def exchanged(self, peer: Peer, sync_state: SyncState) -> None:
-        """An exchange with this peer completed: perhaps that was what was waited for."""
+        """An exchange with this peer completed: perhaps this node waited for that."""
         for pool in self._pools:
             pool.join_targets.exchanged(peer.name, sync_state)
         if sync_state is SyncState.SETTLED or self._all_exchanged():

@@ -1,5 +1,5 @@
-"""Writes: what clients of this node ask to be stored. Each write is a version of its own, merged by
-the same way as what peers send (merging.py).
+"""Writes: the values that clients of this node ask to be stored. Each write is a version of its
+own, merged in the same way as an entry that a peer sends (merging.py).
 
 Law: a write on a replica that has seen version v has a greater version than v.
 """
@@ -30,26 +30,25 @@ from kvgossip.protocol.model.write import Writing, check_batch, check_write
 from kvgossip.protocol.store.store import Store
 
 BACKUP = Origin(Peer(PoolKind.LAN, ""), Spread.NEXT_ROUND)
-"""An entry of a backup: no member told it, and peers may have it."""
+"""An entry of a backup: no member sent it, and peers may have it."""
 
 
 class Written(NamedTuple):
-    """A write, or a delete, and what it asks for: `record` is None where there was nothing to
-    delete."""
+    """A write, or a delete, and its effects: `record` is None where there was nothing to delete."""
 
     record: bytes | None
     effects: list[Effect]
 
 
 class BatchWritten(NamedTuple):
-    """A batch, and what it asks for. `records`: by key, without those of deletes of nothing."""
+    """A batch, and its effects. `records`: by key, without those of deletes of nothing."""
 
     records: Mapping[str, bytes]
     effects: list[Effect]
 
 
 class Restored(NamedTuple):
-    """Entries of a backup, and what they ask for. `outcomes`: what became of each."""
+    """The result of restoring entries of a backup: the effects, and the outcome of each entry."""
 
     effects: list[Effect]
     outcomes: list[Outcome]
@@ -116,7 +115,7 @@ class Writes:
     def restore(
         self, entries: Iterable[tuple[str, bytes]], now: Now, *, as_new: bool
     ) -> list[Outcome]:
-        """What became of each entry."""
+        """The outcome of each entry."""
         self._check_may_write(now)
         if as_new:
             return [self._write_anew(key, record, now) for key, record in entries]

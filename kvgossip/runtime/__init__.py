@@ -6,9 +6,9 @@ nothing, and lives on the thread of one event loop.
     driver       one life of a replica: clocks, inputs, effects, the timer
     writes       how a caller's write goes to the replica, the disk, and others
     reads        versions that are still to come, the past of a key, snapshots
-    changes/     the feed, its watchers, and what is remembered of the past
+    changes/     the feed, its watchers, and the past that is remembered
     pending/     callers that wait for an answer
-    reports/     what a node shows of itself and of the cluster, ready for JSON
+    reports/     the views of a node of itself and of the cluster, ready for JSON
     network/     datagrams, TCP links and DNS
     disk/        the data directory, commits, key files
     clocks       the clocks of the machine

@@ -89,11 +89,11 @@ class Driver:
         #: names of join targets that are being looked up
         self._lookups: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
-        #: when the timer fires, monotonic seconds
+        #: the time at which the timer fires, monotonic seconds
         self._tick_s = math.inf
-        #: whether `_look` is going to be called in this turn of the event loop
+        #: true if `_look` is going to be called in this turn of the event loop
         self._looks = False
-        #: what waited on all links, and when that was counted
+        #: the bytes that waited on all links, and the time at which they were counted
         self._link_bytes_waiting, self._load_seen_s = 0, -math.inf
         self._effects: Mapping[type[Effect], Callable[[Any], object]] = {
             **self.callers.effects,
@@ -110,7 +110,7 @@ class Driver:
 
     def submit(self, given: Callable[[Now], Sequence[Effect]]) -> None:
         """An input of the replica, which needs but the time: hand it in, and perform its effects.
-        Raises what the replica does."""
+        Raises as the replica does."""
         now = self.clocks()
         self.do(given(now), now)
 
@@ -133,7 +133,7 @@ class Driver:
     def check_load(self, now: Now) -> None:
         """Raises StorageError while the disk takes nothing, OverloadedError while so much waits,
         for it or for peers, that a write may not be made. One slow peer is given up long before
-        (see link_table.py): many of them, or the network, are what this is about."""
+        (see link_table.py): this is about many of them, or the network."""
         if self.commits is not None:
             self.commits.check()
         if now.monotonic_s - self._load_seen_s >= LOAD_LOOK_S:

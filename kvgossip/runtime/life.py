@@ -1,5 +1,5 @@
 """Life: all that a node has open between its start and its stop - the data directory, the sockets
-of each pool, and the driver of a replica that has what is on the disk."""
+of each pool, and the driver of a replica that has the data of the disk."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Life:
 
     @property
     def address(self) -> Address:
-        """Where peers reach the node; see Node."""
+        """The address at which peers reach the node; see Node."""
         return self.driver.replica.member.address
 
     @property
@@ -201,7 +201,7 @@ async def _driver(
     stack: AsyncExitStack,
     clocks: Callable[[], Now],
 ) -> Driver:
-    """A driver whose replica has what is on the disk."""
+    """A driver whose replica has the data of the disk."""
     if disk is not None:
         await disk.load(replica, clocks, publisher.pack)
         driver = Driver(
@@ -248,7 +248,8 @@ def _default_name(port: int) -> str:
 
 
 def reachable(advertised: Address | None, bound: Address) -> Address:
-    """Where peers reach the node, as far as it knows: an empty host is learned from them."""
+    """The address at which peers reach the node, as far as it knows: an empty host is learned from
+    them."""
     if advertised is not None:
         return Address(advertised.host, advertised.port or bound.port)
     return Address("" if bound.host in ANY_HOSTS else bound.host, bound.port)

@@ -1,5 +1,5 @@
-"""Which event loop runs a node: uvloop's where it is installed, else asyncio's own. The code works
-on both."""
+"""The event loop that runs a node: uvloop's where it is installed, else asyncio's own. The code
+works on both."""
 
 from __future__ import annotations
 

@@ -70,11 +70,11 @@ class Node:
         _clocks: Callable[[], Now] = read_clocks,
         _rng: Random | None = None,
     ) -> None:
-        #: whether the user chose the name
+        #: true if the user chose the name
         self._named = config is not None and bool(config.name)
-        #: whether the next start moves aside what is in the data directory
+        #: true if the next start moves aside the content of the data directory
         self._rebuild = rebuild
-        #: whether the node runs, or is about to: from the call of `start` to the end of `stop`
+        #: true if the node runs, or is about to: from the call of `start` to the end of `stop`
         self._started = False
         self._life: Life | None = None
         self._clocks, self._rng = _clocks, _rng
@@ -133,15 +133,15 @@ class Node:
 
     @property
     def address(self) -> Address:
-        """Where peers reach this node. The host is empty until a peer has said it, where the
-        configuration does not."""
+        """The address at which peers reach this node. The host is empty until a peer has said it,
+        where the configuration does not."""
         life = self._life
         return life.address if life else self.config.advertise or self.config.gossip
 
     @property
     def wan_address(self) -> Address | None:
-        """Where other gateways reach this one; None where it is no gateway. The host as for
-        `address`."""
+        """The address at which other gateways reach this one; None where it is no gateway. The host
+        as for `address`."""
         if not self.config.gateway:
             return None
         life = self._life
@@ -310,8 +310,8 @@ class Node:
         return await self._open.reads.wait_for(key, version, timeout_s)
 
     def history(self, key: str) -> builtins.list[HistoryEntry]:
-        """The versions of the key that this node remembers, newest first, with who wrote them: see
-        history.py. Honest as `get`."""
+        """The versions of the key that this node remembers, newest first, with the writer of each:
+        see history.py. Honest as `get`."""
         return self._open.reads.history(key)
 
     def get(self, key: str) -> bytes | None:
@@ -349,7 +349,7 @@ class Node:
 
         `since`: the cursor of an earlier watcher, from which this one goes on. Raises
         WatchLaggedError where that is not possible: list the keys again, then watch again. Also
-        before the node has settled: what it catches up with comes as changes.
+        before the node has settled: the entries that it catches up with come as changes.
         """
         return self.feed.watch(Topic(prefix), since)
 
@@ -367,7 +367,7 @@ class Node:
 
     @property
     def settled(self) -> bool:
-        """Whether reads are answered as truth."""
+        """True if reads are answered as truth."""
         return self._life is not None and self._running.replica.settled
 
     async def wait_settled(self, timeout_s: float | None = None) -> None:
@@ -423,8 +423,8 @@ class Node:
 
     async def rotate(self, action: str = "list", key: str = "") -> builtins.list[Holding]:
         """Change the keyrings of all nodes of all datacenters: `install` a key of 64 hexadecimal
-        digits, `use` or `remove` the one with this id of 8, or `list`. Returns who has which keys
-        then, who did not answer, and what is wrong.
+        digits, `use` or `remove` the one with this id of 8, or `list`. Returns the keys that each
+        node has then, the nodes that did not answer, and the faults.
 
         Raises KeyringError where this node has no keyring; for `use`, while an alive member lacks
         the key; for `remove`, while it is the primary one of a member; and for both while one does

@@ -1,5 +1,5 @@
-"""Reads: what needs more than one look at the store - versions that are still to come, the past of
-a key, everything at one moment.
+"""Reads that need more than one look at the store: versions that are still to come, the past of a
+key, everything at one moment.
 
 Honest: all raise NotSettledError before the node has settled (protocol.md section 8).
 """
@@ -52,8 +52,7 @@ class Reads:
         return entry_of(key, record) if record is not None else Entry(key, None, version)
 
     def _has_arrived(self, key: str, version: Version) -> bool:
-        """Whether this version, or a newer one, is here, or was here and has been collected
-        since."""
+        """True if this version or a newer one is here, or was here and has been collected since."""
         record = self._replica.store.record(key)
         return (
             version_of(record) >= version

@@ -2,28 +2,28 @@
 drives the `Replica` that ships.
 
     scenario    the meaning of one seed, with its options
-    faults      what can go wrong, and how much of it a seed makes go wrong
-    schedule    which faults strike when
+    faults      the ways to go wrong, and the amount of each that a seed draws
+    schedule    the faults that strike, and their times
     workload    the writes of a run
     deletion    the scenarios in which deletes are under trial
     layout      datacenters, gateways, and the names that DNS has
     timeline    virtual time, and the one event heap
     network     the fate of each packet
     host        a machine with its clocks, the lives on it, and their links
-    disk        what a host keeps from one life to the next
+    disk        the data that a host keeps from one life to the next
     dns         the addresses of join targets
     delivery    datagrams and links between lives
-    timers      when a replica wants to be called
-    commits     when changes come to disk
+    timers      the times at which a replica wants to be called
+    commits     the times at which changes come to disk
     driver      inputs and time into a replica, its effects out, every step checked
     lives       hosts start, stop, move and come back
-    clients     writes, and whether each replica keeps its answer
+    clients     writes, and the answers that each replica must keep
     injector    lets the faults happen, and ends them
     cluster     all of these put together
     simulation  the phases of one run, from the first start to the verdict
     report      the outcome of one run
     tracing     the hash over every event, and the last events in words
-    checks      what must hold in every run
+    checks      the laws that must hold in every run
     papers      experiments beside the figures of the papers
 
 Law: one seed gives one trace, whatever PYTHONHASHSEED is. So nothing here iterates over a set,

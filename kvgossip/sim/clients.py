@@ -53,7 +53,7 @@ class Clients:
 
     def accept(self, life: Life, what: Write | list[Write], now: Now) -> list[Effect]:
         """Hand a write, or a batch of them, to the replica, and hold it to its answer: the first
-        effects are what it has stored.
+        effects are those of the stored entries.
 
         A node whose clock is ahead of its peers' refuses, and says so.
         """

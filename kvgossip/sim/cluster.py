@@ -113,7 +113,7 @@ class Cluster:
     def _all_stayed(self) -> bool:
         return not any(host.lives > 1 or host.dead for host in self.hosts)
 
-    # -- what was delivered, for the replicas ------------------------------------------------------
+    # -- deliveries to the replicas ----------------------------------------------------------------
 
     def datagram(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None:
         receive = partial(life.replica.receive, pool=pool)
@@ -127,7 +127,7 @@ class Cluster:
         hear = partial(life.replica.unreachable, pool=pool)
         self.driver.turn(life, Event.UNREACHABLE, str(address).encode(), hear, address)
 
-    # -- what replicas do to the world -------------------------------------------------------------
+    # -- the effects of replicas -------------------------------------------------------------------
 
     def send(self, life: Life, effect: Send) -> None:
         self._packets.check(life.host.number, effect, sealed=bool(life.replica.keyring))
@@ -155,7 +155,7 @@ class Cluster:
 
 
 def framings_of(scenario: Scenario) -> list[Framing]:
-    """How frames of each pool are made and read: those of the LANs, then that of the WAN."""
+    """The framing of each pool: those of the LANs, then that of the WAN."""
     config, lans = scenario.config, range(scenario.layout.datacenters)
     pools = [*(f"lan:{scenario.datacenter_of(number)}" for number in lans), "wan"]
     framings = [Framing(config.cluster, pool, frame_bytes_max(config)) for pool in pools]

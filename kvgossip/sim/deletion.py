@@ -1,6 +1,6 @@
-"""Deletion: what a seed means when it is deletes that are under trial. Few keys, many deletes and
-values that expire; hosts with disks that come back after any absence, also after they were
-forgotten; one to three datacenters; quick profiles, so that minutes do for days.
+"""Deletion: the meaning of a seed when deletes are under trial. Few keys, many deletes and values
+that expire; hosts with disks that come back after any absence, also after they were forgotten; one
+to three datacenters; quick profiles, so that minutes do for days.
 
 At the end of each run all tombstones must have gone, and then it must be quiet (see
 simulation.py).
@@ -29,7 +29,7 @@ QUICK = {
 
 
 def deletion_options(seed: int) -> Options:
-    """How the run of this seed goes."""
+    """The options of this seed's run."""
     rng = Random(f"{seed} deletion")
     datacenters = rng.choice((1, 1, 1, 2, 3))
     nodes = rng.randint(2, 6) + 2 * (datacenters - 1)

@@ -30,7 +30,7 @@ from kvgossip.sim.tracing import Event, Trace
 
 EPHEMERAL_PORT = 32_768
 BACKLOG_MAX = 512
-"""Datagrams that wait for a paused host: what a socket buffer of 200 kB holds of small ones."""
+"""Datagrams that wait for a paused host: as many small ones as a socket buffer of 200 kB holds."""
 
 
 class Delivery:

@@ -1,9 +1,9 @@
-"""Disk: what a simulated process has committed, and what it has not yet.
+"""Disk: the data that a simulated process has committed, and the rest that it has not yet.
 
 A commit takes all effects since the last one, whole inputs at a time, and the checkpoint. A write
-is committed before it is acknowledged; what was merged is committed some time later. Packets do not
-wait for that. So a crash loses merges that were passed on to others already: the worst that a
-driver may do.
+is committed before it is acknowledged; a merge is committed some time later. Packets do not wait
+for that. So a crash loses merges that were passed on to others already: the worst that a driver may
+do.
 """
 
 from __future__ import annotations
@@ -47,6 +47,6 @@ class Disk:
         self._waiting.clear()
 
     def lose(self) -> None:
-        """The process has ended: what was not committed is gone."""
+        """The process has ended: data that was not committed is gone."""
         self._waiting.clear()
         self.planned = False

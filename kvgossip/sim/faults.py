@@ -1,4 +1,4 @@
-"""Faults: what can go wrong, and how much of it a seed makes go wrong.
+"""Faults: the ways to go wrong, and the amount of each that a seed draws.
 
 Swarm testing (Groce et al. 2012): each seed switches on a random subset of the kinds of faults,
 each with a random intensity. A run in which everything fails at once hides the mistakes that need
@@ -21,7 +21,7 @@ class Intensity:
     """How much goes wrong. Rates are events a second: of one node, but those of partitions, cuts
     and storms of the whole cluster. Shares and probabilities are 0 to 1.
 
-    Permanent is what outlasts the faults.
+    Permanent faults outlast the others.
     """
 
     #: Probability that a packet is lost, and that it arrives twice.

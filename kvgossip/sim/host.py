@@ -151,14 +151,14 @@ class Link:
         #: None until the first frame arrives.
         self.acceptor: Life | None = None
         self.broken = False
-        #: When the last frame of the dialler arrives, and of the acceptor.
+        #: The time at which the last frame of the dialler arrives, and of the acceptor.
         self._ready_s = [0.0, 0.0]
 
     def other(self, life: Life) -> Life | None:
         return self.acceptor if life is self.dialler else self.dialler
 
     def key_of(self, life: Life) -> Address:
-        """How this end names the other one."""
+        """The address by which this end names the other one."""
         return self.dialled if life is self.dialler else self.ephemeral
 
     def pool_of(self, life: Life) -> PoolKind:
@@ -166,7 +166,7 @@ class Link:
         return self.dialling if life is self.dialler else self.accepting
 
     def in_order(self, sender: Life, arrival_s: float) -> float:
-        """When something that this end sends arrives: not before what it sent earlier."""
+        """The time at which a frame of this end arrives: not before those that it sent earlier."""
         way = 0 if sender is self.dialler else 1
         self._ready_s[way] = max(self._ready_s[way], arrival_s)
         return self._ready_s[way]

@@ -85,8 +85,8 @@ class FaultInjector:
         self._strike(fault)
 
     def calm(self) -> None:
-        """No more faults: the paused resume, what is down starts, cuts are mended; what is dead or
-        severed stays, and clocks stay wrong."""
+        """No more faults: paused hosts resume, those that are down start, cuts are mended; the dead
+        and the severed stay so, and clocks stay wrong."""
         self.quiet = True
         self._driver.forget_changes()
         self._network.weather = Weather()

@@ -122,7 +122,7 @@ class Lives:
         self.start(host)
 
     def resume(self, host: Host) -> None:
-        """A paused host goes on: what has waited comes at once, in its order."""
+        """A paused host goes on: packets that have waited come at once, in their order."""
         if host.paused and host.life is not None:
             host.paused = False
             waiting, host.backlog = host.backlog, []

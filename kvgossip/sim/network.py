@@ -82,7 +82,7 @@ class Network:
         return [self.delay_s(far)]
 
     def frame_s(self, source: int, target: int) -> float:
-        """How long a frame is on its way, with the retransmissions of what was lost."""
+        """How long a frame is on its way, with the retransmissions of lost packets."""
         far = self._between(source, target)
         delay_s, loss, draw = self.delay_s(far), self.weather.loss + far.loss, self._rng.random
         for _ in range(RETRANSMISSIONS_MAX):

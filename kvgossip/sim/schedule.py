@@ -207,7 +207,7 @@ def _cut_off(layout: Layout, struck: int, rng: Random) -> tuple[Way, ...]:
 
 
 def _permanent(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:
-    """Deaths first: what is cut must leave connected those that will still be there at the end."""
+    """Deaths first: cuts must leave connected those that will still be there at the end."""
     staying = list(range(nodes))
     for at_s in _moments(intensity.permanent_crash_rate * nodes, duration_s, rng):
         node = rng.randrange(nodes)

@@ -2,7 +2,7 @@
 
 join      the nodes start; a staged run waits until all hold all alive
 faults    writes, and everything that the schedule of faults says
-quiet     no more faults but the permanent: what is down starts, what is cut is mended, and all
+quiet     no more faults but the permanent: hosts that are down start, cuts are mended, and all
           must agree within `agreement_periods_max`
 rest      for a while longer the data may not change: a cluster that agrees stays so
 collect   where the dead are forgotten soon: all tombstones must go, and then it must be quiet
@@ -55,7 +55,8 @@ class Simulation:
         )
         self.report.agreement_limit_s = _agreeing_s(plan.config, plan.nodes) + _catching_up_s(plan)
         if plan.layout.datacenters > 1:
-            # one pool after the other: what a gateway learns late is late in its datacenter
+            # one pool after the other: an entry that a gateway learns late is late in its
+            # datacenter
             self.report.agreement_limit_s += _agreeing_s(
                 wan_config(plan.config), plan.nodes
             ) + _agreeing_s(plan.config, plan.nodes)
@@ -129,7 +130,7 @@ class Simulation:
             )
             self.report.agreement_time_s = agreed_s - self._quiet_s
             live = self.cluster.running()[0].witness.live()
-            # what expires goes earlier where a clock is ahead
+            # a value that expires goes earlier where a clock is ahead
             self._timeline.after(
                 REST_S,
                 self._rested,

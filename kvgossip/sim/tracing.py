@@ -1,7 +1,7 @@
 """The trace: a hash over every event of a run, and the last events in words.
 
-The hash is what "one seed, one run" means: it covers the time, kind, node and bytes of every input,
-send and fault.
+The hash is the meaning of "one seed, one run": it covers the time, kind, node and bytes of every
+input, send and fault.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from kvgossip.errors import ValueTooLargeError
 
 COMMAND_BYTES_MAX = 64 * 1024
 BODY_BYTES_PER_S_MIN = 16 * 1024
-"""A body may take `http_body_timeout_s`, and longer by its length at this rate: what comes slower
-is given up, steady as it may be."""
+"""A body may take `http_body_timeout_s`, and longer by its length at this rate: a body that comes
+slower is given up, steady as it may be."""
 
 Command = TypeVar("Command", bound=msgspec.Struct)
 

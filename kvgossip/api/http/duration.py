@@ -23,7 +23,7 @@ _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|)", re.ASCII)
 
 
 def duration_s(name: str, text: str, longest_s: float) -> float:
-    """Seconds. Raises RequestError(400) for what is no duration, or longer than that."""
+    """Seconds. Raises RequestError(400) for text that is no duration, or a longer one."""
     match = _DURATION.fullmatch(text)
     seconds = float(match[1]) * _SECONDS[match[2]] if match else -1.0
     if not 0.0 <= seconds <= longest_s:
@@ -36,7 +36,7 @@ def duration_s(name: str, text: str, longest_s: float) -> float:
 
 
 def go_duration_s(name: str, text: str) -> float:
-    """Seconds. Raises RequestError(400) for what is no duration of Go, or negative."""
+    """Seconds. Raises RequestError(400) for text that is no duration of Go, or a negative one."""
     parts = list(_GO_PART.finditer(text))
     if text != "0" and (not parts or "".join(part[0] for part in parts) != text):
         raise RequestError(

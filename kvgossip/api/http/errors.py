@@ -93,7 +93,7 @@ def wrong_method(method: str, methods: Iterable[str]) -> RequestError:
 
 
 def not_http(reason: str) -> RequestError:
-    """`reason`: what a parser says."""
+    """`reason`: the words of a parser."""
     reason = reason.strip().partition("\n")[0].rstrip(":. ")
     return RequestError(
         400,

@@ -55,8 +55,8 @@ class Requests:
 
 
 class LoopDelay:
-    """How much later than asked for the event loop calls back, seen each LOOK_S: what every request
-    and every probe waits as well."""
+    """How much later than asked for the event loop calls back, seen each LOOK_S: every request and
+    every probe waits as long."""
 
     def __init__(self) -> None:
         self.times = Histogram(DELAY_BOUNDS_S)

@@ -148,8 +148,7 @@ class Answers:
         )
 
     def problem(self, status: int, error: str, hint: str = "", head: str = "") -> Answer:
-        # Where the parser is the one in Python, a path may hold bytes that are no UTF-8, as
-        # surrogates.
+        # With the parser in Python, a path may hold bytes that are no UTF-8, as surrogates.
         return self.json(
             status, {"error": error.encode(errors="replace").decode(), "hint": hint}, head
         )

@@ -28,7 +28,7 @@ class Right(Enum):
     """The right that a client needs for a route. It is recorded, and not asked for yet."""
 
     OPEN = "open"
-    """None: whoever reaches the address."""
+    """No permission is needed: every client that reaches the address has this right."""
     READ = "read"
     WRITE = "write"
     OPERATE = "operate"
@@ -50,7 +50,7 @@ class Body(NamedTuple):
     """The body that a route takes.
 
     `kind`: a structure as JSON, or the schema of raw bytes. `bytes_max`: how long it may be.
-    `hint`: an example, for who sends another.
+    `hint`: an example, for a client that sends another.
     """
 
     kind: type[msgspec.Struct] | Schema
@@ -115,7 +115,7 @@ class Route:
     accepted: Schema | None = None
     #: Those of `statuses` that have no body.
     bare: tuple[int, ...] = (304,)
-    #: Whether the path without `/{key}` is this route as well, with an empty key.
+    #: True if the path without `/{key}` is this route as well, with an empty key.
     key_optional: bool = False
     #: The family that its requests are counted under, where it is not the path.
     counted_as: str = ""

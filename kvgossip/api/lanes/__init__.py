@@ -1,7 +1,7 @@
 """Connections of clients, and the two lanes that serve them.
 
 connections   all connections: how many there may be, and how long each may keep us waiting
-overload      the door: refuses clients for whom there is no room
+overload      the door: refuses clients for which there is no room
 fast          the express lane: requests for single keys
 phase         the states of a connection on it, as a table
 request_head  its parser

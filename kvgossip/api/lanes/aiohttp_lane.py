@@ -2,8 +2,8 @@
 to them.
 
 It is aiohttp's low-level server, without its application and its router. Both lanes share what is
-elsewhere: the answers, the limits, the clock of all connections; here is what makes aiohttp keep to
-them.
+elsewhere: the answers, the limits, the clock of all connections; here is the code that makes
+aiohttp keep to them.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class AnswerQueue:
         self.flush()
 
     def flush(self) -> None:
-        """Send what was kept back in this turn."""
+        """Send the answers that were kept back in this turn."""
         outbox = self._outbox
         if outbox and self.transport is not None:
             data = outbox[0] if len(outbox) == 1 else b"".join(outbox)
@@ -106,7 +106,7 @@ class AnswerQueue:
         return self._outcome(answer), answer.ending
 
     def _outcome(self, answer: WaitingAnswer) -> bytes:
-        """The bytes to send, now that it is known what became of the write."""
+        """The bytes to send, now that the outcome of the write is known."""
         if answer.durable is None:
             return answer.data
         error = failure_of(answer.durable)

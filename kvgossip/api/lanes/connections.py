@@ -40,7 +40,7 @@ class Connection(Protocol):
     """A connection as its lane shows it."""
 
     due_s: float
-    """When it is overdue, by the clock of Connections."""
+    """The time at which it is overdue, by the clock of Connections."""
 
     def overdue(self) -> bool:
         """Close it, or answer its client why it is closed; False if it moves, and is to be looked
@@ -59,7 +59,7 @@ class OtherLane(Protocol):
     def take_over(
         self, lane: Connection, transport: asyncio.Transport, data: bytes, *, at_end: bool
     ) -> None:
-        """`data`: what is to be served, starting with a head. `at_end`: the client will send no
+        """`data`: the bytes to be served, starting with a head. `at_end`: the client will send no
         more."""
 
 

@@ -3,7 +3,7 @@ request for each of them.
 
 Every connection starts here. Requests that are not plainly one of those four are handed over to
 aiohttp (aiohttp_lane.py), and from then on the connection stays there. The lane knows how requests
-arrive and how answers leave; what they mean is in keys.py, the same for both lanes. A connection is
+arrive and how answers leave; their meaning is in keys.py, the same for both lanes. A connection is
 in one phase at a time, and phase.py has all changes from one to another.
 
 Laws
@@ -91,7 +91,7 @@ class Lane(asyncio.Protocol):
         self._ended = False
         #: True if the transport reads, False if it is paused.
         self._reading = True
-        #: When it is overdue, by the clock of Connections.
+        #: The time at which it is overdue, by the clock of Connections.
         self.due_s = connections.head_due_s
 
     def _step(self, event: Event) -> None:
@@ -180,7 +180,7 @@ class Lane(asyncio.Protocol):
     # -- requests ---------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        """Serve what has arrived, as far as it goes."""
+        """Serve the requests that have arrived, as far as it goes."""
         data, at, last = self._data, 0, REQUESTS_A_TURN
         size = len(data)
         while at < size and not self._is_held():
@@ -317,7 +317,7 @@ class Lane(asyncio.Protocol):
         self._transport.write_eof()
 
     def _close(self) -> None:
-        """Close it, once what was written has left."""
+        """Close it, once all that was written has left."""
         assert self._transport is not None
         self._step(Event.CLOSES)
         self._queue.flush()
@@ -336,8 +336,8 @@ class Lane(asyncio.Protocol):
             self._wait()
 
     def _refuse(self, error: RequestError) -> None:
-        """The last answer of this connection, because of what its client did; all that it sent
-        since is dropped."""
+        """The last answer of this connection, a refusal of its client; all that it sent since is
+        dropped."""
         self._connections.counts[f"refused_{error.status}"] += 1
         self._missing = 0
         self._end(self._answers.failure(error, "", "").render(False, head_only=False))
@@ -351,7 +351,7 @@ class Lane(asyncio.Protocol):
     # -- waiting ----------------------------------------------------------------------------------
 
     def _wait(self) -> None:
-        """See to what this connection waits for now, and how long it may."""
+        """Wait for the next event in this phase, and note until when."""
         if self._transport is None or self._phase in ENDING:
             return
         if self._phase is Phase.LEAVING and not self._queue.waiting:

@@ -1,8 +1,8 @@
-"""Door: refuses clients for whom there is no room, before they are connections of ours.
+"""Door: refuses clients for which there is no room, before they are connections of ours.
 
-A node that is asked twice what it can serve spends what it has on those it serves. So a client too
-many costs it a few system calls, and no protocol, no task and no buffer; and nobody waits for long
-where connections queue until they are accepted.
+A node that is asked for twice as much as it can serve spends its time on those that it serves. So a
+client too many costs it a few system calls, and no protocol, no task and no buffer; and nobody
+waits for long where connections queue until they are accepted.
 
 Laws
 - A client that has sent a request gets 503 with Retry-After, and is closed at once. /healthz alone
@@ -50,7 +50,7 @@ class Door:
 
 
 def refusal_of(answers: Answers, request: bytes) -> bytes:
-    """The answer to a client for whom there is no room, which has sent this so far."""
+    """The answer to a client for which there is no room, which has sent this so far."""
     if request.startswith(HEALTH):
         return answers.json(200, ALIVE).render(False, head_only=request.startswith(b"HEAD"))
     return answers.failure(too_many_connections(), "", "").render(False, head_only=False)

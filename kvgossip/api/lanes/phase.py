@@ -59,7 +59,7 @@ class Event(IntEnum):
     LINGERS = 10
     """A refusal is written, the last answer of its connection."""
     CLOSES = 11
-    """The transport is closed, once it has sent what was written."""
+    """The transport is closed, once it has sent all that was written."""
     LOST = 12
 
 

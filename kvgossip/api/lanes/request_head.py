@@ -1,9 +1,9 @@
 """RequestParser: one head at a time, read by httptools, and written anew for those who read it
 after us.
 
-A client sends the same header lines with each of its requests. Where they are, byte for byte, those
-of the head before, and the request line is one of those that can be read in one way only, the
-parser is not asked again what they say: it is a third of what a GET costs.
+A client sends the same header lines with each of its requests. If they are, byte for byte, those of
+the head before, and the request line is one of those that can be read in one way only, the parser
+is not asked again what they say: it is a third of what a GET costs.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ class RequestParser:
         return length if length <= (value_bytes_max if method == b"PUT" else 0) else None
 
     def _length_in_lines(self) -> int | None:
-        """By the header lines; None: they say what the express lane does not understand."""
+        """The length of the body, by the header lines; None: the express lane does not understand
+        them."""
         found = self.found
         if (
             len(found) != len(self.headers)

@@ -1,5 +1,5 @@
-"""/export, /import and /quarantine: what goes out of a node as a whole, comes in again, or waits
-beside its data."""
+"""/export, /import and /quarantine: data that goes out of a node as a whole, comes in again, or
+waits beside the rest."""
 
 from __future__ import annotations
 

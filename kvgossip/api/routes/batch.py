@@ -98,7 +98,7 @@ class BatchRoutes(Family):
 
 
 def _checked(place: int, each: Operation) -> Operation:
-    """Raises RequestError for what is no operation, and says which one."""
+    """Raises RequestError for a part that is no operation, and says which one."""
     named = [name for name in ("put", "delete", "get") if getattr(each, name) is not None]
     if len(named) != 1:
         raise _unfit(place, "it needs one of put, delete and get")

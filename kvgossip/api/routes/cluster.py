@@ -1,4 +1,5 @@
-"""/join, /leave, /settle, /block, /unblock, /force-leave and /keyring: what an operator orders."""
+"""/join, /leave, /settle, /block, /unblock, /force-leave and /keyring: the orders of an
+operator."""
 
 from __future__ import annotations
 
@@ -115,7 +116,7 @@ class ClusterRoutes(Family):
         try:
             command = await call.command(KeyringBody)
         except RequestError as error:
-            # what does not fit may be a key: show nothing of it
+            # text that does not fit may be a key: show nothing of it
             raise (
                 RequestError(error.status, "the order does not fit", KEYRING_HINT)
                 if error.status == 400

@@ -12,8 +12,8 @@ Laws
   arrives before it is written, so it is never greater than the X-Consul-Index of the answer that
   has it. Two writes to one key at one timestamp on two nodes, which the site tells apart elsewhere,
   have the same. A version that arrives late has a ModifyIndex that is less than an X-Consul-Index
-  from before: what is new in a list is found by comparing it. When a key was created is kept
-  nowhere: `CreateIndex` is `ModifyIndex`.
+  from before: a change in a list is found by comparing it. The time at which a key was created is
+  kept nowhere: `CreateIndex` is `ModifyIndex`.
 - All of these have 57 bits in use: a client whose numbers are floating-point (JavaScript) cannot
   hold them.
 - A blocking query ends when something under its topic changes, and for no other change (lessons.md
@@ -201,7 +201,8 @@ class ConsulRoutes(Family):
         """All live records under a prefix as they are at one moment, rendered, by key; and their
         index then.
 
-        Others have their turns meanwhile; what changes in these is rendered again at the end.
+        Others have their turns meanwhile; entries that change in these are rendered again at the
+        end.
         """
         feed, topic = self._node.feed, Topic(prefix)
         found: dict[str, Rendered] = {}

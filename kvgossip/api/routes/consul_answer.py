@@ -54,11 +54,11 @@ class ConsulAnswers:
         return query
 
     def lines(self, index: int) -> str:
-        """The header lines of all answers. `index`: the arrival index of what was asked for."""
+        """The header lines of all answers. `index`: the arrival index of the keys that were asked
+        for."""
         age_s = self._node.last_exchange_age_s
         if age_s is None:
-            # alone it has missed nothing; with others, what it has is as old as this server at
-            # least
+            # alone it has missed nothing; with others, its data is as old as this server at least
             age_s = time.monotonic() - self._began_s if len(self._node.members()) > 1 else 0.0
         return (
             f"X-Consul-Index: {index}\r\nX-Consul-KnownLeader: true\r\nX-Consul-LastContact: "

@@ -1,5 +1,5 @@
-"""/v1/agent, /v1/status, /v1/catalog: who is in the cluster, in Consul's words. The leader of a
-node is the node itself.
+"""/v1/agent, /v1/status, /v1/catalog: the members of the cluster, in Consul's words. The leader of
+a node is the node itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""/metrics: what a node knows of itself, in the format of Prometheus.
+"""/metrics: a node's own view of itself, in the format of Prometheus.
 
 Nothing is counted here: a scrape asks the node for its status and the server for its statistics,
 and gives every number a name by the conventions of Prometheus (units last, `_total` for what only
@@ -109,7 +109,7 @@ class Metrics(Collector):
         return encode(self._registry), content_type
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing beforehand: what there is follows from the status."""
+        """Nothing beforehand: the metrics follow from the status."""
         return ()
 
     def collect(self) -> Iterator[Metric]:

@@ -1,5 +1,5 @@
-"""/watch: what changes, as server-sent events or as a long poll. Before the node has settled it is
-503, as every read: a consumer that took the first half of what a node catches up with for
+"""/watch: changes, as server-sent events or as a long poll. Before the node has settled it is 503,
+as every read: a consumer that took the first half of the data that a node catches up with for
 everything would delete the rest downstream (lessons.md 16)."""
 
 from __future__ import annotations

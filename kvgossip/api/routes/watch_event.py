@@ -17,7 +17,7 @@ from kvgossip.runtime.changes.watchers import Topic
 VALUES = ("none", "text", "base64")
 RETRY_MS = 1000
 NEVER = "0"
-"""The cursor of who has seen nothing: a resync, on every node."""
+"""The cursor of a watcher that has seen nothing: a resync, on every node."""
 
 
 class Form(NamedTuple):

@@ -60,7 +60,7 @@ Result = TypeVar("Result")
 
 
 class WriteOptions(NamedTuple):
-    """Whom a write is to wait for."""
+    """The members that a write is to wait for."""
 
     write_concern: WriteConcern
     timeout_s: float

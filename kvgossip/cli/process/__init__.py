@@ -2,10 +2,10 @@
 
     agent_process   one node and its HTTP server, until a signal or a `leave`
     demo_processes  agents as child processes, their logs side by side
-    logs            where lines of the log go
+    logs            the outputs to which lines of the log go
     terminal        the log as a person at a terminal sees it
-    memory          what glibc gives back to the system
-    open_files      how many files the process may have open
+    memory          the memory that glibc gives back to the system
+    open_files      the number of files that the process may have open
 
 Commands import them when they run, so that --help is quick.
 """

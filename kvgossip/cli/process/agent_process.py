@@ -89,7 +89,7 @@ async def _close(node: Node, server: ApiServer) -> None:
 
 async def _announce_settled(node: Node, output: Format) -> None:
     await node.wait_settled()
-    # What it has taken over from its peers is there to stay, too. To freeze takes no time.
+    # The data that it has taken over from its peers is there to stay, too. To freeze takes no time.
     gc.freeze()
     log.info("%s has settled: it answers reads", node.name)
     if output is Format.JSON:

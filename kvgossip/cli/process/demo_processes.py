@@ -20,7 +20,7 @@ from kvgossip.cli.errors import REFUSED, CommandError, printable
 PORTS_FROM = 7480
 """The first node's preferred HTTP port, the others' follow in steps of two; where one is taken, a
 free one is."""
-# long enough for a machine that is busy with other things: whoever waits sees the logs
+# long enough for a machine that is busy with other things: a user who waits sees the logs
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
 LINE_BYTES_MAX = 1024 * 1024
@@ -32,7 +32,7 @@ class Child:
 
     def __init__(self, name: str, colour: str, process: Process) -> None:
         self.name, self.colour, self.process = name, colour, process
-        #: Where it serves HTTP and gossip; empty until it does.
+        #: The addresses at which it serves HTTP and gossip; empty until it does.
         self.url = self.gossip = ""
         self.serving = asyncio.Event()
         self.settled = asyncio.Event()

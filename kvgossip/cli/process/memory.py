@@ -1,4 +1,5 @@
-"""What an agent gives back of its memory, and how long the garbage collector visits the rest.
+"""The memory that an agent gives back, and the time for which the garbage collector visits the
+rest.
 
 A collection visits every container of its generation that is not frozen, and all that it holds. Of
 a million keys these are the lists of the sorted index (10 to 30 ms), and from CPython 3.14 on the

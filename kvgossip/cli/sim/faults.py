@@ -110,7 +110,7 @@ Seeds = Annotated[
 @dataclass(frozen=True, slots=True)
 class FaultsTrial:
     """One run of one variant among so many nodes. All nodes join the first three; should those die,
-    others look for who restarts."""
+    others look for the one that restarts."""
 
     variant: Variant
     nodes: int

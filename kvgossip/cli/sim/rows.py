@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 
 def mean_of(name: str, values: Sequence[float | None]) -> Row:
-    """The mean of what happened, None where nothing did, and its error as `NAME_error`."""
+    """The mean of the values, None where there are none, and its error as `NAME_error`."""
     from kvgossip.sim.papers.epidemic import estimate
 
     happened = [value for value in values if value is not None]

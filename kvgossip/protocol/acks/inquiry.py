@@ -52,7 +52,7 @@ class VersionQueries:
     ) -> None:
         self._kind, self._store, self._acks, self._membership = kind, store, acks, membership
         self._fetch, self._outbox = fetch, outbox
-        #: by key, then by who asked under which number
+        #: by key, then by the peer that asked and its number
         self._open: dict[str, dict[tuple[Address, int], OpenQuery]] = {}
         #: how many wait
         self._count = 0

@@ -77,7 +77,7 @@ class Wait:
         self.query, self.key = query, query.key
         #: as records have it
         self.version = version
-        #: what is believed of the members that it is about
+        #: the states of the members that it is about, as they are believed
         self.states = states
         self.groups = list(groups)
         #: the members that have shown that they hold the version
@@ -115,7 +115,7 @@ class Wait:
 
 class AckTracker:
     """All waits of a replica; false when nothing waits. `ask(peer, query, reliable)` sends a
-    version query, `state_of(peer)` is what is believed of a member."""
+    version query, `state_of(peer)` is the believed state of a member."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class AckTracker:
         for wait in [wait for wait in self._waits.values() if wait.ticket == ticket]:
             self._remove(wait)
 
-    # -- what peers have shown --------------------------------------------------------------------
+    # -- the versions that peers have shown -------------------------------------------------------
 
     def showed(self, peer: Peer, key: str, version: bytes) -> None:
         """This peer had this version of the key when it said so."""
@@ -187,7 +187,7 @@ class AckTracker:
                 wait.prompted.add(peer)
 
     def equals(self, peer: Peer, record_of: Callable[[str], bytes | None]) -> None:
-        """This peer has all that we have; `record_of(key)` is what we have."""
+        """This peer has all that we have; `record_of(key)` is our record."""
         for wait in [
             wait for wait in self._waits.values() if peer in wait.states and peer not in wait.shown
         ]:
@@ -231,7 +231,7 @@ class AckTracker:
             self._outbox.emit(WriteConcernEnded(wait.ticket, met, tuple(wait.shown), lacking))
 
     def _remove(self, wait: Wait) -> bool:
-        """Whether it was there."""
+        """True if it was there."""
         if self._waits.pop(wait.query.number, None) is None:
             return False
         self._by_key[wait.key].remove(wait)
@@ -258,7 +258,7 @@ class AckTracker:
                 wait.pause(now)
                 asked = wait.lacking
             for peer in asked:
-                # where two datagrams were in vain perhaps all are
+                # if two datagrams were in vain perhaps all are
                 if wait.states[peer] <= MemberState.SUSPECT and peer not in wait.shown:
                     self._ask(peer, wait.query, wait.asks > DATAGRAMS_FIRST)
 

@@ -67,7 +67,7 @@ class Group(NamedTuple):
 
 
 def parse_write_concern(text: str) -> WriteConcern:
-    """Raises LocalError with what to write instead."""
+    """Raises LocalError, whose hint says what to write instead."""
     if text in (Scope.MAJORITY, Scope.ALL):
         return WriteConcern(Scope(text))
     scope, _, digits = text.rpartition(":")

@@ -1,9 +1,9 @@
 """Anti-entropy: two replicas compare, and both end with the union (protocol.md section 4).
 
-scheduler        the active side: when an exchange starts, with whom, how many at a time
+scheduler        the active side: the time and the peer of each exchange, and their number at a time
 initiator        one session of the active side, as it judges it
-questions        what a session asks, made when it is its turn
-session_context  what each side of a session may learn of the other's causal context
+questions        the questions of a session, made when it is its turn
+session_context  the part of its causal context that each side of a session may learn
 responder        the passive side
 answers          answers to the questions, as functions of the store alone
 keeper           the entries that came are kept, on either side

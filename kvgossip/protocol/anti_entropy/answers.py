@@ -4,7 +4,7 @@ raise RemoteError.
 
 No answer is longer than ENTRIES_MAX entries or the given number of bytes, but for one that holds a
 single larger entry: that bounds how long the event loop is held, and how much waits for a peer. An
-answer says what found no room, and the initiator asks for it again.
+answer names the entries that found no room, and the initiator asks for them again.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ cost that follows the differences.
                        Sketch --> Symbols; Want --> Entries              when the first symbols are
                        too few
     many               Compare --> Differ, level by level; then Leaves: my entries' fingerprints -->
-                       Entries: what I lack
+                       Entries: those that I lack
     an empty store     Leaves without fingerprints, range by range of the buckets in which the peer
                        has anything
-    in any case        Push: what the peer wants --> Merged
+    in any case        Push: the entries that the peer wants --> Merged
                        Conclude: my context --> Concluded                   where contexts differ,
                        or something was collected
 
@@ -19,7 +19,7 @@ may learn of the other's causal context.
 
 Laws
 - A session is complete when nothing that it asked is unanswered and nothing is left to ask. A cut
-  session loses nothing: what was merged stays merged, and the next one finds the rest.
+  session loses nothing: merged entries stay merged, and the next one finds the rest.
 - Work is done in steps of some milliseconds: a call returns at most BURST messages, each short
   enough to be made and answered quickly; `eager` says that there is more to send. So however much
   differs, the event loop is never held for long.
@@ -86,7 +86,7 @@ class Exchange:
     ) -> None:
         self.number, self.peer, self.address = number, peer, address
         self.peer_sync_state = SyncState.WAITING
-        #: when the last answer came, monotonic seconds
+        #: the time of the last answer, monotonic seconds
         self.progress_s = 0.0
         #: how many entries either side gained, or dropped
         self.brought = 0
@@ -113,7 +113,7 @@ class Exchange:
 
     @property
     def eager(self) -> bool:
-        """Whether there is more to send at once."""
+        """True if there is more to send at once."""
         return bool(self._work) and self._has_room
 
     @property
@@ -224,11 +224,11 @@ class Exchange:
         return self.send()
 
     def entries(self, answer: Entries, kept: Kept) -> list[Question]:
-        """To be called after the answer's entries were kept, with what became of them.
+        """To be called after the answer's entries were kept, with the outcomes.
 
-        What the peer wants goes before what is asked again, so that no old version is offered
-        twice; and what was refused counts as present in this session, so that it is not offered
-        again and all that lies behind it comes through.
+        Entries that the peer wants go before those that are asked for again, so that no old version
+        is offered twice; and a refused entry counts as present in this session, so that it is not
+        offered again and all that lies behind it comes through.
         """
         self._gained(answer.entries, kept)
         asked = self._unanswered.pop(answer.request, None)
@@ -265,7 +265,7 @@ class Exchange:
         return self.send()
 
     def merged(self, answer: Merged) -> list[Question]:
-        """To be called after what the peer has collected was taken out here."""
+        """To be called after the entries that the peer has collected were taken out here."""
         self.brought += answer.news
         self.collected_by_peer += unpack("Q", answer.collected)
         self.context.refused(answer.refused)

@@ -37,7 +37,8 @@ class Keeper:
         self._kind, self._store, self._merging = kind, store, merging
 
     def keep(self, entries: Iterable[Pair], peer: str, now: Now) -> Kept:
-        """Merge what this peer sent. An entry that is refused costs itself alone (lesson 8)."""
+        """Merge the entries that this peer sent. An entry that is refused costs itself alone
+        (lesson 8)."""
         store, news = self._store, 0
         refused: list[int] = []
         collected: list[int] = []

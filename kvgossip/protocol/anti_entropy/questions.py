@@ -1,4 +1,5 @@
-"""Questions: what the initiator of an exchange asks, made from its store when it is their turn.
+"""Questions: those that the initiator of an exchange asks, made from its store when it is their
+turn.
 
 Each method is an iterator, so that a question depends on what is here when it leaves, and so that
 no more is made than the window of the session takes.
@@ -153,7 +154,7 @@ class Questions:
             yield from self.push(here)
 
     def want(self, fingerprints: Iterable[int]) -> Iterator[Question]:
-        # as many as fit into one answer: what has to be asked for again costs a round trip
+        # as many as fit into one answer: a record that has to be asked for again costs a round trip
         for chunk in chunks(fingerprints, ENTRIES_MAX):
             yield Want(exchange=self._number, request=self._next(), fingerprints=pack("Q", chunk))
 
@@ -189,10 +190,10 @@ class Questions:
             )
             context = b""
 
-    # -- what answers teach -----------------------------------------------------------------------
+    # -- the knowledge from answers ---------------------------------------------------------------
 
     def refused(self, level: int, fingerprints: Iterable[int]) -> int:
-        """Remember what was refused; how much of it was not refused before."""
+        """Remember the refused entries; returns how many were not refused before."""
         before = sum(map(len, self._refused.values()))
         for fingerprint in fingerprints:
             bucket = self._store.digest.bucket_of(level, fingerprint)

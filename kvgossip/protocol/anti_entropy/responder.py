@@ -2,7 +2,7 @@
 
     receive   on_question
     answer    from the store alone (answers.py), in one instant with its own context
-    keep      what is pushed, and what Conclude brings (keeper.py)
+    keep      the entries that are pushed, and the context of Conclude (keeper.py)
 
 It keeps no state of a session. It only notes whose exchanges are under way here: one of our own
 with such a peer would find the same differences.
@@ -101,7 +101,7 @@ class Responder:
             self._asked_s[name] = now.monotonic_s
 
     def is_asking(self, peer: str, now: Now) -> bool:
-        """Whether this peer has an exchange with us under way."""
+        """True if this peer has an exchange with us under way."""
         asked_s = self._asked_s.get(peer)
         return asked_s is not None and now.monotonic_s - asked_s < self._config.rumor_settling_s
 
@@ -138,14 +138,15 @@ class Responder:
         )
 
     def _with_context(self, answer: Decoded | Symbols | Differ, asked: bytes) -> Message:
-        """In one instant with the answer itself: so the context is that of what is compared."""
+        """In one instant with the answer itself: so the context is that of the data that is
+        compared."""
         if not asked:
             return answer
         tombstones = self._tombstones
         return replace(answer, site=tombstones.site, context=difference(tombstones.facts(), asked))
 
     def _conclude(self, conclude: Conclude, peer: str, now: Now) -> Concluded:
-        """The initiator, which has judged that this node got all, tells its context. It does not
+        """The initiator, which has judged that this node got all, sends its context. It does not
         speak to a life that began meanwhile."""
         tombstones, dropped = self._tombstones, 0
         if conclude.site == tombstones.site:

@@ -47,7 +47,7 @@ from kvgossip.protocol.wire.message import Message
 
 
 class Futile(NamedTuple):
-    """How often an exchange brought nothing while both roots stayed what they are."""
+    """How often an exchange brought nothing while both roots stayed the same."""
 
     times: int
     mine: int
@@ -81,7 +81,7 @@ class ExchangeScheduler:
         rng: Random,
         now: Now,
     ) -> None:
-        #: when the last exchange completed, monotonic seconds; None: never
+        #: the time at which the last exchange completed, monotonic seconds; None: never
         self.completed_s: float | None = None
         #: how many exchanges; `rounds`: how many questions were asked in them
         self.started = self.completed = self.cut = self.futile = self.rounds = 0
@@ -100,7 +100,7 @@ class ExchangeScheduler:
         self._membership, self._send_port, self._outbox = membership, send_port, outbox
         #: by number
         self._running: dict[int, Exchange] = {}
-        #: by name of the peer, whether its root is known to differ
+        #: by name of the peer: true if its root is known to differ
         self._waiting: dict[str, bool] = {}
         #: by name, since when probes show another root than ours, monotonic seconds
         self._unequal_since_s: dict[str, float] = {}
@@ -108,11 +108,11 @@ class ExchangeScheduler:
         self._last_with_s: dict[str, float] = {}
         #: by name, the last root that probes have shown to differ
         self._roots: dict[str, int] = {}
-        #: when the sketch was worked on last, monotonic seconds
+        #: the time at which the sketch was worked on last, monotonic seconds
         self._folded_s = now.monotonic_s
         #: by name
         self._futile: dict[str, Futile] = {}
-        #: when an exchange with a random peer is due, monotonic seconds
+        #: the time at which an exchange with a random peer is due, monotonic seconds
         self._next_floor_s = now.monotonic_s + rng.random() * config.push_pull_interval_s
 
     @property
@@ -131,7 +131,7 @@ class ExchangeScheduler:
         ]
 
     def saw_root(self, peer: str, root: int, now: Now, *, act: bool) -> None:
-        """A probe carried the peer's root. `act`: whether it is on us to start an exchange over a
+        """A probe carried the peer's root. `act`: true if it is on us to start an exchange over a
         difference."""
         if root == self._store.digest.root:
             self._unequal_since_s.pop(peer, None)
@@ -228,8 +228,8 @@ class ExchangeScheduler:
 
     @property
     def _sketch_s(self) -> float:
-        """When the sketch may be worked on: not while news comes in, and never so that nothing else
-        gets its turn."""
+        """The time at which the sketch may be worked on: not while news comes in, and never so that
+        nothing else gets its turn."""
         return max(self._merging.news_s + SKETCH_REST_S, self._folded_s + SKETCH_PAUSE_S)
 
     def _cut(self, exchange: Exchange, now: Now) -> None:
@@ -324,8 +324,8 @@ class ExchangeScheduler:
         self._outbox.log("ERROR", text)
 
     def unequal_since_s(self, peer: str) -> float | None:
-        """When probes began to show another root than ours, monotonic seconds; None: they do
-        not."""
+        """The time at which probes began to show another root than ours, monotonic seconds; None:
+        they do not."""
         return self._unequal_since_s.get(peer)
 
     def statistics(self) -> dict[str, int]:

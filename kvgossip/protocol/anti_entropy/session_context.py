@@ -1,5 +1,5 @@
-"""SessionContext: what each side of an exchange may learn of the other's causal context, as the
-initiator judges it (causal_context.py).
+"""SessionContext: the part of a causal context that each side of an exchange may learn of the
+other, as the initiator judges it (causal_context.py).
 
 Laws
 - A context is as of the session's beginning: mine when it was opened, the peer's at its first
@@ -34,7 +34,7 @@ class SessionContext:
     alone."""
 
     def __init__(self, facts: Sequence[Fact]) -> None:
-        #: what the first message of the session tells of my context
+        #: the summary of my context that the first message of the session carries
         self.summary = summary(list(facts)) if facts else b""
         #: the life of the peer; 0 of an older release, which knows of no contexts
         self.peer_site = 0
@@ -42,7 +42,7 @@ class SessionContext:
         self.collected: list[int] = []
         #: fingerprints of entries of mine that the peer's own have superseded
         self.superseded: OrderedSet[int] = OrderedSet()
-        #: the peer has taken over what Conclude brought
+        #: the peer has taken over the facts of Conclude
         self.concluded = False
         self._facts = list(facts)
         self._difference = ContextDifference(0, [])
@@ -53,7 +53,7 @@ class SessionContext:
 
     @property
     def learned(self) -> list[Fact]:
-        """At the end: what of the peer's context is now true of this replica, too."""
+        """At the end: the facts of the peer's context that are now true of this replica, too."""
         return self._difference.facts if self._whole and self.concluded else []
 
     def met(self, site: int, context: bytes) -> None:
@@ -70,8 +70,8 @@ class SessionContext:
         self.collected += kept.collected
 
     def came(self, wanted: Iterable[int], came: Collection[int]) -> None:
-        """Of these fingerprints that were asked for these have come: what has changed meanwhile has
-        not."""
+        """Of these fingerprints that were asked for these have come: a record that has changed
+        meanwhile has not."""
         self._whole &= all(
             fingerprint in came or fingerprint in self.superseded for fingerprint in wanted
         )

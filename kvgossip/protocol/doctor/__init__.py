@@ -1,6 +1,6 @@
 """The doctor: observations by all members, and findings in words.
 
 examination  the doctor of one pool: observes members, and lets them observe each other
-observation  what is seen of one member, and an examination under way
+observation  the sight of one member, and an examination under way
 diagnosis    findings, from the report of an examination
 """

@@ -1,10 +1,10 @@
-"""Diagnosis: findings in words, of what is wrong with a cluster, from the observations of an
-examination (see examination.py).
+"""Diagnosis: findings in words, of the faults of a cluster, from the observations of an examination
+(see examination.py).
 
-A pair of members is judged by what both of them saw. A datagram that was answered proves both ways;
-one that was not leaves the question which way is closed, and there the other one's word helps: a
-member whose pings it has heard by datagrams meanwhile reaches it. A member that nobody reaches is
-one finding and not one for each pair, and so is one that has no UDP with anybody.
+A pair of members is judged by the observations of both. A datagram that was answered proves both
+ways; one that was not leaves the question which way is closed, and there the other one's word
+helps: a member whose pings it has heard by datagrams meanwhile reaches it. A member that nobody
+reaches is one finding and not one for each pair, and so is one that has no UDP with anybody.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Finding:
 
 
 def diagnose(report: DoctorReport) -> list[Finding]:
-    """All that is wrong in this pool, what concerns most first. Empty: nothing."""
+    """The faults of this pool, the gravest first. Empty: there are none."""
     return [
         *_reachability(report),
         *_clocks(report),
@@ -66,7 +66,7 @@ class Pairs:
         )
 
     def tcp(self, frm: str, to: str) -> bool | None:
-        """Whether a link from the one to the other works; None where nobody tried."""
+        """True if a link from the one to the other works; None where nobody tried."""
         sight = self.sight(frm, to)
         return None if sight is None or sight.state < 0 else sight.tcp_us >= 0
 
@@ -74,7 +74,7 @@ class Pairs:
         return bool(self.tcp(one, other) or self.tcp(other, one))
 
     def hears(self, one: str, other: str) -> bool:
-        """Whether datagrams of the other one reach the one."""
+        """True if datagrams of the other one reach the one."""
         sight = self.sight(one, other)
         return sight is not None and sight.heard
 
@@ -121,7 +121,7 @@ def _reachability(report: DoctorReport) -> Iterator[Finding]:
 
 
 def _known(pairs: Pairs, one: str, other: str) -> bool:
-    """Whether anybody of the two knew where to find the other."""
+    """True if anybody of the two knew where to find the other."""
     return any(
         sight is not None and sight.state >= 0
         for sight in (pairs.sight(one, other), pairs.sight(other, one))
@@ -129,7 +129,7 @@ def _known(pairs: Pairs, one: str, other: str) -> bool:
 
 
 def _lost(report: DoctorReport, pairs: Pairs, name: str) -> Finding:
-    """Reached by nobody: it is down, or it tells an address that is not its own (lesson 30)."""
+    """Reached by nobody: it is down, or it names an address that is not its own (lesson 30)."""
     member, hearers = report.members[name], pairs.heard_of(name)
     if name in report.answers_as:
         who = report.answers_as[name]

@@ -7,7 +7,7 @@
                     does B, then  B ==Sights==> A
 
 Laws
-- An examination uses what probes use: the same sockets, the same messages. A member that answers
+- An examination works as probes do: by the same sockets, the same messages. A member that answers
   none of them is unreachable for membership too.
 - One level: a member that we ask to observe others asks nobody in turn. Everything is bounded, so
   that a thousand members do not melt: at most OBSERVED_MAX are observed, a random sample where
@@ -232,7 +232,7 @@ class Doctor:
             offset_ms=observation.offset_ms,
         )
 
-    # -- what comes in ----------------------------------------------------------------------------
+    # -- messages that come in --------------------------------------------------------------------
 
     def heard(self, name: str, now: Now) -> None:
         """A ping of this member came by a datagram: so that way is open, whether or not an answer
@@ -242,7 +242,7 @@ class Doctor:
             self._heard_s[name] = now.monotonic_s
 
     def on_ack(self, ack: Ack, arrival: Arrival) -> bool:
-        """Whether this answers a ping of an examination."""
+        """True if this answers a ping of an examination."""
         _, now, reliable = arrival
         asked = self._open.get(ack.sequence)
         if asked is None or ack.sender != asked.observation.member.name:

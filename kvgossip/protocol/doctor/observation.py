@@ -1,4 +1,4 @@
-"""Observations: what a node sees of other members while an examination is under way."""
+"""Observations: the sight that a node has of other members while an examination is under way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Observation:
     member: Member
     #: the members that it is asked to observe
     to_see: tuple[str, ...] = ()
-    #: when it was asked first, monotonic seconds
+    #: the time at which it was asked first, monotonic seconds
     began_s: float | None = None
     #: how many datagrams went out to it
     tries: int = 0
@@ -51,15 +51,16 @@ class Examination:
     observations: dict[str, Observation]
     #: monotonic seconds
     began_s: float
-    #: when all had their time to answer
+    #: the time at which all had their time to answer
     seen_s: float
     #: the end, whatever is missing
     end_s: float
     #: takes it when it is over
     done: Callable[[Examination, Now], None]
-    #: what this node's operator asked for, as Examined says it; None where a member did
+    #: the examination that this node's operator asked for, as Examined says it; None where a member
+    #: asked
     asked: tuple[str, str] | None
-    #: that member
+    #: the member that asked
     asker: str
     #: the names of those that were not asked yet
     waiting: deque[str] = field(default_factory=deque)

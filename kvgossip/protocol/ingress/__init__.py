@@ -1,4 +1,5 @@
-"""What is let in from the network, and what is refused (protocol.md section 1).
+"""Ingress: the frames that are let in from the network, and those that are refused (protocol.md
+section 1).
 
 gate        Gate: frames of other clusters and pools, unread or too many, are dropped
 refusal     the words for the sender of a dropped frame, which say what to change

@@ -5,9 +5,9 @@ Laws
 - Nothing that a blocked peer sends is taken, and nothing is sent to it. A frame is known as its own
   by the address from which it comes, or by the name under which it speaks: from then on its source
   is blocked too, be it the port of a link.
-- A blocked member is neither probed nor suspected nor chosen here. That one node ignores it is no
-  news for the others: were it suspected, everybody else would see it flap between an accusation and
-  its refutation.
+- A blocked member is neither probed nor suspected nor chosen here. A block by one node is no news
+  for the others: were it suspected, everybody else would see it flap between an accusation and its
+  refutation.
 - News of it from others is taken only if it is gone: dead, left, or pruned.
 - Blocks last as long as this life of the node: after a restart the operator has to say so again.
 """
@@ -41,7 +41,7 @@ class Blocklist:
         self._networks: dict[str, IPv4Network | IPv6Network] = {}
         #: the addresses from which a blocked name has spoken
         self._sources: Newest[Address, str] = Newest(SOURCES_MAX)
-        #: whether a host is in a blocked network, as far as that was asked
+        #: true of a host in a blocked network, as far as that was asked
         self._hosts: dict[str, bool] = {}
 
     def __bool__(self) -> bool:
@@ -50,7 +50,7 @@ class Blocklist:
     def targets(self) -> list[str]:
         return sorted([*self._names, *self._networks])
 
-    # -- what the operator says -------------------------------------------------------------------
+    # -- the orders of the operator ---------------------------------------------------------------
 
     def add(self, target: str) -> str:
         """Block a name, an IP address or a network in CIDR notation; returns how it is listed.
@@ -83,10 +83,10 @@ class Blocklist:
         self._hosts.clear()
         return listed
 
-    # -- what it means ----------------------------------------------------------------------------
+    # -- the effect of a block --------------------------------------------------------------------
 
     def covers(self, member: Member) -> bool:
-        """Whether this member is blocked, by its name or by its address."""
+        """True if this member is blocked, by its name or by its address."""
         if not self._names and not self._networks:
             return False
         return member.name in self._names or self.covers_address(member.address)

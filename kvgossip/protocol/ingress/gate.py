@@ -73,8 +73,8 @@ class Gate:
         return self._config.datagram_bytes_max - self.framing.overhead_bytes
 
     def open(self, data: bytes, arrival: Arrival) -> Opened | None:
-        """What a frame holds; None where it is dropped. A link is slowed down by not reading it,
-        datagrams can only be left unread."""
+        """The messages of a frame; None where it is dropped. A link is slowed down by not reading
+        it, datagrams can only be left unread."""
         source, now, reliable = arrival
         if not reliable and not self._sources.admits(source.host, now.monotonic_s):
             self._counters["frames_dropped.rate_limited"] += 1

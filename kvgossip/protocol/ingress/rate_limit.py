@@ -1,7 +1,7 @@
 """RateLimit: how much one source may ask for, as a token bucket for each of them.
 
-A bucket holds what BURST_S fill it with, so that a burst is taken whole and only a flood is not.
-The table is bounded: where more sources speak than it holds, the one that was first noticed is
+A bucket holds as much as BURST_S fill it with, so that a burst is taken whole and only a flood is
+not. The table is bounded: where more sources speak than it holds, the one that was first noticed is
 forgotten and begins with a full bucket, so strangers who lie about their address can gain a burst
 and nothing else. No chance and no clock: the time is an argument.
 """
@@ -28,8 +28,8 @@ class RateLimit:
         return len(self._buckets)
 
     def admits(self, source: str, now_s: float) -> bool:
-        """Whether there is something left for this source at this time (monotonic seconds); then it
-        is taken."""
+        """True if there is something left for this source at this time (monotonic seconds); it is
+        taken then."""
         level, since_s = self._buckets.get(source, (self._full, now_s))
         level = min(self._full, level + max(0.0, now_s - since_s) * self._per_s)
         admitted = level >= 1.0

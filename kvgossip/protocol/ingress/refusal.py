@@ -1,9 +1,9 @@
-"""Refusals: what is said to the sender of a frame that is not for this pool, in words that say what
+"""Refusals: the answer to the sender of a frame that is not for this pool, in words that say what
 to change (protocol.md section 1).
 
-The header of a frame has fingerprints, not names: what can be seen by it is whether the frame is
-of the WAN pool, of a LAN pool that this node knows, or of another one. Both sides name themselves,
-the refusing one in the refusal and the refused one in its log.
+The header of a frame has fingerprints, not names: it shows whether the frame is of the WAN pool, of
+a LAN pool that this node knows, or of another one. Both sides name themselves, the refusing one in
+the refusal and the refused one in its log.
 """
 
 from __future__ import annotations

@@ -13,12 +13,12 @@ Laws
   trip.
 - The median of a peer's last three round trips is believed, not each of them: one late packet moves
   nothing (Ledlie et al., NSDI 2007).
-- Whatever peers say, a place is finite and bounded; what is not is refused before it is used, and a
-  place that is not starts again.
+- Whatever peers say, a place is finite and bounded; one that is not is refused before it is used,
+  and a place that is not starts again.
 
 Deviations, with reasons
-- A hostile peer, or one that is wrong, cannot throw us out: what one sample pulls is limited to
-  three times the median of what the last twenty left over. So while less than half of the samples
+- A hostile peer, or one that is wrong, cannot throw us out: the pull of one sample is limited to
+  three times the median of the residuals of the last twenty. So while less than half of the samples
   lie, the others hold us; where more say the same, the network itself has changed, and the limit
   follows. And a place far beyond the longest round trips is refused, unless all of them are there.
 - The height grows by no more than the force does. Serf's grows by force / distance, without a bound
@@ -68,7 +68,7 @@ class Coordinate(NamedTuple):
 
     @property
     def is_valid(self) -> bool:
-        """Whether all of it is finite and no farther than any round trip that is measured. False
+        """True if all of it is finite and no farther than any round trip that is measured. False
         for NaN."""
         for number in self.place_s:
             if not -ROUND_TRIP_S_MAX <= number <= ROUND_TRIP_S_MAX:
@@ -156,7 +156,7 @@ class Coordinates:
     )
 
     def __init__(self, rng: Random) -> None:
-        #: where this node is
+        #: the place of this node
         self.own = ORIGIN
         #: how many samples were taken, and were not; how often this node started again
         self.samples = self.refused = self.resets = 0
@@ -167,7 +167,7 @@ class Coordinates:
         self._peers: dict[str, Coordinate] = {}
         #: the last round trips of each, seconds
         self._filters: dict[str, deque[float]] = {}
-        #: what the last samples left over, seconds
+        #: the residuals of the last samples, seconds
         self._residuals_s: deque[float] = deque(maxlen=WINDOW)
 
     def sampled(self, peer: str, data: bytes, round_trip_s: float) -> None:
@@ -200,7 +200,7 @@ class Coordinates:
         self._filters.pop(peer, None)
 
     def _is_absurd(self, place: Coordinate, round_trip_s: float) -> bool:
-        """Whether it is farther away than the longest round trips reach. If all are, it is this
+        """True if it is farther away than the longest round trips reach. If all are, it is this
         node that is elsewhere: then they are believed."""
         self._longest_s = max(round_trip_s, self._longest_s * LONGEST_KEPT)
         if (
@@ -244,8 +244,8 @@ class Coordinates:
 
 
 def _median_low(numbers: Iterable[float]) -> float:
-    """That of the statistics module, of some numbers, without its checks: every ack asks for
-    two."""
+    """The low median of some numbers, as in the statistics module, without its checks: every ack
+    asks for two."""
     ordered = sorted(numbers)
     return ordered[(len(ordered) - 1) // 2]
 

@@ -1,4 +1,5 @@
-"""Dissemination: the membership news that rides along with what is sent anyway (SWIM section 4.1).
+"""Dissemination: the membership news that rides along with packets that are sent anyway (SWIM
+section 4.1).
 
 Laws
 - Each piece of news is sent `retransmit_multiplier` * ceil(log10(members + 1)) times, the least
@@ -39,7 +40,7 @@ class Dissemination:
         return bool(self._queue)
 
     def is_spreading(self, name: str) -> bool:
-        """Whether there is news about this name."""
+        """True if there is news about this name."""
         return name in self._latest
 
     def spread(self, member: Member) -> None:

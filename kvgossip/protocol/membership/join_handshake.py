@@ -4,10 +4,10 @@
     knows==> newcomer
 
 Laws
-- A name belongs to one live node. Where a newcomer brings a name that somebody reachable holds at
+- A name belongs to one live node. If a newcomer brings a name that somebody reachable holds at
   another address, the holder is probed, over UDP and TCP: if it answers either, the newcomer is
   refused; if neither is answered within one probe timeout, the newcomer takes the name over (lesson
-  10). That TCP is refused says nothing: the holder may still answer UDP.
+  10). A refusal of TCP says nothing: the holder may still answer UDP.
 - A name that belongs to another identity is refused (identity.py).
 - A newcomer that does not know its own address takes the one from which the host saw it (lesson
   30).
@@ -71,7 +71,8 @@ class JoinHandshake:
         self._send_port, self._outbox, self._refuse = send_port, outbox, refuse
         self._make_ping, self._sync_state, self._identity = make_ping, sync_state, identity
         self._pool_name = pool_name(kind, config.datacenter)
-        #: whom this node asked to take it in; False: somebody has said no, but perhaps another one
+        #: the addresses that this node asked to take it in; False: somebody has said no, but
+        #: perhaps another one
         self._asked: Newest[Address, bool] = Newest(ASKED_MAX)
         #: by the sequence number of the pings to the holder of a name
         self._checks: Newest[int, NameCheck] = Newest(NAME_CHECKS_MAX)
@@ -90,7 +91,7 @@ class JoinHandshake:
         self._send_port.send_units(self._units(join, members), address, reliable=True)
 
     def on_reply(self, reply: JoinReply, members: list[Member], arrival: Arrival) -> bool:
-        """Whether this answers a Join of ours: then its members are merged."""
+        """True if this answers a Join of ours; its members are merged then."""
         source, now, _ = arrival
         if source not in self._asked:
             return False
@@ -196,7 +197,7 @@ class JoinHandshake:
         )
 
     def on_ack(self, ack: Ack) -> bool:
-        """Whether this ack is the answer of a name's holder."""
+        """True if this ack is the answer of a name's holder."""
         check = self._checks.pop(ack.sequence, None)
         if check is not None:
             self._refuse(check.source, self._name_is_held(check.members[0], check.holder))

@@ -46,7 +46,8 @@ class JoinTargets:
         self._pause_s = config.join_retry_s
         self._pause_s_unsettled = config.join_retry_s * PAUSE_FACTOR_UNSETTLED
         self._pause_s_max = config.join_retry_s * PAUSE_FACTOR_MAX
-        #: when the targets are looked after again, monotonic seconds; None: there are none
+        #: the time at which the targets are looked after again, monotonic seconds; None: there are
+        #: none
         self._next_s: float | None = now.monotonic_s if targets else None
 
     @property
@@ -62,7 +63,7 @@ class JoinTargets:
         return list(targets)
 
     def is_due(self, now: Now, settled: bool) -> bool:
-        """Whether it is time to look after the targets; then the next time is set. A node that has
+        """True if it is time to look after the targets; then the next time is set. A node that has
         not settled looks more often."""
         if self._next_s is None or now.monotonic_s < self._next_s:
             return False
@@ -127,17 +128,17 @@ class JoinTargets:
                 answer.exchanged = True
 
     def may_learn_from(self, name: str, sync_state: SyncState) -> bool:
-        """Whether an exchange with this peer would bring an unsettled node nearer to settling."""
+        """True if an exchange with this peer would bring an unsettled node nearer to settling."""
         return sync_state is SyncState.SETTLED or (
             sync_state is SyncState.FRESH and name in self.unexchanged()
         )
 
     def all_answered(self) -> bool:
-        """Whether every address of every target has answered."""
+        """True if every address of every target has answered."""
         return all(answer is not None for answer in self._all_answers())
 
     def all_exchanged(self) -> bool:
-        """Whether every address of every target has answered and, but for ourselves, exchanged."""
+        """True if every address of every target has answered and, but for ourselves, exchanged."""
         return all(
             answer is not None and (answer.exchanged or answer.name == self._me)
             for answer in self._all_answers()

@@ -7,8 +7,8 @@ Laws
 - Those that this life has not met are asked to take it in, some at a time at random, with growing
   pauses, for as long as a dead member is kept. Not only until the first one answers: two halves
   that restart on both sides of a cut must find each other when it heals.
-- They are no join addresses: whether a node settles does not depend on them.
-- Where somebody else answers, the member of before is not looked for any more: at one address lives
+- They are no join addresses: a node settles without regard to them.
+- If somebody else answers, the member of before is not looked for any more: at one address lives
   one name (member_table.py), and the life that is there began later.
 
 Why they are asked, and not taken for members as they were: a Join checks that nobody else has this
@@ -40,17 +40,18 @@ class KnownPeers:
     ) -> None:
         #: those of them that this life has not met
         self.absent = dict(saved)
-        #: what is kept on the disk
+        #: the addresses that are kept on the disk
         self._kept = dict(saved)
         self._kind, self._rng = kind, rng
-        #: when some of the absent are asked again, and when they are forgotten, monotonic seconds
+        #: the times at which some of the absent are asked again, and at which they are forgotten,
+        #: monotonic seconds
         self._next_s = now.monotonic_s
         self._forget_s = now.monotonic_s + config.forget_after_s
         self._pause_s = config.join_retry_s
         self._pause_s_max = config.join_retry_s * PAUSE_FACTOR_MAX
 
     def changed(self, name: str, new: Member | None) -> list[Persist]:
-        """The record of this member is now `new`; returns what to keep of it."""
+        """The record of this member is now `new`; returns the facts to keep of it."""
         self.absent.pop(name, None)
         address = None if new is None or new.state is MemberState.LEFT else new.address
         if self._kept.get(name) == address:
@@ -76,7 +77,8 @@ class KnownPeers:
         return [self.absent[name] for name in uniform(self._rng, list(self.absent), ASKED_AT_ONCE)]
 
     def answered(self, address: Address, name: str) -> list[Persist]:
-        """A node of this name is at this address now; returns what is not kept any more."""
+        """A node of this name is at this address now; returns the facts that are not kept any
+        more."""
         gone = [
             absent for absent, place in self.absent.items() if place == address and absent != name
         ]

@@ -1,11 +1,11 @@
-"""MemberTable: the members that this node knows, and what follows from their records: which are
+"""MemberTable: the members that this node knows, and the conclusions from their records: which are
 reachable, which are peers, which died, and which lives at an address.
 
 Membership (swim.py) alone changes the table, and decides by rank what enters it; the table decides
 nothing but the name at an address.
 
 Laws
-- What is worked out of the records - reachable, peers, digest - holds until `changed` is called,
+- A result worked out of the records - reachable, peers, digest - holds until `changed` is called,
   once for each change.
 - At one address lives one name: of two that claim it the life that began later, for both began on
   one machine, by one clock (lesson 11).
@@ -42,7 +42,7 @@ class MemberTable:
         self.me = me
         #: the record of each name, this node's own among them
         self.members: dict[str, Member] = {me.name: me}
-        #: whether an operator has blocked a member
+        #: true of a member that an operator has blocked
         self.is_blocked = is_blocked
         self._is_reached_otherwise = is_reached_otherwise
         #: since when each member that is dead or left is so, monotonic seconds
@@ -61,7 +61,7 @@ class MemberTable:
 
     @property
     def leaving(self) -> bool:
-        """Whether this node has left on purpose."""
+        """True if this node has left on purpose."""
         return self.me.state is MemberState.LEFT
 
     @property
@@ -78,11 +78,11 @@ class MemberTable:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all others are reachable, but for those that left."""
+        """True if all others are reachable, but for those that left."""
         return bool(self.reachable) and self._is_whole
 
     def is_reachable(self, member: Member) -> bool:
-        """Whether it is alive or suspect, and not blocked."""
+        """True if it is alive or suspect, and not blocked."""
         return member.reachable and not self.is_blocked(member)
 
     @property
@@ -97,14 +97,14 @@ class MemberTable:
         )
 
     def is_peer(self, member: Member) -> bool:
-        """Whether rumors and exchanges may go there."""
+        """True if rumors and exchanges may go there."""
         return self.is_reachable(member) and not (
             self._is_reached_otherwise is not None and self._is_reached_otherwise(member)
         )
 
     @property
     def has_other_ways(self) -> bool:
-        """Whether a member may be reached otherwise. Then peers come and go without a change of
+        """True if a member may be reached otherwise. Then peers come and go without a change of
         this table."""
         return self._is_reached_otherwise is not None
 
@@ -143,8 +143,8 @@ class MemberTable:
 
     @property
     def digest(self) -> int:
-        """A fingerprint of the reachable members: equal tables have equal ones, whoever accuses
-        whom.
+        """A fingerprint of the reachable members: equal tables have equal ones, no matter which
+        member accuses which.
 
         The dead do not count: a node that joined later need not know them, and nobody should learn
         again of those it forgot.
@@ -164,8 +164,8 @@ class MemberTable:
     # -- changes ----------------------------------------------------------------------------------
 
     def changed(self) -> None:
-        """Records have changed, or a member was blocked or unblocked: what was worked out is so
-        no longer."""
+        """Records have changed, or a member was blocked or unblocked: results worked out before
+        hold no longer."""
         self._reachable = self._digest = None
 
     def put_own(self, me: Member) -> None:

@@ -22,7 +22,8 @@ class MemberWarnings:
     ) -> None:
         self._membership, self._partition = membership, partition
         self._gate, self._outbox = gate, outbox
-        #: where another node lives that uses this node's name, and when it was last heard of
+        #: the address of another node that uses this node's name, and the time at which it was last
+        #: heard of
         self._rival, self._rival_s = "", -math.inf
         #: how many lives were refused when an operator was last warned of it
         self._lives_refused = 0

@@ -23,9 +23,10 @@ class PartitionWatch:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        #: when each member that is missing was lost, monotonic seconds
+        #: the time at which each member that is missing was lost, monotonic seconds
         self._lost_s: dict[str, float] = {}
-        #: when the partition was suspected, monotonic seconds; None while there is none
+        #: the time at which the partition was suspected, monotonic seconds; None while there is
+        #: none
         self.since_s: float | None = None
         #: how many partitions were suspected
         self.count = 0

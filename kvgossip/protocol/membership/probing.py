@@ -84,7 +84,7 @@ class Probe:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether nothing has answered yet, and no helper was asked."""
+        """True if nothing has answered yet, and no helper was asked."""
         return self.relay_sequence is None and not self.acked
 
 
@@ -92,10 +92,10 @@ class Probe:
 class Relay:
     """A ping on behalf of another member."""
 
-    #: where the request came from, and its number there
+    #: the source of the request, and its number there
     origin: Address
     sequence: int
-    #: when it is nacked, and when it is forgotten, monotonic seconds
+    #: the times at which it is nacked, and forgotten, monotonic seconds
     nack_s: float
     end_s: float
     #: true also where no nack is wanted
@@ -125,7 +125,7 @@ class Probing:
         self._order = RoundRobin(rng)
         #: this period's; None: there is nobody to probe
         self._probe: Probe | None = None
-        #: when the period is over, monotonic seconds
+        #: the time at which the period is over, monotonic seconds
         self._next_probe_s = now.monotonic_s + rng.random() * config.probe_interval_s
         #: by the sequence number of our ping
         self._relays: dict[int, Relay] = {}
@@ -141,11 +141,11 @@ class Probing:
         self._order.discard(name)
 
     def next_sequence(self) -> int:
-        """At random, so that nobody can answer what was not sent to him."""
+        """A random number, so that nobody can answer a probe that was not sent to him."""
         return self._rng.getrandbits(SEQUENCE_BITS)
 
     def deadline(self) -> float:
-        """When something is due, monotonic seconds."""
+        """The time at which something is due, monotonic seconds."""
         nearest, probe = self._next_probe_s, self._probe
         if probe is not None and probe.is_waiting and probe.timeout_s < nearest:
             nearest = probe.timeout_s
@@ -171,7 +171,7 @@ class Probing:
             self._next_probe_s = max(self._next_probe_s, now.monotonic_s + rest_s)
 
     def is_over(self, now: Now) -> bool:
-        """Whether the period is: then `conclude` it, and `begin` the next one."""
+        """True if the period is over: then `conclude` it, and `begin` the next one."""
         return now.monotonic_s >= self._next_probe_s
 
     def conclude(self) -> Member | None:
@@ -241,9 +241,9 @@ class Probing:
         self._send(ping, target.address, target, reliable=True)
 
     def doubt(self, address: Address, now: Now) -> None:
-        """A link to this address broke, or could not be made. That proves nothing, but the member
-        there is probed next: now, if the probe that is under way has its answer, else when its
-        period is over.
+        """A link to this address broke, or could not be made. The break proves nothing, but the
+        member there is probed next: now, if the probe that is under way has its answer, else when
+        its period is over.
         """
         member = self._table.reachable_at(address)
         if member is None:
@@ -259,8 +259,8 @@ class Probing:
     # -- messages ---------------------------------------------------------------------------------
 
     def on_ack(self, ack: Ack, arrival: Arrival) -> float | None:
-        """When the probe was sent that this answers, monotonic seconds; None where it answers no
-        probe of ours."""
+        """The time at which the probe was sent that this answers, monotonic seconds; None where it
+        answers no probe of ours."""
         probe = self._probe
         if (
             probe is not None

@@ -1,9 +1,9 @@
 """Proximity: how far each peer of this node is, and which are chosen therefore (protocol.md section
 10).
 
-Configuration comes first: coordinates, zones, datacenters. Where it calls all peers alike - no zone
+Configuration comes first: coordinates, zones, datacenters. If it calls all peers alike - no zone
 and no coordinates are configured, or the peers are gateways of other datacenters - the network
-coordinates tell them apart, once they are sure enough.
+coordinates distinguish them, once they are sure enough.
 
 Estimates move with every probe, and choices must not: a rank turns a hair's breadth into a peer
 that is chosen four times as often. So

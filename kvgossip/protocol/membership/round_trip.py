@@ -9,9 +9,9 @@ Before anything is measured it is `probe_timeout_s`. An ack that comes after the
 all the same, as long as the period lasts: that is how a link that has become slow is learned about.
 TCP must guess which of its segments was acknowledged (Karn); a probe has a number of its own.
 
-What stays as it was: awareness multiplies this time as any other (Lifeguard), a target is suspected
-at the end of the period, so no failure is found later than before; and where the wait is longer,
-the period is as well, so that indirect probes have their time.
+The rest stays as it was: awareness multiplies this time as any other (Lifeguard), a target is
+suspected at the end of the period, so no failure is found later than before; and where the wait is
+longer, the period is as well, so that indirect probes have their time.
 
 **Blocked UDP with working TCP** (lesson 13) is seen by nobody else: such a member is never
 suspected, for it answers, but rumors do not reach it. It is said when four probes of it in a row
@@ -34,7 +34,7 @@ BLOCKED_AFTER = 4
 
 @dataclass(slots=True)
 class RoundTrip:
-    """What is known of the way to one member."""
+    """The measurements of the way to one member."""
 
     address: Address
     #: both seconds; None before the first measurement
@@ -61,7 +61,7 @@ class RoundTrip:
         self.mean_s += MEAN_SHARE * (round_trip_s - self.mean_s)
 
     def concluded(self, *, direct: bool, relayed: bool, tcp: bool) -> bool:
-        """One more probe is over, and was answered by these ways. Whether UDP has become blocked by
+        """One more probe is over, and was answered by these ways. True if UDP has become blocked by
         it, or open again."""
         was_blocked = self.is_udp_blocked
         self.direct += direct

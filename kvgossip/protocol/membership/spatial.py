@@ -51,7 +51,7 @@ class Selection(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SpatialPolicy:
-    """How peers are selected. `exponent` is the paper's a, 0 to 16; `uniform_share` 0 to 1. Raises
+    """The selection of peers. `exponent` is the paper's a, 0 to 16; `uniform_share` 0 to 1. Raises
     ConfigError out of these bounds."""
 
     selection: Selection = Selection.RANK
@@ -178,7 +178,7 @@ class SpatialPeers(Generic[T]):
         )
 
     def _complete(self, rng: Random, chosen: OrderedSet[int], count: int) -> None:
-        """What drawing again and again would come to, in one pass: the first `count` of exponential
+        """The result of drawing again and again, in one pass: the first `count` of exponential
         clocks, each as fast as its weight."""
         weights = [weight for _, weight in self.probabilities()]
         rest = [place for place in range(len(weights)) if place not in chosen]

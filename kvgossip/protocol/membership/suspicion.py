@@ -1,5 +1,5 @@
-"""Suspicion and Awareness: what Lifeguard adds to SWIM (Dadgar, Phillips, Currey 2018), as values
-without timers."""
+"""Suspicion and Awareness: the additions of Lifeguard to SWIM (Dadgar, Phillips, Currey 2018), as
+values without timers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Suspicion:
     __slots__ = ("_accusers", "_expected", "_max_s", "_min_s", "_since_s")
 
     def __init__(self, config: Config, members: int, accuser: str, now_s: float) -> None:
-        #: when it began, monotonic seconds
+        #: the time at which it began, monotonic seconds
         self._since_s = now_s
         self._accusers = {accuser}
         #: the shortest and the longest time to refute, seconds
@@ -38,7 +38,7 @@ class Suspicion:
         )
 
     def confirm(self, accuser: str) -> bool:
-        """Whether this accuser is a new one that counts: then others should hear of it too."""
+        """True if this accuser is a new one that counts: then others should hear of it too."""
         if not accuser or accuser in self._accusers or len(self._accusers) > self._expected:
             return False
         self._accusers.add(accuser)
@@ -69,7 +69,7 @@ class Suspicions:
         self._open[suspect.name] = Suspicion(self._config, members, suspect.accuser, now_s)
 
     def confirm(self, suspect: Member) -> bool:
-        """Whether the accuser of this record is a new one that counts."""
+        """True if the accuser of this record is a new one that counts."""
         suspicion = self._open.get(suspect.name)
         return suspicion is not None and suspicion.confirm(suspect.accuser)
 
@@ -78,7 +78,8 @@ class Suspicions:
         self._open.pop(name, None)
 
     def deadline(self) -> float:
-        """When the first of them is overdue, monotonic seconds; infinite where there is none."""
+        """The time at which the first of them is overdue, monotonic seconds; infinite where there
+        is none."""
         return min((each.deadline_s for each in self._open.values()), default=math.inf)
 
     def overdue(self, now_s: float) -> list[str]:

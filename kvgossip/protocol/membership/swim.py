@@ -64,7 +64,7 @@ class Membership:
         #: those of the table, by name
         self.members = table.members
         self.awareness = Awareness(config.awareness_max)
-        # a generator of its own: where somebody is must not change who is probed
+        # a generator of its own: the place of a member must not change which one is probed
         self.coordinates = Coordinates(Random(table.me.site))
         self.round_trips = RoundTrips(config)
         self.probing = Probing(
@@ -175,7 +175,7 @@ class Membership:
     # -- merging ----------------------------------------------------------------------------------
 
     def merge(self, heard: Member, now: Now) -> None:
-        """Take over what is said of a member, if it is news. Of itself this node knows better.
+        """Take over the record of a member, if it is news. Of itself this node knows better.
 
         A generation is a time, so one that lies years ahead is a lie that its owner could never
         overrule.
@@ -321,7 +321,7 @@ class Membership:
     # -- time -------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
-        """When something is due, monotonic seconds."""
+        """The time at which something is due, monotonic seconds."""
         return min(self.probing.deadline(), self._suspicions.deadline())
 
     def tick(self, now: Now) -> None:
@@ -353,7 +353,7 @@ class Membership:
 
 
 def _is_of_another(heard: Member, known: Member | None, *, required: bool) -> bool:
-    """Whether this name belongs to another identity, or has none where one is `required` (see
+    """True if this name belongs to another identity, or has none where one is `required` (see
     identity.py)."""
     if known is not None and known.identity:
         return heard.identity != known.identity

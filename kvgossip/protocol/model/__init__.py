@@ -1,4 +1,4 @@
-"""What everything else speaks of: values that mean the same everywhere.
+"""The values that everything else speaks of, and that mean the same everywhere.
 
 now          Now: both clocks of a machine, read once an input
 hlc          HybridLogicalClock: the timestamps of versions

@@ -9,8 +9,8 @@ from kvgossip.protocol.model.now import Now
 
 
 class Arrival(NamedTuple):
-    """Where a message came from, when, and whether by a frame of a TCP link (`reliable`) or by a
-    datagram. Every handler takes a message and its arrival."""
+    """The source and the time of a message, and whether it came by a frame of a TCP link
+    (`reliable`) or by a datagram. Every handler takes a message and its arrival."""
 
     source: Address
     now: Now

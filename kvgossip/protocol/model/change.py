@@ -9,8 +9,8 @@ from kvgossip.protocol.model.entry import Entry, entry_of
 
 
 class Changed(NamedTuple):
-    """A merge was news: `old` is what this replica had (None: nothing), `new` what it has now
-    (perhaps a tombstone).
+    """A merge was news: `old` is the record that this replica had (None: nothing), `new` the one
+    that it has now (perhaps a tombstone).
 
     Both are read from their immutable records on demand, so that a bulk load without watchers
     parses nothing. The store makes it, and it is the effect, the feed's and the commits' argument

@@ -49,8 +49,7 @@ _FORBIDDEN_SEGMENT = re.compile(r"(?:^|/)\.\.?(?:/|\Z)")
 
 
 class Version(NamedTuple):
-    """When and where an entry was written: HLC timestamp and site (one life of a node), 64 bits
-    each."""
+    """The time and place of a write: HLC timestamp and site (one life of a node), 64 bits each."""
 
     timestamp: int
     site: int
@@ -60,7 +59,7 @@ class Version(NamedTuple):
 
 
 def parse_version(text: str) -> Version:
-    """What str(version) gave. Raises LocalError for anything else."""
+    """The version whose str() this text is. Raises LocalError for anything else."""
     if not _VERSION.fullmatch(text):
         raise LocalError(
             f"{text[:100]!r} is no version",
@@ -72,8 +71,8 @@ def parse_version(text: str) -> Version:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a replica knows under a key. `value` is None in a tombstone. `expires_ms`: ms
-    since 1970, None for never.
+    """The state that a replica has of a key. `value` is None in a tombstone. `expires_ms`: ms since
+    1970, None for never.
 
     `flags`: 64 bits of which only its writer knows what they mean.
     """
@@ -196,7 +195,7 @@ def check_record(record: bytes) -> None:
 
 
 def is_dead(record: bytes) -> bool:
-    """Whether the record is a tombstone."""
+    """True if the record is a tombstone."""
     return bool(record[0] & _DEAD)
 
 
@@ -205,13 +204,13 @@ def may_expire(record: bytes) -> bool:
 
 
 def must_go_one_day(record: bytes) -> bool:
-    """Whether it is a tombstone or may expire: it has to be expired or collected some day."""
+    """True if it is a tombstone or may expire: it has to be expired or collected some day."""
     return bool(record[0] & (_DEAD | _EXPIRES))
 
 
 def expires_in(record: bytes) -> int | None:
-    """When the entry of this record, which has been checked, expires: ms since 1970; None for
-    never."""
+    """The time at which the entry of this record, which has been checked, expires: ms since 1970;
+    None for never."""
     return int(_meta(record)["x"]) if record[0] & _EXPIRES else None
 
 
@@ -224,7 +223,7 @@ def timestamp_in(record: bytes) -> int:
 
 
 def value_offset(record: bytes) -> int:
-    """Where the value starts in the record."""
+    """The offset at which the value starts in the record."""
     return (
         HEAD_BYTES + 2 + int.from_bytes(record[17:19], "big")
         if record[0] & _HAS_META
@@ -242,7 +241,7 @@ def content_type_in(record: bytes) -> str | None:
 
 
 def flags_in(record: bytes) -> int:
-    """0 where there are none, and where a peer has sent what is no number of 64 bits."""
+    """0 where there are none, and where a peer has sent no number of 64 bits."""
     flags = _meta(record).get("f") if record[0] & _HAS_META else None
     return flags if type(flags) is int and 0 <= flags <= FLAGS_MAX else 0
 
@@ -259,7 +258,7 @@ def entry_of(key: str, record: bytes) -> Entry:
 
 
 def supersedes(new: bytes, old: bytes) -> bool:
-    """Whether the record `new` wins over `old`: the one order that decides every merge."""
+    """True if the record `new` wins over `old`: the one order that decides every merge."""
     newer, older = new[1:HEAD_BYTES], old[1:HEAD_BYTES]
     if newer != older:
         return newer > older

@@ -1,7 +1,7 @@
 """Gossip: the skeleton of which rumor mongering and anti-entropy are two instances.
 
-A node selects a peer, selects what to send, and sends it; the peer receives it, keeps what is news,
-and answers. The two mechanisms are those of Demers et al. 1987, section 1; the framework (peer
+A node selects a peer, selects what to send, and sends it; the peer receives it, keeps the news in
+it, and answers. The two mechanisms are those of Demers et al. 1987, section 1; the framework (peer
 selection, data exchange, data processing) is that of Jelasity, "Gossip", in Self-organising
 Software, 2011.
 
@@ -19,8 +19,8 @@ Software, 2011.
       answer         data exchange    one bit a rumor: known?         what differs, or is lacking
 
 Rumors are quick and may miss a node; anti-entropy is slow and misses none. In anti-entropy the
-active side keeps, too, as its answers bring entries. Both mechanisms offer what they heard by the
-one MergePort (merging.py): an entry is merged in one way, whatever brought it.
+active side keeps, too, as its answers bring entries. Both mechanisms offer the entries that they
+heard by the one MergePort (merging.py): an entry is merged in one way, whatever brought it.
 """
 
 from __future__ import annotations
@@ -41,5 +41,5 @@ class ActiveSide(Protocol[Topic, What]):
         """The members of a periodic round."""
 
     def select_what(self, peer: Member, topic: Topic) -> What:
-        """What this peer gets. `topic`: what it is selected from (hot rumors), or when (the time at
-        which the session begins)."""
+        """The things that this peer gets. `topic`: the hot rumors that they are selected from, or
+        the time at which the session begins."""

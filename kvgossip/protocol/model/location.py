@@ -14,7 +14,7 @@ OTHER_DATACENTER = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a node is, as configured. `zone` names a part of its datacenter; `coordinates` are
+    """The place of a node, as configured. `zone` names a part of its datacenter; `coordinates` are
     optional, in hops (1.0: within a zone)."""
 
     datacenter: str = ""

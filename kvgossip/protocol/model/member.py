@@ -55,8 +55,8 @@ class SyncState(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> SyncState:
-        """What a newer release may add is worth least: a ping must stay one whatever its sender
-        thinks of itself."""
+        """A state that a newer release may add is worth least: a ping must stay one whatever its
+        sender thinks of itself."""
         return cls.WAITING
 
 
@@ -93,7 +93,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def location(self) -> Location:
-        """Where it is, as configured; coordinates that are no numbers are left out."""
+        """The member's location as configured; coordinates that are no numbers are left out."""
         return Location(
             self.datacenter,
             self.zone,

@@ -1,4 +1,4 @@
-"""Newest: a bounded dict. What a stranger can make grow must not grow without bound."""
+"""Newest: a bounded dict. A table that a stranger can make grow must not grow without bound."""
 
 from __future__ import annotations
 

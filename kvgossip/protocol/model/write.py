@@ -1,4 +1,4 @@
-"""Writes: what a client may ask a replica to store, alone or as a batch."""
+"""Writes: the values that a client may ask a replica to store, alone or as a batch."""
 
 from __future__ import annotations
 

@@ -3,10 +3,10 @@
     frame --> gate --> blocklist --> handler(message, arrival) of a mechanism
 
 Laws
-- Whoever is outside is dropped by the gate (ingress/gate.py), whoever the operator has blocked by
-  the blocklist; neither gets anything from here but a refusal.
+- A stranger is dropped by the gate (ingress/gate.py), a member that the operator has blocked by the
+  blocklist; neither gets anything from here but a refusal.
 - A frame may ask one question, and one that costs much to answer only over a link: else small
-  frames would ask for many large ones. Which messages are questions stands at their classes.
+  frames would ask for many large ones. The class of a message says whether it is a question.
 - Whatever a frame holds, it raises nothing: faults are counted by reason.
 """
 
@@ -84,8 +84,8 @@ class Dispatch:
             return
         messages = self._admitted(opened.messages, arrival.source)
         if self._membership.leaving:
-            # who was told of a large entry in the farewell may still fetch its body; all else comes
-            # too late
+            # a peer that heard of a large entry in the farewell may still fetch its body; all else
+            # comes too late
             messages = [message for message in messages if isinstance(message, Fetch)]
         # a record of a member that cannot be read does not shift the places of rumors
         whole = all(reason == BAD_MEMBER for reason in opened.faults)
@@ -133,8 +133,8 @@ class Dispatch:
     # -- refusals ---------------------------------------------------------------------------------
 
     def _refused_in_clear(self, messages: Iterable[Message | Member], arrival: Arrival) -> None:
-        """Anybody may have written it. Where frames are sealed, a member that takes us in all the
-        same is still believed."""
+        """Anybody may have written it. If frames are sealed, a member that takes us in all the same
+        is still believed."""
         for message in messages:
             if isinstance(message, Refused):
                 text = self._gate.heard(message, arrival)

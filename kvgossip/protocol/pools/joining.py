@@ -1,5 +1,5 @@
 """Joining: how this node enters a pool, and finds those again that it has lost: join targets, DNS,
-members that an earlier life knew, and the handshake with whoever answers."""
+members that an earlier life knew, and the handshake with the member that answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from kvgossip.protocol.wire.message import Join, JoinReply
 
 
 class Joining:
-    """`name` is this node's; `is_member(name)` says who is alive or suspect, and not blocked."""
+    """`name` is this node's; `is_member(name)` is true of a member that is alive or suspect, and
+    not blocked."""
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class Joining:
                 self._exchanges.start(message.sender, arrival.now)
 
     def tick(self, now: Now) -> None:
-        """Join whoever is due. The handshake has its own time."""
+        """Join the targets that are due. The handshake has its own time."""
         settled = self._settling.settled
         if self._targets.is_due(now, settled):
             strangers = self._targets.strangers(self._is_member)

@@ -1,4 +1,4 @@
-"""OwnCondition: how this node is, as it tells the doctor of another one."""
+"""OwnCondition: the condition of this node, as the doctor of another one hears it."""
 
 from __future__ import annotations
 

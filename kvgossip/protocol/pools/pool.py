@@ -2,7 +2,7 @@
 its mechanisms, and what happens between them.
 
 A gateway has two pools over one copy of the data. The members of the WAN pool that it also reaches
-in its LAN pool are probed and told of members here too, but rumors and exchanges take the short
+in its LAN pool are probed and hear of members here too, but rumors and exchanges take the short
 way.
 """
 
@@ -44,7 +44,8 @@ FAREWELLS_MAX = 64
 
 
 class Pool:
-    """`me` is this node's own record in it, `peers` whom an earlier life knew there, and where."""
+    """`me` is this node's own record in it, `peers` the addresses of those that an earlier life
+    knew there, by name."""
 
     def __init__(
         self,
@@ -272,12 +273,12 @@ class Pool:
         return None if beside is None else beside.membership
 
     def _address_beside(self) -> Address | None:
-        """Where this node is reached in its other pool."""
+        """The address at which this node is reached in its other pool."""
         beside = self._beside
         return beside.membership.me.address if beside is not None else None
 
     def _reaches_in_lan(self, gateway: Member) -> bool:
-        """Whether this node reaches this gateway, in its present life, in its LAN pool too."""
+        """True if this node reaches this gateway, in its present life, in its LAN pool too."""
         beside = self._beside
         known = beside.membership.members.get(gateway.name) if beside is not None else None
         return (
@@ -288,12 +289,12 @@ class Pool:
         )
 
     def is_member(self, name: str) -> bool:
-        """Whether somebody of this name is alive or suspect, and not blocked."""
+        """True if somebody of this name is alive or suspect, and not blocked."""
         member = self.membership.members.get(name)
         return member is not None and member.reachable and not self._shared.blocklist.covers(member)
 
     def knows_as_neighbour(self, name: str) -> bool:
-        """Whether one and the same node, a gateway, has this name in both pools of this node."""
+        """True if one and the same node, a gateway, has this name in both pools of this node."""
         beside = self._beside
         here = self.membership.members.get(name)
         there = beside.membership.members.get(name) if beside is not None else None
@@ -311,8 +312,8 @@ class Pool:
         self.mongering.forget(peer)
 
     def take_changes(self, now: Now) -> None:
-        """Tell the driver what changed, and draw the consequences: who came back is exchanged with
-        at once."""
+        """Tell the driver what changed, and draw the consequences: a member that came back is
+        exchanged with at once."""
         self.warnings.look(now)
         membership = self.membership
         if not membership.changes:
@@ -334,8 +335,8 @@ class Pool:
                 self.join_targets.lost(now)
 
     def _remember(self, old: Member | None, new: Member | None) -> None:
-        """A later life on the same disk shall find the members again, and who waits for one shall
-        know what became of it."""
+        """A later life on the same disk shall find the members again, and a node that waits for one
+        shall know what became of it."""
         member = new or old
         if member is not None and member.name != self.membership.me.name:
             self._shared.outbox.persist(self.known_peers.changed(member.name, new))
@@ -344,7 +345,7 @@ class Pool:
     # -- time -------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
-        """When something is due, monotonic seconds."""
+        """The time at which something is due, monotonic seconds."""
         nearest, exchanges_s = self.membership.deadline(), self.exchanges.deadline()
         if exchanges_s < nearest:
             nearest = exchanges_s
@@ -375,7 +376,7 @@ class Pool:
     # -- questions ---------------------------------------------------------------------------------
 
     def is_reached_in_lan(self, name: str) -> bool:
-        """Whether this is the WAN pool, and this node is in the LAN pool, too."""
+        """True if this is the WAN pool, and this node is in the LAN pool, too."""
         return self.kind is PoolKind.WAN and self.knows_as_neighbour(name)
 
     def statistics(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""PoolSet: the pools of one replica, and what concerns all of them."""
+"""PoolSet: the pools of one replica, and the tasks that concern all of them."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ class PoolSet:
         ]
 
     def absent(self) -> bool:
-        """Whether an earlier life knew members that this one has not met."""
+        """True if an earlier life knew members that this one has not met."""
         return any(pool.known_peers.absent for pool in self.all)
 
     def cool(self, key: str) -> None:
-        """Nothing is to be told of this key any more."""
+        """Spread nothing of this key any more."""
         for pool in self.all:
             pool.mongering.rumors.cool(key)
 
@@ -93,14 +93,14 @@ class PoolSet:
         return Peer(PoolKind.LAN, self._config.name)
 
     def groups_of(self, write_concern: WriteConcern) -> list[Group]:
-        """The members of whom so many must hold a write. Raises CannotMeetError where there are not
-        so many."""
+        """The members of which so many must hold a write. Raises CannotMeetError where there are
+        not so many."""
         others = [candidate for pool in self.all for candidate in self.candidates(pool)]
         return groups_of(write_concern, Candidate(self.me, self._config.zone, alive=True), others)
 
     def candidates(self, pool: Pool) -> list[Candidate]:
         """The other members of a pool that have not left and are not blocked, each on one way only:
-        who is in both pools, in the LAN pool."""
+        one that is in both pools, in the LAN pool."""
         members = (pool.membership.members[name] for name in sorted(pool.membership.members))
         return [
             Candidate(Peer(pool.kind, member.name), member.zone, member.reachable)
@@ -112,14 +112,14 @@ class PoolSet:
         ]
 
     def surveyed(self) -> Iterator[tuple[Pool, Member]]:
-        """Whom a survey asks: each reachable member on one way only."""
+        """The members that a survey asks: each reachable one on one way only."""
         for pool in self.all:
             for member in pool.membership.reachable:
                 if not pool.is_reached_in_lan(member.name):
                     yield pool, member
 
     def enquire(self, peer: Peer, query: Enquire, reliable: bool) -> None:
-        """Ask a member whether it holds a version. Over a link it is told who asks."""
+        """Ask a member whether it holds a version. Over a link it sees which node asks."""
         pool = self.of(peer.pool)
         if reliable:
             query = replace(query, sender=self._config.name)

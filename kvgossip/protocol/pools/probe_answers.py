@@ -1,6 +1,6 @@
-"""ProbeAnswers: pings and acks of one pool, and what they carry along: the digest root, the wall
-clock, the sync state, what the other side is known to hold, and a coordinate (protocol.md
-section 2).
+"""ProbeAnswers: pings and acks of one pool, and the facts that they carry along: the digest root,
+the wall clock, the sync state, the data that the other side is known to hold, and a coordinate
+(protocol.md section 2).
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class PingMaker:
         )
 
     def held_for(self, name: str) -> int:
-        """What this node tells a member that it holds of what had arrived there."""
+        """The time, of a member's clock, up to which this node holds all that had arrived there; 0
+        for a name that it does not know."""
         known = self._table.members.get(name)
         return 0 if known is None else self._tombstones.held_for(known)
 
@@ -111,12 +112,12 @@ class ProbeAnswers:
         self._saw(ack, arrival.now, asked=True)
 
     def _saw(self, probe: Ping | Ack, now: Now, *, asked: bool) -> None:
-        """A probe tells the peer's root and sync state. Who has not settled yet does not wait for a
-        difference.
+        """A probe carries the peer's root and sync state. A node that has not settled yet does not
+        wait for a difference.
 
         Ping and ack show both sides the same difference in one instant. Were both to act on it,
-        everything would cross twice: so only who asked does; and who has settled leaves it to an
-        unsettled peer to catch up.
+        everything would cross twice: so only the side that asked does; and a node that has settled
+        leaves it to an unsettled peer to catch up.
         """
         if not self._is_member(probe.sender):
             return

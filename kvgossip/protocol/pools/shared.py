@@ -1,4 +1,5 @@
-"""Shared: what all pools of a replica share; and this node's own record, as its pool hears it."""
+"""Shared: the state that all pools of a replica share; and this node's own record, as its pool
+hears it."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ class OtherPool(Protocol):
     def membership(self) -> Membership: ...
 
     def is_member(self, name: str) -> bool:
-        """Whether somebody of this name is alive or suspect there, and not blocked."""
+        """True if somebody of this name is alive or suspect there, and not blocked."""
 
 
 class OtherPools(Protocol):
@@ -44,7 +45,7 @@ class OtherPools(Protocol):
 
 
 class KeyringHandlers(Protocol):
-    """What a replica does with orders for keyrings, and with reports of them."""
+    """The part of a replica that takes orders for keyrings, and reports of them."""
 
     def on_order(self, order: KeyringOrder, arrival: Arrival, kind: PoolKind) -> None: ...
 
@@ -53,7 +54,7 @@ class KeyringHandlers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all pools of a replica share."""
+    """The state that all pools of a replica share."""
 
     store: Store
     tombstones: Tombstones
@@ -86,7 +87,7 @@ def own_record(
     *,
     gateway: bool,
 ) -> Member:
-    """This node, as it is told to its pool."""
+    """This node, as its pool knows it."""
     return Member(
         name=config.name,
         host=address.host,

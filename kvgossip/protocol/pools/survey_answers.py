@@ -1,4 +1,5 @@
-"""SurveyAnswers: by how many keys this node differs from whoever asks, and what others say."""
+"""SurveyAnswers: by how many keys this node differs from one that asks, and the answers of
+others."""
 
 from __future__ import annotations
 

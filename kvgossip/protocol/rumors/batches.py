@@ -45,7 +45,7 @@ class Batches:
 
     def __init__(self, keep_s: float) -> None:
         self._keep_s = keep_s
-        #: when `age` has something to do again, monotonic seconds
+        #: the time at which `age` has something to do again, monotonic seconds
         self._turn_s = 0.0
         #: by key, the oldest first
         self._kept: dict[str, tuple[Pair, ...]] = {}

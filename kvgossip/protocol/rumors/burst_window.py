@@ -21,7 +21,7 @@ class BurstWindow:
         self._unanswered: dict[str, dict[int, float]] = {}
 
     def may_leave(self, peer: str, now_s: float) -> bool:
-        """Whether this peer may be sent another one at this time (monotonic seconds)."""
+        """True if this peer may be sent another one at this time (monotonic seconds)."""
         unanswered = self._unanswered.get(peer)
         if not unanswered or len(unanswered) < UNANSWERED_MAX:
             return True

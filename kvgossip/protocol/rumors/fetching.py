@@ -65,7 +65,7 @@ class Fetching:
     # -- asking -----------------------------------------------------------------------------------
 
     def has(self, notice: Notice) -> bool:
-        """Whether the body is not worth fetching: it is here, or was refused when it came."""
+        """True if the body is not worth fetching: it is here, or was refused when it came."""
         if is_batch_key(notice.key):
             return notice.key in self._batches
         record = self._store.record(notice.key)
@@ -83,8 +83,8 @@ class Fetching:
         """Ask for bodies that are not here, but for those that are on their way, and only so much
         at a time.
 
-        What is not fetched now is noticed again: its rumor stays hot, since we answered that it is
-        news.
+        A body that is not fetched now is noticed again: its rumor stays hot, since we answered that
+        it is news.
         """
         for key in [
             key

@@ -43,7 +43,7 @@ class HotRumor:
     #: written here
     own: bool
     is_notice: bool = False
-    #: that of its record, encoded
+    #: the version of its record, encoded
     version: bytes = b""
     #: contacts in a row that knew it already
     unnecessary: int = 0
@@ -83,7 +83,7 @@ class HotList:
         self._forwarded: dict[str, HotRumor] = {}
         #: by sequence number, packets that were not answered yet
         self._pending: Newest[int, Packet] = Newest(PENDING_MAX)
-        #: what became hot since `take_fresh`, and goes out at once
+        #: the rumors that became hot since `take_fresh`, and go out at once
         self.fresh: list[HotRumor] = []
         #: how many rumors have cooled
         self.cooled = 0
@@ -142,7 +142,7 @@ class HotList:
         self.fresh.clear()
 
     def contact(self, peer: str, rumor: HotRumor, peers: int) -> bool:
-        """Account for choosing `peer` as a contact; whether a packet is needed. `peers`: how many
+        """Account for choosing `peer` as a contact; true if a packet is needed. `peers`: how many
         there are to choose from."""
         if peer in rumor.holders:
             self._judge(rumor, knew=True)

@@ -10,7 +10,7 @@ those whose packet was lost, each interval while it is hot; where the author die
 anti-entropy does. Were they to forward it, each of three members would hear every write twice, and
 each of seventeen many times; under load that took a third of a hearer's time. Others may reach a
 member that the author believes dead: while there is somebody like that, they forward it at their
-next round. Where the policy pulls, peers are asked for their rumors each interval.
+next round. If the policy pulls, peers are asked for their rumors each interval.
 
 The bytes of one round to one peer are bounded; under a flood the oldest go first and anti-entropy
 carries the rest. Entries too large for a datagram: fetching.py.
@@ -289,7 +289,7 @@ class Mongering:
                     rumor.key, rumor.version, packet.peer, arrival.now
                 )
             elif rumor.is_notice or bit_of(answer.known, place) or not same:
-                # a notice says nothing of the body, what was no news may have been refused, and
+                # a notice says nothing of the body, one that was no news may have been refused, and
                 # another node is there now
                 self._acks.prompt(peer, rumor.key)
             else:

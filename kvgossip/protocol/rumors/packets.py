@@ -16,7 +16,7 @@ from kvgossip.protocol.rumors.hot_list import HotList, HotRumor
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Gossip
 
-#: what fits into so many datagrams is no burst
+#: a list of rumors that fits into so many datagrams is no burst
 BURST_DATAGRAMS = 2
 
 

@@ -79,6 +79,6 @@ class RumorPolicy:
         return count + 1 if count + 1 < self.k else None
 
     def counts(self, mine: int, theirs: int) -> bool:
-        """Whether a conversation between two sites that both know the rumor counts for the one with
+        """True if a conversation between two sites that both know the rumor counts for the one with
         the counter `mine`."""
         return not self.minimization or mine <= theirs

@@ -1,7 +1,7 @@
 """RumorResponder: the passive side of rumor mongering in one pool (see model/gossip.py).
 
     receive   on_gossip: a packet of rumors
-    keep      merge each rumor; what is news spreads further
+    keep      merge each rumor; news spreads further
     answer    one bit a rumor: was it known here?
 
 Where the policy limits connections, packets beyond the limit are refused, and their senders hunt
@@ -35,7 +35,7 @@ def life_of(site: int) -> int:
 
 
 def _spread_of(gossip: Gossip) -> Spread:
-    """How this node spreads what it hears by this packet."""
+    """How this node spreads the rumors of this packet."""
     if gossip.whole:
         return Spread.OTHER_POOLS
     return Spread.NEXT_ROUND if gossip.direct else Spread.NOW
@@ -123,7 +123,7 @@ class RumorResponder:
         )
 
     def _is_over_limit(self, now: Now) -> bool:
-        """Whether this packet is one too many of this gossip interval, where packets are
+        """True if this packet is one too many of this gossip interval, where packets are
         limited."""
         if now.monotonic_s >= self._window_ends_s:
             self._accepted = 0

@@ -60,7 +60,8 @@ class DigestTree:
         return (key_hash & _TOP_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
 
     def fingerprints(self, entries: Iterable[tuple[str, bytes]]) -> list[int]:
-        """Those of these keys and records, in their order: what a descent spends its time on."""
+        """The fingerprints of these keys and records, in their order: a descent spends its time on
+        them."""
         seed = self._seed
         return [
             ((key_hash := xxh3_64_intdigest(key.encode(), seed)) & _TOP_MASK)
@@ -138,7 +139,7 @@ class DigestTree:
         return fingerprint >> (64 - FAN_OUT_BITS * level)
 
     def _check(self, entries: Iterable[tuple[str, bytes]]) -> None:
-        """Asserts that this tree is what the content says: rebuilt from nothing, it is the same."""
+        """Asserts that this tree agrees with the content: rebuilt from nothing, it is the same."""
         fresh = DigestTree(self.levels, self._seed)
         for key, record in entries:
             fresh.replace(fresh.hash_of(key), None, record)

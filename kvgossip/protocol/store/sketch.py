@@ -72,8 +72,8 @@ def places(fingerprint: int, length: int) -> Iterator[int]:
 class Sketch:
     """The first `length` symbols of the fingerprints of a digest tree's content, kept lazily.
 
-    Changes gather until there is time, or a prefix is wanted. Where more gather than CHANGES_MAX -
-    a bulk load - they are thrown away, and the sketch is built anew from the content, position by
+    Changes gather until there is time, or a prefix is wanted. If more gather than CHANGES_MAX - a
+    bulk load - they are thrown away, and the sketch is built anew from the content, position by
     position.
     """
 
@@ -83,7 +83,7 @@ class Sketch:
         self.length = length
         #: fingerprints that came or went and are not folded in
         self._changed = array("Q")
-        #: how many of these, from the first on, were looked through for what cancels out
+        #: how many of these, from the first on, were looked through for pairs that cancel out
         self._odd = 0
         #: the position below which the content is in, and changes count
         self._covered = _POSITIONS
@@ -107,7 +107,7 @@ class Sketch:
                 self.toggle(fingerprint)
 
     def _give_up(self) -> None:
-        """Begin anew, unless much of what waits cancels out."""
+        """Begin anew, unless many of the changes that wait cancel out."""
         self._cancel()
         if len(self._changed) > CHANGES_MAX // 2:
             self._changed, self._odd, self._covered, self._symbols = (
@@ -123,17 +123,17 @@ class Sketch:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to work in."""
+        """True if there is nothing to work in."""
         return not self._changed and self._covered == _POSITIONS
 
     @property
     def ready(self) -> bool:
-        """Whether a prefix can be had without delay."""
+        """True if a prefix can be had without delay."""
         return self._covered == _POSITIONS and len(self._changed) <= CHUNK
 
     def work(self, fingerprints_at: Callable[[int], tuple[int, list[int]]]) -> None:
-        """Fold in one chunk of what waits. `fingerprints_at(position)`: the next position, and the
-        fingerprints from this one up to it."""
+        """Fold in one chunk of the changes that wait. `fingerprints_at(position)`: the next
+        position, and the fingerprints from this one up to it."""
         while len(self._changed) < CHUNK and self._covered < _POSITIONS:
             self._covered, found = fingerprints_at(self._covered)
             self._changed.extend(found)

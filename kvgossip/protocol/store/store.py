@@ -1,5 +1,5 @@
 """Store: the only owner of entries. It holds records (see entry.py). All that enters goes through
-`merge`, or, at a restart, through `load`, which does the same for many at once; what leaves, by
+`merge`, or, at a restart, through `load`, which does the same for many at once; a record leaves by
 `remove`.
 
 The record of an entry that has expired stays, and the digest does not change, but no question finds
@@ -69,7 +69,7 @@ class Store:
         return len(self._live)
 
     def merge(self, key: str, record: bytes) -> Changed | None:
-        """Take a record if it supersedes ours; what changed, or None if nothing did."""
+        """Take a record if it supersedes ours; returns the change, or None if there was none."""
         key_hash = self.digest.hash_of(key)
         old = self._tables.at(key_hash).get(key)
         if old is not None and not supersedes(record, old):
@@ -93,7 +93,8 @@ class Store:
     def load(self, entries: Sequence[tuple[str, bytes]]) -> None:
         """`merge` of each of these; in half the time where they are new and sorted, as a disk has
         them."""
-        # what was expected, and does not come, is as much room too much as what has gone
+        # room for an entry that was expected, and does not come, is as much too much as that of one
+        # that has gone
         self._removed = max(self._removed - len(entries), 0)
         known = self._tables.add(entries)
         fresh = (
@@ -126,11 +127,11 @@ class Store:
         return record
 
     def tidy(self) -> bool:
-        """Give back some of the room that removed keys took, for about a millisecond; whether there
+        """Give back some of the room that removed keys took, for about a millisecond; true if there
         is more of that to do.
 
-        Where much has gone, and only then: while it goes, what is moved would come to lie among it
-        (see hash_table.py).
+        It is done when much has gone, and only then: while it goes, a list that is moved would come
+        to lie among it (see hash_table.py).
         """
         if self._tidies is None:
             if self._removed < max(UNTIDY_MIN, len(self) // UNTIDY_SHARE):
@@ -150,8 +151,7 @@ class Store:
         return key in self._expired
 
     def is_deleted_or_expired(self, key: str, record: bytes) -> bool:
-        """Whether this record, which is here under that key, is a tombstone or has
-        expired."""
+        """True if this record, which is here under that key, is a tombstone or has expired."""
         return is_dead(record) or (may_expire(record) and key in self._expired)
 
     def _index(self, key: str, old: bytes | None, new: bytes) -> None:
@@ -190,7 +190,7 @@ class Store:
         )
 
     def visible(self, key: str) -> bytes | None:
-        """The record of an entry or a tombstone; None of what has expired."""
+        """The record of an entry or a tombstone; None for one that has expired."""
         record = self.record(key)
         return None if record is None or self.is_expired(key) else record
 
@@ -225,7 +225,7 @@ class Store:
         return self._tables.find(fingerprints)
 
     def work_on_sketch(self) -> None:
-        """Fold some of what waits into the sketch, for some milliseconds."""
+        """Fold some of the changes that wait into the sketch, for some milliseconds."""
         self.sketch.work(self._fingerprints_at)
 
     def _fingerprints_at(self, position: int) -> tuple[int, list[int]]:
@@ -238,7 +238,7 @@ class Store:
         return self.entries_in(0, 0)
 
     def _check(self) -> None:
-        """Asserts that index, digest and count are what the records say."""
+        """Asserts that index, digest and count agree with the records."""
         live = sorted(
             key for key, record in self.records() if not self.is_deleted_or_expired(key, record)
         )

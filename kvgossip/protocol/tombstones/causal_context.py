@@ -8,9 +8,9 @@ deletes stay deleted.
                                                and for which there was no room
 
 Laws
-- The store itself is part of the context: what it holds needs no dot. A version becomes a dot when
-  it leaves the store, or was offered and too old for it, and the vector does not cover it. So new
-  keys cost nothing here, and what an exchange brings does not either.
+- The store itself is part of the context: an entry that it holds needs no dot. A version becomes a
+  dot when it leaves the store, or was offered and too old for it, and the vector does not cover it.
+  So new keys cost nothing here, and entries of an exchange do not either.
 - An entry of the vector advances only by `join`, when an exchange was whole: all that the peer held
   when it began has been merged, or what superseded it. So with an entry comes all that its site had
   seen when it wrote what the entry covers. A dot says nothing of that kind.
@@ -121,8 +121,8 @@ class CausalContext:
     # -- questions --------------------------------------------------------------------------------
 
     def covers(self, version: Version) -> bool:
-        """Whether this replica has once merged this version, or had one that superseded it. Of what
-        its store holds the answer may be no."""
+        """True if this replica has once merged this version, or had one that superseded it. For a
+        version that its store holds the answer may be False."""
         return self._covers(encoded(version))
 
     def covers_record(self, record: bytes) -> bool:
@@ -133,7 +133,7 @@ class CausalContext:
         return dot[:8] <= self._bounds.get(dot[8:], _NEVER) or dot in self.dots
 
     def vector_covers(self, version: Version) -> bool:
-        """Whether it has merged that version together with all that its writer had seen."""
+        """True if it has merged that version together with all that its writer had seen."""
         return version.site == self.site or self.vector.get(version.site, -1) >= version.timestamp
 
     def facts(self, clock: int) -> list[Fact]:
@@ -174,8 +174,8 @@ class CausalContext:
             self._open_gap(site, timestamp)
 
     def join(self, facts: Iterable[Fact]) -> int:
-        """Take over what a peer's context says, at the end of a whole exchange; how many entries of
-        the vector have advanced."""
+        """Take over the facts of a peer's context, at the end of a whole exchange; how many entries
+        of the vector have advanced."""
         in_order = sorted(facts)
         advanced = sum(self._advance(fact) for fact in in_order if fact[16] == Kind.VECTOR_ENTRY)
         if advanced:
@@ -244,11 +244,11 @@ class CausalContext:
 
     @property
     def has_changed(self) -> bool:
-        """Whether `take_changes` has something for the disk, or `take_dots`."""
+        """True if `take_changes` has something for the disk, or `take_dots`."""
         return bool(self._changed) or self._has_new_dots
 
     def dots_came(self) -> bool:
-        """Whether dots have come since the last call. They go with the next commit, and ask for
+        """True if dots have come since the last call. They go with the next commit, and ask for
         none by themselves."""
         came, self._has_new_dots = self._has_new_dots, False
         return came
@@ -279,8 +279,8 @@ class CausalContext:
         return Persist(_key(Kind.VECTOR_ENTRY, self.site), clock.to_bytes(8, "big"))
 
     def restore(self, saved: Mapping[bytes, bytes]) -> None:
-        """Take over what an earlier life left. Nothing of it is news for the disk, but for keys of
-        which nothing is needed any more."""
+        """Take over the facts that an earlier life left. None of them is news for the disk, but for
+        keys of which nothing is needed any more."""
         self.join(_saved_facts(saved))
         self._changed.clear()
         for key in sorted(saved):
@@ -294,8 +294,8 @@ class CausalContext:
         self._has_new_dots = False
 
     def drop(self, saved: Mapping[bytes, bytes]) -> None:
-        """Take off the disk what an earlier life left: the data that it had merged is lost, so its
-        context is worth nothing."""
+        """Take off the disk the facts that an earlier life left: the data that it had merged is
+        lost, so its context is worth nothing."""
         self._changed |= {key: None for key in sorted(saved) if key.startswith(PREFIX)}
 
 

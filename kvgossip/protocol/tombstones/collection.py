@@ -1,5 +1,5 @@
 """TombstoneCollection: the tombstones and expired entries that wait until nobody needs them
-any more, and for whom they wait.
+any more, and the members for which they wait.
 
 A tombstone that arrived here at time a (of this node's own HLC) may go when
 - the version vector covers it: then the context also covers all that its writer had seen, and
@@ -8,9 +8,9 @@ A tombstone that arrived here at time a (of this node's own HLC) may go when
   the vector will ever come;
 - and every member that counts has said that it holds all that had arrived here by a.
 
-The first is for safety, and needs nobody else: whoever drops a tombstone refuses what it had
-killed. The second is for quiet: were it dropped before all have it, those who lack it would learn
-by refusals, and would put values into quarantine.
+The first is for safety, and needs nobody else: a replica that drops a tombstone refuses every entry
+that it had killed. The second is for quiet: were it dropped before all have it, those who lack it
+would learn by refusals, and would put values into quarantine.
 
 An entry that has expired waits for `drift_ms` more: where a clock is behind it is served until
 then, and must not be taken from there.
@@ -69,7 +69,7 @@ class Waiting:
         self._parts[-1][key] = arrived
 
     def discard(self, key: str) -> bool:
-        """Whether it was there."""
+        """True if it was there."""
         for part in self._parts:
             if part.pop(key, None) is not None:
                 if not part:
@@ -122,13 +122,14 @@ class TombstoneCollection:
         self._looked: dict[int, int] = {}
         #: keys that were aside, and are looked at again in this round
         self._again: list[dict[str, int]] = []
-        #: when all that is aside was looked at again, whatever the vector
+        #: the last time that all that is aside was looked at, whatever the vector
         self._retried_ms = 0
         #: by life of a member, up to which time of our clock it holds all that arrived here
         self._held: dict[int, int] = {}
         #: the lives of all members when the last round began
         self._present: OrderedSet[int] = OrderedSet()
-        #: what all members that count held when the round under way began
+        #: the time up to which all members that count held everything when the round under way
+        #: began
         self.confirmed = 0
 
     def __len__(self) -> int:
@@ -148,7 +149,7 @@ class TombstoneCollection:
             for batch in self._again:
                 batch.pop(key, None)
 
-    # -- what the members hold --------------------------------------------------------------------
+    # -- the versions that the members hold -------------------------------------------------------
 
     def heard(self, site: int, clock: int) -> None:
         """This life of a member holds all that had arrived here by then."""
@@ -162,7 +163,7 @@ class TombstoneCollection:
         return min((held.get(member.site, 0) for member in members), default=clock)
 
     def late(self, members: Iterable[Member]) -> list[str]:
-        """The names of those for whom the oldest one waits."""
+        """The names of the members for which the oldest one waits."""
         oldest = self._waiting.oldest
         return sorted(
             {member.name: None for member in members if self._held.get(member.site, 0) < oldest}
@@ -213,7 +214,7 @@ class TombstoneCollection:
         return ripe
 
     def may_drop(self, record: bytes, wall_ms: int) -> bool:
-        """Whether this replica may drop a tombstone, as far as its own context is concerned."""
+        """True if this replica may drop a tombstone, as far as its own context is concerned."""
         version = version_of(record)
         if wall_ms < (expires_in(record) or -self._drift_ms) + self._drift_ms:
             return False
@@ -244,7 +245,7 @@ class Vouching:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether any snapshot waits to be confirmed."""
+        """True if any snapshot waits to be confirmed."""
         return bool(self._pending)
 
     def note(self, clock: int, vector: Mapping[int, int]) -> None:

@@ -1,4 +1,5 @@
-"""ContextDifference: what two replicas tell each other of their causal contexts in an exchange.
+"""ContextDifference: the facts that two replicas send each other of their causal contexts in an
+exchange.
 
 A --> B   `summary`: a digest for each range of timestamps, newest first, the older the wider,
           so that entries of past sites, which all have alike, cost nothing
@@ -43,7 +44,7 @@ def summary(facts: list[Fact]) -> bytes:
     start, length = 0, RANGE_FACTS_MIN
     while start < len(facts) or not ranges:
         end = min(start + length, len(facts))
-        # what lies on one timestamp stays together, and the last range goes down to zero
+        # facts of one timestamp stay together, and the last range goes down to zero
         while 0 < end < len(facts) and facts[end][:8] == facts[end - 1][:8]:
             end += 1
         last = end >= len(facts) or len(ranges) + 1 == RANGES_MAX

@@ -29,7 +29,7 @@ class ExpiryQueue:
 
     @property
     def next_ms(self) -> float:
-        """When to look again; infinite where nothing will expire."""
+        """The time at which to look again; infinite where nothing will expire."""
         return self._heap[0][0] if self._heap else math.inf
 
     def add(self, key: str, expires_ms: int) -> None:

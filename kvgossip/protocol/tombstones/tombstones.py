@@ -1,13 +1,14 @@
-"""Tombstones: what makes deletes stay deleted (protocol.md section 6), over one store. Refusing,
-collecting and expiring, and what each member is known to hold.
+"""Tombstones: the mechanism by which deletes stay deleted (protocol.md section 6), over one store.
+Refusing, collecting and expiring, and the times up to which each member is known to hold
+everything.
 
 Laws
 - A tombstone leaves the store only when the version vector covers it (or `forget_after_s` has
   passed): whatever it had killed is then covered as well. A version that leaves the store, or is
   too old to enter it, is covered from then on.
 - An entry that is offered, that is covered, and that supersedes what is here, was here before and
-  was collected: it is refused, and whoever offers it takes it out. A write that the deleter had not
-  seen is not covered: it lives.
+  was collected: it is refused, and the peer that offers it takes it out. A write that the deleter
+  had not seen is not covered: it lives.
 - A live value that is taken out goes to the quarantine. A tombstone, or an entry that has
   expired, goes in silence, and only where the version vector
   covers it here as well.
@@ -16,7 +17,7 @@ Laws
 
 Members that count (protocol.md says: every known member, alive, suspect or dead, but not
 forgotten). Of a member its present life counts: it may have lost what an earlier one had. Those
-whom an earlier life of this node knew, and this one has not met yet, count as well. Not:
+that an earlier life of this node knew, and this one has not met yet, count as well. Not:
 - a member that has left: its operator, or it itself, said that it goes. Should it come back, what
   the cluster deleted meanwhile is refused.
 - a member that is blocked here: an operator's word too; nothing comes from it anyway, and after it
@@ -77,7 +78,7 @@ class MembersPort(Protocol):
         """All members that count."""
 
     def absent(self) -> bool:
-        """Whether an earlier life knew members that this one has not met."""
+        """True if an earlier life knew members that this one has not met."""
 
     def cool(self, key: str) -> None:
         """The rumors of this key are to spread no further."""
@@ -105,17 +106,18 @@ class Tombstones:
         self._store, self._hlc, self._outbox, self._counters = store, hlc, outbox, counters
         self._expiring = ExpiryQueue(store)
         self._gateway = config.gateway
-        #: what a gateway says for those behind it
+        #: the times that a gateway vouches for, of those behind it
         self._for_gateways, self._for_plain = Vouching(), Vouching()
         #: how long a round of collection takes at least
         self._round_s = max(ROUND_SETTLINGS * config.rumor_settling_s, 0.1)
-        #: when the round, or its next batch, is due, monotonic seconds; -inf: plan it at the first
-        #: tick
+        #: the time at which the round, or its next batch, is due, monotonic seconds; -inf: plan it
+        #: at the first tick
         self._next_round_s = math.inf
         self._in_round = False
-        #: when to look for what has expired, and for room to give back, monotonic seconds
+        #: the times at which to look for expired entries, and for room to give back, monotonic
+        #: seconds
         self._look_s = self._tidy_s = math.inf
-        #: the time that `clock` has named last: what arrives next arrives later
+        #: the time that `clock` has named last: the next arrival is later
         self._sealed = -1
 
     @property
@@ -125,7 +127,7 @@ class Tombstones:
     # -- this node's clock ------------------------------------------------------------------------
 
     def clock(self) -> int:
-        """The time that stands for all that has arrived here until now: what arrives next arrives
+        """The time that stands for all that has arrived here until now: the next arrival is
         later."""
         self._sealed = self._hlc.latest
         return self._sealed
@@ -141,7 +143,7 @@ class Tombstones:
     # -- merging ----------------------------------------------------------------------------------
 
     def refuses(self, key: str, record: bytes) -> bool:
-        """Whether this is an entry that was here, and was collected."""
+        """True if this is an entry that was here, and was collected."""
         return self.context.covers_record(record) and self._is_news(key, record[1:HEAD_BYTES])
 
     def has_collected(self, key: str, version: Version) -> bool:
@@ -189,10 +191,10 @@ class Tombstones:
         self._members.cool(key)
         self._wait(key, now)
 
-    # -- what others have collected ---------------------------------------------------------------
+    # -- the collections of others ----------------------------------------------------------------
 
     def drop_collected(self, fingerprints: Iterable[int], peer: str, now: Now) -> int:
-        """Take out what this peer has collected; how many entries were."""
+        """Take out the entries that this peer has collected; returns how many there were."""
         return sum(
             self._drop_collected(key, peer, now) for key in self._store.find(fingerprints).values()
         )
@@ -219,7 +221,8 @@ class Tombstones:
         return True
 
     def _is_deleted_or_expired(self, key: str, record: bytes, now: Now) -> bool:
-        """Also what will have expired as soon as this node's clock has caught up with others'."""
+        """Also the entries that will have expired as soon as this node's clock has caught up with
+        others'."""
         if self._store.is_deleted_or_expired(key, record):
             return True
         return (
@@ -240,8 +243,8 @@ class Tombstones:
         return self.context.facts(self.clock())
 
     def learn(self, facts: Sequence[Fact], now: Now) -> bool:
-        """An exchange was whole: what was true of the peer's context is true of this one. Facts
-        from the future are not believed, nor is what came with them."""
+        """An exchange was whole: everything that was true of the peer's context is true of this
+        one. Facts from the future are not believed, nor those that came with them."""
         if facts and milliseconds_of(fact_timestamp(max(facts))) > now.wall_ms + self._drift_ms:
             self._counters["contexts_refused"] += 1
             return False
@@ -364,7 +367,7 @@ class Tombstones:
     # -- questions --------------------------------------------------------------------------------
 
     def late(self) -> list[str]:
-        """The names of the members for whom the oldest tombstone waits."""
+        """The names of the members for which the oldest tombstone waits."""
         return self.collecting.late(self._members.holders())
 
     def statistics(self) -> dict[str, int]:

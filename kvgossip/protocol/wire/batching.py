@@ -46,7 +46,7 @@ class Batch:
         self._room = bytes_max
 
     def add(self, pair: Pair) -> bool:
-        """Whether there was room for it; a character of a key may take up to four bytes."""
+        """True if there was room for it; a character of a key may take up to four bytes."""
         cost = 4 * len(pair[0]) + len(pair[1]) + _ENTRY_OVERHEAD_BYTES
         if self._pairs and (cost > self._room or len(self._pairs) >= ENTRIES_MAX):
             return False

@@ -1,10 +1,10 @@
-"""The messages of anti-entropy: what the two sides of an exchange say to each other (initiator.py,
+"""The messages of anti-entropy, which the two sides of an exchange send each other (initiator.py,
 responder.py).
 
 All go over a TCP link. Kinds 15 to 24, and 30 and 31.
 
-    A ==Sketch==> B ==Decoded|Symbols==> A    few differences: what they are, at once
-    A ==Want==> B ==Entries==> A              what A lacks, by the symbols
+    A ==Sketch==> B ==Decoded|Symbols==> A    few differences: all of them, at once
+    A ==Want==> B ==Entries==> A              the entries that A lacks, by the symbols
     A ==Compare==> B ==Differ==> A            many differences: level by level
     A ==Leaves==> B ==Entries==> A            what A lacks, and which of A's B wants
     A ==Push==> B ==Merged==> A               what B wanted

@@ -3,9 +3,9 @@
     frame   := magic "kv", format version (1 byte), flags (1), cluster fingerprint (8), pool
             fingerprint (4), unit*
     unit    := kind (1 byte), length (4 bytes, big-endian), body: a MessagePack array
-    flags   := 1: the frame says no, see Refused; 2: what follows the header is one zstd frame,
+    flags   := 1: the frame says no, see Refused; 2: the rest after the header is one zstd frame,
             which gives the units;
-               4: what follows the header is sealed, see seal.py, and 2 is about what that gives
+               4: the rest after the header is sealed, see seal.py, and 2 is about the opened rest
 
 A frame of another cluster or pool is recognised by its header alone, before anything is decoded
 (protocol.md section 1). Units of an unknown kind are passed over, so that newer peers can say more.
@@ -85,7 +85,7 @@ class Framing:
     """The header of one pool's frames. `pool` is its kind and datacenter in words, such as
     `lan:dc1`.
 
-    No frame is longer than `bytes_max`, also after decompression. Where there are seals (see
+    No frame is longer than `bytes_max`, also after decompression. If there are seals (see
     `seal_with`), every frame is sealed.
     """
 
@@ -195,7 +195,7 @@ class Framing:
 
 
 def is_refusal(data: bytes) -> bool:
-    """Whether a frame, of whatever cluster and format, says no."""
+    """True if a frame, of whatever cluster and format, says no."""
     return len(data) >= HEADER_BYTES and bool(data[3] & FLAG_REFUSED)
 
 
@@ -209,7 +209,7 @@ def sealing_key(data: bytes) -> str:
 
 
 def is_of_pool(data: bytes, pool: str) -> bool:
-    """Whether a frame carries the fingerprint of this pool."""
+    """True if a frame carries the fingerprint of this pool."""
     return len(data) >= HEADER_BYTES and int.from_bytes(
         data[HEADER_BYTES - 4 : HEADER_BYTES]
     ) == _pool_fingerprint(pool)

@@ -12,7 +12,7 @@ KEYS_MAX = 16
 
 
 def key_id(key: bytes) -> str:
-    """Eight hexadecimal digits that name a key, and tell nothing else of it."""
+    """Eight hexadecimal digits that name a key, and show nothing else of it."""
     return blake2b(key, digest_size=4, person=b"kvgossip key id").hexdigest()
 
 
@@ -64,7 +64,7 @@ class Keyring:
         return self._keys.get(name)
 
     def install(self, key: bytes) -> bool:
-        """Take a key, as the last one; whether it was new."""
+        """Take a key, as the last one; true if it was new."""
         name = bytes.fromhex(key_id(key))
         known = self._keys.get(name)
         if known is None and len(self._keys) >= KEYS_MAX:
@@ -80,7 +80,7 @@ class Keyring:
         return known is None
 
     def use(self, name: str) -> bool:
-        """Make this key the primary one; whether it was not."""
+        """Make this key the primary one; true if it was not."""
         if name == self.primary:
             return False
         if name not in self.ids:
@@ -93,7 +93,7 @@ class Keyring:
         return True
 
     def remove(self, name: str) -> bool:
-        """Drop a key; whether it was there."""
+        """Drop a key; true if it was there."""
         if name == self.primary:
             raise KeyringError(
                 f"the key {name} is the primary one, which seals",

@@ -72,8 +72,8 @@ class Ping(Message, frozen=True):
 
 
 class Ack(Message, frozen=True):
-    """`sender` is alive: it answers the ping of that sequence number. `held` as in Ping, of whoever
-    pinged.
+    """`sender` is alive: it answers the ping of that sequence number. `held` as in Ping, of the
+    member that pinged.
 
     `coordinate`: its place in the network, see coordinate.py.
     """
@@ -156,8 +156,8 @@ class Gossip(Message, frozen=True):
     """Opens a packet of rumors: Rumor and Notice units follow, and the Feedback names their places
     in this packet.
 
-    `direct`: the sender wrote them, and is telling everybody itself whom it can reach. `whole`: and
-    that is every member.
+    `direct`: the sender wrote them, and is sending them itself to everybody that it can reach.
+    `whole`: and that is every member.
     """
 
     kind = 9
@@ -353,7 +353,7 @@ class KeyringOrder(Message, frozen=True):
 
 class Holding(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The keyring of a node: the ids of its keys, four bytes each, the primary one first.
-    `problem`: what is wrong with that, if anything."""
+    `problem`: the fault of that, if there is one."""
 
     name: Name
     datacenter: Name
@@ -374,11 +374,11 @@ class KeyringReport(Message, frozen=True):
 
 
 class Sight(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The observation of one member by another. `state`: what the observer believes of it, a
+    """The observation of one member by another. `state`: the observer's belief about it, a
     MemberState, -1 where it does not know the name.
 
     Round trips in microseconds, -1 where nothing came back; that of TCP may include the making of
-    the link. `heard`: whether a ping of it came by a datagram since the observer began to look.
+    the link. `heard`: true if a ping of it came by a datagram since the observer began to look.
     `offset_ms`: by how much its wall clock is ahead of the observer's, where anything came back.
     """
 
@@ -403,11 +403,11 @@ class Examine(Message, frozen=True):
 
 
 class Condition(Message, frozen=True):
-    """How the sender is. `formats`: the lowest and the highest format of frames that it speaks.
-    `keys`: ids, the primary one first.
+    """The condition of the sender. `formats`: the lowest and the highest format of frames that it
+    speaks. `keys`: ids, the primary one first.
 
     `lost`: members missing in a partition that it suspects. `rival`: where another live node uses
-    its name. `datacenters`: what a gateway knows of each, as (name, gateways that are alive,
+    its name. `datacenters`: a gateway's knowledge of each, as (name, gateways that are alive,
     gateways that are gone).
     """
 

@@ -21,10 +21,10 @@ Laws
   thousands between two frames to one peer. Only an owner of a key makes windows grow, and there are
   `lives_max`: the life that was silent longest is forgotten first.
 - An observer can still see lengths, times and who talks to whom (frames are compressed
-  before they are sealed, so lengths tell a little about values), and replay a frame to a node that
-  it was not sent to, or to a later life of its receiver. That is a datagram that went astray:
-  merges are idempotent, probes name their target, numbers are random. A message that does more
-  names the life that it is meant for (see key_rotation.py).
+  before they are sealed, so lengths show a little about values), and replay a frame to a node that
+  it was not sent to, or to a later life of its receiver. Such a replay is a datagram that went
+  astray: merges are idempotent, probes name their target, numbers are random. A message that does
+  more names the life that it is meant for (see key_rotation.py).
 
 Deviations: no handshake and no forward secrecy, as in memberlist: a datagram to a stranger must
 open at once. An owner of a key can read what was recorded under it.
@@ -66,7 +66,7 @@ class Window:
         self._seen = array("Q")
 
     def admit(self, counter: int) -> bool:
-        """Whether this counter has not been seen, as far as that is known; from now on it has."""
+        """True if this counter has not been seen, as far as that is known; from now on it has."""
         seen = self._seen
         if not seen or counter > seen[-1]:
             seen.append(counter)
@@ -95,7 +95,7 @@ class Sender:
 
 
 class Seals:
-    """Seals what one life of a node says in one pool, and opens what others say there.
+    """Seals the frames of one life of a node in one pool, and opens those of others there.
 
     `pool`: the fingerprints of cluster and pool. `site` and `generation` are this life's. At most
     `lives_max` other lives are known. Raises MissingPackageError without cryptography, which nodes
@@ -148,7 +148,7 @@ class Seals:
         except self._invalid_tag:
             raise RemoteError("bad_seal") from None
         if not replays:
-            # known from now on, since it holds a key: what is forged costs a sub-key and leaves
+            # known from now on, since it holds a key: a forged frame costs a sub-key and leaves
             # nothing behind
             self._admit(life, counter, reliable)
             if fresh:

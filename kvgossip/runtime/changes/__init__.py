@@ -1,4 +1,4 @@
-"""Changes: the feed, its watchers, and what is remembered of the past.
+"""Changes: the feed, its watchers, and the past that is remembered.
 
 publisher    every change goes to all that hear of changes
 feed         one ordered log of changes, for those who come back

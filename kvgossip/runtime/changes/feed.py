@@ -1,5 +1,5 @@
-"""The change feed: one ordered log of what this node merges, for everybody who wants to hear of it
-and for those who come back.
+"""The change feed: one ordered log of the merges of this node, for everybody who wants to hear of
+it and for those who come back.
 
 Laws
 - Every change has an *arrival index*: the hybrid logical time at which it arrived here, or one more
@@ -9,18 +9,18 @@ Laws
   watcher that was away for a while can go on. They go by chunks, so that up to a sixteenth less is
   kept.
 - A *cursor* names a life of a node and an index: "I have seen everything until there". The order of
-  arrival is that node's own, so a cursor is good there and then only. Where it cannot be gone on
-  from, because what came after it is gone, or it is another life's, the answer is *resync*, never
+  arrival is that node's own, so a cursor is good there and then only. If it cannot be gone on from,
+  because the changes after it are gone, or it is another life's, the answer is *resync*, never
   silence and never a gap (lessons.md 23): the watcher is to take a snapshot, and then the changes
   after it.
-- Where nothing came under its topic after its cursor, a watcher goes on from a cursor of any age.
+- If nothing came under its topic after its cursor, a watcher goes on from a cursor of any age.
 
 Consul's blocking queries ask for the same: `last_index` of a topic, and `wait` until it is greater.
 A `wait` beyond all indices that were ever given here, by a client that comes from another server,
 returns at once instead of hanging.
 
-A new life begins with an empty feed at the time of its start: what it reads from its disk is no
-change.
+A new life begins with an empty feed at the time of its start: an entry that it reads from its disk
+is no change.
 
 Chunks of small changes are packed into one string of bytes each, and what is known of chunks stands
 in arrays. As objects of their own they would lie scattered among all that comes and goes in the
@@ -145,7 +145,7 @@ class Feed:
         self._sizes.append(size)
         self._tail, self._tail_bytes = [], 0
         if packs:
-            # who watches has often not yet read the last of it
+            # a watcher has often not yet read the last of it
             self._remember(tail)
 
     def _forget(self) -> None:
@@ -300,10 +300,10 @@ class Feed:
         """Others will want to read the same."""
         self._opened[kept[-1][0]] = kept
 
-    # -- what is still here -----------------------------------------------------------------------
+    # -- the changes that are still here ----------------------------------------------------------
 
     def _reaches(self, after: int, topic: Topic) -> bool:
-        """Whether everything of the topic that came after this index is here."""
+        """True if everything of the topic that came after this index is here."""
         return after >= self._floor or self._is_quiet_since(after, topic)
 
     def _is_quiet_since(self, after: int, topic: Topic) -> bool:

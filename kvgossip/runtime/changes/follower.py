@@ -2,19 +2,19 @@
 next for it, without a socket and without a clock.
 
 The owner of a Follower takes chunks from it when the watcher is ready for more, so that nothing is
-queued for a watcher that is slow: what it has not taken yet is in the feed, for all alike, and when
-it is there no more, the watcher is cut off (WatchLaggedError).
+queued for a watcher that is slow: the changes that it has not taken yet are in the feed, for all
+alike, and when they are there no more, the watcher is cut off (WatchLaggedError).
 
 Laws
-- A watcher that applies its events, in this order, ends with what the node has, whatever it
+- A watcher that applies its events, in this order, ends with the data of the node, whatever it
   missed before. After `resync` it knows nothing: all keys come as puts, and `synced` ends them; a
   key that it had and that did not come is gone.
 - Changes during a snapshot are given as they come, but those of keys that the snapshot has not
   reached: it will find them as they are then. So the snapshot needs no copy and no queue, and lasts
   as long as the watcher needs; every key's events are in their order.
-- An event's `at` is what to go on from once it is known, and all that came before it. It is None
-  within a snapshot, and RESYNC's is 0, from which no feed goes on: a watcher that is cut within a
-  snapshot begins anew.
+- An event's `at` is the cursor to go on from once it is known, and all that came before it. It is
+  None within a snapshot, and RESYNC's is 0, from which no feed goes on: a watcher that is cut
+  within a snapshot begins anew.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ class Follower:
         self.at = feed.index if index is None else index
         #: the last key of the snapshot that was given; None: there is none under way
         self._reached: str | None = "" if index is None else None
-        #: whether the watcher knows that it has to begin anew, where it has
+        #: true if the watcher knows that it has to begin anew, where it has
         self._announced = index is not None
 
     @property
     def resyncs(self) -> bool:
-        """Whether a snapshot is under way, or about to begin."""
+        """True if a snapshot is under way, or about to begin."""
         return self._reached is not None
 
     @property

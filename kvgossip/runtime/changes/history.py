@@ -2,12 +2,12 @@
 are no part of the replicated data.
 
 Laws
-- The history of a key is what its merges on this node have replaced, and what was taken out of the
-  store; so a key that was written once costs nothing here. Two nodes may have seen different
-  versions: of two writes that met somewhere else, this node saw the winner alone.
+- The history of a key is the versions that its merges on this node have replaced, and those taken
+  out of the store; so a key that was written once costs nothing here. Two nodes may have seen
+  different versions: of two writes that met somewhere else, this node saw the winner alone.
 - At most `versions_max` versions of a key are shown, the present one among them, and at most
-  `bytes_max` bytes of memory are taken for all keys together: what has not changed for longest goes
-  first, and of a key the older versions. `versions_max` 0 keeps and shows nothing.
+  `bytes_max` bytes of memory are taken for all keys together: the key that has not changed for
+  longest goes first, and of a key the older versions. `versions_max` 0 keeps and shows nothing.
 - While a key changes, its records are kept as they are. The others are packed, with the records of
   many keys in one chunk of bytes: those that were taken out of the store, those that have not
   changed for longest when half of the memory is taken, and all of them when much has gone (`tidy`).
@@ -146,7 +146,7 @@ class History:
     def entries(self, key: str, record: bytes | None) -> list[HistoryEntry]:
         """The versions of the key, newest first; `record` is the present one."""
         earlier = self.earlier(key)
-        # a tombstone that was collected is still what is true
+        # a tombstone that was collected is still true
         is_deleted = record is None and bool(earlier) and is_dead(earlier[-1])
         records = earlier if record is None else [*earlier, record]
         entries = [entry_of(key, each) for each in reversed(records)]
@@ -157,7 +157,7 @@ class History:
         ]
 
     def tidy(self) -> bool:
-        """Pack a chunk, the keys that have not changed for longest; whether there is more to
+        """Pack a chunk, the keys that have not changed for longest; true if there is more to
         pack."""
         for key in list(islice(self._earlier, CHUNK_KEYS)):
             self._put_away(key)
@@ -165,7 +165,7 @@ class History:
             self._pack_gone()
         return bool(self._earlier)
 
-    # -- who wrote it -----------------------------------------------------------------------------
+    # -- the writers of versions ------------------------------------------------------------------
 
     def met(self, changed: MemberChanged) -> None:
         """Remember which name a site belongs to: also after the member has gone."""

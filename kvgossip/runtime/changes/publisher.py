@@ -74,7 +74,7 @@ class Publisher:
             self.snapshots.remove(snapshot)
 
     def pack(self) -> bool:
-        """Pack a chunk of what is kept of the past; whether there is more."""
+        """Pack a chunk of the past that is kept; true if there is more."""
         more = self.history.tidy()
         if not more:
             self.feed.tidy()

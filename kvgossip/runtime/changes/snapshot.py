@@ -27,7 +27,7 @@ class Snapshot:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        #: what was under the keys that have changed since: a record, None for nothing
+        #: the old records of the keys that have changed since; None: there was none
         self._before: dict[str, bytes | None] = {}
 
     def changed(self, key: str, old: bytes | None) -> None:
@@ -62,7 +62,7 @@ class Snapshot:
             if count >= CHUNK_ENTRIES or bucket % CHUNK_BUCKETS == 0:
                 count = 0
                 yield []
-        # what was dropped before its bucket had its turn
+        # the records that were dropped before their bucket had its turn
         for key, old in self._before.items():
             if old is not None and key not in keys:
                 keys.add(key)

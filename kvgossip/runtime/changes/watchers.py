@@ -2,9 +2,9 @@
 
 Laws
 - A watcher gets every change of its topic that this node merges after `watch()` was called, in the
-  order of the merges, deletes too, each as a frozen pair of what was and what is.
+  order of the merges, deletes too, each as a frozen pair of the old record and the new one.
 - A watcher never slows the node. When more than `events_max` changes wait for it, it is cut off: it
-  loses what waited and gets WatchLaggedError. A gap is never silent.
+  loses the changes that waited and gets WatchLaggedError. A gap is never silent.
 - A watcher that is closed, or that nobody holds any more, costs nothing from then on.
 - A watcher of a topic wakes for its changes and for no others, also while there is nothing under it
   (lessons.md 21).
@@ -53,8 +53,8 @@ class Arrival(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A merge of a key: `old` is what this node had (None: nothing), `new` what it has now
-    (perhaps a tombstone)."""
+    """A merge of a key: `old` is the entry that this node had (None: nothing), `new` the one that
+    it has now (perhaps a tombstone)."""
 
     key: str
     old: Entry | None
@@ -139,7 +139,7 @@ class Watches:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody watches, and no topic's index is kept."""
+        """True if nobody watches, and no topic's index is kept."""
         return not (self._lengths or self._by_key)
 
     @property
@@ -178,7 +178,8 @@ class Watches:
             self._give(group, arrival)
 
     def close(self) -> None:
-        """End every watcher: it still gets what waits for it, then its iteration stops."""
+        """End every watcher: it still gets the changes that wait for it, then its iteration
+        stops."""
         groups = [group for groups in (self._by_prefix, self._by_key) for group in groups.values()]
         for queue in [queue for group in groups for queue in group.queues]:
             self.remove(queue)
@@ -247,7 +248,7 @@ class Watches:
             self._count(topic.text, -1)
 
     def _count(self, prefix: str, step: int) -> None:
-        """One watched prefix more or less: what `publish` looks up changes only when its length is
+        """One watched prefix more or less: the look-up of `publish` changes only when its length is
         new or was the last one."""
         self._by_length[len(prefix)] += step
         if not self._by_length[len(prefix)]:
@@ -302,8 +303,8 @@ class Watcher:
         return Change(changed.key, changed.old, changed.new)
 
     async def aclose(self) -> None:
-        """Stop watching at once; what waits is dropped, and a task that waits in the iteration ends
-        it. Harmless when repeated."""
+        """Stop watching at once; changes that wait are dropped, and a task that waits in the
+        iteration ends it. Harmless when repeated."""
         self._close()
 
     async def __aenter__(self) -> Watcher:

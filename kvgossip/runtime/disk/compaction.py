@@ -1,16 +1,16 @@
 """Compaction: when much has been removed, the disk and the memory that it took go back to the
 system.
 
-Neither does so by itself. RocksDB compacts as more is written: what was removed last, some tens of
-megabytes with the values below it, stays while nothing is. glibc keeps what was freed within its
-heap, unless it lies at the end of it; CPython keeps a megabyte while one small object of it is in
-use, and the few that stay of much that goes lie everywhere. All that is kept of the past is like
-that, so its keepers pack it first.
+Neither does so by itself. RocksDB compacts as more is written: the values that were removed last,
+some tens of megabytes with the older ones below them, stay while nothing is. glibc keeps memory
+that was freed within its heap, unless it lies at the end of it; CPython keeps a megabyte while one
+small object of it is in use, and the few that stay of much that goes lie everywhere. All that is
+kept of the past is like that, so its keepers pack it first.
 
 Laws
-- It is done when as much was removed as is a share of what is there, so that what it costs is a
-  part of what the removals did; and when nothing has been removed for QUIET_S, as it is better done
-  once, at the end: also of what the store does when much has gone (tombstones.py).
+- It is done when as much was removed as is a share of the data that is there, so that its cost is a
+  part of that of the removals; and when nothing has been removed for QUIET_S, as it is better done
+  once, at the end: also after the work of the store when much has gone (tombstones.py).
 - The loop does not wait for it. A commit waits some milliseconds at most, and a node that stops
   interrupts it.
 """
@@ -42,7 +42,7 @@ class Compaction:
     many there are.
 
     `quiet_s`: for how long nothing has been removed by then.
-    `pack()` packs a chunk of what is kept of the past; whether there is more.
+    `pack()` packs a chunk of the past that is kept; true if there is more.
     """
 
     def __init__(
@@ -113,9 +113,9 @@ def return_free_memory() -> None:
 
     First of all what CPython keeps, and needs not: its cache of attributes holds names that
     rocksdict makes anew for each commit, thousands of small strings among all that has gone, each
-    of which keeps a megabyte; so do its lists of free tuples, which a collection empties. That
-    takes a moment only where all that the process began with is frozen, as the agent does it:
-    within a large program it could take long.
+    of which keeps a megabyte; so do its lists of free tuples, which a collection empties. The
+    collection takes a moment only where all that the process began with is frozen, as the agent
+    does it: within a large program it could take long.
     """
     getattr(sys, "_clear_type_cache", lambda: None)()
     if gc.get_freeze_count():

@@ -1,10 +1,10 @@
-"""DataDir: what one life of a node has to do with its data directory - take it, read it, and write
-to it until the end.
+"""DataDir: the data directory in the hands of one life of a node, which takes it, reads it, and
+writes to it until the end.
 
 In this order: `take` it, so that nobody else does and the node learns its own name; `open` it once
-the name is known; `load` the replica; then `commits` keeps what happens, and `compaction` gives
-back what it no longer takes; `close` in any case. Nothing here holds the event loop for long: what
-may block runs on a thread, and entries are read some at a time.
+the name is known; `load` the replica; then `commits` keeps the changes, and `compaction` gives back
+what it no longer takes; `close` in any case. Nothing here holds the event loop for long: what may
+block runs on a thread, and entries are read some at a time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class DataDir:
 
     @classmethod
     async def take(cls, config: Config, *, rebuild: bool) -> DataDir:
-        """`rebuild`: move what is there aside first. Raises DataDirError, or ConfigError where a
+        """`rebuild`: move the old content aside first. Raises DataDirError, or ConfigError where a
         rebuild has nobody to fetch from."""
         if rebuild and not (config.join or config.join_wan):
             raise ConfigError(
@@ -142,7 +142,7 @@ class DataDir:
         return self._compaction
 
     async def close(self) -> None:
-        """Commit what waits and let the directory go."""
+        """Commit the changes that wait and let the directory go."""
         try:
             if self._commits is not None:
                 await self._commits.close()

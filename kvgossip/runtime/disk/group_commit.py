@@ -8,8 +8,8 @@ Laws (protocol.md section 7)
 - A write is acknowledged when the commit that contains it is on the disk. Rumors do not wait: they
   leave while the disk works, so a write that was not acknowledged may still exist, on peers or
   here, as with any store that answers over a network.
-- A commit holds whole inputs, in their order, and the facts that are always now: what is on the
-  disk is a state that the replica was in.
+- A commit holds whole inputs, in their order, and the facts that are always those of now: the disk
+  holds a state that the replica was in.
 - A change that nobody waits for, such as one that a peer has sent, waits LINGER_S for company: else
   each rumor would cost every node a sync of its own. A crash in that moment costs an exchange with
   a peer, and no acknowledged write.
@@ -19,9 +19,9 @@ Laws (protocol.md section 7)
   brings more of them is followed by another one before the commit, up to GATHER_TURNS_MAX. Clients
   that were answered together come back one after the other; to commit with the first of them would
   let the others wait for one sync more.
-- A batch holds one record a key, and it is the store's own: however long the disk takes, what waits
-  is bounded by the data itself. A caller who writes faster than the disk waits in `admit` while
-  more than WAITING_BYTES_MAX wait.
+- A batch holds one record a key, and it is the store's own: however long the disk takes, the batch
+  that waits is bounded by the data itself. A caller who writes faster than the disk waits in
+  `admit` while more than WAITING_BYTES_MAX wait.
 
 Faults. When a commit fails, those who wait for it have the error, the batch is kept and tried again
 each RETRY_S, and until that succeeds writes are refused before they change anything. Changes from
@@ -114,9 +114,9 @@ class GroupCommit:
         self._flying: list[asyncio.Future[None]] = []
         #: the next commit, where one is due
         self._due: asyncio.Handle | None = None
-        #: whether it is due only for what nobody waits for
+        #: true if it is due only for changes that nobody waits for
         self._lingers = False
-        #: whether the disk is at a commit
+        #: true while the disk is at a commit
         self._busy = False
         #: the mean of the syncs, and when the loop does one itself again to measure
         self._mean_s = 0.0
@@ -132,7 +132,7 @@ class GroupCommit:
             self._put(FACT + fact.key, fact.value)
         await self._flush()
 
-    # -- what is to be kept -----------------------------------------------------------------------
+    # -- the changes to be kept -------------------------------------------------------------------
 
     def take(self, effect: Durable) -> None:
         """One effect of an input. All effects of an input are taken in one turn of the event
@@ -148,7 +148,7 @@ class GroupCommit:
             self._put(QUARANTINE + number, kept)
 
     def changed(self, effect: Changed) -> None:
-        """`take` of what most effects are."""
+        """`take` for the most frequent effects."""
         self._put(ENTRY + effect.key.encode(), effect.new_record)
 
     def remove_quarantined(self, number: bytes) -> None:
@@ -163,7 +163,7 @@ class GroupCommit:
     def _linger(self) -> None:
         self._lingers, self._due = True, self._loop.call_later(LINGER_S, self._begin)
 
-    # -- who waits --------------------------------------------------------------------------------
+    # -- the callers that wait --------------------------------------------------------------------
 
     def check(self) -> None:
         """Raises StorageError while the disk takes nothing, OverloadedError while so much waits for
@@ -206,8 +206,8 @@ class GroupCommit:
     # -- one commit -------------------------------------------------------------------------------
 
     def _gather(self, waiting: int, turns: int) -> None:
-        """Begin, unless this turn has brought more who wait; `waiting` is how many did before
-        it."""
+        """Begin, unless this turn has brought more callers that wait; `waiting` is how many did
+        before it."""
         if turns and len(self._waiters) > waiting:
             self._due = self._loop.call_soon(self._gather, len(self._waiters), turns - 1)
         else:
@@ -236,13 +236,13 @@ class GroupCommit:
         done.add_done_callback(lambda done: self._returned(done, batch, batch_bytes))
 
     def _is_quick(self, batch_bytes: int) -> bool:
-        """Whether the loop itself does this one."""
+        """True if the loop itself does this one."""
         if batch_bytes > INLINE_BYTES_MAX or self.fault is not None:
             return False
         return self._mean_s < INLINE_S_MAX or time.monotonic() >= self._measure_s
 
     def _measured(self, took_s: float) -> None:
-        """The loop did one, so that this is what the disk takes, and nothing else."""
+        """The loop did one, so that this is the time of the disk, and nothing else."""
         self.counters["commits_inline"] += 1
         was_quick = self._mean_s < INLINE_S_MAX
         self._mean_s += MEAN_WEIGHT * (took_s - self._mean_s)
@@ -280,7 +280,7 @@ class GroupCommit:
                 waiter.set_result(None)
 
     def _failed(self, batch: WriteBatch, batch_bytes: int, error: BaseException) -> None:
-        """Keep it under what came since, fail those who wait, try again later."""
+        """Keep it under the changes that came since, fail those who wait, try again later."""
         self.counters["commits_failed"] += 1
         fault = (
             error
@@ -303,7 +303,7 @@ class GroupCommit:
     # -- the end ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """A last commit of what waits; then the storage may be closed."""
+        """A last commit of the changes that wait; then the storage may be closed."""
         if self._batch or self._busy:
             try:
                 await self._flush()
@@ -322,8 +322,8 @@ class GroupCommit:
         await waiter
 
     def statistics(self) -> Mapping[str, int | float]:
-        """Counters since the start; `sync_ms` is what the disk takes, where the loop has measured
-        it."""
+        """Counters since the start; `sync_ms` is the time that the disk takes, where the loop has
+        measured it."""
         return {
             **self.counters,
             "changes_waiting": len(self._batch),

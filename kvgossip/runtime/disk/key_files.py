@@ -1,5 +1,5 @@
-"""The file of a keyring: a key of 64 hexadecimal digits in each line, the primary one first. What
-follows a `#` is for people. That of a node's identity is of the same form.
+"""The file of a keyring: a key of 64 hexadecimal digits in each line, the primary one first. Text
+after a `#` is for people. The file of a node's identity is of the same form.
 
 It is replaced as a whole and made durable before any peer hears of it, so that a node which goes
 down at any moment finds the old keyring or the new one. Nobody but its owner, and perhaps its

@@ -32,8 +32,8 @@ SCAN = 100
 
 
 class Suspect(NamedTuple):
-    """A value in quarantine: `number` names it, `peer` is who said that it was deleted, `wall_ms`
-    when."""
+    """A value in quarantine: `number` names it, `peer` is the member that said that it was deleted,
+    `wall_ms` when."""
 
     number: str
     entry: Entry
@@ -63,7 +63,7 @@ class Quarantine:
         self.dropped = 0
 
     def add(self, effect: Quarantined) -> tuple[bytes, bytes]:
-        """The number and the bytes of this value, for whoever writes the disk; without one they are
+        """The number and the bytes of this value, for the writer of the disk; without one they are
         kept here."""
         wall_ns = time.time_ns()
         self._latest = max(wall_ns, self._latest + 1)
@@ -84,7 +84,7 @@ class Quarantine:
 
     def page(self, after: str = "", limit: int = SCAN) -> list[Suspect]:
         """At most `limit` values, oldest first, beginning after this number. Raises NotFoundError
-        for what is no number."""
+        for text that is no number."""
         since = _bytes_of(after) if after else b""
         return [_suspect(number, kept) for number, kept in self._scan(since, limit)]
 
@@ -105,7 +105,7 @@ class Quarantine:
         )
 
     def forget(self, number: str) -> bytes:
-        """Take a value out of the memory; returns its number for whoever writes the disk."""
+        """Take a value out of the memory; returns its number for the writer of the disk."""
         wanted = _bytes_of(number)
         self._bytes -= len(self._kept.pop(wanted, b""))
         return wanted

@@ -1,5 +1,5 @@
-"""RocksDB: the data directory of one node, and the engine in it. What is committed here survives
-kill -9 and power loss.
+"""RocksDB: the data directory of one node, and the engine in it. A commit here survives kill -9 and
+power loss.
 
     DIR/lock            held while a process uses the directory; contains its process id
     DIR/node.json       whose it is: format of the directory, name, cluster, datacenter
@@ -11,8 +11,8 @@ Laws
 - `commit` is atomic, and on the disk (fsync) when it returns. After one that failed the engine is
   opened again before the next: it takes nothing more by itself after a full disk, even when there
   is room.
-- What does not match its checksum is never skipped: neither a flipped bit in a table, nor one in
-  the middle of the log, which RocksDB's default would take for the log's end, and so lose
+- Data that does not match its checksum is never skipped: neither a flipped bit in a table, nor one
+  in the middle of the log, which RocksDB's default would take for the log's end, and so lose
   acknowledged writes silently. A log that ends in the middle of a record is no damage: that is how
   it looks after a crash. (One damage looks exactly so: that of a record's length in the last 32 KiB
   of the log.)
@@ -168,7 +168,8 @@ class RocksDB:
     # -- the engine -------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open the engine; recovers what the last process had committed. Raises DataDirError."""
+        """Open the engine; recovers everything that the last process had committed. Raises
+        DataDirError."""
         try:
             self._open()
         except StorageError as error:
@@ -303,8 +304,8 @@ class RocksDB:
             try:
                 db.close()
             except Exception as error:
-                # after a full disk it says so again; what was committed is safe, and of what was
-                # not the callers know
+                # after a full disk it says so again; what was committed is safe, and the callers
+                # know of everything that was not
                 del error
 
     def _unlock(self) -> None:

@@ -1,5 +1,5 @@
-"""The UDP side of a node: datagrams in and out, best effort. Whatever the network reports about one
-is a counter, never an error."""
+"""The UDP side of a node: datagrams in and out, best effort. A report of the network about one is a
+counter, never an error."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Datagrams(asyncio.DatagramProtocol):
     async def close(self) -> None:
         """Harmless when repeated."""
         if self._transport is not None:
-            # what still waits would wait for a network that takes nothing
+            # datagrams that still wait would wait for a network that takes nothing
             self._transport.abort()
             await self._lost.wait()
         await self._names.close()

@@ -2,12 +2,12 @@
 dialled, by where they came from.
 
 Laws
-- One link for each address, and what is sent while it is being dialled waits for it. What is sent
-  to the address of a link that a peer dialled goes back on that link; once that link is gone nobody
-  is dialled, since nobody listens at its far end.
-- Everything that a peer can make grow is bounded: links, frames, what waits on a link. Where there
-  are too many links, the one that was idle longest goes: a flood may cost us idle links, never the
-  ability to take new ones.
+- One link for each address, and frames that are sent while it is being dialled wait for it. A frame
+  that is sent to the address of a link that a peer dialled goes back on that link; once that link
+  is gone nobody is dialled, since nobody listens at its far end.
+- Everything that a peer can make grow is bounded: links, frames, bytes that wait on a link. If
+  there are too many links, the one that was idle longest goes: a flood may cost us idle links,
+  never the ability to take new ones.
 - An address is reported unreachable when a dial failed or a link ended otherwise than by our own
   hanging up on an idle one. Reports come in a later turn of the event loop, never from inside
   `send`.
@@ -39,7 +39,7 @@ GONE_MAX = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkLimits:
-    """The bounds of what one peer, and all of them together, may use."""
+    """The bounds of the resources that one peer, and all of them together, may use."""
 
     frame_bytes_max: int
     """The longest frame that is taken."""
@@ -78,14 +78,15 @@ class LinkTable:
         self._outgoing: dict[Address, Link] = {}
         #: links that peers dialled, by where they came from
         self._incoming: dict[Address, Link] = {}
-        #: when incoming links went, monotonic seconds: nobody listens at those addresses
+        #: the times at which incoming links went, monotonic seconds: nobody listens at those
+        #: addresses
         self._gone: Newest[Address, float] = Newest(GONE_MAX)
         #: links whose connection stands, and whether there are none
         self._connected: set[Link] = set()
         self._none_connected = asyncio.Event()
         self._none_connected.set()
         self._dials: set[asyncio.Task[None]] = set()
-        #: where to dial from; None: the kernel chooses
+        #: the address to dial from; None: the kernel chooses
         self._local: tuple[str, int] | None = None
         self._listener: Listener | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -132,7 +133,8 @@ class LinkTable:
         }
 
     async def close(self) -> None:
-        """End all links, what waits on them gets CLOSE_GRACE_S to leave. Harmless when repeated."""
+        """End all links; frames that wait on them get CLOSE_GRACE_S to leave. Harmless when
+        repeated."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -241,7 +243,7 @@ class LinkTable:
         link.abort()
 
     def _forget(self, link: Link) -> bool:
-        """Whether the link was still known; from now on it is not."""
+        """True if the link was still known; from now on it is not."""
         links = self._outgoing if link.dialled else self._incoming
         if links.get(link.address) is not link:
             return False
@@ -263,8 +265,8 @@ class LinkTable:
             self._unreachable(address)
 
     def _sweep(self) -> None:
-        """Hang up on links that nobody used; one whose peer takes nothing of what waits for it is
-        broken, not idle."""
+        """Hang up on links that nobody used; one whose peer takes nothing of the bytes that wait
+        for it is broken, not idle."""
         now = self._loop.time()
         for link in [*self._outgoing.values(), *self._incoming.values()]:
             if now - link.used_s > self._limits.idle_s * (

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 ACCEPTED_A_TURN = 64
 TURNED_AWAY_A_TURN = 1024
-# where the process has too many files open: until some may have been closed
+# the rest after too many open files of the process: until some may have been closed
 REST_S = 0.5
 
 

@@ -1,4 +1,4 @@
-"""The two sockets of a node, UDP and TCP on one port, and what addresses they can reach."""
+"""The two sockets of a node, UDP and TCP on one port, and the addresses that they can reach."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Sockets:
 
 
 def is_numeric(host: str) -> bool:
-    """Whether this is an IP address, and no DNS name."""
+    """True if this is an IP address, and no DNS name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -10,10 +10,9 @@ Laws
   cannot write, two peers that send much at once would wait for each other for ever; so the dialling
   side always reads, and what it has to send is bounded by `waiting_bytes_max`.
 - A link hands over at most FRAMES_A_TURN frames, for TURN_S, in one turn of the event loop, and
-  then rests for REST_TURNS, so that one busy peer cannot hold up the rest: what a request over HTTP
-  takes in several turns waits for one frame, and not once each turn.
-- A length of zero or beyond the limit ends the link: whoever speaks there does not speak this
-  protocol.
+  then rests for REST_TURNS, so that one busy peer cannot hold up the rest: a request over HTTP that
+  takes several turns waits for one frame, and not once each turn.
+- A length of zero or beyond the limit ends the link: the other side does not speak this protocol.
 """
 
 from __future__ import annotations
@@ -94,10 +93,10 @@ class Link(asyncio.Protocol):
         frame_bytes_max: int,
         waiting_bytes_max: int,
     ) -> None:
-        #: whether this node dialled it
+        #: true if this node dialled it
         self.dialled = address is not None
         self.address = address or Address("", 0)
-        #: when a frame last came or went, monotonic seconds
+        #: the time at which a frame last came or went, monotonic seconds
         self.used_s = 0.0
         self._owner = owner
         self._loop = asyncio.get_running_loop()
@@ -114,7 +113,7 @@ class Link(asyncio.Protocol):
 
     @property
     def open(self) -> bool:
-        """Whether frames can still be sent here, now or once it is connected."""
+        """True if frames can still be sent here, now or once it is connected."""
         return not self._ended and (self._transport is None or not self._transport.is_closing())
 
     @property
@@ -154,7 +153,7 @@ class Link(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """End the link at once; what waits is lost."""
+        """End the link at once; frames that wait are lost."""
         self._end()
         if self._transport is not None:
             self._transport.abort()

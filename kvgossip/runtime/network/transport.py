@@ -6,9 +6,9 @@ addresses and sizes, no messages.
                 +-- Sockets                 (sockets.py)
 
 Laws
-- `send` never blocks, never raises and never calls back: what it finds out is reported in a later
-  turn of the event loop.
-- Whatever the network does is a counter in `statistics` or a call of `unreachable`; never an
+- `send` never blocks, never raises and never calls back: its findings are reported in a later turn
+  of the event loop.
+- A fault of the network is a counter in `statistics` or a call of `unreachable`; never an
   exception.
 """
 
@@ -95,8 +95,8 @@ class Transport:
         }
 
     async def close(self) -> None:
-        """Close everything; what waits on links gets a moment to leave. Harmless when repeated,
-        complete even when cancelled."""
+        """Close everything; frames that wait on links get a moment to leave. Harmless when
+        repeated, complete even when cancelled."""
         try:
             if self._datagrams is not None:
                 await self._datagrams.close()

@@ -1,7 +1,7 @@
 """Callers that wait for an answer of the replica, or of the cluster.
 
 pending         the registry: answers by key, shared, and closed when the node stops
-callers         what callers ask of the cluster, and the effects that answer them
+callers         the questions of callers to the cluster, and the effects that answer them
 join_attempt    an operator's join, until a member has taken the node in
 write_acks      the members that hold a write
 survey          which members have the same data

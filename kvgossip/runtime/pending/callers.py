@@ -1,4 +1,4 @@
-"""Callers: what callers of a node ask of the cluster through it, and wait for.
+"""Callers: the questions that callers of a node put to the cluster through it, and wait for.
 
 Each method hands an input to the replica, waits for the effects that answer it, and leaves nothing
 behind, however it ends. All raise LocalError when the node stops meanwhile.
@@ -127,7 +127,7 @@ class Callers:
             attempt.resolved(target, addresses)
 
     def refused(self, effect: JoinRefused) -> bool:
-        """Whether a caller waits for this answer."""
+        """True if a caller waits for this answer."""
         waits = False
         for attempt in self._joins_of(effect.pool):
             waits |= attempt.refused(effect.source, effect.text)
@@ -150,8 +150,8 @@ class Callers:
     # -- keyrings ---------------------------------------------------------------------------------
 
     async def rotate(self, action: KeyringAction, key: bytes) -> list[Holding]:
-        """An order for the keyrings of the whole cluster; returns who has which keys then. Raises
-        KeyringError."""
+        """An order for the keyrings of the whole cluster; returns the keys that each node has then.
+        Raises KeyringError."""
         ticket = next(self._tickets)
         answer = self._rotations.begin(ticket, Answer())
         try:

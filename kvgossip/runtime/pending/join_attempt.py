@@ -44,7 +44,7 @@ class JoinAttempt(Answer[None]):
             self.give(None)
 
     def refused(self, source: Address, text: str) -> bool:
-        """Whether this was one of those that were asked."""
+        """True if this was one of those that were asked."""
         if source not in self._asked:
             return False
         self._asked.remove(source)

@@ -3,7 +3,7 @@
 Laws
 - Callers that ask for the same under one key share one answer, and a caller that gives up takes it
   from nobody else.
-- When the node stops, all that wait have an error at once, and from then on nobody begins to wait.
+- All that wait have an error at once when the node stops, and from then on nobody begins to wait.
 """
 
 from __future__ import annotations

@@ -21,11 +21,11 @@ class WriteAck(NamedTuple):
 
 
 class AckedWrite(NamedTuple):
-    """The end of a wait for acks: `met`, or its time was up. `entry` is what was written: it stands
-    in either case.
+    """The end of a wait for acks: `met`, or its time was up. `entry` is the entry that was written:
+    it stands in either case.
 
     `held_by` are the members that have shown that they hold this version, or a newer one of the
-    key, in the order in which they did; `lacking` those among whom was waited that have not.
+    key, in the order in which they did; `lacking` the awaited members that have not.
     """
 
     entry: Entry

@@ -1,6 +1,6 @@
 """Reports of a node, ready for JSON: its public methods give them, and the API serves them.
 
-status        what a node knows of itself, with all counters
-doctor        what is wrong in the cluster, who is there, and who sees whom
+status        a node's own view of itself, with all counters
+doctor        the findings of the doctor, the members, and their sight of each other
 round_trip    the way between two members, measured and estimated
 """

@@ -13,8 +13,8 @@ from kvgossip.protocol.wire.message import Sight
 
 
 def doctor_report(reports: Sequence[DoctorReport]) -> dict[str, Any]:
-    """The report of these pools: whether all is well, what is wrong, who is there, and who sees
-    whom."""
+    """The report of these pools: whether all is well, the findings, the members, and their sight of
+    each other."""
     findings = [asdict(finding) for report in reports for finding in diagnose(report)]
     return {
         "healthy": not findings,

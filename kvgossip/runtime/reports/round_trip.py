@@ -48,8 +48,8 @@ async def round_trip(replica: Replica, callers: Callers, one: str, other: str) -
 
 
 def round_trip_to(pool: Pool, name: str) -> dict[str, float | None]:
-    """From this node to a member: what probes measured, smoothed, and what the coordinates say.
-    None where nothing is known."""
+    """The way from this node to a member: the measurements of probes, smoothed, and the estimate of
+    the coordinates. None where nothing is known."""
     measured, place = pool.membership.round_trips.of(name), pool.membership.coordinates.of(name)
     mean_s = measured.mean_s if measured is not None else None
     return {

@@ -1,4 +1,4 @@
-"""The status of a node, ready for JSON: what an operator may want to know of it."""
+"""The status of a node, ready for JSON: the facts that an operator may want to know of it."""
 
 from __future__ import annotations
 

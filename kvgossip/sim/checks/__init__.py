@@ -1,14 +1,14 @@
-"""The laws that must hold in every simulated run, and what breaks them.
+"""The laws that must hold in every simulated run, and the violation of one.
 
     invariants  the list of the laws, and the witness that checks one life at every step
-    agreement   whether all hold the same and know each other, and how long that may take
+    agreement   all hold the same and know each other, within a bounded time
     ledger      every accepted write, and the versions that each node has held
-    oracle      what must never live again, and what must not be lost
-    promises    whether acks are true, and waits end in time
-    batches     whether a batch is shown whole
-    absence     whether a value in quarantine had a reason
-    packets     limits, pools and seals of what is sent
-    violation   how a check fails
+    oracle      values that must never live again, and values that must not be lost
+    promises    acks are true, and waits end in time
+    batches     a batch is shown whole
+    absence     a value in quarantine had a reason
+    packets     limits, pools and seals of the packets that are sent
+    violation   the failure of a check
 
 A check that fails raises `BrokenLawError`: the run ends there, with a `Violation` in its report.
 """

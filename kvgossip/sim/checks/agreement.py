@@ -1,5 +1,5 @@
-"""Agreement: whether the running replicas hold the same data and know of each other, and how long
-they may take to get there."""
+"""Agreement: the running replicas hold the same data and know of each other; and how long they may
+take to get there."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def agreement_periods_max(config: Config, nodes: int) -> int:
     - Finding each other again: a node whose join address was down asks again after a pause of at
       most 30 times `join_retry_s`. (Dead members are retried each period, so those who knew each
       other need no more than a few.)
-    - Finding out who is gone: a probe of a node that doubts itself is stretched up to `1 +
+    - Finding the dead members: a probe of a node that doubts itself is stretched up to `1 +
       awareness_max` times; the suspicion that follows lasts at most `suspicion_multiplier * max(1,
       log10 n) * suspicion_max_multiplier` periods.
     - Exchanges: one that was cut waits for `exchange_timeout_s`, and the next one comes at the

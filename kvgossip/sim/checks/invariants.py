@@ -10,7 +10,7 @@ input
     is what it held before).
  5. A deleted key is not served after its tombstone was learned, unless by a newer version: `get`,
     `value`, `scan` and `record` agree. Nor is one that has expired, nor one whose record was
-    dropped; what is dropped is what was held (`Dropped`), and only what is live goes to the
+    dropped; a record that is dropped was held (`Dropped`), and only a live one goes to the
     quarantine.
  6. Nothing appears that nobody wrote; no version is given twice (`Ledger`).
  7. A member that is said to hold an awaited version has held it, or a newer one of the key; a write

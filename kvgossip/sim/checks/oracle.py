@@ -7,8 +7,8 @@ for every step and for the end:
 
 - No host serves again what was killed by a version that it has merged. (A host that lost its disk
   has merged nothing.)
-- What ends alive was killed by no write that was acknowledged and kept. A write that the deleter
-  had not seen may live.
+- A value that ends alive was killed by no write that was acknowledged and kept. A write that the
+  deleter had not seen may live.
 - Nothing is lost: of every write that was acknowledged by a host that kept its memory or its disk,
   or that such a host has merged, the key ends with that version or a greater one; or some version
   at least as great was a delete, or has expired.
@@ -65,7 +65,7 @@ class Oracle:
     def _history(self, host: int) -> History:
         return self._histories.setdefault(host, History())
 
-    # -- what happens -----------------------------------------------------------------------------
+    # -- events -----------------------------------------------------------------------------------
 
     def wrote(self, host: int, key: str, record: bytes) -> None:
         """A replica accepted this write, and it is not in its store yet as far as this knows."""

@@ -1,4 +1,4 @@
-"""Packets: what must hold of every one that a replica sends, whatever becomes of it."""
+"""Packets: the laws of every one that a replica sends, whatever becomes of it."""
 
 from __future__ import annotations
 

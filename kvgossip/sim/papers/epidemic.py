@@ -1,8 +1,8 @@
 """Epidemics in synchronous cycles, as Demers et al. (1987) define and measure them: rumor mongering
 (section 1.4), anti-entropy (1.3).
 
-What a site does after a contact is decided by the `RumorPolicy` that ships; here are only the
-cycles around it.
+The `RumorPolicy` that ships decides what a site does after a contact; here are only the cycles
+around it.
 
 Rules of a cycle of rumor mongering
 - push: every infective site contacts one uniform other site. pull and push-pull: every site does.
@@ -12,9 +12,9 @@ Rules of a cycle of rumor mongering
   infective.
 - A contact is judged on the state at the start of the cycle, as news or as unnecessary: of two
   sites that send to the same one at once, both have sent news.
-- What a site learns in one cycle is one judgement: if any contact was news the policy hears of
-  news, else of one contact that knew (the footnote of Table 3: a site that serves several requests
-  in one cycle resets if any needed the update, else adds one).
+- All contacts of a site in one cycle give one judgement: if any contact was news the policy hears
+  of news, else of one contact that knew (the footnote of Table 3: a site that serves several
+  requests in one cycle resets if any needed the update, else adds one).
 - push: only the sender judges. push-pull: both do, for both have sent and received.
 - With a connection limit sites call in random order. A refused call sends nothing and is not
   judged; hunting calls somebody else.
@@ -133,7 +133,7 @@ class _RumorEpidemic:
         #: SUSCEPTIBLE, FRESH, INFECTIVE or REMOVED, and the policy's counter, of each site.
         self._state = bytearray(sites)
         self._counts = array("Q", bytes(8 * sites))
-        #: What each site has learned in this cycle: UNMET, UNNECESSARY or NEWS.
+        #: The judgement of each site in this cycle: UNMET, UNNECESSARY or NEWS.
         self._met = bytearray(sites)
         #: How many calls each site has accepted in this cycle, where there is a limit.
         self._accepted = array("Q")
@@ -249,7 +249,7 @@ def spread_by_anti_entropy(
     """One update from `origin` until all have it: in each cycle each site resolves its differences
     with one other (section 1.3).
 
-    `partner` says with whom, a uniform other site by default. Raises ConfigError for fewer than two
+    `partner` names the other site, a uniform one by default. Raises ConfigError for fewer than two
     sites. Never ends if some sites cannot be reached by `partner`.
     """
     _check(sites)

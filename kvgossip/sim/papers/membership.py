@@ -1,11 +1,11 @@
-"""Membership: what SWIM and Lifeguard promise, measured on the replicas that ship: detection, false
-positives, messages.
+"""Membership: the promises of SWIM and Lifeguard, measured on the replicas that ship: detection,
+false positives, messages.
 
 A run: the members know each other from the start; after a few periods of warming up come the
 *measured periods*; then, if it is wanted, one machine fails silently and for good, and the run
 lasts until all others know. Loss and pauses last from the first measured period on.
 
-What is measured, and what the papers call it
+The measures, and their names in the papers
 - `first_probe_periods` (SWIM, section 3.2): the number of the protocol period, counted from the
   crash, in which a member first picks the crashed one as its target. In each period each member
   picks one of n - 1, so with uniform choice it is geometric with p = 1 - (1 - 1/(n-1))^(n-1), which
@@ -21,11 +21,11 @@ What is measured, and what the papers call it
 - `sent` and `received`: a member and period, over the measured periods. SWIM's 2.0 are messages of
   the failure detector: Ping, Ack, PingRequest, Nack. News of members rides on them; Member alone
   counts the packets of gossip that carry nothing else.
-- Pauses of the kind `network` are the anomalies of Lifeguard's section 5: whatever the member sends
-  or should receive waits until the pause is over, while its timers go on; so it concludes that
-  others are dead. `process` stops the timers too, as SIGSTOP or a suspended machine does. Such a
-  member reads all that has waited before it concludes anything, and does no harm in either
-  protocol.
+- Pauses of the kind `network` are the anomalies of Lifeguard's section 5: everything that the
+  member sends or should receive waits until the pause is over, while its timers go on; so it
+  concludes that others are dead. `process` stops the timers too, as SIGSTOP or a suspended machine
+  does. Such a member reads all that has waited before it concludes anything, and does no harm in
+  either protocol.
 - False positives (Lifeguard, section 5): a member hears or concludes that another is dead, which is
   *healthy*: it has neither crashed nor any pauses. `fp` counts these events at all members,
   `fp_healthy` (the paper's FP-) those at healthy members. A member that pauses is dead for all that
@@ -62,7 +62,7 @@ PLAIN_SWIM: dict[str, Any] = {
     "probe_nacks": False,
     "buddy": False,
 }
-"""What Lifeguard adds, switched off."""
+"""The additions of Lifeguard, switched off."""
 DETECTOR = ("Ping", "Ack", "PingRequest", "Nack")
 WARM_UP_PERIODS = 3
 NEWS_ROOM = 2**30
@@ -107,7 +107,7 @@ class MembershipPlan:
 
     @property
     def expected_first_probe_periods(self) -> float:
-        """What SWIM's model, uniform choice in each period, gives for this n."""
+        """The result of SWIM's model, uniform choice in each period, for this n."""
         others = self.nodes - 1
         return 1 / (1 - (1 - 1 / others) ** others)
 
@@ -156,9 +156,9 @@ class _Watched(Cluster):
         self.bytes_sent = 0
         #: From when on pings and changes of members are noted.
         self.since_s = math.inf
-        #: When a member was pinged, and its name.
+        #: The times at which members were pinged, and their names.
         self.pings: list[tuple[float, str]] = []
-        #: When a member changed at which host, and the state that it had there before.
+        #: The time and the host at which a member changed, and the state that it had there before.
         self.changes: list[tuple[float, str, Member, MemberState | None]] = []
         #: The packets that wait at each blocked host.
         self._blocked: dict[int, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
@@ -306,10 +306,11 @@ class _Run:
             )
             self._timeline.after(CHECK_S, self._await_all_dead)
 
-    # -- what was measured ------------------------------------------------------------------------
+    # -- the measurements -------------------------------------------------------------------------
 
     def _deaths(self) -> list[tuple[float, str, Member, MemberState | None]]:
-        """When a member came to hold another dead that it did not hold dead before."""
+        """The times at which a member came to hold another dead that it did not hold dead
+        before."""
         return [
             change
             for change in self._cluster.changes

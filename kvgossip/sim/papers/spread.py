@@ -1,5 +1,5 @@
-"""Spatial gossip measured: what peer selection by distance costs the links, and how long an update
-takes (Demers et al. 1987, section 3).
+"""Spatial gossip measured: the cost of peer selection by distance to the links, and the time that
+an update takes (Demers et al. 1987, section 3).
 
 Every site starts one conversation a cycle. A link's traffic is the number of conversations that
 cross it a cycle. Peers are selected by the code that ships (`protocol.spatial`); here it is only

@@ -1,7 +1,7 @@
 """Topologies: n sites 0 .. n-1 joined by links, each site next to its nearest by one link. Distance
 is the number of links between.
 
-A topology answers what spatial selection needs (who is how far) and what traffic is (which links a
+A topology gives the distances that spatial selection needs, and the traffic (which links a
 conversation crosses), and does both without a table of all pairs: 10,000 sites would have 10^8 of
 them.
 
