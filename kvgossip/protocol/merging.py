@@ -69,6 +69,12 @@ class Origin(NamedTuple):
     spread: Spread
 
 
+# CPython 3.11 runs Python code wherever a member of an enumeration is named by its class, and these
+# are named for every entry.
+_LAN = PoolKind.LAN
+_NEWS, _KNOWN, _REFUSED, _COLLECTED = Outcome
+_NONE, _OTHER_POOLS, _NEXT_ROUND, _NOW = Spread
+
 CLIENT = Origin(None, Spread.NOW)
 """A client of this node: its peers hear of it at once."""
 
@@ -174,21 +180,21 @@ class Merging:
         """Offer an entry that a peer sent, or an import. The kind and the fate of the entry are
         counted."""
         if not self._accepts(key, record, now):
-            return Outcome.REFUSED
+            return _REFUSED
         if self._acks and origin.peer is not None:
             self._acks.showed(origin.peer, key, record[1:HEAD_BYTES])
         if self._tombstones.refuses(key, record):
             self._counters["offers_collected"] += 1
-            return Outcome.COLLECTED
+            return _COLLECTED
         if self.take(key, record, now, origin):
-            return Outcome.NEWS
+            return _NEWS
         self._tombstones.known(key, record)
-        return Outcome.KNOWN
+        return _KNOWN
 
     def merge_batch(self, entries: tuple[Pair, ...], now: Now, origin: Origin) -> Outcome:
         """Offer a batch: all of it is merged now, or, where a part cannot be accepted, nothing."""
         if not all(self._accepts(key, record, now) for key, record in entries):
-            return Outcome.REFUSED
+            return _REFUSED
         offered: list[Pair] = []
         for key, record in entries:
             if self._acks and origin.peer is not None:
@@ -196,7 +202,7 @@ class Merging:
             if not self._tombstones.refuses(key, record):
                 offered.append((key, record))
         news = self.take_batch(entries, offered, now, origin)
-        return Outcome.NEWS if news else Outcome.KNOWN
+        return _NEWS if news else _KNOWN
 
     def exchanged(self, peer: Peer, sync_state: SyncState) -> None:
         self._settling.exchanged(peer, sync_state)
@@ -222,14 +228,14 @@ class Merging:
         if not self._is_news(key, record, now):
             return False
         peer, spread = origin
-        home = PoolKind.LAN if peer is None else peer.pool
+        home = _LAN if peer is None else peer.pool
         for pool in self._pools:
             if pool.kind is not home:
-                if spread is not Spread.NONE or self._kindles(pool):
+                if spread is not _NONE or self._kindles(pool):
                     pool.mongering.heat(key, record, _speaker(pool, peer), at_once=True)
-            elif spread is Spread.NOW or spread is Spread.NEXT_ROUND:
+            elif spread is _NOW or spread is _NEXT_ROUND:
                 heard_from = None if peer is None else peer.name
-                pool.mongering.heat(key, record, heard_from, at_once=spread is Spread.NOW)
+                pool.mongering.heat(key, record, heard_from, at_once=spread is _NOW)
         return True
 
     def take_batch(
@@ -244,13 +250,13 @@ class Merging:
             else:
                 self._tombstones.known(key, record)
         peer, spread = origin
-        home = PoolKind.LAN if peer is None else peer.pool
+        home = _LAN if peer is None else peer.pool
         for pool in self._pools if news else ():
             if pool.kind is not home:
                 pool.mongering.heat_batch(entries, _speaker(pool, peer), at_once=True)
-            elif spread is not Spread.OTHER_POOLS:
+            elif spread is not _OTHER_POOLS:
                 heard_from = None if peer is None else peer.name
-                pool.mongering.heat_batch(entries, heard_from, at_once=spread is Spread.NOW)
+                pool.mongering.heat_batch(entries, heard_from, at_once=spread is _NOW)
         return news
 
     def _is_news(self, key: str, record: bytes, now: Now) -> bool:

@@ -90,12 +90,20 @@ class Writes:
             check_flags(flags)
         if ttl_s is not None:
             check_ttl(ttl_s)
-        return self._write(key, value, now, content_type, ttl_s, flags)
+        self._check_may_write(now)
+        record = self._record(value, now, content_type, ttl_s, flags)
+        self._merging.take(key, record, now, CLIENT)
+        return record
 
     def delete(self, key: str, now: Now) -> bytes | None:
         """The tombstone; None where there was nothing to delete."""
         check_key(key)
-        return self._write(key, None, now) if self._is_live(key) else None
+        if not self._is_live(key):
+            return None
+        self._check_may_write(now)
+        record = self._record(None, now, None, None, 0)
+        self._merging.take(key, record, now, CLIENT)
+        return record
 
     def batch(self, writes: Sequence[Writing], now: Now) -> dict[str, bytes]:
         """The records by key, without those of deletes of nothing."""
@@ -127,20 +135,6 @@ class Writes:
         version = Version(self._hlc.tick(now.wall_ms), self._site)
         self._merging.take(key, with_version(record, version), now, CLIENT)
         return Outcome.NEWS
-
-    def _write(
-        self,
-        key: str,
-        value: bytes | None,
-        now: Now,
-        content_type: str | None = None,
-        ttl_s: float | None = None,
-        flags: int = 0,
-    ) -> bytes:
-        self._check_may_write(now)
-        record = self._record(value, now, content_type, ttl_s, flags)
-        self._merging.take(key, record, now, CLIENT)
-        return record
 
     def _record(
         self,

@@ -203,9 +203,14 @@ def may_expire(record: bytes) -> bool:
     return bool(record[0] & _EXPIRES)
 
 
+MUST_GO = _DEAD | _EXPIRES
+"""The bits of a record's first byte that `must_go_one_day` looks at: for those who ask it of every
+entry that is merged, and would pay for the call."""
+
+
 def must_go_one_day(record: bytes) -> bool:
     """True if it is a tombstone or may expire: it has to be expired or collected some day."""
-    return bool(record[0] & (_DEAD | _EXPIRES))
+    return bool(record[0] & MUST_GO)
 
 
 def expires_in(record: bytes) -> int | None:

@@ -76,6 +76,8 @@ class Mongering:
         self._config, self._kind, self._rng = config, kind, rng
         self._tombstones, self._batches, self._merging = tombstones, batches, merging
         self._acks, self._membership, self._outbox = acks, membership, outbox
+        #: asked for every piece of news
+        self._table = membership.table
         #: how many bytes of rumors fit into a datagram
         self._unit_bytes_max = outbox.datagram_room - GOSSIP_UNIT_BYTES_MAX
         self._packets = Packets(
@@ -126,7 +128,7 @@ class Mongering:
 
     def heat(self, key: str, record: bytes, heard_from: str | None, *, at_once: bool) -> None:
         """Spread this news, at once or from the next round on."""
-        if self._membership.peers and self.rumors.policy.k:
+        if self._table.peers and self.rumors.policy.k:
             unit = self._rumor(key, record)
             version, notice = record[1:HEAD_BYTES], unit is None
             self.rumors.heat(
@@ -148,7 +150,7 @@ class Mongering:
         self, entries: tuple[Pair, ...], heard_from: str | None, *, at_once: bool
     ) -> None:
         """Spread this batch as one rumor."""
-        if self._membership.peers and self.rumors.policy.k:
+        if self._table.peers and self.rumors.policy.k:
             key, version = key_of(entries), version_of(entries[0][1])
             size = sum(len(record) for _, record in entries)
             unit = encode(Bundle(entries=entries)) if size < self._unit_bytes_max else None

@@ -98,14 +98,16 @@ class RumorResponder:
         known: list[bool] = []
         collected: list[bool] = []
         lacking: list[Notice] = []
+        # named once a packet: CPython 3.11 runs Python code for the member of an enumeration
+        news, gone, merge = Outcome.NEWS, Outcome.COLLECTED, self._merging.merge
         for rumor in rumors:
             if isinstance(rumor, Rumor):
-                outcome = self._merging.merge(rumor.key, rumor.record, now, origin)
-                known.append(outcome is not Outcome.NEWS)
-                collected.append(outcome is Outcome.COLLECTED)
+                outcome = merge(rumor.key, rumor.record, now, origin)
+                known.append(outcome is not news)
+                collected.append(outcome is gone)
             elif isinstance(rumor, Bundle):
                 outcome = self._merging.merge_batch(rumor.entries, now, origin)
-                known.append(outcome is not Outcome.NEWS)
+                known.append(outcome is not news)
                 collected.append(False)
             else:
                 collected.append(not is_batch_key(rumor.key) and self._has_collected(rumor))

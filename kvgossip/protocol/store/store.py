@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import (
+    MUST_GO,
     Entry,
     entry_of,
     is_dead,
     may_expire,
-    must_go_one_day,
     supersedes,
     value_in,
 )
@@ -79,7 +79,7 @@ class Store:
         if went:
             self.sketch.toggle(went)
         self.sketch.toggle(came)
-        if old is None or must_go_one_day(old) or must_go_one_day(record):
+        if old is None or (old[0] | record[0]) & MUST_GO:
             self._index(key, old, record)
         else:
             self.record_bytes += len(record) - len(old)

@@ -48,11 +48,11 @@ from kvgossip.protocol.effect import Dropped, Expired, Quarantined
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
+    MUST_GO,
     Version,
     expires_in,
     is_dead,
     may_expire,
-    must_go_one_day,
 )
 from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.model.member import Member
@@ -164,9 +164,9 @@ class Tombstones:
         key, old, new = changed
         if old is not None:
             self.context.add_record(old)
-            if must_go_one_day(old):
+            if old[0] & MUST_GO:
                 self.collecting.discard(key, old)
-        if must_go_one_day(new):
+        if new[0] & MUST_GO:
             self._holds(key, new, now)
 
     def _holds(self, key: str, record: bytes, now: Now) -> None:
