@@ -41,6 +41,8 @@ async def serve(
     config: Config, output: Format, *, free_port: bool, stop_on_eof: bool, rebuild: bool
 ) -> None:
     shorten_collections()
+    # Reading the disk makes millions of objects and no garbage that counting does not free.
+    gc.disable()
     stop = _stop_event(stop_on_eof)
     # The socket first: its port is announced to members, and until the server starts, connections
     # wait in it.
@@ -59,6 +61,7 @@ async def serve(
     # All that lives now is there to stay: the garbage collector need not visit it again.
     gc.collect()
     gc.freeze()
+    gc.enable()
     _announce(node, server, output)
     try:
         await _until_stopped(node, server, stop, output)
