@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import msgpack
 import msgspec
 import pytest
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +34,7 @@ from kvgossip.protocol.wire.exchange_messages import Compare, Leaves
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Message, Rumor
 from kvgossip.runtime.disk.quarantine import Quarantine
+from kvgossip.zstd import ZstdDecompressor
 from tests.protocol.net import LAN, Disk, Network
 from tests.protocol.strategies import KINDS, of_kind, records
 from tests.protocol.wire.test_frame import GOLDEN
@@ -78,7 +78,7 @@ def read_frame(frame: bytes) -> list[tuple[int, Any]]:
     magic, version, flags, _, _ = FRAME.unpack_from(frame)
     assert (magic, version) == (b"kv", 1)
     body = frame[FRAME.size :]
-    return read_units(zstandard.ZstdDecompressor().decompress(body) if flags & COMPRESSED else body)
+    return read_units(ZstdDecompressor().decompress(body) if flags & COMPRESSED else body)
 
 
 def kind_of(message: Message | Member) -> int:
