@@ -27,10 +27,6 @@ class Outbox:
         #: `changed(changed)`: a merge was news. Bound, for every write and every rumor says so
         self.changed: Callable[[Changed], None] = self._effects.append
 
-    def __len__(self) -> int:
-        """How many effects there are by now."""
-        return len(self._effects)
-
     def send(self, to: Address, data: bytes, *, reliable: bool, pool: PoolKind) -> None:
         """One datagram, or, when `reliable`, one frame over the TCP link with that address."""
         self._effects.append(Send(to, data, reliable, pool))
