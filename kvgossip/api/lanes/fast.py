@@ -48,7 +48,9 @@ for the end of a head that will never come."""
 REQUESTS_A_TURN = 64
 
 # Looked up for every request: a global name is found faster than a member of an enumeration.
-_IDLE, _HEAD, _BODY = Phase.IDLE, Phase.HEAD, Phase.BODY
+_IDLE, _HEAD, _BODY, _LEAVING = Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.LEAVING
+_HEAD_BEGAN, _HEAD_ENDED = Event.HEAD_BEGAN, Event.HEAD_ENDED
+_BODY_BEGAN, _BODY_ENDED = Event.BODY_BEGAN, Event.BODY_ENDED
 
 
 class Lane(asyncio.Protocol):
@@ -223,7 +225,7 @@ class Lane(asyncio.Protocol):
                 self._refuse(not_http("it starts with no method"))
             return 0
         if self._phase is _HEAD:
-            self._step(Event.HEAD_ENDED)
+            self._step(_HEAD_ENDED)
         try:
             if self._request.read_head(data[at:end]):
                 self._begin()
@@ -238,7 +240,7 @@ class Lane(asyncio.Protocol):
             self._step(Event.LEFT)
             self._handed_over = self._request.rewritten()
         elif length:
-            self._step(Event.BODY_BEGAN)
+            self._step(_BODY_BEGAN)
             self._missing = length
             self.due_s = self._connections.now_s + body_patience_s(
                 length, self._config.http_body_timeout_s
@@ -251,7 +253,7 @@ class Lane(asyncio.Protocol):
         self._request.read_body(part)
         self._missing -= len(part)
         if not self._missing:
-            self._step(Event.BODY_ENDED)
+            self._step(_BODY_ENDED)
             self._answer()
         return len(part)
 
@@ -354,7 +356,7 @@ class Lane(asyncio.Protocol):
         """Wait for the next event in this phase, and note until when."""
         if self._transport is None or self._phase in ENDING:
             return
-        if self._phase is Phase.LEAVING and not self._queue.waiting:
+        if self._phase is _LEAVING and not self._queue.waiting:
             self._pass_on(self._transport)
             return
         self._read(not self._is_held())
@@ -365,7 +367,7 @@ class Lane(asyncio.Protocol):
         elif self._ended or (self._connections.stopping and not (self._missing or self._data)):
             self._close()
         elif self._phase is _IDLE and self._data:
-            self._step(Event.HEAD_BEGAN)
+            self._step(_HEAD_BEGAN)
             self.due_s = self._connections.head_due_s
         elif self._phase is _IDLE:
             self.due_s = self._connections.idle_due_s
