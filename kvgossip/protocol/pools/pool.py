@@ -187,6 +187,7 @@ class Pool:
             warnings=self.warnings,
             keyring=shared.keyring,
             sync_state=shared.sync_state,
+            readiness=shared.readiness,
             wan=self._wan_membership,
         )
         self.doctor = Doctor(
