@@ -15,7 +15,14 @@ from kvgossip.protocol.ingress.gate import COMPLAINTS_MAX
 from kvgossip.protocol.membership.coordinate import ORIGIN
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.wire.frame import FLAG_COMPRESSED, HEADER_BYTES, Framing, clear_frame, encode
+from kvgossip.protocol.wire.frame import (
+    FLAG_COMPRESSED,
+    HEADER_BYTES,
+    UNITS_AT,
+    Framing,
+    clear_frame,
+    encode,
+)
 from kvgossip.protocol.wire.message import Ack, Nack, Ping, PingRequest, Refused, Rumor
 from kvgossip.zstd import ZstdCompressor
 from tests.protocol.net import (
@@ -37,7 +44,7 @@ WAN = Framing("default", "wan", 2**20)
 
 
 def other_format(data: bytes) -> bytes:
-    return data[:2] + b"\x09" + data[3:]
+    return clear_frame(data[:2] + b"\x09" + data[3:HEADER_BYTES], data[UNITS_AT:])
 
 
 FOREIGN = {

@@ -15,7 +15,8 @@ A unit that cannot be decoded costs itself, not its neighbours. Bytes that were 
 are told by the checksum, before anything of the header is believed.
 
 There is one format, and nodes of another one are refused. A frame that says no is of format 1 for
-ever, and all that is after its header are units: so nodes of every release read why.
+ever, and all that is after its header are units: so nodes of every release read why. Every format
+from 2 on keeps the header and the checksum, so that a damaged byte is not taken for a format.
 
 A pool is sealed or it is not: with a keyring, frames that are not sealed are refused, without one
 those that are. A frame that says no is never sealed, so that everybody can read it; so anybody can
@@ -45,7 +46,8 @@ from kvgossip.protocol.wire.seal import SEAL_BYTES, Seals
 
 MAGIC = b"kv"
 FORMAT = 2
-REFUSAL_FORMAT = 1
+FIRST_FORMAT = 1
+"""That of refusals, and of the only release whose clear frames have no checksum."""
 FLAG_REFUSED = 0x01
 FLAG_COMPRESSED = 0x02
 FLAG_SEALED = 0x04
@@ -140,7 +142,7 @@ class Framing:
     def refusal(self, text: str) -> bytes:
         """A frame that says no; its flag lets also nodes of other pools read it, and of other
         formats."""
-        return self._header(FLAG_REFUSED, REFUSAL_FORMAT) + encode(
+        return self._header(FLAG_REFUSED, FIRST_FORMAT) + encode(
             message.Refused(cluster=self.cluster, pool=self.pool, text=text[:512])
         )
 
@@ -152,14 +154,15 @@ class Framing:
         _, version, flags, cluster, pool = _HEADER.unpack_from(data)
         if flags & FLAG_REFUSED:
             return
+        summed = version != FIRST_FORMAT and not flags & FLAG_SEALED
+        if summed and data[HEADER_BYTES:UNITS_AT] != _checksum(
+            data[:HEADER_BYTES], memoryview(data)[UNITS_AT:]
+        ):
+            raise RemoteError("bad_checksum")
         if version != FORMAT:
             raise RemoteError(
                 "unknown_format", f"frame format {version}, this node speaks {FORMAT}"
             )
-        if not flags & FLAG_SEALED and data[HEADER_BYTES:UNITS_AT] != _checksum(
-            data[:HEADER_BYTES], memoryview(data)[UNITS_AT:]
-        ):
-            raise RemoteError("bad_checksum")
         if cluster != self._cluster_fingerprint:
             raise RemoteError("other_cluster")
         if pool != self._pool_fingerprint:
