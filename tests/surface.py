@@ -207,13 +207,15 @@ def _wire() -> Surface:
 
 
 def _fields(kind: type[msgspec.Struct]) -> Surface:
-    """Type and default by place: a field that comes later may be added, as old peers ignore it."""
+    """Type and default by place: a field that comes later may be added, as old peers ignore it, and
+    that of a member is passed on."""
     return {
         str(place): {
             "type": _type(field.type),
             "default": "none" if field.required else repr(_plain(field.default)),
         }
         for place, field in enumerate(msgspec.structs.fields(kind))
+        if field.name != "later"  # no field of its own: what a newer release has in its place
     }
 
 

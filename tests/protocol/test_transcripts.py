@@ -92,7 +92,7 @@ def of_entry(entry: Entry | None) -> str:
 WORDS: dict[type, Callable[..., str]] = {
     Member: of_member,
     wire_message.Ping: lambda message: f"Ping {message.target}",
-    wire_message.Prune: lambda message: f"Prune {of_member(message.member)}",
+    wire_message.Prune: lambda message: f"Prune {message.name}",
     wire_message.Ack: lambda message: f"Ack of {message.sender}",
     wire_message.PingRequest: lambda message: f"PingRequest {message.target}",
     wire_message.Join: lambda message: f"Join {message.name}",
@@ -187,7 +187,7 @@ OTHER = Framing("other", "lan:dc1", frame_bytes_max(Config()))
 
 def framing_of(data: bytes) -> Framing:
     """Whoever can read this frame."""
-    return OTHER if data[:HEADER_BYTES] == OTHER.frame([]) else LAN
+    return OTHER if data[:HEADER_BYTES] == OTHER.frame([])[:HEADER_BYTES] else LAN
 
 
 class Stage:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from kvgossip.config import Address
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.wire.frame import is_of_pool, sealing_key
+from kvgossip.protocol.wire.frame import FORMAT, format_of, is_of_pool, sealing_key
 from kvgossip.protocol.wire.keyring import Keyring
 
 WAN_POOL = "wan"
@@ -20,7 +20,6 @@ _WORDS = {
     "other_cluster": (
         "it belongs to another cluster; give both the same --cluster, or stop joining them"
     ),
-    "unknown_format": "it speaks another format of frames; run versions that have one in common",
 }
 _MEET = "datacenters meet through their gateways only, with --gateway and --join-wan"
 
@@ -45,6 +44,8 @@ def refusal_of(
     """
     if reason in KEY_REASONS:
         return _of_keys(sealing_key(data), reason, keyring)
+    if reason == "unknown_format":
+        return _of_formats(format_of(data))
     if reason != "other_pool":
         return _WORDS.get(reason)
     return _to_wan(data, datacenter, other) if kind is PoolKind.WAN else _to_lan(data, other)
@@ -76,6 +77,15 @@ def _to_wan(data: bytes, datacenter: str, lan: Address | None) -> str:
     return (
         "it belongs to the LAN pool of another datacenter, and this is the WAN address of a "
         f"gateway of {datacenter!r}; {_MEET}"
+    )
+
+
+def _of_formats(theirs: int) -> str:
+    here, there = ("here", "there") if theirs > FORMAT else ("there", "here")
+    return (
+        f"it speaks format {theirs} of frames, and this node speaks {FORMAT}, so their releases "
+        f"cannot share a cluster: `kvgossip export` {here}, `kvgossip import` {there}, and join "
+        "nodes of one of the two releases only"
     )
 
 

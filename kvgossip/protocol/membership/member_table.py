@@ -23,6 +23,7 @@ from xxhash import xxh3_64_intdigest
 from kvgossip.config import Address
 from kvgossip.protocol.model.member import Member, MemberState, life, rank
 from kvgossip.protocol.model.newest import Newest
+from kvgossip.protocol.wire.message import Prune
 
 PRUNED_MAX = 1024
 
@@ -48,7 +49,7 @@ class MemberTable:
         #: since when each member that is dead or left is so, monotonic seconds
         self._gone_s: dict[str, float] = {}
         #: by name, the life that was pruned, and when, monotonic seconds
-        self._pruned: Newest[str, tuple[Member, float]] = Newest(PRUNED_MAX)
+        self._pruned: Newest[str, tuple[Prune, float]] = Newest(PRUNED_MAX)
         #: the name that lives, or lived last, at an address
         self._names_at: dict[Address, str] = {}
         #: `reachable` and `is_whole` of now; None: something has changed since they were worked out
@@ -155,11 +156,11 @@ class MemberTable:
                 self._digest ^= xxh3_64_intdigest(repr((member.name, rank(member))).encode())
         return self._digest
 
-    def pruned_life(self, heard: Member) -> Member | None:
+    def pruned_life(self, heard: Member) -> Prune | None:
         """The pruned life of this name that is not before the one that was heard of; None if there
         is none."""
         pruned, _ = self._pruned.get(heard.name, (None, 0.0))
-        return pruned if pruned is not None and life(heard) <= life(pruned) else None
+        return pruned if pruned is not None and life(heard) <= pruned.life else None
 
     # -- changes ----------------------------------------------------------------------------------
 
@@ -215,7 +216,7 @@ class MemberTable:
         self._names_at[record.address] = newer.name
         return older
 
-    def prune(self, gone: Member, now_s: float) -> None:
+    def prune(self, gone: Prune, now_s: float) -> None:
         """Remember that this life was pruned; monotonic seconds."""
         self._pruned[gone.name] = (gone, now_s)
 

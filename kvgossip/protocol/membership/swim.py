@@ -206,7 +206,7 @@ class Membership:
         pruned = self.table.pruned_life(heard)
         if pruned is not None:
             if heard.reachable and not self.dissemination.is_spreading(heard.name):
-                self.dissemination.spread_unit(heard.name, encode(Prune(member=pruned)))
+                self.dissemination.spread_unit(heard.name, encode(pruned))
         elif len(self.members) >= self._config.members_max:
             self.names_refused += 1
         elif heard.reachable and heard.host:
@@ -295,18 +295,19 @@ class Membership:
         with a new generation."""
         self.merge(replace(self.members[name], state=MemberState.LEFT, accuser=""), now)
 
-    def prune(self, gone: Member, now: Now) -> None:
+    def prune(self, gone: Prune, now: Now) -> None:
         """Forget this life of a member, and spread that. If it is lived, its owner refutes."""
-        gone = replace(gone, state=MemberState.LEFT, accuser="")
         known = self.members.get(gone.name)
         if known is None or gone.generation > now.wall_ms + GENERATION_AHEAD_MS_MAX:
             return
         if gone.name == self.me.name:
-            self._refute(gone)
-        elif life(known) <= life(gone):
+            self._refute(
+                replace(known, state=MemberState.LEFT, generation=gone.generation, site=gone.site)
+            )
+        elif life(known) <= gone.life:
             self.forget(gone.name)
             self.table.prune(gone, now.monotonic_s)
-            self.dissemination.spread_unit(gone.name, encode(Prune(member=gone)))
+            self.dissemination.spread_unit(gone.name, encode(gone))
 
     def forget(self, name: str) -> None:
         """Drop the record of a member."""
@@ -349,7 +350,7 @@ class Membership:
         self.merge(member, arrival.now)
 
     def on_prune(self, prune: Prune, arrival: Arrival) -> None:
-        self.prune(prune.member, arrival.now)
+        self.prune(prune, arrival.now)
 
 
 def _is_of_another(heard: Member, known: Member | None, *, required: bool) -> bool:

@@ -66,7 +66,10 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `site` identifies one life of the node; `http` is `HOST:PORT` or empty; `accuser` is the
     name that suspects it, in news of a suspicion; `identity` is the fingerprint of its key, or
-    empty (see identity.py). A peer's unknown trailing fields are ignored.
+    empty (see identity.py).
+
+    `later`: the fields of a newer release, each as its MessagePack. They are kept, and passed on
+    behind the known ones (wire/member_record.py); a new field goes before it.
     """
 
     #: as of messages: a record is no question
@@ -86,6 +89,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     coordinates: Annotated[tuple[float, ...], Meta(max_length=8)] = ()
     identity: Annotated[bytes, Meta(max_length=16)] = b""
     gateway: bool = False
+    later: tuple[bytes, ...] = ()
 
     @property
     def address(self) -> Address:

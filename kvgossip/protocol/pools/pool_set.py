@@ -14,7 +14,7 @@ from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.pool import Pool
-from kvgossip.protocol.wire.message import Enquire
+from kvgossip.protocol.wire.message import Enquire, Prune
 
 
 class PoolSet:
@@ -176,5 +176,5 @@ class PoolSet:
         for pool, known in knowing:
             pool.membership.declare_left(name, now)
             if prune:
-                pool.membership.prune(known, now)
+                pool.membership.prune(Prune.of(known), now)
             pool.take_changes(now)

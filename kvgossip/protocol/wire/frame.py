@@ -1,15 +1,22 @@
 """Messages to bytes and back: the only module that knows bytes.
 
-    frame   := magic "kv", format version (1 byte), flags (1), cluster fingerprint (8), pool
-            fingerprint (4), unit*
+    frame   := header, checksum, unit*
+    header  := magic "kv", format version (1 byte), flags (1), cluster fingerprint (8), pool
+            fingerprint (4)
+    checksum:= the XXH3 (8 bytes) of all behind it, seeded by the XXH3 of the header; a frame that
+            is sealed has a seal instead, and one that says no has neither
     unit    := kind (1 byte), length (4 bytes, big-endian), body: a MessagePack array
-    flags   := 1: the frame says no, see Refused; 2: the rest after the header is one zstd frame,
-            which gives the units;
-               4: the rest after the header is sealed, see seal.py, and 2 is about the opened rest
+    flags   := 1: the frame says no, see Refused; 2: the units are in one zstd frame; 4: the rest
+            after the header is sealed, see seal.py, and 2 is about the opened rest
 
 A frame of another cluster or pool is recognised by its header alone, before anything is decoded
 (protocol.md section 1). Units of an unknown kind are passed over, so that newer peers can say more.
-A unit that cannot be decoded costs itself, not its neighbours.
+A unit that cannot be decoded costs itself, not its neighbours. Bytes that were damaged on the way
+are told by the checksum, before anything of the header is believed.
+
+There is one format, and nodes of another one are refused. A frame that says no is of format 1 for
+ever, and all that is after its header are units: so nodes of every release read why. Every format
+from 2 on keeps the header and the checksum, so that a damaged byte is not taken for a format.
 
 A pool is sealed or it is not: with a keyring, frames that are not sealed are refused, without one
 those that are. A frame that says no is never sealed, so that everybody can read it; so anybody can
@@ -25,7 +32,7 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 import msgspec
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from kvgossip import zstd
 from kvgossip.config import Config
@@ -33,11 +40,14 @@ from kvgossip.errors import RemoteError
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.wire import exchange_messages, message
 from kvgossip.protocol.wire.keyring import Keyring
+from kvgossip.protocol.wire.member_record import decode_member, encode_member
 from kvgossip.protocol.wire.message import FACTS_BYTES_MAX, Message
 from kvgossip.protocol.wire.seal import SEAL_BYTES, Seals
 
 MAGIC = b"kv"
-FORMAT = 1
+FORMAT = 2
+FIRST_FORMAT = 1
+"""That of refusals, and of the only release whose clear frames have no checksum."""
 FLAG_REFUSED = 0x01
 FLAG_COMPRESSED = 0x02
 FLAG_SEALED = 0x04
@@ -45,6 +55,9 @@ COMPRESS_BYTES_MIN = 512
 _HEADER = Struct(">2sBBQI")
 _UNIT = Struct(">BI")
 HEADER_BYTES = _HEADER.size
+CHECKSUM_BYTES = 8
+UNITS_AT = HEADER_BYTES + CHECKSUM_BYTES
+"""Where the units of a clear frame begin."""
 UNIT_BYTES = _UNIT.size
 MEMBER_KIND = 5
 BAD_MEMBER = "bad_member"
@@ -53,8 +66,7 @@ news is passed over by itself."""
 
 _compressor = zstd.ZstdCompressor(level=1)
 _encode = msgspec.msgpack.Encoder().encode
-_DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {MEMBER_KIND: msgspec.msgpack.Decoder(Member)}
-_DECODERS |= {
+_DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {
     kind.kind: msgspec.msgpack.Decoder(kind)
     for module in (message, exchange_messages)
     for kind in vars(module).values()
@@ -70,8 +82,11 @@ def frame_bytes_max(config: Config) -> int:
 
 def encode(unit: Message | Member) -> bytes:
     """The bytes of one unit."""
-    body = _encode(unit)
-    return _UNIT.pack(MEMBER_KIND if isinstance(unit, Member) else unit.kind, len(body)) + body
+    if isinstance(unit, Member):
+        kind, body = MEMBER_KIND, encode_member(unit)
+    else:
+        kind, body = unit.kind, _encode(unit)
+    return _UNIT.pack(kind, len(body)) + body
 
 
 class Opened(NamedTuple):
@@ -105,10 +120,12 @@ class Framing:
     @property
     def overhead_bytes(self) -> int:
         """The bytes of a frame beside its units."""
-        return HEADER_BYTES + (SEAL_BYTES if self.seals is not None else 0)
+        return HEADER_BYTES + (SEAL_BYTES if self.seals is not None else CHECKSUM_BYTES)
 
-    def _header(self, flags: int) -> bytes:
-        return _HEADER.pack(MAGIC, FORMAT, flags, self._cluster_fingerprint, self._pool_fingerprint)
+    def _header(self, flags: int, version: int = FORMAT) -> bytes:
+        return _HEADER.pack(
+            MAGIC, version, flags, self._cluster_fingerprint, self._pool_fingerprint
+        )
 
     def frame(self, units: Iterable[bytes], *, reliable: bool = False) -> bytes:
         """One frame; `reliable`: for a link, compressed with zstd where that makes it an eighth
@@ -119,27 +136,33 @@ class Framing:
             if len(packed) < len(body) - len(body) // 8:
                 flags, body = FLAG_COMPRESSED, packed
         if self.seals is None:
-            return self._heads[flags] + body
+            return clear_frame(self._heads[flags], body)
         return self.seals.seal(self._heads[flags], body, reliable=reliable)
 
     def refusal(self, text: str) -> bytes:
-        """A frame that says no; its flag lets also nodes of other pools read it."""
-        return self._header(FLAG_REFUSED) + encode(
+        """A frame that says no; its flag lets also nodes of other pools read it, and of other
+        formats."""
+        return self._header(FLAG_REFUSED, FIRST_FORMAT) + encode(
             message.Refused(cluster=self.cluster, pool=self.pool, text=text[:512])
         )
 
     def check(self, data: bytes) -> None:
         """Raises RemoteError, whose reason is why the frame is not for us: judged by the header
-        alone."""
+        alone, once the checksum of a clear frame has shown that nothing is damaged."""
         if len(data) < HEADER_BYTES or data[:2] != MAGIC:
             raise RemoteError("bad_magic")
         _, version, flags, cluster, pool = _HEADER.unpack_from(data)
+        if flags & FLAG_REFUSED:
+            return
+        summed = version != FIRST_FORMAT and not flags & FLAG_SEALED
+        if summed and data[HEADER_BYTES:UNITS_AT] != _checksum(
+            data[:HEADER_BYTES], memoryview(data)[UNITS_AT:]
+        ):
+            raise RemoteError("bad_checksum")
         if version != FORMAT:
             raise RemoteError(
                 "unknown_format", f"frame format {version}, this node speaks {FORMAT}"
             )
-        if flags & FLAG_REFUSED:
-            return
         if cluster != self._cluster_fingerprint:
             raise RemoteError("other_cluster")
         if pool != self._pool_fingerprint:
@@ -172,7 +195,7 @@ class Framing:
             raise RemoteError("unsealed")
         if sealed:
             raise RemoteError("sealed")
-        return memoryview(data)[HEADER_BYTES:]
+        return memoryview(data)[UNITS_AT:]
 
     def _unpacked(self, packed: bytes | memoryview) -> memoryview:
         decompressor = zstd.ZstdDecompressor()
@@ -192,6 +215,16 @@ class Framing:
                 "bad_compression", "a frame that is cut off, or holds more than it declares"
             )
         return memoryview(body)
+
+
+def clear_frame(head: bytes, rest: bytes) -> bytes:
+    """A frame that is not sealed: its header, and what is behind the checksum."""
+    return head + _checksum(head, rest) + rest
+
+
+def format_of(data: bytes) -> int:
+    """The format that the header of a frame claims."""
+    return data[2]
 
 
 def is_refusal(data: bytes) -> bool:
@@ -215,6 +248,10 @@ def is_of_pool(data: bytes, pool: str) -> bool:
     ) == _pool_fingerprint(pool)
 
 
+def _checksum(head: bytes, rest: bytes | memoryview) -> bytes:
+    return xxh3_64_digest(rest, xxh3_64_intdigest(head))
+
+
 def _pool_fingerprint(pool: str) -> int:
     return xxh3_64_intdigest(f"pool {pool}".encode()) & 0xFFFFFFFF
 
@@ -236,10 +273,12 @@ def _units(data: memoryview) -> Opened:
 
 def _decode(kind: int, body: memoryview, opened: Opened) -> None:
     decoder = _DECODERS.get(kind)
-    if decoder is None:
-        opened.faults.append("unknown_kind")
-        return
     try:
-        opened.messages.append(decoder.decode(body))
+        if decoder is not None:
+            opened.messages.append(decoder.decode(body))
+        elif kind == MEMBER_KIND:
+            opened.messages.append(decode_member(body))
+        else:
+            opened.faults.append("unknown_kind")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         opened.faults.append(BAD_MEMBER if kind == MEMBER_KIND else "bad_message")

@@ -27,7 +27,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from kvgossip.protocol.model.member import Count, Host, Member, Name, Port, SyncState
+from kvgossip.protocol.model.member import Count, Host, Life, Member, Name, Port, SyncState
 from kvgossip.protocol.model.write import BATCH_ENTRIES_MAX
 
 FACTS_OF_A_KIND_MAX = 8192
@@ -317,11 +317,22 @@ class Measured(Message, frozen=True):
 
 
 class Prune(Message, frozen=True):
-    """An operator wants this life of a member forgotten. It is passed on as news of the member
-    are."""
+    """An operator wants this life of a member forgotten, and all before it. It is passed on as news
+    of the member are."""
 
     kind = 50
-    member: Member
+    name: Name
+    generation: Life
+    site: Count
+
+    @classmethod
+    def of(cls, member: Member) -> Prune:
+        return cls(member.name, member.generation, member.site)
+
+    @property
+    def life(self) -> tuple[int, int]:
+        """As of a member: greater is later."""
+        return (self.generation, self.site)
 
 
 # -- keyrings (60 to 69) --

@@ -280,12 +280,12 @@ def test_lesson_12_a_ghost_pruned_on_one_node_is_forgotten_by_all_for_good() -> 
 def test_a_peer_that_sends_a_pruned_life_hears_that_it_is_pruned() -> None:
     a = make_replica("a")
     b = member("b", 1)
-    for message in (b, member("c", 2), Prune(b), b):
+    for message in (b, member("c", 2), Prune.of(b), b):
         a.receive(LAN.frame([encode(message)]), STRANGER, at())
     answer = a.receive(
         LAN.frame([encode(Ping(1, "c", "a", 0, 0, SyncState.SETTLED))]), address_of(2), at()
     )
-    assert (address_of(2), Prune(replace(b, state=LEFT))) in told(LAN, answer)
+    assert (address_of(2), Prune.of(b)) in told(LAN, answer)
 
 
 def test_a_pruned_name_that_starts_again_is_welcome() -> None:
@@ -302,7 +302,7 @@ def test_a_pruned_name_that_starts_again_is_welcome() -> None:
 def test_who_is_pruned_and_lives_refutes() -> None:
     a = make_replica("a")
     generation = a.member.generation
-    a.receive(LAN.frame([encode(Prune(a.member))]), STRANGER, at(1))
+    a.receive(LAN.frame([encode(Prune.of(a.member))]), STRANGER, at(1))
     assert a.member.generation == generation + 1
 
 
@@ -310,7 +310,7 @@ def test_who_is_pruned_and_lives_refutes() -> None:
 def test_a_prune_of_an_older_life_or_of_one_that_cannot_be_changes_nothing(generation: int) -> None:
     a = make_replica("a")
     a.receive(LAN.frame([encode(member("b", 1))]), STRANGER, at())
-    a.receive(LAN.frame([encode(Prune(member("b", 1, generation=generation)))]), STRANGER, at())
+    a.receive(LAN.frame([encode(Prune.of(member("b", 1, generation=generation)))]), STRANGER, at())
     assert [known.name for known in a.members()] == ["a", "b"]
 
 
