@@ -126,13 +126,14 @@ def _member(member: Any) -> Surface | str:
 
 
 def _callable(function: Any) -> Surface | str:
-    """What it takes: annotations are left out, since they name types within."""
+    """What it takes: annotations are left out, since they name types within, and so are parameters
+    that only tests give."""
     if not callable(function):
         return type(function).__name__
     taken = [
         parameter
         for name, parameter in inspect.signature(function).parameters.items()
-        if name != "self"
+        if name != "self" and not name.startswith("_")
     ]
     return {
         "awaited": inspect.iscoroutinefunction(function),
