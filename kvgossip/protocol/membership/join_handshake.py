@@ -186,7 +186,11 @@ class JoinHandshake:
             for member in [me, *([known] if known else []), *reachable[:FIRST_MEMBERS]]
         }
         reply = JoinReply(me.name, me.site, source.host, self._sync_state())
-        self._send_port.send_units(self._units(reply, list(listed.values())), source, reliable=True)
+        units = self._units(reply, list(listed.values()))
+        pruned = self._membership.burial_of(members[0])
+        if pruned is not None:  # before the reply: the newcomer must hear it to be taken in
+            units = [encode(pruned), *units]
+        self._send_port.send_units(units, source, reliable=True)
         self._send_port.send_members(source, reachable[FIRST_MEMBERS:])
 
     def _name_is_held(self, newcomer: Member, holder: Member) -> str:

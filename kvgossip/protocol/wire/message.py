@@ -75,7 +75,8 @@ class Ack(Message, frozen=True):
     """`sender` is alive: it answers the ping of that sequence number. `held` as in Ping, of the
     member that pinged.
 
-    `coordinate`: its place in the network, see coordinate.py.
+    `coordinate`: its place in the network, see coordinate.py. `stranger`: it does not know the
+    member that pinged, which shall tell it its record.
     """
 
     kind = 2
@@ -86,6 +87,7 @@ class Ack(Message, frozen=True):
     sync_state: SyncState
     held: Count = 0
     coordinate: bytes = b""
+    stranger: bool = False
 
 
 class PingRequest(Message, frozen=True):
