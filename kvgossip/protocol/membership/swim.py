@@ -208,10 +208,21 @@ class Membership:
         if pruned is not None:
             if heard.reachable and not self.dissemination.is_spreading(heard.name):
                 self.dissemination.spread_unit(heard.name, encode(pruned))
-        elif len(self.members) >= self._config.members_max:
-            self.names_refused += 1
-        elif heard.reachable and heard.host:
+        elif not heard.reachable or not heard.host:
+            pass
+        elif self.make_room():
             self._accept(None, heard, now)
+        else:
+            self.names_refused += 1
+
+    def make_room(self) -> bool:
+        """True if there is room for another name; who is gone for longest makes it."""
+        if len(self.members) < self._config.members_max:
+            return True
+        gone = self.table.longest_gone()
+        if gone is not None:
+            self.forget(gone)
+        return gone is not None
 
     def _accept(self, known: Member | None, heard: Member, now: Now) -> None:
         if known is not None and not heard.host:
@@ -339,10 +350,11 @@ class Membership:
             self._forget_the_gone(now)
 
     def _forget_the_gone(self, now: Now) -> None:
-        since_s = now.monotonic_s - self._config.forget_after_s
-        for name in self.table.gone_before(since_s):
+        forget_after_s = self._config.forget_after_s
+        for name in self.table.gone_too_long(now.monotonic_s, forget_after_s):
             self.forget(name)
-        self.table.forget_pruned(since_s)
+        self.table.forget_pruned(now.monotonic_s - forget_after_s)
+        self.table.give_up(now.monotonic_s - self._config.gossip_to_dead_s)
 
     # -- messages ---------------------------------------------------------------------------------
 

@@ -419,6 +419,8 @@ class Condition(Message, frozen=True):
     """The condition of the sender. `formats`: the lowest and the highest format of frames that it
     speaks. `keys`: ids, the primary one first.
 
+    `left_out`: how many entries of others are too long for it, and the keys of some.
+
     `lost`: members missing in a partition that it suspects. `rival`: where another live node uses
     its name. `datacenters`: a gateway's knowledge of each, as (name, gateways that are alive,
     gateways that are gone).
@@ -435,6 +437,8 @@ class Condition(Message, frozen=True):
     lost: Count = 0
     rival: Text = ""
     datacenters: Annotated[tuple[tuple[Name, Count, Count], ...], Meta(max_length=64)] = ()
+    left_out: Count = 0
+    left_out_keys: Annotated[tuple[Key, ...], Meta(max_length=64)] = ()
 
 
 class Sights(Message, frozen=True):

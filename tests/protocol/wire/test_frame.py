@@ -18,7 +18,7 @@ import kvgossip.protocol
 from kvgossip import zstd
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.model.member import Member, MemberState, SyncState
+from kvgossip.protocol.model.member import FORGET_S_MAX, Member, MemberState, SyncState
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Conclude,
@@ -240,10 +240,25 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     ),
     (Nack(2), "04 00000002 9102"),
     (
-        Member("b", "10.0.0.2", 7481, MemberState.SUSPECT, 1, 2, 3, "dc1", "h:1", "a", "z", (1.5,)),
+        Member(
+            "b",
+            "10.0.0.2",
+            7481,
+            MemberState.SUSPECT,
+            1,
+            2,
+            3,
+            "dc1",
+            "h:1",
+            "a",
+            "z",
+            (1.5,),
+            frame_bytes_max=256,
+            forget_s=60,
+        ),
         (
-            "05 0000002c 9ea162a831302e302e302e32cd1d3901010203a3646331a3683a31a161 a17a "
-            "91cb3ff8000000000000c400c2"
+            "05 00000032 dc0010a162a831302e302e302e32cd1d3901010203a3646331a3683a31a161 a17a "
+            "91cb3ff8000000000000c400c2 cd0100 3c"
         ),
     ),
     (
@@ -270,13 +285,13 @@ GOLDEN: list[tuple[Message | Member, str]] = [
         Leaves(9, 2, 4, b"\x00\x00\x00\x07", b"\x00\x00\x00\x00", b""),
         "11 00000012 96090204c40400000007c40400000000c400",
     ),
-    (Entries(9, 2, 1, (("k", b"\x10"),), b""), "12 0000000d 950902019192a16bc40110c400"),
-    (Push(9, 3, (("k", b"\x10"),)), "13 0000000a 9309039192a16bc40110"),
+    (Entries(9, 2, 1, (("k", b"\x10"),), b""), "12 0000000e 960902019192a16bc40110c40090"),
+    (Push(9, 3, (("k", b"\x10"),)), "13 0000000b 9409039192a16bc4011090"),
     (Merged(9, 3, 2), "14 00000007 9509030200c400"),
     (Sketch(9, 1, 4, b"\x01", b"\x02", 5, "a"), "15 0000000f 98090104c40101c4010205a161c400"),
     (
         Decoded(9, 1, 4, (("k", b"\x10"),), b"\x01", b"\x02", 5, SyncState.SETTLED),
-        "16 00000016 9a0901049192a16bc40110c40101c40102050200c400",
+        "16 00000017 9b0901049192a16bc40110c40101c40102050200c40090",
     ),
     (Symbols(9, 1, 4, b"\x02", 5, SyncState.WAITING), "17 0000000c 98090104c40102050000c400"),
     (Want(9, 4, b"\x01"), "18 00000006 930904c40101"),
@@ -305,7 +320,7 @@ GOLDEN: list[tuple[Message | Member, str]] = [
         Condition(
             3, "b", 9, SyncState.SETTLED, (1, 1), ("6b657931",), True, 2, "h:1", (("dc2", 1, 0),)
         ),
-        "47 00000021 9a03a162090292010191a83662363537393331c302a3683a319193a36463320100",
+        "47 00000023 9c03a162090292010191a83662363537393331c302a3683a319193a364633201000090",
     ),
     (
         Sights(3, "b", (Sight("c", 1, 200, -1, True, -4),)),
@@ -495,6 +510,8 @@ def test_the_longest_member_that_a_config_allows_fits_into_the_smallest_datagram
         (math.pi,) * 8,
         bytes(16),
         gateway=True,
+        frame_bytes_max=2**32 - 1,
+        forget_s=FORGET_S_MAX,
     )
     assert len(encode(member)) <= RECORD_BYTES_MAX + UNIT_BYTES <= 1232 - LAN.overhead_bytes
 
