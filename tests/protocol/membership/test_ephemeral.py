@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from kvgossip.protocol.model.member import FORGET_S_MAX, MemberState
@@ -23,7 +25,7 @@ DEAD = MemberState.DEAD
     ],
 )
 def test_a_members_record_says_how_long_it_wants_to_be_remembered(
-    config: dict[str, float], forget_s: int
+    config: dict[str, Any], forget_s: int
 ) -> None:
     assert make_replica("a", **config).member.forget_s == forget_s
 
@@ -78,9 +80,10 @@ def test_workers_that_come_and_go_for_ever_are_all_taken_in() -> None:
     net.cluster("a b", members_max=12)
     for number in range(60):
         name = f"w{number:03}"
-        net.add(name, 2 + number % 3, join=(SEED,), ephemeral=number % 2 == 0, members_max=12)
-        net.until(lambda name=name: net.replicas[name].settled, seconds=20.0)
-        net.run(2.0)
+        place, ephemeral = 2 + number % 3, number % 2 == 0
+        worker = net.add(name, place, join=(SEED,), ephemeral=ephemeral, members_max=12)
+        net.run(5.0)
+        assert worker.settled
         if number % 3:
             net.leave(name)
             net.run(2.0)
