@@ -72,6 +72,9 @@ StopOnEof = Annotated[
 ]
 
 
+ForgetAfter = typer.Option("--forget-after", envvar="KVGOSSIP_FORGET_AFTER_S", metavar="SECONDS")
+
+
 def agent(
     context: typer.Context,
     name: Annotated[str | None, _option("name", "NAME")] = None,
@@ -86,6 +89,8 @@ def agent(
     rebuild: Rebuild = False,
     identity: Annotated[str | None, _option("identity", "FILE")] = None,
     require_identity: Annotated[bool, _option("require_identity")] = False,
+    forget_after_s: Annotated[str | None, ForgetAfter] = None,
+    ephemeral: Annotated[bool, _option("ephemeral")] = False,
     gateway: Annotated[bool, _option("gateway")] = False,
     wan: Annotated[str | None, _option("wan", _ADDRESS)] = None,
     advertise_wan: Annotated[str | None, _option("advertise_wan", _ADDRESS)] = None,

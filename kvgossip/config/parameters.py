@@ -147,7 +147,8 @@ class Parameters:
         "News of members is sent this times ceil(log10(n + 1)) times. A larger one survives more "
         "loss.")] = 4
     gossip_to_dead_s: Annotated[float, SWIM, Meta(ge=0, le=3600, description=
-        "Gossip still goes to a dead member for this time, so that it can refute.")] = 30.0
+        "Gossip still goes to a dead member for this time, so that it can refute; and so long, who "
+        "hears a write forwards it, since it may reach that member.")] = 30.0
     awareness_max: Annotated[int, SWIM, Meta(ge=0, le=64, description=
         "The most by which a node that is slow itself stretches its timeouts. 0 switches that "
         "off.")] = 8
@@ -158,10 +159,15 @@ class Parameters:
         "A packet to a member that is not alive says so first, so that it refutes sooner "
         "(Lifeguard).")] = True
     forget_after_s: Annotated[float, SWIM, Meta(ge=1, le=366 * 86400, description=
-        "A dead member's record is dropped after this time. Choose more than any outage that a "
-        "node shall come back from.")] = 72 * 3600.0
+        "How long the others remember this node once it is dead or has left; its record says so. "
+        "Until then they look for it, and keep tombstones for it. Choose more than any outage that "
+        "it shall come back from.")] = 72 * 3600.0
+    ephemeral: Annotated[bool, SWIM, Meta(description=
+        "This node is a worker that does not come back under its name: once it is dead, it is "
+        "forgotten after 30 s, where forget_after_s is not less.")] = False
     members_max: Annotated[int, SWIM, Meta(ge=2, le=100_000, description=
-        "The most names that are kept: the bound against floods of names.")] = 8192
+        "The most names that are kept: the bound against floods of names. The one that left "
+        "longest ago makes room for a new one, then the one that is dead for longest.")] = 8192
     join_retry_s: Annotated[float, SWIM, Meta(ge=0.01, le=600, description=
         "The first pause between attempts at a join address that is no known member. It doubles "
         "up to 30 times this.")] = 1.0

@@ -27,12 +27,14 @@ from kvgossip.config import Address, Config, wan_config
 from kvgossip.errors import ConfigError, NotFoundError
 from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.acks.write_concern import WriteConcern
+from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.survey import Surveys, question
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Departed, Effect, Resolve
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.key_rotation import KeyRotation
 from kvgossip.protocol.membership.identity import Identity
+from kvgossip.protocol.membership.swim import GENERATION_AHEAD_MS_MAX
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.change import Persist
@@ -119,6 +121,19 @@ class Replica:
         self._open_pools(address, wan_address or config.wan, rng, now)
         self.settling.begin()
 
+    def _next_generation(self, kind: PoolKind, now: Now) -> int:
+        """A later life has a greater generation than those before it. But one that began years from
+        now had a wrong clock, and no member has taken it in: it is not carried on."""
+        last = self._saved.generation(kind)
+        if last <= now.wall_ms + GENERATION_AHEAD_MS_MAX:
+            return max(now.wall_ms, last + 1)
+        self.outbox.log(
+            "WARNING",
+            "an earlier life of this node began years from now, by a clock that was wrong then, or "
+            "is now: its generation is not carried on",
+        )
+        return now.wall_ms
+
     def _open_data(
         self, rng: Random, saved: Mapping[bytes, bytes], rebuilding: bool, now: Now
     ) -> None:
@@ -127,6 +142,7 @@ class Replica:
         self.tombstones = Tombstones(
             self.config, self.site, self.store, self.hlc, self.pools, self.outbox, self.counters
         )
+        self.left_out = LeftOut(self.config, self.store, self.tombstones.context, self.outbox)
         if rebuilding:
             self.tombstones.context.drop(saved)
         else:
@@ -161,6 +177,7 @@ class Replica:
             acks=self.acks,
             batches=self.batches,
             surveys=self.surveys,
+            left_out=self.left_out,
             clock_guard=self.clock_guard,
             readiness=self.readiness,
             key_rotation=self.key_rotation,
@@ -175,7 +192,7 @@ class Replica:
         if self.config.gateway:
             places.append((PoolKind.WAN, wan_config(self.config), wan))
         for kind, config, address in places:
-            generation = max(now.wall_ms, self._saved.generation(kind) + 1)
+            generation = self._next_generation(kind, now)
             gateway = self.config.gateway
             me = own_record(config, address, generation, self.site, self.identity, gateway=gateway)
             self.pools.append(Pool(config, kind, me, shared, self._saved.peers(kind), now))
@@ -469,5 +486,6 @@ class Replica:
             "keys": self.store.live,
             "entries": len(self.store),
             "record_bytes": self.store.record_bytes,
+            "entries_left_out": len(self.left_out.keys),
         }
         return {**counters, **sizes, **self.tombstones.statistics()}

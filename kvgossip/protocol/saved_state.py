@@ -15,6 +15,7 @@ Laws (protocol.md section 7)
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -35,6 +36,18 @@ class SavedLife(msgspec.Struct, frozen=True, array_like=True, gc=False):
     wan_generation: int = 0
     settled: bool = False
     rebuilding: bool = False
+
+
+class SavedPeer(NamedTuple):
+    """Where a member was, and how many seconds it wants to be remembered; 0: it did not say."""
+
+    host: str
+    port: int
+    forget_s: int = 0
+
+    @property
+    def address(self) -> Address:
+        return Address(self.host, self.port)
 
 
 class SavedState:
@@ -59,11 +72,11 @@ class SavedState:
         """The last one of an earlier life in this pool; 0: there was none."""
         return self.own.lan_generation if kind is PoolKind.LAN else self.own.wan_generation
 
-    def peers(self, kind: PoolKind) -> dict[str, Address]:
-        """The addresses of the members that were in this pool, by name."""
+    def peers(self, kind: PoolKind) -> dict[str, SavedPeer]:
+        """The members that were in this pool, by name."""
         prefix = _peer_key(kind, "")
         return {
-            key[len(prefix) :].decode(): _decode_address(self._saved[key])
+            key[len(prefix) :].decode(): _decode_peer(self._saved[key])
             for key in sorted(self._saved)
             if key.startswith(prefix)
         }
@@ -73,11 +86,9 @@ def clock_fact(timestamp: int) -> Persist:
     return Persist(CLOCK, timestamp.to_bytes(8, "big"))
 
 
-def peer_fact(kind: PoolKind, name: str, address: Address | None) -> Persist:
-    """The fact of a member's address; None forgets it."""
-    return Persist(
-        _peer_key(kind, name), None if address is None else msgspec.msgpack.encode(address)
-    )
+def peer_fact(kind: PoolKind, name: str, peer: SavedPeer | None) -> Persist:
+    """The fact of a member; None forgets it."""
+    return Persist(_peer_key(kind, name), None if peer is None else msgspec.msgpack.encode(peer))
 
 
 def _peer_key(kind: PoolKind, name: str) -> bytes:
@@ -85,4 +96,4 @@ def _peer_key(kind: PoolKind, name: str) -> bytes:
 
 
 _decode_self = msgspec.msgpack.Decoder(SavedLife).decode
-_decode_address = msgspec.msgpack.Decoder(Address).decode
+_decode_peer = msgspec.msgpack.Decoder(SavedPeer).decode

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from kvgossip.config import Address
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.saved_state import SavedLife, SavedState, peer_fact
+from kvgossip.protocol.saved_state import SavedLife, SavedPeer, SavedState, peer_fact
 from tests.protocol.net import (
     WALL_MS,
     Disk,
@@ -130,7 +129,7 @@ def test_lesson_16_a_life_that_knew_a_cluster_but_had_not_settled_founds_none_th
     saved = {
         fact.key: fact.value or b""
         for fact in (
-            peer_fact(PoolKind.LAN, "a", address_of(0)),
+            peer_fact(PoolKind.LAN, "a", SavedPeer(*address_of(0))),
             *SavedState({}).own_facts(SavedLife(lan_generation=1)),
         )
     }
@@ -205,11 +204,11 @@ def test_a_peer_is_kept_where_it_was_last_seen() -> None:
     replica.pools.lan.take_changes(at())
     disk = Disk()
     disk.commit(replica.tick(at()))
-    assert SavedState(disk.facts).peers(PoolKind.LAN) == {"b": address_of(5)}
+    assert SavedState(disk.facts).peers(PoolKind.LAN)["b"].address == address_of(5)
 
 
 def test_peers_that_stay_away_are_forgotten_as_the_dead_are() -> None:
-    facts = peer_fact(PoolKind.LAN, "b", Address("10.9.9.9", 7481))
+    facts = peer_fact(PoolKind.LAN, "b", SavedPeer("10.9.9.9", 7481))
     replica = make_replica("a", saved={facts.key: facts.value or b""}, forget_after_s=100.0)
     assert list(replica.pools.lan.known_peers.absent) == ["b"]
     replica.tick(at(99.0))

@@ -81,11 +81,11 @@ def _to_wan(data: bytes, datacenter: str, lan: Address | None) -> str:
 
 
 def _of_formats(theirs: int) -> str:
-    here, there = ("here", "there") if theirs > FORMAT else ("there", "here")
+    older, newer = sorted((theirs, FORMAT))
     return (
         f"it speaks format {theirs} of frames, and this node speaks {FORMAT}, so their releases "
-        f"cannot share a cluster: `kvgossip export` {here}, `kvgossip import` {there}, and join "
-        "nodes of one of the two releases only"
+        f"cannot share a cluster: `kvgossip export` from a node of format {older}, `kvgossip "
+        f"import` to one of format {newer}, and join nodes of one of the two releases only"
     )
 
 

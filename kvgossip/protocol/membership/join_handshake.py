@@ -25,7 +25,7 @@ from kvgossip.protocol.effect import Joined, JoinRefused
 from kvgossip.protocol.ingress.refusal import pool_name
 from kvgossip.protocol.membership.identity import Identity, objection_to
 from kvgossip.protocol.membership.probing import MakePing
-from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.membership.swim import GENERATION_AHEAD_MS_MAX, Membership
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, SyncState
 from kvgossip.protocol.model.newest import Newest
@@ -141,14 +141,19 @@ class JoinHandshake:
         objection = objection_to(
             join, members[0], holder, self._config.cluster, self._pool_name, required
         )
+        if members[0].generation > now.wall_ms + GENERATION_AHEAD_MS_MAX:
+            objection = (
+                f"{join.name!r} says that it was started years from now: set the clock of its "
+                "machine right, or of this one, and restart it"
+            )
         newcomer = members[0] if members[0].host else replace(members[0], host=source.host)
         members = [newcomer, *members[1:]]
         if objection:
             self._refuse(source, objection)
-        elif holder is None and len(self._membership.members) >= self._config.members_max:
+        elif holder is None and not self._membership.make_room():
             text = (
                 f"this cluster has all the names that it takes, {self._config.members_max} "
-                "(members_max); raise it everywhere"
+                "(members_max), and nobody is gone who could make room; raise it everywhere"
             )
             self._refuse(source, text)
         elif join.name == me.name and join.site != me.site:
@@ -186,7 +191,11 @@ class JoinHandshake:
             for member in [me, *([known] if known else []), *reachable[:FIRST_MEMBERS]]
         }
         reply = JoinReply(me.name, me.site, source.host, self._sync_state())
-        self._send_port.send_units(self._units(reply, list(listed.values())), source, reliable=True)
+        units = self._units(reply, list(listed.values()))
+        pruned = self._membership.burial_of(members[0])
+        if pruned is not None:  # before the reply: the newcomer must hear it to be taken in
+            units = [encode(pruned), *units]
+        self._send_port.send_units(units, source, reliable=True)
         self._send_port.send_members(source, reachable[FIRST_MEMBERS:])
 
     def _name_is_held(self, newcomer: Member, holder: Member) -> str:

@@ -38,14 +38,15 @@ from kvgossip.protocol.pools.probe_answers import PingMaker, ProbeAnswers
 from kvgossip.protocol.pools.shared import OtherPool, Shared
 from kvgossip.protocol.pools.survey_answers import SurveyAnswers
 from kvgossip.protocol.rumors.mongering import Mongering
+from kvgossip.protocol.saved_state import SavedPeer
 from kvgossip.protocol.wire.frame import encode
 
 FAREWELLS_MAX = 64
 
 
 class Pool:
-    """`me` is this node's own record in it, `peers` the addresses of those that an earlier life
-    knew there, by name."""
+    """`me` is this node's own record in it, `peers` those that an earlier life knew there, by
+    name."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class Pool:
         kind: PoolKind,
         me: Member,
         shared: Shared,
-        peers: Mapping[str, Address],
+        peers: Mapping[str, SavedPeer],
         now: Now,
     ) -> None:
         self.kind = kind
@@ -142,6 +143,7 @@ class Pool:
             store=shared.store,
             tombstones=shared.tombstones,
             merging=shared.merging,
+            left_out=shared.left_out,
             sync_state=shared.sync_state,
             membership=self.membership,
             send_port=self.outbox,
@@ -150,7 +152,7 @@ class Pool:
             now=now,
         )
 
-    def _open_joining(self, shared: Shared, peers: Mapping[str, Address], now: Now) -> None:
+    def _open_joining(self, shared: Shared, peers: Mapping[str, SavedPeer], now: Now) -> None:
         self.join_targets = JoinTargets(self._config.join, self._config, self._config.name, now)
         self.known_peers = KnownPeers(peers, self.kind, self._config, shared.rng, now)
         self.join_handshake = JoinHandshake(
@@ -186,6 +188,7 @@ class Pool:
             partition=self.partition,
             warnings=self.warnings,
             keyring=shared.keyring,
+            left_out=shared.left_out,
             sync_state=shared.sync_state,
             readiness=shared.readiness,
             wan=self._wan_membership,

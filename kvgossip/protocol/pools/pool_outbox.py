@@ -64,7 +64,12 @@ class PoolOutbox:
         self.send_units(units, to, reliable=reliable)
 
     def send_probe(
-        self, message: Message, to: Address, member: Member | None, *, reliable: bool = False
+        self,
+        message: Message | Member,
+        to: Address,
+        member: Member | None,
+        *,
+        reliable: bool = False,
     ) -> None:
         """A message of failure detection. To a member that is not alive goes first what this node
         believes of it (the buddy system of Lifeguard)."""

@@ -88,6 +88,7 @@ class ProbeAnswers:
         if ping.target != membership.me.name:
             self._counters["pings_for_another_name"] += 1
             return
+        prober = membership.members.get(ping.sender)
         ack = Ack(
             sequence=ping.sequence,
             sender=membership.me.name,
@@ -96,8 +97,8 @@ class ProbeAnswers:
             sync_state=self._sync_state(),
             held=self._pings.held_for(ping.sender),
             coordinate=membership.coordinates.own.packed(),
+            stranger=prober is None,
         )
-        prober = membership.members.get(ping.sender)
         self._outbox.send_probe(ack, arrival.source, prober, reliable=arrival.reliable)
         self._saw(ping, arrival.now, asked=False)
         if not arrival.reliable:
@@ -106,6 +107,8 @@ class ProbeAnswers:
     def on_ack(self, ack: Ack, arrival: Arrival) -> None:
         if self._join_handshake.on_ack(ack) or self._doctor.on_ack(ack, arrival):
             return
+        if ack.stranger:
+            self._membership.introduce(ack.sender, arrival.source)
         asked_s = self._membership.probing.on_ack(ack, arrival)
         if asked_s is not None and self._is_member(ack.sender):
             self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now)

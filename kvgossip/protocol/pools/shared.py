@@ -3,12 +3,14 @@ hears it."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.acks.tracker import AckTracker
+from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.survey import Surveys
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.ingress.blocklist import Blocklist
@@ -24,8 +26,13 @@ from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
+from kvgossip.protocol.wire.frame import frame_bytes_max
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import KeyringOrder, KeyringReport
+
+EPHEMERAL_S = 30
+"""How long an ephemeral member is remembered. One that was only cut off is no stranger for long: it
+is asked for its record when it pings."""
 
 
 class OtherPool(Protocol):
@@ -64,6 +71,7 @@ class Shared:
     acks: AckTracker
     batches: Batches
     surveys: Surveys
+    left_out: LeftOut
     clock_guard: ClockGuard
     readiness: Readiness
     key_rotation: KeyringHandlers
@@ -104,4 +112,8 @@ def own_record(
         coordinates=config.coordinates,
         identity=identity.fingerprint if identity is not None else b"",
         gateway=gateway,
+        frame_bytes_max=frame_bytes_max(config),
+        forget_s=math.ceil(
+            min(config.forget_after_s, EPHEMERAL_S) if config.ephemeral else config.forget_after_s
+        ),
     )

@@ -52,6 +52,8 @@ FLAG_REFUSED = 0x01
 FLAG_COMPRESSED = 0x02
 FLAG_SEALED = 0x04
 COMPRESS_BYTES_MIN = 512
+SLACK_BYTES = 64 * 1024
+"""What a frame has beside its entries: more than enough."""
 _HEADER = Struct(">2sBBQI")
 _UNIT = Struct(">BI")
 HEADER_BYTES = _HEADER.size
@@ -77,7 +79,18 @@ _DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {
 def frame_bytes_max(config: Config) -> int:
     """The longest frame that a TCP link takes: one full message, and beyond it one entry of the
     largest size, or the largest context."""
-    return config.message_bytes_max + max(config.value_bytes_max, FACTS_BYTES_MAX) + 64 * 1024
+    return config.message_bytes_max + max(config.value_bytes_max, FACTS_BYTES_MAX) + SLACK_BYTES
+
+
+def entry_bytes_max(frame_bytes: int) -> int:
+    """The longest entry for a peer that takes frames of that length."""
+    return frame_bytes - SLACK_BYTES
+
+
+def message_bytes_max(frame_bytes: int) -> int:
+    """The longest full message for a peer that takes frames of that length: with the largest
+    context it still fits."""
+    return max(frame_bytes - SLACK_BYTES - FACTS_BYTES_MAX, 1)
 
 
 def encode(unit: Message | Member) -> bytes:

@@ -75,7 +75,8 @@ class Ack(Message, frozen=True):
     """`sender` is alive: it answers the ping of that sequence number. `held` as in Ping, of the
     member that pinged.
 
-    `coordinate`: its place in the network, see coordinate.py.
+    `coordinate`: its place in the network, see coordinate.py. `stranger`: it does not know the
+    member that pinged, which shall tell it its record.
     """
 
     kind = 2
@@ -86,6 +87,7 @@ class Ack(Message, frozen=True):
     sync_state: SyncState
     held: Count = 0
     coordinate: bytes = b""
+    stranger: bool = False
 
 
 class PingRequest(Message, frozen=True):
@@ -417,6 +419,8 @@ class Condition(Message, frozen=True):
     """The condition of the sender. `formats`: the lowest and the highest format of frames that it
     speaks. `keys`: ids, the primary one first.
 
+    `left_out`: how many entries of others are too long for it, and the keys of some.
+
     `lost`: members missing in a partition that it suspects. `rival`: where another live node uses
     its name. `datacenters`: a gateway's knowledge of each, as (name, gateways that are alive,
     gateways that are gone). `not_ready`: why the sender should not be asked, as (code, text).
@@ -434,6 +438,8 @@ class Condition(Message, frozen=True):
     rival: Text = ""
     datacenters: Annotated[tuple[tuple[Name, Count, Count], ...], Meta(max_length=64)] = ()
     not_ready: Annotated[tuple[tuple[Name, Text], ...], Meta(max_length=8)] = ()
+    left_out: Count = 0
+    left_out_keys: Annotated[tuple[Key, ...], Meta(max_length=64)] = ()
 
 
 class Sights(Message, frozen=True):
