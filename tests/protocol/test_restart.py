@@ -114,8 +114,7 @@ def test_lesson_17_data_on_the_local_disk_can_be_read_without_any_peer() -> None
     assert back.store.value("key") == b"1"
     assert not back.settling.is_cut_off(net.now("b"))
     assert [reason.code for reason in back.readiness.reasons(net.now("b"))] == [NOT_SETTLED]
-    net.run(1.1)
-    assert back.settling.is_cut_off(net.now("b"))
+    net.until(lambda: back.settling.is_cut_off(net.now("b")))
     assert back.readiness.reasons(net.now("b")) == []
     assert not back.settled
 

@@ -25,12 +25,12 @@ CONCERNS = (
 )
 
 
-def everybody(net: Network, names: str, **config: object) -> None:
+def everybody(net: Network, names: str) -> None:
     """All join the addresses of all."""
     places = {name: place for place, name in enumerate(names.split())}
     join = EVERYBODY[: len(places)]
     for name, place in places.items():
-        net.add(name, place, **{"join": join, **config})
+        net.add(name, place, join=join)
     net.until(lambda: all(replica.settled for replica in net.replicas.values()))
     net.until(lambda: all(net.sees(name, *places) for name in places))
 
