@@ -115,10 +115,11 @@ class MemberChanged:
 
 
 class Lacking(NamedTuple):
-    """A member that has not shown that it holds a version, and its believed state."""
+    """A member that has not shown that it holds a version, and its believed state; None: this life
+    has not met it. Then its name may be a join address."""
 
     peer: Peer
-    state: MemberState
+    state: MemberState | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,8 @@ class Replica:
     only source of chance; one seed gives one trace. `now`: the time of the start. `config.name`
     must not be empty. `saved`: the facts that an earlier life has left on the disk (see
     saved_state.py), None where there is none. `rebuilding`: the data of this node was lost, so that
-    it knows nothing until a settled member has sent it all. `keyring`: None takes the keys that the
+    it knows nothing until a settled member has sent it all. `found`: there is nobody whom this node
+    could know, so that its data is the truth. `keyring`: None takes the keys that the
     configuration itself holds; without any, nothing is sealed. `identity`: this node's own (see
     identity.py), None where it has none.
     """
@@ -85,6 +86,7 @@ class Replica:
         wan_address: Address | None = None,
         saved: Mapping[bytes, bytes] | None = None,
         rebuilding: bool = False,
+        found: bool = False,
         keyring: Keyring | None = None,
         identity: Identity | None = None,
     ) -> None:
@@ -110,7 +112,7 @@ class Replica:
         #: the LAN pool, and on a gateway the WAN pool: all that it has before the first input
         self.pools = PoolSet(config, self.blocklist)
         self.batches = Batches(2 * config.exchange_timeout_s)
-        self._open_data(rng, saved or {}, rebuilding, now)
+        self._open_data(rng, saved or {}, rebuilding, found, now)
         self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
         self._writes = Writes(
             config, self.site, self.hlc, self.store, self.merging, self.clock_guard
@@ -135,7 +137,12 @@ class Replica:
         return now.wall_ms
 
     def _open_data(
-        self, rng: Random, saved: Mapping[bytes, bytes], rebuilding: bool, now: Now
+        self,
+        rng: Random,
+        saved: Mapping[bytes, bytes],
+        rebuilding: bool,
+        found: bool,
+        now: Now,
     ) -> None:
         self.surveys = Surveys(self.outbox, rng)
         self.acks = AckTracker(self.outbox, rng, self.pools.enquire, self.pools.state_of)
@@ -148,11 +155,15 @@ class Replica:
         else:
             self.tombstones.context.restore(saved)
         self.settling = Settling(
+            self.config,
+            now,
             was_settled=self._saved.own.settled,
             rebuilding=rebuilding or self._saved.own.rebuilding,
-            targets=bool(self.config.join or self.config.join_wan),
+            found=found,
+            kept_ms=self._saved.clock >> 16,
             pools=self.pools.all,
             own_facts=self._own_facts,
+            on_settled=self._settled,
             outbox=self.outbox,
         )
         self.readiness.add(self.settling.not_ready)
@@ -244,7 +255,7 @@ class Replica:
         """Raises CannotMeetError or OverloadedError where a wait for this cannot begin: to be asked
         before the write."""
         self.acks.check_room()
-        self.pools.groups_of(write_concern)
+        self.pools.groups_of(write_concern, settled=self.settled)
 
     def wait(
         self, ticket: int, key: str, write_concern: WriteConcern, timeout_s: float, now: Now
@@ -259,8 +270,9 @@ class Replica:
         if record is None:
             raise NotFoundError(f"there is nothing under {key!r}")
         self.acks.check_room()
-        groups = self.pools.groups_of(write_concern)
-        self.acks.begin(ticket, self.pools.me, key, record, groups, timeout_s, now)
+        groups = self.pools.groups_of(write_concern, settled=self.settled)
+        concern = None if self.settled else write_concern
+        self.acks.begin(ticket, self.pools.me, key, record, groups, timeout_s, now, concern)
         return self._drain()
 
     def survey(self, ticket: int, now: Now) -> list[Effect]:
@@ -306,7 +318,8 @@ class Replica:
         wan = self.pools.wan
         rebuilding = self.settling.rebuilding and not self.settled
         wan_generation = 0 if wan is None else wan.membership.me.generation
-        life = SavedLife(self.member.generation, wan_generation, self.settled, rebuilding)
+        settled = self.settled or self.settling.has_data
+        life = SavedLife(self.member.generation, wan_generation, settled, rebuilding)
         return self._saved.own_facts(life)
 
     # -- the network ------------------------------------------------------------------------------
@@ -362,6 +375,10 @@ class Replica:
         """Take the data of this node as the truth, as an operator wants it."""
         self.settling.settle()
         return self._drain()
+
+    def _settled(self) -> None:
+        """From now on the members that are known count for writes that wait."""
+        self.acks.judge_anew(self.pools.groups_of)
 
     def leave(self, now: Now) -> list[Effect]:
         """Tell the peers that this node goes; Departed follows when they have had time to hear
@@ -428,6 +445,7 @@ class Replica:
         if self._departs_s is not None:
             return None if self._departed else self._departs_s
         nearest, rotation_s = self.tombstones.deadline(), self.key_rotation.deadline()
+        nearest = min(nearest, self.settling.deadline())
         for pool in self.pools:
             nearest = min(nearest, pool.deadline())
         if self.acks:
@@ -439,6 +457,7 @@ class Replica:
         if self._departs_s is None:
             for pool in self.pools:
                 pool.tick(now)
+            self.settling.tick(now)
             self.key_rotation.tick(now)
             self.acks.tick(now)
             self.tombstones.tick(now, settled=self.settled)

@@ -86,9 +86,9 @@ def make_replica(
     **config: Any,
 ) -> Replica:
     """One replica by itself. Its digest tree has two levels unless told: a small one, of which many
-    can be made."""
-    rebuilding = config.pop("rebuilding", False)
-    settings = Config(name=name, **{"digest_levels": 2, **config})
+    can be made; and it waits for nobody before it founds a cluster."""
+    rebuilding, found = config.pop("rebuilding", False), config.pop("found", False)
+    settings = Config(name=name, **{"digest_levels": 2, "founding_s": 0.0, **config})
     rng = Random(f"{seed} {name}")
     return Replica(
         settings,
@@ -98,6 +98,7 @@ def make_replica(
         now=now or at(),
         saved=saved,
         rebuilding=rebuilding,
+        found=found,
     )
 
 

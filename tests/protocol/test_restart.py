@@ -12,6 +12,7 @@ from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.readiness import NOT_SETTLED
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.saved_state import SavedLife, SavedPeer, SavedState, peer_fact
 from tests.protocol.net import (
@@ -108,8 +109,13 @@ def test_lesson_17_data_on_the_local_disk_can_be_read_without_any_peer() -> None
     for name in ("a", "b", "c"):
         net.crash(name)
     back = net.add("b", 1, join=SEED)
-    assert back.settled
+    assert back.settling.stale
     assert back.store.value("key") == b"1"
+    assert not back.settling.is_cut_off(net.now("b"))
+    assert [reason.code for reason in back.readiness.reasons(net.now("b"))] == [NOT_SETTLED]
+    net.until(lambda: back.settling.is_cut_off(net.now("b")))
+    assert back.readiness.reasons(net.now("b")) == []
+    assert not back.settled
 
 
 def test_lesson_16_a_life_that_never_settled_is_not_settled_by_a_restart() -> None:
@@ -278,4 +284,8 @@ def test_that_a_node_has_settled_is_kept_though_nothing_is_written_after_it() ->
     replica, disk = make_replica("b", 1, join=SEED, saved={}), Disk()
     disk.commit(replica.checkpoint(at()))
     disk.commit(replica.settle(at()))
-    assert make_replica("b", 1, join=SEED, saved=disk.facts).settled
+    back = make_replica("b", 1, join=SEED, saved=disk.facts)
+    assert back.settling.stale
+    # and the life after that one finds it there, too
+    disk.commit(back.checkpoint(at()))
+    assert make_replica("b", 1, join=SEED, saved=disk.facts).settling.stale

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from typing import NamedTuple
 
 from kvgossip.api.server import ApiServer, PortInUseError, listen
 from kvgossip.cli.output import Format
@@ -37,18 +38,27 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-async def serve(
-    config: Config, output: Format, *, free_port: bool, stop_on_eof: bool, rebuild: bool
-) -> None:
+class Start(NamedTuple):
+    """What holds for one start alone; see the options of these names."""
+
+    free_port: bool
+    stop_on_eof: bool
+    rebuild: bool
+    found: bool
+
+
+async def serve(config: Config, output: Format, start: Start) -> None:
     shorten_collections()
     # Reading the disk makes millions of objects and no garbage that counting does not free.
     gc.disable()
-    stop = _stop_event(stop_on_eof)
+    stop = _stop_event(start.stop_on_eof)
     # The socket first: its port is announced to members, and until the server starts, connections
     # wait in it.
-    listener = _listen(config.http, free_port)
+    listener = _listen(config.http, start.free_port)
     node = Node(
-        dataclasses.replace(config, http=_announced_address(config, listener)), rebuild=rebuild
+        dataclasses.replace(config, http=_announced_address(config, listener)),
+        rebuild=start.rebuild,
+        found=start.found,
     )
     try:
         await node.start()

@@ -14,11 +14,14 @@ from kvgossip.protocol.membership.join_targets import JoinTargets
 from kvgossip.protocol.membership.known_peers import KnownPeers
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.wire.message import Join, JoinReply
+
+STRANGERS_MAX = 64
 
 
 class Joining:
@@ -35,6 +38,7 @@ class Joining:
         known_peers: KnownPeers,
         exchanges: ExchangeScheduler,
         settling: Settling,
+        retry_s: float,
         blocklist: Blocklist,
         is_member: Callable[[str], bool],
         outbox: Outbox,
@@ -46,7 +50,9 @@ class Joining:
             known_peers,
         )
         self._exchanges, self._settling, self._blocklist = exchanges, settling, blocklist
-        self._is_member, self._outbox = is_member, outbox
+        self._is_member, self._outbox, self._retry_s = is_member, outbox, retry_s
+        #: by address, when a stranger there was asked last, monotonic seconds
+        self._strangers_s: Newest[Address, float] = Newest(STRANGERS_MAX)
 
     def join(self, addresses: Iterable[Address]) -> None:
         """Ask the nodes at these addresses to take this one in."""
@@ -62,12 +68,25 @@ class Joining:
         """DNS has these addresses of a join target."""
         self.join(self._targets.resolved(target, addresses, self._is_member))
 
+    def knows_us(self, source: Address, now: Now) -> None:
+        """Somebody whom this life has not met speaks to this node by its name: a member that knew
+        an earlier life of it. A node that has not settled asks to be taken in there."""
+        last_s = self._strangers_s.get(source)
+        if self._settling.settled or (
+            last_s is not None and now.monotonic_s - last_s < self._retry_s
+        ):
+            return
+        self._strangers_s[source] = now.monotonic_s
+        self._settling.is_known(now)
+        self.join([source])
+
     def on_join(self, message: Join | JoinReply, members: list[Member], arrival: Arrival) -> None:
         if isinstance(message, Join):
             self._handshake.on_join(message, members, arrival)
         elif self._handshake.on_reply(message, members, arrival):
             self._targets.answered(arrival.source, message.sender)
             self._outbox.persist(self._known_peers.answered(arrival.source, message.sender))
+            self._settling.saw(message.sync_state)
             if message.sender == self._name:
                 self._settling.introduced()
             else:

@@ -175,6 +175,7 @@ class Pool:
             known_peers=self.known_peers,
             exchanges=self.exchanges,
             settling=shared.settling,
+            retry_s=self._config.join_retry_s,
             blocklist=shared.blocklist,
             is_member=self.is_member,
             outbox=shared.outbox,
@@ -211,6 +212,8 @@ class Pool:
             clock_guard=shared.clock_guard,
             sync_state=shared.sync_state,
             membership=self.membership,
+            settling=shared.settling,
+            knows_us=self.joining.knows_us,
             join_targets=self.join_targets,
             join_handshake=self.join_handshake,
             exchanges=self.exchanges,
@@ -291,6 +294,11 @@ class Pool:
             and known.site == gateway.site
             and beside.is_member(gateway.name)
         )
+
+    @property
+    def has_company(self) -> bool:
+        """True if some other member is reachable."""
+        return bool(self.membership.reachable)
 
     def is_member(self, name: str) -> bool:
         """True if somebody of this name is alive or suspect, and not blocked."""

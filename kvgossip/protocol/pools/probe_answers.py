@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from kvgossip.config import Address
 from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.clock_guard import ClockGuard
@@ -21,6 +22,7 @@ from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.pool_outbox import PoolOutbox
+from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.message import Ack, Ping
@@ -69,6 +71,8 @@ class ProbeAnswers:
         clock_guard: ClockGuard,
         sync_state: Callable[[], SyncState],
         membership: Membership,
+        settling: Settling,
+        knows_us: Callable[[Address, Now], None],
         join_targets: JoinTargets,
         join_handshake: JoinHandshake,
         exchanges: ExchangeScheduler,
@@ -81,6 +85,7 @@ class ProbeAnswers:
         self._acks, self._clock_guard, self._sync_state = acks, clock_guard, sync_state
         self._membership, self._join_targets = membership, join_targets
         self._join_handshake, self._exchanges, self._doctor = join_handshake, exchanges, doctor
+        self._settling, self._knows_us = settling, knows_us
         self._is_member, self._outbox, self._counters = is_member, outbox, counters
 
     def on_ping(self, ping: Ping, arrival: Arrival) -> None:
@@ -100,6 +105,8 @@ class ProbeAnswers:
             stranger=prober is None,
         )
         self._outbox.send_probe(ack, arrival.source, prober, reliable=arrival.reliable)
+        if prober is None:
+            self._knows_us(arrival.source, arrival.now)
         self._saw(ping, arrival.now, asked=False)
         if not arrival.reliable:
             self._doctor.heard(ping.sender, arrival.now)
@@ -128,7 +135,10 @@ class ProbeAnswers:
         self._tombstones.heard(sender, probe.held, probe.root)
         settled = self._sync_state() is SyncState.SETTLED
         peer_settled = probe.sync_state is SyncState.SETTLED
-        if not settled and self._join_targets.may_learn_from(probe.sender, probe.sync_state):
+        self._settling.saw(probe.sync_state)
+        if self._settling.learns_from(probe.sync_state) or (
+            not settled and self._join_targets.may_learn_from(probe.sender, probe.sync_state)
+        ):
             self._exchanges.start(probe.sender, now)
         act = asked and (peer_settled or not settled) and self._membership.is_peer(sender)
         self._exchanges.saw_root(probe.sender, probe.root, now, act=act)

@@ -28,6 +28,7 @@ def status_of(life: Life, now: Now) -> dict[str, Any]:
         "gossip": str(replica.member.address),
         "http": str(config.http) if config.http else None,
         "settled": replica.settled,
+        "stale_s": replica.settling.stale_s(now),
         "not_ready": [reason._asdict() for reason in replica.readiness.reasons(now)],
         "overload": life.writes.overload,
         "memory_only": life.disk is None,
