@@ -145,7 +145,12 @@ class Writes:
         flags: int,
     ) -> bytes:
         timestamp = self._hlc.tick(now.wall_ms)
-        expires_ms = None if ttl_s is None else milliseconds_of(timestamp) + int(ttl_s * 1000)
+        expires_ms = None
+        if ttl_s is not None:
+            # where the wall clock was set back, the hybrid clock may be far ahead of the time by
+            # which entries expire
+            latest_ms = now.wall_ms + self._hlc.drift_max_ms
+            expires_ms = min(milliseconds_of(timestamp), latest_ms) + int(ttl_s * 1000)
         return make_record(Version(timestamp, self._site), value, content_type, expires_ms, flags)
 
     def _is_live(self, key: str) -> bool:

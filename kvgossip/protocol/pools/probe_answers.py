@@ -96,6 +96,7 @@ class ProbeAnswers:
             sync_state=self._sync_state(),
             held=self._pings.held_for(ping.sender),
             coordinate=membership.coordinates.own.packed(),
+            future_ms=self._clock_guard.future_ms(arrival.now),
         )
         prober = membership.members.get(ping.sender)
         self._outbox.send_probe(ack, arrival.source, prober, reliable=arrival.reliable)
@@ -108,7 +109,7 @@ class ProbeAnswers:
             return
         asked_s = self._membership.probing.on_ack(ack, arrival)
         if asked_s is not None and self._is_member(ack.sender):
-            self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now)
+            self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now, ack.future_ms)
         self._saw(ack, arrival.now, asked=True)
 
     def _saw(self, probe: Ping | Ack, now: Now, *, asked: bool) -> None:
@@ -125,7 +126,8 @@ class ProbeAnswers:
         self._tombstones.heard(sender, probe.held, probe.root)
         settled = self._sync_state() is SyncState.SETTLED
         peer_settled = probe.sync_state is SyncState.SETTLED
-        if not settled and self._join_targets.may_learn_from(probe.sender, probe.sync_state):
+        learns = self._join_targets.may_learn_from(probe.sender, probe.sync_state)
+        if not settled and learns and not self._clock_guard.rests(probe.sender, now):
             self._exchanges.start(probe.sender, now)
         act = asked and (peer_settled or not settled) and self._membership.is_peer(sender)
         self._exchanges.saw_root(probe.sender, probe.root, now, act=act)

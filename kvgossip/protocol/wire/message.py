@@ -75,7 +75,8 @@ class Ack(Message, frozen=True):
     """`sender` is alive: it answers the ping of that sequence number. `held` as in Ping, of the
     member that pinged.
 
-    `coordinate`: its place in the network, see coordinate.py.
+    `coordinate`: its place in the network, see coordinate.py. `future_ms`: how far its hybrid clock
+    is ahead of a wall clock that was set back, see clock_guard.py.
     """
 
     kind = 2
@@ -86,6 +87,7 @@ class Ack(Message, frozen=True):
     sync_state: SyncState
     held: Count = 0
     coordinate: bytes = b""
+    future_ms: Count = 0
 
 
 class PingRequest(Message, frozen=True):

@@ -224,7 +224,7 @@ GOLDEN: list[tuple[Message | Member, str]] = [
         Ping(1, "a", "b", 2**63, 1_700_000_000_000, SyncState.SETTLED),
         "01 0000001a 9701a161a162cf8000000000000000cf0000018bcfe568000200",
     ),
-    (Ack(1, "b", 0, 0, SyncState.WAITING, 0, b"\x01\x02"), "02 0000000c 9701a16200000000c4020102"),
+    (Ack(1, "b", 0, 0, SyncState.WAITING, 0, b"\x01\x02"), "02 0000000d 9801a16200000000c402010200"),
     (
         PingRequest(2, "a", "b", "10.0.0.2", 7481),
         "03 00000013 9602a161a162a831302e302e302e32cd1d39c3",
