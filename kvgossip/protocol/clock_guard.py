@@ -40,6 +40,7 @@ from kvgossip.protocol.model.hlc import HybridLogicalClock
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.readiness import Reason
 
 PEERS_MAX = 9
 PEERS_MIN = 2
@@ -178,15 +179,21 @@ class ClockGuard:
 
     def trouble(self, now: Now) -> str:
         """What is wrong with the clocks of this node, in words; empty: nothing that is known."""
+        return self.refuses_writes(now) or (self._behind(now) if self.is_behind(now) else "")
+
+    def refuses_writes(self, now: Now) -> str:
+        """Why nothing may be written here, in words; empty: it may."""
         if self.is_ahead(now):
             return self._ahead(now)
-        if self._writes_the_future(now):
-            return self._future(now)
-        return self._behind(now) if self.is_behind(now) else ""
+        return self._future(now) if self._writes_the_future(now) else ""
 
-    def unready(self, now: Now) -> str:
-        """Why reads of this node may lack what others have, in words; empty: they need not."""
-        return self._behind(now) if self.is_behind(now) else ""
+    def not_ready(self, now: Now) -> list[Reason]:
+        """The reason for which reads of this node may lack what others have."""
+        if not self.is_behind(now):
+            return []
+        return [
+            Reason("clock_behind", self._behind(now), "set its clock right, by NTP for example")
+        ]
 
     def _ahead(self, now: Now) -> str:
         ahead_s = self.ahead_s(now) or 0.0

@@ -46,6 +46,7 @@ from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.pools.pool_set import PoolSet
 from kvgossip.protocol.pools.shared import Shared, own_record
+from kvgossip.protocol.readiness import Readiness
 from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact
 from kvgossip.protocol.settling import Settling
@@ -102,6 +103,8 @@ class Replica:
         self.store = Store(DigestTree(config.digest_levels, seed))
         self.blocklist = Blocklist()
         self.keyring, self.identity = keyring or keyring_of(config), identity
+        #: why this node should not be asked just now
+        self.readiness = Readiness()
         self.clock_guard = ClockGuard(config.clock_drift_max_s, self.hlc, self.outbox)
         #: the LAN pool, and on a gateway the WAN pool: all that it has before the first input
         self.pools = PoolSet(config, self.blocklist)
@@ -144,6 +147,8 @@ class Replica:
             own_facts=self._own_facts,
             outbox=self.outbox,
         )
+        self.readiness.add(self.settling.not_ready)
+        self.readiness.add(self.clock_guard.not_ready)
         self.merging = Merging(
             self.hlc,
             self.store,
@@ -167,6 +172,7 @@ class Replica:
             batches=self.batches,
             surveys=self.surveys,
             clock_guard=self.clock_guard,
+            readiness=self.readiness,
             key_rotation=self.key_rotation,
             blocklist=self.blocklist,
             keyring=self.keyring,

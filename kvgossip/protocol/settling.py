@@ -20,8 +20,10 @@ from kvgossip.protocol.membership.join_targets import JoinTargets
 from kvgossip.protocol.membership.known_peers import KnownPeers
 from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.member import SyncState
+from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer
 from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.readiness import NOT_SETTLED, Reason
 
 
 class JoiningPool(Protocol):
@@ -71,6 +73,16 @@ class Settling:
     @property
     def _may_settle_fresh(self) -> bool:
         return self._targets and not self.rebuilding
+
+    def not_ready(self, now: Now) -> list[Reason]:
+        """The reason for which reads are not answered as truth."""
+        if self.settled:
+            return []
+        hint = (
+            "the node answers reads once it has exchanged with a settled member, or after "
+            "`kvgossip settle`"
+        )
+        return [Reason(NOT_SETTLED, "it has not caught up with its cluster yet", hint)]
 
     def settle(self) -> None:
         """Take the data of this node as the truth. Harmless when repeated."""

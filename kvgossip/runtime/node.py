@@ -24,6 +24,7 @@ from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.model.write import Writing
+from kvgossip.protocol.readiness import Reason
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.message import Holding
 from kvgossip.runtime.changes.feed import Feed
@@ -159,9 +160,9 @@ class Node:
         flags: int = 0,
     ) -> Entry:
         """Write; text is stored as UTF-8. Returns the entry with its version, with a data directory
-        once it is on the disk.
+        once it is on the disk. `ttl_s`: it expires so many seconds from now; `flags`: 64 bits for
+        the caller's own use.
 
-        `ttl_s`: it expires so many seconds from now; `flags`: 64 bits for the caller's own use.
         Raises BadKeyError, ValueTooLargeError, or LocalError for a bad content type, ttl or flags;
         StorageError when the disk does not take it; OverloadedError while too much waits for peers.
         While too much waits for the disk, it waits.
@@ -182,8 +183,8 @@ class Node:
         ttl_s: float | None = None,
         flags: int = 0,
     ) -> Written:
-        """As `put`, without waiting for anything: for those who answer many writes at once.
-        Raises as `put`, and OverloadedError also while too much waits for the disk."""
+        """As `put`, without waiting for anything: for those who answer many writes at once. Raises
+        as `put`, and OverloadedError also while too much waits for the disk."""
         return self._open.writes.begin_put(key, value, content_type, ttl_s, flags)
 
     def begin_delete(self, key: str) -> Written | None:
@@ -223,14 +224,13 @@ class Node:
         return await self._open.writes.restore(entries, as_new=as_new)
 
     def snapshot(self) -> AsyncGenerator[builtins.list[tuple[str, bytes]], None]:
-        """All keys with records as they are when the iteration begins, tombstones too,
-        sorted, in chunks. Honest as `get`."""
+        """All keys with records as they are when the iteration begins, tombstones too, sorted, in
+        chunks. Honest as `get`."""
         return self._open.reads.snapshot()
 
     @property
     def quarantine(self) -> Quarantine:
-        """Live values that this node had and the cluster had deleted meanwhile (see
-        quarantine.py)."""
+        """Live values that this node had and the cluster had deleted (see quarantine.py)."""
         return self._running.quarantine
 
     async def restore_quarantined(self, number: str) -> Entry:
@@ -255,8 +255,8 @@ class Node:
         """Write, and return when enough members hold it, or after `timeout_s`: the write stands in
         either case.
 
-        `wait` says how many and which: "2" (this node counts), "majority", "all", "zone:1" or
-        "other-zone:1" (see protocol/acks/write_concern.py). `told` is called with each holder as it
+        `wait`: "2" (this node counts), "majority", "all", "zone:1" or "other-zone:1" (see
+        protocol/acks/write_concern.py). `told` is called with each holder as it
         shows. Raises as `put`, CannotMeetError where there are not so many members, and
         OverloadedError where too many wait: then nothing was written.
         """
@@ -305,8 +305,7 @@ class Node:
     async def wait_for(self, key: str, version: Version, timeout_s: float) -> Entry:
         """Return what is under the key once this version, or a newer one, is here: perhaps a
         tombstone, or what has expired. Raises StaleError when it has not come in time,
-        NotSettledError when the node has not settled by then, OverloadedError where too many
-        wait."""
+        NotSettledError where the node has not settled, OverloadedError where too many wait."""
         return await self._open.reads.wait_for(key, version, timeout_s)
 
     def history(self, key: str) -> builtins.list[HistoryEntry]:
@@ -324,8 +323,7 @@ class Node:
         return self._honest.store.get(key)
 
     def record(self, key: str) -> bytes | None:
-        """The record (see protocol/model/entry.py) of an entry or a tombstone. Honest as
-        `get`."""
+        """The record (protocol/model/entry.py) of an entry or a tombstone. Honest as `get`."""
         return self._honest.store.visible(key)
 
     def scan(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
@@ -370,6 +368,11 @@ class Node:
         """True if reads are answered as truth."""
         return self._life is not None and self._running.replica.settled
 
+    @property
+    def not_ready(self) -> builtins.list[Reason]:
+        """Why this node should not be asked just now; empty: it is ready."""
+        return self._running.replica.readiness.reasons(self._clocks())
+
     async def wait_settled(self, timeout_s: float | None = None) -> None:
         """Raises NotSettledError when it takes longer than that, LocalError when the node stops
         meanwhile."""
@@ -395,12 +398,9 @@ class Node:
         await self._running.callers.leave()
 
     async def converge(self, timeout_s: float = CONVERGE_TIMEOUT_S) -> builtins.list[Comparison]:
-        """Ask all members how their data differs from this node's, sorted by pool and name: see
-        runtime/pending/survey.py.
-
-        A member that has not answered within `timeout_s` is there without an answer. On a gateway
-        the other gateways of the WAN pool are asked too.
-        """
+        """Ask all members, on a gateway those of the WAN pool too, how their data differs from this
+        node's, sorted by pool and name (see runtime/pending/survey.py). One that has not answered
+        within `timeout_s` is there without an answer."""
         return await self._running.callers.compare(timeout_s, self._clocks)
 
     def block(self, target: str) -> None:

@@ -141,7 +141,7 @@ def test_a_write_that_is_refused_changes_nothing(
 
 
 @given(
-    st.lists(st.tuples(st.booleans(), st.integers(0, 9000), st.integers(-3000, 3000)), max_size=15)
+    st.lists(st.tuples(st.booleans(), st.integers(0, 4000), st.integers(-3000, 3000)), max_size=15)
 )
 def test_a_write_is_greater_than_every_version_seen_before(
     inputs: list[tuple[bool, int, int]],

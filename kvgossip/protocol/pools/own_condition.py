@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.membership.member_warnings import MemberWarnings
 from kvgossip.protocol.membership.partition_watch import PartitionWatch
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.readiness import NOT_SETTLED, Readiness
 from kvgossip.protocol.wire.frame import FORMAT
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import Condition
 
 DATACENTERS_MAX = 64
+REASONS_MAX = 8
+REASON_CHARACTERS_MAX = 512
 
 
 class OwnCondition:
@@ -27,10 +31,13 @@ class OwnCondition:
         warnings: MemberWarnings,
         keyring: Keyring | None,
         sync_state: Callable[[], SyncState],
+        readiness: Readiness,
+        clock_guard: ClockGuard,
         wan: Callable[[], Membership | None],
     ) -> None:
         self._membership, self._partition, self._warnings = membership, partition, warnings
         self._keyring, self._sync_state, self._wan = keyring, sync_state, wan
+        self._readiness, self._clock_guard = readiness, clock_guard
 
     def at(self, sequence: int, now: Now) -> Condition:
         me, wan = self._membership.me, self._wan()
@@ -45,6 +52,12 @@ class OwnCondition:
             lost=len(self._partition.lost),
             rival=self._warnings.rival(now),
             datacenters=_datacenters(wan) if wan is not None else (),
+            not_ready=tuple(
+                (reason.code, f"{reason.text}: {reason.hint}"[:REASON_CHARACTERS_MAX])
+                for reason in self._readiness.reasons(now)[:REASONS_MAX]
+                if reason.code != NOT_SETTLED
+            ),
+            no_writes=self._clock_guard.refuses_writes(now)[:REASON_CHARACTERS_MAX],
         )
 
 

@@ -187,6 +187,8 @@ class Pool:
             warnings=self.warnings,
             keyring=shared.keyring,
             sync_state=shared.sync_state,
+            readiness=shared.readiness,
+            clock_guard=shared.clock_guard,
             wan=self._wan_membership,
         )
         self.doctor = Doctor(

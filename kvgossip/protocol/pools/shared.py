@@ -19,6 +19,7 @@ from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.readiness import Readiness
 from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.store import Store
@@ -64,6 +65,7 @@ class Shared:
     batches: Batches
     surveys: Surveys
     clock_guard: ClockGuard
+    readiness: Readiness
     key_rotation: KeyringHandlers
     blocklist: Blocklist
     #: None: frames are not sealed
