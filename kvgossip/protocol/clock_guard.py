@@ -179,13 +179,11 @@ class ClockGuard:
 
     def trouble(self, now: Now) -> str:
         """What is wrong with the clocks of this node, in words; empty: nothing that is known."""
-        return self.refuses_writes(now) or (self._behind(now) if self.is_behind(now) else "")
-
-    def refuses_writes(self, now: Now) -> str:
-        """Why nothing may be written here, in words; empty: it may."""
         if self.is_ahead(now):
             return self._ahead(now)
-        return self._future(now) if self._writes_the_future(now) else ""
+        if self._hlc.ahead_ms(now.wall_ms) > self._drift_ms:
+            return self._future(now)
+        return self._behind(now) if self.is_behind(now) else ""
 
     def not_ready(self, now: Now) -> list[Reason]:
         """The reason for which reads of this node may lack what others have."""
@@ -203,10 +201,11 @@ class ClockGuard:
         )
 
     def _future(self, now: Now) -> str:
+        refused = self._writes_the_future(now)
+        who = "its peers would refuse" if refused else "a node that joins now would refuse"
         return (
             "the clock of this node was ahead and has been set back: its versions are "
-            f"{self.hybrid_ahead_s(now):.1f} s in the future, so its peers would refuse what it "
-            "writes"
+            f"{self.hybrid_ahead_s(now):.1f} s in the future, so {who} what it writes"
         )
 
     def _behind(self, now: Now) -> str:

@@ -223,7 +223,8 @@ class Replica:
     def restore(
         self, entries: Iterable[tuple[str, bytes]], now: Now, *, as_new: bool = False
     ) -> Restored:
-        """Merge entries of a backup, with the versions that they have there.
+        """Merge entries of a backup, with the versions that they have there; those that are more
+        than a second ahead of the wall clock are REFUSED.
 
         `as_new`: write each value anew, whatever was written or deleted since; tombstones are left
         out then. Raises as `put`.

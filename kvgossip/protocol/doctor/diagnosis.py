@@ -302,8 +302,8 @@ def _condition(name: str, condition: Condition, newest: int) -> Iterator[tuple[s
         yield "name_twice", text
     for code, reason in condition.not_ready:
         yield code, f"{name} is not ready: {reason}"
-    if condition.no_writes:
-        yield "no_writes", f"{name} takes no writes: {condition.no_writes}"
+    if condition.clock and not condition.not_ready:
+        yield "clock_trouble", f"{name} says: {condition.clock}"
     if condition.formats[1] < newest:
         text = (
             f"{name} speaks frame formats up to {condition.formats[1]}, others up to {newest}: it "

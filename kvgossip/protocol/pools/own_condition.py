@@ -57,7 +57,7 @@ class OwnCondition:
                 for reason in self._readiness.reasons(now)[:REASONS_MAX]
                 if reason.code != NOT_SETTLED
             ),
-            no_writes=self._clock_guard.refuses_writes(now)[:REASON_CHARACTERS_MAX],
+            clock=self._clock_guard.trouble(now)[:REASON_CHARACTERS_MAX],
         )
 
 

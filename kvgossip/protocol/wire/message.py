@@ -411,7 +411,7 @@ class Condition(Message, frozen=True):
     `lost`: members missing in a partition that it suspects. `rival`: where another live node uses
     its name. `datacenters`: a gateway's knowledge of each, as (name, gateways that are alive,
     gateways that are gone). `not_ready`: why the sender should not be asked, as (code, text).
-    `no_writes`: why it takes no writes, because of its clock.
+    `clock`: what is wrong with its clocks, in words.
     """
 
     kind = 71
@@ -426,7 +426,7 @@ class Condition(Message, frozen=True):
     rival: Text = ""
     datacenters: Annotated[tuple[tuple[Name, Count, Count], ...], Meta(max_length=64)] = ()
     not_ready: Annotated[tuple[tuple[Name, Text], ...], Meta(max_length=8)] = ()
-    no_writes: Text = ""
+    clock: Text = ""
 
 
 class Sights(Message, frozen=True):
