@@ -105,6 +105,19 @@ class Expired:
 
 
 @dataclass(frozen=True, slots=True)
+class Revived:
+    """This entry, which had expired, is served again: the clock by which its time had come was
+    wrong, and was set back. For watchers it is `change`: it is there, under the version it had."""
+
+    key: str
+    record: bytes
+
+    @property
+    def change(self) -> Changed:
+        return Changed(self.key, self.record, self.record)
+
+
+@dataclass(frozen=True, slots=True)
 class MemberChanged:
     """The record that this replica has of a member changed. `old` is None for a new name, `new` is
     None when it was forgotten."""
@@ -228,7 +241,7 @@ class Examined:
 
 
 Effect = (
-    Send | Changed | Expired | Dropped | Quarantined | Persist | MemberChanged | Settled
+    Send | Changed | Expired | Revived | Dropped | Quarantined | Persist | MemberChanged | Settled
     | Resolve | Joined | JoinRefused | Log | Departed
     | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed | Examined
 )  # fmt: skip

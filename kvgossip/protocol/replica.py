@@ -39,7 +39,7 @@ from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.entry import check_record, must_go_one_day, timestamp_in
-from kvgossip.protocol.model.hlc import HybridLogicalClock
+from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
@@ -102,13 +102,14 @@ class Replica:
         self._saved = SavedState(saved or {})
         self.hlc = HybridLogicalClock(int(config.clock_drift_max_s * 1000))
         self.hlc.latest = self._saved.clock
+        self.hlc.shown_ms = milliseconds_of(self._saved.clock)
         seed = xxh3_64_intdigest(config.cluster.encode())
         self.store = Store(DigestTree(config.digest_levels, seed))
         self.blocklist = Blocklist()
         self.keyring, self.identity = keyring or keyring_of(config), identity
         #: why this node should not be asked just now
         self.readiness = Readiness()
-        self.clock_guard = ClockGuard(config.clock_drift_max_s, self.outbox)
+        self.clock_guard = ClockGuard(config.clock_drift_max_s, self.hlc, self.outbox)
         #: the LAN pool, and on a gateway the WAN pool: all that it has before the first input
         self.pools = PoolSet(config, self.blocklist)
         self.batches = Batches(2 * config.exchange_timeout_s)
@@ -147,7 +148,14 @@ class Replica:
         self.surveys = Surveys(self.outbox, rng)
         self.acks = AckTracker(self.outbox, rng, self.pools.enquire, self.pools.state_of)
         self.tombstones = Tombstones(
-            self.config, self.site, self.store, self.hlc, self.pools, self.outbox, self.counters
+            self.config,
+            self.site,
+            self.store,
+            self.hlc,
+            self.pools,
+            self.clock_guard,
+            self.outbox,
+            self.counters,
         )
         self.left_out = LeftOut(self.config, self.store, self.tombstones.context, self.outbox)
         if rebuilding:
@@ -167,12 +175,14 @@ class Replica:
             outbox=self.outbox,
         )
         self.readiness.add(self.settling.not_ready)
+        self.readiness.add(self.clock_guard.not_ready)
         self.merging = Merging(
             self.hlc,
             self.store,
             self.tombstones,
             self.acks,
             self.settling,
+            self.clock_guard,
             self.pools.all,
             self.outbox,
             self.counters,
@@ -241,7 +251,8 @@ class Replica:
     def restore(
         self, entries: Iterable[tuple[str, bytes]], now: Now, *, as_new: bool = False
     ) -> Restored:
-        """Merge entries of a backup, with the versions that they have there.
+        """Merge entries of a backup, with the versions that they have there; those that are more
+        than a second ahead of the wall clock are REFUSED.
 
         `as_new`: write each value anew, whatever was written or deleted since; tombstones are left
         out then. Raises as `put`.
@@ -454,6 +465,7 @@ class Replica:
 
     def tick(self, now: Now) -> list[Effect]:
         """Do whatever is due."""
+        self.clock_guard.look(now)
         if self._departs_s is None:
             for pool in self.pools:
                 pool.tick(now)

@@ -31,6 +31,7 @@ from kvgossip.protocol.effect import (
     MemberChanged,
     Quarantined,
     Resolve,
+    Revived,
     Send,
 )
 from kvgossip.protocol.model.change import Changed, Persist
@@ -103,6 +104,7 @@ class Driver:
             Dropped: self._dropped,
             Quarantined: self._quarantined,
             Expired: lambda effect: self.publisher.publish(effect.change, self.clocks()),
+            Revived: lambda effect: self.publisher.publish(effect.change, self.clocks()),
             Persist: self._persist,
             KeyringChanged: self._keyring_changed,
             Log: lambda effect: self._log(logging.getLevelName(effect.level), effect.text),

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from kvgossip.errors import RemoteError
+from kvgossip.config import Address
+from kvgossip.errors import ClockAheadError, RemoteError
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.member import MemberState, SyncState
@@ -75,9 +76,9 @@ def test_a_restart_is_a_later_life_and_its_clock_does_not_go_back_whatever_the_w
     back = restarted(net.disks["a"], wall_ms=WALL_MS - 3_600_000)
     assert back.member.generation > before.member.generation
     assert back.site != before.site
-    (first,) = changed(
-        back.put("key", b"after", at()._replace(wall_ms=WALL_MS - 3_600_000)).effects
-    )
+    with pytest.raises(ClockAheadError, match=r"3600\.0 s in the future"):
+        back.put("key", b"too soon", at()._replace(wall_ms=WALL_MS - 3_600_000))
+    (first,) = changed(back.put("key", b"after", at()._replace(wall_ms=WALL_MS - 3_000)).effects)
     assert written is not None
     assert first.new.version > written.version
     assert back.store.value("key") == b"after"

@@ -116,10 +116,13 @@ class Metrics(Collector):
         status = self._node.status()
         yield info(status)
         yield gauge("settled", "1 if reads are answered as truth.", float(status["settled"]))
+        refuses = float(bool(status["clock_trouble"]))
+        yield gauge("clock_trouble", "1 if clocks are so wrong that it matters.", refuses)
         yield gauge("memory_only", "1 if there is no data directory.", float(status["memory_only"]))
         for name, text in (
             ("last_exchange_age_s", "Since an exchange completed."),
             ("clock_ahead_s", "Of its peers' median."),
+            ("hybrid_clock_ahead_s", "Of the wall clock: versions lie so far in the future."),
         ):
             if status[name] is not None:
                 yield gauge(name.removesuffix("_s") + "_seconds", text, status[name])

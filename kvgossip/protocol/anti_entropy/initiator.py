@@ -86,8 +86,8 @@ class Exchange:
     ) -> None:
         self.number, self.peer, self.address = number, peer, address
         self.peer_sync_state = SyncState.WAITING
-        #: the time of the last answer, monotonic seconds
-        self.progress_s = 0.0
+        #: the times of the first question and of the last answer, monotonic seconds
+        self.began_s = self.progress_s = 0.0
         #: how many entries either side gained, or dropped
         self.brought = 0
         #: the first (level, bucket) that differed

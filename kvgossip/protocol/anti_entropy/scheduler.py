@@ -189,7 +189,7 @@ class ExchangeScheduler:
         )
         self._running[exchange.number] = exchange
         self.started += 1
-        exchange.progress_s = now.monotonic_s
+        exchange.began_s = exchange.progress_s = now.monotonic_s
         return exchange
 
     def send(self, exchange: Exchange, messages: Iterable[Message], now: Now) -> None:
@@ -291,7 +291,9 @@ class ExchangeScheduler:
         self.completed_s = self._last_with_s[exchange.peer] = now.monotonic_s
         self._unequal_since_s.pop(exchange.peer, None)
         self._judge(exchange)
-        self._merging.exchanged(Peer(self._kind, exchange.peer), exchange.peer_sync_state)
+        self._merging.exchanged(
+            Peer(self._kind, exchange.peer), exchange.peer_sync_state, exchange.began_s, now
+        )
         self._start_waiting(now)
 
     def _judge(self, exchange: Exchange) -> None:

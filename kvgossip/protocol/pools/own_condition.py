@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kvgossip.protocol.anti_entropy.left_out import LeftOut
+from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.membership.member_warnings import MemberWarnings
 from kvgossip.protocol.membership.partition_watch import PartitionWatch
 from kvgossip.protocol.membership.swim import Membership
@@ -34,11 +35,12 @@ class OwnCondition:
         left_out: LeftOut,
         sync_state: Callable[[], SyncState],
         readiness: Readiness,
+        clock_guard: ClockGuard,
         wan: Callable[[], Membership | None],
     ) -> None:
         self._membership, self._partition, self._warnings = membership, partition, warnings
         self._keyring, self._sync_state, self._wan = keyring, sync_state, wan
-        self._readiness = readiness
+        self._readiness, self._clock_guard = readiness, clock_guard
         self._left_out = left_out
 
     def at(self, sequence: int, now: Now) -> Condition:
@@ -61,6 +63,7 @@ class OwnCondition:
             ),
             left_out=len(left_out),
             left_out_keys=tuple(left_out[:LEFT_OUT_NAMED]),
+            clock=self._clock_guard.trouble(now)[:REASON_CHARACTERS_MAX],
         )
 
 

@@ -192,6 +192,7 @@ class Pool:
             left_out=shared.left_out,
             sync_state=shared.sync_state,
             readiness=shared.readiness,
+            clock_guard=shared.clock_guard,
             wan=self._wan_membership,
         )
         self.doctor = Doctor(

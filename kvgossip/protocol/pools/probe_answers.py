@@ -102,7 +102,11 @@ class ProbeAnswers:
             sync_state=self._sync_state(),
             held=self._pings.held_for(ping.sender),
             coordinate=membership.coordinates.own.packed(),
+<<<<<<< HEAD
             stranger=prober is None,
+=======
+            future_ms=self._clock_guard.future_ms(arrival.now),
+>>>>>>> 40eaeb2547f1eb6905ef81b4a7096d5c378d8691
         )
         self._outbox.send_probe(ack, arrival.source, prober, reliable=arrival.reliable)
         if prober is None:
@@ -118,7 +122,7 @@ class ProbeAnswers:
             self._membership.introduce(ack.sender, arrival.source)
         asked_s = self._membership.probing.on_ack(ack, arrival)
         if asked_s is not None and self._is_member(ack.sender):
-            self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now)
+            self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now, ack.future_ms)
         self._saw(ack, arrival.now, asked=True)
 
     def _saw(self, probe: Ping | Ack, now: Now, *, asked: bool) -> None:
@@ -136,9 +140,10 @@ class ProbeAnswers:
         settled = self._sync_state() is SyncState.SETTLED
         peer_settled = probe.sync_state is SyncState.SETTLED
         self._settling.saw(probe.sync_state)
-        if self._settling.learns_from(probe.sync_state) or (
+        learns = self._settling.learns_from(probe.sync_state) or (
             not settled and self._join_targets.may_learn_from(probe.sender, probe.sync_state)
-        ):
+        )
+        if learns and not self._clock_guard.rests(probe.sender, now):
             self._exchanges.start(probe.sender, now)
         act = asked and (peer_settled or not settled) and self._membership.is_peer(sender)
         self._exchanges.saw_root(probe.sender, probe.root, now, act=act)

@@ -76,7 +76,8 @@ class Ack(Message, frozen=True):
     member that pinged.
 
     `coordinate`: its place in the network, see coordinate.py. `stranger`: it does not know the
-    member that pinged, which shall tell it its record.
+    member that pinged, which shall tell it its record. `future_ms`: how far its hybrid clock is
+    ahead of a wall clock that was set back, see clock_guard.py.
     """
 
     kind = 2
@@ -88,6 +89,7 @@ class Ack(Message, frozen=True):
     held: Count = 0
     coordinate: bytes = b""
     stranger: bool = False
+    future_ms: Count = 0
 
 
 class PingRequest(Message, frozen=True):
@@ -424,6 +426,7 @@ class Condition(Message, frozen=True):
     `lost`: members missing in a partition that it suspects. `rival`: where another live node uses
     its name. `datacenters`: a gateway's knowledge of each, as (name, gateways that are alive,
     gateways that are gone). `not_ready`: why the sender should not be asked, as (code, text).
+    `clock`: what is wrong with its clocks, in words.
     """
 
     kind = 71
@@ -440,6 +443,7 @@ class Condition(Message, frozen=True):
     not_ready: Annotated[tuple[tuple[Name, Text], ...], Meta(max_length=8)] = ()
     left_out: Count = 0
     left_out_keys: Annotated[tuple[Key, ...], Meta(max_length=64)] = ()
+    clock: Text = ""
 
 
 class Sights(Message, frozen=True):

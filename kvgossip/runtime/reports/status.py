@@ -38,6 +38,8 @@ def status_of(life: Life, now: Now) -> dict[str, Any]:
         "members": _states(replica.pools.lan),
         "certificates_wait_for": replica.tombstones.late(),
         "clock_ahead_s": replica.clock_guard.ahead_s(now),
+        "hybrid_clock_ahead_s": replica.clock_guard.hybrid_ahead_s(now),
+        "clock_trouble": replica.clock_guard.trouble(now) or None,
         "suspected_partition": _partition(replica.pools.lan.partition, now),
         "blocked": replica.blocklist.targets(),
         "identity": replica.identity.fingerprint.hex() if replica.identity is not None else None,

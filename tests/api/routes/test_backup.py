@@ -26,16 +26,18 @@ from kvgossip.config import Address
 from kvgossip.errors import NotFoundError, NotSettledError
 from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.protocol.merging import Origin, Outcome, Spread
-from kvgossip.protocol.model.entry import entry_of, make_record
+from kvgossip.protocol.model.entry import Version, entry_of, make_record
+from kvgossip.protocol.model.hlc import milliseconds_of, timestamp_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
 from kvgossip.runtime.changes import snapshot as snapshot_module
 from kvgossip.runtime.changes.snapshot import Snapshot
+from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.node import Node
-from tests.protocol.net import at, changed, make_replica, record, version
+from tests.protocol.net import WALL_MS, at, changed, make_replica, record, version
 from tests.runtime.test_node import TIMEOUT_S, configured, until, until_value
 
 FAR_AHEAD_MS = 3_600_000
@@ -225,9 +227,17 @@ def test_values_that_are_restored_as_new_win_over_everything_and_keep_what_they_
     assert replica.store.visible("gone") is None
 
 
-def test_versions_from_the_future_are_refused_by_name() -> None:
+@pytest.mark.parametrize(
+    ("ahead_ms", "refused"), [(1000, False), (1001, True), (FAR_AHEAD_MS, True)]
+)
+def test_a_backup_does_not_take_clocks_along_by_more_than_a_second(
+    ahead_ms: int, refused: bool
+) -> None:
     replica = make_replica()
-    assert replica.restore([("key", record(b"1", ms=FAR_AHEAD_MS))], at())[1] == [Outcome.REFUSED]
+    backup = [("key", record(b"1", ms=ahead_ms)), ("other", record(b"2"))]
+    outcomes = replica.restore(backup, at())[1]
+    assert outcomes == [Outcome.REFUSED if refused else Outcome.NEWS, Outcome.NEWS]
+    assert milliseconds_of(replica.hlc.latest) == WALL_MS + (0 if refused else ahead_ms)
 
 
 # -- over HTTP -----------------------------------------------------------------------------------
@@ -357,6 +367,37 @@ async def test_what_was_deleted_since_the_export_stays_deleted_unless_it_is_want
         assert node.get("gone") is None
         await run("import", file, "--as-new", "--url", client.url)
         assert node.get("gone") == b"1"
+
+
+async def test_entries_that_lie_in_the_future_are_left_out_and_named_or_waited_for(
+    tmp_path: Path, run: Run
+) -> None:
+    file = tmp_path / "backup.ndjson"
+    async with served() as (node, client):
+
+        def written(*ahead_s: float) -> None:
+            now_ms = read_clocks().wall_ms
+            stamps = [timestamp_of(now_ms + round(each * 1000)) for each in ahead_s]
+            entries = [
+                (f"key-{place}", make_record(Version(stamp, 1), b"v"))
+                for place, stamp in enumerate(stamps)
+            ]
+            file.write_bytes(b"".join(archived(entries)))
+
+        written(-1.0, 3600.0, 7200.0)
+        code, shown, told = await run("import", file, "-o", "json", "--url", client.url)
+        assert code == 1
+        assert [each["key"] for each in json.loads(shown)["ahead"]] == ["key-1", "key-2"]
+        assert "2 entries are left out" in told
+        assert "key-1, key-2" in told
+        assert "--wait imports them when they are due, the last one in 7,1" in told
+        assert [entry.key for entry in node.list()] == ["key-0"]
+        written(-1.0, 1.5, 2.0)
+        code, shown, _ = await run("import", file, "--wait", "-o", "json", "--url", client.url)
+        assert (code, json.loads(shown)["outcomes"]["refused"]) == (0, 0)
+        assert [entry.key for entry in node.list()] == ["key-0", "key-1", "key-2"]
+        written(3600.0)
+        assert (await run("import", file, "--as-new", "--url", client.url))[0] == 0
 
 
 async def test_a_damaged_file_is_refused_before_anything_changes(tmp_path: Path, run: Run) -> None:

@@ -126,6 +126,7 @@ def test_a_node_that_refuses_a_write_for_its_own_clock_is_never_said_to_hold_it(
     network.cluster("a b c")
     network.run(5.0)
     network.skew_ms["c"] = -60_000
+    network.run(15.0)  # until then it takes what its clock has shown already
     network.put("a", "k", b"v")
     network.perform("a", network.replicas["a"].wait(1, "k", ALL, 3.0, network.now("a")))
     network.run(4.0)
