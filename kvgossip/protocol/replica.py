@@ -47,7 +47,7 @@ from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.pools.pool_set import PoolSet
 from kvgossip.protocol.pools.shared import Shared, own_record
 from kvgossip.protocol.rumors.batches import Batches
-from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact
+from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact, content_fact
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
@@ -165,6 +165,7 @@ class Replica:
             pools=self.pools,
             outbox=self.outbox,
             rng=rng,
+            disk_problem=self._disk_problem,
         )
         places = [(PoolKind.LAN, self.config, lan)]
         if self.config.gateway:
@@ -274,10 +275,42 @@ class Replica:
         for key in dict.fromkeys(key for key, record in entries if must_go_one_day(record)):
             self.tombstones.loaded(key, self.store[key])
 
+    def loaded(self, saved: Mapping[bytes, bytes]) -> None:
+        """All records of the disk have been taken: `saved` are the facts that this replica was made
+        with. Where the records are not those that were committed with them, it rebuilds: see
+        saved_state.py."""
+        self.store.loaded()
+        root, entries = self.store.digest.root, len(self.store)
+        if root != self._saved.root:
+            self.tombstones.context.renounce(saved)
+            self.settling.rebuild()
+            text = (
+                f"the disk has lost data: it gives {entries} entries with the root {root:016x}, and "
+                f"{self._saved.entries} with the root {self._saved.root:016x} were committed; what "
+                "is missing is fetched from peers, and until a settled one has sent it, or "
+                "`kvgossip settle` accepts what is here, reads are not answered"
+            )
+            self.outbox.log("WARNING", text)
+
     def checkpoint(self, now: Now) -> list[Persist]:
         """The facts that belong into every commit: those that are always those of now, and the dots
         since the last one, which are handed out once."""
-        return [clock_fact(self.hlc.latest), *self.tombstones.checkpoint(), *self._own_facts()]
+        return [
+            clock_fact(self.hlc.latest),
+            content_fact(self.store.digest.root, len(self.store)),
+            *self.tombstones.checkpoint(),
+            *self._own_facts(),
+        ]
+
+    def disk_told(self, fault: str, now: Now) -> list[Effect]:
+        """Why the disk takes nothing, for the doctor; empty: it does."""
+        self._saved.fault = "".join(each if each.isprintable() else " " for each in fault)
+        return self._drain()
+
+    def _disk_problem(self) -> str:
+        if self.settling.rebuilding and not self.settled:
+            return "it has lost data, and fetches what is missing from peers"
+        return self._saved.fault
 
     def _own_facts(self) -> list[Persist]:
         """The fact about this life, if it has changed."""

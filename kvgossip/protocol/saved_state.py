@@ -10,6 +10,9 @@ Laws (protocol.md section 7)
   not found a cluster of its own beside them.
 - A life that rebuilds lost data takes nothing for the truth but what a settled member has, also
   after another restart.
+- Each commit holds the digest root of the entries that are on the disk with it. A life whose
+  entries do not give it has lost some, of which the causal context says that they were here: it
+  renounces that context, and rebuilds.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from kvgossip.protocol.model.peer import PoolKind
 
 CLOCK = b"replica/clock"
 SELF = b"replica/self"
+CONTENT = b"replica/content"
 PEER = b"peer/"
 
 
@@ -44,6 +48,12 @@ class SavedState:
     def __init__(self, saved: Mapping[bytes, bytes]) -> None:
         self._saved = saved
         self.clock = int.from_bytes(saved.get(CLOCK, b""), "big")
+        content = saved.get(CONTENT, bytes(16))
+        #: the digest root and the number of the entries that were committed with these facts
+        self.root = int.from_bytes(content[:8], "big")
+        self.entries = int.from_bytes(content[8:], "big")
+        #: why the disk takes nothing now, in words; empty where it does
+        self.fault = ""
         self.own = _decode_self(saved[SELF]) if SELF in saved else SavedLife()
         #: the fact that the disk has, or will have with the next commit
         self._kept = self.own
@@ -71,6 +81,10 @@ class SavedState:
 
 def clock_fact(timestamp: int) -> Persist:
     return Persist(CLOCK, timestamp.to_bytes(8, "big"))
+
+
+def content_fact(root: int, entries: int) -> Persist:
+    return Persist(CONTENT, root.to_bytes(8, "big") + entries.to_bytes(8, "big"))
 
 
 def peer_fact(kind: PoolKind, name: str, address: Address | None) -> Persist:

@@ -60,6 +60,10 @@ class Settling:
         known = any(pool.known_peers.absent for pool in self._pools)
         self.settled = self.settled or not (known or self._targets or self.rebuilding)
 
+    def rebuild(self) -> None:
+        """Data of this node turns out to be lost: before its first input."""
+        self.settled, self.rebuilding = False, True
+
     @property
     def sync_state(self) -> SyncState:
         """The sync state that peers see: how much this replica's answers are worth."""

@@ -237,7 +237,8 @@ def test_a_peer_in_whose_place_another_one_answers_is_looked_for_no_more() -> No
 def test_what_is_always_now_is_in_every_checkpoint_and_the_rest_only_when_it_changed() -> None:
     replica = make_replica("a", saved={})
     first, second = replica.checkpoint(at()), replica.checkpoint(at())
-    always = [b"replica/clock", b"context/row/" + replica.site.to_bytes(8, "big")]
+    own_row = b"context/row/" + replica.site.to_bytes(8, "big")
+    always = [b"replica/clock", b"replica/content", own_row]
     assert [fact.key for fact in first] == [*always, b"replica/self"]
     assert [fact.key for fact in second] == always
 

@@ -300,6 +300,8 @@ def _condition(name: str, condition: Condition, newest: int) -> Iterator[tuple[s
             "one of them another --name"
         )
         yield "name_twice", text
+    if condition.disk:
+        yield "disk", f"the data directory of {name}: {condition.disk}"
     if condition.formats[1] < newest:
         text = (
             f"{name} speaks frame formats up to {condition.formats[1]}, others up to {newest}: it "

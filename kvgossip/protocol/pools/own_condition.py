@@ -14,6 +14,7 @@ from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import Condition
 
 DATACENTERS_MAX = 64
+TEXT_MAX = 512
 
 
 class OwnCondition:
@@ -28,9 +29,11 @@ class OwnCondition:
         keyring: Keyring | None,
         sync_state: Callable[[], SyncState],
         wan: Callable[[], Membership | None],
+        disk_problem: Callable[[], str],
     ) -> None:
         self._membership, self._partition, self._warnings = membership, partition, warnings
         self._keyring, self._sync_state, self._wan = keyring, sync_state, wan
+        self._disk_problem = disk_problem
 
     def at(self, sequence: int, now: Now) -> Condition:
         me, wan = self._membership.me, self._wan()
@@ -45,6 +48,7 @@ class OwnCondition:
             lost=len(self._partition.lost),
             rival=self._warnings.rival(now),
             datacenters=_datacenters(wan) if wan is not None else (),
+            disk=self._disk_problem()[:TEXT_MAX],
         )
 
 

@@ -188,6 +188,7 @@ class Pool:
             keyring=shared.keyring,
             sync_state=shared.sync_state,
             wan=self._wan_membership,
+            disk_problem=shared.disk_problem,
         )
         self.doctor = Doctor(
             self._config,

@@ -408,7 +408,7 @@ class Condition(Message, frozen=True):
 
     `lost`: members missing in a partition that it suspects. `rival`: where another live node uses
     its name. `datacenters`: a gateway's knowledge of each, as (name, gateways that are alive,
-    gateways that are gone).
+    gateways that are gone). `disk`: what is wrong with its data directory.
     """
 
     kind = 71
@@ -422,6 +422,7 @@ class Condition(Message, frozen=True):
     lost: Count = 0
     rival: Text = ""
     datacenters: Annotated[tuple[tuple[Name, Count, Count], ...], Meta(max_length=64)] = ()
+    disk: Text = ""
 
 
 class Sights(Message, frozen=True):
