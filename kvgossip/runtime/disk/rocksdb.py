@@ -5,6 +5,7 @@ power loss.
     DIR/node.json       whose it is: format of the directory, name, cluster, datacenter
     DIR/db/             RocksDB: b"e" + key -> record, b"f" + key -> fact, b"q" + id -> quarantined
                         value
+    DIR/options/        one option of RocksDB that rocksdict has no setter for
     DIR/damaged-.../    what `kvgossip agent --rebuild` moved aside
 
 Laws
@@ -18,7 +19,12 @@ Laws
   of the log.)
 - Every error names the directory and says what to do.
 
-Everything here blocks; `commits` and Node decide on which thread it runs. Why RocksDB: it commits
+Everything here blocks; `commits` and Node decide on which thread it runs. A thread is worth nothing
+where the interpreter's lock is held meanwhile, as rocksdict does in `write` and while it opens the
+engine, but not in `flush` and `flush_wal`. So `write` only touches memory: the log is flushed by
+`flush_wal` (manual_wal_flush) out of a buffer that holds the largest commit, and a table that is
+full is switched by `flush`, before the engine would do it in a `write`. Before the engine is
+opened, the disk shows that it answers. Why RocksDB: it commits
 many small entries with one sync two to four times as fast as LMDB or SQLite (protocol.md section
 7), and checks what it reads.
 """
@@ -51,12 +57,25 @@ from kvgossip.errors import DataDirError, DiskFullError, StorageError
 
 FORMAT = 1
 ENTRY, FACT = b"e", b"f"
-WRITE_BUFFER_BYTES = 16 * 2**20
+TABLE_BYTES = 16 * 2**20
+"""A table in memory of about so many bytes goes to the disk."""
+CHANGE_BYTES = 64
+"""What a change takes there beside its key and value."""
+BUFFER_BYTES_MAX = 256 * 2**20
+"""A commit that is larger is written with the interpreter's lock held."""
 BLOCK_CACHE_BYTES = 4 * 2**20
 OPEN_FILES_MAX = 256
 LOG_FILES = 2
 BATCH_ENTRIES = 2000
 FULL_WORDS = ("No space left on device", "Disk quota exceeded", "Max allowed space was reached")
+MANUAL_WAL_FLUSH = """[Version]
+  rocksdb_version=10.0.0
+  options_file_version=1.1
+[DBOptions]
+  manual_wal_flush=true
+[CFOptions "default"]
+[TableOptions/BlockBasedTable "default"]
+"""
 REBUILD_HINT = (
     "restore the directory from a copy, or start with --rebuild and --join: that keeps "
     "it aside and fetches all data from peers"
@@ -75,8 +94,9 @@ class RocksDB:
         self._file = directory / "node.json"
         self._folder = directory / "db"
         self._db: Rdict | None = None
-        self._sync = WriteOptions()
-        self._sync.sync = True
+        self._write_options = WriteOptions()
+        #: about how many bytes are in the table in memory
+        self._table_bytes = 0
         self._lock = _lock(directory)
         try:
             self._owner = {} if ignore_owner else self._read_owner()
@@ -180,9 +200,11 @@ class RocksDB:
 
     def _open(self) -> None:
         try:
-            self._db = Rdict(str(self._folder), _options())
+            _show_that_it_answers(self.directory)
+            self._db = Rdict(str(self._folder), _options(self.directory / "options"))
         except Exception as error:  # rocksdict has no other class
             raise _fault(error) from error
+        self._table_bytes = 0
 
     def facts(self) -> dict[bytes, bytes]:
         """All facts, by key. Raises DataDirError where they are damaged."""
@@ -240,14 +262,22 @@ class RocksDB:
         if self._db is None:
             self._open()
         batch = WriteBatch(raw_mode=True)
+        batch_bytes = CHANGE_BYTES * len(changes)
         for key, value in changes.items():
             if value is None:
                 batch.delete(key)
+                batch_bytes += len(key)
             else:
                 batch.put(key, value)
-        started_s = time.perf_counter()
+                batch_bytes += len(key) + len(value)
+        engine, started_s = self._engine, time.perf_counter()
         try:
-            self._engine.write(batch, self._sync)
+            if self._table_bytes + batch_bytes > TABLE_BYTES:
+                engine.flush(False)
+                self._table_bytes = 0
+            engine.write(batch, self._write_options)
+            self._table_bytes += batch_bytes
+            engine.flush_wal(True)
         except Exception as error:
             self._close_engine()
             raise _fault(error) from error
@@ -272,7 +302,8 @@ class RocksDB:
         """Let a `compact` on another thread end soon. After the last commit: then the engine may
         only be closed."""
         if self._db is not None:
-            self._db.cancel_all_background(True)
+            # to wait for it would hold the interpreter's lock
+            self._db.cancel_all_background(False)
 
     @property
     def _engine(self) -> Rdict:
@@ -314,13 +345,28 @@ class RocksDB:
             self._lock = -1
 
 
-def _options() -> Options:
-    options = Options(raw_mode=True)
+def _show_that_it_answers(directory: Path) -> None:
+    """Write a file, with the interpreter's lock free. Raises OSError."""
+    probe = directory / "probe"
+    with open(probe, "wb") as file:
+        file.write(b"1")
+        file.flush()
+        os.fsync(file.fileno())
+    probe.unlink()
+
+
+def _options(folder: Path) -> Options:
+    """`folder`: where RocksDB reads the option from that has no setter."""
+    folder.mkdir(exist_ok=True)
+    (folder / "OPTIONS-000001").write_text(MANUAL_WAL_FLUSH)
+    (folder / "rocksdict-config.json").write_text('{"raw_mode":true,"prefix_extractors":{}}')
+    options, _ = Options.load_latest(str(folder), ignore_unknown_options=True)
     options.create_if_missing(True)
     options.set_paranoid_checks(True)
     options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
     # everything is in the node's memory, so the engine needs little
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+    options.set_write_buffer_size(BUFFER_BYTES_MAX)
+    options.set_writable_file_max_buffer_size(BUFFER_BYTES_MAX)
     table = BlockBasedOptions()
     table.set_block_cache(Cache(BLOCK_CACHE_BYTES))
     options.set_block_based_table_factory(table)

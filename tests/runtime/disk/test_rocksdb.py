@@ -7,15 +7,24 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterator
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from kvgossip.errors import DataDirError, DiskFullError
-from kvgossip.runtime.disk.rocksdb import BATCH_ENTRIES, ENTRY, FACT, FORMAT, RocksDB
-from tests.runtime.disk.disks import flip_a_byte, newest, remount, small_disk
+from kvgossip.runtime.disk.rocksdb import (
+    BATCH_ENTRIES,
+    ENTRY,
+    FACT,
+    FORMAT,
+    TABLE_BYTES,
+    RocksDB,
+)
+from tests.runtime.disk.disks import flip_a_byte, freezable_disk, newest, remount, small_disk
 
 OWNER = {"name": "a", "cluster": "shop", "datacenter": "dc1"}
 
@@ -294,3 +303,47 @@ def test_a_disk_that_is_full_at_the_start_is_told(tmp_path: Path) -> None:
                 pass
         told = refused(disk / "data")
         assert "No space left on device" in told
+
+
+# -- a disk that hangs ---------------------------------------------------------------------------
+
+
+def one_entry(storage: RocksDB) -> None:
+    storage.commit({ENTRY + b"later": b"1"})
+
+
+def large_entries(storage: RocksDB) -> None:
+    """The second one makes the engine switch its table."""
+    for number in range(2):
+        storage.commit({ENTRY + b"%d" % number: bytes(TABLE_BYTES - 4096)})
+
+
+def after_a_fault(storage: RocksDB) -> None:
+    storage._close_engine()
+    one_entry(storage)
+
+
+@pytest.mark.parametrize(
+    "blocking",
+    [one_entry, large_entries, after_a_fault, RocksDB.compact, RocksDB.stop_compacting],
+    ids=lambda blocking: blocking.__name__,
+)
+def test_a_disk_that_hangs_holds_the_thread_that_waits_for_it_and_no_other(
+    tmp_path: Path, blocking: Callable[[RocksDB], None]
+) -> None:
+    with freezable_disk(tmp_path / "disk") as disk:
+        storage = opened_at(disk.folder / "data")
+        fill(storage, 100)
+        waits = threading.Thread(target=blocking, args=(storage,))
+        # were the interpreter's lock held, this thread would not come to thaw the disk
+        rescue = subprocess.Popen(["sh", "-c", 'sleep 20; fsfreeze -u "$0"', str(disk.folder)])
+        try:
+            disk.freeze()
+            waits.start()
+            waits.join(0.2)
+            assert disk.thaw(), "all threads stood until somebody else thawed the disk"
+            waits.join()
+        finally:
+            rescue.kill()
+            rescue.wait()
+        storage.close()
