@@ -4,7 +4,7 @@ power loss.
     DIR/lock            held while a process uses the directory; contains its process id
     DIR/node.json       whose it is: format of the directory, name, cluster, datacenter
     DIR/db/             RocksDB: b"e" + key -> record, b"f" + key -> fact, b"q" + id -> quarantined
-                        value
+                        value; before each its checksum (protocol/model/checksum.py)
     DIR/options/        one option of RocksDB that rocksdict has no setter for
     DIR/damaged-.../    what `kvgossip agent --rebuild` moved aside
 
@@ -14,7 +14,8 @@ Laws
   is room.
 - Data that does not match its checksum is never skipped: neither a flipped bit in a table, nor one
   in the middle of the log, which RocksDB's default would take for the log's end, and so lose
-  acknowledged writes silently. A log that ends in the middle of a record is no damage: that is how
+  acknowledged writes silently. RocksDB checks its blocks, from its own memory to the disk and back;
+  the checksum of each value covers the way from a commit to a start. A log that ends in the middle of a record is no damage: that is how
   it looks after a crash. (One damage looks exactly so: that of a record's length in the last 32 KiB
   of the log.)
 - Every error names the directory and says what to do.
@@ -54,8 +55,9 @@ from rocksdict import (
 )
 
 from kvgossip.errors import DataDirError, DiskFullError, StorageError
+from kvgossip.protocol.model.checksum import CHECKSUM_BYTES, checksum
 
-FORMAT = 1
+FORMAT = 2
 ENTRY, FACT = b"e", b"f"
 TABLE_BYTES = 16 * 2**20
 """A table in memory of about so many bytes goes to the disk."""
@@ -123,6 +125,13 @@ class RocksDB:
             return {}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataDirError(f"{self._file} cannot be read: {error}", REBUILD_HINT) from error
+        if data_format == 1:
+            raise DataDirError(
+                f"the data directory {self.directory} has format 1, of kvgossip 0.1, and this "
+                f"version has format {FORMAT}",
+                "run kvgossip 0.1.0 on it and `kvgossip export FILE`, then `kvgossip import FILE` "
+                "into a node of this version with an empty --data-dir",
+            )
         if data_format > FORMAT:
             text = (
                 f"the data directory {self.directory} has format {data_format}, and this "
@@ -243,15 +252,20 @@ class RocksDB:
             key = iterator.key()
             if key[:1] != kind:
                 break
-            yield key[1:], iterator.value()
+            stored = iterator.value()
+            value = stored[CHECKSUM_BYTES:]
+            if checksum(key, value) != stored[:CHECKSUM_BYTES]:
+                raise self._damaged(f"the checksum of {key[1:]!r} does not match its value")
+            yield key[1:], value
             iterator.next()
         try:
             # at a damaged block an iterator ends like at the end of the data, and says so only here
             iterator.status()
         except Exception as error:
-            raise DataDirError(
-                f"the data in {self._folder} is damaged: {error}", REBUILD_HINT
-            ) from error
+            raise self._damaged(str(error)) from error
+
+    def _damaged(self, what: str) -> DataDirError:
+        return DataDirError(f"the data in {self._folder} is damaged: {what}", REBUILD_HINT)
 
     def commit(self, changes: Mapping[bytes, bytes | None]) -> float:
         """Put all of this on the disk, or nothing; None removes. Returns the seconds that the disk
@@ -268,7 +282,7 @@ class RocksDB:
                 batch.delete(key)
                 batch_bytes += len(key)
             else:
-                batch.put(key, value)
+                batch.put(key, checksum(key, value) + value)
                 batch_bytes += len(key) + len(value)
         engine, started_s = self._engine, time.perf_counter()
         try:

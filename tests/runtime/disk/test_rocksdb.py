@@ -14,8 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from rocksdict import WriteBatch
 
 from kvgossip.errors import DataDirError, DiskFullError
+from kvgossip.protocol.model.checksum import checksum
 from kvgossip.runtime.disk.rocksdb import (
     BATCH_ENTRIES,
     ENTRY,
@@ -178,6 +180,17 @@ def test_a_directory_of_a_newer_format_is_refused_before_anything_is_read(
     )
 
 
+def test_a_directory_of_format_1_is_refused_in_words_that_name_the_way_over(
+    storage: RocksDB, folder: Path
+) -> None:
+    storage.close()
+    (folder / "node.json").write_text(json.dumps({"format": 1, **OWNER}))
+    with pytest.raises(DataDirError, match="has format 1, of kvgossip 0.1") as caught:
+        RocksDB(folder)
+    for words in ("run kvgossip 0.1.0 on it", "kvgossip export FILE", "kvgossip import FILE"):
+        assert words in caught.value.hint
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "x", "name": "a"}'])
 def test_an_owner_file_that_is_no_owner_file_is_refused(
     storage: RocksDB, folder: Path, content: str
@@ -247,6 +260,23 @@ def test_a_flipped_byte_in_a_table_is_never_skipped(storage: RocksDB, folder: Pa
     flip_a_byte(newest(folder / "db", "*.sst"))
     assert "the data in" in (told := refused(folder))
     assert "checksum" in told or "Corruption" in told
+
+
+@pytest.mark.parametrize("kind", [ENTRY, FACT])
+def test_a_value_that_does_not_match_its_checksum_is_never_taken(
+    storage: RocksDB, folder: Path, kind: bytes
+) -> None:
+    storage.commit({ENTRY + b"a": b"1", FACT + b"a": b"1"})
+    damaged = WriteBatch(raw_mode=True)
+    damaged.put(kind + b"a", checksum(kind + b"a", b"1") + b"2")
+    storage._engine.write(damaged)
+
+    def read() -> None:
+        entries(storage)
+        storage.facts()
+
+    with pytest.raises(DataDirError, match="the checksum of b'a' does not match its value"):
+        read()
 
 
 def test_a_flipped_byte_in_the_log_is_never_taken_for_its_end(
