@@ -285,9 +285,9 @@ class Replica:
             self.tombstones.context.renounce(saved)
             self.settling.rebuild()
             text = (
-                f"the disk has lost data: it gives {entries} entries with the root {root:016x}, and "
-                f"{self._saved.entries} with the root {self._saved.root:016x} were committed; what "
-                "is missing is fetched from peers, and until a settled one has sent it, or "
+                f"the disk has lost data: it gives {entries} entries with the root {root:016x}, "
+                f"and {self._saved.entries} with the root {self._saved.root:016x} were committed; "
+                "what is missing is fetched from peers, and until a settled one has sent it, or "
                 "`kvgossip settle` accepts what is here, reads are not answered"
             )
             self.outbox.log("WARNING", text)

@@ -14,10 +14,10 @@ Laws
   is room.
 - Data that does not match its checksum is never skipped: neither a flipped bit in a table, nor one
   in the middle of the log, which RocksDB's default would take for the log's end, and so lose
-  acknowledged writes silently. RocksDB checks its blocks, from its own memory to the disk and back;
-  the checksum of each value covers the way from a commit to a start. A log that ends in the middle of a record is no damage: that is how
-  it looks after a crash. (One damage looks exactly so: that of a record's length in the last 32 KiB
-  of the log.)
+  acknowledged writes silently. RocksDB checks its blocks; the checksum of each value covers the
+  whole way from a commit to a start. A log that ends in the middle of a record is no damage: that
+  is how it looks after a crash. (One damage looks exactly so: that of a record's
+  length in the last 32 KiB of the log.)
 - Every error names the directory and says what to do.
 
 Everything here blocks; `commits` and Node decide on which thread it runs. A thread is worth nothing

@@ -156,7 +156,7 @@ async def test_a_node_stops_though_its_disk_hangs_and_lets_it_go_when_it_answers
 
 async def test_a_disk_that_hangs_at_the_start_is_told(tmp_path: Path, disk: BadDisk) -> None:
     disk.gate.clear()
-    with pytest.raises(DataDirError, match="cannot be written: .*the disk hangs"):
+    with pytest.raises(DataDirError, match=r"cannot be written: .*the disk hangs"):
         await durable(tmp_path, disk_timeout_s=SOON_S).start()
     disk.gate.set()
 

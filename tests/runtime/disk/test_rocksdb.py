@@ -185,7 +185,7 @@ def test_a_directory_of_format_1_is_refused_in_words_that_name_the_way_over(
 ) -> None:
     storage.close()
     (folder / "node.json").write_text(json.dumps({"format": 1, **OWNER}))
-    with pytest.raises(DataDirError, match="has format 1, of kvgossip 0.1") as caught:
+    with pytest.raises(DataDirError, match=r"has format 1, of kvgossip 0\.1") as caught:
         RocksDB(folder)
     for words in ("run kvgossip 0.1.0 on it", "kvgossip export FILE", "kvgossip import FILE"):
         assert words in caught.value.hint
