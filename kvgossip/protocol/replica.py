@@ -165,7 +165,7 @@ class Replica:
             pools=self.pools,
             outbox=self.outbox,
             rng=rng,
-            disk_problem=self._disk_problem,
+            disk_problem=lambda: self._saved.problem(self.settling),
         )
         places = [(PoolKind.LAN, self.config, lan)]
         if self.config.gateway:
@@ -275,42 +275,27 @@ class Replica:
         for key in dict.fromkeys(key for key, record in entries if must_go_one_day(record)):
             self.tombstones.loaded(key, self.store[key])
 
-    def loaded(self, saved: Mapping[bytes, bytes]) -> None:
-        """All records of the disk have been taken: `saved` are the facts that this replica was made
-        with. Where the records are not those that were committed with them, it rebuilds: see
-        saved_state.py."""
+    def loaded(self) -> None:
+        """All records of the disk have been taken; where some are lost, this node rebuilds (see
+        saved_state.py)."""
         self.store.loaded()
-        root, entries = self.store.digest.root, len(self.store)
-        if root != self._saved.root:
-            self.tombstones.context.renounce(saved)
+        lost = self._saved.lost(self.store.digest.root, len(self.store))
+        if lost:
+            self.tombstones.context.renounce(self._saved.facts)
             self.settling.rebuild()
-            text = (
-                f"the disk has lost data: it gives {entries} entries with the root {root:016x}, "
-                f"and {self._saved.entries} with the root {self._saved.root:016x} were committed; "
-                "what is missing is fetched from peers, and until a settled one has sent it, or "
-                "`kvgossip settle` accepts what is here, reads are not answered"
-            )
-            self.outbox.log("WARNING", text)
+            self.outbox.log("WARNING", lost)
 
     def checkpoint(self, now: Now) -> list[Persist]:
         """The facts that belong into every commit: those that are always those of now, and the dots
         since the last one, which are handed out once."""
-        return [
-            clock_fact(self.hlc.latest),
-            content_fact(self.store.digest.root, len(self.store)),
-            *self.tombstones.checkpoint(),
-            *self._own_facts(),
-        ]
+        content = content_fact(self.store.digest.root, len(self.store))
+        own = self._own_facts()
+        return [clock_fact(self.hlc.latest), content, *self.tombstones.checkpoint(), *own]
 
     def disk_told(self, fault: str, now: Now) -> list[Effect]:
         """Why the disk takes nothing, for the doctor; empty: it does."""
-        self._saved.fault = "".join(each if each.isprintable() else " " for each in fault)
+        self._saved.fault = fault
         return self._drain()
-
-    def _disk_problem(self) -> str:
-        if self.settling.rebuilding and not self.settled:
-            return "it has lost data, and fetches what is missing from peers"
-        return self._saved.fault
 
     def _own_facts(self) -> list[Persist]:
         """The fact about this life, if it has changed."""

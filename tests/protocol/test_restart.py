@@ -9,6 +9,7 @@ import pytest
 
 from kvgossip.config import Address
 from kvgossip.errors import RemoteError
+from kvgossip.protocol.doctor.diagnosis import diagnose
 from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.change import Changed, Persist
@@ -16,6 +17,7 @@ from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.saved_state import SavedLife, SavedState, peer_fact
+from tests.protocol.doctor.test_examination import examined
 from tests.protocol.net import (
     WALL_MS,
     Disk,
@@ -378,6 +380,8 @@ def test_a_delete_that_a_disk_has_lost_is_taken_from_peers_and_the_value_does_no
 def test_the_doctor_names_a_node_whose_disk_has_lost_data_until_it_has_it_back() -> None:
     net = holed("a b", "x")
     back = net.add("a", 0)
-    assert "lost data" in back._disk_problem()
+    found = {finding.code: finding for finding in diagnose(examined(net, "a"))}
+    assert found["disk"].members == ("a",)
+    assert "has lost data" in found["disk"].text
     net.until(lambda: back.settled)
-    assert not back._disk_problem()
+    assert not diagnose(examined(net, "b"))

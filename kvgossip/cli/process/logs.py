@@ -4,6 +4,7 @@ it."""
 from __future__ import annotations
 
 import logging
+from typing import IO, cast
 
 from kvgossip.cli.process.log_queue import LogQueue, Stderr
 from kvgossip.errors import ConfigError
@@ -32,4 +33,4 @@ def _handler(stderr: Stderr) -> logging.Handler:
 
     from kvgossip.cli.process.terminal import TerminalHandler
 
-    return TerminalHandler(Console(file=stderr))
+    return TerminalHandler(Console(file=cast("IO[str]", stderr)))

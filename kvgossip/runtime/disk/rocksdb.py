@@ -32,7 +32,6 @@ many small entries with one sync two to four times as fast as LMDB or SQLite (pr
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -41,13 +40,8 @@ from pathlib import Path
 from typing import Any
 
 from rocksdict import (
-    BlockBasedOptions,
     BottommostLevelCompaction,
-    Cache,
     CompactOptions,
-    DBCompressionType,
-    DBRecoveryMode,
-    Options,
     Rdict,
     ReadOptions,
     WriteBatch,
@@ -56,6 +50,8 @@ from rocksdict import (
 
 from kvgossip.errors import DataDirError, DiskFullError, StorageError
 from kvgossip.protocol.model.checksum import CHECKSUM_BYTES, checksum
+from kvgossip.runtime.disk.engine_options import engine_options
+from kvgossip.runtime.disk.folder import lock, show_that_it_answers, sync_folder, unusable
 
 FORMAT = 2
 ENTRY, FACT = b"e", b"f"
@@ -63,21 +59,8 @@ TABLE_BYTES = 16 * 2**20
 """A table in memory of about so many bytes goes to the disk."""
 CHANGE_BYTES = 64
 """What a change takes there beside its key and value."""
-BUFFER_BYTES_MAX = 256 * 2**20
-"""A commit that is larger is written with the interpreter's lock held."""
-BLOCK_CACHE_BYTES = 4 * 2**20
-OPEN_FILES_MAX = 256
-LOG_FILES = 2
 BATCH_ENTRIES = 2000
 FULL_WORDS = ("No space left on device", "Disk quota exceeded", "Max allowed space was reached")
-MANUAL_WAL_FLUSH = """[Version]
-  rocksdb_version=10.0.0
-  options_file_version=1.1
-[DBOptions]
-  manual_wal_flush=true
-[CFOptions "default"]
-[TableOptions/BlockBasedTable "default"]
-"""
 REBUILD_HINT = (
     "restore the directory from a copy, or start with --rebuild and --join: that keeps "
     "it aside and fetches all data from peers"
@@ -99,7 +82,7 @@ class RocksDB:
         self._write_options = WriteOptions()
         #: about how many bytes are in the table in memory
         self._table_bytes = 0
-        self._lock = _lock(directory)
+        self._lock = lock(directory)
         try:
             self._owner = {} if ignore_owner else self._read_owner()
         except BaseException:
@@ -170,9 +153,9 @@ class RocksDB:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(fresh, self._file)
-            _sync_folder(self.directory)
+            sync_folder(self.directory)
         except OSError as error:
-            raise _unusable(self.directory, error) from error
+            raise unusable(self.directory, error) from error
 
     def set_aside(self) -> Path | None:
         """Move the data out of the way, so that the node begins with nothing; returns where it is
@@ -188,9 +171,9 @@ class RocksDB:
             aside.mkdir()
             for path in here:
                 path.rename(aside / path.name)
-            _sync_folder(self.directory)
+            sync_folder(self.directory)
         except OSError as error:
-            raise _unusable(self.directory, error) from error
+            raise unusable(self.directory, error) from error
         self._owner = {}
         return aside
 
@@ -209,8 +192,8 @@ class RocksDB:
 
     def _open(self) -> None:
         try:
-            _show_that_it_answers(self.directory)
-            self._db = Rdict(str(self._folder), _options(self.directory / "options"))
+            show_that_it_answers(self.directory)
+            self._db = Rdict(str(self._folder), engine_options(self.directory / "options"))
         except Exception as error:  # rocksdict has no other class
             raise _fault(error) from error
         self._table_bytes = 0
@@ -357,79 +340,6 @@ class RocksDB:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
-
-
-def _show_that_it_answers(directory: Path) -> None:
-    """Write a file, with the interpreter's lock free. Raises OSError."""
-    probe = directory / "probe"
-    with open(probe, "wb") as file:
-        file.write(b"1")
-        file.flush()
-        os.fsync(file.fileno())
-    probe.unlink()
-
-
-def _options(folder: Path) -> Options:
-    """`folder`: where RocksDB reads the option from that has no setter."""
-    folder.mkdir(exist_ok=True)
-    (folder / "OPTIONS-000001").write_text(MANUAL_WAL_FLUSH)
-    (folder / "rocksdict-config.json").write_text('{"raw_mode":true,"prefix_extractors":{}}')
-    options, _ = Options.load_latest(str(folder), ignore_unknown_options=True)
-    options.create_if_missing(True)
-    options.set_paranoid_checks(True)
-    options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
-    # everything is in the node's memory, so the engine needs little
-    options.set_write_buffer_size(BUFFER_BYTES_MAX)
-    options.set_writable_file_max_buffer_size(BUFFER_BYTES_MAX)
-    table = BlockBasedOptions()
-    table.set_block_cache(Cache(BLOCK_CACHE_BYTES))
-    options.set_block_based_table_factory(table)
-    options.set_compression_type(DBCompressionType.lz4())
-    options.set_max_open_files(OPEN_FILES_MAX)
-    options.set_keep_log_file_num(LOG_FILES)
-    options.set_stats_dump_period_sec(0)
-    return options
-
-
-def _lock(directory: Path) -> int:
-    """The lock, as an open file: the kernel releases it however the process ends."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise _unusable(directory, error) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
-    except BlockingIOError:
-        holder = os.pread(lock, 20, 0).decode(errors="replace") or "unknown"
-        os.close(lock)
-        text = f"the data directory {directory} is in use by the process {holder}"
-        raise DataDirError(
-            text, "stop that process, or give this node a --data-dir of its own"
-        ) from None
-    except OSError as error:
-        os.close(lock)
-        raise _unusable(directory, error) from error
-    return lock
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
-def _unusable(directory: Path, error: OSError) -> DataDirError:
-    text = f"the data directory {directory} cannot be used: {error.strerror or error}"
-    return DataDirError(
-        text,
-        "it must be a directory that this user may write, on a disk with room; choose it with "
-        "--data-dir",
-    )
 
 
 def _fault(error: Exception) -> StorageError:
