@@ -247,6 +247,11 @@ class Parameters:
         "once.")] = 200.0
     clock_drift_max_s: Annotated[float, LIMITS, STORE, Meta(ge=0.1, le=3600, description=
         "A version that is further ahead of this node's clock than this is refused.")] = 10.0
+    disk_timeout_s: Annotated[float, LIMITS, STORE, Meta(ge=0.1, le=3600, description=
+        "A disk that has not answered a commit for so long hangs: writes that wait for it, and "
+        "new ones, are refused with 503 until it answers. Reads, health checks and gossip go on "
+        "in either case. Longer bears a disk that stalls now and then, shorter lets clients go "
+        "to another node sooner.")] = 5.0
     watch_events_max: Annotated[int, LIMITS, STORE, Meta(ge=1, le=10_000_000, description=
         "The changes that wait for one slow watcher before it is cut off.")] = 10_000
     watchers_max: Annotated[int, LIMITS, STORE, Meta(ge=1, le=1_000_000, description=

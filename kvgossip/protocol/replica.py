@@ -50,7 +50,7 @@ from kvgossip.protocol.pools.pool_set import PoolSet
 from kvgossip.protocol.pools.shared import Shared, own_record
 from kvgossip.protocol.readiness import Readiness
 from kvgossip.protocol.rumors.batches import Batches
-from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact
+from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact, content_fact
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
@@ -208,6 +208,7 @@ class Replica:
             pools=self.pools,
             outbox=self.outbox,
             rng=rng,
+            disk_problem=lambda: self._saved.problem(self.settling),
         )
         places = [(PoolKind.LAN, self.config, lan)]
         if self.config.gateway:
@@ -319,10 +320,27 @@ class Replica:
         for key in dict.fromkeys(key for key, record in entries if must_go_one_day(record)):
             self.tombstones.loaded(key, self.store[key])
 
+    def loaded(self) -> None:
+        """All records of the disk have been taken; where some are lost, this node rebuilds (see
+        saved_state.py)."""
+        self.store.loaded()
+        lost = self._saved.lost(self.store.digest.root, len(self.store))
+        if lost:
+            self.tombstones.context.renounce(self._saved.facts)
+            self.settling.rebuild()
+            self.outbox.log("WARNING", lost)
+
     def checkpoint(self, now: Now) -> list[Persist]:
         """The facts that belong into every commit: those that are always those of now, and the dots
         since the last one, which are handed out once."""
-        return [clock_fact(self.hlc.latest), *self.tombstones.checkpoint(), *self._own_facts()]
+        content = content_fact(self.store.digest.root, len(self.store))
+        own = self._own_facts()
+        return [clock_fact(self.hlc.latest), content, *self.tombstones.checkpoint(), *own]
+
+    def disk_told(self, fault: str, now: Now) -> list[Effect]:
+        """Why the disk takes nothing, for the doctor; empty: it does."""
+        self._saved.fault = fault
+        return self._drain()
 
     def _own_facts(self) -> list[Persist]:
         """The fact about this life, if it has changed."""

@@ -10,12 +10,15 @@ Laws (protocol.md section 7)
   not found a cluster of its own beside them.
 - A life that rebuilds lost data takes nothing for the truth but what a settled member has, also
   after another restart.
+- Each commit holds the digest root of the entries that are on the disk with it. A life whose
+  entries do not give it has lost some, of which the causal context says that they were here: it
+  renounces that context, and rebuilds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -25,6 +28,7 @@ from kvgossip.protocol.model.peer import PoolKind
 
 CLOCK = b"replica/clock"
 SELF = b"replica/self"
+CONTENT = b"replica/content"
 PEER = b"peer/"
 
 
@@ -50,16 +54,50 @@ class SavedPeer(NamedTuple):
         return Address(self.host, self.port)
 
 
+class Standing(Protocol):
+    """How much this life has of its data."""
+
+    @property
+    def settled(self) -> bool: ...
+
+    @property
+    def rebuilding(self) -> bool: ...
+
+
 class SavedState:
     """The facts that an earlier life left by Persist, and those that this one adds; empty where
     there was none."""
 
     def __init__(self, saved: Mapping[bytes, bytes]) -> None:
-        self._saved = saved
+        self.facts = saved
         self.clock = int.from_bytes(saved.get(CLOCK, b""), "big")
+        #: why the disk takes nothing now, in words; empty where it does
+        self.fault = ""
         self.own = _decode_self(saved[SELF]) if SELF in saved else SavedLife()
         #: the fact that the disk has, or will have with the next commit
         self._kept = self.own
+
+    def lost(self, root: int, entries: int) -> str:
+        """In words, that these are not the entries that were committed with the facts; empty: they
+        are."""
+        content = self.facts.get(CONTENT, bytes(16))
+        committed_root, committed = (
+            int.from_bytes(part, "big") for part in (content[:8], content[8:])
+        )
+        if root == committed_root:
+            return ""
+        return (
+            f"the disk has lost data: it gives {entries} entries with the root {root:016x}, and "
+            f"{committed} with the root {committed_root:016x} were committed; what is missing is "
+            "fetched from peers, and until a settled one has sent it, or `kvgossip settle` accepts "
+            "what is here, reads are not answered"
+        )
+
+    def problem(self, standing: Standing) -> str:
+        """What is wrong with the directory, in words and printable; empty: nothing."""
+        if standing.rebuilding and not standing.settled:
+            return "it has lost data, and fetches what is missing from peers"
+        return "".join(each if each.isprintable() else " " for each in self.fault)
 
     def own_facts(self, life: SavedLife) -> list[Persist]:
         """The fact about this life, if it has changed since this was last called."""
@@ -76,14 +114,18 @@ class SavedState:
         """The members that were in this pool, by name."""
         prefix = _peer_key(kind, "")
         return {
-            key[len(prefix) :].decode(): _decode_peer(self._saved[key])
-            for key in sorted(self._saved)
+            key[len(prefix) :].decode(): _decode_peer(self.facts[key])
+            for key in sorted(self.facts)
             if key.startswith(prefix)
         }
 
 
 def clock_fact(timestamp: int) -> Persist:
     return Persist(CLOCK, timestamp.to_bytes(8, "big"))
+
+
+def content_fact(root: int, entries: int) -> Persist:
+    return Persist(CONTENT, root.to_bytes(8, "big") + entries.to_bytes(8, "big"))
 
 
 def peer_fact(kind: PoolKind, name: str, peer: SavedPeer | None) -> Persist:

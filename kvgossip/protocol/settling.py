@@ -111,6 +111,10 @@ class Settling:
 
     # -- questions --------------------------------------------------------------------------------
 
+    def rebuild(self) -> None:
+        """Data of this node turns out to be lost: before its first input."""
+        self.settled, self.rebuilding = False, True
+
     @property
     def sync_state(self) -> SyncState:
         """The sync state that peers see: how much this replica's answers are worth."""

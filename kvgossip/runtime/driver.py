@@ -80,6 +80,8 @@ class Driver:
     ) -> None:
         self.replica, self.publisher, self.clocks = replica, publisher, clocks
         self.commits, self.quarantine, self.compaction = commits, quarantine, compaction
+        if commits is not None:
+            commits.on_fault = self._disk_told
         self.callers = Callers(replica, self.submit)
         #: how often a member came to each state, by pool and state
         self.member_events: Counter[tuple[PoolKind, str]] = Counter()
@@ -222,6 +224,11 @@ class Driver:
     def _persist(self, effect: Persist) -> None:
         if self.commits is not None:
             self.commits.take(effect)
+
+    def _disk_told(self, fault: str) -> None:
+        """Why the disk takes nothing; empty: it does."""
+        if not self.closed:
+            self.submit(lambda now: self.replica.disk_told(fault, now))
 
     def _dropped(self, effect: Dropped) -> None:
         self.publisher.dropped(effect)

@@ -8,6 +8,7 @@ exported all the same, as of unknown type.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isinf
@@ -136,6 +137,11 @@ class Metrics(Collector):
                 {(): self._node.commit_times},
             )
         yield from self._serving()
+        yield counter(
+            "log_lines_dropped",
+            "Lines of the log that nobody read in time.",
+            {(): sum(getattr(each, "lines_dropped", 0) for each in logging.getLogger().handlers)},
+        )
         yield from _storage(status["storage"])
 
     def _serving(self) -> Iterator[Metric]:
@@ -252,6 +258,11 @@ def _storage(storage: Mapping[str, Any] | None) -> Iterator[Metric]:
         yield gauge("storage_bytes", "Bytes of the data directory.", storage["bytes"])
         yield gauge(
             "storage_degraded", "1 if the disk takes no writes.", float(storage["degraded"])
+        )
+        yield gauge(
+            "storage_commit_age_seconds",
+            "Since the begin of the commit that the disk is at; 0 where it is at none.",
+            storage["commit_age_s"],
         )
         for name in ("commits", "changes_committed", "commits_failed"):
             yield counter(f"storage_{name}", "Of the data directory.", {(): storage.get(name, 0)})

@@ -20,10 +20,14 @@ from kvgossip.cli.process.memory import shorten_collections
 from kvgossip.cli.settings import DEFAULT_HTTP
 from kvgossip.config import Address, Config
 from kvgossip.errors import ConfigError
+from kvgossip.runtime.daemon_threads import DaemonThreads
 from kvgossip.runtime.node import Node
 
 LEAVE_GRACE_S = 10.0
 """How long the farewell may take before the process ends without it."""
+
+_stdout = DaemonThreads("kvgossip-stdout", 1)
+"""Whoever reads it may have stopped."""
 
 log = logging.getLogger("kvgossip.agent")
 
@@ -106,7 +110,7 @@ async def _announce_settled(node: Node, output: Format) -> None:
     gc.freeze()
     log.info("%s has settled: it answers reads", node.name)
     if output is Format.JSON:
-        _print_line({"event": "settled"})
+        _print_line(json.dumps({"event": "settled"}))
 
 
 def _announce(node: Node, server: ApiServer, output: Format) -> None:
@@ -121,13 +125,13 @@ def _announce(node: Node, server: ApiServer, output: Format) -> None:
             "wan": wan,
             "cluster": node.config.cluster,
         }
-        return _print_line(document)
+        return _print_line(json.dumps(document))
     where = f"gossip {node.address}{f', WAN {wan}' if wan else ''}"
-    print(f"{node.name} serves {url}, {where}, cluster {node.config.cluster}", flush=True)
+    return _print_line(f"{node.name} serves {url}, {where}, cluster {node.config.cluster}")
 
 
-def _print_line(document: object) -> None:
-    print(json.dumps(document), flush=True)
+def _print_line(line: str) -> None:
+    _stdout.run(lambda: print(line, flush=True))
 
 
 def _stop_event(stop_on_eof: bool) -> asyncio.Event:

@@ -311,6 +311,8 @@ def _condition(name: str, condition: Condition, newest: int) -> Iterator[tuple[s
         yield "left_out", text
     if condition.clock and not condition.not_ready:
         yield "clock_trouble", f"{name} says: {condition.clock}"
+    if condition.disk:
+        yield "disk", f"the data directory of {name}: {condition.disk}"
     if condition.formats[1] < newest:
         text = (
             f"{name} speaks frame formats up to {condition.formats[1]}, others up to {newest}: it "

@@ -37,11 +37,12 @@ class OwnCondition:
         readiness: Readiness,
         clock_guard: ClockGuard,
         wan: Callable[[], Membership | None],
+        disk_problem: Callable[[], str],
     ) -> None:
         self._membership, self._partition, self._warnings = membership, partition, warnings
         self._keyring, self._sync_state, self._wan = keyring, sync_state, wan
         self._readiness, self._clock_guard = readiness, clock_guard
-        self._left_out = left_out
+        self._left_out, self._disk_problem = left_out, disk_problem
 
     def at(self, sequence: int, now: Now) -> Condition:
         me, wan, left_out = self._membership.me, self._wan(), self._left_out.keys
@@ -64,6 +65,7 @@ class OwnCondition:
             left_out=len(left_out),
             left_out_keys=tuple(left_out[:LEFT_OUT_NAMED]),
             clock=self._clock_guard.trouble(now)[:REASON_CHARACTERS_MAX],
+            disk=self._disk_problem()[:REASON_CHARACTERS_MAX],
         )
 
 

@@ -194,6 +194,7 @@ class Pool:
             readiness=shared.readiness,
             clock_guard=shared.clock_guard,
             wan=self._wan_membership,
+            disk_problem=shared.disk_problem,
         )
         self.doctor = Doctor(
             self._config,

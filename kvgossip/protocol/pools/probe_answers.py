@@ -102,11 +102,8 @@ class ProbeAnswers:
             sync_state=self._sync_state(),
             held=self._pings.held_for(ping.sender),
             coordinate=membership.coordinates.own.packed(),
-<<<<<<< HEAD
             stranger=prober is None,
-=======
             future_ms=self._clock_guard.future_ms(arrival.now),
->>>>>>> 40eaeb2547f1eb6905ef81b4a7096d5c378d8691
         )
         self._outbox.send_probe(ack, arrival.source, prober, reliable=arrival.reliable)
         if prober is None:

@@ -4,6 +4,7 @@ hears it."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -83,6 +84,8 @@ class Shared:
     pools: OtherPools
     outbox: Outbox
     rng: Random
+    #: what is wrong with the data directory, in words; empty where nothing is
+    disk_problem: Callable[[], str]
 
     def sync_state(self) -> SyncState:
         return self.settling.sync_state

@@ -426,7 +426,7 @@ class Condition(Message, frozen=True):
     `lost`: members missing in a partition that it suspects. `rival`: where another live node uses
     its name. `datacenters`: a gateway's knowledge of each, as (name, gateways that are alive,
     gateways that are gone). `not_ready`: why the sender should not be asked, as (code, text).
-    `clock`: what is wrong with its clocks, in words.
+    `clock`: what is wrong with its clocks, in words; `disk`: with its data directory.
     """
 
     kind = 71
@@ -444,6 +444,7 @@ class Condition(Message, frozen=True):
     left_out: Count = 0
     left_out_keys: Annotated[tuple[Key, ...], Meta(max_length=64)] = ()
     clock: Text = ""
+    disk: Text = ""
 
 
 class Sights(Message, frozen=True):

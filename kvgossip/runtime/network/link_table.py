@@ -25,6 +25,7 @@ from kvgossip.config import Address
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.ingress.rate_limit import RateLimit
 from kvgossip.protocol.model.newest import Newest
+from kvgossip.runtime.network.dns import look_up
 from kvgossip.runtime.network.listener import Listener
 from kvgossip.runtime.network.sockets import plain
 from kvgossip.runtime.network.tcp_link import LENGTH_BYTES, Link
@@ -222,12 +223,10 @@ class LinkTable:
         connected = False
         try:
             async with asyncio.timeout(self._limits.dial_timeout_s):
-                await self._loop.create_connection(
-                    lambda: link, link.address.host, link.address.port, local_addr=self._local
-                )
+                await self._reach(link)
             connected = True
-        except (OSError, ValueError):
-            # TimeoutError is an OSError; ValueError: the host cannot even be a DNS name
+        except OSError:
+            # TimeoutError is one
             self._counts["dials_failed"] += 1
         finally:
             if not connected:
@@ -235,6 +234,21 @@ class LinkTable:
                 # uvloop closes the link of a dial that is given up after connection_made without a
                 # connection_lost
                 self._loop.call_soon(self.link_lost, link)
+
+    async def _reach(self, link: Link) -> None:
+        """Connect to the first address under the link's name that answers. Raises OSError. The name
+        is looked up here, as the loop's own look-up would hold a node that stops."""
+        host, port = link.address
+        failure = OSError(f"there is no {host}")
+        for numeric, _ in await look_up(host, port, socket.AF_UNSPEC):
+            try:
+                await self._loop.create_connection(
+                    lambda: link, numeric, port, local_addr=self._local
+                )
+                return
+            except OSError as error:
+                failure = error
+        raise failure
 
     def _drop(self, link: Link) -> None:
         """End a link at once and report its address."""

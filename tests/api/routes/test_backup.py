@@ -4,11 +4,14 @@ them."""
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import random
+import re
 import socket
 import threading
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -165,8 +168,8 @@ def test_an_archive_that_was_cut_anywhere_is_refused(place: int) -> None:
     [
         (lambda lines: [*lines, lines[1]], "after the end"),
         (
-            lambda lines: [b'{"kvgossip": "export", "format": 2}\n', *lines[1:]],
-            "has format 2, and this version knows format 1",
+            lambda lines: [b'{"kvgossip": "export", "format": 3}\n', *lines[1:]],
+            "has format 3, and this version knows format 2",
         ),
         (lambda lines: [b"[]\n", *lines[1:]], "not an export of kvgossip"),
         (
@@ -185,6 +188,14 @@ def test_an_archive_that_was_cut_anywhere_is_refused(place: int) -> None:
             ],
             "line 2: the record of 'dead' does not match",
         ),
+        (
+            lambda lines: [lines[0], lines[1].replace(b'"a"', b'"b"'), *lines[2:]],
+            "line 2: the checksum of 'b' does not match its record",
+        ),
+        (
+            lambda lines: [lines[0], re.sub(b',"checksum":"[0-9a-f]+"', b"", lines[1]), *lines[2:]],
+            "line 2: the checksum of 'a' does not match its record",
+        ),
     ],
 )
 def test_a_damaged_archive_is_refused_with_its_damage(
@@ -192,6 +203,36 @@ def test_a_damaged_archive_is_refused_with_its_damage(
 ) -> None:
     with pytest.raises(ArchiveError, match=reason):
         checked(change(archived(SOME)))
+
+
+def test_a_line_by_itself_shows_its_damage() -> None:
+    _, line, *_ = archived(SOME)
+    assert parse_lines([line]) == SOME[:1]
+    damaged = json.loads(line)
+    damaged["record"] = b64encode(record(b"\x00\xfe")).decode()
+    with pytest.raises(ArchiveError, match="the checksum of 'a' does not match its record"):
+        parse_lines([json.dumps(damaged).encode()])
+
+
+OF_FORMAT_1 = [
+    b'{"kvgossip": "export", "format": 1, "cluster": "c", "node": "n1", "wall_ms": 1}\n',
+    b'{"key":"a","version":"018bcfe568000000-0000000000000001",'
+    b'"record":"EAGLz+VoAAAAAAAAAAAAAAExMg=="}\n',
+    b'{"key":"dead","version":"018bcfe568010000-0000000000000001",'
+    b'"record":"EQGLz+VoAQAAAAAAAAAAAAE=","deleted":true}\n',
+]
+"""By kvgossip 0.1.0, without the last line."""
+
+
+def of_format_1() -> list[bytes]:
+    sha256 = hashlib.sha256(b"".join(OF_FORMAT_1)).hexdigest()
+    return [*OF_FORMAT_1, b'{"entries":2,"sha256":"%s"}\n' % sha256.encode()]
+
+
+def test_an_archive_of_format_1_is_read_without_checksums() -> None:
+    lines = of_format_1()
+    assert checked(lines)[1:] == (2, 1)
+    assert parse_lines(lines[1:-1]) == [("a", record(b"12")), ("dead", record(None, ms=1))]
 
 
 # -- restoring -----------------------------------------------------------------------------------
@@ -350,6 +391,18 @@ async def test_export_and_import_by_command(tmp_path: Path, run: Run) -> None:
             in (await run("import", compressed, "--as-new", "--url", client.url))[1]
         )
         assert node.get("a") == b"old"
+
+
+async def test_an_export_of_format_1_is_imported(tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "backup.ndjson"
+    file.write_bytes(b"".join(of_format_1()))
+    async with served() as (node, client):
+        code, shown, _ = await run("import", file, "--url", client.url)
+        assert code == 0
+        assert shown.startswith("2 entries: 2 new")
+        entry = node.entry("a")
+        assert entry is not None
+        assert (entry.value, str(entry.version)) == (b"12", "018bcfe568000000-0000000000000001")
 
 
 async def test_what_was_deleted_since_the_export_stays_deleted_unless_it_is_wanted_back(
