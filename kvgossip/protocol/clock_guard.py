@@ -19,10 +19,13 @@ included, are ahead of it. Of two nodes nobody can know which is wrong: the dist
 no write is refused for it.
 
 Laws
+- A version is taken unless it is too far ahead of this node's clock, and of the clocks of more than
+  half of all: one bad clock owns no key, be it a peer's or the own one.
 - A node that is ahead of its peers takes no writes, and collects nothing.
 - A node whose wall clock was set back takes no writes while its hybrid clock is too far ahead of
   it, unless more than half of all, itself included, were set back with it, and so take them.
-- A node that is behind its peers is not ready: it refuses what they have.
+- A node that is behind its peers is not ready: it serves what has expired for them, and until it
+  has seen the clocks of two it refuses what they write.
 - An exchange in which something was refused by a clock settles nobody, unless the own clock is
   known not to be the wrong one.
 - What is refused by a clock is told, with the name of the peer that sent it.
@@ -82,22 +85,24 @@ class ClockGuard:
         "_look_s",
         "_median_ms",
         "_median_ms_answered",
-        "_most_have_ms",
-        "_most_take_ms",
+        "_most_show_ms",
         "_outbox",
         "_peers",
+        "_reached_ms",
         "_refusals",
+        "_taken_ms",
     )
 
     def __init__(self, drift_max_s: float, hlc: HybridLogicalClock, outbox: Outbox) -> None:
         self._drift_s, self._drift_ms = drift_max_s, int(drift_max_s * 1000)
         self._hlc, self._outbox = hlc, outbox
         self._peers: Newest[str, Shown] = Newest(PEERS_MAX)
-        #: the medians of what the peers have shown, as distances; the one that more than half of
-        #: all have reached, where this node has not, and where it has; and until when they count,
-        #: monotonic seconds
+        #: the medians of what the peers have shown, as distances
         self._median_ms = self._median_ms_answered = 0.0
-        self._most_have_ms = self._most_take_ms = 0.0
+        #: what the wall clocks of more than half of all show at least, where this node's does not;
+        #: the same of what they have reached; and where this node has reached it, too
+        self._most_show_ms = self._reached_ms = self._taken_ms = 0.0
+        #: until when these count, monotonic seconds
         self._counts_until_s = -math.inf
         #: by peer
         self._refusals: Newest[str, Refusals] = Newest(REFUSED_PEERS_MAX)
@@ -114,9 +119,10 @@ class ClockGuard:
         shown = self._peers.values()
         self._median_ms = median_high(each.asked_ms for each in shown)
         self._median_ms_answered = median_high(each.answered_ms for each in shown)
+        half = len(shown) // 2
         reached = sorted(each.reached_ms for each in shown)
-        self._most_have_ms = reached[max(len(reached) // 2 - 1, 0)]
-        self._most_take_ms = reached[len(reached) // 2]
+        self._reached_ms, self._taken_ms = reached[max(half - 1, 0)], reached[half]
+        self._most_show_ms = sorted(each.answered_ms for each in shown)[max(half - 1, 0)]
         self._counts_until_s = now.monotonic_s + COUNTS_S
 
     def future_ms(self, now: Now) -> int:
@@ -144,11 +150,11 @@ class ClockGuard:
         return ahead_s is not None and ahead_s > self._drift_s
 
     def is_behind(self, now: Now) -> bool:
-        """True if more than half of all agree that this node lags too far behind."""
+        """True if more than half of all agree that this node's wall clock is too far behind."""
         return self._knows(now, PEERS_MIN) and self._behind_ms(now) > self._drift_ms
 
     def _behind_ms(self, now: Now) -> float:
-        return self._most_have_ms + now.monotonic_s * 1000 - max(now.wall_ms, self._hlc.shown_ms)
+        return self._most_show_ms + now.monotonic_s * 1000 - now.wall_ms
 
     def hybrid_ahead_s(self, now: Now) -> float:
         """How far this node's hybrid clock is ahead of its wall clock."""
@@ -159,7 +165,7 @@ class ClockGuard:
         ahead_ms = self._hlc.ahead_ms(now.wall_ms)
         if ahead_ms <= self._drift_ms or not self._knows(now):
             return ahead_ms > self._drift_ms
-        taken_ms = self._most_take_ms + now.monotonic_s * 1000 + self._drift_ms
+        taken_ms = self._taken_ms + now.monotonic_s * 1000 + self._drift_ms
         return now.wall_ms + ahead_ms > taken_ms
 
     def check(self, now: Now) -> None:
@@ -209,10 +215,9 @@ class ClockGuard:
         )
 
     def _behind(self, now: Now) -> str:
-        behind_s = max(self._behind_ms(now) / 1000, -(self.ahead_s(now) or 0.0))
         return (
-            f"the clock of this node is {behind_s:.1f} s behind its peers' median, so it refuses "
-            "what they write"
+            f"the clock of this node is {self._behind_ms(now) / 1000:.1f} s behind its peers' "
+            "median, so it serves what has expired, and may refuse what they write"
         )
 
     def look(self, now: Now) -> None:
@@ -230,7 +235,24 @@ class ClockGuard:
             self._complained_s = now.monotonic_s
             self._outbox.log("WARNING", f"{trouble}: set clocks right, by NTP for example")
 
-    # -- what is refused by a clock ---------------------------------------------------------------
+    # -- what is taken, and what is refused by a clock --------------------------------------------
+
+    def observe(self, timestamp: int, now: Now) -> None:
+        """Let the hybrid clock take over a heard timestamp. Raises RemoteError("clock_ahead") where
+        it is not to be taken."""
+        if timestamp > self._hlc.latest:
+            in_time = not self._hlc.is_too_late(timestamp, now.wall_ms)
+            self._hlc.observe(timestamp, now.wall_ms if in_time else self._latest_ms(now))
+
+    def takes(self, timestamp: int, now: Now) -> bool:
+        """True if a heard timestamp is to be taken."""
+        return not self._hlc.is_too_late(timestamp, self._latest_ms(now))
+
+    def _latest_ms(self, now: Now) -> int:
+        """The own wall clock, or what more than half of all have reached, where that is later."""
+        if not self._knows(now, PEERS_MIN):
+            return now.wall_ms
+        return max(now.wall_ms, int(self._reached_ms + now.monotonic_s * 1000))
 
     def refused(self, peer: str, ahead_ms: int, now: Now) -> None:
         """A version that this peer sent was refused, as it is so far ahead of the wall clock."""
@@ -258,7 +280,8 @@ class ClockGuard:
         refusals = self._refusals.get(peer)
         if refusals is None or refusals.last_s < since_s:
             return True
-        return self._knows(now) and self._behind_ms(now) <= self._drift_ms
+        own_ms = max(now.wall_ms, self._hlc.shown_ms) + self._drift_ms
+        return self._knows(now) and self._reached_ms + now.monotonic_s * 1000 <= own_ms
 
     # -- clocks for expiry ------------------------------------------------------------------------
 

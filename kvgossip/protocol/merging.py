@@ -30,7 +30,7 @@ from typing import NamedTuple, Protocol
 from kvgossip.errors import BadKeyError, RemoteError
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.model.entry import HEAD_BYTES, check_key, check_record, timestamp_in
-from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
+from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
@@ -158,21 +158,19 @@ class Merging:
 
     def __init__(
         self,
-        hlc: HybridLogicalClock,
+        clock_guard: ClockGuard,
         store: Store,
         tombstones: Tombstones,
         acks: AckPort,
         settling: SettlingPort,
-        clock_guard: ClockGuard,
         pools: Sequence[NewsPool],
         outbox: Outbox,
         counters: Counter[str],
         now: Now,
     ) -> None:
         self.news_s = now.monotonic_s
-        self._hlc, self._store, self._tombstones = hlc, store, tombstones
+        self._clock_guard, self._store, self._tombstones = clock_guard, store, tombstones
         self._acks, self._settling, self._outbox = acks, settling, outbox
-        self._clock_guard = clock_guard
         #: the replica's own list: it has all pools before the first input
         self._pools = pools
         #: the replica's, by name
@@ -217,7 +215,7 @@ class Merging:
         try:
             check_key(key)
             check_record(record)
-            self._hlc.observe(timestamp_in(record), now.wall_ms)
+            self._clock_guard.observe(timestamp_in(record), now)
         except RemoteError as fault:
             self._counters[f"entries_refused.{fault.reason}"] += 1
             if fault.reason == "clock_ahead" and origin.peer is not None:

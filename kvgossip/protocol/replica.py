@@ -177,12 +177,11 @@ class Replica:
         self.readiness.add(self.settling.not_ready)
         self.readiness.add(self.clock_guard.not_ready)
         self.merging = Merging(
-            self.hlc,
+            self.clock_guard,
             self.store,
             self.tombstones,
             self.acks,
             self.settling,
-            self.clock_guard,
             self.pools.all,
             self.outbox,
             self.counters,

@@ -237,7 +237,7 @@ class Tombstones:
     def learn(self, facts: Sequence[Fact], now: Now) -> bool:
         """An exchange was whole: everything that was true of the peer's context is true of this
         one. Facts from the future are not believed, nor those that came with them."""
-        if facts and self._hlc.is_too_late(fact_timestamp(max(facts)), now.wall_ms):
+        if facts and not self._clocks.takes(fact_timestamp(max(facts)), now):
             self._counters["contexts_refused"] += 1
             return False
         if self.context.join(facts) and self._gateway:
