@@ -65,8 +65,10 @@ class SendPort(Protocol):
     def send(self, message: Message, to: Address, *, reliable: bool = False) -> None:
         """One message; a datagram is filled up with membership news."""
 
-    def send_units(self, units: list[bytes], to: Address, *, reliable: bool = False) -> None:
-        """Encoded units as they are."""
+    def send_units(
+        self, units: list[bytes], to: Address, *, reliable: bool = False, joining: bool = False
+    ) -> None:
+        """Encoded units as they are. `joining`: of a join, for a node of any cluster id."""
 
     def send_members(self, to: Address, members: Iterable[Member]) -> None:
         """Records of members, reliably."""

@@ -76,6 +76,10 @@ class KnownPeers:
         self._pause_s = min(2 * self._pause_s, self._pause_s_max)
         return [self.absent[name] for name in uniform(self._rng, list(self.absent), ASKED_AT_ONCE)]
 
+    def name_at(self, address: Address) -> str:
+        """The absent member that was there; empty if there was none."""
+        return next((name for name, place in self.absent.items() if place == address), "")
+
     def answered(self, address: Address, name: str) -> list[Persist]:
         """A node of this name is at this address now; returns the facts that are not kept any
         more."""
