@@ -49,7 +49,8 @@ class ClusterId(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def digest(self) -> int:
         """A fingerprint of the whole value: equal values have equal ones. Never 0."""
-        return (self.epoch + sum(self.numbers)) % (2**NUMBER_BITS - 1) + 1
+        total: int = self.epoch + sum(self.numbers)
+        return total % (2**NUMBER_BITS - 1) + 1
 
     def meets(self, other: ClusterId) -> bool:
         """True if both are of one cluster."""

@@ -30,13 +30,13 @@ def is_one(net: Network, names: str) -> bool:
     )
 
 
-def two_clusters(**config: object) -> Network:
+def two_clusters() -> Network:
     """a and b, x and y: of one name, and nobody has told them of each other."""
     net = Network()
     net.disks = {name: Disk() for name in "abxy"}
-    net.cluster("a b", **config)
-    net.add("x", 5, **config)
-    net.add("y", 6, join=(str(address_of(5)),), **config)
+    net.cluster("a b")
+    net.add("x", 5)
+    net.add("y", 6, join=(str(address_of(5)),))
     net.until(lambda: net.sees("x", "y") and net.sees("y", "x"))
     net.put("a", "of a", b"1")
     net.put("x", "of x", b"2")
@@ -243,5 +243,6 @@ def test_an_id_is_kept_once_it_is_minted() -> None:
     replica = make_replica("a", saved=None)
     assert not SavedState({}).own_facts(SavedLife(cluster_id=own().kept))
     replica.cluster_id.take(ClusterId(1, 5))
-    facts = {fact.key: fact.value for fact in replica.outbox.drain() if fact.value}  # type: ignore
-    assert SavedState(facts).own.cluster_id == ClusterId(1, 5)
+    disk = Disk()
+    disk.commit(replica.outbox.drain())
+    assert SavedState(disk.facts).own.cluster_id == ClusterId(1, 5)
