@@ -25,12 +25,14 @@ from kvgossip.protocol.wire.message import Condition, Holding, Precision, Sight
 
 class Send(NamedTuple):
     """Send these bytes to `to`: as one datagram, or, when `reliable`, as one frame over the TCP
-    link with that address."""
+    link with that address. `fresh`: if nothing has come on that link since something was sent,
+    over a new one."""
 
     to: Address
     data: bytes
     reliable: bool = False
     pool: PoolKind = PoolKind.LAN
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

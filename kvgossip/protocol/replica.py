@@ -30,10 +30,11 @@ from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.survey import Surveys, question
 from kvgossip.protocol.clock_guard import ClockGuard
-from kvgossip.protocol.effect import Departed, Effect, Resolve
+from kvgossip.protocol.effect import Departed, Effect
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.key_rotation import KeyRotation
 from kvgossip.protocol.membership.identity import Identity
+from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.membership.swim import GENERATION_AHEAD_MS_MAX
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.arrival import Arrival
@@ -176,6 +177,13 @@ class Replica:
         )
         self.readiness.add(self.settling.not_ready)
         self.readiness.add(self.clock_guard.not_ready)
+        self.cluster_id = OwnClusterId(
+            self._saved.own.cluster_id,
+            self.site,
+            settled=lambda: self.settled,
+            alone=lambda: not self.store and self.pools.is_alone(),
+            changed=self._keep_cluster_id,
+        )
         self.merging = Merging(
             self.clock_guard,
             self.store,
@@ -194,6 +202,7 @@ class Replica:
             tombstones=self.tombstones,
             merging=self.merging,
             settling=self.settling,
+            cluster_id=self.cluster_id,
             acks=self.acks,
             batches=self.batches,
             surveys=self.surveys,
@@ -341,13 +350,24 @@ class Replica:
         self._saved.fault = fault
         return self._drain()
 
+    def _keep_cluster_id(self) -> None:
+        """It goes into any commit; where nothing asks for one, this does."""
+        if not self.outbox.writes_to_disk():
+            self.outbox.persist(self._own_facts())
+
     def _own_facts(self) -> list[Persist]:
         """The fact about this life, if it has changed."""
         wan = self.pools.wan
         rebuilding = self.settling.rebuilding and not self.settled
         wan_generation = 0 if wan is None else wan.membership.me.generation
         settled = self.settled or self.settling.has_data
-        life = SavedLife(self.member.generation, wan_generation, settled, rebuilding)
+        life = SavedLife(
+            self.member.generation,
+            wan_generation,
+            settled,
+            rebuilding,
+            cluster_id=self.cluster_id.kept,
+        )
         return self._saved.own_facts(life)
 
     # -- the network ------------------------------------------------------------------------------
@@ -390,13 +410,20 @@ class Replica:
 
     # -- orders of the operator -------------------------------------------------------------------
 
-    def join(self, targets: Sequence[str], now: Now, pool: PoolKind = PoolKind.LAN) -> list[Effect]:
+    def join(
+        self,
+        targets: Sequence[str],
+        now: Now,
+        pool: PoolKind = PoolKind.LAN,
+        *,
+        merge: bool = False,
+    ) -> list[Effect]:
         """Join these `HOST:PORT` of a pool now; the outcome comes as Joined or JoinRefused.
+        `merge`: where they are of another cluster, this one becomes a part of that.
 
         Raises ConfigError on a node that is not in such a pool.
         """
-        added = self.in_pool(pool).join_targets.add(targets)
-        self.outbox.emit(*(Resolve(target, pool) for target in added))
+        self.in_pool(pool).joining.order(targets, merge=merge)
         return self._drain()
 
     def settle(self, now: Now) -> list[Effect]:
@@ -501,6 +528,11 @@ class Replica:
         if self.tombstones.context.has_changed:
             commits = self.outbox.writes_to_disk()
             self.outbox.persist(self.tombstones.take_changes(commits=commits))
+        self.cluster_id.look()
+        if self.cluster_id.has_news:
+            self.cluster_id.has_news = False
+            for pool in self.pools:
+                pool.joining.tell_cluster_id()
         return self.outbox.drain()
 
     # -- questions --------------------------------------------------------------------------------

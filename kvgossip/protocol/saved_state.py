@@ -8,6 +8,7 @@ Laws (protocol.md section 7)
   peer (lesson 17).
 - A member that was known is looked for again (known_peers.py), and a life that had not settled does
   not found a cluster of its own beside them.
+- A later life is of the cluster that an earlier one was of (own_cluster_id.py).
 - A life that rebuilds lost data takes nothing for the truth but what a settled member has, also
   after another restart.
 - Each commit holds the digest root of the entries that are on the disk with it. A life whose
@@ -24,6 +25,7 @@ import msgspec
 
 from kvgossip.config import Address
 from kvgossip.protocol.model.change import Persist
+from kvgossip.protocol.model.cluster_id import UNKNOWN, ClusterId
 from kvgossip.protocol.model.peer import PoolKind
 
 CLOCK = b"replica/clock"
@@ -40,6 +42,7 @@ class SavedLife(msgspec.Struct, frozen=True, array_like=True, gc=False):
     wan_generation: int = 0
     settled: bool = False
     rebuilding: bool = False
+    cluster_id: ClusterId = UNKNOWN
 
 
 class SavedPeer(NamedTuple):

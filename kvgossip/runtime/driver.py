@@ -126,7 +126,9 @@ class Driver:
                 if self.commits is not None:
                     self.commits.changed(effect)
             elif isinstance(effect, Send):
-                self._transports[effect.pool].send(effect.to, effect.data, effect.reliable)
+                self._transports[effect.pool].send(
+                    effect.to, effect.data, effect.reliable, effect.fresh
+                )
             else:
                 self._effects[type(effect)](effect)
         # once a turn, after all of its writes: so they share packets, and one look at what is due

@@ -192,7 +192,9 @@ async def _bind(transports: dict[PoolKind, Transport], pool: PoolKind, config: C
     limits = config if pool is PoolKind.LAN else wan_config(config)
     transport = transports[pool] = Transport(
         LinkLimits(
-            frame_bytes_max=frame_bytes_max(limits), source_links_per_s=limits.source_links_per_s
+            frame_bytes_max=frame_bytes_max(limits),
+            source_links_per_s=limits.source_links_per_s,
+            answer_timeout_s=limits.exchange_timeout_s,
         )
     )
     return await transport.bind(wanted)

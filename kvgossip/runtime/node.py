@@ -42,7 +42,7 @@ from kvgossip.runtime.reports.round_trip import round_trip, round_trip_to
 from kvgossip.runtime.reports.status import status_of
 from kvgossip.runtime.writes import Batch, Written
 
-JOIN_TIMEOUT_S = 10.0
+JOIN_S = 10.0
 CONVERGE_TIMEOUT_S = 2.0
 WAIT_TIMEOUT_S = 5.0
 FOUNDING_GRACE_S = 0.1
@@ -392,13 +392,14 @@ class Node:
         driver.submit(driver.replica.settle)
 
     async def join(
-        self, *targets: str, wan: bool = False, timeout_s: float = JOIN_TIMEOUT_S
+        self, *targets: str, wan: bool = False, merge: bool = False, timeout_s: float = JOIN_S
     ) -> None:
         """Join through any of these `HOST:PORT`; returns once a member has taken this node in.
-        `wan`: into the WAN pool, for gateways. Raises JoinRefusedError with every reason when all
-        refused or did not answer, ConfigError when none could be asked."""
+        `wan`: into the WAN pool, for gateways. `merge`: two clusters become one, with their id.
+        Raises JoinRefusedError with every reason when all refused or did not answer, ConfigError
+        when none could be asked."""
         pool = PoolKind.WAN if wan else PoolKind.LAN
-        await self._running.callers.join(targets, pool, timeout_s)
+        await self._running.callers.join(targets, pool, timeout_s, merge=merge)
 
     async def leave(self) -> None:
         """Say farewell; returns when the peers have had time to hear it. Until it is stopped, the

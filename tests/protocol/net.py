@@ -290,8 +290,11 @@ class Network:
     def leave(self, name: str) -> None:
         self.perform(name, self.replicas[name].leave(self.now(name)))
 
-    def join(self, name: str, *targets: str, pool: PoolKind = PoolKind.LAN) -> None:
-        self.perform(name, self.replicas[name].join(targets, self.now(name), pool))
+    def join(
+        self, name: str, *targets: str, pool: PoolKind = PoolKind.LAN, merge: bool = False
+    ) -> None:
+        joined = self.replicas[name].join(targets, self.now(name), pool, merge=merge)
+        self.perform(name, joined)
 
     def perform(self, name: str, effects: list[Effect]) -> None:
         """What a driver does after every input."""

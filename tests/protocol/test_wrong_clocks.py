@@ -25,7 +25,9 @@ def reasons(net: Network, name: str) -> list[str]:
     return [reason.code for reason in net.replicas[name].readiness.reasons(net.now(name))]
 
 
-def went(net: Network, *kinds: type[Expired] | type[Dropped]) -> list[tuple[str, str]]:
+def went(
+    net: Network, *kinds: type[Expired] | type[Dropped] | type[Quarantined]
+) -> list[tuple[str, str]]:
     """The keys of these effects, with the node of each."""
     return [
         (name, effect.key)

@@ -83,6 +83,10 @@ class KnownPeers:
         names = uniform(self._rng, list(self.absent), ASKED_AT_ONCE)
         return [self.absent[name].address for name in names]
 
+    def name_at(self, address: Address) -> str:
+        """The absent member that was there; empty if there was none."""
+        return next((name for name, peer in self.absent.items() if peer.address == address), "")
+
     def answered(self, address: Address, name: str) -> list[Persist]:
         """A node of this name is at this address now; returns the facts that are not kept any
         more."""

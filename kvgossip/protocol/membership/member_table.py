@@ -166,6 +166,14 @@ class MemberTable:
             return None
         return member
 
+    def last_name_at(self, address: Address) -> str:
+        """The name of another member that lives there, or lived there last, whatever became of it;
+        empty if there is none."""
+        member = self.members.get(self._names_at.get(address, ""))
+        if member is None or member.address != address or member.name == self.me.name:
+            return ""
+        return member.name
+
     @property
     def digest(self) -> int:
         """A fingerprint of the reachable members: equal tables have equal ones, no matter which

@@ -68,8 +68,10 @@ class Pool:
             shared.outbox,
             self.counters,
             self._address_beside,
+            self._other_id,
             self._cannot_read,
         )
+        shared.cluster_id.mark(self.gate.framing)
         self.name = self.gate.pool
         self._open_membership(shared, me, now)
         self._open_rumors(shared)
@@ -103,7 +105,9 @@ class Pool:
             shared.outbox,
             self.counters,
         )
-        self._pings = PingMaker(table, shared.store, shared.tombstones, shared.sync_state)
+        self._pings = PingMaker(
+            table, shared.store, shared.tombstones, shared.sync_state, shared.cluster_id
+        )
         self.membership = Membership(
             self._config,
             table,
@@ -164,12 +168,15 @@ class Pool:
             refuse=self.gate.refuse,
             make_ping=self._pings.make,
             sync_state=shared.sync_state,
+            cluster_id=shared.cluster_id,
             identity=shared.identity,
         )
 
         self.joining = Joining(
-            self._config.name,
             self.kind,
+            membership=self.membership,
+            framing=self.gate.framing,
+            cluster_id=shared.cluster_id,
             join_targets=self.join_targets,
             join_handshake=self.join_handshake,
             known_peers=self.known_peers,
@@ -178,6 +185,7 @@ class Pool:
             retry_s=self._config.join_retry_s,
             blocklist=shared.blocklist,
             is_member=self.is_member,
+            learn_pause_s=self._config.join_retry_s,
             outbox=shared.outbox,
         )
 
@@ -218,6 +226,7 @@ class Pool:
             knows_us=self.joining.knows_us,
             join_targets=self.join_targets,
             join_handshake=self.join_handshake,
+            joining=self.joining,
             exchanges=self.exchanges,
             doctor=self.doctor,
             is_member=self.is_member,
@@ -268,6 +277,9 @@ class Pool:
 
     def _cannot_read(self, source: Address, text: str) -> None:
         self.join_handshake.failed(source, text, final=False)
+
+    def _other_id(self, data: bytes, arrival: Arrival) -> str | None:
+        return self.joining.other_id(data, arrival)
 
     # -- members ----------------------------------------------------------------------------------
 

@@ -64,6 +64,10 @@ class PoolSet:
         ]
         return now.monotonic_s - max(completed_s) if completed_s else None
 
+    def is_alone(self) -> bool:
+        """True if this node knows nobody else, and no earlier life of it did."""
+        return not self.absent() and all(len(pool.membership.members) == 1 for pool in self.all)
+
     # -- for tombstones ---------------------------------------------------------------------------
 
     def holders(self) -> list[Member]:

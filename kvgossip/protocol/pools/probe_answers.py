@@ -1,6 +1,6 @@
 """ProbeAnswers: pings and acks of one pool, and the facts that they carry along: the digest root,
-the wall clock, the sync state, the data that the other side is known to hold, and a coordinate
-(protocol.md section 2).
+the wall clock, the sync state, the data that the other side is known to hold, a digest of the
+cluster id, and a coordinate (protocol.md section 2).
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from kvgossip.protocol.doctor.examination import Doctor
 from kvgossip.protocol.membership.join_handshake import JoinHandshake
 from kvgossip.protocol.membership.join_targets import JoinTargets
 from kvgossip.protocol.membership.member_table import MemberTable
+from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.pools.joining import Joining
 from kvgossip.protocol.pools.pool_outbox import PoolOutbox
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.store import Store
@@ -37,9 +39,10 @@ class PingMaker:
         store: Store,
         tombstones: Tombstones,
         sync_state: Callable[[], SyncState],
+        cluster_id: OwnClusterId,
     ) -> None:
         self._table, self._store, self._tombstones = table, store, tombstones
-        self._sync_state = sync_state
+        self._sync_state, self.cluster_id = sync_state, cluster_id
 
     def make(self, sequence: int, target: str, now: Now) -> Ping:
         return Ping(
@@ -50,6 +53,7 @@ class PingMaker:
             wall_ms=max(now.wall_ms, 0),
             sync_state=self._sync_state(),
             held=self.held_for(target),
+            cluster=self.cluster_id.digest,
         )
 
     def held_for(self, name: str) -> int:
@@ -75,6 +79,7 @@ class ProbeAnswers:
         knows_us: Callable[[Address, Now], None],
         join_targets: JoinTargets,
         join_handshake: JoinHandshake,
+        joining: Joining,
         exchanges: ExchangeScheduler,
         doctor: Doctor,
         is_member: Callable[[str], bool],
@@ -85,7 +90,7 @@ class ProbeAnswers:
         self._acks, self._clock_guard, self._sync_state = acks, clock_guard, sync_state
         self._membership, self._join_targets = membership, join_targets
         self._join_handshake, self._exchanges, self._doctor = join_handshake, exchanges, doctor
-        self._settling, self._knows_us = settling, knows_us
+        self._settling, self._knows_us, self._joining = settling, knows_us, joining
         self._is_member, self._outbox, self._counters = is_member, outbox, counters
 
     def on_ping(self, ping: Ping, arrival: Arrival) -> None:
@@ -109,8 +114,16 @@ class ProbeAnswers:
         if prober is None:
             self._knows_us(arrival.source, arrival.now)
         self._saw(ping, arrival.now, asked=False)
+        if ping.cluster and ping.cluster != self._pings.cluster_id.digest:
+            self._knows_more(ping.sender, arrival.now)
         if not arrival.reliable:
             self._doctor.heard(ping.sender, arrival.now)
+
+    def _knows_more(self, name: str, now: Now) -> None:
+        """A member of the same cluster knows of a merge that this node has not heard of, or the
+        other way round."""
+        if self._is_member(name):
+            self._joining.learn(self._membership.members[name].address, name, now)
 
     def on_ack(self, ack: Ack, arrival: Arrival) -> None:
         if self._join_handshake.on_ack(ack) or self._doctor.on_ack(ack, arrival):

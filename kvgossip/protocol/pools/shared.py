@@ -16,6 +16,7 @@ from kvgossip.protocol.anti_entropy.survey import Surveys
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.membership.identity import Identity
+from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.arrival import Arrival
@@ -69,6 +70,7 @@ class Shared:
     tombstones: Tombstones
     merging: Merging
     settling: Settling
+    cluster_id: OwnClusterId
     acks: AckTracker
     batches: Batches
     surveys: Surveys

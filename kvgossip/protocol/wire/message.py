@@ -27,6 +27,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
+from kvgossip.protocol.model.cluster_id import UNKNOWN, ClusterId
 from kvgossip.protocol.model.member import Count, Host, Life, Member, Name, Port, SyncState
 from kvgossip.protocol.model.write import BATCH_ENTRIES_MAX
 
@@ -57,7 +58,8 @@ class Ping(Message, frozen=True):
     """Are you `target`, and alive? `root` is the sender's digest root, `wall_ms` its wall clock.
 
     `held`: all that had reached the target when its own clock stood there is held by the sender,
-    and by all it answers for.
+    and by all it answers for. `cluster`: the digest of the sender's cluster id, 0 while none is
+    minted.
     """
 
     kind = 1
@@ -69,6 +71,7 @@ class Ping(Message, frozen=True):
     wall_ms: Count
     sync_state: SyncState
     held: Count = 0
+    cluster: Count = 0
 
 
 class Ack(Message, frozen=True):
@@ -117,13 +120,28 @@ class Nack(Message, frozen=True):
 # kind 5 is Member itself: news about one member
 
 
+class JoinPurpose(IntEnum):
+    """ENTER: to become a member. LEARN: to hear of the cluster id, as a member. MERGE: an operator
+    wants the cluster of the asking node to become a part of the other one."""
+
+    ENTER = 0
+    LEARN = 1
+    MERGE = 2
+
+    @classmethod
+    def _missing_(cls, value: object) -> JoinPurpose:
+        """A purpose that a newer release adds is no word of an operator."""
+        return cls.ENTER
+
+
 class Join(Message, frozen=True):
     """Take me into your pool: the node `name`, in its life `site`. Member units follow, its own
     first.
 
     `asked_host` is where this is sent: a host that listens everywhere learns from it where it is
     reached. `identity`: the public key of the newcomer, and its `signature`, both empty where it
-    has none (see identity.py).
+    has none (see identity.py). `cluster_id`: of the newcomer. `asked_name`: of the member that was
+    there before, empty where an operator gave the address.
     """
 
     kind = 6
@@ -134,16 +152,21 @@ class Join(Message, frozen=True):
     asked_host: Host = ""
     identity: Annotated[bytes, Meta(max_length=32)] = b""
     signature: Annotated[bytes, Meta(max_length=64)] = b""
+    cluster_id: ClusterId = UNKNOWN
+    purpose: JoinPurpose = JoinPurpose.ENTER
+    asked_name: Annotated[str, Meta(max_length=128)] = ""
 
 
 class JoinReply(Message, frozen=True):
-    """You are in. `observed_host` is where your frame came from. Member units follow."""
+    """You are in. `observed_host` is where your frame came from, `cluster_id` what you are a part
+    of now. Member units follow."""
 
     kind = 7
     sender: Name
     site: Count
     observed_host: Host
     sync_state: SyncState
+    cluster_id: ClusterId = UNKNOWN
 
 
 class Refused(Message, frozen=True):

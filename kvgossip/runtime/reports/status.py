@@ -22,6 +22,7 @@ def status_of(life: Life, now: Now) -> dict[str, Any]:
     return {
         "name": config.name,
         "cluster": config.cluster,
+        "cluster_id": str(replica.cluster_id.value) if replica.cluster_id.value.minted else None,
         "datacenter": config.datacenter,
         "gateway": config.gateway,
         "site": f"{replica.site:016x}",

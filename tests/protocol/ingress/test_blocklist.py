@@ -386,7 +386,7 @@ def test_lesson_12_and_15_two_pools_that_were_mixed_are_untangled_and_stay_apart
     for place, name in enumerate(("b2", "b3"), 11):
         net.add(name, place, join=(str(address_of(10)),))
     net.until(lambda: net.sees("b1", "b2", "b3") and net.sees("a1", "a2", "a3"))
-    net.join("b2", SEED)
+    net.join("b2", SEED, merge=True)
     ours, theirs = "a1 a2 a3", "b1 b2 b3"
     net.until(
         lambda: all(

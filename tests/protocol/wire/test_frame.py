@@ -228,7 +228,7 @@ def test_no_two_kinds_have_the_same_number() -> None:
 GOLDEN: list[tuple[Message | Member, str]] = [
     (
         Ping(1, "a", "b", 2**63, 1_700_000_000_000, SyncState.SETTLED),
-        "01 0000001a 9701a161a162cf8000000000000000cf0000018bcfe568000200",
+        "01 0000001b 9801a161a162cf8000000000000000cf0000018bcfe56800020000",
     ),
     (
         Ack(1, "b", 0, 0, SyncState.WAITING, 0, b"\x01\x02"),
@@ -263,9 +263,12 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     ),
     (
         Join("b", 3, "10.0.0.1", b"\x01", b"\x02"),
-        "06 00000013 95a16203 a831302e302e302e31c40101c40102",
+        "06 00000019 98a16203a831302e302e302e31c40101c401029300009000a0",
     ),
-    (JoinReply("a", 1, "10.0.0.2", SyncState.FRESH), "07 0000000e 94a16101a831302e302e302e3201"),
+    (
+        JoinReply("a", 1, "10.0.0.2", SyncState.FRESH),
+        "07 00000012 95a16101a831302e302e302e320193000090",
+    ),
     (Refused("default", "lan:dc1", "no"), "08 00000014 93a764656661756c74a76c616e3a646331a26e6f"),
     (Gossip(7, "a", True, True), "09 00000006 9407a161c3c3"),
     (Rumor("k", b"\x10"), "0a 00000006 92a16bc40110"),
