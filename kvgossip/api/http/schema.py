@@ -9,7 +9,7 @@ Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
 OBJECT: Schema = {"type": "object"}
 OCTETS: Schema = {"type": "string", "format": "binary"}
-SWITCH: Schema = {"enum": ["", "true", "false", "1", "0"]}
+SWITCH: Schema = {"type": "string", "enum": ["", "true", "false", "1", "0"]}
 """A parameter that is on or off: see `switch.py`."""
 VERSION: Schema = {
     "type": "string",
