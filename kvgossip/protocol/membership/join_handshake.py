@@ -99,7 +99,11 @@ class JoinHandshake:
         if reply.site == self._membership.me.site:
             self._outbox.emit(
                 JoinRefused(
-                    source, f"{source} is this node itself: name another member", self._kind
+                    source,
+                    f"{source} is this node itself: name another member",
+                    self._kind,
+                    # every node may name all of them, itself too
+                    logged=True,
                 )
             )
         else:
@@ -113,9 +117,11 @@ class JoinHandshake:
             self._outbox.emit(Joined(source, reply.sender, self._kind))
         return True
 
-    def failed(self, source: Address, text: str, *, final: bool = True) -> None:
+    def failed(
+        self, source: Address, text: str, *, final: bool = True, logged: bool = True
+    ) -> None:
         """The node that was asked there said no, or nothing. Not `final`: the one that says so may
-        not be the one that was asked, so a yes still counts."""
+        not be the one that was asked, so a yes still counts. `logged`: the gate has complained."""
         undecided = self._asked.get(source)
         if undecided is None:
             return
@@ -124,7 +130,7 @@ class JoinHandshake:
         else:
             self._asked[source] = False
         if undecided:
-            self._outbox.emit(JoinRefused(source, text, self._kind))
+            self._outbox.emit(JoinRefused(source, text, self._kind, logged))
 
     # -- the host ---------------------------------------------------------------------------------
 
@@ -209,6 +215,7 @@ class JoinHandshake:
             address,
             f"no answer from {address}: is a node running there, and does a firewall let TCP and "
             "UDP through?",
+            logged=False,
         )
 
     def deadline(self) -> float | None:
