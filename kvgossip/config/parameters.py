@@ -277,6 +277,10 @@ class Parameters:
     http_idle_timeout_s: Annotated[float, HTTP, Meta(ge=0.05, le=86_400, description=
         "A connection on which nothing is asked for so long is closed. Choose more than a proxy "
         "in front keeps it.")] = 75.0
+    http_answers_bytes_max: Annotated[int, HTTP, Meta(ge=64 * 1024, le=16 * 2**30, description=
+        "The most bytes of long answers, such as lists, that wait for clients who take them "
+        "slowly; one more is answered with 503. Lists of one prefix at one time count once.")] = (
+        256 * 2**20)
 
     history_versions: Annotated[int, HISTORY, Meta(ge=0, le=1000, description=
         "The versions of a key, with the present one, that this node remembers. 0: only the "

@@ -402,9 +402,6 @@ class Replica:
         self, target: str, addresses: Sequence[Address], now: Now, pool: PoolKind = PoolKind.LAN
     ) -> list[Effect]:
         """The answer to Resolve; no addresses if there was none."""
-        if not addresses:
-            text = f"the join address {target} cannot be resolved; it will be tried again"
-            self.outbox.log("WARNING", text)
         self.in_pool(pool).joining.resolved(target, addresses)
         return self._drain()
 

@@ -838,19 +838,17 @@ def test_start_asks_to_resolve_every_join_address() -> None:
     ]
 
 
-def test_an_address_that_cannot_be_resolved_is_said_in_the_log_and_asked_again() -> None:
+def test_an_address_that_cannot_be_resolved_is_asked_again() -> None:
     replica = make_replica("a", join=("nowhere:1",))
     replica.start(at())
-    assert logs(replica.resolved("nowhere:1", [], at())) == [
-        "the join address nowhere:1 cannot be resolved; it will be tried again"
-    ]
+    assert replica.resolved("nowhere:1", [], at()) == []
     assert Resolve("nowhere:1") in replica.tick(at(1.0))
 
 
-def test_an_operators_join_that_cannot_be_resolved_is_said_and_forgotten() -> None:
+def test_an_operators_join_that_cannot_be_resolved_is_forgotten() -> None:
     replica = make_replica("a")
     assert replica.join(["nowhere:1"], at()) == [Resolve("nowhere:1")]
-    assert len(logs(replica.resolved("nowhere:1", [], at()))) == 1
+    assert replica.resolved("nowhere:1", [], at()) == []
     assert replica.resolved("nowhere:1", [STRANGER], at()) == []
 
 

@@ -124,7 +124,11 @@ class JoinHandshake:
         if reply.site == self._membership.me.site:
             self._outbox.emit(
                 JoinRefused(
-                    source, f"{source} is this node itself: name another member", self._kind
+                    source,
+                    f"{source} is this node itself: name another member",
+                    self._kind,
+                    # every node may name all of them, itself too
+                    logged=True,
                 )
             )
         elif not self._cluster_id.admits(reply.cluster_id):
@@ -145,9 +149,11 @@ class JoinHandshake:
             self._outbox.emit(Joined(source, reply.sender, self._kind))
         return True
 
-    def failed(self, source: Address, text: str, *, final: bool = True) -> None:
+    def failed(
+        self, source: Address, text: str, *, final: bool = True, logged: bool = True
+    ) -> None:
         """The node that was asked there said no, or nothing. Not `final`: the one that says so may
-        not be the one that was asked, so a yes still counts."""
+        not be the one that was asked, so a yes still counts. `logged`: the gate has complained."""
         asked = self._asked.get(source)
         if asked is None:
             return
@@ -155,7 +161,7 @@ class JoinHandshake:
             del self._asked[source]
         undecided, asked.undecided = asked.undecided, False
         if undecided:
-            self._outbox.emit(JoinRefused(source, text, self._kind))
+            self._outbox.emit(JoinRefused(source, text, self._kind, logged))
 
     # -- the host ---------------------------------------------------------------------------------
 
@@ -276,6 +282,7 @@ class JoinHandshake:
             address,
             f"no answer from {address}: is a node running there, and does a firewall let TCP and "
             "UDP through?",
+            logged=False,
         )
 
     def deadline(self) -> float | None:
