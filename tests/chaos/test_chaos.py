@@ -118,7 +118,7 @@ def packet(protocol: int, transport: bytes, payload: bytes) -> bytes:
 
 def checksum(octets: bytes) -> int:
     """The sum of the 16-bit words as IP, UDP and TCP make it."""
-    total = sum(struct.unpack(f">{len(octets) // 2}H", octets))
+    total: int = sum(struct.unpack(f">{len(octets) // 2}H", octets))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total
