@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import selectors
 import signal
 import sys
 
@@ -21,12 +22,20 @@ from .agent import GOSSIP_PORT
 from .http_client import HTTP_PORT
 
 
-def snapshot() -> None:
+def snapshot(loop: asyncio.AbstractEventLoop) -> None:
     copy = os.fork()
     if copy:
         print(f"snapshot {copy}", flush=True)
-    else:
-        os.kill(os.getpid(), signal.SIGSTOP)
+        return
+    os.kill(os.getpid(), signal.SIGSTOP)
+    # asyncio holds that no loop runs in a process that was forked.
+    asyncio._set_running_loop(loop)
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """With poll(): the kernel's state of an epoll would be shared with the copy, and is no part of
+    a machine's memory."""
+    return asyncio.SelectorEventLoop(selectors.PollSelector())
 
 
 async def main(name: str, host: str, *join: str) -> None:
@@ -35,9 +44,11 @@ async def main(name: str, host: str, *join: str) -> None:
     node = Node(Config(name=name, cluster="chaos", gossip=gossip, http=http, join=join))
     await node.start()
     await ApiServer(node, listener).start()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, snapshot)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, snapshot, loop)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main(*sys.argv[1:]))

@@ -117,8 +117,9 @@ def _command(agent: Agent, *words: str) -> None:
     """One of the command line's, of the agent's own release, to that agent. Raises RuntimeError."""
     url = f"http://{agent.host}:{HTTP_PORT}"
     paths = os.pathsep.join(filter(None, (str(agent.root), agent.env.get("PYTHONPATH"))))
-    enter = ("ip", "netns", "exec", agent.namespace, "env", f"PYTHONPATH={paths}")
-    run(*enter, "-C", str(agent.root), sys.executable, "-m", "kvgossip", *words, "--url", url)
+    enter = ("ip", "netns", "exec", agent.namespace)
+    there = ("env", "-C", str(agent.root), f"PYTHONPATH={paths}")
+    run(*enter, *there, sys.executable, "-m", "kvgossip", *words, "--url", url)
 
 
 @scenario()
