@@ -51,6 +51,8 @@ def run(scenario: Scenario, options: dict[str, Option]) -> Result:
     """Its result, which is kept in a file, too. Raises UnavailableError."""
     begin_s = time.monotonic()
     found = asyncio.run(_bounded(scenario, options))
+    if bugs := found.get("bugs"):
+        found["violation"] = "; ".join(filter(None, (found["violation"], f"a log says {bugs[0]}")))
     took_s = round(time.monotonic() - begin_s, 1)
     result = {"scenario": scenario.name, "options": options, "took_s": took_s, **found}
     folder = FOLDER / "results"

@@ -14,7 +14,7 @@ from .namespace import Net
 from .probe import all_ready
 from .tun_net import TunNet
 
-BUGS = ("Traceback", "a bug of kvgossip", "never retrieved", "ERROR")
+BUGS = ("Traceback", "a bug of kvgossip", "never retrieved")
 KEY = "11" * 32
 
 
@@ -62,8 +62,7 @@ class Cluster:
         return [
             f"{agent.name}: {line[:300]}"
             for agent in self.agents
-            for line in agent.log_lines()
-            if any(word in line for word in BUGS)
+            for line in agent.log_lines(*BUGS)
         ][:6]
 
 

@@ -121,6 +121,8 @@ class Copies:
                 timestamp, site = version.split("-")
                 if timestamp <= rows.get(site, "") and found.get(key, "") < version:
                     holes.append(f"{key}@{version}")
+        if not rows:
+            holes.append("harness: no context was found in it")
         self.outcomes.append(f"opens with {len(found)} keys and {len(holes)} holes")
         self.holes += holes[:1]
 

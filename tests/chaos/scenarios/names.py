@@ -12,7 +12,7 @@ from ..agent import GOSSIP_PORT, Agent
 from ..cluster import lo_cluster
 from ..http_client import NoAnswerError
 from ..namespace import cut_off
-from ..probe import all_equal, all_ready, eventually, heals
+from ..probe import NeverError, all_equal, all_ready, eventually, heals
 from ..scenario import Result, Violations, scenario
 
 NOTICED_S = 10.0
@@ -269,9 +269,12 @@ async def pruned_alive(
                 await n1.put("p/load", str(time.monotonic()))
             return all(["n3" in await agent.members() for agent in (n1, n2)])
 
-        member_s = await eventually("n1 and n2 know n3 again", is_member, wait_s, 1.0)
+        violations, member_s = Violations(), None
+        try:
+            member_s = await eventually("n1 and n2 know n3 again", is_member, wait_s, 1.0)
+        except NeverError as error:
+            violations.append(str(error))
         held = (await n1.put("p/after", "1", "?wait=all&timeout=5s")).document["held_by"]
-        violations = Violations()
         violations.unless(healed_s is not None, "it does not heal")
         violations.unless(not back, f"deleted keys are back: {back}")
         there = (await n1.get("p/by-n3")).status == 200
