@@ -65,7 +65,7 @@ class Record:
 
     def _example(self, kind: str, text: str) -> None:
         if len(self.examples[kind]) < EXAMPLES_MAX:
-            self.examples[kind].append(f"{time.monotonic():.3f} {text}")
+            self.examples[kind].append(f"{time.strftime('%H:%M:%S')} {text}")
 
     def oldest_acknowledged(self, key: str, before_s: float) -> Write | None:
         """The first write of the key that was acknowledged before that time."""
