@@ -142,6 +142,10 @@ class Suite:
         self.outcomes: Counter[str] = Counter()
 
     async def run(self) -> None:
+        """SIGTERM and SIGINT take down what runs."""
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         together = [each for each in self._runs if not each.scenario.alone]
         await asyncio.gather(*(self._slot(together) for _ in range(SLOTS)))
         await self._slot([each for each in self._runs if each.scenario.alone])
@@ -240,7 +244,11 @@ def main() -> int:
         suite = Suite([Run(line) for line in lines], limit_s)
     except (KeyError, OptionError) as error:
         parser.error(f"{error}: see python -m tests.chaos")
-    asyncio.run(suite.run())
+    try:
+        asyncio.run(suite.run())
+    except asyncio.CancelledError:
+        print("chaos: stopped")
+        return 1
     parts = [f"{count} {what}" for what, count in suite.outcomes.items()]
     print(f"chaos: {', '.join(parts)} in {suite.took_s:.0f} s")
     return 1 if suite.outcomes["VIOLATION"] or suite.outcomes["not run"] else 0

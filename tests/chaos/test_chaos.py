@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from . import suite
 from .__main__ import main
+from .agent import Agent
+from .http_client import Answer
 from .judge import check_writes, compare
+from .lo_net import LoNet
 from .packet_router import Way, flipped, swapped
 from .record import Record, Write
 from .scenario import SCENARIOS, OptionError, Violations
+from .scenarios.honest_reads import Reader
 from .scenarios.spreading import Arrivals
+from .watch import Watch
 
 
 def write(key: str, value: str | None, version: str, status: int = 200, **more: object) -> Write:
@@ -105,6 +111,41 @@ def test_a_write_that_is_late_at_the_last_member_is_found() -> None:
     arrivals.arrived_s = {"1": {"n1": 0.1, "n2": 0.2}, "2": {"n1": 10.1, "n2": 10.9}}
     assert arrivals.judge(2)[0] == ["1 of 2 writes reach the last member later than 0.5 s"]
     assert "2 of 2 writes are not on all" in arrivals.judge(3)[0][0]
+
+
+def test_a_resync_that_takes_keys_from_a_watcher_is_noted(tmp_path: Path) -> None:
+    record = Record()
+    watch = Watch(Agent(LoNet(1), 1, tmp_path), record)
+    for kind, key in (("resync", ""), ("put", "p/1"), ("put", "p/2"), ("synced", "")):
+        watch.hear(kind, {"key": key, "version": "1"})
+    watch.hear("delete", {"key": "p/2"})
+    assert watch.table == {"p/1": "1"}
+    assert [each.lost for each in watch.resyncs] == [0]
+    watch.hear("resync", {})
+    watch.hear("synced", {})
+    assert (watch.table, watch.resyncs[-1].lost) == ({}, 1)
+    assert record.notes["resync took"] == 1
+
+
+def test_a_404_for_what_others_have_and_an_old_value_without_a_word_are_found(
+    tmp_path: Path,
+) -> None:
+    reader, violations = Reader(Agent(LoNet(1), 1, tmp_path)), Violations()
+    reader.take(Answer(503, {}, b""), "new", False)
+    reader.take(Answer(200, {"kv-stale": "true"}, b"old"), "new", False)
+    assert reader.take(Answer(200, {}, b"new"), "new", True)
+    reader.judge(violations, reachable=True)
+    assert violations == []
+    reader.take(Answer(404, {"kv-stale": "true"}, b""), "new", False)
+    reader.judge(violations, reachable=False)
+    assert violations == []
+    reader.judge(violations, reachable=True)
+    assert len(violations) == 1
+    reader.take(Answer(404, {}, b""), "new", True)
+    reader.take(Answer(200, {}, b"old"), "new", True)
+    found = Violations()
+    reader.judge(found, reachable=False)
+    assert len(found) == 2
 
 
 # -- the router ----------------------------------------------------------------------------------

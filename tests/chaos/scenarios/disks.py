@@ -202,7 +202,7 @@ async def disk_full(kind: str = "full", seconds: float = 40.0, seed: int = 1) ->
                     await asyncio.sleep(3)
                     seen.append(f"restarted so: exit {n1.exit_code}, {n1.last_lines(1)}")
                 await _free(made, disk, kind)
-                takes_s = await eventually("n1 takes writes", lambda: _takes(n1), 60)
+                takes_s = await eventually("n1 takes writes", lambda: _supervised(n1), 60)
                 seen.append(f"takes writes again after {takes_s} s")
             await asyncio.sleep(3)
             await all_ready(made.agents)
@@ -213,6 +213,13 @@ async def disk_full(kind: str = "full", seconds: float = 40.0, seed: int = 1) ->
 
 async def _takes(agent: Agent) -> bool:
     return (await agent.put("probe", "1")).status == 200
+
+
+async def _supervised(agent: Agent) -> bool:
+    """It may have ended for want of room, and is then started again, as supervisors do."""
+    if not agent.runs:
+        agent.start()
+    return await _takes(agent)
 
 
 async def _free(made: Cluster, disk: SmallDisk, kind: str) -> None:

@@ -47,7 +47,7 @@ class Reader:
                 continue
             now_s = time.monotonic()
             first_s = first_s or now_s
-            if self._take(answer, expect, ready):
+            if self.take(answer, expect, ready):
                 if now_s - (wrong_s or first_s) > CALM_S:
                     break
             else:
@@ -55,7 +55,7 @@ class Reader:
         self.denied_s = round(wrong_s - first_s, 2) if wrong_s else 0.0
         client.close()
 
-    def _take(self, answer: Answer, expect: str, ready: bool) -> bool:
+    def take(self, answer: Answer, expect: str, ready: bool) -> bool:
         """True where it was the right value."""
         stale = " KV-Stale" if answer.stale else ""
         self.answers[f"{answer.status}{stale} {'ready' if ready else 'not ready'}"] += 1
