@@ -11,11 +11,13 @@ from .agent import GOSSIP_PORT, WAN_PORT, Agent
 from .lo_net import LoNet
 from .machine import new_folder
 from .namespace import Net
-from .probe import all_ready
+from .probe import PATIENCE_S, all_ready
 from .tun_net import TunNet
 
 BUGS = ("Traceback", "a bug of kvgossip", "never retrieved")
 KEY = "11" * 32
+STARTED_S = 5.0
+"""Of processor time, at most, until a Python process serves, on a machine that has other work."""
 
 
 class Cluster:
@@ -39,7 +41,7 @@ class Cluster:
         """Returns once all are ready."""
         for agent in self.agents:
             agent.start()
-        await all_ready(self.agents)
+        await all_ready(self.agents, PATIENCE_S + STARTED_S * len(self.agents))
 
     def address(self, number: int) -> str:
         return f"{self.net.host(number)}:{GOSSIP_PORT}"

@@ -111,6 +111,10 @@ def test_a_write_that_is_late_at_the_last_member_is_found() -> None:
     arrivals.arrived_s = {"1": {"n1": 0.1, "n2": 0.2}, "2": {"n1": 10.1, "n2": 10.9}}
     assert arrivals.judge(2)[0] == ["1 of 2 writes reach the last member later than 0.5 s"]
     assert "2 of 2 writes are not on all" in arrivals.judge(3)[0][0]
+    arrivals.lags = [(10.2, 10.7)]
+    assert arrivals.judge(2)[0] == ["harness: this machine was too busy to see 1 of 2 writes"]
+    arrivals.lags = [(10.2, 10.5)]
+    assert arrivals.judge(2)[0] == ["1 of 2 writes reach the last member later than 0.5 s"]
 
 
 def test_a_resync_that_takes_keys_from_a_watcher_is_noted(tmp_path: Path) -> None:

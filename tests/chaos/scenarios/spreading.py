@@ -43,11 +43,13 @@ class Arrivals:
             if time.monotonic() - begin_s > LAG_S:
                 self.lags.append((begin_s, time.monotonic()))
 
-    def seen_late(self, at_s: float, until_s: float) -> bool:
-        return any(begin_s < until_s and at_s < end_s for begin_s, end_s in self.lags)
+    def held_up_s(self, at_s: float, until_s: float) -> float:
+        """For how long of that time this process heard nothing."""
+        spans = ((max(at_s, begin_s), min(until_s, end_s)) for begin_s, end_s in self.lags)
+        return sum(max(0.0, end_s - begin_s) for begin_s, end_s in spans)
 
     def judge(self, members: int) -> tuple[Violations, dict[str, Any]]:
-        """Each write against `LATE_S`; what this process may have seen late does not count."""
+        """Each write against `LATE_S`, without the time for which this process was held up."""
         delays_s: list[float] = []
         lacking, late, unseen = 0, 0, 0
         for version, sent_s in self.sent_s.items():
@@ -58,8 +60,8 @@ class Arrivals:
             last_s = max(arrived_s.values())
             delays_s.append(last_s - sent_s)
             if delays_s[-1] > LATE_S:
-                hidden = self.seen_late(sent_s, last_s)
-                unseen, late = unseen + hidden, late + (not hidden)
+                is_late = delays_s[-1] - self.held_up_s(sent_s, last_s) > LATE_S
+                late, unseen = late + is_late, unseen + (not is_late)
         delays_s.sort()
         violations = Violations()
         count = len(self.sent_s)
