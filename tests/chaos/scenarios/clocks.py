@@ -169,6 +169,7 @@ async def clock_behind_at_start(
         join = made.addresses(3)
         n3 = made.add(3, join=join, profile=profile, data=False, env=clock.env)
         n3.start()
+        await eventually("n3 answers", n3.status)
         watch = Watch(n3, Record())
         watch.start()
         answers, ready_s = await _asked_while_behind(n3, fix_after_s)

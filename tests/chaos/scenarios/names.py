@@ -63,6 +63,10 @@ async def _is_home(seer: Agent, whom: Agent) -> bool:
     )
 
 
+async def _answers_or_ended(agent: Agent) -> bool:
+    return not agent.runs or bool(await agent.status())
+
+
 @scenario()
 async def clone(pause_s: float = 0.0, seconds: float = 30.0, profile: str = "lan") -> Result:
     """The directory of n1 is copied and started on another machine under the same name, as a cloned
@@ -91,6 +95,7 @@ async def clone(pause_s: float = 0.0, seconds: float = 30.0, profile: str = "lan
         if pause_s:
             await asyncio.sleep(pause_s)
             n1.resume()
+        await eventually("the twin answers, or has ended", lambda: _answers_or_ended(twin))
         begin_s = time.monotonic()
         while time.monotonic() < begin_s + seconds:
             for each in twins:

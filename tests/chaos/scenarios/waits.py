@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 
+from ..agent import Agent
 from ..cluster import cluster, lo_cluster
 from ..http_client import HttpClient, NoAnswerError
 from ..lo_net import LoNet
 from ..namespace import cut_off
+from ..probe import PATIENCE_S, eventually
 from ..scenario import Result, Violations, scenario
 from ..tun_net import TunNet
 
@@ -34,17 +37,8 @@ async def wait_after_restart_in_minority(data: bool = True, count: int = 5) -> R
         cut_off(net, 1, count)
         before = (await n1.put("cut", "1", "?wait=majority&timeout=1s")).status
         n1.restart()
-        answers: list[tuple[str, int, list[str]]] = []
-        end_s = time.monotonic() + CUT_ASKED_S
-        while time.monotonic() < end_s:
-            for need in ("majority", "all", "3"):
-                try:
-                    answer = await n1.put("lie", need, f"?wait={need}&timeout=300ms", timeout=3)
-                except NoAnswerError:
-                    continue
-                holders = [each["name"] for each in answer.document.get("held_by", [])]
-                answers.append((need, answer.status, holders))
-            await asyncio.sleep(0.3)
+        await eventually("n1 answers", n1.status)
+        answers = await _ask_alone(n1)
         met = Counter(need for need, status, _ in answers if status == 200)
         n1.kill()
         net.heal()
@@ -60,6 +54,19 @@ async def wait_after_restart_in_minority(data: bool = True, count: int = 5) -> R
             answers=answers[:6],
             lost_with_the_node=lost,
         )
+
+
+async def _ask_alone(agent: Agent) -> list[tuple[str, int, list[str]]]:
+    """What was asked for, the status, and who is said to hold it."""
+    answers, end_s = [], time.monotonic() + CUT_ASKED_S
+    while time.monotonic() < end_s:
+        for need in ("majority", "all", "3"):
+            with contextlib.suppress(NoAnswerError):
+                answer = await agent.put("lie", need, f"?wait={need}&timeout=300ms", timeout=3)
+                holders = [each["name"] for each in answer.document.get("held_by", [])]
+                answers.append((need, answer.status, holders))
+        await asyncio.sleep(0.3)
+    return answers
 
 
 @scenario()
@@ -95,7 +102,7 @@ async def wait_in_rolling_restart(
 
 async def _ask_as_soon_as_possible(client: HttpClient) -> list[tuple[float, str, list[str]]]:
     """The answers 200: milliseconds since the first answer, what was asked, who holds it."""
-    found, first_s, end_s = [], 0.0, time.monotonic() + 25
+    found, first_s, end_s = [], 0.0, time.monotonic() + PATIENCE_S
     while time.monotonic() < (first_s + ASKED_S if first_s else end_s):
         for need in ("majority", "all"):
             try:
