@@ -183,9 +183,10 @@ class Parameters:
     gossip_fanout: Annotated[int, RUMORS, Meta(ge=1, le=64, description=
         "The number of peers that a round contacts.")] = 3
     direct_fanout: Annotated[int, RUMORS, Meta(ge=1, le=256, description=
-        "The number of peers to which an own write goes at once. Where that is every member, news "
-        "takes one hop, and the others do not forward it; while some member is believed dead, "
-        "they do at their next round, as they may reach it.")] = 16
+        "In a cluster of up to so many peers everybody hears an own write from its author at once, "
+        "and again until it has confirmed it; the others do not forward it, but at their next "
+        "round while some member has just died, as they may reach it. In a larger one an own "
+        "write goes to at most 16 peers at once, and spreads from there.")] = 128
     rumor_k: Annotated[int, RUMORS, Meta(ge=0, le=64, description=
         "A rumor cools after this many unnecessary contacts. Each more lowers the residue about "
         "threefold. 0 sends no rumors.")] = 3

@@ -75,7 +75,7 @@ def test_a_write_is_forwarded_for_a_dead_member_for_a_bounded_time_only() -> Non
     assert sent_for_a_write(net) == 2 < during
 
 
-def test_workers_that_come_and_go_for_ever_are_all_taken_in() -> None:
+def test_lesson_29_workers_that_come_and_go_for_ever_are_all_taken_in() -> None:
     net = Network()
     net.cluster("a b", members_max=12)
     for number in range(60):
