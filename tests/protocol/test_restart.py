@@ -17,12 +17,15 @@ from kvgossip.protocol.readiness import NOT_SETTLED
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.saved_state import SavedLife, SavedState, peer_fact
 from tests.protocol.net import (
+    LAN,
+    STRANGER,
     WALL_MS,
     Disk,
     Network,
     address_of,
     at,
     changed,
+    logs,
     make_replica,
     member,
     record,
@@ -290,3 +293,81 @@ def test_that_a_node_has_settled_is_kept_though_nothing_is_written_after_it() ->
     # and the life after that one finds it there, too
     disk.commit(back.checkpoint(at()))
     assert make_replica("b", 1, join=SEED, saved=disk.facts).settling.stale
+
+
+# -- refused, and alone --------------------------------------------------------------------------
+
+HELD = LAN.refusal("the name 'b' is held by the live node at 10.0.0.9:7481")
+
+
+def refused(*sources: Address, **config: Any) -> Replica:
+    """A node that joins the seed, and is refused from there."""
+    replica = make_replica("b", 1, join=SEED, **config)
+    replica.start(at())
+    replica.resolved(SEED[0], [address_of(0)], at())
+    for source in sources:
+        replica.receive(HELD, source, at(), reliable=True)
+    return replica
+
+
+def test_who_is_refused_and_alone_warns_once_a_minute() -> None:
+    replica = make_replica("b", 1)
+    replica.pools.lan.membership.merge(member("a", 0, MemberState.ALIVE), at())
+    replica.pools.lan.membership.merge(member("a", 0, MemberState.DEAD), at())
+    warned = [
+        sum(
+            "is not ready" in line
+            for line in logs(replica.receive(HELD, address_of(0), at(seconds)))
+        )
+        for seconds in (0.0, 30.0, 59.0, 60.0)
+    ]
+    assert warned == [1, 0, 0, 1]
+
+
+def codes(replica: Replica, seconds: float = 0.0) -> list[str]:
+    return [reason.code for reason in replica.readiness.reasons(at(seconds))]
+
+
+def test_a_node_that_is_refused_and_reaches_nobody_is_not_ready_and_says_why() -> None:
+    disk = Disk()
+    before = make_replica("b", 1, join=SEED, saved={})
+    disk.commit(before.settle(at()))
+    disk.commit(before.checkpoint(at()))
+    # with last known good data, as a clone has it: by itself that is no reason
+    clone = refused(address_of(0), saved=disk.facts)
+    (reason,) = clone.readiness.reasons(at(2.0))
+    assert "is held by the live node at 10.0.0.9:7481" in reason.text
+    assert reason.code == "refused"
+    # also one that had settled before it was refused
+    clone.settle(at())
+    assert codes(clone) == ["refused"]
+
+
+def test_a_refusal_counts_while_it_is_new_and_nobody_is_reached() -> None:
+    replica = refused(address_of(0))
+    replica.settle(at())
+    assert codes(replica, 140.0) == ["refused"]
+    assert codes(replica, 151.0) == []
+    replica.pools.lan.membership.merge(member("a", 0), at())
+    assert codes(replica) == []
+
+
+def test_what_a_stranger_forges_makes_no_node_unready() -> None:
+    replica = refused(STRANGER, address_of(7))
+    replica.settle(at())
+    assert codes(replica) == []
+
+
+def test_a_member_that_cannot_be_read_any_more_refuses_as_well() -> None:
+    replica = make_replica("b", 1)
+    replica.pools.lan.membership.merge(member("a", 0), at())
+    replica.receive(HELD, address_of(0), at())
+    assert codes(replica) == []
+    replica.pools.lan.membership.merge(member("a", 0, MemberState.DEAD), at())
+    assert codes(replica) == ["refused"]
+
+
+def test_a_name_that_took_over_a_data_directory_does_not_look_for_itself() -> None:
+    facts = peer_fact(PoolKind.LAN, "b", Address("10.9.9.9", 7481))
+    replica = make_replica("b", 1, saved={facts.key: facts.value or b""})
+    assert not replica.pools.lan.known_peers.absent

@@ -166,13 +166,14 @@ class Pool:
         )
 
         self.joining = Joining(
-            self._config.name,
             self.kind,
+            self.membership,
             join_targets=self.join_targets,
             join_handshake=self.join_handshake,
             known_peers=self.known_peers,
             exchanges=self.exchanges,
             settling=shared.settling,
+            readiness=shared.readiness,
             retry_s=self._config.join_retry_s,
             blocklist=shared.blocklist,
             is_member=self.is_member,
@@ -235,7 +236,7 @@ class Pool:
                 ),
                 key_rotation=shared.key_rotation,
             ),
-            self.joining.on_join,
+            self.joining,
             gate=self.gate,
             blocklist=shared.blocklist,
             membership=self.membership,
