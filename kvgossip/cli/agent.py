@@ -144,8 +144,7 @@ def agent(
     open_standard_streams()
     raise_file_limit()
     return_large_blocks()
-    start = Start(free_port=free_port, stop_on_eof=stop_on_eof, rebuild=rebuild, found=found)
-    run(serve(settings, output, start))
+    run(serve(settings, output, Start(free_port, stop_on_eof, rebuild, found)))
 
 
 def _given(context: typer.Context) -> dict[str, str | bool]:

@@ -172,7 +172,8 @@ class Replica:
             kept_ms=self._saved.clock >> 16,
             pools=self.pools.all,
             own_facts=self._own_facts,
-            on_settled=self._settled,
+            # from now on the members that are known count for writes that wait
+            on_settled=lambda: self.acks.judge_anew(self.pools.groups_of),
             outbox=self.outbox,
         )
         self.readiness.add(self.settling.not_ready)
@@ -427,10 +428,6 @@ class Replica:
         """Take the data of this node as the truth, as an operator wants it."""
         self.settling.settle()
         return self._drain()
-
-    def _settled(self) -> None:
-        """From now on the members that are known count for writes that wait."""
-        self.acks.judge_anew(self.pools.groups_of)
 
     def leave(self, now: Now) -> list[Effect]:
         """Tell the peers that this node goes; Departed follows when they have had time to hear

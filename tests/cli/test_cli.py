@@ -32,6 +32,8 @@ QUICK = {
 }
 KVGOSSIP = (sys.executable, "-m", "kvgossip")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("KVGOSSIP_")}
+# a first agent founds its cluster at once
+CLEAN["KVGOSSIP_FOUNDING_S"] = "0"
 PATIENCE_S = 60.0
 
 

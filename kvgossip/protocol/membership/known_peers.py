@@ -33,15 +33,16 @@ PAUSE_FACTOR_MAX = 30
 
 
 class KnownPeers:
-    """`saved`: the members that an earlier life knew, by name."""
+    """`saved`: the members that an earlier life knew, by name. Its own name is none of them: a data
+    directory may have been another node's."""
 
     def __init__(
         self, saved: Mapping[str, SavedPeer], kind: PoolKind, config: Config, rng: Random, now: Now
     ) -> None:
         #: those of them that this life has not met
-        self.absent = dict(saved)
+        self.absent = {name: peer for name, peer in saved.items() if name != config.name}
         #: what is kept of each on the disk
-        self._kept = dict(saved)
+        self._kept = dict(self.absent)
         self._kind, self._rng = kind, rng
         #: the times at which some of the absent are asked again, and at which each is forgotten,
         #: monotonic seconds

@@ -1,8 +1,14 @@
 """Joining: how this node enters a pool, and finds those again that it has lost: join targets, DNS,
-members that an earlier life knew, and the handshake with the member that answers."""
+members that an earlier life knew, and the handshake with the member that answers.
+
+A node that is refused by those whom it asks, and reaches nobody, is not ready: what it takes
+reaches nobody. It may be the clone of another one, or have missed a change of keys. Anybody can
+forge a refusal: so only those count that come from where this node has asked, or knows a member.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from kvgossip.config import Address
@@ -23,6 +29,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.readiness import Readiness, Reason
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.wire.frame import Framing, cluster_number
 from kvgossip.protocol.wire.message import Join, JoinPurpose, JoinReply, Ping
@@ -30,17 +37,20 @@ from kvgossip.protocol.wire.message import Join, JoinPurpose, JoinReply, Ping
 LEARNED_MAX = 1024
 
 STRANGERS_MAX = 64
+REFUSAL_KEPT_S = 150.0
+WARNING_INTERVAL_S = 60.0
 
 
 class Joining:
-    """`is_member(name)` is true of a member that is alive or suspect, and not blocked;
-    `learn_pause_s`: nobody is asked twice within it for its cluster id."""
+    """`is_member(name)` is true of a member that is alive or suspect, and not blocked; `retry_s`
+    is the pause after which a stranger is asked again; `learn_pause_s`: nobody is asked twice
+    within it for its cluster id."""
 
     def __init__(
         self,
         kind: PoolKind,
-        *,
         membership: Membership,
+        *,
         framing: Framing,
         cluster_id: OwnClusterId,
         join_targets: JoinTargets,
@@ -48,6 +58,7 @@ class Joining:
         known_peers: KnownPeers,
         exchanges: ExchangeScheduler,
         settling: Settling,
+        readiness: Readiness,
         retry_s: float,
         blocklist: Blocklist,
         is_member: Callable[[str], bool],
@@ -69,6 +80,10 @@ class Joining:
         self._is_member, self._outbox, self._retry_s = is_member, outbox, retry_s
         #: by address, when a stranger there was asked last, monotonic seconds
         self._strangers_s: Newest[Address, float] = Newest(STRANGERS_MAX)
+        #: the last refusal, and when it came, monotonic seconds
+        self._refusal, self._refused_s = "", -math.inf
+        self._warned_s = -math.inf
+        readiness.add(self._not_ready)
 
     def order(self, targets: Sequence[str], *, merge: bool) -> None:
         """An operator wants these joined, now and once. `merge`: and the cluster of this node to
@@ -121,10 +136,34 @@ class Joining:
             self._targets.answered(arrival.source, message.sender)
             self._outbox.persist(self._known_peers.answered(arrival.source, message.sender))
             self._settling.saw(message.sync_state)
+            self._refusal = ""
             if message.sender == self._membership.me.name:
                 self._settling.introduced()
             else:
                 self._exchanges.start(message.sender, arrival.now)
+
+    def refused(self, text: str, arrival: Arrival) -> None:
+        """A node says no."""
+        known = self._membership.members.values()
+        if self._handshake.has_asked(arrival.source) or any(
+            member.address == arrival.source for member in known
+        ):
+            self._refusal, self._refused_s = text, arrival.now.monotonic_s
+            for reason in self._not_ready(arrival.now):
+                self._warn(reason.text, arrival.now)
+
+    def _warn(self, text: str, now: Now) -> None:
+        """At most once a minute."""
+        if now.monotonic_s - self._warned_s >= WARNING_INTERVAL_S:
+            self._warned_s = now.monotonic_s
+            self._outbox.log("WARNING", f"this node is not ready: {text}")
+
+    def _not_ready(self, now: Now) -> list[Reason]:
+        lately = now.monotonic_s - self._refused_s < REFUSAL_KEPT_S
+        if not (self._refusal and lately) or self._settling.has_company:
+            return []
+        text = f"it reaches no member, and what it takes reaches nobody: it was {self._refusal}"
+        return [Reason("refused", text, "do what the refusal says")]
 
     def tick(self, now: Now) -> None:
         """Join the targets that are due. The handshake has its own time."""

@@ -174,7 +174,7 @@ class Pool:
 
         self.joining = Joining(
             self.kind,
-            membership=self.membership,
+            self.membership,
             framing=self.gate.framing,
             cluster_id=shared.cluster_id,
             join_targets=self.join_targets,
@@ -182,6 +182,7 @@ class Pool:
             known_peers=self.known_peers,
             exchanges=self.exchanges,
             settling=shared.settling,
+            readiness=shared.readiness,
             retry_s=self._config.join_retry_s,
             blocklist=shared.blocklist,
             is_member=self.is_member,
@@ -249,7 +250,7 @@ class Pool:
                 ),
                 key_rotation=shared.key_rotation,
             ),
-            self.joining.on_join,
+            self.joining,
             gate=self.gate,
             blocklist=shared.blocklist,
             membership=self.membership,
