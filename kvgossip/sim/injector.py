@@ -94,7 +94,7 @@ class FaultInjector:
         self._network.mend_all()
         self._network.cut(self._severed)
         for host in self._hosts:
-            host.clock.glitch_ms = 0.0
+            host.clock.glitch(0.0)
             self._lives.resume(host)
             self._with_life(host.number, self._end_if_leaving)
             self._lives.start(host)
@@ -137,7 +137,7 @@ class FaultInjector:
                 self._hosts[node].clock.offset_ms = offset_ms
             case Glitch(nodes, by_ms):
                 for node in nodes:
-                    self._hosts[node].clock.glitch_ms = by_ms
+                    self._hosts[node].clock.glitch(by_ms)
             case Blow(loss):
                 self._network.weather = replace(self._network.weather, loss=loss)
             case Garbage(node, kind):
