@@ -48,7 +48,9 @@ def deletion_options(seed: int) -> Options:
     }
     return Options(
         nodes=(nodes, nodes),
-        intensity=_intensity(rng),
+        intensity=replace(
+            _intensity(rng), glitch_rate=Random(f"{seed} glitches").choice((0.0, 0.0, 0.0, 0.03))
+        ),
         duration_s=rng.choice((15.0, 40.0)),
         mix=_mix(rng),
         parameters=parameters,

@@ -12,6 +12,9 @@ from random import Random
 
 from kvgossip.sim.network import Weather
 
+GLITCH_MS_MIN, GLITCH_MS_MAX = 5_000.0, 60_000.0
+"""How far off the clocks of a glitch are."""
+
 Way = tuple[int, int]
 """From one node to another, by number."""
 
@@ -52,6 +55,8 @@ class Intensity:
     resolve_loss: float = 0.0
     #: Wall clocks that are set anew.
     jump_rate: float = 0.0
+    #: Wall clocks, or those of all hosts at once, that are far off for a while.
+    glitch_rate: float = 0.0
     #: Each wall clock is up to that far off, either way.
     clock_skew_ms: float = 0.0
     #: Each clock runs up to that share too fast or slow.
@@ -158,6 +163,14 @@ class SetClock:
 
 
 @dataclass(frozen=True, slots=True)
+class Glitch:
+    """The wall clocks of these are that far off, beside their skew, until they are set right: 0."""
+
+    nodes: tuple[int, ...]
+    by_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Blow:
     """The network gets this loss for a while."""
 
@@ -173,7 +186,19 @@ class Garbage:
 
 
 Fault = (
-    Crash | Die | Restart | Leave | Pause | Resume | Cut | Sever | Mend | SetClock | Blow | Garbage
+    Crash
+    | Die
+    | Restart
+    | Leave
+    | Pause
+    | Resume
+    | Cut
+    | Sever
+    | Mend
+    | SetClock
+    | Glitch
+    | Blow
+    | Garbage
 )
 Timed = tuple[float, Fault]
 

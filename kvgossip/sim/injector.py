@@ -19,6 +19,7 @@ from kvgossip.sim.faults import (
     Die,
     Fault,
     Garbage,
+    Glitch,
     Leave,
     Mend,
     Pause,
@@ -86,13 +87,14 @@ class FaultInjector:
 
     def calm(self) -> None:
         """No more faults: paused hosts resume, those that are down start, cuts are mended; the dead
-        and the severed stay so, and clocks stay wrong."""
+        and the severed stay so, and clocks keep their skew."""
         self.quiet = True
         self._driver.forget_changes()
         self._network.weather = Weather()
         self._network.mend_all()
         self._network.cut(self._severed)
         for host in self._hosts:
+            host.clock.glitch(0.0)
             self._lives.resume(host)
             self._with_life(host.number, self._end_if_leaving)
             self._lives.start(host)
@@ -133,6 +135,9 @@ class FaultInjector:
                 self._network.mend(ways)
             case SetClock(node, offset_ms):
                 self._hosts[node].clock.offset_ms = offset_ms
+            case Glitch(nodes, by_ms):
+                for node in nodes:
+                    self._hosts[node].clock.glitch(by_ms)
             case Blow(loss):
                 self._network.weather = replace(self._network.weather, loss=loss)
             case Garbage(node, kind):

@@ -15,7 +15,7 @@ from kvgossip.sim.checks.oracle import Oracle
 from kvgossip.sim.commits import Commits
 from kvgossip.sim.delivery import Delivery
 from kvgossip.sim.driver import Driver
-from kvgossip.sim.host import Host, Life
+from kvgossip.sim.host import EPOCH_MS, Host, Life
 from kvgossip.sim.scenario import Scenario
 from kvgossip.sim.timeline import Timeline
 from kvgossip.sim.tracing import Event, Trace
@@ -44,6 +44,16 @@ class Lives:
 
     def running(self) -> list[Life]:
         return [host.life for host in self._hosts if host.life is not None]
+
+    @property
+    def true_ms(self) -> int:
+        """The wall clock of a host without skew."""
+        return EPOCH_MS + int(self._timeline.time_s * 1000)
+
+    def farthest_ms(self, life: Life) -> float:
+        """How far ahead any other host's clock has ever been, by a glitch."""
+        others = (host.clock.farthest_ms for host in self._hosts if host is not life.host)
+        return max(others, default=0.0)
 
     def start(self, host: Host) -> None:
         """A new life under the host's name, with what is on its disk. No effect on a host that runs

@@ -18,6 +18,7 @@ from kvgossip.protocol.model.entry import may_expire, version_of
 from kvgossip.sim.checks.agreement import agreement_periods_max, contents_differ, disagreement
 from kvgossip.sim.checks.violation import BrokenLawError, Violation, require
 from kvgossip.sim.cluster import Cluster
+from kvgossip.sim.faults import GLITCH_MS_MAX
 from kvgossip.sim.report import Report
 from kvgossip.sim.scenario import Options, Scenario, scenario
 from kvgossip.sim.schedule import schedule
@@ -165,6 +166,7 @@ class Simulation:
         why = contents_differ(witnesses)
         require(why is None, "roots are equal, and the data is not", why)
         self._audit()
+        self._check_hidden()
         self._check_waits_ended()
         self._check_oracle()
         if self.scenario.collects:
@@ -261,6 +263,12 @@ class Simulation:
         require(may_wait, "all was collected, and then they disagree", why)
         self._timeline.after(CHECK_S, self._await_refuted, until_s)
 
+    def _check_hidden(self) -> None:
+        drift_ms = int(self.scenario.config.clock_drift_max_s * 1000)
+        for life in self.cluster.running():
+            now = life.host.clock.now(self._timeline.time_s)
+            self.cluster.driver.judged(life, life.witness.check_hidden, now.wall_ms + drift_ms)
+
     def _check_waits_ended(self) -> None:
         for life in self.cluster.running():
             self.cluster.promises.check_ended(
@@ -346,7 +354,9 @@ def _collecting_s(plan: Scenario) -> float:
 
 def _catching_up_s(plan: Scenario) -> float:
     """How long the slowest clock refuses the timestamps of the fastest one."""
-    return max(0.0, 2 * plan.intensity.clock_skew_ms / 1000 - plan.config.clock_drift_max_s)
+    intensity = plan.intensity
+    apart_ms = 2 * intensity.clock_skew_ms + (GLITCH_MS_MAX if intensity.glitch_rate else 0.0)
+    return max(0.0, apart_ms / 1000 - plan.config.clock_drift_max_s)
 
 
 def _lacking(records: list[bytes | None]) -> float:

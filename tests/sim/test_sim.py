@@ -16,6 +16,7 @@ import pytest
 
 from kvgossip.config import Address
 from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
+from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Send
 from kvgossip.protocol.ingress.gate import Gate
 from kvgossip.protocol.membership.swim import Membership
@@ -23,6 +24,7 @@ from kvgossip.protocol.merging import Merging, Origin, Outcome
 from kvgossip.protocol.model.entry import is_dead
 from kvgossip.protocol.model.hlc import HybridLogicalClock
 from kvgossip.protocol.model.member import SyncState
+from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.replica import Replica
@@ -166,10 +168,10 @@ def _equal_versions_are_given_out(patch: pytest.MonkeyPatch) -> None:
 
 
 def _the_clock_follows_whoever_speaks(patch: pytest.MonkeyPatch) -> None:
-    def observe(clock: HybridLogicalClock, timestamp: int, wall_ms: int) -> None:
-        clock.latest = timestamp
+    def observe(clocks: ClockGuard, timestamp: int, now: Now) -> None:
+        clocks._hlc.latest = timestamp
 
-    patch.setattr(HybridLogicalClock, "observe", observe)
+    patch.setattr(ClockGuard, "observe", observe)
 
 
 def _deletes_are_not_merged(patch: pytest.MonkeyPatch) -> None:
