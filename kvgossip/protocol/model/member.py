@@ -64,9 +64,11 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The record of one name. `host` is empty only in a first Join: the receiver fills in what it
     sees.
 
-    `site` identifies one life of the node; `http` is `HOST:PORT` or empty; `accuser` is the
-    name that suspects it, in news of a suspicion; `identity` is the fingerprint of its key, or
-    empty (see identity.py). A peer's unknown trailing fields are ignored.
+    `other_host`: where it is reached in the other IP family, if it has both; who needs that one
+    keeps it as `host` (own_host.py). `site` identifies one life of the node; `http` is `HOST:PORT`
+    or empty; `accuser` is the name that suspects it, in news of a suspicion; `identity` is the
+    fingerprint of its key, or empty (see identity.py). A peer's unknown trailing fields are
+    ignored.
     """
 
     #: as of messages: a record is no question
@@ -86,6 +88,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     coordinates: Annotated[tuple[float, ...], Meta(max_length=8)] = ()
     identity: Annotated[bytes, Meta(max_length=16)] = b""
     gateway: bool = False
+    other_host: Host = ""
 
     @property
     def address(self) -> Address:

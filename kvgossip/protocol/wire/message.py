@@ -78,7 +78,8 @@ class Ack(Message, frozen=True):
     """`sender` is alive: it answers the ping of that sequence number. `held` as in Ping, of the
     member that pinged.
 
-    `coordinate`: its place in the network, see coordinate.py.
+    `coordinate`: its place in the network, see coordinate.py. `seen_host`: where the ping came
+    from; empty where that is what the sender of the ack knows of the member that pinged.
     """
 
     kind = 2
@@ -89,6 +90,7 @@ class Ack(Message, frozen=True):
     sync_state: SyncState
     held: Count = 0
     coordinate: bytes = b""
+    seen_host: Host = ""
 
 
 class PingRequest(Message, frozen=True):
