@@ -37,7 +37,7 @@ class OwnHost:
         if not me.host or (is_loopback(me.host) and not is_loopback(host)):
             beside = "" if is_loopback(me.other_host) else me.other_host
             return replace(me, host=host, other_host=beside)
-        tells = is_loopback(host) == is_loopback(me.host) and "%" not in host
+        tells = is_loopback(host) == is_loopback(me.host) and is_numeric(host)
         if not me.other_host and tells and family(host) != family(me.host):
             return replace(me, other_host=host)
         return me
@@ -69,6 +69,11 @@ def family(host: str) -> int:
     return 6 if ":" in host else 4
 
 
+def is_numeric(host: str) -> bool:
+    """True of an IP address that means the same on every machine: no name, and no interface."""
+    return not host.strip("0123456789.") or (":" in host and "%" not in host)
+
+
 def is_loopback(host: str) -> bool:
     return host.startswith("127.") or host == "::1"
 
@@ -79,9 +84,16 @@ def at_reach(member: Member, me: Member, kept: str) -> Member:
     `kept`: the host by which it took this node in, empty where it did not. The other one is not
     lost: it goes along in the record.
     """
-    if kept and family(kept) != family(member.host) and member.other_host in ("", kept):
+    if not is_numeric(member.host):
+        return member
+    if (
+        kept
+        and is_numeric(kept)
+        and family(kept) != family(member.host)
+        and member.other_host in ("", kept)
+    ):
         return replace(member, host=kept, other_host=member.host)
-    alone = bool(me.host) and not me.other_host
+    alone = me.host and is_numeric(me.host) and not me.other_host
     if alone and member.other_host and family(member.host) != family(me.host):
         return replace(member, host=member.other_host, other_host=member.host)
     return member

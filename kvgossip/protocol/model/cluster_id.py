@@ -26,7 +26,7 @@ from msgspec import Meta
 
 FORMER_MAX = 64
 NUMBER_BITS = 32
-Number = Annotated[int, Meta(ge=0, lt=2**NUMBER_BITS)]
+Number = Annotated[int, Meta(ge=0, le=2**NUMBER_BITS - 1)]
 
 
 class ClusterId(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -49,8 +49,7 @@ class ClusterId(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def digest(self) -> int:
         """A fingerprint of the whole value: equal values have equal ones. Never 0."""
-        total: int = self.epoch + sum(self.numbers)
-        return total % (2**NUMBER_BITS - 1) + 1
+        return (self.epoch + sum(self.numbers)) % 0xFFFFFFFF + 1
 
     def meets(self, other: ClusterId) -> bool:
         """True if both are of one cluster."""

@@ -28,6 +28,7 @@ from kvgossip.protocol.model.location import Location
 # datagram.
 Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+\Z")]
 Host = Annotated[str, Meta(max_length=253, pattern=r"^[A-Za-z0-9.:%_-]*\Z")]
+NumericHost = Annotated[str, Meta(max_length=64, pattern=r"^[0-9A-Fa-f.:]*\Z")]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=0)]  # msgspec reads 64 bits at most
 Life = Annotated[int, Meta(ge=0, le=2**62)]  # there is room to raise it
@@ -88,7 +89,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     coordinates: Annotated[tuple[float, ...], Meta(max_length=8)] = ()
     identity: Annotated[bytes, Meta(max_length=16)] = b""
     gateway: bool = False
-    other_host: Host = ""
+    other_host: NumericHost = ""
 
     @property
     def address(self) -> Address:

@@ -87,6 +87,9 @@ def test_the_address_by_which_a_member_was_joined_is_kept_also_if_it_does_not_te
         told_four, host=SIX, other_host=FOUR
     )
     assert at_reach(told_four, member("a"), "10.0.0.77") == told_four, "one of the same family"
+    named = member("d", host="d.example")
+    assert at_reach(named, member("a", host="fd91::1"), SIX) == named, "a name may have both"
+    assert at_reach(told_four, member("a", host="fe80::2%1"), "fe80::1%1") == told_four
 
 
 # -- between replicas -----------------------------------------------------------------------------

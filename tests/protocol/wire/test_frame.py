@@ -222,9 +222,12 @@ def test_no_two_kinds_have_the_same_number() -> None:
 GOLDEN: list[tuple[Message | Member, str]] = [
     (
         Ping(1, "a", "b", 2**63, 1_700_000_000_000, SyncState.SETTLED),
-        "01 0000001a 9701a161a162cf8000000000000000cf0000018bcfe568000200",
+        "01 0000001b 9801a161a162cf8000000000000000cf0000018bcfe56800020000",
     ),
-    (Ack(1, "b", 0, 0, SyncState.WAITING, 0, b"\x01\x02"), "02 0000000c 9701a16200000000c4020102"),
+    (
+        Ack(1, "b", 0, 0, SyncState.WAITING, 0, b"\x01\x02"),
+        "02 0000000d 9801a16200000000c4020102a0",
+    ),
     (
         PingRequest(2, "a", "b", "10.0.0.2", 7481),
         "03 00000013 9602a161a162a831302e302e302e32cd1d39c3",
@@ -233,15 +236,18 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     (
         Member("b", "10.0.0.2", 7481, MemberState.SUSPECT, 1, 2, 3, "dc1", "h:1", "a", "z", (1.5,)),
         (
-            "05 0000002c 9ea162a831302e302e302e32cd1d3901010203a3646331a3683a31a161 a17a "
-            "91cb3ff8000000000000c400c2"
+            "05 0000002d 9fa162a831302e302e302e32cd1d3901010203a"
+            "3646331a3683a31a161a17a91cb3ff8000000000000c400c2a0"
         ),
     ),
     (
         Join("b", 3, "10.0.0.1", b"\x01", b"\x02"),
-        "06 00000013 95a16203 a831302e302e302e31c40101c40102",
+        "06 00000019 98a16203a831302e302e302e31c40101c401029300009000a0",
     ),
-    (JoinReply("a", 1, "10.0.0.2", SyncState.FRESH), "07 0000000e 94a16101a831302e302e302e3201"),
+    (
+        JoinReply("a", 1, "10.0.0.2", SyncState.FRESH),
+        "07 00000012 95a16101a831302e302e302e320193000090",
+    ),
     (Refused("default", "lan:dc1", "no"), "08 00000014 93a764656661756c74a76c616e3a646331a26e6f"),
     (Gossip(7, "a", True, True), "09 00000006 9407a161c3c3"),
     (Rumor("k", b"\x10"), "0a 00000006 92a16bc40110"),
@@ -282,7 +288,7 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     (Concluded(9, 5, 3, 1), "1f 00000005 9409050301"),
     (
         Prune(Member("b", "10.0.0.2", 7481, MemberState.LEFT, 1, 2, 3, "dc1")),
-        "32 0000001f 919ea162a831302e302e302e32cd1d3903010203a3646331a0a0a090c400c2",
+        "32 00000020 919fa162a831302e302e302e32cd1d3903010203a3646331a0a0a090c400c2a0",
     ),
     (KeyringOrder(1, 2, 1, KeyringAction.USE, b"abcd"), "3c 0000000b 9501020102c40461626364"),
     (
@@ -320,8 +326,10 @@ def test_every_kind_has_its_golden_bytes() -> None:
 
 
 def test_a_frame_starts_with_these_bytes_for_ever() -> None:
-    assert LAN.frame([b"units"]) == bytes.fromhex("6b76 01 00 108ce7881965ca04 74b40740") + b"units"
-    assert LAN.refusal("no") == bytes.fromhex("6b76 01 01 108ce7881965ca04 74b40740") + encode(
+    assert (
+        LAN.frame([b"units"]) == bytes.fromhex("6b76 01 00 1965ca04 00000000 74b40740") + b"units"
+    )
+    assert LAN.refusal("no") == bytes.fromhex("6b76 01 01 1965ca04 00000000 74b40740") + encode(
         Refused("default", "lan:dc1", "no")
     )
 
