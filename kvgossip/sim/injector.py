@@ -184,7 +184,7 @@ class FaultInjector:
 
     def _send_garbage(self, host: Host, kind: int) -> None:
         """From a stranger: noise, or a real packet that is cut off, comes late, or carries the
-        fingerprint of another cluster."""
+        id of another cluster."""
         draw = self._rng
         packet = draw.choice(self._samples) if self._samples else b"kv"
         noise = (

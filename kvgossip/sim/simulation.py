@@ -19,6 +19,7 @@ from kvgossip.sim.checks.agreement import agreement_periods_max, contents_differ
 from kvgossip.sim.checks.violation import BrokenLawError, Violation, require
 from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.faults import GLITCH_MS_MAX
+from kvgossip.sim.operator import PATIENCE_S
 from kvgossip.sim.report import Report
 from kvgossip.sim.scenario import Options, Scenario, scenario
 from kvgossip.sim.schedule import schedule
@@ -116,7 +117,14 @@ class Simulation:
         self._quiet_s = self._timeline.time_s
         self.cluster.faults.calm()
         self._audit()
+        self._timeline.after(PATIENCE_S, self._merge_clusters)
         self._await_agreement()
+
+    def _merge_clusters(self) -> None:
+        """Nodes that were cut apart at their first start have founded clusters of their own."""
+        if self._disagreement(views=False) is not None:
+            self.cluster.operator.merge_clusters()
+            self._timeline.after(PATIENCE_S, self._merge_clusters)
 
     def _audit(self) -> None:
         for life in self.cluster.running():
@@ -296,6 +304,7 @@ class Simulation:
         report.news_by_frame = driver.news[Event.FRAME]
         report.batches = cluster.batches.count
         report.waits_met, report.waits_unmet = cluster.promises.met, cluster.promises.unmet
+        report.merges = cluster.operator.merges
         report.starts = sum(host.lives for host in cluster.hosts)
         report.faults = dict(sorted(cluster.faults.counts.items()))
         report.logs = dict(sorted(driver.logs.items()))

@@ -13,7 +13,7 @@ Laws
   (own_cluster_id.py); and so is one that looks for somebody else at this address, where it is not
   of the same cluster for sure: an address may have been given away.
 - A newcomer that does not know its own address takes the one from which the host saw it (lesson
-  30).
+  30), and keeps for the host the one by which it reached it (own_host.py).
 """
 
 from __future__ import annotations
@@ -137,13 +137,17 @@ class JoinHandshake:
             )
         elif not self._cluster_id.admits(reply.cluster_id):
             # this node has come into another cluster since it asked
-            text = self._other_id(reply.cluster_id)
-            self._outbox.emit(JoinRefused(source, text, self._kind))
+            if asked.purpose is JoinPurpose.MERGE:
+                self.ask(source, asked.purpose)
+            else:
+                text = self._other_id(reply.cluster_id)
+                self._outbox.emit(JoinRefused(source, text, self._kind))
             return False
         else:
             self._cluster_id.take(reply.cluster_id)
             self._cluster_id.has_news |= asked.purpose is JoinPurpose.MERGE
             self._membership.observed_at(reply.observed_host)
+            self._membership.joined_at[reply.sender] = source.host
             for member in members:
                 # a host that does not know its own address yet is where we found it
                 at_source = member.name == reply.sender and not member.host

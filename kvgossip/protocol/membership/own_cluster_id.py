@@ -74,15 +74,11 @@ class OwnClusterId:
 
     def take(self, theirs: ClusterId) -> None:
         """A node of this id, which is admitted, becomes a member."""
-        if not theirs.minted and self._settled():
+        if not (self.value.minted or theirs.minted) and self._settled():
             self._set(minted(self.value))
         ours = self.value
-        if not theirs.number:
-            return
-        if ours.meets(theirs) or not (ours.minted or theirs.minted):
+        if theirs.number and (theirs.minted or not ours.minted):
             self._set(united(ours, theirs))
-        elif not ours.minted:
-            self._set(theirs)
 
     def take_over(self, theirs: ClusterId) -> None:
         """An operator makes the cluster of that id a part of this one."""

@@ -105,9 +105,8 @@ class Pool:
             shared.outbox,
             self.counters,
         )
-        self._pings = PingMaker(
-            table, shared.store, shared.tombstones, shared.sync_state, shared.cluster_id
-        )
+        asks = (shared.store, shared.tombstones, shared.sync_state, shared.cluster_id)
+        self._pings = PingMaker(table, *asks)
         self.membership = Membership(
             self._config,
             table,
@@ -171,7 +170,6 @@ class Pool:
             cluster_id=shared.cluster_id,
             identity=shared.identity,
         )
-
         self.joining = Joining(
             self.kind,
             self.membership,

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from kvgossip.config import Address
 from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
@@ -110,6 +112,11 @@ class ProbeAnswers:
             stranger=prober is None,
             future_ms=self._clock_guard.future_ms(arrival.now),
         )
+        if not arrival.reliable:
+            membership.own_host.reached()
+            here = arrival.source.host
+            if prober is not None and here not in (prober.host, prober.other_host):
+                ack = replace(ack, seen_host=here)
         self._outbox.send_probe(ack, arrival.source, prober, reliable=arrival.reliable)
         if prober is None:
             self._knows_us(arrival.source, arrival.now)
@@ -133,6 +140,9 @@ class ProbeAnswers:
         asked_s = self._membership.probing.on_ack(ack, arrival)
         if asked_s is not None and self._is_member(ack.sender):
             self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now, ack.future_ms)
+            if not arrival.reliable:
+                membership = self._membership
+                membership.move(membership.own_host.seen(membership.me, ack.seen_host))
         self._saw(ack, arrival.now, asked=True)
 
     def _saw(self, probe: Ping | Ack, now: Now, *, asked: bool) -> None:

@@ -24,13 +24,14 @@ input
     one that was hidden by a clock that was wrong is served again; and one that has not expired goes
     to the quarantine only where it was superseded.
 11. A packet keeps its limit, its pool and its seal (`PacketCheck`).
+12. A cluster id, once minted, stays of the same cluster: it keeps a number that it had.
 
 Liveness, checked by `disagreement`
-12. All digest roots are equal, and all stores entry by entry; every accepted write of a node that
+13. All digest roots are equal, and all stores entry by entry; every accepted write of a node that
     never crashed is in them.
-13. Every running node holds every running node of its pool alive, in its present life at its
+14. Every running node holds every running node of its pool alive, in its present life at its
     present address, and nobody else.
-14. Every running node is settled.
+15. Every running node is settled, and of one cluster.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class Witness:
     """Sees one life of a replica from outside, through its effects and its answers."""
 
     __slots__ = (
+        "_cluster_id",
         "_hlc",
         "_ledger",
         "_me",
@@ -100,6 +102,8 @@ class Witness:
         self._hlc, self._root = replica.hlc.latest, replica.store.digest.root
         #: The node itself, as each of its pools has it, after the last input.
         self._me = [pool.membership.me for pool in replica.pools]
+        #: The cluster id after the last input.
+        self._cluster_id = replica.cluster_id.value
 
     def loaded(self, records: Mapping[str, bytes]) -> None:
         """To be called when the replica has loaded what an earlier life has left on the disk."""
@@ -241,6 +245,15 @@ class Witness:
         if latest != self._hlc:
             require(latest > self._hlc, "the HLC went back", self._hlc, latest)
             self._hlc = latest
+        cluster_id, known = replica.cluster_id.value, self._cluster_id
+        if cluster_id is not known:
+            self._cluster_id = cluster_id
+            require(
+                not known.minted or (cluster_id.minted and cluster_id.meets(known)),
+                "a node came into another cluster by itself",
+                known,
+                cluster_id,
+            )
         for place, pool in enumerate(replica.pools):
             before, me = self._me[place], pool.membership.me
             if me is not before:

@@ -7,7 +7,7 @@ import pytest
 
 from kvgossip.protocol.effect import JoinRefused
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
-from kvgossip.protocol.model.cluster_id import UNKNOWN, ClusterId, taken_over, united
+from kvgossip.protocol.model.cluster_id import UNKNOWN, ClusterId, minted, taken_over, united
 from kvgossip.protocol.saved_state import SavedLife, SavedState
 from kvgossip.protocol.wire.frame import cluster_number
 from tests.protocol.net import Disk, Network, address_of, logs, make_replica
@@ -223,7 +223,7 @@ def test_a_merge_keeps_the_number_of_the_one_that_was_asked_and_beats_both() -> 
 def test_a_candidate_gives_way_to_an_id_that_was_minted_and_two_minted_ones_to_nobody() -> None:
     newcomer = own()
     newcomer.take(ClusterId(1, 5))
-    assert newcomer.value == ClusterId(1, 5)
+    assert newcomer.value == ClusterId(1, 5, (), (7,))
     assert newcomer.admits(ClusterId(0, 9))
     assert not newcomer.admits(ClusterId(1, 9))
     host = own(settled=True)
@@ -235,7 +235,24 @@ def test_candidates_that_have_met_stay_one_cluster_whoever_settles_first() -> No
     one, two = own(), own(ClusterId(0, 9))
     one.take(two.value)
     two.take(ClusterId(0, 7))
-    assert one.value == two.value == ClusterId(0, 9, (7,))
+    assert one.value == two.value == ClusterId(0, 9, (), (7,))
+    # one settles at once; the other one comes into a cluster first, and knows it all the same
+    first, other = minted(one.value), own(two.value)
+    other.take(ClusterId(1, 5))
+    assert other.value == ClusterId(1, 5, (), (9, 7))
+    assert other.admits(first)
+    other.take(first)
+    assert other.value == ClusterId(1, 9, (5,), (7,))
+
+
+def test_candidates_that_have_met_and_go_into_two_clusters_do_not_make_one_of_them() -> None:
+    one, other = own(), own()
+    for each in (one, other):
+        each.take(ClusterId(0, 9))
+    one.take(ClusterId(1, 5))
+    other.take(ClusterId(1, 6))
+    assert not one.admits(other.value)
+    assert not other.admits(one.value)
 
 
 def test_an_id_is_kept_once_it_is_minted() -> None:
@@ -245,4 +262,6 @@ def test_an_id_is_kept_once_it_is_minted() -> None:
     replica.cluster_id.take(ClusterId(1, 5))
     disk = Disk()
     disk.commit(replica.outbox.drain())
-    assert SavedState(disk.facts).own.cluster_id == ClusterId(1, 5)
+    kept = SavedState(disk.facts).own.cluster_id
+    assert kept == replica.cluster_id.value
+    assert kept.number == 5
