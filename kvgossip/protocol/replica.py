@@ -30,6 +30,7 @@ from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.survey import Surveys, question
 from kvgossip.protocol.clock_guard import ClockGuard
+from kvgossip.protocol.disk_condition import DiskCondition
 from kvgossip.protocol.effect import Departed, Effect
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.key_rotation import KeyRotation
@@ -51,7 +52,7 @@ from kvgossip.protocol.pools.pool_set import PoolSet
 from kvgossip.protocol.pools.shared import Shared, own_record
 from kvgossip.protocol.readiness import Readiness
 from kvgossip.protocol.rumors.batches import Batches
-from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact, content_fact
+from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
@@ -185,6 +186,9 @@ class Replica:
             alone=lambda: not self.store and self.pools.is_alone(),
             changed=self._keep_cluster_id,
         )
+        self.disk = DiskCondition(
+            self._saved, self.store, self.tombstones.context, self.settling, self.outbox
+        )
         self.merging = Merging(
             self.clock_guard,
             self.store,
@@ -217,7 +221,7 @@ class Replica:
             pools=self.pools,
             outbox=self.outbox,
             rng=rng,
-            disk_problem=lambda: self._saved.problem(self.settling),
+            disk_problem=self.disk.problem,
         )
         places = [(PoolKind.LAN, self.config, lan)]
         if self.config.gateway:
@@ -317,8 +321,8 @@ class Replica:
     # -- the disk ---------------------------------------------------------------------------------
 
     def load(self, entries: Sequence[tuple[str, bytes]]) -> None:
-        """Take records from the disk, some at a time, before `start`. They are no news: no peer
-        hears of them.
+        """Take records from the disk, some at a time, before `start`; then `disk.loaded()`. They
+        are no news: no peer hears of them.
 
         Raises RemoteError for a record of a format that this version does not know.
         """
@@ -329,27 +333,11 @@ class Replica:
         for key in dict.fromkeys(key for key, record in entries if must_go_one_day(record)):
             self.tombstones.loaded(key, self.store[key])
 
-    def loaded(self) -> None:
-        """All records of the disk have been taken; where some are lost, this node rebuilds (see
-        saved_state.py)."""
-        self.store.loaded()
-        lost = self._saved.lost(self.store.digest.root, len(self.store))
-        if lost:
-            self.tombstones.context.renounce(self._saved.facts)
-            self.settling.rebuild()
-            self.outbox.log("WARNING", lost)
-
     def checkpoint(self, now: Now) -> list[Persist]:
         """The facts that belong into every commit: those that are always those of now, and the dots
         since the last one, which are handed out once."""
-        content = content_fact(self.store.digest.root, len(self.store))
-        own = self._own_facts()
-        return [clock_fact(self.hlc.latest), content, *self.tombstones.checkpoint(), *own]
-
-    def disk_told(self, fault: str, now: Now) -> list[Effect]:
-        """Why the disk takes nothing, for the doctor; empty: it does."""
-        self._saved.fault = fault
-        return self._drain()
+        own = [self.disk.content(), *self._own_facts()]
+        return [clock_fact(self.hlc.latest), *self.tombstones.checkpoint(), *own]
 
     def _keep_cluster_id(self) -> None:
         """It goes into any commit; where nothing asks for one, this does."""

@@ -232,8 +232,7 @@ class Driver:
 
     def _disk_told(self, fault: str) -> None:
         """Why the disk takes nothing; empty: it does."""
-        if not self.closed:
-            self.submit(lambda now: self.replica.disk_told(fault, now))
+        self.replica.disk.fault = fault
 
     def _dropped(self, effect: Dropped) -> None:
         self.publisher.dropped(effect)

@@ -214,7 +214,7 @@ def read_fact(key: bytes, value: bytes) -> Any:
         host, port, forget_s = unpack(value)
         assert forget_s == Config().forget_after_s
         return {"peer": key.decode().split("/")[2], "host": host, "port": port}
-    assert key == b"replica/clock" or key.startswith(
+    assert key in (b"replica/clock", b"replica/content") or key.startswith(
         (b"context/row/", b"context/dot/", b"context/gap/")
     )
     return [number for (number,) in iter_unpack(">Q", value)]
