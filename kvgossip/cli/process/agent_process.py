@@ -38,7 +38,13 @@ def open_standard_streams() -> None:
 
 
 async def serve(
-    config: Config, output: Format, *, free_port: bool, stop_on_eof: bool, rebuild: bool
+    config: Config,
+    output: Format,
+    reload: Callable[[Node], None],
+    *,
+    free_port: bool,
+    stop_on_eof: bool,
+    rebuild: bool,
 ) -> None:
     shorten_collections()
     # Reading the disk makes millions of objects and no garbage that counting does not free.
@@ -62,6 +68,7 @@ async def serve(
     gc.collect()
     gc.freeze()
     gc.enable()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload, node)
     _announce(node, server, output)
     try:
         await _until_stopped(node, server, stop, output)
