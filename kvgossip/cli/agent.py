@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,7 +112,8 @@ def agent(
     stop_on_eof: StopOnEof = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Run a node. It prints one line when it serves; SIGTERM and Ctrl-C make it leave gracefully.
+    """Run a node. It prints one line when it serves; SIGTERM and Ctrl-C make it leave gracefully,
+    SIGHUP makes it read its keyring file and its log level anew.
 
     Examples:
 
@@ -128,15 +130,22 @@ def agent(
     - `kvgossip agent --datacenter tokyo --gateway --join-wan gateway.paris.example:7483`: a
       second one
     """
+    # a terminal that closes must not end it: from the first moment on
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from kvgossip.cli.process.agent_process import Start, open_standard_streams, serve
     from kvgossip.cli.process.logs import log_to_stderr
     from kvgossip.cli.process.memory import return_large_blocks
     from kvgossip.cli.process.open_files import raise_file_limit
-    from kvgossip.cli.settings import load_config, unknown_variables
+    from kvgossip.cli.process.reload import Reload
+    from kvgossip.cli.settings import Sources, unknown_variables
     from kvgossip.runtime.loop import run
 
-    settings = load_config(_given(context), os.environ, config, profile)
-    log_to_stderr(log_level)
+    # the file may say it, where nothing else does
+    source = context.get_parameter_source("log_level")
+    level_given = None if source is None or source.name == "DEFAULT" else log_level
+    sources = Sources(_given(context), os.environ, config, profile, level_given)
+    settings, level = sources.read()
+    log_to_stderr(level)
     for variable in unknown_variables(os.environ):
         logging.getLogger("kvgossip.agent").warning(
             "%s means nothing to this version and is ignored", variable
@@ -144,7 +153,8 @@ def agent(
     open_standard_streams()
     raise_file_limit()
     return_large_blocks()
-    run(serve(settings, output, Start(free_port, stop_on_eof, rebuild, found)))
+    reload = Reload(sources, settings)
+    run(serve(settings, output, Start(free_port, stop_on_eof, rebuild, found), reload))
 
 
 def _given(context: typer.Context) -> dict[str, str | bool]:

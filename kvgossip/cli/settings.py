@@ -6,12 +6,14 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from kvgossip.cli.process.logs import check_level
 from kvgossip.config import HTTP_PORT, PARAMETERS, Address, Config, config_from
 from kvgossip.errors import ConfigError
 
 PREFIX = "KVGOSSIP_"
+LOG_LEVEL, DEFAULT_LEVEL = "log_level", "info"
 DEFAULT_HTTP = Address("127.0.0.1", HTTP_PORT)
 # Names that are ours but no parameter of a node; and what Kubernetes and Docker set for a service
 # that is called kvgossip.
@@ -39,6 +41,7 @@ def load_config(
     """
     written = _read_file(file) if file else {}
     in_file = str(written.pop("profile", "lan"))
+    check_level(str(written.pop(LOG_LEVEL, DEFAULT_LEVEL)))
     places = {
         str(file): written,
         "environment": _from_environment(environment),
@@ -52,6 +55,25 @@ def load_config(
     except ConfigError as error:
         hint = error.hint or "`kvgossip config schema` prints what each parameter takes"
         raise ConfigError(_located(error, places), hint) from error
+
+
+class Sources(NamedTuple):
+    """Where the parameters of an agent, and the level of its log, come from: all that is read again
+    when it is told to reload. `log_level`: of the command line or the environment, None: not
+    given."""
+
+    options: Mapping[str, Any]
+    environment: Mapping[str, str]
+    file: Path | None
+    profile: str | None
+    log_level: str | None
+
+    def read(self) -> tuple[Config, str]:
+        """The parameters and the level. Raises ConfigError."""
+        config = load_config(self.options, self.environment, self.file, self.profile)
+        in_file = _read_file(self.file).get(LOG_LEVEL) if self.file else None
+        level = self.log_level or in_file or DEFAULT_LEVEL
+        return config, level
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

@@ -24,7 +24,7 @@ from random import Random
 from xxhash import xxh3_64_intdigest
 
 from kvgossip.config import Address, Config, wan_config
-from kvgossip.errors import ConfigError, NotFoundError
+from kvgossip.errors import ConfigError, KeyringError, NotFoundError
 from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.anti_entropy.left_out import LeftOut
@@ -461,6 +461,14 @@ class Replica:
         keys; it is empty where it will."""
         self.key_rotation.problem = problem
         return self._drain()
+
+    def rekey(self, keys: Sequence[bytes], now: Now) -> list[Effect]:
+        """The keys of this node alone are these from now on. Raises KeyringError, also where it has
+        none: a pool is sealed for its whole life, or it is not."""
+        if self.keyring is None:
+            raise KeyringError("this node has no keyring", "start it with --keyring FILE")
+        self.keyring.become(keys)
+        return self.keyring_kept("", now)
 
     def examine(
         self, now: Now, pool: PoolKind = PoolKind.LAN, one: str = "", other: str = ""

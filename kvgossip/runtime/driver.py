@@ -43,7 +43,7 @@ from kvgossip.protocol.wire.keyring import key_id
 from kvgossip.runtime.changes.publisher import Publisher
 from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.disk.compaction import Compaction
-from kvgossip.runtime.disk.key_files import keep_keys
+from kvgossip.runtime.disk.key_files import keep_keys, read_keys
 from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.network.transport import Transport
 from kvgossip.runtime.pending.callers import Callers
@@ -223,6 +223,15 @@ class Driver:
     def _wake(self) -> None:
         self._timer, self._tick_s = None, math.inf
         self._look()
+
+    def reload_keyring(self) -> list[str]:
+        """Take the keys that the keyring file has now; returns their ids, none where there is no
+        such file. Raises ConfigError, and then nothing has changed."""
+        if not self._keyring_file:
+            return []
+        keys = read_keys(self._keyring_file).keys
+        self.submit(lambda now: self.replica.rekey(keys, now))
+        return [key_id(key) for key in keys]
 
     # -- effects ----------------------------------------------------------------------------------
 
