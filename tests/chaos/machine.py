@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from .scenario import UnavailableError
@@ -24,11 +26,21 @@ def run(*words: str, check: bool = True) -> str:
     return done.stdout
 
 
+@cache
 def need_namespaces() -> None:
-    """Raises UnavailableError where this process can make no network namespace."""
+    """Raises UnavailableError where this process can make no network namespace, or cut nothing in
+    it."""
     if os.geteuid() != 0:
         raise UnavailableError("network namespaces need root")
     need_programs(ip="iproute2", iptables="iptables")
+    probe = f"chaos-{secrets.token_hex(3)}"
+    try:
+        run("ip", "netns", "add", probe)
+        run("ip", "netns", "exec", probe, "iptables", "-w", "-F", "INPUT")
+    except RuntimeError as error:
+        raise UnavailableError(f"network namespaces cannot be made or cut here: {error}") from None
+    finally:
+        run("ip", "netns", "del", probe, check=False)
 
 
 def need_tun() -> None:

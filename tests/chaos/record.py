@@ -38,7 +38,7 @@ class Write:
 
 @dataclass(slots=True)
 class Record:
-    """`faults` count what must not be, by kind; `notes` count what is told for its own sake."""
+    """`faults` count what must not be, by kind; `notes` count what else was seen."""
 
     writes: list[Write] = field(default_factory=list)
     by_key: dict[str, list[Write]] = field(default_factory=lambda: defaultdict(list))

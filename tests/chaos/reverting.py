@@ -9,6 +9,7 @@ continue the copy with SIGCONT.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import selectors
 import signal
@@ -50,5 +51,6 @@ async def main(name: str, host: str, *join: str) -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main(*sys.argv[1:]))

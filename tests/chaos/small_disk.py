@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .machine import need_namespaces, need_programs, new_folder, run
+from .scenario import UnavailableError
 
 BALLAST_STEPS_BYTES = (1 << 20, 65_536, 4_096)
 
@@ -79,7 +80,10 @@ def small_disk(name: str, megabytes: int) -> Iterator[SmallDisk]:
     """Raises UnavailableError where none can be made."""
     need_namespaces()
     need_programs(mkfs_ext4="e2fsprogs", fsfreeze="util-linux", mount="mount")
-    disk = SmallDisk(new_folder(f"disk-{name}"), megabytes)
+    try:
+        disk = SmallDisk(new_folder(f"disk-{name}"), megabytes)
+    except RuntimeError as error:
+        raise UnavailableError(f"no disk can be made here: {error}") from None
     try:
         yield disk
     finally:

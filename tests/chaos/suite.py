@@ -107,7 +107,7 @@ SHORT_S, FULL_S = 480.0, 5400.0
 """No scenario begins later. Two minutes of ten are left to what runs then."""
 SLOTS = 2
 STOPPED_S = 60.0
-"""A scenario that was told to stop has taken everything down by then."""
+"""A scenario that is to stop has taken everything down by then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,7 @@ async def clock_behind_at_start(
     """An empty node joins with a clock that is behind, as a machine does before NTP has set it.
 
     It is not ready, and its log says why; where it refuses what the others have, by name. It does
-    not answer 404, nor tells a watcher that it has synced, without what the others have. With its
+    not answer 404, nor sends a watcher `synced`, without what the others have. With its
     clock right it is ready, and has everything.
     """
     async with lo_cluster("behind", addresses=3) as (made, _):
@@ -183,7 +183,7 @@ async def clock_behind_at_start(
         violations.unless(ready_s is None, f"ready after {ready_s} s with {keys} of 100 keys")
         denied = answers["404"]
         violations.unless(not denied, f"{denied} answers 404 for a key that the others have")
-        text = f"a watcher is told `synced` with {synced} of 100 keys"
+        text = f"a watcher gets `synced` with {synced} of 100 keys"
         violations.unless(all(has >= 100 for has in synced), text)
         violations.unless(bool(words), "its log says nothing of the clock")
         text = f"its log does not name a peer whose entries it refuses: {refused}"

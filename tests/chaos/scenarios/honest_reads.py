@@ -108,9 +108,7 @@ class Restart:
         took = [each for each in self._watch.resyncs[1:] if each.lost]
         violations = Violations()
         self._reader.judge(violations, reachable=not cut_s)
-        text = (
-            f"a watcher is told `synced`, and so loses {[each.lost for each in took]} of {had} keys"
-        )
+        text = f"a watcher gets `synced`, and so loses {[each.lost for each in took]} of {had} keys"
         violations.unless(not took, text)
         answers, log = dict(self._reader.answers), self._agent.last_lines()
         return violations.result(answers=answers, resyncs=self._watch.resyncs, log=log)

@@ -58,7 +58,9 @@ class Twin:
 async def _is_home(seer: Agent, whom: Agent) -> bool:
     """True where the name is alive at that node's own address."""
     return any(
-        each["name"] == whom.name and each["state"] == "alive" and whom.host in each["address"]
+        each["name"] == whom.name
+        and each["state"] == "alive"
+        and each["address"].startswith(f"{whom.host}:")
         for each in await seer.member_list()
     )
 

@@ -44,6 +44,7 @@ def checkout(commit: str) -> Iterator[Path]:
         yield folder
     finally:
         run(*git, "worktree", "remove", "--force", str(folder), check=False)
+        run(*git, "worktree", "prune", check=False)
 
 
 @scenario()

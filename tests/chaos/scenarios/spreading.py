@@ -25,7 +25,7 @@ LAST_S = 10.0
 
 
 class Arrivals:
-    """By version: when a write was sent, and when each member has told its watchers of it."""
+    """By version: when a write was sent, and when each member has sent it to its watchers."""
 
     def __init__(self) -> None:
         self.sent_s: dict[str, float] = {}

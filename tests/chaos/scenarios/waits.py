@@ -26,8 +26,8 @@ CUT_ASKED_S = 6.0
 async def wait_after_restart_in_minority(data: bool = True, count: int = 5) -> Result:
     """One node is cut off and restarts there: no `?wait=` of more than 1 may be met.
 
-    It has met nobody in this life. The others count that its disk names, and the addresses that it
-    is told to join: without them there is no majority. Then the node is lost, and with it what it
+    It has met nobody in this life. The others count that its disk names, and the addresses of
+    its --join: without them there is no majority. Then the node is lost, and with it what it
     was alone with.
     """
     violations = Violations()
