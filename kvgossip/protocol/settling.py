@@ -113,7 +113,8 @@ class Settling:
 
     def rebuild(self) -> None:
         """Data of this node turns out to be lost: before its first input."""
-        self.settled, self.rebuilding = False, True
+        self.settled, self.has_data, self.rebuilding = False, False, True
+        self._founds, self._looks_until_s = False, math.inf
 
     @property
     def sync_state(self) -> SyncState:

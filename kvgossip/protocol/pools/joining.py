@@ -202,18 +202,23 @@ class Joining:
         """
         name = self._membership.table.last_name_at(arrival.source)
         minted = self._cluster_id.value.minted
-        if name or (not minted and self._is_called(data, arrival)):
+        call = None if name or minted else self._call_in(data, arrival)
+        if call is not None:
+            self._settling.is_known(arrival.now)
+            self._settling.saw(call.sync_state)
+        if name or call is not None:
             self.learn(arrival.source, name, arrival.now)
         elif minted:
             me, ours = self._membership.me, self._cluster_id.value.number
             return of_other_id(cluster_number(data), ours, self._kind, me.address)
         return None
 
-    def _is_called(self, data: bytes, arrival: Arrival) -> bool:
-        """True if this pings the name of this node."""
+    def _call_in(self, data: bytes, arrival: Arrival) -> Ping | None:
+        """The ping of the name of this node, if this holds one."""
         try:
             opened = self._framing.open(data, reliable=arrival.reliable, any_id=True)
         except RemoteError:
-            return False
+            return None
         me = self._membership.me.name
-        return any(isinstance(unit, Ping) and unit.target == me for unit in opened.messages)
+        pings = (unit for unit in opened.messages if isinstance(unit, Ping))
+        return next((ping for ping in pings if ping.target == me), None)

@@ -359,7 +359,7 @@ def test_every_kind_has_its_golden_bytes() -> None:
 
 def test_a_frame_starts_with_these_bytes_for_ever() -> None:
     assert LAN.frame([b"units"]) == (
-        bytes.fromhex("6b76 02 00 1965ca04 00000000 74b40740 b23783ce8bd2e8fa") + b"units"
+        bytes.fromhex("6b76 02 00 1965ca04 00000000 74b40740 0bb4ba5ffe71a647") + b"units"
     )
     # of format 1, without a checksum: so nodes of every release read it
     assert LAN.refusal("no") == bytes.fromhex("6b76 01 01 1965ca04 00000000 74b40740") + encode(
