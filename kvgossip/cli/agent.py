@@ -114,8 +114,7 @@ def agent(
       crash and a power cut
     - `kvgossip agent --data-dir /var/lib/kvgossip --rebuild --join 10.0.0.5:7481`: after
       damage to the disk
-    - `kvgossip agent --datacenter paris --gateway`: a first datacenter, and the node
-      that connects it with others
+    - `kvgossip agent --datacenter paris --gateway`: a first datacenter, and its gateway
     - `kvgossip agent --datacenter tokyo --gateway --join-wan gateway.paris.example:7483`: a
       second one
     """

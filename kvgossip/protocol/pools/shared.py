@@ -15,10 +15,11 @@ from kvgossip.protocol.anti_entropy.survey import Surveys
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.membership.identity import Identity
-from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.membership.swim import GENERATION_AHEAD_MS_MAX, Membership
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
+from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.rumors.batches import Batches
@@ -84,6 +85,20 @@ class Shared:
 
     def sync_state(self) -> SyncState:
         return self.settling.sync_state
+
+
+def next_generation(last: int, now: Now, outbox: Outbox) -> int:
+    """The generation of a life after one with the generation `last`, 0 where there was none: a
+    greater one. But one that lies years ahead had a wrong clock, and no member has taken it in: it
+    is not carried on."""
+    if last <= now.wall_ms + GENERATION_AHEAD_MS_MAX:
+        return max(now.wall_ms, last + 1)
+    outbox.log(
+        "WARNING",
+        "an earlier life of this node began years from now, by a clock that was wrong then, or is "
+        "now: its generation is not carried on",
+    )
+    return now.wall_ms
 
 
 def own_record(
