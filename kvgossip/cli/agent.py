@@ -22,8 +22,9 @@ _ADDRESS = "HOST:PORT"
 
 
 def _option(name: str, metavar: str | None = None) -> Any:
-    """The option of a parameter, whose help AgentCommand takes from the declaration."""
-    option = f"--{name.replace('_', '-')}"
+    """The option of a parameter, whose help AgentCommand takes from the declaration; its name is
+    without the unit of seconds."""
+    option = f"--{name.removesuffix('_s').replace('_', '-')}"
     return typer.Option(option, envvar=f"KVGOSSIP_{name.upper()}", metavar=metavar)
 
 
@@ -72,9 +73,6 @@ StopOnEof = Annotated[
 ]
 
 
-ForgetAfter = typer.Option("--forget-after", envvar="KVGOSSIP_FORGET_AFTER_S", metavar="SECONDS")
-
-
 def agent(
     context: typer.Context,
     name: Annotated[str | None, _option("name", "NAME")] = None,
@@ -89,7 +87,7 @@ def agent(
     rebuild: Rebuild = False,
     identity: Annotated[str | None, _option("identity", "FILE")] = None,
     require_identity: Annotated[bool, _option("require_identity")] = False,
-    forget_after_s: Annotated[str | None, ForgetAfter] = None,
+    forget_after_s: Annotated[str | None, _option("forget_after_s", "SECONDS")] = None,
     ephemeral: Annotated[bool, _option("ephemeral")] = False,
     gateway: Annotated[bool, _option("gateway")] = False,
     wan: Annotated[str | None, _option("wan", _ADDRESS)] = None,
