@@ -279,3 +279,18 @@ def test_that_a_node_has_settled_is_kept_though_nothing_is_written_after_it() ->
     disk.commit(replica.checkpoint(at()))
     disk.commit(replica.settle(at()))
     assert make_replica("b", 1, join=SEED, saved=disk.facts).settled
+
+
+def test_a_worker_that_an_earlier_life_knew_is_forgotten_when_it_wants_to_be() -> None:
+    saved = {
+        fact.key: fact.value or b""
+        for fact in (
+            peer_fact(PoolKind.LAN, "w", SavedPeer("10.9.9.8", 7481, 30)),
+            peer_fact(PoolKind.LAN, "b", SavedPeer("10.9.9.9", 7481)),
+        )
+    }
+    replica = make_replica("a", saved=saved)
+    known_peers = replica.pools.lan.known_peers
+    for seconds, absent in ((29.0, ["w", "b"]), (31.0, ["b"]), (80 * 3600.0, [])):
+        replica.tick(at(seconds))
+        assert sorted(known_peers.absent) == sorted(absent)

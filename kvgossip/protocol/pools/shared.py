@@ -30,6 +30,8 @@ from kvgossip.protocol.wire.frame import frame_bytes_max
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import KeyringOrder, KeyringReport
 
+BEFORE_KVGOSSIP_MS = 1_600_000_000_000
+"""In September 2020: a machine that has not heard the time yet may think that it is earlier."""
 EPHEMERAL_S = 30
 """How long an ephemeral member is remembered. One that was only cut off is no stranger for long: it
 is asked for its record when it pings."""
@@ -90,8 +92,8 @@ class Shared:
 def next_generation(last: int, now: Now, outbox: Outbox) -> int:
     """The generation of a life after one with the generation `last`, 0 where there was none: a
     greater one. But one that lies years ahead had a wrong clock, and no member has taken it in: it
-    is not carried on."""
-    if last <= now.wall_ms + GENERATION_AHEAD_MS_MAX:
+    is not carried on; unless it is this clock that cannot be right."""
+    if last <= now.wall_ms + GENERATION_AHEAD_MS_MAX or now.wall_ms < BEFORE_KVGOSSIP_MS:
         return max(now.wall_ms, last + 1)
     outbox.log(
         "WARNING",
