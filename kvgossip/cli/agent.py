@@ -23,8 +23,9 @@ _ADDRESS = "HOST:PORT"
 
 
 def _option(name: str, metavar: str | None = None) -> Any:
-    """The option of a parameter, whose help AgentCommand takes from the declaration."""
-    option = f"--{name.replace('_', '-')}"
+    """The option of a parameter, whose help AgentCommand takes from the declaration; its name is
+    without the unit of seconds."""
+    option = f"--{name.removesuffix('_s').replace('_', '-')}"
     return typer.Option(option, envvar=f"KVGOSSIP_{name.upper()}", metavar=metavar)
 
 
@@ -81,9 +82,6 @@ StopOnEof = Annotated[
 ]
 
 
-ForgetAfter = typer.Option("--forget-after", envvar="KVGOSSIP_FORGET_AFTER_S", metavar="SECONDS")
-
-
 def agent(
     context: typer.Context,
     name: Annotated[str | None, _option("name", "NAME")] = None,
@@ -99,7 +97,7 @@ def agent(
     found: Found = False,
     identity: Annotated[str | None, _option("identity", "FILE")] = None,
     require_identity: Annotated[bool, _option("require_identity")] = False,
-    forget_after_s: Annotated[str | None, ForgetAfter] = None,
+    forget_after_s: Annotated[str | None, _option("forget_after_s", "SECONDS")] = None,
     ephemeral: Annotated[bool, _option("ephemeral")] = False,
     gateway: Annotated[bool, _option("gateway")] = False,
     wan: Annotated[str | None, _option("wan", _ADDRESS)] = None,
@@ -125,8 +123,7 @@ def agent(
       crash and a power cut
     - `kvgossip agent --data-dir /var/lib/kvgossip --rebuild --join 10.0.0.5:7481`: after
       damage to the disk
-    - `kvgossip agent --datacenter paris --gateway`: a first datacenter, and the node
-      that connects it with others
+    - `kvgossip agent --datacenter paris --gateway`: a first datacenter, and its gateway
     - `kvgossip agent --datacenter tokyo --gateway --join-wan gateway.paris.example:7483`: a
       second one
     """

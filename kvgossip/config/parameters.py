@@ -164,9 +164,9 @@ class Parameters:
         "A packet to a member that is not alive says so first, so that it refutes sooner "
         "(Lifeguard).")] = True
     forget_after_s: Annotated[float, SWIM, Meta(ge=1, le=366 * 86400, description=
-        "How long the others remember this node once it is dead or has left; its record says so. "
-        "Until then they look for it, and keep tombstones for it. Choose more than any outage that "
-        "it shall come back from.")] = 72 * 3600.0
+        "The time for which the others remember this node once it is dead or has left; its record "
+        "says so. Until then they look for it, and keep tombstones for it. Choose more than any "
+        "outage that it shall come back from.")] = 72 * 3600.0
     ephemeral: Annotated[bool, SWIM, Meta(description=
         "This node is a worker that does not come back under its name: once it is dead, it is "
         "forgotten after 30 s, where forget_after_s is not less.")] = False

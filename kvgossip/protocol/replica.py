@@ -36,7 +36,6 @@ from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.key_rotation import KeyRotation
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
-from kvgossip.protocol.membership.swim import GENERATION_AHEAD_MS_MAX
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.change import Persist
@@ -49,7 +48,7 @@ from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.pools.pool_set import PoolSet
-from kvgossip.protocol.pools.shared import Shared, own_record
+from kvgossip.protocol.pools.shared import Shared, next_generation, own_record
 from kvgossip.protocol.readiness import Readiness
 from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact
@@ -125,19 +124,6 @@ class Replica:
         self._departed = False
         self._open_pools(address, wan_address or config.wan, rng, now)
         self.settling.begin()
-
-    def _next_generation(self, kind: PoolKind, now: Now) -> int:
-        """A later life has a greater generation than those before it. But one that began years from
-        now had a wrong clock, and no member has taken it in: it is not carried on."""
-        last = self._saved.generation(kind)
-        if last <= now.wall_ms + GENERATION_AHEAD_MS_MAX:
-            return max(now.wall_ms, last + 1)
-        self.outbox.log(
-            "WARNING",
-            "an earlier life of this node began years from now, by a clock that was wrong then, or "
-            "is now: its generation is not carried on",
-        )
-        return now.wall_ms
 
     def _open_data(
         self,
@@ -227,7 +213,7 @@ class Replica:
         if self.config.gateway:
             places.append((PoolKind.WAN, wan_config(self.config), wan))
         for kind, config, address in places:
-            generation = self._next_generation(kind, now)
+            generation = next_generation(self._saved.generation(kind), now, self.outbox)
             gateway = self.config.gateway
             me = own_record(config, address, generation, self.site, self.identity, gateway=gateway)
             self.pools.append(Pool(config, kind, me, shared, self._saved.peers(kind), now))

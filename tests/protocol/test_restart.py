@@ -372,3 +372,18 @@ def test_a_name_that_took_over_a_data_directory_does_not_look_for_itself() -> No
     facts = peer_fact(PoolKind.LAN, "b", SavedPeer("10.9.9.9", 7481))
     replica = make_replica("b", 1, saved={facts.key: facts.value or b""})
     assert not replica.pools.lan.known_peers.absent
+
+
+def test_a_worker_that_an_earlier_life_knew_is_forgotten_when_it_wants_to_be() -> None:
+    saved = {
+        fact.key: fact.value or b""
+        for fact in (
+            peer_fact(PoolKind.LAN, "w", SavedPeer("10.9.9.8", 7481, 30)),
+            peer_fact(PoolKind.LAN, "b", SavedPeer("10.9.9.9", 7481)),
+        )
+    }
+    replica = make_replica("a", saved=saved)
+    known_peers = replica.pools.lan.known_peers
+    for seconds, absent in ((29.0, ["w", "b"]), (31.0, ["b"]), (80 * 3600.0, [])):
+        replica.tick(at(seconds))
+        assert sorted(known_peers.absent) == sorted(absent)

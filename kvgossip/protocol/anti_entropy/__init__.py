@@ -7,6 +7,7 @@ session_context  the part of its causal context that each side of a session may 
 responder        the passive side
 answers          answers to the questions, as functions of the store alone
 keeper           the entries that came are kept, on either side
+left_out         the entries that peers leave out, since they are too long for this node
 difference       an estimate of how many keys differ
 survey           by how many keys each member differs now; repairs nothing
 """

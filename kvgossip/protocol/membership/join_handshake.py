@@ -263,7 +263,7 @@ class JoinHandshake:
         }
         reply = JoinReply(me.name, me.site, source.host, self._sync_state(), self._cluster_id.value)
         units = self._units(reply, list(listed.values()))
-        pruned = self._membership.burial_of(members[0])
+        pruned = self._membership.table.pruned_life(members[0])
         if pruned is not None:  # before the reply: the newcomer must hear it to be taken in
             units = [encode(pruned), *units]
         self._send_port.send_units(units, source, reliable=True, joining=True)

@@ -370,20 +370,9 @@ class Membership:
         """News of a member. Whoever tells of a life that was pruned is told so: it may be the one
         that lives it, which comes back with the next generation."""
         self.merge(member, arrival.now)
-        pruned = self.burial_of(member)
-        if pruned is not None:
+        pruned = self.table.pruned_life(member)
+        if pruned is not None and member.reachable:
             self._send(pruned, arrival.source, None, reliable=arrival.reliable)
-
-    def burial_of(self, member: Member) -> Prune | None:
-        """The prune of this life of a member, or of a later one; None: it is not pruned here."""
-        return self.table.pruned_life(member) if member.reachable else None
-
-    def introduce(self, to: str, source: Address) -> None:
-        """This member has answered from there that it does not know this node: it was forgotten, or
-        pruned, while it was cut off."""
-        member = self.members.get(to)
-        if member is not None and member.address == source and self.me.host and not self.leaving:
-            self._send(self.me, source, None)
 
     def on_prune(self, prune: Prune, arrival: Arrival) -> None:
         self.prune(prune, arrival.now)

@@ -136,7 +136,7 @@ class ProbeAnswers:
         if self._join_handshake.on_ack(ack) or self._doctor.on_ack(ack, arrival):
             return
         if ack.stranger:
-            self._membership.introduce(ack.sender, arrival.source)
+            self._introduce(ack.sender, arrival.source)
         asked_s = self._membership.probing.on_ack(ack, arrival)
         if asked_s is not None and self._is_member(ack.sender):
             self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now, ack.future_ms)
@@ -144,6 +144,15 @@ class ProbeAnswers:
                 membership = self._membership
                 membership.move(membership.own_host.seen(membership.me, ack.seen_host))
         self._saw(ack, arrival.now, asked=True)
+
+    def _introduce(self, to: str, source: Address) -> None:
+        """This member does not know this node: it was forgotten, or pruned, while it was cut
+        off."""
+        membership = self._membership
+        me, member = membership.me, membership.members.get(to)
+        is_there = member is not None and member.address == source
+        if is_there and me.host and not membership.leaving:
+            self._outbox.send_probe(me, source, member)
 
     def _saw(self, probe: Ping | Ack, now: Now, *, asked: bool) -> None:
         """A probe carries the peer's root and sync state. A node that has not settled yet does not

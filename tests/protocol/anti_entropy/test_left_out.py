@@ -86,9 +86,8 @@ def test_a_delete_of_what_was_left_out_reaches_the_member() -> None:
     net = two_limits()
     net.run(15.0)
     net.delete("b", "big")
-    net.run(10.0)
-    assert net.replicas["c"].statistics()["entries_left_out"] == 0
-    assert net.converged()
+    net.until(lambda: net.replicas["c"].statistics()["entries_left_out"] == 0, seconds=10.0)
+    net.until(net.converged, seconds=30.0)
 
 
 def limits() -> Iterator[Config]:
