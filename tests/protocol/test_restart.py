@@ -328,7 +328,7 @@ def codes(replica: Replica, seconds: float = 0.0) -> list[str]:
     return [reason.code for reason in replica.readiness.reasons(at(seconds))]
 
 
-def test_a_node_that_is_refused_and_reaches_nobody_is_not_ready_and_says_why() -> None:
+def test_lesson_18_a_node_that_is_refused_and_reaches_nobody_is_not_ready_and_says_why() -> None:
     disk = Disk()
     before = make_replica("b", 1, join=SEED, saved={})
     disk.commit(before.settle(at()))
