@@ -104,6 +104,7 @@ class ProbeAnswers:
         )
         prober = membership.members.get(ping.sender)
         self._outbox.send_probe(ack, arrival.source, prober, reliable=arrival.reliable)
+        membership.table.heard(ping.sender, arrival.now.monotonic_s)
         if prober is None:
             self._knows_us(arrival.source, arrival.now)
         self._saw(ping, arrival.now, asked=False)
