@@ -67,7 +67,9 @@ def sharing() -> Side:
     return side
 
 
-def test_lesson_11_two_live_processes_at_one_address_do_not_throw_each_other_out_again_and_again() -> None:
+def test_lesson_11_two_live_processes_at_one_address_do_not_throw_each_other_out_again_and_again() -> (
+    None
+):
     side = sharing()
     for generation in range(7, 12):
         assert (side.state("b"), side.state("c")) == (ALIVE, ALIVE)
