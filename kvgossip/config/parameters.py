@@ -91,10 +91,10 @@ class Parameters:
         "The members to join. DNS names are allowed, and every record of a name is used. "
         "Empty: this node founds a cluster.")] = ()
     founding_s: Annotated[float, PLACE, Meta(ge=0, le=3600, description=
-        "How long a node that knows nobody waits for somebody who knew an earlier life of it, "
-        "before it founds a cluster; and one with a data directory for a settled member. Where "
-        "all nodes are new and join each other, they wait ten times as long. `--found` says that "
-        "there is nobody.")] = 2.0
+        "The time for which a node that knows nobody waits for somebody who knew an earlier life "
+        "of it, before it founds a cluster; and one with a data directory for a settled member. "
+        "Where all nodes are new and join each other, they wait ten times as long. `--found` says "
+        "that there is nobody.")] = 2.0
 
     gateway: Annotated[bool, DATACENTERS, Meta(description=
         "A gateway is in the WAN pool too, and carries data between its datacenter and the "

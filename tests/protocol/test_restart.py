@@ -311,10 +311,16 @@ def refused(*sources: Address, **config: Any) -> Replica:
     return replica
 
 
+def meet(replica: Replica, *states: MemberState) -> None:
+    """The seed is in these states, one after the other."""
+    for state in states:
+        replica.pools.lan.membership.merge(member("a", 0, state), at())
+        replica.pools.lan.take_changes(at())
+
+
 def test_who_is_refused_and_alone_warns_once_a_minute() -> None:
     replica = make_replica("b", 1)
-    replica.pools.lan.membership.merge(member("a", 0, MemberState.ALIVE), at())
-    replica.pools.lan.membership.merge(member("a", 0, MemberState.DEAD), at())
+    meet(replica, MemberState.ALIVE, MemberState.DEAD)
     warned = [
         sum(
             "is not ready" in line
@@ -329,7 +335,7 @@ def codes(replica: Replica, seconds: float = 0.0) -> list[str]:
     return [reason.code for reason in replica.readiness.reasons(at(seconds))]
 
 
-def test_a_node_that_is_refused_and_reaches_nobody_is_not_ready_and_says_why() -> None:
+def test_lesson_18_a_node_that_is_refused_and_reaches_nobody_is_not_ready_and_says_why() -> None:
     disk = Disk()
     before = make_replica("b", 1, join=SEED, saved={})
     disk.commit(before.settle(at()))
@@ -359,12 +365,20 @@ def test_what_a_stranger_forges_makes_no_node_unready() -> None:
     assert codes(replica) == []
 
 
+def test_a_join_of_an_operator_that_is_refused_makes_no_node_unready() -> None:
+    replica = make_replica("b", 1)
+    replica.join([str(address_of(0))], at())
+    replica.resolved(str(address_of(0)), [address_of(0)], at())
+    replica.receive(HELD, address_of(0), at(), reliable=True)
+    assert codes(replica) == []
+
+
 def test_a_member_that_cannot_be_read_any_more_refuses_as_well() -> None:
     replica = make_replica("b", 1)
-    replica.pools.lan.membership.merge(member("a", 0), at())
+    meet(replica, MemberState.ALIVE)
     replica.receive(HELD, address_of(0), at())
     assert codes(replica) == []
-    replica.pools.lan.membership.merge(member("a", 0, MemberState.DEAD), at())
+    meet(replica, MemberState.DEAD)
     assert codes(replica) == ["refused"]
 
 

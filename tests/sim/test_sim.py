@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from kvgossip.config import Address
+from kvgossip.protocol.acks.tracker import AckTracker
+from kvgossip.protocol.acks.write_concern import Group, Scope, WriteConcern
 from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Send
@@ -357,6 +359,39 @@ def test_a_mistake_with_batches_is_caught(
     )
     assert report.violation is not None
     assert text in report.violation.text
+
+
+def _whoever_has_met_nobody_is_a_majority(patch: pytest.MonkeyPatch) -> None:
+    begin = AckTracker.begin
+
+    def at_once(tracker: AckTracker, ticket: int, me: Peer, *rest: Any) -> None:
+        key, record, groups, timeout_s, now, concern = rest
+        if concern in (WriteConcern(Scope.MAJORITY), WriteConcern(Scope.ALL)):
+            groups, concern = [Group((me,), 1)], None
+        begin(tracker, ticket, me, key, record, groups, timeout_s, now, concern)
+
+    patch.setattr(AckTracker, "begin", at_once)
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_majority_of_one_after_a_restart_is_caught(
+    durable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = Options(
+        nodes=(5, 5),
+        intensity=Intensity(crash_rate=0.05, partition_rate=0.2),
+        duration_s=10.0,
+        wait_share=1.0,
+        durable=durable,
+    )
+    assert simulate(3, options).violation is None
+    _whoever_has_met_nobody_is_a_majority(monkeypatch)
+    violation = next(
+        (report.violation for seed in range(4) if (report := simulate(seed, options)).violation),
+        None,
+    )
+    assert violation is not None, "four seeds have not found it"
+    assert "met by a life that has met nobody" in violation.text
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -115,10 +115,6 @@ class JoinHandshake:
             join = replace(join, identity=self._identity.public, signature=signature)
         self._send_port.send_units(self._units(join, members), address, reliable=True, joining=True)
 
-    def has_asked(self, address: Address) -> bool:
-        """True if this node waits for an answer from there."""
-        return address in self._asked
-
     def on_reply(self, reply: JoinReply, members: list[Member], arrival: Arrival) -> bool:
         """True if this answers a Join of ours; its members are merged then."""
         source, now, _ = arrival

@@ -75,6 +75,10 @@ class KnownPeers:
     def deadline(self) -> float | None:
         return min(self._next_s, self._next_forget_s) if self.absent else None
 
+    def has(self, address: Address) -> bool:
+        """True if a member that is kept was there."""
+        return address in self._kept.values()
+
     def due(self, now: Now) -> list[Address]:
         """The addresses to ask now."""
         if not self.absent or now.monotonic_s < self._next_s:

@@ -352,7 +352,10 @@ class Membership:
         self.probing.tick(now)
         if self.probing.is_over(now):
             accused = self.probing.conclude()
-            if accused is not None:
+            period_s = self._config.probe_interval_s
+            if accused is not None and not self.table.is_beyond_probes(
+                accused, now.monotonic_s, period_s
+            ):
                 self.merge(accused, now)
             self.probing.begin(now)
             self._forget_the_gone(now)

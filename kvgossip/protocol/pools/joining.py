@@ -3,7 +3,7 @@ members that an earlier life knew, and the handshake with the member that answer
 
 A node that is refused by those whom it asks, and reaches nobody, is not ready: what it takes
 reaches nobody. It may be the clone of another one, or have missed a change of keys. Anybody can
-forge a refusal: so only those count that come from where this node has asked, or knows a member.
+forge a refusal: so only those count that come from its join addresses, or from where a member was.
 """
 
 from __future__ import annotations
@@ -144,10 +144,8 @@ class Joining:
 
     def refused(self, text: str, arrival: Arrival) -> None:
         """A node says no."""
-        known = self._membership.members.values()
-        if self._handshake.has_asked(arrival.source) or any(
-            member.address == arrival.source for member in known
-        ):
+        source = arrival.source
+        if self._targets.has(source) or self._known_peers.has(source):
             self._refusal, self._refused_s = text, arrival.now.monotonic_s
             for reason in self._not_ready(arrival.now):
                 self._warn(reason.text, arrival.now)

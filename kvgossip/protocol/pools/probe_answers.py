@@ -118,6 +118,7 @@ class ProbeAnswers:
             if prober is not None and here not in (prober.host, prober.other_host):
                 ack = replace(ack, seen_host=here)
         self._outbox.send_probe(ack, arrival.source, prober, reliable=arrival.reliable)
+        membership.table.heard(ping.sender, arrival.now.monotonic_s)
         if prober is None:
             self._knows_us(arrival.source, arrival.now)
         self._saw(ping, arrival.now, asked=False)

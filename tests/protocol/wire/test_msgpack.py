@@ -204,7 +204,7 @@ def facts_of(names: str) -> dict[bytes, bytes]:
 
 def read_fact(key: bytes, value: bytes) -> Any:
     if key == b"replica/self":
-        lan_generation, wan_generation, settled, rebuilding, cluster_id = unpack(value)
+        lan_generation, wan_generation, settled, rebuilding, _cluster_id = unpack(value)
         return {
             "generations": (lan_generation, wan_generation),
             "settled": settled,
