@@ -170,7 +170,8 @@ class Replica:
             self.site,
             settled=lambda: self.settled,
             alone=lambda: not self.store and self.pools.is_alone(),
-            changed=self._keep_cluster_id,
+            own_facts=self._own_facts,
+            outbox=self.outbox,
         )
         self.disk = DiskCondition(
             self._saved, self.store, self.tombstones.context, self.settling, self.outbox
@@ -324,11 +325,6 @@ class Replica:
         since the last one, which are handed out once."""
         own = [self.disk.content(), *self._own_facts()]
         return [clock_fact(self.hlc.latest), *self.tombstones.checkpoint(), *own]
-
-    def _keep_cluster_id(self) -> None:
-        """It goes into any commit; where nothing asks for one, this does."""
-        if not self.outbox.writes_to_disk():
-            self.outbox.persist(self._own_facts())
 
     def _own_facts(self) -> list[Persist]:
         """The fact about this life, if it has changed."""
@@ -507,8 +503,7 @@ class Replica:
         self.cluster_id.look()
         if self.cluster_id.has_news:
             self.cluster_id.has_news = False
-            for pool in self.pools:
-                pool.joining.tell_cluster_id()
+            self.pools.tell_cluster_id()
         return self.outbox.drain()
 
     # -- questions --------------------------------------------------------------------------------

@@ -26,8 +26,8 @@ from kvgossip.sim.driver import Driver
 from kvgossip.sim.host import EPOCH_MS, Clock, Host, Life
 from kvgossip.sim.injector import STRANGER, FaultInjector
 from kvgossip.sim.lives import Lives
+from kvgossip.sim.merge_orders import MergeOrders
 from kvgossip.sim.network import Network, Weather
-from kvgossip.sim.operator import Operator
 from kvgossip.sim.scenario import Scenario
 from kvgossip.sim.schedule import skew_ms
 from kvgossip.sim.timeline import Timeline
@@ -93,7 +93,7 @@ class Cluster:
             self.oracle,
             self._rng,
         )
-        self.operator = Operator(self.running, self.driver)
+        self.merge_orders = MergeOrders(self.running, self.driver)
         for host in self.hosts:
             self.delivery.listen(host)
 

@@ -21,6 +21,7 @@ from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Send
 from kvgossip.protocol.ingress.gate import Gate
+from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.merging import Merging, Origin, Outcome
 from kvgossip.protocol.model.entry import is_dead
@@ -276,6 +277,13 @@ def _datagrams_know_no_limit(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("kvgossip.protocol.rumors.mongering.GOSSIP_UNIT_BYTES_MAX", 0)
 
 
+def _any_cluster_is_the_own_one(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        OwnClusterId, "take", lambda own, theirs: own._set(theirs) if theirs.minted else None
+    )
+    patch.setattr(OwnClusterId, "admits", lambda own, theirs: True)
+
+
 def _records_are_withheld(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Store, "visible", lambda store, key: None)
 
@@ -305,6 +313,7 @@ def _records_are_withheld(patch: pytest.MonkeyPatch) -> None:
         (_the_deadline_stands_still, "its deadline does not move"),
         (_datagrams_know_no_limit, "a packet is longer than its limit"),
         (_records_are_withheld, "record() is not what was learned"),
+        (_any_cluster_is_the_own_one, "a node came into another cluster by itself"),
     ],
 )
 def test_a_planted_mistake_is_caught(

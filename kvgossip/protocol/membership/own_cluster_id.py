@@ -11,8 +11,9 @@ Laws (protocol.md section 1)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.cluster_id import (
     NUMBER_BITS,
     UNKNOWN,
@@ -21,14 +22,15 @@ from kvgossip.protocol.model.cluster_id import (
     taken_over,
     united,
 )
+from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.wire.frame import Framing
 
 
 class OwnClusterId:
     """`saved`: that of an earlier life, UNKNOWN where there was none. `site`: 64 random bits of
     this life, of which the candidate is made. `settled()` and `alone()` are of this node: alone is
-    who has nothing and knows nobody. `changed()` is called after each change of what a later life
-    begins with."""
+    who has nothing and knows nobody. `own_facts()` are those for a later life that have
+    changed."""
 
     def __init__(
         self,
@@ -37,10 +39,12 @@ class OwnClusterId:
         *,
         settled: Callable[[], bool],
         alone: Callable[[], bool],
-        changed: Callable[[], None],
+        own_facts: Callable[[], Iterable[Persist]],
+        outbox: Outbox,
     ) -> None:
         self.value = saved if saved.number else ClusterId(0, site % 2**NUMBER_BITS or 1)
-        self._settled, self._alone, self._changed = settled, alone, changed
+        self._settled, self._alone = settled, alone
+        self._own_facts, self._outbox = own_facts, outbox
         #: of all pools of this node
         self._framings: list[Framing] = []
         #: true if an operator has made two clusters one, and the members are to hear of it
@@ -91,5 +95,6 @@ class OwnClusterId:
         self.value = value
         for framing in self._framings:
             framing.belong_to(value)
-        if value.minted:
-            self._changed()
+        # it goes into any commit; where nothing asks for one, this does
+        if value.minted and not self._outbox.writes_to_disk():
+            self._outbox.persist(self._own_facts())

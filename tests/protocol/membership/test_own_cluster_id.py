@@ -8,6 +8,7 @@ import pytest
 from kvgossip.protocol.effect import JoinRefused
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.model.cluster_id import UNKNOWN, ClusterId, minted, taken_over, united
+from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.saved_state import SavedLife, SavedState
 from kvgossip.protocol.wire.frame import cluster_number
 from tests.protocol.net import Disk, Network, address_of, logs, make_replica
@@ -203,7 +204,12 @@ def test_the_frames_of_a_join_carry_no_id_and_all_others_that_of_the_cluster() -
 
 def own(value: ClusterId = UNKNOWN, *, settled: bool = False) -> OwnClusterId:
     return OwnClusterId(
-        value, site=7, settled=lambda: settled, alone=lambda: False, changed=lambda: None
+        value,
+        site=7,
+        settled=lambda: settled,
+        alone=lambda: False,
+        own_facts=list,
+        outbox=Outbox(),
     )
 
 
