@@ -102,7 +102,7 @@ class BackupRoutes(Family):
                 "ahead_s": (milliseconds_of(timestamp_in(record)) - wall_ms) / 1000,
             }
             for line, ((key, record), outcome) in enumerate(zip(entries, outcomes, strict=True), 1)
-            if outcome is Outcome.REFUSED
+            if outcome is Outcome.REFUSED and milliseconds_of(timestamp_in(record)) > wall_ms
         ]
         return self._answers.json(200, document | ({"ahead": ahead} if ahead else {}))
 
