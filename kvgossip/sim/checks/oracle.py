@@ -109,7 +109,7 @@ class Oracle:
         for key, record in records.items():
             history.add(key, version_bytes(record))
         history.committed = len(history.log)
-        for version, (key, record) in list(self._kept.get(host, {}).items()):
+        for version, (key, _) in list(self._kept.get(host, {}).items()):
             if version > version_bytes(records.get(key, b"")):
                 self._bereft[version] = self._kept[host].pop(version)
 
