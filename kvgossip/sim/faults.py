@@ -46,6 +46,8 @@ class Intensity:
     absence_s: float = 60.0
     #: Crashes that take the disk, too.
     wipe_share: float = 0.0
+    #: Crashes after which the disk has silently lost some entries, and nothing else.
+    hole_share: float = 0.0
     partition_rate: float = 0.0
     pause_rate: float = 0.0
     storm_rate: float = 0.0
@@ -91,11 +93,12 @@ class Intensity:
 @dataclass(frozen=True, slots=True)
 class Crash:
     """All memory is lost. `vanishes`: it never starts again, if the others can do without it.
-    `wipes`: the disk is lost, too."""
+    `wipes`: the disk is lost, too; `holes`: some of its entries are."""
 
     node: int
     vanishes: bool = False
     wipes: bool = False
+    holes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

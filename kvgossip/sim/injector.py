@@ -112,9 +112,10 @@ class FaultInjector:
 
     def _strike(self, fault: Fault) -> None:
         match fault:
-            case Crash(node, vanishes, wipes):
+            case Crash(node, vanishes, wipes, holes):
                 self._with_life(node, self._lives.stop)
                 self._wipe(self._hosts[node], wipes)
+                self._punch(self._hosts[node], holes)
                 if vanishes and not self._scenario.is_needed(node):
                     self._vanish(self._hosts[node])
             case Die(node):
@@ -161,6 +162,14 @@ class FaultInjector:
         if host.disk is not None and wipes:
             host.disk = Disk()
             self._oracle.crashed(host.number, durable=False)
+
+    def _punch(self, host: Host, holes: bool) -> None:
+        """But where nobody could give it back what it loses."""
+        others = [life for life in self._lives.running() if life.host is not host]
+        settled = any(life.replica.settled for life in others)
+        if host.disk is not None and host.life is None and holes and settled:
+            host.disk.punch(self._rng)
+            self._oracle.holed(host.number, host.disk.records)
 
     def _sever(self, ways: Sequence[Way]) -> None:
         self._severed += ways

@@ -76,6 +76,7 @@ def _crashes(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -
                     node,
                     vanishes,
                     wipes=intensity.wipe_share > 0 and rng.random() < intensity.wipe_share,
+                    holes=intensity.hole_share > 0 and rng.random() < intensity.hole_share,
                 ),
             )
             away = intensity.absence_share > 0 and rng.random() < intensity.absence_share

@@ -52,7 +52,7 @@ def test_a_disk_that_has_all_its_data_is_taken_at_its_word() -> None:
     assert not any("lost data" in text for text in logs(effects_of(net)[before:]))
 
 
-def test_a_node_alone_whose_disk_has_lost_data_answers_no_reads_until_its_operator_says_so() -> (
+def test_lesson_18_a_node_alone_whose_disk_has_lost_data_answers_no_reads_until_its_operator_says_so() -> (
     None
 ):
     net = holed("a", "x")

@@ -64,7 +64,7 @@ async def test_a_write_that_a_disk_holds_is_refused_after_a_while_and_so_are_tho
         assert [back.get(key) for key in ("waits", "refused", "again")] == [b"1", None, b"1"]
 
 
-async def test_while_a_disk_hangs_reads_are_answered_and_peers_are_heard(
+async def test_lesson_17_while_a_disk_hangs_reads_are_answered_and_peers_are_heard(
     tmp_path: Path, disk: BadDisk
 ) -> None:
     async with (
