@@ -237,6 +237,12 @@ def _cannot_listen(address: Address, error: OSError) -> ConfigError:
             f"HTTP address {address} is in use",
             "stop what listens there, or choose another with --http HOST:PORT (port 0: a free one)",
         )
+    if error.errno == errno.EACCES:
+        return ConfigError(
+            f"this user may not listen on port {address.port}",
+            "choose a port from 1024 on with --http HOST:PORT, or allow it: ports below need root, "
+            "or CAP_NET_BIND_SERVICE",
+        )
     return ConfigError(
         f"cannot listen for HTTP on {address}: {error.strerror or error}",
         "choose an address of this machine with --http HOST:PORT",

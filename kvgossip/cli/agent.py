@@ -134,7 +134,7 @@ def agent(
     from kvgossip.cli.process.memory import return_large_blocks
     from kvgossip.cli.process.open_files import raise_file_limit
     from kvgossip.cli.process.reload import Reload
-    from kvgossip.cli.settings import Sources, unknown_variables
+    from kvgossip.cli.settings import Sources, nearest_variable, unknown_variables
     from kvgossip.runtime.loop import run
 
     # the file may say it, where nothing else does
@@ -145,7 +145,9 @@ def agent(
     log_to_stderr(level)
     for variable in unknown_variables(os.environ):
         logging.getLogger("kvgossip.agent").warning(
-            "%s means nothing to this version and is ignored", variable
+            "%s means nothing to this version and is ignored%s",
+            variable,
+            nearest_variable(variable),
         )
     open_standard_streams()
     raise_file_limit()

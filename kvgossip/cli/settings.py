@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 from kvgossip.cli.process.logs import check_level
 from kvgossip.config import HTTP_PORT, PARAMETERS, Address, Config, config_from
+from kvgossip.config.description import did_you_mean
 from kvgossip.errors import ConfigError
 
 PREFIX = "KVGOSSIP_"
+OTHER_SOURCES = ("url", "config", "profile", "log_level")
 LOG_LEVEL, DEFAULT_LEVEL = "log_level", "info"
 DEFAULT_HTTP = Address("127.0.0.1", HTTP_PORT)
 # Names that are ours but no parameter of a node; and what Kubernetes and Docker set for a service
@@ -74,6 +76,12 @@ class Sources(NamedTuple):
         in_file = _read_file(self.file).get(LOG_LEVEL) if self.file else None
         level = self.log_level or in_file or DEFAULT_LEVEL
         return config, level
+
+
+def nearest_variable(variable: str) -> str:
+    """A question that names the variable that was probably meant; empty where none is like it."""
+    names = [variable_of(name) for name in (*PARAMETERS, *OTHER_SOURCES)]
+    return did_you_mean(variable, names)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

@@ -270,8 +270,7 @@ class Driver:
             found = await self._transports[pool].look_up(host, port)
         self.callers.resolved(target, found, pool)
         if not found and not self.closed:
-            text = f"the join address {target} cannot be resolved; it will be tried again"
-            self._join_log.failed(target, text, self.clocks().monotonic_s, logging.WARNING)
+            self._join_log.unresolved(target, self.clocks().monotonic_s)
         self.submit(lambda now: self.replica.resolved(target, found, now, pool))
 
     def _join_refused(self, effect: JoinRefused) -> None:

@@ -252,7 +252,7 @@ def test_the_commands_for_keys_do_what_they_say(tmp_path: Path) -> None:
         assert ask("get", "file").stdout == raw
         assert ask("put", "stdin", "-", stdin=raw).returncode == 0
         soon = ask("put", "lease", "1", "--ttl", "soon")
-        assert (soon.returncode, b"is not a duration" in soon.stderr) == (1, True)
+        assert (soon.returncode, b"is not a duration" in soon.stderr) == (2, True)
         assert ask("put", "lease", "1", "--ttl", "1ms").returncode == 0
         assert ask("get", "stdin").stdout == raw
 
@@ -542,7 +542,7 @@ def test_a_port_in_use_is_one_clear_line_with_exit_code_2() -> None:
         ("probe_interval_s = 'often'", "probe_interval_s = 'often' is not a number"),
         ("probe_interval_s = 9999", "out of bounds"),
         ("profile = 'mars'", "unknown profile 'mars'"),
-        ("[agent]\nname = 'n1'", "unknown parameter 'agent'"),
+        ("[agent]\nname = 'n1'", "there is no table 'agent'"),
     ],
 )
 def test_a_mistake_in_the_file_names_the_file_and_what_is_wrong(

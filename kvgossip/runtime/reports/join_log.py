@@ -7,7 +7,6 @@ there is a line a minute that counts, however many addresses a name has: somebod
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 
 INTERVAL_S = 60.0
@@ -21,27 +20,38 @@ class JoinLog:
         self._log = log
         #: the time of the last line, monotonic seconds, and what failed since then: how often, and
         #: which targets and addresses
-        self._told_s = -math.inf
+        self._told_s: float | None = None
         self._failures = 0
         self._subjects: set[str] = set()
+        #: the targets of which it was told that they cannot be resolved
+        self._names: set[str] = set()
 
-    def failed(self, subject: str, text: str, now_s: float, level: int = logging.INFO) -> None:
-        """A target or an address did not help, at this time, monotonic seconds. `level`: of the
-        line, where this is the first one."""
+    def unresolved(self, target: str, now_s: float) -> None:
+        """DNS has no address of a join target: the first time that is told for each."""
+        text = f"the join address {target} cannot be resolved; it will be tried again"
+        if target in self._names or len(self._names) >= SUBJECTS_MAX:
+            return self.failed(target, text, now_s)
+        self._names.add(target)
+        self._log(logging.WARNING, text)
+
+    def failed(self, subject: str, text: str, now_s: float) -> None:
+        """A target or an address did not help, at this time, monotonic seconds."""
         self._failures += 1
         if len(self._subjects) < SUBJECTS_MAX:
             self._subjects.add(subject)
-        since_s = now_s - self._told_s
-        if since_s < INTERVAL_S:
-            return
-        if self._told_s == -math.inf:
-            self._log(level, text)
-        else:
+        if self._told_s is None:
+            self._told_s = now_s
+            if subject not in self._names:
+                self._log(logging.INFO, text)
+        elif now_s - self._told_s >= INTERVAL_S:
             count = f"{len(self._subjects)} address{'es' if len(self._subjects) > 1 else ''}"
             self._log(
                 logging.WARNING,
-                f"could not join at {count}, {self._failures} times in {since_s:.0f} s; the last "
-                f"one: {text}",
+                f"could not join at {count}, {self._failures} times in "
+                f"{now_s - self._told_s:.0f} s; the last one: {text}",
             )
-        self._told_s, self._failures = now_s, 0
+            self._told_s = now_s
+        else:
+            return
+        self._failures = 0
         self._subjects.clear()

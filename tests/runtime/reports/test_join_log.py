@@ -44,6 +44,20 @@ def test_after_a_minute_of_failures_somebody_has_to_look_also_where_it_is_but_on
     ]
 
 
+def test_each_name_that_cannot_be_resolved_is_told_once_at_once() -> None:
+    lines: list[tuple[int, str]] = []
+    log = JoinLog(lambda level, text: lines.append((level, text)))
+    log.failed("n:1", "no answer from n:1", 0.0)
+    for _ in range(3):
+        for name in ("one", "two"):
+            log.unresolved(name, 1.0)
+    assert lines == [
+        (logging.INFO, "no answer from n:1"),
+        (logging.WARNING, "the join address one cannot be resolved; it will be tried again"),
+        (logging.WARNING, "the join address two cannot be resolved; it will be tried again"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("target", "words"),
     [(NOBODY, f"no answer from {NOBODY}"), ("nobody.invalid:7481", "cannot be resolved")],
