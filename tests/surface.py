@@ -126,13 +126,14 @@ def _member(member: Any) -> Surface | str:
 
 
 def _callable(function: Any) -> Surface | str:
-    """What it takes: annotations are left out, since they name types within."""
+    """What it takes: annotations are left out, since they name types within, and so are parameters
+    that only tests give."""
     if not callable(function):
         return type(function).__name__
     taken = [
         parameter
         for name, parameter in inspect.signature(function).parameters.items()
-        if name != "self"
+        if name != "self" and not name.startswith("_")
     ]
     return {
         "awaited": inspect.iscoroutinefunction(function),
@@ -207,13 +208,15 @@ def _wire() -> Surface:
 
 
 def _fields(kind: type[msgspec.Struct]) -> Surface:
-    """Type and default by place: a field that comes later may be added, as old peers ignore it."""
+    """Type and default by place: a field that comes later may be added, as old peers ignore it, and
+    that of a member is passed on."""
     return {
         str(place): {
             "type": _type(field.type),
             "default": "none" if field.required else repr(_plain(field.default)),
         }
         for place, field in enumerate(msgspec.structs.fields(kind))
+        if field.name != "later"  # no field of its own: what a newer release has in its place
     }
 
 

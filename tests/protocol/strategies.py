@@ -45,6 +45,12 @@ members: st.SearchStrategy[Member] = st.builds(
 )
 
 
+later: st.SearchStrategy[tuple[bytes, ...]] = st.lists(
+    (SMALL | NAMES).map(msgspec.msgpack.encode), max_size=2
+).map(tuple)
+"""Fields of a member that a newer release has added."""
+
+
 def _of_field(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
     """What a field of this declared type may hold."""
     match kind:
@@ -79,7 +85,8 @@ def of_kind(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     """Any message of this kind."""
     declared = msgspec.inspect.type_info(kind)
     assert isinstance(declared, msgspec.inspect.StructType)
-    return st.builds(kind, **{field.name: _of_field(field.type) for field in declared.fields})
+    fields = {field.name: _of_field(field.type) for field in declared.fields}
+    return st.builds(kind, **(fields | {"later": later} if kind is Member else fields))
 
 
 messages: st.SearchStrategy[Message | Member] = st.one_of(*map(of_kind, KINDS), of_kind(Member))

@@ -22,6 +22,7 @@ from kvgossip.protocol.anti_entropy.answers import (
     answer_want,
 )
 from kvgossip.protocol.anti_entropy.keeper import Keeper
+from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.questions import FIRST_REQUEST, Question
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
@@ -32,7 +33,7 @@ from kvgossip.protocol.outbox import SendPort
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.context_difference import decode, difference
 from kvgossip.protocol.tombstones.tombstones import Tombstones
-from kvgossip.protocol.wire.batching import pack, unpack
+from kvgossip.protocol.wire.batching import pack, room_of, unpack
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Conclude,
@@ -60,12 +61,13 @@ class Responder:
         store: Store,
         tombstones: Tombstones,
         keeper: Keeper,
+        left_out: LeftOut,
         sync_state: Callable[[], SyncState],
         membership: Membership,
         send_port: SendPort,
     ) -> None:
         self._config, self._store, self._tombstones = config, store, tombstones
-        self._keeper, self._sync_state = keeper, sync_state
+        self._keeper, self._left_out, self._sync_state = keeper, left_out, sync_state
         self._membership, self._send_port = membership, send_port
         #: by exchange, the name of the member that asks
         self._askers: Newest[int, str] = Newest(ASKERS_MAX)
@@ -112,23 +114,28 @@ class Responder:
     # -- answer -----------------------------------------------------------------------------------
 
     def answer(self, question: Question, source: Address, now: Now) -> Message:
-        store, bytes_max = self._store, self._config.message_bytes_max
+        store = self._store
+        if isinstance(question, (Sketch, Compare)):
+            name = question.sender
+        else:
+            name = self._askers.get(question.exchange) or self._membership.name_at(source)
+        room = room_of(self._config, self._membership.members.get(name))
         if isinstance(question, Sketch):
             sketched = answer_sketch(
-                store, question, bytes_max, self._membership.digest, self._sync_state()
+                store, question, room, self._membership.digest, self._sync_state()
             )
             return self._with_context(sketched, question.context)
         if isinstance(question, Compare):
             compared = answer_compare(store, question, self._membership.digest, self._sync_state())
             return self._with_context(compared, question.context)
         if isinstance(question, Leaves):
-            return answer_leaves(store, question, bytes_max)
+            return answer_leaves(store, question, room)
         if isinstance(question, Want):
-            return answer_want(store, question, bytes_max)
-        peer = self._askers.get(question.exchange) or self._membership.name_at(source)
+            return answer_want(store, question, room)
         if isinstance(question, Conclude):
-            return self._conclude(question, peer, now)
-        kept = self._keeper.keep(question.entries, peer, now)
+            return self._conclude(question, name, now)
+        self._left_out.told(question.left_out, name)
+        kept = self._keeper.keep(question.entries, name, now)
         return Merged(
             exchange=question.exchange,
             request=question.request,

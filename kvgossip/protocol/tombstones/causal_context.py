@@ -298,6 +298,15 @@ class CausalContext:
         lost, so its context is worth nothing."""
         self._changed |= {key: None for key in sorted(saved) if key.startswith(PREFIX)}
 
+    def renounce(self, saved: Mapping[bytes, bytes]) -> None:
+        """`drop` after `restore`: some of the data is lost, and nobody knows which."""
+        for facts in (self.vector, self.dots, self.gaps, self._chunks, self._changed):
+            facts.clear()
+        self._bounds = {self.site.to_bytes(8, "big"): _EVER}
+        self._fresh = OrderedSet()
+        self._has_new_dots = False
+        self.drop(saved)
+
 
 def encoded(version: Version) -> bytes:
     """The version as a record has it."""

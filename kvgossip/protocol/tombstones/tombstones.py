@@ -12,8 +12,10 @@ Laws
 - A live value that is taken out goes to the quarantine. A tombstone, or an entry that has
   expired, goes in silence, and only where the version vector
   covers it here as well.
-- An entry expires on all nodes at one time of their HLCs. An expired entry is kept and collected as
-  a tombstone is: it keeps away what it had superseded.
+- An entry expires on each node by its own clock (expiry.py). An expired entry is kept and
+  collected as a tombstone is: it keeps away what it had superseded. But it is collected only when
+  its time has come by the clocks of peers too; and what has expired for others stays where it has
+  not yet.
 
 Members that count (protocol.md says: every known member, alive, suspect or dead, but not
 forgotten). Of a member its present life counts: it may have lost what an earlier one had. Those
@@ -44,31 +46,30 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from kvgossip.config import Config
-from kvgossip.protocol.effect import Dropped, Expired, Quarantined
+from kvgossip.protocol.clock_guard import ClockGuard
+from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
     MUST_GO,
     Version,
-    expires_in,
     is_dead,
     may_expire,
 )
-from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
+from kvgossip.protocol.model.hlc import HybridLogicalClock
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import CausalContext, Fact, encoded, fact_timestamp
 from kvgossip.protocol.tombstones.collection import TombstoneCollection, Vouching
-from kvgossip.protocol.tombstones.expiry import ExpiryQueue
+from kvgossip.protocol.tombstones.expiry import Expiry
 
 ROUND_SETTLINGS = 5
 # so that none has collected anything since: what tables move to lies well only where the rest has
 # gone
 TIDY_ROUNDS = 1.5
 PAUSE_S = 0.002
-LOOK_AGAIN_S = 60.0
 
 
 class MembersPort(Protocol):
@@ -94,6 +95,7 @@ class Tombstones:
         store: Store,
         hlc: HybridLogicalClock,
         members: MembersPort,
+        clocks: ClockGuard,
         outbox: Outbox,
         counters: Counter[str],
     ) -> None:
@@ -104,7 +106,10 @@ class Tombstones:
         )
         self._members = members
         self._store, self._hlc, self._outbox, self._counters = store, hlc, outbox, counters
-        self._expiring = ExpiryQueue(store)
+        self._clocks = clocks
+        self._expiry = Expiry(
+            store, clocks, self._drift_ms, outbox, self._expired, self.collecting.discard
+        )
         self._gateway = config.gateway
         #: the times that a gateway vouches for, of those behind it
         self._for_gateways, self._for_plain = Vouching(), Vouching()
@@ -114,9 +119,8 @@ class Tombstones:
         #: at the first tick
         self._next_round_s = math.inf
         self._in_round = False
-        #: the times at which to look for expired entries, and for room to give back, monotonic
-        #: seconds
-        self._look_s = self._tidy_s = math.inf
+        #: the time at which to look for room to give back, monotonic seconds
+        self._tidy_s = math.inf
         #: the time that `clock` has named last: the next arrival is later
         self._sealed = -1
 
@@ -136,9 +140,6 @@ class Tombstones:
         if self._hlc.latest <= self._sealed:
             self._hlc.latest = self._sealed + 1
         return self._hlc.latest
-
-    def _hlc_ms(self, now: Now) -> int:
-        return max(now.wall_ms, milliseconds_of(self._hlc.latest))
 
     # -- merging ----------------------------------------------------------------------------------
 
@@ -173,21 +174,14 @@ class Tombstones:
         if is_dead(record):
             self._wait(key, now)
         elif may_expire(record):
-            expires_ms = expires_in(record) or 0
-            if expires_ms <= self._hlc_ms(now):
-                self._expire_key(key, record, now)
-            else:
-                self._expiring.add(key, expires_ms)
-                self._plan_look(now)
+            self._expiry.holds(key, record, now)
 
     def _wait(self, key: str, now: Now) -> None:
         self.collecting.add(key, self._arrive())
         if self._next_round_s == math.inf:
             self._plan_round(now)
 
-    def _expire_key(self, key: str, record: bytes, now: Now) -> None:
-        self._store.expire(key)
-        self._outbox.emit(Expired(key, record))
+    def _expired(self, key: str, now: Now) -> None:
         self._members.cool(key)
         self._wait(key, now)
 
@@ -205,14 +199,14 @@ class Tombstones:
         if (
             record is not None
             and record[1:HEAD_BYTES] == version
-            and not self._is_deleted_or_expired(key, record, now)
+            and not self._is_deleted_or_expired(key, record, peer, now)
         ):
             self._drop_collected(key, peer, now)
 
     def _drop_collected(self, key: str, peer: str, now: Now) -> bool:
         record = self._store[key]
-        if self._is_deleted_or_expired(key, record, now):
-            if not self.collecting.may_drop(record, now.wall_ms):
+        if self._is_deleted_or_expired(key, record, peer, now):
+            if not self.collecting.may_drop(record, self._clocks.earliest_ms(now)):
                 return False
         else:
             self._counters["entries_quarantined"] += 1
@@ -220,13 +214,11 @@ class Tombstones:
         self._drop(key)
         return True
 
-    def _is_deleted_or_expired(self, key: str, record: bytes, now: Now) -> bool:
-        """Also the entries that will have expired as soon as this node's clock has caught up with
-        others'."""
-        if self._store.is_deleted_or_expired(key, record):
-            return True
-        return (
-            may_expire(record) and (expires_in(record) or 0) <= self._hlc_ms(now) + self._drift_ms
+    def _is_deleted_or_expired(self, key: str, record: bytes, peer: str, now: Now) -> bool:
+        """Also an entry that has expired by the clock of the peer that speaks of it, or will as
+        soon as this node's clock has caught up with others'."""
+        return self._store.is_deleted_or_expired(key, record) or (
+            may_expire(record) and self._expiry.is_due(record, self._clocks.clock_ms_of(peer, now))
         )
 
     def _drop(self, key: str) -> None:
@@ -245,7 +237,7 @@ class Tombstones:
     def learn(self, facts: Sequence[Fact], now: Now) -> bool:
         """An exchange was whole: everything that was true of the peer's context is true of this
         one. Facts from the future are not believed, nor those that came with them."""
-        if facts and milliseconds_of(fact_timestamp(max(facts))) > now.wall_ms + self._drift_ms:
+        if facts and not self._clocks.takes(fact_timestamp(max(facts)), now):
             self._counters["contexts_refused"] += 1
             return False
         if self.context.join(facts) and self._gateway:
@@ -282,12 +274,12 @@ class Tombstones:
     # -- time -------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
-        nearest_s = self._next_round_s if self._next_round_s < self._look_s else self._look_s
+        look_s = self._expiry.look_s
+        nearest_s = self._next_round_s if self._next_round_s < look_s else look_s
         return nearest_s if nearest_s < self._tidy_s else self._tidy_s
 
     def tick(self, now: Now, *, settled: bool) -> None:
-        if self._expiring.next_ms <= self._hlc_ms(now) or now.monotonic_s >= self._look_s:
-            self._expire(now)
+        self._expiry.tick(now)
         if now.monotonic_s >= self._tidy_s:
             self._tidy_s = now.monotonic_s + PAUSE_S if self._store.tidy() else math.inf
         if self._next_round_s == -math.inf:
@@ -295,29 +287,22 @@ class Tombstones:
         elif now.monotonic_s >= self._next_round_s:
             self._collect(now, settled)
 
-    def _expire(self, now: Now) -> None:
-        for key in self._expiring.due(self._hlc_ms(now)):
-            self._expire_key(key, self._store[key], now)
-        self._look_s = math.inf
-        self._plan_look(now)
-
-    def _plan_look(self, now: Now) -> None:
-        """The wall clock may be set meanwhile, so it is looked at now and then."""
-        in_s = min((self._expiring.next_ms - self._hlc_ms(now)) / 1000, LOOK_AGAIN_S)
-        if self._expiring.next_ms < math.inf:
-            self._look_s = min(self._look_s, now.monotonic_s + max(in_s, PAUSE_S))
-
     def _plan_round(self, now: Now) -> None:
         self._next_round_s = now.monotonic_s + self._round_s - now.wall_ms / 1000 % self._round_s
 
     def _collect(self, now: Now, settled: bool) -> None:
         if not self._in_round:
-            self._in_round = settled and not self._members.absent()
+            able = settled and not self._clocks.is_ahead(now)
+            self._in_round = able and not self._members.absent()
             members = self._members.holders()
             self.collecting.begin(
                 members, self.collecting.confirmed_by(members, self.clock()), now.wall_ms
             )
-        ripe, more = self.collecting.next_batch(now.wall_ms) if self._in_round else ([], False)
+        ripe, more = (
+            self.collecting.next_batch(self._clocks.earliest_ms(now))
+            if self._in_round
+            else ([], False)
+        )
         for key in ripe:
             self._drop(key)
         if ripe:
@@ -346,8 +331,7 @@ class Tombstones:
             self.collecting.add(key, self._arrive())
             self._next_round_s = -math.inf
         elif may_expire(record):
-            self._expiring.add(key, expires_in(record) or 0)
-            self._look_s = -math.inf
+            self._expiry.loaded(key, record)
 
     def checkpoint(self) -> list[Persist]:
         return [self.own_entry(), *self.context.take_dots()]
