@@ -43,7 +43,7 @@ SHORT = (
     "durable_restart_is_stale",
     "founder_restarts_empty",
     "mixed_value_limit",
-    "wait_in_rolling_restart",
+    "wait_in_rolling_restart delay_ms=40",
     "upgrade seconds=20",
 )
 FULL = (
