@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
 
 from xxhash import xxh3_64_intdigest
@@ -52,6 +53,7 @@ from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.set_back import SetBack
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.keyring import Keyring, keyring_of
 from kvgossip.protocol.wire.message import KeyringAction
@@ -111,7 +113,7 @@ class Replica:
         self._open_data(rng, saved or {}, rebuilding, now)
         self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
         self._writes = Writes(
-            config, self.site, self.hlc, self.store, self.merging, self.clock_guard
+            config, self.tombstones.context, self.hlc, self.store, self.merging, self.clock_guard
         )
         #: the time at which the farewell is over; None: the node is not leaving
         self._departs_s: float | None = None
@@ -124,8 +126,17 @@ class Replica:
     ) -> None:
         self.surveys = Surveys(self.outbox, rng)
         self.acks = AckTracker(self.outbox, rng, self.pools.enquire, self.pools.state_of)
+        begin_life = partial(_begin_life, self)
+        self.set_back = SetBack(begin_life, rng, self.outbox, self.counters)
         self.tombstones = Tombstones(
-            self.config, self.site, self.store, self.hlc, self.pools, self.outbox, self.counters
+            self.config,
+            self.site,
+            self.store,
+            self.hlc,
+            self.pools,
+            self.outbox,
+            self.counters,
+            self.set_back,
         )
         if rebuilding:
             self.tombstones.context.drop(saved)
@@ -471,3 +482,12 @@ class Replica:
             "record_bytes": self.store.record_bytes,
         }
         return {**counters, **sizes, **self.tombstones.statistics()}
+
+
+def _begin_life(replica: Replica, site: int, lost: int, peer: str, now: Now) -> None:
+    """From now on this is the life `site`: this machine was set back, as a peer has shown, and has
+    lost what it wrote at that time (set_back.py)."""
+    replica.site = site
+    replica.tombstones.begin_life(site, lost)
+    for pool in replica.pools:
+        pool.begin_life(site, peer, now)

@@ -28,6 +28,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.model.write import Writing, check_batch, check_write
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.causal_context import CausalContext
 
 BACKUP = Origin(Peer(PoolKind.LAN, ""), Spread.NEXT_ROUND)
 """An entry of a backup: no member sent it, and peers may have it."""
@@ -60,13 +61,13 @@ class Writes:
     def __init__(
         self,
         config: Config,
-        site: int,
+        context: CausalContext,
         hlc: HybridLogicalClock,
         store: Store,
         merging: Merging,
         clock_guard: ClockGuard,
     ) -> None:
-        self._config, self._site, self._hlc = config, site, hlc
+        self._config, self._context, self._hlc = config, context, hlc
         self._store, self._merging, self._clock_guard = store, merging, clock_guard
         #: from now on none is taken
         self._ended = False
@@ -132,8 +133,7 @@ class Writes:
     def _write_anew(self, key: str, record: bytes, now: Now) -> Outcome:
         if is_dead(record):
             return Outcome.KNOWN
-        version = Version(self._hlc.tick(now.wall_ms), self._site)
-        self._merging.take(key, with_version(record, version), now, CLIENT)
+        self._merging.take(key, with_version(record, self._version(now)), now, CLIENT)
         return Outcome.NEWS
 
     def _record(
@@ -144,9 +144,16 @@ class Writes:
         ttl_s: float | None,
         flags: int,
     ) -> bytes:
+        version = self._version(now)
+        written_ms = milliseconds_of(version.timestamp)
+        expires_ms = None if ttl_s is None else written_ms + int(ttl_s * 1000)
+        return make_record(version, value, content_type, expires_ms, flags)
+
+    def _version(self, now: Now) -> Version:
+        """That of the next write."""
         timestamp = self._hlc.tick(now.wall_ms)
-        expires_ms = None if ttl_s is None else milliseconds_of(timestamp) + int(ttl_s * 1000)
-        return make_record(Version(timestamp, self._site), value, content_type, expires_ms, flags)
+        self._context.wrote(timestamp)
+        return Version(timestamp, self._context.site)
 
     def _is_live(self, key: str) -> bool:
         record = self._store.record(key)

@@ -24,6 +24,7 @@ from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.tombstones.causal_context import CausalContext
 from kvgossip.protocol.tombstones.collection import TombstoneCollection
+from kvgossip.protocol.tombstones.own_writes import OwnWrites
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.exchange_messages import Want
 from kvgossip.sim.checks.agreement import disagreement
@@ -373,6 +374,10 @@ def _the_context_is_lost_at_a_restart(patch: pytest.MonkeyPatch) -> None:
 
 
 def _a_site_outlives_its_life(patch: pytest.MonkeyPatch) -> None:
+    """And does not look at what it has not written: else it would begin another one."""
+    patch.setattr(CausalContext, "is_foreign", lambda *arguments: False)
+    patch.setattr(CausalContext, "lost_in", lambda *arguments: None)
+    patch.setattr(OwnWrites, "__contains__", lambda *arguments: True)
     begin = Replica.__init__
 
     class Same:
@@ -396,7 +401,7 @@ def _a_site_outlives_its_life(patch: pytest.MonkeyPatch) -> None:
 
 def _gateways_answer_for_themselves(patch: pytest.MonkeyPatch) -> None:
     def held_for(deletes: Tombstones, member: Member) -> int:
-        return deletes.context.vector.get(member.site, 0)
+        return deletes.context.seen.get(member.site, 0)
 
     patch.setattr(Tombstones, "held_for", held_for)
 

@@ -9,9 +9,8 @@ Laws
 - An entry that is offered, that is covered, and that supersedes what is here, was here before and
   was collected: it is refused, and the peer that offers it takes it out. A write that the deleter
   had not seen is not covered: it lives.
-- A live value that is taken out goes to the quarantine. A tombstone, or an entry that has
-  expired, goes in silence, and only where the version vector
-  covers it here as well.
+- What is taken out on another's word: see drops.py.
+- Contexts are not believed beyond what can be true: no fact counts beyond this node's own time.
 - An entry expires on all nodes at one time of their HLCs. An expired entry is kept and collected as
   a tombstone is: it keeps away what it had superseded.
 
@@ -40,11 +39,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from kvgossip.config import Config
-from kvgossip.protocol.effect import Dropped, Expired, Quarantined
+from kvgossip.protocol.effect import Expired
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
@@ -54,14 +53,18 @@ from kvgossip.protocol.model.entry import (
     is_dead,
     may_expire,
 )
-from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
+from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of, timestamp_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.tombstones.causal_context import CausalContext, Fact, encoded, fact_timestamp
+from kvgossip.protocol.tombstones.causal_context import CausalContext
 from kvgossip.protocol.tombstones.collection import TombstoneCollection, Vouching
+from kvgossip.protocol.tombstones.drops import Drops
 from kvgossip.protocol.tombstones.expiry import ExpiryQueue
+from kvgossip.protocol.tombstones.fact import Fact, Kind, encoded, fact_of, fact_timestamp
+from kvgossip.protocol.tombstones.set_back import SetBack
 
 ROUND_SETTLINGS = 5
 # so that none has collected anything since: what tables move to lies well only where the rest has
@@ -85,7 +88,8 @@ class MembersPort(Protocol):
 
 
 class Tombstones:
-    """Deletes and expiry of one replica. `site` is this life's."""
+    """Deletes and expiry of one replica. `site` is this life's; `set_back` is told what shows that
+    this machine was set back."""
 
     def __init__(
         self,
@@ -96,13 +100,23 @@ class Tombstones:
         members: MembersPort,
         outbox: Outbox,
         counters: Counter[str],
+        set_back: SetBack,
     ) -> None:
         self.context = CausalContext(site)
         self._drift_ms = int(config.clock_drift_max_s * 1000)
         self.collecting = TombstoneCollection(
             store, self.context, config.forget_after_s, self._drift_ms
         )
-        self._members = members
+        self._members, self.set_back = members, set_back
+        self.drops = Drops(
+            store,
+            self.context,
+            self.collecting,
+            members,
+            self._is_deleted_or_expired,
+            outbox,
+            counters,
+        )
         self._store, self._hlc, self._outbox, self._counters = store, hlc, outbox, counters
         self._expiring = ExpiryQueue(store)
         self._gateway = config.gateway
@@ -191,34 +205,7 @@ class Tombstones:
         self._members.cool(key)
         self._wait(key, now)
 
-    # -- the collections of others ----------------------------------------------------------------
-
-    def drop_collected(self, fingerprints: Iterable[int], peer: str, now: Now) -> int:
-        """Take out the entries that this peer has collected; returns how many there were."""
-        return sum(
-            self._drop_collected(key, peer, now) for key in self._store.find(fingerprints).values()
-        )
-
-    def drop_collected_rumor(self, key: str, version: bytes, peer: str, now: Now) -> None:
-        """The same of a rumor: but a tombstone goes only with the context of an exchange."""
-        record = self._store.record(key)
-        if (
-            record is not None
-            and record[1:HEAD_BYTES] == version
-            and not self._is_deleted_or_expired(key, record, now)
-        ):
-            self._drop_collected(key, peer, now)
-
-    def _drop_collected(self, key: str, peer: str, now: Now) -> bool:
-        record = self._store[key]
-        if self._is_deleted_or_expired(key, record, now):
-            if not self.collecting.may_drop(record, now.wall_ms):
-                return False
-        else:
-            self._counters["entries_quarantined"] += 1
-            self._outbox.emit(Quarantined(key, record, peer))
-        self._drop(key)
-        return True
+    # -- contexts and what members hold -----------------------------------------------------------
 
     def _is_deleted_or_expired(self, key: str, record: bytes, now: Now) -> bool:
         """Also the entries that will have expired as soon as this node's clock has caught up with
@@ -229,41 +216,63 @@ class Tombstones:
             may_expire(record) and (expires_in(record) or 0) <= self._hlc_ms(now) + self._drift_ms
         )
 
-    def _drop(self, key: str) -> None:
-        record = self._store.remove(key)
-        self.context.add_record(record)
-        self.collecting.discard(key, record)
-        self._members.cool(key)
-        self._outbox.emit(Dropped(key, record))
-
-    # -- contexts and what members hold -----------------------------------------------------------
-
     def facts(self) -> list[Fact]:
         """The context as an exchange that begins now has it."""
         return self.context.facts(self.clock())
 
+    def show_set_back(self, facts: Sequence[Fact], peer: str, now: Now) -> bool:
+        """True if a peer's context has more of the own site than there is. Then another life may
+        have begun."""
+        lost = self.context.lost_in(facts, self._hlc.latest)
+        if lost is None:
+            return False
+        self.set_back.found(lost, peer, now)
+        return True
+
+    def begin_life(self, site: int, lost: int) -> None:
+        """From now on this is the life `site`: nothing that members held for the one before
+        counts."""
+        self.context.begin_life(site, lost)
+        self.collecting.begin_life(self._arrive())
+        self._for_gateways, self._for_plain = Vouching(), Vouching()
+
     def learn(self, facts: Sequence[Fact], now: Now) -> bool:
-        """An exchange was whole: everything that was true of the peer's context is true of this
-        one. Facts from the future are not believed, nor those that came with them."""
+        """An exchange has completed. If it was whole, these facts of the peer's context are true of
+        this one too: but nothing is, beyond this node's own time. Of those that are farther ahead
+        than clocks may be none is believed, nor those that came with them."""
+        self.drops.exchanged()
         if facts and milliseconds_of(fact_timestamp(max(facts))) > now.wall_ms + self._drift_ms:
             self._counters["contexts_refused"] += 1
             return False
-        if self.context.join(facts) and self._gateway:
-            vector, clock = self.context.vector, self.clock()
-            snapshot = {
-                member.site: vector[member.site]
-                for member in self._members.holders()
-                if member.site in vector
-            }
+        members = self._members.holders()
+        present = OrderedSet(member.site for member in members)
+        if self.context.join(self._until_now(facts, now), present) and self._gateway:
+            seen, clock = self.context.seen, self.clock()
+            snapshot = {site: seen[site] for site in present if site in seen}
             self._for_gateways.note(clock, snapshot)
             self._for_plain.note(clock, snapshot)
         return True
+
+    def _until_now(self, facts: Sequence[Fact], now: Now) -> list[Fact]:
+        """A tombstone that is here is not later than that, so all that it has killed is covered as
+        well."""
+        latest = max(self._hlc.latest, timestamp_of(now.wall_ms + 1) - 1)
+        bound = latest.to_bytes(8, "big")
+        believed = [fact for fact in facts if fact[:8] <= bound]
+        if len(believed) < len(facts):
+            self._counters["facts_from_the_future"] += len(facts) - len(believed)
+            believed += [
+                fact_of(latest, int.from_bytes(fact[8:16], "big"), fact[16])
+                for fact in facts
+                if fact[:8] > bound and fact[16] != Kind.DOT
+            ]
+        return believed
 
     def held_for(self, member: Member) -> int:
         """The time, of this member's clock, up to which this node, and all that lies behind it,
         holds what had reached the member."""
         if not self._gateway:
-            return self.context.vector.get(member.site, 0)
+            return self.context.seen.get(member.site, 0)
         vouching = self._for_gateways if member.gateway else self._for_plain
         if vouching.is_waiting and not self._members.absent():
             behind = [
@@ -319,7 +328,7 @@ class Tombstones:
             )
         ripe, more = self.collecting.next_batch(now.wall_ms) if self._in_round else ([], False)
         for key in ripe:
-            self._drop(key)
+            self.drops.drop(key)
         if ripe:
             self._tidy_s = now.monotonic_s + TIDY_ROUNDS * self._round_s
         self._counters["certificates_collected"] += len(ripe)
@@ -354,7 +363,7 @@ class Tombstones:
 
     def own_entry(self) -> Persist:
         """The writes of this life: the own entry of the version vector, for every commit."""
-        return self.context.own_entry(self._hlc.latest)
+        return self.context.own_entry()
 
     def take_changes(self, *, commits: bool) -> list[Persist]:
         """The changes of the context since the last call, for the disk. `commits`: the same input
