@@ -90,7 +90,6 @@ class Stage:
         *,
         datacenters: int = 1,
         forget_after_s: float = 8.0,
-        commit_s_max: float = 0.5,
     ) -> None:
         wan = tuple((name, value) for name, value in QUICK.items() if name != "digest_levels")
         parameters = {
@@ -111,7 +110,6 @@ class Stage:
             joining=Joining.FOUNDER,
             addressless=False,
             gateways=1,
-            commit_s_max=commit_s_max,
         )
         self.cluster = Cluster(plan)
         for host in self.cluster.hosts:
@@ -167,8 +165,8 @@ class Stage:
     def mend(self) -> None:
         self.cluster.network.mend_all()
 
-    def crash(self, node: int) -> None:
-        self.cluster.faults.strike(Crash(node))
+    def crash(self, node: int, *, wipes: bool = False) -> None:
+        self.cluster.faults.strike(Crash(node, wipes=wipes))
 
     def back(self, node: int) -> None:
         self.cluster.faults.strike(Restart(node, moved=False, renamed=False))
@@ -245,20 +243,22 @@ def a_node_returns_to_one_that_restarted(patch: pytest.MonkeyPatch) -> Stage:
 
 
 def a_life_writes_below_what_an_earlier_one_passed_on(patch: pytest.MonkeyPatch) -> Stage:
-    """n0's clock is ahead. n1 hears that, tells n2 in an exchange, and crashes before a commit: the
+    """n0's clock is ahead. n1 hears that, writes, tells n2 in an exchange, and loses its disk: the
     next life's clock is behind again."""
-    stage = Stage(patch, 3, commit_s_max=1e6)
+    stage = Stage(patch, 3)
     stage.cluster.hosts[0].clock.offset_ms += 8_000
     stage.cut((0, 2))
     stage.write(0, b"ahead", "other")
     stage.until(lambda: stage.holds(1, "other"))
+    stage.write(1, b"ahead", "mine")
     stage.exchange(1, 2)
-    stage.cut((0, 1))
-    stage.crash(1)
+    stage.cut((0, 1), (1, 2))
+    stage.crash(1, wipes=True)
     stage.back(1)
     stage.advance(0.5)
     stage.write(1, b"v")
-    stage.advance(1.0)
+    stage.mend()
+    stage.cut((0, 1), (0, 2))
     stage.exchange(2, 1)
     stage.advance(1.0)
     stage.check(1)
