@@ -151,6 +151,7 @@ class Replica:
             outbox=self.outbox,
         )
         self.readiness.add(self.settling.not_ready)
+        self.readiness.add(self.set_back.not_ready)
         self.merging = Merging(
             self.hlc,
             self.store,

@@ -21,8 +21,13 @@ from random import Random
 
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.readiness import Reason
 
 PAUSE_S = 60.0
+HINT = (
+    "look whether this machine is restored again and again, and whether that peer is one of yours: "
+    "`kvgossip block` ends what it says"
+)
 
 
 BeginLife = Callable[[int, int, str, Now], None]
@@ -48,10 +53,9 @@ class SetBack:
             if not self._problem:
                 self._problem = (
                     f"{who} shows again that this machine was set back to an earlier memory, within"
-                    f" {PAUSE_S:.0f} s of its new life: is {who} honest, and does this machine "
-                    "stand still?"
+                    f" {PAUSE_S:.0f} s of its new life"
                 )
-                self._outbox.log("ERROR", self._problem)
+                self._outbox.log("ERROR", f"{self._problem}: {HINT}")
             return
         self._began_s, self._problem = now.monotonic_s, ""
         self._counters["set_backs"] += 1
@@ -62,6 +66,8 @@ class SetBack:
         )
         self._begin_life(self._rng.getrandbits(64), lost, peer, now)
 
-    def problem(self, now: Now) -> str:
-        """Why this node is not ready; empty where it is."""
-        return self._problem if now.monotonic_s - self._began_s < PAUSE_S else ""
+    def not_ready(self, now: Now) -> list[Reason]:
+        """Who asks for another new life already."""
+        if not self._problem or now.monotonic_s - self._began_s >= PAUSE_S:
+            return []
+        return [Reason("set_back", self._problem, HINT)]

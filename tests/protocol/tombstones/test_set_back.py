@@ -112,7 +112,7 @@ def test_a_second_new_life_within_a_minute_does_not_begin_and_the_node_says_who_
     net, _ = reverted()
     a, memory = net.replicas["a"], memory_of(net, "a")
     net.until(net.converged)
-    assert not a.set_back.problem(net.now("a"))
+    assert not a.readiness.reasons(net.now("a"))
     site = a.site
     memory = memory_of(net, "a")
     net.put("a", "more", b"v")
@@ -120,12 +120,12 @@ def test_a_second_new_life_within_a_minute_does_not_begin_and_the_node_says_who_
     set_back(net, "a", memory)
     net.run(PAUSE_S / 4)
     assert memory.site == site
-    assert "'b'" in memory.set_back.problem(net.now("a")) or "'c'" in memory.set_back.problem(
-        net.now("a")
-    )
+    (reason,) = memory.readiness.reasons(net.now("a"))
+    assert reason.code == "set_back"
+    assert "'b'" in reason.text or "'c'" in reason.text
     net.until(net.converged, 2 * PAUSE_S)
     assert memory.site != site
-    assert memory.set_back.problem(net.now("a")) == ""
+    assert not memory.readiness.reasons(net.now("a"))
     assert not quarantined(net)
 
 
