@@ -213,6 +213,11 @@ class CausalContext:
             timestamp, site = VERSION.unpack(dot)
             self._open_gap(site, timestamp)
 
+    def uncover(self, record: bytes) -> None:
+        """This version was taken out on another's word, so no dot may say it was collected here."""
+        if record[1:HEAD_BYTES] in self.dots:
+            self._drop_dot(record[1:HEAD_BYTES])
+
     def join(self, facts: Iterable[Fact], present: Container[int] = ()) -> int:
         """Take over the facts of a peer's context, at the end of a whole exchange; how many entries
         of the vector, and of what was seen, have advanced.

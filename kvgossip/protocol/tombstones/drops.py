@@ -99,6 +99,7 @@ class Drops:
             record = self._store.remove(key)
             self._outbox.emit(Quarantined(key, record, peer))
             self._hearsay.add(record[1:HEAD_BYTES])
+            self._context.uncover(record)
             self._forget(key, record)
         while len(self._hearsay) > HEARSAY_MAX:
             del self._hearsay[next(iter(self._hearsay))]
