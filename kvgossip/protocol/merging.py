@@ -35,6 +35,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.drops import Verdict
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.message import Pair
 
@@ -74,6 +75,7 @@ class Origin(NamedTuple):
 # are named for every entry.
 _LAN = PoolKind.LAN
 _NEWS, _KNOWN, _REFUSED, _COLLECTED, _LOST = Outcome
+_, _REFUSE, _TAKE = Verdict
 _NONE, _OTHER_POOLS, _NEXT_ROUND, _NOW = Spread
 
 CLIENT = Origin(None, Spread.NOW)
@@ -182,14 +184,16 @@ class Merging:
         counted."""
         if not self._accepts(key, record, now):
             return _REFUSED
-        if self._tombstones.drops.is_hearsay(record):
+        peer = "" if origin.peer is None else origin.peer.name
+        verdict = self._tombstones.drops.judge(record, peer, now)
+        if verdict is _REFUSE:
             self._counters["entries_refused.hearsay"] += 1
             return _REFUSED
         if self._is_lost(record, now, origin):
             return _LOST
         if self._acks and origin.peer is not None:
             self._acks.showed(origin.peer, key, record[1:HEAD_BYTES])
-        if self._tombstones.refuses(key, record):
+        if verdict is not _TAKE and self._tombstones.refuses(key, record):
             self._counters["offers_collected"] += 1
             return _COLLECTED
         if self.take(key, record, now, origin):

@@ -3,6 +3,8 @@ do, and that a mistake in a rule is seen."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from tests.model.deletion import run
@@ -17,22 +19,25 @@ def test_random_schedules_break_no_law(liar: bool) -> None:
     assert sum(world.set_backs for world in worlds) > SEEDS
     assert sum(world.holes for world in worlds) > SEEDS
     assert sum(world.collected for world in worlds) > SEEDS
-    if not liar:
+    if liar:
+        repeated = sum(len(world.passed_on) for world in worlds)
+        assert repeated <= sum(len(world.lied) for world in worlds) // 50
+    else:
         assert sum(len(world.false_drops) for world in worlds) <= SEEDS // 50 + 1
         assert not any(world.told_losses for world in worlds)
 
 
 @pytest.mark.parametrize(
-    ("mistake", "seed", "liar"),
-    [
-        ("never_refuse", 1, False),
-        ("advance_on_partial", 32, True),
-        ("hearsay_spreads", 21, True),
-    ],
+    ("mistake", "seeds"), [("never_refuse", (1,)), ("advance_on_partial", range(40))]
 )
-def test_a_planted_mistake_breaks_a_law(mistake: str, seed: int, liar: bool) -> None:
-    assert run(seed, mistake, liar).faults
-    assert not run(seed, liar=liar).faults
+def test_a_planted_mistake_breaks_a_law(mistake: str, seeds: Iterable[int]) -> None:
+    assert any(run(seed, mistake).faults or run(seed, mistake, True).faults for seed in seeds)
+
+
+def test_with_the_mistake_that_hearsay_spreads_many_a_lie_is_repeated() -> None:
+    worlds = [run(seed, "hearsay_spreads", True) for seed in range(20)]
+    repeated = sum(len(world.passed_on) for world in worlds)
+    assert repeated > sum(len(world.lied) for world in worlds) // 20
 
 
 @pytest.mark.parametrize(

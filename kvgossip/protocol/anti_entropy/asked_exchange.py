@@ -17,12 +17,13 @@ from kvgossip.protocol.wire.message import Message
 
 
 class AskedExchange:
-    """With the member `peer`, over the link whose other end is `source`."""
+    """With the member `peer`, over the link whose other end is `source`. `holder`: the same name,
+    where what it pushes shows what it holds; else empty."""
 
-    __slots__ = ("_buckets", "_fingerprints", "peer", "source")
+    __slots__ = ("_buckets", "_fingerprints", "holder", "peer", "source")
 
-    def __init__(self, peer: str, source: Address) -> None:
-        self.peer, self.source = peer, source
+    def __init__(self, peer: str, source: Address, holder: str) -> None:
+        self.peer, self.source, self.holder = peer, source, holder
         self._fingerprints: OrderedSet[int] = OrderedSet()
         #: by level
         self._buckets: dict[int, OrderedSet[int]] = {}

@@ -111,7 +111,9 @@ class Responder:
         if known is None and isinstance(question, (Sketch, Compare)):
             member = self._membership.members.get(question.sender)
             if member is not None and member.reachable:
-                known = self._asked[question.exchange] = AskedExchange(member.name, source)
+                speaks = source.host == member.host
+                known = AskedExchange(member.name, source, member.name if speaks else "")
+                self._asked[question.exchange] = known
         if known is None or known.source != source:
             return None
         self._asked_s[known.peer] = now.monotonic_s
@@ -134,18 +136,18 @@ class Responder:
             sketched = answer_sketch(
                 store, question, bytes_max, self._membership.digest, self._sync_state()
             )
-            return self._with_context(sketched, question.context)
+            return self._with_context(sketched, question.context, now)
         if isinstance(question, Compare):
             compared = answer_compare(store, question, self._membership.digest, self._sync_state())
-            return self._with_context(compared, question.context)
+            return self._with_context(compared, question.context, now)
         if isinstance(question, Leaves):
             return answer_leaves(store, question, bytes_max)
         if isinstance(question, Want):
             return answer_want(store, question, bytes_max)
         if isinstance(question, Conclude):
             return self._conclude(question, source, now)
-        asked = self._asked.get(question.exchange)
-        peer = self._membership.name_at(source) if asked is None else asked.peer
+        asked = self._asked_exchange(question, source, now)
+        peer = self._membership.name_at(source) if asked is None else asked.holder
         kept = self._keeper.keep(question.entries, peer, now)
         return Merged(
             exchange=question.exchange,
@@ -155,13 +157,14 @@ class Responder:
             collected=pack("Q", kept.collected),
         )
 
-    def _with_context(self, answer: Decoded | Symbols | Differ, asked: bytes) -> Message:
+    def _with_context(self, answer: Decoded | Symbols | Differ, asked: bytes, now: Now) -> Message:
         """In one instant with the answer itself: so the context is that of the data that is
         compared."""
         if not asked:
             return answer
         tombstones = self._tombstones
-        return replace(answer, site=tombstones.site, context=difference(tombstones.facts(), asked))
+        facts = tombstones.facts(now)
+        return replace(answer, site=tombstones.site, context=difference(facts, asked))
 
     def _conclude(self, conclude: Conclude, source: Address, now: Now) -> Concluded:
         """The initiator, which has judged that this node got all, sends its context. It does not

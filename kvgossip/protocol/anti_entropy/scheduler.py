@@ -184,7 +184,7 @@ class ExchangeScheduler:
             peer.address,
             self._store,
             self._config.message_bytes_max,
-            self._tombstones.facts(),
+            self._tombstones.facts(now),
         )
         self._running[exchange.number] = exchange
         self.started += 1

@@ -99,7 +99,8 @@ class ProbeAnswers:
         )
         prober = membership.members.get(ping.sender)
         self._outbox.send_probe(ack, arrival.source, prober, reliable=arrival.reliable)
-        self._saw(ping, arrival.now, asked=False)
+        speaks = membership.table.speaks(ping.sender, arrival)
+        self._saw(ping, arrival.now, asked=False, speaks=speaks)
         if not arrival.reliable:
             self._doctor.heard(ping.sender, arrival.now)
 
@@ -109,25 +110,29 @@ class ProbeAnswers:
         asked_s = self._membership.probing.on_ack(ack, arrival)
         if asked_s is not None and self._is_member(ack.sender):
             self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now)
-        self._saw(ack, arrival.now, asked=True)
+        self._saw(ack, arrival.now, asked=True, speaks=asked_s is not None)
 
-    def _saw(self, probe: Ping | Ack, now: Now, *, asked: bool) -> None:
+    def _saw(self, probe: Ping | Ack, now: Now, *, asked: bool, speaks: bool) -> None:
         """A probe carries the peer's root and sync state. A node that has not settled yet does not
         wait for a difference.
 
         Ping and ack show both sides the same difference in one instant. Were both to act on it,
         everything would cross twice: so only the side that asked does; and a node that has settled
         leaves it to an unsettled peer to catch up.
+
+        `speaks`: it is the member's own word, by its address or by a number of ours: else it says
+        nothing of what the member holds.
         """
         if not self._is_member(probe.sender):
             return
         sender = self._membership.members[probe.sender]
-        self._tombstones.heard(sender, probe.held, probe.root)
+        if speaks:
+            self._tombstones.heard(sender, probe.held, probe.root)
         settled = self._sync_state() is SyncState.SETTLED
         peer_settled = probe.sync_state is SyncState.SETTLED
         if not settled and self._join_targets.may_learn_from(probe.sender, probe.sync_state):
             self._exchanges.start(probe.sender, now)
         act = asked and (peer_settled or not settled) and self._membership.is_peer(sender)
         self._exchanges.saw_root(probe.sender, probe.root, now, act=act)
-        if self._acks and probe.root == self._store.digest.root:
+        if self._acks and speaks and probe.root == self._store.digest.root:
             self._acks.equals(Peer(self._kind, probe.sender), self._store.record)

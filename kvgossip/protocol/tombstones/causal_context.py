@@ -21,8 +21,8 @@ Laws
   entry is kept with every commit, so that the next life has it as a past site.
 - "Seen" travels beside the vector, and confirms arrivals; it covers nothing. One number for both
   would claim the versions that a machine lost when it was set back.
-- A version of the own site that this life has not written, an entry of it that ends at none of its
-  writes, and a "seen" of it that is later than its clock are signs of a set-back (set_back.py).
+- A version of the own site that this life has not written, an entry of it that ends after its last
+  write, and a "seen" of it that is later than its clock are signs of a set-back (set_back.py).
 - A version that is covered stays covered (but for entries beyond the newest VECTOR_MAX): joining is
   commutative, associative and idempotent.
 - While there is a gap no tombstone is collected, so a dot too many delays, and harms nothing.
@@ -162,7 +162,10 @@ class CausalContext:
             if fact[16] == Kind.SEEN:
                 if timestamp > clock:
                     return timestamp
-            elif timestamp not in self._own_writes:
+            elif fact[16] == Kind.DOT:
+                if timestamp not in self._own_writes:
+                    return timestamp
+            elif timestamp > self._own_writes.last:
                 return timestamp
         return None
 
@@ -212,11 +215,6 @@ class CausalContext:
         else:
             timestamp, site = VERSION.unpack(dot)
             self._open_gap(site, timestamp)
-
-    def uncover(self, record: bytes) -> None:
-        """This version was taken out on another's word, so no dot may say it was collected here."""
-        if record[1:HEAD_BYTES] in self.dots:
-            self._drop_dot(record[1:HEAD_BYTES])
 
     def join(self, facts: Iterable[Fact], present: Container[int] = ()) -> int:
         """Take over the facts of a peer's context, at the end of a whole exchange; how many entries

@@ -7,31 +7,54 @@ Laws
   vector covers it here as well.
 - The word is one that a member gave to an offer of ours: in an exchange that both are in, over its
   link, of entries that were offered there (responder.py, scheduler.py); or as feedback to a rumor.
-- What was dropped so is hearsay: until the next completed exchange, whose context covers it or does
-  not, it is refused here, but not as collected. So a false word makes no third node drop anything.
+- What was dropped so is hearsay: refused here from now on, but not as collected, and what this
+  replica tells of its context ends before it. So a false word makes no third node drop anything.
+  Whoever holds it hears of a true word from others, too. If somebody still offers it after
+  DOUBT_S, the word was false, or all that know better are gone: then it is taken again.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from enum import Enum
+from typing import NamedTuple, Protocol
 
 from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.protocol.model.entry import HEAD_BYTES
 from kvgossip.protocol.model.now import Now
-from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import CausalContext
 from kvgossip.protocol.tombstones.collection import TombstoneCollection
+from kvgossip.protocol.tombstones.fact import Fact, Kind, fact_of
 
 HEARSAY_MAX = 131_072
+HEARSAY_S = 600.0
+DOUBT_S = 10.0
 
 
 class Cooling(Protocol):
     def cool(self, key: str) -> None:
         """The rumors of this key are to spread no further."""
+
+
+class Verdict(Enum):
+    """What hearsay says of an entry that is offered: refuse it, or take it again."""
+
+    NONE = "none"
+    REFUSE = "refuse"
+    TAKE = "take"
+
+
+class Hearsay(NamedTuple):
+    """The peer whose word it is, until when it is remembered, and from when on an offer by another
+    one is taken: inf before the first. Monotonic seconds."""
+
+    peer: str
+    end_s: float
+    taken_s: float = math.inf
 
 
 class Drops:
@@ -50,18 +73,44 @@ class Drops:
         self._store, self._context, self._collecting = store, context, collecting
         self._members, self._outbox, self._counters = members, outbox, counters
         self._is_deleted_or_expired = is_deleted_or_expired
-        #: versions, as records have them
-        self._hearsay: OrderedSet[bytes] = OrderedSet()
+        #: by version, as records have it; the oldest first
+        self._hearsay: dict[bytes, Hearsay] = {}
 
     # -- what was dropped -------------------------------------------------------------------------
 
-    def is_hearsay(self, record: bytes) -> bool:
-        """True if this version was dropped on another's word, which is not proved yet."""
-        return bool(self._hearsay) and record[1:HEAD_BYTES] in self._hearsay
+    def judge(self, record: bytes, peer: str, now: Now) -> Verdict:
+        """Whether a record that this peer offers was dropped on another's word."""
+        if not self._hearsay:
+            return Verdict.NONE
+        version = record[1:HEAD_BYTES]
+        heard = self._hearsay.get(version)
+        if heard is None:
+            return Verdict.NONE
+        if heard.peer == peer or now.monotonic_s >= min(heard.taken_s, heard.end_s):
+            del self._hearsay[version]
+            return Verdict.TAKE
+        if heard.taken_s == math.inf:
+            self._hearsay[version] = heard._replace(taken_s=now.monotonic_s + DOUBT_S)
+        return Verdict.REFUSE
 
-    def exchanged(self) -> None:
-        """An exchange has completed."""
-        self._hearsay.clear()
+    def sure(self, facts: list[Fact], now: Now) -> list[Fact]:
+        """The facts of this replica's context without what is hearsay."""
+        while self._hearsay and next(iter(self._hearsay.values())).end_s <= now.monotonic_s:
+            del self._hearsay[next(iter(self._hearsay))]
+        if not self._hearsay:
+            return facts
+        first: dict[bytes, bytes] = {}
+        for version in self._hearsay:
+            first[version[8:]] = min(version[:8], first.get(version[8:], version[:8]))
+        told: list[Fact] = []
+        for fact in facts:
+            bound = first.get(fact[8:16])
+            if bound is None or fact[16] not in (Kind.VECTOR_ENTRY, Kind.DOT) or fact[:8] < bound:
+                told.append(fact)
+            elif fact[16] == Kind.VECTOR_ENTRY:
+                before = int.from_bytes(bound, "big") - 1
+                told.append(fact_of(before, int.from_bytes(fact[8:16], "big"), fact[16]))
+        return sorted(told, reverse=True)
 
     # -- dropping ---------------------------------------------------------------------------------
 
@@ -76,7 +125,7 @@ class Drops:
                 tombstones.append(key)
         for key in tombstones:
             self.drop(key)
-        return len(tombstones) + self._quarantine(values, peer)
+        return len(tombstones) + self._quarantine(values, peer, now)
 
     def as_rumors(self, rumors: Iterable[tuple[str, bytes]], peer: str, now: Now) -> None:
         """The same of rumors, as key and version: but a tombstone goes only with the context of an
@@ -90,16 +139,15 @@ class Drops:
                 and not self._is_deleted_or_expired(key, record, now)
             ):
                 values.append(key)
-        self._quarantine(values, peer)
+        self._quarantine(values, peer, now)
 
-    def _quarantine(self, keys: list[str], peer: str) -> int:
+    def _quarantine(self, keys: list[str], peer: str, now: Now) -> int:
         if not keys:
             return 0
         for key in keys:
             record = self._store.remove(key)
             self._outbox.emit(Quarantined(key, record, peer))
-            self._hearsay.add(record[1:HEAD_BYTES])
-            self._context.uncover(record)
+            self._hearsay[record[1:HEAD_BYTES]] = Hearsay(peer, now.monotonic_s + HEARSAY_S)
             self._forget(key, record)
         while len(self._hearsay) > HEARSAY_MAX:
             del self._hearsay[next(iter(self._hearsay))]

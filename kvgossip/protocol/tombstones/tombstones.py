@@ -216,9 +216,9 @@ class Tombstones:
             may_expire(record) and (expires_in(record) or 0) <= self._hlc_ms(now) + self._drift_ms
         )
 
-    def facts(self) -> list[Fact]:
-        """The context as an exchange that begins now has it."""
-        return self.context.facts(self.clock())
+    def facts(self, now: Now) -> list[Fact]:
+        """The context as an exchange that begins now tells it."""
+        return self.drops.sure(self.context.facts(self.clock()), now)
 
     def show_set_back(self, facts: Sequence[Fact], peer: str, now: Now) -> bool:
         """True if a peer's context has more of the own site than there is. Then another life may
@@ -240,7 +240,6 @@ class Tombstones:
         """An exchange has completed. If it was whole, these facts of the peer's context are true of
         this one too: but nothing is, beyond this node's own time. Of those that are farther ahead
         than clocks may be none is believed, nor those that came with them."""
-        self.drops.exchanged()
         if facts and milliseconds_of(fact_timestamp(max(facts))) > now.wall_ms + self._drift_ms:
             self._counters["contexts_refused"] += 1
             return False
@@ -256,7 +255,7 @@ class Tombstones:
     def _until_now(self, facts: Sequence[Fact], now: Now) -> list[Fact]:
         """A tombstone that is here is not later than that, so all that it has killed is covered as
         well."""
-        latest = max(self._hlc.latest, timestamp_of(now.wall_ms + 1) - 1)
+        latest = max(self._hlc.latest, timestamp_of(now.wall_ms) - 1)
         bound = latest.to_bytes(8, "big")
         believed = [fact for fact in facts if fact[:8] <= bound]
         if len(believed) < len(facts):

@@ -153,7 +153,9 @@ def test_what_a_peer_has_of_the_own_site_beyond_what_it_wrote_shows_a_set_back()
         context.wrote(timestamp)
     assert context.lost_in(context.facts(9), 9) is None
     assert context.lost_in([fact_of(3, OWN, Kind.VECTOR_ENTRY)], 9) is None
-    assert context.lost_in([fact_of(5, OWN, Kind.VECTOR_ENTRY)], 9) == 5
+    assert context.lost_in([fact_of(8, OWN, Kind.VECTOR_ENTRY)], 9) == 8
+    assert context.lost_in([fact_of(5, OWN, Kind.VECTOR_ENTRY)], 9) is None, "contexts are capped"
+    assert context.lost_in([fact_of(5, OWN, Kind.DOT)], 9) == 5
     assert context.lost_in([fact_of(8, OWN, Kind.DOT)], 9) == 8
     assert context.lost_in([fact_of(9, OWN, Kind.SEEN)], 9) is None
     assert context.lost_in([fact_of(10, OWN, Kind.SEEN)], 9) == 10
