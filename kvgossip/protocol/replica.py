@@ -97,7 +97,7 @@ class Replica:
         self.site = rng.getrandbits(64)
         self.outbox = Outbox()
         self.counters: Counter[str] = Counter()
-        self._saved = SavedState(saved or {})
+        self._saved, self._durable = SavedState(saved or {}), saved is not None
         self.hlc = HybridLogicalClock(int(config.clock_drift_max_s * 1000))
         self.hlc.latest = self._saved.clock
         seed = xxh3_64_intdigest(config.cluster.encode())
@@ -137,6 +137,7 @@ class Replica:
             self.outbox,
             self.counters,
             self.set_back,
+            durable=self._durable,
         )
         if rebuilding:
             self.tombstones.context.drop(saved)
@@ -152,6 +153,7 @@ class Replica:
         )
         self.readiness.add(self.settling.not_ready)
         self.readiness.add(self.set_back.not_ready)
+        self.readiness.add(self.tombstones.drops.fuse.not_ready)
         self.merging = Merging(
             self.hlc,
             self.store,

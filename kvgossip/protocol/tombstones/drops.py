@@ -3,8 +3,8 @@ entry once, and has collected it since.
 
 Laws
 - A live value goes to the quarantine, counted, and each dropping is one WARNING with the peer's
-  name. A tombstone, or an entry that has expired, goes in silence, and only where the version
-  vector covers it here as well.
+  name. One member's word takes out so many, and no more (fuse.py). A tombstone, or an entry that
+  has expired, goes in silence, and only where the version vector covers it here as well.
 - The word is one that a member gave to an offer of ours: in an exchange that both are in, over its
   link, of entries that were offered there (responder.py, scheduler.py); or as feedback to a rumor.
 - What was dropped so is hearsay: refused here from now on, but not as collected, and what this
@@ -17,25 +17,30 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
 from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.protocol.model.entry import HEAD_BYTES
+from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import CausalContext
 from kvgossip.protocol.tombstones.collection import TombstoneCollection
 from kvgossip.protocol.tombstones.fact import Fact, Kind, fact_of
+from kvgossip.protocol.tombstones.fuse import Fuse
 
 HEARSAY_MAX = 131_072
 HEARSAY_S = 600.0
 DOUBT_S = 10.0
 
 
-class Cooling(Protocol):
+class MembersPort(Protocol):
+    def holders(self) -> Sequence[Member]:
+        """All members that count."""
+
     def cool(self, key: str) -> None:
         """The rumors of this key are to spread no further."""
 
@@ -58,18 +63,22 @@ class Hearsay(NamedTuple):
 
 
 class Drops:
-    """`is_deleted_or_expired(key, record, now)`: it is, or will be as soon as clocks agree."""
+    """`is_deleted_or_expired(key, record, now)`: it is, or will be as soon as clocks agree.
+    `durable`: this node has a disk."""
 
     def __init__(
         self,
         store: Store,
         context: CausalContext,
         collecting: TombstoneCollection,
-        members: Cooling,
+        members: MembersPort,
         is_deleted_or_expired: Callable[[str, bytes, Now], bool],
         outbox: Outbox,
         counters: Counter[str],
+        *,
+        durable: bool,
     ) -> None:
+        self.fuse = Fuse(store, members, outbox, counters, durable=durable)
         self._store, self._context, self._collecting = store, context, collecting
         self._members, self._outbox, self._counters = members, outbox, counters
         self._is_deleted_or_expired = is_deleted_or_expired
@@ -142,6 +151,9 @@ class Drops:
         self._quarantine(values, peer, now)
 
     def _quarantine(self, keys: list[str], peer: str, now: Now) -> int:
+        versions = [self._store[key][1:HEAD_BYTES] for key in keys]
+        admitted = self.fuse.admit(versions, peer, now)
+        keys = [key for key, may in zip(keys, admitted, strict=True) if may]
         if not keys:
             return 0
         for key in keys:

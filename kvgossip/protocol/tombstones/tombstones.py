@@ -89,7 +89,7 @@ class MembersPort(Protocol):
 
 class Tombstones:
     """Deletes and expiry of one replica. `site` is this life's; `set_back` is told what shows that
-    this machine was set back."""
+    this machine was set back. `durable`: this node has a disk."""
 
     def __init__(
         self,
@@ -101,6 +101,8 @@ class Tombstones:
         outbox: Outbox,
         counters: Counter[str],
         set_back: SetBack,
+        *,
+        durable: bool,
     ) -> None:
         self.context = CausalContext(site)
         self._drift_ms = int(config.clock_drift_max_s * 1000)
@@ -116,6 +118,7 @@ class Tombstones:
             self._is_deleted_or_expired,
             outbox,
             counters,
+            durable=durable,
         )
         self._store, self._hlc, self._outbox, self._counters = store, hlc, outbox, counters
         self._expiring = ExpiryQueue(store)
@@ -382,6 +385,7 @@ class Tombstones:
         context = self.context
         return {
             "certificates_waiting": len(self.collecting),
+            "drops_waiting": len(self.drops.fuse),
             "context_rows": len(context.vector),
             "context_dots": len(context.dots),
             "context_gaps": len(context.gaps),
