@@ -194,8 +194,8 @@ class Client:
     async def doctor(self) -> Any:
         return _document(await self._call("POST", "/doctor"))
 
-    async def join(self, addresses: list[str], wan: bool = False) -> Any:
-        return await self._command("/join", {"addresses": addresses, "wan": wan})
+    async def join(self, addresses: list[str], wan: bool = False, merge: bool = False) -> Any:
+        return await self._command("/join", {"addresses": addresses, "wan": wan, "merge": merge})
 
     async def leave(self) -> Any:
         return _document(await self._call("POST", "/leave"))

@@ -62,6 +62,14 @@ Rebuild = Annotated[
         help="Move what is in --data-dir aside, and fetch everything from the peers of --join.",
     ),
 ]
+# As above: a variable that stays would let every restart found a cluster of its own.
+Found = Annotated[
+    bool,
+    typer.Option(
+        "--found",
+        help="There is nobody to wait for: found a cluster, with what this node has.",
+    ),
+]
 FreePort = Annotated[
     bool,
     typer.Option("--free-port", help="Take a free HTTP port when the wanted one is in use."),
@@ -70,6 +78,9 @@ StopOnEof = Annotated[
     bool,
     typer.Option("--stop-on-eof", help="Stop when standard input ends: for parent processes."),
 ]
+
+
+ForgetAfter = typer.Option("--forget-after", envvar="KVGOSSIP_FORGET_AFTER_S", metavar="SECONDS")
 
 
 def agent(
@@ -84,8 +95,11 @@ def agent(
     keyring: Annotated[str | None, _option("keyring", "FILE")] = None,
     data_dir: Annotated[str | None, _option("data_dir", "DIR")] = None,
     rebuild: Rebuild = False,
+    found: Found = False,
     identity: Annotated[str | None, _option("identity", "FILE")] = None,
     require_identity: Annotated[bool, _option("require_identity")] = False,
+    forget_after_s: Annotated[str | None, ForgetAfter] = None,
+    ephemeral: Annotated[bool, _option("ephemeral")] = False,
     gateway: Annotated[bool, _option("gateway")] = False,
     wan: Annotated[str | None, _option("wan", _ADDRESS)] = None,
     advertise_wan: Annotated[str | None, _option("advertise_wan", _ADDRESS)] = None,
@@ -114,7 +128,7 @@ def agent(
     - `kvgossip agent --datacenter tokyo --gateway --join-wan gateway.paris.example:7483`: a
       second one
     """
-    from kvgossip.cli.process.agent_process import open_standard_streams, serve
+    from kvgossip.cli.process.agent_process import Start, open_standard_streams, serve
     from kvgossip.cli.process.logs import log_to_stderr
     from kvgossip.cli.process.memory import return_large_blocks
     from kvgossip.cli.process.open_files import raise_file_limit
@@ -130,7 +144,8 @@ def agent(
     open_standard_streams()
     raise_file_limit()
     return_large_blocks()
-    run(serve(settings, output, free_port=free_port, stop_on_eof=stop_on_eof, rebuild=rebuild))
+    start = Start(free_port=free_port, stop_on_eof=stop_on_eof, rebuild=rebuild, found=found)
+    run(serve(settings, output, start))
 
 
 def _given(context: typer.Context) -> dict[str, str | bool]:

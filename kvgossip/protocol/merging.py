@@ -28,8 +28,9 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from kvgossip.errors import BadKeyError, RemoteError
+from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.model.entry import HEAD_BYTES, check_key, check_record, timestamp_in
-from kvgossip.protocol.model.hlc import HybridLogicalClock
+from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
@@ -94,8 +95,9 @@ class MergePort(Protocol):
     def merge_batch(self, entries: tuple[Pair, ...], now: Now, origin: Origin) -> Outcome:
         """Offer a batch that a peer sent: all of it is merged now, or nothing."""
 
-    def exchanged(self, peer: Peer, sync_state: SyncState) -> None:
-        """An exchange with this peer, whose sync state this is, has completed."""
+    def exchanged(self, peer: Peer, sync_state: SyncState, since_s: float, now: Now) -> None:
+        """An exchange with this peer, whose sync state this is, has completed; it began at
+        `since_s`, monotonic seconds."""
 
 
 class RumorPort(Protocol):
@@ -159,7 +161,7 @@ class Merging:
 
     def __init__(
         self,
-        hlc: HybridLogicalClock,
+        clock_guard: ClockGuard,
         store: Store,
         tombstones: Tombstones,
         acks: AckPort,
@@ -170,7 +172,7 @@ class Merging:
         now: Now,
     ) -> None:
         self.news_s = now.monotonic_s
-        self._hlc, self._store, self._tombstones = hlc, store, tombstones
+        self._clock_guard, self._store, self._tombstones = clock_guard, store, tombstones
         self._acks, self._settling, self._outbox = acks, settling, outbox
         #: the replica's own list: it has all pools before the first input
         self._pools = pools
@@ -182,7 +184,7 @@ class Merging:
     def merge(self, key: str, record: bytes, now: Now, origin: Origin) -> Outcome:
         """Offer an entry that a peer sent, or an import. The kind and the fate of the entry are
         counted."""
-        if not self._accepts(key, record, now):
+        if not self._accepts(key, record, now, origin):
             return _REFUSED
         peer = "" if origin.peer is None else origin.peer.name
         verdict = self._tombstones.drops.judge(record, peer, now)
@@ -204,7 +206,7 @@ class Merging:
     def merge_batch(self, entries: tuple[Pair, ...], now: Now, origin: Origin) -> Outcome:
         """Offer a batch: all of it is merged now, or, where a part cannot be accepted, nothing."""
         if not all(
-            self._accepts(key, record, now) and not self._is_lost(record, now, origin)
+            self._accepts(key, record, now, origin) and not self._is_lost(record, now, origin)
             for key, record in entries
         ):
             return _REFUSED
@@ -217,8 +219,9 @@ class Merging:
         news = self.take_batch(entries, offered, now, origin)
         return _NEWS if news else _KNOWN
 
-    def exchanged(self, peer: Peer, sync_state: SyncState) -> None:
-        self._settling.exchanged(peer, sync_state)
+    def exchanged(self, peer: Peer, sync_state: SyncState, since_s: float, now: Now) -> None:
+        if self._clock_guard.may_settle(peer.name, since_s, now):
+            self._settling.exchanged(peer, sync_state)
 
     def _is_lost(self, record: bytes, now: Now, origin: Origin) -> bool:
         """True if it is of the own site, not written by this life, and not to be taken: after a new
@@ -230,14 +233,17 @@ class Merging:
         self._tombstones.set_back.found(timestamp_in(record), peer, now)
         return origin.spread is _NONE or context.is_foreign(record)
 
-    def _accepts(self, key: str, record: bytes, now: Now) -> bool:
+    def _accepts(self, key: str, record: bytes, now: Now, origin: Origin) -> bool:
         """True if it may be merged; if so, the clock has taken over its time."""
         try:
             check_key(key)
             check_record(record)
-            self._hlc.observe(timestamp_in(record), now.wall_ms)
+            self._clock_guard.observe(timestamp_in(record), now)
         except RemoteError as fault:
             self._counters[f"entries_refused.{fault.reason}"] += 1
+            if fault.reason == "clock_ahead" and origin.peer is not None:
+                ahead_ms = milliseconds_of(timestamp_in(record)) - now.wall_ms
+                self._clock_guard.refused(origin.peer.name, ahead_ms, now)
             return False
         except BadKeyError:
             self._counters["entries_refused.bad_key"] += 1

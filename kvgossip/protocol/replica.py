@@ -28,17 +28,20 @@ from kvgossip.config import Address, Config, wan_config
 from kvgossip.errors import ConfigError, NotFoundError
 from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.acks.write_concern import WriteConcern
+from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.survey import Surveys, question
 from kvgossip.protocol.clock_guard import ClockGuard
-from kvgossip.protocol.effect import Departed, Effect, Resolve
+from kvgossip.protocol.effect import Departed, Effect
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.key_rotation import KeyRotation
 from kvgossip.protocol.membership.identity import Identity
+from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
+from kvgossip.protocol.membership.swim import GENERATION_AHEAD_MS_MAX
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.entry import check_record, must_go_one_day, timestamp_in
-from kvgossip.protocol.model.hlc import HybridLogicalClock
+from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
@@ -49,7 +52,7 @@ from kvgossip.protocol.pools.pool_set import PoolSet
 from kvgossip.protocol.pools.shared import Shared, own_record
 from kvgossip.protocol.readiness import Readiness
 from kvgossip.protocol.rumors.batches import Batches
-from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact
+from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact, content_fact
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
@@ -70,7 +73,8 @@ class Replica:
     only source of chance; one seed gives one trace. `now`: the time of the start. `config.name`
     must not be empty. `saved`: the facts that an earlier life has left on the disk (see
     saved_state.py), None where there is none. `rebuilding`: the data of this node was lost, so that
-    it knows nothing until a settled member has sent it all. `keyring`: None takes the keys that the
+    it knows nothing until a settled member has sent it all. `found`: there is nobody whom this node
+    could know, so that its data is the truth. `keyring`: None takes the keys that the
     configuration itself holds; without any, nothing is sealed. `identity`: this node's own (see
     identity.py), None where it has none.
     """
@@ -85,6 +89,7 @@ class Replica:
         wan_address: Address | None = None,
         saved: Mapping[bytes, bytes] | None = None,
         rebuilding: bool = False,
+        found: bool = False,
         keyring: Keyring | None = None,
         identity: Identity | None = None,
     ) -> None:
@@ -100,17 +105,18 @@ class Replica:
         self._saved, self._durable = SavedState(saved or {}), saved is not None
         self.hlc = HybridLogicalClock(int(config.clock_drift_max_s * 1000))
         self.hlc.latest = self._saved.clock
+        self.hlc.shown_ms = milliseconds_of(self._saved.clock)
         seed = xxh3_64_intdigest(config.cluster.encode())
         self.store = Store(DigestTree(config.digest_levels, seed))
         self.blocklist = Blocklist()
         self.keyring, self.identity = keyring or keyring_of(config), identity
         #: why this node should not be asked just now
         self.readiness = Readiness()
-        self.clock_guard = ClockGuard(config.clock_drift_max_s, self.outbox)
+        self.clock_guard = ClockGuard(config.clock_drift_max_s, self.hlc, self.outbox)
         #: the LAN pool, and on a gateway the WAN pool: all that it has before the first input
         self.pools = PoolSet(config, self.blocklist)
         self.batches = Batches(2 * config.exchange_timeout_s)
-        self._open_data(rng, saved or {}, rebuilding, now)
+        self._open_data(rng, saved or {}, rebuilding, found, now)
         self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
         self._writes = Writes(
             config, self.tombstones.context, self.hlc, self.store, self.merging, self.clock_guard
@@ -121,8 +127,26 @@ class Replica:
         self._open_pools(address, wan_address or config.wan, rng, now)
         self.settling.begin()
 
+    def _next_generation(self, kind: PoolKind, now: Now) -> int:
+        """A later life has a greater generation than those before it. But one that began years from
+        now had a wrong clock, and no member has taken it in: it is not carried on."""
+        last = self._saved.generation(kind)
+        if last <= now.wall_ms + GENERATION_AHEAD_MS_MAX:
+            return max(now.wall_ms, last + 1)
+        self.outbox.log(
+            "WARNING",
+            "an earlier life of this node began years from now, by a clock that was wrong then, or "
+            "is now: its generation is not carried on",
+        )
+        return now.wall_ms
+
     def _open_data(
-        self, rng: Random, saved: Mapping[bytes, bytes], rebuilding: bool, now: Now
+        self,
+        rng: Random,
+        saved: Mapping[bytes, bytes],
+        rebuilding: bool,
+        found: bool,
+        now: Now,
     ) -> None:
         self.surveys = Surveys(self.outbox, rng)
         self.acks = AckTracker(self.outbox, rng, self.pools.enquire, self.pools.state_of)
@@ -134,28 +158,42 @@ class Replica:
             self.store,
             self.hlc,
             self.pools,
+            self.clock_guard,
             self.outbox,
             self.counters,
             self.set_back,
             durable=self._durable,
         )
+        self.left_out = LeftOut(self.config, self.store, self.tombstones.context, self.outbox)
         if rebuilding:
             self.tombstones.context.drop(saved)
         else:
             self.tombstones.context.restore(saved)
         self.settling = Settling(
+            self.config,
+            now,
             was_settled=self._saved.own.settled,
             rebuilding=rebuilding or self._saved.own.rebuilding,
-            targets=bool(self.config.join or self.config.join_wan),
+            found=found,
+            kept_ms=self._saved.clock >> 16,
             pools=self.pools.all,
             own_facts=self._own_facts,
+            on_settled=self._settled,
             outbox=self.outbox,
         )
         self.readiness.add(self.settling.not_ready)
         self.readiness.add(self.set_back.not_ready)
         self.readiness.add(self.tombstones.drops.fuse.not_ready)
+        self.readiness.add(self.clock_guard.not_ready)
+        self.cluster_id = OwnClusterId(
+            self._saved.own.cluster_id,
+            self.site,
+            settled=lambda: self.settled,
+            alone=lambda: not self.store and self.pools.is_alone(),
+            changed=self._keep_cluster_id,
+        )
         self.merging = Merging(
-            self.hlc,
+            self.clock_guard,
             self.store,
             self.tombstones,
             self.acks,
@@ -172,9 +210,11 @@ class Replica:
             tombstones=self.tombstones,
             merging=self.merging,
             settling=self.settling,
+            cluster_id=self.cluster_id,
             acks=self.acks,
             batches=self.batches,
             surveys=self.surveys,
+            left_out=self.left_out,
             clock_guard=self.clock_guard,
             readiness=self.readiness,
             key_rotation=self.key_rotation,
@@ -184,12 +224,13 @@ class Replica:
             pools=self.pools,
             outbox=self.outbox,
             rng=rng,
+            disk_problem=lambda: self._saved.problem(self.settling),
         )
         places = [(PoolKind.LAN, self.config, lan)]
         if self.config.gateway:
             places.append((PoolKind.WAN, wan_config(self.config), wan))
         for kind, config, address in places:
-            generation = max(now.wall_ms, self._saved.generation(kind) + 1)
+            generation = self._next_generation(kind, now)
             gateway = self.config.gateway
             me = own_record(config, address, generation, self.site, self.identity, gateway=gateway)
             self.pools.append(Pool(config, kind, me, shared, self._saved.peers(kind), now))
@@ -227,7 +268,8 @@ class Replica:
     def restore(
         self, entries: Iterable[tuple[str, bytes]], now: Now, *, as_new: bool = False
     ) -> Restored:
-        """Merge entries of a backup, with the versions that they have there.
+        """Merge entries of a backup, with the versions that they have there; those that are more
+        than a second ahead of the wall clock are REFUSED.
 
         `as_new`: write each value anew, whatever was written or deleted since; tombstones are left
         out then. Raises as `put`.
@@ -241,7 +283,7 @@ class Replica:
         """Raises CannotMeetError or OverloadedError where a wait for this cannot begin: to be asked
         before the write."""
         self.acks.check_room()
-        self.pools.groups_of(write_concern)
+        self.pools.groups_of(write_concern, settled=self.settled)
 
     def wait(
         self, ticket: int, key: str, write_concern: WriteConcern, timeout_s: float, now: Now
@@ -256,8 +298,9 @@ class Replica:
         if record is None:
             raise NotFoundError(f"there is nothing under {key!r}")
         self.acks.check_room()
-        groups = self.pools.groups_of(write_concern)
-        self.acks.begin(ticket, self.pools.me, key, record, groups, timeout_s, now)
+        groups = self.pools.groups_of(write_concern, settled=self.settled)
+        concern = None if self.settled else write_concern
+        self.acks.begin(ticket, self.pools.me, key, record, groups, timeout_s, now, concern)
         return self._drain()
 
     def survey(self, ticket: int, now: Now) -> list[Effect]:
@@ -293,17 +336,46 @@ class Replica:
         for key in dict.fromkeys(key for key, record in entries if must_go_one_day(record)):
             self.tombstones.loaded(key, self.store[key])
 
+    def loaded(self) -> None:
+        """All records of the disk have been taken; where some are lost, this node rebuilds (see
+        saved_state.py)."""
+        self.store.loaded()
+        lost = self._saved.lost(self.store.digest.root, len(self.store))
+        if lost:
+            self.tombstones.context.renounce(self._saved.facts)
+            self.settling.rebuild()
+            self.outbox.log("WARNING", lost)
+
     def checkpoint(self, now: Now) -> list[Persist]:
         """The facts that belong into every commit: those that are always those of now, and the dots
         since the last one, which are handed out once."""
-        return [clock_fact(self.hlc.latest), *self.tombstones.checkpoint(), *self._own_facts()]
+        content = content_fact(self.store.digest.root, len(self.store))
+        own = self._own_facts()
+        return [clock_fact(self.hlc.latest), content, *self.tombstones.checkpoint(), *own]
+
+    def disk_told(self, fault: str, now: Now) -> list[Effect]:
+        """Why the disk takes nothing, for the doctor; empty: it does."""
+        self._saved.fault = fault
+        return self._drain()
+
+    def _keep_cluster_id(self) -> None:
+        """It goes into any commit; where nothing asks for one, this does."""
+        if not self.outbox.writes_to_disk():
+            self.outbox.persist(self._own_facts())
 
     def _own_facts(self) -> list[Persist]:
         """The fact about this life, if it has changed."""
         wan = self.pools.wan
         rebuilding = self.settling.rebuilding and not self.settled
         wan_generation = 0 if wan is None else wan.membership.me.generation
-        life = SavedLife(self.member.generation, wan_generation, self.settled, rebuilding)
+        settled = self.settled or self.settling.has_data
+        life = SavedLife(
+            self.member.generation,
+            wan_generation,
+            settled,
+            rebuilding,
+            cluster_id=self.cluster_id.kept,
+        )
         return self._saved.own_facts(life)
 
     # -- the network ------------------------------------------------------------------------------
@@ -346,19 +418,30 @@ class Replica:
 
     # -- orders of the operator -------------------------------------------------------------------
 
-    def join(self, targets: Sequence[str], now: Now, pool: PoolKind = PoolKind.LAN) -> list[Effect]:
+    def join(
+        self,
+        targets: Sequence[str],
+        now: Now,
+        pool: PoolKind = PoolKind.LAN,
+        *,
+        merge: bool = False,
+    ) -> list[Effect]:
         """Join these `HOST:PORT` of a pool now; the outcome comes as Joined or JoinRefused.
+        `merge`: where they are of another cluster, this one becomes a part of that.
 
         Raises ConfigError on a node that is not in such a pool.
         """
-        added = self.in_pool(pool).join_targets.add(targets)
-        self.outbox.emit(*(Resolve(target, pool) for target in added))
+        self.in_pool(pool).joining.order(targets, merge=merge)
         return self._drain()
 
     def settle(self, now: Now) -> list[Effect]:
         """Take the data of this node as the truth, as an operator wants it."""
         self.settling.settle()
         return self._drain()
+
+    def _settled(self) -> None:
+        """From now on the members that are known count for writes that wait."""
+        self.acks.judge_anew(self.pools.groups_of)
 
     def leave(self, now: Now) -> list[Effect]:
         """Tell the peers that this node goes; Departed follows when they have had time to hear
@@ -425,6 +508,7 @@ class Replica:
         if self._departs_s is not None:
             return None if self._departed else self._departs_s
         nearest, rotation_s = self.tombstones.deadline(), self.key_rotation.deadline()
+        nearest = min(nearest, self.settling.deadline())
         for pool in self.pools:
             nearest = min(nearest, pool.deadline())
         if self.acks:
@@ -433,9 +517,11 @@ class Replica:
 
     def tick(self, now: Now) -> list[Effect]:
         """Do whatever is due."""
+        self.clock_guard.look(now)
         if self._departs_s is None:
             for pool in self.pools:
                 pool.tick(now)
+            self.settling.tick(now)
             self.key_rotation.tick(now)
             self.acks.tick(now)
             self.tombstones.tick(now, settled=self.settled)
@@ -450,6 +536,11 @@ class Replica:
         if self.tombstones.context.has_changed:
             commits = self.outbox.writes_to_disk()
             self.outbox.persist(self.tombstones.take_changes(commits=commits))
+        self.cluster_id.look()
+        if self.cluster_id.has_news:
+            self.cluster_id.has_news = False
+            for pool in self.pools:
+                pool.joining.tell_cluster_id()
         return self.outbox.drain()
 
     # -- questions --------------------------------------------------------------------------------
@@ -483,6 +574,7 @@ class Replica:
             "keys": self.store.live,
             "entries": len(self.store),
             "record_bytes": self.store.record_bytes,
+            "entries_left_out": len(self.left_out.keys),
         }
         return {**counters, **sizes, **self.tombstones.statistics()}
 

@@ -8,22 +8,29 @@ Laws (protocol.md section 7)
   peer (lesson 17).
 - A member that was known is looked for again (known_peers.py), and a life that had not settled does
   not found a cluster of its own beside them.
+- A later life is of the cluster that an earlier one was of (own_cluster_id.py).
 - A life that rebuilds lost data takes nothing for the truth but what a settled member has, also
   after another restart.
+- Each commit holds the digest root of the entries that are on the disk with it. A life whose
+  entries do not give it has lost some, of which the causal context says that they were here: it
+  renounces that context, and rebuilds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from kvgossip.config import Address
 from kvgossip.protocol.model.change import Persist
+from kvgossip.protocol.model.cluster_id import UNKNOWN, ClusterId
 from kvgossip.protocol.model.peer import PoolKind
 
 CLOCK = b"replica/clock"
 SELF = b"replica/self"
+CONTENT = b"replica/content"
 PEER = b"peer/"
 
 
@@ -35,6 +42,29 @@ class SavedLife(msgspec.Struct, frozen=True, array_like=True, gc=False):
     wan_generation: int = 0
     settled: bool = False
     rebuilding: bool = False
+    cluster_id: ClusterId = UNKNOWN
+
+
+class SavedPeer(NamedTuple):
+    """Where a member was, and how many seconds it wants to be remembered; 0: it did not say."""
+
+    host: str
+    port: int
+    forget_s: int = 0
+
+    @property
+    def address(self) -> Address:
+        return Address(self.host, self.port)
+
+
+class Standing(Protocol):
+    """How much this life has of its data."""
+
+    @property
+    def settled(self) -> bool: ...
+
+    @property
+    def rebuilding(self) -> bool: ...
 
 
 class SavedState:
@@ -42,11 +72,35 @@ class SavedState:
     there was none."""
 
     def __init__(self, saved: Mapping[bytes, bytes]) -> None:
-        self._saved = saved
+        self.facts = saved
         self.clock = int.from_bytes(saved.get(CLOCK, b""), "big")
+        #: why the disk takes nothing now, in words; empty where it does
+        self.fault = ""
         self.own = _decode_self(saved[SELF]) if SELF in saved else SavedLife()
         #: the fact that the disk has, or will have with the next commit
         self._kept = self.own
+
+    def lost(self, root: int, entries: int) -> str:
+        """In words, that these are not the entries that were committed with the facts; empty: they
+        are."""
+        content = self.facts.get(CONTENT, bytes(16))
+        committed_root, committed = (
+            int.from_bytes(part, "big") for part in (content[:8], content[8:])
+        )
+        if root == committed_root:
+            return ""
+        return (
+            f"the disk has lost data: it gives {entries} entries with the root {root:016x}, and "
+            f"{committed} with the root {committed_root:016x} were committed; what is missing is "
+            "fetched from peers, and until a settled one has sent it, or `kvgossip settle` accepts "
+            "what is here, reads are not answered"
+        )
+
+    def problem(self, standing: Standing) -> str:
+        """What is wrong with the directory, in words and printable; empty: nothing."""
+        if standing.rebuilding and not standing.settled:
+            return "it has lost data, and fetches what is missing from peers"
+        return "".join(each if each.isprintable() else " " for each in self.fault)
 
     def own_facts(self, life: SavedLife) -> list[Persist]:
         """The fact about this life, if it has changed since this was last called."""
@@ -59,12 +113,12 @@ class SavedState:
         """The last one of an earlier life in this pool; 0: there was none."""
         return self.own.lan_generation if kind is PoolKind.LAN else self.own.wan_generation
 
-    def peers(self, kind: PoolKind) -> dict[str, Address]:
-        """The addresses of the members that were in this pool, by name."""
+    def peers(self, kind: PoolKind) -> dict[str, SavedPeer]:
+        """The members that were in this pool, by name."""
         prefix = _peer_key(kind, "")
         return {
-            key[len(prefix) :].decode(): _decode_address(self._saved[key])
-            for key in sorted(self._saved)
+            key[len(prefix) :].decode(): _decode_peer(self.facts[key])
+            for key in sorted(self.facts)
             if key.startswith(prefix)
         }
 
@@ -73,11 +127,13 @@ def clock_fact(timestamp: int) -> Persist:
     return Persist(CLOCK, timestamp.to_bytes(8, "big"))
 
 
-def peer_fact(kind: PoolKind, name: str, address: Address | None) -> Persist:
-    """The fact of a member's address; None forgets it."""
-    return Persist(
-        _peer_key(kind, name), None if address is None else msgspec.msgpack.encode(address)
-    )
+def content_fact(root: int, entries: int) -> Persist:
+    return Persist(CONTENT, root.to_bytes(8, "big") + entries.to_bytes(8, "big"))
+
+
+def peer_fact(kind: PoolKind, name: str, peer: SavedPeer | None) -> Persist:
+    """The fact of a member; None forgets it."""
+    return Persist(_peer_key(kind, name), None if peer is None else msgspec.msgpack.encode(peer))
 
 
 def _peer_key(kind: PoolKind, name: str) -> bytes:
@@ -85,4 +141,4 @@ def _peer_key(kind: PoolKind, name: str) -> bytes:
 
 
 _decode_self = msgspec.msgpack.Decoder(SavedLife).decode
-_decode_address = msgspec.msgpack.Decoder(Address).decode
+_decode_peer = msgspec.msgpack.Decoder(SavedPeer).decode

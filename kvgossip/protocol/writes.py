@@ -21,6 +21,7 @@ from kvgossip.protocol.model.entry import (
     check_ttl,
     is_dead,
     make_record,
+    timestamp_in,
     with_version,
 )
 from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
@@ -29,6 +30,9 @@ from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.model.write import Writing, check_batch, check_write
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import CausalContext
+
+BACKUP_AHEAD_MS = 1000
+"""How far the versions of a backup may be ahead of the wall clock."""
 
 BACKUP = Origin(Peer(PoolKind.LAN, ""), Spread.NEXT_ROUND)
 """An entry of a backup: no member sent it, and peers may have it."""
@@ -128,7 +132,21 @@ class Writes:
         self._check_may_write(now)
         if as_new:
             return [self._write_anew(key, record, now) for key, record in entries]
-        return [self._merging.merge(key, record, now, BACKUP) for key, record in entries]
+        return [
+            Outcome.REFUSED
+            if self._is_ahead(record, now)
+            else self._merging.merge(key, record, now, BACKUP)
+            for key, record in entries
+        ]
+
+    def _is_ahead(self, record: bytes, now: Now) -> bool:
+        """True for a version of a backup that is not due yet: it would take the clocks of all nodes
+        along."""
+        timestamp = timestamp_in(record)
+        return (
+            timestamp > self._hlc.latest
+            and milliseconds_of(timestamp) > now.wall_ms + BACKUP_AHEAD_MS
+        )
 
     def _write_anew(self, key: str, record: bytes, now: Now) -> Outcome:
         if is_dead(record):
@@ -145,8 +163,12 @@ class Writes:
         flags: int,
     ) -> bytes:
         version = self._version(now)
-        written_ms = milliseconds_of(version.timestamp)
-        expires_ms = None if ttl_s is None else written_ms + int(ttl_s * 1000)
+        expires_ms = None
+        if ttl_s is not None:
+            # where the wall clock was set back, the hybrid clock may be far ahead of the time by
+            # which entries expire
+            latest_ms = now.wall_ms + self._hlc.drift_max_ms
+            expires_ms = min(milliseconds_of(version.timestamp), latest_ms) + int(ttl_s * 1000)
         return make_record(version, value, content_type, expires_ms, flags)
 
     def _version(self, now: Now) -> Version:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from random import Random
-from types import TracebackType
 from typing import Any
 
 from kvgossip.config import Address, Config
-from kvgossip.errors import LocalError
+from kvgossip.errors import LocalError, NotSettledError
 from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.key_rotation import parse_order
 from kvgossip.protocol.merging import Outcome
@@ -25,7 +25,6 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.readiness import Reason
-from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.message import Holding
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.follower import Follower
@@ -38,15 +37,15 @@ from kvgossip.runtime.histogram import Histogram
 from kvgossip.runtime.life import Life, completed
 from kvgossip.runtime.pending.survey import Comparison
 from kvgossip.runtime.pending.write_acks import AckedWrite, OnAck
-from kvgossip.runtime.reads import not_settled
 from kvgossip.runtime.reports.doctor import doctor_report
 from kvgossip.runtime.reports.round_trip import round_trip, round_trip_to
 from kvgossip.runtime.reports.status import status_of
 from kvgossip.runtime.writes import Batch, Written
 
-JOIN_TIMEOUT_S = 10.0
+JOIN_S = 10.0
 CONVERGE_TIMEOUT_S = 2.0
 WAIT_TIMEOUT_S = 5.0
+FOUNDING_GRACE_S = 0.1
 
 
 class Node:
@@ -58,7 +57,8 @@ class Node:
 
     At the start `config` is completed by the port that was taken and by the name: of several starts
     on one data directory that of the first. `rebuild`: the first start moves what is in the data
-    directory aside, and fetches everything from peers. All but `config`, `name`, `address` and
+    directory aside, and fetches everything from peers. `found`: there is nobody whom the first
+    start could find, so that it founds a cluster at once. All but `config`, `name`, `address` and
     `settled` raises LocalError while the node does not run. Once stopped it may be started again,
     as a new life of the same name: without a data directory it is empty then.
     """
@@ -68,13 +68,14 @@ class Node:
         config: Config | None = None,
         *,
         rebuild: bool = False,
+        found: bool = False,
         _clocks: Callable[[], Now] = read_clocks,
         _rng: Random | None = None,
     ) -> None:
         #: true if the user chose the name
         self._named = config is not None and bool(config.name)
-        #: true if the next start moves aside the content of the data directory
-        self._rebuild = rebuild
+        #: true if the next start moves aside the content of the data directory, or founds a cluster
+        self._rebuild, self._found = rebuild, found
         #: true if the node runs, or is about to: from the call of `start` to the end of `stop`
         self._started = False
         self._life: Life | None = None
@@ -84,9 +85,8 @@ class Node:
     # -- life -------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Take the data directory and the sockets, read the data, and begin to join. Raises
-        ConfigError when the gossip address or the keyring cannot be used, DataDirError for the data
-        directory; then nothing is open."""
+        """Take data directory and sockets, read the data, and begin to join. Raises ConfigError
+        when gossip address or keyring cannot be used, and DataDirError; then nothing is open."""
         if self._started:
             raise LocalError(f"the node {self.name!r} runs already")
         self._started = True
@@ -95,17 +95,19 @@ class Node:
                 self.config,
                 named=self._named,
                 rebuild=self._rebuild,
+                found=self._found,
                 clocks=self._clocks,
                 rng=self._rng,
             )
         except BaseException:
             self._started = False
             raise
-        self._life, self.config, self._rebuild = life, life.config, False
+        self._life, self.config = life, life.config
+        self._rebuild = self._found = False
 
     async def stop(self, *, leave: bool = True) -> None:
-        """Leave, where `leave` says so, and close everything. Watchers get what waits for them, and
-        end. Harmless when repeated."""
+        """Leave, where `leave` says so, and close everything; watchers get what waits for them.
+        Harmless when repeated."""
         try:
             if leave and self._life is not None:
                 await self.leave()
@@ -116,15 +118,18 @@ class Node:
                 self._started = False
 
     async def __aenter__(self) -> Node:
+        """Returns once it has settled, or after `founding_s`: then it looks for others still."""
         await self.start()
+        try:
+            with suppress(NotSettledError):
+                founding_s = self.config.founding_s
+                await self.wait_settled(founding_s and founding_s + FOUNDING_GRACE_S)
+        except BaseException:
+            await self.stop(leave=False)
+            raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.stop()
 
     @property
@@ -303,9 +308,9 @@ class Node:
         return f"the members of datacenter {self.config.datacenter}{gateways}"
 
     async def wait_for(self, key: str, version: Version, timeout_s: float) -> Entry:
-        """Return what is under the key once this version, or a newer one, is here: perhaps a
-        tombstone, or what has expired. Raises StaleError when it has not come in time,
-        NotSettledError where the node has not settled, OverloadedError where too many wait."""
+        """What is under the key once this version, or a newer one, is here: perhaps a tombstone, or
+        what has expired. Raises StaleError when it has not come in time, NotSettledError,
+        OverloadedError where too many wait."""
         return await self._open.reads.wait_for(key, version, timeout_s)
 
     def history(self, key: str) -> builtins.list[HistoryEntry]:
@@ -315,21 +320,21 @@ class Node:
 
     def get(self, key: str) -> bytes | None:
         """The value, None if there is none or it was deleted. Raises NotSettledError before the
-        node has settled."""
-        return self._honest.store.value(key)
+        node has settled; but with a data directory for what it lacks alone (see reads.py)."""
+        return self._open.reads.value(key)
 
     def entry(self, key: str) -> Entry | None:
         """The live entry, with version and content type. Honest as `get`."""
-        return self._honest.store.get(key)
+        return self._open.reads.entry(key)
 
     def record(self, key: str) -> bytes | None:
         """The record (protocol/model/entry.py) of an entry or a tombstone. Honest as `get`."""
-        return self._honest.store.visible(key)
+        return self._open.reads.record(key)
 
     def scan(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
         """At most `limit` live entries whose keys start with `prefix` and are greater than `after`,
         sorted. Honest as `get`."""
-        return self._honest.store.scan_entries(prefix, after, limit)
+        return self._open.reads.some.store.scan_entries(prefix, after, limit)
 
     def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
         """The same as `scan`, under its first name."""
@@ -339,21 +344,19 @@ class Node:
         self, prefix: str = "", after: str = "", limit: int = 1000
     ) -> builtins.list[tuple[str, bytes]]:
         """As `scan`, as keys with records: no value is copied."""
-        return self._honest.store.scan(prefix, after, limit)
+        return self._open.reads.some.store.scan(prefix, after, limit)
 
     def watch(self, prefix: str = "", *, since: str | None = None) -> Watcher:
         """Every change under this prefix that this node merges from now on, in the order of the
-        merges (see watchers.py).
-
-        `since`: the cursor of an earlier watcher, from which this one goes on. Raises
-        WatchLaggedError where that is not possible: list the keys again, then watch again. Also
-        before the node has settled: the entries that it catches up with come as changes.
+        merges (see watchers.py). `since`: the cursor of an earlier watcher, from which this one
+        goes on. Raises WatchLaggedError where that is not possible: list the keys again, then watch
+        again. Also before the node has settled: what it catches up with comes as changes.
         """
         return self.feed.watch(Topic(prefix), since)
 
     def follow(self, topic: Topic, since: str | None = None) -> Follower:
         """A way through the feed that begins with a snapshot where the cursor cannot be gone on
-        from (see follower.py). Honest as `get`."""
+        from (see follower.py). Raises NotSettledError before the node has settled."""
         return self._open.reads.follow(topic, since)
 
     @property
@@ -373,6 +376,11 @@ class Node:
         """Why this node should not be asked just now; empty: it is ready."""
         return self._running.replica.readiness.reasons(self._clocks())
 
+    @property
+    def stale_s(self) -> float | None:
+        """How old the data of the disk is, while answers are but that; None: they are not."""
+        return self._open.reads.stale_s
+
     async def wait_settled(self, timeout_s: float | None = None) -> None:
         """Raises NotSettledError when it takes longer than that, LocalError when the node stops
         meanwhile."""
@@ -384,13 +392,14 @@ class Node:
         driver.submit(driver.replica.settle)
 
     async def join(
-        self, *targets: str, wan: bool = False, timeout_s: float = JOIN_TIMEOUT_S
+        self, *targets: str, wan: bool = False, merge: bool = False, timeout_s: float = JOIN_S
     ) -> None:
         """Join through any of these `HOST:PORT`; returns once a member has taken this node in.
-        `wan`: into the WAN pool, for gateways. Raises JoinRefusedError with every reason when all
-        refused or did not answer, ConfigError when none could be asked."""
+        `wan`: into the WAN pool, for gateways. `merge`: two clusters become one, with their id.
+        Raises JoinRefusedError with every reason when all refused or did not answer, ConfigError
+        when none could be asked."""
         pool = PoolKind.WAN if wan else PoolKind.LAN
-        await self._running.callers.join(targets, pool, timeout_s)
+        await self._running.callers.join(targets, pool, timeout_s, merge=merge)
 
     async def leave(self) -> None:
         """Say farewell; returns when the peers have had time to hear it. Until it is stopped, the
@@ -440,8 +449,7 @@ class Node:
         return self._running.replica.members()
 
     def gateways(self) -> builtins.list[Member]:
-        """The members of the WAN pool, sorted by name; empty where this node is no gateway.
-        Addresses are those of that pool."""
+        """The members of the WAN pool, sorted by name; empty where this node is no gateway."""
         replica = self._running.replica
         return replica.members(PoolKind.WAN) if replica.pools.wan is not None else []
 
@@ -452,7 +460,7 @@ class Node:
         return doctor_report(await self._running.callers.examine_all())
 
     async def round_trip(self, one: str, other: str) -> dict[str, Any]:
-        """The round trip between two members, ready for JSON: estimated, and measured - by `one`,
+        """The round trip between two members, ready for JSON: estimated, and measured, by `one`
         where neither is this node. Raises NotFoundError where no pool of this node has both."""
         driver = self._running
         return await round_trip(driver.replica, driver.callers, one, other)
@@ -464,7 +472,7 @@ class Node:
 
     @property
     def last_exchange_age_s(self) -> float | None:
-        """Seconds since an exchange of this node's last completed, None if none ever did."""
+        """Seconds since an exchange completed, None if none of this life ever did."""
         return self._running.replica.pools.last_exchange_s(self._clocks())
 
     def status(self) -> dict[str, Any]:
@@ -491,9 +499,3 @@ class Node:
     @property
     def _running(self) -> Driver:
         return self._open.driver
-
-    @property
-    def _honest(self) -> Replica:
-        """The replica, once it may be asked (protocol.md section 8)."""
-        replica = self._open.driver.replica
-        return replica if replica.settled else not_settled(replica)

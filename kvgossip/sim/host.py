@@ -97,7 +97,9 @@ class Life:
 
     __slots__ = (
         "deadline_s",
+        "has_met",
         "host",
+        "knows_others",
         "leaving",
         "links",
         "replica",
@@ -111,6 +113,11 @@ class Life:
     def __init__(self, host: Host, replica: Replica, witness: Witness) -> None:
         self.host, self.replica, self.witness = host, replica, witness
         self.title = f"{host.name} life {host.lives}"
+        #: True if it was told of other nodes, by join addresses or its disk, and if it has met any.
+        self.knows_others = replica.pools.absent() or bool(
+            replica.config.join or replica.config.join_wan
+        )
+        self.has_met = False
         #: True if it has begun to leave.
         self.leaving = False
         #: By the address by which it knows the other end.

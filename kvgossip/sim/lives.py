@@ -65,6 +65,7 @@ class Lives:
         if host.disk is not None:
             records = host.disk.records
             self._driver.judged(life, replica.load, records.items())
+            replica.loaded()
             life.witness.loaded(records)
             self._commits.commit(life)
         self._driver.turn(life, Event.START, str(host.address).encode(), replica.start)

@@ -113,7 +113,7 @@ def test_a_write_of_any_node_is_everywhere_at_once_and_crosses_between_gateways_
     net.delete("f", "k")
     assert net.until(lambda: everywhere(net, "k", None)) < 0.05
     net.run(30.0)
-    assert net.converged()
+    net.until(net.converged)
     crossed = {(frm, to, pool) for frm, to, pool, _ in counts if (frm in "abc") != (to in "abc")}
     assert crossed == {("a", "d", WAN), ("d", "a", WAN)}
     assert {(frm, to) for frm, to, pool, _ in counts if pool is WAN} == {("a", "d"), ("d", "a")}

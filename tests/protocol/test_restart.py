@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
-from kvgossip.config import Address
-from kvgossip.errors import RemoteError
+from kvgossip.errors import ClockAheadError, RemoteError
+from kvgossip.protocol.doctor.diagnosis import diagnose
+from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.readiness import NOT_SETTLED
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.saved_state import SavedLife, SavedState, peer_fact
+from kvgossip.protocol.saved_state import SavedLife, SavedPeer, SavedState, peer_fact
+from tests.protocol.doctor.test_examination import examined
 from tests.protocol.net import (
     WALL_MS,
     Disk,
@@ -22,6 +25,7 @@ from tests.protocol.net import (
     address_of,
     at,
     changed,
+    logs,
     make_replica,
     member,
     record,
@@ -75,9 +79,9 @@ def test_a_restart_is_a_later_life_and_its_clock_does_not_go_back_whatever_the_w
     back = restarted(net.disks["a"], wall_ms=WALL_MS - 3_600_000)
     assert back.member.generation > before.member.generation
     assert back.site != before.site
-    (first,) = changed(
-        back.put("key", b"after", at()._replace(wall_ms=WALL_MS - 3_600_000)).effects
-    )
+    with pytest.raises(ClockAheadError, match=r"3600\.0 s in the future"):
+        back.put("key", b"too soon", at()._replace(wall_ms=WALL_MS - 3_600_000))
+    (first,) = changed(back.put("key", b"after", at()._replace(wall_ms=WALL_MS - 3_000)).effects)
     assert written is not None
     assert first.new.version > written.version
     assert back.store.value("key") == b"after"
@@ -109,8 +113,13 @@ def test_lesson_17_data_on_the_local_disk_can_be_read_without_any_peer() -> None
     for name in ("a", "b", "c"):
         net.crash(name)
     back = net.add("b", 1, join=SEED)
-    assert back.settled
+    assert back.settling.stale
     assert back.store.value("key") == b"1"
+    assert not back.settling.is_cut_off(net.now("b"))
+    assert [reason.code for reason in back.readiness.reasons(net.now("b"))] == [NOT_SETTLED]
+    net.until(lambda: back.settling.is_cut_off(net.now("b")))
+    assert back.readiness.reasons(net.now("b")) == []
+    assert not back.settled
 
 
 def test_lesson_16_a_life_that_never_settled_is_not_settled_by_a_restart() -> None:
@@ -130,7 +139,7 @@ def test_lesson_16_a_life_that_knew_a_cluster_but_had_not_settled_founds_none_th
     saved = {
         fact.key: fact.value or b""
         for fact in (
-            peer_fact(PoolKind.LAN, "a", address_of(0)),
+            peer_fact(PoolKind.LAN, "a", SavedPeer(*address_of(0))),
             *SavedState({}).own_facts(SavedLife(lan_generation=1)),
         )
     }
@@ -205,11 +214,11 @@ def test_a_peer_is_kept_where_it_was_last_seen() -> None:
     replica.pools.lan.take_changes(at())
     disk = Disk()
     disk.commit(replica.tick(at()))
-    assert SavedState(disk.facts).peers(PoolKind.LAN) == {"b": address_of(5)}
+    assert SavedState(disk.facts).peers(PoolKind.LAN)["b"].address == address_of(5)
 
 
 def test_peers_that_stay_away_are_forgotten_as_the_dead_are() -> None:
-    facts = peer_fact(PoolKind.LAN, "b", Address("10.9.9.9", 7481))
+    facts = peer_fact(PoolKind.LAN, "b", SavedPeer("10.9.9.9", 7481))
     replica = make_replica("a", saved={facts.key: facts.value or b""}, forget_after_s=100.0)
     assert list(replica.pools.lan.known_peers.absent) == ["b"]
     replica.tick(at(99.0))
@@ -237,7 +246,8 @@ def test_a_peer_in_whose_place_another_one_answers_is_looked_for_no_more() -> No
 def test_what_is_always_now_is_in_every_checkpoint_and_the_rest_only_when_it_changed() -> None:
     replica = make_replica("a", saved={})
     first, second = replica.checkpoint(at()), replica.checkpoint(at())
-    always = [b"replica/clock", b"context/row/" + replica.site.to_bytes(8, "big")]
+    own_row = b"context/row/" + replica.site.to_bytes(8, "big")
+    always = [b"replica/clock", b"replica/content", own_row]
     assert [fact.key for fact in first] == [*always, b"replica/self"]
     assert [fact.key for fact in second] == always
 
@@ -279,4 +289,108 @@ def test_that_a_node_has_settled_is_kept_though_nothing_is_written_after_it() ->
     replica, disk = make_replica("b", 1, join=SEED, saved={}), Disk()
     disk.commit(replica.checkpoint(at()))
     disk.commit(replica.settle(at()))
-    assert make_replica("b", 1, join=SEED, saved=disk.facts).settled
+    back = make_replica("b", 1, join=SEED, saved=disk.facts)
+    assert back.settling.stale
+    # and the life after that one finds it there, too
+    disk.commit(back.checkpoint(at()))
+    assert make_replica("b", 1, join=SEED, saved=disk.facts).settling.stale
+
+
+# -- a disk that has lost data -------------------------------------------------------------------
+
+
+def holed(names: str, *keys: str) -> Network:
+    """A settled cluster in which all hold these keys, and one more; then the disk of the first one
+    has lost them, but not its saved state."""
+    net = durable(names)
+    first = names.split()[0]
+    for key in (*keys, "kept"):
+        net.put(first, key, b"1")
+    net.run(5.0)
+    assert net.converged()
+    net.crash(first)
+    for key in keys:
+        del net.disks[first].records[key]
+    return net
+
+
+def test_a_disk_that_has_lost_data_takes_it_from_its_peers_and_takes_none_out_of_theirs() -> None:
+    net = holed("a b c", "x", "y")
+    back = net.add("a", 0, join=(str(address_of(1)),))
+    assert not back.settled
+    assert any("the disk has lost data: it gives 1 entries" in text for text in logs(told(net)))
+    net.until(lambda: back.settled)
+    net.run(60.0)
+    assert net.converged()
+    for replica in net.replicas.values():
+        assert [replica.store.value(key) for key in ("x", "y", "kept")] == [b"1"] * 3
+    # the next life finds all, and is settled at once
+    net.crash("a")
+    assert net.add("a", 0).settled
+
+
+def told(net: Network, name: str = "a") -> list[Effect]:
+    return net.effects[name]
+
+
+def test_a_disk_that_has_all_its_data_is_taken_at_its_word() -> None:
+    net = holed("a b c")
+    before = len(told(net))
+    assert net.add("a", 0).settled
+    assert not any("lost data" in text for text in logs(told(net)[before:]))
+
+
+def test_a_node_alone_whose_disk_has_lost_data_answers_no_reads_until_its_operator_says_so() -> (
+    None
+):
+    net = holed("a", "x")
+    back = net.add("a", 0)
+    net.run(120.0)
+    assert not back.settled
+    # so is the life after it, whose content is what was committed
+    net.crash("a")
+    back = net.add("a", 0)
+    assert not back.settled
+    net.perform("a", back.settle(net.now("a")))
+    assert back.settled
+    net.crash("a")
+    assert net.add("a", 0).settled
+
+
+def test_two_nodes_whose_disks_have_lost_data_do_not_settle_each_other() -> None:
+    net = holed("a b", "x")
+    net.crash("b")
+    del net.disks["b"].records["x"]
+    for place, name in enumerate("ab"):
+        net.add(name, place, join=(str(address_of(1 - place)),))
+    net.run(120.0)
+    assert net.sees("a", "b")
+    assert not any(replica.settled for replica in net.replicas.values())
+
+
+def test_a_delete_that_a_disk_has_lost_is_taken_from_peers_and_the_value_does_not_come_back() -> (
+    None
+):
+    net = durable("a b c")
+    net.put("a", "x", b"1")
+    net.run(5.0)
+    net.crash("c")
+    net.delete("a", "x")
+    net.run(2.0)
+    net.crash("a")
+    del net.disks["a"].records["x"]
+    net.add("a", 0, join=(str(address_of(1)),))
+    net.add("c", 2)
+    net.run(60.0)
+    assert net.converged()
+    assert all(replica.store.value("x") is None for replica in net.replicas.values())
+
+
+def test_the_doctor_names_a_node_whose_disk_has_lost_data_until_it_has_it_back() -> None:
+    net = holed("a b", "x")
+    back = net.add("a", 0)
+    found = {finding.code: finding for finding in diagnose(examined(net, "a"))}
+    assert found["disk"].members == ("a",)
+    assert "has lost data" in found["disk"].text
+    net.until(lambda: back.settled)
+    assert not diagnose(examined(net, "b"))

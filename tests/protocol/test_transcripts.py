@@ -158,7 +158,8 @@ def of_effect(effect: Effect) -> str:
             return f"wait {effect.ticket}: held by {effect.peer.name}"
         case WriteConcernEnded():
             lacking = "".join(
-                f", not by {each.peer.name} ({each.state.name.lower()})" for each in effect.lacking
+                f", not by {each.peer.name} ({'unknown' if each.state is None else each.state.name.lower()})"
+                for each in effect.lacking
             )
             return (
                 f"wait {effect.ticket} {'met' if effect.met else 'not met'}: "

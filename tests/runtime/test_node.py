@@ -38,6 +38,7 @@ EVERYWHERE = Address("0.0.0.0", 0)
 UNKNOWN = "nobody.invalid:7481"
 FAST: dict[str, Any] = {
     "gossip": LOOPBACK,
+    "founding_s": 0.0,
     "probe_interval_s": 0.2,
     "probe_timeout_s": 0.1,
     # on a busy machine a node may be late for seconds, and is not to be declared dead for that
@@ -57,7 +58,7 @@ GATEWAY: dict[str, Any] = {
     "gateway": True,
     "wan": LOOPBACK,
     "wan_parameters": tuple(
-        (name, value) for name, value in FAST.items() if name not in ("gossip",)
+        (name, value) for name, value in FAST.items() if name not in ("gossip", "founding_s")
     ),
 }
 

@@ -247,7 +247,7 @@ def _nobody_refutes(patch: pytest.MonkeyPatch) -> None:
 
 def _nothing_is_repaired(patch: pytest.MonkeyPatch) -> None:
     def settled_at_once(exchanges: ExchangeScheduler, peer: str, now: Any, **named: Any) -> None:
-        exchanges._merging.exchanged(Peer(PoolKind.LAN, peer), SyncState.SETTLED)
+        exchanges._merging.exchanged(Peer(PoolKind.LAN, peer), SyncState.SETTLED, 0.0, now)
 
     patch.setattr(ExchangeScheduler, "start", settled_at_once)
 

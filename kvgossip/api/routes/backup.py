@@ -17,6 +17,9 @@ from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.response import OCTET_STREAM, Answer, Answers
 from kvgossip.api.http.route import Body, Call, Family, Parameter, Right, Route
 from kvgossip.api.http.schema import OBJECT, OCTETS, TEXT, VERSION, Schema, fields
+from kvgossip.protocol.merging import Outcome
+from kvgossip.protocol.model.entry import timestamp_in, version_of
+from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.disk.quarantine import Suspect
 
@@ -77,7 +80,8 @@ class BackupRoutes(Family):
 
     async def import_(self, call: Call) -> Answer:
         """Merges lines of an archive, all or, where one is damaged, none; with as_new=true it
-        writes their values anew."""
+        writes their values anew. Lines whose versions lie in the future of this node's clock are
+        left out, and named."""
         as_new = _boolean("as_new", call.query.get("as_new", "false"))
         lines = list(split_lines(await call.body()))
         try:
@@ -90,9 +94,19 @@ class BackupRoutes(Family):
             ) from None
         outcomes = await self._node.restore(entries, as_new=as_new)
         counts = Counter(outcome.value for outcome in outcomes)
-        return self._answers.json(
-            200, {"entries": len(entries), "outcomes": dict(sorted(counts.items()))}
-        )
+        document = {"entries": len(entries), "outcomes": dict(sorted(counts.items()))}
+        wall_ms = read_clocks().wall_ms
+        ahead = [
+            {
+                "line": line,
+                "key": key,
+                "version": str(version_of(record)),
+                "ahead_s": (milliseconds_of(timestamp_in(record)) - wall_ms) / 1000,
+            }
+            for line, ((key, record), outcome) in enumerate(zip(entries, outcomes, strict=True), 1)
+            if outcome is Outcome.REFUSED
+        ]
+        return self._answers.json(200, document | ({"ahead": ahead} if ahead else {}))
 
     async def quarantine(self, call: Call) -> Answer:
         """The list of the quarantine, without the values, a page at a time."""

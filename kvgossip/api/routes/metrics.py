@@ -8,6 +8,7 @@ exported all the same, as of unknown type.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isinf
@@ -122,10 +123,13 @@ class Metrics(Collector):
         status = self._node.status()
         yield info(status)
         yield gauge("settled", "1 if reads are answered as truth.", float(status["settled"]))
+        refuses = float(bool(status["clock_trouble"]))
+        yield gauge("clock_trouble", "1 if clocks are so wrong that it matters.", refuses)
         yield gauge("memory_only", "1 if there is no data directory.", float(status["memory_only"]))
         for name, text in (
             ("last_exchange_age_s", "Since an exchange completed."),
             ("clock_ahead_s", "Of its peers' median."),
+            ("hybrid_clock_ahead_s", "Of the wall clock: versions lie so far in the future."),
         ):
             if status[name] is not None:
                 yield gauge(name.removesuffix("_s") + "_seconds", text, status[name])
@@ -139,6 +143,11 @@ class Metrics(Collector):
                 {(): self._node.commit_times},
             )
         yield from self._serving()
+        yield counter(
+            "log_lines_dropped",
+            "Lines of the log that nobody read in time.",
+            {(): sum(getattr(each, "lines_dropped", 0) for each in logging.getLogger().handlers)},
+        )
         yield from _storage(status["storage"])
 
     def _serving(self) -> Iterator[Metric]:
@@ -255,6 +264,11 @@ def _storage(storage: Mapping[str, Any] | None) -> Iterator[Metric]:
         yield gauge("storage_bytes", "Bytes of the data directory.", storage["bytes"])
         yield gauge(
             "storage_degraded", "1 if the disk takes no writes.", float(storage["degraded"])
+        )
+        yield gauge(
+            "storage_commit_age_seconds",
+            "Since the begin of the commit that the disk is at; 0 where it is at none.",
+            storage["commit_age_s"],
         )
         for name in ("commits", "changes_committed", "commits_failed"):
             yield counter(f"storage_{name}", "Of the data directory.", {(): storage.get(name, 0)})

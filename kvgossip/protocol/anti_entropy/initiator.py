@@ -43,7 +43,7 @@ from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.store.digest import FAN_OUT
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.fact import Fact
-from kvgossip.protocol.wire.batching import unpack
+from kvgossip.protocol.wire.batching import Room, unpack
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Conclude,
@@ -72,7 +72,7 @@ SHOWN = 3
 class Exchange:
     """One session with `peer`. Each method that takes an answer returns the next messages to send.
 
-    `facts`: this replica's context; without them contexts are left alone.
+    `room`: the peer's. `facts`: this replica's context; without them contexts are left alone.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class Exchange:
         peer: str,
         address: Address,
         store: Store,
-        bytes_max: int,
+        room: Room,
         facts: Sequence[Fact] = (),
     ) -> None:
         self.number, self.peer, self.address = number, peer, address
         self.peer_sync_state = SyncState.WAITING
-        #: the time of the last answer, monotonic seconds
-        self.progress_s = 0.0
+        #: the times of the first question and of the last answer, monotonic seconds
+        self.began_s = self.progress_s = 0.0
         #: how many entries either side gained, or dropped
         self.brought = 0
         #: the first (level, bucket) that differed
@@ -98,7 +98,7 @@ class Exchange:
         #: fingerprints of entries here that the peer has collected
         self.collected_by_peer: list[int] = []
         self.context = SessionContext(facts)
-        self._questions = Questions(number, store, bytes_max, self.context)
+        self._questions = Questions(number, store, room, self.context)
         self._store = store
         self._levels = store.digest.levels
         self._had_entries = len(store) > 0
@@ -167,6 +167,7 @@ class Exchange:
         self.context.superseded |= dict.fromkeys(kept.replaced)
         self._answered(answer.request, Sketch)
         self.met(answer)
+        self.context.left_out_here(answer.left_out)
         offered, wanted = unpack("Q", answer.offered), unpack("Q", answer.wanted)
         self._differ_at(
             [
@@ -234,6 +235,7 @@ class Exchange:
         asked = self._unanswered.pop(answer.request, None)
         if not isinstance(asked, (Leaves, Want)):
             raise RemoteError("unasked_answer", "an answer to something that was not asked")
+        self.context.left_out_here(answer.left_out)
         all_asked = (
             unpack("I", asked.buckets)
             if isinstance(asked, Leaves)

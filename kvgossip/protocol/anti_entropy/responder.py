@@ -27,6 +27,7 @@ from kvgossip.protocol.anti_entropy.answers import (
 )
 from kvgossip.protocol.anti_entropy.asked_exchange import AskedExchange
 from kvgossip.protocol.anti_entropy.keeper import Keeper
+from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.questions import FIRST_REQUEST, Question
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
@@ -37,7 +38,7 @@ from kvgossip.protocol.outbox import SendPort
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.context_difference import decode, difference
 from kvgossip.protocol.tombstones.tombstones import Tombstones
-from kvgossip.protocol.wire.batching import pack, unpack
+from kvgossip.protocol.wire.batching import pack, room_of, unpack
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Conclude,
@@ -65,6 +66,7 @@ class Responder:
         store: Store,
         tombstones: Tombstones,
         keeper: Keeper,
+        left_out: LeftOut,
         sync_state: Callable[[], SyncState],
         membership: Membership,
         send_port: SendPort,
@@ -72,7 +74,7 @@ class Responder:
     ) -> None:
         self._counters = counters
         self._config, self._store, self._tombstones = config, store, tombstones
-        self._keeper, self._sync_state = keeper, sync_state
+        self._keeper, self._left_out, self._sync_state = keeper, left_out, sync_state
         self._membership, self._send_port = membership, send_port
         #: those that members have begun here, by number
         self._asked: Newest[int, AskedExchange] = Newest(ASKERS_MAX)
@@ -131,24 +133,30 @@ class Responder:
     # -- answer -----------------------------------------------------------------------------------
 
     def answer(self, question: Question, source: Address, now: Now) -> Message:
-        store, bytes_max = self._store, self._config.message_bytes_max
+        store = self._store
+        asked = self._asked_exchange(question, source, now)
+        if isinstance(question, (Sketch, Compare)):
+            name = question.sender
+        else:
+            name = self._membership.name_at(source) if asked is None else asked.peer
+        room = room_of(self._config, self._membership.members.get(name))
         if isinstance(question, Sketch):
             sketched = answer_sketch(
-                store, question, bytes_max, self._membership.digest, self._sync_state()
+                store, question, room, self._membership.digest, self._sync_state()
             )
             return self._with_context(sketched, question.context, now)
         if isinstance(question, Compare):
             compared = answer_compare(store, question, self._membership.digest, self._sync_state())
             return self._with_context(compared, question.context, now)
         if isinstance(question, Leaves):
-            return answer_leaves(store, question, bytes_max)
+            return answer_leaves(store, question, room)
         if isinstance(question, Want):
-            return answer_want(store, question, bytes_max)
+            return answer_want(store, question, room)
         if isinstance(question, Conclude):
             return self._conclude(question, source, now)
-        asked = self._asked_exchange(question, source, now)
-        peer = self._membership.name_at(source) if asked is None else asked.holder
-        kept = self._keeper.keep(question.entries, peer, now)
+        self._left_out.told(question.left_out, name)
+        holder = name if asked is None else asked.holder
+        kept = self._keeper.keep(question.entries, holder, now)
         return Merged(
             exchange=question.exchange,
             request=question.request,

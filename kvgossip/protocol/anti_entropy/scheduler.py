@@ -24,6 +24,7 @@ from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.initiator import SHOWN, Exchange
 from kvgossip.protocol.anti_entropy.keeper import Keeper, Kept
+from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.questions import FIRST_REQUEST
 from kvgossip.protocol.anti_entropy.responder import Responder
 from kvgossip.protocol.membership.swim import Membership
@@ -35,6 +36,7 @@ from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import Outbox, SendPort
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
+from kvgossip.protocol.wire.batching import room_of
 from kvgossip.protocol.wire.exchange_messages import (
     Concluded,
     Decoded,
@@ -74,6 +76,7 @@ class ExchangeScheduler:
         store: Store,
         tombstones: Tombstones,
         merging: MergePort,
+        left_out: LeftOut,
         sync_state: Callable[[], SyncState],
         membership: Membership,
         send_port: SendPort,
@@ -86,12 +89,13 @@ class ExchangeScheduler:
         #: how many exchanges; `rounds`: how many questions were asked in them
         self.counters: Counter[str] = Counter()
         self.started = self.completed = self.cut = self.futile = self.rounds = 0
-        self._keeper = Keeper(kind, store, merging)
+        self._keeper, self._left_out = Keeper(kind, store, merging), left_out
         self.responder = Responder(
             config,
             store=store,
             tombstones=tombstones,
             keeper=self._keeper,
+            left_out=left_out,
             sync_state=sync_state,
             membership=membership,
             send_port=send_port,
@@ -183,12 +187,12 @@ class ExchangeScheduler:
             peer.name,
             peer.address,
             self._store,
-            self._config.message_bytes_max,
+            room_of(self._config, peer),
             self._tombstones.facts(now),
         )
         self._running[exchange.number] = exchange
         self.started += 1
-        exchange.progress_s = now.monotonic_s
+        exchange.began_s = exchange.progress_s = now.monotonic_s
         return exchange
 
     def send(self, exchange: Exchange, messages: Iterable[Message], now: Now) -> None:
@@ -278,6 +282,8 @@ class ExchangeScheduler:
             return exchange.merged(answer)
         if isinstance(answer, Concluded):
             return exchange.concluded(answer)
+        if isinstance(answer, (Entries, Decoded)):
+            self._left_out.told(answer.left_out, exchange.peer)
         if isinstance(answer, Entries):
             return exchange.entries(answer, self._keep(answer.entries, exchange, now))
         exchange.met(answer)
@@ -306,7 +312,9 @@ class ExchangeScheduler:
         self.completed_s = self._last_with_s[exchange.peer] = now.monotonic_s
         self._unequal_since_s.pop(exchange.peer, None)
         self._judge(exchange)
-        self._merging.exchanged(Peer(self._kind, exchange.peer), exchange.peer_sync_state)
+        self._merging.exchanged(
+            Peer(self._kind, exchange.peer), exchange.peer_sync_state, exchange.began_s, now
+        )
         self._start_waiting(now)
 
     def _judge(self, exchange: Exchange) -> None:
@@ -324,7 +332,7 @@ class ExchangeScheduler:
         self._futile[peer] = Futile(
             min(last.times + 1, FUTILE_MAX) if same else 1, root, self._roots[peer]
         )
-        if same and last.times == FUTILE_MAX - 1:
+        if same and last.times == FUTILE_MAX - 1 and not exchange.context.left_out:
             self.futile += 1
             self._complain(exchange, exchange.differing)
 

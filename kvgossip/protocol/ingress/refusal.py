@@ -24,6 +24,18 @@ _WORDS = {
 _MEET = "datacenters meet through their gateways only, with --gateway and --join-wan"
 
 
+def of_other_id(theirs: int, ours: int, kind: PoolKind, address: Address) -> str:
+    """Why a node of another cluster id is refused: the numbers of both, and where this node is
+    reached."""
+    wan = "--wan " if kind is PoolKind.WAN else ""
+    return (
+        f"it belongs to the cluster with the id {theirs:08x}, and this node to the one with "
+        f"{ours:08x}; two clusters never merge by themselves. If an operator wants them to be one, "
+        f"`kvgossip join {wan}{address} --merge` on a node of {theirs:08x} makes all nodes there "
+        f"take over {ours:08x}; if not, stop joining them"
+    )
+
+
 def pool_name(kind: PoolKind, datacenter: str) -> str:
     """A pool in words, as frames carry the fingerprint of: `lan:dc1`, `wan`."""
     return WAN_POOL if kind is PoolKind.WAN else f"lan:{datacenter}"
@@ -81,11 +93,11 @@ def _to_wan(data: bytes, datacenter: str, lan: Address | None) -> str:
 
 
 def _of_formats(theirs: int) -> str:
-    here, there = ("here", "there") if theirs > FORMAT else ("there", "here")
+    older, newer = sorted((theirs, FORMAT))
     return (
         f"it speaks format {theirs} of frames, and this node speaks {FORMAT}, so their releases "
-        f"cannot share a cluster: `kvgossip export` {here}, `kvgossip import` {there}, and join "
-        "nodes of one of the two releases only"
+        f"cannot share a cluster: `kvgossip export` from a node of format {older}, `kvgossip "
+        f"import` to one of format {newer}, and join nodes of one of the two releases only"
     )
 
 

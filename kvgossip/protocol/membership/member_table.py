@@ -49,6 +49,8 @@ class MemberTable:
         self._is_reached_otherwise = is_reached_otherwise
         #: since when each member that is dead or left is so, monotonic seconds
         self._gone_s: dict[str, float] = {}
+        #: who is dead since before then is not waited for, monotonic seconds
+        self._given_up_s = -math.inf
         #: by name, the life that was pruned, and when, monotonic seconds
         self._pruned: Newest[str, tuple[Prune, float]] = Newest(PRUNED_MAX)
         #: the name that lives, or lived last, at an address
@@ -73,15 +75,19 @@ class MemberTable:
         if self._reachable is None:
             others = [self.members[name] for name in sorted(self.members) if name != self.me.name]
             self._reachable = [member for member in others if self.is_reachable(member)]
-            self._is_whole = len(self._reachable) == sum(
-                member.state is not MemberState.LEFT for member in others
-            )
+            self._is_whole = len(self._reachable) == sum(map(self._is_waited_for, others))
         return self._reachable
 
     @property
     def is_whole(self) -> bool:
-        """True if all others are reachable, but for those that left."""
+        """True if all others are reachable, but for those that left, and those that are dead for so
+        long that nobody is expected to reach them."""
         return bool(self.reachable) and self._is_whole
+
+    def _is_waited_for(self, member: Member) -> bool:
+        if member.state is not MemberState.DEAD:
+            return member.state is not MemberState.LEFT
+        return self._gone_s[member.name] >= self._given_up_s
 
     def is_reachable(self, member: Member) -> bool:
         """True if it is alive or suspect, and not blocked."""
@@ -128,9 +134,27 @@ class MemberTable:
             and not self.is_blocked(member)
         ]
 
-    def gone_before(self, since_s: float) -> list[str]:
-        """The names that are dead or left since before `since_s`, monotonic seconds."""
-        return [name for name, gone_s in self._gone_s.items() if gone_s < since_s]
+    def gone_too_long(self, now_s: float, forget_after_s: float) -> list[str]:
+        """The names that are dead or left for longer than they want to be remembered, those that do
+        not say, than `forget_after_s`. Seconds, monotonic."""
+        return [
+            name
+            for name, gone_s in self._gone_s.items()
+            if now_s - gone_s > (self.members[name].forget_s or forget_after_s)
+        ]
+
+    def longest_gone(self) -> str | None:
+        """The name that makes room for another one: the one that left longest ago, else the one
+        that is dead for longest; None where nobody is gone."""
+        left = (name for name in self._gone_s if self.members[name].state is MemberState.LEFT)
+        return next(left, next(iter(self._gone_s), None))
+
+    def give_up(self, before_s: float) -> None:
+        """Who is dead since before then, monotonic seconds, is not waited for any more (see
+        `is_whole`)."""
+        old, self._given_up_s = self._given_up_s, before_s
+        if any(old <= gone_s < before_s for gone_s in self._gone_s.values()):
+            self.changed()
 
     def name_at(self, address: Address) -> str:
         """The name that is reachable at this address; empty if none is known to be."""
@@ -151,6 +175,14 @@ class MemberTable:
         if member is None or member.address != address or not self.is_reachable(member):
             return None
         return member
+
+    def last_name_at(self, address: Address) -> str:
+        """The name of another member that lives there, or lived there last, whatever became of it;
+        empty if there is none."""
+        member = self.members.get(self._names_at.get(address, ""))
+        if member is None or member.address != address or member.name == self.me.name:
+            return ""
+        return member.name
 
     @property
     def digest(self) -> int:

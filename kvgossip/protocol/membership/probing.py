@@ -51,10 +51,17 @@ MakePing = Callable[[int, str, Now], Ping]
 
 
 class SendProbe(Protocol):
-    """Sends a message of failure detection; `member` is the one at this address, None: unknown."""
+    """Sends a message of failure detection, or news of a member; `member` is the one at this
+    address, None: unknown."""
 
     def __call__(
-        self, message: Message, to: Address, member: Member | None, /, *, reliable: bool = False
+        self,
+        message: Message | Member,
+        to: Address,
+        member: Member | None,
+        /,
+        *,
+        reliable: bool = False,
     ) -> None: ...
 
 

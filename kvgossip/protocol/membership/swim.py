@@ -61,6 +61,7 @@ class Membership:
     ) -> None:
         self._config, self._rng = config, rng
         self.table, self.dissemination = table, dissemination
+        self._send = send
         #: those of the table, by name
         self.members = table.members
         self.awareness = Awareness(config.awareness_max)
@@ -207,10 +208,21 @@ class Membership:
         if pruned is not None:
             if heard.reachable and not self.dissemination.is_spreading(heard.name):
                 self.dissemination.spread_unit(heard.name, encode(pruned))
-        elif len(self.members) >= self._config.members_max:
-            self.names_refused += 1
-        elif heard.reachable and heard.host:
+        elif not heard.reachable or not heard.host:
+            pass
+        elif self.make_room():
             self._accept(None, heard, now)
+        else:
+            self.names_refused += 1
+
+    def make_room(self) -> bool:
+        """True if there is room for another name; who is gone for longest makes it."""
+        if len(self.members) < self._config.members_max:
+            return True
+        gone = self.table.longest_gone()
+        if gone is not None:
+            self.forget(gone)
+        return gone is not None
 
     def _accept(self, known: Member | None, heard: Member, now: Now) -> None:
         if known is not None and not heard.host:
@@ -343,16 +355,32 @@ class Membership:
             self._forget_the_gone(now)
 
     def _forget_the_gone(self, now: Now) -> None:
-        since_s = now.monotonic_s - self._config.forget_after_s
-        for name in self.table.gone_before(since_s):
+        forget_after_s = self._config.forget_after_s
+        for name in self.table.gone_too_long(now.monotonic_s, forget_after_s):
             self.forget(name)
-        self.table.forget_pruned(since_s)
+        self.table.forget_pruned(now.monotonic_s - forget_after_s)
+        self.table.give_up(now.monotonic_s - self._config.gossip_to_dead_s)
 
     # -- messages ---------------------------------------------------------------------------------
 
     def on_member(self, member: Member, arrival: Arrival) -> None:
-        """News of a member."""
+        """News of a member. Whoever tells of a life that was pruned is told so: it may be the one
+        that lives it, which comes back with the next generation."""
         self.merge(member, arrival.now)
+        pruned = self.burial_of(member)
+        if pruned is not None:
+            self._send(pruned, arrival.source, None, reliable=arrival.reliable)
+
+    def burial_of(self, member: Member) -> Prune | None:
+        """The prune of this life of a member, or of a later one; None: it is not pruned here."""
+        return self.table.pruned_life(member) if member.reachable else None
+
+    def introduce(self, to: str, source: Address) -> None:
+        """This member has answered from there that it does not know this node: it was forgotten, or
+        pruned, while it was cut off."""
+        member = self.members.get(to)
+        if member is not None and member.address == source and self.me.host and not self.leaving:
+            self._send(self.me, source, None)
 
     def on_prune(self, prune: Prune, arrival: Arrival) -> None:
         self.prune(prune, arrival.now)

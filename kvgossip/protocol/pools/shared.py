@@ -3,16 +3,20 @@ hears it."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.acks.tracker import AckTracker
+from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.survey import Surveys
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.membership.identity import Identity
+from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.arrival import Arrival
@@ -24,8 +28,13 @@ from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
+from kvgossip.protocol.wire.frame import frame_bytes_max
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import KeyringOrder, KeyringReport
+
+EPHEMERAL_S = 30
+"""How long an ephemeral member is remembered. One that was only cut off is no stranger for long: it
+is asked for its record when it pings."""
 
 
 class OtherPool(Protocol):
@@ -61,9 +70,11 @@ class Shared:
     tombstones: Tombstones
     merging: Merging
     settling: Settling
+    cluster_id: OwnClusterId
     acks: AckTracker
     batches: Batches
     surveys: Surveys
+    left_out: LeftOut
     clock_guard: ClockGuard
     readiness: Readiness
     key_rotation: KeyringHandlers
@@ -75,6 +86,8 @@ class Shared:
     pools: OtherPools
     outbox: Outbox
     rng: Random
+    #: what is wrong with the data directory, in words; empty where nothing is
+    disk_problem: Callable[[], str]
 
     def sync_state(self) -> SyncState:
         return self.settling.sync_state
@@ -104,4 +117,8 @@ def own_record(
         coordinates=config.coordinates,
         identity=identity.fingerprint if identity is not None else b"",
         gateway=gateway,
+        frame_bytes_max=frame_bytes_max(config),
+        forget_s=math.ceil(
+            min(config.forget_after_s, EPHEMERAL_S) if config.ephemeral else config.forget_after_s
+        ),
     )

@@ -9,8 +9,9 @@ one hop, and its packets say so: then the others do not forward it. Its author s
 those whose packet was lost, each interval while it is hot; where the author dies meanwhile,
 anti-entropy does. Were they to forward it, each of three members would hear every write twice, and
 each of seventeen many times; under load that took a third of a hearer's time. Others may reach a
-member that the author believes dead: while there is somebody like that, they forward it at their
-next round. If the policy pulls, peers are asked for their rumors each interval.
+member that the author believes dead: while there is somebody who died less than
+`gossip_to_dead_s` ago, they forward it at their next round. If the policy pulls, peers are asked
+for their rumors each interval.
 
 The bytes of one round to one peer are bounded; under a flood the oldest go first and anti-entropy
 carries the rest. Entries too large for a datagram: fetching.py.

@@ -354,6 +354,16 @@ class CausalContext:
         lost, so its context is worth nothing."""
         self._changed |= {key: None for key in sorted(saved) if key.startswith(PREFIX)}
 
+    def renounce(self, saved: Mapping[bytes, bytes]) -> None:
+        """`drop` after `restore`: some of the data is lost, and nobody knows which."""
+        for times in (self.vector, self.seen, self.gaps):
+            times.clear()
+        for known in (self._bounds, self.dots, self._chunks, self._changed):
+            known.clear()
+        self._fresh = OrderedSet()
+        self._has_new_dots = False
+        self.drop(saved)
+
 
 def _oldest(times: Mapping[int, int], limit: int, present: Container[int]) -> list[int]:
     """The sites to let go so that `limit` are left, but for those that are present."""

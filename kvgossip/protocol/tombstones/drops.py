@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.protocol.model.entry import HEAD_BYTES
 from kvgossip.protocol.model.member import Member
@@ -63,8 +64,8 @@ class Hearsay(NamedTuple):
 
 
 class Drops:
-    """`is_deleted_or_expired(key, record, now)`: it is, or will be as soon as clocks agree.
-    `durable`: this node has a disk."""
+    """`is_deleted_or_expired(key, record, peer, now)`: it is, or is for this peer. `durable`: this
+    node has a disk."""
 
     def __init__(
         self,
@@ -72,7 +73,8 @@ class Drops:
         context: CausalContext,
         collecting: TombstoneCollection,
         members: MembersPort,
-        is_deleted_or_expired: Callable[[str, bytes, Now], bool],
+        clocks: ClockGuard,
+        is_deleted_or_expired: Callable[[str, bytes, str, Now], bool],
         outbox: Outbox,
         counters: Counter[str],
         *,
@@ -81,6 +83,7 @@ class Drops:
         self.fuse = Fuse(store, members, outbox, counters, durable=durable)
         self._store, self._context, self._collecting = store, context, collecting
         self._members, self._outbox, self._counters = members, outbox, counters
+        self._clocks = clocks
         self._is_deleted_or_expired = is_deleted_or_expired
         #: by version, as records have it; the oldest first
         self._hearsay: dict[bytes, Hearsay] = {}
@@ -128,9 +131,9 @@ class Drops:
         tombstones, values = list[str](), list[str]()
         for key in self._store.find(fingerprints).values():
             record = self._store[key]
-            if not self._is_deleted_or_expired(key, record, now):
+            if not self._is_deleted_or_expired(key, record, peer, now):
                 values.append(key)
-            elif self._collecting.may_drop(record, now.wall_ms):
+            elif self._collecting.may_drop(record, self._clocks.earliest_ms(now)):
                 tombstones.append(key)
         for key in tombstones:
             self.drop(key)
@@ -145,7 +148,7 @@ class Drops:
             if (
                 record is not None
                 and record[1:HEAD_BYTES] == version
-                and not self._is_deleted_or_expired(key, record, now)
+                and not self._is_deleted_or_expired(key, record, peer, now)
             ):
                 values.append(key)
         self._quarantine(values, peer, now)

@@ -11,8 +11,10 @@ Laws
   had not seen is not covered: it lives.
 - What is taken out on another's word: see drops.py.
 - Contexts are not believed beyond what can be true: no fact counts beyond this node's own time.
-- An entry expires on all nodes at one time of their HLCs. An expired entry is kept and collected as
-  a tombstone is: it keeps away what it had superseded.
+- An entry expires on each node by its own clock (expiry.py). An expired entry is kept and
+  collected as a tombstone is: it keeps away what it had superseded. But it is collected only when
+  its time has come by the clocks of peers too; and what has expired for others stays where it has
+  not yet.
 
 Members that count (protocol.md says: every known member, alive, suspect or dead, but not
 forgotten). Of a member its present life counts: it may have lost what an earlier one had. Those
@@ -43,17 +45,16 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kvgossip.config import Config
-from kvgossip.protocol.effect import Expired
+from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
     MUST_GO,
     Version,
-    expires_in,
     is_dead,
     may_expire,
 )
-from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of, timestamp_of
+from kvgossip.protocol.model.hlc import HybridLogicalClock, timestamp_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.ordered_set import OrderedSet
@@ -62,7 +63,7 @@ from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import CausalContext
 from kvgossip.protocol.tombstones.collection import TombstoneCollection, Vouching
 from kvgossip.protocol.tombstones.drops import Drops
-from kvgossip.protocol.tombstones.expiry import ExpiryQueue
+from kvgossip.protocol.tombstones.expiry import Expiry
 from kvgossip.protocol.tombstones.fact import Fact, Kind, encoded, fact_of, fact_timestamp
 from kvgossip.protocol.tombstones.set_back import SetBack
 
@@ -71,7 +72,6 @@ ROUND_SETTLINGS = 5
 # gone
 TIDY_ROUNDS = 1.5
 PAUSE_S = 0.002
-LOOK_AGAIN_S = 60.0
 
 
 class MembersPort(Protocol):
@@ -98,6 +98,7 @@ class Tombstones:
         store: Store,
         hlc: HybridLogicalClock,
         members: MembersPort,
+        clocks: ClockGuard,
         outbox: Outbox,
         counters: Counter[str],
         set_back: SetBack,
@@ -115,13 +116,17 @@ class Tombstones:
             self.context,
             self.collecting,
             members,
+            clocks,
             self._is_deleted_or_expired,
             outbox,
             counters,
             durable=durable,
         )
         self._store, self._hlc, self._outbox, self._counters = store, hlc, outbox, counters
-        self._expiring = ExpiryQueue(store)
+        self._clocks = clocks
+        self._expiry = Expiry(
+            store, clocks, self._drift_ms, outbox, self._expired, self.collecting.discard
+        )
         self._gateway = config.gateway
         #: the times that a gateway vouches for, of those behind it
         self._for_gateways, self._for_plain = Vouching(), Vouching()
@@ -131,9 +136,8 @@ class Tombstones:
         #: at the first tick
         self._next_round_s = math.inf
         self._in_round = False
-        #: the times at which to look for expired entries, and for room to give back, monotonic
-        #: seconds
-        self._look_s = self._tidy_s = math.inf
+        #: the time at which to look for room to give back, monotonic seconds
+        self._tidy_s = math.inf
         #: the time that `clock` has named last: the next arrival is later
         self._sealed = -1
 
@@ -153,9 +157,6 @@ class Tombstones:
         if self._hlc.latest <= self._sealed:
             self._hlc.latest = self._sealed + 1
         return self._hlc.latest
-
-    def _hlc_ms(self, now: Now) -> int:
-        return max(now.wall_ms, milliseconds_of(self._hlc.latest))
 
     # -- merging ----------------------------------------------------------------------------------
 
@@ -190,33 +191,24 @@ class Tombstones:
         if is_dead(record):
             self._wait(key, now)
         elif may_expire(record):
-            expires_ms = expires_in(record) or 0
-            if expires_ms <= self._hlc_ms(now):
-                self._expire_key(key, record, now)
-            else:
-                self._expiring.add(key, expires_ms)
-                self._plan_look(now)
+            self._expiry.holds(key, record, now)
 
     def _wait(self, key: str, now: Now) -> None:
         self.collecting.add(key, self._arrive())
         if self._next_round_s == math.inf:
             self._plan_round(now)
 
-    def _expire_key(self, key: str, record: bytes, now: Now) -> None:
-        self._store.expire(key)
-        self._outbox.emit(Expired(key, record))
+    def _expired(self, key: str, now: Now) -> None:
         self._members.cool(key)
         self._wait(key, now)
 
     # -- contexts and what members hold -----------------------------------------------------------
 
-    def _is_deleted_or_expired(self, key: str, record: bytes, now: Now) -> bool:
-        """Also the entries that will have expired as soon as this node's clock has caught up with
-        others'."""
-        if self._store.is_deleted_or_expired(key, record):
-            return True
-        return (
-            may_expire(record) and (expires_in(record) or 0) <= self._hlc_ms(now) + self._drift_ms
+    def _is_deleted_or_expired(self, key: str, record: bytes, peer: str, now: Now) -> bool:
+        """Also an entry that has expired by the clock of the peer that speaks of it, or will as
+        soon as this node's clock has caught up with others'."""
+        return self._store.is_deleted_or_expired(key, record) or (
+            may_expire(record) and self._expiry.is_due(record, self._clocks.clock_ms_of(peer, now))
         )
 
     def facts(self, now: Now) -> list[Fact]:
@@ -243,7 +235,7 @@ class Tombstones:
         """An exchange has completed. If it was whole, these facts of the peer's context are true of
         this one too: but nothing is, beyond this node's own time. Of those that are farther ahead
         than clocks may be none is believed, nor those that came with them."""
-        if facts and milliseconds_of(fact_timestamp(max(facts))) > now.wall_ms + self._drift_ms:
+        if facts and not self._clocks.takes(fact_timestamp(max(facts)), now):
             self._counters["contexts_refused"] += 1
             return False
         members = self._members.holders()
@@ -293,12 +285,12 @@ class Tombstones:
     # -- time -------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
-        nearest_s = self._next_round_s if self._next_round_s < self._look_s else self._look_s
+        look_s = self._expiry.look_s
+        nearest_s = self._next_round_s if self._next_round_s < look_s else look_s
         return nearest_s if nearest_s < self._tidy_s else self._tidy_s
 
     def tick(self, now: Now, *, settled: bool) -> None:
-        if self._expiring.next_ms <= self._hlc_ms(now) or now.monotonic_s >= self._look_s:
-            self._expire(now)
+        self._expiry.tick(now)
         if now.monotonic_s >= self._tidy_s:
             self._tidy_s = now.monotonic_s + PAUSE_S if self._store.tidy() else math.inf
         if self._next_round_s == -math.inf:
@@ -306,29 +298,22 @@ class Tombstones:
         elif now.monotonic_s >= self._next_round_s:
             self._collect(now, settled)
 
-    def _expire(self, now: Now) -> None:
-        for key in self._expiring.due(self._hlc_ms(now)):
-            self._expire_key(key, self._store[key], now)
-        self._look_s = math.inf
-        self._plan_look(now)
-
-    def _plan_look(self, now: Now) -> None:
-        """The wall clock may be set meanwhile, so it is looked at now and then."""
-        in_s = min((self._expiring.next_ms - self._hlc_ms(now)) / 1000, LOOK_AGAIN_S)
-        if self._expiring.next_ms < math.inf:
-            self._look_s = min(self._look_s, now.monotonic_s + max(in_s, PAUSE_S))
-
     def _plan_round(self, now: Now) -> None:
         self._next_round_s = now.monotonic_s + self._round_s - now.wall_ms / 1000 % self._round_s
 
     def _collect(self, now: Now, settled: bool) -> None:
         if not self._in_round:
-            self._in_round = settled and not self._members.absent()
+            able = settled and not self._clocks.is_ahead(now)
+            self._in_round = able and not self._members.absent()
             members = self._members.holders()
             self.collecting.begin(
                 members, self.collecting.confirmed_by(members, self.clock()), now.wall_ms
             )
-        ripe, more = self.collecting.next_batch(now.wall_ms) if self._in_round else ([], False)
+        ripe, more = (
+            self.collecting.next_batch(self._clocks.earliest_ms(now))
+            if self._in_round
+            else ([], False)
+        )
         for key in ripe:
             self.drops.drop(key)
         if ripe:
@@ -357,8 +342,7 @@ class Tombstones:
             self.collecting.add(key, self._arrive())
             self._next_round_s = -math.inf
         elif may_expire(record):
-            self._expiring.add(key, expires_in(record) or 0)
-            self._look_s = -math.inf
+            self._expiry.loaded(key, record)
 
     def checkpoint(self) -> list[Persist]:
         return [self.own_entry(), *self.context.take_dots()]

@@ -73,7 +73,7 @@ def test_an_operators_join_of_two_clusters_makes_one() -> None:
     net.run(1.0)
     net.put("a", "from a", b"1")
     net.put("d", "from d", b"2")
-    net.join("b", str(address_of(6)))
+    net.join("b", str(address_of(6)), merge=True)
     net.until(
         lambda: all(net.sees(name, *"abcd".replace(name, "")) for name in "abcd"), seconds=3.0
     )

@@ -18,7 +18,7 @@ import kvgossip.protocol
 from kvgossip import zstd
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.model.member import Member, MemberState, SyncState
+from kvgossip.protocol.model.member import FORGET_S_MAX, Member, MemberState, SyncState
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Conclude,
@@ -228,26 +228,47 @@ def test_no_two_kinds_have_the_same_number() -> None:
 GOLDEN: list[tuple[Message | Member, str]] = [
     (
         Ping(1, "a", "b", 2**63, 1_700_000_000_000, SyncState.SETTLED),
-        "01 0000001a 9701a161a162cf8000000000000000cf0000018bcfe568000200",
+        "01 0000001b 9801a161a162cf8000000000000000cf0000018bcfe56800020000",
     ),
-    (Ack(1, "b", 0, 0, SyncState.WAITING, 0, b"\x01\x02"), "02 0000000c 9701a16200000000c4020102"),
+    (
+        Ack(1, "b", 0, 0, SyncState.WAITING, 0, b"\x01\x02"),
+        "02 0000000e 9901a16200000000c4020102c200",
+    ),
     (
         PingRequest(2, "a", "b", "10.0.0.2", 7481),
         "03 00000013 9602a161a162a831302e302e302e32cd1d39c3",
     ),
     (Nack(2), "04 00000002 9102"),
     (
-        Member("b", "10.0.0.2", 7481, MemberState.SUSPECT, 1, 2, 3, "dc1", "h:1", "a", "z", (1.5,)),
+        Member(
+            "b",
+            "10.0.0.2",
+            7481,
+            MemberState.SUSPECT,
+            1,
+            2,
+            3,
+            "dc1",
+            "h:1",
+            "a",
+            "z",
+            (1.5,),
+            frame_bytes_max=256,
+            forget_s=60,
+        ),
         (
-            "05 0000002c 9ea162a831302e302e302e32cd1d3901010203a3646331a3683a31a161 a17a "
-            "91cb3ff8000000000000c400c2"
+            "05 00000032 dc0010a162a831302e302e302e32cd1d3901010203a3646331a3683a31a161 a17a "
+            "91cb3ff8000000000000c400c2 cd0100 3c"
         ),
     ),
     (
         Join("b", 3, "10.0.0.1", b"\x01", b"\x02"),
-        "06 00000013 95a16203 a831302e302e302e31c40101c40102",
+        "06 00000019 98a16203a831302e302e302e31c40101c401029300009000a0",
     ),
-    (JoinReply("a", 1, "10.0.0.2", SyncState.FRESH), "07 0000000e 94a16101a831302e302e302e3201"),
+    (
+        JoinReply("a", 1, "10.0.0.2", SyncState.FRESH),
+        "07 00000012 95a16101a831302e302e302e320193000090",
+    ),
     (Refused("default", "lan:dc1", "no"), "08 00000014 93a764656661756c74a76c616e3a646331a26e6f"),
     (Gossip(7, "a", True, True), "09 00000006 9407a161c3c3"),
     (Rumor("k", b"\x10"), "0a 00000006 92a16bc40110"),
@@ -267,13 +288,13 @@ GOLDEN: list[tuple[Message | Member, str]] = [
         Leaves(9, 2, 4, b"\x00\x00\x00\x07", b"\x00\x00\x00\x00", b""),
         "11 00000012 96090204c40400000007c40400000000c400",
     ),
-    (Entries(9, 2, 1, (("k", b"\x10"),), b""), "12 0000000d 950902019192a16bc40110c400"),
-    (Push(9, 3, (("k", b"\x10"),)), "13 0000000a 9309039192a16bc40110"),
+    (Entries(9, 2, 1, (("k", b"\x10"),), b""), "12 0000000e 960902019192a16bc40110c40090"),
+    (Push(9, 3, (("k", b"\x10"),)), "13 0000000b 9409039192a16bc4011090"),
     (Merged(9, 3, 2), "14 00000007 9509030200c400"),
     (Sketch(9, 1, 4, b"\x01", b"\x02", 5, "a"), "15 0000000f 98090104c40101c4010205a161c400"),
     (
         Decoded(9, 1, 4, (("k", b"\x10"),), b"\x01", b"\x02", 5, SyncState.SETTLED),
-        "16 00000016 9a0901049192a16bc40110c40101c40102050200c400",
+        "16 00000017 9b0901049192a16bc40110c40101c40102050200c40090",
     ),
     (Symbols(9, 1, 4, b"\x02", 5, SyncState.WAITING), "17 0000000c 98090104c40102050000c400"),
     (Want(9, 4, b"\x01"), "18 00000006 930904c40101"),
@@ -311,8 +332,9 @@ GOLDEN: list[tuple[Message | Member, str]] = [
             "h:1",
             (("dc2", 1, 0),),
             (("late", "why"),),
+            clock="slow",
         ),
-        "47 0000002c 9b03a162090292010191a83662363537393331c302a3683a319193a364633201009192a46c617465a3776879",
+        "47 00000034 9f03a162090292010191a83662363537393331c302a3683a319193a364633201009192a46c617465a37768790090a4736c6f77a0",
     ),
     (
         Sights(3, "b", (Sight("c", 1, 200, -1, True, -4),)),
@@ -502,6 +524,8 @@ def test_the_longest_member_that_a_config_allows_fits_into_the_smallest_datagram
         (math.pi,) * 8,
         bytes(16),
         gateway=True,
+        frame_bytes_max=2**32 - 1,
+        forget_s=FORGET_S_MAX,
     )
     assert len(encode(member)) <= RECORD_BYTES_MAX + UNIT_BYTES <= 1232 - LAN.overhead_bytes
 

@@ -27,6 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvgossip.api.archive import Writer
+from kvgossip.config import Config
 from kvgossip.protocol.effect import Quarantined
 from kvgossip.protocol.model.entry import EXPIRES_MS_MAX, FLAGS_MAX, Version, make_record
 from kvgossip.protocol.model.member import Member
@@ -210,7 +211,8 @@ def read_fact(key: bytes, value: bytes) -> Any:
             "rebuilding": rebuilding,
         }
     if key.startswith(b"peer/"):
-        host, port = unpack(value)
+        host, port, forget_s = unpack(value)
+        assert forget_s == Config().forget_after_s
         return {"peer": key.decode().split("/")[2], "host": host, "port": port}
     assert key == b"replica/clock" or key.startswith(
         (b"context/row/", b"context/dot/", b"context/gap/")
