@@ -36,6 +36,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.drops import Verdict
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.message import Pair
 
@@ -44,12 +45,13 @@ REKINDLED_MAX = 64
 
 class Outcome(Enum):
     """The fate of an entry that was offered. COLLECTED: it was here once, and was collected (see
-    tombstones.py)."""
+    tombstones.py). LOST: this node wrote it, and was set back since (see set_back.py)."""
 
     NEWS = "news"
     KNOWN = "known"
     REFUSED = "refused"
     COLLECTED = "collected"
+    LOST = "lost"
 
 
 class Spread(Enum):
@@ -73,7 +75,8 @@ class Origin(NamedTuple):
 # CPython 3.11 runs Python code wherever a member of an enumeration is named by its class, and these
 # are named for every entry.
 _LAN = PoolKind.LAN
-_NEWS, _KNOWN, _REFUSED, _COLLECTED = Outcome
+_NEWS, _KNOWN, _REFUSED, _COLLECTED, _LOST = Outcome
+_, _REFUSE, _TAKE = Verdict
 _NONE, _OTHER_POOLS, _NEXT_ROUND, _NOW = Spread
 
 CLIENT = Origin(None, Spread.NOW)
@@ -183,9 +186,16 @@ class Merging:
         counted."""
         if not self._accepts(key, record, now, origin):
             return _REFUSED
+        peer = "" if origin.peer is None else origin.peer.name
+        verdict = self._tombstones.drops.judge(record, peer, now)
+        if verdict is _REFUSE:
+            self._counters["entries_refused.hearsay"] += 1
+            return _REFUSED
+        if self._is_lost(record, now, origin):
+            return _LOST
         if self._acks and origin.peer is not None:
             self._acks.showed(origin.peer, key, record[1:HEAD_BYTES])
-        if self._tombstones.refuses(key, record):
+        if verdict is not _TAKE and self._tombstones.refuses(key, record):
             if self._tombstones.may_have_expired(record, now):
                 self._counters["entries_refused.expired_once"] += 1
                 return _REFUSED
@@ -198,7 +208,10 @@ class Merging:
 
     def merge_batch(self, entries: tuple[Pair, ...], now: Now, origin: Origin) -> Outcome:
         """Offer a batch: all of it is merged now, or, where a part cannot be accepted, nothing."""
-        if not all(self._accepts(key, record, now, origin) for key, record in entries):
+        if not all(
+            self._accepts(key, record, now, origin) and not self._is_lost(record, now, origin)
+            for key, record in entries
+        ):
             return _REFUSED
         offered: list[Pair] = []
         for key, record in entries:
@@ -212,6 +225,16 @@ class Merging:
     def exchanged(self, peer: Peer, sync_state: SyncState, since_s: float, now: Now) -> None:
         if self._clock_guard.may_settle(peer.name, since_s, now):
             self._settling.exchanged(peer, sync_state)
+
+    def _is_lost(self, record: bytes, now: Now, origin: Origin) -> bool:
+        """True if it is of the own site, not written by this life, and not to be taken: after a new
+        life has begun an exchange starts again, while a rumor is another's by now."""
+        context = self._tombstones.context
+        if not context.is_foreign(record):
+            return False
+        peer = "" if origin.peer is None else origin.peer.name
+        self._tombstones.set_back.found(timestamp_in(record), peer, now)
+        return origin.spread is _NONE or context.is_foreign(record)
 
     def _accepts(self, key: str, record: bytes, now: Now, origin: Origin) -> bool:
         """True if it may be merged; if so, the clock has taken over its time."""

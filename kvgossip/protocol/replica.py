@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
 
 from xxhash import xxh3_64_intdigest
@@ -55,6 +56,7 @@ from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.set_back import SetBack
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.keyring import Keyring, keyring_of
 from kvgossip.protocol.wire.message import KeyringAction
@@ -100,7 +102,7 @@ class Replica:
         self.site = rng.getrandbits(64)
         self.outbox = Outbox()
         self.counters: Counter[str] = Counter()
-        self._saved = SavedState(saved or {})
+        self._saved, self._durable = SavedState(saved or {}), saved is not None
         self.hlc = HybridLogicalClock(int(config.clock_drift_max_s * 1000))
         self.hlc.latest = self._saved.clock
         self.hlc.shown_ms = milliseconds_of(self._saved.clock)
@@ -117,7 +119,7 @@ class Replica:
         self._open_data(rng, saved or {}, rebuilding, found, now)
         self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
         self._writes = Writes(
-            config, self.site, self.hlc, self.store, self.merging, self.clock_guard
+            config, self.tombstones.context, self.hlc, self.store, self.merging, self.clock_guard
         )
         #: the time at which the farewell is over; None: the node is not leaving
         self._departs_s: float | None = None
@@ -135,6 +137,8 @@ class Replica:
     ) -> None:
         self.surveys = Surveys(self.outbox, rng)
         self.acks = AckTracker(self.outbox, rng, self.pools.enquire, self.pools.state_of)
+        begin_life = partial(_begin_life, self)
+        self.set_back = SetBack(begin_life, rng, self.outbox, self.counters)
         self.tombstones = Tombstones(
             self.config,
             self.site,
@@ -144,6 +148,8 @@ class Replica:
             self.clock_guard,
             self.outbox,
             self.counters,
+            self.set_back,
+            durable=self._durable,
         )
         self.left_out = LeftOut(self.config, self.store, self.tombstones.context, self.outbox)
         if rebuilding:
@@ -164,6 +170,8 @@ class Replica:
             outbox=self.outbox,
         )
         self.readiness.add(self.settling.not_ready)
+        self.readiness.add(self.set_back.not_ready)
+        self.readiness.add(self.tombstones.drops.fuse.not_ready)
         self.readiness.add(self.clock_guard.not_ready)
         self.cluster_id = OwnClusterId(
             self._saved.own.cluster_id,
@@ -540,3 +548,12 @@ class Replica:
             "entries_left_out": len(self.left_out.keys),
         }
         return {**counters, **sizes, **self.tombstones.statistics()}
+
+
+def _begin_life(replica: Replica, site: int, lost: int, peer: str, now: Now) -> None:
+    """From now on this is the life `site`: this machine was set back, as a peer has shown, and has
+    lost what it wrote at that time (set_back.py)."""
+    replica.site = site
+    replica.tombstones.begin_life(site, lost)
+    for pool in replica.pools:
+        pool.begin_life(site, peer, now)

@@ -42,7 +42,7 @@ from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.store.digest import FAN_OUT
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.tombstones.causal_context import Fact
+from kvgossip.protocol.tombstones.fact import Fact
 from kvgossip.protocol.wire.batching import Room, unpack
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
@@ -166,7 +166,7 @@ class Exchange:
         self._gained(answer.entries, kept)
         self.context.superseded |= dict.fromkeys(kept.replaced)
         self._answered(answer.request, Sketch)
-        self._met(answer)
+        self.met(answer)
         self.context.left_out_here(answer.left_out)
         offered, wanted = unpack("Q", answer.offered), unpack("Q", answer.wanted)
         self._differ_at(
@@ -182,7 +182,7 @@ class Exchange:
 
     def symbols(self, answer: Symbols) -> list[Question]:
         self._answered(answer.request, Sketch)
-        self._met(answer)
+        self.met(answer)
         self._work.append(self._decode(answer))
         return self.send()
 
@@ -200,7 +200,7 @@ class Exchange:
 
     def differ(self, answer: Differ) -> list[Question]:
         asked = self._answered(answer.request, Compare)
-        self._met(answer)
+        self.met(answer)
         differing = OrderedSet(unpack("I", answer.differing))
         compared = OrderedSet(unpack("I", asked.parents) if asked.level else [0])
         if any(bucket // FAN_OUT not in compared for bucket in differing):
@@ -266,10 +266,19 @@ class Exchange:
             )
         return self.send()
 
+    def collected_in(self, answer: Merged) -> list[int]:
+        """The fingerprints of entries that the peer has collected: of those that were pushed to it
+        by the question that it answers."""
+        pushed = self._unanswered.get(answer.request)
+        if not answer.collected or not isinstance(pushed, Push):
+            return []
+        offered = dict.fromkeys(self._store.digest.fingerprints(pushed.entries))
+        return [each for each in unpack("Q", answer.collected) if each in offered]
+
     def merged(self, answer: Merged) -> list[Question]:
         """To be called after the entries that the peer has collected were taken out here."""
         self.brought += answer.news
-        self.collected_by_peer += unpack("Q", answer.collected)
+        self.collected_by_peer += self.collected_in(answer)
         self.context.refused(answer.refused)
         self._pushed_bytes -= _pushed_bytes(self._answered(answer.request, Push))
         return self.send()
@@ -282,9 +291,10 @@ class Exchange:
         self.context.concluded = True
         return self.send()
 
-    def _met(self, answer: Decoded | Symbols | Differ) -> None:
+    def met(self, answer: Decoded | Symbols | Differ) -> None:
+        """The peer, by its first answer; harmless when repeated."""
         self.peer_sync_state = answer.sync_state
-        if answer.request == FIRST_REQUEST and answer.site:
+        if answer.request == FIRST_REQUEST and answer.site and not self.context.peer_site:
             self.context.met(answer.site, answer.context)
 
     def _gained(self, entries: Sequence[Pair], kept: Kept) -> None:

@@ -19,7 +19,6 @@ from collections.abc import Collection, Iterable, Sequence
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.keeper import Kept
 from kvgossip.protocol.model.ordered_set import OrderedSet
-from kvgossip.protocol.tombstones.causal_context import Fact
 from kvgossip.protocol.tombstones.context_difference import (
     ContextDifference,
     decode,
@@ -27,6 +26,7 @@ from kvgossip.protocol.tombstones.context_difference import (
     lacking,
     summary,
 )
+from kvgossip.protocol.tombstones.fact import Fact
 from kvgossip.protocol.wire.message import Notice
 
 
@@ -58,6 +58,11 @@ class SessionContext:
     def learned(self) -> list[Fact]:
         """At the end: the facts of the peer's context that are now true of this replica, too."""
         return self._difference.facts if self._whole and self.concluded else []
+
+    @property
+    def of_peer(self) -> list[Fact]:
+        """The facts of the peer's context that its first answer told."""
+        return self._difference.facts
 
     def met(self, site: int, context: bytes) -> None:
         """The first answer of the peer."""

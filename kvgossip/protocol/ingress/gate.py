@@ -76,6 +76,11 @@ class Gate:
         self._complaints_s: Newest[str, float] = Newest(COMPLAINTS_MAX)
         self._sources = RateLimit(config.source_datagrams_per_s)
 
+    def begin_life(self, me: Member) -> None:
+        """This node is another life from now on."""
+        if self.framing.seals is not None:
+            self.framing.seals.begin_life(me.site, me.generation)
+
     @property
     def datagram_room(self) -> int:
         """How many bytes of units fit into a datagram."""

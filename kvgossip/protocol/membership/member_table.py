@@ -23,6 +23,7 @@ from collections.abc import Callable
 from xxhash import xxh3_64_intdigest
 
 from kvgossip.config import Address
+from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, life, rank
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.wire.message import Prune
@@ -170,6 +171,15 @@ class MemberTable:
     def name_at(self, address: Address) -> str:
         """The name that is reachable at this address; empty if none is known to be."""
         return next((member.name for member in self.reachable if member.address == address), "")
+
+    def speaks(self, name: str, arrival: Arrival) -> bool:
+        """True if what came so may be this member's own word: from its address, or over a link with
+        its host. Whoever else names it may be anybody."""
+        member = self.members.get(name)
+        return member is not None and (
+            arrival.source == member.address
+            or (arrival.reliable and arrival.source.host == member.host)
+        )
 
     def reachable_at(self, address: Address) -> Member | None:
         """The same, without a search: by the name that was last seen to live there."""

@@ -282,6 +282,11 @@ class Membership:
         self._changed(old, me)
         self.dissemination.spread(me)
 
+    def begin_life(self, site: int, now: Now) -> None:
+        """As a restart does."""
+        generation = max(now.wall_ms, self.me.generation + 1)
+        self._renew_self(site=site, generation=generation, incarnation=0)
+
     def observed_at(self, host: str) -> None:
         """A peer reaches us at this host."""
         self.move(self.own_host.observed(self.me, host))

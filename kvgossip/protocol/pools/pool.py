@@ -277,6 +277,12 @@ class Pool:
     def _cannot_read(self, source: Address, text: str) -> None:
         self.join_handshake.failed(source, text, final=False)
 
+    def begin_life(self, site: int, peer: str, now: Now) -> None:
+        """This node is another life from now on, as this peer has shown: exchanges start again."""
+        self.membership.begin_life(site, now)
+        self.gate.begin_life(self.membership.me)
+        self.exchanges.begin_again(peer, now)
+
     def _other_id(self, data: bytes, arrival: Arrival) -> str | None:
         return self.joining.other_id(data, arrival)
 

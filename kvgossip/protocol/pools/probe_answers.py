@@ -121,7 +121,8 @@ class ProbeAnswers:
         membership.table.heard(ping.sender, arrival.now.monotonic_s)
         if prober is None:
             self._knows_us(arrival.source, arrival.now)
-        self._saw(ping, arrival.now, asked=False)
+        speaks = membership.table.speaks(ping.sender, arrival)
+        self._saw(ping, arrival.now, asked=False, speaks=speaks)
         if ping.cluster and ping.cluster != self._pings.cluster_id.digest:
             self._knows_more(ping.sender, arrival.now)
         if not arrival.reliable:
@@ -144,7 +145,7 @@ class ProbeAnswers:
             if not arrival.reliable:
                 membership = self._membership
                 membership.move(membership.own_host.seen(membership.me, ack.seen_host))
-        self._saw(ack, arrival.now, asked=True)
+        self._saw(ack, arrival.now, asked=True, speaks=asked_s is not None)
 
     def _introduce(self, to: str, source: Address) -> None:
         """This member does not know this node: it was forgotten, or pruned, while it was cut
@@ -155,18 +156,22 @@ class ProbeAnswers:
         if is_there and me.host and not membership.leaving:
             self._outbox.send_probe(me, source, member)
 
-    def _saw(self, probe: Ping | Ack, now: Now, *, asked: bool) -> None:
+    def _saw(self, probe: Ping | Ack, now: Now, *, asked: bool, speaks: bool) -> None:
         """A probe carries the peer's root and sync state. A node that has not settled yet does not
         wait for a difference.
 
         Ping and ack show both sides the same difference in one instant. Were both to act on it,
         everything would cross twice: so only the side that asked does; and a node that has settled
         leaves it to an unsettled peer to catch up.
+
+        `speaks`: it is the member's own word, by its address or by a number of ours: else it says
+        nothing of what the member holds.
         """
         if not self._is_member(probe.sender):
             return
         sender = self._membership.members[probe.sender]
-        self._tombstones.heard(sender, probe.held, probe.root)
+        if speaks:
+            self._tombstones.heard(sender, probe.held, probe.root)
         settled = self._sync_state() is SyncState.SETTLED
         peer_settled = probe.sync_state is SyncState.SETTLED
         self._settling.saw(probe.sync_state)
@@ -177,5 +182,5 @@ class ProbeAnswers:
             self._exchanges.start(probe.sender, now)
         act = asked and (peer_settled or not settled) and self._membership.is_peer(sender)
         self._exchanges.saw_root(probe.sender, probe.root, now, act=act)
-        if self._acks and probe.root == self._store.digest.root:
+        if self._acks and speaks and probe.root == self._store.digest.root:
             self._acks.equals(Peer(self._kind, probe.sender), self._store.record)

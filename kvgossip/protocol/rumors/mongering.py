@@ -340,17 +340,18 @@ class Mongering:
         member = self._membership.members.get(packet.peer)
         same = member is not None and answer.life in (0, life_of(member.site))
         peer = Peer(self._kind, packet.peer)
+        collected: list[tuple[str, bytes]] = []
         for place, rumor in enumerate(packet.rumors):
             if bit_of(answer.collected, place):
-                self._tombstones.drop_collected_rumor(
-                    rumor.key, rumor.version, packet.peer, arrival.now
-                )
+                collected.append((rumor.key, rumor.version))
             elif rumor.is_notice or bit_of(answer.known, place) or not same:
                 # a notice says nothing of the body, one that was no news may have been refused, and
                 # another node is there now
                 self._acks.prompt(peer, rumor.key)
             else:
                 self._acks.showed(peer, rumor.key, rumor.version)
+        if collected:
+            self._tombstones.drops.as_rumors(collected, packet.peer, arrival.now)
 
     def forget(self, peer: str) -> None:
         """It is no peer any more."""

@@ -86,7 +86,10 @@ class RumorResponder:
             busy = Busy(sequence=gossip.sequence)
             self._outbox.send(busy, arrival.source, reliable=arrival.reliable)
             return
-        kept = self.keep(rumors, Origin(Peer(self._kind, gossip.sender), _spread_of(gossip)), now)
+        # to whoever is not the sender it may be sent back; but only the sender shows what it holds
+        speaks = self._membership.table.speaks(gossip.sender, arrival)
+        peer = Peer(self._kind, gossip.sender if speaks else "")
+        kept = self.keep(rumors, Origin(peer, _spread_of(gossip)), now)
         if whole and rumors:
             answer = self.answer(gossip, kept)
             self._outbox.send(answer, arrival.source, reliable=arrival.reliable)

@@ -32,7 +32,7 @@ from kvgossip.protocol.model.member import Count, Host, Life, Member, Name, Port
 from kvgossip.protocol.model.write import BATCH_ENTRIES_MAX
 
 FACTS_OF_A_KIND_MAX = 8192
-FACTS_BYTES_MAX = 8 + 17 * (3 * FACTS_OF_A_KIND_MAX + 1)
+FACTS_BYTES_MAX = 8 + 17 * (4 * FACTS_OF_A_KIND_MAX + 2)
 """The longest context that travels: a mask, then 17 bytes a fact of one of three kinds, and the
 sender's own row."""
 Key = Annotated[str, Meta(min_length=1, max_length=1024)]

@@ -531,9 +531,9 @@ def _feedback_is_taken_for_a_body(patch: pytest.MonkeyPatch) -> None:
 def _equal_roots_are_not_looked_at(patch: pytest.MonkeyPatch) -> None:
     saw = ProbeAnswers._saw
 
-    def believing(answers: ProbeAnswers, probe: Any, now: Any, *, asked: bool) -> None:
+    def believing(answers: ProbeAnswers, probe: Any, now: Any, **named: bool) -> None:
         answers._acks.equals(Peer(answers._kind, probe.sender), answers._store.record)
-        saw(answers, probe, now, asked=asked)
+        saw(answers, probe, now, **named)
 
     patch.setattr(ProbeAnswers, "_saw", believing)
 
