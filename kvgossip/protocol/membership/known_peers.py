@@ -77,7 +77,7 @@ class KnownPeers:
 
     def has(self, address: Address) -> bool:
         """True if a member that is kept was there."""
-        return address in self._kept.values()
+        return any(peer.address == address for peer in self._kept.values())
 
     def due(self, now: Now) -> list[Address]:
         """The addresses to ask now."""
