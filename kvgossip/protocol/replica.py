@@ -480,7 +480,8 @@ class Replica:
         if self._departs_s is not None:
             return None if self._departed else self._departs_s
         nearest, rotation_s = self.tombstones.deadline(), self.key_rotation.deadline()
-        nearest = min(nearest, self.settling.deadline())
+        if not self.settled:
+            nearest = min(nearest, self.settling.deadline())
         for pool in self.pools:
             nearest = min(nearest, pool.deadline())
         if self.acks:

@@ -135,11 +135,11 @@ class Joining:
         elif self._handshake.on_reply(message, members, arrival):
             self._targets.answered(arrival.source, message.sender)
             self._outbox.persist(self._known_peers.answered(arrival.source, message.sender))
-            self._settling.saw(message.sync_state)
-            self._refusal = ""
             if message.sender == self._membership.me.name:
                 self._settling.introduced()
             else:
+                self._refusal = ""
+                self._settling.saw(message.sync_state)
                 self._exchanges.start(message.sender, arrival.now)
 
     def refused(self, text: str, arrival: Arrival) -> None:
