@@ -248,6 +248,9 @@ class Client:
     async def restore_quarantined(self, number: str) -> Any:
         return await self._command("/quarantine/restore", {"number": number})
 
+    async def confirm_drops(self) -> Any:
+        return _document(await self._call("POST", "/quarantine/confirm"))
+
     async def discard_quarantined(self, number: str) -> Any:
         return await self._command("/quarantine/discard", {"number": number})
 

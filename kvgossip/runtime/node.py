@@ -247,6 +247,11 @@ class Node:
         """Forget a value in quarantine. Raises NotFoundError."""
         await self._open.writes.discard_quarantined(number)
 
+    def confirm_drops(self) -> int:
+        """Let this node drop the live values that one member says were deleted, and that wait for
+        a second one: how many wait."""
+        return self._open.writes.confirm_drops()
+
     async def put_and_wait(
         self,
         key: str,

@@ -152,6 +152,9 @@ class Writes:
             driver.commits.remove_quarantined(forgotten)
             await driver.commits.durable()
 
+    def confirm_drops(self) -> int:
+        return self._driver.replica.tombstones.drops.fuse.confirm()
+
     # -- writes that wait for others --------------------------------------------------------------
 
     def check_wait(self, wait: str | WriteConcern, timeout_s: float) -> WriteConcern:

@@ -47,8 +47,8 @@ _LISTED = fields(values={"type": "array", "items": OBJECT}, after={"type": ["str
 
 
 class BackupRoutes(Family):
-    """GET /export, POST /import, GET /quarantine and /quarantine/value, POST /quarantine/restore
-    and /quarantine/discard."""
+    """GET /export, POST /import, GET /quarantine and /quarantine/value, POST /quarantine/restore,
+    /quarantine/discard and /quarantine/confirm."""
 
     def __init__(self, node: Node, answers: Answers) -> None:
         self._node, self._answers = node, answers
@@ -144,6 +144,10 @@ class BackupRoutes(Family):
         await self._node.discard_quarantined(number)
         return self._answers.json(200, {"number": number, "discarded": True})
 
+    async def confirm(self, call: Call) -> Answer:
+        """Lets this node drop the live values that one member says were deleted, and that wait."""
+        return self._answers.json(200, {"confirmed": self._node.confirm_drops()})
+
     ROUTES = (
         Route(
             "GET",
@@ -206,6 +210,15 @@ class BackupRoutes(Family):
             OBJECT,
             _STATUSES,
             body=_NUMBERED,
+        ),
+        Route(
+            "POST",
+            "/quarantine/confirm",
+            confirm,
+            Right.OPERATE,
+            "Let this node drop what one member says was deleted.",
+            fields(confirmed={"type": "integer"}),
+            _STATUSES,
         ),
     )
 

@@ -586,3 +586,20 @@ async def test_the_quarantine_by_command(run: Run) -> None:
         code, _, shown = await run("quarantine", "discard", value["number"], "--url", client.url)
         assert code == 1
         assert "no value" in shown
+
+
+async def test_all_values_in_quarantine_are_restored_but_where_newer_ones_are(run: Run) -> None:
+    async with served() as (node, client):
+        for key in ("one", "two", "three"):
+            await quarantine(node, key, b"1")
+        await node.put("two", b"newer")
+        later = ("restore", "--all", "--since", "2999-01-01T00:00:00+00:00")
+        assert (await run("quarantine", *later, "--url", client.url))[1].startswith("0 values")
+        code, shown, _ = await run("quarantine", "restore", "--all", "--url", client.url)
+        assert (code, shown) == (0, "2 values are stored; 1 stay, since newer ones are there\n")
+        assert (node.get("one"), node.get("two"), node.get("three")) == (b"1", b"newer", b"1")
+        for wrong in (("restore",), ("restore", "0", "--all"), ("restore", "--since", "x")):
+            assert (await run("quarantine", *wrong, "--url", client.url))[0] == 2
+        assert (await run("quarantine", "restore", "--all", "--since", "x"))[0] == 2
+        code, shown, _ = await run("quarantine", "confirm", "--url", client.url)
+        assert (code, shown.startswith("0 values may go")) == (0, True)
