@@ -261,9 +261,12 @@ class Mongering:
             own = [rumor for rumor in own if not few and rumor.is_notice]
             self.rumors.told(told, now.monotonic_s)
         if own:
-            first = min(self._config.direct_fanout, FIRST_PEERS_MAX)
-            for peer in self._membership.choose(max(first, fanout)):
-                self.send(peer, self.select_what(peer, own))
+            first = self._membership.choose(
+                max(min(self._config.direct_fanout, FIRST_PEERS_MAX), fanout)
+            )
+            for peer in first:
+                what = self.select_what(peer, own)
+                self._packets.send(peer, what, direct=len(first) == len(peers))
         if spread:
             for peer in self._membership.choose(fanout):
                 self.send(peer, self.select_what(peer, spread))
