@@ -650,7 +650,7 @@ def test_two_live_nodes_of_one_name_are_reported_and_nobody_else_suffers(later_s
     net.replicas["x2"], net.effects["x2"], net._at[address_of(6)] = twin, [], "x2"
     net.perform("x2", twin.start(net.now("x2")))
     net.run(1.0)
-    net.join("a", str(address_of(5)))
+    net.join("a", str(address_of(5)), merge=True)
     net.run(120.0)
     warnings = [
         text
