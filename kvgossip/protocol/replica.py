@@ -178,6 +178,7 @@ class Replica:
             self.site,
             settled=lambda: self.settled,
             alone=lambda: not self.store and self.pools.is_alone(),
+            tell=self.pools.tell_cluster_id,
             own_facts=self._own_facts,
             outbox=self.outbox,
         )
@@ -509,10 +510,8 @@ class Replica:
         if self.tombstones.context.has_changed:
             commits = self.outbox.writes_to_disk()
             self.outbox.persist(self.tombstones.take_changes(commits=commits))
-        self.cluster_id.look()
-        if self.cluster_id.has_news:
-            self.cluster_id.has_news = False
-            self.pools.tell_cluster_id()
+        if not self.cluster_id.value.epoch:
+            self.cluster_id.look()
         return self.outbox.drain()
 
     # -- questions --------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ class Simulation:
             self._timeline.at(rng.random() * START_SPREAD_S, self.cluster.lives.start, host)
         if not self.scenario.config.anti_entropy:
             self._timeline.at(START_SPREAD_S, self.cluster.introduce)
+        self._timeline.at(START_SPREAD_S + PATIENCE_S, self._merge_clusters)
         self._timeline.at(START_SPREAD_S if self.scenario.staged else 0.0, self._await_joined)
         try:
             self._timeline.run()

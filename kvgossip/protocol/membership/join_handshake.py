@@ -141,7 +141,9 @@ class JoinHandshake:
             return False
         else:
             self._cluster_id.take(reply.cluster_id)
-            self._cluster_id.has_news |= asked.purpose is JoinPurpose.MERGE
+            if asked.purpose is JoinPurpose.MERGE:
+                # before the members of there are, since two may have one name
+                self._cluster_id.tell()
             self._membership.observed_at(reply.observed_host)
             self._membership.joined_at[reply.sender] = source.host
             for member in members:

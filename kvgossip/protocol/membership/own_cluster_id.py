@@ -29,8 +29,8 @@ from kvgossip.protocol.wire.frame import Framing
 class OwnClusterId:
     """`saved`: that of an earlier life, UNKNOWN where there was none. `site`: 64 random bits of
     this life, of which the candidate is made. `settled()` and `alone()` are of this node: alone is
-    who has nothing and knows nobody. `own_facts()` are those for a later life that have
-    changed."""
+    who has nothing and knows nobody. `tell()` lets all members hear of a merge.
+    `own_facts()` are those for a later life that have changed."""
 
     def __init__(
         self,
@@ -39,16 +39,15 @@ class OwnClusterId:
         *,
         settled: Callable[[], bool],
         alone: Callable[[], bool],
+        tell: Callable[[], None],
         own_facts: Callable[[], Iterable[Persist]],
         outbox: Outbox,
     ) -> None:
         self.value = saved if saved.number else ClusterId(0, site % 2**NUMBER_BITS or 1)
-        self._settled, self._alone = settled, alone
+        self._settled, self._alone, self.tell = settled, alone, tell
         self._own_facts, self._outbox = own_facts, outbox
         #: of all pools of this node
         self._framings: list[Framing] = []
-        #: true if an operator has made two clusters one, and the members are to hear of it
-        self.has_news = False
 
     @property
     def kept(self) -> ClusterId:
@@ -87,7 +86,7 @@ class OwnClusterId:
     def take_over(self, theirs: ClusterId) -> None:
         """An operator makes the cluster of that id a part of this one."""
         self._set(taken_over(self.value, theirs))
-        self.has_news = True
+        self.tell()
 
     def _set(self, value: ClusterId) -> None:
         if value == self.value:

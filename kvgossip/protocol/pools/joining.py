@@ -35,8 +35,10 @@ from kvgossip.protocol.wire.frame import Framing, cluster_number
 from kvgossip.protocol.wire.message import Join, JoinPurpose, JoinReply, Ping
 
 LEARNED_MAX = 1024
+# news of a merge may be slower than the first frames of those who have become members by it
+MERGE_S = 2.0
 
-STRANGERS_MAX = 64
+STRANGERS_MAX = 1024
 REFUSAL_KEPT_S = 150.0
 WARNING_INTERVAL_S = 60.0
 
@@ -71,6 +73,8 @@ class Joining:
         self._merging: OrderedSet[str] = OrderedSet()
         #: by address, when its cluster id was last asked for, monotonic seconds
         self._learned_s: Newest[Address, float] = Newest(LEARNED_MAX)
+        #: by source, when a frame of another cluster id first came, monotonic seconds
+        self._other_ids_s: Newest[Address, float] = Newest(STRANGERS_MAX)
         self._targets, self._handshake, self._known_peers = (
             join_targets,
             join_handshake,
@@ -206,10 +210,19 @@ class Joining:
             self._settling.saw(call.sync_state)
         if name or call is not None:
             self.learn(arrival.source, name, arrival.now)
-        elif minted:
+        elif minted and self._is_still_strange(arrival):
             me, ours = self._membership.me, self._cluster_id.value.number
             return of_other_id(cluster_number(data), ours, self._kind, me.address)
         return None
+
+    def _is_still_strange(self, arrival: Arrival) -> bool:
+        """True if frames of another cluster id have come from there for longer than a merge
+        takes to be heard of."""
+        now_s = arrival.now.monotonic_s
+        first_s = self._other_ids_s.get(arrival.source)
+        if first_s is None:
+            first_s = self._other_ids_s[arrival.source] = now_s
+        return now_s - first_s >= MERGE_S
 
     def _call_in(self, data: bytes, arrival: Arrival) -> Ping | None:
         """The ping of the name of this node, if this holds one."""

@@ -208,6 +208,7 @@ def own(value: ClusterId = UNKNOWN, *, settled: bool = False) -> OwnClusterId:
         site=7,
         settled=lambda: settled,
         alone=lambda: False,
+        tell=lambda: None,
         own_facts=list,
         outbox=Outbox(),
     )
