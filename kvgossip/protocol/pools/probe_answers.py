@@ -134,7 +134,8 @@ class ProbeAnswers:
         asked_s = self._membership.probing.on_ack(ack, arrival)
         if asked_s is not None and self._is_member(ack.sender):
             self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now, ack.future_ms)
-        self._saw(ack, arrival.now, asked=True, speaks=asked_s is not None)
+        speaks = asked_s is not None or self._membership.table.speaks(ack.sender, arrival)
+        self._saw(ack, arrival.now, asked=True, speaks=speaks)
 
     def _saw(self, probe: Ping | Ack, now: Now, *, asked: bool, speaks: bool) -> None:
         """A probe carries the peer's root and sync state. A node that has not settled yet does not
