@@ -145,7 +145,8 @@ class ProbeAnswers:
             if not arrival.reliable:
                 membership = self._membership
                 membership.move(membership.own_host.seen(membership.me, ack.seen_host))
-        self._saw(ack, arrival.now, asked=True, speaks=asked_s is not None)
+        speaks = asked_s is not None or self._membership.table.speaks(ack.sender, arrival)
+        self._saw(ack, arrival.now, asked=True, speaks=speaks)
 
     def _introduce(self, to: str, source: Address) -> None:
         """This member does not know this node: it was forgotten, or pruned, while it was cut
