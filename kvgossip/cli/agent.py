@@ -6,13 +6,16 @@ import logging
 import os
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from kvgossip.cli.errors import EXIT_CODES
 from kvgossip.cli.output import Format, Output
+
+if TYPE_CHECKING:
+    from kvgossip.cli.settings import Sources
 
 _MORE = (
     "Every other parameter is set in the file of --config, as `probe_interval_s = 2.0`, or as "
@@ -129,31 +132,34 @@ def agent(
     """
     # a terminal that closes must not end it: from the first moment on
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    from kvgossip.cli.settings import Sources
+
+    # the file may say it, where nothing else does
+    source = context.get_parameter_source("log_level")
+    level = None if source is None or source.name == "DEFAULT" else log_level
+    sources = Sources(_given(context), os.environ, config, profile, level)
+    switches = {"free_port": free_port, "stop_on_eof": stop_on_eof}
+    _run(sources, output, **switches, rebuild=rebuild, found=found)
+
+
+def _run(sources: Sources, output: Format, **switches: bool) -> None:
     from kvgossip.cli.process.agent_process import Start, open_standard_streams, serve
     from kvgossip.cli.process.logs import log_to_stderr
     from kvgossip.cli.process.memory import return_large_blocks
     from kvgossip.cli.process.open_files import raise_file_limit
     from kvgossip.cli.process.reload import Reload
-    from kvgossip.cli.settings import Sources, nearest_variable, unknown_variables
+    from kvgossip.cli.settings import nearest_variable, unknown_variables
     from kvgossip.runtime.loop import run
 
-    # the file may say it, where nothing else does
-    source = context.get_parameter_source("log_level")
-    level_given = None if source is None or source.name == "DEFAULT" else log_level
-    sources = Sources(_given(context), os.environ, config, profile, level_given)
-    settings, level = sources.read()
-    log_to_stderr(level)
+    settings, log_level = sources.read()
+    log_to_stderr(log_level)
     for variable in unknown_variables(os.environ):
-        logging.getLogger("kvgossip.agent").warning(
-            "%s means nothing to this version and is ignored%s",
-            variable,
-            nearest_variable(variable),
-        )
+        text = f"{variable} means nothing to this version and is ignored"
+        logging.getLogger("kvgossip.agent").warning("%s%s", text, nearest_variable(variable))
     open_standard_streams()
     raise_file_limit()
     return_large_blocks()
-    reload = Reload(sources, settings)
-    run(serve(settings, output, Start(free_port, stop_on_eof, rebuild, found), reload))
+    run(serve(settings, output, Start(**switches), Reload(sources, settings)))
 
 
 def _given(context: typer.Context) -> dict[str, str | bool]:

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kvgossip.cli.process.logs import check_level
 from kvgossip.config import HTTP_PORT, PARAMETERS, Address, Config, config_from
 from kvgossip.config.description import did_you_mean
 from kvgossip.errors import ConfigError
 
 PREFIX = "KVGOSSIP_"
 OTHER_SOURCES = ("url", "config", "profile", "log_level")
+LEVELS = ("debug", "info", "warning", "error")
 LOG_LEVEL, DEFAULT_LEVEL = "log_level", "info"
 DEFAULT_HTTP = Address("127.0.0.1", HTTP_PORT)
 # Names that are ours but no parameter of a node; and what Kubernetes and Docker set for a service
@@ -57,6 +57,13 @@ def load_config(
     except ConfigError as error:
         hint = error.hint or "`kvgossip config schema` prints what each parameter takes"
         raise ConfigError(_located(error, places), hint) from error
+
+
+def check_level(level: str) -> str:
+    """The level as logging calls it. Raises ConfigError for an unknown one."""
+    if level.lower() not in LEVELS:
+        raise ConfigError(f"unknown log level {level!r}", f"choose one of {', '.join(LEVELS)}")
+    return level.upper()
 
 
 class Sources(NamedTuple):

@@ -25,7 +25,7 @@ from random import Random
 from xxhash import xxh3_64_intdigest
 
 from kvgossip.config import Address, Config, wan_config
-from kvgossip.errors import ConfigError, KeyringError, NotFoundError
+from kvgossip.errors import ConfigError, NotFoundError
 from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.anti_entropy.left_out import LeftOut
@@ -447,19 +447,16 @@ class Replica:
         self.key_rotation.ask(ticket, action, key, now)
         return self._drain()
 
-    def keyring_kept(self, problem: str, now: Now) -> list[Effect]:
+    def keyring_kept(
+        self, problem: str, now: Now, keys: Sequence[bytes] | None = None
+    ) -> list[Effect]:
         """The driver's answer to KeyringChanged. `problem` says why a later life would not find the
-        keys; it is empty where it will."""
+        keys; it is empty where it will. `keys`: an operator has changed the file to these, and they
+        are the node's from now on; a node without a keyring stays so for its life."""
+        if keys is not None and self.keyring is not None:
+            self.keyring.become(keys)
         self.key_rotation.problem = problem
         return self._drain()
-
-    def rekey(self, keys: Sequence[bytes], now: Now) -> list[Effect]:
-        """The keys of this node alone are these from now on. Raises KeyringError, also where it has
-        none: a pool is sealed for its whole life, or it is not."""
-        if self.keyring is None:
-            raise KeyringError("this node has no keyring", "start it with --keyring FILE")
-        self.keyring.become(keys)
-        return self.keyring_kept("", now)
 
     def examine(
         self, now: Now, pool: PoolKind = PoolKind.LAN, one: str = "", other: str = ""

@@ -48,7 +48,7 @@ from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.network.transport import Transport
 from kvgossip.runtime.pending.callers import Callers
 from kvgossip.runtime.pending.join_attempt import DEFAULT_PORTS
-from kvgossip.runtime.reports.join_log import JoinLog
+from kvgossip.runtime.pending.join_log import JoinLog
 
 if TYPE_CHECKING:
     from kvgossip.runtime.disk.group_commit import GroupCommit
@@ -230,7 +230,7 @@ class Driver:
         if not self._keyring_file:
             return []
         keys = read_keys(self._keyring_file).keys
-        self.submit(lambda now: self.replica.rekey(keys, now))
+        self.submit(lambda now: self.replica.keyring_kept("", now, keys))
         return [key_id(key) for key in keys]
 
     # -- effects ----------------------------------------------------------------------------------

@@ -54,8 +54,8 @@ async def test_a_long_list_comes_in_portions_and_the_connection_stays(served: Se
         chunks = await chunks_of(reader)
         assert all(len(chunk) < 2 * LONG_BYTES for chunk in chunks)
         assert len(chunks) > 5
-        keys = [item["Key"] for item in json.loads(b"".join(chunks))]
-        assert keys == [f"big/{number:04}" for number in range(KEYS)]
+        document = json.loads(b"".join(chunks))
+        assert [item["Key"] for item in document] == [f"big/{number:04}" for number in range(KEYS)]
         writer.write(f"GET {target} HTTP/1.1\r\nHost: n\r\n\r\n".encode())
     await chunks_of(reader)
     writer.close()

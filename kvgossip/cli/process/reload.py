@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from kvgossip.cli.process.logs import check_level
-from kvgossip.cli.settings import Sources
+from kvgossip.cli.settings import Sources, check_level
 from kvgossip.config import PARAMETERS, Config
 from kvgossip.errors import KVGossipError
 from kvgossip.runtime.node import Node

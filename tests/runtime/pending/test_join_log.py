@@ -10,7 +10,7 @@ import pytest
 
 from kvgossip import Node
 from kvgossip.config import Config
-from kvgossip.runtime.reports.join_log import JoinLog
+from kvgossip.runtime.pending.join_log import JoinLog
 from tests.api.serving import ANYWHERE, NOBODY
 
 
