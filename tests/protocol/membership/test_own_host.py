@@ -54,14 +54,14 @@ def test_a_host_of_the_configuration_stays_whatever_peers_see() -> None:
     assert [own.seen(me, FOUR) for _ in range(2 * SEEN_MIN)] == [me] * 2 * SEEN_MIN
 
 
-def test_a_learned_host_that_is_wrong_gives_way_to_what_peers_see() -> None:
+def test_lesson_30_a_learned_host_that_is_wrong_gives_way_to_what_peers_see() -> None:
     own, me = learned("10.0.0.1")
     own.accused()
     seen = [own.seen(me, FOUR) for _ in range(SEEN_MIN)]
     assert seen == [me] * (SEEN_MIN - 1) + [replace(me, host=FOUR)]
 
 
-def test_nothing_is_given_up_while_somebody_reaches_it_or_peers_differ() -> None:
+def test_lesson_30_nothing_is_given_up_while_somebody_reaches_it_or_peers_differ() -> None:
     own, me = learned("10.0.0.1")
     assert all(own.seen(me, FOUR) == me for _ in range(9)), "nobody has accused this node"
     own.accused()
@@ -95,7 +95,7 @@ def test_the_address_by_which_a_member_was_joined_is_kept_also_if_it_does_not_te
 # -- between replicas -----------------------------------------------------------------------------
 
 
-def test_a_dual_host_tells_both_addresses_and_each_newcomer_keeps_the_one_it_joined_by() -> None:
+def test_lesson_30_a_dual_host_tells_both_addresses_and_each_newcomer_keeps_the_one_it_joined_by() -> None:
     host = make_replica("d")
     host.pools.lan.membership.table.put_own(member("d", host="", site=77))
     for name, asked, source in (("four", FOUR, "10.0.0.2"), ("six", SIX, "fd91::2")):
