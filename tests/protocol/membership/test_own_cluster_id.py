@@ -118,7 +118,9 @@ def test_an_operators_merge_takes_over_the_others_id_for_all_nodes_of_the_asked_
 
 
 @pytest.mark.parametrize("name", ["a", "y"])
-def test_lesson_15_a_node_that_was_down_during_a_merge_learns_of_it_and_comes_back(name: str) -> None:
+def test_lesson_15_a_node_that_was_down_during_a_merge_learns_of_it_and_comes_back(
+    name: str,
+) -> None:
     net = two_clusters()
     places = {"a": 0, "y": 6}
     net.crash(name)

@@ -95,7 +95,9 @@ def test_the_address_by_which_a_member_was_joined_is_kept_also_if_it_does_not_te
 # -- between replicas -----------------------------------------------------------------------------
 
 
-def test_lesson_30_a_dual_host_tells_both_addresses_and_each_newcomer_keeps_the_one_it_joined_by() -> None:
+def test_lesson_30_a_dual_host_tells_both_addresses_and_each_newcomer_keeps_the_one_it_joined_by() -> (
+    None
+):
     host = make_replica("d")
     host.pools.lan.membership.table.put_own(member("d", host="", site=77))
     for name, asked, source in (("four", FOUR, "10.0.0.2"), ("six", SIX, "fd91::2")):
