@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from kvgossip.config import Address
-from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.effect import JoinRefused, Resolve
 from kvgossip.protocol.ingress.blocklist import Blocklist
@@ -24,8 +23,7 @@ from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.settling import Settling
-from kvgossip.protocol.wire.frame import Framing, cluster_number
-from kvgossip.protocol.wire.message import Join, JoinPurpose, JoinReply, Ping
+from kvgossip.protocol.wire.message import Join, JoinPurpose, JoinReply, Message, Ping
 
 LEARNED_MAX = 1024
 STRANGERS_MAX = 1024
@@ -42,7 +40,6 @@ class Joining:
         kind: PoolKind,
         *,
         membership: Membership,
-        framing: Framing,
         cluster_id: OwnClusterId,
         join_targets: JoinTargets,
         join_handshake: JoinHandshake,
@@ -54,7 +51,7 @@ class Joining:
         learn_pause_s: float,
         outbox: Outbox,
     ) -> None:
-        self._kind, self._membership, self._framing = kind, membership, framing
+        self._kind, self._membership = kind, membership
         self._cluster_id, self._learn_pause_s = cluster_id, learn_pause_s
         #: targets of an operator that means to merge two clusters
         self._merging: OrderedSet[str] = OrderedSet()
@@ -141,8 +138,10 @@ class Joining:
             self._learned_s[address] = now.monotonic_s
             self.join([address], JoinPurpose.LEARN, name)
 
-    def other_id(self, data: bytes, arrival: Arrival) -> str | None:
-        """What to say to a frame of another cluster id; None: nothing.
+    def other_id(
+        self, messages: Sequence[Message | Member], number: int, arrival: Arrival
+    ) -> str | None:
+        """What to say to a frame of another cluster id, that of this number; None: nothing.
 
         A member may know of a merge that this node has not heard of, and so it is asked. A node
         that has minted nothing belongs to whoever calls it by its name: an earlier life was known
@@ -150,11 +149,11 @@ class Joining:
         """
         name = self._membership.table.last_name_at(arrival.source)
         minted = self._cluster_id.value.minted
-        if name or (not minted and self._is_called(data, arrival)):
+        if name or (not minted and self._is_called(messages)):
             self.learn(arrival.source, name, arrival.now)
         elif minted and self._is_still_strange(arrival):
             me, ours = self._membership.me, self._cluster_id.value.number
-            return of_other_id(cluster_number(data), ours, self._kind, me.address)
+            return of_other_id(number, ours, self._kind, me.address)
         return None
 
     def _is_still_strange(self, arrival: Arrival) -> bool:
@@ -166,11 +165,7 @@ class Joining:
             first_s = self._strangers_s[arrival.source] = now_s
         return now_s - first_s >= MERGE_S
 
-    def _is_called(self, data: bytes, arrival: Arrival) -> bool:
-        """True if this pings the name of this node."""
-        try:
-            opened = self._framing.open(data, reliable=arrival.reliable, any_id=True)
-        except RemoteError:
-            return False
+    def _is_called(self, messages: Sequence[Message | Member]) -> bool:
+        """True if one of them pings the name of this node."""
         me = self._membership.me.name
-        return any(isinstance(unit, Ping) and unit.target == me for unit in opened.messages)
+        return any(isinstance(unit, Ping) and unit.target == me for unit in messages)

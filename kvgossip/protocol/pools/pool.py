@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.acks.inquiry import VersionQueries
@@ -171,7 +172,6 @@ class Pool:
         self.joining = Joining(
             self.kind,
             membership=self.membership,
-            framing=self.gate.framing,
             cluster_id=shared.cluster_id,
             join_targets=self.join_targets,
             join_handshake=self.join_handshake,
@@ -267,8 +267,8 @@ class Pool:
     def _cannot_read(self, source: Address, text: str) -> None:
         self.join_handshake.failed(source, text, final=False)
 
-    def _other_id(self, data: bytes, arrival: Arrival) -> str | None:
-        return self.joining.other_id(data, arrival)
+    def _other_id(self, messages: list[Any], number: int, arrival: Arrival) -> str | None:
+        return self.joining.other_id(messages, number, arrival)
 
     # -- members ----------------------------------------------------------------------------------
 
