@@ -68,7 +68,7 @@ def test_nodes_that_settle_each_other_at_one_moment_are_one_cluster() -> None:
     assert is_one(net, "a b c d e")
 
 
-def test_a_dead_members_address_that_another_cluster_got_merges_nothing() -> None:
+def test_lesson_15_a_dead_members_address_that_another_cluster_got_merges_nothing() -> None:
     net = two_clusters()
     net.crash("b")
     net.crash("y")
@@ -95,7 +95,7 @@ def test_a_dead_members_address_that_another_cluster_got_merges_nothing() -> Non
     assert net.replicas["y"].store.value("of a") is None
 
 
-def test_a_join_of_another_cluster_is_refused_with_both_ids_and_changes_nothing() -> None:
+def test_lesson_15_a_join_of_another_cluster_is_refused_with_both_ids_and_changes_nothing() -> None:
     net = two_clusters()
     before = ids(net, "a b x y")
     net.join("b", str(address_of(6)))
@@ -118,7 +118,9 @@ def test_an_operators_merge_takes_over_the_others_id_for_all_nodes_of_the_asked_
 
 
 @pytest.mark.parametrize("name", ["a", "y"])
-def test_a_node_that_was_down_during_a_merge_learns_of_it_and_comes_back(name: str) -> None:
+def test_lesson_15_a_node_that_was_down_during_a_merge_learns_of_it_and_comes_back(
+    name: str,
+) -> None:
     net = two_clusters()
     places = {"a": 0, "y": 6}
     net.crash(name)
@@ -145,7 +147,7 @@ def test_a_node_that_was_cut_off_during_a_merge_learns_of_it_and_comes_back(name
     net.until(lambda: is_one(net, "a b x y"), seconds=60.0)
 
 
-def test_a_first_start_that_was_cut_in_two_is_healed_by_a_merge() -> None:
+def test_lesson_15_a_first_start_that_was_cut_in_two_is_healed_by_a_merge() -> None:
     net = Network()
     every = "a b c d"
     net.partition("a b", "c d")

@@ -12,7 +12,7 @@ from kvgossip.protocol.membership.own_host import SEEN_MIN, OwnHost, at_reach
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Join, JoinReply, Ping
-from tests.protocol.net import LAN, PORT, address_of, at, make_replica, member, told
+from tests.protocol.net import LAN, PORT, address_of, at, logs, make_replica, member, told
 
 FOUR, SIX = "10.0.0.9", "fd91::9"
 
@@ -54,14 +54,14 @@ def test_a_host_of_the_configuration_stays_whatever_peers_see() -> None:
     assert [own.seen(me, FOUR) for _ in range(2 * SEEN_MIN)] == [me] * 2 * SEEN_MIN
 
 
-def test_a_learned_host_that_is_wrong_gives_way_to_what_peers_see() -> None:
+def test_lesson_30_a_learned_host_that_is_wrong_gives_way_to_what_peers_see() -> None:
     own, me = learned("10.0.0.1")
     own.accused()
     seen = [own.seen(me, FOUR) for _ in range(SEEN_MIN)]
     assert seen == [me] * (SEEN_MIN - 1) + [replace(me, host=FOUR)]
 
 
-def test_nothing_is_given_up_while_somebody_reaches_it_or_peers_differ() -> None:
+def test_lesson_30_nothing_is_given_up_while_somebody_reaches_it_or_peers_differ() -> None:
     own, me = learned("10.0.0.1")
     assert all(own.seen(me, FOUR) == me for _ in range(9)), "nobody has accused this node"
     own.accused()
@@ -95,7 +95,9 @@ def test_the_address_by_which_a_member_was_joined_is_kept_also_if_it_does_not_te
 # -- between replicas -----------------------------------------------------------------------------
 
 
-def test_a_dual_host_tells_both_addresses_and_each_newcomer_keeps_the_one_it_joined_by() -> None:
+def test_lesson_30_a_dual_host_tells_both_addresses_and_each_newcomer_keeps_the_one_it_joined_by() -> (
+    None
+):
     host = make_replica("d")
     host.pools.lan.membership.table.put_own(member("d", host="", site=77))
     for name, asked, source in (("four", FOUR, "10.0.0.2"), ("six", SIX, "fd91::2")):
@@ -142,8 +144,10 @@ def test_a_node_whose_address_has_changed_tells_the_new_one() -> None:
             for effect in replica.tick(at(20.0 * period))
             if any(isinstance(unit, Ping) for _, unit in told(LAN, [effect]))
         ]
-        an_ack(replica, pings[:1], FOUR)
+        effects = an_ack(replica, pings[:1], FOUR)
     assert replica.member.host == FOUR
+    (text,) = logs(effects)
+    assert f"at {FOUR}:{PORT} now, and no longer at 10.0.0.1:{PORT}" in text
     assert replica.member.incarnation > before.incarnation
 
 
