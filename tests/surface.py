@@ -47,6 +47,8 @@ EVENTUAL = {"last_exchange_age_seconds", "clock_ahead_seconds", "frames_dropped"
 """Metrics that a node has as soon as something has happened."""
 OCCASIONAL = {"commits_inline"}
 """Counters of /status that may have counted nothing yet, and are not there then."""
+LATER = "later"
+"""No field of a member, but what newer releases have in its place: it moves with every new one."""
 NO_METHOD = "PATCH"
 COLUMNS_MAX = 100
 
@@ -133,7 +135,7 @@ def _callable(function: Any) -> Surface | str:
     taken = [
         parameter
         for name, parameter in inspect.signature(function).parameters.items()
-        if name != "self" and not name.startswith("_")
+        if name not in ("self", LATER) and not name.startswith("_")
     ]
     return {
         "awaited": inspect.iscoroutinefunction(function),
@@ -216,7 +218,7 @@ def _fields(kind: type[msgspec.Struct]) -> Surface:
             "default": "none" if field.required else repr(_plain(field.default)),
         }
         for place, field in enumerate(msgspec.structs.fields(kind))
-        if field.name != "later"  # no field of its own: what a newer release has in its place
+        if field.name != LATER
     }
 
 

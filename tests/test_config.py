@@ -400,7 +400,7 @@ def test_join_wan_without_gateway_is_refused_with_what_to_change() -> None:
     ],
 )
 def test_a_value_may_be_text(name: str, value: Any, taken: Any) -> None:
-    found = getattr(config_from({name: value}), name)
+    found = getattr(config_from({name: value, "gateway": "wan" in name}), name)
     assert found == taken
     assert type(found) is type(taken)
 
@@ -610,7 +610,7 @@ def test_the_page_of_the_configuration_is_what_the_declarations_make() -> None:
 
 def test_the_schema_knows_what_the_file_may_hold() -> None:
     schema = config_schema()
-    assert list(schema["properties"]) == ["profile", *PARAMETERS]
+    assert list(schema["properties"]) == ["profile", "log_level", *PARAMETERS]
     assert list(schema["properties"]["wan_parameters"]["properties"]) == list(WAN_PARAMETERS)
     for name, (low, high) in BOUNDS.items():
         declared = schema["properties"][name]
@@ -729,9 +729,10 @@ def test_every_option_of_a_parameter_has_its_variable_and_its_description() -> N
             "identity",
         ),
         *("require_identity", "gateway", "wan", "advertise_wan", "join_wan"),
+        *("forget_after_s", "ephemeral"),
     }
     for name, option in found.items():
-        assert option.opts == [f"--{name.replace('_', '-')}"]
+        assert option.opts == [f"--{name.removesuffix('_s').replace('_', '-')}"]
         assert option.secondary_opts == []
         assert option.envvar == variable_of(name)
         assert option.help == PARAMETERS[name].help
@@ -743,3 +744,85 @@ def command(*arguments: str) -> int:
         main(arguments)
     assert isinstance(ended.value.code, int)
     return ended.value.code
+
+
+# -- what can never work -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("0.0.0.0", "stands for all addresses"),
+        ("::", "stands for all addresses"),
+        ("::ffff:0.0.0.0", "stands for all addresses"),
+        ("255.255.255.255", "is the broadcast address"),
+        ("224.0.0.1", "is a multicast address"),
+        ("ff02::1", "is a multicast address"),
+        ("0.1.2.3", "that no machine has"),
+        ("240.0.0.1", "that no machine has"),
+        ("10.0.0.300", "is no IP address"),
+        ("10.0.0", "is no IP address"),
+        ("-", "neither a name of DNS nor an IP address"),
+        ("a..b", "neither a name of DNS nor an IP address"),
+        ("x" * 64, "neither a name of DNS nor an IP address"),
+    ],
+)
+def test_an_address_at_which_nobody_is_reached_is_refused_with_what_to_write(
+    host: str, words: str
+) -> None:
+    address = Address(host, 7481)
+    for values in (
+        {"advertise": address},
+        {"advertise_wan": address, "gateway": True},
+        {"join": (str(address),)},
+        {"join_wan": (str(address),), "gateway": True},
+    ):
+        with pytest.raises(ConfigError, match=words) as caught:
+            Config(**values)
+        assert str(caught.value).startswith(next(iter(values)))
+        assert "address" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "::1", "fe80::1%eth0", "10.0.0.5", "a", "a.example", "a.example.", "my_node",
+     "xn--bcher-kva.example", "bücher.example", "node-1.svc", "100.64.0.1", "3com.example"],
+)  # fmt: skip
+def test_an_address_at_which_somebody_may_be_reached_is_taken(host: str) -> None:
+    address = Address(host, 7481)
+    assert Config(advertise=address, join=(str(address),)).advertise == address
+
+
+def test_advertise_may_leave_out_the_host_or_the_port_and_a_join_address_neither() -> None:
+    assert config_from({"advertise": ":7490"}).advertise == Address("", 7490)
+    assert config_from({"advertise": "10.0.0.5:0"}).advertise == Address("10.0.0.5", 0)
+    for target in (":7481", "10.0.0.5:0"):
+        with pytest.raises(ConfigError, match="nobody is found at"):
+            config_from({"join": target})
+
+
+@pytest.mark.parametrize("name", ["wan", "advertise_wan", "join_wan"])
+def test_what_is_for_gateways_is_refused_on_other_nodes(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} is for gateways, and this node is none"):
+        config_from({name: "10.0.0.5:7483"})
+    assert config_from({name: "10.0.0.5:7483", "gateway": True}).gateway
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"gossip": "127.0.0.1:7480", "http": "127.0.0.1:7480"},
+        {"gossip": "0.0.0.0:7480", "http": "127.0.0.1:7480"},
+        {"gossip": ":7480", "http": "10.0.0.5:7480"},
+        {"gossip": "10.0.0.5:7483", "wan": "0.0.0.0:7483", "gateway": "true"},
+        {"http": "[::]:7483", "wan": "0.0.0.0:7483", "gateway": "true"},
+    ],
+)
+def test_one_address_for_two_things_is_refused(values: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="are one address for two things"):
+        config_from(values)
+
+
+def test_different_hosts_or_free_ports_are_no_conflict() -> None:
+    config_from({"gossip": "10.0.0.5:7480", "http": "127.0.0.1:7480"})
+    config_from({"gossip": "127.0.0.1:0", "http": "127.0.0.1:0", "wan": ":0", "gateway": "true"})

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -23,6 +24,7 @@ STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_
 """A stream shows a sign of life every 15 s; after a minute without one it is lost."""
 _PATIENT = aiohttp.ClientTimeout(total=None, sock_read=TIMEOUT_S)
 WAIT_MAX_S = 3600.0
+_NO_HTTP = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientResponseError)
 LINES = "application/x-ndjson"
 
 
@@ -350,6 +352,23 @@ def _unreachable(url: str, error: BaseException) -> UnreachableError:
             f"{url} does not answer in time",
             "is the node overloaded, or is something else listening there?",
         )
+    cause = _cause(error)
+    if isinstance(cause, ssl.CertificateError):
+        return UnreachableError(
+            f"the certificate of {url} is not trusted: {cause.verify_message}",
+            "name the host that the certificate is for, or the plain http:// address of a node",
+        )
+    if isinstance(cause, ssl.SSLError):
+        return UnreachableError(
+            f"what listens at {url} does not speak HTTPS",
+            f"a node speaks plain HTTP: write --url http{url.removeprefix('https')}",
+        )
+    if isinstance(error, _NO_HTTP) and not isinstance(error, aiohttp.ClientConnectorError):
+        return UnreachableError(
+            f"what listens at {url} does not answer as HTTP does: {_reason(error)}",
+            "is it the gossip port of a node? Its HTTP port is another, 7480 by default; or write "
+            "https:// where a proxy wants that",
+        )
     return UnreachableError(
         f"no node answers at {url}: {_reason(error)}",
         "start one with `kvgossip agent`, or name another with --url or KVGOSSIP_URL",
@@ -358,7 +377,7 @@ def _unreachable(url: str, error: BaseException) -> UnreachableError:
 
 def _reason(error: BaseException) -> str:
     """The system's own words where there are any: aiohttp's repeat the address."""
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    cause = _cause(error)
     if isinstance(cause, socket.gaierror):
         return "the name cannot be resolved"
     return (
@@ -366,3 +385,12 @@ def _reason(error: BaseException) -> str:
         if isinstance(cause, OSError) and cause.errno
         else str(cause) or type(cause).__name__
     )
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What aiohttp's errors of a connection are about."""
+    for name in ("certificate_error", "os_error"):
+        found = getattr(error, name, None)
+        if isinstance(found, BaseException):
+            return found
+    return error

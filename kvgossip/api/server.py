@@ -18,6 +18,7 @@ from aiohttp import http_exceptions, web
 from kvgossip.api.http.openapi import document
 from kvgossip.api.http.request_metrics import LoopDelay
 from kvgossip.api.http.response import Answer, Answers
+from kvgossip.api.http.room import Room
 from kvgossip.api.http.route import Call, Family, Right, Route
 from kvgossip.api.http.route_table import Match, RouteTable
 from kvgossip.api.http.schema import OBJECT, TEXT
@@ -26,6 +27,7 @@ from kvgossip.api.lanes.aiohttp_lane import General
 from kvgossip.api.lanes.connections import Connections
 from kvgossip.api.lanes.fast import Lane
 from kvgossip.api.lanes.overload import Door
+from kvgossip.api.listings import Listings
 from kvgossip.api.routes.backup import BackupRoutes
 from kvgossip.api.routes.batch import BatchRoutes
 from kvgossip.api.routes.cluster import ClusterRoutes
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 BACKLOG = 4096
 """So many connections may queue while a turn of the event loop is long. The kernel ignores more:
 those clients try again after seconds."""
+READS = ("GET", "HEAD")
 STOP_GRACE_S = 2.0
 """How long requests under way may take to finish when the server stops."""
 
@@ -146,6 +149,7 @@ class ApiServer:
         self._hub, self._delay, self._connections = Hub(), LoopDelay(), Connections(node.config)
         self._watching = watching = WatchRoutes(node, answers, self._hub)
         self._keys = Keys(node, answers)
+        self._room = Room(node.config.http_answers_bytes_max)
         cluster, consul = ClusterRoutes(node, answers), ConsulAnswers(node, answers)
         self.left = cluster.left
         self._routes = RouteTable(
@@ -158,7 +162,7 @@ class ApiServer:
                 cluster,
                 BackupRoutes(node, answers),
                 ServerRoutes(node, answers, self._connections, self._delay, watching),
-                ConsulRoutes(node, consul, watching),
+                ConsulRoutes(node, consul, watching, Listings(node, self._room)),
                 ConsulClusterRoutes(node, consul),
             ),
             node.config,
@@ -213,7 +217,10 @@ class ApiServer:
     async def _answer(self, match: Match, request: web.BaseRequest) -> web.StreamResponse:
         """Every failure that is not the connection's own becomes an answer."""
         try:
-            return await self._routes.answer(match, request)
+            answer = await self._routes.answer(match, request)
+            if isinstance(answer, Answer) and request.method in READS:
+                answer.take_room(self._room)
+            return answer
         except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
             return self._answers.problem(
                 400, f"the body cannot be read: {type(error).__name__}", "nothing was changed"
@@ -229,6 +236,12 @@ def _cannot_listen(address: Address, error: OSError) -> ConfigError:
         return PortInUseError(
             f"HTTP address {address} is in use",
             "stop what listens there, or choose another with --http HOST:PORT (port 0: a free one)",
+        )
+    if error.errno == errno.EACCES:
+        return ConfigError(
+            f"this user may not listen on port {address.port}",
+            "choose a port from 1024 on with --http HOST:PORT, or allow it: ports below need root, "
+            "or CAP_NET_BIND_SERVICE",
         )
     return ConfigError(
         f"cannot listen for HTTP on {address}: {error.strerror or error}",

@@ -46,6 +46,8 @@ The order of the help is that of the loop below.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -87,6 +89,9 @@ from kvgossip.cli import (
 )
 from kvgossip.cli.errors import EXIT_CODES, UNUSABLE, complain, exit_code_of, usage_message
 from kvgossip.errors import KVGossipError
+
+NOTHING_TAKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Why an output device takes no more."""
 
 app = typer.Typer(
     name="kvgossip",
@@ -136,11 +141,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = app(args=arguments, prog_name="kvgossip", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KVGossipError as error:
         complain(str(error), error.hint)
         return exit_code_of(error)
     except (typer.Abort, KeyboardInterrupt):
         return 130
+    except OSError as error:
+        if error.errno not in NOTHING_TAKEN:
+            raise
+        complain(f"cannot write the output: {error.strerror}", "make room there, and do it again")
+        # what is still in the buffer would fail once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return UNUSABLE
     except Exception as error:
         # Which class says "wrong usage" differs between versions of typer, but all of them can show
         # the mistake.

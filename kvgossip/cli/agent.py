@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from kvgossip.cli.errors import EXIT_CODES
 from kvgossip.cli.output import Format, Output
+
+if TYPE_CHECKING:
+    from kvgossip.cli.settings import Sources
 
 _MORE = (
     "Every other parameter is set in the file of --config, as `probe_interval_s = 2.0`, or as "
@@ -22,8 +26,9 @@ _ADDRESS = "HOST:PORT"
 
 
 def _option(name: str, metavar: str | None = None) -> Any:
-    """The option of a parameter, whose help AgentCommand takes from the declaration."""
-    option = f"--{name.replace('_', '-')}"
+    """The option of a parameter, whose help AgentCommand takes from the declaration; its name is
+    without the unit of seconds."""
+    option = f"--{name.removesuffix('_s').replace('_', '-')}"
     return typer.Option(option, envvar=f"KVGOSSIP_{name.upper()}", metavar=metavar)
 
 
@@ -80,9 +85,6 @@ StopOnEof = Annotated[
 ]
 
 
-ForgetAfter = typer.Option("--forget-after", envvar="KVGOSSIP_FORGET_AFTER_S", metavar="SECONDS")
-
-
 def agent(
     context: typer.Context,
     name: Annotated[str | None, _option("name", "NAME")] = None,
@@ -98,7 +100,7 @@ def agent(
     found: Found = False,
     identity: Annotated[str | None, _option("identity", "FILE")] = None,
     require_identity: Annotated[bool, _option("require_identity")] = False,
-    forget_after_s: Annotated[str | None, ForgetAfter] = None,
+    forget_after_s: Annotated[str | None, _option("forget_after_s", "SECONDS")] = None,
     ephemeral: Annotated[bool, _option("ephemeral")] = False,
     gateway: Annotated[bool, _option("gateway")] = False,
     wan: Annotated[str | None, _option("wan", _ADDRESS)] = None,
@@ -111,7 +113,8 @@ def agent(
     stop_on_eof: StopOnEof = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Run a node. It prints one line when it serves; SIGTERM and Ctrl-C make it leave gracefully.
+    """Run a node. It prints one line when it serves; SIGTERM and Ctrl-C make it leave gracefully,
+    SIGHUP makes it read its keyring file and its log level anew.
 
     Examples:
 
@@ -123,29 +126,40 @@ def agent(
       crash and a power cut
     - `kvgossip agent --data-dir /var/lib/kvgossip --rebuild --join 10.0.0.5:7481`: after
       damage to the disk
-    - `kvgossip agent --datacenter paris --gateway`: a first datacenter, and the node
-      that connects it with others
+    - `kvgossip agent --datacenter paris --gateway`: a first datacenter, and its gateway
     - `kvgossip agent --datacenter tokyo --gateway --join-wan gateway.paris.example:7483`: a
       second one
     """
+    # a terminal that closes must not end it: from the first moment on
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    from kvgossip.cli.settings import Sources
+
+    # the file may say it, where nothing else does
+    source = context.get_parameter_source("log_level")
+    level = None if source is None or source.name == "DEFAULT" else log_level
+    sources = Sources(_given(context), os.environ, config, profile, level)
+    switches = {"free_port": free_port, "stop_on_eof": stop_on_eof}
+    _run(sources, output, **switches, rebuild=rebuild, found=found)
+
+
+def _run(sources: Sources, output: Format, **switches: bool) -> None:
     from kvgossip.cli.process.agent_process import Start, open_standard_streams, serve
     from kvgossip.cli.process.logs import log_to_stderr
     from kvgossip.cli.process.memory import return_large_blocks
     from kvgossip.cli.process.open_files import raise_file_limit
-    from kvgossip.cli.settings import load_config, unknown_variables
+    from kvgossip.cli.process.reload import Reload
+    from kvgossip.cli.settings import nearest_variable, unknown_variables
     from kvgossip.runtime.loop import run
 
-    settings = load_config(_given(context), os.environ, config, profile)
+    settings, log_level = sources.read()
     log_to_stderr(log_level)
     for variable in unknown_variables(os.environ):
-        logging.getLogger("kvgossip.agent").warning(
-            "%s means nothing to this version and is ignored", variable
-        )
+        text = f"{variable} means nothing to this version and is ignored"
+        logging.getLogger("kvgossip.agent").warning("%s%s", text, nearest_variable(variable))
     open_standard_streams()
     raise_file_limit()
     return_large_blocks()
-    start = Start(free_port=free_port, stop_on_eof=stop_on_eof, rebuild=rebuild, found=found)
-    run(serve(settings, output, start))
+    run(serve(settings, output, Start(**switches), Reload(sources, settings)))
 
 
 def _given(context: typer.Context) -> dict[str, str | bool]:

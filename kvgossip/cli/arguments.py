@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from kvgossip.cli.errors import CommandError
+from kvgossip.errors import KVGossipError
+
 Key = Annotated[
     str,
     typer.Argument(
@@ -21,3 +24,20 @@ BlockTarget = Annotated[
         help="A member's name, an IP address, or a network such as 10.2.0.0/16.",
     ),
 ]
+
+
+def check_ttl(ttl: str | None) -> None:
+    """Raises CommandError for what is no time to live: no node need be asked."""
+    from kvgossip.api.http.duration import duration_s
+    from kvgossip.protocol.model.entry import TTL_S_MAX, TTL_S_MIN
+
+    if ttl is None:
+        return
+    try:
+        seconds = duration_s("--ttl", ttl, TTL_S_MAX)
+    except KVGossipError as error:
+        raise CommandError(str(error), error.hint) from error
+    if seconds < TTL_S_MIN:
+        raise CommandError(
+            f"--ttl = {ttl!r} is shorter than a millisecond", "write 500ms, 30s or 2m"
+        )

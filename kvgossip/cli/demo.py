@@ -25,7 +25,7 @@ def demo(
     - `kvgossip demo --nodes 5`
     """
     from kvgossip.cli.process.demo_processes import PORTS_FROM, Demo
-    from kvgossip.cli.process.logs import check_level
+    from kvgossip.cli.settings import check_level
     from kvgossip.runtime.loop import run
 
     check_level(log_level)

@@ -15,6 +15,9 @@ UNUSABLE = 2
 """The command could not be carried out: wrong usage or configuration, a port in use, no node at the
 URL."""
 
+_PYDANTICS = "Value error, "
+"""What the library that reads options puts before its words."""
+
 EXIT_CODES = (
     "Exit code: 0 done; 1 the node said no (no such key, refused); 2 wrong usage or "
     "configuration, or no node answers."
@@ -51,4 +54,4 @@ def exit_code_of(error: KVGossipError) -> int:
 
 def usage_message(error: Any) -> str:
     """The text of typer about wrong usage, in one line."""
-    return " ".join(str(error.format_message()).split())
+    return " ".join(str(error.format_message()).split()).replace(_PYDANTICS, "")

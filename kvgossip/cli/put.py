@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kvgossip.cli.arguments import Key
+from kvgossip.cli.arguments import Key, check_ttl
 from kvgossip.cli.connection import DEFAULT_URL, Url, ask
 from kvgossip.cli.errors import EXIT_CODES, CommandError
 from kvgossip.cli.output import Format, Output, say
@@ -52,6 +52,7 @@ def put(
     - `kvgossip put app/config @config.json --wait all`
     - `kvgossip put flag on --wait zone:1 --timeout 500ms`
     """
+    check_ttl(ttl)
     body = _read_value(value)
     if wait is not None:
         return write_and_wait(

@@ -6,12 +6,16 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kvgossip.config import HTTP_PORT, PARAMETERS, Address, Config, config_from
+from kvgossip.config.description import did_you_mean
 from kvgossip.errors import ConfigError
 
 PREFIX = "KVGOSSIP_"
+OTHER_SOURCES = ("url", "config", "profile", "log_level")
+LEVELS = ("debug", "info", "warning", "error")
+LOG_LEVEL, DEFAULT_LEVEL = "log_level", "info"
 DEFAULT_HTTP = Address("127.0.0.1", HTTP_PORT)
 # Names that are ours but no parameter of a node; and what Kubernetes and Docker set for a service
 # that is called kvgossip.
@@ -39,6 +43,7 @@ def load_config(
     """
     written = _read_file(file) if file else {}
     in_file = str(written.pop("profile", "lan"))
+    check_level(str(written.pop(LOG_LEVEL, DEFAULT_LEVEL)))
     places = {
         str(file): written,
         "environment": _from_environment(environment),
@@ -52,6 +57,38 @@ def load_config(
     except ConfigError as error:
         hint = error.hint or "`kvgossip config schema` prints what each parameter takes"
         raise ConfigError(_located(error, places), hint) from error
+
+
+def check_level(level: str) -> str:
+    """The level as logging calls it. Raises ConfigError for an unknown one."""
+    if level.lower() not in LEVELS:
+        raise ConfigError(f"unknown log level {level!r}", f"choose one of {', '.join(LEVELS)}")
+    return level.upper()
+
+
+class Sources(NamedTuple):
+    """Where the parameters of an agent, and the level of its log, come from: all that is read again
+    when it is told to reload. `log_level`: of the command line or the environment, None: not
+    given."""
+
+    options: Mapping[str, Any]
+    environment: Mapping[str, str]
+    file: Path | None
+    profile: str | None
+    log_level: str | None
+
+    def read(self) -> tuple[Config, str]:
+        """The parameters and the level. Raises ConfigError."""
+        config = load_config(self.options, self.environment, self.file, self.profile)
+        in_file = _read_file(self.file).get(LOG_LEVEL) if self.file else None
+        level = self.log_level or in_file or DEFAULT_LEVEL
+        return config, level
+
+
+def nearest_variable(variable: str) -> str:
+    """A question that names the variable that was probably meant; empty where none is like it."""
+    names = [variable_of(name) for name in (*PARAMETERS, *OTHER_SOURCES)]
+    return did_you_mean(variable, names)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:

@@ -18,7 +18,13 @@ from kvgossip.config.address import (
     Address,
     parse_address,
 )
-from kvgossip.config.config import DATAGRAM_BYTES_MIN_SEALED, Config, config_from, wan_config
+from kvgossip.config.config import (
+    DATAGRAM_BYTES_MIN_SEALED,
+    Config,
+    check_target,
+    config_from,
+    wan_config,
+)
 from kvgossip.config.description import PARAMETERS, WAN_PARAMETERS, Parameter
 from kvgossip.config.parameters import KEY_BYTES, KEY_PATTERN, NAME_PATTERN
 from kvgossip.config.profiles import PROFILES
@@ -40,6 +46,7 @@ __all__ = [
     "Address",
     "Config",
     "Parameter",
+    "check_target",
     "config_from",
     "config_schema",
     "parse_address",

@@ -6,8 +6,17 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
+from kvgossip.config.address import (
+    GOSSIP_PORT,
+    HTTP_PORT,
+    WAN_PORT,
+    Address,
+    overlap,
+    unreachable,
+)
 from kvgossip.config.conversion import address, checked, read
 from kvgossip.config.description import PARAMETERS, did_you_mean
 from kvgossip.config.parameters import KEY_PATTERN, Parameters
@@ -39,16 +48,39 @@ class Config(Parameters):
                 "an indirect probe needs the rest of the interval",
             )
         self._check_security()
-        for name in ("join", "join_wan"):
-            for target in getattr(self, name):
-                address(name, target)
-        if self.join_wan and not self.gateway:
-            raise ConfigError(
-                "join_wan is for gateways, and this node is none",
-                "set gateway too (--gateway), or leave join_wan out",
-            )
+        self._check_addresses()
         if self.gateway or self.wan_parameters:
             wan_config(self)
+
+    def _check_addresses(self) -> None:
+        for name in ("join", "join_wan"):
+            for target in getattr(self, name):
+                check_target(name, address(name, target))
+        for name in ("advertise", "advertise_wan"):
+            told = getattr(self, name)
+            # without a host it is the one that peers see
+            if told is not None and told.host and (problem := unreachable(told.host)):
+                raise ConfigError(
+                    f"{name} = {told}: {problem}, so no peer reaches this node there",
+                    f"name an address of this node that its peers can reach, or leave {name} out: "
+                    "then it is the one that they see",
+                )
+        for name in ("join_wan", "advertise_wan", "wan"):
+            if getattr(self, name) != PARAMETERS[name].default and not self.gateway:
+                raise ConfigError(
+                    f"{name} is for gateways, and this node is none",
+                    f"set gateway too (--gateway), or leave {name} out",
+                )
+        listens = [("gossip", self.gossip), ("http", self.http)]
+        if self.gateway:
+            listens.append(("wan", self.wan))
+        for (one, here), (other, there) in combinations(listens, 2):
+            if here is not None and there is not None and overlap(here, there):
+                raise ConfigError(
+                    f"{one} = {here} and {other} = {there} are one address for two things",
+                    f"give one of them another port; by default gossip is {GOSSIP_PORT}, http "
+                    f"{HTTP_PORT}, wan {WAN_PORT}",
+                )
 
     def _check_security(self) -> None:
         if not isinstance(self.keyring, str) and not all(map(KEY_PATTERN.fullmatch, self.keyring)):
@@ -68,6 +100,20 @@ class Config(Parameters):
                 f"choose {DATAGRAM_BYTES_MIN_SEALED} to 65507: a seal needs room, and so does the "
                 "longest key",
             )
+
+
+def check_target(name: str, target: Address) -> None:
+    """Raises ConfigError for an address at which no member can be joined. `name`: of the
+    parameter."""
+    problem = (unreachable(target.host) if target.host else "it names no host") or (
+        "port 0 is none" if not target.port else ""
+    )
+    if problem:
+        raise ConfigError(
+            f"{name}: nobody is found at {target}: {problem}",
+            "name a member by an address that this node can reach, for example 10.0.0.5:7481; on "
+            "one machine that is 127.0.0.1",
+        )
 
 
 def config_from(values: Mapping[str, Any], profile: str = "lan") -> Config:
@@ -94,6 +140,8 @@ def wan_config(config: Config) -> Config:
     """
     addresses: dict[str, Any] = {
         "gossip": config.wan,
+        "wan": PARAMETERS["wan"].default,
+        "advertise_wan": None,
         "advertise": config.advertise_wan,
         "join": config.join_wan,
         "gateway": False,

@@ -27,6 +27,8 @@ Values = msgspec.defstruct(
 )
 """All parameters with the annotations of Parameters, as a class whose conversion runs no checks."""
 
+ALL_NAMES = "`kvgossip config schema` prints what there is"
+
 _ADDRESSES = tuple(name for name, parameter in PARAMETERS.items() if parameter.is_address)
 _LISTS = ("join", "join_wan", "coordinates")
 _SWITCHES = {"on": True, "yes": True, "off": False, "no": False}
@@ -47,9 +49,14 @@ def read(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     given: dict[str, Any] = {}
     for name, value in values.items():
+        if name not in PARAMETERS and isinstance(value, Mapping):
+            raise ConfigError(
+                f"there is no table {shown(name)}",
+                f"write what it holds at the top of the file, without the line [{name}]",
+            )
         if name not in PARAMETERS:
             text = f"unknown parameter {shown(name)}{did_you_mean(str(name), PARAMETERS)}"
-            raise ConfigError(text, f"known ones: {', '.join(sorted(PARAMETERS))}")
+            raise ConfigError(text, ALL_NAMES)
         given[name] = _trimmed(PARAMETERS[name], value) if isinstance(value, str) else value
     return _converted(given, strict=False)
 
@@ -74,8 +81,7 @@ def wan_pairs(value: Any) -> tuple[tuple[str, Any], ...]:
         if name not in WAN_PARAMETERS:
             known = WAN_PARAMETERS if name not in PARAMETERS else ()
             text = f"wan_parameters: {shown(name)} cannot be set for the WAN pool alone"
-            hint = f"known: {', '.join(sorted(WAN_PARAMETERS))}"
-            raise ConfigError(f"{text}{did_you_mean(name, known)}", hint)
+            raise ConfigError(f"{text}{did_you_mean(name, known)}", ALL_NAMES)
     try:
         return tuple(read(given).items())
     except ConfigError as error:

@@ -15,6 +15,7 @@ from kvgossip.errors import ConfigError
 
 UNITS = {"_per_s": "per second", "_s": "of seconds", "_bytes_max": "of bytes"}
 """By the end of a parameter's name, the unit as it follows the word "number"."""
+PORT_MAX = 65535
 SHOWN_MAX = 80
 """Characters of a wrong value that an error shows at most."""
 
@@ -102,6 +103,11 @@ class Parameter:
         else:
             problem = self.extra("problem") or f"not {self.kind}"
         takes = "" if self.takes == self.kind else f": it takes {self.takes}"
+        if self.is_address and type(value) is int and 0 <= value <= PORT_MAX:
+            host = "127.0.0.1" if self.name == "http" else "0.0.0.0"
+            return ConfigError(
+                f"{what} is a port alone{takes}", f'write {self.name} = "{host}:{value}"'
+            )
         return ConfigError(f"{what} is {problem}{takes}", self.description)
 
 

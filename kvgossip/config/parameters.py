@@ -91,10 +91,10 @@ class Parameters:
         "The members to join. DNS names are allowed, and every record of a name is used. "
         "Empty: this node founds a cluster.")] = ()
     founding_s: Annotated[float, PLACE, Meta(ge=0, le=3600, description=
-        "How long a node that knows nobody waits for somebody who knew an earlier life of it, "
-        "before it founds a cluster; and one with a data directory for a settled member. Where "
-        "all nodes are new and join each other, they wait ten times as long. `--found` says that "
-        "there is nobody.")] = 2.0
+        "The time for which a node that knows nobody waits for somebody who knew an earlier life "
+        "of it, before it founds a cluster; and one with a data directory for a settled member. "
+        "Where all nodes are new and join each other, they wait ten times as long. `--found` says "
+        "that there is nobody.")] = 2.0
 
     gateway: Annotated[bool, DATACENTERS, Meta(description=
         "A gateway is in the WAN pool too, and carries data between its datacenter and the "
@@ -164,9 +164,9 @@ class Parameters:
         "A packet to a member that is not alive says so first, so that it refutes sooner "
         "(Lifeguard).")] = True
     forget_after_s: Annotated[float, SWIM, Meta(ge=1, le=366 * 86400, description=
-        "How long the others remember this node once it is dead or has left; its record says so. "
-        "Until then they look for it, and keep tombstones for it. Choose more than any outage that "
-        "it shall come back from.")] = 72 * 3600.0
+        "The time for which the others remember this node once it is dead or has left; its record "
+        "says so. Until then they look for it, and keep tombstones for it. Choose more than any "
+        "outage that it shall come back from.")] = 72 * 3600.0
     ephemeral: Annotated[bool, SWIM, Meta(description=
         "This node is a worker that does not come back under its name: once it is dead, it is "
         "forgotten after 30 s, where forget_after_s is not less.")] = False
@@ -183,9 +183,10 @@ class Parameters:
     gossip_fanout: Annotated[int, RUMORS, Meta(ge=1, le=64, description=
         "The number of peers that a round contacts.")] = 3
     direct_fanout: Annotated[int, RUMORS, Meta(ge=1, le=256, description=
-        "The number of peers to which an own write goes at once. Where that is every member, news "
-        "takes one hop, and the others do not forward it; while some member is believed dead, "
-        "they do at their next round, as they may reach it.")] = 16
+        "In a cluster of up to so many peers everybody hears an own write from its author at once, "
+        "and again until it has confirmed it; the others do not forward it, but at their next "
+        "round while some member has just died, as they may reach it. In a larger one an own "
+        "write goes to at most 16 peers at once, and spreads from there.")] = 128
     rumor_k: Annotated[int, RUMORS, Meta(ge=0, le=64, description=
         "A rumor cools after this many unnecessary contacts. Each more lowers the residue about "
         "threefold. 0 sends no rumors.")] = 3
@@ -277,6 +278,10 @@ class Parameters:
     http_idle_timeout_s: Annotated[float, HTTP, Meta(ge=0.05, le=86_400, description=
         "A connection on which nothing is asked for so long is closed. Choose more than a proxy "
         "in front keeps it.")] = 75.0
+    http_answers_bytes_max: Annotated[int, HTTP, Meta(ge=64 * 1024, le=16 * 2**30, description=
+        "The most bytes of long answers, such as lists, that wait for clients who take them "
+        "slowly; one more is answered with 503. Lists of one prefix at one time count once.")] = (
+        256 * 2**20)
 
     history_versions: Annotated[int, HISTORY, Meta(ge=0, le=1000, description=
         "The versions of a key, with the present one, that this node remembers. 0: only the "

@@ -31,11 +31,16 @@ def config_schema() -> dict[str, Any]:
         "enum": list(PROFILES),
         "default": "lan",
     }
+    level = {
+        "description": "The least that the log of an agent tells; read anew at SIGHUP.",
+        "enum": ["debug", "info", "warning", "error"],
+        "default": "info",
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The configuration of a kvgossip agent",
         "type": "object",
-        "properties": {"profile": profile, **properties},
+        "properties": {"profile": profile, "log_level": level, **properties},
         "additionalProperties": False,
         # A file writes an address as text, where Config holds a pair.
         "$defs": {"Address": {"title": "HOST:PORT", "type": "string"}},

@@ -169,7 +169,7 @@ class ClockGuard:
         return now.wall_ms + ahead_ms > taken_ms
 
     def check(self, now: Now) -> None:
-        """Raises ClockAheadError while nothing may be written."""
+        """Raises ClockAheadError while nothing may be written. Asked for every write."""
         if self.is_ahead(now):
             raise ClockAheadError(
                 self._ahead(now),
@@ -187,9 +187,9 @@ class ClockGuard:
         """What is wrong with the clocks of this node, in words; empty: nothing that is known."""
         if self.is_ahead(now):
             return self._ahead(now)
-        if self._hlc.ahead_ms(now.wall_ms) > self._drift_ms:
-            return self._future(now)
-        return self._behind(now) if self.is_behind(now) else ""
+        if self.is_behind(now):
+            return self._behind(now)
+        return self._future(now) if self._hlc.ahead_ms(now.wall_ms) > self._drift_ms else ""
 
     def not_ready(self, now: Now) -> list[Reason]:
         """The reason for which reads of this node may lack what others have."""
@@ -208,16 +208,16 @@ class ClockGuard:
 
     def _future(self, now: Now) -> str:
         refused = self._writes_the_future(now)
-        who = "its peers would refuse" if refused else "a node that joins now would refuse"
+        so = "so its peers would refuse what it writes" if refused else "and so is what it writes"
         return (
-            "the clock of this node was ahead and has been set back: its versions are "
-            f"{self.hybrid_ahead_s(now):.1f} s in the future, so {who} what it writes"
+            "the clock of this node was ahead, or has been set back since: its versions are "
+            f"{self.hybrid_ahead_s(now):.1f} s in the future, {so}"
         )
 
     def _behind(self, now: Now) -> str:
         return (
             f"the clock of this node is {self._behind_ms(now) / 1000:.1f} s behind its peers' "
-            "median, so it serves what has expired, and may refuse what they write"
+            "median, so it serves what has expired for them, and may refuse what they write"
         )
 
     def look(self, now: Now) -> None:

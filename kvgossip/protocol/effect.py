@@ -193,11 +193,13 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class JoinRefused:
-    """A node refused us, or did not answer; `text` names both sides and says what to change."""
+    """A node refused us, or did not answer; `text` names both sides and says what to change.
+    `logged`: a Log has said so already."""
 
     source: Address
     text: str
     pool: PoolKind = PoolKind.LAN
+    logged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,6 +196,9 @@ class Merging:
         if self._acks and origin.peer is not None:
             self._acks.showed(origin.peer, key, record[1:HEAD_BYTES])
         if verdict is not _TAKE and self._tombstones.refuses(key, record):
+            if self._tombstones.may_have_expired(record, now):
+                self._counters["entries_refused.expired_once"] += 1
+                return _REFUSED
             self._counters["offers_collected"] += 1
             return _COLLECTED
         if self.take(key, record, now, origin):

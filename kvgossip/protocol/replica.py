@@ -31,12 +31,12 @@ from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.survey import Surveys, question
 from kvgossip.protocol.clock_guard import ClockGuard
+from kvgossip.protocol.disk_condition import DiskCondition
 from kvgossip.protocol.effect import Departed, Effect
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.key_rotation import KeyRotation
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
-from kvgossip.protocol.membership.swim import GENERATION_AHEAD_MS_MAX
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.change import Persist
@@ -49,10 +49,10 @@ from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.pools.pool_set import PoolSet
-from kvgossip.protocol.pools.shared import Shared, own_record
+from kvgossip.protocol.pools.shared import Shared, next_generation, own_record
 from kvgossip.protocol.readiness import Readiness
 from kvgossip.protocol.rumors.batches import Batches
-from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact, content_fact
+from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
@@ -127,19 +127,6 @@ class Replica:
         self._open_pools(address, wan_address or config.wan, rng, now)
         self.settling.begin()
 
-    def _next_generation(self, kind: PoolKind, now: Now) -> int:
-        """A later life has a greater generation than those before it. But one that began years from
-        now had a wrong clock, and no member has taken it in: it is not carried on."""
-        last = self._saved.generation(kind)
-        if last <= now.wall_ms + GENERATION_AHEAD_MS_MAX:
-            return max(now.wall_ms, last + 1)
-        self.outbox.log(
-            "WARNING",
-            "an earlier life of this node began years from now, by a clock that was wrong then, or "
-            "is now: its generation is not carried on",
-        )
-        return now.wall_ms
-
     def _open_data(
         self,
         rng: Random,
@@ -178,7 +165,8 @@ class Replica:
             kept_ms=self._saved.clock >> 16,
             pools=self.pools.all,
             own_facts=self._own_facts,
-            on_settled=self._settled,
+            # from now on the members that are known count for writes that wait
+            on_settled=lambda: self.acks.judge_anew(self.pools.groups_of),
             outbox=self.outbox,
         )
         self.readiness.add(self.settling.not_ready)
@@ -190,7 +178,12 @@ class Replica:
             self.site,
             settled=lambda: self.settled,
             alone=lambda: not self.store and self.pools.is_alone(),
-            changed=self._keep_cluster_id,
+            tell=self.pools.tell_cluster_id,
+            own_facts=self._own_facts,
+            outbox=self.outbox,
+        )
+        self.disk = DiskCondition(
+            self._saved, self.store, self.tombstones.context, self.settling, self.outbox
         )
         self.merging = Merging(
             self.clock_guard,
@@ -224,13 +217,13 @@ class Replica:
             pools=self.pools,
             outbox=self.outbox,
             rng=rng,
-            disk_problem=lambda: self._saved.problem(self.settling),
+            disk_problem=self.disk.problem,
         )
         places = [(PoolKind.LAN, self.config, lan)]
         if self.config.gateway:
             places.append((PoolKind.WAN, wan_config(self.config), wan))
         for kind, config, address in places:
-            generation = self._next_generation(kind, now)
+            generation = next_generation(self._saved.generation(kind), now, self.outbox)
             gateway = self.config.gateway
             me = own_record(config, address, generation, self.site, self.identity, gateway=gateway)
             self.pools.append(Pool(config, kind, me, shared, self._saved.peers(kind), now))
@@ -324,8 +317,8 @@ class Replica:
     # -- the disk ---------------------------------------------------------------------------------
 
     def load(self, entries: Sequence[tuple[str, bytes]]) -> None:
-        """Take records from the disk, some at a time, before `start`. They are no news: no peer
-        hears of them.
+        """Take records from the disk, some at a time, before `start`; then `disk.loaded()`. They
+        are no news: no peer hears of them.
 
         Raises RemoteError for a record of a format that this version does not know.
         """
@@ -336,32 +329,11 @@ class Replica:
         for key in dict.fromkeys(key for key, record in entries if must_go_one_day(record)):
             self.tombstones.loaded(key, self.store[key])
 
-    def loaded(self) -> None:
-        """All records of the disk have been taken; where some are lost, this node rebuilds (see
-        saved_state.py)."""
-        self.store.loaded()
-        lost = self._saved.lost(self.store.digest.root, len(self.store))
-        if lost:
-            self.tombstones.context.renounce(self._saved.facts)
-            self.settling.rebuild()
-            self.outbox.log("WARNING", lost)
-
     def checkpoint(self, now: Now) -> list[Persist]:
         """The facts that belong into every commit: those that are always those of now, and the dots
         since the last one, which are handed out once."""
-        content = content_fact(self.store.digest.root, len(self.store))
-        own = self._own_facts()
-        return [clock_fact(self.hlc.latest), content, *self.tombstones.checkpoint(), *own]
-
-    def disk_told(self, fault: str, now: Now) -> list[Effect]:
-        """Why the disk takes nothing, for the doctor; empty: it does."""
-        self._saved.fault = fault
-        return self._drain()
-
-    def _keep_cluster_id(self) -> None:
-        """It goes into any commit; where nothing asks for one, this does."""
-        if not self.outbox.writes_to_disk():
-            self.outbox.persist(self._own_facts())
+        own = [self.disk.content(), *self._own_facts()]
+        return [clock_fact(self.hlc.latest), *self.tombstones.checkpoint(), *own]
 
     def _own_facts(self) -> list[Persist]:
         """The fact about this life, if it has changed."""
@@ -410,9 +382,6 @@ class Replica:
         self, target: str, addresses: Sequence[Address], now: Now, pool: PoolKind = PoolKind.LAN
     ) -> list[Effect]:
         """The answer to Resolve; no addresses if there was none."""
-        if not addresses:
-            text = f"the join address {target} cannot be resolved; it will be tried again"
-            self.outbox.log("WARNING", text)
         self.in_pool(pool).joining.resolved(target, addresses)
         return self._drain()
 
@@ -438,10 +407,6 @@ class Replica:
         """Take the data of this node as the truth, as an operator wants it."""
         self.settling.settle()
         return self._drain()
-
-    def _settled(self) -> None:
-        """From now on the members that are known count for writes that wait."""
-        self.acks.judge_anew(self.pools.groups_of)
 
     def leave(self, now: Now) -> list[Effect]:
         """Tell the peers that this node goes; Departed follows when they have had time to hear
@@ -482,9 +447,14 @@ class Replica:
         self.key_rotation.ask(ticket, action, key, now)
         return self._drain()
 
-    def keyring_kept(self, problem: str, now: Now) -> list[Effect]:
+    def keyring_kept(
+        self, problem: str, now: Now, keys: Sequence[bytes] | None = None
+    ) -> list[Effect]:
         """The driver's answer to KeyringChanged. `problem` says why a later life would not find the
-        keys; it is empty where it will."""
+        keys; it is empty where it will. `keys`: an operator has changed the file to these, and they
+        are the node's from now on; a node without a keyring stays so for its life."""
+        if keys is not None and self.keyring is not None:
+            self.keyring.become(keys)
         self.key_rotation.problem = problem
         return self._drain()
 
@@ -508,7 +478,8 @@ class Replica:
         if self._departs_s is not None:
             return None if self._departed else self._departs_s
         nearest, rotation_s = self.tombstones.deadline(), self.key_rotation.deadline()
-        nearest = min(nearest, self.settling.deadline())
+        if not self.settled:
+            nearest = min(nearest, self.settling.deadline())
         for pool in self.pools:
             nearest = min(nearest, pool.deadline())
         if self.acks:
@@ -536,11 +507,8 @@ class Replica:
         if self.tombstones.context.has_changed:
             commits = self.outbox.writes_to_disk()
             self.outbox.persist(self.tombstones.take_changes(commits=commits))
-        self.cluster_id.look()
-        if self.cluster_id.has_news:
-            self.cluster_id.has_news = False
-            for pool in self.pools:
-                pool.joining.tell_cluster_id()
+        if not self.cluster_id.value.epoch:
+            self.cluster_id.look()
         return self.outbox.drain()
 
     # -- questions --------------------------------------------------------------------------------

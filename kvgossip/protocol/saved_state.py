@@ -11,15 +11,14 @@ Laws (protocol.md section 7)
 - A later life is of the cluster that an earlier one was of (own_cluster_id.py).
 - A life that rebuilds lost data takes nothing for the truth but what a settled member has, also
   after another restart.
-- Each commit holds the digest root of the entries that are on the disk with it. A life whose
-  entries do not give it has lost some, of which the causal context says that they were here: it
-  renounces that context, and rebuilds.
+- Each commit holds the digest root of the entries that are on the disk with it
+  (disk_condition.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 
@@ -57,16 +56,6 @@ class SavedPeer(NamedTuple):
         return Address(self.host, self.port)
 
 
-class Standing(Protocol):
-    """How much this life has of its data."""
-
-    @property
-    def settled(self) -> bool: ...
-
-    @property
-    def rebuilding(self) -> bool: ...
-
-
 class SavedState:
     """The facts that an earlier life left by Persist, and those that this one adds; empty where
     there was none."""
@@ -74,33 +63,13 @@ class SavedState:
     def __init__(self, saved: Mapping[bytes, bytes]) -> None:
         self.facts = saved
         self.clock = int.from_bytes(saved.get(CLOCK, b""), "big")
-        #: why the disk takes nothing now, in words; empty where it does
-        self.fault = ""
+        content = saved.get(CONTENT, bytes(16))
+        #: the digest root and the number of the entries that were committed with these facts
+        self.root = int.from_bytes(content[:8], "big")
+        self.entries = int.from_bytes(content[8:], "big")
         self.own = _decode_self(saved[SELF]) if SELF in saved else SavedLife()
         #: the fact that the disk has, or will have with the next commit
         self._kept = self.own
-
-    def lost(self, root: int, entries: int) -> str:
-        """In words, that these are not the entries that were committed with the facts; empty: they
-        are."""
-        content = self.facts.get(CONTENT, bytes(16))
-        committed_root, committed = (
-            int.from_bytes(part, "big") for part in (content[:8], content[8:])
-        )
-        if root == committed_root:
-            return ""
-        return (
-            f"the disk has lost data: it gives {entries} entries with the root {root:016x}, and "
-            f"{committed} with the root {committed_root:016x} were committed; what is missing is "
-            "fetched from peers, and until a settled one has sent it, or `kvgossip settle` accepts "
-            "what is here, reads are not answered"
-        )
-
-    def problem(self, standing: Standing) -> str:
-        """What is wrong with the directory, in words and printable; empty: nothing."""
-        if standing.rebuilding and not standing.settled:
-            return "it has lost data, and fetches what is missing from peers"
-        return "".join(each if each.isprintable() else " " for each in self.fault)
 
     def own_facts(self, life: SavedLife) -> list[Persist]:
         """The fact about this life, if it has changed since this was last called."""

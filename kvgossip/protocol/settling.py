@@ -113,7 +113,8 @@ class Settling:
 
     def rebuild(self) -> None:
         """Data of this node turns out to be lost: before its first input."""
-        self.settled, self.rebuilding = False, True
+        self.settled, self.has_data, self.rebuilding = False, False, True
+        self._founds, self._looks_until_s = False, math.inf
 
     @property
     def sync_state(self) -> SyncState:
@@ -128,17 +129,18 @@ class Settling:
         return self._targets and not self.rebuilding and not self.has_data
 
     @property
+    def has_company(self) -> bool:
+        """True if some other member is reachable, in whichever pool."""
+        return any(pool.has_company for pool in self._pools)
+
+    @property
     def stale(self) -> bool:
         """True if this node has but last known good data: it answers that, and says so."""
         return self.has_data and not self.settled
 
     def is_cut_off(self, now: Now) -> bool:
         """True if this node has last known good data, has looked for others, and reaches nobody."""
-        return (
-            self.stale
-            and now.monotonic_s >= self._looks_until_s
-            and not any(pool.has_company for pool in self._pools)
-        )
+        return self.stale and now.monotonic_s >= self._looks_until_s and not self.has_company
 
     def stale_s(self, now: Now) -> float | None:
         """How long ago the last of that data was kept, seconds; None where this node is not

@@ -35,6 +35,7 @@ from kvgossip.protocol.effect import (
     Send,
 )
 from kvgossip.protocol.model.change import Changed, Persist
+from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
@@ -42,11 +43,12 @@ from kvgossip.protocol.wire.keyring import key_id
 from kvgossip.runtime.changes.publisher import Publisher
 from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.disk.compaction import Compaction
-from kvgossip.runtime.disk.key_files import keep_keys
+from kvgossip.runtime.disk.key_files import keep_keys, read_keys
 from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.network.transport import Transport
 from kvgossip.runtime.pending.callers import Callers
 from kvgossip.runtime.pending.join_attempt import DEFAULT_PORTS
+from kvgossip.runtime.pending.join_log import JoinLog
 
 if TYPE_CHECKING:
     from kvgossip.runtime.disk.group_commit import GroupCommit
@@ -91,6 +93,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         #: names of join targets that are being looked up
         self._lookups: set[asyncio.Task[None]] = set()
+        self._join_log = JoinLog(self._log)
         self._timer: asyncio.Handle | None = None
         #: the time at which the timer fires, monotonic seconds
         self._tick_s = math.inf
@@ -221,6 +224,15 @@ class Driver:
         self._timer, self._tick_s = None, math.inf
         self._look()
 
+    def reload_keyring(self) -> list[str]:
+        """Take the keys that the keyring file has now; returns their ids, none where there is no
+        such file. Raises ConfigError, and then nothing has changed."""
+        if not self._keyring_file:
+            return []
+        keys = read_keys(self._keyring_file).keys
+        self.submit(lambda now: self.replica.keyring_kept("", now, keys))
+        return [key_id(key) for key in keys]
+
     # -- effects ----------------------------------------------------------------------------------
 
     def _persist(self, effect: Persist) -> None:
@@ -229,8 +241,7 @@ class Driver:
 
     def _disk_told(self, fault: str) -> None:
         """Why the disk takes nothing; empty: it does."""
-        if not self.closed:
-            self.submit(lambda now: self.replica.disk_told(fault, now))
+        self.replica.disk.fault = fault
 
     def _dropped(self, effect: Dropped) -> None:
         self.publisher.dropped(effect)
@@ -258,13 +269,15 @@ class Driver:
         else:
             found = await self._transports[pool].look_up(host, port)
         self.callers.resolved(target, found, pool)
+        if not found and not self.closed:
+            self._join_log.unresolved(target, self.clocks().monotonic_s)
         self.submit(lambda now: self.replica.resolved(target, found, now, pool))
 
     def _join_refused(self, effect: JoinRefused) -> None:
         # an operator who waits has the text; of the joins that the node makes by itself the log
         # tells
-        if not self.callers.refused(effect):
-            self._log(logging.INFO, effect.text)
+        if not self.callers.refused(effect) and not effect.logged:
+            self._join_log.failed(str(effect.source), effect.text, self.clocks().monotonic_s)
 
     def _keyring_changed(self, effect: KeyringChanged) -> None:
         """Keep the keys for the next life. A problem stands beside this node's keys in every
@@ -288,9 +301,8 @@ class Driver:
             self._log(logging.INFO, f"forgot the member {old.name if old else '?'}{where}")
         elif old is None or old.state != new.state:
             self.member_events[effect.pool, new.state.name.lower()] += 1
-            self._log(
-                logging.INFO, f"{new.name} at {new.address} is {new.state.name.lower()}{where}"
-            )
+            level = logging.WARNING if new.state is MemberState.DEAD else logging.INFO
+            self._log(level, f"{new.name} at {new.address} is {new.state.name.lower()}{where}")
 
     def _log(self, level: int, text: str) -> None:
         log.log(level, "%s: %s", self._name, text)

@@ -446,6 +446,10 @@ class Node:
         """
         return await self._running.callers.rotate(*parse_order(action, key))
 
+    def reload_keyring(self) -> builtins.list[str]:
+        """Take the keys of the keyring file anew; returns their ids. Raises ConfigError."""
+        return self._running.reload_keyring()
+
     def is_blocked(self, member: Member) -> bool:
         return self._running.replica.blocklist.covers(member)
 
@@ -481,8 +485,7 @@ class Node:
         return self._running.replica.pools.last_exchange_s(self._clocks())
 
     def status(self) -> dict[str, Any]:
-        """The state of this node for its operator, ready for JSON. `statistics` are the replica's,
-        `transport` the sockets'."""
+        """The state of this node, ready for JSON. `transport` has the sockets' counters."""
         return status_of(self._open, self._clocks())
 
     @property
@@ -496,9 +499,7 @@ class Node:
     @property
     def _open(self) -> Life:
         if self._life is None:
-            raise LocalError(
-                "the node does not run", "start it, or use `async with Node(config) as node`"
-            )
+            raise LocalError("the node does not run", "start it, or use `async with Node(...)`")
         return self._life
 
     @property

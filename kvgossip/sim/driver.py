@@ -146,7 +146,7 @@ class Driver:
             self.observer(life, effects)
         # a packet changes nothing that the witness or the disk looks at
         inner = [effect for effect in effects if type(effect) is not Send]
-        if life.witness.observe(inner):
+        if life.witness.observe(inner, life.host.clock.now(self._timeline.time_s).wall_ms):
             self.changed_s = self._timeline.time_s
         if effects:
             self._commits.keep(life, event, inner)

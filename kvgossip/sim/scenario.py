@@ -181,6 +181,9 @@ def scenario(seed: int, options: Options) -> Scenario:
         intensity = replace(
             intensity, datacenter_rate=Random(f"{seed} datacenter rate").choice((0.0, 0.05, 0.2))
         )
+    if options.intensity is None:
+        glitches = Random(f"{seed} glitches").choice((0.0, 0.0, 0.0, 0.0, 0.01, 0.05))
+        intensity = replace(intensity, glitch_rate=glitches)
     founding_s = _founding_s(seed, options)
     parameters = (
         {"cluster": "simulated", "founding_s": founding_s} | wan | varied | dict(options.parameters)

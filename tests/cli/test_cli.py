@@ -32,6 +32,8 @@ QUICK = {
 }
 KVGOSSIP = (sys.executable, "-m", "kvgossip")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("KVGOSSIP_")}
+# a first agent founds its cluster at once
+CLEAN["KVGOSSIP_FOUNDING_S"] = "0"
 PATIENCE_S = 60.0
 
 
@@ -250,7 +252,7 @@ def test_the_commands_for_keys_do_what_they_say(tmp_path: Path) -> None:
         assert ask("get", "file").stdout == raw
         assert ask("put", "stdin", "-", stdin=raw).returncode == 0
         soon = ask("put", "lease", "1", "--ttl", "soon")
-        assert (soon.returncode, b"is not a duration" in soon.stderr) == (1, True)
+        assert (soon.returncode, b"is not a duration" in soon.stderr) == (2, True)
         assert ask("put", "lease", "1", "--ttl", "1ms").returncode == 0
         assert ask("get", "stdin").stdout == raw
 
@@ -291,7 +293,12 @@ def test_a_key_with_control_characters_never_reaches_the_terminal() -> None:
 def test_the_commands_for_the_cluster_do_what_they_say() -> None:
     with agent("--name", "n1") as one, agent("--name", "n2") as two:
         first, second = one.event("serving"), two.event("serving")
-        joined = run("join", first["gossip"], "--url", second["url"])
+        for served in (first, second):
+            assert run("put", "k", served["url"], "--url", served["url"]).returncode == 0
+        refused = run("join", first["gossip"], "--url", second["url"])
+        assert refused.returncode == 1
+        assert f"`kvgossip join {first['gossip']} --merge`" in refused.stderr.decode()
+        joined = run("join", first["gossip"], "--merge", "--url", second["url"])
         assert (joined.returncode, joined.stdout) == (0, b"joined: 2 members are known\n")
         eventually(first["url"], "members", holds=r"n1\s+alive.*\n.*n2\s+alive")
         assert {member["name"] for member in members_at(first["url"])} == {
@@ -535,7 +542,7 @@ def test_a_port_in_use_is_one_clear_line_with_exit_code_2() -> None:
         ("probe_interval_s = 'often'", "probe_interval_s = 'often' is not a number"),
         ("probe_interval_s = 9999", "out of bounds"),
         ("profile = 'mars'", "unknown profile 'mars'"),
-        ("[agent]\nname = 'n1'", "unknown parameter 'agent'"),
+        ("[agent]\nname = 'n1'", "there is no table 'agent'"),
     ],
 )
 def test_a_mistake_in_the_file_names_the_file_and_what_is_wrong(

@@ -190,7 +190,7 @@ class Network:
         )
         if disk is not None:
             replica.load(list(disk.records.items()))
-            replica.loaded()
+            replica.disk.loaded()
             disk.commit(replica.checkpoint(self.now(name)))
         self._at = {where: who for where, who in self._at.items() if who != name} | {address: name}
         self.replicas[name] = replica

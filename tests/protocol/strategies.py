@@ -56,6 +56,8 @@ def _of_field(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
     match kind:
         case msgspec.inspect.IntType(ge=low, le=high):
             return st.integers(low or 0, 2**62 if high is None else high)
+        case msgspec.inspect.StrType(pattern=pattern) if pattern and "A-Fa-f" in pattern:
+            return st.sampled_from(["", "10.0.0.9", "fd00::9"])
         case msgspec.inspect.StrType(pattern=pattern) if pattern is not None:
             return NAMES
         case msgspec.inspect.StrType(min_length=low, max_length=high):

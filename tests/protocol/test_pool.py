@@ -201,7 +201,13 @@ def test_a_ping_is_answered_the_way_it_came_with_root_clock_and_settledness() ->
         (packet,) = sends(effects)
         assert (packet.to, packet.reliable) == (STRANGER, reliable)
         assert LAN.open(packet.data, reliable=reliable).messages[0] == Ack(
-            1, "a", replica.store.digest.root, at().wall_ms, SyncState.SETTLED, 0, ORIGIN.packed()
+            1,
+            "a",
+            replica.store.digest.root,
+            at().wall_ms,
+            SyncState.SETTLED,
+            coordinate=ORIGIN.packed(),
+            stranger=True,
         )
 
 
@@ -221,7 +227,7 @@ def test_a_clock_before_1970_says_zero() -> None:
     replica = make_replica("a")
     effects = replica.receive(LAN.frame([PING]), STRANGER, at()._replace(wall_ms=-5))
     assert [message for _, message in told(LAN, effects) if isinstance(message, Ack)] == [
-        Ack(1, "a", 0, 0, SyncState.SETTLED, 0, ORIGIN.packed())
+        Ack(1, "a", 0, 0, SyncState.SETTLED, coordinate=ORIGIN.packed(), stranger=True)
     ]
 
 

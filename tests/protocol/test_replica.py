@@ -650,13 +650,13 @@ def test_two_live_nodes_of_one_name_are_reported_and_nobody_else_suffers(later_s
     net.replicas["x2"], net.effects["x2"], net._at[address_of(6)] = twin, [], "x2"
     net.perform("x2", twin.start(net.now("x2")))
     net.run(1.0)
-    net.join("a", str(address_of(5)))
+    net.join("a", str(address_of(5)), merge=True)
     net.run(120.0)
     warnings = [
         text
         for name in ("x", "x2")
         for text in logs(net.effects[name])
-        if "uses the name 'x'" in text
+        if "uses the name 'x'" in text or "is held by the live node" in text
     ]
     assert 1 <= len(warnings) <= 6
     assert net.state("a", "b") is net.state("b", "a") is ALIVE
@@ -838,19 +838,17 @@ def test_start_asks_to_resolve_every_join_address() -> None:
     ]
 
 
-def test_an_address_that_cannot_be_resolved_is_said_in_the_log_and_asked_again() -> None:
+def test_an_address_that_cannot_be_resolved_is_asked_again() -> None:
     replica = make_replica("a", join=("nowhere:1",))
     replica.start(at())
-    assert logs(replica.resolved("nowhere:1", [], at())) == [
-        "the join address nowhere:1 cannot be resolved; it will be tried again"
-    ]
+    assert replica.resolved("nowhere:1", [], at()) == []
     assert Resolve("nowhere:1") in replica.tick(at(1.0))
 
 
-def test_an_operators_join_that_cannot_be_resolved_is_said_and_forgotten() -> None:
+def test_an_operators_join_that_cannot_be_resolved_is_forgotten() -> None:
     replica = make_replica("a")
     assert replica.join(["nowhere:1"], at()) == [Resolve("nowhere:1")]
-    assert len(logs(replica.resolved("nowhere:1", [], at()))) == 1
+    assert replica.resolved("nowhere:1", [], at()) == []
     assert replica.resolved("nowhere:1", [STRANGER], at()) == []
 
 

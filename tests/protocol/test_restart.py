@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
+from kvgossip.config import Address
 from kvgossip.errors import ClockAheadError, RemoteError
-from kvgossip.protocol.doctor.diagnosis import diagnose
-from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.member import MemberState, SyncState
@@ -17,8 +16,9 @@ from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.readiness import NOT_SETTLED
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.saved_state import SavedLife, SavedPeer, SavedState, peer_fact
-from tests.protocol.doctor.test_examination import examined
 from tests.protocol.net import (
+    LAN,
+    STRANGER,
     WALL_MS,
     Disk,
     Network,
@@ -247,7 +247,7 @@ def test_what_is_always_now_is_in_every_checkpoint_and_the_rest_only_when_it_cha
     replica = make_replica("a", saved={})
     first, second = replica.checkpoint(at()), replica.checkpoint(at())
     own_row = b"context/row/" + replica.site.to_bytes(8, "big")
-    always = [b"replica/clock", b"replica/content", own_row]
+    always = [b"replica/clock", own_row, b"replica/content"]
     assert [fact.key for fact in first] == [*always, b"replica/self"]
     assert [fact.key for fact in second] == always
 
@@ -296,101 +296,108 @@ def test_that_a_node_has_settled_is_kept_though_nothing_is_written_after_it() ->
     assert make_replica("b", 1, join=SEED, saved=disk.facts).settling.stale
 
 
-# -- a disk that has lost data -------------------------------------------------------------------
+# -- refused, and alone --------------------------------------------------------------------------
+
+HELD = LAN.refusal("the name 'b' is held by the live node at 10.0.0.9:7481")
 
 
-def holed(names: str, *keys: str) -> Network:
-    """A settled cluster in which all hold these keys, and one more; then the disk of the first one
-    has lost them, but not its saved state."""
-    net = durable(names)
-    first = names.split()[0]
-    for key in (*keys, "kept"):
-        net.put(first, key, b"1")
-    net.run(5.0)
-    assert net.converged()
-    net.crash(first)
-    for key in keys:
-        del net.disks[first].records[key]
-    return net
+def refused(*sources: Address, **config: Any) -> Replica:
+    """A node that joins the seed, and is refused from there."""
+    replica = make_replica("b", 1, join=SEED, **config)
+    replica.start(at())
+    replica.resolved(SEED[0], [address_of(0)], at())
+    for source in sources:
+        replica.receive(HELD, source, at(), reliable=True)
+    return replica
 
 
-def test_a_disk_that_has_lost_data_takes_it_from_its_peers_and_takes_none_out_of_theirs() -> None:
-    net = holed("a b c", "x", "y")
-    back = net.add("a", 0, join=(str(address_of(1)),))
-    assert not back.settled
-    assert any("the disk has lost data: it gives 1 entries" in text for text in logs(told(net)))
-    net.until(lambda: back.settled)
-    net.run(60.0)
-    assert net.converged()
-    for replica in net.replicas.values():
-        assert [replica.store.value(key) for key in ("x", "y", "kept")] == [b"1"] * 3
-    # the next life finds all, and is settled at once
-    net.crash("a")
-    assert net.add("a", 0).settled
+def meet(replica: Replica, *states: MemberState) -> None:
+    """The seed is in these states, one after the other."""
+    for state in states:
+        replica.pools.lan.membership.merge(member("a", 0, state), at())
+        replica.pools.lan.take_changes(at())
 
 
-def told(net: Network, name: str = "a") -> list[Effect]:
-    return net.effects[name]
+def test_who_is_refused_and_alone_warns_once_a_minute() -> None:
+    replica = make_replica("b", 1)
+    meet(replica, MemberState.ALIVE, MemberState.DEAD)
+    warned = [
+        sum(
+            "is not ready" in line
+            for line in logs(replica.receive(HELD, address_of(0), at(seconds)))
+        )
+        for seconds in (0.0, 30.0, 59.0, 60.0)
+    ]
+    assert warned == [1, 0, 0, 1]
 
 
-def test_a_disk_that_has_all_its_data_is_taken_at_its_word() -> None:
-    net = holed("a b c")
-    before = len(told(net))
-    assert net.add("a", 0).settled
-    assert not any("lost data" in text for text in logs(told(net)[before:]))
+def codes(replica: Replica, seconds: float = 0.0) -> list[str]:
+    return [reason.code for reason in replica.readiness.reasons(at(seconds))]
 
 
-def test_a_node_alone_whose_disk_has_lost_data_answers_no_reads_until_its_operator_says_so() -> (
-    None
-):
-    net = holed("a", "x")
-    back = net.add("a", 0)
-    net.run(120.0)
-    assert not back.settled
-    # so is the life after it, whose content is what was committed
-    net.crash("a")
-    back = net.add("a", 0)
-    assert not back.settled
-    net.perform("a", back.settle(net.now("a")))
-    assert back.settled
-    net.crash("a")
-    assert net.add("a", 0).settled
+def test_lesson_18_a_node_that_is_refused_and_reaches_nobody_is_not_ready_and_says_why() -> None:
+    disk = Disk()
+    before = make_replica("b", 1, join=SEED, saved={})
+    disk.commit(before.settle(at()))
+    disk.commit(before.checkpoint(at()))
+    # with last known good data, as a clone has it: by itself that is no reason
+    clone = refused(address_of(0), saved=disk.facts)
+    (reason,) = clone.readiness.reasons(at(2.0))
+    assert "is held by the live node at 10.0.0.9:7481" in reason.text
+    assert reason.code == "refused"
+    # also one that had settled before it was refused
+    clone.settle(at())
+    assert codes(clone) == ["refused"]
 
 
-def test_two_nodes_whose_disks_have_lost_data_do_not_settle_each_other() -> None:
-    net = holed("a b", "x")
-    net.crash("b")
-    del net.disks["b"].records["x"]
-    for place, name in enumerate("ab"):
-        net.add(name, place, join=(str(address_of(1 - place)),))
-    net.run(120.0)
-    assert net.sees("a", "b")
-    assert not any(replica.settled for replica in net.replicas.values())
+def test_a_refusal_counts_while_it_is_new_and_nobody_is_reached() -> None:
+    replica = refused(address_of(0))
+    replica.settle(at())
+    assert codes(replica, 140.0) == ["refused"]
+    assert codes(replica, 151.0) == []
+    replica.pools.lan.membership.merge(member("a", 0), at())
+    assert codes(replica) == []
 
 
-def test_a_delete_that_a_disk_has_lost_is_taken_from_peers_and_the_value_does_not_come_back() -> (
-    None
-):
-    net = durable("a b c")
-    net.put("a", "x", b"1")
-    net.run(5.0)
-    net.crash("c")
-    net.delete("a", "x")
-    net.run(2.0)
-    net.crash("a")
-    del net.disks["a"].records["x"]
-    net.add("a", 0, join=(str(address_of(1)),))
-    net.add("c", 2)
-    net.run(60.0)
-    assert net.converged()
-    assert all(replica.store.value("x") is None for replica in net.replicas.values())
+def test_what_a_stranger_forges_makes_no_node_unready() -> None:
+    replica = refused(STRANGER, address_of(7))
+    replica.settle(at())
+    assert codes(replica) == []
 
 
-def test_the_doctor_names_a_node_whose_disk_has_lost_data_until_it_has_it_back() -> None:
-    net = holed("a b", "x")
-    back = net.add("a", 0)
-    found = {finding.code: finding for finding in diagnose(examined(net, "a"))}
-    assert found["disk"].members == ("a",)
-    assert "has lost data" in found["disk"].text
-    net.until(lambda: back.settled)
-    assert not diagnose(examined(net, "b"))
+def test_a_join_of_an_operator_that_is_refused_makes_no_node_unready() -> None:
+    replica = make_replica("b", 1)
+    replica.join([str(address_of(0))], at())
+    replica.resolved(str(address_of(0)), [address_of(0)], at())
+    replica.receive(HELD, address_of(0), at(), reliable=True)
+    assert codes(replica) == []
+
+
+def test_a_member_that_cannot_be_read_any_more_refuses_as_well() -> None:
+    replica = make_replica("b", 1)
+    meet(replica, MemberState.ALIVE)
+    replica.receive(HELD, address_of(0), at())
+    assert codes(replica) == []
+    meet(replica, MemberState.DEAD)
+    assert codes(replica) == ["refused"]
+
+
+def test_a_name_that_took_over_a_data_directory_does_not_look_for_itself() -> None:
+    facts = peer_fact(PoolKind.LAN, "b", SavedPeer("10.9.9.9", 7481))
+    replica = make_replica("b", 1, saved={facts.key: facts.value or b""})
+    assert not replica.pools.lan.known_peers.absent
+
+
+def test_a_worker_that_an_earlier_life_knew_is_forgotten_when_it_wants_to_be() -> None:
+    saved = {
+        fact.key: fact.value or b""
+        for fact in (
+            peer_fact(PoolKind.LAN, "w", SavedPeer("10.9.9.8", 7481, 30)),
+            peer_fact(PoolKind.LAN, "b", SavedPeer("10.9.9.9", 7481)),
+        )
+    }
+    replica = make_replica("a", saved=saved)
+    known_peers = replica.pools.lan.known_peers
+    for seconds, absent in ((29.0, ["w", "b"]), (31.0, ["b"]), (80 * 3600.0, [])):
+        replica.tick(at(seconds))
+        assert sorted(known_peers.absent) == sorted(absent)

@@ -73,7 +73,7 @@ def test_an_operator_says_that_there_is_nobody() -> None:
     assert make_replica("a", founding_s=LAN_S, found=True, join=EVERYBODY).settled
 
 
-def test_a_founder_that_restarts_empty_is_known_to_the_others_and_answers_nothing_before_it_has_their_data() -> (
+def test_lesson_16_a_founder_that_restarts_empty_answers_nothing_before_it_has_the_data_of_the_others() -> (
     None
 ):
     net = Network()
@@ -104,7 +104,7 @@ def test_a_founder_that_is_known_to_somebody_does_not_found_a_cluster_while_it_w
     assert back.store.value("key") == b"1"
 
 
-def test_seeds_that_restart_together_while_the_others_are_cut_off_wait_for_them() -> None:
+def test_lesson_16_seeds_that_restart_together_while_the_others_are_cut_off_wait_for_them() -> None:
     net = Network()
     for place, name in enumerate("abcde"):
         net.add(name, place, join=SEEDS)
@@ -134,7 +134,7 @@ def test_a_new_cluster_settles_together_after_a_while() -> None:
 # -- a node with a disk --------------------------------------------------------------------------
 
 
-def test_a_node_that_comes_back_with_its_disk_is_stale_until_its_first_exchange() -> None:
+def test_lesson_17_a_node_that_comes_back_with_its_disk_is_stale_until_its_first_exchange() -> None:
     net = Network()
     net.disks = {name: Disk() for name in "abc"}
     everybody(net, "a b c")
@@ -205,7 +205,9 @@ def test_an_exchange_in_which_something_was_refused_settles_nobody() -> None:
 
 @pytest.mark.parametrize("concern", CONCERNS, ids=str)
 @pytest.mark.parametrize("durable", [True, False], ids=["disk", "memory"])
-def test_a_life_that_has_met_nobody_is_no_majority(concern: WriteConcern, durable: bool) -> None:
+def test_lesson_18_a_life_that_has_met_nobody_is_no_majority(
+    concern: WriteConcern, durable: bool
+) -> None:
     net = Network()
     if durable:
         net.disks = {name: Disk() for name in "abcde"}

@@ -15,6 +15,7 @@ import pytest
 
 from kvgossip.protocol.anti_entropy.initiator import Exchange
 from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
+from kvgossip.protocol.disk_condition import DiskCondition
 from kvgossip.protocol.effect import Effect, Send
 from kvgossip.protocol.model.entry import is_dead, timestamp_in
 from kvgossip.protocol.model.hlc import milliseconds_of
@@ -74,6 +75,29 @@ def test_seeds_that_once_broke_a_law_keep_them_all(seed: int) -> None:
     assert report.passed, (
         f"{report.violation}; repeat it with: kvgossip sim deletes --seed {seed} --trace 200"
     )
+
+
+# -- disks with holes ----------------------------------------------------------------------------
+
+HOLES = (21, 117, 186, 331, 374)
+"""Seeds whose disks lose what others would be made to lose, too, were the context kept."""
+
+
+@pytest.mark.parametrize("seed", HOLES)
+def test_a_disk_that_has_silently_lost_entries_takes_none_out_of_others(seed: int) -> None:
+    report = simulate(seed, deletion_options(seed))
+    assert report.passed, (
+        f"{report.violation}; repeat it with: kvgossip sim deletes --seed {seed} --trace 200"
+    )
+
+
+@pytest.mark.parametrize("seed", HOLES[:3])
+def test_a_life_that_keeps_the_context_of_a_disk_with_a_hole_is_caught(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DiskCondition, "loaded", lambda disk: disk._store.loaded())
+    report = simulate(seed, deletion_options(seed))
+    assert "an acknowledged write is lost" in str(report.violation)
 
 
 # -- schedules -----------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ share are rendered at most once a second.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from email.utils import formatdate
 from http import HTTPStatus
@@ -22,6 +23,7 @@ from aiohttp import HttpVersion10, web
 
 from kvgossip import __version__
 from kvgossip.api.http.errors import head_of, hint_of, status_of
+from kvgossip.api.http.room import LONG_BYTES, Lease, Room
 from kvgossip.errors import KVGossipError, LocalError
 from kvgossip.protocol.model.entry import check_content_type
 
@@ -46,6 +48,13 @@ class Answer(web.StreamResponse):
         self._head = head
         self._content = body
         self._open: bool | None = None
+        self._lease: Lease | None = None
+
+    def take_room(self, room: Room) -> None:
+        """Raises RequestError(503) where this is long, and too many such answers wait already."""
+        if self._content is not None and len(self._content) > LONG_BYTES:
+            self._lease = Lease(room)
+            self._lease.grow(len(self._content))
 
     @property
     def keep_alive(self) -> bool | None:
@@ -61,16 +70,21 @@ class Answer(web.StreamResponse):
             raise ConnectionResetError("the client has gone")
         if self._open is None:
             self._open = request.keep_alive
-        transport.write(
-            self.render(
-                self._open,
-                head_only=request.method == "HEAD",
-                http_1_0=request.version == HttpVersion10,
-            )
+        # aiohttp keeps the answer until the connection's next request
+        _held, self._lease = self._lease, None
+        data = self.render(
+            self._open,
+            head_only=request.method == "HEAD",
+            http_1_0=request.version == HttpVersion10,
         )
         # A client that sends requests and reads no answers waits here instead of filling this
         # node's memory.
-        await request.writer.drain()
+        if len(data) <= LONG_BYTES:
+            return await _write(request, (data,))
+        self._content, view = None, memoryview(data)
+        for start in range(0, len(data), LONG_BYTES):
+            await _write(request, (view[start : start + LONG_BYTES],))
+            await asyncio.sleep(0)
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Everything was written by `prepare`."""
@@ -90,23 +104,45 @@ class Answer(web.StreamResponse):
 
 
 class Download(Answer):
-    """An answer of unknown length: it ends with the connection. `parts` is closed in any case."""
+    """An answer that is written in parts, as its client takes them; `parts` is closed in any case.
+
+    It is chunked, so that a client can tell where it breaks off; to HTTP/1.0 it ends with the
+    connection.
+    """
 
     def __init__(self, head: str, parts: AsyncGenerator[bytes, None]) -> None:
         super().__init__(200, head, None)
         self._parts = parts
-        self.force_close()
 
     async def prepare(self, request: web.BaseRequest) -> None:
+        chunked = request.version != HttpVersion10
+        if chunked:
+            self._head += "Transfer-Encoding: chunked\r\n"
+        else:
+            self.force_close()
         async with aclosing(self._parts):
             await super().prepare(request)
+            if request.method == "HEAD":
+                return
             async for part in self._parts:
-                if request.method == "HEAD":
-                    return
-                if request.transport is None or request.transport.is_closing():
-                    raise ConnectionResetError("the client has gone")
-                request.transport.write(part)
-                await request.writer.drain()
+                if part:
+                    chunk = (b"%x\r\n" % len(part), part, b"\r\n") if chunked else (part,)
+                    await _write(request, chunk)
+        if chunked:
+            await _write(request, (b"0\r\n\r\n",))
+
+
+async def _write(request: web.BaseRequest, parts: Sequence[bytes | memoryview]) -> None:
+    """Returns when the client has taken enough for more. Raises ConnectionError when it has
+    gone."""
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client has gone")
+    if len(parts) == 1:
+        transport.write(parts[0])
+    else:
+        transport.writelines(parts)
+    await request.writer.drain()
 
 
 class Answers:

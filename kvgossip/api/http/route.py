@@ -17,7 +17,8 @@ import msgspec
 from aiohttp import web
 
 from kvgossip.api.http.body import COMMAND_BYTES_MAX, Command, parse_command, read_body
-from kvgossip.api.http.schema import Schema
+from kvgossip.api.http.schema import SWITCH, Schema
+from kvgossip.api.http.switch import is_on
 from kvgossip.config import Config
 
 KEY_END = "/{key}"
@@ -68,6 +69,10 @@ class Call(NamedTuple):
     """As the path has it, still encoded; empty where the path has none."""
     query: dict[str, str]
     """The query parameters that were given, all of them known to the route."""
+
+    def is_on(self, name: str) -> bool:
+        """True if this switch is given and not off. All switches were checked before."""
+        return name in self.query and is_on(name, self.query[name])
 
     async def body(self) -> bytes:
         """The whole body. Raises ValueTooLargeError where it is longer than the route takes,
@@ -126,6 +131,11 @@ class Route:
     def family(self) -> str:
         """Its name among the metrics."""
         return self.counted_as or self.path.removesuffix(KEY_END)[1:]
+
+    @property
+    def switches(self) -> tuple[str, ...]:
+        """Those of its query parameters that are on or off."""
+        return tuple(each.name for each in self.parameters if each.schema is SWITCH)
 
     @property
     def query_names(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from kvgossip.api.http.body import refuse_foreign_page
 from kvgossip.api.http.errors import RequestError, wrong_method
 from kvgossip.api.http.request_target import parameters, split_target
 from kvgossip.api.http.route import KEY_END, Call, Family, Route
+from kvgossip.api.http.switch import is_on
 from kvgossip.config import Config
 
 OTHER = "other"
@@ -40,6 +41,7 @@ class Bound(NamedTuple):
     route: Route
     handler: Callable[[Call], Awaitable[web.StreamResponse]]
     query_names: tuple[str, ...]
+    switches: tuple[str, ...]
 
 
 class Match(NamedTuple):
@@ -83,7 +85,7 @@ class RouteTable:
         methods = self.paths.setdefault(route.path, {})
         if route.method in methods:
             raise ValueError(f"{route.method} {route.path} is declared twice")
-        bound = Bound(route, partial(route.handler, family), route.query_names)
+        bound = Bound(route, partial(route.handler, family), route.query_names, route.switches)
         methods[route.method] = bound
         if route.method == "GET":
             methods["HEAD"] = bound
@@ -111,6 +113,10 @@ class RouteTable:
         if request.method == "POST":
             refuse_foreign_page(request)
         query = parameters(match.query, bound.query_names) if match.query else {}
+        for name in bound.switches:
+            # also one that the handler does not ask for
+            if name in query:
+                is_on(name, query[name])
         return await bound.handler(Call(request, bound.route, self._config, match.key, query))
 
     def _no_such(self, path: str) -> RequestError:

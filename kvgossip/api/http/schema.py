@@ -9,6 +9,8 @@ Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
 OBJECT: Schema = {"type": "object"}
 OCTETS: Schema = {"type": "string", "format": "binary"}
+SWITCH: Schema = {"type": "string", "enum": ["", "true", "false", "1", "0"]}
+"""A parameter that is on or off: see `switch.py`."""
 VERSION: Schema = {
     "type": "string",
     "pattern": "^[0-9a-f]{16}-[0-9a-f]{16}$",

@@ -71,7 +71,7 @@ class GeneralConnection(web.RequestHandler):
     """web.RequestHandler that takes paths as curl sends them, and that answers what is no HTTP with
     our JSON and without a traceback."""
 
-    __slots__ = ("_answers", "_body", "_ended", "_open", "_outflow", "due_s")
+    __slots__ = ("_answers", "_asked_upgrade", "_body", "_ended", "_open", "_outflow", "due_s")
 
     def __init__(
         self, server: General, config: Config, answers: Answers, connections: Connections
@@ -91,6 +91,9 @@ class GeneralConnection(web.RequestHandler):
         self._answers, self._open = answers, connections
         self._outflow = Outflow(connections.stall_s)
         self._ended = False
+        #: True if a request has asked for another protocol. Its answer is the last one: what
+        #: aiohttp's parser has passed over behind it is not known.
+        self._asked_upgrade = False
         self._body: StreamReader = EMPTY_PAYLOAD
         self.due_s = math.inf
 
@@ -119,11 +122,14 @@ class GeneralConnection(web.RequestHandler):
         return True
 
     def data_received(self, data: bytes) -> None:
+        if self._asked_upgrade and self._body.is_eof():
+            return
         if not data.isascii() and self._is_idle():
             data = escape_target(data)
         super().data_received(data)
         if self._messages:
-            self._body = self._messages[-1][1]
+            message, self._body = self._messages[-1]
+            self._asked_upgrade = getattr(message, "upgrade", False)
 
     def handle_error(
         self,
@@ -159,7 +165,8 @@ class GeneralConnection(web.RequestHandler):
 
     def is_last(self) -> bool:
         """True if no request can follow the one that is being answered."""
-        return self._open.stopping or (self._ended and not self._messages)
+        ends = self._ended or self._asked_upgrade
+        return self._open.stopping or (ends and not self._messages)
 
     # -- called by Connections --------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from kvgossip.errors import RemoteError
 _PLAIN_LINE = re.compile(rb"(GET|HEAD|PUT|DELETE) (/[A-Za-z0-9/%~._:@!$&'()*+,;=-]*) HTTP/1\.1")
 """A path without query, in the characters that RFC 3986 gives it."""
 METHODS = (b"GET", b"PUT", b"DELETE", b"HEAD")
+_UPGRADES = frozenset((b"connection", b"upgrade", b"http2-settings"))
 HEADERS = frozenset(
     b"host connection content-length content-type if-match if-none-match user-agent accept "
     b"accept-encoding accept-language accept-charset "
@@ -143,10 +144,23 @@ class RequestParser:
         return body
 
     def rewritten(self) -> bytes:
-        """The head as bytes that can be read in one way only."""
+        """The head as bytes that can be read in one way only. No other protocol is spoken here, so
+        it asks for none: a parser that is asked may pass over the next request (RFC 9110 7.8)."""
         lines = [b"%s %s HTTP/%s" % (self.method, self.target, self.version.encode())]
-        lines += [b"%s: %s" % header for header in self.headers]
+        lines += [
+            b"%s: %s" % header for header in self.headers if header[0].lower() not in _UPGRADES
+        ]
+        connection = [option for option in self._options() if option.lower() not in _UPGRADES]
+        if connection:
+            lines.append(b"Connection: " + b", ".join(connection))
         return b"\r\n".join([*lines, b"", b""])
+
+    def _options(self) -> list[bytes]:
+        """Those of all Connection headers."""
+        values = (value for name, value in self.headers if name.lower() == b"connection")
+        return [
+            part for value in values for option in value.split(b",") if (part := option.strip())
+        ]
 
     def close(self) -> None:
         """Break the circle between this object and the C parser."""

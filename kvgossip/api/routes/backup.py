@@ -16,7 +16,7 @@ from kvgossip.api.archive import ArchiveError, Writer, parse_lines, split_lines
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.response import OCTET_STREAM, Answer, Answers
 from kvgossip.api.http.route import Body, Call, Family, Parameter, Right, Route
-from kvgossip.api.http.schema import OBJECT, OCTETS, TEXT, VERSION, Schema, fields
+from kvgossip.api.http.schema import OBJECT, OCTETS, SWITCH, TEXT, VERSION, Schema, fields
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.entry import timestamp_in, version_of
 from kvgossip.protocol.model.hlc import milliseconds_of
@@ -40,9 +40,7 @@ _NUMBERED = Body(NumberBody, 'send {"number": "..."}, as GET /quarantine lists i
 _LINES = Body(OCTETS, bytes_max=lambda config: IMPORT_BYTES_MIN + 2 * config.value_bytes_max)
 _STATUSES = (403, 404, 408, 409, 413, 431, 507)
 _COUNTS: Schema = {"type": "object", "additionalProperties": {"type": "integer"}}
-_AS_NEW = Parameter(
-    "query", "as_new", {"enum": ["true", "false"]}, "write the values anew; default false"
-)
+_AS_NEW = Parameter("query", "as_new", SWITCH, "write the values anew; default false")
 _NUMBER = Parameter("query", "number", TEXT, "as /quarantine lists it; required")
 _AFTER = Parameter("query", "after", TEXT, "the number after which a page begins")
 _LISTED = fields(values={"type": "array", "items": OBJECT}, after={"type": ["string", "null"]})
@@ -82,7 +80,7 @@ class BackupRoutes(Family):
         """Merges lines of an archive, all or, where one is damaged, none; with as_new=true it
         writes their values anew. Lines whose versions lie in the future of this node's clock are
         left out, and named."""
-        as_new = _boolean("as_new", call.query.get("as_new", "false"))
+        as_new = call.is_on("as_new")
         lines = list(split_lines(await call.body()))
         try:
             entries = parse_lines(lines, call.config.value_bytes_max)
@@ -104,7 +102,7 @@ class BackupRoutes(Family):
                 "ahead_s": (milliseconds_of(timestamp_in(record)) - wall_ms) / 1000,
             }
             for line, ((key, record), outcome) in enumerate(zip(entries, outcomes, strict=True), 1)
-            if outcome is Outcome.REFUSED
+            if outcome is Outcome.REFUSED and milliseconds_of(timestamp_in(record)) > wall_ms
         ]
         return self._answers.json(200, document | ({"ahead": ahead} if ahead else {}))
 
@@ -236,9 +234,3 @@ def _described(suspect: Suspect) -> dict[str, Any]:
         "deleted_says": suspect.peer,
         "wall_ms": suspect.wall_ms,
     }
-
-
-def _boolean(name: str, text: str) -> bool:
-    if text not in ("true", "false"):
-        raise RequestError(400, f"{name} = {text!r} is neither true nor false")
-    return text == "true"

@@ -8,21 +8,22 @@ Laws
   asked for, on this node: the hybrid logical time at which it came here. So it is never 0, it never
   falls in a life of a node, and those of its other lives and of other nodes lie near it in time. A
   version that was written long ago and arrives now has a new one: a blocking query hears of it.
-- `ModifyIndex` is the HLC timestamp of the version, alike on all nodes. By the hybrid clock nothing
-  arrives before it is written, so it is never greater than the X-Consul-Index of the answer that
-  has it. Two writes to one key at one timestamp on two nodes, which the site tells apart elsewhere,
-  have the same. A version that arrives late has a ModifyIndex that is less than an X-Consul-Index
-  from before: a change in a list is found by comparing it. The time at which a key was created is
-  kept nowhere: `CreateIndex` is `ModifyIndex`.
-- All of these have 57 bits in use: a client whose numbers are floating-point (JavaScript) cannot
-  hold them.
+- `ModifyIndex` is the HLC timestamp of the version as a number (`index_of`), alike on all nodes. By
+  the hybrid clock nothing arrives before it is written, so it is never greater than the
+  X-Consul-Index of the answer that has it. Two writes to one key at one timestamp on two nodes,
+  which the site tells apart elsewhere, have the same. A version that arrives late has a ModifyIndex
+  that is less than an X-Consul-Index from before: a change in a list is found by comparing it. The
+  time at which a key was created is kept nowhere: `CreateIndex` is `ModifyIndex`.
+- Indices are below 2**53: floating-point numbers, those of JavaScript and jq, hold them.
 - A blocking query ends when something under its topic changes, and for no other change (lessons.md
-  21). An index that this node does not give for this topic now is another server's, or another
-  query's. It is not known what its client has seen, so it is answered as soon as something
-  changes, at the latest after STRANGE_WAIT_S (lessons.md 23) - and not at once, so that a client
-  that is balanced over several nodes does not run in circles. (Two nodes whose latest change is the
-  same may give the same index, and one of them lack an older one: a client that changes from that
-  one to the other, there and then, hears of it with the next change, or when its wait is over.)
+  21). The ModifyIndex of the latest change says that its client has seen that change, as its
+  X-Consul-Index does. Another index that this node does not give for this topic now is another
+  server's, or another query's, and so is one that may mean either of two changes. It is not known
+  what its client has seen, so it is answered as soon as something changes, at the latest after
+  STRANGE_WAIT_S (lessons.md 23) - and not at once, so that a client that is balanced over several
+  nodes does not run in circles. (Two nodes whose latest change is the same may give the same index,
+  and one of them lack an older one: a client that changes from that one to the other, there and
+  then, hears of it with the next change, or when its wait is over.)
 - `cas` is checked by this node alone, in the turn of the write, against what it has heard:
   `KV-Condition-Scope: node`.
 
@@ -35,11 +36,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
-
-import msgspec
-from aiohttp import web
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from kvgossip.api.http.duration import go_duration_s
 from kvgossip.api.http.errors import RequestError
@@ -47,12 +46,22 @@ from kvgossip.api.http.request_target import decode_key
 from kvgossip.api.http.response import Answer
 from kvgossip.api.http.route import Call, Family, Parameter, Right, Route
 from kvgossip.api.http.route_table import NotOffered
-from kvgossip.api.http.schema import OCTETS, TEXT, Schema
+from kvgossip.api.http.schema import OCTETS, SWITCH, TEXT, Schema
 from kvgossip.api.keys import CHECKED_HERE, until_kept
+from kvgossip.api.listings import Listing, Listings
 from kvgossip.api.routes.consul_answer import ANYWHERE, FAMILY, ConsulAnswers
+from kvgossip.api.routes.consul_form import (
+    Entries,
+    Names,
+    closing,
+    encoded,
+    item_of,
+    modify_index,
+    opening,
+)
 from kvgossip.api.routes.kv import KEY, VALUE, WRITE_STATUSES, refuse_headers
 from kvgossip.api.routes.watch import POLL_LOOKS_S, WatchRoutes
-from kvgossip.protocol.model.entry import Entry, check_key, entry_of, is_dead
+from kvgossip.protocol.model.entry import Entry, check_key, entry_of
 from kvgossip.runtime.changes.watchers import Topic
 
 if TYPE_CHECKING:
@@ -62,7 +71,7 @@ WAIT_S, WAIT_MAX_S = 300.0, 600.0
 WAIT_SPREAD = 1 / 16
 """A wait lasts up to so much longer, so that those who began together do not end together."""
 STRANGE_WAIT_S = 0.5
-PAGE_KEYS = 256
+DELETES_AT_A_TIME = 256
 INDEX_MAX = 2**64 - 1
 NO_LOCKS = (
     "there are no sessions and no locks: both halves of a cluster that is split would hold them"
@@ -73,9 +82,7 @@ _REASONS = {
 }
 
 _NUMBER: Schema = {"type": "integer", "minimum": 0, "maximum": INDEX_MAX}
-_RECURSE = Parameter(
-    "query", "recurse", TEXT, "given, whatever it is: all keys that start with this one"
-)
+_RECURSE = Parameter("query", "recurse", SWITCH, "all keys that start with this one")
 _CAS = Parameter(
     "query",
     "cas",
@@ -84,15 +91,12 @@ _CAS = Parameter(
 )
 _READ = (
     _RECURSE,
-    Parameter(
-        "query",
-        "keys",
-        TEXT,
-        "given, whatever it is: the names of all keys that start with this one",
-    ),
+    Parameter("query", "keys", SWITCH, "the names of all keys that start with this one"),
     Parameter("query", "separator", TEXT, "names up to this, each once"),
-    Parameter("query", "raw", TEXT, "given, whatever it is: the bytes of the value"),
-    Parameter("query", "index", _NUMBER, "an X-Consul-Index: wait for a change after it"),
+    Parameter("query", "raw", SWITCH, "the bytes of the value"),
+    Parameter(
+        "query", "index", _NUMBER, "an X-Consul-Index, or a ModifyIndex: wait for a change after it"
+    ),
     Parameter("query", "wait", TEXT, "how long, as Go writes durations; default 5m, at most 10m"),
 )
 _WRITE = (
@@ -114,112 +118,86 @@ _ENTRY: Schema = {
 }
 _ENTRIES: Schema = {"type": "array", "items": {"anyOf": [_ENTRY, TEXT]}}
 
-Rendered = TypeVar("Rendered")
-
-
-class Item(msgspec.Struct, frozen=True, gc=False):
-    """An entry as Consul has it: bytes become base64, an empty value null."""
-
-    LockIndex: int
-    Key: str
-    Flags: int
-    Value: bytes | None
-    CreateIndex: int
-    ModifyIndex: int
-
 
 class ConsulRoutes(Family):
     """/v1/kv. Blocking queries count among the watchers of `watching`."""
 
-    def __init__(self, node: Node, consul: ConsulAnswers, watching: WatchRoutes) -> None:
+    def __init__(
+        self, node: Node, consul: ConsulAnswers, watching: WatchRoutes, listings: Listings
+    ) -> None:
         self._node, self._consul, self._watching = node, consul, watching
+        self._listings = listings
 
     # -- reads ------------------------------------------------------------------------------------
 
     async def get(self, call: Call) -> Answer:
         """One key, or all that start with `key`. 404 with an empty body where there is none."""
-        key, asked = decode_key(call.key), self._consul.checked(call.query)
-        lists = "recurse" in asked or "keys" in asked
+        self._consul.check(call)
+        key, pretty = decode_key(call.key), call.is_on("pretty")
+        names = call.is_on("keys")
+        lists = names or call.is_on("recurse")
         _check(key, lists)
         # raises NotSettledError before the wait, and not after it
         self._node.record(key)
         topic = Topic(key, exact=not lists)
-        await self._block(call.request, topic, asked)
-        if "keys" in asked:
-            index, found = await self._listed(key, lambda name, record: None)
-            names = _grouped(sorted(found), key, asked.get("separator", ""))
-            return (
-                self._consul.json(200, msgspec.json.encode(names), index)
-                if names or not key
-                else self._consul.absent(index)
-            )
+        await self._block(call, topic)
         if lists:
-            index, items = await self._listed(
-                key, lambda name, record: msgspec.json.encode(_item(entry_of(name, record)))
-            )
-            body = b",".join(items[name] for name in sorted(items))
-            return (
-                self._consul.json(200, b"[" + body + b"]", index)
-                if items
-                else self._consul.absent(index)
-            )
+            separator = call.query.get("separator", "")
+            form = Names(key, separator, pretty) if names else Entries(pretty)
+            return self._list(await self._listings.of(key), form, names and not key)
         index, entry = self._node.feed.last_index(topic), self._node.entry(key)
         if entry is None:
             return self._consul.absent(index)
-        if "raw" in asked:
+        if call.is_on("raw"):
             return self._consul.raw(entry.value, index)
-        return self._consul.json(200, msgspec.json.encode([_item(entry)]), index)
+        return self._consul.json(200, encoded([item_of(entry)], pretty), index)
 
-    async def _block(
-        self, request: web.BaseRequest, topic: Topic, asked: Mapping[str, str]
-    ) -> None:
-        """Until the topic has another index than the client's, but no longer than it wants to
+    def _list(self, listing: Listing, form: Entries | Names, may_be_empty: bool) -> Answer:
+        if not listing.keys:
+            return (
+                self._consul.json(200, b"[]", listing.index)
+                if may_be_empty
+                else self._consul.absent(listing.index)
+            )
+        begin, end = opening(form.pretty), closing(form.pretty)
+        if listing.is_short:
+            return self._consul.json(200, begin + listing.whole(form) + end, listing.index)
+        return self._consul.download(_parts(listing, form, begin, end), listing.index)
+
+    async def _block(self, call: Call, topic: Topic) -> None:
+        """Until something has changed that the client has not seen, but no longer than it wants to
         wait."""
-        after = _number("index", asked.get("index", "0"))
-        wait_s = min(go_duration_s("wait", asked.get("wait", "0")) or WAIT_S, WAIT_MAX_S)
-        index = self._node.feed.last_index(topic)
-        if not after or after < index:
-            return
+        after = _number("index", call.query.get("index", "0"))
+        wait_s = min(go_duration_s("wait", call.query.get("wait", "0")) or WAIT_S, WAIT_MAX_S)
+        feed = self._node.feed
+        index = feed.last_index(topic)
+        seen = after == index
+        if after < index:
+            latest = self._latest(topic)
+            is_latest = latest is not None and modify_index(latest) == after
+            if not after or (not is_latest and (topic.exact or latest is not None)):
+                return
+            # as the index of an older change it would say that the client lacks the latest one
+            seen = is_latest and not feed.gave(after, topic)
         wait_s = (
             wait_s + random.uniform(0.0, wait_s * WAIT_SPREAD)
-            if after == index
+            if seen
             else min(wait_s, STRANGE_WAIT_S)
         )
         loop = asyncio.get_running_loop()
         ends_s = loop.time() + wait_s
         with self._watching.polling():
-            while (
-                self._node.feed.last_index(topic) == index and (left_s := ends_s - loop.time()) > 0
-            ):
-                if request.transport is None:
+            while feed.last_index(topic) == index and (left_s := ends_s - loop.time()) > 0:
+                if call.request.transport is None:
                     raise ConnectionResetError("the client has gone")
-                await self._node.feed.wait(topic, index, min(left_s, POLL_LOOKS_S))
+                await feed.wait(topic, index, min(left_s, POLL_LOOKS_S))
 
-    async def _listed(
-        self, prefix: str, render: Callable[[str, bytes], Rendered]
-    ) -> tuple[int, dict[str, Rendered]]:
-        """All live records under a prefix as they are at one moment, rendered, by key; and their
-        index then.
-
-        Others have their turns meanwhile; entries that change in these are rendered again at the
-        end.
-        """
-        feed, topic = self._node.feed, Topic(prefix)
-        found: dict[str, Rendered] = {}
-        at, after = feed.index, ""
-        while page := self._node.records(prefix, after, PAGE_KEYS):
-            found.update((key, render(key, record)) for key, record in page)
-            after = page[-1][0]
-            if len(page) < PAGE_KEYS:
-                break
-            await asyncio.sleep(0)
-        while at < feed.index:
-            changes, at = feed.read(at, topic)
-            for _, changed in changes:
-                found.pop(changed.key, None)
-                if not is_dead(changed.new_record):
-                    found[changed.key] = render(changed.key, changed.new_record)
-        return feed.last_index(topic), found
+    def _latest(self, topic: Topic) -> Entry | None:
+        """The entry of the key; or the latest one that came under the prefix, where it is known."""
+        if topic.exact:
+            return self._node.entry(topic.text)
+        change = self._node.feed.latest(topic)
+        return None if change is None else entry_of(change.key, change.new_record)
 
     # -- writes -----------------------------------------------------------------------------------
 
@@ -227,7 +205,8 @@ class ConsulRoutes(Family):
         """`true` once it is kept, `false` where `cas` does not hold. A value that is there
         already, with these flags, is not written again."""
         refuse_headers(call.request)
-        key, asked = decode_key(call.key), self._consul.checked(call.query)
+        self._consul.check(call)
+        key, asked = decode_key(call.key), call.query
         if "acquire" in asked or "release" in asked:
             raise RequestError(
                 501,
@@ -239,7 +218,7 @@ class ConsulRoutes(Family):
         value = await call.body()
         # before it has settled a node takes writes, but cannot tell whether a condition holds
         found = self._node.entry(key) if cas is not None or self._node.settled else None
-        if cas is not None and cas != _modify_index(found):
+        if cas is not None and cas != modify_index(found):
             return self._did(False, key, cas)
         if found is not None and (found.value, found.flags, found.expires_ms) == (
             value,
@@ -254,8 +233,8 @@ class ConsulRoutes(Family):
     async def delete(self, call: Call) -> Answer:
         """`true`, also where there was nothing; `false` where `cas` does not hold."""
         refuse_headers(call.request)
-        key, asked = decode_key(call.key), self._consul.checked(call.query)
-        cas, lists = _cas_of(asked), "recurse" in asked
+        self._consul.check(call)
+        key, cas, lists = decode_key(call.key), _cas_of(call.query), call.is_on("recurse")
         if lists and cas is not None:
             raise RequestError(
                 400,
@@ -269,7 +248,7 @@ class ConsulRoutes(Family):
         if (
             cas is not None
             and (found := self._node.entry(key)) is not None
-            and cas != _modify_index(found)
+            and cas != modify_index(found)
         ):
             return self._did(False, key, cas)
         written = self._node.begin_delete(key)
@@ -282,7 +261,7 @@ class ConsulRoutes(Family):
     async def _delete_all(self, prefix: str) -> None:
         """Each key that is there now, or comes behind those that were deleted already, once."""
         after = ""
-        while page := self._node.records(prefix, after, PAGE_KEYS):
+        while page := self._node.records(prefix, after, DELETES_AT_A_TIME):
             await asyncio.gather(*(self._node.delete(key) for key, _ in page))
             after = page[-1][0]
 
@@ -347,21 +326,14 @@ def not_offered(path: str) -> RequestError:
 NOT_OFFERED = NotOffered("/v1/", FAMILY, "Consul's under /v1/", not_offered)
 
 
-def _item(entry: Entry) -> Item:
-    index = _modify_index(entry)
-    return Item(0, entry.key, entry.flags, entry.value or None, index, index)
-
-
-def _modify_index(entry: Entry | None) -> int:
-    return 0 if entry is None else entry.version.timestamp
-
-
-def _grouped(keys: list[str], prefix: str, separator: str) -> list[str]:
-    """The keys up to, and with, the first separator behind the prefix; each once."""
-    if not separator:
-        return keys
-    ends = ((key, key.find(separator, len(prefix))) for key in keys)
-    return list(dict.fromkeys(key if end < 0 else key[: end + len(separator)] for key, end in ends))
+async def _parts(
+    listing: Listing, form: Entries | Names, begin: bytes, end: bytes
+) -> AsyncGenerator[bytes, None]:
+    yield begin
+    async with aclosing(listing.portions(form)) as portions:
+        async for portion in portions:
+            yield portion
+    yield end
 
 
 def _check(key: str, lists: bool) -> None:

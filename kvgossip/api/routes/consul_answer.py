@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.response import Answer, Answers
-from kvgossip.api.http.route import Parameter
-from kvgossip.api.http.schema import TEXT
+from kvgossip.api.http.route import Call, Parameter
+from kvgossip.api.http.schema import SWITCH, TEXT
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
@@ -19,11 +19,11 @@ FAMILY = "consul"
 ANYWHERE = (
     Parameter("query", "dc", TEXT, "the node's own"),
     Parameter("query", "token", TEXT, "not looked at"),
-    Parameter("query", "pretty", TEXT, "not looked at"),
-    Parameter("query", "stale", TEXT, "what every answer is"),
-    Parameter("query", "consistent", TEXT, "the answer says what it is: stale"),
-    Parameter("query", "default", TEXT, "not looked at"),
-    Parameter("query", "cached", TEXT, "not looked at"),
+    Parameter("query", "pretty", SWITCH, "JSON that is indented"),
+    Parameter("query", "stale", SWITCH, "what every answer is"),
+    Parameter("query", "consistent", SWITCH, "the answer says what it is: stale"),
+    Parameter("query", "default", SWITCH, "as stale"),
+    Parameter("query", "cached", SWITCH, "nothing is cached: as stale"),
 )
 """Clients of Consul send these with any request."""
 
@@ -35,23 +35,22 @@ class ConsulAnswers:
         self._node, self._answers = node, answers
         self._began_s = time.monotonic()
 
-    def checked(self, query: Mapping[str, str]) -> Mapping[str, str]:
-        """The same query. Raises RequestError(400) for one that concerns another datacenter, or
-        that wants an answer both stale and consistent."""
-        own, other = self._node.config.datacenter, query.get("dc", "")
+    def check(self, call: Call) -> None:
+        """Raises RequestError(400) for a query that concerns another datacenter, or that wants an
+        answer both stale and consistent."""
+        own, other = self._node.config.datacenter, call.query.get("dc", "")
         if other not in ("", own):
             raise RequestError(
                 400,
                 f"this node is in {own!r}, and not in {other[:100]!r}",
                 "leave dc= out: the data is the same in all",
             )
-        if "stale" in query and "consistent" in query:
+        if call.is_on("stale") and call.is_on("consistent"):
             raise RequestError(
                 400,
                 "stale and consistent exclude each other",
                 "both are answered from what this node has",
             )
-        return query
 
     def lines(self, index: int) -> str:
         """The header lines of all answers. `index`: the arrival index of the keys that were asked
@@ -69,6 +68,12 @@ class ConsulAnswers:
     def json(self, status: int, body: bytes, index: int, head: str = "") -> Answer:
         return self._answers.octets(
             status, body, f"Content-Type: application/json\r\n{head}{self.lines(index)}"
+        )
+
+    def download(self, parts: AsyncGenerator[bytes, None], index: int) -> Answer:
+        """JSON, in parts."""
+        return self._answers.download(
+            parts, f"Content-Type: application/json\r\n{self.lines(index)}"
         )
 
     def absent(self, index: int) -> Answer:

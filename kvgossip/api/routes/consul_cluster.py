@@ -6,13 +6,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from kvgossip import __version__
 from kvgossip.api.http.response import Answer
 from kvgossip.api.http.route import Call, Family, Handler, Parameter, Right, Route
-from kvgossip.api.http.schema import TEXT
+from kvgossip.api.http.schema import SWITCH
 from kvgossip.api.routes.consul_answer import ANYWHERE, FAMILY, ConsulAnswers
+from kvgossip.api.routes.consul_form import encoded
 from kvgossip.protocol.model.member import Member, MemberState
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ _PROTOCOLS = {
     "DelegateCur": 4,
 }
 """A Consul agent says these of Serf: clients decode them, and they mean nothing here."""
-_WAN = Parameter("query", "wan", TEXT, "given, whatever it is: the WAN pool is meant")
+_WAN = Parameter("query", "wan", SWITCH, "the WAN pool is meant")
 
 
 def _route(path: str, handler: Handler, summary: str) -> Route:
@@ -59,13 +58,13 @@ class ConsulClusterRoutes(Family):
 
     async def members(self, call: Call) -> Answer:
         """The members, in Serf's words; with ?wan, the gateways that this one knows."""
-        query = self._consul.checked(call.query)
-        found = self._node.gateways() if "wan" in query else self._node.members()
-        return self._json([_member(member) for member in found])
+        self._consul.check(call)
+        found = self._node.gateways() if call.is_on("wan") else self._node.members()
+        return self._json(call, [_member(member) for member in found])
 
     async def agent_self(self, call: Call) -> Answer:
         """This node, its version and its place."""
-        self._consul.checked(call.query)
+        self._consul.check(call)
         node, config = self._node, self._node.config
         own = next(member for member in node.members() if member.name == node.name)
         named = {
@@ -77,41 +76,44 @@ class ConsulClusterRoutes(Family):
         }
         leads = {"leader": "true", "leader_addr": str(node.address), "server": "true"}
         return self._json(
+            call,
             {
                 "Config": named,
                 "DebugConfig": {},
                 "Stats": {"consul": leads},
                 "Member": _member(own),
                 "Meta": {},
-            }
+            },
         )
 
     async def leader(self, call: Call) -> Answer:
         """The node's own address: it needs no other to lead it."""
-        self._consul.checked(call.query)
-        return self._json(str(self._node.address))
+        self._consul.check(call)
+        return self._json(call, str(self._node.address))
 
     async def peers(self, call: Call) -> Answer:
         """The addresses of all that can be reached, the node's own among them."""
-        self._consul.checked(call.query)
+        self._consul.check(call)
         node = self._node
         return self._json(
+            call,
             [
                 str(node.address if member.name == node.name else member.address)
                 for member in node.members()
                 if member.reachable
-            ]
+            ],
         )
 
     async def datacenters(self, call: Call) -> Answer:
         """All that are known, the own one first."""
-        self._consul.checked(call.query)
+        self._consul.check(call)
         own = self._node.config.datacenter
         others = {member.datacenter for member in self._node.gateways()} - {own}
-        return self._json([own, *sorted(others)])
+        return self._json(call, [own, *sorted(others)])
 
-    def _json(self, document: Any) -> Answer:
-        return self._consul.json(200, msgspec.json.encode(document), self._node.feed.index)
+    def _json(self, call: Call, document: Any) -> Answer:
+        text = encoded(document, call.is_on("pretty"))
+        return self._consul.json(200, text, self._node.feed.index)
 
     ROUTES = (
         _route("/v1/agent/members", members, "Consul: Who is in the cluster, in Serf's words."),

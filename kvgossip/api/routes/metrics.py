@@ -40,6 +40,7 @@ GAUGES = {
     "keys": "Keys with a value.",
     "entries": "Entries, tombstones too.",
     "record_bytes": "Bytes of all entries.",
+    "entries_left_out": "Entries of peers that are too long for this node.",
     "rumors_hot": "The rumor queue: entries that are being spread.",
     "awareness": "How slow this node thinks itself, 0 is well (Lifeguard).",
     "members_without_udp": "Members that answer over TCP only.",

@@ -15,7 +15,7 @@ from kvgossip.api.http.duration import duration_s
 from kvgossip.api.http.errors import RETRY_AFTER, RequestError
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.http.route import Call, Family, Parameter, Right, Route
-from kvgossip.api.http.schema import TEXT, Schema
+from kvgossip.api.http.schema import SWITCH, TEXT
 from kvgossip.api.routes.sse import Hub
 from kvgossip.api.routes.watch_event import VALUES, Form, chosen, cursor_of, document
 from kvgossip.errors import LocalError, WatchLaggedError
@@ -32,7 +32,6 @@ POLL_LOOKS_S = 5.0
 """How long a poll whose client has gone may still wait."""
 COALESCE_MAX_S = 60.0
 STREAM_HEAD = "Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n"
-_FLAG: Schema = {"enum": ["0", "1"]}
 _PARAMETERS = (
     Parameter("query", "prefix", TEXT, "only keys that start with this"),
     Parameter("query", "key", TEXT, "only this key"),
@@ -44,7 +43,7 @@ _PARAMETERS = (
         TEXT,
         f"gather changes for so long: 500ms, 2s; up to {COALESCE_MAX_S:.0f}s",
     ),
-    Parameter("query", "poll", _FLAG, "answer once, instead of a stream"),
+    Parameter("query", "poll", SWITCH, "answer once, instead of a stream"),
     Parameter("query", "timeout", TEXT, f"how long a poll waits; default {POLL_TIMEOUT}"),
     Parameter("header", "Last-Event-ID", TEXT, "the cursor of the last event that was read"),
 )
@@ -68,7 +67,7 @@ class WatchRoutes(Family):
         """A stream of events, or with poll=1 one answer with the next ones. 503 where there are too
         many watchers."""
         request, query = call.request, call.query
-        form, polls = _form_of(query), _flag("poll", query.get("poll", "0"))
+        form, polls = _form_of(query), call.is_on("poll")
         timeout_s = duration_s("timeout", query.get("timeout", POLL_TIMEOUT), POLL_TIMEOUT_MAX_S)
         if "timeout" in query and not polls:
             raise RequestError(
@@ -223,11 +222,3 @@ def _form_of(query: Mapping[str, str]) -> Form:
         check_key(query["key"])
     topic = Topic(query["key"], exact=True) if "key" in query else Topic(query.get("prefix", ""))
     return Form(topic, values, duration_s("coalesce", query.get("coalesce", "0"), COALESCE_MAX_S))
-
-
-def _flag(name: str, text: str) -> bool:
-    if text not in ("0", "1", "true", "false"):
-        raise RequestError(
-            400, f"{name} = {text!r} is not a switch", f"write {name}=1 or leave it out"
-        )
-    return text in ("1", "true")

@@ -1,6 +1,7 @@
 """Processes that commands run: an agent, a demo, and how they log.
 
     agent_process   one node and its HTTP server, until a signal or a `leave`
+    reload          what an agent reads anew at SIGHUP
     demo_processes  agents as child processes, their logs side by side
     logs            the outputs to which lines of the log go
     log_queue       lines on their way there, while nobody reads

@@ -51,7 +51,9 @@ class Start(NamedTuple):
     found: bool
 
 
-async def serve(config: Config, output: Format, start: Start) -> None:
+async def serve(
+    config: Config, output: Format, start: Start, reload: Callable[[Node], None]
+) -> None:
     shorten_collections()
     # Reading the disk makes millions of objects and no garbage that counting does not free.
     gc.disable()
@@ -76,6 +78,7 @@ async def serve(config: Config, output: Format, start: Start) -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload, node)
     _announce(node, server, output)
     try:
         await _until_stopped(node, server, stop, output)

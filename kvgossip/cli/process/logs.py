@@ -7,16 +7,7 @@ import logging
 from typing import IO, cast
 
 from kvgossip.cli.process.log_queue import LogQueue, Stderr
-from kvgossip.errors import ConfigError
-
-LEVELS = ("debug", "info", "warning", "error")
-
-
-def check_level(level: str) -> str:
-    """The level as logging calls it. Raises ConfigError for an unknown one."""
-    if level.lower() not in LEVELS:
-        raise ConfigError(f"unknown log level {level!r}", f"choose one of {', '.join(LEVELS)}")
-    return level.upper()
+from kvgossip.cli.settings import check_level
 
 
 def log_to_stderr(level: str) -> None:

@@ -8,6 +8,7 @@ responder        the passive side
 asked_exchange   what the passive side keeps of an exchange
 answers          answers to the questions, as functions of the store alone
 keeper           the entries that came are kept, on either side
+left_out         the entries that peers leave out, since they are too long for this node
 difference       an estimate of how many keys differ
 survey           by how many keys each member differs now; repairs nothing
 """

@@ -360,16 +360,14 @@ class Doctor:
                 self._ping(examination, observation, now, reliable=False)
 
     def _ask_by_link(self, examination: Examination, observation: Observation, now: Now) -> None:
-        """A second time over a link of its own: a firewall may have forgotten the one that was
-        there, and TCP is not blocked for that."""
+        """A second time over a new link: TCP is not blocked where a firewall forgot the old one."""
         examine = Examine(
             sequence=self._number(examination, observation, now),
             sender=self._membership.me.name,
             subjects=observation.to_see,
         )
         self._ping(examination, observation, now, reliable=True)
-        address = observation.member.address
-        self._send_port.send(examine, address, reliable=True)
+        self._send_port.send(examine, observation.member.address, reliable=True)
 
     def _ping(
         self, examination: Examination, observation: Observation, now: Now, *, reliable: bool
@@ -377,12 +375,8 @@ class Doctor:
         ping = self._make_ping(
             self._number(examination, observation, now), observation.member.name, now
         )
-        self._send_port.send(
-            ping,
-            observation.member.address,
-            reliable=reliable,
-            fresh=reliable and observation.has_fresh_link and observation.tcp_s is None,
-        )
+        fresh = observation.has_fresh_link and observation.tcp_s is None
+        self._send_port.send(ping, observation.member.address, reliable=reliable, fresh=fresh)
 
     def _number(self, examination: Examination, observation: Observation, now: Now) -> int:
         sequence = self._membership.next_sequence()

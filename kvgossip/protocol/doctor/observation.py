@@ -37,11 +37,12 @@ class Observation:
     refusal: str = ""
 
     def is_silent(self, now: Now, seconds: float) -> bool:
-        """True if it was asked so long ago, has answered nothing over TCP, and was not asked again
-        over a new link."""
+        """True if it was asked so long ago, has answered by datagrams and not over TCP, and was not
+        asked again over a new link."""
         return (
             self.began_s is not None
             and now.monotonic_s >= self.began_s + seconds
+            and self.udp_s is not None
             and self.tcp_s is None
             and not self.has_fresh_link
         )

@@ -5,7 +5,8 @@ that this node lacks, or not sealed where all are, before it is decoded: counted
 minute for each source logged, and answered with a refusal that lets the other side log the same
 reason: a datagram once a minute, since its source may be a lie, a frame of a link always, or
 a node that asks a second time to join would hear nothing. A frame that is not of our kind at all, a
-seal that does not fit and a replay are only counted: answering them would make us a reflector.
+checksum or a seal that does not fit, and a replay are only counted: answering them would make us a
+reflector.
 
 A refusal is in clear, for a node that cannot open seals must be able to read it. So it is nobody's
 word in particular: it makes a line in the log and, where this node has asked to join, an answer for

@@ -13,7 +13,7 @@ Laws
   (own_cluster_id.py); and so is one that looks for somebody else at this address, where it is not
   of the same cluster for sure: an address may have been given away.
 - A newcomer that does not know its own address takes the one from which the host saw it (lesson
-  30).
+  30), and keeps for the host the one by which it reached it (own_host.py).
 """
 
 from __future__ import annotations
@@ -124,18 +124,28 @@ class JoinHandshake:
         if reply.site == self._membership.me.site:
             self._outbox.emit(
                 JoinRefused(
-                    source, f"{source} is this node itself: name another member", self._kind
+                    source,
+                    f"{source} is this node itself: name another member",
+                    self._kind,
+                    # every node may name all of them, itself too
+                    logged=True,
                 )
             )
         elif not self._cluster_id.admits(reply.cluster_id):
             # this node has come into another cluster since it asked
-            text = self._other_id(reply.cluster_id)
-            self._outbox.emit(JoinRefused(source, text, self._kind))
+            if asked.purpose is JoinPurpose.MERGE:
+                self.ask(source, asked.purpose)
+            else:
+                text = self._other_id(reply.cluster_id)
+                self._outbox.emit(JoinRefused(source, text, self._kind))
             return False
         else:
             self._cluster_id.take(reply.cluster_id)
-            self._cluster_id.has_news |= asked.purpose is JoinPurpose.MERGE
+            if asked.purpose is JoinPurpose.MERGE:
+                # before the members of there are, since two may have one name
+                self._cluster_id.tell()
             self._membership.observed_at(reply.observed_host)
+            self._membership.joined_at[reply.sender] = source.host
             for member in members:
                 # a host that does not know its own address yet is where we found it
                 at_source = member.name == reply.sender and not member.host
@@ -145,9 +155,11 @@ class JoinHandshake:
             self._outbox.emit(Joined(source, reply.sender, self._kind))
         return True
 
-    def failed(self, source: Address, text: str, *, final: bool = True) -> None:
+    def failed(
+        self, source: Address, text: str, *, final: bool = True, logged: bool = True
+    ) -> None:
         """The node that was asked there said no, or nothing. Not `final`: the one that says so may
-        not be the one that was asked, so a yes still counts."""
+        not be the one that was asked, so a yes still counts. `logged`: the gate has complained."""
         asked = self._asked.get(source)
         if asked is None:
             return
@@ -155,7 +167,7 @@ class JoinHandshake:
             del self._asked[source]
         undecided, asked.undecided = asked.undecided, False
         if undecided:
-            self._outbox.emit(JoinRefused(source, text, self._kind))
+            self._outbox.emit(JoinRefused(source, text, self._kind, logged))
 
     # -- the host ---------------------------------------------------------------------------------
 
@@ -249,7 +261,7 @@ class JoinHandshake:
         }
         reply = JoinReply(me.name, me.site, source.host, self._sync_state(), self._cluster_id.value)
         units = self._units(reply, list(listed.values()))
-        pruned = self._membership.burial_of(members[0])
+        pruned = self._membership.table.pruned_life(members[0])
         if pruned is not None:  # before the reply: the newcomer must hear it to be taken in
             units = [encode(pruned), *units]
         self._send_port.send_units(units, source, reliable=True, joining=True)
@@ -276,6 +288,7 @@ class JoinHandshake:
             address,
             f"no answer from {address}: is a node running there, and does a firewall let TCP and "
             "UDP through?",
+            logged=False,
         )
 
     def deadline(self) -> float | None:

@@ -117,9 +117,7 @@ class JoinTargets:
     def answered(self, address: Address, name: str) -> None:
         """A node of this name took us in at this address; a new name there starts over."""
         known = self._answers.get(address)
-        if any(address in (addresses or ()) for addresses in self._addresses.values()) and (
-            known is None or known.name != name
-        ):
+        if self.has(address) and (known is None or known.name != name):
             self._answers[address] = Answer(name)
 
     def exchanged(self, name: str, sync_state: SyncState) -> None:
@@ -143,6 +141,10 @@ class JoinTargets:
             answer is not None and (answer.exchanged or answer.name == self._me)
             for answer in self._all_answers()
         )
+
+    def has(self, address: Address) -> bool:
+        """True if some target is there; not one of an operator's."""
+        return any(address in (addresses or ()) for addresses in self._addresses.values())
 
     def unanswered(self) -> list[str]:
         """The addresses at which nobody has answered, and the targets that are not resolved."""

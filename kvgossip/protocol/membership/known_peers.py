@@ -17,6 +17,7 @@ node's name, and its answer has the members as they are now.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from random import Random
 
@@ -33,23 +34,25 @@ PAUSE_FACTOR_MAX = 30
 
 
 class KnownPeers:
-    """`saved`: the members that an earlier life knew, by name."""
+    """`saved`: the members that an earlier life knew, by name. Its own name is none of them: a data
+    directory may have been another node's."""
 
     def __init__(
         self, saved: Mapping[str, SavedPeer], kind: PoolKind, config: Config, rng: Random, now: Now
     ) -> None:
         #: those of them that this life has not met
-        self.absent = dict(saved)
+        self.absent = {name: peer for name, peer in saved.items() if name != config.name}
         #: what is kept of each on the disk
-        self._kept = dict(saved)
+        self._kept = dict(self.absent)
         self._kind, self._rng = kind, rng
-        #: the times at which some of the absent are asked again, and at which each is forgotten,
-        #: monotonic seconds
+        #: the times at which some of the absent are asked again, at which each is forgotten, and
+        #: the first one of them, monotonic seconds
         self._next_s = now.monotonic_s
         self._forget_s = {
             name: now.monotonic_s + (peer.forget_s or config.forget_after_s)
             for name, peer in saved.items()
         }
+        self._next_forget_s = min(self._forget_s.values(), default=math.inf)
         self._pause_s = config.join_retry_s
         self._pause_s_max = config.join_retry_s * PAUSE_FACTOR_MAX
 
@@ -70,9 +73,11 @@ class KnownPeers:
         return peer_fact(self._kind, name, peer)
 
     def deadline(self) -> float | None:
-        if not self.absent:
-            return None
-        return min(self._next_s, *(self._forget_s[name] for name in self.absent))
+        return min(self._next_s, self._next_forget_s) if self.absent else None
+
+    def has(self, address: Address) -> bool:
+        """True if a member that is kept was there."""
+        return any(peer.address == address for peer in self._kept.values())
 
     def due(self, now: Now) -> list[Address]:
         """The addresses to ask now."""
@@ -101,7 +106,10 @@ class KnownPeers:
 
     def forgotten(self, now: Now) -> list[Persist]:
         """Members that were absent for so long are forgotten, as dead ones are."""
+        if not self.absent or now.monotonic_s < self._next_forget_s:
+            return []
         gone = [name for name in self.absent if now.monotonic_s >= self._forget_s[name]]
         for name in gone:
             del self.absent[name]
+        self._next_forget_s = min((self._forget_s[name] for name in self.absent), default=math.inf)
         return [self._keep(name, None) for name in gone]

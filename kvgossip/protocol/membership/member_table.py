@@ -8,7 +8,9 @@ Laws
 - A result worked out of the records - reachable, peers, digest - holds until `changed` is called,
   once for each change.
 - At one address lives one name: of two that claim it the life that began later, for both began on
-  one machine, by one clock (lesson 11).
+  one machine, by one clock (lesson 11). But one whose process comes back after it had to give way
+  lives as well, behind one NAT perhaps: both stay, an operator is warned, and while it is heard of,
+  no probe of that address makes a suspect of it.
 - The time since which a member is dead or left is kept. A life that was pruned is remembered as
   pruned, so that no stale table brings it back.
 """
@@ -27,6 +29,9 @@ from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.wire.message import Prune
 
 PRUNED_MAX = 1024
+EXPELLED_MAX = 1024
+SHARING_MAX = 1024
+HEARD_PERIODS = 10
 
 
 class MemberTable:
@@ -53,6 +58,13 @@ class MemberTable:
         self._given_up_s = -math.inf
         #: by name, the life that was pruned, and when, monotonic seconds
         self._pruned: Newest[str, tuple[Prune, float]] = Newest(PRUNED_MAX)
+        #: by name, the site of the process that gave way to another name at its address
+        self._expelled: Newest[str, int] = Newest(EXPELLED_MAX)
+        #: by name, when a live process whose address is another one's as well was heard last,
+        #: monotonic seconds
+        self._sharing_s: Newest[str, float] = Newest(SHARING_MAX)
+        #: the pairs of those that were found since this was last looked at
+        self.shared: list[tuple[Member, Member]] = []
         #: the name that lives, or lived last, at an address
         self._names_at: dict[Address, str] = {}
         #: `reachable` and `is_whole` of now; None: something has changed since they were worked out
@@ -253,10 +265,35 @@ class MemberTable:
             self._names_at[record.address] = record.name
             return None
         older, newer = sorted((other, record), key=life)
-        if older.name == self.me.name or not newer.reachable:
+        if not newer.reachable:
+            return None
+        came_back = any(self._expelled.get(each.name) == each.site for each in (older, newer))
+        if older.name == self.me.name or came_back:
+            # the earlier one is this node, or gave way, and yet its process lives: both do
+            self._share(older, newer)
             return None
         self._names_at[record.address] = newer.name
+        self._expelled[older.name] = older.site
         return older
+
+    def _share(self, one: Member, other: Member) -> None:
+        if one.name not in self._sharing_s or other.name not in self._sharing_s:
+            self.shared.append((one, other))
+        for member in (one, other):
+            self._sharing_s.setdefault(member.name, -math.inf)
+
+    def heard(self, name: str, now_s: float) -> None:
+        """A datagram of this name came; monotonic seconds."""
+        if name in self._sharing_s:
+            self._sharing_s[name] = now_s
+
+    def is_beyond_probes(self, member: Member, now_s: float, period_s: float) -> bool:
+        """True if its address cannot tell whether this member lives, since another one has the same
+        one, and it was heard of lately. Monotonic seconds."""
+        if member.name not in self._sharing_s:
+            return False
+        lately_s = (HEARD_PERIODS + len(self.members)) * period_s
+        return member.address == self.me.address or now_s - self._sharing_s[member.name] < lately_s
 
     def prune(self, gone: Prune, now_s: float) -> None:
         """Remember that this life was pruned; monotonic seconds."""

@@ -11,8 +11,9 @@ Laws (protocol.md section 1)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.cluster_id import (
     NUMBER_BITS,
     UNKNOWN,
@@ -21,14 +22,15 @@ from kvgossip.protocol.model.cluster_id import (
     taken_over,
     united,
 )
+from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.wire.frame import Framing
 
 
 class OwnClusterId:
     """`saved`: that of an earlier life, UNKNOWN where there was none. `site`: 64 random bits of
     this life, of which the candidate is made. `settled()` and `alone()` are of this node: alone is
-    who has nothing and knows nobody. `changed()` is called after each change of what a later life
-    begins with."""
+    who has nothing and knows nobody. `tell()` lets all members hear of a merge.
+    `own_facts()` are those for a later life that have changed."""
 
     def __init__(
         self,
@@ -37,14 +39,15 @@ class OwnClusterId:
         *,
         settled: Callable[[], bool],
         alone: Callable[[], bool],
-        changed: Callable[[], None],
+        tell: Callable[[], None],
+        own_facts: Callable[[], Iterable[Persist]],
+        outbox: Outbox,
     ) -> None:
         self.value = saved if saved.number else ClusterId(0, site % 2**NUMBER_BITS or 1)
-        self._settled, self._alone, self._changed = settled, alone, changed
+        self._settled, self._alone, self.tell = settled, alone, tell
+        self._own_facts, self._outbox = own_facts, outbox
         #: of all pools of this node
         self._framings: list[Framing] = []
-        #: true if an operator has made two clusters one, and the members are to hear of it
-        self.has_news = False
 
     @property
     def kept(self) -> ClusterId:
@@ -74,20 +77,16 @@ class OwnClusterId:
 
     def take(self, theirs: ClusterId) -> None:
         """A node of this id, which is admitted, becomes a member."""
-        if not theirs.minted and self._settled():
+        if not (self.value.minted or theirs.minted) and self._settled():
             self._set(minted(self.value))
         ours = self.value
-        if not theirs.number:
-            return
-        if ours.meets(theirs) or not (ours.minted or theirs.minted):
+        if theirs.number and (theirs.minted or not ours.minted):
             self._set(united(ours, theirs))
-        elif not ours.minted:
-            self._set(theirs)
 
     def take_over(self, theirs: ClusterId) -> None:
         """An operator makes the cluster of that id a part of this one."""
         self._set(taken_over(self.value, theirs))
-        self.has_news = True
+        self.tell()
 
     def _set(self, value: ClusterId) -> None:
         if value == self.value:
@@ -95,5 +94,6 @@ class OwnClusterId:
         self.value = value
         for framing in self._framings:
             framing.belong_to(value)
-        if value.minted:
-            self._changed()
+        # it goes into any commit; where nothing asks for one, this does
+        if value.minted and not self._outbox.writes_to_disk():
+            self._outbox.persist(self._own_facts())

@@ -30,6 +30,7 @@ from kvgossip.config import Address, Config
 from kvgossip.protocol.membership.coordinate import Coordinates
 from kvgossip.protocol.membership.dissemination import Dissemination
 from kvgossip.protocol.membership.member_table import MemberTable
+from kvgossip.protocol.membership.own_host import OwnHost, at_reach
 from kvgossip.protocol.membership.probing import MakePing, Probing, SendProbe
 from kvgossip.protocol.membership.proximity import Proximity
 from kvgossip.protocol.membership.round_trip import RoundTrips
@@ -37,11 +38,13 @@ from kvgossip.protocol.membership.sampling import uniform
 from kvgossip.protocol.membership.suspicion import Awareness, Suspicions
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, life, rank
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Prune
 
 INCARNATION_MAX = 2**32
+JOINED_MAX = 1024
 GENERATION_AHEAD_MS_MAX = 10 * 365 * 86_400_000
 
 
@@ -90,8 +93,9 @@ class Membership:
         #: news that was not taken: of one name too many, of lives that began years from now, of
         #: blocked members, of members whose name belongs to another identity
         self.names_refused = self.lives_refused = self.blocked_news = self.identities_refused = 0
-        #: this node has its address from peers, not from the configuration
-        self._host_is_learned = False
+        self.own_host = OwnHost()
+        #: by name, the host at which a member has taken this node in
+        self.joined_at: Newest[str, str] = Newest(JOINED_MAX)
         dissemination.spread(table.me)
 
     # -- questions --------------------------------------------------------------------------------
@@ -182,6 +186,7 @@ class Membership:
         overrule.
         """
         known = self.members.get(heard.name)
+        heard = at_reach(heard, self.me, self.joined_at.get(heard.name, ""))
         if heard.generation > now.wall_ms + GENERATION_AHEAD_MS_MAX:
             self.lives_refused += 1
         elif heard.name == self.me.name:
@@ -253,6 +258,7 @@ class Membership:
     def _refute(self, heard: Member) -> None:
         if self.leaving or rank(heard) <= rank(self.me):
             return
+        self.own_host.accused()
         if (
             life(heard) > life(self.me)
             or heard.state >= MemberState.DEAD
@@ -282,13 +288,15 @@ class Membership:
         self._renew_self(site=site, generation=generation, incarnation=0)
 
     def observed_at(self, host: str) -> None:
-        """A peer reaches us at this host: take it as our address, unless the configuration or
-        somebody farther away gave a better one."""
-        if not self.me.host or (
-            self._host_is_learned and is_loopback(self.me.host) and not is_loopback(host)
-        ):
-            self._host_is_learned = True
-            self._renew_self(host=host, incarnation=self.me.incarnation + 1)
+        """A peer reaches us at this host."""
+        self.move(self.own_host.observed(self.me, host))
+
+    def move(self, me: Member) -> None:
+        """We are reached where this record says (own_host.py)."""
+        if me != self.me:
+            self._renew_self(
+                host=me.host, other_host=me.other_host, incarnation=self.me.incarnation + 1
+            )
 
     def leave(self) -> None:
         """From now on this node is gone on purpose; nothing that others say of it matters any
@@ -349,7 +357,10 @@ class Membership:
         self.probing.tick(now)
         if self.probing.is_over(now):
             accused = self.probing.conclude()
-            if accused is not None:
+            period_s = self._config.probe_interval_s
+            if accused is not None and not self.table.is_beyond_probes(
+                accused, now.monotonic_s, period_s
+            ):
                 self.merge(accused, now)
             self.probing.begin(now)
             self._forget_the_gone(now)
@@ -367,20 +378,9 @@ class Membership:
         """News of a member. Whoever tells of a life that was pruned is told so: it may be the one
         that lives it, which comes back with the next generation."""
         self.merge(member, arrival.now)
-        pruned = self.burial_of(member)
-        if pruned is not None:
+        pruned = self.table.pruned_life(member)
+        if pruned is not None and member.reachable:
             self._send(pruned, arrival.source, None, reliable=arrival.reliable)
-
-    def burial_of(self, member: Member) -> Prune | None:
-        """The prune of this life of a member, or of a later one; None: it is not pruned here."""
-        return self.table.pruned_life(member) if member.reachable else None
-
-    def introduce(self, to: str, source: Address) -> None:
-        """This member has answered from there that it does not know this node: it was forgotten, or
-        pruned, while it was cut off."""
-        member = self.members.get(to)
-        if member is not None and member.address == source and self.me.host and not self.leaving:
-            self._send(self.me, source, None)
 
     def on_prune(self, prune: Prune, arrival: Arrival) -> None:
         self.prune(prune, arrival.now)
@@ -392,7 +392,3 @@ def _is_of_another(heard: Member, known: Member | None, *, required: bool) -> bo
     if known is not None and known.identity:
         return heard.identity != known.identity
     return required and not heard.identity
-
-
-def is_loopback(host: str) -> bool:
-    return host.startswith("127.") or host == "::1"

@@ -4,17 +4,19 @@ has named, or that were named alike.
 A cluster id is a value that only grows, so that it may be told in any order and to anybody:
 
 - `number`, 32 random bits, is what is shown, and what every frame carries.
-- `former` are the numbers by which the same cluster was known before. A node that was down while
-  two clusters became one comes back with one of them, and is known by it.
-- `epoch` 0: a candidate of a node that has met no cluster yet; 1: minted at a founding; each merge
-  of two clusters raises it.
+- `former` are the other numbers under which nodes of this cluster have settled. A node that was
+  down while two clusters became one comes back with one of them, and is known by it.
+- `met` are candidates: numbers of nodes that this one has met while none of them had settled.
+- `epoch` 0: the number is a candidate, too; 1: it was minted, since somebody has settled under it;
+  each merge of two clusters raises it.
 
 Laws
-- Two ids are of one cluster if they have a number in common. Then the union holds: the number of
-  the later epoch, and all others as former ones. Union is commutative, associative and idempotent,
-  but for the bound of `former`.
-- Nodes that meet before any of them has settled keep each other's candidates, so whichever of these
-  numbers two of them settle under, they stay one cluster.
+- Two ids are of one cluster if some have settled under one number in both, or those of the one have
+  settled under a number that the other one has met as a candidate: they began together. That both
+  have met one and the same candidate is not enough: its node may have gone to either.
+- Of one cluster the union holds: the number of the later epoch, and all others as former ones. It
+  is commutative, associative and idempotent, but for the bounds, and for `met`, which is each
+  node's own.
 """
 
 from __future__ import annotations
@@ -24,18 +26,19 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-FORMER_MAX = 64
+NUMBERS_MAX = 64
 NUMBER_BITS = 32
-Number = Annotated[int, Meta(ge=0, lt=2**NUMBER_BITS)]
+Number = Annotated[int, Meta(ge=0, le=2**NUMBER_BITS - 1)]
 
 
 class ClusterId(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`former` is sorted, the greatest first, and does not hold `number`, which is 0 where nothing
-    is known."""
+    """`former` and `met` are sorted, the greatest first, and do not hold `number`, which is 0 where
+    nothing is known."""
 
     epoch: Annotated[int, Meta(ge=0, le=2**31)]
     number: Number
-    former: Annotated[tuple[Number, ...], Meta(max_length=FORMER_MAX)] = ()
+    former: Annotated[tuple[Number, ...], Meta(max_length=NUMBERS_MAX)] = ()
+    met: Annotated[tuple[Number, ...], Meta(max_length=NUMBERS_MAX)] = ()
 
     @property
     def minted(self) -> bool:
@@ -43,18 +46,26 @@ class ClusterId(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.epoch > 0
 
     @property
-    def numbers(self) -> tuple[int, ...]:
-        return (self.number, *self.former)
+    def settled(self) -> tuple[int, ...]:
+        """The numbers under which somebody has settled."""
+        return (self.number, *self.former) if self.minted else ()
+
+    @property
+    def candidates(self) -> tuple[int, ...]:
+        """Those that were met before anybody had settled."""
+        return self.met if self.minted else (self.number, *self.met)
 
     @property
     def digest(self) -> int:
-        """A fingerprint of the whole value: equal values have equal ones. Never 0."""
-        total: int = self.epoch + sum(self.numbers)
-        return total % ((1 << NUMBER_BITS) - 1) + 1
+        """A fingerprint of what a cluster has in common: equal values have equal ones. Never 0."""
+        return (self.epoch + sum(self.settled)) % 0xFFFFFFFF + 1
 
     def meets(self, other: ClusterId) -> bool:
         """True if both are of one cluster."""
-        return any(number in other.numbers for number in self.numbers)
+        theirs = (*other.settled, *other.candidates)
+        return any(number in theirs for number in self.settled) or any(
+            number in self.candidates for number in other.settled
+        )
 
     def __str__(self) -> str:
         return f"{self.number:08x}"
@@ -63,24 +74,30 @@ class ClusterId(msgspec.Struct, frozen=True, array_like=True, gc=False):
 UNKNOWN = ClusterId(0, 0)
 
 
-def united(one: ClusterId, other: ClusterId) -> ClusterId:
-    """The id of the one cluster that both are of."""
-    first = max(one, other, key=lambda each: (each.epoch, each.number))
-    return _with(first.epoch, first.number, (*one.numbers, *other.numbers))
+def united(ours: ClusterId, theirs: ClusterId) -> ClusterId:
+    """Our id, of the one cluster that both are of; or of none yet, where neither was minted."""
+    first = max(ours, theirs, key=lambda each: (each.epoch, each.number))
+    candidates = ours.candidates if first.minted else (*ours.candidates, *theirs.candidates)
+    return _with(first.epoch, first.number, (*ours.settled, *theirs.settled), candidates)
 
 
 def minted(candidate: ClusterId) -> ClusterId:
     """Somebody settles under this candidate."""
-    return _with(max(1, candidate.epoch), candidate.number, candidate.former)
+    return _with(1, candidate.number, (), candidate.met)
 
 
 def taken_over(kept: ClusterId, given_up: ClusterId) -> ClusterId:
     """The id of two clusters that an operator makes one: the number of the first one stays."""
     epoch = max(kept.epoch, given_up.epoch) + 1
-    return _with(epoch, kept.number, (*kept.numbers, *given_up.numbers))
+    return _with(epoch, kept.number, (*kept.settled, *given_up.settled), kept.met)
 
 
-def _with(epoch: int, number: int, numbers: tuple[int, ...]) -> ClusterId:
+def _with(
+    epoch: int, number: int, settled: tuple[int, ...], candidates: tuple[int, ...]
+) -> ClusterId:
+    return ClusterId(epoch, number, _others(settled, number), _others(candidates, number))
+
+
+def _others(numbers: tuple[int, ...], number: int) -> tuple[int, ...]:
     others = dict.fromkeys(other for other in numbers if other and other != number)
-    former = sorted(others, reverse=True)[:FORMER_MAX]
-    return ClusterId(epoch, number, tuple(former))
+    return tuple(sorted(others, reverse=True)[:NUMBERS_MAX])

@@ -6,7 +6,8 @@ comparing integers compares times.
 
 Laws: `tick` returns more than everything returned or observed before; `observe` never lowers the
 clock. Deviation from the paper: the counter overflows into the milliseconds instead of waiting,
-which keeps `tick` total.
+which keeps `tick` total. It does so after COUNTER_MAX, so that `index_of` tells all timestamps
+apart that were ever drawn, in numbers that JavaScript can hold.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from __future__ import annotations
 from kvgossip.errors import RemoteError
 
 COUNTER_BITS = 16
+COUNTER_MASK = (1 << COUNTER_BITS) - 1
+INDEX_COUNTER_BITS = 11
+COUNTER_MAX = (1 << INDEX_COUNTER_BITS) - 1
+"""So many timestamps are drawn of one millisecond, but for the first one."""
 TIMESTAMP_MAX = 2**64 - 1
 
 
@@ -24,6 +29,17 @@ def timestamp_of(wall_ms: int) -> int:
 
 def milliseconds_of(timestamp: int) -> int:
     return timestamp >> COUNTER_BITS
+
+
+def index_of(timestamp: int) -> int:
+    """A timestamp as a number below 2**53, until the year 2109: the same order in fewer bits.
+
+    Only those that are no `tick`, whose counter is beyond COUNTER_MAX, share a number.
+    """
+    counter = timestamp & COUNTER_MASK
+    return ((timestamp >> COUNTER_BITS) << INDEX_COUNTER_BITS) | (
+        counter if counter < COUNTER_MAX else COUNTER_MAX
+    )
 
 
 class HybridLogicalClock:
@@ -45,8 +61,13 @@ class HybridLogicalClock:
 
     def tick(self, wall_ms: int) -> int:
         """A timestamp for something that happens here now: greater than all before."""
-        now = wall_ms << COUNTER_BITS
-        self.latest = now if now > self.latest else self.latest + 1
+        now, latest = wall_ms << COUNTER_BITS, self.latest
+        if now > latest:
+            self.latest = now
+        elif latest & COUNTER_MASK < COUNTER_MAX:
+            self.latest = latest + 1
+        else:
+            self.latest = ((latest >> COUNTER_BITS) + 1) << COUNTER_BITS
         return self.latest
 
     def observe(self, timestamp: int, wall_ms: int) -> None:

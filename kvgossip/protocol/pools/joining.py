@@ -1,8 +1,14 @@
 """Joining: how this node enters a pool, and finds those again that it has lost: join targets, DNS,
-members that an earlier life knew, and the handshake with the member that answers."""
+members that an earlier life knew, and the handshake with the member that answers.
+
+A node that is refused by those whom it asks, and reaches nobody, is not ready: what it takes
+reaches nobody. It may be the clone of another one, or have missed a change of keys. Anybody can
+forge a refusal: so only those count that come from its join addresses, or from where a member was.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from kvgossip.config import Address
@@ -23,24 +29,30 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.readiness import Readiness, Reason
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.wire.frame import Framing, cluster_number
 from kvgossip.protocol.wire.message import Join, JoinPurpose, JoinReply, Ping
 
 LEARNED_MAX = 1024
+# news of a merge may be slower than the first frames of those who have become members by it
+MERGE_S = 2.0
 
-STRANGERS_MAX = 64
+STRANGERS_MAX = 1024
+REFUSAL_KEPT_S = 150.0
+WARNING_INTERVAL_S = 60.0
 
 
 class Joining:
-    """`is_member(name)` is true of a member that is alive or suspect, and not blocked;
-    `learn_pause_s`: nobody is asked twice within it for its cluster id."""
+    """`is_member(name)` is true of a member that is alive or suspect, and not blocked; `retry_s`
+    is the pause after which a stranger is asked again; `learn_pause_s`: nobody is asked twice
+    within it for its cluster id."""
 
     def __init__(
         self,
         kind: PoolKind,
-        *,
         membership: Membership,
+        *,
         framing: Framing,
         cluster_id: OwnClusterId,
         join_targets: JoinTargets,
@@ -48,6 +60,7 @@ class Joining:
         known_peers: KnownPeers,
         exchanges: ExchangeScheduler,
         settling: Settling,
+        readiness: Readiness,
         retry_s: float,
         blocklist: Blocklist,
         is_member: Callable[[str], bool],
@@ -60,6 +73,8 @@ class Joining:
         self._merging: OrderedSet[str] = OrderedSet()
         #: by address, when its cluster id was last asked for, monotonic seconds
         self._learned_s: Newest[Address, float] = Newest(LEARNED_MAX)
+        #: by source, when a frame of another cluster id first came, monotonic seconds
+        self._other_ids_s: Newest[Address, float] = Newest(STRANGERS_MAX)
         self._targets, self._handshake, self._known_peers = (
             join_targets,
             join_handshake,
@@ -69,6 +84,10 @@ class Joining:
         self._is_member, self._outbox, self._retry_s = is_member, outbox, retry_s
         #: by address, when a stranger there was asked last, monotonic seconds
         self._strangers_s: Newest[Address, float] = Newest(STRANGERS_MAX)
+        #: the last refusal, and when it came, monotonic seconds
+        self._refusal, self._refused_s = "", -math.inf
+        self._warned_s = -math.inf
+        readiness.add(self._not_ready)
 
     def order(self, targets: Sequence[str], *, merge: bool) -> None:
         """An operator wants these joined, now and once. `merge`: and the cluster of this node to
@@ -120,11 +139,33 @@ class Joining:
         elif self._handshake.on_reply(message, members, arrival):
             self._targets.answered(arrival.source, message.sender)
             self._outbox.persist(self._known_peers.answered(arrival.source, message.sender))
-            self._settling.saw(message.sync_state)
             if message.sender == self._membership.me.name:
                 self._settling.introduced()
             else:
+                self._refusal = ""
+                self._settling.saw(message.sync_state)
                 self._exchanges.start(message.sender, arrival.now)
+
+    def refused(self, text: str, arrival: Arrival) -> None:
+        """A node says no."""
+        source = arrival.source
+        if self._targets.has(source) or self._known_peers.has(source):
+            self._refusal, self._refused_s = text, arrival.now.monotonic_s
+            for reason in self._not_ready(arrival.now):
+                self._warn(reason.text, arrival.now)
+
+    def _warn(self, text: str, now: Now) -> None:
+        """At most once a minute."""
+        if now.monotonic_s - self._warned_s >= WARNING_INTERVAL_S:
+            self._warned_s = now.monotonic_s
+            self._outbox.log("WARNING", f"this node is not ready: {text}")
+
+    def _not_ready(self, now: Now) -> list[Reason]:
+        lately = now.monotonic_s - self._refused_s < REFUSAL_KEPT_S
+        if not (self._refusal and lately) or self._settling.has_company:
+            return []
+        text = f"it reaches no member, and what it takes reaches nobody: it was {self._refusal}"
+        return [Reason("refused", text, "do what the refusal says")]
 
     def tick(self, now: Now) -> None:
         """Join the targets that are due. The handshake has its own time."""
@@ -163,18 +204,32 @@ class Joining:
         """
         name = self._membership.table.last_name_at(arrival.source)
         minted = self._cluster_id.value.minted
-        if name or (not minted and self._is_called(data, arrival)):
+        call = None if name or minted else self._call_in(data, arrival)
+        if call is not None:
+            self._settling.is_known(arrival.now)
+            self._settling.saw(call.sync_state)
+        if name or call is not None:
             self.learn(arrival.source, name, arrival.now)
-        elif minted:
+        elif minted and self._is_still_strange(arrival):
             me, ours = self._membership.me, self._cluster_id.value.number
             return of_other_id(cluster_number(data), ours, self._kind, me.address)
         return None
 
-    def _is_called(self, data: bytes, arrival: Arrival) -> bool:
-        """True if this pings the name of this node."""
+    def _is_still_strange(self, arrival: Arrival) -> bool:
+        """True if frames of another cluster id have come from there for longer than a merge
+        takes to be heard of."""
+        now_s = arrival.now.monotonic_s
+        first_s = self._other_ids_s.get(arrival.source)
+        if first_s is None:
+            first_s = self._other_ids_s[arrival.source] = now_s
+        return now_s - first_s >= MERGE_S
+
+    def _call_in(self, data: bytes, arrival: Arrival) -> Ping | None:
+        """The ping of the name of this node, if this holds one."""
         try:
             opened = self._framing.open(data, reliable=arrival.reliable, any_id=True)
         except RemoteError:
-            return False
+            return None
         me = self._membership.me.name
-        return any(isinstance(unit, Ping) and unit.target == me for unit in opened.messages)
+        pings = (unit for unit in opened.messages if isinstance(unit, Ping))
+        return next((ping for ping in pings if ping.target == me), None)

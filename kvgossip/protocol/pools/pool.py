@@ -105,9 +105,8 @@ class Pool:
             shared.outbox,
             self.counters,
         )
-        self._pings = PingMaker(
-            table, shared.store, shared.tombstones, shared.sync_state, shared.cluster_id
-        )
+        asks = (shared.store, shared.tombstones, shared.sync_state, shared.cluster_id)
+        self._pings = PingMaker(table, *asks)
         self.membership = Membership(
             self._config,
             table,
@@ -171,10 +170,9 @@ class Pool:
             cluster_id=shared.cluster_id,
             identity=shared.identity,
         )
-
         self.joining = Joining(
             self.kind,
-            membership=self.membership,
+            self.membership,
             framing=self.gate.framing,
             cluster_id=shared.cluster_id,
             join_targets=self.join_targets,
@@ -182,6 +180,7 @@ class Pool:
             known_peers=self.known_peers,
             exchanges=self.exchanges,
             settling=shared.settling,
+            readiness=shared.readiness,
             retry_s=self._config.join_retry_s,
             blocklist=shared.blocklist,
             is_member=self.is_member,
@@ -249,7 +248,7 @@ class Pool:
                 ),
                 key_rotation=shared.key_rotation,
             ),
-            self.joining.on_join,
+            self.joining,
             gate=self.gate,
             blocklist=shared.blocklist,
             membership=self.membership,

@@ -64,6 +64,11 @@ class PoolSet:
         ]
         return now.monotonic_s - max(completed_s) if completed_s else None
 
+    def tell_cluster_id(self) -> None:
+        """Two clusters are one now: let all members hear of it."""
+        for pool in self.all:
+            pool.joining.tell_cluster_id()
+
     def is_alone(self) -> bool:
         """True if this node knows nobody else, and no earlier life of it did."""
         return not self.absent() and all(len(pool.membership.members) == 1 for pool in self.all)

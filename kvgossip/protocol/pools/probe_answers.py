@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from kvgossip.config import Address
 from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
@@ -110,7 +112,13 @@ class ProbeAnswers:
             stranger=prober is None,
             future_ms=self._clock_guard.future_ms(arrival.now),
         )
+        if not arrival.reliable:
+            membership.own_host.reached()
+            here = arrival.source.host
+            if prober is not None and here not in (prober.host, prober.other_host):
+                ack = replace(ack, seen_host=here)
         self._outbox.send_probe(ack, arrival.source, prober, reliable=arrival.reliable)
+        membership.table.heard(ping.sender, arrival.now.monotonic_s)
         if prober is None:
             self._knows_us(arrival.source, arrival.now)
         speaks = membership.table.speaks(ping.sender, arrival)
@@ -130,12 +138,24 @@ class ProbeAnswers:
         if self._join_handshake.on_ack(ack) or self._doctor.on_ack(ack, arrival):
             return
         if ack.stranger:
-            self._membership.introduce(ack.sender, arrival.source)
+            self._introduce(ack.sender, arrival.source)
         asked_s = self._membership.probing.on_ack(ack, arrival)
         if asked_s is not None and self._is_member(ack.sender):
             self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now, ack.future_ms)
+            if not arrival.reliable:
+                membership = self._membership
+                membership.move(membership.own_host.seen(membership.me, ack.seen_host))
         speaks = asked_s is not None or self._membership.table.speaks(ack.sender, arrival)
         self._saw(ack, arrival.now, asked=True, speaks=speaks)
+
+    def _introduce(self, to: str, source: Address) -> None:
+        """This member does not know this node: it was forgotten, or pruned, while it was cut
+        off."""
+        membership = self._membership
+        me, member = membership.me, membership.members.get(to)
+        is_there = member is not None and member.address == source
+        if is_there and me.host and not membership.leaving:
+            self._outbox.send_probe(me, source, member)
 
     def _saw(self, probe: Ping | Ack, now: Now, *, asked: bool, speaks: bool) -> None:
         """A probe carries the peer's root and sync state. A node that has not settled yet does not

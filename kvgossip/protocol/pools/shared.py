@@ -17,10 +17,11 @@ from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
-from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.membership.swim import GENERATION_AHEAD_MS_MAX, Membership
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
+from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.readiness import Readiness
@@ -32,6 +33,8 @@ from kvgossip.protocol.wire.frame import frame_bytes_max
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import KeyringOrder, KeyringReport
 
+BEFORE_KVGOSSIP_MS = 1_600_000_000_000
+"""In September 2020: a machine that has not heard the time yet may think that it is earlier."""
 EPHEMERAL_S = 30
 """How long an ephemeral member is remembered. One that was only cut off is no stranger for long: it
 is asked for its record when it pings."""
@@ -91,6 +94,20 @@ class Shared:
 
     def sync_state(self) -> SyncState:
         return self.settling.sync_state
+
+
+def next_generation(last: int, now: Now, outbox: Outbox) -> int:
+    """The generation of a life after one with the generation `last`, 0 where there was none: a
+    greater one. But one that lies years ahead had a wrong clock, and no member has taken it in: it
+    is not carried on; unless it is this clock that cannot be right."""
+    if last <= now.wall_ms + GENERATION_AHEAD_MS_MAX or now.wall_ms < BEFORE_KVGOSSIP_MS:
+        return max(now.wall_ms, last + 1)
+    outbox.log(
+        "WARNING",
+        "an earlier life of this node began years from now, by a clock that was wrong then, or is "
+        "now: its generation is not carried on",
+    )
+    return now.wall_ms
 
 
 def own_record(

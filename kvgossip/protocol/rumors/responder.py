@@ -113,7 +113,7 @@ class RumorResponder:
                 known.append(outcome is not news)
                 collected.append(False)
             else:
-                collected.append(not is_batch_key(rumor.key) and self._has_collected(rumor))
+                collected.append(not is_batch_key(rumor.key) and self._has_collected(rumor, now))
                 known.append(collected[-1] or self._fetching.has(rumor))
                 if not known[-1]:
                     lacking.append(rumor)
@@ -136,5 +136,8 @@ class RumorResponder:
         self._accepted += 1
         return 0 < self._connection_limit < self._accepted
 
-    def _has_collected(self, notice: Notice) -> bool:
-        return self._tombstones.has_collected(notice.key, Version(notice.timestamp, notice.site))
+    def _has_collected(self, notice: Notice, now: Now) -> bool:
+        version = Version(notice.timestamp, notice.site)
+        return self._tombstones.has_collected(notice.key, version) and not (
+            self._tombstones.is_in_doubt(now)
+        )

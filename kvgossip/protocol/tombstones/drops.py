@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol
 
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Dropped, Quarantined
-from kvgossip.protocol.model.entry import HEAD_BYTES
+from kvgossip.protocol.model.entry import HEAD_BYTES, expires_in
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Outbox
@@ -87,6 +87,8 @@ class Drops:
         self._members, self._outbox, self._counters = members, outbox, counters
         self._clocks = clocks
         self._is_deleted_or_expired = is_deleted_or_expired
+        #: the latest time of all expired entries that were collected here, milliseconds
+        self.expired_ms = 0
         #: by version, as records have it; the oldest first
         self._hearsay: dict[bytes, Hearsay] = {}
 
@@ -179,6 +181,8 @@ class Drops:
 
     def drop(self, key: str) -> None:
         """Take out what this replica may drop by its own context."""
+        if self._store.is_expired(key):
+            self.expired_ms = max(self.expired_ms, expires_in(self._store[key]) or 0)
         record = self._store.remove(key)
         self._context.add_record(record)
         self._forget(key, record)

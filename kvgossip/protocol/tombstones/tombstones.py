@@ -51,6 +51,7 @@ from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
     MUST_GO,
     Version,
+    expires_in,
     is_dead,
     may_expire,
 )
@@ -163,6 +164,20 @@ class Tombstones:
     def refuses(self, key: str, record: bytes) -> bool:
         """True if this is an entry that was here, and was collected."""
         return self.context.covers_record(record) and self._is_news(key, record[1:HEAD_BYTES])
+
+    def may_have_expired(self, record: bytes, now: Now) -> bool:
+        """True if this entry, which was collected, is to live by the present clock, and may have
+        expired by that of then, which was set back since: so nobody is told to take it out."""
+        return (
+            self.is_in_doubt(now)
+            and may_expire(record)
+            and (expires_in(record) or 0) <= self.drops.expired_ms
+        )
+
+    def is_in_doubt(self, now: Now) -> bool:
+        """True if something was collected for an expiry that is yet to come by the present
+        clock."""
+        return self._clocks.expiry_ms(now) < self.drops.expired_ms
 
     def has_collected(self, key: str, version: Version) -> bool:
         return self.context.covers(version) and self._is_news(key, encoded(version))

@@ -142,7 +142,7 @@ class Framing:
     def belong_to(self, cluster_id: ClusterId) -> None:
         """From now on frames carry this id, if it is minted, and those of no other are taken."""
         self._number = cluster_id.number if cluster_id.minted else 0
-        self._numbers = cluster_id.numbers
+        self._numbers = cluster_id.settled or cluster_id.candidates
         self._head()
 
     def _head(self) -> None:

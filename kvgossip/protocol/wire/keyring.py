@@ -63,6 +63,10 @@ class Keyring:
         """The key with these four bytes of id."""
         return self._keys.get(name)
 
+    def become(self, keys: Sequence[bytes]) -> None:
+        """Have these keys from now on, and no others."""
+        self._keys = Keyring(keys)._keys
+
     def install(self, key: bytes) -> bool:
         """Take a key, as the last one; true if it was new."""
         name = bytes.fromhex(key_id(key))

@@ -80,7 +80,8 @@ class Ack(Message, frozen=True):
 
     `coordinate`: its place in the network, see coordinate.py. `stranger`: it does not know the
     member that pinged, which shall tell it its record. `future_ms`: how far its hybrid clock is
-    ahead of a wall clock that was set back, see clock_guard.py.
+    ahead of a wall clock that was set back, see clock_guard.py. `seen_host`: where the ping came
+    from; empty where that is what the sender of the ack knows of the member that pinged.
     """
 
     kind = 2
@@ -93,6 +94,7 @@ class Ack(Message, frozen=True):
     coordinate: bytes = b""
     stranger: bool = False
     future_ms: Count = 0
+    seen_host: Host = ""
 
 
 class PingRequest(Message, frozen=True):

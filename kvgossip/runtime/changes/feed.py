@@ -2,9 +2,10 @@
 it and for those who come back.
 
 Laws
-- Every change has an *arrival index*: the hybrid logical time at which it arrived here, or one more
-  than the index before it, whichever is greater. So indices rise strictly on a node, are never 0,
-  and those of other nodes and of later lives lie near them in time.
+- Every change has an *arrival index*: the hybrid logical time at which it arrived here (`index_of`
+  it, so below 2**53), or one more than the index before it, whichever is greater. So indices rise
+  strictly on a node, are never 0, and those of other nodes and of later lives lie near them in
+  time.
 - The newest changes are kept, at most `changes_max` of them and `bytes_max` bytes, so that a
   watcher that was away for a while can go on. They go by chunks, so that up to a sixteenth less is
   kept.
@@ -78,7 +79,7 @@ class Page(NamedTuple):
 
 
 class Feed:
-    """The changes of one life of a node. `site` names the life, `start` is the hybrid logical time
+    """The changes of one life of a node. `site` names the life, `start` is the index of the time
     at which it began.
 
     `index` is that of the latest change; at first, when there was none, `start`.
@@ -118,9 +119,9 @@ class Feed:
 
     # -- changes come -----------------------------------------------------------------------------
 
-    def publish(self, changed: Changed, timestamp: int) -> None:
-        """A merge was news, at this hybrid logical time."""
-        self.index = index = timestamp if timestamp > self.index else self.index + 1
+    def publish(self, changed: Changed, now: int) -> None:
+        """A merge was news; `now` is the index of this hybrid logical time."""
+        self.index = index = now if now > self.index else self.index + 1
         key, old, new = changed
         size = len(new) if old is None else len(new) + len(old)
         tail, latest = self._tail, self._latest
@@ -246,6 +247,17 @@ class Feed:
             index = next(found, self._floor)
         self.watches.keep(topic, index)
         return index
+
+    def latest(self, topic: Topic) -> Changed | None:
+        """The topic's latest change; None where there was none in this life, or it is gone."""
+        index = self.last_index(topic)
+        at, key, old, new = next(self._kept_after(index - 1), (0, "", None, b""))
+        return Changed(key, old, new) if at == index and topic.covers(key) else None
+
+    def gave(self, index: int, topic: Topic) -> bool:
+        """True if this was the topic's `last_index` once, as far as that is known."""
+        at, key, _, _ = next(self._kept_after(index - 1), (0, "", None, b""))
+        return index == self._floor or (at == index and topic.covers(key))
 
     async def wait(self, topic: Topic, after: int, timeout_s: float) -> int:
         """The topic's last index, as soon as it is greater than `after`; at the latest after the

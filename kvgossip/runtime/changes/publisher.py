@@ -13,7 +13,7 @@ from kvgossip.config import Config
 from kvgossip.errors import LocalError
 from kvgossip.protocol.effect import Dropped, MemberChanged
 from kvgossip.protocol.model.change import Changed
-from kvgossip.protocol.model.hlc import COUNTER_BITS, timestamp_of
+from kvgossip.protocol.model.hlc import COUNTER_BITS, index_of, timestamp_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.store.store import Store
@@ -29,7 +29,8 @@ class Publisher:
     def __init__(self, config: Config, replica: Replica, now: Now) -> None:
         self._hlc = replica.hlc
         self._closed = False
-        self.feed = Feed(config, replica.site, max(self._hlc.latest, timestamp_of(now.wall_ms)))
+        started = index_of(max(self._hlc.latest, timestamp_of(now.wall_ms)))
+        self.feed = Feed(config, replica.site, started)
         self.history = History(config.history_versions, config.history_bytes_max)
         self.history.name_site(replica.site, config.name)
         self.version_waits = VersionWaits()
@@ -44,9 +45,9 @@ class Publisher:
             self.version_waits.arrived(changed)
         latest = self._hlc.latest
         # a local write has just moved the clock there
-        self.feed.publish(
-            changed, latest if latest >= now.wall_ms << COUNTER_BITS else timestamp_of(now.wall_ms)
-        )
+        if latest < now.wall_ms << COUNTER_BITS:
+            latest = timestamp_of(now.wall_ms)
+        self.feed.publish(changed, index_of(latest))
         for snapshot in self.snapshots:
             snapshot.changed(changed.key, changed.old_record)
 

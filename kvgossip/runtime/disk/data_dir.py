@@ -119,7 +119,7 @@ class DataDir:
                     extra={"progress": (count, about)},
                 )
             await asyncio.sleep(0)
-        replica.loaded()
+        replica.disk.loaded()
         if count:
             took_s = time.monotonic() - started_s
             log.info(

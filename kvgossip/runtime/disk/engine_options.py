@@ -12,6 +12,8 @@ BUFFER_BYTES_MAX = 256 * 2**20
 BLOCK_CACHE_BYTES = 4 * 2**20
 OPEN_FILES_MAX = 256
 LOG_FILES = 2
+FILE_BYTES = 16 * 2**20
+"""A file that is written waits in a buffer too, as the log does: so it must not be large."""
 MANUAL_WAL_FLUSH = """[Version]
   rocksdb_version=10.0.0
   options_file_version=1.1
@@ -34,6 +36,7 @@ def engine_options(folder: Path) -> Options:
     # everything is in the node's memory, so the engine needs little
     options.set_write_buffer_size(BUFFER_BYTES_MAX)
     options.set_writable_file_max_buffer_size(BUFFER_BYTES_MAX)
+    options.set_target_file_size_base(FILE_BYTES)
     table = BlockBasedOptions()
     table.set_block_cache(Cache(BLOCK_CACHE_BYTES))
     options.set_block_based_table_factory(table)

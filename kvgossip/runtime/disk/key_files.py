@@ -9,6 +9,7 @@ group, may read it.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Sequence
@@ -55,6 +56,13 @@ def read_identity(path: str) -> Identity:
 
 
 def _read(path: str) -> bytes:
+    if any(map(KEY_PATTERN.fullmatch, re.split(r"[,\s]+", path.strip()))):
+        # the error must not repeat it
+        raise ConfigError(
+            "this is a key, where the path of a file is expected",
+            "write it into a file (`kvgossip keygen FILE` makes one), name that, and take another "
+            "key: others may have seen this one on the command line",
+        )
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode

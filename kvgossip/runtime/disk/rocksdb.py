@@ -33,6 +33,7 @@ many small entries with one sync two to four times as fast as LMDB or SQLite (pr
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -61,6 +62,8 @@ CHANGE_BYTES = 64
 """What a change takes there beside its key and value."""
 BATCH_ENTRIES = 2000
 FULL_WORDS = ("No space left on device", "Disk quota exceeded", "Max allowed space was reached")
+log = logging.getLogger("kvgossip")
+
 REBUILD_HINT = (
     "restore the directory from a copy, or start with --rebuild and --join: that keeps "
     "it aside and fetches all data from peers"
@@ -128,11 +131,12 @@ class RocksDB:
         return dict(owner)
 
     def claim(self, *, name: str, cluster: str, datacenter: str) -> None:
-        """Make sure that this is the directory of this node. Raises DataDirError when it is
-        another's."""
-        wanted = {"name": name, "cluster": cluster, "datacenter": datacenter}
+        """Make sure that this is the directory of this node. Another name takes it over: so the
+        clone of a machine can be given one. Raises DataDirError when it is of another cluster or
+        datacenter."""
+        wanted = {"cluster": cluster, "datacenter": datacenter}
         if not self._owner:
-            self._owner = {"format": FORMAT, **wanted}
+            self._owner = {"format": FORMAT, "name": name, **wanted}
             self._write_owner()
         for what, value in wanted.items():
             if self._owner.get(what) != value:
@@ -144,6 +148,15 @@ class RocksDB:
                     text,
                     f"start it with --{what} {self._owner.get(what)}, or choose another --data-dir",
                 )
+        if self._owner.get("name") != name:
+            log.warning(
+                "%s: the data directory %s was that of the node %r: its data is this node's now",
+                name,
+                self.directory,
+                self._owner.get("name"),
+            )
+            self._owner["name"] = name
+            self._write_owner()
 
     def _write_owner(self) -> None:
         fresh = self._file.with_suffix(".new")

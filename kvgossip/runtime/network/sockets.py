@@ -113,6 +113,12 @@ def _explained(address: Address, error: OSError) -> ConfigError:
             f"the gossip address {address} is in use",
             "stop the program that has it, or choose another port; 0 takes a free one",
         )
+    if error.errno == errno.EACCES:
+        return ConfigError(
+            f"this user may not listen on port {address.port}",
+            "choose a port from 1024 on, or allow it: ports below need root, or "
+            "CAP_NET_BIND_SERVICE",
+        )
     if error.errno == errno.EADDRNOTAVAIL:
         hint = (
             "listen on an address of this machine or on 0.0.0.0; where others reach it is "

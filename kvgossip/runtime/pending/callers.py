@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from kvgossip.config import Address, parse_address
+from kvgossip.config import Address, check_target, parse_address
 from kvgossip.errors import KeyringError, LocalError, NotSettledError
 from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.effect import (
@@ -114,7 +114,7 @@ class Callers:
         """Raises as JoinAttempt; and ConfigError for what is no address, or on a node that is not
         in such a pool."""
         for target in targets:
-            parse_address(target, DEFAULT_PORTS[pool])
+            check_target("join", parse_address(target, DEFAULT_PORTS[pool]))
         ticket = next(self._tickets)
         attempt = self._joins.begin(ticket, JoinAttempt(targets, pool))
         try:

@@ -329,7 +329,7 @@ async def test_a_batch_with_one_bad_line_changes_nothing() -> None:
             with pytest.raises(RefusedError, match="not an entry"):
                 await client.import_lines(b"".join([*lines, bad]), False)
         with pytest.raises(RefusedError, match="neither true nor false"):
-            await client._call("POST", "/import?as_new=1", b"")
+            await client._call("POST", "/import?as_new=perhaps", b"")
         assert node.status()["statistics"]["entries"] == 0
 
 

@@ -10,7 +10,9 @@ from urllib.parse import quote
 
 import pytest
 
+from kvgossip.api import listings as listings_module
 from kvgossip.api.routes import consul as consul_module
+from kvgossip.api.routes.consul_form import modify_index
 from kvgossip.errors import StorageError
 from kvgossip.protocol.model.entry import FLAGS_MAX, Version, entry_of, make_record
 from tests.api.serving import NOBODY, VALUE_BYTES_MAX, Reply, Serve, Served
@@ -49,7 +51,7 @@ async def test_an_entry_has_consuls_shape(served: Served) -> None:
     entry = served.node.entry("a/b")
     assert entry is not None
     assert (entry.value, entry.flags) == (b"\x00\xff", FLAGS_MAX)
-    modified = entry.version.timestamp
+    modified = modify_index(entry)
     expected = f'[{{"LockIndex":0,"Key":"a/b","Flags":18446744073709551615,"Value":"AP8=","CreateIndex":{modified},"ModifyIndex":{modified}}}]'
     for target in (
         "/v1/kv/a/b",
@@ -131,7 +133,7 @@ async def test_an_empty_store_has_no_keys_but_no_key_is_missing(served: Served) 
 async def test_a_long_list_is_that_of_one_moment_although_others_have_their_turns(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consul_module, "PAGE_KEYS", 2)
+    monkeypatch.setattr(listings_module, "PAGE_KEYS", 2)
     for number in range(9):
         await served.node.put(f"k/{number}", b"old")
     turn, at_once = asyncio.sleep, 0
@@ -246,7 +248,7 @@ async def test_what_is_not_written_again_must_be_on_the_disk_before_the_answer(
 async def test_a_recursive_delete_takes_the_prefix_and_nothing_else(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consul_module, "PAGE_KEYS", 3)
+    monkeypatch.setattr(consul_module, "DELETES_AT_A_TIME", 3)
     for key in ("a", "b/1", "b/2", "b/3", "b/4", "b/5", "c"):
         await served.node.put(key, b"1")
     assert (await served.call("DELETE", "/v1/kv/b/?recurse")).body == b"true"
@@ -265,7 +267,7 @@ async def test_flags_travel_and_what_a_peer_sends_instead_is_none(served: Served
 
 async def test_an_expired_key_is_missing_and_wakes_who_waits_for_it(served: Served) -> None:
     # the index at which it is written: it may be gone before the first question
-    index = (await served.node.put("a", b"1", ttl_s=0.3)).version.timestamp
+    index = modify_index(await served.node.put("a", b"1", ttl_s=0.3))
     gone = await served.call("GET", f"/v1/kv/a?index={index}&wait=5m")
     assert gone.status == 404
     assert index_of(gone) > index
@@ -352,7 +354,7 @@ async def test_lesson_23_an_index_never_falls_on_a_node_nor_over_its_restart(
         seen.append(index_of(await served.call("GET", "/v1/kv/a")))
     await served.node.stop(leave=False)
     await served.node.start()
-    after = await served.call("GET", f"/v1/kv/a?index={seen[-1]}&wait=10m")
+    after = await served.call("GET", f"/v1/kv/a?index={seen[-1] - 1}&wait=10m")
     assert after.json[0]["Value"] == "Mg=="
     assert after.json[0]["ModifyIndex"] <= index_of(after)
     seen.append(index_of(after))
@@ -369,8 +371,8 @@ async def test_a_version_that_was_written_before_but_arrives_later_ends_a_blocki
     query = await blocked(one, f"/v1/kv/a?index={index}")
     await one.node.join(str(other.node.address))
     woken = await query
-    assert woken.json[0]["ModifyIndex"] == old.version.timestamp
-    assert index_of(woken) > max(index, old.version.timestamp)
+    assert woken.json[0]["ModifyIndex"] == modify_index(old)
+    assert index_of(woken) > max(index, modify_index(old))
 
 
 async def test_a_client_that_goes_away_frees_its_waiter(
@@ -494,3 +496,116 @@ async def test_before_it_has_settled_a_node_answers_no_read_and_no_cas_but_takes
             got = await served.call(method, target, b"2" if method == "PUT" else None)
         assert (got.status, got.headers["retry-after"]) == (503, "1")
     assert json.loads((await served.call("GET", "/v1/agent/members")).body)[0]["Name"] == "n1"
+
+
+# -- switches ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("no", ["false", "0", "False", "f"])
+async def test_a_switch_that_is_off_does_not_recurse(no: str, served: Served) -> None:
+    for key in ("app/db", "app/db-replica", "app/db/password"):
+        await served.node.put(key, b"1")
+    plain = await served.call("GET", "/v1/kv/app/db")
+    for switch in ("recurse", "keys", "raw", "pretty", "consistent", "stale"):
+        assert (await served.call("GET", f"/v1/kv/app/db?{switch}={no}")).body == plain.body
+    assert (await served.call("DELETE", f"/v1/kv/app/db?recurse={no}")).body == b"true"
+    assert [entry.key for entry in served.node.list()] == ["app/db-replica", "app/db/password"]
+
+
+@pytest.mark.parametrize("yes", ["", "=", "=1", "=true", "=True", "=t"])
+async def test_a_switch_that_is_on_recurses(yes: str, served: Served) -> None:
+    for key in ("a", "a/b", "b"):
+        await served.node.put(key, b"1")
+    assert len((await served.call("GET", f"/v1/kv/a?recurse{yes}")).json) == 2
+    assert (await served.call("GET", f"/v1/kv/a?keys{yes}")).json == ["a", "a/b"]
+    assert (await served.call("GET", f"/v1/kv/a?raw{yes}")).body == b"1"
+    assert (await served.call("GET", f"/v1/kv/a?stale{yes}&consistent=0")).status == 200
+    await served.call("DELETE", f"/v1/kv/a?recurse{yes}")
+    assert [entry.key for entry in served.node.list()] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("GET", "/v1/kv/a?recurse=maybe"),
+        ("GET", "/v1/kv/a?keys=2"),
+        ("GET", "/v1/kv/a?raw=x"),
+        ("GET", "/v1/kv/a?stale=yes%20please"),
+        ("GET", "/v1/kv/a?consistent=-1"),
+        ("GET", "/v1/kv/a?cached=?"),
+        ("GET", "/v1/agent/members?wan=w"),
+        ("PUT", "/v1/kv/a?stale=x"),
+        ("DELETE", "/v1/kv/a?recurse=nein"),
+        ("GET", "/watch?poll=2"),
+        ("POST", "/import?as_new=2"),
+    ],
+)
+async def test_what_is_neither_on_nor_off_is_refused_and_changes_nothing(
+    method: str, target: str, served: Served
+) -> None:
+    await served.node.put("a", b"1")
+    refused = await served.call(method, target, b"2" if method in ("PUT", "POST") else None)
+    assert (refused.status, served.node.get("a")) == (400, b"1")
+    assert "neither true nor false" in refused.json["error"]
+    assert "=false" in refused.json["hint"]
+
+
+async def test_pretty_json_is_indented_and_the_same(served: Served) -> None:
+    for key in ("a", "a/b"):
+        await served.node.put(key, b'"{\n')
+    for target in ("/v1/kv/a?recurse", "/v1/kv/a?keys", "/v1/kv/a?", "/v1/agent/members?"):
+        plain = await served.call("GET", target)
+        pretty = await served.call("GET", f"{target}&pretty")
+        assert (pretty.json, b"\n    " in pretty.body) == (plain.json, True)
+        assert b"\n" not in plain.body
+
+
+# -- indices -------------------------------------------------------------------------------------
+
+
+async def test_indices_are_numbers_that_javascript_holds(served: Served) -> None:
+    await served.node.put("a", b"1")
+    got = await served.call("GET", "/v1/kv/a")
+    for number in (index_of(got), got.json[0]["ModifyIndex"], served.node.feed.index):
+        assert 2**51 < number < 2**53
+        assert int(float(number)) == number
+
+
+async def test_the_modify_index_of_the_latest_change_blocks_and_that_of_an_older_one_does_not(
+    serve: Serve,
+) -> None:
+    one, other = await serve(), await serve("n2")
+    await other.node.put("a/1", b"from the other")
+    await one.node.join(str(other.node.address))
+    await until(lambda: one.node.get("a/1") is not None)
+    first = await one.call("GET", "/v1/kv/a/1")
+    modified = first.json[0]["ModifyIndex"]
+    assert modified < index_of(first)
+    queries = [
+        await blocked(one, f"/v1/kv/{target}index={modified}")
+        for target in ("a/1?", "a/?recurse&", "a/?keys&", "?recurse&")
+    ]
+    await one.node.put("a/1", b"here")
+    assert [index_of(each) > index_of(first) for each in await asyncio.gather(*queries)] == [
+        True
+    ] * len(queries)
+    for target in ("a/1?", "a/?recurse&", "a/?keys&"):
+        async with asyncio.timeout(TIMEOUT_S):
+            again = await one.call("GET", f"/v1/kv/{target}index={modified}&wait=10m")
+        assert index_of(again) > modified
+
+
+async def test_an_index_that_this_node_gave_for_an_older_change_is_no_modify_index(
+    served: Served,
+) -> None:
+    """Two nodes write at one timestamp: the index of the one change is the ModifyIndex of the
+    other."""
+    old = await served.node.put("a/1", b"here")
+    index = index_of(await served.call("GET", "/v1/kv/a/?recurse"))
+    assert index == modify_index(old)
+    twin = make_record(Version(old.version.timestamp, old.version.site ^ 1), b"elsewhere")
+    await served.node.restore([("a/2", twin)])
+    async with asyncio.timeout(TIMEOUT_S):
+        got = await served.call("GET", f"/v1/kv/a/?recurse&index={index}&wait=10m")
+    assert [item["Key"] for item in got.json] == ["a/1", "a/2"]
+    assert got.json[1]["ModifyIndex"] == index

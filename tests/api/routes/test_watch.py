@@ -348,7 +348,7 @@ async def test_lesson_23_a_poll_with_a_cursor_that_cannot_be_gone_on_from_says_r
     [
         ("prefix=a&key=b", "exclude each other"),
         ("values=hex", "values = 'hex' is unknown"),
-        ("poll=yes", "is not a switch"),
+        ("poll=yes", "is neither true nor false"),
         ("timeout=10s", "timeout is for poll=1"),
         ("poll=1&timeout=10parsecs", "is not a duration"),
         ("poll=1&timeout=1h", "up to 600s"),

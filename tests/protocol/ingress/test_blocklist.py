@@ -323,7 +323,9 @@ def test_a_join_with_a_buried_life_is_answered_with_the_prune_before_the_reply()
 
 
 @pytest.mark.parametrize("cut_s", [0.5, 8.0, 100.0])
-def test_a_living_node_that_was_pruned_while_it_was_cut_off_is_a_member_again(cut_s: float) -> None:
+def test_lesson_12_a_living_node_that_was_pruned_while_it_was_cut_off_is_a_member_again(
+    cut_s: float,
+) -> None:
     net = Network()
     net.cluster("a b c", push_pull_interval_s=3600.0)
     net.partition("a b", "c")

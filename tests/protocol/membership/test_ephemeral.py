@@ -8,6 +8,7 @@ import pytest
 
 from kvgossip.protocol.model.member import FORGET_S_MAX, MemberState
 from kvgossip.protocol.pools.shared import EPHEMERAL_S
+from tests.protocol.membership.workers import come_and_go, write_cost
 from tests.protocol.net import WALL_MS, Disk, Network, address_of, logs, make_replica
 
 SEED = str(address_of(0))
@@ -34,24 +35,12 @@ def waiting(net: Network) -> list[float]:
     return [net.replicas[name].statistics()["certificates_waiting"] for name in "ab"]
 
 
-def sent_for_a_write(net: Network) -> float:
-    """How many frames a write costs, beside what goes round anyway."""
-
-    def count() -> float:
-        net.run(5.0)
-        return sum(replica.statistics()["gossips_sent"] for replica in net.replicas.values())
-
-    before = count()
-    net.put("a", "cost", b"v")
-    return count() - before
-
-
 def test_a_minute_after_the_death_of_a_worker_a_write_costs_as_before_and_no_tombstone_waits() -> (
     None
 ):
     net = Network()
     net.cluster("a b")
-    before = sent_for_a_write(net)
+    before = write_cost(net)
     net.add("w", 2, join=(SEED,), ephemeral=True)
     net.until(lambda: net.sees("a", "b", "w") and net.sees("b", "a", "w"))
     net.put("a", "k", b"v")
@@ -61,7 +50,7 @@ def test_a_minute_after_the_death_of_a_worker_a_write_costs_as_before_and_no_tom
     net.run(60.0)
     assert waiting(net) == [0, 0]
     assert net.state("a", "w") is net.state("b", "w") is None
-    assert sent_for_a_write(net) == before
+    assert write_cost(net) == before
 
 
 def test_a_write_is_forwarded_for_a_dead_member_for_a_bounded_time_only() -> None:
@@ -69,29 +58,20 @@ def test_a_write_is_forwarded_for_a_dead_member_for_a_bounded_time_only() -> Non
     net.cluster("a b c d")
     net.crash("d")
     net.until(lambda: all(net.state(name, "d") is DEAD for name in "abc"))
-    during = sent_for_a_write(net)
+    during = write_cost(net)
     net.run(35.0)
     assert net.state("a", "d") is DEAD
-    assert sent_for_a_write(net) == 2 < during
+    assert write_cost(net) == 2 < during
 
 
-def test_workers_that_come_and_go_for_ever_are_all_taken_in() -> None:
-    net = Network()
-    net.cluster("a b", members_max=12)
-    for number in range(60):
-        name = f"w{number:03}"
-        place, ephemeral = 2 + number % 3, number % 2 == 0
-        worker = net.add(name, place, join=(SEED,), ephemeral=ephemeral, members_max=12)
-        net.run(5.0)
-        assert worker.settled
-        if number % 3:
-            net.leave(name)
-            net.run(2.0)
-        net.crash(name)
-        net.run(20.0 if number % 10 == 0 else 1.0)
-    refused = [net.replicas[name].statistics()["names_refused"] for name in "ab"]
-    assert refused == [0, 0]
-    assert len(net.replicas["a"].members()) <= 12
+@pytest.mark.parametrize("ephemeral", [True, False])
+def test_lesson_29_workers_that_come_and_go_for_ever_are_all_taken_in(ephemeral: bool) -> None:
+    found = come_and_go(40, ephemeral=ephemeral, members_max=24 if ephemeral else 12)
+    assert (found.refused, found.unsettled) == (0, 0)
+    assert found.members <= (24 if ephemeral else 12)
+    if ephemeral:
+        assert found.waiting == 0
+        assert found.write_cost[0] == found.write_cost[1]
 
 
 def test_a_worker_that_was_forgotten_while_it_was_cut_off_is_asked_for_its_record() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from kvgossip.protocol.effect import JoinRefused
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
-from kvgossip.protocol.model.cluster_id import UNKNOWN, ClusterId, taken_over, united
+from kvgossip.protocol.model.cluster_id import UNKNOWN, ClusterId, minted, taken_over, united
+from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.saved_state import SavedLife, SavedState
 from kvgossip.protocol.wire.frame import cluster_number
 from tests.protocol.net import Disk, Network, address_of, logs, make_replica
@@ -67,7 +68,7 @@ def test_nodes_that_settle_each_other_at_one_moment_are_one_cluster() -> None:
     assert is_one(net, "a b c d e")
 
 
-def test_a_dead_members_address_that_another_cluster_got_merges_nothing() -> None:
+def test_lesson_15_a_dead_members_address_that_another_cluster_got_merges_nothing() -> None:
     net = two_clusters()
     net.crash("b")
     net.crash("y")
@@ -94,7 +95,7 @@ def test_a_dead_members_address_that_another_cluster_got_merges_nothing() -> Non
     assert net.replicas["y"].store.value("of a") is None
 
 
-def test_a_join_of_another_cluster_is_refused_with_both_ids_and_changes_nothing() -> None:
+def test_lesson_15_a_join_of_another_cluster_is_refused_with_both_ids_and_changes_nothing() -> None:
     net = two_clusters()
     before = ids(net, "a b x y")
     net.join("b", str(address_of(6)))
@@ -117,7 +118,9 @@ def test_an_operators_merge_takes_over_the_others_id_for_all_nodes_of_the_asked_
 
 
 @pytest.mark.parametrize("name", ["a", "y"])
-def test_a_node_that_was_down_during_a_merge_learns_of_it_and_comes_back(name: str) -> None:
+def test_lesson_15_a_node_that_was_down_during_a_merge_learns_of_it_and_comes_back(
+    name: str,
+) -> None:
     net = two_clusters()
     places = {"a": 0, "y": 6}
     net.crash(name)
@@ -144,7 +147,7 @@ def test_a_node_that_was_cut_off_during_a_merge_learns_of_it_and_comes_back(name
     net.until(lambda: is_one(net, "a b x y"), seconds=60.0)
 
 
-def test_a_first_start_that_was_cut_in_two_is_healed_by_a_merge() -> None:
+def test_lesson_15_a_first_start_that_was_cut_in_two_is_healed_by_a_merge() -> None:
     net = Network()
     every = "a b c d"
     net.partition("a b", "c d")
@@ -203,7 +206,13 @@ def test_the_frames_of_a_join_carry_no_id_and_all_others_that_of_the_cluster() -
 
 def own(value: ClusterId = UNKNOWN, *, settled: bool = False) -> OwnClusterId:
     return OwnClusterId(
-        value, site=7, settled=lambda: settled, alone=lambda: False, changed=lambda: None
+        value,
+        site=7,
+        settled=lambda: settled,
+        alone=lambda: False,
+        tell=lambda: None,
+        own_facts=list,
+        outbox=Outbox(),
     )
 
 
@@ -223,7 +232,7 @@ def test_a_merge_keeps_the_number_of_the_one_that_was_asked_and_beats_both() -> 
 def test_a_candidate_gives_way_to_an_id_that_was_minted_and_two_minted_ones_to_nobody() -> None:
     newcomer = own()
     newcomer.take(ClusterId(1, 5))
-    assert newcomer.value == ClusterId(1, 5)
+    assert newcomer.value == ClusterId(1, 5, (), (7,))
     assert newcomer.admits(ClusterId(0, 9))
     assert not newcomer.admits(ClusterId(1, 9))
     host = own(settled=True)
@@ -235,7 +244,24 @@ def test_candidates_that_have_met_stay_one_cluster_whoever_settles_first() -> No
     one, two = own(), own(ClusterId(0, 9))
     one.take(two.value)
     two.take(ClusterId(0, 7))
-    assert one.value == two.value == ClusterId(0, 9, (7,))
+    assert one.value == two.value == ClusterId(0, 9, (), (7,))
+    # one settles at once; the other one comes into a cluster first, and knows it all the same
+    first, other = minted(one.value), own(two.value)
+    other.take(ClusterId(1, 5))
+    assert other.value == ClusterId(1, 5, (), (9, 7))
+    assert other.admits(first)
+    other.take(first)
+    assert other.value == ClusterId(1, 9, (5,), (7,))
+
+
+def test_candidates_that_have_met_and_go_into_two_clusters_do_not_make_one_of_them() -> None:
+    one, other = own(), own()
+    for each in (one, other):
+        each.take(ClusterId(0, 9))
+    one.take(ClusterId(1, 5))
+    other.take(ClusterId(1, 6))
+    assert not one.admits(other.value)
+    assert not other.admits(one.value)
 
 
 def test_an_id_is_kept_once_it_is_minted() -> None:
@@ -245,4 +271,6 @@ def test_an_id_is_kept_once_it_is_minted() -> None:
     replica.cluster_id.take(ClusterId(1, 5))
     disk = Disk()
     disk.commit(replica.outbox.drain())
-    assert SavedState(disk.facts).own.cluster_id == ClusterId(1, 5)
+    kept = SavedState(disk.facts).own.cluster_id
+    assert kept == replica.cluster_id.value
+    assert kept.number == 5

@@ -103,7 +103,7 @@ def test_lesson_29_a_flood_of_names_is_capped_and_counted() -> None:
     assert side.state("n0") is DEAD
 
 
-def test_the_longest_gone_left_then_dead_name_makes_room_for_a_living_one() -> None:
+def test_lesson_29_the_longest_gone_left_then_dead_name_makes_room_for_a_living_one() -> None:
     side = Side("b", "c", "d", "e", members_max=5)
     for name, state in (("b", DEAD), ("c", DEAD), ("d", LEFT), ("e", LEFT)):
         side.merge(member(name, "bcde".index(name) + 1, state))

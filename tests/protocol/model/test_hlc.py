@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of, timestamp_of
+from kvgossip.protocol.model.hlc import (
+    COUNTER_MAX,
+    HybridLogicalClock,
+    index_of,
+    milliseconds_of,
+    timestamp_of,
+)
 
 INPUTS = st.lists(
     st.tuples(st.booleans(), st.integers(0, 2**20), st.integers(0, 2**36)), max_size=40
@@ -60,6 +66,31 @@ def test_a_full_counter_overflows_into_the_milliseconds() -> None:
     clock = HybridLogicalClock(1000)
     clock.observe((5 << 16) + 0xFFFF, 5)
     assert clock.tick(5) == 6 << 16
+
+
+@given(st.lists(st.integers(2**40, 2**40 + 3), min_size=1, max_size=9))
+def test_the_indices_of_ticks_rise_as_the_ticks_do_and_javascript_holds_them(
+    walls_ms: list[int],
+) -> None:
+    clock, indices = HybridLogicalClock(1000), []
+    for wall_ms in walls_ms:
+        indices += [index_of(clock.tick(wall_ms)) for _ in range(700)]
+    assert indices == sorted(set(indices))
+    assert all(float(index) < 2**53 and int(float(index)) == index for index in indices)
+
+
+def test_a_tick_after_the_last_of_its_millisecond_is_the_first_of_the_next() -> None:
+    clock = HybridLogicalClock(1000)
+    clock.observe(timestamp_of(5) + COUNTER_MAX - 1, 5)
+    assert [clock.tick(5), clock.tick(5)] == [timestamp_of(5) + COUNTER_MAX, timestamp_of(6)]
+
+
+def test_timestamps_that_are_no_ticks_have_indices_in_the_same_order() -> None:
+    foreign = [timestamp_of(5) + counter for counter in (0, COUNTER_MAX, COUNTER_MAX + 1, 0xFFFF)]
+    indices = [index_of(timestamp) for timestamp in (*foreign, timestamp_of(6))]
+    assert indices == sorted(indices)
+    assert indices[-1] > indices[-2]
+    assert index_of(2**42 - 1 << 16) < 2**53
 
 
 def test_a_wall_clock_before_1970_ticks_as_well() -> None:

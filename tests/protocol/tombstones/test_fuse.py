@@ -106,7 +106,7 @@ def test_two_members_that_have_both_come_back_do_not_vouch_for_each_other() -> N
     assert says(net, "d") == KEYS - 2 * LIMIT
 
 
-def test_a_node_that_is_back_after_everything_was_deleted_needs_nobody() -> None:
+def test_lesson_01_a_node_that_is_back_after_everything_was_deleted_needs_nobody() -> None:
     net, _ = holding("a b c")
     net.crash("c")
     net.run(60)

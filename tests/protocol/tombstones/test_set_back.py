@@ -68,7 +68,9 @@ def reverted(writes_again: int = 0, **config: object) -> tuple[Network, int]:
 
 
 @pytest.mark.parametrize("writes_again", [0, 1, 5])
-def test_what_a_machine_lost_that_was_set_back_comes_back_to_it(writes_again: int) -> None:
+def test_lesson_01_what_a_machine_lost_that_was_set_back_comes_back_to_it(
+    writes_again: int,
+) -> None:
     net, site = reverted(writes_again)
     count = 1 + KEYS + writes_again
     net.until(

@@ -232,7 +232,7 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     ),
     (
         Ack(1, "b", 0, 0, SyncState.WAITING, 0, b"\x01\x02"),
-        "02 0000000e 9901a16200000000c4020102c200",
+        "02 0000000f 9a01a16200000000c4020102c200a0",
     ),
     (
         PingRequest(2, "a", "b", "10.0.0.2", 7481),
@@ -257,17 +257,17 @@ GOLDEN: list[tuple[Message | Member, str]] = [
             forget_s=60,
         ),
         (
-            "05 00000032 dc0010a162a831302e302e302e32cd1d3901010203a3646331a3683a31a161 a17a "
-            "91cb3ff8000000000000c400c2 cd0100 3c"
+            "05 00000033 dc0011a162a831302e302e302e32cd1d3901010203a3646331a3683a31a161 a17a "
+            "91cb3ff8000000000000c400c2 cd0100 3c a0"
         ),
     ),
     (
         Join("b", 3, "10.0.0.1", b"\x01", b"\x02"),
-        "06 00000019 98a16203a831302e302e302e31c40101c401029300009000a0",
+        "06 0000001a 98a16203a831302e302e302e31c40101c40102940000909000a0",
     ),
     (
         JoinReply("a", 1, "10.0.0.2", SyncState.FRESH),
-        "07 00000012 95a16101a831302e302e302e320193000090",
+        "07 00000013 95a16101a831302e302e302e32019400009090",
     ),
     (Refused("default", "lan:dc1", "no"), "08 00000014 93a764656661756c74a76c616e3a646331a26e6f"),
     (Gossip(7, "a", True, True), "09 00000006 9407a161c3c3"),
@@ -359,10 +359,10 @@ def test_every_kind_has_its_golden_bytes() -> None:
 
 def test_a_frame_starts_with_these_bytes_for_ever() -> None:
     assert LAN.frame([b"units"]) == (
-        bytes.fromhex("6b76 02 00 108ce7881965ca04 74b40740 b23783ce8bd2e8fa") + b"units"
+        bytes.fromhex("6b76 02 00 1965ca04 00000000 74b40740 0bb4ba5ffe71a647") + b"units"
     )
     # of format 1, without a checksum: so nodes of every release read it
-    assert LAN.refusal("no") == bytes.fromhex("6b76 01 01 108ce7881965ca04 74b40740") + encode(
+    assert LAN.refusal("no") == bytes.fromhex("6b76 01 01 1965ca04 00000000 74b40740") + encode(
         Refused("default", "lan:dc1", "no")
     )
 

@@ -204,7 +204,7 @@ def facts_of(names: str) -> dict[bytes, bytes]:
 
 def read_fact(key: bytes, value: bytes) -> Any:
     if key == b"replica/self":
-        lan_generation, wan_generation, settled, rebuilding = unpack(value)
+        lan_generation, wan_generation, settled, rebuilding, _cluster_id = unpack(value)
         return {
             "generations": (lan_generation, wan_generation),
             "settled": settled,
@@ -214,7 +214,7 @@ def read_fact(key: bytes, value: bytes) -> Any:
         host, port, forget_s = unpack(value)
         assert forget_s == Config().forget_after_s
         return {"peer": key.decode().split("/")[2], "host": host, "port": port}
-    assert key == b"replica/clock" or key.startswith(
+    assert key in (b"replica/clock", b"replica/content") or key.startswith(
         (b"context/row/", b"context/dot/", b"context/gap/")
     )
     return [number for (number,) in iter_unpack(">Q", value)]

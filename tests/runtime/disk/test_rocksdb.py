@@ -145,8 +145,8 @@ def test_a_directory_has_one_owner_at_a_time_and_the_error_names_it(
     opened_at(folder).close()
 
 
-@pytest.mark.parametrize("other", [{"name": "b"}, {"cluster": "blog"}, {"datacenter": "tokyo"}])
-def test_a_directory_of_another_node_is_refused_and_not_touched(
+@pytest.mark.parametrize("other", [{"cluster": "blog"}, {"datacenter": "tokyo"}])
+def test_a_directory_of_another_cluster_is_refused_and_not_touched(
     storage: RocksDB, folder: Path, other: dict[str, str]
 ) -> None:
     storage.close()
@@ -160,6 +160,17 @@ def test_a_directory_of_another_node_is_refused_and_not_touched(
     stranger.close()
     assert f"--{what} {OWNER[what]}" in caught.value.hint
     assert (folder / "node.json").read_bytes() == before
+
+
+def test_another_name_takes_a_directory_over_and_says_so(
+    storage: RocksDB, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage.close()
+    clone = RocksDB(folder)
+    clone.claim(**{**OWNER, "name": "b"})
+    clone.close()
+    assert "was that of the node 'a'" in caplog.text
+    assert RocksDB(folder).name == "b"
 
 
 def test_a_directory_knows_its_name(storage: RocksDB, folder: Path) -> None:
