@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from kvgossip.protocol.effect import Effect
+from kvgossip.protocol.effect import Effect, Quarantined
 from kvgossip.protocol.model.change import Changed
 from kvgossip.sim.checks.oracle import Oracle
 from kvgossip.sim.host import Life
@@ -32,6 +32,8 @@ class Commits:
         for effect in effects:
             if type(effect) is Changed:
                 self._oracle.holds(number, effect.key, effect.new_record)
+            elif type(effect) is Quarantined:
+                self._oracle.quarantined(effect.record)
         if disk is None or not disk.note(effects):
             return
         if event in WRITES:

@@ -96,4 +96,5 @@ def _intensity(rng: Random) -> Intensity:
         datacenter_rate=perhaps(0.05),
         clock_skew_ms=perhaps(rng.choice((50.0, 3000.0))),
         clock_drift=perhaps(0.001, 0.2),
+        set_back_rate=perhaps(0.02, 0.3),
     )

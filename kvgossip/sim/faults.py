@@ -67,6 +67,8 @@ class Intensity:
     cut_rate: float = 0.0
     #: A whole datacenter is cut off from the others for a while, or loses all its gateways at once.
     datacenter_rate: float = 0.0
+    #: Machines that go on from an earlier memory, and disk, of the same life.
+    set_back_rate: float = 0.0
     #: Nodes that are taken from the network for good; at least two stay.
     permanent_crash_rate: float = 0.0
     #: Links that are cut for good; the nodes that stay are connected, if not directly.
@@ -139,6 +141,21 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Remember:
+    """A snapshot of the machine: its memory and its disk."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetBack:
+    """The machine goes on from its snapshot, if that is of the same life. Not even its process
+    knows."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """These directed ways carry nothing more."""
 
@@ -195,6 +212,8 @@ Fault = (
     | Leave
     | Pause
     | Resume
+    | Remember
+    | SetBack
     | Cut
     | Sever
     | Mend
@@ -234,4 +253,5 @@ def swarm(rng: Random) -> Intensity:
         jump_rate=perhaps(0.005, 0.1, 0.3),
         clock_skew_ms=perhaps(1.0, 4000.0) if rng.random() < 0.9 else 20_000.0,
         clock_drift=perhaps(0.00001, 0.01),
+        set_back_rate=perhaps(0.005, 0.05, 0.3),
     )

@@ -4,7 +4,7 @@ process on it; a link of two lives."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from kvgossip.config import Address
 from kvgossip.protocol.effect import Effect
@@ -12,6 +12,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.sim.checks.invariants import Witness
+from kvgossip.sim.checks.oracle import Mark
 from kvgossip.sim.disk import Disk
 from kvgossip.sim.layout import WAN_OFFSET
 
@@ -70,6 +71,7 @@ class Host:
         "disk",
         "life",
         "lives",
+        "memory",
         "name",
         "number",
         "paused",
@@ -90,6 +92,8 @@ class Host:
         #: True if its process stands still, and the inputs that wait meanwhile.
         self.paused = False
         self.backlog: list[Waiting] = []
+        #: What a set-back brings back.
+        self.memory: Memory | None = None
         #: None where its processes are memory-only.
         self.disk: Disk | None = None
 
@@ -97,6 +101,16 @@ class Host:
         """To be found there from now on; `wan_address` is where it listens for gateways, if it is
         one."""
         self.address, self.wan_address = address, address._replace(port=address.port + WAN_OFFSET)
+
+
+class Memory(NamedTuple):
+    """A snapshot of a machine: of its life with this number, and how far the oracle was."""
+
+    lives: int
+    replica: Replica
+    witness: Witness
+    disk: Disk | None
+    mark: Mark
 
 
 class Life:

@@ -23,8 +23,10 @@ from kvgossip.sim.faults import (
     Leave,
     Mend,
     Pause,
+    Remember,
     Restart,
     Resume,
+    SetBack,
     SetClock,
     Sever,
     Way,
@@ -126,6 +128,10 @@ class FaultInjector:
                 self._lives.restart(self._hosts[node], moved, renamed)
             case Pause(node):
                 self._hosts[node].paused = self._hosts[node].life is not None
+            case Remember(node):
+                self._with_life(node, self._lives.remember)
+            case SetBack(node):
+                self._with_life(node, self._lives.set_back)
             case Resume(node):
                 self._lives.resume(self._hosts[node])
             case Cut(ways):

@@ -4,11 +4,13 @@ ends with the loss of everything else."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from random import Random
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.model.cluster_id import ClusterId
+from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.saved_state import SavedLife, SavedState
 from kvgossip.sim.checks.invariants import Witness
@@ -17,7 +19,7 @@ from kvgossip.sim.checks.oracle import Oracle
 from kvgossip.sim.commits import Commits
 from kvgossip.sim.delivery import Delivery
 from kvgossip.sim.driver import Driver
-from kvgossip.sim.host import EPOCH_MS, Host, Life
+from kvgossip.sim.host import EPOCH_MS, Host, Life, Memory
 from kvgossip.sim.scenario import Joining, Scenario
 from kvgossip.sim.timeline import Timeline
 from kvgossip.sim.tracing import Event, Trace
@@ -122,6 +124,43 @@ class Lives:
         self._oracle.crashed(host.number, durable=host.disk is not None)
         if host.disk is not None:
             host.disk.lose()
+
+    def remember(self, life: Life) -> None:
+        """A snapshot of the machine. Not while an exchange is under way, for a generator has no
+        copy, or a write waits for others, for its client does not go back; and once it is settled,
+        for that is what functions of the original are asked for."""
+        host, replica = life.host, life.replica
+        if (
+            life.leaving
+            or not replica.settled
+            or replica.acks
+            or any(pool.exchanges.busy for pool in replica.pools)
+        ):
+            return
+        # an outbox has bound its list, and is empty between two inputs
+        shared = {id(self._ledger): self._ledger, id(replica.outbox): Outbox()}
+        copied = deepcopy((replica, life.witness, host.disk), shared)
+        host.memory = Memory(host.lives, *copied, self._oracle.mark(host.number))
+
+    def set_back(self, life: Life) -> None:
+        """The machine goes on from its snapshot: what it has written since is with others, or
+        nowhere. No effect where the snapshot is of another life."""
+        host, memory = life.host, life.host.memory
+        host.memory = None
+        if memory is None or memory.lives != host.lives or life.leaving:
+            return
+        self._trace.note(self._timeline.time_s, host.number, Event.STOP, b"set back")
+        self.count(life)
+        host.lives += 1
+        host.paused = False
+        host.backlog.clear()
+        self._delivery.close(life)
+        host.disk = memory.disk
+        if host.disk is not None:
+            host.disk.planned = False
+        host.life = Life(host, memory.replica, memory.witness)
+        self._oracle.set_back(host.number, memory.mark)
+        self._driver.turn(host.life, Event.TICK, b"", memory.replica.tick)
 
     def restart(self, host: Host, moved: bool, renamed: bool = False) -> None:
         """As `start`; `moved`: with another host or port, while the old address answers no more;

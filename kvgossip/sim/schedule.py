@@ -19,8 +19,10 @@ from kvgossip.sim.faults import (
     Leave,
     Mend,
     Pause,
+    Remember,
     Restart,
     Resume,
+    SetBack,
     SetClock,
     Sever,
     Timed,
@@ -53,6 +55,7 @@ def schedule(
         found.extend(kind(intensity, nodes, duration_s, rng))
     if layout is not None and layout.datacenters > 1:
         found.extend(_datacenters(intensity, layout, duration_s, rng))
+    found.extend(_set_backs(intensity, nodes, duration_s, rng))
     return sorted(found, key=lambda timed: timed[0])
 
 
@@ -162,6 +165,13 @@ def _pauses(intensity: Intensity, nodes: int, duration_s: float, rng: Random) ->
         node = rng.randrange(nodes)
         yield at_s, Pause(node)
         yield at_s + min(0.05 + rng.expovariate(0.3), 20.0), Resume(node)
+
+
+def _set_backs(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:
+    for at_s in _moments(intensity.set_back_rate * nodes, duration_s, rng):
+        node = rng.randrange(nodes)
+        yield at_s, Remember(node)
+        yield at_s + min(0.1 + rng.expovariate(0.3), 10.0), SetBack(node)
 
 
 def _storms(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:

@@ -15,6 +15,7 @@ import math
 from kvgossip.config import Config, wan_config
 from kvgossip.protocol.membership.join_targets import PAUSE_FACTOR_MAX
 from kvgossip.protocol.model.entry import may_expire, version_of
+from kvgossip.protocol.tombstones.set_back import PAUSE_S
 from kvgossip.sim.checks.agreement import agreement_periods_max, contents_differ, disagreement
 from kvgossip.sim.checks.violation import BrokenLawError, Violation, require
 from kvgossip.sim.cluster import Cluster
@@ -56,6 +57,8 @@ class Simulation:
             sealed=bool(plan.config.keyring),
         )
         self.report.agreement_limit_s = _agreeing_s(plan.config, plan.nodes) + _catching_up_s(plan)
+        if plan.intensity.set_back_rate:
+            self.report.agreement_limit_s += PAUSE_S
         if plan.layout.datacenters > 1:
             # one pool after the other: an entry that a gateway learns late is late in its
             # datacenter

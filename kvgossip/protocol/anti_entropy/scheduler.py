@@ -122,6 +122,11 @@ class ExchangeScheduler:
         self._next_floor_s = now.monotonic_s + rng.random() * config.push_pull_interval_s
 
     @property
+    def busy(self) -> bool:
+        """True if an exchange of our own is under way."""
+        return bool(self._running)
+
+    @property
     def news(self) -> int:
         """The residue of rumors: how many entries exchanges have brought."""
         return self._keeper.news

@@ -34,7 +34,9 @@ from kvgossip.protocol.tombstones.fact import Fact, Kind, fact_of
 from kvgossip.protocol.tombstones.fuse import Fuse
 
 HEARSAY_MAX = 131_072
-HEARSAY_S = 600.0
+HEARSAY_S = 30.0
+"""By then whoever is connected has exchanged; and while it lasts no entry is told that others need
+for their tombstones."""
 DOUBT_S = 10.0
 
 

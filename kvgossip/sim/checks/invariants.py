@@ -3,7 +3,8 @@
 Safety, checked by a `Witness` that sees every effect of one life and asks the replica after every
 input
  1. The HLC never goes back, and no entry that a replica holds is ahead of it.
- 2. A node's own incarnation and generation never go back, its name and site never change.
+ 2. A node's own incarnation and generation never go back, its name and site never change, but for
+    the new life of a machine that was set back.
  3. A replica's belief of a member only grows in rank; its effects show every change
     (`MemberChanged.old` is what it believed before).
  4. A replica's entry never goes to an older version; its effects show every change (`Changed.old`
@@ -264,8 +265,9 @@ class Witness:
                     before,
                     me,
                 )
+                renewed = replica.counters["set_backs"] > 0 and me.generation > before.generation
                 require(
-                    me.name == before.name and me.site == before.site,
+                    me.name == before.name and (me.site == before.site or renewed),
                     "the own name or site changed",
                     before,
                     me,

@@ -11,12 +11,14 @@ for every step and for the end:
   deleter had not seen may live.
 - Nothing is lost: of every write that was acknowledged by a host that kept its memory or its disk,
   or that such a host has merged, the key ends with that version or a greater one; or some version
-  at least as great was a delete, or has expired.
+  at least as great was a delete, or has expired. But where a machine was set back, and told of what
+  it had lost as if it had it, a live value may be in a quarantine instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from kvgossip.protocol.model.entry import expires_in, is_dead, version_of
 from kvgossip.sim.checks.ledger import version_bytes
@@ -48,6 +50,15 @@ class History:
         del self.log[self.committed :]
 
 
+class Mark(NamedTuple):
+    """How far the oracle was with a host: how long its log was, how much of that on the disk, and
+    which writes it had kept."""
+
+    log: int
+    committed: int
+    kept: tuple[bytes, ...]
+
+
 class Oracle:
     """Hosts are numbers, versions are bytes (see `version_bytes`)."""
 
@@ -61,6 +72,10 @@ class Oracle:
         self._kept: dict[int, dict[bytes, tuple[str, bytes]]] = {}
         #: The writes of hosts that have lost theirs: they count where another host has merged them.
         self._bereft: dict[bytes, tuple[str, bytes]] = {}
+        #: The versions that went to a quarantine: nobody was told nothing.
+        self._quarantined: dict[bytes, None] = {}
+        #: True if a machine was set back.
+        self._set_back = False
 
     def _history(self, host: int) -> History:
         return self._histories.setdefault(host, History())
@@ -102,6 +117,25 @@ class Oracle:
             self._histories.pop(host, None)
             self._bereft |= self._kept.pop(host, {})
 
+    def mark(self, host: int) -> Mark:
+        history = self._history(host)
+        return Mark(len(history.log), history.committed, tuple(self._kept.get(host, {})))
+
+    def set_back(self, host: int, mark: Mark) -> None:
+        """It goes on from there: what it has written since counts where another host has merged
+        it."""
+        history, self._set_back = self._history(host), True
+        history.committed = mark.log
+        history.roll_back()
+        history.committed = mark.committed
+        kept = self._kept.get(host, {})
+        for version in [version for version in kept if version not in mark.kept]:
+            self._bereft[version] = kept.pop(version)
+
+    def quarantined(self, record: bytes) -> None:
+        """It went to a quarantine, with a warning."""
+        self._quarantined[version_bytes(record)] = None
+
     def holed(self, host: int, records: Mapping[str, bytes]) -> None:
         """Of all that was on this host's disk these records are left: it has merged nothing else,
         and of its own writes keeps what they still tell of."""
@@ -128,7 +162,7 @@ class Oracle:
                     live.get(key),
                     record,
                 )
-            else:
+            elif not (self._set_back and version_bytes(record) in self._quarantined):
                 require(False, "an acknowledged write is lost", key, record, held.get(key))
 
     def _all_kept(self) -> Iterator[tuple[str, bytes]]:
