@@ -26,8 +26,8 @@ class MemberWarnings:
         #: the address of another node that uses this node's name, and the time at which it was last
         #: heard of
         self._rival, self._rival_s = "", -math.inf
-        #: how many lives were refused when an operator was last warned of it
-        self._lives_refused = 0
+        #: how many lives, and names, were refused when an operator was last warned of it
+        self._lives_refused = self._names_refused = 0
         #: where this node was reached when an operator was last told
         self._address = membership.me.address
 
@@ -44,6 +44,8 @@ class MemberWarnings:
             self._report_lives_refused(now)
         if self._membership.table.shared:
             self._report_shared(now)
+        if self._membership.names_refused > self._names_refused:
+            self._report_names_refused(now)
         if self._membership.round_trips.turned:
             self._report_blocked_udp(now)
         if self._membership.me.address != self._address:
@@ -105,6 +107,14 @@ class MemberWarnings:
             else:
                 text = f"{member.name!r} at {member.address} answers by UDP again"
                 self._outbox.log("INFO", f"{text} ({self._gate.here})")
+
+    def _report_names_refused(self, now: Now) -> None:
+        self._names_refused = self._membership.names_refused
+        text = (
+            f"refused members beyond the {len(self._membership.members):,} names that this node "
+            "knows, none of which is gone: raise members_max everywhere"
+        )
+        self._gate.complain("names", f"{text} ({self._gate.here})", now)
 
     def _report_lives_refused(self, now: Now) -> None:
         self._lives_refused = self._membership.lives_refused
