@@ -1,12 +1,12 @@
 """The HTTP face of a node: parse, call the node, answer. No protocol words, and the only place that
 knows aiohttp.
 
-    server   the listening socket, the families of routes, and one place for failures
-    http     the parts of requests and responses, and the table of routes
-    lanes    connections: the express lane for single keys, and aiohttp's for everything else
-    routes   one family of routes a file
-    keys     everything that can be done with one key, by either lane
-    listings lists of records, made once for all who ask for the same
-    archive  the format of an export
-    client   the other end, for the command line
+    server    the listening socket, the families of routes, and one place for failures
+    http      the parts of requests and responses, and the table of routes
+    lanes     connections: the express lane for single keys, and aiohttp's for everything else
+    routes    one family of routes a file
+    keys      everything that can be done with one key, by either lane
+    listings  lists of records, made once for all who ask for the same
+    archive   the format of an export
+    client    the other end, for the command line
 """
