@@ -1,5 +1,7 @@
 # make demo   a working three-node cluster on this machine
 # make test   all checks and all tests
+# make chaos-short   real agents under partitions, kills, wrong clocks and bad disks: within ten minutes, as root
+# make chaos  all of that, about 50 minutes; make upgrade-test, a rolling upgrade alone
 # make docs   the pages of docs/ as a site, in build/docs
 # make lock   the newest releases of all dependencies into requirements/
 PYTHON ?= python3
@@ -9,7 +11,7 @@ COMPILED := $(VENV)/compiled
 PYTEST_ARGS ?=
 SOAK_JOBS ?= 2
 
-.PHONY: demo test docs soak lock clean
+.PHONY: demo test chaos chaos-short upgrade-test docs soak lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/kvgossip demo
@@ -21,6 +23,16 @@ test: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto --dist worksteal $(PYTEST_ARGS)
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos.suite --full
+
+chaos-short: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos.suite --short
+
+# From the first commit whose formats no later one may break to this one, under load, and one node back.
+upgrade-test: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos upgrade
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict --site-dir build/docs

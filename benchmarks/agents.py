@@ -157,10 +157,11 @@ class Agent:
 
 
 def environment(tree: Path, parameters: Mapping[str, object]) -> dict[str, str]:
-    """Ours, but what configures an agent; the code of the tree is found first."""
+    """Ours, but what configures an agent, which founds its cluster at once; the code of the tree is
+    found first."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("KVGOSSIP_")}
     ours = {f"KVGOSSIP_{name.upper()}": str(value) for name, value in parameters.items()}
-    return {**kept, **ours, "PYTHONPATH": str(tree)}
+    return {**kept, "KVGOSSIP_FOUNDING_S": "0", **ours, "PYTHONPATH": str(tree)}
 
 
 @contextmanager

@@ -44,6 +44,7 @@ QUICK: dict[str, str] = {
     "overload": "--seconds 5 --slow 5",
     "churn": "--nodes 1 --portions 1 --keys 2000 --base 20000",
     "membership": "--agents 3 --idle-s 5 --kills 1 --calm-s 2",
+    "breadth": "--nodes 5 --writes 5",
     "residue": "--nodes 3 --loss 0 --k 3 --writes 10 --sites 100 --runs 5",
     "fuzz": "--frames 6000 --batch 1000",
 }

@@ -308,12 +308,14 @@ class Subject:
         } | self._wire.counts
 
     async def idle(self, seconds: float, side: int) -> Figures:
+        from kvgossip.protocol.model.member import Member
         from kvgossip.protocol.wire.frame import _DECODERS
 
         before = self._sent()
         await asyncio.sleep(seconds)
         kinds = {
-            _DECODERS[kind].type.__name__: told for kind, told in sorted(self._wire.kinds.items())
+            _DECODERS[kind].type.__name__ if kind in _DECODERS else Member.__name__: told
+            for kind, told in sorted(self._wire.kinds.items())
         }
         return {"bytes_per_s": round((self._sent() - before) / seconds, 1), "kinds": kinds}
 

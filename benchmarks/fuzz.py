@@ -41,11 +41,14 @@ from kvgossip.protocol.wire.frame import (
     HEADER_BYTES,
     MEMBER_KIND,
     UNIT_BYTES,
+    UNITS_AT,
     Framing,
+    clear_frame,
     encode,
     frame_bytes_max,
     is_of_pool,
     is_refusal,
+    is_sealed,
 )
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import Message
@@ -224,6 +227,11 @@ def mutated(data: bytes, other: bytes, rng: Random) -> bytes:
     return bytes(changed)
 
 
+def summed(data: bytes) -> bytes:
+    """The same frame with the right checksum, where it has one."""
+    return data if is_sealed(data) else clear_frame(data[:HEADER_BYTES], data[UNITS_AT:])
+
+
 # -- the receivers -------------------------------------------------------------------------------
 
 
@@ -291,8 +299,13 @@ class Attack:
             # damaged before it is sealed: what only somebody with a key can send
             body = mutated(b"".join(units_of(rng, self._pool)) or b"\0", b"\x05" * 40, rng)
             return self.attacker.frame([body], reliable=reliable)
-        data = framing.frame(units_of(rng, self._pool), reliable=reliable)
-        return mutated(data, rng.choice(self._recorded), rng)
+        data = mutated(
+            framing.frame(units_of(rng, self._pool), reliable=reliable),
+            rng.choice(self._recorded),
+            rng,
+        )
+        # a liar knows how to make a checksum
+        return summed(data) if rng.random() < 0.8 else data
 
     def state(self) -> tuple[Any, ...]:
         """All that must not change for a stranger."""

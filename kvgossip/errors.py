@@ -90,6 +90,11 @@ class DiskFullError(StorageError):
     """There is no room on the disk of the data directory."""
 
 
+class DiskHangsError(StorageError):
+    """The disk of the data directory does not answer: what was written last may be on it, or not.
+    Try again in a moment, or another node."""
+
+
 class JoinRefusedError(KVGossipError):
     """A member refused to let this node into its pool; the text names both sides and says what to
     change."""

@@ -47,6 +47,8 @@ EVENTUAL = {"last_exchange_age_seconds", "clock_ahead_seconds", "frames_dropped"
 """Metrics that a node has as soon as something has happened."""
 OCCASIONAL = {"commits_inline"}
 """Counters of /status that may have counted nothing yet, and are not there then."""
+LATER = "later"
+"""No field of a member, but what newer releases have in its place: it moves with every new one."""
 NO_METHOD = "PATCH"
 COLUMNS_MAX = 100
 
@@ -126,13 +128,14 @@ def _member(member: Any) -> Surface | str:
 
 
 def _callable(function: Any) -> Surface | str:
-    """What it takes: annotations are left out, since they name types within."""
+    """What it takes: annotations are left out, since they name types within, and so are parameters
+    that only tests give."""
     if not callable(function):
         return type(function).__name__
     taken = [
         parameter
         for name, parameter in inspect.signature(function).parameters.items()
-        if name != "self"
+        if name not in ("self", LATER) and not name.startswith("_")
     ]
     return {
         "awaited": inspect.iscoroutinefunction(function),
@@ -207,13 +210,15 @@ def _wire() -> Surface:
 
 
 def _fields(kind: type[msgspec.Struct]) -> Surface:
-    """Type and default by place: a field that comes later may be added, as old peers ignore it."""
+    """Type and default by place: a field that comes later may be added, as old peers ignore it, and
+    that of a member is passed on."""
     return {
         str(place): {
             "type": _type(field.type),
             "default": "none" if field.required else repr(_plain(field.default)),
         }
         for place, field in enumerate(msgspec.structs.fields(kind))
+        if field.name != LATER
     }
 
 

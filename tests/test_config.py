@@ -729,9 +729,10 @@ def test_every_option_of_a_parameter_has_its_variable_and_its_description() -> N
             "identity",
         ),
         *("require_identity", "gateway", "wan", "advertise_wan", "join_wan"),
+        *("forget_after_s", "ephemeral"),
     }
     for name, option in found.items():
-        assert option.opts == [f"--{name.replace('_', '-')}"]
+        assert option.opts == [f"--{name.removesuffix('_s').replace('_', '-')}"]
         assert option.secondary_opts == []
         assert option.envvar == variable_of(name)
         assert option.help == PARAMETERS[name].help

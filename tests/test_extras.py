@@ -68,7 +68,8 @@ from kvgossip import Config, Node
 from kvgossip.config import Address
 
 async def main():
-    async with Node(Config(name="a", gossip=Address("127.0.0.1", 0))) as node:
+    config = Config(name="a", gossip=Address("127.0.0.1", 0), founding_s=0.0)
+    async with Node(config) as node:
         await node.put("a", b"1")
         assert node.get("a") == b"1"
         node.status()

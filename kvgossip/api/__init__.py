@@ -6,7 +6,7 @@ knows aiohttp.
     lanes     connections: the express lane for single keys, and aiohttp's for everything else
     routes    one family of routes a file
     keys      everything that can be done with one key, by either lane
-    listings  lists of records, made once for all who ask for the same
+    listings  all records under a prefix, made once for all who ask
     archive   the format of an export
     client    the other end, for the command line
 """

@@ -1,17 +1,21 @@
 """Archive: the entries of a node as a file. Lines of JSON, so that any tool can look into it;
 sorted by key, so that two can be compared.
 
-    {"kvgossip": "export", "format": 1, "cluster": "shop", "node": "a", "wall_ms": 1700000000000}
-    {"key": "config/theme", "version": "018bcfe568000000-5c3f...", "record": "EAGLz+..."}        one
-    for each entry
-    {"key": "config/old", "version": "...", "deleted": true, "record": "..."}
-    tombstones too
-    {"entries": 2, "sha256": "..."}                                                              of
-    all lines before
+    {"kvgossip": "export", "format": 2, "cluster": "shop", "node": "a", "wall_ms": 1700000000000}
+    {"key": "config/theme", "version": "018bcfe568000000-5c3f...", "record": "EAGLz+...",
+     "checksum": "9d0c..."}                                     one for each entry, in one line
+    {"key": "config/old", "version": "...", "record": "...", "deleted": true, "checksum": "..."}
+                                                                tombstones too
+    {"entries": 2, "sha256": "..."}                             of all lines before
 
 `record` is the entry as every node stores it (protocol/model/entry.py), in base64: nothing is lost,
-also what this version does not know. The rest of a line is for people, and is checked against it. A
-file without its last line is one that was cut off.
+also what this version does not know. `checksum` is that of the record under its key
+(protocol/model/checksum.py), in hexadecimal digits: a line by itself shows that it is whole. The
+rest of a line is for people, and is checked against the record. A file without its last line is one
+that was cut off.
+
+A file of format 1 has no checksums, and is imported all the same: that is the way from kvgossip 0.1
+to here.
 """
 
 from __future__ import annotations
@@ -24,9 +28,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from kvgossip.errors import BadKeyError, LocalError, RemoteError
+from kvgossip.protocol.model.checksum import checksum
 from kvgossip.protocol.model.entry import check_key, check_record, is_dead, value_offset, version_of
 
-FORMAT = 1
+FORMAT = 2
 LINE_BYTES_MAX = 128 * 2**20
 
 
@@ -35,12 +40,13 @@ class ArchiveError(LocalError):
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One entry. Unknown fields are ignored."""
+    """One entry. Unknown fields are ignored. `checksum` is empty in a line of format 1."""
 
     key: str
     version: str
     record: bytes
     deleted: bool = False
+    checksum: str = ""
 
 
 class _Last(msgspec.Struct, frozen=True):
@@ -75,7 +81,15 @@ class Writer:
 
     def lines(self, entries: Iterable[tuple[str, bytes]]) -> bytes:
         encoded = [
-            _encode(Line(key, str(version_of(record)), record, is_dead(record)))
+            _encode(
+                Line(
+                    key,
+                    str(version_of(record)),
+                    record,
+                    is_dead(record),
+                    _checksum_of(key, record),
+                )
+            )
             for key, record in entries
         ]
         self.entries += len(encoded)
@@ -112,7 +126,7 @@ class Checker:
             return False
         else:
             try:
-                (pair,) = parse_lines([line])
+                pair = _pair_of(line, None, checked=self._head["format"] >= 2)
             except LocalError as error:
                 raise ArchiveError(
                     f"line {self._number}: {error}", "the file is damaged: nothing was changed"
@@ -149,11 +163,17 @@ class Checker:
 def parse_lines(
     lines: Sequence[bytes], value_bytes_max: int | None = None
 ) -> list[tuple[str, bytes]]:
-    """Keys and records of lines of entries. Raises LocalError unless all of them are whole."""
-    return [_pair_of(line, value_bytes_max) for line in lines]
+    """Keys and records of lines of entries, of any format. Raises LocalError unless all of them are
+    whole."""
+    return [_pair_of(line, value_bytes_max, checked=False) for line in lines]
 
 
-def _pair_of(line: bytes, value_bytes_max: int | None) -> tuple[str, bytes]:
+def _checksum_of(key: str, record: bytes) -> str:
+    return checksum(key.encode(), record).hex()
+
+
+def _pair_of(line: bytes, value_bytes_max: int | None, *, checked: bool) -> tuple[str, bytes]:
+    """`checked`: there must be a checksum."""
     try:
         read = _decode(line)
         check_key(read.key)
@@ -168,6 +188,8 @@ def _pair_of(line: bytes, value_bytes_max: int | None) -> tuple[str, bytes]:
         raise ArchiveError(f"not an entry: {error}") from None
     if (str(version_of(read.record)), is_dead(read.record)) != (read.version, read.deleted):
         raise ArchiveError(f"the record of {read.key!r} does not match its line")
+    if (checked or read.checksum) and read.checksum != _checksum_of(read.key, read.record):
+        raise ArchiveError(f"the checksum of {read.key!r} does not match its record")
     if (
         value_bytes_max is not None
         and len(read.record) - value_offset(read.record) > value_bytes_max
@@ -202,7 +224,7 @@ def _head_of(line: bytes) -> dict[str, Any]:
             f"it has format {version}, and this version knows format {FORMAT}",
             "use the newer version that wrote it",
         )
-    return dict(head)
+    return {**head, "format": version}
 
 
 _encode = msgspec.json.Encoder().encode

@@ -196,8 +196,8 @@ class Client:
     async def doctor(self) -> Any:
         return _document(await self._call("POST", "/doctor"))
 
-    async def join(self, addresses: list[str], wan: bool = False) -> Any:
-        return await self._command("/join", {"addresses": addresses, "wan": wan})
+    async def join(self, addresses: list[str], wan: bool = False, merge: bool = False) -> Any:
+        return await self._command("/join", {"addresses": addresses, "wan": wan, "merge": merge})
 
     async def leave(self) -> Any:
         return _document(await self._call("POST", "/leave"))
@@ -247,6 +247,9 @@ class Client:
 
     async def restore_quarantined(self, number: str) -> Any:
         return await self._command("/quarantine/restore", {"number": number})
+
+    async def confirm_drops(self) -> Any:
+        return _document(await self._call("POST", "/quarantine/confirm"))
 
     async def discard_quarantined(self, number: str) -> Any:
         return await self._command("/quarantine/discard", {"number": number})

@@ -9,7 +9,7 @@ from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.precondition import Condition
 from kvgossip.api.http.request_target import decode_key
 from kvgossip.api.http.response import OCTET_STREAM, Answer, Answers, sendable
-from kvgossip.errors import LocalError, NotSettledError
+from kvgossip.errors import LocalError
 from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
     check_content_type,
@@ -110,10 +110,8 @@ class Keys:
                 return Reply(self._failed(key, current), None)
         written = self._node.begin_delete(key)
         if written is None:
-            if not self._node.settled:
-                raise NotSettledError(
-                    "the node has not caught up yet, so it cannot tell whether this key exists"
-                )
+            # raises NotSettledError where it cannot tell whether this key exists
+            self._node.record(key)
             return Reply(self._absent(key, None), None)
         version = version_in(written.record)
         head = f"KV-Version: {version}\r\n" + (CHECKED_HERE if condition is not None else "")

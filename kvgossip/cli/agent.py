@@ -26,8 +26,9 @@ _ADDRESS = "HOST:PORT"
 
 
 def _option(name: str, metavar: str | None = None) -> Any:
-    """The option of a parameter, whose help AgentCommand takes from the declaration."""
-    option = f"--{name.replace('_', '-')}"
+    """The option of a parameter, whose help AgentCommand takes from the declaration; its name is
+    without the unit of seconds."""
+    option = f"--{name.removesuffix('_s').replace('_', '-')}"
     return typer.Option(option, envvar=f"KVGOSSIP_{name.upper()}", metavar=metavar)
 
 
@@ -66,6 +67,14 @@ Rebuild = Annotated[
         help="Move what is in --data-dir aside, and fetch everything from the peers of --join.",
     ),
 ]
+# As above: a variable that stays would let every restart found a cluster of its own.
+Found = Annotated[
+    bool,
+    typer.Option(
+        "--found",
+        help="There is nobody to wait for: found a cluster, with what this node has.",
+    ),
+]
 FreePort = Annotated[
     bool,
     typer.Option("--free-port", help="Take a free HTTP port when the wanted one is in use."),
@@ -88,8 +97,11 @@ def agent(
     keyring: Annotated[str | None, _option("keyring", "FILE")] = None,
     data_dir: Annotated[str | None, _option("data_dir", "DIR")] = None,
     rebuild: Rebuild = False,
+    found: Found = False,
     identity: Annotated[str | None, _option("identity", "FILE")] = None,
     require_identity: Annotated[bool, _option("require_identity")] = False,
+    forget_after_s: Annotated[str | None, _option("forget_after_s", "SECONDS")] = None,
+    ephemeral: Annotated[bool, _option("ephemeral")] = False,
     gateway: Annotated[bool, _option("gateway")] = False,
     wan: Annotated[str | None, _option("wan", _ADDRESS)] = None,
     advertise_wan: Annotated[str | None, _option("advertise_wan", _ADDRESS)] = None,
@@ -114,8 +126,7 @@ def agent(
       crash and a power cut
     - `kvgossip agent --data-dir /var/lib/kvgossip --rebuild --join 10.0.0.5:7481`: after
       damage to the disk
-    - `kvgossip agent --datacenter paris --gateway`: a first datacenter, and the node
-      that connects it with others
+    - `kvgossip agent --datacenter paris --gateway`: a first datacenter, and its gateway
     - `kvgossip agent --datacenter tokyo --gateway --join-wan gateway.paris.example:7483`: a
       second one
     """
@@ -127,11 +138,12 @@ def agent(
     source = context.get_parameter_source("log_level")
     level = None if source is None or source.name == "DEFAULT" else log_level
     sources = Sources(_given(context), os.environ, config, profile, level)
-    _run(sources, output, free_port=free_port, stop_on_eof=stop_on_eof, rebuild=rebuild)
+    switches = {"free_port": free_port, "stop_on_eof": stop_on_eof}
+    _run(sources, output, **switches, rebuild=rebuild, found=found)
 
 
 def _run(sources: Sources, output: Format, **switches: bool) -> None:
-    from kvgossip.cli.process.agent_process import open_standard_streams, serve
+    from kvgossip.cli.process.agent_process import Start, open_standard_streams, serve
     from kvgossip.cli.process.logs import log_to_stderr
     from kvgossip.cli.process.memory import return_large_blocks
     from kvgossip.cli.process.open_files import raise_file_limit
@@ -147,7 +159,7 @@ def _run(sources: Sources, output: Format, **switches: bool) -> None:
     open_standard_streams()
     raise_file_limit()
     return_large_blocks()
-    run(serve(settings, output, Reload(sources, settings), **switches))
+    run(serve(settings, output, Start(**switches), Reload(sources, settings)))
 
 
 def _given(context: typer.Context) -> dict[str, str | bool]:

@@ -25,18 +25,27 @@ def join(
             help="Join the WAN pool: these are WAN addresses of gateways, and so is the node.",
         ),
     ] = False,
+    merge: Annotated[
+        bool,
+        typer.Option(
+            "--merge",
+            help="Where they are of another cluster, make the two one: all nodes of this one take "
+            "over the id of theirs, and all data is merged.",
+        ),
+    ] = False,
     url: Url = DEFAULT_URL,
     output: Output = Format.TABLE,
 ) -> None:
     """Make a node join the cluster of these members. One that answers is enough; a refusal
-    says what to change.
+    says what to change. Two clusters never merge but by `--merge`.
 
     Examples:
 
     - `kvgossip join 10.0.0.5:7481 --url http://127.0.0.1:7480`
     - `kvgossip join --wan gateway.dc2.example:7483`
+    - `kvgossip join 10.0.0.5:7481 --merge`
     """
-    document = ask(url, lambda client: client.join(addresses, wan))
+    document = ask(url, lambda client: client.join(addresses, wan, merge))
     say(document, output, f"joined: {document['members']} members are known")
 
 

@@ -1,4 +1,4 @@
-"""The commands `quarantine list`, `show`, `restore` and `discard`."""
+"""The commands `quarantine list`, `show`, `restore`, `discard` and `confirm`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     ),
 )
 
+CONFLICT = 409
 Number = Annotated[
     str, typer.Argument(metavar="NUMBER", help="As `kvgossip quarantine list` shows it.")
 ]
@@ -50,9 +51,33 @@ def show(number: Number, url: Url = DEFAULT_URL) -> None:
     sys.stdout.buffer.flush()
 
 
-def restore(number: Number, url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
+def restore(
+    number: Annotated[
+        str, typer.Argument(metavar="[NUMBER]", help="As `kvgossip quarantine list` shows it.")
+    ] = "",
+    all_: Annotated[bool, typer.Option("--all", help="All values that are there.")] = False,
+    since: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="With --all: those since then, as `list` shows."),
+    ] = "",
+    url: Url = DEFAULT_URL,
+    output: Output = Format.TABLE,
+) -> None:
     """Write a value anew under its key, on every node, and take it out of the quarantine. Refused
-    where there is a newer value."""
+    where there is a newer value; with --all such a value stays there, and is counted.
+
+    Examples:
+
+    - `kvgossip quarantine restore 0000018bcfe56800`
+    - `kvgossip quarantine restore --all --since 2026-05-01T08:00:00+00:00`
+    """
+    if bool(number) is all_ or (since and not all_):
+        raise typer.BadParameter("give the NUMBER of a value, or --all, perhaps with --since")
+    if all_:
+        since_ms = _since_ms(since) if since else 0
+        document = ask(url, lambda client: _restore_all(client, since_ms))
+        text = f"{document['restored']} values are stored; {document['newer']} stay, since newer "
+        return say(document, output, f"{text}ones are there")
     document = ask(url, lambda client: client.restore_quarantined(number))
     say(document, output, f"{document['key']} is stored, version {document['version']}")
 
@@ -64,6 +89,38 @@ def discard(number: Number, url: Url = DEFAULT_URL, output: Output = Format.TABL
         output,
         f"{number} is forgotten",
     )
+
+
+def confirm(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
+    """Let a node drop the values that one member says were deleted, and that wait for a second
+    member to say so: they go to its quarantine."""
+    document = ask(url, lambda client: client.confirm_drops())
+    say(document, output, f"{document['confirmed']} values may go, as soon as that member says so")
+
+
+async def _restore_all(client: Client, since_ms: int) -> dict[str, int]:
+    from kvgossip.api.client import RefusedError
+
+    restored = newer = 0
+    for value in await _pages(client):
+        if value["wall_ms"] < since_ms:
+            continue
+        try:
+            await client.restore_quarantined(value["number"])
+            restored += 1
+        except RefusedError as fault:
+            if fault.status != CONFLICT:
+                raise
+            newer += 1
+    return {"restored": restored, "newer": newer}
+
+
+def _since_ms(text: str) -> int:
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
+    except ValueError as fault:
+        text = f"{text!r} is no time: write it as 2026-05-01T08:00:00+00:00"
+        raise typer.BadParameter(text) from fault
 
 
 async def _pages(client: Client) -> list[Any]:
@@ -86,6 +143,7 @@ def register(parent: typer.Typer) -> None:
         ("show", show),
         ("restore", restore),
         ("discard", discard),
+        ("confirm", confirm),
     ):
         app.command(name, epilog=EXIT_CODES)(command)
     parent.add_typer(app, name="quarantine", rich_help_panel="Backup")

@@ -90,6 +90,11 @@ class Parameters:
         extra={**_TEXT_TARGETS, "port": GOSSIP_PORT}, description=
         "The members to join. DNS names are allowed, and every record of a name is used. "
         "Empty: this node founds a cluster.")] = ()
+    founding_s: Annotated[float, PLACE, Meta(ge=0, le=3600, description=
+        "The time for which a node that knows nobody waits for somebody who knew an earlier life "
+        "of it, before it founds a cluster; and one with a data directory for a settled member. "
+        "Where all nodes are new and join each other, they wait ten times as long. `--found` says "
+        "that there is nobody.")] = 2.0
 
     gateway: Annotated[bool, DATACENTERS, Meta(description=
         "A gateway is in the WAN pool too, and carries data between its datacenter and the "
@@ -147,7 +152,8 @@ class Parameters:
         "News of members is sent this times ceil(log10(n + 1)) times. A larger one survives more "
         "loss.")] = 4
     gossip_to_dead_s: Annotated[float, SWIM, Meta(ge=0, le=3600, description=
-        "Gossip still goes to a dead member for this time, so that it can refute.")] = 30.0
+        "Gossip still goes to a dead member for this time, so that it can refute; and so long, who "
+        "hears a write forwards it, since it may reach that member.")] = 30.0
     awareness_max: Annotated[int, SWIM, Meta(ge=0, le=64, description=
         "The most by which a node that is slow itself stretches its timeouts. 0 switches that "
         "off.")] = 8
@@ -158,10 +164,15 @@ class Parameters:
         "A packet to a member that is not alive says so first, so that it refutes sooner "
         "(Lifeguard).")] = True
     forget_after_s: Annotated[float, SWIM, Meta(ge=1, le=366 * 86400, description=
-        "A dead member's record is dropped after this time. Choose more than any outage that a "
-        "node shall come back from.")] = 72 * 3600.0
+        "The time for which the others remember this node once it is dead or has left; its record "
+        "says so. Until then they look for it, and keep tombstones for it. Choose more than any "
+        "outage that it shall come back from.")] = 72 * 3600.0
+    ephemeral: Annotated[bool, SWIM, Meta(description=
+        "This node is a worker that does not come back under its name: once it is dead, it is "
+        "forgotten after 30 s, where forget_after_s is not less.")] = False
     members_max: Annotated[int, SWIM, Meta(ge=2, le=100_000, description=
-        "The most names that are kept: the bound against floods of names.")] = 8192
+        "The most names that are kept: the bound against floods of names. The one that left "
+        "longest ago makes room for a new one, then the one that is dead for longest.")] = 8192
     join_retry_s: Annotated[float, SWIM, Meta(ge=0.01, le=600, description=
         "The first pause between attempts at a join address that is no known member. It doubles "
         "up to 30 times this.")] = 1.0
@@ -172,9 +183,10 @@ class Parameters:
     gossip_fanout: Annotated[int, RUMORS, Meta(ge=1, le=64, description=
         "The number of peers that a round contacts.")] = 3
     direct_fanout: Annotated[int, RUMORS, Meta(ge=1, le=256, description=
-        "The number of peers to which an own write goes at once. Where that is every member, news "
-        "takes one hop, and the others do not forward it; while some member is believed dead, "
-        "they do at their next round, as they may reach it.")] = 16
+        "In a cluster of up to so many peers everybody hears an own write from its author at once, "
+        "and again until it has confirmed it; the others do not forward it, but at their next "
+        "round while some member has just died, as they may reach it. In a larger one an own "
+        "write goes to at most 16 peers at once, and spreads from there.")] = 128
     rumor_k: Annotated[int, RUMORS, Meta(ge=0, le=64, description=
         "A rumor cools after this many unnecessary contacts. Each more lowers the residue about "
         "threefold. 0 sends no rumors.")] = 3
@@ -236,6 +248,11 @@ class Parameters:
         "once.")] = 200.0
     clock_drift_max_s: Annotated[float, LIMITS, STORE, Meta(ge=0.1, le=3600, description=
         "A version that is further ahead of this node's clock than this is refused.")] = 10.0
+    disk_timeout_s: Annotated[float, LIMITS, STORE, Meta(ge=0.1, le=3600, description=
+        "A disk that has not answered a commit for so long hangs: writes that wait for it, and "
+        "new ones, are refused with 503 until it answers. Reads, health checks and gossip go on "
+        "in either case. Longer bears a disk that stalls now and then, shorter lets clients go "
+        "to another node sooner.")] = 5.0
     watch_events_max: Annotated[int, LIMITS, STORE, Meta(ge=1, le=10_000_000, description=
         "The changes that wait for one slow watcher before it is cut off.")] = 10_000
     watchers_max: Annotated[int, LIMITS, STORE, Meta(ge=1, le=1_000_000, description=

@@ -12,6 +12,7 @@ from typing import Any
 PROFILES: dict[str, Mapping[str, Any]] = {
     "lan": {},
     "wan": {
+        "founding_s": 5.0,
         "probe_interval_s": 5.0,
         "probe_timeout_s": 3.0,
         "suspicion_multiplier": 6.0,
@@ -22,6 +23,7 @@ PROFILES: dict[str, Mapping[str, Any]] = {
         "rumor_settling_s": 5.0,
     },
     "local": {
+        "founding_s": 0.0,
         "probe_timeout_s": 0.2,
         "indirect_probes": 1,
         "suspicion_multiplier": 3.0,

@@ -19,6 +19,8 @@ replica.
     merging         the one way by which an entry comes into a replica
     writes          the values that clients of this node ask to be stored
     settling        the moment at which a replica has caught up once
+    readiness       the reasons for which this node should not be asked just now
+    disk_condition  what is wrong with the data directory of this node
     clock_guard     this node's wall clock, compared with those of its peers
     key_rotation    keys come and go on all nodes while the cluster runs
     replica         one copy of the data and its pools, as one machine

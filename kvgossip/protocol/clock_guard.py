@@ -1,83 +1,309 @@
-"""ClockGuard: compares the wall clocks of peers with this node's own, to know whether it is ahead
-(protocol.md section 5).
+"""ClockGuard: compares the clocks of peers with this node's own, to know whether it is ahead or
+behind, and how far its expiries may be believed (protocol.md section 5).
 
 The ack to a probe carries its sender's wall clock, at some moment since the probe was sent. It is
 kept as a distance from this node's *monotonic* clock: so when the own wall clock is set right, or
-wrong, that is known at once, without a new probe. Only the newest few peers count, for a monotonic
-clock may stand still while a machine sleeps, and what was seen before that is worth nothing after
-it.
+wrong, that is known at once, without a new probe. Only the newest few peers count, and only for a
+while, for a monotonic clock may stand still while a machine sleeps, and what was seen before that
+is worth nothing after it.
 
 A message that was long on its way, or waited in the buffers of a node that was busy or paused,
 shows a clock as it was: by that a node would be ahead of everybody, and refuse writes just because
-it has much to do. So of the moments in question the first one is taken, which makes a node ahead by
-no more than it is; and a ping, which may be of any age, says nothing.
+it has much to do. So each ack gives two distances, by the moment of the question and by that of the
+answer's arrival, and of them that counts which makes this node less wrong: the first one where it
+may be ahead, the last one where it may be behind. A ping, which may be of any age, says nothing.
 
 The median of the peers decides, the higher one of an even number: a node is ahead when it is so of
-half of its peers at least. Of two nodes nobody can know which is wrong: the distance is shown, and
-nothing follows from it.
+two or more peers, and of half of all at least. It is behind when more than half of all, itself
+included, are ahead of it. Of two nodes nobody can know which is wrong: the distance is shown, and
+no write is refused for it.
+
+Laws
+- A version is taken unless it is too far ahead of this node's clock, and of the clocks of more than
+  half of all: one bad clock owns no key, be it a peer's or the own one.
+- A node that is ahead of its peers takes no writes, and collects nothing.
+- A node whose wall clock was set back takes no writes while its hybrid clock is too far ahead of
+  it, unless more than half of all, itself included, were set back with it, and so take them.
+- A node that is behind its peers is not ready: it serves what has expired for them, and until it
+  has seen the clocks of two it refuses what they write.
+- An exchange in which something was refused by a clock settles nobody, unless the own clock is
+  known not to be the wrong one.
+- What is refused by a clock is told, with the name of the peer that sent it.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from statistics import median_high
+from typing import NamedTuple
 
 from kvgossip.errors import ClockAheadError
+from kvgossip.protocol.model.hlc import HybridLogicalClock
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.readiness import Reason
 
 PEERS_MAX = 9
 PEERS_MIN = 2
+COUNTS_S = 600.0
 COMPLAINT_INTERVAL_S = 60.0
+LOOK_S = 1.0
+REFUSED_PEERS_MAX = 64
+REST_S = 3.0
+
+
+class Shown(NamedTuple):
+    """The clock of a peer less this node's monotonic one, ms: its wall clock by the moment of the
+    question and by that of the answer; and, by that of the answer, its hybrid clock, as far as it
+    takes what others write by theirs."""
+
+    asked_ms: float
+    answered_ms: float
+    reached_ms: float
+
+
+@dataclass(slots=True)
+class Refusals:
+    """What was refused of one peer, because of a clock. Times are monotonic seconds."""
+
+    last_s: float
+    told_s: float = -math.inf
+    untold: int = 0
 
 
 class ClockGuard:
-    """`drift_max_s`: how far this node's wall clock may be ahead of its peers' median."""
+    """`drift_max_s`: how far clocks may differ. `hlc` is this node's hybrid clock."""
 
-    __slots__ = ("_complained_s", "_distances_ms", "_drift_max_s", "_median_ms", "_outbox")
+    __slots__ = (
+        "_complained_s",
+        "_counts_until_s",
+        "_drift_ms",
+        "_drift_s",
+        "_hlc",
+        "_look_s",
+        "_median_ms",
+        "_median_ms_answered",
+        "_most_show_ms",
+        "_outbox",
+        "_peers",
+        "_reached_ms",
+        "_refusals",
+        "_taken_ms",
+    )
 
-    def __init__(self, drift_max_s: float, outbox: Outbox) -> None:
-        self._drift_max_s, self._outbox = drift_max_s, outbox
-        #: by peer, its wall clock less this node's monotonic one
-        self._distances_ms: Newest[str, float] = Newest(PEERS_MAX)
-        self._median_ms: float | None = None
-        self._complained_s = -math.inf
+    def __init__(self, drift_max_s: float, hlc: HybridLogicalClock, outbox: Outbox) -> None:
+        self._drift_s, self._drift_ms = drift_max_s, int(drift_max_s * 1000)
+        self._hlc, self._outbox = hlc, outbox
+        self._peers: Newest[str, Shown] = Newest(PEERS_MAX)
+        #: the medians of what the peers have shown, as distances
+        self._median_ms = self._median_ms_answered = 0.0
+        #: what the wall clocks of more than half of all show at least, where this node's does not;
+        #: the same of what they have reached; and where this node has reached it, too
+        self._most_show_ms = self._reached_ms = self._taken_ms = 0.0
+        #: until when these count, monotonic seconds
+        self._counts_until_s = -math.inf
+        #: by peer
+        self._refusals: Newest[str, Refusals] = Newest(REFUSED_PEERS_MAX)
+        self._complained_s = self._look_s = -math.inf
 
-    def saw(self, peer: str, wall_ms: int, asked_s: float, now: Now) -> None:
+    # -- what peers show --------------------------------------------------------------------------
+
+    def saw(self, peer: str, wall_ms: int, asked_s: float, now: Now, future_ms: int = 0) -> None:
         """This peer's wall clock showed `wall_ms` when it answered what was asked at `asked_s` of
-        this node's monotonic clock: enough to see that the own one is wrong, and to say so."""
-        self._distances_ms.pop(peer, None)
-        self._distances_ms[peer] = wall_ms - asked_s * 1000
-        self._median_ms = median_high(self._distances_ms.values())
-        if not self.is_ahead(now):
-            self._complained_s = -math.inf
-        elif now.monotonic_s - self._complained_s >= COMPLAINT_INTERVAL_S:
-            self._complained_s = now.monotonic_s
-            self._outbox.log("WARNING", f"{self._text(now)}: set it right")
+        this node's monotonic clock; `future_ms` is what the peer's own guard shows."""
+        answered_ms = wall_ms - now.monotonic_s * 1000
+        self._peers.pop(peer, None)
+        self._peers[peer] = Shown(wall_ms - asked_s * 1000, answered_ms, answered_ms + future_ms)
+        shown = self._peers.values()
+        self._median_ms = median_high(each.asked_ms for each in shown)
+        self._median_ms_answered = median_high(each.answered_ms for each in shown)
+        half = len(shown) // 2
+        reached = sorted(each.reached_ms for each in shown)
+        self._reached_ms, self._taken_ms = reached[max(half - 1, 0)], reached[half]
+        self._most_show_ms = sorted(each.answered_ms for each in shown)[max(half - 1, 0)]
+        self._counts_until_s = now.monotonic_s + COUNTS_S
+
+    def future_ms(self, now: Now) -> int:
+        """What peers are shown: how far the hybrid clock is ahead of a wall clock that was set
+        back; 0 where that is no more than clocks may differ."""
+        ahead_ms = min(self._hlc.shown_ms - now.wall_ms, self._hlc.ahead_ms(now.wall_ms))
+        return ahead_ms if ahead_ms > self._drift_ms else 0
+
+    def _knows(self, now: Now, peers_min: int = 1) -> bool:
+        """True if so many peers have shown their clocks, and not too long ago."""
+        return len(self._peers) >= peers_min and now.monotonic_s <= self._counts_until_s
+
+    # -- ahead, and behind ------------------------------------------------------------------------
 
     def ahead_s(self, now: Now) -> float | None:
         """How far this node's wall clock is ahead of the peers' median, negative if it is behind;
         None before any peer has shown its clock."""
-        if self._median_ms is None:
+        if not self._knows(now):
             return None
         return (now.wall_ms - now.monotonic_s * 1000 - self._median_ms) / 1000
 
     def is_ahead(self, now: Now) -> bool:
         """True if enough peers agree that this node's wall clock is too far ahead."""
-        ahead_s = self.ahead_s(now) if len(self._distances_ms) >= PEERS_MIN else None
-        return ahead_s is not None and ahead_s > self._drift_max_s
+        ahead_s = self.ahead_s(now) if len(self._peers) >= PEERS_MIN else None
+        return ahead_s is not None and ahead_s > self._drift_s
+
+    def is_behind(self, now: Now) -> bool:
+        """True if more than half of all agree that this node's wall clock is too far behind."""
+        return self._knows(now, PEERS_MIN) and self._behind_ms(now) > self._drift_ms
+
+    def _behind_ms(self, now: Now) -> float:
+        return self._most_show_ms + now.monotonic_s * 1000 - now.wall_ms
+
+    def hybrid_ahead_s(self, now: Now) -> float:
+        """How far this node's hybrid clock is ahead of its wall clock."""
+        return self._hlc.ahead_ms(now.wall_ms) / 1000
+
+    def _writes_the_future(self, now: Now) -> bool:
+        """True if peers would refuse what is written here, as the own wall clock was ahead."""
+        ahead_ms = self._hlc.ahead_ms(now.wall_ms)
+        if ahead_ms <= self._drift_ms or not self._knows(now):
+            return ahead_ms > self._drift_ms
+        taken_ms = self._taken_ms + now.monotonic_s * 1000 + self._drift_ms
+        return now.wall_ms + ahead_ms > taken_ms
 
     def check(self, now: Now) -> None:
-        """Raises ClockAheadError while nothing may be written."""
-        if self._median_ms is not None and self.is_ahead(now):
+        """Raises ClockAheadError while nothing may be written. Asked for every write."""
+        if self.is_ahead(now):
             raise ClockAheadError(
-                self._text(now), "set its clock right, by NTP for example, or write to another node"
+                self._ahead(now),
+                "set its clock right, by NTP for example, or write to another node",
+            )
+        if self._writes_the_future(now):
+            wait_s = self.hybrid_ahead_s(now) - self._drift_s
+            raise ClockAheadError(
+                self._future(now),
+                f"write to another node; this one takes writes again in {math.ceil(wait_s)} s, or "
+                "at once where it starts without its data (--rebuild)",
             )
 
-    def _text(self, now: Now) -> str:
+    def trouble(self, now: Now) -> str:
+        """What is wrong with the clocks of this node, in words; empty: nothing that is known."""
+        if self.is_ahead(now):
+            return self._ahead(now)
+        if self.is_behind(now):
+            return self._behind(now)
+        return self._future(now) if self._hlc.ahead_ms(now.wall_ms) > self._drift_ms else ""
+
+    def not_ready(self, now: Now) -> list[Reason]:
+        """The reason for which reads of this node may lack what others have."""
+        if not self.is_behind(now):
+            return []
+        return [
+            Reason("clock_behind", self._behind(now), "set its clock right, by NTP for example")
+        ]
+
+    def _ahead(self, now: Now) -> str:
         ahead_s = self.ahead_s(now) or 0.0
         return (
             f"the clock of this node is {ahead_s:.1f} s ahead of its peers' median, so they would "
             "refuse what it writes"
         )
+
+    def _future(self, now: Now) -> str:
+        refused = self._writes_the_future(now)
+        so = "so its peers would refuse what it writes" if refused else "and so is what it writes"
+        return (
+            "the clock of this node was ahead, or has been set back since: its versions are "
+            f"{self.hybrid_ahead_s(now):.1f} s in the future, {so}"
+        )
+
+    def _behind(self, now: Now) -> str:
+        return (
+            f"the clock of this node is {self._behind_ms(now) / 1000:.1f} s behind its peers' "
+            "median, so it serves what has expired for them, and may refuse what they write"
+        )
+
+    def look(self, now: Now) -> None:
+        """To be called at every tick: remembers how far the wall clock has come, and tells the
+        operator what is wrong."""
+        if now.wall_ms > self._hlc.shown_ms:
+            self._hlc.shown_ms = now.wall_ms
+        if now.monotonic_s < self._look_s:
+            return
+        self._look_s = now.monotonic_s + LOOK_S
+        trouble = self.trouble(now)
+        if not trouble:
+            self._complained_s = -math.inf
+        elif now.monotonic_s - self._complained_s >= COMPLAINT_INTERVAL_S:
+            self._complained_s = now.monotonic_s
+            self._outbox.log("WARNING", f"{trouble}: set clocks right, by NTP for example")
+
+    # -- what is taken, and what is refused by a clock --------------------------------------------
+
+    def observe(self, timestamp: int, now: Now) -> None:
+        """Let the hybrid clock take over a heard timestamp. Raises RemoteError("clock_ahead") where
+        it is not to be taken."""
+        if timestamp > self._hlc.latest:
+            in_time = not self._hlc.is_too_late(timestamp, now.wall_ms)
+            self._hlc.observe(timestamp, now.wall_ms if in_time else self._latest_ms(now))
+
+    def takes(self, timestamp: int, now: Now) -> bool:
+        """True if a heard timestamp is to be taken."""
+        return not self._hlc.is_too_late(timestamp, self._latest_ms(now))
+
+    def _latest_ms(self, now: Now) -> int:
+        """The own wall clock, or what more than half of all have reached, where that is later."""
+        if not self._knows(now, PEERS_MIN):
+            return now.wall_ms
+        return max(now.wall_ms, int(self._reached_ms + now.monotonic_s * 1000))
+
+    def refused(self, peer: str, ahead_ms: int, now: Now) -> None:
+        """A version that this peer sent was refused, as it is so far ahead of the wall clock."""
+        refusals = self._refusals.pop(peer, None) or Refusals(now.monotonic_s)
+        self._refusals[peer] = refusals
+        refusals.last_s = now.monotonic_s
+        refusals.untold += 1
+        if now.monotonic_s - refusals.told_s >= COMPLAINT_INTERVAL_S:
+            text = (
+                f"refused what {peer or 'a stranger'!r} sent: a version is {ahead_ms / 1000:.1f} s "
+                f"ahead of the clock of this node ({refusals.untold} refused of that peer since "
+                "the last such line): one of the two clocks is wrong"
+            )
+            self._outbox.log("WARNING", text)
+            refusals.told_s, refusals.untold = now.monotonic_s, 0
+
+    def rests(self, peer: str, now: Now) -> bool:
+        """True if something of this peer was refused so lately that the same would be again."""
+        refusals = self._refusals.get(peer)
+        return refusals is not None and now.monotonic_s - refusals.last_s < REST_S
+
+    def may_settle(self, peer: str, since_s: float, now: Now) -> bool:
+        """True if an exchange with this peer, which began then, monotonic seconds, has brought
+        all: nothing was refused, or by the fault of the peer's clock."""
+        refusals = self._refusals.get(peer)
+        if refusals is None or refusals.last_s < since_s:
+            return True
+        own_ms = max(now.wall_ms, self._hlc.shown_ms) + self._drift_ms
+        return self._knows(now) and self._reached_ms + now.monotonic_s * 1000 <= own_ms
+
+    # -- clocks for expiry ------------------------------------------------------------------------
+
+    def expiry_ms(self, now: Now) -> int:
+        """The time by which entries expire here. The hybrid clock is never behind the wall clock,
+        so the lesser of the two is the wall clock; and a node that is ahead of its peers hides
+        nothing before they do."""
+        if not self._knows(now, PEERS_MIN):
+            return now.wall_ms
+        limit_ms = self._median_ms + now.monotonic_s * 1000 + self._drift_ms
+        return now.wall_ms if now.wall_ms <= limit_ms else int(limit_ms)
+
+    def earliest_ms(self, now: Now) -> int:
+        """The lesser of this node's wall clock and its peers' median: what has expired by it has
+        expired for both."""
+        if not self._knows(now):
+            return now.wall_ms
+        return min(now.wall_ms, int(self._median_ms_answered + now.monotonic_s * 1000))
+
+    def clock_ms_of(self, peer: str, now: Now) -> int:
+        """The wall clock of this peer; this node's own where it is not known, or behind it."""
+        shown = self._peers.get(peer) if self._knows(now) else None
+        if shown is None:
+            return now.wall_ms
+        return max(now.wall_ms, int(shown.asked_ms + now.monotonic_s * 1000))

@@ -25,12 +25,14 @@ from kvgossip.protocol.wire.message import Condition, Holding, Precision, Sight
 
 class Send(NamedTuple):
     """Send these bytes to `to`: as one datagram, or, when `reliable`, as one frame over the TCP
-    link with that address."""
+    link with that address. `fresh`: if nothing has come on that link since something was sent,
+    over a new one."""
 
     to: Address
     data: bytes
     reliable: bool = False
     pool: PoolKind = PoolKind.LAN
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,19 @@ class Expired:
 
 
 @dataclass(frozen=True, slots=True)
+class Revived:
+    """This entry, which had expired, is served again: the clock by which its time had come was
+    wrong, and was set back. For watchers it is `change`: it is there, under the version it had."""
+
+    key: str
+    record: bytes
+
+    @property
+    def change(self) -> Changed:
+        return Changed(self.key, self.record, self.record)
+
+
+@dataclass(frozen=True, slots=True)
 class MemberChanged:
     """The record that this replica has of a member changed. `old` is None for a new name, `new` is
     None when it was forgotten."""
@@ -115,10 +130,11 @@ class MemberChanged:
 
 
 class Lacking(NamedTuple):
-    """A member that has not shown that it holds a version, and its believed state."""
+    """A member that has not shown that it holds a version, and its believed state; None: this life
+    has not met it. Then its name may be a join address."""
 
     peer: Peer
-    state: MemberState
+    state: MemberState | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +245,7 @@ class Examined:
 
 
 Effect = (
-    Send | Changed | Expired | Dropped | Quarantined | Persist | MemberChanged | Settled
+    Send | Changed | Expired | Revived | Dropped | Quarantined | Persist | MemberChanged | Settled
     | Resolve | Joined | JoinRefused | Log | Departed
     | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed | Examined
 )  # fmt: skip

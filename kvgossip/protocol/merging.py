@@ -28,13 +28,15 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from kvgossip.errors import BadKeyError, RemoteError
+from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.model.entry import HEAD_BYTES, check_key, check_record, timestamp_in
-from kvgossip.protocol.model.hlc import HybridLogicalClock
+from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.drops import Verdict
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.message import Pair
 
@@ -43,12 +45,13 @@ REKINDLED_MAX = 64
 
 class Outcome(Enum):
     """The fate of an entry that was offered. COLLECTED: it was here once, and was collected (see
-    tombstones.py)."""
+    tombstones.py). LOST: this node wrote it, and was set back since (see set_back.py)."""
 
     NEWS = "news"
     KNOWN = "known"
     REFUSED = "refused"
     COLLECTED = "collected"
+    LOST = "lost"
 
 
 class Spread(Enum):
@@ -72,7 +75,8 @@ class Origin(NamedTuple):
 # CPython 3.11 runs Python code wherever a member of an enumeration is named by its class, and these
 # are named for every entry.
 _LAN = PoolKind.LAN
-_NEWS, _KNOWN, _REFUSED, _COLLECTED = Outcome
+_NEWS, _KNOWN, _REFUSED, _COLLECTED, _LOST = Outcome
+_, _REFUSE, _TAKE = Verdict
 _NONE, _OTHER_POOLS, _NEXT_ROUND, _NOW = Spread
 
 CLIENT = Origin(None, Spread.NOW)
@@ -91,8 +95,9 @@ class MergePort(Protocol):
     def merge_batch(self, entries: tuple[Pair, ...], now: Now, origin: Origin) -> Outcome:
         """Offer a batch that a peer sent: all of it is merged now, or nothing."""
 
-    def exchanged(self, peer: Peer, sync_state: SyncState) -> None:
-        """An exchange with this peer, whose sync state this is, has completed."""
+    def exchanged(self, peer: Peer, sync_state: SyncState, since_s: float, now: Now) -> None:
+        """An exchange with this peer, whose sync state this is, has completed; it began at
+        `since_s`, monotonic seconds."""
 
 
 class RumorPort(Protocol):
@@ -156,7 +161,7 @@ class Merging:
 
     def __init__(
         self,
-        hlc: HybridLogicalClock,
+        clock_guard: ClockGuard,
         store: Store,
         tombstones: Tombstones,
         acks: AckPort,
@@ -167,7 +172,7 @@ class Merging:
         now: Now,
     ) -> None:
         self.news_s = now.monotonic_s
-        self._hlc, self._store, self._tombstones = hlc, store, tombstones
+        self._clock_guard, self._store, self._tombstones = clock_guard, store, tombstones
         self._acks, self._settling, self._outbox = acks, settling, outbox
         #: the replica's own list: it has all pools before the first input
         self._pools = pools
@@ -179,11 +184,21 @@ class Merging:
     def merge(self, key: str, record: bytes, now: Now, origin: Origin) -> Outcome:
         """Offer an entry that a peer sent, or an import. The kind and the fate of the entry are
         counted."""
-        if not self._accepts(key, record, now):
+        if not self._accepts(key, record, now, origin):
             return _REFUSED
+        peer = "" if origin.peer is None else origin.peer.name
+        verdict = self._tombstones.drops.judge(record, peer, now)
+        if verdict is _REFUSE:
+            self._counters["entries_refused.hearsay"] += 1
+            return _REFUSED
+        if self._is_lost(record, now, origin):
+            return _LOST
         if self._acks and origin.peer is not None:
             self._acks.showed(origin.peer, key, record[1:HEAD_BYTES])
-        if self._tombstones.refuses(key, record):
+        if verdict is not _TAKE and self._tombstones.refuses(key, record):
+            if self._tombstones.may_have_expired(record, now):
+                self._counters["entries_refused.expired_once"] += 1
+                return _REFUSED
             self._counters["offers_collected"] += 1
             return _COLLECTED
         if self.take(key, record, now, origin):
@@ -193,7 +208,10 @@ class Merging:
 
     def merge_batch(self, entries: tuple[Pair, ...], now: Now, origin: Origin) -> Outcome:
         """Offer a batch: all of it is merged now, or, where a part cannot be accepted, nothing."""
-        if not all(self._accepts(key, record, now) for key, record in entries):
+        if not all(
+            self._accepts(key, record, now, origin) and not self._is_lost(record, now, origin)
+            for key, record in entries
+        ):
             return _REFUSED
         offered: list[Pair] = []
         for key, record in entries:
@@ -204,17 +222,31 @@ class Merging:
         news = self.take_batch(entries, offered, now, origin)
         return _NEWS if news else _KNOWN
 
-    def exchanged(self, peer: Peer, sync_state: SyncState) -> None:
-        self._settling.exchanged(peer, sync_state)
+    def exchanged(self, peer: Peer, sync_state: SyncState, since_s: float, now: Now) -> None:
+        if self._clock_guard.may_settle(peer.name, since_s, now):
+            self._settling.exchanged(peer, sync_state)
 
-    def _accepts(self, key: str, record: bytes, now: Now) -> bool:
+    def _is_lost(self, record: bytes, now: Now, origin: Origin) -> bool:
+        """True if it is of the own site, not written by this life, and not to be taken: after a new
+        life has begun an exchange starts again, while a rumor is another's by now."""
+        context = self._tombstones.context
+        if not context.is_foreign(record):
+            return False
+        peer = "" if origin.peer is None else origin.peer.name
+        self._tombstones.set_back.found(timestamp_in(record), peer, now)
+        return origin.spread is _NONE or context.is_foreign(record)
+
+    def _accepts(self, key: str, record: bytes, now: Now, origin: Origin) -> bool:
         """True if it may be merged; if so, the clock has taken over its time."""
         try:
             check_key(key)
             check_record(record)
-            self._hlc.observe(timestamp_in(record), now.wall_ms)
+            self._clock_guard.observe(timestamp_in(record), now)
         except RemoteError as fault:
             self._counters[f"entries_refused.{fault.reason}"] += 1
+            if fault.reason == "clock_ahead" and origin.peer is not None:
+                ahead_ms = milliseconds_of(timestamp_in(record)) - now.wall_ms
+                self._clock_guard.refused(origin.peer.name, ahead_ms, now)
             return False
         except BadKeyError:
             self._counters["entries_refused.bad_key"] += 1

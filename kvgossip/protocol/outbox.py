@@ -27,9 +27,12 @@ class Outbox:
         #: `changed(changed)`: a merge was news. Bound, for every write and every rumor says so
         self.changed: Callable[[Changed], None] = self._effects.append
 
-    def send(self, to: Address, data: bytes, *, reliable: bool, pool: PoolKind) -> None:
-        """One datagram, or, when `reliable`, one frame over the TCP link with that address."""
-        self._effects.append(Send(to, data, reliable, pool))
+    def send(
+        self, to: Address, data: bytes, *, reliable: bool, pool: PoolKind, fresh: bool = False
+    ) -> None:
+        """One datagram, or, when `reliable`, one frame over the TCP link with that address; see
+        Send."""
+        self._effects.append(Send(to, data, reliable, pool, fresh))
 
     def persist(self, facts: Iterable[Persist]) -> None:
         """Facts about this replica to keep on the disk."""
@@ -62,11 +65,21 @@ class SendPort(Protocol):
     def datagram_room(self) -> int:
         """How many bytes of units fit into a datagram."""
 
-    def send(self, message: Message, to: Address, *, reliable: bool = False) -> None:
-        """One message; a datagram is filled up with membership news."""
+    def send(
+        self, message: Message, to: Address, *, reliable: bool = False, fresh: bool = False
+    ) -> None:
+        """One message; a datagram is filled up with membership news. `fresh`: see Send."""
 
-    def send_units(self, units: list[bytes], to: Address, *, reliable: bool = False) -> None:
-        """Encoded units as they are."""
+    def send_units(
+        self,
+        units: list[bytes],
+        to: Address,
+        *,
+        reliable: bool = False,
+        joining: bool = False,
+        fresh: bool = False,
+    ) -> None:
+        """Encoded units as they are. `joining`: of a join, for a node of any cluster id."""
 
     def send_members(self, to: Address, members: Iterable[Member]) -> None:
         """Records of members, reliably."""

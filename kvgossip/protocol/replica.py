@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
 
 from xxhash import xxh3_64_intdigest
@@ -27,17 +28,20 @@ from kvgossip.config import Address, Config, wan_config
 from kvgossip.errors import ConfigError, NotFoundError
 from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.acks.write_concern import WriteConcern
+from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.survey import Surveys, question
 from kvgossip.protocol.clock_guard import ClockGuard
-from kvgossip.protocol.effect import Departed, Effect, Resolve
+from kvgossip.protocol.disk_condition import DiskCondition
+from kvgossip.protocol.effect import Departed, Effect
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.key_rotation import KeyRotation
 from kvgossip.protocol.membership.identity import Identity
+from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.entry import check_record, must_go_one_day, timestamp_in
-from kvgossip.protocol.model.hlc import HybridLogicalClock
+from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
@@ -45,12 +49,14 @@ from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.pools.pool_set import PoolSet
-from kvgossip.protocol.pools.shared import Shared, own_record
+from kvgossip.protocol.pools.shared import Shared, next_generation, own_record
+from kvgossip.protocol.readiness import Readiness
 from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.set_back import SetBack
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.keyring import Keyring, keyring_of
 from kvgossip.protocol.wire.message import KeyringAction
@@ -67,7 +73,8 @@ class Replica:
     only source of chance; one seed gives one trace. `now`: the time of the start. `config.name`
     must not be empty. `saved`: the facts that an earlier life has left on the disk (see
     saved_state.py), None where there is none. `rebuilding`: the data of this node was lost, so that
-    it knows nothing until a settled member has sent it all. `keyring`: None takes the keys that the
+    it knows nothing until a settled member has sent it all. `found`: there is nobody whom this node
+    could know, so that its data is the truth. `keyring`: None takes the keys that the
     configuration itself holds; without any, nothing is sealed. `identity`: this node's own (see
     identity.py), None where it has none.
     """
@@ -82,6 +89,7 @@ class Replica:
         wan_address: Address | None = None,
         saved: Mapping[bytes, bytes] | None = None,
         rebuilding: bool = False,
+        found: bool = False,
         keyring: Keyring | None = None,
         identity: Identity | None = None,
     ) -> None:
@@ -94,21 +102,24 @@ class Replica:
         self.site = rng.getrandbits(64)
         self.outbox = Outbox()
         self.counters: Counter[str] = Counter()
-        self._saved = SavedState(saved or {})
+        self._saved, self._durable = SavedState(saved or {}), saved is not None
         self.hlc = HybridLogicalClock(int(config.clock_drift_max_s * 1000))
         self.hlc.latest = self._saved.clock
+        self.hlc.shown_ms = milliseconds_of(self._saved.clock)
         seed = xxh3_64_intdigest(config.cluster.encode())
         self.store = Store(DigestTree(config.digest_levels, seed))
         self.blocklist = Blocklist()
         self.keyring, self.identity = keyring or keyring_of(config), identity
-        self.clock_guard = ClockGuard(config.clock_drift_max_s, self.outbox)
+        #: why this node should not be asked just now
+        self.readiness = Readiness()
+        self.clock_guard = ClockGuard(config.clock_drift_max_s, self.hlc, self.outbox)
         #: the LAN pool, and on a gateway the WAN pool: all that it has before the first input
         self.pools = PoolSet(config, self.blocklist)
         self.batches = Batches(2 * config.exchange_timeout_s)
-        self._open_data(rng, saved or {}, rebuilding, now)
+        self._open_data(rng, saved or {}, rebuilding, found, now)
         self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
         self._writes = Writes(
-            config, self.site, self.hlc, self.store, self.merging, self.clock_guard
+            config, self.tombstones.context, self.hlc, self.store, self.merging, self.clock_guard
         )
         #: the time at which the farewell is over; None: the node is not leaving
         self._departs_s: float | None = None
@@ -117,27 +128,65 @@ class Replica:
         self.settling.begin()
 
     def _open_data(
-        self, rng: Random, saved: Mapping[bytes, bytes], rebuilding: bool, now: Now
+        self,
+        rng: Random,
+        saved: Mapping[bytes, bytes],
+        rebuilding: bool,
+        found: bool,
+        now: Now,
     ) -> None:
         self.surveys = Surveys(self.outbox, rng)
         self.acks = AckTracker(self.outbox, rng, self.pools.enquire, self.pools.state_of)
+        begin_life = partial(_begin_life, self)
+        self.set_back = SetBack(begin_life, rng, self.outbox, self.counters)
         self.tombstones = Tombstones(
-            self.config, self.site, self.store, self.hlc, self.pools, self.outbox, self.counters
+            self.config,
+            self.site,
+            self.store,
+            self.hlc,
+            self.pools,
+            self.clock_guard,
+            self.outbox,
+            self.counters,
+            self.set_back,
+            durable=self._durable,
         )
+        self.left_out = LeftOut(self.config, self.store, self.tombstones.context, self.outbox)
         if rebuilding:
             self.tombstones.context.drop(saved)
         else:
             self.tombstones.context.restore(saved)
         self.settling = Settling(
+            self.config,
+            now,
             was_settled=self._saved.own.settled,
             rebuilding=rebuilding or self._saved.own.rebuilding,
-            targets=bool(self.config.join or self.config.join_wan),
+            found=found,
+            kept_ms=self._saved.clock >> 16,
             pools=self.pools.all,
+            own_facts=self._own_facts,
+            # from now on the members that are known count for writes that wait
+            on_settled=lambda: self.acks.judge_anew(self.pools.groups_of),
+            outbox=self.outbox,
+        )
+        self.readiness.add(self.settling.not_ready)
+        self.readiness.add(self.set_back.not_ready)
+        self.readiness.add(self.tombstones.drops.fuse.not_ready)
+        self.readiness.add(self.clock_guard.not_ready)
+        self.cluster_id = OwnClusterId(
+            self._saved.own.cluster_id,
+            self.site,
+            settled=lambda: self.settled,
+            alone=lambda: not self.store and self.pools.is_alone(),
+            tell=self.pools.tell_cluster_id,
             own_facts=self._own_facts,
             outbox=self.outbox,
         )
+        self.disk = DiskCondition(
+            self._saved, self.store, self.tombstones.context, self.settling, self.outbox
+        )
         self.merging = Merging(
-            self.hlc,
+            self.clock_guard,
             self.store,
             self.tombstones,
             self.acks,
@@ -154,10 +203,13 @@ class Replica:
             tombstones=self.tombstones,
             merging=self.merging,
             settling=self.settling,
+            cluster_id=self.cluster_id,
             acks=self.acks,
             batches=self.batches,
             surveys=self.surveys,
+            left_out=self.left_out,
             clock_guard=self.clock_guard,
+            readiness=self.readiness,
             key_rotation=self.key_rotation,
             blocklist=self.blocklist,
             keyring=self.keyring,
@@ -165,12 +217,13 @@ class Replica:
             pools=self.pools,
             outbox=self.outbox,
             rng=rng,
+            disk_problem=self.disk.problem,
         )
         places = [(PoolKind.LAN, self.config, lan)]
         if self.config.gateway:
             places.append((PoolKind.WAN, wan_config(self.config), wan))
         for kind, config, address in places:
-            generation = max(now.wall_ms, self._saved.generation(kind) + 1)
+            generation = next_generation(self._saved.generation(kind), now, self.outbox)
             gateway = self.config.gateway
             me = own_record(config, address, generation, self.site, self.identity, gateway=gateway)
             self.pools.append(Pool(config, kind, me, shared, self._saved.peers(kind), now))
@@ -208,7 +261,8 @@ class Replica:
     def restore(
         self, entries: Iterable[tuple[str, bytes]], now: Now, *, as_new: bool = False
     ) -> Restored:
-        """Merge entries of a backup, with the versions that they have there.
+        """Merge entries of a backup, with the versions that they have there; those that are more
+        than a second ahead of the wall clock are REFUSED.
 
         `as_new`: write each value anew, whatever was written or deleted since; tombstones are left
         out then. Raises as `put`.
@@ -222,7 +276,7 @@ class Replica:
         """Raises CannotMeetError or OverloadedError where a wait for this cannot begin: to be asked
         before the write."""
         self.acks.check_room()
-        self.pools.groups_of(write_concern)
+        self.pools.groups_of(write_concern, settled=self.settled)
 
     def wait(
         self, ticket: int, key: str, write_concern: WriteConcern, timeout_s: float, now: Now
@@ -237,8 +291,9 @@ class Replica:
         if record is None:
             raise NotFoundError(f"there is nothing under {key!r}")
         self.acks.check_room()
-        groups = self.pools.groups_of(write_concern)
-        self.acks.begin(ticket, self.pools.me, key, record, groups, timeout_s, now)
+        groups = self.pools.groups_of(write_concern, settled=self.settled)
+        concern = None if self.settled else write_concern
+        self.acks.begin(ticket, self.pools.me, key, record, groups, timeout_s, now, concern)
         return self._drain()
 
     def survey(self, ticket: int, now: Now) -> list[Effect]:
@@ -262,8 +317,8 @@ class Replica:
     # -- the disk ---------------------------------------------------------------------------------
 
     def load(self, entries: Sequence[tuple[str, bytes]]) -> None:
-        """Take records from the disk, some at a time, before `start`. They are no news: no peer
-        hears of them.
+        """Take records from the disk, some at a time, before `start`; then `disk.loaded()`. They
+        are no news: no peer hears of them.
 
         Raises RemoteError for a record of a format that this version does not know.
         """
@@ -277,14 +332,22 @@ class Replica:
     def checkpoint(self, now: Now) -> list[Persist]:
         """The facts that belong into every commit: those that are always those of now, and the dots
         since the last one, which are handed out once."""
-        return [clock_fact(self.hlc.latest), *self.tombstones.checkpoint(), *self._own_facts()]
+        own = [self.disk.content(), *self._own_facts()]
+        return [clock_fact(self.hlc.latest), *self.tombstones.checkpoint(), *own]
 
     def _own_facts(self) -> list[Persist]:
         """The fact about this life, if it has changed."""
         wan = self.pools.wan
         rebuilding = self.settling.rebuilding and not self.settled
         wan_generation = 0 if wan is None else wan.membership.me.generation
-        life = SavedLife(self.member.generation, wan_generation, self.settled, rebuilding)
+        settled = self.settled or self.settling.has_data
+        life = SavedLife(
+            self.member.generation,
+            wan_generation,
+            settled,
+            rebuilding,
+            cluster_id=self.cluster_id.kept,
+        )
         return self._saved.own_facts(life)
 
     # -- the network ------------------------------------------------------------------------------
@@ -324,13 +387,20 @@ class Replica:
 
     # -- orders of the operator -------------------------------------------------------------------
 
-    def join(self, targets: Sequence[str], now: Now, pool: PoolKind = PoolKind.LAN) -> list[Effect]:
+    def join(
+        self,
+        targets: Sequence[str],
+        now: Now,
+        pool: PoolKind = PoolKind.LAN,
+        *,
+        merge: bool = False,
+    ) -> list[Effect]:
         """Join these `HOST:PORT` of a pool now; the outcome comes as Joined or JoinRefused.
+        `merge`: where they are of another cluster, this one becomes a part of that.
 
         Raises ConfigError on a node that is not in such a pool.
         """
-        added = self.in_pool(pool).join_targets.add(targets)
-        self.outbox.emit(*(Resolve(target, pool) for target in added))
+        self.in_pool(pool).joining.order(targets, merge=merge)
         return self._drain()
 
     def settle(self, now: Now) -> list[Effect]:
@@ -408,6 +478,8 @@ class Replica:
         if self._departs_s is not None:
             return None if self._departed else self._departs_s
         nearest, rotation_s = self.tombstones.deadline(), self.key_rotation.deadline()
+        if not self.settled:
+            nearest = min(nearest, self.settling.deadline())
         for pool in self.pools:
             nearest = min(nearest, pool.deadline())
         if self.acks:
@@ -416,9 +488,11 @@ class Replica:
 
     def tick(self, now: Now) -> list[Effect]:
         """Do whatever is due."""
+        self.clock_guard.look(now)
         if self._departs_s is None:
             for pool in self.pools:
                 pool.tick(now)
+            self.settling.tick(now)
             self.key_rotation.tick(now)
             self.acks.tick(now)
             self.tombstones.tick(now, settled=self.settled)
@@ -433,6 +507,8 @@ class Replica:
         if self.tombstones.context.has_changed:
             commits = self.outbox.writes_to_disk()
             self.outbox.persist(self.tombstones.take_changes(commits=commits))
+        if not self.cluster_id.value.epoch:
+            self.cluster_id.look()
         return self.outbox.drain()
 
     # -- questions --------------------------------------------------------------------------------
@@ -466,5 +542,15 @@ class Replica:
             "keys": self.store.live,
             "entries": len(self.store),
             "record_bytes": self.store.record_bytes,
+            "entries_left_out": len(self.left_out.keys),
         }
         return {**counters, **sizes, **self.tombstones.statistics()}
+
+
+def _begin_life(replica: Replica, site: int, lost: int, peer: str, now: Now) -> None:
+    """From now on this is the life `site`: this machine was set back, as a peer has shown, and has
+    lost what it wrote at that time (set_back.py)."""
+    replica.site = site
+    replica.tombstones.begin_life(site, lost)
+    for pool in replica.pools:
+        pool.begin_life(site, peer, now)

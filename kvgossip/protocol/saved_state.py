@@ -8,22 +8,28 @@ Laws (protocol.md section 7)
   peer (lesson 17).
 - A member that was known is looked for again (known_peers.py), and a life that had not settled does
   not found a cluster of its own beside them.
+- A later life is of the cluster that an earlier one was of (own_cluster_id.py).
 - A life that rebuilds lost data takes nothing for the truth but what a settled member has, also
   after another restart.
+- Each commit holds the digest root of the entries that are on the disk with it
+  (disk_condition.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from kvgossip.config import Address
 from kvgossip.protocol.model.change import Persist
+from kvgossip.protocol.model.cluster_id import UNKNOWN, ClusterId
 from kvgossip.protocol.model.peer import PoolKind
 
 CLOCK = b"replica/clock"
 SELF = b"replica/self"
+CONTENT = b"replica/content"
 PEER = b"peer/"
 
 
@@ -35,6 +41,19 @@ class SavedLife(msgspec.Struct, frozen=True, array_like=True, gc=False):
     wan_generation: int = 0
     settled: bool = False
     rebuilding: bool = False
+    cluster_id: ClusterId = UNKNOWN
+
+
+class SavedPeer(NamedTuple):
+    """Where a member was, and how many seconds it wants to be remembered; 0: it did not say."""
+
+    host: str
+    port: int
+    forget_s: int = 0
+
+    @property
+    def address(self) -> Address:
+        return Address(self.host, self.port)
 
 
 class SavedState:
@@ -42,8 +61,12 @@ class SavedState:
     there was none."""
 
     def __init__(self, saved: Mapping[bytes, bytes]) -> None:
-        self._saved = saved
+        self.facts = saved
         self.clock = int.from_bytes(saved.get(CLOCK, b""), "big")
+        content = saved.get(CONTENT, bytes(16))
+        #: the digest root and the number of the entries that were committed with these facts
+        self.root = int.from_bytes(content[:8], "big")
+        self.entries = int.from_bytes(content[8:], "big")
         self.own = _decode_self(saved[SELF]) if SELF in saved else SavedLife()
         #: the fact that the disk has, or will have with the next commit
         self._kept = self.own
@@ -59,12 +82,12 @@ class SavedState:
         """The last one of an earlier life in this pool; 0: there was none."""
         return self.own.lan_generation if kind is PoolKind.LAN else self.own.wan_generation
 
-    def peers(self, kind: PoolKind) -> dict[str, Address]:
-        """The addresses of the members that were in this pool, by name."""
+    def peers(self, kind: PoolKind) -> dict[str, SavedPeer]:
+        """The members that were in this pool, by name."""
         prefix = _peer_key(kind, "")
         return {
-            key[len(prefix) :].decode(): _decode_address(self._saved[key])
-            for key in sorted(self._saved)
+            key[len(prefix) :].decode(): _decode_peer(self.facts[key])
+            for key in sorted(self.facts)
             if key.startswith(prefix)
         }
 
@@ -73,11 +96,13 @@ def clock_fact(timestamp: int) -> Persist:
     return Persist(CLOCK, timestamp.to_bytes(8, "big"))
 
 
-def peer_fact(kind: PoolKind, name: str, address: Address | None) -> Persist:
-    """The fact of a member's address; None forgets it."""
-    return Persist(
-        _peer_key(kind, name), None if address is None else msgspec.msgpack.encode(address)
-    )
+def content_fact(root: int, entries: int) -> Persist:
+    return Persist(CONTENT, root.to_bytes(8, "big") + entries.to_bytes(8, "big"))
+
+
+def peer_fact(kind: PoolKind, name: str, peer: SavedPeer | None) -> Persist:
+    """The fact of a member; None forgets it."""
+    return Persist(_peer_key(kind, name), None if peer is None else msgspec.msgpack.encode(peer))
 
 
 def _peer_key(kind: PoolKind, name: str) -> bytes:
@@ -85,4 +110,4 @@ def _peer_key(kind: PoolKind, name: str) -> bytes:
 
 
 _decode_self = msgspec.msgpack.Decoder(SavedLife).decode
-_decode_address = msgspec.msgpack.Decoder(Address).decode
+_decode_peer = msgspec.msgpack.Decoder(SavedPeer).decode

@@ -21,6 +21,7 @@ from kvgossip.protocol.model.entry import (
     check_ttl,
     is_dead,
     make_record,
+    timestamp_in,
     with_version,
 )
 from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
@@ -28,6 +29,10 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.model.write import Writing, check_batch, check_write
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.causal_context import CausalContext
+
+BACKUP_AHEAD_MS = 1000
+"""How far the versions of a backup may be ahead of the wall clock."""
 
 BACKUP = Origin(Peer(PoolKind.LAN, ""), Spread.NEXT_ROUND)
 """An entry of a backup: no member sent it, and peers may have it."""
@@ -60,13 +65,13 @@ class Writes:
     def __init__(
         self,
         config: Config,
-        site: int,
+        context: CausalContext,
         hlc: HybridLogicalClock,
         store: Store,
         merging: Merging,
         clock_guard: ClockGuard,
     ) -> None:
-        self._config, self._site, self._hlc = config, site, hlc
+        self._config, self._context, self._hlc = config, context, hlc
         self._store, self._merging, self._clock_guard = store, merging, clock_guard
         #: from now on none is taken
         self._ended = False
@@ -127,13 +132,26 @@ class Writes:
         self._check_may_write(now)
         if as_new:
             return [self._write_anew(key, record, now) for key, record in entries]
-        return [self._merging.merge(key, record, now, BACKUP) for key, record in entries]
+        return [
+            Outcome.REFUSED
+            if self._is_ahead(record, now)
+            else self._merging.merge(key, record, now, BACKUP)
+            for key, record in entries
+        ]
+
+    def _is_ahead(self, record: bytes, now: Now) -> bool:
+        """True for a version of a backup that is not due yet: it would take the clocks of all nodes
+        along."""
+        timestamp = timestamp_in(record)
+        return (
+            timestamp > self._hlc.latest
+            and milliseconds_of(timestamp) > now.wall_ms + BACKUP_AHEAD_MS
+        )
 
     def _write_anew(self, key: str, record: bytes, now: Now) -> Outcome:
         if is_dead(record):
             return Outcome.KNOWN
-        version = Version(self._hlc.tick(now.wall_ms), self._site)
-        self._merging.take(key, with_version(record, version), now, CLIENT)
+        self._merging.take(key, with_version(record, self._version(now)), now, CLIENT)
         return Outcome.NEWS
 
     def _record(
@@ -144,9 +162,20 @@ class Writes:
         ttl_s: float | None,
         flags: int,
     ) -> bytes:
+        version = self._version(now)
+        expires_ms = None
+        if ttl_s is not None:
+            # where the wall clock was set back, the hybrid clock may be far ahead of the time by
+            # which entries expire
+            latest_ms = now.wall_ms + self._hlc.drift_max_ms
+            expires_ms = min(milliseconds_of(version.timestamp), latest_ms) + int(ttl_s * 1000)
+        return make_record(version, value, content_type, expires_ms, flags)
+
+    def _version(self, now: Now) -> Version:
+        """That of the next write."""
         timestamp = self._hlc.tick(now.wall_ms)
-        expires_ms = None if ttl_s is None else milliseconds_of(timestamp) + int(ttl_s * 1000)
-        return make_record(Version(timestamp, self._site), value, content_type, expires_ms, flags)
+        self._context.wrote(timestamp)
+        return Version(timestamp, self._context.site)
 
     def _is_live(self, key: str) -> bool:
         record = self._store.record(key)

@@ -13,5 +13,6 @@ nothing, and lives on the thread of one event loop.
     disk/        the data directory, commits, key files
     clocks       the clocks of the machine
     histogram    how long things took
+    daemon_threads    calls that may block for ever
     loop         the event loop that it all runs on
 """

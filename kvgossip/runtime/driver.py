@@ -31,6 +31,7 @@ from kvgossip.protocol.effect import (
     MemberChanged,
     Quarantined,
     Resolve,
+    Revived,
     Send,
 )
 from kvgossip.protocol.model.change import Changed, Persist
@@ -81,6 +82,8 @@ class Driver:
     ) -> None:
         self.replica, self.publisher, self.clocks = replica, publisher, clocks
         self.commits, self.quarantine, self.compaction = commits, quarantine, compaction
+        if commits is not None:
+            commits.on_fault = self._disk_told
         self.callers = Callers(replica, self.submit)
         #: how often a member came to each state, by pool and state
         self.member_events: Counter[tuple[PoolKind, str]] = Counter()
@@ -106,6 +109,7 @@ class Driver:
             Dropped: self._dropped,
             Quarantined: self._quarantined,
             Expired: lambda effect: self.publisher.publish(effect.change, self.clocks()),
+            Revived: lambda effect: self.publisher.publish(effect.change, self.clocks()),
             Persist: self._persist,
             KeyringChanged: self._keyring_changed,
             Log: lambda effect: self._log(logging.getLevelName(effect.level), effect.text),
@@ -125,7 +129,9 @@ class Driver:
                 if self.commits is not None:
                     self.commits.changed(effect)
             elif isinstance(effect, Send):
-                self._transports[effect.pool].send(effect.to, effect.data, effect.reliable)
+                self._transports[effect.pool].send(
+                    effect.to, effect.data, effect.reliable, effect.fresh
+                )
             else:
                 self._effects[type(effect)](effect)
         # once a turn, after all of its writes: so they share packets, and one look at what is due
@@ -232,6 +238,10 @@ class Driver:
     def _persist(self, effect: Persist) -> None:
         if self.commits is not None:
             self.commits.take(effect)
+
+    def _disk_told(self, fault: str) -> None:
+        """Why the disk takes nothing; empty: it does."""
+        self.replica.disk.fault = fault
 
     def _dropped(self, effect: Dropped) -> None:
         self.publisher.dropped(effect)

@@ -71,7 +71,7 @@ class Life:
         self.disk = disk
         self.transports, self.driver = transports, driver
         self.writes = Writes(driver)
-        self.reads = Reads(config, driver.replica, driver.publisher, driver.callers)
+        self.reads = Reads(driver)
         self._resources = resources
 
     @classmethod
@@ -81,35 +81,49 @@ class Life:
         *,
         named: bool,
         rebuild: bool,
+        found: bool,
         clocks: Callable[[], Now],
         rng: Random | None,
     ) -> Life:
         """Open everything, and begin to join. `named`: the name in `config` is the user's choice;
-        otherwise that of an earlier life on the data directory comes first. `rng`: None seeds one
+        otherwise that of an earlier life on the data directory comes first. `rebuild` and `found`
+        are Node's. `rng`: None seeds one
         by the operating system, so that no two lives are alike.
 
         Raises ConfigError and DataDirError; then nothing is open.
         """
         # first, for a rebuild moves the data aside
+        if rebuild and found:
+            raise ConfigError(
+                "--found says that there is nobody, and --rebuild fetches everything from peers",
+                "leave one of them out",
+            )
         secrets = Secrets.read(config)
         async with AsyncExitStack() as stack:
             disk = await _take_disk(config, stack, rebuild)
             if disk is not None and disk.name and not named:
                 config = replace(config, name=disk.name)
-            return await cls._open(config, secrets, disk, stack, rebuild, clocks, rng or Random())
+            make = partial(
+                Replica,
+                rng=rng or Random(),
+                keyring=secrets.keyring,
+                identity=secrets.identity,
+                rebuilding=rebuild,
+                found=found,
+            )
+            return await cls._open(config, make, disk, stack, clocks)
 
     @classmethod
     async def _open(
         cls,
         config: Config,
-        secrets: Secrets,
+        make: Callable[..., Replica],
         disk: DataDir | None,
         stack: AsyncExitStack,
-        rebuild: bool,
         clocks: Callable[[], Now],
-        rng: Random,
     ) -> Life:
-        """All that is opened here is on the stack at once."""
+        """All that is opened here is on the stack at once. `make` is Replica, for whom some
+        arguments are known already."""
         transports: dict[PoolKind, Transport] = {}
         stack.push_async_callback(_close_all, transports)
         bound = await _bind(transports, PoolKind.LAN, config)
@@ -122,16 +136,12 @@ class Life:
         if disk is not None:
             await disk.open(config)
         now = clocks()
-        replica = Replica(
+        replica = make(
             config,
             address=address,
             wan_address=wan_address,
-            rng=rng,
             now=now,
-            keyring=secrets.keyring,
             saved=disk.facts if disk is not None else None,
-            rebuilding=rebuild,
-            identity=secrets.identity,
         )
         publisher = Publisher(config, replica, now)
         driver = await _driver(config, replica, transports, publisher, disk, stack, clocks)
@@ -182,7 +192,9 @@ async def _bind(transports: dict[PoolKind, Transport], pool: PoolKind, config: C
     limits = config if pool is PoolKind.LAN else wan_config(config)
     transport = transports[pool] = Transport(
         LinkLimits(
-            frame_bytes_max=frame_bytes_max(limits), source_links_per_s=limits.source_links_per_s
+            frame_bytes_max=frame_bytes_max(limits),
+            source_links_per_s=limits.source_links_per_s,
+            answer_timeout_s=limits.exchange_timeout_s,
         )
     )
     return await transport.bind(wanted)

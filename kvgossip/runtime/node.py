@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from random import Random
-from types import TracebackType
 from typing import Any
 
 from kvgossip.config import Address, Config
-from kvgossip.errors import LocalError
+from kvgossip.errors import LocalError, NotSettledError
 from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.key_rotation import parse_order
 from kvgossip.protocol.merging import Outcome
@@ -24,7 +24,7 @@ from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.model.write import Writing
-from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.readiness import Reason
 from kvgossip.protocol.wire.message import Holding
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.follower import Follower
@@ -37,15 +37,15 @@ from kvgossip.runtime.histogram import Histogram
 from kvgossip.runtime.life import Life, completed
 from kvgossip.runtime.pending.survey import Comparison
 from kvgossip.runtime.pending.write_acks import AckedWrite, OnAck
-from kvgossip.runtime.reads import not_settled
 from kvgossip.runtime.reports.doctor import doctor_report
 from kvgossip.runtime.reports.round_trip import round_trip, round_trip_to
 from kvgossip.runtime.reports.status import status_of
 from kvgossip.runtime.writes import Batch, Written
 
-JOIN_TIMEOUT_S = 10.0
+JOIN_S = 10.0
 CONVERGE_TIMEOUT_S = 2.0
 WAIT_TIMEOUT_S = 5.0
+FOUNDING_GRACE_S = 0.1
 
 
 class Node:
@@ -57,7 +57,8 @@ class Node:
 
     At the start `config` is completed by the port that was taken and by the name: of several starts
     on one data directory that of the first. `rebuild`: the first start moves what is in the data
-    directory aside, and fetches everything from peers. All but `config`, `name`, `address` and
+    directory aside, and fetches everything from peers. `found`: there is nobody whom the first
+    start could find, so that it founds a cluster at once. All but `config`, `name`, `address` and
     `settled` raises LocalError while the node does not run. Once stopped it may be started again,
     as a new life of the same name: without a data directory it is empty then.
     """
@@ -67,13 +68,14 @@ class Node:
         config: Config | None = None,
         *,
         rebuild: bool = False,
+        found: bool = False,
         _clocks: Callable[[], Now] = read_clocks,
         _rng: Random | None = None,
     ) -> None:
         #: true if the user chose the name
         self._named = config is not None and bool(config.name)
-        #: true if the next start moves aside the content of the data directory
-        self._rebuild = rebuild
+        #: true if the next start moves aside the content of the data directory, or founds a cluster
+        self._rebuild, self._found = rebuild, found
         #: true if the node runs, or is about to: from the call of `start` to the end of `stop`
         self._started = False
         self._life: Life | None = None
@@ -83,9 +85,8 @@ class Node:
     # -- life -------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Take the data directory and the sockets, read the data, and begin to join. Raises
-        ConfigError when the gossip address or the keyring cannot be used, DataDirError for the data
-        directory; then nothing is open."""
+        """Take data directory and sockets, read the data, and begin to join. Raises ConfigError
+        when gossip address or keyring cannot be used, and DataDirError; then nothing is open."""
         if self._started:
             raise LocalError(f"the node {self.name!r} runs already")
         self._started = True
@@ -94,17 +95,19 @@ class Node:
                 self.config,
                 named=self._named,
                 rebuild=self._rebuild,
+                found=self._found,
                 clocks=self._clocks,
                 rng=self._rng,
             )
         except BaseException:
             self._started = False
             raise
-        self._life, self.config, self._rebuild = life, life.config, False
+        self._life, self.config = life, life.config
+        self._rebuild = self._found = False
 
     async def stop(self, *, leave: bool = True) -> None:
-        """Leave, where `leave` says so, and close everything. Watchers get what waits for them, and
-        end. Harmless when repeated."""
+        """Leave, where `leave` says so, and close everything; watchers get what waits for them.
+        Harmless when repeated."""
         try:
             if leave and self._life is not None:
                 await self.leave()
@@ -115,15 +118,18 @@ class Node:
                 self._started = False
 
     async def __aenter__(self) -> Node:
+        """Returns once it has settled, or after `founding_s`: then it looks for others still."""
         await self.start()
+        try:
+            with suppress(NotSettledError):
+                founding_s = self.config.founding_s
+                await self.wait_settled(founding_s and founding_s + FOUNDING_GRACE_S)
+        except BaseException:
+            await self.stop(leave=False)
+            raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.stop()
 
     @property
@@ -159,9 +165,9 @@ class Node:
         flags: int = 0,
     ) -> Entry:
         """Write; text is stored as UTF-8. Returns the entry with its version, with a data directory
-        once it is on the disk.
+        once it is on the disk. `ttl_s`: it expires so many seconds from now; `flags`: 64 bits for
+        the caller's own use.
 
-        `ttl_s`: it expires so many seconds from now; `flags`: 64 bits for the caller's own use.
         Raises BadKeyError, ValueTooLargeError, or LocalError for a bad content type, ttl or flags;
         StorageError when the disk does not take it; OverloadedError while too much waits for peers.
         While too much waits for the disk, it waits.
@@ -182,8 +188,8 @@ class Node:
         ttl_s: float | None = None,
         flags: int = 0,
     ) -> Written:
-        """As `put`, without waiting for anything: for those who answer many writes at once.
-        Raises as `put`, and OverloadedError also while too much waits for the disk."""
+        """As `put`, without waiting for anything: for those who answer many writes at once. Raises
+        as `put`, and OverloadedError also while too much waits for the disk."""
         return self._open.writes.begin_put(key, value, content_type, ttl_s, flags)
 
     def begin_delete(self, key: str) -> Written | None:
@@ -223,14 +229,13 @@ class Node:
         return await self._open.writes.restore(entries, as_new=as_new)
 
     def snapshot(self) -> AsyncGenerator[builtins.list[tuple[str, bytes]], None]:
-        """All keys with records as they are when the iteration begins, tombstones too,
-        sorted, in chunks. Honest as `get`."""
+        """All keys with records as they are when the iteration begins, tombstones too, sorted, in
+        chunks. Honest as `get`."""
         return self._open.reads.snapshot()
 
     @property
     def quarantine(self) -> Quarantine:
-        """Live values that this node had and the cluster had deleted meanwhile (see
-        quarantine.py)."""
+        """Live values that this node had and the cluster had deleted (see quarantine.py)."""
         return self._running.quarantine
 
     async def restore_quarantined(self, number: str) -> Entry:
@@ -241,6 +246,11 @@ class Node:
     async def discard_quarantined(self, number: str) -> None:
         """Forget a value in quarantine. Raises NotFoundError."""
         await self._open.writes.discard_quarantined(number)
+
+    def confirm_drops(self) -> int:
+        """Let this node drop the live values that one member says were deleted, and that wait for
+        a second one: how many wait."""
+        return self._open.writes.confirm_drops()
 
     async def put_and_wait(
         self,
@@ -255,8 +265,8 @@ class Node:
         """Write, and return when enough members hold it, or after `timeout_s`: the write stands in
         either case.
 
-        `wait` says how many and which: "2" (this node counts), "majority", "all", "zone:1" or
-        "other-zone:1" (see protocol/acks/write_concern.py). `told` is called with each holder as it
+        `wait`: "2" (this node counts), "majority", "all", "zone:1" or "other-zone:1" (see
+        protocol/acks/write_concern.py). `told` is called with each holder as it
         shows. Raises as `put`, CannotMeetError where there are not so many members, and
         OverloadedError where too many wait: then nothing was written.
         """
@@ -303,10 +313,9 @@ class Node:
         return f"the members of datacenter {self.config.datacenter}{gateways}"
 
     async def wait_for(self, key: str, version: Version, timeout_s: float) -> Entry:
-        """Return what is under the key once this version, or a newer one, is here: perhaps a
-        tombstone, or what has expired. Raises StaleError when it has not come in time,
-        NotSettledError when the node has not settled by then, OverloadedError where too many
-        wait."""
+        """What is under the key once this version, or a newer one, is here: perhaps a tombstone, or
+        what has expired. Raises StaleError when it has not come in time, NotSettledError,
+        OverloadedError where too many wait."""
         return await self._open.reads.wait_for(key, version, timeout_s)
 
     def history(self, key: str) -> builtins.list[HistoryEntry]:
@@ -316,22 +325,21 @@ class Node:
 
     def get(self, key: str) -> bytes | None:
         """The value, None if there is none or it was deleted. Raises NotSettledError before the
-        node has settled."""
-        return self._honest.store.value(key)
+        node has settled; but with a data directory for what it lacks alone (see reads.py)."""
+        return self._open.reads.value(key)
 
     def entry(self, key: str) -> Entry | None:
         """The live entry, with version and content type. Honest as `get`."""
-        return self._honest.store.get(key)
+        return self._open.reads.entry(key)
 
     def record(self, key: str) -> bytes | None:
-        """The record (see protocol/model/entry.py) of an entry or a tombstone. Honest as
-        `get`."""
-        return self._honest.store.visible(key)
+        """The record (protocol/model/entry.py) of an entry or a tombstone. Honest as `get`."""
+        return self._open.reads.record(key)
 
     def scan(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
         """At most `limit` live entries whose keys start with `prefix` and are greater than `after`,
         sorted. Honest as `get`."""
-        return self._honest.store.scan_entries(prefix, after, limit)
+        return self._open.reads.some.store.scan_entries(prefix, after, limit)
 
     def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
         """The same as `scan`, under its first name."""
@@ -341,21 +349,19 @@ class Node:
         self, prefix: str = "", after: str = "", limit: int = 1000
     ) -> builtins.list[tuple[str, bytes]]:
         """As `scan`, as keys with records: no value is copied."""
-        return self._honest.store.scan(prefix, after, limit)
+        return self._open.reads.some.store.scan(prefix, after, limit)
 
     def watch(self, prefix: str = "", *, since: str | None = None) -> Watcher:
         """Every change under this prefix that this node merges from now on, in the order of the
-        merges (see watchers.py).
-
-        `since`: the cursor of an earlier watcher, from which this one goes on. Raises
-        WatchLaggedError where that is not possible: list the keys again, then watch again. Also
-        before the node has settled: the entries that it catches up with come as changes.
+        merges (see watchers.py). `since`: the cursor of an earlier watcher, from which this one
+        goes on. Raises WatchLaggedError where that is not possible: list the keys again, then watch
+        again. Also before the node has settled: what it catches up with comes as changes.
         """
         return self.feed.watch(Topic(prefix), since)
 
     def follow(self, topic: Topic, since: str | None = None) -> Follower:
         """A way through the feed that begins with a snapshot where the cursor cannot be gone on
-        from (see follower.py). Honest as `get`."""
+        from (see follower.py). Raises NotSettledError before the node has settled."""
         return self._open.reads.follow(topic, since)
 
     @property
@@ -370,6 +376,16 @@ class Node:
         """True if reads are answered as truth."""
         return self._life is not None and self._running.replica.settled
 
+    @property
+    def not_ready(self) -> builtins.list[Reason]:
+        """Why this node should not be asked just now; empty: it is ready."""
+        return self._running.replica.readiness.reasons(self._clocks())
+
+    @property
+    def stale_s(self) -> float | None:
+        """How old the data of the disk is, while answers are but that; None: they are not."""
+        return self._open.reads.stale_s
+
     async def wait_settled(self, timeout_s: float | None = None) -> None:
         """Raises NotSettledError when it takes longer than that, LocalError when the node stops
         meanwhile."""
@@ -381,13 +397,14 @@ class Node:
         driver.submit(driver.replica.settle)
 
     async def join(
-        self, *targets: str, wan: bool = False, timeout_s: float = JOIN_TIMEOUT_S
+        self, *targets: str, wan: bool = False, merge: bool = False, timeout_s: float = JOIN_S
     ) -> None:
         """Join through any of these `HOST:PORT`; returns once a member has taken this node in.
-        `wan`: into the WAN pool, for gateways. Raises JoinRefusedError with every reason when all
-        refused or did not answer, ConfigError when none could be asked."""
+        `wan`: into the WAN pool, for gateways. `merge`: two clusters become one, with their id.
+        Raises JoinRefusedError with every reason when all refused or did not answer, ConfigError
+        when none could be asked."""
         pool = PoolKind.WAN if wan else PoolKind.LAN
-        await self._running.callers.join(targets, pool, timeout_s)
+        await self._running.callers.join(targets, pool, timeout_s, merge=merge)
 
     async def leave(self) -> None:
         """Say farewell; returns when the peers have had time to hear it. Until it is stopped, the
@@ -395,12 +412,9 @@ class Node:
         await self._running.callers.leave()
 
     async def converge(self, timeout_s: float = CONVERGE_TIMEOUT_S) -> builtins.list[Comparison]:
-        """Ask all members how their data differs from this node's, sorted by pool and name: see
-        runtime/pending/survey.py.
-
-        A member that has not answered within `timeout_s` is there without an answer. On a gateway
-        the other gateways of the WAN pool are asked too.
-        """
+        """Ask all members, on a gateway those of the WAN pool too, how their data differs from this
+        node's, sorted by pool and name (see runtime/pending/survey.py). One that has not answered
+        within `timeout_s` is there without an answer."""
         return await self._running.callers.compare(timeout_s, self._clocks)
 
     def block(self, target: str) -> None:
@@ -444,8 +458,7 @@ class Node:
         return self._running.replica.members()
 
     def gateways(self) -> builtins.list[Member]:
-        """The members of the WAN pool, sorted by name; empty where this node is no gateway.
-        Addresses are those of that pool."""
+        """The members of the WAN pool, sorted by name; empty where this node is no gateway."""
         replica = self._running.replica
         return replica.members(PoolKind.WAN) if replica.pools.wan is not None else []
 
@@ -456,7 +469,7 @@ class Node:
         return doctor_report(await self._running.callers.examine_all())
 
     async def round_trip(self, one: str, other: str) -> dict[str, Any]:
-        """The round trip between two members, ready for JSON: estimated, and measured - by `one`,
+        """The round trip between two members, ready for JSON: estimated, and measured, by `one`
         where neither is this node. Raises NotFoundError where no pool of this node has both."""
         driver = self._running
         return await round_trip(driver.replica, driver.callers, one, other)
@@ -468,7 +481,7 @@ class Node:
 
     @property
     def last_exchange_age_s(self) -> float | None:
-        """Seconds since an exchange of this node's last completed, None if none ever did."""
+        """Seconds since an exchange completed, None if none of this life ever did."""
         return self._running.replica.pools.last_exchange_s(self._clocks())
 
     def status(self) -> dict[str, Any]:
@@ -492,9 +505,3 @@ class Node:
     @property
     def _running(self) -> Driver:
         return self._open.driver
-
-    @property
-    def _honest(self) -> Replica:
-        """The replica, once it may be asked (protocol.md section 8)."""
-        replica = self._open.driver.replica
-        return replica if replica.settled else not_settled(replica)

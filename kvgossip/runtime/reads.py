@@ -1,45 +1,82 @@
 """Reads that need more than one look at the store: versions that are still to come, the past of a
 key, everything at one moment.
 
-Honest: all raise NotSettledError before the node has settled (protocol.md section 8).
+Honest (protocol.md section 8): before the node has settled all raise NotSettledError, but for what
+a node with a disk has there. It answers with that, and is `stale`; that it lacks something it says
+only where it is cut off.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
-from kvgossip.config import Config
 from kvgossip.errors import NotFoundError, NotSettledError, StaleError
-from kvgossip.protocol.model.entry import Entry, Version, check_key, entry_of, version_of
+from kvgossip.protocol.model.entry import Entry, Version, check_key, entry_of, is_dead, version_of
 from kvgossip.protocol.replica import Replica
 from kvgossip.runtime.changes.follower import Follower
 from kvgossip.runtime.changes.history import HistoryEntry
-from kvgossip.runtime.changes.publisher import Publisher
 from kvgossip.runtime.changes.watchers import Topic
-from kvgossip.runtime.pending.callers import Callers
+from kvgossip.runtime.driver import Driver
+
+Found = TypeVar("Found")
 
 
 class Reads:
     """All raise as the methods of Node that have their names."""
 
-    def __init__(
-        self, config: Config, replica: Replica, publisher: Publisher, callers: Callers
-    ) -> None:
-        self._config, self._replica = config, replica
-        self._publisher, self._callers = publisher, callers
+    def __init__(self, driver: Driver) -> None:
+        self._replica, self._clocks = driver.replica, driver.clocks
+        self._publisher, self._callers = driver.publisher, driver.callers
 
     @property
     def honest(self) -> Replica:
-        """The replica, once it may be asked."""
-        return self._replica if self._replica.settled else not_settled(self._replica)
+        """The replica, where it may say that there is no more than it has."""
+        return self._replica if self._may_deny else not_settled(self._replica)
+
+    @property
+    def some(self) -> Replica:
+        """The replica, where it may say what it has."""
+        replica = self._replica
+        return replica if replica.settled or replica.settling.stale else not_settled(replica)
+
+    @property
+    def _may_deny(self) -> bool:
+        return self._replica.settled or self._replica.settling.is_cut_off(self._clocks())
+
+    def value(self, key: str) -> bytes | None:
+        value = self._replica.store.value(key)
+        return value if self._replica.settled else self._sure(value)
+
+    def entry(self, key: str) -> Entry | None:
+        entry = self._replica.store.get(key)
+        return entry if self._replica.settled else self._sure(entry)
+
+    def record(self, key: str) -> bytes | None:
+        record = self._replica.store.visible(key)
+        if self._replica.settled:
+            return record
+        return self._sure(None if record is None or is_dead(record) else record)
+
+    def _sure(self, found: Found | None) -> Found | None:
+        """What was found under one key, if anything was, as the answer of a node that has not
+        settled."""
+        if self._may_deny or (found is not None and self._replica.settling.stale):
+            return found
+        return not_settled(self._replica)
+
+    @property
+    def stale_s(self) -> float | None:
+        """How old the data of the disk is, where the answers are but that; None: they are not."""
+        return self._replica.settling.stale_s(self._clocks())
 
     async def wait_for(self, key: str, version: Version, timeout_s: float) -> Entry:
         check_key(key)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._callers.wait_settled(None)
+                if not self._replica.settling.stale:
+                    await self._callers.wait_settled(None)
                 while not self._has_arrived(key, version):
                     await self._publisher.version_waits.wait(key, version)
         except TimeoutError:
@@ -63,7 +100,7 @@ class Reads:
     def history(self, key: str) -> list[HistoryEntry]:
         check_key(key)
         record = self.honest.store.record(key)
-        if not self._config.history_versions:
+        if not self._replica.config.history_versions:
             raise NotFoundError("this node keeps no history", "set history_versions to more than 0")
         return self._publisher.history.entries(key, record)
 
@@ -73,7 +110,9 @@ class Reads:
         return self._publisher.read_snapshot(replica.store)
 
     def follow(self, topic: Topic, since: str | None) -> Follower:
-        return Follower(self._publisher.feed, self.honest.store.scan, topic, since)
+        # to watch is to be told when all is there
+        replica = self._replica if self._replica.settled else not_settled(self._replica)
+        return Follower(self._publisher.feed, replica.store.scan, topic, since)
 
 
 def not_settled(replica: Replica) -> NoReturn:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from kvgossip.errors import LocalError, OverloadedError, StorageError
+from kvgossip.errors import ClockAheadError, LocalError, OverloadedError, StorageError
 from kvgossip.protocol.acks.write_concern import WriteConcern, parse_write_concern
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.entry import Entry, entry_of
@@ -59,9 +59,11 @@ class Writes:
     @property
     def overload(self) -> str | None:
         """Why no write is taken just now; None while they are."""
+        now = self._driver.clocks()
         try:
-            self._driver.check_load(self._driver.clocks())
-        except (OverloadedError, StorageError) as reason:
+            self._driver.check_load(now)
+            self._driver.replica.clock_guard.check(now)
+        except (ClockAheadError, OverloadedError, StorageError) as reason:
             return str(reason)
         return None
 
@@ -151,6 +153,9 @@ class Writes:
         if driver.commits is not None:
             driver.commits.remove_quarantined(forgotten)
             await driver.commits.durable()
+
+    def confirm_drops(self) -> int:
+        return self._driver.replica.tombstones.drops.fuse.confirm()
 
     # -- writes that wait for others --------------------------------------------------------------
 

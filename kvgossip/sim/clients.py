@@ -5,7 +5,8 @@ from __future__ import annotations
 from kvgossip.errors import ClockAheadError
 from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.model.change import Changed
-from kvgossip.protocol.model.entry import is_dead
+from kvgossip.protocol.model.entry import is_dead, timestamp_in
+from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.write import Writing
 from kvgossip.sim.checks.batches import Batches
@@ -80,7 +81,7 @@ class Clients:
             stored,
         )
         for change in changes:
-            self._note(life, change)
+            self._note(life, change, now)
         if len(changes) > 1:
             self._batches.wrote(tuple((change.key, change.new_record) for change in changes))
         if not changes:
@@ -102,11 +103,20 @@ class Clients:
             "what was stored is not what was written",
             change.new,
         )
-        self._note(life, change)
+        self._note(life, change, now)
         return [*effects, *self._promises.begin(life.replica, change, now)]
 
-    def _note(self, life: Life, change: Changed) -> None:
+    def _note(self, life: Life, change: Changed, now: Now) -> None:
         """A write that was accepted."""
+        drift_ms = life.replica.config.clock_drift_max_s * 1000
+        ahead_ms = milliseconds_of(timestamp_in(change.new_record)) - self._lives.true_ms
+        own_ms = max(now.wall_ms - self._lives.true_ms, 0)
+        require(
+            ahead_ms <= max(self._lives.farthest_ms(life), own_ms) + 2 * drift_ms,
+            "a write was taken that lies in the future of all others",
+            change.key,
+            ahead_ms,
+        )
         if is_dead(change.new_record):
             self.deletes += 1
         else:

@@ -16,6 +16,7 @@ from kvgossip.sim.scenario import Options
 from kvgossip.sim.workload import Mix
 
 DATACENTERS_MAX = 3
+HOLES_CHANCE = 0.2
 QUICK = {
     "probe_interval_s": 0.5,
     "probe_timeout_s": 0.2,
@@ -46,9 +47,15 @@ def deletion_options(seed: int) -> Options:
         "value_bytes_max": 65_536,
         "wan_parameters": tuple(wan.items()),
     }
+    intensity = _intensity(rng)
+    if Random(f"{seed} holes").random() < HOLES_CHANCE:
+        # somebody must stay who has what a hole takes
+        intensity = replace(intensity, hole_share=0.4, wipe_share=0.0, vanish_share=0.0)
     return Options(
         nodes=(nodes, nodes),
-        intensity=_intensity(rng),
+        intensity=replace(
+            intensity, glitch_rate=Random(f"{seed} glitches").choice((0.0, 0.0, 0.0, 0.03))
+        ),
         duration_s=rng.choice((15.0, 40.0)),
         mix=_mix(rng),
         parameters=parameters,

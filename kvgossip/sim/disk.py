@@ -9,9 +9,12 @@ do.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from random import Random
 
 from kvgossip.protocol.effect import Dropped, Effect
 from kvgossip.protocol.model.change import Changed, Persist
+
+HOLE_SHARE = 0.4
 
 
 class Disk:
@@ -45,6 +48,12 @@ class Disk:
             else:
                 self.saved[effect.key] = effect.value
         self._waiting.clear()
+
+    def punch(self, rng: Random) -> None:
+        """Some of the records are gone, without a trace."""
+        self.records = {
+            key: record for key, record in self.records.items() if rng.random() > HOLE_SHARE
+        }
 
     def lose(self) -> None:
         """The process has ended: data that was not committed is gone."""

@@ -146,7 +146,7 @@ class Driver:
             self.observer(life, effects)
         # a packet changes nothing that the witness or the disk looks at
         inner = [effect for effect in effects if type(effect) is not Send]
-        if life.witness.observe(inner):
+        if life.witness.observe(inner, life.host.clock.now(self._timeline.time_s).wall_ms):
             self.changed_s = self._timeline.time_s
         if effects:
             self._commits.keep(life, event, inner)
@@ -170,13 +170,14 @@ class Driver:
             self._absence.quarantined(effect)
         elif isinstance(effect, MemberChanged):
             self._absence.member_changed(effect)
+            life.has_met |= effect.new is not None and effect.new.name != life.host.name
         elif isinstance(effect, Resolve):
             self._outlet.resolve(life, effect)
         elif isinstance(effect, AckReceived):
             self._promises.received(effect)
         elif isinstance(effect, WriteConcernEnded):
             now = life.host.clock.now(self._timeline.time_s)
-            self._promises.ended(effect, now, leaving=life.leaving)
+            self._promises.ended(effect, now, leaving=life.leaving, alone=_is_alone(life))
         elif isinstance(effect, Departed):
             self._timeline.after(0.0, self._outlet.depart, life)
         elif isinstance(effect, JoinRefused):
@@ -188,3 +189,8 @@ class Driver:
             self._trace.note(
                 self._timeline.time_s, life.host.number, Event.LOG, effect.text.encode()
             )
+
+
+def _is_alone(life: Life) -> bool:
+    """True if this life knows that there are others, and has met none of them."""
+    return life.knows_others and not life.has_met

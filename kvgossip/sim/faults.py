@@ -12,6 +12,9 @@ from random import Random
 
 from kvgossip.sim.network import Weather
 
+GLITCH_MS_MIN, GLITCH_MS_MAX = 5_000.0, 60_000.0
+"""How far off the clocks of a glitch are."""
+
 Way = tuple[int, int]
 """From one node to another, by number."""
 
@@ -43,6 +46,8 @@ class Intensity:
     absence_s: float = 60.0
     #: Crashes that take the disk, too.
     wipe_share: float = 0.0
+    #: Crashes after which the disk has silently lost some entries, and nothing else.
+    hole_share: float = 0.0
     partition_rate: float = 0.0
     pause_rate: float = 0.0
     storm_rate: float = 0.0
@@ -52,6 +57,8 @@ class Intensity:
     resolve_loss: float = 0.0
     #: Wall clocks that are set anew.
     jump_rate: float = 0.0
+    #: Wall clocks, or those of all hosts at once, that are far off for a while.
+    glitch_rate: float = 0.0
     #: Each wall clock is up to that far off, either way.
     clock_skew_ms: float = 0.0
     #: Each clock runs up to that share too fast or slow.
@@ -86,11 +93,12 @@ class Intensity:
 @dataclass(frozen=True, slots=True)
 class Crash:
     """All memory is lost. `vanishes`: it never starts again, if the others can do without it.
-    `wipes`: the disk is lost, too."""
+    `wipes`: the disk is lost, too; `holes`: some of its entries are."""
 
     node: int
     vanishes: bool = False
     wipes: bool = False
+    holes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +166,14 @@ class SetClock:
 
 
 @dataclass(frozen=True, slots=True)
+class Glitch:
+    """The wall clocks of these are that far off, beside their skew, until they are set right: 0."""
+
+    nodes: tuple[int, ...]
+    by_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Blow:
     """The network gets this loss for a while."""
 
@@ -173,7 +189,19 @@ class Garbage:
 
 
 Fault = (
-    Crash | Die | Restart | Leave | Pause | Resume | Cut | Sever | Mend | SetClock | Blow | Garbage
+    Crash
+    | Die
+    | Restart
+    | Leave
+    | Pause
+    | Resume
+    | Cut
+    | Sever
+    | Mend
+    | SetClock
+    | Glitch
+    | Blow
+    | Garbage
 )
 Timed = tuple[float, Fault]
 

@@ -24,14 +24,20 @@ Waiting = tuple[Any, ...]
 
 
 class Clock:
-    """Both clocks run at `rate`; the wall clock is `offset_ms` off, the monotonic one began at
-    `origin_s`."""
+    """Both clocks run at `rate`; the wall clock is `offset_ms` off, and `glitch_ms` more for a
+    while; the monotonic one began at `origin_s`."""
 
-    __slots__ = ("_latest_s", "offset_ms", "origin_s", "rate")
+    __slots__ = ("_latest_s", "farthest_ms", "glitch_ms", "offset_ms", "origin_s", "rate")
 
     def __init__(self, rate: float, offset_ms: float) -> None:
-        self.rate, self.offset_ms = rate, offset_ms
+        self.rate, self.offset_ms, self.glitch_ms = rate, offset_ms, 0.0
+        #: how far ahead glitches have ever taken it
+        self.farthest_ms = 0.0
         self.origin_s = self._latest_s = 0.0
+
+    def glitch(self, by_ms: float) -> None:
+        """The wall clock is that far off, beside its skew, until it is set right: 0."""
+        self.glitch_ms, self.farthest_ms = by_ms, max(self.farthest_ms, by_ms)
 
     def restart(self, origin_s: float) -> None:
         """A machine that starts again counts from anywhere; its wall clock goes on."""
@@ -45,7 +51,8 @@ class Clock:
             shown_s = due_s
         if shown_s > self._latest_s:
             self._latest_s = shown_s
-        return Now(self._latest_s, EPOCH_MS + int(time_s * 1000 * self.rate + self.offset_ms))
+        wrong_ms = self.offset_ms + self.glitch_ms
+        return Now(self._latest_s, EPOCH_MS + int(time_s * 1000 * self.rate + wrong_ms))
 
     def time_of(self, monotonic_s: float) -> float:
         """The virtual time at which the monotonic clock shows this."""
@@ -97,7 +104,9 @@ class Life:
 
     __slots__ = (
         "deadline_s",
+        "has_met",
         "host",
+        "knows_others",
         "leaving",
         "links",
         "replica",
@@ -111,6 +120,11 @@ class Life:
     def __init__(self, host: Host, replica: Replica, witness: Witness) -> None:
         self.host, self.replica, self.witness = host, replica, witness
         self.title = f"{host.name} life {host.lives}"
+        #: True if it was told of other nodes, by join addresses or its disk, and if it has met any.
+        self.knows_others = replica.pools.absent() or bool(
+            replica.config.join or replica.config.join_wan
+        )
+        self.has_met = False
         #: True if it has begun to leave.
         self.leaving = False
         #: By the address by which it knows the other end.

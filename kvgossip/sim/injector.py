@@ -19,6 +19,7 @@ from kvgossip.sim.faults import (
     Die,
     Fault,
     Garbage,
+    Glitch,
     Leave,
     Mend,
     Pause,
@@ -86,13 +87,14 @@ class FaultInjector:
 
     def calm(self) -> None:
         """No more faults: paused hosts resume, those that are down start, cuts are mended; the dead
-        and the severed stay so, and clocks stay wrong."""
+        and the severed stay so, and clocks keep their skew."""
         self.quiet = True
         self._driver.forget_changes()
         self._network.weather = Weather()
         self._network.mend_all()
         self._network.cut(self._severed)
         for host in self._hosts:
+            host.clock.glitch(0.0)
             self._lives.resume(host)
             self._with_life(host.number, self._end_if_leaving)
             self._lives.start(host)
@@ -110,9 +112,10 @@ class FaultInjector:
 
     def _strike(self, fault: Fault) -> None:
         match fault:
-            case Crash(node, vanishes, wipes):
+            case Crash(node, vanishes, wipes, holes):
                 self._with_life(node, self._lives.stop)
                 self._wipe(self._hosts[node], wipes)
+                self._punch(self._hosts[node], holes)
                 if vanishes and not self._scenario.is_needed(node):
                     self._vanish(self._hosts[node])
             case Die(node):
@@ -133,6 +136,9 @@ class FaultInjector:
                 self._network.mend(ways)
             case SetClock(node, offset_ms):
                 self._hosts[node].clock.offset_ms = offset_ms
+            case Glitch(nodes, by_ms):
+                for node in nodes:
+                    self._hosts[node].clock.glitch(by_ms)
             case Blow(loss):
                 self._network.weather = replace(self._network.weather, loss=loss)
             case Garbage(node, kind):
@@ -157,6 +163,14 @@ class FaultInjector:
             host.disk = Disk()
             self._oracle.crashed(host.number, durable=False)
 
+    def _punch(self, host: Host, holes: bool) -> None:
+        """But where nobody could give it back what it loses."""
+        others = [life for life in self._lives.running() if life.host is not host]
+        settled = any(life.replica.settled for life in others)
+        if host.disk is not None and host.life is None and holes and settled:
+            host.disk.punch(self._rng)
+            self._oracle.holed(host.number, host.disk.records)
+
     def _sever(self, ways: Sequence[Way]) -> None:
         self._severed += ways
         self._network.cut(ways)
@@ -179,7 +193,7 @@ class FaultInjector:
 
     def _send_garbage(self, host: Host, kind: int) -> None:
         """From a stranger: noise, or a real packet that is cut off, comes late, or carries the
-        fingerprint of another cluster."""
+        id of another cluster."""
         draw = self._rng
         packet = draw.choice(self._samples) if self._samples else b"kv"
         noise = (

@@ -8,15 +8,17 @@ from dataclasses import replace
 from random import Random
 
 from kvgossip.config import Address, Config
+from kvgossip.protocol.model.cluster_id import ClusterId
 from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.saved_state import SavedLife, SavedState
 from kvgossip.sim.checks.invariants import Witness
 from kvgossip.sim.checks.ledger import Ledger
 from kvgossip.sim.checks.oracle import Oracle
 from kvgossip.sim.commits import Commits
 from kvgossip.sim.delivery import Delivery
 from kvgossip.sim.driver import Driver
-from kvgossip.sim.host import Host, Life
-from kvgossip.sim.scenario import Scenario
+from kvgossip.sim.host import EPOCH_MS, Host, Life
+from kvgossip.sim.scenario import Joining, Scenario
 from kvgossip.sim.timeline import Timeline
 from kvgossip.sim.tracing import Event, Trace
 
@@ -45,6 +47,16 @@ class Lives:
     def running(self) -> list[Life]:
         return [host.life for host in self._hosts if host.life is not None]
 
+    @property
+    def true_ms(self) -> int:
+        """The wall clock of a host without skew."""
+        return EPOCH_MS + int(self._timeline.time_s * 1000)
+
+    def farthest_ms(self, life: Life) -> float:
+        """How far ahead any other host's clock has ever been, by a glitch."""
+        others = (host.clock.farthest_ms for host in self._hosts if host is not life.host)
+        return max(others, default=0.0)
+
     def start(self, host: Host) -> None:
         """A new life under the host's name, with what is on its disk. No effect on a host that runs
         or is dead."""
@@ -59,15 +71,24 @@ class Lives:
             wan_address=self._known_to(host.wan_address, bool(config.join_wan)),
             rng=self._scenario.stream(f"{host.name} {host.lives}"),
             now=host.clock.now(self._timeline.time_s),
-            saved=dict(host.disk.saved) if host.disk is not None else None,
+            saved=dict(host.disk.saved) if host.disk is not None else self._given(),
         )
         host.life = life = Life(host, replica, Witness(replica, self._ledger))
         if host.disk is not None:
             records = host.disk.records
             self._driver.judged(life, replica.load, records.items())
+            replica.disk.loaded()
             life.witness.loaded(records)
             self._commits.commit(life)
         self._driver.turn(life, Event.START, str(host.address).encode(), replica.start)
+
+    def _given(self) -> dict[bytes, bytes]:
+        """What a memory-only life begins with: nothing; but where nobody joins anybody, all are of
+        one cluster from the beginning."""
+        if self._scenario.joining is not Joining.INTRODUCED:
+            return {}
+        facts = SavedState({}).own_facts(SavedLife(cluster_id=ClusterId(1, 1)))
+        return {fact.key: fact.value for fact in facts if fact.value is not None}
 
     def _known_to(self, address: Address, joins: bool) -> Address:
         """The own address as the node knows it: without a host where it must learn that from the

@@ -57,6 +57,8 @@ class Report:
     waits_met: int = 0
     waits_unmet: int = 0
     starts: int = 0
+    #: Orders of an operator to merge clusters that a first start in parts has left.
+    merges: int = 0
     faults: dict[str, int] = field(default_factory=dict)
     logs: dict[str, int] = field(default_factory=dict)
     violation: Violation | None = None

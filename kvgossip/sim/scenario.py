@@ -181,7 +181,13 @@ def scenario(seed: int, options: Options) -> Scenario:
         intensity = replace(
             intensity, datacenter_rate=Random(f"{seed} datacenter rate").choice((0.0, 0.05, 0.2))
         )
-    parameters = {"cluster": "simulated"} | wan | varied | dict(options.parameters)
+    if options.intensity is None:
+        glitches = Random(f"{seed} glitches").choice((0.0, 0.0, 0.0, 0.0, 0.01, 0.05))
+        intensity = replace(intensity, glitch_rate=glitches)
+    founding_s = _founding_s(seed, options)
+    parameters = (
+        {"cluster": "simulated", "founding_s": founding_s} | wan | varied | dict(options.parameters)
+    )
     return Scenario(
         seed=seed,
         nodes=nodes,
@@ -203,6 +209,13 @@ def scenario(seed: int, options: Options) -> Scenario:
         durable=Random(f"{seed} disks").random() < 0.5
         if options.durable is None and options.intensity is None
         else bool(options.durable),
+    )
+
+
+def _founding_s(seed: int, options: Options) -> float:
+    """Of a lan in one of three swarms; else nobody is waited for. From a generator of its own."""
+    return (
+        0.0 if options.intensity is not None else Random(f"{seed} founding").choice((0.0, 0.0, 2.0))
     )
 
 

@@ -7,11 +7,14 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from random import Random
 
 from kvgossip.sim.faults import (
+    GLITCH_MS_MAX,
+    GLITCH_MS_MIN,
     Blow,
     Crash,
     Cut,
     Die,
     Garbage,
+    Glitch,
     Intensity,
     Leave,
     Mend,
@@ -43,6 +46,7 @@ def schedule(
         _storms,
         _garbage,
         _jumps,
+        _glitches,
         _cuts,
         _permanent,
     ):
@@ -72,6 +76,7 @@ def _crashes(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -
                     node,
                     vanishes,
                     wipes=intensity.wipe_share > 0 and rng.random() < intensity.wipe_share,
+                    holes=intensity.hole_share > 0 and rng.random() < intensity.hole_share,
                 ),
             )
             away = intensity.absence_share > 0 and rng.random() < intensity.absence_share
@@ -173,6 +178,15 @@ def _garbage(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -
 def _jumps(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:
     for at_s in _moments(intensity.jump_rate * nodes, duration_s, rng):
         yield at_s, SetClock(rng.randrange(nodes), skew_ms(intensity, rng))
+
+
+def _glitches(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:
+    """Now and then all at once: that of the machine on which all run."""
+    for at_s in _moments(intensity.glitch_rate * nodes, duration_s, rng):
+        struck = tuple(range(nodes)) if rng.random() < 0.2 else (rng.randrange(nodes),)
+        by_ms = rng.choice((-1.0, 1.0)) * rng.uniform(GLITCH_MS_MIN, GLITCH_MS_MAX)
+        yield at_s, Glitch(struck, by_ms)
+        yield at_s + min(0.2 + rng.expovariate(0.2), 15.0), Glitch(struck, 0.0)
 
 
 def _cuts(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:

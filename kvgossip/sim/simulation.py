@@ -18,6 +18,8 @@ from kvgossip.protocol.model.entry import may_expire, version_of
 from kvgossip.sim.checks.agreement import agreement_periods_max, contents_differ, disagreement
 from kvgossip.sim.checks.violation import BrokenLawError, Violation, require
 from kvgossip.sim.cluster import Cluster
+from kvgossip.sim.faults import GLITCH_MS_MAX
+from kvgossip.sim.merge_orders import PATIENCE_S
 from kvgossip.sim.report import Report
 from kvgossip.sim.scenario import Options, Scenario, scenario
 from kvgossip.sim.schedule import schedule
@@ -70,6 +72,7 @@ class Simulation:
             self._timeline.at(rng.random() * START_SPREAD_S, self.cluster.lives.start, host)
         if not self.scenario.config.anti_entropy:
             self._timeline.at(START_SPREAD_S, self.cluster.introduce)
+        self._timeline.at(START_SPREAD_S + PATIENCE_S, self._merge_clusters)
         self._timeline.at(START_SPREAD_S if self.scenario.staged else 0.0, self._await_joined)
         try:
             self._timeline.run()
@@ -115,7 +118,14 @@ class Simulation:
         self._quiet_s = self._timeline.time_s
         self.cluster.faults.calm()
         self._audit()
+        self._timeline.after(PATIENCE_S, self._merge_clusters)
         self._await_agreement()
+
+    def _merge_clusters(self) -> None:
+        """Nodes that were cut apart at their first start have founded clusters of their own."""
+        if self._disagreement(views=False) is not None:
+            self.cluster.merge_orders.merge_clusters()
+            self._timeline.after(PATIENCE_S, self._merge_clusters)
 
     def _audit(self) -> None:
         for life in self.cluster.running():
@@ -165,6 +175,7 @@ class Simulation:
         why = contents_differ(witnesses)
         require(why is None, "roots are equal, and the data is not", why)
         self._audit()
+        self._check_hidden()
         self._check_waits_ended()
         self._check_oracle()
         if self.scenario.collects:
@@ -261,6 +272,12 @@ class Simulation:
         require(may_wait, "all was collected, and then they disagree", why)
         self._timeline.after(CHECK_S, self._await_refuted, until_s)
 
+    def _check_hidden(self) -> None:
+        drift_ms = int(self.scenario.config.clock_drift_max_s * 1000)
+        for life in self.cluster.running():
+            now = life.host.clock.now(self._timeline.time_s)
+            self.cluster.driver.judged(life, life.witness.check_hidden, now.wall_ms + drift_ms)
+
     def _check_waits_ended(self) -> None:
         for life in self.cluster.running():
             self.cluster.promises.check_ended(
@@ -288,6 +305,7 @@ class Simulation:
         report.news_by_frame = driver.news[Event.FRAME]
         report.batches = cluster.batches.count
         report.waits_met, report.waits_unmet = cluster.promises.met, cluster.promises.unmet
+        report.merges = cluster.merge_orders.merges
         report.starts = sum(host.lives for host in cluster.hosts)
         report.faults = dict(sorted(cluster.faults.counts.items()))
         report.logs = dict(sorted(driver.logs.items()))
@@ -346,7 +364,9 @@ def _collecting_s(plan: Scenario) -> float:
 
 def _catching_up_s(plan: Scenario) -> float:
     """How long the slowest clock refuses the timestamps of the fastest one."""
-    return max(0.0, 2 * plan.intensity.clock_skew_ms / 1000 - plan.config.clock_drift_max_s)
+    intensity = plan.intensity
+    apart_ms = 2 * intensity.clock_skew_ms + (GLITCH_MS_MAX if intensity.glitch_rate else 0.0)
+    return max(0.0, apart_ms / 1000 - plan.config.clock_drift_max_s)
 
 
 def _lacking(records: list[bytes | None]) -> float:

@@ -36,6 +36,7 @@ class Event(IntEnum):
     LEAVE = 12
     LOG = 13
     BATCH = 14
+    MERGE = 15
 
 
 _CARRIES_FRAME = (Event.DATAGRAM, Event.FRAME, Event.SEND, Event.SEND_FRAME)

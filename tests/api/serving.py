@@ -87,7 +87,7 @@ async def serving() -> AsyncIterator[Serve]:
             name: str = "n1", *, inputs: Mapping[str, Any] = MappingProxyType({}), **settings: Any
         ) -> Served:
             listener = listen(ANYWHERE)
-            settings = {"value_bytes_max": VALUE_BYTES_MAX, **settings}
+            settings = {"value_bytes_max": VALUE_BYTES_MAX, "founding_s": 0.0, **settings}
             config = Config(
                 name=name, gossip=ANYWHERE, http=Address(*listener.getsockname()), **settings
             )

@@ -18,6 +18,7 @@ import pytest
 
 from benchmarks import (
     agents,
+    breadth,
     clients,
     exchange,
     fanout,
@@ -91,6 +92,14 @@ def test_memory_and_writes_are_measured() -> None:
     assert writes["store, with sketch"] > 0
     # libraries are shared by few keys here
     assert found.targets["a key takes at most 400 B"] is False
+
+
+def test_the_cost_of_a_write_is_measured_by_the_number_of_members() -> None:
+    row = breadth.measure(nodes=5, direct_fanout=128, loss=0.0, writes=5, seed=1)
+    assert len(breadth.report([row]).tables) == 1
+    assert (row["writes"], row["late"]) == (5, 0)
+    assert 0 < row["last_ms"] <= row["max_ms"] < 1e3 * breadth.LATE_S
+    assert row["frames"] > 0
 
 
 def test_residue_is_measured_in_small_clusters_and_large_ones() -> None:
@@ -279,7 +288,9 @@ def test_an_agent_runs_the_checkout_that_it_is_told(tmp_path: Path) -> None:
 
 def test_agents_are_configured_by_their_benchmark_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KVGOSSIP_HTTP", "no address")
-    assert not [name for name in agents.environment(agents.ROOT, {}) if "KVGOSSIP" in name]
+    kept = [name for name in agents.environment(agents.ROOT, {}) if "KVGOSSIP" in name]
+    # but that a first agent founds its cluster at once
+    assert kept == ["KVGOSSIP_FOUNDING_S"]
     assert agents.environment(agents.ROOT, {"rumor_k": 2})["KVGOSSIP_RUMOR_K"] == "2"
 
 

@@ -32,6 +32,8 @@ QUICK = {
 }
 KVGOSSIP = (sys.executable, "-m", "kvgossip")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("KVGOSSIP_")}
+# a first agent founds its cluster at once
+CLEAN["KVGOSSIP_FOUNDING_S"] = "0"
 PATIENCE_S = 60.0
 
 
@@ -291,7 +293,12 @@ def test_a_key_with_control_characters_never_reaches_the_terminal() -> None:
 def test_the_commands_for_the_cluster_do_what_they_say() -> None:
     with agent("--name", "n1") as one, agent("--name", "n2") as two:
         first, second = one.event("serving"), two.event("serving")
-        joined = run("join", first["gossip"], "--url", second["url"])
+        for served in (first, second):
+            assert run("put", "k", served["url"], "--url", served["url"]).returncode == 0
+        refused = run("join", first["gossip"], "--url", second["url"])
+        assert refused.returncode == 1
+        assert f"`kvgossip join {first['gossip']} --merge`" in refused.stderr.decode()
+        joined = run("join", first["gossip"], "--merge", "--url", second["url"])
         assert (joined.returncode, joined.stdout) == (0, b"joined: 2 members are known\n")
         eventually(first["url"], "members", holds=r"n1\s+alive.*\n.*n2\s+alive")
         assert {member["name"] for member in members_at(first["url"])} == {

@@ -56,9 +56,6 @@ def test_what_is_wrong_with_a_data_directory_is_one_clear_error_and_exit_code_2(
         assert f"in use by the process {process.popen.pid}" in refused(
             "--name", "n1", "--cluster", "shop", "--data-dir", folder
         )
-    assert "belongs to name 'n1', and this node has name 'n2'" in refused(
-        "--name", "n2", "--cluster", "shop", "--data-dir", folder
-    )
     assert "belongs to cluster 'shop', and this node has cluster 'blog'" in refused(
         "--cluster", "blog", "--data-dir", folder
     )

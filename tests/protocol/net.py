@@ -86,9 +86,9 @@ def make_replica(
     **config: Any,
 ) -> Replica:
     """One replica by itself. Its digest tree has two levels unless told: a small one, of which many
-    can be made."""
-    rebuilding = config.pop("rebuilding", False)
-    settings = Config(name=name, **{"digest_levels": 2, **config})
+    can be made; and it waits for nobody before it founds a cluster."""
+    rebuilding, found = config.pop("rebuilding", False), config.pop("found", False)
+    settings = Config(name=name, **{"digest_levels": 2, "founding_s": 0.0, **config})
     rng = Random(f"{seed} {name}")
     return Replica(
         settings,
@@ -98,6 +98,7 @@ def make_replica(
         now=now or at(),
         saved=saved,
         rebuilding=rebuilding,
+        found=found,
     )
 
 
@@ -189,6 +190,7 @@ class Network:
         )
         if disk is not None:
             replica.load(list(disk.records.items()))
+            replica.disk.loaded()
             disk.commit(replica.checkpoint(self.now(name)))
         self._at = {where: who for where, who in self._at.items() if who != name} | {address: name}
         self.replicas[name] = replica
@@ -288,8 +290,11 @@ class Network:
     def leave(self, name: str) -> None:
         self.perform(name, self.replicas[name].leave(self.now(name)))
 
-    def join(self, name: str, *targets: str, pool: PoolKind = PoolKind.LAN) -> None:
-        self.perform(name, self.replicas[name].join(targets, self.now(name), pool))
+    def join(
+        self, name: str, *targets: str, pool: PoolKind = PoolKind.LAN, merge: bool = False
+    ) -> None:
+        joined = self.replicas[name].join(targets, self.now(name), pool, merge=merge)
+        self.perform(name, joined)
 
     def perform(self, name: str, effects: list[Effect]) -> None:
         """What a driver does after every input."""

@@ -45,11 +45,19 @@ members: st.SearchStrategy[Member] = st.builds(
 )
 
 
+later: st.SearchStrategy[tuple[bytes, ...]] = st.lists(
+    (SMALL | NAMES).map(msgspec.msgpack.encode), max_size=2
+).map(tuple)
+"""Fields of a member that a newer release has added."""
+
+
 def _of_field(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
     """What a field of this declared type may hold."""
     match kind:
         case msgspec.inspect.IntType(ge=low, le=high):
             return st.integers(low or 0, 2**62 if high is None else high)
+        case msgspec.inspect.StrType(pattern=pattern) if pattern and "A-Fa-f" in pattern:
+            return st.sampled_from(["", "10.0.0.9", "fd00::9"])
         case msgspec.inspect.StrType(pattern=pattern) if pattern is not None:
             return NAMES
         case msgspec.inspect.StrType(min_length=low, max_length=high):
@@ -79,7 +87,8 @@ def of_kind(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     """Any message of this kind."""
     declared = msgspec.inspect.type_info(kind)
     assert isinstance(declared, msgspec.inspect.StructType)
-    return st.builds(kind, **{field.name: _of_field(field.type) for field in declared.fields})
+    fields = {field.name: _of_field(field.type) for field in declared.fields}
+    return st.builds(kind, **(fields | {"later": later} if kind is Member else fields))
 
 
 messages: st.SearchStrategy[Message | Member] = st.one_of(*map(of_kind, KINDS), of_kind(Member))

@@ -7,6 +7,7 @@ import pytest
 
 from kvgossip.errors import ClockAheadError
 from kvgossip.protocol.clock_guard import PEERS_MAX, ClockGuard
+from kvgossip.protocol.model.hlc import HybridLogicalClock
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Outbox
@@ -19,8 +20,12 @@ from tests.protocol.net import LAN, WALL_MS, Network, address_of, at, logs
 from tests.protocol.rumors.test_mongering import replica_with
 
 
+def guard(hlc: HybridLogicalClock | None = None, outbox: Outbox | None = None) -> ClockGuard:
+    return ClockGuard(10.0, hlc or HybridLogicalClock(10_000), outbox or Outbox())
+
+
 def clocks_that_show(*offsets_s: float, now: Now | None = None) -> ClockGuard:
-    clocks = ClockGuard(10.0, Outbox())
+    clocks = guard()
     for number, offset_s in enumerate(offsets_s):
         asked = now or at()
         clocks.saw(f"n{number}", WALL_MS + round(offset_s * 1000), asked.monotonic_s, asked)
@@ -53,8 +58,8 @@ def test_the_median_of_the_peers_says_how_far_ahead_a_clock_is(
 def test_who_has_heard_of_nobody_knows_nothing_and_of_two_nodes_nobody_can_tell_who_is_wrong() -> (
     None
 ):
-    assert ClockGuard(10.0, Outbox()).ahead_s(at()) is None
-    assert not ClockGuard(10.0, Outbox()).is_ahead(at())
+    assert guard().ahead_s(at()) is None
+    assert not guard().is_ahead(at())
     assert not clocks_that_show(-3600.0).is_ahead(at())
     assert clocks_that_show(-3600.0, -3600.0).is_ahead(at())
     assert not clocks_that_show(-10.0, -10.0).is_ahead(at())
@@ -93,7 +98,7 @@ def test_lesson_25_a_node_whose_clock_is_ahead_of_its_peers_refuses_writes_and_s
 
 
 def test_what_was_long_on_its_way_or_waited_here_makes_nobody_ahead() -> None:
-    clocks = ClockGuard(10.0, Outbox())
+    clocks = guard()
     for peer in "bc":
         # asked at 0, and read 40 s later, whenever it was answered in the meantime
         clocks.saw(peer, at().wall_ms, at().monotonic_s, at(40.0))

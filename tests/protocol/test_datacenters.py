@@ -16,7 +16,15 @@ from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.frame import Framing
-from tests.protocol.net import WAN_PORT, Network, address_of, at, make_replica, wan_address_of
+from tests.protocol.net import (
+    WAN_PORT,
+    Network,
+    address_of,
+    at,
+    logs,
+    make_replica,
+    wan_address_of,
+)
 
 LAN, WAN = PoolKind
 ALIVE, SUSPECT, DEAD, LEFT = MemberState
@@ -113,7 +121,7 @@ def test_a_write_of_any_node_is_everywhere_at_once_and_crosses_between_gateways_
     net.delete("f", "k")
     assert net.until(lambda: everywhere(net, "k", None)) < 0.05
     net.run(30.0)
-    assert net.converged()
+    net.until(net.converged, seconds=20.0)
     crossed = {(frm, to, pool) for frm, to, pool, _ in counts if (frm in "abc") != (to in "abc")}
     assert crossed == {("a", "d", WAN), ("d", "a", WAN)}
     assert {(frm, to) for frm, to, pool, _ in counts if pool is WAN} == {("a", "d"), ("d", "a")}
@@ -531,3 +539,34 @@ def test_a_frame_is_judged_by_the_pool_at_whose_address_it_came() -> None:
     assert replica.pools.wan.counters["frames_dropped.other_pool"] == 1
     assert replica.pools.lan.counters["frames_dropped.other_pool"] == 0
     assert replica.statistics()["frames_received"] == 2
+
+
+# -- the cluster id ------------------------------------------------------------------------------
+
+
+def test_all_datacenters_are_of_one_cluster_id() -> None:
+    net = two_datacenters()
+    numbers = [replica.cluster_id.value.number for replica in net.replicas.values()]
+    assert numbers == [numbers[0]] * 6
+
+
+def test_datacenters_that_were_founded_apart_meet_by_an_operators_word_alone() -> None:
+    net = Network()
+    for place, name in enumerate("abcd"):
+        datacenter = "dc1" if name in "ab" else "dc2"
+        how: dict[str, Any] = {"datacenter": datacenter, "wan_parameters": QUICK}
+        if name in "bd":
+            how["join"] = (str(address_of(place - 1)),)
+        net.add(name, place, gateway=name in "ac", **how)
+    net.until(lambda: alive(net, "a") == ["a", "b"] and alive(net, "c") == ["c", "d"])
+    net.put("b", "here", b"1")
+    net.put("d", "there", b"2")
+    net.join("c", str(wan_address_of(0)), pool=WAN)
+    net.run(20.0)
+    assert alive(net, "c", WAN) == ["c"]
+    assert any("`kvgossip join --wan" in text for text in logs(net.effects["c"]))
+    net.join("c", str(wan_address_of(0)), pool=WAN, merge=True)
+    net.until(lambda: everywhere(net, "here", b"1") and everywhere(net, "there", b"2"))
+    net.until(lambda: together(net, "a b", "c d", "a c"))
+    numbers = [net.replicas[name].cluster_id.value.number for name in "abcd"]
+    assert numbers == [numbers[0]] * 4

@@ -15,7 +15,14 @@ from kvgossip.protocol.ingress.gate import COMPLAINTS_MAX
 from kvgossip.protocol.membership.coordinate import ORIGIN
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.wire.frame import FLAG_COMPRESSED, HEADER_BYTES, Framing, encode
+from kvgossip.protocol.wire.frame import (
+    FLAG_COMPRESSED,
+    HEADER_BYTES,
+    UNITS_AT,
+    Framing,
+    clear_frame,
+    encode,
+)
 from kvgossip.protocol.wire.message import Ack, Nack, Ping, PingRequest, Refused, Rumor
 from kvgossip.zstd import ZstdCompressor
 from tests.protocol.net import (
@@ -37,7 +44,7 @@ WAN = Framing("default", "wan", 2**20)
 
 
 def other_format(data: bytes) -> bytes:
-    return data[:2] + b"\x09" + data[3:]
+    return clear_frame(data[:2] + b"\x09" + data[3:HEADER_BYTES], data[UNITS_AT:])
 
 
 FOREIGN = {
@@ -45,11 +52,12 @@ FOREIGN = {
     "other_pool": OTHER_POOL.frame([PING]),
     "other_pool of another kind": WAN.frame([PING]),
     "unknown_format": other_format(LAN.frame([PING])),
+    "unknown_format of release 0.1.0": b"kv\x01" + LAN.frame([])[3:HEADER_BYTES] + PING,
 }
 WORDS = {
     "other_cluster": "another cluster",
     "other_pool": "--gateway",
-    "unknown_format": "another format",
+    "unknown_format": "cannot share a cluster",
 }
 
 
@@ -120,7 +128,7 @@ def test_bytes_of_another_kind_are_only_counted_or_this_node_were_a_reflector(da
 @pytest.mark.parametrize("reliable", [False, True])
 def test_a_frame_that_cannot_be_unpacked_is_only_counted(tail: bytes, reliable: bool) -> None:
     replica, head = make_replica("a"), LAN.frame([])
-    data = head[:3] + bytes((FLAG_COMPRESSED,)) + head[4:] + tail
+    data = clear_frame(head[:3] + bytes((FLAG_COMPRESSED,)) + head[4:HEADER_BYTES], tail)
     assert replica.receive(data, STRANGER, at(), reliable=reliable) == []
     assert statistic(replica, "frames_dropped.bad_compression") == 1
 
@@ -193,7 +201,13 @@ def test_a_ping_is_answered_the_way_it_came_with_root_clock_and_settledness() ->
         (packet,) = sends(effects)
         assert (packet.to, packet.reliable) == (STRANGER, reliable)
         assert LAN.open(packet.data, reliable=reliable).messages[0] == Ack(
-            1, "a", replica.store.digest.root, at().wall_ms, SyncState.SETTLED, 0, ORIGIN.packed()
+            1,
+            "a",
+            replica.store.digest.root,
+            at().wall_ms,
+            SyncState.SETTLED,
+            coordinate=ORIGIN.packed(),
+            stranger=True,
         )
 
 
@@ -213,7 +227,7 @@ def test_a_clock_before_1970_says_zero() -> None:
     replica = make_replica("a")
     effects = replica.receive(LAN.frame([PING]), STRANGER, at()._replace(wall_ms=-5))
     assert [message for _, message in told(LAN, effects) if isinstance(message, Ack)] == [
-        Ack(1, "a", 0, 0, SyncState.SETTLED, 0, ORIGIN.packed())
+        Ack(1, "a", 0, 0, SyncState.SETTLED, coordinate=ORIGIN.packed(), stranger=True)
     ]
 
 
@@ -302,7 +316,7 @@ def test_the_frames_of_a_pool_are_counted() -> None:
     (packet,) = sends(replica.receive(LAN.frame([PING]), STRANGER, at()))
     assert (statistic(replica, "frames_received"), statistic(replica, "bytes_received")) == (
         1,
-        HEADER_BYTES + len(PING),
+        LAN.overhead_bytes + len(PING),
     )
     assert (statistic(replica, "frames_sent"), statistic(replica, "bytes_sent")) == (
         1,

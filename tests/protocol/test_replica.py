@@ -141,7 +141,7 @@ def test_a_write_that_is_refused_changes_nothing(
 
 
 @given(
-    st.lists(st.tuples(st.booleans(), st.integers(0, 9000), st.integers(-3000, 3000)), max_size=15)
+    st.lists(st.tuples(st.booleans(), st.integers(0, 4000), st.integers(-3000, 3000)), max_size=15)
 )
 def test_a_write_is_greater_than_every_version_seen_before(
     inputs: list[tuple[bool, int, int]],
@@ -233,7 +233,7 @@ def test_lesson_25_one_node_with_a_clock_ahead_wins_no_write_on_the_others() -> 
     net = Network()
     net.cluster("a b c")
     net.skew_ms["c"] = 3_600_000
-    net.replicas["c"].clock_guard._distances_ms.clear()  # it does not know yet
+    net.replicas["c"].clock_guard._peers.clear()  # it does not know yet
     net.put("c", "k", b"from the future")
     net.run(5.0)
     net.put("a", "k", b"now")
@@ -650,13 +650,13 @@ def test_two_live_nodes_of_one_name_are_reported_and_nobody_else_suffers(later_s
     net.replicas["x2"], net.effects["x2"], net._at[address_of(6)] = twin, [], "x2"
     net.perform("x2", twin.start(net.now("x2")))
     net.run(1.0)
-    net.join("a", str(address_of(5)))
+    net.join("a", str(address_of(5)), merge=True)
     net.run(120.0)
     warnings = [
         text
         for name in ("x", "x2")
         for text in logs(net.effects[name])
-        if "uses the name 'x'" in text
+        if "uses the name 'x'" in text or "is held by the live node" in text
     ]
     assert 1 <= len(warnings) <= 6
     assert net.state("a", "b") is net.state("b", "a") is ALIVE

@@ -8,20 +8,24 @@ from typing import Any
 import pytest
 
 from kvgossip.config import Address
-from kvgossip.errors import RemoteError
+from kvgossip.errors import ClockAheadError, RemoteError
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.readiness import NOT_SETTLED
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.saved_state import SavedLife, SavedState, peer_fact
+from kvgossip.protocol.saved_state import SavedLife, SavedPeer, SavedState, peer_fact
 from tests.protocol.net import (
+    LAN,
+    STRANGER,
     WALL_MS,
     Disk,
     Network,
     address_of,
     at,
     changed,
+    logs,
     make_replica,
     member,
     record,
@@ -75,9 +79,9 @@ def test_a_restart_is_a_later_life_and_its_clock_does_not_go_back_whatever_the_w
     back = restarted(net.disks["a"], wall_ms=WALL_MS - 3_600_000)
     assert back.member.generation > before.member.generation
     assert back.site != before.site
-    (first,) = changed(
-        back.put("key", b"after", at()._replace(wall_ms=WALL_MS - 3_600_000)).effects
-    )
+    with pytest.raises(ClockAheadError, match=r"3600\.0 s in the future"):
+        back.put("key", b"too soon", at()._replace(wall_ms=WALL_MS - 3_600_000))
+    (first,) = changed(back.put("key", b"after", at()._replace(wall_ms=WALL_MS - 3_000)).effects)
     assert written is not None
     assert first.new.version > written.version
     assert back.store.value("key") == b"after"
@@ -109,8 +113,13 @@ def test_lesson_17_data_on_the_local_disk_can_be_read_without_any_peer() -> None
     for name in ("a", "b", "c"):
         net.crash(name)
     back = net.add("b", 1, join=SEED)
-    assert back.settled
+    assert back.settling.stale
     assert back.store.value("key") == b"1"
+    assert not back.settling.is_cut_off(net.now("b"))
+    assert [reason.code for reason in back.readiness.reasons(net.now("b"))] == [NOT_SETTLED]
+    net.until(lambda: back.settling.is_cut_off(net.now("b")))
+    assert back.readiness.reasons(net.now("b")) == []
+    assert not back.settled
 
 
 def test_lesson_16_a_life_that_never_settled_is_not_settled_by_a_restart() -> None:
@@ -130,7 +139,7 @@ def test_lesson_16_a_life_that_knew_a_cluster_but_had_not_settled_founds_none_th
     saved = {
         fact.key: fact.value or b""
         for fact in (
-            peer_fact(PoolKind.LAN, "a", address_of(0)),
+            peer_fact(PoolKind.LAN, "a", SavedPeer(*address_of(0))),
             *SavedState({}).own_facts(SavedLife(lan_generation=1)),
         )
     }
@@ -205,11 +214,11 @@ def test_a_peer_is_kept_where_it_was_last_seen() -> None:
     replica.pools.lan.take_changes(at())
     disk = Disk()
     disk.commit(replica.tick(at()))
-    assert SavedState(disk.facts).peers(PoolKind.LAN) == {"b": address_of(5)}
+    assert SavedState(disk.facts).peers(PoolKind.LAN)["b"].address == address_of(5)
 
 
 def test_peers_that_stay_away_are_forgotten_as_the_dead_are() -> None:
-    facts = peer_fact(PoolKind.LAN, "b", Address("10.9.9.9", 7481))
+    facts = peer_fact(PoolKind.LAN, "b", SavedPeer("10.9.9.9", 7481))
     replica = make_replica("a", saved={facts.key: facts.value or b""}, forget_after_s=100.0)
     assert list(replica.pools.lan.known_peers.absent) == ["b"]
     replica.tick(at(99.0))
@@ -237,7 +246,8 @@ def test_a_peer_in_whose_place_another_one_answers_is_looked_for_no_more() -> No
 def test_what_is_always_now_is_in_every_checkpoint_and_the_rest_only_when_it_changed() -> None:
     replica = make_replica("a", saved={})
     first, second = replica.checkpoint(at()), replica.checkpoint(at())
-    always = [b"replica/clock", b"context/row/" + replica.site.to_bytes(8, "big")]
+    own_row = b"context/row/" + replica.site.to_bytes(8, "big")
+    always = [b"replica/clock", own_row, b"replica/content"]
     assert [fact.key for fact in first] == [*always, b"replica/self"]
     assert [fact.key for fact in second] == always
 
@@ -279,4 +289,115 @@ def test_that_a_node_has_settled_is_kept_though_nothing_is_written_after_it() ->
     replica, disk = make_replica("b", 1, join=SEED, saved={}), Disk()
     disk.commit(replica.checkpoint(at()))
     disk.commit(replica.settle(at()))
-    assert make_replica("b", 1, join=SEED, saved=disk.facts).settled
+    back = make_replica("b", 1, join=SEED, saved=disk.facts)
+    assert back.settling.stale
+    # and the life after that one finds it there, too
+    disk.commit(back.checkpoint(at()))
+    assert make_replica("b", 1, join=SEED, saved=disk.facts).settling.stale
+
+
+# -- refused, and alone --------------------------------------------------------------------------
+
+HELD = LAN.refusal("the name 'b' is held by the live node at 10.0.0.9:7481")
+
+
+def refused(*sources: Address, **config: Any) -> Replica:
+    """A node that joins the seed, and is refused from there."""
+    replica = make_replica("b", 1, join=SEED, **config)
+    replica.start(at())
+    replica.resolved(SEED[0], [address_of(0)], at())
+    for source in sources:
+        replica.receive(HELD, source, at(), reliable=True)
+    return replica
+
+
+def meet(replica: Replica, *states: MemberState) -> None:
+    """The seed is in these states, one after the other."""
+    for state in states:
+        replica.pools.lan.membership.merge(member("a", 0, state), at())
+        replica.pools.lan.take_changes(at())
+
+
+def test_who_is_refused_and_alone_warns_once_a_minute() -> None:
+    replica = make_replica("b", 1)
+    meet(replica, MemberState.ALIVE, MemberState.DEAD)
+    warned = [
+        sum(
+            "is not ready" in line
+            for line in logs(replica.receive(HELD, address_of(0), at(seconds)))
+        )
+        for seconds in (0.0, 30.0, 59.0, 60.0)
+    ]
+    assert warned == [1, 0, 0, 1]
+
+
+def codes(replica: Replica, seconds: float = 0.0) -> list[str]:
+    return [reason.code for reason in replica.readiness.reasons(at(seconds))]
+
+
+def test_lesson_18_a_node_that_is_refused_and_reaches_nobody_is_not_ready_and_says_why() -> None:
+    disk = Disk()
+    before = make_replica("b", 1, join=SEED, saved={})
+    disk.commit(before.settle(at()))
+    disk.commit(before.checkpoint(at()))
+    # with last known good data, as a clone has it: by itself that is no reason
+    clone = refused(address_of(0), saved=disk.facts)
+    (reason,) = clone.readiness.reasons(at(2.0))
+    assert "is held by the live node at 10.0.0.9:7481" in reason.text
+    assert reason.code == "refused"
+    # also one that had settled before it was refused
+    clone.settle(at())
+    assert codes(clone) == ["refused"]
+
+
+def test_a_refusal_counts_while_it_is_new_and_nobody_is_reached() -> None:
+    replica = refused(address_of(0))
+    replica.settle(at())
+    assert codes(replica, 140.0) == ["refused"]
+    assert codes(replica, 151.0) == []
+    replica.pools.lan.membership.merge(member("a", 0), at())
+    assert codes(replica) == []
+
+
+def test_what_a_stranger_forges_makes_no_node_unready() -> None:
+    replica = refused(STRANGER, address_of(7))
+    replica.settle(at())
+    assert codes(replica) == []
+
+
+def test_a_join_of_an_operator_that_is_refused_makes_no_node_unready() -> None:
+    replica = make_replica("b", 1)
+    replica.join([str(address_of(0))], at())
+    replica.resolved(str(address_of(0)), [address_of(0)], at())
+    replica.receive(HELD, address_of(0), at(), reliable=True)
+    assert codes(replica) == []
+
+
+def test_a_member_that_cannot_be_read_any_more_refuses_as_well() -> None:
+    replica = make_replica("b", 1)
+    meet(replica, MemberState.ALIVE)
+    replica.receive(HELD, address_of(0), at())
+    assert codes(replica) == []
+    meet(replica, MemberState.DEAD)
+    assert codes(replica) == ["refused"]
+
+
+def test_a_name_that_took_over_a_data_directory_does_not_look_for_itself() -> None:
+    facts = peer_fact(PoolKind.LAN, "b", SavedPeer("10.9.9.9", 7481))
+    replica = make_replica("b", 1, saved={facts.key: facts.value or b""})
+    assert not replica.pools.lan.known_peers.absent
+
+
+def test_a_worker_that_an_earlier_life_knew_is_forgotten_when_it_wants_to_be() -> None:
+    saved = {
+        fact.key: fact.value or b""
+        for fact in (
+            peer_fact(PoolKind.LAN, "w", SavedPeer("10.9.9.8", 7481, 30)),
+            peer_fact(PoolKind.LAN, "b", SavedPeer("10.9.9.9", 7481)),
+        )
+    }
+    replica = make_replica("a", saved=saved)
+    known_peers = replica.pools.lan.known_peers
+    for seconds, absent in ((29.0, ["w", "b"]), (31.0, ["b"]), (80 * 3600.0, [])):
+        replica.tick(at(seconds))
+        assert sorted(known_peers.absent) == sorted(absent)

@@ -92,7 +92,7 @@ def of_entry(entry: Entry | None) -> str:
 WORDS: dict[type, Callable[..., str]] = {
     Member: of_member,
     wire_message.Ping: lambda message: f"Ping {message.target}",
-    wire_message.Prune: lambda message: f"Prune {of_member(message.member)}",
+    wire_message.Prune: lambda message: f"Prune {message.name}",
     wire_message.Ack: lambda message: f"Ack of {message.sender}",
     wire_message.PingRequest: lambda message: f"PingRequest {message.target}",
     wire_message.Join: lambda message: f"Join {message.name}",
@@ -158,7 +158,8 @@ def of_effect(effect: Effect) -> str:
             return f"wait {effect.ticket}: held by {effect.peer.name}"
         case WriteConcernEnded():
             lacking = "".join(
-                f", not by {each.peer.name} ({each.state.name.lower()})" for each in effect.lacking
+                f", not by {each.peer.name} ({'unknown' if each.state is None else each.state.name.lower()})"
+                for each in effect.lacking
             )
             return (
                 f"wait {effect.ticket} {'met' if effect.met else 'not met'}: "
@@ -187,7 +188,7 @@ OTHER = Framing("other", "lan:dc1", frame_bytes_max(Config()))
 
 def framing_of(data: bytes) -> Framing:
     """Whoever can read this frame."""
-    return OTHER if data[:HEADER_BYTES] == OTHER.frame([]) else LAN
+    return OTHER if data[:HEADER_BYTES] == OTHER.frame([])[:HEADER_BYTES] else LAN
 
 
 class Stage:

@@ -38,6 +38,7 @@ EVERYWHERE = Address("0.0.0.0", 0)
 UNKNOWN = "nobody.invalid:7481"
 FAST: dict[str, Any] = {
     "gossip": LOOPBACK,
+    "founding_s": 0.0,
     "probe_interval_s": 0.2,
     "probe_timeout_s": 0.1,
     # on a busy machine a node may be late for seconds, and is not to be declared dead for that
@@ -57,7 +58,7 @@ GATEWAY: dict[str, Any] = {
     "gateway": True,
     "wan": LOOPBACK,
     "wan_parameters": tuple(
-        (name, value) for name, value in FAST.items() if name not in ("gossip",)
+        (name, value) for name, value in FAST.items() if name not in ("gossip", "founding_s")
     ),
 }
 
@@ -350,15 +351,28 @@ async def test_a_node_joins_by_name() -> None:
             assert two.get("a") == b"1"
 
 
-async def test_an_operator_joins_two_clusters_of_one_name_and_both_sides_data_is_kept() -> None:
-    async with Node(configured("n1")) as one, Node(configured("n2")) as two:
+@pytest.mark.parametrize("keyring", [(), ("5e" * 32,)], ids=["unsealed", "sealed"])
+async def test_an_operator_merges_two_clusters_of_one_name_and_both_sides_data_is_kept(
+    keyring: tuple[str, ...],
+) -> None:
+    async with (
+        Node(configured("n1", keyring=keyring)) as one,
+        Node(configured("n2", keyring=keyring)) as two,
+    ):
         await one.put("a", b"1")
         await two.put("b", b"2")
-        await two.join(UNKNOWN, NOBODY, str(one.address), timeout_s=TIMEOUT_S)
+        kept, given_up = (node.status()["cluster_id"] for node in (one, two))
+        with pytest.raises(JoinRefusedError) as refused:
+            await two.join(str(one.address), timeout_s=TIMEOUT_S)
+        assert kept in str(refused.value)
+        assert given_up in str(refused.value)
+        assert f"`kvgossip join {one.address} --merge`" in str(refused.value)
+        await two.join(UNKNOWN, NOBODY, str(one.address), merge=True, timeout_s=TIMEOUT_S)
         assert [member.name for member in two.members()] == ["n1", "n2"]
         await until(lambda: one.status()["root"] == two.status()["root"])
         assert one.get("b") == b"2"
         assert two.get("a") == b"1"
+        assert {node.status()["cluster_id"] for node in (one, two)} == {kept}
 
 
 @pytest.mark.parametrize("keyring", [(), ("5e" * 32,)], ids=["unsealed", "sealed"])

@@ -15,14 +15,19 @@ from typing import Any
 import pytest
 
 from kvgossip.config import Address
+from kvgossip.protocol.acks.tracker import AckTracker
+from kvgossip.protocol.acks.write_concern import Group, Scope, WriteConcern
 from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
+from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Send
 from kvgossip.protocol.ingress.gate import Gate
+from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.merging import Merging, Origin, Outcome
 from kvgossip.protocol.model.entry import is_dead
 from kvgossip.protocol.model.hlc import HybridLogicalClock
 from kvgossip.protocol.model.member import SyncState
+from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.replica import Replica
@@ -166,10 +171,10 @@ def _equal_versions_are_given_out(patch: pytest.MonkeyPatch) -> None:
 
 
 def _the_clock_follows_whoever_speaks(patch: pytest.MonkeyPatch) -> None:
-    def observe(clock: HybridLogicalClock, timestamp: int, wall_ms: int) -> None:
-        clock.latest = timestamp
+    def observe(clocks: ClockGuard, timestamp: int, now: Now) -> None:
+        clocks._hlc.latest = timestamp
 
-    patch.setattr(HybridLogicalClock, "observe", observe)
+    patch.setattr(ClockGuard, "observe", observe)
 
 
 def _deletes_are_not_merged(patch: pytest.MonkeyPatch) -> None:
@@ -247,7 +252,7 @@ def _nobody_refutes(patch: pytest.MonkeyPatch) -> None:
 
 def _nothing_is_repaired(patch: pytest.MonkeyPatch) -> None:
     def settled_at_once(exchanges: ExchangeScheduler, peer: str, now: Any, **named: Any) -> None:
-        exchanges._merging.exchanged(Peer(PoolKind.LAN, peer), SyncState.SETTLED)
+        exchanges._merging.exchanged(Peer(PoolKind.LAN, peer), SyncState.SETTLED, 0.0, now)
 
     patch.setattr(ExchangeScheduler, "start", settled_at_once)
 
@@ -270,6 +275,13 @@ def _the_deadline_stands_still(patch: pytest.MonkeyPatch) -> None:
 def _datagrams_know_no_limit(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Gate, "datagram_room", 5400)
     patch.setattr("kvgossip.protocol.rumors.mongering.GOSSIP_UNIT_BYTES_MAX", 0)
+
+
+def _any_cluster_is_the_own_one(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        OwnClusterId, "take", lambda own, theirs: own._set(theirs) if theirs.minted else None
+    )
+    patch.setattr(OwnClusterId, "admits", lambda own, theirs: True)
 
 
 def _records_are_withheld(patch: pytest.MonkeyPatch) -> None:
@@ -301,6 +313,7 @@ def _records_are_withheld(patch: pytest.MonkeyPatch) -> None:
         (_the_deadline_stands_still, "its deadline does not move"),
         (_datagrams_know_no_limit, "a packet is longer than its limit"),
         (_records_are_withheld, "record() is not what was learned"),
+        (_any_cluster_is_the_own_one, "a node came into another cluster by itself"),
     ],
 )
 def test_a_planted_mistake_is_caught(
@@ -355,6 +368,39 @@ def test_a_mistake_with_batches_is_caught(
     )
     assert report.violation is not None
     assert text in report.violation.text
+
+
+def _whoever_has_met_nobody_is_a_majority(patch: pytest.MonkeyPatch) -> None:
+    begin = AckTracker.begin
+
+    def at_once(tracker: AckTracker, ticket: int, me: Peer, *rest: Any) -> None:
+        key, record, groups, timeout_s, now, concern = rest
+        if concern in (WriteConcern(Scope.MAJORITY), WriteConcern(Scope.ALL)):
+            groups, concern = [Group((me,), 1)], None
+        begin(tracker, ticket, me, key, record, groups, timeout_s, now, concern)
+
+    patch.setattr(AckTracker, "begin", at_once)
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_majority_of_one_after_a_restart_is_caught(
+    durable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = Options(
+        nodes=(5, 5),
+        intensity=Intensity(crash_rate=0.05, partition_rate=0.2),
+        duration_s=10.0,
+        wait_share=1.0,
+        durable=durable,
+    )
+    assert simulate(3, options).violation is None
+    _whoever_has_met_nobody_is_a_majority(monkeypatch)
+    violation = next(
+        (report.violation for seed in range(4) if (report := simulate(seed, options)).violation),
+        None,
+    )
+    assert violation is not None, "four seeds have not found it"
+    assert "met by a life that has met nobody" in violation.text
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -3,11 +3,11 @@
 request_target   from the path of a request to a key, and to query parameters
 precondition     If-Match and If-None-Match
 duration         30s, 500ms, and Go's durations
-switch           ?recurse, recurse=true, recurse=0
+switch           true and false in queries
 body             the body of a request: whole, or not at all
 errors           from failures to statuses
 response         answers as bytes
-room             a bound on the long answers that wait for their clients
+room             a bound on long answers that wait for clients
 schema           the schemas that several families of routes use
 route            a Route: everything that is fixed of a route
 route_table      from the target of a request to its route and handler

@@ -11,6 +11,7 @@ from kvgossip.errors import (
     CannotMeetError,
     ConfigError,
     DiskFullError,
+    DiskHangsError,
     JoinRefusedError,
     KeyringError,
     KVGossipError,
@@ -53,6 +54,7 @@ _STATUSES: tuple[tuple[type[KVGossipError], int], ...] = (
     (MissingPackageError, 501),
     (ConfigError, 400),
     (DiskFullError, 507),
+    (DiskHangsError, 503),
     (StorageError, 500),
     # The last of the caller's faults is to ask a node that is leaving.
     (LocalError, 503),
@@ -72,7 +74,8 @@ def head_of(error: KVGossipError) -> str:
         return error.head
     if isinstance(error, StaleError):
         return f"KV-Version: {error.version}\r\n" if error.version else ""
-    return RETRY_AFTER if isinstance(error, (NotSettledError, OverloadedError)) else ""
+    later = (NotSettledError, OverloadedError, DiskHangsError)
+    return RETRY_AFTER if isinstance(error, later) else ""
 
 
 def hint_of(error: KVGossipError) -> str:

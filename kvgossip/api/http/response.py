@@ -207,6 +207,9 @@ class Answers:
 
     def _age_line(self) -> str:
         try:
+            stale_s = self._node.stale_s
+            if stale_s is not None:
+                return f"KV-Stale: true\r\nKV-Synced-Age: {int(stale_s)}\r\n"
             age_s = self._node.last_exchange_age_s
         except LocalError:
             # A node that was stopped under its server: the answer that says so must not fail for

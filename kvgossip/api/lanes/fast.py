@@ -12,8 +12,7 @@ Laws
 - A request that is handed over is written anew from its parsed head, and not passed on as it came:
   two parsers never read the same bytes differently, so no request can hide in another (request
   smuggling).
-- A header that HEADERS (request_head.py) does not name is a reason to hand over: a route that
-  learns a new header cannot be forgotten here.
+- A header that HEADERS (request_head.py) does not name is handed over: no route can be forgotten.
 - Answers leave in the order of the requests, and those of one turn together (answer_queue.py).
 - The bytes that a client makes wait here are bounded: one head, one body, PIPELINE_MAX answers or
   WAITING_BYTES_MAX of them; then nothing is read.
@@ -48,8 +47,7 @@ for the end of a head that will never come."""
 REQUESTS_A_TURN = 64
 
 # Looked up for every request: a global name is found faster than a member of an enumeration.
-_IDLE, _HEAD, _BODY, _LEAVING = Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.LEAVING
-_HEAD_BEGAN, _HEAD_ENDED = Event.HEAD_BEGAN, Event.HEAD_ENDED
+_IDLE, _HEAD, _BODY = Phase.IDLE, Phase.HEAD, Phase.BODY
 _BODY_BEGAN, _BODY_ENDED = Event.BODY_BEGAN, Event.BODY_ENDED
 
 
@@ -225,7 +223,7 @@ class Lane(asyncio.Protocol):
                 self._refuse(not_http("it starts with no method"))
             return 0
         if self._phase is _HEAD:
-            self._step(_HEAD_ENDED)
+            self._step(Event.HEAD_ENDED)
         try:
             if self._request.read_head(data[at:end]):
                 self._begin()
@@ -356,7 +354,7 @@ class Lane(asyncio.Protocol):
         """Wait for the next event in this phase, and note until when."""
         if self._transport is None or self._phase in ENDING:
             return
-        if self._phase is _LEAVING and not self._queue.waiting:
+        if self._phase is Phase.LEAVING and not self._queue.waiting:
             self._pass_on(self._transport)
             return
         self._read(not self._is_held())
@@ -367,7 +365,7 @@ class Lane(asyncio.Protocol):
         elif self._ended or (self._connections.stopping and not (self._missing or self._data)):
             self._close()
         elif self._phase is _IDLE and self._data:
-            self._step(_HEAD_BEGAN)
+            self._step(Event.HEAD_BEGAN)
             self.due_s = self._connections.head_due_s
         elif self._phase is _IDLE:
             self.due_s = self._connections.idle_due_s

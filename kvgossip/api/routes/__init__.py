@@ -14,5 +14,5 @@ metrics         /metrics: the numbers of a node, for Prometheus
 consul          /v1/kv: keys and values for Consul's clients
 consul_cluster  /v1/agent, /v1/status, /v1/catalog: members for Consul's clients
 consul_answer   answers in Consul's words
-consul_form     entries and names as Consul's JSON
+consul_form     entries and lists as Consul's JSON
 """

@@ -17,6 +17,9 @@ from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.response import OCTET_STREAM, Answer, Answers
 from kvgossip.api.http.route import Body, Call, Family, Parameter, Right, Route
 from kvgossip.api.http.schema import OBJECT, OCTETS, SWITCH, TEXT, VERSION, Schema, fields
+from kvgossip.protocol.merging import Outcome
+from kvgossip.protocol.model.entry import timestamp_in, version_of
+from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.disk.quarantine import Suspect
 
@@ -44,8 +47,8 @@ _LISTED = fields(values={"type": "array", "items": OBJECT}, after={"type": ["str
 
 
 class BackupRoutes(Family):
-    """GET /export, POST /import, GET /quarantine and /quarantine/value, POST /quarantine/restore
-    and /quarantine/discard."""
+    """GET /export, POST /import, GET /quarantine and /quarantine/value, POST /quarantine/restore,
+    /quarantine/discard and /quarantine/confirm."""
 
     def __init__(self, node: Node, answers: Answers) -> None:
         self._node, self._answers = node, answers
@@ -75,7 +78,8 @@ class BackupRoutes(Family):
 
     async def import_(self, call: Call) -> Answer:
         """Merges lines of an archive, all or, where one is damaged, none; with as_new=true it
-        writes their values anew."""
+        writes their values anew. Lines whose versions lie in the future of this node's clock are
+        left out, and named."""
         as_new = call.is_on("as_new")
         lines = list(split_lines(await call.body()))
         try:
@@ -88,9 +92,19 @@ class BackupRoutes(Family):
             ) from None
         outcomes = await self._node.restore(entries, as_new=as_new)
         counts = Counter(outcome.value for outcome in outcomes)
-        return self._answers.json(
-            200, {"entries": len(entries), "outcomes": dict(sorted(counts.items()))}
-        )
+        document = {"entries": len(entries), "outcomes": dict(sorted(counts.items()))}
+        wall_ms = read_clocks().wall_ms
+        ahead = [
+            {
+                "line": line,
+                "key": key,
+                "version": str(version_of(record)),
+                "ahead_s": (milliseconds_of(timestamp_in(record)) - wall_ms) / 1000,
+            }
+            for line, ((key, record), outcome) in enumerate(zip(entries, outcomes, strict=True), 1)
+            if outcome is Outcome.REFUSED and milliseconds_of(timestamp_in(record)) > wall_ms
+        ]
+        return self._answers.json(200, document | ({"ahead": ahead} if ahead else {}))
 
     async def quarantine(self, call: Call) -> Answer:
         """The list of the quarantine, without the values, a page at a time."""
@@ -129,6 +143,10 @@ class BackupRoutes(Family):
         number = (await call.command(NumberBody)).number
         await self._node.discard_quarantined(number)
         return self._answers.json(200, {"number": number, "discarded": True})
+
+    async def confirm(self, call: Call) -> Answer:
+        """Lets this node drop the live values that one member says were deleted, and that wait."""
+        return self._answers.json(200, {"confirmed": self._node.confirm_drops()})
 
     ROUTES = (
         Route(
@@ -192,6 +210,15 @@ class BackupRoutes(Family):
             OBJECT,
             _STATUSES,
             body=_NUMBERED,
+        ),
+        Route(
+            "POST",
+            "/quarantine/confirm",
+            confirm,
+            Right.OPERATE,
+            "Let this node drop what one member says was deleted.",
+            fields(confirmed={"type": "integer"}),
+            _STATUSES,
         ),
     )
 

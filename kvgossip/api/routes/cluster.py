@@ -27,12 +27,13 @@ KEYRING_HINT = (
 
 class JoinBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST /join. `wan`: the addresses are of gateways, and this node joins their
-    pool."""
+    pool. `merge`: where they are of another cluster, the two become one."""
 
     addresses: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=300)]], Meta(min_length=1, max_length=64)
     ]
     wan: bool = False
+    merge: bool = False
 
 
 class BlockBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -77,7 +78,7 @@ class ClusterRoutes(Family):
         """Joins through any of these addresses; answers when a member has answered, or with the
         reason why none did."""
         command = await call.command(JoinBody)
-        await self._node.join(*command.addresses, wan=command.wan)
+        await self._node.join(*command.addresses, wan=command.wan, merge=command.merge)
         members = self._node.gateways() if command.wan else self._node.members()
         return self._answers.json(200, {"joined": True, "members": len(members)})
 

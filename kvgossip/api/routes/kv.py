@@ -15,6 +15,7 @@ from kvgossip.api.http.route import Body, Call, Family, Parameter, Right, Route
 from kvgossip.api.http.schema import OCTETS, TEXT, VERSION, fields
 from kvgossip.api.keys import CHECKED_HERE, Keys, Reply, until_kept, version_in
 from kvgossip.api.routes.write_concern import AT_LEAST, WAIT, WAITED, Waiting, WriteOptions
+from kvgossip.errors import NotSettledError
 from kvgossip.protocol.model.entry import (
     TTL_S_MAX,
     TTL_S_MIN,
@@ -74,6 +75,12 @@ _PAGE = (
         f"default {LIST_LIMIT}",
     ),
 )
+_STALE = Parameter(
+    "query",
+    "stale",
+    {"enum": ["true", "false", "1", "0"]},
+    "false: 503 where the node has but the data of its disk",
+)
 _TTL = (
     Parameter(
         "query", "ttl", TEXT, "how long the value lives: 500ms, 30s, 15m, 12h; default: for ever"
@@ -90,9 +97,18 @@ class KeyRoutes(Family):
         self._waiting = Waiting(node, answers)
 
     async def get(self, call: Call) -> Answer:
-        if call.query:
+        self._regard_stale(call)
+        if call.query.keys() - {"stale"}:
             await self._waiting.arrived(call)
         return self._keys.get(call.key, _condition_of(call.request))
+
+    def _regard_stale(self, call: Call) -> None:
+        """With ?stale=false a node that has but the data of its disk does not answer."""
+        stale = call.query.get("stale", "true")
+        if stale not in ("true", "false", "1", "0"):
+            raise RequestError(400, f"stale = {stale!r} is neither true nor false", "choose one")
+        if stale in ("false", "0") and not self._node.settled:
+            raise NotSettledError(f"the node {self._node.name!r} has not settled")
 
     async def put(self, call: Call) -> web.StreamResponse:
         """The value changes only after the whole body has arrived."""
@@ -131,6 +147,7 @@ class KeyRoutes(Family):
 
         `expires_ms`: ms since 1970, null for never.
         """
+        self._regard_stale(call)
         limit = _limit(call.query.get("limit", str(LIST_LIMIT)))
         prefix, after = call.query.get("prefix", ""), call.query.get("after", "")
         entries = self._node.records(prefix, after, limit + 1)
@@ -158,7 +175,7 @@ class KeyRoutes(Family):
             "The raw bytes of a value.",
             OCTETS,
             (304, 404, 412, 504),
-            parameters=(KEY, *AT_LEAST, *CONDITIONS),
+            parameters=(KEY, *AT_LEAST, _STALE, *CONDITIONS),
             content_type="*/*",
             counted_with_query_as=WAITING_FAMILY,
         ),
@@ -194,7 +211,7 @@ class KeyRoutes(Family):
             Right.READ,
             "The live keys in order, a page at a time.",
             fields(entries={"type": "array", "items": _LISTED}, after={"type": ["string", "null"]}),
-            parameters=_PAGE,
+            parameters=(*_PAGE, _STALE),
             counted_as="list",
         ),
     )

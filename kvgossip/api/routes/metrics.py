@@ -8,6 +8,7 @@ exported all the same, as of unknown type.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isinf
@@ -39,10 +40,12 @@ GAUGES = {
     "keys": "Keys with a value.",
     "entries": "Entries, tombstones too.",
     "record_bytes": "Bytes of all entries.",
+    "entries_left_out": "Entries of peers that are too long for this node.",
     "rumors_hot": "The rumor queue: entries that are being spread.",
     "awareness": "How slow this node thinks itself, 0 is well (Lifeguard).",
     "members_without_udp": "Members that answer over TCP only.",
     "certificates_waiting": "Tombstones that are not collected yet.",
+    "drops_waiting": "Live values that one member says were deleted: a second one must say so.",
     "context_rows": "Rows of the context: lives of nodes.",
     "context_dots": "Single versions beyond the rows.",
     "context_gaps": "Gaps of the context.",
@@ -69,6 +72,11 @@ COUNTERS = {
     "refusals_heard": "Frames of this node that others refused.",
     "certificates_collected": "Tombstones that were collected.",
     "entries_quarantined": "Live values that the cluster had deleted.",
+    "drop_fuses_blown": "How often one member said that of too many at once.",
+    "set_backs": "New lives of this node after its machine was set back.",
+    "set_backs_refused": "Signs of a set-back within a minute of a new life.",
+    "concludes_refused": "Ends of exchanges that no member had begun here.",
+    "facts_from_the_future": "Facts of contexts beyond this node's own time.",
     "offers_collected": "Entries of peers that had been collected here.",
     "contexts_refused": "Contexts of peers that made no sense.",
     "frames_to_blocked": "Frames that were not sent to blocked members.",
@@ -116,10 +124,13 @@ class Metrics(Collector):
         status = self._node.status()
         yield info(status)
         yield gauge("settled", "1 if reads are answered as truth.", float(status["settled"]))
+        refuses = float(bool(status["clock_trouble"]))
+        yield gauge("clock_trouble", "1 if clocks are so wrong that it matters.", refuses)
         yield gauge("memory_only", "1 if there is no data directory.", float(status["memory_only"]))
         for name, text in (
             ("last_exchange_age_s", "Since an exchange completed."),
             ("clock_ahead_s", "Of its peers' median."),
+            ("hybrid_clock_ahead_s", "Of the wall clock: versions lie so far in the future."),
         ):
             if status[name] is not None:
                 yield gauge(name.removesuffix("_s") + "_seconds", text, status[name])
@@ -133,6 +144,11 @@ class Metrics(Collector):
                 {(): self._node.commit_times},
             )
         yield from self._serving()
+        yield counter(
+            "log_lines_dropped",
+            "Lines of the log that nobody read in time.",
+            {(): sum(getattr(each, "lines_dropped", 0) for each in logging.getLogger().handlers)},
+        )
         yield from _storage(status["storage"])
 
     def _serving(self) -> Iterator[Metric]:
@@ -249,6 +265,11 @@ def _storage(storage: Mapping[str, Any] | None) -> Iterator[Metric]:
         yield gauge("storage_bytes", "Bytes of the data directory.", storage["bytes"])
         yield gauge(
             "storage_degraded", "1 if the disk takes no writes.", float(storage["degraded"])
+        )
+        yield gauge(
+            "storage_commit_age_seconds",
+            "Since the begin of the commit that the disk is at; 0 where it is at none.",
+            storage["commit_age_s"],
         )
         for name in ("commits", "changes_committed", "commits_failed"):
             yield counter(f"storage_{name}", "Of the data directory.", {(): storage.get(name, 0)})

@@ -17,6 +17,8 @@ Laws
 - A write on the node does not wait for streams: they are written to in later turns of the event
   loop, at most STREAMS_A_TURN of them in each, whatever channels they are of, and for TURN_S at
   most.
+- A stream that is opened before the node has settled is *held*: it gets signs of life, and events
+  only then. An EventSource would give up for ever at a 503.
 - An idle stream shows signs of life, with the newest cursor: so a client can tell a quiet node from
   a lost one, and a node a lost client.
 """
@@ -26,9 +28,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from kvgossip.api.routes.watch_event import NEVER, Form, beat, blocks, greeting, notice
+from kvgossip.api.routes.watch_event import NEVER, Form, beat, blocks, greeting, notice, waiting
 from kvgossip.errors import WatchLaggedError
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.follower import CHUNK_BYTES, Follower, event_of
@@ -144,6 +146,18 @@ class Stream(asyncio.Protocol):
             self._channel.hub.loop.call_later(FAREWELL_S, self._transport.abort)
 
 
+class Held(asyncio.Protocol):
+    """A watcher whose stream begins later, with `begin`."""
+
+    __slots__ = ("_hub", "begin")
+
+    def __init__(self, hub: Hub, begin: Callable[[asyncio.Transport], None]) -> None:
+        self._hub, self.begin = hub, begin
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._hub.closed(self)
+
+
 class Channel:
     """The streams of one form, fed by one subscription."""
 
@@ -219,7 +233,8 @@ class Hub:
         #: How many streams were cut off, by reason.
         self.cut_off: Counter[str] = Counter()
         self._channels: dict[Form, Channel] = {}
-        self._streams: dict[Stream, asyncio.Transport] = {}
+        #: With those that are held.
+        self._streams: dict[Stream | Held, asyncio.Transport] = {}
         #: Set when the last stream has gone.
         self._empty = asyncio.Event()
         #: Work that is done step by step, the oldest first.
@@ -252,7 +267,35 @@ class Hub:
         if self._closing:
             stream.end(notice("cut", *STOPS))
 
-    def closed(self, stream: Stream) -> None:
+    def hold(
+        self, transport: asyncio.Transport, begin: Callable[[asyncio.Transport], None]
+    ) -> None:
+        """As `open`, but nothing comes before `release`, which calls `begin`."""
+        held = Held(self, begin)
+        self._streams[held] = transport
+        transport.set_protocol(held)
+        transport.write(waiting())
+        if self._heartbeat is None:
+            self._heartbeat = self.loop.call_later(HEARTBEAT_S, self._beat)
+
+    def release(self) -> None:
+        """The node has settled."""
+        self.in_turns(self._releasing())
+
+    def _releasing(self) -> Iterator[None]:
+        for held, transport in self._held():
+            if self._streams.pop(held, None) is not None and not transport.is_closing():
+                held.begin(transport)
+            yield
+
+    def _held(self) -> list[tuple[Held, asyncio.Transport]]:
+        return [
+            (stream, transport)
+            for stream, transport in self._streams.items()
+            if isinstance(stream, Held)
+        ]
+
+    def closed(self, stream: Stream | Held) -> None:
         self._streams.pop(stream, None)
         if not self._streams:
             self._empty.set()
@@ -267,8 +310,12 @@ class Hub:
             self._heartbeat.cancel()
         self._closing = True
         self._empty.clear()
-        for stream in list(self._streams):
-            stream.end(notice("cut", *STOPS))
+        for stream, transport in list(self._streams.items()):
+            if isinstance(stream, Stream):
+                stream.end(notice("cut", *STOPS))
+            else:
+                transport.write(notice("cut", *STOPS))
+                transport.close()
         while self._streams:
             try:
                 async with asyncio.timeout(FAREWELL_S):
@@ -300,4 +347,6 @@ class Hub:
 
     def _beat(self) -> None:
         self._heartbeat = self.loop.call_later(HEARTBEAT_S, self._beat) if self._streams else None
+        for _, transport in self._held():
+            transport.write(beat(None))
         self.in_turns(step for channel in list(self._channels.values()) for step in channel.beat())

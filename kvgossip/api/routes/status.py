@@ -52,14 +52,16 @@ class StatusRoutes(Family):
         return self._answers.json(200, ALIVE)
 
     async def readyz(self, call: Call) -> Answer:
-        """200 once reads are answered as truth, 503 before."""
-        if self._node.settled:
-            return self._answers.json(200, {"settled": True})
-        hint = (
-            "the node answers reads once it has exchanged with a settled member, or after "
-            "`kvgossip settle`"
-        )
-        document = {"error": "the node has not settled yet", "hint": hint, "settled": False}
+        """200 while this node may be asked; 503 with the reasons where it should not be."""
+        settled, reasons = self._node.settled, self._node.not_ready
+        if not reasons:
+            return self._answers.json(200, {"settled": settled})
+        document = {
+            "error": f"the node is not ready: {'; '.join(reason.text for reason in reasons)}",
+            "hint": reasons[0].hint,
+            "settled": settled,
+            "reasons": [reason._asdict() for reason in reasons],
+        }
         return self._answers.json(503, document, RETRY_AFTER)
 
     async def members(self, call: Call) -> Answer:
@@ -177,8 +179,8 @@ class StatusRoutes(Family):
             "/readyz",
             readyz,
             Right.OPEN,
-            "200 once reads are answered as truth, 503 before.",
-            fields(settled={"const": True}),
+            "200 while the node may be asked, 503 with the reasons where it should not be.",
+            fields(settled={"type": "boolean"}),
         ),
     )
 

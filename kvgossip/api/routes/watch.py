@@ -1,12 +1,12 @@
-"""/watch: changes, as server-sent events or as a long poll. Before the node has settled it is 503,
-as every read: a consumer that took the first half of the data that a node catches up with for
-everything would delete the rest downstream (lessons.md 16)."""
+"""/watch: changes, as server-sent events or as a long poll. Before the node has settled a poll is
+503, and a stream has no events: a consumer that took the first half of the data that a node catches
+up with for everything would delete the rest downstream (lesson 16)."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +19,7 @@ from kvgossip.api.http.route import Call, Family, Parameter, Right, Route
 from kvgossip.api.http.schema import SWITCH, TEXT
 from kvgossip.api.routes.sse import Hub
 from kvgossip.api.routes.watch_event import VALUES, Form, chosen, cursor_of, document
-from kvgossip.errors import WatchLaggedError
+from kvgossip.errors import LocalError, WatchLaggedError
 from kvgossip.protocol.model.entry import check_key
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.runtime.changes.follower import Event, Follower
@@ -63,6 +63,8 @@ class WatchRoutes(Family):
         #: the latest answers to polls, by all that they depend on: each is made once for all who
         #: wait for the same
         self._told: Newest[tuple[Form, int, int], bytes] = Newest(TOLD_MAX)
+        #: Lets the streams begin that are held; None: there are none.
+        self._releases: asyncio.Task[None] | None = None
 
     def statistics(self) -> dict[str, Any]:
         """How many watch over HTTP now, and how many streams were cut off, by reason."""
@@ -80,17 +82,36 @@ class WatchRoutes(Family):
             )
         # a browser that reconnects repeats its URL, and its header says how far it has come since
         since = request.headers.get("Last-Event-ID", query.get("since"))
-        follower = self._node.follow(form.topic, since)
         self._check_room()
         if polls:
-            return await self._poll(request, form, follower, timeout_s)
+            return await self._poll(request, form, self._node.follow(form.topic, since), timeout_s)
         if request.method == "HEAD":
             return Beginning(self._answers.head(STREAM_HEAD), None)
-        feed = self._node.feed
         return Beginning(
             self._answers.head(STREAM_HEAD),
-            lambda transport: self._hub.open(feed, follower, form, transport),
+            self._stream(form, since) if self._node.settled else self._held(form, since),
         )
+
+    def _stream(self, form: Form, since: str | None) -> Callable[[asyncio.Transport], None]:
+        feed, follower = self._node.feed, self._node.follow(form.topic, since)
+        return lambda transport: self._hub.open(feed, follower, form, transport)
+
+    def _held(self, form: Form, since: str | None) -> Callable[[asyncio.Transport], None]:
+        """A stream that begins once the node has settled."""
+        if self._releases is None:
+            self._releases = asyncio.create_task(self._release())
+
+        def begin(transport: asyncio.Transport) -> None:
+            self._stream(form, since)(transport)
+
+        return lambda transport: self._hub.hold(transport, begin)
+
+    async def _release(self) -> None:
+        """Once the node has settled. Where it stops before, the hub is closed."""
+        with suppress(LocalError):
+            await self._node.wait_settled()
+            self._hub.release()
+        self._releases = None
 
     @contextmanager
     def polling(self) -> Iterator[None]:

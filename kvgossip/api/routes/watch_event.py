@@ -77,6 +77,12 @@ def greeting(cursor: str) -> bytes:
     return f"retry: {RETRY_MS}\nid: {cursor}\n\n".encode()
 
 
+def waiting() -> bytes:
+    """The begin of a stream whose events come once the node has settled."""
+    comment = "the node has not settled yet: events come once it has"
+    return f"retry: {RETRY_MS}\n: {comment}\n\n".encode()
+
+
 def beat(cursor: str | None) -> bytes:
     """A sign of life: a comment, and perhaps a newer cursor. A block without data is no event."""
     return b":\n\n" if cursor is None else f":\nid: {cursor}\n\n".encode()

@@ -19,6 +19,7 @@ from kvgossip.api.http.schema import TEXT, VERSION, fields
 from kvgossip.errors import KVGossipError, LocalError
 from kvgossip.protocol.acks.write_concern import WriteConcern, parse_write_concern
 from kvgossip.protocol.model.entry import Version, parse_version, version_of
+from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.peer import Peer
 from kvgossip.runtime.node import WAIT_TIMEOUT_S
 from kvgossip.runtime.pending.write_acks import AckedWrite, WriteAck
@@ -158,9 +159,7 @@ class Waiting:
             "met": held.met,
             "among": self._node.waits_among,
             "held_by": [_ack(ack) for ack in held.held_by],
-            "lacking": [
-                {**_peer(each.peer), "state": each.state.name.lower()} for each in held.lacking
-            ],
+            "lacking": [{**_peer(each.peer), "state": _state(each.state)} for each in held.lacking],
         }
         return document if held.met else {**document, "hint": STANDS}
 
@@ -218,6 +217,10 @@ def version_of_text(text: str) -> Version:
 
 def _peer(peer: Peer) -> dict[str, Any]:
     return {"name": peer.name, "pool": peer.pool.value}
+
+
+def _state(state: MemberState | None) -> str:
+    return "unknown" if state is None else state.name.lower()
 
 
 def _ack(ack: WriteAck) -> dict[str, Any]:

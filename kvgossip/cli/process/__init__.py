@@ -4,6 +4,7 @@
     reload          what an agent reads anew at SIGHUP
     demo_processes  agents as child processes, their logs side by side
     logs            the outputs to which lines of the log go
+    log_queue       lines on their way there, while nobody reads
     terminal        the log as a person at a terminal sees it
     memory          the memory that glibc gives back to the system
     open_files      the number of files that the process may have open

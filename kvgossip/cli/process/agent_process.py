@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from typing import NamedTuple
 
 from kvgossip.api.server import ApiServer, PortInUseError, listen
 from kvgossip.cli.output import Format
@@ -19,10 +20,14 @@ from kvgossip.cli.process.memory import shorten_collections
 from kvgossip.cli.settings import DEFAULT_HTTP
 from kvgossip.config import Address, Config
 from kvgossip.errors import ConfigError
+from kvgossip.runtime.daemon_threads import DaemonThreads
 from kvgossip.runtime.node import Node
 
 LEAVE_GRACE_S = 10.0
 """How long the farewell may take before the process ends without it."""
+
+_stdout = DaemonThreads("kvgossip-stdout", 1)
+"""Whoever reads it may have stopped."""
 
 log = logging.getLogger("kvgossip.agent")
 
@@ -37,24 +42,29 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
+class Start(NamedTuple):
+    """What holds for one start alone; see the options of these names."""
+
+    free_port: bool
+    stop_on_eof: bool
+    rebuild: bool
+    found: bool
+
+
 async def serve(
-    config: Config,
-    output: Format,
-    reload: Callable[[Node], None],
-    *,
-    free_port: bool,
-    stop_on_eof: bool,
-    rebuild: bool,
+    config: Config, output: Format, start: Start, reload: Callable[[Node], None]
 ) -> None:
     shorten_collections()
     # Reading the disk makes millions of objects and no garbage that counting does not free.
     gc.disable()
-    stop = _stop_event(stop_on_eof)
+    stop = _stop_event(start.stop_on_eof)
     # The socket first: its port is announced to members, and until the server starts, connections
     # wait in it.
-    listener = _listen(config.http, free_port)
+    listener = _listen(config.http, start.free_port)
     node = Node(
-        dataclasses.replace(config, http=_announced_address(config, listener)), rebuild=rebuild
+        dataclasses.replace(config, http=_announced_address(config, listener)),
+        rebuild=start.rebuild,
+        found=start.found,
     )
     try:
         await node.start()
@@ -103,7 +113,7 @@ async def _announce_settled(node: Node, output: Format) -> None:
     gc.freeze()
     log.info("%s has settled: it answers reads", node.name)
     if output is Format.JSON:
-        _print_line({"event": "settled"})
+        _print_line(json.dumps({"event": "settled"}))
 
 
 def _announce(node: Node, server: ApiServer, output: Format) -> None:
@@ -118,13 +128,13 @@ def _announce(node: Node, server: ApiServer, output: Format) -> None:
             "wan": wan,
             "cluster": node.config.cluster,
         }
-        return _print_line(document)
+        return _print_line(json.dumps(document))
     where = f"gossip {node.address}{f', WAN {wan}' if wan else ''}"
-    print(f"{node.name} serves {url}, {where}, cluster {node.config.cluster}", flush=True)
+    return _print_line(f"{node.name} serves {url}, {where}, cluster {node.config.cluster}")
 
 
-def _print_line(document: object) -> None:
-    print(json.dumps(document), flush=True)
+def _print_line(line: str) -> None:
+    _stdout.run(lambda: print(line, flush=True))
 
 
 def _stop_event(stop_on_eof: bool) -> asyncio.Event:

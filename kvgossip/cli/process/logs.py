@@ -1,25 +1,27 @@
-"""The log goes to stderr, in colour where a person looks at it."""
+"""The log goes to stderr, in colour where a person looks at it, and holds nobody who writes to
+it."""
 
 from __future__ import annotations
 
 import logging
-import sys
+from typing import IO, cast
 
+from kvgossip.cli.process.log_queue import LogQueue, Stderr
 from kvgossip.cli.settings import check_level
 
 
 def log_to_stderr(level: str) -> None:
     """Sends the log of this process to stderr. Raises ConfigError for an unknown level."""
-    logging.basicConfig(level=check_level(level), handlers=[_handler()])
+    logging.basicConfig(level=check_level(level), handlers=[LogQueue(_handler(Stderr()))])
 
 
-def _handler() -> logging.Handler:
-    if not sys.stderr.isatty():
-        handler = logging.StreamHandler()
+def _handler(stderr: Stderr) -> logging.Handler:
+    if not stderr.isatty():
+        handler = logging.StreamHandler(stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         return handler
     from rich.console import Console
 
     from kvgossip.cli.process.terminal import TerminalHandler
 
-    return TerminalHandler(Console(stderr=True))
+    return TerminalHandler(Console(file=cast("IO[str]", stderr)))

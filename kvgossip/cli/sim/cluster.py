@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FAULTS = (
     "loss", "duplicate", "crash_rate", "leave_rate", "partition_rate", "datacenter_rate",
-    "pause_rate", "garbage_rate", "clock_skew_ms", "clock_drift",
+    "pause_rate", "garbage_rate", "glitch_rate", "clock_skew_ms", "clock_drift",
 )  # fmt: skip
 """The options that are fields of Intensity."""
 
@@ -80,6 +80,14 @@ PauseRate = Annotated[
 ]
 GarbageRate = Annotated[
     float | None, typer.Option(metavar="P", min=0.0, help="Packets of noise a second.")
+]
+GlitchRate = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        min=0.0,
+        help="Clocks a second of each node, or of all, that are up to a minute off for a while.",
+    ),
 ]
 ClockSkew = Annotated[
     float | None, typer.Option(metavar="MS", help="Each wall clock is up to that far off.")
@@ -139,6 +147,7 @@ def cluster(
     datacenter_rate: DatacenterRate = None,
     pause_rate: PauseRate = None,
     garbage_rate: GarbageRate = None,
+    glitch_rate: GlitchRate = None,
     clock_skew_ms: ClockSkew = None,
     clock_drift: ClockDrift = None,
     batches: Batches = None,

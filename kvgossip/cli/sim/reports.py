@@ -76,6 +76,7 @@ def _summary(reports: list[Report]) -> dict[str, Any]:
                 "writes",
                 "deletes",
                 "starts",
+                "merges",
                 "virtual_time_s",
             )
         },

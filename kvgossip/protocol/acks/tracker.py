@@ -11,6 +11,9 @@ Laws
   - its answer to a version query (inquiry.py).
 - To hold is to have merged: a holder that keeps its data in memory alone loses it with its process.
   One whose new life is known here before the wait is over is no holder any more.
+- A wait that begins before the node has settled is for others, who may be any that the node has
+  heard of. It is met by the members that are known when the node settles, and not before: a life
+  that has met nobody is no majority.
 - A wait ends once: when its write concern is met, or when its time is up. The write stands in
   either case.
 - Nothing is kept, asked or sent for a write that nobody waits for.
@@ -24,11 +27,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
-from kvgossip.errors import OverloadedError
-from kvgossip.protocol.acks.write_concern import Group
+from kvgossip.errors import CannotMeetError, OverloadedError
+from kvgossip.protocol.acks.write_concern import Group, WriteConcern
 from kvgossip.protocol.effect import AckReceived, Lacking, WriteConcernEnded
 from kvgossip.protocol.model.entry import HEAD_BYTES, version_of
 from kvgossip.protocol.model.member import Member, MemberState
@@ -50,6 +53,7 @@ class Wait:
 
     __slots__ = (
         "asks",
+        "concern",
         "deadline_s",
         "groups",
         "key",
@@ -67,9 +71,10 @@ class Wait:
         ticket: int,
         query: Enquire,
         version: bytes,
-        states: dict[Peer, MemberState],
+        states: dict[Peer, MemberState | None],
         groups: Sequence[Group],
         begin_s: float,
+        concern: WriteConcern | None = None,
     ) -> None:
         #: its name to the driver
         self.ticket = ticket
@@ -77,8 +82,10 @@ class Wait:
         self.query, self.key = query, query.key
         #: as records have it
         self.version = version
-        #: the states of the members that it is about, as they are believed
+        #: the states of the members that it is about, as they are believed; None: never met
         self.states = states
+        #: what it is judged by once the node has settled; None: by `groups`
+        self.concern = concern
         self.groups = list(groups)
         #: the members that have shown that they hold the version
         self.shown: OrderedSet[Peer] = OrderedSet()
@@ -91,7 +98,7 @@ class Wait:
 
     @property
     def met(self) -> bool:
-        return all(
+        return self.concern is None and all(
             sum(peer in self.shown for peer in group.members) >= group.needed
             for group in self.groups
         )
@@ -115,14 +122,15 @@ class Wait:
 
 class AckTracker:
     """All waits of a replica; false when nothing waits. `ask(peer, query, reliable)` sends a
-    version query, `state_of(peer)` is the believed state of a member."""
+    version query, `state_of(peer)` is the believed state of a member, None of one that was not met
+    yet."""
 
     def __init__(
         self,
         outbox: Outbox,
         rng: Random,
         ask: Callable[[Peer, Enquire, bool], None],
-        state_of: Callable[[Peer], MemberState],
+        state_of: Callable[[Peer], MemberState | None],
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._outbox, self._rng, self._ask, self._state_of = outbox, rng, ask, state_of
@@ -150,8 +158,10 @@ class AckTracker:
         groups: Sequence[Group],
         timeout_s: float,
         now: Now,
+        concern: WriteConcern | None = None,
     ) -> None:
-        """Wait for the version of this record, which this node holds."""
+        """Wait for the version of this record, which this node holds. `concern`: the node has not
+        settled, and judges by that once it has."""
         version = version_of(record)
         query = Enquire(
             number=self._rng.getrandbits(NUMBER_BITS),
@@ -160,12 +170,32 @@ class AckTracker:
             site=version.site,
             size=len(record),
         )
-        states = {peer: self._state_of(peer) for group in groups for peer in group.members}
-        wait = Wait(ticket, query, record[1:HEAD_BYTES], states, groups, now.monotonic_s)
+        states = self._states_of(groups)
+        if concern is not None and concern.is_of_one:
+            concern = None
+        wait = Wait(ticket, query, record[1:HEAD_BYTES], states, groups, now.monotonic_s, concern)
         wait.deadline_s = now.monotonic_s + timeout_s
         self._waits[query.number] = wait
         self._by_key.setdefault(key, []).append(wait)
         self._holds(wait, me)
+
+    def judge_anew(self, groups_of: Callable[[WriteConcern], Sequence[Group]]) -> None:
+        """The node has settled: from now on the members that it knows count. `groups_of` raises
+        CannotMeetError where there are not so many: then the wait ends when its time is up."""
+        for wait in [wait for wait in self._waits.values() if wait.concern is not None]:
+            assert wait.concern is not None
+            try:
+                wait.groups = list(groups_of(wait.concern))
+            except CannotMeetError:
+                continue
+            wait.concern = None
+            wait.states = self._states_of(wait.groups)
+            for peer in [peer for peer in wait.shown if peer not in wait.states]:
+                wait.shown.discard(peer)
+            self._judge(wait)
+
+    def _states_of(self, groups: Iterable[Group]) -> dict[Peer, MemberState | None]:
+        return {peer: self._state_of(peer) for group in groups for peer in group.members}
 
     def cancel(self, ticket: int) -> None:
         """The driver waits no more. Harmless when the wait is over."""
@@ -202,10 +232,12 @@ class AckTracker:
 
     def changed(self, peer: Peer, old: Member | None, new: Member | None) -> None:
         """A member has another state, or another life."""
-        for wait in [wait for wait in self._waits.values() if peer in wait.states]:
+        for wait in list(self._waits.values()):
+            if peer not in wait.states and (wait.concern is None or new is None):
+                continue
             if new is None or old is None or new.site != old.site:
                 wait.shown.discard(peer)
-            if wait.states[peer] is MemberState.LEFT and not any(
+            if wait.states.get(peer) is MemberState.LEFT and not any(
                 peer in group.members for group in wait.groups
             ):
                 continue  # it is not waited for any more, also if it comes back
@@ -259,7 +291,8 @@ class AckTracker:
                 asked = wait.lacking
             for peer in asked:
                 # if two datagrams were in vain perhaps all are
-                if wait.states[peer] <= MemberState.SUSPECT and peer not in wait.shown:
+                state = wait.states.get(peer)
+                if state is not None and state <= MemberState.SUSPECT and peer not in wait.shown:
                     self._ask(peer, wait.query, wait.asks > DATAGRAMS_FIRST)
 
     def end_all(self) -> None:

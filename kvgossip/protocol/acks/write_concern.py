@@ -12,6 +12,9 @@ answered.
 
 A node can wait for those that it knows: the members of its datacenter, and on a gateway also
 those of the WAN pool. So `all` is never all members of all datacenters.
+
+Before a node has settled it knows too few: then all count that it has ever heard of, and none but
+`1` is met (tracker.py).
 """
 
 from __future__ import annotations
@@ -49,6 +52,11 @@ class WriteConcern(NamedTuple):
             if self.scope in (Scope.MAJORITY, Scope.ALL)
             else f"{self.scope.value}:{self.number}"
         )
+
+    @property
+    def is_of_one(self) -> bool:
+        """True if the node that writes is enough."""
+        return self.scope is Scope.ANY and self.number == 1
 
 
 class Candidate(NamedTuple):

@@ -5,8 +5,10 @@ initiator        one session of the active side, as it judges it
 questions        the questions of a session, made when it is its turn
 session_context  the part of its causal context that each side of a session may learn
 responder        the passive side
+asked_exchange   what the passive side keeps of an exchange
 answers          answers to the questions, as functions of the store alone
 keeper           the entries that came are kept, on either side
+left_out         the entries that peers leave out, since they are too long for this node
 difference       an estimate of how many keys differ
 survey           by how many keys each member differs now; repairs nothing
 """

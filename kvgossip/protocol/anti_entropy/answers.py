@@ -2,9 +2,10 @@
 the answering side may restart, forget, or be asked twice without harm. Questions that make no sense
 raise RemoteError.
 
-No answer is longer than ENTRIES_MAX entries or the given number of bytes, but for one that holds a
+No answer is longer than ENTRIES_MAX entries or the room of the peer, but for one that holds a
 single larger entry: that bounds how long the event loop is held, and how much waits for a peer. An
-answer names the entries that found no room, and the initiator asks for them again.
+answer names the entries that found no room, and the initiator asks for them again; what is too long
+for the peer altogether is left out, and noticed (left_out.py).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.store.digest import FAN_OUT
 from kvgossip.protocol.store.sketch import SYMBOL_BYTES
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.wire.batching import Batch, pack, unpack
+from kvgossip.protocol.wire.batching import Batch, Room, pack, unpack
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Decoded,
@@ -77,7 +78,7 @@ def answer_compare(store: Store, asked: Compare, members: int, sync_state: SyncS
     )
 
 
-def answer_leaves(store: Store, asked: Leaves, bytes_max: int) -> Entries:
+def answer_leaves(store: Store, asked: Leaves, room: Room) -> Entries:
     """The entries that the asker lacks in these buckets, as far as there is room, and the
     fingerprints that are wanted of it."""
     buckets, counts, theirs = (
@@ -93,7 +94,7 @@ def answer_leaves(store: Store, asked: Leaves, bytes_max: int) -> Entries:
         raise RemoteError("bad_message", "leaves that do not add up")
     if any(bucket >= FAN_OUT**asked.level for bucket in buckets):
         raise RemoteError("bad_message", "leaves of a bucket that does not exist")
-    answer, wanted, at, answered = Batch(bytes_max), array("Q"), 0, 0
+    answer, wanted, at, answered = Batch(room), array("Q"), 0, 0
     for bucket, count in zip(buckets, counts, strict=True):
         lacking, missing = _difference(store, asked.level, bucket, theirs[at : at + count])
         at += count
@@ -107,6 +108,7 @@ def answer_leaves(store: Store, asked: Leaves, bytes_max: int) -> Entries:
         answered=answered,
         entries=answer.taken,
         wanted=pack("Q", wanted),
+        left_out=answer.left_out,
     )
 
 
@@ -125,7 +127,7 @@ def _difference(
 
 
 def answer_sketch(
-    store: Store, asked: Sketch, bytes_max: int, members: int, sync_state: SyncState
+    store: Store, asked: Sketch, room: Room, members: int, sync_state: SyncState
 ) -> Decoded | Symbols:
     """The difference, where the asker's symbols are enough; else our own symbols, as many as it
     should take; else none."""
@@ -145,7 +147,7 @@ def answer_sketch(
             members=members,
             sync_state=sync_state,
         )
-    here, answer, offered = store.find(found), Batch(bytes_max), array("Q")
+    here, answer, offered = store.find(found), Batch(room), array("Q")
     for fingerprint, key in here.items():
         if not answer.add((key, store[key])):
             offered.append(fingerprint)
@@ -159,14 +161,15 @@ def answer_sketch(
         wanted=missing,
         members=members,
         sync_state=sync_state,
+        left_out=answer.left_out,
     )
 
 
-def answer_want(store: Store, asked: Want, bytes_max: int) -> Entries:
+def answer_want(store: Store, asked: Want, room: Room) -> Entries:
     """The entries with these fingerprints, as far as there is room; those that have changed
     meanwhile are rumors of their own."""
     fingerprints = unpack("Q", asked.fingerprints)
-    here, answer, answered = store.find(fingerprints), Batch(bytes_max), 0
+    here, answer, answered = store.find(fingerprints), Batch(room), 0
     for fingerprint in fingerprints:
         key = here.get(fingerprint)
         if key is not None and not answer.add((key, store[key])):
@@ -178,4 +181,5 @@ def answer_want(store: Store, asked: Want, bytes_max: int) -> Entries:
         answered=answered,
         entries=answer.taken,
         wanted=b"",
+        left_out=answer.left_out,
     )

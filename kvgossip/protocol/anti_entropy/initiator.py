@@ -42,8 +42,8 @@ from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.store.digest import FAN_OUT
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.tombstones.causal_context import Fact
-from kvgossip.protocol.wire.batching import unpack
+from kvgossip.protocol.tombstones.fact import Fact
+from kvgossip.protocol.wire.batching import Room, unpack
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Conclude,
@@ -72,7 +72,7 @@ SHOWN = 3
 class Exchange:
     """One session with `peer`. Each method that takes an answer returns the next messages to send.
 
-    `facts`: this replica's context; without them contexts are left alone.
+    `room`: the peer's. `facts`: this replica's context; without them contexts are left alone.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class Exchange:
         peer: str,
         address: Address,
         store: Store,
-        bytes_max: int,
+        room: Room,
         facts: Sequence[Fact] = (),
     ) -> None:
         self.number, self.peer, self.address = number, peer, address
         self.peer_sync_state = SyncState.WAITING
-        #: the time of the last answer, monotonic seconds
-        self.progress_s = 0.0
+        #: the times of the first question and of the last answer, monotonic seconds
+        self.began_s = self.progress_s = 0.0
         #: how many entries either side gained, or dropped
         self.brought = 0
         #: the first (level, bucket) that differed
@@ -98,7 +98,7 @@ class Exchange:
         #: fingerprints of entries here that the peer has collected
         self.collected_by_peer: list[int] = []
         self.context = SessionContext(facts)
-        self._questions = Questions(number, store, bytes_max, self.context)
+        self._questions = Questions(number, store, room, self.context)
         self._store = store
         self._levels = store.digest.levels
         self._had_entries = len(store) > 0
@@ -166,7 +166,8 @@ class Exchange:
         self._gained(answer.entries, kept)
         self.context.superseded |= dict.fromkeys(kept.replaced)
         self._answered(answer.request, Sketch)
-        self._met(answer)
+        self.met(answer)
+        self.context.left_out_here(answer.left_out)
         offered, wanted = unpack("Q", answer.offered), unpack("Q", answer.wanted)
         self._differ_at(
             [
@@ -181,7 +182,7 @@ class Exchange:
 
     def symbols(self, answer: Symbols) -> list[Question]:
         self._answered(answer.request, Sketch)
-        self._met(answer)
+        self.met(answer)
         self._work.append(self._decode(answer))
         return self.send()
 
@@ -199,7 +200,7 @@ class Exchange:
 
     def differ(self, answer: Differ) -> list[Question]:
         asked = self._answered(answer.request, Compare)
-        self._met(answer)
+        self.met(answer)
         differing = OrderedSet(unpack("I", answer.differing))
         compared = OrderedSet(unpack("I", asked.parents) if asked.level else [0])
         if any(bucket // FAN_OUT not in compared for bucket in differing):
@@ -234,6 +235,7 @@ class Exchange:
         asked = self._unanswered.pop(answer.request, None)
         if not isinstance(asked, (Leaves, Want)):
             raise RemoteError("unasked_answer", "an answer to something that was not asked")
+        self.context.left_out_here(answer.left_out)
         all_asked = (
             unpack("I", asked.buckets)
             if isinstance(asked, Leaves)
@@ -264,10 +266,19 @@ class Exchange:
             )
         return self.send()
 
+    def collected_in(self, answer: Merged) -> list[int]:
+        """The fingerprints of entries that the peer has collected: of those that were pushed to it
+        by the question that it answers."""
+        pushed = self._unanswered.get(answer.request)
+        if not answer.collected or not isinstance(pushed, Push):
+            return []
+        offered = dict.fromkeys(self._store.digest.fingerprints(pushed.entries))
+        return [each for each in unpack("Q", answer.collected) if each in offered]
+
     def merged(self, answer: Merged) -> list[Question]:
         """To be called after the entries that the peer has collected were taken out here."""
         self.brought += answer.news
-        self.collected_by_peer += unpack("Q", answer.collected)
+        self.collected_by_peer += self.collected_in(answer)
         self.context.refused(answer.refused)
         self._pushed_bytes -= _pushed_bytes(self._answered(answer.request, Push))
         return self.send()
@@ -280,9 +291,10 @@ class Exchange:
         self.context.concluded = True
         return self.send()
 
-    def _met(self, answer: Decoded | Symbols | Differ) -> None:
+    def met(self, answer: Decoded | Symbols | Differ) -> None:
+        """The peer, by its first answer; harmless when repeated."""
         self.peer_sync_state = answer.sync_state
-        if answer.request == FIRST_REQUEST and answer.site:
+        if answer.request == FIRST_REQUEST and answer.site and not self.context.peer_site:
             self.context.met(answer.site, answer.context)
 
     def _gained(self, entries: Sequence[Pair], kept: Kept) -> None:

@@ -20,12 +20,14 @@ from kvgossip.protocol.wire.message import Pair
 class Kept(NamedTuple):
     """The outcome of the entries of a message: how many were `news`; the fingerprints of those that
     were `refused`, and of those that this replica has `collected`; and of the own entries that were
-    `replaced`."""
+    `replaced`. `set_back`: one of them shows that this machine was set back, and the rest was not
+    taken."""
 
     news: int
     refused: list[int]
     collected: Sequence[int] = ()
     replaced: Sequence[int] = ()
+    set_back: bool = False
 
 
 class Keeper:
@@ -44,13 +46,17 @@ class Keeper:
         collected: list[int] = []
         replaced: list[int] = []
         origin = Origin(Peer(self._kind, peer), Spread.NONE)
-        for key, record in entries:
+        waiting = iter(entries)
+        for key, record in waiting:
             old = store.record(key)
             outcome = self._merging.merge(key, record, now, origin)
             if outcome is Outcome.NEWS:
                 news += 1
                 if old is not None:
                     replaced.append(store.digest.fingerprint(key, old))
+            elif outcome is Outcome.LOST:
+                refused += store.digest.fingerprints([(key, record), *waiting])
+                return Kept(news, refused, collected, replaced, set_back=True)
             elif outcome is not Outcome.KNOWN:
                 (refused if outcome is Outcome.REFUSED else collected).append(
                     store.digest.fingerprint(key, record)

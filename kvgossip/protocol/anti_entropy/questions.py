@@ -14,7 +14,7 @@ from kvgossip.protocol.anti_entropy.session_context import SessionContext
 from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.store.digest import FAN_OUT
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.wire.batching import ENTRIES_MAX, batches, chunks, pack
+from kvgossip.protocol.wire.batching import ENTRIES_MAX, Room, batches, chunks, pack
 from kvgossip.protocol.wire.exchange_messages import Compare, Conclude, Leaves, Push, Sketch, Want
 from kvgossip.protocol.wire.message import Pair
 
@@ -31,12 +31,12 @@ COLLECTED_MAX = 8192
 
 
 class Questions:
-    """Those of the exchange with this number. An answer has at most `bytes_max`."""
+    """Those of the exchange with this number. `room`: the peer's."""
 
-    def __init__(self, number: int, store: Store, bytes_max: int, context: SessionContext) -> None:
+    def __init__(self, number: int, store: Store, room: Room, context: SessionContext) -> None:
         #: how many may be unanswered
         self.window = WINDOW
-        self._number, self._store, self._bytes_max = number, store, bytes_max
+        self._number, self._store, self._room = number, store, room
         self._context = context
         self._levels = store.digest.levels
         #: the digest of this node's member table, and its name
@@ -160,8 +160,14 @@ class Questions:
 
     def push(self, fingerprints: Iterable[int]) -> Iterator[Question]:
         for chunk in chunks(fingerprints, ENTRIES_MAX):
-            for batch in batches(self._pairs(chunk), self._bytes_max):
-                yield Push(exchange=self._number, request=self._next(), entries=batch)
+            for batch in batches(self._pairs(chunk), self._room):
+                self._context.left_out_there(batch.left_out)
+                yield Push(
+                    exchange=self._number,
+                    request=self._next(),
+                    entries=batch.taken,
+                    left_out=batch.left_out,
+                )
 
     def _pairs(self, fingerprints: Sequence[int]) -> Iterator[Pair]:
         """The records of these fingerprints, but for those that have changed meanwhile: they are

@@ -4,24 +4,30 @@
     answer    from the store alone (answers.py), in one instant with its own context
     keep      the entries that are pushed, and the context of Conclude (keeper.py)
 
-It keeps no state of a session. It only notes whose exchanges are under way here: one of our own
-with such a peer would find the same differences.
+It keeps no state of a session but who asks, over which link, and what was offered
+(asked_exchange.py): Conclude counts only for an exchange that a member has begun, over the same
+link, and takes out only what was offered in it. And an exchange of our own with a peer that asks
+would find the same differences.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from kvgossip.config import Address, Config
+from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.answers import (
     answer_compare,
     answer_leaves,
     answer_sketch,
     answer_want,
 )
+from kvgossip.protocol.anti_entropy.asked_exchange import AskedExchange
 from kvgossip.protocol.anti_entropy.keeper import Keeper
+from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.questions import FIRST_REQUEST, Question
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
@@ -32,7 +38,7 @@ from kvgossip.protocol.outbox import SendPort
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.context_difference import decode, difference
 from kvgossip.protocol.tombstones.tombstones import Tombstones
-from kvgossip.protocol.wire.batching import pack, unpack
+from kvgossip.protocol.wire.batching import pack, room_of, unpack
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Conclude,
@@ -60,15 +66,18 @@ class Responder:
         store: Store,
         tombstones: Tombstones,
         keeper: Keeper,
+        left_out: LeftOut,
         sync_state: Callable[[], SyncState],
         membership: Membership,
         send_port: SendPort,
+        counters: Counter[str],
     ) -> None:
+        self._counters = counters
         self._config, self._store, self._tombstones = config, store, tombstones
-        self._keeper, self._sync_state = keeper, sync_state
+        self._keeper, self._left_out, self._sync_state = keeper, left_out, sync_state
         self._membership, self._send_port = membership, send_port
-        #: by exchange, the name of the member that asks
-        self._askers: Newest[int, str] = Newest(ASKERS_MAX)
+        #: those that members have begun here, by number
+        self._asked: Newest[int, AskedExchange] = Newest(ASKERS_MAX)
         #: by name, when that member asked last, monotonic seconds
         self._asked_s: dict[str, float] = {}
 
@@ -79,26 +88,38 @@ class Responder:
         if not self._config.anti_entropy:
             return
         source, now, _ = arrival
-        self._note_asker(question, now)
+        asked = self._asked_exchange(question, source, now)
         if (
             isinstance(question, (Sketch, Compare))
             and question.request == FIRST_REQUEST
             and question.members != self._membership.digest
         ):
             self.send_members(source)
-        self._send_port.send(self.answer(question, source, now), source, reliable=True)
+        answer = self.answer(question, source, now)
+        if asked is not None:
+            asked.answered(question, answer, self._store.digest)
+        self._send_port.send(answer, source, reliable=True)
 
     def send_members(self, to: Address) -> None:
         """The member tables differ: each side sends its own, once an exchange, so that lost
         membership news is repaired too."""
         self._send_port.send_members(to, [self._membership.me, *self._membership.reachable])
 
-    def _note_asker(self, question: Question, now: Now) -> None:
-        if isinstance(question, (Sketch, Compare)) and question.sender in self._membership.members:
-            self._askers[question.exchange] = question.sender
-        name = self._askers.get(question.exchange)
-        if name is not None:
-            self._asked_s[name] = now.monotonic_s
+    def _asked_exchange(
+        self, question: Question, source: Address, now: Now
+    ) -> AskedExchange | None:
+        """That of this question, if a member has begun it over this link."""
+        known = self._asked.get(question.exchange)
+        if known is None and isinstance(question, (Sketch, Compare)):
+            member = self._membership.members.get(question.sender)
+            if member is not None and member.reachable:
+                speaks = source.host == member.host
+                known = AskedExchange(member.name, source, member.name if speaks else "")
+                self._asked[question.exchange] = known
+        if known is None or known.source != source:
+            return None
+        self._asked_s[known.peer] = now.monotonic_s
+        return known
 
     def is_asking(self, peer: str, now: Now) -> bool:
         """True if this peer has an exchange with us under way."""
@@ -112,23 +133,30 @@ class Responder:
     # -- answer -----------------------------------------------------------------------------------
 
     def answer(self, question: Question, source: Address, now: Now) -> Message:
-        store, bytes_max = self._store, self._config.message_bytes_max
+        store = self._store
+        asked = self._asked_exchange(question, source, now)
+        if isinstance(question, (Sketch, Compare)):
+            name = question.sender
+        else:
+            name = self._membership.name_at(source) if asked is None else asked.peer
+        room = room_of(self._config, self._membership.members.get(name))
         if isinstance(question, Sketch):
             sketched = answer_sketch(
-                store, question, bytes_max, self._membership.digest, self._sync_state()
+                store, question, room, self._membership.digest, self._sync_state()
             )
-            return self._with_context(sketched, question.context)
+            return self._with_context(sketched, question.context, now)
         if isinstance(question, Compare):
             compared = answer_compare(store, question, self._membership.digest, self._sync_state())
-            return self._with_context(compared, question.context)
+            return self._with_context(compared, question.context, now)
         if isinstance(question, Leaves):
-            return answer_leaves(store, question, bytes_max)
+            return answer_leaves(store, question, room)
         if isinstance(question, Want):
-            return answer_want(store, question, bytes_max)
-        peer = self._askers.get(question.exchange) or self._membership.name_at(source)
+            return answer_want(store, question, room)
         if isinstance(question, Conclude):
-            return self._conclude(question, peer, now)
-        kept = self._keeper.keep(question.entries, peer, now)
+            return self._conclude(question, source, now)
+        self._left_out.told(question.left_out, name)
+        holder = name if asked is None else asked.holder
+        kept = self._keeper.keep(question.entries, holder, now)
         return Merged(
             exchange=question.exchange,
             request=question.request,
@@ -137,21 +165,29 @@ class Responder:
             collected=pack("Q", kept.collected),
         )
 
-    def _with_context(self, answer: Decoded | Symbols | Differ, asked: bytes) -> Message:
+    def _with_context(self, answer: Decoded | Symbols | Differ, asked: bytes, now: Now) -> Message:
         """In one instant with the answer itself: so the context is that of the data that is
         compared."""
         if not asked:
             return answer
         tombstones = self._tombstones
-        return replace(answer, site=tombstones.site, context=difference(tombstones.facts(), asked))
+        facts = tombstones.facts(now)
+        return replace(answer, site=tombstones.site, context=difference(facts, asked))
 
-    def _conclude(self, conclude: Conclude, peer: str, now: Now) -> Concluded:
+    def _conclude(self, conclude: Conclude, source: Address, now: Now) -> Concluded:
         """The initiator, which has judged that this node got all, sends its context. It does not
-        speak to a life that began meanwhile."""
+        speak to a life that began meanwhile, nor is it believed by one that it has not asked."""
         tombstones, dropped = self._tombstones, 0
-        if conclude.site == tombstones.site:
-            tombstones.learn(decode(conclude.context).facts, now)
-            dropped = tombstones.drop_collected(unpack("Q", conclude.collected), peer, now)
+        asked = self._asked_exchange(conclude, source, now)
+        facts = decode(conclude.context).facts
+        if asked is None:
+            self._counters["concludes_refused"] += 1
+        elif tombstones.show_set_back(facts, asked.peer, now):
+            raise RemoteError("set_back")
+        elif conclude.site == tombstones.site:
+            tombstones.learn(facts, now)
+            collected = asked.offered(unpack("Q", conclude.collected).tolist(), self._store.digest)
+            dropped = tombstones.drops.in_exchange(collected, asked.peer, now)
         return Concluded(
             exchange=conclude.exchange,
             request=conclude.request,

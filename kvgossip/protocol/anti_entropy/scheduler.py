@@ -14,6 +14,7 @@ member that came back. The passive side is responder.py.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import islice
 from random import Random
@@ -22,7 +23,8 @@ from typing import NamedTuple
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.initiator import SHOWN, Exchange
-from kvgossip.protocol.anti_entropy.keeper import Keeper
+from kvgossip.protocol.anti_entropy.keeper import Keeper, Kept
+from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.questions import FIRST_REQUEST
 from kvgossip.protocol.anti_entropy.responder import Responder
 from kvgossip.protocol.membership.swim import Membership
@@ -34,7 +36,7 @@ from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import Outbox, SendPort
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
-from kvgossip.protocol.wire.batching import unpack
+from kvgossip.protocol.wire.batching import room_of
 from kvgossip.protocol.wire.exchange_messages import (
     Concluded,
     Decoded,
@@ -43,7 +45,7 @@ from kvgossip.protocol.wire.exchange_messages import (
     Merged,
     Symbols,
 )
-from kvgossip.protocol.wire.message import Message
+from kvgossip.protocol.wire.message import Message, Pair
 
 
 class Futile(NamedTuple):
@@ -74,6 +76,7 @@ class ExchangeScheduler:
         store: Store,
         tombstones: Tombstones,
         merging: MergePort,
+        left_out: LeftOut,
         sync_state: Callable[[], SyncState],
         membership: Membership,
         send_port: SendPort,
@@ -84,16 +87,19 @@ class ExchangeScheduler:
         #: the time at which the last exchange completed, monotonic seconds; None: never
         self.completed_s: float | None = None
         #: how many exchanges; `rounds`: how many questions were asked in them
+        self.counters: Counter[str] = Counter()
         self.started = self.completed = self.cut = self.futile = self.rounds = 0
-        self._keeper = Keeper(kind, store, merging)
+        self._keeper, self._left_out = Keeper(kind, store, merging), left_out
         self.responder = Responder(
             config,
             store=store,
             tombstones=tombstones,
             keeper=self._keeper,
+            left_out=left_out,
             sync_state=sync_state,
             membership=membership,
             send_port=send_port,
+            counters=self.counters,
         )
         self._config, self._kind, self._rng = config, kind, rng
         self._store, self._tombstones, self._merging = store, tombstones, merging
@@ -181,12 +187,12 @@ class ExchangeScheduler:
             peer.name,
             peer.address,
             self._store,
-            self._config.message_bytes_max,
-            self._tombstones.facts(),
+            room_of(self._config, peer),
+            self._tombstones.facts(now),
         )
         self._running[exchange.number] = exchange
         self.started += 1
-        exchange.progress_s = now.monotonic_s
+        exchange.began_s = exchange.progress_s = now.monotonic_s
         return exchange
 
     def send(self, exchange: Exchange, messages: Iterable[Message], now: Now) -> None:
@@ -237,6 +243,14 @@ class ExchangeScheduler:
             self.cut += 1
             self._start_waiting(now)
 
+    def begin_again(self, peer: str, now: Now) -> None:
+        """This node is another life from now on. `peer`: who made it so."""
+        others = [exchange.peer for exchange in self._running.values()]
+        for exchange in list(self._running.values()):
+            self._cut(exchange, now)
+        for name in dict.fromkeys([peer, *others]):
+            self.start(name, now, differs=True)
+
     # -- receive ----------------------------------------------------------------------------------
 
     def unreachable(self, address: Address, now: Now) -> None:
@@ -262,31 +276,45 @@ class ExchangeScheduler:
     def _receive(self, exchange: Exchange, answer: Answer, now: Now) -> Iterable[Message]:
         if isinstance(answer, Merged):
             # a live value goes at once, a tombstone when this exchange is complete
-            exchange.brought += self._tombstones.drop_collected(
-                unpack("Q", answer.collected), exchange.peer, now
+            exchange.brought += self._tombstones.drops.in_exchange(
+                exchange.collected_in(answer), exchange.peer, now
             )
             return exchange.merged(answer)
         if isinstance(answer, Concluded):
             return exchange.concluded(answer)
+        if isinstance(answer, (Entries, Decoded)):
+            self._left_out.told(answer.left_out, exchange.peer)
         if isinstance(answer, Entries):
-            return exchange.entries(answer, self._keeper.keep(answer.entries, exchange.peer, now))
+            return exchange.entries(answer, self._keep(answer.entries, exchange, now))
+        exchange.met(answer)
+        if self._tombstones.show_set_back(exchange.context.of_peer, exchange.peer, now):
+            raise RemoteError("set_back")
         if answer.request == FIRST_REQUEST and answer.members != self._membership.digest:
             self.responder.send_members(exchange.address)
         if isinstance(answer, Decoded):
-            return exchange.decoded(answer, self._keeper.keep(answer.entries, exchange.peer, now))
+            return exchange.decoded(answer, self._keep(answer.entries, exchange, now))
         return exchange.differ(answer) if isinstance(answer, Differ) else exchange.symbols(answer)
+
+    def _keep(self, entries: Iterable[Pair], exchange: Exchange, now: Now) -> Kept:
+        """Raises RemoteError, which cuts the exchange, where this machine was set back."""
+        kept = self._keeper.keep(entries, exchange.peer, now)
+        if kept.set_back:
+            raise RemoteError("set_back")
+        return kept
 
     def _complete(self, exchange: Exchange, now: Now) -> None:
         del self._running[exchange.number]
         self.completed += 1
         self._tombstones.learn(exchange.context.learned, now)
-        exchange.brought += self._tombstones.drop_collected(
+        exchange.brought += self._tombstones.drops.in_exchange(
             exchange.collected_by_peer, exchange.peer, now
         )
         self.completed_s = self._last_with_s[exchange.peer] = now.monotonic_s
         self._unequal_since_s.pop(exchange.peer, None)
         self._judge(exchange)
-        self._merging.exchanged(Peer(self._kind, exchange.peer), exchange.peer_sync_state)
+        self._merging.exchanged(
+            Peer(self._kind, exchange.peer), exchange.peer_sync_state, exchange.began_s, now
+        )
         self._start_waiting(now)
 
     def _judge(self, exchange: Exchange) -> None:
@@ -304,7 +332,7 @@ class ExchangeScheduler:
         self._futile[peer] = Futile(
             min(last.times + 1, FUTILE_MAX) if same else 1, root, self._roots[peer]
         )
-        if same and last.times == FUTILE_MAX - 1:
+        if same and last.times == FUTILE_MAX - 1 and not exchange.context.left_out:
             self.futile += 1
             self._complain(exchange, exchange.differing)
 
@@ -331,6 +359,7 @@ class ExchangeScheduler:
     def statistics(self) -> dict[str, int]:
         """Counters since the start, by name."""
         return {
+            **self.counters,
             "exchanges_started": self.started,
             "exchanges_completed": self.completed,
             "exchanges_cut": self.cut,

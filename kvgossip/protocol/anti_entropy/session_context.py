@@ -5,9 +5,9 @@ Laws
 - A context is as of the session's beginning: mine when it was opened, the peer's at its first
   answer. Entries that either merged since came from elsewhere, and the other may not have them.
 - I learn the peer's context when all that the peer held at the beginning was offered to me and
-  accepted. It was not, when an entry that I asked for had changed meanwhile, or was refused. Then I
-  learn nothing of it this time. The same holds the other way round; an entry of mine that the
-  peer's own has superseded meanwhile is none that it lacks.
+  accepted. It was not, when an entry that I asked for had changed meanwhile, was refused, or was
+  left out as too long for me. Then I learn nothing of it this time. The same holds the other way
+  round; an entry of mine that the peer's own has superseded meanwhile is none that it lacks.
 - All answers come from one life of the peer: Conclude names it. A peer that restarted meanwhile may
   have lost what this session gave it.
 """
@@ -19,7 +19,6 @@ from collections.abc import Collection, Iterable, Sequence
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.keeper import Kept
 from kvgossip.protocol.model.ordered_set import OrderedSet
-from kvgossip.protocol.tombstones.causal_context import Fact
 from kvgossip.protocol.tombstones.context_difference import (
     ContextDifference,
     decode,
@@ -27,6 +26,8 @@ from kvgossip.protocol.tombstones.context_difference import (
     lacking,
     summary,
 )
+from kvgossip.protocol.tombstones.fact import Fact
+from kvgossip.protocol.wire.message import Notice
 
 
 class SessionContext:
@@ -42,6 +43,8 @@ class SessionContext:
         self.collected: list[int] = []
         #: fingerprints of entries of mine that the peer's own have superseded
         self.superseded: OrderedSet[int] = OrderedSet()
+        #: how many entries of either side are too long for the other one
+        self.left_out = 0
         #: the peer has taken over the facts of Conclude
         self.concluded = False
         self._facts = list(facts)
@@ -55,6 +58,11 @@ class SessionContext:
     def learned(self) -> list[Fact]:
         """At the end: the facts of the peer's context that are now true of this replica, too."""
         return self._difference.facts if self._whole and self.concluded else []
+
+    @property
+    def of_peer(self) -> list[Fact]:
+        """The facts of the peer's context that its first answer told."""
+        return self._difference.facts
 
     def met(self, site: int, context: bytes) -> None:
         """The first answer of the peer."""
@@ -85,6 +93,16 @@ class SessionContext:
     def refused(self, count: int) -> None:
         """The peer has refused so many of my entries."""
         self._peer_whole &= not count
+
+    def left_out_here(self, notices: Sequence[Notice]) -> None:
+        """The peer holds these, which are too long for me."""
+        self.left_out += len(notices)
+        self._whole &= not notices
+
+    def left_out_there(self, notices: Sequence[Notice]) -> None:
+        """I hold these, which are too long for the peer."""
+        self.left_out += len(notices)
+        self._peer_whole &= not notices
 
     def conclusion(self) -> bytes | None:
         """The facts that the peer lacks at the end, encoded; None where nothing is to be

@@ -300,6 +300,19 @@ def _condition(name: str, condition: Condition, newest: int) -> Iterator[tuple[s
             "one of them another --name"
         )
         yield "name_twice", text
+    for code, reason in condition.not_ready:
+        yield code, f"{name} is not ready: {reason}"
+    if condition.left_out:
+        text = (
+            f"{name} lacks {condition.left_out} entries that are too long for it, such as "
+            f"{_names([repr(key) for key in condition.left_out_keys])}: give all nodes the same "
+            "value_bytes_max and message_bytes_max, and restart it"
+        )
+        yield "left_out", text
+    if condition.clock and not condition.not_ready:
+        yield "clock_trouble", f"{name} says: {condition.clock}"
+    if condition.disk:
+        yield "disk", f"the data directory of {name}: {condition.disk}"
     if condition.formats[1] < newest:
         text = (
             f"{name} speaks frame formats up to {condition.formats[1]}, others up to {newest}: it "

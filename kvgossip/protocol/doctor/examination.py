@@ -48,6 +48,7 @@ ALL = ("", "")
 BATCH = 16
 TICK_S = 0.05
 TRIES_S = (0.0, 0.4, 1.0)
+FRESH_LINK_S = 1.0
 EXAMINATION_S = 2.0
 MARGIN_S = 0.5
 
@@ -343,14 +344,11 @@ class Doctor:
         ]:
             observation = examination.observations[name]
             observation.began_s = now.monotonic_s
-            examine = Examine(
-                sequence=self._number(examination, observation, now),
-                sender=self._membership.me.name,
-                subjects=observation.to_see,
-            )
-            self._ping(examination, observation, now, reliable=True)
-            self._send_port.send(examine, observation.member.address, reliable=True)
+            self._ask_by_link(examination, observation, now)
         for observation in examination.observations.values():
+            if observation.is_silent(now, FRESH_LINK_S):
+                observation.has_fresh_link = True
+                self._ask_by_link(examination, observation, now)
             if (
                 observation.began_s is None
                 or observation.udp_s is not None
@@ -361,13 +359,24 @@ class Doctor:
                 observation.tries += 1
                 self._ping(examination, observation, now, reliable=False)
 
+    def _ask_by_link(self, examination: Examination, observation: Observation, now: Now) -> None:
+        """A second time over a new link: TCP is not blocked where a firewall forgot the old one."""
+        examine = Examine(
+            sequence=self._number(examination, observation, now),
+            sender=self._membership.me.name,
+            subjects=observation.to_see,
+        )
+        self._ping(examination, observation, now, reliable=True)
+        self._send_port.send(examine, observation.member.address, reliable=True)
+
     def _ping(
         self, examination: Examination, observation: Observation, now: Now, *, reliable: bool
     ) -> None:
         ping = self._make_ping(
             self._number(examination, observation, now), observation.member.name, now
         )
-        self._send_port.send(ping, observation.member.address, reliable=reliable)
+        fresh = observation.has_fresh_link and observation.tcp_s is None
+        self._send_port.send(ping, observation.member.address, reliable=reliable, fresh=fresh)
 
     def _number(self, examination: Examination, observation: Observation, now: Now) -> int:
         sequence = self._membership.next_sequence()

@@ -22,6 +22,8 @@ class Observation:
     began_s: float | None = None
     #: how many datagrams went out to it
     tries: int = 0
+    #: it was asked again over a new link, since nothing had come by the present one
+    has_fresh_link: bool = False
     #: the shortest round trips, seconds
     udp_s: float | None = None
     tcp_s: float | None = None
@@ -33,6 +35,17 @@ class Observation:
     answers_as: str = ""
     #: why it refuses our frames
     refusal: str = ""
+
+    def is_silent(self, now: Now, seconds: float) -> bool:
+        """True if it was asked so long ago, has answered by datagrams and not over TCP, and was not
+        asked again over a new link."""
+        return (
+            self.began_s is not None
+            and now.monotonic_s >= self.began_s + seconds
+            and self.udp_s is not None
+            and self.tcp_s is None
+            and not self.has_fresh_link
+        )
 
     @property
     def is_complete(self) -> bool:

@@ -89,7 +89,11 @@ class Blocklist:
         """True if this member is blocked, by its name or by its address."""
         if not self._names and not self._networks:
             return False
-        return member.name in self._names or self.covers_address(member.address)
+        return (
+            member.name in self._names
+            or self.covers_address(member.address)
+            or bool(member.other_host and self._covers_host(member.other_host))
+        )
 
     def covers_address(self, address: Address) -> bool:
         if not self._names and not self._networks:

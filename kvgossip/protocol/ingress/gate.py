@@ -5,7 +5,8 @@ that this node lacks, or not sealed where all are, before it is decoded: counted
 minute for each source logged, and answered with a refusal that lets the other side log the same
 reason: a datagram once a minute, since its source may be a lie, a frame of a link always, or
 a node that asks a second time to join would hear nothing. A frame that is not of our kind at all, a
-seal that does not fit and a replay are only counted: answering them would make us a reflector.
+checksum or a seal that does not fit, and a replay are only counted: answering them would make us a
+reflector.
 
 A refusal is in clear, for a node that cannot open seals must be able to read it. So it is nobody's
 word in particular: it makes a line in the log and, where this node has asked to join, an answer for
@@ -27,7 +28,14 @@ from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Outbox
-from kvgossip.protocol.wire.frame import Framing, Opened, encode, frame_bytes_max, is_refusal
+from kvgossip.protocol.wire.frame import (
+    OTHER_ID,
+    Framing,
+    Opened,
+    encode,
+    frame_bytes_max,
+    is_refusal,
+)
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import Refused
 
@@ -38,7 +46,8 @@ LIVES_FACTOR = 2
 
 class Gate:
     """`me` is this node's first record in the pool, `elsewhere()` its address in its other one,
-    None if it has only one.
+    None if it has only one. `other_id(data, arrival)`: what to say to a frame of another cluster
+    id; None: nothing.
 
     `failed(source, text)` is called where nothing that comes from there over a link can be read.
     """
@@ -52,6 +61,7 @@ class Gate:
         outbox: Outbox,
         counters: Counter[str],
         elsewhere: Callable[[], Address | None],
+        other_id: Callable[[bytes, Arrival], str | None],
         failed: Callable[[Address, str], None],
     ) -> None:
         self.pool = pool_name(kind, config.datacenter)
@@ -62,10 +72,15 @@ class Gate:
             )
         self._config, self._kind, self._me, self._keyring = config, kind, me, keyring
         self._outbox, self._counters = outbox, counters
-        self._elsewhere, self._failed = elsewhere, failed
+        self._elsewhere, self._other_id, self._failed = elsewhere, other_id, failed
         #: by subject, when it was last complained of, monotonic seconds
         self._complaints_s: Newest[str, float] = Newest(COMPLAINTS_MAX)
         self._sources = RateLimit(config.source_datagrams_per_s)
+
+    def begin_life(self, me: Member) -> None:
+        """This node is another life from now on."""
+        if self.framing.seals is not None:
+            self.framing.seals.begin_life(me.site, me.generation)
 
     @property
     def datagram_room(self) -> int:
@@ -95,15 +110,19 @@ class Gate:
     def _drop(self, reason: str, data: bytes, arrival: Arrival) -> None:
         source, now, reliable = arrival
         self._counters[f"frames_dropped.{reason}"] += 1
-        text = refusal_of(
-            reason, data, self._kind, self._config.datacenter, self._elsewhere(), self._keyring
+        text = (
+            self._other_id(data, arrival)
+            if reason == OTHER_ID
+            else refusal_of(
+                reason, data, self._kind, self._config.datacenter, self._elsewhere(), self._keyring
+            )
         )
         if text is None or is_refusal(data):
             return
-        # words about pools are few; those about keys name one, and a stranger could name millions
-        complains = self.may_complain(
-            f"{source.host} {reason if reason in KEY_REASONS else text}", now
-        )
+        # words about pools are few; those about keys and ids name one, and a stranger could name
+        # millions
+        names_one = reason in KEY_REASONS or reason == OTHER_ID
+        complains = self.may_complain(f"{source.host} {reason if names_one else text}", now)
         if complains:
             self._outbox.log("WARNING", f"dropped a frame from {source}: {text} ({self.here})")
         if complains or reliable:
@@ -118,7 +137,9 @@ class Gate:
             data = self.framing.refusal(text)
         else:
             data = self.framing.frame(
-                [encode(Refused(self.framing.cluster, self.pool, text[:512]))], reliable=True
+                [encode(Refused(self.framing.cluster, self.pool, text[:512]))],
+                reliable=True,
+                joining=True,
             )
         self._outbox.send(to, data, reliable=True, pool=self._kind)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from kvgossip.config import Address
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.wire.frame import is_of_pool, sealing_key
+from kvgossip.protocol.wire.frame import FORMAT, format_of, is_of_pool, sealing_key
 from kvgossip.protocol.wire.keyring import Keyring
 
 WAN_POOL = "wan"
@@ -20,9 +20,20 @@ _WORDS = {
     "other_cluster": (
         "it belongs to another cluster; give both the same --cluster, or stop joining them"
     ),
-    "unknown_format": "it speaks another format of frames; run versions that have one in common",
 }
 _MEET = "datacenters meet through their gateways only, with --gateway and --join-wan"
+
+
+def of_other_id(theirs: int, ours: int, kind: PoolKind, address: Address) -> str:
+    """Why a node of another cluster id is refused: the numbers of both, and where this node is
+    reached."""
+    wan = "--wan " if kind is PoolKind.WAN else ""
+    return (
+        f"it belongs to the cluster with the id {theirs:08x}, and this node to the one with "
+        f"{ours:08x}; two clusters never merge by themselves. If an operator wants them to be one, "
+        f"`kvgossip join {wan}{address} --merge` on a node of {theirs:08x} makes all nodes there "
+        f"take over {ours:08x}; if not, stop joining them"
+    )
 
 
 def pool_name(kind: PoolKind, datacenter: str) -> str:
@@ -45,6 +56,8 @@ def refusal_of(
     """
     if reason in KEY_REASONS:
         return _of_keys(sealing_key(data), reason, keyring)
+    if reason == "unknown_format":
+        return _of_formats(format_of(data))
     if reason != "other_pool":
         return _WORDS.get(reason)
     return _to_wan(data, datacenter, other) if kind is PoolKind.WAN else _to_lan(data, other)
@@ -76,6 +89,15 @@ def _to_wan(data: bytes, datacenter: str, lan: Address | None) -> str:
     return (
         "it belongs to the LAN pool of another datacenter, and this is the WAN address of a "
         f"gateway of {datacenter!r}; {_MEET}"
+    )
+
+
+def _of_formats(theirs: int) -> str:
+    older, newer = sorted((theirs, FORMAT))
+    return (
+        f"it speaks format {theirs} of frames, and this node speaks {FORMAT}, so their releases "
+        f"cannot share a cluster: `kvgossip export` from a node of format {older}, `kvgossip "
+        f"import` to one of format {newer}, and join nodes of one of the two releases only"
     )
 
 

@@ -9,8 +9,11 @@ Laws
   refused; if neither is answered within one probe timeout, the newcomer takes the name over (lesson
   10). A refusal of TCP says nothing: the holder may still answer UDP.
 - A name that belongs to another identity is refused (identity.py).
+- A newcomer of another cluster id is refused, unless an operator wants the two clusters to be one
+  (own_cluster_id.py); and so is one that looks for somebody else at this address, where it is not
+  of the same cluster for sure: an address may have been given away.
 - A newcomer that does not know its own address takes the one from which the host saw it (lesson
-  30).
+  30), and keeps for the host the one by which it reached it (own_host.py).
 """
 
 from __future__ import annotations
@@ -22,18 +25,20 @@ from msgspec.structs import replace
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.effect import Joined, JoinRefused
-from kvgossip.protocol.ingress.refusal import pool_name
+from kvgossip.protocol.ingress.refusal import of_other_id, pool_name
 from kvgossip.protocol.membership.identity import Identity, objection_to
+from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.membership.probing import MakePing
-from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.membership.swim import GENERATION_AHEAD_MS_MAX, Membership
 from kvgossip.protocol.model.arrival import Arrival
+from kvgossip.protocol.model.cluster_id import ClusterId
 from kvgossip.protocol.model.member import Member, SyncState
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Outbox, SendPort
 from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import Ack, Join, JoinReply, Message
+from kvgossip.protocol.wire.message import Ack, Join, JoinPurpose, JoinReply, Message
 
 NAME_CHECKS_MAX = 64
 ASKED_MAX = 1024
@@ -44,10 +49,20 @@ FIRST_MEMBERS = 100
 class NameCheck:
     """A join that waits until the holder of its name has answered, or has not by `deadline_s`."""
 
+    join: Join
     members: list[Member]
     source: Address
     holder: Member
     deadline_s: float
+
+
+@dataclass(slots=True)
+class Asked:
+    """An address that this node asked to take it in. `undecided`: nobody has said no, although
+    perhaps another one than was asked."""
+
+    purpose: JoinPurpose
+    undecided: bool = True
 
 
 class JoinHandshake:
@@ -65,37 +80,47 @@ class JoinHandshake:
         refuse: Callable[[Address, str], None],
         make_ping: MakePing,
         sync_state: Callable[[], SyncState],
+        cluster_id: OwnClusterId,
         identity: Identity | None = None,
     ) -> None:
         self._config, self._kind, self._membership = config, kind, membership
         self._send_port, self._outbox, self._refuse = send_port, outbox, refuse
         self._make_ping, self._sync_state, self._identity = make_ping, sync_state, identity
+        self._cluster_id = cluster_id
         self._pool_name = pool_name(kind, config.datacenter)
-        #: the addresses that this node asked to take it in; False: somebody has said no, but
-        #: perhaps another one
-        self._asked: Newest[Address, bool] = Newest(ASKED_MAX)
+        self._asked: Newest[Address, Asked] = Newest(ASKED_MAX)
         #: by the sequence number of the pings to the holder of a name
         self._checks: Newest[int, NameCheck] = Newest(NAME_CHECKS_MAX)
 
     # -- the newcomer -----------------------------------------------------------------------------
 
-    def ask(self, address: Address) -> None:
-        """Send a Join there."""
-        self._asked[address] = True
+    def ask(
+        self, address: Address, purpose: JoinPurpose = JoinPurpose.ENTER, asked_name: str = ""
+    ) -> None:
+        """Send a Join there. `asked_name`: of the member that is, or was, at that address."""
+        self._asked[address] = Asked(purpose)
+        self._cluster_id.look()
         me = self._membership.me
         members = [me, *self._membership.reachable[:FIRST_MEMBERS]]
-        join = Join(me.name, me.site, address.host)
+        join = Join(
+            me.name,
+            me.site,
+            address.host,
+            cluster_id=self._cluster_id.value,
+            purpose=purpose,
+            asked_name=asked_name,
+        )
         if self._identity is not None:
             signature = self._identity.sign(self._config.cluster, self._pool_name, me)
             join = replace(join, identity=self._identity.public, signature=signature)
-        self._send_port.send_units(self._units(join, members), address, reliable=True)
+        self._send_port.send_units(self._units(join, members), address, reliable=True, joining=True)
 
     def on_reply(self, reply: JoinReply, members: list[Member], arrival: Arrival) -> bool:
         """True if this answers a Join of ours; its members are merged then."""
         source, now, _ = arrival
-        if source not in self._asked:
+        asked = self._asked.pop(source, None)
+        if asked is None:
             return False
-        del self._asked[source]
         if reply.site == self._membership.me.site:
             self._outbox.emit(
                 JoinRefused(
@@ -106,8 +131,21 @@ class JoinHandshake:
                     logged=True,
                 )
             )
+        elif not self._cluster_id.admits(reply.cluster_id):
+            # this node has come into another cluster since it asked
+            if asked.purpose is JoinPurpose.MERGE:
+                self.ask(source, asked.purpose)
+            else:
+                text = self._other_id(reply.cluster_id)
+                self._outbox.emit(JoinRefused(source, text, self._kind))
+            return False
         else:
+            self._cluster_id.take(reply.cluster_id)
+            if asked.purpose is JoinPurpose.MERGE:
+                # before the members of there are, since two may have one name
+                self._cluster_id.tell()
             self._membership.observed_at(reply.observed_host)
+            self._membership.joined_at[reply.sender] = source.host
             for member in members:
                 # a host that does not know its own address yet is where we found it
                 at_source = member.name == reply.sender and not member.host
@@ -122,13 +160,12 @@ class JoinHandshake:
     ) -> None:
         """The node that was asked there said no, or nothing. Not `final`: the one that says so may
         not be the one that was asked, so a yes still counts. `logged`: the gate has complained."""
-        undecided = self._asked.get(source)
-        if undecided is None:
+        asked = self._asked.get(source)
+        if asked is None:
             return
         if final:
             del self._asked[source]
-        else:
-            self._asked[source] = False
+        undecided, asked.undecided = asked.undecided, False
         if undecided:
             self._outbox.emit(JoinRefused(source, text, self._kind, logged))
 
@@ -147,14 +184,20 @@ class JoinHandshake:
         objection = objection_to(
             join, members[0], holder, self._config.cluster, self._pool_name, required
         )
+        if members[0].generation > now.wall_ms + GENERATION_AHEAD_MS_MAX:
+            objection = (
+                f"{join.name!r} says that it was started years from now: set the clock of its "
+                "machine right, or of this one, and restart it"
+            )
         newcomer = members[0] if members[0].host else replace(members[0], host=source.host)
         members = [newcomer, *members[1:]]
+        objection = self._objection_to_cluster(join, newcomer) or objection
         if objection:
             self._refuse(source, objection)
-        elif holder is None and len(self._membership.members) >= self._config.members_max:
+        elif holder is None and not self._membership.make_room():
             text = (
                 f"this cluster has all the names that it takes, {self._config.members_max} "
-                "(members_max); raise it everywhere"
+                "(members_max), and nobody is gone who could make room; raise it everywhere"
             )
             self._refuse(source, text)
         elif join.name == me.name and join.site != me.site:
@@ -166,11 +209,32 @@ class JoinHandshake:
             and holder.address != newcomer.address
         ):
             self._check_holder(
-                NameCheck(members, source, holder, now.monotonic_s + self._config.probe_timeout_s),
+                NameCheck(
+                    join, members, source, holder, now.monotonic_s + self._config.probe_timeout_s
+                ),
                 now,
             )
         else:
-            self._accept(members, source, now)
+            self._accept(join, members, source, now)
+
+    def _objection_to_cluster(self, join: Join, newcomer: Member) -> str:
+        """Why it may not come from its cluster into this one; empty where it may."""
+        theirs, ours, me = join.cluster_id, self._cluster_id, self._membership.me
+        if join.purpose is JoinPurpose.MERGE:
+            return ""
+        if not ours.admits(theirs):
+            return self._other_id(theirs)
+        if join.asked_name not in ("", me.name) and not ours.value.meets(theirs):
+            return (
+                f"{newcomer.name!r} looks for {join.asked_name!r}, which is not at {me.address} "
+                f"any more: here is {me.name!r}, perhaps of another cluster; join it by its "
+                "address, if that is wanted"
+            )
+        return ""
+
+    def _other_id(self, theirs: ClusterId) -> str:
+        ours, me = self._cluster_id.value, self._membership.me
+        return of_other_id(theirs.number, ours.number, self._kind, me.address)
 
     def _check_holder(self, check: NameCheck, now: Now) -> None:
         sequence = self._membership.next_sequence()
@@ -182,7 +246,11 @@ class JoinHandshake:
                 reliable=reliable,
             )
 
-    def _accept(self, members: list[Member], source: Address, now: Now) -> None:
+    def _accept(self, join: Join, members: list[Member], source: Address, now: Now) -> None:
+        if self._cluster_id.admits(join.cluster_id):
+            self._cluster_id.take(join.cluster_id)
+        else:
+            self._cluster_id.take_over(join.cluster_id)
         for member in members:
             self._membership.merge(member, now)
         me, known = self._membership.me, self._membership.members.get(members[0].name)
@@ -191,9 +259,14 @@ class JoinHandshake:
             member.name: member
             for member in [me, *([known] if known else []), *reachable[:FIRST_MEMBERS]]
         }
-        reply = JoinReply(me.name, me.site, source.host, self._sync_state())
-        self._send_port.send_units(self._units(reply, list(listed.values())), source, reliable=True)
-        self._send_port.send_members(source, reachable[FIRST_MEMBERS:])
+        reply = JoinReply(me.name, me.site, source.host, self._sync_state(), self._cluster_id.value)
+        units = self._units(reply, list(listed.values()))
+        pruned = self._membership.table.pruned_life(members[0])
+        if pruned is not None:  # before the reply: the newcomer must hear it to be taken in
+            units = [encode(pruned), *units]
+        self._send_port.send_units(units, source, reliable=True, joining=True)
+        if join.purpose is not JoinPurpose.LEARN:
+            self._send_port.send_members(source, reachable[FIRST_MEMBERS:])
 
     def _name_is_held(self, newcomer: Member, holder: Member) -> str:
         return (
@@ -230,7 +303,7 @@ class JoinHandshake:
             if check.deadline_s <= now.monotonic_s
         ]:
             check = self._checks.pop(sequence)
-            self._accept(check.members, check.source, now)
+            self._accept(check.join, check.members, check.source, now)
 
     def _units(self, first: Message, members: list[Member]) -> list[bytes]:
         return [encode(first), *map(encode, members)]

@@ -4,10 +4,9 @@ that is enough to settle.
 Laws (protocol.md sections 2 and 8)
 - A target is resolved again and joined again, with growing pauses, while any of its addresses is no
   known member.
-- Without any target a node founds a cluster, and is settled at once.
-- Otherwise it settles when an exchange with a settled member completes; or when every address of
-  every target has answered, and an exchange with each has completed while it was fresh itself (see
-  SyncState): then the cluster is fresh and nobody knows more.
+- A node settles when an exchange with a settled member completes; or after a while (settling.py),
+  when every address of every target has answered, and an exchange with each has completed while it
+  was fresh itself (see SyncState): then the cluster is fresh and nobody knows more.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from kvgossip.protocol.model.ordered_set import OrderedSet
 
 PAUSE_FACTOR_MAX = 30
 PAUSE_FACTOR_UNSETTLED = 3
+NOWHERE = Address("", 0)
 
 
 @dataclass(slots=True)
@@ -117,9 +117,7 @@ class JoinTargets:
     def answered(self, address: Address, name: str) -> None:
         """A node of this name took us in at this address; a new name there starts over."""
         known = self._answers.get(address)
-        if any(address in (addresses or ()) for addresses in self._addresses.values()) and (
-            known is None or known.name != name
-        ):
+        if self.has(address) and (known is None or known.name != name):
             self._answers[address] = Answer(name)
 
     def exchanged(self, name: str, sync_state: SyncState) -> None:
@@ -144,13 +142,26 @@ class JoinTargets:
             for answer in self._all_answers()
         )
 
+    def has(self, address: Address) -> bool:
+        """True if some target is there; not one of an operator's."""
+        return any(address in (addresses or ()) for addresses in self._addresses.values())
+
+    def unanswered(self) -> list[str]:
+        """The addresses at which nobody has answered, and the targets that are not resolved."""
+        return [
+            str(address) if address.host else target
+            for target, addresses in self._addresses.items()
+            for address in addresses or (NOWHERE,)
+            if address not in self._answers
+        ]
+
     def _all_answers(self) -> list[Answer | None]:
         """One for each address of each target, None where there is none; a target that could not be
         resolved yet has one None."""
         return [
             self._answers.get(address)
             for addresses in self._addresses.values()
-            for address in addresses or (Address("", 0),)
+            for address in addresses or (NOWHERE,)
         ]
 
     def lost(self, now: Now) -> None:

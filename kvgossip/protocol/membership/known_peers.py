@@ -17,6 +17,7 @@ node's name, and its answer has the members as they are now.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from random import Random
 
@@ -26,47 +27,57 @@ from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.saved_state import peer_fact
+from kvgossip.protocol.saved_state import SavedPeer, peer_fact
 
 ASKED_AT_ONCE = 8
 PAUSE_FACTOR_MAX = 30
 
 
 class KnownPeers:
-    """`saved`: the addresses of members that an earlier life knew, by name."""
+    """`saved`: the members that an earlier life knew, by name. Its own name is none of them: a data
+    directory may have been another node's."""
 
     def __init__(
-        self, saved: Mapping[str, Address], kind: PoolKind, config: Config, rng: Random, now: Now
+        self, saved: Mapping[str, SavedPeer], kind: PoolKind, config: Config, rng: Random, now: Now
     ) -> None:
         #: those of them that this life has not met
-        self.absent = dict(saved)
-        #: the addresses that are kept on the disk
-        self._kept = dict(saved)
+        self.absent = {name: peer for name, peer in saved.items() if name != config.name}
+        #: what is kept of each on the disk
+        self._kept = dict(self.absent)
         self._kind, self._rng = kind, rng
-        #: the times at which some of the absent are asked again, and at which they are forgotten,
-        #: monotonic seconds
+        #: the times at which some of the absent are asked again, at which each is forgotten, and
+        #: the first one of them, monotonic seconds
         self._next_s = now.monotonic_s
-        self._forget_s = now.monotonic_s + config.forget_after_s
+        self._forget_s = {
+            name: now.monotonic_s + (peer.forget_s or config.forget_after_s)
+            for name, peer in saved.items()
+        }
+        self._next_forget_s = min(self._forget_s.values(), default=math.inf)
         self._pause_s = config.join_retry_s
         self._pause_s_max = config.join_retry_s * PAUSE_FACTOR_MAX
 
     def changed(self, name: str, new: Member | None) -> list[Persist]:
         """The record of this member is now `new`; returns the facts to keep of it."""
         self.absent.pop(name, None)
-        address = None if new is None or new.state is MemberState.LEFT else new.address
-        if self._kept.get(name) == address:
+        gone = new is None or new.state is MemberState.LEFT
+        peer = None if new is None or gone else SavedPeer(new.host, new.port, new.forget_s)
+        if self._kept.get(name) == peer:
             return []
-        return [self._keep(name, address)]
+        return [self._keep(name, peer)]
 
-    def _keep(self, name: str, address: Address | None) -> Persist:
-        if address is None:
+    def _keep(self, name: str, peer: SavedPeer | None) -> Persist:
+        if peer is None:
             del self._kept[name]
         else:
-            self._kept[name] = address
-        return peer_fact(self._kind, name, address)
+            self._kept[name] = peer
+        return peer_fact(self._kind, name, peer)
 
     def deadline(self) -> float | None:
-        return min(self._next_s, self._forget_s) if self.absent else None
+        return min(self._next_s, self._next_forget_s) if self.absent else None
+
+    def has(self, address: Address) -> bool:
+        """True if a member that is kept was there."""
+        return any(peer.address == address for peer in self._kept.values())
 
     def due(self, now: Now) -> list[Address]:
         """The addresses to ask now."""
@@ -74,13 +85,20 @@ class KnownPeers:
             return []
         self._next_s = now.monotonic_s + self._pause_s
         self._pause_s = min(2 * self._pause_s, self._pause_s_max)
-        return [self.absent[name] for name in uniform(self._rng, list(self.absent), ASKED_AT_ONCE)]
+        names = uniform(self._rng, list(self.absent), ASKED_AT_ONCE)
+        return [self.absent[name].address for name in names]
+
+    def name_at(self, address: Address) -> str:
+        """The absent member that was there; empty if there was none."""
+        return next((name for name, peer in self.absent.items() if peer.address == address), "")
 
     def answered(self, address: Address, name: str) -> list[Persist]:
         """A node of this name is at this address now; returns the facts that are not kept any
         more."""
         gone = [
-            absent for absent, place in self.absent.items() if place == address and absent != name
+            absent
+            for absent, peer in self.absent.items()
+            if peer.address == address and absent != name
         ]
         for absent in gone:
             del self.absent[absent]
@@ -88,7 +106,10 @@ class KnownPeers:
 
     def forgotten(self, now: Now) -> list[Persist]:
         """Members that were absent for so long are forgotten, as dead ones are."""
-        if not self.absent or now.monotonic_s < self._forget_s:
+        if not self.absent or now.monotonic_s < self._next_forget_s:
             return []
-        gone, self.absent = self.absent, {}
+        gone = [name for name in self.absent if now.monotonic_s >= self._forget_s[name]]
+        for name in gone:
+            del self.absent[name]
+        self._next_forget_s = min((self._forget_s[name] for name in self.absent), default=math.inf)
         return [self._keep(name, None) for name in gone]

@@ -8,7 +8,9 @@ Laws
 - A result worked out of the records - reachable, peers, digest - holds until `changed` is called,
   once for each change.
 - At one address lives one name: of two that claim it the life that began later, for both began on
-  one machine, by one clock (lesson 11).
+  one machine, by one clock (lesson 11). But one whose process comes back after it had to give way
+  lives as well, behind one NAT perhaps: both stay, an operator is warned, and while it is heard of,
+  no probe of that address makes a suspect of it.
 - The time since which a member is dead or left is kept. A life that was pruned is remembered as
   pruned, so that no stale table brings it back.
 """
@@ -21,10 +23,15 @@ from collections.abc import Callable
 from xxhash import xxh3_64_intdigest
 
 from kvgossip.config import Address
+from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, life, rank
 from kvgossip.protocol.model.newest import Newest
+from kvgossip.protocol.wire.message import Prune
 
 PRUNED_MAX = 1024
+EXPELLED_MAX = 1024
+SHARING_MAX = 1024
+HEARD_PERIODS = 10
 
 
 class MemberTable:
@@ -47,8 +54,17 @@ class MemberTable:
         self._is_reached_otherwise = is_reached_otherwise
         #: since when each member that is dead or left is so, monotonic seconds
         self._gone_s: dict[str, float] = {}
+        #: who is dead since before then is not waited for, monotonic seconds
+        self._given_up_s = -math.inf
         #: by name, the life that was pruned, and when, monotonic seconds
-        self._pruned: Newest[str, tuple[Member, float]] = Newest(PRUNED_MAX)
+        self._pruned: Newest[str, tuple[Prune, float]] = Newest(PRUNED_MAX)
+        #: by name, the site of the process that gave way to another name at its address
+        self._expelled: Newest[str, int] = Newest(EXPELLED_MAX)
+        #: by name, when a live process whose address is another one's as well was heard last,
+        #: monotonic seconds
+        self._sharing_s: Newest[str, float] = Newest(SHARING_MAX)
+        #: the pairs of those that were found since this was last looked at
+        self.shared: list[tuple[Member, Member]] = []
         #: the name that lives, or lived last, at an address
         self._names_at: dict[Address, str] = {}
         #: `reachable` and `is_whole` of now; None: something has changed since they were worked out
@@ -71,15 +87,19 @@ class MemberTable:
         if self._reachable is None:
             others = [self.members[name] for name in sorted(self.members) if name != self.me.name]
             self._reachable = [member for member in others if self.is_reachable(member)]
-            self._is_whole = len(self._reachable) == sum(
-                member.state is not MemberState.LEFT for member in others
-            )
+            self._is_whole = len(self._reachable) == sum(map(self._is_waited_for, others))
         return self._reachable
 
     @property
     def is_whole(self) -> bool:
-        """True if all others are reachable, but for those that left."""
+        """True if all others are reachable, but for those that left, and those that are dead for so
+        long that nobody is expected to reach them."""
         return bool(self.reachable) and self._is_whole
+
+    def _is_waited_for(self, member: Member) -> bool:
+        if member.state is not MemberState.DEAD:
+            return member.state is not MemberState.LEFT
+        return self._gone_s[member.name] >= self._given_up_s
 
     def is_reachable(self, member: Member) -> bool:
         """True if it is alive or suspect, and not blocked."""
@@ -126,13 +146,40 @@ class MemberTable:
             and not self.is_blocked(member)
         ]
 
-    def gone_before(self, since_s: float) -> list[str]:
-        """The names that are dead or left since before `since_s`, monotonic seconds."""
-        return [name for name, gone_s in self._gone_s.items() if gone_s < since_s]
+    def gone_too_long(self, now_s: float, forget_after_s: float) -> list[str]:
+        """The names that are dead or left for longer than they want to be remembered, those that do
+        not say, than `forget_after_s`. Seconds, monotonic."""
+        return [
+            name
+            for name, gone_s in self._gone_s.items()
+            if now_s - gone_s > (self.members[name].forget_s or forget_after_s)
+        ]
+
+    def longest_gone(self) -> str | None:
+        """The name that makes room for another one: the one that left longest ago, else the one
+        that is dead for longest; None where nobody is gone."""
+        left = (name for name in self._gone_s if self.members[name].state is MemberState.LEFT)
+        return next(left, next(iter(self._gone_s), None))
+
+    def give_up(self, before_s: float) -> None:
+        """Who is dead since before then, monotonic seconds, is not waited for any more (see
+        `is_whole`)."""
+        old, self._given_up_s = self._given_up_s, before_s
+        if any(old <= gone_s < before_s for gone_s in self._gone_s.values()):
+            self.changed()
 
     def name_at(self, address: Address) -> str:
         """The name that is reachable at this address; empty if none is known to be."""
         return next((member.name for member in self.reachable if member.address == address), "")
+
+    def speaks(self, name: str, arrival: Arrival) -> bool:
+        """True if what came so may be this member's own word: from its address, or over a link with
+        its host. Whoever else names it may be anybody."""
+        member = self.members.get(name)
+        return member is not None and (
+            arrival.source == member.address
+            or (arrival.reliable and arrival.source.host == member.host)
+        )
 
     def reachable_at(self, address: Address) -> Member | None:
         """The same, without a search: by the name that was last seen to live there."""
@@ -140,6 +187,14 @@ class MemberTable:
         if member is None or member.address != address or not self.is_reachable(member):
             return None
         return member
+
+    def last_name_at(self, address: Address) -> str:
+        """The name of another member that lives there, or lived there last, whatever became of it;
+        empty if there is none."""
+        member = self.members.get(self._names_at.get(address, ""))
+        if member is None or member.address != address or member.name == self.me.name:
+            return ""
+        return member.name
 
     @property
     def digest(self) -> int:
@@ -155,11 +210,11 @@ class MemberTable:
                 self._digest ^= xxh3_64_intdigest(repr((member.name, rank(member))).encode())
         return self._digest
 
-    def pruned_life(self, heard: Member) -> Member | None:
+    def pruned_life(self, heard: Member) -> Prune | None:
         """The pruned life of this name that is not before the one that was heard of; None if there
         is none."""
         pruned, _ = self._pruned.get(heard.name, (None, 0.0))
-        return pruned if pruned is not None and life(heard) <= life(pruned) else None
+        return pruned if pruned is not None and life(heard) <= pruned.life else None
 
     # -- changes ----------------------------------------------------------------------------------
 
@@ -210,12 +265,37 @@ class MemberTable:
             self._names_at[record.address] = record.name
             return None
         older, newer = sorted((other, record), key=life)
-        if older.name == self.me.name or not newer.reachable:
+        if not newer.reachable:
+            return None
+        came_back = any(self._expelled.get(each.name) == each.site for each in (older, newer))
+        if older.name == self.me.name or came_back:
+            # the earlier one is this node, or gave way, and yet its process lives: both do
+            self._share(older, newer)
             return None
         self._names_at[record.address] = newer.name
+        self._expelled[older.name] = older.site
         return older
 
-    def prune(self, gone: Member, now_s: float) -> None:
+    def _share(self, one: Member, other: Member) -> None:
+        if one.name not in self._sharing_s or other.name not in self._sharing_s:
+            self.shared.append((one, other))
+        for member in (one, other):
+            self._sharing_s.setdefault(member.name, -math.inf)
+
+    def heard(self, name: str, now_s: float) -> None:
+        """A datagram of this name came; monotonic seconds."""
+        if name in self._sharing_s:
+            self._sharing_s[name] = now_s
+
+    def is_beyond_probes(self, member: Member, now_s: float, period_s: float) -> bool:
+        """True if its address cannot tell whether this member lives, since another one has the same
+        one, and it was heard of lately. Monotonic seconds."""
+        if member.name not in self._sharing_s:
+            return False
+        lately_s = (HEARD_PERIODS + len(self.members)) * period_s
+        return member.address == self.me.address or now_s - self._sharing_s[member.name] < lately_s
+
+    def prune(self, gone: Prune, now_s: float) -> None:
         """Remember that this life was pruned; monotonic seconds."""
         self._pruned[gone.name] = (gone, now_s)
 

@@ -39,6 +39,8 @@ class MemberWarnings:
             self._report_rival(self._membership.rival, now)
         if self._membership.lives_refused > self._lives_refused:
             self._report_lives_refused(now)
+        if self._membership.table.shared:
+            self._report_shared(now)
         if self._membership.round_trips.turned:
             self._report_blocked_udp(now)
 
@@ -58,6 +60,18 @@ class MemberWarnings:
             f"{self._membership.me.address}"
         )
         self._gate.complain("rival", f"{text}: give one of them another --name", now)
+
+    def _report_shared(self, now: Now) -> None:
+        table = self._membership.table
+        shared, table.shared = table.shared, []
+        for one, other in shared:
+            text = (
+                f"two live nodes are seen at one address, {other.address}: {one.name!r} and "
+                f"{other.name!r}. They may be behind one NAT: give each an --advertise of its own, "
+                "at which the others reach it"
+            )
+            names = " ".join(sorted((one.name, other.name)))
+            self._gate.complain(f"shared {names}", f"{text} ({self._gate.here})", now)
 
     def _report_blocked_udp(self, now: Now) -> None:
         """Rumors and probes do not pass, and yet nobody is suspected: an operator must hear of it

@@ -51,10 +51,17 @@ MakePing = Callable[[int, str, Now], Ping]
 
 
 class SendProbe(Protocol):
-    """Sends a message of failure detection; `member` is the one at this address, None: unknown."""
+    """Sends a message of failure detection, or news of a member; `member` is the one at this
+    address, None: unknown."""
 
     def __call__(
-        self, message: Message, to: Address, member: Member | None, /, *, reliable: bool = False
+        self,
+        message: Message | Member,
+        to: Address,
+        member: Member | None,
+        /,
+        *,
+        reliable: bool = False,
     ) -> None: ...
 
 
@@ -271,8 +278,10 @@ class Probing:
             return probe.sent_s
         relay = self._relays.pop(ack.sequence, None)
         if relay is not None:
-            # `held` is of this node's clock: it says nothing to the node that the ack goes on to
-            self._send(replace(ack, sequence=relay.sequence, held=0), relay.origin, None)
+            # `held` is of this node's clock, and `seen_host` its own: they say nothing to the node
+            # that the ack goes on to
+            passed_on = replace(ack, sequence=relay.sequence, held=0, seen_host="")
+            self._send(passed_on, relay.origin, None)
         return None
 
     def _acked(self, probe: Probe, ack: Ack, arrival: Arrival) -> None:

@@ -30,6 +30,7 @@ from kvgossip.config import Address, Config
 from kvgossip.protocol.membership.coordinate import Coordinates
 from kvgossip.protocol.membership.dissemination import Dissemination
 from kvgossip.protocol.membership.member_table import MemberTable
+from kvgossip.protocol.membership.own_host import OwnHost, at_reach
 from kvgossip.protocol.membership.probing import MakePing, Probing, SendProbe
 from kvgossip.protocol.membership.proximity import Proximity
 from kvgossip.protocol.membership.round_trip import RoundTrips
@@ -37,11 +38,13 @@ from kvgossip.protocol.membership.sampling import uniform
 from kvgossip.protocol.membership.suspicion import Awareness, Suspicions
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, life, rank
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Prune
 
 INCARNATION_MAX = 2**32
+JOINED_MAX = 1024
 GENERATION_AHEAD_MS_MAX = 10 * 365 * 86_400_000
 
 
@@ -61,6 +64,7 @@ class Membership:
     ) -> None:
         self._config, self._rng = config, rng
         self.table, self.dissemination = table, dissemination
+        self._send = send
         #: those of the table, by name
         self.members = table.members
         self.awareness = Awareness(config.awareness_max)
@@ -89,8 +93,9 @@ class Membership:
         #: news that was not taken: of one name too many, of lives that began years from now, of
         #: blocked members, of members whose name belongs to another identity
         self.names_refused = self.lives_refused = self.blocked_news = self.identities_refused = 0
-        #: this node has its address from peers, not from the configuration
-        self._host_is_learned = False
+        self.own_host = OwnHost()
+        #: by name, the host at which a member has taken this node in
+        self.joined_at: Newest[str, str] = Newest(JOINED_MAX)
         dissemination.spread(table.me)
 
     # -- questions --------------------------------------------------------------------------------
@@ -181,6 +186,7 @@ class Membership:
         overrule.
         """
         known = self.members.get(heard.name)
+        heard = at_reach(heard, self.me, self.joined_at.get(heard.name, ""))
         if heard.generation > now.wall_ms + GENERATION_AHEAD_MS_MAX:
             self.lives_refused += 1
         elif heard.name == self.me.name:
@@ -206,11 +212,22 @@ class Membership:
         pruned = self.table.pruned_life(heard)
         if pruned is not None:
             if heard.reachable and not self.dissemination.is_spreading(heard.name):
-                self.dissemination.spread_unit(heard.name, encode(Prune(member=pruned)))
-        elif len(self.members) >= self._config.members_max:
-            self.names_refused += 1
-        elif heard.reachable and heard.host:
+                self.dissemination.spread_unit(heard.name, encode(pruned))
+        elif not heard.reachable or not heard.host:
+            pass
+        elif self.make_room():
             self._accept(None, heard, now)
+        else:
+            self.names_refused += 1
+
+    def make_room(self) -> bool:
+        """True if there is room for another name; who is gone for longest makes it."""
+        if len(self.members) < self._config.members_max:
+            return True
+        gone = self.table.longest_gone()
+        if gone is not None:
+            self.forget(gone)
+        return gone is not None
 
     def _accept(self, known: Member | None, heard: Member, now: Now) -> None:
         if known is not None and not heard.host:
@@ -241,6 +258,7 @@ class Membership:
     def _refute(self, heard: Member) -> None:
         if self.leaving or rank(heard) <= rank(self.me):
             return
+        self.own_host.accused()
         if (
             life(heard) > life(self.me)
             or heard.state >= MemberState.DEAD
@@ -264,14 +282,21 @@ class Membership:
         self._changed(old, me)
         self.dissemination.spread(me)
 
+    def begin_life(self, site: int, now: Now) -> None:
+        """As a restart does."""
+        generation = max(now.wall_ms, self.me.generation + 1)
+        self._renew_self(site=site, generation=generation, incarnation=0)
+
     def observed_at(self, host: str) -> None:
-        """A peer reaches us at this host: take it as our address, unless the configuration or
-        somebody farther away gave a better one."""
-        if not self.me.host or (
-            self._host_is_learned and is_loopback(self.me.host) and not is_loopback(host)
-        ):
-            self._host_is_learned = True
-            self._renew_self(host=host, incarnation=self.me.incarnation + 1)
+        """A peer reaches us at this host."""
+        self.move(self.own_host.observed(self.me, host))
+
+    def move(self, me: Member) -> None:
+        """We are reached where this record says (own_host.py)."""
+        if me != self.me:
+            self._renew_self(
+                host=me.host, other_host=me.other_host, incarnation=self.me.incarnation + 1
+            )
 
     def leave(self) -> None:
         """From now on this node is gone on purpose; nothing that others say of it matters any
@@ -295,18 +320,19 @@ class Membership:
         with a new generation."""
         self.merge(replace(self.members[name], state=MemberState.LEFT, accuser=""), now)
 
-    def prune(self, gone: Member, now: Now) -> None:
+    def prune(self, gone: Prune, now: Now) -> None:
         """Forget this life of a member, and spread that. If it is lived, its owner refutes."""
-        gone = replace(gone, state=MemberState.LEFT, accuser="")
         known = self.members.get(gone.name)
         if known is None or gone.generation > now.wall_ms + GENERATION_AHEAD_MS_MAX:
             return
         if gone.name == self.me.name:
-            self._refute(gone)
-        elif life(known) <= life(gone):
+            self._refute(
+                replace(known, state=MemberState.LEFT, generation=gone.generation, site=gone.site)
+            )
+        elif life(known) <= gone.life:
             self.forget(gone.name)
             self.table.prune(gone, now.monotonic_s)
-            self.dissemination.spread_unit(gone.name, encode(Prune(member=gone)))
+            self.dissemination.spread_unit(gone.name, encode(gone))
 
     def forget(self, name: str) -> None:
         """Drop the record of a member."""
@@ -331,25 +357,33 @@ class Membership:
         self.probing.tick(now)
         if self.probing.is_over(now):
             accused = self.probing.conclude()
-            if accused is not None:
+            period_s = self._config.probe_interval_s
+            if accused is not None and not self.table.is_beyond_probes(
+                accused, now.monotonic_s, period_s
+            ):
                 self.merge(accused, now)
             self.probing.begin(now)
             self._forget_the_gone(now)
 
     def _forget_the_gone(self, now: Now) -> None:
-        since_s = now.monotonic_s - self._config.forget_after_s
-        for name in self.table.gone_before(since_s):
+        forget_after_s = self._config.forget_after_s
+        for name in self.table.gone_too_long(now.monotonic_s, forget_after_s):
             self.forget(name)
-        self.table.forget_pruned(since_s)
+        self.table.forget_pruned(now.monotonic_s - forget_after_s)
+        self.table.give_up(now.monotonic_s - self._config.gossip_to_dead_s)
 
     # -- messages ---------------------------------------------------------------------------------
 
     def on_member(self, member: Member, arrival: Arrival) -> None:
-        """News of a member."""
+        """News of a member. Whoever tells of a life that was pruned is told so: it may be the one
+        that lives it, which comes back with the next generation."""
         self.merge(member, arrival.now)
+        pruned = self.table.pruned_life(member)
+        if pruned is not None and member.reachable:
+            self._send(pruned, arrival.source, None, reliable=arrival.reliable)
 
     def on_prune(self, prune: Prune, arrival: Arrival) -> None:
-        self.prune(prune.member, arrival.now)
+        self.prune(prune, arrival.now)
 
 
 def _is_of_another(heard: Member, known: Member | None, *, required: bool) -> bool:
@@ -358,7 +392,3 @@ def _is_of_another(heard: Member, known: Member | None, *, required: bool) -> bo
     if known is not None and known.identity:
         return heard.identity != known.identity
     return required and not heard.identity
-
-
-def is_loopback(host: str) -> bool:
-    return host.startswith("127.") or host == "::1"

@@ -43,13 +43,21 @@ def index_of(timestamp: int) -> int:
 
 
 class HybridLogicalClock:
-    """`drift_max_ms`: how far ahead of this node's wall clock a heard timestamp may be."""
+    """`drift_max_ms`: how far ahead of this node's clock a heard timestamp may be.
 
-    __slots__ = ("drift_max_ms", "latest")
+    The wall clock may be set back: then this clock stays where it was, and so do those of other
+    nodes whose clocks were set back as well. So what is heard is compared with the latest time that
+    the own wall clock has ever shown: such nodes go on with each other. What others have said does
+    not count, or timestamps could lead each other into the future, step by step.
+    """
+
+    __slots__ = ("drift_max_ms", "latest", "shown_ms")
 
     def __init__(self, drift_max_ms: int) -> None:
         self.drift_max_ms = drift_max_ms
         self.latest = 0
+        #: the latest time that the own wall clock has shown, as far as that is known
+        self.shown_ms = 0
 
     def tick(self, wall_ms: int) -> int:
         """A timestamp for something that happens here now: greater than all before."""
@@ -69,10 +77,18 @@ class HybridLogicalClock:
         own every key.
         """
         if timestamp > self.latest:
-            if (timestamp >> COUNTER_BITS) > wall_ms + self.drift_max_ms:
+            if self.is_too_late(timestamp, wall_ms):
                 raise RemoteError(
                     "clock_ahead",
                     f"a version is {(timestamp >> COUNTER_BITS) - wall_ms} ms ahead of this "
                     "node's clock",
                 )
             self.latest = timestamp
+
+    def is_too_late(self, timestamp: int, wall_ms: int) -> bool:
+        """True if this lies too far in the future to be true."""
+        return (timestamp >> COUNTER_BITS) > max(wall_ms, self.shown_ms) + self.drift_max_ms
+
+    def ahead_ms(self, wall_ms: int) -> int:
+        """How far it is ahead of the wall clock, which it never lags behind."""
+        return max((self.latest >> COUNTER_BITS) - wall_ms, 0)

@@ -28,8 +28,10 @@ from kvgossip.protocol.model.location import Location
 # datagram.
 Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+\Z")]
 Host = Annotated[str, Meta(max_length=253, pattern=r"^[A-Za-z0-9.:%_-]*\Z")]
+NumericHost = Annotated[str, Meta(max_length=64, pattern=r"^[0-9A-Fa-f.:]*\Z")]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=0)]  # msgspec reads 64 bits at most
+FORGET_S_MAX = 366 * 86_400
 Life = Annotated[int, Meta(ge=0, le=2**62)]  # there is room to raise it
 
 
@@ -64,9 +66,17 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The record of one name. `host` is empty only in a first Join: the receiver fills in what it
     sees.
 
-    `site` identifies one life of the node; `http` is `HOST:PORT` or empty; `accuser` is the
-    name that suspects it, in news of a suspicion; `identity` is the fingerprint of its key, or
-    empty (see identity.py). A peer's unknown trailing fields are ignored.
+    `other_host`: where it is reached in the other IP family, if it has both; who needs that one
+    keeps it as `host` (own_host.py). `site` identifies one life of the node; `http` is `HOST:PORT`
+    or empty; `accuser` is the name that suspects it, in news of a suspicion; `identity` is the
+    fingerprint of its key, or empty (see identity.py).
+
+    `frame_bytes_max`: the longest frame that it takes over a link; what is too long for it is left
+    out. `forget_s`: how many seconds it wants to be remembered once it is dead or has left. Both
+    are 0 where it does not say.
+
+    `later`: the fields of a newer release, each as its MessagePack. They are kept, and passed on
+    behind the known ones (wire/member_record.py); a new field goes before it.
     """
 
     #: as of messages: a record is no question
@@ -86,6 +96,10 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     coordinates: Annotated[tuple[float, ...], Meta(max_length=8)] = ()
     identity: Annotated[bytes, Meta(max_length=16)] = b""
     gateway: bool = False
+    frame_bytes_max: Count = 0
+    forget_s: Annotated[int, Meta(ge=0, le=FORGET_S_MAX)] = 0
+    other_host: NumericHost = ""
+    later: tuple[bytes, ...] = ()
 
     @property
     def address(self) -> Address:

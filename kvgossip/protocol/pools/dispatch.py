@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from kvgossip.config import Address
 from kvgossip.errors import RemoteError
@@ -40,17 +40,27 @@ from kvgossip.protocol.wire.message import (
 )
 
 Handler = Callable[[Any, Arrival], None]
-JoinHandler = Callable[[Join | JoinReply, list[Member], Arrival], None]
+
+
+class JoiningPort(Protocol):
+    """How this node enters the pool, and how others do."""
+
+    def on_join(
+        self, message: Join | JoinReply, members: list[Member], arrival: Arrival
+    ) -> None: ...
+
+    def refused(self, text: str, arrival: Arrival) -> None:
+        """Somebody says no."""
 
 
 class Dispatch:
     """`handlers`: by the type of the message. Gossip goes with its rumors to mongering, a join with
-    its members to `on_join`; refusals are handled here. `sealed`: frames are."""
+    its members to `joining`; refusals are handled here. `sealed`: frames are."""
 
     def __init__(
         self,
         handlers: Mapping[type, Handler],
-        on_join: JoinHandler,
+        joining: JoiningPort,
         *,
         gate: Gate,
         blocklist: Blocklist,
@@ -62,7 +72,7 @@ class Dispatch:
         counters: Counter[str],
     ) -> None:
         self._handlers: dict[type, Handler] = {**handlers, Refused: self._on_refused}
-        self._on_join = on_join
+        self._joining = joining
         self._gate, self._blocklist, self._membership = gate, blocklist, membership
         self._mongering, self._join_handshake, self._doctor = mongering, join_handshake, doctor
         self._sealed, self._counters = sealed, counters
@@ -117,7 +127,7 @@ class Dispatch:
                 gossip = message
             elif isinstance(message, (Join, JoinReply)):
                 members = [other for other in messages[place + 1 :] if isinstance(other, Member)]
-                self._on_join(message, members, arrival)
+                self._joining.on_join(message, members, arrival)
                 return
             else:
                 self._handle(message, arrival)
@@ -139,10 +149,12 @@ class Dispatch:
             if isinstance(message, Refused):
                 text = self._gate.heard(message, arrival)
                 self._doctor.refused(arrival.source, text)
+                self._joining.refused(text, arrival)
                 if arrival.reliable:
                     self._join_handshake.failed(arrival.source, text, final=not self._sealed)
 
     def _on_refused(self, refusal: Refused, arrival: Arrival) -> None:
         text = self._gate.heard(refusal, arrival)
         self._doctor.refused(arrival.source, text)
+        self._joining.refused(text, arrival)
         self._join_handshake.failed(arrival.source, text)

@@ -38,14 +38,15 @@ from kvgossip.protocol.pools.probe_answers import PingMaker, ProbeAnswers
 from kvgossip.protocol.pools.shared import OtherPool, Shared
 from kvgossip.protocol.pools.survey_answers import SurveyAnswers
 from kvgossip.protocol.rumors.mongering import Mongering
+from kvgossip.protocol.saved_state import SavedPeer
 from kvgossip.protocol.wire.frame import encode
 
 FAREWELLS_MAX = 64
 
 
 class Pool:
-    """`me` is this node's own record in it, `peers` the addresses of those that an earlier life
-    knew there, by name."""
+    """`me` is this node's own record in it, `peers` those that an earlier life knew there, by
+    name."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class Pool:
         kind: PoolKind,
         me: Member,
         shared: Shared,
-        peers: Mapping[str, Address],
+        peers: Mapping[str, SavedPeer],
         now: Now,
     ) -> None:
         self.kind = kind
@@ -67,8 +68,10 @@ class Pool:
             shared.outbox,
             self.counters,
             self._address_beside,
+            self._other_id,
             self._cannot_read,
         )
+        shared.cluster_id.mark(self.gate.framing)
         self.name = self.gate.pool
         self._open_membership(shared, me, now)
         self._open_rumors(shared)
@@ -102,7 +105,8 @@ class Pool:
             shared.outbox,
             self.counters,
         )
-        self._pings = PingMaker(table, shared.store, shared.tombstones, shared.sync_state)
+        asks = (shared.store, shared.tombstones, shared.sync_state, shared.cluster_id)
+        self._pings = PingMaker(table, *asks)
         self.membership = Membership(
             self._config,
             table,
@@ -142,6 +146,7 @@ class Pool:
             store=shared.store,
             tombstones=shared.tombstones,
             merging=shared.merging,
+            left_out=shared.left_out,
             sync_state=shared.sync_state,
             membership=self.membership,
             send_port=self.outbox,
@@ -150,7 +155,7 @@ class Pool:
             now=now,
         )
 
-    def _open_joining(self, shared: Shared, peers: Mapping[str, Address], now: Now) -> None:
+    def _open_joining(self, shared: Shared, peers: Mapping[str, SavedPeer], now: Now) -> None:
         self.join_targets = JoinTargets(self._config.join, self._config, self._config.name, now)
         self.known_peers = KnownPeers(peers, self.kind, self._config, shared.rng, now)
         self.join_handshake = JoinHandshake(
@@ -162,19 +167,24 @@ class Pool:
             refuse=self.gate.refuse,
             make_ping=self._pings.make,
             sync_state=shared.sync_state,
+            cluster_id=shared.cluster_id,
             identity=shared.identity,
         )
-
         self.joining = Joining(
-            self._config.name,
             self.kind,
+            self.membership,
+            framing=self.gate.framing,
+            cluster_id=shared.cluster_id,
             join_targets=self.join_targets,
             join_handshake=self.join_handshake,
             known_peers=self.known_peers,
             exchanges=self.exchanges,
             settling=shared.settling,
+            readiness=shared.readiness,
+            retry_s=self._config.join_retry_s,
             blocklist=shared.blocklist,
             is_member=self.is_member,
+            learn_pause_s=self._config.join_retry_s,
             outbox=shared.outbox,
         )
 
@@ -186,8 +196,12 @@ class Pool:
             partition=self.partition,
             warnings=self.warnings,
             keyring=shared.keyring,
+            left_out=shared.left_out,
             sync_state=shared.sync_state,
+            readiness=shared.readiness,
+            clock_guard=shared.clock_guard,
             wan=self._wan_membership,
+            disk_problem=shared.disk_problem,
         )
         self.doctor = Doctor(
             self._config,
@@ -207,8 +221,11 @@ class Pool:
             clock_guard=shared.clock_guard,
             sync_state=shared.sync_state,
             membership=self.membership,
+            settling=shared.settling,
+            knows_us=self.joining.knows_us,
             join_targets=self.join_targets,
             join_handshake=self.join_handshake,
+            joining=self.joining,
             exchanges=self.exchanges,
             doctor=self.doctor,
             is_member=self.is_member,
@@ -231,7 +248,7 @@ class Pool:
                 ),
                 key_rotation=shared.key_rotation,
             ),
-            self.joining.on_join,
+            self.joining,
             gate=self.gate,
             blocklist=shared.blocklist,
             membership=self.membership,
@@ -260,6 +277,15 @@ class Pool:
     def _cannot_read(self, source: Address, text: str) -> None:
         self.join_handshake.failed(source, text, final=False)
 
+    def begin_life(self, site: int, peer: str, now: Now) -> None:
+        """This node is another life from now on, as this peer has shown: exchanges start again."""
+        self.membership.begin_life(site, now)
+        self.gate.begin_life(self.membership.me)
+        self.exchanges.begin_again(peer, now)
+
+    def _other_id(self, data: bytes, arrival: Arrival) -> str | None:
+        return self.joining.other_id(data, arrival)
+
     # -- members ----------------------------------------------------------------------------------
 
     @property
@@ -287,6 +313,11 @@ class Pool:
             and known.site == gateway.site
             and beside.is_member(gateway.name)
         )
+
+    @property
+    def has_company(self) -> bool:
+        """True if some other member is reachable."""
+        return bool(self.membership.reachable)
 
     def is_member(self, name: str) -> bool:
         """True if somebody of this name is alive or suspect, and not blocked."""

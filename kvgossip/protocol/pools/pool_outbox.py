@@ -46,25 +46,40 @@ class PoolOutbox:
         """How many bytes of units fit into a datagram."""
         return self._gate.datagram_room
 
-    def send_units(self, units: list[bytes], to: Address, *, reliable: bool = False) -> None:
+    def send_units(
+        self,
+        units: list[bytes],
+        to: Address,
+        *,
+        reliable: bool = False,
+        joining: bool = False,
+        fresh: bool = False,
+    ) -> None:
         """One frame of encoded units as they are."""
         if self._blocklist.covers_address(to):
             self._counters["frames_to_blocked"] += 1
             return
-        data = self._gate.framing.frame(units, reliable=reliable)
+        data = self._gate.framing.frame(units, reliable=reliable, joining=joining)
         self._counters["bytes_sent"] += len(data)
         self._counters["frames_sent"] += 1
-        self._outbox.send(to, data, reliable=reliable, pool=self._kind)
+        self._outbox.send(to, data, reliable=reliable, pool=self._kind, fresh=fresh)
 
-    def send(self, message: Message, to: Address, *, reliable: bool = False) -> None:
+    def send(
+        self, message: Message, to: Address, *, reliable: bool = False, fresh: bool = False
+    ) -> None:
         """One message; a datagram is filled up with membership news."""
         units = [encode(message)]
         if not reliable and self._dissemination.has_news:
             units += self._dissemination.take_news(self.datagram_room - len(units[0]))
-        self.send_units(units, to, reliable=reliable)
+        self.send_units(units, to, reliable=reliable, fresh=fresh)
 
     def send_probe(
-        self, message: Message, to: Address, member: Member | None, *, reliable: bool = False
+        self,
+        message: Message | Member,
+        to: Address,
+        member: Member | None,
+        *,
+        reliable: bool = False,
     ) -> None:
         """A message of failure detection. To a member that is not alive goes first what this node
         believes of it (the buddy system of Lifeguard)."""

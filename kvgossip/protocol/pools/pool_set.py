@@ -14,7 +14,7 @@ from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.pool import Pool
-from kvgossip.protocol.wire.message import Enquire
+from kvgossip.protocol.wire.message import Enquire, Prune
 
 
 class PoolSet:
@@ -64,6 +64,15 @@ class PoolSet:
         ]
         return now.monotonic_s - max(completed_s) if completed_s else None
 
+    def tell_cluster_id(self) -> None:
+        """Two clusters are one now: let all members hear of it."""
+        for pool in self.all:
+            pool.joining.tell_cluster_id()
+
+    def is_alone(self) -> bool:
+        """True if this node knows nobody else, and no earlier life of it did."""
+        return not self.absent() and all(len(pool.membership.members) == 1 for pool in self.all)
+
     # -- for tombstones ---------------------------------------------------------------------------
 
     def holders(self) -> list[Member]:
@@ -92,11 +101,27 @@ class PoolSet:
     def me(self) -> Peer:
         return Peer(PoolKind.LAN, self._config.name)
 
-    def groups_of(self, write_concern: WriteConcern) -> list[Group]:
+    def groups_of(self, write_concern: WriteConcern, *, settled: bool = True) -> list[Group]:
         """The members of which so many must hold a write. Raises CannotMeetError where there are
-        not so many."""
+        not so many. A node that has not `settled` cannot know that: then all count of whom it has
+        heard."""
+        if not settled:
+            heard_of = [] if write_concern.is_of_one else self._heard_of()
+            return [Group((self.me, *heard_of), 1 + len(heard_of))]
         others = [candidate for pool in self.all for candidate in self.candidates(pool)]
         return groups_of(write_concern, Candidate(self.me, self._config.zone, alive=True), others)
+
+    def _heard_of(self) -> list[Peer]:
+        """All other members that this node knows, those of earlier lives that it has not met yet,
+        and the join addresses at which nobody has answered."""
+        known = [candidate.peer for pool in self.all for candidate in self.candidates(pool)]
+        absent = [Peer(pool.kind, name) for pool in self.all for name in pool.known_peers.absent]
+        unanswered = [
+            Peer(pool.kind, address)
+            for pool in self.all
+            for address in pool.join_targets.unanswered()
+        ]
+        return list(dict.fromkeys([*known, *absent, *unanswered]))
 
     def candidates(self, pool: Pool) -> list[Candidate]:
         """The other members of a pool that have not left and are not blocked, each on one way only:
@@ -125,8 +150,10 @@ class PoolSet:
             query = replace(query, sender=self._config.name)
         pool.outbox.send(query, pool.membership.members[peer.name].address, reliable=reliable)
 
-    def state_of(self, peer: Peer) -> MemberState:
-        return self.of(peer.pool).membership.members[peer.name].state
+    def state_of(self, peer: Peer) -> MemberState | None:
+        """None where this life has not met it."""
+        known = self.of(peer.pool).membership.members.get(peer.name)
+        return None if known is None else known.state
 
     # -- orders of the operator -------------------------------------------------------------------
 
@@ -176,5 +203,5 @@ class PoolSet:
         for pool, known in knowing:
             pool.membership.declare_left(name, now)
             if prune:
-                pool.membership.prune(known, now)
+                pool.membership.prune(Prune.of(known), now)
             pool.take_changes(now)

@@ -1,6 +1,6 @@
 """ProbeAnswers: pings and acks of one pool, and the facts that they carry along: the digest root,
-the wall clock, the sync state, the data that the other side is known to hold, and a coordinate
-(protocol.md section 2).
+the wall clock, the sync state, the data that the other side is known to hold, a digest of the
+cluster id, and a coordinate (protocol.md section 2).
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
+from kvgossip.config import Address
 from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.clock_guard import ClockGuard
@@ -15,12 +18,15 @@ from kvgossip.protocol.doctor.examination import Doctor
 from kvgossip.protocol.membership.join_handshake import JoinHandshake
 from kvgossip.protocol.membership.join_targets import JoinTargets
 from kvgossip.protocol.membership.member_table import MemberTable
+from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.pools.joining import Joining
 from kvgossip.protocol.pools.pool_outbox import PoolOutbox
+from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.message import Ack, Ping
@@ -35,9 +41,10 @@ class PingMaker:
         store: Store,
         tombstones: Tombstones,
         sync_state: Callable[[], SyncState],
+        cluster_id: OwnClusterId,
     ) -> None:
         self._table, self._store, self._tombstones = table, store, tombstones
-        self._sync_state = sync_state
+        self._sync_state, self.cluster_id = sync_state, cluster_id
 
     def make(self, sequence: int, target: str, now: Now) -> Ping:
         return Ping(
@@ -48,6 +55,7 @@ class PingMaker:
             wall_ms=max(now.wall_ms, 0),
             sync_state=self._sync_state(),
             held=self.held_for(target),
+            cluster=self.cluster_id.digest,
         )
 
     def held_for(self, name: str) -> int:
@@ -69,8 +77,11 @@ class ProbeAnswers:
         clock_guard: ClockGuard,
         sync_state: Callable[[], SyncState],
         membership: Membership,
+        settling: Settling,
+        knows_us: Callable[[Address, Now], None],
         join_targets: JoinTargets,
         join_handshake: JoinHandshake,
+        joining: Joining,
         exchanges: ExchangeScheduler,
         doctor: Doctor,
         is_member: Callable[[str], bool],
@@ -81,6 +92,7 @@ class ProbeAnswers:
         self._acks, self._clock_guard, self._sync_state = acks, clock_guard, sync_state
         self._membership, self._join_targets = membership, join_targets
         self._join_handshake, self._exchanges, self._doctor = join_handshake, exchanges, doctor
+        self._settling, self._knows_us, self._joining = settling, knows_us, joining
         self._is_member, self._outbox, self._counters = is_member, outbox, counters
 
     def on_ping(self, ping: Ping, arrival: Arrival) -> None:
@@ -88,6 +100,7 @@ class ProbeAnswers:
         if ping.target != membership.me.name:
             self._counters["pings_for_another_name"] += 1
             return
+        prober = membership.members.get(ping.sender)
         ack = Ack(
             sequence=ping.sequence,
             sender=membership.me.name,
@@ -96,38 +109,79 @@ class ProbeAnswers:
             sync_state=self._sync_state(),
             held=self._pings.held_for(ping.sender),
             coordinate=membership.coordinates.own.packed(),
+            stranger=prober is None,
+            future_ms=self._clock_guard.future_ms(arrival.now),
         )
-        prober = membership.members.get(ping.sender)
+        if not arrival.reliable:
+            membership.own_host.reached()
+            here = arrival.source.host
+            if prober is not None and here not in (prober.host, prober.other_host):
+                ack = replace(ack, seen_host=here)
         self._outbox.send_probe(ack, arrival.source, prober, reliable=arrival.reliable)
-        self._saw(ping, arrival.now, asked=False)
+        membership.table.heard(ping.sender, arrival.now.monotonic_s)
+        if prober is None:
+            self._knows_us(arrival.source, arrival.now)
+        speaks = membership.table.speaks(ping.sender, arrival)
+        self._saw(ping, arrival.now, asked=False, speaks=speaks)
+        if ping.cluster and ping.cluster != self._pings.cluster_id.digest:
+            self._knows_more(ping.sender, arrival.now)
         if not arrival.reliable:
             self._doctor.heard(ping.sender, arrival.now)
+
+    def _knows_more(self, name: str, now: Now) -> None:
+        """A member of the same cluster knows of a merge that this node has not heard of, or the
+        other way round."""
+        if self._is_member(name):
+            self._joining.learn(self._membership.members[name].address, name, now)
 
     def on_ack(self, ack: Ack, arrival: Arrival) -> None:
         if self._join_handshake.on_ack(ack) or self._doctor.on_ack(ack, arrival):
             return
+        if ack.stranger:
+            self._introduce(ack.sender, arrival.source)
         asked_s = self._membership.probing.on_ack(ack, arrival)
         if asked_s is not None and self._is_member(ack.sender):
-            self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now)
-        self._saw(ack, arrival.now, asked=True)
+            self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now, ack.future_ms)
+            if not arrival.reliable:
+                membership = self._membership
+                membership.move(membership.own_host.seen(membership.me, ack.seen_host))
+        speaks = asked_s is not None or self._membership.table.speaks(ack.sender, arrival)
+        self._saw(ack, arrival.now, asked=True, speaks=speaks)
 
-    def _saw(self, probe: Ping | Ack, now: Now, *, asked: bool) -> None:
+    def _introduce(self, to: str, source: Address) -> None:
+        """This member does not know this node: it was forgotten, or pruned, while it was cut
+        off."""
+        membership = self._membership
+        me, member = membership.me, membership.members.get(to)
+        is_there = member is not None and member.address == source
+        if is_there and me.host and not membership.leaving:
+            self._outbox.send_probe(me, source, member)
+
+    def _saw(self, probe: Ping | Ack, now: Now, *, asked: bool, speaks: bool) -> None:
         """A probe carries the peer's root and sync state. A node that has not settled yet does not
         wait for a difference.
 
         Ping and ack show both sides the same difference in one instant. Were both to act on it,
         everything would cross twice: so only the side that asked does; and a node that has settled
         leaves it to an unsettled peer to catch up.
+
+        `speaks`: it is the member's own word, by its address or by a number of ours: else it says
+        nothing of what the member holds.
         """
         if not self._is_member(probe.sender):
             return
         sender = self._membership.members[probe.sender]
-        self._tombstones.heard(sender, probe.held, probe.root)
+        if speaks:
+            self._tombstones.heard(sender, probe.held, probe.root)
         settled = self._sync_state() is SyncState.SETTLED
         peer_settled = probe.sync_state is SyncState.SETTLED
-        if not settled and self._join_targets.may_learn_from(probe.sender, probe.sync_state):
+        self._settling.saw(probe.sync_state)
+        learns = self._settling.learns_from(probe.sync_state) or (
+            not settled and self._join_targets.may_learn_from(probe.sender, probe.sync_state)
+        )
+        if learns and not self._clock_guard.rests(probe.sender, now):
             self._exchanges.start(probe.sender, now)
         act = asked and (peer_settled or not settled) and self._membership.is_peer(sender)
         self._exchanges.saw_root(probe.sender, probe.root, now, act=act)
-        if self._acks and probe.root == self._store.digest.root:
+        if self._acks and speaks and probe.root == self._store.digest.root:
             self._acks.equals(Peer(self._kind, probe.sender), self._store.record)

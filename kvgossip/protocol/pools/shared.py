@@ -3,28 +3,41 @@ hears it."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.acks.tracker import AckTracker
+from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.survey import Surveys
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.membership.identity import Identity
-from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
+from kvgossip.protocol.membership.swim import GENERATION_AHEAD_MS_MAX, Membership
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
+from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.readiness import Readiness
 from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
+from kvgossip.protocol.wire.frame import frame_bytes_max
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import KeyringOrder, KeyringReport
+
+BEFORE_KVGOSSIP_MS = 1_600_000_000_000
+"""In September 2020: a machine that has not heard the time yet may think that it is earlier."""
+EPHEMERAL_S = 30
+"""How long an ephemeral member is remembered. One that was only cut off is no stranger for long: it
+is asked for its record when it pings."""
 
 
 class OtherPool(Protocol):
@@ -60,10 +73,13 @@ class Shared:
     tombstones: Tombstones
     merging: Merging
     settling: Settling
+    cluster_id: OwnClusterId
     acks: AckTracker
     batches: Batches
     surveys: Surveys
+    left_out: LeftOut
     clock_guard: ClockGuard
+    readiness: Readiness
     key_rotation: KeyringHandlers
     blocklist: Blocklist
     #: None: frames are not sealed
@@ -73,9 +89,25 @@ class Shared:
     pools: OtherPools
     outbox: Outbox
     rng: Random
+    #: what is wrong with the data directory, in words; empty where nothing is
+    disk_problem: Callable[[], str]
 
     def sync_state(self) -> SyncState:
         return self.settling.sync_state
+
+
+def next_generation(last: int, now: Now, outbox: Outbox) -> int:
+    """The generation of a life after one with the generation `last`, 0 where there was none: a
+    greater one. But one that lies years ahead had a wrong clock, and no member has taken it in: it
+    is not carried on; unless it is this clock that cannot be right."""
+    if last <= now.wall_ms + GENERATION_AHEAD_MS_MAX or now.wall_ms < BEFORE_KVGOSSIP_MS:
+        return max(now.wall_ms, last + 1)
+    outbox.log(
+        "WARNING",
+        "an earlier life of this node began years from now, by a clock that was wrong then, or is "
+        "now: its generation is not carried on",
+    )
+    return now.wall_ms
 
 
 def own_record(
@@ -102,4 +134,8 @@ def own_record(
         coordinates=config.coordinates,
         identity=identity.fingerprint if identity is not None else b"",
         gateway=gateway,
+        frame_bytes_max=frame_bytes_max(config),
+        forget_s=math.ceil(
+            min(config.forget_after_s, EPHEMERAL_S) if config.ephemeral else config.forget_after_s
+        ),
     )

@@ -22,7 +22,8 @@ from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import SendPort
 from kvgossip.protocol.rumors.batches import Batches, is_batch_key, key_of
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.wire.batching import batches
+from kvgossip.protocol.wire.batching import batches, room_of
+from kvgossip.protocol.wire.frame import entry_bytes_max, frame_bytes_max
 from kvgossip.protocol.wire.message import Bodies, Bundle, Fetch, Notice
 
 FETCH_MAX = 64
@@ -59,13 +60,17 @@ class Fetching:
         #: by key, those on their way
         self._bodies: dict[str, Body] = {}
         self._bytes = 0
+        self._entry_bytes_max = entry_bytes_max(frame_bytes_max(config))
         #: by key, the heads of records that were refused when they came
         self._refused: Newest[str, bytes] = Newest(REFUSED_MAX)
 
     # -- asking -----------------------------------------------------------------------------------
 
     def has(self, notice: Notice) -> bool:
-        """True if the body is not worth fetching: it is here, or was refused when it came."""
+        """True if the body is not worth fetching: it is here, was refused when it came, or is too
+        long for this node."""
+        if notice.size > self._entry_bytes_max:
+            return True  # exchanges leave it out as well, and say so (left_out.py)
         if is_batch_key(notice.key):
             return notice.key in self._batches
         record = self._store.record(notice.key)
@@ -135,9 +140,11 @@ class Fetching:
 
     def on_fetch(self, fetch: Fetch, arrival: Arrival) -> None:
         source = arrival.source
+        name = self._membership.name_at(source)
+        room = room_of(self._config, self._membership.members.get(name))
         for key in dict.fromkeys(fetch.keys):
             entries = self._batches.get(key)
-            if entries is not None:
+            if entries is not None and room.takes_together(entries):
                 self._outbox.send(Bundle(entries=entries), source, reliable=True)
         pairs = [
             (key, record)
@@ -145,8 +152,9 @@ class Fetching:
             if (record := self._store.record(key)) is not None
         ]
         sent = 0
-        for batch in batches(pairs, self._config.message_bytes_max):
-            sent += sum(len(record) for _, record in batch)
-            if sent > FETCH_BYTES_MAX and len(batch) < len(pairs):
+        for batch in batches(pairs, room):
+            sent += sum(len(record) for _, record in batch.taken)
+            if sent > FETCH_BYTES_MAX and len(batch.taken) < len(pairs):
                 return  # nobody honest asks for so much at a time
-            self._outbox.send(Bodies(entries=batch), source, reliable=True)
+            if batch.taken:
+                self._outbox.send(Bodies(entries=batch.taken), source, reliable=True)

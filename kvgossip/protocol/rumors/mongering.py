@@ -4,13 +4,17 @@
     select what    hot rumors that the peer is not known to hold
     send           packets of them (packets.py); their feedback says when a rumor cools
 
-An own write goes to `direct_fanout` peers at once. In a cluster that small everybody hears it in
-one hop, and its packets say so: then the others do not forward it. Its author sends it again to
-those whose packet was lost, each interval while it is hot; where the author dies meanwhile,
-anti-entropy does. Were they to forward it, each of three members would hear every write twice, and
-each of seventeen many times; under load that took a third of a hearer's time. Others may reach a
-member that the author believes dead: while there is somebody like that, they forward it at their
-next round. If the policy pulls, peers are asked for their rumors each interval.
+In a cluster of up to `direct_fanout` peers everybody hears an own write from its author at once,
+and its packets say so: then the others do not forward it. Its author tells it again, each interval,
+to all that have not confirmed it; where the author dies meanwhile, anti-entropy does. So without
+loss nobody hears it late, and no chance is in it: the K of rumors that only some heard at first
+leaves now and then one of twenty without. In a larger cluster an own write goes to FIRST_PEERS_MAX
+peers at once, and they forward it; so does, in one beyond FIRST_PEERS_MAX, what has to be fetched,
+or its author would send the body to all. Were they to forward what its author tells everybody, each
+of three members would hear every write twice, and each of seventeen many times; under load that
+took a third of a hearer's time. Others may reach a member that the author believes dead: while
+there is somebody who died less than `gossip_to_dead_s` ago, they forward it at their next round. If
+the policy pulls, peers are asked for their rumors each interval.
 
 The bytes of one round to one peer are bounded; under a flood the oldest go first and anti-entropy
 carries the rest. Entries too large for a datagram: fetching.py.
@@ -19,6 +23,7 @@ carries the rest. Entries too large for a datagram: fetching.py.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from random import Random
 
 from kvgossip.config import Address, Config
@@ -27,7 +32,7 @@ from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.merging import MergePort
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.entry import HEAD_BYTES, version_of
-from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import SendPort
@@ -43,6 +48,9 @@ from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Bundle, Busy, Feedback, Notice, Pair, Pull, Rumor
 
 ROUND_BYTES_MAX = 64 * 1024
+FIRST_PEERS_MAX = 16
+#: looked at in one round, rumors times peers: some milliseconds
+LOOKS_MAX = 32_768
 GOSSIP_UNIT_BYTES_MAX = 160
 
 
@@ -204,8 +212,10 @@ class Mongering:
             peers = self.select_peers(now)
             sent = {id(rumor) for rumor in fresh}
             hot = [rumor for rumor in self.rumors.hot() if id(rumor) not in sent] if pushes else []
+            mongered = [rumor for rumor in hot if rumor.tells is None]
             for peer in peers:
-                self.send(peer, self.select_what(peer, hot))
+                self.send(peer, self.select_what(peer, mongered))
+            self._tell_again([rumor for rumor in hot if rumor.tells is not None], now)
             self._pull()
 
     def flush(self) -> None:
@@ -237,20 +247,67 @@ class Mongering:
         self._packets.send(peer, rumors, hunts=hunts)
 
     def _send_at_once(self, fresh: list[HotRumor], now: Now) -> None:
-        own = [rumor for rumor in fresh if rumor.own]
-        forwarded = [rumor for rumor in fresh if not rumor.own]
+        peers, own = self._table.peers, [rumor for rumor in fresh if rumor.own]
+        spread = [rumor for rumor in fresh if not rumor.own]
         fanout = self._config.gossip_fanout
-        if own:
-            peers = self._membership.choose(max(self._config.direct_fanout, fanout))
-            everybody = len(peers) == len(self._membership.peers)
+        if own and len(peers) <= self._config.direct_fanout and self.rumors.policy.feedback:
+            few = len(peers) <= FIRST_PEERS_MAX
+            told = [rumor for rumor in own if few or not rumor.is_notice]
             for peer in peers:
-                if everybody:
-                    self._packets.send_directly(peer, self.select_what(peer, own), now)
+                if few:
+                    self._packets.send_directly(peer, self._unconfirmed(peer, told), now)
                 else:
-                    self.send(peer, self.select_what(peer, own))
-        if forwarded:
+                    self._packets.send(peer, self._unconfirmed(peer, told), direct=True)
+            own = [rumor for rumor in own if not few and rumor.is_notice]
+            self.rumors.told(told, now.monotonic_s)
+        if own:
+            first = self._membership.choose(
+                max(min(self._config.direct_fanout, FIRST_PEERS_MAX), fanout)
+            )
+            for peer in first:
+                what = self.select_what(peer, own)
+                self._packets.send(peer, what, direct=len(first) == len(peers))
+        if spread:
             for peer in self._membership.choose(fanout):
-                self.send(peer, self.select_what(peer, forwarded))
+                self.send(peer, self.select_what(peer, spread))
+
+    def _unconfirmed(self, peer: Member, rumors: Iterable[HotRumor]) -> list[HotRumor]:
+        """Those of these own rumors that this peer has not confirmed; as many as one round
+        takes."""
+        found: list[HotRumor] = []
+        size = 0
+        for rumor in rumors:
+            if size >= ROUND_BYTES_MAX:
+                break
+            if peer.name not in rumor.holders:
+                found.append(rumor)
+                size += len(rumor.unit)
+        return found
+
+    def _tell_again(self, rumors: list[HotRumor], now: Now) -> None:
+        """Tell these again to all that are alive and have not confirmed them: as many as one round
+        takes, the oldest first. In datagrams, for a link may be what has lost them."""
+        peers, count = self._table.peers, len(self._table.peers)
+        # those told just now may be confirmed yet
+        before_s = now.monotonic_s - self._config.gossip_interval_s / 2
+        due = (rumor for rumor in rumors if rumor.told_s <= before_s)
+        rumors = list(islice(due, max(1, LOOKS_MAX // max(1, count))))
+        for peer in peers if rumors else ():
+            lacking = self._unconfirmed(peer, rumors) if peer.state is MemberState.ALIVE else []
+            if lacking:
+                self._packets.send(peer, lacking, direct=True)
+        self.rumors.told(rumors, now.monotonic_s)
+
+    def _settle_confirmed(self, rumors: Iterable[HotRumor]) -> None:
+        """Those of these that every peer has confirmed need not be told any more."""
+        peers = self._table.peers
+        for rumor in rumors:
+            if (
+                rumor.tells is not None
+                and len(rumor.holders) >= len(peers)
+                and all(peer.name in rumor.holders for peer in peers)
+            ):
+                self.rumors.confirmed(rumor)
 
     def _pull(self) -> None:
         if self.rumors.policy.mode.pulls:
@@ -280,22 +337,24 @@ class Mongering:
         if packet is None:
             return
         self._packets.answered(packet.peer, answer.sequence)
+        self._settle_confirmed(packet.rumors)
         if not (self._acks or answer.collected):
             return
         member = self._membership.members.get(packet.peer)
         same = member is not None and answer.life in (0, life_of(member.site))
         peer = Peer(self._kind, packet.peer)
+        collected: list[tuple[str, bytes]] = []
         for place, rumor in enumerate(packet.rumors):
             if bit_of(answer.collected, place):
-                self._tombstones.drop_collected_rumor(
-                    rumor.key, rumor.version, packet.peer, arrival.now
-                )
+                collected.append((rumor.key, rumor.version))
             elif rumor.is_notice or bit_of(answer.known, place) or not same:
                 # a notice says nothing of the body, one that was no news may have been refused, and
                 # another node is there now
                 self._acks.prompt(peer, rumor.key)
             else:
                 self._acks.showed(peer, rumor.key, rumor.version)
+        if collected:
+            self._tombstones.drops.as_rumors(collected, packet.peer, arrival.now)
 
     def forget(self, peer: str) -> None:
         """It is no peer any more."""

@@ -86,7 +86,10 @@ class RumorResponder:
             busy = Busy(sequence=gossip.sequence)
             self._outbox.send(busy, arrival.source, reliable=arrival.reliable)
             return
-        kept = self.keep(rumors, Origin(Peer(self._kind, gossip.sender), _spread_of(gossip)), now)
+        # to whoever is not the sender it may be sent back; but only the sender shows what it holds
+        speaks = self._membership.table.speaks(gossip.sender, arrival)
+        peer = Peer(self._kind, gossip.sender if speaks else "")
+        kept = self.keep(rumors, Origin(peer, _spread_of(gossip)), now)
         if whole and rumors:
             answer = self.answer(gossip, kept)
             self._outbox.send(answer, arrival.source, reliable=arrival.reliable)
@@ -110,7 +113,7 @@ class RumorResponder:
                 known.append(outcome is not news)
                 collected.append(False)
             else:
-                collected.append(not is_batch_key(rumor.key) and self._has_collected(rumor))
+                collected.append(not is_batch_key(rumor.key) and self._has_collected(rumor, now))
                 known.append(collected[-1] or self._fetching.has(rumor))
                 if not known[-1]:
                     lacking.append(rumor)
@@ -133,5 +136,8 @@ class RumorResponder:
         self._accepted += 1
         return 0 < self._connection_limit < self._accepted
 
-    def _has_collected(self, notice: Notice) -> bool:
-        return self._tombstones.has_collected(notice.key, Version(notice.timestamp, notice.site))
+    def _has_collected(self, notice: Notice, now: Now) -> bool:
+        version = Version(notice.timestamp, notice.site)
+        return self._tombstones.has_collected(notice.key, version) and not (
+            self._tombstones.is_in_doubt(now)
+        )

@@ -147,6 +147,15 @@ class Store:
         self._live.remove(key)
         self._expired.add(key)
 
+    def revive(self, key: str) -> None:
+        """The entry under this key, which has expired, is live again: the clock was set back."""
+        del self._expired[key]
+        self._live.add(key)
+
+    def expired(self) -> list[str]:
+        """The keys whose entries have expired and are here still."""
+        return list(self._expired)
+
     def is_expired(self, key: str) -> bool:
         return key in self._expired
 

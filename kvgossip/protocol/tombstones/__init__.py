@@ -1,8 +1,13 @@
 """Tombstones that stay deleted, and values that expire (protocol.md section 6).
 
 tombstones          refusing entries that were collected, collecting, expiring
+drops               what is taken out on another's word
 collection          the tombstones and expired entries that wait until they may go
 expiry              the times at which entries expire
 causal_context      the versions that this replica has ever merged
+fuse                how many live values one member's word may take out
+own_writes          the versions that this life has written
+set_back            a machine that was set back begins a new life
+fact                one piece of a causal context
 context_difference  the facts that two replicas send each other of their contexts
 """

@@ -2,6 +2,8 @@
 deletes stay deleted.
 
     version vector entry   site -> timestamp   everything that this site wrote up to then
+    seen                   site -> timestamp   everything that had arrived at this site by then, of
+                                               its own clock
     dot                    one version         of those beyond the vector, which came alone: as a
                                                rumor, or by an exchange that was cut
     gap                    site -> timestamp   up to then there are versions that should be dots,
@@ -14,8 +16,13 @@ Laws
 - An entry of the vector advances only by `join`, when an exchange was whole: all that the peer held
   when it began has been merged, or what superseded it. So with an entry comes all that its site had
   seen when it wrote what the entry covers. A dot says nothing of that kind.
-- The own site is always covered: its entry is "now". On disk it is kept with every commit, so that
-  the next life has it as a past site.
+- Of the own site exactly what this life has written is covered, and its entry ends at the last own
+  write: whoever covers more than it wrote would make others drop what it has lost. On disk the
+  entry is kept with every commit, so that the next life has it as a past site.
+- "Seen" travels beside the vector, and confirms arrivals; it covers nothing. One number for both
+  would claim the versions that a machine lost when it was set back.
+- A version of the own site that this life has not written, an entry of it that ends after its last
+  write, and a "seen" of it that is later than its clock are signs of a set-back (set_back.py).
 - A version that is covered stays covered (but for entries beyond the newest VECTOR_MAX): joining is
   commutative, associative and idempotent.
 - While there is a gap no tombstone is collected, so a dot too many delays, and harms nothing.
@@ -37,48 +44,32 @@ Two contexts meet in an exchange: see context_difference.py.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from enum import IntEnum
-from struct import Struct
+from collections.abc import Collection, Container, Iterable, Mapping
 
 from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.entry import HEAD_BYTES, Version
 from kvgossip.protocol.model.ordered_set import OrderedSet
+from kvgossip.protocol.tombstones.fact import (
+    DOT,
+    DOTS,
+    FACT,
+    PREFIX,
+    VERSION,
+    Fact,
+    Kind,
+    dot_key,
+    encoded,
+    fact_of,
+    fact_timestamp,
+    key_of,
+    saved_dots,
+    saved_facts,
+)
+from kvgossip.protocol.tombstones.own_writes import OwnWrites
 from kvgossip.protocol.wire.message import FACTS_OF_A_KIND_MAX
 
-VECTOR_MAX = DOTS_MAX = GAPS_MAX = FACTS_OF_A_KIND_MAX
-PREFIX = b"context/"
-
-_VERSION = Struct(">QQ")
-_FACT = Struct(">QQB")
-
-
-class Kind(IntEnum):
-    """The kinds of facts; the numbers travel."""
-
-    VECTOR_ENTRY = 0
-    DOT = 1
-    GAP = 2
-
-
-_NAMES = {Kind.VECTOR_ENTRY: b"row/", Kind.DOT: b"dot/", Kind.GAP: b"gap/"}
-_DOTS = PREFIX + _NAMES[Kind.DOT]
-_DOT = bytes((Kind.DOT,))
-_EVER = b"\xff" * 8
+VECTOR_MAX = DOTS_MAX = GAPS_MAX = SEEN_MAX = FACTS_OF_A_KIND_MAX
 _NEVER = b""
-
-Fact = bytes
-"""One version vector entry, dot or gap as it travels: timestamp and site, 8 bytes each, and the
-kind. There are thousands, and as bytes they compare as their times do, and are hashed and sent as
-they are."""
-
-
-def fact_of(timestamp: int, site: int, kind: int) -> Fact:
-    return _FACT.pack(timestamp, site, kind)
-
-
-def fact_timestamp(fact: Fact) -> int:
-    return int.from_bytes(fact[:8], "big")
 
 
 class CausalContext:
@@ -92,19 +83,25 @@ class CausalContext:
         "_chunks",
         "_fresh",
         "_has_new_dots",
+        "_own_writes",
         "dots",
         "gaps",
+        "own",
+        "seen",
         "site",
         "vector",
     )
 
     def __init__(self, site: int) -> None:
-        #: this life's own
-        self.site = site
+        #: this life's own, and the same as records have it
+        self.site, self.own = site, site.to_bytes(8, "big")
+        self._own_writes = OwnWrites()
+        #: by site, up to when of its clock all that had arrived there is here
+        self.seen: dict[int, int] = {}
         #: by site, the timestamp up to which all that it wrote is covered
         self.vector: dict[int, int] = {}
-        #: the vector, and an entry without end for the own site, as bytes
-        self._bounds = {site.to_bytes(8, "big"): _EVER}
+        #: the vector, as bytes
+        self._bounds: dict[bytes, bytes] = {}
         #: each with the dot after which its key on the disk is named; empty while it has no key yet
         self.dots: dict[bytes, bytes] = {}
         #: by site, the timestamp up to which dots may be missing
@@ -130,27 +127,73 @@ class CausalContext:
         return self._covers(record[1:HEAD_BYTES])
 
     def _covers(self, dot: bytes) -> bool:
-        return dot[:8] <= self._bounds.get(dot[8:], _NEVER) or dot in self.dots
+        return (
+            dot[:8] <= self._bounds.get(dot[8:], _NEVER)
+            or dot in self.dots
+            or (dot[8:] == self.own and int.from_bytes(dot[:8], "big") in self._own_writes)
+        )
 
     def vector_covers(self, version: Version) -> bool:
         """True if it has merged that version together with all that its writer had seen."""
-        return version.site == self.site or self.vector.get(version.site, -1) >= version.timestamp
+        if version.site == self.site:
+            return version.timestamp in self._own_writes
+        return self.vector.get(version.site, -1) >= version.timestamp
+
+    # -- this life --------------------------------------------------------------------------------
+
+    def wrote(self, timestamp: int) -> None:
+        """This life writes a version, later than all before."""
+        self._own_writes.add(timestamp)
+
+    def is_foreign(self, record: bytes) -> bool:
+        """True if a record is of the own site, and this life has not written it."""
+        return (
+            record[9:HEAD_BYTES] == self.own
+            and int.from_bytes(record[1:9], "big") not in self._own_writes
+        )
+
+    def lost_in(self, facts: Iterable[Fact], clock: int) -> int | None:
+        """A time at which this site wrote, or saw, what this life knows nothing of, as the facts of
+        a peer say; None where they say nothing of the kind. `clock`: this life's own."""
+        for fact in facts:
+            if fact[8:16] != self.own:
+                continue
+            timestamp = fact_timestamp(fact)
+            if fact[16] == Kind.SEEN:
+                if timestamp > clock:
+                    return timestamp
+            elif fact[16] == Kind.DOT:
+                if timestamp not in self._own_writes:
+                    return timestamp
+            elif timestamp > self._own_writes.last:
+                return timestamp
+        return None
+
+    def begin_life(self, site: int, lost: int) -> None:
+        """The machine was set back, and has lost the version that it wrote at this time. From now
+        on this is another life; of the one before it is sure up to then."""
+        old, (sure, later) = self.site, self._own_writes.split(lost)
+        self.site, self.own = site, site.to_bytes(8, "big")
+        self._own_writes = OwnWrites()
+        self._note(Kind.VECTOR_ENTRY, old, None)
+        if sure:
+            self._advance(fact_of(sure, old, Kind.VECTOR_ENTRY))
+        for timestamp in later[: DOTS_MAX // 2]:
+            self._add(VERSION.pack(timestamp, old))
 
     def facts(self, clock: int) -> list[Fact]:
-        """Everything, newest first; the own entry of the vector stands at `clock`."""
-        vector = [
-            fact_of(timestamp, site, Kind.VECTOR_ENTRY) for site, timestamp in self.vector.items()
-        ]
-        gaps = [fact_of(timestamp, site, Kind.GAP) for site, timestamp in self.gaps.items()]
-        return sorted(
-            [
-                fact_of(clock, self.site, Kind.VECTOR_ENTRY),
-                *vector,
-                *(dot + _DOT for dot in self.dots),
-                *gaps,
-            ],
-            reverse=True,
-        )
+        """Everything, newest first; this life has seen all up to `clock`."""
+        facts = [dot + DOT for dot in self.dots]
+        for kind, times in (
+            (Kind.VECTOR_ENTRY, self.vector),
+            (Kind.GAP, self.gaps),
+            (Kind.SEEN, self.seen),
+        ):
+            facts += [fact_of(timestamp, site, kind) for site, timestamp in times.items()]
+        facts.append(fact_of(clock, self.site, Kind.SEEN))
+        if self._own_writes.last:
+            facts.append(fact_of(self._own_writes.last, self.site, Kind.VECTOR_ENTRY))
+        return sorted(facts, reverse=True)
 
     # -- changes ----------------------------------------------------------------------------------
 
@@ -170,22 +213,28 @@ class CausalContext:
             self._fresh.add(dot)
             self._has_new_dots = True
         else:
-            timestamp, site = _VERSION.unpack(dot)
+            timestamp, site = VERSION.unpack(dot)
             self._open_gap(site, timestamp)
 
-    def join(self, facts: Iterable[Fact]) -> int:
+    def join(self, facts: Iterable[Fact], present: Container[int] = ()) -> int:
         """Take over the facts of a peer's context, at the end of a whole exchange; how many entries
-        of the vector have advanced."""
-        in_order = sorted(facts)
+        of the vector, and of what was seen, have advanced.
+
+        `present`: the sites of members, whose entries stay however many there are.
+        """
+        in_order = sorted(fact for fact in facts if fact[8:16] != self.own)
         advanced = sum(self._advance(fact) for fact in in_order if fact[16] == Kind.VECTOR_ENTRY)
         if advanced:
-            self._prune()
+            self._prune(present)
+        advanced += sum(self._see(fact) for fact in in_order if fact[16] == Kind.SEEN)
+        for site in _oldest(self.seen, SEEN_MAX, present):
+            del self.seen[site]
         for fact in in_order:
             if fact[16] == Kind.DOT:
                 self._add(fact[:16])
         for fact in in_order:
             if fact[16] == Kind.GAP:
-                timestamp, site, _ = _FACT.unpack(fact)
+                timestamp, site, _ = FACT.unpack(fact)
                 self._open_gap(site, timestamp)
         return advanced
 
@@ -193,12 +242,19 @@ class CausalContext:
         bound, of_site = fact[:8], fact[8:16]
         if bound <= self._bounds.get(of_site, _NEVER):
             return False
-        timestamp, site, _ = _FACT.unpack(fact)
+        timestamp, site, _ = FACT.unpack(fact)
         self.vector[site], self._bounds[of_site] = timestamp, bound
         self._note(Kind.VECTOR_ENTRY, site, timestamp)
         return True
 
-    def _prune(self) -> None:
+    def _see(self, fact: Fact) -> bool:
+        timestamp, site, _ = FACT.unpack(fact)
+        if timestamp <= self.seen.get(site, -1):
+            return False
+        self.seen[site] = timestamp
+        return True
+
+    def _prune(self, present: Container[int]) -> None:
         """Dots and gaps that the vector has passed say nothing any more; of a vector that is too
         long the oldest entries go."""
         bounds = self._bounds
@@ -209,11 +265,9 @@ class CausalContext:
         ]:
             del self.gaps[site]
             self._note(Kind.GAP, site, None)
-        if len(self.vector) > VECTOR_MAX:
-            oldest = sorted(self.vector, key=self.vector.__getitem__)
-            for site in oldest[: len(self.vector) - VECTOR_MAX]:
-                del self.vector[site], self._bounds[site.to_bytes(8, "big")]
-                self._note(Kind.VECTOR_ENTRY, site, None)
+        for site in _oldest(self.vector, VECTOR_MAX, present):
+            del self.vector[site], self._bounds[site.to_bytes(8, "big")]
+            self._note(Kind.VECTOR_ENTRY, site, None)
 
     def _drop_dot(self, dot: bytes) -> None:
         chunk = self.dots.pop(dot)
@@ -223,7 +277,7 @@ class CausalContext:
         self._chunks[chunk] -= 1
         if not self._chunks[chunk]:
             del self._chunks[chunk]
-            self._changed[_dot_key(chunk)] = None
+            self._changed[dot_key(chunk)] = None
 
     def _open_gap(self, site: int, timestamp: int) -> None:
         if self.gaps.get(site, -1) >= timestamp or self.vector_covers(Version(timestamp, site)):
@@ -238,7 +292,7 @@ class CausalContext:
     # -- the disk ---------------------------------------------------------------------------------
 
     def _note(self, kind: Kind, site: int, timestamp: int | None) -> None:
-        self._changed[_key(kind, site)] = (
+        self._changed[key_of(kind, site)] = (
             None if timestamp is None else timestamp.to_bytes(8, "big")
         )
 
@@ -268,24 +322,26 @@ class CausalContext:
             self._fresh |= {dot: None for dot, chunk in self.dots.items() if chunk == first}
         fresh, self._fresh = self._fresh, OrderedSet()
         self._name_chunk(first, fresh)
-        return [Persist(_dot_key(first), b"".join(dot for dot in fresh if dot != first))]
+        return [Persist(dot_key(first), b"".join(dot for dot in fresh if dot != first))]
 
     def _name_chunk(self, chunk: bytes, dots: Collection[bytes]) -> None:
         self.dots.update(dict.fromkeys(dots, chunk))
         self._chunks[chunk] = len(dots)
 
-    def own_entry(self, clock: int) -> Persist:
-        """For every commit: all that this life has written up to `clock` is in it."""
-        return Persist(_key(Kind.VECTOR_ENTRY, self.site), clock.to_bytes(8, "big"))
+    def own_entry(self) -> Persist:
+        """For every commit: all that this life has written is in it."""
+        last = self._own_writes.last
+        key = key_of(Kind.VECTOR_ENTRY, self.site)
+        return Persist(key, last.to_bytes(8, "big") if last else None)
 
     def restore(self, saved: Mapping[bytes, bytes]) -> None:
         """Take over the facts that an earlier life left. None of them is news for the disk, but for
         keys of which nothing is needed any more."""
-        self.join(_saved_facts(saved))
+        self.join(saved_facts(saved))
         self._changed.clear()
         for key in sorted(saved):
-            if key.startswith(_DOTS):
-                dots = _saved_dots(key, saved[key])
+            if key.startswith(DOTS):
+                dots = saved_dots(key, saved[key])
                 held = [dot for dot in dots if self._fresh.pop(dot, self) is None]
                 if held:
                     self._name_chunk(dots[0], held)
@@ -298,35 +354,20 @@ class CausalContext:
         lost, so its context is worth nothing."""
         self._changed |= {key: None for key in sorted(saved) if key.startswith(PREFIX)}
 
-
-def encoded(version: Version) -> bytes:
-    """The version as a record has it."""
-    return _VERSION.pack(*version)
-
-
-def _key(kind: Kind, site: int) -> bytes:
-    return PREFIX + _NAMES[kind] + site.to_bytes(8, "big")
-
-
-def _dot_key(dot: bytes) -> bytes:
-    return _DOTS + dot[8:] + dot[:8]
+    def renounce(self, saved: Mapping[bytes, bytes]) -> None:
+        """`drop` after `restore`: some of the data is lost, and nobody knows which."""
+        for times in (self.vector, self.seen, self.gaps):
+            times.clear()
+        for known in (self._bounds, self.dots, self._chunks, self._changed):
+            known.clear()
+        self._fresh = OrderedSet()
+        self._has_new_dots = False
+        self.drop(saved)
 
 
-def _saved_facts(saved: Mapping[bytes, bytes]) -> Iterator[Fact]:
-    for kind, name in _NAMES.items():
-        start = PREFIX + name
-        for key in sorted(saved):
-            if key.startswith(start) and kind is Kind.DOT:
-                yield from (dot + _DOT for dot in _saved_dots(key, saved[key]))
-            elif key.startswith(start):
-                yield fact_of(
-                    int.from_bytes(saved[key], "big"),
-                    int.from_bytes(key[len(start) :], "big"),
-                    kind,
-                )
-
-
-def _saved_dots(key: bytes, others: bytes) -> list[bytes]:
-    """All that share this key."""
-    name = key[len(_DOTS) :]
-    return [name[8:] + name[:8], *(others[at : at + 16] for at in range(0, len(others), 16))]
+def _oldest(times: Mapping[int, int], limit: int, present: Container[int]) -> list[int]:
+    """The sites to let go so that `limit` are left, but for those that are present."""
+    if len(times) <= limit:
+        return []
+    absent = sorted((site for site in times if site not in present), key=times.__getitem__)
+    return absent[: len(times) - limit]

@@ -77,6 +77,10 @@ class Waiting:
                 return True
         return False
 
+    def keys(self) -> list[str]:
+        """All, the oldest first."""
+        return [key for part in self._parts for key in part]
+
     def take(self, limit: int, until: int) -> list[tuple[str, int]]:
         """At most `limit` of those that arrived by then, the oldest first. Nothing: there are no
         more of them."""
@@ -148,6 +152,17 @@ class TombstoneCollection:
                 del self._aside[site]
             for batch in self._again:
                 batch.pop(key, None)
+
+    def begin_life(self, arrived: int) -> None:
+        """All that waits arrived just now, since the clock of this life is another one: nobody has
+        confirmed anything of it."""
+        keys = self._waiting.keys()
+        for batch in [*self._aside.values(), *self._again]:
+            keys += batch
+        self._waiting = Waiting()
+        self._aside, self._again, self._held, self.confirmed = {}, [], {}, 0
+        for key in keys:
+            self.add(key, arrived)
 
     # -- the versions that the members hold -------------------------------------------------------
 

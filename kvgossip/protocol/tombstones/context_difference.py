@@ -16,7 +16,7 @@ from typing import NamedTuple
 from xxhash import xxh3_64_intdigest
 
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.tombstones.causal_context import Fact, Kind, fact_timestamp
+from kvgossip.protocol.tombstones.fact import Fact, Kind, fact_timestamp
 from kvgossip.protocol.wire.message import FACTS_BYTES_MAX
 
 RANGE_FACTS_MIN = 32
@@ -79,6 +79,7 @@ def lacking(facts: list[Fact], asked: bytes, answer: ContextDifference) -> list[
     """Of the facts whose summary was `asked`, those that the peer lacks who gave this answer."""
     lows = [low for low, _ in _ranges(asked)]
     vector = {fact[8:16]: fact[:8] for fact in answer.facts if fact[16] == Kind.VECTOR_ENTRY}
+    seen = {fact[8:16]: fact[:8] for fact in answer.facts if fact[16] == Kind.SEEN}
     known = dict.fromkeys(answer.facts)
     found: list[Fact] = []
     place = 0
@@ -88,7 +89,7 @@ def lacking(facts: list[Fact], asked: bytes, answer: ContextDifference) -> list[
         if (
             answer.differing >> place & 1
             and fact not in known
-            and vector.get(fact[8:16], _NEVER) < fact[:8]
+            and (seen if fact[16] == Kind.SEEN else vector).get(fact[8:16], _NEVER) < fact[:8]
         ):
             found.append(fact)
     return found
@@ -118,7 +119,7 @@ def decode(data: bytes) -> ContextDifference:
     ):
         raise RemoteError("bad_context", "facts that are cut off, or too many")
     facts = [data[at : at + _FACT_BYTES] for at in range(_MASK.size, len(data), _FACT_BYTES)]
-    if max(data[_MASK.size + 16 :: _FACT_BYTES], default=0) > Kind.GAP:
+    if max(data[_MASK.size + 16 :: _FACT_BYTES], default=0) > Kind.SEEN:
         # of facts that say more than this version knows a part must not be taken for the whole
         raise RemoteError("bad_context", "facts of an unknown kind")
     return ContextDifference(_MASK.unpack_from(data)[0], facts)

@@ -9,11 +9,12 @@ Laws
 - An entry that is offered, that is covered, and that supersedes what is here, was here before and
   was collected: it is refused, and the peer that offers it takes it out. A write that the deleter
   had not seen is not covered: it lives.
-- A live value that is taken out goes to the quarantine. A tombstone, or an entry that has
-  expired, goes in silence, and only where the version vector
-  covers it here as well.
-- An entry expires on all nodes at one time of their HLCs. An expired entry is kept and collected as
-  a tombstone is: it keeps away what it had superseded.
+- What is taken out on another's word: see drops.py.
+- Contexts are not believed beyond what can be true: no fact counts beyond this node's own time.
+- An entry expires on each node by its own clock (expiry.py). An expired entry is kept and
+  collected as a tombstone is: it keeps away what it had superseded. But it is collected only when
+  its time has come by the clocks of peers too; and what has expired for others stays where it has
+  not yet.
 
 Members that count (protocol.md says: every known member, alive, suspect or dead, but not
 forgotten). Of a member its present life counts: it may have lost what an earlier one had. Those
@@ -40,11 +41,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from kvgossip.config import Config
-from kvgossip.protocol.effect import Dropped, Expired, Quarantined
+from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
@@ -54,21 +55,24 @@ from kvgossip.protocol.model.entry import (
     is_dead,
     may_expire,
 )
-from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
+from kvgossip.protocol.model.hlc import HybridLogicalClock, timestamp_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.tombstones.causal_context import CausalContext, Fact, encoded, fact_timestamp
+from kvgossip.protocol.tombstones.causal_context import CausalContext
 from kvgossip.protocol.tombstones.collection import TombstoneCollection, Vouching
-from kvgossip.protocol.tombstones.expiry import ExpiryQueue
+from kvgossip.protocol.tombstones.drops import Drops
+from kvgossip.protocol.tombstones.expiry import Expiry
+from kvgossip.protocol.tombstones.fact import Fact, Kind, encoded, fact_of, fact_timestamp
+from kvgossip.protocol.tombstones.set_back import SetBack
 
 ROUND_SETTLINGS = 5
 # so that none has collected anything since: what tables move to lies well only where the rest has
 # gone
 TIDY_ROUNDS = 1.5
 PAUSE_S = 0.002
-LOOK_AGAIN_S = 60.0
 
 
 class MembersPort(Protocol):
@@ -85,7 +89,8 @@ class MembersPort(Protocol):
 
 
 class Tombstones:
-    """Deletes and expiry of one replica. `site` is this life's."""
+    """Deletes and expiry of one replica. `site` is this life's; `set_back` is told what shows that
+    this machine was set back. `durable`: this node has a disk."""
 
     def __init__(
         self,
@@ -94,17 +99,35 @@ class Tombstones:
         store: Store,
         hlc: HybridLogicalClock,
         members: MembersPort,
+        clocks: ClockGuard,
         outbox: Outbox,
         counters: Counter[str],
+        set_back: SetBack,
+        *,
+        durable: bool,
     ) -> None:
         self.context = CausalContext(site)
         self._drift_ms = int(config.clock_drift_max_s * 1000)
         self.collecting = TombstoneCollection(
             store, self.context, config.forget_after_s, self._drift_ms
         )
-        self._members = members
+        self._members, self.set_back = members, set_back
+        self.drops = Drops(
+            store,
+            self.context,
+            self.collecting,
+            members,
+            clocks,
+            self._is_deleted_or_expired,
+            outbox,
+            counters,
+            durable=durable,
+        )
         self._store, self._hlc, self._outbox, self._counters = store, hlc, outbox, counters
-        self._expiring = ExpiryQueue(store)
+        self._clocks = clocks
+        self._expiry = Expiry(
+            store, clocks, self._drift_ms, outbox, self._expired, self.collecting.discard
+        )
         self._gateway = config.gateway
         #: the times that a gateway vouches for, of those behind it
         self._for_gateways, self._for_plain = Vouching(), Vouching()
@@ -114,9 +137,8 @@ class Tombstones:
         #: at the first tick
         self._next_round_s = math.inf
         self._in_round = False
-        #: the times at which to look for expired entries, and for room to give back, monotonic
-        #: seconds
-        self._look_s = self._tidy_s = math.inf
+        #: the time at which to look for room to give back, monotonic seconds
+        self._tidy_s = math.inf
         #: the time that `clock` has named last: the next arrival is later
         self._sealed = -1
 
@@ -137,14 +159,25 @@ class Tombstones:
             self._hlc.latest = self._sealed + 1
         return self._hlc.latest
 
-    def _hlc_ms(self, now: Now) -> int:
-        return max(now.wall_ms, milliseconds_of(self._hlc.latest))
-
     # -- merging ----------------------------------------------------------------------------------
 
     def refuses(self, key: str, record: bytes) -> bool:
         """True if this is an entry that was here, and was collected."""
         return self.context.covers_record(record) and self._is_news(key, record[1:HEAD_BYTES])
+
+    def may_have_expired(self, record: bytes, now: Now) -> bool:
+        """True if this entry, which was collected, is to live by the present clock, and may have
+        expired by that of then, which was set back since: so nobody is told to take it out."""
+        return (
+            self.is_in_doubt(now)
+            and may_expire(record)
+            and (expires_in(record) or 0) <= self.drops.expired_ms
+        )
+
+    def is_in_doubt(self, now: Now) -> bool:
+        """True if something was collected for an expiry that is yet to come by the present
+        clock."""
+        return self._clocks.expiry_ms(now) < self.drops.expired_ms
 
     def has_collected(self, key: str, version: Version) -> bool:
         return self.context.covers(version) and self._is_news(key, encoded(version))
@@ -173,97 +206,82 @@ class Tombstones:
         if is_dead(record):
             self._wait(key, now)
         elif may_expire(record):
-            expires_ms = expires_in(record) or 0
-            if expires_ms <= self._hlc_ms(now):
-                self._expire_key(key, record, now)
-            else:
-                self._expiring.add(key, expires_ms)
-                self._plan_look(now)
+            self._expiry.holds(key, record, now)
 
     def _wait(self, key: str, now: Now) -> None:
         self.collecting.add(key, self._arrive())
         if self._next_round_s == math.inf:
             self._plan_round(now)
 
-    def _expire_key(self, key: str, record: bytes, now: Now) -> None:
-        self._store.expire(key)
-        self._outbox.emit(Expired(key, record))
+    def _expired(self, key: str, now: Now) -> None:
         self._members.cool(key)
         self._wait(key, now)
 
-    # -- the collections of others ----------------------------------------------------------------
-
-    def drop_collected(self, fingerprints: Iterable[int], peer: str, now: Now) -> int:
-        """Take out the entries that this peer has collected; returns how many there were."""
-        return sum(
-            self._drop_collected(key, peer, now) for key in self._store.find(fingerprints).values()
-        )
-
-    def drop_collected_rumor(self, key: str, version: bytes, peer: str, now: Now) -> None:
-        """The same of a rumor: but a tombstone goes only with the context of an exchange."""
-        record = self._store.record(key)
-        if (
-            record is not None
-            and record[1:HEAD_BYTES] == version
-            and not self._is_deleted_or_expired(key, record, now)
-        ):
-            self._drop_collected(key, peer, now)
-
-    def _drop_collected(self, key: str, peer: str, now: Now) -> bool:
-        record = self._store[key]
-        if self._is_deleted_or_expired(key, record, now):
-            if not self.collecting.may_drop(record, now.wall_ms):
-                return False
-        else:
-            self._counters["entries_quarantined"] += 1
-            self._outbox.emit(Quarantined(key, record, peer))
-        self._drop(key)
-        return True
-
-    def _is_deleted_or_expired(self, key: str, record: bytes, now: Now) -> bool:
-        """Also the entries that will have expired as soon as this node's clock has caught up with
-        others'."""
-        if self._store.is_deleted_or_expired(key, record):
-            return True
-        return (
-            may_expire(record) and (expires_in(record) or 0) <= self._hlc_ms(now) + self._drift_ms
-        )
-
-    def _drop(self, key: str) -> None:
-        record = self._store.remove(key)
-        self.context.add_record(record)
-        self.collecting.discard(key, record)
-        self._members.cool(key)
-        self._outbox.emit(Dropped(key, record))
-
     # -- contexts and what members hold -----------------------------------------------------------
 
-    def facts(self) -> list[Fact]:
-        """The context as an exchange that begins now has it."""
-        return self.context.facts(self.clock())
+    def _is_deleted_or_expired(self, key: str, record: bytes, peer: str, now: Now) -> bool:
+        """Also an entry that has expired by the clock of the peer that speaks of it, or will as
+        soon as this node's clock has caught up with others'."""
+        return self._store.is_deleted_or_expired(key, record) or (
+            may_expire(record) and self._expiry.is_due(record, self._clocks.clock_ms_of(peer, now))
+        )
+
+    def facts(self, now: Now) -> list[Fact]:
+        """The context as an exchange that begins now tells it."""
+        return self.drops.sure(self.context.facts(self.clock()), now)
+
+    def show_set_back(self, facts: Sequence[Fact], peer: str, now: Now) -> bool:
+        """True if a peer's context has more of the own site than there is. Then another life may
+        have begun."""
+        lost = self.context.lost_in(facts, self._hlc.latest)
+        if lost is None:
+            return False
+        self.set_back.found(lost, peer, now)
+        return True
+
+    def begin_life(self, site: int, lost: int) -> None:
+        """From now on this is the life `site`: nothing that members held for the one before
+        counts."""
+        self.context.begin_life(site, lost)
+        self.collecting.begin_life(self._arrive())
+        self._for_gateways, self._for_plain = Vouching(), Vouching()
 
     def learn(self, facts: Sequence[Fact], now: Now) -> bool:
-        """An exchange was whole: everything that was true of the peer's context is true of this
-        one. Facts from the future are not believed, nor those that came with them."""
-        if facts and milliseconds_of(fact_timestamp(max(facts))) > now.wall_ms + self._drift_ms:
+        """An exchange has completed. If it was whole, these facts of the peer's context are true of
+        this one too: but nothing is, beyond this node's own time. Of those that are farther ahead
+        than clocks may be none is believed, nor those that came with them."""
+        if facts and not self._clocks.takes(fact_timestamp(max(facts)), now):
             self._counters["contexts_refused"] += 1
             return False
-        if self.context.join(facts) and self._gateway:
-            vector, clock = self.context.vector, self.clock()
-            snapshot = {
-                member.site: vector[member.site]
-                for member in self._members.holders()
-                if member.site in vector
-            }
+        members = self._members.holders()
+        present = OrderedSet(member.site for member in members)
+        if self.context.join(self._until_now(facts, now), present) and self._gateway:
+            seen, clock = self.context.seen, self.clock()
+            snapshot = {site: seen[site] for site in present if site in seen}
             self._for_gateways.note(clock, snapshot)
             self._for_plain.note(clock, snapshot)
         return True
+
+    def _until_now(self, facts: Sequence[Fact], now: Now) -> list[Fact]:
+        """A tombstone that is here is not later than that, so all that it has killed is covered as
+        well."""
+        latest = max(self._hlc.latest, timestamp_of(now.wall_ms) - 1)
+        bound = latest.to_bytes(8, "big")
+        believed = [fact for fact in facts if fact[:8] <= bound]
+        if len(believed) < len(facts):
+            self._counters["facts_from_the_future"] += len(facts) - len(believed)
+            believed += [
+                fact_of(latest, int.from_bytes(fact[8:16], "big"), fact[16])
+                for fact in facts
+                if fact[:8] > bound and fact[16] != Kind.DOT
+            ]
+        return believed
 
     def held_for(self, member: Member) -> int:
         """The time, of this member's clock, up to which this node, and all that lies behind it,
         holds what had reached the member."""
         if not self._gateway:
-            return self.context.vector.get(member.site, 0)
+            return self.context.seen.get(member.site, 0)
         vouching = self._for_gateways if member.gateway else self._for_plain
         if vouching.is_waiting and not self._members.absent():
             behind = [
@@ -282,12 +300,12 @@ class Tombstones:
     # -- time -------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
-        nearest_s = self._next_round_s if self._next_round_s < self._look_s else self._look_s
+        look_s = self._expiry.look_s
+        nearest_s = self._next_round_s if self._next_round_s < look_s else look_s
         return nearest_s if nearest_s < self._tidy_s else self._tidy_s
 
     def tick(self, now: Now, *, settled: bool) -> None:
-        if self._expiring.next_ms <= self._hlc_ms(now) or now.monotonic_s >= self._look_s:
-            self._expire(now)
+        self._expiry.tick(now)
         if now.monotonic_s >= self._tidy_s:
             self._tidy_s = now.monotonic_s + PAUSE_S if self._store.tidy() else math.inf
         if self._next_round_s == -math.inf:
@@ -295,31 +313,24 @@ class Tombstones:
         elif now.monotonic_s >= self._next_round_s:
             self._collect(now, settled)
 
-    def _expire(self, now: Now) -> None:
-        for key in self._expiring.due(self._hlc_ms(now)):
-            self._expire_key(key, self._store[key], now)
-        self._look_s = math.inf
-        self._plan_look(now)
-
-    def _plan_look(self, now: Now) -> None:
-        """The wall clock may be set meanwhile, so it is looked at now and then."""
-        in_s = min((self._expiring.next_ms - self._hlc_ms(now)) / 1000, LOOK_AGAIN_S)
-        if self._expiring.next_ms < math.inf:
-            self._look_s = min(self._look_s, now.monotonic_s + max(in_s, PAUSE_S))
-
     def _plan_round(self, now: Now) -> None:
         self._next_round_s = now.monotonic_s + self._round_s - now.wall_ms / 1000 % self._round_s
 
     def _collect(self, now: Now, settled: bool) -> None:
         if not self._in_round:
-            self._in_round = settled and not self._members.absent()
+            able = settled and not self._clocks.is_ahead(now)
+            self._in_round = able and not self._members.absent()
             members = self._members.holders()
             self.collecting.begin(
                 members, self.collecting.confirmed_by(members, self.clock()), now.wall_ms
             )
-        ripe, more = self.collecting.next_batch(now.wall_ms) if self._in_round else ([], False)
+        ripe, more = (
+            self.collecting.next_batch(self._clocks.earliest_ms(now))
+            if self._in_round
+            else ([], False)
+        )
         for key in ripe:
-            self._drop(key)
+            self.drops.drop(key)
         if ripe:
             self._tidy_s = now.monotonic_s + TIDY_ROUNDS * self._round_s
         self._counters["certificates_collected"] += len(ripe)
@@ -346,15 +357,14 @@ class Tombstones:
             self.collecting.add(key, self._arrive())
             self._next_round_s = -math.inf
         elif may_expire(record):
-            self._expiring.add(key, expires_in(record) or 0)
-            self._look_s = -math.inf
+            self._expiry.loaded(key, record)
 
     def checkpoint(self) -> list[Persist]:
         return [self.own_entry(), *self.context.take_dots()]
 
     def own_entry(self) -> Persist:
         """The writes of this life: the own entry of the version vector, for every commit."""
-        return self.context.own_entry(self._hlc.latest)
+        return self.context.own_entry()
 
     def take_changes(self, *, commits: bool) -> list[Persist]:
         """The changes of the context since the last call, for the disk. `commits`: the same input
@@ -374,6 +384,7 @@ class Tombstones:
         context = self.context
         return {
             "certificates_waiting": len(self.collecting),
+            "drops_waiting": len(self.drops.fuse),
             "context_rows": len(context.vector),
             "context_dots": len(context.dots),
             "context_gaps": len(context.gaps),

@@ -3,6 +3,7 @@
 message            the messages but those of anti-entropy
 exchange_messages  the messages of anti-entropy
 frame              messages to bytes and back
+member_record      the record of a member to bytes and back, with fields of newer releases
 batching           lists of numbers as bytes, and entries in messages of bounded size
 seal               sealed frames
 keyring            the keys with which frames are sealed

@@ -5,16 +5,42 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from sys import byteorder
-from typing import TypeVar
+from sys import byteorder, maxsize
+from typing import NamedTuple, TypeVar
 
+from kvgossip.config import Config
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.wire.message import Pair
+from kvgossip.protocol.model.entry import version_of
+from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.wire.frame import entry_bytes_max, message_bytes_max
+from kvgossip.protocol.wire.message import Notice, Pair
 
 T = TypeVar("T")
 
 ENTRIES_MAX = 300
 _ENTRY_OVERHEAD_BYTES = 12
+_NOTICE_BYTES = 40
+
+
+class Room(NamedTuple):
+    """How many bytes a peer takes: in one message, and of one entry that goes alone."""
+
+    message_bytes: int
+    entry_bytes: int = maxsize
+
+    def takes_together(self, entries: Iterable[Pair]) -> bool:
+        """True if these fit into one message, however long."""
+        costs = (4 * len(key) + len(record) + _ENTRY_OVERHEAD_BYTES for key, record in entries)
+        return sum(costs) <= self.entry_bytes
+
+
+def room_of(config: Config, peer: Member | None) -> Room:
+    """The room of this peer, which tells the longest frame that it takes; of one that does not, and
+    of a stranger, as of this node itself."""
+    if peer is None or not peer.frame_bytes_max:
+        return Room(config.message_bytes_max)
+    longest = peer.frame_bytes_max
+    return Room(min(config.message_bytes_max, message_bytes_max(longest)), entry_bytes_max(longest))
 
 
 def pack(kind: str, numbers: Iterable[int]) -> bytes:
@@ -37,38 +63,53 @@ def unpack(kind: str, data: bytes) -> array[int]:
 
 
 class Batch:
-    """The entries of one message. It always takes the first one, however long."""
+    """The entries of one message. It always takes the first one, however long; but for what is too
+    long for the peer: that is noticed, and left out."""
 
-    __slots__ = ("_pairs", "_room")
+    __slots__ = ("_entry_bytes", "_left_out", "_pairs", "_room")
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, room: Room) -> None:
         self._pairs: list[Pair] = []
-        self._room = bytes_max
+        self._left_out: list[Notice] = []
+        self._room, self._entry_bytes = room
 
     def add(self, pair: Pair) -> bool:
         """True if there was room for it; a character of a key may take up to four bytes."""
-        cost = 4 * len(pair[0]) + len(pair[1]) + _ENTRY_OVERHEAD_BYTES
-        if self._pairs and (cost > self._room or len(self._pairs) >= ENTRIES_MAX):
+        key, record = pair
+        cost = 4 * len(key) + len(record) + _ENTRY_OVERHEAD_BYTES
+        is_too_long = cost > self._entry_bytes
+        if is_too_long:
+            cost = 4 * len(key) + _NOTICE_BYTES
+        count = len(self._pairs) + len(self._left_out)
+        if count and (cost > self._room or count >= ENTRIES_MAX):
             return False
-        self._pairs.append(pair)
         self._room -= cost
+        if is_too_long:
+            self._left_out.append(Notice(key, *version_of(record), len(record)))
+        else:
+            self._pairs.append(pair)
         return True
 
     @property
     def taken(self) -> tuple[Pair, ...]:
         return tuple(self._pairs)
 
+    @property
+    def left_out(self) -> tuple[Notice, ...]:
+        """What is too long for the peer."""
+        return tuple(self._left_out)
 
-def batches(pairs: Iterable[Pair], bytes_max: int) -> Iterator[tuple[Pair, ...]]:
+
+def batches(pairs: Iterable[Pair], room: Room) -> Iterator[Batch]:
     """The pairs in batches."""
-    batch = Batch(bytes_max)
+    batch = Batch(room)
     for pair in pairs:
         if not batch.add(pair):
-            yield batch.taken
-            batch = Batch(bytes_max)
+            yield batch
+            batch = Batch(room)
             batch.add(pair)
-    if batch.taken:
-        yield batch.taken
+    if batch.taken or batch.left_out:
+        yield batch
 
 
 def chunks(things: Iterable[T], length: int) -> Iterator[list[T]]:

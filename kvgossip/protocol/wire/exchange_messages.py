@@ -18,7 +18,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from kvgossip.protocol.model.member import Count, SyncState
-from kvgossip.protocol.wire.message import Levels, Message, Pair
+from kvgossip.protocol.wire.message import Levels, Message, Notice, Pair
 
 
 class Compare(Message, frozen=True):
@@ -81,7 +81,8 @@ class Entries(Message, frozen=True):
     """The entries that you lack in the first `answered` of the buckets (of the fingerprints, where
     it answers Want), perhaps some of the next one.
 
-    `wanted`: fingerprints that I lack.
+    `wanted`: fingerprints that I lack. `left_out`: you lack these too, and they are too long for
+    you.
     """
 
     kind = 18
@@ -90,10 +91,11 @@ class Entries(Message, frozen=True):
     answered: Count
     entries: tuple[Pair, ...]
     wanted: bytes
+    left_out: tuple[Notice, ...] = ()
 
 
 class Push(Message, frozen=True):
-    """The entries that you wanted."""
+    """The entries that you wanted. `left_out` as in Entries."""
 
     kind = 19
     question = True
@@ -101,6 +103,7 @@ class Push(Message, frozen=True):
     exchange: Count
     request: Count
     entries: tuple[Pair, ...]
+    left_out: tuple[Notice, ...] = ()
 
 
 class Merged(Message, frozen=True):
@@ -136,7 +139,7 @@ class Sketch(Message, frozen=True):
 
 class Decoded(Message, frozen=True):
     """The whole difference: the entries that you lack, `offered` fingerprints of those that found
-    no room, `wanted` ones I lack."""
+    no room, `wanted` ones I lack. `left_out` as in Entries."""
 
     kind = 22
     exchange: Count
@@ -149,6 +152,7 @@ class Decoded(Message, frozen=True):
     sync_state: SyncState
     site: Count = 0
     context: bytes = b""
+    left_out: tuple[Notice, ...] = ()
 
 
 class Symbols(Message, frozen=True):

@@ -1,15 +1,24 @@
 """Messages to bytes and back: the only module that knows bytes.
 
-    frame   := magic "kv", format version (1 byte), flags (1), cluster fingerprint (8), pool
-            fingerprint (4), unit*
+    frame   := header, checksum, unit*
+    header  := magic "kv", format version (1 byte), flags (1), cluster fingerprint (4), cluster id
+            (4), pool fingerprint (4)
+    checksum:= the XXH3 (8 bytes) of all behind it, seeded by the XXH3 of the header; a frame that
+            is sealed has a seal instead, and one that says no has neither
     unit    := kind (1 byte), length (4 bytes, big-endian), body: a MessagePack array
-    flags   := 1: the frame says no, see Refused; 2: the rest after the header is one zstd frame,
-            which gives the units;
-               4: the rest after the header is sealed, see seal.py, and 2 is about the opened rest
+    flags   := 1: the frame says no, see Refused; 2: the units are in one zstd frame; 4: the rest
+            after the header is sealed, see seal.py, and 2 is about the opened rest
 
 A frame of another cluster or pool is recognised by its header alone, before anything is decoded
-(protocol.md section 1). Units of an unknown kind are passed over, so that newer peers can say more.
-A unit that cannot be decoded costs itself, not its neighbours.
+(protocol.md section 1). The cluster id is 0 in a frame of a node that belongs to no cluster yet,
+and in those of a join, which say more about ids themselves (model/cluster_id.py). Units of an
+unknown kind are passed over, so that newer peers can say more. A unit that cannot be decoded costs
+itself, not its neighbours. Bytes that were damaged on the way are told by the checksum, before
+anything of the header is believed.
+
+There is one format, and nodes of another one are refused. A frame that says no is of format 1 for
+ever, and all that is after its header are units: so nodes of every release read why. Every format
+from 2 on keeps the header and the checksum, so that a damaged byte is not taken for a format.
 
 A pool is sealed or it is not: with a keyring, frames that are not sealed are refused, without one
 those that are. A frame that says no is never sealed, so that everybody can read it; so anybody can
@@ -25,36 +34,46 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 import msgspec
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from kvgossip import zstd
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
+from kvgossip.protocol.model.cluster_id import ClusterId
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.wire import exchange_messages, message
 from kvgossip.protocol.wire.keyring import Keyring
+from kvgossip.protocol.wire.member_record import decode_member, encode_member
 from kvgossip.protocol.wire.message import FACTS_BYTES_MAX, Message
 from kvgossip.protocol.wire.seal import SEAL_BYTES, Seals
 
 MAGIC = b"kv"
-FORMAT = 1
+FORMAT = 2
+FIRST_FORMAT = 1
+"""That of refusals, and of the only release whose clear frames have no checksum."""
 FLAG_REFUSED = 0x01
 FLAG_COMPRESSED = 0x02
 FLAG_SEALED = 0x04
 COMPRESS_BYTES_MIN = 512
-_HEADER = Struct(">2sBBQI")
+SLACK_BYTES = 64 * 1024
+"""What a frame has beside its entries: more than enough."""
+_HEADER = Struct(">2sBBIII")
 _UNIT = Struct(">BI")
 HEADER_BYTES = _HEADER.size
+CHECKSUM_BYTES = 8
+UNITS_AT = HEADER_BYTES + CHECKSUM_BYTES
+"""Where the units of a clear frame begin."""
 UNIT_BYTES = _UNIT.size
 MEMBER_KIND = 5
+OTHER_ID = "other_cluster_id"
+"""The fault of a frame of a cluster that has the same name, and another id."""
 BAD_MEMBER = "bad_member"
 """The fault of a record that cannot be read, perhaps since a newer release knows more states. Such
 news is passed over by itself."""
 
 _compressor = zstd.ZstdCompressor(level=1)
 _encode = msgspec.msgpack.Encoder().encode
-_DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {MEMBER_KIND: msgspec.msgpack.Decoder(Member)}
-_DECODERS |= {
+_DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {
     kind.kind: msgspec.msgpack.Decoder(kind)
     for module in (message, exchange_messages)
     for kind in vars(module).values()
@@ -65,13 +84,27 @@ _DECODERS |= {
 def frame_bytes_max(config: Config) -> int:
     """The longest frame that a TCP link takes: one full message, and beyond it one entry of the
     largest size, or the largest context."""
-    return config.message_bytes_max + max(config.value_bytes_max, FACTS_BYTES_MAX) + 64 * 1024
+    return config.message_bytes_max + max(config.value_bytes_max, FACTS_BYTES_MAX) + SLACK_BYTES
+
+
+def entry_bytes_max(frame_bytes: int) -> int:
+    """The longest entry for a peer that takes frames of that length."""
+    return frame_bytes - SLACK_BYTES
+
+
+def message_bytes_max(frame_bytes: int) -> int:
+    """The longest full message for a peer that takes frames of that length: with the largest
+    context it still fits."""
+    return max(frame_bytes - SLACK_BYTES - FACTS_BYTES_MAX, 1)
 
 
 def encode(unit: Message | Member) -> bytes:
     """The bytes of one unit."""
-    body = _encode(unit)
-    return _UNIT.pack(MEMBER_KIND if isinstance(unit, Member) else unit.kind, len(body)) + body
+    if isinstance(unit, Member):
+        kind, body = MEMBER_KIND, encode_member(unit)
+    else:
+        kind, body = unit.kind, _encode(unit)
+    return _UNIT.pack(kind, len(body)) + body
 
 
 class Opened(NamedTuple):
@@ -86,73 +119,110 @@ class Framing:
     `lan:dc1`.
 
     No frame is longer than `bytes_max`, also after decompression. If there are seals (see
-    `seal_with`), every frame is sealed.
+    `seal_with`), every frame is sealed. Until it is told to which cluster id it belongs, it takes
+    frames of any.
     """
 
     def __init__(self, cluster: str, pool: str, bytes_max: int) -> None:
         self.cluster, self.pool = cluster, pool
         self.seals: Seals | None = None
         self._bytes_max = bytes_max
-        self._cluster_fingerprint = xxh3_64_intdigest(f"cluster {cluster}".encode())
+        self._cluster_fingerprint = xxh3_64_intdigest(f"cluster {cluster}".encode()) & 0xFFFFFFFF
         self._pool_fingerprint = _pool_fingerprint(pool)
-        self._heads = {flags: self._header(flags) for flags in (0, FLAG_COMPRESSED)}
+        #: the number that frames carry, 0: none yet; and those that are taken, None: any
+        self._number = 0
+        self._numbers: tuple[int, ...] | None = None
+        self._head()
 
     def seal_with(self, keyring: Keyring, site: int, generation: int, lives_max: int) -> None:
         """Seal from now on, as this life of a node; see Seals."""
         self.seals = Seals(keyring, self._header(0)[4:], site, generation, lives_max)
-        self._heads = {flags: self._header(flags | FLAG_SEALED) for flags in (0, FLAG_COMPRESSED)}
+        self._head()
+
+    def belong_to(self, cluster_id: ClusterId) -> None:
+        """From now on frames carry this id, if it is minted, and those of no other are taken."""
+        self._number = cluster_id.number if cluster_id.minted else 0
+        self._numbers = cluster_id.settled or cluster_id.candidates
+        self._head()
+
+    def _head(self) -> None:
+        """Make the headers, by flags: those of the node, and those of a join."""
+        sealed = 0 if self.seals is None else FLAG_SEALED
+        self._heads, self._join_heads = (
+            {flags: self._header(flags | sealed, number) for flags in (0, FLAG_COMPRESSED)}
+            for number in (self._number, 0)
+        )
 
     @property
     def overhead_bytes(self) -> int:
         """The bytes of a frame beside its units."""
-        return HEADER_BYTES + (SEAL_BYTES if self.seals is not None else 0)
+        return HEADER_BYTES + (SEAL_BYTES if self.seals is not None else CHECKSUM_BYTES)
 
-    def _header(self, flags: int) -> bytes:
-        return _HEADER.pack(MAGIC, FORMAT, flags, self._cluster_fingerprint, self._pool_fingerprint)
+    def _header(self, flags: int, number: int = 0, version: int = FORMAT) -> bytes:
+        return _HEADER.pack(
+            MAGIC, version, flags, self._cluster_fingerprint, number, self._pool_fingerprint
+        )
 
-    def frame(self, units: Iterable[bytes], *, reliable: bool = False) -> bytes:
+    def frame(
+        self, units: Iterable[bytes], *, reliable: bool = False, joining: bool = False
+    ) -> bytes:
         """One frame; `reliable`: for a link, compressed with zstd where that makes it an eighth
-        smaller at least."""
+        smaller at least; `joining`: of a join, so that nodes of any cluster id take it."""
+        heads = self._join_heads if joining else self._heads
         flags, body = 0, b"".join(units)
         if reliable and len(body) >= COMPRESS_BYTES_MIN:
             packed = _compressor.compress(body, zstd.ZstdCompressor.FLUSH_FRAME)
             if len(packed) < len(body) - len(body) // 8:
                 flags, body = FLAG_COMPRESSED, packed
         if self.seals is None:
-            return self._heads[flags] + body
-        return self.seals.seal(self._heads[flags], body, reliable=reliable)
+            return clear_frame(heads[flags], body)
+        return self.seals.seal(heads[flags], body, reliable=reliable)
 
     def refusal(self, text: str) -> bytes:
-        """A frame that says no; its flag lets also nodes of other pools read it."""
-        return self._header(FLAG_REFUSED) + encode(
+        """A frame that says no; its flag lets also nodes of other pools read it, and of other
+        formats."""
+        return self._header(FLAG_REFUSED, version=FIRST_FORMAT) + encode(
             message.Refused(cluster=self.cluster, pool=self.pool, text=text[:512])
         )
 
     def check(self, data: bytes) -> None:
         """Raises RemoteError, whose reason is why the frame is not for us: judged by the header
-        alone."""
+        alone, once the checksum of a clear frame has shown that nothing is damaged."""
         if len(data) < HEADER_BYTES or data[:2] != MAGIC:
             raise RemoteError("bad_magic")
-        _, version, flags, cluster, pool = _HEADER.unpack_from(data)
+        _, version, flags, cluster, number, pool = _HEADER.unpack_from(data)
+        if flags & FLAG_REFUSED:
+            return
+        summed = version != FIRST_FORMAT and not flags & FLAG_SEALED
+        if summed and data[HEADER_BYTES:UNITS_AT] != _checksum(
+            data[:HEADER_BYTES], memoryview(data)[UNITS_AT:]
+        ):
+            raise RemoteError("bad_checksum")
         if version != FORMAT:
             raise RemoteError(
                 "unknown_format", f"frame format {version}, this node speaks {FORMAT}"
             )
-        if flags & FLAG_REFUSED:
-            return
         if cluster != self._cluster_fingerprint:
             raise RemoteError("other_cluster")
         if pool != self._pool_fingerprint:
             raise RemoteError("other_pool")
+        if number and self._numbers is not None and number not in self._numbers:
+            raise RemoteError(OTHER_ID)
 
-    def open(self, data: bytes, *, reliable: bool, replays: bool = False) -> Opened:
+    def open(
+        self, data: bytes, *, reliable: bool, replays: bool = False, any_id: bool = False
+    ) -> Opened:
         """The messages of a frame. Raises RemoteError as `check` and Seals do; of a refusal from
         elsewhere only Refused is believed.
 
         `reliable`: it came over a link. Datagrams are never compressed: a small one must not turn
-        into much work. `replays`: see Seals.
+        into much work. `replays`: see Seals. `any_id`: also one of another cluster id.
         """
-        self.check(data)
+        try:
+            self.check(data)
+        except RemoteError as fault:
+            if fault.reason != OTHER_ID or not any_id:
+                raise
         if is_refusal(data):
             opened = _units(memoryview(data)[HEADER_BYTES:])
             return Opened(
@@ -172,7 +242,7 @@ class Framing:
             raise RemoteError("unsealed")
         if sealed:
             raise RemoteError("sealed")
-        return memoryview(data)[HEADER_BYTES:]
+        return memoryview(data)[UNITS_AT:]
 
     def _unpacked(self, packed: bytes | memoryview) -> memoryview:
         decompressor = zstd.ZstdDecompressor()
@@ -194,6 +264,16 @@ class Framing:
         return memoryview(body)
 
 
+def clear_frame(head: bytes, rest: bytes) -> bytes:
+    """A frame that is not sealed: its header, and what is behind the checksum."""
+    return head + _checksum(head, rest) + rest
+
+
+def format_of(data: bytes) -> int:
+    """The format that the header of a frame claims."""
+    return data[2]
+
+
 def is_refusal(data: bytes) -> bool:
     """True if a frame, of whatever cluster and format, says no."""
     return len(data) >= HEADER_BYTES and bool(data[3] & FLAG_REFUSED)
@@ -201,6 +281,11 @@ def is_refusal(data: bytes) -> bool:
 
 def is_sealed(data: bytes) -> bool:
     return len(data) >= HEADER_BYTES and bool(data[3] & FLAG_SEALED)
+
+
+def cluster_number(data: bytes) -> int:
+    """The number of the cluster id that a frame carries; 0: none."""
+    return int.from_bytes(data[HEADER_BYTES - 8 : HEADER_BYTES - 4])
 
 
 def sealing_key(data: bytes) -> str:
@@ -213,6 +298,10 @@ def is_of_pool(data: bytes, pool: str) -> bool:
     return len(data) >= HEADER_BYTES and int.from_bytes(
         data[HEADER_BYTES - 4 : HEADER_BYTES]
     ) == _pool_fingerprint(pool)
+
+
+def _checksum(head: bytes, rest: bytes | memoryview) -> bytes:
+    return xxh3_64_digest(rest, xxh3_64_intdigest(head))
 
 
 def _pool_fingerprint(pool: str) -> int:
@@ -236,10 +325,12 @@ def _units(data: memoryview) -> Opened:
 
 def _decode(kind: int, body: memoryview, opened: Opened) -> None:
     decoder = _DECODERS.get(kind)
-    if decoder is None:
-        opened.faults.append("unknown_kind")
-        return
     try:
-        opened.messages.append(decoder.decode(body))
+        if decoder is not None:
+            opened.messages.append(decoder.decode(body))
+        elif kind == MEMBER_KIND:
+            opened.messages.append(decode_member(body))
+        else:
+            opened.faults.append("unknown_kind")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         opened.faults.append(BAD_MEMBER if kind == MEMBER_KIND else "bad_message")

@@ -27,11 +27,12 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from kvgossip.protocol.model.member import Count, Host, Member, Name, Port, SyncState
+from kvgossip.protocol.model.cluster_id import UNKNOWN, ClusterId
+from kvgossip.protocol.model.member import Count, Host, Life, Member, Name, Port, SyncState
 from kvgossip.protocol.model.write import BATCH_ENTRIES_MAX
 
 FACTS_OF_A_KIND_MAX = 8192
-FACTS_BYTES_MAX = 8 + 17 * (3 * FACTS_OF_A_KIND_MAX + 1)
+FACTS_BYTES_MAX = 8 + 17 * (4 * FACTS_OF_A_KIND_MAX + 2)
 """The longest context that travels: a mask, then 17 bytes a fact of one of three kinds, and the
 sender's own row."""
 Key = Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -57,7 +58,8 @@ class Ping(Message, frozen=True):
     """Are you `target`, and alive? `root` is the sender's digest root, `wall_ms` its wall clock.
 
     `held`: all that had reached the target when its own clock stood there is held by the sender,
-    and by all it answers for.
+    and by all it answers for. `cluster`: the digest of the sender's cluster id, 0 while none is
+    minted.
     """
 
     kind = 1
@@ -69,13 +71,17 @@ class Ping(Message, frozen=True):
     wall_ms: Count
     sync_state: SyncState
     held: Count = 0
+    cluster: Count = 0
 
 
 class Ack(Message, frozen=True):
     """`sender` is alive: it answers the ping of that sequence number. `held` as in Ping, of the
     member that pinged.
 
-    `coordinate`: its place in the network, see coordinate.py.
+    `coordinate`: its place in the network, see coordinate.py. `stranger`: it does not know the
+    member that pinged, which shall tell it its record. `future_ms`: how far its hybrid clock is
+    ahead of a wall clock that was set back, see clock_guard.py. `seen_host`: where the ping came
+    from; empty where that is what the sender of the ack knows of the member that pinged.
     """
 
     kind = 2
@@ -86,6 +92,9 @@ class Ack(Message, frozen=True):
     sync_state: SyncState
     held: Count = 0
     coordinate: bytes = b""
+    stranger: bool = False
+    future_ms: Count = 0
+    seen_host: Host = ""
 
 
 class PingRequest(Message, frozen=True):
@@ -113,13 +122,28 @@ class Nack(Message, frozen=True):
 # kind 5 is Member itself: news about one member
 
 
+class JoinPurpose(IntEnum):
+    """ENTER: to become a member. LEARN: to hear of the cluster id, as a member. MERGE: an operator
+    wants the cluster of the asking node to become a part of the other one."""
+
+    ENTER = 0
+    LEARN = 1
+    MERGE = 2
+
+    @classmethod
+    def _missing_(cls, value: object) -> JoinPurpose:
+        """A purpose that a newer release adds is no word of an operator."""
+        return cls.ENTER
+
+
 class Join(Message, frozen=True):
     """Take me into your pool: the node `name`, in its life `site`. Member units follow, its own
     first.
 
     `asked_host` is where this is sent: a host that listens everywhere learns from it where it is
     reached. `identity`: the public key of the newcomer, and its `signature`, both empty where it
-    has none (see identity.py).
+    has none (see identity.py). `cluster_id`: of the newcomer. `asked_name`: of the member that was
+    there before, empty where an operator gave the address.
     """
 
     kind = 6
@@ -130,16 +154,21 @@ class Join(Message, frozen=True):
     asked_host: Host = ""
     identity: Annotated[bytes, Meta(max_length=32)] = b""
     signature: Annotated[bytes, Meta(max_length=64)] = b""
+    cluster_id: ClusterId = UNKNOWN
+    purpose: JoinPurpose = JoinPurpose.ENTER
+    asked_name: Annotated[str, Meta(max_length=128)] = ""
 
 
 class JoinReply(Message, frozen=True):
-    """You are in. `observed_host` is where your frame came from. Member units follow."""
+    """You are in. `observed_host` is where your frame came from, `cluster_id` what you are a part
+    of now. Member units follow."""
 
     kind = 7
     sender: Name
     site: Count
     observed_host: Host
     sync_state: SyncState
+    cluster_id: ClusterId = UNKNOWN
 
 
 class Refused(Message, frozen=True):
@@ -317,11 +346,22 @@ class Measured(Message, frozen=True):
 
 
 class Prune(Message, frozen=True):
-    """An operator wants this life of a member forgotten. It is passed on as news of the member
-    are."""
+    """An operator wants this life of a member forgotten, and all before it. It is passed on as news
+    of the member are."""
 
     kind = 50
-    member: Member
+    name: Name
+    generation: Life
+    site: Count
+
+    @classmethod
+    def of(cls, member: Member) -> Prune:
+        return cls(member.name, member.generation, member.site)
+
+    @property
+    def life(self) -> tuple[int, int]:
+        """As of a member: greater is later."""
+        return (self.generation, self.site)
 
 
 # -- keyrings (60 to 69) --
@@ -406,9 +446,12 @@ class Condition(Message, frozen=True):
     """The condition of the sender. `formats`: the lowest and the highest format of frames that it
     speaks. `keys`: ids, the primary one first.
 
+    `left_out`: how many entries of others are too long for it, and the keys of some.
+
     `lost`: members missing in a partition that it suspects. `rival`: where another live node uses
     its name. `datacenters`: a gateway's knowledge of each, as (name, gateways that are alive,
-    gateways that are gone).
+    gateways that are gone). `not_ready`: why the sender should not be asked, as (code, text).
+    `clock`: what is wrong with its clocks, in words; `disk`: with its data directory.
     """
 
     kind = 71
@@ -422,6 +465,11 @@ class Condition(Message, frozen=True):
     lost: Count = 0
     rival: Text = ""
     datacenters: Annotated[tuple[tuple[Name, Count, Count], ...], Meta(max_length=64)] = ()
+    not_ready: Annotated[tuple[tuple[Name, Text], ...], Meta(max_length=8)] = ()
+    left_out: Count = 0
+    left_out_keys: Annotated[tuple[Key, ...], Meta(max_length=64)] = ()
+    clock: Text = ""
+    disk: Text = ""
 
 
 class Sights(Message, frozen=True):

@@ -116,6 +116,10 @@ class Seals:
         self._sealing: tuple[bytes, AESGCM] | None = None
         self._senders: dict[bytes, Sender] = {}
 
+    def begin_life(self, site: int, generation: int) -> None:
+        """Seal as this life from now on: a machine that was set back has lost its counter."""
+        self._life, self._counter, self._sealing = _LIFE.pack(site, generation), 0, None
+
     def seal(self, head: bytes, body: bytes, *, reliable: bool) -> bytes:
         """The whole frame. `head`: its header."""
         self._counter += 1

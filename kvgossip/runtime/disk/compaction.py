@@ -12,7 +12,7 @@ Laws
   part of that of the removals; and when nothing has been removed for QUIET_S, as it is better done
   once, at the end: also after the work of the store when much has gone (tombstones.py).
 - The loop does not wait for it. A commit waits some milliseconds at most, and a node that stops
-  interrupts it.
+  interrupts it, and leaves it where the disk hangs.
 """
 
 from __future__ import annotations
@@ -27,12 +27,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kvgossip.errors import StorageError
+from kvgossip.runtime.daemon_threads import DaemonThreads
 
 if TYPE_CHECKING:
     from kvgossip.runtime.disk.rocksdb import RocksDB
 
 REMOVED_MIN, SHARE = 1024, 16
 QUIET_S = 25.0
+CLOSE_S = 5.0
+"""How long an interruption may take."""
 
 log = logging.getLogger("kvgossip")
 
@@ -58,6 +61,7 @@ class Compaction:
         self.times = 0
         self.quiet_s = quiet_s
         self._pack = pack
+        self._threads = DaemonThreads("kvgossip-compaction", 2)
         self._storage, self._entries, self._title = storage, entries, title
         #: how many entries were removed since it was last done, and when the last one
         self._removed = 0
@@ -89,8 +93,8 @@ class Compaction:
             for _ in iter(self._pack, False):
                 await asyncio.sleep(0)
             if self._storage is not None:
-                await asyncio.to_thread(self._storage.compact)
-            await asyncio.to_thread(return_free_memory)
+                await self._threads.run(self._storage.compact)
+            await self._threads.run(return_free_memory)
             self.times += 1
         except StorageError as error:
             log.warning("%s: what was removed still takes room: %s", self._title, error)
@@ -101,10 +105,13 @@ class Compaction:
         """Nothing is under way when this returns, and the storage takes no commit any more."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._work is not None:
+        work = self._work
+        if work is not None:
             if self._storage is not None:
-                self._storage.stop_compacting()
-            await self._work
+                self._threads.run(self._storage.stop_compacting)
+            await asyncio.wait((work,), timeout=CLOSE_S)
+            work.cancel()
+            await asyncio.wait((work,))
 
 
 def return_free_memory() -> None:

@@ -4,13 +4,15 @@ writes to it until the end.
 In this order: `take` it, so that nobody else does and the node learns its own name; `open` it once
 the name is known; `load` the replica; then `commits` keeps the changes, and `compaction` gives back
 what it no longer takes; `close` in any case. Nothing here holds the event loop for long: what may
-block runs on a thread, and entries are read some at a time.
+block runs on a thread, and entries are read some at a time. A disk that hangs does not hold a node
+that stops either: it is left as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +21,16 @@ from kvgossip.config import Config
 from kvgossip.errors import ConfigError, DataDirError, RemoteError, StorageError
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
+from kvgossip.runtime.daemon_threads import DaemonThreads
 from kvgossip.runtime.disk.compaction import Compaction
 from kvgossip.runtime.disk.group_commit import GroupCommit
 from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.disk.rocksdb import REBUILD_HINT, RocksDB
 
 PROGRESS_S = 1.0
+SIZE_S = 1.0
+"""The size of the directory is looked at no more often."""
+THREADS_MAX = 4
 
 log = logging.getLogger("kvgossip")
 
@@ -32,13 +38,17 @@ log = logging.getLogger("kvgossip")
 class DataDir:
     """The data directory of one life of a node."""
 
-    def __init__(self, storage: RocksDB) -> None:
+    def __init__(self, storage: RocksDB, threads: DaemonThreads, timeout_s: float) -> None:
         self.storage = storage
+        self._threads, self._timeout_s = threads, timeout_s
         self.quarantine = Quarantine(storage)
         #: the saved state of earlier lives, None at the very first start
         self.facts: dict[bytes, bytes] | None = None
         self._commits: GroupCommit | None = None
         self._compaction: Compaction | None = None
+        #: the size of the directory as it was seen last, when that was, and the look under way
+        self._bytes, self._seen_s = 0, -math.inf
+        self._look: asyncio.Future[int] | None = None
 
     @classmethod
     async def take(cls, config: Config, *, rebuild: bool) -> DataDir:
@@ -49,18 +59,19 @@ class DataDir:
                 "--rebuild fetches all data from peers, and this node joins nobody",
                 "add --join HOST:PORT",
             )
-        storage = await asyncio.to_thread(RocksDB, Path(config.data_dir), ignore_owner=rebuild)
+        threads = DaemonThreads("kvgossip-disk", THREADS_MAX)
+        storage = await threads.run(lambda: RocksDB(Path(config.data_dir), ignore_owner=rebuild))
         if rebuild:
             try:
-                aside = await asyncio.to_thread(storage.set_aside)
+                aside = await threads.run(storage.set_aside)
             except BaseException:
-                await asyncio.to_thread(storage.close)
+                await threads.run(storage.close)
                 raise
             log.warning(
                 "rebuilding from peers; %s",
                 f"the old data is kept in {aside}" if aside else "there was no data to keep",
             )
-        return cls(storage)
+        return cls(storage, threads, config.disk_timeout_s)
 
     @property
     def name(self) -> str:
@@ -76,8 +87,9 @@ class DataDir:
             )
             self.storage.open()
             self.facts = self.storage.facts() or None
+            self._bytes = self.storage.bytes_used()
 
-        await asyncio.to_thread(open_it)
+        await self._threads.run(open_it)
 
     async def load(
         self, replica: Replica, clocks: Callable[[], Now], pack: Callable[[], bool]
@@ -107,7 +119,7 @@ class DataDir:
                     extra={"progress": (count, about)},
                 )
             await asyncio.sleep(0)
-        replica.store.loaded()
+        replica.disk.loaded()
         if count:
             took_s = time.monotonic() - started_s
             log.info(
@@ -118,7 +130,11 @@ class DataDir:
                 took_s,
             )
         self._commits = GroupCommit(
-            self.storage, self.quarantine, lambda: replica.checkpoint(clocks()), replica.config.name
+            self.storage,
+            self.quarantine,
+            lambda: replica.checkpoint(clocks()),
+            replica.config.name,
+            self._timeout_s,
         )
         self._compaction = Compaction(
             self.storage, lambda: len(replica.store), replica.config.name, pack=pack
@@ -142,14 +158,21 @@ class DataDir:
         return self._compaction
 
     async def close(self) -> None:
-        """Commit the changes that wait and let the directory go."""
+        """Commit the changes that wait and let the directory go; where the disk hangs, as soon as
+        it answers."""
         try:
             if self._commits is not None:
                 await self._commits.close()
         finally:
-            if self._compaction is not None:
-                await self._compaction.close()
-            await asyncio.to_thread(self.storage.close)
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        if self._compaction is not None:
+            await self._compaction.close()
+        closing = self._threads.run(self.storage.close)
+        done, _ = await asyncio.wait((closing,), timeout=self._timeout_s)
+        if not done:
+            log.error("the disk of %s hangs: it is left as it is", self.storage.directory)
 
     def status(self) -> dict[str, object]:
         """The state of the data directory, ready for JSON."""
@@ -158,6 +181,18 @@ class DataDir:
             "directory": str(self.storage.directory),
             "degraded": fault is not None,
             "fault": None if fault is None else str(fault),
-            "bytes": self.storage.bytes_used(),
+            "bytes": self._bytes_used(),
             **self.commits.statistics(),
         }
+
+    def _bytes_used(self) -> int:
+        """As they were a moment ago: a thread looks, for whoever asks next."""
+        look = self._look
+        if look is not None and look.done():
+            self._look = None
+            if look.exception() is None:
+                self._bytes = look.result()
+        if self._look is None and time.monotonic() >= self._seen_s + SIZE_S:
+            self._seen_s = time.monotonic()
+            self._look = self._threads.run(self.storage.bytes_used)
+        return self._bytes

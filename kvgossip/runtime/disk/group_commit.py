@@ -26,13 +26,16 @@ Laws (protocol.md section 7)
 Faults. When a commit fails, those who wait for it have the error, the batch is kept and tried again
 each RETRY_S, and until that succeeds writes are refused before they change anything. Changes from
 peers are still taken into memory and wait with the rest; `status` says that the node is degraded.
-After a crash in this state they are fetched from peers again, as after any absence.
+After a crash in this state they are fetched from peers again, as after any absence. A commit that
+the disk has not answered for `timeout_s` is such a fault too: the disk hangs. What it was given may
+be there, or not; when it answers after all, writes are taken again.
 
-On which thread? A sync on a good disk takes 0.1 to 1 ms, and the hand-over to a thread costs more
-than that under load: the thread that returns from the disk has to wait for the interpreter's lock,
-up to 5 ms. So while the mean of the syncs is short the loop does it itself. On a slow disk the loop
-must go on meanwhile, so a thread does it; as the time measured there contains the wait for the
-lock, the loop does one in a while itself to measure, more seldom the slower it was.
+On which thread? The loop never waits for the disk longer than INLINE_S_MAX. A thread does each
+commit (commit_thread.py), since no measurement of the past says whether the next one hangs. But to
+hear of its end by the loop costs more than a good disk takes, 0.1 to 1 ms: the thread that returns
+from the disk has to wait for the interpreter's lock, up to 5 ms under load. So the loop waits for
+the thread itself, which leaves the lock free, as long as that was soon enough the last time; after
+a commit that was not, it goes on at once for a while, longer each time.
 """
 
 from __future__ import annotations
@@ -42,19 +45,21 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
-from kvgossip.errors import OverloadedError, StorageError
+from kvgossip.errors import DiskHangsError, OverloadedError, StorageError
 from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.protocol.model.change import Changed, Persist
+from kvgossip.runtime.disk.commit_thread import Commit, CommitThread
 from kvgossip.runtime.disk.quarantine import QUARANTINE, Quarantine
 from kvgossip.runtime.disk.rocksdb import ENTRY, FACT, RocksDB
 from kvgossip.runtime.histogram import Histogram
 
-INLINE_S_MAX = 0.001
+INLINE_S_MAX = 0.002
 INLINE_BYTES_MAX = 256 * 1024
+"""The loop waits itself for no commit that is larger."""
+PAUSE_S, PAUSE_S_MAX = 0.05, 60.0
+"""After a commit that took too long the loop waits itself for none, for so long."""
 MEAN_WEIGHT = 0.1
-MEASURE_AFTER_S, MEASURE_AFTER_S_MAX = 1.0, 60.0
 WAITING_BYTES_MAX = 64 * 2**20
 RETRY_S = 1.0
 LINGER_S = 0.02
@@ -75,7 +80,6 @@ COMMIT_BOUNDS_S = (
     5.0,
 )
 
-WriteBatch = dict[bytes, bytes | None]
 Durable = Changed | Dropped | Quarantined | Persist
 
 log = logging.getLogger("kvgossip")
@@ -83,10 +87,10 @@ log = logging.getLogger("kvgossip")
 
 class GroupCommit:
     """Between `start` and `close`, on the thread of the event loop that made it. `checkpoint()`
-    gives the facts for a commit.
+    gives the facts for a commit. `timeout_s`: a disk that has not answered for so long hangs.
 
-    `times` are those that the commits took. `fault` is why the last commit failed, None while all
-    is well.
+    `times` are those that the commits took. `fault` is why the disk takes nothing, None while all
+    is well; `on_fault(text)` is called when it changes, with no text when all is well again.
     """
 
     def __init__(
@@ -95,18 +99,21 @@ class GroupCommit:
         quarantine: Quarantine,
         checkpoint: Callable[[], list[Persist]],
         title: str,
+        timeout_s: float,
     ) -> None:
         self.fault: StorageError | None = None
+        self.on_fault: Callable[[str], object] = lambda text: None
         self._storage, self._quarantine, self._checkpoint, self._title = (
             storage,
             quarantine,
             checkpoint,
             title,
         )
+        self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="kvgossip-disk")
+        self._thread = CommitThread(storage.commit, self._ended)
         #: changes that gather for the next commit, and their size
-        self._batch: WriteBatch = {}
+        self._batch: dict[bytes, bytes | None] = {}
         self._batch_bytes = 0
         #: callers that wait for the next commit
         self._waiters: list[asyncio.Future[None]] = []
@@ -116,12 +123,14 @@ class GroupCommit:
         self._due: asyncio.Handle | None = None
         #: true if it is due only for changes that nobody waits for
         self._lingers = False
-        #: true while the disk is at a commit
-        self._busy = False
-        #: the mean of the syncs, and when the loop does one itself again to measure
+        #: the commit that the disk is at, when it began, and what is done where it takes too long
+        self._commit: Commit | None = None
+        self._begun_s = 0.0
+        self._watchdog: asyncio.Handle | None = None
+        #: the mean of the commits' times
         self._mean_s = 0.0
-        self._measure_after_s = MEASURE_AFTER_S
-        self._measure_s = 0.0
+        #: when the loop waits itself again, and how long it does not after the next late one
+        self._inline_s, self._pause_s = 0.0, PAUSE_S
         self.counters: Counter[str] = Counter()
         self.times = Histogram(COMMIT_BOUNDS_S)
 
@@ -157,7 +166,7 @@ class GroupCommit:
     def _put(self, key: bytes, value: bytes | None) -> None:
         self._batch[key] = value
         self._batch_bytes += len(key) + len(value or b"")
-        if self._due is None and not self._busy:
+        if self._due is None and self._commit is None:
             self._linger()
 
     def _linger(self) -> None:
@@ -188,7 +197,9 @@ class GroupCommit:
         """Done when everything taken so far is on the disk. Its exception is StorageError when that
         failed."""
         waiter = self._loop.create_future()
-        if self._batch:
+        if self.hangs and self.fault is not None:
+            waiter.set_exception(_not_durable(self.fault))
+        elif self._batch:
             self._waiters.append(waiter)
             if self._lingers and self._due is not None:
                 self._due.cancel()
@@ -197,7 +208,7 @@ class GroupCommit:
                     False,
                     self._loop.call_soon(self._gather, 0, GATHER_TURNS_MAX),
                 )
-        elif self._busy:
+        elif self._commit is not None:
             self._flying.append(waiter)
         else:
             waiter.set_result(None)
@@ -215,103 +226,128 @@ class GroupCommit:
 
     def _begin(self) -> None:
         self._lingers, self._due = False, None
-        if self._busy or not self._batch:
+        if self._commit is not None or not self._batch:
             return
         for fact in self._checkpoint():
             self._batch[FACT + fact.key] = fact.value
-        batch, batch_bytes = self._batch, self._batch_bytes
+        self._commit = commit = Commit(self._batch, self._batch_bytes)
         self._batch, self._batch_bytes = {}, 0
         self._flying, self._waiters = self._waiters, []
-        if self._is_quick(batch_bytes):
-            try:
-                took_s = self._storage.commit(batch)
-                self._measured(took_s)
-            except Exception as error:
-                self._failed(batch, batch_bytes, error)
-            else:
-                self._succeeded(len(batch), took_s)
-            return
-        self._busy = True
-        done = self._loop.run_in_executor(self._thread, self._storage.commit, batch)
-        done.add_done_callback(lambda done: self._returned(done, batch, batch_bytes))
+        self._begun_s = time.monotonic()
+        self._thread.begin(commit)
+        if self._is_quick(commit.batch_bytes) and self._is_in_time(commit):
+            self._returned(commit)
+        elif commit.tell():
+            self._ended(commit)
+        else:
+            self._watchdog = self._loop.call_later(self._timeout_s, self._hangs)
 
     def _is_quick(self, batch_bytes: int) -> bool:
-        """True if the loop itself does this one."""
+        """True if the loop itself waits for this one."""
         if batch_bytes > INLINE_BYTES_MAX or self.fault is not None:
             return False
-        return self._mean_s < INLINE_S_MAX or time.monotonic() >= self._measure_s
+        return self._begun_s >= self._inline_s
 
-    def _measured(self, took_s: float) -> None:
-        """The loop did one, so that this is the time of the disk, and nothing else."""
-        self.counters["commits_inline"] += 1
-        was_quick = self._mean_s < INLINE_S_MAX
-        self._mean_s += MEAN_WEIGHT * (took_s - self._mean_s)
-        if not was_quick and took_s < INLINE_S_MAX:
-            self._mean_s = took_s
-        if self._mean_s < INLINE_S_MAX:
-            self._measure_after_s = MEASURE_AFTER_S
-        else:
-            self._measure_s = time.monotonic() + self._measure_after_s
-            self._measure_after_s = min(2 * self._measure_after_s, MEASURE_AFTER_S_MAX)
+    def _is_in_time(self, commit: Commit) -> bool:
+        """Wait for it a moment; true if it has ended."""
+        if commit.wait(INLINE_S_MAX):
+            self._pause_s = PAUSE_S
+            self.counters["commits_inline"] += 1
+            return True
+        self._inline_s = self._begun_s + INLINE_S_MAX + self._pause_s
+        self._pause_s = min(2 * self._pause_s, PAUSE_S_MAX)
+        return False
 
-    def _returned(self, done: asyncio.Future[float], batch: WriteBatch, batch_bytes: int) -> None:
-        self._busy = False
-        error = done.exception()
-        if error is not None:
-            self._failed(batch, batch_bytes, error)
-        else:
-            self._succeeded(len(batch), done.result())
+    def _hangs(self) -> None:
+        self._watchdog = None
+        self._fail(
+            DiskHangsError(
+                f"the disk hangs: it has not answered for {self._timeout_s:g} s",
+                "see to the disk; the node goes on by itself when it answers, and answers reads "
+                "meanwhile",
+            )
+        )
+
+    @property
+    def hangs(self) -> bool:
+        """True while the disk does not answer."""
+        return isinstance(self.fault, DiskHangsError)
+
+    def _ended(self, commit: Commit) -> None:
+        """The thread says so; twice, where the loop has seen it by itself."""
+        if commit is not self._commit:
+            return
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+        self._returned(commit)
         if self._batch and self._due is None:
             if self._waiters:
                 self._begin()
             else:
                 self._linger()
 
+    def _returned(self, commit: Commit) -> None:
+        self._commit = None
+        if commit.error is not None:
+            self._failed(commit, commit.error)
+        else:
+            self._succeeded(len(commit.batch), commit.took_s)
+
     def _succeeded(self, changes: int, took_s: float) -> None:
         self.times.observe(took_s)
+        self._mean_s += MEAN_WEIGHT * (took_s - self._mean_s)
         self.counters["commits"] += 1
         self.counters["changes_committed"] += changes
         if self.fault is not None:
             self.fault = None
             log.warning("%s: the disk takes writes again", self._title)
+            self.on_fault("")
         flying, self._flying = self._flying, []
         for waiter in flying:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _failed(self, batch: WriteBatch, batch_bytes: int, error: BaseException) -> None:
+    def _failed(self, commit: Commit, error: BaseException) -> None:
         """Keep it under the changes that came since, fail those who wait, try again later."""
         self.counters["commits_failed"] += 1
-        fault = (
+        self._batch = {**commit.batch, **self._batch}
+        self._batch_bytes += commit.batch_bytes
+        self._fail(
             error
             if isinstance(error, StorageError)
             else StorageError(f"a commit failed: {error!r}", "this is a bug of kvgossip")
         )
-        if self.fault is None:
-            log.error("%s: %s; writes are refused until it takes them again", self._title, fault)
-        self.fault = fault
-        self._batch = {**batch, **self._batch}
-        self._batch_bytes += batch_bytes
-        failed, self._flying, self._waiters = [*self._flying, *self._waiters], [], []
-        for waiter in failed:
-            if not waiter.done():
-                waiter.set_exception(_not_durable(fault))
         if self._due is not None:
             self._due.cancel()
         self._lingers, self._due = False, self._loop.call_later(RETRY_S, self._begin)
 
+    def _fail(self, fault: StorageError) -> None:
+        """Fail all who wait, and refuse writes from now on."""
+        before, self.fault = self.fault, fault
+        if type(before) is not type(fault):
+            log.error("%s: %s; writes are refused until it takes them again", self._title, fault)
+        if str(before) != str(fault):
+            self.on_fault(str(fault))
+        failed, self._flying, self._waiters = [*self._flying, *self._waiters], [], []
+        for waiter in failed:
+            if not waiter.done():
+                waiter.set_exception(_not_durable(fault))
+
     # -- the end ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """A last commit of the changes that wait; then the storage may be closed."""
-        if self._batch or self._busy:
+        """A last commit of the changes that wait; then the storage may be closed, but where the
+        disk hangs."""
+        if self._batch or self._commit is not None:
             try:
                 await self._flush()
             except StorageError as error:
-                log.error("%s: what peers sent last is not on the disk: %s", self._title, error)
-        if self._due is not None:
-            self._due.cancel()
-        await self._loop.run_in_executor(None, self._thread.shutdown)
+                log.error("%s: what came last is not on the disk: %s", self._title, error)
+        for timer in (self._due, self._watchdog):
+            if timer is not None:
+                timer.cancel()
+        self._thread.close()
 
     async def _flush(self) -> None:
         if self._due is not None:
@@ -322,12 +358,14 @@ class GroupCommit:
         await waiter
 
     def statistics(self) -> Mapping[str, int | float]:
-        """Counters since the start; `sync_ms` is the time that the disk takes, where the loop has
-        measured it."""
+        """Counters since the start. `sync_ms` is the mean time of the last commits, `commit_age_s`
+        that of the one that the disk is at, 0 where it is at none."""
+        age_s = 0.0 if self._commit is None else time.monotonic() - self._begun_s
         return {
             **self.counters,
             "changes_waiting": len(self._batch),
             "sync_ms": round(1000 * self._mean_s, 3),
+            "commit_age_s": round(age_s, 3),
         }
 
 

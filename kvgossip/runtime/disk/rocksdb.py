@@ -4,7 +4,8 @@ power loss.
     DIR/lock            held while a process uses the directory; contains its process id
     DIR/node.json       whose it is: format of the directory, name, cluster, datacenter
     DIR/db/             RocksDB: b"e" + key -> record, b"f" + key -> fact, b"q" + id -> quarantined
-                        value
+                        value; before each its checksum (protocol/model/checksum.py)
+    DIR/options/        one option of RocksDB that rocksdict has no setter for
     DIR/damaged-.../    what `kvgossip agent --rebuild` moved aside
 
 Laws
@@ -13,20 +14,26 @@ Laws
   is room.
 - Data that does not match its checksum is never skipped: neither a flipped bit in a table, nor one
   in the middle of the log, which RocksDB's default would take for the log's end, and so lose
-  acknowledged writes silently. A log that ends in the middle of a record is no damage: that is how
-  it looks after a crash. (One damage looks exactly so: that of a record's length in the last 32 KiB
-  of the log.)
+  acknowledged writes silently. RocksDB checks its blocks; the checksum of each value covers the
+  whole way from a commit to a start. A log that ends in the middle of a record is no damage: that
+  is how it looks after a crash. (One damage looks exactly so: that of a record's
+  length in the last 32 KiB of the log.)
 - Every error names the directory and says what to do.
 
-Everything here blocks; `commits` and Node decide on which thread it runs. Why RocksDB: it commits
+Everything here blocks; `commits` and Node decide on which thread it runs. A thread is worth nothing
+where the interpreter's lock is held meanwhile, as rocksdict does in `write` and while it opens the
+engine, but not in `flush` and `flush_wal`. So `write` only touches memory: the log is flushed by
+`flush_wal` (manual_wal_flush) out of a buffer that holds the largest commit, and a table that is
+full is switched by `flush`, before the engine would do it in a `write`. Before the engine is
+opened, the disk shows that it answers. Why RocksDB: it commits
 many small entries with one sync two to four times as fast as LMDB or SQLite (protocol.md section
 7), and checks what it reads.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -34,13 +41,8 @@ from pathlib import Path
 from typing import Any
 
 from rocksdict import (
-    BlockBasedOptions,
     BottommostLevelCompaction,
-    Cache,
     CompactOptions,
-    DBCompressionType,
-    DBRecoveryMode,
-    Options,
     Rdict,
     ReadOptions,
     WriteBatch,
@@ -48,15 +50,20 @@ from rocksdict import (
 )
 
 from kvgossip.errors import DataDirError, DiskFullError, StorageError
+from kvgossip.protocol.model.checksum import CHECKSUM_BYTES, checksum
+from kvgossip.runtime.disk.engine_options import engine_options
+from kvgossip.runtime.disk.folder import lock, show_that_it_answers, sync_folder, unusable
 
-FORMAT = 1
+FORMAT = 2
 ENTRY, FACT = b"e", b"f"
-WRITE_BUFFER_BYTES = 16 * 2**20
-BLOCK_CACHE_BYTES = 4 * 2**20
-OPEN_FILES_MAX = 256
-LOG_FILES = 2
+TABLE_BYTES = 16 * 2**20
+"""A table in memory of about so many bytes goes to the disk."""
+CHANGE_BYTES = 64
+"""What a change takes there beside its key and value."""
 BATCH_ENTRIES = 2000
 FULL_WORDS = ("No space left on device", "Disk quota exceeded", "Max allowed space was reached")
+log = logging.getLogger("kvgossip")
+
 REBUILD_HINT = (
     "restore the directory from a copy, or start with --rebuild and --join: that keeps "
     "it aside and fetches all data from peers"
@@ -75,9 +82,10 @@ class RocksDB:
         self._file = directory / "node.json"
         self._folder = directory / "db"
         self._db: Rdict | None = None
-        self._sync = WriteOptions()
-        self._sync.sync = True
-        self._lock = _lock(directory)
+        self._write_options = WriteOptions()
+        #: about how many bytes are in the table in memory
+        self._table_bytes = 0
+        self._lock = lock(directory)
         try:
             self._owner = {} if ignore_owner else self._read_owner()
         except BaseException:
@@ -103,6 +111,13 @@ class RocksDB:
             return {}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataDirError(f"{self._file} cannot be read: {error}", REBUILD_HINT) from error
+        if data_format == 1:
+            raise DataDirError(
+                f"the data directory {self.directory} has format 1, of kvgossip 0.1, and this "
+                f"version has format {FORMAT}",
+                "run kvgossip 0.1.0 on it and `kvgossip export FILE`, then `kvgossip import FILE` "
+                "into a node of this version with an empty --data-dir",
+            )
         if data_format > FORMAT:
             text = (
                 f"the data directory {self.directory} has format {data_format}, and this "
@@ -116,11 +131,12 @@ class RocksDB:
         return dict(owner)
 
     def claim(self, *, name: str, cluster: str, datacenter: str) -> None:
-        """Make sure that this is the directory of this node. Raises DataDirError when it is
-        another's."""
-        wanted = {"name": name, "cluster": cluster, "datacenter": datacenter}
+        """Make sure that this is the directory of this node. Another name takes it over: so the
+        clone of a machine can be given one. Raises DataDirError when it is of another cluster or
+        datacenter."""
+        wanted = {"cluster": cluster, "datacenter": datacenter}
         if not self._owner:
-            self._owner = {"format": FORMAT, **wanted}
+            self._owner = {"format": FORMAT, "name": name, **wanted}
             self._write_owner()
         for what, value in wanted.items():
             if self._owner.get(what) != value:
@@ -132,6 +148,15 @@ class RocksDB:
                     text,
                     f"start it with --{what} {self._owner.get(what)}, or choose another --data-dir",
                 )
+        if self._owner.get("name") != name:
+            log.warning(
+                "%s: the data directory %s was that of the node %r: its data is this node's now",
+                name,
+                self.directory,
+                self._owner.get("name"),
+            )
+            self._owner["name"] = name
+            self._write_owner()
 
     def _write_owner(self) -> None:
         fresh = self._file.with_suffix(".new")
@@ -141,9 +166,9 @@ class RocksDB:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(fresh, self._file)
-            _sync_folder(self.directory)
+            sync_folder(self.directory)
         except OSError as error:
-            raise _unusable(self.directory, error) from error
+            raise unusable(self.directory, error) from error
 
     def set_aside(self) -> Path | None:
         """Move the data out of the way, so that the node begins with nothing; returns where it is
@@ -159,9 +184,9 @@ class RocksDB:
             aside.mkdir()
             for path in here:
                 path.rename(aside / path.name)
-            _sync_folder(self.directory)
+            sync_folder(self.directory)
         except OSError as error:
-            raise _unusable(self.directory, error) from error
+            raise unusable(self.directory, error) from error
         self._owner = {}
         return aside
 
@@ -180,9 +205,11 @@ class RocksDB:
 
     def _open(self) -> None:
         try:
-            self._db = Rdict(str(self._folder), _options())
+            show_that_it_answers(self.directory)
+            self._db = Rdict(str(self._folder), engine_options(self.directory / "options"))
         except Exception as error:  # rocksdict has no other class
             raise _fault(error) from error
+        self._table_bytes = 0
 
     def facts(self) -> dict[bytes, bytes]:
         """All facts, by key. Raises DataDirError where they are damaged."""
@@ -221,15 +248,20 @@ class RocksDB:
             key = iterator.key()
             if key[:1] != kind:
                 break
-            yield key[1:], iterator.value()
+            stored = iterator.value()
+            value = stored[CHECKSUM_BYTES:]
+            if checksum(key, value) != stored[:CHECKSUM_BYTES]:
+                raise self._damaged(f"the checksum of {key[1:]!r} does not match its value")
+            yield key[1:], value
             iterator.next()
         try:
             # at a damaged block an iterator ends like at the end of the data, and says so only here
             iterator.status()
         except Exception as error:
-            raise DataDirError(
-                f"the data in {self._folder} is damaged: {error}", REBUILD_HINT
-            ) from error
+            raise self._damaged(str(error)) from error
+
+    def _damaged(self, what: str) -> DataDirError:
+        return DataDirError(f"the data in {self._folder} is damaged: {what}", REBUILD_HINT)
 
     def commit(self, changes: Mapping[bytes, bytes | None]) -> float:
         """Put all of this on the disk, or nothing; None removes. Returns the seconds that the disk
@@ -240,14 +272,22 @@ class RocksDB:
         if self._db is None:
             self._open()
         batch = WriteBatch(raw_mode=True)
+        batch_bytes = CHANGE_BYTES * len(changes)
         for key, value in changes.items():
             if value is None:
                 batch.delete(key)
+                batch_bytes += len(key)
             else:
-                batch.put(key, value)
-        started_s = time.perf_counter()
+                batch.put(key, checksum(key, value) + value)
+                batch_bytes += len(key) + len(value)
+        engine, started_s = self._engine, time.perf_counter()
         try:
-            self._engine.write(batch, self._sync)
+            if self._table_bytes + batch_bytes > TABLE_BYTES:
+                engine.flush(False)
+                self._table_bytes = 0
+            engine.write(batch, self._write_options)
+            self._table_bytes += batch_bytes
+            engine.flush_wal(True)
         except Exception as error:
             self._close_engine()
             raise _fault(error) from error
@@ -272,7 +312,8 @@ class RocksDB:
         """Let a `compact` on another thread end soon. After the last commit: then the engine may
         only be closed."""
         if self._db is not None:
-            self._db.cancel_all_background(True)
+            # to wait for it would hold the interpreter's lock
+            self._db.cancel_all_background(False)
 
     @property
     def _engine(self) -> Rdict:
@@ -312,64 +353,6 @@ class RocksDB:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
-
-
-def _options() -> Options:
-    options = Options(raw_mode=True)
-    options.create_if_missing(True)
-    options.set_paranoid_checks(True)
-    options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
-    # everything is in the node's memory, so the engine needs little
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES)
-    table = BlockBasedOptions()
-    table.set_block_cache(Cache(BLOCK_CACHE_BYTES))
-    options.set_block_based_table_factory(table)
-    options.set_compression_type(DBCompressionType.lz4())
-    options.set_max_open_files(OPEN_FILES_MAX)
-    options.set_keep_log_file_num(LOG_FILES)
-    options.set_stats_dump_period_sec(0)
-    return options
-
-
-def _lock(directory: Path) -> int:
-    """The lock, as an open file: the kernel releases it however the process ends."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise _unusable(directory, error) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
-    except BlockingIOError:
-        holder = os.pread(lock, 20, 0).decode(errors="replace") or "unknown"
-        os.close(lock)
-        text = f"the data directory {directory} is in use by the process {holder}"
-        raise DataDirError(
-            text, "stop that process, or give this node a --data-dir of its own"
-        ) from None
-    except OSError as error:
-        os.close(lock)
-        raise _unusable(directory, error) from error
-    return lock
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
-def _unusable(directory: Path, error: OSError) -> DataDirError:
-    text = f"the data directory {directory} cannot be used: {error.strerror or error}"
-    return DataDirError(
-        text,
-        "it must be a directory that this user may write, on a disk with room; choose it with "
-        "--data-dir",
-    )
 
 
 def _fault(error: Exception) -> StorageError:

@@ -2,7 +2,7 @@
 by a name.
 
 A name that was found once is used on while it is looked up again: a name server that is away must
-not look like a peer that is.
+not look like a peer that is. Nor may it hold a node that stops: see daemon_threads.py.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from dataclasses import dataclass, field
 
 from kvgossip.config import Address
 from kvgossip.protocol.model.newest import Newest
+from kvgossip.runtime.daemon_threads import DaemonThreads
 from kvgossip.runtime.network.sockets import is_numeric
 
 FRESH_S = 30.0
 RETRY_S = 2.0
 NAMES_MAX = 8192
 CALLERS_MAX = 64
+THREADS_MAX = 16
+
+_threads = DaemonThreads("kvgossip-dns", THREADS_MAX)
 
 Caller = Callable[[str | None], None]
 
@@ -32,8 +36,8 @@ async def look_up(host: str, port: int, family: socket.AddressFamily) -> list[Ad
         own = socket.AF_INET6 if ":" in host else socket.AF_INET
         return [Address(host, port)] if family in (own, socket.AF_UNSPEC) else []
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, port, family=family, type=socket.SOCK_DGRAM
+        found = await _threads.run(
+            lambda: socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM)
         )
     except (OSError, ValueError):
         # ValueError: a host that cannot be a DNS name at all

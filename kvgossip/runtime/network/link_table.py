@@ -8,6 +8,10 @@ Laws
 - Everything that a peer can make grow is bounded: links, frames, bytes that wait on a link. If
   there are too many links, the one that was idle longest goes: a flood may cost us idle links,
   never the ability to take new ones.
+- A link on which something was sent, and nothing came for `answer_timeout_s`, is given up: a
+  firewall may have forgotten it, and drops what goes over it without a word. The next frame dials
+  anew. The kernel is told the same (TCP_USER_TIMEOUT), where it can be; it knows for links that
+  peers dialled, too, on which the last word is always ours.
 - An address is reported unreachable when a dial failed or a link ended otherwise than by our own
   hanging up on an idle one. Reports come in a later turn of the event loop, never from inside
   `send`.
@@ -25,6 +29,7 @@ from kvgossip.config import Address
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.ingress.rate_limit import RateLimit
 from kvgossip.protocol.model.newest import Newest
+from kvgossip.runtime.network.dns import look_up
 from kvgossip.runtime.network.listener import Listener
 from kvgossip.runtime.network.sockets import plain
 from kvgossip.runtime.network.tcp_link import LENGTH_BYTES, Link
@@ -32,6 +37,8 @@ from kvgossip.runtime.network.tcp_link import LENGTH_BYTES, Link
 # the dialling side hangs up first, so that it does not send into a link that is just being closed
 ACCEPTED_IDLE_FACTOR = 1.5
 CLOSE_GRACE_S = 1.0
+# how long a link may be without an answer before somebody who doubts it dials anew
+DOUBT_S = 0.9
 # as long as the protocol may still have answers for a peer that hung up
 GONE_S = 10.0
 GONE_MAX = 1024
@@ -51,6 +58,8 @@ class LinkLimits:
     idle_s: float = 60.0
     """A link that nobody used for so long is hung up."""
     dial_timeout_s: float = 5.0
+    answer_timeout_s: float = 10.0
+    """Without any answer for so long a link is dead."""
     source_links_per_s: float = 200.0
     """New links of one host; more are closed at once."""
 
@@ -99,9 +108,14 @@ class LinkTable:
         self._listener = Listener(listening, lambda: self._link(None), self._counts)
         self._sweep()
 
-    def send(self, to: Address, frame: bytes) -> None:
-        """Queue a frame on the link with that remote address, dialled where needed and possible."""
+    def send(self, to: Address, frame: bytes, fresh: bool = False) -> None:
+        """Queue a frame on the link with that remote address, dialled where needed and possible.
+        `fresh`: not on one that has been without an answer for DOUBT_S."""
         link = self._outgoing.get(to) or self._incoming.get(to)
+        if fresh and link is not None and link.dialled and self._is_silent(link, DOUBT_S):
+            self._counts["links_silent"] += 1
+            self._drop(link)
+            link = None
         if link is not None and not link.open:
             self._forget(link)
             link = None
@@ -158,6 +172,7 @@ class LinkTable:
     # -- called by a Link -------------------------------------------------------------------------
 
     def link_opened(self, link: Link) -> None:
+        link.give_up_after(self._limits.answer_timeout_s)
         self._connected.add(link)
         self._none_connected.clear()
         here, there = link.ends
@@ -222,12 +237,10 @@ class LinkTable:
         connected = False
         try:
             async with asyncio.timeout(self._limits.dial_timeout_s):
-                await self._loop.create_connection(
-                    lambda: link, link.address.host, link.address.port, local_addr=self._local
-                )
+                await self._reach(link)
             connected = True
-        except (OSError, ValueError):
-            # TimeoutError is an OSError; ValueError: the host cannot even be a DNS name
+        except OSError:
+            # TimeoutError is one
             self._counts["dials_failed"] += 1
         finally:
             if not connected:
@@ -235,6 +248,21 @@ class LinkTable:
                 # uvloop closes the link of a dial that is given up after connection_made without a
                 # connection_lost
                 self._loop.call_soon(self.link_lost, link)
+
+    async def _reach(self, link: Link) -> None:
+        """Connect to the first address under the link's name that answers. Raises OSError. The name
+        is looked up here, as the loop's own look-up would hold a node that stops."""
+        host, port = link.address
+        failure = OSError(f"there is no {host}")
+        for numeric, _ in await look_up(host, port, socket.AF_UNSPEC):
+            try:
+                await self._loop.create_connection(
+                    lambda: link, numeric, port, local_addr=self._local
+                )
+                return
+            except OSError as error:
+                failure = error
+        raise failure
 
     def _drop(self, link: Link) -> None:
         """End a link at once and report its address."""
@@ -265,15 +293,23 @@ class LinkTable:
             self._unreachable(address)
 
     def _sweep(self) -> None:
-        """Hang up on links that nobody used; one whose peer takes nothing of the bytes that wait
-        for it is broken, not idle."""
+        """Hang up on links that nobody used, and give up those without an answer; one whose peer
+        takes nothing of the bytes that wait for it is broken, not idle."""
         now = self._loop.time()
         for link in [*self._outgoing.values(), *self._incoming.values()]:
-            if now - link.used_s > self._limits.idle_s * (
+            if link.dialled and self._is_silent(link, self._limits.answer_timeout_s):
+                self._counts["links_silent"] += 1
+                self._drop(link)
+            elif now - link.used_s > self._limits.idle_s * (
                 1.0 if link.dialled else ACCEPTED_IDLE_FACTOR
             ):
                 self._hang_up(link)
-        self._sweeper = self._loop.call_later(self._limits.idle_s / 4, self._sweep)
+        pause_s = min(self._limits.idle_s, self._limits.answer_timeout_s) / 4
+        self._sweeper = self._loop.call_later(pause_s, self._sweep)
+
+    def _is_silent(self, link: Link, seconds: float) -> bool:
+        """True if something was sent so long ago, and nothing has come since."""
+        return link.unanswered_s is not None and self._loop.time() - link.unanswered_s >= seconds
 
     def _hang_up(self, link: Link) -> None:
         if link.waiting_bytes:

@@ -18,6 +18,8 @@ Laws
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from typing import Any, Protocol, cast
 
 from kvgossip.config import Address
@@ -98,6 +100,8 @@ class Link(asyncio.Protocol):
         self.address = address or Address("", 0)
         #: the time at which a frame last came or went, monotonic seconds
         self.used_s = 0.0
+        #: the time of the first frame that went since anything came; None: there is none
+        self.unanswered_s: float | None = None
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._cutter = FrameCutter(frame_bytes_max)
@@ -139,12 +143,24 @@ class Link(asyncio.Protocol):
             return False
         prefixed = len(frame).to_bytes(LENGTH_BYTES, "big") + frame
         self.used_s = self._loop.time()
+        if self.unanswered_s is None:
+            self.unanswered_s = self.used_s
         if self._transport is not None:
             self._transport.write(prefixed)
         else:
             self._early.append(prefixed)
             self._early_bytes += len(prefixed)
         return True
+
+    def give_up_after(self, seconds: float) -> None:
+        """Let the kernel end the link where bytes were not acknowledged for so long; without that
+        it tries for a quarter of an hour."""
+        option = getattr(socket, "TCP_USER_TIMEOUT", None)
+        if option is not None and self._transport is not None:
+            with contextlib.suppress(OSError):
+                self._transport.get_extra_info("socket").setsockopt(
+                    socket.IPPROTO_TCP, option, round(seconds * 1000)
+                )
 
     def close(self) -> None:
         """End the link once what waits has been taken; nothing more is received."""
@@ -175,7 +191,7 @@ class Link(asyncio.Protocol):
             transport.write(b"".join(early))
 
     def data_received(self, data: bytes) -> None:
-        self.used_s = self._loop.time()
+        self.used_s, self.unanswered_s = self._loop.time(), None
         self._cutter.feed(data)
         if self._turn is None and not self._choked:
             self._deliver()

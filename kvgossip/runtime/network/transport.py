@@ -69,12 +69,13 @@ class Transport:
         host = self._sockets.address.host
         self._links.serve(self._sockets.tcp, None if host in ANY_HOSTS else host)
 
-    def send(self, to: Address, data: bytes, reliable: bool = False) -> None:
+    def send(self, to: Address, data: bytes, reliable: bool = False, fresh: bool = False) -> None:
         """One datagram, best effort; or, when `reliable`, one frame over the link with that
-        address, or else `unreachable(to)`."""
-        side = self._links if reliable else self._datagrams
-        if side is not None:
-            side.send(to, data)
+        address, or else `unreachable(to)`; `fresh`: see Send."""
+        if reliable and self._links is not None:
+            self._links.send(to, data, fresh)
+        elif not reliable and self._datagrams is not None:
+            self._datagrams.send(to, data)
 
     async def look_up(self, host: str, port: int) -> list[Address]:
         """Every address under a DNS name or IP address that this node's sockets can reach, once

@@ -108,7 +108,9 @@ class Callers:
         if not self._replica.settled:
             raise LocalError(f"the node {name!r} stopped before it had settled")
 
-    async def join(self, targets: Sequence[str], pool: PoolKind, timeout_s: float) -> None:
+    async def join(
+        self, targets: Sequence[str], pool: PoolKind, timeout_s: float, *, merge: bool
+    ) -> None:
         """Raises as JoinAttempt; and ConfigError for what is no address, or on a node that is not
         in such a pool."""
         for target in targets:
@@ -116,7 +118,7 @@ class Callers:
         ticket = next(self._tickets)
         attempt = self._joins.begin(ticket, JoinAttempt(targets, pool))
         try:
-            self._submit(lambda now: self._replica.join(targets, now, pool))
+            self._submit(lambda now: self._replica.join(targets, now, pool, merge=merge))
             await attempt.wait_until_joined(timeout_s)
         finally:
             self._joins.end(ticket)

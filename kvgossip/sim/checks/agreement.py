@@ -28,6 +28,9 @@ def disagreement(
             return f"roots differ: {_rooted(first)}, {_rooted(witness.replica)}"
         if settling and not witness.replica.settled:
             return f"{witness.replica.config.name} is not settled"
+        here, there = first.cluster_id.value, witness.replica.cluster_id.value
+        if len(witnesses) > 1 and not (there.minted and there.meets(here)):
+            return f"cluster ids differ: {_named(first)}, {_named(witness.replica)}"
     return _views_differ(witnesses) if views else None
 
 
@@ -107,6 +110,10 @@ def agreement_periods_max(config: Config, nodes: int) -> int:
         + halvings * (config.rumor_settling_s + period_s)
     )
     return math.ceil((finding_s + probing_s + suspecting_s + exchanging_s) / period_s)
+
+
+def _named(replica: Replica) -> str:
+    return f"{replica.config.name} {replica.cluster_id.value}"
 
 
 def _rooted(replica: Replica) -> str:

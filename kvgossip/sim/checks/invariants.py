@@ -20,23 +20,41 @@ input
     same (`audit`).
 10. A value that was deleted or superseded is never served again where that is known, and no
     acknowledged write is lost (`Oracle`).
+    An entry expires, and is dropped for that, only when its time has come by the clock of its host;
+    one that was hidden by a clock that was wrong is served again; and one that has not expired goes
+    to the quarantine only where it was superseded.
 11. A packet keeps its limit, its pool and its seal (`PacketCheck`).
+12. A cluster id, once minted, stays of the same cluster: it keeps a number that it had.
 
 Liveness, checked by `disagreement`
-12. All digest roots are equal, and all stores entry by entry; every accepted write of a node that
+13. All digest roots are equal, and all stores entry by entry; every accepted write of a node that
     never crashed is in them.
-13. Every running node holds every running node of its pool alive, in its present life at its
+14. Every running node holds every running node of its pool alive, in its present life at its
     present address, and nobody else.
-14. Every running node is settled.
+15. Every running node is settled, and of one cluster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kvgossip.protocol.effect import Dropped, Effect, Expired, MemberChanged, Quarantined
+from kvgossip.protocol.effect import (
+    Dropped,
+    Effect,
+    Expired,
+    MemberChanged,
+    Quarantined,
+    Revived,
+)
 from kvgossip.protocol.model.change import Changed
-from kvgossip.protocol.model.entry import Entry, entry_of, is_dead, may_expire, timestamp_in
+from kvgossip.protocol.model.entry import (
+    Entry,
+    entry_of,
+    expires_in,
+    is_dead,
+    may_expire,
+    timestamp_in,
+)
 from kvgossip.protocol.model.member import Member, rank
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
@@ -53,6 +71,7 @@ class Witness:
     """Sees one life of a replica from outside, through its effects and its answers."""
 
     __slots__ = (
+        "_cluster_id",
         "_hlc",
         "_ledger",
         "_me",
@@ -83,6 +102,8 @@ class Witness:
         self._hlc, self._root = replica.hlc.latest, replica.store.digest.root
         #: The node itself, as each of its pools has it, after the last input.
         self._me = [pool.membership.me for pool in replica.pools]
+        #: The cluster id after the last input.
+        self._cluster_id = replica.cluster_id.value
 
     def loaded(self, records: Mapping[str, bytes]) -> None:
         """To be called when the replica has loaded what an earlier life has left on the disk."""
@@ -90,9 +111,9 @@ class Witness:
         self._root = self.replica.store.digest.root
         self._watched = list(records)
 
-    def observe(self, effects: Sequence[Effect]) -> bool:
-        """To be called after every input. Returns whether anything changed that peers should agree
-        on. Raises BrokenLawError."""
+    def observe(self, effects: Sequence[Effect], wall_ms: int) -> bool:
+        """To be called after every input, with the wall clock of its host. Returns whether anything
+        changed that peers should agree on. Raises BrokenLawError."""
         keys: list[str] = []
         members = False
         for effect in effects:
@@ -100,7 +121,10 @@ class Witness:
                 self._changed(effect.key, effect)
                 keys.append(effect.key)
             elif isinstance(effect, (Dropped, Expired, Quarantined)):
-                self._went(effect)
+                self._went(effect, wall_ms)
+                keys.append(effect.key)
+            elif isinstance(effect, Revived):
+                self._revived(effect)
                 keys.append(effect.key)
             elif type(effect) is MemberChanged:
                 self._member_changed(effect)
@@ -127,7 +151,7 @@ class Witness:
         self.records[key] = new
         self.expired.pop(key, None)
 
-    def _went(self, effect: Dropped | Expired | Quarantined) -> None:
+    def _went(self, effect: Dropped | Expired | Quarantined, wall_ms: int) -> None:
         key, held = effect.key, self.records.get(effect.key)
         if held != effect.record:
             require(
@@ -138,6 +162,12 @@ class Witness:
                 held,
             )
         if isinstance(effect, Dropped):
+            require(
+                key not in self.expired or _has_expired(effect.record, wall_ms),
+                "an entry was dropped for an expiry that has not come by the own clock",
+                key,
+                held,
+            )
             del self.records[key]
             self.expired.pop(key, None)
             return
@@ -149,7 +179,42 @@ class Witness:
         )
         if isinstance(effect, Expired):
             require(may_expire(effect.record), "an entry expired that never does", key, held)
+            require(
+                _has_expired(effect.record, wall_ms),
+                "an entry expired before its time by the own clock",
+                key,
+                held,
+            )
             self.expired[key] = None
+        elif isinstance(effect, Quarantined) and may_expire(effect.record):
+            require(
+                self._ledger.is_superseded(key, effect.record),
+                "a live value was taken out for its expiry",
+                key,
+                held,
+            )
+
+    def _revived(self, effect: Revived) -> None:
+        key, held = effect.key, self.records.get(effect.key)
+        require(
+            held == effect.record and key in self.expired,
+            "Revived names what had not expired here",
+            key,
+            effect.record,
+            held,
+        )
+        del self.expired[key]
+
+    def check_hidden(self, latest_ms: int) -> None:
+        """To be called when clocks have been right for a while: nothing may be hidden whose time
+        has not come by then."""
+        for key in self.expired:
+            require(
+                _has_expired(self.records[key], latest_ms),
+                "a live value is hidden for an expiry that has not come",
+                key,
+                self.records[key],
+            )
 
     def _member_changed(self, effect: MemberChanged) -> None:
         old, new = effect.old, effect.new
@@ -180,6 +245,15 @@ class Witness:
         if latest != self._hlc:
             require(latest > self._hlc, "the HLC went back", self._hlc, latest)
             self._hlc = latest
+        cluster_id, known = replica.cluster_id.value, self._cluster_id
+        if cluster_id is not known:
+            self._cluster_id = cluster_id
+            require(
+                not known.minted or (cluster_id.minted and cluster_id.meets(known)),
+                "a node came into another cluster by itself",
+                known,
+                cluster_id,
+            )
         for place, pool in enumerate(replica.pools):
             before, me = self._me[place], pool.membership.me
             if me is not before:
@@ -261,6 +335,10 @@ class Witness:
         ):
             found.extend(page)
         return found
+
+
+def _has_expired(record: bytes, wall_ms: int) -> bool:
+    return (expires_in(record) or 0) <= wall_ms
 
 
 def _gateways(replica: Replica) -> list[Member]:

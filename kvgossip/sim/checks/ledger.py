@@ -34,6 +34,11 @@ class Ledger:
         """True if one of its lives had this version of the key, or a newer one."""
         return self._held.get((name, key), b"") >= version_bytes(record)
 
+    def is_superseded(self, key: str, record: bytes) -> bool:
+        """True if a newer version of the key was written than this one."""
+        versions = (version for version, (other, _) in self._written.items() if other == key)
+        return any(version > version_bytes(record) for version in versions)
+
     def keys_written(self) -> list[str]:
         """All keys that were ever written, in the order of their first write."""
         return list(dict.fromkeys(key for key, _ in self._written.values()))

@@ -16,7 +16,7 @@ for every step and for the end:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from kvgossip.protocol.model.entry import expires_in, is_dead, version_of
 from kvgossip.sim.checks.ledger import version_bytes
@@ -101,6 +101,17 @@ class Oracle:
         else:
             self._histories.pop(host, None)
             self._bereft |= self._kept.pop(host, {})
+
+    def holed(self, host: int, records: Mapping[str, bytes]) -> None:
+        """Of all that was on this host's disk these records are left: it has merged nothing else,
+        and of its own writes keeps what they still tell of."""
+        history = self._histories[host] = History()
+        for key, record in records.items():
+            history.add(key, version_bytes(record))
+        history.committed = len(history.log)
+        for version, (key, _) in list(self._kept.get(host, {}).items()):
+            if version > version_bytes(records.get(key, b"")):
+                self._bereft[version] = self._kept[host].pop(version)
 
     # -- the end ----------------------------------------------------------------------------------
 

@@ -72,8 +72,11 @@ class Promises:
                 promise.record,
             )
 
-    def ended(self, end: WriteConcernEnded, now: Now, *, leaving: bool) -> None:
-        """A wait is over. `leaving`: its node ends, so that it may give up early."""
+    def ended(
+        self, end: WriteConcernEnded, now: Now, *, leaving: bool, alone: bool = False
+    ) -> None:
+        """A wait is over. `leaving`: its node ends, so that it may give up early. `alone`: its life
+        has met none of those whom it was told of, or whom earlier lives knew."""
         promise = self._open.pop(end.ticket)
         for peer in end.held_by:
             require(
@@ -90,6 +93,12 @@ class Promises:
         if end.met:
             self.met += 1
             self._check_met(promise, end)
+            require(
+                not alone or promise.write_concern.is_of_one,
+                "met by a life that has met nobody",
+                promise.write_concern,
+                end,
+            )
         else:
             self.unmet += 1
             require(
@@ -112,7 +121,9 @@ class Promises:
             promise.write_concern,
             end,
         )
-        left = all(each.state > MemberState.SUSPECT for each in end.lacking)
+        left = all(
+            each.state is not None and each.state > MemberState.SUSPECT for each in end.lacking
+        )
         require(scope is not Scope.ALL or left, "met although an alive member lacks it", end)
 
     def check_ended(self, replica: Replica, now: Now) -> None:

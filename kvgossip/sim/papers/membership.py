@@ -45,7 +45,7 @@ from kvgossip.config import Address, Config, config_from
 from kvgossip.protocol.effect import Effect, MemberChanged, Send
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.wire.frame import FLAG_COMPRESSED, HEADER_BYTES, MEMBER_KIND
+from kvgossip.protocol.wire.frame import FLAG_COMPRESSED, MEMBER_KIND, UNITS_AT
 from kvgossip.protocol.wire.message import Message, Ping
 from kvgossip.sim.checks.violation import require
 from kvgossip.sim.cluster import Cluster
@@ -168,7 +168,7 @@ class _Watched(Cluster):
         """The name of the first unit; only frames of links are compressed."""
         if data[3] & FLAG_COMPRESSED:
             return type(self.framing.open(data, reliable=True).messages[0]).__name__
-        return _NAMES[data[HEADER_BYTES]]
+        return _NAMES[data[UNITS_AT]]
 
     def send(self, life: Life, effect: Send) -> None:
         kind = self._kind(effect.data)

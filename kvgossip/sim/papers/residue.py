@@ -63,7 +63,9 @@ def measure_residue(
 ) -> Residue:
     """`writes` are about `spacing_s` virtual seconds apart; rumors of different writes do not touch
     each other, so they may overlap."""
-    config = config_from({"cluster": "simulated", "rumor_k": k, "anti_entropy": False} | PLAIN)
+    config = config_from(
+        {"cluster": "simulated", "founding_s": 0.0, "rumor_k": k, "anti_entropy": False} | PLAIN
+    )
     plan = Scenario(
         seed=seed,
         nodes=nodes,

@@ -47,6 +47,7 @@ PIECES = (
 class FakeNode:
     settled = True
     last_exchange_age_s = None
+    stale_s = None
 
 
 class SlowKeys:

@@ -4,11 +4,14 @@ them."""
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import random
+import re
 import socket
 import threading
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,16 +29,18 @@ from kvgossip.config import Address
 from kvgossip.errors import NotFoundError, NotSettledError
 from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.protocol.merging import Origin, Outcome, Spread
-from kvgossip.protocol.model.entry import entry_of, make_record
+from kvgossip.protocol.model.entry import Version, entry_of, make_record
+from kvgossip.protocol.model.hlc import milliseconds_of, timestamp_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
 from kvgossip.runtime.changes import snapshot as snapshot_module
 from kvgossip.runtime.changes.snapshot import Snapshot
+from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.node import Node
-from tests.protocol.net import at, changed, make_replica, record, version
+from tests.protocol.net import WALL_MS, at, changed, make_replica, record, version
 from tests.runtime.test_node import TIMEOUT_S, configured, until, until_value
 
 FAR_AHEAD_MS = 3_600_000
@@ -163,8 +168,8 @@ def test_an_archive_that_was_cut_anywhere_is_refused(place: int) -> None:
     [
         (lambda lines: [*lines, lines[1]], "after the end"),
         (
-            lambda lines: [b'{"kvgossip": "export", "format": 2}\n', *lines[1:]],
-            "has format 2, and this version knows format 1",
+            lambda lines: [b'{"kvgossip": "export", "format": 3}\n', *lines[1:]],
+            "has format 3, and this version knows format 2",
         ),
         (lambda lines: [b"[]\n", *lines[1:]], "not an export of kvgossip"),
         (
@@ -183,6 +188,14 @@ def test_an_archive_that_was_cut_anywhere_is_refused(place: int) -> None:
             ],
             "line 2: the record of 'dead' does not match",
         ),
+        (
+            lambda lines: [lines[0], lines[1].replace(b'"a"', b'"b"'), *lines[2:]],
+            "line 2: the checksum of 'b' does not match its record",
+        ),
+        (
+            lambda lines: [lines[0], re.sub(b',"checksum":"[0-9a-f]+"', b"", lines[1]), *lines[2:]],
+            "line 2: the checksum of 'a' does not match its record",
+        ),
     ],
 )
 def test_a_damaged_archive_is_refused_with_its_damage(
@@ -190,6 +203,36 @@ def test_a_damaged_archive_is_refused_with_its_damage(
 ) -> None:
     with pytest.raises(ArchiveError, match=reason):
         checked(change(archived(SOME)))
+
+
+def test_a_line_by_itself_shows_its_damage() -> None:
+    _, line, *_ = archived(SOME)
+    assert parse_lines([line]) == SOME[:1]
+    damaged = json.loads(line)
+    damaged["record"] = b64encode(record(b"\x00\xfe")).decode()
+    with pytest.raises(ArchiveError, match="the checksum of 'a' does not match its record"):
+        parse_lines([json.dumps(damaged).encode()])
+
+
+OF_FORMAT_1 = [
+    b'{"kvgossip": "export", "format": 1, "cluster": "c", "node": "n1", "wall_ms": 1}\n',
+    b'{"key":"a","version":"018bcfe568000000-0000000000000001",'
+    b'"record":"EAGLz+VoAAAAAAAAAAAAAAExMg=="}\n',
+    b'{"key":"dead","version":"018bcfe568010000-0000000000000001",'
+    b'"record":"EQGLz+VoAQAAAAAAAAAAAAE=","deleted":true}\n',
+]
+"""By kvgossip 0.1.0, without the last line."""
+
+
+def of_format_1() -> list[bytes]:
+    sha256 = hashlib.sha256(b"".join(OF_FORMAT_1)).hexdigest()
+    return [*OF_FORMAT_1, b'{"entries":2,"sha256":"%s"}\n' % sha256.encode()]
+
+
+def test_an_archive_of_format_1_is_read_without_checksums() -> None:
+    lines = of_format_1()
+    assert checked(lines)[1:] == (2, 1)
+    assert parse_lines(lines[1:-1]) == [("a", record(b"12")), ("dead", record(None, ms=1))]
 
 
 # -- restoring -----------------------------------------------------------------------------------
@@ -225,9 +268,17 @@ def test_values_that_are_restored_as_new_win_over_everything_and_keep_what_they_
     assert replica.store.visible("gone") is None
 
 
-def test_versions_from_the_future_are_refused_by_name() -> None:
+@pytest.mark.parametrize(
+    ("ahead_ms", "refused"), [(1000, False), (1001, True), (FAR_AHEAD_MS, True)]
+)
+def test_a_backup_does_not_take_clocks_along_by_more_than_a_second(
+    ahead_ms: int, refused: bool
+) -> None:
     replica = make_replica()
-    assert replica.restore([("key", record(b"1", ms=FAR_AHEAD_MS))], at())[1] == [Outcome.REFUSED]
+    backup = [("key", record(b"1", ms=ahead_ms)), ("other", record(b"2"))]
+    outcomes = replica.restore(backup, at())[1]
+    assert outcomes == [Outcome.REFUSED if refused else Outcome.NEWS, Outcome.NEWS]
+    assert milliseconds_of(replica.hlc.latest) == WALL_MS + (0 if refused else ahead_ms)
 
 
 # -- over HTTP -----------------------------------------------------------------------------------
@@ -342,6 +393,18 @@ async def test_export_and_import_by_command(tmp_path: Path, run: Run) -> None:
         assert node.get("a") == b"old"
 
 
+async def test_an_export_of_format_1_is_imported(tmp_path: Path, run: Run) -> None:
+    file = tmp_path / "backup.ndjson"
+    file.write_bytes(b"".join(of_format_1()))
+    async with served() as (node, client):
+        code, shown, _ = await run("import", file, "--url", client.url)
+        assert code == 0
+        assert shown.startswith("2 entries: 2 new")
+        entry = node.entry("a")
+        assert entry is not None
+        assert (entry.value, str(entry.version)) == (b"12", "018bcfe568000000-0000000000000001")
+
+
 async def test_what_was_deleted_since_the_export_stays_deleted_unless_it_is_wanted_back(
     tmp_path: Path, run: Run
 ) -> None:
@@ -357,6 +420,37 @@ async def test_what_was_deleted_since_the_export_stays_deleted_unless_it_is_want
         assert node.get("gone") is None
         await run("import", file, "--as-new", "--url", client.url)
         assert node.get("gone") == b"1"
+
+
+async def test_entries_that_lie_in_the_future_are_left_out_and_named_or_waited_for(
+    tmp_path: Path, run: Run
+) -> None:
+    file = tmp_path / "backup.ndjson"
+    async with served() as (node, client):
+
+        def written(*ahead_s: float) -> None:
+            now_ms = read_clocks().wall_ms
+            stamps = [timestamp_of(now_ms + round(each * 1000)) for each in ahead_s]
+            entries = [
+                (f"key-{place}", make_record(Version(stamp, 1), b"v"))
+                for place, stamp in enumerate(stamps)
+            ]
+            file.write_bytes(b"".join(archived(entries)))
+
+        written(-1.0, 3600.0, 7200.0)
+        code, shown, told = await run("import", file, "-o", "json", "--url", client.url)
+        assert code == 1
+        assert [each["key"] for each in json.loads(shown)["ahead"]] == ["key-1", "key-2"]
+        assert "2 entries are left out" in told
+        assert "key-1, key-2" in told
+        assert "--wait imports them when they are due, the last one in 7,1" in told
+        assert [entry.key for entry in node.list()] == ["key-0"]
+        written(-1.0, 1.5, 2.0)
+        code, shown, _ = await run("import", file, "--wait", "-o", "json", "--url", client.url)
+        assert (code, json.loads(shown)["outcomes"]["refused"]) == (0, 0)
+        assert [entry.key for entry in node.list()] == ["key-0", "key-1", "key-2"]
+        written(3600.0)
+        assert (await run("import", file, "--as-new", "--url", client.url))[0] == 0
 
 
 async def test_a_damaged_file_is_refused_before_anything_changes(tmp_path: Path, run: Run) -> None:
@@ -492,3 +586,20 @@ async def test_the_quarantine_by_command(run: Run) -> None:
         code, _, shown = await run("quarantine", "discard", value["number"], "--url", client.url)
         assert code == 1
         assert "no value" in shown
+
+
+async def test_all_values_in_quarantine_are_restored_but_where_newer_ones_are(run: Run) -> None:
+    async with served() as (node, client):
+        for key in ("one", "two", "three"):
+            await quarantine(node, key, b"1")
+        await node.put("two", b"newer")
+        later = ("restore", "--all", "--since", "2999-01-01T00:00:00+00:00")
+        assert (await run("quarantine", *later, "--url", client.url))[1].startswith("0 values")
+        code, shown, _ = await run("quarantine", "restore", "--all", "--url", client.url)
+        assert (code, shown) == (0, "2 values are stored; 1 stay, since newer ones are there\n")
+        assert (node.get("one"), node.get("two"), node.get("three")) == (b"1", b"newer", b"1")
+        for wrong in (("restore",), ("restore", "0", "--all"), ("restore", "--since", "x")):
+            assert (await run("quarantine", *wrong, "--url", client.url))[0] == 2
+        assert (await run("quarantine", "restore", "--all", "--since", "x"))[0] == 2
+        code, shown, _ = await run("quarantine", "confirm", "--url", client.url)
+        assert (code, shown.startswith("0 values may go")) == (0, True)

@@ -364,15 +364,37 @@ async def test_a_query_that_makes_no_sense_is_a_400_that_says_why(query: str, wo
         assert words in body["error"] + body["hint"]
 
 
-async def test_lesson_16_before_the_node_has_settled_a_watch_is_503_as_every_read_is() -> None:
+async def test_lesson_16_before_the_node_has_settled_a_poll_is_503_as_every_read_is() -> None:
     async with served(join=("127.0.0.1:1",)) as server:
-        for query in ("since=0", "", "poll=1"):
-            status, headers, body = await ask(server, query)
-            assert (status, headers["retry-after"]) == (503, "1")
-            assert "not caught up" in body["error"]
+        status, headers, body = await ask(server, "poll=1")
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert "not caught up" in body["error"]
+
+
+async def test_lesson_16_a_stream_that_begins_before_the_node_has_settled_has_no_events_before_it_has() -> (
+    None
+):
+    async with (
+        served(join=("127.0.0.1:1",)) as server,
+        stream(server, since="0") as watcher,
+        stream(server) as newcomer,
+    ):
+        await server.node.put("a", b"1")
+        # a client that goes meanwhile is let go
+        async with stream(server):
+            assert (await server.call("GET", "/status")).json["watching"]["streams"] == 3
         server.node.settle()
-        async with stream(server, since="0") as watcher:
-            assert await watcher.events(2) == [("resync", ""), ("synced", "")]
+        assert await watcher.events(3) == [("resync", ""), ("put", "a"), ("synced", "")]
+        await newcomer.block()
+        await server.node.put("b", b"1")
+        assert await newcomer.events(1) == [("put", "b")]
+
+
+async def test_a_stream_that_is_held_ends_with_the_server() -> None:
+    async with served(join=("127.0.0.1:1",)) as server, stream(server) as watcher:
+        await server.server.stop()
+        assert await watcher.events(1) == [("cut", "")]
+        assert await watcher.event() is None
 
 
 # -- random schedules ----------------------------------------------------------------------------

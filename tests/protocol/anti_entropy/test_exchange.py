@@ -25,7 +25,7 @@ from kvgossip.protocol.anti_entropy.questions import WINDOW
 from kvgossip.protocol.model.member import Member, SyncState
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.wire.batching import ENTRIES_MAX, pack, unpack
+from kvgossip.protocol.wire.batching import ENTRIES_MAX, Room, pack, unpack
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Decoded,
@@ -98,7 +98,7 @@ class Session:
     ) -> None:
         self.mine, self.theirs, self.bytes_max, self.refuses = mine, theirs, bytes_max, refuses
         self.writes = iter(writes)
-        self.exchange = Exchange(5, "b", address_of(1), mine, bytes_max)
+        self.exchange = Exchange(5, "b", address_of(1), mine, Room(bytes_max))
         self.trace: list[str] = []
         self.sizes: list[tuple[Message, int]] = []
         self.rounds = 0
@@ -130,13 +130,13 @@ class Session:
     def _answer(self, asked: Message) -> Message:
         match asked:
             case Sketch():
-                return answer_sketch(self.theirs, asked, self.bytes_max, 0, SyncState.SETTLED)
+                return answer_sketch(self.theirs, asked, Room(self.bytes_max), 0, SyncState.SETTLED)
             case Compare():
                 return answer_compare(self.theirs, asked, 0, SyncState.SETTLED)
             case Leaves():
-                return answer_leaves(self.theirs, asked, self.bytes_max)
+                return answer_leaves(self.theirs, asked, Room(self.bytes_max))
             case Want():
-                return answer_want(self.theirs, asked, self.bytes_max)
+                return answer_want(self.theirs, asked, Room(self.bytes_max))
             case Push():
                 for key, held in asked.entries:
                     self.theirs.merge(key, held)
@@ -350,7 +350,7 @@ def test_no_message_is_longer_than_its_limit_but_for_one_larger_entry(
 
 
 def test_a_bounded_number_of_questions_is_under_way() -> None:
-    exchange = Exchange(5, "b", address_of(1), store_of(many(5000, size=300)), BYTES_MAX)
+    exchange = Exchange(5, "b", address_of(1), store_of(many(5000, size=300)), Room(BYTES_MAX))
     asked = exchange.open(True, 0)
     (sketch,) = asked
     assert isinstance(sketch, Sketch)
@@ -431,12 +431,12 @@ def test_without_a_sketch_the_tree_is_compared_level_by_level() -> None:
 def test_an_answer_that_was_cut_short_says_so_and_goes_on_where_it_stopped() -> None:
     theirs = store_of(many(60, size=200), levels=1)
     first = answer_leaves(
-        theirs, Leaves(5, 1, 1, pack("I", range(16)), pack("I", [0] * 16), b""), BYTES_MAX
+        theirs, Leaves(5, 1, 1, pack("I", range(16)), pack("I", [0] * 16), b""), Room(BYTES_MAX)
     )
     assert 0 < first.answered < 16
     rest = list(range(first.answered, 16))
     second = answer_leaves(
-        theirs, Leaves(5, 2, 1, pack("I", rest), pack("I", [0] * len(rest)), b""), 2**20
+        theirs, Leaves(5, 2, 1, pack("I", rest), pack("I", [0] * len(rest)), b""), Room(2**20)
     )
     assert second.answered == len(rest)
     assert dict(first.entries) | dict(second.entries) == content(theirs)
@@ -445,7 +445,7 @@ def test_an_answer_that_was_cut_short_says_so_and_goes_on_where_it_stopped() -> 
 def test_an_answer_takes_at_least_one_entry_however_long() -> None:
     theirs = store_of({"large": record(b"v" * 10_000), "other": record(b"v" * 10_000)}, levels=1)
     answer = answer_leaves(
-        theirs, Leaves(5, 1, 1, pack("I", range(16)), pack("I", [0] * 16), b""), 100
+        theirs, Leaves(5, 1, 1, pack("I", range(16)), pack("I", [0] * 16), b""), Room(100)
     )
     assert len(answer.entries) == 1
 
@@ -453,7 +453,9 @@ def test_an_answer_takes_at_least_one_entry_however_long() -> None:
 def test_a_fingerprint_that_has_gone_meanwhile_counts_as_answered() -> None:
     theirs = store_of({"k": record(b"new", ms=1)})
     gone = theirs.digest.fingerprint("k", record(b"old"))
-    assert answer_want(theirs, Want(5, 1, pack("Q", [gone])), 100) == Entries(5, 1, 1, (), b"")
+    assert answer_want(theirs, Want(5, 1, pack("Q", [gone])), Room(100)) == Entries(
+        5, 1, 1, (), b""
+    )
 
 
 def test_a_sketch_that_is_not_ready_answers_without_symbols() -> None:
@@ -599,7 +601,7 @@ def test_any_answers_are_taken_or_cut_the_session_and_ask_a_bounded_number_of_th
 def opened(mine: Store, *, ready: bool = False, differs: bool = True) -> tuple[Exchange, Message]:
     if not ready:
         unready(mine)
-    exchange = Exchange(5, "b", address_of(1), mine, BYTES_MAX)
+    exchange = Exchange(5, "b", address_of(1), mine, Room(BYTES_MAX))
     (question,) = exchange.open(differs, 0)
     return exchange, question
 

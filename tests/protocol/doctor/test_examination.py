@@ -12,7 +12,7 @@ import pytest
 from kvgossip.errors import LocalError
 from kvgossip.protocol.doctor.diagnosis import Finding, clock_offsets_ms, diagnose
 from kvgossip.protocol.doctor.examination import EXAMINATIONS_MAX, OBSERVED_MAX, OBSERVERS_MAX
-from kvgossip.protocol.effect import DoctorReport, Examined
+from kvgossip.protocol.effect import DoctorReport, Examined, Send
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.wire.frame import encode
@@ -404,3 +404,28 @@ def test_an_examination_changes_nothing_that_is_believed_and_leaves_nothing_behi
         for replica in net.replicas.values()
     )
     assert all(replica.pools.lan.doctor.deadline() is None for replica in net.replicas.values())
+
+
+def test_a_link_that_a_firewall_forgot_is_not_called_blocked_since_a_fresh_one_answers() -> None:
+    net = Network()
+    net.cluster("a b")
+    fresh: dict[str, bool] = {}
+
+    def watch(frm: str, to: str, sent: Send) -> None:
+        # from the first frame on a new link on, TCP passes again
+        fresh[frm] = fresh.get(frm, False) or sent.fresh
+
+    net.watch = watch
+    net.passes = lambda frm, to, reliable: not reliable or any(fresh.values())
+    net._unreachable = lambda name, address, pool=None: None  # type: ignore
+    assert findings(net) == []
+    assert fresh["a"], "it has asked again"
+
+
+def test_a_member_that_answers_over_tcp_is_not_asked_again_over_a_fresh_link() -> None:
+    net = Network()
+    net.cluster("a b")
+    seen: list[bool] = []
+    net.watch = lambda frm, to, sent: seen.append(sent.fresh)
+    assert findings(net) == []
+    assert not any(seen)

@@ -14,7 +14,17 @@ from kvgossip.protocol.effect import JoinRefused
 from kvgossip.protocol.ingress.blocklist import SOURCES_MAX, TARGETS_MAX, Blocklist
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import Ack, Fetch, Gossip, Join, Nack, Ping, Prune, Pull
+from kvgossip.protocol.wire.message import (
+    Ack,
+    Fetch,
+    Gossip,
+    Join,
+    JoinReply,
+    Nack,
+    Ping,
+    Prune,
+    Pull,
+)
 from tests.protocol.net import (
     LAN,
     STRANGER,
@@ -280,12 +290,63 @@ def test_lesson_12_a_ghost_pruned_on_one_node_is_forgotten_by_all_for_good() -> 
 def test_a_peer_that_sends_a_pruned_life_hears_that_it_is_pruned() -> None:
     a = make_replica("a")
     b = member("b", 1)
-    for message in (b, member("c", 2), Prune(b), b):
+    for message in (b, member("c", 2), Prune.of(b), b):
         a.receive(LAN.frame([encode(message)]), STRANGER, at())
     answer = a.receive(
         LAN.frame([encode(Ping(1, "c", "a", 0, 0, SyncState.SETTLED))]), address_of(2), at()
     )
-    assert (address_of(2), Prune(replace(b, state=LEFT))) in told(LAN, answer)
+    assert (address_of(2), Prune.of(b)) in told(LAN, answer)
+
+
+@pytest.mark.parametrize("reliable", [False, True])
+def test_whoever_tells_of_a_buried_life_is_told_so_itself(reliable: bool) -> None:
+    a = make_replica("a")
+    b = member("b", 1)
+    for message in (b, Prune.of(b)):
+        a.receive(LAN.frame([encode(message)]), STRANGER, at())
+    answer = a.receive(LAN.frame([encode(b)]), STRANGER, at(), reliable=reliable)
+    assert (STRANGER, Prune.of(b)) in told(LAN, answer)
+    assert [sent.reliable for sent in sends(answer)] == [reliable]
+    # not of what is buried: that b has left, or lives again
+    for other in (replace(b, state=LEFT), replace(b, generation=2)):
+        assert not told(LAN, a.receive(LAN.frame([encode(other)]), STRANGER, at()))
+
+
+def test_a_join_with_a_buried_life_is_answered_with_the_prune_before_the_reply() -> None:
+    a = make_replica("a")
+    b = member("b", 1)
+    for message in (b, Prune.of(b)):
+        a.receive(LAN.frame([encode(message)]), STRANGER, at())
+    join = [encode(Join(b.name, b.site)), encode(b)]
+    answer = told(LAN, a.receive(LAN.frame(join), address_of(1), at(), reliable=True))
+    assert [type(message) for _, message in answer[:2]] == [Prune, JoinReply]
+
+
+@pytest.mark.parametrize("cut_s", [0.5, 8.0, 100.0])
+def test_lesson_12_a_living_node_that_was_pruned_while_it_was_cut_off_is_a_member_again(
+    cut_s: float,
+) -> None:
+    net = Network()
+    net.cluster("a b c", push_pull_interval_s=3600.0)
+    net.partition("a b", "c")
+    net.until(lambda: net.state("a", "c") is net.state("b", "c") is DEAD)
+    force_leave(net, "a", "c", prune=True)
+    net.until(lambda: names_known(net, "a") == names_known(net, "b") == "a b")
+    net.run(cut_s)
+    net.heal()
+    everybody = [("a", "b", "c"), ("b", "a", "c"), ("c", "a", "b")]
+    net.until(lambda: all(net.sees(*names) for names in everybody), seconds=20.0)
+
+
+def test_an_ack_of_a_stranger_is_answered_with_the_own_record_only_where_the_member_lives() -> None:
+    a = make_replica("a")
+    a.receive(LAN.frame([encode(member("b", 1))]), STRANGER, at())
+    ack = Ack(1, "b", 0, 0, SyncState.SETTLED, stranger=True)
+    answer = a.receive(LAN.frame([encode(ack)]), address_of(1), at())
+    assert (address_of(1), a.member) in told(LAN, answer)
+    assert told(LAN, a.receive(LAN.frame([encode(ack)]), STRANGER, at())) == []
+    known = a.receive(LAN.frame([encode(replace(ack, stranger=False))]), address_of(1), at())
+    assert told(LAN, known) == []
 
 
 def test_a_pruned_name_that_starts_again_is_welcome() -> None:
@@ -302,7 +363,7 @@ def test_a_pruned_name_that_starts_again_is_welcome() -> None:
 def test_who_is_pruned_and_lives_refutes() -> None:
     a = make_replica("a")
     generation = a.member.generation
-    a.receive(LAN.frame([encode(Prune(a.member))]), STRANGER, at(1))
+    a.receive(LAN.frame([encode(Prune.of(a.member))]), STRANGER, at(1))
     assert a.member.generation == generation + 1
 
 
@@ -310,7 +371,7 @@ def test_who_is_pruned_and_lives_refutes() -> None:
 def test_a_prune_of_an_older_life_or_of_one_that_cannot_be_changes_nothing(generation: int) -> None:
     a = make_replica("a")
     a.receive(LAN.frame([encode(member("b", 1))]), STRANGER, at())
-    a.receive(LAN.frame([encode(Prune(member("b", 1, generation=generation)))]), STRANGER, at())
+    a.receive(LAN.frame([encode(Prune.of(member("b", 1, generation=generation)))]), STRANGER, at())
     assert [known.name for known in a.members()] == ["a", "b"]
 
 
@@ -327,7 +388,7 @@ def test_lesson_12_and_15_two_pools_that_were_mixed_are_untangled_and_stay_apart
     for place, name in enumerate(("b2", "b3"), 11):
         net.add(name, place, join=(str(address_of(10)),))
     net.until(lambda: net.sees("b1", "b2", "b3") and net.sees("a1", "a2", "a3"))
-    net.join("b2", SEED)
+    net.join("b2", SEED, merge=True)
     ours, theirs = "a1 a2 a3", "b1 b2 b3"
     net.until(
         lambda: all(

@@ -19,7 +19,7 @@ ALIVE, SUSPECT, DEAD, LEFT = MemberState
 
 
 class Sent(NamedTuple):
-    message: Message
+    message: Message | Member
     to: Address
     reliable: bool
 
@@ -49,7 +49,12 @@ class Side:
         )
 
     def _send(
-        self, message: Message, to: Address, member: Member | None, *, reliable: bool = False
+        self,
+        message: Message | Member,
+        to: Address,
+        member: Member | None,
+        *,
+        reliable: bool = False,
     ) -> None:
         self.sent.append(Sent(message, to, reliable))
 

@@ -57,6 +57,52 @@ def test_lesson_11_of_two_names_at_one_address_the_later_life_stays_in_any_order
         assert side.membership.name_at(address_of(1)) == "c"
 
 
+def sharing() -> Side:
+    """b gave way to c at its address, and comes back: its process lives."""
+    side = Side()
+    side.merge(member("b", 1, generation=5, site=5))
+    side.merge(member("c", 1, generation=9, site=9))
+    assert side.state("b") is LEFT
+    side.merge(member("b", 1, generation=6, site=5))
+    return side
+
+
+def test_lesson_11_two_live_processes_at_one_address_do_not_throw_each_other_out_again_and_again() -> (
+    None
+):
+    side = sharing()
+    for generation in range(7, 12):
+        assert (side.state("b"), side.state("c")) == (ALIVE, ALIVE)
+        side.merge(member("b", 1, generation=generation, site=5))
+    ((one, other),) = side.membership.table.shared
+    assert {one.name, other.name} == {"b", "c"}
+    # another life at that address takes it over, as ever
+    side.merge(member("d", 1, generation=99, site=99))
+    assert side.state("d") is ALIVE
+
+
+def test_who_shares_an_address_is_no_suspect_while_it_is_heard_of() -> None:
+    side = sharing()
+    table = side.membership.table
+    for name, site in (("b", 5), ("c", 9)):
+        shared = member(name, 1, site=site)
+        assert not table.is_beyond_probes(shared, 100.0, 1.0)
+        table.heard(name, 100.0)
+        assert table.is_beyond_probes(shared, 112.0, 1.0)
+        assert not table.is_beyond_probes(shared, 114.0, 1.0)
+    table.heard("stranger", 100.0)
+    assert not table.is_beyond_probes(member("stranger", 1), 100.0, 1.0)
+
+
+def test_who_lives_at_the_address_of_this_node_is_judged_by_others() -> None:
+    side = Side()
+    side.merge(member("twin", 0, generation=WALL_MS + 5, site=9))
+    assert [{each.name for each in pair} for pair in side.membership.table.shared] == [
+        {"me", "twin"}
+    ]
+    assert side.membership.table.is_beyond_probes(member("twin", 0), 1e9, 1.0)
+
+
 def test_lesson_11_a_name_that_died_at_an_address_goes_when_another_one_lives_there() -> None:
     side = Side("b")
     side.merge(member("b", 1, DEAD))

@@ -103,6 +103,45 @@ def test_lesson_29_a_flood_of_names_is_capped_and_counted() -> None:
     assert side.state("n0") is DEAD
 
 
+def test_lesson_29_the_longest_gone_left_then_dead_name_makes_room_for_a_living_one() -> None:
+    side = Side("b", "c", "d", "e", members_max=5)
+    for name, state in (("b", DEAD), ("c", DEAD), ("d", LEFT), ("e", LEFT)):
+        side.merge(member(name, "bcde".index(name) + 1, state))
+    for place, (new, gone) in enumerate((("f", "d"), ("g", "e"), ("h", "b"), ("i", "c")), 5):
+        side.merge(member(new, place))
+        assert (side.state(new), side.state(gone)) == (ALIVE, None)
+        assert len(side.membership.members) == 5
+    # none is gone now
+    side.merge(member("j", 9))
+    assert side.state("j") is None
+    assert side.membership.names_refused == 1
+
+
+@pytest.mark.parametrize("state", [DEAD, LEFT])
+def test_a_gone_member_is_forgotten_when_its_own_record_says_so(state: MemberState) -> None:
+    side = Side(forget_after_s=100.0)
+    for place, (name, forget_s) in enumerate((("b", 0), ("c", 20), ("d", 1000)), 1):
+        side.merge(member(name, place, forget_s=forget_s))
+        side.merge(member(name, place, state, forget_s=forget_s))
+    for now_s, known in ((19.0, "bcd"), (22.0, "bd"), (102.0, "d"), (999.0, "d"), (1002.0, "")):
+        side.tick(now_s)
+        assert "".join(name for name in "bcd" if side.state(name) is not None) == known
+
+
+def test_a_member_that_is_dead_for_long_does_not_make_the_others_forward() -> None:
+    side = Side("b", "c", gossip_to_dead_s=30.0)
+    table = side.membership.table
+    assert table.is_whole
+    side.merge(member("c", 2, DEAD))
+    side.tick(1.0)
+    assert not table.is_whole
+    side.tick(29.0)
+    assert not table.is_whole
+    side.tick(32.0)
+    assert table.is_whole
+    assert side.state("c") is DEAD
+
+
 def test_lesson_12_a_dead_member_is_forgotten_and_no_obituary_brings_it_back() -> None:
     side = Side("b", forget_after_s=100.0)
     side.merge(member("b", 1, DEAD))

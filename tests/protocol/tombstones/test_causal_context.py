@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from kvgossip.protocol.model.entry import Version
 from kvgossip.protocol.tombstones import causal_context as module
-from kvgossip.protocol.tombstones import context_difference
-from kvgossip.protocol.tombstones.causal_context import CausalContext, Fact, Kind, fact_of
+from kvgossip.protocol.tombstones import context_difference, own_writes
+from kvgossip.protocol.tombstones.causal_context import CausalContext
 from kvgossip.protocol.tombstones.context_difference import (
     ContextDifference,
     decode,
@@ -18,6 +18,7 @@ from kvgossip.protocol.tombstones.context_difference import (
     lacking,
     summary,
 )
+from kvgossip.protocol.tombstones.fact import DOTS, Fact, Kind, encoded, fact_of
 from kvgossip.protocol.wire.message import FACTS_BYTES_MAX
 from tests.protocol.net import refused
 
@@ -35,7 +36,7 @@ def context_of(content: list[Fact], site: int = OWN) -> CausalContext:
 
 
 def state(context: CausalContext) -> tuple[object, ...]:
-    return context.vector, set(context.dots), context.gaps
+    return context.vector, set(context.dots), context.gaps, context.seen
 
 
 def covered(context: CausalContext) -> set[Version]:
@@ -123,12 +124,65 @@ def test_it_covers_what_the_model_covers(
         assert len(context.dots) == len(plain.dots), "dots that the vector has passed are dropped"
 
 
-def test_the_own_site_is_always_covered_and_a_row_of_it_changes_nothing() -> None:
-    context = context_of(
-        [fact_of(5, OWN, Kind.VECTOR_ENTRY), fact_of(6, OWN, Kind.DOT), fact_of(7, OWN, Kind.GAP)]
-    )
-    assert context.vector_covers(Version(2**64 - 1, OWN))
-    assert state(context) == ({}, set(), {})
+def test_of_the_own_site_its_writes_alone_are_covered_and_facts_of_it_change_nothing() -> None:
+    context = context_of([fact_of(5, OWN, kind) for kind in Kind])
+    assert state(context) == ({}, set(), {}, {})
+    for timestamp in (3, 7):
+        context.wrote(timestamp)
+    every = [Version(timestamp, OWN) for timestamp in range(9)]
+    assert [each.timestamp for each in every if context.covers(each)] == [3, 7]
+    assert [each.timestamp for each in every if context.vector_covers(each)] == [3, 7]
+    assert fact_of(7, OWN, Kind.VECTOR_ENTRY) in context.facts(9), "it ends at the last own write"
+    assert fact_of(9, OWN, Kind.SEEN) in context.facts(9)
+
+
+def test_of_very_many_own_writes_the_oldest_count_as_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(own_writes, "OWN_MAX", 2)
+    context = CausalContext(OWN)
+    for timestamp in (2, 4, 6, 8):
+        context.wrote(timestamp)
+    covered_ = [each for each in range(10) if context.covers(Version(each, OWN))]
+    assert covered_ == [0, 1, 2, 3, 4, 5, 6, 8]
+
+
+def test_what_a_peer_has_of_the_own_site_beyond_what_it_wrote_shows_a_set_back() -> None:
+    context = CausalContext(OWN)
+    for timestamp in (3, 7):
+        context.wrote(timestamp)
+    assert context.lost_in(context.facts(9), 9) is None
+    assert context.lost_in([fact_of(3, OWN, Kind.VECTOR_ENTRY)], 9) is None
+    assert context.lost_in([fact_of(8, OWN, Kind.VECTOR_ENTRY)], 9) == 8
+    assert context.lost_in([fact_of(5, OWN, Kind.VECTOR_ENTRY)], 9) is None, "contexts are capped"
+    assert context.lost_in([fact_of(5, OWN, Kind.DOT)], 9) == 5
+    assert context.lost_in([fact_of(8, OWN, Kind.DOT)], 9) == 8
+    assert context.lost_in([fact_of(9, OWN, Kind.SEEN)], 9) is None
+    assert context.lost_in([fact_of(10, OWN, Kind.SEEN)], 9) == 10
+    assert context.lost_in([fact_of(99, 1, Kind.VECTOR_ENTRY)], 9) is None
+
+
+def test_after_a_set_back_the_life_before_covers_what_it_is_sure_of() -> None:
+    context, disk = CausalContext(OWN), dict[bytes, bytes]()
+    for timestamp in (3, 7, 9):
+        context.wrote(timestamp)
+    context.begin_life(98, 8)
+    every = [Version(timestamp, OWN) for timestamp in range(12)]
+    assert [each.timestamp for each in every if context.covers(each)] == [0, 1, 2, 3, 4, 5, 6, 7, 9]
+    assert not context.covers(Version(5, 98))
+    commit(context, disk)
+    later = CausalContext(97)
+    later.restore(disk)
+    assert state(later) == state(context)
+
+
+def test_entries_of_present_members_stay_however_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "VECTOR_MAX", 2)
+    context = CausalContext(OWN)
+    context.join([fact_of(each, each, Kind.VECTOR_ENTRY) for each in (1, 2, 3, 4)], present={1})
+    assert context.vector == {1: 1, 4: 4}
 
 
 def test_a_dot_is_no_row() -> None:
@@ -147,15 +201,15 @@ def test_versions_for_which_there_is_no_room_leave_a_gap_until_a_row_passes_it(
     context = CausalContext(OWN)
     for timestamp in (5, 7, 6, 9, 8):
         context.add(Version(timestamp, 1))
-    assert list(context.dots) == [module.encoded(Version(timestamp, 1)) for timestamp in (5, 7, 6)]
+    assert list(context.dots) == [encoded(Version(timestamp, 1)) for timestamp in (5, 7, 6)]
     assert context.gaps == {1: 9}
     context.join([fact_of(6, 1, Kind.VECTOR_ENTRY)])
     assert context.gaps == {1: 9}
     context.add(Version(10, 1))
-    assert list(context.dots) == [module.encoded(Version(timestamp, 1)) for timestamp in (7, 10)]
+    assert list(context.dots) == [encoded(Version(timestamp, 1)) for timestamp in (7, 10)]
     context.join([fact_of(9, 1, Kind.VECTOR_ENTRY)])
     assert context.gaps == {}
-    assert list(context.dots) == [module.encoded(Version(10, 1))]
+    assert list(context.dots) == [encoded(Version(10, 1))]
 
 
 def test_of_too_long_a_vector_and_too_many_gaps_the_newest_are_kept(
@@ -202,11 +256,13 @@ def test_what_is_kept_on_disk_gives_the_same_context_back(
         if commits.draw(st.booleans()):
             commit(context, disk)
     commit(context, disk)
-    fact = context.own_entry(77)
+    context.wrote(77)
+    fact = context.own_entry()
     assert fact.value is not None
     later = CausalContext(OWN + 1)
     later.restore({**disk, fact.key: fact.value, b"replica/clock": b"x"})
     assert later.vector.pop(OWN) == 77, "the earlier life is a past site now"
+    context.seen.clear()
     assert state(later) == state(context)
     assert later.take_changes() == []
 
@@ -216,7 +272,7 @@ def test_dots_of_one_commit_share_a_key_on_the_disk_until_the_last_of_them_has_g
     for timestamp in (5, 7, 9):
         context.add(Version(timestamp, 1))
     ((key, value),) = commit(context, disk).items()
-    assert value == module.encoded(Version(7, 1)) + module.encoded(Version(9, 1))
+    assert value == encoded(Version(7, 1)) + encoded(Version(9, 1))
     context.add(Version(8, 1))
     assert len(commit(context, disk)) == 1, "another commit, another key"
     context.join([fact_of(8, 1, Kind.VECTOR_ENTRY)])
@@ -225,7 +281,7 @@ def test_dots_of_one_commit_share_a_key_on_the_disk_until_the_last_of_them_has_g
     assert list(gone.values()).count(None) == 1, "the other key has none left"
     later = CausalContext(OWN + 1)
     later.restore(disk)
-    assert list(later.dots) == [module.encoded(Version(9, 1))]
+    assert list(later.dots) == [encoded(Version(9, 1))]
     for each in (context, later):
         each.join([fact_of(9, 1, Kind.VECTOR_ENTRY)])
         assert (key, None) in [(fact.key, fact.value) for fact in each.take_changes()]
@@ -257,11 +313,11 @@ def test_a_dot_that_comes_again_after_its_row_was_let_go_takes_no_others_off_the
     assert (
         later.dots.keys()
         == context.dots.keys()
-        == {module.encoded(Version(*each)) for each in ((5, 1), (5, 2), (6, 2), (7, 2))}
+        == {encoded(Version(*each)) for each in ((5, 1), (5, 2), (6, 2), (7, 2))}
     )
     context.join([fact_of(7, 2, Kind.VECTOR_ENTRY), fact_of(5, 1, Kind.VECTOR_ENTRY)])
     commit(context, disk)
-    assert not [key for key in disk if key.startswith(module._DOTS)]
+    assert not [key for key in disk if key.startswith(DOTS)]
 
 
 def test_after_its_data_is_lost_a_context_is_taken_off_the_disk() -> None:
@@ -300,18 +356,12 @@ def test_both_sides_learn_what_they_lack(
     mine.join(answer.facts)
     theirs.join(for_them)
     whole = context_of(a, site=0)
-    whole.join(
-        [*b, fact_of(my_clock, 98, Kind.VECTOR_ENTRY), fact_of(their_clock, 97, Kind.VECTOR_ENTRY)]
-    )
-    every = [
-        *ALL_VERSIONS,
-        *(Version(timestamp, site) for timestamp in range(15) for site in (97, 98)),
-    ]
+    whole.join(b)
     for side in (mine, theirs):
-        assert {version for version in every if whole.covers(version)} <= {
-            version for version in every if side.covers(version)
-        }
+        assert covered(whole) <= covered(side)
         assert side.gaps == whole.gaps
+        assert whole.seen.items() <= side.seen.items()
+    assert (mine.seen[97], theirs.seen[98]) == (their_clock, my_clock)
 
 
 def test_old_facts_that_both_have_are_not_sent_again() -> None:
@@ -338,5 +388,5 @@ def test_any_bytes_give_facts_or_a_remote_error(data: bytes) -> None:
 def test_facts_that_are_too_many_or_of_a_kind_that_is_not_known_are_refused() -> None:
     assert refused(lambda: decode(bytes(FACTS_BYTES_MAX + 17))) == "bad_context"
     assert (
-        refused(lambda: decode(encode(ContextDifference(1, [fact_of(1, 1, 3)])))) == "bad_context"
+        refused(lambda: decode(encode(ContextDifference(1, [fact_of(1, 1, 4)])))) == "bad_context"
     )

@@ -289,7 +289,7 @@ def test_members_that_an_earlier_life_knew_hold_back_what_is_collected() -> None
 
 
 def covered_up_to(net: Network, name: str, of: str) -> int:
-    return net.replicas[name].tombstones.context.vector.get(net.replicas[of].site, 0)
+    return net.replicas[name].tombstones.context.seen.get(net.replicas[of].site, 0)
 
 
 def test_a_completed_exchange_advances_the_vectors_of_both_sides_and_carries_others_on() -> None:

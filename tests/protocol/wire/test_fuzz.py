@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import fuzz, seal
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.wire.frame import Framing
+from kvgossip.protocol.wire.frame import UNITS_AT, Framing
 
 FRAMES, BATCH = 12_000, 2_000
 
@@ -26,6 +26,7 @@ def test_hostile_frames_raise_nothing_and_change_nothing_without_the_key() -> No
         "replayed",
         "bad_seal",
         "bad_magic",
+        "bad_checksum",
         "other_cluster",
         "other_pool",
         "unknown_format",
@@ -52,7 +53,7 @@ def test_the_fuzzer_sees_a_replica_that_raises(monkeypatch: pytest.MonkeyPatch) 
         return receive(replica, data, *arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Replica, "receive", stumbling)
-    found = fuzz.run_batch(1, 0, 500)
+    found = fuzz.run_batch(2, 0, 500)
     assert {failure for _, failure, _ in found.failures} == {"KeyError: 'stumbled'"}
 
 
@@ -60,7 +61,7 @@ def test_the_fuzzer_sees_a_door_that_takes_what_is_not_sealed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        Framing, "_unsealed", lambda framing, data, reliable, replays: memoryview(data)[16:]
+        Framing, "_unsealed", lambda framing, data, reliable, replays: memoryview(data)[UNITS_AT:]
     )
     found = fuzz.run_batch(1, fuzz.RECEIVERS.index("stranger"), 2000)
     assert any(

@@ -2,8 +2,8 @@
 
 Nothing of kvgossip decodes here. What is around the MessagePack is read as the modules describe it:
 
-    frame    16 bytes (frame.py), and units: kind (1 byte), length (4 bytes), a MessagePack array;
-             after the header a zstd frame with these units, where the flag 2 says so
+    frame    16 bytes (frame.py), a checksum (8), and units: kind (1 byte), length (4 bytes), a
+             MessagePack array; in place of the units a zstd frame of them, where the flag 2 says so
     record   17 bytes (entry.py), the length of a MessagePack map (2 bytes) and the map, where bit 1
              says so, and the value
     fact     MessagePack under `replica/self` and `peer/`; under all other keys big-endian numbers
@@ -27,6 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvgossip.api.archive import Writer
+from kvgossip.config import Config
 from kvgossip.protocol.effect import Quarantined
 from kvgossip.protocol.model.entry import EXPIRES_MS_MAX, FLAGS_MAX, Version, make_record
 from kvgossip.protocol.model.member import Member
@@ -41,6 +42,7 @@ from tests.protocol.wire.test_frame import GOLDEN
 
 FRAME = Struct(">2sBBQI")
 UNIT = Struct(">BI")
+CHECKSUM_BYTES = 8
 RECORD = Struct(">BQQ")
 COMPRESSED = 2
 DEAD, HAS_META, EXPIRES = 1, 2, 4
@@ -53,6 +55,9 @@ def unpack(data: bytes) -> Any:
 
 def plain(value: Any) -> Any:
     """A structure as what its array holds."""
+    if isinstance(value, Member):
+        *known, later = msgspec.structs.astuple(value)
+        return [*map(plain, known), *map(unpack, later)]
     if isinstance(value, msgspec.Struct):
         return [plain(field) for field in msgspec.structs.astuple(value)]
     if isinstance(value, tuple):
@@ -76,8 +81,8 @@ def read_units(data: bytes) -> list[tuple[int, Any]]:
 
 def read_frame(frame: bytes) -> list[tuple[int, Any]]:
     magic, version, flags, _, _ = FRAME.unpack_from(frame)
-    assert (magic, version) == (b"kv", 1)
-    body = frame[FRAME.size :]
+    assert (magic, version) == (b"kv", 2)
+    body = frame[FRAME.size + CHECKSUM_BYTES :]
     return read_units(ZstdDecompressor().decompress(body) if flags & COMPRESSED else body)
 
 
@@ -199,16 +204,17 @@ def facts_of(names: str) -> dict[bytes, bytes]:
 
 def read_fact(key: bytes, value: bytes) -> Any:
     if key == b"replica/self":
-        lan_generation, wan_generation, settled, rebuilding = unpack(value)
+        lan_generation, wan_generation, settled, rebuilding, _cluster_id = unpack(value)
         return {
             "generations": (lan_generation, wan_generation),
             "settled": settled,
             "rebuilding": rebuilding,
         }
     if key.startswith(b"peer/"):
-        host, port = unpack(value)
+        host, port, forget_s = unpack(value)
+        assert forget_s == Config().forget_after_s
         return {"peer": key.decode().split("/")[2], "host": host, "port": port}
-    assert key == b"replica/clock" or key.startswith(
+    assert key in (b"replica/clock", b"replica/content") or key.startswith(
         (b"context/row/", b"context/dot/", b"context/gap/")
     )
     return [number for (number,) in iter_unpack(">Q", value)]

@@ -20,6 +20,7 @@ from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.frame import (
+    CHECKSUM_BYTES,
     FLAG_REFUSED,
     FLAG_SEALED,
     HEADER_BYTES,
@@ -89,14 +90,15 @@ def test_who_has_the_key_reads_what_was_said_and_nobody_else_sees_it(reliable: b
     assert framing(OTHER_KEY, KEY).open(data, reliable=reliable) == (secret, [])
     assert b"secret" not in data
     assert data[:3] == LAN.frame([])[:3]
-    assert data[4:HEADER_BYTES] == LAN.frame([])[4:]
+    assert data[4:HEADER_BYTES] == LAN.frame([])[4:HEADER_BYTES]
     assert data[3] & FLAG_SEALED
 
 
-def test_a_sealed_frame_is_longer_by_the_seal_and_by_nothing_else() -> None:
-    assert len(framing().frame([PING])) == len(LAN.frame([PING])) + SEAL_BYTES
+def test_a_frame_has_a_seal_or_a_checksum_and_nothing_else_beside_its_units() -> None:
+    assert len(framing().frame([PING])) == HEADER_BYTES + SEAL_BYTES + len(PING)
+    assert len(LAN.frame([PING])) == HEADER_BYTES + CHECKSUM_BYTES + len(PING)
     assert framing().overhead_bytes == HEADER_BYTES + SEAL_BYTES
-    assert LAN.overhead_bytes == HEADER_BYTES
+    assert LAN.overhead_bytes == HEADER_BYTES + CHECKSUM_BYTES
 
 
 @pytest.mark.parametrize("reliable", [False, True])

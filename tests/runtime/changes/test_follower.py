@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import WatchLaggedError
-from kvgossip.protocol.effect import Effect, Expired, Quarantined
+from kvgossip.protocol.effect import Effect, Expired, Quarantined, Revived
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import make_record, version_of
 from kvgossip.protocol.model.hlc import timestamp_of
@@ -332,7 +332,7 @@ class Watched:
 
     def _publish(self, life: Life, effects: Sequence[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Changed | Expired | Quarantined):
+            if isinstance(effect, Changed | Expired | Quarantined | Revived):
                 changed = effect if isinstance(effect, Changed) else effect.change
                 self.feed_of(life).publish(changed, life.replica.hlc.latest)
 

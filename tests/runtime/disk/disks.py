@@ -47,3 +47,45 @@ def flip_a_byte(path: Path, place: int | None = None) -> None:
 def newest(folder: Path, pattern: str) -> Path:
     """The newest file that the engine has of this kind: their names are numbers that grow."""
     return max(folder.glob(pattern))
+
+
+class FreezableDisk:
+    """A disk of its own, mounted at `folder`, that can be made to hang."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def freeze(self) -> None:
+        subprocess.run(["fsfreeze", "--freeze", str(self.folder)], check=True)
+
+    def thaw(self) -> bool:
+        """False if it was thawed already."""
+        done = subprocess.run(
+            ["fsfreeze", "--unfreeze", str(self.folder)], capture_output=True, check=False
+        )
+        return done.returncode == 0
+
+
+@contextmanager
+def freezable_disk(folder: Path) -> Iterator[FreezableDisk]:
+    """Skips where none can be mounted."""
+    tools = ("mkfs.ext4", "mount", "fsfreeze")
+    if os.geteuid() != 0 or not all(map(shutil.which, tools)):
+        pytest.skip(f"only root mounts a disk that can be frozen, with {', '.join(tools)}")
+    folder.mkdir()
+    image = folder.with_suffix(".img")
+    with open(image, "wb") as file:
+        file.truncate(64 * 2**20)
+    for command in (
+        ["mkfs.ext4", "-q", "-F", str(image)],
+        ["mount", "-o", "loop", str(image), str(folder)],
+    ):
+        done = subprocess.run(command, capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip(f"this machine mounts no such disk: {done.stderr.decode().strip()}")
+    disk = FreezableDisk(folder)
+    try:
+        yield disk
+    finally:
+        disk.thaw()
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

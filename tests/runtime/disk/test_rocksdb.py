@@ -7,15 +7,26 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterator
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from rocksdict import WriteBatch
 
 from kvgossip.errors import DataDirError, DiskFullError
-from kvgossip.runtime.disk.rocksdb import BATCH_ENTRIES, ENTRY, FACT, FORMAT, RocksDB
-from tests.runtime.disk.disks import flip_a_byte, newest, remount, small_disk
+from kvgossip.protocol.model.checksum import checksum
+from kvgossip.runtime.disk.rocksdb import (
+    BATCH_ENTRIES,
+    ENTRY,
+    FACT,
+    FORMAT,
+    TABLE_BYTES,
+    RocksDB,
+)
+from tests.runtime.disk.disks import flip_a_byte, freezable_disk, newest, remount, small_disk
 
 OWNER = {"name": "a", "cluster": "shop", "datacenter": "dc1"}
 
@@ -134,8 +145,8 @@ def test_a_directory_has_one_owner_at_a_time_and_the_error_names_it(
     opened_at(folder).close()
 
 
-@pytest.mark.parametrize("other", [{"name": "b"}, {"cluster": "blog"}, {"datacenter": "tokyo"}])
-def test_a_directory_of_another_node_is_refused_and_not_touched(
+@pytest.mark.parametrize("other", [{"cluster": "blog"}, {"datacenter": "tokyo"}])
+def test_a_directory_of_another_cluster_is_refused_and_not_touched(
     storage: RocksDB, folder: Path, other: dict[str, str]
 ) -> None:
     storage.close()
@@ -149,6 +160,17 @@ def test_a_directory_of_another_node_is_refused_and_not_touched(
     stranger.close()
     assert f"--{what} {OWNER[what]}" in caught.value.hint
     assert (folder / "node.json").read_bytes() == before
+
+
+def test_another_name_takes_a_directory_over_and_says_so(
+    storage: RocksDB, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage.close()
+    clone = RocksDB(folder)
+    clone.claim(**{**OWNER, "name": "b"})
+    clone.close()
+    assert "was that of the node 'a'" in caplog.text
+    assert RocksDB(folder).name == "b"
 
 
 def test_a_directory_knows_its_name(storage: RocksDB, folder: Path) -> None:
@@ -167,6 +189,17 @@ def test_a_directory_of_a_newer_format_is_refused_before_anything_is_read(
         f"has format {FORMAT + 1}, and this version of kvgossip knows format {FORMAT}"
         in refused(folder)
     )
+
+
+def test_a_directory_of_format_1_is_refused_in_words_that_name_the_way_over(
+    storage: RocksDB, folder: Path
+) -> None:
+    storage.close()
+    (folder / "node.json").write_text(json.dumps({"format": 1, **OWNER}))
+    with pytest.raises(DataDirError, match=r"has format 1, of kvgossip 0\.1") as caught:
+        RocksDB(folder)
+    for words in ("run kvgossip 0.1.0 on it", "kvgossip export FILE", "kvgossip import FILE"):
+        assert words in caught.value.hint
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "x", "name": "a"}'])
@@ -240,6 +273,23 @@ def test_a_flipped_byte_in_a_table_is_never_skipped(storage: RocksDB, folder: Pa
     assert "checksum" in told or "Corruption" in told
 
 
+@pytest.mark.parametrize("kind", [ENTRY, FACT])
+def test_a_value_that_does_not_match_its_checksum_is_never_taken(
+    storage: RocksDB, folder: Path, kind: bytes
+) -> None:
+    storage.commit({ENTRY + b"a": b"1", FACT + b"a": b"1"})
+    damaged = WriteBatch(raw_mode=True)
+    damaged.put(kind + b"a", checksum(kind + b"a", b"1") + b"2")
+    storage._engine.write(damaged)
+
+    def read() -> None:
+        entries(storage)
+        storage.facts()
+
+    with pytest.raises(DataDirError, match="the checksum of b'a' does not match its value"):
+        read()
+
+
 def test_a_flipped_byte_in_the_log_is_never_taken_for_its_end(
     storage: RocksDB, folder: Path, tmp_path: Path
 ) -> None:
@@ -294,3 +344,47 @@ def test_a_disk_that_is_full_at_the_start_is_told(tmp_path: Path) -> None:
                 pass
         told = refused(disk / "data")
         assert "No space left on device" in told
+
+
+# -- a disk that hangs ---------------------------------------------------------------------------
+
+
+def one_entry(storage: RocksDB) -> None:
+    storage.commit({ENTRY + b"later": b"1"})
+
+
+def large_entries(storage: RocksDB) -> None:
+    """The second one makes the engine switch its table."""
+    for number in range(2):
+        storage.commit({ENTRY + b"%d" % number: bytes(TABLE_BYTES - 4096)})
+
+
+def after_a_fault(storage: RocksDB) -> None:
+    storage._close_engine()
+    one_entry(storage)
+
+
+@pytest.mark.parametrize(
+    "blocking",
+    [one_entry, large_entries, after_a_fault, RocksDB.compact, RocksDB.stop_compacting],
+    ids=lambda blocking: blocking.__name__,
+)
+def test_a_disk_that_hangs_holds_the_thread_that_waits_for_it_and_no_other(
+    tmp_path: Path, blocking: Callable[[RocksDB], None]
+) -> None:
+    with freezable_disk(tmp_path / "disk") as disk:
+        storage = opened_at(disk.folder / "data")
+        fill(storage, 100)
+        waits = threading.Thread(target=blocking, args=(storage,))
+        # were the interpreter's lock held, this thread would not come to thaw the disk
+        rescue = subprocess.Popen(["sh", "-c", 'sleep 20; fsfreeze -u "$0"', str(disk.folder)])
+        try:
+            disk.freeze()
+            waits.start()
+            waits.join(0.2)
+            assert disk.thaw(), "all threads stood until somebody else thawed the disk"
+            waits.join()
+        finally:
+            rescue.kill()
+            rescue.wait()
+        storage.close()

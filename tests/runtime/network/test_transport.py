@@ -25,6 +25,7 @@ from kvgossip.runtime.network.tcp_link import (
     HIGH_WATER_BYTES,
     LENGTH_BYTES,
     FrameCutter,
+    Link,
 )
 from kvgossip.runtime.network.transport import Transport
 from tests.ports import held_port
@@ -59,6 +60,16 @@ class Peer:
         self.frames.put_nowait((data, source))
         if self.answer is not None:
             self.transport.send(source, self.answer(data), reliable=True)
+
+    @property
+    def links(self) -> list[Link]:
+        """Those whose connection stands."""
+        assert self.transport._links is not None
+        return list(self.transport._links._connected)
+
+    def sweep(self) -> None:
+        assert self.transport._links is not None
+        self.transport._links._sweep()
 
     def count(self, name: str) -> int:
         return self.transport.statistics().get(name, 0)
@@ -701,3 +712,58 @@ async def round_trip() -> None:
 def test_it_works_on_every_event_loop(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(round_trip())
+
+
+# -- flows that are dead without a word ----------------------------------------------------------
+
+
+async def test_a_link_without_an_answer_is_given_up_and_the_next_frame_dials_anew() -> None:
+    with stuck_server() as silent:
+        async with peer(answer_timeout_s=0.1) as one:
+            one.transport.send(silent, b"question", reliable=True)
+            assert await asyncio.wait_for(one.unreachable.get(), TIMEOUT_S) == silent
+            assert one.count("links_silent") == 1
+            one.transport.send(silent, b"question", reliable=True)
+            await until(lambda: one.count("links_dialled") == 2)
+
+
+async def test_a_link_whose_last_word_was_the_peers_is_not_given_up() -> None:
+    async with peer(answer_timeout_s=0.1) as one, peer(answer_timeout_s=0.1) as two:
+        two.answer = lambda frame: b"answer"
+        one.transport.send(two.address, b"question", reliable=True)
+        await asyncio.wait_for(one.frames.get(), TIMEOUT_S)
+        for link in [*one.links, *two.links]:
+            link.used_s -= 1.0
+        for each in (one, two):
+            each.sweep()
+        assert one.count("links_silent") == two.count("links_silent") == 0
+        assert one.count("links_outgoing") == two.count("links_incoming") == 1
+
+
+async def test_who_doubts_a_link_gets_a_fresh_one_and_who_does_not_keeps_it() -> None:
+    with stuck_server() as silent:
+        async with peer() as one:
+            one.transport.send(silent, b"question", reliable=True)
+            await until(lambda: bool(one.links))
+            one.transport.send(silent, b"again", reliable=True, fresh=True)
+            assert one.count("links_dialled") == 1, "it had no time to answer"
+            for link in one.links:
+                assert link.unanswered_s is not None
+                link.unanswered_s -= 1.0
+            one.transport.send(silent, b"again", reliable=True)
+            assert one.count("links_silent") == 0
+            one.transport.send(silent, b"again", reliable=True, fresh=True)
+            assert one.count("links_silent") == 1
+            await until(lambda: one.count("links_dialled") == 2)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the platform has none")
+async def test_the_kernel_is_told_when_to_give_up_a_link() -> None:
+    async with peer(answer_timeout_s=7.0) as one, peer(answer_timeout_s=7.0) as two:
+        one.transport.send(two.address, b"question", reliable=True)
+        await asyncio.wait_for(two.frames.get(), TIMEOUT_S)
+        for link in [*one.links, *two.links]:
+            assert link._transport is not None
+            taken = link._transport.get_extra_info("socket")
+            option = taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            assert option == 7000

@@ -1,0 +1,53 @@
+"""AskedExchange: the little that the answering side keeps of an exchange: who asks, over which
+link, and what was offered there. The word of its end, Conclude, counts for that alone.
+
+Of a range of buckets the range is kept, not its entries: a first copy of everything offers
+millions.
+"""
+
+from __future__ import annotations
+
+from kvgossip.config import Address
+from kvgossip.protocol.anti_entropy.questions import Question
+from kvgossip.protocol.model.ordered_set import OrderedSet
+from kvgossip.protocol.store.digest import DigestTree
+from kvgossip.protocol.wire.batching import unpack
+from kvgossip.protocol.wire.exchange_messages import Decoded, Entries, Leaves, Want
+from kvgossip.protocol.wire.message import Message
+
+
+class AskedExchange:
+    """With the member `peer`, over the link whose other end is `source`. `holder`: the same name,
+    where what it pushes shows what it holds; else empty."""
+
+    __slots__ = ("_buckets", "_fingerprints", "holder", "peer", "source")
+
+    def __init__(self, peer: str, source: Address, holder: str) -> None:
+        self.peer, self.source, self.holder = peer, source, holder
+        self._fingerprints: OrderedSet[int] = OrderedSet()
+        #: by level
+        self._buckets: dict[int, OrderedSet[int]] = {}
+
+    def answered(self, question: Question, answer: Message, digest: DigestTree) -> None:
+        """This was answered there."""
+        if isinstance(answer, Decoded):
+            self._fingerprints |= dict.fromkeys(digest.fingerprints(answer.entries))
+        elif isinstance(question, Want) and isinstance(answer, Entries):
+            asked = unpack("Q", question.fingerprints)
+            self._fingerprints |= dict.fromkeys(asked[: answer.answered + 1])
+        elif isinstance(question, Leaves) and isinstance(answer, Entries):
+            asked = unpack("I", question.buckets)
+            offered = self._buckets.setdefault(question.level, OrderedSet())
+            offered |= dict.fromkeys(asked[: answer.answered + 1])
+
+    def offered(self, fingerprints: list[int], digest: DigestTree) -> list[int]:
+        """Those of the fingerprints that were offered."""
+        return [
+            fingerprint
+            for fingerprint in fingerprints
+            if fingerprint in self._fingerprints
+            or any(
+                digest.bucket_of(level, fingerprint) in buckets
+                for level, buckets in self._buckets.items()
+            )
+        ]

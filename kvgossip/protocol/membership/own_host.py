@@ -1,0 +1,99 @@
+"""OwnHost: where this node is reached, as far as its configuration does not say so.
+
+Laws
+- A host that the configuration gives stays.
+- Otherwise the first one by which a peer reaches this node is taken, of each IP family one: a peer
+  that has one family only must find it. A host of this machine alone gives way to another one.
+- A learned host gives way to what peers see, once it is wrong: somebody has accused this node, no
+  ping has reached it since, and SEEN_MIN of its own probes in a row were answered with one and the
+  same other host. Acks that name another host are not enough: behind some routers each peer sees
+  another one, and all of them are right (lesson 30).
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from kvgossip.protocol.model.member import Member
+
+SEEN_MIN = 3
+
+
+class OwnHost:
+    """The methods take the own record, and return it as it should be."""
+
+    def __init__(self) -> None:
+        #: the record came without a host, so the configuration has none
+        self._is_learned = False
+        self._is_accused = False
+        #: the other host that was seen last, and how often in a row
+        self._seen, self._count = "", 0
+
+    def observed(self, me: Member, host: str) -> Member:
+        """A peer reaches this node at that host."""
+        self._is_learned = self._is_learned or not me.host
+        if not host or not self._is_learned:
+            return me
+        if not me.host or (is_loopback(me.host) and not is_loopback(host)):
+            beside = "" if is_loopback(me.other_host) else me.other_host
+            return replace(me, host=host, other_host=beside)
+        tells = is_loopback(host) == is_loopback(me.host) and is_numeric(host)
+        if not me.other_host and tells and family(host) != family(me.host):
+            return replace(me, other_host=host)
+        return me
+
+    def accused(self) -> None:
+        """Somebody takes this node for dead, or suspects it."""
+        if not self._is_accused:
+            self._is_accused, self._count = True, 0
+
+    def reached(self) -> None:
+        """A ping has come: peers know the right address."""
+        self._is_accused, self._count = False, 0
+
+    def seen(self, me: Member, host: str) -> Member:
+        """A member that this node has probed saw it at that host; empty: where its record says."""
+        if not host or not self._is_learned or family(host) != family(me.host):
+            self._count = 0
+            return me
+        self._count = self._count + 1 if host == self._seen else 1
+        self._seen = host
+        if not self._is_accused or self._count < SEEN_MIN:
+            return me
+        self.reached()
+        return replace(me, host=host)
+
+
+def family(host: str) -> int:
+    """The IP version of a numeric host."""
+    return 6 if ":" in host else 4
+
+
+def is_numeric(host: str) -> bool:
+    """True of an IP address that means the same on every machine: no name, and no interface."""
+    return not host.strip("0123456789.") or (":" in host and "%" not in host)
+
+
+def is_loopback(host: str) -> bool:
+    return host.startswith("127.") or host == "::1"
+
+
+def at_reach(member: Member, me: Member, kept: str) -> Member:
+    """The record of a member with that host first by which this node reaches it.
+
+    `kept`: the host by which it took this node in, empty where it did not. The other one is not
+    lost: it goes along in the record.
+    """
+    if not is_numeric(member.host):
+        return member
+    if (
+        kept
+        and is_numeric(kept)
+        and family(kept) != family(member.host)
+        and member.other_host in ("", kept)
+    ):
+        return replace(member, host=kept, other_host=member.host)
+    alone = me.host and is_numeric(me.host) and not me.other_host
+    if alone and member.other_host and family(member.host) != family(me.host):
+        return replace(member, host=member.other_host, other_host=member.host)
+    return member

@@ -1,0 +1,103 @@
+"""ClusterId: the cluster that a node belongs to, beyond its name: the guard of clusters that nobody
+has named, or that were named alike.
+
+A cluster id is a value that only grows, so that it may be told in any order and to anybody:
+
+- `number`, 32 random bits, is what is shown, and what every frame carries.
+- `former` are the other numbers under which nodes of this cluster have settled. A node that was
+  down while two clusters became one comes back with one of them, and is known by it.
+- `met` are candidates: numbers of nodes that this one has met while none of them had settled.
+- `epoch` 0: the number is a candidate, too; 1: it was minted, since somebody has settled under it;
+  each merge of two clusters raises it.
+
+Laws
+- Two ids are of one cluster if some have settled under one number in both, or those of the one have
+  settled under a number that the other one has met as a candidate: they began together. That both
+  have met one and the same candidate is not enough: its node may have gone to either.
+- Of one cluster the union holds: the number of the later epoch, and all others as former ones. It
+  is commutative, associative and idempotent, but for the bounds, and for `met`, which is each
+  node's own.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+NUMBERS_MAX = 64
+NUMBER_BITS = 32
+Number = Annotated[int, Meta(ge=0, le=2**NUMBER_BITS - 1)]
+
+
+class ClusterId(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """`former` and `met` are sorted, the greatest first, and do not hold `number`, which is 0 where
+    nothing is known."""
+
+    epoch: Annotated[int, Meta(ge=0, le=2**31)]
+    number: Number
+    former: Annotated[tuple[Number, ...], Meta(max_length=NUMBERS_MAX)] = ()
+    met: Annotated[tuple[Number, ...], Meta(max_length=NUMBERS_MAX)] = ()
+
+    @property
+    def minted(self) -> bool:
+        """True if somebody has settled under it; else it is a candidate."""
+        return self.epoch > 0
+
+    @property
+    def settled(self) -> tuple[int, ...]:
+        """The numbers under which somebody has settled."""
+        return (self.number, *self.former) if self.minted else ()
+
+    @property
+    def candidates(self) -> tuple[int, ...]:
+        """Those that were met before anybody had settled."""
+        return self.met if self.minted else (self.number, *self.met)
+
+    @property
+    def digest(self) -> int:
+        """A fingerprint of what a cluster has in common: equal values have equal ones. Never 0."""
+        return (self.epoch + sum(self.settled)) % 0xFFFFFFFF + 1
+
+    def meets(self, other: ClusterId) -> bool:
+        """True if both are of one cluster."""
+        theirs = (*other.settled, *other.candidates)
+        return any(number in theirs for number in self.settled) or any(
+            number in self.candidates for number in other.settled
+        )
+
+    def __str__(self) -> str:
+        return f"{self.number:08x}"
+
+
+UNKNOWN = ClusterId(0, 0)
+
+
+def united(ours: ClusterId, theirs: ClusterId) -> ClusterId:
+    """Our id, of the one cluster that both are of; or of none yet, where neither was minted."""
+    first = max(ours, theirs, key=lambda each: (each.epoch, each.number))
+    candidates = ours.candidates if first.minted else (*ours.candidates, *theirs.candidates)
+    return _with(first.epoch, first.number, (*ours.settled, *theirs.settled), candidates)
+
+
+def minted(candidate: ClusterId) -> ClusterId:
+    """Somebody settles under this candidate."""
+    return _with(1, candidate.number, (), candidate.met)
+
+
+def taken_over(kept: ClusterId, given_up: ClusterId) -> ClusterId:
+    """The id of two clusters that an operator makes one: the number of the first one stays."""
+    epoch = max(kept.epoch, given_up.epoch) + 1
+    return _with(epoch, kept.number, (*kept.settled, *given_up.settled), kept.met)
+
+
+def _with(
+    epoch: int, number: int, settled: tuple[int, ...], candidates: tuple[int, ...]
+) -> ClusterId:
+    return ClusterId(epoch, number, _others(settled, number), _others(candidates, number))
+
+
+def _others(numbers: tuple[int, ...], number: int) -> tuple[int, ...]:
+    others = dict.fromkeys(other for other in numbers if other and other != number)
+    return tuple(sorted(others, reverse=True)[:NUMBERS_MAX])

@@ -1,0 +1,191 @@
+"""Drops: what this replica takes out of its store on another's word, which says that it held the
+entry once, and has collected it since.
+
+Laws
+- A live value goes to the quarantine, counted, and each dropping is one WARNING with the peer's
+  name. One member's word takes out so many, and no more (fuse.py). A tombstone, or an entry that
+  has expired, goes in silence, and only where the version vector covers it here as well.
+- The word is one that a member gave to an offer of ours: in an exchange that both are in, over its
+  link, of entries that were offered there (responder.py, scheduler.py); or as feedback to a rumor.
+- What was dropped so is hearsay: refused here from now on, but not as collected, and what this
+  replica tells of its context ends before it. So a false word makes no third node drop anything.
+  Whoever holds it hears of a true word from others, too. If somebody still offers it after
+  DOUBT_S, the word was false, or all that know better are gone: then it is taken again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from kvgossip.protocol.clock_guard import ClockGuard
+from kvgossip.protocol.effect import Dropped, Quarantined
+from kvgossip.protocol.model.entry import HEAD_BYTES, expires_in
+from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.causal_context import CausalContext
+from kvgossip.protocol.tombstones.collection import TombstoneCollection
+from kvgossip.protocol.tombstones.fact import Fact, Kind, fact_of
+from kvgossip.protocol.tombstones.fuse import Fuse
+
+HEARSAY_MAX = 131_072
+HEARSAY_S = 600.0
+DOUBT_S = 10.0
+
+
+class MembersPort(Protocol):
+    def holders(self) -> Sequence[Member]:
+        """All members that count."""
+
+    def cool(self, key: str) -> None:
+        """The rumors of this key are to spread no further."""
+
+
+class Verdict(Enum):
+    """What hearsay says of an entry that is offered: refuse it, or take it again."""
+
+    NONE = "none"
+    REFUSE = "refuse"
+    TAKE = "take"
+
+
+class Hearsay(NamedTuple):
+    """The peer whose word it is, until when it is remembered, and from when on an offer by another
+    one is taken: inf before the first. Monotonic seconds."""
+
+    peer: str
+    end_s: float
+    taken_s: float = math.inf
+
+
+class Drops:
+    """`is_deleted_or_expired(key, record, peer, now)`: it is, or is for this peer. `durable`: this
+    node has a disk."""
+
+    def __init__(
+        self,
+        store: Store,
+        context: CausalContext,
+        collecting: TombstoneCollection,
+        members: MembersPort,
+        clocks: ClockGuard,
+        is_deleted_or_expired: Callable[[str, bytes, str, Now], bool],
+        outbox: Outbox,
+        counters: Counter[str],
+        *,
+        durable: bool,
+    ) -> None:
+        self.fuse = Fuse(store, members, outbox, counters, durable=durable)
+        self._store, self._context, self._collecting = store, context, collecting
+        self._members, self._outbox, self._counters = members, outbox, counters
+        self._clocks = clocks
+        self._is_deleted_or_expired = is_deleted_or_expired
+        #: the latest time of all expired entries that were collected here, milliseconds
+        self.expired_ms = 0
+        #: by version, as records have it; the oldest first
+        self._hearsay: dict[bytes, Hearsay] = {}
+
+    # -- what was dropped -------------------------------------------------------------------------
+
+    def judge(self, record: bytes, peer: str, now: Now) -> Verdict:
+        """Whether a record that this peer offers was dropped on another's word."""
+        if not self._hearsay:
+            return Verdict.NONE
+        version = record[1:HEAD_BYTES]
+        heard = self._hearsay.get(version)
+        if heard is None:
+            return Verdict.NONE
+        if heard.peer == peer or now.monotonic_s >= min(heard.taken_s, heard.end_s):
+            del self._hearsay[version]
+            return Verdict.TAKE
+        if heard.taken_s == math.inf:
+            self._hearsay[version] = heard._replace(taken_s=now.monotonic_s + DOUBT_S)
+        return Verdict.REFUSE
+
+    def sure(self, facts: list[Fact], now: Now) -> list[Fact]:
+        """The facts of this replica's context without what is hearsay."""
+        while self._hearsay and next(iter(self._hearsay.values())).end_s <= now.monotonic_s:
+            del self._hearsay[next(iter(self._hearsay))]
+        if not self._hearsay:
+            return facts
+        first: dict[bytes, bytes] = {}
+        for version in self._hearsay:
+            first[version[8:]] = min(version[:8], first.get(version[8:], version[:8]))
+        told: list[Fact] = []
+        for fact in facts:
+            bound = first.get(fact[8:16])
+            if bound is None or fact[16] not in (Kind.VECTOR_ENTRY, Kind.DOT) or fact[:8] < bound:
+                told.append(fact)
+            elif fact[16] == Kind.VECTOR_ENTRY:
+                before = int.from_bytes(bound, "big") - 1
+                told.append(fact_of(before, int.from_bytes(fact[8:16], "big"), fact[16]))
+        return sorted(told, reverse=True)
+
+    # -- dropping ---------------------------------------------------------------------------------
+
+    def in_exchange(self, fingerprints: Iterable[int], peer: str, now: Now) -> int:
+        """Take out the entries that this peer has collected; returns how many there were."""
+        tombstones, values = list[str](), list[str]()
+        for key in self._store.find(fingerprints).values():
+            record = self._store[key]
+            if not self._is_deleted_or_expired(key, record, peer, now):
+                values.append(key)
+            elif self._collecting.may_drop(record, self._clocks.earliest_ms(now)):
+                tombstones.append(key)
+        for key in tombstones:
+            self.drop(key)
+        return len(tombstones) + self._quarantine(values, peer, now)
+
+    def as_rumors(self, rumors: Iterable[tuple[str, bytes]], peer: str, now: Now) -> None:
+        """The same of rumors, as key and version: but a tombstone goes only with the context of an
+        exchange."""
+        values = []
+        for key, version in rumors:
+            record = self._store.record(key)
+            if (
+                record is not None
+                and record[1:HEAD_BYTES] == version
+                and not self._is_deleted_or_expired(key, record, peer, now)
+            ):
+                values.append(key)
+        self._quarantine(values, peer, now)
+
+    def _quarantine(self, keys: list[str], peer: str, now: Now) -> int:
+        versions = [self._store[key][1:HEAD_BYTES] for key in keys]
+        admitted = self.fuse.admit(versions, peer, now)
+        keys = [key for key, may in zip(keys, admitted, strict=True) if may]
+        if not keys:
+            return 0
+        for key in keys:
+            record = self._store.remove(key)
+            self._outbox.emit(Quarantined(key, record, peer))
+            self._hearsay[record[1:HEAD_BYTES]] = Hearsay(peer, now.monotonic_s + HEARSAY_S)
+            self._forget(key, record)
+        while len(self._hearsay) > HEARSAY_MAX:
+            del self._hearsay[next(iter(self._hearsay))]
+        self._counters["entries_quarantined"] += len(keys)
+        shown = ", ".join(repr(key) for key in keys[:3]) + (", ..." if len(keys) > 3 else "")
+        self._outbox.log(
+            "WARNING",
+            f"{len(keys)} live values that {peer!r} says were deleted went to the quarantine: "
+            f"{shown} (`kvgossip quarantine list`)",
+        )
+        return len(keys)
+
+    def drop(self, key: str) -> None:
+        """Take out what this replica may drop by its own context."""
+        if self._store.is_expired(key):
+            self.expired_ms = max(self.expired_ms, expires_in(self._store[key]) or 0)
+        record = self._store.remove(key)
+        self._context.add_record(record)
+        self._forget(key, record)
+
+    def _forget(self, key: str, record: bytes) -> None:
+        self._collecting.discard(key, record)
+        self._members.cool(key)
+        self._outbox.emit(Dropped(key, record))

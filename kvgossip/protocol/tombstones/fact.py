@@ -1,0 +1,76 @@
+"""Fact: one piece of a causal context, as it travels and as it lies on the disk
+(causal_context.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import IntEnum
+from struct import Struct
+
+from kvgossip.protocol.model.entry import Version
+
+PREFIX = b"context/"
+
+VERSION = Struct(">QQ")
+FACT = Struct(">QQB")
+
+
+class Kind(IntEnum):
+    """The kinds of facts; the numbers travel. SEEN is not kept on the disk: the next exchange tells
+    it again."""
+
+    VECTOR_ENTRY = 0
+    DOT = 1
+    GAP = 2
+    SEEN = 3
+
+
+_NAMES = {Kind.VECTOR_ENTRY: b"row/", Kind.DOT: b"dot/", Kind.GAP: b"gap/"}
+DOTS = PREFIX + _NAMES[Kind.DOT]
+DOT = bytes((Kind.DOT,))
+
+Fact = bytes
+"""One version vector entry, dot, gap or "seen" as it travels: timestamp and site, 8 bytes each, and
+the kind. There are thousands, and as bytes they compare as their times do, and are hashed and sent
+as they are."""
+
+
+def fact_of(timestamp: int, site: int, kind: int) -> Fact:
+    return FACT.pack(timestamp, site, kind)
+
+
+def fact_timestamp(fact: Fact) -> int:
+    return int.from_bytes(fact[:8], "big")
+
+
+def encoded(version: Version) -> bytes:
+    """The version as a record has it."""
+    return VERSION.pack(*version)
+
+
+def key_of(kind: Kind, site: int) -> bytes:
+    return PREFIX + _NAMES[kind] + site.to_bytes(8, "big")
+
+
+def dot_key(dot: bytes) -> bytes:
+    return DOTS + dot[8:] + dot[:8]
+
+
+def saved_facts(saved: Mapping[bytes, bytes]) -> Iterator[Fact]:
+    for kind, name in _NAMES.items():
+        start = PREFIX + name
+        for key in sorted(saved):
+            if key.startswith(start) and kind is Kind.DOT:
+                yield from (dot + DOT for dot in saved_dots(key, saved[key]))
+            elif key.startswith(start):
+                yield fact_of(
+                    int.from_bytes(saved[key], "big"),
+                    int.from_bytes(key[len(start) :], "big"),
+                    kind,
+                )
+
+
+def saved_dots(key: bytes, others: bytes) -> list[bytes]:
+    """All that share this key."""
+    name = key[len(DOTS) :]
+    return [name[8:] + name[:8], *(others[at : at + 16] for at in range(0, len(others), 16))]

@@ -1,0 +1,62 @@
+"""The folder of a data directory, as the system sees it: its lock, its syncs, and whether the disk
+below it answers. The interpreter's lock is free meanwhile."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from kvgossip.errors import DataDirError
+
+
+def lock(directory: Path) -> int:
+    """The lock, as an open file: the kernel releases it however the process ends. Raises
+    DataDirError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        number = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise unusable(directory, error) from error
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(number, 0)
+        os.pwrite(number, str(os.getpid()).encode(), 0)
+    except BlockingIOError:
+        holder = os.pread(number, 20, 0).decode(errors="replace") or "unknown"
+        os.close(number)
+        text = f"the data directory {directory} is in use by the process {holder}"
+        raise DataDirError(
+            text, "stop that process, or give this node a --data-dir of its own"
+        ) from None
+    except OSError as error:
+        os.close(number)
+        raise unusable(directory, error) from error
+    return number
+
+
+def sync_folder(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def unusable(directory: Path, error: OSError) -> DataDirError:
+    text = f"the data directory {directory} cannot be used: {error.strerror or error}"
+    return DataDirError(
+        text,
+        "it must be a directory that this user may write, on a disk with room; choose it with "
+        "--data-dir",
+    )
+
+
+def show_that_it_answers(directory: Path) -> None:
+    """Write a file, with the interpreter's lock free. Raises OSError."""
+    probe = directory / "probe"
+    with open(probe, "wb") as file:
+        file.write(b"1")
+        file.flush()
+        os.fsync(file.fileno())
+    probe.unlink()

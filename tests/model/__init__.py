@@ -1,0 +1,1 @@
+"""Small models of parts of the protocol: the specification in code, checked by random schedules."""

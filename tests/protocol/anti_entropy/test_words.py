@@ -1,0 +1,215 @@
+"""What the other side of an exchange says counts for that exchange, and of a member, alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvgossip.config import Address
+from kvgossip.protocol.acks.write_concern import parse_write_concern
+from kvgossip.protocol.effect import AckReceived, Quarantined
+from kvgossip.protocol.model.hlc import timestamp_of
+from kvgossip.protocol.model.member import SyncState
+from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.tombstones.context_difference import ContextDifference
+from kvgossip.protocol.tombstones.context_difference import encode as encoded
+from kvgossip.protocol.tombstones.fact import Kind, fact_of
+from kvgossip.protocol.wire.batching import pack
+from kvgossip.protocol.wire.exchange_messages import Compare, Conclude, Leaves, Merged
+from kvgossip.protocol.wire.frame import encode
+from kvgossip.protocol.wire.message import Gossip, Message, Ping, Rumor
+from tests.protocol.net import LAN, STRANGER, Network, logs, told
+
+EXCHANGE = 9
+
+
+def cluster() -> tuple[Network, Replica]:
+    net = Network()
+    net.cluster("a b c")
+    for number in range(20):
+        net.put("a", f"k{number}", b"v")
+    net.until(net.converged)
+    net.run(5)
+    return net, net.replicas["a"]
+
+
+def hear(
+    net: Network, message: Message, source: Address = STRANGER, *, reliable: bool = True
+) -> list[Message]:
+    """What a is sent, and what it answers there."""
+    frame = LAN.frame([encode(message)], reliable=reliable)
+    effects = net.replicas["a"].receive(frame, source, net.now("a"), reliable=reliable)
+    net.perform("a", effects)
+    return [answer for to, answer in told(LAN, effects) if to == source]  # type: ignore[misc]
+
+
+def first(sender: str, exchange: int = EXCHANGE) -> Compare:
+    return Compare(
+        exchange=exchange,
+        request=1,
+        levels=2,
+        level=0,
+        parents=b"",
+        fingerprints=bytes(8),
+        members=0,
+        sender=sender,
+    )
+
+
+def pull(buckets: range, exchange: int = EXCHANGE) -> Leaves:
+    return Leaves(
+        exchange=exchange,
+        request=2,
+        level=1,
+        buckets=pack("I", buckets),
+        counts=pack("I", [0] * len(buckets)),
+        fingerprints=b"",
+    )
+
+
+def conclude(a: Replica, collected: list[int], context: bytes = b"") -> Conclude:
+    return Conclude(
+        exchange=EXCHANGE,
+        request=3,
+        site=a.site,
+        context=context,
+        collected=pack("Q", collected),
+    )
+
+
+def fingerprints(a: Replica) -> list[int]:
+    return a.store.digest.fingerprints(a.store.records())
+
+
+def quarantined(net: Network) -> list[str]:
+    return [effect.key for effect in net.effects["a"] if isinstance(effect, Quarantined)]
+
+
+def test_a_conclude_of_an_exchange_that_nobody_began_takes_nothing_out() -> None:
+    net, a = cluster()
+    hear(net, conclude(a, fingerprints(a)))
+    assert (len(a.store), quarantined(net)) == (20, [])
+    assert a.statistics()["concludes_refused"] == 1
+
+
+@pytest.mark.parametrize("sender", ["", "stranger"])
+def test_nor_does_one_of_a_stranger(sender: str) -> None:
+    net, a = cluster()
+    hear(net, first(sender))
+    hear(net, pull(range(16)))
+    hear(net, conclude(a, fingerprints(a)))
+    assert (len(a.store), quarantined(net)) == (20, [])
+
+
+def test_nor_one_that_comes_over_another_link() -> None:
+    net, a = cluster()
+    hear(net, first("b"))
+    hear(net, pull(range(16)))
+    hear(net, conclude(a, fingerprints(a)), STRANGER._replace(port=10))
+    assert (len(a.store), quarantined(net)) == (20, [])
+
+
+def test_a_conclude_takes_out_what_its_exchange_offered_alone_and_one_warning_says_so() -> None:
+    net, a = cluster()
+    hear(net, first("b"))
+    hear(net, pull(range(8)))
+    before = len(net.effects["a"])
+    offered = [each for each in fingerprints(a) if a.store.digest.bucket_of(1, each) < 8]
+    assert 0 < len(offered) < 20
+    hear(net, conclude(a, fingerprints(a)))
+    assert len(quarantined(net)) == len(offered)
+    warnings = [line for line in logs(net.effects["a"][before:]) if "quarantine" in line]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"{len(offered)} live values that 'b' says")
+
+
+def test_what_a_member_says_was_collected_is_refused_and_taken_again_if_others_still_offer_it() -> (
+    None
+):
+    net, a = cluster()
+    hear(net, first("b"))
+    hear(net, pull(range(16)))
+    hear(net, conclude(a, fingerprints(a)))
+    assert len(a.store) == 0
+    net.until(net.converged)
+    assert len(a.store) == 20, "nobody else was made to drop it, and it comes back"
+    assert not [e for name in "bc" for e in net.effects[name] if isinstance(e, Quarantined)]
+
+
+def test_of_what_was_pushed_alone_the_peer_can_have_collected_anything() -> None:
+    net, a = cluster()
+    exchanges = a.pools.lan.exchanges
+    exchanges.start("b", net.now("a"))
+    (exchange,) = exchanges._running.values()
+    (question,) = exchange._unanswered.values()
+    merged = Merged(
+        exchange=exchange.number,
+        request=question.request,
+        collected=pack("Q", fingerprints(a)),
+    )
+    hear(net, merged)
+    assert (len(a.store), quarantined(net)) == (20, [])
+
+
+def test_a_context_counts_for_nothing_beyond_the_time_of_this_node() -> None:
+    net, a = cluster()
+    b = net.replicas["b"]
+    later = timestamp_of(net.now("a").wall_ms + 9_000)
+    facts = [fact_of(later, b.site, kind) for kind in (Kind.VECTOR_ENTRY, Kind.SEEN)]
+    hear(net, first("c"))
+    hear(net, conclude(a, [], encoded(ContextDifference(0, facts))))
+    assert a.tombstones.context.vector[b.site] < later
+    assert a.statistics()["facts_from_the_future"] == 2
+    for number in range(10):
+        net.put("b", f"new{number}", b"v")
+        net.run(0.5)
+    net.until(net.converged)
+    assert len(a.store) == 30
+    assert not quarantined(net)
+
+
+def test_a_context_that_has_more_of_the_own_site_than_there_is_begins_a_new_life() -> None:
+    net, a = cluster()
+    site = a.site
+    fact = fact_of(timestamp_of(net.now("a").wall_ms), a.site, Kind.VECTOR_ENTRY)
+    hear(net, first("c"))
+    assert not hear(net, conclude(a, [], encoded(ContextDifference(0, [fact]))))
+    assert a.site != site
+    net.until(net.converged)
+    assert len(a.store) == 20
+
+
+# -- waits ---------------------------------------------------------------------------------------
+
+
+def holders(net: Network) -> list[str]:
+    return [e.peer.name for e in net.effects["a"] if isinstance(e, AckReceived)]
+
+
+@pytest.mark.parametrize("forged", ["a root", "a record"])
+def test_who_names_a_member_does_not_show_what_it_holds(forged: str) -> None:
+    net, a = cluster()
+    net.partition("a b", "c")
+    net.put("a", "k", b"v")
+    net.perform("a", a.wait(1, "k", parse_write_concern("all"), 60.0, net.now("a")))
+    net.run(1)
+    assert holders(net) == ["a", "b"]
+    if forged == "a root":
+        said: list[Message] = [
+            Ping(
+                sequence=1,
+                sender="c",
+                target="a",
+                root=a.store.digest.root,
+                wall_ms=0,
+                sync_state=SyncState.SETTLED,
+            )
+        ]
+    else:
+        said = [Gossip(sequence=1, sender="c"), Rumor(key="k", record=a.store["k"])]
+    frame = LAN.frame([encode(each) for each in said])
+    net.perform("a", a.receive(frame, STRANGER, net.now("a"), PoolKind.LAN))
+    assert holders(net) == ["a", "b"]
+    member = next(each for each in a.members() if each.name == "c")
+    net.perform("a", a.receive(frame, member.address, net.now("a"), PoolKind.LAN))
+    assert holders(net) == ["a", "b", "c"], "from its address it is its word"
