@@ -9,7 +9,7 @@ way.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kvgossip.config import Address, Config
@@ -267,7 +267,7 @@ class Pool:
     def _cannot_read(self, source: Address, text: str) -> None:
         self.join_handshake.failed(source, text, final=False)
 
-    def _other_id(self, messages: list[Any], number: int, arrival: Arrival) -> str | None:
+    def _other_id(self, messages: Sequence[Any], number: int, arrival: Arrival) -> str | None:
         return self.joining.other_id(messages, number, arrival)
 
     # -- members ----------------------------------------------------------------------------------
