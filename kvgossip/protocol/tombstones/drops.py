@@ -10,7 +10,8 @@ Laws
 - What was dropped so is hearsay: refused here from now on, but not as collected, and what this
   replica tells of its context ends before it. So a false word makes no third node drop anything.
   Whoever holds it hears of a true word from others, too. If somebody still offers it after
-  DOUBT_S, the word was false, or all that know better are gone: then it is taken again.
+  DOUBT_S, the word was false, or does not reach them but through here: then it is taken again, and
+  doubted no more if it is dropped a second time.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.protocol.model.entry import HEAD_BYTES, expires_in
 from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
@@ -91,6 +93,8 @@ class Drops:
         self.expired_ms = 0
         #: by version, as records have it; the oldest first
         self.hearsay: dict[bytes, Hearsay] = {}
+        #: versions that were taken again
+        self._taken: Newest[bytes, None] = Newest(HEARSAY_MAX)
 
     # -- what was dropped -------------------------------------------------------------------------
 
@@ -103,6 +107,7 @@ class Drops:
             return Verdict.NONE
         if heard.peer == peer or now.monotonic_s >= min(heard.taken_s, heard.end_s):
             del self.hearsay[version]
+            self._taken[version] = None
             return Verdict.TAKE
         if heard.taken_s == math.inf:
             self.hearsay[version] = heard._replace(taken_s=now.monotonic_s + DOUBT_S)
@@ -165,7 +170,11 @@ class Drops:
         for key in keys:
             record = self._store.remove(key)
             self._outbox.emit(Quarantined(key, record, peer))
-            self.hearsay[record[1:HEAD_BYTES]] = Hearsay(peer, now.monotonic_s + HEARSAY_S)
+            version = record[1:HEAD_BYTES]
+            if version in self._taken:
+                self._context.add_record(record)
+            else:
+                self.hearsay[version] = Hearsay(peer, now.monotonic_s + HEARSAY_S)
             self._forget(key, record)
         while len(self.hearsay) > HEARSAY_MAX:
             del self.hearsay[next(iter(self.hearsay))]
