@@ -173,6 +173,8 @@ class Merging:
     ) -> None:
         self.news_s = now.monotonic_s
         self._clock_guard, self._store, self._tombstones = clock_guard, store, tombstones
+        # both are asked of every entry that is offered
+        self._context, self._drops = tombstones.context, tombstones.drops
         self._acks, self._settling, self._outbox = acks, settling, outbox
         #: the replica's own list: it has all pools before the first input
         self._pools = pools
@@ -186,16 +188,19 @@ class Merging:
         counted."""
         if not self._accepts(key, record, now, origin):
             return _REFUSED
-        peer = "" if origin.peer is None else origin.peer.name
-        verdict = self._tombstones.drops.judge(record, peer, now)
-        if verdict is _REFUSE:
-            self._counters["entries_refused.hearsay"] += 1
-            return _REFUSED
-        if self._is_lost(record, now, origin):
+        taken = False
+        if self._drops.hearsay:
+            peer = "" if origin.peer is None else origin.peer.name
+            verdict = self._drops.judge(record, peer, now)
+            taken = verdict is _TAKE
+            if verdict is _REFUSE:
+                self._counters["entries_refused.hearsay"] += 1
+                return _REFUSED
+        if record[9:HEAD_BYTES] == self._context.own and self._is_lost(record, now, origin):
             return _LOST
         if self._acks and origin.peer is not None:
             self._acks.showed(origin.peer, key, record[1:HEAD_BYTES])
-        if verdict is not _TAKE and self._tombstones.refuses(key, record):
+        if not taken and self._tombstones.refuses(key, record):
             if self._tombstones.may_have_expired(record, now):
                 self._counters["entries_refused.expired_once"] += 1
                 return _REFUSED
@@ -229,7 +234,7 @@ class Merging:
     def _is_lost(self, record: bytes, now: Now, origin: Origin) -> bool:
         """True if it is of the own site, not written by this life, and not to be taken: after a new
         life has begun an exchange starts again, while a rumor is another's by now."""
-        context = self._tombstones.context
+        context = self._context
         if not context.is_foreign(record):
             return False
         peer = "" if origin.peer is None else origin.peer.name

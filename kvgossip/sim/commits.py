@@ -33,7 +33,7 @@ class Commits:
             if type(effect) is Changed:
                 self._oracle.holds(number, effect.key, effect.new_record)
             elif type(effect) is Quarantined:
-                self._oracle.quarantined(effect.record)
+                self._oracle.quarantined(effect.key, effect.record)
         if disk is None or not disk.note(effects):
             return
         if event in WRITES:

@@ -93,6 +93,8 @@ class Node:
         self.own: set[int] = set()
         #: dropped on another's word, and whether somebody has offered it since
         self.hearsay: dict[Version, bool] = dict(disk.hearsay) if disk else {}
+        #: versions of hearsay that were taken again
+        self.taken: set[Version] = set()
         self.lies = False
         #: what a set-back brings back
         self.memory: Memory | None = None
@@ -174,7 +176,9 @@ class Node:
             offered, self.hearsay[version] = self.hearsay[version], True
             if not offered:
                 return "refused"
-            del self.hearsay[version]  # whoever said so has not told those who hold it
+            # whoever said so has not told those who hold it: if it is dropped once more, it was true
+            del self.hearsay[version]
+            self.taken.add(version)
         elif mine is None and self.covers(version) and self.world.planted != "never_refuse":
             return "collected"
         if not self.covers(version):
@@ -241,7 +245,7 @@ class Node:
         if version.dead:
             return
         self.world.quarantined.setdefault(version, by.name)
-        if self.world.planted == "hearsay_spreads":
+        if self.world.planted == "hearsay_spreads" or version in self.taken:
             self.context.dots.add((version.site, version.timestamp))
         else:
             self.hearsay[version] = False

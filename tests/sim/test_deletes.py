@@ -8,6 +8,7 @@ who crashes and comes back.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -36,7 +37,7 @@ from kvgossip.sim.deletion import QUICK, deletion_options
 from kvgossip.sim.faults import Crash, Intensity, Restart
 from kvgossip.sim.host import Life
 from kvgossip.sim.scenario import Joining, Options, scenario
-from kvgossip.sim.simulation import simulate
+from kvgossip.sim.simulation import Simulation, simulate
 from kvgossip.sim.tracing import Event
 from kvgossip.sim.workload import Write
 from tests.protocol.net import record
@@ -189,8 +190,8 @@ class Stage:
     def mend(self) -> None:
         self.cluster.network.mend_all()
 
-    def crash(self, node: int, *, wipes: bool = False) -> None:
-        self.cluster.faults.strike(Crash(node, wipes=wipes))
+    def crash(self, node: int) -> None:
+        self.cluster.faults.strike(Crash(node))
 
     def back(self, node: int) -> None:
         self.cluster.faults.strike(Restart(node, moved=False, renamed=False))
@@ -267,17 +268,22 @@ def a_node_returns_to_one_that_restarted(patch: pytest.MonkeyPatch) -> Stage:
 
 
 def a_life_writes_below_what_an_earlier_one_passed_on(patch: pytest.MonkeyPatch) -> Stage:
-    """n0's clock is ahead. n1 hears that, writes, tells n2 in an exchange, and loses its disk: the
-    next life's clock is behind again."""
+    """n0's clock is ahead. n1 hears that, writes, tells n2 in an exchange, and comes back from an
+    earlier copy of its disk: the next life's clock is behind again."""
     stage = Stage(patch, 3)
     stage.cluster.hosts[0].clock.offset_ms += 8_000
+    host, oracle = stage.cluster.hosts[1], stage.cluster.oracle
+    disk, mark = deepcopy(host.disk), oracle.mark(1)
     stage.cut((0, 2))
     stage.write(0, b"ahead", "other")
     stage.until(lambda: stage.holds(1, "other"))
     stage.write(1, b"ahead", "mine")
     stage.exchange(1, 2)
     stage.cut((0, 1), (1, 2))
-    stage.crash(1, wipes=True)
+    stage.crash(1)
+    host.disk = disk
+    oracle.set_back(1, mark)
+    oracle._set_back = False  # as a new life, so nothing is excused
     stage.back(1)
     stage.advance(0.5)
     stage.write(1, b"v")
@@ -463,6 +469,30 @@ def test_a_planted_mistake_is_caught_by_a_schedule(
     plant(monkeypatch)
     with pytest.raises(BrokenLawError, match=text):
         schedule(monkeypatch)
+
+
+def false_drops(seed: int) -> int:
+    """How many live values this seed's run, with machines that are set back, takes out."""
+    options = deletion_options(seed)
+    assert options.intensity is not None
+    assert options.intensity.set_back_rate
+    run = Simulation(scenario(seed, options))
+    report = run.run()
+    assert report.passed, report.violation
+    assert report.faults["setback"] > 0
+    return run.cluster.oracle.false_drops
+
+
+@pytest.mark.parametrize("seed", [7, 26, 50])
+def test_machines_that_are_set_back_take_no_live_value_out(seed: int) -> None:
+    assert false_drops(seed) == 0
+
+
+def test_a_planted_mistake_covering_all_of_the_own_site_takes_live_values_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(OwnWrites, "__contains__", lambda *arguments: True)
+    assert false_drops(7) > 0
 
 
 # -- the oracle ------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ Laws
 - What was dropped so is hearsay: refused here from now on, but not as collected, and what this
   replica tells of its context ends before it. So a false word makes no third node drop anything.
   Whoever holds it hears of a true word from others, too. If somebody still offers it after
-  DOUBT_S, the word was false, or all that know better are gone: then it is taken again.
+  DOUBT_S, the word was false, or does not reach them but through here: then it is taken again, and
+  doubted no more if it is dropped a second time.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.protocol.model.entry import HEAD_BYTES, expires_in
 from kvgossip.protocol.model.member import Member
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
@@ -90,33 +92,35 @@ class Drops:
         #: the latest time of all expired entries that were collected here, milliseconds
         self.expired_ms = 0
         #: by version, as records have it; the oldest first
-        self._hearsay: dict[bytes, Hearsay] = {}
+        self.hearsay: dict[bytes, Hearsay] = {}
+        #: versions that were taken again
+        self._taken: Newest[bytes, None] = Newest(HEARSAY_MAX)
 
     # -- what was dropped -------------------------------------------------------------------------
 
     def judge(self, record: bytes, peer: str, now: Now) -> Verdict:
-        """Whether a record that this peer offers was dropped on another's word."""
-        if not self._hearsay:
-            return Verdict.NONE
+        """Whether a record that this peer offers was dropped on another's word; to be asked where
+        there is any hearsay."""
         version = record[1:HEAD_BYTES]
-        heard = self._hearsay.get(version)
+        heard = self.hearsay.get(version)
         if heard is None:
             return Verdict.NONE
         if heard.peer == peer or now.monotonic_s >= min(heard.taken_s, heard.end_s):
-            del self._hearsay[version]
+            del self.hearsay[version]
+            self._taken[version] = None
             return Verdict.TAKE
         if heard.taken_s == math.inf:
-            self._hearsay[version] = heard._replace(taken_s=now.monotonic_s + DOUBT_S)
+            self.hearsay[version] = heard._replace(taken_s=now.monotonic_s + DOUBT_S)
         return Verdict.REFUSE
 
     def sure(self, facts: list[Fact], now: Now) -> list[Fact]:
         """The facts of this replica's context without what is hearsay."""
-        while self._hearsay and next(iter(self._hearsay.values())).end_s <= now.monotonic_s:
-            del self._hearsay[next(iter(self._hearsay))]
-        if not self._hearsay:
+        while self.hearsay and next(iter(self.hearsay.values())).end_s <= now.monotonic_s:
+            del self.hearsay[next(iter(self.hearsay))]
+        if not self.hearsay:
             return facts
         first: dict[bytes, bytes] = {}
-        for version in self._hearsay:
+        for version in self.hearsay:
             first[version[8:]] = min(version[:8], first.get(version[8:], version[:8]))
         told: list[Fact] = []
         for fact in facts:
@@ -166,10 +170,14 @@ class Drops:
         for key in keys:
             record = self._store.remove(key)
             self._outbox.emit(Quarantined(key, record, peer))
-            self._hearsay[record[1:HEAD_BYTES]] = Hearsay(peer, now.monotonic_s + HEARSAY_S)
+            version = record[1:HEAD_BYTES]
+            if version in self._taken:
+                self._context.add_record(record)
+            else:
+                self.hearsay[version] = Hearsay(peer, now.monotonic_s + HEARSAY_S)
             self._forget(key, record)
-        while len(self._hearsay) > HEARSAY_MAX:
-            del self._hearsay[next(iter(self._hearsay))]
+        while len(self.hearsay) > HEARSAY_MAX:
+            del self.hearsay[next(iter(self.hearsay))]
         self._counters["entries_quarantined"] += len(keys)
         shown = ", ".join(repr(key) for key in keys[:3]) + (", ..." if len(keys) > 3 else "")
         self._outbox.log(

@@ -74,6 +74,8 @@ class Oracle:
         self._bereft: dict[bytes, tuple[str, bytes]] = {}
         #: The versions that went to a quarantine: nobody was told nothing.
         self._quarantined: dict[bytes, None] = {}
+        #: How many of them nobody had deleted or superseded.
+        self.false_drops = 0
         #: True if a machine was set back.
         self._set_back = False
 
@@ -132,9 +134,12 @@ class Oracle:
         for version in [version for version in kept if version not in mark.kept]:
             self._bereft[version] = kept.pop(version)
 
-    def quarantined(self, record: bytes) -> None:
+    def quarantined(self, key: str, record: bytes) -> None:
         """It went to a quarantine, with a warning."""
-        self._quarantined[version_bytes(record)] = None
+        version = version_bytes(record)
+        self._quarantined[version] = None
+        newest = max(map(version_bytes, self._written.get(key, ())), default=b"")
+        self.false_drops += version >= newest
 
     def holed(self, host: int, records: Mapping[str, bytes]) -> None:
         """Of all that was on this host's disk these records are left: it has merged nothing else,
