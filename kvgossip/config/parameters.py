@@ -169,7 +169,7 @@ class Parameters:
         "outage that it shall come back from.")] = 72 * 3600.0
     ephemeral: Annotated[bool, SWIM, Meta(description=
         "This node is a worker that does not come back under its name: once it is dead, it is "
-        "forgotten after 30 s, where forget_after_s is not less.")] = False
+        "forgotten after 15 s, where forget_after_s is not less.")] = False
     members_max: Annotated[int, SWIM, Meta(ge=2, le=100_000, description=
         "The most names that are kept: the bound against floods of names. The one that left "
         "longest ago makes room for a new one, then the one that is dead for longest.")] = 8192

@@ -35,7 +35,7 @@ from kvgossip.protocol.wire.message import KeyringOrder, KeyringReport
 
 BEFORE_KVGOSSIP_MS = 1_600_000_000_000
 """In September 2020: a machine that has not heard the time yet may think that it is earlier."""
-EPHEMERAL_S = 30
+EPHEMERAL_S = 15
 """How long an ephemeral member is remembered. One that was only cut off is no stranger for long: it
 is asked for its record when it pings."""
 
