@@ -19,29 +19,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from random import Random
-
-from xxhash import xxh3_64_intdigest
 
 from kvgossip.config import Address, Config, wan_config
 from kvgossip.errors import ConfigError, NotFoundError
-from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.acks.write_concern import WriteConcern
-from kvgossip.protocol.anti_entropy.left_out import LeftOut
-from kvgossip.protocol.anti_entropy.survey import Surveys, question
-from kvgossip.protocol.clock_guard import ClockGuard
-from kvgossip.protocol.disk_condition import DiskCondition
+from kvgossip.protocol.anti_entropy.survey import question
+from kvgossip.protocol.data import Data
 from kvgossip.protocol.effect import Departed, Effect
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.key_rotation import KeyRotation
 from kvgossip.protocol.membership.identity import Identity
-from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
-from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.entry import check_record, must_go_one_day, timestamp_in
-from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
@@ -50,14 +41,8 @@ from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.pools.pool_set import PoolSet
 from kvgossip.protocol.pools.shared import Shared, next_generation, own_record
-from kvgossip.protocol.readiness import Readiness
 from kvgossip.protocol.rumors.batches import Batches
-from kvgossip.protocol.saved_state import SavedLife, SavedState, clock_fact
-from kvgossip.protocol.settling import Settling
-from kvgossip.protocol.store.digest import DigestTree
-from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.tombstones.set_back import SetBack
-from kvgossip.protocol.tombstones.tombstones import Tombstones
+from kvgossip.protocol.saved_state import SavedLife, clock_fact
 from kvgossip.protocol.wire.keyring import Keyring, keyring_of
 from kvgossip.protocol.wire.message import KeyringAction
 from kvgossip.protocol.writes import BatchWritten, Restored, Writes, Written
@@ -102,21 +87,31 @@ class Replica:
         self.site = rng.getrandbits(64)
         self.outbox = Outbox()
         self.counters: Counter[str] = Counter()
-        self._saved, self._durable = SavedState(saved or {}), saved is not None
-        self.hlc = HybridLogicalClock(int(config.clock_drift_max_s * 1000))
-        self.hlc.latest = self._saved.clock
-        self.hlc.shown_ms = milliseconds_of(self._saved.clock)
-        seed = xxh3_64_intdigest(config.cluster.encode())
-        self.store = Store(DigestTree(config.digest_levels, seed))
         self.blocklist = Blocklist()
         self.keyring, self.identity = keyring or keyring_of(config), identity
-        #: why this node should not be asked just now
-        self.readiness = Readiness()
-        self.clock_guard = ClockGuard(config.clock_drift_max_s, self.hlc, self.outbox)
         #: the LAN pool, and on a gateway the WAN pool: all that it has before the first input
         self.pools = PoolSet(config, self.blocklist)
+        data = Data(
+            config,
+            self.site,
+            self.pools,
+            saved=saved,
+            rebuilding=rebuilding,
+            found=found,
+            own_facts=self._own_facts,
+            begin_life=self._begin_life,
+            outbox=self.outbox,
+            counters=self.counters,
+            rng=rng,
+            now=now,
+        )
+        self._saved, self.hlc, self.store = data.saved, data.hlc, data.store
+        self.readiness, self.clock_guard, self.disk = data.readiness, data.clock_guard, data.disk
+        self.surveys, self.acks, self.merging = data.surveys, data.acks, data.merging
+        self.tombstones, self.set_back = data.tombstones, data.set_back
+        self.settling, self.cluster_id = data.settling, data.cluster_id
+        self.left_out = data.left_out
         self.batches = Batches(2 * config.exchange_timeout_s)
-        self._open_data(rng, saved or {}, rebuilding, found, now)
         self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
         self._writes = Writes(
             config, self.tombstones.context, self.hlc, self.store, self.merging, self.clock_guard
@@ -126,76 +121,6 @@ class Replica:
         self._departed = False
         self._open_pools(address, wan_address or config.wan, rng, now)
         self.settling.begin()
-
-    def _open_data(
-        self,
-        rng: Random,
-        saved: Mapping[bytes, bytes],
-        rebuilding: bool,
-        found: bool,
-        now: Now,
-    ) -> None:
-        self.surveys = Surveys(self.outbox, rng)
-        self.acks = AckTracker(self.outbox, rng, self.pools.enquire, self.pools.state_of)
-        begin_life = partial(_begin_life, self)
-        self.set_back = SetBack(begin_life, rng, self.outbox, self.counters)
-        self.tombstones = Tombstones(
-            self.config,
-            self.site,
-            self.store,
-            self.hlc,
-            self.pools,
-            self.clock_guard,
-            self.outbox,
-            self.counters,
-            self.set_back,
-            durable=self._durable,
-        )
-        self.left_out = LeftOut(self.config, self.store, self.tombstones.context, self.outbox)
-        if rebuilding:
-            self.tombstones.context.drop(saved)
-        else:
-            self.tombstones.context.restore(saved)
-        self.settling = Settling(
-            self.config,
-            now,
-            was_settled=self._saved.own.settled,
-            rebuilding=rebuilding or self._saved.own.rebuilding,
-            found=found,
-            kept_ms=self._saved.clock >> 16,
-            pools=self.pools.all,
-            own_facts=self._own_facts,
-            # from now on the members that are known count for writes that wait
-            on_settled=lambda: self.acks.judge_anew(self.pools.groups_of),
-            outbox=self.outbox,
-        )
-        self.readiness.add(self.settling.not_ready)
-        self.readiness.add(self.set_back.not_ready)
-        self.readiness.add(self.tombstones.drops.fuse.not_ready)
-        self.readiness.add(self.clock_guard.not_ready)
-        self.cluster_id = OwnClusterId(
-            self._saved.own.cluster_id,
-            self.site,
-            settled=lambda: self.settled,
-            alone=lambda: not self.store and self.pools.is_alone(),
-            tell=self.pools.tell_cluster_id,
-            own_facts=self._own_facts,
-            outbox=self.outbox,
-        )
-        self.disk = DiskCondition(
-            self._saved, self.store, self.tombstones.context, self.settling, self.outbox
-        )
-        self.merging = Merging(
-            self.clock_guard,
-            self.store,
-            self.tombstones,
-            self.acks,
-            self.settling,
-            self.pools.all,
-            self.outbox,
-            self.counters,
-            now,
-        )
 
     def _open_pools(self, lan: Address, wan: Address, rng: Random, now: Now) -> None:
         shared = Shared(
@@ -349,6 +274,14 @@ class Replica:
             cluster_id=self.cluster_id.kept,
         )
         return self._saved.own_facts(life)
+
+    def _begin_life(self, site: int, lost: int, peer: str, now: Now) -> None:
+        """From now on this is the life `site`: this machine was set back, as a peer has shown, and
+        has lost what it wrote at that time (set_back.py)."""
+        self.site = site
+        self.tombstones.begin_life(site, lost)
+        for pool in self.pools:
+            pool.begin_life(site, peer, now)
 
     # -- the network ------------------------------------------------------------------------------
 
@@ -545,12 +478,3 @@ class Replica:
             "entries_left_out": len(self.left_out.keys),
         }
         return {**counters, **sizes, **self.tombstones.statistics()}
-
-
-def _begin_life(replica: Replica, site: int, lost: int, peer: str, now: Now) -> None:
-    """From now on this is the life `site`: this machine was set back, as a peer has shown, and has
-    lost what it wrote at that time (set_back.py)."""
-    replica.site = site
-    replica.tombstones.begin_life(site, lost)
-    for pool in replica.pools:
-        pool.begin_life(site, peer, now)

@@ -401,14 +401,12 @@ class Node:
     ) -> None:
         """Join through any of these `HOST:PORT`; returns once a member has taken this node in.
         `wan`: into the WAN pool, for gateways. `merge`: two clusters become one, with their id.
-        Raises JoinRefusedError with every reason when all refused or did not answer, ConfigError
-        when none could be asked."""
+        Raises JoinRefusedError with every reason, ConfigError when none could be asked."""
         pool = PoolKind.WAN if wan else PoolKind.LAN
         await self._running.callers.join(targets, pool, timeout_s, merge=merge)
 
     async def leave(self) -> None:
-        """Say farewell; returns when the peers have had time to hear it. Until it is stopped, the
-        node still answers reads."""
+        """Say farewell; returns when peers have had time to hear it. Reads are still answered."""
         await self._running.callers.leave()
 
     async def converge(self, timeout_s: float = CONVERGE_TIMEOUT_S) -> builtins.list[Comparison]:
@@ -418,8 +416,7 @@ class Node:
         return await self._running.callers.compare(timeout_s, self._clocks)
 
     def block(self, target: str) -> None:
-        """Drop everything of a member, an IP address or a network from now on. Raises ConfigError
-        for what is none of them."""
+        """Drop everything of a member, an IP address or a network from now on, or ConfigError."""
         driver = self._running
         driver.submit(lambda now: driver.replica.block(target, now))
 
@@ -429,21 +426,17 @@ class Node:
         driver.submit(lambda now: driver.replica.unblock(target, now))
 
     def force_leave(self, name: str, *, prune: bool = False) -> None:
-        """Declare a member left that will not come back; `prune`: and let the whole cluster forget
-        it. Raises NotFoundError for an unknown name, StillAliveError for a member that answers and
-        is not blocked here."""
+        """Declare a member left that will not come back; `prune`: and let everybody forget it.
+        Raises NotFoundError, and StillAliveError for one that answers and is not blocked here."""
         driver = self._running
         driver.submit(lambda now: driver.replica.force_leave(name, now, prune=prune))
 
     async def rotate(self, action: str = "list", key: str = "") -> builtins.list[Holding]:
         """Change the keyrings of all nodes of all datacenters: `install` a key of 64 hexadecimal
         digits, `use` or `remove` the one with this id of 8, or `list`. Returns the keys that each
-        node has then, the nodes that did not answer, and the faults.
-
-        Raises KeyringError where this node has no keyring; for `use`, while an alive member lacks
-        the key; for `remove`, while it is the primary one of a member; and for both while one does
-        not answer.
-        """
+        node has then, the nodes that did not answer, and the faults. Raises KeyringError where this
+        node has no keyring; for `use`, while an alive member lacks the key; for `remove`, while it
+        is the primary one of a member; and for both while one does not answer."""
         return await self._running.callers.rotate(*parse_order(action, key))
 
     def reload_keyring(self) -> builtins.list[str]:

@@ -18,8 +18,8 @@ drives the `Replica` that ships.
     driver      inputs and time into a replica, its effects out, every step checked
     lives       hosts start, stop, move and come back
     clients     writes, and the answers that each replica must keep
+    merges      an operator merges the clusters that a first start in parts has left
     injector    lets the faults happen, and ends them
-    merge_orders  an operator makes one cluster of those that a first start in parts has left
     cluster     all of these put together
     simulation  the phases of one run, from the first start to the verdict
     report      the outcome of one run

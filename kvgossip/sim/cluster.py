@@ -26,7 +26,7 @@ from kvgossip.sim.driver import Driver
 from kvgossip.sim.host import EPOCH_MS, Clock, Host, Life
 from kvgossip.sim.injector import STRANGER, FaultInjector
 from kvgossip.sim.lives import Lives
-from kvgossip.sim.merge_orders import MergeOrders
+from kvgossip.sim.merges import Merges
 from kvgossip.sim.network import Network, Weather
 from kvgossip.sim.scenario import Scenario
 from kvgossip.sim.schedule import skew_ms
@@ -93,7 +93,7 @@ class Cluster:
             self.oracle,
             self._rng,
         )
-        self.merge_orders = MergeOrders(self.running, self.driver)
+        self.merges = Merges(self.running, self.driver)
         for host in self.hosts:
             self.delivery.listen(host)
 

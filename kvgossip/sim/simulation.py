@@ -20,7 +20,7 @@ from kvgossip.sim.checks.agreement import agreement_periods_max, contents_differ
 from kvgossip.sim.checks.violation import BrokenLawError, Violation, require
 from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.faults import GLITCH_MS_MAX
-from kvgossip.sim.merge_orders import PATIENCE_S
+from kvgossip.sim.merges import PATIENCE_S
 from kvgossip.sim.report import Report
 from kvgossip.sim.scenario import Options, Scenario, scenario
 from kvgossip.sim.schedule import schedule
@@ -127,7 +127,7 @@ class Simulation:
     def _merge_clusters(self) -> None:
         """Nodes that were cut apart at their first start have founded clusters of their own."""
         if self.cluster.running() and self._disagreement(views=False) is not None:
-            self.cluster.merge_orders.merge_clusters()
+            self.cluster.merges.merge_clusters()
             self._timeline.after(PATIENCE_S, self._merge_clusters)
 
     def _audit(self) -> None:
@@ -308,7 +308,7 @@ class Simulation:
         report.news_by_frame = driver.news[Event.FRAME]
         report.batches = cluster.batches.count
         report.waits_met, report.waits_unmet = cluster.promises.met, cluster.promises.unmet
-        report.merges = cluster.merge_orders.merges
+        report.merges = cluster.merges.merges
         report.starts = sum(host.lives for host in cluster.hosts)
         report.faults = dict(sorted(cluster.faults.counts.items()))
         report.logs = dict(sorted(driver.logs.items()))

@@ -11,7 +11,10 @@ import pytest
 from kvgossip.api import listings
 from kvgossip.api.http.room import LONG_BYTES
 from kvgossip.api.listings import Listing
+from kvgossip.api.routes import watch
 from kvgossip.api.routes.consul_form import Entries
+from kvgossip.api.routes.watch_event import Form, chosen
+from kvgossip.runtime.changes.follower import Event
 from tests.api.serving import Serve, Served
 
 TIMEOUT_S = 30.0
@@ -199,3 +202,31 @@ async def test_long_answers_of_other_routes_take_room_and_give_it_back(serve: Se
             await asyncio.sleep(0.005)
     assert (await served.call("GET", "/v1/kv/a")).status == 200
     writer.close()
+
+
+async def test_who_polls_for_the_same_change_gets_one_answer_that_is_made_once(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def counted(events: list[Event], form: Form) -> list[Event]:
+        made.append(len(events))
+        return chosen(events, form)
+
+    monkeypatch.setattr(watch, "chosen", counted)
+    cursor = served.node.feed.cursor()
+    polls = [
+        asyncio.create_task(
+            served.call("GET", f"/watch?poll=1&prefix=a/&values={values}&since={cursor}")
+        )
+        for values in ("text", "text", "text", "none")
+    ]
+    async with asyncio.timeout(TIMEOUT_S):
+        while served.server._watching.statistics()["polls"] < len(polls):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    await served.node.put("a/1", b"new")
+    *same, other = await asyncio.gather(*polls)
+    assert [event["value"] for event in same[0].json["events"]] == ["new"]
+    assert all(reply.body == same[0].body for reply in same)
+    assert "value" not in other.json["events"][0]
+    assert made == [1, 1]

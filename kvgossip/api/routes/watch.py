@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from aiohttp import web
 
 from kvgossip.api.http.duration import duration_s
@@ -20,6 +21,7 @@ from kvgossip.api.routes.sse import Hub
 from kvgossip.api.routes.watch_event import VALUES, Form, chosen, cursor_of, document
 from kvgossip.errors import LocalError, WatchLaggedError
 from kvgossip.protocol.model.entry import check_key
+from kvgossip.protocol.model.newest import Newest
 from kvgossip.runtime.changes.follower import Event, Follower
 from kvgossip.runtime.changes.watchers import Topic
 
@@ -31,6 +33,8 @@ POLL_TIMEOUT_MAX_S = 600.0
 POLL_LOOKS_S = 5.0
 """How long a poll whose client has gone may still wait."""
 COALESCE_MAX_S = 60.0
+TOLD_MAX = 8
+"""Answers of a few hundred kilobytes at most."""
 STREAM_HEAD = "Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n"
 _PARAMETERS = (
     Parameter("query", "prefix", TEXT, "only keys that start with this"),
@@ -56,6 +60,9 @@ class WatchRoutes(Family):
         self._node, self._answers, self._hub = node, answers, hub
         #: How many requests wait for a change.
         self._polls = 0
+        #: the latest answers to polls, by all that they depend on: each is made once for all who
+        #: wait for the same
+        self._told: Newest[tuple[Form, int, int], bytes] = Newest(TOLD_MAX)
         #: Lets the streams begin that are held; None: there are none.
         self._releases: asyncio.Task[None] | None = None
 
@@ -131,6 +138,7 @@ class WatchRoutes(Family):
         feed = self._node.feed
         if follower.resyncs:
             return self._answers.json(200, {"events": [], "cursor": feed.cursor(), "resync": True})
+        began = follower.at
         try:
             with self.polling():
                 events = await self._next(request, follower, timeout_s)
@@ -139,17 +147,20 @@ class WatchRoutes(Family):
                     events += _taken(follower)
         except WatchLaggedError:
             return self._answers.json(200, {"events": [], "cursor": feed.cursor(), "resync": True})
-        documents = [
-            {
-                "event": str(event.kind),
-                "cursor": cursor_of(event, feed),
-                **document(event, form.values),
-            }
-            for event in chosen(events, form)
-        ]
-        return self._answers.json(
-            200, {"events": documents, "cursor": feed.cursor(follower.at), "resync": False}
-        )
+        asked = form, began, follower.at
+        text = self._told.get(asked)
+        if text is None:
+            documents = [
+                {
+                    "event": str(event.kind),
+                    "cursor": cursor_of(event, feed),
+                    **document(event, form.values),
+                }
+                for event in chosen(events, form)
+            ]
+            told = {"events": documents, "cursor": feed.cursor(follower.at), "resync": False}
+            text = self._told[asked] = msgspec.json.encode(told) + b"\n"
+        return self._answers.octets(200, text, "Content-Type: application/json\r\n")
 
     async def _next(
         self, request: web.BaseRequest, follower: Follower, timeout_s: float

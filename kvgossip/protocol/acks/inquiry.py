@@ -69,7 +69,7 @@ class VersionQueries:
         open_query = OpenQuery(version, reliable, now.monotonic_s + OPEN_S)
         self._keep(query.key, (source, query.number), open_query)
         # a stranger's datagram must not make us dial
-        if reliable or self._membership.name_at(source):
+        if reliable or self._membership.table.name_at(source):
             notice = Notice(
                 key=query.key, timestamp=query.timestamp, site=query.site, size=query.size
             )

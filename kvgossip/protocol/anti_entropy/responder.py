@@ -92,7 +92,7 @@ class Responder:
         if (
             isinstance(question, (Sketch, Compare))
             and question.request == FIRST_REQUEST
-            and question.members != self._membership.digest
+            and question.members != self._membership.table.digest
         ):
             self.send_members(source)
         answer = self.answer(question, source, now)
@@ -138,15 +138,17 @@ class Responder:
         if isinstance(question, (Sketch, Compare)):
             name = question.sender
         else:
-            name = self._membership.name_at(source) if asked is None else asked.peer
+            name = self._membership.table.name_at(source) if asked is None else asked.peer
         room = room_of(self._config, self._membership.members.get(name))
         if isinstance(question, Sketch):
             sketched = answer_sketch(
-                store, question, room, self._membership.digest, self._sync_state()
+                store, question, room, self._membership.table.digest, self._sync_state()
             )
             return self._with_context(sketched, question.context, now)
         if isinstance(question, Compare):
-            compared = answer_compare(store, question, self._membership.digest, self._sync_state())
+            compared = answer_compare(
+                store, question, self._membership.table.digest, self._sync_state()
+            )
             return self._with_context(compared, question.context, now)
         if isinstance(question, Leaves):
             return answer_leaves(store, question, room)

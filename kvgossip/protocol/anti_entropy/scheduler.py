@@ -180,7 +180,7 @@ class ExchangeScheduler:
             member = self._membership.members.get(name)
             if member is not None and member.reachable and name != self._membership.me.name:
                 exchange = self.select_what(member, now)
-                me, digest = self._membership.me.name, self._membership.digest
+                me, digest = self._membership.me.name, self._membership.table.digest
                 self.send(exchange, exchange.open(differs, digest, me), now)
 
     # -- select what, and send --------------------------------------------------------------------
@@ -294,7 +294,7 @@ class ExchangeScheduler:
         exchange.met(answer)
         if self._tombstones.show_set_back(exchange.context.of_peer, exchange.peer, now):
             raise RemoteError("set_back")
-        if answer.request == FIRST_REQUEST and answer.members != self._membership.digest:
+        if answer.request == FIRST_REQUEST and answer.members != self._membership.table.digest:
             self.responder.send_members(exchange.address)
         if isinstance(answer, Decoded):
             return exchange.decoded(answer, self._keep(answer.entries, exchange, now))

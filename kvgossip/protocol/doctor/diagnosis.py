@@ -285,13 +285,11 @@ def _conditions(report: DoctorReport) -> Iterator[Finding]:
 
 def _condition(name: str, condition: Condition, newest: int) -> Iterator[tuple[str, str]]:
     if condition.sync_state is not SyncState.SETTLED:
-        yield (
-            "not_settled",
-            (
-                f"{name} has not settled: it answers no reads until it has caught up, or after "
-                "`kvgossip settle`"
-            ),
+        text = (
+            f"{name} has not settled: it answers no reads until it has caught up, or after "
+            "`kvgossip settle`"
         )
+        yield "not_settled", text
     if condition.lost:
         yield "partition", f"{name} suspects a partition: it lost {condition.lost} members at once"
     if condition.rival:

@@ -16,7 +16,7 @@ the operator; nothing else.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
@@ -32,12 +32,13 @@ from kvgossip.protocol.wire.frame import (
     OTHER_ID,
     Framing,
     Opened,
+    cluster_number,
     encode,
     frame_bytes_max,
     is_refusal,
 )
 from kvgossip.protocol.wire.keyring import Keyring
-from kvgossip.protocol.wire.message import Refused
+from kvgossip.protocol.wire.message import Message, Refused
 
 COMPLAINT_INTERVAL_S = 60.0
 COMPLAINTS_MAX = 1024
@@ -46,8 +47,8 @@ LIVES_FACTOR = 2
 
 class Gate:
     """`me` is this node's first record in the pool, `elsewhere()` its address in its other one,
-    None if it has only one. `other_id(data, arrival)`: what to say to a frame of another cluster
-    id; None: nothing.
+    None if it has only one. `other_id(messages, number, arrival)`: what to say to a frame of
+    another cluster id, that of this number; None: nothing.
 
     `failed(source, text)` is called where nothing that comes from there over a link can be read.
     """
@@ -61,7 +62,7 @@ class Gate:
         outbox: Outbox,
         counters: Counter[str],
         elsewhere: Callable[[], Address | None],
-        other_id: Callable[[bytes, Arrival], str | None],
+        other_id: Callable[[Sequence[Message | Member], int, Arrival], str | None],
         failed: Callable[[Address, str], None],
     ) -> None:
         self.pool = pool_name(kind, config.datacenter)
@@ -109,14 +110,8 @@ class Gate:
 
     def _drop(self, reason: str, data: bytes, arrival: Arrival) -> None:
         source, now, reliable = arrival
+        text, reason = self._words(reason, data, arrival)
         self._counters[f"frames_dropped.{reason}"] += 1
-        text = (
-            self._other_id(data, arrival)
-            if reason == OTHER_ID
-            else refusal_of(
-                reason, data, self._kind, self._config.datacenter, self._elsewhere(), self._keyring
-            )
-        )
         if text is None or is_refusal(data):
             return
         # words about pools are few; those about keys and ids name one, and a stranger could name
@@ -130,6 +125,20 @@ class Gate:
             self._outbox.send(source, refusal, reliable=reliable, pool=self._kind)
         if reliable:
             self._failed(source, f"the answer from {source} cannot be taken: {text} ({self.here})")
+
+    def _words(self, reason: str, data: bytes, arrival: Arrival) -> tuple[str | None, str]:
+        """What to say to a frame that is dropped, None: nothing; and the reason in the end: who is
+        of another cluster id has to show that it has our keys before it gets an answer."""
+        if reason == OTHER_ID:
+            try:
+                opened = self.framing.open(data, reliable=arrival.reliable, any_id=True)
+            except RemoteError as fault:
+                reason = fault.reason
+            else:
+                return self._other_id(opened.messages, cluster_number(data), arrival), reason
+        datacenter, elsewhere = self._config.datacenter, self._elsewhere()
+        text = refusal_of(reason, data, self._kind, datacenter, elsewhere, self._keyring)
+        return text, reason
 
     def refuse(self, to: Address, text: str) -> None:
         """Say no to a node of our own cluster and pool: sealed, where frames are."""

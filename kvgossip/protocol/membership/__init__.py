@@ -16,9 +16,9 @@ section 2).
     join_handshake   JoinHandshake: Join and JoinReply, both sides
     join_targets     JoinTargets: the addresses that this node is to join
     known_peers      KnownPeers: the members that earlier lives knew
+    own_cluster_id   OwnClusterId: the cluster that this node belongs to
+    own_host         OwnHost: where this node is reached, one host of each IP family
     identity         Identity: a key by which a name belongs to its first user
-    own_cluster_id   OwnClusterId: the id of the cluster that this node belongs to
-    own_host         OwnHost: where this node is reached, as peers see it
 
     partition_watch  PartitionWatch: most members gone at once
     member_warnings  MemberWarnings: warnings about members for the operator

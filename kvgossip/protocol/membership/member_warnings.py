@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 
+from kvgossip.config import Address
 from kvgossip.protocol.ingress.gate import Gate
 from kvgossip.protocol.membership.partition_watch import PartitionWatch
 from kvgossip.protocol.membership.round_trip import BLOCKED_AFTER
@@ -25,8 +26,10 @@ class MemberWarnings:
         #: the address of another node that uses this node's name, and the time at which it was last
         #: heard of
         self._rival, self._rival_s = "", -math.inf
-        #: how many lives were refused when an operator was last warned of it
-        self._lives_refused = 0
+        #: how many lives, and names, were refused when an operator was last warned of it
+        self._lives_refused = self._names_refused = 0
+        #: where this node was reached when an operator was last told
+        self._address = membership.me.address
 
     def rival(self, now: Now) -> str:
         """The address of a node that uses this node's name; empty where none was heard of
@@ -41,8 +44,12 @@ class MemberWarnings:
             self._report_lives_refused(now)
         if self._membership.table.shared:
             self._report_shared(now)
+        if self._membership.names_refused > self._names_refused:
+            self._report_names_refused(now)
         if self._membership.round_trips.turned:
             self._report_blocked_udp(now)
+        if self._membership.me.address != self._address:
+            self._report_address(self._membership.me.address)
 
     def watch_partition(self, old: Member, new: Member | None, now: Now) -> None:
         """A member has changed: perhaps most of them are gone at once."""
@@ -50,6 +57,13 @@ class MemberWarnings:
         stretch = self._membership.awareness.factor
         text = self._partition.changed(old, new, alive, stretch, now.monotonic_s)
         if text is not None:
+            self._outbox.log("WARNING", f"{text} ({self._gate.here})")
+
+    def _report_address(self, address: Address) -> None:
+        """A learned address gave way to another one (own_host.py)."""
+        before, self._address = self._address, address
+        if before.host:
+            text = f"peers reach this node at {address} now, and no longer at {before}"
             self._outbox.log("WARNING", f"{text} ({self._gate.here})")
 
     def _report_rival(self, rival: Member, now: Now) -> None:
@@ -93,6 +107,14 @@ class MemberWarnings:
             else:
                 text = f"{member.name!r} at {member.address} answers by UDP again"
                 self._outbox.log("INFO", f"{text} ({self._gate.here})")
+
+    def _report_names_refused(self, now: Now) -> None:
+        self._names_refused = self._membership.names_refused
+        text = (
+            f"refused members beyond the {len(self._membership.members):,} names that this node "
+            "knows, none of which is gone: raise members_max everywhere"
+        )
+        self._gate.complain("names", f"{text} ({self._gate.here})", now)
 
     def _report_lives_refused(self, now: Now) -> None:
         self._lives_refused = self._membership.lives_refused

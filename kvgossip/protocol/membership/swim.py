@@ -26,7 +26,7 @@ from random import Random
 
 from msgspec.structs import replace
 
-from kvgossip.config import Address, Config
+from kvgossip.config import Config
 from kvgossip.protocol.membership.coordinate import Coordinates
 from kvgossip.protocol.membership.dissemination import Dissemination
 from kvgossip.protocol.membership.member_table import MemberTable
@@ -115,10 +115,6 @@ class Membership:
         return self.table.reachable
 
     @property
-    def is_whole(self) -> bool:
-        return self.table.is_whole
-
-    @property
     def peers(self) -> list[Member]:
         return self.table.peers
 
@@ -127,13 +123,6 @@ class Membership:
 
     def dead(self) -> list[Member]:
         return self.table.dead()
-
-    def name_at(self, address: Address) -> str:
-        return self.table.name_at(address)
-
-    @property
-    def digest(self) -> int:
-        return self.table.digest
 
     @property
     def has_news(self) -> bool:

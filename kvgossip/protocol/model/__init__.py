@@ -7,7 +7,7 @@ checksum     of a value under its key, wherever both are kept
 change       Changed, Persist: a key has changed, a fact is to be kept
 write        Writing: one write of a client, and its checks
 member       Member: a peer with a state, and the order that decides every merge of members
-cluster_id   ClusterId: the cluster that a node belongs to, beyond its name
+cluster_id   ClusterId: the cluster that a node belongs to, and how two become one
 location     Location: where a node is configured to be
 peer         Peer, PoolKind: a name in a pool
 gossip       the skeleton of gossip, of which rumors and anti-entropy are two instances

@@ -5,6 +5,7 @@ pool_set        the pools of a replica, and the tasks that concern all of them
 shared          the state that all pools of a replica share
 dispatch        the messages of a frame go to the mechanisms that they are for
 handlers        the mechanism that handles each message
+beside          the other pool of a gateway, as one of its pools sees it
 joining         the way into a pool, and back to members that were lost
 pool_outbox     messages on their way out, filled up with membership news
 probe_answers   pings and acks, and the facts that they carry along

@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from kvgossip.config import Address
-from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.effect import JoinRefused, Resolve
 from kvgossip.protocol.ingress.blocklist import Blocklist
@@ -31,8 +30,7 @@ from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.readiness import Readiness, Reason
 from kvgossip.protocol.settling import Settling
-from kvgossip.protocol.wire.frame import Framing, cluster_number
-from kvgossip.protocol.wire.message import Join, JoinPurpose, JoinReply, Ping
+from kvgossip.protocol.wire.message import Join, JoinPurpose, JoinReply, Message, Ping
 
 LEARNED_MAX = 1024
 # news of a merge may be slower than the first frames of those who have become members by it
@@ -53,7 +51,6 @@ class Joining:
         kind: PoolKind,
         membership: Membership,
         *,
-        framing: Framing,
         cluster_id: OwnClusterId,
         join_targets: JoinTargets,
         join_handshake: JoinHandshake,
@@ -67,7 +64,7 @@ class Joining:
         learn_pause_s: float,
         outbox: Outbox,
     ) -> None:
-        self._kind, self._membership, self._framing = kind, membership, framing
+        self._kind, self._membership = kind, membership
         self._cluster_id, self._learn_pause_s = cluster_id, learn_pause_s
         #: targets of an operator that means to merge two clusters
         self._merging: OrderedSet[str] = OrderedSet()
@@ -195,8 +192,10 @@ class Joining:
             self._learned_s[address] = now.monotonic_s
             self.join([address], JoinPurpose.LEARN, name)
 
-    def other_id(self, data: bytes, arrival: Arrival) -> str | None:
-        """What to say to a frame of another cluster id; None: nothing.
+    def other_id(
+        self, messages: Sequence[Message | Member], number: int, arrival: Arrival
+    ) -> str | None:
+        """What to say to a frame of another cluster id, that of this number; None: nothing.
 
         A member may know of a merge that this node has not heard of, and so it is asked. A node
         that has minted nothing belongs to whoever calls it by its name: an earlier life was known
@@ -204,7 +203,7 @@ class Joining:
         """
         name = self._membership.table.last_name_at(arrival.source)
         minted = self._cluster_id.value.minted
-        call = None if name or minted else self._call_in(data, arrival)
+        call = None if name or minted else self._call_in(messages)
         if call is not None:
             self._settling.is_known(arrival.now)
             self._settling.saw(call.sync_state)
@@ -212,7 +211,7 @@ class Joining:
             self.learn(arrival.source, name, arrival.now)
         elif minted and self._is_still_strange(arrival):
             me, ours = self._membership.me, self._cluster_id.value.number
-            return of_other_id(cluster_number(data), ours, self._kind, me.address)
+            return of_other_id(number, ours, self._kind, me.address)
         return None
 
     def _is_still_strange(self, arrival: Arrival) -> bool:
@@ -224,12 +223,8 @@ class Joining:
             first_s = self._other_ids_s[arrival.source] = now_s
         return now_s - first_s >= MERGE_S
 
-    def _call_in(self, data: bytes, arrival: Arrival) -> Ping | None:
-        """The ping of the name of this node, if this holds one."""
-        try:
-            opened = self._framing.open(data, reliable=arrival.reliable, any_id=True)
-        except RemoteError:
-            return None
+    def _call_in(self, messages: Sequence[Message | Member]) -> Ping | None:
+        """The ping of the name of this node, if there is one."""
         me = self._membership.me.name
-        pings = (unit for unit in opened.messages if isinstance(unit, Ping))
+        pings = (unit for unit in messages if isinstance(unit, Ping))
         return next((ping for ping in pings if ping.target == me), None)

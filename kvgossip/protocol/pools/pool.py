@@ -9,7 +9,7 @@ way.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.acks.inquiry import VersionQueries
@@ -29,17 +29,19 @@ from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.pools.beside import Beside
 from kvgossip.protocol.pools.dispatch import Dispatch
 from kvgossip.protocol.pools.handlers import handlers_of
 from kvgossip.protocol.pools.joining import Joining
 from kvgossip.protocol.pools.own_condition import OwnCondition
 from kvgossip.protocol.pools.pool_outbox import PoolOutbox
 from kvgossip.protocol.pools.probe_answers import PingMaker, ProbeAnswers
-from kvgossip.protocol.pools.shared import OtherPool, Shared
+from kvgossip.protocol.pools.shared import Shared
 from kvgossip.protocol.pools.survey_answers import SurveyAnswers
 from kvgossip.protocol.rumors.mongering import Mongering
 from kvgossip.protocol.saved_state import SavedPeer
 from kvgossip.protocol.wire.frame import encode
+from kvgossip.protocol.wire.message import Message
 
 FAREWELLS_MAX = 64
 
@@ -60,6 +62,7 @@ class Pool:
         self.kind = kind
         self.counters: Counter[str] = Counter()
         self._config, self._shared = config, shared
+        self._beside = Beside(kind, shared.pools)
         self.gate = Gate(
             config,
             kind,
@@ -67,7 +70,7 @@ class Pool:
             shared.keyring,
             shared.outbox,
             self.counters,
-            self._address_beside,
+            self._beside.address,
             self._other_id,
             self._cannot_read,
         )
@@ -92,7 +95,7 @@ class Pool:
         table = MemberTable(
             me,
             is_blocked=shared.blocklist.covers,
-            is_reached_otherwise=self._reaches_in_lan if self.kind is PoolKind.WAN else None,
+            is_reached_otherwise=self._beside.reaches if self.kind is PoolKind.WAN else None,
         )
         dissemination = Dissemination(self._config, table.members)
         self.outbox = PoolOutbox(
@@ -173,7 +176,6 @@ class Pool:
         self.joining = Joining(
             self.kind,
             self.membership,
-            framing=self.gate.framing,
             cluster_id=shared.cluster_id,
             join_targets=self.join_targets,
             join_handshake=self.join_handshake,
@@ -283,36 +285,15 @@ class Pool:
         self.gate.begin_life(self.membership.me)
         self.exchanges.begin_again(peer, now)
 
-    def _other_id(self, data: bytes, arrival: Arrival) -> str | None:
-        return self.joining.other_id(data, arrival)
+    def _other_id(
+        self, messages: Sequence[Message | Member], number: int, arrival: Arrival
+    ) -> str | None:
+        return self.joining.other_id(messages, number, arrival)
 
     # -- members ----------------------------------------------------------------------------------
 
-    @property
-    def _beside(self) -> OtherPool | None:
-        return self._shared.pools.beside(self.kind)
-
     def _wan_membership(self) -> Membership | None:
-        if self.kind is PoolKind.WAN:
-            return self.membership
-        beside = self._beside
-        return None if beside is None else beside.membership
-
-    def _address_beside(self) -> Address | None:
-        """The address at which this node is reached in its other pool."""
-        beside = self._beside
-        return beside.membership.me.address if beside is not None else None
-
-    def _reaches_in_lan(self, gateway: Member) -> bool:
-        """True if this node reaches this gateway, in its present life, in its LAN pool too."""
-        beside = self._beside
-        known = beside.membership.members.get(gateway.name) if beside is not None else None
-        return (
-            beside is not None
-            and known is not None
-            and known.site == gateway.site
-            and beside.is_member(gateway.name)
-        )
+        return self.membership if self.kind is PoolKind.WAN else self._beside.membership
 
     @property
     def has_company(self) -> bool:
@@ -326,10 +307,7 @@ class Pool:
 
     def knows_as_neighbour(self, name: str) -> bool:
         """True if one and the same node, a gateway, has this name in both pools of this node."""
-        beside = self._beside
-        here = self.membership.members.get(name)
-        there = beside.membership.members.get(name) if beside is not None else None
-        return here is not None and there is not None and here.site == there.site
+        return self._beside.knows(self.membership.members.get(name))
 
     def regard_blocks(self, now: Now) -> None:
         """Somebody was blocked or unblocked."""

@@ -129,7 +129,7 @@ class Fetching:
         self._merging.merge_batch(bundle.entries, arrival.now, self._origin(arrival.source))
 
     def _origin(self, source: Address) -> Origin:
-        return Origin(Peer(self._kind, self._membership.name_at(source)), Spread.NOW)
+        return Origin(Peer(self._kind, self._membership.table.name_at(source)), Spread.NOW)
 
     def unreachable(self, address: Address) -> None:
         """Bodies that were asked for there may be asked for elsewhere."""
@@ -140,7 +140,7 @@ class Fetching:
 
     def on_fetch(self, fetch: Fetch, arrival: Arrival) -> None:
         source = arrival.source
-        name = self._membership.name_at(source)
+        name = self._membership.table.name_at(source)
         room = room_of(self._config, self._membership.members.get(name))
         for key in dict.fromkeys(fetch.keys):
             entries = self._batches.get(key)

@@ -362,5 +362,5 @@ class Mongering:
 
     def unreachable(self, address: Address) -> None:
         """The link with this address broke."""
-        self._packets.forget(self._membership.name_at(address))
+        self._packets.forget(self._membership.table.name_at(address))
         self.fetching.unreachable(address)

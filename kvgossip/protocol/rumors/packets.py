@@ -87,7 +87,7 @@ class Packets:
                 sequence=sequence,
                 sender=self._membership.me.name,
                 direct=direct,
-                whole=direct and self._membership.is_whole,
+                whole=direct and self._membership.table.is_whole,
             )
             units = [*units, encode(gossip), *(rumor.unit for rumor in packet)]
         if units:

@@ -8,8 +8,20 @@ import pytest
 
 from kvgossip.protocol.model.member import FORGET_S_MAX, MemberState
 from kvgossip.protocol.pools.shared import EPHEMERAL_S
+from kvgossip.protocol.wire.frame import encode
 from tests.protocol.membership.workers import come_and_go, write_cost
-from tests.protocol.net import WALL_MS, Disk, Network, address_of, logs, make_replica
+from tests.protocol.net import (
+    LAN,
+    STRANGER,
+    WALL_MS,
+    Disk,
+    Network,
+    address_of,
+    at,
+    logs,
+    make_replica,
+    member,
+)
 
 SEED = str(address_of(0))
 DEAD = MemberState.DEAD
@@ -72,6 +84,16 @@ def test_lesson_29_workers_that_come_and_go_for_ever_are_all_taken_in(ephemeral:
     if ephemeral:
         assert found.waiting == 0
         assert found.write_cost[0] == found.write_cost[1]
+
+
+def test_names_beyond_members_max_are_refused_with_a_warning_once_a_minute() -> None:
+    replica = make_replica("a", members_max=3)
+    texts: list[str] = []
+    for number in range(6):
+        news = LAN.frame([encode(member(f"n{number}", number + 1))])
+        texts += logs(replica.receive(news, STRANGER, at(number)))
+    (warning,) = [text for text in texts if "members_max" in text]
+    assert "beyond the 3 names" in warning
 
 
 def test_a_worker_that_was_forgotten_while_it_was_cut_off_is_asked_for_its_record() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kvgossip.config import Address, Config
-from kvgossip.protocol.effect import Joined, JoinRefused, Send
+from kvgossip.protocol.effect import Joined, JoinRefused, Log, Send
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.wire.frame import Framing, encode, frame_bytes_max
 from kvgossip.protocol.wire.message import Ack, Join, JoinReply, Ping, Refused
@@ -335,3 +335,22 @@ def test_lesson_15_a_join_of_another_cluster_or_pool_is_refused_in_words(
     (text,) = refusals(net, "b")
     assert "refused by the node at 10.0.0.1:7481 (cluster 'default', pool 'lan:dc1')" in text
     assert "this node is 'b' of" in text
+
+
+def test_what_the_log_has_said_of_a_refusal_is_not_said_again() -> None:
+    """The gate warns with both names; the driver tells of the joins that nobody told of."""
+    net = Network()
+    net.add("a")
+    net.add("b", join=(SEED,), cluster="other")
+    net.run(3.0)
+    refused = [effect for effect in net.effects["b"] if isinstance(effect, JoinRefused)]
+    warned = [
+        effect
+        for effect in net.effects["b"]
+        if isinstance(effect, Log) and effect.text.startswith("refused by")
+    ]
+    assert refused
+    assert all(effect.logged for effect in refused)
+    assert [effect.level for effect in warned] == ["WARNING"]
+    assert "cluster 'default'" in warned[0].text
+    assert "cluster 'other'" in warned[0].text

@@ -18,22 +18,22 @@ def test_the_digest_is_equal_for_equal_tables_whoever_accuses_whom_and_whoever_i
         for name in order:
             side.merge(member(name, state=SUSPECT, accuser=accuser))
         tables.append(side)
-    assert tables[0].membership.digest == tables[1].membership.digest
+    assert tables[0].membership.table.digest == tables[1].membership.table.digest
     for side in tables:
         side.merge(member("d", 3))
-    assert tables[0].membership.digest == tables[1].membership.digest
+    assert tables[0].membership.table.digest == tables[1].membership.table.digest
     tables[0].merge(member("d", 3, DEAD))
-    assert tables[0].membership.digest != tables[1].membership.digest
+    assert tables[0].membership.table.digest != tables[1].membership.table.digest
     tables[1].membership.merge(member("d", 3, LEFT), at())
-    assert tables[0].membership.digest == tables[1].membership.digest
+    assert tables[0].membership.table.digest == tables[1].membership.table.digest
 
 
 def test_lesson_10_a_restart_takes_over_at_once_also_under_a_new_address() -> None:
     side = Side("b")
     side.merge(member("b", 5, generation=2, site=99))
     assert record_of(side, "b").address == address_of(5)
-    assert side.membership.name_at(address_of(5)) == "b"
-    assert side.membership.name_at(address_of(1)) == ""
+    assert side.membership.table.name_at(address_of(5)) == "b"
+    assert side.membership.table.name_at(address_of(1)) == ""
     # and nothing that was said of the life before comes back
     for stale in (
         member("b", 1, ALIVE, incarnation=50),
@@ -54,7 +54,7 @@ def test_lesson_11_of_two_names_at_one_address_the_later_life_stays_in_any_order
         # whoever still tells of the old name cannot bring it back
         side.merge(old)
         assert [peer.name for peer in side.membership.reachable] == ["c"]
-        assert side.membership.name_at(address_of(1)) == "c"
+        assert side.membership.table.name_at(address_of(1)) == "c"
 
 
 def sharing() -> Side:

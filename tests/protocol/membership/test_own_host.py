@@ -12,7 +12,7 @@ from kvgossip.protocol.membership.own_host import SEEN_MIN, OwnHost, at_reach
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Join, JoinReply, Ping
-from tests.protocol.net import LAN, PORT, address_of, at, make_replica, member, told
+from tests.protocol.net import LAN, PORT, address_of, at, logs, make_replica, member, told
 
 FOUR, SIX = "10.0.0.9", "fd91::9"
 
@@ -144,8 +144,10 @@ def test_a_node_whose_address_has_changed_tells_the_new_one() -> None:
             for effect in replica.tick(at(20.0 * period))
             if any(isinstance(unit, Ping) for _, unit in told(LAN, [effect]))
         ]
-        an_ack(replica, pings[:1], FOUR)
+        effects = an_ack(replica, pings[:1], FOUR)
     assert replica.member.host == FOUR
+    (text,) = logs(effects)
+    assert f"at {FOUR}:{PORT} now, and no longer at 10.0.0.1:{PORT}" in text
     assert replica.member.incarnation > before.incarnation
 
 

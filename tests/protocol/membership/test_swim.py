@@ -47,14 +47,14 @@ def test_a_merge_that_is_no_news_changes_nothing_and_sends_nothing(heard: list[M
     side = Side("b", "c", "d")
     for each in heard:
         side.merge(each)
-    held, digest = dict(side.membership.members), side.membership.digest
+    held, digest = dict(side.membership.members), side.membership.table.digest
     side.membership.changes.clear()
     while side.membership.has_news:
         side.news()
     for each in heard:
         if each.state is not SUSPECT:
             side.merge(each)
-    assert (side.membership.members, side.membership.digest, side.membership.changes) == (
+    assert (side.membership.members, side.membership.table.digest, side.membership.changes) == (
         held,
         digest,
         [],

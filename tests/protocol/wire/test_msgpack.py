@@ -40,7 +40,7 @@ from tests.protocol.net import LAN, Disk, Network
 from tests.protocol.strategies import KINDS, of_kind, records
 from tests.protocol.wire.test_frame import GOLDEN
 
-FRAME = Struct(">2sBBQI")
+FRAME = Struct(">2sBBIII")
 UNIT = Struct(">BI")
 CHECKSUM_BYTES = 8
 RECORD = Struct(">BQQ")
@@ -80,7 +80,7 @@ def read_units(data: bytes) -> list[tuple[int, Any]]:
 
 
 def read_frame(frame: bytes) -> list[tuple[int, Any]]:
-    magic, version, flags, _, _ = FRAME.unpack_from(frame)
+    magic, version, flags, _, _, _ = FRAME.unpack_from(frame)
     assert (magic, version) == (b"kv", 2)
     body = frame[FRAME.size + CHECKSUM_BYTES :]
     return read_units(ZstdDecompressor().decompress(body) if flags & COMPRESSED else body)
@@ -204,11 +204,12 @@ def facts_of(names: str) -> dict[bytes, bytes]:
 
 def read_fact(key: bytes, value: bytes) -> Any:
     if key == b"replica/self":
-        lan_generation, wan_generation, settled, rebuilding, _cluster_id = unpack(value)
+        lan_generation, wan_generation, settled, rebuilding, cluster_id = unpack(value)
         return {
             "generations": (lan_generation, wan_generation),
             "settled": settled,
             "rebuilding": rebuilding,
+            "cluster": f"{cluster_id[1]:08x}",
         }
     if key.startswith(b"peer/"):
         host, port, forget_s = unpack(value)

@@ -1,4 +1,4 @@
-"""MergeOrders: of an operator, who makes one cluster of those that a first start in parts has left;
+"""Merges: of an operator, who makes one cluster of those that a first start in parts has left;
 nobody else does (own_cluster_id.py)."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PATIENCE_S = 10.0
 """So long after the faults, and again as long after each order, an operator looks at it."""
 
 
-class MergeOrders:
+class Merges:
     def __init__(self, running: Callable[[], list[Life]], driver: Driver) -> None:
         self._running, self._driver = running, driver
         #: Orders to merge two clusters.

@@ -1,0 +1,144 @@
+"""Data: the one copy of the data of a replica, and the mechanisms that decide what comes into it,
+what leaves it, and what may be said of it. All of them are of the replica, and none is of a pool.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from random import Random
+
+from xxhash import xxh3_64_intdigest
+
+from kvgossip.config import Config
+from kvgossip.protocol.acks.tracker import AckTracker
+from kvgossip.protocol.anti_entropy.left_out import LeftOut
+from kvgossip.protocol.anti_entropy.survey import Surveys
+from kvgossip.protocol.clock_guard import ClockGuard
+from kvgossip.protocol.disk_condition import DiskCondition
+from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
+from kvgossip.protocol.merging import Merging
+from kvgossip.protocol.model.change import Persist
+from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.pools.pool_set import PoolSet
+from kvgossip.protocol.readiness import Readiness
+from kvgossip.protocol.saved_state import SavedState
+from kvgossip.protocol.settling import Settling
+from kvgossip.protocol.store.digest import DigestTree
+from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.set_back import BeginLife, SetBack
+from kvgossip.protocol.tombstones.tombstones import Tombstones
+
+
+class Data:
+    """`saved`, `rebuilding`, `found`: see Replica. `own_facts()` are the facts about this life that
+    have changed since they were last asked for; `begin_life`: see set_back.py."""
+
+    def __init__(
+        self,
+        config: Config,
+        site: int,
+        pools: PoolSet,
+        *,
+        saved: Mapping[bytes, bytes] | None,
+        rebuilding: bool,
+        found: bool,
+        own_facts: Callable[[], Iterable[Persist]],
+        begin_life: BeginLife,
+        outbox: Outbox,
+        counters: Counter[str],
+        rng: Random,
+        now: Now,
+    ) -> None:
+        self.saved = SavedState(saved or {})
+        self.hlc = _clock(config, self.saved)
+        self.store = _store(config)
+        #: why this node should not be asked just now
+        self.readiness = Readiness()
+        self.clock_guard = ClockGuard(config.clock_drift_max_s, self.hlc, outbox)
+        self.surveys = Surveys(outbox, rng)
+        self.acks = AckTracker(outbox, rng, pools.enquire, pools.state_of)
+        self.set_back = SetBack(begin_life, rng, outbox, counters)
+        self.tombstones = Tombstones(
+            config,
+            site,
+            self.store,
+            self.hlc,
+            pools,
+            self.clock_guard,
+            outbox,
+            counters,
+            self.set_back,
+            durable=saved is not None,
+        )
+        if rebuilding:
+            self.tombstones.context.drop(saved or {})
+        else:
+            self.tombstones.context.restore(saved or {})
+        self.left_out = LeftOut(config, self.store, self.tombstones.context, outbox)
+        self._open_settling(config, site, pools, rebuilding, found, own_facts, outbox, now)
+        self.disk = DiskCondition(
+            self.saved, self.store, self.tombstones.context, self.settling, outbox
+        )
+        fuse = self.tombstones.drops.fuse
+        for guard in (self.settling, self.set_back, fuse, self.clock_guard):
+            self.readiness.add(guard.not_ready)
+        self.merging = Merging(
+            self.clock_guard,
+            self.store,
+            self.tombstones,
+            self.acks,
+            self.settling,
+            pools.all,
+            outbox,
+            counters,
+            now,
+        )
+
+    def _open_settling(
+        self,
+        config: Config,
+        site: int,
+        pools: PoolSet,
+        rebuilding: bool,
+        found: bool,
+        own_facts: Callable[[], Iterable[Persist]],
+        outbox: Outbox,
+        now: Now,
+    ) -> None:
+        self.settling = settling = Settling(
+            config,
+            now,
+            was_settled=self.saved.own.settled,
+            rebuilding=rebuilding or self.saved.own.rebuilding,
+            found=found,
+            kept_ms=milliseconds_of(self.saved.clock),
+            pools=pools.all,
+            own_facts=own_facts,
+            # from now on the members that are known count for writes that wait
+            on_settled=lambda: self.acks.judge_anew(pools.groups_of),
+            outbox=outbox,
+        )
+        self.cluster_id = OwnClusterId(
+            self.saved.own.cluster_id,
+            site,
+            settled=lambda: settling.settled,
+            alone=lambda: not self.store and pools.is_alone(),
+            tell=pools.tell_cluster_id,
+            own_facts=own_facts,
+            outbox=outbox,
+        )
+
+
+def _clock(config: Config, saved: SavedState) -> HybridLogicalClock:
+    """One that goes on from where it was in an earlier life."""
+    hlc = HybridLogicalClock(int(config.clock_drift_max_s * 1000))
+    hlc.latest = saved.clock
+    hlc.shown_ms = milliseconds_of(saved.clock)
+    return hlc
+
+
+def _store(config: Config) -> Store:
+    return Store(DigestTree(config.digest_levels, xxh3_64_intdigest(config.cluster.encode())))
