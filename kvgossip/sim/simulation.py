@@ -126,7 +126,7 @@ class Simulation:
 
     def _merge_clusters(self) -> None:
         """Nodes that were cut apart at their first start have founded clusters of their own."""
-        if self._disagreement(views=False) is not None:
+        if self.cluster.running() and self._disagreement(views=False) is not None:
             self.cluster.merges.merge_clusters()
             self._timeline.after(PATIENCE_S, self._merge_clusters)
 
