@@ -225,7 +225,7 @@ def test_an_unknown_profile_or_parameter_is_named_with_the_known_ones() -> None:
         str(caught.value)
         == "unknown parameter 'probe_intervall_s': did you mean 'probe_interval_s'?"
     )
-    assert "probe_interval_s" in caught.value.hint
+    assert caught.value.hint == "`kvgossip config schema` prints what there is"
     with pytest.raises(ConfigError, match=r"unknown profile 'lokal': did you mean 'local'\?"):
         config_from({}, "lokal")
     with pytest.raises(ConfigError, match=r"^unknown parameter 'zzz'$"):
@@ -462,7 +462,7 @@ def test_a_value_of_the_wrong_kind_is_refused(name: str, value: Any) -> None:
         (
             "gossip",
             7481,
-            "gossip = 7481 is not an address: it takes text such as 10.0.0.5:7481 or [::1]:7481",
+            "gossip = 7481 is a port alone: it takes text such as 10.0.0.5:7481 or [::1]:7481",
         ),
         ("gossip", "a b", "gossip: 'a b' is not an address"),
         ("join", ["a:b:c"], "join: 'a:b:c' is not an address"),
