@@ -21,7 +21,7 @@ from kvgossip.cli.settings import DEFAULT_HTTP
 from kvgossip.config import Address, Config
 from kvgossip.errors import ConfigError
 from kvgossip.runtime.daemon_threads import DaemonThreads
-from kvgossip.runtime.node import Node
+from kvgossip.runtime.node import FOUNDING_GRACE_S, Node
 
 LEAVE_GRACE_S = 10.0
 """How long the farewell may take before the process ends without it."""
@@ -68,6 +68,7 @@ async def serve(
     )
     try:
         await node.start()
+        await _until_founded(node, stop)
         server = ApiServer(node, listener)
         await server.start()
     except BaseException:
@@ -84,6 +85,22 @@ async def serve(
         await _until_stopped(node, server, stop, output)
     finally:
         await _close(node, server)
+
+
+async def _until_founded(node: Node, stop: asyncio.Event) -> None:
+    """Who joins nobody knows within `founding_s` whether there is a cluster that knows it. Clients
+    that come meanwhile wait for as long, and get an answer instead of a 503."""
+    if node.config.join or node.config.join_wan:
+        return
+    ends = [
+        asyncio.create_task(node.wait_settled()),
+        asyncio.create_task(stop.wait()),
+    ]
+    patience_s = node.config.founding_s + FOUNDING_GRACE_S
+    await asyncio.wait(ends, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+    for task in ends:
+        task.cancel()
+    await asyncio.gather(*ends, return_exceptions=True)
 
 
 async def _until_stopped(
