@@ -104,9 +104,11 @@ class Host:
 
 
 class Memory(NamedTuple):
-    """A snapshot of a machine: of its life with this number, and how far the oracle was."""
+    """A snapshot of a machine: of its life with this number, whether that has met anybody, and how
+    far the oracle was."""
 
     lives: int
+    has_met: bool
     replica: Replica
     witness: Witness
     disk: Disk | None
@@ -131,14 +133,13 @@ class Life:
         "witness",
     )
 
-    def __init__(self, host: Host, replica: Replica, witness: Witness) -> None:
+    def __init__(
+        self, host: Host, replica: Replica, witness: Witness, *, knows_others: bool = False
+    ) -> None:
         self.host, self.replica, self.witness = host, replica, witness
         self.title = f"{host.name} life {host.lives}"
         #: True if it was told of other nodes, by join addresses or its disk, and if it has met any.
-        self.knows_others = replica.pools.absent() or bool(
-            replica.config.join or replica.config.join_wan
-        )
-        self.has_met = False
+        self.knows_others, self.has_met = knows_others, False
         #: True if it has begun to leave.
         self.leaving = False
         #: By the address by which it knows the other end.

@@ -3,7 +3,7 @@ ends with the loss of everything else."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from random import Random
@@ -11,6 +11,7 @@ from random import Random
 from kvgossip.config import Address, Config
 from kvgossip.protocol.model.cluster_id import ClusterId
 from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.saved_state import SavedLife, SavedState
 from kvgossip.sim.checks.invariants import Witness
@@ -75,7 +76,9 @@ class Lives:
             now=host.clock.now(self._timeline.time_s),
             saved=dict(host.disk.saved) if host.disk is not None else self._given(),
         )
-        host.life = life = Life(host, replica, Witness(replica, self._ledger))
+        knows_others = replica.pools.absent() or bool(config.join or config.join_wan)
+        witness = Witness(replica, self._ledger)
+        host.life = life = Life(host, replica, witness, knows_others=knows_others)
         if host.disk is not None:
             records = host.disk.records
             self._driver.judged(life, replica.load, records.items())
@@ -137,10 +140,12 @@ class Lives:
             or any(pool.exchanges.busy for pool in replica.pools)
         ):
             return
-        # an outbox has bound its list, and is empty between two inputs
-        shared = {id(self._ledger): self._ledger, id(replica.outbox): Outbox()}
+        # an outbox has bound its list, and is empty between two inputs; a cipher has no copy, and
+        # no state
+        shared: dict[int, object] = {id(self._ledger): self._ledger, id(replica.outbox): Outbox()}
+        shared |= {id(cipher): cipher for pool in replica.pools for cipher in _ciphers(pool)}
         copied = deepcopy((replica, life.witness, host.disk), shared)
-        host.memory = Memory(host.lives, *copied, self._oracle.mark(host.number))
+        host.memory = Memory(host.lives, life.has_met, *copied, self._oracle.mark(host.number))
 
     def set_back(self, life: Life) -> None:
         """The machine goes on from its snapshot: what it has written since is with others, or
@@ -158,8 +163,9 @@ class Lives:
         host.disk = memory.disk
         if host.disk is not None:
             host.disk.planned = False
-        host.life = Life(host, memory.replica, memory.witness)
-        self._oracle.set_back(host.number, memory.mark)
+        host.life = Life(host, memory.replica, memory.witness, knows_others=life.knows_others)
+        host.life.has_met = memory.has_met
+        self._ledger.lose(self._oracle.set_back(host.number, memory.mark))
         self._driver.turn(host.life, Event.TICK, b"", memory.replica.tick)
 
     def restart(self, host: Host, moved: bool, renamed: bool = False) -> None:
@@ -195,3 +201,8 @@ class Lives:
         statistics = life.replica.statistics()
         self.gossips += int(statistics["gossips_sent"])
         self.exchanges += int(statistics["exchanges_started"])
+
+
+def _ciphers(pool: Pool) -> Iterable[object]:
+    seals = pool.gate.framing.seals
+    return () if seals is None else seals.ciphers()

@@ -12,7 +12,7 @@ import pytest
 from kvgossip.cli import main
 from kvgossip.protocol.effect import Send
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.pools.pool import Pool
+from kvgossip.protocol.pools.beside import Beside
 from kvgossip.sim.faults import Crash, Cut, Intensity, Mend, Restart
 from kvgossip.sim.layout import Far, Layout
 from kvgossip.sim.network import Network, Weather
@@ -163,7 +163,7 @@ def _plain_nodes_are_joined_as_gateways(patch: pytest.MonkeyPatch) -> None:
 
 
 def _gateways_keep_to_themselves(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Pool, "_reaches_in_lan", lambda pool, gateway: True)
+    patch.setattr(Beside, "reaches", lambda beside, gateway: True)
 
 
 @pytest.mark.parametrize(

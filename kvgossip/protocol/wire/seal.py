@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterator
 from hashlib import blake2b
 from struct import Struct
 from typing import TYPE_CHECKING
@@ -119,6 +120,13 @@ class Seals:
     def begin_life(self, site: int, generation: int) -> None:
         """Seal as this life from now on: a machine that was set back has lost its counter."""
         self._life, self._counter, self._sealing = _LIFE.pack(site, generation), 0, None
+
+    def ciphers(self) -> Iterator[AESGCM]:
+        """All that are in use."""
+        if self._sealing is not None:
+            yield self._sealing[1]
+        for sender in self._senders.values():
+            yield from sender.ciphers.values()
 
     def seal(self, head: bytes, body: bytes, *, reliable: bool) -> bytes:
         """The whole frame. `head`: its header."""

@@ -109,6 +109,9 @@ class Witness:
     def loaded(self, records: Mapping[str, bytes]) -> None:
         """To be called when the replica has loaded what an earlier life has left on the disk."""
         self.records = dict(records)
+        for key, record in records.items():
+            # perhaps under another name than before
+            self._ledger.hold(self.replica.config.name, key, record)
         self._root = self.replica.store.digest.root
         self._watched = list(records)
 

@@ -3,27 +3,43 @@ held."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from kvgossip.protocol.model.entry import HEAD_BYTES
 from kvgossip.sim.checks.violation import require
 
 
 class Ledger:
-    """Every write that a replica accepted, and what the nodes have held of it."""
+    """Every write that a replica accepted, and what the nodes have held of it.
+
+    A machine that was set back while its hybrid clock was ahead of its wall clock may give a version
+    again that it has lost: it cannot know. Then two writes have that version; no other may be given
+    twice.
+    """
 
     def __init__(self) -> None:
         #: The newest version that any life of a node has held, by the node's name and the key.
         self._held: dict[tuple[str, str], bytes] = {}
-        #: Key and record of each accepted write, by its version, in the order of the writes.
-        self._written: dict[bytes, tuple[str, bytes]] = {}
+        #: Key and record of each accepted write, by its version, in the order of the versions' first
+        #: writes.
+        self._written: dict[bytes, tuple[tuple[str, bytes], ...]] = {}
+        #: The versions that their machines have lost, and may give again.
+        self._lost: dict[bytes, None] = {}
 
     def write(self, key: str, record: bytes) -> None:
         version = version_bytes(record)
-        require(version not in self._written, "a version was given twice", key, record)
-        self._written[version] = (key, record)
+        given = self._written.get(version, ())
+        require(not given or version in self._lost, "a version was given twice", key, record)
+        self._lost.pop(version, None)
+        self._written[version] = (*given, (key, record))
+
+    def lose(self, versions: Iterable[bytes]) -> None:
+        """The machine that gave these versions was set back, and knows nothing of them."""
+        self._lost |= dict.fromkeys(versions)
 
     def check(self, key: str, record: bytes) -> None:
-        written = self._written.get(version_bytes(record))
-        if written != (key, record):
+        written = self._written.get(version_bytes(record), ())
+        if (key, record) not in written:
             require(False, "an entry that nobody wrote", key, record, written)
 
     def hold(self, name: str, key: str, record: bytes) -> None:
@@ -36,12 +52,15 @@ class Ledger:
 
     def is_superseded(self, key: str, record: bytes) -> bool:
         """True if a newer version of the key was written than this one."""
-        versions = (version for version, (other, _) in self._written.items() if other == key)
-        return any(version > version_bytes(record) for version in versions)
+        return any(
+            other == key and version > version_bytes(record)
+            for version, written in self._written.items()
+            for other, _ in written
+        )
 
     def keys_written(self) -> list[str]:
         """All keys that were ever written, in the order of their first write."""
-        return list(dict.fromkeys(key for key, _ in self._written.values()))
+        return list(dict.fromkeys(key for written in self._written.values() for key, _ in written))
 
 
 def version_bytes(record: bytes) -> bytes:

@@ -123,16 +123,18 @@ class Oracle:
         history = self._history(host)
         return Mark(len(history.log), history.committed, tuple(self._kept.get(host, {})))
 
-    def set_back(self, host: int, mark: Mark) -> None:
-        """It goes on from there: what it has written since counts where another host has merged
-        it."""
+    def set_back(self, host: int, mark: Mark) -> list[bytes]:
+        """It goes on from there: what it has written since counts where another host has merged it.
+        Returns the versions of that."""
         history, self._set_back = self._history(host), True
         history.committed = mark.log
         history.roll_back()
         history.committed = mark.committed
         kept = self._kept.get(host, {})
-        for version in [version for version in kept if version not in mark.kept]:
+        lost = [version for version in kept if version not in mark.kept]
+        for version in lost:
             self._bereft[version] = kept.pop(version)
+        return lost
 
     def quarantined(self, key: str, record: bytes) -> None:
         """It went to a quarantine, with a warning."""
