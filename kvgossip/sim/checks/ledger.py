@@ -3,7 +3,7 @@ held."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from kvgossip.protocol.model.entry import HEAD_BYTES
 from kvgossip.sim.checks.violation import require
