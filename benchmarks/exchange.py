@@ -171,9 +171,11 @@ class Wire:
             len(key.encode()) + len(record) for key, record in getattr(told, "entries", ())
         )
 
-    def _on_send_units(self, units: list[bytes], to: Any, *, reliable: bool = False) -> None:
+    def _on_send_units(
+        self, units: list[bytes], to: Any, *, reliable: bool = False, **how: bool
+    ) -> None:
         before = self._pool.counters["bytes_sent"]
-        self._send_units(units, to, reliable=reliable)
+        self._send_units(units, to, reliable=reliable, **how)
         self.kinds.update(unit[0] for unit in units)
         if reliable and units[0][0] in EXCHANGE_KINDS:
             self.counts["messages"] += 1
