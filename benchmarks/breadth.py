@@ -27,13 +27,23 @@ from benchmarks.report import Report, Row, Table, finish
 from kvgossip.config import Address, Config
 from kvgossip.protocol.effect import Effect, Send
 from kvgossip.protocol.model.change import Changed
+from kvgossip.protocol.model.cluster_id import ClusterId
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.saved_state import SavedLife, SavedState
 
 WALL_MS = 1_700_000_000_000
 SPACING_S, WARM_S, IDLE_S = 0.25, 5.0, 20.0
 START_S, LATE_S = 1000.0, 0.5
 VALUE = b"x" * 100
+
+
+OF_ONE_CLUSTER = {
+    fact.key: fact.value
+    for fact in SavedState({}).own_facts(SavedLife(cluster_id=ClusterId(1, 1)))
+    if fact.value is not None
+}
+"""What each replica begins with: they know each other without ever having joined."""
 
 
 class Cell:
@@ -56,6 +66,7 @@ class Cell:
                 address=address,
                 rng=Random(f"{seed} {place}"),
                 now=self._now,
+                saved=OF_ONE_CLUSTER,
             )
             for place, address in enumerate(addresses)
         ]

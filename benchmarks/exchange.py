@@ -171,9 +171,11 @@ class Wire:
             len(key.encode()) + len(record) for key, record in getattr(told, "entries", ())
         )
 
-    def _on_send_units(self, units: list[bytes], to: Any, *, reliable: bool = False) -> None:
+    def _on_send_units(
+        self, units: list[bytes], to: Any, *, reliable: bool = False, **how: bool
+    ) -> None:
         before = self._pool.counters["bytes_sent"]
-        self._send_units(units, to, reliable=reliable)
+        self._send_units(units, to, reliable=reliable, **how)
         self.kinds.update(unit[0] for unit in units)
         if reliable and units[0][0] in EXCHANGE_KINDS:
             self.counts["messages"] += 1
@@ -225,6 +227,8 @@ class Subject:
         self._holds, self._wire = Holds(), Wire(node)
 
     async def obey(self) -> None:
+        from kvgossip.cli.process.agent_process import _print_line
+
         # an agent that starts collects garbage before it serves: that holds nobody up
         while not gc.get_freeze_count():  # noqa: ASYNC110 - nobody sets an event
             await asyncio.sleep(0)
@@ -232,7 +236,8 @@ class Subject:
         while line := await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
             command = json.loads(line)
             answer = await getattr(self, command.pop("do"))(**command)
-            print(json.dumps(answer), flush=True)
+            # by the thread of the agent's own lines: else two may come as one
+            _print_line(json.dumps(answer))
 
     async def load(self, keys: int, side: int) -> Figures:
         return await self._merge(records(range(keys), 0))

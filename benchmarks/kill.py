@@ -34,6 +34,7 @@ from benchmarks.agents import Agent, AgentError
 from benchmarks.report import Report, Table, finish
 from kvgossip.api.client import Client, UnreachableError
 from kvgossip.errors import KVGossipError
+from kvgossip.protocol.model.checksum import CHECKSUM_BYTES
 from kvgossip.protocol.model.entry import version_of
 from kvgossip.runtime.disk.rocksdb import RocksDB
 
@@ -44,6 +45,7 @@ PATIENCE_S = 120.0
 MOMENT_S = 0.5
 PAGE = 1000
 BLOCK_BYTES, HEADER_BYTES = 32 * 1024, 7
+VERSION_BYTES = 16
 
 Acked = dict[str, str]
 """The greatest version of each key that was acknowledged."""
@@ -198,11 +200,19 @@ def synced_bytes(log: bytes, acked: Acked) -> int:
 
 
 def _holds(commit: bytes, versions: set[bytes]) -> bool:
-    """Whether any of these versions is in the commit: 16 bytes after the first byte of a record."""
-    place = commit.find(b"ekey-")
+    """Whether any of these versions is in the commit.
+
+    An entry there: 1 byte length of the key, b"ekey-...", the length of the value as a varint, and
+    the value: its checksum, then the record, whose version is 16 bytes after its first byte. Each
+    is counted off, since a checksum holds any bytes.
+    """
+    place = commit.find(b"ekey-", 1)
     while place >= 0:
-        start = commit.find(b"\x10", place)  # the first byte of a record without fields
-        if start >= 0 and commit[start + 1 : start + 17] in versions:
+        end = place + commit[place - 1]
+        while commit[end : end + 1] >= b"\x80":
+            end += 1
+        start = end + 1 + CHECKSUM_BYTES + 1
+        if commit[start : start + VERSION_BYTES] in versions:
             return True
         place = commit.find(b"ekey-", place + 1)
     return False

@@ -184,7 +184,8 @@ class Resolve:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The node at `source`, which is named `name`, took us into its pool."""
+    """The node at `source`, which is named `name`, has answered a Join of ours: we are in its
+    pool."""
 
     source: Address
     name: str

@@ -369,7 +369,8 @@ async def test_a_version_that_was_written_before_but_arrives_later_ends_a_blocki
     await one.call("PUT", "/v1/kv/b", b"here")
     index = index_of(await one.call("GET", "/v1/kv/a"))
     query = await blocked(one, f"/v1/kv/a?index={index}")
-    await one.node.join(str(other.node.address))
+    # founded apart, as nodes without --join are
+    await one.node.join(str(other.node.address), merge=True)
     woken = await query
     assert woken.json[0]["ModifyIndex"] == modify_index(old)
     assert index_of(woken) > max(index, modify_index(old))

@@ -34,6 +34,20 @@ def test_the_end_of_the_last_acknowledged_commit_is_found_in_a_log(tmp_path: Pat
     assert kill.synced_bytes(log, {}) == 0
 
 
+def test_the_acknowledged_commit_is_found_whatever_bytes_its_checksum_has(tmp_path: Path) -> None:
+    storage = RocksDB(tmp_path)
+    storage.open()
+    records = [make_record(Version(number + 1, 7), bytes(100)) for number in range(200)]
+    sizes = []
+    for number, record in enumerate(records):
+        storage.commit({f"ekey-{number}".encode(): record})
+        sizes.append(max((tmp_path / "db").glob("*.log")).stat().st_size)
+    log = max((tmp_path / "db").glob("*.log")).read_bytes()
+    storage.close()
+    found = [kill.synced_bytes(log, {"key": str(version_of(record))}) for record in records]
+    assert found == sizes
+
+
 def test_a_missing_write_is_noticed() -> None:
     with pytest.raises(kill.LostError, match="1 of 2"):
         kill.check({"a": "1", "b": "2"}, {"a": "2", "b": "1"}, "here")

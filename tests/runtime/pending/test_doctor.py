@@ -48,8 +48,8 @@ def block_udp(
     patch.setattr(
         transport,
         "send",
-        lambda to, data, reliable: (
-            send(to, data, reliable) if reliable or to not in others else None
+        lambda to, data, reliable, fresh: (
+            send(to, data, reliable, fresh) if reliable or to not in others else None
         ),
     )
 
