@@ -5,7 +5,7 @@
     python -m tests.chaos.suite --list      what they are
     python -m tests.chaos.suite clone "jepsen seed=2"
 
-Two run at a time, each in namespaces of its own; those that measure times run alone, at the end.
+Two run at a time, each in namespaces of its own; those that cannot bear that run alone, at the end.
 Exit code: 0 nothing broke; 1 a violation, or there was no time to run all; 2 wrong usage. Where
 this machine can run nothing of it, one line says so, and nothing has failed.
 """
