@@ -54,7 +54,9 @@ def deletion_options(seed: int) -> Options:
     return Options(
         nodes=(nodes, nodes),
         intensity=replace(
-            intensity, glitch_rate=Random(f"{seed} glitches").choice((0.0, 0.0, 0.0, 0.03))
+            intensity,
+            glitch_rate=Random(f"{seed} glitches").choice((0.0, 0.0, 0.0, 0.03)),
+            set_back_rate=Random(f"{seed} set-backs").choice((0.0, 0.0, 0.02)),
         ),
         duration_s=rng.choice((15.0, 40.0)),
         mix=_mix(rng),
@@ -96,5 +98,4 @@ def _intensity(rng: Random) -> Intensity:
         datacenter_rate=perhaps(0.05),
         clock_skew_ms=perhaps(rng.choice((50.0, 3000.0))),
         clock_drift=perhaps(0.001, 0.2),
-        set_back_rate=perhaps(0.02, 0.3),
     )

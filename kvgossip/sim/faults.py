@@ -253,5 +253,4 @@ def swarm(rng: Random) -> Intensity:
         jump_rate=perhaps(0.005, 0.1, 0.3),
         clock_skew_ms=perhaps(1.0, 4000.0) if rng.random() < 0.9 else 20_000.0,
         clock_drift=perhaps(0.00001, 0.01),
-        set_back_rate=perhaps(0.005, 0.05, 0.3),
     )

@@ -183,7 +183,8 @@ def scenario(seed: int, options: Options) -> Scenario:
         )
     if options.intensity is None:
         glitches = Random(f"{seed} glitches").choice((0.0, 0.0, 0.0, 0.0, 0.01, 0.05))
-        intensity = replace(intensity, glitch_rate=glitches)
+        set_backs = Random(f"{seed} set-backs").choice((0.0, 0.0, 0.01, 0.05))
+        intensity = replace(intensity, glitch_rate=glitches, set_back_rate=set_backs)
     founding_s = _founding_s(seed, options)
     parameters = (
         {"cluster": "simulated", "founding_s": founding_s} | wan | varied | dict(options.parameters)

@@ -12,16 +12,15 @@ from kvgossip.sim.checks.violation import require
 class Ledger:
     """Every write that a replica accepted, and what the nodes have held of it.
 
-    A machine that was set back while its hybrid clock was ahead of its wall clock may give a version
-    again that it has lost: it cannot know. Then two writes have that version; no other may be given
-    twice.
+    A machine that was set back while its hybrid clock was ahead of its wall clock may give a
+    version again that it has lost: it cannot know. Then two writes have that version; no other may
+    be given twice.
     """
 
     def __init__(self) -> None:
         #: The newest version that any life of a node has held, by the node's name and the key.
         self._held: dict[tuple[str, str], bytes] = {}
-        #: Key and record of each accepted write, by its version, in the order of the versions' first
-        #: writes.
+        #: Key and record of each accepted write, by its version, in the order of the first writes.
         self._written: dict[bytes, tuple[tuple[str, bytes], ...]] = {}
         #: The versions that their machines have lost, and may give again.
         self._lost: dict[bytes, None] = {}
