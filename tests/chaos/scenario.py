@@ -41,7 +41,8 @@ class Violations(list[str]):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`alone`: nothing else may run beside it, as it measures times, or mounts a disk. `limit_s`: see the options."""
+    """`alone`: nothing else may run beside it, as it measures times, or mounts a disk. `limit_s`:
+    see the options."""
 
     name: str
     run: Run

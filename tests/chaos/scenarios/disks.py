@@ -182,8 +182,8 @@ def _spread(times: list[float]) -> dict[str, float]:
 async def disk_full(kind: str = "full", seconds: float = 40.0, seed: int = 1) -> Result:
     """One node's disk is filled under load and emptied, twice; the second time it restarts so.
 
-    kind=readonly: the disk breaks, as ext4 does after an error of the device, and is repaired. Alone,
-    since agents that start beside it hold the mount, too: then it cannot be repaired.
+    kind=readonly: the disk breaks, as ext4 does after an error of the device, and is repaired. It
+    runs alone, since agents that start beside it hold the mount, too: then nothing repairs it.
     """
     if kind not in ("full", "readonly"):
         raise OptionError("kind is full or readonly")
