@@ -401,8 +401,13 @@ class Pair:
 
     def __init__(self, numpy: bool, **values: Any) -> None:
         first = Child("n1", numpy, **values)
-        self.children = [first, Child("n2", numpy, **values, join=first.gossip)]
-        self.children[1].ask("settled")
+        self.children = [first]
+        try:
+            self.children.append(Child("n2", numpy, **values, join=first.gossip))
+            self.children[1].ask("settled")
+        except BaseException:
+            self.stop()
+            raise
 
     def both(self, do: str, **what: Any) -> list[Any]:
         for side, child in enumerate(self.children):
