@@ -8,6 +8,9 @@ Laws
   cluster. Where all join addresses, of both pools, have answered and exchanged, and nobody of them
   is settled, they settle together: after FRESH_FACTOR times as long, since those whom a list of
   seeds does not name may yet come. `found` says that there is nobody.
+- Whose disk names members, but who has never settled and is to join nobody, was about to found a
+  cluster when it ended: its members wait for it. It looks for a settled one as long as they do, and
+  after that any exchange settles it, unless it has seen one.
 - A life with the data of a disk is settled at once where that knows nobody and nobody is to be
   joined. Else it asks, and is *stale* until its first exchange: it answers what it has, and says
   that it is stale. For a while it looks for a settled member, then any one will do. While nobody
@@ -107,6 +110,9 @@ class Settling:
             self._looks_until_s = self._begin_s + founding_s
         elif self._may_settle_fresh:
             self._looks_until_s = self._begin_s + FRESH_FACTOR * founding_s
+        elif self._founds_again:
+            looks_s = max(FRESH_FACTOR * founding_s, self._config.probe_interval_s)
+            self._looks_until_s = self._begin_s + looks_s
         self._founds = alone and not self.has_data
 
     # -- questions --------------------------------------------------------------------------------
@@ -127,6 +133,11 @@ class Settling:
     @property
     def _may_settle_fresh(self) -> bool:
         return self._targets and not self.rebuilding and not self.has_data
+
+    @property
+    def _founds_again(self) -> bool:
+        """True if nobody is to be joined, and there is no data that was ever settled."""
+        return not (self._targets or self.rebuilding or self.has_data)
 
     @property
     def has_company(self) -> bool:
@@ -158,9 +169,9 @@ class Settling:
 
     def learns_from(self, sync_state: SyncState) -> bool:
         """True if an exchange with a peer in this state would settle this node."""
-        return not self.settled and (
-            sync_state is SyncState.SETTLED or (self.has_data and not self._looks)
-        )
+        if self.settled or sync_state is SyncState.SETTLED:
+            return not self.settled
+        return not self._looks and (self.has_data or (self._founds_again and not self._saw_settled))
 
     # -- inputs -----------------------------------------------------------------------------------
 
@@ -206,6 +217,8 @@ class Settling:
             return
         if self.has_data:
             caught_up = self._exchanged
+        elif self._founds_again:
+            caught_up = self._exchanged and not self._saw_settled
         else:
             caught_up = self._may_settle_fresh and all(
                 pool.join_targets.all_exchanged() for pool in self._pools

@@ -192,6 +192,50 @@ def test_a_lone_node_with_a_disk_that_never_knew_anybody_is_settled_at_once() ->
     assert net.add("a", 0, founding_s=LAN_S).settled
 
 
+def founder_that_ended_before_it_settled(net: Network) -> None:
+    """`b` joins `a`, which knows it by now, and both have a disk."""
+    net.disks = {name: Disk() for name in "ab"}
+    net.add("a", 0, founding_s=LAN_S)
+    net.add("b", 1, join=EVERYBODY[:1], founding_s=LAN_S)
+    net.until(lambda: net.sees("a", "b") and net.sees("b", "a"))
+    assert not net.replicas["a"].settled
+    net.crash("a")
+
+
+def test_a_founder_that_ended_before_it_settled_founds_the_cluster_with_those_who_wait_for_it() -> (
+    None
+):
+    net = Network()
+    founder_that_ended_before_it_settled(net)
+    net.add("a", 0, founding_s=LAN_S)
+    took_s = net.until(lambda: all(replica.settled for replica in net.replicas.values()))
+    assert took_s >= FRESH_FACTOR * LAN_S - LAN_S
+
+
+def test_it_waits_for_the_data_of_a_member_that_settled_meanwhile() -> None:
+    net = Network()
+    founder_that_ended_before_it_settled(net)
+    other = net.replicas["b"]
+    other.settling.settle()
+    net.put("b", "key", b"1")
+    net.passes = lambda frm, to, reliable: not reliable
+    back = net.add("a", 0, founding_s=LAN_S)
+    net.run(2 * FRESH_FACTOR * LAN_S)
+    assert not back.settled
+    net.passes = lambda frm, to, reliable: True
+    net.until(lambda: back.settled)
+    assert back.store.value("key") == b"1"
+
+
+def test_it_founds_nothing_while_nobody_is_there() -> None:
+    net = Network()
+    founder_that_ended_before_it_settled(net)
+    net.crash("b")
+    back = net.add("a", 0, founding_s=LAN_S)
+    net.run(2 * FRESH_FACTOR * LAN_S)
+    assert not back.settled
+
+
 def test_an_exchange_in_which_something_was_refused_settles_nobody() -> None:
     replica = make_replica("a", join=EVERYBODY)
     replica.settling.exchanged(Peer(PoolKind.LAN, "b"), SyncState.SETTLED, refused=True)
