@@ -210,7 +210,7 @@ async def names_move() -> Result:
 async def rotation_in_partition() -> Result:
     """Keys are replaced while a node is cut off.
 
-    It comes back by itself, or it is not ready, acknowledges nothing, and says why in its log.
+    It comes back by itself, or it is not ready, and says why in its log.
     """
     orders = []
 
