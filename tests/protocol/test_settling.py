@@ -272,6 +272,23 @@ def test_lesson_18_a_life_that_has_met_nobody_is_no_majority(
     assert {each.state for each in end.lacking} == {None}
 
 
+def test_lesson_18_two_of_five_that_restart_and_settle_each_other_are_no_majority() -> None:
+    net = Network()
+    net.disks = {name: Disk() for name in "abcde"}
+    everybody(net, "a b c d e")
+    net.partition("a b", "c d e")
+    for place, name in enumerate("ab"):
+        net.crash(name)
+        net.add(name, place, join=EVERYBODY)
+    net.until(lambda: net.replicas["a"].settled and net.replicas["b"].settled, seconds=60.0)
+    ticket = wait(net, "a", WriteConcern(Scope.MAJORITY))
+    net.run(6.0)
+    end = end_of(net, "a", ticket)
+    assert end is not None
+    assert (end.met, sorted(peer.name for peer in end.held_by)) == (False, ["a", "b"])
+    assert sorted(each.peer.name for each in end.lacking) == ["c", "d", "e"]
+
+
 def test_one_holder_is_enough_where_one_is_asked_for() -> None:
     net = Network()
     net.add("a", 0, join=EVERYBODY)

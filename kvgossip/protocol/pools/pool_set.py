@@ -109,19 +109,32 @@ class PoolSet:
             heard_of = [] if write_concern.is_of_one else self._heard_of()
             return [Group((self.me, *heard_of), 1 + len(heard_of))]
         others = [candidate for pool in self.all for candidate in self.candidates(pool)]
+        others += [Candidate(peer, "", alive=False) for peer in self._absent(others)]
         return groups_of(write_concern, Candidate(self.me, self._config.zone, alive=True), others)
 
     def _heard_of(self) -> list[Peer]:
         """All other members that this node knows, those of earlier lives that it has not met yet,
         and the join addresses at which nobody has answered."""
-        known = [candidate.peer for pool in self.all for candidate in self.candidates(pool)]
-        absent = [Peer(pool.kind, name) for pool in self.all for name in pool.known_peers.absent]
+        candidates = [candidate for pool in self.all for candidate in self.candidates(pool)]
+        known, absent = [candidate.peer for candidate in candidates], self._absent(candidates)
         unanswered = [
             Peer(pool.kind, address)
             for pool in self.all
             for address in pool.join_targets.unanswered()
         ]
         return list(dict.fromkeys([*known, *absent, *unanswered]))
+
+    def _absent(self, candidates: list[Candidate]) -> list[Peer]:
+        """Those that an earlier life knew, and this one has not met: until they are forgotten they
+        count as the dead do, of whom its member table knows nothing. By name, so that none counts
+        twice."""
+        names = dict.fromkeys(candidate.peer.name for candidate in candidates)
+        absent: dict[str, Peer] = {}
+        for pool in self.all:
+            for name in pool.known_peers.absent:
+                if name not in names:
+                    absent.setdefault(name, Peer(pool.kind, name))
+        return list(absent.values())
 
     def candidates(self, pool: Pool) -> list[Candidate]:
         """The other members of a pool that have not left and are not blocked, each on one way only:
