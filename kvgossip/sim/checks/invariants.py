@@ -57,6 +57,7 @@ from kvgossip.protocol.model.entry import (
     timestamp_in,
 )
 from kvgossip.protocol.model.member import Member, rank
+from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.sim.checks.ledger import Ledger, version_bytes
@@ -115,9 +116,9 @@ class Witness:
         self._root = self.replica.store.digest.root
         self._watched = list(records)
 
-    def observe(self, effects: Sequence[Effect], wall_ms: int) -> bool:
-        """To be called after every input, with the wall clock of its host. Returns whether anything
-        changed that peers should agree on. Raises BrokenLawError."""
+    def observe(self, effects: Sequence[Effect], now: Now, true_ms: int) -> bool:
+        """To be called after every input, with the clocks of its host, and the true time.
+        Returns whether anything changed that peers should agree on. Raises BrokenLawError."""
         keys: list[str] = []
         members = False
         for effect in effects:
@@ -125,7 +126,7 @@ class Witness:
                 self._changed(effect.key, effect)
                 keys.append(effect.key)
             elif isinstance(effect, (Dropped, Expired, Quarantined)):
-                self._went(effect, wall_ms)
+                self._went(effect, now, true_ms)
                 keys.append(effect.key)
             elif isinstance(effect, Revived):
                 self._revived(effect)
@@ -155,7 +156,7 @@ class Witness:
         self.records[key] = new
         self.expired.pop(key, None)
 
-    def _went(self, effect: Dropped | Expired | Quarantined, wall_ms: int) -> None:
+    def _went(self, effect: Dropped | Expired | Quarantined, now: Now, true_ms: int) -> None:
         key, held = effect.key, self.records.get(effect.key)
         if held != effect.record:
             require(
@@ -167,7 +168,7 @@ class Witness:
             )
         if isinstance(effect, Dropped):
             require(
-                key not in self.expired or _has_expired(effect.record, wall_ms),
+                key not in self.expired or _has_expired(effect.record, now.wall_ms),
                 "an entry was dropped for an expiry that has not come by the own clock",
                 key,
                 held,
@@ -184,7 +185,7 @@ class Witness:
         if isinstance(effect, Expired):
             require(may_expire(effect.record), "an entry expired that never does", key, held)
             require(
-                _has_expired(effect.record, wall_ms),
+                _has_expired(effect.record, now.wall_ms),
                 "an entry expired before its time by the own clock",
                 key,
                 held,
@@ -192,11 +193,20 @@ class Witness:
             self.expired[key] = None
         elif isinstance(effect, Quarantined) and may_expire(effect.record):
             require(
-                self._ledger.is_superseded(key, effect.record),
+                self._ledger.is_superseded(key, effect.record)
+                or (_has_expired(effect.record, true_ms) and self._is_lost_in_time(now, true_ms)),
                 "a live value was taken out for its expiry",
                 key,
                 held,
             )
+
+    def _is_lost_in_time(self, now: Now, true_ms: int) -> bool:
+        """True if its clock is far behind, and no peer's is known yet that would show it, as where
+        a life has just begun: it has to believe that something has gone which has expired indeed,
+        but not by its own clock."""
+        clocks = self.replica.clock_guard
+        far_ms = self.replica.config.clock_drift_max_s * 1000
+        return true_ms - now.wall_ms > far_ms and clocks.ahead_s(now) is None
 
     def _revived(self, effect: Revived) -> None:
         key, held = effect.key, self.records.get(effect.key)
