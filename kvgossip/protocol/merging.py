@@ -190,8 +190,7 @@ class Merging:
             return _REFUSED
         taken = False
         if self._drops.hearsay:
-            peer = "" if origin.peer is None else origin.peer.name
-            verdict = self._drops.judge(record, peer, now)
+            verdict = self._drops.judge(record, now)
             taken = verdict is _TAKE
             if verdict is _REFUSE:
                 self._counters["entries_refused.hearsay"] += 1

@@ -379,7 +379,7 @@ def _rows_advance_on_a_cut_exchange(patch: pytest.MonkeyPatch) -> None:
     cut = ExchangeScheduler._cut
 
     def advancing(exchanges: ExchangeScheduler, exchange: Exchange, now: Now) -> None:
-        exchanges._tombstones.learn(exchange.context._difference.facts, now)
+        exchanges._tombstones.learn(exchange.context._difference.facts, exchange.peer, now)
         cut(exchanges, exchange, now)
 
     patch.setattr(ExchangeScheduler, "_cut", advancing)

@@ -187,7 +187,7 @@ class Responder:
         elif tombstones.show_set_back(facts, asked.peer, now):
             raise RemoteError("set_back")
         elif conclude.site == tombstones.site:
-            tombstones.learn(facts, now)
+            tombstones.learn(facts, asked.peer, now)
             collected = asked.offered(unpack("Q", conclude.collected).tolist(), self._store.digest)
             dropped = tombstones.drops.in_exchange(collected, asked.peer, now)
         return Concluded(

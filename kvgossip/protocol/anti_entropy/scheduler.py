@@ -310,7 +310,7 @@ class ExchangeScheduler:
     def _complete(self, exchange: Exchange, now: Now) -> None:
         del self._running[exchange.number]
         self.completed += 1
-        self._tombstones.learn(exchange.context.learned, now)
+        self._tombstones.learn(exchange.context.learned, exchange.peer, now)
         exchange.brought += self._tombstones.drops.in_exchange(
             exchange.collected_by_peer, exchange.peer, now
         )

@@ -28,6 +28,7 @@ from kvgossip.protocol.model.entry import HEAD_BYTES, expires_in
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import CausalContext
@@ -59,8 +60,8 @@ class Verdict(Enum):
 
 
 class Hearsay(NamedTuple):
-    """The peer whose word it is, until when it is remembered, and from when on an offer by another
-    one is taken: inf before the first. Monotonic seconds."""
+    """The peer whose word it is, until when it is remembered, and from when on an offer is taken:
+    inf before the first. Monotonic seconds."""
 
     peer: str
     end_s: float
@@ -98,20 +99,32 @@ class Drops:
 
     # -- what was dropped -------------------------------------------------------------------------
 
-    def judge(self, record: bytes, peer: str, now: Now) -> Verdict:
-        """Whether a record that this peer offers was dropped on another's word; to be asked where
+    def judge(self, record: bytes, now: Now) -> Verdict:
+        """Whether a record that a peer offers was dropped on another's word; to be asked where
         there is any hearsay."""
         version = record[1:HEAD_BYTES]
         heard = self.hearsay.get(version)
         if heard is None:
             return Verdict.NONE
-        if heard.peer == peer or now.monotonic_s >= min(heard.taken_s, heard.end_s):
+        if now.monotonic_s >= min(heard.taken_s, heard.end_s):
             del self.hearsay[version]
             self._taken[version] = None
             return Verdict.TAKE
         if heard.taken_s == math.inf:
             self.hearsay[version] = heard._replace(taken_s=now.monotonic_s + DOUBT_S)
         return Verdict.REFUSE
+
+    def confirm(self, facts: Sequence[Fact], peer: str) -> None:
+        """An exchange with this peer has completed, of whose context these facts were new: what it
+        covers, and has not offered, is hearsay no more, if the word was another's."""
+        if not self.hearsay:
+            return
+        covered = {fact[8:16]: fact[:8] for fact in facts if fact[16] == Kind.VECTOR_ENTRY}
+        dots = OrderedSet(fact[:16] for fact in facts if fact[16] == Kind.DOT)
+        for version, heard in list(self.hearsay.items()):
+            covers = covered.get(version[8:], b"") >= version[:8] or version in dots
+            if covers and heard.peer != peer and heard.taken_s == math.inf:
+                del self.hearsay[version]
 
     def sure(self, facts: list[Fact], now: Now) -> list[Fact]:
         """The facts of this replica's context without what is hearsay."""

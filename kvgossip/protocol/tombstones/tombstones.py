@@ -246,16 +246,18 @@ class Tombstones:
         self.collecting.begin_life(self._arrive())
         self._for_gateways, self._for_plain = Vouching(), Vouching()
 
-    def learn(self, facts: Sequence[Fact], now: Now) -> bool:
-        """An exchange has completed. If it was whole, these facts of the peer's context are true of
-        this one too: but nothing is, beyond this node's own time. Of those that are farther ahead
-        than clocks may be none is believed, nor those that came with them."""
+    def learn(self, facts: Sequence[Fact], peer: str, now: Now) -> bool:
+        """An exchange with this peer has completed. If it was whole, these facts of the peer's
+        context are true of this one too: but nothing is, beyond this node's own time. Of those that
+        are farther ahead than clocks may be none is believed, nor those that came with them."""
         if facts and not self._clocks.takes(fact_timestamp(max(facts)), now):
             self._counters["contexts_refused"] += 1
             return False
         members = self._members.holders()
         present = OrderedSet(member.site for member in members)
-        if self.context.join(self._until_now(facts, now), present) and self._gateway:
+        believed = self._until_now(facts, now)
+        self.drops.confirm(believed, peer)
+        if self.context.join(believed, present) and self._gateway:
             seen, clock = self.context.seen, self.clock()
             snapshot = {site: seen[site] for site in present if site in seen}
             self._for_gateways.note(clock, snapshot)

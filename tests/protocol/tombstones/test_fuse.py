@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 
 from kvgossip.protocol.effect import Quarantined
+from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.tombstones import fuse as module
 from kvgossip.protocol.tombstones.fuse import LIMIT, MEMORY_VALUES_MAX, RETURNED_MS
-from tests.protocol.net import Disk, Network, logs
+from tests.protocol.net import Disk, Network, address_of, logs
 
 KEYS = 3 * LIMIT
 
@@ -123,3 +126,31 @@ def test_lesson_01_a_node_that_is_back_after_everything_was_deleted_needs_nobody
     quarantined = [effect for effect in net.effects["c"] if isinstance(effect, Quarantined)]
     assert len(quarantined) == KEYS
     assert not [effect for name in "ab" for effect in net.effects[name] if effect in quarantined]
+
+
+def test_lesson_01_nodes_that_come_back_on_old_copies_one_after_the_other_show_others_nothing() -> (
+    None
+):
+    names = "a b c"
+    net, _ = holding(names, 20)
+    copies = {name: deepcopy(net.disks[name]) for name in names.split()}
+    for number in range(20):
+        net.delete("b", f"k{number}")
+    net.until(
+        lambda: not any(len(each.tombstones.collecting) for each in net.replicas.values()), 600
+    )
+    for place, name in enumerate(names.split()):
+        before = {other: len(effects) for other, effects in net.effects.items()}
+        net.crash(name)
+        net.disks[name] = copies[name]
+        everybody = [str(address_of(number)) for number in range(3)]
+        back = net.add(name, place, join=everybody)
+        net.run(12.0)
+        assert len(back.store) == 0
+        shown = [
+            (other, effect.key)
+            for other, effects in net.effects.items()
+            for effect in effects[before[other] :]
+            if other != name and isinstance(effect, Changed)
+        ]
+        assert shown == []
