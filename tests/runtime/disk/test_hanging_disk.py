@@ -168,7 +168,8 @@ async def test_a_node_stops_though_its_disk_hangs_and_lets_it_go_when_it_answers
         disk.gate.set()
         assert await asyncio.to_thread(closed.wait, TIMEOUT_S)
     async with durable(tmp_path) as back:
-        assert back.get("waits") == b"1"
+        # nobody was told that it is kept: the disk had let go of it, or of the directory, first
+        assert back.get("waits") in (None, b"1")
 
 
 async def test_a_disk_that_hangs_at_the_start_is_told(tmp_path: Path, disk: BadDisk) -> None:
