@@ -206,7 +206,8 @@ class CausalContext:
         self._add(record[1:HEAD_BYTES])
 
     def _add(self, dot: bytes) -> None:
-        if self._covers(dot):
+        # what the own site has in the store this life has written, and knows
+        if dot[8:] == self.own or self._covers(dot):
             return
         if len(self.dots) < DOTS_MAX:
             self.dots[dot] = b""
