@@ -12,7 +12,7 @@ put       of 100 B to the same
 merge     of newer entries of some thousand keys that a node hears in datagrams full of rumors (see
           merging.py)
 insert    of entries of new keys, in no order, that come in the same way
-restart   of an agent from a data directory, which BEFORE has made, until it answers a GET
+restart   of an agent from a data directory until it answers a GET
 
 `ratio` is AFTER by BEFORE: the median of the ratios of the pairs (which is not the ratio of the two
 medians beside it), and the least and greatest of them. Exits with 1 where it is over --limit.
@@ -31,7 +31,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -209,11 +209,11 @@ class Taker:
             pass
 
 
-def pair_of_merges(trees: Sequence[Path], file: Path) -> Pair:
+def pair_of_merges(trees: Sequence[Path], files: Mapping[Path, Path]) -> Pair:
     with ExitStack() as stack:
         steps = []
         for tree in trees:
-            taker = Taker(tree, file)
+            taker = Taker(tree, files[tree])
             stack.callback(taker.stop)
             steps.append(step_of_merge(taker, -(-taker.datagrams // STEPS)))
         return alternate(steps, STEPS)
@@ -289,15 +289,20 @@ def measure(options: argparse.Namespace) -> Report:
 def prepared(
     name: str, trees: Sequence[Path], file: Path, options: argparse.Namespace
 ) -> tuple[Callable[[Sequence[Path]], Pair], float, str]:
-    """One pair of two trees as a function; by what its seconds are divided; and what that gives."""
+    """One pair of two trees as a function; by what its seconds are divided; and what that gives.
+
+    Each tree makes what it reads itself, since formats may differ."""
+    files = {tree: file.with_suffix(f".{number}") for number, tree in enumerate(trees)}
     if name in ("merge", "insert"):
         keys = options.entries if name == "insert" else max(1, options.entries // ENTRIES_A_KEY)
-        make_rumors(trees[0], options.entries, keys, file)
-        return lambda turn: pair_of_merges(turn, file), options.entries / 1e6, "us an entry"
+        for tree, made in files.items():
+            make_rumors(tree, options.entries, keys, made)
+        return lambda turn: pair_of_merges(turn, files), options.entries / 1e6, "us an entry"
     if name == "restart":
-        make_data(trees[0], options.keys, file)
+        for tree, made in files.items():
+            make_data(tree, options.keys, made)
         return (
-            lambda turn: Pair(*(restart_s(tree, file, options.keys) for tree in turn)),
+            lambda turn: Pair(*(restart_s(tree, files[tree], options.keys) for tree in turn)),
             1.0,
             f"s with {options.keys:,} keys",
         )
