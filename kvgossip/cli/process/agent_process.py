@@ -11,8 +11,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
 
 from kvgossip.api.server import ApiServer, PortInUseError, listen
 from kvgossip.cli.output import Format
@@ -92,26 +92,27 @@ async def _until_founded(node: Node, stop: asyncio.Event) -> None:
     that come meanwhile wait for as long, and get an answer instead of a 503."""
     if node.config.join or node.config.join_wan:
         return
-    ends = [
-        asyncio.create_task(node.wait_settled()),
-        asyncio.create_task(stop.wait()),
-    ]
-    patience_s = node.config.founding_s + FOUNDING_GRACE_S
-    await asyncio.wait(ends, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
-    for task in ends:
-        task.cancel()
-    await asyncio.gather(*ends, return_exceptions=True)
+    timeout_s = node.config.founding_s + FOUNDING_GRACE_S
+    await _first_of(node.wait_settled(), stop.wait(), timeout_s=timeout_s)
 
 
 async def _until_stopped(
     node: Node, server: ApiServer, stop: asyncio.Event, output: Format
 ) -> None:
     settled = asyncio.create_task(_announce_settled(node, output))
-    ends = [asyncio.create_task(stop.wait()), asyncio.create_task(server.left.wait())]
-    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    for task in (settled, *ends):
+    await _first_of(stop.wait(), server.left.wait())
+    settled.cancel()
+    await asyncio.gather(settled, return_exceptions=True)
+
+
+async def _first_of(*waits: Coroutine[Any, Any, object], timeout_s: float | None = None) -> None:
+    """Returns when the first of them ends, whichever way, or after so long; the others are
+    cancelled."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(settled, *ends, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _close(node: Node, server: ApiServer) -> None:

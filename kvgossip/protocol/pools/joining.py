@@ -42,9 +42,9 @@ WARNING_INTERVAL_S = 60.0
 
 
 class Joining:
-    """`is_member(name)` is true of a member that is alive or suspect, and not blocked; `retry_s`
-    is the pause after which a stranger is asked again; `learn_pause_s`: nobody is asked twice
-    within it for its cluster id."""
+    """`is_member(name)` is true of a member that is alive or suspect, and not blocked; nobody
+    that this node has not met is asked twice within `retry_s`, to be taken in or for its cluster
+    id."""
 
     def __init__(
         self,
@@ -61,11 +61,10 @@ class Joining:
         retry_s: float,
         blocklist: Blocklist,
         is_member: Callable[[str], bool],
-        learn_pause_s: float,
         outbox: Outbox,
     ) -> None:
         self._kind, self._membership = kind, membership
-        self._cluster_id, self._learn_pause_s = cluster_id, learn_pause_s
+        self._cluster_id = cluster_id
         #: targets of an operator that means to merge two clusters
         self._merging: OrderedSet[str] = OrderedSet()
         #: by address, when its cluster id was last asked for, monotonic seconds
@@ -187,7 +186,7 @@ class Joining:
         """Somebody there, the member of that name if it is known, has another cluster id, or knows
         more of this one."""
         last_s = self._learned_s.get(address)
-        if last_s is None or now.monotonic_s - last_s >= self._learn_pause_s:
+        if last_s is None or now.monotonic_s - last_s >= self._retry_s:
             self._learned_s.pop(address, None)
             self._learned_s[address] = now.monotonic_s
             self.join([address], JoinPurpose.LEARN, name)

@@ -186,7 +186,6 @@ class Pool:
             retry_s=self._config.join_retry_s,
             blocklist=shared.blocklist,
             is_member=self.is_member,
-            learn_pause_s=self._config.join_retry_s,
             outbox=shared.outbox,
         )
 
@@ -224,7 +223,6 @@ class Pool:
             sync_state=shared.sync_state,
             membership=self.membership,
             settling=shared.settling,
-            knows_us=self.joining.knows_us,
             join_targets=self.join_targets,
             join_handshake=self.join_handshake,
             joining=self.joining,

@@ -78,7 +78,6 @@ class ProbeAnswers:
         sync_state: Callable[[], SyncState],
         membership: Membership,
         settling: Settling,
-        knows_us: Callable[[Address, Now], None],
         join_targets: JoinTargets,
         join_handshake: JoinHandshake,
         joining: Joining,
@@ -92,7 +91,7 @@ class ProbeAnswers:
         self._acks, self._clock_guard, self._sync_state = acks, clock_guard, sync_state
         self._membership, self._join_targets = membership, join_targets
         self._join_handshake, self._exchanges, self._doctor = join_handshake, exchanges, doctor
-        self._settling, self._knows_us, self._joining = settling, knows_us, joining
+        self._settling, self._joining = settling, joining
         self._is_member, self._outbox, self._counters = is_member, outbox, counters
 
     def on_ping(self, ping: Ping, arrival: Arrival) -> None:
@@ -120,7 +119,7 @@ class ProbeAnswers:
         self._outbox.send_probe(ack, arrival.source, prober, reliable=arrival.reliable)
         membership.table.heard(ping.sender, arrival.now.monotonic_s)
         if prober is None:
-            self._knows_us(arrival.source, arrival.now)
+            self._joining.knows_us(arrival.source, arrival.now)
         speaks = membership.table.speaks(ping.sender, arrival)
         self._saw(ping, arrival.now, asked=False, speaks=speaks)
         if ping.cluster and ping.cluster != self._pings.cluster_id.digest:
