@@ -471,6 +471,15 @@ async def test_what_peers_send_while_the_disk_fails_is_in_memory_and_on_the_disk
         assert (back.get("key"), back.get("own")) == (b"1", b"2")
 
 
+async def read_answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """The head and the body of an answer, on a connection that stays."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next(
+        int(line[16:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")
+    )
+    return head, await reader.readexactly(length)
+
+
 async def test_a_write_on_a_full_disk_is_answered_with_507_over_http(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -485,14 +494,9 @@ async def test_a_write_on_a_full_disk_is_answered_with_507_over_http(
                 b"PUT /kv/key HTTP/1.1\r\nHost: n\r\nContent-Length: %d\r\n\r\n%b"
                 % (len(body), body)
             )
-            head = await reader.readuntil(b"\r\n\r\n")
+            head, text = await read_answer(reader)
             assert head.startswith(b"HTTP/1.1 507 Insufficient Storage\r\n")
-            length = next(
-                int(line[16:])
-                for line in head.split(b"\r\n")
-                if line.startswith(b"Content-Length: ")
-            )
-            assert b"the disk is full" in await reader.readexactly(length)
+            assert b"the disk is full" in text
         writer.write(b"GET /kv/key HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n")
         assert (await reader.read()).endswith(b"merged, but not kept")
         writer.close()
