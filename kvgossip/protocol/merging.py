@@ -153,7 +153,7 @@ class SettlingPort(Protocol):
     @property
     def settled(self) -> bool: ...
 
-    def exchanged(self, peer: Peer, sync_state: SyncState, *, refused: bool = False) -> None: ...
+    def exchanged(self, peer: Peer, sync_state: SyncState) -> None: ...
 
 
 class Merging:
@@ -227,8 +227,8 @@ class Merging:
         return _NEWS if news else _KNOWN
 
     def exchanged(self, peer: Peer, sync_state: SyncState, since_s: float, now: Now) -> None:
-        refused = not self._clock_guard.may_settle(peer.name, since_s, now)
-        self._settling.exchanged(peer, sync_state, refused=refused)
+        if self._clock_guard.may_settle(peer.name, since_s, now):
+            self._settling.exchanged(peer, sync_state)
 
     def _is_lost(self, record: bytes, now: Now, origin: Origin) -> bool:
         """True if it is of the own site, not written by this life, and not to be taken: after a new

@@ -35,6 +35,7 @@ from kvgossip.protocol.wire.message import Join, JoinPurpose, JoinReply, Message
 LEARNED_MAX = 1024
 # news of a merge may be slower than the first frames of those who have become members by it
 MERGE_S = 2.0
+
 STRANGERS_MAX = 1024
 REFUSAL_KEPT_S = 150.0
 WARNING_INTERVAL_S = 60.0
