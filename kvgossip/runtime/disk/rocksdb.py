@@ -35,6 +35,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -85,6 +86,9 @@ class RocksDB:
         self._write_options = WriteOptions()
         #: about how many bytes are in the table in memory
         self._table_bytes = 0
+        #: held by a commit and by the end: a disk that hung may answer in the midst of both
+        self._turn = threading.Lock()
+        self._is_closed = False
         self._lock = lock(directory)
         try:
             self._owner = {} if ignore_owner else self._read_owner()
@@ -267,8 +271,14 @@ class RocksDB:
         """Put all of this on the disk, or nothing; None removes. Returns the seconds that the disk
         took.
 
-        Raises DiskFullError, or StorageError for any other fault of the disk.
+        Raises DiskFullError, or StorageError for any other fault of the disk, and after `close`.
         """
+        with self._turn:
+            return self._commit(changes)
+
+    def _commit(self, changes: Mapping[bytes, bytes | None]) -> float:
+        if self._is_closed:
+            raise StorageError(f"the data in {self._folder} is closed", "start the node again")
         if self._db is None:
             self._open()
         batch = WriteBatch(raw_mode=True)
@@ -335,9 +345,12 @@ class RocksDB:
         return sizes
 
     def close(self) -> None:
-        """Harmless when repeated."""
-        self._close_engine()
-        self._unlock()
+        """Let the directory go, once a commit that is under way has ended. Harmless when
+        repeated."""
+        with self._turn:
+            self._is_closed = True
+            self._close_engine()
+            self._unlock()
 
     def _close_engine(self) -> None:
         db, self._db = self._db, None

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from rocksdict import WriteBatch
 
-from kvgossip.errors import DataDirError, DiskFullError
+from kvgossip.errors import DataDirError, DiskFullError, StorageError
 from kvgossip.protocol.model.checksum import checksum
 from kvgossip.runtime.disk.rocksdb import (
     BATCH_ENTRIES,
@@ -143,6 +143,16 @@ def test_a_directory_has_one_owner_at_a_time_and_the_error_names_it(
     assert f"in use by the process {os.getpid()}" in refused(folder)
     storage.close()
     opened_at(folder).close()
+
+
+def test_a_commit_that_comes_after_the_end_does_not_take_the_directory_again(
+    storage: RocksDB, folder: Path
+) -> None:
+    storage.close()
+    with pytest.raises(StorageError, match="is closed"):
+        storage.commit({ENTRY + b"late": b"1"})
+    assert entries(opened := opened_at(folder)) == {}
+    opened.close()
 
 
 @pytest.mark.parametrize("other", [{"cluster": "blog"}, {"datacenter": "tokyo"}])
