@@ -40,5 +40,16 @@ def test_what_has_classes_of_msgspec_is_not_compiled() -> None:
     assert having <= interpreted(), having - interpreted()
 
 
+def test_no_class_that_sets_items_in_its_own_way_is_compiled() -> None:
+    files = [path for part in PARTS for path in sorted((ROOT / "kvgossip" / part).rglob("*.py"))]
+    having = {
+        str(path.relative_to(ROOT))
+        for path in files
+        if "def __setitem__" in (text := path.read_text()) and "def __delitem__" not in text
+    }
+    assert having
+    assert having <= interpreted(), having - interpreted()
+
+
 def test_the_makefile_names_no_file_that_is_not_there() -> None:
     assert [name for name in sorted(interpreted()) if not (ROOT / name).is_file()] == []
