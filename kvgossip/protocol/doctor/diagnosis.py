@@ -311,6 +311,13 @@ def _condition(name: str, condition: Condition, newest: int) -> Iterator[tuple[s
         yield "clock_trouble", f"{name} says: {condition.clock}"
     if condition.disk:
         yield "disk", f"the data directory of {name}: {condition.disk}"
+    if condition.gap_s:
+        text = (
+            f"{name} collects no tombstones, for {condition.gap_s} s at most: more versions came one "
+            "by one than its context has room for, or a member says so. Exchanges with all members "
+            "end that"
+        )
+        yield "context_gap", text
     if condition.formats[1] < newest:
         text = (
             f"{name} speaks frame formats up to {condition.formats[1]}, others up to {newest}: it "

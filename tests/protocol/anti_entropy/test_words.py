@@ -43,6 +43,11 @@ def hear(
     return [answer for to, answer in told(LAN, effects) if to == source]  # type: ignore[misc]
 
 
+def link_of(net: Network, name: str) -> Address:
+    """The end of a link of that member's host."""
+    return net.replicas[name].member.address._replace(port=40_000)
+
+
 def first(sender: str, exchange: int = EXCHANGE) -> Compare:
     return Compare(
         exchange=exchange,
@@ -109,14 +114,24 @@ def test_nor_one_that_comes_over_another_link() -> None:
     assert (len(a.store), quarantined(net)) == (20, [])
 
 
-def test_a_conclude_takes_out_what_its_exchange_offered_alone_and_one_warning_says_so() -> None:
+def test_nor_one_over_a_link_of_another_host_that_calls_itself_a_member() -> None:
     net, a = cluster()
     hear(net, first("b"))
-    hear(net, pull(range(8)))
+    hear(net, pull(range(16)))
+    hear(net, conclude(a, fingerprints(a)))
+    assert (len(a.store), quarantined(net)) == (20, [])
+    assert a.statistics()["concludes_refused"] == 1
+
+
+def test_a_conclude_takes_out_what_its_exchange_offered_alone_and_one_warning_says_so() -> None:
+    net, a = cluster()
+    link = link_of(net, "b")
+    hear(net, first("b"), link)
+    hear(net, pull(range(8)), link)
     before = len(net.effects["a"])
     offered = [each for each in fingerprints(a) if a.store.digest.bucket_of(1, each) < 8]
     assert 0 < len(offered) < 20
-    hear(net, conclude(a, fingerprints(a)))
+    hear(net, conclude(a, fingerprints(a)), link)
     assert len(quarantined(net)) == len(offered)
     warnings = [line for line in logs(net.effects["a"][before:]) if "quarantine" in line]
     assert len(warnings) == 1
@@ -127,9 +142,10 @@ def test_what_a_member_says_was_collected_is_refused_and_taken_again_if_others_s
     None
 ):
     net, a = cluster()
-    hear(net, first("b"))
-    hear(net, pull(range(16)))
-    hear(net, conclude(a, fingerprints(a)))
+    link = link_of(net, "b")
+    hear(net, first("b"), link)
+    hear(net, pull(range(16)), link)
+    hear(net, conclude(a, fingerprints(a)), link)
     assert len(a.store) == 0
     net.until(net.converged)
     assert len(a.store) == 20, "nobody else was made to drop it, and it comes back"
@@ -156,8 +172,9 @@ def test_a_context_counts_for_nothing_beyond_the_time_of_this_node() -> None:
     b = net.replicas["b"]
     later = timestamp_of(net.now("a").wall_ms + 9_000)
     facts = [fact_of(later, b.site, kind) for kind in (Kind.VECTOR_ENTRY, Kind.SEEN)]
-    hear(net, first("c"))
-    hear(net, conclude(a, [], encoded(ContextDifference(0, facts))))
+    link = link_of(net, "c")
+    hear(net, first("c"), link)
+    hear(net, conclude(a, [], encoded(ContextDifference(0, facts))), link)
     assert a.tombstones.context.vector[b.site] < later
     assert a.statistics()["facts_from_the_future"] == 2
     for number in range(10):
@@ -172,8 +189,9 @@ def test_a_context_that_has_more_of_the_own_site_than_there_is_begins_a_new_life
     net, a = cluster()
     site = a.site
     fact = fact_of(timestamp_of(net.now("a").wall_ms), a.site, Kind.VECTOR_ENTRY)
-    hear(net, first("c"))
-    assert not hear(net, conclude(a, [], encoded(ContextDifference(0, [fact]))))
+    link = link_of(net, "c")
+    hear(net, first("c"), link)
+    assert not hear(net, conclude(a, [], encoded(ContextDifference(0, [fact]))), link)
     assert a.site != site
     net.until(net.converged)
     assert len(a.store) == 20
