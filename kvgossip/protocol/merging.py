@@ -219,11 +219,11 @@ class Merging:
             return _REFUSED
         taken: list[Pair] = []
         if self._drops.hearsay:
-            verdicts = [self._drops.judge(record, now) for _, record in entries]
-            if _REFUSE in verdicts:
+            verdicts = [(pair, self._drops.judge(pair[1], now)) for pair in entries]
+            if any(verdict is _REFUSE for _, verdict in verdicts):
                 self._counters["entries_refused.hearsay"] += 1
                 return _REFUSED
-            taken = [pair for pair, verdict in zip(entries, verdicts, strict=True) if verdict is _TAKE]
+            taken = [pair for pair, verdict in verdicts if verdict is _TAKE]
         offered: list[Pair] = []
         for key, record in entries:
             if self._acks and origin.peer is not None:

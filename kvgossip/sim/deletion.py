@@ -1,6 +1,7 @@
 """Deletion: the meaning of a seed when deletes are under trial. Few keys, many deletes and values
 that expire; hosts with disks that come back after any absence, also after they were forgotten;
-machines that are set back, wrong clocks, holes in disks, and liars; one to three datacenters; quick profiles, so that minutes do for days.
+machines that are set back, wrong clocks, holes in disks, and liars; one to three datacenters; quick
+profiles, so that minutes do for days.
 
 At the end of each run all tombstones must have gone, and then it must be quiet (see
 simulation.py).

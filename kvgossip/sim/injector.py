@@ -92,8 +92,8 @@ class FaultInjector:
         self._strike(fault)
 
     def calm(self) -> None:
-        """No more faults: the hostile one is gone, paused hosts resume, those that are down start, cuts are mended; the dead
-        and the severed stay so, and clocks keep their skew."""
+        """No more faults: the hostile one is gone, paused hosts resume, those that are down start,
+        cuts are mended; the dead and the severed stay so, and clocks keep their skew."""
         self.quiet = self._lies.quiet = True
         self._driver.forget_changes()
         self._network.weather = Weather()

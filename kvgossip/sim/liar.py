@@ -128,9 +128,7 @@ class Liar:
     def _opening(self, target: Life, exchange: int, name: str) -> Unit:
         if self._rng.random() < 0.5:
             return Compare(exchange, 1, 4, 0, b"", self._rng.randbytes(8), 0, name)
-        return Sketch(
-            exchange, 1, 4, b"\0" * 64, self._rng.randbytes(4 * SYMBOL_BYTES), 0, name
-        )
+        return Sketch(exchange, 1, 4, b"\0" * 64, self._rng.randbytes(4 * SYMBOL_BYTES), 0, name)
 
     def _probe(self, target: Life, name: str) -> tuple[list[Unit], bool]:
         replica = target.replica
@@ -188,9 +186,15 @@ class Liar:
     # -- what it knows, and makes up --------------------------------------------------------------
 
     def _facts(self, target: Life) -> list[Fact]:
+        """Of sites that are there, or of one that nobody ever was."""
+        rng = self._rng
         return [
-            fact_of(self._time(), self._site(target), self._rng.choice(tuple(Kind)))
-            for _ in range(self._rng.randint(1, 3))
+            fact_of(
+                self._time(),
+                rng.getrandbits(64) if rng.random() < 0.2 else self._site(target),
+                rng.choice(tuple(Kind)),
+            )
+            for _ in range(rng.randint(1, 3))
         ]
 
     def _fingerprints(self, target: Life) -> bytes:

@@ -312,18 +312,11 @@ def _condition(name: str, condition: Condition, newest: int) -> Iterator[tuple[s
     if condition.disk:
         yield "disk", f"the data directory of {name}: {condition.disk}"
     if condition.gap_s:
-        text = (
-            f"{name} collects no tombstones, for {condition.gap_s} s at most: more versions came one "
-            "by one than its context has room for, or a member says so. Exchanges with all members "
-            "end that"
-        )
-        yield "context_gap", text
+        lasts = f"for {condition.gap_s} s at most, or until it has exchanged with all members"
+        yield "context_gap", f"{name} collects no tombstones: its context has a gap, {lasts}"
     if condition.formats[1] < newest:
-        text = (
-            f"{name} speaks frame formats up to {condition.formats[1]}, others up to {newest}: it "
-            "runs an older release"
-        )
-        yield "format", text
+        others = f"others up to {newest}: it runs an older release"
+        yield "format", f"{name} speaks frame formats up to {condition.formats[1]}, {others}"
 
 
 def _keys(report: DoctorReport) -> Iterator[Finding]:

@@ -13,9 +13,7 @@ class AbsenceCheck:
     """A node that collects tombstones waits for all that it knows. So only a node that was away, or
     was thought to have gone, can have missed a delete."""
 
-    def __init__(
-        self, all_stayed: Callable[[], bool], is_forged: Callable[[bytes], bool]
-    ) -> None:
+    def __init__(self, all_stayed: Callable[[], bool], is_forged: Callable[[bytes], bool]) -> None:
         #: True of a record that a hostile one has made up, perhaps as one of an earlier time.
         self._is_forged = is_forged
         #: True if every host is still in its first life.

@@ -6,6 +6,7 @@ import pytest
 
 from kvgossip.config import Address
 from kvgossip.protocol.acks.write_concern import parse_write_concern
+from kvgossip.protocol.doctor import diagnosis
 from kvgossip.protocol.effect import AckReceived, Quarantined
 from kvgossip.protocol.model.hlc import timestamp_of
 from kvgossip.protocol.model.member import SyncState
@@ -17,7 +18,7 @@ from kvgossip.protocol.tombstones.fact import Kind, fact_of
 from kvgossip.protocol.wire.batching import pack
 from kvgossip.protocol.wire.exchange_messages import Compare, Conclude, Leaves, Merged
 from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import Gossip, Message, Ping, Rumor
+from kvgossip.protocol.wire.message import Bundle, Feedback, Gossip, Message, Ping, Rumor
 from tests.protocol.net import LAN, STRANGER, Network, logs, told
 
 EXCHANGE = 9
@@ -152,6 +153,35 @@ def test_what_a_member_says_was_collected_is_refused_and_taken_again_if_others_s
     assert not [e for name in "bc" for e in net.effects[name] if isinstance(e, Quarantined)]
 
 
+def test_a_batch_is_asked_for_hearsay_as_a_single_entry_is() -> None:
+    net, a = cluster()
+    link = link_of(net, "b")
+    entries = tuple(sorted(a.store.records())[:2])
+    hear(net, first("b"), link)
+    hear(net, pull(range(16)), link)
+    hear(net, conclude(a, fingerprints(a)), link)
+    frame = LAN.frame([encode(Gossip(sequence=1, sender="c")), encode(Bundle(entries=entries))])
+    net.perform("a", a.receive(frame, net.replicas["c"].member.address, net.now("a")))
+    assert len(a.store) == 0
+    assert a.statistics()["entries_refused.hearsay"] == 1
+    net.until(net.converged)
+    assert len(a.store) == 20
+
+
+def test_only_the_peer_itself_tells_what_it_has_collected_of_a_packet_of_rumors() -> None:
+    net, a = cluster()
+    effects = [*a.put("k", b"v", net.now("a")).effects, *a.tick(net.now("a"))]
+    sent = told(LAN, effects)
+    to, gossip = next((to, each) for to, each in sent if isinstance(each, Gossip))
+    said = Feedback(sequence=gossip.sequence, known=b"\x00", collected=b"\x01")
+    hear(net, said, reliable=False)
+    assert a.store.value("k") == b"v"
+    assert quarantined(net) == []
+    hear(net, said, to, reliable=False)
+    assert a.store.value("k") is None
+    assert quarantined(net) == ["k"]
+
+
 def test_of_what_was_pushed_alone_the_peer_can_have_collected_anything() -> None:
     net, a = cluster()
     exchanges = a.pools.lan.exchanges
@@ -195,6 +225,30 @@ def test_a_context_that_has_more_of_the_own_site_than_there_is_begins_a_new_life
     assert a.site != site
     net.until(net.converged)
     assert len(a.store) == 20
+
+
+def test_a_gap_is_a_finding_of_the_doctor_and_ends_when_the_dead_are_forgotten() -> None:
+    net, a = cluster()
+    forget_ms = int(a.config.forget_after_s * 1000)
+    wall_ms, link = net.now("a").wall_ms, link_of(net, "c")
+    condition = a.pools.lan._condition.at
+    assert condition(1, net.now("a")).gap_s == 0
+    gaps = [
+        fact_of(timestamp_of(wall_ms - 60_000), 5, Kind.GAP),
+        fact_of(timestamp_of(wall_ms - forget_ms - 60_000), 6, Kind.GAP),
+    ]
+    hear(net, first("c"), link)
+    hear(net, conclude(a, [], encoded(ContextDifference(0, gaps))), link)
+    assert list(a.tombstones.context.gaps) == [5], "the other one is over"
+    shown = condition(1, net.now("a"))
+    assert 0 < shown.gap_s <= forget_ms / 1000 - 59
+    found = list(diagnosis._condition("a", shown, 1))
+    assert [code for code, _ in found] == ["context_gap"]
+    a.tombstones.collecting.end_gaps(wall_ms + forget_ms - 61_000)
+    assert a.tombstones.context.gaps
+    a.tombstones.collecting.end_gaps(wall_ms + forget_ms - 59_000)
+    assert not a.tombstones.context.gaps
+    assert condition(1, net.now("a")).gap_s == 0
 
 
 # -- waits ---------------------------------------------------------------------------------------
