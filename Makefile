@@ -37,18 +37,19 @@ upgrade-test: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict --site-dir build/docs
 
-# Every simulated fault of a thousand seeds, partitions of every shape, then ten thousand seeds of deletes: an hour and a half of one
-# processor, not part of `make test`.
+# Every simulated fault of a thousand seeds, partitions of every shape, liars, then ten thousand seeds of deletes: an hour and a half of
+# one processor, not part of `make test`.
 SIM = cd $(COMPILED) && ../bin/python -m kvgossip sim
 soak: $(COMPILED)/.built
 	$(SIM) cluster --nodes 5-20 --seed 1 --runs 1000 --jobs $(SOAK_JOBS)
 	$(SIM) cluster --nodes 5-20 --datacenters 1-3 --partition-rate 0.3 --datacenter-rate 0.1 --writes 50 --runs 1000 --jobs $(SOAK_JOBS)
+	$(SIM) cluster --nodes 5-12 --hostile-rate 2 --stranger-rate 1 --crash-rate 0.01 --partition-rate 0.1 --runs 200 --jobs $(SOAK_JOBS)
 	$(SIM) deletes --seed 10000 --runs 10000 --jobs $(SOAK_JOBS)
 
 # The machine and its simulator, in a tree of their own, through mypyc and a C compiler: the same traces, nearly twice as fast. What stays
-# as it is: classes of msgspec's, effects, what imports numpy only where it is installed, and the options that go to other processes, since
+# as it is: classes of msgspec's, effects, a dict with a `__setitem__` of its own (compiled, it has no `del`), what imports numpy only where it is installed, and the options that go to other processes, since
 # mypyc's frozen dataclasses can be pickled, but not unpickled.
-INTERPRETED := $(addprefix kvgossip/protocol/,wire/message.py wire/exchange_messages.py model/member.py model/peer.py model/now.py model/change.py model/location.py effect.py store/sketch.py) \
+INTERPRETED := $(addprefix kvgossip/protocol/,wire/message.py wire/exchange_messages.py saved_state.py model/cluster_id.py model/newest.py model/member.py model/peer.py model/now.py model/change.py model/location.py effect.py store/sketch.py) \
 	$(addprefix kvgossip/sim/,checks/violation.py faults.py layout.py network.py scenario.py workload.py)
 SOURCES := $(wildcard kvgossip/*.py kvgossip/*/*.py kvgossip/*/*/*.py)
 $(COMPILED)/.built: $(VENV)/.dev $(SOURCES)

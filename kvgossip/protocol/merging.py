@@ -217,11 +217,18 @@ class Merging:
             for key, record in entries
         ):
             return _REFUSED
+        taken: list[Pair] = []
+        if self._drops.hearsay:
+            verdicts = [(pair, self._drops.judge(pair[1], now)) for pair in entries]
+            if any(verdict is _REFUSE for _, verdict in verdicts):
+                self._counters["entries_refused.hearsay"] += 1
+                return _REFUSED
+            taken = [pair for pair, verdict in verdicts if verdict is _TAKE]
         offered: list[Pair] = []
         for key, record in entries:
             if self._acks and origin.peer is not None:
                 self._acks.showed(origin.peer, key, record[1:HEAD_BYTES])
-            if not self._tombstones.refuses(key, record):
+            if (key, record) in taken or not self._tombstones.refuses(key, record):
                 offered.append((key, record))
         news = self.take_batch(entries, offered, now, origin)
         return _NEWS if news else _KNOWN

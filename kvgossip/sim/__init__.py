@@ -19,6 +19,8 @@ drives the `Replica` that ships.
     lives       hosts start, stop, move and come back
     clients     writes, and the answers that each replica must keep
     merges      an operator merges the clusters that a first start in parts has left
+    lies        what a liar says goes to the nodes
+    liar        one that has the key, and sends valid messages with false content
     injector    lets the faults happen, and ends them
     cluster     all of these put together
     simulation  the phases of one run, from the first start to the verdict

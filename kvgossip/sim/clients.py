@@ -30,16 +30,23 @@ class Clients:
         oracle: Oracle,
         promises: Promises,
         batches: Batches,
+        hostile: int | None = None,
     ) -> None:
         self._lives, self._driver = lives, driver
         self._ledger, self._oracle = ledger, oracle
         self._promises, self._batches = promises, batches
+        #: The host whose process lies: nobody writes there.
+        self._hostile = hostile
         #: Accepted writes: values, and tombstones.
         self.puts = self.deletes = 0
 
     def write(self, together: list[Write]) -> None:
         """Writes of one turn of the event loop, on one of the running nodes."""
-        takers = [life for life in self._lives.running() if life.active and not life.leaving]
+        takers = [
+            life
+            for life in self._lives.running()
+            if life.active and not life.leaving and life.host.number != self._hostile
+        ]
         if not takers:
             return
         life = takers[int(together[0].choice * len(takers))]

@@ -25,6 +25,7 @@ from kvgossip.sim.dns import DELAY_S, addresses_of
 from kvgossip.sim.driver import Driver
 from kvgossip.sim.host import EPOCH_MS, Clock, Host, Life
 from kvgossip.sim.injector import STRANGER, FaultInjector
+from kvgossip.sim.lies import Lies
 from kvgossip.sim.lives import Lives
 from kvgossip.sim.merges import Merges
 from kvgossip.sim.network import Network, Weather
@@ -63,7 +64,7 @@ class Cluster:
             commits,
             self.promises,
             self.batches,
-            AbsenceCheck(self._all_stayed),
+            AbsenceCheck(self._all_stayed, self.ledger.is_forged),
             self,
         )
         self.lives = Lives(
@@ -79,7 +80,24 @@ class Cluster:
             self._rng,
         )
         self.clients = Clients(
-            self.lives, self.driver, self.ledger, self.oracle, self.promises, self.batches
+            self.lives,
+            self.driver,
+            self.ledger,
+            self.oracle,
+            self.promises,
+            self.batches,
+            scenario.hostile,
+        )
+        self.lies = Lies(
+            scenario,
+            self.hosts,
+            self.framings,
+            self.timeline,
+            self.delivery,
+            self,
+            self.ledger,
+            self.oracle,
+            scenario.stream("lies"),
         )
         self.faults = FaultInjector(
             scenario,
@@ -91,6 +109,7 @@ class Cluster:
             self.driver,
             self.lives,
             self.oracle,
+            self.lies,
             self._rng,
         )
         self.merges = Merges(self.running, self.driver)
@@ -113,7 +132,8 @@ class Cluster:
             self.frame(life, data, STRANGER, PoolKind.LAN)
 
     def _all_stayed(self) -> bool:
-        return not any(host.lives > 1 or host.dead for host in self.hosts)
+        changed = any(host.lives > 1 or host.dead for host in self.hosts)
+        return not (changed or self.ledger.is_doubtful)
 
     # -- deliveries to the replicas ----------------------------------------------------------------
 
@@ -136,7 +156,7 @@ class Cluster:
         self.faults.sample(effect.data)
         if self.tap is not None:
             self.tap(effect)
-        self.delivery.send(life, effect)
+        self.delivery.send(life, self.lies.passed(life, effect))
 
     def resolve(self, life: Life, effect: Resolve) -> None:
         self.timeline.after(self._rng.uniform(*DELAY_S), self._resolved, life, effect)

@@ -1,6 +1,7 @@
 """Deletion: the meaning of a seed when deletes are under trial. Few keys, many deletes and values
-that expire; hosts with disks that come back after any absence, also after they were forgotten; one
-to three datacenters; quick profiles, so that minutes do for days.
+that expire; hosts with disks that come back after any absence, also after they were forgotten;
+machines that are set back, wrong clocks, holes in disks, and liars; one to three datacenters; quick
+profiles, so that minutes do for days.
 
 At the end of each run all tombstones must have gone, and then it must be quiet (see
 simulation.py).
@@ -17,6 +18,7 @@ from kvgossip.sim.workload import Mix
 
 DATACENTERS_MAX = 3
 HOLES_CHANCE = 0.2
+LIES_A_S = 2.0
 QUICK = {
     "probe_interval_s": 0.5,
     "probe_timeout_s": 0.2,
@@ -51,10 +53,13 @@ def deletion_options(seed: int) -> Options:
     if Random(f"{seed} holes").random() < HOLES_CHANCE:
         # somebody must stay who has what a hole takes
         intensity = replace(intensity, hole_share=0.4, wipe_share=0.0, vanish_share=0.0)
+    liar = Random(f"{seed} liars").choice(("", "", "", "stranger", "member"))
     return Options(
         nodes=(nodes, nodes),
         intensity=replace(
             intensity,
+            stranger_rate=LIES_A_S if liar == "stranger" else 0.0,
+            hostile_rate=LIES_A_S if liar == "member" else 0.0,
             glitch_rate=Random(f"{seed} glitches").choice((0.0, 0.0, 0.0, 0.03)),
             set_back_rate=Random(f"{seed} set-backs").choice((0.0, 0.0, 0.02)),
         ),

@@ -152,6 +152,8 @@ class Driver:
             self.changed_s = self._timeline.time_s
         if effects:
             self._commits.keep(life, event, inner)
+            if any(type(effect) is Quarantined for effect in inner):
+                self._check_told(inner)
             for effect in effects:
                 if type(effect) is Send:
                     self._outlet.send(life, effect)
@@ -161,6 +163,11 @@ class Driver:
                 else:
                     self._perform_rare(life, effect)
         self._timers.arm(life)
+
+    def _check_told(self, effects: Sequence[Effect]) -> None:
+        """No live value goes in silence."""
+        told = any(type(effect) is Log and effect.level == "WARNING" for effect in effects)
+        require(told, "a live value went to the quarantine, and no WARNING says so")
 
     def _perform_rare(self, life: Life, effect: Effect) -> None:
         if isinstance(effect, Dropped):

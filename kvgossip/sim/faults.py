@@ -69,6 +69,10 @@ class Intensity:
     datacenter_rate: float = 0.0
     #: Machines that go on from an earlier memory, and disk, of the same life.
     set_back_rate: float = 0.0
+    #: False messages of one that has the key and is no member.
+    stranger_rate: float = 0.0
+    #: The same of a member: the last host, unless others need it.
+    hostile_rate: float = 0.0
     #: Nodes that are taken from the network for good; at least two stay.
     permanent_crash_rate: float = 0.0
     #: Links that are cut for good; the nodes that stay are connected, if not directly.
@@ -82,6 +86,11 @@ class Intensity:
             tail=0.05 if self.tail_s > 0.02 else 0.005,
             tail_s=self.tail_s,
         )
+
+    @property
+    def lies(self) -> bool:
+        """True if somebody sends what is false."""
+        return self.stranger_rate > 0 or self.hostile_rate > 0
 
     @property
     def calm(self) -> bool:
@@ -205,6 +214,14 @@ class Garbage:
     kind: int
 
 
+@dataclass(frozen=True, slots=True)
+class Lie:
+    """A false message to this node (liar.py): of a member, or of a stranger."""
+
+    node: int
+    member: bool
+
+
 Fault = (
     Crash
     | Die
@@ -221,6 +238,7 @@ Fault = (
     | Glitch
     | Blow
     | Garbage
+    | Lie
 )
 Timed = tuple[float, Fault]
 

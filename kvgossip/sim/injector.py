@@ -21,6 +21,7 @@ from kvgossip.sim.faults import (
     Garbage,
     Glitch,
     Leave,
+    Lie,
     Mend,
     Pause,
     Remember,
@@ -32,6 +33,7 @@ from kvgossip.sim.faults import (
     Way,
 )
 from kvgossip.sim.host import Host, Life
+from kvgossip.sim.lies import Lies
 from kvgossip.sim.lives import Lives
 from kvgossip.sim.network import Network, Weather
 from kvgossip.sim.scenario import Scenario
@@ -57,12 +59,14 @@ class FaultInjector:
         driver: Driver,
         lives: Lives,
         oracle: Oracle,
+        lies: Lies,
         rng: Random,
     ) -> None:
         self._scenario, self._hosts = scenario, hosts
         self._timeline, self._trace, self._rng = timeline, trace, rng
         self._network, self._delivery = network, delivery
         self._driver, self._lives, self._oracle = driver, lives, oracle
+        self._lies = lies
         #: True if no fault may strike: before `disturb`, and after `calm`.
         self.quiet = True
         #: Faults that struck, by kind.
@@ -74,7 +78,7 @@ class FaultInjector:
 
     def disturb(self) -> None:
         """From now on the network is as bad as the scenario says, and faults may strike."""
-        self.quiet = False
+        self.quiet = self._lies.quiet = False
         self._network.weather = self._scenario.intensity.weather
 
     def strike(self, fault: Fault) -> None:
@@ -88,13 +92,17 @@ class FaultInjector:
         self._strike(fault)
 
     def calm(self) -> None:
-        """No more faults: paused hosts resume, those that are down start, cuts are mended; the dead
-        and the severed stay so, and clocks keep their skew."""
-        self.quiet = True
+        """No more faults: the hostile one is gone, paused hosts resume, those that are down start,
+        cuts are mended; the dead and the severed stay so, and clocks keep their skew."""
+        self.quiet = self._lies.quiet = True
         self._driver.forget_changes()
         self._network.weather = Weather()
         self._network.mend_all()
         self._network.cut(self._severed)
+        hostile = self._lies.hostile
+        if hostile is not None:
+            self._with_life(hostile.number, self._lives.stop)
+            self._vanish(hostile)
         for host in self._hosts:
             host.clock.glitch(0.0)
             self._lives.resume(host)
@@ -147,6 +155,8 @@ class FaultInjector:
                     self._hosts[node].clock.glitch(by_ms)
             case Blow(loss):
                 self._network.weather = replace(self._network.weather, loss=loss)
+            case Lie(node, member):
+                self._lies.tell(self._hosts[node], member=member)
             case Garbage(node, kind):
                 self._send_garbage(self._hosts[node], kind)
 

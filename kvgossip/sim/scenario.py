@@ -122,6 +122,14 @@ class Scenario:
             nodes=self.nodes, datacenters=self.datacenters, gateways=self.gateways, far=self.far
         )
 
+    @property
+    def hostile(self) -> int | None:
+        """The host whose process lies: the last one; None where others need that one, or nobody
+        lies."""
+        last = self.nodes - 1
+        needed = self.layout.place_of(last) < SEEDS or self.layout.is_gateway(last)
+        return None if needed or not self.intensity.hostile_rate else last
+
     def datacenter_of(self, node: int) -> str:
         """The name of a node's datacenter: the configured one where there is one only."""
         if self.datacenters == 1:

@@ -17,6 +17,7 @@ from kvgossip.sim.faults import (
     Glitch,
     Intensity,
     Leave,
+    Lie,
     Mend,
     Pause,
     Remember,
@@ -56,6 +57,7 @@ def schedule(
     if layout is not None and layout.datacenters > 1:
         found.extend(_datacenters(intensity, layout, duration_s, rng))
     found.extend(_set_backs(intensity, nodes, duration_s, rng))
+    found.extend(_lies(intensity, nodes, duration_s, rng))
     return sorted(found, key=lambda timed: timed[0])
 
 
@@ -172,6 +174,12 @@ def _set_backs(intensity: Intensity, nodes: int, duration_s: float, rng: Random)
         node = rng.randrange(nodes)
         yield at_s, Remember(node)
         yield at_s + min(0.1 + rng.expovariate(0.3), 10.0), SetBack(node)
+
+
+def _lies(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:
+    for member, rate in ((False, intensity.stranger_rate), (True, intensity.hostile_rate)):
+        for at_s in _moments(rate, duration_s, rng):
+            yield at_s, Lie(rng.randrange(nodes), member)
 
 
 def _storms(intensity: Intensity, nodes: int, duration_s: float, rng: Random) -> Iterator[Timed]:

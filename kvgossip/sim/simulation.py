@@ -57,7 +57,7 @@ class Simulation:
             sealed=bool(plan.config.keyring),
         )
         self.report.agreement_limit_s = _agreeing_s(plan.config, plan.nodes) + _catching_up_s(plan)
-        if plan.intensity.set_back_rate:
+        if plan.intensity.set_back_rate or plan.intensity.lies:
             self.report.agreement_limit_s += PAUSE_S
         if plan.layout.datacenters > 1:
             # one pool after the other: an entry that a gateway learns late is late in its

@@ -53,6 +53,8 @@ CHUNK = 3
 # when clusters are to be merged. 10155: a node starts with a clock that is behind, and what has
 # expired in truth goes to its quarantine.
 BROKE_A_LAW_ONCE = (49, 90, 178, 280, 295, 5183, 10155, 11088, 11217, 11250, 11578, 14304, 18988)
+# of liars nothing was known then
+BROKE_A_LAW_ONCE_WITH_LIARS: tuple[int, ...] = ()
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 

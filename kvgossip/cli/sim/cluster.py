@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 FAULTS = (
     "loss", "duplicate", "crash_rate", "leave_rate", "partition_rate", "datacenter_rate",
-    "pause_rate", "garbage_rate", "glitch_rate", "clock_skew_ms", "clock_drift",
+    "pause_rate", "garbage_rate", "stranger_rate", "hostile_rate", "glitch_rate", "clock_skew_ms",
+    "clock_drift",
 )  # fmt: skip
 """The options that are fields of Intensity."""
 
@@ -80,6 +81,22 @@ PauseRate = Annotated[
 ]
 GarbageRate = Annotated[
     float | None, typer.Option(metavar="P", min=0.0, help="Packets of noise a second.")
+]
+StrangerRate = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        min=0.0,
+        help="False messages a second of one that has the key, and is no member.",
+    ),
+]
+HostileRate = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        min=0.0,
+        help="False messages a second of a member; it twists what it says otherwise, too.",
+    ),
 ]
 GlitchRate = Annotated[
     float | None,
@@ -147,6 +164,8 @@ def cluster(
     datacenter_rate: DatacenterRate = None,
     pause_rate: PauseRate = None,
     garbage_rate: GarbageRate = None,
+    stranger_rate: StrangerRate = None,
+    hostile_rate: HostileRate = None,
     glitch_rate: GlitchRate = None,
     clock_skew_ms: ClockSkew = None,
     clock_drift: ClockDrift = None,

@@ -28,10 +28,11 @@ def deletes(
     output: Output = Format.TABLE,
 ) -> None:
     """Try deletes: hosts with disks that return after any absence, also when they were forgotten;
-    expiries; one to three datacenters.
+    expiries; machines that are set back, wrong clocks, holes in disks, and liars; one to three
+    datacenters.
 
-    No deleted value may live again, no acknowledged write may be lost. At the end all tombstones
-    must go, and it must be quiet.
+    No deleted value may live again, no acknowledged write may be lost: what a member lies about is
+    in a quarantine, with a WARNING. At the end all tombstones must go, and it must be quiet.
 
     Examples:
 

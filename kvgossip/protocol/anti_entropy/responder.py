@@ -6,7 +6,9 @@
 
 It keeps no state of a session but who asks, over which link, and what was offered
 (asked_exchange.py): Conclude counts only for an exchange that a member has begun, over the same
-link, and takes out only what was offered in it. And an exchange of our own with a peer that asks
+link, from that member's own host, and takes out only what was offered in it. (Whoever has a key may
+call itself by a member's name. One that speaks from elsewhere, behind NAT, is believed in the
+exchanges that this node begins with it.) And an exchange of our own with a peer that asks
 would find the same differences.
 """
 
@@ -113,7 +115,7 @@ class Responder:
         if known is None and isinstance(question, (Sketch, Compare)):
             member = self._membership.members.get(question.sender)
             if member is not None and member.reachable:
-                speaks = source.host == member.host
+                speaks = source.host in (member.host, member.other_host)
                 known = AskedExchange(member.name, source, member.name if speaks else "")
                 self._asked[question.exchange] = known
         if known is None or known.source != source:
@@ -182,7 +184,7 @@ class Responder:
         tombstones, dropped = self._tombstones, 0
         asked = self._asked_exchange(conclude, source, now)
         facts = decode(conclude.context).facts
-        if asked is None:
+        if asked is None or not asked.holder:
             self._counters["concludes_refused"] += 1
         elif tombstones.show_set_back(facts, asked.peer, now):
             raise RemoteError("set_back")

@@ -311,12 +311,12 @@ def _condition(name: str, condition: Condition, newest: int) -> Iterator[tuple[s
         yield "clock_trouble", f"{name} says: {condition.clock}"
     if condition.disk:
         yield "disk", f"the data directory of {name}: {condition.disk}"
+    if condition.gap_s:
+        lasts = f"for {condition.gap_s} s at most, or until it has exchanged with all members"
+        yield "context_gap", f"{name} collects no tombstones: its context has a gap, {lasts}"
     if condition.formats[1] < newest:
-        text = (
-            f"{name} speaks frame formats up to {condition.formats[1]}, others up to {newest}: it "
-            "runs an older release"
-        )
-        yield "format", text
+        others = f"others up to {newest}: it runs an older release"
+        yield "format", f"{name} speaks frame formats up to {condition.formats[1]}, {others}"
 
 
 def _keys(report: DoctorReport) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.readiness import NOT_SETTLED, Readiness
+from kvgossip.protocol.tombstones.collection import TombstoneCollection
 from kvgossip.protocol.wire.frame import FORMAT
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import Condition
@@ -33,6 +34,7 @@ class OwnCondition:
         warnings: MemberWarnings,
         keyring: Keyring | None,
         left_out: LeftOut,
+        collecting: TombstoneCollection,
         sync_state: Callable[[], SyncState],
         readiness: Readiness,
         clock_guard: ClockGuard,
@@ -43,6 +45,7 @@ class OwnCondition:
         self._keyring, self._sync_state, self._wan = keyring, sync_state, wan
         self._readiness, self._clock_guard = readiness, clock_guard
         self._left_out, self._disk_problem = left_out, disk_problem
+        self._collecting = collecting
 
     def at(self, sequence: int, now: Now) -> Condition:
         me, wan, left_out = self._membership.me, self._wan(), self._left_out.keys
@@ -66,6 +69,7 @@ class OwnCondition:
             left_out_keys=tuple(left_out[:LEFT_OUT_NAMED]),
             clock=self._clock_guard.trouble(now)[:REASON_CHARACTERS_MAX],
             disk=self._disk_problem()[:REASON_CHARACTERS_MAX],
+            gap_s=self._collecting.gap_s(now.wall_ms),
         )
 
 

@@ -198,6 +198,7 @@ class Pool:
             warnings=self.warnings,
             keyring=shared.keyring,
             left_out=shared.left_out,
+            collecting=shared.tombstones.collecting,
             sync_state=shared.sync_state,
             readiness=shared.readiness,
             clock_guard=shared.clock_guard,

@@ -340,6 +340,9 @@ class Mongering:
         self._settle_confirmed(packet.rumors)
         if not (self._acks or answer.collected):
             return
+        if not self._membership.table.speaks(packet.peer, arrival):
+            # numbers can be guessed: what it says of the peer is not the peer's word
+            return
         member = self._membership.members.get(packet.peer)
         same = member is not None and answer.life in (0, life_of(member.site))
         peer = Peer(self._kind, packet.peer)

@@ -25,7 +25,9 @@ Laws
   write, and a "seen" of it that is later than its clock are signs of a set-back (set_back.py).
 - A version that is covered stays covered (but for entries beyond the newest VECTOR_MAX): joining is
   commutative, associative and idempotent.
-- While there is a gap no tombstone is collected, so a dot too many delays, and harms nothing.
+- While there is a gap no tombstone is collected, so a dot too many delays, and harms nothing. A gap
+  ends when the vector has passed it, or when it is older than dead members are remembered: whoever
+  has made it up stops nobody for ever, and who brings back what is older is late for more than it.
   Until the vector has passed them, those that are here stay, and none more are taken: under a flood
   of writes to the same keys a dot that comes would be dropped before anybody asks, and to keep each
   for a moment would cost three changes of the disk a write.
@@ -289,6 +291,13 @@ class CausalContext:
             oldest = min(self.gaps, key=self.gaps.__getitem__)
             del self.gaps[oldest]
             self._note(Kind.GAP, oldest, None)
+
+    def end_gaps(self, before: int) -> None:
+        """Those that lie before this time are of no more use."""
+        if self.gaps and min(self.gaps.values()) < before:
+            for site in [site for site, timestamp in self.gaps.items() if timestamp < before]:
+                del self.gaps[site]
+                self._note(Kind.GAP, site, None)
 
     # -- the disk ---------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 
 from kvgossip.protocol.model.entry import expires_in, version_of
-from kvgossip.protocol.model.hlc import milliseconds_of
+from kvgossip.protocol.model.hlc import milliseconds_of, timestamp_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.store.store import Store
@@ -190,6 +190,7 @@ class TombstoneCollection:
         """A round: `members` are all that are known, `confirmed` what those that count hold."""
         self._present = OrderedSet(member.site for member in members)
         self._held = {site: self._held[site] for site in self._present if site in self._held}
+        self.end_gaps(wall_ms)
         self.confirmed = 0 if self._context.gaps else confirmed
         retry = wall_ms - self._retried_ms > min(self._forget_ms // 8, RETRY_MS)
         if retry:
@@ -199,6 +200,19 @@ class TombstoneCollection:
             site for site in self._aside if retry or vector.get(site, 0) > self._looked[site]
         ]:
             self._again.append(self._aside.pop(site))
+
+    def end_gaps(self, wall_ms: int) -> int:
+        """Of the context, those that are over; returns the time before which all are."""
+        over = timestamp_of(wall_ms - self._forget_ms)
+        self._context.end_gaps(over)
+        return over
+
+    def gap_s(self, wall_ms: int) -> int:
+        """For how many seconds at most nothing is collected, since a dot found no room; 0: there is
+        no gap."""
+        newest = max(self._context.gaps.values(), default=0)
+        left_ms = milliseconds_of(newest) + self._forget_ms - wall_ms
+        return max(-(-left_ms // 1000), 0) if newest else 0
 
     def next_batch(self, wall_ms: int) -> tuple[list[str], bool]:
         """Keys that may go now, after a look at a batch of them; and whether there is more to look

@@ -256,6 +256,8 @@ class Tombstones:
         members = self._members.holders()
         present = OrderedSet(member.site for member in members)
         believed = self._until_now(facts, now)
+        ended = self.collecting.end_gaps(now.wall_ms).to_bytes(8, "big")
+        believed = [fact for fact in believed if fact[16] != Kind.GAP or fact[:8] >= ended]
         self.drops.confirm(believed, peer)
         if self.context.join(believed, present) and self._gateway:
             seen, clock = self.context.seen, self.clock()

@@ -13,7 +13,9 @@ class AbsenceCheck:
     """A node that collects tombstones waits for all that it knows. So only a node that was away, or
     was thought to have gone, can have missed a delete."""
 
-    def __init__(self, all_stayed: Callable[[], bool]) -> None:
+    def __init__(self, all_stayed: Callable[[], bool], is_forged: Callable[[bytes], bool]) -> None:
+        #: True of a record that a hostile one has made up, perhaps as one of an earlier time.
+        self._is_forged = is_forged
         #: True if every host is still in its first life.
         self._all_stayed = all_stayed
         #: True if some member was ever forgotten, or taken to have left.
@@ -25,7 +27,7 @@ class AbsenceCheck:
     def quarantined(self, effect: Quarantined) -> None:
         """Raises BrokenLawError."""
         require(
-            self._one_went or not self._all_stayed(),
+            self._one_went or self._is_forged(effect.record) or not self._all_stayed(),
             "a value is put into quarantine although nobody was ever away",
             effect.key,
         )

@@ -120,13 +120,16 @@ class Witness:
         """To be called after every input, with the clocks of its host, and the true time.
         Returns whether anything changed that peers should agree on. Raises BrokenLawError."""
         keys: list[str] = []
+        quarantined: dict[str, None] = {}
         members = False
         for effect in effects:
             if type(effect) is Changed:
                 self._changed(effect.key, effect)
                 keys.append(effect.key)
             elif isinstance(effect, (Dropped, Expired, Quarantined)):
-                self._went(effect, now, true_ms)
+                if isinstance(effect, Quarantined):
+                    quarantined[effect.key] = None
+                self._went(effect, now, true_ms, kept=effect.key in quarantined)
                 keys.append(effect.key)
             elif isinstance(effect, Revived):
                 self._revived(effect)
@@ -156,7 +159,10 @@ class Witness:
         self.records[key] = new
         self.expired.pop(key, None)
 
-    def _went(self, effect: Dropped | Expired | Quarantined, now: Now, true_ms: int) -> None:
+    def _went(
+        self, effect: Dropped | Expired | Quarantined, now: Now, true_ms: int, *, kept: bool
+    ) -> None:
+        """`kept`: it is in the quarantine."""
         key, held = effect.key, self.records.get(effect.key)
         if held != effect.record:
             require(
@@ -170,6 +176,12 @@ class Witness:
             require(
                 key not in self.expired or _has_expired(effect.record, now.wall_ms),
                 "an entry was dropped for an expiry that has not come by the own clock",
+                key,
+                held,
+            )
+            require(
+                kept or is_dead(effect.record) or key in self.expired,
+                "a live value was dropped, and is not in the quarantine",
                 key,
                 held,
             )
@@ -193,7 +205,8 @@ class Witness:
             self.expired[key] = None
         elif isinstance(effect, Quarantined) and may_expire(effect.record):
             require(
-                self._ledger.is_superseded(key, effect.record)
+                self._ledger.is_doubtful
+                or self._ledger.is_superseded(key, effect.record)
                 or (_has_expired(effect.record, true_ms) and self._is_lost_in_time(now, true_ms)),
                 "a live value was taken out for its expiry",
                 key,

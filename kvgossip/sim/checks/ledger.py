@@ -24,6 +24,30 @@ class Ledger:
         self._written: dict[bytes, tuple[tuple[str, bytes], ...]] = {}
         #: The versions that their machines have lost, and may give again.
         self._lost: dict[bytes, None] = {}
+        #: The versions that a hostile one has made up.
+        self._forged: dict[bytes, None] = {}
+        #: The name of the member that has lied, with which those of its lives begin.
+        self._liar = ""
+
+    def forge(self, key: str, record: bytes) -> None:
+        """A hostile one has made this record up, perhaps as one of another node's life: which may
+        give its version as well."""
+        version = version_bytes(record)
+        self._written[version] = (*self._written.get(version, ()), (key, record))
+        self._lost[version] = self._forged[version] = None
+
+    def is_forged(self, record: bytes) -> bool:
+        return version_bytes(record) in self._forged
+
+    def lied(self, name: str) -> None:
+        """This member has lied."""
+        self._liar = name.partition("-")[0]
+
+    @property
+    def is_doubtful(self) -> bool:
+        """True if a member has lied, so that correct ones may have been made to drop live
+        values."""
+        return bool(self._liar)
 
     def write(self, key: str, record: bytes) -> None:
         version = version_bytes(record)
@@ -46,7 +70,10 @@ class Ledger:
         self._held[name, key] = max(self._held.get((name, key), b""), version_bytes(record))
 
     def has_held(self, name: str, key: str, record: bytes) -> bool:
-        """True if one of its lives had this version of the key, or a newer one."""
+        """True if one of its lives had this version of the key, or a newer one, or it is a liar,
+        that nobody can hold to its word."""
+        if self._liar and name.partition("-")[0] == self._liar:
+            return True
         return self._held.get((name, key), b"") >= version_bytes(record)
 
     def is_superseded(self, key: str, record: bytes) -> bool:

@@ -12,7 +12,7 @@ for every step and for the end:
 - Nothing is lost: of every write that was acknowledged by a host that kept its memory or its disk,
   or that such a host has merged, the key ends with that version or a greater one; or some version
   at least as great was a delete, or has expired. But where a machine was set back, and told of what
-  it had lost as if it had it, a live value may be in a quarantine instead.
+  it had lost as if it had it, or a member has lied, a live value may be in a quarantine instead.
 """
 
 from __future__ import annotations
@@ -72,12 +72,17 @@ class Oracle:
         self._kept: dict[int, dict[bytes, tuple[str, bytes]]] = {}
         #: The writes of hosts that have lost theirs: they count where another host has merged them.
         self._bereft: dict[bytes, tuple[str, bytes]] = {}
-        #: The versions that went to a quarantine: nobody was told nothing.
-        self._quarantined: dict[bytes, None] = {}
-        #: How many of them nobody had deleted or superseded.
+        #: By key, the newest version that went to a quarantine: somebody was told.
+        self._quarantined: dict[str, bytes] = {}
+        #: How many of the values of correct nodes that went there nobody had deleted or superseded.
         self.false_drops = 0
         #: True if a machine was set back.
         self._set_back = False
+        #: The records that a hostile one has made up, and nobody has taken yet, by version.
+        self._forged: dict[bytes, tuple[str, bytes]] = {}
+        self._forgeries: dict[bytes, None] = {}
+        #: True if a member has lied: so what it was offered may be in a quarantine.
+        self.lied = False
 
     def _history(self, host: int) -> History:
         return self._histories.setdefault(host, History())
@@ -91,10 +96,18 @@ class Oracle:
         self._written.setdefault(key, []).append(record)
         self._kept.setdefault(host, {})[version] = (key, record)
 
+    def forged(self, key: str, record: bytes) -> None:
+        """A hostile one has made this record up: an ordinary write once a node has taken it."""
+        self._forged[version_bytes(record)] = (key, record)
+        self._forgeries[version_bytes(record)] = None
+
     def holds(self, host: int, key: str, record: bytes) -> None:
         """This record has come into a store. Raises BrokenLawError when it was killed by what that
         host has merged."""
         version, history = version_bytes(record), self._history(host)
+        if self._forged.pop(version, None) is not None:
+            self._kills.setdefault(version, {})
+            self._written.setdefault(key, []).append(record)
         if not is_dead(record):
             for other in history.seen.get(key, ()):
                 if version in self._kills.get(other, ()):
@@ -139,9 +152,9 @@ class Oracle:
     def quarantined(self, key: str, record: bytes) -> None:
         """It went to a quarantine, with a warning."""
         version = version_bytes(record)
-        self._quarantined[version] = None
+        self._quarantined[key] = max(version, self._quarantined.get(key, b""))
         newest = max(map(version_bytes, self._written.get(key, ())), default=b"")
-        self.false_drops += version >= newest
+        self.false_drops += version >= newest and version not in self._forgeries
 
     def holed(self, host: int, records: Mapping[str, bytes]) -> None:
         """Of all that was on this host's disk these records are left: it has merged nothing else,
@@ -169,8 +182,12 @@ class Oracle:
                     live.get(key),
                     record,
                 )
-            elif not (self._set_back and version_bytes(record) in self._quarantined):
+            elif not ((self._set_back or self.lied) and self._is_told(key, record)):
                 require(False, "an acknowledged write is lost", key, record, held.get(key))
+
+    def _is_told(self, key: str, record: bytes) -> bool:
+        """True if it, or what superseded it, went to a quarantine."""
+        return version_bytes(record) <= self._quarantined.get(key, b"")
 
     def _all_kept(self) -> Iterator[tuple[str, bytes]]:
         for kept in self._kept.values():

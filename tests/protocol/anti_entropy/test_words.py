@@ -6,6 +6,7 @@ import pytest
 
 from kvgossip.config import Address
 from kvgossip.protocol.acks.write_concern import parse_write_concern
+from kvgossip.protocol.doctor import diagnosis
 from kvgossip.protocol.effect import AckReceived, Quarantined
 from kvgossip.protocol.model.hlc import timestamp_of
 from kvgossip.protocol.model.member import SyncState
@@ -17,7 +18,7 @@ from kvgossip.protocol.tombstones.fact import Kind, fact_of
 from kvgossip.protocol.wire.batching import pack
 from kvgossip.protocol.wire.exchange_messages import Compare, Conclude, Leaves, Merged
 from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import Gossip, Message, Ping, Rumor
+from kvgossip.protocol.wire.message import Bundle, Feedback, Gossip, Message, Ping, Rumor
 from tests.protocol.net import LAN, STRANGER, Network, logs, told
 
 EXCHANGE = 9
@@ -41,6 +42,11 @@ def hear(
     effects = net.replicas["a"].receive(frame, source, net.now("a"), reliable=reliable)
     net.perform("a", effects)
     return [answer for to, answer in told(LAN, effects) if to == source]  # type: ignore[misc]
+
+
+def link_of(net: Network, name: str) -> Address:
+    """The end of a link of that member's host."""
+    return net.replicas[name].member.address._replace(port=40_000)
 
 
 def first(sender: str, exchange: int = EXCHANGE) -> Compare:
@@ -109,14 +115,24 @@ def test_nor_one_that_comes_over_another_link() -> None:
     assert (len(a.store), quarantined(net)) == (20, [])
 
 
-def test_a_conclude_takes_out_what_its_exchange_offered_alone_and_one_warning_says_so() -> None:
+def test_nor_one_over_a_link_of_another_host_that_calls_itself_a_member() -> None:
     net, a = cluster()
     hear(net, first("b"))
-    hear(net, pull(range(8)))
+    hear(net, pull(range(16)))
+    hear(net, conclude(a, fingerprints(a)))
+    assert (len(a.store), quarantined(net)) == (20, [])
+    assert a.statistics()["concludes_refused"] == 1
+
+
+def test_a_conclude_takes_out_what_its_exchange_offered_alone_and_one_warning_says_so() -> None:
+    net, a = cluster()
+    link = link_of(net, "b")
+    hear(net, first("b"), link)
+    hear(net, pull(range(8)), link)
     before = len(net.effects["a"])
     offered = [each for each in fingerprints(a) if a.store.digest.bucket_of(1, each) < 8]
     assert 0 < len(offered) < 20
-    hear(net, conclude(a, fingerprints(a)))
+    hear(net, conclude(a, fingerprints(a)), link)
     assert len(quarantined(net)) == len(offered)
     warnings = [line for line in logs(net.effects["a"][before:]) if "quarantine" in line]
     assert len(warnings) == 1
@@ -127,13 +143,43 @@ def test_what_a_member_says_was_collected_is_refused_and_taken_again_if_others_s
     None
 ):
     net, a = cluster()
-    hear(net, first("b"))
-    hear(net, pull(range(16)))
-    hear(net, conclude(a, fingerprints(a)))
+    link = link_of(net, "b")
+    hear(net, first("b"), link)
+    hear(net, pull(range(16)), link)
+    hear(net, conclude(a, fingerprints(a)), link)
     assert len(a.store) == 0
     net.until(net.converged)
     assert len(a.store) == 20, "nobody else was made to drop it, and it comes back"
     assert not [e for name in "bc" for e in net.effects[name] if isinstance(e, Quarantined)]
+
+
+def test_a_batch_is_asked_for_hearsay_as_a_single_entry_is() -> None:
+    net, a = cluster()
+    link = link_of(net, "b")
+    entries = tuple(sorted(a.store.records())[:2])
+    hear(net, first("b"), link)
+    hear(net, pull(range(16)), link)
+    hear(net, conclude(a, fingerprints(a)), link)
+    frame = LAN.frame([encode(Gossip(sequence=1, sender="c")), encode(Bundle(entries=entries))])
+    net.perform("a", a.receive(frame, net.replicas["c"].member.address, net.now("a")))
+    assert len(a.store) == 0
+    assert a.statistics()["entries_refused.hearsay"] == 1
+    net.until(net.converged)
+    assert len(a.store) == 20
+
+
+def test_only_the_peer_itself_tells_what_it_has_collected_of_a_packet_of_rumors() -> None:
+    net, a = cluster()
+    effects = [*a.put("k", b"v", net.now("a")).effects, *a.tick(net.now("a"))]
+    sent = told(LAN, effects)
+    to, gossip = next((to, each) for to, each in sent if isinstance(each, Gossip))
+    said = Feedback(sequence=gossip.sequence, known=b"\x00", collected=b"\x01")
+    hear(net, said, reliable=False)
+    assert a.store.value("k") == b"v"
+    assert quarantined(net) == []
+    hear(net, said, to, reliable=False)
+    assert a.store.value("k") is None
+    assert quarantined(net) == ["k"]
 
 
 def test_of_what_was_pushed_alone_the_peer_can_have_collected_anything() -> None:
@@ -156,8 +202,9 @@ def test_a_context_counts_for_nothing_beyond_the_time_of_this_node() -> None:
     b = net.replicas["b"]
     later = timestamp_of(net.now("a").wall_ms + 9_000)
     facts = [fact_of(later, b.site, kind) for kind in (Kind.VECTOR_ENTRY, Kind.SEEN)]
-    hear(net, first("c"))
-    hear(net, conclude(a, [], encoded(ContextDifference(0, facts))))
+    link = link_of(net, "c")
+    hear(net, first("c"), link)
+    hear(net, conclude(a, [], encoded(ContextDifference(0, facts))), link)
     assert a.tombstones.context.vector[b.site] < later
     assert a.statistics()["facts_from_the_future"] == 2
     for number in range(10):
@@ -172,11 +219,36 @@ def test_a_context_that_has_more_of_the_own_site_than_there_is_begins_a_new_life
     net, a = cluster()
     site = a.site
     fact = fact_of(timestamp_of(net.now("a").wall_ms), a.site, Kind.VECTOR_ENTRY)
-    hear(net, first("c"))
-    assert not hear(net, conclude(a, [], encoded(ContextDifference(0, [fact]))))
+    link = link_of(net, "c")
+    hear(net, first("c"), link)
+    assert not hear(net, conclude(a, [], encoded(ContextDifference(0, [fact]))), link)
     assert a.site != site
     net.until(net.converged)
     assert len(a.store) == 20
+
+
+def test_a_gap_is_a_finding_of_the_doctor_and_ends_when_the_dead_are_forgotten() -> None:
+    net, a = cluster()
+    forget_ms = int(a.config.forget_after_s * 1000)
+    wall_ms, link = net.now("a").wall_ms, link_of(net, "c")
+    condition = a.pools.lan._condition.at
+    assert condition(1, net.now("a")).gap_s == 0
+    gaps = [
+        fact_of(timestamp_of(wall_ms - 60_000), 5, Kind.GAP),
+        fact_of(timestamp_of(wall_ms - forget_ms - 60_000), 6, Kind.GAP),
+    ]
+    hear(net, first("c"), link)
+    hear(net, conclude(a, [], encoded(ContextDifference(0, gaps))), link)
+    assert list(a.tombstones.context.gaps) == [5], "the other one is over"
+    shown = condition(1, net.now("a"))
+    assert 0 < shown.gap_s <= forget_ms / 1000 - 59
+    found = list(diagnosis._condition("a", shown, 1))
+    assert [code for code, _ in found] == ["context_gap"]
+    a.tombstones.collecting.end_gaps(wall_ms + forget_ms - 61_000)
+    assert a.tombstones.context.gaps
+    a.tombstones.collecting.end_gaps(wall_ms + forget_ms - 59_000)
+    assert not a.tombstones.context.gaps
+    assert condition(1, net.now("a")).gap_s == 0
 
 
 # -- waits ---------------------------------------------------------------------------------------

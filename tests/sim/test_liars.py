@@ -1,0 +1,81 @@
+"""Liars: hostile ones that have the key, one of them a member. What they may do is written down in
+docs/security.md: the rest breaks a law. And a mistake in a rule that holds them is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kvgossip.config import Address
+from kvgossip.protocol.anti_entropy.asked_exchange import AskedExchange
+from kvgossip.protocol.anti_entropy.questions import Question
+from kvgossip.protocol.anti_entropy.responder import Responder
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.tombstones.collection import TombstoneCollection
+from kvgossip.sim.deletion import deletion_options
+from kvgossip.sim.faults import Intensity
+from kvgossip.sim.scenario import scenario
+from kvgossip.sim.simulation import Simulation
+
+STRANGER = Intensity(stranger_rate=3.0, partition_rate=0.1)
+MEMBER = Intensity(hostile_rate=3.0, partition_rate=0.1)
+NODES = 5
+LIAR = f"n{NODES - 1}"
+
+
+def simulation(seed: int, intensity: Intensity) -> Simulation:
+    """Five nodes with disks, for a quarter of a minute."""
+    options = replace(
+        deletion_options(seed),
+        nodes=(NODES, NODES),
+        datacenters=(1, 1),
+        duration_s=15.0,
+        durable=True,
+        intensity=intensity,
+    )
+    return Simulation(scenario(seed, options))
+
+
+def false_drops(seed: int, intensity: Intensity) -> int:
+    """How many values that no correct node had deleted or superseded went to a quarantine."""
+    run = simulation(seed, intensity)
+    report = run.run()
+    assert report.passed, report.violation
+    assert report.faults["lie"] > 10
+    return run.cluster.oracle.false_drops
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_stranger_with_the_key_makes_nobody_drop_what_a_correct_node_wrote(seed: int) -> None:
+    assert false_drops(seed, STRANGER) == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_member_lies_about_is_told_and_all_agree_once_it_has_gone(seed: int) -> None:
+    report = simulation(seed, MEMBER).run()
+    assert report.passed, report.violation
+    assert report.faults["lie"] > 10
+
+
+# -- mistakes --------------------------------------------------------------------------------------
+
+
+def test_a_planted_mistake_taking_anybodys_word_for_a_members_takes_live_values_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def anybodys(
+        responder: Responder, question: Question, source: Address, now: Now
+    ) -> AskedExchange:
+        return AskedExchange("n0", source, "n0")
+
+    monkeypatch.setattr(Responder, "_asked_exchange", anybodys)
+    monkeypatch.setattr(AskedExchange, "offered", lambda asked, prints, digest: prints)
+    assert false_drops(0, STRANGER) > 0
+
+
+def test_a_planted_mistake_of_gaps_that_never_end_leaves_tombstones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(TombstoneCollection, "end_gaps", lambda collecting, wall_ms: 0)
+    assert "tombstones are left" in str(simulation(0, MEMBER).run().violation)
