@@ -113,12 +113,13 @@ class Responder:
         if known is None and isinstance(question, (Sketch, Compare)):
             member = self._membership.members.get(question.sender)
             if member is not None and member.reachable:
-                speaks = source.host == member.host
-                known = AskedExchange(member.name, source, member.name if speaks else "")
+                may_speak = source.host == member.host
+                known = AskedExchange(member.name, source, member.name if may_speak else "")
                 self._asked[question.exchange] = known
         if known is None or known.source != source:
             return None
-        self._asked_s[known.peer] = now.monotonic_s
+        if known.speaker:
+            self._asked_s[known.peer] = now.monotonic_s
         return known
 
     def is_asking(self, peer: str, now: Now) -> bool:
@@ -157,8 +158,9 @@ class Responder:
         if isinstance(question, Conclude):
             return self._conclude(question, source, now)
         self._left_out.told(question.left_out, name)
-        holder = name if asked is None else asked.holder
-        kept = self._keeper.keep(question.entries, holder, now)
+        # who speaks over a link that another one has dialled cannot be told for sure
+        sender = name if asked is None else asked.speaker
+        kept = self._keeper.keep(question.entries, sender, now, shows=asked is None)
         return Merged(
             exchange=question.exchange,
             request=question.request,

@@ -244,7 +244,7 @@ class Pool:
                 exchanges=self.exchanges,
                 doctor=self.doctor,
                 survey_answers=SurveyAnswers(
-                    self.membership.me.name, self.kind, shared.store, shared.surveys, self.outbox
+                    self.membership.table, self.kind, shared.store, shared.surveys, self.outbox
                 ),
                 key_rotation=shared.key_rotation,
             ),
