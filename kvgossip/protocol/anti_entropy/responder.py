@@ -87,7 +87,7 @@ class Responder:
         """Raises RemoteError when the question makes no sense."""
         if not self._config.anti_entropy:
             return
-        source, now, _ = arrival
+        source, now, *_ = arrival
         asked = self._asked_exchange(question, source, now)
         if (
             isinstance(question, (Sketch, Compare))

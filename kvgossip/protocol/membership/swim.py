@@ -276,9 +276,9 @@ class Membership:
         generation = max(now.wall_ms, self.me.generation + 1)
         self._renew_self(site=site, generation=generation, incarnation=0)
 
-    def observed_at(self, host: str) -> None:
-        """A peer reaches us at this host."""
-        self.move(self.own_host.observed(self.me, host))
+    def observed_at(self, host: str, arrival: Arrival) -> None:
+        """A peer says that it reaches us at this host."""
+        self.move(self.own_host.observed(self.me, host, arrival.source.host, arrival.here))
 
     def move(self, me: Member) -> None:
         """We are reached where this record says (own_host.py)."""

@@ -332,6 +332,8 @@ class Pool:
             if old is None or old.name == membership.me.name:
                 continue
             self.warnings.watch_partition(old, new, now)
+            if new is None or not new.reachable or new.site != old.site:
+                self._shared.clock_guard.forget(old.name)
             if new is None:
                 self._forget(old.name)
                 continue
