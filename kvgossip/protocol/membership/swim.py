@@ -35,6 +35,7 @@ from kvgossip.protocol.membership.probing import MakePing, Probing, SendProbe
 from kvgossip.protocol.membership.proximity import Proximity
 from kvgossip.protocol.membership.round_trip import RoundTrips
 from kvgossip.protocol.membership.sampling import uniform
+from kvgossip.protocol.membership.signed_records import RecordProofs, with_proof_of
 from kvgossip.protocol.membership.suspicion import Awareness, Suspicions
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, life, rank
@@ -60,9 +61,10 @@ class Membership:
         rng: Random,
         send: SendProbe,
         make_ping: MakePing,
+        proofs: RecordProofs,
         now: Now,
     ) -> None:
-        self._config, self._rng = config, rng
+        self._config, self._rng, self._proofs = config, rng, proofs
         self.table, self.dissemination = table, dissemination
         self._send = send
         #: those of the table, by name
@@ -96,6 +98,7 @@ class Membership:
         self.own_host = OwnHost()
         #: by name, the host at which a member has taken this node in
         self.joined_at: Newest[str, str] = Newest(JOINED_MAX)
+        table.put_own(proofs.signed(table.me))
         dissemination.spread(table.me)
 
     # -- questions --------------------------------------------------------------------------------
@@ -175,6 +178,9 @@ class Membership:
         overrule.
         """
         known = self.members.get(heard.name)
+        if known is not None and not heard.host and heard.name != self.me.name:
+            # it does not know its own address yet, we do
+            heard = replace(heard, host=known.host, other_host=known.other_host)
         heard = at_reach(heard, self.me, self.joined_at.get(heard.name, ""))
         if heard.generation > now.wall_ms + GENERATION_AHEAD_MS_MAX:
             self.lives_refused += 1
@@ -184,10 +190,13 @@ class Membership:
             self.blocked_news += 1
         elif _is_of_another(heard, known, required=self._config.require_identity):
             self.identities_refused += 1
-        elif known is None:
-            self._meet(heard, now)
-        elif rank(heard) > rank(known):
-            self._accept(known, heard, now)
+        elif known is None or rank(heard) > rank(known):
+            if not self._proofs.believes(heard, known, now):
+                self.identities_refused += 1
+            elif known is None:
+                self._meet(heard, now)
+            else:
+                self._accept(known, with_proof_of(known, heard), now)
         elif (
             heard.state is MemberState.SUSPECT
             and rank(heard) == rank(known)
@@ -219,8 +228,6 @@ class Membership:
         return gone is not None
 
     def _accept(self, known: Member | None, heard: Member, now: Now) -> None:
-        if known is not None and not heard.host:
-            heard = replace(heard, host=known.host)  # it does not know its own address yet, we do
         self.table.put(heard, now.monotonic_s)
         if known is None or (heard.reachable and not known.reachable):
             self.probing.admit(heard.name)
@@ -267,9 +274,9 @@ class Membership:
     def set_self(self, me: Member) -> None:
         """Change the own record, and spread it."""
         old = self.me
-        self.table.put_own(me)
-        self._changed(old, me)
-        self.dissemination.spread(me)
+        self.table.put_own(self._proofs.signed(me))
+        self._changed(old, self.me)
+        self.dissemination.spread(self.me)
 
     def begin_life(self, site: int, now: Now) -> None:
         """As a restart does."""
