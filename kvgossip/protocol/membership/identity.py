@@ -2,7 +2,7 @@
 
     Join carries the public key and a signature over cluster, pool, name, site, generation and
     address; a member's record the key's fingerprint, so that a node that hears of it from others
-    knows the owner of the name too, and a proof of its own (signed_records.py).
+    knows the owner of the name too, and a signature of its own (signed_records.py).
 
 Laws
 - A name belongs to the first identity that was seen with it, as long as the record is kept: another
@@ -49,8 +49,8 @@ class Identity:
         """The signature of a Join of this life, 64 bytes."""
         return self._key.sign(_statement(cluster, pool, me))
 
-    def prove(self, cluster: str, pool: str, me: Member) -> bytes:
-        """The proof of the own record, 96 bytes: the public key and a signature."""
+    def sign_record(self, cluster: str, pool: str, me: Member) -> bytes:
+        """The signature of the own record, 96 bytes, the public key before it."""
         return self.public + self._key.sign(_record_statement(cluster, pool, me))
 
 
@@ -84,7 +84,7 @@ def objection_to(
             f"under another --name; if the file is lost, `kvgossip force-leave {newcomer.name} "
             "--prune` frees the name"
         )
-    if holder is not None and holder.proof and not newcomer.proof:
+    if holder is not None and holder.signature and not newcomer.signature:
         return (
             f"{who} was signed by its owner before, and is not now, so no other member would "
             f"believe it; start it with a release that signs, or free the name: `kvgossip "
@@ -100,17 +100,17 @@ def objection_to(
 
 def _is_proved(join: Join, newcomer: Member, cluster: str, pool: str) -> bool:
     statement = _statement(cluster, pool, newcomer)
-    return _is_signed(join.identity, join.signature, statement, newcomer)
+    return _fits(join.identity, join.signature, statement, newcomer)
 
 
-def is_proved(proof: bytes, member: Member, cluster: str, pool: str) -> bool:
+def is_signed(signature: bytes, member: Member, cluster: str, pool: str) -> bool:
     """True if the owner of the member's identity has signed this life and address. Raises
     MissingPackageError."""
     statement = _record_statement(cluster, pool, member)
-    return _is_signed(proof[:KEY_BYTES], proof[KEY_BYTES:], statement, member)
+    return _fits(signature[:KEY_BYTES], signature[KEY_BYTES:], statement, member)
 
 
-def _is_signed(public: bytes, signature: bytes, statement: bytes, member: Member) -> bool:
+def _fits(public: bytes, signature: bytes, statement: bytes, member: Member) -> bool:
     require("cryptography", f"the proof of the identity of {member.name!r}")
     if fingerprint_of(public) != member.identity:
         return False

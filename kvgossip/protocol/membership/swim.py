@@ -35,7 +35,11 @@ from kvgossip.protocol.membership.probing import MakePing, Probing, SendProbe
 from kvgossip.protocol.membership.proximity import Proximity
 from kvgossip.protocol.membership.round_trip import RoundTrips
 from kvgossip.protocol.membership.sampling import uniform
-from kvgossip.protocol.membership.signed_records import RecordProofs, with_proof_of
+from kvgossip.protocol.membership.signed_records import (
+    SignedRecords,
+    adds_signature,
+    with_signature_of,
+)
 from kvgossip.protocol.membership.suspicion import Awareness, Suspicions
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, life, rank
@@ -61,10 +65,10 @@ class Membership:
         rng: Random,
         send: SendProbe,
         make_ping: MakePing,
-        proofs: RecordProofs,
+        signed_records: SignedRecords,
         now: Now,
     ) -> None:
-        self._config, self._rng, self._proofs = config, rng, proofs
+        self._config, self._rng, self._signed_records = config, rng, signed_records
         self.table, self.dissemination = table, dissemination
         self._send = send
         #: those of the table, by name
@@ -98,7 +102,7 @@ class Membership:
         self.own_host = OwnHost()
         #: by name, the host at which a member has taken this node in
         self.joined_at: Newest[str, str] = Newest(JOINED_MAX)
-        table.put_own(proofs.signed(table.me))
+        table.put_own(signed_records.signed(table.me))
         dissemination.spread(table.me)
 
     # -- questions --------------------------------------------------------------------------------
@@ -190,13 +194,13 @@ class Membership:
             self.blocked_news += 1
         elif _is_of_another(heard, known, required=self._config.require_identity):
             self.identities_refused += 1
-        elif known is None or rank(heard) > rank(known):
-            if not self._proofs.believes(heard, known, now):
+        elif known is None or rank(heard) > rank(known) or _is_signed_now(heard, known):
+            if not self._signed_records.believes(heard, known, now):
                 self.identities_refused += 1
             elif known is None:
                 self._meet(heard, now)
             else:
-                self._accept(known, with_proof_of(known, heard), now)
+                self._accept(known, with_signature_of(known, heard), now)
         elif (
             heard.state is MemberState.SUSPECT
             and rank(heard) == rank(known)
@@ -274,7 +278,7 @@ class Membership:
     def set_self(self, me: Member) -> None:
         """Change the own record, and spread it."""
         old = self.me
-        self.table.put_own(self._proofs.signed(me))
+        self.table.put_own(self._signed_records.signed(me))
         self._changed(old, self.me)
         self.dissemination.spread(self.me)
 
@@ -380,6 +384,11 @@ class Membership:
 
     def on_prune(self, prune: Prune, arrival: Arrival) -> None:
         self.prune(prune, arrival.now)
+
+
+def _is_signed_now(heard: Member, known: Member) -> bool:
+    """True if the same is known of this member, but without a signature."""
+    return rank(heard) == rank(known) and adds_signature(heard, known)
 
 
 def _is_of_another(heard: Member, known: Member | None, *, required: bool) -> bool:

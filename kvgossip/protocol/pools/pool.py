@@ -117,7 +117,7 @@ class Pool:
             rng=shared.rng,
             send=self.outbox.send_probe,
             make_ping=self._pings.make,
-            proofs=shared.proofs_of(self._config.cluster, self.name),
+            signed_records=shared.signed_records_of(self._config.cluster, self.name),
             now=now,
         )
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from kvgossip.config import Address, Config
 from kvgossip.protocol.membership.dissemination import Dissemination
 from kvgossip.protocol.membership.member_table import MemberTable
-from kvgossip.protocol.membership.signed_records import RecordProofs
+from kvgossip.protocol.membership.signed_records import SignedRecords
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
@@ -46,7 +46,7 @@ class Side:
             rng=Random(3),
             send=self._send,
             make_ping=self._ping,
-            proofs=RecordProofs("default", "lan:dc1", None),
+            signed_records=SignedRecords("default", "lan:dc1", None),
             now=self.now,
         )
 

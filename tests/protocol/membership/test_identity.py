@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from kvgossip.config import Config
 from kvgossip.errors import ConfigError
 from kvgossip.protocol.membership import signed_records
-from kvgossip.protocol.membership.identity import Identity, is_proved
-from kvgossip.protocol.membership.signed_records import CHECKS_PER_S, RecordProofs
+from kvgossip.protocol.membership.identity import Identity, is_signed
+from kvgossip.protocol.membership.signed_records import CHECKS_PER_S, SignedRecords
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
@@ -219,10 +219,10 @@ def refusals_of(host: Replica) -> int:
     return int(host.statistics()["identities_refused"])
 
 
-def test_the_owner_signs_its_record_and_whoever_passes_it_on_proves_it_anew() -> None:
+def test_the_owner_signs_its_record_and_whoever_hears_it_from_others_checks_it() -> None:
     owner = replica_of("b", 1, ONE)
-    assert owner.member.proof[:32] == ONE.public
-    assert len(owner.member.proof) == 96
+    assert owner.member.signature[:32] == ONE.public
+    assert len(owner.member.signature) == 96
     first, second = make_replica("a"), make_replica("c", 2)
     known = heard_by(first, owner.member)
     assert known == owner.member
@@ -232,7 +232,7 @@ def test_the_owner_signs_its_record_and_whoever_passes_it_on_proves_it_anew() ->
 
 def test_who_has_no_identity_signs_nothing_and_is_believed_as_before() -> None:
     host, plain = make_replica("a"), member("b", 1)
-    assert replica_of("b", 1, None).member.proof == b""
+    assert replica_of("b", 1, None).member.signature == b""
     for record in (
         plain,
         replace(plain, generation=2),
@@ -255,48 +255,48 @@ def test_who_has_no_identity_signs_nothing_and_is_believed_as_before() -> None:
         {"incarnation": 9, "host": ""},
     ],
 )
-@pytest.mark.parametrize("proof", ["kept", "none", "another", "of another key"])
+@pytest.mark.parametrize("signature", ["kept", "none", "another", "of another key"])
 def test_nobody_else_begins_a_life_of_a_signed_name_or_says_where_it_is(
-    lie: dict[str, Any], proof: str
+    lie: dict[str, Any], signature: str
 ) -> None:
     host, owner = make_replica("a"), replica_of("b", 1, ONE)
     assert heard_by(host, owner.member) == owner.member
     false = replace(owner.member, **lie)
-    if proof == "none":
-        false = replace(false, proof=b"")
-    elif proof == "another":
-        false = replace(false, proof=ONE.public + bytes(64))
-    elif proof == "of another key":
-        false = replace(false, proof=OTHER.prove("default", "lan:dc1", false))
+    if signature == "none":
+        false = replace(false, signature=b"")
+    elif signature == "another":
+        false = replace(false, signature=ONE.public + bytes(64))
+    elif signature == "of another key":
+        false = replace(false, signature=OTHER.sign_record("default", "lan:dc1", false))
     known = heard_by(host, false)
     assert known is not None
     assert (known.address, known.other_host) == (owner.member.address, "")
     assert (known.generation, known.site) == (owner.member.generation, owner.member.site)
-    assert known.proof == owner.member.proof
+    assert known.signature == owner.member.signature
     assert refusals_of(host) == (lie.get("host") != "")
 
 
 def test_an_accusation_is_anybodys_word_and_the_owner_signs_what_it_raises() -> None:
     host, owner = make_replica("a"), replica_of("b", 1, ONE)
     heard_by(host, owner.member)
-    dead = replace(owner.member, state=MemberState.DEAD, proof=b"")
+    dead = replace(owner.member, state=MemberState.DEAD, signature=b"")
     known = heard_by(host, dead)
     assert known is not None
-    assert (known.state, known.proof) == (MemberState.DEAD, owner.member.proof)
+    assert (known.state, known.signature) == (MemberState.DEAD, owner.member.signature)
     owner.receive(LAN.frame([encode(known)]), STRANGER, at(60.0))
     assert owner.member.generation == dead.generation + 1
-    assert owner.member.proof != dead.proof
+    assert owner.member.signature != dead.signature
     assert heard_by(host, owner.member) == owner.member
 
 
-def test_a_record_is_proved_once_for_each_life(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_is_signed_once_for_each_life(monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[int] = []
 
-    def look(proof: bytes, record: Member, cluster: str, pool: str) -> bool:
+    def look(signature: bytes, record: Member, cluster: str, pool: str) -> bool:
         checked.append(record.generation)
-        return is_proved(proof, record, cluster, pool)
+        return is_signed(signature, record, cluster, pool)
 
-    monkeypatch.setattr(signed_records, "is_proved", look)
+    monkeypatch.setattr(signed_records, "is_signed", look)
     host, owner = make_replica("a"), replica_of("b", 1, ONE)
     for incarnation in range(5):
         heard_by(host, replace(owner.member, incarnation=incarnation))
@@ -305,39 +305,39 @@ def test_a_record_is_proved_once_for_each_life(monkeypatch: pytest.MonkeyPatch) 
     assert checked == [owner.member.generation]
 
 
-def test_a_flood_of_false_proofs_costs_so_many_checks_a_second_and_no_more(
+def test_a_flood_of_false_signatures_costs_so_many_checks_a_second_and_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checked: list[str] = []
     monkeypatch.setattr(
-        signed_records, "is_proved", lambda proof, record, *_: bool(checked.append(record.name))
+        signed_records, "is_signed", lambda signature, record, *_: bool(checked.append(record.name))
     )
     host, owner = make_replica("a"), replica_of("b", 1, ONE)
-    proofs = RecordProofs("default", "lan:dc1", None)
+    records = SignedRecords("default", "lan:dc1", None)
     for number in range(5000):
         false = replace(owner.member, name=f"x{number}")
-        assert not proofs.believes(false, None, at())
+        assert not records.believes(false, None, at())
     assert len(checked) <= 4 * CHECKS_PER_S
     assert list(host.pools.lan.membership.members) == ["a"]
 
 
 def test_an_owner_that_does_not_know_its_address_vouches_for_its_life_alone() -> None:
     owner = replica_of("b", 1, ONE)
-    bare = replace(owner.member, host="", proof=b"")
-    bare = replace(bare, proof=ONE.prove("default", "lan:dc1", bare))
+    bare = replace(owner.member, host="", signature=b"")
+    bare = replace(bare, signature=ONE.sign_record("default", "lan:dc1", bare))
     host = make_replica("a")
     taken = replace(bare, host="10.0.0.5")
     assert heard_by(host, taken) == taken, "whoever took it in says where it is"
     assert heard_by(host, replace(taken, incarnation=1, host="10.0.0.66")) == taken
     assert refusals_of(host) == 1
     later = replace(bare, generation=bare.generation + 5)
-    later = replace(later, proof=ONE.prove("default", "lan:dc1", later), host="10.0.0.6")
+    later = replace(later, signature=ONE.sign_record("default", "lan:dc1", later), host="10.0.0.6")
     assert heard_by(host, later) == later
 
 
 def test_an_older_release_that_signs_nothing_is_a_member_until_its_name_was_signed() -> None:
     host, owner = make_replica("a"), replica_of("b", 1, ONE)
-    unsigned = replace(owner.member, proof=b"")
+    unsigned = replace(owner.member, signature=b"")
     assert heard_by(host, unsigned) == unsigned
     risen = replace(unsigned, generation=unsigned.generation + 1)
     assert heard_by(host, risen) == risen
@@ -349,15 +349,15 @@ def test_an_older_release_that_signs_nothing_is_a_member_until_its_name_was_sign
     data = join_of(newcomer)
     join, record, *_ = LAN.open(data, reliable=True).messages
     assert isinstance(record, Member)
-    frame = LAN.frame(map(encode, (join, replace(record, proof=b""))), reliable=True)
+    frame = LAN.frame(map(encode, (join, replace(record, signature=b""))), reliable=True)
     assert "force-leave b --prune" in answer(host, frame)
     assert answer(host, data) == ""
 
 
 def test_the_two_hosts_of_a_member_may_be_told_in_any_order() -> None:
     host = make_replica("a")
-    dual = replace(replica_of("b", 1, ONE).member, other_host="fd91::9", proof=b"")
-    dual = replace(dual, proof=ONE.prove("default", "lan:dc1", dual))
+    dual = replace(replica_of("b", 1, ONE).member, other_host="fd91::9", signature=b"")
+    dual = replace(dual, signature=ONE.sign_record("default", "lan:dc1", dual))
     turned = replace(dual, host=dual.other_host, other_host=dual.host)
     assert heard_by(host, turned) is not None
     assert refusals_of(host) == 0
@@ -368,3 +368,14 @@ def test_names_so_long_that_a_signed_record_would_fit_into_no_datagram_are_not_s
     owner = replica_of("n" * 128, 1, ONE, **config)
     accused = replace(owner.member, accuser="x" * 128, incarnation=2**32)
     assert len(encode_member(accused)) <= RECORD_BYTES_MAX
+
+
+def test_a_signature_that_was_left_out_on_the_way_is_taken_when_it_comes() -> None:
+    host, owner = make_replica("a"), replica_of("b", 1, ONE)
+    bare = replace(owner.member, signature=b"")
+    assert heard_by(host, bare) == bare
+    false = replace(bare, signature=ONE.public + bytes(64))
+    assert heard_by(host, false) == bare
+    assert heard_by(host, owner.member) == owner.member
+    assert heard_by(host, replace(bare, generation=LATER)) == owner.member
+    assert refusals_of(host) == 2
