@@ -3,9 +3,16 @@ behind, and how far its expiries may be believed (protocol.md section 5).
 
 The ack to a probe carries its sender's wall clock, at some moment since the probe was sent. It is
 kept as a distance from this node's *monotonic* clock: so when the own wall clock is set right, or
-wrong, that is known at once, without a new probe. Only the newest few peers count, and only for a
-while, for a monotonic clock may stand still while a machine sleeps, and what was seen before that
-is worth nothing after it.
+wrong, that is known at once, without a new probe. Only the few that were seen last count, and the
+few that have answered for longest; and only for some minutes, for a monotonic clock may stand still
+while a machine sleeps, and what was seen before that is worth nothing after it.
+
+Whoever may join could bring a crowd with a wrong clock. So votes count of members that have
+answered for WHILE_S, and at most half of the votes come from the newest: from those that answer for
+less than half as long as the eldest. Where less than two have answered for so long, as after a
+start, all count, but they do not overrule a clock that any of them confirms: a crowd that is new
+cannot make a node doubt what an honest peer shows too. Names that have stayed as long as the honest
+ones, and are more, own the median: nobody could tell them from a cluster.
 
 A message that was long on its way, or waited in the buffers of a node that was busy or paused,
 shows a clock as it was: by that a node would be ahead of everybody, and refuse writes just because
@@ -35,6 +42,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 from statistics import median_high
 from typing import NamedTuple
 
@@ -46,6 +54,8 @@ from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.readiness import Reason
 
 PEERS_MAX = 9
+ELDERS_MAX = 4
+WHILE_S = 600.0
 PEERS_MIN = 2
 COUNTS_S = 600.0
 COMPLAINT_INTERVAL_S = 60.0
@@ -57,11 +67,12 @@ REST_S = 3.0
 class Shown(NamedTuple):
     """The clock of a peer less this node's monotonic one, ms: its wall clock by the moment of the
     question and by that of the answer; and, by that of the answer, its hybrid clock, as far as it
-    takes what others write by theirs."""
+    takes what others write by theirs. `seen_s`: when it came, monotonic seconds."""
 
     asked_ms: float
     answered_ms: float
     reached_ms: float
+    seen_s: float
 
 
 @dataclass(slots=True)
@@ -77,6 +88,7 @@ class ClockGuard:
     """`drift_max_s`: how far clocks may differ. `hlc` is this node's hybrid clock."""
 
     __slots__ = (
+        "_are_old",
         "_complained_s",
         "_counts_until_s",
         "_drift_ms",
@@ -90,13 +102,21 @@ class ClockGuard:
         "_peers",
         "_reached_ms",
         "_refusals",
+        "_since_s",
         "_taken_ms",
+        "_votes",
     )
 
     def __init__(self, drift_max_s: float, hlc: HybridLogicalClock, outbox: Outbox) -> None:
         self._drift_s, self._drift_ms = drift_max_s, int(drift_max_s * 1000)
         self._hlc, self._outbox = hlc, outbox
-        self._peers: Newest[str, Shown] = Newest(PEERS_MAX)
+        #: by name, in the order in which they were seen; and since when they answer, monotonic
+        #: seconds, in that order
+        self._peers: dict[str, Shown] = {}
+        self._since_s: dict[str, float] = {}
+        #: those that count; and whether they may overrule a clock that one of them confirms
+        self._votes: list[Shown] = []
+        self._are_old = False
         #: the medians of what the peers have shown, as distances
         self._median_ms = self._median_ms_answered = 0.0
         #: what the wall clocks of more than half of all show at least, where this node's does not;
@@ -115,8 +135,11 @@ class ClockGuard:
         this node's monotonic clock; `future_ms` is what the peer's own guard shows."""
         answered_ms = wall_ms - now.monotonic_s * 1000
         self._peers.pop(peer, None)
-        self._peers[peer] = Shown(wall_ms - asked_s * 1000, answered_ms, answered_ms + future_ms)
-        shown = self._peers.values()
+        self._peers[peer] = Shown(
+            wall_ms - asked_s * 1000, answered_ms, answered_ms + future_ms, now.monotonic_s
+        )
+        self._since_s.setdefault(peer, now.monotonic_s)
+        shown = self._votes = self._choose_votes(now.monotonic_s)
         self._median_ms = median_high(each.asked_ms for each in shown)
         self._median_ms_answered = median_high(each.answered_ms for each in shown)
         half = len(shown) // 2
@@ -124,6 +147,40 @@ class ClockGuard:
         self._reached_ms, self._taken_ms = reached[max(half - 1, 0)], reached[half]
         self._most_show_ms = sorted(each.answered_ms for each in shown)[max(half - 1, 0)]
         self._counts_until_s = now.monotonic_s + COUNTS_S
+
+    def _choose_votes(self, now_s: float) -> list[Shown]:
+        """Of the members that were seen last, and of those that have answered for longest."""
+        seen = islice(reversed(self._peers), PEERS_MAX)
+        names = [
+            name
+            for name in dict.fromkeys([*islice(self._since_s, ELDERS_MAX), *seen])
+            if now_s - self._peers[name].seen_s <= COUNTS_S
+        ]
+        ages_s = {name: now_s - self._since_s[name] for name in names}
+        lasting = [name for name in names if ages_s[name] >= WHILE_S]
+        self._are_old = len(lasting) >= PEERS_MIN
+        if self._are_old:
+            half_s = max(ages_s.values()) / 2
+            old = [name for name in lasting if ages_s[name] >= half_s]
+            new = sorted(
+                (name for name in lasting if ages_s[name] < half_s), key=lambda name: -ages_s[name]
+            )
+            names = [*old, *new[: len(old)]]
+        return [self._peers[name] for name in names]
+
+    def forget(self, peer: str) -> None:
+        """It is gone, or begins a new life: it has to answer for a while again."""
+        self._peers.pop(peer, None)
+        self._since_s.pop(peer, None)
+
+    def _is_confirmed(self, now: Now) -> bool:
+        """True if this node's wall clock cannot be overruled: one of the peers shows the same, and
+        there are not enough that have answered for long."""
+        own_ms = now.wall_ms - now.monotonic_s * 1000
+        return not self._are_old and any(
+            shown.answered_ms - self._drift_ms <= own_ms <= shown.asked_ms + self._drift_ms
+            for shown in self._votes
+        )
 
     def future_ms(self, now: Now) -> int:
         """What peers are shown: how far the hybrid clock is ahead of a wall clock that was set
@@ -133,7 +190,7 @@ class ClockGuard:
 
     def _knows(self, now: Now, peers_min: int = 1) -> bool:
         """True if so many peers have shown their clocks, and not too long ago."""
-        return len(self._peers) >= peers_min and now.monotonic_s <= self._counts_until_s
+        return len(self._votes) >= peers_min and now.monotonic_s <= self._counts_until_s
 
     # -- ahead, and behind ------------------------------------------------------------------------
 
@@ -146,12 +203,14 @@ class ClockGuard:
 
     def is_ahead(self, now: Now) -> bool:
         """True if enough peers agree that this node's wall clock is too far ahead."""
-        ahead_s = self.ahead_s(now) if len(self._peers) >= PEERS_MIN else None
-        return ahead_s is not None and ahead_s > self._drift_s
+        ahead_s = self.ahead_s(now) if len(self._votes) >= PEERS_MIN else None
+        is_ahead = ahead_s is not None and ahead_s > self._drift_s
+        return is_ahead and not self._is_confirmed(now)
 
     def is_behind(self, now: Now) -> bool:
         """True if more than half of all agree that this node's wall clock is too far behind."""
-        return self._knows(now, PEERS_MIN) and self._behind_ms(now) > self._drift_ms
+        is_behind = self._knows(now, PEERS_MIN) and self._behind_ms(now) > self._drift_ms
+        return is_behind and not self._is_confirmed(now)
 
     def _behind_ms(self, now: Now) -> float:
         return self._most_show_ms + now.monotonic_s * 1000 - now.wall_ms
@@ -171,7 +230,7 @@ class ClockGuard:
     def check(self, now: Now) -> None:
         """Raises ClockAheadError while nothing may be written. Asked for every write."""
         in_time = self._hlc.latest >> COUNTER_BITS <= now.wall_ms + self._drift_ms
-        if in_time and len(self._peers) < PEERS_MIN:
+        if in_time and len(self._votes) < PEERS_MIN:
             return
         if self.is_ahead(now):
             raise ClockAheadError(
@@ -253,7 +312,7 @@ class ClockGuard:
 
     def _latest_ms(self, now: Now) -> int:
         """The own wall clock, or what more than half of all have reached, where that is later."""
-        if not self._knows(now, PEERS_MIN):
+        if not self._knows(now, PEERS_MIN) or self._is_confirmed(now):
             return now.wall_ms
         return max(now.wall_ms, int(self._reached_ms + now.monotonic_s * 1000))
 
@@ -295,7 +354,9 @@ class ClockGuard:
         if not self._knows(now, PEERS_MIN):
             return now.wall_ms
         limit_ms = self._median_ms + now.monotonic_s * 1000 + self._drift_ms
-        return now.wall_ms if now.wall_ms <= limit_ms else int(limit_ms)
+        if now.wall_ms <= limit_ms or self._is_confirmed(now):
+            return now.wall_ms
+        return int(limit_ms)
 
     def earliest_ms(self, now: Now) -> int:
         """The lesser of this node's wall clock and its peers' median: what has expired by it has
@@ -306,7 +367,7 @@ class ClockGuard:
 
     def clock_ms_of(self, peer: str, now: Now) -> int:
         """The wall clock of this peer; this node's own where it is not known, or behind it."""
-        shown = self._peers.get(peer) if self._knows(now) else None
-        if shown is None:
+        shown = self._peers.get(peer)
+        if shown is None or now.monotonic_s - shown.seen_s > COUNTS_S:
             return now.wall_ms
         return max(now.wall_ms, int(shown.asked_ms + now.monotonic_s * 1000))

@@ -155,7 +155,7 @@ class KeyRotation:
     # -- orders -----------------------------------------------------------------------------------
 
     def on_order(self, order: KeyringOrder, arrival: Arrival, kind: PoolKind) -> None:
-        source, now, _ = arrival
+        source, now, *_ = arrival
         pool = self._pools.of(kind)
         if self._keyring is None or order.site != pool.membership.me.site:
             pool.counters["keyring_orders_refused"] += 1
@@ -238,7 +238,7 @@ class KeyRotation:
     # -- answers ----------------------------------------------------------------------------------
 
     def on_report(self, report: KeyringReport, arrival: Arrival, kind: PoolKind) -> None:
-        source, now, _ = arrival
+        source, now, *_ = arrival
         under_way = self._rounds.get(report.request)
         if under_way is None or under_way.asked.pop((kind, source), None) is None:
             self._pools.of(kind).counters["keyring_reports_unasked"] += 1

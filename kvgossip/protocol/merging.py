@@ -66,10 +66,12 @@ class Spread(Enum):
 
 class Origin(NamedTuple):
     """The source of an entry, and how it is to be spread if it is news. `peer` is None for a client
-    of this node; its name is empty where the member is not known."""
+    of this node; its name is empty where the member is not known. `shows`: it is surely that
+    member that sends it, so it holds it; else somebody on its host may speak in its name."""
 
     peer: Peer | None
     spread: Spread
+    shows: bool = True
 
 
 # CPython 3.11 runs Python code wherever a member of an enumeration is named by its class, and these
@@ -197,7 +199,7 @@ class Merging:
                 return _REFUSED
         if record[9:HEAD_BYTES] == self._context.own and self._is_lost(record, now, origin):
             return _LOST
-        if self._acks and origin.peer is not None:
+        if self._acks and origin.peer is not None and origin.shows:
             self._acks.showed(origin.peer, key, record[1:HEAD_BYTES])
         if not taken and self._tombstones.refuses(key, record):
             if self._tombstones.may_have_expired(record, now):
@@ -226,7 +228,7 @@ class Merging:
             taken = [pair for pair, verdict in verdicts if verdict is _TAKE]
         offered: list[Pair] = []
         for key, record in entries:
-            if self._acks and origin.peer is not None:
+            if self._acks and origin.peer is not None and origin.shows:
                 self._acks.showed(origin.peer, key, record[1:HEAD_BYTES])
             if (key, record) in taken or not self._tombstones.refuses(key, record):
                 offered.append((key, record))
@@ -270,7 +272,7 @@ class Merging:
         """Merge; if it is news, say so and spread it. The record is one that may be merged."""
         if not self._is_news(key, record, now):
             return False
-        peer, spread = origin
+        peer, spread, _ = origin
         home = _LAN if peer is None else peer.pool
         for pool in self._pools:
             if pool.kind is not home:
@@ -292,7 +294,7 @@ class Merging:
                 news = True
             else:
                 self._tombstones.known(key, record)
-        peer, spread = origin
+        peer, spread, _ = origin
         home = _LAN if peer is None else peer.pool
         for pool in self._pools if news else ():
             if pool.kind is not home:

@@ -53,8 +53,8 @@ FAREWELL_ROUNDS = 2
 class Replica:
     """One node's protocol machine.
 
-    `address`: the address at which peers reach this node; an empty host is learned from the first
-    member that answers a join. `wan_address`: the same of the WAN pool, for a gateway. `rng`: the
+    `address`: the address at which peers reach this node; an empty host is learned (see
+    own_host.py). `wan_address`: the same of the WAN pool, for a gateway. `rng`: the
     only source of chance; one seed gives one trace. `now`: the time of the start. `config.name`
     must not be empty. `saved`: the facts that an earlier life has left on the disk (see
     saved_state.py), None where there is none. `rebuilding`: the data of this node was lost, so that
@@ -297,10 +297,11 @@ class Replica:
         pool: PoolKind = PoolKind.LAN,
         *,
         reliable: bool = False,
+        here: str = "",
     ) -> list[Effect]:
         """A datagram from `source` to the address of this pool; or, when `reliable`, a frame of the
-        TCP link whose remote address is `source`."""
-        self.in_pool(pool).receive(data, Arrival(source, now, reliable))
+        TCP link whose remote address is `source`. `here` as in Arrival."""
+        self.in_pool(pool).receive(data, Arrival(source, now, reliable, here))
         return self._drain()
 
     def unreachable(

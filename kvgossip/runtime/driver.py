@@ -175,10 +175,11 @@ class Driver:
             now = self.clocks()
             self.do(self.replica.receive(data, source, now, pool), now)
 
-    def on_frame(self, pool: PoolKind, data: bytes, source: Address) -> None:
+    def on_frame(self, pool: PoolKind, data: bytes, source: Address, here: str) -> None:
         if not self.closed:
             now = self.clocks()
-            self.do(self.replica.receive(data, source, now, pool, reliable=True), now)
+            effects = self.replica.receive(data, source, now, pool, reliable=True, here=here)
+            self.do(effects, now)
 
     def on_unreachable(self, pool: PoolKind, address: Address) -> None:
         if not self.closed:

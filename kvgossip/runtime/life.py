@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
-from random import Random
+from random import Random, SystemRandom
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvgossip.config import Address, Config, wan_config
@@ -87,8 +87,8 @@ class Life:
     ) -> Life:
         """Open everything, and begin to join. `named`: the name in `config` is the user's choice;
         otherwise that of an earlier life on the data directory comes first. `rebuild` and `found`
-        are Node's. `rng`: None seeds one
-        by the operating system, so that no two lives are alike.
+        are Node's. `rng`: None takes that of the operating system: the numbers on the wire, by
+        which answers are believed, follow from none that was sent before.
 
         Raises ConfigError and DataDirError; then nothing is open.
         """
@@ -105,7 +105,7 @@ class Life:
                 config = replace(config, name=disk.name)
             make = partial(
                 Replica,
-                rng=rng or Random(),
+                rng=rng or SystemRandom(),
                 keyring=secrets.keyring,
                 identity=secrets.identity,
                 rebuilding=rebuild,

@@ -27,6 +27,7 @@ from kvgossip.errors import (
 )
 from kvgossip.protocol.model.entry import value_in
 from kvgossip.protocol.model.member import MemberState
+from kvgossip.protocol.replica import Replica
 from kvgossip.runtime.node import Node
 from tests.api.serving import NOBODY
 from tests.ports import held_port
@@ -853,3 +854,18 @@ def test_a_cluster_works_on_every_event_loop(
 ) -> None:
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(whole_life())
+
+
+async def test_the_numbers_of_a_node_follow_from_none_that_it_has_sent_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[random.Random] = []
+    begin = Replica.__init__
+
+    def note(replica: Replica, *args: Any, rng: random.Random, **others: Any) -> None:
+        given.append(rng)
+        begin(replica, *args, rng=rng, **others)
+
+    monkeypatch.setattr(Replica, "__init__", note)
+    async with Node(configured("a")):
+        assert [type(rng) for rng in given] == [random.SystemRandom]

@@ -61,7 +61,7 @@ class VersionQueries:
         return self._count
 
     def on_enquire(self, query: Enquire, arrival: Arrival) -> None:
-        source, now, reliable = arrival
+        source, now, reliable, _ = arrival
         record, version = self._store.record(query.key), Version(query.timestamp, query.site)
         if record is not None and version_of(record) >= version:
             self._confirm(query.number, source, reliable)

@@ -8,7 +8,9 @@ Laws
     notice is no body: then it is asked),
   - a record of the key that came from it,
   - a root equal to ours, while we hold it ourselves,
-  - its answer to a version query (inquiry.py).
+  - its answer to a version query (inquiry.py), under a number that it alone was told.
+- A word counts as a member's only from that member: from its address, over the link that was
+  dialled there, or as the answer to a number of ours. Whoever else names it shows nothing.
 - To hold is to have merged: a holder that keeps its data in memory alone loses it with its process.
   One whose new life is known here before the wait is over is no holder any more.
 - A wait that begins before the node has settled is for others, who may be any that the node has
@@ -29,6 +31,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
+
+from msgspec.structs import replace
 
 from kvgossip.errors import CannotMeetError, OverloadedError
 from kvgossip.protocol.acks.write_concern import Group, WriteConcern
@@ -58,6 +62,7 @@ class Wait:
         "groups",
         "key",
         "next_ask_s",
+        "numbers",
         "prompted",
         "query",
         "shown",
@@ -78,8 +83,10 @@ class Wait:
     ) -> None:
         #: its name to the driver
         self.ticket = ticket
-        #: the message by which members are asked
+        #: the message by which members are asked, but for its number, which is each one's own
         self.query, self.key = query, query.key
+        #: under which each member was asked
+        self.numbers: dict[Peer, int] = {}
         #: as records have it
         self.version = version
         #: the states of the members that it is about, as they are believed; None: never met
@@ -134,8 +141,10 @@ class AckTracker:
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._outbox, self._rng, self._ask, self._state_of = outbox, rng, ask, state_of
-        #: by the number of the query
+        #: by a number of its own
         self._waits: dict[int, Wait] = {}
+        #: by the number under which this member was asked
+        self._asked: dict[int, tuple[Wait, Peer]] = {}
         self._by_key: dict[str, list[Wait]] = {}
 
     def __len__(self) -> int:
@@ -226,8 +235,9 @@ class AckTracker:
                 self._holds(wait, peer)
 
     def confirmed(self, number: int, peer: Peer) -> None:
-        wait = self._waits.get(number)
-        if wait is not None:
+        """Nobody but the member that was asked under it knows the number."""
+        wait, asked = self._asked.get(number, (None, None))
+        if wait is not None and asked == peer:
             self._holds(wait, peer)
 
     def changed(self, peer: Peer, old: Member | None, new: Member | None) -> None:
@@ -266,6 +276,8 @@ class AckTracker:
         """True if it was there."""
         if self._waits.pop(wait.query.number, None) is None:
             return False
+        for number in wait.numbers.values():
+            del self._asked[number]
         self._by_key[wait.key].remove(wait)
         if not self._by_key[wait.key]:
             del self._by_key[wait.key]
@@ -293,7 +305,15 @@ class AckTracker:
                 # if two datagrams were in vain perhaps all are
                 state = wait.states.get(peer)
                 if state is not None and state <= MemberState.SUSPECT and peer not in wait.shown:
-                    self._ask(peer, wait.query, wait.asks > DATAGRAMS_FIRST)
+                    query = replace(wait.query, number=self._number_for(wait, peer))
+                    self._ask(peer, query, wait.asks > DATAGRAMS_FIRST)
+
+    def _number_for(self, wait: Wait, peer: Peer) -> int:
+        number = wait.numbers.get(peer)
+        if number is None:
+            number = wait.numbers[peer] = self._rng.getrandbits(NUMBER_BITS)
+            self._asked[number] = (wait, peer)
+        return number
 
     def end_all(self) -> None:
         """This node leaves."""

@@ -17,13 +17,13 @@ from kvgossip.protocol.wire.message import Message
 
 
 class AskedExchange:
-    """With the member `peer`, over the link whose other end is `source`. `holder`: the same name,
-    where what it pushes shows what it holds; else empty."""
+    """With the member `peer`, over the link whose other end is `source`. `speaker`: the same name,
+    where the link comes from that member's host; else empty."""
 
-    __slots__ = ("_buckets", "_fingerprints", "holder", "peer", "source")
+    __slots__ = ("_buckets", "_fingerprints", "peer", "source", "speaker")
 
-    def __init__(self, peer: str, source: Address, holder: str) -> None:
-        self.peer, self.source, self.holder = peer, source, holder
+    def __init__(self, peer: str, source: Address, speaker: str) -> None:
+        self.peer, self.source, self.speaker = peer, source, speaker
         self._fingerprints: OrderedSet[int] = OrderedSet()
         #: by level
         self._buckets: dict[int, OrderedSet[int]] = {}

@@ -38,14 +38,14 @@ class Keeper:
         self.news = 0
         self._kind, self._store, self._merging = kind, store, merging
 
-    def keep(self, entries: Iterable[Pair], peer: str, now: Now) -> Kept:
-        """Merge the entries that this peer sent. An entry that is refused costs itself alone
-        (lesson 8)."""
+    def keep(self, entries: Iterable[Pair], peer: str, now: Now, *, shows: bool = True) -> Kept:
+        """Merge the entries that this peer sent; `shows` as in Origin. An entry that is refused
+        costs itself alone (lesson 8)."""
         store, news = self._store, 0
         refused: list[int] = []
         collected: list[int] = []
         replaced: list[int] = []
-        origin = Origin(Peer(self._kind, peer), Spread.NONE)
+        origin = Origin(Peer(self._kind, peer), Spread.NONE, shows)
         waiting = iter(entries)
         for key, record in waiting:
             old = store.record(key)

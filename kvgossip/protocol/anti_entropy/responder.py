@@ -89,7 +89,7 @@ class Responder:
         """Raises RemoteError when the question makes no sense."""
         if not self._config.anti_entropy:
             return
-        source, now, _ = arrival
+        source, now, *_ = arrival
         asked = self._asked_exchange(question, source, now)
         if (
             isinstance(question, (Sketch, Compare))
@@ -120,7 +120,8 @@ class Responder:
                 self._asked[question.exchange] = known
         if known is None or known.source != source:
             return None
-        self._asked_s[known.peer] = now.monotonic_s
+        if known.speaker:
+            self._asked_s[known.peer] = now.monotonic_s
         return known
 
     def is_asking(self, peer: str, now: Now) -> bool:
@@ -159,8 +160,9 @@ class Responder:
         if isinstance(question, Conclude):
             return self._conclude(question, source, now)
         self._left_out.told(question.left_out, name)
-        holder = name if asked is None else asked.holder
-        kept = self._keeper.keep(question.entries, holder, now)
+        # who speaks over a link that another one has dialled cannot be told for sure
+        sender = name if asked is None else asked.speaker
+        kept = self._keeper.keep(question.entries, sender, now, shows=asked is None)
         return Merged(
             exchange=question.exchange,
             request=question.request,

@@ -185,7 +185,7 @@ class Doctor:
     # -- the ones that are asked ------------------------------------------------------------------
 
     def on_examine(self, question: Examine, arrival: Arrival) -> None:
-        source, now, _ = arrival
+        source, now, *_ = arrival
         self._send_port.send(self._condition(question.sequence, now), source, reliable=True)
         members = self._membership.members
         if not question.subjects or question.sender not in members:
@@ -244,7 +244,7 @@ class Doctor:
 
     def on_ack(self, ack: Ack, arrival: Arrival) -> bool:
         """True if this answers a ping of an examination."""
-        _, now, reliable = arrival
+        _, now, reliable, _ = arrival
         asked = self._open.get(ack.sequence)
         if asked is None or ack.sender != asked.observation.member.name:
             return False

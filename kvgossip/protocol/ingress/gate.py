@@ -91,7 +91,7 @@ class Gate:
     def open(self, data: bytes, arrival: Arrival) -> Opened | None:
         """The messages of a frame; None where it is dropped. A link is slowed down by not reading
         it, datagrams can only be left unread."""
-        source, now, reliable = arrival
+        source, now, reliable, _ = arrival
         if not reliable and not self._sources.admits(source.host, now.monotonic_s):
             self._counters["frames_dropped.rate_limited"] += 1
             limit = f"source_datagrams_per_s = {self._config.source_datagrams_per_s:g}"
@@ -109,7 +109,7 @@ class Gate:
             return None
 
     def _drop(self, reason: str, data: bytes, arrival: Arrival) -> None:
-        source, now, reliable = arrival
+        source, now, reliable, _ = arrival
         text, reason = self._words(reason, data, arrival)
         self._counters[f"frames_dropped.{reason}"] += 1
         if text is None or is_refusal(data):

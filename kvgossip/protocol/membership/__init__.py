@@ -19,6 +19,7 @@ section 2).
     own_cluster_id   OwnClusterId: the cluster that this node belongs to
     own_host         OwnHost: where this node is reached, one host of each IP family
     identity         Identity: a key by which a name belongs to its first user
+    signed_records   SignedRecords: the owner of such a name signs its record
 
     partition_watch  PartitionWatch: most members gone at once
     member_warnings  MemberWarnings: warnings about members for the operator

@@ -2,7 +2,7 @@
 
     Join carries the public key and a signature over cluster, pool, name, site, generation and
     address; a member's record the key's fingerprint, so that a node that hears of it from others
-    knows the owner of the name too.
+    knows the owner of the name too, and a signature of its own (signed_records.py).
 
 Laws
 - A name belongs to the first identity that was seen with it, as long as the record is kept: another
@@ -12,10 +12,6 @@ Laws
   the other.
 - Where identities are required, a newcomer without one is refused, and so is news of a member
   without one.
-
-Deviation: news of a member is not signed. A member of the pool is believed about others, so this
-guards names against mistakes and against newcomers; against a hostile member only its key can be
-taken away (key_rotation.py).
 """
 
 from __future__ import annotations
@@ -29,6 +25,7 @@ from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.wire.message import Join
 
 FINGERPRINT_BYTES = 16
+KEY_BYTES = 32
 
 
 class Identity:
@@ -51,6 +48,10 @@ class Identity:
     def sign(self, cluster: str, pool: str, me: Member) -> bytes:
         """The signature of a Join of this life, 64 bytes."""
         return self._key.sign(_statement(cluster, pool, me))
+
+    def sign_record(self, cluster: str, pool: str, me: Member) -> bytes:
+        """The signature of the own record, 96 bytes, the public key before it."""
+        return self.public + self._key.sign(_record_statement(cluster, pool, me))
 
 
 def fingerprint_of(public: bytes) -> bytes:
@@ -83,6 +84,12 @@ def objection_to(
             f"under another --name; if the file is lost, `kvgossip force-leave {newcomer.name} "
             "--prune` frees the name"
         )
+    if holder is not None and holder.signature and not newcomer.signature:
+        return (
+            f"{who} was signed by its owner before, and is not now, so no other member would "
+            f"believe it; start it with a release that signs, or free the name: `kvgossip "
+            f"force-leave {newcomer.name} --prune`"
+        )
     if required and not newcomer.identity:
         return (
             f"{who} comes without an identity, and this cluster requires one; start that node "
@@ -92,17 +99,29 @@ def objection_to(
 
 
 def _is_proved(join: Join, newcomer: Member, cluster: str, pool: str) -> bool:
-    require("cryptography", f"the proof of the identity of {newcomer.name!r}")
+    statement = _statement(cluster, pool, newcomer)
+    return _fits(join.identity, join.signature, statement, newcomer)
+
+
+def is_signed(signature: bytes, member: Member, cluster: str, pool: str) -> bool:
+    """True if the owner of the member's identity has signed this life and address. Raises
+    MissingPackageError."""
+    statement = _record_statement(cluster, pool, member)
+    return _fits(signature[:KEY_BYTES], signature[KEY_BYTES:], statement, member)
+
+
+def _fits(public: bytes, signature: bytes, statement: bytes, member: Member) -> bool:
+    require("cryptography", f"the proof of the identity of {member.name!r}")
+    if fingerprint_of(public) != member.identity:
+        return False
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        Ed25519PublicKey.from_public_bytes(join.identity).verify(
-            join.signature, _statement(cluster, pool, newcomer)
-        )
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, statement)
     except (InvalidSignature, ValueError):
         return False
-    return fingerprint_of(join.identity) == newcomer.identity
+    return True
 
 
 def _statement(cluster: str, pool: str, member: Member) -> bytes:
@@ -114,6 +133,21 @@ def _statement(cluster: str, pool: str, member: Member) -> bytes:
         member.site,
         member.generation,
         member.host,
+        member.port,
+    )
+    return msgspec.msgpack.encode(claim)
+
+
+def _record_statement(cluster: str, pool: str, member: Member) -> bytes:
+    """Whoever passes a record on may put the other host first (own_host.py)."""
+    claim = (
+        "kvgossip member",
+        cluster,
+        pool,
+        member.name,
+        member.site,
+        member.generation,
+        sorted((member.host, member.other_host)),
         member.port,
     )
     return msgspec.msgpack.encode(claim)

@@ -12,8 +12,8 @@ Laws
 - A newcomer of another cluster id is refused, unless an operator wants the two clusters to be one
   (own_cluster_id.py); and so is one that looks for somebody else at this address, where it is not
   of the same cluster for sure: an address may have been given away.
-- A newcomer that does not know its own address takes the one from which the host saw it (lesson
-  30), and keeps for the host the one by which it reached it (own_host.py).
+- A newcomer that does not know its own address learns it from where the host saw it (lesson 30,
+  own_host.py), and keeps for the host the one by which it reached it (own_host.py).
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class JoinHandshake:
 
     def on_reply(self, reply: JoinReply, members: list[Member], arrival: Arrival) -> bool:
         """True if this answers a Join of ours; its members are merged then."""
-        source, now, _ = arrival
+        source, now, *_ = arrival
         asked = self._asked.pop(source, None)
         if asked is None:
             return False
@@ -144,7 +144,7 @@ class JoinHandshake:
             if asked.purpose is JoinPurpose.MERGE:
                 # before the members of there are, since two may have one name
                 self._cluster_id.tell()
-            self._membership.observed_at(reply.observed_host)
+            self._membership.observed_at(reply.observed_host, arrival)
             self._membership.joined_at[reply.sender] = source.host
             for member in members:
                 # a host that does not know its own address yet is where we found it
@@ -174,11 +174,11 @@ class JoinHandshake:
     def on_join(self, join: Join, members: list[Member], arrival: Arrival) -> None:
         """Take the newcomer in, refuse it, or first ask the holder of its name. Its own record is
         the first of `members`."""
-        source, now, _ = arrival
+        source, now, *_ = arrival
         if not members or (members[0].name, members[0].site) != (join.name, join.site):
             return
         if join.asked_host:
-            self._membership.observed_at(join.asked_host)
+            self._membership.observed_at(join.asked_host, arrival)
         me, holder = self._membership.me, self._membership.members.get(join.name)
         required = self._config.require_identity
         objection = objection_to(

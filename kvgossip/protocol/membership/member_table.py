@@ -173,8 +173,14 @@ class MemberTable:
         return next((member.name for member in self.reachable if member.address == address), "")
 
     def speaks(self, name: str, arrival: Arrival) -> bool:
-        """True if what came so may be this member's own word: from its address, or over a link with
-        its host. Whoever else names it may be anybody."""
+        """True if what came so is this member's own word: from its address, or over the link that
+        was dialled there. Whoever else names it may be anybody."""
+        member = self.members.get(name)
+        return member is not None and arrival.source == member.address
+
+    def may_speak(self, name: str, arrival: Arrival) -> bool:
+        """True also of a link that somebody on its host has dialled: most likely it is the member,
+        and good enough where nothing is claimed in its name that it could not say itself."""
         member = self.members.get(name)
         return member is not None and (
             arrival.source == member.address

@@ -267,7 +267,8 @@ class Probing:
 
     def on_ack(self, ack: Ack, arrival: Arrival) -> float | None:
         """The time at which the probe was sent that this answers, monotonic seconds; None where it
-        answers no probe of ours."""
+        answers no probe of ours, or a helper has passed it on: the number that helpers are told is
+        no secret of the target, so what comes under it proves nothing but that somebody answers."""
         probe = self._probe
         if (
             probe is not None
@@ -275,7 +276,7 @@ class Probing:
             and probe.target.name == ack.sender
         ):
             self._acked(probe, ack, arrival)
-            return probe.sent_s
+            return probe.sent_s if ack.sequence == probe.sequence else None
         relay = self._relays.pop(ack.sequence, None)
         if relay is not None:
             # `held` is of this node's clock, and `seen_host` its own: they say nothing to the node

@@ -35,6 +35,11 @@ from kvgossip.protocol.membership.probing import MakePing, Probing, SendProbe
 from kvgossip.protocol.membership.proximity import Proximity
 from kvgossip.protocol.membership.round_trip import RoundTrips
 from kvgossip.protocol.membership.sampling import uniform
+from kvgossip.protocol.membership.signed_records import (
+    SignedRecords,
+    adds_signature,
+    with_signature_of,
+)
 from kvgossip.protocol.membership.suspicion import Awareness, Suspicions
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, life, rank
@@ -60,9 +65,10 @@ class Membership:
         rng: Random,
         send: SendProbe,
         make_ping: MakePing,
+        signed_records: SignedRecords,
         now: Now,
     ) -> None:
-        self._config, self._rng = config, rng
+        self._config, self._rng, self._signed_records = config, rng, signed_records
         self.table, self.dissemination = table, dissemination
         self._send = send
         #: those of the table, by name
@@ -96,6 +102,7 @@ class Membership:
         self.own_host = OwnHost()
         #: by name, the host at which a member has taken this node in
         self.joined_at: Newest[str, str] = Newest(JOINED_MAX)
+        table.put_own(signed_records.signed(table.me))
         dissemination.spread(table.me)
 
     # -- questions --------------------------------------------------------------------------------
@@ -175,6 +182,9 @@ class Membership:
         overrule.
         """
         known = self.members.get(heard.name)
+        if known is not None and not heard.host and heard.name != self.me.name:
+            # it does not know its own address yet, we do
+            heard = replace(heard, host=known.host, other_host=known.other_host)
         heard = at_reach(heard, self.me, self.joined_at.get(heard.name, ""))
         if heard.generation > now.wall_ms + GENERATION_AHEAD_MS_MAX:
             self.lives_refused += 1
@@ -184,10 +194,13 @@ class Membership:
             self.blocked_news += 1
         elif _is_of_another(heard, known, required=self._config.require_identity):
             self.identities_refused += 1
-        elif known is None:
-            self._meet(heard, now)
-        elif rank(heard) > rank(known):
-            self._accept(known, heard, now)
+        elif known is None or rank(heard) > rank(known) or _is_signed_now(heard, known):
+            if not self._signed_records.believes(heard, known, now):
+                self.identities_refused += 1
+            elif known is None:
+                self._meet(heard, now)
+            else:
+                self._accept(known, with_signature_of(known, heard), now)
         elif (
             heard.state is MemberState.SUSPECT
             and rank(heard) == rank(known)
@@ -219,8 +232,6 @@ class Membership:
         return gone is not None
 
     def _accept(self, known: Member | None, heard: Member, now: Now) -> None:
-        if known is not None and not heard.host:
-            heard = replace(heard, host=known.host)  # it does not know its own address yet, we do
         self.table.put(heard, now.monotonic_s)
         if known is None or (heard.reachable and not known.reachable):
             self.probing.admit(heard.name)
@@ -267,18 +278,18 @@ class Membership:
     def set_self(self, me: Member) -> None:
         """Change the own record, and spread it."""
         old = self.me
-        self.table.put_own(me)
-        self._changed(old, me)
-        self.dissemination.spread(me)
+        self.table.put_own(self._signed_records.signed(me))
+        self._changed(old, self.me)
+        self.dissemination.spread(self.me)
 
     def begin_life(self, site: int, now: Now) -> None:
         """As a restart does."""
         generation = max(now.wall_ms, self.me.generation + 1)
         self._renew_self(site=site, generation=generation, incarnation=0)
 
-    def observed_at(self, host: str) -> None:
-        """A peer reaches us at this host."""
-        self.move(self.own_host.observed(self.me, host))
+    def observed_at(self, host: str, arrival: Arrival) -> None:
+        """A peer says that it reaches us at this host."""
+        self.move(self.own_host.observed(self.me, host, arrival.source.host, arrival.here))
 
     def move(self, me: Member) -> None:
         """We are reached where this record says (own_host.py)."""
@@ -373,6 +384,11 @@ class Membership:
 
     def on_prune(self, prune: Prune, arrival: Arrival) -> None:
         self.prune(prune, arrival.now)
+
+
+def _is_signed_now(heard: Member, known: Member) -> bool:
+    """True if the same is known of this member, but without a signature."""
+    return rank(heard) == rank(known) and adds_signature(heard, known)
 
 
 def _is_of_another(heard: Member, known: Member | None, *, required: bool) -> bool:

@@ -10,8 +10,10 @@ from kvgossip.protocol.model.now import Now
 
 class Arrival(NamedTuple):
     """The source and the time of a message, and whether it came by a frame of a TCP link
-    (`reliable`) or by a datagram. Every handler takes a message and its arrival."""
+    (`reliable`) or by a datagram. `here`: the host of this node's end of that link; empty where
+    that is not known. Every handler takes a message and its arrival."""
 
     source: Address
     now: Now
     reliable: bool
+    here: str = ""

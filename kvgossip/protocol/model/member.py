@@ -75,6 +75,9 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     out. `forget_s`: how many seconds it wants to be remembered once it is dead or has left. Both
     are 0 where it does not say.
 
+    `signature`: the owner's key, and what it has signed with it, where it has an identity
+    (signed_records.py).
+
     `later`: the fields of a newer release, each as its MessagePack. They are kept, and passed on
     behind the known ones (wire/member_record.py); a new field goes before it.
     """
@@ -99,6 +102,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     frame_bytes_max: Count = 0
     forget_s: Annotated[int, Meta(ge=0, le=FORGET_S_MAX)] = 0
     other_host: NumericHost = ""
+    signature: Annotated[bytes, Meta(max_length=96)] = b""
     later: tuple[bytes, ...] = ()
 
     @property

@@ -81,6 +81,7 @@ class Dispatch:
         """Handle one frame."""
         self._counters["frames_received"] += 1
         self._counters["bytes_received"] += len(data)
+        self._membership.own_host.ended(arrival.here)
         if self._blocklist.covers_address(arrival.source):
             self._counters["frames_dropped.blocked"] += 1
             return

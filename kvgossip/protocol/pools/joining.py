@@ -37,6 +37,7 @@ LEARNED_MAX = 1024
 MERGE_S = 2.0
 
 STRANGERS_MAX = 1024
+ASKED_FOR_HOST_MAX = 4
 REFUSAL_KEPT_S = 150.0
 WARNING_INTERVAL_S = 60.0
 
@@ -171,9 +172,18 @@ class Joining:
             self._outbox.emit(*(Resolve(target, self._kind) for target in strangers))
             for name in [] if settled else self._targets.unexchanged():
                 self._exchanges.start(name, now)
+        if not self._membership.me.host:
+            self._find_own_host(now)
         for address in self._known_peers.due(now):
             self.join([address], asked_name=self._known_peers.name_at(address))
         self._outbox.persist(self._known_peers.forgotten(now))
+
+    def _find_own_host(self, now: Now) -> None:
+        """One peer alone is not believed about it, so others are asked, too: each says in its reply
+        where it saw this node."""
+        for member in self._membership.reachable[:ASKED_FOR_HOST_MAX]:
+            if not self._membership.own_host.has_said(member.host):
+                self.learn(member.address, member.name, now)
 
     # -- the cluster id ---------------------------------------------------------------------------
 

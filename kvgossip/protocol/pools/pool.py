@@ -117,6 +117,7 @@ class Pool:
             rng=shared.rng,
             send=self.outbox.send_probe,
             make_ping=self._pings.make,
+            signed_records=shared.signed_records_of(self._config.cluster, self.name),
             now=now,
         )
 
@@ -245,7 +246,7 @@ class Pool:
                 exchanges=self.exchanges,
                 doctor=self.doctor,
                 survey_answers=SurveyAnswers(
-                    self.membership.me.name, self.kind, shared.store, shared.surveys, self.outbox
+                    self.membership.table, self.kind, shared.store, shared.surveys, self.outbox
                 ),
                 key_rotation=shared.key_rotation,
             ),
@@ -333,6 +334,8 @@ class Pool:
             if old is None or old.name == membership.me.name:
                 continue
             self.warnings.watch_partition(old, new, now)
+            if new is None or not new.reachable or new.site != old.site:
+                self._shared.clock_guard.forget(old.name)
             if new is None:
                 self._forget(old.name)
                 continue

@@ -143,7 +143,8 @@ class ProbeAnswers:
             self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now, ack.future_ms)
             if not arrival.reliable:
                 membership = self._membership
-                membership.move(membership.own_host.seen(membership.me, ack.seen_host))
+                seen = membership.own_host.seen(membership.me, ack.seen_host, arrival.source.host)
+                membership.move(seen)
         speaks = asked_s is not None or self._membership.table.speaks(ack.sender, arrival)
         self._saw(ack, arrival.now, asked=True, speaks=speaks)
 

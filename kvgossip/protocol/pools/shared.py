@@ -17,6 +17,7 @@ from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
+from kvgossip.protocol.membership.signed_records import SignedRecords
 from kvgossip.protocol.membership.swim import GENERATION_AHEAD_MS_MAX, Membership
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.arrival import Arrival
@@ -94,6 +95,10 @@ class Shared:
 
     def sync_state(self) -> SyncState:
         return self.settling.sync_state
+
+    def signed_records_of(self, cluster: str, pool: str) -> SignedRecords:
+        """Those of the members of this pool."""
+        return SignedRecords(cluster, pool, self.identity)
 
 
 def next_generation(last: int, now: Now, outbox: Outbox) -> int:

@@ -87,9 +87,11 @@ class RumorResponder:
             self._outbox.send(busy, arrival.source, reliable=arrival.reliable)
             return
         # to whoever is not the sender it may be sent back; but only the sender shows what it holds
-        speaks = self._membership.table.speaks(gossip.sender, arrival)
-        peer = Peer(self._kind, gossip.sender if speaks else "")
-        kept = self.keep(rumors, Origin(peer, _spread_of(gossip)), now)
+        table = self._membership.table
+        sender = gossip.sender if table.may_speak(gossip.sender, arrival) else ""
+        shows = table.speaks(gossip.sender, arrival)
+        origin = Origin(Peer(self._kind, sender), _spread_of(gossip), shows)
+        kept = self.keep(rumors, origin, now)
         if whole and rumors:
             answer = self.answer(gossip, kept)
             self._outbox.send(answer, arrival.source, reliable=arrival.reliable)

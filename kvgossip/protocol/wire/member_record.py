@@ -26,8 +26,10 @@ _decode_known = msgspec.msgpack.Decoder(Member).decode
 
 
 def encode_member(member: Member) -> bytes:
-    """The bytes of the record."""
+    """The bytes of the record. One without a signature is as before there were any."""
     *known, later = msgspec.structs.astuple(member)
+    if not (member.signature or later):
+        known.pop()
     return _encode((*known, *map(msgspec.Raw, later)))
 
 

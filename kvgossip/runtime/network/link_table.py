@@ -68,13 +68,16 @@ class LinkLimits:
         return self.frames_waiting_max * (self.frame_bytes_max + LENGTH_BYTES)
 
 
+ReceivedFrame = Callable[[bytes, Address, str], None]
+
+
 class LinkTable:
-    """`received(frame, source)` gets each frame with its link's remote address,
-    `unreachable(address)` each address given up."""
+    """`received(frame, source, here)` gets each frame with its link's remote address and the host
+    of our end, `unreachable(address)` each address given up."""
 
     def __init__(
         self,
-        received: Callable[[bytes, Address], None],
+        received: ReceivedFrame,
         unreachable: Callable[[Address], None],
         counts: Counter[str],
         limits: LinkLimits,
@@ -180,9 +183,11 @@ class LinkTable:
         # when one dials a free port
         if self._closed or there is None or here == there:
             self._drop(link)
-        elif link.dialled:
             return
-        elif not self._sources.admits(plain(there).host, self._loop.time()):
+        link.here = plain(here).host
+        if link.dialled:
+            return
+        if not self._sources.admits(plain(there).host, self._loop.time()):
             self._counts["links_refused.rate_limited"] += 1
             self._drop(link)
         else:
@@ -195,7 +200,7 @@ class LinkTable:
     def link_received(self, link: Link, frame: bytes) -> None:
         self._counts["frames_received"] += 1
         self._counts["frame_bytes_received"] += len(frame)
-        self._received(frame, link.address)
+        self._received(frame, link.address, link.here)
 
     def link_refused(self, link: Link, reason: RemoteError) -> None:
         self._counts[f"links_refused.{reason.reason}"] += 1

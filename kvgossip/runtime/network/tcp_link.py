@@ -98,6 +98,8 @@ class Link(asyncio.Protocol):
         #: true if this node dialled it
         self.dialled = address is not None
         self.address = address or Address("", 0)
+        #: the host of our end, once it is connected
+        self.here = ""
         #: the time at which a frame last came or went, monotonic seconds
         self.used_s = 0.0
         #: the time of the first frame that went since anything came; None: there is none

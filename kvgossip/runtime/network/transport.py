@@ -23,7 +23,7 @@ from kvgossip.errors import ConfigError
 from kvgossip.runtime.network import sockets
 from kvgossip.runtime.network.datagrams import Datagrams
 from kvgossip.runtime.network.dns import look_up
-from kvgossip.runtime.network.link_table import LinkLimits, LinkTable
+from kvgossip.runtime.network.link_table import LinkLimits, LinkTable, ReceivedFrame
 from kvgossip.runtime.network.sockets import ANY_HOSTS, Sockets, is_numeric
 
 Received = Callable[[bytes, Address], None]
@@ -55,12 +55,13 @@ class Transport:
     async def serve(
         self,
         received: Received,
-        received_reliable: Received,
+        received_reliable: ReceivedFrame,
         unreachable: Callable[[Address], None],
     ) -> None:
         """Start to receive: `received(data, source)` gets each datagram, `received_reliable(data,
-        source)` each frame of a link, with the link's remote address. `unreachable(address)` is
-        called when a reliable send could not be delivered or a link broke.
+        source, here)` each frame of a link, with the link's remote address and the host of our
+        end. `unreachable(address)` is called when a reliable send could not be delivered or a link
+        broke.
         """
         assert self._sockets is not None, "bind comes first"
         self._datagrams = Datagrams(received, self._counts, self._sockets)

@@ -7,7 +7,7 @@ import pytest
 from kvgossip.config import Address
 from kvgossip.protocol.acks.write_concern import parse_write_concern
 from kvgossip.protocol.doctor import diagnosis
-from kvgossip.protocol.effect import AckReceived, Quarantined
+from kvgossip.protocol.effect import AckReceived, Quarantined, Send, Surveyed
 from kvgossip.protocol.model.hlc import timestamp_of
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.peer import PoolKind
@@ -16,9 +16,23 @@ from kvgossip.protocol.tombstones.context_difference import ContextDifference
 from kvgossip.protocol.tombstones.context_difference import encode as encoded
 from kvgossip.protocol.tombstones.fact import Kind, fact_of
 from kvgossip.protocol.wire.batching import pack
-from kvgossip.protocol.wire.exchange_messages import Compare, Conclude, Leaves, Merged
+from kvgossip.protocol.wire.exchange_messages import Compare, Conclude, Leaves, Merged, Push
 from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import Bundle, Feedback, Gossip, Message, Ping, Rumor
+from kvgossip.protocol.wire.message import (
+    Ack,
+    Bundle,
+    Confirm,
+    Enquire,
+    Feedback,
+    Gossip,
+    Measure,
+    Measured,
+    Message,
+    Ping,
+    PingRequest,
+    Precision,
+    Rumor,
+)
 from tests.protocol.net import LAN, STRANGER, Network, logs, told
 
 EXCHANGE = 9
@@ -285,3 +299,113 @@ def test_who_names_a_member_does_not_show_what_it_holds(forged: str) -> None:
     member = next(each for each in a.members() if each.name == "c")
     net.perform("a", a.receive(frame, member.address, net.now("a"), PoolKind.LAN))
     assert holders(net) == ["a", "b", "c"], "from its address it is its word"
+
+
+def forged(a: Replica, what: str) -> list[Message]:
+    """What makes a believe that c holds the key."""
+    ping = Ping(
+        sequence=1,
+        sender="c",
+        target="a",
+        root=a.store.digest.root,
+        wall_ms=0,
+        sync_state=SyncState.SETTLED,
+    )
+    ack = Ack(
+        sequence=1,
+        sender="c",
+        root=a.store.digest.root,
+        wall_ms=0,
+        sync_state=SyncState.SETTLED,
+    )
+    rumors: list[Message] = [Gossip(sequence=1, sender="c"), Rumor(key="k", record=a.store["k"])]
+    push = Push(exchange=EXCHANGE, request=2, entries=(("k", a.store["k"]),))
+    kinds: dict[str, list[Message]] = {"a ping": [ping], "an ack": [ack], "a rumor": rumors}
+    return {**kinds, "an exchange": [first("c"), push]}[what]
+
+
+@pytest.mark.parametrize("what", ["a ping", "an ack", "a rumor", "an exchange"])
+def test_nor_does_who_dials_from_the_members_own_host(what: str) -> None:
+    net, a = cluster()
+    net.partition("a b", "c")
+    net.put("a", "k", b"v")
+    net.perform("a", a.wait(1, "k", parse_write_concern("all"), 60.0, net.now("a")))
+    net.run(1)
+    c = next(each for each in a.members() if each.name == "c")
+    units = forged(a, what)
+    frames = [units] if what == "a rumor" else [[unit] for unit in units]
+    for frame in frames:
+        data = LAN.frame([encode(each) for each in frame], reliable=True)
+        elsewhere = c.address._replace(port=c.port + 1)
+        net.perform("a", a.receive(data, elsewhere, net.now("a"), reliable=True))
+    assert holders(net) == ["a", "b"]
+
+
+def test_a_version_query_has_a_number_of_its_own_for_each_member() -> None:
+    net, a = cluster()
+    net.partition("a", "b c")
+    asked: dict[str, int] = {}
+
+    def note(frm: str, to: str, sent: Send) -> None:
+        for unit in LAN.open(sent.data, reliable=sent.reliable).messages:
+            if isinstance(unit, Enquire):
+                name = next(each.name for each in a.members() if each.address == sent.to)
+                assert asked.setdefault(name, unit.number) == unit.number
+
+    net.watch = note
+    net.put("a", "k", b"v")
+    net.perform("a", a.wait(1, "k", parse_write_concern("all"), 60.0, net.now("a")))
+    net.run(1)
+    assert sorted(asked) == ["b", "c"]
+    lives = {each.name: each.site for each in a.members()}
+    hear(net, Confirm(number=asked["b"], sender="c", life=lives["c"]))
+    assert holders(net) == ["a"], "b cannot speak for c"
+    hear(net, Confirm(number=asked["c"], sender="c", life=lives["c"]))
+    assert holders(net) == ["a", "c"]
+
+
+def test_a_helper_does_not_show_what_the_target_holds_nor_its_clock() -> None:
+    net, a = cluster()
+    net.partition("a", "c")
+    requests: list[PingRequest] = []
+
+    def note(frm: str, to: str, sent: Send) -> None:
+        units = LAN.open(sent.data, reliable=sent.reliable).messages
+        requests.extend(each for each in units if isinstance(each, PingRequest) and frm == "a")
+
+    net.watch = note
+    net.put("a", "k", b"v")
+    net.perform("a", a.wait(1, "k", parse_write_concern("all"), 60.0, net.now("a")))
+    clocks = a.clock_guard.ahead_s(net.now("a"))
+    net.until(lambda: bool(requests))
+    said = Ack(
+        sequence=requests[-1].sequence,
+        sender="c",
+        root=a.store.digest.root,
+        wall_ms=1,
+        sync_state=SyncState.SETTLED,
+    )
+    hear(net, said, next(each for each in a.members() if each.name == "b").address, reliable=False)
+    assert "c" not in holders(net)
+    assert a.clock_guard.ahead_s(net.now("a")) == pytest.approx(clocks, abs=1)
+
+
+def test_a_member_answers_a_survey_for_itself_alone() -> None:
+    net, a = cluster()
+    numbers: list[int] = []
+
+    def note(frm: str, to: str, sent: Send) -> None:
+        units = LAN.open(sent.data, reliable=sent.reliable).messages
+        numbers.extend(each.number for each in units if isinstance(each, Measure))
+
+    net.partition("a", "b c")
+    net.watch = note
+    net.perform("a", a.survey(7, net.now("a")))
+    b, c = (each for each in a.members() if each.name != "a")
+    said = Measured(number=numbers[0], sender="c", root=0, keys=0, precision=Precision.EXACT)
+    hear(net, said, b.address)
+    hear(net, said, STRANGER)
+    assert not [each for each in net.effects["a"] if isinstance(each, Surveyed)]
+    hear(net, said, c.address)
+    (answered,) = [each for each in net.effects["a"] if isinstance(each, Surveyed)]
+    assert answered.peer.name == "c"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from kvgossip.config import Address, Config
 from kvgossip.protocol.membership.dissemination import Dissemination
 from kvgossip.protocol.membership.member_table import MemberTable
+from kvgossip.protocol.membership.signed_records import SignedRecords
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
@@ -45,6 +46,7 @@ class Side:
             rng=Random(3),
             send=self._send,
             make_ping=self._ping,
+            signed_records=SignedRecords("default", "lan:dc1", None),
             now=self.now,
         )
 

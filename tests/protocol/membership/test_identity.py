@@ -13,17 +13,21 @@ from msgspec.structs import replace
 
 from kvgossip.config import Config
 from kvgossip.errors import ConfigError
-from kvgossip.protocol.membership.identity import Identity
+from kvgossip.protocol.membership import signed_records
+from kvgossip.protocol.membership.identity import Identity, is_signed
+from kvgossip.protocol.membership.signed_records import CHECKS_PER_S, SignedRecords
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.frame import encode
+from kvgossip.protocol.wire.member_record import RECORD_BYTES_MAX, encode_member
 from kvgossip.protocol.wire.message import Join
 from kvgossip.runtime.disk.key_files import read_identity
 from kvgossip.runtime.node import Node
-from tests.protocol.net import LAN, STRANGER, address_of, at, make_replica, member, sends
+from tests.protocol.net import LAN, STRANGER, WALL_MS, address_of, at, make_replica, member, sends
 from tests.runtime.test_node import TIMEOUT_S, configured, refused, statistic, until
 
+LATER = WALL_MS + 100_000
 ONE, OTHER = (Identity(Random(number).randbytes(32)) for number in range(2))
 
 
@@ -200,3 +204,178 @@ async def test_a_name_is_kept_for_its_identity_on_real_sockets(tmp_path: Path) -
         assert statistic(one, "identities_refused") == 0
         async with Node(configured("n2", one, identity=files["n2"], **required)) as again:
             await again.wait_settled(TIMEOUT_S)
+
+
+# -- signed records -------------------------------------------------------------------------------
+
+
+def heard_by(host: Replica, record: Member) -> Member | None:
+    """What the host knows of the name once it has heard this, from whoever."""
+    host.receive(LAN.frame([encode(record)]), STRANGER, at(60.0))
+    return host.pools.lan.membership.members.get(record.name)
+
+
+def refusals_of(host: Replica) -> int:
+    return int(host.statistics()["identities_refused"])
+
+
+def test_the_owner_signs_its_record_and_whoever_hears_it_from_others_checks_it() -> None:
+    owner = replica_of("b", 1, ONE)
+    assert owner.member.signature[:32] == ONE.public
+    assert len(owner.member.signature) == 96
+    first, second = make_replica("a"), make_replica("c", 2)
+    known = heard_by(first, owner.member)
+    assert known == owner.member
+    assert heard_by(second, known) == owner.member
+    assert (refusals_of(first), refusals_of(second)) == (0, 0)
+
+
+def test_who_has_no_identity_signs_nothing_and_is_believed_as_before() -> None:
+    host, plain = make_replica("a"), member("b", 1)
+    assert replica_of("b", 1, None).member.signature == b""
+    for record in (
+        plain,
+        replace(plain, generation=2),
+        replace(plain, incarnation=3, generation=2),
+    ):
+        assert heard_by(host, record) == record
+    moved = replace(plain, generation=3, host="10.0.0.9")
+    assert heard_by(host, moved) == moved
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"generation": LATER},
+        {"generation": LATER, "state": MemberState.LEFT},
+        {"site": 2**64 - 1},
+        {"incarnation": 9, "host": "10.0.0.66"},
+        {"incarnation": 9, "port": 66},
+        {"incarnation": 9, "other_host": "10.0.0.66"},
+        {"incarnation": 9, "host": ""},
+    ],
+)
+@pytest.mark.parametrize("signature", ["kept", "none", "another", "of another key"])
+def test_nobody_else_begins_a_life_of_a_signed_name_or_says_where_it_is(
+    lie: dict[str, Any], signature: str
+) -> None:
+    host, owner = make_replica("a"), replica_of("b", 1, ONE)
+    assert heard_by(host, owner.member) == owner.member
+    false = replace(owner.member, **lie)
+    if signature == "none":
+        false = replace(false, signature=b"")
+    elif signature == "another":
+        false = replace(false, signature=ONE.public + bytes(64))
+    elif signature == "of another key":
+        false = replace(false, signature=OTHER.sign_record("default", "lan:dc1", false))
+    known = heard_by(host, false)
+    assert known is not None
+    assert (known.address, known.other_host) == (owner.member.address, "")
+    assert (known.generation, known.site) == (owner.member.generation, owner.member.site)
+    assert known.signature == owner.member.signature
+    assert refusals_of(host) == (lie.get("host") != "")
+
+
+def test_an_accusation_is_anybodys_word_and_the_owner_signs_what_it_raises() -> None:
+    host, owner = make_replica("a"), replica_of("b", 1, ONE)
+    heard_by(host, owner.member)
+    dead = replace(owner.member, state=MemberState.DEAD, signature=b"")
+    known = heard_by(host, dead)
+    assert known is not None
+    assert (known.state, known.signature) == (MemberState.DEAD, owner.member.signature)
+    owner.receive(LAN.frame([encode(known)]), STRANGER, at(60.0))
+    assert owner.member.generation == dead.generation + 1
+    assert owner.member.signature != dead.signature
+    assert heard_by(host, owner.member) == owner.member
+
+
+def test_a_record_is_signed_once_for_each_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[int] = []
+
+    def look(signature: bytes, record: Member, cluster: str, pool: str) -> bool:
+        checked.append(record.generation)
+        return is_signed(signature, record, cluster, pool)
+
+    monkeypatch.setattr(signed_records, "is_signed", look)
+    host, owner = make_replica("a"), replica_of("b", 1, ONE)
+    for incarnation in range(5):
+        heard_by(host, replace(owner.member, incarnation=incarnation))
+    suspect = replace(owner.member, incarnation=4, state=MemberState.SUSPECT, accuser="x")
+    heard_by(host, suspect)
+    assert checked == [owner.member.generation]
+
+
+def test_a_flood_of_false_signatures_costs_so_many_checks_a_second_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked: list[str] = []
+    monkeypatch.setattr(
+        signed_records, "is_signed", lambda signature, record, *_: bool(checked.append(record.name))
+    )
+    host, owner = make_replica("a"), replica_of("b", 1, ONE)
+    records = SignedRecords("default", "lan:dc1", None)
+    for number in range(5000):
+        false = replace(owner.member, name=f"x{number}")
+        assert not records.believes(false, None, at())
+    assert len(checked) <= 4 * CHECKS_PER_S
+    assert list(host.pools.lan.membership.members) == ["a"]
+
+
+def test_an_owner_that_does_not_know_its_address_vouches_for_its_life_alone() -> None:
+    owner = replica_of("b", 1, ONE)
+    bare = replace(owner.member, host="", signature=b"")
+    bare = replace(bare, signature=ONE.sign_record("default", "lan:dc1", bare))
+    host = make_replica("a")
+    taken = replace(bare, host="10.0.0.5")
+    assert heard_by(host, taken) == taken, "whoever took it in says where it is"
+    assert heard_by(host, replace(taken, incarnation=1, host="10.0.0.66")) == taken
+    assert refusals_of(host) == 1
+    later = replace(bare, generation=bare.generation + 5)
+    later = replace(later, signature=ONE.sign_record("default", "lan:dc1", later), host="10.0.0.6")
+    assert heard_by(host, later) == later
+
+
+def test_an_older_release_that_signs_nothing_is_a_member_until_its_name_was_signed() -> None:
+    host, owner = make_replica("a"), replica_of("b", 1, ONE)
+    unsigned = replace(owner.member, signature=b"")
+    assert heard_by(host, unsigned) == unsigned
+    risen = replace(unsigned, generation=unsigned.generation + 1)
+    assert heard_by(host, risen) == risen
+    signed = replica_of("b", 1, ONE, at(9.0)).member
+    assert heard_by(host, signed) == signed
+    back = replace(unsigned, generation=signed.generation + 1)
+    assert heard_by(host, back) == signed
+    newcomer = replica_of("b", 1, ONE, at(20.0))
+    data = join_of(newcomer)
+    join, record, *_ = LAN.open(data, reliable=True).messages
+    assert isinstance(record, Member)
+    frame = LAN.frame(map(encode, (join, replace(record, signature=b""))), reliable=True)
+    assert "force-leave b --prune" in answer(host, frame)
+    assert answer(host, data) == ""
+
+
+def test_the_two_hosts_of_a_member_may_be_told_in_any_order() -> None:
+    host = make_replica("a")
+    dual = replace(replica_of("b", 1, ONE).member, other_host="fd91::9", signature=b"")
+    dual = replace(dual, signature=ONE.sign_record("default", "lan:dc1", dual))
+    turned = replace(dual, host=dual.other_host, other_host=dual.host)
+    assert heard_by(host, turned) is not None
+    assert refusals_of(host) == 0
+
+
+def test_names_so_long_that_a_signed_record_would_fit_into_no_datagram_are_not_signed() -> None:
+    config = {"datacenter": "d" * 128, "zone": "z" * 64, "http": "h" * 253 + ":65535"}
+    owner = replica_of("n" * 128, 1, ONE, **config)
+    accused = replace(owner.member, accuser="x" * 128, incarnation=2**32)
+    assert len(encode_member(accused)) <= RECORD_BYTES_MAX
+
+
+def test_a_signature_that_was_left_out_on_the_way_is_taken_when_it_comes() -> None:
+    host, owner = make_replica("a"), replica_of("b", 1, ONE)
+    bare = replace(owner.member, signature=b"")
+    assert heard_by(host, bare) == bare
+    false = replace(bare, signature=ONE.public + bytes(64))
+    assert heard_by(host, false) == bare
+    assert heard_by(host, owner.member) == owner.member
+    assert heard_by(host, replace(bare, generation=LATER)) == owner.member
+    assert refusals_of(host) == 2

@@ -9,19 +9,21 @@ from msgspec.structs import replace
 
 from kvgossip.config import Address
 from kvgossip.protocol.membership.own_host import SEEN_MIN, OwnHost, at_reach
+from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Join, JoinReply, Ping
 from tests.protocol.net import LAN, PORT, address_of, at, logs, make_replica, member, told
 
 FOUR, SIX = "10.0.0.9", "fd91::9"
+PEERS = ("10.0.0.2", "10.0.0.3")
 
 
 def learned(*hosts: str) -> tuple[OwnHost, Member]:
     """A node that was told no host, and what it makes of those that peers see."""
     own, me = OwnHost(), member("a", host="")
     for host in hosts:
-        me = own.observed(me, host)
+        me = own.observed(me, host, "10.0.0.2", host)
     return own, me
 
 
@@ -50,26 +52,109 @@ def test_the_first_host_of_each_family_is_taken_and_one_of_this_machine_gives_wa
 def test_a_host_of_the_configuration_stays_whatever_peers_see() -> None:
     own, me = OwnHost(), member("a")
     own.accused()
-    assert own.observed(me, SIX) == me
-    assert [own.seen(me, FOUR) for _ in range(2 * SEEN_MIN)] == [me] * 2 * SEEN_MIN
+    assert own.observed(me, SIX, PEERS[0], SIX) == me
+    own.ended(FOUR)
+    assert [own.seen(me, FOUR, PEERS[0]) for _ in range(2 * SEEN_MIN)] == [me] * 2 * SEEN_MIN
 
 
 def test_lesson_30_a_learned_host_that_is_wrong_gives_way_to_what_peers_see() -> None:
     own, me = learned("10.0.0.1")
     own.accused()
-    seen = [own.seen(me, FOUR) for _ in range(SEEN_MIN)]
+    seen = [own.seen(me, FOUR, PEERS[number % 2]) for number in range(SEEN_MIN)]
     assert seen == [me] * (SEEN_MIN - 1) + [replace(me, host=FOUR)]
+
+
+def test_one_peer_alone_moves_nobody_but_to_where_links_end() -> None:
+    own, me = learned("10.0.0.1")
+    own.accused()
+    assert [own.seen(me, FOUR, PEERS[0]) for _ in range(9)] == [me] * 9
+    own.ended(FOUR)
+    assert own.seen(me, FOUR, PEERS[0]) == replace(me, host=FOUR)
+
+
+@pytest.mark.parametrize(
+    ("peers", "believed"),
+    [
+        (("10.0.0.2",), False),
+        (("10.0.0.2", "10.0.0.2"), False),
+        (("10.0.0.2", "10.0.0.3"), True),
+        (("10.0.0.2", "fd91::2"), True),
+        (("fd91::2", "fd91::3"), False),
+        (("fd91::2", "fd92::2"), True),
+        (("127.0.0.1", "127.0.0.2", "::1"), False),
+    ],
+)
+def test_an_address_that_is_not_of_this_machine_takes_two_peers_on_different_machines(
+    peers: tuple[str, ...], believed: bool
+) -> None:
+    own, me = OwnHost(), member("a", host="")
+    for peer in peers:
+        assert me.host == ""
+        me = own.observed(me, "203.0.113.66", peer, "10.0.0.1")
+    assert me.host == ("203.0.113.66" if believed else "")
+
+
+def test_two_peers_that_differ_are_not_believed_and_what_one_says_last_counts() -> None:
+    own, me = OwnHost(), member("a", host="")
+    for peer, said in ((PEERS[0], "203.0.113.1"), (PEERS[1], "203.0.113.2")):
+        assert own.observed(me, said, peer, "10.0.0.1") == me
+    assert own.observed(me, "203.0.113.2", PEERS[0], "10.0.0.1").host == "203.0.113.2"
+
+
+def test_the_first_stranger_does_not_set_a_nodes_own_address() -> None:
+    replica = make_replica("a")
+    replica.pools.lan.membership.table.put_own(member("a", host="", site=replica.site))
+    stranger = member("s", 1, host="127.0.0.9", port=1)
+    for asked in ("203.0.113.66", "evil.example", ""):
+        join = [Join("s", stranger.site, asked), stranger]
+        frame = LAN.frame(map(encode, join), reliable=True)
+        replica.receive(frame, Address("127.0.0.9", 4), at(), reliable=True, here="10.0.0.1")
+        assert replica.member.host == ""
+    frame = LAN.frame(map(encode, [Join("s", stranger.site, "10.0.0.1"), stranger]), reliable=True)
+    replica.receive(frame, Address("127.0.0.9", 4), at(), reliable=True, here="10.0.0.1")
+    assert replica.member.host == "10.0.0.1"
+
+
+def test_a_node_behind_a_router_asks_a_second_member_where_it_is() -> None:
+    """Each hears of it over a link whose own end is another address."""
+    outside, inside = "203.0.113.7", "10.9.9.9"
+    replica = make_replica("a")
+    membership = replica.pools.lan.membership
+    membership.table.put_own(member("a", host="", site=replica.site))
+    for place in (1, 2):
+        replica.receive(
+            LAN.frame([encode(member("nx"[place - 1], place))]), address_of(place), at()
+        )
+    asked: list[Address] = []
+    for second in range(3):
+        for to, unit in told(LAN, replica.tick(at(float(second)))):
+            if isinstance(unit, Join):
+                asked.append(to)
+                reply = [
+                    JoinReply("nx"[len(asked) - 1], len(asked), outside, SyncState.SETTLED),
+                    member("nx"[len(asked) - 1], len(asked)),
+                ]
+                frame = LAN.frame(map(encode, reply), reliable=True)
+                replica.receive(frame, to, at(float(second)), reliable=True, here=inside)
+    assert asked == [address_of(1), address_of(2)]
+    assert replica.member.host == outside
 
 
 def test_lesson_30_nothing_is_given_up_while_somebody_reaches_it_or_peers_differ() -> None:
     own, me = learned("10.0.0.1")
-    assert all(own.seen(me, FOUR) == me for _ in range(9)), "nobody has accused this node"
+
+    def stays(*hosts: str) -> bool:
+        return all(
+            own.seen(me, host, peer) == me for _ in range(9) for host in hosts for peer in PEERS
+        )
+
+    assert stays(FOUR), "nobody has accused this node"
     own.accused()
     own.reached()
-    assert all(own.seen(me, FOUR) == me for _ in range(9)), "a ping has come"
+    assert stays(FOUR), "a ping has come"
     own.accused()
-    assert all(own.seen(me, host) == me for _ in range(9) for host in (FOUR, "10.0.0.10"))
-    assert all(own.seen(me, host) == me for _ in range(9) for host in (FOUR, FOUR, ""))
+    assert stays(FOUR, "10.0.0.10")
+    assert stays(FOUR, "")
 
 
 def test_who_has_one_family_reaches_a_member_of_both_by_that_one() -> None:
@@ -110,13 +195,19 @@ def test_lesson_30_a_dual_host_tells_both_addresses_and_each_newcomer_keeps_the_
             if any(isinstance(unit, Join) for _, unit in told(LAN, [effect]))
         ]
         link = Address(source, 40000)
-        effects = host.receive(ask.data, link, at(), reliable=True)  # type: ignore[union-attr]
+        effects = host.receive(ask.data, link, at(), reliable=True, here=asked)  # type: ignore[union-attr]
         answers = [
             effect
             for effect in effects
             if any(isinstance(unit, JoinReply) for _, unit in told(LAN, [effect]))
         ]
-        newcomer.receive(answers[0].data, Address(asked, PORT), at(), reliable=True)  # type: ignore[union-attr]
+        newcomer.receive(
+            answers[0].data,  # type: ignore[union-attr]
+            Address(asked, PORT),
+            at(),
+            reliable=True,
+            here=source,
+        )
         assert newcomer.pools.lan.membership.members["d"].address == Address(asked, PORT)
         assert newcomer.member.host == source
     assert (host.member.host, host.member.other_host) == (FOUR, SIX)
@@ -132,7 +223,9 @@ def test_a_node_whose_address_has_changed_tells_the_new_one() -> None:
     replica = make_replica("a")
     membership = replica.pools.lan.membership
     membership.table.put_own(replace(membership.me, host=""))
-    membership.observed_at("10.0.0.1")
+    link = Arrival(address_of(1), at(), True, "10.0.0.1")
+    membership.observed_at("10.0.0.1", link)
+    membership.own_host.ended(FOUR)
     replica.receive(LAN.frame([encode(member("b", 1))]), address_of(1), at())
     accused = replace(replica.member, state=MemberState.SUSPECT, accuser="b")
     replica.receive(LAN.frame([encode(accused)]), address_of(1), at())

@@ -9,14 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, rank
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.wire.frame import encode
 from tests.protocol.membership.side import Side, record_of
-from tests.protocol.net import WALL_MS, at, member
+from tests.protocol.net import WALL_MS, address_of, at, member
 from tests.protocol.strategies import members
 
 ALIVE, SUSPECT, DEAD, LEFT = MemberState
+
+
+def link_at(host: str) -> Arrival:
+    """By a link that ends at this host of ours."""
+    return Arrival(address_of(1), at(), True, host)
 
 
 # -- merging --------------------------------------------------------------------------------------
@@ -234,10 +240,10 @@ def test_lesson_30_a_node_without_an_address_takes_the_one_that_peers_see_and_te
     side = Side()
     side.membership = side.of(me)
     assert side.news() == []
-    side.membership.observed_at("10.9.9.9")
+    side.membership.observed_at("10.9.9.9", link_at("10.9.9.9"))
     assert (side.membership.me.host, side.membership.me.incarnation) == ("10.9.9.9", 1)
     assert side.news() == [encode(side.membership.me)]
-    side.membership.observed_at("10.8.8.8")
+    side.membership.observed_at("10.8.8.8", link_at("10.8.8.8"))
     assert side.membership.me.host == "10.9.9.9"
 
 

@@ -56,7 +56,7 @@ class Peer:
     def _datagram(self, data: bytes, source: Address) -> None:
         self.datagrams.put_nowait((data, source))
 
-    def _frame(self, data: bytes, source: Address) -> None:
+    def _frame(self, data: bytes, source: Address, here: str) -> None:
         self.frames.put_nowait((data, source))
         if self.answer is not None:
             self.transport.send(source, self.answer(data), reliable=True)

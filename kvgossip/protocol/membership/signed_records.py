@@ -1,0 +1,107 @@
+"""SignedRecords: the owner of a name with an identity signs its record, so that nobody else begins
+a life of it, or says where it is.
+
+    signature := the owner's public key (32 bytes), and what it has signed with it (64 bytes):
+                 cluster, pool, name, site, generation and address; a trailing field of the record
+
+Laws
+- The owner signs once for each life, and again where it learns its address. Accusations are
+  anybody's word, as SWIM has it: the owner refutes them, and signs what it raises.
+- News that begins a life of a name with an identity, or changes its address, is taken with a
+  signature alone, once one was seen of that name; all else of a record is believed as it is. So an
+  older release, which signs nothing, is a member as before; but who has signed cannot go back to it
+  unless the name is pruned.
+- A record is checked once for each life: what is known of it already is not looked at again. No
+  more than CHECKS_PER_S are, since each costs a tenth of a millisecond: news beyond that comes
+  again.
+- An owner that does not know its address yet vouches for its life alone, and whoever took it in
+  says where it is. Then a later life moves it, and nothing else.
+- A node that lacks the cryptography package checks nothing, and believes as if nobody signed.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from kvgossip.extras import MissingPackageError, require
+from kvgossip.protocol.ingress.rate_limit import RateLimit
+from kvgossip.protocol.membership.identity import Identity, is_signed
+from kvgossip.protocol.model.member import Member, life
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.wire.member_record import RECORD_BYTES_MAX, encode_member
+
+CHECKS_PER_S = 500.0
+ACCUSATION_BYTES = 144
+"""What a record grows by where it is accused and refuted: a name, and an incarnation."""
+
+
+class SignedRecords:
+    """Of one pool. `identity`: this node's own, None where it has none."""
+
+    def __init__(self, cluster: str, pool: str, identity: Identity | None) -> None:
+        self._cluster, self._pool, self._identity = cluster, pool, identity
+        self._checks = RateLimit(CHECKS_PER_S)
+        #: the own record that was signed last
+        self._signed: Member | None = None
+
+    def signed(self, me: Member) -> Member:
+        """The own record with its signature; without one where this node has no identity, or where
+        its names are so long that a record would fit into no datagram."""
+        if self._identity is None:
+            return me
+        last = self._signed
+        if last is None or not is_same_place(me, last) or life(me) != life(last):
+            signature = self._identity.sign_record(self._cluster, self._pool, me)
+            last = self._signed = replace(me, signature=signature)
+        signed = replace(me, signature=last.signature)
+        room = RECORD_BYTES_MAX - ACCUSATION_BYTES
+        return signed if len(encode_member(signed)) <= room else me
+
+    def believes(self, heard: Member, known: Member | None, now: Now) -> bool:
+        """True if this news may be taken over what is known of the name; both are of one identity,
+        or of none."""
+        if not heard.identity or not _can_check():
+            return True
+        if is_old_news(heard, known) and not adds_signature(heard, known):
+            return True
+        if not heard.signature:
+            return known is None or not known.signature
+        if not self._checks.admits("", now.monotonic_s):
+            return False
+        if is_signed(heard.signature, heard, self._cluster, self._pool):
+            return True
+        hostless = replace(heard, host="", other_host="")
+        begins = known is None or life(heard) > life(known)
+        return begins and is_signed(heard.signature, hostless, self._cluster, self._pool)
+
+
+def is_old_news(heard: Member, known: Member | None) -> bool:
+    """True if this life and this address are known."""
+    return known is not None and life(heard) == life(known) and is_same_place(heard, known)
+
+
+def is_same_place(one: Member, other: Member) -> bool:
+    """True if two records name the same hosts, whichever first, and the same port."""
+    hosts = [sorted((each.host, each.other_host)) for each in (one, other)]
+    return one.port == other.port and hosts[0] == hosts[1]
+
+
+def adds_signature(heard: Member, known: Member | None) -> bool:
+    """True of a signed record where the one that is known has no signature, although the owner may
+    have made one: whoever passed it on may have left it out."""
+    return known is not None and bool(heard.signature) and not known.signature
+
+
+def with_signature_of(known: Member, heard: Member) -> Member:
+    """News of a life that is known keeps the signature that was seen of it: nobody has looked at
+    another one."""
+    keeps = is_old_news(heard, known) and not adds_signature(heard, known)
+    return replace(heard, signature=known.signature) if keeps else heard
+
+
+def _can_check() -> bool:
+    try:
+        require("cryptography", "the signature of a member's record")
+    except MissingPackageError:
+        return False
+    return True
