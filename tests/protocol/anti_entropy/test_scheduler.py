@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kvgossip.config import Address, Config
-from kvgossip.protocol.anti_entropy.scheduler import EXCHANGES_MAX
+from kvgossip.protocol.anti_entropy.slots import EXCHANGES_MAX
 from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.replica import Replica
