@@ -85,8 +85,8 @@ def whole(work: Generator[None, None, Entries]) -> Entries:
         try:
             next(work)
         except StopIteration as end:
-            assert isinstance(end.value, Entries)
-            return end.value
+            answer: Entries = end.value
+            return answer
 
 
 class Session:
