@@ -182,10 +182,11 @@ def hostile_rows(keys: int, rounds: int) -> list[Row]:
 
 
 def honest_rows(keys: int, rounds: int) -> list[Row]:
-    """Two replicas, of which each lacks something, and a third that has nothing."""
+    """A replica that has everything, one that lacks some of it, and one that has nothing."""
     worst: dict[str, Took] = {}
-    for lacking in (DIFFERENCES, 100, keys):
-        left, right = Machine("left", 1, keys), Machine("right", 2, keys, min(lacking, keys))
+    left = Machine("left", 1, keys)
+    for lacking in (min(DIFFERENCES, keys), keys):
+        right = Machine("right", 2, keys, lacking)
         left.knows("right", right.address, right.replica.member.site)
         right.knows("left", left.address, left.replica.member.site)
         for machine in (left, right):
