@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from benchmarks.hostile import chain
 from kvgossip import zstd
-from kvgossip.protocol.ingress.budget import COST_MAX, affordable
 from kvgossip.protocol.effect import Effect
+from kvgossip.protocol.ingress.budget import COST_MAX, affordable
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.rumors.packets import PACKET_RUMORS_MAX
 from kvgossip.protocol.store.sketch import ROUNDS_MAX, SYMBOLS_MAX, Sketch
