@@ -59,6 +59,7 @@ COUNTERS = {
     "exchanges_started": "Exchanges that this node has begun.",
     "exchanges_completed": "Those that completed.",
     "exchanges_cut": "Those that were cut.",
+    "exchanges_too_slow": "Of these, those whose peers took too long.",
     "exchanges_futile": "Differences that no exchange repairs.",
     "exchange_rounds": "Questions that this node has asked in exchanges.",
     "exchange_news": "Residue: entries that rumors had not brought, and exchanges did.",

@@ -6,20 +6,27 @@ No answer is longer than ENTRIES_MAX entries or the room of the peer, but for on
 single larger entry: that bounds how long the event loop is held, and how much waits for a peer. An
 answer names the entries that found no room, and the initiator asks for them again; what is too long
 for the peer altogether is left out, and noticed (left_out.py).
+
+A question that is short may still ask for much work: for all buckets, or for thousands of
+fingerprints. So what costs much is done in steps of some milliseconds (backlog.py): a bucket is
+listed lazily, part by part, and ends where the answer is full; and no more is answered at once than
+LOOKS_MAX and WANTED_MAX say. Of a sketch no more symbols are peeled than SKETCHED_MAX: an honest
+one asks with 16.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.difference import differing_keys, symbols_for
 from kvgossip.protocol.model.member import SyncState
+from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.store.digest import FAN_OUT
-from kvgossip.protocol.store.sketch import SYMBOL_BYTES
+from kvgossip.protocol.store.sketch import SYMBOL_BYTES, shortened
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.wire.batching import Batch, Room, pack, unpack
+from kvgossip.protocol.wire.batching import Batch, Room, chunks, pack, unpack
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Decoded,
@@ -31,6 +38,12 @@ from kvgossip.protocol.wire.exchange_messages import (
     Want,
 )
 from kvgossip.protocol.wire.message import Pair
+
+LOOKS_A_STEP, LOOKS_A_PART, LOOKS_MAX = 8192, 32, 65_536
+"""How many entries are looked at; to find each part of a bucket costs as much as some of them."""
+WANTED_A_STEP, WANTED_MAX = 256, 2048
+SKETCHED_MAX = 256
+_NOT_LISTED = object()
 
 
 def answer_compare(store: Store, asked: Compare, members: int, sync_state: SyncState) -> Differ:
@@ -44,8 +57,11 @@ def answer_compare(store: Store, asked: Compare, members: int, sync_state: SyncS
     if asked.level == 0:
         differing = [] if theirs.tolist() == [digest.root] else [0]
     else:
-        if len(theirs) != len(parents) * FAN_OUT or any(
-            parent >= FAN_OUT ** (asked.level - 1) for parent in parents
+        existing = FAN_OUT ** (asked.level - 1)
+        if (
+            len(theirs) != len(parents) * FAN_OUT
+            or len(parents) > existing
+            or max(parents, default=0) >= existing
         ):
             raise RemoteError("bad_message", "a comparison of buckets that do not exist")
         if asked.level > digest.levels:
@@ -78,9 +94,9 @@ def answer_compare(store: Store, asked: Compare, members: int, sync_state: SyncS
     )
 
 
-def answer_leaves(store: Store, asked: Leaves, room: Room) -> Entries:
+def answer_leaves(store: Store, asked: Leaves, room: Room) -> Generator[None, None, Entries]:
     """The entries that the asker lacks in these buckets, as far as there is room, and the
-    fingerprints that are wanted of it."""
+    fingerprints that are wanted of it, in steps."""
     buckets, counts, theirs = (
         unpack("I", asked.buckets),
         unpack("I", asked.counts),
@@ -92,16 +108,31 @@ def answer_leaves(store: Store, asked: Leaves, room: Room) -> Entries:
         or sum(counts) != len(theirs)
     ):
         raise RemoteError("bad_message", "leaves that do not add up")
-    if any(bucket >= FAN_OUT**asked.level for bucket in buckets):
+    if max(buckets, default=0) >= FAN_OUT**asked.level:
         raise RemoteError("bad_message", "leaves of a bucket that does not exist")
-    answer, wanted, at, answered = Batch(room), array("Q"), 0, 0
+    answer, wanted, at, answered, looked = Batch(room), array("Q"), 0, 0, 0
     for bucket, count in zip(buckets, counts, strict=True):
-        lacking, missing = _difference(store, asked.level, bucket, theirs[at : at + count])
+        listed = OrderedSet[int]()
+        for first in range(at, at + count, LOOKS_A_STEP):
+            listed |= dict.fromkeys(theirs[first : min(first + LOOKS_A_STEP, at + count)])
+            if count > LOOKS_A_STEP:
+                yield
         at += count
-        wanted.extend(missing)
-        if not all(answer.add(pair) for pair in lacking):
+        is_whole = True
+        for part in store.parts_of(asked.level, bucket):
+            is_whole = all(answer.add(pair) for pair in _lacking(store, part, listed))
+            before, looked = looked, looked + len(part) + LOOKS_A_PART
+            if not is_whole:
+                break
+            if looked // LOOKS_A_STEP > before // LOOKS_A_STEP:
+                yield
+        if not is_whole:
+            # what is wanted in it is told when it is asked for again
             break
+        wanted.extend(listed)
         answered += 1
+        if looked >= LOOKS_MAX:
+            break
     return Entries(
         exchange=asked.exchange,
         request=asked.request,
@@ -112,18 +143,16 @@ def answer_leaves(store: Store, asked: Leaves, room: Room) -> Entries:
     )
 
 
-def _difference(
-    store: Store, level: int, bucket: int, theirs: array[int]
-) -> tuple[Iterator[Pair], list[int]]:
-    """(the records they lack, the fingerprints I lack) of one bucket."""
-    if not theirs:
-        return store.entries_in(level, bucket), []
-    mine = dict(
-        zip(store.fingerprints_in(level, bucket), store.entries_in(level, bucket), strict=True)
+def _lacking(store: Store, part: list[Pair], listed: OrderedSet[int]) -> Iterator[Pair]:
+    """Those of these entries that are not listed; the others are taken off the list."""
+    if not listed:
+        return iter(part)
+    fingerprints = store.digest.fingerprints(part)
+    return (
+        pair
+        for fingerprint, pair in zip(fingerprints, part, strict=True)
+        if listed.pop(fingerprint, _NOT_LISTED) is _NOT_LISTED
     )
-    listed = dict.fromkeys(theirs)
-    lacking = (pair for fingerprint, pair in mine.items() if fingerprint not in listed)
-    return lacking, [fingerprint for fingerprint in listed if fingerprint not in mine]
 
 
 def answer_sketch(
@@ -134,7 +163,8 @@ def answer_sketch(
     if len(asked.symbols) % SYMBOL_BYTES or not asked.symbols:
         raise RemoteError("bad_message", "symbols that are cut off")
     levels = store.digest.levels
-    found = store.sketch.decode(asked.symbols) if store.sketch.ready else None
+    symbols = shortened(asked.symbols, SKETCHED_MAX)
+    found = store.sketch.decode(symbols) if store.sketch.ready else None
     if found is None:
         wanted = (
             symbols_for(differing_keys(store.digest, asked.parities)) if store.sketch.ready else 0
@@ -165,16 +195,23 @@ def answer_sketch(
     )
 
 
-def answer_want(store: Store, asked: Want, room: Room) -> Entries:
-    """The entries with these fingerprints, as far as there is room; those that have changed
-    meanwhile are rumors of their own."""
-    fingerprints = unpack("Q", asked.fingerprints)
-    here, answer, answered = store.find(fingerprints), Batch(room), 0
-    for fingerprint in fingerprints:
-        key = here.get(fingerprint)
-        if key is not None and not answer.add((key, store[key])):
-            break
-        answered += 1
+def answer_want(store: Store, asked: Want, room: Room) -> Generator[None, None, Entries]:
+    """The entries with these fingerprints, as far as there is room, in steps; those that have
+    changed meanwhile are rumors of their own."""
+    fingerprints = unpack("Q", asked.fingerprints)[:WANTED_MAX]
+    answer, answered = Batch(room), 0
+    for chunk in chunks(fingerprints, WANTED_A_STEP):
+        if answered:
+            yield
+        here = store.find(chunk)
+        for fingerprint in chunk:
+            key = here.get(fingerprint)
+            if key is not None and not answer.add((key, store[key])):
+                break
+            answered += 1
+        else:
+            continue
+        break
     return Entries(
         exchange=asked.exchange,
         request=asked.request,

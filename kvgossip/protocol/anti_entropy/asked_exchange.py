@@ -2,7 +2,8 @@
 link, and what was offered there. The word of its end, Conclude, counts for that alone.
 
 Of a range of buckets the range is kept, not its entries: a first copy of everything offers
-millions.
+millions. And where single entries become many, their buckets take their place: whoever asks for so
+many may have asked for these as well.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.wire.batching import unpack
 from kvgossip.protocol.wire.exchange_messages import Decoded, Entries, Leaves, Want
 from kvgossip.protocol.wire.message import Message
+
+OFFERED_MAX = 16_384
 
 
 class AskedExchange:
@@ -30,11 +33,16 @@ class AskedExchange:
 
     def answered(self, question: Question, answer: Message, digest: DigestTree) -> None:
         """This was answered there."""
-        if isinstance(answer, Decoded):
+        if isinstance(answer, Decoded) or (
+            isinstance(question, Want) and isinstance(answer, Entries)
+        ):
             self._fingerprints |= dict.fromkeys(digest.fingerprints(answer.entries))
-        elif isinstance(question, Want) and isinstance(answer, Entries):
-            asked = unpack("Q", question.fingerprints)
-            self._fingerprints |= dict.fromkeys(asked[: answer.answered + 1])
+            if len(self._fingerprints) > OFFERED_MAX:
+                offered = self._buckets.setdefault(digest.levels, OrderedSet())
+                offered |= dict.fromkeys(
+                    digest.bucket_of(digest.levels, each) for each in self._fingerprints
+                )
+                self._fingerprints.clear()
         elif isinstance(question, Leaves) and isinstance(answer, Entries):
             asked = unpack("I", question.buckets)
             offered = self._buckets.setdefault(question.level, OrderedSet())

@@ -90,6 +90,8 @@ class Exchange:
         self.began_s = self.progress_s = 0.0
         #: how many entries either side gained, or dropped
         self.brought = 0
+        #: the bytes of these
+        self.brought_bytes = 0
         #: the first (level, bucket) that differed
         self.differing: tuple[int, int] | None = None
         #: some of the entries that were refused: an operator needs to see them when exchanges bring
@@ -201,8 +203,10 @@ class Exchange:
     def differ(self, answer: Differ) -> list[Question]:
         asked = self._answered(answer.request, Compare)
         self.met(answer)
-        differing = OrderedSet(unpack("I", answer.differing))
         compared = OrderedSet(unpack("I", asked.parents) if asked.level else [0])
+        if len(answer.differing) > 4 * FAN_OUT * len(compared):
+            raise RemoteError("bad_message", "more differences than were compared")
+        differing = OrderedSet(unpack("I", answer.differing))
         if any(bucket // FAN_OUT not in compared for bucket in differing):
             raise RemoteError(
                 "bad_message", "a difference in a bucket that does not exist, or was not compared"
@@ -210,7 +214,8 @@ class Exchange:
         deepest, questions = min(self._levels, answer.levels), self._questions
         if differing and asked.level >= deepest:
             shift = 4 * (asked.level - deepest)
-            buckets = list(dict.fromkeys(bucket >> shift for bucket in differing))
+            # in order, so that those which share a table come after each other
+            buckets = sorted(dict.fromkeys(bucket >> shift for bucket in differing))
             self.differing = self.differing or (deepest, buckets[0])
             self._work.append(
                 questions.leaves(deepest, buckets)
@@ -280,7 +285,9 @@ class Exchange:
         self.brought += answer.news
         self.collected_by_peer += self.collected_in(answer)
         self.context.refused(answer.refused)
-        self._pushed_bytes -= _pushed_bytes(self._answered(answer.request, Push))
+        pushed = self._answered(answer.request, Push)
+        self._pushed_bytes -= _pushed_bytes(pushed)
+        self.brought_bytes += _share(pushed.entries, answer.news)
         return self.send()
 
     def concluded(self, answer: Concluded) -> list[Question]:
@@ -299,6 +306,7 @@ class Exchange:
 
     def _gained(self, entries: Sequence[Pair], kept: Kept) -> None:
         self.brought += kept.news
+        self.brought_bytes += _share(entries, kept.news)
         self.context.kept(kept)
         if kept.refused and not self.refused:
             self.refused = list(entries[:SHOWN])
@@ -315,6 +323,12 @@ class Exchange:
         if not isinstance(asked, kind):
             raise RemoteError("unasked_answer", "an answer to something that was not asked")
         return asked
+
+
+def _share(entries: Sequence[Pair], news: int) -> int:
+    """The bytes of so many of these entries, as the average goes."""
+    size = sum(len(key) + len(record) for key, record in entries)
+    return size * min(news, len(entries)) // max(1, len(entries))
 
 
 def _pushed_bytes(question: Question) -> int:

@@ -4,6 +4,8 @@
     answer    from the store alone (answers.py), in one instant with its own context
     keep      the entries that are pushed, and the context of Conclude (keeper.py)
 
+What takes long is answered in steps, at the next ticks (backlog.py).
+
 It keeps no state of a session but who asks, over which link, and what was offered
 (asked_exchange.py): Conclude counts only for an exchange that a member has begun, over the same
 link, from that member's own host, and takes out only what was offered in it. (Whoever has a key may
@@ -15,7 +17,7 @@ would find the same differences.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 
 from msgspec.structs import replace
 
@@ -28,9 +30,14 @@ from kvgossip.protocol.anti_entropy.answers import (
     answer_want,
 )
 from kvgossip.protocol.anti_entropy.asked_exchange import AskedExchange
+from kvgossip.protocol.anti_entropy.backlog import Backlog
 from kvgossip.protocol.anti_entropy.keeper import Keeper
 from kvgossip.protocol.anti_entropy.left_out import LeftOut
-from kvgossip.protocol.anti_entropy.questions import FIRST_REQUEST, Question
+from kvgossip.protocol.anti_entropy.questions import (
+    COLLECTED_MAX,
+    FIRST_REQUEST,
+    Question,
+)
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import SyncState
@@ -40,7 +47,7 @@ from kvgossip.protocol.outbox import SendPort
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.context_difference import decode, difference
 from kvgossip.protocol.tombstones.tombstones import Tombstones
-from kvgossip.protocol.wire.batching import pack, room_of, unpack
+from kvgossip.protocol.wire.batching import chunks, pack, room_of, unpack
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Conclude,
@@ -55,7 +62,8 @@ from kvgossip.protocol.wire.exchange_messages import (
 )
 from kvgossip.protocol.wire.message import Message
 
-ASKERS_MAX = 64
+ASKERS_MAX, ASKED_BY_LINK_MAX = 64, 8
+DROPPED_A_STEP = 512
 
 
 class Responder:
@@ -73,6 +81,7 @@ class Responder:
         membership: Membership,
         send_port: SendPort,
         counters: Counter[str],
+        now: Now,
     ) -> None:
         self._counters = counters
         self._config, self._store, self._tombstones = config, store, tombstones
@@ -82,11 +91,19 @@ class Responder:
         self._asked: Newest[int, AskedExchange] = Newest(ASKERS_MAX)
         #: by name, when that member asked last, monotonic seconds
         self._asked_s: dict[str, float] = {}
+        self._backlog = Backlog()
+        #: the time of this input
+        self._now = now
+
+    @property
+    def busy(self) -> bool:
+        """True if there are answers to go on with."""
+        return bool(self._backlog)
 
     # -- receive ----------------------------------------------------------------------------------
 
     def on_question(self, question: Question, arrival: Arrival) -> None:
-        """Raises RemoteError when the question makes no sense."""
+        """Raises RemoteError when the question makes no sense, or too many of its link wait."""
         if not self._config.anti_entropy:
             return
         source, now, *_ = arrival
@@ -97,7 +114,23 @@ class Responder:
             and question.members != self._membership.table.digest
         ):
             self.send_members(source)
-        answer = self.answer(question, source, now)
+        self._now = now
+        self._backlog.begin(self._answering(question, asked, source), source, _size_of(question))
+
+    def tick(self, now: Now) -> None:
+        """A step of what is left to answer."""
+        if self._backlog:
+            self._now = now
+            self._backlog.step()
+
+    def unreachable(self, address: Address) -> None:
+        """This link broke."""
+        self._backlog.forget(address)
+
+    def _answering(
+        self, question: Question, asked: AskedExchange | None, source: Address
+    ) -> Iterator[None]:
+        answer = yield from self.answer(question, asked, source)
         if asked is not None:
             asked.answered(question, answer, self._store.digest)
         self._send_port.send(answer, source, reliable=True)
@@ -117,12 +150,19 @@ class Responder:
             if member is not None and member.reachable:
                 speaks = source.host in (member.host, member.other_host)
                 known = AskedExchange(member.name, source, member.name if speaks else "")
+                self._forget_oldest(source)
                 self._asked[question.exchange] = known
         if known is None or known.source != source:
             return None
         if known.speaker:
             self._asked_s[known.peer] = now.monotonic_s
         return known
+
+    def _forget_oldest(self, source: Address) -> None:
+        """Who begins one exchange after another does not push out those of others."""
+        same = [number for number, asked in self._asked.items() if asked.source == source]
+        if len(same) >= ASKED_BY_LINK_MAX:
+            del self._asked[same[0]]
 
     def is_asking(self, peer: str, now: Now) -> bool:
         """True if this peer has an exchange with us under way."""
@@ -135,9 +175,11 @@ class Responder:
 
     # -- answer -----------------------------------------------------------------------------------
 
-    def answer(self, question: Question, source: Address, now: Now) -> Message:
-        store = self._store
-        asked = self._asked_exchange(question, source, now)
+    def answer(
+        self, question: Question, asked: AskedExchange | None, source: Address
+    ) -> Generator[None, None, Message]:
+        """In steps; the first one raises RemoteError when the question makes no sense."""
+        store, now = self._store, self._now
         if isinstance(question, (Sketch, Compare)):
             name = question.sender
         else:
@@ -154,11 +196,11 @@ class Responder:
             )
             return self._with_context(compared, question.context, now)
         if isinstance(question, Leaves):
-            return answer_leaves(store, question, room)
+            return (yield from answer_leaves(store, question, room))
         if isinstance(question, Want):
-            return answer_want(store, question, room)
+            return (yield from answer_want(store, question, room))
         if isinstance(question, Conclude):
-            return self._conclude(question, source, now)
+            return (yield from self._conclude(question, asked))
         self._left_out.told(question.left_out, name)
         # who speaks over a link that another one has dialled cannot be told for sure
         sender = name if asked is None else asked.speaker
@@ -180,23 +222,38 @@ class Responder:
         facts = tombstones.facts(now)
         return replace(answer, site=tombstones.site, context=difference(facts, asked))
 
-    def _conclude(self, conclude: Conclude, source: Address, now: Now) -> Concluded:
+    def _conclude(
+        self, conclude: Conclude, asked: AskedExchange | None
+    ) -> Generator[None, None, Concluded]:
         """The initiator, which has judged that this node got all, sends its context. It does not
         speak to a life that began meanwhile, nor is it believed by one that it has not asked."""
         tombstones, dropped = self._tombstones, 0
-        asked = self._asked_exchange(conclude, source, now)
-        facts = decode(conclude.context).facts
-        if asked is None or not asked.holder:
+        facts, collected = decode(conclude.context).facts, unpack("Q", conclude.collected)
+        if len(collected) > COLLECTED_MAX:
+            raise RemoteError("bad_message", "more at once than is ever said to be collected")
+        if asked is None or not asked.speaker:
             self._counters["concludes_refused"] += 1
-        elif tombstones.show_set_back(facts, asked.peer, now):
+        elif tombstones.show_set_back(facts, asked.peer, self._now):
             raise RemoteError("set_back")
         elif conclude.site == tombstones.site:
-            tombstones.learn(facts, asked.peer, now)
-            collected = asked.offered(unpack("Q", conclude.collected).tolist(), self._store.digest)
-            dropped = tombstones.drops.in_exchange(collected, asked.peer, now)
+            tombstones.learn(facts, asked.peer, self._now)
+            for place, chunk in enumerate(chunks(collected, DROPPED_A_STEP)):
+                if place:
+                    yield
+                offered = asked.offered(chunk, self._store.digest)
+                dropped += tombstones.drops.in_exchange(offered, asked.peer, self._now)
         return Concluded(
             exchange=conclude.exchange,
             request=conclude.request,
             site=tombstones.site,
             dropped=dropped,
         )
+
+
+def _size_of(question: Question) -> int:
+    """The bytes that a question holds on to while it waits."""
+    if isinstance(question, Leaves):
+        return len(question.buckets) + len(question.counts) + len(question.fingerprints)
+    if isinstance(question, Want):
+        return len(question.fingerprints)
+    return len(question.collected) if isinstance(question, Conclude) else 0

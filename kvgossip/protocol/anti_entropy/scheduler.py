@@ -1,7 +1,7 @@
 """ExchangeScheduler: the active side of anti-entropy in one pool (see model/gossip.py).
 
-    select peers   a random one at the push-pull floor; and by the events below; at most
-                   EXCHANGES_MAX at a time
+    select peers   a random one at the push-pull floor; and by the events below; few at a time, and
+                   none for ever (slots.py)
     select what    the difference of the two stores, found out in a session with the peer: an
                    Exchange (initiator.py) that asks little by little
     send           its questions, over a link
@@ -27,6 +27,7 @@ from kvgossip.protocol.anti_entropy.keeper import Keeper, Kept
 from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.questions import FIRST_REQUEST
 from kvgossip.protocol.anti_entropy.responder import Responder
+from kvgossip.protocol.anti_entropy.slots import Slots
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.merging import MergePort
 from kvgossip.protocol.model.arrival import Arrival
@@ -60,7 +61,7 @@ NEVER = Futile(0, 0, 0)
 FUTILE_MAX = 3
 SHOWN_DIGITS = 128
 Answer = Decoded | Symbols | Differ | Entries | Merged | Concluded
-EXCHANGES_MAX = 2
+DROPPED_A_STEP = 512
 SKETCH_REST_S = 0.05
 SKETCH_PAUSE_S = 0.004
 
@@ -89,6 +90,8 @@ class ExchangeScheduler:
         #: how many exchanges; `rounds`: how many questions were asked in them
         self.counters: Counter[str] = Counter()
         self.started = self.completed = self.cut = self.futile = self.rounds = 0
+        #: how many exchanges were cut since they were too slow
+        self.slow = 0
         self._keeper, self._left_out = Keeper(kind, store, merging), left_out
         self.responder = Responder(
             config,
@@ -100,14 +103,14 @@ class ExchangeScheduler:
             membership=membership,
             send_port=send_port,
             counters=self.counters,
+            now=now,
         )
         self._config, self._kind, self._rng = config, kind, rng
         self._store, self._tombstones, self._merging = store, tombstones, merging
         self._membership, self._send_port, self._outbox = membership, send_port, outbox
-        #: by number
-        self._running: dict[int, Exchange] = {}
-        #: by name of the peer: true if its root is known to differ
-        self._waiting: dict[str, bool] = {}
+        self._slots = Slots(config.exchange_timeout_s)
+        #: by number, the exchanges that are about to complete, and what is left to drop for them
+        self._endings: dict[int, list[int]] = {}
         #: by name, since when probes show another root than ours, monotonic seconds
         self._unequal_since_s: dict[str, float] = {}
         #: by name, when the last exchange with that peer completed, monotonic seconds
@@ -124,7 +127,7 @@ class ExchangeScheduler:
     @property
     def busy(self) -> bool:
         """True if an exchange of our own is under way."""
-        return bool(self._running)
+        return bool(self._slots.running)
 
     @property
     def news(self) -> int:
@@ -164,19 +167,15 @@ class ExchangeScheduler:
             self.start(peer, now, differs=True)
 
     def start(self, peer: str, now: Now, *, differs: bool = False) -> None:
-        """Exchange with this peer, as soon as there are less than two under way. `differs`: its
-        root is known to differ."""
-        if not self._config.anti_entropy or any(
-            exchange.peer == peer for exchange in self._running.values()
-        ):
-            return
-        self._waiting[peer] = differs
-        self._start_waiting(now)
+        """Exchange with this peer, as soon as it is its turn. `differs`: its root is known to
+        differ."""
+        if self._config.anti_entropy:
+            self._slots.wait(peer, differs=differs)
+            self._start_waiting(now)
 
     def _start_waiting(self, now: Now) -> None:
-        while self._waiting and len(self._running) < EXCHANGES_MAX:
-            name = next(iter(self._waiting))
-            differs = self._waiting.pop(name)
+        while (turn := self._slots.next()) is not None:
+            name, differs = turn
             member = self._membership.members.get(name)
             if member is not None and member.reachable and name != self._membership.me.name:
                 exchange = self.select_what(member, now)
@@ -195,7 +194,7 @@ class ExchangeScheduler:
             room_of(self._config, peer),
             self._tombstones.facts(now),
         )
-        self._running[exchange.number] = exchange
+        self._slots.running[exchange.number] = exchange
         self.started += 1
         exchange.began_s = exchange.progress_s = now.monotonic_s
         return exchange
@@ -210,22 +209,25 @@ class ExchangeScheduler:
     # -- time -------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
+        if self._endings or self.responder.busy:
+            return 0.0
         nearest = self._next_floor_s
-        for exchange in self._running.values():
-            nearest = min(
-                nearest,
-                0.0 if exchange.eager else exchange.progress_s + self._config.exchange_timeout_s,
-            )
+        for exchange in self._slots.running.values():
+            nearest = min(nearest, 0.0 if exchange.eager else self._end_s(exchange))
         if not self._store.sketch.idle and self._membership.reachable:
             nearest = min(nearest, self._sketch_s)
         return nearest
 
     def tick(self, now: Now) -> None:
-        for exchange in list(self._running.values()):
-            if exchange.eager:
+        self.responder.tick(now)
+        for exchange in list(self._slots.running.values()):
+            if exchange.number in self._endings:
+                self._end(exchange, now)
+            elif now.monotonic_s >= self._end_s(exchange):
+                self.slow += 1
+                self._cut(exchange, now, slow=True)
+            elif exchange.eager:
                 self.send(exchange, exchange.send(), now)
-            elif now.monotonic_s >= exchange.progress_s + self._config.exchange_timeout_s:
-                self._cut(exchange, now)
         if now.monotonic_s >= self._next_floor_s:
             # the spread keeps nodes that were started together from asking together
             self._next_floor_s = now.monotonic_s + self._config.push_pull_interval_s * (
@@ -243,32 +245,38 @@ class ExchangeScheduler:
         nothing else gets its turn."""
         return max(self._merging.news_s + SKETCH_REST_S, self._folded_s + SKETCH_PAUSE_S)
 
-    def _cut(self, exchange: Exchange, now: Now) -> None:
-        if self._running.pop(exchange.number, None) is not None:
+    def _end_s(self, exchange: Exchange) -> float:
+        """Until when it may last without an answer, monotonic seconds."""
+        silent_s = exchange.progress_s + self._config.exchange_timeout_s
+        return min(silent_s, self._slots.end_s(exchange))
+
+    def _cut(self, exchange: Exchange, now: Now, *, slow: bool = False) -> None:
+        self._endings.pop(exchange.number, None)
+        if self._slots.cut(exchange, slow=slow):
             self.cut += 1
             self._start_waiting(now)
 
     def begin_again(self, peer: str, now: Now) -> None:
         """This node is another life from now on. `peer`: who made it so."""
-        others = [exchange.peer for exchange in self._running.values()]
-        for exchange in list(self._running.values()):
+        running = list(self._slots.running.values())
+        for exchange in running:
             self._cut(exchange, now)
-        for name in dict.fromkeys([peer, *others]):
+        for name in dict.fromkeys([peer, *(exchange.peer for exchange in running)]):
             self.start(name, now, differs=True)
 
     # -- receive ----------------------------------------------------------------------------------
 
     def unreachable(self, address: Address, now: Now) -> None:
-        for exchange in [
-            exchange for exchange in self._running.values() if exchange.address == address
-        ]:
+        self.responder.unreachable(address)
+        running = self._slots.running.values()
+        for exchange in [each for each in running if each.address == address]:
             self._cut(exchange, now)
 
     def on_answer(self, answer: Answer, arrival: Arrival) -> None:
         """An answer to one of our exchanges. Raises RemoteError, which cuts the exchange, when it
         makes no sense."""
-        exchange = self._running.get(answer.exchange)
-        if exchange is None:
+        exchange = self._slots.running.get(answer.exchange)
+        if exchange is None or exchange.number in self._endings:
             raise RemoteError("unasked_answer")
         now = arrival.now
         exchange.progress_s = now.monotonic_s
@@ -308,12 +316,21 @@ class ExchangeScheduler:
         return kept
 
     def _complete(self, exchange: Exchange, now: Now) -> None:
-        del self._running[exchange.number]
-        self.completed += 1
         self._tombstones.learn(exchange.context.learned, exchange.peer, now)
-        exchange.brought += self._tombstones.drops.in_exchange(
-            exchange.collected_by_peer, exchange.peer, now
-        )
+        self._endings[exchange.number] = exchange.collected_by_peer
+        self._end(exchange, now)
+
+    def _end(self, exchange: Exchange, now: Now) -> None:
+        """Drop what the peer has collected, some at a time: there may be a month of it."""
+        left = self._endings[exchange.number]
+        some, left = left[:DROPPED_A_STEP], left[DROPPED_A_STEP:]
+        exchange.brought += self._tombstones.drops.in_exchange(some, exchange.peer, now)
+        if left:
+            self._endings[exchange.number] = left
+            return
+        del self._endings[exchange.number]
+        self._slots.completed(exchange)
+        self.completed += 1
         self.completed_s = self._last_with_s[exchange.peer] = now.monotonic_s
         self._unequal_since_s.pop(exchange.peer, None)
         self._judge(exchange)
@@ -368,6 +385,7 @@ class ExchangeScheduler:
             "exchanges_started": self.started,
             "exchanges_completed": self.completed,
             "exchanges_cut": self.cut,
+            "exchanges_too_slow": self.slow,
             "exchanges_futile": self.futile,
             "exchange_rounds": self.rounds,
             "exchange_news": self.news,
@@ -376,6 +394,7 @@ class ExchangeScheduler:
     def forget(self, peer: str) -> None:
         self._unequal_since_s.pop(peer, None)
         self._last_with_s.pop(peer, None)
+        self._slots.forget(peer)
         self.responder.forget(peer)
         self._roots.pop(peer, None)
         self._futile.pop(peer, None)

@@ -21,7 +21,7 @@ from kvgossip.protocol.effect import Surveyed
 from kvgossip.protocol.model.peer import Peer
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.digest import POSITION_BITS
-from kvgossip.protocol.store.sketch import SYMBOL_BYTES, SYMBOLS_MAX
+from kvgossip.protocol.store.sketch import SYMBOL_BYTES, SYMBOLS_MAX, shortened
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.wire.message import Measure, Measured, Precision
 
@@ -49,7 +49,8 @@ def measure(store: Store, asked: Measure) -> tuple[int, Precision]:
         raise RemoteError("bad_message", "symbols that are cut off")
     if asked.root == store.digest.root:
         return 0, Precision.EXACT
-    found = store.sketch.decode(asked.symbols) if asked.symbols and store.sketch.ready else None
+    symbols = shortened(asked.symbols, SYMBOLS)
+    found = store.sketch.decode(symbols) if symbols and store.sketch.ready else None
     if found is not None:
         return _keys_of(found, store), Precision.EXACT
     keys, is_all = estimated_keys(store.digest, asked.parities)

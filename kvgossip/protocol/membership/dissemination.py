@@ -53,11 +53,15 @@ class Dissemination:
         times = self._config.retransmit_multiplier * math.ceil(math.log10(len(self._members) + 1))
         self._latest[name] = unit
         self._queue.appendleft((name, unit, times))
-        if len(self._queue) > NEWS_FACTOR * len(self._members) + NEWS_MIN:
+        bound = NEWS_FACTOR * len(self._members) + NEWS_MIN
+        if len(self._queue) > bound:
             # nobody takes it: keep what is still true
             self._queue = deque(
                 news for news in self._queue if self._latest.get(news[0]) is news[1]
             )
+            # of names that are no members there may be any number: what was sent most often goes
+            while len(self._queue) > bound // 2:
+                del self._latest[self._queue.pop()[0]]
 
     def drop(self, name: str) -> None:
         """Nobody is to hear of this name any more."""

@@ -25,19 +25,22 @@ class RoundRobin:
     that makes us hasten it can make the others wait twice as long at most.
     """
 
-    __slots__ = ("_at", "_hastened", "_names", "_rng", "was_hastened")
+    __slots__ = ("_at", "_hastened", "_known", "_names", "_rng", "was_hastened")
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         #: in the order of this round, and the place of the next one
         self._names: list[str] = []
         self._at = 0
+        #: the same names: most that are discarded are none of them, and the list is long
+        self._known: OrderedSet[str] = OrderedSet()
         #: the names that come before their turn
         self._hastened: OrderedSet[str] = OrderedSet()
         #: the last name came before its turn
         self.was_hastened = False
 
     def add(self, name: str) -> None:
+        self._known.add(name)
         place = self._rng.randint(0, len(self._names))
         self._names.insert(place, name)
         if place < self._at:
@@ -49,7 +52,8 @@ class RoundRobin:
 
     def discard(self, name: str) -> None:
         self._hastened.discard(name)
-        if name in self._names:
+        if name in self._known:
+            del self._known[name]
             place = self._names.index(name)
             del self._names[place]
             if place < self._at:

@@ -7,19 +7,21 @@ Laws
   blocklist; neither gets anything from here but a refusal.
 - A frame may ask one question, and one that costs much to answer only over a link: else small
   frames would ask for many large ones. The class of a message says whether it is a question.
-- Whatever a frame holds, it raises nothing: faults are counted by reason.
+- Whatever a frame holds, it raises nothing: faults are counted by reason. And it is no more than a
+  little work: see ingress/budget.py.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from kvgossip.config import Address
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.doctor.examination import Doctor
 from kvgossip.protocol.ingress.blocklist import Blocklist
+from kvgossip.protocol.ingress.budget import affordable
 from kvgossip.protocol.ingress.gate import Gate
 from kvgossip.protocol.membership.join_handshake import JoinHandshake
 from kvgossip.protocol.membership.swim import Membership
@@ -39,6 +41,8 @@ from kvgossip.protocol.wire.message import (
     Rumor,
 )
 
+TOO_MUCH = "too_much"
+"""The fault of a unit beyond what one frame may ask for."""
 Handler = Callable[[Any, Arrival], None]
 
 
@@ -88,12 +92,15 @@ class Dispatch:
         opened = self._gate.open(data, arrival)
         if opened is None:
             return
+        taken = affordable(opened.messages)
+        if len(taken) < len(opened.messages):
+            opened.faults.extend([TOO_MUCH] * (len(opened.messages) - len(taken)))
         for reason in opened.faults:
             self._counters[f"units_dropped.{reason}"] += 1
         if is_refusal(data):
-            self._refused_in_clear(opened.messages, arrival)
+            self._refused_in_clear(taken, arrival)
             return
-        messages = self._admitted(opened.messages, arrival.source)
+        messages = self._admitted(taken, arrival.source)
         if self._membership.leaving:
             # a peer that heard of a large entry in the farewell may still fetch its body; all else
             # comes too late
@@ -103,14 +110,16 @@ class Dispatch:
         self._dispatch(messages, whole, arrival)
 
     def _admitted(
-        self, messages: list[Message | Member], source: Address
-    ) -> list[Message | Member]:
+        self, messages: Sequence[Message | Member], source: Address
+    ) -> Sequence[Message | Member]:
         admitted = self._blocklist.admitted(messages, source) if self._blocklist else messages
         if admitted is None:
             self._counters["frames_dropped.blocked"] += 1
         return admitted or []
 
-    def _dispatch(self, messages: list[Message | Member], whole: bool, arrival: Arrival) -> None:
+    def _dispatch(
+        self, messages: Sequence[Message | Member], whole: bool, arrival: Arrival
+    ) -> None:
         gossip: Gossip | None = None
         rumors: list[Rumor | Notice | Bundle] = []
         questions = 0

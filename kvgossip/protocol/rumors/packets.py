@@ -1,11 +1,13 @@
-"""Packets: rumors for one peer, filled into datagrams, or into one frame over its link: a burst.
+"""Packets: rumors for one peer, filled into datagrams, or into frames over its link: a burst.
 
-Where everybody hears at once, many rumors to one peer are a burst: one frame over its link
+Where everybody hears at once, many rumors to one peer are a burst: a few frames over its link
 instead of datagram after datagram, each of which costs both sides as much as several rumors do, and
 an answer besides. In a cluster that small there is a link to everybody anyway.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.member import Member
@@ -18,6 +20,8 @@ from kvgossip.protocol.wire.message import Gossip
 
 #: a list of rumors that fits into so many datagrams is no burst
 BURST_DATAGRAMS = 2
+#: a packet holds no more than a peer takes from one frame (ingress/budget.py)
+PACKET_RUMORS_MAX, BURST_BYTES_MAX = 400, 24 * 1024
 
 
 class Packets:
@@ -47,7 +51,7 @@ class Packets:
         room = self._unit_bytes_max - sum(map(len, units))
         packet: list[HotRumor] = []
         for rumor in rumors:
-            if len(rumor.unit) > room:
+            if len(rumor.unit) > room or len(packet) == PACKET_RUMORS_MAX:
                 self._send(peer, units, packet, direct=direct, hunts=hunts)
                 units, packet, room = [], [], self._unit_bytes_max
             packet.append(rumor)
@@ -62,8 +66,10 @@ class Packets:
             peer.name, now.monotonic_s
         ):
             news = self._outbox.news_for(peer, self._outbox.datagram_room)
-            sequence = self._send(peer, news, rumors, direct=True, reliable=True)
-            self._bursts.left(peer.name, sequence, now.monotonic_s)
+            for packet in _bursts_of(rumors):
+                sequence = self._send(peer, news, packet, direct=True, reliable=True)
+                self._bursts.left(peer.name, sequence, now.monotonic_s)
+                news = []
         else:
             self.send(peer, rumors, direct=True)
 
@@ -101,3 +107,17 @@ class Packets:
     def forget(self, peer: str) -> None:
         """Its link broke, or it is no peer any more."""
         self._bursts.forget(peer)
+
+
+def _bursts_of(rumors: Iterable[HotRumor]) -> Iterator[list[HotRumor]]:
+    """The rumors of each frame."""
+    burst: list[HotRumor] = []
+    size = 0
+    for rumor in rumors:
+        if burst and (len(burst) == PACKET_RUMORS_MAX or size + len(rumor.unit) > BURST_BYTES_MAX):
+            yield burst
+            burst, size = [], 0
+        burst.append(rumor)
+        size += len(rumor.unit)
+    if burst:
+        yield burst

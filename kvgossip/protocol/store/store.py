@@ -224,6 +224,16 @@ class Store:
         width = POSITION_BITS - FAN_OUT_BITS * level
         return self._tables.between(bucket << width, (bucket + 1) << width)
 
+    def parts_of(self, level: int, bucket: int) -> Iterator[list[tuple[str, bytes]]]:
+        """`entries_in`, some at a time: few, but where the tree has too few levels for its keys.
+        The store may change between two parts."""
+        width = POSITION_BITS - FAN_OUT_BITS * level
+        first, end = bucket << width, (bucket + 1) << width
+        while first < end:
+            stop = min(self._tables.end_of(first), end)
+            yield list(self._tables.between(first, stop))
+            first = stop
+
     def fingerprints_in(self, level: int, bucket: int) -> list[int]:
         """The fingerprint of every entry in a bucket of the digest tree, in the order of
         `entries_in`."""

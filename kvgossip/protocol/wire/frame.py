@@ -24,7 +24,13 @@ A pool is sealed or it is not: with a keyring, frames that are not sealed are re
 those that are. A frame that says no is never sealed, so that everybody can read it; so anybody can
 forge it, and it is believed as a text and nothing more.
 
-Law: any bytes give messages or RemoteErrors, never another exception.
+Laws
+- Any bytes give messages or RemoteErrors, never another exception.
+- Few bytes never claim much work: a frame has at most UNITS_MAX units, is at most INFLATION_MAX
+  times as long when it is decompressed, and is dropped whole where none of its first
+  UNREADABLE_MAX units can be read. What compresses better is filled up behind the zstd frame, where
+  nobody reads it: older releases take such frames. They do not fill up their own, which hold one
+  message of an exchange; so a frame of few units, and no great length, may be longer than that.
 """
 
 from __future__ import annotations
@@ -55,6 +61,10 @@ FLAG_REFUSED = 0x01
 FLAG_COMPRESSED = 0x02
 FLAG_SEALED = 0x04
 COMPRESS_BYTES_MIN = 512
+INFLATION_MAX = 32
+UNITS_MAX = 4096
+UNREADABLE_MAX = 100
+INFLATED_UNITS_MAX, INFLATED_BYTES_MAX = 8, 2 * 2**20
 SLACK_BYTES = 64 * 1024
 """What a frame has beside its entries: more than enough."""
 _HEADER = Struct(">2sBBIII")
@@ -173,7 +183,8 @@ class Framing:
         if reliable and len(body) >= COMPRESS_BYTES_MIN:
             packed = _compressor.compress(body, zstd.ZstdCompressor.FLUSH_FRAME)
             if len(packed) < len(body) - len(body) // 8:
-                flags, body = FLAG_COMPRESSED, packed
+                lacking = -(-len(body) // INFLATION_MAX) - len(packed)
+                flags, body = FLAG_COMPRESSED, packed + bytes(max(0, lacking))
         if self.seals is None:
             return clear_frame(heads[flags], body)
         return self.seals.seal(heads[flags], body, reliable=reliable)
@@ -212,8 +223,8 @@ class Framing:
     def open(
         self, data: bytes, *, reliable: bool, replays: bool = False, any_id: bool = False
     ) -> Opened:
-        """The messages of a frame. Raises RemoteError as `check` and Seals do; of a refusal from
-        elsewhere only Refused is believed.
+        """The messages of a frame. Raises RemoteError as `check` and Seals do, and where it claims
+        too much work; of a refusal from elsewhere only Refused is believed.
 
         `reliable`: it came over a link. Datagrams are never compressed: a small one must not turn
         into much work. `replays`: see Seals. `any_id`: also one of another cluster id.
@@ -232,7 +243,7 @@ class Framing:
         if data[3] & FLAG_COMPRESSED and not reliable:
             raise RemoteError("bad_compression", "a compressed datagram")
         body = self._unsealed(data, reliable, replays)
-        return _units(self._unpacked(body) if data[3] & FLAG_COMPRESSED else memoryview(body))
+        return self._unpacked(body) if data[3] & FLAG_COMPRESSED else _units(memoryview(body))
 
     def _unsealed(self, data: bytes, reliable: bool, replays: bool) -> bytes | memoryview:
         sealed = data[3] & FLAG_SEALED
@@ -244,14 +255,17 @@ class Framing:
             raise RemoteError("sealed")
         return memoryview(data)[UNITS_AT:]
 
-    def _unpacked(self, packed: bytes | memoryview) -> memoryview:
+    def _unpacked(self, packed: bytes | memoryview) -> Opened:
         decompressor = zstd.ZstdDecompressor()
         try:
             # judged by the size that the frame declares, before a byte is unpacked: a small frame
             # must not claim much memory
-            size = zstd.get_frame_info(packed).decompressed_size
-            if not 0 < (size or 0) <= self._bytes_max:
+            size = zstd.get_frame_info(packed).decompressed_size or 0
+            if not 0 < size <= self._bytes_max:
                 raise RemoteError("bad_compression", "a frame that is too large when decompressed")
+            inflated = size > INFLATION_MAX * len(packed)
+            if inflated and size > INFLATED_BYTES_MAX:
+                raise RemoteError("inflated")
             # with room for one byte more, so that a frame which holds more than it declares does
             # not come to its end
             body = decompressor.decompress(packed, size + 1)
@@ -261,7 +275,9 @@ class Framing:
             raise RemoteError(
                 "bad_compression", "a frame that is cut off, or holds more than it declares"
             )
-        return memoryview(body)
+        if not inflated:
+            return _units(memoryview(body))
+        return _units(memoryview(body), INFLATED_UNITS_MAX, "inflated")
 
 
 def clear_frame(head: bytes, rest: bytes) -> bytes:
@@ -308,9 +324,18 @@ def _pool_fingerprint(pool: str) -> int:
     return xxh3_64_intdigest(f"pool {pool}".encode()) & 0xFFFFFFFF
 
 
-def _units(data: memoryview) -> Opened:
-    opened, at = Opened([], []), 0
+def _units(
+    data: memoryview, count_max: int = UNITS_MAX, too_many: str = "too_many_units"
+) -> Opened:
+    """Raises RemoteError, with the reason `too_many`, where they are; and where they are nothing
+    but noise."""
+    opened, at, count = Opened([], []), 0, 0
     while at < len(data):
+        count += 1
+        if count > count_max:
+            raise RemoteError(too_many)
+        if count > UNREADABLE_MAX and not opened.messages:
+            raise RemoteError("unreadable")
         if at + UNIT_BYTES > len(data):
             opened.faults.append("truncated")
             break

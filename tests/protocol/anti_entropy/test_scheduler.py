@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kvgossip.config import Address, Config
-from kvgossip.protocol.anti_entropy.scheduler import EXCHANGES_MAX
+from kvgossip.protocol.anti_entropy.slots import EXCHANGES_MAX
 from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.replica import Replica
@@ -172,7 +172,7 @@ def test_two_exchanges_are_under_way_at_most_and_the_others_wait_for_their_turn(
     replica = replica_with("b", "c", "d", "e")
     started = [first for name in "bcdeb" for first in see_root(replica, name, 5, 2.0)]
     assert [to for to, _ in started] == [address_of(1), address_of(2)]
-    assert len(replica.pools.lan.exchanges._running) == EXCHANGES_MAX
+    assert len(replica.pools.lan.exchanges._slots.running) == EXCHANGES_MAX
     effects = reply(replica, equal(started[0][1]), 2.1)
     assert [to for to, _ in opened(effects)] == [address_of(3)]
     effects = replica.unreachable(address_of(2), at(2.2))

@@ -200,7 +200,7 @@ def test_of_what_was_pushed_alone_the_peer_can_have_collected_anything() -> None
     net, a = cluster()
     exchanges = a.pools.lan.exchanges
     exchanges.start("b", net.now("a"))
-    (exchange,) = exchanges._running.values()
+    (exchange,) = exchanges._slots.running.values()
     (question,) = exchange._unanswered.values()
     merged = Merged(
         exchange=exchange.number,

@@ -19,7 +19,7 @@ KEYS = 30
 
 def memory_of(net: Network, name: str) -> Replica:
     """A snapshot of the machine, between two exchanges: a generator has no copy."""
-    net.until(lambda: not net.replicas[name].pools.lan.exchanges._running)
+    net.until(lambda: not net.replicas[name].pools.lan.exchanges._slots.running)
     return copy_of(net.replicas[name])
 
 
@@ -111,7 +111,7 @@ def test_nothing_is_taken_from_the_exchange_that_shows_a_set_back() -> None:
     lan = a.pools.lan.exchanges
     assert len(a.store) == 1
     assert lan.cut >= 1
-    assert lan._running, "it starts again"
+    assert lan._slots.running, "it starts again"
 
 
 def test_a_second_new_life_within_a_minute_does_not_begin_and_the_node_says_who_asks_for_it() -> (
