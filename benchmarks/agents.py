@@ -171,6 +171,7 @@ def cluster(
     folder: Path | None = None,
     parameters: Mapping[str, object] | None = None,
     core: int | None = None,
+    tree: Path = ROOT,
 ) -> Iterator[list[Agent]]:
     """Agents that have joined the first of them, and have settled; with data below `folder`."""
     agents = [
@@ -179,6 +180,7 @@ def cluster(
             data_dir=None if folder is None else folder / f"n{number + 1}",
             parameters=parameters,
             core=core,
+            tree=tree,
         )
         for number in range(size)
     ]
