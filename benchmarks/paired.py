@@ -430,7 +430,9 @@ def main() -> None:
     parser.add_argument(
         "--durable-requests", type=positive, default=16_000, help="the same, with disks"
     )
-    parser.add_argument("--writes", type=positive, default=1_000, help="the same, that are followed")
+    parser.add_argument(
+        "--writes", type=positive, default=1_000, help="the same, that are followed"
+    )
     parser.add_argument("--nodes", type=several, default=5, help="of the propagation")
     parser.add_argument("--entries", type=positive, default=100_000, help="that are merged")
     parser.add_argument("--keys", type=positive, default=1_000_000, help="of the restart")

@@ -216,8 +216,10 @@ class ExchangeScheduler:
                 nearest,
                 0.0 if exchange.eager else exchange.progress_s + self._config.exchange_timeout_s,
             )
-        if not self._store.sketch.idle and self._membership.reachable:
-            nearest = min(nearest, self._sketch_s)
+        if not self._store.sketch.idle and self._membership.table.reachable:
+            sketch_s = self._sketch_s
+            if sketch_s < nearest:
+                return sketch_s
         return nearest
 
     def tick(self, now: Now) -> None:
