@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,8 +39,10 @@ class AgentError(Exception):
 class Agent:
     """One agent. `url`, `http` and `gossip` are where it serves; each start may find other ports.
 
-    `parameters` are those of the configuration, by name. `core` is the processor to which it is
-    pinned, `tree` the checkout that it runs from. Methods raise AgentError.
+    `parameters` are those of the configuration, by name, `options` more words of the command.
+    `core` is the processor to which it is pinned, `tree` the checkout that it runs from. `log` gets
+    what it says from INFO on; without it there is but what is an error, on standard error. Methods
+    raise AgentError.
     """
 
     def __init__(
@@ -50,13 +52,15 @@ class Agent:
         cluster: str = "bench",
         data_dir: Path | None = None,
         parameters: Mapping[str, object] | None = None,
+        options: Sequence[str] = (),
         core: int | None = None,
         tree: Path = ROOT,
+        log: Path | None = None,
     ) -> None:
         self.name, self.data_dir = name, data_dir
         self.url = self.http = self.gossip = ""
         self._cluster, self._parameters, self._core = cluster, parameters or {}, core
-        self._tree = tree
+        self._options, self._tree, self._log = options, tree, log
         self._process: subprocess.Popen[bytes] | None = None
         self._output = b""
 
@@ -64,13 +68,15 @@ class Agent:
         """Seconds until it serves. Reads may be refused until it has settled."""
         started_s = time.monotonic()
         self._output = b""
-        self._process = subprocess.Popen(
-            self.command(join),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment(self._tree, self._parameters),
-            cwd=self._tree,
-        )
+        with open(self._log, "ab") if self._log is not None else nullcontext() as log:
+            self._process = subprocess.Popen(
+                self.command(join),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment(self._tree, self._parameters),
+                cwd=self._tree,
+            )
         if self._core is not None:
             os.sched_setaffinity(self._process.pid, {self._core})
         try:
@@ -85,7 +91,8 @@ class Agent:
     def command(self, join: Sequence[str] = ()) -> list[str]:
         command = [sys.executable, "-m", "kvgossip", "agent", "--name", self.name]
         command += ["--cluster", self._cluster, "--http", "127.0.0.1:0", "--gossip", "127.0.0.1:0"]
-        command += ["--log-level", "error", "--stop-on-eof", "--output", "json"]
+        command += ["--log-level", "error" if self._log is None else "info"]
+        command += ["--stop-on-eof", "--output", "json", *self._options]
         command += ["--data-dir", str(self.data_dir)] if self.data_dir is not None else []
         return command + [word for address in join for word in ("--join", address)]
 
@@ -171,6 +178,7 @@ def cluster(
     folder: Path | None = None,
     parameters: Mapping[str, object] | None = None,
     core: int | None = None,
+    tree: Path = ROOT,
 ) -> Iterator[list[Agent]]:
     """Agents that have joined the first of them, and have settled; with data below `folder`."""
     agents = [
@@ -179,6 +187,7 @@ def cluster(
             data_dir=None if folder is None else folder / f"n{number + 1}",
             parameters=parameters,
             core=core,
+            tree=tree,
         )
         for number in range(size)
     ]

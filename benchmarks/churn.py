@@ -1,6 +1,6 @@
 """Do memory and disk come back after a churn of keys that are created and deleted again?
 
-    python -m benchmarks.churn [--nodes 3 1] [--portions 10 1] [--keys 1000000] [--base 100000]
+    python -m benchmarks.churn [--nodes 3 1] [--portions 5 1] [--keys 200000] [--base 50000]
         [--fresh] [--json]
 
 Agents with data directories, each a process of its own with the default profile; nobody compacts or
@@ -349,13 +349,13 @@ def main() -> None:
         "--portions",
         type=int,
         nargs="+",
-        default=[10, 1],
+        default=[5, 1],
         help="in how many portions the keys come and go",
     )
     parser.add_argument(
-        "--keys", type=int, default=1_000_000, help="that are created and deleted, in all"
+        "--keys", type=int, default=200_000, help="that are created and deleted, in all"
     )
-    parser.add_argument("--base", type=int, default=100_000, help="keys that stay")
+    parser.add_argument("--base", type=int, default=50_000, help="keys that stay")
     parser.add_argument("--fresh", action="store_true", help="write the base load once")
     parser.add_argument(
         "--dir",

@@ -1,6 +1,6 @@
 """What does a durable write cost, and how long does a restart take? Beside etcd, in the same run.
 
-    python -m benchmarks.durability [puts restart] [--seconds 5] [--rounds 3] [--keys 1000000]
+    python -m benchmarks.durability [puts restart] [--seconds 3] [--rounds 3] [--keys 1000000]
         [--json]
 
 puts      PUT of 100 B, on the disk (fsync) before the answer, over 64 connections and over one,
@@ -354,7 +354,7 @@ def main() -> None:
     parser.add_argument(
         "sections", nargs="*", help="puts, restart; default: both", default=["puts", "restart"]
     )
-    parser.add_argument("--seconds", type=float, default=5, help="length of one load")
+    parser.add_argument("--seconds", type=float, default=3, help="length of one load")
     parser.add_argument("--rounds", type=int, default=3, help="of each; the median counts")
     parser.add_argument("--keys", type=int, default=1_000_000, help="of the restart")
     parser.add_argument(

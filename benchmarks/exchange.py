@@ -703,10 +703,10 @@ def main() -> None:
         "--differences", type=int, nargs="+", help="default: 1 100 1000 10000 and all keys"
     )
     parser.add_argument(
-        "--rounds", type=int, default=5, help="of each number of differences but all"
+        "--rounds", type=int, default=3, help="of each number of differences but all"
     )
     parser.add_argument("--gets-per-s", type=int, default=500, help="the load on the giver")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of idleness")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of idleness")
     parser.add_argument("--without-numpy", action="store_true", help="as where it is not installed")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--agent", help=argparse.SUPPRESS)

@@ -1,6 +1,6 @@
 """How fast is the HTTP API, beside a bare aiohttp handler, etcd and Redis?
 
-    python -m benchmarks.http [--seconds 3] [--rounds 5] [--json]
+    python -m benchmarks.http [--seconds 2] [--rounds 5] [--json]
 
 GET and PUT of 100 B under a thousand keys, over 64 keep-alive connections without pipelining. Every
 server runs on one core and the load on another; the servers take turns within each round, and the
@@ -397,9 +397,17 @@ def _base64(data: bytes) -> str:
 
 
 def wrk(
-    port: int, seconds: int, *, method: str, path: str, body: str, setting: str = ""
+    port: int,
+    seconds: int,
+    *,
+    method: str,
+    path: str,
+    body: str,
+    setting: str = "",
+    scheme: str = "http",
 ) -> Figures:
-    """What wrk measures with requests whose path and body are these expressions of Lua, of `i`."""
+    """What wrk measures with requests whose path and body are these expressions of Lua, of `i`;
+    `setting` is Lua that runs once before them."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "load.lua")
         script.write_text(
@@ -419,7 +427,7 @@ def wrk(
             str(script),
         ]
         done = subprocess.run(
-            [*command, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=True
+            [*command, f"{scheme}://127.0.0.1:{port}"], capture_output=True, text=True, check=True
         )
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         sys.exit(f"the load saw errors:\n{done.stdout}")
@@ -485,7 +493,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=int, default=3, help="length of one load")
+    parser.add_argument("--seconds", type=int, default=2, help="length of one load")
     parser.add_argument(
         "--rounds", type=int, default=5, help="loads of each kind; the median counts"
     )

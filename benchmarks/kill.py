@@ -1,6 +1,6 @@
 """Is every acknowledged write still there after kill -9?
 
-    python -m benchmarks.kill [--kills 200] [--writers 4] [--seed 1] [--json]
+    python -m benchmarks.kill [--kills 50] [--writers 4] [--seed 1] [--json]
 
 Three agents with data directories, on this machine, under writes. Again and again, at a random
 moment, one of them is killed with SIGKILL. Then, before it runs again:
@@ -323,7 +323,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=50)
     parser.add_argument(
         "--writers", type=int, default=4, help="connections that write to each node"
     )

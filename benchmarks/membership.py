@@ -1,8 +1,8 @@
 """What does membership cost and how soon does it notice a crash: kvgossip beside serf, as many
 agents of each, on this machine?
 
-    python -m benchmarks.membership [--agents 5 20 50] [--systems kvgossip serf] [--idle-s 60]
-        [--kills 5] [--json]
+    python -m benchmarks.membership [--agents 5 50] [--systems kvgossip serf] [--idle-s 20]
+        [--kills 3] [--json]
 
 serf is that of the Debian package `serf`, or any other in the PATH, and is measured where it is
 installed. Both use their LAN profile, without encryption. One system runs after the other, each in
@@ -393,14 +393,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--agents", type=int, nargs="+", default=[5, 20, 50])
+    parser.add_argument("--agents", type=int, nargs="+", default=[5, 50])
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
-    parser.add_argument("--idle-s", type=float, default=60.0)
-    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--idle-s", type=float, default=20.0)
+    parser.add_argument("--kills", type=int, default=3)
     parser.add_argument(
         "--calm-s",
         type=float,
-        default=20.0,
+        default=10.0,
         help="rest after the start, and half of it after a crash",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")

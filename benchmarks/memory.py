@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kvgossip.protocol.store.store import Store
 
 WRITES_MAX = 200_000
-ROUNDS = 5
+ROUNDS = 3
 NODE_BYTES_MAX = 400
 DIGEST_BYTES_MAX = 16
 ALIGNMENT_BYTES = 16

@@ -1,7 +1,7 @@
 """Does a node survive twice the load that it can serve, with its memory back and no acknowledged
 write lost?
 
-    python -m benchmarks.overload [--seconds 60] [--factor 2] [--slow 40] [--json]
+    python -m benchmarks.overload [--seconds 20] [--factor 2] [--slow 40] [--json]
 
 Three agents with data directories share one processor of this machine, the load has the others; all
 of it goes to the first agent. First 64 connections that wait for each answer find out what it can
@@ -472,7 +472,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument(
         "--factor", type=float, default=2.0, help="offered, by what the node can serve"
     )

@@ -1,18 +1,25 @@
-"""What do two checkouts of the project cost, side by side: of GET, PUT, merges and restart?
+"""What do two checkouts of the project cost, side by side: of requests, merges and restart?
 
-    python -m benchmarks.paired BEFORE AFTER [--pairs 10] [--only get put merge insert restart]
+    python -m benchmarks.paired BEFORE AFTER [--pairs 10] [--only get put durable ...]
 
 BEFORE and AFTER are folders with a checkout each; both run on this interpreter and its packages.
+An agent ignores a parameter that its checkout does not know, so their parameters may differ.
 Everything is processor time, of all threads and of the kernel for them, as other work on the
 machine changes it least. A machine changes its speed, too: so the two take turns in small steps,
 before, after, after, before, and every pair has new processes.
 
-get       of 100 B from a memory-only agent over 16 connections
-put       of 100 B to the same
-merge     of newer entries of some thousand keys that a node hears in datagrams full of rumors (see
-          merging.py)
-insert    of entries of new keys, in no order, that come in the same way
-restart   of an agent from a data directory until it answers a GET
+get          of 100 B from a memory-only agent over 16 connections
+put          of 100 B to the same
+durable      of a PUT of 100 B to an agent with a disk, over 16 connections
+durable3     of the same to one of three agents with disks: all three of them
+propagation  of a PUT of 100 B to one of --nodes memory-only agents, from the first of them to the
+             watchers of all others, one PUT after the other: all of them, with the watchers' events
+merge        of newer entries of some thousand keys that a node hears in datagrams full of rumors
+             (see merging.py)
+insert       of entries of new keys, in no order, that come in the same way
+restart      of an agent from a data directory until it answers a GET
+
+A step of several agents ends a while after its last PUT, so that what they do later for it counts.
 
 `ratio` is AFTER by BEFORE: the median of the ratios of the pairs (which is not the ratio of the two
 medians beside it), and the least and greatest of them. Exits with 1 where it is over --limit.
@@ -41,6 +48,7 @@ from benchmarks.agents import (
     VALUE_BYTES,
     Agent,
     AgentError,
+    cluster,
     cpu_s,
     environment,
     fill,
@@ -53,8 +61,12 @@ CONNECTIONS = 16
 HTTP_KEYS = 1000
 STEPS = 50
 """Into so many steps the work of one checkout in one pair is cut."""
+CLUSTER_STEPS = 10
 WARM_UP_STEPS = 2
-NAMES = ("get", "put", "merge", "insert", "restart")
+LATER_S = 0.5
+"""More than two rounds of gossip after its last PUT a step of a cluster ends."""
+NAMES = ("get", "put", "durable", "durable3", "propagation", "merge", "insert", "restart")
+NODES = {"durable3": 3}
 ENTRIES_A_KEY = 20
 
 Step = Callable[[], float]
@@ -85,27 +97,67 @@ def alternate(steps: Sequence[Step], count: int) -> Pair:
 
 
 class Asking:
-    """Connections to an agent: each asks once, then all read their answers, and so on."""
+    """Connections to the first of some agents: each asks once, then all read their answers, and so
+    on."""
 
-    def __init__(self, agent: Agent) -> None:
-        self._pid = agent.pid
-        self._sockets = [socket.create_connection(agent.address) for _ in range(CONNECTIONS)]
-        for each in self._sockets:
-            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, agents: Sequence[Agent], connections: int = CONNECTIONS) -> None:
+        self._pids = [agent.pid for agent in agents]
+        self._sockets = [connect(agents[0]) for _ in range(connections)]
 
     def ask(self, requests: Iterator[bytes], count: int) -> float:
-        """The agent's processor time for at least so many requests, a whole number of rounds."""
-        started_s = cpu_s(self._pid)
-        for _ in range(-(-count // CONNECTIONS)):
-            for each in self._sockets:
-                each.sendall(next(requests))
-            for each in self._sockets:
-                expect_ok(each)
-        return cpu_s(self._pid) - started_s
+        """Processor time of all agents for at least so many requests, a whole number of rounds."""
+        started_s = sum(map(cpu_s, self._pids))
+        for _ in range(-(-count // len(self._sockets))):
+            self._round(requests)
+        if len(self._pids) > 1:
+            time.sleep(LATER_S)
+        return sum(map(cpu_s, self._pids)) - started_s
+
+    def _round(self, requests: Iterator[bytes]) -> None:
+        for each in self._sockets:
+            each.sendall(next(requests))
+        for each in self._sockets:
+            expect_ok(each)
 
     def close(self) -> None:
         for each in self._sockets:
             each.close()
+
+
+class Watched(Asking):
+    """One connection to the first, and a watcher on each of the others, which hear of each PUT."""
+
+    def __init__(self, agents: Sequence[Agent]) -> None:
+        super().__init__(agents, 1)
+        self._watchers = [connect(agent) for agent in agents[1:]]
+        for watcher in self._watchers:
+            watcher.sendall(b"GET /watch?prefix=key- HTTP/1.1\r\nHost: n\r\n\r\n")
+            receive_until(watcher, b"retry: ")
+
+    def _round(self, requests: Iterator[bytes]) -> None:
+        super()._round(requests)
+        for watcher in self._watchers:
+            receive_until(watcher, b"event: put")
+
+    def close(self) -> None:
+        super().close()
+        for watcher in self._watchers:
+            watcher.close()
+
+
+def connect(agent: Agent) -> socket.socket:
+    connection = socket.create_connection(agent.address, PATIENCE_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def receive_until(connection: socket.socket, wanted: bytes) -> None:
+    received = b""
+    while wanted not in received:
+        data = connection.recv(65536)
+        if not data:
+            raise AgentError(f"an agent closed a stream before it told {wanted!r}")
+        received += data
 
 
 def expect_ok(connection: socket.socket) -> None:
@@ -141,16 +193,50 @@ def serving(tree: Path, data_dir: Path | None = None) -> Iterator[Agent]:
         agent.stop()
 
 
-def pair_of_requests(trees: Sequence[Path], method: str, options: argparse.Namespace) -> Pair:
+class Load(NamedTuple):
+    """What one pair of two checkouts is asked, by the name of the section."""
+
+    method: str
+    nodes: int
+    steps: int
+    rounds: int
+    """Rounds of requests of one step."""
+    durable: bool = False
+    watched: bool = False
+
+    @property
+    def requests(self) -> int:
+        return self.steps * self.rounds * (1 if self.watched else CONNECTIONS)
+
+
+def load_of(name: str, options: argparse.Namespace) -> Load:
+    if name == "propagation":
+        rounds = -(-options.writes // CLUSTER_STEPS)
+        return Load("put", options.nodes, CLUSTER_STEPS, rounds, watched=True)
+    if name in ("get", "put"):
+        return Load(name, 1, STEPS, rounds_of(options.requests, STEPS))
+    nodes, steps = NODES.get(name, 1), STEPS if name == "durable" else CLUSTER_STEPS
+    return Load("put", nodes, steps, rounds_of(options.durable_requests, steps), durable=True)
+
+
+def rounds_of(requests: int, steps: int) -> int:
+    return -(-requests // (steps * CONNECTIONS))
+
+
+def pair_of_requests(trees: Sequence[Path], load: Load, folder: Path) -> Pair:
     with ExitStack() as stack:
         steps = []
         for tree in trees:
-            asking = Asking(stack.enter_context(serving(tree)))
+            data = stack.enter_context(tempfile.TemporaryDirectory(dir=folder))
+            kept = Path(data) if load.durable else None
+            agents = stack.enter_context(cluster(load.nodes, folder=kept, tree=tree))
+            asking = Watched(agents) if load.watched else Asking(agents)
             stack.callback(asking.close)
             asking.ask(requests_of("put"), HTTP_KEYS)
-            steps.append(step_of(asking, requests_of(method), options.requests // STEPS))
+            count = load.requests // load.steps
+            steps.append(step_of(asking, requests_of(load.method), count))
         alternate(steps, WARM_UP_STEPS)
-        return alternate(steps, STEPS)
+        return alternate(steps, load.steps)
 
 
 def step_of(asking: Asking, requests: Iterator[bytes], count: int) -> Step:
@@ -306,8 +392,9 @@ def prepared(
             1.0,
             f"s with {options.keys:,} keys",
         )
-    requests = STEPS * CONNECTIONS * -(-(options.requests // STEPS) // CONNECTIONS)
-    return lambda turn: pair_of_requests(turn, name, options), requests / 1e6, "us a request"
+    load = load_of(name, options)
+    unit = f"us a PUT, {load.nodes} nodes" if load.nodes > 1 else "us a request"
+    return lambda turn: pair_of_requests(turn, load, file.parent), load.requests / 1e6, unit
 
 
 def checkout(text: str) -> Path:
@@ -325,6 +412,12 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def several(text: str) -> int:
+    if positive(text) < 2:
+        raise argparse.ArgumentTypeError("nothing propagates among fewer than 2 nodes")
+    return int(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -334,6 +427,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=positive, default=10)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--requests", type=positive, default=40_000, help="of one pair, to each")
+    parser.add_argument(
+        "--durable-requests", type=positive, default=16_000, help="the same, with disks"
+    )
+    parser.add_argument(
+        "--writes", type=positive, default=1_000, help="the same, that are followed"
+    )
+    parser.add_argument("--nodes", type=several, default=5, help="of the propagation")
     parser.add_argument("--entries", type=positive, default=100_000, help="that are merged")
     parser.add_argument("--keys", type=positive, default=1_000_000, help="of the restart")
     parser.add_argument("--limit", type=float, default=1.03, help="of the median of the ratios")

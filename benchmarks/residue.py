@@ -1,8 +1,8 @@
 """How many unnecessary contacts K does a rumor need? Residue, traffic and delay of the code that
 ships, in virtual time.
 
-    python -m benchmarks.residue [--nodes 3 5 10 20 50] [--loss 0 0.05] [--writes 200] [--sites
-        1000] [--runs 100] [--jobs 2] [--json]
+    python -m benchmarks.residue [--nodes 3 5 10 20 50] [--loss 0 0.05] [--writes 100] [--sites
+        1000] [--runs 50] [--jobs 2] [--json]
 
 Small clusters: real replicas in the simulator with the shipped parameters, but K, and without
 anti-entropy, which would repair what is measured. One way takes 0.1 to 2 ms; `loss` is the share of
@@ -131,9 +131,9 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="*", default=[3, 5, 10, 20, 50])
     parser.add_argument("--loss", type=float, nargs="+", default=[0.0, 0.05])
     parser.add_argument("--k", type=int, nargs="+", default=list(KS))
-    parser.add_argument("--writes", type=int, default=200, help="to each small cluster")
+    parser.add_argument("--writes", type=int, default=100, help="to each small cluster")
     parser.add_argument("--sites", type=int, nargs="*", default=[1000])
-    parser.add_argument("--runs", type=int, default=100, help="with so many sites")
+    parser.add_argument("--runs", type=int, default=50, help="with so many sites")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print JSON")

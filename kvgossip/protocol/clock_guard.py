@@ -46,7 +46,7 @@ from itertools import islice
 from statistics import median_high
 from typing import NamedTuple
 
-from kvgossip.errors import ClockAheadError
+from kvgossip.errors import ClockAheadError, RemoteError
 from kvgossip.protocol.model.hlc import COUNTER_BITS, HybridLogicalClock
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
@@ -303,8 +303,10 @@ class ClockGuard:
         """Let the hybrid clock take over a heard timestamp. Raises RemoteError("clock_ahead") where
         it is not to be taken."""
         if timestamp > self._hlc.latest:
-            in_time = not self._hlc.is_too_late(timestamp, now.wall_ms)
-            self._hlc.observe(timestamp, now.wall_ms if in_time else self._latest_ms(now))
+            try:
+                self._hlc.observe(timestamp, now.wall_ms)
+            except RemoteError:
+                self._hlc.observe(timestamp, self._latest_ms(now))
 
     def takes(self, timestamp: int, now: Now) -> bool:
         """True if a heard timestamp is to be taken."""

@@ -301,7 +301,7 @@ class Replica:
     ) -> list[Effect]:
         """A datagram from `source` to the address of this pool; or, when `reliable`, a frame of the
         TCP link whose remote address is `source`. `here` as in Arrival."""
-        self.in_pool(pool).receive(data, Arrival(source, now, reliable, here))
+        self.pools.of(pool).receive(data, Arrival(source, now, reliable, here))
         return self._drain()
 
     def unreachable(
@@ -412,10 +412,12 @@ class Replica:
         if self._departs_s is not None:
             return None if self._departed else self._departs_s
         nearest, rotation_s = self.tombstones.deadline(), self.key_rotation.deadline()
-        if not self.settled:
+        if not self.settling.settled:
             nearest = min(nearest, self.settling.deadline())
-        for pool in self.pools:
-            nearest = min(nearest, pool.deadline())
+        for pool in self.pools.all:
+            pool_s = pool.deadline()
+            if pool_s < nearest:
+                nearest = pool_s
         if self.acks:
             nearest = min(nearest, self.acks.deadline())
         return nearest if rotation_s is None else min(nearest, rotation_s)
@@ -440,7 +442,9 @@ class Replica:
         """The effects of an input, with the facts that it has changed."""
         if self.tombstones.context.has_changed:
             commits = self.outbox.writes_to_disk()
-            self.outbox.persist(self.tombstones.take_changes(commits=commits))
+            changes = self.tombstones.take_changes(commits=commits)
+            if changes:
+                self.outbox.persist(changes)
         if not self.cluster_id.value.epoch:
             self.cluster_id.look()
         return self.outbox.drain()

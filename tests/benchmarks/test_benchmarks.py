@@ -22,8 +22,11 @@ from benchmarks import (
     clients,
     exchange,
     fanout,
+    flooders,
+    floods,
     http,
     load,
+    locks,
     membership,
     memory,
     overload,
@@ -261,6 +264,58 @@ async def test_watchers_on_one_node_and_on_others_hear_of_each_write(kind: str) 
     assert table.rows[0]["server"] == kind
 
 
+# -- locks and floods ------------------------------------------------------------------------------
+
+
+def test_locks_are_compared_with_none_round_by_round() -> None:
+    plain = [{"requests_per_s": 100.0, "cpu_us": 10.0}, {"requests_per_s": 80.0, "cpu_us": 12.0}]
+    token = [{"requests_per_s": 90.0, "cpu_us": 20.0}, {"requests_per_s": 80.0, "cpu_us": 12.0}]
+    row = locks.ratios(token, plain)
+    assert row == {"x plain, requests": 0.95, "x plain, cpu": 0.75, "least": 0.5, "most": 1.0}
+    found = locks.report([{"GET with": "plain"}, {"GET with": "token", **row}])
+    assert found.targets == {"a GET with token: at least 0.95 of the plain figure": False}
+
+
+@PINNED
+@pytest.mark.parametrize("kind", ["partials", "reflections"])
+def test_the_clients_of_a_flooded_node_are_measured(kind: str) -> None:
+    row = floods.measure(kind, seconds=0.5, calm_s=0.2)
+    found = floods.report([row], 0.5)
+    assert row["sent"] > 0
+    assert row["requests"] > row["failed"]
+    assert 0 < row["flood p99 ms"] <= row["max ms"]
+    assert found.laws[f"{kind}: never declared dead"] is True
+    assert len(found.targets) == 2
+
+
+def test_a_made_up_sketch_is_peeled_one_fingerprint_a_round() -> None:
+    pytest.importorskip("numpy")
+    links, length = flooders.chain(500, 20), 500
+    assert len(links) == 20
+    sums, checks = flooders.made_up(links, length)
+    found = []
+    while alone := [
+        sum_ for sum_, check in zip(sums, checks, strict=True) if is_alone(sum_, check)
+    ]:
+        (fingerprint,) = dict.fromkeys(alone)
+        found.append(fingerprint)
+        for place in flooders.places(fingerprint, length):
+            sums[place] ^= fingerprint
+            checks[place] ^= flooders.checksum(fingerprint)
+    assert found == [fingerprint for fingerprint, _ in links]
+
+
+def is_alone(sum_: int, check: int) -> bool:
+    return sum_ != 0 and flooders.checksum(sum_) == check
+
+
+def test_only_this_machine_is_flooded() -> None:
+    assert flooders.loopback("127.0.0.1:7481").port == 7481
+    for text in ("10.0.0.1:7481", "example:7481", "127.0.0.1:x"):
+        with pytest.raises(ArgumentTypeError, match="no address of this machine"):
+            flooders.loopback(text)
+
+
 # -- agents ----------------------------------------------------------------------------------------
 
 
@@ -337,7 +392,7 @@ def test_peers_that_are_not_there_are_named_once(capsys: pytest.CaptureFixture[s
 
 
 def test_every_benchmark_is_among_all_of_them_and_has_a_place_on_the_page() -> None:
-    machinery = {"__init__", "agents", "all", "clients", "epidemics", "load", "merging"}
+    machinery = {"__init__", "agents", "all", "clients", "epidemics", "flooders", "load", "merging"}
     machinery |= {"paired", "report"}
     names = {file.stem for file in (agents.ROOT / "benchmarks").glob("*.py")} - machinery
     assert names == set(all_benchmarks.QUICK)
@@ -421,6 +476,7 @@ def test_what_is_no_report_is_a_failure() -> None:
 def pair_options(tmp_path: Path, **others: object) -> Namespace:
     tree = agents.ROOT
     small = {"pairs": 1, "requests": 200, "entries": 500, "keys": 300, "limit": 1000.0}
+    small |= {"durable_requests": 200, "writes": 20, "nodes": 2}
     return Namespace(
         **{"before": tree, "after": tree, "only": paired.NAMES, "dir": tmp_path, **small, **others}
     )
@@ -434,6 +490,36 @@ def test_two_checkouts_are_compared(tmp_path: Path) -> None:
         assert min(row["before"], row["after"], float(row["ratio"])) > 0
     assert found.broken == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_several_nodes_do_for_a_put_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paired, "LATER_S", 0.0)
+    monkeypatch.setattr(paired, "CLUSTER_STEPS", 2)
+    monkeypatch.setitem(paired.NODES, "durable3", 2)
+    found = paired.measure(pair_options(tmp_path, only=["durable3", "propagation"]))
+    assert [row["of"] for row in found.tables[0].rows] == [
+        "durable3, us a PUT, 2 nodes",
+        "propagation, us a PUT, 2 nodes",
+    ]
+    assert all(float(row["ratio"]) > 0 for row in found.tables[0].rows)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_load_is_a_whole_number_of_rounds(tmp_path: Path) -> None:
+    options = pair_options(tmp_path, requests=1000, durable_requests=1, writes=15)
+    loads = {name: paired.load_of(name, options) for name in ("get", "durable", "durable3")}
+    assert {name: load.requests for name, load in loads.items()} == {
+        "get": 2 * paired.STEPS * paired.CONNECTIONS,
+        "durable": paired.STEPS * paired.CONNECTIONS,
+        "durable3": paired.CLUSTER_STEPS * paired.CONNECTIONS,
+    }
+    assert [load.nodes for load in loads.values()] == [1, 1, 3]
+    assert [load.durable for load in loads.values()] == [False, True, True]
+    assert paired.load_of("propagation", options).requests == 2 * paired.CLUSTER_STEPS
+    with pytest.raises(ArgumentTypeError, match="nothing propagates among fewer than 2"):
+        paired.several("1")
 
 
 def test_what_is_slower_than_the_limit_is_broken(tmp_path: Path) -> None:

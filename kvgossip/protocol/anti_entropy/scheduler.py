@@ -214,7 +214,7 @@ class ExchangeScheduler:
         nearest = self._next_floor_s
         for exchange in self._slots.running.values():
             nearest = min(nearest, 0.0 if exchange.eager else self._end_s(exchange))
-        if not self._store.sketch.idle and self._membership.reachable:
+        if not self._store.sketch.idle and self._membership.table.reachable:
             nearest = min(nearest, self._sketch_s)
         return nearest
 

@@ -22,7 +22,7 @@ class RateLimit:
     def __init__(self, per_s: float) -> None:
         self._per_s, self._full = per_s, max(1.0, per_s * BURST_S)
         #: by source, how much is left, and since when, monotonic seconds
-        self._buckets: Newest[str, tuple[float, float]] = Newest(SOURCES_MAX)
+        self._buckets: Newest[str, list[float]] = Newest(SOURCES_MAX)
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -30,8 +30,12 @@ class RateLimit:
     def admits(self, source: str, now_s: float) -> bool:
         """True if there is something left for this source at this time (monotonic seconds); it is
         taken then."""
-        level, since_s = self._buckets.get(source, (self._full, now_s))
-        level = min(self._full, level + max(0.0, now_s - since_s) * self._per_s)
+        bucket = self._buckets.get(source)
+        if bucket is None:
+            bucket = self._buckets[source] = [self._full, now_s]
+        level, since_s = bucket
+        if now_s > since_s:
+            level = min(self._full, level + (now_s - since_s) * self._per_s)
         admitted = level >= 1.0
-        self._buckets[source] = (level - 1.0 if admitted else level, now_s)
+        bucket[:] = level - 1.0 if admitted else level, now_s
         return admitted

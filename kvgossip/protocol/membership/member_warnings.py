@@ -28,8 +28,9 @@ class MemberWarnings:
         self._rival, self._rival_s = "", -math.inf
         #: how many lives, and names, were refused when an operator was last warned of it
         self._lives_refused = self._names_refused = 0
-        #: where this node was reached when an operator was last told
-        self._address = membership.me.address
+        #: the own record when it was last looked at, and where this node was reached when an
+        #: operator was last told
+        self._me, self._address = membership.me, membership.me.address
 
     def rival(self, now: Now) -> str:
         """The address of a node that uses this node's name; empty where none was heard of
@@ -48,8 +49,10 @@ class MemberWarnings:
             self._report_names_refused(now)
         if self._membership.round_trips.turned:
             self._report_blocked_udp(now)
-        if self._membership.me.address != self._address:
-            self._report_address(self._membership.me.address)
+        if self._membership.me is not self._me:
+            self._me = self._membership.me
+            if self._me.address != self._address:
+                self._report_address(self._me.address)
 
     def watch_partition(self, old: Member, new: Member | None, now: Now) -> None:
         """A member has changed: perhaps most of them are gone at once."""

@@ -154,7 +154,7 @@ class Probing:
     def deadline(self) -> float:
         """The time at which something is due, monotonic seconds."""
         nearest, probe = self._next_probe_s, self._probe
-        if probe is not None and probe.is_waiting and probe.timeout_s < nearest:
+        if probe is not None and probe.timeout_s < nearest and probe.is_waiting:
             nearest = probe.timeout_s
         if self._relays:
             nearest = min(

@@ -80,7 +80,9 @@ class Suspicions:
     def deadline(self) -> float:
         """The time at which the first of them is overdue, monotonic seconds; infinite where there
         is none."""
-        return min((each.deadline_s for each in self._open.values()), default=math.inf)
+        if not self._open:  # asked at the end of every input, and so it is nearly always
+            return math.inf
+        return min(each.deadline_s for each in self._open.values())
 
     def overdue(self, now_s: float) -> list[str]:
         """The names of the suspects that have not refuted in time."""

@@ -348,7 +348,8 @@ class Membership:
 
     def deadline(self) -> float:
         """The time at which something is due, monotonic seconds."""
-        return min(self.probing.deadline(), self._suspicions.deadline())
+        nearest, overdue_s = self.probing.deadline(), self._suspicions.deadline()
+        return nearest if nearest < overdue_s else overdue_s
 
     def tick(self, now: Now) -> None:
         """Do whatever is due."""

@@ -43,7 +43,9 @@ class PoolSet:
 
     def of(self, kind: PoolKind) -> Pool:
         """Raises ConfigError where there is none of that kind."""
-        pool = self.lan if kind is PoolKind.LAN else self.wan
+        if kind is PoolKind.LAN:
+            return self.all[0]
+        pool = self.wan
         if pool is None:
             raise ConfigError(
                 f"the node {self._config.name!r} is no gateway, so it is not in the WAN pool",

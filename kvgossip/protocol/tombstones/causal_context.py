@@ -320,6 +320,8 @@ class CausalContext:
 
     def take_changes(self) -> list[Persist]:
         """The changes since the last call, for the disk, but for dots that have come."""
+        if not self._changed:
+            return []
         changed, self._changed = self._changed, {}
         return [Persist(key, value) for key, value in changed.items()]
 

@@ -36,6 +36,7 @@ Laws
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -317,7 +318,13 @@ def is_of_pool(data: bytes, pool: str) -> bool:
 
 
 def _checksum(head: bytes, rest: bytes | memoryview) -> bytes:
-    return xxh3_64_digest(rest, xxh3_64_intdigest(head))
+    return xxh3_64_digest(rest, _seed(head))
+
+
+@lru_cache(maxsize=64)
+def _seed(head: bytes) -> int:
+    """Nearly all frames have one of a few headers."""
+    return xxh3_64_intdigest(head)
 
 
 def _pool_fingerprint(pool: str) -> int:
