@@ -2,6 +2,7 @@
 knows aiohttp.
 
     server    the listening socket, the families of routes, and one place for failures
+    access    who asks, and what is refused before anything is done
     http      the parts of requests and responses, and the table of routes
     lanes     connections: the express lane for single keys, and aiohttp's for everything else
     routes    one family of routes a file

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import http_exceptions, web
 
+from kvgossip.api.access.client import NOBODY
 from kvgossip.api.http.openapi import document
 from kvgossip.api.http.request_metrics import LoopDelay
 from kvgossip.api.http.response import Answer, Answers
@@ -23,7 +24,7 @@ from kvgossip.api.http.route import Call, Family, Right, Route
 from kvgossip.api.http.route_table import Match, RouteTable
 from kvgossip.api.http.schema import OBJECT, TEXT
 from kvgossip.api.keys import Keys
-from kvgossip.api.lanes.aiohttp_lane import General
+from kvgossip.api.lanes.aiohttp_lane import General, GeneralConnection
 from kvgossip.api.lanes.connections import Connections
 from kvgossip.api.lanes.fast import Lane
 from kvgossip.api.lanes.overload import Door
@@ -217,7 +218,9 @@ class ApiServer:
     async def _answer(self, match: Match, request: web.BaseRequest) -> web.StreamResponse:
         """Every failure that is not the connection's own becomes an answer."""
         try:
-            answer = await self._routes.answer(match, request)
+            connection = request.protocol
+            client = connection.client if isinstance(connection, GeneralConnection) else NOBODY
+            answer = await self._routes.answer(match, request, client)
             if isinstance(answer, Answer) and request.method in READS:
                 answer.take_room(self._room)
             return answer

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import msgspec
 from aiohttp import web
 
+from kvgossip.api.access.client import Client
 from kvgossip.api.http.body import COMMAND_BYTES_MAX, Command, parse_command, read_body
 from kvgossip.api.http.schema import SWITCH, Schema
 from kvgossip.api.http.switch import is_on
@@ -69,6 +70,7 @@ class Call(NamedTuple):
     """As the path has it, still encoded; empty where the path has none."""
     query: dict[str, str]
     """The query parameters that were given, all of them known to the route."""
+    client: Client
 
     def is_on(self, name: str) -> bool:
         """True if this switch is given and not off. All switches were checked before."""

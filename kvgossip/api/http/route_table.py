@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from kvgossip.api.access.client import Client
 from kvgossip.api.http.body import refuse_foreign_page
 from kvgossip.api.http.errors import RequestError, wrong_method
 from kvgossip.api.http.request_target import parameters, split_target
@@ -102,7 +103,9 @@ class RouteTable:
         families = (each.family for each in self._not_offered if path.startswith(each.prefix))
         return Match(path, {}, "", query, next(families, OTHER))
 
-    async def answer(self, match: Match, request: web.BaseRequest) -> web.StreamResponse:
+    async def answer(
+        self, match: Match, request: web.BaseRequest, client: Client
+    ) -> web.StreamResponse:
         """The answer of the route's handler. Raises RequestError where there is none, or where it
         does not take this query."""
         if not match.methods:
@@ -117,7 +120,8 @@ class RouteTable:
             # also one that the handler does not ask for
             if name in query:
                 is_on(name, query[name])
-        return await bound.handler(Call(request, bound.route, self._config, match.key, query))
+        call = Call(request, bound.route, self._config, match.key, query, client)
+        return await bound.handler(call)
 
     def _no_such(self, path: str) -> RequestError:
         for each in self._not_offered:

@@ -27,16 +27,17 @@ import math
 import time
 from typing import cast
 
+from kvgossip.api.access.client import NOBODY, client_of
 from kvgossip.api.http.body import body_patience_s, late_body
 from kvgossip.api.http.errors import RequestError, head_too_long, late_head, not_http
-from kvgossip.api.http.precondition import Condition, condition_of
 from kvgossip.api.http.response import Answers
-from kvgossip.api.keys import Keys, Reply, failure_of
+from kvgossip.api.keys import Keys, failure_of
 from kvgossip.api.lanes.answer_queue import AnswerQueue, WaitingAnswer
 from kvgossip.api.lanes.connections import LINGER_S, Connections, OtherLane, Outflow, Welcome
 from kvgossip.api.lanes.overload import refusal_of
 from kvgossip.api.lanes.phase import ENDING, LISTENING, REQUESTING, TRANSITIONS, Event, Phase
-from kvgossip.api.lanes.request_head import RequestParser, text_of
+from kvgossip.api.lanes.request_head import RequestParser
+from kvgossip.api.lanes.single_key import reply_to
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
 
@@ -57,7 +58,7 @@ class Lane(asyncio.Protocol):
     __slots__ = (
         "_answers", "_choked", "_config", "_connections", "_data", "_ended", "_handed_over",
         "_keys", "_loop", "_missing", "_other", "_outflow", "_phase", "_queue", "_reading",
-        "_request", "_resting", "_transport", "due_s",
+        "_request", "_resting", "_transport", "client", "due_s",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +70,7 @@ class Lane(asyncio.Protocol):
         other: OtherLane,
     ) -> None:
         self._config, self._keys, self._answers = config, keys, answers
+        self.client = NOBODY
         self._connections, self._other = connections, other
         self._loop = asyncio.get_running_loop()
         self._request = RequestParser()
@@ -102,6 +104,7 @@ class Lane(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are of no class of asyncio's
         self._transport = self._queue.transport = cast(asyncio.Transport, transport)
+        self.client = client_of(transport)
         welcome = self._connections.opened(self)
         if welcome is Welcome.SERVED:
             self._step(Event.WELCOMED)
@@ -261,7 +264,7 @@ class Lane(asyncio.Protocol):
         method, key = request.method, request.target[4:].decode()
         connections.counts["express"] += 1
         try:
-            answer, durable, _ = self._do(method, key)
+            answer, durable, _ = reply_to(request, self._keys)
         except Exception as error:
             answer, durable = self._answers.failure(error, method.decode(), f"/kv/{key}"), None
         last = connections.stopping or (
@@ -278,20 +281,6 @@ class Lane(asyncio.Protocol):
             self._wait_for(
                 WaitingAnswer(data, durable, ending, head_only, answer.status, started_s)
             )
-
-    def _do(self, method: bytes, key: str) -> Reply:
-        found = self._request.found
-        condition: Condition | None = None
-        body = self._request.take_body()
-        if b"if-match" in found or b"if-none-match" in found:
-            condition = condition_of(text_of(found, b"if-match"), text_of(found, b"if-none-match"))
-        if method == b"GET":
-            return Reply(self._keys.get(key, condition), None)
-        if method == b"PUT":
-            return self._keys.put(key, body, text_of(found, b"content-type"), condition)
-        if method == b"DELETE":
-            return self._keys.delete(key, condition)
-        return Reply(self._keys.get(key, condition), None)
 
     # -- answers ----------------------------------------------------------------------------------
 

@@ -72,6 +72,9 @@ class FakeTransport:
         self.lane, self.sent = lane, b""
         self.closing = self.paused = self.ended = self.choked = self.lost = False
 
+    def get_extra_info(self, name: str) -> None:
+        """Nothing is known of its client."""
+
     def write(self, data: bytes) -> None:
         self.sent += b"" if self.closing else data
 
