@@ -57,17 +57,20 @@ class StreamEvent(NamedTuple):
 
 
 class Client:
-    """Speaks to one node at `url`. Use it as `async with`. Every call raises UnreachableError or
-    RefusedError."""
+    """Speaks to one node at `url`. Use it as `async with`. `token`: sent with every request; empty:
+    none. Every call raises UnreachableError or RefusedError."""
 
-    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S, *, token: str = "") -> None:
         self.url = checked_url(url)
         self._timeout_s = timeout_s
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Client:
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s), auto_decompress=False
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+            auto_decompress=False,
+            headers=self._headers,
         )
         return self
 

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 from aiohttp import http_exceptions, web
 
 from kvgossip.api.access.client import NOBODY
+from kvgossip.api.access.rights import Access, Caller, Right, bearer
+from kvgossip.api.access.token_file import TokenFile
 from kvgossip.api.http.openapi import document
 from kvgossip.api.http.request_metrics import LoopDelay
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.http.room import Room
-from kvgossip.api.http.route import Call, Family, Right, Route
+from kvgossip.api.http.route import Call, Family, Route
 from kvgossip.api.http.route_table import Match, RouteTable
 from kvgossip.api.http.schema import OBJECT, TEXT
 from kvgossip.api.keys import Keys
@@ -92,9 +94,10 @@ class ServerRoutes(Family):
         connections: Connections,
         delay: LoopDelay,
         watching: WatchRoutes,
+        access: Access,
     ) -> None:
         self._node, self._answers, self._connections = node, answers, connections
-        self._delay, self._watching = delay, watching
+        self._delay, self._watching, self._access = delay, watching, access
         self._metrics: Metrics | None = None
 
     async def describe(self, call: Call) -> Answer:
@@ -107,17 +110,19 @@ class ServerRoutes(Family):
             require("prometheus_client", "/metrics")
             from kvgossip.api.routes.metrics import Metrics
 
-            self._metrics = Metrics(self._node, self._connections, self._delay, self._watching)
+            self._metrics = Metrics(
+                self._node, self._connections, self._delay, self._watching, self._access
+            )
         text, content_type = self._metrics.render(call.request)
         return self._answers.octets(200, text, f"Content-Type: {content_type}\r\n")
 
     ROUTES = (
-        Route("GET", "/openapi.json", describe, Right.OPEN, "This description.", OBJECT),
+        Route("GET", "/openapi.json", describe, Right.ANY, "This description.", OBJECT),
         Route(
             "GET",
             "/metrics",
             metrics,
-            Right.READ,
+            Right.METRICS,
             "Everything that can be counted, for Prometheus.",
             TEXT,
             content_type="text/plain",
@@ -144,12 +149,17 @@ class ApiServer:
     """Serves `node` on `listener` between `start()` and `stop()`; it owns the socket, not the
     node."""
 
-    def __init__(self, node: Node, listener: socket.socket) -> None:
+    def __init__(
+        self, node: Node, listener: socket.socket, tokens: TokenFile | None = None
+    ) -> None:
         self._node = node
+        if tokens is None and node.config.tokens:
+            tokens = TokenFile(node.config.tokens)
+        self._access = Access(tokens)
         self._answers = answers = Answers(node)
         self._hub, self._delay, self._connections = Hub(), LoopDelay(), Connections(node.config)
         self._watching = watching = WatchRoutes(node, answers, self._hub)
-        self._keys = Keys(node, answers)
+        self._keys = Keys(node, answers, self._access)
         self._room = Room(node.config.http_answers_bytes_max)
         cluster, consul = ClusterRoutes(node, answers), ConsulAnswers(node, answers)
         self.left = cluster.left
@@ -159,10 +169,12 @@ class ApiServer:
                 BatchRoutes(node, answers),
                 HistoryRoutes(node, answers),
                 watching,
-                StatusRoutes(node, answers, watching.statistics, self.statistics),
+                StatusRoutes(
+                    node, answers, watching.statistics, self.statistics, self._access.status
+                ),
                 cluster,
                 BackupRoutes(node, answers),
-                ServerRoutes(node, answers, self._connections, self._delay, watching),
+                ServerRoutes(node, answers, self._connections, self._delay, watching, self._access),
                 ConsulRoutes(node, consul, watching, Listings(node, self._room)),
                 ConsulClusterRoutes(node, consul),
             ),
@@ -187,17 +199,30 @@ class ApiServer:
         self._listener = Listener(self._socket, lane, connections.counts, door.turns_away)
         connections.start()
         self._delay.start()
+        self._node.tell_tokens(self._access.fingerprint)
+        self._access.start(self._tokens_changed)
+
+    def reload_tokens(self) -> None:
+        """Read the tokens file again soon, where there is one. A mistake in it changes nothing, and
+        is logged."""
+        self._access.reload()
+
+    def _tokens_changed(self) -> None:
+        self._node.tell_tokens(self._access.fingerprint)
+        self._hub.review()
 
     async def stop(self) -> None:
         """Takes no more requests, lets those under way finish for a moment, and closes the
         socket."""
         self._delay.stop()
+        await self._access.stop()
         await self._hub.close()
         if self._listener is not None and self._general is not None:
             await self._listener.close()
             await asyncio.gather(
                 self._connections.close(STOP_GRACE_S), self._general.shutdown(STOP_GRACE_S)
             )
+        self._access.audit.close()
         self._socket.close()
 
     def statistics(self) -> dict[str, int]:
@@ -218,9 +243,7 @@ class ApiServer:
     async def _answer(self, match: Match, request: web.BaseRequest) -> web.StreamResponse:
         """Every failure that is not the connection's own becomes an answer."""
         try:
-            connection = request.protocol
-            client = connection.client if isinstance(connection, GeneralConnection) else NOBODY
-            answer = await self._routes.answer(match, request, client)
+            answer = await self._routes.answer(match, request, self._caller_of(match, request))
             if isinstance(answer, Answer) and request.method in READS:
                 answer.take_room(self._room)
             return answer
@@ -231,7 +254,23 @@ class ApiServer:
         except ConnectionError:
             raise
         except Exception as error:
-            return self._answers.failure(error, request.method, request.raw_path)
+            # without the query, which may have a token
+            return self._answers.failure(error, request.method, match.path)
+
+    def _caller_of(self, match: Match, request: web.BaseRequest) -> Caller:
+        connection, headers = request.protocol, request.headers
+        client = connection.client if isinstance(connection, GeneralConnection) else NOBODY
+        secrets = [
+            *match.secrets,
+            *(bearer(_octets(value)) for value in headers.getall("Authorization", ())),
+            *(_octets(value) for value in headers.getall("X-Consul-Token", ())),
+        ]
+        return self._access.caller(secrets, client, f"{request.method} {match.path}")
+
+
+def _octets(value: str) -> bytes:
+    """The bytes of a header as aiohttp has read it."""
+    return value.encode("utf-8", "surrogateescape")
 
 
 def _cannot_listen(address: Address, error: OSError) -> ConfigError:

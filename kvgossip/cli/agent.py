@@ -99,6 +99,7 @@ def agent(
     rebuild: Rebuild = False,
     found: Found = False,
     identity: Annotated[str | None, _option("identity", "FILE")] = None,
+    tokens: Annotated[str | None, _option("tokens", "FILE")] = None,
     require_identity: Annotated[bool, _option("require_identity")] = False,
     forget_after_s: Annotated[str | None, _option("forget_after_s", "SECONDS")] = None,
     ephemeral: Annotated[bool, _option("ephemeral")] = False,
@@ -114,7 +115,7 @@ def agent(
     output: Output = Format.TABLE,
 ) -> None:
     """Run a node. It prints one line when it serves; SIGTERM and Ctrl-C make it leave gracefully,
-    SIGHUP makes it read its keyring file and its log level anew.
+    SIGHUP makes it read its keyring file, its tokens file and its log level anew.
 
     Examples:
 

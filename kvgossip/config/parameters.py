@@ -130,6 +130,10 @@ class Parameters:
     identity: Annotated[str, SECURITY, Meta(extra={"metavar": "FILE"}, description=
         "The file of this node's own key, made when it is missing. All other nodes then refuse "
         "its name to anyone else. Empty: none.")] = ""
+    tokens: Annotated[str, SECURITY, Meta(extra={"metavar": "FILE"}, description=
+        "The file that says who may do what over HTTP, and by which tokens (`kvgossip token new` "
+        "makes one; see docs/security.md). Read again when it changes. Empty: everybody who "
+        "reaches HTTP may do everything.")] = ""
     require_identity: Annotated[bool, SECURITY, Meta(description=
         "Members without an identity are refused. Set it once every node has one.")] = False
 

@@ -264,7 +264,7 @@ class Lane(asyncio.Protocol):
         method, key = request.method, request.target[4:].decode()
         connections.counts["express"] += 1
         try:
-            answer, durable, _ = reply_to(request, self._keys)
+            answer, durable, _ = reply_to(request, self._keys, self.client)
         except Exception as error:
             answer, durable = self._answers.failure(error, method.decode(), f"/kv/{key}"), None
         last = connections.stopping or (

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from kvgossip.api.access.rights import Caller
 from kvgossip.api.http.request_target import escape_target
 from kvgossip.errors import RemoteError
 
@@ -21,7 +22,8 @@ _PLAIN_LINE = re.compile(rb"(GET|HEAD|PUT|DELETE) (/[A-Za-z0-9/%~._:@!$&'()*+,;=
 METHODS = (b"GET", b"PUT", b"DELETE", b"HEAD")
 _UPGRADES = frozenset((b"connection", b"upgrade", b"http2-settings"))
 HEADERS = frozenset(
-    b"host connection content-length content-type if-match if-none-match user-agent accept "
+    b"host connection content-length content-type if-match if-none-match authorization "
+    b"x-consul-token user-agent accept "
     b"accept-encoding accept-language accept-charset "
     b"cache-control pragma referer dnt forwarded via x-forwarded-for x-forwarded-host "
     b"x-forwarded-proto x-real-ip x-request-id "
@@ -46,6 +48,7 @@ class RequestParser:
         "_length",
         "_lines",
         "_parser",
+        "caller",
         "found",
         "headers",
         "method",
@@ -61,6 +64,8 @@ class RequestParser:
         self._lines = b""
         #: The body's length by the last header lines.
         self._length: int | None = None
+        #: Who has sent the last header lines, once somebody has found out; None: everybody may.
+        self.caller: Caller | None = None
         self._clear()
 
     def _clear(self) -> None:

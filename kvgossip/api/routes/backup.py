@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from kvgossip.api.access.rights import Right
 from kvgossip.api.archive import ArchiveError, Writer, parse_lines, split_lines
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.response import OCTET_STREAM, Answer, Answers
-from kvgossip.api.http.route import Body, Call, Family, Parameter, Right, Route
+from kvgossip.api.http.route import Body, Call, Family, Parameter, Route
 from kvgossip.api.http.schema import OBJECT, OCTETS, SWITCH, TEXT, VERSION, Schema, fields
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.entry import timestamp_in, version_of

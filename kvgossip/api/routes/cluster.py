@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from kvgossip.api.access.rights import Right
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.response import Answer, Answers
-from kvgossip.api.http.route import Body, Call, Family, Right, Route
+from kvgossip.api.http.route import Body, Call, Family, Route
 from kvgossip.api.http.schema import OBJECT, fields
 from kvgossip.protocol.key_rotation import ids_of
 from kvgossip.protocol.wire.message import Holding

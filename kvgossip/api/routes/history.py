@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kvgossip.api.access.rights import Right
 from kvgossip.api.http.request_target import decode_key
 from kvgossip.api.http.response import Answer, Answers, sendable
-from kvgossip.api.http.route import Call, Family, Parameter, Right, Route
+from kvgossip.api.http.route import Call, Family, Parameter, Route, key_in_path
 from kvgossip.api.http.schema import TEXT, VERSION, fields
 from kvgossip.api.routes.write_concern import version_of_text
 from kvgossip.protocol.model.entry import Version
@@ -66,6 +67,7 @@ class HistoryRoutes(Family):
             "value of one.",
             fields(key=TEXT, versions=_VERSIONS),
             (404,),
+            scope=key_in_path,
             parameters=(
                 Parameter("path", "key", TEXT, "as in /kv/{key}"),
                 Parameter(

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
+from kvgossip.api.access.token_file import TokenFile
 from kvgossip.api.server import ApiServer, PortInUseError, listen
 from kvgossip.cli.output import Format
 from kvgossip.cli.process.memory import shorten_collections
@@ -58,6 +59,7 @@ async def serve(
     # Reading the disk makes millions of objects and no garbage that counting does not free.
     gc.disable()
     stop = _stop_event(start.stop_on_eof)
+    tokens = TokenFile(config.tokens) if config.tokens else None
     # The socket first: its port is announced to members, and until the server starts, connections
     # wait in it.
     listener = _listen(config.http, start.free_port)
@@ -69,7 +71,7 @@ async def serve(
     try:
         await node.start()
         await _until_founded(node, stop)
-        server = ApiServer(node, listener)
+        server = ApiServer(node, listener, tokens)
         await server.start()
     except BaseException:
         listener.close()
@@ -79,12 +81,18 @@ async def serve(
     gc.collect()
     gc.freeze()
     gc.enable()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload, node)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, node, server, reload)
     _announce(node, server, output)
     try:
         await _until_stopped(node, server, stop, output)
     finally:
         await _close(node, server)
+
+
+def _reload(node: Node, server: ApiServer, reload: Callable[[Node], None]) -> None:
+    reload(node)
+    # a mistake in one file keeps nobody from taking the other
+    server.reload_tokens()
 
 
 async def _until_founded(node: Node, stop: asyncio.Event) -> None:

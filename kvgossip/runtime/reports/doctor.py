@@ -57,6 +57,7 @@ def _members(report: DoctorReport) -> list[dict[str, Any]]:
                 "gateway": condition.gateway if condition is not None else None,
                 "formats": condition.formats if condition is not None else None,
                 "keys": condition.keys if condition is not None else None,
+                "tokens": (condition.tokens or None) if condition is not None else None,
             }
         )
     return documents

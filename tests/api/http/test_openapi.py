@@ -101,7 +101,10 @@ def url() -> Iterator[str]:
 def test_the_api_keeps_to_its_description(
     path: str, method: str, mode: GenerationMode, url: str
 ) -> None:
-    operation = schemathesis.openapi.from_dict(DESCRIPTION)[path][method.upper()]
+    described = schemathesis.openapi.from_dict(DESCRIPTION)
+    # this node has no tokens: those that chance made up are 501
+    described.config.generation.with_security_parameters = False
+    operation = described[path][method.upper()]
 
     @settings(
         max_examples=math.ceil(CASES / len(TRIED)),

@@ -7,7 +7,8 @@ import pytest
 from aiohttp import web
 
 from kvgossip import Config
-from kvgossip.api.http.route import Call, Family, Right, Route
+from kvgossip.api.access.rights import Right
+from kvgossip.api.http.route import Call, Family, Route
 from kvgossip.api.http.route_table import RouteTable
 from kvgossip.api.routes.consul import NOT_OFFERED
 from kvgossip.api.server import FAMILIES

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvgossip.api.access.rights import Access, Caller
 from kvgossip.api.http.precondition import Condition
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.keys import Keys, Reply
@@ -55,14 +56,22 @@ class SlowKeys:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
+        self.access = Access()
         self.writes: list[asyncio.Future[None]] = []
 
-    def get(self, key: str, condition: Condition | None) -> Answer:
+    def get(self, key: str, condition: Condition | None, caller: Caller | None) -> Answer:
         return self._answers.octets(200, f"<{key}>".encode(), "")
 
-    def put(self, key: str, value: bytes, kind: str | None, condition: Condition | None) -> Reply:
+    def put(
+        self,
+        key: str,
+        value: bytes,
+        kind: str | None,
+        condition: Condition | None,
+        caller: Caller | None,
+    ) -> Reply:
         self.writes.append(asyncio.get_running_loop().create_future())
-        return Reply(self.get(key, None), self.writes[-1])
+        return Reply(self.get(key, None, caller), self.writes[-1])
 
 
 class FakeTransport:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from kvgossip.errors import LocalError
-from kvgossip.protocol.doctor.diagnosis import Finding, clock_offsets_ms, diagnose
+from kvgossip.protocol.doctor.diagnosis import clock_offsets_ms, diagnose
 from kvgossip.protocol.doctor.examination import EXAMINATIONS_MAX, OBSERVED_MAX, OBSERVERS_MAX
+from kvgossip.protocol.doctor.finding import Finding
 from kvgossip.protocol.effect import DoctorReport, Examined, Send
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
