@@ -120,8 +120,11 @@ def parse_tokens(text: str, path: str) -> Tokens:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        # it names line and column, and repeats no more than a character
-        raise ConfigError(f"the tokens file {path} is not valid TOML: {error}", _HINT) from None
+        # its words repeat no more than a character
+        found = re.search(r"line (\d+)", str(error))
+        line = int(found[1]) if found else len(text.splitlines())
+        problem = f"line {line} of the tokens file {path}: not valid TOML: {error}"
+        raise ConfigError(problem, _HINT) from None
     if not document:
         raise ConfigError(f"line 1 of the tokens file {path}: it has no section", _HINT)
     sections = [_Section(path, text, name, fields).token() for name, fields in document.items()]
@@ -146,7 +149,8 @@ class _Section:
             self.refuse("", f"{shown(name)} stands outside of all sections", _HINT)
         for field, value in fields.items():
             if isinstance(value, dict):
-                hint = f'write ["{name}.{field}"], with quotation marks'
+                self._name = f"{name}.{field}"
+                hint = f'write ["{self._name}"], with quotation marks'
                 self.refuse("", f"a section within the section [{name}]", hint)
             if field not in _FIELDS:
                 problem = f"[{name}] has an unknown {shown(field)}{did_you_mean(field, _FIELDS)}"

@@ -82,8 +82,11 @@ class StatusRoutes(Family):
 
     async def status(self, call: Call) -> Answer:
         """All that this node knows of itself, with all counters."""
-        serving = {"watching": self._watching(), "connections": self._connections()}
-        serving["tokens"] = self._tokens()
+        serving = {
+            "watching": self._watching(),
+            "connections": self._connections(),
+            "tokens": self._tokens(),
+        }
         return self._answers.json(200, {"version": __version__, **self._node.status(), **serving})
 
     async def rtt(self, call: Call) -> Answer:
