@@ -41,6 +41,7 @@ ANONYMOUS = "anonymous"
 _HASH = re.compile(r"blake2b:([0-9a-f]{64})")
 _FIELDS = ("hash", "read", "write", "admin", "metrics")
 _HINT = "`kvgossip token new NAME --read PREFIX` prints a section; docs/security.md has an example"
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SECTION = re.compile(r"""\s*\[\s*(?:"([^"]*)"|'([^']*)'|([^\]\s]+))\s*\]""")
 
 
@@ -97,7 +98,7 @@ def hash_of(secret: bytes) -> bytes:
 
 def section_of(token: Token) -> str:
     """The text of a section."""
-    lines = [f"[{_quoted(token.name)}]" if "." in token.name else f"[{token.name}]"]
+    lines = [f"[{token.name if _BARE.fullmatch(token.name) else _quoted(token.name)}]"]
     lines += [f'hash = "blake2b:{token.hash.hex()}"'] if token.hash else []
     for name in ("read", "write"):
         if prefixes := getattr(token, name):
