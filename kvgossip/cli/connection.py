@@ -73,6 +73,7 @@ def _with_token_file(command: Callable[..., object]) -> Callable[..., object]:
     by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD
     option = inspect.Parameter("token_file", by_name, default=None, annotation=TokenFile)
     parameters.insert(place, option)
+    asks.__annotations__ = {**command.__annotations__, "token_file": TokenFile}
     asks.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return asks
 
