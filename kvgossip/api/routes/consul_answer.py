@@ -18,6 +18,7 @@ FAMILY = "consul"
 """All requests under /v1/ are counted under this name."""
 ANYWHERE = (
     Parameter("query", "dc", TEXT, "the node's own"),
+    Parameter("query", "token", TEXT, "a token, as in X-Consul-Token"),
     Parameter("query", "pretty", SWITCH, "JSON that is indented"),
     Parameter("query", "stale", SWITCH, "what every answer is"),
     Parameter("query", "consistent", SWITCH, "the answer says what it is: stale"),

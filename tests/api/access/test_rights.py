@@ -72,6 +72,8 @@ MAY: dict[str, set[str]] = {
     "GET /v1/status/peers": TOLD,
     "GET /v1/catalog/datacenters": TOLD,
 }
+Headers = Any
+"""Names with values, as keyword arguments of a call."""
 QUERIES = {
     "GET /kv": "?prefix=app/",
     "GET /watch": "?prefix=app/&poll&timeout=0",
@@ -177,24 +179,25 @@ async def test_without_a_file_a_token_that_is_sent_is_told_that_it_means_nothing
             assert reply.status == 501, name
             assert "this node has no tokens" in reply.json["error"]
         assert (await served.call(route.method, f"{target}?token=x", b"{}")).status == 501, name
-    for headers in (
+    nothing: tuple[Headers, ...] = (
         {"X_Consul_Token": ""},
         {"Authorization": "Bearer "},
         {"Authorization": "Basic x"},
-    ):
+    )
+    for headers in nothing:
         assert (await served.call("PUT", "/kv/a", b"1", **headers)).status == 200
         assert (await served.call("GET", "/kv/a", x="1", **headers)).body == b"1"
     assert (await served.call("GET", "/v1/kv/a?token=&raw")).body == b"1"
     assert (await served.call("GET", "/healthz", X_Consul_Token="x")).status == 200
 
 
-LANES: tuple[dict[str, str], ...] = ({}, {"X_Other": "1"})
+LANES: tuple[Headers, ...] = ({}, {"X_Other": "1"})
 """A header that the express lane does not know has the request handed over."""
 
 
 @pytest.mark.parametrize("other", LANES)
 async def test_both_lanes_ask_for_the_right_on_the_decoded_key(
-    other: dict[str, str], guarded: Guarded
+    other: Headers, guarded: Guarded
 ) -> None:
     async def statuses(kind: str, key: str) -> tuple[int, int, int]:
         put = await guarded.call(kind, "PUT", f"/kv/{key}", b"1", **other)
@@ -217,16 +220,14 @@ async def test_both_lanes_ask_for_the_right_on_the_decoded_key(
 
 
 @pytest.mark.parametrize("other", LANES)
-async def test_a_token_comes_in_one_of_consuls_three_ways(
-    other: dict[str, str], guarded: Guarded
-) -> None:
+async def test_a_token_comes_in_one_of_consuls_three_ways(other: Headers, guarded: Guarded) -> None:
     secret = guarded.secrets[ADMIN]
     call = guarded.served.call
     assert (await call("PUT", "/kv/a", b"1", X_Consul_Token=secret, **other)).status == 200
     assert (await call("GET", "/kv/a", Authorization=f"bearer  {secret} ", **other)).body == b"1"
     assert (await call("GET", f"/v1/kv/a?raw&token={secret}", **other)).body == b"1"
     assert (await call("GET", f"/kv/a?token={secret}", **other)).body == b"1"
-    both = {"X_Consul_Token": secret, "Authorization": f"Bearer {secret}"}
+    both: Headers = {"X_Consul_Token": secret, "Authorization": f"Bearer {secret}"}
     assert (await call("GET", f"/kv/a?token={secret}", **both, **other)).body == b"1"
     assert (await call("GET", "/kv/a?token=x", **both, **other)).status == 400
     for wrong in (secret[:-1], secret.lower(), f"{secret}x", secret.replace("_", "%5F", 1)):
