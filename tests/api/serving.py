@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from kvgossip import Config, Node
-from kvgossip.api.server import ApiServer, listen
+from kvgossip.api.listening import listen
+from kvgossip.api.server import ApiServer
 from kvgossip.config import Address
 
 VALUE_BYTES_MAX = 2000

@@ -13,12 +13,13 @@ from typing import NamedTuple
 from aiohttp import web
 
 from kvgossip.api.access.client import Client
-from kvgossip.api.http.body import refuse_foreign_page
+from kvgossip.api.access.doors import refuse_remote
 from kvgossip.api.http.errors import RequestError, wrong_method
 from kvgossip.api.http.request_target import parameters, split_target
 from kvgossip.api.http.route import KEY_END, Call, Family, Route
 from kvgossip.api.http.switch import is_on
 from kvgossip.config import Config
+from kvgossip.config.exposure import has_tokens
 
 OTHER = "other"
 """The family of requests that find no route."""
@@ -113,8 +114,8 @@ class RouteTable:
         bound = match.methods.get(request.method)
         if bound is None:
             raise wrong_method(request.method, match.methods)
-        if request.method == "POST":
-            refuse_foreign_page(request)
+        if bound.route.local and not has_tokens(self._config):
+            refuse_remote(client, request.headers)
         query = parameters(match.query, bound.query_names) if match.query else {}
         for name in bound.switches:
             # also one that the handler does not ask for
