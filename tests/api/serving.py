@@ -88,9 +88,15 @@ async def serving() -> AsyncIterator[Serve]:
             name: str = "n1", *, inputs: Mapping[str, Any] = MappingProxyType({}), **settings: Any
         ) -> Served:
             listener = listen(ANYWHERE)
-            settings = {"value_bytes_max": VALUE_BYTES_MAX, "founding_s": 0.0, **settings}
             config = Config(
-                name=name, gossip=ANYWHERE, http=Address(*listener.getsockname()), **settings
+                **{
+                    "name": name,
+                    "gossip": ANYWHERE,
+                    "http": Address(*listener.getsockname()),
+                    "value_bytes_max": VALUE_BYTES_MAX,
+                    "founding_s": 0.0,
+                    **settings,
+                }
             )
             node = Node(config, **inputs)
             await node.start()

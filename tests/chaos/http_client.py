@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from .namespace import socket_in
@@ -47,7 +48,8 @@ class Target(Protocol):
     host: str
 
 
-class Place(NamedTuple):
+@dataclass
+class Place:
     """A target that is no agent."""
 
     namespace: str

@@ -229,7 +229,7 @@ async def rotation_in_partition() -> Result:
         return list((await agent.status())["keyring"]["keys"])
 
     def socket_of(name: str) -> str:
-        return f"unix:{folder / name}"
+        return f"unix:{folder / name}.sock"
 
     async with lo_cluster("rotation", addresses=3) as (made, net):
         folder = made.folder
