@@ -279,9 +279,10 @@ class Parameters:
     http_hosts: Annotated[tuple[str, ...], HTTP, Meta(extra={
         "kind": "a list of names", "takes": "a list of names, or text with commas or blanks"},
         description=
-        "The names, beside its IP addresses and names of this network, by which browsers and "
-        "proxies ask this node; one that begins with a dot stands for all names under it. A "
-        "request by another name gets 421, which ends DNS rebinding.")] = ()
+        "The names by which this node is asked over HTTP, beside IP addresses, names of this "
+        "network (without a dot, or under .local, .internal, .svc), and those in `http`, "
+        "`advertise` and `join`. One that begins with a dot stands for all names under it. Another "
+        "Host gets 421, which ends DNS rebinding.")] = ()
     http_connections_max: Annotated[int, HTTP, Meta(ge=1, le=100_000, description=
         "The most connections of clients at a time; one more is answered with 503. Leave some of "
         "the process's files to links.")] = 1000

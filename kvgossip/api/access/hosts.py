@@ -3,7 +3,7 @@
 A web page may give its own name the address of this node (DNS rebinding), and then its scripts are
 of one origin with the node, and read and write what they like. A browser still sends the page's
 name as Host, so a request is taken only for a name that no stranger can own: an IP address, a name
-of this network, or one that the configuration has.
+of this network, or one that stands in the configuration.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Hosts:
         given = [name.lower() for name in config.http_hosts]
         self._names = frozenset(
             [each.host.lower() for each in told if each is not None]
-            + [_tcp_host(text) for text in config.http_also]
+            + [_host_in(text) for text in (*config.http_also, *config.join, *config.join_wan)]
             + [name for name in given if not name.startswith(".")]
         )
         self._suffixes = (*OWN_SUFFIXES, *(name for name in given if name.startswith(".")))
@@ -55,7 +55,7 @@ class Hosts:
             )
 
 
-def _tcp_host(text: str) -> str:
+def _host_in(text: str) -> str:
     try:
         return parse_address(text, 0).host.lower()
     except ConfigError:

@@ -8,12 +8,15 @@ from http import HTTPStatus
 import msgspec
 
 from kvgossip import __version__
+from kvgossip.api.access.doors import UNGUARDED
 from kvgossip.api.http.route import Parameter, Route
 from kvgossip.api.http.schema import ERROR, Schema
 
 JSON = "application/json"
 ALWAYS = (400, 500, 503)
 """Statuses that every route may answer."""
+AT_THE_DOORS = (403, 421)
+"""Those that every route may answer which is not UNGUARDED."""
 
 
 def document(routes: Iterable[Route]) -> Schema:
@@ -48,7 +51,8 @@ def _operation(route: Route) -> Schema:
     responses = {
         "200": _response(200, {route.content_type: route.answer, **dict(route.other_content)})
     }
-    for status in (*route.statuses, *ALWAYS):
+    doors = () if route.path in UNGUARDED else AT_THE_DOORS
+    for status in (*route.statuses, *doors, *ALWAYS):
         error = {} if status in route.bare else {JSON: {"$ref": "#/components/schemas/Error"}}
         responses[str(status)] = _response(status, error)
     if route.accepted is not None:

@@ -118,6 +118,7 @@ async def test_who_comes_by_another_address_of_this_machine_is_a_stranger(
         ("told.example.org", True),
         ("wan.example.org", True),
         ("also.example.org:9", True),
+        ("seed.example.org:7480", True),
         ("apps.example.com", False),
         ("evil.example", False),
         ("127.0.0.1.evil.example", False),
@@ -138,6 +139,7 @@ def test_a_node_is_asked_by_names_that_no_stranger_can_own(host: str, taken: boo
         gateway=True,
         advertise_wan=Address("wan.example.org", 7483),
         http_also=("also.example.org:9", "unix:/run/kv.sock"),
+        join=("10.0.0.5", "seed.example.org:7481"),
     )
     assert Hosts(config).takes(host) is taken
 
