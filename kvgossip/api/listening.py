@@ -12,6 +12,7 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from kvgossip.runtime.disk.private_file import PRIVATE_FILE
 BACKLOG = 4096
 """So many connections may queue while a turn of the event loop is long. The kernel ignores more:
 those clients try again after seconds."""
+LOCK_S = 1.0
 UNIX_MODE = 0o660
 """Owner and group: whoever may open the file may do everything."""
 
@@ -101,10 +103,15 @@ def url_of(listener: socket.socket) -> str:
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Two processes that start at once look at a socket there, and replace it, one after the
-    other."""
+    other. Somebody else's lock on the folder holds neither of them for long."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        end_s = time.monotonic() + LOCK_S
+        while time.monotonic() < end_s:
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(LOCK_S / 100)
         yield
     finally:
         os.close(descriptor)

@@ -29,7 +29,7 @@ from kvgossip.api.lanes.aiohttp_lane import General, GeneralConnection
 from kvgossip.api.lanes.connections import Connections
 from kvgossip.api.lanes.fast import Lane
 from kvgossip.api.lanes.overload import Door
-from kvgossip.api.listening import close_listener, url_of
+from kvgossip.api.listening import PortInUseError, close_listener, listen, url_of
 from kvgossip.api.listings import Listings
 from kvgossip.api.routes.backup import BackupRoutes
 from kvgossip.api.routes.batch import BatchRoutes
@@ -49,6 +49,8 @@ from kvgossip.runtime.network.listener import Listener
 if TYPE_CHECKING:
     from kvgossip.api.routes.metrics import Metrics
     from kvgossip.runtime.node import Node
+
+__all__ = ["DESCRIPTION", "FAMILIES", "ApiServer", "PortInUseError", "listen"]
 
 READS = ("GET", "HEAD")
 STOP_GRACE_S = 2.0
