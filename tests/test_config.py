@@ -426,7 +426,7 @@ def test_a_value_may_be_text(name: str, value: Any, taken: Any) -> None:
         ("gossip", 7481),
         ("gossip", "a b"),
         ("http", ["a b"]),
-        ("http", ["127.0.0.1", 5]),
+        ("http", ["127.0.0.1:1", "b:2", 5]),
         ("http", "127.0.0.1, unix:"),
         ("http", f"unix:/{'x' * 107}"),
         ("http_also", ["a b"]),
