@@ -73,9 +73,7 @@ class Keys:
                 else self._failed(key, version)
             )
         content_type, value = _content_of(key, record)
-        return self._answers.octets(
-            200, value, f"Content-Type: {content_type}\r\n{_version_lines(version)}"
-        )
+        return self._answers.value(value, content_type, _version_lines(version))
 
     def put(
         self,

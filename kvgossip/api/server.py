@@ -1,4 +1,4 @@
-"""The server: a listening socket, the routes of all families, and one place where failures become
+"""The server: listening sockets, the routes of all families, and one place where failures become
 answers.
 
 Two lanes serve its connections: fast.py the requests for single keys, aiohttp_lane.py all others.
@@ -7,7 +7,6 @@ Two lanes serve its connections: fast.py the requests for single keys, aiohttp_l
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import time
 from functools import partial
@@ -16,10 +15,12 @@ from typing import TYPE_CHECKING
 from aiohttp import http_exceptions, web
 
 from kvgossip.api.access.client import NOBODY
+from kvgossip.api.access.doors import Doors
 from kvgossip.api.access.rights import Access, Caller, Right, bearer
 from kvgossip.api.access.token_file import TokenFile
 from kvgossip.api.http.openapi import document
 from kvgossip.api.http.request_metrics import LoopDelay
+from kvgossip.api.http.request_target import authority_of
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.http.room import Room
 from kvgossip.api.http.route import Call, Family, Route
@@ -30,6 +31,7 @@ from kvgossip.api.lanes.aiohttp_lane import General, GeneralConnection
 from kvgossip.api.lanes.connections import Connections
 from kvgossip.api.lanes.fast import Lane
 from kvgossip.api.lanes.overload import Door
+from kvgossip.api.listening import PortInUseError, close_listener, listen, url_of
 from kvgossip.api.listings import Listings
 from kvgossip.api.routes.backup import BackupRoutes
 from kvgossip.api.routes.batch import BatchRoutes
@@ -43,7 +45,6 @@ from kvgossip.api.routes.sse import Hub
 from kvgossip.api.routes.status import StatusRoutes
 from kvgossip.api.routes.watch import WatchRoutes
 from kvgossip.config import Address
-from kvgossip.errors import ConfigError
 from kvgossip.extras import require
 from kvgossip.runtime.network.listener import Listener
 
@@ -51,37 +52,11 @@ if TYPE_CHECKING:
     from kvgossip.api.routes.metrics import Metrics
     from kvgossip.runtime.node import Node
 
-BACKLOG = 4096
-"""So many connections may queue while a turn of the event loop is long. The kernel ignores more:
-those clients try again after seconds."""
+__all__ = ["DESCRIPTION", "FAMILIES", "ApiServer", "PortInUseError", "listen"]
+
 READS = ("GET", "HEAD")
 STOP_GRACE_S = 2.0
 """How long requests under way may take to finish when the server stops."""
-
-
-def listen(address: Address) -> socket.socket:
-    """A listening TCP socket: connections wait in it until a server starts. An empty host means all
-    addresses, port 0 a free port.
-
-    Raises ConfigError with one clear line where the address cannot be had.
-    """
-    try:
-        if not address.host:
-            dual = socket.has_dualstack_ipv6()
-            return socket.create_server(
-                address,
-                family=socket.AF_INET6 if dual else socket.AF_INET,
-                backlog=BACKLOG,
-                dualstack_ipv6=dual,
-            )
-        family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server(address, family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise _cannot_listen(address, error) from error
-
-
-class PortInUseError(ConfigError):
-    """Another socket listens there."""
 
 
 class ServerRoutes(Family):
@@ -146,13 +121,14 @@ DESCRIPTION = document(route for family in FAMILIES for route in family.ROUTES)
 
 
 class ApiServer:
-    """Serves `node` on `listener` between `start()` and `stop()`; it owns the socket, not the
-    node."""
+    """Serves `node` on `listeners`, of TCP or unix sockets (listening.py), between `start()` and
+    `stop()`; it owns the sockets, not the node."""
 
     def __init__(
-        self, node: Node, listener: socket.socket, tokens: TokenFile | None = None
+        self, node: Node, *listeners: socket.socket, tokens: TokenFile | None = None
     ) -> None:
-        self._node = node
+        self._node, self._sockets = node, listeners
+        self._doors = Doors(node.config)
         if tokens is None and node.config.tokens:
             tokens = TokenFile(node.config.tokens)
         self._access = Access(tokens)
@@ -181,22 +157,29 @@ class ApiServer:
             node.config,
             (NOT_OFFERED,),
         )
-        self._socket = listener
-        self._listener: Listener | None = None
+        self._listeners: list[Listener] = []
         self._general: General | None = None
 
     @property
     def address(self) -> Address:
-        host, port = self._socket.getsockname()[:2]
+        """The first of TCP. Raises StopIteration where there is none."""
+        names = (each.getsockname() for each in self._sockets)
+        host, port = next(name[:2] for name in names if not isinstance(name, str))
         return Address(host, port)
+
+    @property
+    def urls(self) -> list[str]:
+        """Where clients of this machine reach it."""
+        return [url_of(each) for each in self._sockets]
 
     async def start(self) -> None:
         config, connections, answers = self._node.config, self._connections, self._answers
         general = self._general = General(self.answer, config, answers, connections)
-        self._socket.setblocking(False)
         door = Door(connections, answers)
-        lane = partial(Lane, config, self._keys, answers, connections, general)
-        self._listener = Listener(self._socket, lane, connections.counts, door.turns_away)
+        lane = partial(Lane, config, self._keys, answers, connections, general, self._doors)
+        for each in self._sockets:
+            each.setblocking(False)
+            self._listeners.append(Listener(each, lane, connections.counts, door.turns_away))
         connections.start()
         self._delay.start()
         self._node.tell_tokens(self._access.fingerprint)
@@ -213,17 +196,18 @@ class ApiServer:
 
     async def stop(self) -> None:
         """Takes no more requests, lets those under way finish for a moment, and closes the
-        socket."""
+        sockets."""
         self._delay.stop()
         await self._access.stop()
         await self._hub.close()
-        if self._listener is not None and self._general is not None:
-            await self._listener.close()
+        if self._general is not None:
+            await asyncio.gather(*(each.close() for each in self._listeners))
             await asyncio.gather(
                 self._connections.close(STOP_GRACE_S), self._general.shutdown(STOP_GRACE_S)
             )
         self._access.audit.close()
-        self._socket.close()
+        for each in self._sockets:
+            close_listener(each)
 
     def statistics(self) -> dict[str, int]:
         """How many connections there are, and what became of all so far and of their requests, by
@@ -243,7 +227,11 @@ class ApiServer:
     async def _answer(self, match: Match, request: web.BaseRequest) -> web.StreamResponse:
         """Every failure that is not the connection's own becomes an answer."""
         try:
-            answer = await self._routes.answer(match, request, self._caller_of(match, request))
+            caller = self._caller_of(match, request)
+            hosts = [*request.headers.getall("Host", ()), authority_of(request.raw_path)]
+            with caller.noting_refusals():
+                self._doors.check(caller.client, request.method, match.path, hosts, request.headers)
+            answer = await self._routes.answer(match, request, caller)
             if isinstance(answer, Answer) and request.method in READS:
                 answer.take_room(self._room)
             return answer
@@ -271,21 +259,3 @@ class ApiServer:
 def _octets(value: str) -> bytes:
     """The bytes of a header as aiohttp has read it."""
     return value.encode("utf-8", "surrogateescape")
-
-
-def _cannot_listen(address: Address, error: OSError) -> ConfigError:
-    if error.errno == errno.EADDRINUSE:
-        return PortInUseError(
-            f"HTTP address {address} is in use",
-            "stop what listens there, or choose another with --http HOST:PORT (port 0: a free one)",
-        )
-    if error.errno == errno.EACCES:
-        return ConfigError(
-            f"this user may not listen on port {address.port}",
-            "choose a port from 1024 on with --http HOST:PORT, or allow it: ports below need root, "
-            "or CAP_NET_BIND_SERVICE",
-        )
-    return ConfigError(
-        f"cannot listen for HTTP on {address}: {error.strerror or error}",
-        "choose an address of this machine with --http HOST:PORT",
-    )

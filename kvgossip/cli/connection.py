@@ -25,7 +25,10 @@ Result = TypeVar("Result")
 Url = Annotated[
     str,
     typer.Option(
-        "--url", envvar="KVGOSSIP_URL", metavar="URL", help="The HTTP address of any node."
+        "--url",
+        envvar="KVGOSSIP_URL",
+        metavar="URL",
+        help="The HTTP address of any node, or unix:PATH for a unix socket.",
     ),
 ]
 DEFAULT_URL = "http://127.0.0.1:7480"

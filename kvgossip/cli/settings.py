@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kvgossip.config import HTTP_PORT, PARAMETERS, Address, Config, config_from
+from kvgossip.config import (
+    HTTP_PORT,
+    PARAMETERS,
+    Address,
+    Config,
+    check_no_key,
+    config_from,
+)
 from kvgossip.config.description import did_you_mean
 from kvgossip.errors import ConfigError
 
@@ -102,6 +109,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 
 
 def _read_file(file: Path) -> dict[str, Any]:
+    check_no_key("the name of the configuration file", str(file))
     hint = "write parameters as in `kvgossip agent --help`, one a line: probe_interval_s = 2.0"
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))

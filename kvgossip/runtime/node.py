@@ -455,7 +455,7 @@ class Node:
         """Examine the cluster through this node, ready for JSON: `findings` say in words what is
         wrong, `healthy` that there are none. Takes some seconds where something does not answer. In
         each pool up to 64 members are looked at, by each other too."""
-        return doctor_report(await self._running.callers.examine_all())
+        return doctor_report(await self._running.callers.examine_all(), self.config)
 
     async def round_trip(self, one: str, other: str) -> dict[str, Any]:
         """The round trip between two members, ready for JSON: estimated, and measured, by `one`

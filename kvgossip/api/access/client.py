@@ -40,13 +40,15 @@ def client_of(transport: asyncio.BaseTransport) -> Client:
 
 def _plain(host: str) -> str:
     """The address without the dress that a socket for both families gives one of IPv4."""
+    if ":" not in host:
+        return host
     ip = ipaddress.ip_address(host.partition("%")[0])
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
     return str(mapped or ip)
 
 
 def _is_loopback(address: str) -> bool:
-    return bool(address) and ipaddress.ip_address(address).is_loopback
+    return address.startswith("127.") or address == "::1"
 
 
 def _name_in(certificate: Any) -> str:

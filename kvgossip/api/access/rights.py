@@ -18,7 +18,8 @@ Laws
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -155,6 +156,16 @@ class Caller:
     def is_guarded(self) -> bool:
         """True if what it may do can change."""
         return self._tokens is not None
+
+    @contextmanager
+    def noting_refusals(self) -> Iterator[None]:
+        """Around what refuses it for another reason than a right: the audit log tells of that
+        too."""
+        try:
+            yield
+        except AccessError as error:
+            self._access.audit.refused(self.name, self.client.address, self.asked, error.status)
+            raise
 
     def did(self, status: int) -> None:
         """It gave a command, and this is the status of the answer."""

@@ -8,6 +8,7 @@ from http import HTTPStatus
 import msgspec
 
 from kvgossip import __version__
+from kvgossip.api.access.doors import UNGUARDED
 from kvgossip.api.access.rights import Right
 from kvgossip.api.http.route import Parameter, Route
 from kvgossip.api.http.schema import ERROR, Schema
@@ -23,6 +24,8 @@ SCHEMES: Schema = {
     "consulQuery": {"type": "apiKey", "in": "query", "name": "token"},
 }
 """The ways to send a token."""
+AT_THE_DOORS = (403, 421)
+"""Those that every route may answer which is not UNGUARDED."""
 
 
 def document(routes: Iterable[Route]) -> Schema:
@@ -59,7 +62,8 @@ def _operation(route: Route) -> Schema:
         "200": _response(200, {route.content_type: route.answer, **dict(route.other_content)})
     }
     guarded = GUARDED if route.right is not Right.OPEN else ()
-    for status in sorted({*route.statuses, *ALWAYS, *guarded}):
+    doors = () if route.path in UNGUARDED else AT_THE_DOORS
+    for status in sorted({*route.statuses, *ALWAYS, *guarded, *doors}):
         error = {} if status in route.bare else {JSON: {"$ref": "#/components/schemas/Error"}}
         responses[str(status)] = _response(status, error)
     if route.accepted is not None:

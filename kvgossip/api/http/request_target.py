@@ -41,6 +41,11 @@ def without_tokens(query: str) -> tuple[str, list[bytes]]:
     return "&".join(rest), secrets
 
 
+def authority_of(target: str) -> str:
+    """The host in a target that is an absolute URL; else empty."""
+    return "" if target.startswith("/") else target.partition("://")[2].partition("/")[0]
+
+
 def escape_target(data: bytes) -> bytes:
     """The start of a request, its first line in ASCII: curl sends a path as it was typed, and the
     HTTP parser takes ASCII only."""

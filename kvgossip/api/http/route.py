@@ -122,6 +122,8 @@ class Route:
     scope: Callable[[Call], Scope] | None = None
     #: True if the path without `/{key}` is this route as well, with an empty key.
     key_optional: bool = False
+    #: True if only clients of this machine may ask it, where there are no tokens.
+    local: bool = False
     #: The family that its requests are counted under, where it is not the path.
     counted_as: str = ""
     #: The same for requests with a query, where that differs.

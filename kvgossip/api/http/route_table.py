@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from kvgossip.api.access.doors import refuse_remote
 from kvgossip.api.access.rights import Caller, Right
-from kvgossip.api.http.body import refuse_foreign_page
 from kvgossip.api.http.errors import RequestError, status_of, wrong_method
 from kvgossip.api.http.request_target import parameters, split_target, without_tokens
 from kvgossip.api.http.route import KEY_END, Call, Family, Route
 from kvgossip.api.http.switch import is_on
 from kvgossip.config import Config
+from kvgossip.config.exposure import has_tokens
 from kvgossip.errors import KVGossipError
 
 OTHER = "other"
@@ -124,8 +125,9 @@ class RouteTable:
         route = bound.route
         # of those with a scope only who is known learns what is wrong with the request
         caller.must(route.right if route.scope is None else Right.ANY)
-        if request.method == "POST":
-            refuse_foreign_page(request)
+        if route.local and not has_tokens(self._config):
+            with caller.noting_refusals():
+                refuse_remote(caller.client, request.headers)
         query = parameters(match.query, bound.query_names) if match.query else {}
         for name in bound.switches:
             # also one that the handler does not ask for

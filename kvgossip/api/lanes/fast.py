@@ -13,6 +13,7 @@ Laws
   two parsers never read the same bytes differently, so no request can hide in another (request
   smuggling).
 - A header that HEADERS (request_head.py) does not name is handed over: no route can be forgotten.
+  So is what the doors (access/) do not let pass: the other lane says why.
 - Answers leave in the order of the requests, and those of one turn together (answer_queue.py).
 - The bytes that a client makes wait here are bounded: one head, one body, PIPELINE_MAX answers or
   WAITING_BYTES_MAX of them; then nothing is read.
@@ -28,6 +29,7 @@ import time
 from typing import cast
 
 from kvgossip.api.access.client import NOBODY, client_of
+from kvgossip.api.access.doors import Doors
 from kvgossip.api.http.body import body_patience_s, late_body
 from kvgossip.api.http.errors import RequestError, head_too_long, late_head, not_http
 from kvgossip.api.http.response import Answers
@@ -56,9 +58,9 @@ class Lane(asyncio.Protocol):
     """One connection."""
 
     __slots__ = (
-        "_answers", "_choked", "_config", "_connections", "_data", "_ended", "_handed_over",
-        "_keys", "_loop", "_missing", "_other", "_outflow", "_phase", "_queue", "_reading",
-        "_request", "_resting", "_transport", "client", "due_s",
+        "_answers", "_choked", "_config", "_connections", "_data", "_doors", "_ended",
+        "_handed_over", "_keys", "_loop", "_missing", "_other", "_outflow", "_phase", "_queue",
+        "_reading", "_request", "_resting", "_transport", "client", "due_s",
     )  # fmt: skip
 
     def __init__(
@@ -68,12 +70,13 @@ class Lane(asyncio.Protocol):
         answers: Answers,
         connections: Connections,
         other: OtherLane,
+        doors: Doors,
     ) -> None:
         self._config, self._keys, self._answers = config, keys, answers
         self.client = NOBODY
-        self._connections, self._other = connections, other
+        self._connections, self._other, self._doors = connections, other, doors
         self._loop = asyncio.get_running_loop()
-        self._request = RequestParser()
+        self._request = RequestParser(doors.takes_host)
         self._queue = AnswerQueue(answers, connections)
         self._outflow = Outflow(connections.stall_s)
         #: None before the connection is made, and once it is lost or the other lane's.
@@ -105,6 +108,7 @@ class Lane(asyncio.Protocol):
         # uvloop's transports are of no class of asyncio's
         self._transport = self._queue.transport = cast(asyncio.Transport, transport)
         self.client = client_of(transport)
+        self._request.express = not self._doors.bars(self.client)
         welcome = self._connections.opened(self)
         if welcome is Welcome.SERVED:
             self._step(Event.WELCOMED)

@@ -9,7 +9,7 @@ is not asked again what they say: it is a third of what a GET costs.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
@@ -38,17 +38,21 @@ class RequestParser:
 
     `method`, `target`, `version` and `headers` are those of the last head, as they were sent;
     `found` has the headers by their names in lower case. `repeated`: those header lines were the
-    same as the last time, and the version, too.
+    same as the last time, and the version, too. A Host that `takes_host` refuses is not served by
+    the express lane.
     """
 
     __slots__ = (
         "_body",
         "_heads",
+        "_host",
         "_in_body",
         "_length",
         "_lines",
         "_parser",
+        "_takes_host",
         "caller",
+        "express",
         "found",
         "headers",
         "method",
@@ -57,7 +61,12 @@ class RequestParser:
         "version",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, takes_host: Callable[[bytes], bool]) -> None:
+        self._takes_host = takes_host
+        #: The last Host that was taken.
+        self._host = b""
+        #: False if nothing of this client's is for the express lane.
+        self.express = True
         self._parser: HttpRequestParser = HttpRequestParser(self)
         self._body: list[bytes] = []
         self._in_body = False
@@ -128,9 +137,18 @@ class RequestParser:
             or b"host" not in found
         ):
             return None
+        if not self.express or not self._passes(found[b"host"]):
+            return None
         if found.get(b"connection", b"close").lower() not in (b"close", b"keep-alive"):
             return None
         return int(found.get(b"content-length", b"0"))
+
+    def _passes(self, host: bytes) -> bool:
+        if host != self._host:
+            if not self._takes_host(host):
+                return False
+            self._host = host
+        return True
 
     def read_body(self, part: bytes) -> None:
         """The next part of the body that the head has announced."""

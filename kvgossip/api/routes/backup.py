@@ -119,11 +119,8 @@ class BackupRoutes(Family):
     async def value(self, call: Call) -> Answer:
         """The raw bytes of one value in quarantine."""
         suspect = self._node.quarantine.get(call.query.get("number", ""))
-        return self._answers.octets(
-            200,
-            suspect.entry.value,
-            f"Content-Type: {OCTET_STREAM}\r\nKV-Version: {suspect.entry.version}\r\n",
-        )
+        head = f"KV-Version: {suspect.entry.version}\r\n"
+        return self._answers.value(suspect.entry.value, OCTET_STREAM, head)
 
     async def restore(self, call: Call) -> Answer:
         """Writes a value in quarantine anew, under its key, and takes it out of there. Never over a

@@ -209,6 +209,7 @@ class ClusterRoutes(Family):
             "Who has which keys of the keyring: their ids.",
             _NODES,
             COMMAND_STATUSES,
+            local=True,
         ),
         Route(
             "POST",
@@ -218,6 +219,7 @@ class ClusterRoutes(Family):
             "Install, use or remove a key on all nodes.",
             _NODES,
             COMMAND_STATUSES,
+            local=True,
             body=_KEYRING,
         ),
     )

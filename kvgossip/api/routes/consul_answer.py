@@ -82,6 +82,4 @@ class ConsulAnswers:
 
     def raw(self, value: bytes | None, index: int) -> Answer:
         """The bytes of a value."""
-        # as Consul has it: a browser shall not run what somebody has stored
-        head = "Content-Type: text/plain\r\nContent-Security-Policy: sandbox\r\n"
-        return self._answers.octets(200, value, head + self.lines(index))
+        return self._answers.value(value, "text/plain", self.lines(index))

@@ -53,9 +53,7 @@ class HistoryRoutes(Family):
             return self._answers.json(
                 404, {"error": "this version is a delete", "hint": "", "deleted": True}, head
             )
-        return self._answers.octets(
-            200, entry.value, f"Content-Type: {sendable(entry.content_type)}\r\n{head}"
-        )
+        return self._answers.value(entry.value, sendable(entry.content_type), head)
 
     ROUTES = (
         Route(

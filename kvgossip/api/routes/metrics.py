@@ -31,6 +31,7 @@ from kvgossip.api.access.rights import Access
 from kvgossip.api.http.request_metrics import LoopDelay
 from kvgossip.api.lanes.connections import Connections
 from kvgossip.api.routes.watch import WatchRoutes
+from kvgossip.config.exposure import OPEN_DOORS
 from kvgossip.runtime.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -133,6 +134,9 @@ class Metrics(Collector):
         yield gauge("settled", "1 if reads are answered as truth.", float(status["settled"]))
         refuses = float(bool(status["clock_trouble"]))
         yield gauge("clock_trouble", "1 if clocks are so wrong that it matters.", refuses)
+        opened = {(door,): float(door in status["open"]) for door in OPEN_DOORS}
+        text = "1 if whoever reaches it may read and change everything."
+        yield _family(GaugeMetricFamily, "open", text, opened, ("door",))
         yield gauge("memory_only", "1 if there is no data directory.", float(status["memory_only"]))
         for name, text in (
             ("last_exchange_age_s", "Since an exchange completed."),

@@ -60,7 +60,8 @@ class StatusRoutes(Family):
         settled, reasons = self._node.settled, self._node.not_ready
         if not reasons:
             return self._answers.json(200, {"settled": settled})
-        if not call.caller.may(Right.METRICS):
+        stranger = not (call.caller.is_guarded or call.client.is_local)
+        if stranger or not call.caller.may(Right.METRICS):
             document = {"error": "the node is not ready", "hint": "", "settled": settled}
             return self._answers.json(503, document, RETRY_AFTER)
         document = {

@@ -12,7 +12,7 @@ from kvgossip.api.access.client import UNIX, Client, client_of
 from kvgossip.runtime.loop import run
 
 
-async def client_by(server: socket.socket, address: object) -> Client:
+async def client_by(server: socket.socket, address: tuple[object, ...] | str) -> Client:
     """The client that a server on this socket sees."""
     found: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
 

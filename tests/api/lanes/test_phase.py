@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvgossip.api.access.doors import Doors
 from kvgossip.api.access.rights import Access, Caller
 from kvgossip.api.http.precondition import Condition
 from kvgossip.api.http.response import Answer, Answers
@@ -81,8 +82,8 @@ class FakeTransport:
         self.lane, self.sent = lane, b""
         self.closing = self.paused = self.ended = self.choked = self.lost = False
 
-    def get_extra_info(self, name: str) -> None:
-        """Nothing is known of its client."""
+    def get_extra_info(self, name: str) -> tuple[str, int] | None:
+        return ("127.0.0.1", 1) if name == "peername" else None
 
     def write(self, data: bytes) -> None:
         self.sent += b"" if self.closing else data
@@ -139,7 +140,7 @@ class World:
         self.taken_over: list[bytes] = []
         self.requests = 0
         self.lane = RecordingLane(
-            CONFIG, cast(Keys, self.keys), answers, self.connections, cast(Any, self)
+            CONFIG, cast(Keys, self.keys), answers, self.connections, cast(Any, self), Doors(CONFIG)
         )
         self.transport = FakeTransport(self.lane)
         self.failures: list[dict[str, Any]] = []
