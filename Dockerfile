@@ -1,7 +1,10 @@
 # One kvgossip node in a small image.
 #
 #   docker build -t kvgossip .
-#   docker run --rm -p 127.0.0.1:7480:7480 kvgossip
+#   docker run --rm -p 127.0.0.1:7480:7480 -e KVGOSSIP_OPEN_HTTP=1 kvgossip
+#
+# Without KVGOSSIP_OPEN_HTTP, HTTP serves the inside of the container alone: whoever asks a published port is a stranger there.
+# Say it only where the port is published on a loopback address, or where everybody who reaches it may do everything.
 #
 # Every option of `kvgossip agent` can be given after the image's name or as KVGOSSIP_... in the environment; three nodes
 # that know each other are in docker-compose.yml. Behind a package mirror:

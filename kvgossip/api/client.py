@@ -11,13 +11,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from yarl import URL
 
 from kvgossip.api.http.duration import duration_s
-from kvgossip.errors import ConfigError, KVGossipError
+from kvgossip.api.node_url import base_of, checked_url, connector_of
+from kvgossip.errors import KVGossipError
 
 TIMEOUT_S = 30.0
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=60.0)
@@ -57,17 +58,22 @@ class StreamEvent(NamedTuple):
 
 
 class Client:
-    """Speaks to one node at `url`. Use it as `async with`. Every call raises UnreachableError or
-    RefusedError."""
+    """Speaks to one node at `url`. Use it as `async with`. `token`: sent with every request; empty:
+    none. Every call raises UnreachableError or RefusedError."""
 
-    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S, *, token: str = "") -> None:
         self.url = checked_url(url)
+        self._base = base_of(self.url)
         self._timeout_s = timeout_s
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Client:
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s), auto_decompress=False
+            connector=connector_of(self.url),
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+            auto_decompress=False,
+            headers=self._headers,
         )
         return self
 
@@ -163,7 +169,7 @@ class Client:
         `since` a cursor."""
         assert self._session is not None, "use it as `async with Client(url)`"
         url = URL(
-            f"{self.url}/watch?{urlencode(query | ({} if since is None else {'since': since}))}",
+            f"{self._base}/watch?{urlencode(query | ({} if since is None else {'since': since}))}",
             encoded=True,
         )
         try:
@@ -266,7 +272,7 @@ class Client:
         assert self._session is not None, "use it as `async with Client(url)`"
         try:
             async with self._session.request(
-                method, URL(self.url + target, encoded=True), allow_redirects=False, **how
+                method, URL(self._base + target, encoded=True), allow_redirects=False, **how
             ) as response:
                 yield response
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -298,28 +304,6 @@ def _event_of(block: str, cursor: str) -> StreamEvent:
             "the stream is not JSON", "is this the HTTP address of a kvgossip node?"
         ) from None
     return StreamEvent(fields.get("event", ""), fields.get("id", cursor), data)
-
-
-def checked_url(text: str) -> str:
-    """The base URL without a slash at its end; `HOST:PORT` is taken too. Raises ConfigError when it
-    is no HTTP URL."""
-    url = (text if "://" in text else f"http://{text}").rstrip("/")
-    try:
-        parts = urlsplit(url)
-        usable = (
-            parts.scheme in ("http", "https")
-            and bool(parts.hostname)
-            and (parts.port or 1) > 0
-            and not parts.query
-        )
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ConfigError(
-            f"{text!r} is not the URL of a node",
-            "write --url http://HOST:PORT, for example http://127.0.0.1:7480",
-        )
-    return url
 
 
 def _path_of(key: str, route: str = "/kv/") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from kvgossip.api.access.rights import Access, Caller
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.precondition import Condition
 from kvgossip.api.http.request_target import decode_key
@@ -47,16 +48,19 @@ class Reply(NamedTuple):
 
 class Keys:
     """Everything that can be done with one key: the same code, whichever lane a request came by
-    (see fast.py). All raise KVGossipError."""
+    (see fast.py). All raise KVGossipError. `caller`: who asks; None: everybody may."""
 
-    def __init__(self, node: Node, answers: Answers) -> None:
+    def __init__(self, node: Node, answers: Answers, access: Access) -> None:
         self._node = node
         self._answers = answers
+        self.access = access
 
-    def get(self, encoded_key: str, condition: Condition | None) -> Answer:
+    def get(self, encoded_key: str, condition: Condition | None, caller: Caller | None) -> Answer:
         """The raw bytes with their content type; `ETag` and `KV-Version` are the version. 304 when
         If-None-Match names it."""
         key = decode_key(encoded_key)
+        if caller is not None:
+            caller.must_read(key)
         record = self._node.record(key)
         if record is None or is_dead(record):
             check_key(key)
@@ -69,9 +73,7 @@ class Keys:
                 else self._failed(key, version)
             )
         content_type, value = _content_of(key, record)
-        return self._answers.octets(
-            200, value, f"Content-Type: {content_type}\r\n{_version_lines(version)}"
-        )
+        return self._answers.value(value, content_type, _version_lines(version))
 
     def put(
         self,
@@ -79,11 +81,14 @@ class Keys:
         value: bytes,
         content_type: str | None,
         condition: Condition | None,
+        caller: Caller | None,
         ttl_s: float | None = None,
     ) -> Reply:
         """Stores the value if the condition holds here and now. `ttl_s`: it expires after so many
         seconds."""
         key = decode_key(encoded_key)
+        if caller is not None:
+            caller.must_write(key)
         content_type = _checked(content_type)
         if condition is not None:
             check_key(key)
@@ -99,10 +104,12 @@ class Keys:
             written,
         )
 
-    def delete(self, encoded_key: str, condition: Condition | None) -> Reply:
+    def delete(self, encoded_key: str, condition: Condition | None, caller: Caller | None) -> Reply:
         """200 with the version of the tombstone; 404 when there was nothing to delete,
         whatever the condition."""
         key = decode_key(encoded_key)
+        if caller is not None:
+            caller.must_write(key)
         check_key(key)
         if condition is not None:
             current = self._version_of(key)

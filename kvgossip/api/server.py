@@ -1,4 +1,4 @@
-"""The server: a listening socket, the routes of all families, and one place where failures become
+"""The server: listening sockets, the routes of all families, and one place where failures become
 answers.
 
 Two lanes serve its connections: fast.py the requests for single keys, aiohttp_lane.py all others.
@@ -7,7 +7,6 @@ Two lanes serve its connections: fast.py the requests for single keys, aiohttp_l
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import time
 from functools import partial
@@ -15,18 +14,24 @@ from typing import TYPE_CHECKING
 
 from aiohttp import http_exceptions, web
 
+from kvgossip.api.access.client import NOBODY
+from kvgossip.api.access.doors import Doors
+from kvgossip.api.access.rights import Access, Caller, Right, bearer
+from kvgossip.api.access.token_file import TokenFile
 from kvgossip.api.http.openapi import document
 from kvgossip.api.http.request_metrics import LoopDelay
+from kvgossip.api.http.request_target import authority_of
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.http.room import Room
-from kvgossip.api.http.route import Call, Family, Right, Route
+from kvgossip.api.http.route import Call, Family, Route
 from kvgossip.api.http.route_table import Match, RouteTable
 from kvgossip.api.http.schema import OBJECT, TEXT
 from kvgossip.api.keys import Keys
-from kvgossip.api.lanes.aiohttp_lane import General
+from kvgossip.api.lanes.aiohttp_lane import General, GeneralConnection
 from kvgossip.api.lanes.connections import Connections
 from kvgossip.api.lanes.fast import Lane
 from kvgossip.api.lanes.overload import Door
+from kvgossip.api.listening import PortInUseError, close_listener, listen, url_of
 from kvgossip.api.listings import Listings
 from kvgossip.api.routes.backup import BackupRoutes
 from kvgossip.api.routes.batch import BatchRoutes
@@ -40,7 +45,6 @@ from kvgossip.api.routes.sse import Hub
 from kvgossip.api.routes.status import StatusRoutes
 from kvgossip.api.routes.watch import WatchRoutes
 from kvgossip.config import Address
-from kvgossip.errors import ConfigError
 from kvgossip.extras import require
 from kvgossip.runtime.network.listener import Listener
 
@@ -48,37 +52,11 @@ if TYPE_CHECKING:
     from kvgossip.api.routes.metrics import Metrics
     from kvgossip.runtime.node import Node
 
-BACKLOG = 4096
-"""So many connections may queue while a turn of the event loop is long. The kernel ignores more:
-those clients try again after seconds."""
+__all__ = ["DESCRIPTION", "FAMILIES", "ApiServer", "PortInUseError", "listen"]
+
 READS = ("GET", "HEAD")
 STOP_GRACE_S = 2.0
 """How long requests under way may take to finish when the server stops."""
-
-
-def listen(address: Address) -> socket.socket:
-    """A listening TCP socket: connections wait in it until a server starts. An empty host means all
-    addresses, port 0 a free port.
-
-    Raises ConfigError with one clear line where the address cannot be had.
-    """
-    try:
-        if not address.host:
-            dual = socket.has_dualstack_ipv6()
-            return socket.create_server(
-                address,
-                family=socket.AF_INET6 if dual else socket.AF_INET,
-                backlog=BACKLOG,
-                dualstack_ipv6=dual,
-            )
-        family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server(address, family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise _cannot_listen(address, error) from error
-
-
-class PortInUseError(ConfigError):
-    """Another socket listens there."""
 
 
 class ServerRoutes(Family):
@@ -91,9 +69,10 @@ class ServerRoutes(Family):
         connections: Connections,
         delay: LoopDelay,
         watching: WatchRoutes,
+        access: Access,
     ) -> None:
         self._node, self._answers, self._connections = node, answers, connections
-        self._delay, self._watching = delay, watching
+        self._delay, self._watching, self._access = delay, watching, access
         self._metrics: Metrics | None = None
 
     async def describe(self, call: Call) -> Answer:
@@ -106,17 +85,19 @@ class ServerRoutes(Family):
             require("prometheus_client", "/metrics")
             from kvgossip.api.routes.metrics import Metrics
 
-            self._metrics = Metrics(self._node, self._connections, self._delay, self._watching)
+            self._metrics = Metrics(
+                self._node, self._connections, self._delay, self._watching, self._access
+            )
         text, content_type = self._metrics.render(call.request)
         return self._answers.octets(200, text, f"Content-Type: {content_type}\r\n")
 
     ROUTES = (
-        Route("GET", "/openapi.json", describe, Right.OPEN, "This description.", OBJECT),
+        Route("GET", "/openapi.json", describe, Right.ANY, "This description.", OBJECT),
         Route(
             "GET",
             "/metrics",
             metrics,
-            Right.READ,
+            Right.METRICS,
             "Everything that can be counted, for Prometheus.",
             TEXT,
             content_type="text/plain",
@@ -140,15 +121,21 @@ DESCRIPTION = document(route for family in FAMILIES for route in family.ROUTES)
 
 
 class ApiServer:
-    """Serves `node` on `listener` between `start()` and `stop()`; it owns the socket, not the
-    node."""
+    """Serves `node` on `listeners`, of TCP or unix sockets (listening.py), between `start()` and
+    `stop()`; it owns the sockets, not the node."""
 
-    def __init__(self, node: Node, listener: socket.socket) -> None:
-        self._node = node
+    def __init__(
+        self, node: Node, *listeners: socket.socket, tokens: TokenFile | None = None
+    ) -> None:
+        self._node, self._sockets = node, listeners
+        self._doors = Doors(node.config)
+        if tokens is None and node.config.tokens:
+            tokens = TokenFile(node.config.tokens)
+        self._access = Access(tokens)
         self._answers = answers = Answers(node)
         self._hub, self._delay, self._connections = Hub(), LoopDelay(), Connections(node.config)
         self._watching = watching = WatchRoutes(node, answers, self._hub)
-        self._keys = Keys(node, answers)
+        self._keys = Keys(node, answers, self._access)
         self._room = Room(node.config.http_answers_bytes_max)
         cluster, consul = ClusterRoutes(node, answers), ConsulAnswers(node, answers)
         self.left = cluster.left
@@ -158,46 +145,69 @@ class ApiServer:
                 BatchRoutes(node, answers),
                 HistoryRoutes(node, answers),
                 watching,
-                StatusRoutes(node, answers, watching.statistics, self.statistics),
+                StatusRoutes(
+                    node, answers, watching.statistics, self.statistics, self._access.status
+                ),
                 cluster,
                 BackupRoutes(node, answers),
-                ServerRoutes(node, answers, self._connections, self._delay, watching),
+                ServerRoutes(node, answers, self._connections, self._delay, watching, self._access),
                 ConsulRoutes(node, consul, watching, Listings(node, self._room)),
                 ConsulClusterRoutes(node, consul),
             ),
             node.config,
             (NOT_OFFERED,),
         )
-        self._socket = listener
-        self._listener: Listener | None = None
+        self._listeners: list[Listener] = []
         self._general: General | None = None
 
     @property
     def address(self) -> Address:
-        host, port = self._socket.getsockname()[:2]
+        """The first of TCP. Raises StopIteration where there is none."""
+        names = (each.getsockname() for each in self._sockets)
+        host, port = next(name[:2] for name in names if not isinstance(name, str))
         return Address(host, port)
+
+    @property
+    def urls(self) -> list[str]:
+        """Where clients of this machine reach it."""
+        return [url_of(each) for each in self._sockets]
 
     async def start(self) -> None:
         config, connections, answers = self._node.config, self._connections, self._answers
         general = self._general = General(self.answer, config, answers, connections)
-        self._socket.setblocking(False)
         door = Door(connections, answers)
-        lane = partial(Lane, config, self._keys, answers, connections, general)
-        self._listener = Listener(self._socket, lane, connections.counts, door.turns_away)
+        lane = partial(Lane, config, self._keys, answers, connections, general, self._doors)
+        for each in self._sockets:
+            each.setblocking(False)
+            self._listeners.append(Listener(each, lane, connections.counts, door.turns_away))
         connections.start()
         self._delay.start()
+        self._node.tell_tokens(self._access.fingerprint)
+        self._access.start(self._tokens_changed)
+
+    def reload_tokens(self) -> None:
+        """Read the tokens file again soon, where there is one. A mistake in it changes nothing, and
+        is logged."""
+        self._access.reload()
+
+    def _tokens_changed(self) -> None:
+        self._node.tell_tokens(self._access.fingerprint)
+        self._hub.review()
 
     async def stop(self) -> None:
         """Takes no more requests, lets those under way finish for a moment, and closes the
-        socket."""
+        sockets."""
         self._delay.stop()
+        await self._access.stop()
         await self._hub.close()
-        if self._listener is not None and self._general is not None:
-            await self._listener.close()
+        if self._general is not None:
+            await asyncio.gather(*(each.close() for each in self._listeners))
             await asyncio.gather(
                 self._connections.close(STOP_GRACE_S), self._general.shutdown(STOP_GRACE_S)
             )
-        self._socket.close()
+        self._access.audit.close()
+        for each in self._sockets:
+            close_listener(each)
 
     def statistics(self) -> dict[str, int]:
         """How many connections there are, and what became of all so far and of their requests, by
@@ -217,7 +227,11 @@ class ApiServer:
     async def _answer(self, match: Match, request: web.BaseRequest) -> web.StreamResponse:
         """Every failure that is not the connection's own becomes an answer."""
         try:
-            answer = await self._routes.answer(match, request)
+            caller = self._caller_of(match, request)
+            hosts = [*request.headers.getall("Host", ()), authority_of(request.raw_path)]
+            with caller.noting_refusals():
+                self._doors.check(caller.client, request.method, match.path, hosts, request.headers)
+            answer = await self._routes.answer(match, request, caller)
             if isinstance(answer, Answer) and request.method in READS:
                 answer.take_room(self._room)
             return answer
@@ -228,22 +242,20 @@ class ApiServer:
         except ConnectionError:
             raise
         except Exception as error:
-            return self._answers.failure(error, request.method, request.raw_path)
+            # without the query, which may have a token
+            return self._answers.failure(error, request.method, match.path)
+
+    def _caller_of(self, match: Match, request: web.BaseRequest) -> Caller:
+        connection, headers = request.protocol, request.headers
+        client = connection.client if isinstance(connection, GeneralConnection) else NOBODY
+        secrets = [
+            *match.secrets,
+            *(bearer(_octets(value)) for value in headers.getall("Authorization", ())),
+            *(_octets(value) for value in headers.getall("X-Consul-Token", ())),
+        ]
+        return self._access.caller(secrets, client, f"{request.method} {match.path}")
 
 
-def _cannot_listen(address: Address, error: OSError) -> ConfigError:
-    if error.errno == errno.EADDRINUSE:
-        return PortInUseError(
-            f"HTTP address {address} is in use",
-            "stop what listens there, or choose another with --http HOST:PORT (port 0: a free one)",
-        )
-    if error.errno == errno.EACCES:
-        return ConfigError(
-            f"this user may not listen on port {address.port}",
-            "choose a port from 1024 on with --http HOST:PORT, or allow it: ports below need root, "
-            "or CAP_NET_BIND_SERVICE",
-        )
-    return ConfigError(
-        f"cannot listen for HTTP on {address}: {error.strerror or error}",
-        "choose an address of this machine with --http HOST:PORT",
-    )
+def _octets(value: str) -> bytes:
+    """The bytes of a header as aiohttp has read it."""
+    return value.encode("utf-8", "surrogateescape")

@@ -26,6 +26,7 @@ long happen when it runs, so that --help is quick.
     doctor         find the faults of a cluster
     rtt            show the round trip between two members
     keygen         make a key
+    token          make a token, and its section of the tokens file
     keyring        change the keys of all nodes: install, use, remove, list
     export         write all entries into a file
     import_        bring them back (`import`)
@@ -83,10 +84,12 @@ from kvgossip.cli import (
     settle,
     sim,
     status,
+    token,
     unblock,
     version,
     watch,
 )
+from kvgossip.cli.connection import give_token_file
 from kvgossip.cli.errors import EXIT_CODES, UNUSABLE, complain, exit_code_of, usage_message
 from kvgossip.errors import KVGossipError
 
@@ -128,9 +131,10 @@ def _options(
 for command in (
     agent, config, demo, get, put, delete, list_, watch, history, rollback, load, dump, converge,
     members, status, join, leave, settle, block, unblock, force_leave, export, import_,
-    quarantine, keygen, keyring, doctor, rtt, sim, version,
+    quarantine, keygen, keyring, token, doctor, rtt, sim, version,
 ):  # fmt: skip
     command.register(app)
+give_token_file(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

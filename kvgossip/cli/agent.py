@@ -90,7 +90,9 @@ def agent(
     name: Annotated[str | None, _option("name", "NAME")] = None,
     cluster: Annotated[str | None, _option("cluster", "NAME")] = None,
     datacenter: Annotated[str | None, _option("datacenter", "NAME")] = None,
-    http: Annotated[str | None, _option("http", _ADDRESS)] = None,
+    http: Annotated[list[str] | None, _option("http", "HOST:PORT|unix:PATH")] = None,
+    http_hosts: Annotated[list[str] | None, _option("http_hosts", "NAME")] = None,
+    open_http: Annotated[bool, _option("open_http")] = False,
     gossip: Annotated[str | None, _option("gossip", _ADDRESS)] = None,
     advertise: Annotated[str | None, _option("advertise", _ADDRESS)] = None,
     join: Annotated[list[str] | None, _option("join", _ADDRESS)] = None,
@@ -99,6 +101,7 @@ def agent(
     rebuild: Rebuild = False,
     found: Found = False,
     identity: Annotated[str | None, _option("identity", "FILE")] = None,
+    tokens: Annotated[str | None, _option("tokens", "FILE")] = None,
     require_identity: Annotated[bool, _option("require_identity")] = False,
     forget_after_s: Annotated[str | None, _option("forget_after_s", "SECONDS")] = None,
     ephemeral: Annotated[bool, _option("ephemeral")] = False,
@@ -114,12 +117,13 @@ def agent(
     output: Output = Format.TABLE,
 ) -> None:
     """Run a node. It prints one line when it serves; SIGTERM and Ctrl-C make it leave gracefully,
-    SIGHUP makes it read its keyring file and its log level anew.
+    SIGHUP makes it read its keyring file, its tokens file and its log level anew.
 
     Examples:
 
     - `kvgossip agent`
     - `kvgossip agent --http 127.0.0.1:7482 --gossip 127.0.0.1:7485 --join 127.0.0.1:7481`
+    - `kvgossip agent --http 127.0.0.1:7480 --http unix:/run/kvgossip/http.sock`
     - `kvgossip agent --keyring /etc/kvgossip.keys`: encrypt and authenticate all
       gossip, as all its peers do
     - `kvgossip agent --data-dir /var/lib/kvgossip`: what was acknowledged survives a
@@ -144,6 +148,9 @@ def agent(
 
 def _run(sources: Sources, output: Format, **switches: bool) -> None:
     from kvgossip.cli.process.agent_process import Start, open_standard_streams, serve
+
+    # whatever this process makes is for its user alone
+    os.umask(0o077)
     from kvgossip.cli.process.logs import log_to_stderr
     from kvgossip.cli.process.memory import return_large_blocks
     from kvgossip.cli.process.open_files import raise_file_limit

@@ -37,9 +37,10 @@ def read_lines(file: Path) -> Iterator[bytes]:
 def written_whole(part: Path, file: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name when it is whole and on the disk."""
     from kvgossip import zstd
+    from kvgossip.runtime.disk.private_file import private_file
 
     try:
-        with open(part, "wb") as raw:
+        with private_file(part) as raw:
             if _is_compressed(file):
                 with zstd.ZstdFile(raw, "w") as out:
                     yield cast("IO[bytes]", out)

@@ -31,13 +31,14 @@ def keygen(
     """
     import secrets
 
-    from kvgossip.config import KEY_BYTES
+    from kvgossip.config import KEY_BYTES, check_no_key
     from kvgossip.protocol.wire.keyring import key_id
     from kvgossip.runtime.disk.key_files import write_keys
 
     key = secrets.token_bytes(KEY_BYTES)
     if file is None:
         return say({"id": key_id(key), "key": key.hex()}, output, key.hex())
+    check_no_key("FILE", str(file))
     try:
         write_keys(str(file), [key], new=True)
     except FileExistsError:

@@ -8,19 +8,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kvgossip.config import HTTP_PORT, PARAMETERS, Address, Config, config_from
+from kvgossip.config import (
+    HTTP_PORT,
+    PARAMETERS,
+    Address,
+    Config,
+    check_no_key,
+    config_from,
+)
 from kvgossip.config.description import did_you_mean
 from kvgossip.errors import ConfigError
 
 PREFIX = "KVGOSSIP_"
-OTHER_SOURCES = ("url", "config", "profile", "log_level")
+OTHER_SOURCES = ("url", "token", "config", "profile", "log_level")
 LEVELS = ("debug", "info", "warning", "error")
 LOG_LEVEL, DEFAULT_LEVEL = "log_level", "info"
 DEFAULT_HTTP = Address("127.0.0.1", HTTP_PORT)
 # Names that are ours but no parameter of a node; and what Kubernetes and Docker set for a service
 # that is called kvgossip.
 _OTHER_VARIABLES = re.compile(
-    r"(URL|CONFIG|PROFILE|LOG_LEVEL|IMAGE|TEST_.*)"
+    r"(URL|TOKEN|CONFIG|PROFILE|LOG_LEVEL|IMAGE|TEST_.*)"
     r"|.*(SERVICE|PORT|PORT_\d+_\w+|SERVICE_(HOST|PORT)\w*)"
 )
 
@@ -102,6 +109,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 
 
 def _read_file(file: Path) -> dict[str, Any]:
+    check_no_key("the name of the configuration file", str(file))
     hint = "write parameters as in `kvgossip agent --help`, one a line: probe_interval_s = 2.0"
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))

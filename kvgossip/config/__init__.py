@@ -6,6 +6,8 @@ profiles      lan, wan, local
 description   a declaration in words, and the error that refuses a value
 conversion    from values as they are written to those that Config holds
 config        Config, with the checks that need several parameters
+unix_socket   the text of a unix socket among the addresses of HTTP
+exposure      what of a node is open to whoever reaches it
 schema        the JSON schema of the file
 """
 
@@ -21,6 +23,7 @@ from kvgossip.config.address import (
 from kvgossip.config.config import (
     DATAGRAM_BYTES_MIN_SEALED,
     Config,
+    check_no_key,
     check_target,
     config_from,
     wan_config,
@@ -46,6 +49,7 @@ __all__ = [
     "Address",
     "Config",
     "Parameter",
+    "check_no_key",
     "check_target",
     "config_from",
     "config_schema",

@@ -19,8 +19,9 @@ from kvgossip.config.address import (
 )
 from kvgossip.config.conversion import address, checked, read
 from kvgossip.config.description import PARAMETERS, did_you_mean
-from kvgossip.config.parameters import KEY_PATTERN, Parameters
+from kvgossip.config.parameters import KEY_LIKE, KEY_PATTERN, Parameters
 from kvgossip.config.profiles import PROFILES
+from kvgossip.config.unix_socket import is_unix, unix_path
 from kvgossip.errors import ConfigError
 
 DATAGRAM_BYTES_MIN_SEALED = 1280
@@ -72,6 +73,11 @@ class Config(Parameters):
                     f"set gateway too (--gateway), or leave {name} out",
                 )
         listens = [("gossip", self.gossip), ("http", self.http)]
+        for text in self.http_also:
+            if is_unix(text):
+                unix_path(text)
+            else:
+                listens.append(("http_also", address("http_also", text)))
         if self.gateway:
             listens.append(("wan", self.wan))
         for (one, here), (other, there) in combinations(listens, 2):
@@ -89,6 +95,8 @@ class Config(Parameters):
                 "keyring has a key that is not 64 hexadecimal digits",
                 "`kvgossip keygen` makes one, in a file to name here",
             )
+        for name in ("keyring", "identity", "data_dir"):
+            check_no_key(name, getattr(self, name))
         if self.require_identity and not self.identity:
             raise ConfigError(
                 "require_identity is set, and this node has no identity itself",
@@ -100,6 +108,17 @@ class Config(Parameters):
                 f"choose {DATAGRAM_BYTES_MIN_SEALED} to 65507: a seal needs room, and so does the "
                 "longest key",
             )
+
+
+def check_no_key(name: str, given: object) -> None:
+    """Raises ConfigError, which does not repeat it, where a key is given for a path. `name`: of the
+    parameter or the argument."""
+    if isinstance(given, str) and KEY_LIKE.search(given) and "/" not in given:
+        raise ConfigError(
+            f"{name} is a key, where a path is expected",
+            "write it into a file (`kvgossip keygen FILE` makes one), name that, and take another "
+            "key: others may have seen this one on the command line",
+        )
 
 
 def check_target(name: str, target: Address) -> None:

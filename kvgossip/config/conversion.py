@@ -20,6 +20,7 @@ from kvgossip.config.description import (
     did_you_mean,
     shown,
 )
+from kvgossip.config.unix_socket import is_unix
 from kvgossip.errors import ConfigError
 
 Values = msgspec.defstruct(
@@ -30,7 +31,7 @@ Values = msgspec.defstruct(
 ALL_NAMES = "`kvgossip config schema` prints what there is"
 
 _ADDRESSES = tuple(name for name, parameter in PARAMETERS.items() if parameter.is_address)
-_LISTS = ("join", "join_wan", "coordinates")
+_LISTS = ("join", "join_wan", "coordinates", "http_also", "http_hosts")
 _SWITCHES = {"on": True, "yes": True, "off": False, "no": False}
 
 
@@ -48,7 +49,7 @@ def read(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises ConfigError for the first value that is unknown or wrong.
     """
     given: dict[str, Any] = {}
-    for name, value in values.items():
+    for name, value in _http_parted(values).items():
         if name not in PARAMETERS and isinstance(value, Mapping):
             raise ConfigError(
                 f"there is no table {shown(name)}",
@@ -59,6 +60,25 @@ def read(values: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(text, ALL_NAMES)
         given[name] = _trimmed(PARAMETERS[name], value) if isinstance(value, str) else value
     return _converted(given, strict=False)
+
+
+def _http_parted(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where `http` has several addresses or a unix socket: the first of TCP as `http`, all others
+    in `http_also`."""
+    http, also = values.get("http"), values.get("http_also", ())
+    parts = _parts_of(http) if isinstance(http, str) else http
+    if not (isinstance(parts, list) and parts) or not all(isinstance(part, str) for part in parts):
+        return values
+    if len(parts) == 1 and not is_unix(parts[0]):
+        return {**values, "http": parts[0]}
+    first = next((part for part in parts if not is_unix(part)), None)
+    others = [part for part in parts if part is not first]
+    more = _parts_of(also) if isinstance(also, str) else list(also)
+    return {**values, "http": first, "http_also": [*others, *more]}
+
+
+def _parts_of(text: str) -> list[str]:
+    return [part for part in re.split(r"[,\s]+", text) if part]
 
 
 def wan_pairs(value: Any) -> tuple[tuple[str, Any], ...]:
@@ -103,7 +123,7 @@ def _converted(values: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
             given[name] = address(name, text)
     for name in _LISTS:
         if isinstance(text := given.get(name), str):
-            given[name] = [part for part in re.split(r"[,\s]+", text) if part]
+            given[name] = _parts_of(text)
     if given.get("wan_parameters", ()) != ():
         given["wan_parameters"] = wan_pairs(given["wan_parameters"])
     try:

@@ -25,6 +25,8 @@ from kvgossip.config.address import (
 KEY_BYTES = 32
 """The length of a key of a keyring, which is written as twice as many hexadecimal digits."""
 KEY_PATTERN = re.compile(r"[0-9A-Fa-f]{64}")
+KEY_LIKE = re.compile(r"[0-9A-Fa-f]{56}")
+"""Text that has so many digits in a row is a key, perhaps one that lost its end, and no name."""
 NAME_PATTERN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 
 # `$(?!\n)` is the very end of a text, to Python as to the readers of a JSON schema.
@@ -83,6 +85,13 @@ class Parameters:
     http: Annotated[Address | None, PLACE, Meta(extra={"port": HTTP_PORT}, description=
         "The HTTP address. An agent serves it, by default 127.0.0.1:7480; port 0 takes a free "
         "port. An embedded node only shows it to other members.")] = None
+    http_also: Annotated[tuple[str, ...], PLACE, Meta(
+        extra={**_TEXT_TARGETS, "takes": "a list of HOST:PORT or unix:PATH", "port": HTTP_PORT},
+        description=
+        "The addresses that an agent serves HTTP on besides `http`, which members are told: "
+        "HOST:PORT, or unix:PATH for a unix socket (mode 0660). `--http` may be given several "
+        "times, and `http` may be a list in the file: all but the first of TCP come here. A unix "
+        "socket alone leaves no TCP.")] = ()
     data_dir: Annotated[str, PLACE, Meta(extra={"metavar": "DIR"}, description=
         "The directory that keeps the data on disk, so that it survives the process. Every node "
         "needs its own. Empty: the data lives in memory only.")] = ""
@@ -130,6 +139,10 @@ class Parameters:
     identity: Annotated[str, SECURITY, Meta(extra={"metavar": "FILE"}, description=
         "The file of this node's own key, made when it is missing. All other nodes then refuse "
         "its name to anyone else. Empty: none.")] = ""
+    tokens: Annotated[str, SECURITY, Meta(extra={"metavar": "FILE"}, description=
+        "The file that says who may do what over HTTP, and by which tokens (`kvgossip token new` "
+        "makes one; see docs/security.md). Read again when it changes. Empty: everybody who "
+        "reaches HTTP may do everything.")] = ""
     require_identity: Annotated[bool, SECURITY, Meta(description=
         "Members without an identity are refused. Set it once every node has one.")] = False
 
@@ -264,6 +277,16 @@ class Parameters:
     feed_bytes_max: Annotated[int, LIMITS, STORE, Meta(ge=64 * 1024, le=16 * 2**30, description=
         "The most bytes of records that those changes hold.")] = 32 * 1024 * 1024
 
+    open_http: Annotated[bool, HTTP, Meta(description=
+        "Whoever reaches the HTTP address may read and change everything. Without it, and without "
+        "tokens, clients of other machines get 403.")] = False
+    http_hosts: Annotated[tuple[str, ...], HTTP, Meta(extra={
+        "kind": "a list of names", "takes": "a list of names, or text with commas or blanks"},
+        description=
+        "The names by which this node is asked over HTTP, beside IP addresses, names of this "
+        "network (without a dot, or under .local, .internal, .svc), and those in `http`, "
+        "`advertise` and `join`. One that begins with a dot stands for all names under it. Another "
+        "Host gets 421, which ends DNS rebinding.")] = ()
     http_connections_max: Annotated[int, HTTP, Meta(ge=1, le=100_000, description=
         "The most connections of clients at a time; one more is answered with 503. Leave some of "
         "the process's files to links.")] = 1000

@@ -19,6 +19,7 @@ def config_schema() -> dict[str, Any]:
         name: {**declared, "default": _plain(PARAMETERS[name].default)}
         for name, declared in parts["Values"]["properties"].items()
     }
+    properties["http"]["anyOf"].append({"type": "array", "items": {"type": "string"}})
     properties["wan_parameters"] = {
         "description": PARAMETERS["wan_parameters"].description,
         "type": "object",

@@ -26,6 +26,7 @@ from kvgossip.errors import ConfigError, NotFoundError
 from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.anti_entropy.survey import question
 from kvgossip.protocol.data import Data
+from kvgossip.protocol.doctor.told import Told
 from kvgossip.protocol.effect import Departed, Effect
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.key_rotation import KeyRotation
@@ -113,6 +114,8 @@ class Replica:
         self.left_out = data.left_out
         self.batches = Batches(2 * config.exchange_timeout_s)
         self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
+        #: what others hear of this node's HTTP
+        self.told = Told()
         self._writes = Writes(
             config, self.tombstones.context, self.hlc, self.store, self.merging, self.clock_guard
         )
@@ -143,6 +146,7 @@ class Replica:
             outbox=self.outbox,
             rng=rng,
             disk_problem=self.disk.problem,
+            told=self.told,
         )
         places = [(PoolKind.LAN, self.config, lan)]
         if self.config.gateway:

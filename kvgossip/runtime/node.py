@@ -199,7 +199,6 @@ class Node:
     async def batch(self, writes: Sequence[Writing]) -> builtins.list[Entry | None]:
         """Make these writes as one: with consecutive versions, in one commit, and every node that
         hears of them shows all or none.
-
         Returns the entries in their order, None for a delete of nothing. At most 256 writes and
         `message_bytes_max` bytes, each key once. Durable, and raises, as `put`; and BadBatchError,
         then nothing was written.
@@ -229,8 +228,7 @@ class Node:
         return await self._open.writes.restore(entries, as_new=as_new)
 
     def snapshot(self) -> AsyncGenerator[builtins.list[tuple[str, bytes]], None]:
-        """All keys with records as they are when the iteration begins, tombstones too, sorted, in
-        chunks. Honest as `get`."""
+        """All keys with records as the iteration begins, tombstones too, sorted, in chunks."""
         return self._open.reads.snapshot()
 
     @property
@@ -355,13 +353,12 @@ class Node:
         """Every change under this prefix that this node merges from now on, in the order of the
         merges (see watchers.py). `since`: the cursor of an earlier watcher, from which this one
         goes on. Raises WatchLaggedError where that is not possible: list the keys again, then watch
-        again. Also before the node has settled: what it catches up with comes as changes.
-        """
+        again. Also before the node has settled: what it catches up with comes as changes."""
         return self.feed.watch(Topic(prefix), since)
 
     def follow(self, topic: Topic, since: str | None = None) -> Follower:
-        """A way through the feed that begins with a snapshot where the cursor cannot be gone on
-        from (see follower.py). Raises NotSettledError before the node has settled."""
+        """A way through the feed, with a snapshot where the cursor is unknown (see follower.py).
+        Raises NotSettledError before the node has settled."""
         return self._open.reads.follow(topic, since)
 
     @property
@@ -410,9 +407,8 @@ class Node:
         await self._running.callers.leave()
 
     async def converge(self, timeout_s: float = CONVERGE_TIMEOUT_S) -> builtins.list[Comparison]:
-        """Ask all members, on a gateway those of the WAN pool too, how their data differs from this
-        node's, sorted by pool and name (see runtime/pending/survey.py). One that has not answered
-        within `timeout_s` is there without an answer."""
+        """Ask all members, a gateway those of the WAN pool too, how their data differs, sorted by
+        pool and name (see pending/survey.py). Who is late is there without an answer."""
         return await self._running.callers.compare(timeout_s, self._clocks)
 
     def block(self, target: str) -> None:
@@ -459,7 +455,7 @@ class Node:
         """Examine the cluster through this node, ready for JSON: `findings` say in words what is
         wrong, `healthy` that there are none. Takes some seconds where something does not answer. In
         each pool up to 64 members are looked at, by each other too."""
-        return doctor_report(await self._running.callers.examine_all())
+        return doctor_report(await self._running.callers.examine_all(), self.config)
 
     async def round_trip(self, one: str, other: str) -> dict[str, Any]:
         """The round trip between two members, ready for JSON: estimated, and measured, by `one`
@@ -471,6 +467,10 @@ class Node:
         """The way from this node to a member as far as it is known, ready for JSON: `rtt_ms`
         measured, `rtt_estimate_ms` by coordinates."""
         return round_trip_to(self._running.replica.in_pool(pool), member.name)
+
+    def tell_tokens(self, fingerprint: str) -> None:
+        """Let the doctors of other members hear which tokens the HTTP of this life asks for."""
+        self._running.replica.told.tokens = fingerprint
 
     @property
     def last_exchange_age_s(self) -> float | None:

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from kvgossip import Config, Node
-from kvgossip.api.server import ApiServer, listen
+from kvgossip.api.listening import listen
+from kvgossip.api.server import ApiServer
 from kvgossip.config import Address
 
 VALUE_BYTES_MAX = 2000
@@ -87,9 +88,15 @@ async def serving() -> AsyncIterator[Serve]:
             name: str = "n1", *, inputs: Mapping[str, Any] = MappingProxyType({}), **settings: Any
         ) -> Served:
             listener = listen(ANYWHERE)
-            settings = {"value_bytes_max": VALUE_BYTES_MAX, "founding_s": 0.0, **settings}
             config = Config(
-                name=name, gossip=ANYWHERE, http=Address(*listener.getsockname()), **settings
+                **{
+                    "name": name,
+                    "gossip": ANYWHERE,
+                    "http": Address(*listener.getsockname()),
+                    "value_bytes_max": VALUE_BYTES_MAX,
+                    "founding_s": 0.0,
+                    **settings,
+                }
             )
             node = Node(config, **inputs)
             await node.start()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import kvgossip
-from kvgossip.api.server import PortInUseError, listen
+from kvgossip.api.listening import PortInUseError, listen
 from kvgossip.protocol.model.entry import Version, make_record
 from tests.api.serving import NOBODY, VALUE_BYTES_MAX, Serve, Served, read_reply
 

@@ -72,7 +72,8 @@ class Agent:
         assert not self.runs, f"{self.name} runs"
         clean = {name: text for name, text in os.environ.items() if not name.startswith("KVGOSSIP")}
         paths = filter(None, (str(self.root), self.env.get("PYTHONPATH")))
-        own = {"PYTHONPATH": os.pathsep.join(paths)}
+        # those who ask have an address of the namespace; an older version does not know this one
+        own = {"PYTHONPATH": os.pathsep.join(paths), "KVGOSSIP_OPEN_HTTP": "1"}
         with self.log.open("ab") as log, (stdout or self.log).open("ab") as out:
             self.process = subprocess.Popen(
                 command,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from .namespace import socket_in
@@ -40,7 +41,16 @@ class Answer(NamedTuple):
 
 
 class Target(Protocol):
-    """Where an agent listens: in which namespace, at which IP address."""
+    """Where an agent listens: in which namespace, at which IP address; or `unix:` and the path of a
+    unix socket, which are in no namespace."""
+
+    namespace: str
+    host: str
+
+
+@dataclass
+class Place:
+    """A target that is no agent."""
 
     namespace: str
     host: str
@@ -120,6 +130,8 @@ async def open_connection(
     target: Target, limit: int = 2**22
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Raises OSError."""
+    if target.host.startswith("unix:"):
+        return await asyncio.open_unix_connection(target.host.removeprefix("unix:"), limit=limit)
     made = socket_in(target.namespace)
     try:
         await asyncio.get_running_loop().sock_connect(made, (target.host, HTTP_PORT))

@@ -15,7 +15,8 @@ import selectors
 import signal
 import sys
 
-from kvgossip.api.server import ApiServer, listen
+from kvgossip.api.listening import listen
+from kvgossip.api.server import ApiServer
 from kvgossip.config import Address, Config
 from kvgossip.runtime.node import Node
 
@@ -42,7 +43,9 @@ def new_loop() -> asyncio.AbstractEventLoop:
 async def main(name: str, host: str, *join: str) -> None:
     http, gossip = Address(host, HTTP_PORT), Address(host, GOSSIP_PORT)
     listener = listen(http)
-    node = Node(Config(name=name, cluster="chaos", gossip=gossip, http=http, join=join))
+    node = Node(
+        Config(name=name, cluster="chaos", gossip=gossip, http=http, join=join, open_http=True)
+    )
     await node.start()
     await ApiServer(node, listener).start()
     loop = asyncio.get_running_loop()

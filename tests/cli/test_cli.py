@@ -117,17 +117,9 @@ def started(*arguments: str, **environment: str) -> Iterator[Process]:
 @contextmanager
 def agent(*arguments: str, **environment: str) -> Iterator[Process]:
     """An agent on free ports that tells its facts as JSON."""
-    with started(
-        "agent",
-        "--http",
-        "127.0.0.1:0",
-        "--gossip",
-        "127.0.0.1:0",
-        "-o",
-        "json",
-        *arguments,
-        **environment,
-    ) as process:
+    http = () if "--http" in arguments else ("--http", "127.0.0.1:0")
+    anywhere = (*http, "--gossip", "127.0.0.1:0")
+    with started("agent", *anywhere, "-o", "json", *arguments, **environment) as process:
         yield process
 
 

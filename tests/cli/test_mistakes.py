@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kvgossip.api import server
+from kvgossip.api import listening
 from kvgossip.api.client import Client, UnreachableError
 from kvgossip.cli import main
 from kvgossip.cli.settings import nearest_variable
@@ -84,15 +84,32 @@ def test_an_unknown_output_names_those_that_there_are(capsys: pytest.CaptureFixt
 
 
 def test_a_key_in_place_of_the_path_of_a_keyring_is_never_repeated(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    file, part = tmp_path / "agent.toml", KEY[:56].lower()
     nowhere = ("--http", "127.0.0.1:0", "--gossip", "127.0.0.1:0")
-    for given in (KEY, f"{KEY},{KEY}", f" {KEY.upper()}"):
-        for option in ("--keyring", "--identity"):
-            code, line, hint = refusal(capsys, "agent", *nowhere, option, given)
-            assert code == 2
-            assert KEY.lower() not in (line + hint).lower()
-            assert "the path of a file is expected" in line
+    for given in (KEY, f"{KEY},{KEY}", f" {KEY.upper()}", KEY[:-3]):
+        file.write_text(f'identity = "{given}"\n')
+        for words in (
+            ("agent", *nowhere, "--keyring", given),
+            ("agent", *nowhere, "--identity", given),
+            ("agent", *nowhere, "--data-dir", given),
+            ("agent", *nowhere, "--config", given),
+            ("agent", *nowhere, "--config", str(file)),
+            ("config", "check", str(file)),
+            ("config", "check", given),
+            ("keygen", given),
+            ("keyring", "install", given, "--url", NOWHERE),
+        ):
+            code, line, hint = refusal(capsys, *words)
+            assert (code, part in (line + hint).lower()) == (2, False), words
+            assert "is a key, where a path is expected" in line
+        with monkeypatch.context() as patched:
+            patched.setenv("KVGOSSIP_KEYRING", given)
+            code, line, hint = refusal(capsys, "agent", *nowhere)
+        assert (code, part in (line + hint).lower()) == (2, False)
+    assert [each.name for each in tmp_path.iterdir()] == ["agent.toml"]
     code, line, _ = refusal(capsys, "agent", *nowhere, "--keyring", "/no/such/keys")
     assert (code, "/no/such/keys" in line) == (2, True)
 
@@ -116,7 +133,7 @@ def test_a_port_that_this_user_may_not_have_is_one_sentence(
 
     monkeypatch.setattr(socket, "create_server", refuse)
     monkeypatch.setattr(sockets, "_bind", refuse)
-    for listen in (server.listen, sockets.bind):
+    for listen in (listening.listen, sockets.bind):
         with pytest.raises(ConfigError, match=r"^this user may not listen on port 80$") as caught:
             listen(Address("127.0.0.1", 80))
         assert "CAP_NET_BIND_SERVICE" in caught.value.hint
@@ -138,8 +155,8 @@ async def test_plain_http_where_something_else_is_spoken_says_so(answer: bytes) 
         writer.write(answer)
         writer.close()
 
-    listening = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    async with listening, Client(f"127.0.0.1:{listening.sockets[0].getsockname()[1]}") as client:
+    listener = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with listener, Client(f"127.0.0.1:{listener.sockets[0].getsockname()[1]}") as client:
         with pytest.raises(UnreachableError, match="does not answer as HTTP does") as caught:
             await client.status()
     assert "gossip port" in caught.value.hint

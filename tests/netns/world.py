@@ -111,6 +111,8 @@ class Agent:
                 f"{self.host}:{HTTP_PORT}",
                 "--gossip",
                 self.host,
+                # those who ask are at another address of this namespace
+                "--open-http",
                 *(("--join", self._join) if self._join else ()),
             ),
             *(("--gateway", "--wan", self.host, *self._wan) if self._wan else ()),

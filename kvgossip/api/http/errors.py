@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kvgossip.api.access.refusal import AccessError
 from kvgossip.errors import (
     BadBatchError,
     BadKeyError,
@@ -63,14 +64,14 @@ _STATUSES: tuple[tuple[type[KVGossipError], int], ...] = (
 
 def status_of(error: KVGossipError) -> int:
     """The HTTP status, by which a client knows whose fault the error is."""
-    if isinstance(error, RequestError):
+    if isinstance(error, (RequestError, AccessError)):
         return error.status
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
 
 
 def head_of(error: KVGossipError) -> str:
     """The header lines that belong to the answer."""
-    if isinstance(error, RequestError):
+    if isinstance(error, (RequestError, AccessError)):
         return error.head
     if isinstance(error, StaleError):
         return f"KV-Version: {error.version}\r\n" if error.version else ""

@@ -8,12 +8,24 @@ from http import HTTPStatus
 import msgspec
 
 from kvgossip import __version__
+from kvgossip.api.access.doors import UNGUARDED
+from kvgossip.api.access.rights import Right
 from kvgossip.api.http.route import Parameter, Route
 from kvgossip.api.http.schema import ERROR, Schema
 
 JSON = "application/json"
 ALWAYS = (400, 500, 503)
 """Statuses that every route may answer."""
+GUARDED = (401, 403, 501)
+"""And those that need a right: to who lacks it, and where a node has no tokens at all."""
+SCHEMES: Schema = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "consulHeader": {"type": "apiKey", "in": "header", "name": "X-Consul-Token"},
+    "consulQuery": {"type": "apiKey", "in": "query", "name": "token"},
+}
+"""The ways to send a token."""
+AT_THE_DOORS = (403, 421)
+"""Those that every route may answer which is not UNGUARDED."""
 
 
 def document(routes: Iterable[Route]) -> Schema:
@@ -29,7 +41,8 @@ def document(routes: Iterable[Route]) -> Schema:
     )
     about = (
         "A replicated key-value store. HEAD goes wherever GET goes. Errors are JSON with "
-        "`error` and `hint`."
+        "`error` and `hint`. Where a node has a tokens file, an operation needs the right that its "
+        "`security` names, for the keys that it is about."
     )
     return {
         "openapi": "3.1.0",
@@ -40,7 +53,7 @@ def document(routes: Iterable[Route]) -> Schema:
             "license": {"name": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": {"Error": ERROR, **components}},
+        "components": {"schemas": {"Error": ERROR, **components}, "securitySchemes": SCHEMES},
     }
 
 
@@ -48,12 +61,16 @@ def _operation(route: Route) -> Schema:
     responses = {
         "200": _response(200, {route.content_type: route.answer, **dict(route.other_content)})
     }
-    for status in (*route.statuses, *ALWAYS):
+    guarded = GUARDED if route.right is not Right.OPEN else ()
+    doors = () if route.path in UNGUARDED else AT_THE_DOORS
+    for status in sorted({*route.statuses, *ALWAYS, *guarded, *doors}):
         error = {} if status in route.bare else {JSON: {"$ref": "#/components/schemas/Error"}}
         responses[str(status)] = _response(status, error)
     if route.accepted is not None:
         responses["202"] = _response(202, {JSON: route.accepted})
     operation: Schema = {"summary": route.summary, "responses": responses}
+    # an empty list would say the same of all: OpenAPI 3.1 lets the names of rights stand here
+    operation["security"] = [{name: [route.right.value]} for name in SCHEMES] if guarded else []
     parameters = [_parameter(each) for each in route.parameters if each.offered]
     if parameters:
         operation["parameters"] = parameters

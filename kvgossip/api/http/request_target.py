@@ -9,7 +9,7 @@ refused there: a library that resolved it first would answer for another key.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import parse_qsl, quote_from_bytes, unquote_to_bytes
+from urllib.parse import parse_qsl, quote_from_bytes, unquote_plus, unquote_to_bytes
 
 from kvgossip.api.http.errors import RequestError
 from kvgossip.errors import BadKeyError
@@ -25,6 +25,25 @@ def split_target(target: str) -> tuple[str, str]:
         target = "/" + rest.partition("/")[2] if found else target
     path, _, query = target.partition("?")
     return path, query
+
+
+def without_tokens(query: str) -> tuple[str, list[bytes]]:
+    """The query without `token=`, as Consul's clients send it with any request; and the tokens."""
+    if not query:
+        return query, []
+    rest, secrets = [], []
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if unquote_plus(name) == "token":
+            secrets.append(unquote_to_bytes(value.replace("+", " ")))
+        else:
+            rest.append(pair)
+    return "&".join(rest), secrets
+
+
+def authority_of(target: str) -> str:
+    """The host in a target that is an absolute URL; else empty."""
+    return "" if target.startswith("/") else target.partition("://")[2].partition("/")[0]
 
 
 def escape_target(data: bytes) -> bytes:

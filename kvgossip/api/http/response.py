@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("kvgossip.api")
 
 OCTET_STREAM = "application/octet-stream"
+_STORED = "Content-Security-Policy: sandbox\r\nCross-Origin-Resource-Policy: same-origin\r\n"
+"""Of stored values, with the `nosniff` of all answers: a browser runs none of their scripts, takes
+them for nothing but what they are said to be, and shows them to no page of another origin."""
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
 }
@@ -164,6 +167,12 @@ class Answers:
             status,
             f"{self._shared_lines()}Content-Type: application/json\r\n{head}",
             msgspec.json.encode(document) + b"\n",
+        )
+
+    def value(self, value: bytes | None, content_type: str, head: str) -> Answer:
+        """A stored value: whoever wrote it, it is no page of this origin."""
+        return Answer(
+            200, f"{self._shared_lines()}Content-Type: {content_type}\r\n{_STORED}{head}", value
         )
 
     def head(self, head: str) -> str:

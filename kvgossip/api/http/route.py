@@ -10,30 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 from aiohttp import web
 
+from kvgossip.api.access.audit import described
+from kvgossip.api.access.client import Client
+from kvgossip.api.access.rights import Caller, Right, Scope
 from kvgossip.api.http.body import COMMAND_BYTES_MAX, Command, parse_command, read_body
+from kvgossip.api.http.request_target import decode_key
 from kvgossip.api.http.schema import SWITCH, Schema
 from kvgossip.api.http.switch import is_on
 from kvgossip.config import Config
 
 KEY_END = "/{key}"
 """The end of a path that takes a key."""
-
-
-class Right(Enum):
-    """The right that a client needs for a route. It is recorded, and not asked for yet."""
-
-    OPEN = "open"
-    """No permission is needed: every client that reaches the address has this right."""
-    READ = "read"
-    WRITE = "write"
-    OPERATE = "operate"
-    """For routes that change the cluster, or show what an operator alone needs."""
 
 
 class Parameter(NamedTuple):
@@ -69,6 +61,9 @@ class Call(NamedTuple):
     """As the path has it, still encoded; empty where the path has none."""
     query: dict[str, str]
     """The query parameters that were given, all of them known to the route."""
+    client: Client
+    caller: Caller
+    """It has the right of the route, for the keys of its scope."""
 
     def is_on(self, name: str) -> bool:
         """True if this switch is given and not off. All switches were checked before."""
@@ -89,7 +84,10 @@ class Call(NamedTuple):
         body = self.route.body
         assert body is not None
         assert body.kind is kind, f"{self.route.method} {self.route.path} takes {body.kind}"
-        return parse_command(await self.body(), kind, body.hint)
+        command = parse_command(await self.body(), kind, body.hint)
+        if self.route.is_audited:
+            self.caller.asked += f" {described(command)}"
+        return command
 
 
 Handler = Callable[[Any, Call], Awaitable[web.StreamResponse]]
@@ -120,12 +118,21 @@ class Route:
     accepted: Schema | None = None
     #: Those of `statuses` that have no body.
     bare: tuple[int, ...] = (304,)
+    #: The keys that a READ or WRITE is about.
+    scope: Callable[[Call], Scope] | None = None
     #: True if the path without `/{key}` is this route as well, with an empty key.
     key_optional: bool = False
+    #: True if only clients of this machine may ask it, where there are no tokens.
+    local: bool = False
     #: The family that its requests are counted under, where it is not the path.
     counted_as: str = ""
     #: The same for requests with a query, where that differs.
     counted_with_query_as: str = ""
+
+    @property
+    def is_audited(self) -> bool:
+        """True if the audit log has a line of each request."""
+        return self.right is Right.OPERATE
 
     @property
     def family(self) -> str:
@@ -141,6 +148,16 @@ class Route:
     def query_names(self) -> tuple[str, ...]:
         """The query parameters that it takes."""
         return tuple(each.name for each in self.parameters if each.place == "query")
+
+
+def key_in_path(call: Call) -> Scope:
+    """The scope of a route whose path has a key."""
+    return Scope(decode_key(call.key))
+
+
+def prefix_in_query(call: Call) -> Scope:
+    """The scope of a route that takes `?prefix=`."""
+    return Scope(call.query.get("prefix", ""), is_prefix=True)
 
 
 class Family:

@@ -12,12 +12,15 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from kvgossip.api.http.body import refuse_foreign_page
-from kvgossip.api.http.errors import RequestError, wrong_method
-from kvgossip.api.http.request_target import parameters, split_target
+from kvgossip.api.access.doors import refuse_remote
+from kvgossip.api.access.rights import Caller, Right
+from kvgossip.api.http.errors import RequestError, status_of, wrong_method
+from kvgossip.api.http.request_target import parameters, split_target, without_tokens
 from kvgossip.api.http.route import KEY_END, Call, Family, Route
 from kvgossip.api.http.switch import is_on
 from kvgossip.config import Config
+from kvgossip.config.exposure import has_tokens
+from kvgossip.errors import KVGossipError
 
 OTHER = "other"
 """The family of requests that find no route."""
@@ -53,6 +56,9 @@ class Match(NamedTuple):
     key: str
     """Still encoded; empty where the path has none."""
     query: str
+    """Without the tokens in it."""
+    secrets: list[bytes]
+    """These tokens."""
     family: str
     """The request is counted under this name, of which there are few, whatever is asked."""
 
@@ -93,31 +99,50 @@ class RouteTable:
     def find(self, target: str) -> Match:
         """Never fails: a path that is not there has no methods."""
         path, query = split_target(target)
+        query, secrets = without_tokens(query)
         for prefix, methods in self._prefixes:
             if path.startswith(prefix):
-                return Match(path, methods, path[len(prefix) :], query, _family(methods, query))
+                return Match(
+                    path, methods, path[len(prefix) :], query, secrets, _family(methods, query)
+                )
         found = self._fixed.get(path)
         if found is not None:
-            return Match(path, found, "", query, _family(found, query))
+            return Match(path, found, "", query, secrets, _family(found, query))
         families = (each.family for each in self._not_offered if path.startswith(each.prefix))
-        return Match(path, {}, "", query, next(families, OTHER))
+        return Match(path, {}, "", query, secrets, next(families, OTHER))
 
-    async def answer(self, match: Match, request: web.BaseRequest) -> web.StreamResponse:
+    async def answer(
+        self, match: Match, request: web.BaseRequest, caller: Caller
+    ) -> web.StreamResponse:
         """The answer of the route's handler. Raises RequestError where there is none, or where it
-        does not take this query."""
-        if not match.methods:
-            raise self._no_such(match.path)
+        does not take this query; AccessError where the caller lacks its right."""
         bound = match.methods.get(request.method)
         if bound is None:
+            caller.must(Right.ANY)
+            if not match.methods:
+                raise self._no_such(match.path)
             raise wrong_method(request.method, match.methods)
-        if request.method == "POST":
-            refuse_foreign_page(request)
+        route = bound.route
+        # of those with a scope only who is known learns what is wrong with the request
+        caller.must(route.right if route.scope is None else Right.ANY)
+        if route.local and not has_tokens(self._config):
+            with caller.noting_refusals():
+                refuse_remote(caller.client, request.headers)
         query = parameters(match.query, bound.query_names) if match.query else {}
         for name in bound.switches:
             # also one that the handler does not ask for
             if name in query:
                 is_on(name, query[name])
-        return await bound.handler(Call(request, bound.route, self._config, match.key, query))
+        call = Call(request, route, self._config, match.key, query, caller.client, caller)
+        if route.scope is None:
+            return await (_audited(bound, call) if route.is_audited else bound.handler(call))
+        scope = route.scope(call)
+        caller.must(route.right, scope)
+        answer = await bound.handler(call)
+        if route.right is Right.READ:
+            # it may have waited, and other tokens may hold since
+            caller.must(Right.READ, scope)
+        return answer
 
     def _no_such(self, path: str) -> RequestError:
         for each in self._not_offered:
@@ -127,6 +152,19 @@ class RouteTable:
         shown = [path for path in self.paths if not path.startswith(hidden)]
         others = [f"and {each.summary}" for each in self._not_offered]
         return RequestError(404, f"there is no {path}", f"there are {', '.join([*shown, *others])}")
+
+
+async def _audited(bound: Bound, call: Call) -> web.StreamResponse:
+    status = 500
+    try:
+        answer = await bound.handler(call)
+        status = answer.status
+        return answer
+    except KVGossipError as error:
+        status = status_of(error)
+        raise
+    finally:
+        call.caller.did(status)
 
 
 def _family(methods: Mapping[str, Bound], query: str) -> str:

@@ -5,6 +5,7 @@ overload      the door: refuses clients for which there is no room
 fast          the express lane: requests for single keys
 phase         the states of a connection on it, as a table
 request_head  its parser
+single_key    what its requests ask for
 answer_queue  its answers, until they leave
 aiohttp_lane  the general lane: aiohttp's connections
 """

@@ -16,6 +16,7 @@ from typing import Any
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, http_exceptions, web
 
+from kvgossip.api.access.client import Client
 from kvgossip.api.http.errors import head_too_long, not_http
 from kvgossip.api.http.request_target import escape_target
 from kvgossip.api.http.response import Answers
@@ -58,7 +59,7 @@ class General(web.Server):
     ) -> None:
         """Serve this connection from now on: `data` is the request that the express lane has left,
         and all that came after it."""
-        connection = GeneralConnection(self, self._config, self._answers, self._open)
+        connection = GeneralConnection(self, self._config, self._answers, self._open, lane.client)
         self._open.moved(lane, connection)
         transport.set_protocol(connection)
         connection.connection_made(transport)
@@ -71,10 +72,17 @@ class GeneralConnection(web.RequestHandler):
     """web.RequestHandler that takes paths as curl sends them, and that answers what is no HTTP with
     our JSON and without a traceback."""
 
-    __slots__ = ("_answers", "_asked_upgrade", "_body", "_ended", "_open", "_outflow", "due_s")
+    __slots__ = (
+        "_answers", "_asked_upgrade", "_body", "_ended", "_open", "_outflow", "client", "due_s",
+    )  # fmt: skip
 
     def __init__(
-        self, server: General, config: Config, answers: Answers, connections: Connections
+        self,
+        server: General,
+        config: Config,
+        answers: Answers,
+        connections: Connections,
+        client: Client,
     ) -> None:
         super().__init__(
             server,
@@ -89,6 +97,7 @@ class GeneralConnection(web.RequestHandler):
             lingering_time=LINGER_S,
         )
         self._answers, self._open = answers, connections
+        self.client = client
         self._outflow = Outflow(connections.stall_s)
         self._ended = False
         #: True if a request has asked for another protocol. Its answer is the last one: what

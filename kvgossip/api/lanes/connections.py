@@ -20,6 +20,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
+from kvgossip.api.access.client import Client
 from kvgossip.api.http.body import BODY_BYTES_PER_S_MIN
 from kvgossip.api.http.request_metrics import Requests
 from kvgossip.config import Config
@@ -39,6 +40,7 @@ class Welcome(Enum):
 class Connection(Protocol):
     """A connection as its lane shows it."""
 
+    client: Client
     due_s: float
     """The time at which it is overdue, by the clock of Connections."""
 

@@ -13,6 +13,7 @@ Laws
   two parsers never read the same bytes differently, so no request can hide in another (request
   smuggling).
 - A header that HEADERS (request_head.py) does not name is handed over: no route can be forgotten.
+  So is what the doors (access/) do not let pass: the other lane says why.
 - Answers leave in the order of the requests, and those of one turn together (answer_queue.py).
 - The bytes that a client makes wait here are bounded: one head, one body, PIPELINE_MAX answers or
   WAITING_BYTES_MAX of them; then nothing is read.
@@ -27,16 +28,18 @@ import math
 import time
 from typing import cast
 
+from kvgossip.api.access.client import NOBODY, client_of
+from kvgossip.api.access.doors import Doors
 from kvgossip.api.http.body import body_patience_s, late_body
 from kvgossip.api.http.errors import RequestError, head_too_long, late_head, not_http
-from kvgossip.api.http.precondition import Condition, condition_of
 from kvgossip.api.http.response import Answers
-from kvgossip.api.keys import Keys, Reply, failure_of
+from kvgossip.api.keys import Keys, failure_of
 from kvgossip.api.lanes.answer_queue import AnswerQueue, WaitingAnswer
 from kvgossip.api.lanes.connections import LINGER_S, Connections, OtherLane, Outflow, Welcome
 from kvgossip.api.lanes.overload import refusal_of
 from kvgossip.api.lanes.phase import ENDING, LISTENING, REQUESTING, TRANSITIONS, Event, Phase
-from kvgossip.api.lanes.request_head import RequestParser, text_of
+from kvgossip.api.lanes.request_head import RequestParser
+from kvgossip.api.lanes.single_key import reply_to
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
 
@@ -55,9 +58,9 @@ class Lane(asyncio.Protocol):
     """One connection."""
 
     __slots__ = (
-        "_answers", "_choked", "_config", "_connections", "_data", "_ended", "_handed_over",
-        "_keys", "_loop", "_missing", "_other", "_outflow", "_phase", "_queue", "_reading",
-        "_request", "_resting", "_transport", "due_s",
+        "_answers", "_choked", "_config", "_connections", "_data", "_doors", "_ended",
+        "_handed_over", "_keys", "_loop", "_missing", "_other", "_outflow", "_phase", "_queue",
+        "_reading", "_request", "_resting", "_transport", "client", "due_s",
     )  # fmt: skip
 
     def __init__(
@@ -67,11 +70,13 @@ class Lane(asyncio.Protocol):
         answers: Answers,
         connections: Connections,
         other: OtherLane,
+        doors: Doors,
     ) -> None:
         self._config, self._keys, self._answers = config, keys, answers
-        self._connections, self._other = connections, other
+        self.client = NOBODY
+        self._connections, self._other, self._doors = connections, other, doors
         self._loop = asyncio.get_running_loop()
-        self._request = RequestParser()
+        self._request = RequestParser(doors.takes_host)
         self._queue = AnswerQueue(answers, connections)
         self._outflow = Outflow(connections.stall_s)
         #: None before the connection is made, and once it is lost or the other lane's.
@@ -102,6 +107,8 @@ class Lane(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are of no class of asyncio's
         self._transport = self._queue.transport = cast(asyncio.Transport, transport)
+        self.client = client_of(transport)
+        self._request.express = not self._doors.bars(self.client)
         welcome = self._connections.opened(self)
         if welcome is Welcome.SERVED:
             self._step(Event.WELCOMED)
@@ -261,7 +268,7 @@ class Lane(asyncio.Protocol):
         method, key = request.method, request.target[4:].decode()
         connections.counts["express"] += 1
         try:
-            answer, durable, _ = self._do(method, key)
+            answer, durable, _ = reply_to(request, self._keys, self.client)
         except Exception as error:
             answer, durable = self._answers.failure(error, method.decode(), f"/kv/{key}"), None
         last = connections.stopping or (
@@ -278,20 +285,6 @@ class Lane(asyncio.Protocol):
             self._wait_for(
                 WaitingAnswer(data, durable, ending, head_only, answer.status, started_s)
             )
-
-    def _do(self, method: bytes, key: str) -> Reply:
-        found = self._request.found
-        condition: Condition | None = None
-        body = self._request.take_body()
-        if b"if-match" in found or b"if-none-match" in found:
-            condition = condition_of(text_of(found, b"if-match"), text_of(found, b"if-none-match"))
-        if method == b"GET":
-            return Reply(self._keys.get(key, condition), None)
-        if method == b"PUT":
-            return self._keys.put(key, body, text_of(found, b"content-type"), condition)
-        if method == b"DELETE":
-            return self._keys.delete(key, condition)
-        return Reply(self._keys.get(key, condition), None)
 
     # -- answers ----------------------------------------------------------------------------------
 

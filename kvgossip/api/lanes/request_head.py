@@ -9,10 +9,11 @@ is not asked again what they say: it is a third of what a GET costs.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from kvgossip.api.access.rights import Caller
 from kvgossip.api.http.request_target import escape_target
 from kvgossip.errors import RemoteError
 
@@ -21,7 +22,8 @@ _PLAIN_LINE = re.compile(rb"(GET|HEAD|PUT|DELETE) (/[A-Za-z0-9/%~._:@!$&'()*+,;=
 METHODS = (b"GET", b"PUT", b"DELETE", b"HEAD")
 _UPGRADES = frozenset((b"connection", b"upgrade", b"http2-settings"))
 HEADERS = frozenset(
-    b"host connection content-length content-type if-match if-none-match user-agent accept "
+    b"host connection content-length content-type if-match if-none-match authorization "
+    b"x-consul-token user-agent accept "
     b"accept-encoding accept-language accept-charset "
     b"cache-control pragma referer dnt forwarded via x-forwarded-for x-forwarded-host "
     b"x-forwarded-proto x-real-ip x-request-id "
@@ -36,16 +38,21 @@ class RequestParser:
 
     `method`, `target`, `version` and `headers` are those of the last head, as they were sent;
     `found` has the headers by their names in lower case. `repeated`: those header lines were the
-    same as the last time, and the version, too.
+    same as the last time, and the version, too. A Host that `takes_host` refuses is not served by
+    the express lane.
     """
 
     __slots__ = (
         "_body",
         "_heads",
+        "_host",
         "_in_body",
         "_length",
         "_lines",
         "_parser",
+        "_takes_host",
+        "caller",
+        "express",
         "found",
         "headers",
         "method",
@@ -54,13 +61,20 @@ class RequestParser:
         "version",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, takes_host: Callable[[bytes], bool]) -> None:
+        self._takes_host = takes_host
+        #: The last Host that was taken.
+        self._host = b""
+        #: False if nothing of this client's is for the express lane.
+        self.express = True
         self._parser: HttpRequestParser = HttpRequestParser(self)
         self._body: list[bytes] = []
         self._in_body = False
         self._lines = b""
         #: The body's length by the last header lines.
         self._length: int | None = None
+        #: Who has sent the last header lines, once somebody has found out; None: everybody may.
+        self.caller: Caller | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -123,9 +137,18 @@ class RequestParser:
             or b"host" not in found
         ):
             return None
+        if not self.express or not self._passes(found[b"host"]):
+            return None
         if found.get(b"connection", b"close").lower() not in (b"close", b"keep-alive"):
             return None
         return int(found.get(b"content-length", b"0"))
+
+    def _passes(self, host: bytes) -> bool:
+        if host != self._host:
+            if not self._takes_host(host):
+                return False
+            self._host = host
+        return True
 
     def read_body(self, part: bytes) -> None:
         """The next part of the body that the head has announced."""

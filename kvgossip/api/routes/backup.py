@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from kvgossip.api.access.rights import Right
 from kvgossip.api.archive import ArchiveError, Writer, parse_lines, split_lines
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.response import OCTET_STREAM, Answer, Answers
-from kvgossip.api.http.route import Body, Call, Family, Parameter, Right, Route
+from kvgossip.api.http.route import Body, Call, Family, Parameter, Route
 from kvgossip.api.http.schema import OBJECT, OCTETS, SWITCH, TEXT, VERSION, Schema, fields
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.entry import timestamp_in, version_of
@@ -118,11 +119,8 @@ class BackupRoutes(Family):
     async def value(self, call: Call) -> Answer:
         """The raw bytes of one value in quarantine."""
         suspect = self._node.quarantine.get(call.query.get("number", ""))
-        return self._answers.octets(
-            200,
-            suspect.entry.value,
-            f"Content-Type: {OCTET_STREAM}\r\nKV-Version: {suspect.entry.version}\r\n",
-        )
+        head = f"KV-Version: {suspect.entry.version}\r\n"
+        return self._answers.value(suspect.entry.value, OCTET_STREAM, head)
 
     async def restore(self, call: Call) -> Answer:
         """Writes a value in quarantine anew, under its key, and takes it out of there. Never over a

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from kvgossip.api.access.rights import Right
 from kvgossip.api.http.duration import duration_s
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.response import Answer, Answers
-from kvgossip.api.http.route import Body, Call, Family, Right, Route
+from kvgossip.api.http.route import Body, Call, Family, Route
 from kvgossip.api.http.schema import OBJECT, fields
 from kvgossip.api.keys import until_kept
 from kvgossip.errors import LocalError
@@ -65,10 +66,16 @@ class BatchRoutes(Family):
         self._node, self._answers = node, answers
 
     async def batch(self, call: Call) -> Answer:
-        """All of it, or nothing: a part that is refused refuses the whole. Gets answer what was
+        """All of it, or nothing: a part that is refused, also for want of a right, refuses the
+        whole. Gets answer what was
         there before the writes."""
         command = await call.command(BatchBody)
         operations = [_checked(place, each) for place, each in enumerate(command.operations)]
+        for each in operations:
+            if each.get is not None:
+                call.caller.must_read(each.get)
+            else:
+                call.caller.must_write(each.put or each.delete or "")
         # from here to the writes without a pause: nothing comes in between
         found = {
             each.get: self._node.entry(each.get) for each in operations if each.get is not None
@@ -88,7 +95,7 @@ class BatchRoutes(Family):
             "POST",
             "/batch",
             batch,
-            Right.WRITE,
+            Right.EACH_KEY,
             "Puts, deletes and gets that happen together: all of it, or nothing.",
             fields(results={"type": "array", "items": OBJECT}),
             (403, 408, 413, 431),

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from kvgossip.api.access.rights import Right
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.response import Answer, Answers
-from kvgossip.api.http.route import Body, Call, Family, Right, Route
+from kvgossip.api.http.route import Body, Call, Family, Route
 from kvgossip.api.http.schema import OBJECT, fields
 from kvgossip.protocol.key_rotation import ids_of
 from kvgossip.protocol.wire.message import Holding
@@ -208,6 +209,7 @@ class ClusterRoutes(Family):
             "Who has which keys of the keyring: their ids.",
             _NODES,
             COMMAND_STATUSES,
+            local=True,
         ),
         Route(
             "POST",
@@ -217,6 +219,7 @@ class ClusterRoutes(Family):
             "Install, use or remove a key on all nodes.",
             _NODES,
             COMMAND_STATUSES,
+            local=True,
             body=_KEYRING,
         ),
     )

@@ -40,11 +40,12 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from kvgossip.api.access.rights import Right, Scope
 from kvgossip.api.http.duration import go_duration_s
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.request_target import decode_key
 from kvgossip.api.http.response import Answer
-from kvgossip.api.http.route import Call, Family, Parameter, Right, Route
+from kvgossip.api.http.route import Call, Family, Parameter, Route
 from kvgossip.api.http.route_table import NotOffered
 from kvgossip.api.http.schema import OCTETS, SWITCH, TEXT, Schema
 from kvgossip.api.keys import CHECKED_HERE, until_kept
@@ -117,6 +118,10 @@ _ENTRY: Schema = {
     },
 }
 _ENTRIES: Schema = {"type": "array", "items": {"anyOf": [_ENTRY, TEXT]}}
+
+
+def _scope_of(call: Call) -> Scope:
+    return Scope(decode_key(call.key), call.is_on("recurse") or call.is_on("keys"))
 
 
 class ConsulRoutes(Family):
@@ -281,6 +286,7 @@ class ConsulRoutes(Family):
             _ENTRIES,
             (404, 431),
             parameters=(KEY, *_READ, *ANYWHERE),
+            scope=_scope_of,
             other_content=(("text/plain", OCTETS),),
             bare=(404,),
             key_optional=True,
@@ -295,6 +301,7 @@ class ConsulRoutes(Family):
             _DID,
             WRITE_STATUSES,
             parameters=(KEY, *_WRITE, *ANYWHERE),
+            scope=_scope_of,
             body=VALUE,
             counted_as=FAMILY,
         ),
@@ -307,6 +314,7 @@ class ConsulRoutes(Family):
             _DID,
             WRITE_STATUSES,
             parameters=(KEY, _RECURSE, _CAS, *ANYWHERE),
+            scope=_scope_of,
             counted_as=FAMILY,
         ),
     )

@@ -18,7 +18,7 @@ FAMILY = "consul"
 """All requests under /v1/ are counted under this name."""
 ANYWHERE = (
     Parameter("query", "dc", TEXT, "the node's own"),
-    Parameter("query", "token", TEXT, "not looked at"),
+    Parameter("query", "token", TEXT, "a token, as in X-Consul-Token"),
     Parameter("query", "pretty", SWITCH, "JSON that is indented"),
     Parameter("query", "stale", SWITCH, "what every answer is"),
     Parameter("query", "consistent", SWITCH, "the answer says what it is: stale"),
@@ -82,6 +82,4 @@ class ConsulAnswers:
 
     def raw(self, value: bytes | None, index: int) -> Answer:
         """The bytes of a value."""
-        # as Consul has it: a browser shall not run what somebody has stored
-        head = "Content-Type: text/plain\r\nContent-Security-Policy: sandbox\r\n"
-        return self._answers.octets(200, value, head + self.lines(index))
+        return self._answers.value(value, "text/plain", self.lines(index))

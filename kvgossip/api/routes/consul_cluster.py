@@ -7,8 +7,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kvgossip import __version__
+from kvgossip.api.access.rights import Right
 from kvgossip.api.http.response import Answer
-from kvgossip.api.http.route import Call, Family, Handler, Parameter, Right, Route
+from kvgossip.api.http.route import Call, Family, Handler, Parameter, Route
 from kvgossip.api.http.schema import SWITCH
 from kvgossip.api.routes.consul_answer import ANYWHERE, FAMILY, ConsulAnswers
 from kvgossip.api.routes.consul_form import encoded
@@ -41,7 +42,7 @@ def _route(path: str, handler: Handler, summary: str) -> Route:
         "GET",
         path,
         handler,
-        Right.READ,
+        Right.METRICS,
         summary,
         {},
         (431,),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kvgossip.api.access.rights import Right
 from kvgossip.api.http.request_target import decode_key
 from kvgossip.api.http.response import Answer, Answers, sendable
-from kvgossip.api.http.route import Call, Family, Parameter, Right, Route
+from kvgossip.api.http.route import Call, Family, Parameter, Route, key_in_path
 from kvgossip.api.http.schema import TEXT, VERSION, fields
 from kvgossip.api.routes.write_concern import version_of_text
 from kvgossip.protocol.model.entry import Version
@@ -52,9 +53,7 @@ class HistoryRoutes(Family):
             return self._answers.json(
                 404, {"error": "this version is a delete", "hint": "", "deleted": True}, head
             )
-        return self._answers.octets(
-            200, entry.value, f"Content-Type: {sendable(entry.content_type)}\r\n{head}"
-        )
+        return self._answers.value(entry.value, sendable(entry.content_type), head)
 
     ROUTES = (
         Route(
@@ -66,6 +65,7 @@ class HistoryRoutes(Family):
             "value of one.",
             fields(key=TEXT, versions=_VERSIONS),
             (404,),
+            scope=key_in_path,
             parameters=(
                 Parameter("path", "key", TEXT, "as in /kv/{key}"),
                 Parameter(

@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from kvgossip.api.access.rights import Right
 from kvgossip.api.http.duration import duration_s
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.precondition import Condition, condition_of
 from kvgossip.api.http.response import Answer, Answers
-from kvgossip.api.http.route import Body, Call, Family, Parameter, Right, Route
+from kvgossip.api.http.route import (
+    Body,
+    Call,
+    Family,
+    Parameter,
+    Route,
+    key_in_path,
+    prefix_in_query,
+)
 from kvgossip.api.http.schema import OCTETS, TEXT, VERSION, fields
 from kvgossip.api.keys import CHECKED_HERE, Keys, Reply, until_kept, version_in
 from kvgossip.api.routes.write_concern import AT_LEAST, WAIT, WAITED, Waiting, WriteOptions
@@ -100,7 +109,7 @@ class KeyRoutes(Family):
         self._regard_stale(call)
         if call.query.keys() - {"stale"}:
             await self._waiting.arrived(call)
-        return self._keys.get(call.key, _condition_of(call.request))
+        return self._keys.get(call.key, _condition_of(call.request), call.caller)
 
     def _regard_stale(self, call: Call) -> None:
         """With ?stale=false a node that has but the data of its disk does not answer."""
@@ -119,7 +128,7 @@ class KeyRoutes(Family):
         if options is not None:
             self._waiting.check(options)
         content_type = call.request.headers.get("Content-Type")
-        reply = self._keys.put(call.key, value, content_type, condition, ttl_s)
+        reply = self._keys.put(call.key, value, content_type, condition, call.caller, ttl_s)
         return await self._done(call, reply, options, condition)
 
     async def delete(self, call: Call) -> web.StreamResponse:
@@ -127,7 +136,7 @@ class KeyRoutes(Family):
         condition, options = _condition_of(call.request), self._waiting.options_of(call)
         if options is not None:
             self._waiting.check(options)
-        reply = self._keys.delete(call.key, condition)
+        reply = self._keys.delete(call.key, condition, call.caller)
         return await self._done(call, reply, options, condition)
 
     async def _done(
@@ -176,6 +185,7 @@ class KeyRoutes(Family):
             OCTETS,
             (304, 404, 412, 504),
             parameters=(KEY, *AT_LEAST, _STALE, *CONDITIONS),
+            scope=key_in_path,
             content_type="*/*",
             counted_with_query_as=WAITING_FAMILY,
         ),
@@ -188,6 +198,7 @@ class KeyRoutes(Family):
             fields(key=TEXT, version=VERSION),
             WRITE_STATUSES,
             parameters=(KEY, *WAIT, *_TTL, *CONDITIONS),
+            scope=key_in_path,
             body=VALUE,
             accepted=WAITED,
             counted_with_query_as=WAITING_FAMILY,
@@ -201,6 +212,7 @@ class KeyRoutes(Family):
             fields(key=TEXT, version=VERSION, deleted={"const": True}),
             (404, *WRITE_STATUSES),
             parameters=(KEY, *WAIT, *CONDITIONS),
+            scope=key_in_path,
             accepted=WAITED,
             counted_with_query_as=WAITING_FAMILY,
         ),
@@ -212,6 +224,7 @@ class KeyRoutes(Family):
             "The live keys in order, a page at a time.",
             fields(entries={"type": "array", "items": _LISTED}, after={"type": ["string", "null"]}),
             parameters=(*_PAGE, _STALE),
+            scope=prefix_in_query,
             counted_as="list",
         ),
     )

@@ -27,9 +27,11 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from kvgossip import __version__
+from kvgossip.api.access.rights import Access
 from kvgossip.api.http.request_metrics import LoopDelay
 from kvgossip.api.lanes.connections import Connections
 from kvgossip.api.routes.watch import WatchRoutes
+from kvgossip.config.exposure import OPEN_DOORS
 from kvgossip.runtime.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -100,7 +102,12 @@ class Metrics(Collector):
     """Of one node and its server."""
 
     def __init__(
-        self, node: Node, connections: Connections, delay: LoopDelay, watching: WatchRoutes
+        self,
+        node: Node,
+        connections: Connections,
+        delay: LoopDelay,
+        watching: WatchRoutes,
+        access: Access,
     ) -> None:
         self._node, self._connections, self._delay, self._over_http = (
             node,
@@ -108,6 +115,7 @@ class Metrics(Collector):
             delay,
             watching,
         )
+        self._access = access
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -127,6 +135,9 @@ class Metrics(Collector):
         yield gauge("settled", "1 if reads are answered as truth.", float(status["settled"]))
         refuses = float(bool(status["clock_trouble"]))
         yield gauge("clock_trouble", "1 if clocks are so wrong that it matters.", refuses)
+        opened = {(door,): float(door in status["open"]) for door in OPEN_DOORS}
+        text = "1 if whoever reaches it may read and change everything."
+        yield _family(GaugeMetricFamily, "open", text, opened, ("door",))
         yield gauge("memory_only", "1 if there is no data directory.", float(status["memory_only"]))
         for name, text in (
             ("last_exchange_age_s", "Since an exchange completed."),
@@ -167,6 +178,16 @@ class Metrics(Collector):
             requests.times,
             ("family",),
         )
+        yield counter(
+            "http_access_refused",
+            "Requests that were refused for who sent them.",
+            {(): self._access.audit.refusals},
+        )
+        tokens = self._access.status()
+        names = () if tokens is None else tokens["names"]
+        yield gauge("tokens", "Sections of the tokens file.", len(names))
+        broken = tokens is not None and tokens["problem"] is not None
+        yield gauge("tokens_broken", "1 if the tokens file cannot be used as it is.", float(broken))
         fates = {(fate,): count for fate, count in self._connections.counts.items()}
         yield gauge(
             "http_connections",

@@ -30,6 +30,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
+from kvgossip.api.access.rights import Caller, Scope
 from kvgossip.api.routes.watch_event import NEVER, Form, beat, blocks, greeting, notice, waiting
 from kvgossip.errors import WatchLaggedError
 from kvgossip.runtime.changes.feed import Feed
@@ -42,16 +43,36 @@ TURN_S = 0.005
 FAREWELL_S = 2.0
 """How long a client that is cut off may take to read why."""
 STOPS = ("the node stops", "reconnect to another node, or to this one later")
+FORBIDDEN = ("forbidden", "the tokens have changed: the one of this watcher may not read this now")
 _END = object()
+
+
+def _kept(caller: Caller | None) -> Caller | None:
+    """None where its rights never change: a stream is small."""
+    return caller if caller is not None and caller.is_guarded else None
+
+
+def _may_see(caller: Caller | None, form: Form) -> bool:
+    return caller is None or caller.may_read(Scope(form.topic.text))
 
 
 class Stream(asyncio.Protocol):
     """One watcher. Make it with Hub.open."""
 
-    __slots__ = ("_channel", "_choked", "_follower", "_live", "_stuck_bytes", "_transport")
+    __slots__ = (
+        "_channel", "_choked", "_follower", "_live", "_stuck_bytes", "_transport", "caller",
+    )  # fmt: skip
 
-    def __init__(self, channel: Channel, follower: Follower, transport: asyncio.Transport) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        follower: Follower,
+        transport: asyncio.Transport,
+        caller: Caller | None,
+    ) -> None:
         self._channel, self._follower, self._transport = channel, follower, transport
+        #: Who watches; None: everybody may.
+        self.caller = caller
         #: True while it takes what its channel writes.
         self._live = False
         #: True while its client is slow.
@@ -137,6 +158,11 @@ class Stream(asyncio.Protocol):
             )
         )
 
+    def review(self) -> None:
+        """Other tokens hold: cut it where its client may not see this any more."""
+        if not _may_see(self.caller, self._channel.form):
+            self.cut(*FORBIDDEN)
+
     def end(self, farewell: bytes) -> None:
         self._live = False
         self._channel.leave(self)
@@ -149,10 +175,21 @@ class Stream(asyncio.Protocol):
 class Held(asyncio.Protocol):
     """A watcher whose stream begins later, with `begin`."""
 
-    __slots__ = ("_hub", "begin")
+    __slots__ = ("_caller", "_form", "_hub", "begin")
 
-    def __init__(self, hub: Hub, begin: Callable[[asyncio.Transport], None]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        begin: Callable[[asyncio.Transport], None],
+        form: Form,
+        caller: Caller | None,
+    ) -> None:
         self._hub, self.begin = hub, begin
+        self._form, self._caller = form, caller
+
+    @property
+    def is_forbidden(self) -> bool:
+        return not _may_see(self._caller, self._form)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._hub.closed(self)
@@ -250,13 +287,18 @@ class Hub:
         return len(self._streams)
 
     def open(
-        self, feed: Feed, follower: Follower, form: Form, transport: asyncio.Transport
+        self,
+        feed: Feed,
+        follower: Follower,
+        form: Form,
+        transport: asyncio.Transport,
+        caller: Caller | None = None,
     ) -> None:
         """From now on this connection, whose response has begun, belongs to a stream."""
         channel = self._channels.get(form)
         if channel is None or channel.feed is not feed:
             channel = self._channels[form] = Channel(self, feed, form)
-        stream = Stream(channel, follower, transport)
+        stream = Stream(channel, follower, transport, _kept(caller))
         self._streams[stream] = transport
         channel.join(stream)
         transport.set_protocol(stream)
@@ -268,10 +310,14 @@ class Hub:
             stream.end(notice("cut", *STOPS))
 
     def hold(
-        self, transport: asyncio.Transport, begin: Callable[[asyncio.Transport], None]
+        self,
+        transport: asyncio.Transport,
+        begin: Callable[[asyncio.Transport], None],
+        form: Form,
+        caller: Caller,
     ) -> None:
         """As `open`, but nothing comes before `release`, which calls `begin`."""
-        held = Held(self, begin)
+        held = Held(self, begin, form, _kept(caller))
         self._streams[held] = transport
         transport.set_protocol(held)
         transport.write(waiting())
@@ -286,6 +332,20 @@ class Hub:
         for held, transport in self._held():
             if self._streams.pop(held, None) is not None and not transport.is_closing():
                 held.begin(transport)
+            yield
+
+    def review(self) -> None:
+        """Other tokens hold: streams end whose clients may not see their keys any more."""
+        self.in_turns(self._reviewing())
+
+    def _reviewing(self) -> Iterator[None]:
+        for stream, transport in list(self._streams.items()):
+            if isinstance(stream, Stream):
+                stream.review()
+            elif stream.is_forbidden and not transport.is_closing():
+                self.cut_off[FORBIDDEN[0]] += 1
+                transport.write(notice("cut", FORBIDDEN[1], ""))
+                transport.close()
             yield
 
     def _held(self) -> list[tuple[Held, asyncio.Transport]]:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kvgossip import __version__
+from kvgossip.api.access.rights import Right
 from kvgossip.api.http.duration import duration_s
 from kvgossip.api.http.errors import RETRY_AFTER, RequestError
 from kvgossip.api.http.response import Answer, Answers
-from kvgossip.api.http.route import Call, Family, Parameter, Right, Route
+from kvgossip.api.http.route import Call, Family, Parameter, Route
 from kvgossip.api.http.schema import OBJECT, TEXT, fields
 from kvgossip.api.lanes.overload import ALIVE
 from kvgossip.api.routes.cluster import COMMAND_STATUSES
@@ -34,7 +35,8 @@ _TIMEOUT = Parameter("query", "timeout", TEXT, "how long to wait for their answe
 class StatusRoutes(Family):
     """A node about itself and the others.
 
-    `watching` counts those who watch over HTTP, `connections` all connections.
+    `watching` counts those who watch over HTTP, `connections` all connections; `tokens` says which
+    ones are asked for.
     """
 
     def __init__(
@@ -43,8 +45,9 @@ class StatusRoutes(Family):
         answers: Answers,
         watching: Callable[[], dict[str, Any]],
         connections: Callable[[], dict[str, int]],
+        tokens: Callable[[], dict[str, Any] | None],
     ) -> None:
-        self._node, self._answers = node, answers
+        self._node, self._answers, self._tokens = node, answers, tokens
         self._watching, self._connections = watching, connections
 
     async def healthz(self, call: Call) -> Answer:
@@ -52,10 +55,15 @@ class StatusRoutes(Family):
         return self._answers.json(200, ALIVE)
 
     async def readyz(self, call: Call) -> Answer:
-        """200 while this node may be asked; 503 with the reasons where it should not be."""
+        """200 while this node may be asked; 503 where it should not be, with the reasons to those
+        who may ask /status for them."""
         settled, reasons = self._node.settled, self._node.not_ready
         if not reasons:
             return self._answers.json(200, {"settled": settled})
+        stranger = not (call.caller.is_guarded or call.client.is_local)
+        if stranger or not call.caller.may(Right.METRICS):
+            document = {"error": "the node is not ready", "hint": "", "settled": settled}
+            return self._answers.json(503, document, RETRY_AFTER)
         document = {
             "error": f"the node is not ready: {'; '.join(reason.text for reason in reasons)}",
             "hint": reasons[0].hint,
@@ -75,7 +83,11 @@ class StatusRoutes(Family):
 
     async def status(self, call: Call) -> Answer:
         """All that this node knows of itself, with all counters."""
-        serving = {"watching": self._watching(), "connections": self._connections()}
+        serving = {
+            "watching": self._watching(),
+            "connections": self._connections(),
+            "tokens": self._tokens(),
+        }
         return self._answers.json(200, {"version": __version__, **self._node.status(), **serving})
 
     async def rtt(self, call: Call) -> Answer:
@@ -126,7 +138,7 @@ class StatusRoutes(Family):
             "GET",
             "/members",
             members,
-            Right.READ,
+            Right.METRICS,
             "Who is in the cluster, by pool.",
             fields(members=_OBJECTS),
         ),
@@ -134,7 +146,7 @@ class StatusRoutes(Family):
             "GET",
             "/status",
             status,
-            Right.READ,
+            Right.METRICS,
             "What this node knows of itself, with all counters.",
             OBJECT,
         ),
@@ -142,7 +154,7 @@ class StatusRoutes(Family):
             "GET",
             "/converge",
             converge,
-            Right.READ,
+            Right.METRICS,
             "Who has the same data as this node, and by how many keys the others differ.",
             fields(equal={"type": "boolean"}, members=_OBJECTS),
             parameters=(_TIMEOUT,),
@@ -151,7 +163,7 @@ class StatusRoutes(Family):
             "GET",
             "/rtt",
             rtt,
-            Right.READ,
+            Right.METRICS,
             "The estimated round trip between two members.",
             OBJECT,
             (404,),

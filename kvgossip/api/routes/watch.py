@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
+from kvgossip.api.access.rights import Caller, Right, Scope
 from kvgossip.api.http.duration import duration_s
 from kvgossip.api.http.errors import RETRY_AFTER, RequestError
 from kvgossip.api.http.response import Answer, Answers
-from kvgossip.api.http.route import Call, Family, Parameter, Right, Route
+from kvgossip.api.http.route import Call, Family, Parameter, Route
 from kvgossip.api.http.schema import SWITCH, TEXT
 from kvgossip.api.routes.sse import Hub
 from kvgossip.api.routes.watch_event import VALUES, Form, chosen, cursor_of, document
@@ -51,6 +52,11 @@ _PARAMETERS = (
     Parameter("query", "timeout", TEXT, f"how long a poll waits; default {POLL_TIMEOUT}"),
     Parameter("header", "Last-Event-ID", TEXT, "the cursor of the last event that was read"),
 )
+
+
+def _scope_of(call: Call) -> Scope:
+    key = call.query.get("key")
+    return Scope(call.query.get("prefix", ""), is_prefix=True) if key is None else Scope(key)
 
 
 class WatchRoutes(Family):
@@ -89,22 +95,26 @@ class WatchRoutes(Family):
             return Beginning(self._answers.head(STREAM_HEAD), None)
         return Beginning(
             self._answers.head(STREAM_HEAD),
-            self._stream(form, since) if self._node.settled else self._held(form, since),
+            (self._stream if self._node.settled else self._held)(form, since, call.caller),
         )
 
-    def _stream(self, form: Form, since: str | None) -> Callable[[asyncio.Transport], None]:
+    def _stream(
+        self, form: Form, since: str | None, caller: Caller
+    ) -> Callable[[asyncio.Transport], None]:
         feed, follower = self._node.feed, self._node.follow(form.topic, since)
-        return lambda transport: self._hub.open(feed, follower, form, transport)
+        return lambda transport: self._hub.open(feed, follower, form, transport, caller)
 
-    def _held(self, form: Form, since: str | None) -> Callable[[asyncio.Transport], None]:
+    def _held(
+        self, form: Form, since: str | None, caller: Caller
+    ) -> Callable[[asyncio.Transport], None]:
         """A stream that begins once the node has settled."""
         if self._releases is None:
             self._releases = asyncio.create_task(self._release())
 
         def begin(transport: asyncio.Transport) -> None:
-            self._stream(form, since)(transport)
+            self._stream(form, since, caller)(transport)
 
-        return lambda transport: self._hub.hold(transport, begin)
+        return lambda transport: self._hub.hold(transport, begin, form, caller)
 
     async def _release(self) -> None:
         """Once the node has settled. Where it stops before, the hub is closed."""
@@ -185,6 +195,7 @@ class WatchRoutes(Family):
             "ones.",
             TEXT,
             parameters=_PARAMETERS,
+            scope=_scope_of,
             content_type="text/event-stream",
         ),
     )

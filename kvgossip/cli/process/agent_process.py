@@ -14,11 +14,15 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
-from kvgossip.api.server import ApiServer, PortInUseError, listen
+from kvgossip.api.access.token_file import TokenFile
+from kvgossip.api.listening import PortInUseError, close_listener, listen, listen_unix
+from kvgossip.api.server import ApiServer
 from kvgossip.cli.output import Format
 from kvgossip.cli.process.memory import shorten_collections
 from kvgossip.cli.settings import DEFAULT_HTTP
-from kvgossip.config import Address, Config
+from kvgossip.config import HTTP_PORT, Address, Config, parse_address
+from kvgossip.config.exposure import OPEN_DOORS, open_doors
+from kvgossip.config.unix_socket import is_unix
 from kvgossip.errors import ConfigError
 from kvgossip.runtime.daemon_threads import DaemonThreads
 from kvgossip.runtime.node import FOUNDING_GRACE_S, Node
@@ -58,33 +62,42 @@ async def serve(
     # Reading the disk makes millions of objects and no garbage that counting does not free.
     gc.disable()
     stop = _stop_event(start.stop_on_eof)
+    tokens = TokenFile(config.tokens) if config.tokens else None
     # The socket first: its port is announced to members, and until the server starts, connections
     # wait in it.
-    listener = _listen(config.http, start.free_port)
+    listeners = _listen(config, start.free_port)
     node = Node(
-        dataclasses.replace(config, http=_announced_address(config, listener)),
+        dataclasses.replace(config, http=_announced_address(config, listeners)),
         rebuild=start.rebuild,
         found=start.found,
     )
     try:
         await node.start()
         await _until_founded(node, stop)
-        server = ApiServer(node, listener)
+        server = ApiServer(node, *listeners, tokens=tokens)
         await server.start()
     except BaseException:
-        listener.close()
+        for each in listeners:
+            close_listener(each)
         await node.stop(leave=False)
         raise
     # All that lives now is there to stay: the garbage collector need not visit it again.
     gc.collect()
     gc.freeze()
     gc.enable()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload, node)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, node, server, reload)
+    _warn_of_open_doors(node)
     _announce(node, server, output)
     try:
         await _until_stopped(node, server, stop, output)
     finally:
         await _close(node, server)
+
+
+def _reload(node: Node, server: ApiServer, reload: Callable[[Node], None]) -> None:
+    reload(node)
+    # a mistake in one file keeps nobody from taking the other
+    server.reload_tokens()
 
 
 async def _until_founded(node: Node, stop: asyncio.Event) -> None:
@@ -135,20 +148,28 @@ async def _announce_settled(node: Node, output: Format) -> None:
 
 
 def _announce(node: Node, server: ApiServer, output: Format) -> None:
-    url = f"http://{_dialable(server.address)}"
     wan = str(node.wan_address) if node.wan_address is not None else None
     if output is Format.JSON:
         document = {
             "event": "serving",
             "name": node.name,
-            "url": url,
+            "url": server.urls[0],
+            "urls": server.urls,
             "gossip": str(node.address),
             "wan": wan,
             "cluster": node.config.cluster,
         }
         return _print_line(json.dumps(document))
     where = f"gossip {node.address}{f', WAN {wan}' if wan else ''}"
-    return _print_line(f"{node.name} serves {url}, {where}, cluster {node.config.cluster}")
+    return _print_line(
+        f"{node.name} serves {' and '.join(server.urls)}, {where}, cluster {node.config.cluster}"
+    )
+
+
+def _warn_of_open_doors(node: Node) -> None:
+    opened = open_doors(node.config)
+    if opened:
+        log.warning("%s: %s", node.name, "; ".join(OPEN_DOORS[door] for door in opened))
 
 
 def _print_line(line: str) -> None:
@@ -187,25 +208,38 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, on_end: Callable[[], None]) ->
         ) from error
 
 
-def _listen(address: Address | None, free_port: bool) -> socket.socket:
-    wanted = address or DEFAULT_HTTP
+def _listen(config: Config, free_port: bool) -> list[socket.socket]:
+    """The sockets of HTTP, that of `http` first. Raises ConfigError, and leaves none open then."""
+    wanted = config.http or (None if config.http_also else DEFAULT_HTTP)
+    listeners: list[socket.socket] = []
+    try:
+        if wanted is not None:
+            listeners.append(_listen_somewhere(wanted) if free_port else listen(wanted))
+        for text in config.http_also:
+            listeners.append(
+                listen_unix(text) if is_unix(text) else listen(parse_address(text, HTTP_PORT))
+            )
+    except BaseException:
+        for each in listeners:
+            close_listener(each)
+        raise
+    return listeners
+
+
+def _listen_somewhere(wanted: Address) -> socket.socket:
     try:
         return listen(wanted)
     except PortInUseError:
-        if not free_port:
-            raise
         return listen(wanted._replace(port=0))
 
 
-def _announced_address(config: Config, listener: socket.socket) -> Address:
+def _announced_address(config: Config, listeners: list[socket.socket]) -> Address | None:
     """The HTTP address that members have of this node: an empty host stands for the one that peers
-    see."""
-    host, port = listener.getsockname()[:2]
+    see, None for a node that nobody reaches over the network."""
+    name = listeners[0].getsockname()
+    if isinstance(name, str):
+        return None
+    host, port = name[:2]
     if host in ("0.0.0.0", "::"):
         host = config.advertise.host if config.advertise else ""
     return Address(host, port)
-
-
-def _dialable(address: Address) -> Address:
-    """An address of this machine for a listener on all of them."""
-    return address._replace(host="127.0.0.1") if address.host in ("0.0.0.0", "::") else address

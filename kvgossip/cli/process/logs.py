@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from typing import IO, cast
 
+from kvgossip.api.access.audit import LOGGER
 from kvgossip.cli.process.log_queue import LogQueue, Stderr
 from kvgossip.cli.settings import check_level
 
@@ -13,6 +14,8 @@ from kvgossip.cli.settings import check_level
 def log_to_stderr(level: str) -> None:
     """Sends the log of this process to stderr. Raises ConfigError for an unknown level."""
     logging.basicConfig(level=check_level(level), handlers=[LogQueue(_handler(Stderr()))])
+    # who did what is no chatter: it is told at every level
+    logging.getLogger(LOGGER).setLevel(logging.INFO)
 
 
 def _handler(stderr: Stderr) -> logging.Handler:

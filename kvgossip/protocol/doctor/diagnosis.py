@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from statistics import median
 
+from kvgossip.protocol.doctor.alike import alike
+from kvgossip.protocol.doctor.finding import Finding
 from kvgossip.protocol.effect import DoctorReport
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.wire.message import Condition, Sight
@@ -22,24 +23,13 @@ CLOCK_MS_MAX = 1000
 NAMES_SHOWN = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong. `code` is for programs and never changes its meaning, `members` are
-    those whom it is about."""
-
-    code: str
-    pool: str
-    members: tuple[str, ...]
-    text: str
-
-
 def diagnose(report: DoctorReport) -> list[Finding]:
     """The faults of this pool, the gravest first. Empty: there are none."""
     return [
         *_reachability(report),
         *_clocks(report),
         *_conditions(report),
-        *_keys(report),
+        *alike(report),
         *_gateways(report),
         *_incomplete(report),
     ]
@@ -317,31 +307,6 @@ def _condition(name: str, condition: Condition, newest: int) -> Iterator[tuple[s
     if condition.formats[1] < newest:
         others = f"others up to {newest}: it runs an older release"
         yield "format", f"{name} speaks frame formats up to {condition.formats[1]}, {others}"
-
-
-def _keys(report: DoctorReport) -> Iterator[Finding]:
-    rings = {
-        name: condition.keys for name, condition in report.conditions.items() if condition.keys
-    }
-    primaries = Counter(keys[0] for keys in rings.values())
-    if not primaries:
-        return
-    usual = max(
-        primaries, key=lambda key: (primaries[key], rings.get(report.observer, ("",))[0] == key)
-    )
-    for name, keys in rings.items():
-        if usual not in keys:
-            text = (
-                f"{name} lacks the key {usual}, with which most others seal: `kvgossip keyring "
-                "install` it there"
-            )
-            yield Finding("key_missing", report.pool, (name,), text)
-        elif keys[0] != usual:
-            text = (
-                f"{name} uses an older key, {keys[0]}, while most others seal with {usual}: "
-                f"`kvgossip keyring use {usual}`"
-            )
-            yield Finding("key_older", report.pool, (name,), text)
 
 
 def _gateways(report: DoctorReport) -> Iterator[Finding]:

@@ -205,6 +205,7 @@ class Pool:
             clock_guard=shared.clock_guard,
             wan=self._wan_membership,
             disk_problem=shared.disk_problem,
+            told=shared.told,
         )
         self.doctor = Doctor(
             self._config,

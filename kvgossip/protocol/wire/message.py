@@ -453,6 +453,8 @@ class Condition(Message, frozen=True):
     gateways that are gone). `not_ready`: why the sender should not be asked, as (code, text).
     `clock`: what is wrong with its clocks, in words; `disk`: with its data directory. `gap_s`: for
     how many seconds at most it collects no tombstone, since its context has a gap; 0: it has none.
+    `tokens`: the fingerprint of those that its HTTP asks for, "none", or empty where it does not
+    say.
     """
 
     kind = 71
@@ -472,6 +474,7 @@ class Condition(Message, frozen=True):
     clock: Text = ""
     disk: Text = ""
     gap_s: Count = 0
+    tokens: Text = ""
 
 
 class Sights(Message, frozen=True):

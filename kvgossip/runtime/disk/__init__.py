@@ -8,5 +8,6 @@ group_commit    many writes in one commit with fsync
 commit_thread   the thread that waits for the disk
 compaction      disk and memory go back to the system after much has been removed
 quarantine      values that the cluster had deleted meanwhile
+private_file    files and folders for their owner alone, whatever the umask
 key_files       the files of a keyring and of an identity
 """

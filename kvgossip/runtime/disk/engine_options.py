@@ -7,6 +7,8 @@ from pathlib import Path
 
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Options
 
+from kvgossip.runtime.disk.private_file import private_folder
+
 BUFFER_BYTES_MAX = 256 * 2**20
 """A commit that is larger is written with the interpreter's lock held."""
 BLOCK_CACHE_BYTES = 4 * 2**20
@@ -26,7 +28,7 @@ MANUAL_WAL_FLUSH = """[Version]
 
 def engine_options(folder: Path) -> Options:
     """`folder`: where RocksDB reads the option from that has no setter."""
-    folder.mkdir(exist_ok=True)
+    private_folder(folder)
     (folder / "OPTIONS-000001").write_text(MANUAL_WAL_FLUSH)
     (folder / "rocksdict-config.json").write_text('{"raw_mode":true,"prefix_extractors":{}}')
     options, _ = Options.load_latest(str(folder), ignore_unknown_options=True)

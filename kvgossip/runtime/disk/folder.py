@@ -8,14 +8,15 @@ import os
 from pathlib import Path
 
 from kvgossip.errors import DataDirError
+from kvgossip.runtime.disk.private_file import PRIVATE_FOLDER, private_descriptor, private_file
 
 
 def lock(directory: Path) -> int:
     """The lock, as an open file: the kernel releases it however the process ends. Raises
     DataDirError."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        number = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        directory.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        number = private_descriptor(directory / "lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise unusable(directory, error) from error
     try:
@@ -55,7 +56,7 @@ def unusable(directory: Path, error: OSError) -> DataDirError:
 def show_that_it_answers(directory: Path) -> None:
     """Write a file, with the interpreter's lock free. Raises OSError."""
     probe = directory / "probe"
-    with open(probe, "wb") as file:
+    with private_file(probe) as file:
         file.write(b"1")
         file.flush()
         os.fsync(file.fileno())

@@ -9,17 +9,17 @@ group, may read it.
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from kvgossip.config import KEY_BYTES, KEY_PATTERN
+from kvgossip.config import KEY_BYTES, KEY_PATTERN, check_no_key
 from kvgossip.errors import ConfigError, KeyringError
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.wire.keyring import Keyring, key_id
+from kvgossip.runtime.disk.private_file import PRIVATE_FILE
 
 FILE_BYTES_MAX = 64 * 1024
 _TITLE = (
@@ -42,6 +42,7 @@ def read_keys(path: str) -> Keyring:
 def read_identity(path: str) -> Identity:
     """The identity in this file, which is made where there is none. Raises ConfigError as
     `read_keys` does."""
+    check_no_key("the name of the identity file", path)
     with suppress(FileExistsError):
         try:
             write_keys(path, [secrets.token_bytes(KEY_BYTES)], new=True, title=_IDENTITY_TITLE)
@@ -56,13 +57,7 @@ def read_identity(path: str) -> Identity:
 
 
 def _read(path: str) -> bytes:
-    if any(map(KEY_PATTERN.fullmatch, re.split(r"[,\s]+", path.strip()))):
-        # the error must not repeat it
-        raise ConfigError(
-            "this is a key, where the path of a file is expected",
-            "write it into a file (`kvgossip keygen FILE` makes one), name that, and take another "
-            "key: others may have seen this one on the command line",
-        )
+    check_no_key("the name of the keyring file", path)
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -119,11 +114,11 @@ def write_keys(path: str, keys: Sequence[bytes], *, new: bool = False, title: st
     """Replace the file, or make it where it must be `new`, with mode 0600. Raises OSError; then the
     file is what it was."""
     target = Path(path).resolve()
-    mode = 0o600 if new else stat.S_IMODE(target.stat().st_mode) & ~stat.S_IRWXO
+    mode = PRIVATE_FILE if new else stat.S_IMODE(target.stat().st_mode) & ~stat.S_IRWXO
     temporary = target if new else target.with_name(f".{target.name}.{os.getpid()}.new")
     if not new:
         temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
     try:
         with open(descriptor, "w", encoding="ascii") as file:
             file.write(

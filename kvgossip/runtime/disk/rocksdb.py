@@ -54,6 +54,7 @@ from kvgossip.errors import DataDirError, DiskFullError, StorageError
 from kvgossip.protocol.model.checksum import CHECKSUM_BYTES, checksum
 from kvgossip.runtime.disk.engine_options import engine_options
 from kvgossip.runtime.disk.folder import lock, show_that_it_answers, sync_folder, unusable
+from kvgossip.runtime.disk.private_file import PRIVATE_FOLDER, private_file, private_folder
 
 FORMAT = 2
 ENTRY, FACT = b"e", b"f"
@@ -165,7 +166,7 @@ class RocksDB:
     def _write_owner(self) -> None:
         fresh = self._file.with_suffix(".new")
         try:
-            with open(fresh, "wb") as file:
+            with private_file(fresh) as file:
                 file.write(json.dumps(self._owner, indent=2).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -185,7 +186,7 @@ class RocksDB:
             / f"damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}"
         )
         try:
-            aside.mkdir()
+            aside.mkdir(mode=PRIVATE_FOLDER)
             for path in here:
                 path.rename(aside / path.name)
             sync_folder(self.directory)
@@ -210,6 +211,8 @@ class RocksDB:
     def _open(self) -> None:
         try:
             show_that_it_answers(self.directory)
+            # its files have the modes of the umask: the folder keeps them for its owner
+            private_folder(self._folder)
             self._db = Rdict(str(self._folder), engine_options(self.directory / "options"))
         except Exception as error:  # rocksdict has no other class
             raise _fault(error) from error

@@ -23,8 +23,8 @@ def _nobody(connection: socket.socket) -> bool:
 
 
 class Listener:
-    """Makes a protocol with `factory` for each connection of `listener`, a non-blocking socket that
-    stays its owner's.
+    """Makes a protocol with `factory` for each connection of `listener`, a non-blocking socket of
+    TCP or unix that stays its owner's.
 
     But not for one of which `turns_away` says that it has closed it.
     """
@@ -89,7 +89,8 @@ class Listener:
 
     async def _greet(self, connection: socket.socket) -> None:
         try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if connection.family != socket.AF_UNIX:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.connect_accepted_socket(self._factory, connection)
         except OSError:
             # the peer has hung up already

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from kvgossip.protocol.doctor.diagnosis import clock_offsets_ms, diagnose
+from kvgossip.config import Config
+from kvgossip.config.exposure import OPEN_DOORS, open_doors
+from kvgossip.protocol.doctor.diagnosis import Finding, clock_offsets_ms, diagnose
 from kvgossip.protocol.effect import DoctorReport
 from kvgossip.protocol.model.member import MemberState
+from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.wire.message import Sight
 
 
-def doctor_report(reports: Sequence[DoctorReport]) -> dict[str, Any]:
+def doctor_report(reports: Sequence[DoctorReport], config: Config) -> dict[str, Any]:
     """The report of these pools: whether all is well, the findings, the members, and their sight of
     each other."""
-    findings = [asdict(finding) for report in reports for finding in diagnose(report)]
+    found = [finding for report in reports for finding in diagnose(report)]
+    findings = [asdict(finding) for finding in (*found, *_open(config))]
     return {
-        "healthy": not findings,
+        # an open door is its owner's decision: it is told, and is no fault
+        "healthy": not found,
         "findings": findings,
         "members": [member for report in reports for member in _members(report)],
         "pairs": [pair for report in reports for pair in _pairs(report)],
@@ -32,6 +37,12 @@ def doctor_report(reports: Sequence[DoctorReport]) -> dict[str, Any]:
             for report in reports
         ],
     }
+
+
+def _open(config: Config) -> Iterator[Finding]:
+    for door in open_doors(config):
+        code, text = f"open_{door}", f"{config.name}: {OPEN_DOORS[door]}"
+        yield Finding(code, PoolKind.LAN.value, (config.name,), text)
 
 
 def _members(report: DoctorReport) -> list[dict[str, Any]]:
@@ -57,6 +68,7 @@ def _members(report: DoctorReport) -> list[dict[str, Any]]:
                 "gateway": condition.gateway if condition is not None else None,
                 "formats": condition.formats if condition is not None else None,
                 "keys": condition.keys if condition is not None else None,
+                "tokens": (condition.tokens or None) if condition is not None else None,
             }
         )
     return documents

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kvgossip.config.exposure import open_doors
 from kvgossip.protocol.membership.partition_watch import PartitionWatch
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.now import Now
@@ -28,6 +29,7 @@ def status_of(life: Life, now: Now) -> dict[str, Any]:
         "site": f"{replica.site:016x}",
         "gossip": str(replica.member.address),
         "http": str(config.http) if config.http else None,
+        "open": open_doors(config),
         "settled": replica.settled,
         "stale_s": replica.settling.stale_s(now),
         "not_ready": [reason._asdict() for reason in replica.readiness.reasons(now)],

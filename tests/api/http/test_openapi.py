@@ -12,13 +12,17 @@ import math
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 import jsonschema_rs
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
@@ -28,6 +32,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from kvgossip.api.server import DESCRIPTION, FAMILIES
+from tests.api.access.tokens_file import KINDS, make_tokens
 from tests.api.serving import Served
 
 CASES = int(os.environ.get("KVGOSSIP_TEST_API_CASES", "200"))
@@ -69,8 +74,8 @@ async def test_the_description_is_served_and_is_openapi_3_1(served: Served) -> N
         assert name in answer.json["components"]["schemas"]
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+@contextmanager
+def agent(*options: str, log: IO[bytes] | None = None) -> Iterator[str]:
     """Where an agent of its own process answers."""
     command = [
         sys.executable,
@@ -84,9 +89,10 @@ def url() -> Iterator[str]:
         "-o",
         "json",
         "--stop-on-eof",
+        *options,
     ]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
     ) as agent:
         try:
             assert agent.stdout is not None
@@ -97,11 +103,26 @@ def url() -> Iterator[str]:
     assert agent.returncode == 0
 
 
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with agent() as url:
+        yield url
+
+
+def without_token(case: Any) -> None:
+    """One that chance has made up is refused."""
+    if isinstance(case.query, dict):
+        case.query.pop("token", None)
+
+
 @pytest.mark.parametrize(("path", "method", "mode"), TRIED)
 def test_the_api_keeps_to_its_description(
     path: str, method: str, mode: GenerationMode, url: str
 ) -> None:
-    operation = schemathesis.openapi.from_dict(DESCRIPTION)[path][method.upper()]
+    described = schemathesis.openapi.from_dict(DESCRIPTION)
+    # this node has no tokens: those that chance made up are 501
+    described.config.generation.with_security_parameters = False
+    operation = described[path][method.upper()]
 
     @settings(
         max_examples=math.ceil(CASES / len(TRIED)),
@@ -110,6 +131,76 @@ def test_the_api_keeps_to_its_description(
     )
     @given(operation.as_strategy(generation_mode=mode))
     def keeps(case: Any) -> None:
+        without_token(case)
         case.call_and_validate(base_url=url, checks=CHECKS, timeout=30)
 
     keeps()
+
+
+# -- with tokens -----------------------------------------------------------------------------------
+
+PLANTED = b"PLANTED"
+
+
+class Planted(NamedTuple):
+    """An agent that asks for tokens, with secrets under prefixes that none but `admin` reads."""
+
+    url: str
+    secrets: dict[str, str]
+    log: Path
+
+    def headers(self, kind: str) -> dict[str, str]:
+        secret = self.secrets.get(kind)
+        return {} if secret is None else {"Authorization": f"Bearer {secret}"}
+
+    def ask(self, method: str, target: str, body: bytes | None = None) -> bytes:
+        """As the admin."""
+        asked = urllib.request.Request(
+            self.url + target, body, self.headers("admin"), method=method
+        )
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return bytes(answer.read())
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
+    folder = tmp_path_factory.mktemp("tokens")
+    secrets = make_tokens(folder / "tokens", *KINDS.values()) | {"unknown": "kvgossip_nobodys"}
+    log = folder / "log"
+    with log.open("wb") as file, agent("--tokens", str(folder / "tokens"), log=file) as url:
+        found = Planted(url, secrets, log)
+        for key in ("secret/PLANTED", "PLANTED", "ap/PLANTED", "zz/PLANTED"):
+            for value in (b"PLANTED 1", b"PLANTED 2"):
+                found.ask("PUT", f"/kv/{key}", value)
+        found.ask("PUT", "/kv/app/a", b"1")
+        yield found
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "unknown", "none"])
+def test_no_token_gets_what_it_may_not_see_nor_fails_the_server_whatever_is_asked(
+    kind: str, planted: Planted
+) -> None:
+    described = schemathesis.openapi.from_dict(DESCRIPTION)
+    described.config.generation.with_security_parameters = False
+    operations = [described[path][method.upper()] for path, method, _ in TRIED]
+
+    @settings(
+        max_examples=math.ceil(CASES / len(KINDS)),
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    @given(st.one_of([each.as_strategy() for each in operations]), st.booleans())
+    def gets_nothing(case: Any, of_app: bool) -> None:
+        without_token(case)
+        if of_app and "key" in (case.path_parameters or {}):
+            case.path_parameters["key"] = "app/a"
+        answer = case.call(base_url=planted.url, headers=planted.headers(kind), timeout=30)
+        assert answer.status_code not in (500, 501), answer.content
+        if kind != "admin":
+            assert PLANTED not in answer.content + str(answer.headers).encode()
+
+    gets_nothing()
+    if kind != "admin":
+        assert PLANTED not in planted.log.read_bytes()
+        assert planted.ask("GET", "/kv/zz/PLANTED") == b"PLANTED 2"

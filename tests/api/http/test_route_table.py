@@ -7,7 +7,8 @@ import pytest
 from aiohttp import web
 
 from kvgossip import Config
-from kvgossip.api.http.route import Call, Family, Right, Route
+from kvgossip.api.access.rights import Right
+from kvgossip.api.http.route import Call, Family, Route
 from kvgossip.api.http.route_table import RouteTable
 from kvgossip.api.routes.consul import NOT_OFFERED
 from kvgossip.api.server import FAMILIES
@@ -99,7 +100,11 @@ def test_a_route_that_is_declared_twice_is_refused() -> None:
 
 def test_only_what_says_nothing_of_the_data_needs_no_right() -> None:
     open_paths = {route.path for route in ROUTES if route.right is Right.OPEN}
-    assert open_paths == {"/healthz", "/readyz", "/openapi.json"}
+    assert open_paths == {"/healthz", "/readyz"}
     for route in ROUTES:
         if route.right is Right.READ:
             assert route.method == "GET", route.path
+        if route.right in (Right.READ, Right.WRITE):
+            assert route.scope is not None, route.path
+        else:
+            assert route.scope is None, route.path

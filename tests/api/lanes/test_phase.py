@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvgossip.api.access.doors import Doors
+from kvgossip.api.access.rights import Access, Caller
 from kvgossip.api.http.precondition import Condition
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.keys import Keys, Reply
@@ -55,14 +57,22 @@ class SlowKeys:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
+        self.access = Access()
         self.writes: list[asyncio.Future[None]] = []
 
-    def get(self, key: str, condition: Condition | None) -> Answer:
+    def get(self, key: str, condition: Condition | None, caller: Caller | None) -> Answer:
         return self._answers.octets(200, f"<{key}>".encode(), "")
 
-    def put(self, key: str, value: bytes, kind: str | None, condition: Condition | None) -> Reply:
+    def put(
+        self,
+        key: str,
+        value: bytes,
+        kind: str | None,
+        condition: Condition | None,
+        caller: Caller | None,
+    ) -> Reply:
         self.writes.append(asyncio.get_running_loop().create_future())
-        return Reply(self.get(key, None), self.writes[-1])
+        return Reply(self.get(key, None, caller), self.writes[-1])
 
 
 class FakeTransport:
@@ -71,6 +81,9 @@ class FakeTransport:
     def __init__(self, lane: Lane) -> None:
         self.lane, self.sent = lane, b""
         self.closing = self.paused = self.ended = self.choked = self.lost = False
+
+    def get_extra_info(self, name: str) -> tuple[str, int] | None:
+        return ("127.0.0.1", 1) if name == "peername" else None
 
     def write(self, data: bytes) -> None:
         self.sent += b"" if self.closing else data
@@ -127,7 +140,7 @@ class World:
         self.taken_over: list[bytes] = []
         self.requests = 0
         self.lane = RecordingLane(
-            CONFIG, cast(Keys, self.keys), answers, self.connections, cast(Any, self)
+            CONFIG, cast(Keys, self.keys), answers, self.connections, cast(Any, self), Doors(CONFIG)
         )
         self.transport = FakeTransport(self.lane)
         self.failures: list[dict[str, Any]] = []

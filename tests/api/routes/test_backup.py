@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 import kvgossip.cli
 from kvgossip.api.archive import ArchiveError, Checker, Contents, Writer, parse_lines, split_lines
 from kvgossip.api.client import Client, RefusedError
-from kvgossip.api.server import ApiServer, listen
+from kvgossip.api.listening import listen
+from kvgossip.api.server import ApiServer
 from kvgossip.config import Address
 from kvgossip.errors import NotFoundError, NotSettledError
 from kvgossip.protocol.effect import Dropped, Quarantined

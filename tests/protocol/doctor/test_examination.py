@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from kvgossip.errors import LocalError
-from kvgossip.protocol.doctor.diagnosis import Finding, clock_offsets_ms, diagnose
+from kvgossip.protocol.doctor.diagnosis import clock_offsets_ms, diagnose
 from kvgossip.protocol.doctor.examination import EXAMINATIONS_MAX, OBSERVED_MAX, OBSERVERS_MAX
+from kvgossip.protocol.doctor.finding import Finding
 from kvgossip.protocol.effect import DoctorReport, Examined, Send
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
@@ -270,6 +271,28 @@ def test_keys_that_differ_are_told() -> None:
         f"c uses an older key, {ids[1]}, while most others seal with {ids[0]}: `kvgossip "
         f"keyring use {ids[0]}`"
     )
+
+
+def test_tokens_that_differ_are_told_and_so_is_who_asks_for_none_where_others_do() -> None:
+    net = Network()
+    net.cluster("a b c d e")
+    assert findings(net) == []
+    for name, tokens in {"a": "none", "b": "11", "c": "11", "d": "22"}.items():
+        net.replicas[name].told.tokens = tokens
+    assert findings(net) == [
+        "a asks for no tokens, and others do: start it with their --tokens FILE",
+        "d has other tokens (22) than most others (11): give all nodes the same tokens file",
+    ]
+    # which of two is right, the one that is asked knows best
+    for name, tokens in {"a": "11", "b": "11", "c": "22"}.items():
+        net.replicas[name].told.tokens = tokens
+    for asked, wrong in (("a", "22"), ("c", "11")):
+        told = findings(net, asked)
+        assert len(told) == 2
+        assert all(f"has other tokens ({wrong})" in text for text in told)
+    for name in "abcd":
+        net.replicas[name].told.tokens = "none"
+    assert findings(net) == []
 
 
 def test_a_datacenter_without_a_gateway_is_told_also_by_a_plain_member() -> None:

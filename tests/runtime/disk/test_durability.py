@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from kvgossip.api import server as api
+from kvgossip.api.listening import listen
+from kvgossip.api.server import ApiServer
 from kvgossip.config import Address
 from kvgossip.errors import (
     ConfigError,
@@ -485,7 +486,7 @@ async def test_a_write_on_a_full_disk_is_answered_with_507_over_http(
 ) -> None:
     disk = BadDisk(monkeypatch)
     async with durable(tmp_path) as node:
-        server = api.ApiServer(node, api.listen(Address("127.0.0.1", 0)))
+        server = ApiServer(node, listen(Address("127.0.0.1", 0)))
         await server.start()
         disk.fault = DiskFullError("the disk is full: told by a test")
         reader, writer = await asyncio.open_connection(*server.address)

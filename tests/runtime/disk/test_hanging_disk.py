@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from kvgossip.api import server as api
+from kvgossip.api.listening import listen
+from kvgossip.api.server import ApiServer
 from kvgossip.config import Address
 from kvgossip.errors import DataDirError, DiskHangsError
 from kvgossip.runtime.disk import group_commit as commits_module
@@ -123,7 +124,7 @@ async def test_a_write_on_a_disk_that_hangs_is_answered_with_503_and_a_read_as_e
     tmp_path: Path, disk: BadDisk
 ) -> None:
     async with durable(tmp_path, disk_timeout_s=TIMEOUT_S) as node:
-        server = api.ApiServer(node, api.listen(Address("127.0.0.1", 0)))
+        server = ApiServer(node, listen(Address("127.0.0.1", 0)))
         await server.start()
         disk.gate.clear()
         reader, writer = await asyncio.open_connection(*server.address)

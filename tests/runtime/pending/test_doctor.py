@@ -16,7 +16,8 @@ import typer
 from typer.testing import CliRunner
 
 from kvgossip.api.client import Client
-from kvgossip.api.server import ApiServer, listen
+from kvgossip.api.listening import listen
+from kvgossip.api.server import ApiServer
 from kvgossip.cli import doctor as doctor_module
 from kvgossip.cli import rtt as rtt_module
 from kvgossip.config import Address

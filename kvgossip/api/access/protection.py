@@ -1,0 +1,34 @@
+"""Protected mode: who may ask a node that nobody has opened.
+
+As Redis has it: without tokens, only clients of this machine are served, whatever address the node
+listens on. A client at another address of this machine is a stranger too, as in Redis: a forwarded
+port looks the same. What answers here with 403 would be open to the whole network.
+"""
+
+from __future__ import annotations
+
+from kvgossip.api.access.client import Client
+from kvgossip.api.access.refusal import AccessError
+from kvgossip.config import Config
+from kvgossip.config.exposure import has_tokens
+
+
+class Protection:
+    """That of one node."""
+
+    def __init__(self, config: Config) -> None:
+        self._on = not (config.open_http or has_tokens(config))
+
+    def bars(self, client: Client) -> bool:
+        return self._on and not client.is_local
+
+    def check(self, client: Client) -> None:
+        """Raises AccessError(403)."""
+        if self.bars(client):
+            raise AccessError(
+                403,
+                "this node is in protected mode: it serves clients of its own machine alone",
+                "three ways out: start it with --tokens FILE, so that it knows who may do what; or "
+                "reach it by a unix socket or through a tunnel (--http unix:/run/kvgossip/"
+                "http.sock); or say with --open-http that whoever reaches it may do everything",
+            )

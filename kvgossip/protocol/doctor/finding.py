@@ -1,0 +1,16 @@
+"""Finding: one fault of a cluster, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong. `code` is for programs and never changes its meaning, `members` are
+    those whom it is about."""
+
+    code: str
+    pool: str
+    members: tuple[str, ...]
+    text: str
