@@ -30,6 +30,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
+from kvgossip.api.access.client import Client, client_of
+from kvgossip.api.lanes.crowd import household
 from kvgossip.api.routes.watch_event import NEVER, Form, beat, blocks, greeting, notice, waiting
 from kvgossip.errors import WatchLaggedError
 from kvgossip.runtime.changes.feed import Feed
@@ -235,6 +237,9 @@ class Hub:
         self._channels: dict[Form, Channel] = {}
         #: With those that are held.
         self._streams: dict[Stream | Held, asyncio.Transport] = {}
+        #: Whose each is, and how many each client has.
+        self._clients: dict[Stream | Held, str] = {}
+        self._counts: Counter[str] = Counter()
         #: Set when the last stream has gone.
         self._empty = asyncio.Event()
         #: Work that is done step by step, the oldest first.
@@ -249,6 +254,26 @@ class Hub:
         """How many streams are open."""
         return len(self._streams)
 
+    def count_of(self, client: Client) -> int:
+        """How many of them are this client's."""
+        return self._counts[household(client.address)]
+
+    def _add(self, stream: Stream | Held, transport: asyncio.Transport) -> None:
+        client = self._clients[stream] = household(client_of(transport).address)
+        self._counts[client] += 1
+        self._streams[stream] = transport
+
+    def _remove(self, stream: Stream | Held) -> bool:
+        """True if it was here."""
+        client = self._clients.pop(stream, None)
+        if client is None:
+            return False
+        self._counts[client] -= 1
+        if not self._counts[client]:
+            del self._counts[client]
+        del self._streams[stream]
+        return True
+
     def open(
         self, feed: Feed, follower: Follower, form: Form, transport: asyncio.Transport
     ) -> None:
@@ -257,7 +282,7 @@ class Hub:
         if channel is None or channel.feed is not feed:
             channel = self._channels[form] = Channel(self, feed, form)
         stream = Stream(channel, follower, transport)
-        self._streams[stream] = transport
+        self._add(stream, transport)
         channel.join(stream)
         transport.set_protocol(stream)
         transport.write(greeting(NEVER if follower.resyncs else feed.cursor(follower.at)))
@@ -272,7 +297,7 @@ class Hub:
     ) -> None:
         """As `open`, but nothing comes before `release`, which calls `begin`."""
         held = Held(self, begin)
-        self._streams[held] = transport
+        self._add(held, transport)
         transport.set_protocol(held)
         transport.write(waiting())
         if self._heartbeat is None:
@@ -284,7 +309,7 @@ class Hub:
 
     def _releasing(self) -> Iterator[None]:
         for held, transport in self._held():
-            if self._streams.pop(held, None) is not None and not transport.is_closing():
+            if self._remove(held) and not transport.is_closing():
                 held.begin(transport)
             yield
 
@@ -296,7 +321,7 @@ class Hub:
         ]
 
     def closed(self, stream: Stream | Held) -> None:
-        self._streams.pop(stream, None)
+        self._remove(stream)
         if not self._streams:
             self._empty.set()
 
