@@ -60,16 +60,13 @@ class Crowd:
 
     def idle_of_most(self) -> Connection | None:
         """An idle one of the client that has most."""
-        return _longest_idle(max(self._of.values(), key=_count, default={}))
+        most: dict[Connection, None] = max(self._of.values(), key=len, default={})
+        return _longest_idle(most)
 
 
 def _longest_idle(connections: Iterable[Connection]) -> Connection | None:
     looks = islice(connections, LOOKS_MAX)
     return min((each for each in looks if each.is_idle()), key=_due, default=None)
-
-
-def _count(connections: dict[Connection, None]) -> int:
-    return len(connections)
 
 
 def _due(connection: Connection) -> float:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvgossip.api.access.client import Client
 from kvgossip.api.http.precondition import Condition
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.keys import Keys, Reply
@@ -48,6 +49,15 @@ class FakeNode:
     settled = True
     last_exchange_age_s = None
     stale_s = None
+
+
+class Another:
+    """A connection of another client, which asks for something."""
+
+    client = Client("192.0.2.1", False, "")
+
+    def is_idle(self) -> bool:
+        return False
 
 
 class SlowKeys:
@@ -124,7 +134,7 @@ class World:
     def __init__(self, others: int = 0) -> None:
         self.connections = Connections(CONFIG)
         for _ in range(others):
-            self.connections.opened(cast(Connection, object()))
+            self.connections.opened(cast(Connection, Another()))
         answers = Answers(cast(Node, FakeNode()))
         self.keys = SlowKeys(answers)
         self.taken_over: list[bytes] = []

@@ -544,6 +544,7 @@ async def test_a_process_with_too_many_files_open_says_so_once_and_takes_links_a
         (line,) = [text for text in caplog.messages if "no connection is taken" in text]
         assert str(a.address) in line
         assert "ulimit -n" in line
+        caplog.clear()
 
 
 # -- opening and closing -------------------------------------------------------------------------
