@@ -52,9 +52,10 @@ class FakeNode:
 
 
 class Another:
-    """A connection of another client, which asks for something."""
+    """A connection of a client that has one, and asks for something."""
 
-    client = Client("192.0.2.1", False, "")
+    def __init__(self, number: int) -> None:
+        self.client = Client(f"client {number}", False, "")
 
     def is_idle(self) -> bool:
         return False
@@ -133,8 +134,8 @@ class World:
 
     def __init__(self, others: int = 0) -> None:
         self.connections = Connections(CONFIG)
-        for _ in range(others):
-            self.connections.opened(cast(Connection, Another()))
+        for number in range(others):
+            self.connections.opened(cast(Connection, Another(number)))
         answers = Answers(cast(Node, FakeNode()))
         self.keys = SlowKeys(answers)
         self.taken_over: list[bytes] = []
