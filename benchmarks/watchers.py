@@ -33,6 +33,10 @@ PATIENCE_S = 120.0
 KEY = "watched/" + "x" * 64
 
 
+MANY = {"watchers_max": 1_000_000, "http_client_streams_max": 1_000_000}
+"""All of them come from one address."""
+
+
 class Client(asyncio.Protocol):
     """One watcher: it knows when the events came."""
 
@@ -60,7 +64,7 @@ class Client(asyncio.Protocol):
 
 async def measure(watchers: int, rounds: int, prefixes: int) -> Row:
     raise_file_limit()
-    with cluster(1, parameters={"watchers_max": 1_000_000}) as (agent,):
+    with cluster(1, parameters=MANY) as (agent,):
         return await measured(agent, watchers, rounds, prefixes)
 
 

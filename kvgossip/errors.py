@@ -86,6 +86,10 @@ class StorageError(LocalError):
     """The disk does not take what is written, so nothing is acknowledged; reads are answered."""
 
 
+class StoreFullError(LocalError):
+    """The store of this node has as many bytes as `store_bytes_max` allows; nothing was changed."""
+
+
 class DiskFullError(StorageError):
     """There is no room on the disk of the data directory."""
 

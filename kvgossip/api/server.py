@@ -22,7 +22,6 @@ from kvgossip.api.http.openapi import document
 from kvgossip.api.http.request_metrics import LoopDelay
 from kvgossip.api.http.request_target import authority_of
 from kvgossip.api.http.response import Answer, Answers
-from kvgossip.api.http.room import Room
 from kvgossip.api.http.route import Call, Family, Route
 from kvgossip.api.http.route_table import Match, RouteTable
 from kvgossip.api.http.schema import OBJECT, TEXT
@@ -136,7 +135,6 @@ class ApiServer:
         self._hub, self._delay, self._connections = Hub(), LoopDelay(), Connections(node.config)
         self._watching = watching = WatchRoutes(node, answers, self._hub)
         self._keys = Keys(node, answers, self._access)
-        self._room = Room(node.config.http_answers_bytes_max)
         cluster, consul = ClusterRoutes(node, answers), ConsulAnswers(node, answers)
         self.left = cluster.left
         self._routes = RouteTable(
@@ -151,7 +149,7 @@ class ApiServer:
                 cluster,
                 BackupRoutes(node, answers),
                 ServerRoutes(node, answers, self._connections, self._delay, watching, self._access),
-                ConsulRoutes(node, consul, watching, Listings(node, self._room)),
+                ConsulRoutes(node, consul, watching, Listings(node, self._connections.room)),
                 ConsulClusterRoutes(node, consul),
             ),
             node.config,
@@ -233,7 +231,7 @@ class ApiServer:
                 self._doors.check(caller.client, request.method, match.path, hosts, request.headers)
             answer = await self._routes.answer(match, request, caller)
             if isinstance(answer, Answer) and request.method in READS:
-                answer.take_room(self._room)
+                answer.take_room(self._connections.room, caller.client.address)
             return answer
         except (web.RequestPayloadError, http_exceptions.HttpProcessingError) as error:
             return self._answers.problem(

@@ -252,6 +252,9 @@ class Parameters:
         "The largest message of an exchange. One entry that is larger goes alone.")] = 256 * 1024
     value_bytes_max: Annotated[int, LIMITS, STORE, Meta(ge=1, le=64 * 2**20, description=
         "The largest value. Every node holds every value in memory.")] = 1024 * 1024
+    store_bytes_max: Annotated[int, LIMITS, STORE, Meta(ge=0, le=2**40, description=
+        "The most bytes of records in this node; a write of a client that would make them more is "
+        "refused (507). Those of peers are merged all the same. 0: no bound.")] = 0
     source_datagrams_per_s: Annotated[float, LIMITS, Meta(ge=10, le=10_000_000, description=
         "The datagrams that are taken from one address; those of two seconds at once. Choose more "
         "than a node can work off, so that only floods meet it; every node behind one address "
@@ -290,6 +293,12 @@ class Parameters:
     http_connections_max: Annotated[int, HTTP, Meta(ge=1, le=100_000, description=
         "The most connections of clients at a time; one more is answered with 503. Leave some of "
         "the process's files to links.")] = 1000
+    http_client_connections_max: Annotated[int, HTTP, Meta(ge=1, le=100_000, description=
+        "The most connections of one client at a time: of one address, or of one IPv6 network of "
+        "64 bits. All who come through a proxy are one client: give it more.")] = 200
+    http_client_streams_max: Annotated[int, HTTP, Meta(ge=1, le=1_000_000, description=
+        "The most streams of one client at a time, counted like its connections, of which they "
+        "are none.")] = 1000
     http_head_bytes_max: Annotated[int, HTTP, Meta(ge=4096, le=2**20, description=
         "The longest head of a request: its line and headers. 4 KiB hold the longest key, "
         "percent-encoded.")] = 16 * 1024

@@ -44,6 +44,7 @@ from kvgossip.protocol.pools.pool_set import PoolSet
 from kvgossip.protocol.pools.shared import Shared, next_generation, own_record
 from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.saved_state import SavedLife, clock_fact
+from kvgossip.protocol.store.capacity import Capacity
 from kvgossip.protocol.wire.keyring import Keyring, keyring_of
 from kvgossip.protocol.wire.message import KeyringAction
 from kvgossip.protocol.writes import BatchWritten, Restored, Writes, Written
@@ -116,8 +117,15 @@ class Replica:
         self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
         #: what others hear of this node's HTTP
         self.told = Told()
+        self.capacity = Capacity(config, self.store, self.outbox)
         self._writes = Writes(
-            config, self.tombstones.context, self.hlc, self.store, self.merging, self.clock_guard
+            config,
+            self.tombstones.context,
+            self.hlc,
+            self.store,
+            self.merging,
+            self.clock_guard,
+            self.capacity,
         )
         #: the time at which the farewell is over; None: the node is not leaving
         self._departs_s: float | None = None
@@ -429,6 +437,7 @@ class Replica:
     def tick(self, now: Now) -> list[Effect]:
         """Do whatever is due."""
         self.clock_guard.look(now)
+        self.capacity.tick()
         if self._departs_s is None:
             for pool in self.pools:
                 pool.tick(now)

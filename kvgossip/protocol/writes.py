@@ -28,6 +28,7 @@ from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.model.write import Writing, check_batch, check_write
+from kvgossip.protocol.store.capacity import Capacity
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import CausalContext
 
@@ -70,9 +71,11 @@ class Writes:
         store: Store,
         merging: Merging,
         clock_guard: ClockGuard,
+        capacity: Capacity,
     ) -> None:
         self._config, self._context, self._hlc = config, context, hlc
         self._store, self._merging, self._clock_guard = store, merging, clock_guard
+        self._capacity = capacity
         #: from now on none is taken
         self._ended = False
 
@@ -96,6 +99,8 @@ class Writes:
         if ttl_s is not None:
             check_ttl(ttl_s)
         self._check_may_write(now)
+        if self._capacity.bytes_max:
+            self._capacity.check(key, value)
         record = self._record(value, now, content_type, ttl_s, flags)
         self._merging.take(key, record, now, CLIENT)
         return record
@@ -114,6 +119,7 @@ class Writes:
         """The records by key, without those of deletes of nothing."""
         check_batch(writes, self._config)
         self._check_may_write(now)
+        self._capacity.check_all((each.key, each.value or b"") for each in writes)
         made = [each for each in writes if each.value is not None or self._is_live(each.key)]
         pairs = tuple(
             (each.key, self._record(each.value, now, each.content_type, each.ttl_s, each.flags))
@@ -130,6 +136,8 @@ class Writes:
     ) -> list[Outcome]:
         """The outcome of each entry."""
         self._check_may_write(now)
+        entries = list(entries)
+        self._capacity.check_all(entries)
         if as_new:
             return [self._write_anew(key, record, now) for key, record in entries]
         return [

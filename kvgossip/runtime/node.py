@@ -222,9 +222,9 @@ class Node:
     async def restore(
         self, entries: Sequence[tuple[str, bytes]], *, as_new: bool = False
     ) -> builtins.list[Outcome]:
-        """Merge keys with records of a backup, with their versions, all in one commit; returns what
-        became of each. `as_new`: write their values anew instead, whatever was written or deleted
-        since. Durable, and raises, as `put`."""
+        """Merge keys with records of a backup, with their versions; returns what became of each.
+        `as_new`: write their values anew instead, whatever was written or deleted since. Durable,
+        and raises, as `put`; those before the failure may be there: restore them again."""
         return await self._open.writes.restore(entries, as_new=as_new)
 
     def snapshot(self) -> AsyncGenerator[builtins.list[tuple[str, bytes]], None]:

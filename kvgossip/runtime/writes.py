@@ -20,6 +20,8 @@ from kvgossip.runtime.driver import Driver
 from kvgossip.runtime.pending.write_acks import AckedWrite, OnAck
 
 WAIT_TIMEOUT_MAX_S = 600.0
+RESTORED_A_TURN = 500
+"""So many entries of a backup are merged before others have their turn."""
 
 
 class Written(NamedTuple):
@@ -65,7 +67,7 @@ class Writes:
             self._driver.replica.clock_guard.check(now)
         except (ClockAheadError, OverloadedError, StorageError) as reason:
             return str(reason)
-        return None
+        return self._driver.replica.capacity.problem() or None
 
     # -- keys -------------------------------------------------------------------------------------
 
@@ -127,12 +129,17 @@ class Writes:
         ]
 
     async def restore(self, entries: Sequence[tuple[str, bytes]], *, as_new: bool) -> list[Outcome]:
-        await self.admit()
-        driver = self._driver
-        now = driver.clocks()
-        effects, outcomes = driver.replica.restore(entries, now, as_new=as_new)
-        driver.do(effects, now)
-        if effects and driver.commits is not None:
+        driver, outcomes = self._driver, list[Outcome]()
+        for start in range(0, len(entries), RESTORED_A_TURN):
+            await self.admit()
+            now = driver.clocks()
+            effects, made = driver.replica.restore(
+                entries[start : start + RESTORED_A_TURN], now, as_new=as_new
+            )
+            driver.do(effects, now)
+            outcomes += made
+            await asyncio.sleep(0)
+        if driver.commits is not None:
             await driver.commits.durable()
         return outcomes
 

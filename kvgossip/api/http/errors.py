@@ -23,6 +23,7 @@ from kvgossip.errors import (
     StaleError,
     StillAliveError,
     StorageError,
+    StoreFullError,
     ValueTooLargeError,
 )
 from kvgossip.extras import MissingPackageError
@@ -55,6 +56,7 @@ _STATUSES: tuple[tuple[type[KVGossipError], int], ...] = (
     (MissingPackageError, 501),
     (ConfigError, 400),
     (DiskFullError, 507),
+    (StoreFullError, 507),
     (DiskHangsError, 503),
     (StorageError, 500),
     # The last of the caller's faults is to ask a node that is leaving.

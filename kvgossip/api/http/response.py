@@ -53,11 +53,17 @@ class Answer(web.StreamResponse):
         self._open: bool | None = None
         self._lease: Lease | None = None
 
-    def take_room(self, room: Room) -> None:
+    @property
+    def long_bytes(self) -> int:
+        """How long its body is; 0 where it is short."""
+        size = 0 if self._content is None else len(self._content)
+        return size if size > LONG_BYTES else 0
+
+    def take_room(self, room: Room, client: str) -> None:
         """Raises RequestError(503) where this is long, and too many such answers wait already."""
-        if self._content is not None and len(self._content) > LONG_BYTES:
-            self._lease = Lease(room)
-            self._lease.grow(len(self._content))
+        if size := self.long_bytes:
+            self._lease = Lease(room, client)
+            self._lease.grow(size)
 
     @property
     def keep_alive(self) -> bool | None:

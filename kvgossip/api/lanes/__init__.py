@@ -1,6 +1,8 @@
 """Connections of clients, and the two lanes that serve them.
 
 connections   all connections: how many there may be, and how long each may keep us waiting
+crowd         those of each client, and which of them make room
+files         how many of the process's files they may use
 overload      the door: refuses clients for which there is no room
 fast          the express lane: requests for single keys
 phase         the states of a connection on it, as a table

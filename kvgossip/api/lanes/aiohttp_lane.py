@@ -98,7 +98,8 @@ class GeneralConnection(web.RequestHandler):
         )
         self._answers, self._open = answers, connections
         self.client = client
-        self._outflow = Outflow(connections.stall_s)
+        self._outflow = Outflow(connections)
+        self._outflow.of(client)
         self._ended = False
         #: True if a request has asked for another protocol. Its answer is the last one: what
         #: aiohttp's parser has passed over behind it is not known.
@@ -110,6 +111,7 @@ class GeneralConnection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        self._outflow.freed()
         self._open.closed(self)
 
     def pause_writing(self) -> None:
@@ -119,6 +121,7 @@ class GeneralConnection(web.RequestHandler):
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._outflow.freed()
         self.due_s = math.inf
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -179,6 +182,10 @@ class GeneralConnection(web.RequestHandler):
 
     # -- called by Connections --------------------------------------------------------------------
 
+    def is_idle(self) -> bool:
+        waits = self._waiter is not None and not self._waiter.done()
+        return waits and not (self._messages or self.writing_paused)
+
     def overdue(self) -> bool:
         if (
             self.transport is not None
@@ -192,7 +199,10 @@ class GeneralConnection(web.RequestHandler):
         return True
 
     def finish(self) -> None:
-        self.close()
+        if self.is_idle():
+            self.force_close()
+        else:
+            self.close()
 
     def abort(self) -> None:
         if self.transport is not None:

@@ -2,9 +2,12 @@
 how long each may keep us waiting.
 
 Laws
-- There are at most `http_connections_max`. One more is refused with 503 and closed (overload.py):
-  most of them before they are connections of ours, up to REFUSALS_MAX of them at a time by their
-  lane.
+- There are at most `http_connections_max`, and of one client at most `http_client_connections_max`
+  (crowd.py). One more takes the place of one that asks for nothing, of the client that has most; if
+  there is none, it is refused with 503 and closed (overload.py): most of them before they are
+  connections of ours, up to REFUSALS_MAX of them at a time by their lane. So nobody is refused
+  because others keep connections that they do not use.
+- The last files of the process are not for clients: links and the disk need them.
 - Every connection has a moment at which it is overdue, whatever it does: one that asks nothing, a
   head or a body that does not arrive, a client that takes none of what it asked for. So nobody
   holds a connection by doing nothing, or almost nothing.
@@ -23,12 +26,16 @@ from typing import Protocol
 from kvgossip.api.access.client import Client
 from kvgossip.api.http.body import BODY_BYTES_PER_S_MIN
 from kvgossip.api.http.request_metrics import Requests
+from kvgossip.api.http.room import Lease, Room
+from kvgossip.api.lanes.crowd import Crowd
 from kvgossip.config import Config
 
 SWEEP_S = 1.0
 LINGER_S = 2.0
 """How long a client that was refused may take to read why."""
 REFUSALS_MAX = 64
+REFUSALS_OF_ONE_MAX = 16
+"""So many connections of one client are refused in words at a time; more are cut off."""
 
 
 class Welcome(Enum):
@@ -43,6 +50,9 @@ class Connection(Protocol):
     client: Client
     due_s: float
     """The time at which it is overdue, by the clock of Connections."""
+
+    def is_idle(self) -> bool:
+        """True if its client asks for nothing, and waits for nothing."""
 
     def overdue(self) -> bool:
         """Close it, or answer its client why it is closed; False if it moves, and is to be looked
@@ -66,18 +76,33 @@ class OtherLane(Protocol):
 
 
 class Outflow:
-    """Watches that a client takes what is sent to it, at least at BODY_BYTES_PER_S_MIN."""
+    """The bytes that wait until a client takes them: they hold room, and have to move, at least at
+    BODY_BYTES_PER_S_MIN."""
 
-    __slots__ = ("_stall_s", "_unread")
+    __slots__ = ("_lease", "_room", "_stall_s", "_unread")
 
-    def __init__(self, stall_s: float) -> None:
-        self._stall_s = stall_s
+    def __init__(self, connections: Connections) -> None:
+        self._room, self._stall_s = connections.room, connections.stall_s
+        self._lease = Lease(self._room)
         self._unread = 0
+
+    def of(self, client: Client) -> None:
+        """From now on it is known who the client is."""
+        self._lease = Lease(self._room, client.address)
+
+    def check(self, count: int) -> None:
+        """Raises RequestError(503) where there is no room for so many bytes."""
+        self._lease.check(count)
 
     def choked(self, transport: asyncio.WriteTransport, now_s: float) -> float:
         """The client's buffers are full: when to look again."""
         self._unread = transport.get_write_buffer_size()
+        self._lease.hold(self._unread)
         return now_s + self._stall_s
+
+    def freed(self) -> None:
+        """The client has taken all, or has gone."""
+        self._lease.hold(0)
 
     def moves(self, transport: asyncio.WriteTransport) -> bool:
         """True if it has taken enough since then."""
@@ -93,6 +118,8 @@ class Connections:
         #: The fates of connections and of their requests, by name.
         self.counts: Counter[str] = Counter()
         self.requests = Requests()
+        #: For all that clients take slowly.
+        self.room = Room(config.http_answers_bytes_max)
         #: True once the server stops: every answer is the last one of its connection.
         self.stopping = False
         self._max = config.http_connections_max
@@ -104,6 +131,7 @@ class Connections:
         self.now_s = self.idle_due_s = self.head_due_s = 0.0
         self._sweep_s = min(SWEEP_S, self._idle_s / 4, self._head_s / 4, self.stall_s / 4)
         self._open: dict[Connection, None] = {}
+        self._crowd = Crowd(config.http_client_connections_max)
         #: Connections that have kept something back until the end of this turn.
         self._to_flush: list[Callable[[], None]] = []
         #: Set while there are no connections.
@@ -120,10 +148,14 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
-    @property
-    def full(self) -> bool:
-        """True if one more would be refused."""
-        return len(self._open) >= self._max
+    def has_room(self) -> bool:
+        """True if one more may come in; where there are too many, one that is idle is closed for
+        it."""
+        return len(self._open) < self._max or self.makes_room()
+
+    def makes_room(self) -> bool:
+        """True if one that is idle is closed for another."""
+        return self._closes(self._crowd.idle_of_most())
 
     @property
     def may_refuse(self) -> bool:
@@ -133,24 +165,41 @@ class Connections:
     def opened(self, connection: Connection) -> Welcome:
         """Counts a new connection. By its welcome it may ask something, or is refused, as there
         are too many, or is cut off."""
-        count = len(self._open)
-        welcome = (
-            Welcome.SERVED
-            if count < self._max
-            else Welcome.REFUSED
-            if count < self._max + REFUSALS_MAX
-            else Welcome.CUT_OFF
-        )
+        welcome = self._welcome(connection)
         self.counts[welcome.value] += 1
         if welcome is not Welcome.CUT_OFF:
             self._open[connection] = None
+            self._crowd.add(connection)
             self._empty.clear()
         return welcome
+
+    def _welcome(self, connection: Connection) -> Welcome:
+        if not self.may_refuse:
+            return Welcome.CUT_OFF
+        if len(self._open) >= self._max:
+            return Welcome.REFUSED
+        excess = self._crowd.excess_of(connection)
+        if excess < 0 or self._closes(self._crowd.idle_of(connection)):
+            return Welcome.SERVED
+        self.counts["connections_of_one_client_refused"] += 1
+        return Welcome.REFUSED if excess < REFUSALS_OF_ONE_MAX else Welcome.CUT_OFF
+
+    def _closes(self, idle: Connection | None) -> bool:
+        """True if there is one to be closed."""
+        if idle is None:
+            return False
+        self.counts["connections_made_room"] += 1
+        idle.finish()
+        # its place is free from now on, and not in the turn in which its transport ends
+        self.closed(idle)
+        return True
 
     def moved(self, old: Connection, new: Connection) -> None:
         """The connection goes on under another object."""
         del self._open[old]
         self._open[new] = None
+        self._crowd.remove(old)
+        self._crowd.add(new)
 
     def at_end_of_turn(self, flush: Callable[[], None]) -> None:
         """Have what a connection has kept back sent together with what all others have."""
@@ -164,7 +213,9 @@ class Connections:
             flush()
 
     def closed(self, connection: Connection) -> None:
-        self._open.pop(connection, None)
+        if connection in self._open:
+            del self._open[connection]
+            self._crowd.remove(connection)
         if not self._open:
             self._empty.set()
 

@@ -78,7 +78,7 @@ class Lane(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._request = RequestParser(doors.takes_host)
         self._queue = AnswerQueue(answers, connections)
-        self._outflow = Outflow(connections.stall_s)
+        self._outflow = Outflow(connections)
         #: None before the connection is made, and once it is lost or the other lane's.
         self._transport: asyncio.Transport | None = None
         self._phase = Phase.NEW
@@ -109,6 +109,7 @@ class Lane(asyncio.Protocol):
         self._transport = self._queue.transport = cast(asyncio.Transport, transport)
         self.client = client_of(transport)
         self._request.express = not self._doors.bars(self.client)
+        self._outflow.of(self.client)
         welcome = self._connections.opened(self)
         if welcome is Welcome.SERVED:
             self._step(Event.WELCOMED)
@@ -142,17 +143,22 @@ class Lane(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._choked = False
+        self._outflow.freed()
         self._rest()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._step(Event.LOST)
         self._transport = None
         self._queue.close()
+        self._outflow.freed()
         self._data = b""
         self._request.close()
         self._connections.closed(self)
 
     # -- called by Connections --------------------------------------------------------------------
+
+    def is_idle(self) -> bool:
+        return self._phase is _IDLE and not (self._data or self._queue.waiting or self._choked)
 
     def overdue(self) -> bool:
         assert self._transport is not None
@@ -269,6 +275,8 @@ class Lane(asyncio.Protocol):
         connections.counts["express"] += 1
         try:
             answer, durable, _ = reply_to(request, self._keys, self.client)
+            if (size := answer.long_bytes) and method == b"GET":
+                self._outflow.check(size)
         except Exception as error:
             answer, durable = self._answers.failure(error, method.decode(), f"/kv/{key}"), None
         last = connections.stopping or (

@@ -20,6 +20,7 @@ from contextlib import suppress
 from kvgossip.api.http.errors import too_many_connections
 from kvgossip.api.http.response import Answers
 from kvgossip.api.lanes.connections import Connections
+from kvgossip.api.lanes.files import FILES_SPARED, files_for
 
 LOOK_BYTES = 64 * 1024
 """So much of a request is read, to be dropped: the kernel answers what is left unread with a reset,
@@ -33,18 +34,21 @@ class Door:
 
     def __init__(self, connections: Connections, answers: Answers) -> None:
         self._connections, self._answers = connections, answers
+        self._files_max = files_for(FILES_SPARED)
 
     def turns_away(self, connection: socket.socket) -> bool:
         """Refuses this connection, which was just accepted and is non-blocking, and closes it;
         False if it may come in."""
-        if not self._connections.full:
+        connections = self._connections
+        has_file = connection.fileno() < self._files_max
+        if connections.has_room() if has_file else connections.makes_room():
             return False
         with suppress(OSError):
             request = _sent(connection)
-            if not request and self._connections.may_refuse:
+            if not request and has_file and connections.may_refuse:
                 return False
             connection.send(refusal_of(self._answers, request))
-        self._connections.counts["connections_turned_away"] += 1
+        connections.counts["connections_turned_away"] += 1
         connection.close()
         return True
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 IMPORT_BYTES_MIN = 4 * 2**20
 PAGE = 1000
+PARSED_A_TURN = 500
 
 
 class NumberBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -83,8 +84,14 @@ class BackupRoutes(Family):
         left out, and named."""
         as_new = call.is_on("as_new")
         lines = list(split_lines(await call.body()))
+        entries = list[tuple[str, bytes]]()
         try:
-            entries = parse_lines(lines, call.config.value_bytes_max)
+            for start in range(0, len(lines), PARSED_A_TURN):
+                entries += parse_lines(
+                    lines[start : start + PARSED_A_TURN], call.config.value_bytes_max
+                )
+                # other clients have their turns
+                await asyncio.sleep(0)
         except ArchiveError as error:
             raise RequestError(
                 400,

@@ -15,8 +15,7 @@ Laws
 - A client that is so slow that the feed has gone past it, or that takes nothing at all for
   HEARTBEAT_S, is cut off, and learns why.
 - A write on the node does not wait for streams: they are written to in later turns of the event
-  loop, at most STREAMS_A_TURN of them in each, whatever channels they are of, and for TURN_S at
-  most.
+  loop, some of them in each, whatever channels they are of (turns.py).
 - A stream that is opened before the node has settled is *held*: it gets signs of life, and events
   only then. An EventSource would give up for ever at a 503.
 - An idle stream shows signs of life, with the newest cursor: so a client can tell a quiet node from
@@ -26,11 +25,13 @@ Laws
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 
+from kvgossip.api.access.client import Client, client_of
 from kvgossip.api.access.rights import Caller, Scope
+from kvgossip.api.lanes.crowd import Tally
+from kvgossip.api.routes.turns import Turns
 from kvgossip.api.routes.watch_event import NEVER, Form, beat, blocks, greeting, notice, waiting
 from kvgossip.errors import WatchLaggedError
 from kvgossip.runtime.changes.feed import Feed
@@ -38,13 +39,10 @@ from kvgossip.runtime.changes.follower import CHUNK_BYTES, Follower, event_of
 from kvgossip.runtime.changes.watchers import Arrival, State
 
 HEARTBEAT_S = 15.0
-STREAMS_A_TURN = 256
-TURN_S = 0.005
 FAREWELL_S = 2.0
 """How long a client that is cut off may take to read why."""
 STOPS = ("the node stops", "reconnect to another node, or to this one later")
 FORBIDDEN = ("forbidden", "the tokens have changed: the one of this watcher may not read this now")
-_END = object()
 
 
 def _kept(caller: Caller | None) -> Caller | None:
@@ -114,7 +112,7 @@ class Stream(asyncio.Protocol):
         if self._follower.caught_up:
             self._live = True
         else:
-            self._channel.hub.in_turns(self._going_on())
+            self._channel.hub.turns.add(self._going_on())
 
     def _going_on(self) -> Iterator[None]:
         self.go_on()
@@ -134,7 +132,7 @@ class Stream(asyncio.Protocol):
     def fall_behind(self) -> None:
         if self._live:
             self._live = False
-            self._channel.hub.in_turns(self._going_on())
+            self._channel.hub.turns.add(self._going_on())
 
     def beat(self, until: int, with_cursor: bytes, without: bytes) -> None:
         """A sign of life, which tells that there was nothing until this index; or the end, where
@@ -218,9 +216,9 @@ class Channel:
         if not self._busy:
             self._busy = True
             if self.form.coalesce_s:
-                self.hub.loop.call_later(self.form.coalesce_s, self.hub.in_turns, self._tell_all())
+                self.hub.loop.call_later(self.form.coalesce_s, self.hub.turns.add, self._tell_all())
             else:
-                self.hub.in_turns(self._tell_all())
+                self.hub.turns.add(self._tell_all())
 
     def _tell_all(self) -> Iterator[None]:
         try:
@@ -272,12 +270,10 @@ class Hub:
         self._channels: dict[Form, Channel] = {}
         #: With those that are held.
         self._streams: dict[Stream | Held, asyncio.Transport] = {}
+        self._tally: Tally[Stream | Held] = Tally()
         #: Set when the last stream has gone.
         self._empty = asyncio.Event()
-        #: Work that is done step by step, the oldest first.
-        self._works: deque[Iterator[None]] = deque()
-        #: True while a turn is under way or to come.
-        self._turning = False
+        self.turns = Turns(self.loop)
         #: True once the server stops.
         self._closing = False
         self._heartbeat: asyncio.TimerHandle | None = None
@@ -285,6 +281,19 @@ class Hub:
     def __len__(self) -> int:
         """How many streams are open."""
         return len(self._streams)
+
+    def count_of(self, client: Client) -> int:
+        """How many of them are this client's."""
+        return self._tally.count_of(client)
+
+    def _add(self, stream: Stream | Held, transport: asyncio.Transport) -> None:
+        self._tally.add(stream, client_of(transport))
+        self._streams[stream] = transport
+
+    def _remove(self, stream: Stream | Held) -> bool:
+        """True if it was here."""
+        self._tally.remove(stream)
+        return self._streams.pop(stream, None) is not None
 
     def open(
         self,
@@ -299,7 +308,7 @@ class Hub:
         if channel is None or channel.feed is not feed:
             channel = self._channels[form] = Channel(self, feed, form)
         stream = Stream(channel, follower, transport, _kept(caller))
-        self._streams[stream] = transport
+        self._add(stream, transport)
         channel.join(stream)
         transport.set_protocol(stream)
         transport.write(greeting(NEVER if follower.resyncs else feed.cursor(follower.at)))
@@ -318,7 +327,7 @@ class Hub:
     ) -> None:
         """As `open`, but nothing comes before `release`, which calls `begin`."""
         held = Held(self, begin, form, _kept(caller))
-        self._streams[held] = transport
+        self._add(held, transport)
         transport.set_protocol(held)
         transport.write(waiting())
         if self._heartbeat is None:
@@ -326,17 +335,17 @@ class Hub:
 
     def release(self) -> None:
         """The node has settled."""
-        self.in_turns(self._releasing())
+        self.turns.add(self._releasing())
 
     def _releasing(self) -> Iterator[None]:
         for held, transport in self._held():
-            if self._streams.pop(held, None) is not None and not transport.is_closing():
+            if self._remove(held) and not transport.is_closing():
                 held.begin(transport)
             yield
 
     def review(self) -> None:
         """Other tokens hold: streams end whose clients may not see their keys any more."""
-        self.in_turns(self._reviewing())
+        self.turns.add(self._reviewing())
 
     def _reviewing(self) -> Iterator[None]:
         for stream, transport in list(self._streams.items()):
@@ -356,7 +365,7 @@ class Hub:
         ]
 
     def closed(self, stream: Stream | Held) -> None:
-        self._streams.pop(stream, None)
+        self._remove(stream)
         if not self._streams:
             self._empty.set()
 
@@ -384,29 +393,8 @@ class Hub:
                 for transport in list(self._streams.values()):
                     transport.abort()
 
-    def in_turns(self, work: Iterator[None]) -> None:
-        """Do this work, step by step, after all that was begun before it: as much of it as fits
-        into each turn of the event loop."""
-        self._works.append(work)
-        if not self._turning:
-            self._turning = True
-            self.loop.call_soon(self._turn)
-
-    def _turn(self) -> None:
-        ends_s = time.perf_counter() + TURN_S
-        try:
-            for _ in range(STREAMS_A_TURN):
-                if not self._works or time.perf_counter() > ends_s:
-                    break
-                if next(self._works[0], _END) is _END:
-                    self._works.popleft()
-        finally:
-            self._turning = bool(self._works)
-            if self._works:
-                self.loop.call_soon(self._turn)
-
     def _beat(self) -> None:
         self._heartbeat = self.loop.call_later(HEARTBEAT_S, self._beat) if self._streams else None
         for _, transport in self._held():
             transport.write(beat(None))
-        self.in_turns(step for channel in list(self._channels.values()) for step in channel.beat())
+        self.turns.add(step for channel in list(self._channels.values()) for step in channel.beat())

@@ -18,6 +18,7 @@ from kvgossip.api.http.errors import RETRY_AFTER, RequestError
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.http.route import Call, Family, Parameter, Route
 from kvgossip.api.http.schema import SWITCH, TEXT
+from kvgossip.api.lanes.files import FILES_SPARED_BY_STREAMS, files_for
 from kvgossip.api.routes.sse import Hub
 from kvgossip.api.routes.watch_event import VALUES, Form, chosen, cursor_of, document
 from kvgossip.errors import LocalError, WatchLaggedError
@@ -64,6 +65,7 @@ class WatchRoutes(Family):
 
     def __init__(self, node: Node, answers: Answers, hub: Hub) -> None:
         self._node, self._answers, self._hub = node, answers, hub
+        self._files_max = files_for(FILES_SPARED_BY_STREAMS)
         #: How many requests wait for a change.
         self._polls = 0
         #: the latest answers to polls, by all that they depend on: each is made once for all who
@@ -91,6 +93,7 @@ class WatchRoutes(Family):
         self._check_room()
         if polls:
             return await self._poll(request, form, self._node.follow(form.topic, since), timeout_s)
+        self._check_may_stream(call)
         if request.method == "HEAD":
             return Beginning(self._answers.head(STREAM_HEAD), None)
         return Beginning(
@@ -139,6 +142,19 @@ class WatchRoutes(Family):
         if len(self._hub) + self._polls >= watchers_max:
             hint = f"watchers_max is {watchers_max}; ask another node"
             raise RequestError(503, "this node has too many watchers", hint, RETRY_AFTER)
+
+    def _check_may_stream(self, call: Call) -> None:
+        """Raises RequestError(503) where this client has too many streams, or where the process
+        has few files left."""
+        of_one_max = self._node.config.http_client_streams_max
+        if self._hub.count_of(call.client) >= of_one_max:
+            hint = f"http_client_streams_max is {of_one_max}; close some, or ask another node"
+            raise RequestError(503, "this client has too many streams", hint, RETRY_AFTER)
+        transport = call.request.transport
+        own = None if transport is None else transport.get_extra_info("socket")
+        if own is not None and own.fileno() >= self._files_max:
+            hint = "give the process more (ulimit -n), or ask another node"
+            raise RequestError(503, "this node has few files left", hint, RETRY_AFTER)
 
     async def _poll(
         self, request: web.BaseRequest, form: Form, follower: Follower, timeout_s: float

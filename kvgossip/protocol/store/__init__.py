@@ -1,6 +1,7 @@
 """The one copy of the data, its digest tree and its sketch.
 
 store        the only owner of entries
+capacity     how large it may become by writes of clients
 hash_table   records by key, in many small dicts
 sorted_keys  the live keys in order
 digest       fingerprints of all entries, combined level by level

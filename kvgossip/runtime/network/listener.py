@@ -8,14 +8,26 @@ accepting and then waits for those that are being greeted.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections import Counter
 from collections.abc import Callable
+
+from kvgossip.config import Address
 
 ACCEPTED_A_TURN = 64
 TURNED_AWAY_A_TURN = 1024
 # the rest after too many open files of the process: until some may have been closed
 REST_S = 0.5
+TOLD_S = 60.0
+
+log = logging.getLogger("kvgossip")
+
+
+def name_of(listener: socket.socket) -> str:
+    """For a human: HOST:PORT, or the path of a unix socket."""
+    name = listener.getsockname()
+    return str(Address(*name[:2])) if isinstance(name, tuple) else str(name)
 
 
 def _nobody(connection: socket.socket) -> bool:
@@ -46,6 +58,8 @@ class Listener:
         self._greetings: set[asyncio.Task[None]] = set()
         self._rest: asyncio.TimerHandle | None = None
         self._closed = False
+        #: when the next failure is worth a line
+        self._tell_s = 0.0
         self._listen()
 
     async def close(self) -> None:
@@ -72,8 +86,9 @@ class Listener:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError:
+            except OSError as error:
                 self._counts["accepts_failed"] += 1
+                self._tell(error)
                 self._loop.remove_reader(self._listener)
                 self._rest = self._loop.call_later(REST_S, self._listen)
                 return
@@ -86,6 +101,18 @@ class Listener:
             accepted += 1
             if accepted == ACCEPTED_A_TURN:
                 return
+
+    def _tell(self, error: OSError) -> None:
+        """Once in TOLD_S, however often it fails."""
+        now_s = self._loop.time()
+        if now_s >= self._tell_s:
+            self._tell_s = now_s + TOLD_S
+            log.warning(
+                "no connection is taken on %s: %s; close some, or give the process more files "
+                "(ulimit -n)",
+                name_of(self._listener),
+                error.strerror or error,
+            )
 
     async def _greet(self, connection: socket.socket) -> None:
         try:

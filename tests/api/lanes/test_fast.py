@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from kvgossip.api.http.body import BODY_BYTES_PER_S_MIN
 from kvgossip.api.lanes.answer_queue import PIPELINE_MAX
-from kvgossip.api.lanes.connections import REFUSALS_MAX, Outflow
+from kvgossip.api.lanes.connections import REFUSALS_MAX, Connections, Outflow
 from kvgossip.errors import LocalError, OverloadedError
 from kvgossip.protocol.model.now import Now
 from kvgossip.runtime import driver as driver_module
@@ -30,6 +30,7 @@ from kvgossip.runtime.network.link_table import LinkTable
 from kvgossip.runtime.node import Node
 from kvgossip.runtime.writes import Written
 from tests.api.serving import Reply, Serve, Served, read_reply, serving
+from tests.runtime.test_node import configured
 
 # The lane does not know it, so it hands over; aiohttp's side does not look at it.
 OTHER_LANE = b"X-Other-Lane: 1\r\n"
@@ -670,24 +671,40 @@ def test_a_client_that_reads_slowly_is_patiently_served() -> None:
         def get_write_buffer_size(self) -> int:
             return self.waiting
 
-    outflow, transport = Outflow(10.0), Transport()
-    assert outflow.choked(transport, 5.0) == 15.0
-    assert not outflow.moves(transport)
-    transport.waiting -= 10 * BODY_BYTES_PER_S_MIN - 1
-    assert not outflow.moves(transport)
-    transport.waiting -= 1
-    assert outflow.moves(transport)
+    async def scene() -> None:
+        connections = Connections(configured("n", http_body_timeout_s=10.0))
+        outflow, transport = Outflow(connections), Transport()
+        assert outflow.choked(transport, 5.0) == 15.0
+        assert connections.room.held == transport.waiting
+        assert not outflow.moves(transport)
+        transport.waiting -= 10 * BODY_BYTES_PER_S_MIN - 1
+        assert not outflow.moves(transport)
+        transport.waiting -= 1
+        assert outflow.moves(transport)
+        outflow.freed()
+        assert connections.room.held == 0
+
+    asyncio.run(scene())
 
 
+async def busy(served: Served) -> asyncio.StreamWriter:
+    """A connection that is asking for something."""
+    before = served.server.statistics()["connections_open"]
+    _, writer = await served.connect()
+    writer.write(b"GET /kv/a HT")
+    await until(lambda: served.server.statistics()["connections_open"] > before)
+    open_ = served.server._connections._open
+    await until(lambda: not any(each.is_idle() for each in list(open_)[before:]))
+    return writer
+
+
+@pytest.mark.parametrize("limit", ["http_connections_max", "http_client_connections_max"])
 def test_one_connection_too_many_is_refused_and_another_may_come_when_one_has_gone(
-    play: Callable[[Play], None],
+    limit: str, play: Callable[[Play], None]
 ) -> None:
     async def scenes(serve: Serve) -> None:
-        served = await serve(http_connections_max=2)
-        kept = [await served.connect() for _ in range(2)]
-        for (reader, writer), more in zip(kept, (b"", OTHER_LANE), strict=True):
-            writer.write(get("a", more))
-            assert (await read_reply(reader)).status == 404
+        served = await serve(**{limit: 2})
+        kept = [await busy(served) for _ in range(2)]
         reader, writer = await served.connect()
         writer.write(put("a", b"1"))
         refusal = await read_reply(reader)
@@ -697,11 +714,75 @@ def test_one_connection_too_many_is_refused_and_another_may_come_when_one_has_go
             "1",
         )
         writer.close()
-        kept[1][1].close()
+        await until(lambda: served.server.statistics()["connections_open"] == 2)
+        kept[1].close()
         await until(lambda: served.server.statistics()["connections_open"] == 1)
         assert (await served.call("GET", "/kv/a")).status == 404
         assert served.node.get("a") is None
-        kept[0][1].close()
+        kept[0].close()
+
+    play(scenes)
+
+
+@pytest.mark.parametrize("limit", ["http_connections_max", "http_client_connections_max"])
+@pytest.mark.parametrize("more", [b"", OTHER_LANE])
+def test_a_connection_that_asks_for_nothing_makes_room_for_one_that_does(
+    more: bytes, limit: str, play: Callable[[Play], None]
+) -> None:
+    async def scenes(serve: Serve) -> None:
+        served = await serve(**{limit: 3})
+        asking, (reader, writer) = await busy(served), await served.connect()
+        writer.write(get("a", more))
+        assert (await read_reply(reader)).status == 404
+        again = await busy(served)
+        assert (await served.call("GET", "/kv/a")).status == 404
+        assert await reader.read() == b""
+        counts = served.server.statistics()
+        assert counts["connections_made_room"] == 1
+        assert turned_away(served) == 0
+        for each in (writer, asking, again):
+            each.close()
+
+    play(scenes)
+
+
+def test_a_client_with_too_many_connections_is_refused_and_another_client_is_not(
+    play: Callable[[Play], None],
+) -> None:
+    async def scenes(serve: Serve) -> None:
+        served = await serve(http_client_connections_max=1)
+        kept = await busy(served)
+        assert (await served.call("GET", "/kv/a")).status == 503
+        host, port = served.server.address
+        reader, writer = await asyncio.open_connection(host, port, local_addr=("127.0.0.2", 0))
+        writer.write(get("a"))
+        assert (await read_reply(reader)).status == 404
+        assert served.server.statistics()["connections_of_one_client_refused"] == 1
+        for each in (kept, writer):
+            each.close()
+
+    play(scenes)
+
+
+@pytest.mark.parametrize("more", [b"", OTHER_LANE])
+def test_one_client_that_reads_nothing_takes_a_share_of_the_room_and_leaves_the_rest(
+    more: bytes, play: Callable[[Play], None]
+) -> None:
+    async def scenes(serve: Serve) -> None:
+        value = b"x" * 2**24
+        served = await serve(value_bytes_max=2**24, http_answers_bytes_max=2**24)
+        await served.node.put("a", value)
+        reader, writer = await served.connect()
+        writer.write(get("a", more))
+        room = served.server._connections.room
+        await until(lambda: room.held > 2**22)
+        refused = await served.call("GET", "/kv/a")
+        assert refused.status == 503
+        assert "http_answers_bytes_max" in refused.json["hint"]
+        assert (await read_reply(reader)).body == value
+        writer.close()
+        await until(lambda: room.held == 0)
+        assert (await served.call("GET", "/kv/a")).body == value
 
     play(scenes)
 
@@ -720,10 +801,11 @@ def test_a_flood_of_connections_is_turned_away_and_leaves_nothing_behind(
 ) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve(http_connections_max=1)
+        kept = await busy(served)
         connections = [await served.connect() for _ in range(100)]
-        await until(lambda: turned_away(served) == 100 - 1)
+        await until(lambda: turned_away(served) == 100)
         assert served.server.statistics()["connections_open"] <= 1 + REFUSALS_MAX
-        for _, writer in connections:
+        for writer in (kept, *(writer for _, writer in connections)):
             writer.transport.abort()
         await until(lambda: served.server.statistics()["connections_open"] == 0)
         assert (await served.call("GET", "/kv/a")).status == 404
@@ -745,9 +827,7 @@ def test_who_stands_before_a_full_server_with_a_request_is_refused_at_once_and_c
 ) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve(http_connections_max=1)
-        kept = await served.connect()
-        kept[1].write(get("a"))
-        assert (await read_reply(kept[0])).status == 404
+        kept = await busy(served)
         for _ in range(2 * REFUSALS_MAX):
             reader, writer = await asyncio.open_connection(sock=queued(served, put("a", b"1")))
             reply = await read_reply(reader)
@@ -763,7 +843,7 @@ def test_who_stands_before_a_full_server_with_a_request_is_refused_at_once_and_c
             0,
         )
         assert served.node.get("a") is None
-        kept[1].close()
+        kept.close()
 
     play(scenes)
 
@@ -774,8 +854,7 @@ def test_a_full_server_says_that_it_lives_whether_it_is_asked_before_it_accepts_
 ) -> None:
     async def scenes(serve: Serve) -> None:
         served = await serve(http_connections_max=1)
-        kept = await served.connect()
-        await until(lambda: served.server.statistics()["connections_open"] == 1)
+        kept = await busy(served)
         request = b"GET /healthz HTTP/1.1\r\nHost: n\r\n\r\n"
         reader, writer = await asyncio.open_connection(
             sock=queued(served, request if early else b"")
@@ -790,7 +869,7 @@ def test_a_full_server_says_that_it_lives_whether_it_is_asked_before_it_accepts_
             {"status": "ok"},
         )
         assert served.server.statistics().get("connections_turned_away", 0) == early
-        for each in (writer, kept[1]):
+        for each in (writer, kept):
             each.close()
 
     play(scenes)

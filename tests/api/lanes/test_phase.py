@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvgossip.api.access.client import Client
 from kvgossip.api.access.doors import Doors
 from kvgossip.api.access.rights import Access, Caller
 from kvgossip.api.http.precondition import Condition
@@ -50,6 +51,16 @@ class FakeNode:
     settled = True
     last_exchange_age_s = None
     stale_s = None
+
+
+class Another:
+    """A connection of a client that has one, and asks for something."""
+
+    def __init__(self, number: int) -> None:
+        self.client = Client(f"client {number}", False, "")
+
+    def is_idle(self) -> bool:
+        return False
 
 
 class SlowKeys:
@@ -133,8 +144,8 @@ class World:
 
     def __init__(self, others: int = 0) -> None:
         self.connections = Connections(CONFIG)
-        for _ in range(others):
-            self.connections.opened(cast(Connection, object()))
+        for number in range(others):
+            self.connections.opened(cast(Connection, Another(number)))
         answers = Answers(cast(Node, FakeNode()))
         self.keys = SlowKeys(answers)
         self.taken_over: list[bytes] = []

@@ -269,6 +269,28 @@ async def test_more_watchers_than_the_limit_are_503_with_retry_after() -> None:
             assert body["hint"].startswith("watchers_max is 2")
 
 
+async def test_one_client_with_too_many_streams_is_503_and_may_begin_one_when_one_has_ended() -> (
+    None
+):
+    async with served(http_client_streams_max=1) as server:
+        async with stream(server):
+            status, headers, body = await ask(server, "")
+            assert (status, headers["retry-after"]) == (503, "1")
+            assert body["hint"].startswith("http_client_streams_max is 1")
+        await until(lambda: watching(server)["streams"] == 0)
+        async with stream(server) as watcher:
+            await server.node.put("key", b"1")
+            assert await watcher.events(1) == [("put", "key")]
+
+
+async def test_streams_leave_files_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served() as server:
+        monkeypatch.setattr(server.server._watching, "_files_max", 0)
+        status, _, body = await ask(server, "")
+        assert status == 503
+        assert "ulimit -n" in body["hint"]
+
+
 @pytest.mark.parametrize("by", ["node", "server"])
 async def test_lesson_22_a_stream_ends_with_a_reason_when_the_node_or_its_server_stops_and_does_not_hang(
     by: str,

@@ -522,8 +522,8 @@ async def test_of_too_many_links_the_one_idle_longest_goes_and_a_new_one_is_alwa
         assert a.count("links_evicted") == 1
 
 
-async def test_a_process_with_too_many_files_open_takes_links_again_when_it_has_less(
-    monkeypatch: pytest.MonkeyPatch,
+async def test_a_process_with_too_many_files_open_says_so_once_and_takes_links_again_when_it_has_less(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with asyncio.timeout(TIMEOUT_S), peer() as a, peer() as b:
         failures = [OSError(errno.EMFILE, "too many open files")] * 3
@@ -541,6 +541,10 @@ async def test_a_process_with_too_many_files_open_takes_links_again_when_it_has_
         failures.append(OSError(errno.EMFILE, "too many open files"))
         async with raw_link(a.address):
             await until(lambda: not failures)
+        (line,) = [text for text in caplog.messages if "no connection is taken" in text]
+        assert str(a.address) in line
+        assert "ulimit -n" in line
+        caplog.clear()
 
 
 # -- opening and closing -------------------------------------------------------------------------
