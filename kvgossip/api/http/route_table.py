@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from aiohttp import web
+from aiohttp import http_exceptions, web
 
 from kvgossip.api.access.doors import refuse_remote
 from kvgossip.api.access.rights import Caller, Right
@@ -162,6 +162,9 @@ async def _audited(bound: Bound, call: Call) -> web.StreamResponse:
         return answer
     except KVGossipError as error:
         status = status_of(error)
+        raise
+    except (web.RequestPayloadError, http_exceptions.HttpProcessingError):
+        status = 400
         raise
     finally:
         call.caller.did(status)
