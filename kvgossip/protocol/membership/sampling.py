@@ -25,12 +25,14 @@ class RoundRobin:
     that makes us hasten it can make the others wait twice as long at most.
     """
 
-    __slots__ = ("_at", "_hastened", "_names", "_rng", "was_hastened")
+    __slots__ = ("_at", "_hastened", "_known", "_names", "_rng", "was_hastened")
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         #: in the order of this round, and the place of the next one
         self._names: list[str] = []
+        #: the same: to look for a new name in a long list takes longer than all else
+        self._known: set[str] = set()
         self._at = 0
         #: the names that come before their turn
         self._hastened: OrderedSet[str] = OrderedSet()
@@ -40,6 +42,7 @@ class RoundRobin:
     def add(self, name: str) -> None:
         place = self._rng.randint(0, len(self._names))
         self._names.insert(place, name)
+        self._known.add(name)
         if place < self._at:
             self._at += 1
 
@@ -49,7 +52,8 @@ class RoundRobin:
 
     def discard(self, name: str) -> None:
         self._hastened.discard(name)
-        if name in self._names:
+        if name in self._known:
+            self._known.discard(name)
             place = self._names.index(name)
             del self._names[place]
             if place < self._at:

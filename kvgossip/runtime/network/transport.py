@@ -55,16 +55,18 @@ class Transport:
     async def serve(
         self,
         received: Received,
-        received_reliable: Received,
+        received_reliable: Callable[[bytes, Address], bool],
         unreachable: Callable[[Address], None],
+        opener: Callable[[], bytes],
     ) -> None:
         """Start to receive: `received(data, source)` gets each datagram, `received_reliable(data,
-        source)` each frame of a link, with the link's remote address. `unreachable(address)` is
-        called when a reliable send could not be delivered or a link broke.
+        source)` each frame of a link, with the link's remote address: it says whether the frame
+        could be opened. `unreachable(address)` is called when a reliable send could not be
+        delivered or a link broke. `opener()`: a short frame that says nothing, see link_table.py.
         """
         assert self._sockets is not None, "bind comes first"
         self._datagrams = Datagrams(received, self._counts, self._sockets)
-        self._links = LinkTable(received_reliable, unreachable, self._counts, self._limits)
+        self._links = LinkTable(received_reliable, unreachable, opener, self._counts, self._limits)
         await self._datagrams.serve()
         host = self._sockets.address.host
         self._links.serve(self._sockets.tcp, None if host in ANY_HOSTS else host)
