@@ -28,7 +28,15 @@ Output = Annotated[
 
 
 def print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    """What a terminal might obey is escaped, as JSON escapes it."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    print("\n".join(map(_visible, text.split("\n"))))
+
+
+def _visible(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -262,6 +262,13 @@ class Parameters:
     source_links_per_s: Annotated[float, LIMITS, Meta(ge=1, le=1_000_000, description=
         "The new TCP links that are taken from one address; those of two seconds at "
         "once.")] = 200.0
+    source_links_max: Annotated[int, LIMITS, Meta(ge=1, le=100_000, description=
+        "The TCP links of one address at a time; one more closes another one of that address. "
+        "Choose more than there are nodes behind one address, as behind a NAT.")] = 128
+    unfinished_bytes_max: Annotated[int, LIMITS, Meta(ge=2**20, le=16 * 2**30, description=
+        "The bytes of frames that have not come to their end, of all links together; with more, "
+        "the link that makes least progress is closed. At least 4 of the longest frames are "
+        "taken.")] = 64 * 2**20
     clock_drift_max_s: Annotated[float, LIMITS, STORE, Meta(ge=0.1, le=3600, description=
         "A version that is further ahead of this node's clock than this is refused.")] = 10.0
     disk_timeout_s: Annotated[float, LIMITS, STORE, Meta(ge=0.1, le=3600, description=

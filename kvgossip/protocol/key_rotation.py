@@ -39,6 +39,7 @@ from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.model.plain_text import plain
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.pools.pool_set import PoolSet
 from kvgossip.protocol.wire.keyring import Keyring
@@ -243,7 +244,7 @@ class KeyRotation:
         if under_way is None or under_way.asked.pop((kind, source), None) is None:
             self._pools.of(kind).counters["keyring_reports_unasked"] += 1
             return
-        under_way.found += report.found
+        under_way.found += [replace(held, problem=plain(held.problem)) for held in report.found]
         if not under_way.asked:
             self._finish(under_way, now)
 

@@ -65,6 +65,10 @@ class SendPort(Protocol):
     def datagram_room(self) -> int:
         """How many bytes of units fit into a datagram."""
 
+    def room_for(self, to: Address) -> int:
+        """How many bytes of units a datagram to this address may have now: fewer, where it answers
+        a stranger."""
+
     def send(
         self, message: Message, to: Address, *, reliable: bool = False, fresh: bool = False
     ) -> None:

@@ -38,6 +38,7 @@ from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.model.plain_text import plain
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.keyring import key_id
 from kvgossip.runtime.changes.publisher import Publisher
@@ -49,6 +50,7 @@ from kvgossip.runtime.network.transport import Transport
 from kvgossip.runtime.pending.callers import Callers
 from kvgossip.runtime.pending.join_attempt import DEFAULT_PORTS
 from kvgossip.runtime.pending.join_log import JoinLog
+from kvgossip.runtime.pending.member_log import MemberLog
 
 if TYPE_CHECKING:
     from kvgossip.runtime.disk.group_commit import GroupCommit
@@ -93,7 +95,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         #: names of join targets that are being looked up
         self._lookups: set[asyncio.Task[None]] = set()
-        self._join_log = JoinLog(self._log)
+        self._join_log, self._member_log = JoinLog(self._log), MemberLog(self._log)
         self._timer: asyncio.Handle | None = None
         #: the time at which the timer fires, monotonic seconds
         self._tick_s = math.inf
@@ -175,11 +177,19 @@ class Driver:
             now = self.clocks()
             self.do(self.replica.receive(data, source, now, pool), now)
 
-    def on_frame(self, pool: PoolKind, data: bytes, source: Address, here: str) -> None:
-        if not self.closed:
-            now = self.clocks()
-            effects = self.replica.receive(data, source, now, pool, reliable=True, here=here)
-            self.do(effects, now)
+    def on_frame(self, pool: PoolKind, data: bytes, source: Address, here: str) -> bool:
+        """True if it could be opened: its sender is of this cluster and pool, and has the key."""
+        if self.closed:
+            return False
+        now = self.clocks()
+        effects = self.replica.receive(data, source, now, pool, reliable=True, here=here)
+        opened = self.replica.in_pool(pool).gate.has_opened
+        self.do(effects, now)
+        return opened
+
+    def opener(self, pool: PoolKind) -> bytes:
+        """A short frame that says nothing, but that its sender is of this cluster and pool."""
+        return self.replica.in_pool(pool).gate.framing.frame([], reliable=True)
 
     def on_unreachable(self, pool: PoolKind, address: Address) -> None:
         if not self.closed:
@@ -299,11 +309,15 @@ class Driver:
         where = " in the WAN pool" if effect.pool is PoolKind.WAN else ""
         if new is None:
             self.member_events[effect.pool, "forgotten"] += 1
-            self._log(logging.INFO, f"forgot the member {old.name if old else '?'}{where}")
+            text, level = f"forgot the member {old.name if old else '?'}{where}", logging.INFO
         elif old is None or old.state != new.state:
             self.member_events[effect.pool, new.state.name.lower()] += 1
             level = logging.WARNING if new.state is MemberState.DEAD else logging.INFO
-            self._log(level, f"{new.name} at {new.address} is {new.state.name.lower()}{where}")
+            text = f"{new.name} at {new.address} is {new.state.name.lower()}{where}"
+        else:
+            return
+        self._member_log.tell(level, text, self.clocks().monotonic_s)
 
     def _log(self, level: int, text: str) -> None:
-        log.log(level, "%s: %s", self._name, text)
+        # a line is one line, whatever it repeats of others
+        log.log(level, "%s: %s", self._name, plain(text))

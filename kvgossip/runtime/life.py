@@ -150,6 +150,7 @@ class Life:
                 partial(driver.on_datagram, pool),
                 partial(driver.on_frame, pool),
                 partial(driver.on_unreachable, pool),
+                partial(driver.opener, pool),
             )
         driver.submit(replica.start)
         return cls(config, disk, transports, driver, stack.pop_all())
@@ -194,6 +195,8 @@ async def _bind(transports: dict[PoolKind, Transport], pool: PoolKind, config: C
         LinkLimits(
             frame_bytes_max=frame_bytes_max(limits),
             source_links_per_s=limits.source_links_per_s,
+            source_links_max=limits.source_links_max,
+            unfinished_bytes_max=limits.unfinished_bytes_max,
             answer_timeout_s=limits.exchange_timeout_s,
         )
     )

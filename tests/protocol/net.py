@@ -102,6 +102,14 @@ def make_replica(
     )
 
 
+def prove(replica: Replica, name: str) -> Address:
+    """This member has answered a probe of that replica; returns where."""
+    table = replica.pools.lan.membership.table
+    known = table.members[name]
+    table.proofs.add(known, known.address)
+    return known.address
+
+
 def sends(effects: Iterable[Effect]) -> list[Send]:
     return [effect for effect in effects if isinstance(effect, Send)]
 

@@ -37,4 +37,4 @@ def test_the_doctor_of_every_member_finds_the_reasons_of_each() -> None:
     (report,) = [effect.report for effect in net.effects["a"] if isinstance(effect, Examined)]
     (finding,) = diagnose(report)
     assert (finding.code, finding.members) == ("late", ("b",))
-    assert finding.text == "b is not ready: it is late: wait"
+    assert finding.text == 'b is not ready: "it is late: wait"'

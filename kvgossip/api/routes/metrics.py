@@ -54,6 +54,7 @@ GAUGES = {
     "transport_links_outgoing": "TCP links that this node has opened.",
     "transport_links_incoming": "TCP links that peers have opened.",
     "transport_link_bytes_waiting": "Bytes that wait for peers to take them.",
+    "transport_link_bytes_unfinished": "Bytes of frames that have not come to their end.",
 }
 COUNTERS = {
     "gossips_sent": "Packets of rumors.",
@@ -92,6 +93,9 @@ COUNTERS = {
     "lives_refused": "Lives of members that were refused.",
     "name_conflicts": "Names that two nodes claimed.",
     "names_refused": "Names beyond members_max.",
+    "claims_asked": "Names that were asked for at an address before they were believed there.",
+    "answers_withheld": "Answers to strangers that were too long, or too many.",
+    "complaints_unlogged": "Warnings that were left out, since there were too many.",
     "partitions_suspected": "How often more than half of the members were lost at once.",
     "transport_frame_bytes_sent": "Bytes over TCP: exchanges and large values.",
     "transport_frame_bytes_received": "Bytes over TCP: exchanges and large values.",

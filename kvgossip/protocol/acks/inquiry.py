@@ -21,6 +21,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import SendPort
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.wire.frame import encode_briefly
 from kvgossip.protocol.wire.message import Confirm, Enquire, Notice
 
 OPEN_MAX = 1024
@@ -66,10 +67,14 @@ class VersionQueries:
         if record is not None and version_of(record) >= version:
             self._confirm(query.number, source, reliable)
             return
-        open_query = OpenQuery(version, reliable, now.monotonic_s + OPEN_S)
-        self._keep(query.key, (source, query.number), open_query)
+        is_of_member = reliable or self._membership.table.proofs.has(source)
+        # the answer to a stranger comes later, but may be no longer than it might be now
+        answer = encode_briefly(self._answer(query.number))
+        if is_of_member or len(answer) <= self._outbox.room_for(source):
+            open_query = OpenQuery(version, reliable, now.monotonic_s + OPEN_S)
+            self._keep(query.key, (source, query.number), open_query)
         # a stranger's datagram must not make us dial
-        if reliable or self._membership.table.name_at(source):
+        if is_of_member or self._membership.table.name_at(source):
             notice = Notice(
                 key=query.key, timestamp=query.timestamp, site=query.site, size=query.size
             )
@@ -98,9 +103,11 @@ class VersionQueries:
             del self._open[key]
 
     def _confirm(self, number: int, to: Address, reliable: bool) -> None:
+        self._outbox.send(self._answer(number), to, reliable=reliable)
+
+    def _answer(self, number: int) -> Confirm:
         me = self._membership.me
-        confirm = Confirm(number=number, sender=me.name, life=me.site)
-        self._outbox.send(confirm, to, reliable=reliable)
+        return Confirm(number=number, sender=me.name, life=me.site)
 
     def on_confirm(self, confirm: Confirm, arrival: Arrival) -> None:
         """Believed of the life that is known here alone: an answer of an earlier life says nothing

@@ -6,8 +6,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.plain_text import plain, quoted
 from kvgossip.protocol.wire.message import Condition, Sights
 
 
@@ -92,3 +95,15 @@ class OpenQuestion:
     examination: Examination
     observation: Observation
     sent_s: float
+
+
+def as_told(condition: Condition) -> Condition:
+    """With the words of the other node in quotes."""
+    return replace(
+        condition,
+        keys=tuple(map(plain, condition.keys)),
+        rival=plain(condition.rival),
+        not_ready=tuple((code, quoted(text)) for code, text in condition.not_ready),
+        clock=quoted(condition.clock),
+        disk=quoted(condition.disk),
+    )

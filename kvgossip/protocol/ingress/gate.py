@@ -4,9 +4,12 @@ A frame of another cluster or pool is dropped by its header alone, one that is s
 that this node lacks, or not sealed where all are, before it is decoded: counted by reason, once a
 minute for each source logged, and answered with a refusal that lets the other side log the same
 reason: a datagram once a minute, since its source may be a lie, a frame of a link always, or
-a node that asks a second time to join would hear nothing. A frame that is not of our kind at all, a
-checksum or a seal that does not fit, and a replay are only counted: answering them would make us a
-reflector.
+a node that asks a second time to join would hear nothing. All complaints together are bounded
+(complaints.py), and a datagram is answered with no more bytes than it has, unless it comes from
+where a member has answered: a node that has missed a change of keys has to hear of it, and a
+stranger would use this node to multiply what it sends. Whoever wants to join uses a link. A frame
+that is not of our kind at all, a checksum or a seal that does not fit, and a replay are only
+counted: answering them would make us a reflector.
 
 A refusal is in clear, for a node that cannot open seals must be able to read it. So it is nobody's
 word in particular: it makes a line in the log and, where this node has asked to join, an answer for
@@ -20,13 +23,14 @@ from collections.abc import Callable, Sequence
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
+from kvgossip.protocol.ingress.complaints import Complaints
 from kvgossip.protocol.ingress.rate_limit import RateLimit
 from kvgossip.protocol.ingress.refusal import KEY_REASONS, pool_name, refusal_of
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member
-from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.model.plain_text import plain, quoted
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.wire.frame import (
     OTHER_ID,
@@ -40,8 +44,6 @@ from kvgossip.protocol.wire.frame import (
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import Message, Refused
 
-COMPLAINT_INTERVAL_S = 60.0
-COMPLAINTS_MAX = 1024
 LIVES_FACTOR = 2
 
 
@@ -51,6 +53,7 @@ class Gate:
     another cluster id, that of this number; None: nothing.
 
     `failed(source, text)` is called where nothing that comes from there over a link can be read.
+    `is_proven(source)`: a member has answered there.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Gate:
         elsewhere: Callable[[], Address | None],
         other_id: Callable[[Sequence[Message | Member], int, Arrival], str | None],
         failed: Callable[[Address, str], None],
+        is_proven: Callable[[Address], bool],
     ) -> None:
         self.pool = pool_name(kind, config.datacenter)
         self.framing = Framing(config.cluster, self.pool, frame_bytes_max(config))
@@ -74,8 +78,10 @@ class Gate:
         self._config, self._kind, self._me, self._keyring = config, kind, me, keyring
         self._outbox, self._counters = outbox, counters
         self._elsewhere, self._other_id, self._failed = elsewhere, other_id, failed
-        #: by subject, when it was last complained of, monotonic seconds
-        self._complaints_s: Newest[str, float] = Newest(COMPLAINTS_MAX)
+        self._is_proven, self._complaints = is_proven, Complaints(counters)
+        #: the frame that is handled, or was handled last, was opened: whoever sent it is of this
+        #: cluster and pool, and has the key
+        self.has_opened = False
         self._sources = RateLimit(config.source_datagrams_per_s)
 
     def begin_life(self, me: Member) -> None:
@@ -103,10 +109,12 @@ class Gate:
             )
             return None
         try:
-            return self.framing.open(data, reliable=reliable)
+            opened = self.framing.open(data, reliable=reliable)
         except RemoteError as fault:
             self._drop(fault.reason, data, arrival)
             return None
+        self.has_opened = not is_refusal(data)
+        return opened
 
     def _drop(self, reason: str, data: bytes, arrival: Arrival) -> None:
         source, now, reliable, _ = arrival
@@ -117,11 +125,16 @@ class Gate:
         # words about pools are few; those about keys and ids name one, and a stranger could name
         # millions
         names_one = reason in KEY_REASONS or reason == OTHER_ID
-        complains = self.may_complain(f"{source.host} {reason if names_one else text}", now)
-        if complains:
-            self._outbox.log("WARNING", f"dropped a frame from {source}: {text} ({self.here})")
-        if complains or reliable:
-            refusal = self.framing.refusal(text)
+        subject = f"{source.host} {reason if names_one else text}"
+        is_due = self._complaints.is_due(subject, now)
+        if is_due:
+            self._warn(subject, f"dropped a frame from {source}: {text} ({self.here})", now)
+        refusal = self.framing.refusal(text)
+        fits = reliable or len(refusal) <= len(data) or self._is_proven(source)
+        if (reliable or (is_due and fits)) and self._complaints.may_answer(
+            source.host, reliable=reliable, now=now
+        ):
+            self._complaints.said(subject, now)
             self._outbox.send(source, refusal, reliable=reliable, pool=self._kind)
         if reliable:
             self._failed(source, f"the answer from {source} cannot be taken: {text} ({self.here})")
@@ -156,25 +169,22 @@ class Gate:
         """A node says no: log it; returns the text for an operator who waits."""
         self._counters["refusals_heard"] += 1
         text = (
-            f"refused by the node at {arrival.source} (cluster {refusal.cluster!r}, pool "
-            f"{refusal.pool!r}): {refusal.text} ({self.here})"
+            f"refused by the node at {arrival.source} (cluster {plain(refusal.cluster)!r}, pool "
+            f"{plain(refusal.pool)!r}), which says: {quoted(refusal.text)} ({self.here})"
         )
         self.complain(f"{arrival.source.host} refused", text, arrival.now)
         return text
 
-    def complain(self, subject: str, text: str, now: Now) -> None:
-        """Warn, at most once a minute about each subject."""
-        if self.may_complain(subject, now):
-            self._outbox.log("WARNING", text)
+    def complain(self, subject: str, text: str, now: Now, level: str = "WARNING") -> None:
+        """Say so in the log, at most once a minute about each subject, and not too often in all."""
+        if self._complaints.is_due(subject, now):
+            self._warn(subject, text, now, level)
 
-    def may_complain(self, subject: str, now: Now) -> bool:
-        """At most once a minute about each subject."""
-        last_s = self._complaints_s.get(subject)
-        if last_s is not None and now.monotonic_s - last_s < COMPLAINT_INTERVAL_S:
-            return False
-        self._complaints_s.pop(subject, None)
-        self._complaints_s[subject] = now.monotonic_s
-        return True
+    def _warn(self, subject: str, text: str, now: Now, level: str = "WARNING") -> None:
+        line = self._complaints.line(text, now)
+        if line is not None:
+            self._complaints.said(subject, now)
+            self._outbox.log(level, line)
 
     @property
     def here(self) -> str:

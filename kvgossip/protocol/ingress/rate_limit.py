@@ -1,4 +1,4 @@
-"""RateLimit: how much one source may ask for, as a token bucket for each of them.
+"""Bucket: a token bucket; and RateLimit: how much one source may ask for, a bucket for each.
 
 A bucket holds as much as BURST_S fill it with, so that a burst is taken whole and only a flood is
 not. The table is bounded: where more sources speak than it holds, the one that was first noticed is
@@ -8,10 +8,31 @@ and nothing else. No chance and no clock: the time is an argument.
 
 from __future__ import annotations
 
+import math
+
 from kvgossip.protocol.model.newest import Newest
 
 BURST_S = 2.0
 SOURCES_MAX = 4096
+
+
+class Bucket:
+    """`per_s` a second, and `full` at once."""
+
+    __slots__ = ("_full", "_level", "_per_s", "_since_s")
+
+    def __init__(self, per_s: float, full: float) -> None:
+        self._per_s, self._full = per_s, full
+        self._level, self._since_s = full, -math.inf
+
+    def admits(self, now_s: float) -> bool:
+        """True if there is something left at this time (monotonic seconds); it is taken then."""
+        passed_s = max(0.0, now_s - self._since_s)
+        self._level, self._since_s = min(self._full, self._level + passed_s * self._per_s), now_s
+        if self._level < 1.0:
+            return False
+        self._level -= 1.0
+        return True
 
 
 class RateLimit:

@@ -3,6 +3,8 @@ section 2).
 
     swim             Membership: merges, refutes, and puts its parts together
     member_table     MemberTable: the records, which are reachable, the name at an address
+    claims           Claims: news that puts a name at an address, until it has answered there
+    proofs           Proofs: the members that have answered a probe, and where
     probing          Probing: pings, helpers' relays, acks and nacks: failure detection
     suspicion        Suspicion, Suspicions, Awareness: the time that a suspect has to refute
     dissemination    Dissemination: the membership news that rides along with other frames

@@ -151,3 +151,10 @@ def _record_statement(cluster: str, pool: str, member: Member) -> bytes:
         member.port,
     )
     return msgspec.msgpack.encode(claim)
+
+
+def is_of_another(heard: Member, known: Member | None, *, required: bool) -> bool:
+    """True if this name belongs to another identity, or has none where one is `required`."""
+    if known is not None and known.identity:
+        return heard.identity != known.identity
+    return required and not heard.identity

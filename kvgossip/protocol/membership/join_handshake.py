@@ -8,6 +8,8 @@ Laws
   another address, the holder is probed, over UDP and TCP: if it answers either, the newcomer is
   refused; if neither is answered within one probe timeout, the newcomer takes the name over (lesson
   10). A refusal of TCP says nothing: the holder may still answer UDP.
+- At one address lives one name, the one that answers there: a newcomer at the address of a member
+  that has answered there is probed, and taken in once it has answered itself (claims.py).
 - A name that belongs to another identity is refused (identity.py).
 - A newcomer of another cluster id is refused, unless an operator wants the two clusters to be one
   (own_cluster_id.py); and so is one that looks for somebody else at this address, where it is not
@@ -47,13 +49,15 @@ FIRST_MEMBERS = 100
 
 @dataclass(slots=True)
 class NameCheck:
-    """A join that waits until the holder of its name has answered, or has not by `deadline_s`."""
+    """A join that waits until `asked` has answered, or has not by `deadline_s`: the holder of its
+    name, which keeps it then; or the newcomer itself, where another member lives at its address."""
 
     join: Join
     members: list[Member]
     source: Address
-    holder: Member
+    asked: Member
     deadline_s: float
+    asks_newcomer: bool = False
 
 
 @dataclass(slots=True)
@@ -101,7 +105,8 @@ class JoinHandshake:
         self._asked[address] = Asked(purpose)
         self._cluster_id.look()
         me = self._membership.me
-        members = [me, *self._membership.reachable[:FIRST_MEMBERS]]
+        told = self._membership.table.proofs.told(self._membership.reachable)
+        members = [me, *told[:FIRST_MEMBERS]]
         join = Join(
             me.name,
             me.site,
@@ -152,6 +157,9 @@ class JoinHandshake:
                 self._membership.merge(
                     replace(member, host=source.host) if at_source else member, now
                 )
+            host = self._membership.members.get(reply.sender)
+            if host is not None:
+                self._membership.table.proofs.add(host, source)
             self._outbox.emit(Joined(source, reply.sender, self._kind))
         return True
 
@@ -202,18 +210,28 @@ class JoinHandshake:
             self._refuse(source, text)
         elif join.name == me.name and join.site != me.site:
             self._refuse(source, self._name_is_held(newcomer, me))
-        elif (
+        else:
+            self._check_or_accept(join, members, source, holder, now)
+
+    def _check_or_accept(
+        self,
+        join: Join,
+        members: list[Member],
+        source: Address,
+        holder: Member | None,
+        now: Now,
+    ) -> None:
+        newcomer, deadline_s = members[0], now.monotonic_s + self._config.probe_timeout_s
+        elsewhere = (
             holder is not None
             and holder.reachable
             and holder.site != join.site
             and holder.address != newcomer.address
-        ):
-            self._check_holder(
-                NameCheck(
-                    join, members, source, holder, now.monotonic_s + self._config.probe_timeout_s
-                ),
-                now,
-            )
+        )
+        if holder is not None and elsewhere:
+            self._check(NameCheck(join, members, source, holder, deadline_s), now)
+        elif holder is None and self._membership.claims.is_claim(newcomer, None):
+            self._check(NameCheck(join, members, source, newcomer, deadline_s, True), now)
         else:
             self._accept(join, members, source, now)
 
@@ -236,13 +254,13 @@ class JoinHandshake:
         ours, me = self._cluster_id.value, self._membership.me
         return of_other_id(theirs.number, ours.number, self._kind, me.address)
 
-    def _check_holder(self, check: NameCheck, now: Now) -> None:
+    def _check(self, check: NameCheck, now: Now) -> None:
         sequence = self._membership.next_sequence()
         self._checks[sequence] = check
         for reliable in (False, True):
             self._send_port.send(
-                self._make_ping(sequence, check.holder.name, now),
-                check.holder.address,
+                self._make_ping(sequence, check.asked.name, now),
+                check.asked.address,
                 reliable=reliable,
             )
 
@@ -254,7 +272,10 @@ class JoinHandshake:
         for member in members:
             self._membership.merge(member, now)
         me, known = self._membership.me, self._membership.members.get(members[0].name)
-        reachable = self._membership.reachable
+        if known is not None:
+            # until it has answered it is a stranger, and makes room for others
+            self._membership.probing.hasten(known.name)
+        reachable = self._membership.table.proofs.told(self._membership.reachable)
         listed = {
             member.name: member
             for member in [me, *([known] if known else []), *reachable[:FIRST_MEMBERS]]
@@ -275,12 +296,26 @@ class JoinHandshake:
             "give one of them another --name, or stop it"
         )
 
-    def on_ack(self, ack: Ack) -> bool:
-        """True if this ack is the answer of a name's holder."""
-        check = self._checks.pop(ack.sequence, None)
-        if check is not None:
-            self._refuse(check.source, self._name_is_held(check.members[0], check.holder))
-        return check is not None
+    def on_ack(self, ack: Ack, now: Now) -> bool:
+        """True if this ack is the answer of the one that was asked."""
+        check = self._checks.get(ack.sequence)
+        if check is None or check.asked.name != ack.sender:
+            return False
+        del self._checks[ack.sequence]
+        if check.asks_newcomer:
+            self._membership.prove(check.asked, now)
+            self._accept(check.join, check.members, check.source, now)
+        else:
+            self._refuse(check.source, self._name_is_held(check.members[0], check.asked))
+        return True
+
+    def _is_elsewhere(self, newcomer: Member) -> str:
+        there = self._membership.table.last_name_at(newcomer.address) or self._membership.me.name
+        return (
+            f"{newcomer.name!r} does not answer at {newcomer.address}, where it says that it is "
+            f"reached, and {there!r} lives there: they may be behind one NAT. Give each an "
+            "--advertise of its own, at which the others reach it"
+        )
 
     def unreachable(self, address: Address) -> None:
         """Nobody listens there, so a join that was sent there failed."""
@@ -303,7 +338,10 @@ class JoinHandshake:
             if check.deadline_s <= now.monotonic_s
         ]:
             check = self._checks.pop(sequence)
-            self._accept(check.join, check.members, check.source, now)
+            if check.asks_newcomer:
+                self._refuse(check.source, self._is_elsewhere(check.asked))
+            else:
+                self._accept(check.join, check.members, check.source, now)
 
     def _units(self, first: Message, members: list[Member]) -> list[bytes]:
         return [encode(first), *map(encode, members)]

@@ -11,6 +11,8 @@ Laws
   one machine, by one clock (lesson 11). But one whose process comes back after it had to give way
   lives as well, behind one NAT perhaps: both stay, an operator is warned, and while it is heard of,
   no probe of that address makes a suspect of it.
+- Of the names beyond `members_max` the one goes that has been here for longest without ever having
+  answered a probe (proofs.py): so no number of invented names keeps a node out.
 - The time since which a member is dead or left is kept. A life that was pruned is remembered as
   pruned, so that no stale table brings it back.
 """
@@ -23,6 +25,7 @@ from collections.abc import Callable
 from xxhash import xxh3_64_intdigest
 
 from kvgossip.config import Address
+from kvgossip.protocol.membership.proofs import Proofs
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, life, rank
 from kvgossip.protocol.model.newest import Newest
@@ -67,6 +70,8 @@ class MemberTable:
         self.shared: list[tuple[Member, Member]] = []
         #: the name that lives, or lived last, at an address
         self._names_at: dict[Address, str] = {}
+        #: who has answered a probe of this node, and where
+        self.proofs = Proofs(self.members)
         #: `reachable` and `is_whole` of now; None: something has changed since they were worked out
         self._reachable: list[Member] | None = None
         self._is_whole = False
@@ -155,9 +160,12 @@ class MemberTable:
             if now_s - gone_s > (self.members[name].forget_s or forget_after_s)
         ]
 
-    def longest_gone(self) -> str | None:
-        """The name that makes room for another one: the one that left longest ago, else the one
-        that is dead for longest; None where nobody is gone."""
+    def makes_room(self) -> str | None:
+        """The name that makes room for another one: the one that has been here for longest of those
+        that never answered a probe, else the one that left longest ago, else the one that is dead
+        for longest; None where there is none."""
+        for name in self.proofs.lacking:
+            return name
         left = (name for name in self._gone_s if self.members[name].state is MemberState.LEFT)
         return next(left, next(iter(self._gone_s), None))
 
@@ -242,6 +250,8 @@ class MemberTable:
             self._gone_s.pop(record.name, None)
         else:
             self._gone_s.setdefault(record.name, now_s)
+        if known is None:
+            self.proofs.met(record)
         if known is not None and known.address != record.address:
             self._leave_address(known)
         self._names_at.setdefault(record.address, record.name)
@@ -250,12 +260,14 @@ class MemberTable:
         """Forget a member; returns its last record."""
         old = self.members.pop(name)
         self._gone_s.pop(name, None)
+        self.proofs.forget(old)
         self._leave_address(old)
         return old
 
     def _leave_address(self, member: Member) -> None:
         if self._names_at.get(member.address) == member.name:
             del self._names_at[member.address]
+        self.proofs.left(member)
 
     def settle(self, record: Member) -> Member | None:
         """Let this reachable member live at its address, unless a later life does. The member that
@@ -273,7 +285,7 @@ class MemberTable:
         older, newer = sorted((other, record), key=life)
         if not newer.reachable:
             return None
-        came_back = any(self._expelled.get(each.name) == each.site for each in (older, newer))
+        came_back = any(map(self.came_back, (older, newer)))
         if older.name == self.me.name or came_back:
             # the earlier one is this node, or gave way, and yet its process lives: both do
             self._share(older, newer)
@@ -281,6 +293,10 @@ class MemberTable:
         self._names_at[record.address] = newer.name
         self._expelled[older.name] = older.site
         return older
+
+    def came_back(self, record: Member) -> bool:
+        """True if its process gave way to another one at its address, and yet it lives."""
+        return self._expelled.get(record.name) == record.site
 
     def _share(self, one: Member, other: Member) -> None:
         if one.name not in self._sharing_s or other.name not in self._sharing_s:

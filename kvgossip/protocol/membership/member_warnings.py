@@ -56,6 +56,8 @@ class MemberWarnings:
 
     def watch_partition(self, old: Member, new: Member | None, now: Now) -> None:
         """A member has changed: perhaps most of them are gone at once."""
+        if not self._partition.concerns(new):
+            return
         alive = 1 + len(self._membership.reachable)
         stretch = self._membership.awareness.factor
         text = self._partition.changed(old, new, alive, stretch, now.monotonic_s)
@@ -98,18 +100,17 @@ class MemberWarnings:
         for member in turned:
             known = round_trips.of(member.name)
             blocked = known is not None and known.is_udp_blocked
-            if not self._gate.may_complain(f"udp {member.name} {blocked}", now):
-                continue
+            subject = f"udp {member.name} {blocked}"
             if blocked:
                 text = (
                     f"UDP is blocked between this node and {member.name!r} at {member.address}, "
                     f"TCP works: open UDP port {member.port} in both directions; {BLOCKED_AFTER} "
                     "probes in a row were answered over TCP only"
                 )
-                self._outbox.log("WARNING", f"{text} ({self._gate.here})")
+                self._gate.complain(subject, f"{text} ({self._gate.here})", now)
             else:
                 text = f"{member.name!r} at {member.address} answers by UDP again"
-                self._outbox.log("INFO", f"{text} ({self._gate.here})")
+                self._gate.complain(subject, f"{text} ({self._gate.here})", now, "INFO")
 
     def _report_names_refused(self, now: Now) -> None:
         self._names_refused = self._membership.names_refused

@@ -36,6 +36,15 @@ class PartitionWatch:
         """The members that are missing since, sorted; empty while no partition is suspected."""
         return sorted(self._lost_s) if self.since_s is not None else []
 
+    def concerns(self, new: Member | None) -> bool:
+        """True if a change to this matters: somebody is missing, or is now. Else nobody needs to
+        count who is alive."""
+        return (
+            bool(self._lost_s)
+            or self.since_s is not None
+            or (new is not None and new.state is MemberState.DEAD)
+        )
+
     def changed(
         self, old: Member, new: Member | None, alive: int, stretch: int, now_s: float
     ) -> str | None:

@@ -8,13 +8,16 @@ then by pings of helpers, which relay, and by one over TCP (SWIM section 3, Life
 Laws
 - An ack from another name or to another sequence number is no ack.
 - Only a probe that nothing has answered until the period is over makes a suspect.
-- Relays are bounded, and each is forgotten when a period is over.
+- Relays are bounded, and each is forgotten when a period is over. Nobody is pinged for a stranger,
+  and no stranger for a member.
 
 Deviations from the papers, with reasons
 - A direct probe over TCP goes out together with the indirect ones (memberlist): blocked UDP with
   working TCP is no death.
 - Each period one random dead member is pinged as well: so a partition in which both sides declared
   each other dead heals.
+- Who pings this node, and has never answered it, is pinged next; also one that has left: so it can
+  be told what is believed of it, which is not told to an address alone (pool_outbox.py).
 - A broken TCP link lets its member be probed before its turn: the kernel of a machine whose process
   crashed shows at once what round robin finds out a period later.
 - Helpers are asked under another number than the one of the direct ping: so a number shows by which
@@ -134,6 +137,10 @@ class Probing:
         self._probe: Probe | None = None
         #: the time at which the period is over, monotonic seconds
         self._next_probe_s = now.monotonic_s + rng.random() * config.probe_interval_s
+        #: the last ping to one of the dead: its number, and the record that it went to
+        self._dead_pinged: tuple[int, Member] | None = None
+        #: the last member that spoke although it is gone; empty where none did
+        self._gone_speaks = ""
         #: by the sequence number of our ping
         self._relays: dict[int, Relay] = {}
 
@@ -143,6 +150,14 @@ class Probing:
         """A member is new, or has come back: it has its turn from now on."""
         self._order.discard(name)
         self._order.add(name)
+
+    def hasten(self, name: str) -> None:
+        """This member is pinged next."""
+        known = self._table.members.get(name)
+        if known is not None and not known.reachable:
+            self._gone_speaks = name
+        else:
+            self._order.hasten(name)
 
     def forget(self, name: str) -> None:
         self._order.discard(name)
@@ -211,7 +226,11 @@ class Probing:
         self._probe = None
         members = self._table.members
         name = self._order.next(
-            lambda name: name in members and self._table.is_reachable(members[name])
+            lambda name: (
+                name in members
+                and self._table.is_reachable(members[name])
+                and self._table.proofs.counts(name)
+            )
         )
         if name is None or self._table.leaving:
             return
@@ -222,10 +241,13 @@ class Probing:
 
     def _ping_one_dead(self, now: Now) -> None:
         dead = self._table.dead()
-        if dead and not self._table.leaving:
-            target = self._rng.choice(dead)
+        speaks = self._table.members.get(self._gone_speaks)
+        self._gone_speaks = ""
+        if (dead or speaks is not None) and not self._table.leaving:
+            target = speaks or self._rng.choice(dead)
+            self._dead_pinged = self.next_sequence(), target
             self._send(
-                self._make_ping(self.next_sequence(), target.name, now), target.address, target
+                self._make_ping(self._dead_pinged[0], target.name, now), target.address, target
             )
 
     def _ask_others(self, probe: Probe, now: Now) -> None:
@@ -277,6 +299,8 @@ class Probing:
         ):
             self._acked(probe, ack, arrival)
             return probe.sent_s if ack.sequence == probe.sequence else None
+        if self._dead_pinged is not None and self._dead_pinged[0] == ack.sequence:
+            self._proven(self._dead_pinged[1], ack)
         relay = self._relays.pop(ack.sequence, None)
         if relay is not None:
             # `held` is of this node's clock, and `seen_host` its own: they say nothing to the node
@@ -290,6 +314,8 @@ class Probing:
         it comes."""
         if not probe.acked:
             self._awareness.add(-1)
+        if ack.sequence == probe.sequence:
+            self._proven(probe.target, ack)
         if arrival.reliable:
             probe.tcp = True
         elif ack.sequence == probe.relay_sequence:
@@ -300,12 +326,31 @@ class Probing:
             self._round_trips.measured(probe.target, round_trip_s)
             self._coordinates.sampled(ack.sender, ack.coordinate, round_trip_s)
 
+    def _proven(self, target: Member, ack: Ack) -> None:
+        """The number of this ack went to the address of this record, and to nowhere else."""
+        known = self._table.members.get(ack.sender)
+        if known is not None and known.name == target.name:
+            self._table.proofs.add(known, target.address)
+
     def on_nack(self, nack: Nack, arrival: Arrival) -> None:
         if self._probe is not None and self._probe.relay_sequence == nack.sequence:
             self._probe.nacks += 1
 
     def on_ping_request(self, request: PingRequest, arrival: Arrival) -> None:
-        """Probe for another member, under a sequence number of our own."""
+        """Probe for another member, under a sequence number of our own. Both must be members, for
+        both get more bytes than the request has; who does not know the other one says that nothing
+        was heard."""
+        if not self._table.proofs.has(arrival.source):
+            return
+        target = self._table.members.get(request.target)
+        if (
+            target is None
+            or request.port != target.port
+            or request.host not in (target.host, target.other_host)
+        ):
+            if request.nack:
+                self._send(Nack(sequence=request.sequence), arrival.source, None)
+            return
         if len(self._relays) >= RELAYS_MAX:
             return
         now, sequence = arrival.now, self.next_sequence()
@@ -317,7 +362,7 @@ class Probing:
             nacked=not request.nack,
         )
         ping = self._make_ping(sequence, request.target, now)
-        self._send(ping, Address(request.host, request.port), None)
+        self._send(ping, Address(request.host, request.port), target)
 
     def _expire_relays(self, now: Now) -> None:
         for sequence, relay in list(self._relays.items()) if self._relays else ():

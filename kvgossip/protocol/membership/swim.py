@@ -10,7 +10,8 @@ Laws
   nothing.
 - Only a node itself raises its incarnation (to refute a suspicion) and its generation (to refute a
   death, or an older life).
-- Of two names at one address the earlier one has left (member_table.py, lesson 11).
+- Of two names at one address the earlier one has left (member_table.py, lesson 11), once the later
+  one has answered there (claims.py).
 - A life that an operator had pruned is forgotten, and not taken from a stale table again: a node
   that sends it hears that it is pruned.
 
@@ -27,8 +28,10 @@ from random import Random
 from msgspec.structs import replace
 
 from kvgossip.config import Config
+from kvgossip.protocol.membership.claims import Claims
 from kvgossip.protocol.membership.coordinate import Coordinates
 from kvgossip.protocol.membership.dissemination import Dissemination
+from kvgossip.protocol.membership.identity import is_of_another
 from kvgossip.protocol.membership.member_table import MemberTable
 from kvgossip.protocol.membership.own_host import OwnHost, at_reach
 from kvgossip.protocol.membership.probing import MakePing, Probing, SendProbe
@@ -88,6 +91,7 @@ class Membership:
             make_ping=make_ping,
             now=now,
         )
+        self.claims = Claims(config, table, self.probing, send=send, make_ping=make_ping)
         self._suspicions = Suspicions(config)
         self._proximity = Proximity(config, table.me.location, self.coordinates)
         #: (old, new) records, None where there is none, until the pool takes them
@@ -149,6 +153,7 @@ class Membership:
             "lives_refused": self.lives_refused,
             "blocked_news": self.blocked_news,
             "identities_refused": self.identities_refused,
+            "claims_asked": self.claims.count,
             "members_without_udp": len(self.round_trips.blocked()),
             "coordinate_samples": self.coordinates.samples,
             "coordinates_refused": self.coordinates.refused,
@@ -160,9 +165,11 @@ class Membership:
     def choose(self, count: int) -> list[Member]:
         """At most `count` different peers, near ones rather than far ones (protocol.md section
         10)."""
-        if self.table.has_other_ways:
+        if self.table.has_other_ways or self.table.proofs.is_crowded:
             self._proximity.changed()
-        return self._proximity.choose(self._rng, lambda: self.table.peers, count)
+        return self._proximity.choose(
+            self._rng, lambda: self.table.proofs.told(self.table.peers), count
+        )
 
     def gossip_targets(self, count: int, now: Now) -> list[Member]:
         """The members that hear the next round: some of the peers, one of those that are reached
@@ -192,14 +199,14 @@ class Membership:
             self._refute(heard)
         elif heard.reachable and self.table.is_blocked(heard):
             self.blocked_news += 1
-        elif _is_of_another(heard, known, required=self._config.require_identity):
+        elif is_of_another(heard, known, required=self._config.require_identity):
             self.identities_refused += 1
         elif known is None or rank(heard) > rank(known) or _is_signed_now(heard, known):
             if not self._signed_records.believes(heard, known, now):
                 self.identities_refused += 1
             elif known is None:
                 self._meet(heard, now)
-            else:
+            elif not self.claims.hold(heard, known, now):
                 self._accept(known, with_signature_of(known, heard), now)
         elif (
             heard.state is MemberState.SUSPECT
@@ -215,7 +222,7 @@ class Membership:
         if pruned is not None:
             if heard.reachable and not self.dissemination.is_spreading(heard.name):
                 self.dissemination.spread_unit(heard.name, encode(pruned))
-        elif not heard.reachable or not heard.host:
+        elif not heard.reachable or not heard.host or self.claims.hold(heard, None, now):
             pass
         elif self.make_room():
             self._accept(None, heard, now)
@@ -223,13 +230,24 @@ class Membership:
             self.names_refused += 1
 
     def make_room(self) -> bool:
-        """True if there is room for another name; who is gone for longest makes it."""
+        """True if there is room for another name; who has never answered makes it, or who is gone
+        for longest."""
         if len(self.members) < self._config.members_max:
             return True
-        gone = self.table.longest_gone()
-        if gone is not None:
-            self.forget(gone)
-        return gone is not None
+        name = self.table.makes_room()
+        if name is not None:
+            self.forget(name)
+        return name is not None
+
+    def prove(self, record: Member, now: Now) -> None:
+        """This name has answered at its address, so the record is believed."""
+        self.table.proofs.add(record, record.address)
+        self.merge(record, now)
+        known = self.members.get(record.name)
+        if known is None or known.address != record.address:
+            self.table.proofs.drop(record.address)
+        else:
+            self.dissemination.spread(known)
 
     def _accept(self, known: Member | None, heard: Member, now: Now) -> None:
         self.table.put(heard, now.monotonic_s)
@@ -240,7 +258,8 @@ class Membership:
             # the reachable of before, where somebody has asked for them since the last change
             self._suspicions.begin(heard, 1 + len(self.reachable), now.monotonic_s)
         self._changed(known, heard)
-        self.dissemination.spread(heard)
+        if self.table.proofs.counts(heard.name) if known else self.claims.introduce(heard, now):
+            self.dissemination.spread(heard)
         gone = self.table.settle(heard) if heard.reachable else None
         if gone is not None:
             self.declare_left(gone.name, now)
@@ -368,7 +387,8 @@ class Membership:
 
     def _forget_the_gone(self, now: Now) -> None:
         forget_after_s = self._config.forget_after_s
-        for name in self.table.gone_too_long(now.monotonic_s, forget_after_s):
+        gone = self.table.gone_too_long(now.monotonic_s, forget_after_s)
+        for name in dict.fromkeys([*gone, *self.claims.period(now)]):
             self.forget(name)
         self.table.forget_pruned(now.monotonic_s - forget_after_s)
         self.table.give_up(now.monotonic_s - self._config.gossip_to_dead_s)
@@ -390,11 +410,3 @@ class Membership:
 def _is_signed_now(heard: Member, known: Member) -> bool:
     """True if the same is known of this member, but without a signature."""
     return rank(heard) == rank(known) and adds_signature(heard, known)
-
-
-def _is_of_another(heard: Member, known: Member | None, *, required: bool) -> bool:
-    """True if this name belongs to another identity, or has none where one is `required` (see
-    identity.py)."""
-    if known is not None and known.identity:
-        return heard.identity != known.identity
-    return required and not heard.identity

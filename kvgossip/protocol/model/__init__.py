@@ -11,6 +11,7 @@ cluster_id   ClusterId: the cluster that a node belongs to, and how two become o
 location     Location: where a node is configured to be
 peer         Peer, PoolKind: a name in a pool
 gossip       the skeleton of gossip, of which rumors and anti-entropy are two instances
+plain_text   plain, quoted: text of others, as it is logged and shown
 arrival      Arrival: where a message came from, when, and how
 newest       Newest: a bounded dict
 ordered_set  OrderedSet: a set in the order in which its elements came

@@ -9,7 +9,7 @@ way.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.acks.inquiry import VersionQueries
@@ -41,7 +41,6 @@ from kvgossip.protocol.pools.survey_answers import SurveyAnswers
 from kvgossip.protocol.rumors.mongering import Mongering
 from kvgossip.protocol.saved_state import SavedPeer
 from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import Message
 
 FAREWELLS_MAX = 64
 
@@ -70,9 +69,10 @@ class Pool:
             shared.keyring,
             shared.outbox,
             self.counters,
-            self._beside.address,
-            self._other_id,
-            self._cannot_read,
+            elsewhere=self._beside.address,
+            other_id=lambda *given: self.joining.other_id(*given),  # noqa: PLW0108 - it comes later
+            failed=self._cannot_read,
+            is_proven=lambda at: self.membership.table.proofs.has(at),  # noqa: PLW0108 - so does it
         )
         shared.cluster_id.mark(self.gate.framing)
         self.name = self.gate.pool
@@ -266,8 +266,11 @@ class Pool:
 
     def receive(self, data: bytes, arrival: Arrival) -> None:
         """Handle one frame. Whatever it holds, this raises nothing."""
+        self.gate.has_opened = False
+        self.outbox.begin(data, arrival)
         self.dispatch.receive(data, arrival)
         self.take_changes(arrival.now)
+        self.outbox.end()
 
     def unreachable(self, address: Address, now: Now) -> None:
         """A reliable frame could not be delivered there, or the link broke."""
@@ -285,11 +288,6 @@ class Pool:
         self.membership.begin_life(site, now)
         self.gate.begin_life(self.membership.me)
         self.exchanges.begin_again(peer, now)
-
-    def _other_id(
-        self, messages: Sequence[Message | Member], number: int, arrival: Arrival
-    ) -> str | None:
-        return self.joining.other_id(messages, number, arrival)
 
     # -- members ----------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -29,7 +30,15 @@ from kvgossip.protocol.pools.pool_outbox import PoolOutbox
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
+from kvgossip.protocol.wire.frame import encode_briefly
 from kvgossip.protocol.wire.message import Ack, Ping
+
+_NEEDED_LEAST: tuple[dict[str, Any], ...] = (
+    {"coordinate": b""},
+    {"held": 0},
+    {"seen_host": ""},
+    {"future_ms": 0},
+)
 
 
 class PingMaker:
@@ -116,11 +125,15 @@ class ProbeAnswers:
             here = arrival.source.host
             if prober is not None and here not in (prober.host, prober.other_host):
                 ack = replace(ack, seen_host=here)
+        if not arrival.reliable:
+            ack = _fitting(ack, self._outbox.room_for(arrival.source))
         self._outbox.send_probe(ack, arrival.source, prober, reliable=arrival.reliable)
         membership.table.heard(ping.sender, arrival.now.monotonic_s)
         if prober is None:
             self._joining.knows_us(arrival.source, arrival.now)
         speaks = membership.table.speaks(ping.sender, arrival)
+        if speaks and not arrival.reliable and not membership.table.proofs.has(arrival.source):
+            membership.probing.hasten(ping.sender)
         self._saw(ping, arrival.now, asked=False, speaks=speaks)
         if ping.cluster and ping.cluster != self._pings.cluster_id.digest:
             self._knows_more(ping.sender, arrival.now)
@@ -134,11 +147,14 @@ class ProbeAnswers:
             self._joining.learn(self._membership.members[name].address, name, now)
 
     def on_ack(self, ack: Ack, arrival: Arrival) -> None:
-        if self._join_handshake.on_ack(ack) or self._doctor.on_ack(ack, arrival):
+        if self._join_handshake.on_ack(ack, arrival.now) or self._doctor.on_ack(ack, arrival):
             return
-        if ack.stranger:
-            self._introduce(ack.sender, arrival.source)
+        if (record := self._membership.claims.answered(ack)) is not None:
+            self._membership.prove(record, arrival.now)
         asked_s = self._membership.probing.on_ack(ack, arrival)
+        if ack.stranger:
+            # now that it has shown that it lives there
+            self._introduce(ack.sender, arrival.source)
         if asked_s is not None and self._is_member(ack.sender):
             self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now, ack.future_ms)
             if not arrival.reliable:
@@ -185,3 +201,13 @@ class ProbeAnswers:
         self._exchanges.saw_root(probe.sender, probe.root, now, act=act)
         if self._acks and speaks and probe.root == self._store.digest.root:
             self._acks.equals(Peer(self._kind, probe.sender), self._store.record)
+
+
+def _fitting(ack: Ack, room: int) -> Ack:
+    """The ack as it fits into so many bytes, where it can: without what its receiver needs least.
+    A stranger's question may not have a longer answer (pool_outbox.py)."""
+    for left_out in _NEEDED_LEAST:
+        if len(encode_briefly(ack)) <= room:
+            break
+        ack = replace(ack, **left_out)
+    return ack

@@ -118,6 +118,20 @@ def encode(unit: Message | Member) -> bytes:
     return _UNIT.pack(kind, len(body)) + body
 
 
+def encode_briefly(unit: Message | Member) -> bytes:
+    """The same unit without the trailing fields that have their defaults, as every release reads
+    it: for an answer that may be no longer than its question."""
+    if isinstance(unit, Member):
+        return encode(unit)
+    fields = msgspec.structs.astuple(unit)
+    count, defaults = len(fields), unit.__struct_defaults__
+    required = count - len(defaults)
+    while count > required and fields[count - 1] == defaults[count - 1 - required]:
+        count -= 1
+    body = _encode(fields[:count])
+    return _UNIT.pack(unit.kind, len(body)) + body
+
+
 class Opened(NamedTuple):
     """The content of a frame: its messages in order, and the reasons why some units gave none."""
 

@@ -6,8 +6,15 @@ Laws
   that is sent to the address of a link that a peer dialled goes back on that link; once that link
   is gone nobody is dialled, since nobody listens at its far end.
 - Everything that a peer can make grow is bounded: links, frames, bytes that wait on a link. If
-  there are too many links, the one that was idle longest goes: a flood may cost us idle links,
-  never the ability to take new ones.
+  there are too many links, in all or of one source, the one that was idle longest goes, and before
+  it one of which no frame was opened yet: a flood may cost us idle links, never the ability to take
+  new ones, and links of members only where it is made of members' links. One source makes room for
+  itself: it does not push out others.
+- **A link that a peer dialled is a stranger's until one of its frames was opened**: until then it
+  has frames of EARLY_FRAME_BYTES_MAX at most, and EARLY_S of time. The dialling side lets a short
+  frame go before a longer one that would be the first.
+- The bytes of all frames that have not come to their end are bounded together. Where there are more
+  of them, the link goes that makes least progress, those of strangers first.
 - A link on which something was sent, and nothing came for `answer_timeout_s`, is given up: a
   firewall may have forgotten it, and drops what goes over it without a word. The next frame dials
   anew. The kernel is told the same (TCP_USER_TIMEOUT), where it can be; it knows for links that
@@ -22,7 +29,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kvgossip.config import Address
@@ -32,11 +39,15 @@ from kvgossip.protocol.model.newest import Newest
 from kvgossip.runtime.network.dns import look_up
 from kvgossip.runtime.network.listener import Listener
 from kvgossip.runtime.network.sockets import plain
-from kvgossip.runtime.network.tcp_link import LENGTH_BYTES, Link
+from kvgossip.runtime.network.tcp_link import EARLY_FRAME_BYTES_MAX, LENGTH_BYTES, Link
 
 # the dialling side hangs up first, so that it does not send into a link that is just being closed
 ACCEPTED_IDLE_FACTOR = 1.5
 CLOSE_GRACE_S = 1.0
+# how long a stranger may take for the first frame
+EARLY_S = 10.0
+# as many of the longest frames may be unfinished at a time, whatever the limit says
+UNFINISHED_FRAMES_MIN = 4
 # how long a link may be without an answer before somebody who doubts it dials anew
 DOUBT_S = 0.9
 # as long as the protocol may still have answers for a peer that hung up
@@ -62,27 +73,38 @@ class LinkLimits:
     """Without any answer for so long a link is dead."""
     source_links_per_s: float = 200.0
     """New links of one host; more are closed at once."""
+    source_links_max: int = 128
+    """Links of one host at a time; one more closes another one of that host."""
+    unfinished_bytes_max: int = 64 * 2**20
+    """The bytes of frames that have not come to their end, of all links together."""
 
     @property
     def waiting_bytes_max(self) -> int:
         return self.frames_waiting_max * (self.frame_bytes_max + LENGTH_BYTES)
 
+    @property
+    def kept_bytes_max(self) -> int:
+        """`unfinished_bytes_max`, unless that holds few of the longest frames."""
+        return max(self.unfinished_bytes_max, UNFINISHED_FRAMES_MIN * self.frame_bytes_max)
 
-ReceivedFrame = Callable[[bytes, Address, str], None]
+
+ReceivedFrame = Callable[[bytes, Address, str], bool]
 
 
 class LinkTable:
     """`received(frame, source, here)` gets each frame with its link's remote address and the host
-    of our end, `unreachable(address)` each address given up."""
+    of our end, and says whether it could be opened; `unreachable(address)` gets each address given
+    up. `opener()` makes a short frame that says nothing."""
 
     def __init__(
         self,
         received: ReceivedFrame,
         unreachable: Callable[[Address], None],
+        opener: Callable[[], bytes],
         counts: Counter[str],
         limits: LinkLimits,
     ) -> None:
-        self._received, self._unreachable = received, unreachable
+        self._received, self._unreachable, self._opener = received, unreachable, opener
         self._counts, self._limits = counts, limits
         self._loop = asyncio.get_running_loop()
         self._sources = RateLimit(limits.source_links_per_s)
@@ -90,6 +112,10 @@ class LinkTable:
         self._outgoing: dict[Address, Link] = {}
         #: links that peers dialled, by where they came from
         self._incoming: dict[Address, Link] = {}
+        #: how many of those there are of each host
+        self._hosts: Counter[str] = Counter()
+        #: how many bytes of unfinished frames there are
+        self._kept_bytes = 0
         #: the times at which incoming links went, monotonic seconds: nobody listens at those
         #: addresses
         self._gone: Newest[Address, float] = Newest(GONE_MAX)
@@ -125,7 +151,10 @@ class LinkTable:
         link = link or self._dial(to)
         if link is None:
             self._report(to)
-        elif link.send(frame):
+            return
+        if len(frame) > EARLY_FRAME_BYTES_MAX and link.dialled and not link.has_sent:
+            link.send(self._opener())
+        if link.send(frame):
             self._counts["frames_sent"] += 1
             self._counts["frame_bytes_sent"] += len(frame)
         else:
@@ -147,6 +176,7 @@ class LinkTable:
             "links_outgoing": len(self._outgoing),
             "links_incoming": len(self._incoming),
             "link_bytes_waiting": self.waiting_bytes,
+            "link_bytes_unfinished": self._kept_bytes,
         }
 
     async def close(self) -> None:
@@ -193,14 +223,30 @@ class LinkTable:
         else:
             link.address = plain(there)
             self._gone.pop(link.address, None)
-            self._make_room(self._incoming)
+            self._make_room_for(link.address.host)
             self._incoming[link.address] = link
+            self._hosts[link.address.host] += 1
             self._counts["links_accepted"] += 1
 
     def link_received(self, link: Link, frame: bytes) -> None:
         self._counts["frames_received"] += 1
         self._counts["frame_bytes_received"] += len(frame)
-        self._received(frame, link.address, link.here)
+        if self._received(frame, link.address, link.here) and not link.known:
+            link.is_known()
+
+    def link_kept(self, link: Link, more: int) -> None:
+        self._kept_bytes += more
+        while self._kept_bytes > self._limits.kept_bytes_max:
+            # a link that ends tells that it keeps nothing
+            slowest = min(
+                (each for each in self._connected if each.kept_bytes),
+                key=lambda each: (each.known or each.dialled, each.lately_bytes, each.used_s),
+                default=None,
+            )
+            if slowest is None:
+                return
+            self._counts["links_refused.unfinished"] += 1
+            self._drop(slowest)
 
     def link_refused(self, link: Link, reason: RemoteError) -> None:
         self._counts[f"links_refused.{reason.reason}"] += 1
@@ -230,7 +276,9 @@ class LinkTable:
             or (gone_s is not None and self._loop.time() < gone_s + GONE_S)
         ):
             return None
-        self._make_room(self._outgoing)
+        if len(self._outgoing) >= self._limits.links_max:
+            self._counts["links_evicted"] += 1
+            self._drop(min(self._outgoing.values(), key=lambda link: link.used_s))
         link = self._outgoing[to] = self._link(to)
         task = self._loop.create_task(self._connect(link))
         self._dials.add(task)
@@ -283,12 +331,24 @@ class LinkTable:
         del links[link.address]
         if not link.dialled:
             self._gone[link.address] = self._loop.time()
+            host = link.address.host
+            self._hosts[host] -= 1
+            if not self._hosts[host]:
+                del self._hosts[host]
         return True
 
-    def _make_room(self, links: dict[Address, Link]) -> None:
-        if len(links) >= self._limits.links_max:
+    def _make_room_for(self, host: str) -> None:
+        """Let one more link of this host come in."""
+        if self._hosts[host] >= self._limits.source_links_max:
+            self._counts["links_refused.source_links"] += 1
+            self._drop_one(link for link in self._incoming.values() if link.address.host == host)
+        elif len(self._incoming) >= self._limits.links_max:
             self._counts["links_evicted"] += 1
-            self._drop(min(links.values(), key=lambda link: link.used_s))
+            self._drop_one(self._incoming.values())
+
+    def _drop_one(self, links: Iterable[Link]) -> None:
+        """A stranger's first, then the one that was idle longest."""
+        self._drop(min(links, key=lambda link: (link.known, link.used_s)))
 
     def _report(self, address: Address) -> None:
         self._loop.call_soon(self._tell, address)
@@ -302,8 +362,13 @@ class LinkTable:
         takes nothing of the bytes that wait for it is broken, not idle."""
         now = self._loop.time()
         for link in [*self._outgoing.values(), *self._incoming.values()]:
+            # of now and of before, so that none has just begun
+            link.lately_bytes //= 2
             if link.dialled and self._is_silent(link, self._limits.answer_timeout_s):
                 self._counts["links_silent"] += 1
+                self._drop(link)
+            elif not link.dialled and not link.known and now - link.since_s > EARLY_S:
+                self._counts["links_refused.unopened"] += 1
                 self._drop(link)
             elif now - link.used_s > self._limits.idle_s * (
                 1.0 if link.dialled else ACCEPTED_IDLE_FACTOR

@@ -13,6 +13,8 @@ Laws
   then rests for REST_TURNS, so that one busy peer cannot hold up the rest: a request over HTTP that
   takes several turns waits for one frame, and not once each turn.
 - A length of zero or beyond the limit ends the link: the other side does not speak this protocol.
+- **Who is not known gets little.** Until a frame of it has been opened, a link that a peer dialled
+  takes frames of EARLY_FRAME_BYTES_MAX at most: a length is believed of a member alone.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from kvgossip.errors import RemoteError
 
 LENGTH_BYTES = 4
 HIGH_WATER_BYTES = 256 * 1024
+EARLY_FRAME_BYTES_MAX = 64 * 1024
 FRAMES_A_TURN = 64
 TURN_S = 0.001
 REST_TURNS = 4
@@ -35,10 +38,10 @@ REST_TURNS = 4
 class FrameCutter:
     """Cuts a stream of bytes into frames of 1 to `frame_bytes_max` bytes."""
 
-    __slots__ = ("_at", "_buffer", "_frame_bytes_max")
+    __slots__ = ("_at", "_buffer", "frame_bytes_max")
 
     def __init__(self, frame_bytes_max: int) -> None:
-        self._frame_bytes_max = frame_bytes_max
+        self.frame_bytes_max = frame_bytes_max
         self._buffer = bytearray()
         self._at = 0
 
@@ -49,6 +52,10 @@ class FrameCutter:
             del self._buffer[: self._at]
             self._at = 0
         self._buffer += data
+
+    def __len__(self) -> int:
+        """How many bytes wait here, for the rest of their frame or to be cut off."""
+        return len(self._buffer) - self._at
 
     def next(self) -> bytes | None:
         """The next whole frame, None when it has not arrived yet. Raises RemoteError("bad_length")
@@ -61,7 +68,7 @@ class FrameCutter:
         if len(self._buffer) < start:
             return None
         length = int.from_bytes(self._buffer[self._at : start], "big")
-        if not 0 < length <= self._frame_bytes_max:
+        if not 0 < length <= self.frame_bytes_max:
             raise RemoteError("bad_length", f"a frame of {length} bytes")
         if len(self._buffer) < start + length:
             return None
@@ -76,6 +83,9 @@ class LinkOwner(Protocol):
     def link_opened(self, link: Link) -> None: ...
 
     def link_received(self, link: Link, frame: bytes) -> None: ...
+
+    def link_kept(self, link: Link, more: int) -> None:
+        """So many more bytes wait on this link for the rest of a frame; fewer where negative."""
 
     def link_refused(self, link: Link, reason: RemoteError) -> None:
         """The peer broke the framing; the owner has to end the link."""
@@ -104,9 +114,20 @@ class Link(asyncio.Protocol):
         self.used_s = 0.0
         #: the time of the first frame that went since anything came; None: there is none
         self.unanswered_s: float | None = None
+        #: some frame was sent here, or waits
+        self.has_sent = False
+        #: when it was connected, monotonic seconds
+        self.since_s = 0.0
+        #: how many bytes wait here for the rest of a frame, as far as the owner was told; and how
+        #: many have come lately
+        self.kept_bytes = self.lately_bytes = 0
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._cutter = FrameCutter(frame_bytes_max)
+        self._frame_bytes_max = frame_bytes_max
+        early = frame_bytes_max if self.dialled else min(frame_bytes_max, EARLY_FRAME_BYTES_MAX)
+        self._cutter = FrameCutter(early)
+        #: whoever is at the other end has the key, and is of this cluster
+        self.known = False
         self._waiting_bytes_max = waiting_bytes_max
         self._transport: asyncio.Transport | None = None
         #: frames that wait for the connection
@@ -121,6 +142,10 @@ class Link(asyncio.Protocol):
     def open(self) -> bool:
         """True if frames can still be sent here, now or once it is connected."""
         return not self._ended and (self._transport is None or not self._transport.is_closing())
+
+    def is_known(self) -> None:
+        """A frame of the other side was opened."""
+        self.known, self._cutter.frame_bytes_max = True, self._frame_bytes_max
 
     @property
     def waiting_bytes(self) -> int:
@@ -144,6 +169,7 @@ class Link(asyncio.Protocol):
         if self.waiting_bytes + LENGTH_BYTES + len(frame) > self._waiting_bytes_max:
             return False
         prefixed = len(frame).to_bytes(LENGTH_BYTES, "big") + frame
+        self.has_sent = True
         self.used_s = self._loop.time()
         if self.unanswered_s is None:
             self.unanswered_s = self.used_s
@@ -185,7 +211,7 @@ class Link(asyncio.Protocol):
             # given up in the very turn in which the dial came through
             transport.abort()
             return
-        self.used_s = self._loop.time()
+        self.used_s = self.since_s = self._loop.time()
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         self._owner.link_opened(self)
         early, self._early, self._early_bytes = self._early, [], 0
@@ -194,9 +220,11 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.used_s, self.unanswered_s = self._loop.time(), None
+        self.lately_bytes += len(data)
         self._cutter.feed(data)
         if self._turn is None and not self._choked:
             self._deliver()
+        self._tell_kept()
 
     def pause_writing(self) -> None:
         if not self.dialled:
@@ -222,6 +250,7 @@ class Link(asyncio.Protocol):
                 return
             frame = self._next()
             if frame is None:
+                self._tell_kept()
                 self._read(True)
                 return
             self._owner.link_received(self, frame)
@@ -231,6 +260,13 @@ class Link(asyncio.Protocol):
         self._read(False)
         if not self._choked and self.open:
             self._rest(REST_TURNS)
+
+    def _tell_kept(self) -> None:
+        """Tell the owner how much more waits here than before."""
+        kept = 0 if self._ended else len(self._cutter)
+        more, self.kept_bytes = kept - self.kept_bytes, kept
+        if more:
+            self._owner.link_kept(self, more)
 
     def _rest(self, turns: int) -> None:
         self._turn = self._loop.call_soon(*((self._rest, turns - 1) if turns else (self._deliver,)))
@@ -255,3 +291,4 @@ class Link(asyncio.Protocol):
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
+        self._tell_kept()

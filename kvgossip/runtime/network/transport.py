@@ -57,15 +57,17 @@ class Transport:
         received: Received,
         received_reliable: ReceivedFrame,
         unreachable: Callable[[Address], None],
+        opener: Callable[[], bytes],
     ) -> None:
         """Start to receive: `received(data, source)` gets each datagram, `received_reliable(data,
         source, here)` each frame of a link, with the link's remote address and the host of our
-        end. `unreachable(address)` is called when a reliable send could not be delivered or a link
-        broke.
+        end: it says whether the frame could be opened. `unreachable(address)` is called when a
+        reliable send could not be delivered or a link broke. `opener()`: a short frame that says
+        nothing, see link_table.py.
         """
         assert self._sockets is not None, "bind comes first"
         self._datagrams = Datagrams(received, self._counts, self._sockets)
-        self._links = LinkTable(received_reliable, unreachable, self._counts, self._limits)
+        self._links = LinkTable(received_reliable, unreachable, opener, self._counts, self._limits)
         await self._datagrams.serve()
         host = self._sockets.address.host
         self._links.serve(self._sockets.tcp, None if host in ANY_HOSTS else host)

@@ -27,6 +27,7 @@ from tests.protocol.net import (
     at,
     make_replica,
     member,
+    prove,
     sends,
     told,
 )
@@ -330,6 +331,7 @@ def test_a_thousand_members_do_not_melt() -> None:
     for number in range(1000):
         known = member(f"n{number}", host=f"10.1.{number >> 8}.{number & 255}")
         replica.receive(LAN.frame([encode(known)]), STRANGER, now)
+        prove(replica, known.name)
     effects = [*replica.examine(now)]
     for step in range(1, 200):
         effects += replica.tick(now._replace(monotonic_s=now.monotonic_s + 0.05 * step))

@@ -33,6 +33,7 @@ from tests.protocol.net import (
     at,
     make_replica,
     member,
+    prove,
     sends,
     told,
 )
@@ -293,7 +294,7 @@ def test_a_peer_that_sends_a_pruned_life_hears_that_it_is_pruned() -> None:
     for message in (b, member("c", 2), Prune.of(b), b):
         a.receive(LAN.frame([encode(message)]), STRANGER, at())
     answer = a.receive(
-        LAN.frame([encode(Ping(1, "c", "a", 0, 0, SyncState.SETTLED))]), address_of(2), at()
+        LAN.frame([encode(Ping(1, "c", "a", 0, 0, SyncState.SETTLED))]), prove(a, "c"), at()
     )
     assert (address_of(2), Prune.of(b)) in told(LAN, answer)
 
@@ -342,6 +343,8 @@ def test_an_ack_of_a_stranger_is_answered_with_the_own_record_only_where_the_mem
     a = make_replica("a")
     a.receive(LAN.frame([encode(member("b", 1))]), STRANGER, at())
     ack = Ack(1, "b", 0, 0, SyncState.SETTLED, stranger=True)
+    assert told(LAN, a.receive(LAN.frame([encode(ack)]), address_of(1), at())) == []
+    prove(a, "b")
     answer = a.receive(LAN.frame([encode(ack)]), address_of(1), at())
     assert (address_of(1), a.member) in told(LAN, answer)
     assert told(LAN, a.receive(LAN.frame([encode(ack)]), STRANGER, at())) == []

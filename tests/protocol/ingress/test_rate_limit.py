@@ -20,7 +20,7 @@ from kvgossip.runtime.node import Node
 from tests.protocol.net import LAN, STRANGER, at, logs, make_replica
 from tests.runtime.test_node import configured, until
 
-PING = LAN.frame([encode(Ping(1, "b", "a", 0, 0, SyncState.SETTLED))])
+PING = LAN.frame([encode(Ping(1, "b", "a", 2**63, at().wall_ms, SyncState.SETTLED))])
 
 
 @given(st.floats(1, 1000), st.lists(st.floats(0, 3), max_size=200))

@@ -81,6 +81,11 @@ class Side:
         self.membership.probing.on_ping_request(asked, Arrival(source, self.now, False))
         return self.sent[before:]
 
+    def prove(self, name: str) -> None:
+        """This member has answered a probe."""
+        known = self.membership.members[name]
+        self.membership.table.proofs.add(known, known.address)
+
     def state(self, name: str) -> MemberState | None:
         known = self.membership.members.get(name)
         return None if known is None else known.state
@@ -102,6 +107,13 @@ class Side:
     def ack(self, ping: Ping, sender: str = "") -> None:
         ack = Ack(ping.sequence, sender or ping.target, 0, 0, SyncState.SETTLED)
         self.membership.probing.on_ack(ack, self.arrival)
+
+    def answer(self, sequence: int, sender: str) -> None:
+        """An ack of a claim."""
+        ack = Ack(sequence, sender, 0, 0, SyncState.SETTLED)
+        record = self.membership.claims.answered(ack)
+        if record is not None:
+            self.membership.prove(record, self.now)
 
     @property
     def arrival(self) -> Arrival:

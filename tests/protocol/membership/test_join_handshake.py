@@ -21,6 +21,7 @@ from tests.protocol.net import (
     at,
     make_replica,
     member,
+    prove,
     sends,
     told,
 )
@@ -180,6 +181,7 @@ def test_a_member_table_of_any_length_is_sent_in_frames_that_a_link_takes() -> N
             site=2**63 + number,
         )
         host.pools.lan.membership.merge(known, at())
+        prove(host, known.name)
     effects = host.receive(join_frame(), LINK, at(), reliable=True)
     newcomer = make_replica("b", 1, value_bytes_max=1)
     newcomer.pools.lan.joining.join([address_of(0)])

@@ -94,13 +94,14 @@ def test_who_shares_an_address_is_no_suspect_while_it_is_heard_of() -> None:
     assert not table.is_beyond_probes(member("stranger", 1), 100.0, 1.0)
 
 
-def test_who_lives_at_the_address_of_this_node_is_judged_by_others() -> None:
+def test_nobody_else_lives_at_the_address_of_this_node_and_who_says_so_is_told_of() -> None:
     side = Side()
     side.merge(member("twin", 0, generation=WALL_MS + 5, site=9))
     assert [{each.name for each in pair} for pair in side.membership.table.shared] == [
         {"me", "twin"}
     ]
-    assert side.membership.table.is_beyond_probes(member("twin", 0), 1e9, 1.0)
+    assert side.state("twin") is None
+    assert (side.sent, side.membership.me.state) == ([], ALIVE)
 
 
 def test_lesson_11_a_name_that_died_at_an_address_goes_when_another_one_lives_there() -> None:

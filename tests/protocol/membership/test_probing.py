@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from kvgossip.config import Address
 from kvgossip.protocol.membership.probing import RELAYS_MAX
@@ -204,6 +205,7 @@ def test_after_two_ticks_the_next_deadline_lies_ahead(
     heard: list[Member], pauses: list[float]
 ) -> None:
     side, now_s = Side("b", "c", "d", "e", "f", forget_after_s=60.0), 0.0
+    side.prove("b")
     for each in heard:
         side.merge(each)
     side.ask(PingRequest(9, "b", "c", "10.0.0.3", 7481), address_of(1))
@@ -241,6 +243,7 @@ def test_who_came_back_is_probed_again() -> None:
 
 def test_a_relay_pings_under_its_own_number_and_passes_the_ack_on_under_the_askers() -> None:
     side = Side("b", "c")
+    side.prove("b")
     (sent,) = side.ask(PingRequest(500, "b", "c", "10.0.0.3", 7481), address_of(1))
     assert isinstance(sent.message, Ping)
     assert (sent.message.target, sent.to, sent.reliable) == ("c", Address("10.0.0.3", 7481), False)
@@ -253,6 +256,7 @@ def test_a_relay_pings_under_its_own_number_and_passes_the_ack_on_under_the_aske
 
 def test_a_relay_says_nack_in_time_for_the_asker_and_forgets_after_the_period() -> None:
     side = Side("b", "c")
+    side.prove("b")
     side.tick(1.0)
     side.ask(PingRequest(500, "b", "c", "10.0.0.3", 7481), address_of(1))
     nacks = []
@@ -265,6 +269,7 @@ def test_a_relay_says_nack_in_time_for_the_asker_and_forgets_after_the_period() 
 
 def test_a_relay_says_no_nack_to_who_wants_none() -> None:
     side = Side("b", "c")
+    side.prove("b")
     side.tick(1.0)
     side.ask(PingRequest(500, "b", "c", "10.0.0.3", 7481, nack=False), address_of(1))
     assert not any(
@@ -276,6 +281,7 @@ def test_a_relay_says_no_nack_to_who_wants_none() -> None:
 
 def test_a_late_ack_is_still_passed_on_after_the_nack() -> None:
     side = Side("b", "c")
+    side.prove("b")
     (sent,) = side.ask(PingRequest(500, "b", "c", "10.0.0.3", 7481), address_of(1))
     side.tick(0.45)
     assert isinstance(sent.message, Ping)
@@ -284,9 +290,25 @@ def test_a_late_ack_is_still_passed_on_after_the_nack() -> None:
 
 
 def test_relays_are_bounded() -> None:
-    side = Side("b")
+    side = Side("b", "c")
+    side.prove("b")
     for number in range(RELAYS_MAX + 50):
         side.ask(PingRequest(number, "b", "c", "10.0.0.3", 7481), address_of(1))
     assert sum(isinstance(sent.message, Ping) for sent in side.sent) == RELAYS_MAX
     side.tick(5.0)
     assert side.ask(PingRequest(1, "b", "c", "10.0.0.3", 7481), address_of(1))
+
+
+def test_nobody_is_pinged_for_a_stranger_and_no_stranger_for_a_member() -> None:
+    """Or a request would make this node send more than it has to whom it names."""
+    side = Side("b", "c")
+    request = PingRequest(500, "b", "c", "10.0.0.3", 7481)
+    assert side.ask(request, address_of(1)) == []
+    side.prove("b")
+    for elsewhere in (replace(request, host="192.0.2.9"), replace(request, port=53)):
+        assert side.ask(elsewhere, address_of(1)) == [Sent(Nack(500), address_of(1), False)]
+    assert side.ask(replace(request, target="d"), address_of(1)) == [
+        Sent(Nack(500), address_of(1), False)
+    ]
+    assert side.ask(request, address_of(7)) == []
+    assert [sent.to for sent in side.ask(request, address_of(1))] == [address_of(2)]

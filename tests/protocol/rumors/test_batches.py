@@ -276,7 +276,7 @@ def test_the_check_for_parts_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Merging, "take_batch", apart)
     network = Network()
     network.cluster("a b c d e f g", direct_fanout=3)
-    assert run(network, list("abcdefg"), 1)[1] > 0
+    assert run(network, list("abcdefg"), 2)[1] > 0
 
 
 def test_with_repair_all_nodes_end_with_every_batch_whole() -> None:

@@ -38,6 +38,7 @@ from tests.protocol.net import (
     changed,
     make_replica,
     member,
+    prove,
     record,
     sends,
     told,
@@ -45,10 +46,11 @@ from tests.protocol.net import (
 
 
 def replica_with(*peers: str, **config: Any) -> Replica:
-    """A replica that knows these peers, and has no membership news any more."""
+    """A replica that knows these peers, had answers of them, and has no membership news any more."""
     replica = make_replica("a", **config)
     for place, name in enumerate(peers, 1):
         replica.pools.lan.membership.merge(member(name, place), at())
+        prove(replica, name)
     while replica.pools.lan.membership.has_news:
         list(replica.pools.lan.membership.dissemination.take_news(100_000))
     replica.pools.lan.mongering.tick(at())

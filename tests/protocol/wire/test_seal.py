@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kvgossip.config import DATAGRAM_BYTES_MIN_SEALED, Config, config_from
 from kvgossip.errors import ConfigError, KeyringError
 from kvgossip.protocol.effect import Effect, Joined, JoinRefused, MemberChanged
-from kvgossip.protocol.ingress.gate import COMPLAINT_INTERVAL_S
+from kvgossip.protocol.ingress.complaints import INTERVAL_S
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
@@ -53,7 +53,7 @@ KEY, OTHER_KEY, THIRD_KEY = (Random(f"key {number}").randbytes(32) for number in
 KEYRING, OTHER_KEYRING, THIRD_KEYRING = ((key.hex(),) for key in (KEY, OTHER_KEY, THIRD_KEY))
 ID, OTHER_ID = key_id(KEY), key_id(OTHER_KEY)
 SEALED: dict[str, Any] = {"keyring": KEYRING}
-PING = encode(Ping(1, "b", "a", 0, 0, SyncState.SETTLED))
+PING = encode(Ping(1, "b", "a", 0, at().wall_ms, SyncState.SETTLED))
 
 
 def framing(
@@ -304,11 +304,12 @@ def test_keys_come_from_a_list_or_a_file_and_from_nothing_else() -> None:
 
 # -- the door ------------------------------------------------------------------------------------
 
+MANY = [PING] * 30  # more bytes than a refusal has
 REFUSED_WITH: dict[str, tuple[dict[str, Any], bytes, str]] = {
-    "unsealed": (SEALED, LAN.frame([PING]), f"it is not sealed, and this node seals with key {ID}"),
-    "sealed": ({}, framing(OTHER_KEY).frame([PING]), (f"sealed with key {OTHER_ID}, and this node "
+    "unsealed": (SEALED, LAN.frame(MANY), f"it is not sealed, and this node seals with key {ID}"),
+    "sealed": ({}, framing(OTHER_KEY).frame(MANY), (f"sealed with key {OTHER_ID}, and this node "
     "has no keyring; start this one")),
-    "unknown_key": (SEALED, framing(OTHER_KEY).frame([PING]), (f"sealed with key {OTHER_ID}, which "
+    "unknown_key": (SEALED, framing(OTHER_KEY).frame(MANY), (f"sealed with key {OTHER_ID}, which "
     "this node lacks")),
 }  # fmt: skip
 
@@ -330,13 +331,13 @@ def test_a_frame_with_the_wrong_key_or_none_is_counted_logged_and_answered_in_cl
         assert isinstance(refusal, Refused)
         assert words in refusal.text
         assert len(refusal.text) < 512, "nothing is cut off"
-    assert replica.receive(data, STRANGER, at(COMPLAINT_INTERVAL_S - 1)) == []
+    assert replica.receive(data, STRANGER, at(INTERVAL_S - 1)) == []
 
 
 def test_a_stranger_who_names_many_keys_is_told_of_one_a_minute() -> None:
     replica = make_replica("a", **SEALED)
     inputs = [
-        replica.receive(framing(bytes((number,)) * 32).frame([PING]), STRANGER, at())
+        replica.receive(framing(bytes((number,)) * 32).frame(MANY), STRANGER, at())
         for number in range(20)
     ]
     assert [len(effects) for effects in inputs] == [2] + [0] * 19

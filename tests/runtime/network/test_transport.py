@@ -18,9 +18,10 @@ import uvloop
 
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError, RemoteError
-from kvgossip.runtime.network import dns, sockets
+from kvgossip.runtime.network import dns, link_table, sockets
 from kvgossip.runtime.network.link_table import LinkLimits
 from kvgossip.runtime.network.tcp_link import (
+    EARLY_FRAME_BYTES_MAX,
     FRAMES_A_TURN,
     HIGH_WATER_BYTES,
     LENGTH_BYTES,
@@ -35,6 +36,7 @@ LOOPBACK = Address("127.0.0.1", 0)
 NOBODY = Address("127.0.0.1", 1)
 FRAME_BYTES_MAX = 1_300_000
 TIMEOUT_S = 30.0
+OPENER = b"of this cluster"
 
 
 class Peer:
@@ -46,20 +48,26 @@ class Peer:
         self.frames: asyncio.Queue[tuple[bytes, Address]] = asyncio.Queue()
         self.unreachable: asyncio.Queue[Address] = asyncio.Queue()
         self.answer: Callable[[bytes], bytes] | None = None
+        #: whether a frame can be opened, as the protocol says
+        self.opens: Callable[[bytes], bool] = lambda data: True
         self.address = LOOPBACK
         self.transport = Transport(LinkLimits(**{"frame_bytes_max": FRAME_BYTES_MAX, **limits}))
 
     async def start(self, address: Address) -> None:
         self.address = await self.transport.bind(address)
-        await self.transport.serve(self._datagram, self._frame, self.unreachable.put_nowait)
+        await self.transport.serve(
+            self._datagram, self._frame, self.unreachable.put_nowait, lambda: OPENER
+        )
 
     def _datagram(self, data: bytes, source: Address) -> None:
         self.datagrams.put_nowait((data, source))
 
-    def _frame(self, data: bytes, source: Address, here: str) -> None:
-        self.frames.put_nowait((data, source))
-        if self.answer is not None:
-            self.transport.send(source, self.answer(data), reliable=True)
+    def _frame(self, data: bytes, source: Address, here: str) -> bool:
+        if data != OPENER:
+            self.frames.put_nowait((data, source))
+            if self.answer is not None:
+                self.transport.send(source, self.answer(data), reliable=True)
+        return self.opens(data)
 
     @property
     def links(self) -> list[Link]:
@@ -403,12 +411,12 @@ async def test_two_peers_that_send_much_at_once_do_not_wait_for_each_other_for_e
 
 
 async def test_a_peer_that_takes_nothing_is_given_up_when_too_much_waits_for_it() -> None:
-    async with asyncio.timeout(TIMEOUT_S), peer(frame_bytes_max=100_000, frames_waiting_max=4) as a:
+    async with asyncio.timeout(TIMEOUT_S), peer(frame_bytes_max=60_000, frames_waiting_max=4) as a:
         with stuck_server() as stuck:
             sent = 0
             while a.unreachable.empty():
-                a.transport.send(stuck, bytes(100_000), reliable=True)
-                assert a.count("link_bytes_waiting") <= 4 * 100_004
+                a.transport.send(stuck, bytes(60_000), reliable=True)
+                assert a.count("link_bytes_waiting") <= 4 * 60_004
                 sent += 1
                 await asyncio.sleep(0)
             assert await a.unreachable.get() == stuck
@@ -771,3 +779,120 @@ async def test_the_kernel_is_told_when_to_give_up_a_link() -> None:
             taken = link._transport.get_extra_info("socket")
             option = taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
             assert option == 7000
+
+
+# -- links of strangers ---------------------------------------------------------------------------
+
+
+async def test_until_a_frame_was_opened_a_long_one_ends_the_link_and_afterwards_it_is_taken() -> (
+    None
+):
+    long = bytes(EARLY_FRAME_BYTES_MAX + 1)
+    async with asyncio.timeout(TIMEOUT_S), peer() as a:
+        a.opens = lambda data: data == OPENER
+        async with raw_link(a.address) as (reader, writer):
+            writer.write(framed(b"garbage") + len(long).to_bytes(LENGTH_BYTES, "big"))
+            assert await reader.read() == b""
+        assert a.count("links_refused.bad_length") == 1
+        async with raw_link(a.address) as (_, writer):
+            writer.write(framed(OPENER) + framed(long))
+            while (await a.frames.get())[0] != long:
+                pass
+
+
+async def test_who_begins_with_a_long_frame_lets_a_short_one_go_before_it() -> None:
+    long = bytes(EARLY_FRAME_BYTES_MAX + 1)
+    async with asyncio.timeout(TIMEOUT_S), peer() as a, peer() as b:
+        b.opens = lambda data: data == OPENER
+        a.transport.send(b.address, long, reliable=True)
+        a.transport.send(b.address, long, reliable=True)
+        assert (await b.frames.get())[0] == (await b.frames.get())[0] == long
+        # the opener is one of them, and goes once a link
+        assert b.count("frames_received") == 3
+
+
+async def test_what_a_peer_answers_on_a_link_that_was_dialled_may_be_long_at_once() -> None:
+    long = bytes(FRAME_BYTES_MAX)
+    async with asyncio.timeout(TIMEOUT_S), peer() as a, peer() as b:
+        a.opens = lambda data: False
+        b.answer = lambda frame: long
+        a.transport.send(b.address, b"?", reliable=True)
+        assert (await a.frames.get())[0] == long
+
+
+async def test_a_link_of_which_no_frame_is_opened_in_time_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with (
+        asyncio.timeout(TIMEOUT_S),
+        peer() as a,
+        raw_link(a.address) as (reader, writer),
+        raw_link(a.address) as (_, known),
+    ):
+        a.opens = lambda data: data == OPENER
+        known.write(framed(OPENER) + framed(b"known"))
+        await a.frames.get()
+        # it may send as much as it likes, byte by byte or in frames that nobody can open
+        writer.write(framed(b"garbage") + (1000).to_bytes(LENGTH_BYTES, "big") + b"k")
+        await a.frames.get()
+        a.sweep()
+        assert a.count("links_incoming") == 2
+        monkeypatch.setattr(link_table, "EARLY_S", -1.0)
+        a.sweep()
+        assert await reader.read() == b""
+        assert (a.count("links_refused.unopened"), a.count("links_incoming")) == (1, 1)
+
+
+async def test_links_of_one_source_are_bounded_and_a_members_link_outlives_700_of_strangers() -> (
+    None
+):
+    async with (
+        asyncio.timeout(TIMEOUT_S),
+        peer(source_links_per_s=100_000.0, source_links_max=20) as a,
+        peer() as honest,
+        AsyncExitStack() as stack,
+    ):
+        a.opens = lambda data: data == b"honest"
+        honest.transport.send(a.address, b"honest", reliable=True)
+        _, source = await a.frames.get()
+        for _ in range(700):
+            _, writer = await stack.enter_async_context(raw_link(a.address))
+            # as if it were in use, all the time
+            writer.write((1000).to_bytes(LENGTH_BYTES, "big") + b"k")
+        await until(lambda: a.count("links_accepted") == 701)
+        assert a.count("links_incoming") == 20
+        assert a.count("links_refused.source_links") == 701 - 20
+        a.transport.send(source, b"still there", reliable=True)
+        assert (await honest.frames.get())[0] == b"still there"
+        assert honest.count("links_broken") == 0
+
+
+async def test_of_too_many_unfinished_bytes_the_link_goes_that_makes_least_progress() -> None:
+    size = 60_000
+    async with (
+        asyncio.timeout(TIMEOUT_S),
+        peer(frame_bytes_max=4 * size, unfinished_bytes_max=1, source_links_max=1000) as a,
+        AsyncExitStack() as stack,
+    ):
+        a.opens = lambda data: data == OPENER
+        (slow, slow_writer), (_, fast_writer) = [
+            await stack.enter_async_context(raw_link(a.address)) for _ in range(2)
+        ]
+        for writer in (slow_writer, fast_writer):
+            writer.write(framed(OPENER) + (4 * size).to_bytes(LENGTH_BYTES, "big") + bytes(size))
+        await until(lambda: a.count("link_bytes_unfinished") == 2 * (size + LENGTH_BYTES))
+        # the budget is that of four of the longest frames: 16 times as many bytes
+        others = [await stack.enter_async_context(raw_link(a.address)) for _ in range(14)]
+        for _ in range(8):
+            a.sweep()
+        fast_writer.write(bytes(size))
+        await until(lambda: a.count("link_bytes_unfinished") == 3 * size + 2 * LENGTH_BYTES)
+        for _, writer in others:
+            writer.write(framed(OPENER) + (4 * size).to_bytes(LENGTH_BYTES, "big") + bytes(size))
+        assert await slow.read() == b""
+        await until(lambda: a.count("links_refused.unfinished") > 0)
+        assert a.count("link_bytes_unfinished") <= 16 * size
+        # who makes progress comes to its end
+        fast_writer.write(bytes(2 * size))
+        frame, _ = await a.frames.get()
+        assert len(frame) == 4 * size
