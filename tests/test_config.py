@@ -734,7 +734,7 @@ def test_every_option_of_a_parameter_has_its_variable_and_its_description() -> N
             "data_dir",
             "identity",
         ),
-        *("require_identity", "gateway", "wan", "advertise_wan", "join_wan"),
+        *("require_identity", "tokens", "gateway", "wan", "advertise_wan", "join_wan"),
         *("forget_after_s", "ephemeral"),
     }
     for name, option in found.items():

@@ -26,7 +26,7 @@ long happen when it runs, so that --help is quick.
     doctor         find the faults of a cluster
     rtt            show the round trip between two members
     keygen         make a key
-    token          make a token, and its section of the tokens file
+    token_         make a token, and its section of the tokens file (`token`)
     keyring        change the keys of all nodes: install, use, remove, list
     export         write all entries into a file
     import_        bring them back (`import`)
@@ -84,7 +84,7 @@ from kvgossip.cli import (
     settle,
     sim,
     status,
-    token,
+    token_,
     unblock,
     version,
     watch,
@@ -131,7 +131,7 @@ def _options(
 for command in (
     agent, config, demo, get, put, delete, list_, watch, history, rollback, load, dump, converge,
     members, status, join, leave, settle, block, unblock, force_leave, export, import_,
-    quarantine, keygen, keyring, token, doctor, rtt, sim, version,
+    quarantine, keygen, keyring, token_, doctor, rtt, sim, version,
 ):  # fmt: skip
     command.register(app)
 give_token_file(app)

@@ -171,6 +171,11 @@ class Caller:
         """It gave a command, and this is the status of the answer."""
         self._access.audit.command(self.name, self.client.address, self.asked, status)
 
+    @property
+    def kept(self) -> Caller | None:
+        """Itself, for who looks at its rights again later; None where they never change."""
+        return self if self.is_guarded else None
+
     def may_read(self, scope: Scope) -> bool:
         self._present()
         return scope.text.startswith(self._read)

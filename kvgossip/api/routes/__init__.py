@@ -7,6 +7,7 @@ history         /history: earlier versions of a key
 watch           /watch: changes, as a stream or as a long poll
 sse             the streams that are open
 turns           work for all of them, a portion in each turn of the loop
+held            a watcher whose stream begins later
 watch_event     changes as text
 status          /status, /members and other questions about a node and its cluster
 cluster         /join, /leave, /block and other orders to it

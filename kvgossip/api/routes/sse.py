@@ -29,10 +29,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from kvgossip.api.access.client import Client, client_of
-from kvgossip.api.access.rights import Caller, Scope
+from kvgossip.api.access.rights import Caller
 from kvgossip.api.lanes.crowd import Tally
+from kvgossip.api.routes.held import Held
 from kvgossip.api.routes.turns import Turns
-from kvgossip.api.routes.watch_event import NEVER, Form, beat, blocks, greeting, notice, waiting
+from kvgossip.api.routes.watch_event import (
+    NEVER,
+    Form,
+    beat,
+    blocks,
+    greeting,
+    may_see,
+    notice,
+    waiting,
+)
 from kvgossip.errors import WatchLaggedError
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.follower import CHUNK_BYTES, Follower, event_of
@@ -43,15 +53,6 @@ FAREWELL_S = 2.0
 """How long a client that is cut off may take to read why."""
 STOPS = ("the node stops", "reconnect to another node, or to this one later")
 FORBIDDEN = ("forbidden", "the tokens have changed: the one of this watcher may not read this now")
-
-
-def _kept(caller: Caller | None) -> Caller | None:
-    """None where its rights never change: a stream is small."""
-    return caller if caller is not None and caller.is_guarded else None
-
-
-def _may_see(caller: Caller | None, form: Form) -> bool:
-    return caller is None or caller.may_read(Scope(form.topic.text))
 
 
 class Stream(asyncio.Protocol):
@@ -94,6 +95,10 @@ class Stream(asyncio.Protocol):
         self._channel.hub.closed(self)
 
     # -- called by the channel and the hub --------------------------------------------------------
+
+    @property
+    def form(self) -> Form:
+        return self._channel.form
 
     def go_on(self) -> None:
         """Take batches until the client is slow, or the stream is live."""
@@ -156,11 +161,6 @@ class Stream(asyncio.Protocol):
             )
         )
 
-    def review(self) -> None:
-        """Other tokens hold: cut it where its client may not see this any more."""
-        if not _may_see(self.caller, self._channel.form):
-            self.cut(*FORBIDDEN)
-
     def end(self, farewell: bytes) -> None:
         self._live = False
         self._channel.leave(self)
@@ -168,29 +168,6 @@ class Stream(asyncio.Protocol):
             self._transport.write(farewell)
             self._transport.close()
             self._channel.hub.loop.call_later(FAREWELL_S, self._transport.abort)
-
-
-class Held(asyncio.Protocol):
-    """A watcher whose stream begins later, with `begin`."""
-
-    __slots__ = ("_caller", "_form", "_hub", "begin")
-
-    def __init__(
-        self,
-        hub: Hub,
-        begin: Callable[[asyncio.Transport], None],
-        form: Form,
-        caller: Caller | None,
-    ) -> None:
-        self._hub, self.begin = hub, begin
-        self._form, self._caller = form, caller
-
-    @property
-    def is_forbidden(self) -> bool:
-        return not _may_see(self._caller, self._form)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._hub.closed(self)
 
 
 class Channel:
@@ -307,7 +284,7 @@ class Hub:
         channel = self._channels.get(form)
         if channel is None or channel.feed is not feed:
             channel = self._channels[form] = Channel(self, feed, form)
-        stream = Stream(channel, follower, transport, _kept(caller))
+        stream = Stream(channel, follower, transport, caller)
         self._add(stream, transport)
         channel.join(stream)
         transport.set_protocol(stream)
@@ -323,10 +300,10 @@ class Hub:
         transport: asyncio.Transport,
         begin: Callable[[asyncio.Transport], None],
         form: Form,
-        caller: Caller,
+        caller: Caller | None,
     ) -> None:
         """As `open`, but nothing comes before `release`, which calls `begin`."""
-        held = Held(self, begin, form, _kept(caller))
+        held = Held(self.closed, begin, form, caller)
         self._add(held, transport)
         transport.set_protocol(held)
         transport.write(waiting())
@@ -349,9 +326,11 @@ class Hub:
 
     def _reviewing(self) -> Iterator[None]:
         for stream, transport in list(self._streams.items()):
-            if isinstance(stream, Stream):
-                stream.review()
-            elif stream.is_forbidden and not transport.is_closing():
+            if may_see(stream.caller, stream.form):
+                pass
+            elif isinstance(stream, Stream):
+                stream.cut(*FORBIDDEN)
+            elif not transport.is_closing():
                 self.cut_off[FORBIDDEN[0]] += 1
                 transport.write(notice("cut", FORBIDDEN[1], ""))
                 transport.close()

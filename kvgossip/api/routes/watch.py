@@ -98,17 +98,17 @@ class WatchRoutes(Family):
             return Beginning(self._answers.head(STREAM_HEAD), None)
         return Beginning(
             self._answers.head(STREAM_HEAD),
-            (self._stream if self._node.settled else self._held)(form, since, call.caller),
+            (self._stream if self._node.settled else self._held)(form, since, call.caller.kept),
         )
 
     def _stream(
-        self, form: Form, since: str | None, caller: Caller
+        self, form: Form, since: str | None, caller: Caller | None
     ) -> Callable[[asyncio.Transport], None]:
         feed, follower = self._node.feed, self._node.follow(form.topic, since)
         return lambda transport: self._hub.open(feed, follower, form, transport, caller)
 
     def _held(
-        self, form: Form, since: str | None, caller: Caller
+        self, form: Form, since: str | None, caller: Caller | None
     ) -> Callable[[asyncio.Transport], None]:
         """A stream that begins once the node has settled."""
         if self._releases is None:

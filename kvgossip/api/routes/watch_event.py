@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from kvgossip.api.access.rights import Caller, Scope
 from kvgossip.protocol.model.entry import content_type_in, is_dead, value_offset, version_of
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.follower import Event
@@ -30,6 +31,11 @@ class Form(NamedTuple):
     topic: Topic
     values: str = "none"
     coalesce_s: float = 0.0
+
+
+def may_see(caller: Caller | None, form: Form) -> bool:
+    """`caller`: None: everybody may."""
+    return caller is None or caller.may_read(Scope(form.topic.text))
 
 
 def cursor_of(event: Event, feed: Feed) -> str | None:

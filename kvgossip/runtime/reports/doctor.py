@@ -8,7 +8,8 @@ from typing import Any
 
 from kvgossip.config import Config
 from kvgossip.config.exposure import OPEN_DOORS, open_doors
-from kvgossip.protocol.doctor.diagnosis import Finding, clock_offsets_ms, diagnose
+from kvgossip.protocol.doctor.diagnosis import clock_offsets_ms, diagnose
+from kvgossip.protocol.doctor.finding import Finding
 from kvgossip.protocol.effect import DoctorReport
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.peer import PoolKind
