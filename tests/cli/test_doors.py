@@ -23,7 +23,10 @@ def test_an_agent_serves_on_all_its_addresses_and_prints_them(tmp_path: Path) ->
         assert process.end()[0] == 0
     assert not path.exists()
     ended = run("status", "--url", f"unix:{path}")
-    assert (ended.returncode, f"no node answers at unix:{path}" in ended.stderr.decode()) == (2, True)
+    assert (ended.returncode, f"no node answers at unix:{path}" in ended.stderr.decode()) == (
+        2,
+        True,
+    )
 
 
 def test_an_agent_of_a_unix_socket_alone_needs_no_port_and_replaces_a_dead_ones(
