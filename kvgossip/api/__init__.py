@@ -1,15 +1,15 @@
 """The HTTP face of a node: parse, call the node, answer. No protocol words, and the only place that
 knows aiohttp.
 
-    listening the sockets that it listens on, of TCP and unix
-    server    the families of routes, and one place for failures
-    access    who asks, and what is refused before anything is done
-    http      the parts of requests and responses, and the table of routes
-    lanes     connections: the express lane for single keys, and aiohttp's for everything else
-    routes    one family of routes a file
-    keys      everything that can be done with one key, by either lane
-    listings  all records under a prefix, made once for all who ask
-    archive   the format of an export
-    client    the other end, for the command line
-    node_url  the URL of a node, as that end has it
+    listening  the sockets that it listens on, of TCP and unix
+    server     the families of routes, and one place for failures
+    access     who asks, and what is refused before anything is done
+    http       the parts of requests and responses, and the table of routes
+    lanes      connections: the express lane for single keys, and aiohttp's for everything else
+    routes     one family of routes a file
+    keys       everything that can be done with one key, by either lane
+    listings   all records under a prefix, made once for all who ask
+    archive    the format of an export
+    client     the other end, for the command line
+    node_url   the URL of a node, as that end has it
 """

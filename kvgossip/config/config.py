@@ -95,7 +95,7 @@ class Config(Parameters):
                 "keyring has a key that is not 64 hexadecimal digits",
                 "`kvgossip keygen` makes one, in a file to name here",
             )
-        for name in ("keyring", "identity", "data_dir"):
+        for name in ("keyring", "identity", "data_dir", "tokens"):
             check_no_key(name, getattr(self, name))
         if self.require_identity and not self.identity:
             raise ConfigError(
