@@ -285,11 +285,8 @@ def _conditions(report: DoctorReport) -> Iterator[Finding]:
 
 def _condition(name: str, condition: Condition, newest: int) -> Iterator[tuple[str, str]]:
     if condition.sync_state is not SyncState.SETTLED:
-        text = (
-            f"{name} has not settled: it answers no reads until it has caught up, or after "
-            "`kvgossip settle`"
-        )
-        yield "not_settled", text
+        text = "it answers no reads until it has caught up, or after `kvgossip settle`"
+        yield "not_settled", f"{name} has not settled: {text}"
     if condition.lost:
         yield "partition", f"{name} suspects a partition: it lost {condition.lost} members at once"
     if condition.rival:
@@ -311,6 +308,7 @@ def _condition(name: str, condition: Condition, newest: int) -> Iterator[tuple[s
         yield "clock_trouble", f"{name} says: {condition.clock}"
     if condition.disk:
         yield "disk", f"the data directory of {name}: {condition.disk}"
+    yield from ((code, f"{name}: {notice}") for code, notice in condition.notices)
     if condition.formats[1] < newest:
         text = (
             f"{name} speaks frame formats up to {condition.formats[1]}, others up to {newest}: it "

@@ -66,6 +66,10 @@ class OwnCondition:
             left_out_keys=tuple(left_out[:LEFT_OUT_NAMED]),
             clock=self._clock_guard.trouble(now)[:REASON_CHARACTERS_MAX],
             disk=self._disk_problem()[:REASON_CHARACTERS_MAX],
+            notices=tuple(
+                (code, text[:REASON_CHARACTERS_MAX])
+                for code, text in self._readiness.notices()[:REASONS_MAX]
+            ),
         )
 
 

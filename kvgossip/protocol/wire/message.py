@@ -451,7 +451,8 @@ class Condition(Message, frozen=True):
     `lost`: members missing in a partition that it suspects. `rival`: where another live node uses
     its name. `datacenters`: a gateway's knowledge of each, as (name, gateways that are alive,
     gateways that are gone). `not_ready`: why the sender should not be asked, as (code, text).
-    `clock`: what is wrong with its clocks, in words; `disk`: with its data directory.
+    `clock`: what is wrong with its clocks, in words; `disk`: with its data directory. `notices`:
+    what else is wrong, as (code, text).
     """
 
     kind = 71
@@ -470,6 +471,7 @@ class Condition(Message, frozen=True):
     left_out_keys: Annotated[tuple[Key, ...], Meta(max_length=64)] = ()
     clock: Text = ""
     disk: Text = ""
+    notices: Annotated[tuple[tuple[Name, Text], ...], Meta(max_length=8)] = ()
 
 
 class Sights(Message, frozen=True):
