@@ -17,6 +17,7 @@ import aiohttp
 from yarl import URL
 
 from kvgossip.api.http.duration import duration_s
+from kvgossip.api.tls.trust import EVERYBODYS, Trust, failure
 from kvgossip.errors import ConfigError, KVGossipError
 
 TIMEOUT_S = 30.0
@@ -58,10 +59,11 @@ class StreamEvent(NamedTuple):
 
 class Client:
     """Speaks to one node at `url`. Use it as `async with`. Every call raises UnreachableError or
-    RefusedError."""
+    RefusedError. `trust`: what it believes and shows over TLS; raises ConfigError."""
 
-    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S, trust: Trust = EVERYBODYS) -> None:
         self.url = checked_url(url)
+        self._tls: ssl.SSLContext | bool = trust.context() or True
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
 
@@ -168,7 +170,7 @@ class Client:
         )
         try:
             async with self._session.get(
-                url, timeout=STREAM_TIMEOUT, allow_redirects=False
+                url, timeout=STREAM_TIMEOUT, allow_redirects=False, ssl=self._tls
             ) as response:
                 if response.status != 200:
                     raise _refused(self.url, response.status, await response.read())
@@ -266,7 +268,11 @@ class Client:
         assert self._session is not None, "use it as `async with Client(url)`"
         try:
             async with self._session.request(
-                method, URL(self.url + target, encoded=True), allow_redirects=False, **how
+                method,
+                URL(self.url + target, encoded=True),
+                allow_redirects=False,
+                ssl=self._tls,
+                **how,
             ) as response:
                 yield response
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -353,16 +359,8 @@ def _unreachable(url: str, error: BaseException) -> UnreachableError:
             "is the node overloaded, or is something else listening there?",
         )
     cause = _cause(error)
-    if isinstance(cause, ssl.CertificateError):
-        return UnreachableError(
-            f"the certificate of {url} is not trusted: {cause.verify_message}",
-            "name the host that the certificate is for, or the plain http:// address of a node",
-        )
     if isinstance(cause, ssl.SSLError):
-        return UnreachableError(
-            f"what listens at {url} does not speak HTTPS",
-            f"a node speaks plain HTTP: write --url http{url.removeprefix('https')}",
-        )
+        return UnreachableError(*failure(url, cause))
     if isinstance(error, _NO_HTTP) and not isinstance(error, aiohttp.ClientConnectorError):
         return UnreachableError(
             f"what listens at {url} does not answer as HTTP does: {_reason(error)}",
@@ -393,4 +391,5 @@ def _cause(error: BaseException) -> BaseException:
         found = getattr(error, name, None)
         if isinstance(found, BaseException):
             return found
-    return error
+    # an alert after the handshake: the copy of it has lost its words
+    return error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error

@@ -10,8 +10,9 @@ import asyncio
 import errno
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import http_exceptions, web
 
@@ -40,6 +41,9 @@ from kvgossip.api.routes.kv import KeyRoutes
 from kvgossip.api.routes.sse import Hub
 from kvgossip.api.routes.status import StatusRoutes
 from kvgossip.api.routes.watch import WatchRoutes
+from kvgossip.api.tls.certificates import Certificates
+from kvgossip.api.tls.handshakes import Handshakes
+from kvgossip.api.tls.link import TlsLink
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError
 from kvgossip.extras import require
@@ -92,9 +96,10 @@ class ServerRoutes(Family):
         connections: Connections,
         delay: LoopDelay,
         watching: WatchRoutes,
+        certificates: Certificates | None,
     ) -> None:
         self._node, self._answers, self._connections = node, answers, connections
-        self._delay, self._watching = delay, watching
+        self._delay, self._watching, self._certificates = delay, watching, certificates
         self._metrics: Metrics | None = None
 
     async def describe(self, call: Call) -> Answer:
@@ -107,7 +112,9 @@ class ServerRoutes(Family):
             require("prometheus_client", "/metrics")
             from kvgossip.api.routes.metrics import Metrics
 
-            self._metrics = Metrics(self._node, self._connections, self._delay, self._watching)
+            self._metrics = Metrics(
+                self._node, self._connections, self._delay, self._watching, self._certificates
+            )
         text, content_type = self._metrics.render(call.request)
         return self._answers.octets(200, text, f"Content-Type: {content_type}\r\n")
 
@@ -142,10 +149,12 @@ DESCRIPTION = document(route for family in FAMILIES for route in family.ROUTES)
 
 class ApiServer:
     """Serves `node` on `listener` between `start()` and `stop()`; it owns the socket, not the
-    node."""
+    node. With `certificates` it speaks TLS there."""
 
-    def __init__(self, node: Node, listener: socket.socket) -> None:
-        self._node = node
+    def __init__(
+        self, node: Node, listener: socket.socket, *, certificates: Certificates | None = None
+    ) -> None:
+        self._node, self._certificates = node, certificates
         self._answers = answers = Answers(node)
         self._hub, self._delay, self._connections = Hub(), LoopDelay(), Connections(node.config)
         self._watching = watching = WatchRoutes(node, answers, self._hub)
@@ -159,10 +168,10 @@ class ApiServer:
                 BatchRoutes(node, answers),
                 HistoryRoutes(node, answers),
                 watching,
-                StatusRoutes(node, answers, watching.statistics, self.statistics),
+                StatusRoutes(node, answers, watching.statistics, self.statistics, self._tls),
                 cluster,
                 BackupRoutes(node, answers),
-                ServerRoutes(node, answers, self._connections, self._delay, watching),
+                ServerRoutes(node, answers, self._connections, self._delay, watching, certificates),
                 ConsulRoutes(node, consul, watching, Listings(node, self._room)),
                 ConsulClusterRoutes(node, consul),
             ),
@@ -182,16 +191,35 @@ class ApiServer:
         config, connections, answers = self._node.config, self._connections, self._answers
         general = self._general = General(self.answer, config, answers, connections)
         self._socket.setblocking(False)
-        door = Door(connections, answers)
         lane = partial(Lane, config, self._keys, answers, connections, general)
-        self._listener = Listener(self._socket, lane, connections.counts, door.turns_away)
+        door = Door(connections, answers, tls=self._certificates is not None)
+        factory = self._secured(lane)
+        self._listener = Listener(self._socket, factory, connections.counts, door.turns_away)
         connections.start()
         self._delay.start()
+
+    def _secured(self, lane: Callable[[], Lane]) -> Callable[[], asyncio.Protocol]:
+        """Behind TLS, where there is a certificate."""
+        if self._certificates is None:
+            return lane
+        self._certificates.start()
+        self._node.add_notices(self._certificates.notices)
+        return partial(
+            TlsLink, self._certificates.context, lane, Handshakes(), self._connections.counts
+        )
+
+    def reload_certificates(self) -> None:
+        """Read the files of the certificate again, where there is one. What is wrong with them is
+        logged."""
+        if self._certificates is not None:
+            self._certificates.reload()
 
     async def stop(self) -> None:
         """Takes no more requests, lets those under way finish for a moment, and closes the
         socket."""
         self._delay.stop()
+        if self._certificates is not None:
+            self._certificates.stop()
         await self._hub.close()
         if self._listener is not None and self._general is not None:
             await self._listener.close()
@@ -204,6 +232,9 @@ class ApiServer:
         """How many connections there are, and what became of all so far and of their requests, by
         name."""
         return {"connections_open": len(self._connections), **self._connections.counts}
+
+    def _tls(self) -> dict[str, Any] | None:
+        return None if self._certificates is None else self._certificates.status()
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to any request, and how long it took."""

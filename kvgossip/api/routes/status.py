@@ -34,7 +34,8 @@ _TIMEOUT = Parameter("query", "timeout", TEXT, "how long to wait for their answe
 class StatusRoutes(Family):
     """A node about itself and the others.
 
-    `watching` counts those who watch over HTTP, `connections` all connections.
+    `watching` counts those who watch over HTTP, `connections` all connections; `tls` tells of the
+    certificate, None where HTTP is plain.
     """
 
     def __init__(
@@ -43,8 +44,9 @@ class StatusRoutes(Family):
         answers: Answers,
         watching: Callable[[], dict[str, Any]],
         connections: Callable[[], dict[str, int]],
+        tls: Callable[[], dict[str, Any] | None],
     ) -> None:
-        self._node, self._answers = node, answers
+        self._node, self._answers, self._tls = node, answers, tls
         self._watching, self._connections = watching, connections
 
     async def healthz(self, call: Call) -> Answer:
@@ -75,7 +77,11 @@ class StatusRoutes(Family):
 
     async def status(self, call: Call) -> Answer:
         """All that this node knows of itself, with all counters."""
-        serving = {"watching": self._watching(), "connections": self._connections()}
+        serving = {
+            "watching": self._watching(),
+            "connections": self._connections(),
+            "tls": self._tls(),
+        }
         return self._answers.json(200, {"version": __version__, **self._node.status(), **serving})
 
     async def rtt(self, call: Call) -> Answer:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from kvgossip.api.server import ApiServer, PortInUseError, listen
+from kvgossip.api.tls.certificates import Certificates
 from kvgossip.cli.output import Format
 from kvgossip.cli.process.memory import shorten_collections
 from kvgossip.cli.settings import DEFAULT_HTTP
@@ -58,6 +59,8 @@ async def serve(
     # Reading the disk makes millions of objects and no garbage that counting does not free.
     gc.disable()
     stop = _stop_event(start.stop_on_eof)
+    # before the port is open: a certificate that nobody takes serves nobody
+    certificates = Certificates.of(config)
     # The socket first: its port is announced to members, and until the server starts, connections
     # wait in it.
     listener = _listen(config.http, start.free_port)
@@ -69,7 +72,7 @@ async def serve(
     try:
         await node.start()
         await _until_founded(node, stop)
-        server = ApiServer(node, listener)
+        server = ApiServer(node, listener, certificates=certificates)
         await server.start()
     except BaseException:
         listener.close()
@@ -79,12 +82,18 @@ async def serve(
     gc.collect()
     gc.freeze()
     gc.enable()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload, node)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, node, server, reload)
     _announce(node, server, output)
     try:
         await _until_stopped(node, server, stop, output)
     finally:
         await _close(node, server)
+
+
+def _reload(node: Node, server: ApiServer, reload: Callable[[Node], None]) -> None:
+    reload(node)
+    # a mistake in one file keeps nobody from taking the other
+    server.reload_certificates()
 
 
 async def _until_founded(node: Node, stop: asyncio.Event) -> None:
@@ -135,7 +144,8 @@ async def _announce_settled(node: Node, output: Format) -> None:
 
 
 def _announce(node: Node, server: ApiServer, output: Format) -> None:
-    url = f"http://{_dialable(server.address)}"
+    scheme = "https" if node.config.tls_cert else "http"
+    url = f"{scheme}://{_dialable(server.address)}"
     wan = str(node.wan_address) if node.wan_address is not None else None
     if output is Format.JSON:
         document = {
