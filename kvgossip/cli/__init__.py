@@ -26,6 +26,7 @@ long happen when it runs, so that --help is quick.
     doctor         find the faults of a cluster
     rtt            show the round trip between two members
     keygen         make a key
+    tls            make a CA and certificates (`tls new`)
     keyring        change the keys of all nodes: install, use, remove, list
     export         write all entries into a file
     import_        bring them back (`import`)
@@ -38,6 +39,7 @@ long happen when it runs, so that --help is quick.
     archive_file   the file of `export` and `import`
     settings       the sources of the parameters of an agent
     connection     the HTTP client of a command
+    trust_options  the options --ca, --cert and --cert-key of all that ask a node
     output         tables, and JSON
     errors         failures of commands, and their exit codes
 
@@ -83,11 +85,13 @@ from kvgossip.cli import (
     settle,
     sim,
     status,
+    tls,
     unblock,
     version,
     watch,
 )
 from kvgossip.cli.errors import EXIT_CODES, UNUSABLE, complain, exit_code_of, usage_message
+from kvgossip.cli.trust_options import add_trust_options
 from kvgossip.errors import KVGossipError
 
 NOTHING_TAKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -128,9 +132,10 @@ def _options(
 for command in (
     agent, config, demo, get, put, delete, list_, watch, history, rollback, load, dump, converge,
     members, status, join, leave, settle, block, unblock, force_leave, export, import_,
-    quarantine, keygen, keyring, doctor, rtt, sim, version,
+    quarantine, keygen, keyring, tls, doctor, rtt, sim, version,
 ):  # fmt: skip
     command.register(app)
+add_trust_options(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

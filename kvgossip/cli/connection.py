@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from kvgossip.cli.errors import REFUSED, CommandError
+from kvgossip.cli.trust_options import given_trust
 
 if TYPE_CHECKING:
     from kvgossip.api.client import Client
@@ -30,7 +31,7 @@ def ask(url: str, question: Callable[[Client], Awaitable[Result]]) -> Result:
     from kvgossip.api.client import Client, RefusedError
 
     async def conversation() -> Result:
-        async with Client(url) as client:
+        async with Client(url, trust=given_trust()) as client:
             return await question(client)
 
     try:
