@@ -736,6 +736,7 @@ def test_every_option_of_a_parameter_has_its_variable_and_its_description() -> N
         ),
         *("require_identity", "tokens", "gateway", "wan", "advertise_wan", "join_wan"),
         *("forget_after_s", "ephemeral"),
+        *("tls_cert", "tls_key", "tls_client_ca"),
     }
     for name, option in found.items():
         assert option.opts == [f"--{name.removesuffix('_s').replace('_', '-')}"]

@@ -7,6 +7,7 @@ knows aiohttp.
     http       the parts of requests and responses, and the table of routes
     lanes      connections: the express lane for single keys, and aiohttp's for everything else
     routes     one family of routes a file
+    tls        connections that are encrypted, and certificates
     keys       everything that can be done with one key, by either lane
     listings   all records under a prefix, made once for all who ask
     archive    the format of an export

@@ -18,6 +18,7 @@ from yarl import URL
 
 from kvgossip.api.http.duration import duration_s
 from kvgossip.api.node_url import base_of, checked_url, connector_of
+from kvgossip.api.tls.trust import EVERYBODYS, Trust, failure
 from kvgossip.errors import KVGossipError
 
 TIMEOUT_S = 30.0
@@ -59,11 +60,20 @@ class StreamEvent(NamedTuple):
 
 class Client:
     """Speaks to one node at `url`. Use it as `async with`. `token`: sent with every request; empty:
-    none. Every call raises UnreachableError or RefusedError."""
+    none. `trust`: what it believes and shows over TLS. Raises ConfigError; every call raises
+    UnreachableError or RefusedError."""
 
-    def __init__(self, url: str, timeout_s: float = TIMEOUT_S, *, token: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float = TIMEOUT_S,
+        *,
+        token: str = "",
+        trust: Trust = EVERYBODYS,
+    ) -> None:
         self.url = checked_url(url)
         self._base = base_of(self.url)
+        self._tls: ssl.SSLContext | bool = trust.context() or True
         self._timeout_s = timeout_s
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._session: aiohttp.ClientSession | None = None
@@ -174,7 +184,7 @@ class Client:
         )
         try:
             async with self._session.get(
-                url, timeout=STREAM_TIMEOUT, allow_redirects=False
+                url, timeout=STREAM_TIMEOUT, allow_redirects=False, ssl=self._tls
             ) as response:
                 if response.status != 200:
                     raise _refused(self.url, response.status, await response.read())
@@ -272,7 +282,11 @@ class Client:
         assert self._session is not None, "use it as `async with Client(url)`"
         try:
             async with self._session.request(
-                method, URL(self._base + target, encoded=True), allow_redirects=False, **how
+                method,
+                URL(self._base + target, encoded=True),
+                allow_redirects=False,
+                ssl=self._tls,
+                **how,
             ) as response:
                 yield response
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -337,16 +351,8 @@ def _unreachable(url: str, error: BaseException) -> UnreachableError:
             "is the node overloaded, or is something else listening there?",
         )
     cause = _cause(error)
-    if isinstance(cause, ssl.CertificateError):
-        return UnreachableError(
-            f"the certificate of {url} is not trusted: {cause.verify_message}",
-            "name the host that the certificate is for, or the plain http:// address of a node",
-        )
     if isinstance(cause, ssl.SSLError):
-        return UnreachableError(
-            f"what listens at {url} does not speak HTTPS",
-            f"a node speaks plain HTTP: write --url http{url.removeprefix('https')}",
-        )
+        return UnreachableError(*failure(url, cause))
     if isinstance(error, _NO_HTTP) and not isinstance(error, aiohttp.ClientConnectorError):
         return UnreachableError(
             f"what listens at {url} does not answer as HTTP does: {_reason(error)}",
@@ -377,4 +383,5 @@ def _cause(error: BaseException) -> BaseException:
         found = getattr(error, name, None)
         if isinstance(found, BaseException):
             return found
-    return error
+    # an alert after the handshake: the copy of it has lost its words
+    return error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error

@@ -91,13 +91,13 @@ def close_listener(listener: socket.socket) -> None:
                 os.unlink(name)
 
 
-def url_of(listener: socket.socket) -> str:
-    """Where clients of this machine reach it."""
+def url_of(listener: socket.socket, scheme: str = "http") -> str:
+    """Where clients of this machine reach it; that of a unix socket has no scheme."""
     name = listener.getsockname()
     if isinstance(name, str):
         return PREFIX + name
     host, port = name[:2]
-    return f"http://{Address('127.0.0.1' if host in ('0.0.0.0', '::') else host, port)}"
+    return f"{scheme}://{Address('127.0.0.1' if host in ('0.0.0.0', '::') else host, port)}"
 
 
 @contextmanager

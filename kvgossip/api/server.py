@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import http_exceptions, web
 
@@ -43,6 +44,9 @@ from kvgossip.api.routes.kv import KeyRoutes
 from kvgossip.api.routes.sse import Hub
 from kvgossip.api.routes.status import StatusRoutes
 from kvgossip.api.routes.watch import WatchRoutes
+from kvgossip.api.tls.certificates import Certificates
+from kvgossip.api.tls.handshakes import Handshakes
+from kvgossip.api.tls.link import TlsLink
 from kvgossip.config import Address
 from kvgossip.extras import require
 from kvgossip.runtime.network.listener import Listener
@@ -69,9 +73,11 @@ class ServerRoutes(Family):
         delay: LoopDelay,
         watching: WatchRoutes,
         access: Access,
+        certificates: Certificates | None,
     ) -> None:
         self._node, self._answers, self._connections = node, answers, connections
-        self._delay, self._watching, self._access = delay, watching, access
+        self._delay, self._watching = delay, watching
+        self._access, self._certificates = access, certificates
         self._metrics: Metrics | None = None
 
     async def describe(self, call: Call) -> Answer:
@@ -85,7 +91,12 @@ class ServerRoutes(Family):
             from kvgossip.api.routes.metrics import Metrics
 
             self._metrics = Metrics(
-                self._node, self._connections, self._delay, self._watching, self._access
+                self._node,
+                self._connections,
+                self._delay,
+                self._watching,
+                self._access,
+                self._certificates,
             )
         text, content_type = self._metrics.render(call.request)
         return self._answers.octets(200, text, f"Content-Type: {content_type}\r\n")
@@ -121,12 +132,17 @@ DESCRIPTION = document(route for family in FAMILIES for route in family.ROUTES)
 
 class ApiServer:
     """Serves `node` on `listeners`, of TCP or unix sockets (listening.py), between `start()` and
-    `stop()`; it owns the sockets, not the node."""
+    `stop()`; it owns the sockets, not the node. With `certificates` it speaks TLS on those of
+    TCP."""
 
     def __init__(
-        self, node: Node, *listeners: socket.socket, tokens: TokenFile | None = None
+        self,
+        node: Node,
+        *listeners: socket.socket,
+        tokens: TokenFile | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
-        self._node, self._sockets = node, listeners
+        self._node, self._sockets, self._certificates = node, listeners, certificates
         self._doors = Doors(node.config)
         if tokens is None and node.config.tokens:
             tokens = TokenFile(node.config.tokens)
@@ -144,11 +160,24 @@ class ApiServer:
                 HistoryRoutes(node, answers),
                 watching,
                 StatusRoutes(
-                    node, answers, watching.statistics, self.statistics, self._access.status
+                    node,
+                    answers,
+                    watching.statistics,
+                    self.statistics,
+                    self._access.status,
+                    self._tls,
                 ),
                 cluster,
                 BackupRoutes(node, answers),
-                ServerRoutes(node, answers, self._connections, self._delay, watching, self._access),
+                ServerRoutes(
+                    node,
+                    answers,
+                    self._connections,
+                    self._delay,
+                    watching,
+                    self._access,
+                    certificates,
+                ),
                 ConsulRoutes(node, consul, watching, Listings(node, self._connections.room)),
                 ConsulClusterRoutes(node, consul),
             ),
@@ -168,16 +197,22 @@ class ApiServer:
     @property
     def urls(self) -> list[str]:
         """Where clients of this machine reach it."""
-        return [url_of(each) for each in self._sockets]
+        scheme = "http" if self._certificates is None else "https"
+        return [url_of(each, scheme) for each in self._sockets]
 
     async def start(self) -> None:
         config, connections, answers = self._node.config, self._connections, self._answers
         general = self._general = General(self.answer, config, answers, connections)
-        door = Door(connections, answers)
         lane = partial(Lane, config, self._keys, answers, connections, general, self._doors)
+        secured = self._secured(lane)
         for each in self._sockets:
             each.setblocking(False)
-            self._listeners.append(Listener(each, lane, connections.counts, door.turns_away))
+            # who may open a unix socket is of this machine: nobody listens in between
+            over_tls = None if each.family == socket.AF_UNIX else secured
+            door = Door(connections, answers, tls=over_tls is not None)
+            self._listeners.append(
+                Listener(each, over_tls or lane, connections.counts, door.turns_away)
+            )
         connections.start()
         self._delay.start()
         self._node.tell_tokens(self._access.fingerprint)
@@ -192,11 +227,29 @@ class ApiServer:
         self._node.tell_tokens(self._access.fingerprint)
         self._hub.review()
 
+    def _secured(self, lane: Callable[[], Lane]) -> Callable[[], asyncio.Protocol] | None:
+        """The lane behind TLS, where there is a certificate."""
+        if self._certificates is None:
+            return None
+        self._certificates.start()
+        self._node.add_notices(self._certificates.notices)
+        return partial(
+            TlsLink, self._certificates.context, lane, Handshakes(), self._connections.counts
+        )
+
+    def reload_certificates(self) -> None:
+        """Read the files of the certificate again, where there is one. What is wrong with them is
+        logged."""
+        if self._certificates is not None:
+            self._certificates.reload()
+
     async def stop(self) -> None:
         """Takes no more requests, lets those under way finish for a moment, and closes the
         sockets."""
         self._delay.stop()
         await self._access.stop()
+        if self._certificates is not None:
+            self._certificates.stop()
         await self._hub.close()
         if self._general is not None:
             await asyncio.gather(*(each.close() for each in self._listeners))
@@ -211,6 +264,9 @@ class ApiServer:
         """How many connections there are, and what became of all so far and of their requests, by
         name."""
         return {"connections_open": len(self._connections), **self._connections.counts}
+
+    def _tls(self) -> dict[str, Any] | None:
+        return None if self._certificates is None else self._certificates.status()
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to any request, and how long it took."""

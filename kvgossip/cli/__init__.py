@@ -27,6 +27,7 @@ long happen when it runs, so that --help is quick.
     rtt            show the round trip between two members
     keygen         make a key
     token_         make a token, and its section of the tokens file (`token`)
+    tls            make a CA and certificates (`tls new`)
     keyring        change the keys of all nodes: install, use, remove, list
     export         write all entries into a file
     import_        bring them back (`import`)
@@ -39,6 +40,7 @@ long happen when it runs, so that --help is quick.
     archive_file   the file of `export` and `import`
     settings       the sources of the parameters of an agent
     connection     the HTTP client of a command
+    trust_options  the options --ca, --cert and --cert-key of all that ask a node
     output         tables, and JSON
     errors         failures of commands, and their exit codes
 
@@ -84,6 +86,7 @@ from kvgossip.cli import (
     settle,
     sim,
     status,
+    tls,
     token_,
     unblock,
     version,
@@ -91,6 +94,7 @@ from kvgossip.cli import (
 )
 from kvgossip.cli.connection import give_token_file
 from kvgossip.cli.errors import EXIT_CODES, UNUSABLE, complain, exit_code_of, usage_message
+from kvgossip.cli.trust_options import add_trust_options
 from kvgossip.errors import KVGossipError
 
 NOTHING_TAKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -131,10 +135,11 @@ def _options(
 for command in (
     agent, config, demo, get, put, delete, list_, watch, history, rollback, load, dump, converge,
     members, status, join, leave, settle, block, unblock, force_leave, export, import_,
-    quarantine, keygen, keyring, token_, doctor, rtt, sim, version,
+    quarantine, keygen, keyring, token_, tls, doctor, rtt, sim, version,
 ):  # fmt: skip
     command.register(app)
 give_token_file(app)
+add_trust_options(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -103,6 +103,9 @@ def agent(
     identity: Annotated[str | None, _option("identity", "FILE")] = None,
     tokens: Annotated[str | None, _option("tokens", "FILE")] = None,
     require_identity: Annotated[bool, _option("require_identity")] = False,
+    tls_cert: Annotated[str | None, _option("tls_cert", "FILE")] = None,
+    tls_key: Annotated[str | None, _option("tls_key", "FILE")] = None,
+    tls_client_ca: Annotated[str | None, _option("tls_client_ca", "FILE")] = None,
     forget_after_s: Annotated[str | None, _option("forget_after_s", "SECONDS")] = None,
     ephemeral: Annotated[bool, _option("ephemeral")] = False,
     gateway: Annotated[bool, _option("gateway")] = False,
@@ -117,7 +120,7 @@ def agent(
     output: Output = Format.TABLE,
 ) -> None:
     """Run a node. It prints one line when it serves; SIGTERM and Ctrl-C make it leave gracefully,
-    SIGHUP makes it read its keyring file, its tokens file and its log level anew.
+    SIGHUP makes it read its keyring file, its tokens file, its certificate and its log level anew.
 
     Examples:
 
@@ -126,6 +129,7 @@ def agent(
     - `kvgossip agent --http 127.0.0.1:7480 --http unix:/run/kvgossip/http.sock`
     - `kvgossip agent --keyring /etc/kvgossip.keys`: encrypt and authenticate all
       gossip, as all its peers do
+    - `kvgossip agent --tls-cert kv1.pem --tls-key kv1.key`: serve HTTPS
     - `kvgossip agent --data-dir /var/lib/kvgossip`: what was acknowledged survives a
       crash and a power cut
     - `kvgossip agent --data-dir /var/lib/kvgossip --rebuild --join 10.0.0.5:7481`: after

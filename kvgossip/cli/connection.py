@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from kvgossip.cli.errors import REFUSED, CommandError
+from kvgossip.cli.trust_options import given_trust
 
 if TYPE_CHECKING:
     from kvgossip.api.client import Client
@@ -121,7 +122,7 @@ def ask(url: str, question: Callable[[Client], Awaitable[Result]]) -> Result:
     secret = token()
 
     async def conversation() -> Result:
-        async with Client(url, token=secret) as client:
+        async with Client(url, token=secret, trust=given_trust()) as client:
             return await question(client)
 
     try:

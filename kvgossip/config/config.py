@@ -102,6 +102,12 @@ class Config(Parameters):
                 "require_identity is set, and this node has no identity itself",
                 "name the file of one with --identity",
             )
+        for name in ("tls_key", "tls_client_ca"):
+            if getattr(self, name) and not self.tls_cert:
+                raise ConfigError(
+                    f"{name} is set, and tls_cert is not",
+                    "name the certificate with --tls-cert, or leave it out: then HTTP is plain",
+                )
         if self.keyring and self.datagram_bytes_max < DATAGRAM_BYTES_MIN_SEALED:
             raise ConfigError(
                 f"datagram_bytes_max = {self.datagram_bytes_max} is too small with a keyring",

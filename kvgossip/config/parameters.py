@@ -297,6 +297,15 @@ class Parameters:
         "network (without a dot, or under .local, .internal, .svc), and those in `http`, "
         "`advertise` and `join`. One that begins with a dot stands for all names under it. Another "
         "Host gets 421, which ends DNS rebinding.")] = ()
+    tls_cert: Annotated[str, HTTP, Meta(extra={"metavar": "FILE"}, description=
+        "The certificate with which an agent serves HTTPS, in PEM format, with its chain behind "
+        "it. It is read again when it changes, as key and CA are. Empty: plain HTTP.")] = ""
+    tls_key: Annotated[str, HTTP, Meta(extra={"metavar": "FILE"}, description=
+        "The key of that certificate, in PEM format without a password. Empty: it is in the file "
+        "of the certificate.")] = ""
+    tls_client_ca: Annotated[str, HTTP, Meta(extra={"metavar": "FILE"}, description=
+        "The CA of clients, in PEM format: who shows no certificate of it is refused (mTLS). "
+        "Empty: clients need none.")] = ""
     http_connections_max: Annotated[int, HTTP, Meta(ge=1, le=100_000, description=
         "The most connections of clients at a time; one more is answered with 503. Leave some of "
         "the process's files to links.")] = 1000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -24,7 +24,7 @@ from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.model.write import Writing
-from kvgossip.protocol.readiness import Reason
+from kvgossip.protocol.readiness import Notice, Reason
 from kvgossip.protocol.wire.message import Holding
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.follower import Follower
@@ -384,14 +384,12 @@ class Node:
         return self._open.reads.stale_s
 
     async def wait_settled(self, timeout_s: float | None = None) -> None:
-        """Raises NotSettledError when it takes longer than that, LocalError when the node stops
-        meanwhile."""
+        """Raises NotSettledError when it takes longer, LocalError when the node stops meanwhile."""
         await self._running.callers.wait_settled(timeout_s)
 
     def settle(self) -> None:
         """An operator says that what this node has is the truth."""
-        driver = self._running
-        driver.submit(driver.replica.settle)
+        self._running.submit(self._running.replica.settle)
 
     async def join(
         self, *targets: str, wan: bool = False, merge: bool = False, timeout_s: float = JOIN_S
@@ -418,8 +416,7 @@ class Node:
 
     def unblock(self, target: str) -> None:
         """Take a block back. Raises NotFoundError if there is none."""
-        driver = self._running
-        driver.submit(lambda now: driver.replica.unblock(target, now))
+        self._running.submit(lambda now: self._running.replica.unblock(target, now))
 
     def force_leave(self, name: str, *, prune: bool = False) -> None:
         """Declare a member left that will not come back; `prune`: and let everybody forget it.
@@ -451,10 +448,13 @@ class Node:
         replica = self._running.replica
         return replica.members(PoolKind.WAN) if replica.pools.wan is not None else []
 
+    def add_notices(self, look: Callable[[], Iterable[Notice]]) -> None:
+        """From now on the doctor finds what `look()` gives, as (code, text), at this node."""
+        self._running.replica.readiness.add_notices(look)
+
     async def doctor(self) -> dict[str, Any]:
         """Examine the cluster through this node, ready for JSON: `findings` say in words what is
-        wrong, `healthy` that there are none. Takes some seconds where something does not answer. In
-        each pool up to 64 members are looked at, by each other too."""
+        wrong, `healthy` that there are none. In each pool up to 64 members look at each other."""
         return doctor_report(await self._running.callers.examine_all(), self.config)
 
     async def round_trip(self, one: str, other: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from kvgossip import Config, Node
 from kvgossip.api.listening import listen
 from kvgossip.api.server import ApiServer
+from kvgossip.api.tls.certificates import Certificates
 from kvgossip.config import Address
 
 VALUE_BYTES_MAX = 2000
@@ -80,12 +81,17 @@ Serve = Callable[..., Awaitable[Served]]
 async def serving() -> AsyncIterator[Serve]:
     """A function that starts nodes with servers, and stops them at the end.
 
-    `settings` are those of their Config, `inputs` other arguments of Node.
+    `settings` are those of their Config, `inputs` other arguments of Node; with `certificates` the
+    server speaks TLS.
     """
     async with AsyncExitStack() as stack:
 
         async def start(
-            name: str = "n1", *, inputs: Mapping[str, Any] = MappingProxyType({}), **settings: Any
+            name: str = "n1",
+            *,
+            inputs: Mapping[str, Any] = MappingProxyType({}),
+            certificates: Certificates | None = None,
+            **settings: Any,
         ) -> Served:
             listener = listen(ANYWHERE)
             config = Config(
@@ -101,7 +107,7 @@ async def serving() -> AsyncIterator[Serve]:
             node = Node(config, **inputs)
             await node.start()
             stack.push_async_callback(node.stop, leave=False)
-            server = ApiServer(node, listener)
+            server = ApiServer(node, listener, certificates=certificates)
             await server.start()
             stack.push_async_callback(server.stop)
             return Served(node, server)

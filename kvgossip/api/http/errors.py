@@ -28,6 +28,8 @@ from kvgossip.errors import (
 )
 from kvgossip.extras import MissingPackageError
 
+TLS_HANDSHAKE = 0x16
+"""The first byte of a client that speaks TLS."""
 RETRY_AFTER = "Retry-After: 1\r\n"
 
 
@@ -106,6 +108,23 @@ def not_http(reason: str) -> RequestError:
         f"this is not a request of HTTP/1.1: {reason}",
         "the connection is closed: where the next request starts is not known",
     )
+
+
+def tls_expected() -> RequestError:
+    return RequestError(
+        400, "this port speaks TLS, and the request came in plain HTTP", "use https:// in the URL"
+    )
+
+
+def no_method(first: int) -> RequestError:
+    """Of a client whose first byte begins no request."""
+    if first == TLS_HANDSHAKE:
+        return RequestError(
+            400,
+            "this port speaks plain HTTP, and the client TLS",
+            "use http:// in the URL, or start the node with --tls-cert",
+        )
+    return not_http("it starts with no method")
 
 
 def too_many_connections() -> RequestError:

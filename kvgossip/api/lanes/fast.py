@@ -31,7 +31,7 @@ from typing import cast
 from kvgossip.api.access.client import NOBODY, client_of
 from kvgossip.api.access.doors import Doors
 from kvgossip.api.http.body import body_patience_s, late_body
-from kvgossip.api.http.errors import RequestError, head_too_long, late_head, not_http
+from kvgossip.api.http.errors import RequestError, head_too_long, late_head, no_method, not_http
 from kvgossip.api.http.response import Answers
 from kvgossip.api.keys import Keys, failure_of
 from kvgossip.api.lanes.answer_queue import AnswerQueue, WaitingAnswer
@@ -40,6 +40,7 @@ from kvgossip.api.lanes.overload import refusal_of
 from kvgossip.api.lanes.phase import ENDING, LISTENING, REQUESTING, TRANSITIONS, Event, Phase
 from kvgossip.api.lanes.request_head import RequestParser
 from kvgossip.api.lanes.single_key import reply_to
+from kvgossip.api.tls.link import FirstLane
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
 
@@ -54,7 +55,7 @@ _IDLE, _HEAD, _BODY = Phase.IDLE, Phase.HEAD, Phase.BODY
 _BODY_BEGAN, _BODY_ENDED = Event.BODY_BEGAN, Event.BODY_ENDED
 
 
-class Lane(asyncio.Protocol):
+class Lane(FirstLane):
     """One connection."""
 
     __slots__ = (
@@ -155,6 +156,16 @@ class Lane(asyncio.Protocol):
         self._request.close()
         self._connections.closed(self)
 
+    # -- called by a TlsLink ----------------------------------------------------------------------
+
+    def secured(self) -> None:
+        if self._transport is not None:
+            self.client = client_of(self._transport)
+
+    def refuse(self, error: RequestError) -> None:
+        if self._phase not in ENDING:
+            self._refuse(error)
+
     # -- called by Connections --------------------------------------------------------------------
 
     def is_idle(self) -> bool:
@@ -233,7 +244,7 @@ class Lane(asyncio.Protocol):
             return 0
         if not whole:
             if data[at] not in FIRST_BYTES:
-                self._refuse(not_http("it starts with no method"))
+                self._refuse(no_method(data[at]))
             return 0
         if self._phase is _HEAD:
             self._step(Event.HEAD_ENDED)

@@ -8,6 +8,8 @@ Laws
 - A client that has sent a request gets 503 with Retry-After, and is closed at once. /healthz alone
   is answered: a node that is busy lives, and a supervisor that restarts nodes that do not answer
   must not take the busy ones away, which leaves more to the others.
+- Over TLS, where a request costs a handshake, as few are let in to be refused; the others get an
+  alert.
 - A client that has sent nothing yet is let in, as long as few are, and refused by the express lane
   once it has, or LINGER_S later.
 """
@@ -27,13 +29,15 @@ LOOK_BYTES = 64 * 1024
 which may overtake our answer."""
 HEALTH = (b"GET /healthz ", b"HEAD /healthz ")
 ALIVE = {"status": "ok"}
+ALERT = b"\x15\x03\x03\x00\x02\x02\x50"
+"""Of TLS 1.2 and 1.3: fatal, internal error. There is none that says "too many"."""
 
 
 class Door:
     """Before the connections of one server."""
 
-    def __init__(self, connections: Connections, answers: Answers) -> None:
-        self._connections, self._answers = connections, answers
+    def __init__(self, connections: Connections, answers: Answers, *, tls: bool = False) -> None:
+        self._connections, self._answers, self._is_tls = connections, answers, tls
         self._files_max = files_for(FILES_SPARED)
 
     def turns_away(self, connection: socket.socket) -> bool:
@@ -44,10 +48,13 @@ class Door:
         if connections.has_room() if has_file else connections.makes_room():
             return False
         with suppress(OSError):
-            request = _sent(connection)
+            # what a client of TLS asks is seen after the handshake alone: some are let in for that
+            request = b"" if self._is_tls else _sent(connection)
             if not request and has_file and connections.may_refuse:
                 return False
-            connection.send(refusal_of(self._answers, request))
+            if self._is_tls:
+                _sent(connection)
+            connection.send(ALERT if self._is_tls else refusal_of(self._answers, request))
         connections.counts["connections_turned_away"] += 1
         connection.close()
         return True

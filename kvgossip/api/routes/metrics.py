@@ -31,6 +31,7 @@ from kvgossip.api.access.rights import Access
 from kvgossip.api.http.request_metrics import LoopDelay
 from kvgossip.api.lanes.connections import Connections
 from kvgossip.api.routes.watch import WatchRoutes
+from kvgossip.api.tls.certificates import Certificates
 from kvgossip.config.exposure import OPEN_DOORS
 from kvgossip.runtime.histogram import Histogram
 
@@ -112,14 +113,10 @@ class Metrics(Collector):
         delay: LoopDelay,
         watching: WatchRoutes,
         access: Access,
+        certificates: Certificates | None,
     ) -> None:
-        self._node, self._connections, self._delay, self._over_http = (
-            node,
-            connections,
-            delay,
-            watching,
-        )
-        self._access = access
+        self._node, self._connections, self._delay = node, connections, delay
+        self._over_http, self._access, self._certificates = watching, access, certificates
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -153,6 +150,7 @@ class Metrics(Collector):
         yield from _cluster(status["pools"])
         yield from _numbers(status)
         yield from self._watching(status)
+        yield from _tls(self._certificates)
         if self._node.commit_times is not None:
             yield histogram(
                 "commit_duration_seconds",
@@ -283,6 +281,22 @@ def _with_units_last(name: str) -> str:
     return "_".join(
         [*(word for word in words if word != "bytes"), *(word for word in words if word == "bytes")]
     )
+
+
+def _tls(certificates: Certificates | None) -> Iterator[Metric]:
+    """Of the certificate, where there is one."""
+    if certificates is not None:
+        yield gauge(
+            "tls_certificate_expires_seconds",
+            "Until the certificate expires; negative once it has.",
+            certificates.expires_s,
+        )
+        yield gauge(
+            "tls_reload_failed",
+            "1 while the files of the certificate cannot be served.",
+            float(certificates.failed),
+        )
+        yield counter("tls_reloads", "Of the certificate.", {(): certificates.reloads})
 
 
 def _storage(storage: Mapping[str, Any] | None) -> Iterator[Metric]:

@@ -36,7 +36,7 @@ class StatusRoutes(Family):
     """A node about itself and the others.
 
     `watching` counts those who watch over HTTP, `connections` all connections; `tokens` says which
-    ones are asked for.
+    ones are asked for; `tls` tells of the certificate, None where HTTP is plain.
     """
 
     def __init__(
@@ -46,8 +46,9 @@ class StatusRoutes(Family):
         watching: Callable[[], dict[str, Any]],
         connections: Callable[[], dict[str, int]],
         tokens: Callable[[], dict[str, Any] | None],
+        tls: Callable[[], dict[str, Any] | None],
     ) -> None:
-        self._node, self._answers, self._tokens = node, answers, tokens
+        self._node, self._answers, self._tokens, self._tls = node, answers, tokens, tls
         self._watching, self._connections = watching, connections
 
     async def healthz(self, call: Call) -> Answer:
@@ -87,6 +88,7 @@ class StatusRoutes(Family):
             "watching": self._watching(),
             "connections": self._connections(),
             "tokens": self._tokens(),
+            "tls": self._tls(),
         }
         return self._answers.json(200, {"version": __version__, **self._node.status(), **serving})
 

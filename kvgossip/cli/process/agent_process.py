@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from kvgossip.api.access.token_file import TokenFile
 from kvgossip.api.listening import PortInUseError, close_listener, listen, listen_unix
 from kvgossip.api.server import ApiServer
+from kvgossip.api.tls.certificates import Certificates
 from kvgossip.cli.output import Format
 from kvgossip.cli.process.memory import shorten_collections
 from kvgossip.cli.settings import DEFAULT_HTTP
@@ -63,6 +64,8 @@ async def serve(
     gc.disable()
     stop = _stop_event(start.stop_on_eof)
     tokens = TokenFile(config.tokens) if config.tokens else None
+    # before the port is open: a certificate that nobody takes serves nobody
+    certificates = Certificates.of(config)
     # The socket first: its port is announced to members, and until the server starts, connections
     # wait in it.
     listeners = _listen(config, start.free_port)
@@ -74,7 +77,7 @@ async def serve(
     try:
         await node.start()
         await _until_founded(node, stop)
-        server = ApiServer(node, *listeners, tokens=tokens)
+        server = ApiServer(node, *listeners, tokens=tokens, certificates=certificates)
         await server.start()
     except BaseException:
         for each in listeners:
@@ -98,6 +101,7 @@ def _reload(node: Node, server: ApiServer, reload: Callable[[Node], None]) -> No
     reload(node)
     # a mistake in one file keeps nobody from taking the other
     server.reload_tokens()
+    server.reload_certificates()
 
 
 async def _until_founded(node: Node, stop: asyncio.Event) -> None:

@@ -1,8 +1,9 @@
 """Reload: what an agent reads anew at SIGHUP, of an operator or of a terminal that closes.
 
-The level of the log and the keys of the keyring file change while a node runs. Everything else in
-the file is what the node, its peers and its disk go by, and needs a restart: the log names what
-differs. A mistake in a file changes nothing, and never ends the process.
+The level of the log and the keys of the keyring file change while a node runs; the server has its
+certificate read at the same time. Everything else in the file is what the node, its peers and its
+disk go by, and needs a restart: the log names what differs. A mistake in a file changes nothing,
+and never ends the process.
 """
 
 from __future__ import annotations

@@ -275,11 +275,8 @@ def _conditions(report: DoctorReport) -> Iterator[Finding]:
 
 def _condition(name: str, condition: Condition, newest: int) -> Iterator[tuple[str, str]]:
     if condition.sync_state is not SyncState.SETTLED:
-        text = (
-            f"{name} has not settled: it answers no reads until it has caught up, or after "
-            "`kvgossip settle`"
-        )
-        yield "not_settled", text
+        text = "it answers no reads until it has caught up, or after `kvgossip settle`"
+        yield "not_settled", f"{name} has not settled: {text}"
     if condition.lost:
         yield "partition", f"{name} suspects a partition: it lost {condition.lost} members at once"
     if condition.rival:
@@ -304,6 +301,7 @@ def _condition(name: str, condition: Condition, newest: int) -> Iterator[tuple[s
     if condition.gap_s:
         lasts = f"for {condition.gap_s} s at most, or until it has exchanged with all members"
         yield "context_gap", f"{name} collects no tombstones: its context has a gap, {lasts}"
+    yield from ((code, f"{name}: {notice}") for code, notice in condition.notices)
     if condition.formats[1] < newest:
         others = f"others up to {newest}: it runs an older release"
         yield "format", f"{name} speaks frame formats up to {condition.formats[1]}, {others}"

@@ -73,6 +73,10 @@ class OwnCondition:
             disk=self._disk_problem()[:REASON_CHARACTERS_MAX],
             gap_s=self._collecting.gap_s(now.wall_ms),
             tokens=self._told.tokens,
+            notices=tuple(
+                (code, text[:REASON_CHARACTERS_MAX])
+                for code, text in self._readiness.notices()[:REASONS_MAX]
+            ),
         )
 
 

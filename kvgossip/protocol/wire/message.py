@@ -454,7 +454,7 @@ class Condition(Message, frozen=True):
     `clock`: what is wrong with its clocks, in words; `disk`: with its data directory. `gap_s`: for
     how many seconds at most it collects no tombstone, since its context has a gap; 0: it has none.
     `tokens`: the fingerprint of those that its HTTP asks for, "none", or empty where it does not
-    say.
+    say. `notices`: what else is wrong, as (code, text).
     """
 
     kind = 71
@@ -475,6 +475,7 @@ class Condition(Message, frozen=True):
     disk: Text = ""
     gap_s: Count = 0
     tokens: Text = ""
+    notices: Annotated[tuple[tuple[Name, Text], ...], Meta(max_length=8)] = ()
 
 
 class Sights(Message, frozen=True):
