@@ -174,12 +174,13 @@ class ClockGuard:
         self._since_s.pop(peer, None)
 
     def _is_confirmed(self, now: Now) -> bool:
-        """True if this node's wall clock cannot be overruled: one of the peers shows the same, and
-        there are not enough that have answered for long."""
-        own_ms = now.wall_ms - now.monotonic_s * 1000
+        """True if this node's wall clock cannot be overruled: one of all peers shows the same, and
+        there are not enough that have answered for long. Asked where most say otherwise."""
+        own_ms, since_s = now.wall_ms - now.monotonic_s * 1000, now.monotonic_s - COUNTS_S
         return not self._are_old and any(
             shown.answered_ms - self._drift_ms <= own_ms <= shown.asked_ms + self._drift_ms
-            for shown in self._votes
+            for shown in self._peers.values()
+            if shown.seen_s >= since_s
         )
 
     def future_ms(self, now: Now) -> int:
