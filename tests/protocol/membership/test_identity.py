@@ -310,9 +310,12 @@ def test_a_flood_of_false_signatures_costs_so_many_checks_a_second_and_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checked: list[str] = []
-    monkeypatch.setattr(
-        signed_records, "is_signed", lambda signature, record, *_: bool(checked.append(record.name))
-    )
+
+    def refuse(signature: bytes, record: Member, cluster: str, pool: str) -> bool:
+        checked.append(record.name)
+        return False
+
+    monkeypatch.setattr(signed_records, "is_signed", refuse)
     host, owner = make_replica("a"), replica_of("b", 1, ONE)
     records = SignedRecords("default", "lan:dc1", None)
     for number in range(5000):
@@ -387,10 +390,16 @@ def test_who_joined_a_signed_member_by_another_host_keeps_that_one() -> None:
     assert refusals_of(host) == 0
 
 
-def test_names_so_long_that_a_signed_record_would_fit_into_no_datagram_are_not_signed() -> None:
-    config = {"datacenter": "d" * 128, "zone": "z" * 64, "http": "h" * 253 + ":65535"}
-    owner = replica_of("n" * 128, 1, ONE, **config)
-    accused = replace(owner.member, accuser="x" * 128, incarnation=2**32)
+@pytest.mark.parametrize(("length", "signs"), [(64, True), (253, False)])
+def test_a_record_that_would_fit_into_no_datagram_once_it_is_accused_is_not_signed(
+    length: int, signs: bool
+) -> None:
+    host = "h" * length
+    long = member("n" * 128, host=host, http=f"{host}:65535", zone="z" * 64, site=2**64 - 1)
+    long = replace(long, datacenter="d" * 128, identity=ONE.fingerprint, coordinates=(0.1,) * 8)
+    signed = SignedRecords("default", "lan:dc1", ONE).signed(long)
+    assert bool(signed.signature) == signs
+    accused = replace(signed, accuser="x" * 128, incarnation=2**32)
     assert len(encode_member(accused)) <= RECORD_BYTES_MAX
 
 
