@@ -183,6 +183,16 @@ class ClockGuard:
             if shown.seen_s >= since_s
         )
 
+    def _is_alone_behind(self, now: Now) -> bool:
+        """True if what peers have reached may overrule this clock: there are enough that have
+        answered for long, or not one of all is where this node is."""
+        own_ms, since_s = now.wall_ms - now.monotonic_s * 1000, now.monotonic_s - COUNTS_S
+        return self._are_old or all(
+            shown.reached_ms > own_ms + self._drift_ms
+            for shown in self._peers.values()
+            if shown.seen_s >= since_s
+        )
+
     def future_ms(self, now: Now) -> int:
         """What peers are shown: how far the hybrid clock is ahead of a wall clock that was set
         back; 0 where that is no more than clocks may differ."""
@@ -313,7 +323,7 @@ class ClockGuard:
 
     def _latest_ms(self, now: Now) -> int:
         """The own wall clock, or what more than half of all have reached, where that is later."""
-        if not self._knows(now, PEERS_MIN) or self._is_confirmed(now):
+        if not self._knows(now, PEERS_MIN) or not self._is_alone_behind(now):
             return now.wall_ms
         return max(now.wall_ms, int(self._reached_ms + now.monotonic_s * 1000))
 
