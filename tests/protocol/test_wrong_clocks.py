@@ -164,6 +164,7 @@ def test_lesson_25_who_was_ahead_refuses_what_its_peers_would_refuse_and_says_so
     net.run(5.0)
     net.skew_ms["b"] = HOUR_MS
     net.replicas["b"].clock_guard._peers.clear()  # it does not know yet
+    net.replicas["b"].clock_guard._since_s.clear()
     net.replicas["b"].clock_guard._votes.clear()
     net.put("b", "glitch", b"v")
     net.run(0.01)
