@@ -174,12 +174,23 @@ class ClockGuard:
         self._since_s.pop(peer, None)
 
     def _is_confirmed(self, now: Now) -> bool:
-        """True if this node's wall clock cannot be overruled: one of the peers shows the same, and
-        there are not enough that have answered for long."""
-        own_ms = now.wall_ms - now.monotonic_s * 1000
+        """True if this node's wall clock cannot be overruled: one of all peers shows the same, and
+        there are not enough that have answered for long. Asked where most say otherwise."""
+        own_ms, since_s = now.wall_ms - now.monotonic_s * 1000, now.monotonic_s - COUNTS_S
         return not self._are_old and any(
             shown.answered_ms - self._drift_ms <= own_ms <= shown.asked_ms + self._drift_ms
-            for shown in self._votes
+            for shown in self._peers.values()
+            if shown.seen_s >= since_s
+        )
+
+    def _is_alone_behind(self, now: Now) -> bool:
+        """True if what peers have reached may overrule this clock: there are enough that have
+        answered for long, or not one of all is where this node is."""
+        own_ms, since_s = now.wall_ms - now.monotonic_s * 1000, now.monotonic_s - COUNTS_S
+        return self._are_old or all(
+            shown.reached_ms > own_ms + self._drift_ms
+            for shown in self._peers.values()
+            if shown.seen_s >= since_s
         )
 
     def future_ms(self, now: Now) -> int:
@@ -314,7 +325,7 @@ class ClockGuard:
 
     def _latest_ms(self, now: Now) -> int:
         """The own wall clock, or what more than half of all have reached, where that is later."""
-        if not self._knows(now, PEERS_MIN) or self._is_confirmed(now):
+        if not self._knows(now, PEERS_MIN) or not self._is_alone_behind(now):
             return now.wall_ms
         return max(now.wall_ms, int(self._reached_ms + now.monotonic_s * 1000))
 

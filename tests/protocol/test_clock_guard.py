@@ -187,6 +187,16 @@ def test_a_crowd_of_newcomers_does_not_overrule_a_clock_that_honest_peers_show_t
         assert overruled(clocks, now_s) == []
 
 
+@pytest.mark.parametrize("offset_s", [-HOUR_S, HOUR_S])
+def test_nor_does_a_crowd_that_a_newcomer_has_met_before_the_honest_peers(offset_s: float) -> None:
+    clocks = guard()
+    hear(clocks, CROWD, offset_s, 0.0)
+    hear(clocks, "b", 0.0, 1.0)
+    for seconds in (2.0, 3.0, WHILE_S - 2):
+        hear(clocks, CROWD, offset_s, seconds)
+        assert overruled(clocks, seconds) == []
+
+
 @pytest.mark.parametrize("seconds", [1.0, 2 * WHILE_S])
 def test_peers_that_all_show_another_clock_are_believed_however_long_they_are_known(
     seconds: float,

@@ -8,9 +8,12 @@ import pytest
 from kvgossip.errors import ClockAheadError
 from kvgossip.protocol.doctor.diagnosis import diagnose
 from kvgossip.protocol.effect import Dropped, Examined, Expired, Quarantined, Revived
-from kvgossip.protocol.model.entry import expires_in
+from kvgossip.protocol.merging import Outcome
+from kvgossip.protocol.model.entry import expires_in, timestamp_in
 from kvgossip.protocol.model.now import Now
-from tests.protocol.net import WALL_MS, Disk, Network, address_of, at, logs
+from kvgossip.protocol.wire.frame import encode
+from kvgossip.protocol.wire.message import Gossip, Rumor
+from tests.protocol.net import LAN, WALL_MS, Disk, Network, address_of, at, logs, record
 from tests.protocol.rumors.test_mongering import replica_with
 from tests.protocol.tombstones.test_expiry import put, served
 
@@ -161,6 +164,8 @@ def test_lesson_25_who_was_ahead_refuses_what_its_peers_would_refuse_and_says_so
     net.run(5.0)
     net.skew_ms["b"] = HOUR_MS
     net.replicas["b"].clock_guard._peers.clear()  # it does not know yet
+    net.replicas["b"].clock_guard._since_s.clear()
+    net.replicas["b"].clock_guard._votes.clear()
     net.put("b", "glitch", b"v")
     net.run(0.01)
     net.skew_ms["b"] = 0
@@ -320,3 +325,26 @@ def test_one_node_from_the_future_does_not_keep_a_fresh_cluster_from_settling() 
     net.put("b", "later", b"v")
     net.run(2.0)
     assert served(net, "later") == [b"v"] * 3
+
+
+def test_a_version_from_just_below_the_bound_ends_no_lease_and_shortens_none() -> None:
+    net = Network()
+    net.cluster("a b c")
+    net.run(1.0)
+    put(net, "b", "lease", ttl_s=8.0)
+    net.run(0.5)
+    ahead = record(b"v", net.now("a").wall_ms - WALL_MS + 9_900, 7)
+    (outcome,) = net.replicas["a"].restore([("x", ahead)], net.now("a")).outcomes
+    assert outcome is Outcome.REFUSED, "an import"
+    rumor = LAN.frame([encode(Gossip(sequence=7, sender="b")), encode(Rumor("x", ahead))])
+    net.perform("a", net.replicas["a"].receive(rumor, address_of(1), net.now("a")))
+    net.run(0.5)
+    assert all(replica.hlc.latest >= timestamp_in(ahead) for replica in net.replicas.values())
+    put(net, "c", "later", ttl_s=8.0)
+    net.run(6.0)
+    assert served(net, "lease") == [b"v"] * 3
+    net.run(1.5)
+    assert served(net, "lease") == [None] * 3
+    assert served(net, "later") == [b"v"] * 3
+    net.run(10.5)
+    assert served(net, "later") == [None] * 3, "no more than clocks may differ beyond its time"

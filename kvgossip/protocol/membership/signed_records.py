@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from kvgossip.extras import MissingPackageError, require
 from kvgossip.protocol.ingress.rate_limit import RateLimit
 from kvgossip.protocol.membership.identity import Identity, is_signed
-from kvgossip.protocol.model.member import Member, life
+from kvgossip.protocol.model.member import Member, life, rank
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.wire.member_record import RECORD_BYTES_MAX, encode_member
 
@@ -57,27 +57,43 @@ class SignedRecords:
         room = RECORD_BYTES_MAX - ACCUSATION_BYTES
         return signed if len(encode_member(signed)) <= room else me
 
-    def believes(self, heard: Member, known: Member | None, now: Now) -> bool:
-        """True if this news may be taken over what is known of the name; both are of one identity,
-        or of none."""
+    def believed(self, heard: Member, known: Member | None, now: Now) -> Member | None:
+        """What of this news may be taken over what is known of the name, None: nothing; both are of
+        one identity, or of none."""
         if not heard.identity or not _can_check():
-            return True
-        if is_old_news(heard, known) and not adds_signature(heard, known):
-            return True
+            return heard
+        if known is not None and is_old_news(heard, known) and not adds_signature(heard, known):
+            # nobody has looked at another signature than the one that is known
+            return replace(heard, signature=known.signature)
         if not heard.signature:
-            return known is None or not known.signature
+            return heard if known is None or not known.signature else None
         if not self._checks.admits("", now.monotonic_s):
-            return False
-        if is_signed(heard.signature, heard, self._cluster, self._pool):
-            return True
+            return None
+        return self._checked(heard, known)
+
+    def _checked(self, heard: Member, known: Member | None) -> Member | None:
+        # who joined a member by a host that its record does not tell has put that beside
+        # (own_host.py): it is dropped, as the owner has not signed it
+        hosts = [heard.host, heard.other_host] if heard.other_host else []
+        alone = [replace(heard, host=host, other_host="") for host in hosts]
+        for each in (heard, *alone):
+            if is_signed(heard.signature, each, self._cluster, self._pool):
+                return each
         hostless = replace(heard, host="", other_host="")
         begins = known is None or life(heard) > life(known)
-        return begins and is_signed(heard.signature, hostless, self._cluster, self._pool)
+        signed = begins and is_signed(heard.signature, hostless, self._cluster, self._pool)
+        return heard if signed else None
 
 
-def is_old_news(heard: Member, known: Member | None) -> bool:
+def is_old_news(heard: Member, known: Member) -> bool:
     """True if this life and this address are known."""
-    return known is not None and life(heard) == life(known) and is_same_place(heard, known)
+    known_hosts = (known.host, known.other_host, "")
+    return (
+        life(heard) == life(known)
+        and heard.port == known.port
+        and heard.host in known_hosts
+        and heard.other_host in known_hosts
+    )
 
 
 def is_same_place(one: Member, other: Member) -> bool:
@@ -86,17 +102,15 @@ def is_same_place(one: Member, other: Member) -> bool:
     return one.port == other.port and hosts[0] == hosts[1]
 
 
-def adds_signature(heard: Member, known: Member | None) -> bool:
+def adds_signature(heard: Member, known: Member) -> bool:
     """True of a signed record where the one that is known has no signature, although the owner may
     have made one: whoever passed it on may have left it out."""
-    return known is not None and bool(heard.signature) and not known.signature
+    return bool(heard.signature) and not known.signature
 
 
-def with_signature_of(known: Member, heard: Member) -> Member:
-    """News of a life that is known keeps the signature that was seen of it: nobody has looked at
-    another one."""
-    keeps = is_old_news(heard, known) and not adds_signature(heard, known)
-    return replace(heard, signature=known.signature) if keeps else heard
+def is_signed_now(heard: Member, known: Member) -> bool:
+    """True if the same is known of this member, but without a signature."""
+    return rank(heard) == rank(known) and adds_signature(heard, known)
 
 
 def _can_check() -> bool:

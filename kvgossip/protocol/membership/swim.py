@@ -38,11 +38,7 @@ from kvgossip.protocol.membership.probing import MakePing, Probing, SendProbe
 from kvgossip.protocol.membership.proximity import Proximity
 from kvgossip.protocol.membership.round_trip import RoundTrips
 from kvgossip.protocol.membership.sampling import uniform
-from kvgossip.protocol.membership.signed_records import (
-    SignedRecords,
-    adds_signature,
-    with_signature_of,
-)
+from kvgossip.protocol.membership.signed_records import SignedRecords, is_signed_now
 from kvgossip.protocol.membership.suspicion import Awareness, Suspicions
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, life, rank
@@ -192,7 +188,7 @@ class Membership:
         if known is not None and not heard.host and heard.name != self.me.name:
             # it does not know its own address yet, we do
             heard = replace(heard, host=known.host, other_host=known.other_host)
-        heard = at_reach(heard, self.me, self.joined_at.get(heard.name, ""))
+        told, heard = heard, self._at_reach(heard)
         if heard.generation > now.wall_ms + GENERATION_AHEAD_MS_MAX:
             self.lives_refused += 1
         elif heard.name == self.me.name:
@@ -201,19 +197,23 @@ class Membership:
             self.blocked_news += 1
         elif is_of_another(heard, known, required=self._config.require_identity):
             self.identities_refused += 1
-        elif known is None or rank(heard) > rank(known) or _is_signed_now(heard, known):
-            if not self._signed_records.believes(heard, known, now):
+        elif known is None or rank(heard) > rank(known) or is_signed_now(heard, known):
+            believed = self._signed_records.believed(told, known, now)
+            if believed is None:
                 self.identities_refused += 1
             elif known is None:
-                self._meet(heard, now)
-            elif not self.claims.hold(heard, known, now):
-                self._accept(known, with_signature_of(known, heard), now)
+                self._meet(self._at_reach(believed), now)
+            elif not self.claims.hold(believed := self._at_reach(believed), known, now):
+                self._accept(known, believed, now)
         elif (
             heard.state is MemberState.SUSPECT
             and rank(heard) == rank(known)
             and self._suspicions.confirm(heard)
         ):
             self.dissemination.spread(heard)
+
+    def _at_reach(self, heard: Member) -> Member:
+        return at_reach(heard, self.me, self.joined_at.get(heard.name, ""))
 
     def _meet(self, heard: Member, now: Now) -> None:
         """A new name. The dead stay unknown, or those that everybody has forgotten would go round
@@ -407,6 +407,3 @@ class Membership:
         self.prune(prune, arrival.now)
 
 
-def _is_signed_now(heard: Member, known: Member) -> bool:
-    """True if the same is known of this member, but without a signature."""
-    return rank(heard) == rank(known) and adds_signature(heard, known)

@@ -106,11 +106,12 @@ def test_the_first_stranger_does_not_set_a_nodes_own_address() -> None:
     replica.pools.lan.membership.table.put_own(member("a", host="", site=replica.site))
     stranger = member("s", 1, host="127.0.0.9", port=1)
     for asked in ("203.0.113.66", "evil.example", ""):
-        join = [Join("s", stranger.site, asked), stranger]
-        frame = LAN.frame(map(encode, join), reliable=True)
+        join = Join("s", stranger.site, asked)
+        frame = LAN.frame([encode(join), encode(stranger)], reliable=True)
         replica.receive(frame, Address("127.0.0.9", 4), at(), reliable=True, here="10.0.0.1")
         assert replica.member.host == ""
-    frame = LAN.frame(map(encode, [Join("s", stranger.site, "10.0.0.1"), stranger]), reliable=True)
+    join = Join("s", stranger.site, "10.0.0.1")
+    frame = LAN.frame([encode(join), encode(stranger)], reliable=True)
     replica.receive(frame, Address("127.0.0.9", 4), at(), reliable=True, here="10.0.0.1")
     assert replica.member.host == "10.0.0.1"
 
@@ -130,11 +131,9 @@ def test_a_node_behind_a_router_asks_a_second_member_where_it_is() -> None:
         for to, unit in told(LAN, replica.tick(at(float(second)))):
             if isinstance(unit, Join):
                 asked.append(to)
-                reply = [
-                    JoinReply("nx"[len(asked) - 1], len(asked), outside, SyncState.SETTLED),
-                    member("nx"[len(asked) - 1], len(asked)),
-                ]
-                frame = LAN.frame(map(encode, reply), reliable=True)
+                name, site = "nx"[len(asked) - 1], len(asked)
+                reply = JoinReply(name, site, outside, SyncState.SETTLED)
+                frame = LAN.frame([encode(reply), encode(member(name, site))], reliable=True)
                 replica.receive(frame, to, at(float(second)), reliable=True, here=inside)
     assert asked == [address_of(1), address_of(2)]
     assert replica.member.host == outside

@@ -225,10 +225,11 @@ async def test_a_recorded_datagram_that_is_sent_again_is_dropped(tmp_path: Path)
             pool: PoolKind = PoolKind.LAN,
             *,
             reliable: bool = False,
+            here: str = "",
         ) -> list[Effect]:
             if not reliable:
                 recorded.append(data)
-            return receive(data, source, now, pool, reliable=reliable)
+            return receive(data, source, now, pool, reliable=reliable, here=here)
 
         one._running.replica.receive = recording  # type: ignore[method-assign]
         for number in range(50):
