@@ -6,6 +6,7 @@ initiator        one session of the active side, as it judges it
 questions        the questions of a session, made when it is its turn
 session_context  the part of its causal context that each side of a session may learn
 responder        the passive side
+ending           what is learned and dropped at the end of an exchange, in steps
 backlog          the answers that take longer than a moment, made in steps
 asked_exchange   what the passive side keeps of an exchange
 answers          answers to the questions, as functions of the store alone

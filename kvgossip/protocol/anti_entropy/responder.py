@@ -31,6 +31,7 @@ from kvgossip.protocol.anti_entropy.answers import (
 )
 from kvgossip.protocol.anti_entropy.asked_exchange import AskedExchange
 from kvgossip.protocol.anti_entropy.backlog import Backlog
+from kvgossip.protocol.anti_entropy.ending import DROPPED_A_STEP, portions_of
 from kvgossip.protocol.anti_entropy.keeper import Keeper
 from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.questions import (
@@ -63,7 +64,6 @@ from kvgossip.protocol.wire.exchange_messages import (
 from kvgossip.protocol.wire.message import Message
 
 ASKERS_MAX, ASKED_BY_LINK_MAX = 64, 8
-DROPPED_A_STEP = 512
 
 
 class Responder:
@@ -236,7 +236,11 @@ class Responder:
         elif tombstones.show_set_back(facts, asked.peer, self._now):
             raise RemoteError("set_back")
         elif conclude.site == tombstones.site:
-            tombstones.learn(facts, asked.peer, self._now)
+            for place, portion in enumerate(portions_of(facts)):
+                if place or len(portion) < len(facts):
+                    yield
+                if not tombstones.learn(portion, asked.peer, self._now):
+                    break
             for place, chunk in enumerate(chunks(collected, DROPPED_A_STEP)):
                 if place:
                     yield

@@ -15,13 +15,14 @@ member that came back. The passive side is responder.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from random import Random
 from typing import NamedTuple
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
+from kvgossip.protocol.anti_entropy.ending import ending
 from kvgossip.protocol.anti_entropy.initiator import SHOWN, Exchange
 from kvgossip.protocol.anti_entropy.keeper import Keeper, Kept
 from kvgossip.protocol.anti_entropy.left_out import LeftOut
@@ -61,7 +62,6 @@ NEVER = Futile(0, 0, 0)
 FUTILE_MAX = 3
 SHOWN_DIGITS = 128
 Answer = Decoded | Symbols | Differ | Entries | Merged | Concluded
-DROPPED_A_STEP = 512
 SKETCH_REST_S = 0.05
 SKETCH_PAUSE_S = 0.004
 
@@ -109,8 +109,8 @@ class ExchangeScheduler:
         self._store, self._tombstones, self._merging = store, tombstones, merging
         self._membership, self._send_port, self._outbox = membership, send_port, outbox
         self._slots = Slots(config.exchange_timeout_s)
-        #: by number, the exchanges that are about to complete, and what is left to drop for them
-        self._endings: dict[int, list[int]] = {}
+        #: by number, the exchanges that are about to complete, and what is left to do for them
+        self._endings: dict[int, Iterator[None]] = {}
         #: by name, since when probes show another root than ours, monotonic seconds
         self._unequal_since_s: dict[str, float] = {}
         #: by name, when the last exchange with that peer completed, monotonic seconds
@@ -316,17 +316,11 @@ class ExchangeScheduler:
         return kept
 
     def _complete(self, exchange: Exchange, now: Now) -> None:
-        self._tombstones.learn(exchange.context.learned, exchange.peer, now)
-        self._endings[exchange.number] = exchange.collected_by_peer
+        self._endings[exchange.number] = ending(exchange, self._tombstones, now)
         self._end(exchange, now)
 
     def _end(self, exchange: Exchange, now: Now) -> None:
-        """Drop what the peer has collected, some at a time: there may be a month of it."""
-        left = self._endings[exchange.number]
-        some, left = left[:DROPPED_A_STEP], left[DROPPED_A_STEP:]
-        exchange.brought += self._tombstones.drops.in_exchange(some, exchange.peer, now)
-        if left:
-            self._endings[exchange.number] = left
+        for _ in self._endings[exchange.number]:
             return
         del self._endings[exchange.number]
         self._slots.completed(exchange)

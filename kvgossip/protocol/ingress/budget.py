@@ -20,7 +20,7 @@ from kvgossip.protocol.wire.message import Bodies, Bundle, KeyringReport, Messag
 
 COST_MAX = 1024
 """About 20 ms. A batch of BATCH_ENTRIES_MAX entries fits: it is merged at once or not at all."""
-_ENTRY, _MEMBER, _PRUNE, _UNIT = 2, 4, 16, 2
+_ENTRY, _MEMBER, _PRUNE, _UNIT = 2, 6, 16, 3
 _COSTS: Mapping[type, Callable[[Any], int]] = {
     Member: lambda _: _MEMBER,
     Prune: lambda _: _PRUNE,

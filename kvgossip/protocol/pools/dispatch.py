@@ -28,7 +28,7 @@ from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.rumors.mongering import Mongering
-from kvgossip.protocol.wire.frame import BAD_MEMBER, is_refusal
+from kvgossip.protocol.wire.frame import BAD_MEMBER, TOO_MUCH, is_refusal
 from kvgossip.protocol.wire.message import (
     Bundle,
     Fetch,
@@ -41,8 +41,6 @@ from kvgossip.protocol.wire.message import (
     Rumor,
 )
 
-TOO_MUCH = "too_much"
-"""The fault of a unit beyond what one frame may ask for."""
 Handler = Callable[[Any, Arrival], None]
 
 

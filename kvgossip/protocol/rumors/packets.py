@@ -21,7 +21,7 @@ from kvgossip.protocol.wire.message import Gossip
 #: a list of rumors that fits into so many datagrams is no burst
 BURST_DATAGRAMS = 2
 #: a packet holds no more than a peer takes from one frame (ingress/budget.py)
-PACKET_RUMORS_MAX, BURST_BYTES_MAX = 400, 24 * 1024
+PACKET_RUMORS_MAX, BURST_BYTES_MAX = 300, 24 * 1024
 
 
 class Packets:

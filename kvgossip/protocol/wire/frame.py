@@ -26,7 +26,8 @@ forge it, and it is believed as a text and nothing more.
 
 Laws
 - Any bytes give messages or RemoteErrors, never another exception.
-- Few bytes never claim much work: a frame has at most UNITS_MAX units, is at most INFLATION_MAX
+- Few bytes never claim much work: a frame has at most UNITS_MAX units, of which MEMBERS_MAX
+  records of members are read, is at most INFLATION_MAX
   times as long when it is decompressed, and is dropped whole where none of its first
   UNREADABLE_MAX units can be read. What compresses better is filled up behind the zstd frame, where
   nobody reads it: older releases take such frames. They do not fill up their own, which hold one
@@ -63,7 +64,7 @@ FLAG_COMPRESSED = 0x02
 FLAG_SEALED = 0x04
 COMPRESS_BYTES_MIN = 512
 INFLATION_MAX = 32
-UNITS_MAX = 4096
+UNITS_MAX, MEMBERS_MAX = 4096, 256
 UNREADABLE_MAX = 100
 INFLATED_UNITS_MAX, INFLATED_BYTES_MAX = 8, 2 * 2**20
 SLACK_BYTES = 64 * 1024
@@ -78,6 +79,8 @@ UNIT_BYTES = _UNIT.size
 MEMBER_KIND = 5
 OTHER_ID = "other_cluster_id"
 """The fault of a frame of a cluster that has the same name, and another id."""
+TOO_MUCH = "too_much"
+"""The fault of a unit beyond what one frame may ask for."""
 BAD_MEMBER = "bad_member"
 """The fault of a record that cannot be read, perhaps since a newer release knows more states. Such
 news is passed over by itself."""
@@ -350,7 +353,7 @@ def _units(
 ) -> Opened:
     """Raises RemoteError, with the reason `too_many`, where they are; and where they are nothing
     but noise."""
-    opened, at, count = Opened([], []), 0, 0
+    opened, at, count, members = Opened([], []), 0, 0, 0
     while at < len(data):
         count += 1
         if count > count_max:
@@ -365,7 +368,11 @@ def _units(
         if at > len(data):
             opened.faults.append("truncated")
             break
-        _decode(kind, data[start:at], opened)
+        members += kind == MEMBER_KIND
+        if kind == MEMBER_KIND and members > MEMBERS_MAX:
+            opened.faults.append(TOO_MUCH)
+        else:
+            _decode(kind, data[start:at], opened)
     return opened
 
 
