@@ -123,7 +123,8 @@ class Link:
     """A TCP link to the node, made anew where it was closed."""
 
     def __init__(self, target: Target) -> None:
-        self._target, self._socket = target, None
+        self._target = target
+        self._socket: socket.socket | None = None
         self.framing = target.framing()
 
     def send(self, frame: bytes) -> bool:
@@ -316,7 +317,7 @@ def made_up(links: list[tuple[int, list[int]]], length: int) -> tuple[list[int],
 
 def sketches(target: Target) -> int:
     link, sent = Link(target), 0
-    nothing = parities(DigestTree(LEVELS, lambda data: 0))
+    nothing = parities(DigestTree(LEVELS, 0))
 
     def symbols_of_node() -> tuple[array[int], array[int]]:
         # who seems to have nothing at all is told the symbols of all that the node has

@@ -117,7 +117,7 @@ def with_token(folder: Path) -> tuple[list[str], str]:
 
 def with_tls(folder: Path) -> list[str]:
     """The options of an agent that speaks TLS."""
-    (made,) = command("tls", "new", str(folder / "tls"), "--host", HOST)
+    made = command("tls", "new", str(folder / "tls"), "--host", HOST)[-1]  # before it stands the CA
     return ["--tls-cert", made["cert"], "--tls-key", made["key"]]
 
 

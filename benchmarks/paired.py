@@ -67,6 +67,8 @@ LATER_S = 0.5
 """More than two rounds of gossip after its last PUT a step of a cluster ends."""
 NAMES = ("get", "put", "durable", "durable3", "propagation", "merge", "insert", "restart")
 NODES = {"durable3": 3}
+PATIENT = {"http_idle_timeout_s": 3600}
+"""On a busy machine a connection may wait long while the other checkout has its turn."""
 ENTRIES_A_KEY = 20
 
 Step = Callable[[], float]
@@ -229,7 +231,9 @@ def pair_of_requests(trees: Sequence[Path], load: Load, folder: Path) -> Pair:
         for tree in trees:
             data = stack.enter_context(tempfile.TemporaryDirectory(dir=folder))
             kept = Path(data) if load.durable else None
-            agents = stack.enter_context(cluster(load.nodes, folder=kept, tree=tree))
+            agents = stack.enter_context(
+                cluster(load.nodes, folder=kept, parameters=PATIENT, tree=tree)
+            )
             asking = Watched(agents) if load.watched else Asking(agents)
             stack.callback(asking.close)
             asking.ask(requests_of("put"), HTTP_KEYS)

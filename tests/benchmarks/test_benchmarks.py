@@ -42,6 +42,7 @@ from benchmarks import (
 )
 from benchmarks.kill import LostError
 from benchmarks.report import Report, Table
+from kvgossip.protocol.store.sketch import checksum, places
 from kvgossip.runtime.loop import run
 
 PAGE = agents.ROOT / "docs" / "performance.md"
@@ -299,14 +300,14 @@ def test_a_made_up_sketch_is_peeled_one_fingerprint_a_round() -> None:
     ]:
         (fingerprint,) = dict.fromkeys(alone)
         found.append(fingerprint)
-        for place in flooders.places(fingerprint, length):
+        for place in places(fingerprint, length):
             sums[place] ^= fingerprint
-            checks[place] ^= flooders.checksum(fingerprint)
+            checks[place] ^= checksum(fingerprint)
     assert found == [fingerprint for fingerprint, _ in links]
 
 
 def is_alone(sum_: int, check: int) -> bool:
-    return sum_ != 0 and flooders.checksum(sum_) == check
+    return sum_ != 0 and checksum(sum_) == check
 
 
 def test_only_this_machine_is_flooded() -> None:
