@@ -144,13 +144,13 @@ class Liar:
     def _answer(self, target: Life, name: str) -> tuple[list[Unit], bool]:
         """To a question that was not asked of it."""
         number = self._number()
-        return self._rng.choice(
-            (
-                ([Feedback(number, b"\xff" * 4, b"\xff" * 4)], False),
-                ([Confirm(number, name, target.replica.site)], False),
-                ([Merged(number, 2, collected=self._fingerprints(target))], True),
-            )
+        answers: tuple[tuple[Unit, bool], ...] = (
+            (Feedback(number, b"\xff" * 4, b"\xff" * 4), False),
+            (Confirm(number, name, target.replica.site), False),
+            (Merged(number, 2, collected=self._fingerprints(target)), True),
         )
+        unit, reliable = self._rng.choice(answers)
+        return [unit], reliable
 
     # -- what it makes of the words of an honest process ------------------------------------------
 
