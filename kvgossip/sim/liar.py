@@ -95,9 +95,10 @@ class Liar:
         return Rumor(key, record)
 
     def _news(self, target: Life, name: str) -> tuple[list[Unit], bool]:
-        """Of a member, perhaps of the target itself: it is suspect, dead or gone, in this life or a
-        later one."""
-        member = self._rng.choice(self._lives()).replica.member
+        """Of a member of its pool, perhaps of the target itself: it is suspect, dead or gone, in
+        this life or a later one."""
+        members = target.witness.members
+        member = members[self._rng.choice(sorted(members))]
         if self._rng.random() < 0.1:
             return [Prune.of(member)], False
         return [
