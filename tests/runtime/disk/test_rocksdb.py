@@ -151,8 +151,9 @@ def test_a_commit_that_comes_after_the_end_does_not_take_the_directory_again(
     storage.close()
     with pytest.raises(StorageError, match="is closed"):
         storage.commit({ENTRY + b"late": b"1"})
-    assert entries(opened := opened_at(folder)) == {}
-    opened.close()
+    again = opened_at(folder)
+    assert entries(again) == {}
+    again.close()
 
 
 @pytest.mark.parametrize("other", [{"cluster": "blog"}, {"datacenter": "tokyo"}])
