@@ -88,8 +88,15 @@ class Cluster:
             self.batches,
             scenario.hostile,
         )
-        self.lies = Lies(
-            scenario,
+        self.lies = self._open_lies()
+        self.faults = self._open_faults()
+        self.merges = Merges(self.running, self.driver)
+        for host in self.hosts:
+            self.delivery.listen(host)
+
+    def _open_lies(self) -> Lies:
+        return Lies(
+            self.scenario,
             self.hosts,
             self.framings,
             self.timeline,
@@ -97,10 +104,12 @@ class Cluster:
             self,
             self.ledger,
             self.oracle,
-            scenario.stream("lies"),
+            self.scenario.stream("lies"),
         )
-        self.faults = FaultInjector(
-            scenario,
+
+    def _open_faults(self) -> FaultInjector:
+        return FaultInjector(
+            self.scenario,
             self.hosts,
             self.timeline,
             self.trace,
@@ -112,9 +121,6 @@ class Cluster:
             self.lies,
             self._rng,
         )
-        self.merges = Merges(self.running, self.driver)
-        for host in self.hosts:
-            self.delivery.listen(host)
 
     @property
     def wall_ms(self) -> int:

@@ -95,9 +95,10 @@ class Liar:
         return Rumor(key, record)
 
     def _news(self, target: Life, name: str) -> tuple[list[Unit], bool]:
-        """Of a member, perhaps of the target itself: it is suspect, dead or gone, in this life or a
-        later one."""
-        member = self._rng.choice(self._lives()).replica.member
+        """Of a member of its pool, perhaps of the target itself: it is suspect, dead or gone, in
+        this life or a later one."""
+        members = target.witness.members
+        member = members[self._rng.choice(sorted(members))]
         if self._rng.random() < 0.1:
             return [Prune.of(member)], False
         return [
@@ -144,13 +145,13 @@ class Liar:
     def _answer(self, target: Life, name: str) -> tuple[list[Unit], bool]:
         """To a question that was not asked of it."""
         number = self._number()
-        return self._rng.choice(
-            (
-                ([Feedback(number, b"\xff" * 4, b"\xff" * 4)], False),
-                ([Confirm(number, name, target.replica.site)], False),
-                ([Merged(number, 2, collected=self._fingerprints(target))], True),
-            )
+        answers: tuple[tuple[Unit, bool], ...] = (
+            (Feedback(number, b"\xff" * 4, b"\xff" * 4), False),
+            (Confirm(number, name, target.replica.site), False),
+            (Merged(number, 2, collected=self._fingerprints(target)), True),
         )
+        unit, reliable = self._rng.choice(answers)
+        return [unit], reliable
 
     # -- what it makes of the words of an honest process ------------------------------------------
 

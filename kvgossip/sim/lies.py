@@ -67,8 +67,7 @@ class Lies:
             return
         datacenter = self._layout.datacenter_of(target.number)
         if not member:
-            names = [other.host.name for other in self._believers()]
-            units, reliable = self._liar.lie(life, names)
+            units, reliable = self._liar.lie(life, sorted(life.witness.members))
             data = self._frame(datacenter, units, reliable)
             if reliable:
                 self._inputs.frame(life, data, STRANGER, PoolKind.LAN)

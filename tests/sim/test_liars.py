@@ -3,6 +3,8 @@ docs/security.md: the rest breaks a law. And a mistake in a rule that holds them
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,10 +13,15 @@ from kvgossip.config import Address
 from kvgossip.protocol.anti_entropy.asked_exchange import AskedExchange
 from kvgossip.protocol.anti_entropy.questions import Question
 from kvgossip.protocol.anti_entropy.responder import Responder
+from kvgossip.protocol.effect import Effect, Quarantined
 from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.tombstones import fuse
 from kvgossip.protocol.tombstones.collection import TombstoneCollection
+from kvgossip.protocol.tombstones.drops import Drops, Verdict
+from kvgossip.protocol.tombstones.fuse import Fuse
 from kvgossip.sim.deletion import deletion_options
 from kvgossip.sim.faults import Intensity
+from kvgossip.sim.host import Life
 from kvgossip.sim.scenario import scenario
 from kvgossip.sim.simulation import Simulation
 
@@ -58,6 +65,40 @@ def test_what_a_member_lies_about_is_told_and_all_agree_once_it_has_gone(seed: i
     assert report.faults["lie"] > 10
 
 
+def drops(seed: int, intensity: Intensity) -> Counter[tuple[str, str]]:
+    """How many live values each life took out on whose word."""
+    found: Counter[tuple[str, str]] = Counter()
+
+    def observe(life: Life, effects: Sequence[Effect]) -> None:
+        found.update(
+            (life.title, effect.peer) for effect in effects if isinstance(effect, Quarantined)
+        )
+
+    run = simulation(seed, intensity)
+    run.cluster.driver.observer = observe
+    run.run()
+    return found
+
+
+def test_what_nodes_drop_on_a_liars_word_no_other_drops_on_theirs() -> None:
+    by_peer = {peer for _, peer in drops(2, MEMBER)}
+    assert by_peer == {LIAR}
+
+
+def most_drops(limit: int, patch: pytest.MonkeyPatch) -> int:
+    """How many live values one life took out on the liar's word, where that may make it take out so
+    many. Nobody is alone."""
+    patch.setattr(fuse, "LIMIT", limit)
+    found = drops(2, Intensity(hostile_rate=3.0))
+    return max(count for (_, peer), count in found.items() if peer == LIAR)
+
+
+def test_one_members_word_takes_out_no_more_than_the_fuse_lets_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert most_drops(2, monkeypatch) == 2
+
+
 # -- mistakes --------------------------------------------------------------------------------------
 
 
@@ -72,6 +113,21 @@ def test_a_planted_mistake_taking_anybodys_word_for_a_members_takes_live_values_
     monkeypatch.setattr(Responder, "_asked_exchange", anybodys)
     monkeypatch.setattr(AskedExchange, "offered", lambda asked, prints, digest: prints)
     assert false_drops(0, STRANGER) > 0
+
+
+def test_a_planted_mistake_that_hearsay_spreads_makes_others_repeat_the_lie(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Drops, "judge", lambda *arguments: Verdict.NONE)
+    monkeypatch.setattr(Drops, "sure", lambda told, facts, now: facts)
+    assert {peer for _, peer in drops(2, MEMBER)} > {LIAR}
+
+
+def test_a_planted_mistake_of_a_fuse_that_lets_all_pass_takes_out_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Fuse, "admit", lambda fuse, versions, peer, now: [True] * len(versions))
+    assert most_drops(2, monkeypatch) > 2
 
 
 def test_a_planted_mistake_of_gaps_that_never_end_leaves_tombstones(

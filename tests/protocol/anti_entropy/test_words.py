@@ -182,18 +182,17 @@ def test_a_batch_is_asked_for_hearsay_as_a_single_entry_is() -> None:
     assert len(a.store) == 20
 
 
-def test_only_the_peer_itself_tells_what_it_has_collected_of_a_packet_of_rumors() -> None:
+@pytest.mark.parametrize("own_word", [False, True])
+def test_only_the_peer_itself_tells_what_it_has_collected_of_a_packet_of_rumors(
+    own_word: bool,
+) -> None:
     net, a = cluster()
     effects = [*a.put("k", b"v", net.now("a")).effects, *a.tick(net.now("a"))]
-    sent = told(LAN, effects)
-    to, gossip = next((to, each) for to, each in sent if isinstance(each, Gossip))
+    to, gossip = next((to, each) for to, each in told(LAN, effects) if isinstance(each, Gossip))
     said = Feedback(sequence=gossip.sequence, known=b"\x00", collected=b"\x01")
-    hear(net, said, reliable=False)
-    assert a.store.value("k") == b"v"
-    assert quarantined(net) == []
-    hear(net, said, to, reliable=False)
-    assert a.store.value("k") is None
-    assert quarantined(net) == ["k"]
+    hear(net, said, to if own_word else STRANGER, reliable=False)
+    assert a.store.value("k") == (None if own_word else b"v")
+    assert quarantined(net) == (["k"] if own_word else [])
 
 
 def test_of_what_was_pushed_alone_the_peer_can_have_collected_anything() -> None:
