@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from kvgossip.api.access.tokens import parse_tokens
 from kvgossip.api.server import DESCRIPTION
 from kvgossip.config import config_from
 from tests.docs.pages import (
@@ -47,6 +48,8 @@ CURL_VALUES = {
     "--data": "data",
     "--data-binary": "data",
     "-m": "",
+    "--unix-socket": "",
+    "--cacert": "",
 }
 CURL_SWITCHES = {"-N", "-i", "-I", "-s"}
 
@@ -229,9 +232,12 @@ def operation_of(path: str, method: str) -> dict[str, Any]:
     [block for page in PAGES for block in blocks(page, "toml")],
     ids=lambda block: block.page,
 )
-def test_a_file_of_the_docs_is_a_configuration(block: Block) -> None:
+def test_a_file_of_the_docs_is_a_configuration_or_has_tokens(block: Block) -> None:
     values = tomllib.loads(block.text)
-    config_from(values, values.pop("profile", "lan"))
+    if any("hash" in section for section in values.values() if isinstance(section, dict)):
+        parse_tokens(block.text, "tokens")
+    else:
+        config_from(values, values.pop("profile", "lan"))
 
 
 @pytest.mark.parametrize(

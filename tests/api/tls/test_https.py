@@ -245,7 +245,7 @@ async def begin_asking(served: Served, connection: Any) -> None:
 async def test_a_client_too_many_is_told_so_over_tls(serve: Serve, files: Files) -> None:
     served = await serve(certificates=Certificates(files), http_connections_max=1)
     first = await connect(served, client_context(files))
-    assert (await ask(first, "GET", "/healthz")).status == 200
+    assert (await ask(first, "GET", "/kv/a")).status == 404
     await begin_asking(served, first)
     second = await connect(served, client_context(files))
     assert (await ask(second, "GET", "/kv/a")).status == 503
