@@ -405,5 +405,3 @@ class Membership:
 
     def on_prune(self, prune: Prune, arrival: Arrival) -> None:
         self.prune(prune, arrival.now)
-
-
