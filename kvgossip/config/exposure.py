@@ -45,7 +45,9 @@ def open_doors(config: Config) -> tuple[str, ...]:
     everybody, gossip beyond this machine that no keyring seals."""
     gossip = [config.gossip, *([config.wan] if config.gateway else [])]
     is_open = {
-        "http": config.open_http and not has_tokens(config) and _beyond_loopback(_http_addresses(config)),
+        "http": config.open_http
+        and not has_tokens(config)
+        and _beyond_loopback(_http_addresses(config)),
         "gossip": not config.keyring and _beyond_loopback(gossip),
     }
     return tuple(door for door, opened in is_open.items() if opened)
