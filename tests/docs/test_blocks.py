@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from kvgossip.api.access.tokens import parse_tokens
 from kvgossip.api.server import DESCRIPTION
 from kvgossip.cli.settings import load_config
 from kvgossip.config import PARAMETERS, config_from
@@ -49,6 +50,7 @@ CURL_VALUES = {
     "--data": "data",
     "--data-binary": "data",
     "-m": "",
+    "--unix-socket": "",
 }
 CURL_SWITCHES = {"-N", "-i", "-I", "-s"}
 
@@ -266,7 +268,10 @@ def operation_of(path: str, method: str) -> dict[str, Any]:
     [block for page in PAGES for block in blocks(page, "toml")],
     ids=lambda block: block.page,
 )
-def test_a_file_of_the_docs_is_a_configuration(block: Block) -> None:
+def test_a_file_of_the_docs_is_a_configuration_or_has_tokens(block: Block) -> None:
+    if "hash = " in block.text:
+        parse_tokens(block.text, block.page)
+        return
     values = tomllib.loads(block.text)
     config_from(values, values.pop("profile", "lan"))
 
