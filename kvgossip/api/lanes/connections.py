@@ -25,10 +25,10 @@ from enum import Enum
 from typing import Protocol
 
 from kvgossip.api.access.client import Client
-from kvgossip.api.http.body import BODY_BYTES_PER_S_MIN
+from kvgossip.api.http.body import BODY_BYTES_PER_S_MIN, body_patience_s
 from kvgossip.api.http.request_metrics import Requests
 from kvgossip.api.http.room import Lease, Room
-from kvgossip.api.lanes.crowd import Crowd
+from kvgossip.api.lanes.crowd import Crowd, Guest
 from kvgossip.config import Config
 
 SWEEP_S = 1.0
@@ -45,15 +45,9 @@ class Welcome(Enum):
     CUT_OFF = "connections_cut_off"
 
 
-class Connection(Protocol):
-    """A connection as its lane shows it."""
-
-    client: Client
-    due_s: float
-    """The time at which it is overdue, by the clock of Connections."""
-
-    def is_idle(self) -> bool:
-        """True if its client asks for nothing, and waits for nothing."""
+class Connection(Guest, Protocol):
+    """A connection as its lane shows it. `due_s`: the time at which it is overdue, by the clock of
+    Connections."""
 
     def overdue(self) -> bool:
         """Close it, or answer its client why it is closed; False if it moves, and is to be looked
@@ -135,7 +129,7 @@ class Connections:
         self.now_s = self.idle_due_s = self.head_due_s = 0.0
         self._sweep_s = min(SWEEP_S, self._idle_s / 4, self._head_s / 4, self.stall_s / 4)
         self._open: dict[Connection, None] = {}
-        self._crowd = Crowd(config.http_client_connections_max)
+        self._crowd: Crowd[Connection] = Crowd(config.http_client_connections_max)
         #: Connections that have kept something back until the end of this turn.
         self._to_flush: list[Callable[[], None]] = []
         #: Set while there are no connections.
@@ -151,6 +145,10 @@ class Connections:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def body_due_s(self, length: int) -> float:
+        """When a body of so many bytes is overdue that begins now."""
+        return self.now_s + body_patience_s(length, self.stall_s)
 
     def has_room(self) -> bool:
         """True if one more may come in; where there are too many, one that is idle is closed for

@@ -110,6 +110,11 @@ class RequestParser:
             raise RemoteError("not_http", "not one head")
         return False
 
+    @property
+    def is_last(self) -> bool:
+        """True if its client wants no more answers on this connection."""
+        return b"connection" in self.found and self.found[b"connection"].lower() == b"close"
+
     def plain_length(self, value_bytes_max: int) -> int | None:
         """The length of the body, where this is the head of a request that the express lane serves:
         one of METHODS, of one key, without a query and with no header but HEADERS. Else None."""
