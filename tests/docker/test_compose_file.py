@@ -82,7 +82,7 @@ def test_a_node_is_sealed_asks_for_tokens_and_serves_tls_on_loopback(name: str) 
     assert has_tokens(config)
     assert not config.open_http
     assert config.tls_cert
-    assert config.keyring.startswith(f"{SECRETS}/{name}/"), "a node rewrites its own"
+    assert str(config.keyring).startswith(f"{SECRETS}/{name}/"), "a node rewrites its own"
     (port,) = SERVICES[name]["ports"]
     assert re.fullmatch(r"127\.0\.0\.1:\d+:7480", port)
 
@@ -191,7 +191,7 @@ def test_init_makes_all_secrets_at_the_first_start_and_keeps_them_at_the_second(
     check_a_node(volumes.environment("kv1"))
 
 
-def check_a_node(environment: dict[str, str]) -> None:
+def check_a_node(environment: dict[str, Any]) -> None:
     """It serves the commands of its container, and nobody who has no token."""
     with agent(**environment) as process:
         url = process.event("serving")["url"]
