@@ -164,6 +164,7 @@ ALL = {
     "secrets/token",
     "secrets/tokens",
     *(f"secrets/{name}/{file}" for name in NAMES for file in ("keyring", "cert.pem", "cert.key")),
+    *(f"ca/{name}.{end}" for name in NAMES for end in ("pem", "key")),
 }
 
 
@@ -231,16 +232,27 @@ def test_init_that_is_cut_short_anywhere_leaves_no_half_for_the_next_start(tmp_p
     assert cut_at > 20
 
 
+@pytest.mark.parametrize("name", ["kv1", "kv3"])
 def test_a_node_that_is_added_gets_the_keyring_of_today_and_a_certificate_of_the_same_ca(
-    tmp_path: Path,
+    name: str, tmp_path: Path
 ) -> None:
     volumes = Volumes(tmp_path, FAKE)
     assert volumes.init().returncode == 0
-    shutil.rmtree(volumes.secrets / "kv3")
-    (volumes.secrets / "kv1" / "keyring").write_text("rotated")
+    shutil.rmtree(volumes.secrets / name)
+    for path in volumes.secrets.glob("*/keyring"):
+        path.write_text("rotated")
     before = volumes.files()
     assert volumes.init().returncode == 0
     after = volumes.files()
-    assert after["secrets/kv3/keyring"] == "rotated"
-    assert after["secrets/kv3/cert.pem"] == after["secrets/ca.pem"]
+    assert after[f"secrets/{name}/keyring"] == "rotated"
+    assert after[f"secrets/{name}/cert.pem"] == after["secrets/ca.pem"]
     assert before.items() <= after.items()
+
+
+def test_a_certificate_that_was_taken_away_is_made_anew_and_nothing_else(tmp_path: Path) -> None:
+    volumes = Volumes(tmp_path, FAKE)
+    assert volumes.init().returncode == 0
+    before = volumes.files()
+    (volumes.secrets / "kv1" / "cert.pem").unlink()
+    assert volumes.init().returncode == 0
+    assert volumes.files() == before
