@@ -51,6 +51,7 @@ CURL_VALUES = {
     "--data-binary": "data",
     "-m": "",
     "--unix-socket": "",
+    "--cacert": "",
 }
 CURL_SWITCHES = {"-N", "-i", "-I", "-s"}
 
@@ -270,11 +271,11 @@ def operation_of(path: str, method: str) -> dict[str, Any]:
     ids=lambda block: block.page,
 )
 def test_a_file_of_the_docs_is_a_configuration_or_has_tokens(block: Block) -> None:
-    if "hash = " in block.text:
-        parse_tokens(block.text, block.page)
-        return
     values = tomllib.loads(block.text)
-    config_from(values, values.pop("profile", "lan"))
+    if any("hash" in section for section in values.values() if isinstance(section, dict)):
+        parse_tokens(block.text, "tokens")
+    else:
+        config_from(values, values.pop("profile", "lan"))
 
 
 @pytest.mark.parametrize(

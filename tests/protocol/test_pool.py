@@ -357,7 +357,7 @@ def test_a_suspect_hears_first_that_it_is_one_however_old_that_news_is(buddy: bo
     replica = make_replica("a", buddy=buddy)
     suspect = member("b", 1, state=MemberState.SUSPECT, accuser="c")
     replica.receive(LAN.frame([encode(suspect)]), STRANGER, at())
-    while replica.pools.lan.membership.has_news:
+    while replica.pools.lan.membership.dissemination.has_news:
         list(replica.pools.lan.membership.dissemination.take_news(2**20))
     answers = told(LAN, replica.receive(LAN.frame([PING]), prove(replica, "b"), at()))
     assert [message for _, message in answers if isinstance(message, Member)] == [suspect] * buddy
