@@ -1,10 +1,15 @@
 # One kvgossip node in a small image.
 #
 #   docker build -t kvgossip .
-#   docker run --rm -p 127.0.0.1:7480:7480 -e KVGOSSIP_OPEN_HTTP=1 kvgossip
+#   docker run --rm --name kv --read-only --cap-drop ALL --security-opt no-new-privileges kvgossip
+#   docker exec kv kvgossip put hello world
 #
-# Without KVGOSSIP_OPEN_HTTP, HTTP serves the inside of the container alone: whoever asks a published port is a stranger there.
-# Say it only where the port is published on a loopback address, or where everybody who reaches it may do everything.
+# HTTP serves the inside of the container alone, since whoever asks a published port is a stranger there; the log says the three
+# ways out. Take KVGOSSIP_OPEN_HTTP=1 only where the port is published on a loopback address (-p 127.0.0.1:7480:7480), or where
+# everybody who reaches it may do everything.
+#
+# A volume at /etc/kvgossip (keyring, tokens, certificates) or /var/lib/kvgossip (KVGOSSIP_DATA_DIR) belongs to the image's user;
+# nothing is written elsewhere.
 #
 # Every option of `kvgossip agent` can be given after the image's name or as KVGOSSIP_... in the environment; three nodes
 # that know each other are in docker-compose.yml. Behind a package mirror:
@@ -40,7 +45,9 @@ FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="kvgossip" \
       org.opencontainers.image.licenses="Apache-2.0"
 
-RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin kvgossip
+# An empty volume takes the owner and the mode of what it is mounted on.
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin kvgossip \
+ && install -d -o 10001 -g 10001 -m 0700 /etc/kvgossip /var/lib/kvgossip
 COPY --from=build /opt/kvgossip /opt/kvgossip
 
 # In a container the outside is the other containers: listen on every interface, unlike the command's own defaults.
@@ -56,9 +63,10 @@ WORKDIR /
 EXPOSE 7480 7481/tcp 7481/udp
 STOPSIGNAL SIGTERM
 
-# http.client, because urllib would send this through a proxy that the environment names.
+# http.client, because urllib would send this through a proxy that the environment names. Whom the certificate names matters to
+# those who come by another address than this.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import http.client, os, sys; link = http.client.HTTPConnection('127.0.0.1', int(os.environ['KVGOSSIP_HTTP'].rpartition(':')[2]), timeout=3); link.request('GET', '/healthz'); sys.exit(link.getresponse().status != 200)"]
+    CMD ["python", "-c", "import http.client as http, os, ssl, sys; port = int(os.environ['KVGOSSIP_HTTP'].rpartition(':')[2]); link = http.HTTPSConnection('127.0.0.1', port, timeout=3, context=ssl._create_unverified_context()) if os.environ.get('KVGOSSIP_TLS_CERT') else http.HTTPConnection('127.0.0.1', port, timeout=3); link.request('GET', '/healthz'); sys.exit(link.getresponse().status != 200)"]
 
 ENTRYPOINT ["kvgossip"]
 CMD ["agent"]

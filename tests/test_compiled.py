@@ -9,6 +9,30 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("protocol", "sim")
+KEYWORDS = frozenset(
+    [
+        "alignof",
+        "asm",
+        "attribute",
+        "auto_type",
+        "complex",
+        "const",
+        "extension",
+        "func",
+        "imag",
+        "inline",
+        "int128",
+        "label",
+        "null",
+        "real",
+        "restrict",
+        "signed",
+        "thread",
+        "typeof",
+        "volatile",
+    ]
+)
+"""Words that C has behind two underscores: mypyc puts one before the name of an attribute."""
 
 
 def interpreted() -> set[str]:
@@ -23,6 +47,20 @@ def interpreted() -> set[str]:
     }
 
 
+def files() -> list[Path]:
+    """Those that are compiled, or stand in the list."""
+    return [path for part in PARTS for path in sorted((ROOT / "kvgossip" / part).rglob("*.py"))]
+
+
+def compiled() -> list[Path]:
+    left_out = interpreted()
+    return [
+        path
+        for path in files()
+        if path.name != "__init__.py" and str(path.relative_to(ROOT)) not in left_out
+    ]
+
+
 def structs(path: Path) -> list[str]:
     """The classes of msgspec's that a file defines, by their bases there."""
     classes = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
@@ -34,21 +72,49 @@ def structs(path: Path) -> list[str]:
 
 
 def test_what_has_classes_of_msgspec_is_not_compiled() -> None:
-    files = [path for part in PARTS for path in sorted((ROOT / "kvgossip" / part).rglob("*.py"))]
-    having = {str(path.relative_to(ROOT)) for path in files if structs(path)}
+    having = {str(path.relative_to(ROOT)) for path in files() if structs(path)}
     assert len(having) >= 5
     assert having <= interpreted(), having - interpreted()
 
 
 def test_no_class_that_sets_items_in_its_own_way_is_compiled() -> None:
-    files = [path for part in PARTS for path in sorted((ROOT / "kvgossip" / part).rglob("*.py"))]
     having = {
         str(path.relative_to(ROOT))
-        for path in files
+        for path in files()
         if "def __setitem__" in (text := path.read_text()) and "def __delitem__" not in text
     }
     assert having
     assert having <= interpreted(), having - interpreted()
+
+
+def keywords(text: str) -> list[str]:
+    """The attributes, in this source, whose names would be keywords of C."""
+    attributes = [
+        node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)
+    ]
+    return [name for name in attributes if name[:1] == "_" and name[1:] in KEYWORDS]
+
+
+def test_no_attribute_has_a_name_that_is_a_keyword_of_c() -> None:
+    assert keywords("self._signed = other._chosen") == ["_signed"]
+    having = {str(path): words for path in compiled() if (words := keywords(path.read_text()))}
+    assert having == {}
+
+
+def copies(text: str) -> list[str]:
+    """What this source imports that makes objects without their `__init__`."""
+    imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    plain = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import)]
+    modules = [node.module or "" for node in imports]
+    modules += [alias.name for node in plain for alias in node.names]
+    return [name for name in modules if name in ("copy", "copyreg", "pickle")]
+
+
+def test_nothing_that_is_compiled_copies_or_pickles_objects() -> None:
+    """A compiled class makes none without its `__init__`, and its functions have no copy."""
+    assert copies("from copy import deepcopy\nimport pickle") == ["copy", "pickle"]
+    having = {str(path): names for path in compiled() if (names := copies(path.read_text()))}
+    assert having == {}
 
 
 def test_the_makefile_names_no_file_that_is_not_there() -> None:

@@ -127,16 +127,13 @@ def agent(
     - `kvgossip agent`
     - `kvgossip agent --http 127.0.0.1:7482 --gossip 127.0.0.1:7485 --join 127.0.0.1:7481`
     - `kvgossip agent --http 127.0.0.1:7480 --http unix:/run/kvgossip/http.sock`
-    - `kvgossip agent --keyring /etc/kvgossip.keys`: encrypt and authenticate all
-      gossip, as all its peers do
+    - `kvgossip agent --keyring /etc/kvgossip.keys`: encrypt gossip, as all its peers do
     - `kvgossip agent --tls-cert kv1.pem --tls-key kv1.key`: serve HTTPS
-    - `kvgossip agent --data-dir /var/lib/kvgossip`: what was acknowledged survives a
-      crash and a power cut
+    - `kvgossip agent --data-dir /var/lib/kvgossip`: keep what was acknowledged over a crash
     - `kvgossip agent --data-dir /var/lib/kvgossip --rebuild --join 10.0.0.5:7481`: after
       damage to the disk
     - `kvgossip agent --datacenter paris --gateway`: a first datacenter, and its gateway
-    - `kvgossip agent --datacenter tokyo --gateway --join-wan gateway.paris.example:7483`: a
-      second one
+    - `kvgossip agent --datacenter tokyo --gateway --join-wan gw.paris.example:7483`: a second
     """
     # a terminal that closes must not end it: from the first moment on
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -36,6 +36,8 @@ DEFAULT_URL = "http://127.0.0.1:7480"
 
 
 TOKEN_VARIABLE = "KVGOSSIP_TOKEN"
+FILE_VARIABLE = "KVGOSSIP_TOKEN_FILE"
+"""The weakest of the three: it is that of a container or a machine, the others of one command."""
 TOKEN_FILE_BYTES_MAX = 4096
 
 
@@ -44,7 +46,8 @@ TokenFile = Annotated[
     typer.Option(
         "--token-file",
         metavar="FILE",
-        help=f"The file of the token that the node asks for. Default: {TOKEN_VARIABLE}.",
+        help=f"The file of the token that the node asks for. Default: the token in "
+        f"{TOKEN_VARIABLE}, then the file of {FILE_VARIABLE}.",
     ),
 ]
 
@@ -87,7 +90,13 @@ def token() -> str:
     is none. Raises CommandError for a file that has none."""
     path = _token_file.get()
     if path is None:
-        return _checked(os.environ.get(TOKEN_VARIABLE, ""), TOKEN_VARIABLE)
+        found = _checked(os.environ.get(TOKEN_VARIABLE, ""), TOKEN_VARIABLE)
+        named = os.environ.get(FILE_VARIABLE, "")
+        return found if found or not named else _read(Path(named))
+    return _read(path)
+
+
+def _read(path: Path) -> str:
     try:
         with open(path, "rb") as file:
             text = file.read(TOKEN_FILE_BYTES_MAX).decode("ascii", "replace")

@@ -20,14 +20,16 @@ from kvgossip.config.description import did_you_mean
 from kvgossip.errors import ConfigError
 
 PREFIX = "KVGOSSIP_"
-OTHER_SOURCES = ("url", "token", "ca", "cert", "cert_key", "config", "profile", "log_level")
+OTHER_SOURCES = (
+    "url", "token", "token_file", "ca", "cert", "cert_key", "config", "profile", "log_level",
+)  # fmt: skip
 LEVELS = ("debug", "info", "warning", "error")
 LOG_LEVEL, DEFAULT_LEVEL = "log_level", "info"
 DEFAULT_HTTP = Address("127.0.0.1", HTTP_PORT)
 # Names that are ours but no parameter of a node; and what Kubernetes and Docker set for a service
 # that is called kvgossip.
 _OTHER_VARIABLES = re.compile(
-    r"(URL|TOKEN|CA|CERT|CERT_KEY|CONFIG|PROFILE|LOG_LEVEL|IMAGE|TEST_.*)"
+    r"(URL|TOKEN|TOKEN_FILE|CA|CERT|CERT_KEY|CONFIG|PROFILE|LOG_LEVEL|IMAGE|TEST_.*)"
     r"|.*(SERVICE|PORT|PORT_\d+_\w+|SERVICE_(HOST|PORT)\w*)"
 )
 

@@ -76,7 +76,7 @@ def new(
     Examples:
 
     - `kvgossip token new ops --admin --file /etc/kvgossip.tokens > ops.token`: the first one,
-      for `kvgossip --token-file ops.token`
+      for `kvgossip status --token-file ops.token`
     - `kvgossip token new ci --read "" --write app/`: print the secret, and the section to put
       into the file
     """

@@ -117,16 +117,8 @@ class Replica:
         self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
         #: what others hear of this node's HTTP
         self.told = Told()
-        self.capacity = Capacity(config, self.store, self.outbox)
-        self._writes = Writes(
-            config,
-            self.tombstones.context,
-            self.hlc,
-            self.store,
-            self.merging,
-            self.clock_guard,
-            self.capacity,
-        )
+        self.capacity = Capacity(config, self.store)
+        self._writes = Writes(config, data, self.capacity)
         #: the time at which the farewell is over; None: the node is not leaving
         self._departs_s: float | None = None
         self._departed = False
@@ -437,7 +429,8 @@ class Replica:
     def tick(self, now: Now) -> list[Effect]:
         """Do whatever is due."""
         self.clock_guard.look(now)
-        self.capacity.tick()
+        if self.capacity.bytes_max and (line := self.capacity.change()) is not None:
+            self.outbox.log(*line)
         if self._departs_s is None:
             for pool in self.pools:
                 pool.tick(now)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from kvgossip.config import Config
 from kvgossip.errors import LocalError
-from kvgossip.protocol.clock_guard import ClockGuard
+from kvgossip.protocol.data import Data
 from kvgossip.protocol.effect import Effect
-from kvgossip.protocol.merging import CLIENT, Merging, Origin, Outcome, Spread
+from kvgossip.protocol.merging import CLIENT, Origin, Outcome, Spread
 from kvgossip.protocol.model.entry import (
     Version,
     check_flags,
@@ -24,13 +24,11 @@ from kvgossip.protocol.model.entry import (
     timestamp_in,
     with_version,
 )
-from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
+from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.model.write import Writing, check_batch, check_write
 from kvgossip.protocol.store.capacity import Capacity
-from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.tombstones.causal_context import CausalContext
 
 BACKUP_AHEAD_MS = 1000
 """How far the versions of a backup may be ahead of the wall clock."""
@@ -63,18 +61,9 @@ class Restored(NamedTuple):
 class Writes:
     """All raise as `Replica` says; then nothing has changed."""
 
-    def __init__(
-        self,
-        config: Config,
-        context: CausalContext,
-        hlc: HybridLogicalClock,
-        store: Store,
-        merging: Merging,
-        clock_guard: ClockGuard,
-        capacity: Capacity,
-    ) -> None:
-        self._config, self._context, self._hlc = config, context, hlc
-        self._store, self._merging, self._clock_guard = store, merging, clock_guard
+    def __init__(self, config: Config, data: Data, capacity: Capacity) -> None:
+        self._config, self._context, self._hlc = config, data.tombstones.context, data.hlc
+        self._store, self._merging, self._clock_guard = data.store, data.merging, data.clock_guard
         self._capacity = capacity
         #: from now on none is taken
         self._ended = False

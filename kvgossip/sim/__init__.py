@@ -9,6 +9,7 @@ drives the `Replica` that ships.
     layout      datacenters, gateways, and the names that DNS has
     timeline    virtual time, and the one event heap
     network     the fate of each packet
+    recorded    a replica that can be made again as it was earlier, from its inputs
     host        a machine with its clocks, the lives on it, and their links
     disk        the data that a host keeps from one life to the next
     dns         the addresses of join targets

@@ -148,7 +148,9 @@ class Cluster:
         self.driver.turn(life, Event.DATAGRAM, data, receive, data, source)
 
     def frame(self, life: Life, data: bytes, source: Address, pool: PoolKind) -> None:
-        receive = partial(life.replica.receive, pool=pool, reliable=True)
+        # no router translates addresses: a link ends at the host's own
+        here = life.host.address.host
+        receive = partial(life.replica.receive, pool=pool, reliable=True, here=here)
         self.driver.turn(life, Event.FRAME, data, receive, data, source)
 
     def unreachable(self, life: Life, address: Address, pool: PoolKind) -> None:

@@ -30,6 +30,13 @@ class Disk:
         self.planned = False
         self._waiting: list[Changed | Dropped | Persist] = []
 
+    def copy(self) -> Disk:
+        """Another one with the same content, and no commit under way."""
+        other = Disk()
+        other.records, other.saved = dict(self.records), dict(self.saved)
+        other._waiting += self._waiting
+        return other
+
     def note(self, effects: Iterable[Effect]) -> bool:
         """The effects of one input. Returns whether anything waits for a commit."""
         self._waiting += [

@@ -10,11 +10,11 @@ from kvgossip.config import Address
 from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.replica import Replica
 from kvgossip.sim.checks.invariants import Witness
 from kvgossip.sim.checks.oracle import Mark
 from kvgossip.sim.disk import Disk
 from kvgossip.sim.layout import WAN_OFFSET
+from kvgossip.sim.recorded import Recorded
 
 EPOCH_MS = 1_700_000_000_000
 """The wall clock at virtual time 0, of a host without skew."""
@@ -104,12 +104,12 @@ class Host:
 
 
 class Memory(NamedTuple):
-    """A snapshot of a machine: of its life with this number, whether that has met anybody, and how
-    far the oracle was."""
+    """A snapshot of a machine: of its life with this number, whether that has met anybody, how many
+    inputs its replica had had, and how far the oracle was."""
 
     lives: int
     has_met: bool
-    replica: Replica
+    inputs: int
     witness: Witness
     disk: Disk | None
     mark: Mark
@@ -134,7 +134,7 @@ class Life:
     )
 
     def __init__(
-        self, host: Host, replica: Replica, witness: Witness, *, knows_others: bool = False
+        self, host: Host, replica: Recorded, witness: Witness, *, knows_others: bool = False
     ) -> None:
         self.host, self.replica, self.witness = host, replica, witness
         self.title = f"{host.name} life {host.lives}"

@@ -3,16 +3,12 @@ ends with the loss of everything else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.model.cluster_id import ClusterId
-from kvgossip.protocol.outbox import Outbox
-from kvgossip.protocol.pools.pool import Pool
-from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.saved_state import SavedLife, SavedState
 from kvgossip.sim.checks.invariants import Witness
 from kvgossip.sim.checks.ledger import Ledger
@@ -21,6 +17,7 @@ from kvgossip.sim.commits import Commits
 from kvgossip.sim.delivery import Delivery
 from kvgossip.sim.driver import Driver
 from kvgossip.sim.host import EPOCH_MS, Host, Life, Memory
+from kvgossip.sim.recorded import Birth, Recorded
 from kvgossip.sim.scenario import Joining, Scenario
 from kvgossip.sim.timeline import Timeline
 from kvgossip.sim.tracing import Event, Trace
@@ -68,21 +65,21 @@ class Lives:
         host.lives += 1
         host.clock.restart(self._rng.random() * 1e6)
         config = self._config_of(host)
-        replica = Replica(
+        birth = Birth(
             config,
             address=self._known_to(host.address, bool(config.join)),
             wan_address=self._known_to(host.wan_address, bool(config.join_wan)),
-            rng=self._scenario.stream(f"{host.name} {host.lives}"),
+            chance=self._scenario.chance(f"{host.name} {host.lives}"),
             now=host.clock.now(self._timeline.time_s),
             saved=dict(host.disk.saved) if host.disk is not None else self._given(),
         )
+        replica = Recorded(birth, keeps=self._scenario.intensity.set_back_rate > 0)
         knows_others = replica.pools.absent() or bool(config.join or config.join_wan)
         witness = Witness(replica, self._ledger)
         host.life = life = Life(host, replica, witness, knows_others=knows_others)
         if host.disk is not None:
             records = host.disk.records
-            self._driver.judged(life, replica.load, records.items())
-            replica.disk.loaded()
+            self._driver.judged(life, replica.take, list(records.items()))
             life.witness.loaded(records)
             self._commits.commit(life)
         self._driver.turn(life, Event.START, str(host.address).encode(), replica.start)
@@ -129,23 +126,19 @@ class Lives:
             host.disk.lose()
 
     def remember(self, life: Life) -> None:
-        """A snapshot of the machine. Not while an exchange is under way, for a generator has no
-        copy, or a write waits for others, for its client does not go back; and once it is settled,
-        for that is what functions of the original are asked for."""
+        """A snapshot of the machine. Not while a write waits for others, for its client does not go
+        back."""
         host, replica = life.host, life.replica
-        if (
-            life.leaving
-            or not replica.settled
-            or replica.acks
-            or any(pool.exchanges.busy for pool in replica.pools)
-        ):
+        if life.leaving or replica.acks:
             return
-        # an outbox has bound its list, and is empty between two inputs; a cipher has no copy, and
-        # no state
-        shared: dict[int, object] = {id(self._ledger): self._ledger, id(replica.outbox): Outbox()}
-        shared |= {id(cipher): cipher for pool in replica.pools for cipher in _ciphers(pool)}
-        copied = deepcopy((replica, life.witness, host.disk), shared)
-        host.memory = Memory(host.lives, life.has_met, *copied, self._oracle.mark(host.number))
+        host.memory = Memory(
+            host.lives,
+            life.has_met,
+            len(replica.inputs),
+            life.witness.copy(),
+            None if host.disk is None else host.disk.copy(),
+            self._oracle.mark(host.number),
+        )
 
     def set_back(self, life: Life) -> None:
         """The machine goes on from its snapshot: what it has written since is with others, or
@@ -160,13 +153,13 @@ class Lives:
         host.paused = False
         host.backlog.clear()
         self._delivery.close(life)
-        host.disk = memory.disk
-        if host.disk is not None:
-            host.disk.planned = False
-        host.life = Life(host, memory.replica, memory.witness, knows_others=life.knows_others)
+        host.disk, witness = memory.disk, memory.witness
+        replica = self._driver.judged(life, life.replica.again, memory.inputs)
+        witness.replica = replica
+        host.life = Life(host, replica, witness, knows_others=life.knows_others)
         host.life.has_met = memory.has_met
         self._ledger.lose(self._oracle.set_back(host.number, memory.mark))
-        self._driver.turn(host.life, Event.TICK, b"", memory.replica.tick)
+        self._driver.turn(host.life, Event.TICK, b"", replica.tick)
 
     def restart(self, host: Host, moved: bool, renamed: bool = False) -> None:
         """As `start`; `moved`: with another host or port, while the old address answers no more;
@@ -201,8 +194,3 @@ class Lives:
         statistics = life.replica.statistics()
         self.gossips += int(statistics["gossips_sent"])
         self.exchanges += int(statistics["exchanges_started"])
-
-
-def _ciphers(pool: Pool) -> Iterable[object]:
-    seals = pool.gate.framing.seals
-    return () if seals is None else seals.ciphers()

@@ -171,7 +171,11 @@ class Scenario:
     def stream(self, purpose: str) -> Random:
         """A random generator of its own for each purpose, so that a change of one does not shift
         the others."""
-        return Random(f"{self.seed} {purpose}")
+        return Random(self.chance(purpose))
+
+    def chance(self, purpose: str) -> str:
+        """The seed of that generator."""
+        return f"{self.seed} {purpose}"
 
 
 def scenario(seed: int, options: Options) -> Scenario:

@@ -393,7 +393,17 @@ def test_peers_that_are_not_there_are_named_once(capsys: pytest.CaptureFixture[s
 
 
 def test_every_benchmark_is_among_all_of_them_and_has_a_place_on_the_page() -> None:
-    machinery = {"__init__", "agents", "all", "clients", "epidemics", "flooders", "load", "merging"}
+    machinery = {
+        "__init__",
+        "agents",
+        "all",
+        "clients",
+        "epidemics",
+        "flooders",
+        "hostile",
+        "load",
+        "merging",
+    }
     machinery |= {"paired", "report"}
     names = {file.stem for file in (agents.ROOT / "benchmarks").glob("*.py")} - machinery
     assert names == set(all_benchmarks.QUICK)

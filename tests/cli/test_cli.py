@@ -398,6 +398,9 @@ def test_a_demo_is_a_cluster_and_ctrl_c_stops_all_of_it() -> None:
         agents = processes_of(process)
         assert len(agents) == 3
         assert "curl" in process.line("curl .*greeting")[0]
+        assert process.line("^Open to every program and user of this machine, to no other")
+        assert all(url.startswith("http://127.0.0.1:") for url in urls)
+        assert all(member["address"].startswith("127.0.0.1:") for member in members_at(urls[0]))
         assert run("put", "greeting", "hello", "--url", urls[0]).returncode == 0
         for url in urls:
             assert eventually(url, "get", "greeting", holds="hello") == "hello"

@@ -68,3 +68,26 @@ def test_an_agent_that_is_open_says_so_once(more: tuple[str, ...], words: list[s
     told = [line for line in log.splitlines() if "WARNING" in line]
     assert len(told) == (1 if words else 0), log
     assert all(word in told[0] for word in words)
+
+
+@pytest.mark.parametrize(
+    ("more", "protected"),
+    [
+        (("--http", "0.0.0.0:0"), True),
+        (("--http", "127.0.0.1:0", "--http", "0.0.0.0:0"), True),
+        (("--http", "0.0.0.0:0", "--open-http"), False),
+        (("--http", "127.0.0.1:0"), False),
+        (("--http", "unix:{directory}/http.sock"), False),
+    ],
+)
+def test_an_agent_that_listens_for_others_and_bars_them_says_the_three_ways_out(
+    more: tuple[str, ...], protected: bool, tmp_path: Path
+) -> None:
+    with agent(*(word.format(directory=tmp_path) for word in more)) as process:
+        process.event("serving")
+        process.popen.send_signal(signal.SIGTERM)
+        _, _, log = process.end()
+    told = [line for line in log.splitlines() if "protected mode" in line]
+    assert len(told) == (1 if protected else 0), log
+    for way in ("--tokens FILE", "--http unix:", "--open-http"):
+        assert all(way in line for line in told)

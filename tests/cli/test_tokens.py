@@ -28,6 +28,11 @@ def test_an_agent_with_tokens_asks_who_it_is_and_commands_say_it(tmp_path: Path)
         assert run("put", "app/a", "1", *at, "--token-file", ci).returncode == 0
         assert run("get", "app/a", *at, "--token-file", ops).stdout == b"1"
         assert run("get", "app/a", *at, KVGOSSIP_TOKEN=Path(ci).read_text()).stdout == b"1"
+        assert run("get", "app/a", *at, KVGOSSIP_TOKEN_FILE=ci).stdout == b"1"
+        # what is nearer to the command wins
+        assert run("get", "app/a", *at, KVGOSSIP_TOKEN_FILE=ci, KVGOSSIP_TOKEN="no").returncode == 1
+        both = run("get", "app/a", *at, "--token-file", ci, KVGOSSIP_TOKEN_FILE="/nothing")
+        assert both.stdout == b"1"
         stranger = run("get", "app/a", *at)
         assert (stranger.returncode, stranger.stdout) == (1, b"")
         assert b"no token is sent; the right 'read' for 'app/a' is needed" in stranger.stderr
@@ -98,6 +103,8 @@ def test_what_is_no_token_file_is_refused_before_anybody_is_asked(tmp_path: Path
     file = tmp_path / "token"
     nobody = ("--url", "http://127.0.0.1:1")
     missing = run("get", "a", *nobody, "--token-file", str(file))
+    assert b"cannot read the token file" in missing.stderr
+    missing = run("get", "a", *nobody, KVGOSSIP_TOKEN_FILE=str(file))
     assert b"cannot read the token file" in missing.stderr
     file.touch()
     assert b"is empty" in run("get", "a", *nobody, "--token-file", str(file)).stderr

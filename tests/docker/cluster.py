@@ -15,6 +15,7 @@ import secrets
 import shlex
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -33,10 +34,13 @@ POLL_S = 0.2
 
 # Asks the node from within its container: the only way to a node that is cut off its network.
 ASK_INSIDE = f"""
-import http.client, sys
+import http.client, os, ssl, sys
 method, path = sys.argv[1:]
-link = http.client.HTTPConnection("127.0.0.1", {HTTP_PORT}, timeout=30)
-link.request(method, path, body=sys.stdin.buffer.read() or None)
+trust = ssl.create_default_context(cafile=os.environ["KVGOSSIP_CA"])
+token = open(os.environ["KVGOSSIP_TOKEN_FILE"]).read().strip()
+link = http.client.HTTPSConnection("127.0.0.1", {HTTP_PORT}, timeout=30, context=trust)
+shown = {{"Authorization": f"Bearer {{token}}"}}
+link.request(method, path, body=sys.stdin.buffer.read() or None, headers=shown)
 answer = link.getresponse()
 sys.stdout.buffer.write(b"%d " % answer.status + answer.read())
 """
@@ -68,6 +72,19 @@ def eventually(what: str, probe: Callable[[], T], deadline_s: float = 60.0) -> T
         time.sleep(POLL_S)
 
 
+@dataclass(frozen=True)
+class Access:
+    """What a client on this machine has of the cluster."""
+
+    ca: str
+    """In PEM format."""
+    token: str
+
+    @functools.cached_property
+    def trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cadata=self.ca)
+
+
 class Answer(NamedTuple):
     """An HTTP answer, whatever its status."""
 
@@ -82,6 +99,7 @@ class Node:
     name: str
     container: str
     port: int
+    access: Access
     inside: bool = False
 
     def from_inside(self) -> Node:
@@ -139,13 +157,19 @@ class Node:
 
     def _ask_outside(self, method: str, path: str, body: bytes) -> Answer:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}",
+            f"https://127.0.0.1:{self.port}{path}",
             data=body or None,
             method=method,
-            headers={"Content-Type": "text/plain"},
+            headers={
+                "Content-Type": "text/plain",
+                "Authorization": f"Bearer {self.access.token}",
+            },
         )
         # Without a proxy, whatever the environment says: the node is on this machine.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=self.access.trust),
+        )
         try:
             with opener.open(request, timeout=30) as reply:
                 return Answer(reply.status, reply.read())
@@ -209,14 +233,32 @@ class Cluster:
         """Start the containers of the image that `build` left. Returns before they are ready."""
         step(f"compose up, project {self.project}, ports {list(self._ports.values())}")
         self._run("up", "--detach", "--no-build")
+        self.access = Access(
+            ca=self.execute("kv1", "cat", "/etc/kvgossip/ca.pem"),
+            token=self.execute("kv1", "cat", "/etc/kvgossip/token").strip(),
+        )
         self.nodes = {
-            name: Node(name, self._run("ps", "--quiet", name).strip(), port)
+            name: Node(name, self.container(name), port, self.access)
             for name, port in self._ports.items()
         }
 
-    def down(self) -> None:
+    def down(self, *, volumes: bool = True) -> None:
         step("compose down")
-        self._run("down", "--volumes", "--remove-orphans", "--timeout", "5")
+        more = ("--volumes",) if volumes else ()
+        self._run("down", *more, "--remove-orphans", "--timeout", "5")
+
+    def container(self, service: str) -> str:
+        """Its id. One that has ended is found, too."""
+        found = self._run("ps", "--all", "--quiet", service).strip()
+        assert found, f"{service} has no container"
+        return found
+
+    def execute(self, service: str, *command: str) -> str:
+        """What the command prints, within the service's container."""
+        return self._run("exec", "-T", service, *command)
+
+    def log_of(self, service: str) -> str:
+        return log_of(self.container(service))
 
     def stop(self, node: Node) -> None:
         step(f"stop {node.name}")
@@ -296,6 +338,14 @@ def run(*command: str, environment: dict[str, str] | None = None) -> str:
             f"{done.returncode}\n{done.stdout[-8000:]}{done.stderr[-8000:]}"
         )
     return done.stdout
+
+
+def log_of(container: str) -> str:
+    """All that it printed, on both streams."""
+    command = ["docker", "logs", container]
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ).stdout
 
 
 def free_ports(count: int) -> list[int]:

@@ -8,14 +8,21 @@ step.
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from .base_image import NoBaseImageError
 from .cluster import (
+    IMAGE,
     NAMES,
     Cluster,
     Node,
@@ -24,6 +31,8 @@ from .cluster import (
     eventually,
     eventually_on,
     has_engine,
+    log_of,
+    run,
     step,
 )
 
@@ -77,6 +86,71 @@ def nodes(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[tuple[No
         raise
     if request.session.testsfailed > failed_before:
         print(cluster.logs())
+
+
+def test_commands_in_a_container_work_as_they_are(
+    cluster: Cluster, nodes: tuple[Node, Node, Node]
+) -> None:
+    cluster.execute("kv1", "kvgossip", "put", "a", "1", "--wait", "all")
+    assert cluster.execute("kv3", "kvgossip", "get", "a") == "1"
+    assert nodes[0].get("a") == "1"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_line_in_the_log_of_init_works_and_without_its_token_nothing_does(
+    cluster: Cluster, nodes: tuple[Node, Node, Node], tmp_path: Path
+) -> None:
+    told = cluster.log_of("init")
+    assert told.count(cluster.access.token) == 1
+    (line,) = re.findall(r"^  (curl .*)$", told, re.MULTILINE)
+    (tmp_path / "ca.pem").write_text(cluster.access.ca)
+    command = [*shlex.split(line), "--silent", "--show-error"]
+    assert curl(command, tmp_path).count('"alive"') == 3
+    without = [word for word in command if cluster.access.token not in word and word != "-H"]
+    assert '"error"' in curl(without, tmp_path)
+    assert "alive" not in curl(without, tmp_path)
+
+
+def curl(command: list[str], directory: Path) -> str:
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, cwd=directory, timeout=60
+    )
+    return done.stdout
+
+
+def test_containers_can_write_nothing_but_their_volumes_and_gain_no_right(
+    cluster: Cluster, nodes: tuple[Node, Node, Node]
+) -> None:
+    for name in ("init", *NAMES):
+        found = json.loads(run("docker", "inspect", cluster.container(name)))[0]["HostConfig"]
+        assert found["ReadonlyRootfs"] is True
+        assert found["CapDrop"] == ["ALL"]
+        assert found["SecurityOpt"] == ["no-new-privileges:true"]
+    rights = cluster.execute("kv1", "grep", "-E", "^(Cap|NoNewPrivs|Uid)", "/proc/self/status")
+    assert set(re.findall(r"^Cap\w+:\s+(\w+)$", rights, re.MULTILINE)) == {"0" * 16}
+    assert re.search(r"^NoNewPrivs:\s+1$", rights, re.MULTILINE)
+    assert re.search(r"^Uid:\s+10001\b", rights, re.MULTILINE)
+
+
+def test_the_image_alone_serves_itself_and_says_the_ways_out(cluster: Cluster) -> None:
+    hardened = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+    container = run("docker", "run", "--detach", *hardened, IMAGE).strip()
+    try:
+        kvgossip = ("docker", "exec", container, "kvgossip")
+        eventually("it serves", lambda: " serves http://" in log_of(container))
+        run(*kvgossip, "put", "a", "1")
+        assert run(*kvgossip, "get", "a") == "1"
+        told = [line for line in log_of(container).splitlines() if "three ways out" in line]
+        assert len(told) == 1
+        for way in ("--tokens FILE", "--http unix:", "--open-http"):
+            assert way in told[0]
+        eventually("it is healthy", lambda: health(container) == "healthy")
+    finally:
+        run("docker", "rm", "--force", container)
+
+
+def health(container: str) -> str:
+    return run("docker", "inspect", "--format", "{{.State.Health.Status}}", container).strip()
 
 
 def test_a_write_on_one_node_is_read_on_the_others(nodes: tuple[Node, Node, Node]) -> None:
@@ -173,6 +247,21 @@ def write_on_both_sides(first: Node, second: Node, third: Node) -> None:
     second.put("disputed", "kv2, last")
     assert third.read(["here-1", "here-2"]) == {"here-1": None, "here-2": None}, "the cut leaks"
     assert first.get("there") is None, "the cut leaks"
+
+
+def test_a_second_start_keeps_the_secrets_and_shows_none(
+    cluster: Cluster, nodes: tuple[Node, Node, Node]
+) -> None:
+    before = cluster.access
+    cluster.down(volumes=False)
+    cluster.up()
+    assert cluster.access == before
+    eventually_on(cluster.nodes.values(), "is ready", Node.is_ready)
+    told = cluster.log_of("init")
+    assert before.token not in told
+    assert "are kept" in told
+    healthy = ["healthy"] * len(NAMES)
+    eventually("all are healthy", lambda: [health(cluster.container(n)) for n in NAMES] == healthy)
 
 
 def sees_all_alive(node: Node) -> bool:

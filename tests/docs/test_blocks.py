@@ -16,8 +16,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from kvgossip.api.access.tokens import parse_tokens
 from kvgossip.api.server import DESCRIPTION
-from kvgossip.config import config_from
+from kvgossip.cli.settings import load_config
+from kvgossip.config import PARAMETERS, config_from
+from kvgossip.config.exposure import bars_others, open_doors
 from tests.docs.pages import (
     DOCS,
     PAGES,
@@ -47,6 +50,8 @@ CURL_VALUES = {
     "--data": "data",
     "--data-binary": "data",
     "-m": "",
+    "--unix-socket": "",
+    "--cacert": "",
 }
 CURL_SWITCHES = {"-N", "-i", "-I", "-s"}
 
@@ -130,6 +135,9 @@ def test_the_commands_within_the_text_of_a_page_are_there(page: Path) -> None:
         "curl --no-such-option http://127.0.0.1:7480/kv",
         "curl http://kvgossip.dev/kv",
         "make nothing",
+        "docker compose stop kv9",
+        "docker compose exec kv9 kvgossip members",
+        "docker compose exec kv1 kvgossip nothing",
         "python -m benchmarks.nothing",
         "launch kvgossip",
     ],
@@ -138,6 +146,35 @@ def test_a_line_that_says_what_there_is_not_is_found_out(line: str) -> None:
     (command,) = commands_in(line)
     with pytest.raises(Exception, match=r"."):
         check_line(command)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        command
+        for page, command in LINES
+        if page in ("README.md", "guide.md") and command[:2] == ["kvgossip", "agent"]
+    ],
+    ids=lambda command: " ".join(command)[:80],
+)
+def test_an_agent_of_readme_and_guide_is_on_loopback_or_locked(
+    command: list[str], tmp_path: Path
+) -> None:
+    given = tree().commands["agent"].make_context("agent", command[2:]).params
+    options = {
+        name: ",".join(value) if isinstance(value, list | tuple) else value
+        for name, value in given.items()
+        if name in PARAMETERS
+    }
+    file = None
+    if given["config"]:
+        (block,) = (each for each in blocks(DOCS / "guide.md", "toml"))
+        assert str(given["config"]) in block.text
+        file = tmp_path / "kvgossip.toml"
+        file.write_text(block.text)
+    config = load_config(options, {}, file, None)
+    assert open_doors(config) == ()
+    assert not bars_others(config), "it serves nobody who comes by the address it listens on"
 
 
 def check_line(command: list[str]) -> None:
@@ -156,6 +193,10 @@ def check_line(command: list[str]) -> None:
     elif kind == "docker":
         assert command[1] == "compose", command
         services = [word for word in command[3:] if not word.startswith("-")]
+        if command[2] == "exec":
+            services, inside = services[:1], command[command.index(services[0]) + 1 :]
+            if inside[0] not in ("cat", "rm"):
+                parse(inside)
         assert all(
             f"\n  {name}:\n" in (ROOT / "docker-compose.yml").read_text() for name in services
         ), command
@@ -229,9 +270,12 @@ def operation_of(path: str, method: str) -> dict[str, Any]:
     [block for page in PAGES for block in blocks(page, "toml")],
     ids=lambda block: block.page,
 )
-def test_a_file_of_the_docs_is_a_configuration(block: Block) -> None:
+def test_a_file_of_the_docs_is_a_configuration_or_has_tokens(block: Block) -> None:
     values = tomllib.loads(block.text)
-    config_from(values, values.pop("profile", "lan"))
+    if any("hash" in section for section in values.values() if isinstance(section, dict)):
+        parse_tokens(block.text, "tokens")
+    else:
+        config_from(values, values.pop("profile", "lan"))
 
 
 @pytest.mark.parametrize(

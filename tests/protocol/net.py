@@ -385,7 +385,15 @@ class Network:
             if sent.reliable:
                 self._unreachable(name, sent.to, sent.pool)
             return
-        effects = replica.receive(sent.data, source, self.now(to), pool, reliable=sent.reliable)
+        here = next(where.host for where, who in self._at.items() if who == to)
+        effects = replica.receive(
+            sent.data,
+            source,
+            self.now(to),
+            pool,
+            reliable=sent.reliable,
+            here=here if sent.reliable else "",
+        )
         self.perform(to, effects)
 
     def _unreachable(self, name: str, address: Address, pool: PoolKind = PoolKind.LAN) -> None:

@@ -18,7 +18,8 @@ SET_BACKS = Intensity(set_back_rate=0.05, loss=0.05)
 
 
 def started(*, sealed: bool = False, durable: bool = False) -> Cluster:
-    options = Options(nodes=(2, 2), intensity=Intensity(), sealed=sealed, durable=durable)
+    keeps = Intensity(set_back_rate=1e-9)
+    options = Options(nodes=(2, 2), intensity=keeps, sealed=sealed, durable=durable)
     cluster = Cluster(scenario(1, options))
     for host in cluster.hosts:
         cluster.lives.start(host)

@@ -10,14 +10,14 @@ from __future__ import annotations
 from kvgossip.api.access.client import Client
 from kvgossip.api.access.refusal import AccessError
 from kvgossip.config import Config
-from kvgossip.config.exposure import has_tokens
+from kvgossip.config.exposure import PROTECTED, WAYS_OUT, is_protected
 
 
 class Protection:
     """That of one node."""
 
     def __init__(self, config: Config) -> None:
-        self._on = not (config.open_http or has_tokens(config))
+        self._on = is_protected(config)
 
     def bars(self, client: Client) -> bool:
         return self._on and not client.is_local
@@ -25,10 +25,4 @@ class Protection:
     def check(self, client: Client) -> None:
         """Raises AccessError(403)."""
         if self.bars(client):
-            raise AccessError(
-                403,
-                "this node is in protected mode: it serves clients of its own machine alone",
-                "three ways out: start it with --tokens FILE, so that it knows who may do what; or "
-                "reach it by a unix socket or through a tunnel (--http unix:/run/kvgossip/"
-                "http.sock); or say with --open-http that whoever reaches it may do everything",
-            )
+            raise AccessError(403, f"this node is {PROTECTED}", WAYS_OUT)

@@ -18,16 +18,17 @@ Laws
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
 from kvgossip.api.access.client import Client
-from kvgossip.api.http.body import BODY_BYTES_PER_S_MIN
+from kvgossip.api.http.body import BODY_BYTES_PER_S_MIN, body_patience_s
 from kvgossip.api.http.request_metrics import Requests
 from kvgossip.api.http.room import Lease, Room
-from kvgossip.api.lanes.crowd import Crowd
+from kvgossip.api.lanes.crowd import Crowd, Guest
 from kvgossip.config import Config
 
 SWEEP_S = 1.0
@@ -44,15 +45,9 @@ class Welcome(Enum):
     CUT_OFF = "connections_cut_off"
 
 
-class Connection(Protocol):
-    """A connection as its lane shows it."""
-
-    client: Client
-    due_s: float
-    """The time at which it is overdue, by the clock of Connections."""
-
-    def is_idle(self) -> bool:
-        """True if its client asks for nothing, and waits for nothing."""
+class Connection(Guest, Protocol):
+    """A connection as its lane shows it. `due_s`: the time at which it is overdue, by the clock of
+    Connections."""
 
     def overdue(self) -> bool:
         """Close it, or answer its client why it is closed; False if it moves, and is to be looked
@@ -118,6 +113,9 @@ class Connections:
         #: The fates of connections and of their requests, by name.
         self.counts: Counter[str] = Counter()
         self.requests = Requests()
+        #: Those that came in beyond the files that clients may use, each in the place of another
+        #: one; by whichever door (overload.py).
+        self.beyond: list[socket.socket] = []
         #: For all that clients take slowly.
         self.room = Room(config.http_answers_bytes_max)
         #: True once the server stops: every answer is the last one of its connection.
@@ -131,7 +129,7 @@ class Connections:
         self.now_s = self.idle_due_s = self.head_due_s = 0.0
         self._sweep_s = min(SWEEP_S, self._idle_s / 4, self._head_s / 4, self.stall_s / 4)
         self._open: dict[Connection, None] = {}
-        self._crowd = Crowd(config.http_client_connections_max)
+        self._crowd: Crowd[Connection] = Crowd(config.http_client_connections_max)
         #: Connections that have kept something back until the end of this turn.
         self._to_flush: list[Callable[[], None]] = []
         #: Set while there are no connections.
@@ -147,6 +145,10 @@ class Connections:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def body_due_s(self, length: int) -> float:
+        """When a body of so many bytes is overdue that begins now."""
+        return self.now_s + body_patience_s(length, self.stall_s)
 
     def has_room(self) -> bool:
         """True if one more may come in; where there are too many, one that is idle is closed for

@@ -15,12 +15,9 @@ import ipaddress
 from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from kvgossip.api.access.client import Client
-
-if TYPE_CHECKING:
-    from kvgossip.api.lanes.connections import Connection
 
 Thing = TypeVar("Thing")
 
@@ -37,35 +34,48 @@ def household(address: str) -> str:
     return str(network.network_address)
 
 
-class Crowd:
+class Guest(Protocol):
+    """A connection, as far as it matters here."""
+
+    client: Client
+    due_s: float
+
+    def is_idle(self) -> bool:
+        """True if its client asks for nothing, and waits for nothing."""
+
+
+AnyGuest = TypeVar("AnyGuest", bound=Guest)
+
+
+class Crowd(Generic[AnyGuest]):
     """Connections by client. `client_max`: how many one client may have."""
 
     def __init__(self, client_max: int) -> None:
         self._client_max = client_max
-        self._of: dict[str, dict[Connection, None]] = {}
+        self._of: dict[str, dict[AnyGuest, None]] = {}
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: AnyGuest) -> None:
         self._of.setdefault(household(connection.client.address), {})[connection] = None
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: AnyGuest) -> None:
         name = household(connection.client.address)
         mine = self._of[name]
         del mine[connection]
         if not mine:
             del self._of[name]
 
-    def excess_of(self, newcomer: Connection) -> int:
+    def excess_of(self, newcomer: AnyGuest) -> int:
         """How many connections its client has beyond the last that it may have; below 0 there is
         room for this one."""
         return len(self._of.get(household(newcomer.client.address), ())) - self._client_max
 
-    def idle_of(self, newcomer: Connection) -> Connection | None:
+    def idle_of(self, newcomer: AnyGuest) -> AnyGuest | None:
         """One of the same client that is idle."""
         return _longest_idle(self._of.get(household(newcomer.client.address), ()))
 
-    def idle_of_most(self) -> Connection | None:
+    def idle_of_most(self) -> AnyGuest | None:
         """An idle one of the client that has most."""
-        most: dict[Connection, None] = max(self._of.values(), key=len, default={})
+        most: dict[AnyGuest, None] = max(self._of.values(), key=len, default={})
         return _longest_idle(most)
 
 
@@ -92,10 +102,10 @@ class Tally(Generic[Thing]):
         return self._counts[household(client.address)]
 
 
-def _longest_idle(connections: Iterable[Connection]) -> Connection | None:
+def _longest_idle(connections: Iterable[AnyGuest]) -> AnyGuest | None:
     looks = islice(connections, LOOKS_MAX)
     return min((each for each in looks if each.is_idle()), key=_due, default=None)
 
 
-def _due(connection: Connection) -> float:
+def _due(connection: Guest) -> float:
     return connection.due_s

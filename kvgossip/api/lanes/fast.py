@@ -30,7 +30,7 @@ from typing import cast
 
 from kvgossip.api.access.client import NOBODY, client_of
 from kvgossip.api.access.doors import Doors
-from kvgossip.api.http.body import body_patience_s, late_body
+from kvgossip.api.http.body import late_body
 from kvgossip.api.http.errors import RequestError, head_too_long, late_head, no_method, not_http
 from kvgossip.api.http.response import Answers
 from kvgossip.api.keys import Keys, failure_of
@@ -73,8 +73,7 @@ class Lane(FirstLane):
         other: OtherLane,
         doors: Doors,
     ) -> None:
-        self._config, self._keys, self._answers = config, keys, answers
-        self.client = NOBODY
+        self._config, self._keys, self._answers, self.client = config, keys, answers, NOBODY
         self._connections, self._other, self._doors = connections, other, doors
         self._loop = asyncio.get_running_loop()
         self._request = RequestParser(doors.takes_host)
@@ -134,8 +133,8 @@ class Lane(FirstLane):
         connection is closed."""
         self._ended = True
         self._queue.flush()
-        unserved = self._data and self._phase not in ENDING and self._is_held()
-        return bool(self._queue.waiting or unserved)
+        held = self._data and self._phase not in ENDING and self._is_held()
+        return bool(self._queue.waiting or held)
 
     def pause_writing(self) -> None:
         assert self._transport is not None
@@ -264,9 +263,7 @@ class Lane(FirstLane):
         elif length:
             self._step(_BODY_BEGAN)
             self._missing = length
-            self.due_s = self._connections.now_s + body_patience_s(
-                length, self._config.http_body_timeout_s
-            )
+            self.due_s = self._connections.body_due_s(length)
         else:
             self._answer()
 
@@ -282,18 +279,11 @@ class Lane(FirstLane):
     def _answer(self) -> None:
         started_s = time.perf_counter()
         request, connections = self._request, self._connections
-        method, key = request.method, request.target[4:].decode()
         connections.counts["express"] += 1
-        try:
-            answer, durable, _ = reply_to(request, self._keys, self.client)
-            if (size := answer.long_bytes) and method == b"GET":
-                self._outflow.check(size)
-        except Exception as error:
-            answer, durable = self._answers.failure(error, method.decode(), f"/kv/{key}"), None
-        last = connections.stopping or (
-            b"connection" in request.found and request.found[b"connection"].lower() == b"close"
-        )
-        head_only = method == b"HEAD"
+        answers, outflow = self._answers, self._outflow
+        answer, durable, _ = reply_to(request, self._keys, self.client, outflow, answers)
+        last = connections.stopping or request.is_last
+        head_only = request.method == b"HEAD"
         if durable is None:
             connections.requests.observe("kv", answer.status, time.perf_counter() - started_s)
         data = answer.render(not last, head_only=head_only)
@@ -301,9 +291,8 @@ class Lane(FirstLane):
         if durable is None and not self._queue.waiting:
             self._write(data, ending)
         else:
-            self._wait_for(
-                WaitingAnswer(data, durable, ending, head_only, answer.status, started_s)
-            )
+            status = answer.status
+            self._wait_for(WaitingAnswer(data, durable, ending, head_only, status, started_s))
 
     # -- answers ----------------------------------------------------------------------------------
 
@@ -367,8 +356,7 @@ class Lane(FirstLane):
         if self._transport is None or self._phase in ENDING:
             return
         if self._phase is Phase.LEAVING and not self._queue.waiting:
-            self._pass_on(self._transport)
-            return
+            return self._pass_on(self._transport)
         self._read(not self._is_held())
         if self._choked:
             return

@@ -55,6 +55,7 @@ class RequestParser:
         "express",
         "found",
         "headers",
+        "is_last",
         "method",
         "repeated",
         "target",
@@ -73,6 +74,8 @@ class RequestParser:
         self._lines = b""
         #: The body's length by the last header lines.
         self._length: int | None = None
+        #: True if by these its client wants no more answers on this connection.
+        self.is_last = False
         #: Who has sent the last header lines, once somebody has found out; None: everybody may.
         self.caller: Caller | None = None
         self._clear()
@@ -139,8 +142,10 @@ class RequestParser:
             return None
         if not self.express or not self._passes(found[b"host"]):
             return None
-        if found.get(b"connection", b"close").lower() not in (b"close", b"keep-alive"):
+        connection = found.get(b"connection", b"keep-alive").lower()
+        if connection not in (b"close", b"keep-alive"):
             return None
+        self.is_last = connection == b"close"
         return int(found.get(b"content-length", b"0"))
 
     def _passes(self, host: bytes) -> bool:

@@ -22,7 +22,7 @@ from kvgossip.cli.output import Format
 from kvgossip.cli.process.memory import shorten_collections
 from kvgossip.cli.settings import DEFAULT_HTTP
 from kvgossip.config import HTTP_PORT, Address, Config, parse_address
-from kvgossip.config.exposure import OPEN_DOORS, open_doors
+from kvgossip.config.exposure import OPEN_DOORS, PROTECTED, WAYS_OUT, bars_others, open_doors
 from kvgossip.config.unix_socket import is_unix
 from kvgossip.errors import ConfigError
 from kvgossip.runtime.daemon_threads import DaemonThreads
@@ -89,7 +89,7 @@ async def serve(
     gc.freeze()
     gc.enable()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, node, server, reload)
-    _warn_of_open_doors(node)
+    _tell_of_doors(node)
     _announce(node, server, output)
     try:
         await _until_stopped(node, server, stop, output)
@@ -170,7 +170,10 @@ def _announce(node: Node, server: ApiServer, output: Format) -> None:
     )
 
 
-def _warn_of_open_doors(node: Node) -> None:
+def _tell_of_doors(node: Node) -> None:
+    if bars_others(node.config):
+        # who listens for others meant to be reached by them, as an image does
+        log.info("%s: HTTP is %s; %s", node.name, PROTECTED, WAYS_OUT)
     opened = open_doors(node.config)
     if opened:
         log.warning("%s: %s", node.name, "; ".join(OPEN_DOORS[door] for door in opened))

@@ -24,6 +24,7 @@ free one is."""
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
 LINE_BYTES_MAX = 1024 * 1024
+OPEN = "Open to every program and user of this machine, to no other: no tokens, no TLS, no keyring."
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red")
 
 
@@ -173,6 +174,7 @@ class Demo:
         print("Write on one, read on another:")
         print(f"  curl -X PUT --data-binary hello {first.url}/kv/greeting")
         print(f"  curl {last.url}/kv/greeting")
+        print(OPEN)
         print("Ctrl-C stops all.\n", flush=True)
 
     async def _stop_all(self) -> None:

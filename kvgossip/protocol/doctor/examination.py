@@ -379,7 +379,7 @@ class Doctor:
         self._send_port.send(ping, observation.member.address, reliable=reliable, fresh=fresh)
 
     def _number(self, examination: Examination, observation: Observation, now: Now) -> int:
-        sequence = self._membership.next_sequence()
+        sequence = self._membership.probing.next_sequence()
         self._open[sequence] = OpenQuestion(examination, observation, now.monotonic_s)
         return sequence
 

@@ -255,7 +255,7 @@ class JoinHandshake:
         return of_other_id(theirs.number, ours.number, self._kind, me.address)
 
     def _check(self, check: NameCheck, now: Now) -> None:
-        sequence = self._membership.next_sequence()
+        sequence = self._membership.probing.next_sequence()
         self._checks[sequence] = check
         for reliable in (False, True):
             self._send_port.send(

@@ -154,6 +154,9 @@ class Probing:
     def hasten(self, name: str) -> None:
         """This member is pinged next."""
         known = self._table.members.get(name)
+        if known is self._table.me:
+            # a seed may be this node itself
+            return
         if known is not None and not known.reachable:
             self._gone_speaks = name
         else:

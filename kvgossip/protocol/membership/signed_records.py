@@ -42,17 +42,17 @@ class SignedRecords:
         self._cluster, self._pool, self._identity = cluster, pool, identity
         self._checks = RateLimit(CHECKS_PER_S)
         #: the own record that was signed last
-        self._signed: Member | None = None
+        self._latest: Member | None = None
 
     def signed(self, me: Member) -> Member:
         """The own record with its signature; without one where this node has no identity, or where
         its names are so long that a record would fit into no datagram."""
         if self._identity is None:
             return me
-        last = self._signed
+        last = self._latest
         if last is None or not is_same_place(me, last) or life(me) != life(last):
             signature = self._identity.sign_record(self._cluster, self._pool, me)
-            last = self._signed = replace(me, signature=signature)
+            last = self._latest = replace(me, signature=signature)
         signed = replace(me, signature=last.signature)
         room = RECORD_BYTES_MAX - ACCUSATION_BYTES
         return signed if len(encode_member(signed)) <= room else me

@@ -131,15 +131,6 @@ class Membership:
     def dead(self) -> list[Member]:
         return self.table.dead()
 
-    @property
-    def has_news(self) -> bool:
-        """See Dissemination."""
-        return self.dissemination.has_news
-
-    def next_sequence(self) -> int:
-        """See Probing."""
-        return self.probing.next_sequence()
-
     def statistics(self) -> dict[str, int]:
         """Counters since the start and present sizes, by name."""
         return {
@@ -405,5 +396,3 @@ class Membership:
 
     def on_prune(self, prune: Prune, arrival: Arrival) -> None:
         self.prune(prune, arrival.now)
-
-

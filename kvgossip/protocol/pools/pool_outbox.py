@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from kvgossip.config import Address, Config
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.ingress.gate import Gate
@@ -28,9 +30,11 @@ from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.wire.batching import chunks
 from kvgossip.protocol.wire.frame import encode, encode_briefly
-from kvgossip.protocol.wire.message import Message
+from kvgossip.protocol.wire.message import Message, Ping
 
 MEMBERS_A_FRAME = 100
+PADDING = bytes(64)
+"""An ack with all that it may say is so much longer than a ping."""
 
 
 class PoolOutbox:
@@ -119,6 +123,8 @@ class PoolOutbox:
         """A message of failure detection. To a member that is not alive goes first what this node
         believes of it (the buddy system of Lifeguard)."""
         is_proven = reliable or self._table.proofs.has(to)
+        if isinstance(message, Ping) and not is_proven:
+            message = replace(message, padding=PADDING)
         units = [encode(message) if is_proven else encode_briefly(message)]
         room = (self.datagram_room if reliable else self.room_for(to)) - len(units[0])
         if not is_proven:

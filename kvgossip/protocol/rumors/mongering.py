@@ -196,7 +196,7 @@ class Mongering:
         busy = (
             len(self.rumors)
             or self.rumors.policy.mode.pulls
-            or (self._membership.has_news and len(self._membership.members) > 1)
+            or (self._membership.dissemination.has_news and len(self._membership.members) > 1)
         )
         return self._next_round_s if busy else None
 

@@ -15,7 +15,6 @@ from collections.abc import Iterable
 
 from kvgossip.config import Config
 from kvgossip.errors import StoreFullError
-from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
 
 FREE_SHARE = 16
@@ -25,9 +24,9 @@ FREE_SHARE = 16
 class Capacity:
     """`bytes_max` is 0 where there is no bound."""
 
-    def __init__(self, config: Config, store: Store, outbox: Outbox) -> None:
+    def __init__(self, config: Config, store: Store) -> None:
         self.bytes_max = config.store_bytes_max
-        self._store, self._outbox = store, outbox
+        self._store = store
         self._is_full = False
 
     def check(self, key: str, value: bytes) -> None:
@@ -61,13 +60,13 @@ class Capacity:
             f"is {self.bytes_max}: writes that make it larger are refused"
         )
 
-    def tick(self) -> None:
-        """Say it once, when it becomes full, and when there is room again."""
-        if not self.bytes_max:
-            return
+    def change(self) -> tuple[str, str] | None:
+        """The level and the text of a line for the log: once when it becomes full, and once when
+        there is room again."""
         if not self._is_full and (problem := self.problem()):
             self._is_full = True
-            self._outbox.log("WARNING", f"{problem}; entries of peers are merged all the same")
-        elif self._is_full and self._store.record_bytes < self.bytes_max * (1 - 1 / FREE_SHARE):
+            return "WARNING", f"{problem}; entries of peers are merged all the same"
+        if self._is_full and self._store.record_bytes < self.bytes_max * (1 - 1 / FREE_SHARE):
             self._is_full = False
-            self._outbox.log("INFO", "there is room in the store again")
+            return "INFO", "there is room in the store again"
+        return None

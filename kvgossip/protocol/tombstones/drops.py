@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol
 
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Dropped, Quarantined
-from kvgossip.protocol.model.entry import HEAD_BYTES, expires_in
+from kvgossip.protocol.model.entry import HEAD_BYTES, Version, expires_in
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
@@ -33,7 +33,7 @@ from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import CausalContext
 from kvgossip.protocol.tombstones.collection import TombstoneCollection
-from kvgossip.protocol.tombstones.fact import Fact, Kind, fact_of
+from kvgossip.protocol.tombstones.fact import VERSION, Fact, Kind, fact_of
 from kvgossip.protocol.tombstones.fuse import Fuse
 
 HEARSAY_MAX = 131_072
@@ -94,6 +94,8 @@ class Drops:
         self.expired_ms = 0
         #: by version, as records have it; the oldest first
         self.hearsay: dict[bytes, Hearsay] = {}
+        #: by key, the version that was dropped there last
+        self._dropped: Newest[str, bytes] = Newest(HEARSAY_MAX)
         #: versions that were taken again
         self._taken: Newest[bytes, None] = Newest(HEARSAY_MAX)
 
@@ -113,6 +115,15 @@ class Drops:
         if heard.taken_s == math.inf:
             self.hearsay[version] = heard._replace(taken_s=now.monotonic_s + DOUBT_S)
         return Verdict.REFUSE
+
+    def superseded(self, key: str, record: bytes) -> None:
+        """This record was merged: what was dropped there before, and is older, has gone indeed,
+        whoever still offers it; to be told where there is any hearsay."""
+        version = self._dropped.get(key)
+        if version is not None and version < record[1:HEAD_BYTES]:
+            del self._dropped[key]
+            if self.hearsay.pop(version, None) is not None:
+                self._context.add(Version(*VERSION.unpack(version)))
 
     def confirm(self, facts: Sequence[Fact], peer: str) -> None:
         """An exchange with this peer has completed, of whose context these facts were new: what it
@@ -188,6 +199,8 @@ class Drops:
                 self._context.add_record(record)
             else:
                 self.hearsay[version] = Hearsay(peer, now.monotonic_s + HEARSAY_S)
+                self._dropped.pop(key, None)
+                self._dropped[key] = version
             self._forget(key, record)
         while len(self.hearsay) > HEARSAY_MAX:
             del self.hearsay[next(iter(self.hearsay))]

@@ -195,6 +195,8 @@ class Tombstones:
     def merged(self, changed: Changed, now: Now) -> None:
         """The store has taken a record."""
         key, old, new = changed
+        if self.drops.hearsay:
+            self.drops.superseded(key, new)
         if old is not None:
             self.context.add_record(old)
             if old[0] & MUST_GO:

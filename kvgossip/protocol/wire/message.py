@@ -59,7 +59,8 @@ class Ping(Message, frozen=True):
 
     `held`: all that had reached the target when its own clock stood there is held by the sender,
     and by all it answers for. `cluster`: the digest of the sender's cluster id, 0 while none is
-    minted.
+    minted. `padding`: where the target may take the sender for a stranger, whose question may not
+    have a longer answer.
     """
 
     kind = 1
@@ -72,6 +73,7 @@ class Ping(Message, frozen=True):
     sync_state: SyncState
     held: Count = 0
     cluster: Count = 0
+    padding: Annotated[bytes, Meta(max_length=256)] = b""
 
 
 class Ack(Message, frozen=True):

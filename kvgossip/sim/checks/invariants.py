@@ -107,6 +107,16 @@ class Witness:
         #: The cluster id after the last input.
         self._cluster_id = replica.cluster_id.value
 
+    def copy(self) -> Witness:
+        """Another one that has seen the same, so far."""
+        other = Witness(self.replica, self._ledger)
+        other.records, other.expired = dict(self.records), dict(self.expired)
+        other.members, other.gateways = dict(self.members), dict(self.gateways)
+        other._watched, other._turns = list(self._watched), self._turns
+        other._hlc, other._root = self._hlc, self._root
+        other._me, other._cluster_id = list(self._me), self._cluster_id
+        return other
+
     def loaded(self, records: Mapping[str, bytes]) -> None:
         """To be called when the replica has loaded what an earlier life has left on the disk."""
         self.records = dict(records)

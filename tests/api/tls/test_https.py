@@ -234,10 +234,19 @@ async def test_a_client_that_does_not_finish_its_handshake_is_closed_as_one_that
     writer.close()
 
 
+async def begin_asking(served: Served, connection: Any) -> None:
+    """From now on it makes no room for others."""
+    _, writer = connection
+    writer.write(b"GET /kv/a HT")
+    (lane,) = served.server._connections._open
+    await until(lambda: not lane.is_idle())
+
+
 async def test_a_client_too_many_is_told_so_over_tls(serve: Serve, files: Files) -> None:
     served = await serve(certificates=Certificates(files), http_connections_max=1)
     first = await connect(served, client_context(files))
-    assert (await ask(first, "GET", "/healthz")).status == 200
+    assert (await ask(first, "GET", "/kv/a")).status == 404
+    await begin_asking(served, first)
     second = await connect(served, client_context(files))
     assert (await ask(second, "GET", "/kv/a")).status == 503
     await close(second)
@@ -250,6 +259,7 @@ async def test_where_there_is_no_room_even_to_be_refused_a_client_gets_an_alert(
     monkeypatch.setattr("kvgossip.api.lanes.connections.REFUSALS_MAX", 0)
     served = await serve(certificates=Certificates(files), http_connections_max=1)
     first = await connect(served, client_context(files))
+    await begin_asking(served, first)
     async with Client(f"https://{served.server.address}", trust=Trust(ca_of(files))) as client:
         with pytest.raises(UnreachableError, match="too many connections"):
             await client.status()

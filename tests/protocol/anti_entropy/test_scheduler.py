@@ -252,7 +252,7 @@ def test_member_tables_that_differ_are_told_by_both_sides_once_an_exchange() -> 
     tables = []
     for place, name in enumerate("ab", 20):
         net.replicas[name].pools.lan.membership.merge(member(f"of-{name}", place), net.now(name))
-        while net.replicas[name].pools.lan.membership.has_news:
+        while net.replicas[name].pools.lan.membership.dissemination.has_news:
             list(net.replicas[name].pools.lan.membership.dissemination.take_news(10_000))
     net.watch = lambda frm, to, sent: tables.append(frm) if LAN.open(sent.data,
     reliable=sent.reliable).messages[:1] == [

@@ -14,6 +14,7 @@ from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.tombstones.context_difference import ContextDifference
 from kvgossip.protocol.tombstones.context_difference import encode as encoded
+from kvgossip.protocol.tombstones.drops import DOUBT_S
 from kvgossip.protocol.tombstones.fact import Kind, fact_of
 from kvgossip.protocol.wire.batching import pack
 from kvgossip.protocol.wire.exchange_messages import Compare, Conclude, Leaves, Merged, Push
@@ -38,9 +39,9 @@ from tests.protocol.net import LAN, STRANGER, Network, logs, told
 EXCHANGE = 9
 
 
-def cluster() -> tuple[Network, Replica]:
+def cluster(**config: object) -> tuple[Network, Replica]:
     net = Network()
-    net.cluster("a b c")
+    net.cluster("a b c", **config)
     for number in range(20):
         net.put("a", f"k{number}", b"v")
     net.until(net.converged)
@@ -49,10 +50,15 @@ def cluster() -> tuple[Network, Replica]:
 
 
 def hear(
-    net: Network, message: Message, source: Address = STRANGER, *, reliable: bool = True
+    net: Network,
+    said: Message | list[Message],
+    source: Address = STRANGER,
+    *,
+    reliable: bool = True,
 ) -> list[Message]:
     """What a is sent, and what it answers there."""
-    frame = LAN.frame([encode(message)], reliable=reliable)
+    messages = said if isinstance(said, list) else [said]
+    frame = LAN.frame(map(encode, messages), reliable=reliable)
     effects = net.replicas["a"].receive(frame, source, net.now("a"), reliable=reliable)
     net.perform("a", effects)
     return [answer for to, answer in told(LAN, effects) if to == source]  # type: ignore[misc]
@@ -165,6 +171,24 @@ def test_what_a_member_says_was_collected_is_refused_and_taken_again_if_others_s
     net.until(net.converged)
     assert len(a.store) == 20, "nobody else was made to drop it, and it comes back"
     assert not [e for name in "bc" for e in net.effects[name] if isinstance(e, Quarantined)]
+
+
+def test_what_was_deleted_after_that_is_not_taken_again() -> None:
+    """Though the tombstone has gone by then, and a node that was away still offers the value."""
+    net, a = cluster(push_pull_interval_s=1.0, forget_after_s=60.0)
+    b, c = link_of(net, "b"), net.replicas["c"].member.address
+    value = a.store["k0"]
+    hear(net, first("b"), b)
+    hear(net, pull(range(16)), b)
+    hear(net, conclude(a, fingerprints(a)), b)
+    offer = [Gossip(sequence=1, sender="c"), Rumor("k0", value)]
+    hear(net, offer, c, reliable=False)
+    net.delete("c", "k0")
+    net.until(lambda: a.store.record("k0") is not None)
+    waited_s = net.until(lambda: a.store.record("k0") is None)
+    net.run(DOUBT_S + 1 - waited_s)
+    hear(net, offer, c, reliable=False)
+    assert a.store.record("k0") is None
 
 
 def test_a_batch_is_asked_for_hearsay_as_a_single_entry_is() -> None:

@@ -127,5 +127,5 @@ def record_of(side: Side, name: str) -> Member:
 
 def drain(side: Side) -> None:
     """Let it have no news to spread."""
-    while side.membership.has_news:
+    while side.membership.dissemination.has_news:
         side.news()

@@ -22,7 +22,7 @@ def test_news_is_sent_multiplier_times_log_n_times(others: int, times: int) -> N
     drain(side)
     side.merge(member("n00", 1, DEAD))
     sent = 0
-    while side.membership.has_news:
+    while side.membership.dissemination.has_news:
         assert side.news() == [encode(member("n00", 1, DEAD))]
         sent += 1
     assert sent == times

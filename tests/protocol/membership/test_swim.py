@@ -55,7 +55,7 @@ def test_a_merge_that_is_no_news_changes_nothing_and_sends_nothing(heard: list[M
         side.merge(each)
     held, digest = dict(side.membership.members), side.membership.table.digest
     side.membership.changes.clear()
-    while side.membership.has_news:
+    while side.membership.dissemination.has_news:
         side.news()
     for each in heard:
         if each.state is not SUSPECT:
@@ -287,14 +287,14 @@ def test_a_suspect_that_refutes_is_alive_and_its_old_suspicion_never_ends_it() -
 def test_confirmations_by_others_end_a_suspicion_sooner_and_are_passed_on_once_each() -> None:
     side = Side("b", "c", "d", "e", "f")
     side.merge(member("b", 1, SUSPECT, accuser="v"))
-    while side.membership.has_news:
+    while side.membership.dissemination.has_news:
         side.news()
     passed: list[str] = []
     for accuser in "vwxxyz":
         side.merge(member("b", 1, SUSPECT, accuser=accuser))
-        if side.membership.has_news:
+        if side.membership.dissemination.has_news:
             passed.append(accuser)
-            while side.membership.has_news:
+            while side.membership.dissemination.has_news:
                 assert side.news() == [encode(member("b", 1, SUSPECT, accuser=accuser))]
     assert passed == ["w", "x", "y"]
     side.tick(3.9)

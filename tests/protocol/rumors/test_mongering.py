@@ -51,7 +51,7 @@ def replica_with(*peers: str, **config: Any) -> Replica:
     for place, name in enumerate(peers, 1):
         replica.pools.lan.membership.merge(member(name, place), at())
         prove(replica, name)
-    while replica.pools.lan.membership.has_news:
+    while replica.pools.lan.membership.dissemination.has_news:
         list(replica.pools.lan.membership.dissemination.take_news(100_000))
     replica.pools.lan.mongering.tick(at())
     replica._drain()

@@ -229,7 +229,7 @@ def test_no_two_kinds_have_the_same_number() -> None:
 GOLDEN: list[tuple[Message | Member, str]] = [
     (
         Ping(1, "a", "b", 2**63, 1_700_000_000_000, SyncState.SETTLED),
-        "01 0000001b 9801a161a162cf8000000000000000cf0000018bcfe56800020000",
+        "01 0000001d 9901a161a162cf8000000000000000cf0000018bcfe56800020000c400",
     ),
     (
         Ack(1, "b", 0, 0, SyncState.WAITING, 0, b"\x01\x02"),
@@ -335,7 +335,7 @@ GOLDEN: list[tuple[Message | Member, str]] = [
             (("late", "why"),),
             clock="slow",
         ),
-        "47 00000037 dc001003a162090292010191a83662363537393331c302a3683a319193a364633201009192a46c617465a37768790090a4736c6f77a0a0",
+        "47 00000039 dc001203a162090292010191a83662363537393331c302a3683a319193a364633201009192a46c617465a37768790090a4736c6f77a000a090",
     ),
     (
         Sights(3, "b", (Sight("c", 1, 200, -1, True, -4),)),

@@ -107,6 +107,7 @@ async def test_lesson_01_what_was_deleted_while_a_node_was_away_and_forgotten_st
             await until(partial(has_collected, client))
 
         await away.start(first.gossip)
+        await away.settled()
         async with Client(f"http://{away.http}") as three:
             await until_value(three, "deleted", None)
             # what was taken out is told at once, and listed from the disk
