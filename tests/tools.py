@@ -16,6 +16,7 @@ def lacking() -> list[str]:
     found = [
         _line("taskset", "the tests of benchmarks that pin processes", "util-linux"),
         _line("curl", "the test of the README's lines", "curl"),
+        _line("chromium", "tests/browser", "chromium"),
     ]
     if os.geteuid() != 0:
         found.append("tests/netns and the tests of full disks are skipped: they need root")

@@ -33,9 +33,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("kvgossip.api")
 
 OCTET_STREAM = "application/octet-stream"
-_STORED = "Content-Security-Policy: sandbox\r\nCross-Origin-Resource-Policy: same-origin\r\n"
-"""Of stored values, with the `nosniff` of all answers: a browser runs none of their scripts, takes
-them for nothing but what they are said to be, and shows them to no page of another origin."""
+_STORED = "Content-Security-Policy: sandbox\r\n"
+"""Of stored values: a browser runs none of their scripts."""
+_GUARDS = "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin\r\n"
+"""Of all answers: a browser takes them for nothing but what they are said to be, and shows them to
+no page of another origin. If only values had the second one, the page would learn which keys there
+are: it sees whether a request was answered or kept from it."""
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
 }
@@ -220,8 +223,7 @@ class Answers:
         settled = "true" if self._node.settled else "false"
         return (
             f"Date: {formatdate(usegmt=True)}\r\nServer: kvgossip/{__version__}\r\nCache-Control: "
-            "no-cache\r\n"
-            f"X-Content-Type-Options: nosniff\r\nKV-Settled: {settled}\r\n{self._age_line()}"
+            f"no-cache\r\n{_GUARDS}KV-Settled: {settled}\r\n{self._age_line()}"
         )
 
     def _age_line(self) -> str:

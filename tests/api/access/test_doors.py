@@ -209,7 +209,11 @@ async def test_a_page_of_another_origin_writes_nothing(served: Served, method: s
         (403, "PUT", ("Sec-Fetch-Site: same-site", "Origin: http://node:81")),
         (200, "GET", ("Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate",
                       "Sec-Fetch-Dest: document")),
-        (200, "GET", ("Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: no-cors")),
+        (403, "GET", ("Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: no-cors")),
+        (403, "GET", ("Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: navigate",
+                      "Sec-Fetch-Dest: iframe")),
+        (200, "GET", ("Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: navigate",
+                      "Sec-Fetch-Dest: document")),
         (200, "GET", ("Sec-Fetch-Site: same-origin",)),
         (200, "GET", ("Sec-Fetch-Site: none", "Sec-Fetch-Mode: navigate")),
     ],
@@ -233,6 +237,15 @@ async def test_a_stored_value_is_no_page_of_this_origin_by_whichever_way(served:
             assert headers["content-security-policy"] == "sandbox"
             assert headers["x-content-type-options"] == "nosniff"
             assert headers["cross-origin-resource-policy"] == "same-origin"
+
+
+async def test_no_answer_is_for_a_page_of_another_origin_whatever_it_says(served: Served) -> None:
+    await served.call("PUT", EXPRESS, b"1")
+    for target in (EXPRESS, "/kv/absent", GENERAL, "/status", "/healthz", "/metrics", "/no-such"):
+        for method in ("GET", "HEAD"):
+            headers = (await served.call(method, target)).headers
+            assert headers["cross-origin-resource-policy"] == "same-origin", target
+            assert headers["x-content-type-options"] == "nosniff"
 
 
 # -- the keyring -------------------------------------------------------------------------------------------

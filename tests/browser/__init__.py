@@ -1,0 +1,6 @@
+"""What web pages can do to a node, as a browser has it: Chromium against agents.
+
+chromium    a browser for a test, or why there is none
+attack.js   all that a page tries on a node
+sites       the page of a stranger, and a node without doors, on which all of that works
+"""
