@@ -20,7 +20,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "kvgossip"
 DOCS = ROOT / "docs"
 PAGES = [
-    *sorted(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted(
+        ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+    ),
     *sorted(DOCS.rglob("*.md")),
 ]
 #: The changelog tells of files as they were.

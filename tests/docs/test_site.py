@@ -9,8 +9,8 @@ import pytest
 
 from tests.docs.pages import DOCS, PAGES, README, ROOT
 
-OUTSIDE = (ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md")
-"""Pages that the site shows too, and whose links are those of the root of the repository."""
+OUTSIDE = tuple(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY"))
+"""Pages whose links are those of the root of the repository."""
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")

@@ -162,6 +162,8 @@ class Answers:
         self._node = node
         #: The lines that all answers share, and until when they may be used again.
         self._shared = ""
+        #: The same, and those of most stored values.
+        self._octets_lines = ""
         self._shared_until = 0.0
 
     def octets(self, status: int, body: bytes | None, head: str) -> Answer:
@@ -177,9 +179,10 @@ class Answers:
 
     def value(self, value: bytes | None, content_type: str, head: str) -> Answer:
         """A stored value: whoever wrote it, it is no page of this origin."""
-        return Answer(
-            200, f"{self._shared_lines()}Content-Type: {content_type}\r\n{_STORED}{head}", value
-        )
+        shared = self._shared_lines()
+        if content_type is OCTET_STREAM:
+            return Answer(200, self._octets_lines + head, value)
+        return Answer(200, f"{shared}Content-Type: {content_type}\r\n{_STORED}{head}", value)
 
     def head(self, head: str) -> str:
         """The lines that all answers share, and these."""
@@ -208,6 +211,7 @@ class Answers:
         now = time.monotonic()
         if now >= self._shared_until:
             self._shared = self._render_shared_lines()
+            self._octets_lines = f"{self._shared}Content-Type: {OCTET_STREAM}\r\n{_STORED}"
             # Never kept before the node has settled: the first answer after it must say so.
             self._shared_until = now + 1.0 if self._node.settled else 0.0
         return self._shared

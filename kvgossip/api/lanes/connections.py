@@ -18,6 +18,7 @@ Laws
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable
 from enum import Enum
@@ -112,6 +113,9 @@ class Connections:
         #: The fates of connections and of their requests, by name.
         self.counts: Counter[str] = Counter()
         self.requests = Requests()
+        #: Those that came in beyond the files that clients may use, each in the place of another
+        #: one; by whichever door (overload.py).
+        self.beyond: list[socket.socket] = []
         #: For all that clients take slowly.
         self.room = Room(config.http_answers_bytes_max)
         #: True once the server stops: every answer is the last one of its connection.

@@ -10,6 +10,7 @@ Laws
   must not take the busy ones away, which leaves more to the others.
 - Over TLS, where a request costs a handshake, as few are let in to be refused; the others get an
   alert.
+- Clients leave FILES_SPARED files of the process to others (files.py), whoever makes room for whom.
 - A client that has sent nothing yet is let in, as long as few are, and refused by the express lane
   once it has, or LINGER_S later.
 """
@@ -22,7 +23,7 @@ from contextlib import suppress
 from kvgossip.api.http.errors import too_many_connections
 from kvgossip.api.http.response import Answers
 from kvgossip.api.lanes.connections import Connections
-from kvgossip.api.lanes.files import FILES_SPARED, files_for
+from kvgossip.api.lanes.files import FILES_SPARED, files_for, open_files
 
 LOOK_BYTES = 64 * 1024
 """So much of a request is read, to be dropped: the kernel answers what is left unread with a reset,
@@ -44,7 +45,7 @@ class Door:
         """Refuses this connection, which was just accepted and is non-blocking, and closes it;
         False if it may come in."""
         connections = self._connections
-        has_file = connection.fileno() < self._files_max
+        has_file = self._has_file(connection)
         if connections.has_room() if has_file else connections.makes_room():
             return False
         with suppress(OSError):
@@ -58,6 +59,16 @@ class Door:
         connections.counts["connections_turned_away"] += 1
         connection.close()
         return True
+
+    def _has_file(self, connection: socket.socket) -> bool:
+        """True if the process has files enough for one client more."""
+        beyond = self._connections.beyond
+        beyond[:] = [each for each in beyond if each.fileno() >= 0]
+        if connection.fileno() >= self._files_max:
+            beyond.append(connection)
+            return False
+        # whoever made room for one beyond has left a gap, by which alone nobody may come in
+        return not beyond or open_files() <= self._files_max
 
 
 def refusal_of(answers: Answers, request: bytes) -> bytes:

@@ -55,6 +55,7 @@ class RequestParser:
         "express",
         "found",
         "headers",
+        "is_last",
         "method",
         "repeated",
         "target",
@@ -73,6 +74,8 @@ class RequestParser:
         self._lines = b""
         #: The body's length by the last header lines.
         self._length: int | None = None
+        #: True if by these its client wants no more answers on this connection.
+        self.is_last = False
         #: Who has sent the last header lines, once somebody has found out; None: everybody may.
         self.caller: Caller | None = None
         self._clear()
@@ -110,11 +113,6 @@ class RequestParser:
             raise RemoteError("not_http", "not one head")
         return False
 
-    @property
-    def is_last(self) -> bool:
-        """True if its client wants no more answers on this connection."""
-        return b"connection" in self.found and self.found[b"connection"].lower() == b"close"
-
     def plain_length(self, value_bytes_max: int) -> int | None:
         """The length of the body, where this is the head of a request that the express lane serves:
         one of METHODS, of one key, without a query and with no header but HEADERS. Else None."""
@@ -144,8 +142,10 @@ class RequestParser:
             return None
         if not self.express or not self._passes(found[b"host"]):
             return None
-        if found.get(b"connection", b"close").lower() not in (b"close", b"keep-alive"):
+        connection = found.get(b"connection", b"keep-alive").lower()
+        if connection not in (b"close", b"keep-alive"):
             return None
+        self.is_last = connection == b"close"
         return int(found.get(b"content-length", b"0"))
 
     def _passes(self, host: bytes) -> bool:

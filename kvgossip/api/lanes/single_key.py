@@ -15,29 +15,23 @@ def reply_to(
 ) -> Reply:
     """The reply to a request that is here as a whole. What Keys raises is a reply as well, and so
     it is that a long answer finds no room."""
-    method, key = request.method, request.target[4:].decode()
+    found, method, key = request.found, request.method, request.target[4:].decode()
+    condition: Condition | None = None
     try:
-        reply = _reply_to(request, method, key, keys, client)
-        if (size := reply.answer.long_bytes) and method == b"GET":
+        if not request.repeated:
+            # who sends the same header lines again is the same caller
+            request.caller = keys.access.caller_in(found, client)
+        body = request.take_body()
+        if b"if-match" in found or b"if-none-match" in found:
+            condition = condition_of(text_of(found, b"if-match"), text_of(found, b"if-none-match"))
+        if method == b"PUT":
+            content_type = text_of(found, b"content-type")
+            return keys.put(key, body, content_type, condition, request.caller)
+        if method == b"DELETE":
+            return keys.delete(key, condition, request.caller)
+        answer = keys.get(key, condition, request.caller)
+        if (size := answer.long_bytes) and method == b"GET":
             outflow.check(size)
-        return reply
+        return Reply(answer, None)
     except Exception as error:
         return Reply(answers.failure(error, method.decode(), f"/kv/{key}"), None)
-
-
-def _reply_to(request: RequestParser, method: bytes, key: str, keys: Keys, client: Client) -> Reply:
-    if not request.repeated:
-        # who sends the same header lines again is the same caller
-        request.caller = keys.access.caller_in(request.found, client)
-    caller, found = request.caller, request.found
-    condition: Condition | None = None
-    body = request.take_body()
-    if b"if-match" in found or b"if-none-match" in found:
-        condition = condition_of(text_of(found, b"if-match"), text_of(found, b"if-none-match"))
-    if method == b"GET":
-        return Reply(keys.get(key, condition, caller), None)
-    if method == b"PUT":
-        return keys.put(key, body, text_of(found, b"content-type"), condition, caller)
-    if method == b"DELETE":
-        return keys.delete(key, condition, caller)
-    return Reply(keys.get(key, condition, caller), None)
