@@ -90,6 +90,13 @@ def test_seeds_that_once_broke_a_law_keep_them_all(seed: int) -> None:
     assert report.passed, report.violation
 
 
+@pytest.mark.parametrize("seed", [10003, 10069, 10246])
+def test_so_do_those_with_a_hostile_member(seed: int) -> None:
+    report = simulate(seed, deletion_options(seed))
+    assert report.passed, report.violation
+    assert report.faults["lie"] > 0
+
+
 # -- disks with holes ----------------------------------------------------------------------------
 
 HOLES = (117, 331, 182, 374, 186)

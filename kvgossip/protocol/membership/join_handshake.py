@@ -208,7 +208,8 @@ class JoinHandshake:
                 "(members_max), and nobody is gone who could make room; raise it everywhere"
             )
             self._refuse(source, text)
-        elif join.name == me.name and join.site != me.site:
+        elif join.name == me.name and join.site != me.site and newcomer.address != me.address:
+            # at its own address it is this node, before it began a new life
             self._refuse(source, self._name_is_held(newcomer, me))
         else:
             self._check_or_accept(join, members, source, holder, now)

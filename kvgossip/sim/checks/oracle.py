@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from kvgossip.protocol.model.entry import expires_in, is_dead, version_of
+from kvgossip.protocol.model.entry import expires_in, is_dead, supersedes, version_of
 from kvgossip.sim.checks.ledger import version_bytes
 from kvgossip.sim.checks.violation import require
 
@@ -153,8 +153,12 @@ class Oracle:
         """It went to a quarantine, with a warning."""
         version = version_bytes(record)
         self._quarantined[key] = max(version, self._quarantined.get(key, b""))
+        self.false_drops += self.is_newest(key, version)
+
+    def is_newest(self, key: str, version: bytes) -> bool:
+        """True if a correct node wrote it, and nothing newer was written."""
         newest = max(map(version_bytes, self._written.get(key, ())), default=b"")
-        self.false_drops += version >= newest and version not in self._forgeries
+        return version >= newest and version not in self._forgeries
 
     def holed(self, host: int, records: Mapping[str, bytes]) -> None:
         """Of all that was on this host's disk these records are left: it has merged nothing else,
@@ -182,8 +186,14 @@ class Oracle:
                     live.get(key),
                     record,
                 )
-            elif not ((self._set_back or self.lied) and self._is_told(key, record)):
+            elif not (self._may_be_dropped(key, record) and self._is_told(key, record)):
                 require(False, "an acknowledged write is lost", key, record, held.get(key))
+
+    def _may_be_dropped(self, key: str, record: bytes) -> bool:
+        """True if it may be in a quarantine, or what superseded it: also where that was a forgery,
+        which a correct node may take for one that it has collected."""
+        later = [version_bytes(other) for other in self._written[key] if supersedes(other, record)]
+        return self._set_back or self.lied or any(version in self._forgeries for version in later)
 
     def _is_told(self, key: str, record: bytes) -> bool:
         """True if it, or what superseded it, went to a quarantine."""
