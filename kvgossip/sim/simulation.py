@@ -1,6 +1,6 @@
 """Simulation: the phases of one run, from the first start to the verdict.
 
-join      the nodes start; a staged run waits until all hold all alive
+join      the nodes start; a staged run waits until all hold all alive, and most have answered
 faults    writes, and everything that the schedule of faults says
 quiet     no more faults but the permanent: hosts that are down start, cuts are mended, and all
           must agree within `agreement_periods_max`
@@ -98,13 +98,21 @@ class Simulation:
         return self.scenario.data_only and self._quiet_s > 0
 
     def _await_joined(self) -> None:
-        why = self._disagreement() if self.scenario.staged else None
+        why = self._disagreement() or self._crowd() if self.scenario.staged else None
         if why is None:
             self._disturb()
         elif self._timeline.time_s > START_SPREAD_S + self.report.agreement_limit_s:
             self._fail(f"the nodes have not joined: {why}")
         else:
             self._timeline.after(CHECK_S, self._await_joined)
+
+    def _crowd(self) -> str | None:
+        """A node to which most others have not answered yet: it tells those few alone."""
+        for life in self.cluster.running():
+            for pool in life.replica.pools:
+                if pool.membership.table.proofs.is_crowded:
+                    return f"to {life.replica.config.name} most others have not answered"
+        return None
 
     def _disturb(self) -> None:
         plan = self.scenario

@@ -27,6 +27,7 @@ large cluster, or somebody invents names. Then nobody is believed to be there by
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from kvgossip.config import Address, Config
@@ -40,16 +41,19 @@ from kvgossip.protocol.wire.message import Ack
 ASKED_MAX = 1024
 ASKS_A_PERIOD = 64
 PATIENCE_PERIODS = 5
+AGAIN_MAX = 3
 
 
 @dataclass(slots=True)
 class Asked:
-    """The newest record of a name at an address, and the number and time of the last question,
-    monotonic seconds."""
+    """The newest record of a name at an address; the number and time of the last question, and the
+    time of the first, monotonic seconds; and how many there were."""
 
     record: Member
     sequence: int
     asked_s: float
+    began_s: float
+    count: int = 1
 
 
 class Claims:
@@ -75,15 +79,18 @@ class Claims:
         self._places: Newest[int, tuple[str, Address]] = Newest(ASKED_MAX)
         #: how many names were asked for so
         self.count = 0
+        #: when some of a crowd are asked again, monotonic seconds
+        self.due_s = math.inf
 
     def introduce(self, heard: Member, now: Now) -> bool:
-        """True if others may hear of this new name at once; else it is asked first."""
-        if self._table.proofs.counts(heard.name):
-            return True
-        if self._asks_left:
+        """True if others may hear of this new name at once; else it is asked first. So are those
+        that may become a crowd: a node that is new in a large cluster soon knows who is there."""
+        counts = self._table.proofs.counts(heard.name)
+        if self._asks_left and (not counts or self._table.proofs.is_crowding):
             self._asks_left -= 1
             self.ask(heard, now)
-        return False
+            self.due_s = min(self.due_s, now.monotonic_s + self._again_s)
+        return counts
 
     def period(self, now: Now) -> list[str]:
         """A period of failure detection begins: the names of a crowd that have not answered, and
@@ -96,7 +103,7 @@ class Claims:
             record = self._table.members[name]
             asked = self._asked.get((name, record.address))
             if asked is not None:
-                if now.monotonic_s - asked.asked_s > self._patience_s:
+                if now.monotonic_s - asked.began_s > self._patience_s:
                     silent.append(name)
             elif self._asks_left:
                 self._asks_left -= 1
@@ -104,6 +111,22 @@ class Claims:
             else:
                 break
         return silent
+
+    def tick(self, now: Now) -> None:
+        """Ask those again that may become a crowd and have not answered: one that is just joining
+        does not take what comes before the answer to its Join."""
+        if now.monotonic_s < self.due_s:
+            return
+        self.due_s = math.inf
+        for name in tuple(self._table.proofs.lacking):
+            record = self._table.members[name]
+            asked = self._asked.get((name, record.address))
+            if asked is None or asked.count > AGAIN_MAX:
+                continue
+            if now.monotonic_s - asked.asked_s >= self._again_s and self._asks_left:
+                self._asks_left -= 1
+                self.ask(record, now)
+            self.due_s = now.monotonic_s + self._again_s
 
     def is_claim(self, heard: Member, known: Member | None) -> bool:
         """True if this news is not believed yet. `known`: the record of this name, if there is
@@ -141,7 +164,8 @@ class Claims:
             return
         self.count += before is None
         sequence = self._probing.next_sequence()
-        self._asked[place] = Asked(heard, sequence, now.monotonic_s)
+        began_s, count = (now.monotonic_s, 0) if before is None else (before.began_s, before.count)
+        self._asked[place] = Asked(heard, sequence, now.monotonic_s, began_s, count + 1)
         self._places[sequence] = place
         ping = self._make_ping(sequence, heard.name, now)
         for reliable in (False, True) if before is not None else (False,):

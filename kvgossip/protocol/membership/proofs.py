@@ -48,6 +48,11 @@ class Proofs:
         cluster, or somebody invents names. See claims.py."""
         return len(self._lacking) > max(CROWD_MIN, len(self._members) // 2)
 
+    @property
+    def is_crowding(self) -> bool:
+        """True if this may soon be so."""
+        return len(self._lacking) > CROWD_MIN // 4
+
     def counts(self, name: str) -> bool:
         """True unless this is one of a crowd of names that have never answered."""
         return name not in self._lacking or not self.is_crowded

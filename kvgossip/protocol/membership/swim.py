@@ -92,6 +92,8 @@ class Membership:
         self._proximity = Proximity(config, table.me.location, self.coordinates)
         #: (old, new) records, None where there is none, until the pool takes them
         self.changes: list[tuple[Member | None, Member | None]] = []
+        #: most of those that were chosen from last had not answered: others may be chosen since
+        self._was_crowded = False
         #: a live node that has claimed this node's name, until it is warned of
         self.rival: Member | None = None
         #: how often one did
@@ -114,7 +116,6 @@ class Membership:
 
     @property
     def leaving(self) -> bool:
-        """See MemberTable; so the next ones."""
         return self.table.leaving
 
     @property
@@ -150,9 +151,9 @@ class Membership:
     # -- selection of peers -----------------------------------------------------------------------
 
     def choose(self, count: int) -> list[Member]:
-        """At most `count` different peers, near ones rather than far ones (protocol.md section
-        10)."""
-        if self.table.has_other_ways or self.table.proofs.is_crowded:
+        """At most `count` different peers, near ones rather than far ones (protocol.md 10)."""
+        was_crowded, self._was_crowded = self._was_crowded, self.table.proofs.is_crowded
+        if self.table.has_other_ways or self._was_crowded or was_crowded:
             self._proximity.changed()
         return self._proximity.choose(
             self._rng, lambda: self.table.proofs.told(self.table.peers), count
@@ -358,14 +359,14 @@ class Membership:
 
     def deadline(self) -> float:
         """The time at which something is due, monotonic seconds."""
-        nearest, overdue_s = self.probing.deadline(), self._suspicions.deadline()
-        return nearest if nearest < overdue_s else overdue_s
+        return min(self.probing.deadline(), self._suspicions.deadline(), self.claims.due_s)
 
     def tick(self, now: Now) -> None:
         """Do whatever is due."""
         for name in self._suspicions.overdue(now.monotonic_s):
             self.merge(replace(self.members[name], state=MemberState.DEAD, accuser=""), now)
         self.probing.tick(now)
+        self.claims.tick(now)
         if self.probing.is_over(now):
             accused = self.probing.conclude()
             period_s = self._config.probe_interval_s
