@@ -118,6 +118,7 @@ class Replica:
         #: what others hear of this node's HTTP
         self.told = Told()
         self.capacity = Capacity(config, self.store)
+        self.readiness.add_notices(self.capacity.notices)
         self._writes = Writes(config, data, self.capacity)
         #: the time at which the farewell is over; None: the node is not leaving
         self._departs_s: float | None = None

@@ -60,6 +60,11 @@ class Capacity:
             f"is {self.bytes_max}: writes that make it larger are refused"
         )
 
+    def notices(self) -> list[tuple[str, str]]:
+        """For the doctor, as (code, text)."""
+        problem = self.problem()
+        return [("store_full", problem)] if problem else []
+
     def change(self) -> tuple[str, str] | None:
         """The level and the text of a line for the log: once when it becomes full, and once when
         there is room again."""

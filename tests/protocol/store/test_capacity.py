@@ -55,11 +55,15 @@ def test_entries_of_peers_are_merged_beyond_the_bound_and_that_is_said_once() ->
     (line,) = logs(replica.tick(at(1)))
     assert line.startswith("the store is full: ")
     assert "entries of peers are merged all the same" in line
+    ((code, text),) = replica.readiness.notices()
+    assert code == "store_full"
+    assert text == replica.capacity.problem()
     assert logs(replica.tick(at(2))) == []
     with pytest.raises(StoreFullError):
         put(replica, "b", 1, 3)
     replica.delete("a", at(4))
     assert logs(replica.tick(at(4))) == ["there is room in the store again"]
+    assert replica.readiness.notices() == []
 
 
 def test_without_a_bound_no_store_is_full() -> None:
