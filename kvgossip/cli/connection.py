@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from kvgossip.cli.errors import REFUSED, CommandError
-from kvgossip.cli.trust_options import given_trust
+from kvgossip.cli.trust_options import asking, given_trust
 
 if TYPE_CHECKING:
     from kvgossip.api.client import Client
@@ -57,20 +57,14 @@ _token_file: ContextVar[Path | None] = ContextVar("token_file", default=None)
 
 def give_token_file(app: typer.Typer) -> None:
     """Give each command of this application that has --url a --token-file."""
-    for command in app.registered_commands:
-        if command.callback is not None:
-            command.callback = _with_token_file(command.callback)
-    for group in app.registered_groups:
-        if group.typer_instance is not None:
-            give_token_file(group.typer_instance)
+    for command in asking(app):
+        command.callback = _with_token_file(command.callback)
 
 
 def _with_token_file(command: Callable[..., object]) -> Callable[..., object]:
     signature = inspect.signature(command, eval_str=True)
     parameters = list(signature.parameters.values())
-    place = next((at for at, each in enumerate(parameters, 1) if each.name == "url"), None)
-    if place is None:
-        return command
+    place = next(at for at, each in enumerate(parameters, 1) if each.name == "url")
 
     @wraps(command)
     def asks(*, token_file: Path | None, **given: Any) -> object:

@@ -54,16 +54,18 @@ def given_trust() -> Trust:
 
 def add_trust_options(app: typer.Typer) -> None:
     """To all commands of `app` with a --url."""
-    for command in _commands(app):
+    for command in asking(app):
+        command.callback = _with_options(command.callback)
+
+
+def asking(app: typer.Typer) -> Iterator[Any]:
+    """The commands of `app` with a --url, those of its groups among them."""
+    for command in app.registered_commands:
         if command.callback is not None and "url" in inspect.signature(command.callback).parameters:
-            command.callback = _with_options(command.callback)
-
-
-def _commands(app: typer.Typer) -> Iterator[Any]:
-    yield from app.registered_commands
+            yield command
     for group in app.registered_groups:
         if group.typer_instance is not None:
-            yield from _commands(group.typer_instance)
+            yield from asking(group.typer_instance)
 
 
 def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:

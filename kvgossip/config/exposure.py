@@ -27,7 +27,7 @@ WAYS_OUT = (
 
 def has_tokens(config: Config) -> bool:
     """True if clients of HTTP must show who they are."""
-    return bool(getattr(config, "tokens", ""))
+    return bool(config.tokens)
 
 
 def is_protected(config: Config) -> bool:

@@ -16,8 +16,9 @@ large cluster, or somebody invents names. Then nobody is believed to be there by
   that are full of inventions would tell each other of them for ever.
 - Failure detection and gossip are for those that have answered: else both would be spent on
   inventions, and neither a dead member be noticed, nor news be heard.
-- The others are pinged, ASKS_A_PERIOD at most, and forgotten where they do not answer within
-  PATIENCE_PERIODS. One that lives comes back: whoever it pings says that it is a stranger there.
+- The others are pinged, ASKS_A_PERIOD at most, again where the answer is lost, and forgotten where
+  they do not answer within PATIENCE_PERIODS. One that lives comes back: whoever it pings says that
+  it is a stranger there.
 
 - What is said of this node's own address needs no question: nobody else answers here. An earlier
   life of this machine under another name is no claim: it has left (member_table.py).
