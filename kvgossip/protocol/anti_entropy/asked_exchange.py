@@ -3,15 +3,19 @@ link, and what was offered there. The word of its end, Conclude, counts for that
 
 Of a range of buckets the range is kept, not its entries: a first copy of everything offers
 millions. And where single entries become many, their buckets take their place: whoever asks for so
-many may have asked for these as well.
+many may have asked for these as well. All of it lies in arrays: an exchange is kept long after it
+has ended, since nobody says so where there was nothing to conclude, and numbers of its own, one
+by one among entries that go, would keep the memory of these from going back to the system.
 """
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable
+
 from kvgossip.config import Address
 from kvgossip.protocol.anti_entropy.questions import Question
-from kvgossip.protocol.model.ordered_set import OrderedSet
-from kvgossip.protocol.store.digest import DigestTree
+from kvgossip.protocol.store.digest import FAN_OUT, DigestTree
 from kvgossip.protocol.wire.batching import unpack
 from kvgossip.protocol.wire.exchange_messages import Decoded, Entries, Leaves, Want
 from kvgossip.protocol.wire.message import Message
@@ -27,35 +31,37 @@ class AskedExchange:
 
     def __init__(self, peer: str, source: Address, speaker: str) -> None:
         self.peer, self.source, self.speaker = peer, source, speaker
-        self._fingerprints: OrderedSet[int] = OrderedSet()
-        #: by level
-        self._buckets: dict[int, OrderedSet[int]] = {}
+        self._fingerprints = array("Q")
+        #: by level, a byte for each bucket
+        self._buckets: dict[int, bytearray] = {}
 
     def answered(self, question: Question, answer: Message, digest: DigestTree) -> None:
         """This was answered there."""
         if isinstance(answer, Decoded) or (
             isinstance(question, Want) and isinstance(answer, Entries)
         ):
-            self._fingerprints |= dict.fromkeys(digest.fingerprints(answer.entries))
+            self._fingerprints.extend(digest.fingerprints(answer.entries))
             if len(self._fingerprints) > OFFERED_MAX:
-                offered = self._buckets.setdefault(digest.levels, OrderedSet())
-                offered |= dict.fromkeys(
-                    digest.bucket_of(digest.levels, each) for each in self._fingerprints
-                )
-                self._fingerprints.clear()
+                levels, fingerprints = digest.levels, self._fingerprints
+                self._mark(levels, (digest.bucket_of(levels, each) for each in fingerprints))
+                del fingerprints[:]
         elif isinstance(question, Leaves) and isinstance(answer, Entries):
-            asked = unpack("I", question.buckets)
-            offered = self._buckets.setdefault(question.level, OrderedSet())
-            offered |= dict.fromkeys(asked[: answer.answered + 1])
+            self._mark(question.level, unpack("I", question.buckets)[: answer.answered + 1])
+
+    def _mark(self, level: int, buckets: Iterable[int]) -> None:
+        marks = self._buckets.setdefault(level, bytearray(FAN_OUT**level))
+        for bucket in buckets:
+            marks[bucket] = 1
 
     def offered(self, fingerprints: list[int], digest: DigestTree) -> list[int]:
         """Those of the fingerprints that were offered."""
+        single = frozenset(self._fingerprints)
         return [
             fingerprint
             for fingerprint in fingerprints
-            if fingerprint in self._fingerprints
+            if fingerprint in single
             or any(
-                digest.bucket_of(level, fingerprint) in buckets
-                for level, buckets in self._buckets.items()
+                marks[digest.bucket_of(level, fingerprint)]
+                for level, marks in self._buckets.items()
             )
         ]
