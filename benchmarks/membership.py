@@ -21,6 +21,7 @@ crash     kill -9 of one agent; `first` and `all`: seconds until the first, and 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import re
@@ -52,13 +53,14 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class System:
-    """How an agent is started, and how its log says who is there and who failed.
+    """How an agent is started, how its log says who failed, and who is there: its log as well, or
+    `GET /members`, where None.
 
     Numbers are places in the cluster.
     """
 
     command: Callable[[int], Sequence[str]]
-    alive: re.Pattern[bytes]
+    alive: re.Pattern[bytes] | None
     failed: re.Pattern[bytes]
 
 
@@ -102,7 +104,7 @@ def serf_command(place: int) -> Sequence[str]:
 SYSTEMS = {
     "kvgossip": System(
         kvgossip_command,
-        re.compile(rb": (n\d+) at \S+ is alive"),
+        None,  # of a crowd that comes, its log names a part
         re.compile(rb": (n\d+) at \S+ is dead"),
     ),
     "serf": System(
@@ -178,7 +180,7 @@ class Agents:
                     self._heard(agent, line, time.monotonic())
 
     def _heard(self, agent: Agent, line: bytes, at_s: float) -> None:
-        if found := self._system.alive.search(line):
+        if self._system.alive and (found := self._system.alive.search(line)):
             agent.there.add(found[1].decode())
         elif found := self._system.failed.search(line):
             agent.there.discard(found[1].decode())
@@ -192,12 +194,14 @@ class Agents:
                 raise SystemExit(
                     f"agent n{place} has ended with code {code}: run its command by hand to see why"
                 )
-        return all(
-            name in self._agents[place].there
-            for place in places
-            for other, name in names.items()
-            if other != place
-        )
+        return all(set(names.values()) - {names[place]} <= self._there(place) for place in places)
+
+    def _there(self, place: int) -> set[str]:
+        """Whom this agent holds for alive."""
+        agent = self._agents[place]
+        if self._system.alive is None:
+            agent.there |= members_alive(SERVICE_PORT + place)
+        return agent.there
 
     # -- figures --
 
@@ -257,6 +261,19 @@ def _until(met: Callable[[], bool], seconds: float, otherwise: str) -> None:
         if time.monotonic() > end_s:
             raise SystemExit(f"{otherwise} within {seconds:.0f} s")
         time.sleep(POLL_S)
+
+
+def members_alive(port: int) -> set[str]:
+    """Their names, as this agent of kvgossip tells them; none while it does not answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10.0)
+    try:
+        connection.request("GET", "/members")
+        told = json.loads(connection.getresponse().read())
+    except OSError:
+        return set()
+    finally:
+        connection.close()
+    return {member["name"] for member in told["members"] if member["state"] == "alive"}
 
 
 def loopback() -> tuple[int, int]:
