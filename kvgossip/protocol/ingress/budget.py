@@ -35,6 +35,8 @@ _COSTS: Mapping[type, Callable[[Any], int]] = {
 
 def affordable(messages: Sequence[Message | Member]) -> Sequence[Message | Member]:
     """These messages, up to the first one that is too much."""
+    if len(messages) * _UNIT <= COST_MAX and _COSTS.keys().isdisjoint(map(type, messages)):
+        return messages  # as nearly always: nothing in it costs more than a unit does
     spent = 0
     for place, message in enumerate(messages):
         cost = _COSTS.get(type(message))

@@ -33,6 +33,7 @@ from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.model.plain_text import plain, quoted
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.wire.frame import (
+    FLAG_REFUSED,
     OTHER_ID,
     Framing,
     Opened,
@@ -113,7 +114,7 @@ class Gate:
         except RemoteError as fault:
             self._drop(fault.reason, data, arrival)
             return None
-        self.has_opened = not is_refusal(data)
+        self.has_opened = not data[3] & FLAG_REFUSED
         return opened
 
     def _drop(self, reason: str, data: bytes, arrival: Arrival) -> None:

@@ -58,5 +58,5 @@ class RateLimit:
         if now_s > since_s:
             level = min(self._full, level + (now_s - since_s) * self._per_s)
         admitted = level >= 1.0
-        bucket[:] = level - 1.0 if admitted else level, now_s
+        bucket[0], bucket[1] = level - 1.0 if admitted else level, now_s
         return admitted

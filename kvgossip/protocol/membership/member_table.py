@@ -48,8 +48,8 @@ class MemberTable:
         is_blocked: Callable[[Member], bool],
         is_reached_otherwise: Callable[[Member], bool] | None = None,
     ) -> None:
-        #: this node's own record
-        self.me = me
+        #: this node's own record; true if it has left on purpose
+        self.me, self.leaving = me, False
         #: the record of each name, this node's own among them
         self.members: dict[str, Member] = {me.name: me}
         #: true of a member that an operator has blocked
@@ -81,11 +81,6 @@ class MemberTable:
     # -- questions --------------------------------------------------------------------------------
 
     @property
-    def leaving(self) -> bool:
-        """True if this node has left on purpose."""
-        return self.me.state is MemberState.LEFT
-
-    @property
     def reachable(self) -> list[Member]:
         """The other members that are alive or suspect, and not blocked, in the order of their
         names. Do not change the list."""
@@ -115,11 +110,10 @@ class MemberTable:
         """The reachable that rumors and exchanges go to: all, but for those that this node reaches
         otherwise."""
         otherwise = self._is_reached_otherwise
-        return (
-            self.reachable
-            if otherwise is None
-            else [member for member in self.reachable if not otherwise(member)]
-        )
+        reachable = self.reachable if self._reachable is None else self._reachable
+        if otherwise is None:
+            return reachable
+        return [member for member in reachable if not otherwise(member)]
 
     def is_peer(self, member: Member) -> bool:
         """True if rumors and exchanges may go there."""
@@ -184,7 +178,7 @@ class MemberTable:
         """True if what came so is this member's own word: from its address, or over the link that
         was dialled there. Whoever else names it may be anybody."""
         member = self.members.get(name)
-        return member is not None and arrival.source == member.address
+        return member is not None and arrival.source == (member.host, member.port)
 
     def may_speak(self, name: str, arrival: Arrival) -> bool:
         """True also of a link that somebody on its host has dialled: most likely it is the member,
@@ -240,6 +234,7 @@ class MemberTable:
     def put_own(self, me: Member) -> None:
         """This node's own record has changed."""
         self.me = self.members[me.name] = me
+        self.leaving = me.state is MemberState.LEFT
 
     def put(self, record: Member, now_s: float) -> None:
         """Take the record of another member in place of the one before; monotonic seconds."""

@@ -39,18 +39,19 @@ class MemberWarnings:
 
     def look(self, now: Now) -> None:
         """Warn of whatever membership has met since the last look."""
-        if self._membership.rival is not None:
-            self._report_rival(self._membership.rival, now)
-        if self._membership.lives_refused > self._lives_refused:
+        membership, table = self._membership, self._membership.table
+        if membership.rival is not None:
+            self._report_rival(membership.rival, now)
+        if membership.lives_refused > self._lives_refused:
             self._report_lives_refused(now)
-        if self._membership.table.shared:
+        if table.shared:
             self._report_shared(now)
-        if self._membership.names_refused > self._names_refused:
+        if membership.names_refused > self._names_refused:
             self._report_names_refused(now)
-        if self._membership.round_trips.turned:
+        if membership.round_trips.turned:
             self._report_blocked_udp(now)
-        if self._membership.me is not self._me:
-            self._me = self._membership.me
+        if table.me is not self._me:
+            self._me = table.me
             if self._me.address != self._address:
                 self._report_address(self._me.address)
 

@@ -46,8 +46,8 @@ class OwnHost:
         self._ends: Newest[str, None] = Newest(ENDS_MAX)
 
     def ended(self, here: str) -> None:
-        """A link ends at this host of ours; empty: not known."""
-        if here and here not in self._ends:
+        """A link ends at this host of ours."""
+        if here not in self._ends:
             self._ends[here] = None
 
     def observed(self, me: Member, host: str, peer: str, here: str) -> Member:

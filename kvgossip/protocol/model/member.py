@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from enum import IntEnum
+from functools import lru_cache
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -35,11 +36,19 @@ FORGET_S_MAX = 366 * 86_400
 Life = Annotated[int, Meta(ge=0, le=2**62)]  # there is room to raise it
 
 
+_address = lru_cache(maxsize=4096)(Address)
+"""Asked for every packet."""
+
+
 class MemberState(IntEnum):
     ALIVE = 0
     SUSPECT = 1
     DEAD = 2
     LEFT = 3
+
+
+_SUSPECT, _DEAD = MemberState.SUSPECT, MemberState.DEAD
+"""CPython 3.11 runs Python code wherever a member of an enumeration is named by its class."""
 
 
 class SyncState(IntEnum):
@@ -107,7 +116,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def address(self) -> Address:
-        return Address(self.host, self.port)
+        return _address(self.host, self.port)
 
     @property
     def location(self) -> Location:
@@ -121,7 +130,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def reachable(self) -> bool:
         """Alive or suspect: a peer worth talking to."""
-        return self.state <= MemberState.SUSPECT
+        return self.state <= _SUSPECT
 
 
 def life(member: Member) -> tuple[int, int]:
@@ -131,6 +140,6 @@ def life(member: Member) -> tuple[int, int]:
 
 def rank(member: Member) -> tuple[int, int, int, int, MemberState]:
     """Greater wins. Within a generation: every terminal state is above every incarnation."""
-    if member.state >= MemberState.DEAD:
+    if member.state >= _DEAD:
         return (*life(member), 1, 0, member.state)
     return (*life(member), 0, member.incarnation, member.state)

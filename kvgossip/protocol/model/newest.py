@@ -21,6 +21,6 @@ class Newest(dict[K, V]):
         self.limit = limit
 
     def __setitem__(self, key: K, value: V) -> None:
-        super().__setitem__(key, value)
+        dict.__setitem__(self, key, value)  # in many a path: without super()
         if len(self) > self.limit:
             del self[next(iter(self))]

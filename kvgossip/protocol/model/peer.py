@@ -16,6 +16,9 @@ class PoolKind(Enum):
     LAN = "lan"
     WAN = "wan"
 
+    # each datagram looks its pool up, and that of Enum is Python code
+    __hash__ = object.__hash__
+
 
 class Peer(NamedTuple):
     """A name and its pool: names are unique in a pool."""

@@ -28,7 +28,7 @@ from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.rumors.mongering import Mongering
-from kvgossip.protocol.wire.frame import BAD_MEMBER, TOO_MUCH, is_refusal
+from kvgossip.protocol.wire.frame import BAD_MEMBER, TOO_MUCH
 from kvgossip.protocol.wire.message import (
     Bundle,
     Fetch,
@@ -83,8 +83,10 @@ class Dispatch:
         """Handle one frame."""
         self._counters["frames_received"] += 1
         self._counters["bytes_received"] += len(data)
-        self._membership.own_host.ended(arrival.here)
-        if self._blocklist.covers_address(arrival.source):
+        if arrival.here:
+            self._membership.own_host.ended(arrival.here)
+        blocks = bool(self._blocklist)
+        if blocks and self._blocklist.covers_address(arrival.source):
             self._counters["frames_dropped.blocked"] += 1
             return
         opened = self._gate.open(data, arrival)
@@ -95,22 +97,22 @@ class Dispatch:
             opened.faults.extend([TOO_MUCH] * (len(opened.messages) - len(taken)))
         for reason in opened.faults:
             self._counters[f"units_dropped.{reason}"] += 1
-        if is_refusal(data):
+        if not self._gate.has_opened:
             self._refused_in_clear(taken, arrival)
             return
-        messages = self._admitted(taken, arrival.source)
-        if self._membership.leaving:
+        messages = self._admitted(taken, arrival.source) if blocks else taken
+        if self._membership.table.leaving:
             # a peer that heard of a large entry in the farewell may still fetch its body; all else
             # comes too late
             messages = [message for message in messages if isinstance(message, Fetch)]
         # a record of a member that cannot be read does not shift the places of rumors
-        whole = all(reason == BAD_MEMBER for reason in opened.faults)
+        whole = not opened.faults or all(reason == BAD_MEMBER for reason in opened.faults)
         self._dispatch(messages, whole, arrival)
 
     def _admitted(
         self, messages: Sequence[Message | Member], source: Address
     ) -> Sequence[Message | Member]:
-        admitted = self._blocklist.admitted(messages, source) if self._blocklist else messages
+        admitted = self._blocklist.admitted(messages, source)
         if admitted is None:
             self._counters["frames_dropped.blocked"] += 1
         return admitted or []
@@ -128,7 +130,7 @@ class Dispatch:
                     self._counters["units_dropped.unexpected_question"] += 1
                     continue
             if isinstance(message, (Rumor, Notice)) or (
-                isinstance(message, Bundle) and gossip is not None
+                gossip is not None and isinstance(message, Bundle)
             ):
                 rumors.append(message)
             elif isinstance(message, Gossip):
@@ -138,15 +140,12 @@ class Dispatch:
                 self._joining.on_join(message, members, arrival)
                 return
             else:
-                self._handle(message, arrival)
+                try:
+                    self._handlers[type(message)](message, arrival)
+                except RemoteError as fault:
+                    self._counters[f"units_dropped.{fault.reason}"] += 1
         if gossip is not None:
             self._mongering.responder.on_gossip(gossip, rumors, whole, arrival)
-
-    def _handle(self, message: Message | Member, arrival: Arrival) -> None:
-        try:
-            self._handlers[type(message)](message, arrival)
-        except RemoteError as fault:
-            self._counters[f"units_dropped.{fault.reason}"] += 1
 
     # -- refusals ---------------------------------------------------------------------------------
 

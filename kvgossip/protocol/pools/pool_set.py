@@ -16,6 +16,9 @@ from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.wire.message import Enquire, Prune
 
+_LAN = PoolKind.LAN
+"""Asked of every frame (see merging.py)."""
+
 
 class PoolSet:
     """The LAN pool, and on a gateway the WAN pool after it. It is filled before the first input,
@@ -43,7 +46,7 @@ class PoolSet:
 
     def of(self, kind: PoolKind) -> Pool:
         """Raises ConfigError where there is none of that kind."""
-        if kind is PoolKind.LAN:
+        if kind is _LAN:
             return self.all[0]
         pool = self.wan
         if pool is None:

@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import socket
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError
@@ -60,8 +61,10 @@ def is_numeric(host: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=4096)
 def plain(name: SocketAddress) -> Address:
-    """A socket's name as an Address; an IPv4 peer of an IPv6 socket by its IPv4 address."""
+    """A socket's name as an Address; an IPv4 peer of an IPv6 socket by its IPv4 address. Asked for
+    every datagram, of which most come from a few."""
     host = name[0]
     return Address(
         host[len(_MAPPED) :] if host.startswith(_MAPPED) and "." in host else host, name[1]
