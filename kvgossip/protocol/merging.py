@@ -23,7 +23,7 @@ Laws
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -118,9 +118,11 @@ class RumorPort(Protocol):
 
 
 class QueryPort(Protocol):
-    """The version queries of one pool that wait for an answer; false where none do."""
+    """The version queries of one pool."""
 
-    def __len__(self) -> int: ...
+    @property
+    def open(self) -> Sized:
+        """Those that wait for an answer."""
 
     def merged(self, key: str, record: bytes, now: Now) -> None: ...
 
@@ -142,9 +144,11 @@ class NewsPool(Protocol):
 
 
 class AckPort(Protocol):
-    """The members that have shown that they hold a version; false where nobody waits for that."""
+    """The members that have shown that they hold a version."""
 
-    def __len__(self) -> int: ...
+    @property
+    def waits(self) -> Sized:
+        """Empty where nobody waits for that."""
 
     def showed(self, peer: Peer, key: str, version: bytes) -> None: ...
 
@@ -199,7 +203,7 @@ class Merging:
                 return _REFUSED
         if record[9:HEAD_BYTES] == self._context.own and self._is_lost(record, now, origin):
             return _LOST
-        if self._acks and origin.peer is not None and origin.shows:
+        if self._acks.waits and origin.peer is not None and origin.shows:
             self._acks.showed(origin.peer, key, record[1:HEAD_BYTES])
         if not taken and self._tombstones.refuses(key, record):
             if self._tombstones.may_have_expired(record, now):
@@ -228,7 +232,7 @@ class Merging:
             taken = [pair for pair, verdict in verdicts if verdict is _TAKE]
         offered: list[Pair] = []
         for key, record in entries:
-            if self._acks and origin.peer is not None and origin.shows:
+            if self._acks.waits and origin.peer is not None and origin.shows:
                 self._acks.showed(origin.peer, key, record[1:HEAD_BYTES])
             if (key, record) in taken or not self._tombstones.refuses(key, record):
                 offered.append((key, record))
@@ -314,7 +318,7 @@ class Merging:
         self._outbox.changed(changed)
         self._tombstones.merged(changed, now)
         for pool in self._pools:
-            if pool.version_queries:
+            if pool.version_queries.open:
                 pool.version_queries.merged(key, record, now)
         return True
 

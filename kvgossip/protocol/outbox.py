@@ -16,6 +16,8 @@ from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.wire.message import Message
 
+_KEPT = frozenset((Changed, Dropped, Persist))
+
 
 class Outbox:
     """The effects of the input that is being worked on."""
@@ -48,7 +50,7 @@ class Outbox:
 
     def writes_to_disk(self) -> bool:
         """True if an effect by now makes a driver with a disk commit."""
-        return any(isinstance(effect, (Changed, Dropped, Persist)) for effect in self._effects)
+        return not _KEPT.isdisjoint(map(type, self._effects))
 
     def drain(self) -> list[Effect]:
         """All effects, oldest first; the outbox is empty afterwards."""

@@ -416,6 +416,9 @@ class Replica:
         of this turn. None: never."""
         if self._departs_s is not None:
             return None if self._departed else self._departs_s
+        for pool in self.pools.all:
+            if pool.mongering.rumors.fresh:
+                return 0.0  # as after every write: nothing else need be asked
         nearest, rotation_s = self.tombstones.deadline(), self.key_rotation.deadline()
         if not self.settling.settled:
             nearest = min(nearest, self.settling.deadline())
@@ -423,7 +426,7 @@ class Replica:
             pool_s = pool.deadline()
             if pool_s < nearest:
                 nearest = pool_s
-        if self.acks:
+        if self.acks.waits:
             nearest = min(nearest, self.acks.deadline())
         return nearest if rotation_s is None else min(nearest, rotation_s)
 
@@ -435,7 +438,8 @@ class Replica:
         if self._departs_s is None:
             for pool in self.pools:
                 pool.tick(now)
-            self.settling.tick(now)
+            if not self.settling.settled:
+                self.settling.tick(now)
             self.key_rotation.tick(now)
             self.acks.tick(now)
             self.tombstones.tick(now, settled=self.settled)

@@ -38,7 +38,7 @@ class OpenQuery(NamedTuple):
 
 
 class VersionQueries:
-    """Those that wait for an answer of this node; false where none do. `fetch(notice, source, now)`
+    """Those that wait for an answer of this node. `fetch(notice, source, now)`
     gets a body."""
 
     def __init__(
@@ -53,8 +53,8 @@ class VersionQueries:
     ) -> None:
         self._kind, self._store, self._acks, self._membership = kind, store, acks, membership
         self._fetch, self._outbox = fetch, outbox
-        #: by key, then by the peer that asked and its number
-        self._open: dict[str, dict[tuple[Address, int], OpenQuery]] = {}
+        #: those that wait, by key, then by the peer that asked and its number
+        self.open: dict[str, dict[tuple[Address, int], OpenQuery]] = {}
         #: how many wait
         self._count = 0
 
@@ -81,16 +81,16 @@ class VersionQueries:
             self._fetch(notice, source, now)
 
     def _keep(self, key: str, asker: tuple[Address, int], query: OpenQuery) -> None:
-        same = self._open.setdefault(key, {})
+        same = self.open.setdefault(key, {})
         self._count += asker not in same
         same[asker] = query
         if self._count > OPEN_MAX:
-            oldest = next(iter(self._open))
-            self._count -= len(self._open.pop(oldest))
+            oldest = next(iter(self.open))
+            self._count -= len(self.open.pop(oldest))
 
     def merged(self, key: str, record: bytes, now: Now) -> None:
         """This node has something newer under the key."""
-        same = self._open.get(key)
+        same = self.open.get(key)
         if same is None:
             return
         for asker, query in list(same.items()):
@@ -100,7 +100,7 @@ class VersionQueries:
                 if now.monotonic_s < query.end_s:
                     self._confirm(asker[1], asker[0], query.reliable)
         if not same:
-            del self._open[key]
+            del self.open[key]
 
     def _confirm(self, number: int, to: Address, reliable: bool) -> None:
         self._outbox.send(self._answer(number), to, reliable=reliable)

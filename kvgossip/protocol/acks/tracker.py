@@ -128,7 +128,7 @@ class Wait:
 
 
 class AckTracker:
-    """All waits of a replica; false when nothing waits. `ask(peer, query, reliable)` sends a
+    """All waits of a replica. `ask(peer, query, reliable)` sends a
     version query, `state_of(peer)` is the believed state of a member, None of one that was not met
     yet."""
 
@@ -141,18 +141,18 @@ class AckTracker:
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._outbox, self._rng, self._ask, self._state_of = outbox, rng, ask, state_of
-        #: by a number of its own
-        self._waits: dict[int, Wait] = {}
+        #: by a number of its own; empty where nothing waits
+        self.waits: dict[int, Wait] = {}
         #: by the number under which this member was asked
         self._asked: dict[int, tuple[Wait, Peer]] = {}
         self._by_key: dict[str, list[Wait]] = {}
 
     def __len__(self) -> int:
-        return len(self._waits)
+        return len(self.waits)
 
     def check_room(self) -> None:
         """Raises OverloadedError where there are too many."""
-        if len(self._waits) >= WAITS_MAX:
+        if len(self.waits) >= WAITS_MAX:
             raise OverloadedError(
                 f"{WAITS_MAX} writes wait already",
                 "nothing was changed; write without waiting, or try again",
@@ -184,14 +184,14 @@ class AckTracker:
             concern = None
         wait = Wait(ticket, query, record[1:HEAD_BYTES], states, groups, now.monotonic_s, concern)
         wait.deadline_s = now.monotonic_s + timeout_s
-        self._waits[query.number] = wait
+        self.waits[query.number] = wait
         self._by_key.setdefault(key, []).append(wait)
         self._holds(wait, me)
 
     def judge_anew(self, groups_of: Callable[[WriteConcern], Sequence[Group]]) -> None:
         """The node has settled: from now on the members that it knows count. `groups_of` raises
         CannotMeetError where there are not so many: then the wait ends when its time is up."""
-        for wait in [wait for wait in self._waits.values() if wait.concern is not None]:
+        for wait in [wait for wait in self.waits.values() if wait.concern is not None]:
             assert wait.concern is not None
             try:
                 wait.groups = list(groups_of(wait.concern))
@@ -208,7 +208,7 @@ class AckTracker:
 
     def cancel(self, ticket: int) -> None:
         """The driver waits no more. Harmless when the wait is over."""
-        for wait in [wait for wait in self._waits.values() if wait.ticket == ticket]:
+        for wait in [wait for wait in self.waits.values() if wait.ticket == ticket]:
             self._remove(wait)
 
     # -- the versions that peers have shown -------------------------------------------------------
@@ -228,7 +228,7 @@ class AckTracker:
     def equals(self, peer: Peer, record_of: Callable[[str], bytes | None]) -> None:
         """This peer has all that we have; `record_of(key)` is our record."""
         for wait in [
-            wait for wait in self._waits.values() if peer in wait.states and peer not in wait.shown
+            wait for wait in self.waits.values() if peer in wait.states and peer not in wait.shown
         ]:
             record = record_of(wait.key)
             if record is not None and record[1:HEAD_BYTES] >= wait.version:
@@ -242,7 +242,7 @@ class AckTracker:
 
     def changed(self, peer: Peer, old: Member | None, new: Member | None) -> None:
         """A member has another state, or another life."""
-        for wait in list(self._waits.values()):
+        for wait in list(self.waits.values()):
             if peer not in wait.states and (wait.concern is None or new is None):
                 continue
             if new is None or old is None or new.site != old.site:
@@ -274,7 +274,7 @@ class AckTracker:
 
     def _remove(self, wait: Wait) -> bool:
         """True if it was there."""
-        if self._waits.pop(wait.query.number, None) is None:
+        if self.waits.pop(wait.query.number, None) is None:
             return False
         for number in wait.numbers.values():
             del self._asked[number]
@@ -288,12 +288,12 @@ class AckTracker:
     def deadline(self) -> float:
         """Monotonic seconds; infinite where nothing waits."""
         nearest = math.inf
-        for wait in self._waits.values():
+        for wait in self.waits.values():
             nearest = min(nearest, 0.0 if wait.prompted else min(wait.next_ask_s, wait.deadline_s))
         return nearest
 
     def tick(self, now: Now) -> None:
-        for wait in list(self._waits.values()):
+        for wait in list(self.waits.values()):
             if now.monotonic_s >= wait.deadline_s:
                 self._end(wait, met=False)
                 continue
@@ -317,5 +317,5 @@ class AckTracker:
 
     def end_all(self) -> None:
         """This node leaves."""
-        for wait in list(self._waits.values()):
+        for wait in list(self.waits.values()):
             self._end(wait, met=False)

@@ -30,30 +30,28 @@ class Waiting(NamedTuple):
 
 
 class Backlog:
-    """The answers that are being made, by link."""
+    """The answers that are being made."""
 
     def __init__(self) -> None:
-        self._by_link: dict[Address, deque[Waiting]] = {}
+        #: by link; empty while nothing is to be gone on with
+        self.by_link: dict[Address, deque[Waiting]] = {}
         self._bytes = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._by_link)
 
     def begin(self, work: Iterator[None], source: Address, size: int) -> None:
         """Answer a question of this link, of `size` bytes. Raises RemoteError where it makes no
         sense, or too much waits."""
-        waiting = self._by_link.get(source, ())
+        waiting = self.by_link.get(source, ())
         if len(waiting) >= LINK_MAX or (waiting and self._bytes + size > BYTES_MAX):
             raise RemoteError("too_many_questions")
         for _ in work:
-            self._by_link.setdefault(source, deque()).append(Waiting(work, size))
+            self.by_link.setdefault(source, deque()).append(Waiting(work, size))
             self._bytes += size
             return
 
     def step(self) -> None:
         """One step of the link whose turn it is."""
-        source = next(iter(self._by_link))
-        waiting = self._by_link.pop(source)
+        source = next(iter(self.by_link))
+        waiting = self.by_link.pop(source)
         work, size = waiting[0]
         for _ in work:
             break
@@ -61,9 +59,9 @@ class Backlog:
             waiting.popleft()
             self._bytes -= size
         if waiting:
-            self._by_link[source] = waiting
+            self.by_link[source] = waiting
 
     def forget(self, source: Address) -> None:
         """This link broke: nobody waits for its answers."""
-        for _, size in self._by_link.pop(source, ()):
+        for _, size in self.by_link.pop(source, ()):
             self._bytes -= size

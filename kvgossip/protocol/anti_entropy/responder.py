@@ -91,14 +91,9 @@ class Responder:
         self._asked: Newest[int, AskedExchange] = Newest(ASKERS_MAX)
         #: by name, when that member asked last, monotonic seconds
         self._asked_s: dict[str, float] = {}
-        self._backlog = Backlog()
+        self.backlog = Backlog()
         #: the time of this input
         self._now = now
-
-    @property
-    def busy(self) -> bool:
-        """True if there are answers to go on with."""
-        return bool(self._backlog)
 
     # -- receive ----------------------------------------------------------------------------------
 
@@ -115,17 +110,17 @@ class Responder:
         ):
             self.send_members(source)
         self._now = now
-        self._backlog.begin(self._answering(question, asked, source), source, _size_of(question))
+        self.backlog.begin(self._answering(question, asked, source), source, _size_of(question))
 
     def tick(self, now: Now) -> None:
         """A step of what is left to answer."""
-        if self._backlog:
+        if self.backlog.by_link:
             self._now = now
-            self._backlog.step()
+            self.backlog.step()
 
     def unreachable(self, address: Address) -> None:
         """This link broke."""
-        self._backlog.forget(address)
+        self.backlog.forget(address)
 
     def _answering(
         self, question: Question, asked: AskedExchange | None, source: Address

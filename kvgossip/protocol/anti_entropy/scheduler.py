@@ -209,13 +209,14 @@ class ExchangeScheduler:
     # -- time -------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
-        if self._endings or self.responder.busy:
+        if self._endings or self.responder.backlog.by_link:
             return 0.0
         nearest = self._next_floor_s
         for exchange in self._slots.running.values():
             nearest = min(nearest, 0.0 if exchange.eager else self._end_s(exchange))
         if not self._store.sketch.idle and self._membership.table.reachable:
-            nearest = min(nearest, self._sketch_s)
+            sketch_s = self._sketch_s
+            nearest = sketch_s if sketch_s < nearest else nearest
         return nearest
 
     def tick(self, now: Now) -> None:

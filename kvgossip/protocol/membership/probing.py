@@ -95,7 +95,7 @@ class Probe:
     @property
     def is_waiting(self) -> bool:
         """True if nothing has answered yet, and no helper was asked."""
-        return self.relay_sequence is None and not self.acked
+        return self.relay_sequence is None and not (self.direct or self.relayed or self.tcp)
 
 
 @dataclass(slots=True)
@@ -185,7 +185,7 @@ class Probing:
         """Nack or forget relays; ask helpers where the direct ack has not come in time."""
         self._expire_relays(now)
         probe = self._probe
-        if probe is not None and probe.is_waiting and now.monotonic_s >= probe.timeout_s:
+        if probe is not None and now.monotonic_s >= probe.timeout_s and probe.is_waiting:
             self._ask_others(probe, now)
             # A tick that comes late, after a pause of the process, must not conclude before anybody
             # could answer. Nor may it where a far target was waited for longer: the helpers need

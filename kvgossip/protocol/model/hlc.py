@@ -77,7 +77,7 @@ class HybridLogicalClock:
         own every key.
         """
         if timestamp > self.latest:
-            if self.is_too_late(timestamp, wall_ms):
+            if timestamp >> COUNTER_BITS > wall_ms and self.is_too_late(timestamp, wall_ms):
                 raise RemoteError(
                     "clock_ahead",
                     f"a version is {(timestamp >> COUNTER_BITS) - wall_ms} ms ahead of this "

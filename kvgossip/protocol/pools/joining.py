@@ -174,9 +174,10 @@ class Joining:
                 self._exchanges.start(name, now)
         if not self._membership.me.host:
             self._find_own_host(now)
-        for address in self._known_peers.due(now):
-            self.join([address], asked_name=self._known_peers.name_at(address))
-        self._outbox.persist(self._known_peers.forgotten(now))
+        if self._known_peers.absent:
+            for address in self._known_peers.due(now):
+                self.join([address], asked_name=self._known_peers.name_at(address))
+            self._outbox.persist(self._known_peers.forgotten(now))
 
     def _find_own_host(self, now: Now) -> None:
         """One peer alone is not believed about it, so others are asked, too: each says in its reply

@@ -32,6 +32,9 @@ from kvgossip.protocol.wire.batching import chunks
 from kvgossip.protocol.wire.frame import encode, encode_briefly
 from kvgossip.protocol.wire.message import Message, Ping
 
+# asked for every peer of every packet (see merging.py)
+_ALIVE = MemberState.ALIVE
+
 MEMBERS_A_FRAME = 100
 PADDING = bytes(64)
 """An ack with all that it may say is so much longer than a ping."""
@@ -138,7 +141,7 @@ class PoolOutbox:
     def _belief(self, peer: Member, room: int) -> list[bytes]:
         """What this node believes of the peer, where that is not alive; as far as there is room."""
         current = self._table.members.get(peer.name, peer)
-        if not self._config.buddy or current.state is MemberState.ALIVE:
+        if not self._config.buddy or current.state is _ALIVE:
             return []
         unit = encode(current)
         return [unit] if len(unit) <= room else []
@@ -147,7 +150,7 @@ class PoolOutbox:
         """Membership news for this peer that fits into `room` bytes: first what this node believes
         of the peer itself, where that is not alive."""
         current = self._table.members.get(peer.name, peer)
-        if current.state is MemberState.ALIVE and not self._dissemination.has_news:
+        if current.state is _ALIVE and not self._dissemination.has_news:
             return []
         units = self._belief(peer, room)
         news = self._dissemination.take_news(room - sum(map(len, units)))

@@ -199,7 +199,7 @@ class ProbeAnswers:
             self._exchanges.start(probe.sender, now)
         act = asked and (peer_settled or not settled) and self._membership.is_peer(sender)
         self._exchanges.saw_root(probe.sender, probe.root, now, act=act)
-        if self._acks and speaks and probe.root == self._store.digest.root:
+        if self._acks.waits and speaks and probe.root == self._store.digest.root:
             self._acks.equals(Peer(self._kind, probe.sender), self._store.record)
 
 

@@ -75,20 +75,21 @@ class HotList:
     """The infective list. Own writes come before forwarded rumors, each oldest first."""
 
     __slots__ = (
-        "_forwarded",
-        "_own",
         "_pending",
         "_rng",
         "_rumors_max",
         "cooled",
+        "forwarded",
         "fresh",
+        "own",
         "policy",
     )
 
     def __init__(self, policy: RumorPolicy, rumors_max: int, rng: Random) -> None:
         self.policy, self._rumors_max, self._rng = policy, rumors_max, rng
-        self._own: dict[str, HotRumor] = {}
-        self._forwarded: dict[str, HotRumor] = {}
+        #: all that are hot, by key: those written here, and those that peers sent
+        self.own: dict[str, HotRumor] = {}
+        self.forwarded: dict[str, HotRumor] = {}
         #: by sequence number, packets that were not answered yet
         self._pending: Newest[int, Packet] = Newest(PENDING_MAX)
         #: the rumors that became hot since `take_fresh`, and go out at once
@@ -97,7 +98,7 @@ class HotList:
         self.cooled = 0
 
     def __len__(self) -> int:
-        return len(self._own) + len(self._forwarded)
+        return len(self.own) + len(self.forwarded)
 
     def heat(
         self,
@@ -116,30 +117,35 @@ class HotList:
         """
         if not self.policy.k:
             return
-        self._own.pop(key, None)
-        self._forwarded.pop(key, None)
+        self.own.pop(key, None)
+        self.forwarded.pop(key, None)
         rumor = HotRumor(key, unit, heard_from is None, is_notice, version)
         if heard_from is not None:
             rumor.holders.add(heard_from)
-        (self._own if rumor.own else self._forwarded)[key] = rumor
+        (self.own if rumor.own else self.forwarded)[key] = rumor
         if at_once:
             self.fresh.append(rumor)
         if len(self) > self._rumors_max:
-            self._cool(next(iter((self._forwarded or self._own).values())))
+            self._cool(next(iter((self.forwarded or self.own).values())))
 
     def hot(self) -> Iterator[HotRumor]:
         """Every hot rumor in the order of sending."""
-        yield from self._own.values()
-        yield from self._forwarded.values()
+        yield from self.own.values()
+        yield from self.forwarded.values()
 
     def take_fresh(self) -> list[HotRumor]:
         """The rumors that became hot since the last call and are still: own first."""
         fresh, self.fresh = self.fresh, []
-        return sorted(filter(self._is_hot, fresh), key=lambda rumor: not rumor.own)
+        return [
+            rumor
+            for rumors in (self.own, self.forwarded)
+            for rumor in fresh
+            if rumors.get(rumor.key) is rumor
+        ]
 
     def cool(self, key: str) -> None:
         """The rumor of this key spreads no further."""
-        rumor = self._own.get(key) or self._forwarded.get(key)
+        rumor = self.own.get(key) or self.forwarded.get(key)
         if rumor is not None:
             self._cool(rumor)
 
@@ -194,11 +200,14 @@ class HotList:
         packet = self._pending.pop(sequence, None)
         if packet is None or len(known) * 8 < len(packet.rumors):
             return None
-        for place, rumor in enumerate(packet.rumors):
-            knew = bit_of(known, place)
+        peer, rumors, _ = packet
+        judges = self.policy.feedback
+        bits = int.from_bytes(known[: -(-len(rumors) // 8)], "little")
+        for rumor in rumors:
+            knew, bits = bool(bits & 1), bits >> 1
             if knew or not rumor.is_notice:
-                rumor.holders.add(packet.peer)
-            if self.policy.feedback and rumor.tells is None:
+                rumor.holders.add(peer)
+            if judges and rumor.tells is None:
                 self._judge(rumor, knew)
         return packet
 
@@ -214,11 +223,11 @@ class HotList:
             rumor.unnecessary = count
 
     def _is_hot(self, rumor: HotRumor) -> bool:
-        return (self._own if rumor.own else self._forwarded).get(rumor.key) is rumor
+        return (self.own if rumor.own else self.forwarded).get(rumor.key) is rumor
 
     def _cool(self, rumor: HotRumor) -> None:
         if self._is_hot(rumor):
-            del (self._own if rumor.own else self._forwarded)[rumor.key]
+            del (self.own if rumor.own else self.forwarded)[rumor.key]
             self.cooled += 1
 
 

@@ -81,6 +81,8 @@ class Mongering:
         rng: Random,
     ) -> None:
         self.rumors = HotList(policy_of(config), config.rumors_max, rng)
+        mode = self.rumors.policy.mode
+        self._pushes, self._pulls = mode.pushes, mode.pulls
         self._config, self._kind, self._rng = config, kind, rng
         self._tombstones, self._batches, self._merging = tombstones, batches, merging
         self._acks, self._membership, self._outbox = acks, membership, outbox
@@ -194,16 +196,17 @@ class Mongering:
         if self.rumors.fresh:
             return 0.0
         busy = (
-            len(self.rumors)
-            or self.rumors.policy.mode.pulls
+            self.rumors.own
+            or self.rumors.forwarded
+            or self._pulls
             or (self._membership.dissemination.has_news and len(self._membership.members) > 1)
         )
         return self._next_round_s if busy else None
 
     def tick(self, now: Now) -> None:
-        if not self._membership.peers:
+        if not self._table.peers:
             self.rumors.cool_all()
-        pushes = self.rumors.policy.mode.pushes
+        pushes = self._pushes
         fresh = self.rumors.take_fresh() if self.rumors.fresh else []
         if pushes:
             self._send_at_once(fresh, now)
@@ -301,16 +304,15 @@ class Mongering:
     def _settle_confirmed(self, rumors: Iterable[HotRumor]) -> None:
         """Those of these that every peer has confirmed need not be told any more."""
         peers = self._table.peers
+        names: set[str] | None = None
         for rumor in rumors:
-            if (
-                rumor.tells is not None
-                and len(rumor.holders) >= len(peers)
-                and all(peer.name in rumor.holders for peer in peers)
-            ):
-                self.rumors.confirmed(rumor)
+            if rumor.tells is not None and len(rumor.holders) >= len(peers):
+                names = names or {peer.name for peer in peers}
+                if rumor.holders >= names:
+                    self.rumors.confirmed(rumor)
 
     def _pull(self) -> None:
-        if self.rumors.policy.mode.pulls:
+        if self._pulls:
             for peer in self._membership.choose(self._config.gossip_fanout):
                 self._outbox.send(Pull(sender=self._membership.me.name), peer.address)
 
@@ -338,7 +340,7 @@ class Mongering:
             return
         self._packets.answered(packet.peer, answer.sequence)
         self._settle_confirmed(packet.rumors)
-        if not (self._acks or answer.collected):
+        if not (self._acks.waits or answer.collected):
             return
         if not self._membership.table.speaks(packet.peer, arrival):
             # numbers can be guessed: what it says of the peer is not the peer's word

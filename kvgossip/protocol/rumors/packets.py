@@ -38,8 +38,8 @@ class Packets:
     ) -> None:
         #: how many were sent
         self.sent = 0
-        self._rumors, self._membership, self._outbox = rumors, membership, outbox
-        self._unit_bytes_max = unit_bytes_max
+        self._rumors, self._table, self._outbox = rumors, membership.table, outbox
+        self._unit_bytes_max, self._datagram_room = unit_bytes_max, outbox.datagram_room
         self._bursts = BurstWindow(patience_s)
 
     def send(
@@ -47,8 +47,9 @@ class Packets:
     ) -> None:
         """Datagrams for one peer: membership news first, then rumors, each filled to its limit.
         `direct`: everybody hears it from this node. `hunts`: how many peers refused them before."""
-        units = self._outbox.news_for(peer, self._outbox.datagram_room)
-        room = self._unit_bytes_max - sum(map(len, units))
+        units, room = self._outbox.news_for(peer, self._datagram_room), self._unit_bytes_max
+        if units:
+            room -= sum(map(len, units))
         packet: list[HotRumor] = []
         for rumor in rumors:
             if len(rumor.unit) > room or len(packet) == PACKET_RUMORS_MAX:
@@ -61,17 +62,21 @@ class Packets:
     def send_directly(self, peer: Member, rumors: list[HotRumor], now: Now) -> None:
         """The same where everybody hears it from this node: many rumors are a burst, while the peer
         answers bursts."""
-        size = sum(len(rumor.unit) for rumor in rumors)
-        if size > BURST_DATAGRAMS * self._unit_bytes_max and self._bursts.may_leave(
-            peer.name, now.monotonic_s
-        ):
-            news = self._outbox.news_for(peer, self._outbox.datagram_room)
+        if self._is_burst(rumors) and self._bursts.may_leave(peer.name, now.monotonic_s):
+            news = self._outbox.news_for(peer, self._datagram_room)
             for packet in _bursts_of(rumors):
                 sequence = self._send(peer, news, packet, direct=True, reliable=True)
                 self._bursts.left(peer.name, sequence, now.monotonic_s)
                 news = []
         else:
             self.send(peer, rumors, direct=True)
+
+    def _is_burst(self, rumors: list[HotRumor]) -> bool:
+        # each of them fits into a datagram
+        return (
+            len(rumors) > BURST_DATAGRAMS
+            and sum([len(rumor.unit) for rumor in rumors]) > BURST_DATAGRAMS * self._unit_bytes_max
+        )
 
     def _send(
         self,
@@ -91,11 +96,11 @@ class Packets:
             sequence = self._rumors.sent(peer.name, packet, hunts)
             gossip = Gossip(
                 sequence=sequence,
-                sender=self._membership.me.name,
+                sender=self._table.me.name,
                 direct=direct,
-                whole=direct and self._membership.table.is_whole,
+                whole=direct and self._table.is_whole,
             )
-            units = [*units, encode(gossip), *(rumor.unit for rumor in packet)]
+            units = [*units, encode(gossip), *[rumor.unit for rumor in packet]]
         if units:
             self._outbox.send_units(units, peer.address, reliable=reliable)
         return sequence

@@ -12,6 +12,7 @@ simulator.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from kvgossip.config import Config
@@ -28,17 +29,20 @@ from kvgossip.protocol.rumors.hot_list import bitmap
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.message import Bundle, Busy, Feedback, Gossip, Notice, Rumor
 
+# named for every packet (see merging.py)
+_NEWS, _COLLECTED = Outcome.NEWS, Outcome.COLLECTED
+
 
 def life_of(site: int) -> int:
     """The part of a site by which Feedback names the life of its sender."""
     return site & 0xFFFFFFFF
 
 
-def _spread_of(gossip: Gossip) -> Spread:
-    """How this node spreads the rumors of this packet."""
-    if gossip.whole:
-        return Spread.OTHER_POOLS
-    return Spread.NEXT_ROUND if gossip.direct else Spread.NOW
+@lru_cache(maxsize=1024)
+def _origin_of(kind: PoolKind, sender: str, shows: bool, whole: bool, direct: bool) -> Origin:
+    """That of the rumors of a packet, and of the next ones that come so."""
+    spread = Spread.OTHER_POOLS if whole else Spread.NEXT_ROUND if direct else Spread.NOW
+    return Origin(Peer(kind, sender), spread, shows)
 
 
 class Kept(NamedTuple):
@@ -88,31 +92,31 @@ class RumorResponder:
             return
         # to whoever is not the sender it may be sent back; but only the sender shows what it holds
         table = self._membership.table
-        sender = gossip.sender if table.may_speak(gossip.sender, arrival) else ""
         shows = table.speaks(gossip.sender, arrival)
-        origin = Origin(Peer(self._kind, sender), _spread_of(gossip), shows)
+        sender = gossip.sender if shows or table.may_speak(gossip.sender, arrival) else ""
+        origin = _origin_of(self._kind, sender, shows, gossip.whole, gossip.direct)
         kept = self.keep(rumors, origin, now)
         if whole and rumors:
             answer = self.answer(gossip, kept)
             self._outbox.send(answer, arrival.source, reliable=arrival.reliable)
-        holder = self._membership.members.get(gossip.sender)
-        source = arrival.source if holder is None else holder.address
-        self._fetching.fetch_all(kept.lacking, source, now)
+        if kept.lacking:
+            holder = self._membership.members.get(gossip.sender)
+            source = arrival.source if holder is None else holder.address
+            self._fetching.fetch_all(kept.lacking, source, now)
 
     def keep(self, rumors: Sequence[Rumor | Notice | Bundle], origin: Origin, now: Now) -> Kept:
         known: list[bool] = []
         collected: list[bool] = []
         lacking: list[Notice] = []
-        # named once a packet: CPython 3.11 runs Python code for the member of an enumeration
-        news, gone, merge = Outcome.NEWS, Outcome.COLLECTED, self._merging.merge
+        merge = self._merging.merge
         for rumor in rumors:
             if isinstance(rumor, Rumor):
                 outcome = merge(rumor.key, rumor.record, now, origin)
-                known.append(outcome is not news)
-                collected.append(outcome is gone)
+                known.append(outcome is not _NEWS)
+                collected.append(outcome is _COLLECTED)
             elif isinstance(rumor, Bundle):
                 outcome = self._merging.merge_batch(rumor.entries, now, origin)
-                known.append(outcome is not news)
+                known.append(outcome is not _NEWS)
                 collected.append(False)
             else:
                 collected.append(not is_batch_key(rumor.key) and self._has_collected(rumor, now))

@@ -104,6 +104,15 @@ class Sketch:
             if len(self._changed) > CHANGES_MAX:
                 self._give_up()
 
+    def toggle_both(self, went: int, came: int) -> None:
+        """`toggle` of the two fingerprints of one key, which are at one position."""
+        if came >> (64 - POSITION_BITS) < self._covered:
+            changed = self._changed
+            changed.append(went)
+            changed.append(came)
+            if len(changed) > CHANGES_MAX:
+                self._give_up()
+
     def toggle_all(self, fingerprints: Sequence[int]) -> None:
         """`toggle` of each."""
         if self._covered == _POSITIONS:

@@ -77,8 +77,9 @@ class Store:
         self._tables.put(key_hash, key, record, old is None)
         went, came = self.digest.replace(key_hash, old, record)
         if went:
-            self.sketch.toggle(went)
-        self.sketch.toggle(came)
+            self.sketch.toggle_both(went, came)
+        else:
+            self.sketch.toggle(came)
         if old is None or (old[0] | record[0]) & MUST_GO:
             self._index(key, old, record)
         else:

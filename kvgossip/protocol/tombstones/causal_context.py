@@ -122,17 +122,15 @@ class CausalContext:
     def covers(self, version: Version) -> bool:
         """True if this replica has once merged this version, or had one that superseded it. For a
         version that its store holds the answer may be False."""
-        return self._covers(encoded(version))
+        return self.covers_dot(encoded(version))
 
-    def covers_record(self, record: bytes) -> bool:
-        """`covers` for the version of a record."""
-        return self._covers(record[1:HEAD_BYTES])
-
-    def _covers(self, dot: bytes) -> bool:
+    def covers_dot(self, dot: bytes) -> bool:
+        """`covers` for a version as records have it."""
+        timestamp, site = dot[:8], dot[8:]
         return (
-            dot[:8] <= self._bounds.get(dot[8:], _NEVER)
+            timestamp <= self._bounds.get(site, _NEVER)
             or dot in self.dots
-            or (dot[8:] == self.own and int.from_bytes(dot[:8], "big") in self._own_writes)
+            or (site == self.own and int.from_bytes(timestamp, "big") in self._own_writes)
         )
 
     def vector_covers(self, version: Version) -> bool:
@@ -208,8 +206,9 @@ class CausalContext:
         self._add(record[1:HEAD_BYTES])
 
     def _add(self, dot: bytes) -> None:
+        site = dot[8:]
         # what the own site has in the store this life has written, and knows
-        if dot[8:] == self.own or self._covers(dot):
+        if site == self.own or dot[:8] <= self._bounds.get(site, _NEVER) or dot in self.dots:
             return
         if len(self.dots) < DOTS_MAX:
             self.dots[dot] = b""

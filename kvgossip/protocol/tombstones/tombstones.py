@@ -163,7 +163,8 @@ class Tombstones:
 
     def refuses(self, key: str, record: bytes) -> bool:
         """True if this is an entry that was here, and was collected."""
-        return self.context.covers_record(record) and self._is_news(key, record[1:HEAD_BYTES])
+        version = record[1:HEAD_BYTES]
+        return self.context.covers_dot(version) and self._is_news(key, version)
 
     def may_have_expired(self, record: bytes, now: Now) -> bool:
         """True if this entry, which was collected, is to live by the present clock, and may have

@@ -130,7 +130,7 @@ def test_the_first_step_is_done_at_once_and_links_take_turns() -> None:
     backlog.begin(work("b", 2, done), address_of(2), 0)
     backlog.begin(work("c", 0, done), address_of(2), 0)
     assert done == ["a", "b", "c"]
-    while backlog:
+    while backlog.by_link:
         backlog.step()
     assert done == ["a", "b", "c", "a", "b", "a", "b"]
 
@@ -153,7 +153,7 @@ def test_questions_that_wait_hold_on_to_so_many_bytes_and_no_more() -> None:
         backlog.begin(work("a", 9, []), address_of(1), 1)
     backlog.forget(address_of(1))
     assert backlog._bytes == 0
-    assert not backlog
+    assert not backlog.by_link
 
 
 def test_a_replica_answers_a_question_for_everything_within_some_ticks() -> None:

@@ -57,6 +57,15 @@ def test_a_sketch_depends_on_the_set_alone_and_toggling_twice_is_nothing(
         assert of(ordered).prefix(64) == of(shuffled).prefix(64)
 
 
+@given(FINGERPRINTS, st.integers(0, 2**48 - 1), st.integers(0, 2**48 - 1))
+def test_to_toggle_both_of_one_key_is_to_toggle_one_after_the_other(
+    fingerprints: set[int], went: int, came: int
+) -> None:
+    at_once = of(sorted(fingerprints))
+    at_once.toggle_both(went, came)
+    assert at_once.prefix(64) == of([*sorted(fingerprints), went, came]).prefix(64)
+
+
 @given(FINGERPRINTS, FINGERPRINTS, FINGERPRINTS, st.integers(1, 128))
 def test_decoding_gives_the_whole_difference_or_nothing(
     common: set[int], mine: set[int], theirs: set[int], length: int
