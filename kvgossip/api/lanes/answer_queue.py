@@ -88,7 +88,7 @@ class AnswerQueue:
         """Keep this until its turn. `settled` is called when its write has ended."""
         self.waiting.append(answer)
         self._waiting_bytes += len(answer.data)
-        self._count()
+        self.full = self._is_full()
         if answer.durable is not None:
             answer.durable.add_done_callback(settled)
 
@@ -102,7 +102,8 @@ class AnswerQueue:
             return None
         self.waiting.popleft()
         self._waiting_bytes -= len(answer.data)
-        self._count()
+        if self.full:
+            self.full = self._is_full()
         return self._outcome(answer), answer.ending
 
     def _outcome(self, answer: WaitingAnswer) -> bytes:
@@ -123,5 +124,5 @@ class AnswerQueue:
         self.waiting.clear()
         self._outbox.clear()
 
-    def _count(self) -> None:
-        self.full = len(self.waiting) >= PIPELINE_MAX or self._waiting_bytes >= WAITING_BYTES_MAX
+    def _is_full(self) -> bool:
+        return len(self.waiting) >= PIPELINE_MAX or self._waiting_bytes >= WAITING_BYTES_MAX

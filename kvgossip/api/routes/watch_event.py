@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from kvgossip.api.access.rights import Caller, Scope
-from kvgossip.protocol.model.entry import content_type_in, is_dead, value_offset, version_of
+from kvgossip.api.keys import version_in
+from kvgossip.protocol.model.entry import content_type_in, is_dead, value_offset
 from kvgossip.runtime.changes.feed import Feed
-from kvgossip.runtime.changes.follower import Event
+from kvgossip.runtime.changes.follower import Event, Kind
 from kvgossip.runtime.changes.watchers import Topic
 
 VALUES = ("none", "text", "base64")
 RETRY_MS = 1000
+_EVENT_LINES = {kind: f"event: {kind}\ndata: ".encode() for kind in Kind}
 NEVER = "0"
 """The cursor of a watcher that has seen nothing: a resync, on every node."""
 
@@ -64,10 +66,9 @@ def chosen(events: Iterable[Event], form: Form) -> list[Event]:
 
 
 def _block(event: Event, values: str, cursor: str | None) -> bytes:
-    head = f"event: {event.kind}\n" if cursor is None else f"id: {cursor}\nevent: {event.kind}\n"
-    return b"".join(
-        (head.encode(), b"data: ", msgspec.json.encode(document(event, values)), b"\n\n")
-    )
+    head = b"" if cursor is None else b"id: %s\n" % cursor.encode()
+    data = msgspec.json.encode(document(event, values))
+    return b"".join((head, _EVENT_LINES[event.kind], data, b"\n\n"))
 
 
 def notice(kind: str, error: str, hint: str) -> bytes:
@@ -103,7 +104,7 @@ def document(event: Event, values: str) -> dict[str, Any]:
     """
     if not event.record:
         return {}
-    fields: dict[str, Any] = {"key": event.key, "version": str(version_of(event.record))}
+    fields: dict[str, Any] = {"key": event.key, "version": version_in(event.record)}
     if is_dead(event.record):
         return fields
     value = event.record[value_offset(event.record) :]

@@ -43,6 +43,10 @@ class Kind(StrEnum):
     SYNCED = "synced"
 
 
+_PUT = Kind.PUT
+"""Named for every change (see protocol/merging.py)."""
+
+
 class Event(NamedTuple):
     """One event for a watcher. `record` (see protocol/model/entry.py) is that of the value or the
     tombstone.
@@ -133,14 +137,13 @@ class Follower:
 
 
 def event_of(arrival: Arrival) -> Event:
-    return Event(
-        _kind_of(arrival.changed), arrival.at, arrival.changed.key, arrival.changed.new_record
-    )
+    at, changed = arrival
+    return Event(_kind_of(changed), at, changed.key, changed.new_record)
 
 
 def _kind_of(changed: Changed) -> Kind:
     if not is_dead(changed.new_record):
-        return Kind.PUT
+        return _PUT
     old = changed.old_record
     return (
         Kind.EXPIRE

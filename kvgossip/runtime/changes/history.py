@@ -94,15 +94,15 @@ class History:
     def _keep(self, key: str, record: bytes) -> None:
         if not self._earlier_max:
             return
-        records = self._earlier.get(key, ())
+        records, size = self._earlier.get(key, ()), _record_bytes(record)
         if not records:
-            self._earlier_bytes += _key_bytes(key)
+            size += _key_bytes(key)
         elif len(records) == self._earlier_max:
-            self._earlier_bytes -= _record_bytes(records[0])
+            size -= _record_bytes(records[0])
             records = records[1:]
         self._earlier[key] = records + (record,)  # noqa: RUF005 - two tuples are joined without a list between
         self._earlier.move_to_end(key)
-        self._earlier_bytes += _record_bytes(record)
+        self._earlier_bytes += size
         while self._earlier_bytes > self._bytes_max // 2:
             self._put_away(next(iter(self._earlier)))
         self._forget()
@@ -125,7 +125,7 @@ class History:
     def _forget(self) -> None:
         """Forget the oldest, while all together take too much. Records that are not put away take
         half of it at most."""
-        while self.kept_bytes > self._bytes_max:
+        while self._earlier_bytes + self._gone_bytes + self._packed_bytes > self._bytes_max:
             if not self._packed:
                 self._pack_gone()
             self._packed_bytes -= getsizeof(self._packed.popleft())

@@ -41,7 +41,7 @@ class Publisher:
         """Something else is served under this key from now on."""
         if changed.old_record is not None:
             self.history.changed(changed)
-        if self.version_waits:
+        if self.version_waits.count:
             self.version_waits.arrived(changed)
         latest = self._hlc.latest
         # a local write has just moved the clock there

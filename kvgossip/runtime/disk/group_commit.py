@@ -197,7 +197,7 @@ class GroupCommit:
         """Done when everything taken so far is on the disk. Its exception is StorageError when that
         failed."""
         waiter = self._loop.create_future()
-        if self.hangs and self.fault is not None:
+        if self.fault is not None and self.hangs:
             waiter.set_exception(_not_durable(self.fault))
         elif self._batch:
             self._waiters.append(waiter)

@@ -285,13 +285,13 @@ class RocksDB:
         if self._db is None:
             self._open()
         batch = WriteBatch(raw_mode=True)
-        batch_bytes = CHANGE_BYTES * len(changes)
+        put, batch_bytes = batch.put, CHANGE_BYTES * len(changes)
         for key, value in changes.items():
             if value is None:
                 batch.delete(key)
                 batch_bytes += len(key)
             else:
-                batch.put(key, checksum(key, value) + value)
+                put(key, checksum(key, value) + value)
                 batch_bytes += len(key) + len(value)
         engine, started_s = self._engine, time.perf_counter()
         try:

@@ -24,11 +24,12 @@ class VersionWaits:
         self._waiters_max = waiters_max
         #: by key, each with the version that it waits for
         self._waiters: dict[str, Waiters] = {}
-        self._count = 0
+        #: how many wait
+        self.count = 0
 
     def __len__(self) -> int:
         """How many wait."""
-        return self._count
+        return self.count
 
     def arrived(self, changed: Changed) -> None:
         waiters = self._waiters.get(changed.key)
@@ -41,14 +42,14 @@ class VersionWaits:
     async def wait(self, key: str, version: Version) -> None:
         """Returns when this version, or a newer one, arrives. Raises OverloadedError for too many,
         LocalError when the node stops."""
-        if self._count >= self._waiters_max:
+        if self.count >= self._waiters_max:
             raise OverloadedError(
                 f"{self._waiters_max} requests wait for versions already",
                 "try again, or ask another node",
             )
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(key, {})[waiter] = version
-        self._count += 1
+        self.count += 1
         try:
             await waiter
         finally:
@@ -64,6 +65,6 @@ class VersionWaits:
 
     def _forget(self, key: str, waiter: asyncio.Future[None]) -> None:
         del self._waiters[key][waiter]
-        self._count -= 1
+        self.count -= 1
         if not self._waiters[key]:
             del self._waiters[key]
