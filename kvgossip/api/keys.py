@@ -10,6 +10,7 @@ from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.precondition import Condition
 from kvgossip.api.http.request_target import decode_key
 from kvgossip.api.http.response import OCTET_STREAM, Answer, Answers, sendable
+from kvgossip.api.http.room import LONG_BYTES
 from kvgossip.errors import LocalError
 from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
@@ -74,6 +75,14 @@ class Keys:
             )
         content_type, value = _content_of(key, record)
         return self._answers.value(value, content_type, _version_lines(version))
+
+    def is_long(self, encoded_key: str, caller: Caller | None) -> bool:
+        """True if the answer of `get` may be a long one."""
+        key = decode_key(encoded_key)
+        if caller is not None:
+            caller.must_read(key)
+        record = self._node.record(key)
+        return record is not None and len(record) > LONG_BYTES
 
     def put(
         self,

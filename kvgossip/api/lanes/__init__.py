@@ -9,5 +9,6 @@ phase         the states of a connection on it, as a table
 request_head  its parser
 single_key    what its requests ask for
 answer_queue  its answers, until they leave
+turns         its long answers, a few at a time
 aiohttp_lane  the general lane: aiohttp's connections
 """

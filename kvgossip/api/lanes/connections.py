@@ -29,6 +29,7 @@ from kvgossip.api.http.body import BODY_BYTES_PER_S_MIN, body_patience_s
 from kvgossip.api.http.request_metrics import Requests
 from kvgossip.api.http.room import Lease, Room
 from kvgossip.api.lanes.crowd import Crowd, Guest
+from kvgossip.api.lanes.turns import Turns
 from kvgossip.config import Config
 
 SWEEP_S = 1.0
@@ -74,10 +75,12 @@ class Outflow:
     """The bytes that wait until a client takes them: they hold room, and have to move, at least at
     BODY_BYTES_PER_S_MIN."""
 
-    __slots__ = ("_lease", "_room", "_stall_s", "_unread")
+    __slots__ = ("_lease", "_room", "_stall_s", "_unread", "turns")
 
     def __init__(self, connections: Connections) -> None:
         self._room, self._stall_s = connections.room, connections.stall_s
+        #: When long answers leave.
+        self.turns = connections.turns
         self._lease = Lease(self._room)
         self._unread = 0
 
@@ -85,9 +88,11 @@ class Outflow:
         """From now on it is known who the client is."""
         self._lease = Lease(self._room, client.address)
 
-    def check(self, count: int) -> None:
-        """Raises RequestError(503) where there is no room for so many bytes."""
+    def take(self, count: int) -> None:
+        """A long answer of so many bytes leaves now. Raises RequestError(503) where there is no
+        room for it."""
         self._lease.check(count)
+        self.turns.spend(count)
 
     def choked(self, transport: asyncio.WriteTransport, now_s: float) -> float:
         """The client's buffers are full: when to look again."""
@@ -136,6 +141,7 @@ class Connections:
         self._empty = asyncio.Event()
         self._empty.set()
         self._loop = asyncio.get_running_loop()
+        self.turns = Turns(self._loop)
         self._sweeper: asyncio.TimerHandle | None = None
         self._read_clock()
 

@@ -16,7 +16,7 @@ Laws
   So is what the doors (access/) do not let pass: the other lane says why.
 - Answers leave in the order of the requests, and those of one turn together (answer_queue.py).
 - The bytes that a client makes wait here are bounded: one head, one body, PIPELINE_MAX answers or
-  WAITING_BYTES_MAX of them; then nothing is read.
+  WAITING_BYTES_MAX of them; then nothing is read. Long answers take turns (turns.py).
 - A value changes only after its whole body has arrived. A client that goes away earlier has changed
   nothing.
 """
@@ -38,16 +38,12 @@ from kvgossip.api.lanes.answer_queue import AnswerQueue, WaitingAnswer
 from kvgossip.api.lanes.connections import LINGER_S, Connections, OtherLane, Outflow, Welcome
 from kvgossip.api.lanes.overload import refusal_of
 from kvgossip.api.lanes.phase import ENDING, LISTENING, REQUESTING, TRANSITIONS, Event, Phase
-from kvgossip.api.lanes.request_head import RequestParser
+from kvgossip.api.lanes.request_head import FIRST_BYTES, HEAD_END, RequestParser
 from kvgossip.api.lanes.single_key import reply_to
 from kvgossip.api.tls.link import FirstLane
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
 
-HEAD_END = b"\r\n\r\n"
-FIRST_BYTES = b"\r\nABCDEFGHIJKLMNOPQRSTUVWXYZ"
-"""A request starts with one of these. Other bytes, as of TLS, are refused at once, without waiting
-for the end of a head that will never come."""
 REQUESTS_A_TURN = 64
 
 # Looked up for every request: a global name is found faster than a member of an enumeration.
@@ -133,7 +129,7 @@ class Lane(FirstLane):
         connection is closed."""
         self._ended = True
         self._queue.flush()
-        held = self._data and self._phase not in ENDING and self._is_held()
+        held = (self._data or self._resting) and self._phase not in ENDING and self._is_held()
         return bool(self._queue.waiting or held)
 
     def pause_writing(self) -> None:
@@ -168,7 +164,8 @@ class Lane(FirstLane):
     # -- called by Connections --------------------------------------------------------------------
 
     def is_idle(self) -> bool:
-        return self._phase is _IDLE and not (self._data or self._queue.waiting or self._choked)
+        busy = self._data or self._queue.waiting or self._choked or self._resting
+        return self._phase is _IDLE and not busy
 
     def overdue(self) -> bool:
         assert self._transport is not None
@@ -192,8 +189,8 @@ class Lane(FirstLane):
 
     def finish(self) -> None:
         # anything that is under way ends in _serve or _settle, which look at `stopping`
-        idle = self._phase is _IDLE and not (self._data or self._queue.waiting)
-        if idle or self._phase is Phase.UNWELCOME:
+        busy = self._data or self._queue.waiting or not self._reading
+        if (self._phase is _IDLE and not busy) or self._phase is Phase.UNWELCOME:
             self._close()
 
     def abort(self) -> None:
@@ -279,9 +276,12 @@ class Lane(FirstLane):
     def _answer(self) -> None:
         started_s = time.perf_counter()
         request, connections = self._request, self._connections
+        reply = reply_to(request, self._keys, self.client, self._outflow, self._answers)
+        if reply is None:
+            self._resting = True
+            return connections.turns.wait(self._answer_late)
         connections.counts["express"] += 1
-        answers, outflow = self._answers, self._outflow
-        answer, durable, _ = reply_to(request, self._keys, self.client, outflow, answers)
+        answer, durable, _ = reply
         last = connections.stopping or request.is_last
         head_only = request.method == b"HEAD"
         if durable is None:
@@ -293,6 +293,12 @@ class Lane(FirstLane):
         else:
             status = answer.status
             self._wait_for(WaitingAnswer(data, durable, ending, head_only, status, started_s))
+
+    def _answer_late(self) -> None:
+        """It is the turn of a long answer."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._answer()
+        self._go_on()
 
     # -- answers ----------------------------------------------------------------------------------
 
@@ -310,8 +316,7 @@ class Lane(FirstLane):
             self.due_s = self._connections.now_s + self._connections.stall_s
             self._close()
             return
-        # closed at once, with bytes of the client unread, the kernel would reset the connection,
-        # and the answer might be lost with it
+        # closed at once, with bytes unread, the kernel would reset it: the answer might be lost
         self._step(ending)
         self._queue.flush()
         self.due_s = self._connections.now_s + LINGER_S
@@ -326,8 +331,7 @@ class Lane(FirstLane):
 
     def _settle(self, durable: asyncio.Future[None]) -> None:
         """A write has reached the disk, or failed to: send the answers whose turn it is."""
-        # looked at also where the client has gone: asyncio complains of failures that nobody has
-        # seen
+        # also where the client has gone: asyncio complains of failures that nobody has seen
         failure_of(durable)
         while (answer := self._queue.take()) is not None:
             self._write(*answer)
@@ -337,8 +341,7 @@ class Lane(FirstLane):
             self._wait()
 
     def _refuse(self, error: RequestError) -> None:
-        """The last answer of this connection, a refusal of its client; all that it sent since is
-        dropped."""
+        """The last answer here, a refusal of its client; all that it sent since is dropped."""
         self._connections.counts[f"refused_{error.status}"] += 1
         self._missing = 0
         self._end(self._answers.failure(error, "", "").render(False, head_only=False))
@@ -391,10 +394,7 @@ class Lane(FirstLane):
             self._serve()
 
     def _read(self, wanted: bool) -> None:
-        if wanted == self._reading or self._transport is None:
-            return
-        self._reading = wanted
-        if wanted:
-            self._transport.resume_reading()
-        else:
-            self._transport.pause_reading()
+        if wanted != self._reading and self._transport is not None:
+            self._reading = wanted
+            step = self._transport.resume_reading if wanted else self._transport.pause_reading
+            step()

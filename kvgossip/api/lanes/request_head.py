@@ -17,6 +17,10 @@ from kvgossip.api.access.rights import Caller
 from kvgossip.api.http.request_target import escape_target
 from kvgossip.errors import RemoteError
 
+HEAD_END = b"\r\n\r\n"
+FIRST_BYTES = b"\r\nABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""A request starts with one of these. Other bytes, as of TLS, are refused at once, without waiting
+for the end of a head that will never come."""
 _PLAIN_LINE = re.compile(rb"(GET|HEAD|PUT|DELETE) (/[A-Za-z0-9/%~._:@!$&'()*+,;=-]*) HTTP/1\.1")
 """A path without query, in the characters that RFC 3986 gives it."""
 METHODS = (b"GET", b"PUT", b"DELETE", b"HEAD")

@@ -12,15 +12,18 @@ from kvgossip.api.lanes.request_head import RequestParser, text_of
 
 def reply_to(
     request: RequestParser, keys: Keys, client: Client, outflow: Outflow, answers: Answers
-) -> Reply:
+) -> Reply | None:
     """The reply to a request that is here as a whole. What Keys raises is a reply as well, and so
-    it is that a long answer finds no room."""
+    it is that a long answer finds no room. None: ask again when it is the turn of a long one."""
     found, method, key = request.found, request.method, request.target[4:].decode()
     condition: Condition | None = None
     try:
         if not request.repeated:
             # who sends the same header lines again is the same caller
             request.caller = keys.access.caller_in(found, client)
+        is_get = method == b"GET"
+        if is_get and outflow.turns.is_over and keys.is_long(key, request.caller):
+            return None
         body = request.take_body()
         if b"if-match" in found or b"if-none-match" in found:
             condition = condition_of(text_of(found, b"if-match"), text_of(found, b"if-none-match"))
@@ -30,8 +33,8 @@ def reply_to(
         if method == b"DELETE":
             return keys.delete(key, condition, request.caller)
         answer = keys.get(key, condition, request.caller)
-        if (size := answer.long_bytes) and method == b"GET":
-            outflow.check(size)
+        if (size := answer.long_bytes) and is_get:
+            outflow.take(size)
         return Reply(answer, None)
     except Exception as error:
         return Reply(answers.failure(error, method.decode(), f"/kv/{key}"), None)
