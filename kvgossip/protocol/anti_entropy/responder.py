@@ -196,7 +196,7 @@ class Responder:
             return (yield from answer_want(store, question, room))
         if isinstance(question, Conclude):
             return (yield from self._conclude(question, asked))
-        self._left_out.told(question.left_out, name)
+        self._left_out.told(question.left_out, name, now)
         # who speaks over a link that another one has dialled cannot be told for sure
         sender = name if asked is None else asked.speaker
         kept = self._keeper.keep(question.entries, sender, now, shows=asked is None)

@@ -7,11 +7,17 @@ from collections.abc import Iterator
 import pytest
 
 from kvgossip.config import Config
+from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.doctor.diagnosis import diagnose
-from kvgossip.protocol.effect import Examined
+from kvgossip.protocol.effect import Examined, Log
 from kvgossip.protocol.model.entry import value_in
+from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.store.digest import DigestTree
+from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.causal_context import CausalContext
 from kvgossip.protocol.wire.frame import entry_bytes_max, frame_bytes_max
-from tests.protocol.net import Disk, Network, address_of, logs
+from kvgossip.protocol.wire.message import Notice
+from tests.protocol.net import Disk, Network, address_of, at, logs
 
 LARGE = 4 * 2**20
 SMALL = 2**20
@@ -48,6 +54,18 @@ def test_lesson_07_a_value_over_a_members_limit_is_left_out_and_the_member_settl
         replica.statistics()["exchanges_cut"] == replica.statistics()["exchanges_futile"] == 0
         for replica in net.replicas.values()
     )
+
+
+def test_any_number_of_entries_that_are_left_out_are_one_line_a_minute_with_their_count() -> None:
+    outbox, store = Outbox(), Store(DigestTree(2, 7))
+    left_out = LeftOut(Config(), store, CausalContext(7), outbox)
+    for number in range(1200):
+        left_out.told([Notice(f"k{number}", 5, 1, SMALL)], "b", at(number // 10))
+    lines = [effect.text for effect in outbox.drain() if isinstance(effect, Log)]
+    assert len(lines) == 2
+    assert "'k0', 1,048,576 bytes" in lines[0]
+    assert "599 others" in lines[1]
+    assert len(left_out.keys) == 1024
 
 
 def test_the_doctor_finds_who_lacks_what_is_too_long_for_it() -> None:
