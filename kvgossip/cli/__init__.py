@@ -40,7 +40,7 @@ long happen when it runs, so that --help is quick.
     archive_file   the file of `export` and `import`
     settings       the sources of the parameters of an agent
     connection     the HTTP client of a command
-    trust_options  the options --ca, --cert and --cert-key of all that ask a node
+    node_options   the options of all that ask a node, for its token and for TLS
     output         tables, and JSON
     errors         failures of commands, and their exit codes
 
@@ -92,9 +92,8 @@ from kvgossip.cli import (
     version,
     watch,
 )
-from kvgossip.cli.connection import give_token_file
 from kvgossip.cli.errors import EXIT_CODES, UNUSABLE, complain, exit_code_of, usage_message
-from kvgossip.cli.trust_options import add_trust_options
+from kvgossip.cli.node_options import add_node_options
 from kvgossip.errors import KVGossipError
 
 NOTHING_TAKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -138,8 +137,7 @@ for command in (
     quarantine, keygen, keyring, token_, tls, doctor, rtt, sim, version,
 ):  # fmt: skip
     command.register(app)
-give_token_file(app)
-add_trust_options(app)
+add_node_options(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

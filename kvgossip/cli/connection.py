@@ -1,23 +1,21 @@
-"""The HTTP client by which a command speaks to a running node.
-
-Every command that has --url has --token-file beside it: it is added when the commands are
-registered, so that none forgets it.
-"""
+"""The HTTP client by which a command speaks to a running node."""
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from kvgossip.cli.errors import REFUSED, CommandError
-from kvgossip.cli.trust_options import asking, given_trust
+from kvgossip.cli.node_options import (
+    FILE_VARIABLE,
+    TOKEN_VARIABLE,
+    given_token_file,
+    given_trust,
+)
 
 if TYPE_CHECKING:
     from kvgossip.api.client import Client
@@ -34,55 +32,13 @@ Url = Annotated[
 ]
 DEFAULT_URL = "http://127.0.0.1:7480"
 
-
-TOKEN_VARIABLE = "KVGOSSIP_TOKEN"
-FILE_VARIABLE = "KVGOSSIP_TOKEN_FILE"
-"""The weakest of the three: it is that of a container or a machine, the others of one command."""
 TOKEN_FILE_BYTES_MAX = 4096
-
-
-TokenFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--token-file",
-        metavar="FILE",
-        help=f"The file of the token that the node asks for. Default: the token in "
-        f"{TOKEN_VARIABLE}, then the file of {FILE_VARIABLE}.",
-    ),
-]
-
-_token_file: ContextVar[Path | None] = ContextVar("token_file", default=None)
-"""That of the command that runs."""
-
-
-def give_token_file(app: typer.Typer) -> None:
-    """Give each command of this application that has --url a --token-file."""
-    for command in asking(app):
-        command.callback = _with_token_file(command.callback)
-
-
-def _with_token_file(command: Callable[..., object]) -> Callable[..., object]:
-    signature = inspect.signature(command, eval_str=True)
-    parameters = list(signature.parameters.values())
-    place = next(at for at, each in enumerate(parameters, 1) if each.name == "url")
-
-    @wraps(command)
-    def asks(*, token_file: Path | None, **given: Any) -> object:
-        _token_file.set(token_file)
-        return command(**given)
-
-    by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    option = inspect.Parameter("token_file", by_name, default=None, annotation=TokenFile)
-    parameters.insert(place, option)
-    asks.__annotations__ = {**command.__annotations__, "token_file": TokenFile}
-    asks.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return asks
 
 
 def token() -> str:
     """The token of the command that runs, from --token-file or the environment; empty where there
     is none. Raises CommandError for a file that has none."""
-    path = _token_file.get()
+    path = given_token_file()
     if path is None:
         found = _checked(os.environ.get(TOKEN_VARIABLE, ""), TOKEN_VARIABLE)
         named = os.environ.get(FILE_VARIABLE, "")

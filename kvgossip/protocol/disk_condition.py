@@ -11,6 +11,7 @@ Laws (protocol.md section 7)
 from __future__ import annotations
 
 from kvgossip.protocol.model.change import Persist
+from kvgossip.protocol.model.plain_text import plain
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.saved_state import SavedState, content_fact
 from kvgossip.protocol.settling import Settling
@@ -58,4 +59,4 @@ class DiskCondition:
         """In words, and printable; empty: nothing is wrong."""
         if self._settling.rebuilding and not self._settling.settled:
             return "it has lost data, and fetches what is missing from peers"
-        return "".join(each if each.isprintable() else " " for each in self.fault)
+        return plain(" ".join(self.fault.split()))
