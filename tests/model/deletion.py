@@ -32,6 +32,9 @@ MISTAKES = (
     "own_entry_is_a_bound",  # all of the own site up to the last own write is covered
     "hearsay_spreads",  # what was dropped on another's word is "collected" to a third
     "trusts_a_hole",  # a directory that has lost entries keeps its context
+    # of another site counts what has come of it, as a version or as its own word: an entry beyond
+    "counts_what_came",  # counts up to there
+    "waits_for_what_came",  # keeps all that came with it from counting
 )
 
 
@@ -91,6 +94,8 @@ class Node:
         self.arrived = {key: world.clock() for key in self.store}
         #: the times of this life's writes
         self.own: set[int] = set()
+        #: by site, the newest time of it that came here, for two mistakes
+        self.came: dict[int, int] = dict(self.context.vector)
         #: dropped on another's word, and whether somebody has offered it since
         self.hearsay: dict[Version, bool] = dict(disk.hearsay) if disk else {}
         #: versions of hearsay that were taken again
@@ -167,7 +172,18 @@ class Node:
         self.arrived = {key: self.world.clock() for key in self.store}
         self.told, self.snapshots = {}, []
 
+    def learn(self, facts: Context, peer: Node) -> None:
+        """An exchange with this peer was whole: what its context said at the begin is true here."""
+        self.came[peer.site] = self.world.clock()
+        if self.world.planted in ("counts_what_came", "waits_for_what_came"):
+            bound = {site: min(at, self.came.get(site, -1)) for site, at in facts.vector.items()}
+            if self.world.planted == "waits_for_what_came" and bound != facts.vector:
+                return
+            facts = Context(bound, facts.dots, facts.seen)
+        self.context.join(facts, self.site)
+
     def merge(self, key: str, version: Version) -> str:
+        self.came[version.site] = max(self.came.get(version.site, -1), version.timestamp)
         if version.site == self.site and not self.wrote(version.timestamp):
             self.begin_life(version.timestamp)
             return "set back"
@@ -358,7 +374,7 @@ class World:
             node.members |= {m for m in {peer.name} | peer.members if self.share_pool(node.name, m)}
             node.snapshots = [*node.snapshots[-9:], (self.clock(), dict(node.context.seen))]
             if (not cut or self.planted == "advance_on_partial") and whole[node.name]:
-                node.context.join(facts[peer.name], node.site)
+                node.learn(facts[peer.name], peer)
         for giver, key, taker in tombstones:
             if not cut and giver.store.get(key, Version(0, 0, False)).dead:
                 giver.drop(key, taker)

@@ -32,6 +32,14 @@ Laws
   of writes to the same keys a dot that comes would be dropped before anybody asks, and to keep each
   for a moment would cost three changes of the disk a write.
 
+No law is that an entry of another site counts no farther than what has come of that site, as a
+record or by its own word, although a liar could then cover no writes that have not come yet. What
+others have superseded does not come, either: x writes k, y deletes it, z joins, hears of the
+delete, and all collect it. If z counted nothing of x, which has come nowhere near it, it would take
+k from one that was away, and show it again. And who learns nothing at all while an entry is beyond
+learns from nobody, since sites that are gone say nothing any more: then no tombstone is ever
+collected. tests/model has both as mistakes.
+
 Deviation from protocol.md and its model, where every version heard by rumor is a dot: dots of what
 the store holds follow from the store, on this side and, once the exchange is whole, on the other
 side too. They would be most of all dots.
