@@ -106,7 +106,7 @@ def prove(replica: Replica, name: str) -> Address:
     """This member has answered a probe of that replica; returns where."""
     table = replica.pools.lan.membership.table
     known = table.members[name]
-    table.proofs.add(known, known.address)
+    table.prove(known, known.address)
     return known.address
 
 

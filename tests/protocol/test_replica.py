@@ -598,7 +598,7 @@ def test_lesson_11_a_node_that_is_renamed_at_its_address_replaces_its_old_name()
     net.cluster("a b c")
     net.crash("c")
     net.add("new", 2, join=(SEED,))
-    # nobody waits until the old name is found dead: it goes in the moment in which the new one
+    # nobody waits until the old name is found dead: it is asked once, and goes when the new one
     # comes
     took_s = net.until(
         lambda: all(
@@ -606,7 +606,7 @@ def test_lesson_11_a_node_that_is_renamed_at_its_address_replaces_its_old_name()
             for name, other in ("ab", "ba")
         )
     )
-    assert took_s < 0.5
+    assert took_s < 0.7
     net.run(120.0)
     assert net.sees("a", "b", "new")
     assert net.state("b", "c") is LEFT

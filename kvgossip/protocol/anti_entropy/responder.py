@@ -133,7 +133,7 @@ class Responder:
     def send_members(self, to: Address) -> None:
         """The member tables differ: each side sends its own, once an exchange, so that lost
         membership news is repaired too."""
-        self._send_port.send_members(to, [self._membership.me, *self._membership.reachable])
+        self._send_port.send_members(to, [self._membership.me, *self._membership.table.counted])
 
     def _asked_exchange(
         self, question: Question, source: Address, now: Now

@@ -3,6 +3,7 @@ section 2).
 
     swim             Membership: merges, refutes, and puts its parts together
     member_table     MemberTable: the records, which are reachable, the name at an address
+    roster           Roster: members in the order of their names
     claims           Claims: news that puts a name at an address, until it has answered there
     proofs           Proofs: the members that have answered a probe, and where
     probing          Probing: pings, helpers' relays, acks and nacks: failure detection

@@ -21,9 +21,11 @@ large cluster, or somebody invents names. Then nobody is believed to be there by
   it is a stranger there.
 
 - What is said of this node's own address needs no question: nobody else answers here. An earlier
-  life of this machine under another name is no claim: it has left (member_table.py).
+  life of this machine under another name, one that is not known to be elsewhere, is no claim: it
+  has left (member_table.py).
 - One that has to give way and comes back is believed: it was a member (member_table.py).
-- A member that has never answered is nobody's place: it may be an invention itself.
+- A member that has never answered may be an invention, or one that has just joined: so it stays
+  until another name answers at its address, and gives way then. Where it is itself, anybody says.
 """
 
 from __future__ import annotations
@@ -80,6 +82,8 @@ class Claims:
         self._places: Newest[int, tuple[str, Address]] = Newest(ASKED_MAX)
         #: how many names were asked for so
         self.count = 0
+        #: the name and address of a newcomer in whose place nobody has answered
+        self._let_in: tuple[str, Address] | None = None
         #: when some of a crowd are asked again, monotonic seconds
         self.due_s = math.inf
 
@@ -119,15 +123,21 @@ class Claims:
         if now.monotonic_s < self.due_s:
             return
         self.due_s = math.inf
-        for name in tuple(self._table.proofs.lacking):
-            record = self._table.members[name]
-            asked = self._asked.get((name, record.address))
-            if asked is None or asked.count > AGAIN_MAX:
+        for (name, address), asked in list(self._asked.items()):
+            record = self._table.members.get(name)
+            if (
+                record is None
+                or record.address != address
+                or asked.count > AGAIN_MAX
+                or not self._table.proofs.lacks(name)
+            ):
                 continue
-            if now.monotonic_s - asked.asked_s >= self._again_s and self._asks_left:
+            self.due_s = now.monotonic_s + self._again_s
+            if not self._asks_left:
+                return
+            if now.monotonic_s - asked.asked_s >= self._again_s:
                 self._asks_left -= 1
                 self.ask(record, now)
-            self.due_s = now.monotonic_s + self._again_s
 
     def is_claim(self, heard: Member, known: Member | None) -> bool:
         """True if this news is not believed yet. `known`: the record of this name, if there is
@@ -135,14 +145,26 @@ class Claims:
         table, address = self._table, heard.address
         if not heard.reachable or not heard.host or table.came_back(heard):
             return False
+        is_reachable = known is not None and known.reachable
         if address == table.me.address:
-            return life(heard) > life(table.me)
-        if known is not None and known.reachable and known.address == address:
+            return is_reachable or life(heard) > life(table.me)
+        if table.proofs.is_at(heard.name, address) or self._let_in == (heard.name, address):
             return False
-        there = table.proofs.at(address)
-        if there is not None and table.is_reachable(there):
-            return there.name != heard.name
+        if known is not None and is_reachable and known.address == address:
+            return False
+        if table.name_at(address):
+            return True
         return known is not None and known.reachable and table.proofs.at(known.address) is known
+
+    def unproven_at(self, address: Address) -> Member | None:
+        """The member that is there, if it has not answered yet."""
+        member = self._table.reachable_at(address)
+        return None if member is None or self._table.proofs.proves(member) else member
+
+    def let_in(self, newcomer: Member | None) -> None:
+        """Nobody has answered under the name that is at its address, so it is believed there, until
+        this is called with None."""
+        self._let_in = None if newcomer is None else (newcomer.name, newcomer.address)
 
     def hold(self, heard: Member, known: Member | None, now: Now) -> bool:
         """True if this news is not believed yet: then it is asked for at the address."""

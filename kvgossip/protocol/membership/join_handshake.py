@@ -9,7 +9,9 @@ Laws
   refused; if neither is answered within one probe timeout, the newcomer takes the name over (lesson
   10). A refusal of TCP says nothing: the holder may still answer UDP.
 - At one address lives one name, the one that answers there: a newcomer at the address of a member
-  that has answered there is probed, and taken in once it has answered itself (claims.py).
+  that has answered there is probed, and taken in once it has answered itself (claims.py). Of a
+  member that has not answered yet, since it may be a crashed one, or an invention, the newcomer
+  takes the place unless that one answers within one probe timeout.
 - A name that belongs to another identity is refused (identity.py).
 - A newcomer of another cluster id is refused, unless an operator wants the two clusters to be one
   (own_cluster_id.py); and so is one that looks for somebody else at this address, where it is not
@@ -50,7 +52,8 @@ FIRST_MEMBERS = 100
 @dataclass(slots=True)
 class NameCheck:
     """A join that waits until `asked` has answered, or has not by `deadline_s`: the holder of its
-    name, which keeps it then; or the newcomer itself, where another member lives at its address."""
+    name, which keeps it then; or the newcomer itself, where another member lives at its address; or
+    that one, if it has not answered there before."""
 
     join: Join
     members: list[Member]
@@ -58,6 +61,11 @@ class NameCheck:
     asked: Member
     deadline_s: float
     asks_newcomer: bool = False
+
+    @property
+    def is_of_name(self) -> bool:
+        """The holder of the name is asked."""
+        return self.asked.name == self.members[0].name
 
 
 @dataclass(slots=True)
@@ -105,8 +113,7 @@ class JoinHandshake:
         self._asked[address] = Asked(purpose)
         self._cluster_id.look()
         me = self._membership.me
-        told = self._membership.table.proofs.told(self._membership.reachable)
-        members = [me, *told[:FIRST_MEMBERS]]
+        members = [me, *self._membership.table.counted[:FIRST_MEMBERS]]
         join = Join(
             me.name,
             me.site,
@@ -159,7 +166,7 @@ class JoinHandshake:
                 )
             host = self._membership.members.get(reply.sender)
             if host is not None:
-                self._membership.table.proofs.add(host, source)
+                self._membership.table.prove(host, source)
             self._outbox.emit(Joined(source, reply.sender, self._kind))
         return True
 
@@ -232,7 +239,9 @@ class JoinHandshake:
         if holder is not None and elsewhere:
             self._check(NameCheck(join, members, source, holder, deadline_s), now)
         elif holder is None and self._membership.claims.is_claim(newcomer, None):
-            self._check(NameCheck(join, members, source, newcomer, deadline_s, True), now)
+            there = self._membership.claims.unproven_at(newcomer.address)
+            asked = newcomer if there is None else there
+            self._check(NameCheck(join, members, source, asked, deadline_s, there is None), now)
         else:
             self._accept(join, members, source, now)
 
@@ -276,10 +285,10 @@ class JoinHandshake:
         if known is not None:
             # until it has answered it is a stranger, and makes room for others
             self._membership.probing.hasten(known.name)
-        reachable = self._membership.table.proofs.told(self._membership.reachable)
+        counted = self._membership.table.counted
         listed = {
             member.name: member
-            for member in [me, *([known] if known else []), *reachable[:FIRST_MEMBERS]]
+            for member in [me, *([known] if known else []), *counted[:FIRST_MEMBERS]]
         }
         reply = JoinReply(me.name, me.site, source.host, self._sync_state(), self._cluster_id.value)
         units = self._units(reply, list(listed.values()))
@@ -288,7 +297,7 @@ class JoinHandshake:
             units = [encode(pruned), *units]
         self._send_port.send_units(units, source, reliable=True, joining=True)
         if join.purpose is not JoinPurpose.LEARN:
-            self._send_port.send_members(source, reachable[FIRST_MEMBERS:])
+            self._send_port.send_members(source, counted[FIRST_MEMBERS:])
 
     def _name_is_held(self, newcomer: Member, holder: Member) -> str:
         return (
@@ -306,8 +315,11 @@ class JoinHandshake:
         if check.asks_newcomer:
             self._membership.prove(check.asked, now)
             self._accept(check.join, check.members, check.source, now)
-        else:
+        elif check.is_of_name:
             self._refuse(check.source, self._name_is_held(check.members[0], check.asked))
+        else:
+            self._membership.table.prove(check.asked, check.asked.address)
+            self._refuse(check.source, self._is_elsewhere(check.members[0]))
         return True
 
     def _is_elsewhere(self, newcomer: Member) -> str:
@@ -342,7 +354,10 @@ class JoinHandshake:
             if check.asks_newcomer:
                 self._refuse(check.source, self._is_elsewhere(check.asked))
             else:
+                claims = self._membership.claims
+                claims.let_in(None if check.is_of_name else check.members[0])
                 self._accept(check.join, check.members, check.source, now)
+                claims.let_in(None)
 
     def _units(self, first: Message, members: list[Member]) -> list[bytes]:
         return [encode(first), *map(encode, members)]

@@ -18,6 +18,7 @@ node's name, and its answer has the members as they are now.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from random import Random
 
@@ -44,6 +45,8 @@ class KnownPeers:
         self.absent = {name: peer for name, peer in saved.items() if name != config.name}
         #: what is kept of each on the disk
         self._kept = dict(self.absent)
+        #: how many of them were at each address
+        self._kept_at = Counter(peer.address for peer in self._kept.values())
         self._kind, self._rng = kind, rng
         #: the times at which some of the absent are asked again, at which each is forgotten, and
         #: the first one of them, monotonic seconds
@@ -66,10 +69,14 @@ class KnownPeers:
         return [self._keep(name, peer)]
 
     def _keep(self, name: str, peer: SavedPeer | None) -> Persist:
-        if peer is None:
-            del self._kept[name]
-        else:
+        old = self._kept.pop(name, None)
+        if old is not None:
+            self._kept_at[old.address] -= 1
+            if not self._kept_at[old.address]:
+                del self._kept_at[old.address]
+        if peer is not None:
             self._kept[name] = peer
+            self._kept_at[peer.address] += 1
         return peer_fact(self._kind, name, peer)
 
     def deadline(self) -> float | None:
@@ -77,7 +84,7 @@ class KnownPeers:
 
     def has(self, address: Address) -> bool:
         """True if a member that is kept was there."""
-        return any(peer.address == address for peer in self._kept.values())
+        return address in self._kept_at
 
     def due(self, now: Now) -> list[Address]:
         """The addresses to ask now."""

@@ -5,12 +5,12 @@ Membership (swim.py) alone changes the table, and decides by rank what enters it
 nothing but the name at an address.
 
 Laws
-- A result worked out of the records - reachable, peers, digest - holds until `changed` is called,
-  once for each change.
-- At one address lives one name: of two that claim it the life that began later, for both began on
-  one machine, by one clock (lesson 11). But one whose process comes back after it had to give way
-  lives as well, behind one NAT perhaps: both stay, an operator is warned, and while it is heard of,
-  no probe of that address makes a suspect of it.
+- What follows from the records - reachable, counted, digest - costs no walk over all of them for
+  one that has changed: anybody who can send a datagram can make thousands change (roster.py).
+- At one address lives one name: of two that claim it the one that has answered there, else the life
+  that began later, for both began on one machine, by one clock (lesson 11). But one whose process
+  comes back after it had to give way lives as well, behind one NAT perhaps: both stay, an operator
+  is warned, and while it is heard of, no probe of that address makes a suspect of it.
 - Of the names beyond `members_max` the one goes that has been here for longest without ever having
   answered a probe (proofs.py): so no number of invented names keeps a node out.
 - The time since which a member is dead or left is kept. A life that was pruned is remembered as
@@ -21,11 +21,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import chain, takewhile
 
 from xxhash import xxh3_64_intdigest
 
 from kvgossip.config import Address
 from kvgossip.protocol.membership.proofs import Proofs
+from kvgossip.protocol.membership.roster import Roster
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, life, rank
 from kvgossip.protocol.model.newest import Newest
@@ -55,8 +57,10 @@ class MemberTable:
         #: true of a member that an operator has blocked
         self.is_blocked = is_blocked
         self._is_reached_otherwise = is_reached_otherwise
-        #: since when each member that is dead or left is so, monotonic seconds
-        self._gone_s: dict[str, float] = {}
+        #: since when each member that is dead, or has left, is so, monotonic seconds, the longest
+        #: time first
+        self._dead_s: dict[str, float] = {}
+        self._left_s: dict[str, float] = {}
         #: who is dead since before then is not waited for, monotonic seconds
         self._given_up_s = -math.inf
         #: by name, the life that was pruned, and when, monotonic seconds
@@ -72,11 +76,12 @@ class MemberTable:
         self._names_at: dict[Address, str] = {}
         #: who has answered a probe of this node, and where
         self.proofs = Proofs(self.members)
-        #: `reachable` and `is_whole` of now; None: something has changed since they were worked out
-        self._reachable: list[Member] | None = None
-        self._is_whole = False
-        #: `digest` of now; None: as above
-        self._digest: int | None = None
+        #: the names that have answered a probe for the first time since this was last looked at
+        self.newly_proven: list[str] = []
+        #: the others that are reachable, and those of them that have answered
+        self._reachable, self._proven = Roster(), Roster()
+        #: `digest`, and the list that it was worked out of; None: this node itself has changed
+        self._digest: tuple[list[Member], int] | None = None
 
     # -- questions --------------------------------------------------------------------------------
 
@@ -84,22 +89,25 @@ class MemberTable:
     def reachable(self) -> list[Member]:
         """The other members that are alive or suspect, and not blocked, in the order of their
         names. Do not change the list."""
-        if self._reachable is None:
-            others = [self.members[name] for name in sorted(self.members) if name != self.me.name]
-            self._reachable = [member for member in others if self.is_reachable(member)]
-            self._is_whole = len(self._reachable) == sum(map(self._is_waited_for, others))
-        return self._reachable
+        return self._reachable.members
+
+    @property
+    def counted(self) -> list[Member]:
+        """Those of them that count: of a crowd those that have answered (claims.py). The same list
+        until one of them changes."""
+        return (self._proven if self.proofs.is_crowded else self._reachable).members
 
     @property
     def is_whole(self) -> bool:
-        """True if all others are reachable, but for those that left, and those that are dead for so
-        long that nobody is expected to reach them."""
-        return bool(self.reachable) and self._is_whole
-
-    def _is_waited_for(self, member: Member) -> bool:
-        if member.state is not MemberState.DEAD:
-            return member.state is not MemberState.LEFT
-        return self._gone_s[member.name] >= self._given_up_s
+        """True if all others are reachable and count, but for those that left, and those that are
+        dead for so long that nobody is expected to reach them."""
+        gone = len(self._dead_s) + len(self._left_s)
+        last_s = next(reversed(self._dead_s.values()), -math.inf)
+        return (
+            0 < len(self._reachable) == len(self.members) - 1 - gone
+            and (not self._dead_s or last_s < self._given_up_s)
+            and not self.proofs.is_crowded
+        )
 
     def is_reachable(self, member: Member) -> bool:
         """True if it is alive or suspect, and not blocked."""
@@ -107,13 +115,12 @@ class MemberTable:
 
     @property
     def peers(self) -> list[Member]:
-        """The reachable that rumors and exchanges go to: all, but for those that this node reaches
-        otherwise."""
+        """Those that count and that rumors and exchanges go to: all, but for those that this node
+        reaches otherwise."""
         otherwise = self._is_reached_otherwise
-        reachable = self.reachable if self._reachable is None else self._reachable
         if otherwise is None:
-            return reachable
-        return [member for member in reachable if not otherwise(member)]
+            return self.counted
+        return [member for member in self.counted if not otherwise(member)]
 
     def is_peer(self, member: Member) -> bool:
         """True if rumors and exchanges may go there."""
@@ -122,35 +129,25 @@ class MemberTable:
         )
 
     @property
-    def has_other_ways(self) -> bool:
-        """True if a member may be reached otherwise. Then peers come and go without a change of
-        this table."""
-        return self._is_reached_otherwise is not None
-
-    @property
     def reached_otherwise(self) -> list[Member]:
         """The reachable that are no peers."""
-        if not self.has_other_ways:
+        if self._is_reached_otherwise is None:
             return []
-        return [member for member in self.reachable if not self.is_peer(member)]
+        return [member for member in self.counted if not self.is_peer(member)]
 
     def dead(self, since_s: float = -math.inf) -> list[Member]:
         """The members that died after `since_s` (monotonic seconds), and are not blocked: they may
         come back. Those that left are none."""
-        return [
-            member
-            for name, gone_s in self._gone_s.items()
-            if gone_s > since_s
-            and (member := self.members[name]).state is MemberState.DEAD
-            and not self.is_blocked(member)
-        ]
+        lately = takewhile(lambda name: self._dead_s[name] > since_s, reversed(self._dead_s))
+        found = [self.members[name] for name in lately]
+        return [member for member in reversed(found) if not self.is_blocked(member)]
 
     def gone_too_long(self, now_s: float, forget_after_s: float) -> list[str]:
         """The names that are dead or left for longer than they want to be remembered, those that do
         not say, than `forget_after_s`. Seconds, monotonic."""
         return [
             name
-            for name, gone_s in self._gone_s.items()
+            for name, gone_s in chain(self._dead_s.items(), self._left_s.items())
             if now_s - gone_s > (self.members[name].forget_s or forget_after_s)
         ]
 
@@ -158,21 +155,20 @@ class MemberTable:
         """The name that makes room for another one: the one that has been here for longest of those
         that never answered a probe, else the one that left longest ago, else the one that is dead
         for longest; None where there is none."""
-        for name in self.proofs.lacking:
-            return name
-        left = (name for name in self._gone_s if self.members[name].state is MemberState.LEFT)
-        return next(left, next(iter(self._gone_s), None))
+        return next(chain(self.proofs.lacking, self._left_s, self._dead_s), None)
 
     def give_up(self, before_s: float) -> None:
         """Who is dead since before then, monotonic seconds, is not waited for any more (see
         `is_whole`)."""
-        old, self._given_up_s = self._given_up_s, before_s
-        if any(old <= gone_s < before_s for gone_s in self._gone_s.values()):
-            self.changed()
+        self._given_up_s = before_s
 
     def name_at(self, address: Address) -> str:
         """The name that is reachable at this address; empty if none is known to be."""
-        return next((member.name for member in self.reachable if member.address == address), "")
+        member = self.reachable_at(address)
+        if member is None and self._sharing_s:
+            # of two that share it the one that was last seen there may be gone
+            member = next((each for each in self.reachable if each.address == address), None)
+        return "" if member is None else member.name
 
     def speaks(self, name: str, arrival: Arrival) -> bool:
         """True if what came so is this member's own word: from its address, or over the link that
@@ -190,7 +186,7 @@ class MemberTable:
         )
 
     def reachable_at(self, address: Address) -> Member | None:
-        """The same, without a search: by the name that was last seen to live there."""
+        """The member that was last seen to live there, if it is reachable."""
         member = self.members.get(self._names_at.get(address, ""))
         if member is None or member.address != address or not self.is_reachable(member):
             return None
@@ -206,17 +202,19 @@ class MemberTable:
 
     @property
     def digest(self) -> int:
-        """A fingerprint of the reachable members: equal tables have equal ones, no matter which
+        """A fingerprint of the members that count: equal tables have equal ones, no matter which
         member accuses which.
 
         The dead do not count: a node that joined later need not know them, and nobody should learn
         again of those it forgot.
         """
-        if self._digest is None:
-            self._digest = 0
-            for member in [self.me, *self.reachable]:
-                self._digest ^= xxh3_64_intdigest(repr((member.name, rank(member))).encode())
-        return self._digest
+        counted = self.counted
+        if self._digest is None or self._digest[0] is not counted:
+            digest = 0
+            for member in [self.me, *counted]:
+                digest ^= xxh3_64_intdigest(repr((member.name, rank(member))).encode())
+            self._digest = counted, digest
+        return self._digest[1]
 
     def pruned_life(self, heard: Member) -> Prune | None:
         """The pruned life of this name that is not before the one that was heard of; None if there
@@ -226,36 +224,68 @@ class MemberTable:
 
     # -- changes ----------------------------------------------------------------------------------
 
-    def changed(self) -> None:
-        """Records have changed, or a member was blocked or unblocked: results worked out before
-        hold no longer."""
-        self._reachable = self._digest = None
+    def regard_blocks(self) -> None:
+        """A member was blocked or unblocked."""
+        for name in self.members:
+            self._enroll(name)
+
+    def _enroll(self, name: str) -> None:
+        """Whether this name is reachable, and has answered, may have changed."""
+        member = self.members.get(name)
+        if member is None or member is self.me or not self.is_reachable(member):
+            self._reachable.discard(name)
+            self._proven.discard(name)
+            return
+        self._reachable.put(member)
+        if not self.proofs.lacks(name):
+            self._proven.put(member)
+
+    def prove(self, record: Member, address: Address) -> None:
+        """The one of this name has answered at this address."""
+        lacked = self.proofs.lacks(record.name)
+        self.proofs.add(record, address)
+        if lacked and not self.proofs.lacks(record.name):
+            self._enroll(record.name)
+            self.newly_proven.append(record.name)
 
     def put_own(self, me: Member) -> None:
         """This node's own record has changed."""
         self.me = self.members[me.name] = me
         self.leaving = me.state is MemberState.LEFT
+        self._digest = None
 
     def put(self, record: Member, now_s: float) -> None:
         """Take the record of another member in place of the one before; monotonic seconds."""
         known = self.members.get(record.name)
         self.members[record.name] = record
         self._pruned.pop(record.name, None)
-        if record.reachable:
-            self._gone_s.pop(record.name, None)
-        else:
-            self._gone_s.setdefault(record.name, now_s)
+        self._note_gone(record, now_s)
         if known is None:
             self.proofs.met(record)
+        self._enroll(record.name)
         if known is not None and known.address != record.address:
             self._leave_address(known)
         self._names_at.setdefault(record.address, record.name)
 
+    def _note_gone(self, record: Member, now_s: float) -> None:
+        name = record.name
+        if record.state is MemberState.DEAD:
+            self._left_s.pop(name, None)
+            self._dead_s.setdefault(name, now_s)
+            return
+        dead_s = self._dead_s.pop(name, now_s)
+        if record.state is MemberState.LEFT:
+            self._left_s.setdefault(name, dead_s)
+        else:
+            self._left_s.pop(name, None)
+
     def remove(self, name: str) -> Member:
         """Forget a member; returns its last record."""
         old = self.members.pop(name)
-        self._gone_s.pop(name, None)
+        self._dead_s.pop(name, None)
+        self._left_s.pop(name, None)
         self.proofs.forget(old)
+        self._enroll(name)
         self._leave_address(old)
         return old
 
@@ -265,10 +295,13 @@ class MemberTable:
         self.proofs.left(member)
 
     def settle(self, record: Member) -> Member | None:
-        """Let this reachable member live at its address, unless a later life does. The member that
-        has left thereby, if there is one."""
+        """Let this reachable member live at its address, unless another one does that has answered
+        there, or began later. The member that has left thereby, if there is one."""
         at_home = record.address == self.me.address
         other = self.me if at_home else self.members.get(self._names_at[record.address])
+        if other is not None and other.name != record.name and not other.reachable:
+            # what it has answered once is no proof that it is back
+            self.proofs.left(other)
         if (
             other is None
             or other.name == record.name
@@ -277,8 +310,10 @@ class MemberTable:
         ):
             self._names_at[record.address] = record.name
             return None
-        older, newer = sorted((other, record), key=life)
+        proves = self.proofs.proves
+        older, newer = sorted((other, record), key=lambda each: (proves(each), life(each)))
         if not newer.reachable:
+            self._names_at[record.address] = record.name
             return None
         came_back = any(map(self.came_back, (older, newer)))
         if older.name == self.me.name or came_back:
@@ -287,6 +322,7 @@ class MemberTable:
             return None
         self._names_at[record.address] = newer.name
         self._expelled[older.name] = older.site
+        self.proofs.left(older)
         return older
 
     def came_back(self, record: Member) -> bool:

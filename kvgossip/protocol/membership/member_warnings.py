@@ -56,14 +56,18 @@ class MemberWarnings:
                 self._report_address(self._me.address)
 
     def watch_partition(self, old: Member, new: Member | None, now: Now) -> None:
-        """A member has changed: perhaps most of them are gone at once."""
-        if not self._partition.concerns(new):
+        """A member has changed: perhaps most of them are gone at once. Those of a crowd that never
+        answered are not missed; and a stranger can make up a few, and let them go, for ever: so
+        each of the two lines comes once a minute."""
+        table = self._membership.table
+        if not self._partition.concerns(new) or not table.proofs.counts(old.name):
             return
-        alive = 1 + len(self._membership.reachable)
+        alive = 1 + len(table.counted)
         stretch = self._membership.awareness.factor
         text = self._partition.changed(old, new, alive, stretch, now.monotonic_s)
         if text is not None:
-            self._outbox.log("WARNING", f"{text} ({self._gate.here})")
+            subject = f"partition {self._partition.since_s is None}"
+            self._gate.complain(subject, f"{text} ({self._gate.here})", now)
 
     def _report_address(self, address: Address) -> None:
         """A learned address gave way to another one (own_host.py)."""

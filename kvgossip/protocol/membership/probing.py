@@ -133,6 +133,8 @@ class Probing:
         self._rng, self._send, self._make_ping = rng, send, make_ping
         #: the names to probe
         self._order = RoundRobin(rng)
+        #: the members that `admit_all` was told last
+        self._admitted: list[Member] = []
         #: this period's; None: there is nobody to probe
         self._probe: Probe | None = None
         #: the time at which the period is over, monotonic seconds
@@ -150,6 +152,14 @@ class Probing:
         """A member is new, or has come back: it has its turn from now on."""
         self._order.discard(name)
         self._order.add(name)
+
+    def admit_all(self, counted: list[Member]) -> None:
+        """So do these, if they have none: those of a crowd that have answered since."""
+        if counted is not self._admitted:
+            self._admitted = counted
+            for member in counted:
+                if member.name not in self._order:
+                    self._order.add(member.name)
 
     def hasten(self, name: str) -> None:
         """This member is pinged next."""
@@ -257,7 +267,7 @@ class Probing:
         """SWIM's indirect probes, and at the same time one of our own over TCP."""
         target = probe.target
         probe.relay_sequence = self.next_sequence()
-        others = [member for member in self._table.reachable if member.name != target.name]
+        others = [member for member in self._table.counted if member.name != target.name]
         for helper in uniform(self._rng, others, self._config.indirect_probes):
             request = PingRequest(
                 sequence=probe.relay_sequence,
@@ -333,7 +343,7 @@ class Probing:
         """The number of this ack went to the address of this record, and to nowhere else."""
         known = self._table.members.get(ack.sender)
         if known is not None and known.name == target.name:
-            self._table.proofs.add(known, target.address)
+            self._table.prove(known, target.address)
 
     def on_nack(self, nack: Nack, arrival: Arrival) -> None:
         if self._probe is not None and self._probe.relay_sequence == nack.sequence:

@@ -33,9 +33,17 @@ class Proofs:
         """True if a member has answered there."""
         return address in self._at
 
+    def is_at(self, name: str, address: Address) -> bool:
+        """True if this name has answered there last."""
+        return self._at.get(address) == name
+
     def at(self, address: Address) -> Member | None:
         """The member that has answered there last."""
         return self._members.get(self._at.get(address, ""))
+
+    def proves(self, record: Member) -> bool:
+        """True if it has answered where it is, and is reachable."""
+        return record.reachable and self.at(record.address) is record
 
     @property
     def lacking(self) -> Iterable[str]:
@@ -57,11 +65,9 @@ class Proofs:
         """True unless this is one of a crowd of names that have never answered."""
         return name not in self._lacking or not self.is_crowded
 
-    def told(self, members: list[Member]) -> list[Member]:
-        """Those of them that count."""
-        if not self.is_crowded:
-            return members
-        return [member for member in members if member.name not in self._lacking]
+    def lacks(self, name: str) -> bool:
+        """True if it has never answered."""
+        return name in self._lacking
 
     # -- changes ----------------------------------------------------------------------------------
 

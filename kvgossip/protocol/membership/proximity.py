@@ -20,7 +20,7 @@ known of anybody.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 
 from kvgossip.config import Config
@@ -47,9 +47,9 @@ class Proximity:
         "_coordinates",
         "_here",
         "_looked_at",
+        "_peers",
         "_policy",
         "_spatial",
-        "_stale",
         "_trusts",
     )
 
@@ -59,8 +59,8 @@ class Proximity:
             Selection(config.selection), config.spatial_exponent, config.spatial_uniform_share
         )
         self._spatial: SpatialPeers[Member] = SpatialPeers(self._policy)
-        #: peers have changed since the last choice
-        self._stale = True
+        #: those that were chosen from last
+        self._peers: Sequence[Member] = ()
         #: network coordinates are sure enough
         self._trusts = False
         #: how many samples there were when distances were last worked out
@@ -68,18 +68,13 @@ class Proximity:
         #: of the distance of each peer, by name
         self._classes: dict[str, int] = {}
 
-    def changed(self) -> None:
-        """Peers have come, gone or moved."""
-        self._stale = True
-
-    def choose(
-        self, rng: Random, peers: Callable[[], Sequence[Member]], count: int
-    ) -> list[Member]:
-        """At most `count` different ones."""
-        if self._stale or self._coordinates.samples >= self._looked_at + SAMPLES_BETWEEN:
-            self._stale, self._looked_at = False, self._coordinates.samples
-            now = peers()
-            self._spatial.refresh(zip(now, self.distances(now), strict=True))
+    def choose(self, rng: Random, peers: Sequence[Member], count: int) -> list[Member]:
+        """At most `count` different ones. The peers are another sequence where they have
+        changed."""
+        is_old = self._coordinates.samples >= self._looked_at + SAMPLES_BETWEEN
+        if is_old or peers is not self._peers:
+            self._peers, self._looked_at = peers, self._coordinates.samples
+            self._spatial.refresh(zip(peers, self.distances(peers), strict=True))
         return self._spatial.choose(rng, count)
 
     def distances(self, peers: Sequence[Member]) -> list[float]:

@@ -39,6 +39,9 @@ class RoundRobin:
         #: the last name came before its turn
         self.was_hastened = False
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
+
     def add(self, name: str) -> None:
         self._known.add(name)
         place = self._rng.randint(0, len(self._names))

@@ -4,11 +4,13 @@ values without timers."""
 from __future__ import annotations
 
 import math
+from itertools import islice
 
 from kvgossip.config import Config
 from kvgossip.protocol.model.member import Member
 
 CONFIRMATIONS = 3
+OVERDUE_AT_ONCE = 64
 
 
 class Suspicion:
@@ -53,40 +55,54 @@ class Suspicion:
 
 
 class Suspicions:
-    """The suspicions that are open, one a name at most."""
+    """The suspicions that are open, one a name at most. Whoever can send a datagram can open
+    thousands: so they are not looked through at every input, and not all of them end in one."""
 
-    __slots__ = ("_config", "_open")
+    __slots__ = ("_config", "_first_s", "_open")
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._open: dict[str, Suspicion] = {}
+        #: none is overdue before, monotonic seconds
+        self._first_s = math.inf
 
     def __contains__(self, name: str) -> bool:
         return name in self._open
 
     def begin(self, suspect: Member, members: int, now_s: float) -> None:
         """`members`: how many are reachable, this node counted; monotonic seconds."""
-        self._open[suspect.name] = Suspicion(self._config, members, suspect.accuser, now_s)
+        suspicion = Suspicion(self._config, members, suspect.accuser, now_s)
+        self._open[suspect.name] = suspicion
+        self._first_s = min(self._first_s, suspicion.deadline_s)
 
     def confirm(self, suspect: Member) -> bool:
         """True if the accuser of this record is a new one that counts."""
         suspicion = self._open.get(suspect.name)
-        return suspicion is not None and suspicion.confirm(suspect.accuser)
+        if suspicion is None or not suspicion.confirm(suspect.accuser):
+            return False
+        self._first_s = min(self._first_s, suspicion.deadline_s)
+        return True
 
     def end(self, name: str) -> None:
         """Harmless where there is none."""
         self._open.pop(name, None)
 
     def deadline(self) -> float:
-        """The time at which the first of them is overdue, monotonic seconds; infinite where there
-        is none."""
-        if not self._open:  # asked at the end of every input, and so it is nearly always
-            return math.inf
-        return min(each.deadline_s for each in self._open.values())
+        """The time at which to ask who is overdue, monotonic seconds; infinite where there is
+        none."""
+        return self._first_s if self._open else math.inf
 
     def overdue(self, now_s: float) -> list[str]:
-        """The names of the suspects that have not refuted in time."""
-        return [name for name, each in self._open.items() if each.deadline_s <= now_s]
+        """The names of the suspects that have not refuted in time: OVERDUE_AT_ONCE at most, the
+        rest when this is asked again."""
+        if now_s < self._first_s:
+            return []
+        overdue = (name for name, each in self._open.items() if each.deadline_s <= now_s)
+        names = list(islice(overdue, OVERDUE_AT_ONCE))
+        if not names:
+            deadlines_s = (each.deadline_s for each in self._open.values())
+            self._first_s = min(deadlines_s, default=math.inf)
+        return names
 
 
 class Awareness:

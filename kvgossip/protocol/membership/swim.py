@@ -12,6 +12,8 @@ Laws
   death, or an older life).
 - Of two names at one address the earlier one has left (member_table.py, lesson 11), once the later
   one has answered there (claims.py).
+- What thousands of names cost that somebody invents is bounded: nothing walks over all of them for
+  each input (member_table.py), and those of a crowd wait for their answer (claims.py).
 - A life that an operator had pruned is forgotten, and not taken from a stale table again: a node
   that sends it hears that it is pruned.
 
@@ -92,8 +94,6 @@ class Membership:
         self._proximity = Proximity(config, table.me.location, self.coordinates)
         #: (old, new) records, None where there is none, until the pool takes them
         self.changes: list[tuple[Member | None, Member | None]] = []
-        #: most of those that were chosen from last had not answered: others may be chosen since
-        self._was_crowded = False
         #: a live node that has claimed this node's name, until it is warned of
         self.rival: Member | None = None
         #: how often one did
@@ -152,12 +152,7 @@ class Membership:
 
     def choose(self, count: int) -> list[Member]:
         """At most `count` different peers, near ones rather than far ones (protocol.md 10)."""
-        was_crowded, self._was_crowded = self._was_crowded, self.table.proofs.is_crowded
-        if self.table.has_other_ways or self._was_crowded or was_crowded:
-            self._proximity.changed()
-        return self._proximity.choose(
-            self._rng, lambda: self.table.proofs.told(self.table.peers), count
-        )
+        return self._proximity.choose(self._rng, self.table.peers, count)
 
     def gossip_targets(self, count: int, now: Now) -> list[Member]:
         """The members that hear the next round: some of the peers, one of those that are reached
@@ -233,7 +228,7 @@ class Membership:
 
     def prove(self, record: Member, now: Now) -> None:
         """This name has answered at its address, so the record is believed."""
-        self.table.proofs.add(record, record.address)
+        self.table.prove(record, record.address)
         self.merge(record, now)
         known = self.members.get(record.name)
         if known is None or known.address != record.address:
@@ -243,26 +238,18 @@ class Membership:
 
     def _accept(self, known: Member | None, heard: Member, now: Now) -> None:
         self.table.put(heard, now.monotonic_s)
-        if known is None or (heard.reachable and not known.reachable):
+        is_new = known is None or (heard.reachable and not known.reachable)
+        if is_new and self.table.proofs.counts(heard.name):
             self.probing.admit(heard.name)
         self._suspicions.end(heard.name)
         if heard.state is MemberState.SUSPECT:
-            # the reachable of before, where somebody has asked for them since the last change
-            self._suspicions.begin(heard, 1 + len(self.reachable), now.monotonic_s)
-        self._changed(known, heard)
+            self._suspicions.begin(heard, 1 + len(self.table.counted), now.monotonic_s)
+        self.changes.append((known, heard))
         if self.table.proofs.counts(heard.name) if known else self.claims.introduce(heard, now):
             self.dissemination.spread(heard)
         gone = self.table.settle(heard) if heard.reachable else None
         if gone is not None:
             self.declare_left(gone.name, now)
-
-    def _changed(self, old: Member | None, new: Member | None) -> None:
-        self._refresh()
-        self.changes.append((old, new))
-
-    def _refresh(self) -> None:
-        self.table.changed()
-        self._proximity.changed()
 
     # -- this node itself -------------------------------------------------------------------------
 
@@ -290,7 +277,7 @@ class Membership:
         """Change the own record, and spread it."""
         old = self.me
         self.table.put_own(self._signed_records.signed(me))
-        self._changed(old, self.me)
+        self.changes.append((old, self.me))
         self.dissemination.spread(self.me)
 
     def begin_life(self, site: int, now: Now) -> None:
@@ -319,12 +306,12 @@ class Membership:
     def regard_blocks(self, now: Now) -> None:
         """A member was blocked or unblocked. One that is blocked cannot refute here, so no
         suspicion may end it; one that is no longer, may."""
-        self._refresh()
+        self.table.regard_blocks()
         for member in self.members.values():
             if self.table.is_blocked(member):
                 self._suspicions.end(member.name)
             elif member.state is MemberState.SUSPECT and member.name not in self._suspicions:
-                self._suspicions.begin(member, 1 + len(self.reachable), now.monotonic_s)
+                self._suspicions.begin(member, 1 + len(self.table.counted), now.monotonic_s)
 
     def declare_left(self, name: str, now: Now) -> None:
         """A member that does not answer will not come back, says an operator. If it does, it is
@@ -353,7 +340,7 @@ class Membership:
         self.probing.forget(name)
         self.coordinates.forget(name)
         self.round_trips.forget(name)
-        self._changed(old, None)
+        self.changes.append((old, None))
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -374,6 +361,7 @@ class Membership:
                 accused, now.monotonic_s, period_s
             ):
                 self.merge(accused, now)
+            self.probing.admit_all(self.table.counted)
             self.probing.begin(now)
             self._forget_the_gone(now)
 

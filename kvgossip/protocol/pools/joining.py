@@ -178,11 +178,21 @@ class Joining:
             for address in self._known_peers.due(now):
                 self.join([address], asked_name=self._known_peers.name_at(address))
             self._outbox.persist(self._known_peers.forgotten(now))
+        table = self._membership.table
+        names, table.newly_proven = table.newly_proven, []
+        for name in names:
+            self.remember(name, table.members.get(name))
+
+    def remember(self, name: str, member: Member | None) -> None:
+        """Keep what a later life has to know of this member, which has changed; nothing of a crowd
+        that has not answered (claims.py): the next life would look for inventions."""
+        if member is None or self._membership.table.proofs.counts(name):
+            self._outbox.persist(self._known_peers.changed(name, member))
 
     def _find_own_host(self, now: Now) -> None:
         """One peer alone is not believed about it, so others are asked, too: each says in its reply
         where it saw this node."""
-        for member in self._membership.reachable[:ASKED_FOR_HOST_MAX]:
+        for member in self._membership.table.counted[:ASKED_FOR_HOST_MAX]:
             if not self._membership.own_host.has_said(member.host):
                 self.learn(member.address, member.name, now)
 
@@ -190,7 +200,7 @@ class Joining:
 
     def tell_cluster_id(self) -> None:
         """Two clusters are one now: tell the members, and hear what they know."""
-        for member in self._membership.reachable:
+        for member in self._membership.table.counted:
             self.join([member.address], JoinPurpose.LEARN, member.name)
 
     def learn(self, address: Address, name: str, now: Now) -> None:

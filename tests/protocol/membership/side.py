@@ -84,7 +84,7 @@ class Side:
     def prove(self, name: str) -> None:
         """This member has answered a probe."""
         known = self.membership.members[name]
-        self.membership.table.proofs.add(known, known.address)
+        self.membership.table.prove(known, known.address)
 
     def state(self, name: str) -> MemberState | None:
         known = self.membership.members.get(name)
@@ -114,6 +114,13 @@ class Side:
         record = self.membership.claims.answered(ack)
         if record is not None:
             self.membership.prove(record, self.now)
+
+    def claims(self, heard: Member) -> None:
+        """News of who is at an address where another name is: it answers there."""
+        before = len(self.sent)
+        self.merge(heard)
+        pings = [sent.message for sent in self.sent[before:] if isinstance(sent.message, Ping)]
+        self.answer(pings[0].sequence, heard.name)
 
     @property
     def arrival(self) -> Arrival:

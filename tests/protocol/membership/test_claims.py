@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,6 +89,55 @@ def test_no_news_of_names_at_addresses_moves_a_member_that_has_answered(
     assert [each.name for each in side.membership.reachable] == ["b", "c"]
 
 
+@given(
+    st.lists(
+        st.builds(
+            member,
+            st.sampled_from(["ghost", "b", "c"]),
+            st.integers(0, 3),
+            st.sampled_from([ALIVE, SUSPECT, DEAD]),
+            generation=st.sampled_from([1, 2, WALL_MS - 1, LATER]),
+            incarnation=st.integers(0, 5),
+            site=st.integers(1, 9),
+        ),
+        max_size=12,
+    )
+)
+def test_no_news_of_others_makes_a_member_leave_also_one_that_has_not_answered_yet(
+    heard: list[Member],
+) -> None:
+    """That it has left is its own word, or follows from who answers in its place."""
+    side = Side("b", "c")
+    for each in heard:
+        side.merge(each)
+    assert LEFT not in (side.state("b"), side.state("c"))
+
+
+def test_who_has_answered_at_its_address_does_not_give_way_to_an_invention_that_began_later() -> (
+    None
+):
+    side = Side()
+    side.merge(member("ghost", 1, generation=LATER))
+    side.claims(member("b", 1, generation=2))
+    assert (side.state("b"), side.state("ghost")) == (ALIVE, LEFT)
+
+
+@pytest.mark.parametrize("generation", [1, LATER - 1])
+@pytest.mark.parametrize("end", [DEAD, LEFT])
+def test_that_it_once_answered_brings_no_name_back_to_an_address_where_another_one_is(
+    end: MemberState, generation: int
+) -> None:
+    side = Side()
+    side.merge(member("c", 1, generation=generation))
+    side.prove("c")
+    side.merge(member("c", 1, end, generation=generation))
+    side.merge(member("d", 1, generation=2))
+    assert side.state("d") is ALIVE
+    side.merge(member("c", 1, generation=LATER))
+    assert (side.state("d"), side.state("c")) != (LEFT, ALIVE)
+    assert side.state("d") is ALIVE
+
+
 def test_who_answers_at_the_address_is_believed_and_the_one_before_has_left() -> None:
     side = proven("b")
     side.merge(member("c", 1, generation=2))
@@ -142,6 +192,27 @@ def test_one_datagram_moves_no_member_of_a_cluster() -> None:
             net.perform(name, net.replicas[name].receive(data, STRANGER, net.now(name)))
     net.run(60.0)
     assert {name: len(net.state_changes(name, "c")) for name in "ab"} == changes
+    assert net.replicas["c"].member.generation == generation
+    assert all(net.sees(*names) for names in ("abc", "bac", "cab"))
+
+
+def test_one_datagram_takes_away_no_member_that_has_just_joined() -> None:
+    net = Network()
+    net.cluster("a b")
+    net.run(5.0)
+    net.add("c", 2, join=(SEED,))
+    net.until(lambda: all(net.state(name, "c") is ALIVE for name in "ab"))
+    for name in "ab":
+        # nobody has asked it anything yet
+        assert not net.replicas[name].pools.lan.membership.table.proofs.has(address_of(2))
+    generation = net.replicas["c"].member.generation
+    ghost = member("ghost", 2, generation=LATER, site=99)
+    for name in "abc":
+        data = net.replicas[name].pools.lan.gate.framing.frame([encode(ghost)])
+        net.perform(name, net.replicas[name].receive(data, STRANGER, net.now(name)))
+    net.run(30.0)
+    for name in "ab":
+        assert LEFT not in net.state_changes(name, "c")
     assert net.replicas["c"].member.generation == generation
     assert all(net.sees(*names) for names in ("abc", "bac", "cab"))
 

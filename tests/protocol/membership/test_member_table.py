@@ -44,24 +44,27 @@ def test_lesson_10_a_restart_takes_over_at_once_also_under_a_new_address() -> No
     assert record_of(side, "b").address == address_of(5)
 
 
-def test_lesson_11_of_two_names_at_one_address_the_later_life_stays_in_any_order() -> None:
-    old, new = member("b", 1, generation=5), member("c", 1, generation=9)
-    for order in permutations([old, new]):
+def test_lesson_11_of_two_names_at_one_address_the_one_that_answers_there_stays() -> None:
+    # whichever began later, and whichever was heard of first
+    for first, second in permutations([member("b", 1, generation=5), member("c", 1, generation=9)]):
         side = Side()
-        for each in order:
-            side.merge(each)
-        assert (side.state("b"), side.state("c")) == (LEFT, ALIVE)
+        side.merge(first)
+        side.merge(second)
+        assert (side.state(first.name), side.state(second.name)) == (ALIVE, None)
+        side.now = at(1.0)
+        side.claims(second)
+        assert (side.state(first.name), side.state(second.name)) == (LEFT, ALIVE)
         # whoever still tells of the old name cannot bring it back
-        side.merge(old)
-        assert [peer.name for peer in side.membership.reachable] == ["c"]
-        assert side.membership.table.name_at(address_of(1)) == "c"
+        side.merge(first)
+        assert [peer.name for peer in side.membership.reachable] == [second.name]
+        assert side.membership.table.name_at(address_of(1)) == second.name
 
 
 def sharing() -> Side:
     """b gave way to c at its address, and comes back: its process lives."""
     side = Side()
     side.merge(member("b", 1, generation=5, site=5))
-    side.merge(member("c", 1, generation=9, site=9))
+    side.claims(member("c", 1, generation=9, site=9))
     assert side.state("b") is LEFT
     side.merge(member("b", 1, generation=6, site=5))
     return side
@@ -77,7 +80,7 @@ def test_lesson_11_two_live_processes_at_one_address_do_not_throw_each_other_out
     ((one, other),) = side.membership.table.shared
     assert {one.name, other.name} == {"b", "c"}
     # another life at that address takes it over, as ever
-    side.merge(member("d", 1, generation=99, site=99))
+    side.claims(member("d", 1, generation=99, site=99))
     assert side.state("d") is ALIVE
 
 

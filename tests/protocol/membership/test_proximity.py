@@ -113,9 +113,7 @@ def test_choices_follow_the_distances_and_are_looked_at_again_after_some_samples
     near, rng = Proximity(Config(), PEERS[0].location, known), Random(1)
 
     def chosen() -> str:
-        return Counter(near.choose(rng, lambda: PEERS, 1)[0].name for _ in range(300)).most_common(
-            1
-        )[0][0]
+        return Counter(near.choose(rng, PEERS, 1)[0].name for _ in range(300)).most_common(1)[0][0]
 
     assert chosen() == "b"
     known.place(b=0.08, c=0.0001)
