@@ -142,19 +142,24 @@ class Fetching:
         source = arrival.source
         name = self._membership.table.name_at(source)
         room = room_of(self._config, self._membership.members.get(name))
+        sent = 0
         for key in dict.fromkeys(fetch.keys):
             entries = self._batches.get(key)
-            if entries is not None and room.takes_together(entries):
-                self._outbox.send(Bundle(entries=entries), source, reliable=True)
+            if entries is None or not room.takes_together(entries):
+                continue
+            size = sum(len(record) for _, record in entries)
+            if sent and sent + size > FETCH_BYTES_MAX:
+                return  # nobody honest asks for so much at a time
+            sent += size
+            self._outbox.send(Bundle(entries=entries), source, reliable=True)
         pairs = [
             (key, record)
             for key in dict.fromkeys(fetch.keys)
             if (record := self._store.record(key)) is not None
         ]
-        sent = 0
         for batch in batches(pairs, room):
             sent += sum(len(record) for _, record in batch.taken)
             if sent > FETCH_BYTES_MAX and len(batch.taken) < len(pairs):
-                return  # nobody honest asks for so much at a time
+                return
             if batch.taken:
                 self._outbox.send(Bodies(entries=batch.taken), source, reliable=True)

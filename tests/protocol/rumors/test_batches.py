@@ -14,6 +14,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rumors.batches import KEPT_BYTES_MAX, KEPT_MAX, Batches, key_of
+from kvgossip.protocol.rumors.fetching import FETCH_BYTES_MAX
 from kvgossip.protocol.rumors.responder import life_of
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Bundle, Feedback, Fetch, Gossip, Notice, Rumor
@@ -189,6 +190,20 @@ def test_hostile_bundles_and_fetches_cost_nothing() -> None:
     assert of(Bundle, fetched) == []
     replica.receive(packet(Notice("/x", 1, 1, 10)), address_of(1), at())
     assert replica.store.visible("/x") is None
+
+
+def test_no_more_batches_are_sent_at_once_than_an_honest_node_asks_for() -> None:
+    replica, size = replica_with("b"), 200_000
+    kept: list[Batch] = [((f"k{number}", record(bytes(size), number)),) for number in range(64)]
+    for batch in kept:
+        replica.batches.keep(batch)
+    asked = LAN.frame([encode(Fetch(tuple(map(key_of, kept))))])
+    sent = of(Bundle, replica.receive(asked, address_of(1), at(), reliable=True))
+    assert [bundle.entries for _, bundle in sent] == kept[: FETCH_BYTES_MAX // size]
+    # the first one goes however long it is, as a long entry does
+    alone = LAN.frame([encode(Fetch((key_of(kept[9]),)))])
+    ((_, bundle),) = of(Bundle, replica.receive(alone, address_of(1), at(), reliable=True))
+    assert bundle.entries == kept[9]
 
 
 # -- all or nothing, under loss ------------------------------------------------------------------
