@@ -35,7 +35,7 @@ def test_an_agent_with_tokens_asks_who_it_is_and_commands_say_it(tmp_path: Path)
         assert both.stdout == b"1"
         stranger = run("get", "app/a", *at)
         assert (stranger.returncode, stranger.stdout) == (1, b"")
-        assert b"no token is sent; the right 'read' for 'app/a' is needed" in stranger.stderr
+        assert b"no token is sent; the right 'read' is needed" in stranger.stderr
         assert b"--token-file" in stranger.stderr
         denied = run("put", "x", "1", *at, "--token-file", ci)
         assert (denied.returncode, denied.stdout) == (1, b"")

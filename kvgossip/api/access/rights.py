@@ -250,8 +250,11 @@ class Caller:
                 "a token is sent, and this node has no tokens: it means nothing here",
                 "nothing was done; start the node with --tokens FILE, or send no token",
             )
-        needed = f"the right {right!r}{f' for {of_what}' if of_what else ''}"
-        if self._grant is NOBODY_KNOWN or self._grant.name == ANONYMOUS:
+        needed = f"the right {right!r}"
+        if self._grant is NOBODY_KNOWN:
+            return self._stranger_error(needed)
+        needed += f" for {of_what}" if of_what else ""
+        if self._grant.name == ANONYMOUS:
             return self._stranger_error(needed)
         return AccessError(
             403,

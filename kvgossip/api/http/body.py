@@ -6,7 +6,7 @@ import asyncio
 from typing import TypeVar
 
 import msgspec
-from aiohttp import HttpVersion11, StreamReader, web
+from aiohttp import HttpVersion11, web
 
 from kvgossip.api.http.errors import RequestError
 from kvgossip.errors import ValueTooLargeError
@@ -51,14 +51,17 @@ async def read_body(request: web.BaseRequest, bytes_max: int, timeout_s: float) 
         async with asyncio.timeout(
             body_patience_s(bytes_max if length is None else length, timeout_s)
         ):
-            return await _whole(content, bytes_max)
+            return await _whole(request, bytes_max)
     except TimeoutError:
         raise late_body() from None
 
 
-async def _whole(content: StreamReader, bytes_max: int) -> bytes:
-    body = bytearray()
+async def _whole(request: web.BaseRequest, bytes_max: int) -> bytes:
+    content, body = request.content, bytearray()
     while not content.at_eof():
+        if request.transport is None:
+            # before this request had its turn: aiohttp would call that a RuntimeError
+            raise ConnectionResetError("the client has gone, and its body never came")
         body += await content.readany()
         if len(body) > bytes_max:
             raise _too_large(bytes_max)

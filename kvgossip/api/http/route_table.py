@@ -124,7 +124,7 @@ class RouteTable:
             raise wrong_method(request.method, match.methods)
         route = bound.route
         # of those with a scope only who is known learns what is wrong with the request
-        caller.must(route.right if route.scope is None else Right.ANY)
+        caller.must(route.right)
         if route.local and not has_tokens(self._config):
             with caller.noting_refusals():
                 refuse_remote(caller.client, request.headers)

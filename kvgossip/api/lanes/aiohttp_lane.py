@@ -73,7 +73,8 @@ class GeneralConnection(web.RequestHandler):
     our JSON and without a traceback."""
 
     __slots__ = (
-        "_answers", "_asked_upgrade", "_body", "_ended", "_open", "_outflow", "client", "due_s",
+        "_answers", "_asked_upgrade", "_body", "_ended", "_in_line", "_open", "_outflow", "client",
+        "due_s",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +106,8 @@ class GeneralConnection(web.RequestHandler):
         #: aiohttp's parser has passed over behind it is not known.
         self._asked_upgrade = False
         self._body: StreamReader = EMPTY_PAYLOAD
+        #: True if the next byte that comes is of a request line, and not of a header.
+        self._in_line = True
         self.due_s = math.inf
 
     # -- called by the transport ------------------------------------------------------------------
@@ -131,15 +134,21 @@ class GeneralConnection(web.RequestHandler):
             return False
         self._ended = True
         self.due_s = self._open.now_s + LINGER_S
+        if not self._messages:
+            # also where the answer is on its way already, and did not say that it is the last one
+            self.close()
         return True
 
     def data_received(self, data: bytes) -> None:
         if self._asked_upgrade and self._body.is_eof():
             return
-        if not data.isascii() and self._is_idle():
+        idle = self._is_idle()
+        if idle and self._in_line and not data.isascii():
             data = escape_target(data)
+        self._in_line = not idle or (self._in_line and b"\n" not in data)
         super().data_received(data)
         if self._messages:
+            self._in_line = True
             message, self._body = self._messages[-1]
             self._asked_upgrade = getattr(message, "upgrade", False)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from kvgossip.api.access.client import Client
+from kvgossip.api.access.refusal import AccessError
+from kvgossip.api.access.rights import Caller, Right, Scope
 from kvgossip.api.http.precondition import Condition, condition_of
+from kvgossip.api.http.request_target import decode_key
 from kvgossip.api.http.response import Answers
 from kvgossip.api.keys import Keys, Reply
 from kvgossip.api.lanes.connections import Outflow
 from kvgossip.api.lanes.request_head import RequestParser, text_of
+from kvgossip.errors import BadKeyError
 
 
 def reply_to(
@@ -37,4 +41,18 @@ def reply_to(
             outflow.take(size)
         return Reply(answer, None)
     except Exception as error:
-        return Reply(answers.failure(error, method.decode(), f"/kv/{key}"), None)
+        told = _told(error, request.caller, method, key)
+        return Reply(answers.failure(told, method.decode(), f"/kv/{key}"), None)
+
+
+def _told(error: Exception, caller: Caller | None, method: bytes, key: str) -> Exception:
+    """Who may not do it learns that, and not what else is wrong with its request."""
+    if caller is None or isinstance(error, AccessError):
+        return error
+    right = Right.WRITE if method in (b"PUT", b"DELETE") else Right.READ
+    try:
+        caller.must(right)
+        caller.must(right, Scope(decode_key(key)))
+    except (AccessError, BadKeyError) as refusal:
+        return refusal
+    return error
