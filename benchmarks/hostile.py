@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from kvgossip.protocol.model.entry import Version, make_record
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
+from kvgossip.protocol.model.write import BATCH_ENTRIES_MAX
+from kvgossip.protocol.rumors.batches import key_of
 from kvgossip.protocol.store.sketch import SYMBOLS_MAX, checksum, places
 from kvgossip.protocol.tombstones.fact import Kind, fact_of
 from kvgossip.protocol.wire.batching import pack
@@ -53,6 +55,9 @@ EXCHANGE = 7
 ME = "liar"
 LIST_BYTES = 1_200_000
 """So long a list fits into the longest frame."""
+FETCHED, BATCH_VALUE_BYTES = 64, 900
+"""So many batches may be asked for at once, of so long values that each is the longest that is
+sent."""
 MANY = 4000
 """So many units fit into one frame."""
 _STEP = 0xDA942042E4DD58B5
@@ -88,7 +93,7 @@ def _pairs(count: int, wall_ms: int, rng: Random, size: int = 0) -> tuple[Pair, 
     return tuple(
         (
             f"h{rng.getrandbits(40):x}",
-            make_record(Version(wall_ms << 16, rng.getrandbits(63)), bytes(size)),
+            make_record(Version(wall_ms << 16, rng.getrandbits(63)), rng.randbytes(size)),
         )
         for _ in range(count)
     )
@@ -210,9 +215,7 @@ def _of_rumors(keys: Sequence[str], wall_ms: int, rng: Random) -> Iterator[Hosti
         "Notice",
         [gossip, *(encode(Notice(f"n{place}", wall_ms << 16, 1, 5000)) for place in range(MANY))],
     )
-    bundles = [encode(Bundle(_pairs(1000, wall_ms, rng))) for _ in range(20)]
-    yield Hostile("batches", "Bundle", [gossip, *bundles])
-    yield Hostile("batches that nobody asked for", "Bundle", bundles)
+    yield from _of_batches(keys, wall_ms, rng)
     yield Hostile(
         "bodies by the thousand", "Bodies", [encode(Bodies(_pairs(30_000, wall_ms, rng)))]
     )
@@ -224,6 +227,45 @@ def _of_rumors(keys: Sequence[str], wall_ms: int, rng: Random) -> Iterator[Hosti
     yield Hostile("a long feedback", "Feedback", [encode(Feedback(1, bytes(LIST_BYTES)))])
     asked = tuple(rng.choices(keys, k=64))
     yield Hostile("64 bodies", "Fetch", [encode(Fetch(asked))])
+
+
+def _of_batches(keys: Sequence[str], wall_ms: int, rng: Random) -> Iterator[Hostile]:
+    gossip = encode(Gossip(1, ME))
+
+    def bundles(count: int, pairs: Callable[[], tuple[Pair, ...]]) -> list[bytes]:
+        return [encode(Bundle(pairs())) for _ in range(count)]
+
+    def here(size: int = 0) -> tuple[Pair, ...]:
+        """New versions of keys that are here."""
+        chosen = rng.sample(keys, min(BATCH_ENTRIES_MAX, len(keys)))
+        fresh = _pairs(len(chosen), wall_ms, rng, size)
+        return tuple((key, record) for key, (_, record) in zip(chosen, fresh, strict=True))
+
+    def one_key() -> tuple[Pair, ...]:
+        return tuple(("h", record) for _, record in _pairs(BATCH_ENTRIES_MAX, wall_ms, rng))
+
+    def gone() -> tuple[Pair, ...]:
+        return tuple(
+            (key, make_record(Version(wall_ms << 16, rng.getrandbits(63)), None))
+            for key, _ in here()
+        )
+
+    def fresh() -> tuple[Pair, ...]:
+        return _pairs(BATCH_ENTRIES_MAX, wall_ms, rng)
+
+    yield Hostile("batches", "Bundle", [gossip, *bundles(20, fresh)])
+    yield Hostile("batches of keys that are here", "Bundle", [gossip, *bundles(20, here)])
+    yield Hostile("batches of one key", "Bundle", [gossip, *bundles(20, one_key)])
+    yield Hostile("batches of tombstones", "Bundle", [gossip, *bundles(20, gone)])
+    yield Hostile("batches that nobody asked for", "Bundle", bundles(20, here))
+    yield Hostile("a batch too many", "Bundle", [encode(Bundle(fresh() * 2))])
+    # each is kept, for those who ask for it by its name
+    kept: list[str] = []
+    for _ in range(FETCHED):
+        entries = here(BATCH_VALUE_BYTES)
+        kept.append(key_of(entries))
+        yield Hostile("a long batch", "Bundle", [encode(Bundle(entries))])
+    yield Hostile("64 long batches", "Fetch", [encode(Fetch(tuple(kept)))])
 
 
 def _of_exchanges(victim: Victim, rng: Random) -> Iterator[Hostile]:

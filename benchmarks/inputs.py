@@ -7,7 +7,7 @@ processor time of the longest one, of all that a frame sets going: its own, and 
 after it; of several rounds the one where that was least, since a garbage collection or a cold cache
 is not the frame's doing. `ticks` is how many of these there were. Hostile frames are those of
 hostile.py, as a member may send them; honest ones are those of two replicas that find and repair
-their differences.
+their differences, and that hear of each other's batches. No kind of message may be without a line.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import argparse
 import gc
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from benchmarks.fuzz import recorded_units
+from benchmarks.fuzzing.units import made_up_unit, recorded_units
 from benchmarks.hostile import ME, Hostile, Victim, hostile_answers, hostile_frames
 from benchmarks.report import Report, Row, Table, finish
 from kvgossip.config import Address, Config
@@ -28,11 +28,12 @@ from kvgossip.protocol.effect import Effect, Send
 from kvgossip.protocol.model.entry import Version, make_record
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.write import BATCH_ENTRIES_MAX, Writing
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.store.sketch import SYMBOLS_MAX
 from kvgossip.protocol.wire.exchange_messages import Compare, Sketch
-from kvgossip.protocol.wire.frame import Framing, encode, frame_bytes_max
-from kvgossip.protocol.wire.message import Ack
+from kvgossip.protocol.wire.frame import MEMBER_KIND, Framing, encode, frame_bytes_max
+from kvgossip.protocol.wire.message import Ack, Message
 
 LIMIT_MS = 20.0
 START = Now(1000.0, 1_700_000_000_000)
@@ -41,6 +42,8 @@ LIAR = Address("10.0.0.9", PORT)
 PORTION = 20_000
 TICKS_MAX = 2000
 DIFFERENCES = 3000
+NAMES = {kind.kind: kind.__name__ for kind in Message.__subclasses__()} | {MEMBER_KIND: "Member"}
+"""Of the messages, by their kinds."""
 FRAMING = Framing("default", "lan:dc1", frame_bytes_max(Config()))
 
 
@@ -54,6 +57,10 @@ class Took:
 
     def add(self, took_ms: float) -> None:
         self.worst_ms, self.total_ms = max(self.worst_ms, took_ms), self.total_ms + took_ms
+
+
+Worst = dict[tuple[str, str], Took]
+"""By the kinds of messages in the frame, and who has sent it."""
 
 
 class Machine:
@@ -183,7 +190,7 @@ def hostile_rows(keys: int, rounds: int) -> list[Row]:
 
 def honest_rows(keys: int, rounds: int) -> list[Row]:
     """A replica that has everything, one that lacks some of it, and one that has nothing."""
-    worst: dict[str, Took] = {}
+    worst: Worst = {}
     left = Machine("left", 1, keys)
     for lacking in (min(DIFFERENCES, keys), keys):
         right = Machine("right", 2, keys, lacking)
@@ -194,22 +201,45 @@ def honest_rows(keys: int, rounds: int) -> list[Row]:
         machines = {left.address: left, right.address: right}
         ack = Ack(1, "left", left.replica.store.digest.root, right.now.wall_ms, SyncState.SETTLED)
         _pump(right, machines, [(left, FRAMING.frame([encode(ack)]), False)], worst)
-    for kind, units in recorded_units().items():
-        took = worst.setdefault(f"recorded, kind {kind}", Took())
+        _batches(left, right, machines, worst)
+    for name, how, units in _each_kind():
+        took = worst.setdefault((name, how), Took())
         for unit in units[: 8 * rounds]:
             each = left.receive(FRAMING.frame([unit], reliable=True), LIAR)
             took.worst_ms, took.ticks = max(took.worst_ms, each.worst_ms), took.ticks + 1
     return [
-        {"kind": kind, "worst ms": took.worst_ms, "inputs": took.ticks}
-        for kind, took in worst.items()
+        {"kind": kind, "how": how, "worst ms": took.worst_ms, "inputs": took.ticks}
+        for (kind, how), took in worst.items()
     ]
+
+
+def _each_kind() -> Iterator[tuple[str, str, list[bytes]]]:
+    """Units of each kind of message, as simulated nodes have sent them, or else made up."""
+    rng, recorded = Random(1), recorded_units()
+    for kind, name in NAMES.items():
+        if kind in recorded:
+            yield name, "recorded", recorded[kind]
+        else:
+            yield name, "made up", [made_up_unit(rng, kind) for _ in range(8)]
+
+
+def _batches(left: Machine, right: Machine, machines: dict[Address, Machine], worst: Worst) -> None:
+    """One that fits into a datagram, and one that has to be fetched."""
+    for count, size in ((5, 20), (BATCH_ENTRIES_MAX, 900)):
+        writes = [Writing(f"config/{number:07d}", bytes(size)) for number in range(count)]
+        left.now = right.now = max(left.now, right.now)
+        left.effects += left.replica.batch(writes, left.now).effects
+        for _ in range(20):
+            left.let_pass(0.05)
+            frames = [(left, sent.data, sent.reliable) for sent in left.sent()]
+            _pump(right, machines, frames, worst)
 
 
 def _pump(
     first: Machine,
     machines: dict[Address, Machine],
     frames: list[tuple[Machine, bytes, bool]],
-    worst: dict[str, Took],
+    worst: Worst,
 ) -> None:
     """Deliver until nobody says anything."""
     way = [(frm.address, first, data, reliable) for frm, data, reliable in frames]
@@ -221,7 +251,7 @@ def _pump(
             )
         )
         took = to.receive(data, source, reliable=reliable)
-        known = worst.setdefault(names, Took())
+        known = worst.setdefault((names, "of two replicas"), Took())
         known.worst_ms, known.ticks = max(known.worst_ms, took.worst_ms), known.ticks + 1
         for machine in machines.values():
             for sent in machine.sent():
@@ -231,7 +261,11 @@ def _pump(
 
 def report(keys: int, hostile: Sequence[Row], honest: Sequence[Row]) -> Report:
     rows = sorted(hostile, key=lambda row: -row["worst ms"])
-    longest = max(row["worst ms"] for row in [*hostile, *honest])
+    worst = dict.fromkeys(sorted(NAMES.values()), 0.0)
+    for row in [*hostile, *honest]:
+        for name in row["kind"].split("+"):
+            worst[name] = max(worst.get(name, 0.0), row["worst ms"])
+    longest = max(worst.values())
     return Report(
         "inputs",
         [
@@ -239,7 +273,12 @@ def report(keys: int, hostile: Sequence[Row], honest: Sequence[Row]) -> Report:
             Table(
                 f"honest frames, {keys:,} keys", sorted(honest, key=lambda row: -row["worst ms"])
             ),
+            Table(
+                f"the worst of each kind, {keys:,} keys",
+                [{"kind": name, "worst ms": worst[name]} for name in sorted(worst)],
+            ),
         ],
+        laws={"each kind of message was received": all(worst[name] for name in NAMES.values())},
         targets={f"no input takes more than {LIMIT_MS:g} ms": longest <= LIMIT_MS},
     )
 
