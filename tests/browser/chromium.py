@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,17 +37,36 @@ def lacking() -> str:
     return ""
 
 
+def believing(home: Path, ca: Path) -> None:
+    """Make `home` the home of a user whose browser believes this CA, as its manual says: in the NSS
+    database there. Skips the test where its tool is missing."""
+    if shutil.which("certutil") is None:
+        _give_up("there is no certutil (Debian package libnss3-tools)")
+    folder = home / ".pki" / "nssdb"
+    folder.mkdir(parents=True)
+    database = f"sql:{folder}"
+    add = ("-A", "-n", "kvgossip", "-t", "C,,", "-i", str(ca))
+    for order in (("-N", "--empty-password"), add):
+        subprocess.run(["certutil", "-d", database, *order], check=True, capture_output=True)
+
+
+def _give_up(why: str) -> None:
+    (pytest.fail if os.environ.get("KVGOSSIP_REQUIRE_BROWSER") == "1" else pytest.skip)(why)
+
+
 @asynccontextmanager
-async def browsing() -> AsyncIterator[Browser]:
-    """A browser of its own, which ends with the test."""
+async def browsing(home: Path | None = None) -> AsyncIterator[Browser]:
+    """A browser of its own, which ends with the test. `home`: of the user whose it is."""
     if why := lacking():
-        (pytest.fail if os.environ.get("KVGOSSIP_REQUIRE_BROWSER") == "1" else pytest.skip)(why)
+        _give_up(why)
     # here, since collecting the tests must not need it
     from playwright.async_api import async_playwright
 
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=shutil.which(PROGRAM), args=OPTIONS
+            executable_path=shutil.which(PROGRAM),
+            args=OPTIONS,
+            env=None if home is None else {**os.environ, "HOME": str(home)},
         )
         try:
             yield browser

@@ -18,8 +18,8 @@ import pytest
 from benchmarks.agents import Agent
 from kvgossip.api.access.tokens import Token
 from tests.api.access.tokens_file import make_tokens
-from tests.api.tls.files import made
-from tests.browser.chromium import browsing
+from tests.api.tls.files import HOST, ca_of, made
+from tests.browser.chromium import believing, browsing
 from tests.browser.sites import OF_NO_ORIGIN, Doorless, site
 
 if TYPE_CHECKING:
@@ -263,3 +263,26 @@ async def test_a_script_of_the_nodes_own_origin_may_do_what_its_token_may(
                 without = await page.evaluate(OWN, "")
     assert with_token == [200, 200, 403, 200, 200, "one"]
     assert without[:4] == [401] * 4
+
+
+async def test_a_browser_that_believes_the_ca_reaches_a_node_over_tls_and_no_other_does(
+    tmp_path: Path,
+) -> None:
+    tokens, files, home = tmp_path / "tokens", made(tmp_path / "tls"), tmp_path / "home"
+    secrets = make_tokens(tokens, Token("app", read=("app/",), write=("app/",)))
+    believing(home, Path(ca_of(files)))
+    with running(tmp_path, tokens=tokens, tls_cert=files.cert, tls_key=files.key) as agent:
+        url = f"https://{HOST}:{agent.address[1]}/healthz"
+        async with browsing(home) as browser:
+            page = await browser.new_page()
+            answer = await page.goto(url)
+            assert answer is not None
+            assert answer.status == 200
+            async with asyncio.timeout(PATIENCE_S):
+                assert await page.evaluate(OWN, secrets["app"]) == [200, 200, 403, 200, 200, "one"]
+        stranger = tmp_path / "stranger"
+        stranger.mkdir()
+        async with browsing(stranger) as browser:
+            page = await browser.new_page()
+            with pytest.raises(Exception, match="ERR_CERT_AUTHORITY_INVALID"):
+                await page.goto(url)
