@@ -49,7 +49,7 @@ QUICK: dict[str, str] = {
     "breadth": "--nodes 5 --writes 5",
     "residue": "--nodes 3 --loss 0 --k 3 --writes 10 --sites 100 --runs 5",
     "floods": "--seconds 2 --calm-s 1",
-    "fuzz": "--frames 6000 --batch 1000",
+    "fuzz": "--frames 5000 --requests 2000 --batch 1000",
     "inputs": "--keys 3000 --rounds 1",
 }
 """The benchmarks in their order, and the options with which each is over soon.

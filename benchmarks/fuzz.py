@@ -13,7 +13,7 @@ Frames go to five receivers in turn: `open`, `member` and `stranger` get single 
 Each batch has replicas and generators of its own, which follow from its number and the seed. One
 that breaks a law ends there: its last input is written to a file, and the line that repeats it is
 printed. `/s` includes making the inputs; `steps` are calls of functions, counted for one of sixteen
-inputs; `held` is what is left in memory after a batch, beside the data.
+inputs; `held` is what is left in memory after a batch, of a replica beside its data.
 """
 
 from __future__ import annotations
