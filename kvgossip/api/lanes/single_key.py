@@ -46,13 +46,17 @@ def reply_to(
 
 
 def _told(error: Exception, caller: Caller | None, method: bytes, key: str) -> Exception:
-    """Who may not do it learns that, and not what else is wrong with its request."""
-    if caller is None or isinstance(error, AccessError):
+    """Of several errors the one that the other lane finds first: who may not do it learns that, and
+    then what is wrong with the key."""
+    if isinstance(error, AccessError):
         return error
     right = Right.WRITE if method in (b"PUT", b"DELETE") else Right.READ
     try:
-        caller.must(right)
-        caller.must(right, Scope(decode_key(key)))
-    except (AccessError, BadKeyError) as refusal:
-        return refusal
+        if caller is not None:
+            caller.must(right)
+        scope = Scope(decode_key(key))
+        if caller is not None:
+            caller.must(right, scope)
+    except (AccessError, BadKeyError) as earlier:
+        return earlier
     return error

@@ -57,6 +57,12 @@ async def test_who_may_not_do_it_learns_nothing_else_and_the_same_words_by_eithe
                 assert express[0] == (400 if key == b"%C3" else 403)
 
 
+async def test_of_two_mistakes_both_lanes_name_the_one_in_the_key(served: Served) -> None:
+    express, general = await answers(served, b"PUT /kv/%C3 HTTP/1.1\r\nIf-Match: bare\r\n")
+    assert express == general
+    assert b"not valid UTF-8" in express[1]
+
+
 @pytest.mark.parametrize("line", [b"Content-Type: \xc3\xa9\r\n", b"X-Any: \xc3\xa9\r\n"])
 async def test_a_header_is_the_same_whether_or_not_it_arrives_with_its_request_line(
     line: bytes, serve: Serve
