@@ -112,7 +112,7 @@ class Teller:
         if now_s - self._told_s >= TOLD_S:
             self._told_s = now_s
             per_s = self._done / (now_s - self._began_s)
-            left_s = (self._wanted - self._done) / per_s
+            left_s = max(0, self._wanted - self._done) / per_s
             print(
                 f"fuzz: {self._done:,} of {self._wanted:,} inputs, {per_s:,.0f} a second, "
                 f"{self._failed} failures, {left_s / 60:.0f} min left",
