@@ -56,12 +56,11 @@ def test_no_number_of_connections_that_make_room_for_others_uses_up_the_files(
 
 def test_once_the_files_are_free_again_nobody_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     idle = Idle()
-    with socket.socket() as probe:
-        files_max = probe.fileno() + 4
-    monkeypatch.setattr(overload, "files_for", lambda spared: files_max)
-    door = Door(cast(Any, idle), cast(Any, None))
-    opened = [socket.socket() for _ in range(8)]
+    # in the order of their numbers, which fill the gaps that others have left
+    opened = sorted((socket.socket() for _ in range(8)), key=socket.socket.fileno)
     beyond = opened[-1]
+    monkeypatch.setattr(overload, "files_for", lambda spared: beyond.fileno())
+    door = Door(cast(Any, idle), cast(Any, None))
     idle.open.append(opened[0])
     assert not door.turns_away(beyond)
     assert idle.open == []
