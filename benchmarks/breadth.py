@@ -86,7 +86,7 @@ class Cell:
         heapq.heappush(self._heap, (self.time_s + delay_s, self._events, event))
 
     def _starting(self, place: int) -> Callable[[], None]:
-        return lambda: self._input(place, lambda: self.replicas[place].start(self._now))
+        return lambda: self._input(place, lambda: self.replicas[place].tick(self._now))
 
     def run(self, seconds: float) -> None:
         end_s = self.time_s + seconds

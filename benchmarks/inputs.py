@@ -86,7 +86,7 @@ class Machine:
                 ]
             )
         self.replica.disk.loaded()
-        self.replica.start(self.now)
+        self.replica.tick(self.now)
 
     def knows(self, name: str, address: Address, site: int) -> None:
         known = Member(name, address.host, PORT, MemberState.ALIVE, 1, 0, site, "dc1")

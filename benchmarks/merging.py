@@ -118,7 +118,7 @@ def take(file: Path) -> None:
     replica = find("Replica")(
         config(name="n1"), address=address("10.0.0.1", 7481), rng=Random(1), now=begins
     )
-    replica.start(begins)
+    replica.tick(begins)
     collect_as_agents_do()
     print(len(waiting), flush=True)
     for line in sys.stdin:

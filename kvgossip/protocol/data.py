@@ -5,7 +5,7 @@ what leaves it, and what may be said of it. All of them are of the replica, and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from random import Random
 
 from xxhash import xxh3_64_intdigest
@@ -24,7 +24,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.pools.pool_set import PoolSet
 from kvgossip.protocol.readiness import Readiness
-from kvgossip.protocol.saved_state import SavedState
+from kvgossip.protocol.saved_state import SavedLife, SavedState
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
@@ -33,8 +33,7 @@ from kvgossip.protocol.tombstones.tombstones import Tombstones
 
 
 class Data:
-    """`saved`, `rebuilding`, `found`: see Replica. `own_facts()` are the facts about this life that
-    have changed since they were last asked for; `begin_life`: see set_back.py."""
+    """`saved`, `rebuilding`, `found`: see Replica; `begin_life`: see set_back.py."""
 
     def __init__(
         self,
@@ -45,14 +44,13 @@ class Data:
         saved: Mapping[bytes, bytes] | None,
         rebuilding: bool,
         found: bool,
-        own_facts: Callable[[], Iterable[Persist]],
         begin_life: BeginLife,
         outbox: Outbox,
         counters: Counter[str],
         rng: Random,
         now: Now,
     ) -> None:
-        self.saved = SavedState(saved or {})
+        self._pools, self.saved = pools, SavedState(saved or {})
         self.hlc = _clock(config, self.saved)
         self.store = _store(config)
         #: why this node should not be asked just now
@@ -78,7 +76,7 @@ class Data:
         else:
             self.tombstones.context.restore(saved or {})
         self.left_out = LeftOut(config, self.store, self.tombstones.context, outbox)
-        self._open_settling(config, site, pools, rebuilding, found, own_facts, outbox, now)
+        self._open_settling(config, site, pools, rebuilding, found, outbox, now)
         self.disk = DiskCondition(
             self.saved, self.store, self.tombstones.context, self.settling, outbox
         )
@@ -104,7 +102,6 @@ class Data:
         pools: PoolSet,
         rebuilding: bool,
         found: bool,
-        own_facts: Callable[[], Iterable[Persist]],
         outbox: Outbox,
         now: Now,
     ) -> None:
@@ -116,7 +113,7 @@ class Data:
             found=found,
             kept_ms=milliseconds_of(self.saved.clock),
             pools=pools.all,
-            own_facts=own_facts,
+            own_facts=self.own_facts,
             # from now on the members that are known count for writes that wait
             on_settled=lambda: self.acks.judge_anew(pools.groups_of),
             outbox=outbox,
@@ -127,9 +124,21 @@ class Data:
             settled=lambda: settling.settled,
             alone=lambda: not self.store and pools.is_alone(),
             tell=pools.tell_cluster_id,
-            own_facts=own_facts,
+            own_facts=self.own_facts,
             outbox=outbox,
         )
+
+    def own_facts(self) -> list[Persist]:
+        """The fact about this life, if it has changed."""
+        settling, wan = self.settling, self._pools.wan
+        life = SavedLife(
+            self._pools.lan.membership.me.generation,
+            0 if wan is None else wan.membership.me.generation,
+            settling.settled or settling.has_data,
+            settling.rebuilding and not settling.settled,
+            cluster_id=self.cluster_id.kept,
+        )
+        return self.saved.own_facts(life)
 
 
 def _clock(config: Config, saved: SavedState) -> HybridLogicalClock:

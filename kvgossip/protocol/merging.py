@@ -117,6 +117,14 @@ class RumorPort(Protocol):
         """How many rumors are hot."""
 
 
+class RidePort(Protocol):
+    """What is news rides on messages of the application (rumors/rides.py). `version`: encoded."""
+
+    def add(self, key: str, version: bytes) -> None: ...
+
+    def add_batch(self, entries: tuple[Pair, ...]) -> None: ...
+
+
 class QueryPort(Protocol):
     """The version queries of one pool."""
 
@@ -186,6 +194,8 @@ class Merging:
         self._pools = pools
         #: the replica's, by name
         self._counters = counters
+        #: None: nothing rides
+        self.rides: RidePort | None = None
 
     # -- entries of peers -------------------------------------------------------------------------
 
@@ -277,6 +287,8 @@ class Merging:
         if not self._is_news(key, record, now):
             return False
         peer, spread, _ = origin
+        if self.rides is not None and spread is not _NONE:
+            self.rides.add(key, record[1:HEAD_BYTES])
         home = _LAN if peer is None else peer.pool
         for pool in self._pools:
             if pool.kind is not home:
@@ -299,6 +311,8 @@ class Merging:
             else:
                 self._tombstones.known(key, record)
         peer, spread, _ = origin
+        if news and self.rides is not None:
+            self.rides.add_batch(entries)
         home = _LAN if peer is None else peer.pool
         for pool in self._pools if news else ():
             if pool.kind is not home:

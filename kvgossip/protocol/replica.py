@@ -3,6 +3,7 @@ effects come out.
 
     put, delete, batch, restore --> writes --+
     receive --> pool --> a mechanism --------+--> merging --> store
+    absorb --> piggyback --------------------+
     tick --> pools, acks, tombstones, key rotation            each of them --> outbox --> effects
 
 Laws
@@ -39,17 +40,17 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.pools.farewell import Farewell
+from kvgossip.protocol.pools.piggyback import Piggyback
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.pools.pool_set import PoolSet
 from kvgossip.protocol.pools.shared import Shared, next_generation, own_record
 from kvgossip.protocol.rumors.batches import Batches
-from kvgossip.protocol.saved_state import SavedLife, clock_fact
+from kvgossip.protocol.saved_state import clock_fact
 from kvgossip.protocol.store.capacity import Capacity
 from kvgossip.protocol.wire.keyring import Keyring, keyring_of
 from kvgossip.protocol.wire.message import KeyringAction
 from kvgossip.protocol.writes import BatchWritten, Restored, Writes, Written
-
-FAREWELL_ROUNDS = 2
 
 
 class Replica:
@@ -100,7 +101,6 @@ class Replica:
             saved=saved,
             rebuilding=rebuilding,
             found=found,
-            own_facts=self._own_facts,
             begin_life=self._begin_life,
             outbox=self.outbox,
             counters=self.counters,
@@ -108,6 +108,7 @@ class Replica:
             now=now,
         )
         self._saved, self.hlc, self.store = data.saved, data.hlc, data.store
+        self._own_facts = data.own_facts
         self.readiness, self.clock_guard, self.disk = data.readiness, data.clock_guard, data.disk
         self.surveys, self.acks, self.merging = data.surveys, data.acks, data.merging
         self.tombstones, self.set_back = data.tombstones, data.set_back
@@ -120,9 +121,7 @@ class Replica:
         self.capacity = Capacity(config, self.store)
         self.readiness.add_notices(self.capacity.notices)
         self._writes = Writes(config, data, self.capacity)
-        #: the time at which the farewell is over; None: the node is not leaving
-        self._departs_s: float | None = None
-        self._departed = False
+        self._farewell = Farewell(self.pools, config.gossip_interval_s)
         self._open_pools(address, wan_address or config.wan, rng, now)
         self.settling.begin()
 
@@ -157,6 +156,7 @@ class Replica:
             gateway = self.config.gateway
             me = own_record(config, address, generation, self.site, self.identity, gateway=gateway)
             self.pools.append(Pool(config, kind, me, shared, self._saved.peers(kind), now))
+        self._piggyback = Piggyback(self.config, self.pools.lan, shared)
 
     # -- writes -----------------------------------------------------------------------------------
 
@@ -247,7 +247,7 @@ class Replica:
     # -- the disk ---------------------------------------------------------------------------------
 
     def load(self, entries: Sequence[tuple[str, bytes]]) -> None:
-        """Take records from the disk, some at a time, before `start`; then `disk.loaded()`. They
+        """Take records from the disk, some at a time, before any input; then `disk.loaded()`. They
         are no news: no peer hears of them.
 
         Raises RemoteError for a record of a format that this version does not know.
@@ -265,21 +265,6 @@ class Replica:
         own = [self.disk.content(), *self._own_facts()]
         return [clock_fact(self.hlc.latest), *self.tombstones.checkpoint(), *own]
 
-    def _own_facts(self) -> list[Persist]:
-        """The fact about this life, if it has changed."""
-        wan = self.pools.wan
-        rebuilding = self.settling.rebuilding and not self.settled
-        wan_generation = 0 if wan is None else wan.membership.me.generation
-        settled = self.settled or self.settling.has_data
-        life = SavedLife(
-            self.member.generation,
-            wan_generation,
-            settled,
-            rebuilding,
-            cluster_id=self.cluster_id.kept,
-        )
-        return self._saved.own_facts(life)
-
     def _begin_life(self, site: int, lost: int, peer: str, now: Now) -> None:
         """From now on this is the life `site`: this machine was set back, as a peer has shown, and
         has lost what it wrote at that time (set_back.py)."""
@@ -289,10 +274,6 @@ class Replica:
             pool.begin_life(site, peer, now)
 
     # -- the network ------------------------------------------------------------------------------
-
-    def start(self, now: Now) -> list[Effect]:
-        """The first input: begins to join."""
-        return self.tick(now)
 
     def receive(
         self,
@@ -324,6 +305,16 @@ class Replica:
         self.in_pool(pool).joining.resolved(target, addresses)
         return self._drain()
 
+    def piggyback(self, room: int, now: Now) -> bytes:
+        """News in at most `room` bytes, to ride on a message of the application; see piggyback.py.
+        It asks for no effects. Raises LocalError without a keyring."""
+        return self._piggyback.load(room)
+
+    def absorb(self, data: bytes, now: Now) -> list[Effect]:
+        """Take what rode. Raises LocalError without a keyring, and for what is not bytes."""
+        self._piggyback.absorb(data, now)
+        return self._drain()
+
     # -- orders of the operator -------------------------------------------------------------------
 
     def join(
@@ -350,14 +341,10 @@ class Replica:
     def leave(self, now: Now) -> list[Effect]:
         """Tell the peers that this node goes; Departed follows when they have had time to hear
         it."""
-        if self._departs_s is None:
+        if not self._farewell.has_begun:
             self._writes.end()
             self.acks.end_all()
-            for pool in self.pools:
-                pool.leave(now)
-            anybody = any(pool.membership.reachable for pool in self.pools)
-            rounds = FAREWELL_ROUNDS if anybody else 0
-            self._departs_s = now.monotonic_s + rounds * self.config.gossip_interval_s
+            self._farewell.begin(now)
         return self._drain()
 
     def block(self, target: str, now: Now) -> list[Effect]:
@@ -414,8 +401,8 @@ class Replica:
     def deadline(self) -> float | None:
         """Call `tick` no later than this, monotonic seconds. May lie in the past: then at the end
         of this turn. None: never."""
-        if self._departs_s is not None:
-            return None if self._departed else self._departs_s
+        if self._farewell.has_begun:
+            return self._farewell.deadline()
         for pool in self.pools.all:
             if pool.mongering.rumors.fresh:
                 return 0.0  # as after every write: nothing else need be asked
@@ -431,11 +418,11 @@ class Replica:
         return nearest if rotation_s is None else min(nearest, rotation_s)
 
     def tick(self, now: Now) -> list[Effect]:
-        """Do whatever is due."""
+        """Do whatever is due. The first input: it begins to join."""
         self.clock_guard.look(now)
         if self.capacity.bytes_max and (line := self.capacity.change()) is not None:
             self.outbox.log(*line)
-        if self._departs_s is None:
+        if not self._farewell.has_begun:
             for pool in self.pools:
                 pool.tick(now)
             if not self.settling.settled:
@@ -444,8 +431,7 @@ class Replica:
             self.acks.tick(now)
             self.tombstones.tick(now, settled=self.settled)
             self.batches.age(now)
-        elif now.monotonic_s >= self._departs_s and not self._departed:
-            self._departed = True
+        elif self._farewell.ends(now):
             self.outbox.emit(Departed())
         return self._drain()
 

@@ -152,7 +152,7 @@ class Life:
                 partial(driver.on_unreachable, pool),
                 partial(driver.opener, pool),
             )
-        driver.submit(replica.start)
+        driver.submit(replica.tick)
         return cls(config, disk, transports, driver, stack.pop_all())
 
     @property

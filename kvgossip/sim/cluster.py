@@ -29,6 +29,7 @@ from kvgossip.sim.lies import Lies
 from kvgossip.sim.lives import Lives
 from kvgossip.sim.merges import Merges
 from kvgossip.sim.network import Network, Weather
+from kvgossip.sim.riding import Riding
 from kvgossip.sim.scenario import Scenario
 from kvgossip.sim.schedule import skew_ms
 from kvgossip.sim.timeline import Timeline
@@ -91,6 +92,9 @@ class Cluster:
         self.lies = self._open_lies()
         self.faults = self._open_faults()
         self.merges = Merges(self.running, self.driver)
+        rate = scenario.ride_rate if scenario.config.keyring else 0.0
+        rng = scenario.stream("riding")
+        self.riding = Riding(self.hosts, self.driver, self.timeline, rate, rng)
         for host in self.hosts:
             self.delivery.listen(host)
 

@@ -134,10 +134,11 @@ class Driver:
             self._batches.check(batch, messages, life.title)
 
     def _messages(self, event: Event, data: bytes) -> Sequence[Message | Member]:
-        if event not in (Event.DATAGRAM, Event.FRAME):
+        if event not in (Event.DATAGRAM, Event.FRAME, Event.ABSORB):
             return ()
         framing = next(framing for framing in self._framings if is_of_pool(data, framing.pool))
-        return framing.open(data, reliable=event is Event.FRAME, replays=True).messages
+        reliable, rides = event is Event.FRAME, event is Event.ABSORB
+        return framing.open(data, reliable=reliable, replays=True, rides=rides).messages
 
     # -- effects -----------------------------------------------------------------------------------
 

@@ -82,7 +82,7 @@ class Lives:
             self._driver.judged(life, replica.take, list(records.items()))
             life.witness.loaded(records)
             self._commits.commit(life)
-        self._driver.turn(life, Event.START, str(host.address).encode(), replica.start)
+        self._driver.turn(life, Event.START, str(host.address).encode(), replica.tick)
 
     def _given(self) -> dict[bytes, bytes]:
         """What a memory-only life begins with: nothing; but where nobody joins anybody, all are of

@@ -114,6 +114,14 @@ class Recorded(Replica):
         self._keep("receive", data, source, now, pool, reliable=reliable, here=here)
         return super().receive(data, source, now, pool, reliable=reliable, here=here)
 
+    def piggyback(self, room: int, now: Now) -> bytes:
+        self._keep("piggyback", room, now)
+        return super().piggyback(room, now)
+
+    def absorb(self, data: bytes, now: Now) -> list[Effect]:
+        self._keep("absorb", data, now)
+        return super().absorb(data, now)
+
     def unreachable(
         self, address: Address, now: Now, pool: PoolKind = PoolKind.LAN
     ) -> list[Effect]:

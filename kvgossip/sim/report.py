@@ -48,6 +48,9 @@ class Report:
     #: Merges that were news, by what carried them.
     news_by_datagram: int = 0
     news_by_frame: int = 0
+    news_by_ride: int = 0
+    #: Messages of applications on which news rode.
+    rides: int = 0
     #: Share of the pairs (key, running node) at the end where the node lacks the newest version
     #: that any running node has.
     residue: float = 0.0

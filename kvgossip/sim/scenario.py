@@ -71,6 +71,9 @@ class Options:
     #: Of the writes that come at once, those that are made as one batch. None: half of them in one
     #: of three swarms, else none.
     batch_share: float | None = None
+    #: How many messages a second the application of each node sends to another one's, on which news
+    #: rides, where frames are sealed. None: two in every other sealed swarm, else none.
+    ride_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +105,7 @@ class Scenario:
     wait_share: float = 0.0
     durable: bool = False
     batch_share: float = 0.0
+    ride_rate: float = 0.0
     #: How long what was merged waits for its commit to disk at most, virtual seconds.
     commit_s_max: float = 0.5
 
@@ -219,6 +223,7 @@ def scenario(seed: int, options: Options) -> Scenario:
         far=layout.far,
         wait_share=_wait_share(seed, options),
         batch_share=_batch_share(seed, options),
+        ride_rate=_ride_rate(seed, options),
         durable=Random(f"{seed} disks").random() < 0.5
         if options.durable is None and options.intensity is None
         else bool(options.durable),
@@ -246,6 +251,12 @@ def _batch_share(seed: int, options: Options) -> float:
     return (
         0.0 if options.intensity is not None else Random(f"{seed} batches").choice((0.0, 0.0, 0.5))
     )
+
+
+def _ride_rate(seed: int, options: Options) -> float:
+    if options.ride_rate is not None:
+        return options.ride_rate
+    return 0.0 if options.intensity is not None else Random(f"{seed} rides").choice((0.0, 2.0))
 
 
 def _datacenters(rng: Random, options: Options, nodes: int) -> tuple[Layout, dict[str, Any]]:

@@ -75,6 +75,7 @@ class Simulation:
             self._timeline.at(rng.random() * START_SPREAD_S, self.cluster.lives.start, host)
         if not self.scenario.config.anti_entropy:
             self._timeline.at(START_SPREAD_S, self.cluster.introduce)
+        self.cluster.riding.begin()
         self._timeline.at(START_SPREAD_S + PATIENCE_S, self._merge_clusters)
         self._timeline.at(START_SPREAD_S if self.scenario.staged else 0.0, self._await_joined)
         try:
@@ -314,6 +315,7 @@ class Simulation:
         report.writes, report.deletes = cluster.clients.puts, cluster.clients.deletes
         report.news_by_datagram = driver.news[Event.DATAGRAM]
         report.news_by_frame = driver.news[Event.FRAME]
+        report.rides, report.news_by_ride = cluster.riding.rides, driver.news[Event.ABSORB]
         report.batches = cluster.batches.count
         report.waits_met, report.waits_unmet = cluster.promises.met, cluster.promises.unmet
         report.merges = cluster.merges.merges

@@ -37,9 +37,11 @@ class Event(IntEnum):
     LOG = 13
     BATCH = 14
     MERGE = 15
+    RIDE = 16
+    ABSORB = 17
 
 
-_CARRIES_FRAME = (Event.DATAGRAM, Event.FRAME, Event.SEND, Event.SEND_FRAME)
+_CARRIES_FRAME = (Event.DATAGRAM, Event.FRAME, Event.SEND, Event.SEND_FRAME, Event.ABSORB)
 
 
 class Trace:
@@ -80,7 +82,8 @@ def _shown(event: Event, data: bytes, framings: Sequence[Framing]) -> str:
         return data.decode("utf-8", "backslashreplace")
     framing = next((framing for framing in framings if is_of_pool(data, framing.pool)), framings[0])
     try:
-        opened = framing.open(data, reliable=event in (Event.FRAME, Event.SEND_FRAME), replays=True)
+        reliable, rides = event in (Event.FRAME, Event.SEND_FRAME), event is Event.ABSORB
+        opened = framing.open(data, reliable=reliable, replays=True, rides=rides)
     except RemoteError as error:
         return f"{len(data)} B, {error}"
     text = " ".join(str(message) for message in opened.messages)

@@ -205,7 +205,7 @@ class Network:
         self.effects.setdefault(name, [])
         self._floor.pop(name, None)
         if start:
-            self.perform(name, replica.start(self.now(name)))
+            self.perform(name, replica.tick(self.now(name)))
         return replica
 
     def crash(self, name: str) -> None:

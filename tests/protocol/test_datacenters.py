@@ -316,7 +316,7 @@ def test_a_node_of_another_datacenter_with_the_name_of_a_neighbour_hears_what_th
         "b", 2, seed=9, datacenter="dc2", gateway=True, join_wan=GATEWAYS, wan_parameters=QUICK
     )
     net.replicas["b2"], net.effects["b2"], net._at[address_of(2)] = abroad, [], "b2"
-    net.perform("b2", abroad.start(net.now("b2")))
+    net.perform("b2", abroad.tick(net.now("b2")))
     net.until(lambda: alive(net, "a", WAN) == ["a", "b"] and abroad.settled and net.sees("a", "b"))
     net.run(10.0)
     net.put("b", "k", b"v")
@@ -370,7 +370,7 @@ def test_lesson_30_a_gateway_that_does_not_know_its_addresses_learns_each_in_its
         pool.membership.set_self(
             pool.membership.me.__class__(**{**_fields(pool.membership.me), "host": blind.host})
         )
-    net.perform("c", net.replicas["c"].start(net.now("c")))
+    net.perform("c", net.replicas["c"].tick(net.now("c")))
     net.until(lambda: net.replicas["c"].settled)
     assert [pool.membership.me.address for pool in net.replicas["c"].pools] == [
         address_of(2),

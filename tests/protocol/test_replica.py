@@ -650,7 +650,7 @@ def test_two_live_nodes_of_one_name_are_reported_and_nobody_else_suffers(later_s
     net.add("b", 5)
     twin = make_replica("x", 6, now=net.now("x2"), seed=99, join=(str(address_of(5)),))
     net.replicas["x2"], net.effects["x2"], net._at[address_of(6)] = twin, [], "x2"
-    net.perform("x2", twin.start(net.now("x2")))
+    net.perform("x2", twin.tick(net.now("x2")))
     net.run(1.0)
     net.join("a", str(address_of(5)), merge=True)
     net.run(120.0)
@@ -730,7 +730,7 @@ def settled(net: Network, name: str) -> bool:
 def test_a_node_without_a_join_address_founds_a_cluster_and_is_settled_at_once() -> None:
     replica = make_replica("a")
     assert replica.settled
-    assert replica.start(at()) == []
+    assert replica.tick(at()) == []
 
 
 def test_lesson_16_a_cold_node_is_not_settled_before_it_has_what_a_settled_member_has() -> None:
@@ -834,7 +834,7 @@ def test_writes_are_taken_before_a_node_is_settled() -> None:
 
 def test_start_asks_to_resolve_every_join_address() -> None:
     replica = make_replica("a", join=("one:1", "two:2"))
-    assert [effect for effect in replica.start(at()) if isinstance(effect, Resolve)] == [
+    assert [effect for effect in replica.tick(at()) if isinstance(effect, Resolve)] == [
         Resolve("one:1"),
         Resolve("two:2"),
     ]
@@ -842,7 +842,7 @@ def test_start_asks_to_resolve_every_join_address() -> None:
 
 def test_an_address_that_cannot_be_resolved_is_asked_again() -> None:
     replica = make_replica("a", join=("nowhere:1",))
-    replica.start(at())
+    replica.tick(at())
     assert replica.resolved("nowhere:1", [], at()) == []
     assert Resolve("nowhere:1") in replica.tick(at(1.0))
 

@@ -304,7 +304,7 @@ HELD = LAN.refusal("the name 'b' is held by the live node at 10.0.0.9:7481")
 def refused(*sources: Address, **config: Any) -> Replica:
     """A node that joins the seed, and is refused from there."""
     replica = make_replica("b", 1, join=SEED, **config)
-    replica.start(at())
+    replica.tick(at())
     replica.resolved(SEED[0], [address_of(0)], at())
     for source in sources:
         replica.receive(HELD, source, at(), reliable=True)

@@ -59,7 +59,7 @@ def test_a_node_that_knows_nobody_waits_for_somebody_who_knew_it_before_it_found
     None
 ):
     replica = make_replica("a", founding_s=LAN_S)
-    replica.start(at())
+    replica.tick(at())
     assert not replica.settled
     replica.tick(at(LAN_S - 0.001))
     assert not replica.settled

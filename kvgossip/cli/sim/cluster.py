@@ -124,6 +124,15 @@ Batches = Annotated[
         ),
     ),
 ]
+RideRate = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        min=0.0,
+        help="Messages a second of each node's application, on which news rides where frames are "
+        "sealed. Default: 2 in every other sealed swarm.",
+    ),
+]
 Sealed = Annotated[
     bool | None,
     typer.Option(
@@ -170,6 +179,7 @@ def cluster(
     clock_skew_ms: ClockSkew = None,
     clock_drift: ClockDrift = None,
     batches: Batches = None,
+    ride_rate: RideRate = None,
     sealed: Sealed = None,
     no_rumors: NoRumors = False,
     no_anti_entropy: NoAntiEntropy = False,
@@ -215,6 +225,7 @@ def _options(given: Mapping[str, Any]) -> Options:
         datacenters=None if datacenters is None else range_of(datacenters, "--datacenters", 1, 16),
         sealed=given["sealed"],
         batch_share=given["batches"],
+        ride_rate=given["ride_rate"],
     )
     scenario(0, options)  # a wrong parameter is an error before the first run
     return options

@@ -95,6 +95,9 @@ class Blocklist:
             or bool(member.other_host and self._covers_host(member.other_host))
         )
 
+    def covers_name(self, name: str) -> bool:
+        return name in self._names
+
     def covers_address(self, address: Address) -> bool:
         if not self._names and not self._networks:
             return False

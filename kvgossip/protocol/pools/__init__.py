@@ -7,7 +7,9 @@ dispatch        the messages of a frame go to the mechanisms that they are for
 handlers        the mechanism that handles each message
 beside          the other pool of a gateway, as one of its pools sees it
 joining         the way into a pool, and back to members that were lost
+piggyback       news that rides on messages of the application
 pool_outbox     messages on their way out, filled up with membership news
+farewell        a node goes on purpose, and its peers get the time to hear so
 probe_answers   pings and acks, and the facts that they carry along
 survey_answers  by how many keys this node differs
 own_condition   the condition of this node, as the doctor of another one hears it

@@ -7,5 +7,6 @@ policy        the variants of rumor mongering as one value
 packets       rumors for one peer, filled into datagrams or bursts
 burst_window  how many bursts may be under way to a peer
 fetching      bodies too large for a datagram
+rides         news that rides on messages of the application
 batches       batches of writes that travel and are merged as one
 """

@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.rumors.policy import RumorPolicy
+from kvgossip.protocol.wire.message import Pair
 
 PENDING_MAX = 4096
 TELLS_MAX = 6
@@ -46,8 +47,9 @@ class HotRumor:
     #: written here
     own: bool
     is_notice: bool = False
-    #: the version of its record, encoded
+    #: the version of its record, encoded; of a batch that of the first one, and all entries
     version: bytes = b""
+    entries: tuple[Pair, ...] = ()
     #: contacts in a row that knew it already
     unnecessary: int = 0
     #: contacts that took a packet
@@ -109,9 +111,10 @@ class HotList:
         at_once: bool = True,
         is_notice: bool = False,
         version: bytes = b"",
+        entries: tuple[Pair, ...] = (),
     ) -> None:
         """Spread this news. `heard_from` is the peer that sent it, None for a write of this
-        node's own.
+        node's own. `version`, `entries`: see HotRumor.
 
         `at_once`: not only from the next round on.
         """
@@ -119,7 +122,7 @@ class HotList:
             return
         self.own.pop(key, None)
         self.forwarded.pop(key, None)
-        rumor = HotRumor(key, unit, heard_from is None, is_notice, version)
+        rumor = HotRumor(key, unit, heard_from is None, is_notice, version, entries)
         if heard_from is not None:
             rumor.holders.add(heard_from)
         (self.own if rumor.own else self.forwarded)[key] = rumor

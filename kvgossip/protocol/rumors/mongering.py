@@ -177,6 +177,7 @@ class Mongering:
                 at_once=at_once,
                 is_notice=is_notice,
                 version=entries[0][1][1:HEAD_BYTES],
+                entries=entries,
             )
             self._await_direct(at_once)
 

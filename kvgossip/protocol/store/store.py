@@ -219,6 +219,10 @@ class Store:
                 found.append((key, self[key]))
         return found
 
+    def live_keys(self) -> list[str]:
+        """The keys that have a value, sorted by code point."""
+        return list(self._live.sort())
+
     def entries_in(self, level: int, bucket: int) -> Iterator[tuple[str, bytes]]:
         """The key and record of every entry in a bucket of the digest tree, in no particular
         order."""

@@ -53,7 +53,7 @@ from kvgossip.protocol.wire import exchange_messages, message
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.member_record import decode_member, encode_member
 from kvgossip.protocol.wire.message import FACTS_BYTES_MAX, Message
-from kvgossip.protocol.wire.seal import SEAL_BYTES, Seals
+from kvgossip.protocol.wire.seal import RIDE, SEAL_BYTES, Seals
 
 MAGIC = b"kv"
 FORMAT = 2
@@ -196,10 +196,15 @@ class Framing:
         )
 
     def frame(
-        self, units: Iterable[bytes], *, reliable: bool = False, joining: bool = False
+        self,
+        units: Iterable[bytes],
+        *,
+        reliable: bool = False,
+        joining: bool = False,
+        rides: bool = False,
     ) -> bytes:
         """One frame; `reliable`: for a link, compressed with zstd where that makes it an eighth
-        smaller at least; `joining`: of a join, so that nodes of any cluster id take it."""
+        smaller at least; `joining`: for nodes of any cluster id; `rides`: see RIDE in seal.py."""
         heads = self._join_heads if joining else self._heads
         flags, body = 0, b"".join(units)
         if reliable and len(body) >= COMPRESS_BYTES_MIN:
@@ -210,7 +215,7 @@ class Framing:
         head = heads[flags]
         if self.seals is None:
             return head + xxh3_64_digest(body, _seed(head)) + body
-        return self.seals.seal(head, body, reliable=reliable)
+        return self.seals.seal(head, body, way=RIDE if rides else reliable)
 
     def refusal(self, text: str) -> bytes:
         """A frame that says no; its flag lets also nodes of other pools read it, and of other
@@ -244,13 +249,19 @@ class Framing:
             raise RemoteError(OTHER_ID)
 
     def open(
-        self, data: bytes, *, reliable: bool, replays: bool = False, any_id: bool = False
+        self,
+        data: bytes,
+        *,
+        reliable: bool,
+        replays: bool = False,
+        any_id: bool = False,
+        rides: bool = False,
     ) -> Opened:
         """The messages of a frame. Raises RemoteError as `check` and Seals do, and where it claims
         too much work; of a refusal from elsewhere only Refused is believed.
 
         `reliable`: it came over a link. Datagrams are never compressed: a small one must not turn
-        into much work. `replays`: see Seals. `any_id`: also one of another cluster id.
+        into much work. `replays`: see Seals. `any_id`: of any cluster id. `rides`: it rode.
         """
         head = data[:HEADER_BYTES]
         if head == self._clear_head:
@@ -272,13 +283,13 @@ class Framing:
             )
         if data[3] & FLAG_COMPRESSED and not reliable:
             raise RemoteError("bad_compression", "a compressed datagram")
-        body = self._unsealed(data, reliable, replays)
+        body = self._unsealed(data, RIDE if rides else reliable, replays)
         return self._unpacked(body) if data[3] & FLAG_COMPRESSED else _units(memoryview(body))
 
-    def _unsealed(self, data: bytes, reliable: bool, replays: bool) -> bytes | memoryview:
+    def _unsealed(self, data: bytes, way: int, replays: bool) -> bytes | memoryview:
         sealed = data[3] & FLAG_SEALED
         if self.seals is not None and sealed:
-            return self.seals.open(data, HEADER_BYTES, reliable=reliable, replays=replays)
+            return self.seals.open(data, HEADER_BYTES, way=way, replays=replays)
         if self.seals is not None:
             raise RemoteError("unsealed")
         if sealed:

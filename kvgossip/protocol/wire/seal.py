@@ -3,9 +3,10 @@ the window against replays.
 
     sealed body := key id (4 bytes), life (16), counter (8), the encrypted body, tag (16)
 
-The header of the frame stays in clear and is associated data, as is whether the frame is a datagram
-or goes over a link. The key id is a hash of the key: a node that lacks the key says which one it
-lacks. The life is the sender's site and its generation.
+The header of the frame stays in clear and is associated data, as is the way of the frame: a
+datagram, a link, or a message of the application. So what was recorded on one way opens on no other
+one. The key id is a hash of the key: a node that lacks the key says which one it lacks. The life is
+the sender's site and its generation.
 
 Laws
 - **No nonce is used twice with one key.** Frames are sealed with a sub-key of one life of a node in
@@ -15,11 +16,11 @@ Laws
   site *and* have one generation, which is the millisecond of the start. 64 bits of counter do not
   run out. (A memory image of a running process that is resumed twice would break this law, as it
   does for every counter: a node must be started, not cloned.)
-- **A frame is taken once.** Of each life and way (datagrams, links) the last WINDOW counters at
-  least that arrived here are known; one among them, or one before them all, is a replay. The window
-  counts what arrived, not what was sent: a sender that talks to thousands raises its counter by
-  thousands between two frames to one peer. Only an owner of a key makes windows grow, and there are
-  `lives_max`: the life that was silent longest is forgotten first.
+- **A frame is taken once.** Of each life and way the last WINDOW counters or more that arrived here
+  are known; one among them, or one before them all, is a replay. The window counts what arrived,
+  not what was sent: a sender that talks to thousands raises its counter by thousands between two
+  frames to one peer. Only an owner of a key makes windows grow, and there are `lives_max`: the life
+  that was silent longest is forgotten first.
 - An observer can still see lengths, times and who talks to whom (frames are compressed
   before they are sealed, so lengths show a little about values), and replay a frame to a node that
   it was not sent to, or to a later life of its receiver. Such a replay is a datagram that went
@@ -47,6 +48,9 @@ from kvgossip.protocol.wire.keyring import Keyring
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+DATAGRAM, LINK, RIDE = 0, 1, 2
+"""The ways of a frame: `reliable` is the number of one of the first two; RIDE is on a message of
+the application (pools/piggyback.py)."""
 WINDOW = 256
 _HEAD = Struct(">4s16sQ")
 TAG_BYTES = 16
@@ -54,6 +58,7 @@ SEAL_BYTES = _HEAD.size + TAG_BYTES
 """How much longer a sealed frame is."""
 _LIFE = Struct(">QQ")
 _NONCE_PREFIX = bytes(4)
+_WAYS = (b"\x00", b"\x01", b"\x02")
 
 
 class Window:
@@ -85,14 +90,13 @@ class Window:
 
 
 class Sender:
-    """One life that was heard: its ciphers by the id of the key, its windows for datagrams and for
-    links."""
+    """One life that was heard: its ciphers by the id of the key, its windows by the way."""
 
     __slots__ = ("ciphers", "windows")
 
     def __init__(self) -> None:
         self.ciphers: dict[bytes, AESGCM] = {}
-        self.windows = (Window(), Window())
+        self.windows = (Window(), Window(), Window())
 
 
 class Seals:
@@ -128,14 +132,14 @@ class Seals:
         for sender in self._senders.values():
             yield from sender.ciphers.values()
 
-    def seal(self, head: bytes, body: bytes, *, reliable: bool) -> bytes:
+    def seal(self, head: bytes, body: bytes, *, way: int) -> bytes:
         """The whole frame. `head`: its header."""
         self._counter += 1
         name, cipher = self._primary()
-        sealed = cipher.encrypt(_nonce(self._counter), body, _associated(head, reliable))
+        sealed = cipher.encrypt(_nonce(self._counter), body, _associated(head, way))
         return head + _HEAD.pack(name, self._life, self._counter) + sealed
 
-    def open(self, data: bytes, head_bytes: int, *, reliable: bool, replays: bool = False) -> bytes:
+    def open(self, data: bytes, head_bytes: int, *, way: int, replays: bool = False) -> bytes:
         """The body of a frame with a header of this length. Raises RemoteError: `unknown_key`,
         `bad_seal` or `replayed`.
 
@@ -155,24 +159,24 @@ class Seals:
             body = cipher.decrypt(
                 _nonce(counter),
                 data[head_bytes + _HEAD.size :],
-                _associated(data[:head_bytes], reliable),
+                _associated(data[:head_bytes], way),
             )
         except self._invalid_tag:
             raise RemoteError("bad_seal") from None
         if not replays:
             # known from now on, since it holds a key: a forged frame costs a sub-key and leaves
             # nothing behind
-            self._admit(life, counter, reliable)
+            self._admit(life, counter, way)
             if fresh:
                 self._senders[life].ciphers[name] = cipher
         return body
 
-    def _admit(self, life: bytes, counter: int, reliable: bool) -> None:
+    def _admit(self, life: bytes, counter: int, way: int) -> None:
         sender = self._senders.pop(life, None) or Sender()
         self._senders[life] = sender
         if len(self._senders) > self._lives_max:
             del self._senders[next(iter(self._senders))]
-        if not sender.windows[reliable].admit(counter):
+        if not sender.windows[way].admit(counter):
             raise RemoteError("replayed")
 
     def _primary(self) -> tuple[bytes, AESGCM]:
@@ -193,5 +197,5 @@ def _nonce(counter: int) -> bytes:
     return _NONCE_PREFIX + counter.to_bytes(8, "big")
 
 
-def _associated(head: bytes, reliable: bool) -> bytes:
-    return head + (b"\x01" if reliable else b"\x00")
+def _associated(head: bytes, way: int) -> bytes:
+    return head + _WAYS[way]

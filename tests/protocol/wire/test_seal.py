@@ -31,7 +31,7 @@ from kvgossip.protocol.wire.frame import (
 )
 from kvgossip.protocol.wire.keyring import KEYS_MAX, Keyring, key_id
 from kvgossip.protocol.wire.message import Join, JoinReply, Nack, Ping, Refused, Rumor
-from kvgossip.protocol.wire.seal import SEAL_BYTES, WINDOW, Seals, Window
+from kvgossip.protocol.wire.seal import DATAGRAM, SEAL_BYTES, WINDOW, Seals, Window
 from kvgossip.sim.faults import Intensity
 from kvgossip.sim.scenario import Options, scenario
 from kvgossip.sim.simulation import simulate
@@ -152,11 +152,11 @@ def test_no_nonce_is_used_twice_with_one_key() -> None:
     assert len({life.frame([PING])[HEADER_BYTES + 28 :] for life in lives}) == len(lives)
     changed = Keyring([KEY, OTHER_KEY])
     seals = Seals(changed, bytes(12), 1, 1, 10)
-    before = seals.seal(bytes(16), b"", reliable=False)
+    before = seals.seal(bytes(16), b"", way=DATAGRAM)
     changed.use(OTHER_ID)
-    after = seals.seal(bytes(16), b"", reliable=False)
+    after = seals.seal(bytes(16), b"", way=DATAGRAM)
     changed.use(ID)
-    again = seals.seal(bytes(16), b"", reliable=False)
+    again = seals.seal(bytes(16), b"", way=DATAGRAM)
     assert [int.from_bytes(data[36:44], "big") for data in (before, after, again)] == [1, 2, 3]
 
 
