@@ -28,25 +28,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kvgossip.config import Address, Config, config_from
     from kvgossip.errors import (
+        BadBatchError,
         BadKeyError,
+        CannotMeetError,
+        ClockAheadError,
         ConfigError,
         DataDirError,
         DiskFullError,
         DiskHangsError,
+        ForkedError,
         JoinRefusedError,
+        KeyringError,
         KVGossipError,
         LocalError,
+        NotFoundError,
         NotSettledError,
         OverloadedError,
         RemoteError,
+        StaleError,
+        StillAliveError,
         StorageError,
+        StoreFullError,
         ValueTooLargeError,
         WatchLaggedError,
     )
     from kvgossip.protocol.model.entry import Entry, Version
     from kvgossip.protocol.model.member import Member, MemberState
     from kvgossip.protocol.model.write import Writing
-    from kvgossip.runtime.changes.watchers import Change, Watcher
+    from kvgossip.runtime.changes.members import MemberChange, MemberWatcher
+    from kvgossip.runtime.changes.watchers import Change, SetWatcher, Watcher
     from kvgossip.runtime.node import Node
 
 __version__ = "0.1.0"
@@ -54,18 +64,27 @@ __version__ = "0.1.0"
 _HOMES = {
     "kvgossip.config": ("Address", "Config", "config_from"),
     "kvgossip.errors": (
+        "BadBatchError",
         "BadKeyError",
+        "CannotMeetError",
+        "ClockAheadError",
         "ConfigError",
         "DataDirError",
         "DiskFullError",
         "DiskHangsError",
+        "ForkedError",
         "JoinRefusedError",
         "KVGossipError",
+        "KeyringError",
         "LocalError",
+        "NotFoundError",
         "NotSettledError",
         "OverloadedError",
         "RemoteError",
+        "StaleError",
+        "StillAliveError",
         "StorageError",
+        "StoreFullError",
         "ValueTooLargeError",
         "WatchLaggedError",
     ),
@@ -73,7 +92,8 @@ _HOMES = {
     "kvgossip.protocol.model.member": ("Member", "MemberState"),
     "kvgossip.protocol.model.write": ("Writing",),
     "kvgossip.runtime.node": ("Node",),
-    "kvgossip.runtime.changes.watchers": ("Change", "Watcher"),
+    "kvgossip.runtime.changes.members": ("MemberChange", "MemberWatcher"),
+    "kvgossip.runtime.changes.watchers": ("Change", "SetWatcher", "Watcher"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -87,20 +107,32 @@ __all__ = [  # noqa: RUF022 - the node first
     "Writing",
     "Change",
     "Watcher",
+    "SetWatcher",
     "Member",
     "MemberState",
+    "MemberChange",
+    "MemberWatcher",
     "KVGossipError",
     "ConfigError",
     "DataDirError",
     "LocalError",
+    "ForkedError",
     "BadKeyError",
     "ValueTooLargeError",
+    "BadBatchError",
     "NotSettledError",
-    "StorageError",
+    "WatchLaggedError",
+    "NotFoundError",
+    "StillAliveError",
+    "StaleError",
+    "CannotMeetError",
+    "ClockAheadError",
+    "KeyringError",
     "OverloadedError",
+    "StorageError",
+    "StoreFullError",
     "DiskFullError",
     "DiskHangsError",
-    "WatchLaggedError",
     "JoinRefusedError",
     "RemoteError",
     "__version__",

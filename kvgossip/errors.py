@@ -27,6 +27,10 @@ class LocalError(KVGossipError):
     was changed."""
 
 
+class ForkedError(LocalError):
+    """This process is a forked copy of the one in which the node runs: the node stayed there."""
+
+
 class BadKeyError(LocalError):
     """The key is not one that the store takes."""
 

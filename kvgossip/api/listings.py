@@ -151,7 +151,7 @@ class Listings:
                 await asyncio.sleep(0)
             while at < feed.index:
                 arrivals, at = feed.read(at, topic)
-                for _, changed in arrivals:
+                for _, changed, _ in arrivals:
                     listing.change(changed)
                 if at < feed.index:
                     await asyncio.sleep(0)

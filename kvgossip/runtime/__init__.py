@@ -2,7 +2,9 @@
 nothing, and lives on the thread of one event loop.
 
     node         the object that users embed; delegates to the parts below
+    reading      the half of it that answers from the node's own copy
     life         all that a node has open: data directory, sockets, driver
+    resident     one thread of one process, outside of which nothing of it may be called
     driver       one life of a replica: clocks, inputs, effects, the timer
     writes       how a caller's write goes to the replica, the disk, and others
     reads        versions that are still to come, the past of a key, snapshots

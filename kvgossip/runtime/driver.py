@@ -125,6 +125,8 @@ class Driver:
 
     def do(self, effects: Sequence[Effect], now: Now) -> None:
         """Perform the effects of an input, in their order; then see to the timer."""
+        # what one input changes appears together
+        self.publisher.feed.input += 1
         for effect in effects:
             if isinstance(effect, Changed):
                 self.publisher.publish(effect, now)

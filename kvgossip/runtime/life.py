@@ -31,6 +31,7 @@ from kvgossip.runtime.network.link_table import LinkLimits
 from kvgossip.runtime.network.sockets import ANY_HOSTS
 from kvgossip.runtime.network.transport import Transport
 from kvgossip.runtime.reads import Reads
+from kvgossip.runtime.resident import Resident
 from kvgossip.runtime.writes import Writes
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Secrets(NamedTuple):
         )
 
 
-class Life:
+class Life(Resident):
     """Made by `begin`, open until `close`."""
 
     def __init__(
@@ -65,6 +66,7 @@ class Life:
         driver: Driver,
         resources: AsyncExitStack,
     ) -> None:
+        super().__init__()
         #: with the name of the node and the ports that were taken
         self.config = config
         #: None without a data directory

@@ -1,15 +1,14 @@
 """Node: a member of a cluster with a copy of its data; the object that users embed.
 
-It hands writes to Writes, reads to the replica or to Reads, and what it asks of the cluster to the
-callers of its driver. A node lives on the thread of the event loop that started it: no method may
-be called from another thread.
+It hands writes to Writes, and what it asks of the cluster to the callers of its driver; its reads
+are those of Reading. A node lives on the thread of the event loop that started it: a method that is
+called on another one, or in a forked copy of its process, raises (see resident.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import builtins
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -19,27 +18,24 @@ from kvgossip.errors import LocalError, NotSettledError
 from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.key_rotation import parse_order
 from kvgossip.protocol.merging import Outcome
-from kvgossip.protocol.model.entry import Entry, Version
+from kvgossip.protocol.model.entry import Entry
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.readiness import Notice, Reason
 from kvgossip.protocol.wire.message import Holding
-from kvgossip.runtime.changes.feed import Feed
-from kvgossip.runtime.changes.follower import Follower
-from kvgossip.runtime.changes.history import HistoryEntry
-from kvgossip.runtime.changes.watchers import Topic, Watcher
 from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.disk.quarantine import Quarantine
-from kvgossip.runtime.driver import Driver
 from kvgossip.runtime.histogram import Histogram
 from kvgossip.runtime.life import Life, completed
 from kvgossip.runtime.pending.survey import Comparison
 from kvgossip.runtime.pending.write_acks import AckedWrite, OnAck
+from kvgossip.runtime.reading import Reading
 from kvgossip.runtime.reports.doctor import doctor_report
 from kvgossip.runtime.reports.round_trip import round_trip, round_trip_to
 from kvgossip.runtime.reports.status import status_of
+from kvgossip.runtime.resident import check_home
 from kvgossip.runtime.writes import Batch, Written
 
 JOIN_S = 10.0
@@ -48,7 +44,7 @@ WAIT_TIMEOUT_S = 5.0
 FOUNDING_GRACE_S = 0.1
 
 
-class Node:
+class Node(Reading):
     """A node of the cluster that `config` names.
 
         async with Node(Config(join=("10.0.0.5:7481",))) as node:
@@ -58,9 +54,10 @@ class Node:
     At the start `config` is completed by the port that was taken and by the name: of several starts
     on one data directory that of the first. `rebuild`: the first start moves what is in the data
     directory aside, and fetches everything from peers. `found`: there is nobody whom the first
-    start could find, so that it founds a cluster at once. All but `config`, `name`, `address` and
-    `settled` raises LocalError while the node does not run. Once stopped it may be started again,
-    as a new life of the same name: without a data directory it is empty then.
+    start could find, so that it founds a cluster at once. All but `config`, `name`, `address`,
+    `wan_address` and `settled` raises LocalError while the node does not run; all but the first
+    four also on another thread, and ForkedError in a forked process. Once stopped it may be started
+    again, as a new life of the same name: without a data directory it is empty then.
     """
 
     def __init__(
@@ -108,6 +105,8 @@ class Node:
     async def stop(self, *, leave: bool = True) -> None:
         """Leave, where `leave` says so, and close everything; watchers get what waits for them.
         Harmless when repeated."""
+        if self._life is not None:
+            check_home(self._life)
         try:
             if leave and self._life is not None:
                 await self.leave()
@@ -196,7 +195,7 @@ class Node:
         """As `delete`, without waiting for anything. Raises as `begin_put`."""
         return self._open.writes.begin_delete(key)
 
-    async def batch(self, writes: Sequence[Writing]) -> builtins.list[Entry | None]:
+    async def batch(self, writes: Sequence[Writing]) -> list[Entry | None]:
         """Make these writes as one: with consecutive versions, in one commit, and every node that
         hears of them shows all or none.
         Returns the entries in their order, None for a delete of nothing. At most 256 writes and
@@ -221,15 +220,11 @@ class Node:
 
     async def restore(
         self, entries: Sequence[tuple[str, bytes]], *, as_new: bool = False
-    ) -> builtins.list[Outcome]:
+    ) -> list[Outcome]:
         """Merge keys with records of a backup, with their versions; returns what became of each.
         `as_new`: write their values anew instead, whatever was written or deleted since. Durable,
         and raises, as `put`; those before the failure may be there: restore them again."""
         return await self._open.writes.restore(entries, as_new=as_new)
-
-    def snapshot(self) -> AsyncGenerator[builtins.list[tuple[str, bytes]], None]:
-        """All keys with records as the iteration begins, tombstones too, sorted, in chunks."""
-        return self._open.reads.snapshot()
 
     @property
     def quarantine(self) -> Quarantine:
@@ -300,71 +295,10 @@ class Node:
         return await self._open.writes.held(key, written, need, timeout_s, told)
 
     @property
-    def root(self) -> int:
-        """The root of this node's digest, 64 bits: equal on nodes with equal data."""
-        return self._running.replica.store.digest.root
-
-    @property
     def waits_among(self) -> str:
         """The members that `all` means on this node, in words."""
         gateways = " and the gateways of the WAN pool" if self.config.gateway else ""
         return f"the members of datacenter {self.config.datacenter}{gateways}"
-
-    async def wait_for(self, key: str, version: Version, timeout_s: float) -> Entry:
-        """What is under the key once this version, or a newer one, is here: perhaps a tombstone, or
-        what has expired. Raises StaleError when it has not come in time, NotSettledError,
-        OverloadedError where too many wait."""
-        return await self._open.reads.wait_for(key, version, timeout_s)
-
-    def history(self, key: str) -> builtins.list[HistoryEntry]:
-        """The versions of the key that this node remembers, newest first, with the writer of each:
-        see history.py. Honest as `get`."""
-        return self._open.reads.history(key)
-
-    def get(self, key: str) -> bytes | None:
-        """The value, None if there is none or it was deleted. Raises NotSettledError before the
-        node has settled; but with a data directory for what it lacks alone (see reads.py)."""
-        return self._open.reads.value(key)
-
-    def entry(self, key: str) -> Entry | None:
-        """The live entry, with version and content type. Honest as `get`."""
-        return self._open.reads.entry(key)
-
-    def record(self, key: str) -> bytes | None:
-        """The record (protocol/model/entry.py) of an entry or a tombstone. Honest as `get`."""
-        return self._open.reads.record(key)
-
-    def scan(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
-        """At most `limit` live entries whose keys start with `prefix` and are greater than `after`,
-        sorted. Honest as `get`."""
-        return self._open.reads.some.store.scan_entries(prefix, after, limit)
-
-    def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
-        """The same as `scan`, under its first name."""
-        return self.scan(prefix, after, limit)
-
-    def records(
-        self, prefix: str = "", after: str = "", limit: int = 1000
-    ) -> builtins.list[tuple[str, bytes]]:
-        """As `scan`, as keys with records: no value is copied."""
-        return self._open.reads.some.store.scan(prefix, after, limit)
-
-    def watch(self, prefix: str = "", *, since: str | None = None) -> Watcher:
-        """Every change under this prefix that this node merges from now on, in the order of the
-        merges (see watchers.py). `since`: the cursor of an earlier watcher, from which this one
-        goes on. Raises WatchLaggedError where that is not possible: list the keys again, then watch
-        again. Also before the node has settled: what it catches up with comes as changes."""
-        return self.feed.watch(Topic(prefix), since)
-
-    def follow(self, topic: Topic, since: str | None = None) -> Follower:
-        """A way through the feed, with a snapshot where the cursor is unknown (see follower.py).
-        Raises NotSettledError before the node has settled."""
-        return self._open.reads.follow(topic, since)
-
-    @property
-    def feed(self) -> Feed:
-        """The changes of this life of the node (see feed.py)."""
-        return self._running.publisher.feed
 
     # -- cluster ----------------------------------------------------------------------------------
 
@@ -374,7 +308,7 @@ class Node:
         return self._life is not None and self._running.replica.settled
 
     @property
-    def not_ready(self) -> builtins.list[Reason]:
+    def not_ready(self) -> list[Reason]:
         """Why this node should not be asked just now; empty: it is ready."""
         return self._running.replica.readiness.reasons(self._clocks())
 
@@ -404,7 +338,7 @@ class Node:
         """Say farewell; returns when peers have had time to hear it. Reads are still answered."""
         await self._running.callers.leave()
 
-    async def converge(self, timeout_s: float = CONVERGE_TIMEOUT_S) -> builtins.list[Comparison]:
+    async def converge(self, timeout_s: float = CONVERGE_TIMEOUT_S) -> list[Comparison]:
         """Ask all members, a gateway those of the WAN pool too, how their data differs, sorted by
         pool and name (see pending/survey.py). Who is late is there without an answer."""
         return await self._running.callers.compare(timeout_s, self._clocks)
@@ -424,7 +358,7 @@ class Node:
         driver = self._running
         driver.submit(lambda now: driver.replica.force_leave(name, now, prune=prune))
 
-    async def rotate(self, action: str = "list", key: str = "") -> builtins.list[Holding]:
+    async def rotate(self, action: str = "list", key: str = "") -> list[Holding]:
         """Change the keyrings of all nodes of all datacenters: `install` a key of 64 hexadecimal
         digits, `use` or `remove` the one with this id of 8, or `list`. Returns the keys that each
         node has then, the nodes that did not answer, and the faults. Raises KeyringError where this
@@ -432,21 +366,9 @@ class Node:
         is the primary one of a member; and for both while one does not answer."""
         return await self._running.callers.rotate(*parse_order(action, key))
 
-    def reload_keyring(self) -> builtins.list[str]:
+    def reload_keyring(self) -> list[str]:
         """Take the keys of the keyring file anew; returns their ids. Raises ConfigError."""
         return self._running.reload_keyring()
-
-    def is_blocked(self, member: Member) -> bool:
-        return self._running.replica.blocklist.covers(member)
-
-    def members(self) -> builtins.list[Member]:
-        """Everybody this node knows in its datacenter, itself included, sorted by name."""
-        return self._running.replica.members()
-
-    def gateways(self) -> builtins.list[Member]:
-        """The members of the WAN pool, sorted by name; empty where this node is no gateway."""
-        replica = self._running.replica
-        return replica.members(PoolKind.WAN) if replica.pools.wan is not None else []
 
     def add_notices(self, look: Callable[[], Iterable[Notice]]) -> None:
         """From now on the doctor finds what `look()` gives, as (code, text), at this node."""
@@ -487,14 +409,16 @@ class Node:
         commits = self._running.commits
         return None if commits is None else commits.times
 
-    # -- the life under way -----------------------------------------------------------------------
+    # -- on the messages of the application -------------------------------------------------------
 
-    @property
-    def _open(self) -> Life:
-        if self._life is None:
-            raise LocalError("the node does not run", "start it, or use `async with Node(...)`")
-        return self._life
+    def piggyback(self, room: int) -> bytes:
+        """News in at most `room` bytes, to ride on any message of the application to another node
+        of this datacenter, which gives it to its `absorb`; empty where there is none. It counts as
+        told to nobody. Raises LocalError without a keyring: only sealed news rides."""
+        return self._running.replica.piggyback(room, self._clocks())
 
-    @property
-    def _running(self) -> Driver:
-        return self._open.driver
+    def absorb(self, data: bytes) -> None:
+        """Take what rode on a message: merge it, and answer nothing. It proves nothing of whoever
+        sent it. What cannot be taken is counted (`piggybacks_dropped`). Raises LocalError without a
+        keyring, and for what is not bytes."""
+        self._running.submit(lambda now: self._running.replica.absorb(data, now))

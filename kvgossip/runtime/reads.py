@@ -59,6 +59,10 @@ class Reads:
             return record
         return self._sure(None if record is None or is_dead(record) else record)
 
+    def has(self, key: str) -> bool:
+        record = self.record(key)
+        return record is not None and not is_dead(record)
+
     def _sure(self, found: Found | None) -> Found | None:
         """What was found under one key, if anything was, as the answer of a node that has not
         settled."""

@@ -46,7 +46,8 @@ from kvgossip.api.routes.watch_event import (
 from kvgossip.errors import WatchLaggedError
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.follower import CHUNK_BYTES, Follower, event_of
-from kvgossip.runtime.changes.watchers import Arrival, State
+from kvgossip.runtime.changes.stream import State
+from kvgossip.runtime.changes.watchers import Arrival
 
 HEARTBEAT_S = 15.0
 FAREWELL_S = 2.0

@@ -2,7 +2,9 @@
 
 publisher    every change goes to all that hear of changes
 feed         one ordered log of changes, for those who come back
+stream       what is told to one listener, as an async iterator
 watchers     the fan-out to those who watch
+members      the same for changes of members
 follower     one remote watcher's way through the feed
 history      earlier versions of keys
 snapshot     all records as they were at one moment

@@ -34,7 +34,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
 from array import array
 from bisect import bisect_right
 from collections import deque
@@ -46,11 +45,19 @@ from typing import NamedTuple
 import msgspec
 
 from kvgossip.config import Config
-from kvgossip.errors import LocalError, WatchLaggedError
+from kvgossip.errors import WatchLaggedError
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.runtime.changes.packing import packed
-from kvgossip.runtime.changes.watchers import LAGGED_HINT, Arrival, Queue, Topic, Watcher, Watches
+from kvgossip.runtime.changes.watchers import (
+    LAGGED_HINT,
+    Arrival,
+    SetWatcher,
+    Topic,
+    TopicQueue,
+    Watcher,
+    Watches,
+)
 
 SCANNED_MAX = 4096
 """Changes that one `read` looks at: well below a millisecond."""
@@ -87,6 +94,8 @@ class Feed:
 
     def __init__(self, config: Config, site: int, start: int) -> None:
         self.watches = Watches(config.watch_events_max)
+        #: the number of the replica's input whose changes are published: they are a set
+        self.input = 0
         self.index = self._floor = max(start, 1)
         self._site = site
         #: for each chunk: its arrivals, packed or as they are; the index of the last one; how many;
@@ -106,7 +115,6 @@ class Feed:
         #: for each of them
         places = min(max(1 << (2 * self._changes_max).bit_length(), PLACES_MIN), PLACES_MAX)
         self._latest = array("Q", bytes(8 * places))
-        self._thread = threading.get_ident()
 
     def __len__(self) -> int:
         """How many changes are kept."""
@@ -131,7 +139,7 @@ class Feed:
         self._bytes += size
         self._tail_bytes += size
         if not self.watches.idle:
-            self.watches.publish(Arrival(index, changed))
+            self.watches.publish(Arrival(index, changed, self.input))
         if len(tail) >= self._chunk_max or self._tail_bytes >= self._chunk_bytes_max:
             self._close_chunk()
         while self._bytes > self._bytes_max or self._count > self._changes_max:
@@ -170,16 +178,8 @@ class Feed:
     # -- changes go -------------------------------------------------------------------------------
 
     def watch(self, topic: Topic, since: str | None = None) -> Watcher:
-        """A new watcher, from this moment on or, after a cursor, from there on.
-
-        Raises WatchLaggedError where the cursor cannot be gone on from, LocalError on another
-        thread than the node's.
-        """
-        if threading.get_ident() != self._thread:
-            raise LocalError(
-                "a node is watched on the thread of its event loop",
-                "use asyncio.run_coroutine_threadsafe to get there",
-            )
+        """A new watcher, from this moment on or, after a cursor, from there on. Raises
+        WatchLaggedError where the cursor cannot be gone on from."""
         index = self.index if since is None else self.resume(since, topic)
         if index is None:
             raise WatchLaggedError(
@@ -187,15 +187,21 @@ class Feed:
                 "one",
                 LAGGED_HINT,
             )
-        queue = Queue(topic)
+        queue = TopicQueue(topic)
         queue.arrivals.extend(self._arrivals(index, topic))
         self.watches.add(queue, self.index)
         return Watcher(self.watches, queue, index, self.cursor)
 
-    def subscribe(self, topic: Topic, on_wake: Callable[[], None]) -> Queue:
+    def watch_sets(self, topic: Topic) -> SetWatcher:
+        """A new watcher of sets, from this moment on: of the past their bounds are not kept."""
+        queue = TopicQueue(topic)
+        self.watches.add(queue, self.index)
+        return SetWatcher(self.watches, queue, self.index, self.cursor)
+
+    def subscribe(self, topic: Topic, on_wake: Callable[[], None]) -> TopicQueue:
         """The changes from now on, for those who are no Watcher. Give it back to
         `watches.remove`."""
-        queue = Queue(topic, on_wake)
+        queue = TopicQueue(topic, on_wake)
         self.watches.add(queue, self.index)
         return queue
 

@@ -1,5 +1,5 @@
 """Publisher: every change of the data goes to all that hear of changes - the feed, the history,
-snapshots that are being read, and callers that wait for a version.
+snapshots that are being read, and callers that wait for a version; and those of members to theirs.
 
 With more to hear of it a merge costs more: so nothing is done for what nobody waits for.
 """
@@ -19,6 +19,7 @@ from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.store.store import Store
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.history import History
+from kvgossip.runtime.changes.members import MemberChanges
 from kvgossip.runtime.changes.snapshot import Snapshot
 from kvgossip.runtime.pending.version_waits import VersionWaits
 
@@ -33,6 +34,7 @@ class Publisher:
         self.feed = Feed(config, replica.site, started)
         self.history = History(config.history_versions, config.history_bytes_max)
         self.history.name_site(replica.site, config.name)
+        self.members = MemberChanges(config.watch_events_max)
         self.version_waits = VersionWaits()
         #: those that are being read
         self.snapshots: list[Snapshot] = []
@@ -59,6 +61,7 @@ class Publisher:
 
     def member_changed(self, effect: MemberChanged) -> None:
         self.history.met(effect)
+        self.members.publish(effect)
 
     async def read_snapshot(self, store: Store) -> AsyncGenerator[list[tuple[str, bytes]], None]:
         """All keys with records as they are when the iteration begins, in chunks. A snapshot hears
@@ -85,4 +88,5 @@ class Publisher:
         """End all watchers, snapshots and waits."""
         self._closed = True
         self.feed.close()
+        self.members.close()
         self.version_waits.close()

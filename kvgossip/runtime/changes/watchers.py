@@ -3,30 +3,26 @@
 Laws
 - A watcher gets every change of its topic that this node merges after `watch()` was called, in the
   order of the merges, deletes too, each as a frozen pair of the old record and the new one.
-- A watcher never slows the node. When more than `events_max` changes wait for it, it is cut off: it
-  loses the changes that waited and gets WatchLaggedError. A gap is never silent.
-- A watcher that is closed, or that nobody holds any more, costs nothing from then on.
+- A watcher for which more than `events_max` changes wait is cut off (stream.py).
 - A watcher of a topic wakes for its changes and for no others, also while there is nothing under it
   (lessons.md 21).
-
-Everything here runs on the thread of the node's event loop; nothing may be called from another
-thread. No code of a watcher's owner runs inside `publish`: its task wakes in a later turn of the
-loop, so it may write, watch and close as it likes (lessons.md 24).
+- A *set* is what one input of the replica has changed under the topic. So a batch is one set: where
+  it was written, and wherever it arrives as one, by rumor. An exchange repairs key by key, so what
+  it brings is one set only as far as one message had it; and one datagram may have brought several
+  writes.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from enum import Enum
-from types import TracebackType
 from typing import NamedTuple
 
-from kvgossip.errors import LocalError, WatchLaggedError
+from kvgossip.errors import WatchLaggedError
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Entry
 from kvgossip.protocol.model.ordered_set import OrderedSet
+from kvgossip.runtime.changes.stream import Given, Queue, State, Stream
 
 TOPICS_KEPT = 256
 """Topics whose latest index is remembered while nobody watches them: each distinct length costs a
@@ -46,10 +42,11 @@ class Topic(NamedTuple):
 
 class Arrival(NamedTuple):
     """A change with its arrival index (see feed.py). Everybody who waits for it holds the same
-    one."""
+    one. `input`: the number of the node's input that brought it; 0 where it is not kept."""
 
     at: int
     changed: Changed
+    input: int = 0
 
 
 class Change(NamedTuple):
@@ -61,40 +58,14 @@ class Change(NamedTuple):
     new: Entry
 
 
-class State(Enum):
-    OPEN = "open"
-    LAGGED = "lagged"
-    CLOSED = "closed"
+class TopicQueue(Queue[Arrival]):
+    """The changes of a topic that wait for one watcher."""
 
-
-class Queue:
-    """The changes that wait for one watcher. Watches holds this and not the Watcher, so that a
-    forgotten Watcher can be noticed.
-
-    `on_wake` is called when something comes or the queue ends. It may only take a note for a later
-    turn.
-    """
-
-    __slots__ = ("_on_wake", "arrivals", "state", "topic", "waiter")
+    __slots__ = ("topic",)
 
     def __init__(self, topic: Topic, on_wake: Callable[[], None] | None = None) -> None:
+        super().__init__(on_wake)
         self.topic = topic
-        #: those that wait, oldest first
-        self.arrivals: deque[Arrival] = deque()
-        self.state = State.OPEN
-        #: the task that waits for the next change; None: none does
-        self.waiter: asyncio.Future[None] | None = None
-        self._on_wake = on_wake
-
-    def end(self, state: State) -> None:
-        self.state = state
-        self.wake()
-
-    def wake(self) -> None:
-        if self._on_wake is not None:
-            self._on_wake()
-        elif self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
 
 
 class _Group:
@@ -107,7 +78,7 @@ class _Group:
     __slots__ = ("index", "kept", "queues", "since")
 
     def __init__(self, since: int) -> None:
-        self.queues: OrderedSet[Queue] = OrderedSet()
+        self.queues: OrderedSet[TopicQueue] = OrderedSet()
         self.index = 0
         self.since = since
         self.kept = False
@@ -148,12 +119,12 @@ class Watches:
         groups = (group for groups in (self._by_prefix, self._by_key) for group in groups.values())
         return sum(len(queue.arrivals) for group in groups for queue in group.queues)
 
-    def add(self, queue: Queue, index: int) -> None:
+    def add(self, queue: TopicQueue, index: int) -> None:
         """Everything that is published of its topic from now on goes into this queue; `index`: that
         of the latest change by now."""
         self._group_of(queue.topic, index).queues.add(queue)
 
-    def remove(self, queue: Queue) -> None:
+    def remove(self, queue: TopicQueue) -> None:
         """Forget a watcher; harmless when it is gone already."""
         group = self._groups(queue.topic).get(queue.topic.text)
         if group is not None:
@@ -217,15 +188,10 @@ class Watches:
         for queue in list(group.queues):
             self._offer(queue, arrival)
 
-    def _offer(self, queue: Queue, arrival: Arrival) -> None:
-        if len(queue.arrivals) < self._events_max:
-            queue.arrivals.append(arrival)
-            queue.wake()
-            return
-        self.lagged += 1
-        queue.arrivals.clear()
-        queue.end(State.LAGGED)
-        self.remove(queue)
+    def _offer(self, queue: TopicQueue, arrival: Arrival) -> None:
+        if not queue.offer(arrival, self._events_max):
+            self.lagged += 1
+            self.remove(queue)
 
     def _groups(self, topic: Topic) -> dict[str, _Group]:
         return self._by_key if topic.exact else self._by_prefix
@@ -257,19 +223,15 @@ class Watches:
             self._lengths = tuple(sorted(self._by_length))
 
 
-class Watcher:
-    """An async iterator of Change, for one task at a time. Close it with `aclose` or use it as
-    `async with`.
-
-    Iterating raises WatchLaggedError once the watcher was cut off, and ends when the watcher or its
-    node is closed. `index` is the arrival index of the change that was taken last, at first that of
-    the moment from which on it hears.
-    """
+class TopicStream(Stream[TopicQueue, Given]):
+    """What a watcher of a topic is. `index` is the arrival index of the change that was taken last,
+    at first that of the moment from which on it hears."""
 
     def __init__(
-        self, watches: Watches, queue: Queue, index: int, cursor_of: Callable[[int], str]
+        self, watches: Watches, queue: TopicQueue, index: int, cursor_of: Callable[[int], str]
     ) -> None:
-        self._watches, self._queue, self.index, self._cursor_of = watches, queue, index, cursor_of
+        super().__init__(queue, watches.remove)
+        self.index, self._cursor_of = index, cursor_of
 
     @property
     def prefix(self) -> str:
@@ -280,57 +242,26 @@ class Watcher:
         """`Node.watch(prefix, since=cursor)` goes on after the change that was taken last."""
         return self._cursor_of(self.index)
 
-    @property
-    def waiting(self) -> int:
-        """How many changes wait to be taken."""
-        return len(self._queue.arrivals)
+    def _lagged(self) -> WatchLaggedError:
+        return WatchLaggedError(f"the watcher of {self.prefix!r} did not keep up", LAGGED_HINT)
 
-    def __aiter__(self) -> Watcher:
-        return self
 
-    async def __anext__(self) -> Change:
-        queue = self._queue
-        while not queue.arrivals:
-            if queue.state is State.CLOSED:
-                raise StopAsyncIteration
-            if queue.state is State.LAGGED:
-                raise WatchLaggedError(
-                    f"the watcher of {queue.topic.text!r} did not keep up", LAGGED_HINT
-                )
-            await self._wait()
-        # taken only after the wait, so that a cancelled wait loses nothing
-        self.index, changed = queue.arrivals.popleft()
+class Watcher(TopicStream[Change]):
+    """An async iterator of Change."""
+
+    def _take(self) -> Change:
+        self.index, changed, _ = self._queue.arrivals.popleft()
         return Change(changed.key, changed.old, changed.new)
 
-    async def aclose(self) -> None:
-        """Stop watching at once; changes that wait are dropped, and a task that waits in the
-        iteration ends it. Harmless when repeated."""
-        self._close()
 
-    async def __aenter__(self) -> Watcher:
-        return self
+class SetWatcher(TopicStream[tuple[Change, ...]]):
+    """An async iterator of the changes that appeared together, in their order: those of one input
+    of the node. No task runs within an input, so a set that waits is whole."""
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._close()
-
-    def __del__(self) -> None:
-        self._watches.remove(self._queue)
-
-    def _close(self) -> None:
-        self._watches.remove(self._queue)
-        self._queue.arrivals.clear()
-        self._queue.end(State.CLOSED)
-
-    async def _wait(self) -> None:
-        if self._queue.waiter is not None:
-            raise LocalError("two tasks iterate one watcher", "give each task a watcher of its own")
-        self._queue.waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._queue.waiter
-        finally:
-            self._queue.waiter = None
+    def _take(self) -> tuple[Change, ...]:
+        arrivals = self._queue.arrivals
+        together = [arrivals.popleft()]
+        while arrivals and arrivals[0].input == together[0].input:
+            together.append(arrivals.popleft())
+        self.index = together[-1].at
+        return tuple(Change(changed.key, changed.old, changed.new) for _, changed, _ in together)

@@ -4,14 +4,13 @@ cannot, and waits for one topic."""
 from __future__ import annotations
 
 import asyncio
-import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kvgossip.config import Config
-from kvgossip.errors import LocalError, WatchLaggedError
+from kvgossip.errors import WatchLaggedError
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Version, make_record
 from kvgossip.protocol.model.hlc import timestamp_of
@@ -270,23 +269,7 @@ def test_topics_that_nobody_asks_for_any_more_are_forgotten() -> None:
     assert len(feed.watches._lengths) <= 256
 
 
-# -- threads -------------------------------------------------------------------------------------
-
-
-def test_lesson_24_watching_from_another_thread_is_refused_with_what_to_do_instead() -> None:
-    feed = feed_of()
-    errors: list[LocalError] = []
-
-    def elsewhere() -> None:
-        try:
-            feed.watch(ALL)
-        except LocalError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=elsewhere)
-    thread.start()
-    thread.join()
-    assert "run_coroutine_threadsafe" in errors[0].hint
+# -- whoever is told -----------------------------------------------------------------------------
 
 
 async def test_lesson_24_a_watcher_may_watch_and_write_and_close_while_it_is_told() -> None:

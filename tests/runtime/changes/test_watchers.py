@@ -58,6 +58,30 @@ async def test_a_watcher_gets_the_changes_under_its_prefix_and_no_others() -> No
     assert watcher.waiting == 0
 
 
+async def test_a_set_is_what_one_input_has_changed_under_the_prefix() -> None:
+    feed = feed_of(100)
+    watcher = feed.watch_sets(Topic("a"))
+    for number, keys in enumerate((["a1"], ["b"], ["a2", "b", "a3"], ["a2"], ["a2"])):
+        feed.input = number
+        for key in keys:
+            publish(feed, key, number)
+    async with asyncio.timeout(TIMEOUT_S):
+        sets = [[change.key for change in await anext(watcher)] for _ in range(4)]
+    assert sets == [["a1"], ["a2", "a3"], ["a2"], ["a2"]]
+    assert watcher.waiting == 0
+    assert watcher.cursor == feed.cursor()
+
+
+async def test_a_watcher_of_sets_is_cut_off_by_changes_that_wait_and_not_by_sets() -> None:
+    feed = feed_of(3)
+    watcher = feed.watch_sets(Topic())
+    for number in range(4):
+        publish(feed, "a", number)
+    with pytest.raises(WatchLaggedError, match="did not keep up"):
+        await anext(watcher)
+    assert feed.watches.lagged == 1
+
+
 async def test_the_empty_prefix_gets_everything_in_order() -> None:
     feed = feed_of(100)
     watcher = feed.watch(Topic())
