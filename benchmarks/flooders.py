@@ -58,6 +58,8 @@ from kvgossip.protocol.wire.message import (
     Ack,
     Enquire,
     Gossip,
+    Join,
+    JoinReply,
     Message,
     Nack,
     Ping,
@@ -138,9 +140,9 @@ class Link:
             return False
         return True
 
-    def ask(self, message: Message) -> list[Any]:
+    def ask(self, *units: Message | Member) -> list[Any]:
         """The messages of the next frame that comes; none where none comes."""
-        if not self.send(self.framing.frame([encode(message)], reliable=True)):
+        if not self.send(self.framing.frame(map(encode, units), reliable=True)):
             return []
         try:
             return self.framing.open(
@@ -159,6 +161,15 @@ class Link:
                 raise EOFError
             data += more
         return data
+
+    def exchange(self) -> int:
+        """The number of an exchange about where the node places its keys: whoever may join is told
+        by which seed."""
+        me = fake("sketcher", "127.0.0.1", 1)
+        for answer in self.ask(Join(me.name, me.site), me):
+            if isinstance(answer, JoinReply):
+                return DigestTree(1, answer.cluster_id.seed).numbered(1)
+        raise RuntimeError("the node takes nobody in")
 
     def close(self) -> None:
         if self._socket is not None:
@@ -317,11 +328,11 @@ def made_up(links: list[tuple[int, list[int]]], length: int) -> tuple[list[int],
 
 def sketches(target: Target) -> int:
     link, sent = Link(target), 0
-    nothing = parities(DigestTree(LEVELS, 0))
+    number, nothing = link.exchange(), parities(DigestTree(LEVELS, 0))
 
     def symbols_of_node() -> tuple[array[int], array[int]]:
         # who seems to have nothing at all is told the symbols of all that the node has
-        question = Sketch(1, 1, LEVELS, nothing, b"\1" * SYMBOL_BYTES, 0, "x")
+        question = Sketch(number, 1, LEVELS, nothing, b"\1" * SYMBOL_BYTES, 0, "x")
         for each in link.ask(question):
             if isinstance(each, Symbols) and each.symbols:
                 at = len(each.symbols) // SYMBOL_BYTES * 8
@@ -338,7 +349,7 @@ def sketches(target: Target) -> int:
         ours, controls = symbols_of_node()
         if length and len(ours) >= length:
             symbols = pack("Q", map(xor, sums, ours)) + pack("I", map(xor, checks, controls))
-            sent += bool(link.ask(Sketch(2, 1, LEVELS, nothing, symbols, 0, "x")))
+            sent += bool(link.ask(Sketch(number, 1, LEVELS, nothing, symbols, 0, "x")))
     link.close()
     return sent
 

@@ -50,8 +50,6 @@ from kvgossip.protocol.wire.message import (
     Rumor,
 )
 
-EXCHANGE = 7
-"""The number of the exchange that these are of, where nobody says another one."""
 ME = "liar"
 LIST_BYTES = 1_200_000
 """So long a list fits into the longest frame."""
@@ -76,8 +74,10 @@ class Hostile(NamedTuple):
 
 
 class Victim(NamedTuple):
-    """What the liar knows of it: some of its keys, its sketch as of now, its site and its clock."""
+    """What the liar knows of it: the number of an exchange that he has begun there, some of its
+    keys, its sketch as of now, its site and its clock."""
 
+    exchange: int
     keys: Sequence[str]
     sketched: Callable[[], bytes]
     site: int
@@ -269,13 +269,13 @@ def _of_batches(keys: Sequence[str], wall_ms: int, rng: Random) -> Iterator[Host
 
 
 def _of_exchanges(victim: Victim, rng: Random) -> Iterator[Hostile]:
-    wall_ms, site = victim.wall_ms, victim.site
+    at, wall_ms, site = victim.exchange, victim.wall_ms, victim.site
 
     def hostile(title: str, *messages: Message) -> Hostile:
         return Hostile(title, type(messages[0]).__name__, [encode(each) for each in messages])
 
     def sketch(title: str, symbols: bytes) -> Hostile:
-        asked = Sketch(EXCHANGE, 1, 4, bytes(256), symbols, 0, ME)
+        asked = Sketch(at, 1, 4, bytes(256), symbols, 0, ME)
         return hostile(title, asked)
 
     yield sketch("a chain of symbols", minus(chain(), victim.sketched()))
@@ -287,22 +287,22 @@ def _of_exchanges(victim: Victim, rng: Random) -> Iterator[Hostile]:
     yield sketch("too many symbols", rng.randbytes(LIST_BYTES))
     facts_max = 4 * FACTS_OF_A_KIND_MAX
     long = bytes(32 * 16)
-    yield hostile("a long summary", Compare(EXCHANGE, 1, 4, 0, b"", pack("Q", [5]), 0, ME, long))
+    yield hostile("a long summary", Compare(at, 1, 4, 0, b"", pack("Q", [5]), 0, ME, long))
     parents = [place % 4096 for place in range(8000)]
     yield hostile(
         "more parents than there are",
-        Compare(EXCHANGE, 2, 4, 4, pack("I", parents), rng.randbytes(8 * 16 * len(parents)), 0, ME),
+        Compare(at, 2, 4, 4, pack("I", parents), rng.randbytes(8 * 16 * len(parents)), 0, ME),
     )
     yield hostile(
         "all parents",
-        Compare(EXCHANGE, 2, 4, 4, pack("I", range(4096)), rng.randbytes(8 * 16 * 4096), 0, ME),
+        Compare(at, 2, 4, 4, pack("I", range(4096)), rng.randbytes(8 * 16 * 4096), 0, ME),
     )
     buckets = list(range(65_536))
     rng.shuffle(buckets)
     yield hostile(
         "leaves of all buckets",
         Leaves(
-            EXCHANGE,
+            at,
             2,
             4,
             pack("I", buckets),
@@ -313,7 +313,7 @@ def _of_exchanges(victim: Victim, rng: Random) -> Iterator[Hostile]:
     yield hostile(
         "leaves of one bucket, again and again",
         Leaves(
-            EXCHANGE,
+            at,
             2,
             4,
             pack("I", [1] * 65_536),
@@ -323,38 +323,34 @@ def _of_exchanges(victim: Victim, rng: Random) -> Iterator[Hostile]:
     )
     yield hostile(
         "a sixteenth of everything",
-        Leaves(EXCHANGE, 2, 1, pack("I", [3]), pack("I", [1]), _numbers("Q", 1, rng)),
+        Leaves(at, 2, 1, pack("I", [3]), pack("I", [1]), _numbers("Q", 1, rng)),
     )
     yield hostile(
         "a sixteenth of everything, with many fingerprints",
-        Leaves(EXCHANGE, 2, 1, pack("I", [3]), pack("I", [140_000]), _numbers("Q", 140_000, rng)),
+        Leaves(at, 2, 1, pack("I", [3]), pack("I", [140_000]), _numbers("Q", 140_000, rng)),
     )
-    yield hostile(
-        "everything", Leaves(EXCHANGE, 2, 1, pack("I", range(16)), pack("I", [0] * 16), b"")
-    )
-    yield hostile(
-        "fingerprints by the thousand", Want(EXCHANGE, 2, _numbers("Q", LIST_BYTES // 8, rng))
-    )
-    yield hostile("entries by the thousand", Push(EXCHANGE, 2, _pairs(30_000, wall_ms, rng)))
-    yield hostile("a full message of small entries", Push(EXCHANGE, 2, _pairs(300, wall_ms, rng)))
+    yield hostile("everything", Leaves(at, 2, 1, pack("I", range(16)), pack("I", [0] * 16), b""))
+    yield hostile("fingerprints by the thousand", Want(at, 2, _numbers("Q", LIST_BYTES // 8, rng)))
+    yield hostile("entries by the thousand", Push(at, 2, _pairs(30_000, wall_ms, rng)))
+    yield hostile("a full message of small entries", Push(at, 2, _pairs(300, wall_ms, rng)))
     notices = tuple(Notice(f"l{place}", wall_ms << 16, 1, 2**30) for place in range(20_000))
-    yield hostile("notices by the thousand", Push(EXCHANGE, 2, (), notices))
+    yield hostile("notices by the thousand", Push(at, 2, (), notices))
     for kind in Kind:
         yield hostile(
             f"a context of {facts_max:,} {kind.name.lower()} facts",
-            Conclude(EXCHANGE, 3, site, facts(facts_max, kind, wall_ms, rng), b""),
+            Conclude(at, 3, site, facts(facts_max, kind, wall_ms, rng), b""),
         )
     yield hostile(
         "fingerprints that were collected",
-        Conclude(EXCHANGE, 3, site, b"", _numbers("Q", LIST_BYTES // 8, rng)),
+        Conclude(at, 3, site, b"", _numbers("Q", LIST_BYTES // 8, rng)),
     )
     yield hostile(
         "a survey with the most symbols",
-        Measure(1, ME, 5, bytes(256), minus(chain(seed=2), victim.sketched())),
+        Measure(at, ME, 5, bytes(256), minus(chain(seed=2), victim.sketched())),
     )
     yield hostile(
         "a survey that differs",
-        Measure(1, ME, 5, bytes(256), minus(symbols_of(2800, 4096, rng), victim.sketched())),
+        Measure(at, ME, 5, bytes(256), minus(symbols_of(2800, 4096, rng), victim.sketched())),
     )
 
 

@@ -25,6 +25,7 @@ from benchmarks.hostile import ME, Hostile, Victim, hostile_answers, hostile_fra
 from benchmarks.report import Report, Row, Table, finish
 from kvgossip.config import Address, Config
 from kvgossip.protocol.effect import Effect, Send
+from kvgossip.protocol.model.cluster_id import ClusterId
 from kvgossip.protocol.model.entry import Version, make_record
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.model.now import Now
@@ -40,7 +41,7 @@ START = Now(1000.0, 1_700_000_000_000)
 PORT = 7481
 LIAR = Address("10.0.0.9", PORT)
 PORTION = 20_000
-TICKS_MAX = 2000
+TICKS_MAX = 4000
 DIFFERENCES = 3000
 NAMES = {kind.kind: kind.__name__ for kind in Message.__subclasses__()} | {MEMBER_KIND: "Member"}
 """Of the messages, by their kinds."""
@@ -72,6 +73,7 @@ class Machine:
         self.replica = Replica(
             config, address=self.address, rng=Random(name), now=START, found=True
         )
+        self.replica.cluster_id.take(ClusterId(1, 1))
         self.now, self.effects = START, list[Effect]()
         for first in range(0, keys - lacking, PORTION):
             self.replica.load(
@@ -109,6 +111,12 @@ class Machine:
         self.rest()
         return self.replica.store.sketch.prefix(SYMBOLS_MAX)
 
+    @property
+    def exchange(self) -> int:
+        """The number of one that the liar begins here: as a member he knows by which seed this
+        machine places its keys."""
+        return self.replica.store.digest.numbered(7)
+
     def timed(self, call: Callable[[], list[Effect]]) -> float:
         began_s = time.thread_time()
         self.effects += call()
@@ -116,10 +124,21 @@ class Machine:
 
     def receive(self, data: bytes, source: Address, *, reliable: bool = True) -> Took:
         """What this frame takes, and all that it sets going at once."""
+        return self.worked(lambda: self.replica.receive(data, source, self.now, reliable=reliable))
+
+    def reseeded(self) -> Took:
+        """What it takes to hear that the cluster is a part of another one: each key gets another
+        place."""
+
+        def hear() -> list[Effect]:
+            self.replica.cluster_id.take(ClusterId(2, 2, seed=2))
+            return []
+
+        return self.worked(hear)
+
+    def worked(self, call: Callable[[], list[Effect]]) -> Took:
         took = Took()
-        took.add(
-            self.timed(lambda: self.replica.receive(data, source, self.now, reliable=reliable))
-        )
+        took.add(self.timed(call))
         while took.ticks < TICKS_MAX and self._due():
             self.now = Now(self.now.monotonic_s + 0.002, self.now.wall_ms + 2)
             took.add(self.timed(lambda: self.replica.tick(self.now)))
@@ -139,7 +158,7 @@ class Machine:
 def against(machine: Machine, hostile: Hostile) -> Took:
     """A hostile frame over a link of its own."""
     # the victim knows whom it exchanges with: else nothing that he concludes counts
-    opening = Compare(7, 1, 4, 0, b"", bytes(8), 0, ME)
+    opening = Compare(machine.exchange, 1, 4, 0, b"", bytes(8), 0, ME)
     machine.receive(FRAMING.frame([encode(opening)], reliable=True), LIAR)
     machine.effects.clear()
     took = machine.receive(FRAMING.frame(hostile.units, reliable=True), LIAR)
@@ -169,7 +188,8 @@ def hostile_rows(keys: int, rounds: int) -> list[Row]:
     found: dict[tuple[str, str], list[Took]] = {}
     some = [f"config/{number:07d}" for number in range(min(keys, 50_000))]
     for round_ in range(rounds):
-        victim = Victim(some, machine.sketched, machine.replica.site, machine.now.wall_ms)
+        known = machine.exchange, some
+        victim = Victim(*known, machine.sketched, machine.replica.site, machine.now.wall_ms)
         for each in hostile_frames(victim, round_):
             found.setdefault((each.kind, each.title), []).append(against(machine, each))
         for each in hostile_answers(victim, lambda: begun(machine), round_):
@@ -207,6 +227,7 @@ def honest_rows(keys: int, rounds: int) -> list[Row]:
         for unit in units[: 8 * rounds]:
             each = left.receive(FRAMING.frame([unit], reliable=True), LIAR)
             took.worst_ms, took.ticks = max(took.worst_ms, each.worst_ms), took.ticks + 1
+    worst["another cluster id"] = left.reseeded()
     return [
         {"kind": kind, "how": how, "worst ms": took.worst_ms, "inputs": took.ticks}
         for (kind, how), took in worst.items()

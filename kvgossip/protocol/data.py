@@ -19,6 +19,7 @@ from kvgossip.protocol.disk_condition import DiskCondition
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.change import Persist
+from kvgossip.protocol.model.cluster_id import SEED_BITS
 from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Outbox
@@ -52,7 +53,7 @@ class Data:
     ) -> None:
         self._pools, self.saved = pools, SavedState(saved or {})
         self.hlc = _clock(config, self.saved)
-        self.store = _store(config)
+        self.store = _store(config, self.saved)
         #: why this node should not be asked just now
         self.readiness = Readiness()
         self.clock_guard = ClockGuard(config.clock_drift_max_s, self.hlc, outbox)
@@ -76,7 +77,7 @@ class Data:
         else:
             self.tombstones.context.restore(saved or {})
         self.left_out = LeftOut(config, self.store, self.tombstones.context, outbox)
-        self._open_settling(config, site, pools, rebuilding, found, outbox, now)
+        self._open_settling(config, site, pools, rebuilding, found, outbox, rng, now)
         self.disk = DiskCondition(
             self.saved, self.store, self.tombstones.context, self.settling, outbox
         )
@@ -103,6 +104,7 @@ class Data:
         rebuilding: bool,
         found: bool,
         outbox: Outbox,
+        rng: Random,
         now: Now,
     ) -> None:
         self.settling = settling = Settling(
@@ -121,6 +123,8 @@ class Data:
         self.cluster_id = OwnClusterId(
             self.saved.own.cluster_id,
             site,
+            rng.getrandbits(SEED_BITS),
+            reseed=self.store.reseed,
             settled=lambda: settling.settled,
             alone=lambda: not self.store and pools.is_alone(),
             tell=pools.tell_cluster_id,
@@ -149,5 +153,8 @@ def _clock(config: Config, saved: SavedState) -> HybridLogicalClock:
     return hlc
 
 
-def _store(config: Config) -> Store:
-    return Store(DigestTree(config.digest_levels, xxh3_64_intdigest(config.cluster.encode())))
+def _store(config: Config, saved: SavedState) -> Store:
+    """One that places keys as the earlier life did with whose root it will be compared; without
+    one, by the cluster's name, until an id is minted (model/cluster_id.py)."""
+    by_name = xxh3_64_intdigest(config.cluster.encode())
+    return Store(DigestTree(config.digest_levels, by_name if saved.seed is None else saved.seed))

@@ -15,6 +15,7 @@ from kvgossip.protocol.model.plain_text import plain
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.saved_state import SavedState, content_fact
 from kvgossip.protocol.settling import Settling
+from kvgossip.protocol.store.digest import shown
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import CausalContext
 
@@ -44,8 +45,9 @@ class DiskCondition:
         self._context.renounce(self._saved.facts)
         self._settling.rebuild()
         text = (
-            f"the disk has lost data: it gives {entries} entries with the root {root:016x}, and "
-            f"{self._saved.entries} with the root {self._saved.root:016x} were committed; what is "
+            f"the disk has lost data: it gives {entries} entries with the root {shown(root):016x}, "
+            f"and {self._saved.entries} with the root {shown(self._saved.root):016x} were "
+            "committed; what is "
             "missing is fetched from peers, and until a settled one has sent it, or `kvgossip "
             "settle` accepts what is here, reads are not answered"
         )
@@ -53,7 +55,8 @@ class DiskCondition:
 
     def content(self) -> Persist:
         """The fact about the entries, for every commit."""
-        return content_fact(self._store.digest.root, len(self._store))
+        digest = self._store.digest
+        return content_fact(digest.root, len(self._store), digest.seed)
 
     def problem(self) -> str:
         """In words, and printable; empty: nothing is wrong."""

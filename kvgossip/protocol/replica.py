@@ -232,7 +232,8 @@ class Replica:
 
         Raises OverloadedError.
         """
-        asked = question(self.store, self.surveys.begin(ticket), self.config.name)
+        number = self.surveys.begin(ticket, self.store.digest)
+        asked = question(self.store, number, self.config.name)
         for pool, member in self.pools.surveyed():
             pool.outbox.send(asked, member.address, reliable=True)
         return self._drain()
@@ -406,6 +407,8 @@ class Replica:
         for pool in self.pools.all:
             if pool.mongering.rumors.fresh:
                 return 0.0  # as after every write: nothing else need be asked
+        if self.store.reseeding:
+            return 0.0
         nearest, rotation_s = self.tombstones.deadline(), self.key_rotation.deadline()
         if not self.settling.settled:
             nearest = min(nearest, self.settling.deadline())
@@ -420,6 +423,8 @@ class Replica:
     def tick(self, now: Now) -> list[Effect]:
         """Do whatever is due. The first input: it begins to join."""
         self.clock_guard.look(now)
+        self.cluster_id.place()
+        self.store.work_on_seed()
         if self.capacity.bytes_max and (line := self.capacity.change()) is not None:
             self.outbox.log(*line)
         if not self._farewell.has_begun:

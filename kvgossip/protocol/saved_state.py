@@ -11,8 +11,8 @@ Laws (protocol.md section 7)
 - A later life is of the cluster that an earlier one was of (own_cluster_id.py).
 - A life that rebuilds lost data takes nothing for the truth but what a settled member has, also
   after another restart.
-- Each commit holds the digest root of the entries that are on the disk with it
-  (disk_condition.py).
+- Each commit holds the digest root of the entries that are on the disk with it, and the seed under
+  which it was made (disk_condition.py).
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class SavedState:
         content = saved.get(CONTENT, bytes(16))
         #: the digest root and the number of the entries that were committed with these facts
         self.root = int.from_bytes(content[:8], "big")
-        self.entries = int.from_bytes(content[8:], "big")
+        self.entries = int.from_bytes(content[8:16], "big")
+        #: the seed of that root; None: nothing was committed
+        self.seed = int.from_bytes(content[16:], "big") if CONTENT in saved else None
         self.own = _decode_self(saved[SELF]) if SELF in saved else SavedLife()
         #: the fact that the disk has, or will have with the next commit
         self._kept = self.own
@@ -96,8 +98,8 @@ def clock_fact(timestamp: int) -> Persist:
     return Persist(CLOCK, timestamp.to_bytes(8, "big"))
 
 
-def content_fact(root: int, entries: int) -> Persist:
-    return Persist(CONTENT, root.to_bytes(8, "big") + entries.to_bytes(8, "big"))
+def content_fact(root: int, entries: int, seed: int) -> Persist:
+    return Persist(CONTENT, b"".join(each.to_bytes(8, "big") for each in (root, entries, seed)))
 
 
 def peer_fact(kind: PoolKind, name: str, peer: SavedPeer | None) -> Persist:

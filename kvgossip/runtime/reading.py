@@ -129,8 +129,8 @@ class Reading:
 
     @property
     def root(self) -> int:
-        """The root of this node's digest, 64 bits: equal on nodes with equal data."""
-        return self._running.replica.store.digest.root
+        """A fingerprint of the data, 64 bits: equal on nodes of one cluster with equal data."""
+        return self._running.replica.store.digest.shown
 
     # -- changes ----------------------------------------------------------------------------------
 

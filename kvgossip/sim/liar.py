@@ -113,7 +113,7 @@ class Liar:
 
     def _exchange(self, target: Life, name: str) -> tuple[list[Unit], bool]:
         """One that nobody has begun, or that it begins itself, and ends at once."""
-        exchange = self._number()
+        exchange = self._exchange_with(target)
         if self._rng.random() < 0.5:
             return [self._opening(target, exchange, name)], True
         return [
@@ -148,7 +148,7 @@ class Liar:
         answers: tuple[tuple[Unit, bool], ...] = (
             (Feedback(number, b"\xff" * 4, b"\xff" * 4), False),
             (Confirm(number, name, target.replica.site), False),
-            (Merged(number, 2, collected=self._fingerprints(target)), True),
+            (Merged(self._exchange_with(target), 2, collected=self._fingerprints(target)), True),
         )
         unit, reliable = self._rng.choice(answers)
         return [unit], reliable
@@ -211,6 +211,10 @@ class Liar:
     def _time(self) -> int:
         ahead_ms = self._rng.choice(AHEAD_MS)
         return timestamp_of(self._true_ms() + ahead_ms) + self._rng.randrange(16)
+
+    def _exchange_with(self, target: Life) -> int:
+        """The number of an exchange that the target takes for one about its keys."""
+        return target.replica.store.digest.numbered(self._number())
 
     def _number(self) -> int:
         return self._rng.randrange(NUMBERS)

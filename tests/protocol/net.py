@@ -15,6 +15,8 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from msgspec.structs import replace
+
 from kvgossip.config import Address, Config, parse_address
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.effect import Dropped, Effect, Log, MemberChanged, Resolve, Send
@@ -24,6 +26,7 @@ from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.store.digest import TAG_BITS
 from kvgossip.protocol.wire.frame import Framing, frame_bytes_max
 from kvgossip.protocol.wire.message import Message
 
@@ -129,6 +132,15 @@ def told(framing: Framing, effects: Iterable[Effect]) -> list[tuple[Address, Mes
         for effect in sends(effects)
         for message in framing.open(effect.data, reliable=effect.reliable).messages
     ]
+
+
+def about(replica: Replica, message: Message) -> Any:
+    """This message; if it is of an exchange, with a number that the replica takes for one about
+    where it places its keys."""
+    number = getattr(message, "exchange", 2**TAG_BITS)
+    if number >> TAG_BITS:
+        return message
+    return replace(message, exchange=replica.store.digest.numbered(number))
 
 
 LAN = Framing("default", "lan:dc1", frame_bytes_max(Config()))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kvgossip.config import Address
 from kvgossip.protocol.effect import Effect, Log, MemberChanged, Send
 from kvgossip.protocol.membership.coordinate import ORIGIN
-from kvgossip.protocol.model.member import Member, MemberState, SyncState
+from kvgossip.protocol.model.member import Member, MemberState, SyncState, life_of
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.frame import (
     FLAG_COMPRESSED,
@@ -200,6 +200,7 @@ def test_a_ping_is_answered_the_way_it_came_with_root_clock_and_settledness() ->
             replica.store.digest.root,
             at().wall_ms,
             SyncState.SETTLED,
+            life_of(replica.site) if reliable else 0,
             # a stranger's datagram has no longer answer than it has bytes
             coordinate=ORIGIN.packed() if reliable else b"",
             stranger=True,

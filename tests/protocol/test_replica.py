@@ -15,6 +15,7 @@ from kvgossip.config import Address, Config
 from kvgossip.errors import BadKeyError, ConfigError, LocalError, ValueTooLargeError
 from kvgossip.protocol.effect import Departed, Log, MemberChanged, Resolve, Settled
 from kvgossip.protocol.model.change import Changed
+from kvgossip.protocol.model.cluster_id import ClusterId
 from kvgossip.protocol.model.entry import Version, make_record, version_of
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.model.now import Now
@@ -28,6 +29,7 @@ from tests.protocol.net import (
     STRANGER,
     WALL_MS,
     Network,
+    about,
     address_of,
     at,
     changed,
@@ -182,6 +184,8 @@ def test_replicas_that_heard_the_same_in_any_order_hold_the_same(
     heard: list[tuple[str, bytes]], rng: Any
 ) -> None:
     one, other = make_replica("a"), make_replica("b", 1)
+    for each in (one, other):
+        each.cluster_id.take(ClusterId(1, 1))
     # a site gives each version once, to one key
     heard = [
         (key, held[:9] + (10 * ord(key[0]) + version_of(held).site).to_bytes(8, "big") + held[17:])
@@ -215,9 +219,8 @@ def test_lesson_25_a_version_too_far_ahead_is_refused_by_rumor_and_by_exchange_a
     replica = make_replica("a")
     assert len(hear(replica, "k", record(b"in time", ms=10_000))) == 1
     assert hear(replica, "k", record(b"ahead", ms=10_001)) == []
-    push = LAN.frame(
-        [encode(Push(1, 1, (("k", record(b"ahead", ms=86_400_000)), ("other", record(b"fine")))))]
-    )
+    pushed = (("k", record(b"ahead", ms=86_400_000)), ("other", record(b"fine")))
+    push = LAN.frame([encode(about(replica, Push(1, 1, pushed)))])
     assert [
         change.key for change in changed(replica.receive(push, STRANGER, at(), reliable=True))
     ] == ["other"]
@@ -264,7 +267,7 @@ def test_lesson_08_an_entry_that_cannot_be_accepted_is_counted_and_stops_nothing
     assert [change.key for change in changed(effects)] == ["before", "after"]
     pushed = (("third", record(b"3")), (key, held), ("fourth", record(b"4")))
     effects = replica.receive(
-        LAN.frame([encode(Push(1, 1, pushed))]), STRANGER, at(), reliable=True
+        LAN.frame([encode(about(replica, Push(1, 1, pushed)))]), STRANGER, at(), reliable=True
     )
     assert [change.key for change in changed(effects)] == ["third", "fourth"]
     assert replica.statistics()[f"entries_refused.{reason}"] == 2

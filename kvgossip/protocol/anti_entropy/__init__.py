@@ -10,6 +10,7 @@ ending           what is learned and dropped at the end of an exchange, in steps
 backlog          the answers that take longer than a moment, made in steps
 asked_exchange   what the passive side keeps of an exchange
 answers          answers to the questions, as functions of the store alone
+futility         differences that exchanges do not repair are given up
 keeper           the entries that came are kept, on either side
 left_out         the entries that peers leave out, since they are too long for this node
 difference       an estimate of how many keys differ

@@ -12,6 +12,11 @@ link, from that member's own host, and takes out only what was offered in it. (W
 call itself by a member's name. One that speaks from elsewhere, behind NAT, is believed in the
 exchanges that this node begins with it.) And an exchange of our own with a peer that asks
 would find the same differences.
+
+Buckets, fingerprints and symbols mean nothing under another seed, and an asker that took an answer
+to them for whole would learn a context of what it does not have. So each question is asked about a
+tree of the seed that the exchange's number names, and is answered, to its last step, by such a tree
+alone.
 """
 
 from __future__ import annotations
@@ -57,6 +62,7 @@ from kvgossip.protocol.wire.exchange_messages import (
     Differ,
     Leaves,
     Merged,
+    OtherPositions,
     Sketch,
     Symbols,
     Want,
@@ -102,6 +108,9 @@ class Responder:
         if not self._config.anti_entropy:
             return
         source, now, *_ = arrival
+        if not self._store.digest.has_numbered(question.exchange):
+            self._decline(question, source)
+            return
         asked = self._asked_exchange(question, source, now)
         if (
             isinstance(question, (Sketch, Compare))
@@ -125,10 +134,23 @@ class Responder:
     def _answering(
         self, question: Question, asked: AskedExchange | None, source: Address
     ) -> Iterator[None]:
-        answer = yield from self.answer(question, asked, source)
+        digest, steps = self._store.digest, self.answer(question, asked, source)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                answer: Message = end.value
+                break
+            yield
+            if self._store.digest is not digest:
+                self._decline(question, source)
+                return
         if asked is not None:
             asked.answered(question, answer, self._store.digest)
         self._send_port.send(answer, source, reliable=True)
+
+    def _decline(self, question: Question, source: Address) -> None:
+        self._send_port.send(OtherPositions(question.exchange), source, reliable=True)
 
     def send_members(self, to: Address) -> None:
         """The member tables differ: each side sends its own, once an exchange, so that lost
@@ -197,9 +219,10 @@ class Responder:
         if isinstance(question, Conclude):
             return (yield from self._conclude(question, asked))
         self._left_out.told(question.left_out, name, now)
-        # who speaks over a link that another one has dialled cannot be told for sure
+        # who speaks over a link that another one has dialled cannot be told for sure, nor who lives
+        # now where a name is known to
         sender = name if asked is None else asked.speaker
-        kept = self._keeper.keep(question.entries, sender, now, shows=asked is None)
+        kept = self._keeper.keep(question.entries, sender, now, shows=False)
         return Merged(
             exchange=question.exchange,
             request=question.request,

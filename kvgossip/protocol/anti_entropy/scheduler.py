@@ -10,20 +10,23 @@
 An exchange starts with a peer whose root, seen in probe traffic, has differed for longer than
 rumors need to settle - at once where nothing has changed here for so long -, on joining, and with a
 member that came back. The passive side is responder.py.
+
+An exchange is about trees of one seed (store/digest.py), which its number names. One whose peer has
+another seed is cut by OtherPositions; one under way when this node is reseeded is cut, and begun
+anew.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
-from typing import NamedTuple
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.ending import ending
-from kvgossip.protocol.anti_entropy.initiator import SHOWN, Exchange
+from kvgossip.protocol.anti_entropy.futility import Futility
+from kvgossip.protocol.anti_entropy.initiator import Exchange
 from kvgossip.protocol.anti_entropy.keeper import Keeper, Kept
 from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.questions import FIRST_REQUEST
@@ -45,23 +48,13 @@ from kvgossip.protocol.wire.exchange_messages import (
     Differ,
     Entries,
     Merged,
+    OtherPositions,
     Symbols,
 )
 from kvgossip.protocol.wire.message import Message, Pair
 
-
-class Futile(NamedTuple):
-    """How often an exchange brought nothing while both roots stayed the same."""
-
-    times: int
-    mine: int
-    theirs: int
-
-
-NEVER = Futile(0, 0, 0)
-FUTILE_MAX = 3
-SHOWN_DIGITS = 128
 Answer = Decoded | Symbols | Differ | Entries | Merged | Concluded
+NUMBER_BITS = 32
 SKETCH_REST_S = 0.05
 SKETCH_PAUSE_S = 0.004
 
@@ -89,7 +82,7 @@ class ExchangeScheduler:
         self.completed_s: float | None = None
         #: how many exchanges; `rounds`: how many questions were asked in them
         self.counters: Counter[str] = Counter()
-        self.started = self.completed = self.cut = self.futile = self.rounds = 0
+        self.started = self.completed = self.cut = self.rounds = 0
         #: how many exchanges were cut since they were too slow
         self.slow = 0
         self._keeper, self._left_out = Keeper(kind, store, merging), left_out
@@ -115,12 +108,9 @@ class ExchangeScheduler:
         self._unequal_since_s: dict[str, float] = {}
         #: by name, when the last exchange with that peer completed, monotonic seconds
         self._last_with_s: dict[str, float] = {}
-        #: by name, the last root that probes have shown to differ
-        self._roots: dict[str, int] = {}
+        self._futility = Futility(store, outbox)
         #: the time at which the sketch was worked on last, monotonic seconds
         self._folded_s = now.monotonic_s
-        #: by name
-        self._futile: dict[str, Futile] = {}
         #: the time at which an exchange with a random peer is due, monotonic seconds
         self._next_floor_s = now.monotonic_s + rng.random() * config.push_pull_interval_s
 
@@ -149,10 +139,9 @@ class ExchangeScheduler:
         difference."""
         if root == self._store.digest.root:
             self._unequal_since_s.pop(peer, None)
-            self._futile.pop(peer, None)
+            self._futility.equals(peer)
             return
-        self._roots[peer] = root
-        if self._futile.get(peer, NEVER) == Futile(FUTILE_MAX, self._store.digest.root, root):
+        if self._futility.differs(peer, root):
             return
         since_s = self._unequal_since_s.setdefault(peer, now.monotonic_s)
         settling_s = self._config.rumor_settling_s
@@ -187,7 +176,7 @@ class ExchangeScheduler:
     def select_what(self, peer: Member, now: Now) -> Exchange:
         """Begin the session in which the difference from this peer is found."""
         exchange = Exchange(
-            self._rng.getrandbits(63),
+            self._store.digest.numbered(self._rng.getrandbits(NUMBER_BITS)),
             peer.name,
             peer.address,
             self._store,
@@ -213,7 +202,8 @@ class ExchangeScheduler:
             return 0.0
         nearest = self._next_floor_s
         for exchange in self._slots.running.values():
-            nearest = min(nearest, 0.0 if exchange.eager else self._end_s(exchange))
+            due = exchange.eager or not self._is_comparable(exchange)
+            nearest = min(nearest, 0.0 if due else self._end_s(exchange))
         if not self._store.sketch.idle and self._membership.table.reachable:
             sketch_s = self._sketch_s
             nearest = sketch_s if sketch_s < nearest else nearest
@@ -221,6 +211,7 @@ class ExchangeScheduler:
 
     def tick(self, now: Now) -> None:
         self.responder.tick(now)
+        self._begin_anew(now)
         for exchange in list(self._slots.running.values()):
             if exchange.number in self._endings:
                 self._end(exchange, now)
@@ -259,11 +250,23 @@ class ExchangeScheduler:
 
     def begin_again(self, peer: str, now: Now) -> None:
         """This node is another life from now on. `peer`: who made it so."""
-        running = list(self._slots.running.values())
-        for exchange in running:
+        self._restart(list(self._slots.running.values()), now)
+        self.start(peer, now, differs=True)
+
+    def _is_comparable(self, exchange: Exchange) -> bool:
+        """False if this node was reseeded since it began."""
+        return self._store.digest.has_numbered(exchange.number)
+
+    def _begin_anew(self, now: Now) -> None:
+        """Those exchanges that began before this node was reseeded."""
+        running = self._slots.running.values()
+        self._restart([each for each in running if not self._is_comparable(each)], now)
+
+    def _restart(self, exchanges: Sequence[Exchange], now: Now) -> None:
+        for exchange in exchanges:
             self._cut(exchange, now)
-        for name in dict.fromkeys([peer, *(exchange.peer for exchange in running)]):
-            self.start(name, now, differs=True)
+        for exchange in exchanges:
+            self.start(exchange.peer, now, differs=True)
 
     # -- receive ----------------------------------------------------------------------------------
 
@@ -280,12 +283,24 @@ class ExchangeScheduler:
         if exchange is None or exchange.number in self._endings:
             raise RemoteError("unasked_answer")
         now = arrival.now
+        if not self._is_comparable(exchange):
+            self._begin_anew(now)
+            return
         exchange.progress_s = now.monotonic_s
         try:
             self.send(exchange, self._receive(exchange, answer, now), now)
         except RemoteError:
             self._cut(exchange, now)
             raise
+
+    def declined(self, answer: OtherPositions, now: Now) -> str:
+        """The peer has another seed: cut that exchange. Returns its peer; empty where there is no
+        such exchange."""
+        exchange = self._slots.running.get(answer.exchange)
+        if exchange is None or exchange.number in self._endings:
+            return ""
+        self._cut(exchange, now)
+        return exchange.peer
 
     def _receive(self, exchange: Exchange, answer: Answer, now: Now) -> Iterable[Message]:
         if isinstance(answer, Merged):
@@ -301,6 +316,9 @@ class ExchangeScheduler:
         if isinstance(answer, Entries):
             return exchange.entries(answer, self._keep(answer.entries, exchange, now))
         exchange.met(answer)
+        peer = self._membership.members.get(exchange.peer)
+        if peer is not None and exchange.context.peer_site not in (0, peer.site):
+            raise RemoteError("another_life", "another one has come to the peer's address")
         if self._tombstones.show_set_back(exchange.context.of_peer, exchange.peer, now):
             raise RemoteError("set_back")
         if answer.request == FIRST_REQUEST and answer.members != self._membership.table.digest:
@@ -328,45 +346,11 @@ class ExchangeScheduler:
         self.completed += 1
         self.completed_s = self._last_with_s[exchange.peer] = now.monotonic_s
         self._unequal_since_s.pop(exchange.peer, None)
-        self._judge(exchange)
+        self._futility.judge(exchange)
         self._merging.exchanged(
             Peer(self._kind, exchange.peer), exchange.peer_sync_state, exchange.began_s, now
         )
         self._start_waiting(now)
-
-    def _judge(self, exchange: Exchange) -> None:
-        """Differences that bring nobody anything, three times with the same roots: no endless
-        repair loop (lesson 5).
-
-        The push-pull floor still tries, so that it ends by itself when the cause was a clock.
-        """
-        peer, root = exchange.peer, self._store.digest.root
-        if exchange.brought or exchange.differing is None or peer not in self._roots:
-            self._futile.pop(peer, None)
-            return
-        last = self._futile.get(peer, NEVER)
-        same = (last.mine, last.theirs) == (root, self._roots[peer])
-        self._futile[peer] = Futile(
-            min(last.times + 1, FUTILE_MAX) if same else 1, root, self._roots[peer]
-        )
-        if same and last.times == FUTILE_MAX - 1 and not exchange.context.left_out:
-            self.futile += 1
-            self._complain(exchange, exchange.differing)
-
-    def _complain(self, exchange: Exchange, differing: tuple[int, int]) -> None:
-        store = self._store
-        ours = {
-            key: record.hex()[:SHOWN_DIGITS]
-            for key, record in islice(store.entries_in(*differing), SHOWN)
-        }
-        theirs = {key: record.hex()[:SHOWN_DIGITS] for key, record in exchange.refused}
-        text = (
-            f"the digest of {exchange.peer!r} differs from ours in bucket {differing[1]} of level "
-            f"{differing[0]}, but {FUTILE_MAX} "
-            f"exchanges have brought nothing: not repaired until something changes. Ours: {ours}; "
-            f"refused of theirs: {theirs}"
-        )
-        self._outbox.log("ERROR", text)
 
     def unequal_since_s(self, peer: str) -> float | None:
         """The time at which probes began to show another root than ours, monotonic seconds; None:
@@ -381,7 +365,7 @@ class ExchangeScheduler:
             "exchanges_completed": self.completed,
             "exchanges_cut": self.cut,
             "exchanges_too_slow": self.slow,
-            "exchanges_futile": self.futile,
+            "exchanges_futile": self._futility.count,
             "exchange_rounds": self.rounds,
             "exchange_news": self.news,
         }
@@ -391,5 +375,4 @@ class ExchangeScheduler:
         self._last_with_s.pop(peer, None)
         self._slots.forget(peer)
         self.responder.forget(peer)
-        self._roots.pop(peer, None)
-        self._futile.pop(peer, None)
+        self._futility.forget(peer)

@@ -4,7 +4,8 @@
 
 The question carries the root, a prefix of the sketch and the parities of the digest. So the
 answering side can tell a small difference exactly, a larger one as an estimate, and of a very large
-one that it is at least so large (see Precision). A survey repairs nothing.
+one that it is at least so large (see Precision). A survey repairs nothing. Who places keys by
+another seed, which the number names, cannot tell, and does not answer.
 
 One limit of "exactly": a key that only one side has and another one that only the other side has,
 in one of 65,536 positions, count as one.
@@ -20,14 +21,14 @@ from kvgossip.protocol.anti_entropy.difference import estimated_keys, parities
 from kvgossip.protocol.effect import Surveyed
 from kvgossip.protocol.model.peer import Peer
 from kvgossip.protocol.outbox import Outbox
-from kvgossip.protocol.store.digest import POSITION_BITS
+from kvgossip.protocol.store.digest import POSITION_BITS, DigestTree
 from kvgossip.protocol.store.sketch import SYMBOL_BYTES, SYMBOLS_MAX, shortened
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.wire.message import Measure, Measured, Precision
 
 SYMBOLS = 512
 SURVEYS_MAX = 64
-NUMBER_BITS = 62
+NUMBER_BITS = 32
 
 
 def question(store: Store, number: int, sender: str) -> Measure:
@@ -44,7 +45,9 @@ def question(store: Store, number: int, sender: str) -> Measure:
 
 def measure(store: Store, asked: Measure) -> tuple[int, Precision]:
     """By how many keys this store differs from the asker's. Raises RemoteError when the question
-    makes no sense."""
+    makes no sense here."""
+    if not store.digest.has_numbered(asked.number):
+        raise RemoteError("other_positions")
     if len(asked.symbols) % SYMBOL_BYTES or len(asked.symbols) > SYMBOLS_MAX * SYMBOL_BYTES:
         raise RemoteError("bad_message", "symbols that are cut off")
     if asked.root == store.digest.root:
@@ -82,12 +85,12 @@ class Surveys:
         #: by the number of the question on the wire
         self._tickets: dict[int, int] = {}
 
-    def begin(self, ticket: int) -> int:
-        """The number of its question on the wire. Raises OverloadedError where too many are under
-        way."""
+    def begin(self, ticket: int, digest: DigestTree) -> int:
+        """The number of its question on the wire, which is about this tree. Raises OverloadedError
+        where too many are under way."""
         if len(self._tickets) >= SURVEYS_MAX:
             raise OverloadedError(f"{SURVEYS_MAX} surveys are under way already", "try again")
-        number = self._rng.getrandbits(NUMBER_BITS)
+        number = digest.numbered(self._rng.getrandbits(NUMBER_BITS))
         self._tickets[number] = ticket
         return number
 

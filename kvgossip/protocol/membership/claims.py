@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from kvgossip.config import Address, Config
 from kvgossip.protocol.membership.member_table import MemberTable
 from kvgossip.protocol.membership.probing import MakePing, Probing, SendProbe
-from kvgossip.protocol.model.member import Member, life
+from kvgossip.protocol.model.member import Member, is_of, life
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.wire.message import Ack
@@ -201,11 +201,8 @@ class Claims:
         if (
             place is None
             or asked is None
-            or (asked.sequence, place[0])
-            != (
-                ack.sequence,
-                ack.sender,
-            )
+            or (asked.sequence, place[0]) != (ack.sequence, ack.sender)
+            or not is_of(asked.record, ack.life)
         ):
             return None
         del self._places[ack.sequence], self._asked[place]

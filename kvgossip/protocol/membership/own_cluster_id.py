@@ -7,6 +7,7 @@ Laws (protocol.md section 1)
 - A node that has minted nothing takes the id of the cluster that takes it in.
 - Two ids that were minted, and have nothing in common, never become one but by an operator's word:
   then the number of the cluster that was asked stays, for both.
+- The store places keys by the seed of the id, once one is minted.
 """
 
 from __future__ import annotations
@@ -28,23 +29,28 @@ from kvgossip.protocol.wire.frame import Framing
 
 class OwnClusterId:
     """`saved`: that of an earlier life, UNKNOWN where there was none. `site`: 64 random bits of
-    this life, of which the candidate is made. `settled()` and `alone()` are of this node: alone is
-    who has nothing and knows nobody. `tell()` lets all members hear of a merge.
-    `own_facts()` are those for a later life that have changed."""
+    this life, of which the number of the candidate is made, and `seed`: 64 that nobody else knows,
+    of which its seed is. `reseed(seed)` lets the store place its keys by that. `settled()` and
+    `alone()` are of this node: alone is who has nothing and knows nobody. `tell()` lets all members
+    hear of a merge. `own_facts()` are those for a later life that have changed."""
 
     def __init__(
         self,
         saved: ClusterId,
         site: int,
+        seed: int,
         *,
+        reseed: Callable[[int], None],
         settled: Callable[[], bool],
         alone: Callable[[], bool],
         tell: Callable[[], None],
         own_facts: Callable[[], Iterable[Persist]],
         outbox: Outbox,
     ) -> None:
-        self.value = saved if saved.number else ClusterId(0, site % 2**NUMBER_BITS or 1)
-        self._settled, self._alone, self.tell = settled, alone, tell
+        number = site % 2**NUMBER_BITS or 1
+        self.value = saved if saved.number else ClusterId(0, number, seed=seed)
+        self._settled, self._alone = settled, alone
+        self._reseed, self.tell = reseed, tell
         self._own_facts, self._outbox = own_facts, outbox
         #: of all pools of this node
         self._framings: list[Framing] = []
@@ -63,6 +69,12 @@ class OwnClusterId:
         """Let the frames of this pool carry the id, from now on."""
         self._framings.append(framing)
         framing.belong_to(self.value)
+
+    def place(self) -> None:
+        """Let the store place its keys by the seed, if the id is minted and it does not yet: an
+        earlier life may have ended before all keys had their places."""
+        if self.value.minted:
+            self._reseed(self.value.seed)
 
     def look(self) -> None:
         """Mint, if it is time to."""
@@ -94,6 +106,7 @@ class OwnClusterId:
         self.value = value
         for framing in self._framings:
             framing.belong_to(value)
+        self.place()
         # it goes into any commit; where nothing asks for one, this does
         if value.minted and not self._outbox.writes_to_disk():
             self._outbox.persist(self._own_facts())

@@ -6,7 +6,8 @@ then by pings of helpers, which relay, and by one over TCP (SWIM section 3, Life
     ping over TCP --> ack                               at the same time
 
 Laws
-- An ack from another name or to another sequence number is no ack.
+- An ack from another name or to another sequence number is no ack; and one of another life than
+  that of the record proves no address (proofs.py).
 - Only a probe that nothing has answered until the period is over makes a suspect.
 - Relays are bounded, and each is forgotten when a period is over. Nobody is pinged for a stranger,
   and no stranger for a member.
@@ -41,7 +42,7 @@ from kvgossip.protocol.membership.round_trip import RoundTrips
 from kvgossip.protocol.membership.sampling import RoundRobin, uniform
 from kvgossip.protocol.membership.suspicion import Awareness
 from kvgossip.protocol.model.arrival import Arrival
-from kvgossip.protocol.model.member import Member, MemberState, rank
+from kvgossip.protocol.model.member import Member, MemberState, is_of, rank
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.wire.message import Ack, Message, Nack, Ping, PingRequest
 
@@ -342,7 +343,7 @@ class Probing:
     def _proven(self, target: Member, ack: Ack) -> None:
         """The number of this ack went to the address of this record, and to nowhere else."""
         known = self._table.members.get(ack.sender)
-        if known is not None and known.name == target.name:
+        if known is not None and known.name == target.name and is_of(known, ack.life):
             self._table.prove(known, target.address)
 
     def on_nack(self, nack: Nack, arrival: Arrival) -> None:

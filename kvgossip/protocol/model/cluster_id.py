@@ -3,7 +3,11 @@ has named, or that were named alike.
 
 A cluster id is a value that only grows, so that it may be told in any order and to anybody:
 
-- `number`, 32 random bits, is what is shown, and what every frame carries.
+- `number`, 32 random bits, is what is shown, and what every frame carries in clear.
+- `seed`, 64 random bits, is drawn with the number, goes wherever it goes, and is a secret of the
+  members: the positions of keys follow from it (store/digest.py), so that no client can aim keys at
+  one bucket. It travels in joins alone, and lies in the data directory; nothing that is shown - a
+  status, a log, a refusal, a header - follows from it.
 - `former` are the other numbers under which nodes of this cluster have settled. A node that was
   down while two clusters became one comes back with one of them, and is known by it.
 - `met` are candidates: numbers of nodes that this one has met while none of them had settled.
@@ -17,6 +21,12 @@ Laws
 - Of one cluster the union holds: the number of the later epoch, and all others as former ones. It
   is commutative, associative and idempotent, but for the bounds, and for `met`, which is each
   node's own.
+- While nothing is minted, all nodes of one cluster name place keys alike, by the name, so that
+  those who meet before anybody has settled can compare what they have. Once an id is minted, its
+  seed holds; ids that are equal have equal seeds.
+
+Why the seed is not the number, or made of it: the number stands in every header, in refusals and in
+logs, where operators compare it. A secret needs a value of its own, which none of that has.
 """
 
 from __future__ import annotations
@@ -26,8 +36,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from kvgossip.protocol.model.member import Count
+
 NUMBERS_MAX = 64
 NUMBER_BITS = 32
+SEED_BITS = 64
 Number = Annotated[int, Meta(ge=0, le=2**NUMBER_BITS - 1)]
 
 
@@ -39,6 +52,7 @@ class ClusterId(msgspec.Struct, frozen=True, array_like=True, gc=False):
     number: Number
     former: Annotated[tuple[Number, ...], Meta(max_length=NUMBERS_MAX)] = ()
     met: Annotated[tuple[Number, ...], Meta(max_length=NUMBERS_MAX)] = ()
+    seed: Count = 0
 
     @property
     def minted(self) -> bool:
@@ -76,26 +90,28 @@ UNKNOWN = ClusterId(0, 0)
 
 def united(ours: ClusterId, theirs: ClusterId) -> ClusterId:
     """Our id, of the one cluster that both are of; or of none yet, where neither was minted."""
-    first = max(ours, theirs, key=lambda each: (each.epoch, each.number))
+    first = max(ours, theirs, key=lambda each: (each.epoch, each.number, each.seed))
     candidates = ours.candidates if first.minted else (*ours.candidates, *theirs.candidates)
-    return _with(first.epoch, first.number, (*ours.settled, *theirs.settled), candidates)
+    return _with(first, first.epoch, (*ours.settled, *theirs.settled), candidates)
 
 
 def minted(candidate: ClusterId) -> ClusterId:
     """Somebody settles under this candidate."""
-    return _with(1, candidate.number, (), candidate.met)
+    return _with(candidate, 1, (), candidate.met)
 
 
 def taken_over(kept: ClusterId, given_up: ClusterId) -> ClusterId:
-    """The id of two clusters that an operator makes one: the number of the first one stays."""
+    """The id of two clusters that an operator makes one: number and seed of the first one stay."""
     epoch = max(kept.epoch, given_up.epoch) + 1
-    return _with(epoch, kept.number, (*kept.settled, *given_up.settled), kept.met)
+    return _with(kept, epoch, (*kept.settled, *given_up.settled), kept.met)
 
 
 def _with(
-    epoch: int, number: int, settled: tuple[int, ...], candidates: tuple[int, ...]
+    first: ClusterId, epoch: int, settled: tuple[int, ...], candidates: tuple[int, ...]
 ) -> ClusterId:
-    return ClusterId(epoch, number, _others(settled, number), _others(candidates, number))
+    number = first.number
+    others = _others(settled, number), _others(candidates, number)
+    return ClusterId(epoch, number, *others, seed=first.seed)
 
 
 def _others(numbers: tuple[int, ...], number: int) -> tuple[int, ...]:

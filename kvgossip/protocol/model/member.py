@@ -143,3 +143,13 @@ def rank(member: Member) -> tuple[int, int, int, int, MemberState]:
     if member.state >= _DEAD:
         return (*life(member), 1, 0, member.state)
     return (*life(member), 0, member.incarnation, member.state)
+
+
+def life_of(site: int) -> int:
+    """The 32 bits of a site by which answers name the life of their sender."""
+    return site & 0xFFFFFFFF
+
+
+def is_of(member: Member, life: int) -> bool:
+    """True if an answer that names this life is of the one in the record. 0: it does not say."""
+    return life in (0, life_of(member.site))

@@ -6,6 +6,7 @@ from kvgossip.protocol.acks.inquiry import VersionQueries
 from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
 from kvgossip.protocol.doctor.examination import Doctor
 from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.pools.dispatch import Handler
@@ -22,6 +23,7 @@ from kvgossip.protocol.wire.exchange_messages import (
     Entries,
     Leaves,
     Merged,
+    OtherPositions,
     Push,
     Sketch,
     Symbols,
@@ -88,7 +90,12 @@ def handlers_of(
         KeyringOrder: lambda order, arrival: key_rotation.on_order(order, arrival, kind),
         KeyringReport: lambda report, arrival: key_rotation.on_report(report, arrival, kind),
     }
+
+    def on_other_positions(answer: OtherPositions, arrival: Arrival) -> None:
+        probe_answers.knows_more(exchanges.declined(answer, arrival.now), arrival.now)
+
     questions = (Sketch, Compare, Leaves, Want, Push, Conclude)
     answers = (Decoded, Symbols, Differ, Entries, Merged, Concluded)
+    handlers[OtherPositions] = on_other_positions
     handlers |= dict.fromkeys(questions, exchanges.responder.on_question)
     return handlers | dict.fromkeys(answers, exchanges.on_answer)

@@ -22,7 +22,7 @@ from kvgossip.protocol.membership.member_table import MemberTable
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
-from kvgossip.protocol.model.member import SyncState
+from kvgossip.protocol.model.member import SyncState, is_of, life_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.joining import Joining
@@ -38,6 +38,7 @@ _NEEDED_LEAST: tuple[dict[str, Any], ...] = (
     {"held": 0},
     {"seen_host": ""},
     {"future_ms": 0},
+    {"life": 0},
 )
 
 
@@ -63,6 +64,7 @@ class PingMaker:
             root=self._store.digest.root,
             wall_ms=max(now.wall_ms, 0),
             sync_state=self._sync_state(),
+            life=life_of(self._table.me.site),
             held=self.held_for(target),
             cluster=self.cluster_id.digest,
         )
@@ -115,6 +117,7 @@ class ProbeAnswers:
             root=self._store.digest.root,
             wall_ms=max(arrival.now.wall_ms, 0),
             sync_state=self._sync_state(),
+            life=life_of(membership.me.site),
             held=self._pings.held_for(ping.sender),
             coordinate=membership.coordinates.own.packed(),
             stranger=prober is None,
@@ -136,13 +139,13 @@ class ProbeAnswers:
             membership.probing.hasten(ping.sender)
         self._saw(ping, arrival.now, asked=False, speaks=speaks)
         if ping.cluster and ping.cluster != self._pings.cluster_id.digest:
-            self._knows_more(ping.sender, arrival.now)
+            self.knows_more(ping.sender, arrival.now)
         if not arrival.reliable:
             self._doctor.heard(ping.sender, arrival.now)
 
-    def _knows_more(self, name: str, now: Now) -> None:
-        """A member of the same cluster knows of a merge that this node has not heard of, or the
-        other way round."""
+    def knows_more(self, name: str, now: Now) -> None:
+        """A member of the same cluster, if it is one, knows of an id or a merge that this node has
+        not heard of, or the other way round."""
         if self._is_member(name):
             self._joining.learn(self._membership.members[name].address, name, now)
 
@@ -181,12 +184,13 @@ class ProbeAnswers:
         everything would cross twice: so only the side that asked does; and a node that has settled
         leaves it to an unsettled peer to catch up.
 
-        `speaks`: it is the member's own word, by its address or by a number of ours: else it says
-        nothing of what the member holds.
+        `speaks`: it is the member's own word, by its address or by a number of ours: else, and
+        where it is that of another life, it says nothing of what the member holds.
         """
         if not self._is_member(probe.sender):
             return
         sender = self._membership.members[probe.sender]
+        speaks = speaks and is_of(sender, probe.life)
         if speaks:
             self._tombstones.heard(sender, probe.held, probe.root)
         settled = self._sync_state() is SyncState.SETTLED

@@ -129,7 +129,10 @@ class Fetching:
         self._merging.merge_batch(bundle.entries, arrival.now, self._origin(arrival.source))
 
     def _origin(self, source: Address) -> Origin:
-        return Origin(Peer(self._kind, self._membership.table.name_at(source)), Spread.NOW)
+        """By the name that is known there, perhaps an old one: what comes does not name its sender,
+        so it does not show who holds it."""
+        name = self._membership.table.name_at(source)
+        return Origin(Peer(self._kind, name), Spread.NOW, shows=False)
 
     def unreachable(self, address: Address) -> None:
         """Bodies that were asked for there may be asked for elsewhere."""

@@ -32,7 +32,7 @@ from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.merging import MergePort
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.entry import HEAD_BYTES, version_of
-from kvgossip.protocol.model.member import Member, MemberState
+from kvgossip.protocol.model.member import Member, MemberState, is_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import SendPort
@@ -41,7 +41,7 @@ from kvgossip.protocol.rumors.fetching import Fetching
 from kvgossip.protocol.rumors.hot_list import HotList, HotRumor, bit_of
 from kvgossip.protocol.rumors.packets import Packets
 from kvgossip.protocol.rumors.policy import Mode, RumorPolicy
-from kvgossip.protocol.rumors.responder import RumorResponder, life_of
+from kvgossip.protocol.rumors.responder import RumorResponder
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.frame import encode
@@ -347,7 +347,7 @@ class Mongering:
             # numbers can be guessed: what it says of the peer is not the peer's word
             return
         member = self._membership.members.get(packet.peer)
-        same = member is not None and answer.life in (0, life_of(member.site))
+        same = member is not None and is_of(member, answer.life)
         peer = Peer(self._kind, packet.peer)
         collected: list[tuple[str, bytes]] = []
         for place, rumor in enumerate(packet.rumors):

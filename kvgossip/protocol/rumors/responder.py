@@ -20,6 +20,7 @@ from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.merging import MergePort, Origin, Outcome, Spread
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.entry import Version
+from kvgossip.protocol.model.member import life_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import SendPort
@@ -31,11 +32,6 @@ from kvgossip.protocol.wire.message import Bundle, Busy, Feedback, Gossip, Notic
 
 # named for every packet (see merging.py)
 _NEWS, _COLLECTED = Outcome.NEWS, Outcome.COLLECTED
-
-
-def life_of(site: int) -> int:
-    """The part of a site by which Feedback names the life of its sender."""
-    return site & 0xFFFFFFFF
 
 
 @lru_cache(maxsize=1024)

@@ -5,6 +5,7 @@ capacity     how large it may become by writes of clients
 hash_table   records by key, in many small dicts
 sorted_keys  the live keys in order
 digest       fingerprints of all entries, combined level by level
+reseeding    the positions of keys follow from another seed, while the store goes on
 sketch       a rateless sketch of the fingerprints
 free_list    empty dicts for later
 """

@@ -5,9 +5,15 @@ keys whose positions share its 4 * l bits, and its fingerprint is the XOR of the
 top 16 bits of a fingerprint are the key's position, so that a fingerprint that a peer names finds
 its key in one small bucket.
 
-Laws: the tree depends on the content alone, never on the order of arrival; one write costs one XOR
-a level; the fingerprints of a level do not depend on how deep the tree is, so that peers with trees
-of different depth compare the levels that both have.
+Laws: the tree depends on the content and the seed alone, never on the order of arrival; one write
+costs one XOR a level; the fingerprints of a level do not depend on how deep the tree is, so that
+peers with trees of different depth compare the levels that both have.
+
+The seed is the cluster's, and a secret of its members (model/cluster_id.py): who knows it can aim
+keys at one bucket. Trees of different seeds have nothing to compare: what two nodes say of buckets,
+fingerprints and symbols carries the tag of the seed, in the number of the exchange. XXH3 is no
+cipher, and a root that is seen to change by known keys says much of a seed; so nothing outside
+shows a root, but `shown` of it.
 
 Why XOR and not a hash of hashes: it makes a write O(depth) without reading siblings, and it is the
 same sum that the rateless sketch needs. It is no defence against a peer who forges collisions;
@@ -19,6 +25,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Set
 from functools import reduce
+from hashlib import blake2b
 from itertools import pairwise
 from operator import xor
 
@@ -30,17 +37,30 @@ POSITION_BITS = 16
 _BODY_BITS = 64 - POSITION_BITS
 _BODY_MASK = (1 << _BODY_BITS) - 1
 _TOP_MASK = ~_BODY_MASK
+TAG_BITS = 32
+_TAG_MASK = (1 << TAG_BITS) - 1
+
+
+def shown(root: int) -> int:
+    """What people and clients see of a root: 64 bits, equal where roots are, from which nothing
+    follows of the seed."""
+    return _one_way(root, 8, b"kvgossip root")
+
+
+def _one_way(number: int, length: int, purpose: bytes) -> int:
+    digest = blake2b(number.to_bytes(8, "big"), digest_size=length, person=purpose)
+    return int.from_bytes(digest.digest(), "big")
 
 
 class DigestTree:
-    """`levels`: depth, 1 to 4; `seed`: the same in a whole cluster, so that nobody can aim keys at
-    one bucket of it."""
+    """`levels`: depth, 1 to 4; `seed`: 64 bits, the same in a whole cluster."""
 
-    __slots__ = ("_behind", "_seed", "_shifted", "_sums", "levels")
+    __slots__ = ("_behind", "_seed", "_shifted", "_sums", "_tag", "levels")
 
     def __init__(self, levels: int, seed: int) -> None:
         self.levels = levels
         self._seed = seed
+        self._tag = _one_way(seed, TAG_BITS // 8, b"kvgossip seed")
         self._sums = [array("Q", bytes(8 * FAN_OUT**level)) for level in range(levels + 1)]
         self._shifted = tuple(
             (sums, 64 - FAN_OUT_BITS * level) for level, sums in enumerate(self._sums)
@@ -50,6 +70,24 @@ class DigestTree:
     @property
     def root(self) -> int:
         return self.sums(0)[0]
+
+    @property
+    def shown(self) -> int:
+        """The root, as it is shown."""
+        return shown(self.root)
+
+    @property
+    def seed(self) -> int:
+        return self._seed
+
+    def numbered(self, number: int) -> int:
+        """This number of 32 bits, with the tag of the seed behind it: of a conversation about what
+        this tree holds."""
+        return number << TAG_BITS | self._tag
+
+    def has_numbered(self, number: int) -> bool:
+        """True if that conversation is about a tree of the same seed."""
+        return number & _TAG_MASK == self._tag
 
     def hash_of(self, key: str) -> int:
         """64 bits; the top ones are the key's position."""

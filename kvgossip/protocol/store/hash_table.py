@@ -48,6 +48,8 @@ def _rooms(keys: int) -> list[int]:
 
 
 ROOMS = _rooms(2 * KEYS_MAX)
+DRAINED_SLOTS = 1024
+"""The keys of so many are let go in about a millisecond."""
 SPARSE_BYTES = 100
 """A larger dict that takes more than this for each key has much too much room: one that has just
 grown takes three quarters of it."""
@@ -251,6 +253,12 @@ class HashTable:
         self._widths[first : first + 2 * width] = array("I", [2 * width]) * (2 * width)
         self._seen = None
         return True
+
+    def drain(self) -> Iterator[None]:
+        """Let go of all keys, in steps: nobody needs these tables any more."""
+        while len(self._slots) > DRAINED_SLOTS:
+            del self._slots[-DRAINED_SLOTS:]
+            yield
 
     def _check(self) -> None:
         """Asserts that every key is in the table of its range, and that the directory holds

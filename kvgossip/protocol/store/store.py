@@ -6,7 +6,8 @@ The record of an entry that has expired stays, and the digest does not change, b
 its value any more.
 
 The digest tree, the sketch and the sorted index of live keys are kept in step here and nowhere
-else.
+else. Positions follow from a seed, which may change in the life of a store (reseeding.py): then the
+digest and the sketch are other ones from one moment to the next.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from kvgossip.protocol.model.entry import (
 from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.store.digest import FAN_OUT_BITS, POSITION_BITS, DigestTree
 from kvgossip.protocol.store.hash_table import HashTable
+from kvgossip.protocol.store.reseeding import STEP_KEYS, Reseeding
 from kvgossip.protocol.store.sketch import Sketch
 from kvgossip.protocol.store.sorted_keys import SortedKeys
 
@@ -38,7 +40,9 @@ class Store:
     __slots__ = (
         "_expired",
         "_live",
+        "_next",
         "_removed",
+        "_reseeds",
         "_tables",
         "_tidies",
         "digest",
@@ -57,6 +61,9 @@ class Store:
         self._removed = 0
         #: the tidying under way
         self._tidies: Iterator[None] | None = None
+        #: what is being made under another seed, and the work on it
+        self._next: Reseeding | None = None
+        self._reseeds: Iterator[None] | None = None
         #: of all records
         self.record_bytes = 0
 
@@ -84,6 +91,8 @@ class Store:
             self._index(key, old, record)
         else:
             self.record_bytes += len(record) - len(old)
+        if self._next is not None:
+            self._next.changed(key, record)
         return Changed(key, old, record)
 
     def expect(self, keys: int) -> None:
@@ -125,6 +134,8 @@ class Store:
         self._expired.pop(key, None)
         self._removed += 1
         self.record_bytes -= len(record)
+        if self._next is not None:
+            self._next.changed(key, None)
         return record
 
     def tidy(self) -> bool:
@@ -142,6 +153,35 @@ class Store:
             return True
         self._tidies = None
         return False
+
+    def reseed(self, seed: int) -> None:
+        """Let positions follow from this seed: at once where the keys are few, else as
+        `work_on_seed` gets its turns."""
+        if seed == (self._next or self).digest.seed:
+            return
+        self._next = self._reseeds = None
+        if seed != self.digest.seed:
+            self._next = Reseeding(self.digest.levels, seed)
+            self._reseeds = self._reseeded(self._next)
+            self.work_on_seed()
+
+    @property
+    def reseeding(self) -> bool:
+        """True if there is work on another seed."""
+        return self._reseeds is not None
+
+    def work_on_seed(self) -> None:
+        """Some milliseconds of it."""
+        for _ in self._reseeds or ():
+            return
+        self._reseeds = None
+
+    def _reseeded(self, new: Reseeding) -> Iterator[None]:
+        yield from new.steps(self._tables, self.record)
+        old, self._next, self._tidies, self._removed = self._tables, None, None, 0
+        self._tables, self.digest, self.sketch = new.tables, new.digest, new.sketch
+        if old.count > STEP_KEYS:
+            yield from old.drain()
 
     def expire(self, key: str) -> None:
         """The entry under this key, which is live, has expired."""

@@ -1,7 +1,7 @@
 """The messages of anti-entropy, which the two sides of an exchange send each other (initiator.py,
 responder.py).
 
-All go over a TCP link. Kinds 15 to 24, and 30 and 31.
+All go over a TCP link. Kinds 15 to 24, and 30 to 32.
 
     A ==Sketch==> B ==Decoded|Symbols==> A    few differences: all of them, at once
     A ==Want==> B ==Entries==> A              the entries that A lacks, by the symbols
@@ -9,6 +9,10 @@ All go over a TCP link. Kinds 15 to 24, and 30 and 31.
     A ==Leaves==> B ==Entries==> A            what A lacks, and which of A's B wants
     A ==Push==> B ==Merged==> A               what B wanted
     A ==Conclude==> B ==Concluded==> A        what each of them had ever merged (causal_context.py)
+    A ==any question==> B ==OtherPositions==> A    where B places keys by another seed
+
+`exchange`: 32 random bits, then the 32 of the tag of the seed by which its initiator places keys
+(store/digest.py).
 """
 
 from __future__ import annotations
@@ -207,3 +211,11 @@ class Concluded(Message, frozen=True):
     request: Count
     site: Count
     dropped: Count = 0
+
+
+class OtherPositions(Message, frozen=True):
+    """I place keys by another seed than you did in this exchange: it ends. One of us has not heard
+    yet of which cluster id we are."""
+
+    kind = 32
+    exchange: Count

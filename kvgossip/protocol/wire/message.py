@@ -57,10 +57,11 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Ping(Message, frozen=True):
     """Are you `target`, and alive? `root` is the sender's digest root, `wall_ms` its wall clock.
 
-    `held`: all that had reached the target when its own clock stood there is held by the sender,
-    and by all it answers for. `cluster`: the digest of the sender's cluster id, 0 while none is
-    minted. `padding`: where the target may take the sender for a stranger, whose question may not
-    have a longer answer.
+    `life`: 32 bits of the site of the sender, since the word of an earlier life says nothing of
+    what this one holds; 0 of a version that does not say. `held`: all that had reached the target
+    when its own clock stood there is held by the sender, and by all it answers for. `cluster`: the
+    digest of the sender's cluster id, 0 while none is minted. `padding`: where the target may take
+    the sender for a stranger, whose question may not have a longer answer.
     """
 
     kind = 1
@@ -71,14 +72,15 @@ class Ping(Message, frozen=True):
     root: Count
     wall_ms: Count
     sync_state: SyncState
+    life: Count = 0
     held: Count = 0
     cluster: Count = 0
     padding: Annotated[bytes, Meta(max_length=256)] = b""
 
 
 class Ack(Message, frozen=True):
-    """`sender` is alive: it answers the ping of that sequence number. `held` as in Ping, of the
-    member that pinged.
+    """`sender` is alive: it answers the ping of that sequence number. `life` as in Ping; `held`,
+    too, of the member that pinged.
 
     `coordinate`: its place in the network, see coordinate.py. `stranger`: it does not know the
     member that pinged, which shall tell it its record. `future_ms`: how far its hybrid clock is
@@ -92,6 +94,7 @@ class Ack(Message, frozen=True):
     root: Count
     wall_ms: Count
     sync_state: SyncState
+    life: Count = 0
     held: Count = 0
     coordinate: bytes = b""
     stranger: bool = False

@@ -8,7 +8,7 @@ since the moment.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from kvgossip.protocol.store.digest import FAN_OUT
 from kvgossip.protocol.store.sorted_keys import SortedKeys
@@ -37,8 +37,7 @@ class Snapshot:
     def chunks(self) -> Iterator[Chunk]:
         """Some milliseconds of work each; the first ones are empty. The store may change between
         them."""
-        keys = SortedKeys()
-        yield from self._gather(keys)
+        keys = yield from self._gathered()
         chunk: Chunk = []
         size = 0
         for key in keys.since(""):
@@ -52,17 +51,27 @@ class Snapshot:
                 chunk, size = [], 0
         yield chunk
 
-    def _gather(self, keys: SortedKeys) -> Iterator[Chunk]:
+    def _gathered(self) -> Generator[Chunk, None, SortedKeys]:
         """All keys that there were, and perhaps some that came since."""
-        levels, count = self._store.digest.levels, 0
-        for bucket in range(FAN_OUT**levels):
-            for key, _ in self._store.entries_in(levels, bucket):
+        keys = None
+        while keys is None:
+            keys = yield from self._walk()
+        # the records that were dropped before their bucket had its turn
+        for key, old in self._before.items():
+            if old is not None and key not in keys:
+                keys.add(key)
+        return keys
+
+    def _walk(self) -> Generator[Chunk, None, SortedKeys | None]:
+        """The keys of all buckets; None where the store was reseeded meanwhile."""
+        keys, digest, count = SortedKeys(), self._store.digest, 0
+        for bucket in range(FAN_OUT**digest.levels):
+            for key, _ in self._store.entries_in(digest.levels, bucket):
                 keys.add(key)
                 count += 1
             if count >= CHUNK_ENTRIES or bucket % CHUNK_BUCKETS == 0:
                 count = 0
                 yield []
-        # the records that were dropped before their bucket had its turn
-        for key, old in self._before.items():
-            if old is not None and key not in keys:
-                keys.add(key)
+                if self._store.digest is not digest:
+                    return None
+        return keys

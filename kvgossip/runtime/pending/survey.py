@@ -12,6 +12,7 @@ from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.pool import Pool
+from kvgossip.protocol.store.digest import shown
 from kvgossip.protocol.wire.message import Precision
 from kvgossip.runtime.pending.pending import Answer
 
@@ -73,7 +74,7 @@ def comparison(pool: Pool, peer: Peer, answer: Surveyed | None, now: Now) -> Com
         peer.name,
         peer.pool,
         state,
-        answer.root,
+        shown(answer.root),
         answer.keys,
         answer.precision,
         unequal_s if answer.keys else None,

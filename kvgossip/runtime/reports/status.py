@@ -36,7 +36,7 @@ def status_of(life: Life, now: Now) -> dict[str, Any]:
         "overload": life.writes.overload,
         "memory_only": life.disk is None,
         "storage": life.disk.status() if life.disk is not None else None,
-        "root": f"{replica.store.digest.root:016x}",
+        "root": f"{replica.store.digest.shown:016x}",
         "keys": statistics["keys"],
         "members": _states(replica.pools.lan),
         "certificates_wait_for": replica.tombstones.late(),

@@ -26,6 +26,8 @@ def disagreement(
     for witness in witnesses:
         if witness.replica.store.digest.root != first.store.digest.root:
             return f"roots differ: {_rooted(first)}, {_rooted(witness.replica)}"
+        if witness.replica.store.digest.seed != first.store.digest.seed:
+            return f"seeds differ: {_named(first)}, {_named(witness.replica)}"
         if settling and not witness.replica.settled:
             return f"{witness.replica.config.name} is not settled"
         here, there = first.cluster_id.value, witness.replica.cluster_id.value

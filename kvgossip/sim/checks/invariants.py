@@ -17,8 +17,8 @@ input
  7. A member that is said to hold an awaited version has held it, or a newer one of the key; a write
     concern that is met has as many holders as it needs, and every wait ends in time (`Promises`).
  8. A node that receives a batch as one shows all of it or nothing (`Batches`).
- 9. The root changes with the content only; index, count and digest rebuilt from the content are the
-    same (`audit`).
+ 9. The root changes with the content only, or with the seed, and that with a minted cluster id;
+    index, count and digest rebuilt from the content are the same (`audit`).
 10. A value that was deleted or superseded is never served again where that is known, and no
     acknowledged write is lost (`Oracle`).
     An entry expires, and is dropped for that, only when its time has come by the clock of its host;
@@ -28,8 +28,8 @@ input
 12. A cluster id, once minted, stays of the same cluster: it keeps a number that it had.
 
 Liveness, checked by `disagreement`
-13. All digest roots are equal, and all stores entry by entry; every accepted write of a node that
-    never crashed is in them.
+13. All digest roots and seeds are equal, and all stores entry by entry; every accepted write of a
+    node that never crashed is in them.
 14. Every running node holds every running node of its pool alive, in its present life at its
     present address, and nobody else.
 15. Every running node is settled, and of one cluster.
@@ -78,6 +78,7 @@ class Witness:
         "_ledger",
         "_me",
         "_root",
+        "_seed",
         "_turns",
         "_watched",
         "expired",
@@ -100,8 +101,9 @@ class Witness:
         #: Every key that was ever there, from which the samples are taken.
         self._watched: list[str] = []
         self._turns = 0
-        #: The newest timestamp and the digest root after the last input.
-        self._hlc, self._root = replica.hlc.latest, replica.store.digest.root
+        #: The newest timestamp, the digest root and its seed after the last input.
+        self._hlc, digest = replica.hlc.latest, replica.store.digest
+        self._root, self._seed = digest.root, digest.seed
         #: The node itself, as each of its pools has it, after the last input.
         self._me = [pool.membership.me for pool in replica.pools]
         #: The cluster id after the last input.
@@ -113,7 +115,7 @@ class Witness:
         other.records, other.expired = dict(self.records), dict(self.expired)
         other.members, other.gateways = dict(self.members), dict(self.gateways)
         other._watched, other._turns = list(self._watched), self._turns
-        other._hlc, other._root = self._hlc, self._root
+        other._hlc, other._root, other._seed = self._hlc, self._root, self._seed
         other._me, other._cluster_id = list(self._me), self._cluster_id
         return other
 
@@ -308,10 +310,15 @@ class Witness:
                     before,
                     me,
                 )
-        root = replica.store.digest.root
-        if root != self._root:
-            require(changed, "the root changed without a Changed")
-            self._root = root
+        digest = replica.store.digest
+        if digest.root != self._root:
+            reseeded = digest.seed != self._seed
+            require(changed or reseeded, "the root changed without a Changed")
+            self._root = digest.root
+        if digest.seed != self._seed:
+            placed = replica.cluster_id.value.minted
+            require(placed, "positions follow from a seed that nobody has minted")
+            self._seed = digest.seed
 
     def _agrees(self, key: str) -> None:
         """Every question about the key has the one answer that follows from the effects."""

@@ -20,7 +20,17 @@ from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.probe_answers import ProbeAnswers
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.frame import encode
-from kvgossip.protocol.wire.message import Ack, Confirm, Enquire, Feedback, Fetch, Gossip, Rumor
+from kvgossip.protocol.wire.message import (
+    Ack,
+    Bodies,
+    Confirm,
+    Enquire,
+    Feedback,
+    Fetch,
+    Gossip,
+    Ping,
+    Rumor,
+)
 from kvgossip.sim.faults import Intensity
 from kvgossip.sim.report import Report
 from kvgossip.sim.scenario import Options
@@ -168,6 +178,28 @@ def test_an_equal_root_shows_a_holder_and_another_root_does_not() -> None:
         assert held(
             feed(replica, Ack(1, name, root, at().wall_ms, replica.settling.sync_state), name)
         ) == (["b"] if name == "b" else [])
+
+
+@pytest.mark.parametrize(("life", "shown"), [(0, True), (2, True), (77, False)])
+def test_an_equal_root_of_another_life_of_that_name_shows_no_holder(life: int, shown: bool) -> None:
+    replica = replica_with("b")
+    write(replica)
+    root, state = replica.store.digest.root, replica.settling.sync_state
+    for probe in (
+        Ack(1, "b", root, at().wall_ms, state, life),
+        Ping(1, "b", "a", root, at().wall_ms, state, life),
+    ):
+        assert held(feed(replica, probe, "b")) == (["b"] if shown else [])
+        shown = False  # once is enough
+
+
+def test_a_body_that_was_fetched_names_no_sender_and_shows_no_holder() -> None:
+    replica = replica_with("b")
+    write(replica)
+    bodies = Bodies((("k", record(b"newer", ms=1)),))
+    data = LAN.frame([encode(bodies)], reliable=True)
+    assert held(replica.receive(data, address_of(1), at(0.001), reliable=True)) == []
+    assert replica.store.value("k") == b"newer"
 
 
 def test_a_new_life_of_a_holder_is_no_holder() -> None:
@@ -371,7 +403,7 @@ def test_a_write_without_a_wait_asks_nobody() -> None:
     replica.put("k", b"v", at())
     effects = replica.tick(at()) + replica.tick(at(ASK_FIRST_S)) + replica.tick(at(0.2))
     assert version_queries(effects) == {}
-    assert {type(message) for _, message in told(LAN, effects)} <= {Gossip, Rumor}
+    assert {type(message) for _, message in told(LAN, effects)} <= {Gossip, Rumor, Ping}
 
 
 # -- needs ---------------------------------------------------------------------------------------

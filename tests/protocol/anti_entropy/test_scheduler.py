@@ -31,6 +31,7 @@ from tests.protocol.net import (
     LAN,
     STRANGER,
     Network,
+    about,
     address_of,
     at,
     logs,
@@ -72,7 +73,8 @@ def see_root(replica: Replica, name: str, root: int, seconds: float) -> list[tup
 
 
 def reply(replica: Replica, answer: Message, seconds: float = 0.0) -> list[Effect]:
-    return replica.receive(LAN.frame([encode(answer)]), address_of(1), at(seconds), reliable=True)
+    data = LAN.frame([encode(about(replica, answer))])
+    return replica.receive(data, address_of(1), at(seconds), reliable=True)
 
 
 def equal(asked: Sketch | Compare, wanted: bytes = b"") -> Decoded | Differ:
@@ -206,6 +208,23 @@ def test_an_answer_to_no_exchange_is_counted_and_nothing_else() -> None:
     ):
         assert reply(replica, answer) == []
     assert replica.statistics()["units_dropped.unasked_answer"] == 4
+
+
+@pytest.mark.parametrize(("site", "cut"), [(0, 0), (2, 0), (77, 1)])
+def test_an_exchange_that_another_one_answers_at_the_peers_address_is_cut(
+    site: int, cut: int
+) -> None:
+    replica = replica_with("b")
+    assert replica.members()[1].site == 2
+    ((_, first),) = see_root(replica, "b", 5, 2.0)
+    answer = (
+        Symbols(first.exchange, 1, 4, b"", 0, SyncState.SETTLED, site)
+        if isinstance(first, Sketch)
+        else Differ(first.exchange, 1, 4, b"", 0, SyncState.SETTLED, site)
+    )
+    reply(replica, answer)
+    assert replica.statistics()["exchanges_cut"] == cut
+    assert replica.statistics().get("units_dropped.another_life", 0) == cut
 
 
 def test_an_answer_that_makes_no_sense_cuts_the_exchange_and_is_counted() -> None:

@@ -7,7 +7,9 @@ import pytest
 from kvgossip.errors import OverloadedError
 from kvgossip.protocol.anti_entropy.survey import SURVEYS_MAX, measure, question
 from kvgossip.protocol.effect import Effect, Surveyed
+from kvgossip.protocol.model.cluster_id import ClusterId
 from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.wire.message import Measure, Precision
 from tests.protocol.net import Network, at, make_replica, refused
 
@@ -55,30 +57,46 @@ def test_a_small_difference_is_told_exactly_whoever_has_the_newer_version(keys: 
     assert answers["c"] == ((keys + 1) // 2, Precision.EXACT)
 
 
+def asked_of(store: Store) -> Measure:
+    return question(store, store.digest.numbered(1), "a")
+
+
 def test_a_larger_difference_is_an_estimate_and_a_very_large_one_a_lower_bound() -> None:
     one, other = make_replica("a", digest_levels=3), make_replica("b", digest_levels=3)
+    for each in (one, other):
+        each.cluster_id.take(ClusterId(1, 1))
     for number in range(800):
         one.put(f"k{number}", b"v", at())
-    keys, precision = measure(other.store, question(one.store, 1, "a"))
+    keys, precision = measure(other.store, asked_of(one.store))
     assert precision is Precision.ESTIMATE
     assert 650 < keys < 950
     for number in range(20_000):
         one.put(f"m{number}", b"v", at())
-    keys, precision = measure(other.store, question(one.store, 1, "a"))
+    keys, precision = measure(other.store, asked_of(one.store))
     assert precision is Precision.AT_LEAST
     assert 1_500 < keys < 20_800
 
 
+def test_who_places_keys_by_another_seed_does_not_say_by_how_many_it_differs() -> None:
+    one, other = make_replica("a"), make_replica("b")
+    one.cluster_id.take(ClusterId(1, 1, seed=5))
+    assert refused(lambda: measure(other.store, asked_of(one.store))) == "other_positions"
+    other.cluster_id.take(one.cluster_id.value)
+    assert measure(other.store, asked_of(one.store)) == (0, Precision.EXACT)
+
+
 def test_questions_that_make_no_sense_are_refused() -> None:
     replica = make_replica("a")
+    number = replica.store.digest.numbered(1)
     assert (
-        refused(lambda: measure(replica.store, Measure(1, "b", 1, b"", bytes(13)))) == "bad_message"
-    )
-    assert (
-        refused(lambda: measure(replica.store, Measure(1, "b", 1, b"", bytes(12 * 5000))))
+        refused(lambda: measure(replica.store, Measure(number, "b", 1, b"", bytes(13))))
         == "bad_message"
     )
-    assert measure(replica.store, Measure(1, "b", 1, b"", b"")) == (1, Precision.AT_LEAST)
+    assert (
+        refused(lambda: measure(replica.store, Measure(number, "b", 1, b"", bytes(12 * 5000))))
+        == "bad_message"
+    )
+    assert measure(replica.store, Measure(number, "b", 1, b"", b"")) == (1, Precision.AT_LEAST)
 
 
 def test_an_answer_that_nobody_waits_for_is_nothing_and_surveys_are_bounded() -> None:

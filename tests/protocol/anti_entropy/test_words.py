@@ -34,7 +34,7 @@ from kvgossip.protocol.wire.message import (
     Precision,
     Rumor,
 )
-from tests.protocol.net import LAN, STRANGER, Network, logs, told
+from tests.protocol.net import LAN, STRANGER, Network, about, logs, told
 
 EXCHANGE = 9
 
@@ -57,9 +57,10 @@ def hear(
     reliable: bool = True,
 ) -> list[Message]:
     """What a is sent, and what it answers there."""
-    messages = said if isinstance(said, list) else [said]
+    a, messages = net.replicas["a"], said if isinstance(said, list) else [said]
+    messages = [about(a, each) for each in messages]
     frame = LAN.frame(map(encode, messages), reliable=reliable)
-    effects = net.replicas["a"].receive(frame, source, net.now("a"), reliable=reliable)
+    effects = a.receive(frame, source, net.now("a"), reliable=reliable)
     net.perform("a", effects)
     return [answer for to, answer in told(LAN, effects) if to == source]  # type: ignore[misc]
 

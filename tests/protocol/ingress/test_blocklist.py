@@ -241,6 +241,7 @@ def test_a_dead_member_that_is_forced_to_leave_has_left_everywhere_for_good() ->
     net.until(lambda: net.state("a", "c") is net.state("b", "c") is DEAD)
     force_leave(net, "a", "c")
     net.until(lambda: net.state("a", "c") is net.state("b", "c") is LEFT, seconds=5.0)
+    net.run(2.0)  # the probe that is under way ends
     tried: list[Address] = []
     net.watch = lambda frm, to, effect: tried.append(effect.to)
     net.run(60.0)

@@ -145,7 +145,7 @@ def test_a_stranger_uses_up_no_news_that_is_meant_for_members() -> None:
 def test_an_honest_ping_of_a_node_that_is_not_known_is_answered_by_a_datagram() -> None:
     """It has to hear that it is a stranger, or it never tells its record."""
     replica = node()
-    ping = Ping(2**31, "newcomer", "a", 0, WALL_MS, SyncState.FRESH, 0, 2**31)
+    ping = Ping(2**31, "newcomer", "a", 0, WALL_MS, SyncState.FRESH, 2**31, 0, 2**31)
     (sent,) = sends(replica.receive(LAN.frame([encode(ping)]), STRANGER, at()))
     (ack,) = LAN.open(sent.data, reliable=False).messages
     assert isinstance(ack, Ack)

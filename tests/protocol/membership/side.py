@@ -104,13 +104,13 @@ class Side:
             if pings:
                 return pings[0]
 
-    def ack(self, ping: Ping, sender: str = "") -> None:
-        ack = Ack(ping.sequence, sender or ping.target, 0, 0, SyncState.SETTLED)
+    def ack(self, ping: Ping, sender: str = "", life: int = 0) -> None:
+        ack = Ack(ping.sequence, sender or ping.target, 0, 0, SyncState.SETTLED, life)
         self.membership.probing.on_ack(ack, self.arrival)
 
-    def answer(self, sequence: int, sender: str) -> None:
+    def answer(self, sequence: int, sender: str, life: int = 0) -> None:
         """An ack of a claim."""
-        ack = Ack(sequence, sender, 0, 0, SyncState.SETTLED)
+        ack = Ack(sequence, sender, 0, 0, SyncState.SETTLED, life)
         record = self.membership.claims.answered(ack)
         if record is not None:
             self.membership.prove(record, self.now)

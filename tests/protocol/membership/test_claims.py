@@ -142,11 +142,15 @@ def test_who_answers_at_the_address_is_believed_and_the_one_before_has_left() ->
     side = proven("b")
     side.merge(member("c", 1, generation=2))
     (ping,) = [sent.message for sent in side.sent if isinstance(sent.message, Ping)]
-    # another number, or another name, is no answer
-    for number, name in ((ping.sequence + 1, "c"), (ping.sequence, "d")):
-        side.answer(number, name)
+    # another number, another name, or another life of it, is no answer
+    for number, name, life in (
+        (ping.sequence + 1, "c", 2),
+        (ping.sequence, "d", 2),
+        (ping.sequence, "c", 3),
+    ):
+        side.answer(number, name, life)
         assert side.state("c") is None
-    side.answer(ping.sequence, "c")
+    side.answer(ping.sequence, "c", 2)
     assert (side.state("b"), side.state("c")) == (LEFT, ALIVE)
 
 

@@ -204,10 +204,14 @@ def test_the_frames_of_a_join_carry_no_id_and_all_others_that_of_the_cluster() -
 # -- the value ------------------------------------------------------------------------------------
 
 
-def own(value: ClusterId = UNKNOWN, *, settled: bool = False) -> OwnClusterId:
+def own(
+    value: ClusterId = UNKNOWN, *, settled: bool = False, reseeded: list[int] | None = None
+) -> OwnClusterId:
     return OwnClusterId(
         value,
         site=7,
+        seed=70,
+        reseed=reseeded.append if reseeded is not None else lambda seed: None,
         settled=lambda: settled,
         alone=lambda: False,
         tell=lambda: None,
@@ -237,7 +241,8 @@ def test_a_candidate_gives_way_to_an_id_that_was_minted_and_two_minted_ones_to_n
     assert not newcomer.admits(ClusterId(1, 9))
     host = own(settled=True)
     host.take(ClusterId(0, 9))
-    assert host.value == ClusterId(1, 7), "it is settled, so it mints before anybody comes in"
+    minted_here = ClusterId(1, 7, seed=70)
+    assert host.value == minted_here, "it is settled, so it mints before anybody comes in"
 
 
 def test_candidates_that_have_met_stay_one_cluster_whoever_settles_first() -> None:

@@ -249,7 +249,7 @@ def test_an_ack_says_where_a_ping_came_from_only_if_it_is_news() -> None:
     seen = []
     for source in (address_of(1).host, SIX, FOUR):
         # as it comes from a node that has caught up: so there is room for the host in the answer
-        ping = Ping(2**31, "b", "a", 0, at().wall_ms, SyncState.SETTLED, 2**40, 2**31)
+        ping = Ping(2**31, "b", "a", 0, at().wall_ms, SyncState.SETTLED, 2, 2**40, 2**31)
         effects = replica.receive(LAN.frame([encode(ping)]), Address(source, PORT), at())
         seen += [unit.seen_host for _, unit in told(LAN, effects) if isinstance(unit, Ack)]
     assert seen == ["", "", FOUR]

@@ -37,6 +37,16 @@ def test_a_probe_that_is_acked_in_time_raises_no_suspicion() -> None:
     assert side.membership.awareness.score == 0
 
 
+@pytest.mark.parametrize(("life", "proven"), [(0, True), (2, True), (3, False)])
+def test_an_ack_of_another_life_than_that_of_the_record_proves_no_address(
+    life: int, proven: bool
+) -> None:
+    side = Side("b")
+    side.ack(side.probe(), life=life)
+    assert side.membership.table.proofs.has(address_of(1)) is proven
+    assert side.state("b") is ALIVE
+
+
 @pytest.mark.parametrize("forgery", ["another name", "another sequence"])
 def test_an_ack_from_another_name_or_to_another_sequence_is_no_ack(forgery: str) -> None:
     side = Side("b")

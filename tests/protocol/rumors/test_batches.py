@@ -10,12 +10,12 @@ import pytest
 from kvgossip.errors import BadKeyError, ClockAheadError, LocalError, ValueTooLargeError
 from kvgossip.protocol.merging import Merging, Origin
 from kvgossip.protocol.model.entry import is_dead, version_of
+from kvgossip.protocol.model.member import life_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rumors.batches import KEPT_BYTES_MAX, KEPT_MAX, Batches, key_of
 from kvgossip.protocol.rumors.fetching import FETCH_BYTES_MAX
-from kvgossip.protocol.rumors.responder import life_of
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Bundle, Feedback, Fetch, Gossip, Notice, Rumor
 from tests.protocol.net import LAN, Network, address_of, at, changed, make_replica, record

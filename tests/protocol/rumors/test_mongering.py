@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from kvgossip.config import Address
 from kvgossip.protocol.effect import Effect, Send
 from kvgossip.protocol.model.entry import entry_of, version_of
-from kvgossip.protocol.model.member import Member, MemberState
+from kvgossip.protocol.model.member import Member, MemberState, life_of
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rumors.burst_window import UNANSWERED_MAX
 from kvgossip.protocol.rumors.hot_list import TELLS_MAX
-from kvgossip.protocol.rumors.responder import life_of
 from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import (
     Bodies,
@@ -120,7 +119,7 @@ def test_what_has_to_be_fetched_is_noticed_to_some_where_there_are_many() -> Non
 
 
 def test_a_write_is_told_again_to_all_that_have_not_confirmed_it_and_to_nobody_else() -> None:
-    replica = replica_with("b", "c", "d")
+    replica = replica_with("b", "c", "d", probe_interval_s=600.0)
     replica.put("k", b"v", at())
     first = {to: opening.sequence for to, opening in of(Gossip, replica.tick(at()))}
     replica.receive(
@@ -296,7 +295,7 @@ def test_the_longest_key_fits_into_the_smallest_datagram(datagram_bytes_max: int
 
 
 def test_membership_news_goes_before_own_writes_and_these_before_forwarded_rumors() -> None:
-    replica = replica_with("b", "c")
+    replica = replica_with("b", "c", probe_interval_s=600.0)
     replica.receive(gossip(rumor("heard")), address_of(1), at())
     replica.put("own", b"v", at())
     replica.pools.lan.membership.merge(member("z", 9), at())

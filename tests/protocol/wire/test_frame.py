@@ -28,6 +28,7 @@ from kvgossip.protocol.wire.exchange_messages import (
     Entries,
     Leaves,
     Merged,
+    OtherPositions,
     Push,
     Sketch,
     Symbols,
@@ -229,11 +230,11 @@ def test_no_two_kinds_have_the_same_number() -> None:
 GOLDEN: list[tuple[Message | Member, str]] = [
     (
         Ping(1, "a", "b", 2**63, 1_700_000_000_000, SyncState.SETTLED),
-        "01 0000001d 9901a161a162cf8000000000000000cf0000018bcfe56800020000c400",
+        "01 0000001e 9a01a161a162cf8000000000000000cf0000018bcfe5680002000000c400",
     ),
     (
-        Ack(1, "b", 0, 0, SyncState.WAITING, 0, b"\x01\x02"),
-        "02 0000000f 9a01a16200000000c4020102c200a0",
+        Ack(1, "b", 0, 0, SyncState.WAITING, 0, 0, b"\x01\x02"),
+        "02 00000010 9b01a1620000000000c4020102c200a0",
     ),
     (
         PingRequest(2, "a", "b", "10.0.0.2", 7481),
@@ -264,11 +265,11 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     ),
     (
         Join("b", 3, "10.0.0.1", b"\x01", b"\x02"),
-        "06 0000001a 98a16203a831302e302e302e31c40101c40102940000909000a0",
+        "06 0000001b 98a16203a831302e302e302e31c40101c4010295000090900000a0",
     ),
     (
         JoinReply("a", 1, "10.0.0.2", SyncState.FRESH),
-        "07 00000013 95a16101a831302e302e302e32019400009090",
+        "07 00000014 95a16101a831302e302e302e3201950000909000",
     ),
     (Refused("default", "lan:dc1", "no"), "08 00000014 93a764656661756c74a76c616e3a646331a26e6f"),
     (Gossip(7, "a", True, True), "09 00000006 9407a161c3c3"),
@@ -308,6 +309,7 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     (Measured(5, "b", 9, 3, Precision.ESTIMATE), "53 00000007 9505a162090301"),
     (Conclude(9, 5, 3, b"\x01", b"\x02"), "1e 0000000a 95090503c40101c40102"),
     (Concluded(9, 5, 3, 1), "1f 00000005 9409050301"),
+    (OtherPositions(9), "20 00000002 9109"),
     (
         Prune("b", 1, 3),
         "32 00000005 93a1620103",
