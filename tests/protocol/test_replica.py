@@ -859,8 +859,8 @@ def test_an_operators_join_that_cannot_be_resolved_is_forgotten() -> None:
 
 def test_the_members_are_told_sorted_with_this_node_among_them() -> None:
     replica = make_replica("m")
-    for name in ("z", "b"):
-        replica.pools.lan.membership.merge(member(name, 5), at())
+    for name, place in (("z", 5), ("b", 6)):
+        replica.pools.lan.membership.merge(member(name, place), at())
     assert [known.name for known in replica.members()] == ["b", "m", "z"]
     assert replica.member == replica.members()[1]
     assert replica.member.address == Address("10.0.0.1", PORT)

@@ -137,7 +137,7 @@ class Follower:
 
 
 def event_of(arrival: Arrival) -> Event:
-    at, changed = arrival
+    at, changed, _ = arrival
     return Event(_kind_of(changed), at, changed.key, changed.new_record)
 
 

@@ -232,7 +232,7 @@ def test_a_life_that_ends_amid_a_reseed_loses_nothing_and_the_next_one_does_it(
     back = net.add("a", 0, start=False)
     assert (back.store.digest.seed, len(back.store)) == (before, 60)
     assert not back.settling.rebuilding, "the root on the disk is that of the seed on the disk"
-    net.perform("a", back.start(net.now("a")))
+    net.perform("a", back.tick(net.now("a")))
     net.until(lambda: back.store.digest.seed == LATER.seed)
     net.run(1.0)
     net.crash("a")
