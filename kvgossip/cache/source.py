@@ -1,0 +1,100 @@
+"""Source: where a cache has its data from - a member of the cluster, or one who follows a member.
+
+A source speaks of raw records under whole keys. What they mean - decoding, validation, releases -
+is the cache's. It calls its sink on a thread of its own, one call at a time, in the order in which
+its node merged. All methods of a source may be called on any thread, and none of them waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from kvgossip.protocol.model.write import Writing
+
+
+class Record(Struct, frozen=True):
+    """One entry as it is on the nodes. `value`: None where it was deleted or has expired."""
+
+    key: str
+    value: bytes | None
+    version: str
+    content_type: str = ""
+
+
+class SourceState(Struct, frozen=True):
+    """What a source knows of itself. `node`, `zone`, `datacenter`: of the member whose data it has;
+    a follower's is that which it follows. `exchanged_ms`: wall time of the last exchange that this
+    member completed, of an earlier life where it comes from the disk; None: there was none."""
+
+    role: Literal["member", "follower"]
+    node: str
+    zone: str
+    datacenter: str
+    settled: bool
+    exchanged_ms: int | None
+    #: nothing has come from peers in this life: what is here is the disk's, or a file's
+    from_disk: bool
+    #: why there is nothing newer, in words; empty where all is well
+    problem: str = ""
+
+
+class Applied(Struct, frozen=True):
+    """What one process made of the records under `prefix`: the release that it applied (empty: loose
+    keys), and (key, reason) of what it refused."""
+
+    prefix: str
+    release: str
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+class NodeApplied(Struct, frozen=True):
+    """An answer of a survey. `processes`: how many processes of this member and its followers
+    applied `release`; `refused`: (key, reason) of those that did not."""
+
+    node: str
+    release: str
+    processes: int
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+class Survey(Struct, frozen=True):
+    answers: tuple[NodeApplied, ...]
+    #: members that are alive and did not answer in time
+    silent: tuple[str, ...]
+
+
+class Sink(Protocol):
+    """The cache, as its source sees it."""
+
+    def replaced(self, records: Sequence[Record]) -> None:
+        """All live records under the prefix; what is not among them is gone. The first call after
+        `open`, and again after every gap."""
+
+    def changed(self, records: Sequence[Record]) -> None:
+        """Those that changed together: a batch is one call."""
+
+    def told(self, state: SourceState) -> None:
+        """The source's state is another now."""
+
+
+class Source(Protocol):
+    def open(self, sink: Sink) -> None:
+        """Begin, with all that is under the prefix. Raises ConfigError, DataDirError; then nothing
+        is open."""
+
+    def close(self) -> None:
+        """End, and leave the cluster where it is a member; the one method that waits: until all is
+        closed. Harmless when repeated."""
+
+    def write(self, writes: Sequence[Writing]) -> Future[tuple[str, ...]]:
+        """Write all as one batch, whole keys; the versions. Fails with the node's errors."""
+
+    def report(self, applied: Applied) -> None:
+        """What this process applied from now on: the answer to surveys."""
+
+    def survey(self, prefix: str, timeout_s: float) -> Future[Survey]:
+        """Ask all members what their processes applied under `prefix`."""
