@@ -114,6 +114,7 @@ class Data:
             rebuilding=rebuilding or self.saved.own.rebuilding,
             found=found,
             kept_ms=milliseconds_of(self.saved.clock),
+            exchanged_ms=self.saved.own.exchanged_ms,
             pools=pools.all,
             own_facts=self.own_facts,
             # from now on the members that are known count for writes that wait
@@ -141,6 +142,7 @@ class Data:
             settling.settled or settling.has_data,
             settling.rebuilding and not settling.settled,
             cluster_id=self.cluster_id.kept,
+            exchanged_ms=settling.exchanged_ms,
         )
         return self.saved.own_facts(life)
 

@@ -167,7 +167,7 @@ class SettlingPort(Protocol):
     @property
     def settled(self) -> bool: ...
 
-    def exchanged(self, peer: Peer, sync_state: SyncState) -> None: ...
+    def exchanged(self, peer: Peer, sync_state: SyncState, now: Now) -> None: ...
 
 
 class Merging:
@@ -251,7 +251,7 @@ class Merging:
 
     def exchanged(self, peer: Peer, sync_state: SyncState, since_s: float, now: Now) -> None:
         if self._clock_guard.may_settle(peer.name, since_s, now):
-            self._settling.exchanged(peer, sync_state)
+            self._settling.exchanged(peer, sync_state, now)
 
     def _is_lost(self, record: bytes, now: Now, origin: Origin) -> bool:
         """True if it is of the own site, not written by this life, and not to be taken: after a new

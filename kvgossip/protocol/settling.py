@@ -37,6 +37,8 @@ from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.readiness import NOT_SETTLED, Reason
 
 FRESH_FACTOR = 10
+KEPT_EVERY_MS = 10_000
+"""An exchange is a commit of its own where the disk knows of none that is younger than this."""
 HINT = (
     "the node answers reads once it has exchanged with a settled member, or after `kvgossip settle`"
 )
@@ -58,9 +60,10 @@ class JoiningPool(Protocol):
 
 class Settling:
     """`was_settled`: an earlier life on this disk was; `found`: the operator says that there is
-    nobody to wait for; `kept_ms`: when the disk was written to last. `own_facts()` are the facts
-    about this life that have changed since they were last asked for; `on_settled()` is called when
-    it settles."""
+    nobody to wait for; `kept_ms`: when the disk was written to last, and `exchanged_ms`: when an
+    earlier life last completed an exchange, wall time, 0 where none did. `own_facts()` are the
+    facts about this life that have changed since they were last asked for; `on_settled()` is called
+    when it settles."""
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class Settling:
         rebuilding: bool,
         found: bool,
         kept_ms: int,
+        exchanged_ms: int,
         pools: Sequence[JoiningPool],
         own_facts: Callable[[], Iterable[Persist]],
         on_settled: Callable[[], None],
@@ -84,6 +88,10 @@ class Settling:
         self.rebuilding = rebuilding
         self._config, self._begin_s, self._found = config, now.monotonic_s, found
         self._kept_ms = kept_ms
+        #: wall time of the last exchange that completed, in whichever life; 0: none did
+        self.exchanged_ms = exchanged_ms
+        #: that of which the disk knows
+        self._told_ms = exchanged_ms
         #: true if there is somebody to join
         self._targets = bool(config.join or config.join_wan)
         self._pools, self._own_facts, self._outbox = pools, own_facts, outbox
@@ -154,9 +162,11 @@ class Settling:
         return self.stale and now.monotonic_s >= self._looks_until_s and not self.has_company
 
     def stale_s(self, now: Now) -> float | None:
-        """How long ago the last of that data was kept, seconds; None where this node is not
-        stale."""
-        return max(now.wall_ms - self._kept_ms, 0) / 1000 if self.stale else None
+        """How long ago that data was the cluster's, seconds: since the last exchange, or, where
+        there never was one, since the last of it was kept. None where this node is not stale."""
+        if not self.stale:
+            return None
+        return max(now.wall_ms - (self.exchanged_ms or self._kept_ms), 0) / 1000
 
     def not_ready(self, now: Now) -> list[Reason]:
         """The reason for which reads are not answered as truth."""
@@ -197,11 +207,17 @@ class Settling:
         """A join address turned out to be our own: perhaps there is no other one."""
         self._settle_with_the_others()
 
-    def exchanged(self, peer: Peer, sync_state: SyncState, *, refused: bool = False) -> None:
+    def exchanged(
+        self, peer: Peer, sync_state: SyncState, now: Now, *, refused: bool = False
+    ) -> None:
         """An exchange with this peer completed: perhaps this node waited for that. `refused`:
         something that it brought was not taken."""
         if refused:
             return
+        self.exchanged_ms = now.wall_ms
+        if abs(self.exchanged_ms - self._told_ms) >= KEPT_EVERY_MS:
+            self._told_ms = self.exchanged_ms
+            self._outbox.persist(self._own_facts())
         for pool in self._pools:
             pool.join_targets.exchanged(peer.name, sync_state)
         self._exchanged = True

@@ -8,10 +8,12 @@ import pytest
 
 from kvgossip.protocol.acks.write_concern import Scope, WriteConcern
 from kvgossip.protocol.effect import Effect, WriteConcernEnded
+from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.readiness import NOT_SETTLED
-from kvgossip.protocol.settling import FRESH_FACTOR
+from kvgossip.protocol.saved_state import SELF, SavedState
+from kvgossip.protocol.settling import FRESH_FACTOR, KEPT_EVERY_MS
 from tests.protocol.net import Disk, Network, address_of, at, make_replica
 
 LAN_S = 2.0
@@ -238,10 +240,66 @@ def test_it_founds_nothing_while_nobody_is_there() -> None:
 
 def test_an_exchange_in_which_something_was_refused_settles_nobody() -> None:
     replica = make_replica("a", join=EVERYBODY)
-    replica.settling.exchanged(Peer(PoolKind.LAN, "b"), SyncState.SETTLED, refused=True)
+    replica.settling.exchanged(Peer(PoolKind.LAN, "b"), SyncState.SETTLED, at(), refused=True)
     assert not replica.settled
-    replica.settling.exchanged(Peer(PoolKind.LAN, "b"), SyncState.SETTLED)
+    replica.settling.exchanged(Peer(PoolKind.LAN, "b"), SyncState.SETTLED, at())
     assert replica.settled
+
+
+# -- how old the data of a disk is ---------------------------------------------------------------
+
+
+def test_the_data_of_a_disk_is_as_old_as_the_last_exchange_of_a_life_on_it() -> None:
+    net = Network()
+    net.disks = {name: Disk() for name in "abc"}
+    everybody(net, "a b c")
+    net.put("a", "key", b"1")
+    net.until(net.converged)
+    # nothing is written any more
+    net.run(600.0)
+    net.crash("c")
+    net.passes = lambda frm, to, reliable: False
+    net.run(100.0)
+    for _ in range(2):
+        # the second of these lives has met nobody either
+        back = net.add("c", 2, join=EVERYBODY[:3])
+        net.run(10.0)
+        stale_s = back.settling.stale_s(net.now("c"))
+        assert stale_s is not None
+        assert 100.0 <= stale_s <= 100.0 + 1.5 * back.config.push_pull_interval_s + 20.0
+        net.crash("c")
+
+
+def test_an_exchange_in_which_nothing_is_new_comes_to_the_disk_now_and_then() -> None:
+    replica = make_replica("a", join=EVERYBODY)
+    peer = Peer(PoolKind.LAN, "b")
+
+    def facts_after(seconds: float) -> list[int]:
+        """The wall times that are to be kept after an exchange at this time."""
+        replica.settling.exchanged(peer, SyncState.SETTLED, at(seconds))
+        kept = [effect for effect in replica.outbox.drain() if isinstance(effect, Persist)]
+        return [
+            SavedState({effect.key: effect.value or b""}).own.exchanged_ms
+            for effect in kept
+            if effect.key == SELF
+        ]
+
+    assert facts_after(0.0)[-1] == at(0.0).wall_ms
+    assert facts_after(KEPT_EVERY_MS / 1000 - 1.0) == []
+    assert facts_after(KEPT_EVERY_MS / 1000) == [at(KEPT_EVERY_MS / 1000).wall_ms]
+    assert facts_after(0.0) == [at(0.0).wall_ms], "the clock was set back"
+
+
+def test_the_data_of_a_disk_of_a_node_that_never_exchanged_is_as_old_as_its_last_write() -> None:
+    net = Network()
+    net.disks = {"a": Disk()}
+    net.add("a", 0)
+    net.run(50.0)
+    net.put("a", "key", b"1")
+    net.run(30.0)
+    net.crash("a")
+    back = net.add("a", 0, join=EVERYBODY[:2])
+    assert back.settling.stale_s(net.now("a")) == pytest.approx(30.0, abs=1.0)
 
 
 # -- waits after a start -------------------------------------------------------------------------
