@@ -1,5 +1,8 @@
 """kvgossip: a replicated key-value store that lives in every process that needs it.
 
+    config = ConfigCache("shop/", cluster="shop", join=["10.0.0.5"])
+    config["theme"]
+
     async with Node(Config(join=("10.0.0.5:7481",))) as node:
         await node.put("a", b"1")
         node.get("a")
@@ -11,6 +14,7 @@ The names load on first use, so that `kvgossip --help` does not pay for a node.
     config/    every parameter, declared once
     protocol/  the pure machine
     runtime/   the asyncio driver: sockets, clocks, disk, watchers
+    cache/     configuration inside a program, on any thread
     api/       HTTP
     cli/       the command `kvgossip`
     sim/       the second driver: virtual time, and checks at every step
@@ -26,6 +30,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kvgossip.cache.config_cache import ConfigCache
     from kvgossip.config import Address, Config, config_from
     from kvgossip.errors import (
         BadBatchError,
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
         NotFoundError,
         NotSettledError,
         OverloadedError,
+        Refused,
         RemoteError,
         StaleError,
         StillAliveError,
@@ -62,6 +68,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "kvgossip.cache.config_cache": ("ConfigCache",),
     "kvgossip.config": ("Address", "Config", "config_from"),
     "kvgossip.errors": (
         "BadBatchError",
@@ -80,6 +87,7 @@ _HOMES = {
         "NotFoundError",
         "NotSettledError",
         "OverloadedError",
+        "Refused",
         "RemoteError",
         "StaleError",
         "StillAliveError",
@@ -97,7 +105,9 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [  # noqa: RUF022 - the node first
+__all__ = [  # noqa: RUF022 - what users meet first
+    "ConfigCache",
+    "Refused",
     "Node",
     "Config",
     "config_from",

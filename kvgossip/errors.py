@@ -43,6 +43,11 @@ class BadBatchError(LocalError):
     """The batch is empty, has too many writes, or writes a key twice."""
 
 
+class Refused(LocalError):  # noqa: N818 - the word that a check raises
+    """A model, or a check, does not take a value, so it is not applied, or not written; the last
+    good one stays."""
+
+
 class NotSettledError(LocalError):
     """The node has not caught up with the cluster yet, so an answer would be a guess (protocol.md
     section 8)."""

@@ -500,7 +500,10 @@ def test_what_is_too_long_or_badly_named_is_found() -> None:
 # -- import contracts ----------------------------------------------------------------------------
 
 PLANTED = {
-    "arrows point down: cli, api, the two drivers, protocol, config, extras, errors": [
+    "arrows point down: cli, api, cache, drivers, protocol, config, extras, errors": [
+        ("cache/source.py", "import kvgossip.api.client"),
+        ("api/keys.py", "import kvgossip.cache.source"),
+        ("runtime/node.py", "import kvgossip.cache.source"),
         ("protocol/model/entry.py", "import kvgossip.runtime.network.transport"),
         ("runtime/network/transport.py", "import kvgossip.sim.network"),
         ("sim/network.py", "import kvgossip.runtime.network.transport"),
@@ -515,6 +518,7 @@ PLANTED = {
     ],
     "aiohttp lives in api and nowhere else": [
         ("cli/sim/cluster.py", "from aiohttp import web"),
+        ("cache/member.py", "import aiohttp"),
     ],
     "arrows point down inside protocol": [
         ("protocol/model/hlc.py", "import kvgossip.protocol.wire.frame"),
@@ -526,6 +530,7 @@ PLANTED = {
     "no circles among siblings": [
         ("protocol/store/hash_table.py", "import kvgossip.protocol.store.store"),
         ("sim/network.py", "import kvgossip.sim.cluster"),
+        ("cache/table.py", "import kvgossip.cache.applying"),
     ],
 }
 
@@ -579,5 +584,6 @@ def test_an_import_contract_fails_when_a_violation_is_planted(
     path.write_text(path.read_text(encoding="utf-8") + f"\n{line}\n", encoding="utf-8")
     run = _lint_imports(copy_of_the_package)
     assert run.returncode != 0
-    broken = [text for text in run.stdout.splitlines() if text.rstrip().endswith("BROKEN")]
+    # how many imports a contract ignores follows that
+    broken = [text for text in run.stdout.splitlines() if " BROKEN" in text]
     assert any(text.startswith(contract) for text in broken), run.stdout

@@ -1,0 +1,342 @@
+"""ConfigCache: the configuration of a program, as the cluster has it, inside its own process.
+
+    config = ConfigCache("shop/", cluster="shop", join=["10.0.0.5"], data_dir="/var/lib/shop")
+    config["theme"]
+
+Laws
+- A cache opens nothing until it is read, written, or told to; to import, to bind models and to
+  register callbacks is none of these. A value that `override` gives is read without opening it.
+- Every method may be called on any thread. A read waits for the first opening, and then for
+  nothing; `get` never fails.
+- Where it cannot be opened, readers get defaults, `status` and the log say why, and it is tried
+  again; `open`, the context managers, and writes raise.
+- A closed cache keeps its last values. Readers and writers do not open it again; `open` does, and
+  whatever waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from kvgossip.cache.applying import Applying
+from kvgossip.cache.binding import Bound
+from kvgossip.cache.callbacks import Callbacks, Change, Changes, Refusal
+from kvgossip.cache.decoding import encode
+from kvgossip.cache.opening import Opening, awaited, waited
+from kvgossip.cache.resolution import RESERVED
+from kvgossip.cache.source import Record, Source
+from kvgossip.cache.static_source import StaticSource
+from kvgossip.cache.status import Status
+from kvgossip.cache.table import Snapshot, Table, Unopened
+from kvgossip.cache.validation import refusal
+from kvgossip.config import Config, config_from
+from kvgossip.errors import ConfigError, LocalError, NotSettledError
+from kvgossip.protocol.model.entry import check_key
+from kvgossip.protocol.model.write import Writing
+
+SETTLING_S = 2.0
+"""So long a context manager waits for the cache to settle."""
+STALE_AFTER_S = 60.0
+
+M = TypeVar("M")
+OnChange = TypeVar("OnChange", bound=Callable[[Change], object])
+OnRefused = TypeVar("OnRefused", bound=Callable[[Refusal], object])
+
+
+class ConfigCache:
+    """All keys under `prefix`, which ends with a `/`; names of keys are without it.
+
+    `cluster`, `join`, `data_dir`, `profile` and `parameters` are of the node that this process has
+    where it is a member (see Config); ConfigError for what is wrong with them comes at once.
+    `defaults`: values by name, for keys that are not there. `stale_after_s`: `status` says *stale*
+    once no exchange has completed for so long; more than twice the `push_pull_interval_s`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_applying",
+        "_callbacks",
+        "_opening",
+        "_stale_after_s",
+        "_table",
+        "prefix",
+    )
+
+    def __init__(
+        self,
+        prefix: str = "",
+        *,
+        cluster: str | None = None,
+        join: Sequence[str] | str = (),
+        data_dir: str | os.PathLike[str] = "",
+        defaults: Mapping[str, Any] | None = None,
+        stale_after_s: float = STALE_AFTER_S,
+        profile: str = "lan",
+        **parameters: Any,
+    ) -> None:
+        if cluster is not None:
+            parameters["cluster"] = cluster
+        targets = join if isinstance(join, str) else list(join)
+        given = {**parameters, "join": targets, "data_dir": os.fspath(data_dir)}
+        make_source = partial(_member, config_from(given, profile), prefix)
+        self._set_up(make_source, prefix, defaults or {}, stale_after_s)
+
+    @classmethod
+    def static(cls, values: Mapping[str, Any], prefix: str = "") -> ConfigCache:
+        """One with these values, without a node and a socket: for tests. What is written is there,
+        in this object alone."""
+        return cls._over(StaticSource, prefix, values)
+
+    @classmethod
+    def _over(
+        cls,
+        make_source: Callable[[], Source],
+        prefix: str,
+        defaults: Mapping[str, Any] | None = None,
+        stale_after_s: float = STALE_AFTER_S,
+    ) -> ConfigCache:
+        """One whose data is from there; `make_source()` is called at each opening."""
+        cache = cls.__new__(cls)
+        cache._set_up(make_source, prefix, defaults or {}, stale_after_s)
+        return cache
+
+    def _set_up(
+        self,
+        make_source: Callable[[], Source],
+        prefix: str,
+        defaults: Mapping[str, Any],
+        stale_after_s: float,
+    ) -> None:
+        _check_prefix(prefix)
+        self.prefix, self._stale_after_s = prefix, stale_after_s
+        self._table: Table | Unopened
+        self._callbacks = Callbacks(prefix or "all keys")
+        self._applying = Applying(prefix, dict(defaults), self._callbacks)
+        self._opening = Opening(make_source, self._applying)
+        self._applying.present(self._show, self._opening.table)
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Any:
+        """The value: JSON where it is, else text, else bytes. It is everybody's: never change it in
+        place. KeyError where there is neither a value nor a default."""
+        try:
+            return self._table.decoded[name]
+        except KeyError:
+            return self._table[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value, or this default; never fails, settled or not."""
+        try:
+            return self._table.decoded[name]
+        except KeyError:
+            return self._table.find(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        return self._table.opened.has(name)
+
+    def __len__(self) -> int:
+        return len(self._table.opened.names)
+
+    def __iter__(self) -> Iterator[str]:
+        """All names as they are now, sorted."""
+        return iter(self._table.opened.names)
+
+    def snapshot(self) -> Snapshot:
+        """All values as they are now, as an immutable mapping: for one request, for example."""
+        return Snapshot(self._table.opened)
+
+    def bind(self, model: type[M], prefix: str = "") -> Bound[M]:
+        """The keys under this prefix as one object of a model: a dataclass, a msgspec.Struct, or a
+        pydantic model. Raises LocalError for a class that is none."""
+        bound = Bound(model, prefix, self, self._applying.bind)
+        self._applying.bind(bound)
+        return bound
+
+    def override(
+        self, values: Mapping[str, Any] | None = None, /, **named: Any
+    ) -> AbstractContextManager[None]:
+        """A context in which these values come before all others, in this process: for tests."""
+        return self._applying.override({**(values or {}), **named})
+
+    # -- hearing of changes -----------------------------------------------------------------------
+
+    def on_change(self, key: str) -> Callable[[OnChange], OnChange]:
+        """A decorator: the function is called with a Change when this key changes, or any under
+        this prefix (`limits/`, or all with an empty one): once for each set of changes that
+        appeared together. Functions run on a thread of their own, in order; coroutine functions on
+        the loop that registers them. The cache must be open to hear of anything."""
+
+        def register(function: OnChange) -> OnChange:
+            self._callbacks.on_change(key, function)
+            return function
+
+        return register
+
+    def on_refused(self, function: OnRefused) -> OnRefused:
+        """A decorator: the function is called with each Refusal, where `on_change` would call
+        it."""
+        self._callbacks.on_refused(function)
+        return function
+
+    def changes(self, key: str = "") -> Changes:
+        """The same as an async iterator, which hears from now on and opens the cache."""
+        return self._callbacks.iterate(key, self.open)
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def put(
+        self, name: str, value: object, *, content_type: str = "", ttl_s: float | None = None
+    ) -> str:
+        """Write: text as text, bytes as they are, all else as JSON. Returns the version once this
+        member has it, on its disk where it has one.
+
+        Raises Refused where a bound model or a check does not take it, LocalError where a release
+        is active, and as `Node.put`: then nothing was written.
+        """
+        return waited(self._write(name, *encode(value), content_type, ttl_s))
+
+    def delete(self, name: str) -> str:
+        """Delete; the version, empty where there was nothing. Raises as `put`."""
+        return waited(self._write(name, None))
+
+    async def aput(
+        self, name: str, value: object, *, content_type: str = "", ttl_s: float | None = None
+    ) -> str:
+        """`put`, for a coroutine."""
+        await self._opening.aopen(again=False)
+        return await awaited(self._write(name, *encode(value), content_type, ttl_s))
+
+    async def adelete(self, name: str) -> str:
+        """`delete`, for a coroutine."""
+        await self._opening.aopen(again=False)
+        return await awaited(self._write(name, None))
+
+    def _write(
+        self,
+        name: str,
+        value: bytes | None,
+        kind: str = "",
+        content_type: str = "",
+        ttl_s: float | None = None,
+    ) -> Future[tuple[str, ...]]:
+        """`kind`: what the content type is where none is given. A value of None deletes."""
+        source = self._opening.for_writing()
+        if name.startswith(RESERVED):
+            raise LocalError(
+                f"the name {name!r} begins with {RESERVED}, which is for releases",
+                "choose another name",
+            )
+        key, content_type = self.prefix + name, content_type or kind
+        check_key(key)
+        self._applying.check(
+            {name: None if value is None else Record(key, value, "", content_type)}
+        )
+        return source.write([Writing(key, value, content_type or None, ttl_s)])
+
+    # -- life -------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Begin, as the first read does. Raises ConfigError and DataDirError; then nothing is open.
+        Harmless when repeated."""
+        self._opening.open()
+
+    def close(self) -> None:
+        """Leave the cluster where this is a member, and end; returns when all is closed. Callbacks
+        get what was due. Harmless when repeated."""
+        self._opening.close()
+
+    async def settled(self, timeout_s: float | None = None, *, strict: bool = False) -> None:
+        """Open, and wait until what is here is the truth of the cluster. `strict`: and see that all
+        of it is applied. Raises NotSettledError when it takes longer, Refused, and as `open`."""
+        await self._opening.aopen()
+        waiting = self._applying.settled()
+        if not waiting.done():
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await asyncio.wrap_future(waiting)
+            except TimeoutError:
+                raise self._not_settled(timeout_s) from None
+        self._check_refused(strict)
+
+    def wait_settled(self, timeout_s: float | None = None, *, strict: bool = False) -> None:
+        """`settled`, for a program without a loop."""
+        self.open()
+        waiting = self._applying.settled()
+        try:
+            waiting.result(timeout_s)
+        except TimeoutError:
+            waiting.cancel()
+            raise self._not_settled(timeout_s) from None
+        self._check_refused(strict)
+
+    def status(self) -> Status:
+        """What there is to know of this cache. Never fails."""
+        self._opening.table()
+        return self._applying.status(self._stale_after_s, self._opening.problem)
+
+    def __enter__(self) -> ConfigCache:
+        """Opens, and waits for up to 2 s until it has settled."""
+        try:
+            with suppress(NotSettledError):
+                self.wait_settled(SETTLING_S)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> ConfigCache:
+        try:
+            with suppress(NotSettledError):
+                await self.settled(SETTLING_S)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(self.close))
+            raise
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await asyncio.to_thread(self.close)
+
+    def __repr__(self) -> str:
+        return f"<ConfigCache {self.prefix!r}, {self._opening.state}>"
+
+    def _show(self, table: Table | Unopened) -> None:
+        self._table = table
+
+    def _not_settled(self, timeout_s: float | None) -> NotSettledError:
+        problem = self._applying.state.problem
+        return NotSettledError(
+            f"the cache of {self.prefix!r} has not settled within {timeout_s} s"
+            f"{': ' if problem else ''}{problem}",
+            "it goes on by itself; until then there is what the disk has, and defaults",
+        )
+
+    def _check_refused(self, strict: bool) -> None:
+        refused = self._applying.refusals
+        if strict and refused:
+            raise refusal({key: each.reason for key, each in refused.items()})
+
+
+def _member(config: Config, prefix: str) -> Source:
+    # those who never open a cache load no node
+    from kvgossip.cache.member import MemberSource
+
+    return MemberSource(config, prefix)
+
+
+def _check_prefix(prefix: str) -> None:
+    if prefix and not prefix.endswith("/"):
+        raise ConfigError(
+            f"the prefix {prefix!r} does not end with a '/'", f"write it as {prefix + '/'!r}"
+        )
+    if prefix:
+        check_key(prefix)

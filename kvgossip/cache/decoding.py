@@ -1,0 +1,72 @@
+"""Decoding: what the bytes of a value mean to a program, and the other way round.
+
+Laws
+- A value is JSON where its content type says so, or where it parses; else text, where it is UTF-8;
+  else bytes.
+- What `encode` made of text, of numbers and of what JSON holds is read as the same again. So text
+  that would parse as JSON is written as JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from kvgossip.cache.source import Record
+from kvgossip.errors import LocalError
+
+JSON, TEXT = "application/json", "text/plain; charset=utf-8"
+
+_parse = msgspec.json.Decoder().decode
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def declares_json(record: Record) -> bool:
+    """True if its content type says that it is JSON."""
+    kind = record.content_type.partition(";")[0].strip().lower()
+    return kind == JSON or kind.endswith("+json")
+
+
+def decode(record: Record) -> Any:
+    """The value of a record that has one. Raises ValueError where it declares JSON, and is none."""
+    value = record.value or b""
+    try:
+        return _parse(value)
+    except _NO_JSON as error:
+        if record.content_type and declares_json(record):
+            raise ValueError(f"it is no JSON: {error}") from None
+    text = text_of(value)
+    return value if text is None else text
+
+
+def text_of(value: bytes) -> str | None:
+    """The text that these bytes are; None where they are none."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def encode(value: object) -> tuple[bytes, str]:
+    """The bytes to write for a value, and their content type: bytes as they are, text as text, all
+    else as JSON. Raises LocalError for what JSON cannot say."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value), ""
+    try:
+        if isinstance(value, str) and not _parses(octets := value.encode()):
+            return octets, TEXT
+        return msgspec.json.encode(value), JSON
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise LocalError(
+            f"a value of the type {type(value).__name__} cannot be written: {error}",
+            "give bytes, text, or what JSON can say",
+        ) from None
+
+
+def _parses(octets: bytes) -> bool:
+    try:
+        _parse(octets)
+    except _NO_JSON:
+        return False
+    return True

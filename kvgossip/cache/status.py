@@ -1,0 +1,34 @@
+"""Status: what a cache says of itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from kvgossip.cache.callbacks import Refusal
+from kvgossip.cache.source import SourceState
+
+NO_STATE = SourceState("member", "", "", "", settled=False, exchanged_ms=None, from_disk=False)
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """`settled`: what is here is the truth of the cluster. `stale`: nobody of the cluster was heard
+    for longer than `stale_after_s`; the data is served all the same. `age_s`: for how long; None:
+    never yet. `source`: where the data is from. `role` and `node`: whether this process is the
+    member, or follows it, and its name. `release`: the one that is applied, empty for loose keys;
+    `pending`: the one that is pointed to and not here yet. `refused`: what is not applied, and why;
+    `ignored`: loose keys that the release puts aside. `problem`: why there is nothing newer, in
+    words; empty where all is well."""
+
+    settled: bool
+    stale: bool
+    age_s: float | None
+    source: Literal["peers", "disk", "defaults"]
+    role: Literal["member", "follower"]
+    node: str
+    release: str
+    pending: str
+    refused: tuple[Refusal, ...]
+    ignored: tuple[str, ...]
+    problem: str
