@@ -3,6 +3,7 @@
 data_dir        the data directory in the hands of one life of a node
 rocksdb         the engine, and the owner of its directory
 engine_options  the options of the engine
+file_lock       a file that one holder has at a time
 folder          the directory as the system sees it: lock, syncs
 group_commit    many writes in one commit with fsync
 commit_thread   the thread that waits for the disk

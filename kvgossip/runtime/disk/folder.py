@@ -3,37 +3,26 @@ below it answers. The interpreter's lock is free meanwhile."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
 from kvgossip.errors import DataDirError
-from kvgossip.runtime.disk.private_file import PRIVATE_FOLDER, private_descriptor, private_file
+from kvgossip.runtime.disk.file_lock import FileLock, HeldError
+from kvgossip.runtime.disk.private_file import PRIVATE_FOLDER, private_file
 
 
-def lock(directory: Path) -> int:
-    """The lock, as an open file: the kernel releases it however the process ends. Raises
-    DataDirError."""
+def lock(directory: Path) -> FileLock:
+    """The lock of the directory, which is made where it is not there. Raises DataDirError."""
     try:
         directory.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-        number = private_descriptor(directory / "lock", os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise unusable(directory, error) from error
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(number, 0)
-        os.pwrite(number, str(os.getpid()).encode(), 0)
-    except BlockingIOError:
-        holder = os.pread(number, 20, 0).decode(errors="replace") or "unknown"
-        os.close(number)
-        text = f"the data directory {directory} is in use by the process {holder}"
+        return FileLock(str(directory / "lock"))
+    except HeldError as error:
+        text = f"the data directory {directory} is in use by the process {error.holder}"
         raise DataDirError(
             text, "stop that process, or give this node a --data-dir of its own"
         ) from None
     except OSError as error:
-        os.close(number)
         raise unusable(directory, error) from error
-    return number
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,14 +5,16 @@ overwritten."""
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
 
 
-def private_descriptor(path: Path, flags: int) -> int:
+def private_descriptor(path: str | Path, flags: int) -> int:
     """The file, made where `flags` say so and it is not there. Raises OSError."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE)
     try:
@@ -26,7 +28,7 @@ def private_descriptor(path: Path, flags: int) -> int:
     return descriptor
 
 
-def private_file(path: Path) -> IO[bytes]:
+def private_file(path: str | Path) -> IO[bytes]:
     """An empty file to write to. Raises OSError."""
     return os.fdopen(private_descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb")
 

@@ -94,7 +94,7 @@ class RocksDB:
         try:
             self._owner = {} if ignore_owner else self._read_owner()
         except BaseException:
-            self._unlock()
+            self._lock.release()
             raise
 
     # -- whose it is ------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ class RocksDB:
         with self._turn:
             self._is_closed = True
             self._close_engine()
-            self._unlock()
+            self._lock.release()
 
     def _close_engine(self) -> None:
         db, self._db = self._db, None
@@ -364,11 +364,6 @@ class RocksDB:
                 # after a full disk it says so again; what was committed is safe, and the callers
                 # know of everything that was not
                 del error
-
-    def _unlock(self) -> None:
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
 
 
 def _fault(error: Exception) -> StorageError:
