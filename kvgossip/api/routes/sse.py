@@ -60,7 +60,8 @@ class Stream(asyncio.Protocol):
     """One watcher. Make it with Hub.open."""
 
     __slots__ = (
-        "_channel", "_choked", "_follower", "_live", "_stuck_bytes", "_transport", "caller",
+        "_channel", "_choked", "_follower", "_half", "_live", "_stuck_bytes", "_transport",
+        "caller",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +78,8 @@ class Stream(asyncio.Protocol):
         self._live = False
         #: True while its client is slow.
         self._choked = False
+        #: True while it was told that more follows of what changed together.
+        self._half = False
         #: How many bytes waited for the client at the last sign of life; -1: it has taken some.
         self._stuck_bytes = -1
 
@@ -111,8 +114,12 @@ class Stream(asyncio.Protocol):
             return self.cut(
                 "lagged", "the watcher did not keep up: what it has not read is no longer kept"
             )
+        feed, more = self._channel.feed, not self._follower.caught_up
         if events:
-            self._transport.write(blocks(events, self._channel.form, self._channel.feed))
+            self._transport.write(blocks(events, self._channel.form, feed, more=more))
+        elif self._half and not more:
+            self._transport.write(beat(feed.cursor(self._follower.at)))
+        self._half = more
         if self._choked:
             return
         if self._follower.caught_up:
@@ -124,7 +131,7 @@ class Stream(asyncio.Protocol):
         self.go_on()
         yield
 
-    def tell(self, first: int, last: int, data: bytes) -> None:
+    def tell(self, first: int, last: int, data: bytes, *, more: bool) -> None:
         """The changes from index `first` to `last` of the channel's topic, encoded."""
         follower = self._follower
         if not self._live or follower.at >= last:
@@ -132,7 +139,7 @@ class Stream(asyncio.Protocol):
         if follower.at >= first:
             # it came while these were under way, and has some of them
             return self.fall_behind()
-        follower.at = last
+        follower.at, self._half = last, more
         self._transport.write(data)
 
     def fall_behind(self) -> None:
@@ -202,9 +209,10 @@ class Channel:
         try:
             while self._queue.arrivals:
                 arrivals = self._batch()
-                data = blocks(map(event_of, arrivals), self.form, self.feed)
+                more = bool(self._queue.arrivals)
+                data = blocks(map(event_of, arrivals), self.form, self.feed, more=more)
                 for stream in list(self._streams):
-                    stream.tell(arrivals[0].at, arrivals[-1].at, data)
+                    stream.tell(arrivals[0].at, arrivals[-1].at, data, more=more)
                     yield
         finally:
             self._busy = False

@@ -94,10 +94,15 @@ class WatchRoutes(Family):
         if polls:
             return await self._poll(request, form, self._node.follow(form.topic, since), timeout_s)
         self._check_may_stream(call)
+        config = self._node.config
+        head = self._answers.head(
+            f"{STREAM_HEAD}KV-Node: {config.name}\r\nKV-Zone: {config.zone}\r\n"
+            f"KV-Datacenter: {config.datacenter}\r\n"
+        )
         if request.method == "HEAD":
-            return Beginning(self._answers.head(STREAM_HEAD), None)
+            return Beginning(head, None)
         return Beginning(
-            self._answers.head(STREAM_HEAD),
+            head,
             (self._stream if self._node.settled else self._held)(form, since, call.caller.kept),
         )
 

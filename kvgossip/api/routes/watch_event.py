@@ -46,10 +46,12 @@ def cursor_of(event: Event, feed: Feed) -> str | None:
     return (feed.cursor(event.at) if event.at else NEVER) if event.at is not None else None
 
 
-def blocks(events: Iterable[Event], form: Form, feed: Feed) -> bytes:
-    """These events as they are sent."""
+def blocks(events: Iterable[Event], form: Form, feed: Feed, *, more: bool) -> bytes:
+    """These events, which changed together, as they are sent; `more`: with those that follow."""
+    told = chosen(events, form)
+    last = None if more or not told else told[-1]
     return b"".join(
-        _block(event, form.values, cursor_of(event, feed)) for event in chosen(events, form)
+        _block(event, form.values, cursor_of(event, feed), more=event is not last) for event in told
     )
 
 
@@ -65,10 +67,13 @@ def chosen(events: Iterable[Event], form: Form) -> list[Event]:
     return list(last.values())
 
 
-def _block(event: Event, values: str, cursor: str | None) -> bytes:
+def _block(event: Event, values: str, cursor: str | None, *, more: bool) -> bytes:
     head = b"" if cursor is None else b"id: %s\n" % cursor.encode()
-    data = msgspec.json.encode(document(event, values))
-    return b"".join((head, _EVENT_LINES[event.kind], data, b"\n\n"))
+    fields = document(event, values)
+    # a snapshot is whole at its end
+    if more and fields and cursor is not None:
+        fields["more"] = True
+    return b"".join((head, _EVENT_LINES[event.kind], msgspec.json.encode(fields), b"\n\n"))
 
 
 def notice(kind: str, error: str, hint: str) -> bytes:

@@ -11,9 +11,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from kvgossip import Writing
 from kvgossip.api.routes import sse as stream_module
 from kvgossip.api.routes.watch_event import notice
 from kvgossip.protocol.model.entry import version_of
+from kvgossip.runtime.changes.feed import Feed
 from tests.api.event_stream import TIMEOUT_S, StreamBlock, ask, open_stream, served, stream
 from tests.api.serving import Served
 
@@ -35,10 +37,11 @@ def watching(server: Served) -> dict[str, object]:
 async def test_a_stream_tells_puts_and_deletes_under_its_prefix_as_they_come() -> None:
     async with served() as server, stream(server, prefix="a/") as watcher:
         put = await server.node.put("a/1", b"value", content_type="text/plain")
+        first = await watcher.event()
         await server.node.put("b/1", b"other")
         delete = await server.node.delete("a/1")
         assert delete is not None
-        first, second = await watcher.event(), await watcher.event()
+        second = await watcher.event()
         assert first is not None
         assert second is not None
         assert first[::2] == (
@@ -47,6 +50,31 @@ async def test_a_stream_tells_puts_and_deletes_under_its_prefix_as_they_come() -
         )
         assert second[::2] == ("delete", {"key": "a/1", "version": str(delete.version)})
         assert second.id == watcher.cursor == server.node.feed.cursor()
+
+
+async def test_of_what_changed_together_all_but_the_last_say_that_more_follows() -> None:
+    async with served() as server, stream(server, prefix="a/") as watcher:
+        writes = [Writing("a/1", b"1"), Writing("a/2", b"2"), Writing("a/1/", b"3")]
+        await server.node.batch([*writes, Writing("b", b"4")])
+        events = [await watcher.event() for _ in range(3)]
+        assert [event and event.data.get("more", False) for event in events] == [True, True, False]
+
+
+async def test_a_sign_of_life_ends_what_changed_together_where_the_rest_is_not_watched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client that catches up, a few changes at a time."""
+    monkeypatch.setattr(Feed.read, "__defaults__", (4,))
+    async with served() as server:
+        await server.node.put("a/0", b"0")
+        since = server.node.feed.cursor()
+        await server.node.batch([Writing(key, b"1") for key in ("a/1", "b/1", "b/2", "b/3", "b/4")])
+        async with stream(server, prefix="a/", since=since) as watcher:
+            event = await watcher.event()
+            assert event is not None
+            assert (event.data["key"], event.data["more"]) == ("a/1", True)
+            block = await watcher.block()
+            assert block == StreamBlock("", server.node.feed.cursor(), None)
 
 
 async def test_a_stream_tells_what_expires() -> None:
@@ -66,6 +94,7 @@ async def test_the_head_says_what_it_is_and_that_the_connection_ends_with_it() -
         assert "Content-Type: text/event-stream\r\n" in head
         assert "Connection: close\r\n" in head
         assert "KV-Settled: true\r\n" in head
+        assert "KV-Node: n1\r\nKV-Zone: \r\nKV-Datacenter: dc1\r\n" in head
         assert await watcher.block() == StreamBlock("", server.node.feed.cursor(), None)
         watcher.writer.close()
 
