@@ -65,6 +65,10 @@ class StillAliveError(LocalError):
     """This member answers probes, so nobody may declare it gone."""
 
 
+class NoMemberError(LocalError):
+    """This process follows a member of the cluster, and none answers just now."""
+
+
 class StaleError(LocalError):
     """The version that was asked for has not arrived here in time. `version` is the one that is
     here instead, None for nothing."""

@@ -10,7 +10,23 @@ opening         when the source is open, and how a write is waited for
 applying        the sink of a source: takes records, shows tables
 callbacks       who hears of changes, on which thread or loop
 status          what a cache says of itself
+forks           what a child inherits is orphaned
+
 source          where a cache has its data from: a member, or one who follows a member
 member          a source that is a member of the cluster
 static_source   a source without a cluster, for tests
+host_source     one member a host, and the other processes follow it
+seat            the place of that member, for which the processes race
+followers       the server beside it
+socket_source   who follows it over its Unix socket
+line            the words between these two
+calls           what was asked over a line, and is not answered yet
+peer            whose process is at the other end of a socket, and when it ends
+record_bytes    from the bytes of a node's entry to a Record, and back again
+keeping         values outlast the source that they came from
+url_source      who follows nodes over HTTP
+node_http       a node over HTTP, with the standard library alone
+event_stream    the stream of /watch, cut into its events
+kept_file       the last-known-good, in a file
+errands         what may wait, on a thread that comes and goes
 """

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from msgspec import Struct
 
-from kvgossip.protocol.model.write import Writing
+if TYPE_CHECKING:
+    from kvgossip.protocol.model.write import Writing
 
 
 class Record(Struct, frozen=True):

@@ -1,0 +1,116 @@
+"""Nothing that a cache has is lost while its next source still has to find out."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvgossip.cache.keeping import Keeping
+from kvgossip.cache.source import Record, SourceState
+from tests.cache.sinks import Remembering
+
+KEYS = ("a", "b", "c")
+
+
+def record(key: str, version: int, value: bytes | None = b"") -> Record:
+    return Record(key, value, f"{version:04}")
+
+
+def state(*, settled: bool) -> SourceState:
+    return SourceState("member", "n1", "", "dc1", settled, None, from_disk=False)
+
+
+def fed() -> tuple[Keeping, Remembering]:
+    """The first source had a, b and c, under version 10."""
+    sink = Remembering()
+    keeping = Keeping(sink)
+    keeping.told(state(settled=True))
+    keeping.replaced([record(key, 10, b"old") for key in KEYS])
+    keeping.told(state(settled=False))
+    return keeping, sink
+
+
+def test_what_the_first_source_has_is_shown_also_before_it_has_settled() -> None:
+    sink = Remembering()
+    keeping = Keeping(sink)
+    keeping.told(state(settled=False))
+    keeping.replaced([record("a", 1, b"disk")])
+    assert sink.table == {"a": b"disk"}
+
+
+def test_a_source_that_begins_with_nothing_takes_nothing_away() -> None:
+    keeping, sink = fed()
+    keeping.replaced([])
+    assert sink.table == dict.fromkeys(KEYS, b"old")
+
+
+def test_older_values_are_no_news_and_newer_ones_are() -> None:
+    keeping, sink = fed()
+    keeping.replaced([record("a", 9, b"older"), record("b", 11, b"newer")])
+    keeping.changed([record("c", 12, None), record("a", 10, b"same")])
+    assert sink.table == {"a": b"old", "b": b"newer"}
+    # a deleted one does not come back under an older version
+    keeping.changed([record("c", 11, b"older")])
+    assert sink.table == {"a": b"old", "b": b"newer"}
+
+
+def test_what_has_expired_goes_under_its_own_version() -> None:
+    keeping, sink = fed()
+    keeping.replaced([record("a", 10, b"old")])
+    keeping.changed([record("a", 10, None)])
+    assert "a" not in sink.table
+
+
+def test_once_it_has_settled_a_source_is_believed() -> None:
+    keeping, sink = fed()
+    keeping.replaced([record("a", 9, b"truth")])
+    keeping.told(state(settled=True))
+    assert sink.table == {"a": b"truth"}
+    assert sink.states[-1].settled
+    keeping.changed([record("a", 8, b"whatever")])
+    assert sink.table == {"a": b"whatever"}
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.sampled_from(["replaced", "changed"]),
+            st.dictionaries(
+                st.sampled_from(KEYS), st.tuples(st.integers(1, 20), st.booleans()), max_size=3
+            ),
+        ),
+        st.tuples(st.just("told"), st.booleans()),
+    )
+)
+
+
+@given(STEPS)
+def test_a_settled_source_decides_and_another_one_brings_only_newer_news(
+    steps: list[tuple[str, bool | dict[str, tuple[int, bool]]]],
+) -> None:
+    """Against a model: what the sources said, and what the cache may show."""
+    keeping, sink = fed()
+    source: set[str] | None = None
+    settled = False
+    for name, argument in steps:
+        before = set(sink.table)
+        if isinstance(argument, bool):
+            settled = argument
+            keeping.told(state(settled=settled))
+        else:
+            live = {key for key, (_, lives) in argument.items() if lives or name == "replaced"}
+            getattr(keeping, name)(
+                [
+                    record(key, version, b"" if key in live else None)
+                    for key, (version, _) in argument.items()
+                ]
+            )
+            if name == "replaced":
+                source = live
+            elif source is not None:
+                source = source - argument.keys() | live
+        if settled and source is not None:
+            assert set(sink.table) == source
+        elif before - set(sink.table):
+            # nothing goes but by a delete
+            assert name == "changed"
