@@ -21,15 +21,20 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from kvgossip.cache import forks
 from kvgossip.cache.applying import Applying
 from kvgossip.cache.binding import Bound
 from kvgossip.cache.callbacks import Callbacks, Change, Changes, Refusal
 from kvgossip.cache.decoding import encode
+from kvgossip.cache.host_source import HostSource
 from kvgossip.cache.opening import Opening, awaited, waited
 from kvgossip.cache.resolution import RESERVED
+from kvgossip.cache.seat import host_name, seat_folder
 from kvgossip.cache.source import Record, Source
 from kvgossip.cache.static_source import StaticSource
 from kvgossip.cache.status import Status
@@ -39,6 +44,9 @@ from kvgossip.config import Config, config_from
 from kvgossip.errors import ConfigError, LocalError, NotSettledError
 from kvgossip.protocol.model.entry import check_key
 from kvgossip.protocol.model.write import Writing
+
+if TYPE_CHECKING:
+    from kvgossip.cache.followers import ServedMember
 
 SETTLING_S = 2.0
 """So long a context manager waits for the cache to settle."""
@@ -84,7 +92,7 @@ class ConfigCache:
             parameters["cluster"] = cluster
         targets = join if isinstance(join, str) else list(join)
         given = {**parameters, "join": targets, "data_dir": os.fspath(data_dir)}
-        make_source = partial(_member, config_from(given, profile), prefix)
+        make_source = partial(_of_this_host, config_from(given, profile), prefix)
         self._set_up(make_source, prefix, defaults or {}, stale_after_s)
 
     @classmethod
@@ -92,6 +100,33 @@ class ConfigCache:
         """One with these values, without a node and a socket: for tests. What is written is there,
         in this object alone."""
         return cls._over(StaticSource, prefix, values)
+
+    @classmethod
+    def follow(
+        cls,
+        url: str | Sequence[str],
+        prefix: str = "",
+        *,
+        token: str = "",
+        ca: str = "",
+        file: str | os.PathLike[str] = "",
+        defaults: Mapping[str, Any] | None = None,
+        stale_after_s: float = STALE_AFTER_S,
+    ) -> ConfigCache:
+        """One that follows a node over HTTP: of several URLs the first that answers. `token`: its
+        right; `ca`: a file of the certificates that are believed, instead of the machine's; `file`:
+        where the values are kept for a start while no node answers. Raises ConfigError for what is
+        no URL."""
+        urls = [url] if isinstance(url, str) else list(url)
+
+        def make_source() -> Source:
+            from kvgossip.cache.url_source import UrlSource
+
+            kept = Path(file) if file else None
+            return UrlSource(urls, prefix, token=token, ca=ca, file=kept)
+
+        make_source()
+        return cls._over(make_source, prefix, defaults, stale_after_s)
 
     @classmethod
     def _over(
@@ -120,6 +155,7 @@ class ConfigCache:
         self._applying = Applying(prefix, dict(defaults), self._callbacks)
         self._opening = Opening(make_source, self._applying)
         self._applying.present(self._show, self._opening.table)
+        forks.watch(self._opening)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -326,11 +362,17 @@ class ConfigCache:
             raise refusal({key: each.reason for key, each in refused.items()})
 
 
-def _member(config: Config, prefix: str) -> Source:
-    # those who never open a cache load no node
-    from kvgossip.cache.member import MemberSource
+def _of_this_host(config: Config, prefix: str) -> Source:
+    named = config if config.name else replace(config, name=host_name())
 
-    return MemberSource(config, prefix)
+    def make_member() -> ServedMember:
+        # those who follow load no node
+        from kvgossip.cache.member import MemberSource
+
+        return MemberSource(named, prefix)
+
+    folder = seat_folder(config.data_dir, config.cluster, named.name)
+    return HostSource(folder, prefix, make_member)
 
 
 def _check_prefix(prefix: str) -> None:

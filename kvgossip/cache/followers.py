@@ -54,7 +54,8 @@ from kvgossip.errors import KVGossipError, NotSettledError, WatchLaggedError
 from kvgossip.protocol.model.write import Writing
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.follower import Event, Follower, Kind
-from kvgossip.runtime.changes.watchers import Queue, State, Topic
+from kvgossip.runtime.changes.stream import State
+from kvgossip.runtime.changes.watchers import Topic, TopicQueue
 from kvgossip.runtime.node import Node
 
 FOLLOWERS_MAX = 1000
@@ -162,7 +163,7 @@ class Connection(asyncio.Protocol):
         #: its way through the feed; None before its hello
         self._follower: Follower | None = None
         self._feed: Feed | None = None
-        self._queue: Queue | None = None
+        self._queue: TopicQueue | None = None
         self._topic = Topic()
         #: readable once the process has ended (see peer.py)
         self._process: int | None = None

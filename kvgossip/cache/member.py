@@ -23,18 +23,19 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
+from kvgossip.cache.record_bytes import all_records, record_of
 from kvgossip.cache.source import Applied, NodeApplied, Record, Sink, SourceState, Survey
 from kvgossip.config import Config
 from kvgossip.errors import LocalError
 from kvgossip.protocol.model.change import Changed
-from kvgossip.protocol.model.entry import Entry, content_type_in, value_in, version_of
+from kvgossip.protocol.model.entry import Entry
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.write import Writing
-from kvgossip.runtime.changes.watchers import Queue, State, Topic
+from kvgossip.runtime.changes.stream import State
+from kvgossip.runtime.changes.watchers import Topic, TopicQueue
 from kvgossip.runtime.loop import new_event_loop
 from kvgossip.runtime.node import Node
 
-PAGE_KEYS = 1000
 REST_FACTOR = 10
 LOOK_S = 1.0
 """So often the state of the node is looked at."""
@@ -158,7 +159,7 @@ class _Life:
         self._ended = asyncio.Event()
         #: what the sink knows
         self.state = self._look()
-        self._queue: Queue | None = None
+        self._queue: TopicQueue | None = None
         #: true if the queue is about to be emptied, and the time before which it is not
         self._due, self._rested_s = False, 0.0
 
@@ -216,11 +217,7 @@ class _Life:
 
     def _show_all(self) -> None:
         self._queue = self.node.feed.subscribe(Topic(self._prefix), self._wake)
-        records: list[Record] = []
-        after = ""
-        while page := self.node.records(self._prefix, after, PAGE_KEYS):
-            records += [_record(key, record) for key, record in page]
-            after = page[-1][0]
+        records = all_records(self.node, self._prefix)
         self._sink.replaced(records)
 
     def _wake(self) -> None:
@@ -289,9 +286,5 @@ class _Life:
         return None if age_s is None else int(time.time() * 1000 - age_s * 1000)
 
 
-def _record(key: str, record: bytes) -> Record:
-    return Record(key, value_in(record), str(version_of(record)), content_type_in(record) or "")
-
-
 def _new(changed: Changed) -> Record:
-    return _record(changed.key, changed.new_record)
+    return record_of(changed.key, changed.new_record)

@@ -44,8 +44,8 @@ class SourceState(Struct, frozen=True):
 
 
 class Applied(Struct, frozen=True):
-    """What one process made of the records under `prefix`: the release that it applied (empty: loose
-    keys), and (key, reason) of what it refused."""
+    """What one process made of the records under `prefix`: the release that it applied (empty:
+    loose keys), and (key, reason) of what it refused."""
 
     prefix: str
     release: str

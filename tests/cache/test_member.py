@@ -182,17 +182,32 @@ async def test_the_disk_is_read_at_once_and_tells_how_old_it_is(
     await in_thread(config.close)
 
 
-async def test_two_of_one_directory_are_one_and_an_error(tmp_path: Path) -> None:
+async def test_a_directory_that_another_node_has_is_an_error_until_it_is_free(
+    tmp_path: Path,
+) -> None:
     pytest.importorskip("rocksdict")
-    first = cache("web", data_dir=tmp_path)
-    await in_thread(first.open)
-    second = cache("web", data_dir=tmp_path)
-    with pytest.raises(DataDirError):
+    async with Node(configured("web", data_dir=str(tmp_path))):
+        config = cache("web", data_dir=tmp_path)
+        with pytest.raises(DataDirError):
+            await in_thread(config.open)
+        assert config.get("theme", "light") == "light"
+        assert config.status().problem
+    await in_thread(config.open)
+    await in_thread(config.close)
+
+
+async def test_two_of_one_directory_are_one_member_and_one_who_follows(tmp_path: Path) -> None:
+    pytest.importorskip("rocksdict")
+    first, second = (cache("web", data_dir=tmp_path) for _ in range(2))
+    async with first:
         await in_thread(second.open)
-    assert second.get("theme", "light") == "light"
-    assert second.status().problem
-    await in_thread(first.close)
-    await in_thread(second.open)
+        await second.settled(TIMEOUT_S)
+        assert (first.status().role, second.status().role) == ("member", "follower")
+        changes = first.changes("theme")
+        await second.aput("theme", "dark")
+        assert (await anext(changes)).new == "dark"
+    await second.settled(TIMEOUT_S)
+    assert (second.status().role, second["theme"]) == ("member", "dark")
     await in_thread(second.close)
 
 
@@ -321,7 +336,7 @@ def test_a_process_that_opens_nothing_loads_no_node() -> None:
             rate: int = 1
         config.bind(Limits, "limits/")
         config.on_change("a")(print)
-        heavy = ("kvgossip.runtime", "kvgossip.api", "aiohttp", "rocksdict", "pydantic", "uvloop")
+        heavy = ("kvgossip.runtime.node", "kvgossip.api", "aiohttp", "rocksdict", "pydantic", "uvloop")
         print([name for name in sys.modules if name.startswith(heavy)])
         import threading; print(threading.active_count())
         """

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kvgossip import Writing
+from kvgossip import ConfigCache, Writing
 from kvgossip.api.tls.certificates import Certificates
 from kvgossip.cache.kept_file import read_kept
 from kvgossip.cache.source import Record
@@ -342,3 +342,28 @@ def test_a_file_of_another_prefix_is_not_believed(tmp_path: Path) -> None:
     other.open(sink)
     other.close()
     assert sink.calls == []
+
+
+# -- as a cache ------------------------------------------------------------------------------------
+
+
+async def test_a_cache_that_follows_reads_writes_and_keeps_its_values(
+    serve: Serve, tmp_path: Path
+) -> None:
+    served = await serve()
+    await served.node.put("shop/theme", b"dark")
+    options: dict[str, Any] = {"file": tmp_path / "kept", "defaults": {"theme": "light"}}
+    async with ConfigCache.follow([url_of(served)], "shop/", **options) as config:
+        assert config["theme"] == "dark"
+        assert (config.status().role, config.status().source) == ("follower", "peers")
+        changes = config.changes("limits/rate")
+        await config.aput("limits/rate", 10)
+        assert (await anext(changes)).new == 10
+        assert served.node.get("shop/limits/rate") == b"10"
+    async with ConfigCache.follow("127.0.0.1:1", "shop/", **options) as config:
+        assert dict(config.snapshot()) == {"theme": "dark", "limits/rate": 10}
+        status = config.status()
+        assert (status.source, status.settled) == ("disk", False)
+        assert "127.0.0.1:1 is not followed" in status.problem
+    with pytest.raises(ConfigError):
+        ConfigCache.follow("ftp://a", "shop/")
