@@ -48,6 +48,16 @@ class Refused(LocalError):  # noqa: N818 - the word that a check raises
     good one stays."""
 
 
+class BadReleaseError(LocalError):
+    """The release, its name or its target is not one that can be made, or read; nothing was
+    changed."""
+
+
+class ReleaseConflictError(LocalError):
+    """Another release has this name, or there is none to promote or to go back to; nothing was
+    changed."""
+
+
 class NotSettledError(LocalError):
     """The node has not caught up with the cluster yet, so an answer would be a guess (protocol.md
     section 8)."""
@@ -58,7 +68,7 @@ class WatchLaggedError(LocalError):
 
 
 class NotFoundError(LocalError):
-    """There is no member, and no block, of this name."""
+    """There is no member, block or release of this name."""
 
 
 class StillAliveError(LocalError):

@@ -36,7 +36,7 @@ def check_write(key: str, value: bytes, content_type: str | None, config: Config
 
 def check_batch(writes: Sequence[Writing], config: Config) -> None:
     """Raises as `check_write` of its parts, LocalError for a bad ttl or flags, and
-    BadBatchError."""
+    BadBatchError. A batch of one is a put, and may be as long as one."""
     if not 0 < len(writes) <= BATCH_ENTRIES_MAX:
         raise BadBatchError(
             f"a batch of {len(writes)} writes", f"1 to {BATCH_ENTRIES_MAX} are taken"
@@ -48,7 +48,7 @@ def check_batch(writes: Sequence[Writing], config: Config) -> None:
         check_ttl(each.ttl_s)
         check_flags(each.flags)
     size = sum(len(each.value or b"") + len(each.key.encode()) for each in writes)
-    if size > config.message_bytes_max:
+    if len(writes) > 1 and size > config.message_bytes_max:
         hint = (
             f"{config.message_bytes_max} are taken, which is message_bytes_max; write less at "
             "a time"

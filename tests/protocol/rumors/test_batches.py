@@ -103,6 +103,16 @@ def test_a_batch_is_one_unit_of_a_packet_and_one_of_a_single_write_is_a_rumor() 
     assert {rumor.key for _, rumor in of(Rumor, replica.tick(at()))} == {"m"}
 
 
+def test_a_batch_of_one_may_be_as_long_as_a_put_and_one_of_two_may_not() -> None:
+    replica = make_replica("a")
+    long = b"x" * (replica.config.message_bytes_max + 1)
+    assert [key for key, _ in written(replica, "k", value=long)] == ["k"]
+    with pytest.raises(ValueTooLargeError, match="the batch has"):
+        replica.batch([Writing("k", long), Writing("l", b"")], at())
+    with pytest.raises(ValueTooLargeError, match="the value has"):
+        replica.batch([Writing("k", b"x" * (replica.config.value_bytes_max + 1))], at())
+
+
 def test_a_bundle_is_merged_in_one_input_passed_on_and_answered_with_one_bit() -> None:
     writer, replica = make_replica("w"), replica_with("b", "c")
     batch = written(writer, "k", "l", "m")
