@@ -21,6 +21,7 @@ from kvgossip.protocol.model.entry import make_record, version_of
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.wire.message import Condition, Holding, Precision, Sight
+from kvgossip.protocol.wire.release_messages import AppliedBy
 
 
 class Send(NamedTuple):
@@ -169,6 +170,15 @@ class Surveyed:
 
 
 @dataclass(frozen=True, slots=True)
+class AppliedTold:
+    """A member has answered a survey of releases: what its processes made of the prefix."""
+
+    ticket: int
+    peer: Peer
+    applied: tuple[AppliedBy, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """From now on reads are answered as truth."""
 
@@ -248,5 +258,6 @@ class Examined:
 Effect = (
     Send | Changed | Expired | Revived | Dropped | Quarantined | Persist | MemberChanged | Settled
     | Resolve | Joined | JoinRefused | Log | Departed
-    | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed | Examined
+    | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed | AppliedTold
+    | Examined
 )  # fmt: skip

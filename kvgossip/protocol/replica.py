@@ -50,6 +50,7 @@ from kvgossip.protocol.saved_state import clock_fact
 from kvgossip.protocol.store.capacity import Capacity
 from kvgossip.protocol.wire.keyring import Keyring, keyring_of
 from kvgossip.protocol.wire.message import KeyringAction
+from kvgossip.protocol.wire.release_messages import AskApplied
 from kvgossip.protocol.writes import BatchWritten, Restored, Writes, Written
 
 
@@ -226,14 +227,17 @@ class Replica:
         self.acks.begin(ticket, self.pools.me, key, record, groups, timeout_s, now, concern)
         return self._drain()
 
-    def survey(self, ticket: int, now: Now) -> list[Effect]:
+    def survey(self, ticket: int, now: Now, prefix: str | None = None) -> list[Effect]:
         """Ask all reachable members by how much they differ: Surveyed, with this ticket, tells each
-        answer, until it is cancelled.
+        answer, until it is cancelled. `prefix`: ask instead what their processes made of the
+        releases there; then it is AppliedTold.
 
         Raises OverloadedError.
         """
-        number = self.surveys.begin(ticket, self.store.digest)
-        asked = question(self.store, number, self.config.name)
+        number, me = self.surveys.begin(ticket, self.store.digest), self.config.name
+        asked = (
+            question(self.store, number, me) if prefix is None else AskApplied(number, me, prefix)
+        )
         for pool, member in self.pools.surveyed():
             pool.outbox.send(asked, member.address, reliable=True)
         return self._drain()

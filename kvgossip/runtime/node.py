@@ -32,6 +32,7 @@ from kvgossip.runtime.life import Life, completed
 from kvgossip.runtime.pending.survey import Comparison
 from kvgossip.runtime.pending.write_acks import AckedWrite, OnAck
 from kvgossip.runtime.reading import Reading
+from kvgossip.runtime.reports.applied import AppliedSurveys
 from kvgossip.runtime.reports.doctor import doctor_report
 from kvgossip.runtime.reports.round_trip import round_trip, round_trip_to
 from kvgossip.runtime.reports.status import status_of
@@ -342,6 +343,11 @@ class Node(Reading):
         """Ask all members, a gateway those of the WAN pool too, how their data differs, sorted by
         pool and name (see pending/survey.py). Who is late is there without an answer."""
         return await self._running.callers.compare(timeout_s, self._clocks)
+
+    @property
+    def applied(self) -> AppliedSurveys:
+        """What the processes of all members made of releases: told, and asked (see applied.py)."""
+        return AppliedSurveys(self._running)
 
     def block(self, target: str) -> None:
         """Drop everything of a member, an IP address or a network from now on, or ConfigError."""

@@ -13,7 +13,8 @@ write it down with
     > cut NAME NAME (both ways)     > deaf NAME (no datagram reaches it)     > heal     > accuse
                                     NAME OF (NAME hears that OF is suspect)
     > wait NAME KEY NEED SECONDS (for those that hold it, see write_concern.py)
-    > survey NAME     > examine NAME
+    > survey NAME [PREFIX]     > examine NAME
+    > report NAME PROCESS PREFIX RELEASE [KEY...] (a process of NAME refused those keys)
     > block NAME OF     > unblock NAME OF     > prune NAME OF (NAME forces OF to leave, and prunes
                                               it)
     > show KEY     > count (entries)     > members
@@ -33,10 +34,12 @@ import msgspec
 import pytest
 
 from kvgossip.config import Config
+from kvgossip.protocol.acks.applied import Report
 from kvgossip.protocol.acks.write_concern import parse_write_concern
 from kvgossip.protocol.doctor.diagnosis import diagnose
 from kvgossip.protocol.effect import (
     AckReceived,
+    AppliedTold,
     Departed,
     Effect,
     Examined,
@@ -53,7 +56,7 @@ from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Entry
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.write import Writing
-from kvgossip.protocol.wire import exchange_messages
+from kvgossip.protocol.wire import exchange_messages, release_messages
 from kvgossip.protocol.wire import message as wire_message
 from kvgossip.protocol.wire.frame import HEADER_BYTES, Framing, encode, frame_bytes_max
 from kvgossip.protocol.wire.message import Message, Sight
@@ -125,6 +128,8 @@ WORDS: dict[type, Callable[..., str]] = {
     wire_message.Bundle: lambda message: f"Bundle {of_pairs(message.entries)}",
     wire_message.Measure: lambda message: f"Measure by {len(message.symbols) // 12} symbols",
     wire_message.Measured: lambda message: f"Measured {message.keys}",
+    release_messages.AskApplied: lambda message: f"AskApplied {message.prefix}",
+    release_messages.AppliedHere: lambda message: f"AppliedHere of {len(message.applied)}",
     wire_message.Examine: lambda message: f"Examine {' '.join(message.subjects)}".rstrip(),
     wire_message.Condition: lambda message: f"Condition of {message.sender}",
     wire_message.Sights: lambda message: "Sights " + " ".join(map(of_sight, message.seen)),
@@ -167,6 +172,15 @@ def of_effect(effect: Effect) -> str:
             )
         case Surveyed():
             return f"{effect.peer.name} differs by {effect.keys}, {effect.precision.name.lower()}"
+        case AppliedTold():
+            return f"{effect.peer.name} has " + (
+                ", ".join(
+                    f"{each.release} in {each.processes}"
+                    + "".join(f", {key} is {reason}" for key, reason in each.refused)
+                    for each in effect.applied
+                )
+                or "nothing"
+            )
         case Joined():
             return f"joined {effect.name}"
         case JoinRefused() | Log():
@@ -202,6 +216,7 @@ class Stage:
         self._deaf: set[str] = set()
         self._shown: dict[str, int] = {}
         self._waits = 0
+        self._reports: dict[str, dict[str, Report]] = {}
         self.net.watch = self._sent
         self.net.passes = lambda frm, to, reliable: reliable or to not in self._deaf
 
@@ -273,9 +288,14 @@ class Stage:
             name, replica.wait(self._waits, key, parse_write_concern(need), float(seconds), now)
         )
 
-    def survey(self, name: str) -> None:
+    def survey(self, name: str, prefix: str | None = None) -> None:
         replica, now = self.net.replicas[name], self.net.now(name)
-        self.net.perform(name, replica.survey(0, now))
+        self.net.perform(name, replica.survey(0, now, prefix))
+
+    def report(self, name: str, process: str, prefix: str, release: str, *refused: str) -> None:
+        reports = self._reports.setdefault(name, {})
+        reports[process] = Report(prefix, release, [(key, "bad") for key in refused])
+        self.net.replicas[name].told.applied.tell(reports.values())
 
     def batch(self, name: str, value: str, *keys: str) -> None:
         written = b"v" * int(value) if value.isdigit() else value.encode()

@@ -7,6 +7,10 @@ answering side can tell a small difference exactly, a larger one as an estimate,
 one that it is at least so large (see Precision). A survey repairs nothing. Who places keys by
 another seed, which the number names, cannot tell, and does not answer.
 
+A survey of releases asks what the processes of each member made of those under a prefix:
+
+    A ==AskApplied==> each member ==AppliedHere==> A
+
 One limit of "exactly": a key that only one side has and another one that only the other side has,
 in one of 65,536 positions, count as one.
 """
@@ -18,13 +22,14 @@ from random import Random
 
 from kvgossip.errors import OverloadedError, RemoteError
 from kvgossip.protocol.anti_entropy.difference import estimated_keys, parities
-from kvgossip.protocol.effect import Surveyed
+from kvgossip.protocol.effect import AppliedTold, Surveyed
 from kvgossip.protocol.model.peer import Peer
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.digest import POSITION_BITS, DigestTree
 from kvgossip.protocol.store.sketch import SYMBOL_BYTES, SYMBOLS_MAX, shortened
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.wire.message import Measure, Measured, Precision
+from kvgossip.protocol.wire.release_messages import AppliedHere
 
 SYMBOLS = 512
 SURVEYS_MAX = 64
@@ -103,3 +108,8 @@ class Surveys:
         ticket = self._tickets.get(answer.number)
         if ticket is not None:
             self._outbox.emit(Surveyed(ticket, peer, answer.root, answer.keys, answer.precision))
+
+    def applied(self, answer: AppliedHere, peer: Peer) -> None:
+        ticket = self._tickets.get(answer.number)
+        if ticket is not None:
+            self._outbox.emit(AppliedTold(ticket, peer, answer.applied))

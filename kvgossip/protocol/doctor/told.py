@@ -1,8 +1,11 @@
-"""Told: what the shell around a replica says of itself, for the doctors of all members."""
+"""Told: what the shell around a replica says of itself, for the doctors and surveys of all
+members."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from kvgossip.protocol.acks.applied import AppliedReports
 
 NO_TOKENS = "none"
 
@@ -14,3 +17,5 @@ class Told:
     #: the fingerprint of the tokens that its HTTP asks for, NO_TOKENS where it asks for none; empty
     #: where nobody has said
     tokens: str = ""
+    #: what the processes of this machine made of releases
+    applied: AppliedReports = field(default_factory=AppliedReports)

@@ -51,6 +51,7 @@ from kvgossip.protocol.wire.message import (
     Pull,
     Sights,
 )
+from kvgossip.protocol.wire.release_messages import AppliedHere, AskApplied
 
 
 def handlers_of(
@@ -87,6 +88,8 @@ def handlers_of(
         Sights: doctor.on_sights,
         Measure: survey_answers.on_measure,
         Measured: survey_answers.on_measured,
+        AskApplied: survey_answers.on_ask_applied,
+        AppliedHere: survey_answers.on_applied_here,
         KeyringOrder: lambda order, arrival: key_rotation.on_order(order, arrival, kind),
         KeyringReport: lambda report, arrival: key_rotation.on_report(report, arrival, kind),
     }

@@ -246,9 +246,7 @@ class Pool:
                 version_queries=self.version_queries,
                 exchanges=self.exchanges,
                 doctor=self.doctor,
-                survey_answers=SurveyAnswers(
-                    self.membership.table, self.kind, shared.store, shared.surveys, self.outbox
-                ),
+                survey_answers=SurveyAnswers(self.membership.table, self.kind, shared, self.outbox),
                 key_rotation=shared.key_rotation,
             ),
             self.joining,

@@ -1,30 +1,27 @@
-"""SurveyAnswers: by how many keys this node differs from one that asks, and the answers of
-others."""
+"""SurveyAnswers: by how many keys this node differs from one that asks, what its processes made of
+a release, and the answers of others."""
 
 from __future__ import annotations
 
-from kvgossip.protocol.anti_entropy.survey import Surveys, measure
+from kvgossip.protocol.anti_entropy.survey import measure
 from kvgossip.protocol.membership.member_table import MemberTable
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import SendPort
-from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.pools.shared import Shared
 from kvgossip.protocol.wire.message import Measure, Measured
+from kvgossip.protocol.wire.release_messages import AppliedHere, AskApplied
 
 
 class SurveyAnswers:
-    """`table`: the members of this pool."""
+    """`table`: the members of this pool. An answer counts from the member that was asked, over the
+    link that was dialled there."""
 
     def __init__(
-        self,
-        table: MemberTable,
-        kind: PoolKind,
-        store: Store,
-        surveys: Surveys,
-        send_port: SendPort,
+        self, table: MemberTable, kind: PoolKind, shared: Shared, send_port: SendPort
     ) -> None:
-        self._table, self._kind, self._store = table, kind, store
-        self._surveys, self._send_port = surveys, send_port
+        self._table, self._kind, self._send_port = table, kind, send_port
+        self._store, self._surveys, self._told = shared.store, shared.surveys, shared.told
 
     def on_measure(self, question: Measure, arrival: Arrival) -> None:
         keys, precision = measure(self._store, question)
@@ -38,6 +35,14 @@ class SurveyAnswers:
         self._send_port.send(answer, arrival.source, reliable=True)
 
     def on_measured(self, answer: Measured, arrival: Arrival) -> None:
-        """Counts from the member that was asked, over the link that was dialled there."""
         if self._table.speaks(answer.sender, arrival):
             self._surveys.answered(answer, Peer(self._kind, answer.sender))
+
+    def on_ask_applied(self, question: AskApplied, arrival: Arrival) -> None:
+        applied = self._told.applied.under(question.prefix)
+        answer = AppliedHere(question.number, self._table.me.name, applied)
+        self._send_port.send(answer, arrival.source, reliable=True)
+
+    def on_applied_here(self, answer: AppliedHere, arrival: Arrival) -> None:
+        if self._table.speaks(answer.sender, arrival):
+            self._surveys.applied(answer, Peer(self._kind, answer.sender))

@@ -49,7 +49,7 @@ from kvgossip.config import Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.model.cluster_id import ClusterId
 from kvgossip.protocol.model.member import Member
-from kvgossip.protocol.wire import exchange_messages, message
+from kvgossip.protocol.wire import exchange_messages, message, release_messages
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.member_record import decode_member, encode_member
 from kvgossip.protocol.wire.message import FACTS_BYTES_MAX, Message
@@ -89,7 +89,7 @@ _compressor = zstd.ZstdCompressor(level=1)
 _encode = msgspec.msgpack.Encoder().encode
 _DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {
     kind.kind: msgspec.msgpack.Decoder(kind)
-    for module in (message, exchange_messages)
+    for module in (message, exchange_messages, release_messages)
     for kind in vars(module).values()
     if kind in Message.__subclasses__()
 }

@@ -1,5 +1,5 @@
-"""Every wire message but those of anti-entropy (exchange_messages.py), as a frozen structure;
-frame.py turns them into bytes and back.
+"""Every wire message but those of anti-entropy (exchange_messages.py) and of surveys of releases
+(release_messages.py), as a frozen structure; frame.py turns them into bytes and back.
 
 All of them are MessagePack arrays: a trailing field that this version does not know is ignored, a
 missing one takes its default.

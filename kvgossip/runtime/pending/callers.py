@@ -17,6 +17,7 @@ from kvgossip.errors import KeyringError, LocalError, NotSettledError
 from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.effect import (
     AckReceived,
+    AppliedTold,
     Departed,
     DoctorReport,
     Effect,
@@ -62,7 +63,7 @@ class Callers:
         self._examinations = Pending[tuple[PoolKind, str, str], Answer[DoctorReport]](
             "the node stopped while it was examining others"
         )
-        self._surveys = Pending[int, Survey]("the node stopped while it was asking the others")
+        self._surveys = Pending[int, Survey[Any]]("the node stopped while it was asking the others")
         self._writes = Pending[int, WriteAcks](
             "the node stopped while a write waited", "the write stands where it has arrived"
         )
@@ -73,6 +74,7 @@ class Callers:
             KeyringReported: self._rotated,
             Examined: self._examined,
             Surveyed: self._surveyed,
+            AppliedTold: self._surveyed,
             AckReceived: self._acked,
             WriteConcernEnded: self._write_ended,
         }
@@ -202,11 +204,18 @@ class Callers:
 
     async def survey(self, timeout_s: float) -> Mapping[Peer, Surveyed]:
         """The answers of the members that answer within this time. Raises OverloadedError."""
+        return await self._survey(timeout_s)
+
+    async def survey_applied(self, prefix: str, timeout_s: float) -> Mapping[Peer, AppliedTold]:
+        """As `survey`, of what the processes of members made of the releases under a prefix."""
+        return await self._survey(timeout_s, prefix)
+
+    async def _survey(self, timeout_s: float, prefix: str | None = None) -> Mapping[Peer, Any]:
         ticket = next(self._tickets)
         asked = sum(1 for _ in self._replica.pools.surveyed())
-        survey = self._surveys.begin(ticket, Survey(asked))
+        survey = self._surveys.begin(ticket, Survey[Any](asked))
         try:
-            self._submit(lambda now: self._replica.survey(ticket, now))
+            self._submit(lambda now: self._replica.survey(ticket, now, prefix))
             await survey.wait_for_all(timeout_s)
             return survey.answers
         finally:
@@ -224,7 +233,7 @@ class Callers:
             for candidate in self._replica.pools.candidates(pool)
         ]
 
-    def _surveyed(self, effect: Surveyed) -> None:
+    def _surveyed(self, effect: Surveyed | AppliedTold) -> None:
         survey = self._surveys.get(effect.ticket)
         if survey is not None:
             survey.answered(effect)

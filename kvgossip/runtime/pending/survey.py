@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
-from kvgossip.protocol.effect import Surveyed
+from kvgossip.protocol.effect import AppliedTold, Surveyed
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
@@ -38,17 +38,20 @@ class Comparison(NamedTuple):
         return self.keys == 0
 
 
-class Survey(Answer[None]):
+A = TypeVar("A", Surveyed, AppliedTold)
+
+
+class Survey(Answer[None], Generic[A]):
     """A survey under way: done once `asked` members have answered."""
 
     def __init__(self, asked: int) -> None:
         super().__init__()
         #: those that have come, by member
-        self.answers: dict[Peer, Surveyed] = {}
+        self.answers: dict[Peer, A] = {}
         self._asked = asked
         self._conclude()
 
-    def answered(self, answer: Surveyed) -> None:
+    def answered(self, answer: A) -> None:
         self.answers[answer.peer] = answer
         self._conclude()
 

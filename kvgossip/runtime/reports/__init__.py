@@ -2,5 +2,6 @@
 
 status        a node's own view of itself, with all counters
 doctor        the findings of the doctor, the members, and their sight of each other
+applied       what the processes of all members made of releases
 round_trip    the way between two members, measured and estimated
 """

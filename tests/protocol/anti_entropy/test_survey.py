@@ -1,17 +1,25 @@
-"""Surveys: who differs right now, and by how many keys."""
+"""Surveys: who differs right now, and by how many keys; and who made what of a release."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from kvgossip.config import Address
 from kvgossip.errors import OverloadedError
+from kvgossip.protocol.acks.applied import PROCESSES_MAX, AppliedReports, Report
 from kvgossip.protocol.anti_entropy.survey import SURVEYS_MAX, measure, question
-from kvgossip.protocol.effect import Effect, Surveyed
+from kvgossip.protocol.effect import AppliedTold, Effect, Surveyed
 from kvgossip.protocol.model.cluster_id import ClusterId
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Measure, Precision
-from tests.protocol.net import Network, at, make_replica, refused
+from kvgossip.protocol.wire.release_messages import AppliedBy, AppliedHere, AskApplied
+from tests.protocol.net import LAN, STRANGER, Network, at, make_replica, refused
+from tests.protocol.net import told as messages_of
 
 SURVEYED = 1
 
@@ -130,3 +138,110 @@ def test_a_gateway_asks_its_datacenter_and_the_other_gateways_each_once() -> Non
         Peer(PoolKind.LAN, "p2"),
         Peer(PoolKind.WAN, "t1"),
     ]
+
+
+# -- of releases ---------------------------------------------------------------------------------
+
+
+def told(effects: list[Effect]) -> dict[str, tuple[AppliedBy, ...]]:
+    return {
+        effect.peer.name: effect.applied for effect in effects if isinstance(effect, AppliedTold)
+    }
+
+
+def ask(network: Network, name: str, prefix: str) -> dict[str, tuple[AppliedBy, ...]]:
+    """What this node hears within half a second."""
+    first = len(network.effects[name])
+    network.perform(name, network.replicas[name].survey(SURVEYED, network.now(name), prefix))
+    network.run(0.5)
+    network.perform(name, network.replicas[name].cancel(SURVEYED, network.now(name)))
+    return told(network.effects[name][first:])
+
+
+def test_members_say_what_their_processes_made_of_a_prefix_and_those_without_any_say_so() -> None:
+    network = Network()
+    network.cluster("a b c")
+    network.replicas["b"].told.applied.tell(
+        [
+            Report("shop/", "r2"),
+            Report("shop/", "r2", [("rate", "too many")]),
+            Report("shop/", "r1"),
+            Report("other/", "x"),
+        ]
+    )
+    assert ask(network, "a", "shop/") == {
+        "b": (AppliedBy("r2", 1, (("rate", "too many"),)), AppliedBy("r1", 1)),
+        "c": (),
+    }
+    assert ask(network, "c", "none/") == {"a": (), "b": ()}
+    assert told(network.effects["b"]) == {}
+
+
+def test_a_node_that_does_not_know_the_question_is_silent() -> None:
+    network = Network()
+    network.cluster("a b c")
+    older = network.replicas["b"].pools.lan.dispatch
+    older._handlers[AskApplied] = lambda message, arrival: None
+    assert ask(network, "a", "shop/") == {"c": ()}
+
+
+def test_an_answer_about_releases_counts_from_the_member_alone_and_while_it_is_asked() -> None:
+    network = Network()
+    network.cluster("a b")
+    a, b = network.replicas["a"], network.replicas["b"]
+    sent = messages_of(LAN, a.survey(SURVEYED, network.now("a"), "shop/"))
+    (asked,) = (each for _, each in sent if isinstance(each, AskApplied))
+    answer = AppliedHere(asked.number, "b", (AppliedBy("r1", 1),))
+
+    def hear(said: AppliedHere, source: Address) -> list[Effect]:
+        return a.receive(LAN.frame([encode(said)]), source, network.now("a"), reliable=True)
+
+    assert told(hear(answer, STRANGER)) == {}
+    assert told(hear(replace(answer, number=asked.number + 1), b.member.address)) == {}
+    assert told(hear(answer, b.member.address)) == {"b": (AppliedBy("r1", 1),)}
+    a.cancel(SURVEYED, network.now("a"))
+    assert told(hear(answer, b.member.address)) == {}
+
+
+def test_a_survey_of_releases_is_asked_over_links_alone() -> None:
+    network = Network()
+    network.cluster("a b")
+    question_ = LAN.frame([encode(AskApplied(1, "a", "shop/"))])
+    b, source = network.replicas["b"], network.replicas["a"].member.address
+    assert messages_of(LAN, b.receive(question_, source, network.now("b"))) == []
+    answered = b.receive(question_, source, network.now("b"), reliable=True)
+    assert AppliedHere(1, "b") in [each for _, each in messages_of(LAN, answered)]
+
+
+@given(
+    st.lists(
+        st.builds(
+            Report,
+            st.just("shop/"),
+            st.text(max_size=80),
+            st.lists(st.tuples(st.text(max_size=600), st.text(max_size=900)), max_size=20),
+        ),
+        max_size=40,
+    )
+)
+def test_whatever_processes_report_the_answer_is_one_that_every_peer_reads(
+    reports: list[Report],
+) -> None:
+    kept = AppliedReports()
+    kept.tell(reports)
+    answer = AppliedHere(1, "b", kept.under("shop/"))
+    data = LAN.frame([encode(answer)], reliable=True)
+    assert LAN.open(data, reliable=True) == ([answer], [])
+    assert len(encode(answer)) < 2**18
+    assert sum(each.processes for each in answer.applied) <= len(reports)
+
+
+def test_what_is_told_replaces_what_was_told_and_of_too_many_the_first_count() -> None:
+    kept = AppliedReports()
+    kept.tell([Report("shop/", "r1"), Report("other/", "r1")])
+    kept.tell([Report("shop/", "r1")])
+    assert (kept.under("shop/"), kept.under("other/")) == ((AppliedBy("r1", 1),), ())
+    kept.tell(Report("shop/", "r1" if number < 5 else "r2") for number in range(2 * PROCESSES_MAX))
+    assert kept.under("shop/") == (AppliedBy("r2", PROCESSES_MAX - 5), AppliedBy("r1", 5))
+    kept.tell([])
+    assert kept.under("shop/") == ()

@@ -84,6 +84,7 @@ from kvgossip.protocol.wire.message import (
     Sight,
     Sights,
 )
+from kvgossip.protocol.wire.release_messages import AppliedBy, AppliedHere, AskApplied
 from tests.protocol.net import LAN, refused
 from tests.protocol.strategies import KINDS, messages, of_kind
 
@@ -307,6 +308,11 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     (Confirm(5, "b", 3), "51 00000005 9305a16203"),
     (Measure(5, "a", 9, b"\x01", b"\x02"), "52 0000000b 9505a16109c40101c40102"),
     (Measured(5, "b", 9, 3, Precision.ESTIMATE), "53 00000007 9505a162090301"),
+    (AskApplied(5, "a", "shop/"), "55 0000000a 9305a161a573686f702f"),
+    (
+        AppliedHere(5, "b", (AppliedBy("r", 2, (("k", "no"),)),)),
+        "56 00000010 9305a1629193a172029192a16ba26e6f",
+    ),
     (Conclude(9, 5, 3, b"\x01", b"\x02"), "1e 0000000a 95090503c40101c40102"),
     (Concluded(9, 5, 3, 1), "1f 00000005 9409050301"),
     (OtherPositions(9), "20 00000002 9109"),
