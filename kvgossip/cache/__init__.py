@@ -5,7 +5,8 @@ table           what readers see: one immutable table, replaced as a whole
 decoding        what the bytes of a value mean, and the other way round
 binding         models that users bind to keys
 validation      from one table to the next: what is applied, what is refused
-resolution      which records count: loose keys, or those of a release
+resolution      what a member shows of its records: its release, or the loose keys
+releases        releases made, promoted, taken back, and what became of them
 opening         when the source is open, and how a write is waited for
 applying        the sink of a source: takes records, shows tables
 callbacks       who hears of changes, on which thread or loop

@@ -1,27 +1,44 @@
-"""Resolution: which of the records under a prefix count."""
+"""Resolution: what a member shows of the records under a prefix - its release, or the loose keys.
+
+Laws
+- What is shown is one document whole, or the loose keys; never a mixture, in whatever order pointer
+  and documents arrive.
+- Where the document that the pointer names is not here, or cannot be read, the old one stays: what
+  this process showed last; at its start, the newest of those that the pointer says were for all
+  before, and are here (releases/pointer.py has the reason for that list).
+- Loose keys under a prefix with an active release are ignored, and named.
+- A pointer that cannot be read says nothing of what is valid, and so nothing of loose keys: what
+  was shown last stays; at the start, nothing is shown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kvgossip.cache.source import Record
+from kvgossip.errors import BadReleaseError
+from kvgossip.releases.document import RESERVED, document_key, read_document
+from kvgossip.releases.pointer import LOOSE, Pointer, pointer_key, read_pointer
+from kvgossip.releases.target import Place
 
-RESERVED = "@"
-"""Names that begin so are no keys of users."""
+__all__ = ["RESERVED", "Resolved", "resolve"]
 
 
 class Resolved(Struct, frozen=True):
-    """What a process shows of the records under its prefix. `values`: by the name without that;
-    `release`: whose they are, empty for loose keys; `pending`: a release that is to be shown and
-    cannot be yet, and `problem` why; `ignored`: names of loose keys that a release puts aside."""
+    """`values`: by the name without the prefix. `release`: that of the values; empty where they are
+    the loose keys. `pending`: the release that is to be shown and cannot be yet, and `problem` why,
+    where it is more than that its document is on its way. `ignored`: the names of loose keys that
+    are not shown, sorted. `document`: the entry that the values are from."""
 
     values: dict[str, Record]
-    release: str = ""
+    release: str = LOOSE
     pending: str = ""
     ignored: tuple[str, ...] = ()
     problem: str = ""
+    document: Record | None = None
 
 
 def resolve(
@@ -31,13 +48,66 @@ def resolve(
     zone: str,
     last: Resolved | None = None,
 ) -> Resolved:
-    """What counts for the process of this member in this zone. All keys start with `prefix`.
-    `last`: what counts now."""
+    """What this member shows of these records, by whole keys. `last`: what it shows now."""
+    loose = _loose(records, prefix)
+    try:
+        pointer = _pointer(records, prefix)
+    except BadReleaseError as error:
+        return replace(last or Resolved({}), problem=str(error))
+    if pointer is None:
+        return Resolved(loose)
+    wanted = pointer.wanted(Place(member, zone))
+    there = records.get(document_key(prefix, wanted))
+    if last is not None and last.document is not None and last.document == there:
+        # nothing is read again: a release may be long, and a change be about another key
+        return replace(last, pending="", problem="", ignored=tuple(sorted(loose)))
+    found, problem = _found(records, prefix, wanted, loose)
+    if found is not None:
+        return found
+    # loose keys that were shown may have been all that was here: they stand in by their place alone
+    shown = last if last is not None and last.release != LOOSE else None
+    if shown is None:
+        others = (_found(records, prefix, name, loose)[0] for name in _stand_ins(pointer, wanted))
+        shown = next((each for each in others if each is not None), Resolved({}))
+    ignored = () if shown.values is loose else tuple(sorted(loose))
+    return replace(shown, pending=wanted, problem=problem, ignored=ignored)
+
+
+def _stand_ins(pointer: Pointer, wanted: str) -> Iterator[str]:
+    if wanted != pointer.release:
+        yield pointer.release
+    yield from pointer.before
+
+
+def _pointer(records: Mapping[str, Record], prefix: str) -> Pointer | None:
+    record = records.get(pointer_key(prefix))
+    return None if record is None or record.value is None else read_pointer(record.value)
+
+
+def _found(
+    records: Mapping[str, Record], prefix: str, name: str, loose: dict[str, Record]
+) -> tuple[Resolved | None, str]:
+    """This release as it is shown; None where it is not here, or cannot be read: then why."""
+    if name == LOOSE:
+        return Resolved(loose), ""
+    record = records.get(document_key(prefix, name))
+    if record is None or record.value is None:
+        return None, ""
+    try:
+        document = read_document(record.value)
+    except BadReleaseError as error:
+        return None, str(error)
+    values = {
+        key: Record(prefix + key, each.octets, record.version, each.content_type)
+        for key, each in document.contents().items()
+    }
+    return Resolved(values, name, ignored=tuple(sorted(loose)), document=record), ""
+
+
+def _loose(records: Mapping[str, Record], prefix: str) -> dict[str, Record]:
     start = len(prefix)
-    return Resolved(
-        {
-            key[start:]: record
-            for key, record in records.items()
-            if record.value is not None and not key.startswith(RESERVED, start)
-        }
-    )
+    return {
+        key[start:]: record
+        for key, record in records.items()
+        if record.value is not None and not key.startswith(RESERVED, start)
+    }

@@ -13,8 +13,20 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from msgspec import Struct
 
+from kvgossip.releases.answers import Applied, NodeApplied, Survey
+
 if TYPE_CHECKING:
     from kvgossip.protocol.model.write import Writing
+
+__all__ = [
+    "Applied",
+    "NodeApplied",
+    "Record",
+    "Sink",
+    "Source",
+    "SourceState",
+    "Survey",
+]
 
 
 class Record(Struct, frozen=True):
@@ -41,31 +53,6 @@ class SourceState(Struct, frozen=True):
     from_disk: bool
     #: why there is nothing newer, in words; empty where all is well
     problem: str = ""
-
-
-class Applied(Struct, frozen=True):
-    """What one process made of the records under `prefix`: the release that it applied (empty:
-    loose keys), and (key, reason) of what it refused."""
-
-    prefix: str
-    release: str
-    refused: tuple[tuple[str, str], ...] = ()
-
-
-class NodeApplied(Struct, frozen=True):
-    """An answer of a survey. `processes`: how many processes of this member and its followers
-    applied `release`; `refused`: (key, reason) of those that did not."""
-
-    node: str
-    release: str
-    processes: int
-    refused: tuple[tuple[str, str], ...] = ()
-
-
-class Survey(Struct, frozen=True):
-    answers: tuple[NodeApplied, ...]
-    #: members that are alive and did not answer in time
-    silent: tuple[str, ...]
 
 
 class Sink(Protocol):
