@@ -154,6 +154,16 @@ class Client:
             )
         return last
 
+    async def releases(
+        self, method: str, prefix: str, query: dict[str, str] | None = None, body: Any = None
+    ) -> Any:
+        """What GET, PUT or POST of /releases answers."""
+        target = f"{_path_of(prefix, '/releases/')}?{urlencode(query or {})}"
+        if body is None:
+            return _document(await self._call(method, target))
+        sent = json.dumps(body).encode()
+        return _document(await self._call(method, target, sent, "application/json"))
+
     async def history(self, key: str) -> Any:
         return _document(await self._call("GET", _path_of(key, "/history/")))
 

@@ -41,6 +41,7 @@ from kvgossip.api.routes.consul_answer import ConsulAnswers
 from kvgossip.api.routes.consul_cluster import ConsulClusterRoutes
 from kvgossip.api.routes.history import HistoryRoutes
 from kvgossip.api.routes.kv import KeyRoutes
+from kvgossip.api.routes.releases import ReleaseRoutes
 from kvgossip.api.routes.sse import Hub
 from kvgossip.api.routes.status import StatusRoutes
 from kvgossip.api.routes.watch import WatchRoutes
@@ -119,6 +120,7 @@ FAMILIES: tuple[type[Family], ...] = (
     KeyRoutes,
     BatchRoutes,
     HistoryRoutes,
+    ReleaseRoutes,
     WatchRoutes,
     StatusRoutes,
     ClusterRoutes,
@@ -158,6 +160,7 @@ class ApiServer:
                 KeyRoutes(node, self._keys, answers),
                 BatchRoutes(node, answers),
                 HistoryRoutes(node, answers),
+                ReleaseRoutes(node, answers),
                 watching,
                 StatusRoutes(
                     node,

@@ -12,6 +12,7 @@ long happen when it runs, so that --help is quick.
     watch          print changes as they happen
     history        list earlier versions of a key
     rollback       write an earlier version again
+    release        release a set of values at once: make, status, promote, rollback
     load           store many keys, from lines of JSON
     dump           print many keys, as lines of JSON
     members        show the members that a node knows
@@ -81,6 +82,7 @@ from kvgossip.cli import (
     members,
     put,
     quarantine,
+    release,
     rollback,
     rtt,
     settle,
@@ -132,8 +134,8 @@ def _options(
 
 
 for command in (
-    agent, config, demo, get, put, delete, list_, watch, history, rollback, load, dump, converge,
-    members, status, join, leave, settle, block, unblock, force_leave, export, import_,
+    agent, config, demo, get, put, delete, list_, watch, history, rollback, release, load, dump,
+    converge, members, status, join, leave, settle, block, unblock, force_leave, export, import_,
     quarantine, keygen, keyring, token_, tls, doctor, rtt, sim, version,
 ):  # fmt: skip
     command.register(app)

@@ -28,16 +28,21 @@ BlockTarget = Annotated[
 
 def check_ttl(ttl: str | None) -> None:
     """Raises CommandError for what is no time to live: no node need be asked."""
-    from kvgossip.api.http.duration import duration_s
     from kvgossip.protocol.model.entry import TTL_S_MAX, TTL_S_MIN
 
     if ttl is None:
         return
-    try:
-        seconds = duration_s("--ttl", ttl, TTL_S_MAX)
-    except KVGossipError as error:
-        raise CommandError(str(error), error.hint) from error
-    if seconds < TTL_S_MIN:
+    if seconds_of("--ttl", ttl, TTL_S_MAX) < TTL_S_MIN:
         raise CommandError(
             f"--ttl = {ttl!r} is shorter than a millisecond", "write 500ms, 30s or 2m"
         )
+
+
+def seconds_of(option: str, text: str, longest_s: float) -> float:
+    """The seconds of a duration. Raises CommandError for what is none."""
+    from kvgossip.api.http.duration import duration_s
+
+    try:
+        return duration_s(option, text, longest_s)
+    except KVGossipError as error:
+        raise CommandError(str(error), error.hint) from error

@@ -9,6 +9,7 @@ from kvgossip.api.access.refusal import AccessError
 from kvgossip.errors import (
     BadBatchError,
     BadKeyError,
+    BadReleaseError,
     CannotMeetError,
     ConfigError,
     DiskFullError,
@@ -20,6 +21,7 @@ from kvgossip.errors import (
     NotFoundError,
     NotSettledError,
     OverloadedError,
+    ReleaseConflictError,
     StaleError,
     StillAliveError,
     StorageError,
@@ -47,6 +49,8 @@ class RequestError(LocalError):
 _STATUSES: tuple[tuple[type[KVGossipError], int], ...] = (
     (BadBatchError, 400),
     (BadKeyError, 400),
+    (BadReleaseError, 400),
+    (ReleaseConflictError, 409),
     (ValueTooLargeError, 413),
     (NotSettledError, 503),
     (CannotMeetError, 409),

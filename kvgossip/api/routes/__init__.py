@@ -4,6 +4,7 @@ kv              /kv: values, and the list of keys
 write_concern   waiting for others to hold a write, and for a version to arrive
 batch           /batch: writes that happen together
 history         /history: earlier versions of a key
+releases        /releases: releases of the values under a prefix
 watch           /watch: changes, as a stream or as a long poll
 sse             the streams that are open
 turns           work for all of them, a portion in each turn of the loop
