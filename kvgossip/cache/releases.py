@@ -124,7 +124,7 @@ class Releases:
 
     def _steps(self, author: Author) -> Steps:
         survey = self._source().survey(self._prefix, SURVEY_TIMEOUT_S).result()
-        return Steps(self._prefix, self._read, survey.users(), author)
+        return Steps(self._prefix, self._read, survey, author)
 
     def _make(self, step: Step) -> Step:
         writings = [each for each in (step.document, step.pointer) if each is not None]

@@ -10,13 +10,14 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from kvgossip.errors import NotFoundError, ReleaseConflictError
 from kvgossip.protocol.model.write import Writing
+from kvgossip.releases.answers import Survey
 from kvgossip.releases.document import (
     CONTENT_TYPE,
     Document,
@@ -32,7 +33,7 @@ from kvgossip.releases.pointer import (
     pointer_key,
     read_pointer,
 )
-from kvgossip.releases.target import Place, Target, reaching
+from kvgossip.releases.target import Target, reaching
 
 Read = Callable[[str], bytes | None]
 """The live value under a key, on the node that makes the step."""
@@ -47,7 +48,8 @@ class Author(NamedTuple):
 
 class Step(NamedTuple):
     """`document`: what is to be written first, and to stand before `pointer` is; None: it is there.
-    `hits`: the members that are alive and have `release` from then on."""
+    `hits`: the members that are alive and are to have `release` from then on; of a canary those
+    whose processes use the prefix."""
 
     release: str
     document: Writing | None
@@ -56,11 +58,12 @@ class Step(NamedTuple):
 
 
 class Steps:
-    """Those under one prefix. `members`: those that are alive, and that a trial may be made on."""
+    """Those under one prefix. `survey`: who is alive, and whose processes use the prefix: on these
+    alone a trial is made."""
 
-    def __init__(self, prefix: str, read: Read, members: Iterable[Place], author: Author) -> None:
+    def __init__(self, prefix: str, read: Read, survey: Survey, author: Author) -> None:
         self._prefix, self._read = prefix, read
-        self._members, self._author = tuple(members), author
+        self._survey, self._author = survey, author
 
     def release(self, document: Document, to: Target | None) -> Step:
         """Make a release, for all or for those in `to`. A canary under way ends.
@@ -76,7 +79,7 @@ class Steps:
             raise ReleaseConflictError(
                 f"the release {name!r} is for all already", "release the new values by a new name"
             )
-        target = reaching(to, name, self._members)
+        target = reaching(to, name, self._survey.users())
         return self._step(name, replace(pointer, canary=Canary(name, target)), writing)
 
     def promote(self, name: str = "") -> Step:
@@ -159,7 +162,9 @@ class Steps:
     def _step(self, name: str, pointer: Pointer, document: Writing | None = None) -> Step:
         signed = replace(pointer, by=self._author.by, at_ms=self._author.at_ms)
         writing = Writing(pointer_key(self._prefix), signed.encoded(), CONTENT_TYPE)
-        hits = tuple(sorted(each.name for each in self._members if signed.wanted(each) == name))
+        is_canary = pointer.canary is not None and pointer.canary.release == name
+        members = self._survey.users() if is_canary else self._survey.members
+        hits = tuple(sorted(each.name for each in members if signed.wanted(each) == name))
         return Step(name, document, writing, hits)
 
 

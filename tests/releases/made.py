@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kvgossip.protocol.model.write import Writing
+from kvgossip.releases.answers import Survey
 from kvgossip.releases.document import document_of
 from kvgossip.releases.pointer import Pointer, pointer_key, read_pointer
 from kvgossip.releases.step import Author, Step, Steps
@@ -29,7 +30,8 @@ class Desk:
         self.log.append(writing)
 
     def steps(self) -> Steps:
-        return Steps(self.prefix, self.values.get, self.members, Author("desk", 7))
+        survey = Survey((), (), tuple(self.members))
+        return Steps(self.prefix, self.values.get, survey, Author("desk", 7))
 
     def release(self, name: str, values: Mapping[str, Any], to: Target | None = None) -> Step:
         document = document_of(self.prefix, name, values, by="desk", at_ms=7)

@@ -14,6 +14,7 @@ from kvgossip.cache.resolution import Resolved, resolve
 from kvgossip.cache.source import Record
 from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.model.change import Changed
+from kvgossip.releases.answers import Survey
 from kvgossip.releases.document import document_of
 from kvgossip.releases.pointer import pointer_key, read_pointer
 from kvgossip.releases.step import Author, Steps
@@ -95,7 +96,9 @@ class Shops(Simulation):
         def read(key: str) -> bytes | None:
             return records[key].value if key in records else None
 
-        step = Steps(PREFIX, read, places, Author("", 0)).release(document, to)
+        step = Steps(PREFIX, read, Survey((), (), tuple(places)), Author("", 0)).release(
+            document, to
+        )
         for each in (step.document, step.pointer):
             assert each is not None
             write = Write(each.key, each.value, 0.0)

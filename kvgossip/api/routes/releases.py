@@ -123,7 +123,7 @@ class ReleaseRoutes(Family):
 
     async def _steps(self, prefix: str, author: Author) -> Steps:
         survey = await self._node.applied.survey(prefix, SURVEY_TIMEOUT_S)
-        return Steps(prefix, self._node.get, survey.users(), author)
+        return Steps(prefix, self._node.get, survey, author)
 
     def _author(self) -> Author:
         return Author(self._node.name, time.time_ns() // 1_000_000)
