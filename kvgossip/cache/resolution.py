@@ -21,8 +21,8 @@ from msgspec.structs import replace
 from kvgossip.cache.source import Record
 from kvgossip.errors import BadReleaseError
 from kvgossip.releases.document import RESERVED, document_key, read_document
+from kvgossip.releases.place import Place
 from kvgossip.releases.pointer import LOOSE, Pointer, pointer_key, read_pointer
-from kvgossip.releases.target import Place
 
 __all__ = ["RESERVED", "Resolved", "resolve"]
 

@@ -4,6 +4,7 @@ members first. Pure, so that the cache, the HTTP API and the command decide alik
 document  the values of a release, as one immutable entry
 pointer   which release is for all, and which for whom
 target    the members that a canary is for
+place     what a target looks at of a member
 step      what is written for a release, a promotion, a rollback
 answers   what the processes of all members made of a release
 """

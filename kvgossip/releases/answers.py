@@ -12,7 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from kvgossip.releases.target import Place
+from kvgossip.releases.place import Place
 
 
 class Applied(Struct, frozen=True):

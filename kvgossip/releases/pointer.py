@@ -20,7 +20,8 @@ import msgspec
 from msgspec import Struct
 
 from kvgossip.errors import BadReleaseError
-from kvgossip.releases.target import Place, Target
+from kvgossip.releases.place import Place
+from kvgossip.releases.target import Target
 
 FORMAT = 1
 BEFORE_MAX = 16

@@ -15,24 +15,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 from xxhash import xxh3_64_intdigest
 
 from kvgossip.errors import BadReleaseError
+from kvgossip.releases.place import Place
 
 FORMS = "zone=NAME, share=PART (as 0.1, above 0 and up to 1) and member=NAME, separated by commas"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _HASHES = 2**64
-
-
-class Place(NamedTuple):
-    """What a target looks at of a member."""
-
-    name: str
-    zone: str
 
 
 class Target(Struct, frozen=True, omit_defaults=True):

@@ -12,7 +12,8 @@ from kvgossip.cache.resolution import resolve
 from kvgossip.cache.source import Applied, NodeApplied, Record, Sink, Survey
 from kvgossip.errors import BadReleaseError, LocalError, ReleaseConflictError
 from kvgossip.protocol.model.write import Writing
-from kvgossip.releases.target import Place, share, zone
+from kvgossip.releases.place import Place
+from kvgossip.releases.target import share, zone
 
 PREFIX = "shop/"
 MEMBERS = tuple(Place(f"m{number}", "paris" if number < 3 else "rome") for number in range(10))

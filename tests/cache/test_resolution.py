@@ -16,7 +16,8 @@ from kvgossip.cache.source import Record
 from kvgossip.errors import ReleaseConflictError
 from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.model.write import Writing
-from kvgossip.releases.target import Place, member, share, zone
+from kvgossip.releases.place import Place
+from kvgossip.releases.target import member, share, zone
 from tests.protocol.net import Disk, Network
 from tests.releases.made import MEMBERS, PREFIX, Desk
 

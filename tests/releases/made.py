@@ -8,9 +8,10 @@ from typing import Any
 from kvgossip.protocol.model.write import Writing
 from kvgossip.releases.answers import Survey
 from kvgossip.releases.document import document_of
+from kvgossip.releases.place import Place
 from kvgossip.releases.pointer import Pointer, pointer_key, read_pointer
 from kvgossip.releases.step import Author, Step, Steps
-from kvgossip.releases.target import Place, Target
+from kvgossip.releases.target import Target
 
 PREFIX = "shop/"
 MEMBERS = tuple(Place(f"m{number:02}", f"z{number % 3}") for number in range(50))

@@ -26,9 +26,9 @@ from kvgossip.releases.document import (
     read_document,
     sent_document,
 )
+from kvgossip.releases.place import Place
 from kvgossip.releases.pointer import BEFORE_MAX, read_pointer
 from kvgossip.releases.target import (
-    Place,
     Target,
     hash_of,
     hit,

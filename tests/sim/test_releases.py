@@ -16,9 +16,10 @@ from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.model.change import Changed
 from kvgossip.releases.answers import Survey
 from kvgossip.releases.document import document_of
+from kvgossip.releases.place import Place
 from kvgossip.releases.pointer import pointer_key, read_pointer
 from kvgossip.releases.step import Author, Steps
-from kvgossip.releases.target import Place, Target, member, share
+from kvgossip.releases.target import Target, member, share
 from kvgossip.sim.checks.violation import require
 from kvgossip.sim.faults import Intensity
 from kvgossip.sim.host import Life
