@@ -33,6 +33,7 @@ from kvgossip.cache.callbacks import Callbacks, Change, Changes, Refusal
 from kvgossip.cache.decoding import encode
 from kvgossip.cache.host_source import HostSource
 from kvgossip.cache.opening import Opening, awaited, waited
+from kvgossip.cache.releases import Release, Releases
 from kvgossip.cache.resolution import RESERVED
 from kvgossip.cache.seat import host_name, seat_folder
 from kvgossip.cache.source import Record, Source
@@ -44,6 +45,7 @@ from kvgossip.config import Config, config_from
 from kvgossip.errors import ConfigError, LocalError, NotSettledError
 from kvgossip.protocol.model.entry import check_key
 from kvgossip.protocol.model.write import Writing
+from kvgossip.releases.target import Target
 
 if TYPE_CHECKING:
     from kvgossip.cache.followers import ServedMember
@@ -71,6 +73,7 @@ class ConfigCache:
         "_applying",
         "_callbacks",
         "_opening",
+        "_releases",
         "_stale_after_s",
         "_table",
         "prefix",
@@ -155,6 +158,12 @@ class ConfigCache:
         self._applying = Applying(prefix, dict(defaults), self._callbacks)
         self._opening = Opening(make_source, self._applying)
         self._applying.present(self._show, self._opening.table)
+        self._releases = Releases(
+            self._opening.for_writing,
+            prefix,
+            self._applying.records,
+            lambda: self._applying.state.node,
+        )
         forks.watch(self._opening)
 
     # -- reading ----------------------------------------------------------------------------------
@@ -275,6 +284,27 @@ class ConfigCache:
             {name: None if value is None else Record(key, value, "", content_type)}
         )
         return source.write([Writing(key, value, content_type or None, ttl_s)])
+
+    def release(
+        self, values: Mapping[str, Any], *, name: str = "", to: Target | None = None
+    ) -> Release:
+        """Make the whole set of values the release of all members, or a canary for those in `to`.
+        `name`: by the time, where it is left out.
+
+        Raises BadReleaseError, ValueTooLargeError, ReleaseConflictError, and as `put`.
+        """
+        return self._releases.release(values, name, to)
+
+    def promote(self, name: str = "") -> Release:
+        """The canary is for all from now on; `name`: only if it is this one. Raises
+        ReleaseConflictError."""
+        return self._releases.promote(name)
+
+    def rollback(self, name: str = "") -> Release:
+        """End a canary, and go back to this release, for all; without a name, to the one that is
+        for all where there is a canary, else to the one before. Raises NotFoundError,
+        ReleaseConflictError."""
+        return self._releases.rollback(name)
 
     # -- life -------------------------------------------------------------------------------------
 

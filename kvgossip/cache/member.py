@@ -24,7 +24,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from kvgossip.cache.record_bytes import all_records, record_of
-from kvgossip.cache.source import Applied, NodeApplied, Record, Sink, SourceState, Survey
+from kvgossip.cache.source import Applied, Record, Sink, SourceState, Survey
 from kvgossip.config import Config
 from kvgossip.errors import LocalError
 from kvgossip.protocol.model.change import Changed
@@ -95,28 +95,26 @@ class MemberSource:
 
     def report(self, applied: Applied) -> None:
         self._applied = (applied,)
+        self._tell_applied()
 
     def followers_applied(self, applied: Sequence[Applied]) -> None:
         """What the processes that follow applied, all of them: they count in surveys."""
         self._followers_applied = tuple(applied)
+        self._tell_applied()
+
+    def _tell_applied(self) -> None:
+        if (life := self._life) is not None:
+            applied = (*self._applied, *self._followers_applied)
+            with suppress(RuntimeError):  # the loop is closed already
+                life.loop.call_soon_threadsafe(life.tell_applied, applied)
 
     def survey(self, prefix: str, timeout_s: float) -> Future[Survey]:
-        future: Future[Survey] = Future()
-        told: dict[str, list[Applied]] = {}
-        for each in (*self._applied, *self._followers_applied):
-            if each.prefix == prefix:
-                told.setdefault(each.release, []).append(each)
-        answers = tuple(
-            NodeApplied(
-                self.node.name,
-                release,
-                sum(not each.refused for each in those),
-                tuple(dict.fromkeys(pair for each in those for pair in each.refused)),
-            )
-            for release, those in sorted(told.items())
-        )
-        future.set_result(Survey(answers, ()))
-        return future
+        life = self._life
+        if life is None:
+            failed: Future[Survey] = Future()
+            failed.set_exception(LocalError("the cache is closed", "open it again"))
+            return failed
+        return asyncio.run_coroutine_threadsafe(life.survey(prefix, timeout_s), life.loop)
 
     # -- the thread -------------------------------------------------------------------------------
 
@@ -166,6 +164,13 @@ class _Life:
     def end(self) -> None:
         with suppress(RuntimeError):  # the loop is closed already
             self.loop.call_soon_threadsafe(self._ended.set)
+
+    async def survey(self, prefix: str, timeout_s: float) -> Survey:
+        return await self.node.applied.survey(prefix, timeout_s)
+
+    def tell_applied(self, applied: Sequence[Applied]) -> None:
+        with suppress(LocalError):  # the node has stopped
+            self.node.applied.tell(applied)
 
     def begin(self) -> None:
         self._sink.told(self.state)
