@@ -314,7 +314,7 @@ class Subject:
 
     async def idle(self, seconds: float, side: int) -> Figures:
         from kvgossip.protocol.model.member import Member
-        from kvgossip.protocol.wire.frame import _DECODERS
+        from kvgossip.protocol.wire.unit import _DECODERS
 
         before = self._sent()
         await asyncio.sleep(seconds)

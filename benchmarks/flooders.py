@@ -52,7 +52,7 @@ from kvgossip.protocol.wire.exchange_messages import (
     Symbols,
     Want,
 )
-from kvgossip.protocol.wire.frame import Framing, encode, frame_bytes_max
+from kvgossip.protocol.wire.frame import Framing, frame_bytes_max
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import (
     Ack,
@@ -67,6 +67,7 @@ from kvgossip.protocol.wire.message import (
     Pull,
     Rumor,
 )
+from kvgossip.protocol.wire.unit import encode
 from kvgossip.runtime.disk.key_files import read_keys
 
 POOL = "lan:dc1"

@@ -29,7 +29,6 @@ from kvgossip.protocol.wire.exchange_messages import (
     Symbols,
     Want,
 )
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import (
     FACTS_OF_A_KIND_MAX,
     Bodies,
@@ -49,6 +48,7 @@ from kvgossip.protocol.wire.message import (
     Prune,
     Rumor,
 )
+from kvgossip.protocol.wire.unit import encode
 
 ME = "liar"
 LIST_BYTES = 1_200_000

@@ -33,8 +33,9 @@ from kvgossip.protocol.model.write import BATCH_ENTRIES_MAX, Writing
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.store.sketch import SYMBOLS_MAX
 from kvgossip.protocol.wire.exchange_messages import Compare, Sketch
-from kvgossip.protocol.wire.frame import MEMBER_KIND, Framing, encode, frame_bytes_max
+from kvgossip.protocol.wire.frame import Framing, frame_bytes_max
 from kvgossip.protocol.wire.message import Ack, Message
+from kvgossip.protocol.wire.unit import MEMBER_KIND, encode
 
 LIMIT_MS = 20.0
 START = Now(1000.0, 1_700_000_000_000)

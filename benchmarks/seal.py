@@ -19,9 +19,10 @@ from typing import Any
 
 from benchmarks.report import Report, Table, finish
 from kvgossip.config import KEY_BYTES
-from kvgossip.protocol.wire.frame import Framing, encode
+from kvgossip.protocol.wire.frame import Framing
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import Rumor
+from kvgossip.protocol.wire.unit import encode
 
 BYTES_MAX = 2**21
 

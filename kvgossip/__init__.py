@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from kvgossip.errors import (
         BadBatchError,
         BadKeyError,
+        BadReleaseError,
         CannotMeetError,
         ClockAheadError,
         ConfigError,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         NotSettledError,
         OverloadedError,
         Refused,
+        ReleaseConflictError,
         RemoteError,
         StaleError,
         StillAliveError,
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from kvgossip.protocol.model.entry import Entry, Version
     from kvgossip.protocol.model.member import Member, MemberState
     from kvgossip.protocol.model.write import Writing
+    from kvgossip.releases.target import share, zone
     from kvgossip.runtime.changes.members import MemberChange, MemberWatcher
     from kvgossip.runtime.changes.watchers import Change, SetWatcher, Watcher
     from kvgossip.runtime.node import Node
@@ -76,6 +79,7 @@ _HOMES = {
     "kvgossip.errors": (
         "BadBatchError",
         "BadKeyError",
+        "BadReleaseError",
         "CannotMeetError",
         "ClockAheadError",
         "ConfigError",
@@ -92,6 +96,7 @@ _HOMES = {
         "NotSettledError",
         "OverloadedError",
         "Refused",
+        "ReleaseConflictError",
         "RemoteError",
         "StaleError",
         "StillAliveError",
@@ -103,6 +108,7 @@ _HOMES = {
     "kvgossip.protocol.model.entry": ("Entry", "Version"),
     "kvgossip.protocol.model.member": ("Member", "MemberState"),
     "kvgossip.protocol.model.write": ("Writing",),
+    "kvgossip.releases.target": ("share", "zone"),
     "kvgossip.runtime.node": ("Node",),
     "kvgossip.runtime.changes.members": ("MemberChange", "MemberWatcher"),
     "kvgossip.runtime.changes.watchers": ("Change", "SetWatcher", "Watcher"),
@@ -112,6 +118,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [  # noqa: RUF022 - what users meet first
     "ConfigCache",
     "Refused",
+    "share",
+    "zone",
     "Node",
     "Config",
     "config_from",
@@ -131,6 +139,8 @@ __all__ = [  # noqa: RUF022 - what users meet first
     "DataDirError",
     "LocalError",
     "ForkedError",
+    "BadReleaseError",
+    "ReleaseConflictError",
     "BadKeyError",
     "ValueTooLargeError",
     "BadBatchError",

@@ -34,7 +34,8 @@ from kvgossip.api.routes.metrics import COUNTERS, GAUGES, PREFIX
 from kvgossip.cli import app
 from kvgossip.config import config_from
 from kvgossip.protocol.model.member import Member
-from kvgossip.protocol.wire.frame import FORMAT, MEMBER_KIND
+from kvgossip.protocol.wire.frame import FORMAT
+from kvgossip.protocol.wire.unit import MEMBER_KIND
 from tests.api.serving import Served, serving
 from tests.protocol.strategies import KINDS
 

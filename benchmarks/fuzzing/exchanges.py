@@ -37,9 +37,10 @@ from kvgossip.protocol.tombstones.context_difference import encode as encode_con
 from kvgossip.protocol.tombstones.fact import Kind, fact_of
 from kvgossip.protocol.wire.batching import pack
 from kvgossip.protocol.wire.exchange_messages import Decoded, Symbols
-from kvgossip.protocol.wire.frame import UNIT_BYTES, Framing, encode, frame_bytes_max
+from kvgossip.protocol.wire.frame import Framing, frame_bytes_max
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import Gossip, Message, Notice, Pair, Pull
+from kvgossip.protocol.wire.unit import UNIT_BYTES, encode
 
 RECEIVERS = ("exchange-open", "exchange-sealed")
 PEER = Address("10.9.0.1", 7481)

@@ -22,8 +22,9 @@ from benchmarks.fuzzing.victim import HERE, START, Victim
 from kvgossip.config import KEY_BYTES, Address, Config
 from kvgossip.protocol.effect import Effect, JoinRefused, Log, Send
 from kvgossip.protocol.model.member import Member, MemberState
-from kvgossip.protocol.wire.frame import Framing, encode, frame_bytes_max, is_refusal
+from kvgossip.protocol.wire.frame import Framing, frame_bytes_max, is_refusal
 from kvgossip.protocol.wire.keyring import Keyring
+from kvgossip.protocol.wire.unit import encode
 from kvgossip.sim.checks.violation import require
 
 RECEIVERS = ("open", "member", "stranger")

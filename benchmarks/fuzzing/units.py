@@ -12,17 +12,9 @@ import msgspec
 
 from kvgossip.protocol.effect import Send
 from kvgossip.protocol.model.member import Member
-from kvgossip.protocol.wire.frame import (
-    HEADER_BYTES,
-    MEMBER_KIND,
-    UNIT_BYTES,
-    UNITS_AT,
-    clear_frame,
-    encode,
-    is_of_pool,
-    is_sealed,
-)
+from kvgossip.protocol.wire.frame import HEADER_BYTES, UNITS_AT, clear_frame, is_of_pool, is_sealed
 from kvgossip.protocol.wire.message import Message
+from kvgossip.protocol.wire.unit import MEMBER_KIND, UNIT_BYTES, encode
 from kvgossip.sim.faults import Intensity
 from kvgossip.sim.scenario import Options, scenario
 from kvgossip.sim.simulation import Simulation

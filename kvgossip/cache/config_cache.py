@@ -21,34 +21,29 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from kvgossip.cache import forks
 from kvgossip.cache.applying import Applying
 from kvgossip.cache.binding import Bound
 from kvgossip.cache.callbacks import Callbacks, Change, Changes, Refusal
 from kvgossip.cache.decoding import encode
-from kvgossip.cache.host_source import HostSource
+from kvgossip.cache.host_source import of_this_host
 from kvgossip.cache.opening import Opening, awaited, waited
 from kvgossip.cache.releases import Release, Releases
 from kvgossip.cache.resolution import RESERVED
-from kvgossip.cache.seat import host_name, seat_folder
 from kvgossip.cache.source import Record, Source
 from kvgossip.cache.static_source import StaticSource
 from kvgossip.cache.status import Status
 from kvgossip.cache.table import Snapshot, Table, Unopened
 from kvgossip.cache.validation import refusal
-from kvgossip.config import Config, config_from
+from kvgossip.config import config_from
 from kvgossip.errors import ConfigError, LocalError, NotSettledError
 from kvgossip.protocol.model.entry import check_key
 from kvgossip.protocol.model.write import Writing
 from kvgossip.releases.target import Target
-
-if TYPE_CHECKING:
-    from kvgossip.cache.followers import ServedMember
 
 SETTLING_S = 2.0
 """So long a context manager waits for the cache to settle."""
@@ -95,7 +90,7 @@ class ConfigCache:
             parameters["cluster"] = cluster
         targets = join if isinstance(join, str) else list(join)
         given = {**parameters, "join": targets, "data_dir": os.fspath(data_dir)}
-        make_source = partial(_of_this_host, config_from(given, profile), prefix)
+        make_source = partial(of_this_host, config_from(given, profile), prefix)
         self._set_up(make_source, prefix, defaults or {}, stale_after_s)
 
     @classmethod
@@ -390,19 +385,6 @@ class ConfigCache:
         refused = self._applying.refusals
         if strict and refused:
             raise refusal({key: each.reason for key, each in refused.items()})
-
-
-def _of_this_host(config: Config, prefix: str) -> Source:
-    named = config if config.name else replace(config, name=host_name())
-
-    def make_member() -> ServedMember:
-        # those who follow load no node
-        from kvgossip.cache.member import MemberSource
-
-        return MemberSource(named, prefix)
-
-    folder = seat_folder(config.data_dir, config.cluster, named.name)
-    return HostSource(folder, prefix, make_member)
 
 
 def _check_prefix(prefix: str) -> None:

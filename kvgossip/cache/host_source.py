@@ -15,6 +15,7 @@ Laws
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -29,16 +30,31 @@ from kvgossip.cache import forks
 from kvgossip.cache.calls import Call
 from kvgossip.cache.keeping import Keeping
 from kvgossip.cache.line import Ask, Write
-from kvgossip.cache.seat import Seat
+from kvgossip.cache.seat import Seat, host_name, seat_folder
 from kvgossip.cache.socket_source import NOBODY, SocketSource
 from kvgossip.cache.source import Applied, Record, Sink, Source, SourceState, Survey
 from kvgossip.errors import ConfigError
 
 if TYPE_CHECKING:
     from kvgossip.cache.followers import Followers, ServedMember
+    from kvgossip.config import Config
     from kvgossip.protocol.model.write import Writing
 
 log = logging.getLogger("kvgossip")
+
+
+def of_this_host(config: Config, prefix: str) -> HostSource:
+    """The source of a process on this host. `config`: of its member, whose name is the host's where
+    it has none."""
+    named = config if config.name else dataclasses.replace(config, name=host_name())
+
+    def make_member() -> ServedMember:
+        # those who follow load no node
+        from kvgossip.cache.member import MemberSource
+
+        return MemberSource(named, prefix)
+
+    return HostSource(seat_folder(config.data_dir, config.cluster, named.name), prefix, make_member)
 
 
 class HostSource:

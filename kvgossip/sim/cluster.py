@@ -9,8 +9,9 @@ from random import Random
 from kvgossip.config import GOSSIP_PORT, Address
 from kvgossip.protocol.effect import Resolve, Send
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.wire.frame import Framing, encode, frame_bytes_max
+from kvgossip.protocol.wire.frame import Framing, frame_bytes_max
 from kvgossip.protocol.wire.keyring import keyring_of
+from kvgossip.protocol.wire.unit import encode
 from kvgossip.sim.checks.absence import AbsenceCheck
 from kvgossip.sim.checks.batches import Batches
 from kvgossip.sim.checks.ledger import Ledger

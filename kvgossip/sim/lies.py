@@ -10,8 +10,9 @@ from kvgossip.config import Address
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.effect import Send
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.wire.frame import Framing, encode
+from kvgossip.protocol.wire.frame import Framing
 from kvgossip.protocol.wire.message import Join, JoinReply
+from kvgossip.protocol.wire.unit import encode
 from kvgossip.sim.checks.ledger import Ledger
 from kvgossip.sim.checks.oracle import Oracle
 from kvgossip.sim.delivery import Delivery

@@ -11,7 +11,7 @@ from kvgossip import Config, Node, Writing
 from kvgossip.cache.record_bytes import all_records, record_of
 from kvgossip.cache.source import Applied, NodeApplied, Sink, SourceState, Survey
 from kvgossip.errors import NotSettledError
-from kvgossip.runtime.changes.watchers import Queue, Topic
+from kvgossip.runtime.changes.watchers import Topic, TopicQueue
 from kvgossip.runtime.loop import new_event_loop
 
 
@@ -26,7 +26,7 @@ class LocalMember:
         self._applied: list[Applied] = []
         self._prefix = prefix
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._queue: Queue | None = None
+        self._queue: TopicQueue | None = None
 
     def open(self, sink: Sink) -> None:
         self._sink = sink

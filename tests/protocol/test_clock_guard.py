@@ -15,8 +15,8 @@ from kvgossip.protocol.model.hlc import HybridLogicalClock, timestamp_of
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Outbox
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Ping
+from kvgossip.protocol.wire.unit import encode
 from kvgossip.sim.faults import Intensity
 from kvgossip.sim.scenario import Options
 from kvgossip.sim.simulation import simulate

@@ -14,9 +14,10 @@ from kvgossip.protocol.effect import KeyringChanged, KeyringReported
 from kvgossip.protocol.key_rotation import PATIENCE_S, ids_of, parse_order
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.wire.frame import Framing, encode, frame_bytes_max
+from kvgossip.protocol.wire.frame import Framing, frame_bytes_max
 from kvgossip.protocol.wire.keyring import Keyring, key_id
 from kvgossip.protocol.wire.message import Holding, KeyringAction, KeyringOrder, KeyringReport
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import STRANGER, Network, address_of, at, logs, make_replica, sends
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))

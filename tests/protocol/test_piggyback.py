@@ -20,8 +20,9 @@ from kvgossip.protocol.pools.piggyback import BYTES_MAX
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rumors.rides import BATCH_BYTES_MAX, RIDES_MAX
 from kvgossip.protocol.saved_state import SavedLife, SavedState
-from kvgossip.protocol.wire.frame import Framing, clear_frame, encode
+from kvgossip.protocol.wire.frame import Framing, clear_frame
 from kvgossip.protocol.wire.message import Gossip, Nack, Ping, Rumor
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import Network, address_of, at, changed, make_replica, member, record, sends
 from tests.protocol.rumors.test_mongering import replica_with
 

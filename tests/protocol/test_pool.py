@@ -20,9 +20,9 @@ from kvgossip.protocol.wire.frame import (
     UNITS_AT,
     Framing,
     clear_frame,
-    encode,
 )
 from kvgossip.protocol.wire.message import Ack, Nack, Ping, PingRequest, Refused, Rumor
+from kvgossip.protocol.wire.unit import encode
 from kvgossip.zstd import ZstdCompressor
 from tests.protocol.net import (
     LAN,

@@ -21,8 +21,8 @@ from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.exchange_messages import Push
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Gossip, Rumor
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import (
     LAN,
     PORT,

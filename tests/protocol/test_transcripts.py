@@ -58,8 +58,9 @@ from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.wire import exchange_messages, release_messages
 from kvgossip.protocol.wire import message as wire_message
-from kvgossip.protocol.wire.frame import HEADER_BYTES, Framing, encode, frame_bytes_max
+from kvgossip.protocol.wire.frame import HEADER_BYTES, Framing, frame_bytes_max
 from kvgossip.protocol.wire.message import Message, Sight
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import LAN, STRANGER, Network, address_of
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))

@@ -11,8 +11,8 @@ from kvgossip.protocol.effect import Dropped, Examined, Expired, Quarantined, Re
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.entry import expires_in, timestamp_in
 from kvgossip.protocol.model.now import Now
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Gossip, Rumor
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import LAN, WALL_MS, Disk, Network, address_of, at, logs, record
 from tests.protocol.rumors.test_mongering import replica_with
 from tests.protocol.tombstones.test_expiry import put, served

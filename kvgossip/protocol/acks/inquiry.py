@@ -21,8 +21,8 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import SendPort
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.wire.frame import encode_briefly
 from kvgossip.protocol.wire.message import Confirm, Enquire, Notice
+from kvgossip.protocol.wire.unit import encode_briefly
 
 OPEN_MAX = 1024
 OPEN_S = 30.0

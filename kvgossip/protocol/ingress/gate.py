@@ -36,14 +36,13 @@ from kvgossip.protocol.wire.frame import (
     FLAG_REFUSED,
     OTHER_ID,
     Framing,
-    Opened,
     cluster_number,
-    encode,
     frame_bytes_max,
     is_refusal,
 )
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import Message, Refused
+from kvgossip.protocol.wire.unit import Opened, encode
 
 LIVES_FACTOR = 2
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sized
 
 from kvgossip.config import Config
 from kvgossip.protocol.model.member import Member
-from kvgossip.protocol.wire.frame import encode
+from kvgossip.protocol.wire.unit import encode
 
 NEWS_FACTOR, NEWS_MIN = 4, 64
 

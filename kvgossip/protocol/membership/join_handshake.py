@@ -41,8 +41,8 @@ from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Outbox, SendPort
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Join, JoinPurpose, JoinReply, Message
+from kvgossip.protocol.wire.unit import encode
 
 NAME_CHECKS_MAX = 64
 ASKED_MAX = 1024

@@ -46,8 +46,8 @@ from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, life, rank
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Prune
+from kvgossip.protocol.wire.unit import encode
 
 INCARNATION_MAX = 2**32
 JOINED_MAX = 1024

@@ -28,7 +28,6 @@ from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.rumors.mongering import Mongering
-from kvgossip.protocol.wire.frame import BAD_MEMBER, TOO_MUCH
 from kvgossip.protocol.wire.message import (
     Bundle,
     Fetch,
@@ -40,6 +39,7 @@ from kvgossip.protocol.wire.message import (
     Refused,
     Rumor,
 )
+from kvgossip.protocol.wire.unit import BAD_MEMBER, TOO_MUCH
 
 Handler = Callable[[Any, Arrival], None]
 

@@ -39,8 +39,8 @@ from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.pools.shared import Shared
 from kvgossip.protocol.rumors.rides import Rides
-from kvgossip.protocol.wire.frame import TOO_MUCH, encode
 from kvgossip.protocol.wire.message import Bundle, Gossip, Message, Prune, Rumor
+from kvgossip.protocol.wire.unit import TOO_MUCH, encode
 
 BYTES_MAX = 64 * 1024
 """The longest ride: what a host offers beyond it is not used, what is longer is not absorbed."""

@@ -40,7 +40,7 @@ from kvgossip.protocol.pools.shared import Shared
 from kvgossip.protocol.pools.survey_answers import SurveyAnswers
 from kvgossip.protocol.rumors.mongering import Mongering
 from kvgossip.protocol.saved_state import SavedPeer
-from kvgossip.protocol.wire.frame import encode
+from kvgossip.protocol.wire.unit import encode
 
 FAREWELLS_MAX = 64
 

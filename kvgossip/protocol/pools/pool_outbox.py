@@ -29,8 +29,8 @@ from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.wire.batching import chunks
-from kvgossip.protocol.wire.frame import encode, encode_briefly
 from kvgossip.protocol.wire.message import Message, Ping
+from kvgossip.protocol.wire.unit import encode, encode_briefly
 
 # asked for every peer of every packet (see merging.py)
 _ALIVE = MemberState.ALIVE

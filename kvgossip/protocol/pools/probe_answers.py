@@ -30,8 +30,8 @@ from kvgossip.protocol.pools.pool_outbox import PoolOutbox
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
-from kvgossip.protocol.wire.frame import encode_briefly
 from kvgossip.protocol.wire.message import Ack, Ping
+from kvgossip.protocol.wire.unit import encode_briefly
 
 _NEEDED_LEAST: tuple[dict[str, Any], ...] = (
     {"coordinate": b""},

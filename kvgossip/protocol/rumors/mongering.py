@@ -44,8 +44,8 @@ from kvgossip.protocol.rumors.policy import Mode, RumorPolicy
 from kvgossip.protocol.rumors.responder import RumorResponder
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Bundle, Busy, Feedback, Notice, Pair, Pull, Rumor
+from kvgossip.protocol.wire.unit import encode
 
 ROUND_BYTES_MAX = 64 * 1024
 FIRST_PEERS_MAX = 16

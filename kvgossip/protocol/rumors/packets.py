@@ -15,8 +15,8 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import SendPort
 from kvgossip.protocol.rumors.burst_window import BurstWindow
 from kvgossip.protocol.rumors.hot_list import HotList, HotRumor
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Gossip
+from kvgossip.protocol.wire.unit import encode
 
 #: a list of rumors that fits into so many datagrams is no burst
 BURST_DATAGRAMS = 2

@@ -26,8 +26,8 @@ from kvgossip.config import Config
 from kvgossip.protocol.model.entry import HEAD_BYTES
 from kvgossip.protocol.rumors.batches import key_of
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Bundle, Pair, Rumor
+from kvgossip.protocol.wire.unit import encode
 
 RIDES_MAX = 1024
 BATCH_BYTES_MAX = 4096

@@ -3,7 +3,8 @@
 message            the messages but those of anti-entropy and releases
 exchange_messages  the messages of anti-entropy
 release_messages   the messages of a survey of releases
-frame              messages to bytes and back
+frame              units under the header of a pool, to bytes and back
+unit               messages and records of members to bytes and back
 member_record      the record of a member to bytes and back, with fields of newer releases
 batching           lists of numbers as bytes, and entries in messages of bounded size
 seal               sealed frames

@@ -1,20 +1,18 @@
-"""Messages to bytes and back: the only module that knows bytes.
+"""Frames: units under the header of a pool, to bytes and back.
 
     frame   := header, checksum, unit*
     header  := magic "kv", format version (1 byte), flags (1), cluster fingerprint (4), cluster id
             (4), pool fingerprint (4)
     checksum:= the XXH3 (8 bytes) of all behind it, seeded by the XXH3 of the header; a frame that
             is sealed has a seal instead, and one that says no has neither
-    unit    := kind (1 byte), length (4 bytes, big-endian), body: a MessagePack array
+    unit    := a message, or the record of a member (unit.py)
     flags   := 1: the frame says no, see Refused; 2: the units are in one zstd frame; 4: the rest
             after the header is sealed, see seal.py, and 2 is about the opened rest
 
 A frame of another cluster or pool is recognised by its header alone, before anything is decoded
 (protocol.md section 1). The cluster id is 0 in a frame of a node that belongs to no cluster yet,
-and in those of a join, which say more about ids themselves (model/cluster_id.py). Units of an
-unknown kind are passed over, so that newer peers can say more. A unit that cannot be decoded costs
-itself, not its neighbours. Bytes that were damaged on the way are told by the checksum, before
-anything of the header is believed.
+and in those of a join, which say more about ids themselves (model/cluster_id.py). Bytes that were
+damaged on the way are told by the checksum, before anything of the header is believed.
 
 There is one format, and nodes of another one are refused. A frame that says no is of format 1 for
 ever, and all that is after its header are units: so nodes of every release read why. Every format
@@ -26,34 +24,29 @@ forge it, and it is believed as a text and nothing more.
 
 Laws
 - Any bytes give messages or RemoteErrors, never another exception.
-- Few bytes never claim much work: a frame has at most UNITS_MAX units, of which MEMBERS_MAX
-  records of members are read, is at most INFLATION_MAX
-  times as long when it is decompressed, and is dropped whole where none of its first
-  UNREADABLE_MAX units can be read. What compresses better is filled up behind the zstd frame, where
-  nobody reads it: older releases take such frames. They do not fill up their own, which hold one
-  message of an exchange; so a frame of few units, and no great length, may be longer than that.
+- Few bytes never claim much work: the units of a frame are bounded (unit.py), and it is at most
+  INFLATION_MAX times as long when it is decompressed. What compresses better is filled up behind
+  the zstd frame, where nobody reads it: older releases take such frames. They do not fill up their
+  own, which hold one message of an exchange; so a frame of few units, and no great length, may be
+  longer than that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from struct import Struct
-from typing import Any, NamedTuple
 
-import msgspec
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from kvgossip import zstd
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.model.cluster_id import ClusterId
-from kvgossip.protocol.model.member import Member
-from kvgossip.protocol.wire import exchange_messages, message, release_messages
 from kvgossip.protocol.wire.keyring import Keyring
-from kvgossip.protocol.wire.member_record import decode_member, encode_member
-from kvgossip.protocol.wire.message import FACTS_BYTES_MAX, Message
+from kvgossip.protocol.wire.message import FACTS_BYTES_MAX, Refused
 from kvgossip.protocol.wire.seal import RIDE, SEAL_BYTES, Seals
+from kvgossip.protocol.wire.unit import Opened, encode, units_of
 
 MAGIC = b"kv"
 FORMAT = 2
@@ -64,37 +57,18 @@ FLAG_COMPRESSED = 0x02
 FLAG_SEALED = 0x04
 COMPRESS_BYTES_MIN = 512
 INFLATION_MAX = 32
-UNITS_MAX, MEMBERS_MAX = 4096, 256
-UNREADABLE_MAX = 100
 INFLATED_UNITS_MAX, INFLATED_BYTES_MAX = 8, 2 * 2**20
 SLACK_BYTES = 64 * 1024
 """What a frame has beside its entries: more than enough."""
 _HEADER = Struct(">2sBBIII")
-_UNIT = Struct(">BI")
 HEADER_BYTES = _HEADER.size
 CHECKSUM_BYTES = 8
 UNITS_AT = HEADER_BYTES + CHECKSUM_BYTES
 """Where the units of a clear frame begin."""
-UNIT_BYTES = _UNIT.size
-MEMBER_KIND = 5
 OTHER_ID = "other_cluster_id"
 """The fault of a frame of a cluster that has the same name, and another id."""
-TOO_MUCH = "too_much"
-"""The fault of a unit beyond what one frame may ask for."""
-BAD_MEMBER = "bad_member"
-"""The fault of a record that cannot be read, perhaps since a newer release knows more states. Such
-news is passed over by itself."""
 
 _compressor = zstd.ZstdCompressor(level=1)
-_encode = msgspec.msgpack.Encoder().encode
-_DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {
-    kind.kind: msgspec.msgpack.Decoder(kind)
-    for module in (message, exchange_messages, release_messages)
-    for kind in vars(module).values()
-    if kind in Message.__subclasses__()
-}
-_DECODE: dict[int, Callable[[memoryview], Message | Member]] = {MEMBER_KIND: decode_member}
-_DECODE |= {kind: decoder.decode for kind, decoder in _DECODERS.items()}
 
 
 def frame_bytes_max(config: Config) -> int:
@@ -112,36 +86,6 @@ def message_bytes_max(frame_bytes: int) -> int:
     """The longest full message for a peer that takes frames of that length: with the largest
     context it still fits."""
     return max(frame_bytes - SLACK_BYTES - FACTS_BYTES_MAX, 1)
-
-
-def encode(unit: Message | Member) -> bytes:
-    """The bytes of one unit."""
-    if isinstance(unit, Member):
-        kind, body = MEMBER_KIND, encode_member(unit)
-    else:
-        kind, body = unit.kind, _encode(unit)
-    return _UNIT.pack(kind, len(body)) + body
-
-
-def encode_briefly(unit: Message | Member) -> bytes:
-    """The same unit without the trailing fields that have their defaults, as every release reads
-    it: for an answer that may be no longer than its question."""
-    if isinstance(unit, Member):
-        return encode(unit)
-    fields = msgspec.structs.astuple(unit)
-    count, defaults = len(fields), unit.__struct_defaults__
-    required = count - len(defaults)
-    while count > required and fields[count - 1] == defaults[count - 1 - required]:
-        count -= 1
-    body = _encode(fields[:count])
-    return _UNIT.pack(unit.kind, len(body)) + body
-
-
-class Opened(NamedTuple):
-    """The content of a frame: its messages in order, and the reasons why some units gave none."""
-
-    messages: list[Message | Member]
-    faults: list[str]
 
 
 class Framing:
@@ -221,7 +165,7 @@ class Framing:
         """A frame that says no; its flag lets also nodes of other pools read it, and of other
         formats."""
         return self._header(FLAG_REFUSED, version=FIRST_FORMAT) + encode(
-            message.Refused(cluster=self.cluster, pool=self.pool, text=text[:512])
+            Refused(cluster=self.cluster, pool=self.pool, text=text[:512])
         )
 
     def check(self, data: bytes) -> None:
@@ -269,22 +213,22 @@ class Framing:
             units = memoryview(data)[UNITS_AT:]
             if data[HEADER_BYTES:UNITS_AT] != xxh3_64_digest(units, _seed(head)):
                 raise RemoteError("bad_checksum")
-            return _units(units)
+            return units_of(units)
         try:
             self.check(data)
         except RemoteError as fault:
             if fault.reason != OTHER_ID or not any_id:
                 raise
         if is_refusal(data):
-            opened = _units(memoryview(data)[HEADER_BYTES:])
+            opened = units_of(memoryview(data)[HEADER_BYTES:])
             return Opened(
-                [unit for unit in opened.messages if isinstance(unit, message.Refused)],
+                [unit for unit in opened.messages if isinstance(unit, Refused)],
                 opened.faults,
             )
         if data[3] & FLAG_COMPRESSED and not reliable:
             raise RemoteError("bad_compression", "a compressed datagram")
         body = self._unsealed(data, RIDE if rides else reliable, replays)
-        return self._unpacked(body) if data[3] & FLAG_COMPRESSED else _units(memoryview(body))
+        return self._unpacked(body) if data[3] & FLAG_COMPRESSED else units_of(memoryview(body))
 
     def _unsealed(self, data: bytes, way: int, replays: bool) -> bytes | memoryview:
         sealed = data[3] & FLAG_SEALED
@@ -317,8 +261,8 @@ class Framing:
                 "bad_compression", "a frame that is cut off, or holds more than it declares"
             )
         if not inflated:
-            return _units(memoryview(body))
-        return _units(memoryview(body), INFLATED_UNITS_MAX, "inflated")
+            return units_of(memoryview(body))
+        return units_of(memoryview(body), INFLATED_UNITS_MAX, "inflated")
 
 
 def clear_frame(head: bytes, rest: bytes) -> bytes:
@@ -369,43 +313,3 @@ def _seed(head: bytes) -> int:
 
 def _pool_fingerprint(pool: str) -> int:
     return xxh3_64_intdigest(f"pool {pool}".encode()) & 0xFFFFFFFF
-
-
-def _units(
-    data: memoryview, count_max: int = UNITS_MAX, too_many: str = "too_many_units"
-) -> Opened:
-    """Raises RemoteError, with the reason `too_many`, where they are; and where they are nothing
-    but noise."""
-    opened = Opened([], [])
-    messages, faults = opened
-    at = count = members = 0
-    end = len(data)
-    while at < end:
-        count += 1
-        if count > count_max:
-            raise RemoteError(too_many)
-        if count > UNREADABLE_MAX and not messages:
-            raise RemoteError("unreadable")
-        start = at + UNIT_BYTES
-        if start > end:
-            faults.append("truncated")
-            break
-        kind, length = _UNIT.unpack_from(data, at)
-        at = start + length
-        if at > end:
-            faults.append("truncated")
-            break
-        decode = _DECODE.get(kind)
-        if decode is None:
-            faults.append("unknown_kind")
-            continue
-        if kind == MEMBER_KIND:
-            members += 1
-            if members > MEMBERS_MAX:
-                faults.append(TOO_MUCH)
-                continue
-        try:
-            messages.append(decode(data[start:at]))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            faults.append(BAD_MEMBER if kind == MEMBER_KIND else "bad_message")
-    return opened

@@ -45,8 +45,9 @@ from kvgossip.config import Address, Config, config_from
 from kvgossip.protocol.effect import Effect, MemberChanged, Send
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.wire.frame import FLAG_COMPRESSED, MEMBER_KIND, UNITS_AT
+from kvgossip.protocol.wire.frame import FLAG_COMPRESSED, UNITS_AT
 from kvgossip.protocol.wire.message import Message, Ping
+from kvgossip.protocol.wire.unit import MEMBER_KIND
 from kvgossip.sim.checks.violation import require
 from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.delivery import BACKLOG_MAX

@@ -19,7 +19,6 @@ from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.probe_answers import ProbeAnswers
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import (
     Ack,
     Bodies,
@@ -31,6 +30,7 @@ from kvgossip.protocol.wire.message import (
     Ping,
     Rumor,
 )
+from kvgossip.protocol.wire.unit import encode
 from kvgossip.sim.faults import Intensity
 from kvgossip.sim.report import Report
 from kvgossip.sim.scenario import Options

@@ -28,8 +28,8 @@ from kvgossip.protocol.wire.exchange_messages import (
     Symbols,
     Want,
 )
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Message
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import LAN, about, address_of, at, make_replica, member, record, told
 
 KEYS = 3000

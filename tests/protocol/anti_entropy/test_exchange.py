@@ -38,8 +38,8 @@ from kvgossip.protocol.wire.exchange_messages import (
     Symbols,
     Want,
 )
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Message, Pair
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import LAN, address_of, record
 from tests.protocol.strategies import keys, records
 

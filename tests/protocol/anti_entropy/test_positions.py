@@ -26,8 +26,8 @@ from kvgossip.protocol.wire.exchange_messages import (
     Sketch,
     Want,
 )
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Join, JoinPurpose, Message
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import (
     LAN,
     Disk,

@@ -25,8 +25,8 @@ from kvgossip.protocol.wire.exchange_messages import (
     Symbols,
     Want,
 )
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Message
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import (
     LAN,
     STRANGER,

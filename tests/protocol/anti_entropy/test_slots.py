@@ -20,8 +20,8 @@ from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.wire.batching import Room, pack
 from kvgossip.protocol.wire.exchange_messages import Compare, Decoded, Entries, Sketch, Want
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Message
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import LAN, address_of, at, make_replica, member, told
 
 GHOSTS = 4

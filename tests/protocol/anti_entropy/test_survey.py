@@ -15,9 +15,9 @@ from kvgossip.protocol.effect import AppliedTold, Effect, Surveyed
 from kvgossip.protocol.model.cluster_id import ClusterId
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.store.store import Store
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Measure, Precision
 from kvgossip.protocol.wire.release_messages import AppliedBy, AppliedHere, AskApplied
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import LAN, STRANGER, Network, at, make_replica, refused
 from tests.protocol.net import told as messages_of
 

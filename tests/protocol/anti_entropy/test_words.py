@@ -18,7 +18,6 @@ from kvgossip.protocol.tombstones.drops import DOUBT_S
 from kvgossip.protocol.tombstones.fact import Kind, fact_of
 from kvgossip.protocol.wire.batching import pack
 from kvgossip.protocol.wire.exchange_messages import Compare, Conclude, Leaves, Merged, Push
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import (
     Ack,
     Bundle,
@@ -34,6 +33,7 @@ from kvgossip.protocol.wire.message import (
     Precision,
     Rumor,
 )
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import LAN, STRANGER, Network, about, logs, told
 
 EXCHANGE = 9

@@ -16,8 +16,8 @@ from kvgossip.protocol.doctor.finding import Finding
 from kvgossip.protocol.effect import DoctorReport, Examined, Send
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Condition, Examine, Ping, Sights
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import (
     LAN,
     STRANGER,

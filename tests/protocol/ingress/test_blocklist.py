@@ -13,7 +13,6 @@ from kvgossip.errors import ConfigError, NotFoundError, StillAliveError
 from kvgossip.protocol.effect import JoinRefused
 from kvgossip.protocol.ingress.blocklist import SOURCES_MAX, TARGETS_MAX, Blocklist
 from kvgossip.protocol.model.member import MemberState, SyncState
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import (
     Ack,
     Fetch,
@@ -25,6 +24,7 @@ from kvgossip.protocol.wire.message import (
     Prune,
     Pull,
 )
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import (
     LAN,
     STRANGER,

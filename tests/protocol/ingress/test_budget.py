@@ -21,10 +21,7 @@ from kvgossip.protocol.wire.frame import (
     INFLATED_UNITS_MAX,
     INFLATION_MAX,
     UNITS_AT,
-    UNITS_MAX,
-    UNREADABLE_MAX,
     clear_frame,
-    encode,
 )
 from kvgossip.protocol.wire.message import (
     Bundle,
@@ -35,6 +32,7 @@ from kvgossip.protocol.wire.message import (
     Prune,
     Rumor,
 )
+from kvgossip.protocol.wire.unit import UNITS_MAX, UNREADABLE_MAX, encode
 from tests.protocol.net import LAN, STRANGER, at, logs, make_replica, member, record, sends
 from tests.protocol.net import refused as reason_of
 

@@ -14,8 +14,8 @@ from kvgossip.config import Address, Config
 from kvgossip.errors import ConfigError
 from kvgossip.protocol.ingress.rate_limit import BURST_S, SOURCES_MAX, RateLimit
 from kvgossip.protocol.model.member import SyncState
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ping
+from kvgossip.protocol.wire.unit import encode
 from kvgossip.runtime.node import Node
 from tests.protocol.net import LAN, STRANGER, at, logs, make_replica
 from tests.runtime.test_node import configured, until

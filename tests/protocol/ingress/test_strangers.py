@@ -20,7 +20,7 @@ from kvgossip.protocol.ingress.complaints import (
 from kvgossip.protocol.model.member import Member, SyncState
 from kvgossip.protocol.model.plain_text import plain, quoted
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.wire.frame import Framing, encode
+from kvgossip.protocol.wire.frame import Framing
 from kvgossip.protocol.wire.message import (
     Ack,
     Enquire,
@@ -32,6 +32,7 @@ from kvgossip.protocol.wire.message import (
     Refused,
     Rumor,
 )
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import (
     LAN,
     STRANGER,

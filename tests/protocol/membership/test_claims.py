@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from kvgossip.config import Address
 from kvgossip.protocol.membership.proofs import CROWD_MIN
 from kvgossip.protocol.model.member import Member, MemberState
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Join, Ping, Pull
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.membership.side import Side, drain
 from tests.protocol.net import (
     LAN,

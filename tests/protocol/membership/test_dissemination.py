@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvgossip.protocol.model.member import MemberState
-from kvgossip.protocol.wire.frame import encode
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.membership.side import Side, drain, record_of
 from tests.protocol.net import member
 

@@ -8,7 +8,7 @@ import pytest
 
 from kvgossip.protocol.model.member import FORGET_S_MAX, MemberState
 from kvgossip.protocol.pools.shared import EPHEMERAL_S
-from kvgossip.protocol.wire.frame import encode
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.membership.workers import come_and_go, write_cost
 from tests.protocol.net import (
     LAN,

@@ -19,9 +19,9 @@ from kvgossip.protocol.membership.signed_records import CHECKS_PER_S, SignedReco
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.member_record import RECORD_BYTES_MAX, encode_member
 from kvgossip.protocol.wire.message import Join
+from kvgossip.protocol.wire.unit import encode
 from kvgossip.runtime.disk.key_files import read_identity
 from kvgossip.runtime.node import Node
 from tests.protocol.net import LAN, STRANGER, WALL_MS, address_of, at, make_replica, member, sends

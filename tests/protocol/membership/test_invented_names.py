@@ -19,8 +19,8 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.saved_state import SavedPeer, peer_fact
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Gossip, Ping
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.membership.side import Side
 from tests.protocol.net import LAN, STRANGER, at, make_replica, member, prove, sends, told
 from tests.steps import steps

@@ -9,8 +9,9 @@ import pytest
 from kvgossip.config import Address, Config
 from kvgossip.protocol.effect import Joined, JoinRefused, Log, Send
 from kvgossip.protocol.model.member import MemberState, SyncState
-from kvgossip.protocol.wire.frame import Framing, encode, frame_bytes_max
+from kvgossip.protocol.wire.frame import Framing, frame_bytes_max
 from kvgossip.protocol.wire.message import Ack, Join, JoinReply, Ping, Refused
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import (
     LAN,
     PORT,

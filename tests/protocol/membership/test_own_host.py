@@ -11,8 +11,8 @@ from kvgossip.config import Address
 from kvgossip.protocol.membership.own_host import SEEN_MIN, OwnHost, at_reach
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Ack, Join, JoinReply, Ping
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import LAN, PORT, address_of, at, logs, make_replica, member, told
 
 FOUR, SIX = "10.0.0.9", "fd91::9"

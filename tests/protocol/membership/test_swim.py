@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, rank
 from kvgossip.protocol.model.now import Now
-from kvgossip.protocol.wire.frame import encode
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.membership.side import Side, record_of
 from tests.protocol.net import WALL_MS, address_of, at, member
 from tests.protocol.strategies import members

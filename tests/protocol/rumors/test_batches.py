@@ -16,8 +16,8 @@ from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rumors.batches import KEPT_BYTES_MAX, KEPT_MAX, Batches, key_of
 from kvgossip.protocol.rumors.fetching import FETCH_BYTES_MAX
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Bundle, Feedback, Fetch, Gossip, Notice, Rumor
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import LAN, Network, address_of, at, changed, make_replica, record
 from tests.protocol.rumors.test_mongering import of, replica_with
 

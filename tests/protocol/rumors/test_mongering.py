@@ -17,7 +17,6 @@ from kvgossip.protocol.model.member import Member, MemberState, life_of
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rumors.burst_window import UNANSWERED_MAX
 from kvgossip.protocol.rumors.hot_list import TELLS_MAX
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import (
     Bodies,
     Busy,
@@ -28,6 +27,7 @@ from kvgossip.protocol.wire.message import (
     Pull,
     Rumor,
 )
+from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import (
     LAN,
     STRANGER,

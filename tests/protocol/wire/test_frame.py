@@ -35,19 +35,14 @@ from kvgossip.protocol.wire.exchange_messages import (
     Want,
 )
 from kvgossip.protocol.wire.frame import (
-    _DECODERS,
-    BAD_MEMBER,
     COMPRESS_BYTES_MIN,
     FLAG_COMPRESSED,
     FLAG_REFUSED,
     HEADER_BYTES,
     INFLATION_MAX,
-    UNIT_BYTES,
     UNITS_AT,
     Framing,
-    Opened,
     clear_frame,
-    encode,
     frame_bytes_max,
 )
 from kvgossip.protocol.wire.member_record import RECORD_BYTES_MAX
@@ -85,6 +80,13 @@ from kvgossip.protocol.wire.message import (
     Sights,
 )
 from kvgossip.protocol.wire.release_messages import AppliedBy, AppliedHere, AskApplied
+from kvgossip.protocol.wire.unit import (
+    _DECODERS,
+    BAD_MEMBER,
+    UNIT_BYTES,
+    Opened,
+    encode,
+)
 from tests.protocol.net import LAN, refused
 from tests.protocol.strategies import KINDS, messages, of_kind
 

@@ -32,8 +32,8 @@ from kvgossip.protocol.effect import Quarantined
 from kvgossip.protocol.model.entry import EXPIRES_MS_MAX, FLAGS_MAX, Version, make_record
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.wire.exchange_messages import Compare, Leaves
-from kvgossip.protocol.wire.frame import encode
 from kvgossip.protocol.wire.message import Message, Rumor
+from kvgossip.protocol.wire.unit import encode
 from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.zstd import ZstdDecompressor
 from tests.protocol.net import LAN, Disk, Network

@@ -25,13 +25,13 @@ from kvgossip.protocol.wire.frame import (
     FLAG_SEALED,
     HEADER_BYTES,
     Framing,
-    encode,
     is_refusal,
     is_sealed,
 )
 from kvgossip.protocol.wire.keyring import KEYS_MAX, Keyring, key_id
 from kvgossip.protocol.wire.message import Join, JoinReply, Nack, Ping, Refused, Rumor
 from kvgossip.protocol.wire.seal import DATAGRAM, SEAL_BYTES, WINDOW, Seals, Window
+from kvgossip.protocol.wire.unit import encode
 from kvgossip.sim.faults import Intensity
 from kvgossip.sim.scenario import Options, scenario
 from kvgossip.sim.simulation import simulate
