@@ -17,7 +17,6 @@ The names load on first use, so that `kvgossip --help` does not pay for a node.
     runtime/   the asyncio driver: sockets, clocks, disk, watchers
     cache/     configuration inside a program, on any thread
     api/       HTTP
-    cache/     the config-distribution cache inside a process
     cli/       the command `kvgossip`
     sim/       the second driver: virtual time, and checks at every step
     errors     all errors that users meet

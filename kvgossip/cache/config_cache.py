@@ -323,8 +323,9 @@ class ConfigCache:
                 async with asyncio.timeout(timeout_s):
                     await asyncio.wrap_future(waiting)
             except TimeoutError:
-                raise self._not_settled(timeout_s) from None
-        self._check_refused(strict)
+                raise _not_settled(self.prefix, timeout_s, self._applying.state.problem) from None
+        if strict:
+            _check_refused(self._applying.refusals)
 
     def wait_settled(self, timeout_s: float | None = None, *, strict: bool = False) -> None:
         """`settled`, for a program without a loop."""
@@ -334,8 +335,9 @@ class ConfigCache:
             waiting.result(timeout_s)
         except TimeoutError:
             waiting.cancel()
-            raise self._not_settled(timeout_s) from None
-        self._check_refused(strict)
+            raise _not_settled(self.prefix, timeout_s, self._applying.state.problem) from None
+        if strict:
+            _check_refused(self._applying.refusals)
 
     def status(self) -> Status:
         """What there is to know of this cache. Never fails."""
@@ -373,18 +375,18 @@ class ConfigCache:
     def _show(self, table: Table | Unopened) -> None:
         self._table = table
 
-    def _not_settled(self, timeout_s: float | None) -> NotSettledError:
-        problem = self._applying.state.problem
-        return NotSettledError(
-            f"the cache of {self.prefix!r} has not settled within {timeout_s} s"
-            f"{': ' if problem else ''}{problem}",
-            "it goes on by itself; until then there is what the disk has, and defaults",
-        )
 
-    def _check_refused(self, strict: bool) -> None:
-        refused = self._applying.refusals
-        if strict and refused:
-            raise refusal({key: each.reason for key, each in refused.items()})
+def _not_settled(prefix: str, timeout_s: float | None, problem: str) -> NotSettledError:
+    return NotSettledError(
+        f"the cache of {prefix!r} has not settled within {timeout_s} s"
+        f"{': ' if problem else ''}{problem}",
+        "it goes on by itself; until then there is what the disk has, and defaults",
+    )
+
+
+def _check_refused(refused: Mapping[str, Refusal]) -> None:
+    if refused:
+        raise refusal({key: each.reason for key, each in refused.items()})
 
 
 def _check_prefix(prefix: str) -> None:

@@ -12,7 +12,7 @@ import sys
 import {module}
 print(*sorted(sys.modules))
 """
-LIGHT = ("kvgossip.cache", "kvgossip.errors", "kvgossip.runtime.disk")
+LIGHT = ("kvgossip.cache", "kvgossip.errors", "kvgossip.releases", "kvgossip.runtime.disk")
 
 
 def loaded_by(module: str) -> set[str]:
