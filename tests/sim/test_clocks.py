@@ -91,7 +91,7 @@ def _what_others_refuse_is_written(patch: pytest.MonkeyPatch) -> None:
         ),
         (
             _what_others_refuse_is_written,
-            60,
+            133,
             "a write was taken that lies in the future of all others",
         ),
     ],

@@ -6,7 +6,8 @@ of its writer had ever held when it was written: superseded by a put, deleted by
 for every step and for the end:
 
 - No host serves again what was killed by a version that it has merged. (A host that lost its disk
-  has merged nothing.)
+  has merged nothing; and where a member has lied, and had that version taken out, an older one may
+  come from who has not heard of it yet.)
 - A value that ends alive was killed by no write that was acknowledged and kept. A write that the
   deleter had not seen may live.
 - Nothing is lost: of every write that was acknowledged by a host that kept its memory or its disk,
@@ -109,8 +110,9 @@ class Oracle:
             self._kills.setdefault(version, {})
             self._written.setdefault(key, []).append(record)
         if not is_dead(record):
+            taken_out = self._quarantined.get(key, b"") if self.lied else b""
             for other in history.seen.get(key, ()):
-                if version in self._kills.get(other, ()):
+                if other > taken_out and version in self._kills.get(other, ()):
                     require(
                         False,
                         "what was deleted, or superseded, is served again",
