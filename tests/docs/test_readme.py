@@ -59,9 +59,9 @@ def answer_to(line: str, text: str) -> str:
 
 
 def test_the_embed_example_of_the_readme_runs(tmp_path: Path) -> None:
-    text = block("python", "import asyncio")
+    text = block("python", "from kvgossip import ConfigCache")
     # its port may be in use where tests run side by side
-    code = text.replace('cluster="shop", ', 'cluster="shop", gossip=Address("127.0.0.1", 0), ')
+    code = text.replace('cluster="shop", ', 'cluster="shop", gossip="127.0.0.1:0", ')
     assert code != text
-    printed = run_python("from kvgossip.config import Address\n" + code, tmp_path)
-    assert printed.splitlines() == ["b'dark'", "config/theme None b'dark'"]
+    printed = run_python(code, tmp_path)
+    assert sorted(printed.splitlines()) == ["dark 2.5", "light -> dark"]
