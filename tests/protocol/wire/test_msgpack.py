@@ -206,7 +206,10 @@ def facts_of(names: str) -> dict[bytes, bytes]:
 
 def read_fact(key: bytes, value: bytes) -> Any:
     if key == b"replica/self":
-        lan_generation, wan_generation, settled, rebuilding, cluster_id = unpack(value)
+        lan_generation, wan_generation, settled, rebuilding, cluster_id, exchanged_ms = unpack(
+            value
+        )
+        assert exchanged_ms > lan_generation
         return {
             "generations": (lan_generation, wan_generation),
             "settled": settled,
