@@ -383,8 +383,13 @@ class ClockGuard:
         return min(now.wall_ms, int(self._median_ms_answered + now.monotonic_s * 1000))
 
     def clock_ms_of(self, peer: str, now: Now) -> int:
-        """The wall clock of this peer; this node's own where it is not known, or behind it."""
+        """The latest of this peer's wall clock, the peers' median and this node's own, as far as
+        they are known. A peer that is new, or whose clock was set back, may have collected by a
+        clock that it has not shown."""
+        clocks_ms, monotonic_ms = [now.wall_ms], now.monotonic_s * 1000
+        if self._knows(now):
+            clocks_ms.append(int(self._median_ms + monotonic_ms))
         shown = self._peers.get(peer)
-        if shown is None or now.monotonic_s - shown.seen_s > COUNTS_S:
-            return now.wall_ms
-        return max(now.wall_ms, int(shown.asked_ms + now.monotonic_s * 1000))
+        if shown is not None and now.monotonic_s - shown.seen_s <= COUNTS_S:
+            clocks_ms.append(int(shown.asked_ms + monotonic_ms))
+        return max(clocks_ms)

@@ -66,7 +66,7 @@ class Cluster:
             commits,
             self.promises,
             self.batches,
-            AbsenceCheck(self._all_stayed, self.ledger.is_forged),
+            AbsenceCheck(self._all_stayed, self.oracle.is_forged),
             self,
         )
         self.lives = Lives(

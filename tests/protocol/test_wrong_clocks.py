@@ -3,9 +3,12 @@ itself is false because of them (protocol.md sections 5, 6 and 8)."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from kvgossip.errors import ClockAheadError
+from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.doctor.diagnosis import diagnose
 from kvgossip.protocol.effect import Dropped, Examined, Expired, Quarantined, Revived
 from kvgossip.protocol.merging import Outcome
@@ -107,6 +110,44 @@ def test_a_value_whose_time_has_not_come_by_the_own_clock_stays_though_others_ha
     assert went(net, Quarantined) == []
     assert served(net, "k") == [None] * 3
     assert net.converged()
+
+
+def test_it_stays_as_well_where_the_clock_of_the_peer_that_has_collected_it_was_never_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net, saw = Network(), ClockGuard.saw
+
+    def saw_others(clocks: ClockGuard, peer: str, *shown: Any) -> None:
+        if peer != "a" or clocks is not net.replicas["c"].clock_guard:
+            saw(clocks, peer, *shown)
+
+    monkeypatch.setattr(ClockGuard, "saw", saw_others)
+    net.cluster("a b c")
+    put(net, "a", "k", ttl_s=30.0)
+    net.run(5.0)
+    net.skew_ms["c"] = -600_000
+    net.run(300.0)
+    assert {name for name, _ in went(net, Dropped)} == {"a", "b"}
+    assert went(net, Quarantined) == []
+    assert net.replicas["c"].store.value("k") == b"v"
+
+
+def test_what_expires_as_a_clock_is_set_forward_is_not_taken_out_before_watchers_have_heard_so() -> (
+    None
+):
+    replica = replica_with("b")
+    replica.put("k", b"v", at(), ttl_s=1.0)
+    (fingerprint,) = replica.store.digest.fingerprints(replica.store.records())
+    drops, late = replica.tombstones.drops, at(60.0)
+    assert drops.in_exchange([fingerprint], "b", late) == 0
+    effects = replica.tick(late)
+    assert [type(effect) for effect in effects if isinstance(effect, (Expired, Dropped))] == [
+        Expired
+    ]
+    assert drops.in_exchange([fingerprint], "b", late) == 1
+    effects = replica.tick(late)
+    assert any(isinstance(effect, Dropped) for effect in effects)
+    assert not any(isinstance(effect, Quarantined) for effect in effects)
 
 
 def test_what_has_expired_is_served_again_when_the_clock_is_set_back_but_not_for_a_small_step() -> (

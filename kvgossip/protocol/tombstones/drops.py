@@ -4,7 +4,9 @@ entry once, and has collected it since.
 Laws
 - A live value goes to the quarantine, counted, and each dropping is one WARNING with the peer's
   name. One member's word takes out so many, and no more (fuse.py). A tombstone, or an entry that
-  has expired, goes in silence, and only where the version vector covers it here as well.
+  has expired, goes in silence, and only where the version vector covers it here as well. An entry
+  that is still served goes neither way once its time has come, as where a clock was just set
+  forward: first watchers hear that it has expired.
 - The word is one that a member gave to an offer of ours: in an exchange that both are in, over its
   link, of entries that were offered there (responder.py, scheduler.py); or as feedback to a rumor.
 - What was dropped so is hearsay: refused here from now on, but not as collected, and what this
@@ -165,7 +167,9 @@ class Drops:
             record = self._store[key]
             if not self._is_deleted_or_expired(key, record, peer, now):
                 values.append(key)
-            elif self._collecting.may_drop(record, self._clocks.earliest_ms(now)):
+            elif self._store.is_deleted_or_expired(key, record) and self._collecting.may_drop(
+                record, self._clocks.earliest_ms(now)
+            ):
                 tombstones.append(key)
         for key in tombstones:
             self.drop(key)

@@ -223,8 +223,8 @@ class Tombstones:
     # -- contexts and what members hold -----------------------------------------------------------
 
     def _is_deleted_or_expired(self, key: str, record: bytes, peer: str, now: Now) -> bool:
-        """Also an entry that has expired by the clock of the peer that speaks of it, or will as
-        soon as this node's clock has caught up with others'."""
+        """Also an entry that has expired by the clock of the peer that speaks of it, or of most
+        peers, or will as soon as this node's clock has caught up with others'."""
         return self._store.is_deleted_or_expired(key, record) or (
             may_expire(record) and self._expiry.is_due(record, self._clocks.clock_ms_of(peer, now))
         )

@@ -24,8 +24,6 @@ class Ledger:
         self._written: dict[bytes, tuple[tuple[str, bytes], ...]] = {}
         #: The versions that their machines have lost, and may give again.
         self._lost: dict[bytes, None] = {}
-        #: The versions that a hostile one has made up.
-        self._forged: dict[bytes, None] = {}
         #: The name of the member that has lied, with which those of its lives begin.
         self._liar = ""
 
@@ -34,10 +32,7 @@ class Ledger:
         give its version as well."""
         version = version_bytes(record)
         self._written[version] = (*self._written.get(version, ()), (key, record))
-        self._lost[version] = self._forged[version] = None
-
-    def is_forged(self, record: bytes) -> bool:
-        return version_bytes(record) in self._forged
+        self._lost[version] = None
 
     def lied(self, name: str) -> None:
         """This member has lied."""

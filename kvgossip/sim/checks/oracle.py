@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from kvgossip.protocol.model.entry import expires_in, is_dead, supersedes, version_of
+from kvgossip.protocol.model.entry import expires_in, is_dead, version_of
 from kvgossip.sim.checks.ledger import version_bytes
 from kvgossip.sim.checks.violation import require
 
@@ -162,6 +162,15 @@ class Oracle:
         newest = max(map(version_bytes, self._written.get(key, ())), default=b"")
         return version >= newest and version not in self._forgeries
 
+    def is_forged(self, key: str, record: bytes) -> bool:
+        """True if it is a forgery that a node has taken, or was superseded by one: which a correct
+        node may take for one that it has collected."""
+        version = version_bytes(record)
+        return any(
+            version_bytes(other) >= version and version_bytes(other) in self._forgeries
+            for other in self._written.get(key, ())
+        )
+
     def holed(self, host: int, records: Mapping[str, bytes]) -> None:
         """Of all that was on this host's disk these records are left: it has merged nothing else,
         and of its own writes keeps what they still tell of."""
@@ -192,10 +201,8 @@ class Oracle:
                 require(False, "an acknowledged write is lost", key, record, held.get(key))
 
     def _may_be_dropped(self, key: str, record: bytes) -> bool:
-        """True if it may be in a quarantine, or what superseded it: also where that was a forgery,
-        which a correct node may take for one that it has collected."""
-        later = [version_bytes(other) for other in self._written[key] if supersedes(other, record)]
-        return self._set_back or self.lied or any(version in self._forgeries for version in later)
+        """True if it may be in a quarantine, or what superseded it."""
+        return self._set_back or self.lied or self.is_forged(key, record)
 
     def _is_told(self, key: str, record: bytes) -> bool:
         """True if it, or what superseded it, went to a quarantine."""
