@@ -29,7 +29,8 @@ import msgspec
 
 from kvgossip.errors import BadKeyError, LocalError, RemoteError
 from kvgossip.protocol.model.checksum import checksum
-from kvgossip.protocol.model.entry import check_key, check_record, is_dead, value_offset, version_of
+from kvgossip.protocol.model.entry import check_record, is_dead, value_offset, version_of
+from kvgossip.protocol.model.key import check_key
 
 FORMAT = 2
 LINE_BYTES_MAX = 128 * 2**20

@@ -15,11 +15,11 @@ from kvgossip.errors import LocalError
 from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
     check_content_type,
-    check_key,
     entry_of,
     is_dead,
     value_offset,
 )
+from kvgossip.protocol.model.key import check_key
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node

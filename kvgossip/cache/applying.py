@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from kvgossip.cache.binding import Bound
-from kvgossip.cache.callbacks import Callbacks, Refusal
+from kvgossip.cache.callbacks import Callbacks
+from kvgossip.cache.news import Refusal
 from kvgossip.cache.resolution import RESERVED, Resolved, resolve
 from kvgossip.cache.source import Applied, Record, SourceState
 from kvgossip.cache.status import NO_STATE, Status

@@ -5,100 +5,32 @@ Laws
 - A set of changes that appeared together is one call for whom any of it concerns.
 - A callback that raises is one line of the log, and nothing else: the others are called, and it is
   called again.
-- Nobody waits for a callback, but the callbacks after it. Who is BEHIND_MAX sets behind gets those
-  that follow joined into one: the last state always arrives, and what waits is bounded.
+- Nobody waits for a callback, but the callbacks after it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, TypeGuard
 from weakref import WeakSet
 
-from msgspec import Struct
-
+from kvgossip.cache.news import Change, Refusal, Waiting, is_prefix
 from kvgossip.cache.table import Table
-from kvgossip.errors import LocalError
 from kvgossip.protocol.model.plain_text import plain
 
-BEHIND_MAX = 1024
+if TYPE_CHECKING:
+    from kvgossip.cache.on_loop import Changes
+
 CLOSING_S = 2.0
+CO_COROUTINE = 0x80
+"""The flag of the code of an `async def`, as `inspect` has it."""
 
 log = logging.getLogger("kvgossip")
-
-
-class Change(Struct, frozen=True):
-    """Something appeared. `key` is what was asked for: a key, whose value `old` and `new` are, or a
-    prefix; then they are values by name, of those that changed. None: there was, or is, none.
-    `release`: whose values those are from now on; empty: loose keys'."""
-
-    key: str
-    old: Any
-    new: Any
-    release: str = ""
-
-
-class Refusal(Struct, frozen=True):
-    """What is not applied, and why. `key`: without the prefix of the cache; that of a bound model
-    where no single field is to blame. `version`: of the record, where it is one."""
-
-    key: str
-    reason: str
-    version: str = ""
-
-
-News = Change | Refusal
-
-
-class Waiting:
-    """The news that wait for one callback or iterator, for all threads. `wake()` is called once for
-    each that `take` will give. `loop`: the one on which they are taken; None: the thread of
-    callbacks."""
-
-    def __init__(
-        self, wake: Callable[[], object], loop: asyncio.AbstractEventLoop | None = None
-    ) -> None:
-        self._wake, self.loop = wake, loop
-        self._news: deque[News] = deque()
-        self._lock = threading.Lock()
-
-    def orphan(self) -> None:
-        """In a forked child: its parent takes what waits."""
-        self._news.clear()
-        self._lock = threading.Lock()
-
-    def put(self, news: News) -> bool:
-        """False if nobody will ever take it: the loop is closed."""
-        with self._lock:
-            joined = len(self._news) >= BEHIND_MAX
-            self._news.append(_joined(self._news.pop(), news) if joined else news)
-        if not joined:
-            try:
-                self._wake()
-            except RuntimeError:
-                return False
-        return True
-
-    def take(self) -> News | None:
-        with self._lock:
-            return self._news.popleft() if self._news else None
-
-
-def _joined(first: News, second: News) -> News:
-    if not (isinstance(first, Change) and isinstance(second, Change)):
-        return second
-    if not is_prefix(first.key):
-        return Change(first.key, first.old, second.new, second.release)
-    return Change(
-        first.key, {**second.old, **first.old}, {**first.new, **second.new}, second.release
-    )
 
 
 class Callbacks:
@@ -125,6 +57,8 @@ class Callbacks:
 
     def iterate(self, key: str, opens: Callable[[], object]) -> Changes:
         """`opens()` is called on another thread before the first wait."""
+        from kvgossip.cache.on_loop import Changes
+
         changes = Changes(opens, lambda waiting: self._forget(key, waiting))
         self._changes.append((key, changes.waiting))
         self._iterators.add(changes)
@@ -136,8 +70,10 @@ class Callbacks:
             self._changes.remove((key, waiting))
 
     def _waiting_for(self, function: Callable[[Any], object]) -> Waiting:
-        if inspect.iscoroutinefunction(function):
-            return _OnLoop(function, self._failed).waiting
+        if is_coroutine_function(function):
+            from kvgossip.cache.on_loop import OnLoop
+
+            return OnLoop(function, self._failed).waiting
         waiting = Waiting(lambda: self._call(call))
 
         def call() -> None:
@@ -205,99 +141,18 @@ def _work(calls: SimpleQueue[Callable[[], object] | None]) -> None:
         call()
 
 
-class _OnLoop:
-    """A coroutine function on the loop that registered it: one call at a time, in order."""
+def is_coroutine_function(
+    function: Callable[[Any], object],
+) -> TypeGuard[Callable[[Any], Coroutine[Any, Any, object]]]:
+    if type(function) is FunctionType and not function.__dict__:
+        return bool(function.__code__.co_flags & CO_COROUTINE)
+    # heavy, and for what is no plain function alone
+    from inspect import iscoroutinefunction
 
-    def __init__(
-        self,
-        function: Callable[[Any], Coroutine[Any, Any, object]],
-        failed: Callable[[Callable[..., object], BaseException], None],
-    ) -> None:
-        loop = running_loop("a coroutine function")
-        self.waiting = Waiting(lambda: loop.call_soon_threadsafe(self._woken), loop)
-        self._loop, self._function, self._failed = loop, function, failed
-        self._task: asyncio.Task[None] | None = None
-
-    def _woken(self) -> None:
-        if self._task is None:
-            self._task = self._loop.create_task(self._run())
-
-    async def _run(self) -> None:
-        try:
-            while (news := self.waiting.take()) is not None:
-                try:
-                    await self._function(news)
-                except Exception as error:
-                    self._failed(self._function, error)
-        finally:
-            self._task = None
-
-
-class Changes:
-    """An async iterator of Change, for one task at a time, which hears from its making on. It ends
-    with its cache, by `aclose`, or as `async with`; one that nobody holds hears nothing."""
-
-    def __init__(self, opens: Callable[[], object], forget: Callable[[Waiting], None]) -> None:
-        loop, woken = running_loop("an iterator"), asyncio.Event()
-        self.waiting = Waiting(lambda: loop.call_soon_threadsafe(woken.set), loop)
-        self._loop, self._woken, self._forget = loop, woken, forget
-        self._opens: Callable[[], object] | None = opens
-        self._ended = False
-
-    def __aiter__(self) -> Changes:
-        return self
-
-    async def __anext__(self) -> Change:
-        if self._opens is not None and not self._ended:
-            opens, self._opens = self._opens, None
-            await asyncio.to_thread(opens)
-        while True:
-            self._woken.clear()
-            news = self.waiting.take()
-            if isinstance(news, Change):
-                return news
-            if self._ended:
-                raise StopAsyncIteration
-            await self._woken.wait()
-
-    def end(self) -> None:
-        """On any thread."""
-        self._ended = True
-        self._forget(self.waiting)
-        with suppress(RuntimeError):  # its loop is closed
-            self._loop.call_soon_threadsafe(self._woken.set)
-
-    async def aclose(self) -> None:
-        self.end()
-
-    async def __aenter__(self) -> Changes:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        self.end()
-
-    def __del__(self) -> None:
-        # none, where its making has failed
-        if hasattr(self, "_forget"):
-            self._forget(self.waiting)
-
-
-def running_loop(what: str) -> asyncio.AbstractEventLoop:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        raise LocalError(
-            f"{what} needs a running event loop",
-            "register it in a coroutine, or give a plain function, which is called on a thread",
-        ) from None
+    return iscoroutinefunction(function)
 
 
 # -- changes ---------------------------------------------------------------------------------------
-
-
-def is_prefix(key: str) -> bool:
-    """True if all keys below are meant, false if this one is."""
-    return not key or key.endswith("/")
 
 
 def _change(key: str, old: Table, new: Table, names: frozenset[str]) -> Change | None:

@@ -16,34 +16,32 @@ Laws
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
-from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvgossip.cache import forks
 from kvgossip.cache.applying import Applying
 from kvgossip.cache.binding import Bound
-from kvgossip.cache.callbacks import Callbacks, Change, Changes, Refusal
+from kvgossip.cache.callbacks import Callbacks
 from kvgossip.cache.decoding import encode
-from kvgossip.cache.host_source import of_this_host
+from kvgossip.cache.making import of_this_host, of_urls
+from kvgossip.cache.news import Change, Refusal
 from kvgossip.cache.opening import Opening, awaited, waited
-from kvgossip.cache.releases import Release, Releases
 from kvgossip.cache.resolution import RESERVED
 from kvgossip.cache.source import Record, Source
-from kvgossip.cache.static_source import StaticSource
-from kvgossip.cache.status import Status
+from kvgossip.cache.status import Status, not_settled
 from kvgossip.cache.table import Snapshot, Table, Unopened
 from kvgossip.cache.validation import refusal
-from kvgossip.config import config_from
 from kvgossip.errors import ConfigError, LocalError, NotSettledError
-from kvgossip.protocol.model.entry import check_key
-from kvgossip.protocol.model.write import Writing
-from kvgossip.releases.target import Target
+from kvgossip.protocol.model.key import check_key
+
+if TYPE_CHECKING:
+    from kvgossip.cache.on_loop import Changes
+    from kvgossip.cache.releases import Release, Releases
+    from kvgossip.releases.target import Target
 
 SETTLING_S = 2.0
 """So long a context manager waits for the cache to settle."""
@@ -58,7 +56,8 @@ class ConfigCache:
     """All keys under `prefix`, which ends with a `/`; names of keys are without it.
 
     `cluster`, `join`, `data_dir`, `profile` and `parameters` are of the node that this process has
-    where it is a member (see Config); ConfigError for what is wrong with them comes at once.
+    where it is a member (see Config); ConfigError for what is wrong with them comes at once, or
+    when it is to be the member, where another process of the host is that already.
     `defaults`: values by name, for keys that are not there. `stale_after_s`: `status` says *stale*
     once no exchange has completed for so long; more than twice the `push_pull_interval_s`.
     """
@@ -67,8 +66,8 @@ class ConfigCache:
         "__weakref__",
         "_applying",
         "_callbacks",
+        "_decoded",
         "_opening",
-        "_releases",
         "_stale_after_s",
         "_table",
         "prefix",
@@ -90,13 +89,15 @@ class ConfigCache:
             parameters["cluster"] = cluster
         targets = join if isinstance(join, str) else list(join)
         given = {**parameters, "join": targets, "data_dir": os.fspath(data_dir)}
-        make_source = partial(of_this_host, config_from(given, profile), prefix)
+        make_source = of_this_host(given, profile, prefix)
         self._set_up(make_source, prefix, defaults or {}, stale_after_s)
 
     @classmethod
     def static(cls, values: Mapping[str, Any], prefix: str = "") -> ConfigCache:
         """One with these values, without a node and a socket: for tests. What is written is there,
         in this object alone."""
+        from kvgossip.cache.static_source import StaticSource
+
         return cls._over(StaticSource, prefix, values)
 
     @classmethod
@@ -116,14 +117,7 @@ class ConfigCache:
         where the values are kept for a start while no node answers. Raises ConfigError for what is
         no URL."""
         urls = [url] if isinstance(url, str) else list(url)
-
-        def make_source() -> Source:
-            from kvgossip.cache.url_source import UrlSource
-
-            kept = Path(file) if file else None
-            return UrlSource(urls, prefix, token=token, ca=ca, file=kept)
-
-        make_source()
+        make_source = of_urls(urls, prefix, token, ca, os.fspath(file))
         return cls._over(make_source, prefix, defaults, stale_after_s)
 
     @classmethod
@@ -153,12 +147,6 @@ class ConfigCache:
         self._applying = Applying(prefix, dict(defaults), self._callbacks)
         self._opening = Opening(make_source, self._applying)
         self._applying.present(self._show, self._opening.table)
-        self._releases = Releases(
-            self._opening.for_writing,
-            prefix,
-            self._applying.records,
-            lambda: self._applying.state.node,
-        )
         forks.watch(self._opening)
 
     # -- reading ----------------------------------------------------------------------------------
@@ -167,14 +155,14 @@ class ConfigCache:
         """The value: JSON where it is, else text, else bytes. It is everybody's: never change it in
         place. KeyError where there is neither a value nor a default."""
         try:
-            return self._table.decoded[name]
+            return self._decoded[name]
         except KeyError:
             return self._table[name]
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value, or this default; never fails, settled or not."""
         try:
-            return self._table.decoded[name]
+            return self._decoded[name]
         except KeyError:
             return self._table.find(name, default)
 
@@ -195,7 +183,9 @@ class ConfigCache:
     def bind(self, model: type[M], prefix: str = "") -> Bound[M]:
         """The keys under this prefix as one object of a model: a dataclass, a msgspec.Struct, or a
         pydantic model. Raises LocalError for a class that is none."""
-        bound = Bound(model, prefix, self, self._applying.bind)
+        from kvgossip.cache.models import maker_of
+
+        bound = Bound(model, maker_of(model), prefix, self, self._applying.bind)
         self._applying.bind(bound)
         return bound
 
@@ -278,6 +268,8 @@ class ConfigCache:
         self._applying.check(
             {name: None if value is None else Record(key, value, "", content_type)}
         )
+        from kvgossip.protocol.model.write import Writing
+
         return source.write([Writing(key, value, content_type or None, ttl_s)])
 
     def release(
@@ -288,18 +280,18 @@ class ConfigCache:
 
         Raises BadReleaseError, ValueTooLargeError, ReleaseConflictError, and as `put`.
         """
-        return self._releases.release(values, name, to)
+        return _releases_of(self._opening, self._applying).release(values, name, to)
 
     def promote(self, name: str = "") -> Release:
         """The canary is for all from now on; `name`: only if it is this one. Raises
         ReleaseConflictError."""
-        return self._releases.promote(name)
+        return _releases_of(self._opening, self._applying).promote(name)
 
     def rollback(self, name: str = "") -> Release:
         """End a canary, and go back to this release, for all; without a name, to the one that is
         for all where there is a canary, else to the one before. Raises NotFoundError,
         ReleaseConflictError."""
-        return self._releases.rollback(name)
+        return _releases_of(self._opening, self._applying).rollback(name)
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -316,14 +308,16 @@ class ConfigCache:
     async def settled(self, timeout_s: float | None = None, *, strict: bool = False) -> None:
         """Open, and wait until what is here is the truth of the cluster. `strict`: and see that all
         of it is applied. Raises NotSettledError when it takes longer, Refused, and as `open`."""
+        from kvgossip.cache import on_loop
+
         await self._opening.aopen()
         waiting = self._applying.settled()
         if not waiting.done():
             try:
-                async with asyncio.timeout(timeout_s):
-                    await asyncio.wrap_future(waiting)
+                await on_loop.result_of(waiting, timeout_s)
             except TimeoutError:
-                raise _not_settled(self.prefix, timeout_s, self._applying.state.problem) from None
+                waiting.cancel()
+                raise not_settled(self.prefix, timeout_s, self._applying.state.problem) from None
         if strict:
             _check_refused(self._applying.refusals)
 
@@ -335,7 +329,7 @@ class ConfigCache:
             waiting.result(timeout_s)
         except TimeoutError:
             waiting.cancel()
-            raise _not_settled(self.prefix, timeout_s, self._applying.state.problem) from None
+            raise not_settled(self.prefix, timeout_s, self._applying.state.problem) from None
         if strict:
             _check_refused(self._applying.refusals)
 
@@ -358,29 +352,35 @@ class ConfigCache:
         self.close()
 
     async def __aenter__(self) -> ConfigCache:
+        from kvgossip.cache import on_loop
+
         try:
             with suppress(NotSettledError):
                 await self.settled(SETTLING_S)
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(self.close))
+            await on_loop.shielded(self.close)
             raise
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await asyncio.to_thread(self.close)
+        from kvgossip.cache import on_loop
+
+        await on_loop.on_thread(self.close)
 
     def __repr__(self) -> str:
         return f"<ConfigCache {self.prefix!r}, {self._opening.state}>"
 
     def _show(self, table: Table | Unopened) -> None:
-        self._table = table
+        # each read is one look-up in this, without another one of where it is
+        self._table, self._decoded = table, table.decoded
 
 
-def _not_settled(prefix: str, timeout_s: float | None, problem: str) -> NotSettledError:
-    return NotSettledError(
-        f"the cache of {prefix!r} has not settled within {timeout_s} s"
-        f"{': ' if problem else ''}{problem}",
-        "it goes on by itself; until then there is what the disk has, and defaults",
+def _releases_of(opening: Opening, applying: Applying) -> Releases:
+    # most processes make none
+    from kvgossip.cache.releases import Releases
+
+    return Releases(
+        opening.for_writing, applying.prefix, applying.records, lambda: applying.state.node
     )
 
 

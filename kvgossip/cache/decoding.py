@@ -3,23 +3,23 @@
 Laws
 - A value is JSON where its content type says so, or where it parses; else text, where it is UTF-8;
   else bytes.
+- It is read with the standard library: a program that only reads pays for no other parser.
 - What `encode` made of text, of numbers and of what JSON holds is read as the same again. So text
   that would parse as JSON is written as JSON.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
-
-import msgspec
 
 from kvgossip.cache.source import Record
 from kvgossip.errors import LocalError
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 
-_parse = msgspec.json.Decoder().decode
-_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NO_JSON = (ValueError, RecursionError)
 
 
 def declares_json(record: Record) -> bool:
@@ -56,7 +56,10 @@ def encode(value: object) -> tuple[bytes, str]:
     try:
         if isinstance(value, str) and not _parses(octets := value.encode()):
             return octets, TEXT
-        return msgspec.json.encode(value), JSON
+        # what no text is may be a dataclass, a date, or anything else that it knows
+        from msgspec.json import encode as encoded
+
+        return encoded(value), JSON
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise LocalError(
             f"a value of the type {type(value).__name__} cannot be written: {error}",
@@ -70,3 +73,27 @@ def _parses(octets: bytes) -> bool:
     except _NO_JSON:
         return False
     return True
+
+
+def _parse(octets: bytes) -> Any:
+    """Raises ValueError, RecursionError for what is no JSON."""
+    text = octets.decode()
+    value = _decoder.decode(text)
+    if "\\u" in text:
+        # half of a surrogate pair is no text
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is out of range")
+    return number
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+_decoder = json.JSONDecoder(parse_float=_number, parse_constant=_no_number)

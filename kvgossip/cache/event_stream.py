@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from binascii import a2b_base64
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import msgspec
-
 from kvgossip.cache.line import FRAME_BYTES_MAX, LineError
+from kvgossip.cache.shapes import Shape, Values, flag, optional, text
 from kvgossip.cache.source import Record
 
 
-class Document(msgspec.Struct, frozen=True):
+class Document(NamedTuple):
     """The data of an event, as far as it is needed here; `value` is Base64. `more`: what changed
     together with it is still to come."""
 
@@ -22,6 +22,17 @@ class Document(msgspec.Struct, frozen=True):
     value: str | None = None
     more: bool = False
     error: str = ""
+
+
+_SHAPES: tuple[tuple[str, Shape], ...] = (
+    ("key", text),
+    ("version", text),
+    ("content_type", optional(text)),
+    ("value", optional(text)),
+    ("more", flag),
+    ("error", text),
+)
+_NO_VALUES = Values(b"", 0)
 
 
 class Block(NamedTuple):
@@ -43,15 +54,19 @@ class EventStream:
         *whole, self._rest = (self._rest + data).split(b"\n\n")
         if len(self._rest) > FRAME_BYTES_MAX:
             raise LineError("an event without an end")
-        for text in whole:
-            yield _block(text)
+        for each in whole:
+            yield _block(each)
 
 
 def document_of(block: Block) -> Document:
     """Raises LineError."""
     try:
-        return _read(block.data or b"{}")
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        given = json.loads((block.data or b"{}").decode())
+        if type(given) is not dict:
+            raise ValueError("no object")
+        found = {name: shape(given[name], _NO_VALUES) for name, shape in _SHAPES if name in given}
+        return Document(**found)
+    except (ValueError, RecursionError) as error:
         raise LineError(f"an event that cannot be read: {error}") from None
 
 
@@ -66,9 +81,9 @@ def record_of(block: Block, document: Document) -> Record:
     return Record(document.key, value, document.version, document.content_type or "")
 
 
-def _block(text: bytes) -> Block:
+def _block(data: bytes) -> Block:
     fields = {}
-    for line in text.split(b"\n"):
+    for line in data.split(b"\n"):
         name, _, value = line.partition(b":")
         fields[name] = value.removeprefix(b" ")
     try:
@@ -79,6 +94,3 @@ def _block(text: bytes) -> Block:
         )
     except UnicodeDecodeError as error:
         raise LineError(f"a block that cannot be read: {error}") from None
-
-
-_read = msgspec.json.Decoder(Document).decode

@@ -24,10 +24,9 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Protocol, TypeVar, cast
 
-import msgspec
-
 from kvgossip.cache.line import (
     FRAME_BYTES_MAX,
+    FROM_FOLLOWER,
     HELLO_BYTES_MAX,
     VERSION,
     Ask,
@@ -68,7 +67,6 @@ ANEW = "0"
 Result = TypeVar("Result")
 
 log = logging.getLogger("kvgossip")
-_read = msgspec.msgpack.Decoder(FromFollower)
 
 
 class ServedMember(Source, Protocol):
@@ -191,7 +189,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for body in self._frames.feed(data):
-                self._hear(decoded(body, _read))
+                self._hear(decoded(body, FROM_FOLLOWER))
         except (LineError, KVGossipError) as error:
             self._refuse(error)
 

@@ -15,7 +15,6 @@ Laws
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -24,37 +23,20 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
 from kvgossip.cache import forks
 from kvgossip.cache.calls import Call
 from kvgossip.cache.keeping import Keeping
 from kvgossip.cache.line import Ask, Write
-from kvgossip.cache.seat import Seat, host_name, seat_folder
+from kvgossip.cache.seat import Seat
 from kvgossip.cache.socket_source import NOBODY, SocketSource
 from kvgossip.cache.source import Applied, Record, Sink, Source, SourceState, Survey
 from kvgossip.errors import ConfigError
 
 if TYPE_CHECKING:
     from kvgossip.cache.followers import Followers, ServedMember
-    from kvgossip.config import Config
     from kvgossip.protocol.model.write import Writing
 
 log = logging.getLogger("kvgossip")
-
-
-def of_this_host(config: Config, prefix: str) -> HostSource:
-    """The source of a process on this host. `config`: of its member, whose name is the host's where
-    it has none."""
-    named = config if config.name else dataclasses.replace(config, name=host_name())
-
-    def make_member() -> ServedMember:
-        # those who follow load no node
-        from kvgossip.cache.member import MemberSource
-
-        return MemberSource(named, prefix)
-
-    return HostSource(seat_folder(config.data_dir, config.cluster, named.name), prefix, make_member)
 
 
 class HostSource:
@@ -145,7 +127,7 @@ class Reign:
         self, seat: Seat, member: ServedMember, prefix: str, sink: Sink, seeds: Sequence[Record]
     ) -> None:
         self._seat, self.member, self._prefix, self._sink = seat, member, prefix, sink
-        self._state = replace(NOBODY, role="member")
+        self._state = NOBODY._replace(role="member")
         #: true until the node knows the seeds: before that it is not believed
         self._doubted = bool(seeds)
         self._followers: Followers | None = None
@@ -176,7 +158,7 @@ class Reign:
 
     def told(self, state: SourceState) -> None:
         self._state = state
-        self._sink.told(replace(state, settled=state.settled and not self._doubted))
+        self._sink.told(state._replace(settled=state.settled and not self._doubted))
         if (followers := self._followers) is not None:
             # the loop of a member that is being closed may have ended
             with suppress(RuntimeError):

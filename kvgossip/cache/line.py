@@ -1,7 +1,8 @@
 """The words between a member and the processes of its host that follow it, over a Unix socket.
 
     frame    := 4 bytes length, big-endian; so many bytes of a message
-    message  := MessagePack: an array that begins with the number of the message
+    message  := 4 bytes length, big-endian; so many bytes of JSON; all values, one after the other
+    JSON     := an array that begins with the number of the message; a value is its length there
 
     follower                          member
        | -- Hello(version, prefix) ----> |
@@ -20,89 +21,102 @@
 What changed together is whole once `more` is false: a portion before that is half of something, and
 shown to nobody. `anew` begins with nothing: what the follower had, and does not come, is gone.
 
-Nothing of a node is imported here: a follower is to cost little more than its interpreter.
+Nothing of a node is imported here, and nothing that is not of the standard library: a follower is
+to cost little more than its interpreter.
 """
 
 from __future__ import annotations
 
+import json
 import struct
-from collections.abc import Iterator
-from typing import Annotated, TypeVar
-
-import msgspec
-from msgspec import Meta, Struct
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from kvgossip import errors
-from kvgossip.cache.source import Applied, Record, SourceState, Survey
+from kvgossip.cache.shapes import (
+    Shape,
+    Values,
+    count,
+    flag,
+    many,
+    number,
+    octets,
+    optional,
+    row,
+    text,
+)
+from kvgossip.cache.source import Applied, NodeApplied, Record, SourceState, Survey
 from kvgossip.errors import KVGossipError, LocalError, StaleError
+from kvgossip.releases.place import Place
 
 VERSION = 1
 HELLO_BYTES_MAX = 4096
 FRAME_BYTES_MAX = 2**27
 """More than any value, or any batch, takes."""
+PREFIX_CHARACTERS_MAX = 1024
+SURVEY_S_MAX = 3600.0
 _LENGTH = struct.Struct(">I")
 
-Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 #: as Writing has them: key, value, content type, time to live, flags
-Write5 = tuple[str, bytes | None, str | None, float | None, Annotated[int, Meta(ge=0)]]
+Write5 = tuple[str, bytes | None, str | None, float | None, int]
 
 
 class LineError(Exception):
     """The other end says what makes no sense."""
 
 
-class Hello(Struct, frozen=True, array_like=True, tag=1):
+class Hello(NamedTuple):
     version: int
-    prefix: Annotated[str, Meta(max_length=1024)]
+    prefix: str
 
 
-class Write(Struct, frozen=True, array_like=True, tag=2):
-    number: Count
+class Write(NamedTuple):
+    number: int
     writes: tuple[Write5, ...]
 
 
-class Report(Struct, frozen=True, array_like=True, tag=3):
+class Report(NamedTuple):
     applied: Applied
 
 
-class Ask(Struct, frozen=True, array_like=True, tag=4):
+class Ask(NamedTuple):
     """For a survey."""
 
-    number: Count
+    number: int
     prefix: str
-    timeout_s: Annotated[float, Meta(ge=0, le=3600)]
+    timeout_s: float
 
 
-class Refused(Struct, frozen=True, array_like=True, tag=17):
+class Refused(NamedTuple):
     error: str
     hint: str
 
 
-class Told(Struct, frozen=True, array_like=True, tag=18):
+class Told(NamedTuple):
     state: SourceState
 
 
-class Records(Struct, frozen=True, array_like=True, tag=19):
+class Records(NamedTuple):
     records: tuple[Record, ...]
     anew: bool
     more: bool
     odd: tuple[str, ...] = ()
 
 
-class Written(Struct, frozen=True, array_like=True, tag=20):
-    number: Count
+class Written(NamedTuple):
+    number: int
     versions: tuple[str, ...]
 
 
-class Surveyed(Struct, frozen=True, array_like=True, tag=21):
-    number: Count
+class Surveyed(NamedTuple):
+    number: int
     survey: Survey
 
 
-class Failed(Struct, frozen=True, array_like=True, tag=22):
+class Failed(NamedTuple):
     """What the node raised: `kind` is the name of its class."""
 
-    number: Count
+    number: int
     kind: str
     error: str
     hint: str
@@ -110,13 +124,72 @@ class Failed(Struct, frozen=True, array_like=True, tag=22):
 
 FromFollower = Hello | Write | Report | Ask
 FromMember = Refused | Told | Records | Written | Surveyed | Failed
-Message = TypeVar("Message")
 
-_encode = msgspec.msgpack.Encoder().encode
+_NUMBERS: dict[type, int] = {
+    Hello: 1,
+    Write: 2,
+    Report: 3,
+    Ask: 4,
+    Refused: 17,
+    Told: 18,
+    Records: 19,
+    Written: 20,
+    Surveyed: 21,
+    Failed: 22,
+}
+
+
+def _tuple(*elements: Any) -> tuple[Any, ...]:
+    return elements
+
+
+def _prefix(given: Any, values: Values) -> str:
+    prefix = text(given, values)
+    if len(prefix) > PREFIX_CHARACTERS_MAX:
+        raise ValueError("a prefix that no key has")
+    return prefix
+
+
+def _seconds(given: Any, values: Values) -> float:
+    seconds = number(given, values)
+    if not 0 <= seconds <= SURVEY_S_MAX:
+        raise ValueError("no time that anybody waits")
+    return seconds
+
+
+_pairs = many(row(_tuple, text, text))
+_applied = row(Applied, text, text, _pairs)
+_node_applied = row(NodeApplied, text, text, count, _pairs)
+_survey = row(Survey, many(_node_applied), many(text), many(row(Place, text, text)))
+_state = row(SourceState, text, text, text, text, flag, optional(count), flag, text)
+_record = row(Record, text, octets, text, text)
+_write = row(_tuple, text, octets, optional(text), optional(number), count)
+
+FROM_FOLLOWER: dict[int, Shape] = {
+    _NUMBERS[Hello]: row(Hello, count, _prefix),
+    _NUMBERS[Write]: row(Write, count, many(_write)),
+    _NUMBERS[Report]: row(Report, _applied),
+    _NUMBERS[Ask]: row(Ask, count, text, _seconds),
+}
+FROM_MEMBER: dict[int, Shape] = {
+    _NUMBERS[Refused]: row(Refused, text, text),
+    _NUMBERS[Told]: row(Told, _state),
+    _NUMBERS[Records]: row(Records, many(_record), flag, flag, many(text)),
+    _NUMBERS[Written]: row(Written, count, many(text)),
+    _NUMBERS[Surveyed]: row(Surveyed, count, _survey),
+    _NUMBERS[Failed]: row(Failed, count, text, text, text),
+}
 
 
 def framed(message: FromFollower | FromMember) -> bytes:
-    body = _encode(message)
+    values: list[bytes] = []
+
+    def length_of(value: bytes) -> int:
+        values.append(value)
+        return len(value)
+
+    head = json.dumps([_NUMBERS[type(message)], *message], default=length_of).encode()
+    body = b"".join((_LENGTH.pack(len(head)), head, *values))
     return _LENGTH.pack(len(body)) + body
 
 
@@ -143,12 +216,18 @@ class Frames:
             yield body
 
 
-def decoded(body: bytes, decoder: msgspec.msgpack.Decoder[Message]) -> Message:
-    """Raises LineError."""
+def decoded(body: bytes, kinds: Mapping[int, Shape]) -> Any:
+    """The message of these kinds. Raises LineError."""
     try:
-        return decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise LineError(f"a message that cannot be read: {error}") from None
+        (length,) = _LENGTH.unpack_from(body)
+        start = _LENGTH.size + length
+        kind, *fields = json.loads(body[_LENGTH.size : start].decode())
+        values = Values(body, start)
+        message = kinds[kind](fields, values)
+        values.end()
+        return message
+    except (ValueError, TypeError, LookupError, struct.error, RecursionError) as error:
+        raise LineError(f"a message that cannot be read: {error!r}") from None
 
 
 def failed(number: int, error: BaseException) -> Failed:

@@ -21,8 +21,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 
-from msgspec.structs import replace
-
 from kvgossip.cache.record_bytes import all_records, record_of
 from kvgossip.cache.source import Applied, Record, Sink, SourceState, Survey
 from kvgossip.config import Config
@@ -141,7 +139,7 @@ class MemberSource:
             await life.watch()
         except Exception as error:
             problem = f"a bug of kvgossip has stopped the node: {error!r}"
-            sink.told(replace(life.state, settled=False, problem=problem))
+            sink.told(life.state._replace(settled=False, problem=problem))
             raise
         finally:
             self._life = None
@@ -261,7 +259,7 @@ class _Life:
             else:
                 self._flush()
         moved_ms = (state.exchanged_ms or 0) - (known.exchanged_ms or 0)
-        if moved_ms >= 1000 * LOOK_S or replace(state, exchanged_ms=known.exchanged_ms) != known:
+        if moved_ms >= 1000 * LOOK_S or state._replace(exchanged_ms=known.exchanged_ms) != known:
             self.state = state
             self._sink.told(state)
 

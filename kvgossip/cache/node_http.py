@@ -4,14 +4,13 @@ client that it has no other use for."""
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 from binascii import b2a_base64
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
-
-import msgspec
 
 from kvgossip.errors import (
     BadBatchError,
@@ -124,7 +123,7 @@ class NodeHTTP:
     def _write_all(
         self, connection: http.client.HTTPConnection, writes: Sequence[Writing]
     ) -> tuple[str, ...]:
-        body = msgspec.json.encode({"operations": [_operation(each) for each in writes]})
+        body = json.dumps({"operations": [_operation(each) for each in writes]}).encode()
         answer = _ask(connection, "POST", "/batch", body, self._headers)
         if answer.status == 400:
             document = _document_in(answer.body)
@@ -251,9 +250,10 @@ def _refusal(status: int, body: bytes) -> KVGossipError:
 
 def _document_in(body: bytes) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        document = json.loads(body.decode())
+    except (ValueError, RecursionError):
         return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _operation(each: Writing) -> dict[str, Any]:

@@ -12,7 +12,6 @@ Laws
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import logging
 import threading
@@ -78,7 +77,9 @@ class Opening:
     async def aopen(self, *, again: bool = True) -> None:
         """The same, for a coroutine. `again`: also where it was closed."""
         if self._source is None and (again or not self._closed):
-            await asyncio.to_thread(self.open)
+            from kvgossip.cache import on_loop
+
+            await on_loop.on_thread(self.open)
 
     def close(self) -> None:
         """Returns when all is closed. Harmless when repeated."""
@@ -142,9 +143,10 @@ def waited(written: Future[tuple[str, ...]]) -> str:
 
 async def awaited(written: Future[tuple[str, ...]]) -> str:
     """The same, for a coroutine; the write goes on where it is cancelled."""
+    from kvgossip.cache import on_loop
+
     try:
-        async with asyncio.timeout(WRITE_TIMEOUT_S):
-            return (await asyncio.shield(asyncio.wrap_future(written)))[0]
+        return (await on_loop.result_of(written, WRITE_TIMEOUT_S))[0]
     except TimeoutError:
         raise _unanswered() from None
 

@@ -15,9 +15,25 @@ from msgspec import Struct
 
 from kvgossip.cache.source import Record, Source
 from kvgossip.protocol.model.write import Writing
-from kvgossip.releases.answers import MemberState, Outcome, outcome_of, states_of
-from kvgossip.releases.document import document_of, documents_under, name_at
-from kvgossip.releases.pointer import Canary, Pointer, pointer_key, read_pointer
+from kvgossip.releases.document import (
+    document_of,
+    name_at,
+)
+from kvgossip.releases.names import (
+    documents_under,
+    pointer_key,
+)
+from kvgossip.releases.outcome import (
+    MemberState,
+    Outcome,
+    outcome_of,
+    states_of,
+)
+from kvgossip.releases.pointer import (
+    Canary,
+    Pointer,
+    read_pointer,
+)
 from kvgossip.releases.step import Author, Step, Steps
 from kvgossip.releases.target import Target
 

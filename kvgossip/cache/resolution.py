@@ -14,20 +14,20 @@ Laws
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-
-from msgspec import Struct
-from msgspec.structs import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvgossip.cache.source import Record
 from kvgossip.errors import BadReleaseError
-from kvgossip.releases.document import RESERVED, document_key, read_document
+from kvgossip.releases.names import LOOSE, RESERVED, document_key, pointer_key
 from kvgossip.releases.place import Place
-from kvgossip.releases.pointer import LOOSE, Pointer, pointer_key, read_pointer
+
+if TYPE_CHECKING:
+    from kvgossip.releases.pointer import Pointer
 
 __all__ = ["RESERVED", "Resolved", "resolve"]
 
 
-class Resolved(Struct, frozen=True):
+class Resolved(NamedTuple):
     """`values`: by the name without the prefix. `release`: that of the values; empty where they are
     the loose keys. `pending`: the release that is to be shown and cannot be yet, and `problem` why,
     where it is more than that its document is on its way. `ignored`: the names of loose keys that
@@ -53,14 +53,14 @@ def resolve(
     try:
         pointer = _pointer(records, prefix)
     except BadReleaseError as error:
-        return replace(last or Resolved({}), problem=str(error))
+        return (last or Resolved({}))._replace(problem=str(error))
     if pointer is None:
         return Resolved(loose)
     wanted = pointer.wanted(Place(member, zone))
     there = records.get(document_key(prefix, wanted))
     if last is not None and last.document is not None and last.document == there:
         # nothing is read again: a release may be long, and a change be about another key
-        return replace(last, pending="", problem="", ignored=tuple(sorted(loose)))
+        return last._replace(pending="", problem="", ignored=tuple(sorted(loose)))
     found, problem = _found(records, prefix, wanted, loose)
     if found is not None:
         return found
@@ -70,7 +70,7 @@ def resolve(
         others = (_found(records, prefix, name, loose)[0] for name in _stand_ins(pointer, wanted))
         shown = next((each for each in others if each is not None), Resolved({}))
     ignored = () if shown.values is loose else tuple(sorted(loose))
-    return replace(shown, pending=wanted, problem=problem, ignored=ignored)
+    return shown._replace(pending=wanted, problem=problem, ignored=ignored)
 
 
 def _stand_ins(pointer: Pointer, wanted: str) -> Iterator[str]:
@@ -81,7 +81,12 @@ def _stand_ins(pointer: Pointer, wanted: str) -> Iterator[str]:
 
 def _pointer(records: Mapping[str, Record], prefix: str) -> Pointer | None:
     record = records.get(pointer_key(prefix))
-    return None if record is None or record.value is None else read_pointer(record.value)
+    if record is None or record.value is None:
+        return None
+    # where there are no releases, nothing is loaded for them
+    from kvgossip.releases.pointer import read_pointer
+
+    return read_pointer(record.value)
 
 
 def _found(
@@ -93,6 +98,8 @@ def _found(
     record = records.get(document_key(prefix, name))
     if record is None or record.value is None:
         return None, ""
+    from kvgossip.releases.document import read_document
+
     try:
         document = read_document(record.value)
     except BadReleaseError as error:

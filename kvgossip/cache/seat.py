@@ -25,7 +25,8 @@ BACKLOG = 128
 NAME_CHARACTERS_MAX = 100
 ROOT = 0
 PATH_BYTES_MAX = 107
-"""As config/unix_socket.py has it: not imported, for with it comes all of the configuration."""
+CLUSTER = "default"
+"""As config/ has these two: not imported, for with them comes all of the configuration."""
 
 
 def host_name() -> str:
@@ -52,6 +53,11 @@ class Seat:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self._lock: FileLock | None = None
+
+    @property
+    def looks_taken(self) -> bool:
+        """True where somebody is the member, or was until it was killed."""
+        return os.path.exists(os.path.join(self.folder, SOCKET))
 
     def take(self) -> bool:
         """Whether this process is the member from now on. Raises ConfigError where the folder

@@ -22,14 +22,12 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-from msgspec.structs import replace
-
 from kvgossip.cache import forks
 from kvgossip.cache.calls import Call, Calls
 from kvgossip.cache.keeping import merge_into
 from kvgossip.cache.line import (
     FRAME_BYTES_MAX,
+    FROM_MEMBER,
     VERSION,
     Ask,
     Failed,
@@ -77,7 +75,6 @@ NOBODY = SourceState(
 )
 
 log = logging.getLogger("kvgossip")
-_read = msgspec.msgpack.Decoder(FromMember)
 
 
 class SocketSource:
@@ -176,7 +173,7 @@ class SocketSource:
             longest_s = PAUSE_S if problem == NOT_YET else PAUSE_MAX_S
             pause_s = PAUSE_MIN_S if self._state is not had else min(2 * pause_s, longest_s)
             if not self._closing:
-                self._tell(replace(self._state, settled=False, problem=problem))
+                self._tell(self._state._replace(settled=False, problem=problem))
                 self._rest(pause_s)
 
     def _follow_one(self) -> str:
@@ -211,7 +208,7 @@ class SocketSource:
             bodies = line.wait(None if heard else ANSWER_S)
             for body in bodies:
                 heard = True
-                self._hear(decoded(body, _read))
+                self._hear(decoded(body, FROM_MEMBER))
 
     def _say(self, line: Line) -> None:
         if self._report_due and self._applied is not None:
@@ -225,7 +222,7 @@ class SocketSource:
             case Records():
                 self._gather(message)
             case Told(state):
-                self._tell(replace(state, role="follower"))
+                self._tell(state._replace(role="follower"))
             case Written(number, versions):
                 self._calls.answered(number, versions)
             case Surveyed(number, survey):

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from msgspec import Struct
-
-from kvgossip.releases.answers import Applied, NodeApplied, Survey
+from kvgossip.releases.answers import (
+    Applied,
+    NodeApplied,
+    Survey,
+)
 
 if TYPE_CHECKING:
     from kvgossip.protocol.model.write import Writing
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 
-class Record(Struct, frozen=True):
+class Record(NamedTuple):
     """One entry as it is on the nodes. `value`: None where it was deleted or has expired."""
 
     key: str
@@ -38,7 +40,7 @@ class Record(Struct, frozen=True):
     content_type: str = ""
 
 
-class SourceState(Struct, frozen=True):
+class SourceState(NamedTuple):
     """What a source knows of itself. `node`, `zone`, `datacenter`: of the member whose data it has;
     a follower's is that which it follows. `exchanged_ms`: wall time of the last exchange that this
     member completed, of an earlier life where it comes from the disk; None: there was none."""

@@ -8,11 +8,10 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-from msgspec.structs import replace
-
 from kvgossip.cache.source import Applied, NodeApplied, Record, Sink, SourceState, Survey
 from kvgossip.errors import KVGossipError, LocalError
-from kvgossip.protocol.model.entry import Version, check_content_type, check_key
+from kvgossip.protocol.model.entry import Version, check_content_type
+from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.model.write import Writing
 
 NAME = "static"
@@ -31,7 +30,7 @@ class StaticSource:
 
     def open(self, sink: Sink) -> None:
         self._sink = sink
-        sink.told(replace(STATE, settled=False))
+        sink.told(STATE._replace(settled=False))
         sink.replaced(list(self._records.values()))
         sink.told(STATE)
 

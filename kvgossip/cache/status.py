@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from msgspec import Struct
-
-from kvgossip.cache.callbacks import Refusal
+from kvgossip.cache.news import Refusal
 from kvgossip.cache.source import SourceState
+from kvgossip.errors import NotSettledError
 
 NO_STATE = SourceState("member", "", "", "", settled=False, exchanged_ms=None, from_disk=False)
 
 
-class Status(Struct, frozen=True, kw_only=True):
+class Status(NamedTuple):
     """`settled`: what is here is the truth of the cluster. `stale`: nobody of the cluster was heard
     for longer than `stale_after_s`; the data is served all the same. `age_s`: for how long; None:
     never yet. `source`: where the data is from. `role` and `node`: whether this process is the
@@ -32,3 +31,12 @@ class Status(Struct, frozen=True, kw_only=True):
     refused: tuple[Refusal, ...]
     ignored: tuple[str, ...]
     problem: str
+
+
+def not_settled(prefix: str, timeout_s: float | None, problem: str) -> NotSettledError:
+    """The error of who waited; `problem`: why there is nothing newer."""
+    return NotSettledError(
+        f"the cache of {prefix!r} has not settled within {timeout_s} s"
+        f"{': ' if problem else ''}{problem}",
+        "it goes on by itself; until then there is what the disk has, and defaults",
+    )

@@ -24,13 +24,10 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from kvgossip.cache import forks
 from kvgossip.cache.errands import Errands
 from kvgossip.cache.event_stream import Block, EventStream, document_of, record_of
 from kvgossip.cache.keeping import merge_into
-from kvgossip.cache.kept_file import Kept, read_kept, write_kept
 from kvgossip.cache.line import LineError
 from kvgossip.cache.node_http import ConnectError, NodeHTTP, Stream
 from kvgossip.cache.source import Applied, Record, Sink, SourceState, Survey
@@ -153,7 +150,7 @@ class UrlSource:
                 break
             if problem != self._state.problem:
                 log.warning("%s", problem)
-            self._tell(replace(self._state, settled=False, problem=problem))
+            self._tell(self._state._replace(settled=False, problem=problem))
             tried += 1
             if tried >= len(self._nodes):
                 self._came.set()
@@ -181,8 +178,7 @@ class UrlSource:
         self._part, self._part_is_all, self._part_cursor = {}, False, self._cursor
         self._note_age(stream.age_s)
         self._tell(
-            replace(
-                self._state,
+            self._state._replace(
                 node=stream.node,
                 zone=stream.zone,
                 datacenter=stream.datacenter,
@@ -233,7 +229,7 @@ class UrlSource:
             self._sink.replaced(whole)
         elif whole:
             self._sink.changed(whole)
-        self._tell(replace(self._state, settled=True, from_disk=False, problem=""))
+        self._tell(self._state._replace(settled=True, from_disk=False, problem=""))
         self._came.set()
 
     # -- its state, and the file ------------------------------------------------------------------
@@ -248,9 +244,11 @@ class UrlSource:
         self._looked_s = time.monotonic()
         if age_s is not None:
             exchanged_ms = int(1000 * (time.time() - age_s))
-            self._tell(replace(self._state, exchanged_ms=exchanged_ms))
+            self._tell(self._state._replace(exchanged_ms=exchanged_ms))
 
     def _begin_from(self, file: Path) -> None:
+        from kvgossip.cache.kept_file import read_kept
+
         kept = read_kept(file, self._prefix)
         if kept is None:
             return
@@ -258,7 +256,7 @@ class UrlSource:
         self._table = {record.key: record for record in kept.records}
         self._cursor = kept.cursor
         self._sink.replaced(kept.records)
-        self._tell(replace(self._state, exchanged_ms=kept.exchanged_ms, from_disk=True))
+        self._tell(self._state._replace(exchanged_ms=kept.exchanged_ms, from_disk=True))
         self._came.set()
 
     def _note(self, records: Sequence[Record], *, is_all: bool) -> None:
@@ -279,6 +277,8 @@ class UrlSource:
             or not (at_once or now_s - self._kept_s >= KEEP_S)
         ):
             return
+        from kvgossip.cache.kept_file import Kept, write_kept
+
         self._is_kept, self._kept_s = True, now_s
         kept = Kept(
             format=1,

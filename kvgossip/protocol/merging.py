@@ -29,8 +29,9 @@ from typing import NamedTuple, Protocol
 
 from kvgossip.errors import BadKeyError, RemoteError
 from kvgossip.protocol.clock_guard import ClockGuard
-from kvgossip.protocol.model.entry import HEAD_BYTES, check_key, check_record, timestamp_in
+from kvgossip.protocol.model.entry import HEAD_BYTES, check_record, timestamp_in
 from kvgossip.protocol.model.hlc import milliseconds_of
+from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind

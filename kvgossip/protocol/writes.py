@@ -17,7 +17,6 @@ from kvgossip.protocol.merging import CLIENT, Origin, Outcome, Spread
 from kvgossip.protocol.model.entry import (
     Version,
     check_flags,
-    check_key,
     check_ttl,
     is_dead,
     make_record,
@@ -25,6 +24,7 @@ from kvgossip.protocol.model.entry import (
     with_version,
 )
 from kvgossip.protocol.model.hlc import milliseconds_of
+from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.model.write import Writing, check_batch, check_write

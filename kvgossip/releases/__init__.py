@@ -7,4 +7,6 @@ target    the members that a canary is for
 place     what a target looks at of a member
 step      what is written for a release, a promotion, a rollback
 answers   what the processes of all members made of a release
+outcome   what became of a release, by these answers
+names     under which keys releases lie
 """

@@ -27,14 +27,13 @@ import msgspec
 from msgspec import Struct
 
 from kvgossip.errors import BadKeyError, BadReleaseError, ValueTooLargeError
-from kvgossip.protocol.model.entry import check_key
+from kvgossip.protocol.model.key import check_key
+from kvgossip.releases.names import RESERVED, document_key
 
 FORMAT = 1
 BYTES_MAX = 2**20
 CONTENT_TYPE = "application/json"
 OCTETS = "application/octet-stream"
-RESERVED = "@"
-"""What names of values do not begin with: the keys of releases do."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
@@ -74,15 +73,6 @@ class Document(Struct, frozen=True, kw_only=True):
                 self.base64,
             )
         )
-
-
-def document_key(prefix: str, name: str) -> str:
-    return f"{documents_under(prefix)}{name}"
-
-
-def documents_under(prefix: str) -> str:
-    """The prefix of the keys of all releases."""
-    return f"{prefix}@release/"
 
 
 def check_name(name: str) -> str:

@@ -20,13 +20,12 @@ import msgspec
 from msgspec import Struct
 
 from kvgossip.errors import BadReleaseError
+from kvgossip.releases.names import LOOSE
 from kvgossip.releases.place import Place
 from kvgossip.releases.target import Target
 
 FORMAT = 1
 BEFORE_MAX = 16
-LOOSE = ""
-"""The name of the loose keys, where a release's stands."""
 
 
 class Canary(Struct, frozen=True):
@@ -55,10 +54,6 @@ class Pointer(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def encoded(self) -> bytes:
         return msgspec.json.encode(self)
-
-
-def pointer_key(prefix: str) -> str:
-    return f"{prefix}@active"
 
 
 def read_pointer(octets: bytes) -> Pointer:

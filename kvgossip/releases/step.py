@@ -17,20 +17,24 @@ from msgspec.structs import replace
 
 from kvgossip.errors import NotFoundError, ReleaseConflictError
 from kvgossip.protocol.model.write import Writing
-from kvgossip.releases.answers import Survey
+from kvgossip.releases.answers import (
+    Survey,
+)
 from kvgossip.releases.document import (
     CONTENT_TYPE,
     Document,
-    document_key,
     read_document,
+)
+from kvgossip.releases.names import (
+    LOOSE,
+    document_key,
+    pointer_key,
 )
 from kvgossip.releases.pointer import (
     BEFORE_MAX,
     FORMAT,
-    LOOSE,
     Canary,
     Pointer,
-    pointer_key,
     read_pointer,
 )
 from kvgossip.releases.target import Target, reaching

@@ -13,7 +13,8 @@ from collections.abc import AsyncGenerator
 from typing import NoReturn, TypeVar
 
 from kvgossip.errors import NotFoundError, NotSettledError, StaleError
-from kvgossip.protocol.model.entry import Entry, Version, check_key, entry_of, is_dead, version_of
+from kvgossip.protocol.model.entry import Entry, Version, entry_of, is_dead, version_of
+from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.replica import Replica
 from kvgossip.runtime.changes.follower import Follower
 from kvgossip.runtime.changes.history import HistoryEntry

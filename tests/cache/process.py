@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from msgspec import to_builtins
-
 from kvgossip.cache.host_source import HostSource
 from kvgossip.cache.source import Applied, Record, SourceState
 
@@ -47,7 +45,7 @@ class Speaking:
         say(changed={r.key: None if r.value is None else r.value.decode() for r in records})
 
     def told(self, state: SourceState) -> None:
-        say(told=to_builtins(state))
+        say(told=state._asdict())
 
 
 class Opened:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from msgspec.structs import replace
-
 from kvgossip.cache.config_cache import ConfigCache
 from kvgossip.cache.source import Applied, Record, Sink, SourceState, Survey
 from kvgossip.protocol.model.write import Writing
@@ -73,7 +71,7 @@ class FakeSource:
         self._sink.replaced([record(name, value) for name, value in values.items()])
 
     def tell(self, **state: Any) -> None:
-        self.state = replace(self.state, **state)
+        self.state = self.state._replace(**state)
         if self._sink is not None:
             self._sink.told(self.state)
 
@@ -84,7 +82,7 @@ class FakeSource:
         if self.fails is not None:
             raise self.fails
         self._sink = sink
-        sink.told(replace(self.state, settled=False))
+        sink.told(self.state._replace(settled=False))
         self.on_open()
         if self.state.settled or self.state.from_disk:
             sink.replaced([record(name, value) for name, value in self.values.items()])

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 import pytest
 
 from kvgossip.cache import applying
-from kvgossip.cache.callbacks import Change
+from kvgossip.cache.news import Change
 from kvgossip.cache.resolution import Resolved
 from kvgossip.cache.source import Applied, Record
 from kvgossip.errors import LocalError

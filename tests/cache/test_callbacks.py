@@ -4,7 +4,9 @@ else."""
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
+import inspect
 import logging
 import threading
 from queue import SimpleQueue
@@ -13,8 +15,9 @@ from typing import Any
 import pytest
 
 from kvgossip.cache import opening
-from kvgossip.cache.callbacks import BEHIND_MAX, Change, Refusal, Waiting
+from kvgossip.cache.callbacks import is_coroutine_function
 from kvgossip.cache.config_cache import ConfigCache
+from kvgossip.cache.news import BEHIND_MAX, Change, Refusal, Waiting
 from kvgossip.errors import LocalError
 from tests.cache.sources import TIMEOUT_S, FakeSource, cache_of
 from tests.cache.test_config_cache import Limits
@@ -337,3 +340,28 @@ def test_a_slow_callback_holds_neither_reads_nor_the_source(
     assert [told.get(timeout=TIMEOUT_S) for _ in range(99)] == list(range(1, 100))
     config.close()
     assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
+
+
+def test_coroutine_functions_are_told_from_others_as_inspect_tells_them() -> None:
+    async def coroutine(news: object) -> None: ...
+
+    def plain(news: object) -> None: ...
+
+    class Methods:
+        async def coroutine(self, news: object) -> None: ...
+
+        def plain(self, news: object) -> None: ...
+
+    methods = Methods()
+    functions: tuple[Any, ...] = (
+        coroutine,
+        plain,
+        functools.partial(coroutine),
+        functools.partial(plain),
+        functools.wraps(coroutine)(lambda news: None),
+        methods.coroutine,
+        methods.plain,
+        print,
+    )
+    for function in functions:
+        assert is_coroutine_function(function) == inspect.iscoroutinefunction(function)

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from kvgossip.cache.callbacks import Change
 from kvgossip.cache.config_cache import ConfigCache
 from kvgossip.cache.member import MemberSource
+from kvgossip.cache.news import Change
 from kvgossip.cache.source import Applied, NodeApplied
 from kvgossip.config import config_from
 from kvgossip.errors import ConfigError, DataDirError, LocalError, NotSettledError, Refused

@@ -7,7 +7,7 @@ import asyncio
 import threading
 from queue import SimpleQueue
 
-from kvgossip.cache.callbacks import Change
+from kvgossip.cache.news import Change
 from tests.cache.sources import TIMEOUT_S, FakeSource, cache_of
 
 

@@ -6,10 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kvgossip.protocol.model.write import Writing
-from kvgossip.releases.answers import Survey
-from kvgossip.releases.document import document_of
+from kvgossip.releases.answers import (
+    Survey,
+)
+from kvgossip.releases.document import (
+    document_of,
+)
+from kvgossip.releases.names import (
+    pointer_key,
+)
 from kvgossip.releases.place import Place
-from kvgossip.releases.pointer import Pointer, pointer_key, read_pointer
+from kvgossip.releases.pointer import (
+    Pointer,
+    read_pointer,
+)
 from kvgossip.releases.step import Author, Step, Steps
 from kvgossip.releases.target import Target
 

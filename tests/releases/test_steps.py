@@ -17,17 +17,29 @@ from kvgossip.errors import (
     ReleaseConflictError,
     ValueTooLargeError,
 )
-from kvgossip.releases.answers import NodeApplied, Survey, outcome_of, states_of
+from kvgossip.releases.answers import (
+    NodeApplied,
+    Survey,
+)
 from kvgossip.releases.document import (
     SentRelease,
-    document_key,
     document_of,
     name_at,
     read_document,
     sent_document,
 )
+from kvgossip.releases.names import (
+    document_key,
+)
+from kvgossip.releases.outcome import (
+    outcome_of,
+    states_of,
+)
 from kvgossip.releases.place import Place
-from kvgossip.releases.pointer import BEFORE_MAX, read_pointer
+from kvgossip.releases.pointer import (
+    BEFORE_MAX,
+    read_pointer,
+)
 from kvgossip.releases.target import (
     Target,
     hash_of,

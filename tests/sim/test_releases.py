@@ -14,10 +14,19 @@ from kvgossip.cache.resolution import Resolved, resolve
 from kvgossip.cache.source import Record
 from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.model.change import Changed
-from kvgossip.releases.answers import Survey
-from kvgossip.releases.document import document_of
+from kvgossip.releases.answers import (
+    Survey,
+)
+from kvgossip.releases.document import (
+    document_of,
+)
+from kvgossip.releases.names import (
+    pointer_key,
+)
 from kvgossip.releases.place import Place
-from kvgossip.releases.pointer import pointer_key, read_pointer
+from kvgossip.releases.pointer import (
+    read_pointer,
+)
 from kvgossip.releases.step import Author, Steps
 from kvgossip.releases.target import Target, member, share
 from kvgossip.sim.checks.violation import require

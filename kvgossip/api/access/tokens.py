@@ -32,7 +32,7 @@ from typing import Any, NamedTuple, NoReturn
 from kvgossip.config.description import did_you_mean, shown
 from kvgossip.config.parameters import NAME_PATTERN
 from kvgossip.errors import ConfigError, LocalError
-from kvgossip.protocol.model.entry import check_key
+from kvgossip.protocol.model.key import check_key
 
 MARK = "kvgossip_"
 """Every token begins so: who finds one, in a log or in a repository, knows what it is."""

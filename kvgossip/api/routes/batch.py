@@ -23,10 +23,10 @@ from kvgossip.protocol.model.entry import (
     Entry,
     check_content_type,
     check_flags,
-    check_key,
     check_ttl,
     version_of,
 )
+from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.model.write import BATCH_ENTRIES_MAX, Writing
 
 if TYPE_CHECKING:

@@ -62,7 +62,8 @@ from kvgossip.api.routes.consul_form import (
 )
 from kvgossip.api.routes.kv import KEY, VALUE, WRITE_STATUSES, refuse_headers
 from kvgossip.api.routes.watch import POLL_LOOKS_S, WatchRoutes
-from kvgossip.protocol.model.entry import Entry, check_key, entry_of
+from kvgossip.protocol.model.entry import Entry, entry_of
+from kvgossip.protocol.model.key import check_key
 from kvgossip.runtime.changes.watchers import Topic
 
 if TYPE_CHECKING:

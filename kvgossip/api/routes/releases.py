@@ -17,19 +17,28 @@ from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.http.route import Body, Call, Family, Parameter, Route
 from kvgossip.api.http.schema import OBJECT, TEXT, fields
 from kvgossip.api.keys import until_kept
-from kvgossip.protocol.model.entry import check_key
+from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.model.write import Writing
-from kvgossip.releases.answers import states_of
 from kvgossip.releases.document import (
     BYTES_MAX,
     CONTENT_TYPE,
     SentRelease,
-    document_key,
-    documents_under,
     name_at,
     sent_document,
 )
-from kvgossip.releases.pointer import FORMAT, Pointer, pointer_key, read_pointer
+from kvgossip.releases.names import (
+    document_key,
+    documents_under,
+    pointer_key,
+)
+from kvgossip.releases.outcome import (
+    states_of,
+)
+from kvgossip.releases.pointer import (
+    FORMAT,
+    Pointer,
+    read_pointer,
+)
 from kvgossip.releases.step import Author, Step, Steps
 from kvgossip.releases.target import parse_target
 

@@ -22,7 +22,7 @@ from kvgossip.api.lanes.files import FILES_SPARED_BY_STREAMS, files_for
 from kvgossip.api.routes.sse import Hub
 from kvgossip.api.routes.watch_event import VALUES, Form, chosen, cursor_of, document
 from kvgossip.errors import LocalError, WatchLaggedError
-from kvgossip.protocol.model.entry import check_key
+from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.runtime.changes.follower import Event, Follower
 from kvgossip.runtime.changes.watchers import Topic

@@ -2,6 +2,7 @@
 
 now          Now: both clocks of a machine, read once an input
 hlc          HybridLogicalClock: the timestamps of versions
+key          what a key may be
 entry        Entry and its record, and the order that decides every merge of data
 checksum     of a value under its key, wherever both are kept
 change       Changed, Persist: a key has changed, a fact is to be kept

@@ -29,10 +29,9 @@ from typing import Any, NamedTuple
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-from kvgossip.errors import BadKeyError, LocalError, RemoteError
+from kvgossip.errors import LocalError, RemoteError
 
 RECORD_FORMAT = 1
-KEY_BYTES_MAX = 1024
 CONTENT_TYPE_BYTES_MAX = 256
 HEAD_BYTES = 17
 META_BYTES_MAX = 4096
@@ -45,7 +44,6 @@ _DEAD = 0b001
 _HAS_META = 0b010
 _EXPIRES = 0b100
 _VERSION = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}")
-_FORBIDDEN_SEGMENT = re.compile(r"(?:^|/)\.\.?(?:/|\Z)")
 
 
 class Version(NamedTuple):
@@ -87,25 +85,6 @@ class Entry:
     @property
     def deleted(self) -> bool:
         return self.value is None
-
-
-def check_key(key: str) -> bytes:
-    """The key's UTF-8 bytes. Raises BadKeyError unless it is 1 to 1,024 bytes, without a leading
-    `/`, a `.` or a `..` segment."""
-    try:
-        encoded = key.encode()
-    except UnicodeEncodeError:
-        raise BadKeyError("the key is not valid UTF-8") from None
-    if not 0 < len(encoded) <= KEY_BYTES_MAX:
-        raise BadKeyError(
-            f"the key has {len(encoded)} bytes", f"use 1 to {KEY_BYTES_MAX} bytes of UTF-8"
-        )
-    if key[0] == "/" or ("." in key and _FORBIDDEN_SEGMENT.search(key)):
-        raise BadKeyError(
-            f"the key {key!r} looks like a path that climbs",
-            "leave out a leading '/' and the segments '.' and '..'",
-        )
-    return encoded
 
 
 def check_content_type(content_type: str | None) -> None:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from kvgossip.config import Config
 from kvgossip.errors import BadBatchError, ValueTooLargeError
-from kvgossip.protocol.model.entry import check_content_type, check_flags, check_key, check_ttl
+from kvgossip.protocol.model.entry import check_content_type, check_flags, check_ttl
+from kvgossip.protocol.model.key import check_key
 
 BATCH_ENTRIES_MAX = 256
 

@@ -10,7 +10,11 @@ from collections.abc import Iterable
 
 from kvgossip.protocol.acks.applied import Report
 from kvgossip.protocol.wire.release_messages import AppliedBy
-from kvgossip.releases.answers import Applied, NodeApplied, Survey
+from kvgossip.releases.answers import (
+    Applied,
+    NodeApplied,
+    Survey,
+)
 from kvgossip.releases.place import Place
 from kvgossip.runtime.driver import Driver
 

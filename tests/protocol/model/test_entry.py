@@ -13,7 +13,6 @@ from kvgossip.protocol.model.entry import (
     META_BYTES_MAX,
     Entry,
     Version,
-    check_key,
     check_record,
     entry_of,
     is_dead,
@@ -24,6 +23,7 @@ from kvgossip.protocol.model.entry import (
     value_offset,
     version_of,
 )
+from kvgossip.protocol.model.key import check_key
 from tests.protocol.net import refused
 from tests.protocol.strategies import records
 
