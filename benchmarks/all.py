@@ -40,6 +40,7 @@ QUICK: dict[str, str] = {
     "watchers": "--watchers 200 --rounds 2",
     "fanout": "--watchers 50 --rounds 3 --writes 5",
     "exchange": "--keys 2000 --differences 1 100 --rounds 1 --seconds 2 --gets-per-s 50",
+    "embedded": "--processes 3 --writes 20 --keys 500 --seconds 1 --rounds 1",
     "memory": "--keys 5000 --rounds 1",
     "seal": "--rounds 1 --seconds 0.1",
     "kill": "--kills 3",

@@ -20,6 +20,7 @@ from benchmarks import (
     agents,
     breadth,
     clients,
+    embedded,
     exchange,
     fanout,
     flooders,
@@ -256,6 +257,55 @@ async def test_watchers_on_one_node_and_on_others_hear_of_each_write(kind: str) 
     assert table.rows[0]["server"] == kind
 
 
+# -- inside a process ------------------------------------------------------------------------------
+
+
+def test_reads_are_measured_beside_a_dict() -> None:
+    skipped: list[str] = []
+    rows = embedded.measure_reads(rounds=1, skipped=skipped)
+    ns = {row["read"]: row["ns"] for row in rows}
+    assert all(each > 0 for each in ns.values())
+    assert ("redis-py GET, loopback" in ns) == (skipped == [])
+    _, targets, _ = embedded.report_reads(rows)
+    assert len(targets) == (1 if skipped else 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "processes"),
+    [("members", "2 members, 0 followers"), ("followers", "1 members, 1 followers")],
+)
+def test_changes_are_followed_to_the_callbacks_of_other_processes(
+    kind: str, processes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "SETTLE_S", 0.0)
+    row = embedded.measure_latency(tmp_path, kind, processes=2, writes=3)
+    assert row["processes"] == processes
+    assert 0 < row["p50 ms"] <= row["p99 ms"] <= row["max ms"]
+    assert embedded.report_latency([row])[2] == {f"{processes}: every change arrives": True}
+
+
+def test_a_change_that_a_process_misses_breaks_a_law() -> None:
+    row = embedded.latency_row("members", ["member"] * 2, 2, [[0.001, 0.7], [0.002]])
+    assert (row["missed"], row["max ms"]) == (1, 700.0)
+    _, targets, laws = embedded.report_latency([row])
+    assert list(laws.values()) == [False]
+    assert list(targets.values()) == [True, False]
+
+
+def test_a_start_from_the_disk_and_what_a_process_takes_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "SETTLE_S", 0.0)
+    run(embedded.fill(tmp_path / "data", 20))
+    row = embedded.measure_start(tmp_path, rounds=1)
+    assert min(row.values()) > 0
+    rows = embedded.measure_cost(tmp_path, tmp_path / "data", keys=20, seconds=0.1)
+    assert [row["process"] for row in rows] == [embedded.BARE, "member", "follower"]
+    above = {row["process"]: row["above the bare"] for row in rows}
+    assert 0 == above[embedded.BARE] < above["follower"] < above["member"]
+    assert len(embedded.report_cost(rows)[1]) == 2
+
+
 # -- locks and floods ------------------------------------------------------------------------------
 
 
@@ -389,6 +439,7 @@ def test_every_benchmark_is_among_all_of_them_and_has_a_place_on_the_page() -> N
         "agents",
         "all",
         "clients",
+        "embedded_process",
         "epidemics",
         "flooders",
         "hostile",
