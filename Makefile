@@ -21,6 +21,7 @@ test: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
@@ -78,7 +79,7 @@ $(VENV)/.dev: $(VENV)/.demo requirements/dev.lock
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 lock: $(VENV)/.demo
 	$(INSTALL) uv
-	$(LOCK) --upgrade pyproject.toml --extra all --extra fast --extra sim --extra docs --group dev -o requirements/dev.lock
+	$(LOCK) --upgrade pyproject.toml --all-extras --group dev -o requirements/dev.lock
 	$(LOCK) --upgrade pyproject.toml --extra all --constraint requirements/dev.lock -o requirements/all.lock
 	$(LOCK) --upgrade --group build --constraint requirements/dev.lock -o requirements/build.lock
 

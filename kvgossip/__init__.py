@@ -17,6 +17,7 @@ The names load on first use, so that `kvgossip --help` does not pay for a node.
     runtime/   the asyncio driver: sockets, clocks, disk, watchers
     cache/     configuration inside a program, on any thread
     api/       HTTP
+    contrib/   the cache by the extension points of other libraries
     cli/       the command `kvgossip`
     sim/       the second driver: virtual time, and checks at every step
     errors     all errors that users meet

@@ -15,8 +15,16 @@ EXTRAS = {
     "rich": "cli",
     "prometheus_client": "metrics",
     "matplotlib": "sim",
+    "openfeature": "openfeature",
+    "pydantic_settings": "pydantic",
+    "django": "django",
+    "constance": "constance",
+    "dynaconf": "dynaconf",
 }
 """The extra that brings a package, by the name under which the package is imported."""
+
+INDEX_NAMES = {"openfeature": "openfeature-sdk", "constance": "django-constance"}
+"""What an index calls a package, where that is another name."""
 
 
 class MissingPackageError(ConfigError):
@@ -33,5 +41,10 @@ def require(package: str, purpose: str) -> None:
     except ModuleNotFoundError as error:
         if error.name != package:  # it is there, and something that it needs is not
             raise
-        text = f"{purpose} needs the package {package.replace('_', '-')}, which is not installed"
+        text = f"{purpose} needs the package {index_name(package)}, which is not installed"
         raise MissingPackageError(text, f"pip install 'kvgossip[{EXTRAS[package]}]'") from None
+
+
+def index_name(package: str) -> str:
+    """What an index calls the package that is imported as this."""
+    return INDEX_NAMES.get(package, package.replace("_", "-"))

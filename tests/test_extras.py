@@ -8,12 +8,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from kvgossip import Config, Node
-from kvgossip.extras import EXTRAS, MissingPackageError, require
+from kvgossip.extras import EXTRAS, MissingPackageError, index_name, require
 from kvgossip.protocol.membership.identity import Identity, objection_to
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import Join
@@ -94,7 +95,7 @@ def test_every_package_is_in_the_extra_that_is_named_where_it_is_missing() -> No
     extras = document["project"]["optional-dependencies"]
     for package, extra in EXTRAS.items():
         names = [re.split(r"[^\w.-]", requirement)[0] for requirement in extras[extra]]
-        assert package.replace("_", "-") in names
+        assert index_name(package) in names
 
 
 def test_what_the_project_requires_is_locked_with_hashes_and_everywhere_in_one_release() -> None:
@@ -107,7 +108,10 @@ def test_what_the_project_requires_is_locked_with_hashes_and_everywhere_in_one_r
             *project["dependencies"],
             *(extras[extra] for extra in ("disk", "sealed", "cli", "metrics")),
         ],
-        "dev": [*groups["dev"], extras["fast"], extras["sim"], extras["docs"]],
+        "dev": [
+            *groups["dev"],
+            *(requirements for name, requirements in extras.items() if name != "all"),
+        ],
     }
     assert set(document["build-system"]["requires"]) <= set(groups["build"])
     locked = {name: locked_releases(name) for name in needed}
@@ -144,6 +148,30 @@ def test_a_package_that_lacks_one_of_its_own_is_not_called_missing(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
         require("rocksdict", "a data directory")
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [
+        ("openfeature", "openfeature"),
+        ("pydantic", "pydantic_settings"),
+        ("django", "django"),
+        ("constance", "constance"),
+        ("dynaconf", "dynaconf"),
+    ],
+)
+def test_a_contribution_without_its_library_is_a_line_that_names_the_extra(
+    module: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [each for each in sys.modules if each.startswith("kvgossip.contrib.")]:
+        monkeypatch.delitem(sys.modules, name)
+    hide(package, monkeypatch)
+    with pytest.raises(MissingPackageError) as caught:
+        import_module(f"kvgossip.contrib.{module}")
+    line = (
+        f"kvgossip.contrib.{module} needs the package {index_name(package)}, which is not installed"
+    )
+    assert (str(caught.value), caught.value.hint) == (line, f"pip install 'kvgossip[{module}]'")
 
 
 async def test_a_data_directory_without_rocksdict_is_a_line_that_names_the_extra(

@@ -500,9 +500,11 @@ def test_what_is_too_long_or_badly_named_is_found() -> None:
 # -- import contracts ----------------------------------------------------------------------------
 
 PLANTED = {
-    "arrows point down: cli, api, cache, drivers, releases, protocol, config, errors": [
+    "arrows point down: cli, contrib, api, cache, drivers, releases, protocol, errors": [
         ("api/routes/releases.py", "import kvgossip.cache.source"),
         ("cache/source.py", "import kvgossip.api.client"),
+        ("cache/table.py", "import kvgossip.contrib.named"),
+        ("contrib/named.py", "import kvgossip.cli"),
         ("releases/step.py", "import kvgossip.runtime.loop"),
         ("runtime/node.py", "import kvgossip.cache.source"),
         ("protocol/model/entry.py", "import kvgossip.runtime.network.transport"),
@@ -521,6 +523,7 @@ PLANTED = {
     "aiohttp lives in api and nowhere else": [
         ("cli/sim/cluster.py", "from aiohttp import web"),
         ("cache/member.py", "import aiohttp"),
+        ("contrib/openfeature.py", "import aiohttp"),
     ],
     "arrows point down inside protocol": [
         ("protocol/model/hlc.py", "import kvgossip.protocol.wire.frame"),
@@ -533,6 +536,7 @@ PLANTED = {
         ("protocol/store/hash_table.py", "import kvgossip.protocol.store.store"),
         ("sim/network.py", "import kvgossip.sim.cluster"),
         ("cache/table.py", "import kvgossip.cache.applying"),
+        ("contrib/named.py", "import kvgossip.contrib.django"),
     ],
 }
 
