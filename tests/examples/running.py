@@ -91,6 +91,9 @@ async def served(
         yield await asyncio.wait_for(told, 2 * TIMEOUT_S)
         process.terminate()
         await asyncio.wait_for(process.wait(), TIMEOUT_S)
+    except BaseException as error:
+        error.add_note("".join(lines))
+        raise
     finally:
         if process.returncode is None:
             process.kill()
