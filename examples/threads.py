@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from shop_config import Limits, config, limits
 
-from kvgossip.cache.callbacks import Change
+from kvgossip.cache.news import Change
 
 changed = threading.Event()
 

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from kvgossip.cache.callbacks import Change
 from kvgossip.cache.config_cache import SETTLING_S, ConfigCache
+from kvgossip.cache.news import Change
 from kvgossip.errors import ConfigError, NotSettledError
 from kvgossip.extras import require
 
