@@ -18,7 +18,7 @@ def lacking() -> list[str]:
         _line("curl", "the test of the README's lines", "curl"),
         _line("chromium", "tests/browser", "chromium"),
         _line("certutil", "the test of a browser that believes a CA", "libnss3-tools"),
-        _line("prometheus", "the test of its scraping", "prometheus"),
+        _line("prometheus", "its scrapes", "prometheus"),
     ]
     if os.geteuid() != 0:
         found.append("tests/netns and the tests of full disks are skipped: they need root")

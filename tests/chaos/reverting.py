@@ -14,10 +14,12 @@ import os
 import selectors
 import signal
 import sys
+import threading
 
 from kvgossip.api.listening import listen
 from kvgossip.api.server import ApiServer
 from kvgossip.config import Address, Config
+from kvgossip.runtime import resident
 from kvgossip.runtime.node import Node
 
 from .agent import GOSSIP_PORT
@@ -30,8 +32,11 @@ def snapshot(loop: asyncio.AbstractEventLoop) -> None:
         print(f"snapshot {copy}", flush=True)
         return
     os.kill(os.getpid(), signal.SIGSTOP)
-    # asyncio holds that no loop runs in a process that was forked.
+    # asyncio holds that no loop runs in a process that was forked, and a node that it is not at home
+    # there; a machine that is set back knows of neither
     asyncio._set_running_loop(loop)
+    for each in resident._residents:
+        each.thread = threading.get_ident()
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
