@@ -24,6 +24,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import NamedTuple
 
 import msgspec
@@ -126,10 +127,11 @@ def provenance() -> str:
     there = peers()
     installed = ", ".join(f"{name} {version}" for name, version in there.items()) or "none"
     absent = ", ".join(name for name in PEERS if name not in there) or "none"
-    return (
-        f"Of commit {commit()}, {today}; {machine()}.\n"
-        f"Peers installed: {installed}; not installed: {absent}."
+    lines = (
+        f"Of commit {commit()}, {today}; {machine()}.",
+        f"Peers installed: {installed}; not installed: {absent}.",
     )
+    return "\n".join(fill(line, 100, break_on_hyphens=False) for line in lines)
 
 
 # -- the page --------------------------------------------------------------------------------------
