@@ -29,11 +29,13 @@ from msgspec import Struct
 from kvgossip.errors import BadKeyError, BadReleaseError, ValueTooLargeError
 from kvgossip.protocol.model.key import check_key
 from kvgossip.releases.names import RESERVED, document_key
+from kvgossip.releases.versioned import check_format, parsed, read
 
 FORMAT = 1
 BYTES_MAX = 2**20
 CONTENT_TYPE = "application/json"
 OCTETS = "application/octet-stream"
+SHAPE = 'a release is {"values": {NAME: JSON}, "base64": {NAME: BYTES}}'
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
@@ -69,7 +71,10 @@ class Document(Struct, frozen=True, kw_only=True):
         where a value is no JSON."""
         return _ENCODER.encode(
             (
-                {name: _parsed(raw, f"the value of {name!r}") for name, raw in self.values.items()},
+                {
+                    name: parsed(raw, object, f"the value of {name!r}", SHAPE)
+                    for name, raw in self.values.items()
+                },
                 self.base64,
             )
         )
@@ -122,7 +127,7 @@ class SentRelease(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 def sent_document(prefix: str, name: str, sent: SentRelease, *, by: str, at_ms: int) -> Document:
     """The release of this name that a client has sent. Raises as `document_of`."""
-    _check_format(sent.format, f"the release {name!r}")
+    check_format(sent.format, FORMAT, f"the release {name!r}")
     if sent.name not in ("", name):
         raise BadReleaseError(
             f"the document is of the release {sent.name!r}, and was sent as {name!r}",
@@ -156,9 +161,7 @@ def _check(prefix: str, document: Document) -> None:
 @lru_cache(maxsize=16)
 def read_document(octets: bytes) -> Document:
     """The document in this entry. Raises BadReleaseError, in words that a user can act on."""
-    _check_format(_parsed(octets, "the release", _Format).format, "the release")
-    document: Document = _parsed(octets, "the release", Document)
-    return document
+    return read(octets, Document, FORMAT, "the release", SHAPE)
 
 
 def _check_value_name(prefix: str, name: str) -> None:
@@ -188,27 +191,4 @@ def _raw(name: str, value: Any) -> msgspec.Raw:
         raise BadReleaseError(
             f"the value of {name!r} cannot be said in JSON: {error}",
             "a release holds bytes, and what JSON can say",
-        ) from None
-
-
-class _Format(Struct, frozen=True):
-    format: int
-
-
-def _check_format(found: int, what: str) -> None:
-    if found > FORMAT:
-        raise BadReleaseError(
-            f"{what} is of format {found}, and this version reads {FORMAT}",
-            "upgrade kvgossip here; until then what was there before stays",
-        )
-
-
-def _parsed(octets: bytes | msgspec.Raw, what: str, kind: Any = Any) -> Any:
-    """`what`: for the errors."""
-    try:
-        return msgspec.json.decode(octets, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadReleaseError(
-            f"{what} cannot be read: {error}",
-            'a release is {"values": {NAME: JSON}, "base64": {NAME: BYTES}}',
         ) from None

@@ -19,10 +19,10 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from kvgossip.errors import BadReleaseError
 from kvgossip.releases.names import LOOSE
 from kvgossip.releases.place import Place
 from kvgossip.releases.target import Target
+from kvgossip.releases.versioned import read
 
 FORMAT = 1
 BEFORE_MAX = 16
@@ -58,20 +58,5 @@ class Pointer(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def read_pointer(octets: bytes) -> Pointer:
     """The pointer in this entry. Raises BadReleaseError, in words that a user can act on."""
-    try:
-        found = msgspec.json.decode(octets, type=_Format).format
-        if found > FORMAT:
-            raise BadReleaseError(
-                f"the pointer to the release is of format {found}, and this version reads {FORMAT}",
-                "upgrade kvgossip here; until then what was there before stays",
-            )
-        return msgspec.json.decode(octets, type=Pointer)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadReleaseError(
-            f"the pointer to the release cannot be read: {error}",
-            "write it with `kvgossip release`, or delete it: then the loose keys are valid",
-        ) from None
-
-
-class _Format(Struct, frozen=True):
-    format: int
+    hint = "write it with `kvgossip release`, or delete it: then the loose keys are valid"
+    return read(octets, Pointer, FORMAT, "the pointer to the release", hint)
