@@ -33,14 +33,14 @@ ROOM = 3000
 """Bytes: 4,000 characters of base64. A server of aiohttp takes headers of 8,190."""
 
 
-def told(node: Node) -> dict[str, str]:
+def header_of(node: Node) -> dict[str, str]:
     """The header with what this node has to tell; none where that is nothing."""
     news = node.piggyback(ROOM)
     return {HEADER: b64encode(news).decode()} if news else {}
 
 
 def hear(node: Node, header: str) -> None:
-    """Take what was told. What is no base64 is no news either, and the node counts that."""
+    """Take what it brings. What is no base64 is no news either, and the node counts that."""
     try:
         news = b64decode(header, validate=True)
     except ValueError:
@@ -52,7 +52,7 @@ def carrying_requests(node: Node) -> ClientMiddlewareType:
     """For a ClientSession."""
 
     async def carry(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        request.headers.update(told(node))
+        request.headers.update(header_of(node))
         response = await handler(request)
         hear(node, response.headers.get(HEADER, ""))
         return response
@@ -68,7 +68,7 @@ def carrying_answers(node: Node) -> Middleware:
         hear(node, request.headers.get(HEADER, ""))
         response = await handler(request)
         if not response.prepared:
-            response.headers.update(told(node))
+            response.headers.update(header_of(node))
         return response
 
     return carry

@@ -24,6 +24,9 @@ METHODS_MAX = 35
 PROTOCOL_ENTRIES_MAX = 24
 LONG_FILES = {"protocol/wire/message.py": 500, "protocol/replica.py": 500, "runtime/node.py": 500}
 VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "manager", "base", "misc"}
+VAGUE_VERB = "told"
+"""Of an acknowledgement, an event, an answer, a line of the log: a name says which."""
+VAGUE_VERB_LINES_MAX = 39
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 DETERMINISTIC_MODULES = [
@@ -435,8 +438,29 @@ def bad_names(relative: Path) -> list[str]:
         part
         for part in parts
         if not part.startswith("__")
-        and (part.lower() in VAGUE_NAMES or part in sys.stdlib_module_names)
+        and (
+            part.lower() in VAGUE_NAMES
+            or VAGUE_VERB in part.lower()
+            or part in sys.stdlib_module_names
+        )
     ]
+
+
+def vague_identifiers(source: str) -> list[str]:
+    """The names in a source that hold the vague verb, whatever they name; prose may have it."""
+    fields = (
+        value
+        for node in ast.walk(ast.parse(source))
+        if not isinstance(node, ast.Constant)
+        for _, value in ast.iter_fields(node)
+    )
+    names = (
+        name
+        for value in fields
+        for name in (value if isinstance(value, list) else [value])
+        if isinstance(name, str)
+    )
+    return sorted({name for name in names if VAGUE_VERB in name.lower()})
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -449,6 +473,17 @@ def test_files_functions_and_classes_are_short_and_every_module_has_a_telling_na
     # Node is the face of everything: its public methods delegate, and there are ten others at most
     assert [each for each in crowded_classes(source) if not each.startswith("Node ")] == []
     assert bad_names(place) == []
+    assert vague_identifiers(source) == []
+
+
+def test_the_vague_verb_is_rare_in_prose() -> None:
+    lines = [
+        f"{path.relative_to(PACKAGE)}: {line.strip()}"
+        for path in MODULES
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if VAGUE_VERB in line.lower()
+    ]
+    assert len(lines) <= VAGUE_VERB_LINES_MAX, lines
 
 
 def test_the_node_has_at_most_ten_methods_beside_its_public_ones() -> None:
@@ -494,7 +529,25 @@ def test_what_is_too_long_or_badly_named_is_found() -> None:
     assert bad_names(Path("sim/random.py")) == ["random"]
     assert bad_names(Path("common/entry.py")) == ["common"]
     assert bad_names(Path("api/http/json.py")) == ["json"]
+    assert bad_names(Path("protocol/as_told.py")) == ["as_told"]
     assert bad_names(Path("protocol/__init__.py")) == []
+    planted = """
+import told.a, b as told_b
+from c.told_c import d as e
+class Told_f(g):
+    told_h: int = 0
+    async def told_i(self, *told_j, told_k=1):
+        global told_l
+        self.told_m = f(told_n=f"{told_o}")
+        match self:
+            case A(told_p=1, q=told_q): pass
+        try: pass
+        except E as told_r: pass
+"""
+    assert vague_identifiers(planted) == sorted(
+        ["told.a", "c.told_c", "Told_f", *(f"told_{letter}" for letter in "bhijklmnopqr")]
+    )
+    assert vague_identifiers('"""Who is told?"""\nx = "told"  # told\n') == []
 
 
 # -- import contracts ----------------------------------------------------------------------------

@@ -111,7 +111,7 @@ class Deception:
         seed, now = self._rng.getrandbits(64), self.victim.now
         config = with_fields(self._config, name="n1")
         self._peer = Replica(config, address=PEER, rng=Random(seed), now=now)
-        self._told(PEER, self._peer.join([str(HERE)], now))
+        self._perform(PEER, self._peer.join([str(HERE)], now))
         self._honest, self._tree = 3 * DEEP, False
 
     def _differ(self) -> None:
@@ -138,9 +138,9 @@ class Deception:
                 return []
 
         if replica is self.victim.replica:
-            self._told(HERE, self.victim.input(wrote))
+            self._perform(HERE, self.victim.input(wrote))
         else:
-            self._told(PEER, wrote())
+            self._perform(PEER, wrote())
 
     def _exchange(self) -> None:
         """Until nobody says anything any more, and some time after that."""
@@ -157,15 +157,15 @@ class Deception:
         victim, peer = self.victim, self._peer
         due_s = min(each.deadline() or math.inf for each in (victim.replica, peer))
         seconds = min(max(due_s - victim.now.monotonic_s, FRAME_S), 1.0)
-        self._told(HERE, victim.let_pass(seconds))
-        self._told(HERE, victim.come_to_rest())
-        self._told(PEER, peer.tick(victim.now))
+        self._perform(HERE, victim.let_pass(seconds))
+        self._perform(HERE, victim.come_to_rest())
+        self._perform(PEER, peer.tick(victim.now))
 
-    def _told(self, source: Address, effects: Iterable[Effect]) -> None:
+    def _perform(self, source: Address, effects: Iterable[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Resolve) and source == PEER:
                 found = self._peer.resolved(effect.target, [HERE], self.victim.now)
-                self._told(PEER, found)
+                self._perform(PEER, found)
             if not isinstance(effect, Send):
                 continue
             if effect.to == (PEER if source == HERE else HERE):
@@ -173,7 +173,7 @@ class Deception:
             elif effect.reliable and source == HERE and self._rng.random() < 0.3:
                 victim = self.victim
                 lost = functools.partial(victim.replica.unreachable, effect.to, victim.now)
-                self._told(HERE, victim.input(lost))
+                self._perform(HERE, victim.input(lost))
 
     # -- what is carried --------------------------------------------------------------------------
 
@@ -219,11 +219,11 @@ class Deception:
         victim = self.victim
         if to == PEER:
             effects = self._peer.receive(data, source, victim.now, reliable=reliable)
-            return self._told(PEER, effects)
+            return self._perform(PEER, effects)
         self.outcome.inputs += 1
         self.data = data
-        self._told(HERE, victim.receive(data, source, reliable=reliable))
-        self._told(HERE, victim.let_pass(FRAME_S))
+        self._perform(HERE, victim.receive(data, source, reliable=reliable))
+        self._perform(HERE, victim.let_pass(FRAME_S))
         return None
 
     def _frame(self, units: Iterable[Unit], reliable: bool) -> bytes:

@@ -130,7 +130,7 @@ class Victim:
             replace(self.config, name="friend"), address=FRIEND, rng=Random(seed), now=self.now
         )
         wire = Wire(self, friend)
-        wire.told(FRIEND, friend.join([str(HERE)], self.now))
+        wire.perform(FRIEND, friend.join([str(HERE)], self.now))
         deadline_s = self.now.monotonic_s + PATIENCE_S
         while not (
             self.replica.store.digest.root == friend.store.digest.root
@@ -156,7 +156,7 @@ class Wire:
         self._victim, self._friend = victim, friend
         self._way: deque[tuple[Address, Send]] = deque()
 
-    def told(self, source: Address, effects: Sequence[Effect]) -> None:
+    def perform(self, source: Address, effects: Sequence[Effect]) -> None:
         """What one of them, at `source`, asks for."""
         victim, friend = self._victim, self._friend
         for effect in effects:
@@ -164,9 +164,9 @@ class Wire:
                 self._way.append((source, effect))
             elif isinstance(effect, Send) and effect.reliable and source == HERE:
                 lost = functools.partial(victim.replica.unreachable, effect.to, victim.now)
-                self.told(source, victim.input(lost))
+                self.perform(source, victim.input(lost))
             elif isinstance(effect, Resolve) and source == FRIEND:
-                self.told(source, friend.resolved(effect.target, [HERE], victim.now))
+                self.perform(source, friend.resolved(effect.target, [HERE], victim.now))
 
     def go_on(self) -> None:
         """One frame, or what is due next."""
@@ -177,12 +177,12 @@ class Wire:
                 effects = victim.receive(sent.data, source, reliable=sent.reliable)
             else:
                 effects = friend.receive(sent.data, source, victim.now, reliable=sent.reliable)
-            self.told(sent.to, effects)
+            self.perform(sent.to, effects)
             return
         due_s = min(each.deadline() or math.inf for each in (victim.replica, friend))
         seconds = min(max(due_s - victim.now.monotonic_s, 0.001), 1.0)
-        self.told(HERE, victim.let_pass(seconds))
-        self.told(FRIEND, friend.tick(victim.now))
+        self.perform(HERE, victim.let_pass(seconds))
+        self.perform(FRIEND, friend.tick(victim.now))
 
 
 def _knows(replica: Replica, name: str) -> bool:

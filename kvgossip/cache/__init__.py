@@ -11,7 +11,7 @@ releases        releases made, promoted, taken back, and what became of them
 opening         when the source is open, and how a write is waited for
 applying        the sink of a source: takes records, shows tables
 callbacks       who hears of changes, on which thread or loop
-news            what they are told, and how it waits for them
+news            what they hear, and how it waits for them
 on_loop         who waits for a cache on an event loop
 status          what a cache says of itself
 forks           what a child inherits is orphaned

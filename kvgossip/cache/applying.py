@@ -1,10 +1,10 @@
 """Applying: the sink of a source - records come in, tables go out to readers, and what is refused
-is told.
+is reported.
 
 Laws
 - Readers see a table once it is complete, checked, and the cache is open; each set of records makes
   one, which replaces the one before.
-- What is refused is told once: in the log, to those who registered for it, and to the source.
+- What is refused is reported once: in the log, to those who registered for it, and to the source.
 - Code of users runs within: models and checks. It may read; it may neither write nor wait for the
   source, whose thread it holds.
 """
@@ -59,7 +59,7 @@ class Applying:
         self._fed = False
         #: what readers have seen while the cache was not open; None: nothing
         self._seen: Table | None = None
-        #: told what is applied; None while the cache is not open
+        #: takes what is applied; None while the cache is not open
         self._report: Callable[[Applied], None] | None = None
         self._reported: Applied | None = None
         self._waiters: list[Future[None]] = []
@@ -92,7 +92,7 @@ class Applying:
             else:
                 self._resolve()
 
-    def told(self, state: SourceState) -> None:
+    def state_changed(self, state: SourceState) -> None:
         with self._making():
             before, self.state = self.state, state
             if self._fed and (before.node, before.zone) != (state.node, state.zone):
@@ -305,14 +305,14 @@ class Applying:
         before, self.refusals = self.refusals, {}
         for key, reason in sorted(reasons.items()):
             record = self.resolved.values.get(key)
-            told = plain(reason)[:REASON_CHARACTERS_MAX]
-            self.refusals[key] = refused = Refusal(key, told, record.version if record else "")
+            text = plain(reason)[:REASON_CHARACTERS_MAX]
+            self.refusals[key] = refused = Refusal(key, text, record.version if record else "")
             if before.get(key) != refused:
                 log.warning(
                     "%s: %s is refused, and what was good last stays: %s",
                     self.title,
                     plain(key) or "the model",
-                    told,
+                    text,
                 )
                 self._callbacks.refused(refused)
 

@@ -69,7 +69,7 @@ class Bound(Generic[M]):
 
     def check(self, function: Check) -> Check:
         """A decorator: from now on an object is applied only where `function(object)` does not
-        raise. What it raises is told to the writer. It may read the cache, must be quick, and
+        raise. What it raises goes to the writer. It may read the cache, must be quick, and
         cannot write."""
         self._checks.append(function)
         self._recheck(self)

@@ -85,7 +85,7 @@ class Callbacks:
 
         return waiting
 
-    # -- what is told -----------------------------------------------------------------------------
+    # -- what they hear ---------------------------------------------------------------------------
 
     def changed(self, old: Table, new: Table, names: frozenset[str]) -> None:
         """Readers see another table from now on. `names`: all whose values may differ."""

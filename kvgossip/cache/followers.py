@@ -38,8 +38,8 @@ from kvgossip.cache.line import (
     Records,
     Refused,
     Report,
+    StateChanged,
     Surveyed,
-    Told,
     Write,
     Written,
     decoded,
@@ -94,7 +94,7 @@ class Followers:
 
     @classmethod
     def begin(cls, member: ServedMember, listener: socket.socket, state: SourceState) -> Followers:
-        """From now on processes may follow, which are told this state. On any thread but that of
+        """From now on processes may follow, which hear this state. On any thread but that of
         the loop, whose turn it waits for."""
         followers = cls(member, listener, state)
         try:
@@ -116,11 +116,11 @@ class Followers:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: Connection(self), sock=self._listener)
 
-    def tell(self, state: SourceState) -> None:
+    def state_changed(self, state: SourceState) -> None:
         """The state is another now."""
         self.state = state
         for connection in list(self._connections):
-            connection.told(state)
+            connection.state_changed(state)
 
     def _end(self, ended: Future[None]) -> None:
         if self._server is not None:
@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
 
     # -- called by Followers ----------------------------------------------------------------------
 
-    def told(self, state: SourceState) -> None:
+    def state_changed(self, state: SourceState) -> None:
         self._state_due = True
         if self._follower is not None:
             if self._unsure and state.settled:
@@ -330,7 +330,7 @@ class Connection(asyncio.Protocol):
             return self.end()
         if self._state_due:
             self._state_due = False
-            self._send(Told(self._followers.state))
+            self._send(StateChanged(self._followers.state))
         try:
             events = follower.take()
         except WatchLaggedError:
@@ -342,11 +342,11 @@ class Connection(asyncio.Protocol):
 
     def _tell(self, events: Sequence[Event], *, more: bool) -> None:
         anew = bool(events) and events[0].kind is Kind.RESYNC
-        told = [event for event in events if event.record]
-        if told or anew or (self._half and not more):
+        sent = [event for event in events if event.record]
+        if sent or anew or (self._half and not more):
             self._half = more
-            records = tuple(record_of(event.key, event.record) for event in told)
-            odd = tuple(event.key for event in told if is_odd(event.record))
+            records = tuple(record_of(event.key, event.record) for event in sent)
+            odd = tuple(event.key for event in sent if is_odd(event.record))
             self._send(Records(records, anew, more, odd))
 
     def _send(self, message: FromMember) -> None:

@@ -156,13 +156,13 @@ class Reign:
     def changed(self, records: Sequence[Record]) -> None:
         self._sink.changed(records)
 
-    def told(self, state: SourceState) -> None:
+    def state_changed(self, state: SourceState) -> None:
         self._state = state
-        self._sink.told(state._replace(settled=state.settled and not self._doubted))
+        self._sink.state_changed(state._replace(settled=state.settled and not self._doubted))
         if (followers := self._followers) is not None:
             # the loop of a member that is being closed may have ended
             with suppress(RuntimeError):
-                self.member.loop.call_soon_threadsafe(followers.tell, state)
+                self.member.loop.call_soon_threadsafe(followers.state_changed, state)
 
     def _plant(self, seeds: Sequence[Record]) -> None:
         from asyncio import run_coroutine_threadsafe
@@ -175,7 +175,7 @@ class Reign:
             if self._state.settled:
                 # so early that the sink may not have the seeds
                 self._sink.replaced(all_records(self.member.node, self._prefix))
-            self._sink.told(self._state)
+            self._sink.state_changed(self._state)
 
         run_coroutine_threadsafe(plant_all(), self.member.loop).result()
 
@@ -190,8 +190,8 @@ class Reign:
                 "choose another data_dir, on a file system with sockets",
             ) from error
         self._followers = followers = Followers.begin(self.member, listener, self._state)
-        # what was told meanwhile
-        self.member.loop.call_soon_threadsafe(followers.tell, self._state)
+        # the state may have changed meanwhile
+        self.member.loop.call_soon_threadsafe(followers.state_changed, self._state)
 
 
 def _hand_on(call: Call, member: Source) -> None:

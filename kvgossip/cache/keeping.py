@@ -39,11 +39,11 @@ class Keeping:
             merge_into(self._doubted, records)
             self._give_newer(records)
 
-    def told(self, state: SourceState) -> None:
+    def state_changed(self, state: SourceState) -> None:
         self._settled = state.settled
         if state.settled and self._doubted is not None:
             self._give_all(list(self._doubted.values()))
-        self._sink.told(state)
+        self._sink.state_changed(state)
 
     def _give_all(self, records: Sequence[Record]) -> None:
         self._doubted = None

@@ -7,7 +7,7 @@
     follower                          member
        | -- Hello(version, prefix) ----> |
        | <-- Refused(error, hint) ------ |   another version, or nonsense: the end
-       | <-- Told(state) --------------- |   and again when the state is another
+       | <-- StateChanged(state) ------- |   and again when the state is another
        | <-- Records(anew, more) ------- |   all that is under the prefix, in portions
        | <-- Records(more) ------------- |   what changed
        | -- Write(number, writes) -----> |
@@ -92,7 +92,7 @@ class Refused(NamedTuple):
     hint: str
 
 
-class Told(NamedTuple):
+class StateChanged(NamedTuple):
     state: SourceState
 
 
@@ -123,7 +123,7 @@ class Failed(NamedTuple):
 
 
 FromFollower = Hello | Write | Report | Ask
-FromMember = Refused | Told | Records | Written | Surveyed | Failed
+FromMember = Refused | StateChanged | Records | Written | Surveyed | Failed
 
 _NUMBERS: dict[type, int] = {
     Hello: 1,
@@ -131,7 +131,7 @@ _NUMBERS: dict[type, int] = {
     Report: 3,
     Ask: 4,
     Refused: 17,
-    Told: 18,
+    StateChanged: 18,
     Records: 19,
     Written: 20,
     Surveyed: 21,
@@ -173,7 +173,7 @@ FROM_FOLLOWER: dict[int, Shape] = {
 }
 FROM_MEMBER: dict[int, Shape] = {
     _NUMBERS[Refused]: row(Refused, text, text),
-    _NUMBERS[Told]: row(Told, _state),
+    _NUMBERS[StateChanged]: row(StateChanged, _state),
     _NUMBERS[Records]: row(Records, many(_record), flag, flag, many(text)),
     _NUMBERS[Written]: row(Written, count, many(text)),
     _NUMBERS[Surveyed]: row(Surveyed, count, _survey),

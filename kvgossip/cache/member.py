@@ -139,7 +139,7 @@ class MemberSource:
             await life.watch()
         except Exception as error:
             problem = f"a bug of kvgossip has stopped the node: {error!r}"
-            sink.told(life.state._replace(settled=False, problem=problem))
+            sink.state_changed(life.state._replace(settled=False, problem=problem))
             raise
         finally:
             self._life = None
@@ -171,12 +171,12 @@ class _Life:
             self.node.applied.tell(applied)
 
     def begin(self) -> None:
-        self._sink.told(self.state)
+        self._sink.state_changed(self.state)
         if self._readable:
             self._show_all()
 
     async def watch(self) -> None:
-        """Until the end: keep the sink told of the state."""
+        """Until the end: keep the sink informed of the state."""
         settling = self.loop.create_task(self._tell_settled())
         try:
             while not self._ended.is_set():
@@ -261,7 +261,7 @@ class _Life:
         moved_ms = (state.exchanged_ms or 0) - (known.exchanged_ms or 0)
         if moved_ms >= 1000 * LOOK_S or state._replace(exchanged_ms=known.exchanged_ms) != known:
             self.state = state
-            self._sink.told(state)
+            self._sink.state_changed(state)
 
     def _look(self) -> SourceState:
         node = self.node

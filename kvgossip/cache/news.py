@@ -1,4 +1,4 @@
-"""News: what callbacks and iterators are told, and how it waits for them.
+"""News: what callbacks and iterators hear, and how it waits for them.
 
 The law: who is BEHIND_MAX sets behind gets those that follow joined into one: the last state always
 arrives, and what waits is bounded.

@@ -41,7 +41,7 @@ async def plant(node: Node, seeds: Sequence[Record]) -> None:
     try:
         await node.restore(entries)
     except KVGossipError as error:
-        log.warning("what this process knew is not told to its node: %s; %s", error, error.hint)
+        log.warning("what this process knew is not given to its node: %s; %s", error, error.hint)
 
 
 def all_records(node: Node, prefix: str) -> list[Record]:

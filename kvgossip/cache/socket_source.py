@@ -5,7 +5,7 @@ process (peer.py) to wait for. When its line breaks it looks for another member,
 before each look (`between`): perhaps this process is to be the member now.
 
 Laws
-- What a follower was told stays with its sink while there is no member; the sink is told why.
+- What a follower has heard stays with its sink while there is no member; the sink hears why.
 - A member that talks nonsense, or is another user's, is left, and looked for again: it is never
   believed, and the thread goes on.
 """
@@ -39,8 +39,8 @@ from kvgossip.cache.line import (
     Records,
     Refused,
     Report,
+    StateChanged,
     Surveyed,
-    Told,
     Write,
     Written,
     decoded,
@@ -116,7 +116,7 @@ class SocketSource:
     def open(self, sink: Sink) -> None:
         """Returns once all that there is has come, or after OPEN_WAIT_S without it."""
         self._sink = sink
-        sink.told(self._state)
+        sink.state_changed(self._state)
         self._thread.start()
         self._came.wait(OPEN_WAIT_S)
 
@@ -169,7 +169,7 @@ class SocketSource:
             problem = self._follow_one() or problem
             self._calls.broken()
             self._calls.give_up(problem)
-            # one that has told its state is a member: the next one is soon there
+            # one that has sent its state is a member: the next one is soon there
             longest_s = PAUSE_S if problem == NOT_YET else PAUSE_MAX_S
             pause_s = PAUSE_MIN_S if self._state is not had else min(2 * pause_s, longest_s)
             if not self._closing:
@@ -221,7 +221,7 @@ class SocketSource:
         match message:
             case Records():
                 self._gather(message)
-            case Told(state):
+            case StateChanged(state):
                 self._tell(state._replace(role="follower"))
             case Written(number, versions):
                 self._calls.answered(number, versions)
@@ -262,7 +262,7 @@ class SocketSource:
         if state != self._state:
             self._state = state
             assert self._sink is not None
-            self._sink.told(state)
+            self._sink.state_changed(state)
 
     # -- waking -----------------------------------------------------------------------------------
 

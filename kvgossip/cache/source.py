@@ -67,7 +67,7 @@ class Sink(Protocol):
     def changed(self, records: Sequence[Record]) -> None:
         """Those that changed together: a batch is one call."""
 
-    def told(self, state: SourceState) -> None:
+    def state_changed(self, state: SourceState) -> None:
         """The source's state is another now."""
 
 

@@ -30,9 +30,9 @@ class StaticSource:
 
     def open(self, sink: Sink) -> None:
         self._sink = sink
-        sink.told(STATE._replace(settled=False))
+        sink.state_changed(STATE._replace(settled=False))
         sink.replaced(list(self._records.values()))
-        sink.told(STATE)
+        sink.state_changed(STATE)
 
     def close(self) -> None:
         self._sink = None

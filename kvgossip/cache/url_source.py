@@ -95,7 +95,7 @@ class UrlSource:
         """Begins with the file. Where there is none it returns once all that there is has come, no
         node has answered, or after OPEN_WAIT_S."""
         self._sink = sink
-        sink.told(self._state)
+        sink.state_changed(self._state)
         if self._file is not None:
             self._begin_from(self._file)
         self._thread.start()
@@ -114,7 +114,7 @@ class UrlSource:
         return self._errands.add(lambda: self._write(writes))
 
     def report(self, applied: Applied) -> None:
-        """Nobody is told: a node does not know who follows it over HTTP."""
+        """It goes to nobody: a node does not know who follows it over HTTP."""
 
     def survey(self, prefix: str, timeout_s: float) -> Future[Survey]:
         future: Future[Survey] = Future()
@@ -238,7 +238,7 @@ class UrlSource:
         if state != self._state:
             self._state = state
             assert self._sink is not None
-            self._sink.told(state)
+            self._sink.state_changed(state)
 
     def _note_age(self, age_s: int | None) -> None:
         self._looked_s = time.monotonic()

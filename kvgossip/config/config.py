@@ -58,11 +58,11 @@ class Config(Parameters):
             for target in getattr(self, name):
                 check_target(name, address(name, target))
         for name in ("advertise", "advertise_wan"):
-            told = getattr(self, name)
+            given = getattr(self, name)
             # without a host it is the one that peers see
-            if told is not None and told.host and (problem := unreachable(told.host)):
+            if given is not None and given.host and (problem := unreachable(given.host)):
                 raise ConfigError(
-                    f"{name} = {told}: {problem}, so no peer reaches this node there",
+                    f"{name} = {given}: {problem}, so no peer reaches this node there",
                     f"name an address of this node that its peers can reach, or leave {name} out: "
                     "then it is the one that they see",
                 )

@@ -10,7 +10,7 @@ Laws
   So a setting that is not there reads as its default here, and to set None is to delete.
 - A value is plain JSON or text where it can be, so that others may write and read it. What JSON
   cannot say is as Constance says it: {"__type__": "decimal", "__value__": "1.50"}.
-- One that Constance cannot read reads as its default, and is told once in the log.
+- One that Constance cannot read reads as its default, and is logged once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = logging.getLogger("kvgossip")
 
 class KVGossipBackend(Backend):  # type: ignore[misc]  # Constance has no types
     #: the last value of each setting that cannot be read, of all backends: Constance makes several
-    _told: ClassVar[dict[str, Any]] = {}
+    _unreadable: ClassVar[dict[str, Any]] = {}
 
     def get(self, key: str) -> Any:
         return self._read(config_cache().snapshot(), key)
@@ -74,12 +74,12 @@ class KVGossipBackend(Backend):  # type: ignore[misc]  # Constance has no types
             return _default(key)
         if not isinstance(value, dict | list):
             return value
-        if self._told.get(key) == value:
+        if self._unreadable.get(key) == value:
             return _default(key)
         try:
             return loads(json.dumps(value))
         except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
-            self._told[key] = value
+            self._unreadable[key] = value
             log.warning(
                 "%s%s is not read by Constance, and its default is: %s",
                 PREFIX,

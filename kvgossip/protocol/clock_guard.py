@@ -35,7 +35,7 @@ Laws
   has seen the clocks of two it refuses what they write.
 - An exchange in which something was refused by a clock settles nobody, unless the own clock is
   known not to be the wrong one.
-- What is refused by a clock is told, with the name of the peer that sent it.
+- What is refused by a clock is logged, with the name of the peer that sent it.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Refusals:
     """What was refused of one peer, because of a clock. Times are monotonic seconds."""
 
     last_s: float
-    told_s: float = -math.inf
-    untold: int = 0
+    logged_s: float = -math.inf
+    unlogged: int = 0
 
 
 class ClockGuard:
@@ -338,15 +338,15 @@ class ClockGuard:
         refusals = self._refusals.pop(peer, None) or Refusals(now.monotonic_s)
         self._refusals[peer] = refusals
         refusals.last_s = now.monotonic_s
-        refusals.untold += 1
-        if now.monotonic_s - refusals.told_s >= COMPLAINT_INTERVAL_S:
+        refusals.unlogged += 1
+        if now.monotonic_s - refusals.logged_s >= COMPLAINT_INTERVAL_S:
             text = (
                 f"refused what {peer or 'a stranger'!r} sent: a version is {ahead_ms / 1000:.1f} s "
-                f"ahead of the clock of this node ({refusals.untold} refused of that peer since "
+                f"ahead of the clock of this node ({refusals.unlogged} refused of that peer since "
                 "the last such line): one of the two clocks is wrong"
             )
             self._outbox.log("WARNING", text)
-            refusals.told_s, refusals.untold = now.monotonic_s, 0
+            refusals.logged_s, refusals.unlogged = now.monotonic_s, 0
 
     def rests(self, peer: str, now: Now) -> bool:
         """True if something of this peer was refused so lately that the same would be again."""

@@ -170,7 +170,7 @@ class Surveyed:
 
 
 @dataclass(frozen=True, slots=True)
-class AppliedTold:
+class AppliedReported:
     """A member has answered a survey of releases: what its processes made of the prefix."""
 
     ticket: int
@@ -258,6 +258,6 @@ class Examined:
 Effect = (
     Send | Changed | Expired | Revived | Dropped | Quarantined | Persist | MemberChanged | Settled
     | Resolve | Joined | JoinRefused | Log | Departed
-    | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed | AppliedTold
-    | Examined
+    | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed
+    | AppliedReported | Examined
 )  # fmt: skip

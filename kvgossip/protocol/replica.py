@@ -27,7 +27,7 @@ from kvgossip.errors import ConfigError, NotFoundError
 from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.anti_entropy.survey import question
 from kvgossip.protocol.data import Data
-from kvgossip.protocol.doctor.told import Told
+from kvgossip.protocol.doctor.shell_report import ShellReport
 from kvgossip.protocol.effect import Departed, Effect
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.key_rotation import KeyRotation
@@ -118,7 +118,7 @@ class Replica:
         self.batches = Batches(2 * config.exchange_timeout_s)
         self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
         #: what others hear of this node's HTTP
-        self.told = Told()
+        self.shell_report = ShellReport()
         self.capacity = Capacity(config, self.store)
         self.readiness.add_notices(self.capacity.notices)
         self._writes = Writes(config, data, self.capacity)
@@ -147,7 +147,7 @@ class Replica:
             outbox=self.outbox,
             rng=rng,
             disk_problem=self.disk.problem,
-            told=self.told,
+            shell_report=self.shell_report,
         )
         places = [(PoolKind.LAN, self.config, lan)]
         if self.config.gateway:
@@ -230,7 +230,7 @@ class Replica:
     def survey(self, ticket: int, now: Now, prefix: str | None = None) -> list[Effect]:
         """Ask all reachable members by how much they differ: Surveyed, with this ticket, tells each
         answer, until it is cancelled. `prefix`: ask instead what their processes made of the
-        releases there; then it is AppliedTold.
+        releases there; then it is AppliedReported.
 
         Raises OverloadedError.
         """

@@ -91,7 +91,7 @@ class Settling:
         #: wall time of the last exchange that completed, in whichever life; 0: none did
         self.exchanged_ms = exchanged_ms
         #: that of which the disk knows
-        self._told_ms = exchanged_ms
+        self._persisted_ms = exchanged_ms
         #: true if there is somebody to join
         self._targets = bool(config.join or config.join_wan)
         self._pools, self._own_facts, self._outbox = pools, own_facts, outbox
@@ -215,8 +215,8 @@ class Settling:
         if refused:
             return
         self.exchanged_ms = now.wall_ms
-        if abs(self.exchanged_ms - self._told_ms) >= KEPT_EVERY_MS:
-            self._told_ms = self.exchanged_ms
+        if abs(self.exchanged_ms - self._persisted_ms) >= KEPT_EVERY_MS:
+            self._persisted_ms = self.exchanged_ms
             self._outbox.persist(self._own_facts())
         for pool in self._pools:
             pool.join_targets.exchanged(peer.name, sync_state)

@@ -85,7 +85,7 @@ class Driver:
         self.replica, self.publisher, self.clocks = replica, publisher, clocks
         self.commits, self.quarantine, self.compaction = commits, quarantine, compaction
         if commits is not None:
-            commits.on_fault = self._disk_told
+            commits.on_fault = self._disk_fault_changed
         self.callers = Callers(replica, self.submit)
         #: how often a member came to each state, by pool and state
         self.member_events: Counter[tuple[PoolKind, str]] = Counter()
@@ -252,7 +252,7 @@ class Driver:
         if self.commits is not None:
             self.commits.take(effect)
 
-    def _disk_told(self, fault: str) -> None:
+    def _disk_fault_changed(self, fault: str) -> None:
         """Why the disk takes nothing; empty: it does."""
         self.replica.disk.fault = fault
 

@@ -254,17 +254,19 @@ class Node(Reading):
         *,
         timeout_s: float = WAIT_TIMEOUT_S,
         content_type: str | None = None,
-        told: OnAck | None = None,
+        on_ack: OnAck | None = None,
     ) -> AckedWrite:
         """Write, and return when enough members hold it, or after `timeout_s`: the write stands in
         either case.
 
         `wait`: "2" (this node counts), "majority", "all", "zone:1" or "other-zone:1" (see
-        protocol/acks/write_concern.py). `told` is called with each holder as it
+        protocol/acks/write_concern.py). `on_ack` is called with each holder as it
         shows. Raises as `put`, CannotMeetError where there are not so many members, and
         OverloadedError where too many wait: then nothing was written.
         """
-        return await self._open.writes.put_and_wait(key, value, wait, timeout_s, content_type, told)
+        return await self._open.writes.put_and_wait(
+            key, value, wait, timeout_s, content_type, on_ack
+        )
 
     async def delete_and_wait(
         self,
@@ -272,10 +274,10 @@ class Node(Reading):
         wait: str | WriteConcern,
         *,
         timeout_s: float = WAIT_TIMEOUT_S,
-        told: OnAck | None = None,
+        on_ack: OnAck | None = None,
     ) -> AckedWrite | None:
         """As `put_and_wait`; None when there was nothing to delete."""
-        return await self._open.writes.delete_and_wait(key, wait, timeout_s, told)
+        return await self._open.writes.delete_and_wait(key, wait, timeout_s, on_ack)
 
     def check_wait(self, wait: str | WriteConcern, timeout_s: float) -> WriteConcern:
         """The write concern that `wait` names. Raises as `put_and_wait` where one could not wait
@@ -289,11 +291,11 @@ class Node(Reading):
         need: WriteConcern,
         *,
         timeout_s: float = WAIT_TIMEOUT_S,
-        told: OnAck | None = None,
+        on_ack: OnAck | None = None,
     ) -> AckedWrite:
         """As `put_and_wait`, of what `begin_put` or `begin_delete` has written in this turn of the
         event loop."""
-        return await self._open.writes.held(key, written, need, timeout_s, told)
+        return await self._open.writes.held(key, written, need, timeout_s, on_ack)
 
     @property
     def waits_among(self) -> str:
@@ -346,7 +348,7 @@ class Node(Reading):
 
     @property
     def applied(self) -> AppliedSurveys:
-        """What the processes of all members made of releases: told, and asked (see applied.py)."""
+        """What the processes of all members made of releases, to report and to ask (applied.py)."""
         return AppliedSurveys(self._running)
 
     def block(self, target: str) -> None:
@@ -398,7 +400,7 @@ class Node(Reading):
 
     def tell_tokens(self, fingerprint: str) -> None:
         """Let the doctors of other members hear which tokens the HTTP of this life asks for."""
-        self._running.replica.told.tokens = fingerprint
+        self._running.replica.shell_report.tokens = fingerprint
 
     @property
     def last_exchange_age_s(self) -> float | None:
@@ -420,7 +422,7 @@ class Node(Reading):
     def piggyback(self, room: int) -> bytes:
         """News in at most `room` bytes, to ride on any message of the application to another node
         of this datacenter, which gives it to its `absorb`; empty where there is none. It counts as
-        told to nobody. Raises LocalError without a keyring: only sealed news rides."""
+        sent to nobody. Raises LocalError without a keyring: only sealed news rides."""
         return self._running.replica.piggyback(room, self._clocks())
 
     def absorb(self, data: bytes) -> None:

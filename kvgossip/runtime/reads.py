@@ -115,7 +115,7 @@ class Reads:
         return self._publisher.read_snapshot(replica.store)
 
     def follow(self, topic: Topic, since: str | None) -> Follower:
-        # to watch is to be told when all is there
+        # who watches hears when all is there
         replica = self._replica if self._replica.settled else not_settled(self._replica)
         return Follower(self._publisher.feed, replica.store.scan, topic, since)
 

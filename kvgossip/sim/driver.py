@@ -154,7 +154,7 @@ class Driver:
         if effects:
             self._commits.keep(life, event, inner)
             if any(type(effect) is Quarantined for effect in inner):
-                self._check_told(inner)
+                self._check_warned(inner)
             for effect in effects:
                 if type(effect) is Send:
                     self._outlet.send(life, effect)
@@ -165,10 +165,10 @@ class Driver:
                     self._perform_rare(life, effect)
         self._timers.arm(life)
 
-    def _check_told(self, effects: Sequence[Effect]) -> None:
+    def _check_warned(self, effects: Sequence[Effect]) -> None:
         """No live value goes in silence."""
-        told = any(type(effect) is Log and effect.level == "WARNING" for effect in effects)
-        require(told, "a live value went to the quarantine, and no WARNING says so")
+        warned = any(type(effect) is Log and effect.level == "WARNING" for effect in effects)
+        require(warned, "a live value went to the quarantine, and no WARNING says so")
 
     def _perform_rare(self, life: Life, effect: Effect) -> None:
         if isinstance(effect, Dropped):

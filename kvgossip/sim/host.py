@@ -138,7 +138,7 @@ class Life:
     ) -> None:
         self.host, self.replica, self.witness = host, replica, witness
         self.title = f"{host.name} life {host.lives}"
-        #: True if it was told of other nodes, by join addresses or its disk, and if it has met any.
+        #: True if it has heard of others, by join addresses or its disk, and if it has met any.
         self.knows_others, self.has_met = knows_others, False
         #: True if it has begun to leave.
         self.leaving = False

@@ -60,8 +60,8 @@ Unit = Message | Member
 
 
 class Liar:
-    """`lives`: the correct nodes that run now. `true_ms`: the true time. `wrote(key, record)` is
-    told of each record that it makes up."""
+    """`lives`: the correct nodes that run now. `true_ms`: the true time. `wrote(key, record)`
+    hears of each record that it makes up."""
 
     def __init__(
         self,

@@ -99,7 +99,7 @@ class LocalMember:
         return tuple("" if entry is None else str(entry.version) for entry in entries)
 
     def _tell(self) -> None:
-        self._sink.told(
+        self._sink.state_changed(
             SourceState(
                 "member", self.node.name, "z1", "dc1", self.node.settled, None, from_disk=False
             )

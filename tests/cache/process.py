@@ -44,8 +44,8 @@ class Speaking:
     def changed(self, records: Sequence[Record]) -> None:
         say(changed={r.key: None if r.value is None else r.value.decode() for r in records})
 
-    def told(self, state: SourceState) -> None:
-        say(told=state._asdict())
+    def state_changed(self, state: SourceState) -> None:
+        say(state=state._asdict())
 
 
 class Opened:

@@ -35,7 +35,7 @@ class Remembering:
                     self.table[record.key] = record.value
             self._note("changed", records)
 
-    def told(self, state: SourceState) -> None:
+    def state_changed(self, state: SourceState) -> None:
         with self._came:
             self.states.append(state)
             self._came.notify_all()

@@ -73,7 +73,7 @@ class FakeSource:
     def tell(self, **state: Any) -> None:
         self.state = self.state._replace(**state)
         if self._sink is not None:
-            self._sink.told(self.state)
+            self._sink.state_changed(self.state)
 
     # -- of a source ------------------------------------------------------------------------------
 
@@ -82,11 +82,11 @@ class FakeSource:
         if self.fails is not None:
             raise self.fails
         self._sink = sink
-        sink.told(self.state._replace(settled=False))
+        sink.state_changed(self.state._replace(settled=False))
         self.on_open()
         if self.state.settled or self.state.from_disk:
             sink.replaced([record(name, value) for name, value in self.values.items()])
-        sink.told(self.state)
+        sink.state_changed(self.state)
 
     def close(self) -> None:
         self.closed += 1

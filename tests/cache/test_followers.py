@@ -27,8 +27,8 @@ from kvgossip.cache.line import (
     Records,
     Refused,
     Report,
+    StateChanged,
     Surveyed,
-    Told,
     Write,
     Written,
     decoded,
@@ -133,7 +133,7 @@ def host(begin: Callable[..., Host]) -> Host:
 def test_a_follower_gets_all_that_is_under_its_prefix_and_then_what_changes(host: Host) -> None:
     host.put(**{"a/1": "x", "a/2": "y", "b/1": "z"})
     with host.follow("a/") as line:
-        told = line.until(Told)
+        told = line.until(StateChanged)
         assert (told.state.node, told.state.zone, told.state.settled) == ("host", "z1", True)
         assert line.records() == (True, {"a/1": b"x", "a/2": b"y"})
         host.put(**{"b/1": "no"})
@@ -206,7 +206,7 @@ def test_who_follows_before_the_node_has_settled_gets_everything_when_it_has(
 ) -> None:
     host = begin(join=(NOBODY,), founding_s=3600.0)
     with host.follow() as line:
-        assert not line.until(Told).state.settled
+        assert not line.until(StateChanged).state.settled
         assert line.records() == (True, {})
         host.put(a="1")
         assert line.records() == (False, {"a": b"1"})

@@ -24,16 +24,16 @@ def fed() -> tuple[Keeping, Remembering]:
     """The first source had a, b and c, under version 10."""
     sink = Remembering()
     keeping = Keeping(sink)
-    keeping.told(state(settled=True))
+    keeping.state_changed(state(settled=True))
     keeping.replaced([record(key, 10, b"old") for key in KEYS])
-    keeping.told(state(settled=False))
+    keeping.state_changed(state(settled=False))
     return keeping, sink
 
 
 def test_what_the_first_source_has_is_shown_also_before_it_has_settled() -> None:
     sink = Remembering()
     keeping = Keeping(sink)
-    keeping.told(state(settled=False))
+    keeping.state_changed(state(settled=False))
     keeping.replaced([record("a", 1, b"disk")])
     assert sink.table == {"a": b"disk"}
 
@@ -64,7 +64,7 @@ def test_what_has_expired_goes_under_its_own_version() -> None:
 def test_once_it_has_settled_a_source_is_believed() -> None:
     keeping, sink = fed()
     keeping.replaced([record("a", 9, b"truth")])
-    keeping.told(state(settled=True))
+    keeping.state_changed(state(settled=True))
     assert sink.table == {"a": b"truth"}
     assert sink.states[-1].settled
     keeping.changed([record("a", 8, b"whatever")])
@@ -79,7 +79,7 @@ STEPS = st.lists(
                 st.sampled_from(KEYS), st.tuples(st.integers(1, 20), st.booleans()), max_size=3
             ),
         ),
-        st.tuples(st.just("told"), st.booleans()),
+        st.tuples(st.just("state_changed"), st.booleans()),
     )
 )
 
@@ -96,7 +96,7 @@ def test_a_settled_source_decides_and_another_one_brings_only_newer_news(
         before = set(sink.table)
         if isinstance(argument, bool):
             settled = argument
-            keeping.told(state(settled=settled))
+            keeping.state_changed(state(settled=settled))
         else:
             live = {key for key, (_, lives) in argument.items() if lives or name == "replaced"}
             getattr(keeping, name)(

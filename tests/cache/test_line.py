@@ -20,8 +20,8 @@ from kvgossip.cache.line import (
     Records,
     Refused,
     Report,
+    StateChanged,
     Surveyed,
-    Told,
     Write,
     Written,
     decoded,
@@ -42,7 +42,7 @@ OF_FOLLOWERS = [
 ]
 OF_MEMBERS = [
     Refused("no", "do that"),
-    Told(STATE),
+    StateChanged(STATE),
     Records(
         (Record("a", b"1", "v1", "text/plain"), Record("b", None, "v2")), anew=True, more=False
     ),

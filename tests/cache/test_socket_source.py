@@ -20,7 +20,7 @@ from kvgossip.cache.line import (
     Hello,
     Records,
     Refused,
-    Told,
+    StateChanged,
     framed,
 )
 from kvgossip.cache.seat import Seat
@@ -87,7 +87,9 @@ def records(*found: Record, anew: bool = False, more: bool = False) -> Records:
 
 def test_portions_are_shown_once_they_are_whole(member: Member) -> None:
     with following(member) as (_, sink), member.accept() as connection:
-        say(connection, Told(STATE), records(A, anew=True, more=True), records(B, more=True))
+        say(
+            connection, StateChanged(STATE), records(A, anew=True, more=True), records(B, more=True)
+        )
         say(connection, records(Record("a", None, "v2"), more=True), records())
         sink.until(lambda each: each.calls == [("replaced", ("b",))])
         say(connection, records(A, more=True), records(Record("b", None, "v2")))
@@ -100,16 +102,16 @@ def test_portions_are_shown_once_they_are_whole(member: Member) -> None:
 def test_values_stay_while_there_is_no_member(member: Member) -> None:
     with following(member) as (_, sink):
         with member.accept() as connection:
-            say(connection, Told(STATE), records(A, anew=True))
+            say(connection, StateChanged(STATE), records(A, anew=True))
             sink.until(lambda each: bool(each.calls))
         sink.until(lambda each: "has gone" in each.problem)
         assert sink.table == {"a": b"a"}
         assert (sink.states[-1].node, sink.states[-1].settled) == ("n1", False)
         # what was half told by the one before is not mixed with what the next one says
         with member.accept() as connection:
-            say(connection, Told(STATE), records(C, more=True))
+            say(connection, StateChanged(STATE), records(C, more=True))
         with member.accept() as connection:
-            say(connection, Told(STATE), records(B, anew=True))
+            say(connection, StateChanged(STATE), records(B, anew=True))
             sink.until(lambda each: each.table == {"b": b"b"})
             assert sink.problem == ""
 
@@ -120,14 +122,14 @@ def test_a_refusal_is_told_and_the_next_member_is_looked_for(member: Member) -> 
             say(connection, Refused("another version", "restart it"))
         sink.until(lambda each: "another version; restart it" in each.problem)
         with member.accept() as connection:
-            say(connection, Told(STATE), records(A, anew=True))
+            say(connection, StateChanged(STATE), records(A, anew=True))
             sink.until(lambda each: each.table == {"a": b"a"})
 
 
 def test_a_write_whose_member_ends_before_it_answers_fails(member: Member) -> None:
     with following(member) as (source, sink):
         with member.accept() as connection:
-            say(connection, Told(STATE), records(anew=True))
+            say(connection, StateChanged(STATE), records(anew=True))
             sink.until(lambda each: bool(each.calls))
             written = source.write([Writing("shop/a", b"1")])
             assert connection.recv(65536)
@@ -140,7 +142,7 @@ def test_it_ends_where_its_owner_is_the_member_now(member: Member) -> None:
     mine = threading.Event()
     with following(member, mine.is_set) as (source, sink):
         with member.accept() as connection:
-            say(connection, Told(STATE), records(A, anew=True))
+            say(connection, StateChanged(STATE), records(A, anew=True))
             sink.until(lambda each: bool(each.calls))
             mine.set()
         source._thread.join(PATIENCE_S)
@@ -173,9 +175,9 @@ def test_whatever_bytes_a_member_says_its_follower_goes_on(
     try:
         with following(member) as (_, sink):
             with member.accept() as connection:
-                connection.sendall((framed(Told(STATE)) if told else b"") + data)
+                connection.sendall((framed(StateChanged(STATE)) if told else b"") + data)
             with member.accept() as connection:
-                say(connection, Told(STATE), records(A, anew=True))
+                say(connection, StateChanged(STATE), records(A, anew=True))
                 sink.until(lambda each: each.table == {"a": b"a"})
     finally:
         member.close()

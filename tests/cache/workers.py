@@ -84,8 +84,8 @@ class Worker:
         return next((each[word] for each in reversed(self.said) if word in each), None)
 
     def _hear(self, document: dict[str, Any]) -> None:
-        if "told" in document:
-            self.state = document["told"]
+        if "state" in document:
+            self.state = document["state"]
         elif "replaced" in document:
             self.lost += sorted(self.table.keys() - document["replaced"].keys())
             self.table = document["replaced"]

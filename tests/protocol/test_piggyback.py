@@ -137,12 +137,12 @@ def test_a_ride_is_no_contact_of_a_rumor_and_no_sending_of_membership_news() -> 
     a.tick(at())
     a.pools.lan.membership.merge(member("d", 3), at())
     (rumor,) = a.pools.lan.mongering.rumors.hot()
-    before = (rumor.contacts, rumor.unnecessary, rumor.tells, set(rumor.holders))
+    before = (rumor.contacts, rumor.unnecessary, rumor.sends, set(rumor.holders))
     queue = list(a.pools.lan.membership.dissemination._queue)
     pending = dict(a.pools.lan.mongering.rumors._pending)
     for _ in range(5):
         assert a.piggyback(ROOM, at())
-    assert (rumor.contacts, rumor.unnecessary, rumor.tells, set(rumor.holders)) == before
+    assert (rumor.contacts, rumor.unnecessary, rumor.sends, set(rumor.holders)) == before
     assert list(a.pools.lan.membership.dissemination._queue) == queue
     assert a.pools.lan.mongering.rumors._pending == pending
 

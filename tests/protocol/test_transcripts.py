@@ -39,7 +39,7 @@ from kvgossip.protocol.acks.write_concern import parse_write_concern
 from kvgossip.protocol.doctor.diagnosis import diagnose
 from kvgossip.protocol.effect import (
     AckReceived,
-    AppliedTold,
+    AppliedReported,
     Departed,
     Effect,
     Examined,
@@ -173,7 +173,7 @@ def of_effect(effect: Effect) -> str:
             )
         case Surveyed():
             return f"{effect.peer.name} differs by {effect.keys}, {effect.precision.name.lower()}"
-        case AppliedTold():
+        case AppliedReported():
             return f"{effect.peer.name} has " + (
                 ", ".join(
                     f"{each.release} in {each.processes}"
@@ -296,7 +296,7 @@ class Stage:
     def report(self, name: str, process: str, prefix: str, release: str, *refused: str) -> None:
         reports = self._reports.setdefault(name, {})
         reports[process] = Report(prefix, release, [(key, "bad") for key in refused])
-        self.net.replicas[name].told.applied.tell(reports.values())
+        self.net.replicas[name].shell_report.applied.tell(reports.values())
 
     def batch(self, name: str, value: str, *keys: str) -> None:
         written = b"v" * int(value) if value.isdigit() else value.encode()

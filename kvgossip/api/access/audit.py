@@ -34,8 +34,8 @@ class Audit:
     def __init__(self) -> None:
         #: How many were refused since the server began.
         self.refusals = 0
-        #: Those that no line has told, by who and where.
-        self._untold: Counter[str] = Counter()
+        #: Those that no line has named, by who and where.
+        self._unlogged: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
 
     def command(self, who: str, address: str, what: str, status: int) -> None:
@@ -48,9 +48,9 @@ class Audit:
         self.refusals += 1
         if self._timer is not None:
             seen = f"{who or UNKNOWN} at {address}"
-            if seen not in self._untold and len(self._untold) >= NAMES_MAX:
+            if seen not in self._unlogged and len(self._unlogged) >= NAMES_MAX:
                 seen = "others"
-            self._untold[seen] += 1
+            self._unlogged[seen] += 1
             return
         _write(logging.WARNING, who, address, what, f"refused with {status}")
         self._timer = asyncio.get_running_loop().call_later(PAUSE_S, self._tell)
@@ -65,12 +65,12 @@ class Audit:
 
     def _tell(self) -> None:
         self._timer = None
-        if self._untold:
+        if self._unlogged:
             count, by_whom = (
-                sum(self._untold.values()),
-                ", ".join(f"{count} of {seen}" for seen, count in self._untold.most_common()),
+                sum(self._unlogged.values()),
+                ", ".join(f"{count} of {seen}" for seen, count in self._unlogged.most_common()),
             )
-            self._untold.clear()
+            self._unlogged.clear()
             _write(logging.WARNING, "several", "", f"{count} requests", f"refused: {by_whom}")
             self._timer = asyncio.get_running_loop().call_later(PAUSE_S, self._tell)
 

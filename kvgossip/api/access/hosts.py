@@ -24,10 +24,10 @@ class Hosts:
     """Those of one node. A name of `http_hosts` that begins with a dot stands for all under it."""
 
     def __init__(self, config: Config) -> None:
-        told = (config.http, config.advertise, config.advertise_wan)
+        addresses = (config.http, config.advertise, config.advertise_wan)
         given = [name.lower() for name in config.http_hosts]
         self._names = frozenset(
-            [each.host.lower() for each in told if each is not None]
+            [each.host.lower() for each in addresses if each is not None]
             + [_host_in(text) for text in (*config.http_also, *config.join, *config.join_wan)]
             + [name for name in given if not name.startswith(".")]
         )

@@ -29,7 +29,7 @@ from kvgossip.api.access.refusal import AccessError
 from kvgossip.api.access.token_file import TokenFile
 from kvgossip.api.access.tokens import ANONYMOUS, Token, Tokens, hash_of
 from kvgossip.config.description import shown
-from kvgossip.protocol.doctor.told import NO_TOKENS
+from kvgossip.protocol.doctor.shell_report import NO_TOKENS
 
 CHALLENGE = 'WWW-Authenticate: Bearer realm="kvgossip"'
 SEND_HINT = (

@@ -79,12 +79,12 @@ class Tokens:
     @property
     def fingerprint(self) -> str:
         """16 digits, the same for all files that say the same, whatever their order."""
-        told = blake2b(digest_size=8)
+        fingerprint = blake2b(digest_size=8)
         for name in sorted(self.by_name):
             token = self.by_name[name]
-            told.update(repr((*token[:2], sorted(token.read), sorted(token.write))).encode())
-            told.update(repr(token[4:]).encode())
-        return told.hexdigest()
+            fingerprint.update(repr((*token[:2], sorted(token.read), sorted(token.write))).encode())
+            fingerprint.update(repr(token[4:]).encode())
+        return fingerprint.hexdigest()
 
 
 def new_secret() -> str:

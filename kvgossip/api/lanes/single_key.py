@@ -41,11 +41,11 @@ def reply_to(
             outflow.take(size)
         return Reply(answer, None)
     except Exception as error:
-        told = _told(error, request.caller, method, key)
-        return Reply(answers.failure(told, method.decode(), f"/kv/{key}"), None)
+        first = _first_error(error, request.caller, method, key)
+        return Reply(answers.failure(first, method.decode(), f"/kv/{key}"), None)
 
 
-def _told(error: Exception, caller: Caller | None, method: bytes, key: str) -> Exception:
+def _first_error(error: Exception, caller: Caller | None, method: bytes, key: str) -> Exception:
     """Of several errors the one that the other lane finds first: who may not do it learns that, and
     then what is wrong with the key."""
     if isinstance(error, AccessError):

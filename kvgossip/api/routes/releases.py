@@ -80,7 +80,7 @@ class ReleaseRoutes(Family):
         survey = await self._node.applied.survey(prefix, timeout_s)
         document = {
             "prefix": prefix,
-            **_told(pointer),
+            **_pointer_fields(pointer),
             "releases": names,
             "members": states_of(survey, pointer.wanted),
         }
@@ -117,7 +117,12 @@ class ReleaseRoutes(Family):
     async def _made(self, prefix: str, step: Step) -> Answer:
         await self._write(step.pointer)
         pointer = self._pointer(prefix)
-        document = {"prefix": prefix, "made": step.release, **_told(pointer), "hits": step.hits}
+        document = {
+            "prefix": prefix,
+            "made": step.release,
+            **_pointer_fields(pointer),
+            "hits": step.hits,
+        }
         return self._answers.json(200, document)
 
     def _document(self, prefix: str, name: str) -> Answer:
@@ -207,7 +212,7 @@ def _prefix_of(call: Call) -> str:
     return prefix
 
 
-def _told(pointer: Pointer) -> dict[str, Any]:
+def _pointer_fields(pointer: Pointer) -> dict[str, Any]:
     canary = pointer.canary
     return {
         "release": pointer.release,

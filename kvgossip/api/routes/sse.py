@@ -78,7 +78,7 @@ class Stream(asyncio.Protocol):
         self._live = False
         #: True while its client is slow.
         self._choked = False
-        #: True while it was told that more follows of what changed together.
+        #: True while it knows that more follows of what changed together.
         self._half = False
         #: How many bytes waited for the client at the last sign of life; -1: it has taken some.
         self._stuck_bytes = -1

@@ -35,7 +35,7 @@ POLL_TIMEOUT_MAX_S = 600.0
 POLL_LOOKS_S = 5.0
 """How long a poll whose client has gone may still wait."""
 COALESCE_MAX_S = 60.0
-TOLD_MAX = 8
+POLL_ANSWERS_MAX = 8
 """Answers of a few hundred kilobytes at most."""
 STREAM_HEAD = "Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n"
 _PARAMETERS = (
@@ -70,7 +70,7 @@ class WatchRoutes(Family):
         self._polls = 0
         #: the latest answers to polls, by all that they depend on: each is made once for all who
         #: wait for the same
-        self._told: Newest[tuple[Form, int, int], bytes] = Newest(TOLD_MAX)
+        self._poll_answers: Newest[tuple[Form, int, int], bytes] = Newest(POLL_ANSWERS_MAX)
         #: Lets the streams begin that are held; None: there are none.
         self._releases: asyncio.Task[None] | None = None
 
@@ -179,7 +179,7 @@ class WatchRoutes(Family):
         except WatchLaggedError:
             return self._answers.json(200, {"events": [], "cursor": feed.cursor(), "resync": True})
         asked = form, began, follower.at
-        text = self._told.get(asked)
+        text = self._poll_answers.get(asked)
         if text is None:
             documents = [
                 {
@@ -189,8 +189,8 @@ class WatchRoutes(Family):
                 }
                 for event in chosen(events, form)
             ]
-            told = {"events": documents, "cursor": feed.cursor(follower.at), "resync": False}
-            text = self._told[asked] = msgspec.json.encode(told) + b"\n"
+            answer = {"events": documents, "cursor": feed.cursor(follower.at), "resync": False}
+            text = self._poll_answers[asked] = msgspec.json.encode(answer) + b"\n"
         return self._answers.octets(200, text, "Content-Type: application/json\r\n")
 
     async def _next(

@@ -48,10 +48,10 @@ def cursor_of(event: Event, feed: Feed) -> str | None:
 
 def blocks(events: Iterable[Event], form: Form, feed: Feed, *, more: bool) -> bytes:
     """These events, which changed together, as they are sent; `more`: with those that follow."""
-    told = chosen(events, form)
-    last = None if more or not told else told[-1]
+    sent = chosen(events, form)
+    last = None if more or not sent else sent[-1]
     return b"".join(
-        _block(event, form.values, cursor_of(event, feed), more=event is not last) for event in told
+        _block(event, form.values, cursor_of(event, feed), more=event is not last) for event in sent
     )
 
 

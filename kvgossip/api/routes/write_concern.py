@@ -125,7 +125,7 @@ class Waiting:
             written,
             options.write_concern,
             timeout_s=options.timeout_s,
-            told=lambda ack: lines.put_nowait({"held_by": _ack(ack)}),
+            on_ack=lambda ack: lines.put_nowait({"held_by": _ack(ack)}),
         )
         task = asyncio.ensure_future(work)
         task.add_done_callback(lambda task: lines.put_nowait(None))

@@ -4,7 +4,7 @@ Laws
 - Nobody is cut: a connection keeps the context that it began with, new ones get the newest.
 - Files that cannot be served change nothing: the old certificate stays, with one ERROR, and in
   `/status`, the metrics and the doctor until the files are good again.
-- Who replaces files replaces one after the other. What does not fit is told only where it has not
+- Who replaces files replaces one after the other. What does not fit is logged only where it has not
   changed from one look to the next; an operator's SIGHUP says that it is complete.
 - The disk may hang: it is looked at on a thread of its own.
 """
@@ -140,7 +140,7 @@ class Certificates:
             self._problem = look.problem
             log.error("the old TLS certificate stays: %s", look.problem)
 
-    # -- what is told of it -----------------------------------------------------------------------
+    # -- what is known of it ----------------------------------------------------------------------
 
     @property
     def failed(self) -> bool:

@@ -1,5 +1,5 @@
 """LogQueue: lines of the log on their way to whoever reads them, who may have stopped: a full pipe
-holds a thread, and not the node. Lines that find no room are dropped, counted, and told of as soon
+holds a thread, and not the node. Lines that find no room are dropped, counted, and reported as soon
 as somebody reads again.
 """
 
@@ -38,14 +38,14 @@ class LogQueue(logging.Handler):
             self.lines_dropped += 1
 
     def _work(self) -> None:
-        told = 0
+        reported = 0
         while True:
             # not `handle`: its lock is taken at the end of the process, which must not wait
             self._handler.emit(self._lines.get())
             dropped = self.lines_dropped
-            if dropped > told:
-                self._handler.emit(_dropped(dropped - told))
-                told = dropped
+            if dropped > reported:
+                self._handler.emit(_dropped(dropped - reported))
+                reported = dropped
             self._lines.task_done()
 
     def flush(self) -> None:

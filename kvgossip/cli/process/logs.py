@@ -14,7 +14,7 @@ from kvgossip.cli.settings import check_level
 def log_to_stderr(level: str) -> None:
     """Sends the log of this process to stderr. Raises ConfigError for an unknown level."""
     logging.basicConfig(level=check_level(level), handlers=[LogQueue(_handler(Stderr()))])
-    # who did what is no chatter: it is told at every level
+    # who did what is no chatter: it is logged at every level
     logging.getLogger(LOGGER).setLevel(logging.INFO)
 
 

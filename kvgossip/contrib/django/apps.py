@@ -22,7 +22,7 @@ class KVGossipConfig(AppConfig):  # type: ignore[misc]  # Django has no types
 
 
 def check_cache(app_configs: Sequence[Any] | None, **given: Any) -> list[checks.CheckMessage]:
-    """What is wrong with the cache, as far as can be told without opening it."""
+    """What is wrong with the cache, as far as can be seen without opening it."""
     try:
         config_cache()
     except ConfigError as error:

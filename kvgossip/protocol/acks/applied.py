@@ -1,5 +1,5 @@
 """AppliedReports: what the processes of this machine made of the records under a prefix, as they
-told their node; it answers the surveys of others, and is written nowhere.
+reported it to their node; it answers the surveys of others, and is written nowhere.
 
 An answer is bounded, so that it fits into one frame of every peer: the releases that most processes
 have, and of the refused keys the first few, with short reasons.
@@ -45,9 +45,9 @@ class AppliedReports:
         count."""
         self._by_prefix = {}
         for prefix, release, refused in islice(reports, PROCESSES_MAX):
-            kept = tuple(_short(key, reason) for key, reason in refused[:REFUSED_MAX])
-            told = _Kept(plain(release)[:_RELEASE_CHARACTERS_MAX], kept)
-            self._by_prefix.setdefault(prefix, []).append(told)
+            shortened = tuple(_short(key, reason) for key, reason in refused[:REFUSED_MAX])
+            report = _Kept(plain(release)[:_RELEASE_CHARACTERS_MAX], shortened)
+            self._by_prefix.setdefault(prefix, []).append(report)
 
     def under(self, prefix: str) -> tuple[AppliedBy, ...]:
         """What its processes made of this prefix, by release."""
@@ -55,10 +55,12 @@ class AppliedReports:
         for report in self._by_prefix.get(prefix, ()):
             by_release.setdefault(report.release, []).append(report)
         most_first = sorted(by_release, key=lambda release: (-len(by_release[release]), release))
-        return tuple(_told(release, by_release[release]) for release in most_first[:RELEASES_MAX])
+        return tuple(
+            _applied_by(release, by_release[release]) for release in most_first[:RELEASES_MAX]
+        )
 
 
-def _told(release: str, reports: Sequence[_Kept]) -> AppliedBy:
+def _applied_by(release: str, reports: Sequence[_Kept]) -> AppliedBy:
     refused = dict.fromkeys(pair for report in reports for pair in report.refused)
     processes = sum(1 for report in reports if not report.refused)
     return AppliedBy(release, processes, tuple(islice(refused, REFUSED_MAX)))

@@ -127,7 +127,7 @@ def answer_leaves(store: Store, asked: Leaves, room: Room) -> Generator[None, No
             if looked // LOOKS_A_STEP > before // LOOKS_A_STEP:
                 yield
         if not is_whole:
-            # what is wanted in it is told when it is asked for again
+            # what is wanted in it is said when it is asked for again
             break
         wanted.extend(listed)
         answered += 1

@@ -40,7 +40,7 @@ class LeftOut:
         #: the lines of the log, and how many entries were heard of since the last one
         self._lines, self._unsaid = Bucket(LINES_PER_S, 1.0), 0
 
-    def told(self, notices: Iterable[Notice], peer: str, now: Now) -> None:
+    def heard(self, notices: Iterable[Notice], peer: str, now: Now) -> None:
         """This peer has left these out."""
         for notice in notices:
             is_new = notice.key not in self._notices

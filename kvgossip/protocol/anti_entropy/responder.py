@@ -218,7 +218,7 @@ class Responder:
             return (yield from answer_want(store, question, room))
         if isinstance(question, Conclude):
             return (yield from self._conclude(question, asked))
-        self._left_out.told(question.left_out, name, now)
+        self._left_out.heard(question.left_out, name, now)
         # who speaks over a link that another one has dialled cannot be told for sure, nor who lives
         # now where a name is known to
         sender = name if asked is None else asked.speaker

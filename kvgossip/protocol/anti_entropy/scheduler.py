@@ -312,7 +312,7 @@ class ExchangeScheduler:
         if isinstance(answer, Concluded):
             return exchange.concluded(answer)
         if isinstance(answer, (Entries, Decoded)):
-            self._left_out.told(answer.left_out, exchange.peer, now)
+            self._left_out.heard(answer.left_out, exchange.peer, now)
         if isinstance(answer, Entries):
             return exchange.entries(answer, self._keep(answer.entries, exchange, now))
         exchange.met(answer)

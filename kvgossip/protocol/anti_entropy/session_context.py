@@ -61,7 +61,7 @@ class SessionContext:
 
     @property
     def of_peer(self) -> list[Fact]:
-        """The facts of the peer's context that its first answer told."""
+        """The facts of the peer's context that its first answer brought."""
         return self._difference.facts
 
     def met(self, site: int, context: bytes) -> None:

@@ -22,7 +22,7 @@ from random import Random
 
 from kvgossip.errors import OverloadedError, RemoteError
 from kvgossip.protocol.anti_entropy.difference import estimated_keys, parities
-from kvgossip.protocol.effect import AppliedTold, Surveyed
+from kvgossip.protocol.effect import AppliedReported, Surveyed
 from kvgossip.protocol.model.peer import Peer
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.digest import POSITION_BITS, DigestTree
@@ -112,4 +112,4 @@ class Surveys:
     def applied(self, answer: AppliedHere, peer: Peer) -> None:
         ticket = self._tickets.get(answer.number)
         if ticket is not None:
-            self._outbox.emit(AppliedTold(ticket, peer, answer.applied))
+            self._outbox.emit(AppliedReported(ticket, peer, answer.applied))

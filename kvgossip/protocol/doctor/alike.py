@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from kvgossip.protocol.doctor.finding import Finding
-from kvgossip.protocol.doctor.told import NO_TOKENS
+from kvgossip.protocol.doctor.shell_report import NO_TOKENS
 from kvgossip.protocol.effect import DoctorReport
 
 
@@ -42,14 +42,14 @@ def _keys(report: DoctorReport) -> Iterator[Finding]:
 
 
 def _tokens(report: DoctorReport) -> Iterator[Finding]:
-    told = {
+    fingerprints = {
         name: condition.tokens for name, condition in report.conditions.items() if condition.tokens
     }
-    counts = Counter(tokens for tokens in told.values() if tokens != NO_TOKENS)
+    counts = Counter(tokens for tokens in fingerprints.values() if tokens != NO_TOKENS)
     if not counts:
         return
-    usual = max(counts, key=lambda each: (counts[each], told.get(report.observer) == each))
-    for name, tokens in told.items():
+    usual = max(counts, key=lambda each: (counts[each], fingerprints.get(report.observer) == each))
+    for name, tokens in fingerprints.items():
         if tokens == NO_TOKENS:
             text = f"{name} asks for no tokens, and others do: start it with their --tokens FILE"
             yield Finding("tokens_missing", report.pool, (name,), text)

@@ -29,7 +29,7 @@ from random import Random
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import LocalError, NotFoundError
-from kvgossip.protocol.doctor.observation import Examination, Observation, OpenQuestion, as_told
+from kvgossip.protocol.doctor.observation import Examination, Observation, OpenQuestion, in_quotes
 from kvgossip.protocol.effect import DoctorReport, Examined
 from kvgossip.protocol.membership.probing import MakePing
 from kvgossip.protocol.membership.swim import Membership
@@ -268,7 +268,7 @@ class Doctor:
         if condition.sender != observation.member.name:
             observation.answers_as = condition.sender
             return
-        observation.condition = as_told(condition)
+        observation.condition = in_quotes(condition)
         # the link is there now: this round trip is one of the link, and not of its making
         self._ping(asked.examination, observation, arrival.now, reliable=True)
         self._end_if_over(asked.examination, arrival.now)

@@ -97,7 +97,7 @@ class OpenQuestion:
     sent_s: float
 
 
-def as_told(condition: Condition) -> Condition:
+def in_quotes(condition: Condition) -> Condition:
     """With the words of the other node in quotes."""
     return replace(
         condition,

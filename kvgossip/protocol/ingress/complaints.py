@@ -28,7 +28,7 @@ by less than 100 lines a minute."""
 
 
 class Complaints:
-    """Those of one pool. `counters` are told what was left unsaid."""
+    """Those of one pool. `counters` count what was left unsaid."""
 
     def __init__(self, counters: Counter[str]) -> None:
         self._counters = counters

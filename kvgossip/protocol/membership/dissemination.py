@@ -84,7 +84,7 @@ class Dissemination:
             yield unit
 
     def riding(self, room: int) -> Iterator[bytes]:
-        """The same without counting: for what is told to nobody in particular."""
+        """The same without counting: for what goes to nobody in particular."""
         for name, unit, _ in self._queue:
             if len(unit) <= room and self._latest.get(name) is unit:
                 room -= len(unit)

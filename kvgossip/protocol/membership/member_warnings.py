@@ -29,7 +29,7 @@ class MemberWarnings:
         #: how many lives, and names, were refused when an operator was last warned of it
         self._lives_refused = self._names_refused = 0
         #: the own record when it was last looked at, and where this node was reached when an
-        #: operator was last told
+        #: operator was last warned
         self._me, self._address = membership.me, membership.me.address
 
     def rival(self, now: Now) -> str:

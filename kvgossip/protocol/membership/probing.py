@@ -18,7 +18,7 @@ Deviations from the papers, with reasons
 - Each period one random dead member is pinged as well: so a partition in which both sides declared
   each other dead heals.
 - Who pings this node, and has never answered it, is pinged next; also one that has left: so it can
-  be told what is believed of it, which is not told to an address alone (pool_outbox.py).
+  hear what is believed of it, which is not said to an address alone (pool_outbox.py).
 - A broken TCP link lets its member be probed before its turn: the kernel of a machine whose process
   crashed shows at once what round robin finds out a period later.
 - Helpers are asked under another number than the one of the direct ping: so a number shows by which
@@ -134,7 +134,7 @@ class Probing:
         self._rng, self._send, self._make_ping = rng, send, make_ping
         #: the names to probe
         self._order = RoundRobin(rng)
-        #: the members that `admit_all` was told last
+        #: the members that `admit_all` was given last
         self._admitted: list[Member] = []
         #: this period's; None: there is nobody to probe
         self._probe: Probe | None = None
@@ -303,7 +303,7 @@ class Probing:
 
     def on_ack(self, ack: Ack, arrival: Arrival) -> float | None:
         """The time at which the probe was sent that this answers, monotonic seconds; None where it
-        answers no probe of ours, or a helper has passed it on: the number that helpers are told is
+        answers no probe of ours, or a helper has passed it on: the number that helpers get is
         no secret of the target, so what comes under it proves nothing but that somebody answers."""
         probe = self._probe
         if (

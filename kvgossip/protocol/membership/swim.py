@@ -175,7 +175,7 @@ class Membership:
         if known is not None and not heard.host and heard.name != self.me.name:
             # it does not know its own address yet, we do
             heard = replace(heard, host=known.host, other_host=known.other_host)
-        told, heard = heard, self._at_reach(heard)
+        as_sent, heard = heard, self._at_reach(heard)
         if heard.generation > now.wall_ms + GENERATION_AHEAD_MS_MAX:
             self.lives_refused += 1
         elif heard.name == self.me.name:
@@ -185,7 +185,7 @@ class Membership:
         elif is_of_another(heard, known, required=self._config.require_identity):
             self.identities_refused += 1
         elif known is None or rank(heard) > rank(known) or is_signed_now(heard, known):
-            believed = self._signed_records.believed(told, known, now)
+            believed = self._signed_records.believed(as_sent, known, now)
             if believed is None:
                 self.identities_refused += 1
             elif known is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.clock_guard import ClockGuard
-from kvgossip.protocol.doctor.told import Told
+from kvgossip.protocol.doctor.shell_report import ShellReport
 from kvgossip.protocol.membership.member_warnings import MemberWarnings
 from kvgossip.protocol.membership.partition_watch import PartitionWatch
 from kvgossip.protocol.membership.swim import Membership
@@ -41,13 +41,13 @@ class OwnCondition:
         clock_guard: ClockGuard,
         wan: Callable[[], Membership | None],
         disk_problem: Callable[[], str],
-        told: Told,
+        shell_report: ShellReport,
     ) -> None:
         self._membership, self._partition, self._warnings = membership, partition, warnings
         self._keyring, self._sync_state, self._wan = keyring, sync_state, wan
         self._readiness, self._clock_guard = readiness, clock_guard
-        self._left_out, self._disk_problem, self._told = left_out, disk_problem, told
-        self._collecting = collecting
+        self._left_out, self._disk_problem = left_out, disk_problem
+        self._collecting, self._shell_report = collecting, shell_report
 
     def at(self, sequence: int, now: Now) -> Condition:
         me, wan, left_out = self._membership.me, self._wan(), self._left_out.keys
@@ -72,7 +72,7 @@ class OwnCondition:
             clock=self._clock_guard.trouble(now)[:REASON_CHARACTERS_MAX],
             disk=self._disk_problem()[:REASON_CHARACTERS_MAX],
             gap_s=self._collecting.gap_s(now.wall_ms),
-            tokens=self._told.tokens,
+            tokens=self._shell_report.tokens,
             notices=tuple(
                 (code, text[:REASON_CHARACTERS_MAX])
                 for code, text in self._readiness.notices()[:REASONS_MAX]

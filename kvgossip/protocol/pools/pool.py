@@ -205,7 +205,7 @@ class Pool:
             clock_guard=shared.clock_guard,
             wan=self._wan_membership,
             disk_problem=shared.disk_problem,
-            told=shared.told,
+            shell_report=shared.shell_report,
         )
         self.doctor = Doctor(
             self._config,

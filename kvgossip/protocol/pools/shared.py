@@ -14,7 +14,7 @@ from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.survey import Surveys
 from kvgossip.protocol.clock_guard import ClockGuard
-from kvgossip.protocol.doctor.told import Told
+from kvgossip.protocol.doctor.shell_report import ShellReport
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
@@ -93,7 +93,7 @@ class Shared:
     rng: Random
     #: what is wrong with the data directory, in words; empty where nothing is
     disk_problem: Callable[[], str]
-    told: Told
+    shell_report: ShellReport
 
     def sync_state(self) -> SyncState:
         return self.settling.sync_state

@@ -21,7 +21,8 @@ class SurveyAnswers:
         self, table: MemberTable, kind: PoolKind, shared: Shared, send_port: SendPort
     ) -> None:
         self._table, self._kind, self._send_port = table, kind, send_port
-        self._store, self._surveys, self._told = shared.store, shared.surveys, shared.told
+        self._store, self._surveys = shared.store, shared.surveys
+        self._shell_report = shared.shell_report
 
     def on_measure(self, question: Measure, arrival: Arrival) -> None:
         keys, precision = measure(self._store, question)
@@ -39,7 +40,7 @@ class SurveyAnswers:
             self._surveys.answered(answer, Peer(self._kind, answer.sender))
 
     def on_ask_applied(self, question: AskApplied, arrival: Arrival) -> None:
-        applied = self._told.applied.under(question.prefix)
+        applied = self._shell_report.applied.under(question.prefix)
         answer = AppliedHere(question.number, self._table.me.name, applied)
         self._send_port.send(answer, arrival.source, reliable=True)
 

@@ -5,8 +5,8 @@ Laws (of the default policy: push, feedback, counter)
 - A rumor is hot until K contacts in a row found peers that already knew it; a contact to which it
   was news starts the count again.
 - A newer version of a key replaces its rumor and starts again.
-- A rumor that its author tells every member itself is hot until each has confirmed it, or was told
-  TELLS_MAX times: there is no chance in it, and no K.
+- A rumor that its author sends to every member itself is hot until each has confirmed it, or it was
+  sent SENDS_MAX times: there is no chance in it, and no K.
 - Nothing depends on a rumor alone: one that is lost, or cools too soon, is residue, and residue is
   the job of anti-entropy.
 
@@ -31,7 +31,7 @@ from kvgossip.protocol.rumors.policy import RumorPolicy
 from kvgossip.protocol.wire.message import Pair
 
 PENDING_MAX = 4096
-TELLS_MAX = 6
+SENDS_MAX = 6
 # Drawn at random: a peer that did not get a packet cannot answer it, nor can an answer to an
 # earlier life of this node be taken for one to this.
 SEQUENCE_BITS = 32
@@ -54,11 +54,11 @@ class HotRumor:
     unnecessary: int = 0
     #: contacts that took a packet
     contacts: int = 0
-    #: how often its author has told it to all that had not confirmed it; None: K decides when it
+    #: how often its author has sent it to all that had not confirmed it; None: K decides when it
     #: cools, as of all that is forwarded
-    tells: int | None = None
-    #: when it was told last so, monotonic seconds
-    told_s: float = 0.0
+    sends: int | None = None
+    #: when it was sent so last, monotonic seconds
+    sent_s: float = 0.0
     #: the peers to which it does not go any more: they sent it, knew it, or got it whole. A peer to
     #: which a notice was news has still to fetch the body, and hears it again.
     holders: set[str] = field(default_factory=set)
@@ -172,13 +172,13 @@ class HotList:
             self._judge(rumor, knew=False)
         return True
 
-    def told(self, rumors: Iterable[HotRumor], now_s: float) -> None:
-        """Their author tells these to all that have not confirmed them, at this time, monotonic
-        seconds. One that was told TELLS_MAX times cools: who is silent for so long is about to be
+    def sent_to_all(self, rumors: Iterable[HotRumor], now_s: float) -> None:
+        """Their author sends these to all that have not confirmed them, at this time, monotonic
+        seconds. One that was sent SENDS_MAX times cools: who is silent for so long is about to be
         suspected, or is left to anti-entropy."""
         for rumor in rumors:
-            rumor.tells, rumor.told_s = 1 + (rumor.tells or 0), now_s
-            if rumor.tells >= TELLS_MAX:
+            rumor.sends, rumor.sent_s = 1 + (rumor.sends or 0), now_s
+            if rumor.sends >= SENDS_MAX:
                 self._cool(rumor)
 
     def confirmed(self, rumor: HotRumor) -> None:
@@ -210,7 +210,7 @@ class HotList:
             knew, bits = bool(bits & 1), bits >> 1
             if knew or not rumor.is_notice:
                 rumor.holders.add(peer)
-            if judges and rumor.tells is None:
+            if judges and rumor.sends is None:
                 self._judge(rumor, knew)
         return packet
 

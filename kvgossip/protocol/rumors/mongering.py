@@ -216,10 +216,10 @@ class Mongering:
             peers = self.select_peers(now)
             sent = {id(rumor) for rumor in fresh}
             hot = [rumor for rumor in self.rumors.hot() if id(rumor) not in sent] if pushes else []
-            mongered = [rumor for rumor in hot if rumor.tells is None]
+            mongered = [rumor for rumor in hot if rumor.sends is None]
             for peer in peers:
                 self.send(peer, self.select_what(peer, mongered))
-            self._tell_again([rumor for rumor in hot if rumor.tells is not None], now)
+            self._send_again([rumor for rumor in hot if rumor.sends is not None], now)
             self._pull()
 
     def flush(self) -> None:
@@ -256,14 +256,14 @@ class Mongering:
         fanout = self._config.gossip_fanout
         if own and len(peers) <= self._config.direct_fanout and self.rumors.policy.feedback:
             few = len(peers) <= FIRST_PEERS_MAX
-            told = [rumor for rumor in own if few or not rumor.is_notice]
+            to_all = [rumor for rumor in own if few or not rumor.is_notice]
             for peer in peers:
                 if few:
-                    self._packets.send_directly(peer, self._unconfirmed(peer, told), now)
+                    self._packets.send_directly(peer, self._unconfirmed(peer, to_all), now)
                 else:
-                    self._packets.send(peer, self._unconfirmed(peer, told), direct=True)
+                    self._packets.send(peer, self._unconfirmed(peer, to_all), direct=True)
             own = [rumor for rumor in own if not few and rumor.is_notice]
-            self.rumors.told(told, now.monotonic_s)
+            self.rumors.sent_to_all(to_all, now.monotonic_s)
         if own:
             first = self._membership.choose(
                 max(min(self._config.direct_fanout, FIRST_PEERS_MAX), fanout)
@@ -288,26 +288,26 @@ class Mongering:
                 size += len(rumor.unit)
         return found
 
-    def _tell_again(self, rumors: list[HotRumor], now: Now) -> None:
-        """Tell these again to all that are alive and have not confirmed them: as many as one round
+    def _send_again(self, rumors: list[HotRumor], now: Now) -> None:
+        """Send these again to all that are alive and have not confirmed them: as many as one round
         takes, the oldest first. In datagrams, for a link may be what has lost them."""
         peers, count = self._table.peers, len(self._table.peers)
-        # those told just now may be confirmed yet
+        # those sent just now may be confirmed yet
         before_s = now.monotonic_s - self._config.gossip_interval_s / 2
-        due = (rumor for rumor in rumors if rumor.told_s <= before_s)
+        due = (rumor for rumor in rumors if rumor.sent_s <= before_s)
         rumors = list(islice(due, max(1, LOOKS_MAX // max(1, count))))
         for peer in peers if rumors else ():
             lacking = self._unconfirmed(peer, rumors) if peer.state is MemberState.ALIVE else []
             if lacking:
                 self._packets.send(peer, lacking, direct=True)
-        self.rumors.told(rumors, now.monotonic_s)
+        self.rumors.sent_to_all(rumors, now.monotonic_s)
 
     def _settle_confirmed(self, rumors: Iterable[HotRumor]) -> None:
-        """Those of these that every peer has confirmed need not be told any more."""
+        """Those of these that every peer has confirmed need not be sent any more."""
         peers = self._table.peers
         names: set[str] | None = None
         for rumor in rumors:
-            if rumor.tells is not None and len(rumor.holders) >= len(peers):
+            if rumor.sends is not None and len(rumor.holders) >= len(peers):
                 names = names or {peer.name for peer in peers}
                 if rumor.holders >= names:
                     self.rumors.confirmed(rumor)

@@ -40,7 +40,7 @@ from kvgossip.protocol.tombstones.fuse import Fuse
 
 HEARSAY_MAX = 131_072
 HEARSAY_S = 30.0
-"""By then whoever is connected has exchanged; and while it lasts no entry is told that others need
+"""By then whoever is connected has exchanged; and while it lasts no entry goes out that others need
 for their tombstones."""
 DOUBT_S = 10.0
 
@@ -120,7 +120,7 @@ class Drops:
 
     def superseded(self, key: str, record: bytes) -> None:
         """This record was merged: what was dropped there before, and is older, has gone indeed,
-        whoever still offers it; to be told where there is any hearsay."""
+        whoever still offers it; to be called where there is any hearsay."""
         version = self._dropped.get(key)
         if version is not None and version < record[1:HEAD_BYTES]:
             del self._dropped[key]
@@ -148,15 +148,15 @@ class Drops:
         first: dict[bytes, bytes] = {}
         for version in self.hearsay:
             first[version[8:]] = min(version[:8], first.get(version[8:], version[:8]))
-        told: list[Fact] = []
+        sure: list[Fact] = []
         for fact in facts:
             bound = first.get(fact[8:16])
             if bound is None or fact[16] not in (Kind.VECTOR_ENTRY, Kind.DOT) or fact[:8] < bound:
-                told.append(fact)
+                sure.append(fact)
             elif fact[16] == Kind.VECTOR_ENTRY:
                 before = int.from_bytes(bound, "big") - 1
-                told.append(fact_of(before, int.from_bytes(fact[8:16], "big"), fact[16]))
-        return sorted(told, reverse=True)
+                sure.append(fact_of(before, int.from_bytes(fact[8:16], "big"), fact[16]))
+        return sorted(sure, reverse=True)
 
     # -- dropping ---------------------------------------------------------------------------------
 

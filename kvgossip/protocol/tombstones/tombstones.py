@@ -89,7 +89,7 @@ class MembersPort(Protocol):
 
 
 class Tombstones:
-    """Deletes and expiry of one replica. `site` is this life's; `set_back` is told what shows that
+    """Deletes and expiry of one replica. `site` is this life's; `set_back` hears what shows that
     this machine was set back. `durable`: this node has a disk."""
 
     def __init__(

@@ -12,7 +12,7 @@
 A frame of another cluster or pool is recognised by its header alone, before anything is decoded
 (protocol.md section 1). The cluster id is 0 in a frame of a node that belongs to no cluster yet,
 and in those of a join, which say more about ids themselves (model/cluster_id.py). Bytes that were
-damaged on the way are told by the checksum, before anything of the header is believed.
+damaged on the way are found by the checksum, before anything of the header is believed.
 
 There is one format, and nodes of another one are refused. A frame that says no is of format 1 for
 ever, and all that is after its header are units: so nodes of every release read why. Every format
@@ -93,7 +93,7 @@ class Framing:
     `lan:dc1`.
 
     No frame is longer than `bytes_max`, also after decompression. If there are seals (see
-    `seal_with`), every frame is sealed. Until it is told to which cluster id it belongs, it takes
+    `seal_with`), every frame is sealed. Until it knows to which cluster id it belongs, it takes
     frames of any.
     """
 

@@ -2,7 +2,7 @@
 
 publisher    every change goes to all that hear of changes
 feed         one ordered log of changes, for those who come back
-stream       what is told to one listener, as an async iterator
+stream       what one listener hears, as an async iterator
 watchers     the fan-out to those who watch
 members      the same for changes of members
 follower     one remote watcher's way through the feed

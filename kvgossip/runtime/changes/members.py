@@ -1,6 +1,6 @@
-"""Members: the changes of this node's beliefs about members, told to streams and callbacks.
+"""Members: the changes of this node's beliefs about members, for streams and callbacks.
 
-All that MemberChanged says is told, in its order: a new name, another state, address or life, and
+They hear all that MemberChanged says, in its order: a new name, another state, address or life, and
 that a name was forgotten; of this node's own record, too. Nothing runs between `watch_members` and
 the `members()` that follows it, so a table that begins with the one and follows the other is right.
 """

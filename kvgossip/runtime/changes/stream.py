@@ -1,10 +1,10 @@
-"""Stream: what is told to one listener, as an async iterator over a queue that is bounded.
+"""Stream: what one listener hears, as an async iterator over a queue that is bounded.
 
 Laws
 - A listener never slows the node. When too much waits for it, it is cut off: it loses what waited,
   and gets WatchLaggedError. A gap is never silent.
 - A stream that is closed, or that nobody holds any more, costs nothing from then on.
-- No code of a listener's owner runs while it is told: its task wakes in a later turn of the loop,
+- No code of a listener's owner runs while it hears: its task wakes in a later turn of the loop,
   so it may write, listen and close as it likes (lessons.md 24).
 """
 
@@ -81,7 +81,7 @@ class Stream(Resident, ABC, Generic[Q, Given]):
 
     Iterating raises WatchLaggedError once it was cut off, and ends when it or its node is closed.
     On another thread than the node's it raises LocalError: nobody would wake it there.
-    `leave(queue)`: nothing more is told to that queue; harmless when repeated.
+    `leave(queue)`: nothing more goes to that queue; harmless when repeated.
     """
 
     def __init__(self, queue: Q, leave: Callable[[Q], None]) -> None:

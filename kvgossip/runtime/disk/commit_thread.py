@@ -21,7 +21,7 @@ class Commit:
     """One batch on its way to the disk, of so many bytes. `took_s` are the seconds that the disk
     took, `error` is why it failed; both mean something once it has ended."""
 
-    __slots__ = ("_ended", "_told", "batch", "batch_bytes", "error", "has_ended", "took_s")
+    __slots__ = ("_ended", "_notifies", "batch", "batch_bytes", "error", "has_ended", "took_s")
 
     def __init__(self, batch: dict[bytes, bytes | None], batch_bytes: int) -> None:
         self.batch, self.batch_bytes = batch, batch_bytes
@@ -30,8 +30,8 @@ class Commit:
         self.has_ended = False
         self._ended = threading.Lock()
         self._ended.acquire()
-        #: true if the loop is to be told of the end
-        self._told = False
+        #: true if the loop is to hear of the end
+        self._notifies = False
 
     def wait(self, seconds: float) -> bool:
         """Hold the caller until it has ended, no longer than that; true if it has."""
@@ -40,14 +40,14 @@ class Commit:
     def tell(self) -> bool:
         """From now on `on_end` is called with it. True if it has ended meanwhile: then perhaps it
         is not."""
-        self._told = True
+        self._notifies = True
         return self.has_ended
 
     def end(self) -> bool:
-        """By the thread; true if the loop is to be told."""
+        """By the thread; true if the loop is to hear of it."""
         self.has_ended = True
         self._ended.release()
-        return self._told
+        return self._notifies
 
 
 class CommitThread:

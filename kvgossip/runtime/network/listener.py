@@ -19,7 +19,7 @@ ACCEPTED_A_TURN = 64
 TURNED_AWAY_A_TURN = 1024
 # the rest after too many open files of the process: until some may have been closed
 REST_S = 0.5
-TOLD_S = 60.0
+LOG_INTERVAL_S = 60.0
 
 log = logging.getLogger("kvgossip")
 
@@ -103,10 +103,10 @@ class Listener:
                 return
 
     def _tell(self, error: OSError) -> None:
-        """Once in TOLD_S, however often it fails."""
+        """A line each LOG_INTERVAL_S, however often it fails."""
         now_s = self._loop.time()
         if now_s >= self._tell_s:
-            self._tell_s = now_s + TOLD_S
+            self._tell_s = now_s + LOG_INTERVAL_S
             log.warning(
                 "no connection is taken on %s: %s; close some, or give the process more files "
                 "(ulimit -n)",

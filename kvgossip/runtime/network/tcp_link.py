@@ -118,7 +118,7 @@ class Link(asyncio.Protocol):
         self.has_sent = False
         #: when it was connected, monotonic seconds
         self.since_s = 0.0
-        #: how many bytes wait here for the rest of a frame, as far as the owner was told; and how
+        #: how many bytes wait here for the rest of a frame, as far as the owner knows; and how
         #: many have come lately
         self.kept_bytes = self.lately_bytes = 0
         self._owner = owner

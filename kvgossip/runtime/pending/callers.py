@@ -17,7 +17,7 @@ from kvgossip.errors import KeyringError, LocalError, NotSettledError
 from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.effect import (
     AckReceived,
-    AppliedTold,
+    AppliedReported,
     Departed,
     DoctorReport,
     Effect,
@@ -74,7 +74,7 @@ class Callers:
             KeyringReported: self._rotated,
             Examined: self._examined,
             Surveyed: self._surveyed,
-            AppliedTold: self._surveyed,
+            AppliedReported: self._surveyed,
             AckReceived: self._acked,
             WriteConcernEnded: self._write_ended,
         }
@@ -206,7 +206,7 @@ class Callers:
         """The answers of the members that answer within this time. Raises OverloadedError."""
         return await self._survey(timeout_s)
 
-    async def survey_applied(self, prefix: str, timeout_s: float) -> Mapping[Peer, AppliedTold]:
+    async def survey_applied(self, prefix: str, timeout_s: float) -> Mapping[Peer, AppliedReported]:
         """As `survey`, of what the processes of members made of the releases under a prefix."""
         return await self._survey(timeout_s, prefix)
 
@@ -233,7 +233,7 @@ class Callers:
             for candidate in self._replica.pools.candidates(pool)
         ]
 
-    def _surveyed(self, effect: Surveyed | AppliedTold) -> None:
+    def _surveyed(self, effect: Surveyed | AppliedReported) -> None:
         survey = self._surveys.get(effect.ticket)
         if survey is not None:
             survey.answered(effect)

@@ -1,6 +1,6 @@
 """JoinLog: the lines of the log about joins that this node makes by itself and that fail.
 
-The first failure is told at once: a peer may be starting, or a name may be misspelt. From then on
+The first failure is logged at once: a peer may be starting, or a name may be misspelt. From then on
 there is a line a minute that counts, however many addresses a name has: somebody has to look.
 """
 
@@ -20,14 +20,14 @@ class JoinLog:
         self._log = log
         #: the time of the last line, monotonic seconds, and what failed since then: how often, and
         #: which targets and addresses
-        self._told_s: float | None = None
+        self._logged_s: float | None = None
         self._failures = 0
         self._subjects: set[str] = set()
-        #: the targets of which it was told that they cannot be resolved
+        #: the targets of which a line said that they cannot be resolved
         self._names: set[str] = set()
 
     def unresolved(self, target: str, now_s: float) -> None:
-        """DNS has no address of a join target: the first time that is told for each."""
+        """DNS has no address of a join target: a line for each, the first time."""
         text = f"the join address {target} cannot be resolved; it will be tried again"
         if target in self._names or len(self._names) >= SUBJECTS_MAX:
             return self.failed(target, text, now_s)
@@ -39,18 +39,18 @@ class JoinLog:
         self._failures += 1
         if len(self._subjects) < SUBJECTS_MAX:
             self._subjects.add(subject)
-        if self._told_s is None:
-            self._told_s = now_s
+        if self._logged_s is None:
+            self._logged_s = now_s
             if subject not in self._names:
                 self._log(logging.INFO, text)
-        elif now_s - self._told_s >= INTERVAL_S:
+        elif now_s - self._logged_s >= INTERVAL_S:
             count = f"{len(self._subjects)} address{'es' if len(self._subjects) > 1 else ''}"
             self._log(
                 logging.WARNING,
                 f"could not join at {count}, {self._failures} times in "
-                f"{now_s - self._told_s:.0f} s; the last one: {text}",
+                f"{now_s - self._logged_s:.0f} s; the last one: {text}",
             )
-            self._told_s = now_s
+            self._logged_s = now_s
         else:
             return
         self._failures = 0

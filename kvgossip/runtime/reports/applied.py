@@ -28,7 +28,7 @@ class AppliedSurveys:
     def tell(self, applied: Iterable[Applied]) -> None:
         """From now on this is what all processes of this member and its followers made of releases,
         each of what it reads: the answer to surveys."""
-        self._replica.told.applied.tell(
+        self._replica.shell_report.applied.tell(
             Report(each.prefix, each.release, each.refused) for each in applied
         )
 
@@ -37,8 +37,8 @@ class AppliedSurveys:
         replica, me = self._replica, self._replica.config
         asked = [Place(member.name, member.zone) for _, member in replica.pools.surveyed()]
         answers = await self._callers.survey_applied(prefix, timeout_s)
-        answered = {peer.name: told.applied for peer, told in answers.items()}
-        answered[me.name] = replica.told.applied.under(prefix)
+        answered = {peer.name: answer.applied for peer, answer in answers.items()}
+        answered[me.name] = replica.shell_report.applied.under(prefix)
         return Survey(
             answers=tuple(
                 each for name in sorted(answered) for each in _of_node(name, answered[name])

@@ -22,7 +22,7 @@ def doctor_report(reports: Sequence[DoctorReport], config: Config) -> dict[str, 
     found = [finding for report in reports for finding in diagnose(report)]
     findings = [asdict(finding) for finding in (*found, *_open(config))]
     return {
-        # an open door is its owner's decision: it is told, and is no fault
+        # an open door is its owner's decision: it is a finding, and no fault
         "healthy": not found,
         "findings": findings,
         "members": [member for report in reports for member in _members(report)],

@@ -73,7 +73,7 @@ class Oracle:
         self._kept: dict[int, dict[bytes, tuple[str, bytes]]] = {}
         #: The writes of hosts that have lost theirs: they count where another host has merged them.
         self._bereft: dict[bytes, tuple[str, bytes]] = {}
-        #: By key, the newest version that went to a quarantine: somebody was told.
+        #: By key, the newest version that went to a quarantine: somebody was warned.
         self._quarantined: dict[str, bytes] = {}
         #: How many of the values of correct nodes that went there nobody had deleted or superseded.
         self.false_drops = 0
@@ -197,14 +197,14 @@ class Oracle:
                     live.get(key),
                     record,
                 )
-            elif not (self._may_be_dropped(key, record) and self._is_told(key, record)):
+            elif not (self._may_be_dropped(key, record) and self._is_quarantined(key, record)):
                 require(False, "an acknowledged write is lost", key, record, held.get(key))
 
     def _may_be_dropped(self, key: str, record: bytes) -> bool:
         """True if it may be in a quarantine, or what superseded it."""
         return self._set_back or self.lied or self.is_forged(key, record)
 
-    def _is_told(self, key: str, record: bytes) -> bool:
+    def _is_quarantined(self, key: str, record: bytes) -> bool:
         """True if it, or what superseded it, went to a quarantine."""
         return version_bytes(record) <= self._quarantined.get(key, b"")
 

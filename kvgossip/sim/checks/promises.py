@@ -76,7 +76,7 @@ class Promises:
         self, end: WriteConcernEnded, now: Now, *, leaving: bool, alone: bool = False
     ) -> None:
         """A wait is over. `leaving`: its node ends, so that it may give up early. `alone`: its life
-        has met none of those whom it was told of, or whom earlier lives knew."""
+        has met none of those whom it has heard of, or whom earlier lives knew."""
         promise = self._open.pop(end.ticket)
         for peer in end.held_by:
             require(

@@ -62,7 +62,9 @@ async def two(**settings: Any) -> AsyncIterator[tuple[Served, Served]]:
 async def test_a_write_that_waits_for_all_is_answered_when_all_hold_it_and_says_who() -> None:
     async with cluster(4) as nodes:
         shown: list[WriteAck] = []
-        held = await nodes[1].put_and_wait("a", "1", "all", timeout_s=TIMEOUT_S, told=shown.append)
+        held = await nodes[1].put_and_wait(
+            "a", "1", "all", timeout_s=TIMEOUT_S, on_ack=shown.append
+        )
         assert held.met
         assert held.entry == nodes[1].entry("a")
         assert sorted(holder.name for holder in held.held_by) == ["n1", "n2", "n3", "n4"]

@@ -60,7 +60,7 @@ def test_any_number_of_entries_that_are_left_out_are_one_line_a_minute_with_thei
     outbox, store = Outbox(), Store(DigestTree(2, 7))
     left_out = LeftOut(Config(), store, CausalContext(7), outbox)
     for number in range(1200):
-        left_out.told([Notice(f"k{number}", 5, 1, SMALL)], "b", at(number // 10))
+        left_out.heard([Notice(f"k{number}", 5, 1, SMALL)], "b", at(number // 10))
     lines = [effect.text for effect in outbox.drain() if isinstance(effect, Log)]
     assert len(lines) == 2
     assert "'k0', 1,048,576 bytes" in lines[0]

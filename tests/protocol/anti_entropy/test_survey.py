@@ -11,7 +11,7 @@ from kvgossip.config import Address
 from kvgossip.errors import OverloadedError
 from kvgossip.protocol.acks.applied import PROCESSES_MAX, AppliedReports, Report
 from kvgossip.protocol.anti_entropy.survey import SURVEYS_MAX, measure, question
-from kvgossip.protocol.effect import AppliedTold, Effect, Surveyed
+from kvgossip.protocol.effect import AppliedReported, Effect, Surveyed
 from kvgossip.protocol.model.cluster_id import ClusterId
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.store.store import Store
@@ -145,7 +145,9 @@ def test_a_gateway_asks_its_datacenter_and_the_other_gateways_each_once() -> Non
 
 def told(effects: list[Effect]) -> dict[str, tuple[AppliedBy, ...]]:
     return {
-        effect.peer.name: effect.applied for effect in effects if isinstance(effect, AppliedTold)
+        effect.peer.name: effect.applied
+        for effect in effects
+        if isinstance(effect, AppliedReported)
     }
 
 
@@ -161,7 +163,7 @@ def ask(network: Network, name: str, prefix: str) -> dict[str, tuple[AppliedBy, 
 def test_members_say_what_their_processes_made_of_a_prefix_and_those_without_any_say_so() -> None:
     network = Network()
     network.cluster("a b c")
-    network.replicas["b"].told.applied.tell(
+    network.replicas["b"].shell_report.applied.tell(
         [
             Report("shop/", "r2"),
             Report("shop/", "r2", [("rate", "too many")]),

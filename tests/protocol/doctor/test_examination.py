@@ -279,20 +279,20 @@ def test_tokens_that_differ_are_told_and_so_is_who_asks_for_none_where_others_do
     net.cluster("a b c d e")
     assert findings(net) == []
     for name, tokens in {"a": "none", "b": "11", "c": "11", "d": "22"}.items():
-        net.replicas[name].told.tokens = tokens
+        net.replicas[name].shell_report.tokens = tokens
     assert findings(net) == [
         "a asks for no tokens, and others do: start it with their --tokens FILE",
         "d has other tokens (22) than most others (11): give all nodes the same tokens file",
     ]
     # which of two is right, the one that is asked knows best
     for name, tokens in {"a": "11", "b": "11", "c": "22"}.items():
-        net.replicas[name].told.tokens = tokens
+        net.replicas[name].shell_report.tokens = tokens
     for asked, wrong in (("a", "22"), ("c", "11")):
         told = findings(net, asked)
         assert len(told) == 2
         assert all(f"has other tokens ({wrong})" in text for text in told)
     for name in "abcd":
-        net.replicas[name].told.tokens = "none"
+        net.replicas[name].shell_report.tokens = "none"
     assert findings(net) == []
 
 

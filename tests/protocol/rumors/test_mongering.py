@@ -16,7 +16,7 @@ from kvgossip.protocol.model.entry import entry_of, version_of
 from kvgossip.protocol.model.member import Member, MemberState, life_of
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.rumors.burst_window import UNANSWERED_MAX
-from kvgossip.protocol.rumors.hot_list import TELLS_MAX
+from kvgossip.protocol.rumors.hot_list import SENDS_MAX
 from kvgossip.protocol.wire.message import (
     Bodies,
     Busy,
@@ -131,7 +131,7 @@ def test_a_write_is_told_again_to_all_that_have_not_confirmed_it_and_to_nobody_e
     told = [seconds for seconds, to in again.items() if to]
     assert all(again[seconds] == {address_of(2), address_of(3)} for seconds in told)
     # a silent one is left to anti-entropy after a while
-    assert len(told) == TELLS_MAX - 1
+    assert len(told) == SENDS_MAX - 1
     assert replica.statistics()["rumors_hot"] == 0
 
 

@@ -1,5 +1,5 @@
-"""Told: what the shell around a replica says of itself, for the doctors and surveys of all
-members."""
+"""ShellReport: what the shell around a replica says of itself, for the doctors and surveys of all
+members. The machine knows nothing of HTTP, or of caches, and hands it on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NO_TOKENS = "none"
 
 
 @dataclass(slots=True)
-class Told:
+class ShellReport:
     """Of one life of a node."""
 
     #: the fingerprint of the tokens that its HTTP asks for, NO_TOKENS where it asks for none; empty
