@@ -288,8 +288,10 @@ async def test_it_can_be_opened_again_and_again() -> None:
 # -- processes -------------------------------------------------------------------------------------
 
 HEAD = f"""
-import sys, time
+import logging, sys, time
 from kvgossip import ConfigCache
+# how long a turn of the loop took is the machine's, and a warning in asyncio's debug mode
+logging.getLogger("asyncio").setLevel("ERROR")
 config = ConfigCache({PREFIX!r}, gossip="127.0.0.1:0", founding_s=0.0, gossip_interval_s=0.02)
 """
 
