@@ -29,6 +29,7 @@ class Reads:
 
     def __init__(self, driver: Driver) -> None:
         self._replica, self._clocks = driver.replica, driver.clocks
+        self._store, self._settling = driver.replica.store, driver.replica.settling
         self._publisher, self._callers = driver.publisher, driver.callers
 
     @property
@@ -39,24 +40,25 @@ class Reads:
     @property
     def some(self) -> Replica:
         """The replica, where it may say what it has."""
-        replica = self._replica
-        return replica if replica.settled or replica.settling.stale else not_settled(replica)
+        settling = self._settling
+        may_tell = settling.settled or settling.stale
+        return self._replica if may_tell else not_settled(self._replica)
 
     @property
     def _may_deny(self) -> bool:
-        return self._replica.settled or self._replica.settling.is_cut_off(self._clocks())
+        return self._settling.settled or self._settling.is_cut_off(self._clocks())
 
     def value(self, key: str) -> bytes | None:
-        value = self._replica.store.value(key)
-        return value if self._replica.settled else self._sure(value)
+        value = self._store.value(key)
+        return value if self._settling.settled else self._sure(value)
 
     def entry(self, key: str) -> Entry | None:
-        entry = self._replica.store.get(key)
-        return entry if self._replica.settled else self._sure(entry)
+        entry = self._store.get(key)
+        return entry if self._settling.settled else self._sure(entry)
 
     def record(self, key: str) -> bytes | None:
-        record = self._replica.store.visible(key)
-        if self._replica.settled:
+        record = self._store.visible(key)
+        if self._settling.settled:
             return record
         return self._sure(None if record is None or is_dead(record) else record)
 
@@ -67,20 +69,20 @@ class Reads:
     def _sure(self, found: Found | None) -> Found | None:
         """What was found under one key, if anything was, as the answer of a node that has not
         settled."""
-        if self._may_deny or (found is not None and self._replica.settling.stale):
+        if self._may_deny or (found is not None and self._settling.stale):
             return found
         return not_settled(self._replica)
 
     @property
     def stale_s(self) -> float | None:
         """How old the data of the disk is, where the answers are but that; None: they are not."""
-        return self._replica.settling.stale_s(self._clocks())
+        return self._settling.stale_s(self._clocks())
 
     async def wait_for(self, key: str, version: Version, timeout_s: float) -> Entry:
         check_key(key)
         try:
             async with asyncio.timeout(timeout_s):
-                if not self._replica.settling.stale:
+                if not self._settling.stale:
                     await self._callers.wait_settled(None)
                 while not self._has_arrived(key, version):
                     await self._publisher.version_waits.wait(key, version)
@@ -90,12 +92,12 @@ class Reads:
             raise StaleError(
                 text, "try again, or ask another node", str(version_of(record)) if record else None
             ) from None
-        record = self._replica.store.record(key)
+        record = self._store.record(key)
         return entry_of(key, record) if record is not None else Entry(key, None, version)
 
     def _has_arrived(self, key: str, version: Version) -> bool:
         """True if this version or a newer one is here, or was here and has been collected since."""
-        record = self._replica.store.record(key)
+        record = self._store.record(key)
         return (
             version_of(record) >= version
             if record is not None
@@ -116,7 +118,7 @@ class Reads:
 
     def follow(self, topic: Topic, since: str | None) -> Follower:
         # who watches hears when all is there
-        replica = self._replica if self._replica.settled else not_settled(self._replica)
+        replica = self._replica if self._settling.settled else not_settled(self._replica)
         return Follower(self._publisher.feed, replica.store.scan, topic, since)
 
 

@@ -54,7 +54,8 @@ class Proofs:
     def is_crowded(self) -> bool:
         """True if most names, and more than a few, have never answered: this node is new in a large
         cluster, or somebody invents names. See claims.py."""
-        return len(self._lacking) > max(CROWD_MIN, len(self._members) // 2)
+        lacking = len(self._lacking)
+        return lacking > CROWD_MIN and lacking > len(self._members) // 2
 
     @property
     def is_crowding(self) -> bool:

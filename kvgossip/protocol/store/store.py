@@ -242,7 +242,7 @@ class Store:
     def visible(self, key: str) -> bytes | None:
         """The record of an entry or a tombstone; None for one that has expired."""
         record = self.record(key)
-        return None if record is None or self.is_expired(key) else record
+        return None if record is None or key in self._expired else record
 
     def scan_entries(self, prefix: str = "", after: str = "", limit: int = 1000) -> list[Entry]:
         """`scan`, as entries."""
