@@ -78,9 +78,8 @@ class Data:
             self.tombstones.context.restore(saved or {})
         self.left_out = LeftOut(config, self.store, self.tombstones.context, outbox)
         self._open_settling(config, site, pools, rebuilding, found, outbox, rng, now)
-        self.disk = DiskCondition(
-            self.saved, self.store, self.tombstones.context, self.settling, outbox
-        )
+        context, place = self.tombstones.context, self.cluster_id.place
+        self.disk = DiskCondition(self.saved, self.store, context, self.settling, outbox, place)
         fuse = self.tombstones.drops.fuse
         for guard in (self.settling, self.set_back, fuse, self.clock_guard):
             self.readiness.add(guard.not_ready)

@@ -10,6 +10,8 @@ Laws (protocol.md section 7)
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.plain_text import plain
 from kvgossip.protocol.outbox import Outbox
@@ -21,7 +23,7 @@ from kvgossip.protocol.tombstones.causal_context import CausalContext
 
 
 class DiskCondition:
-    """Of a replica without a disk nothing is ever wrong."""
+    """Of a replica without a disk nothing is ever wrong. `place` is that of OwnClusterId."""
 
     def __init__(
         self,
@@ -30,15 +32,22 @@ class DiskCondition:
         context: CausalContext,
         settling: Settling,
         outbox: Outbox,
+        place: Callable[[], None],
     ) -> None:
         self._saved, self._store, self._context = saved, store, context
-        self._settling, self._outbox = settling, outbox
+        self._settling, self._outbox, self._place = settling, outbox, place
         #: why the disk takes nothing now, in words, as the driver knows it; empty where it does
         self.fault = ""
 
     def loaded(self) -> None:
         """To be called once, before `start`, when all records of the disk have been taken."""
         self._store.loaded()
+        self._compare()
+        # not before: the root that was saved is of keys where the earlier life had placed them
+        self._place()
+
+    def _compare(self) -> None:
+        """Rebuild, where the records are not those that were committed."""
         root, entries = self._store.digest.root, len(self._store)
         if root == self._saved.root:
             return

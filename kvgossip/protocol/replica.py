@@ -427,7 +427,6 @@ class Replica:
     def tick(self, now: Now) -> list[Effect]:
         """Do whatever is due. The first input: it begins to join."""
         self.clock_guard.look(now)
-        self.cluster_id.place()
         self.store.work_on_seed()
         if self.capacity.bytes_max and (line := self.capacity.change()) is not None:
             self.outbox.log(*line)
