@@ -4,7 +4,8 @@ event loop is."""
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
+from functools import partial
 
 from kvgossip.runtime.histogram import Histogram
 
@@ -36,7 +37,7 @@ class Requests:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, int]] = Counter()
-        self._times: dict[str, Histogram] = {}
+        self._times: defaultdict[str, Histogram] = defaultdict(partial(Histogram, REQUEST_BOUNDS_S))
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
@@ -48,10 +49,7 @@ class Requests:
 
     def observe(self, family: str, status: int, seconds: float) -> None:
         self._counts[family, status] += 1
-        times = self._times.get(family)
-        if times is None:
-            times = self._times[family] = Histogram(REQUEST_BOUNDS_S)
-        times.observe(seconds)
+        self._times[family].observe(seconds)
 
 
 class LoopDelay:

@@ -48,19 +48,18 @@ class Answer(web.StreamResponse):
     """One answer. `head` is whole header lines, each ending in CR LF: nobody escapes them again. A
     body of None has no length (304)."""
 
+    #: How long its body is; 0 where it is short.
+    long_bytes = 0
+    _open: bool | None = None
+    _lease: Lease | None = None
+
     def __init__(self, status: int, head: str, body: bytes | None) -> None:
         # Without super().__init__: it would build the dictionaries that this class exists to avoid.
         self._status = status
         self._head = head
         self._content = body
-        self._open: bool | None = None
-        self._lease: Lease | None = None
-
-    @property
-    def long_bytes(self) -> int:
-        """How long its body is; 0 where it is short."""
-        size = 0 if self._content is None else len(self._content)
-        return size if size > LONG_BYTES else 0
+        if body is not None and len(body) > LONG_BYTES:
+            self.long_bytes = len(body)
 
     def take_room(self, room: Room, client: str) -> None:
         """Raises RequestError(503) where this is long, and too many such answers wait already."""

@@ -48,7 +48,6 @@ REQUESTS_A_TURN = 64
 
 # Looked up for every request: a global name is found faster than a member of an enumeration.
 _IDLE, _HEAD, _BODY = Phase.IDLE, Phase.HEAD, Phase.BODY
-_BODY_BEGAN, _BODY_ENDED = Event.BODY_BEGAN, Event.BODY_ENDED
 
 
 class Lane(FirstLane):
@@ -80,7 +79,7 @@ class Lane(FirstLane):
         self._phase = Phase.NEW
         #: Bytes that have arrived and were not looked at yet, or not taken.
         self._data = b""
-        #: So many bytes of a body are still to come: in the phase BODY, and only there.
+        #: So many bytes of a body are still to come: between two turns in the phase BODY alone.
         self._missing = 0
         #: The head that the other lane is to begin with.
         self._handed_over = b""
@@ -214,15 +213,11 @@ class Lane(FirstLane):
                 if not taken:
                     break
                 at += taken
-            if self._missing and at < size:
+            if self._missing:
                 at += self._take_body(data, at)
         self._data = b"" if at == size or self._phase in ENDING else data[at:]
-        if (
-            at == size
-            and self._phase is _IDLE
-            and self._reading
-            and not (self._queue.waiting or self._ended or self._is_held())
-        ):
+        busy = self._data or self._queue.waiting or self._choked or self._resting or self._ended
+        if self._phase is _IDLE and self._reading and not busy:
             self.due_s = self._connections.idle_due_s
         else:
             self._wait()
@@ -233,9 +228,10 @@ class Lane(FirstLane):
 
     def _take_head(self, data: bytes, at: int) -> int:
         """How many bytes were taken: 0 where the head is not complete yet."""
-        end = data.find(HEAD_END, at) + len(HEAD_END)
-        whole = end >= at + len(HEAD_END)
-        if (end if whole else len(data)) - at > self._config.http_head_bytes_max:
+        empty_line = data.find(HEAD_END, at)
+        whole = empty_line >= 0
+        end = empty_line + len(HEAD_END) if whole else len(data)
+        if end - at > self._config.http_head_bytes_max:
             self._refuse(head_too_long(self._config.http_head_bytes_max))
             return 0
         if not whole:
@@ -252,25 +248,29 @@ class Lane(FirstLane):
         return end - at
 
     def _begin(self) -> None:
-        """The head is here: wait for the body, answer, or hand over."""
+        """The head is here: take the body, answer, or hand over."""
         length = self._request.plain_length(self._config.value_bytes_max)
         if length is None:
             self._step(Event.LEFT)
             self._handed_over = self._request.rewritten()
         elif length:
-            self._step(_BODY_BEGAN)
             self._missing = length
-            self.due_s = self._connections.body_due_s(length)
         else:
             self._answer()
 
     def _take_body(self, data: bytes, at: int) -> int:
         part = data[at : at + self._missing]
-        self._request.read_body(part)
-        self._missing -= len(part)
+        if part:
+            self._request.read_body(part)
+            self._missing -= len(part)
         if not self._missing:
-            self._step(_BODY_ENDED)
+            if self._phase is _BODY:
+                self._step(Event.BODY_ENDED)
             self._answer()
+        elif self._phase is _IDLE:
+            # most bodies arrive with their heads, and nobody waits for them
+            self._step(Event.BODY_BEGAN)
+            self.due_s = self._connections.body_due_s(self._missing)
         return len(part)
 
     def _answer(self) -> None:

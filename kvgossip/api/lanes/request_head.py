@@ -21,8 +21,8 @@ HEAD_END = b"\r\n\r\n"
 FIRST_BYTES = b"\r\nABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """A request starts with one of these. Other bytes, as of TLS, are refused at once, without waiting
 for the end of a head that will never come."""
-_PLAIN_LINE = re.compile(rb"(GET|HEAD|PUT|DELETE) (/[A-Za-z0-9/%~._:@!$&'()*+,;=-]*) HTTP/1\.1")
-"""A path without query, in the characters that RFC 3986 gives it."""
+_PLAIN_LINE = re.compile(rb"(GET|HEAD|PUT|DELETE) (/kv/[A-Za-z0-9/%~._:@!$&'()*+,;=-]*) HTTP/1\.1")
+"""The path of a key, without a query, in the characters that RFC 3986 gives a path."""
 METHODS = (b"GET", b"PUT", b"DELETE", b"HEAD")
 _UPGRADES = frozenset((b"connection", b"upgrade", b"http2-settings"))
 HEADERS = frozenset(
@@ -121,17 +121,21 @@ class RequestParser:
         """The length of the body, where this is the head of a request that the express lane serves:
         one of METHODS, of one key, without a query and with no header but HEADERS. Else None."""
         if not self.repeated:
-            self._length = self._length_in_lines()
-        length, target, method = self._length, self.target, self.method
-        if (
-            length is None
-            or method not in METHODS
-            or not target.startswith(b"/kv/")
-            or b"?" in target
-            or b"#" in target
-        ):
+            self._length = self._length_in_lines() if self._is_of_one_key() else None
+        length = self._length
+        if length and length > (value_bytes_max if self.method == b"PUT" else 0):
             return None
-        return length if length <= (value_bytes_max if method == b"PUT" else 0) else None
+        return length
+
+    def _is_of_one_key(self) -> bool:
+        """True if it is one of METHODS, of one key, without a query. A plain line is."""
+        target = self.target
+        return (
+            self.method in METHODS
+            and target.startswith(b"/kv/")
+            and b"?" not in target
+            and b"#" not in target
+        )
 
     def _length_in_lines(self) -> int | None:
         """The length of the body, by the header lines; None: the express lane does not understand
@@ -171,7 +175,7 @@ class RequestParser:
 
     def take_body(self) -> bytes:
         """All that was read of it."""
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        body = b"".join(self._body)
         self._body.clear()
         return body
 

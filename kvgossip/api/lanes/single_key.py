@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from kvgossip.api.access.client import Client
 from kvgossip.api.access.refusal import AccessError
 from kvgossip.api.access.rights import Caller, Right, Scope
@@ -20,29 +22,32 @@ def reply_to(
     """The reply to a request that is here as a whole. What Keys raises is a reply as well, and so
     it is that a long answer finds no room. None: ask again when it is the turn of a long one."""
     found, method, key = request.found, request.method, request.target[4:].decode()
-    condition: Condition | None = None
     try:
         if not request.repeated:
             # who sends the same header lines again is the same caller
             request.caller = keys.access.caller_in(found, client)
-        is_get = method == b"GET"
-        if is_get and outflow.turns.is_over and keys.is_long(key, request.caller):
-            return None
-        body = request.take_body()
-        if b"if-match" in found or b"if-none-match" in found:
-            condition = condition_of(text_of(found, b"if-match"), text_of(found, b"if-none-match"))
+        caller = request.caller
         if method == b"PUT":
-            content_type = text_of(found, b"content-type")
-            return keys.put(key, body, content_type, condition, request.caller)
+            body, content_type = request.take_body(), text_of(found, b"content-type")
+            return keys.put(key, body, content_type, _condition_in(found), caller)
         if method == b"DELETE":
-            return keys.delete(key, condition, request.caller)
-        answer = keys.get(key, condition, request.caller)
-        if (size := answer.long_bytes) and is_get:
-            outflow.take(size)
+            return keys.delete(key, _condition_in(found), caller)
+        is_get = method == b"GET"
+        if is_get and outflow.turns.is_over and keys.is_long(key, caller):
+            return None
+        answer = keys.get(key, _condition_in(found), caller)
+        if is_get and answer.long_bytes:
+            outflow.take(answer.long_bytes)
         return Reply(answer, None)
     except Exception as error:
         first = _first_error(error, request.caller, method, key)
         return Reply(answers.failure(first, method.decode(), f"/kv/{key}"), None)
+
+
+def _condition_in(found: Mapping[bytes, bytes]) -> Condition | None:
+    if b"if-match" in found or b"if-none-match" in found:
+        return condition_of(text_of(found, b"if-match"), text_of(found, b"if-none-match"))
+    return None
 
 
 def _first_error(error: Exception, caller: Caller | None, method: bytes, key: str) -> Exception:

@@ -252,7 +252,7 @@ def test_whatever_happens_a_connection_keeps_to_the_table(actions: list[str], ot
 PLAYS: dict[tuple[Phase, Event], list[str]] = {
     (Phase.NEW, Event.WELCOMED): [],
     (Phase.IDLE, Event.HEAD_BEGAN): [PART],
-    (Phase.IDLE, Event.BODY_BEGAN): [PUT],
+    (Phase.IDLE, Event.BODY_BEGAN): [PUT_HEAD],
     (Phase.IDLE, Event.LEFT): [LISTS],
     (Phase.IDLE, Event.LAST_QUEUED): [PUT, LAST_GET],
     (Phase.IDLE, Event.LINGERS): ["\x16\x03"],
