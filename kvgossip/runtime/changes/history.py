@@ -27,7 +27,6 @@ from typing import NamedTuple
 import msgspec
 
 from kvgossip.protocol.effect import Dropped, MemberChanged
-from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Entry, entry_of, is_dead
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.runtime.changes.packing import packed
@@ -79,19 +78,15 @@ class History:
         """The memory that it takes, bytes."""
         return self._earlier_bytes + self._gone_bytes + self._packed_bytes
 
-    def changed(self, changed: Changed) -> None:
-        """A merge has replaced a record, if there was one."""
-        if changed.old_record is not None:
-            self._keep(changed.key, changed.old_record)
-
     def dropped(self, dropped: Dropped) -> None:
         """A record was taken out of the store."""
-        self._keep(dropped.key, dropped.record)
+        self.keep(dropped.key, dropped.record)
         if dropped.key in self._earlier:
             self._put_away(dropped.key)
             self._forget()
 
-    def _keep(self, key: str, record: bytes) -> None:
+    def keep(self, key: str, record: bytes) -> None:
+        """A merge has replaced this record."""
         if not self._earlier_max:
             return
         records, size = self._earlier.get(key, ()), _record_bytes(record)

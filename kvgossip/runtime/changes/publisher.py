@@ -42,7 +42,7 @@ class Publisher:
     def publish(self, changed: Changed, now: Now) -> None:
         """Something else is served under this key from now on."""
         if changed.old_record is not None:
-            self.history.changed(changed)
+            self.history.keep(changed.key, changed.old_record)
         if self.version_waits.count:
             self.version_waits.arrived(changed)
         latest = self._hlc.latest

@@ -19,7 +19,6 @@ from kvgossip.errors import (
     OverloadedError,
     StaleError,
 )
-from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Version, parse_version
 from kvgossip.runtime.changes.history import History
 from kvgossip.runtime.pending.version_waits import VersionWaits
@@ -375,7 +374,7 @@ def test_history_takes_no_more_memory_than_it_says() -> None:
             history = History(8, 2**20)
             for number in range(6000):
                 for version in range(versions):
-                    history.changed(Changed(f"key-{number}", record(b"x" * 20, version), b"new"))
+                    history.keep(f"key-{number}", record(b"x" * 20, version))
             taken, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -385,17 +384,17 @@ def test_history_takes_no_more_memory_than_it_says() -> None:
 def test_history_is_bounded_in_versions_and_in_bytes_and_the_longest_unchanged_goes_first() -> None:
     history = History(3, 1000)
     for ms in range(6):
-        history.changed(Changed("a", record(b"v", ms), record(b"v", ms + 1)))
+        history.keep("a", record(b"v", ms))
     assert history.earlier("a") == [record(b"v", 4), record(b"v", 5)]
     for number in range(40):
-        history.changed(Changed(f"k{number}", record(b"x" * 50), record(b"y", 1)))
+        history.keep(f"k{number}", record(b"x" * 50))
         assert history.kept_bytes <= 1000
     assert history.earlier("a") == []
     assert history.earlier("k39") == [record(b"x" * 50)]
-    history.changed(Changed("huge", bytes(2000), record(b"y", 1)))
+    history.keep("huge", bytes(2000))
     assert history.kept_bytes == 0
     none = History(0, 1000)
-    none.changed(Changed("a", record(b"v"), record(b"w", 1)))
+    none.keep("a", record(b"v"))
     assert (none.earlier("a"), none.kept_bytes) == ([], 0)
 
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvgossip.protocol.effect import Dropped
-from kvgossip.protocol.model.change import Changed
 from kvgossip.runtime.changes.history import History
 
 KEYS = ("a", "ab", "b", "\u00e9")
@@ -37,7 +36,7 @@ def test_the_last_versions_of_each_key_are_told_whatever_was_packed_meanwhile(
                 assert not history.tidy()
                 continue
             if what == "change":
-                history.changed(Changed(key, record(number), b"new"))
+                history.keep(key, record(number))
             else:
                 history.dropped(Dropped(key, record(number)))
             seen[key].append(record(number))
@@ -61,7 +60,7 @@ def test_no_more_bytes_are_kept_than_the_limit_and_what_is_told_is_the_latest(
         if what == 1:
             history.dropped(Dropped(key, bytes(size)))
         else:
-            history.changed(Changed(key, bytes(size), b"new"))
+            history.keep(key, bytes(size))
         seen[key].append(bytes(size))
         assert 0 <= history.kept_bytes <= bytes_max
     for key in KEYS:
@@ -72,14 +71,14 @@ def test_no_more_bytes_are_kept_than_the_limit_and_what_is_told_is_the_latest(
 def test_what_is_packed_takes_less_and_what_has_not_changed_for_longest_goes_first() -> None:
     history = History(4, 200_000)
     for number in range(300):
-        history.changed(Changed(f"k{number:03}", bytes(40), b"new"))
+        history.keep(f"k{number:03}", bytes(40))
     kept = history.kept_bytes
     while history.tidy():
         pass
     assert history.kept_bytes < kept / 2
     assert history.earlier("k000") == [bytes(40)]
     for number in range(6_000):
-        history.changed(Changed("hot", bytes(40), b"new"))
+        history.keep("hot", bytes(40))
         history.dropped(Dropped(f"d{number:04}", bytes(40)))
     assert history.earlier("k000") == []
     assert history.earlier("d5999") == [bytes(40)]
@@ -88,6 +87,6 @@ def test_what_is_packed_takes_less_and_what_has_not_changed_for_longest_goes_fir
 
 def test_where_nothing_is_kept_nothing_is_told() -> None:
     history = History(0, 2**20)
-    history.changed(Changed("a", b"old", b"new"))
+    history.keep("a", b"old")
     assert history.earlier("a") == []
     assert not history.tidy()
