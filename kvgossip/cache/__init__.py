@@ -1,6 +1,7 @@
 """The config-distribution cache inside a Python process.
 
 config_cache    ConfigCache: the face, on any thread, sync and async
+life            the half of it that is no reading and no writing
 table           what readers see: one immutable table, replaced as a whole
 decoding        what the bytes of a value mean, and the other way round
 binding         models that users bind to keys
@@ -14,6 +15,7 @@ callbacks       who hears of changes, on which thread or loop
 news            what they hear, and how it waits for them
 on_loop         who waits for a cache on an event loop
 status          what a cache says of itself
+staleness       how old its data is, and who is told when that is too old
 forks           what a child inherits is orphaned
 
 source          where a cache has its data from: a member, or one who follows a member

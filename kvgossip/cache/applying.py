@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -21,10 +20,10 @@ from typing import Any
 
 from kvgossip.cache.binding import Bound
 from kvgossip.cache.callbacks import Callbacks
-from kvgossip.cache.news import Refusal
 from kvgossip.cache.resolution import RESERVED, Resolved, resolve
 from kvgossip.cache.source import Applied, Record, SourceState
-from kvgossip.cache.status import NO_STATE, Status
+from kvgossip.cache.staleness import Staleness
+from kvgossip.cache.status import NO_STATE, Refusal, Status
 from kvgossip.cache.table import Layers, Table, Unopened
 from kvgossip.cache.validation import Reasons, refusal, step
 from kvgossip.errors import LocalError
@@ -46,6 +45,7 @@ class Applying:
         self.resolved = Resolved({})
         #: what is not applied, by key
         self.refusals: dict[str, Refusal] = {}
+        self._refusals_total = 0
         self._callbacks = callbacks
         self._layers = self.table.layers
         self._overrides: list[Mapping[str, Any]] = []
@@ -184,6 +184,19 @@ class Applying:
             self.table = table
             self._advance(self.resolved, bound.names)
 
+    def unbind(self, bound: Bound[Any]) -> None:
+        """There is no such object any more. Raises LocalError where there was none."""
+        with self._making():
+            if bound not in self._bounds:
+                raise LocalError(f"{bound!r} is not bound to this cache", "give what `bind` gave")
+            self._bounds.remove(bound)
+            table = self.table.next(self.table.records, (), self._layers, self.table.release)
+            table.models.pop(bound, None)
+            table.models.refused.pop(bound, None)
+            self.table = table
+            # what it has refused may be good for all others
+            self._advance(self.resolved, bound.names)
+
     @contextmanager
     def override(self, values: Mapping[str, Any]) -> Iterator[None]:
         """These values come before all others meanwhile."""
@@ -228,6 +241,16 @@ class Applying:
         if faults := {key: why for key, why in reasons.items() if key in writes or key in made}:
             raise refusal(faults)
 
+    def check_release(self, name: str, values: Mapping[str, Record]) -> None:
+        """Raises Refused where this release would not be applied here, whatever is overridden."""
+        with self._making():
+            bare = Table.of_defaults(self._layers.defaults)
+            names = {*values, *(name for bound in self._bounds for name in bound.names)}
+            release = Resolved(dict(values), name)
+            reasons = step(bare, release, names, bare.layers, self._bounds).reasons
+        if reasons:
+            raise refusal(reasons)
+
     def records(self) -> dict[str, Record]:
         """All live records by whole key, those that are no keys of users too, as they are now."""
         with self._lock:
@@ -243,19 +266,16 @@ class Applying:
                 self._waiters.append(future)
         return future
 
-    def status(self, stale_after_s: float, problem: str) -> Status:
+    def status(self, staleness: Staleness, problem: str) -> Status:
         """`problem`: of the cache, before that of the source."""
         with self._lock:
             state, table, resolved = self.state, self.table, self.resolved
-            refused = tuple(self.refusals.values())
-        # a clock that was set back makes nothing younger than it is
-        age_ms = None
-        if state.exchanged_ms is not None:
-            age_ms = max(time.time() * 1000 - state.exchanged_ms, 0.0)
+            refused, refusals_total = tuple(self.refusals.values()), self._refusals_total
+        age_s = staleness.age_s(state.exchanged_ms)
         return Status(
             settled=state.settled,
-            stale=age_ms is None or age_ms > 1000 * stale_after_s,
-            age_s=None if age_ms is None else age_ms / 1000,
+            stale=staleness.is_stale(age_s),
+            age_s=age_s,
             source="defaults" if not table.records else "disk" if state.from_disk else "peers",
             role=state.role,
             node=state.node,
@@ -264,6 +284,8 @@ class Applying:
             refused=refused,
             ignored=resolved.ignored,
             problem=problem or resolved.problem or state.problem,
+            refusals_total=refusals_total,
+            became_stale_total=staleness.total,
         )
 
     @property
@@ -308,6 +330,7 @@ class Applying:
             text = plain(reason)[:REASON_CHARACTERS_MAX]
             self.refusals[key] = refused = Refusal(key, text, record.version if record else "")
             if before.get(key) != refused:
+                self._refusals_total += 1
                 log.warning(
                     "%s: %s is refused, and what was good last stays: %s",
                     self.title,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from kvgossip.cache.table import Table, Unopened
-from kvgossip.errors import Refused
+from kvgossip.errors import LocalError, Refused
 
 M = TypeVar("M")
 Check = TypeVar("Check", bound=Callable[[Any], object])
@@ -63,7 +63,8 @@ class Bound(Generic[M]):
 
     @property
     def value(self) -> M:
-        """Raises Refused where a field that the model needs has neither a key nor a default."""
+        """Raises Refused where a field that the model needs has neither a key nor a default, and
+        LocalError where the cache has forgotten the model."""
         value: M = self._cache._table.models[self]
         return value
 
@@ -74,6 +75,13 @@ class Bound(Generic[M]):
         self._checks.append(function)
         self._recheck(self)
         return function
+
+    def forget(self, check: Callable[[Any], object]) -> None:
+        """Undo `check`. Raises LocalError for what is none of the checks."""
+        if check not in self._checks:
+            raise LocalError(f"{check!r} is no check of {self!r}", "give the function itself")
+        self._checks.remove(check)
+        self._recheck(self)
 
     def make(self, table: Table) -> tuple[M | None, dict[str, str]]:
         """The object that this table makes; or None, and the reasons, by the name in the cache, or

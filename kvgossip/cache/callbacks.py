@@ -16,11 +16,13 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from queue import SimpleQueue
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 from weakref import WeakSet
 
-from kvgossip.cache.news import Change, Refusal, Waiting, is_prefix
+from kvgossip.cache.news import Change, News, Waiting, is_prefix
+from kvgossip.cache.status import Refusal, Status
 from kvgossip.cache.table import Table
+from kvgossip.errors import LocalError
 from kvgossip.protocol.model.plain_text import plain
 
 if TYPE_CHECKING:
@@ -33,14 +35,22 @@ CO_COROUTINE = 0x80
 log = logging.getLogger("kvgossip")
 
 
+class Hearing(NamedTuple):
+    """Somebody who hears of something. `key`: what of, where that is changes. `function`: by which
+    it can be forgotten; None for an iterator."""
+
+    of: type[News]
+    key: str
+    function: Callable[[Any], object] | None
+    waiting: Waiting
+
+
 class Callbacks:
     """`title` begins the name of the thread, and lines of the log."""
 
     def __init__(self, title: str) -> None:
         self._title = title
-        #: those who hear of changes, by what of; and those who hear of refusals
-        self._changes: list[tuple[str, Waiting]] = []
-        self._refusals: list[Waiting] = []
+        self._hearing: list[Hearing] = []
         self._iterators: WeakSet[Changes] = WeakSet()
         #: there is a thread once there was something to call; None ends it
         self._thread: threading.Thread | None = None
@@ -50,24 +60,40 @@ class Callbacks:
     # -- who hears --------------------------------------------------------------------------------
 
     def on_change(self, key: str, function: Callable[[Any], object]) -> None:
-        self._changes.append((key, self._waiting_for(function)))
+        self._hearing.append(Hearing(Change, key, function, self._waiting_for(function)))
 
     def on_refused(self, function: Callable[[Any], object]) -> None:
-        self._refusals.append(self._waiting_for(function))
+        self._hearing.append(Hearing(Refusal, "", function, self._waiting_for(function)))
+
+    def on_stale(self, function: Callable[[Any], object]) -> None:
+        self._hearing.append(Hearing(Status, "", function, self._waiting_for(function)))
 
     def iterate(self, key: str, opens: Callable[[], object]) -> Changes:
         """`opens()` is called on another thread before the first wait."""
         from kvgossip.cache.on_loop import Changes
 
-        changes = Changes(opens, lambda waiting: self._forget(key, waiting))
-        self._changes.append((key, changes.waiting))
+        changes = Changes(opens, lambda waiting: self._drop(Hearing(Change, key, None, waiting)))
+        self._hearing.append(Hearing(Change, key, None, changes.waiting))
         self._iterators.add(changes)
         return changes
 
-    def _forget(self, key: str, waiting: Waiting) -> None:
+    def forget(self, function: Callable[..., object]) -> None:
+        """It hears of nothing any more, whatever it was registered for; a call that has begun goes
+        on. Raises LocalError where it is not registered."""
+        registered = [each for each in self._hearing if each.function == function]
+        if not registered:
+            raise LocalError(
+                f"{function!r} is no callback of {self._title}",
+                "give the function that was registered",
+            )
+        for each in registered:
+            self._drop(each)
+            each.waiting.clear()
+
+    def _drop(self, hearing: Hearing) -> None:
         # in one step, since a garbage collection may ask for it on any thread
         with suppress(ValueError):
-            self._changes.remove((key, waiting))
+            self._hearing.remove(hearing)
 
     def _waiting_for(self, function: Callable[[Any], object]) -> Waiting:
         if is_coroutine_function(function):
@@ -78,6 +104,8 @@ class Callbacks:
 
         def call() -> None:
             news = waiting.take()
+            if news is None:
+                return  # forgotten meanwhile
             try:
                 function(news)
             except (Exception, SystemExit) as error:
@@ -89,15 +117,26 @@ class Callbacks:
 
     def changed(self, old: Table, new: Table, names: frozenset[str]) -> None:
         """Readers see another table from now on. `names`: all whose values may differ."""
-        for key, waiting in self._changes[:]:
-            change = _change(key, old, new, names)
-            if change is not None and not waiting.put(change):
-                self._forget(key, waiting)
+        for each in self._hearing_of(Change):
+            change = _change(each.key, old, new, names)
+            if change is not None:
+                self._tell(each, change)
 
     def refused(self, refusal: Refusal) -> None:
-        for waiting in self._refusals[:]:
-            if not waiting.put(refusal):
-                self._refusals.remove(waiting)
+        for each in self._hearing_of(Refusal):
+            self._tell(each, refusal)
+
+    def turned(self, status: Status) -> None:
+        """It has become stale, or is fresh again."""
+        for each in self._hearing_of(Status):
+            self._tell(each, status)
+
+    def _hearing_of(self, kind: type[News]) -> list[Hearing]:
+        return [each for each in self._hearing if each.of is kind]
+
+    def _tell(self, hearing: Hearing, news: News) -> None:
+        if not hearing.waiting.put(news):
+            self._drop(hearing)
 
     # -- the thread -------------------------------------------------------------------------------
 
@@ -126,10 +165,9 @@ class Callbacks:
     def orphan(self) -> None:
         """In a forked child: the loops are its parent's, and the thread is not there."""
         self._lock, self._thread, self._iterators = threading.Lock(), None, WeakSet()
-        self._changes = [each for each in self._changes if each[1].loop is None]
-        self._refusals = [each for each in self._refusals if each.loop is None]
-        for waiting in (*(each for _, each in self._changes), *self._refusals):
-            waiting.orphan()
+        self._hearing = [each for each in self._hearing if each.waiting.loop is None]
+        for each in self._hearing:
+            each.waiting.orphan()
 
     def _failed(self, function: Callable[..., object], error: BaseException) -> None:
         name = getattr(function, "__qualname__", repr(function))

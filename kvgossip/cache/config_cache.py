@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvgossip.cache import forks
@@ -27,15 +27,16 @@ from kvgossip.cache.applying import Applying
 from kvgossip.cache.binding import Bound
 from kvgossip.cache.callbacks import Callbacks
 from kvgossip.cache.decoding import encode
+from kvgossip.cache.life import Life
 from kvgossip.cache.making import of_this_host, of_urls
-from kvgossip.cache.news import Change, Refusal
+from kvgossip.cache.news import Change
 from kvgossip.cache.opening import Opening, awaited, waited
 from kvgossip.cache.resolution import RESERVED
 from kvgossip.cache.source import Record, Source
-from kvgossip.cache.status import Status, not_settled
+from kvgossip.cache.staleness import Staleness
+from kvgossip.cache.status import Refusal, Status
 from kvgossip.cache.table import Snapshot, Table, Unopened
-from kvgossip.cache.validation import refusal
-from kvgossip.errors import ConfigError, LocalError, NotSettledError
+from kvgossip.errors import ConfigError, LocalError
 from kvgossip.protocol.model.key import check_key
 
 if TYPE_CHECKING:
@@ -43,16 +44,15 @@ if TYPE_CHECKING:
     from kvgossip.cache.releases import Release, Releases
     from kvgossip.releases.target import Target
 
-SETTLING_S = 2.0
-"""So long a context manager waits for the cache to settle."""
 STALE_AFTER_S = 60.0
 
 M = TypeVar("M")
 OnChange = TypeVar("OnChange", bound=Callable[[Change], object])
 OnRefused = TypeVar("OnRefused", bound=Callable[[Refusal], object])
+OnStale = TypeVar("OnStale", bound=Callable[[Status], object])
 
 
-class ConfigCache:
+class ConfigCache(Life):
     """All keys under `prefix`, which ends with a `/`; names of keys are without it.
 
     `cluster`, `join`, `data_dir`, `profile` and `parameters` are of the node that this process has
@@ -64,13 +64,10 @@ class ConfigCache:
 
     __slots__ = (
         "__weakref__",
-        "_applying",
         "_callbacks",
         "_decoded",
-        "_opening",
-        "_stale_after_s",
+        "_releases",
         "_table",
-        "prefix",
     )
 
     def __init__(
@@ -141,11 +138,15 @@ class ConfigCache:
         stale_after_s: float,
     ) -> None:
         _check_prefix(prefix)
-        self.prefix, self._stale_after_s = prefix, stale_after_s
+        self.prefix = prefix
         self._table: Table | Unopened
+        self._releases: Releases | None = None
         self._callbacks = Callbacks(prefix or "all keys")
         self._applying = Applying(prefix, dict(defaults), self._callbacks)
-        self._opening = Opening(make_source, self._applying)
+        self._staleness = Staleness(
+            self._applying.title, stale_after_s, self._status, self._callbacks.turned
+        )
+        self._opening = Opening(make_source, self._applying, self._staleness)
         self._applying.present(self._show, self._opening.table)
         forks.watch(self._opening)
 
@@ -215,6 +216,20 @@ class ConfigCache:
         self._callbacks.on_refused(function)
         return function
 
+    def on_stale(self, function: OnStale) -> OnStale:
+        """A decorator: the function is called with the Status, where `on_change` would call it:
+        once the cache has become stale, and once it is fresh again."""
+        self._callbacks.on_stale(function)
+        return function
+
+    def forget(self, registered: Callable[..., object] | Bound[Any]) -> None:
+        """Undo `on_change`, `on_refused` and `on_stale` of this function, or `bind`, whose object
+        has no `value` any more. Raises LocalError for what is not registered here."""
+        if isinstance(registered, Bound):
+            self._applying.unbind(registered)
+        else:
+            self._callbacks.forget(registered)
+
     def changes(self, key: str = "") -> Changes:
         """The same as an async iterator, which hears from now on and opens the cache."""
         return self._callbacks.iterate(key, self.open)
@@ -272,100 +287,37 @@ class ConfigCache:
 
         return source.write([Writing(key, value, content_type or None, ttl_s)])
 
+    @property
+    def releases(self) -> Releases:
+        """Those of this prefix, with `status()`: what each member made of the one it is to have."""
+        if self._releases is None:
+            # most processes make none
+            from kvgossip.cache.releases import Releases
+
+            self._releases = Releases(self._opening.for_writing, self._applying)
+        return self._releases
+
     def release(
         self, values: Mapping[str, Any], *, name: str = "", to: Target | None = None
     ) -> Release:
         """Make the whole set of values the release of all members, or a canary for those in `to`.
         `name`: by the time, where it is left out.
 
-        Raises BadReleaseError, ValueTooLargeError, ReleaseConflictError, and as `put`.
+        Raises Refused where a bound model or a check of this process does not take it,
+        BadReleaseError, ValueTooLargeError, ReleaseConflictError, and as `put`.
         """
-        return _releases_of(self._opening, self._applying).release(values, name, to)
+        return self.releases.release(values, name, to)
 
     def promote(self, name: str = "") -> Release:
         """The canary is for all from now on; `name`: only if it is this one. Raises
         ReleaseConflictError."""
-        return _releases_of(self._opening, self._applying).promote(name)
+        return self.releases.promote(name)
 
     def rollback(self, name: str = "") -> Release:
         """End a canary, and go back to this release, for all; without a name, to the one that is
         for all where there is a canary, else to the one before. Raises NotFoundError,
         ReleaseConflictError."""
-        return _releases_of(self._opening, self._applying).rollback(name)
-
-    # -- life -------------------------------------------------------------------------------------
-
-    def open(self) -> None:
-        """Begin, as the first read does. Raises ConfigError and DataDirError; then nothing is open.
-        Harmless when repeated."""
-        self._opening.open()
-
-    def close(self) -> None:
-        """Leave the cluster where this is a member, and end; returns when all is closed. Callbacks
-        get what was due. Harmless when repeated."""
-        self._opening.close()
-
-    async def settled(self, timeout_s: float | None = None, *, strict: bool = False) -> None:
-        """Open, and wait until what is here is the truth of the cluster. `strict`: and see that all
-        of it is applied. Raises NotSettledError when it takes longer, Refused, and as `open`."""
-        from kvgossip.cache import on_loop
-
-        await self._opening.aopen()
-        waiting = self._applying.settled()
-        if not waiting.done():
-            try:
-                await on_loop.result_of(waiting, timeout_s)
-            except TimeoutError:
-                waiting.cancel()
-                raise not_settled(self.prefix, timeout_s, self._applying.state.problem) from None
-        if strict:
-            _check_refused(self._applying.refusals)
-
-    def wait_settled(self, timeout_s: float | None = None, *, strict: bool = False) -> None:
-        """`settled`, for a program without a loop."""
-        self.open()
-        waiting = self._applying.settled()
-        try:
-            waiting.result(timeout_s)
-        except TimeoutError:
-            waiting.cancel()
-            raise not_settled(self.prefix, timeout_s, self._applying.state.problem) from None
-        if strict:
-            _check_refused(self._applying.refusals)
-
-    def status(self) -> Status:
-        """What there is to know of this cache. Never fails."""
-        self._opening.table()
-        return self._applying.status(self._stale_after_s, self._opening.problem)
-
-    def __enter__(self) -> ConfigCache:
-        """Opens, and waits for up to 2 s until it has settled."""
-        try:
-            with suppress(NotSettledError):
-                self.wait_settled(SETTLING_S)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> ConfigCache:
-        from kvgossip.cache import on_loop
-
-        try:
-            with suppress(NotSettledError):
-                await self.settled(SETTLING_S)
-        except BaseException:
-            await on_loop.shielded(self.close)
-            raise
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        from kvgossip.cache import on_loop
-
-        await on_loop.on_thread(self.close)
+        return self.releases.rollback(name)
 
     def __repr__(self) -> str:
         return f"<ConfigCache {self.prefix!r}, {self._opening.state}>"
@@ -373,20 +325,6 @@ class ConfigCache:
     def _show(self, table: Table | Unopened) -> None:
         # each read is one look-up in this, without another one of where it is
         self._table, self._decoded = table, table.decoded
-
-
-def _releases_of(opening: Opening, applying: Applying) -> Releases:
-    # most processes make none
-    from kvgossip.cache.releases import Releases
-
-    return Releases(
-        opening.for_writing, applying.prefix, applying.records, lambda: applying.state.node
-    )
-
-
-def _check_refused(refused: Mapping[str, Refusal]) -> None:
-    if refused:
-        raise refusal({key: each.reason for key, each in refused.items()})
 
 
 def _check_prefix(prefix: str) -> None:

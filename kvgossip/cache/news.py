@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kvgossip.cache.status import Refusal, Status
+
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
@@ -28,16 +30,7 @@ class Change(NamedTuple):
     release: str = ""
 
 
-class Refusal(NamedTuple):
-    """What is not applied, and why. `key`: without the prefix of the cache; that of a bound model
-    where no single field is to blame. `version`: of the record, where it is one."""
-
-    key: str
-    reason: str
-    version: str = ""
-
-
-News = Change | Refusal
+News = Change | Refusal | Status
 
 
 class Waiting:
@@ -54,6 +47,11 @@ class Waiting:
         """In a forked child: its parent takes what waits."""
         self._news.clear()
         self._lock = threading.Lock()
+
+    def clear(self) -> None:
+        """What waits is told to nobody."""
+        with self._lock:
+            self._news.clear()
 
     def put(self, news: News) -> bool:
         """False if nobody will ever take it: the loop is closed."""

@@ -21,6 +21,7 @@ from concurrent.futures import Future
 
 from kvgossip.cache.applying import Applying
 from kvgossip.cache.source import Source
+from kvgossip.cache.staleness import Staleness
 from kvgossip.cache.table import Table
 from kvgossip.errors import KVGossipError, LocalError, StorageError
 from kvgossip.protocol.model.plain_text import plain
@@ -36,8 +37,10 @@ class Opening:
     """`make_source()` is called at each opening. `problem`: why a reader has not got it open, in
     words."""
 
-    def __init__(self, make_source: Callable[[], Source], applying: Applying) -> None:
-        self._make_source, self._applying = make_source, applying
+    def __init__(
+        self, make_source: Callable[[], Source], applying: Applying, staleness: Staleness
+    ) -> None:
+        self._make_source, self._applying, self._staleness = make_source, applying, staleness
         self._source: Source | None = None
         self._closed = self._orphaned = False
         self.problem, self._retry_s = "", 0.0
@@ -72,6 +75,7 @@ class Opening:
                 source.open(self._applying)
                 self._source, self._closed, self.problem = source, False, ""
                 self._applying.begin(source.report)
+                self._staleness.begin()
                 atexit.register(self.close)
 
     async def aopen(self, *, again: bool = True) -> None:
@@ -88,6 +92,7 @@ class Opening:
             source, self._source = self._source, None
             if source is not None:
                 self._closed, self.problem = True, CLOSED
+                self._staleness.end()
                 source.close()
                 atexit.unregister(self.close)
         self._applying.end()

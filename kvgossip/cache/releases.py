@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
-from kvgossip.cache.source import Record, Source
+from kvgossip.cache.resolution import records_in
+from kvgossip.cache.source import Record, Source, SourceState
 from kvgossip.protocol.model.write import Writing
 from kvgossip.releases.document import (
     document_of,
@@ -54,19 +55,24 @@ class ReleasesStatus(Struct, frozen=True):
     members: list[MemberState]
 
 
-class Releases:
-    """`source`: the one that is open; raises where none can be. `records`: all that it has under
-    the prefix now, by whole key, on any thread. `node`: the member whose data that is."""
+class Held(Protocol):
+    """What this process has under a prefix (applying.py)."""
 
-    def __init__(
-        self,
-        source: Callable[[], Source],
-        prefix: str,
-        records: Callable[[], Mapping[str, Record]],
-        node: Callable[[], str],
-    ) -> None:
-        self._source, self._prefix = source, prefix
-        self._records, self._node = records, node
+    prefix: str
+    state: SourceState
+
+    def records(self) -> Mapping[str, Record]:
+        """All that its source has now, by whole key; on any thread."""
+
+    def check_release(self, name: str, values: Mapping[str, Record]) -> None:
+        """Raises Refused where this process would not apply them."""
+
+
+class Releases:
+    """`source`: the one that is open; raises where none can be."""
+
+    def __init__(self, source: Callable[[], Source], held: Held) -> None:
+        self._source, self._held, self._prefix = source, held, held.prefix
         #: what the last step has written: it may come back from the source later
         self._written: dict[str, Record] = {}
 
@@ -76,8 +82,8 @@ class Releases:
         """Make the whole set of values the release of all members, or a canary for those in `to`.
         `name`: by the time, where it is left out.
 
-        Raises BadReleaseError, ValueTooLargeError, ReleaseConflictError, and the node's errors of a
-        write.
+        Raises Refused where this process would not apply it, BadReleaseError, ValueTooLargeError,
+        ReleaseConflictError, and the node's errors of a write.
         """
         author = self._author()
         document = document_of(
@@ -87,6 +93,7 @@ class Releases:
             by=author.by,
             at_ms=author.at_ms,
         )
+        self._held.check_release(document.name, records_in(document, self._prefix, ""))
         return Release(self, self._make(self._steps(author).release(document, to)))
 
     def promote(self, name: str = "") -> Release:
@@ -112,7 +119,7 @@ class Releases:
             before=pointer.before,
             names=sorted(
                 key.removeprefix(start)
-                for key, record in self._records().items()
+                for key, record in self._held.records().items()
                 if key.startswith(start) and record.value is not None
             ),
             members=states_of(survey, pointer.wanted),
@@ -136,7 +143,8 @@ class Releases:
             time.sleep(min(PAUSE_S, max(deadline_s - time.monotonic(), 0.0)))
 
     def _author(self) -> Author:
-        return Author(self._node(), time.time_ns() // 1_000_000)
+        self._source()  # with it comes the name of the node
+        return Author(self._held.state.node, time.time_ns() // 1_000_000)
 
     def _steps(self, author: Author) -> Steps:
         survey = self._source().survey(self._prefix, SURVEY_TIMEOUT_S).result()
@@ -153,7 +161,9 @@ class Releases:
         return Record(writing.key, writing.value, version, writing.content_type or "")
 
     def _read(self, key: str) -> bytes | None:
-        found = [record for each in (self._records(), self._written) if (record := each.get(key))]
+        found = [
+            record for each in (self._held.records(), self._written) if (record := each.get(key))
+        ]
         return max(found, key=lambda record: record.version).value if found else None
 
 

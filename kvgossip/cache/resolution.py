@@ -22,9 +22,10 @@ from kvgossip.releases.names import LOOSE, RESERVED, document_key, pointer_key
 from kvgossip.releases.place import Place
 
 if TYPE_CHECKING:
+    from kvgossip.releases.document import Document
     from kvgossip.releases.pointer import Pointer
 
-__all__ = ["RESERVED", "Resolved", "resolve"]
+__all__ = ["RESERVED", "Resolved", "records_in", "resolve"]
 
 
 class Resolved(NamedTuple):
@@ -73,6 +74,14 @@ def resolve(
     return shown._replace(pending=wanted, problem=problem, ignored=ignored)
 
 
+def records_in(document: Document, prefix: str, version: str) -> dict[str, Record]:
+    """The values of a release as records, by the name without the prefix."""
+    return {
+        name: Record(prefix + name, each.octets, version, each.content_type)
+        for name, each in document.contents().items()
+    }
+
+
 def _stand_ins(pointer: Pointer, wanted: str) -> Iterator[str]:
     if wanted != pointer.release:
         yield pointer.release
@@ -104,10 +113,7 @@ def _found(
         document = read_document(record.value)
     except BadReleaseError as error:
         return None, str(error)
-    values = {
-        key: Record(prefix + key, each.octets, record.version, each.content_type)
-        for key, each in document.contents().items()
-    }
+    values = records_in(document, prefix, record.version)
     return Resolved(values, name, ignored=tuple(sorted(loose)), document=record), ""
 
 

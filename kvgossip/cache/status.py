@@ -1,14 +1,22 @@
-"""Status: what a cache says of itself."""
+"""Status: what a cache says of itself, and of what it does not apply."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from kvgossip.cache.news import Refusal
 from kvgossip.cache.source import SourceState
 from kvgossip.errors import NotSettledError
 
 NO_STATE = SourceState("member", "", "", "", settled=False, exchanged_ms=None, from_disk=False)
+
+
+class Refusal(NamedTuple):
+    """What is not applied, and why. `key`: without the prefix of the cache; that of a bound model
+    where no single field is to blame. `version`: of the record, where it is one."""
+
+    key: str
+    reason: str
+    version: str = ""
 
 
 class Status(NamedTuple):
@@ -18,7 +26,8 @@ class Status(NamedTuple):
     member, or follows it, and its name. `release`: the one that is applied, empty for loose keys;
     `pending`: the one that is pointed to and not here yet. `refused`: what is not applied, and why;
     `ignored`: loose keys that the release puts aside. `problem`: why there is nothing newer, in
-    words; empty where all is well."""
+    words; empty where all is well. `refusals_total`, `became_stale_total`: how many refusals this
+    process was told of, and how often the cache has become stale here."""
 
     settled: bool
     stale: bool
@@ -31,6 +40,8 @@ class Status(NamedTuple):
     refused: tuple[Refusal, ...]
     ignored: tuple[str, ...]
     problem: str
+    refusals_total: int
+    became_stale_total: int
 
 
 def not_settled(prefix: str, timeout_s: float | None, problem: str) -> NotSettledError:

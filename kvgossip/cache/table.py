@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from kvgossip.cache.decoding import decode
 from kvgossip.cache.source import Record
-from kvgossip.errors import Refused
+from kvgossip.errors import LocalError, Refused
 
 NO_RECORDS: dict[str, Record] = {}
 
@@ -38,6 +38,8 @@ class Models(dict[object, Any]):
         self.refused: dict[object, Refused] = {} if models is None else dict(models.refused)
 
     def __missing__(self, bound: object) -> Any:
+        if bound not in self.refused:
+            raise LocalError(f"{bound!r} is forgotten", "bind the model again")
         refused = self.refused[bound]
         raise Refused(str(refused), refused.hint)
 

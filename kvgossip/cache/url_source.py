@@ -117,11 +117,13 @@ class UrlSource:
         """It goes to nobody: a node does not know who follows it over HTTP."""
 
     def survey(self, prefix: str, timeout_s: float) -> Future[Survey]:
+        """Fails: the API tells what became of a release, and not what each process has."""
+        url = self._nodes[self._place].url
         future: Future[Survey] = Future()
         future.set_exception(
             LocalError(
-                "who follows over HTTP asks no survey",
-                "ask a member: kvgossip release status, or a cache with a data_dir or join",
+                "a cache that follows over HTTP makes no release, and asks no member about one",
+                f"have the node do it: `kvgossip release --url {url}`, or {url}/releases/{prefix}",
             )
         )
         return future

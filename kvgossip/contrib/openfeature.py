@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from kvgossip.cache.config_cache import SETTLING_S, ConfigCache
+from kvgossip.cache.config_cache import ConfigCache
+from kvgossip.cache.life import SETTLING_S
 from kvgossip.cache.news import Change
-from kvgossip.errors import ConfigError, NotSettledError
+from kvgossip.errors import ConfigError, LocalError, NotSettledError
 from kvgossip.extras import require
 
 require("openfeature", "kvgossip.contrib.openfeature")
@@ -53,7 +54,6 @@ class KVGossipProvider(AbstractProvider):
         self._cache, self._prefix = cache, prefix
         self._fresh = self._stale = False
         self._ended = threading.Event()
-        cache.on_change(prefix)(self._changed)
 
     def get_metadata(self) -> Metadata:
         return Metadata(name="kvgossip")
@@ -63,6 +63,8 @@ class KVGossipProvider(AbstractProvider):
     def initialize(self, evaluation_context: EvaluationContext) -> None:
         """Opens the cache, and waits for 2 s at most until it has settled. It raises, so that the
         provider is in error, where the cache cannot be opened."""
+        self.shutdown()
+        self._cache.on_change(self._prefix)(self._changed)
         with suppress(NotSettledError):
             self._cache.wait_settled(SETTLING_S)
         self._ended, self._stale = threading.Event(), False
@@ -73,6 +75,8 @@ class KVGossipProvider(AbstractProvider):
 
     def shutdown(self) -> None:
         self._ended.set()
+        with suppress(LocalError):  # it was not initialized
+            self._cache.forget(self._changed)
 
     def _look(self, ended: threading.Event) -> None:
         """Nothing tells that nothing is heard any more, so it has to be looked for."""

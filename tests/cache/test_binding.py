@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from kvgossip.cache.config_cache import ConfigCache
 from kvgossip.cache.resolution import Resolved
 from kvgossip.cache.source import Record
 from kvgossip.cache.table import Table
@@ -398,3 +399,78 @@ def test_where_the_first_release_is_refused_there_are_defaults() -> None:
     )
     assert (taken.table.release, taken.table["x"]) == ("", 0)
     assert taken.table.models[bound] == Plain()
+
+
+# -- forgetting ------------------------------------------------------------------------------------
+
+
+def test_a_check_that_is_forgotten_refuses_nothing_any_more() -> None:
+    source = FakeSource({"limits/rate": "1"})
+    config = cache_of(source)
+    limits = config.bind(Plain, "limits/")
+
+    @limits.check
+    def is_small(new: Plain) -> None:
+        if new.rate > 5:
+            raise Refused("too large")
+
+    config.open()
+    source.give({"limits/rate": "9"})
+    assert (limits.value.rate, len(config.status().refused)) == (1, 1)
+    limits.forget(is_small)
+    assert (limits.value.rate, config["limits/rate"], config.status().refused) == (9, 9, ())
+    with pytest.raises(LocalError, match="is no check of"):
+        limits.forget(is_small)
+    config.close()
+
+
+def test_a_model_that_is_forgotten_refuses_nothing_and_has_no_value() -> None:
+    source = FakeSource({"limits/rate": '"many"'})
+    config = cache_of(source)
+    limits = config.bind(Plain, "limits/")
+    assert limits.value.rate == 10
+    assert [each.key for each in config.status().refused] == ["limits/rate"]
+    config.forget(limits)
+    assert (config["limits/rate"], config.status().refused) == ("many", ())
+    assert config.status().refusals_total == 1
+    config.put("limits/rate", "more")
+    with pytest.raises(LocalError, match="is forgotten"):
+        _ = limits.value
+    with pytest.raises(LocalError, match="is not bound to this cache"):
+        config.forget(limits)
+    config.close()
+
+
+# -- releases --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Located:
+    url: str
+    rate: int = 10
+
+
+def test_a_release_that_this_process_would_not_apply_is_not_written() -> None:
+    config = ConfigCache.static({}, "shop/")
+    limits = config.bind(Located, "limits/")
+
+    @limits.check
+    def is_small(new: Located) -> None:
+        if new.rate > 50:
+            raise Refused("too large")
+
+    good = {"limits/url": "x", "limits/rate": 20}
+    with config.override({"limits/rate": 1, "limits/url": "y"}):
+        for bad, reason in (
+            ({**good, "limits/rate": "many"}, "limits/rate: Expected `int`, got `str`"),
+            ({**good, "limits/rate": 51}, "limits/: too large"),
+            ({"theme": "dark"}, "limits/: .* missing required field `url`"),
+        ):
+            with pytest.raises(Refused, match=reason):
+                config.release(bad, name="r1")
+    assert config.releases.status().names == []
+    assert config.release(good, name="r1").name == "r1"
+    assert limits.value == Located("x", 20)
+    status = config.releases.status()
+    assert (status.active, status.names) == ("r1", ["r1"])
+    config.close()

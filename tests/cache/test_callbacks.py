@@ -17,7 +17,8 @@ import pytest
 from kvgossip.cache import opening
 from kvgossip.cache.callbacks import is_coroutine_function
 from kvgossip.cache.config_cache import ConfigCache
-from kvgossip.cache.news import BEHIND_MAX, Change, Refusal, Waiting
+from kvgossip.cache.news import BEHIND_MAX, Change, Waiting
+from kvgossip.cache.status import Refusal
 from kvgossip.errors import LocalError
 from tests.cache.sources import TIMEOUT_S, FakeSource, cache_of
 from tests.cache.test_config_cache import Limits
@@ -221,7 +222,7 @@ def test_a_loop_that_is_closed_is_forgotten() -> None:
 
     asyncio.run(register())
     source.give(n="1")
-    assert config._callbacks._changes == []
+    assert config._callbacks._hearing == []
     config.close()
 
 
@@ -234,6 +235,47 @@ def test_a_coroutine_function_without_a_loop_is_refused() -> None:
         config.on_change("n")(nobody)
     with pytest.raises(LocalError, match="running event loop"):
         config.changes("n")
+
+
+# -- forgetting -----------------------------------------------------------------------------------
+
+
+async def test_a_callback_that_is_forgotten_hears_nothing_any_more_not_even_what_was_due() -> None:
+    source = FakeSource()
+    config = opened(source)
+    begun, goes_on = threading.Event(), threading.Event()
+    told: list[object] = []
+
+    @config.on_change("n")
+    def first(change: Change) -> None:
+        begun.set()
+        assert goes_on.wait(TIMEOUT_S)
+        told.append(change.new)
+
+    @config.on_refused
+    @config.on_stale
+    @config.on_change("other")
+    @config.on_change("n")
+    def forgotten(news: object) -> None:
+        told.append(news)
+
+    @config.on_change("n")
+    async def on_loop(change: Change) -> None:
+        told.append(change)
+
+    source.give(n="1")
+    config.forget(on_loop)
+    assert await asyncio.to_thread(begun.wait, TIMEOUT_S)
+    config.forget(forgotten)
+    source.give(n="2", other="2")
+    goes_on.set()
+    config.forget(first)
+    await asyncio.to_thread(config.close)
+    assert told == [1], "a call that has begun goes on"
+    assert config._callbacks._hearing == []
+    for unknown in (forgotten, print):
+        with pytest.raises(LocalError, match="is no callback of shop/"):
+            config.forget(unknown)
 
 
 # -- iterators -------------------------------------------------------------------------------------
@@ -271,7 +313,7 @@ async def test_an_iterator_that_is_dropped_hears_nothing_any_more() -> None:
         break
     del changes
     gc.collect()
-    assert config._callbacks._changes == []
+    assert config._callbacks._hearing == []
     config.close()
 
 

@@ -161,7 +161,7 @@ async def test_an_async_context_opens_settles_and_closes() -> None:
 def test_a_context_whose_cache_does_not_settle_goes_on_after_a_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("kvgossip.cache.config_cache.SETTLING_S", 0.01)
+    monkeypatch.setattr("kvgossip.cache.life.SETTLING_S", 0.01)
     source = FakeSource({"theme": "dark"}, settled=False)
     with cache_of(source, {"theme": "light"}) as config:
         assert config["theme"] == "light"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 
 import pytest
@@ -10,7 +10,8 @@ import pytest
 from kvgossip.cache.releases import Releases
 from kvgossip.cache.resolution import resolve
 from kvgossip.cache.source import Applied, NodeApplied, Record, Sink, Survey
-from kvgossip.errors import BadReleaseError, LocalError, ReleaseConflictError
+from kvgossip.cache.status import NO_STATE
+from kvgossip.errors import BadReleaseError, LocalError, Refused, ReleaseConflictError
 from kvgossip.protocol.model.write import Writing
 from kvgossip.releases.place import Place
 from kvgossip.releases.target import share, zone
@@ -78,9 +79,30 @@ def cluster() -> Cluster:
     return Cluster()
 
 
+class Held:
+    """What the process that writes has of the cluster; `refuses` says why it takes no release."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.prefix, self.state = PREFIX, NO_STATE._replace(node="m0")
+        self.refuses = ""
+        self._cluster = cluster
+
+    def records(self) -> dict[str, Record]:
+        return self._cluster.records
+
+    def check_release(self, name: str, values: Mapping[str, Record]) -> None:
+        if self.refuses:
+            raise Refused(f"{name} with {sorted(values)}: {self.refuses}")
+
+
 @pytest.fixture
-def releases(cluster: Cluster) -> Releases:
-    return Releases(lambda: cluster, PREFIX, lambda: cluster.records, lambda: "m0")
+def held(cluster: Cluster) -> Held:
+    return Held(cluster)
+
+
+@pytest.fixture
+def releases(cluster: Cluster, held: Held) -> Releases:
+    return Releases(lambda: cluster, held)
 
 
 def test_a_release_is_written_document_first_and_applied_by_all(
@@ -172,3 +194,13 @@ def test_what_is_wrong_is_said_and_nothing_is_written(cluster: Cluster, releases
     cluster.failing = LocalError("the node does not run")
     with pytest.raises(LocalError, match="does not run"):
         releases.release({"x": 1}, "r1")
+
+
+def test_what_this_process_would_refuse_is_refused_before_anything_is_written(
+    cluster: Cluster, releases: Releases, held: Held
+) -> None:
+    held.refuses = "too many"
+    for to in (None, zone("paris")):
+        with pytest.raises(Refused, match=r"r1 with \['a', 'b'\]: too many"):
+            releases.release({"a": 1, "b": b"2"}, "r1", to)
+    assert cluster.batches == []

@@ -154,14 +154,19 @@ def test_a_cache_that_cannot_be_opened_is_a_provider_in_error() -> None:
     assert api.get_client().get_boolean_value("dark", True) is True
 
 
-def test_a_provider_that_is_shut_down_leaves_the_cache_open_and_tells_nothing(
-    source: FakeSource,
-) -> None:
+def test_a_provider_that_is_shut_down_leaves_the_cache_open_and_nothing_registered() -> None:
+    source = FakeSource(FLAGS)
+    cache = cache_of(source)
     heard: list[EventDetails] = []
-    api.add_handler(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED, heard.append)
-    api.clear_providers()
+    for _ in range(2):
+        api.set_provider_and_wait(KVGossipProvider(cache, "flags/"))
+        api.add_handler(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED, heard.append)
+        assert len(cache._callbacks._hearing) == 1
+        api.clear_providers()
+        assert cache._callbacks._hearing == []
     source.give({"flags/dark": "false"})
     assert (source.closed, heard) == (0, [])
+    cache.close()
 
 
 def test_a_prefix_that_does_not_end_with_a_slash_is_told() -> None:
